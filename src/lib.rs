@@ -1,0 +1,1 @@
+//! Routing policies as sandboxed, hot-swappable WebAssembly plugins.

@@ -1,0 +1,2 @@
+//! The `sgl-router` binary.
+fn main() {}
