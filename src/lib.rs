@@ -1,1 +1,4 @@
 //! Routing policies as sandboxed, hot-swappable WebAssembly plugins.
+
+pub mod core;
+pub mod types;
