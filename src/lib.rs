@@ -1,4 +1,6 @@
 //! Routing policies as sandboxed, hot-swappable WebAssembly plugins.
 
-pub mod core;
 pub mod types;
+pub mod config;
+pub mod core;
+pub mod policies;

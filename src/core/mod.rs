@@ -15,6 +15,7 @@ pub mod signals;
 mod slots;
 pub mod fleet_worker;
 pub mod candidates;
+pub mod slice_versions;
 pub mod table;
 pub mod in_flight;
 pub mod fleet;
