@@ -3,4 +3,5 @@
 pub mod types;
 pub mod config;
 pub mod core;
+pub mod engine;
 pub mod policies;

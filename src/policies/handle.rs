@@ -10,9 +10,9 @@ use crate::policies::decision::PairDecision;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::policy::BoxFuture;
 use crate::policies::policy::LoadBalancingPolicy;
 use crate::policies::policy::RequestCompletion;
+use crate::types::future::BoxFuture;
 
 /// A cheap handle of a policy: native, plugin, or the embedder's own.
 ///

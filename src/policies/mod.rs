@@ -22,6 +22,5 @@ pub use crate::policies::info::HeaderLookup;
 pub use crate::policies::info::Leg;
 pub use crate::policies::info::RequestNeeds;
 pub use crate::policies::info::SelectWorkerInfo;
-pub use crate::policies::policy::BoxFuture;
 pub use crate::policies::policy::LoadBalancingPolicy;
 pub use crate::policies::policy::RequestCompletion;

@@ -62,10 +62,7 @@ impl<'a> Answer<'a> {
             }
             Kind::Map => Self::Map(AnswerMap::decode(&mut r)?),
             found => {
-                return Err(DecodeError::WrongType {
-                    expected: "an index, nil or a map",
-                    found,
-                });
+                return Err(DecodeError::WrongType { expected: "an index, nil or a map", found });
             }
         };
         r.finish()?;
@@ -118,12 +115,8 @@ impl<'a> AnswerMap<'a> {
     /// # Errors
     /// [`Full`] if it does not fit.
     pub fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
-        let optional = [
-            self.state.is_some(),
-            self.error.is_some(),
-            self.scores.is_some(),
-            self.reason.is_some(),
-        ];
+        let optional =
+            [self.state.is_some(), self.error.is_some(), self.scores.is_some(), self.reason.is_some()];
         w.map(1 + optional.iter().filter(|present| **present).count())?;
         w.str("selected_worker")?;
         encode_opt_index(w, self.selected_worker)?;
@@ -149,10 +142,7 @@ impl<'a> AnswerMap<'a> {
 
 pub(crate) fn check_size(bytes: &[u8]) -> Result<(), DecodeError> {
     match bytes.len() {
-        len if len > MAX_RESULT_BYTES => Err(DecodeError::TooLarge {
-            len,
-            limit: MAX_RESULT_BYTES,
-        }),
+        len if len > MAX_RESULT_BYTES => Err(DecodeError::TooLarge { len, limit: MAX_RESULT_BYTES }),
         _ => Ok(()),
     }
 }

@@ -114,20 +114,14 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
 
     #[inline]
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
@@ -167,11 +161,7 @@ impl<'a> Reader<'a> {
             0xdd => self.be32()?,
             _ => return Err(mismatch("an array", marker)),
         };
-        if len > self.rest.len() {
-            Err(DecodeError::Truncated)
-        } else {
-            Ok(len)
-        }
+        if len > self.rest.len() { Err(DecodeError::Truncated) } else { Ok(len) }
     }
 
     /// The header of a map: the number of entries that follow.
@@ -187,11 +177,7 @@ impl<'a> Reader<'a> {
             0xdf => self.be32()?,
             _ => return Err(mismatch("a map", marker)),
         };
-        if len > self.rest.len() / 2 {
-            Err(DecodeError::Truncated)
-        } else {
-            Ok(len)
-        }
+        if len > self.rest.len() / 2 { Err(DecodeError::Truncated) } else { Ok(len) }
     }
 
     /// An integer that is not negative.
@@ -207,11 +193,8 @@ impl<'a> Reader<'a> {
             0xcd => Ok(u64::from(u16::from_be_bytes(self.fixed()?))),
             0xce => Ok(u64::from(u32::from_be_bytes(self.fixed()?))),
             0xcf => Ok(u64::from_be_bytes(self.fixed()?)),
-            0xd0..=0xd3 | 0xe0..=0xff => {
-                u64::try_from(self.negative(marker)?).map_err(|_| DecodeError::OutOfRange {
-                    expected: "an unsigned integer",
-                })
-            }
+            0xd0..=0xd3 | 0xe0..=0xff => u64::try_from(self.negative(marker)?)
+                .map_err(|_| DecodeError::OutOfRange { expected: "an unsigned integer" }),
             _ => Err(mismatch("an unsigned integer", marker)),
         }
     }
@@ -228,11 +211,8 @@ impl<'a> Reader<'a> {
             0xcc => Ok(i64::from(self.marker()?)),
             0xcd => Ok(i64::from(u16::from_be_bytes(self.fixed()?))),
             0xce => Ok(i64::from(u32::from_be_bytes(self.fixed()?))),
-            0xcf => i64::try_from(u64::from_be_bytes(self.fixed()?)).map_err(|_| {
-                DecodeError::OutOfRange {
-                    expected: "an integer",
-                }
-            }),
+            0xcf => i64::try_from(u64::from_be_bytes(self.fixed()?))
+                .map_err(|_| DecodeError::OutOfRange { expected: "an integer" }),
             _ => self.negative(marker),
         }
     }
@@ -329,11 +309,7 @@ impl<'a> Reader<'a> {
     /// As [`Reader::str`].
     #[inline]
     pub fn opt_str(&mut self) -> Result<Option<&'a str>> {
-        if self.nil() {
-            Ok(None)
-        } else {
-            self.str().map(Some)
-        }
+        if self.nil() { Ok(None) } else { self.str().map(Some) }
     }
 
     /// Bytes.
@@ -381,9 +357,7 @@ impl<'a> Reader<'a> {
                     self.skip_within(depth)
                 })
             }
-            Kind::Other => Err(DecodeError::Unsupported {
-                marker: self.marker()?,
-            }),
+            Kind::Other => Err(DecodeError::Unsupported { marker: self.marker()? }),
         }
     }
 

@@ -103,11 +103,7 @@ impl<'a> RowsMessage<'a> {
             }
         }
         r.finish()?;
-        if has_workers {
-            Ok(message)
-        } else {
-            Err(DecodeError::Missing { key: "workers" })
-        }
+        if has_workers { Ok(message) } else { Err(DecodeError::Missing { key: "workers" }) }
     }
 
     /// Number of workers.
@@ -153,9 +149,6 @@ pub(crate) fn raw_map<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     match r.kind()? {
         Kind::Map => r.raw(),
         Kind::Nil => r.raw().map(|_| EMPTY_MAP),
-        found => Err(DecodeError::WrongType {
-            expected: "a map",
-            found,
-        }),
+        found => Err(DecodeError::WrongType { expected: "a map", found }),
     }
 }

@@ -150,10 +150,7 @@ impl Value {
             Kind::Array => {
                 let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
                 let len = r.array()?;
-                (0..len)
-                    .map(|_| Self::decode_within(r, depth))
-                    .collect::<Result<_, _>>()
-                    .map(Self::Array)
+                (0..len).map(|_| Self::decode_within(r, depth)).collect::<Result<_, _>>().map(Self::Array)
             }
             Kind::Map => {
                 let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
@@ -166,10 +163,7 @@ impl Value {
 
 /// The value of `key` in `entries`.
 pub(crate) fn lookup<'a>(entries: &'a [(String, Value)], key: &str) -> Option<&'a Value> {
-    entries
-        .iter()
-        .find(|(name, _)| name == key)
-        .map(|(_, value)| value)
+    entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
 }
 
 /// Writes a map with text keys.
@@ -183,17 +177,11 @@ pub(crate) fn encode_map(entries: &[(String, Value)], w: &mut Writer<'_>) -> Res
 
 /// Reads a map with text keys; nil is an empty one.
 pub(crate) fn decode_map(r: &mut Reader<'_>) -> Result<Map, DecodeError> {
-    if r.nil() {
-        Ok(Map::new())
-    } else {
-        decode_entries(r, MAX_DEPTH - 1)
-    }
+    if r.nil() { Ok(Map::new()) } else { decode_entries(r, MAX_DEPTH - 1) }
 }
 
 fn decode_entries(r: &mut Reader<'_>, depth: u32) -> Result<Map, DecodeError> {
     let len = r.map()?;
     // `collect` grows as entries arrive; the claimed length reserves nothing.
-    (0..len)
-        .map(|_| Ok((String::from(r.str()?), Value::decode_within(r, depth)?)))
-        .collect()
+    (0..len).map(|_| Ok((String::from(r.str()?), Value::decode_within(r, depth)?))).collect()
 }

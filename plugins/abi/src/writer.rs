@@ -19,10 +19,7 @@ impl<'a> Writer<'a> {
     /// Writes from the start of `buffer`.
     #[inline]
     pub fn new(buffer: &'a mut [u8]) -> Self {
-        Self {
-            buffer,
-            position: 0,
-        }
+        Self { buffer, position: 0 }
     }
 
     /// Bytes written so far.
@@ -103,11 +100,7 @@ impl<'a> Writer<'a> {
     /// [`Full`] if it does not fit.
     #[inline]
     pub fn uint(&mut self, value: u64) -> Result<(), Full> {
-        match (
-            u8::try_from(value),
-            u16::try_from(value),
-            u32::try_from(value),
-        ) {
+        match (u8::try_from(value), u16::try_from(value), u32::try_from(value)) {
             (Ok(n), _, _) if n < 0x80 => self.put([n]),
             (Ok(n), _, _) => self.put1(0xcc, n),
             (_, Ok(n), _) => self.put2(0xcd, n),
@@ -125,11 +118,7 @@ impl<'a> Writer<'a> {
         if let Ok(value) = u64::try_from(value) {
             return self.uint(value);
         }
-        match (
-            i8::try_from(value),
-            i16::try_from(value),
-            i32::try_from(value),
-        ) {
+        match (i8::try_from(value), i16::try_from(value), i32::try_from(value)) {
             (Ok(n), _, _) if n >= -32 => self.put([n.cast_unsigned()]),
             (Ok(n), _, _) => self.put1(0xd0, n.cast_unsigned()),
             (_, Ok(n), _) => self.put2(0xd1, n.cast_unsigned()),

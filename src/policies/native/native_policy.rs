@@ -21,8 +21,8 @@ use crate::policies::native::least_load::LeastLoad;
 use crate::policies::native::power_of_two::PowerOfTwo;
 use crate::policies::native::random::Random;
 use crate::policies::native::round_robin::RoundRobin;
-use crate::policies::policy::BoxFuture;
 use crate::policies::policy::LoadBalancingPolicy;
+use crate::types::future::BoxFuture;
 use crate::types::worker_set::WorkerSet;
 
 /// A built-in policy.
