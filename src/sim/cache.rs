@@ -5,13 +5,61 @@ use std::collections::VecDeque;
 use std::hash::BuildHasherDefault;
 use std::hash::Hasher;
 
+use parking_lot::Mutex;
+
+use crate::sim::tokens::Prompt;
+use crate::sim::tokens::TOKENS_PER_BLOCK;
+
+/// What a worker knows of the prompts it has prefilled; nothing if its cache is switched off.
+///
+/// # Concurrency
+/// One lock, held while the blocks of one request are gone through, never across an await.
+#[derive(Debug)]
+pub(crate) struct PromptCache(Option<Mutex<PrefixCache>>);
+
+impl PromptCache {
+    /// An empty cache of so many blocks; 0 switches it off.
+    pub(crate) fn new(blocks: usize) -> Self {
+        Self((blocks > 0).then(|| Mutex::new(PrefixCache::new(blocks))))
+    }
+
+    /// How many tokens of a request's prompts are cached. At least one token is always left to
+    /// be computed: its logits are needed.
+    pub(crate) fn cached_tokens(&self, prompts: &[Prompt], prompt_tokens: u32) -> u32 {
+        let Some(cache) = &self.0 else { return 0 };
+        let mut cache = cache.lock();
+        let blocks: usize = prompts
+            .iter()
+            .map(|prompt| cache.lookup(&prompt.blocks))
+            .sum();
+        let tokens = u32::try_from(blocks.saturating_mul(TOKENS_PER_BLOCK)).unwrap_or(u32::MAX);
+        tokens.min(prompt_tokens.saturating_sub(1))
+    }
+
+    /// Adds prompts that were prefilled.
+    pub(crate) fn remember(&self, prompts: &[Prompt]) {
+        let Some(cache) = &self.0 else { return };
+        let mut cache = cache.lock();
+        prompts
+            .iter()
+            .for_each(|prompt| cache.insert(&prompt.blocks));
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        if let Some(cache) = &self.0 {
+            cache.lock().clear();
+        }
+    }
+}
+
 /// A least-recently-used set of block hashes.
 ///
 /// Recency is kept as a log of touches: a touch appends, eviction takes from the front and skips
 /// entries that a later touch made stale. That is exact LRU in amortised constant time without a
 /// linked list.
 #[derive(Debug)]
-pub(crate) struct PrefixCache {
+struct PrefixCache {
     capacity: usize,
     /// Block → number of its latest touch.
     touched: HashMap<u64, u64, BuildHasherDefault<BlockHasher>>,
@@ -21,7 +69,7 @@ pub(crate) struct PrefixCache {
 
 impl PrefixCache {
     /// An empty cache of `capacity` blocks, at least 1.
-    pub(crate) fn new(capacity: usize) -> Self {
+    fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
             touched: HashMap::default(),
@@ -31,7 +79,7 @@ impl PrefixCache {
     }
 
     /// How many leading blocks of a prompt are cached. They count as used now.
-    pub(crate) fn lookup(&mut self, blocks: &[u64]) -> usize {
+    fn lookup(&mut self, blocks: &[u64]) -> usize {
         let known = blocks
             .iter()
             .take_while(|block| self.touched.contains_key(block))
@@ -43,7 +91,7 @@ impl PrefixCache {
 
     /// Adds the blocks of a prompt; the least recently used ones make room. Of a prompt longer
     /// than the cache, only the start is kept: a later block is useless without it.
-    pub(crate) fn insert(&mut self, blocks: &[u64]) {
+    fn insert(&mut self, blocks: &[u64]) {
         let (kept, _) = blocks.split_at(blocks.len().min(self.capacity));
         self.touch_all(kept);
         while self.touched.len() > self.capacity {
@@ -52,7 +100,7 @@ impl PrefixCache {
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.touched.clear();
         self.log.clear();
     }

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::sim::tokens::TOKENS_PER_BLOCK;
 
+/// Bound on counts: far beyond any real batch, and small enough to add up.
+const MILLION: usize = 1_000_000;
+
 /// Which half of a request a worker does when prefill and decode run on different workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
@@ -20,8 +23,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role's name, as the flag and SGLang's `engine_type` label spell it, except that SGLang
-    /// calls a regular worker `unified`.
+    /// The role's name as the flag spells it. (In SGLang's `engine_type` label a regular worker
+    /// is `unified`.)
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Regular => "regular",
@@ -144,72 +147,50 @@ impl SimConfig {
     /// [`SimError::Config`] with all faults at once.
     pub(crate) fn check(&self) -> Result<(), SimError> {
         let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        let share = |value: f64| (0.0..=1.0).contains(&value);
+        let mut faults = Vec::new();
+        if self.model.is_empty() {
+            faults.push("model is empty".to_owned());
+        }
+        if !visible(&self.worker_id) {
+            faults.push(format!(
+                "worker-id is {:?}: expected visible ASCII",
+                self.worker_id
+            ));
+        }
         let rate = self.prefill_tokens_per_second;
-        let million = 1_000_000;
-        let rules = [
-            (!self.model.is_empty(), "model is empty".to_owned()),
-            (
-                visible(&self.worker_id),
-                format!("worker-id is {:?}: expected visible ASCII", self.worker_id),
-            ),
-            (
-                rate.is_finite() && rate > 0.0,
-                format!("prefill-tokens-per-second is {rate}: expected more than 0"),
-            ),
-            (
-                (1..=million).contains(&self.max_running),
-                format!(
-                    "max-running is {}: expected 1 to {million}",
-                    self.max_running
-                ),
-            ),
-            (
-                self.max_queued <= million,
-                format!(
-                    "max-queued is {}: expected at most {million}",
-                    self.max_queued
-                ),
-            ),
-            (
-                (1..=1_000_000).contains(&self.default_tokens),
-                format!(
-                    "default-tokens is {}: expected 1 to {million}",
-                    self.default_tokens
-                ),
-            ),
-            (
-                self.context_tokens > 0,
-                "context-tokens is 0: expected at least 1".to_owned(),
-            ),
-            (
-                share(self.jitter),
-                format!("jitter is {}: expected 0 to 1", self.jitter),
-            ),
-            (
-                (0.0..=1000.0).contains(&self.time_scale),
-                format!("time-scale is {}: expected 0 to 1000", self.time_scale),
-            ),
-            (
-                share(self.fail_rate),
-                format!("fail-rate is {}: expected 0 to 1", self.fail_rate),
-            ),
-            (
-                (400..=599).contains(&self.fail_status),
-                format!("fail-status is {}: expected 400 to 599", self.fail_status),
-            ),
+        if !(rate.is_finite() && rate > 0.0) {
+            faults.push(format!(
+                "prefill-tokens-per-second is {rate}: expected more than 0"
+            ));
+        }
+        if self.context_tokens == 0 {
+            faults.push("context-tokens is 0: expected at least 1".to_owned());
+        }
+        let length = usize::try_from(self.default_tokens).unwrap_or(usize::MAX);
+        let ranges = [
+            range("max-running", self.max_running, 1, MILLION),
+            range("max-queued", self.max_queued, 0, MILLION),
+            range("default-tokens", length, 1, MILLION),
+            range("jitter", self.jitter, 0.0, 1.0),
+            range("time-scale", self.time_scale, 0.0, 1000.0),
+            range("fail-rate", self.fail_rate, 0.0, 1.0),
+            range("fail-status", self.fail_status, 400, 599),
         ];
-        let faults: Vec<String> = rules
-            .into_iter()
-            .filter(|(holds, _)| !holds)
-            .map(|(_, fault)| fault)
-            .collect();
+        faults.extend(ranges.into_iter().flatten());
         if faults.is_empty() {
             Ok(())
         } else {
             Err(SimError::Config { faults })
         }
     }
+}
+
+/// The fault of a value outside its range; NaN is outside of every range.
+fn range<T: PartialOrd + fmt::Display>(name: &str, value: T, low: T, high: T) -> Option<String> {
+    if value >= low && value <= high {
+        return None;
+    }
+    Some(format!("{name} is {value}: expected {low} to {high}"))
 }
 
 /// Why a simulated worker did not start.

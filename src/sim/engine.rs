@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
-use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use crate::sim::batch::Batch;
-use crate::sim::cache::PrefixCache;
+use crate::sim::cache::PromptCache;
 use crate::sim::config::Role;
 use crate::sim::config::SimConfig;
 use crate::sim::control::Control;
@@ -24,12 +23,11 @@ use crate::sim::model::TimeModel;
 use crate::sim::run::Run;
 use crate::sim::seed::RequestSeed;
 use crate::sim::throughput::Throughput;
-use crate::sim::tokens::TOKENS_PER_BLOCK;
 
 /// One worker without its HTTP side.
 ///
 /// # Concurrency
-/// `cache` is locked for a few instructions, never across an await. `prefill_lane` is held across the time of a prefill: that is its purpose.
+/// `prefill_lane` is held across the time of a prefill: that is its purpose.
 #[derive(Debug)]
 pub(crate) struct Engine {
     config: SimConfig,
@@ -38,7 +36,7 @@ pub(crate) struct Engine {
     batch: Arc<Batch>,
     counters: Arc<Counters>,
     control: Control,
-    cache: Option<Mutex<PrefixCache>>,
+    cache: PromptCache,
     /// Prefills run one at a time, in order of arrival.
     prefill_lane: tokio::sync::Mutex<()>,
     throughput: Throughput,
@@ -63,7 +61,6 @@ impl Engine {
     /// An idle worker. `config` has been checked.
     pub(crate) fn new(config: SimConfig) -> Self {
         let changes: Arc<Changes> = Arc::default();
-        let blocks = config.cache_blocks();
         Self {
             fail_status: StatusCode::from_u16(config.fail_status)
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -75,7 +72,7 @@ impl Engine {
             )),
             counters: Arc::new(Counters::new(changes)),
             control: Control::new(config.fail_rate),
-            cache: (blocks > 0).then(|| Mutex::new(PrefixCache::new(blocks))),
+            cache: PromptCache::new(config.cache_blocks()),
             prefill_lane: tokio::sync::Mutex::new(()),
             throughput: Throughput::new(),
             config,
@@ -151,11 +148,11 @@ impl Engine {
             None
         };
         // In the lane, so that prompts prefilled just before are cached by now.
-        let cached = self.cached_tokens(ask, prompt_tokens);
+        let cached = self.cache.cached_tokens(&ask.prompts, prompt_tokens);
         if lane.is_some() {
             sleep(self.model.prefill(prompt_tokens - cached, seed.jitter(0))).await;
         }
-        self.remember(ask);
+        self.cache.remember(&ask.prompts);
         drop(lane);
         self.counters
             .prompt_tokens
@@ -164,27 +161,6 @@ impl Engine {
             .cached_tokens
             .fetch_add(u64::from(cached), Ordering::Relaxed);
         cached
-    }
-
-    /// At least one token of a request is always computed: its logits are needed.
-    fn cached_tokens(&self, ask: &Ask, prompt_tokens: u32) -> u32 {
-        let Some(cache) = &self.cache else { return 0 };
-        let mut cache = cache.lock();
-        let blocks: usize = ask
-            .prompts
-            .iter()
-            .map(|prompt| cache.lookup(&prompt.blocks))
-            .sum();
-        let tokens = u32::try_from(blocks.saturating_mul(TOKENS_PER_BLOCK)).unwrap_or(u32::MAX);
-        tokens.min(prompt_tokens.saturating_sub(1))
-    }
-
-    fn remember(&self, ask: &Ask) {
-        let Some(cache) = &self.cache else { return };
-        let mut cache = cache.lock();
-        ask.prompts
-            .iter()
-            .for_each(|prompt| cache.insert(&prompt.blocks));
     }
 
     fn output_length(&self, ask: &Ask, seed: RequestSeed) -> (u32, Finish) {
@@ -205,9 +181,7 @@ impl Engine {
 
     /// Forgets all cached prefixes.
     pub(crate) fn flush_cache(&self) {
-        if let Some(cache) = &self.cache {
-            cache.lock().clear();
-        }
+        self.cache.clear();
     }
 
     /// Makes one token, unless requests run and prove already that tokens are made.

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::sim::config::Role;
+use crate::sim::counters::Counters;
 use crate::sim::engine::Engine;
 
 /// Content type of the exposition.
@@ -29,44 +30,20 @@ pub(crate) struct Exposition {
 impl Exposition {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
         let config = engine.config();
-        let label = |key: &'static str, value: String| (Cow::from(key), Cow::from(value));
+        let mut registry = Registry::with_labels([label("model_name", &config.model)].into_iter());
+        register_histograms(&mut registry, engine.counters());
+        registry.register_collector(Box::new(Totals(Arc::clone(engine))));
+        registry
+            .sub_registry_with_label(label("cache_source", "device"))
+            .register_collector(Box::new(CachedTokens(Arc::clone(engine))));
         let engine_type = match config.role {
             Role::Regular => "unified",
             Role::Prefill | Role::Decode => config.role.as_str(),
         };
-        let model = label("model_name", config.model.clone());
-        let mut registry = Registry::with_labels([model].into_iter());
-
-        let counters = engine.counters();
-        let seconds = |text: &str| format!("Histogram of {text} in seconds");
-        let histograms = [
-            (
-                "sglang:time_to_first_token_seconds",
-                "time to first token",
-                &counters.first_token,
-            ),
-            (
-                "sglang:inter_token_latency_seconds",
-                "inter-token latency",
-                &counters.between_tokens,
-            ),
-            (
-                "sglang:e2e_request_latency_seconds",
-                "request latency",
-                &counters.whole_request,
-            ),
-        ];
-        for (name, text, histogram) in histograms {
-            registry.register(name, seconds(text), histogram.clone());
-        }
-        registry.register_collector(Box::new(Totals(Arc::clone(engine))));
-        registry
-            .sub_registry_with_label(label("cache_source", "device".to_owned()))
-            .register_collector(Box::new(CachedTokens(Arc::clone(engine))));
         let scheduler = [
-            label("engine_type", engine_type.to_owned()),
-            label("tp_rank", "0".to_owned()),
-            label("pp_rank", "0".to_owned()),
+            label("engine_type", engine_type),
+            label("tp_rank", "0"),
+            label("pp_rank", "0"),
         ];
         registry
             .sub_registry_with_labels(scheduler.into_iter())
@@ -85,6 +62,37 @@ impl Exposition {
     }
 }
 
+fn label(key: &'static str, value: &str) -> (Cow<'static, str>, Cow<'static, str>) {
+    (Cow::from(key), Cow::from(value.to_owned()))
+}
+
+fn register_histograms(registry: &mut Registry, counters: &Counters) {
+    let histograms = [
+        (
+            "sglang:time_to_first_token_seconds",
+            "time to first token",
+            &counters.first_token,
+        ),
+        (
+            "sglang:inter_token_latency_seconds",
+            "inter-token latency",
+            &counters.between_tokens,
+        ),
+        (
+            "sglang:e2e_request_latency_seconds",
+            "request latency",
+            &counters.whole_request,
+        ),
+    ];
+    for (name, what, histogram) in histograms {
+        registry.register(
+            name,
+            format!("Histogram of {what} in seconds"),
+            histogram.clone(),
+        );
+    }
+}
+
 /// What SGLang's scheduler reports.
 #[derive(Debug)]
 struct Gauges(Arc<Engine>);
@@ -97,50 +105,47 @@ impl Collector for Gauges {
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let prompt = counters.prompt_tokens.load(Ordering::Relaxed) as f64;
         let cached = counters.cached_tokens.load(Ordering::Relaxed) as f64;
+        let running = load.running as f64;
+        let waiting = load.waiting as f64;
         let used = load.running_tokens as f64;
         let capacity = config.cache_tokens as f64;
-        let utilization = share(load.running as f64, config.max_running as f64);
+        let usage = share(used, capacity).min(1.0);
+        let hits = share(cached, prompt);
+        let utilization = share(running, config.max_running as f64);
         let gauges = [
             (
-                "sglang:num_running_reqs",
+                "num_running_reqs",
                 "The number of running requests",
-                load.running as f64,
+                running,
             ),
             (
-                "sglang:num_queue_reqs",
+                "num_queue_reqs",
                 "The number of requests in the waiting queue",
-                load.waiting as f64,
+                waiting,
             ),
-            ("sglang:num_used_tokens", "The number of used tokens", used),
+            ("num_used_tokens", "The number of used tokens", used),
             (
-                "sglang:max_total_num_tokens",
+                "max_total_num_tokens",
                 "Maximum number of tokens in the KV cache",
                 capacity,
             ),
+            ("token_usage", "The token usage", usage),
             (
-                "sglang:token_usage",
-                "The token usage",
-                share(used, capacity).min(1.0),
-            ),
-            (
-                "sglang:gen_throughput",
+                "gen_throughput",
                 "The generation throughput (token/s)",
                 load.tokens_per_second,
             ),
             (
-                "sglang:cache_hit_rate",
+                "cache_hit_rate",
                 "The prefix cache hit rate since the start",
-                share(cached, prompt),
+                hits,
             ),
-            (
-                "sglang:utilization",
-                "The share of the batch in use",
-                utilization,
-            ),
+            ("utilization", "The share of the batch in use", utilization),
         ];
         for (name, help, value) in gauges {
+            let name = format!("sglang:{name}");
             let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            gauge.encode(encoder.encode_descriptor(&name, help, None, gauge.metric_type())?)?;
         }
         Ok(())
     }

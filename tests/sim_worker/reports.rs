@@ -89,7 +89,8 @@ fn sample(text: &str, start: &str) -> f64 {
         .filter(|line| line.starts_with(start))
         .collect();
     assert_eq!(lines.len(), 1, "{start} in {text}");
-    lines[0].rsplit(' ').next().unwrap().parse().unwrap()
+    let (_, value) = lines[0].rsplit_once(' ').expect("a sample has a value");
+    value.parse().expect("it is a number")
 }
 
 #[tokio::test]
