@@ -5,3 +5,7 @@ pub mod config;
 pub mod core;
 pub mod engine;
 pub mod policies;
+#[cfg(feature = "router")]
+pub mod sim;
+#[cfg(feature = "router")]
+pub mod cli;

@@ -19,6 +19,7 @@ use crate::engine::compiled::Compiled;
 use crate::engine::error::CallError;
 use crate::engine::sandbox::Deadline;
 use crate::engine::sandbox::Guest;
+use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::Stack;
 use crate::engine::setup::Engine;
 use crate::types::budget::Ticks;
@@ -124,13 +125,15 @@ pub(crate) struct StepError {
 impl Instance {
     /// Makes a guest and runs `_initialize` and `init`, each under `budget`.
     ///
-    /// `init_message` goes to an `init` that takes one.
+    /// `init_message` goes to an `init` that takes one; the host does `services` for the guest.
     pub(crate) async fn new(
         compiled: &Arc<Compiled>,
+        services: Arc<dyn HostServices>,
         budget: Duration,
         init_message: &[u8],
     ) -> Result<(Self, InitAnswer), StepError> {
-        let mut store = new_store(compiled).map_err(|error| StepError { step: "sandbox", error })?;
+        let mut store =
+            new_store(compiled, services).map_err(|error| StepError { step: "sandbox", error })?;
         let engine = &compiled.engine;
         let mark = engine.clock.register();
         engine.clock.begin(&mark);
@@ -199,13 +202,14 @@ impl Instance {
         message: &[u8],
     ) -> Result<Vec<u8>, CallError> {
         self.reserve_input(Lane::Fiber, total, message.len()).await?;
-        let len = self.write_input(|buffer| copy_into(buffer, message))?;
+        let len = self.write_message(message)?;
         let packed = self.run(Lane::Fiber, total, init, (self.input.pointer, len)).await?;
         let (pointer, len) = unpack(packed);
         Ok(self.guest_bytes(pointer, len)?.to_vec())
     }
 
-    fn whole(&self, total: Duration) -> Budget {
+    /// A budget of `total` that starts now.
+    pub(crate) fn whole(&self, total: Duration) -> Budget {
         let engine = &self.compiled.engine;
         Budget::start(engine, total, Ticks::covering(total, engine.clock.tick()))
     }
@@ -214,6 +218,11 @@ impl Instance {
     pub(crate) fn settle(&mut self) {
         self.warm_bytes = self.memory_bytes();
         self.calls = 0;
+    }
+
+    /// Lets the host do other `services` for the guest; returns those it did before.
+    pub(crate) fn swap_services(&mut self, services: Arc<dyn HostServices>) -> Arc<dyn HostServices> {
+        std::mem::replace(&mut self.store.data_mut().services, services)
     }
 
     pub(crate) fn mark(&self) -> &Arc<CallMark> {
@@ -332,6 +341,14 @@ impl Instance {
             .ok_or(CallError::BadPointer { pointer, len: capacity, memory_bytes })?;
         let used = write(buffer).and_then(|used| u32::try_from(used).ok());
         used.ok_or(CallError::MessageTooLarge { capacity: capacity as usize })
+    }
+
+    /// Copies a message into the input buffer.
+    pub(crate) fn write_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
+        self.write_input(|buffer| {
+            buffer.get_mut(..message.len())?.copy_from_slice(message);
+            Some(message.len())
+        })
     }
 
     /// Sends the `len` bytes of the input buffer to the guest and reads its answer.
@@ -481,14 +498,11 @@ fn refused(reason: &str) -> CallError {
     CallError::Refused { reason: reason.to_owned() }
 }
 
-fn copy_into(buffer: &mut [u8], message: &[u8]) -> Option<usize> {
-    buffer.get_mut(..message.len())?.copy_from_slice(message);
-    Some(message.len())
-}
-
-fn new_store(compiled: &Compiled) -> Result<Store<Guest>, CallError> {
-    let guest =
-        compiled.sandbox.guest().map_err(|error| CallError::Unavailable { reason: error.to_string() })?;
+fn new_store(compiled: &Compiled, services: Arc<dyn HostServices>) -> Result<Store<Guest>, CallError> {
+    let guest = compiled
+        .sandbox
+        .guest(services)
+        .map_err(|error| CallError::Unavailable { reason: error.to_string() })?;
     let mut store = Store::new(&compiled.engine.wasm, guest);
     store.limiter(|guest| &mut guest.limits);
     let clock = Arc::clone(&compiled.engine.clock);

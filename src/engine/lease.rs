@@ -17,31 +17,35 @@ use crate::engine::pool::Pooled;
 /// cancelled, or the call failed), it discards the instance, whose memory is in an unknown state.
 #[derive(Debug)]
 pub struct Lease {
+    /// `None` only after `finish`, or in `drop`.
     pooled: Option<Box<Pooled>>,
+    lane: Lane,
+    total: Duration,
     in_call: bool,
 }
 
 impl Lease {
     #[inline]
     pub(crate) fn new(pooled: Box<Pooled>) -> Self {
-        Self { pooled: Some(pooled), in_call: false }
+        Self { pooled: Some(pooled), lane: Lane::Fiber, total: Duration::ZERO, in_call: false }
     }
 
-    /// Begins a decision: from here to [`finish`](Self::finish) everything runs under `budget`,
-    /// and leaving early discards the instance.
+    /// The instance.
     #[inline]
-    pub fn begin(&mut self, lane: Lane, budget: Budget) -> LeasedCall<'_> {
-        self.in_call = true;
+    pub fn instance(&mut self) -> &mut Instance {
         #[expect(clippy::expect_used, reason = "taken only by `finish` and `drop`, which consume the lease")]
-        let instance = &mut self.pooled.as_mut().expect("a lease holds its instance").instance;
-        instance.begin(lane, budget);
-        LeasedCall { instance, lane, total: budget.total }
+        let pooled = self.pooled.as_mut().expect("a lease holds its instance");
+        &mut pooled.instance
     }
 
-    /// The instance itself.
+    /// Begins a call: from here to [`finish`](Self::finish) everything runs under `budget`, and
+    /// leaving early discards the instance.
     #[inline]
-    pub fn instance(&self) -> Option<&Instance> {
-        self.pooled.as_ref().map(|pooled| &pooled.instance)
+    pub fn begin(&mut self, lane: Lane, budget: Budget) {
+        self.lane = lane;
+        self.total = budget.total;
+        self.in_call = true;
+        self.instance().begin(lane, budget);
     }
 
     /// Ends a complete call and puts the instance back. `pool` is where the caller believes it
@@ -57,34 +61,6 @@ impl Lease {
             home.release(pooled);
         }
     }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(pooled) = self.pooled.take() else { return };
-        let home = pooled.home.clone();
-        if self.in_call {
-            home.discard(pooled);
-        } else {
-            home.put(pooled);
-        }
-    }
-}
-
-/// A decision in progress on a leased instance.
-#[derive(Debug)]
-pub struct LeasedCall<'a> {
-    instance: &'a mut Instance,
-    lane: Lane,
-    total: Duration,
-}
-
-impl LeasedCall<'_> {
-    /// The instance.
-    #[inline]
-    pub fn instance(&mut self) -> &mut Instance {
-        self.instance
-    }
 
     /// Makes the input buffer hold `bytes`.
     ///
@@ -96,17 +72,19 @@ impl LeasedCall<'_> {
     ///
     /// Dropping the future, of this method and of the others, discards the instance.
     pub async fn reserve(&mut self, bytes: usize) -> Result<(), CallError> {
-        self.instance.reserve_input(self.lane, self.total, bytes).await
+        let (lane, total) = (self.lane, self.total);
+        self.instance().reserve_input(lane, total, bytes).await
     }
 
-    /// Lets `write` fill the input buffer and returns the bytes it used.
+    /// Lets `write` fill the input buffer; it returns the bytes it used, or `None` if they did
+    /// not fit. Returns the used bytes.
     ///
     /// # Errors
     ///
-    /// [`CallError::MessageTooLarge`] if `write` says that its message did not fit.
+    /// [`CallError::MessageTooLarge`] if the message did not fit.
     #[inline]
     pub fn write(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Result<u32, CallError> {
-        self.instance.write_input(write)
+        self.instance().write_input(write)
     }
 
     /// Sends the first `len` bytes of the input buffer and lets `read` look at the answer.
@@ -121,7 +99,8 @@ impl LeasedCall<'_> {
         len: u32,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CallError> {
-        self.instance.ask(self.lane, self.total, ask, len, read).await
+        let (lane, total) = (self.lane, self.total);
+        self.instance().ask(lane, total, ask, len, read).await
     }
 
     /// Sends the first `len` bytes of the input buffer to an export without an answer.
@@ -130,7 +109,8 @@ impl LeasedCall<'_> {
     ///
     /// [`CallError`] says what went wrong.
     pub async fn tell(&mut self, tell: Tell, len: u32) -> Result<(), CallError> {
-        self.instance.tell(self.lane, self.total, tell, len).await
+        let (lane, total) = (self.lane, self.total);
+        self.instance().tell(lane, total, tell, len).await
     }
 
     /// The guest's saved state; `None` if it keeps none.
@@ -139,6 +119,19 @@ impl LeasedCall<'_> {
     ///
     /// [`CallError`] says what went wrong.
     pub async fn save_state(&mut self) -> Result<Option<Vec<u8>>, CallError> {
-        self.instance.save_state(self.lane, self.total).await
+        let (lane, total) = (self.lane, self.total);
+        self.instance().save_state(lane, total).await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(pooled) = self.pooled.take() else { return };
+        let home = pooled.home.clone();
+        if self.in_call {
+            home.discard(pooled);
+        } else {
+            home.put(pooled);
+        }
     }
 }

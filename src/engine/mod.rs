@@ -22,6 +22,7 @@ pub mod setup;
 pub mod aot_cache;
 pub mod compiled;
 pub mod instance;
+pub mod trial;
 pub mod waiters;
 pub mod pool;
 pub mod lease;

@@ -35,6 +35,8 @@ use crate::engine::instance::InitAnswer;
 use crate::engine::instance::Instance;
 use crate::engine::instance::StepError;
 use crate::engine::lease::Lease;
+use crate::engine::sandbox::HostServices;
+use crate::engine::trial::Trial;
 use crate::engine::waiters::Place;
 use crate::engine::waiters::Waiters;
 use crate::types::future::BoxFuture;
@@ -69,12 +71,11 @@ pub trait Recipe: Send + Sync + fmt::Debug {
     /// The message for an `init` that takes one.
     fn init_message(&self) -> Vec<u8>;
 
+    /// What the host does for the guests.
+    fn services(&self) -> Arc<dyn HostServices>;
+
     /// Looks at `init`'s answer, and warms the instance: tells it of workers, makes decisions.
-    fn warm<'a>(
-        &'a self,
-        instance: &'a mut Instance,
-        answer: InitAnswer,
-    ) -> BoxFuture<'a, Result<(), CallError>>;
+    fn warm<'a>(&'a self, trial: &'a mut Trial, answer: InitAnswer) -> BoxFuture<'a, Result<(), CallError>>;
 }
 
 /// An instance with what the pool knows of it.
@@ -395,9 +396,13 @@ impl Pool {
     async fn make(self: &Arc<Self>, vacancy: Vacancy) -> Result<Box<Pooled>, StepError> {
         let message = self.recipe.init_message();
         let budget = self.options.make_budget;
-        let (mut instance, answer) = Instance::new(&self.compiled, budget, &message).await?;
-        let warmed = self.recipe.warm(&mut instance, answer).await;
+        let services = self.recipe.services();
+        let made = Instance::new(&self.compiled, services, budget, &message).await;
+        let (instance, answer) = made?;
+        let mut trial = Trial::new(instance, budget);
+        let warmed = self.recipe.warm(&mut trial, answer).await;
         warmed.map_err(|error| StepError { step: "warm-up", error })?;
+        let mut instance = trial.into_instance();
         instance.settle();
         {
             let mut marks = self.marks.lock();

@@ -68,8 +68,6 @@ pub struct SandboxSpec {
     pub allowed_syscalls: Vec<String>,
     /// What the guest sees as `/tmp`; `None` = it sees no file system.
     pub directory: Option<Arc<PrivateDirectory>>,
-    /// What the host does for the guest.
-    pub services: Arc<dyn HostServices>,
 }
 
 /// A directory of one plugin's own, under the system's temp directory, with mode 0700 and an
@@ -110,21 +108,22 @@ impl Sandbox {
         self.spec.max_memory_bytes
     }
 
-    /// What a new store starts with.
-    pub(crate) fn guest(&self) -> Result<Guest, EngineError> {
-        let wasi = if self.spec.allowed_syscalls.is_empty() { None } else { Some(Box::new(self.wasi()?)) };
+    /// What a new store starts with; the host does `services` for it.
+    pub(crate) fn guest(&self, services: Arc<dyn HostServices>) -> Result<Guest, EngineError> {
+        let none = self.spec.allowed_syscalls.is_empty();
+        let wasi = if none { None } else { Some(Box::new(self.wasi(&services)?)) };
         Ok(Guest {
             limits: Limits { max_bytes: self.spec.max_memory_bytes, refused: false, grown_to: 0 },
             deadline: Deadline::default(),
             wasi,
-            services: Arc::clone(&self.spec.services),
+            services,
         })
     }
 
-    fn wasi(&self) -> Result<WasiP1Ctx, EngineError> {
+    fn wasi(&self, services: &Arc<dyn HostServices>) -> Result<WasiP1Ctx, EngineError> {
         let mut builder = WasiCtxBuilder::new();
-        builder.stdout(GuestLog::new(Arc::clone(&self.spec.services), 2));
-        builder.stderr(GuestLog::new(Arc::clone(&self.spec.services), 1));
+        builder.stdout(GuestLog::new(Arc::clone(services), 2));
+        builder.stderr(GuestLog::new(Arc::clone(services), 1));
         if let Some(directory) = &self.spec.directory {
             let opened = builder.preopened_dir(directory.path(), "/tmp", FsPerms::ReadWrite);
             opened.map_err(|error| EngineError::Directory(std::io::Error::other(format!("{error:#}"))))?;
