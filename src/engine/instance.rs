@@ -256,6 +256,12 @@ impl Instance {
         self.store.data().deadline.overran
     }
 
+    /// True if the last call wanted more memory than the guest may have.
+    #[inline]
+    pub(crate) fn growth_refused(&self) -> bool {
+        self.store.data().limits.refused
+    }
+
     /// True if linear memory has grown by more than `bytes` since warm-up.
     #[inline]
     pub(crate) fn grew_beyond(&self, bytes: usize) -> bool {

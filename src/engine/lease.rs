@@ -50,14 +50,24 @@ impl Lease {
 
     /// Ends a complete call and puts the instance back. `pool` is where the caller believes it
     /// came from: if that is right, putting it back touches no reference count.
+    ///
+    /// An instance whose memory could not grow is discarded: it may have lost something.
     #[inline]
-    pub fn finish(mut self, pool: &Pool) {
+    pub fn finish(mut self, pool: Option<&Pool>) {
         let Some(mut pooled) = self.pooled.take() else { return };
         pooled.instance.end();
-        if std::ptr::eq(&raw const *pooled.home, pool) {
-            pool.release(pooled);
+        match pool.filter(|pool| std::ptr::eq(&raw const *pooled.home, *pool)) {
+            Some(pool) if !pooled.instance.growth_refused() => pool.release(pooled),
+            _ => Self::finish_elsewhere(pooled),
+        }
+    }
+
+    #[cold]
+    fn finish_elsewhere(pooled: Box<Pooled>) {
+        let home = pooled.home.clone();
+        if pooled.instance.growth_refused() {
+            home.discard(pooled);
         } else {
-            let home = pooled.home.clone();
             home.release(pooled);
         }
     }

@@ -33,14 +33,8 @@ impl Wording {
     pub(crate) fn new(config: &SimConfig) -> Self {
         let model = quoted(&config.model);
         let worker = quoted(&config.worker_id);
-        let id_salt = config
-            .worker_id
-            .bytes()
-            .fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
-        Self {
-            model_and_fingerprint: format!(r#""model":{model},"system_fingerprint":{worker},"#),
-            id_salt,
-        }
+        let id_salt = config.worker_id.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+        Self { model_and_fingerprint: format!(r#""model":{model},"system_fingerprint":{worker},"#), id_salt }
     }
 
     /// Appends an answer's head, from its brace to the comma before `"choices"`.
@@ -129,22 +123,15 @@ impl Wording {
 
     fn push_completion(&self, out: &mut BytesMut, format: Format, generation: &Generation) {
         let chat = format == Format::Chat;
-        let (id, object) = if chat {
-            ("chatcmpl-", "chat.completion")
-        } else {
-            ("cmpl-", "text_completion")
-        };
+        let (id, object) = if chat { ("chatcmpl-", "chat.completion") } else { ("cmpl-", "text_completion") };
         self.push_head(out, generation, id, object);
         out.put_slice(br#""choices":["#);
         for choice in 0..generation.choices {
             push_comma(out, choice);
             out.put_slice(br#"{"index":"#);
             push_u64(out, u64::from(choice));
-            let before: &[u8] = if chat {
-                br#","message":{"role":"assistant","content":""#
-            } else {
-                br#","text":""#
-            };
+            let before: &[u8] =
+                if chat { br#","message":{"role":"assistant","content":""# } else { br#","text":""# };
             out.put_slice(before);
             generation.push_text(out, choice);
             out.put_slice(if chat { br#""}"# } else { br#"""# });

@@ -77,10 +77,7 @@ impl Batch {
             Err(_) => {
                 let _waiting = Waiting::enter(self, tokens)?;
                 // The semaphore is never closed; if it were, no place would ever come.
-                Arc::clone(&self.places)
-                    .acquire_owned()
-                    .await
-                    .map_err(|_| QueueFull)?
+                Arc::clone(&self.places).acquire_owned().await.map_err(|_| QueueFull)?
             }
         };
         Ok(Place::take(Arc::clone(self), permit, tokens))
@@ -110,9 +107,7 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.batch
-            .waiting_tokens
-            .fetch_sub(self.tokens, Ordering::Relaxed);
+        self.batch.waiting_tokens.fetch_sub(self.tokens, Ordering::Relaxed);
         self.batch.waiting.fetch_sub(1, Ordering::SeqCst);
         self.batch.changes.announce();
     }
@@ -131,27 +126,19 @@ impl Place {
         batch.running_tokens.fetch_add(tokens, Ordering::Relaxed);
         batch.running.fetch_add(1, Ordering::SeqCst);
         batch.changes.announce();
-        Self {
-            batch,
-            tokens,
-            _permit: permit,
-        }
+        Self { batch, tokens, _permit: permit }
     }
 
     /// Adds generated tokens to what this place holds.
     pub(crate) fn grow(&mut self, tokens: u64) {
         self.tokens = self.tokens.saturating_add(tokens);
-        self.batch
-            .running_tokens
-            .fetch_add(tokens, Ordering::Relaxed);
+        self.batch.running_tokens.fetch_add(tokens, Ordering::Relaxed);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.batch
-            .running_tokens
-            .fetch_sub(self.tokens, Ordering::Relaxed);
+        self.batch.running_tokens.fetch_sub(self.tokens, Ordering::Relaxed);
         self.batch.running.fetch_sub(1, Ordering::SeqCst);
         self.batch.changes.announce();
     }
@@ -176,12 +163,7 @@ mod tests {
     }
 
     fn state(batch: &Batch) -> (usize, usize, u64, u64) {
-        (
-            batch.running(),
-            batch.waiting(),
-            batch.running_tokens(),
-            batch.waiting_tokens(),
-        )
+        (batch.running(), batch.waiting(), batch.running_tokens(), batch.waiting_tokens())
     }
 
     #[tokio::test]

@@ -28,10 +28,7 @@ impl PromptCache {
     pub(crate) fn cached_tokens(&self, prompts: &[Prompt], prompt_tokens: u32) -> u32 {
         let Some(cache) = &self.0 else { return 0 };
         let mut cache = cache.lock();
-        let blocks: usize = prompts
-            .iter()
-            .map(|prompt| cache.lookup(&prompt.blocks))
-            .sum();
+        let blocks: usize = prompts.iter().map(|prompt| cache.lookup(&prompt.blocks)).sum();
         let tokens = u32::try_from(blocks.saturating_mul(TOKENS_PER_BLOCK)).unwrap_or(u32::MAX);
         tokens.min(prompt_tokens.saturating_sub(1))
     }
@@ -40,9 +37,7 @@ impl PromptCache {
     pub(crate) fn remember(&self, prompts: &[Prompt]) {
         let Some(cache) = &self.0 else { return };
         let mut cache = cache.lock();
-        prompts
-            .iter()
-            .for_each(|prompt| cache.insert(&prompt.blocks));
+        prompts.iter().for_each(|prompt| cache.insert(&prompt.blocks));
     }
 
     /// Forgets everything.
@@ -70,20 +65,12 @@ struct PrefixCache {
 impl PrefixCache {
     /// An empty cache of `capacity` blocks, at least 1.
     fn new(capacity: usize) -> Self {
-        Self {
-            capacity: capacity.max(1),
-            touched: HashMap::default(),
-            log: VecDeque::new(),
-            clock: 0,
-        }
+        Self { capacity: capacity.max(1), touched: HashMap::default(), log: VecDeque::new(), clock: 0 }
     }
 
     /// How many leading blocks of a prompt are cached. They count as used now.
     fn lookup(&mut self, blocks: &[u64]) -> usize {
-        let known = blocks
-            .iter()
-            .take_while(|block| self.touched.contains_key(block))
-            .count();
+        let known = blocks.iter().take_while(|block| self.touched.contains_key(block)).count();
         let (known_blocks, _) = blocks.split_at(known);
         self.touch_all(known_blocks);
         known
@@ -135,8 +122,7 @@ impl PrefixCache {
     fn compact(&mut self) {
         if self.log.len() > self.touched.len().saturating_mul(4).saturating_add(1024) {
             let touched = &self.touched;
-            self.log
-                .retain(|(block, at)| touched.get(block) == Some(at));
+            self.log.retain(|(block, at)| touched.get(block) == Some(at));
         }
     }
 }

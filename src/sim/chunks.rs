@@ -49,20 +49,12 @@ impl ChunkWriter {
         out.put_slice(br#""choices":["#);
         let head = out.split().freeze();
         let so_far = match format {
-            Format::Generate | Format::GenerateBatch => (0..generation.choices)
-                .map(|_| Default::default())
-                .collect(),
+            Format::Generate | Format::GenerateBatch => {
+                (0..generation.choices).map(|_| Default::default()).collect()
+            }
             Format::Chat | Format::Completion | Format::Embeddings => Vec::new(),
         };
-        Self {
-            format,
-            generation,
-            include_usage,
-            wording,
-            head,
-            so_far,
-            out,
-        }
+        Self { format, generation, include_usage, wording, head, so_far, out }
     }
 
     /// The events of one token of every choice.
@@ -85,15 +77,11 @@ impl ChunkWriter {
     pub(crate) fn end(&mut self) -> Bytes {
         if self.so_far.is_empty() {
             for choice in 0..self.generation.choices {
-                let empty: &[u8] = if self.format == Format::Chat {
-                    br#","delta":{}"#
-                } else {
-                    br#","text":"""#
-                };
+                let empty: &[u8] =
+                    if self.format == Format::Chat { br#","delta":{}"# } else { br#","text":"""# };
                 self.open_choice(choice, empty);
                 self.out.put_slice(br#","logprobs":null,"finish_reason":""#);
-                self.out
-                    .put_slice(self.generation.finish.as_str().as_bytes());
+                self.out.put_slice(self.generation.finish.as_str().as_bytes());
                 self.out.put_u8(b'"');
                 self.close_choice();
             }
@@ -112,22 +100,19 @@ impl ChunkWriter {
         // OpenAI names the role once, in a chunk of its own before the first token.
         if index == 0 {
             self.open_choice(choice, br#","delta":{"role":"assistant","content":""}"#);
-            self.out
-                .put_slice(br#","logprobs":null,"finish_reason":null"#);
+            self.out.put_slice(br#","logprobs":null,"finish_reason":null"#);
             self.close_choice();
         }
         self.open_choice(choice, br#","delta":{"content":""#);
         self.generation.push_token(&mut self.out, choice, index);
-        self.out
-            .put_slice(br#""},"logprobs":null,"finish_reason":null"#);
+        self.out.put_slice(br#""},"logprobs":null,"finish_reason":null"#);
         self.close_choice();
     }
 
     fn push_completion_token(&mut self, choice: u32, index: u32) {
         self.open_choice(choice, br#","text":""#);
         self.generation.push_token(&mut self.out, choice, index);
-        self.out
-            .put_slice(br#"","logprobs":null,"finish_reason":null"#);
+        self.out.put_slice(br#"","logprobs":null,"finish_reason":null"#);
         self.close_choice();
     }
 
@@ -139,11 +124,7 @@ impl ChunkWriter {
     }
 
     fn close_choice(&mut self) {
-        let end: &[u8] = if self.include_usage {
-            b"}],\"usage\":null}\n\n"
-        } else {
-            b"}]}\n\n"
-        };
+        let end: &[u8] = if self.include_usage { b"}],\"usage\":null}\n\n" } else { b"}]}\n\n" };
         self.out.put_slice(end);
     }
 
@@ -156,8 +137,7 @@ impl ChunkWriter {
             self.out.put_slice(br#"","output_ids":["#);
             self.out.put_slice(ids);
             self.out.put_slice(b"],");
-            self.wording
-                .push_meta(&mut self.out, &self.generation, choice, index + 1);
+            self.wording.push_meta(&mut self.out, &self.generation, choice, index + 1);
             if self.format == Format::GenerateBatch {
                 self.out.put_slice(br#","index":"#);
                 push_u64(&mut self.out, u64::from(choice));

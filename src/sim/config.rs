@@ -48,9 +48,7 @@ impl FromStr for Role {
             "regular" => Ok(Self::Regular),
             "prefill" => Ok(Self::Prefill),
             "decode" => Ok(Self::Decode),
-            other => Err(format!(
-                "unknown role `{other}`: expected regular, prefill or decode"
-            )),
+            other => Err(format!("unknown role `{other}`: expected regular, prefill or decode")),
         }
     }
 }
@@ -152,16 +150,11 @@ impl SimConfig {
             faults.push("model is empty".to_owned());
         }
         if !visible(&self.worker_id) {
-            faults.push(format!(
-                "worker-id is {:?}: expected visible ASCII",
-                self.worker_id
-            ));
+            faults.push(format!("worker-id is {:?}: expected visible ASCII", self.worker_id));
         }
         let rate = self.prefill_tokens_per_second;
         if !(rate.is_finite() && rate > 0.0) {
-            faults.push(format!(
-                "prefill-tokens-per-second is {rate}: expected more than 0"
-            ));
+            faults.push(format!("prefill-tokens-per-second is {rate}: expected more than 0"));
         }
         if self.context_tokens == 0 {
             faults.push("context-tokens is 0: expected at least 1".to_owned());
@@ -177,11 +170,7 @@ impl SimConfig {
             range("fail-status", self.fail_status, 400, 599),
         ];
         faults.extend(ranges.into_iter().flatten());
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(SimError::Config { faults })
-        }
+        if faults.is_empty() { Ok(()) } else { Err(SimError::Config { faults }) }
     }
 }
 

@@ -65,9 +65,7 @@ impl Control {
         if let Some(delay) = patch.extra_delay_ms
             && delay > MAX_DELAY_MS
         {
-            return Err(format!(
-                "extra_delay_ms is {delay}: expected at most {MAX_DELAY_MS}"
-            ));
+            return Err(format!("extra_delay_ms is {delay}: expected at most {MAX_DELAY_MS}"));
         }
         if let Some(healthy) = patch.healthy {
             self.healthy.store(healthy, Ordering::Relaxed);
@@ -111,11 +109,7 @@ mod tests {
         let control = Control::new(0.25);
         let patch = serde_json::from_str(r#"{"extra_delay_ms": 7}"#).unwrap();
         control.apply(&patch).unwrap();
-        let expected = ControlState {
-            healthy: true,
-            fail_rate: 0.25,
-            extra_delay_ms: 7,
-        };
+        let expected = ControlState { healthy: true, fail_rate: 0.25, extra_delay_ms: 7 };
         assert_eq!(control.state(), expected);
     }
 
@@ -123,12 +117,7 @@ mod tests {
     fn patch_out_of_range_changes_nothing() {
         let control = Control::new(0.0);
         let patch = serde_json::from_str(r#"{"healthy": false, "fail_rate": 2}"#).unwrap();
-        assert!(
-            control
-                .apply(&patch)
-                .unwrap_err()
-                .contains("fail_rate is 2")
-        );
+        assert!(control.apply(&patch).unwrap_err().contains("fail_rate is 2"));
         assert!(control.is_healthy());
     }
 

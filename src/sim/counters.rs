@@ -10,19 +10,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Upper bounds of SGLang's buckets for the time to the first token, in seconds.
-const FIRST_TOKEN_BUCKETS: [f64; 18] = [
-    0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 200.0,
-    400.0,
-];
+const FIRST_TOKEN_BUCKETS: [f64; 18] =
+    [0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 200.0, 400.0];
 /// The same for whole requests.
 const REQUEST_BUCKETS: [f64; 22] = [
-    0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 200.0,
-    400.0, 600.0, 1200.0, 1800.0, 2400.0,
+    0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 200.0, 400.0,
+    600.0, 1200.0, 1800.0, 2400.0,
 ];
 /// The same between two tokens.
 const TOKEN_BUCKETS: [f64; 23] = [
-    0.002, 0.004, 0.006, 0.008, 0.010, 0.015, 0.020, 0.025, 0.030, 0.035, 0.040, 0.060, 0.080,
-    0.100, 0.200, 0.400, 0.600, 0.800, 1.0, 2.0, 4.0, 6.0, 8.0,
+    0.002, 0.004, 0.006, 0.008, 0.010, 0.015, 0.020, 0.025, 0.030, 0.035, 0.040, 0.060, 0.080, 0.100, 0.200,
+    0.400, 0.600, 0.800, 1.0, 2.0, 4.0, 6.0, 8.0,
 ];
 
 /// Totals since the start.
@@ -97,12 +95,7 @@ impl Flight {
         let number = counters.requests.fetch_add(1, Ordering::SeqCst);
         counters.in_flight.fetch_add(1, Ordering::SeqCst);
         counters.changes.announce();
-        Self {
-            counters,
-            number,
-            opened: Instant::now(),
-            settled: false,
-        }
+        Self { counters, number, opened: Instant::now(), settled: false }
     }
 
     /// Number of this request, from 0, in order of arrival.
@@ -112,9 +105,7 @@ impl Flight {
 
     /// Records the time since arrival as the time to the first token.
     pub(crate) fn note_first_token(&self) {
-        self.counters
-            .first_token
-            .observe(self.opened.elapsed().as_secs_f64());
+        self.counters.first_token.observe(self.opened.elapsed().as_secs_f64());
     }
 
     /// Ends the request without an answer: refused or failed on purpose.
@@ -124,9 +115,7 @@ impl Flight {
 
     /// Ends the request with its answer.
     pub(crate) fn complete(self) {
-        self.counters
-            .whole_request
-            .observe(self.opened.elapsed().as_secs_f64());
+        self.counters.whole_request.observe(self.opened.elapsed().as_secs_f64());
         self.settle();
     }
 }

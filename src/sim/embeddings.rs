@@ -53,16 +53,13 @@ pub(crate) struct EmbeddingForm {
 ///
 /// # Errors
 /// What is wrong with it, as the client is told.
-pub(crate) fn read_embeddings(
-    body: &[u8],
-    config: &SimConfig,
-) -> Result<(Ask, EmbeddingForm), ApiError> {
+pub(crate) fn read_embeddings(body: &[u8], config: &SimConfig) -> Result<(Ask, EmbeddingForm), ApiError> {
     let request: EmbeddingRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     check_model(request.model.as_ref(), config)?;
-    let input = request.input.ok_or_else(|| {
-        ApiError::parameter("input", "`input` is missing: expected a string or a list")
-    })?;
+    let input = request
+        .input
+        .ok_or_else(|| ApiError::parameter("input", "`input` is missing: expected a string or a list"))?;
     let dimensions = request.dimensions.unwrap_or(DEFAULT_DIMENSIONS);
     if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
         let message = format!("`dimensions` is {dimensions}: expected 1 to {MAX_DIMENSIONS}");
@@ -78,13 +75,7 @@ pub(crate) fn read_embeddings(
         room: None,
     };
     let encoding = request.encoding_format.unwrap_or(Encoding::Float);
-    Ok((
-        bounded(ask, None, config)?,
-        EmbeddingForm {
-            dimensions,
-            encoding,
-        },
-    ))
+    Ok((bounded(ask, None, config)?, EmbeddingForm { dimensions, encoding }))
 }
 
 /// The body of the answer.
@@ -115,20 +106,12 @@ pub(crate) fn embeddings_answer(ask: &Ask, form: EmbeddingForm, config: &SimConf
 }
 
 /// A vector of length 1 from a hash.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "embeddings are 32-bit floats"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "embeddings are 32-bit floats")]
 fn vector(digest: u64, dimensions: u32) -> Vec<f32> {
     let raw: Vec<f64> = (0..u64::from(dimensions))
         .map(|dimension| unit(mix(digest ^ mix(dimension))).mul_add(2.0, -1.0))
         .collect();
-    let length = raw
-        .iter()
-        .map(|value| value * value)
-        .sum::<f64>()
-        .sqrt()
-        .max(f64::MIN_POSITIVE);
+    let length = raw.iter().map(|value| value * value).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     raw.iter().map(|value| (value / length) as f32).collect()
 }
 
@@ -145,11 +128,7 @@ fn base64(bytes: &[u8]) -> String {
         for place in 0..4 {
             let index = usize::try_from((bits >> (18 - 6 * place)) & 63).unwrap_or(0);
             // A group of n bytes fills n + 1 of the 4 letters.
-            let letter = if place <= group.len() {
-                ALPHABET.get(index)
-            } else {
-                None
-            };
+            let letter = if place <= group.len() { ALPHABET.get(index) } else { None };
             text.push(char::from(letter.copied().unwrap_or(b'=')));
         }
     }
@@ -187,15 +166,8 @@ mod tests {
     #[test]
     fn embeddings_refuse_bad_dimensions_and_a_missing_input() {
         let read = |json: &str| read_embeddings(json.as_bytes(), &SimConfig::default());
-        for json in [
-            "{}",
-            r#"{"input":"a","dimensions":0}"#,
-            r#"{"input":"a","dimensions":9999}"#,
-        ] {
-            assert_eq!(
-                read(json).expect_err(json).status,
-                http::StatusCode::BAD_REQUEST
-            );
+        for json in ["{}", r#"{"input":"a","dimensions":0}"#, r#"{"input":"a","dimensions":9999}"#] {
+            assert_eq!(read(json).expect_err(json).status, http::StatusCode::BAD_REQUEST);
         }
     }
 }

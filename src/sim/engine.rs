@@ -65,11 +65,7 @@ impl Engine {
             fail_status: StatusCode::from_u16(config.fail_status)
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             model: TimeModel::new(&config),
-            batch: Arc::new(Batch::new(
-                config.max_running,
-                config.max_queued,
-                Arc::clone(&changes),
-            )),
+            batch: Arc::new(Batch::new(config.max_running, config.max_queued, Arc::clone(&changes))),
             counters: Arc::new(Counters::new(changes)),
             control: Control::new(config.fail_rate),
             cache: PromptCache::new(config.cache_blocks()),
@@ -133,20 +129,14 @@ impl Engine {
             finish,
         };
         let (batch, counters) = (Arc::clone(&self.batch), Arc::clone(&self.counters));
-        Ok(Run::new(
-            generation, self.model, batch, counters, place, flight,
-        ))
+        Ok(Run::new(generation, self.model, batch, counters, place, flight))
     }
 
     /// Takes the time of a prefill; returns how many prompt tokens were cached before.
     async fn prefill(&self, ask: &Ask, prompt_tokens: u32, seed: RequestSeed) -> u32 {
         // A decode worker gets its KV cache from elsewhere.
         let takes_time = !self.model.is_instant() && self.config.role != Role::Decode;
-        let lane = if takes_time {
-            Some(self.prefill_lane.lock().await)
-        } else {
-            None
-        };
+        let lane = if takes_time { Some(self.prefill_lane.lock().await) } else { None };
         // In the lane, so that prompts prefilled just before are cached by now.
         let cached = self.cache.cached_tokens(&ask.prompts, prompt_tokens);
         if lane.is_some() {
@@ -154,12 +144,8 @@ impl Engine {
         }
         self.cache.remember(&ask.prompts);
         drop(lane);
-        self.counters
-            .prompt_tokens
-            .fetch_add(u64::from(prompt_tokens), Ordering::Relaxed);
-        self.counters
-            .cached_tokens
-            .fetch_add(u64::from(cached), Ordering::Relaxed);
+        self.counters.prompt_tokens.fetch_add(u64::from(prompt_tokens), Ordering::Relaxed);
+        self.counters.cached_tokens.fetch_add(u64::from(cached), Ordering::Relaxed);
         cached
     }
 
@@ -172,10 +158,7 @@ impl Engine {
         }
         match ask.max_tokens {
             Some(tokens) => (tokens, Finish::Length),
-            None => (
-                seed.natural_length(self.config.default_tokens),
-                Finish::Stop,
-            ),
+            None => (seed.natural_length(self.config.default_tokens), Finish::Stop),
         }
     }
 
@@ -230,9 +213,8 @@ mod tests {
     /// A chat request; role and line ends add 6 bytes to the prompt.
     fn ask(prompt_tokens: usize, max_tokens: usize, config: &SimConfig) -> Ask {
         let text = "x".repeat(prompt_tokens * 4 - 6);
-        let body = format!(
-            r#"{{"messages":[{{"role":"user","content":"{text}"}}],"max_tokens":{max_tokens}}}"#
-        );
+        let body =
+            format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"max_tokens":{max_tokens}}}"#);
         read_chat(body.as_bytes(), config).unwrap()
     }
 
@@ -275,10 +257,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn cache_switched_off_prefills_every_time() {
-        let engine = Engine::new(SimConfig {
-            cache_tokens: 0,
-            ..config()
-        });
+        let engine = Engine::new(SimConfig { cache_tokens: 0, ..config() });
         let ask = ask(100, 1, engine.config());
         serve(&engine, &ask).await;
         assert_eq!(serve(&engine, &ask).await, (105, 0));
@@ -294,10 +273,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn decode_slows_down_with_the_batch() {
-        let engine = Engine::new(SimConfig {
-            max_running: 65,
-            ..config()
-        });
+        let engine = Engine::new(SimConfig { max_running: 65, ..config() });
         let one = ask(2, 1, engine.config());
         let mut others = Vec::new();
         for _ in 0..64 {
@@ -309,43 +285,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_scale_zero_answers_without_any_time() {
-        let engine = Engine::new(SimConfig {
-            time_scale: 0.0,
-            ..config()
-        });
+        let engine = Engine::new(SimConfig { time_scale: 0.0, ..config() });
         let ask = ask(1000, 1000, engine.config());
         assert_eq!(serve(&engine, &ask).await, (0, 0));
-        assert_eq!(
-            engine.counters().generated_tokens.load(Ordering::Relaxed),
-            1000
-        );
+        assert_eq!(engine.counters().generated_tokens.load(Ordering::Relaxed), 1000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn prefill_worker_stops_after_one_token_and_decode_worker_skips_the_prompt() {
-        let prefill = Engine::new(SimConfig {
-            role: Role::Prefill,
-            ..config()
-        });
+        let prefill = Engine::new(SimConfig { role: Role::Prefill, ..config() });
         let ask = ask(100, 6, prefill.config());
         assert_eq!(serve(&prefill, &ask).await, (105, 0));
-        assert_eq!(
-            prefill.counters().generated_tokens.load(Ordering::Relaxed),
-            1
-        );
-        let decode = Engine::new(SimConfig {
-            role: Role::Decode,
-            ..config()
-        });
+        assert_eq!(prefill.counters().generated_tokens.load(Ordering::Relaxed), 1);
+        let decode = Engine::new(SimConfig { role: Role::Decode, ..config() });
         assert_eq!(serve(&decode, &ask).await, (0, 50));
     }
 
     #[tokio::test(start_paused = true)]
     async fn request_dropped_while_it_waits_prefills_or_decodes_leaves_nothing() {
-        let engine = Engine::new(SimConfig {
-            max_running: 2,
-            ..config()
-        });
+        let engine = Engine::new(SimConfig { max_running: 2, ..config() });
         let ask = ask(100, 10, engine.config());
         // The first decodes, the second prefills, the third waits for a place.
         let first = engine.begin(&ask).await.unwrap();
@@ -361,10 +319,7 @@ mod tests {
         let load = engine.load();
         assert_eq!((load.running, load.waiting), (0, 0));
         assert_eq!((load.running_tokens, load.waiting_tokens), (0, 0));
-        assert_eq!(
-            (engine.counters().in_flight(), engine.counters().cancelled()),
-            (0, 3)
-        );
+        assert_eq!((engine.counters().in_flight(), engine.counters().cancelled()), (0, 3));
         // Neither the batch nor the prefill lane is stuck.
         assert_eq!(serve(&engine, &ask).await, (9, 90));
     }
@@ -383,10 +338,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn extra_delay_comes_on_top_even_without_modelled_time() {
-        let engine = Engine::new(SimConfig {
-            time_scale: 0.0,
-            ..config()
-        });
+        let engine = Engine::new(SimConfig { time_scale: 0.0, ..config() });
         let patch = serde_json::from_str(r#"{"extra_delay_ms": 30}"#).unwrap();
         engine.control().apply(&patch).unwrap();
         let ask = ask(100, 5, engine.config());

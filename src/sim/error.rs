@@ -28,13 +28,7 @@ struct Fields<'a> {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: String) -> Self {
-        Self {
-            status,
-            message,
-            kind,
-            param: None,
-            code: None,
-        }
+        Self { status, message, kind, param: None, code: None }
     }
 
     /// The body is not JSON, or a field has the wrong type.
@@ -45,37 +39,22 @@ impl ApiError {
 
     /// A parameter is missing or out of its range.
     pub(crate) fn parameter(param: &'static str, message: impl Into<String>) -> Self {
-        let error = Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_request_error",
-            message.into(),
-        );
-        Self {
-            param: Some(param),
-            ..error
-        }
+        let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message.into());
+        Self { param: Some(param), ..error }
     }
 
     /// Prompt and answer together are longer than the model's context.
     pub(crate) fn context_exceeded(asked: u64, context: u32) -> Self {
-        let message =
-            format!("this model's context is {context} tokens, but prompt and answer need {asked}");
+        let message = format!("this model's context is {context} tokens, but prompt and answer need {asked}");
         let error = Self::parameter("max_tokens", message);
-        Self {
-            code: Some("context_length_exceeded"),
-            ..error
-        }
+        Self { code: Some("context_length_exceeded"), ..error }
     }
 
     /// The request names another model than the one served.
     pub(crate) fn unknown_model(asked: &str, served: &str) -> Self {
         let message = format!("the model `{asked}` does not exist; this server has `{served}`");
         let error = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
-        Self {
-            param: Some("model"),
-            code: Some("model_not_found"),
-            ..error
-        }
+        Self { param: Some("model"), code: Some("model_not_found"), ..error }
     }
 
     /// No such endpoint.
@@ -87,21 +66,13 @@ impl ApiError {
     /// The endpoint exists, but not for this method.
     pub(crate) fn wrong_method(method: &http::Method, path: &str) -> Self {
         let message = format!("`{path}` does not take {method}");
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "invalid_request_error",
-            message,
-        )
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
     }
 
     /// The body is longer than what is read.
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
         let message = format!("the request body is larger than {limit_bytes} bytes");
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "invalid_request_error",
-            message,
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
     }
 
     /// The client stopped sending in the middle of the body.
@@ -114,30 +85,19 @@ impl ApiError {
     pub(crate) fn overloaded() -> Self {
         let message = "the waiting queue is full, try again later".to_owned();
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
-        Self {
-            code: Some("queue_full"),
-            ..error
-        }
+        Self { code: Some("queue_full"), ..error }
     }
 
     /// A failure that was asked for.
     pub(crate) fn injected(status: StatusCode) -> Self {
         let error = Self::new(status, "server_error", "simulated failure".to_owned());
-        Self {
-            code: Some("simulated_failure"),
-            ..error
-        }
+        Self { code: Some("simulated_failure"), ..error }
     }
 
     /// The body of the answer.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let body = Body {
-            error: Fields {
-                message: &self.message,
-                r#type: self.kind,
-                param: self.param,
-                code: self.code,
-            },
+            error: Fields { message: &self.message, r#type: self.kind, param: self.param, code: self.code },
         };
         // Strings only: this cannot fail, and an empty body is better than a panic if it did.
         serde_json::to_vec(&body).unwrap_or_default()

@@ -129,20 +129,13 @@ impl PromptField<'_> {
     ///
     /// # Errors
     /// `param` is to blame if the list is empty or mixes token ids with prompts.
-    pub(crate) fn read(
-        &self,
-        param: &'static str,
-        hashing: Hashing,
-    ) -> Result<Vec<Prompt>, ApiError> {
+    pub(crate) fn read(&self, param: &'static str, hashing: Hashing) -> Result<Vec<Prompt>, ApiError> {
         let items = match self {
             Self::Text(text) => return Ok(vec![read_text(text, hashing)]),
             Self::List(items) => items,
         };
         if items.is_empty() {
-            return Err(ApiError::parameter(
-                param,
-                format!("`{param}` is an empty list"),
-            ));
+            return Err(ApiError::parameter(param, format!("`{param}` is an empty list")));
         }
         if !self.is_batch() {
             let mut reader = PromptReader::new(hashing);
@@ -225,10 +218,7 @@ mod tests {
     #[test]
     fn prompt_list_that_is_empty_or_mixed_is_refused() {
         for json in ["[]", r#"[1, "a"]"#, r#"["a", 1]"#] {
-            assert_eq!(
-                prompts(json).unwrap_err().status,
-                http::StatusCode::BAD_REQUEST
-            );
+            assert_eq!(prompts(json).unwrap_err().status, http::StatusCode::BAD_REQUEST);
         }
     }
 
@@ -246,12 +236,7 @@ mod tests {
 
     #[test]
     fn room_is_sent_back_as_it_came() {
-        let header = |json| {
-            serde_json::from_str::<Room>(json)
-                .unwrap()
-                .to_header()
-                .unwrap()
-        };
+        let header = |json| serde_json::from_str::<Room>(json).unwrap().to_header().unwrap();
         assert_eq!(header("9223372036854775807"), "9223372036854775807");
         assert_eq!(header("[1,2]"), "1,2");
     }

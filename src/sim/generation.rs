@@ -46,9 +46,7 @@ pub(crate) struct Ask {
 impl Ask {
     /// Tokens of all prompts.
     pub(crate) fn prompt_tokens(&self) -> u32 {
-        self.prompts
-            .iter()
-            .fold(0, |sum, prompt| sum.saturating_add(prompt.tokens))
+        self.prompts.iter().fold(0, |sum, prompt| sum.saturating_add(prompt.tokens))
     }
 
     /// Answers wanted in all.

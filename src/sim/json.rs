@@ -25,11 +25,7 @@ pub(crate) fn push_u64(out: &mut BytesMut, value: u64) {
 pub(crate) fn push_hex(out: &mut BytesMut, value: u64) {
     for byte in value.to_be_bytes() {
         for nibble in [byte >> 4, byte & 15] {
-            out.put_u8(if nibble < 10 {
-                b'0' + nibble
-            } else {
-                b'a' + (nibble - 10)
-            });
+            out.put_u8(if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) });
         }
     }
 }

@@ -40,11 +40,7 @@ impl Exposition {
             Role::Regular => "unified",
             Role::Prefill | Role::Decode => config.role.as_str(),
         };
-        let scheduler = [
-            label("engine_type", engine_type),
-            label("tp_rank", "0"),
-            label("pp_rank", "0"),
-        ];
+        let scheduler = [label("engine_type", engine_type), label("tp_rank", "0"), label("pp_rank", "0")];
         registry
             .sub_registry_with_labels(scheduler.into_iter())
             .register_collector(Box::new(Gauges(Arc::clone(engine))));
@@ -68,28 +64,12 @@ fn label(key: &'static str, value: &str) -> (Cow<'static, str>, Cow<'static, str
 
 fn register_histograms(registry: &mut Registry, counters: &Counters) {
     let histograms = [
-        (
-            "sglang:time_to_first_token_seconds",
-            "time to first token",
-            &counters.first_token,
-        ),
-        (
-            "sglang:inter_token_latency_seconds",
-            "inter-token latency",
-            &counters.between_tokens,
-        ),
-        (
-            "sglang:e2e_request_latency_seconds",
-            "request latency",
-            &counters.whole_request,
-        ),
+        ("sglang:time_to_first_token_seconds", "time to first token", &counters.first_token),
+        ("sglang:inter_token_latency_seconds", "inter-token latency", &counters.between_tokens),
+        ("sglang:e2e_request_latency_seconds", "request latency", &counters.whole_request),
     ];
     for (name, what, histogram) in histograms {
-        registry.register(
-            name,
-            format!("Histogram of {what} in seconds"),
-            histogram.clone(),
-        );
+        registry.register(name, format!("Histogram of {what} in seconds"), histogram.clone());
     }
 }
 
@@ -113,33 +93,13 @@ impl Collector for Gauges {
         let hits = share(cached, prompt);
         let utilization = share(running, config.max_running as f64);
         let gauges = [
-            (
-                "num_running_reqs",
-                "The number of running requests",
-                running,
-            ),
-            (
-                "num_queue_reqs",
-                "The number of requests in the waiting queue",
-                waiting,
-            ),
+            ("num_running_reqs", "The number of running requests", running),
+            ("num_queue_reqs", "The number of requests in the waiting queue", waiting),
             ("num_used_tokens", "The number of used tokens", used),
-            (
-                "max_total_num_tokens",
-                "Maximum number of tokens in the KV cache",
-                capacity,
-            ),
+            ("max_total_num_tokens", "Maximum number of tokens in the KV cache", capacity),
             ("token_usage", "The token usage", usage),
-            (
-                "gen_throughput",
-                "The generation throughput (token/s)",
-                load.tokens_per_second,
-            ),
-            (
-                "cache_hit_rate",
-                "The prefix cache hit rate since the start",
-                hits,
-            ),
+            ("gen_throughput", "The generation throughput (token/s)", load.tokens_per_second),
+            ("cache_hit_rate", "The prefix cache hit rate since the start", hits),
             ("utilization", "The share of the batch in use", utilization),
         ];
         for (name, help, value) in gauges {
@@ -161,36 +121,16 @@ impl Collector for Totals {
         let counters = self.0.counters();
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let totals = [
-            (
-                "sglang:prompt_tokens",
-                "Number of prefill tokens processed",
-                read(&counters.prompt_tokens),
-            ),
+            ("sglang:prompt_tokens", "Number of prefill tokens processed", read(&counters.prompt_tokens)),
             (
                 "sglang:generation_tokens",
                 "Number of generation tokens processed",
                 read(&counters.generated_tokens),
             ),
-            (
-                "sglang:num_requests",
-                "Number of requests received",
-                counters.requests(),
-            ),
-            (
-                "sglang:num_aborted_requests",
-                "Number of requests aborted",
-                counters.cancelled(),
-            ),
-            (
-                "sim:failed_requests",
-                "Failures that were asked for",
-                read(&counters.failed),
-            ),
-            (
-                "sim:overloaded_requests",
-                "Requests that found the queue full",
-                read(&counters.overloaded),
-            ),
+            ("sglang:num_requests", "Number of requests received", counters.requests()),
+            ("sglang:num_aborted_requests", "Number of requests aborted", counters.cancelled()),
+            ("sim:failed_requests", "Failures that were asked for", read(&counters.failed)),
+            ("sim:overloaded_requests", "Requests that found the queue full", read(&counters.overloaded)),
         ];
         for (name, help, value) in totals {
             encode_counter(&mut encoder, name, help, value)?;
@@ -210,12 +150,7 @@ impl Collector for CachedTokens {
     }
 }
 
-fn encode_counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: u64,
-) -> fmt::Result {
+fn encode_counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let counter = ConstCounter::new(value);
     counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
 }

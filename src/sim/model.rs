@@ -55,9 +55,7 @@ impl TimeModel {
 
     fn scaled(&self, seconds: f64, unit: f64) -> Duration {
         let jitter = 1.0 + self.jitter * unit.mul_add(2.0, -1.0);
-        Duration::try_from_secs_f64(seconds * jitter * self.scale)
-            .unwrap_or(LONGEST)
-            .min(LONGEST)
+        Duration::try_from_secs_f64(seconds * jitter * self.scale).unwrap_or(LONGEST).min(LONGEST)
     }
 }
 
@@ -100,10 +98,7 @@ mod tests {
 
     #[test]
     fn scale_stretches_all_times_and_zero_removes_them() {
-        assert_eq!(
-            model(0.0, 2.0).decode_step(1, 0.5),
-            Duration::from_millis(20)
-        );
+        assert_eq!(model(0.0, 2.0).decode_step(1, 0.5), Duration::from_millis(20));
         assert_eq!(model(0.0, 0.0).prefill(1000, 0.5), Duration::ZERO);
         assert!(model(0.0, 0.0).is_instant());
         assert!(!model(0.0, 0.1).is_instant());

@@ -88,11 +88,7 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<Ask, ApiError
         include_usage: wants_usage(request.stream_options.as_ref()),
         room: request.bootstrap_room.as_ref().and_then(Room::to_header),
     };
-    bounded(
-        ask,
-        request.max_completion_tokens.or(request.max_tokens),
-        config,
-    )
+    bounded(ask, request.max_completion_tokens.or(request.max_tokens), config)
 }
 
 /// Reads the body of `/v1/completions`.
@@ -103,9 +99,9 @@ pub(crate) fn read_completion(body: &[u8], config: &SimConfig) -> Result<Ask, Ap
     let request: CompletionRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     check_model(request.model.as_ref(), config)?;
-    let prompt = request.prompt.ok_or_else(|| {
-        ApiError::parameter("prompt", "`prompt` is missing: expected a string or a list")
-    })?;
+    let prompt = request
+        .prompt
+        .ok_or_else(|| ApiError::parameter("prompt", "`prompt` is missing: expected a string or a list"))?;
     let ask = Ask {
         format: Format::Completion,
         prompts: prompt.read("prompt", hashing(config))?,
@@ -121,54 +117,30 @@ pub(crate) fn read_completion(body: &[u8], config: &SimConfig) -> Result<Ask, Ap
 /// Refuses another model than the one served; no model means that one, as in SGLang.
 pub(crate) fn check_model(asked: Option<&Text<'_>>, config: &SimConfig) -> Result<(), ApiError> {
     match asked {
-        Some(asked) if asked.0 != config.model => {
-            Err(ApiError::unknown_model(&asked.0, &config.model))
-        }
+        Some(asked) if asked.0 != config.model => Err(ApiError::unknown_model(&asked.0, &config.model)),
         _ => Ok(()),
     }
 }
 
 /// Prompts are hashed for the prefix cache only.
 pub(crate) fn hashing(config: &SimConfig) -> Hashing {
-    if config.cache_blocks() > 0 {
-        Hashing::On
-    } else {
-        Hashing::Off
-    }
+    if config.cache_blocks() > 0 { Hashing::On } else { Hashing::Off }
 }
 
 /// Checks the numbers of a request and sets its length.
-pub(crate) fn bounded(
-    ask: Ask,
-    max_tokens: Option<u64>,
-    config: &SimConfig,
-) -> Result<Ask, ApiError> {
+pub(crate) fn bounded(ask: Ask, max_tokens: Option<u64>, config: &SimConfig) -> Result<Ask, ApiError> {
     let n = ask.choices_per_prompt;
     if !(1..=MAX_N).contains(&n) {
-        return Err(ApiError::parameter(
-            "n",
-            format!("`n` is {n}: expected 1 to {MAX_N}"),
-        ));
+        return Err(ApiError::parameter("n", format!("`n` is {n}: expected 1 to {MAX_N}")));
     }
     if ask.choices() > MAX_CHOICES {
-        let message = format!(
-            "prompts times `n` is {}: at most {MAX_CHOICES}",
-            ask.choices()
-        );
+        let message = format!("prompts times `n` is {}: at most {MAX_CHOICES}", ask.choices());
         return Err(ApiError::parameter("n", message));
     }
     if max_tokens == Some(0) {
-        return Err(ApiError::parameter(
-            "max_tokens",
-            "`max_tokens` is 0: expected at least 1",
-        ));
+        return Err(ApiError::parameter("max_tokens", "`max_tokens` is 0: expected at least 1"));
     }
-    let longest = ask
-        .prompts
-        .iter()
-        .map(|prompt| prompt.tokens)
-        .max()
-        .unwrap_or(0);
+    let longest = ask.prompts.iter().map(|prompt| prompt.tokens).max().unwrap_or(0);
     let needed = u64::from(longest).saturating_add(max_tokens.unwrap_or(0));
     if needed > u64::from(config.context_tokens) {
         return Err(ApiError::context_exceeded(needed, config.context_tokens));
@@ -179,9 +151,7 @@ pub(crate) fn bounded(
 }
 
 fn wants_usage(options: Option<&StreamOptions>) -> bool {
-    options
-        .and_then(|options| options.include_usage)
-        .unwrap_or(false)
+    options.and_then(|options| options.include_usage).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -191,10 +161,7 @@ mod tests {
     use super::*;
 
     fn config() -> SimConfig {
-        SimConfig {
-            context_tokens: 100,
-            ..SimConfig::default()
-        }
+        SimConfig { context_tokens: 100, ..SimConfig::default() }
     }
 
     fn chat(json: &str) -> Result<Ask, ApiError> {
@@ -229,41 +196,17 @@ mod tests {
     fn chat_refuses_each_fault_with_its_status() {
         let cases = [
             ("{", StatusCode::BAD_REQUEST, "could not be read"),
-            (
-                r#"{"model":"sim-model"}"#,
-                StatusCode::BAD_REQUEST,
-                "`messages` is missing",
-            ),
-            (
-                r#"{"messages":[]}"#,
-                StatusCode::BAD_REQUEST,
-                "`messages` is missing",
-            ),
-            (
-                r#"{"messages":"hi"}"#,
-                StatusCode::BAD_REQUEST,
-                "could not be read",
-            ),
-            (
-                r#"{"model":"gpt","messages":[]}"#,
-                StatusCode::NOT_FOUND,
-                "`gpt`",
-            ),
+            (r#"{"model":"sim-model"}"#, StatusCode::BAD_REQUEST, "`messages` is missing"),
+            (r#"{"messages":[]}"#, StatusCode::BAD_REQUEST, "`messages` is missing"),
+            (r#"{"messages":"hi"}"#, StatusCode::BAD_REQUEST, "could not be read"),
+            (r#"{"model":"gpt","messages":[]}"#, StatusCode::NOT_FOUND, "`gpt`"),
             (
                 r#"{"messages":[{"role":"user"}],"max_tokens":0}"#,
                 StatusCode::BAD_REQUEST,
                 "`max_tokens` is 0",
             ),
-            (
-                r#"{"messages":[{"role":"user"}],"max_tokens":99}"#,
-                StatusCode::BAD_REQUEST,
-                "context is 100",
-            ),
-            (
-                r#"{"messages":[{"role":"user"}],"n":0}"#,
-                StatusCode::BAD_REQUEST,
-                "`n` is 0",
-            ),
+            (r#"{"messages":[{"role":"user"}],"max_tokens":99}"#, StatusCode::BAD_REQUEST, "context is 100"),
+            (r#"{"messages":[{"role":"user"}],"n":0}"#, StatusCode::BAD_REQUEST, "`n` is 0"),
         ];
         for (json, status, part) in cases {
             let error = chat(json).expect_err(json);
@@ -278,10 +221,6 @@ mod tests {
         let prompts = vec!["\"a\""; 600].join(",");
         let body = format!(r#"{{"prompt":[{prompts}],"n":2}}"#);
         let error = read_completion(body.as_bytes(), &config()).unwrap_err();
-        assert!(
-            String::from_utf8(error.to_json())
-                .unwrap()
-                .contains("is 1200")
-        );
+        assert!(String::from_utf8(error.to_json()).unwrap().contains("is 1200"));
     }
 }

@@ -109,9 +109,7 @@ pub(crate) fn error(error: &ApiError) -> Reply {
     let mut reply = json_bytes(Bytes::from(error.to_json()));
     *reply.status_mut() = error.status;
     if error.status == StatusCode::SERVICE_UNAVAILABLE {
-        reply
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     reply
 }

@@ -69,8 +69,7 @@ impl Routes {
             wording: Arc::new(Wording::new(config)),
             exposition: Exposition::new(&engine),
             // Checked to be visible ASCII.
-            worker: HeaderValue::from_str(&config.worker_id)
-                .unwrap_or(HeaderValue::from_static("invalid")),
+            worker: HeaderValue::from_str(&config.worker_id).unwrap_or(HeaderValue::from_static("invalid")),
             engine,
         }
     }
@@ -84,9 +83,7 @@ impl Routes {
             Ok(reply) => reply,
             Err(error) => reply::error(&error),
         };
-        reply
-            .headers_mut()
-            .insert(WORKER_HEADER, self.worker.clone());
+        reply.headers_mut().insert(WORKER_HEADER, self.worker.clone());
         reply
     }
 
@@ -115,11 +112,7 @@ impl Routes {
         self.generate(request, reader).await
     }
 
-    async fn generate(
-        &self,
-        request: Request<Incoming>,
-        reader: Reader,
-    ) -> Result<Reply, ApiError> {
+    async fn generate(&self, request: Request<Incoming>, reader: Reader) -> Result<Reply, ApiError> {
         let body = read_body(request).await?;
         let mut ask = reader(&body, self.engine.config())?;
         // A prompt may be long; its bytes are not needed while its answer is made.
@@ -130,11 +123,7 @@ impl Routes {
         let mut reply = if ask.stream {
             let wording = Arc::clone(&self.wording);
             let chunks = ChunkWriter::new(ask.format, generation, ask.include_usage, wording);
-            reply::events(TokenStream::new(
-                run,
-                chunks,
-                self.engine.config().stall_after,
-            ))
+            reply::events(TokenStream::new(run, chunks, self.engine.config().stall_after))
         } else {
             run.complete().await;
             let answer = self.wording.answer(ask.format, &generation);
@@ -173,10 +162,7 @@ impl Routes {
             let body = read_body(request).await?;
             let patch: ControlPatch =
                 serde_json::from_slice(&body).map_err(|cause| ApiError::malformed(&cause))?;
-            self.engine
-                .control()
-                .apply(&patch)
-                .map_err(|fault| ApiError::parameter("control", fault))?;
+            self.engine.control().apply(&patch).map_err(|fault| ApiError::parameter("control", fault))?;
         }
         Ok(reply::json(&json!(self.engine.control().state())))
     }
@@ -193,10 +179,9 @@ impl Routes {
                 reply::json(&sglang::server_info(config, &self.engine.load()))
             }
             "/get_model_info" | "/model_info" => reply::json(&sglang::model_info(config)),
-            "/metrics" => reply::typed(
-                HeaderValue::from_static(CONTENT_TYPE),
-                Bytes::from(self.exposition.text()),
-            ),
+            "/metrics" => {
+                reply::typed(HeaderValue::from_static(CONTENT_TYPE), Bytes::from(self.exposition.text()))
+            }
             "/flush_cache" => reply::empty(StatusCode::OK),
             _ => match path.strip_prefix("/v1/models/") {
                 Some(model) if model == config.model => reply::json(&model_card(config)),
@@ -204,14 +189,7 @@ impl Routes {
                 None => return Err(ApiError::unknown_path(path)),
             },
         };
-        allow(
-            request,
-            if flush {
-                &[Method::GET, Method::POST]
-            } else {
-                &[Method::GET]
-            },
-        )?;
+        allow(request, if flush { &[Method::GET, Method::POST] } else { &[Method::GET] })?;
         if flush {
             self.engine.flush_cache();
         }
@@ -223,17 +201,11 @@ fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), ApiError
     if methods.contains(request.method()) {
         return Ok(());
     }
-    Err(ApiError::wrong_method(
-        request.method(),
-        request.uri().path(),
-    ))
+    Err(ApiError::wrong_method(request.method(), request.uri().path()))
 }
 
 async fn read_body(request: Request<Incoming>) -> Result<Bytes, ApiError> {
-    match Limited::new(request.into_body(), MAX_BODY_BYTES)
-        .collect()
-        .await
-    {
+    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(cause) if is_too_long(cause.as_ref()) => Err(ApiError::too_large(MAX_BODY_BYTES)),
         Err(cause) => Err(ApiError::broken_body(cause.as_ref())),

@@ -58,22 +58,9 @@ impl Run {
         // Prefill makes the first token; a request for none or one never sets a timer.
         let pace = (!model.is_instant() && generation.output_tokens > 1).then(|| {
             let now = Instant::now();
-            Pace {
-                due: now,
-                last: now,
-                sleep: Box::pin(sleep_until(now)),
-            }
+            Pace { due: now, last: now, sleep: Box::pin(sleep_until(now)) }
         });
-        Self {
-            generation,
-            batch,
-            counters,
-            model,
-            emitted: 0,
-            pace,
-            place,
-            flight,
-        }
+        Self { generation, batch, counters, model, emitted: 0, pace, place, flight }
     }
 
     /// What this run answers.
@@ -119,9 +106,7 @@ impl Run {
     fn note_token(&mut self, index: u32) {
         self.emitted = index + 1;
         let tokens = u64::from(self.generation.choices);
-        self.counters
-            .generated_tokens
-            .fetch_add(tokens, Ordering::Relaxed);
+        self.counters.generated_tokens.fetch_add(tokens, Ordering::Relaxed);
         self.place.grow(tokens);
         if index == 0 {
             self.flight.note_first_token();
@@ -129,9 +114,7 @@ impl Run {
         let Some(pace) = &mut self.pace else { return };
         if index > 0 {
             let now = Instant::now();
-            self.counters
-                .between_tokens
-                .observe((now - pace.last).as_secs_f64());
+            self.counters.between_tokens.observe((now - pace.last).as_secs_f64());
             pace.last = now;
         }
         if self.emitted < self.generation.output_tokens {
@@ -145,9 +128,7 @@ impl Run {
         let left = self.generation.output_tokens - self.emitted;
         let tokens = u64::from(left) * u64::from(self.generation.choices);
         self.emitted = self.generation.output_tokens;
-        self.counters
-            .generated_tokens
-            .fetch_add(tokens, Ordering::Relaxed);
+        self.counters.generated_tokens.fetch_add(tokens, Ordering::Relaxed);
         self.place.grow(tokens);
         self.flight.note_first_token();
     }

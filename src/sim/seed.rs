@@ -74,9 +74,8 @@ mod tests {
 
     #[test]
     fn natural_length_stays_within_half_and_one_and_a_half_of_the_mean() {
-        let lengths: Vec<u32> = (0..1000)
-            .map(|number| RequestSeed::new(7, number).natural_length(64))
-            .collect();
+        let lengths: Vec<u32> =
+            (0..1000).map(|number| RequestSeed::new(7, number).natural_length(64)).collect();
         assert!(lengths.iter().all(|length| (32..=96).contains(length)));
         assert!(lengths.iter().any(|length| *length < 40));
         assert!(lengths.iter().any(|length| *length > 88));
@@ -89,11 +88,7 @@ mod tests {
 
     #[test]
     fn failures_follow_the_rate() {
-        let failures = |rate| {
-            (0..10_000)
-                .filter(|number| RequestSeed::new(3, *number).fails(rate))
-                .count()
-        };
+        let failures = |rate| (0..10_000).filter(|number| RequestSeed::new(3, *number).fails(rate)).count();
         assert_eq!(failures(0.0), 0);
         assert_eq!(failures(1.0), 10_000);
         // Seeded, so this is one fixed number; five standard deviations around 2500.

@@ -57,26 +57,15 @@ impl SimWorker {
     /// Safe: dropped before it returns, nothing was started.
     pub async fn start(config: SimConfig) -> Result<Self, SimError> {
         config.check()?;
-        let bind_error = |source| SimError::Bind {
-            host: config.host.clone(),
-            port: config.port,
-            source,
-        };
-        let listener = TcpListener::bind((config.host.as_str(), config.port))
-            .await
-            .map_err(bind_error)?;
+        let bind_error = |source| SimError::Bind { host: config.host.clone(), port: config.port, source };
+        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(bind_error)?;
         let addr = listener.local_addr().map_err(bind_error)?;
         let grace = config.shutdown_grace;
         let engine = Arc::new(Engine::new(config));
         let routes = Arc::new(Routes::new(Arc::clone(&engine)));
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, routes, stopped, grace));
-        Ok(Self {
-            addr,
-            engine,
-            stop: Some(stop),
-            serving,
-        })
+        Ok(Self { addr, engine, stop: Some(stop), serving })
     }
 
     /// Where it listens, with the port that was picked.
@@ -172,10 +161,7 @@ async fn serve(
     }
     drop(listener);
     if timeout(grace, graceful.shutdown()).await.is_err() {
-        tracing::info!(
-            ?grace,
-            "the simulated worker cuts off requests that did not end in time"
-        );
+        tracing::info!(?grace, "the simulated worker cuts off requests that did not end in time");
     }
     connections.shutdown().await;
 }

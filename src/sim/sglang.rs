@@ -49,18 +49,11 @@ pub(crate) fn read_generate(body: &[u8], config: &SimConfig) -> Result<Ask, ApiE
             return Err(ApiError::parameter("text", message));
         }
     };
-    let sampling = request.sampling_params.unwrap_or(SamplingParams {
-        max_new_tokens: None,
-        n: None,
-    });
+    let sampling = request.sampling_params.unwrap_or(SamplingParams { max_new_tokens: None, n: None });
     let n = sampling.n.unwrap_or(1);
     let ask = Ask {
         // SGLang answers with a list for a list of prompts, and for more than one answer.
-        format: if prompt.is_batch() || n > 1 {
-            Format::GenerateBatch
-        } else {
-            Format::Generate
-        },
+        format: if prompt.is_batch() || n > 1 { Format::GenerateBatch } else { Format::Generate },
         prompts: prompt.read(param, hashing(config))?,
         choices_per_prompt: n,
         max_tokens: None,
@@ -136,31 +129,15 @@ mod tests {
     #[test]
     fn generate_takes_text_ids_and_lists_of_them() {
         let cases = [
-            (
-                r#"{"text":"12345678","sampling_params":{"max_new_tokens":3}}"#,
-                Format::Generate,
-                2,
-            ),
+            (r#"{"text":"12345678","sampling_params":{"max_new_tokens":3}}"#, Format::Generate, 2),
             (r#"{"input_ids":[1,2,3]}"#, Format::Generate, 3),
             (r#"{"text":["1234","1234"]}"#, Format::GenerateBatch, 2),
-            (
-                r#"{"input_ids":[[1],[2]],"bootstrap_room":[7,8]}"#,
-                Format::GenerateBatch,
-                2,
-            ),
-            (
-                r#"{"text":"1234","sampling_params":{"n":3}}"#,
-                Format::GenerateBatch,
-                1,
-            ),
+            (r#"{"input_ids":[[1],[2]],"bootstrap_room":[7,8]}"#, Format::GenerateBatch, 2),
+            (r#"{"text":"1234","sampling_params":{"n":3}}"#, Format::GenerateBatch, 1),
         ];
         for (json, format, tokens) in cases {
             let ask = read(json).expect(json);
-            assert_eq!(
-                (ask.format, ask.prompt_tokens()),
-                (format, tokens),
-                "{json}"
-            );
+            assert_eq!((ask.format, ask.prompt_tokens()), (format, tokens), "{json}");
         }
     }
 
@@ -174,15 +151,9 @@ mod tests {
 
     #[test]
     fn load_counts_waiting_requests_and_their_tokens_in() {
-        let state = Load {
-            running: 3,
-            waiting: 2,
-            running_tokens: 50,
-            waiting_tokens: 7,
-            tokens_per_second: 0.0,
-        };
-        let expected =
-            json!([{"dp_rank": 0, "num_reqs": 5, "num_waiting_reqs": 2, "num_tokens": 57}]);
+        let state =
+            Load { running: 3, waiting: 2, running_tokens: 50, waiting_tokens: 7, tokens_per_second: 0.0 };
+        let expected = json!([{"dp_rank": 0, "num_reqs": 5, "num_waiting_reqs": 2, "num_tokens": 57}]);
         assert_eq!(load(&state), expected);
     }
 }

@@ -26,11 +26,7 @@ pub(crate) struct TokenStream {
 
 impl TokenStream {
     pub(crate) fn new(run: Run, chunks: ChunkWriter, stall_after: Option<u64>) -> Self {
-        Self {
-            run: Some(run),
-            chunks,
-            frames_until_stall: stall_after,
-        }
+        Self { run: Some(run), chunks, frames_until_stall: stall_after }
     }
 }
 

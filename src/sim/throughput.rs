@@ -21,11 +21,7 @@ struct Window {
 
 impl Throughput {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Window {
-            since: Instant::now(),
-            total: 0,
-            rate: 0.0,
-        }))
+        Self(Mutex::new(Window { since: Instant::now(), total: 0, rate: 0.0 }))
     }
 
     /// The rate since the last window began, in units per second. Readings less than a second
@@ -35,11 +31,7 @@ impl Throughput {
         let elapsed = window.since.elapsed();
         if elapsed >= WINDOW {
             let rate = total.saturating_sub(window.total) as f64 / elapsed.as_secs_f64();
-            *window = Window {
-                since: Instant::now(),
-                total,
-                rate,
-            };
+            *window = Window { since: Instant::now(), total, rate };
         }
         window.rate
     }

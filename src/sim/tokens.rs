@@ -46,13 +46,7 @@ pub(crate) struct PromptReader {
 
 impl PromptReader {
     pub(crate) fn new(hashing: Hashing) -> Self {
-        Self {
-            hashing,
-            bytes: 0,
-            chain: 0,
-            carry: Vec::new(),
-            blocks: Vec::new(),
-        }
+        Self { hashing, bytes: 0, chain: 0, carry: Vec::new(), blocks: Vec::new() }
     }
 
     /// Reads further text.
@@ -62,9 +56,7 @@ impl PromptReader {
             return;
         }
         if !self.carry.is_empty() {
-            let missing = BYTES_PER_BLOCK
-                .saturating_sub(self.carry.len())
-                .min(text.len());
+            let missing = BYTES_PER_BLOCK.saturating_sub(self.carry.len()).min(text.len());
             let (head, rest) = text.split_at(missing);
             self.carry.extend_from_slice(head);
             text = rest;
@@ -94,11 +86,7 @@ impl PromptReader {
             Hashing::Off => 0,
         };
         let tokens = u32::try_from(self.bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
-        Prompt {
-            tokens,
-            blocks: self.blocks,
-            digest,
-        }
+        Prompt { tokens, blocks: self.blocks, digest }
     }
 }
 
@@ -119,12 +107,12 @@ fn fold(start: u64, bytes: &[u8]) -> u64 {
 
 /// The words of all answers. Plain ASCII, so that they need no escaping in JSON.
 const WORDS: [&str; 64] = [
-    "the", "worker", "reads", "a", "prompt", "and", "answers", "with", "some", "words", "that",
-    "mean", "nothing", "at", "all", "but", "arrive", "in", "order", "one", "by", "each", "token",
-    "takes", "its", "time", "as", "if", "large", "model", "were", "busy", "behind", "this", "line",
-    "of", "text", "while", "other", "requests", "wait", "for", "their", "place", "batch", "cache",
-    "keeps", "what", "it", "has", "seen", "before", "so", "next", "turn", "is", "quick", "then",
-    "stream", "goes", "on", "until", "done", "again",
+    "the", "worker", "reads", "a", "prompt", "and", "answers", "with", "some", "words", "that", "mean",
+    "nothing", "at", "all", "but", "arrive", "in", "order", "one", "by", "each", "token", "takes", "its",
+    "time", "as", "if", "large", "model", "were", "busy", "behind", "this", "line", "of", "text", "while",
+    "other", "requests", "wait", "for", "their", "place", "batch", "cache", "keeps", "what", "it", "has",
+    "seen", "before", "so", "next", "turn", "is", "quick", "then", "stream", "goes", "on", "until", "done",
+    "again",
 ];
 
 /// The word that stands for a token.
@@ -169,12 +157,7 @@ mod tests {
         let shared = "x".repeat(BYTES_PER_BLOCK * 3);
         let one = read(&[&shared, &"a".repeat(200)]);
         let two = read(&[&shared, &"b".repeat(200)]);
-        let same = one
-            .blocks
-            .iter()
-            .zip(&two.blocks)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let same = one.blocks.iter().zip(&two.blocks).take_while(|(a, b)| a == b).count();
         assert_eq!(same, 3);
         assert_ne!(one.blocks.last(), two.blocks.last());
         assert_ne!(one.digest, two.digest);
@@ -191,22 +174,11 @@ mod tests {
         let mut reader = PromptReader::new(Hashing::Off);
         reader.push(&[b'x'; 401]);
         reader.push_id(7);
-        assert_eq!(
-            reader.finish(),
-            Prompt {
-                tokens: 102,
-                blocks: Vec::new(),
-                digest: 0
-            }
-        );
+        assert_eq!(reader.finish(), Prompt { tokens: 102, blocks: Vec::new(), digest: 0 });
     }
 
     #[test]
     fn words_need_no_escaping() {
-        assert!(
-            WORDS
-                .iter()
-                .all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
-        );
+        assert!(WORDS.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())));
     }
 }

@@ -21,10 +21,7 @@ use sglang_router_rs::sim::SimWorker;
 
 /// A worker that answers at once.
 pub(crate) fn instant() -> SimConfig {
-    SimConfig {
-        time_scale: 0.0,
-        ..SimConfig::default()
-    }
+    SimConfig { time_scale: 0.0, ..SimConfig::default() }
 }
 
 pub(crate) async fn start(config: SimConfig) -> SimWorker {
@@ -43,9 +40,7 @@ pub(crate) fn chat(max_tokens: u32, stream: bool) -> Value {
 
 /// Ends a test that waits for what never comes; far beyond anything that these tests take.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future)
-        .await
-        .expect("it comes about")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it comes about")
 }
 
 /// A whole answer.
@@ -67,16 +62,10 @@ impl Answer {
 
     /// The data of all server-sent events but the last, which must be `[DONE]`.
     pub(crate) fn events(&self) -> Vec<Value> {
-        let mut events: Vec<&str> = self
-            .text()
-            .split_terminator("\n\n")
-            .map(|event| &event["data: ".len()..])
-            .collect();
+        let mut events: Vec<&str> =
+            self.text().split_terminator("\n\n").map(|event| &event["data: ".len()..]).collect();
         assert_eq!(events.pop(), Some("[DONE]"));
-        events
-            .iter()
-            .map(|event| serde_json::from_str(event).expect("an event is JSON"))
-            .collect()
+        events.iter().map(|event| serde_json::from_str(event).expect("an event is JSON")).collect()
     }
 }
 
@@ -92,10 +81,7 @@ impl Client {
     }
 
     pub(crate) fn to(url: String) -> Self {
-        Self {
-            inner: legacy::Client::builder(TokioExecutor::new()).build_http(),
-            url,
-        }
+        Self { inner: legacy::Client::builder(TokioExecutor::new()).build_http(), url }
     }
 
     /// Sends a request; the body of the answer is still to be read.
@@ -115,20 +101,10 @@ impl Client {
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
-        let response = self
-            .send(method, path, body)
-            .await
-            .expect("an answer comes");
+        let response = self.send(method, path, body).await.expect("an answer comes");
         let (parts, body) = response.into_parts();
-        let body = within(body.collect())
-            .await
-            .expect("the answer is complete")
-            .to_bytes();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        let body = within(body.collect()).await.expect("the answer is complete").to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -147,10 +123,7 @@ impl Client {
             .expect("the stream begins");
         assert_eq!(response.status(), StatusCode::OK);
         let mut body = response.into_body();
-        within(body.frame())
-            .await
-            .expect("there is a frame")
-            .expect("it is whole");
+        within(body.frame()).await.expect("there is a frame").expect("it is whole");
         body
     }
 }

@@ -15,16 +15,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[tokio::test]
 async fn client_that_leaves_a_stream_frees_its_place() {
     // The second token would come in an hour.
-    let worker = start(SimConfig {
-        decode_step: HOUR,
-        ..SimConfig::default()
-    })
-    .await;
+    let worker = start(SimConfig { decode_step: HOUR, ..SimConfig::default() }).await;
     let stream = Client::new(&worker).open_stream(&chat(5, true)).await;
-    assert_eq!(
-        (worker.running(), worker.in_flight(), worker.cancelled()),
-        (1, 1, 0)
-    );
+    assert_eq!((worker.running(), worker.in_flight(), worker.cancelled()), (1, 1, 0));
     drop(stream);
     within(worker.wait_until(|worker| worker.cancelled() == 1)).await;
     within(worker.wait_until(|worker| worker.running() == 0 && worker.in_flight() == 0)).await;
@@ -32,11 +25,7 @@ async fn client_that_leaves_a_stream_frees_its_place() {
 
 #[tokio::test]
 async fn client_that_leaves_a_stalled_stream_frees_its_place() {
-    let worker = start(SimConfig {
-        stall_after: Some(1),
-        ..instant()
-    })
-    .await;
+    let worker = start(SimConfig { stall_after: Some(1), ..instant() }).await;
     let stream = Client::new(&worker).open_stream(&chat(5, true)).await;
     assert_eq!(worker.running(), 1);
     drop(stream);
@@ -46,22 +35,14 @@ async fn client_that_leaves_a_stalled_stream_frees_its_place() {
 #[tokio::test]
 async fn client_that_leaves_while_its_answer_is_made_frees_its_place() {
     for slow in [
-        SimConfig {
-            prefill_base: HOUR,
-            ..SimConfig::default()
-        },
-        SimConfig {
-            decode_step: HOUR,
-            ..SimConfig::default()
-        },
+        SimConfig { prefill_base: HOUR, ..SimConfig::default() },
+        SimConfig { decode_step: HOUR, ..SimConfig::default() },
     ] {
         let worker = start(slow).await;
         let client = Client::new(&worker);
         let call = tokio::spawn(async move {
             let body = chat(5, false).to_string();
-            client
-                .send(Method::POST, "/v1/chat/completions", body)
-                .await
+            client.send(Method::POST, "/v1/chat/completions", body).await
         });
         within(worker.wait_until(|worker| worker.running() == 1)).await;
         call.abort();
@@ -72,21 +53,14 @@ async fn client_that_leaves_while_its_answer_is_made_frees_its_place() {
 
 #[tokio::test]
 async fn client_that_leaves_the_queue_lets_the_next_one_up() {
-    let worker = start(SimConfig {
-        max_running: 1,
-        stall_after: Some(1),
-        ..instant()
-    })
-    .await;
+    let worker = start(SimConfig { max_running: 1, stall_after: Some(1), ..instant() }).await;
     let client = Client::new(&worker);
     let holder = client.open_stream(&chat(5, true)).await;
     let leaver = client.clone();
-    let leaver =
-        tokio::spawn(async move { leaver.post("/v1/chat/completions", &chat(1, false)).await });
+    let leaver = tokio::spawn(async move { leaver.post("/v1/chat/completions", &chat(1, false)).await });
     within(worker.wait_until(|worker| worker.queued() == 1)).await;
     let stayer = client.clone();
-    let stayer =
-        tokio::spawn(async move { stayer.post("/v1/chat/completions", &chat(2, false)).await });
+    let stayer = tokio::spawn(async move { stayer.post("/v1/chat/completions", &chat(2, false)).await });
     within(worker.wait_until(|worker| worker.queued() == 2)).await;
     leaver.abort();
     within(worker.wait_until(|worker| worker.queued() == 1 && worker.cancelled() == 1)).await;

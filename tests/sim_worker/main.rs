@@ -1,9 +1,6 @@
 //! The simulated worker over real HTTP on loopback.
 #![cfg(feature = "router")]
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a panic in a helper is a failed test"
-)]
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 mod client;
 mod control;

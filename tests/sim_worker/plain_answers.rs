@@ -18,14 +18,8 @@ fn words(text: &Value) -> usize {
 
 #[tokio::test]
 async fn chat_answers_in_openai_form_and_names_the_worker() {
-    let worker = start(SimConfig {
-        worker_id: "w7".to_owned(),
-        ..instant()
-    })
-    .await;
-    let answer = Client::new(&worker)
-        .post("/v1/chat/completions", &chat(5, false))
-        .await;
+    let worker = start(SimConfig { worker_id: "w7".to_owned(), ..instant() }).await;
+    let answer = Client::new(&worker).post("/v1/chat/completions", &chat(5, false)).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.headers["content-type"], "application/json");
     assert_eq!(answer.headers["x-sim-worker"], "w7");
@@ -36,10 +30,7 @@ async fn chat_answers_in_openai_form_and_names_the_worker() {
     assert_eq!(body["model"], "sim-model");
     assert_eq!(body["system_fingerprint"], "w7");
     let choice = &body["choices"][0];
-    assert_eq!(
-        (&choice["index"], &choice["finish_reason"]),
-        (&json!(0), &json!("length"))
-    );
+    assert_eq!((&choice["index"], &choice["finish_reason"]), (&json!(0), &json!("length")));
     assert_eq!(choice["message"]["role"], "assistant");
     assert_eq!(words(&choice["message"]["content"]), 5);
     // "user", "hello there" and two line ends are 17 bytes: 5 tokens of four bytes.
@@ -52,11 +43,7 @@ async fn chat_answers_in_openai_form_and_names_the_worker() {
 
 #[tokio::test]
 async fn chat_without_a_length_stops_by_itself_within_the_seeded_range() {
-    let worker = start(SimConfig {
-        default_tokens: 10,
-        ..instant()
-    })
-    .await;
+    let worker = start(SimConfig { default_tokens: 10, ..instant() }).await;
     let client = Client::new(&worker);
     let request = json!({ "messages": [{ "role": "user", "content": "hi" }] });
     for _ in 0..20 {
@@ -86,10 +73,7 @@ async fn repeated_prompt_is_reported_as_cached() {
 async fn completion_answers_each_prompt_n_times() {
     let worker = start(instant()).await;
     let request = json!({ "prompt": ["one", "two"], "n": 2, "max_tokens": 3 });
-    let body = Client::new(&worker)
-        .post("/v1/completions", &request)
-        .await
-        .json();
+    let body = Client::new(&worker).post("/v1/completions", &request).await.json();
     assert_eq!(body["object"], "text_completion");
     let choices = body["choices"].as_array().unwrap();
     let indexes: Vec<u64> = choices.iter().filter_map(|c| c["index"].as_u64()).collect();
@@ -108,14 +92,8 @@ async fn generate_answers_in_sglang_form() {
     assert_eq!(words(&body["text"]), 4);
     assert_eq!(body["output_ids"].as_array().unwrap().len(), 4);
     let meta = &body["meta_info"];
-    assert_eq!(
-        meta["finish_reason"],
-        json!({ "type": "length", "length": 4 })
-    );
-    assert_eq!(
-        (&meta["prompt_tokens"], &meta["completion_tokens"]),
-        (&json!(2), &json!(4))
-    );
+    assert_eq!(meta["finish_reason"], json!({ "type": "length", "length": 4 }));
+    assert_eq!((&meta["prompt_tokens"], &meta["completion_tokens"]), (&json!(2), &json!(4)));
     assert!(meta["id"].is_string());
 
     let batch = json!({ "input_ids": [[1, 2], [3]], "sampling_params": { "max_new_tokens": 2 } });
@@ -126,22 +104,13 @@ async fn generate_answers_in_sglang_form() {
 
 #[tokio::test]
 async fn prefill_worker_answers_one_token_and_sends_the_room_back() {
-    let worker = start(SimConfig {
-        role: Role::Prefill,
-        ..instant()
-    })
-    .await;
+    let worker = start(SimConfig { role: Role::Prefill, ..instant() }).await;
     let mut request = chat(50, false);
     request["bootstrap_host"] = json!("10.0.0.1");
     request["bootstrap_port"] = json!(8998);
     request["bootstrap_room"] = json!(4_611_686_018_427_387_904_u64);
-    let answer = Client::new(&worker)
-        .post("/v1/chat/completions", &request)
-        .await;
-    assert_eq!(
-        answer.headers["x-sim-bootstrap-room"],
-        "4611686018427387904"
-    );
+    let answer = Client::new(&worker).post("/v1/chat/completions", &request).await;
+    assert_eq!(answer.headers["x-sim-bootstrap-room"], "4611686018427387904");
     assert_eq!(answer.json()["usage"]["completion_tokens"], 1);
 }
 
@@ -159,16 +128,11 @@ fn floats_of_base64(text: &str) -> Vec<f32> {
         .bytes()
         .flat_map(|letter| (0..6).rev().map(move |bit| (value(letter) >> bit) & 1))
         .collect();
-    let bytes: Vec<u8> = bits
-        .chunks_exact(8)
-        .map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit))
-        .collect();
+    let bytes: Vec<u8> =
+        bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit)).collect();
     let (floats, rest) = bytes.as_chunks::<4>();
     assert!(rest.is_empty());
-    floats
-        .iter()
-        .map(|float| f32::from_le_bytes(*float))
-        .collect()
+    floats.iter().map(|float| f32::from_le_bytes(*float)).collect()
 }
 
 #[tokio::test]
@@ -177,20 +141,11 @@ async fn embeddings_agree_in_both_encodings() {
     let client = Client::new(&worker);
     let plain = json!({ "input": ["a", "b", "a"], "dimensions": 8 });
     let body = client.post("/v1/embeddings", &plain).await.json();
-    assert_eq!(
-        (&body["object"], &body["model"]),
-        (&json!("list"), &json!("sim-model"))
-    );
-    assert_eq!(
-        body["usage"],
-        json!({ "prompt_tokens": 3, "total_tokens": 3 })
-    );
+    assert_eq!((&body["object"], &body["model"]), (&json!("list"), &json!("sim-model")));
+    assert_eq!(body["usage"], json!({ "prompt_tokens": 3, "total_tokens": 3 }));
     assert_eq!(body["data"][0]["embedding"], body["data"][2]["embedding"]);
     assert_ne!(body["data"][0]["embedding"], body["data"][1]["embedding"]);
-    assert_eq!(
-        (&body["data"][2]["index"], &body["data"][2]["object"]),
-        (&json!(2), &json!("embedding"))
-    );
+    assert_eq!((&body["data"][2]["index"], &body["data"][2]["object"]), (&json!(2), &json!("embedding")));
 
     let encoded = json!({ "input": "b", "dimensions": 8, "encoding_format": "base64" });
     let other = client.post("/v1/embeddings", &encoded).await.json();
@@ -205,16 +160,8 @@ async fn faulty_requests_get_openai_errors_and_leave_the_worker_idle() {
     let client = Client::new(&worker);
     let cases = [
         ("/v1/chat/completions", "{", StatusCode::BAD_REQUEST),
-        (
-            "/v1/chat/completions",
-            r#"{"model":"sim-model"}"#,
-            StatusCode::BAD_REQUEST,
-        ),
-        (
-            "/v1/chat/completions",
-            r#"{"model":"other","messages":[]}"#,
-            StatusCode::NOT_FOUND,
-        ),
+        ("/v1/chat/completions", r#"{"model":"sim-model"}"#, StatusCode::BAD_REQUEST),
+        ("/v1/chat/completions", r#"{"model":"other","messages":[]}"#, StatusCode::NOT_FOUND),
         ("/v1/completions", "{}", StatusCode::BAD_REQUEST),
         ("/v1/embeddings", r#"{"input":[]}"#, StatusCode::BAD_REQUEST),
         ("/generate", "{}", StatusCode::BAD_REQUEST),
@@ -225,26 +172,16 @@ async fn faulty_requests_get_openai_errors_and_leave_the_worker_idle() {
         let answer = client.call(Method::POST, path, body).await;
         assert_eq!(answer.status, status, "{path} {body}");
         let error = &answer.json()["error"];
-        assert!(
-            error["message"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty()),
-            "{path} {body}"
-        );
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{path} {body}");
         assert_eq!(error["type"], "invalid_request_error");
         assert!(error.get("param").is_some() && error.get("code").is_some());
     }
-    assert_eq!(
-        (worker.requests(), worker.in_flight(), worker.cancelled()),
-        (0, 0, 0)
-    );
+    assert_eq!((worker.requests(), worker.in_flight(), worker.cancelled()), (0, 0, 0));
 }
 
 #[tokio::test]
 async fn body_beyond_the_limit_is_refused() {
     let worker = start(instant()).await;
-    let answer = Client::new(&worker)
-        .call(Method::POST, "/generate", vec![b' '; (32 << 20) + 1])
-        .await;
+    let answer = Client::new(&worker).call(Method::POST, "/generate", vec![b' '; (32 << 20) + 1]).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
 }

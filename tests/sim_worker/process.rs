@@ -36,10 +36,7 @@ impl Process {
         let sent = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(sent.expect("kill runs").success());
         let ended = spawn_blocking(move || self.0.wait());
-        within(ended)
-            .await
-            .expect("nothing panics")
-            .expect("it can be waited for")
+        within(ended).await.expect("nothing panics").expect("it can be waited for")
     }
 }
 
@@ -54,21 +51,10 @@ impl Drop for Process {
 #[tokio::test]
 async fn process_prints_its_address_serves_and_ends_on_either_signal() {
     for signal in ["TERM", "INT"] {
-        let flags = [
-            "--port",
-            "0",
-            "--time-scale",
-            "0",
-            "--worker-id",
-            "p1",
-            "--model",
-            "m",
-        ];
+        let flags = ["--port", "0", "--time-scale", "0", "--worker-id", "p1", "--model", "m"];
         let mut process = Process::start(&flags);
         let line = process.first_line().await;
-        let url = line
-            .strip_prefix("listening on ")
-            .expect("the first line names the address");
+        let url = line.strip_prefix("listening on ").expect("the first line names the address");
         assert!(url.starts_with("http://127.0.0.1:"), "{url}");
         let mut request = chat(2, true);
         request["model"] = "m".into();
@@ -88,11 +74,7 @@ fn process_refuses_bad_flags_and_says_why() {
         (["--decode-ms=-1", "--seed=1"], "expected milliseconds"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sgl-router"));
-        let output = command
-            .arg("sim-worker")
-            .args(flags)
-            .output()
-            .expect("the binary runs");
+        let output = command.arg("sim-worker").args(flags).output().expect("the binary runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{flags:?}");
         assert!(stderr.contains(part), "{flags:?}: {stderr}");

@@ -15,24 +15,15 @@ async fn both_ways(path: &str, mut request: Value) -> (Vec<Value>, Value) {
     let plain = start(instant()).await;
     request["stream"] = json!(true);
     let streamed = Client::new(&streaming).post(path, &request).await;
-    assert_eq!(
-        streamed.headers["content-type"],
-        "text/event-stream; charset=utf-8"
-    );
+    assert_eq!(streamed.headers["content-type"], "text/event-stream; charset=utf-8");
     assert_eq!((streaming.in_flight(), streaming.cancelled()), (0, 0));
     request["stream"] = json!(false);
-    (
-        streamed.events(),
-        Client::new(&plain).post(path, &request).await.json(),
-    )
+    (streamed.events(), Client::new(&plain).post(path, &request).await.json())
 }
 
 fn joined(events: &[Value], choice: u64, text: impl Fn(&Value) -> &Value) -> String {
     let choices = events.iter().filter_map(|event| event["choices"].get(0));
-    choices
-        .filter(|c| c["index"] == choice)
-        .filter_map(|c| text(c).as_str())
-        .collect()
+    choices.filter(|c| c["index"] == choice).filter_map(|c| text(c).as_str()).collect()
 }
 
 #[tokio::test]
@@ -40,10 +31,7 @@ async fn chat_stream_says_what_the_plain_answer_says() {
     let (events, plain) = both_ways("/v1/chat/completions", chat(6, true)).await;
     // The role, six tokens, the end.
     assert_eq!(events.len(), 8);
-    assert_eq!(
-        events[0]["choices"][0]["delta"],
-        json!({ "role": "assistant", "content": "" })
-    );
+    assert_eq!(events[0]["choices"][0]["delta"], json!({ "role": "assistant", "content": "" }));
     assert_eq!(events[7]["choices"][0]["delta"], json!({}));
     let text = joined(&events, 0, |choice| &choice["delta"]["content"]);
     assert_eq!(text, plain["choices"][0]["message"]["content"]);
@@ -54,10 +42,7 @@ async fn chat_stream_says_what_the_plain_answer_says() {
         }
         assert!(event.get("usage").is_none());
     }
-    let reasons: Vec<&Value> = events
-        .iter()
-        .map(|e| &e["choices"][0]["finish_reason"])
-        .collect();
+    let reasons: Vec<&Value> = events.iter().map(|e| &e["choices"][0]["finish_reason"]).collect();
     assert!(reasons[..7].iter().all(|reason| reason.is_null()));
     assert_eq!(reasons[7], "length");
 }
@@ -70,11 +55,7 @@ async fn stream_ends_with_the_usage_if_asked() {
     let last = events.pop().unwrap();
     assert_eq!(last["choices"], json!([]));
     assert_eq!(last["usage"], plain["usage"]);
-    assert!(
-        events
-            .iter()
-            .all(|event| event.get("usage") == Some(&Value::Null))
-    );
+    assert!(events.iter().all(|event| event.get("usage") == Some(&Value::Null)));
 }
 
 #[tokio::test]
@@ -109,10 +90,7 @@ async fn generate_stream_repeats_the_text_so_far() {
 async fn generate_stream_of_a_batch_numbers_its_answers() {
     let request = json!({ "text": ["a", "b"], "sampling_params": { "max_new_tokens": 2 } });
     let (events, plain) = both_ways("/generate", request).await;
-    let indexes: Vec<u64> = events
-        .iter()
-        .filter_map(|event| event["index"].as_u64())
-        .collect();
+    let indexes: Vec<u64> = events.iter().filter_map(|event| event["index"].as_u64()).collect();
     assert_eq!(indexes, [0, 1, 0, 1]);
     assert_eq!(events[2]["text"], plain[0]["text"]);
     assert_eq!(events[3]["text"], plain[1]["text"]);
@@ -120,13 +98,8 @@ async fn generate_stream_of_a_batch_numbers_its_answers() {
 
 #[tokio::test]
 async fn paced_stream_is_complete() {
-    let config = SimConfig {
-        time_scale: 0.1,
-        ..SimConfig::default()
-    };
+    let config = SimConfig { time_scale: 0.1, ..SimConfig::default() };
     let worker = start(config).await;
-    let answer = Client::new(&worker)
-        .post("/v1/chat/completions", &chat(5, true))
-        .await;
+    let answer = Client::new(&worker).post("/v1/chat/completions", &chat(5, true)).await;
     assert_eq!(answer.events().len(), 7);
 }

@@ -41,6 +41,13 @@ enum Kind {
     ConsistentHash(ConsistentHash),
 }
 
+/// `round_robin`.
+impl Default for NativePolicy {
+    fn default() -> Self {
+        Self { kind: Kind::RoundRobin(RoundRobin::default()), slices: SliceVersions::default() }
+    }
+}
+
 impl NativePolicy {
     /// The names of all built-in policies.
     pub const NAMES: [&'static str; 5] =
@@ -133,7 +140,7 @@ pub(crate) fn slice_decision(
 }
 
 /// The workers of a role that the request admits.
-fn with_role<C: Candidates + ?Sized>(
+pub(crate) fn with_role<C: Candidates + ?Sized>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     role: WorkerRole,

@@ -26,7 +26,9 @@ pub enum PluginError {
         built_in: Vec<&'static str>,
     },
     /// A plugin of that name is loaded and the options say `if_loaded = "refuse"`.
-    #[error("a plugin named `{name}` is loaded (generation {generation}); unload it first, or load with if_loaded = \"replace\"")]
+    #[error(
+        "a plugin named `{name}` is loaded (generation {generation}); unload it first, or load with if_loaded = \"replace\""
+    )]
     Duplicate {
         /// The name.
         name: String,
@@ -50,7 +52,9 @@ pub enum PluginError {
         limit: usize,
     },
     /// The module's digest is not the one that was asked for.
-    #[error("the module's digest is sha256:{found}, but sha256:{expected} is required; the file is not the one that was pinned")]
+    #[error(
+        "the module's digest is sha256:{found}, but sha256:{expected} is required; the file is not the one that was pinned"
+    )]
     Digest {
         /// The module's.
         found: String,

@@ -94,7 +94,8 @@ pub fn check_module(
     let outline = Outline::read(wasm)?;
     let memory = outline.check_memory(max_memory_bytes)?;
     let syscalls = outline.check_imports(allowed_syscalls)?;
-    let types = Validator::new_with_features(features()).validate_all(wasm).map_err(|error| invalid(&error))?;
+    let types =
+        Validator::new_with_features(features()).validate_all(wasm).map_err(|error| invalid(&error))?;
     check_exports(&outline, types.as_ref())?;
     Ok(ModuleFacts {
         manifest: outline.manifest()?,
@@ -201,8 +202,9 @@ impl<'a> Outline<'a> {
         if memory.shared {
             return refuse("its memory is shared");
         }
-        let exported =
-            |export: &wasmparser::Export<'_>| export.name == export::MEMORY && export.kind == ExternalKind::Memory;
+        let exported = |export: &wasmparser::Export<'_>| {
+            export.name == export::MEMORY && export.kind == ExternalKind::Memory
+        };
         if !self.exports.iter().any(exported) {
             return refuse("its memory is not exported");
         }
@@ -274,7 +276,11 @@ fn check_exports(outline: &Outline<'_>, types: TypesRef<'_>) -> Result<(), Modul
             return Err(ModuleFault::Signature { name, found: "no function".to_owned(), expected });
         };
         let func = types[id].unwrap_func();
-        if !known.allowed.iter().any(|(params, results)| func.params() == *params && func.results() == *results) {
+        if !known
+            .allowed
+            .iter()
+            .any(|(params, results)| func.params() == *params && func.results() == *results)
+        {
             return Err(ModuleFault::Signature { name, found: signature(func), expected });
         }
     }

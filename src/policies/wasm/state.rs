@@ -13,7 +13,9 @@ use parking_lot::RwLock;
 
 use sgl_policy_abi::host_function;
 
+use crate::engine::error::EngineError;
 use crate::engine::sandbox::HostServices;
+use crate::engine::sandbox::PrivateDirectory;
 
 /// Log lines of one plugin that are passed on per second; the rest is counted.
 const LOG_LINES_PER_SECOND: u64 = 20;
@@ -41,6 +43,8 @@ pub struct PluginState {
     pub(crate) rows_waiting: AtomicUsize,
     /// Generations that live: serving, draining, or being tried.
     live_generations: AtomicUsize,
+    /// What guests see as `/tmp`, once a generation may use files.
+    directory: Mutex<Option<Arc<PrivateDirectory>>>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +71,7 @@ impl PluginState {
             rows: tokio::sync::Mutex::default(),
             rows_waiting: AtomicUsize::new(0),
             live_generations: AtomicUsize::new(0),
+            directory: Mutex::new(None),
         })
     }
 
@@ -90,6 +95,22 @@ impl PluginState {
     /// Generations that live: serving, draining, or being tried.
     pub fn live_generations(&self) -> usize {
         self.live_generations.load(Ordering::Relaxed)
+    }
+
+    /// The plugin's private directory, made if there is none yet.
+    pub(crate) fn directory(&self) -> Result<Arc<PrivateDirectory>, EngineError> {
+        let mut directory = self.directory.lock();
+        if let Some(known) = &*directory {
+            return Ok(Arc::clone(known));
+        }
+        let made = Arc::new(PrivateDirectory::new()?);
+        *directory = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Lets the private directory go with the last instance that sees it.
+    pub(crate) fn forget_directory(&self) {
+        self.directory.lock().take();
     }
 
     fn may_log(&self) -> bool {
@@ -184,7 +205,10 @@ mod tests {
         state.kv_set(&[0], b"small").unwrap();
         state.kv_set(b"more", &value).unwrap();
         assert_eq!(state.kv_get(&[0]).as_deref(), Some(&b"small"[..]));
-        assert_eq!(state.kv_set(b"k", &[0; host_function::KV_VALUE_BYTES + 1]), Err(host_function::KV_VALUE_TOO_LARGE));
+        assert_eq!(
+            state.kv_set(b"k", &[0; host_function::KV_VALUE_BYTES + 1]),
+            Err(host_function::KV_VALUE_TOO_LARGE)
+        );
     }
 
     #[test]

@@ -122,11 +122,10 @@ impl DecisionStats {
         }
     }
 
+    /// Counts a failure and returns how many of its kind there were.
     #[cold]
-    pub(crate) fn fail(&self, cause: FailureCause) {
-        if let Some(counter) = self.failures.get(cause as usize) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+    pub(crate) fn fail(&self, cause: FailureCause) -> u64 {
+        self.failures.get(cause as usize).map_or(0, |counter| counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     #[cold]

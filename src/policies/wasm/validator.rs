@@ -42,7 +42,12 @@ pub fn check_config(config: &WasmPolicyConfig, options: &PluginOptions) -> Resul
     if faults.is_empty() { Ok(()) } else { Err(PluginError::Config { name: config.name.clone(), faults }) }
 }
 
-fn fault(faults: &mut Vec<ConfigFault>, key: impl Into<String>, found: impl Display, expected: impl Into<String>) {
+fn fault(
+    faults: &mut Vec<ConfigFault>,
+    key: impl Into<String>,
+    found: impl Display,
+    expected: impl Into<String>,
+) {
     faults.push(ConfigFault { key: key.into(), found: found.to_string(), expected: expected.into() });
 }
 
@@ -73,7 +78,8 @@ fn check_syscalls(config: &WasmPolicyConfig, faults: &mut Vec<ConfigFault>) {
         if let Some(why) = syscalls::forbidden(name) {
             fault(faults, key, format!("`{name}`"), format!("a function that can be allowed; {why}"));
         } else if !syscalls::KNOWN.contains(&name.as_str()) {
-            let hint = syscalls::nearest(name).map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+            let hint =
+                syscalls::nearest(name).map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
             let expected = format!("a function of WASI preview 1, such as `clock_time_get`{hint}");
             fault(faults, key, format!("`{name}`"), expected);
         }

@@ -3,28 +3,26 @@
 //! Everything is written straight into the guest's input buffer. Each message has an upper bound
 //! that is cheap to compute, so that the buffer is checked once.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use serde::Serialize;
 use sgl_policy_abi::Answer;
 use sgl_policy_abi::ColumnWidth;
 use sgl_policy_abi::DecodeError;
 use sgl_policy_abi::Full;
-use sgl_policy_abi::Init;
 use sgl_policy_abi::Input;
 use sgl_policy_abi::Labels;
-use sgl_policy_abi::Map;
 use sgl_policy_abi::PairAnswer;
 use sgl_policy_abi::Role;
 use sgl_policy_abi::RowWorker;
-use sgl_policy_abi::Value;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::WorkerFacts;
 use sgl_policy_abi::Writer;
 use sgl_policy_abi::encode_rows;
 use sgl_policy_abi::encode_table;
-use sgl_policy_abi::encode_to_vec;
 use sgl_policy_abi::encode_worker;
 
 use crate::core::candidates::Candidates;
@@ -64,10 +62,10 @@ struct ColumnPlan {
 }
 
 impl WirePlan {
-    pub(crate) fn new(wire: Wire, inputs: &[Input], config: &Map) -> Self {
+    pub(crate) fn new(wire: Wire, inputs: &[Input], config: &HashMap<String, serde_json::Value>) -> Self {
         let form = match wire {
             Wire::Columns => Form::Columns(ColumnPlan::new(inputs)),
-            Wire::Rows => Form::Rows(encoded_map(config)),
+            Wire::Rows => Form::Rows(encoded_config(config)),
         };
         Self { needs: needs(&form), form }
     }
@@ -370,23 +368,28 @@ fn index_of(index: i64) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
-/// A plugin's configuration as an ABI map, keys sorted, so that equal configurations are equal
-/// bytes.
-pub(crate) fn config_map(config: &HashMap<String, serde_json::Value>) -> Map {
-    let value = |json: &serde_json::Value| {
-        // Every JSON value has a counterpart; a number beyond 64 bits becomes a float.
-        serde_json::from_value::<Value>(json.clone()).unwrap_or(Value::Nil)
-    };
-    let mut map: Map = config.iter().map(|(key, json)| (key.clone(), value(json))).collect();
-    map.sort_by(|(left, _), (right, _)| left.cmp(right));
-    map
+/// A plugin's configuration as an encoded map, keys sorted, so that equal configurations are
+/// equal bytes.
+pub(crate) fn encoded_config(config: &HashMap<String, serde_json::Value>) -> Vec<u8> {
+    let sorted: BTreeMap<_, _> = config.iter().collect();
+    // Writing to memory does not fail, and every JSON value has a MessagePack form.
+    rmp_serde::to_vec_named(&sorted).unwrap_or_default()
 }
 
-/// The message for an `init` that takes one.
-pub(crate) fn init_message(init: &Init) -> Vec<u8> {
-    encode_to_vec(|writer| init.encode(writer)).unwrap_or_default()
+/// What `init` is told, in the form of the ABI's `Init`.
+#[derive(Debug, Serialize)]
+pub(crate) struct InitMessage<'a> {
+    pub(crate) abi: u32,
+    pub(crate) plugin: &'a str,
+    pub(crate) generation: u64,
+    pub(crate) config: &'a HashMap<String, serde_json::Value>,
+    /// Different for each instance.
+    pub(crate) seed: u64,
 }
 
-fn encoded_map(map: &Map) -> Vec<u8> {
-    encode_to_vec(|writer| Value::Map(map.clone()).encode(writer)).unwrap_or_default()
+impl InitMessage<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // As above.
+        rmp_serde::to_vec_named(self).unwrap_or_default()
+    }
 }
