@@ -249,7 +249,7 @@ fn init_answer_is_ready_when_empty_nil_or_without_error() {
     ] {
         assert_eq!(init_error(ready), Ok(None));
     }
-    let failed = encode_to_vec(|w| encode_init_error(w, "no weights")).expect("fits");
+    let failed = encode_to_vec(|w| encode_error(w, "no weights")).expect("fits");
     assert_eq!(init_error(&failed), Ok(Some("no weights")));
     assert!(init_error(&[0x01]).is_err());
 }
