@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::reader::Kind;
+use crate::kind::Kind;
 
 /// A message does not fit into the buffer that a [`Writer`](crate::Writer) was given.
 ///

@@ -79,11 +79,12 @@ impl Init {
     }
 }
 
-/// Writes the answer of an `init` that failed: `{error}`.
+/// Writes the answer of an export that failed: `{error}`. It is an answer of `init`,
+/// of `select_worker` and of `select_worker_pair`.
 ///
 /// # Errors
 /// [`Full`] if it does not fit.
-pub fn encode_init_error(w: &mut Writer<'_>, error: &str) -> Result<(), Full> {
+pub fn encode_error(w: &mut Writer<'_>, error: &str) -> Result<(), Full> {
     w.map(1)?;
     w.str("error")?;
     w.str(error)

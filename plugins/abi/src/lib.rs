@@ -20,8 +20,12 @@
 
 extern crate alloc;
 
+mod kind;
+
 mod error;
 mod names;
+
+mod token;
 
 mod reader;
 mod value;
@@ -48,11 +52,12 @@ pub use crate::completion::encode_completions;
 pub use crate::error::DecodeError;
 pub use crate::error::Full;
 pub use crate::init::Init;
-pub use crate::init::encode_init_error;
+pub use crate::init::encode_error;
 pub use crate::init::init_error;
 pub use crate::input::ColumnWidth;
 pub use crate::input::Input;
 pub use crate::input::UnknownInput;
+pub use crate::kind::Kind;
 pub use crate::manifest::Concurrency;
 pub use crate::manifest::Manifest;
 pub use crate::manifest::ManifestError;
@@ -67,7 +72,6 @@ pub use crate::names::pack;
 pub use crate::names::unpack;
 pub use crate::pair::PairAnswer;
 pub use crate::pair::PairMap;
-pub use crate::reader::Kind;
 pub use crate::reader::MAX_DEPTH;
 pub use crate::reader::Reader;
 pub use crate::rows::RowWorker;

@@ -5,7 +5,7 @@ use crate::answer::encode_opt_index;
 use crate::answer::opt_index;
 use crate::error::DecodeError;
 use crate::error::Full;
-use crate::reader::Kind;
+use crate::kind::Kind;
 use crate::reader::Reader;
 use crate::writer::Writer;
 

@@ -6,7 +6,7 @@
 
 use crate::error::DecodeError;
 use crate::error::Full;
-use crate::reader::Kind;
+use crate::kind::Kind;
 use crate::reader::Reader;
 use crate::writer::Writer;
 

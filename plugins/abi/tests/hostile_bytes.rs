@@ -183,7 +183,7 @@ fn init_answer_is_ready_when_empty_nil_or_without_error() {
     for ready in [b"".as_slice(), &[0xc0], &[0x80], b"\x81\xa5error\xc0", b"\x81\xa4name\xa1x"] {
         assert_eq!(init_error(ready), Ok(None));
     }
-    let failed = encode_to_vec(|w| encode_init_error(w, "no weights")).expect("fits");
+    let failed = encode_to_vec(|w| encode_error(w, "no weights")).expect("fits");
     assert_eq!(init_error(&failed), Ok(Some("no weights")));
     assert!(init_error(&[0x01]).is_err());
 }
