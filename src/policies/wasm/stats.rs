@@ -134,9 +134,10 @@ impl DecisionStats {
         self.failures.get(cause as usize).map_or(0, |counter| counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Counts a decision of the fallback policy and returns how many there were.
     #[cold]
-    pub(crate) fn fall_back(&self) {
-        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn fall_back(&self) -> u64 {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Adds what another has counted. Nobody may be counting in the other any more.
