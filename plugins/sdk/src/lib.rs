@@ -50,6 +50,8 @@ mod choice;
 mod column;
 mod config;
 mod random;
+
+mod hash;
 mod table;
 
 mod lanes;
@@ -89,6 +91,7 @@ pub use crate::config::Config;
 pub use crate::context::Context;
 pub use crate::error::Error;
 pub use crate::guest::Guest;
+pub use crate::hash::hash;
 pub use crate::message::Leg;
 #[doc(hidden)]
 pub use crate::message::Message;
