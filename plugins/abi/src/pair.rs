@@ -4,6 +4,7 @@ use crate::answer::check_size;
 use crate::answer::encode_opt_index;
 use crate::answer::opt_index;
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
 use crate::kind::Kind;
 use crate::reader::Reader;
@@ -60,7 +61,7 @@ impl<'a> PairAnswer<'a> {
             Kind::Map => Self::Map(PairMap::decode(&mut r)?),
             found => {
                 return Err(DecodeError::WrongType {
-                    expected: "two indices, nil or a map",
+                    expected: Expected::Pair,
                     found,
                 });
             }
@@ -109,7 +110,7 @@ fn decode_pair<'a>(r: &mut Reader<'a>) -> Result<PairAnswer<'a>, DecodeError> {
             decode: r.int()?,
         }),
         _ => Err(DecodeError::OutOfRange {
-            expected: "an array of two indices",
+            expected: Expected::Pair,
         }),
     }
 }

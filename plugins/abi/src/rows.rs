@@ -5,7 +5,9 @@
 //! ```
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
+use crate::error::Key;
 use crate::kind::Kind;
 use crate::reader::Reader;
 use crate::writer::Writer;
@@ -106,7 +108,7 @@ impl<'a> RowsMessage<'a> {
         if has_workers {
             Ok(message)
         } else {
-            Err(DecodeError::Missing { key: "workers" })
+            Err(DecodeError::Missing { key: Key::Workers })
         }
     }
 
@@ -142,8 +144,8 @@ fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<RowWorker<'a>, DecodeError> {
         }
     }
     Ok(RowWorker {
-        url: url.ok_or(DecodeError::Missing { key: "url" })?,
-        healthy: healthy.ok_or(DecodeError::Missing { key: "healthy" })?,
+        url: url.ok_or(DecodeError::Missing { key: Key::Url })?,
+        healthy: healthy.ok_or(DecodeError::Missing { key: Key::Healthy })?,
         load,
     })
 }
@@ -154,7 +156,7 @@ pub(crate) fn raw_map<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
         Kind::Map => r.raw(),
         Kind::Nil => r.raw().map(|_| EMPTY_MAP),
         found => Err(DecodeError::WrongType {
-            expected: "a map",
+            expected: Expected::Map,
             found,
         }),
     }

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use sgl_policy_abi::DecodeError;
+use sgl_policy_abi::Expected;
 use sgl_policy_abi::Labels;
 use sgl_policy_abi::Role;
 use sgl_policy_abi::TableMessage;
@@ -86,7 +87,7 @@ impl Table {
         };
         for worker in message.workers() {
             table.push(&worker?).ok_or(DecodeError::OutOfRange {
-                expected: "table size",
+                expected: Expected::Small,
             })?;
         }
         Ok(table)
