@@ -1,1 +1,11 @@
 //! Routing policies as sandboxed, hot-swappable WebAssembly plugins.
+
+pub mod types;
+pub mod config;
+pub mod core;
+pub mod engine;
+pub mod policies;
+#[cfg(feature = "router")]
+pub mod sim;
+#[cfg(feature = "router")]
+pub mod cli;

@@ -61,10 +61,7 @@ impl<'a> Answer<'a> {
             }
             Kind::Map => Self::Map(AnswerMap::decode(&mut r)?),
             found => {
-                return Err(DecodeError::WrongType {
-                    expected: Expected::Answer,
-                    found,
-                });
+                return Err(DecodeError::WrongType { expected: Expected::Answer, found });
             }
         };
         r.finish()?;
@@ -117,12 +114,8 @@ impl<'a> AnswerMap<'a> {
     /// # Errors
     /// [`Full`] if it does not fit.
     pub fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
-        let optional = [
-            self.state.is_some(),
-            self.error.is_some(),
-            self.scores.is_some(),
-            self.reason.is_some(),
-        ];
+        let optional =
+            [self.state.is_some(), self.error.is_some(), self.scores.is_some(), self.reason.is_some()];
         w.map(1 + optional.iter().filter(|present| **present).count())?;
         w.str("selected_worker")?;
         encode_opt_index(w, self.selected_worker)?;

@@ -49,9 +49,7 @@ impl Completion {
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let extra = r.array()?.checked_sub(FIELDS).ok_or(DecodeError::Missing {
-            key: Key::Completion,
-        })?;
+        let extra = r.array()?.checked_sub(FIELDS).ok_or(DecodeError::Missing { key: Key::Completion })?;
         let completion = Self {
             worker: narrow(r.uint()?)?,
             ok: r.bool()?,
@@ -98,20 +96,14 @@ impl<'a> CompletionBatch<'a> {
     /// [`DecodeError`].
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let extra = r.array()?.checked_sub(2).ok_or(DecodeError::Missing {
-            key: Key::Completion,
-        })?;
+        let extra = r.array()?.checked_sub(2).ok_or(DecodeError::Missing { key: Key::Completion })?;
         let table = r.uint()?;
         let mut entries = r;
         let count = entries.array()?;
         r.skip()?;
         (0..extra).try_for_each(|_| r.skip())?;
         r.finish()?;
-        Ok(Self {
-            table,
-            count,
-            entries,
-        })
+        Ok(Self { table, count, entries })
     }
 
     /// The table version that worker indices belong to.
@@ -154,27 +146,14 @@ fn opt_f32(w: &mut Writer<'_>, value: Option<f32>) -> Result<(), Full> {
 }
 
 fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, DecodeError> {
-    T::try_from(value).map_err(|_| DecodeError::OutOfRange {
-        expected: Expected::Small,
-    })
+    T::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Small })
 }
 
 fn read_opt_uint<T: TryFrom<u64>>(r: &mut Reader<'_>) -> Result<Option<T>, DecodeError> {
-    if r.nil() {
-        Ok(None)
-    } else {
-        narrow(r.uint()?).map(Some)
-    }
+    if r.nil() { Ok(None) } else { narrow(r.uint()?).map(Some) }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "milliseconds are f32 on the wire"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds are f32 on the wire")]
 fn read_opt_f32(r: &mut Reader<'_>) -> Result<Option<f32>, DecodeError> {
-    if r.nil() {
-        Ok(None)
-    } else {
-        r.number().map(|value| Some(value as f32))
-    }
+    if r.nil() { Ok(None) } else { r.number().map(|value| Some(value as f32)) }
 }

@@ -65,9 +65,8 @@ impl Init {
         for _ in 0..r.map()? {
             match r.str()? {
                 "abi" => {
-                    init.abi = u32::try_from(r.uint()?).map_err(|_| DecodeError::OutOfRange {
-                        expected: Expected::Small,
-                    })?;
+                    init.abi = u32::try_from(r.uint()?)
+                        .map_err(|_| DecodeError::OutOfRange { expected: Expected::Small })?;
                 }
                 "plugin" => init.plugin = String::from(r.str()?),
                 "generation" => init.generation = r.uint()?,

@@ -122,12 +122,8 @@ impl Input {
             return Ok(input.clone());
         }
         match name.strip_prefix(Self::HEADER_PREFIX) {
-            Some(header) if is_header_name(header) => {
-                Ok(Self::Header(Cow::Owned(String::from(header))))
-            }
-            _ => Err(UnknownInput {
-                name: String::from(name),
-            }),
+            Some(header) if is_header_name(header) => Ok(Self::Header(Cow::Owned(String::from(header)))),
+            _ => Err(UnknownInput { name: String::from(name) }),
         }
     }
 
@@ -193,10 +189,7 @@ impl Input {
     /// True if the value comes out of the request's body, so that the body must be parsed.
     #[must_use]
     pub const fn needs_body(&self) -> bool {
-        matches!(
-            self,
-            Self::RequestText | Self::RequestTokens | Self::PromptBytes | Self::Model
-        )
+        matches!(self, Self::RequestText | Self::RequestTokens | Self::PromptBytes | Self::Model)
     }
 }
 
@@ -236,15 +229,7 @@ mod tests {
 
     #[test]
     fn input_of_unknown_or_malformed_name_is_refused() {
-        for name in [
-            "",
-            "Load",
-            "loads",
-            "header:",
-            "header:X-Id",
-            "header:a b",
-            "header:é",
-        ] {
+        for name in ["", "Load", "loads", "header:", "header:X-Id", "header:a b", "header:é"] {
             assert_eq!(Input::parse(name), Err(UnknownInput { name: name.into() }));
         }
     }

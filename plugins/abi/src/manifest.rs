@@ -117,10 +117,7 @@ impl fmt::Display for ManifestError {
             Self::UnknownInput(unknown) => unknown.fmt(f),
             Self::RepeatedInput(name) => write!(f, "manifest lists input `{name}` twice"),
             Self::UnsupportedAbi { found } => {
-                write!(
-                    f,
-                    "plugin needs abi {found}, this host speaks abi {ABI_VERSION}"
-                )
+                write!(f, "plugin needs abi {found}, this host speaks abi {ABI_VERSION}")
             }
         }
     }
@@ -144,11 +141,9 @@ impl Manifest {
         w.map(7)?;
         w.str("abi")?;
         w.uint(u64::from(self.abi))?;
-        for (key, text) in [
-            ("name", &self.name),
-            ("version", &self.version),
-            ("description", &self.description),
-        ] {
+        for (key, text) in
+            [("name", &self.name), ("version", &self.version), ("description", &self.description)]
+        {
             w.str(key)?;
             w.str(text)?;
         }
@@ -243,11 +238,7 @@ impl Concurrency {
 }
 
 fn unknown_word(key: &'static str, found: &str, known: &'static str) -> ManifestError {
-    ManifestError::UnknownWord {
-        key,
-        found: String::from(found),
-        known,
-    }
+    ManifestError::UnknownWord { key, found: String::from(found), known }
 }
 
 /// Checks that the bytes are one map and that its `abi` is ours.
@@ -271,16 +262,11 @@ fn check_abi(bytes: &[u8]) -> Result<(), ManifestError> {
 }
 
 fn text(r: &mut Reader<'_>, key: &'static str) -> Result<String, ManifestError> {
-    r.str()
-        .map(String::from)
-        .map_err(|source| ManifestError::WrongType { key, source })
+    r.str().map(String::from).map_err(|source| ManifestError::WrongType { key, source })
 }
 
 fn inputs(r: &mut Reader<'_>) -> Result<Vec<Input>, ManifestError> {
-    let wrong = |source| ManifestError::WrongType {
-        key: "inputs",
-        source,
-    };
+    let wrong = |source| ManifestError::WrongType { key: "inputs", source };
     let mut inputs = Vec::new();
     for _ in 0..r.array().map_err(wrong)? {
         let name = r.str().map_err(wrong)?;

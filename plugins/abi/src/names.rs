@@ -81,10 +81,7 @@ pub const fn pack(ptr: u32, len: u32) -> i64 {
 /// The pointer and the length of an `i64` result; the reverse of [`pack`].
 #[inline]
 #[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "each half is taken on purpose"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "each half is taken on purpose")]
 pub const fn unpack(result: i64) -> (u32, u32) {
     let bits = result.cast_unsigned();
     ((bits >> 32) as u32, bits as u32)
@@ -96,13 +93,7 @@ mod tests {
 
     #[test]
     fn packed_result_survives_the_round_trip_at_the_edges() {
-        for (ptr, len) in [
-            (0, 0),
-            (1, 2),
-            (u32::MAX, u32::MAX),
-            (0x8000_0000, 1),
-            (7, u32::MAX),
-        ] {
+        for (ptr, len) in [(0, 0), (1, 2), (u32::MAX, u32::MAX), (0x8000_0000, 1), (7, u32::MAX)] {
             assert_eq!(unpack(pack(ptr, len)), (ptr, len));
         }
         assert_eq!(pack(1, 2), (1 << 32) | 2);

@@ -60,10 +60,7 @@ impl<'a> PairAnswer<'a> {
             }
             Kind::Map => Self::Map(PairMap::decode(&mut r)?),
             found => {
-                return Err(DecodeError::WrongType {
-                    expected: Expected::Pair,
-                    found,
-                });
+                return Err(DecodeError::WrongType { expected: Expected::Pair, found });
             }
         };
         r.finish()?;
@@ -93,11 +90,9 @@ impl<'a> PairAnswer<'a> {
     pub const fn selected(&self) -> Option<(i64, i64)> {
         match self {
             Self::Pair { prefill, decode }
-            | Self::Map(PairMap {
-                prefill: Some(prefill),
-                decode: Some(decode),
-                ..
-            }) => Some((*prefill, *decode)),
+            | Self::Map(PairMap { prefill: Some(prefill), decode: Some(decode), .. }) => {
+                Some((*prefill, *decode))
+            }
             _ => None,
         }
     }
@@ -105,13 +100,8 @@ impl<'a> PairAnswer<'a> {
 
 fn decode_pair<'a>(r: &mut Reader<'a>) -> Result<PairAnswer<'a>, DecodeError> {
     match r.array()? {
-        2 => Ok(PairAnswer::Pair {
-            prefill: r.int()?,
-            decode: r.int()?,
-        }),
-        _ => Err(DecodeError::OutOfRange {
-            expected: Expected::Pair,
-        }),
+        2 => Ok(PairAnswer::Pair { prefill: r.int()?, decode: r.int()? }),
+        _ => Err(DecodeError::OutOfRange { expected: Expected::Pair }),
     }
 }
 

@@ -61,20 +61,14 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
 
     #[inline]
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
@@ -82,9 +76,7 @@ impl<'a> Reader<'a> {
     /// `width` bytes, most significant first, 1 to 8 of them.
     fn wide(&mut self, width: u8) -> Result<u64> {
         let bytes = self.take(usize::from(width))?;
-        Ok(bytes
-            .iter()
-            .fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        Ok(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
     fn len(&mut self, width: u8) -> Result<usize> {
@@ -126,11 +118,7 @@ impl<'a> Reader<'a> {
     /// `count` values need `each` bytes apiece at least.
     #[inline]
     pub(crate) fn counted(&self, count: usize, each: usize) -> Result<usize> {
-        if count > self.rest.len() / each {
-            Err(DecodeError::Truncated)
-        } else {
-            Ok(count)
-        }
+        if count > self.rest.len() / each { Err(DecodeError::Truncated) } else { Ok(count) }
     }
 
     /// The header of an array: the number of elements that follow.
@@ -186,9 +174,9 @@ impl<'a> Reader<'a> {
     fn middle_uint(&mut self) -> Result<u64> {
         match self.token()? {
             Token::Uint(value) => Ok(value),
-            Token::Int(value) => u64::try_from(value).map_err(|_| DecodeError::OutOfRange {
-                expected: Expected::Uint,
-            }),
+            Token::Int(value) => {
+                u64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Uint })
+            }
             other => Err(other.mismatch(Expected::Uint)),
         }
     }
@@ -200,9 +188,9 @@ impl<'a> Reader<'a> {
     pub fn int(&mut self) -> Result<i64> {
         match self.token()? {
             Token::Int(value) => Ok(value),
-            Token::Uint(value) => i64::try_from(value).map_err(|_| DecodeError::OutOfRange {
-                expected: Expected::Int,
-            }),
+            Token::Uint(value) => {
+                i64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Int })
+            }
             other => Err(other.mismatch(Expected::Int)),
         }
     }
@@ -268,11 +256,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`Reader::str`].
     pub fn opt_str(&mut self) -> Result<Option<&'a str>> {
-        if self.nil() {
-            Ok(None)
-        } else {
-            self.str().map(Some)
-        }
+        if self.nil() { Ok(None) } else { self.str().map(Some) }
     }
 
     /// Bytes.

@@ -105,11 +105,7 @@ impl<'a> RowsMessage<'a> {
             }
         }
         r.finish()?;
-        if has_workers {
-            Ok(message)
-        } else {
-            Err(DecodeError::Missing { key: Key::Workers })
-        }
+        if has_workers { Ok(message) } else { Err(DecodeError::Missing { key: Key::Workers }) }
     }
 
     /// Number of workers.
@@ -155,9 +151,6 @@ pub(crate) fn raw_map<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     match r.kind()? {
         Kind::Map => r.raw(),
         Kind::Nil => r.raw().map(|_| EMPTY_MAP),
-        found => Err(DecodeError::WrongType {
-            expected: Expected::Map,
-            found,
-        }),
+        found => Err(DecodeError::WrongType { expected: Expected::Map, found }),
     }
 }

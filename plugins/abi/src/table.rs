@@ -71,9 +71,7 @@ impl<'a> Labels<'a> {
     /// The value of one label.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a str> {
-        self.iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// All labels as name and value.
@@ -138,11 +136,7 @@ pub fn encode_table(w: &mut Writer<'_>, version: u64, workers: usize) -> Result<
 ///
 /// # Errors
 /// [`Full`] if it does not fit.
-pub fn encode_worker<'l, L>(
-    w: &mut Writer<'_>,
-    facts: &WorkerFacts<'_>,
-    labels: L,
-) -> Result<(), Full>
+pub fn encode_worker<'l, L>(w: &mut Writer<'_>, facts: &WorkerFacts<'_>, labels: L) -> Result<(), Full>
 where
     L: ExactSizeIterator<Item = (&'l str, &'l str)>,
 {
@@ -195,11 +189,7 @@ impl<'a> TableMessage<'a> {
         r.finish()?;
         let version = version.ok_or(DecodeError::Missing { key: Key::Version })?;
         let (count, workers) = workers.ok_or(DecodeError::Missing { key: Key::Workers })?;
-        Ok(Self {
-            version,
-            count,
-            workers,
-        })
+        Ok(Self { version, count, workers })
     }
 
     /// The table's version; decisions name the version that their columns belong to.
@@ -229,13 +219,8 @@ impl<'a> TableMessage<'a> {
 
 fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<WorkerFacts<'a>, DecodeError> {
     let mut url = None;
-    let mut facts = WorkerFacts {
-        url: "",
-        model: None,
-        role: Role::default(),
-        weight: 1.0,
-        labels: Labels::default(),
-    };
+    let mut facts =
+        WorkerFacts { url: "", model: None, role: Role::default(), weight: 1.0, labels: Labels::default() };
     for _ in 0..r.map()? {
         match r.str()? {
             "url" => url = Some(r.str()?),

@@ -40,10 +40,7 @@ impl Token {
     pub(crate) const fn mismatch(self, expected: Expected) -> DecodeError {
         match self {
             Self::Other(marker) => DecodeError::Unsupported { marker },
-            _ => DecodeError::WrongType {
-                expected,
-                found: self.kind(),
-            },
+            _ => DecodeError::WrongType { expected, found: self.kind() },
         }
     }
 }

@@ -157,10 +157,7 @@ impl Value {
 
 /// The value of `key` in `entries`.
 pub(crate) fn lookup<'a>(entries: &'a [(String, Value)], key: &str) -> Option<&'a Value> {
-    entries
-        .iter()
-        .find(|(name, _)| name == key)
-        .map(|(_, value)| value)
+    entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
 }
 
 /// Writes a map with text keys.

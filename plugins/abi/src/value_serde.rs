@@ -116,13 +116,7 @@ mod tests {
             "a": null, "b": [true, -1, 1, 1.5, u64::MAX], "c": {"d": "e"}
         });
         let value: Value = serde_json::from_value(json.clone()).unwrap();
-        assert_eq!(
-            value
-                .get("c")
-                .and_then(|c| c.get("d"))
-                .and_then(Value::as_str),
-            Some("e")
-        );
+        assert_eq!(value.get("c").and_then(|c| c.get("d")).and_then(Value::as_str), Some("e"));
         assert_eq!(serde_json::to_value(&value).unwrap(), json);
     }
 }

@@ -19,10 +19,7 @@ impl<'a> Writer<'a> {
     /// Writes from the start of `buffer`.
     #[inline]
     pub fn new(buffer: &'a mut [u8]) -> Self {
-        Self {
-            buffer,
-            position: 0,
-        }
+        Self { buffer, position: 0 }
     }
 
     /// Bytes written so far.
@@ -52,9 +49,7 @@ impl<'a> Writer<'a> {
     /// guest the inlined form would cost a KiB.
     fn put_wide(&mut self, marker: u8, width: u8, value: u64) -> Result<(), Full> {
         let bytes = value.to_be_bytes();
-        let (_, low) = bytes
-            .split_at_checked(bytes.len() - usize::from(width))
-            .ok_or(Full)?;
+        let (_, low) = bytes.split_at_checked(bytes.len() - usize::from(width)).ok_or(Full)?;
         self.put([marker])?;
         self.raw(low)
     }

@@ -71,10 +71,7 @@ fn nesting_beyond_the_limit_is_too_deep_in_every_reader() {
         for levels in [depth + 1, 100_000] {
             let deep = nested(levels, opener);
             assert_eq!(Reader::new(&deep).skip(), Err(DecodeError::TooDeep));
-            assert_eq!(
-                Value::decode(&mut Reader::new(&deep)),
-                Err(DecodeError::TooDeep)
-            );
+            assert_eq!(Value::decode(&mut Reader::new(&deep)), Err(DecodeError::TooDeep));
         }
     }
     let mut state = b"\x81\xa5state\x81\xa1a".to_vec();
@@ -94,21 +91,13 @@ fn claimed_lengths_beyond_the_message_are_truncated_not_allocated() {
     ];
     for bytes in headers {
         assert_eq!(Reader::new(bytes).skip(), Err(DecodeError::Truncated));
-        assert_eq!(
-            Value::decode(&mut Reader::new(bytes)),
-            Err(DecodeError::Truncated)
-        );
+        assert_eq!(Value::decode(&mut Reader::new(bytes)), Err(DecodeError::Truncated));
     }
 }
 
 #[test]
 fn answer_of_the_wrong_shape_names_what_is_wrong() {
-    let wrong = |found| {
-        Err(DecodeError::WrongType {
-            expected: Expected::Answer,
-            found,
-        })
-    };
+    let wrong = |found| Err(DecodeError::WrongType { expected: Expected::Answer, found });
     assert_eq!(Answer::decode(b"\xa3one"), wrong(Kind::Str));
     assert_eq!(Answer::decode(&[0xc3]), wrong(Kind::Bool));
     assert_eq!(Answer::decode(&[0x93, 1, 0xc0, 0xc0]), wrong(Kind::Array));
@@ -117,20 +106,12 @@ fn answer_of_the_wrong_shape_names_what_is_wrong() {
     assert_eq!(Answer::decode(&[0xcd, 1]), Err(DecodeError::Truncated));
     assert_eq!(
         Answer::decode(b"\x81\xa5state\x01"),
-        Err(DecodeError::WrongType {
-            expected: Expected::Map,
-            found: Kind::Int
-        })
+        Err(DecodeError::WrongType { expected: Expected::Map, found: Kind::Int })
     );
-    assert_eq!(
-        Answer::decode(b"\x81\xa5error\xa1\xff"),
-        Err(DecodeError::NotUtf8)
-    );
+    assert_eq!(Answer::decode(b"\x81\xa5error\xa1\xff"), Err(DecodeError::NotUtf8));
     assert_eq!(
         Answer::decode(&[0xcf, 255, 255, 255, 255, 255, 255, 255, 255]),
-        Err(DecodeError::OutOfRange {
-            expected: Expected::Int
-        })
+        Err(DecodeError::OutOfRange { expected: Expected::Int })
     );
     assert_eq!(
         Answer::decode(b"\x81\xa5other\xc7\x01\x01\x01"),
@@ -150,10 +131,7 @@ fn answer_above_the_result_limit_is_too_large() {
 #[test]
 fn negative_and_huge_indices_are_data_for_the_host_to_refuse() {
     assert_eq!(Answer::decode(&[0xff]), Ok(Answer::Index(-1)));
-    assert_eq!(
-        Answer::decode(&[0xce, 255, 255, 255, 255]),
-        Ok(Answer::Index(4_294_967_295))
-    );
+    assert_eq!(Answer::decode(&[0xce, 255, 255, 255, 255]), Ok(Answer::Index(4_294_967_295)));
     let pair = PairAnswer::decode(&[0x92, 0xff, 0x02]);
     assert_eq!(pair.map(|pair| pair.selected()), Ok(Some((-1, 2))));
 }
@@ -161,24 +139,14 @@ fn negative_and_huge_indices_are_data_for_the_host_to_refuse() {
 #[test]
 fn pair_of_the_wrong_length_is_refused() {
     for bytes in [[0x91, 1].as_slice(), &[0x93, 1, 2, 3], &[0x90]] {
-        assert!(matches!(
-            PairAnswer::decode(bytes),
-            Err(DecodeError::OutOfRange { .. })
-        ));
+        assert!(matches!(PairAnswer::decode(bytes), Err(DecodeError::OutOfRange { .. })));
     }
 }
 
 #[test]
 fn pair_map_with_one_index_selects_nothing() {
     let pair = PairAnswer::decode(b"\x81\xa7prefill\x01").expect("well formed");
-    assert!(matches!(
-        pair,
-        PairAnswer::Map(PairMap {
-            prefill: Some(1),
-            decode: None,
-            ..
-        })
-    ));
+    assert!(matches!(pair, PairAnswer::Map(PairMap { prefill: Some(1), decode: None, .. })));
     assert_eq!(pair.selected(), None);
 }
 
@@ -190,57 +158,29 @@ fn table_without_a_url_or_with_an_unknown_role_is_refused() {
         bytes
     };
     let first = |bytes: &[u8]| {
-        TableMessage::decode(bytes)
-            .expect("head")
-            .workers()
-            .next()
-            .expect("one")
-            .map(|w| w.role)
+        TableMessage::decode(bytes).expect("head").workers().next().expect("one").map(|w| w.role)
     };
-    assert_eq!(
-        first(&table(b"\x81\xa5model\xc0")),
-        Err(DecodeError::Missing { key: Key::Url })
-    );
+    assert_eq!(first(&table(b"\x81\xa5model\xc0")), Err(DecodeError::Missing { key: Key::Url }));
     assert_eq!(
         first(&table(b"\x82\xa3url\xa1a\xa4role\xa1x")),
         Err(DecodeError::UnknownWord { key: Key::Role })
     );
-    assert_eq!(
-        first(&table(b"\x82\xa3url\xa1a\xa6future\x90")),
-        Ok(Role::Regular)
-    );
+    assert_eq!(first(&table(b"\x82\xa3url\xa1a\xa6future\x90")), Ok(Role::Regular));
 }
 
 #[test]
 fn completion_with_too_few_fields_is_refused_and_with_more_is_read() {
     let short = CompletionBatch::decode(&[0x92, 1, 0x91, 0x92, 0, 0xc3]).expect("head");
-    assert_eq!(
-        short.iter().next(),
-        Some(Err(DecodeError::Missing {
-            key: Key::Completion
-        }))
-    );
-    let long = [
-        0x92, 1, 0x91, 0x98, 4, 0xc3, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x91, 0xc0,
-    ];
+    assert_eq!(short.iter().next(), Some(Err(DecodeError::Missing { key: Key::Completion })));
+    let long = [0x92, 1, 0x91, 0x98, 4, 0xc3, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x91, 0xc0];
     let batch = CompletionBatch::decode(&long).expect("head");
-    let expected = Completion {
-        worker: 4,
-        ok: true,
-        ..Completion::default()
-    };
+    let expected = Completion { worker: 4, ok: true, ..Completion::default() };
     assert_eq!(batch.iter().next(), Some(Ok(expected)));
 }
 
 #[test]
 fn init_answer_is_ready_when_empty_nil_or_without_error() {
-    for ready in [
-        b"".as_slice(),
-        &[0xc0],
-        &[0x80],
-        b"\x81\xa5error\xc0",
-        b"\x81\xa4name\xa1x",
-    ] {
+    for ready in [b"".as_slice(), &[0xc0], &[0x80], b"\x81\xa5error\xc0", b"\x81\xa4name\xa1x"] {
         assert_eq!(init_error(ready), Ok(None));
     }
     let failed = encode_to_vec(|w| encode_error(w, "no weights")).expect("fits");

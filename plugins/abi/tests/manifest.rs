@@ -3,10 +3,7 @@
 use sgl_policy_abi::*;
 
 fn manifest(entries: &[(&str, Value)]) -> Vec<u8> {
-    let map = entries
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
-        .collect();
+    let map = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let map = Value::Map(map);
     encode_to_vec(|w| map.encode(w)).expect("fits")
 }
@@ -22,10 +19,7 @@ fn texts(names: &[&str]) -> Value {
 #[test]
 fn manifest_with_only_the_required_keys_has_the_defaults() {
     let decoded = Manifest::decode(&manifest(&[("abi", Value::Int(1)), ("name", text("p"))]));
-    let expected = Manifest {
-        name: "p".to_owned(),
-        ..Manifest::default()
-    };
+    let expected = Manifest { name: "p".to_owned(), ..Manifest::default() };
     assert_eq!(expected.wire, Wire::Rows);
     assert_eq!(expected.concurrency, Concurrency::Parallel);
     assert_eq!(decoded, Ok(expected));
@@ -47,11 +41,7 @@ fn manifest_with_unknown_keys_is_read() {
 #[test]
 fn manifest_of_another_abi_is_refused_before_its_keys_are_read() {
     for abi in [0, 2, 99] {
-        let bytes = manifest(&[
-            ("name", Value::Int(7)),
-            ("wire", text("later")),
-            ("abi", Value::Int(abi)),
-        ]);
+        let bytes = manifest(&[("name", Value::Int(7)), ("wire", text("later")), ("abi", Value::Int(abi))]);
         let found = u64::try_from(abi).expect("small");
         let error = Manifest::decode(&bytes).expect_err("another abi");
         assert_eq!(error, ManifestError::UnsupportedAbi { found });
@@ -64,14 +54,8 @@ fn manifest_without_a_required_key_names_it() {
     let abi = ("abi", Value::Int(1));
     let name = ("name", text("p"));
     let missing = |entries: &[(&str, Value)]| Manifest::decode(&manifest(entries));
-    assert_eq!(
-        missing(std::slice::from_ref(&name)),
-        Err(ManifestError::MissingKey("abi"))
-    );
-    assert_eq!(
-        missing(std::slice::from_ref(&abi)),
-        Err(ManifestError::MissingKey("name"))
-    );
+    assert_eq!(missing(std::slice::from_ref(&name)), Err(ManifestError::MissingKey("abi")));
+    assert_eq!(missing(std::slice::from_ref(&abi)), Err(ManifestError::MissingKey("name")));
     let columns = [abi, name, ("wire", text("columns"))];
     assert_eq!(missing(&columns), Err(ManifestError::MissingKey("inputs")));
 }
@@ -95,14 +79,8 @@ fn manifest_with_a_bad_value_names_its_key() {
         assert_eq!(key_of(with(key, text("sometimes"))), key);
     }
     let unknown = with("inputs", texts(&["load", "cpu"]));
-    assert!(
-        unknown.to_string().contains("unknown input `cpu`"),
-        "{unknown}"
-    );
-    assert_eq!(
-        with("inputs", texts(&["load", "load"])),
-        ManifestError::RepeatedInput("load".to_owned())
-    );
+    assert!(unknown.to_string().contains("unknown input `cpu`"), "{unknown}");
+    assert_eq!(with("inputs", texts(&["load", "load"])), ManifestError::RepeatedInput("load".to_owned()));
 }
 
 #[test]
@@ -110,9 +88,6 @@ fn manifest_that_is_no_single_map_is_malformed() {
     let good = manifest(&[("abi", Value::Int(1)), ("name", text("p"))]);
     let trailing = [good.as_slice(), &[0xc0]].concat();
     for bytes in [b"".as_slice(), &[0x01], &good[..good.len() - 1], &trailing] {
-        assert!(matches!(
-            Manifest::decode(bytes),
-            Err(ManifestError::Malformed(_))
-        ));
+        assert!(matches!(Manifest::decode(bytes), Err(ManifestError::Malformed(_))));
     }
 }

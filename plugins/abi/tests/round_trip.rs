@@ -209,10 +209,7 @@ fn column_message_is_read_in_place_in_the_declared_order() {
     let mut r = Reader::new(&bytes);
     assert_eq!((r.array(), r.uint()), (Ok(4), Ok(7)));
     assert_eq!(r.bin(), Ok([0b101].as_slice()));
-    assert_eq!(
-        r.bin(),
-        Ok([3, 0, 0, 0, 255, 255, 255, 255, 5, 0, 0, 0].as_slice())
-    );
+    assert_eq!(r.bin(), Ok([3, 0, 0, 0, 255, 255, 255, 255, 5, 0, 0, 0].as_slice()));
     assert_eq!((r.opt_str(), r.finish()), (Ok(None), Ok(())));
 }
 

@@ -17,11 +17,7 @@ fn worker_with_the_lowest_load_is_chosen_wherever_it_stands() {
             let mut fleet = Worker::fleet(len);
             fleet.iter_mut().for_each(|worker| worker.load = 9);
             fleet[index].load = 3;
-            assert_eq!(
-                started(fleet).select(&Request::new()).worker,
-                Some(index),
-                "{len} workers"
-            );
+            assert_eq!(started(fleet).select(&Request::new()).worker, Some(index), "{len} workers");
         }
     }
 }
@@ -37,10 +33,7 @@ fn workers_that_are_down_or_tried_are_passed_over() {
     assert_eq!(harness.select(&Request::new()).worker, Some(1));
     harness.workers[1].excluded = true;
     assert_eq!(harness.select(&Request::new()).worker, Some(2));
-    harness
-        .workers
-        .iter_mut()
-        .for_each(|worker| worker.excluded = true);
+    harness.workers.iter_mut().for_each(|worker| worker.excluded = true);
     assert_eq!(harness.select(&Request::new()).worker, None);
 }
 
@@ -52,10 +45,7 @@ fn burst_onto_an_idle_fleet_is_shared() {
         counts[harness.select(&Request::new()).worker.expect("a worker")] += 1;
     }
     // 1000 expected each, standard deviation 30; the seed is fixed.
-    assert!(
-        counts.iter().all(|count| (860..1140).contains(count)),
-        "{counts:?}"
-    );
+    assert!(counts.iter().all(|count| (860..1140).contains(count)), "{counts:?}");
 }
 
 #[test]
@@ -70,7 +60,6 @@ fn loads_that_follow_the_choices_stay_level() {
 
 #[test]
 fn any_config_key_is_refused() {
-    let error =
-        Harness::<LeastConnections>::new([("load", Value::Nil)], Vec::new()).expect_err("refused");
+    let error = Harness::<LeastConnections>::new([("load", Value::Nil)], Vec::new()).expect_err("refused");
     assert_eq!(error, "unknown config key `load`");
 }

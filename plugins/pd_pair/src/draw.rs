@@ -18,10 +18,7 @@ pub(crate) struct Best<T> {
 }
 
 impl<T: Copy> Best<T> {
-    pub(crate) const NONE: Self = Self {
-        kept: None,
-        ties: 0,
-    };
+    pub(crate) const NONE: Self = Self { kept: None, ties: 0 };
 
     /// A cost that is NaN is never kept.
     pub(crate) fn offer(&mut self, cost: f64, item: T, rng: &mut Rng) {
@@ -43,10 +40,7 @@ impl<T: Copy> Best<T> {
 
 impl<T: Copy> Lowest<T> {
     pub(crate) const fn new(rng: Rng) -> Self {
-        Self {
-            rng,
-            best: Best::NONE,
-        }
+        Self { rng, best: Best::NONE }
     }
 
     pub(crate) fn offer(&mut self, cost: f64, item: T) {
@@ -87,9 +81,6 @@ mod tests {
             counts[lowest.chosen().unwrap()] += 1;
         }
         // 1000 expected each, standard deviation 28; the seed is fixed.
-        assert!(
-            counts.iter().all(|count| (880..1120).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (880..1120).contains(count)), "{counts:?}");
     }
 }

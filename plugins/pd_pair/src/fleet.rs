@@ -24,19 +24,13 @@ impl Fleet {
         let mut workers = Vec::with_capacity(table.len());
         for worker in table.iter() {
             let zone = worker.labels.get(zone_label);
-            let number = zones
-                .iter()
-                .position(|known| *known == zone)
-                .unwrap_or_else(|| {
-                    zones.push(zone);
-                    zones.len() - 1
-                });
+            let number = zones.iter().position(|known| *known == zone).unwrap_or_else(|| {
+                zones.push(zone);
+                zones.len() - 1
+            });
             workers.push((worker.role, number));
         }
-        Self {
-            workers,
-            bests: vec![Best::NONE; zones.len()],
-        }
+        Self { workers, bests: vec![Best::NONE; zones.len()] }
     }
 
     pub(crate) fn role(&self, index: usize) -> Option<Role> {

@@ -86,9 +86,7 @@ impl Policy for PdPair {
         for index in ctx.candidates().iter() {
             if self.fleet.role(index) == Some(Role::Prefill) {
                 let near = self.fleet.best_near(index);
-                let far = anywhere
-                    .lowest()
-                    .map(|(cost, decode)| (cost + self.costs.transfer_ms, decode));
+                let far = anywhere.lowest().map(|(cost, decode)| (cost + self.costs.transfer_ms, decode));
                 let better = |(near, far): ((f64, usize), (f64, usize))| {
                     if far.0 < near.0 { far } else { near }
                 };

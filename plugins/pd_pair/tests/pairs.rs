@@ -11,9 +11,7 @@ use sgl_policy_sdk::testing::Request;
 use sgl_policy_sdk::testing::Worker;
 
 fn worker(role: Role, zone: &str) -> Worker {
-    Worker::new(&format!("http://{role:?}-{zone}"))
-        .role(role)
-        .label("zone", zone)
+    Worker::new(&format!("http://{role:?}-{zone}")).role(role).label("zone", zone)
 }
 
 fn started(fleet: Vec<Worker>) -> Harness<PdPair> {
@@ -22,18 +20,8 @@ fn started(fleet: Vec<Worker>) -> Harness<PdPair> {
 
 /// Two prefill workers, then two decode workers, in zones a and b.
 fn two_zones() -> Harness<PdPair> {
-    let roles = [
-        (Role::Prefill, "a"),
-        (Role::Prefill, "b"),
-        (Role::Decode, "a"),
-        (Role::Decode, "b"),
-    ];
-    started(
-        roles
-            .into_iter()
-            .map(|(role, zone)| worker(role, zone))
-            .collect(),
-    )
+    let roles = [(Role::Prefill, "a"), (Role::Prefill, "b"), (Role::Decode, "a"), (Role::Decode, "b")];
+    started(roles.into_iter().map(|(role, zone)| worker(role, zone)).collect())
 }
 
 fn request() -> Request {
@@ -51,10 +39,7 @@ fn idle_fleet_pairs_within_a_zone_and_shares_both_zones() {
     }
     assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [(0, 2), (1, 3)]);
     // 1000 expected each, standard deviation 22; the seed is fixed.
-    assert!(
-        counts.values().all(|count| (900..1100).contains(count)),
-        "{counts:?}"
-    );
+    assert!(counts.values().all(|count| (900..1100).contains(count)), "{counts:?}");
 }
 
 #[test]
@@ -88,16 +73,14 @@ fn every_pair_is_the_cheapest_of_all_pairs() {
     let zones = ["a", "b", "c"];
     let mut state = 9u64;
     let mut next = move |bound: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         i32::try_from((state >> 33) % bound).expect("small")
     };
     for _ in 0..300 {
         let fleet: Vec<Worker> = (0..12)
             .map(|_| {
-                let role = [Role::Prefill, Role::Decode, Role::Regular]
-                    [usize::try_from(next(3)).expect("small")];
+                let role =
+                    [Role::Prefill, Role::Decode, Role::Regular][usize::try_from(next(3)).expect("small")];
                 let mut worker = worker(role, zones[usize::try_from(next(3)).expect("small")]);
                 worker.healthy = next(5) > 0;
                 worker.queued_tokens = 40 * next(20);
@@ -105,25 +88,16 @@ fn every_pair_is_the_cheapest_of_all_pairs() {
                 worker
             })
             .collect();
-        let of = |role: Role| {
-            fleet
-                .iter()
-                .enumerate()
-                .filter(move |(_, w)| w.role == role && w.healthy)
-        };
+        let of = |role: Role| fleet.iter().enumerate().filter(move |(_, w)| w.role == role && w.healthy);
         let cost = |p: &Worker, d: &Worker| {
             let transfer = if p.labels == d.labels { 0.0 } else { 20.0 };
             (f64::from(p.queued_tokens) + 100.0) / 8.0 + f64::from(d.running) * 2.0 + transfer
         };
-        let costs =
-            of(Role::Prefill).flat_map(|(_, p)| of(Role::Decode).map(move |(_, d)| cost(p, d)));
+        let costs = of(Role::Prefill).flat_map(|(_, p)| of(Role::Decode).map(move |(_, d)| cost(p, d)));
         let lowest = costs.min_by(f64::total_cmp);
         let pair = started(fleet.clone()).select_pair(&request()).pair;
         if let Some((p, d)) = pair {
-            assert_eq!(
-                (fleet[p].role, fleet[d].role),
-                (Role::Prefill, Role::Decode)
-            );
+            assert_eq!((fleet[p].role, fleet[d].role), (Role::Prefill, Role::Decode));
             assert!(fleet[p].healthy && fleet[d].healthy);
         }
         assert_eq!(pair.map(|(p, d)| cost(&fleet[p], &fleet[d])), lowest);
@@ -156,25 +130,14 @@ fn decode_worker_with_a_tight_cache_is_avoided() {
 
 #[test]
 fn single_leg_takes_a_worker_of_its_role() {
-    let mut fleet = vec![
-        worker(Role::Regular, "a"),
-        worker(Role::Regular, "a"),
-        worker(Role::Prefill, "a"),
-    ];
-    fleet.extend([
-        worker(Role::Prefill, "a"),
-        worker(Role::Decode, "a"),
-        worker(Role::Decode, "a"),
-    ]);
+    let mut fleet = vec![worker(Role::Regular, "a"), worker(Role::Regular, "a"), worker(Role::Prefill, "a")];
+    fleet.extend([worker(Role::Prefill, "a"), worker(Role::Decode, "a"), worker(Role::Decode, "a")]);
     for (worker, load) in fleet.iter_mut().zip([2, 1, 3, 0, 4, 5]) {
         worker.load = load;
     }
     let mut harness = started(fleet);
     let mut of = |leg| harness.select(&request().leg(leg)).worker;
-    assert_eq!(
-        [of(Leg::Single), of(Leg::Prefill), of(Leg::Decode)],
-        [Some(1), Some(3), Some(4)]
-    );
+    assert_eq!([of(Leg::Single), of(Leg::Prefill), of(Leg::Decode)], [Some(1), Some(3), Some(4)]);
     harness.workers.truncate(2);
     harness.send_table();
     let mut of = |leg| harness.select(&request().leg(leg)).worker;
@@ -194,27 +157,16 @@ fn signals_that_are_not_reported_are_estimated_from_the_routers_own_load() {
 
 #[test]
 fn config_changes_the_costs_and_is_checked() {
-    let config = [
-        ("transfer_ms", Value::Int(0)),
-        ("zone_label", Value::Str("rack".to_owned())),
-    ];
-    let fleet = vec![
-        worker(Role::Prefill, "a"),
-        worker(Role::Decode, "a"),
-        worker(Role::Decode, "b"),
-    ];
+    let config = [("transfer_ms", Value::Int(0)), ("zone_label", Value::Str("rack".to_owned()))];
+    let fleet = vec![worker(Role::Prefill, "a"), worker(Role::Decode, "a"), worker(Role::Decode, "b")];
     let mut harness = Harness::<PdPair>::new(config, fleet).expect("starts");
     harness.workers[1].running = 1;
     assert_eq!(harness.select_pair(&request()).pair, Some((0, 2)));
-    let error = |key: &str, value: Value| {
-        Harness::<PdPair>::new([(key, value)], Vec::new()).expect_err("refused")
-    };
+    let error =
+        |key: &str, value: Value| Harness::<PdPair>::new([(key, value)], Vec::new()).expect_err("refused");
     assert_eq!(
         error("prefill_tokens_per_s", Value::Int(0)),
         "config key `prefill_tokens_per_s` is out of range"
     );
-    assert_eq!(
-        error("transfer", Value::Int(0)),
-        "unknown config key `transfer`"
-    );
+    assert_eq!(error("transfer", Value::Int(0)), "unknown config key `transfer`");
 }

@@ -48,10 +48,7 @@ impl Policy for PrefixAffinity {
     }
 
     fn on_workers(&mut self, table: &Table) {
-        self.workers = table
-            .iter()
-            .map(|worker| hash(worker.url.as_bytes()))
-            .collect();
+        self.workers = table.iter().map(|worker| hash(worker.url.as_bytes())).collect();
     }
 
     fn select(&mut self, ctx: &Context<'_>) -> Choice {
@@ -68,10 +65,7 @@ impl PrefixAffinity {
         let prefix = hash(text.get(..self.prefix_bytes).unwrap_or(text));
         let limit = self.limit(ctx);
         let load = ctx.load();
-        let open = ctx
-            .candidates()
-            .iter()
-            .filter(|index| f64::from(load.get(*index)) <= limit);
+        let open = ctx.candidates().iter().filter(|index| f64::from(load.get(*index)) <= limit);
         // The highest score among those that are not overloaded is the first of them
         // in rendezvous order: no sorting, no second look.
         open.max_by_key(|index| self.workers.get(*index).map(|worker| mix(prefix ^ worker)))
@@ -83,10 +77,7 @@ impl PrefixAffinity {
     /// slack 0 has room for it. At least one candidate is never above its own mean.
     fn limit(&self, ctx: &Context<'_>) -> f64 {
         let load = ctx.load();
-        let loads = ctx
-            .candidates()
-            .iter()
-            .map(|index| f64::from(load.get(index)));
+        let loads = ctx.candidates().iter().map(|index| f64::from(load.get(index)));
         let (sum, count) = loads.fold((1.0, 0.0), |(sum, count), load| (sum + load, count + 1.0));
         self.factor * (sum / f64::max(count, 1.0)) + self.slack
     }

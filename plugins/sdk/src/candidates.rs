@@ -19,11 +19,7 @@ pub struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     pub(crate) const fn new(healthy: Bits<'a>, excluded: Bits<'a>, len: usize) -> Self {
-        Self {
-            healthy,
-            excluded,
-            len,
-        }
+        Self { healthy, excluded, len }
     }
 
     /// True if worker `index` may be chosen.
@@ -44,9 +40,7 @@ impl<'a> Candidates<'a> {
     #[inline]
     pub fn iter(self) -> impl Iterator<Item = usize> + use<'a> {
         let starts = (0..).step_by(16);
-        starts
-            .zip(self.masks())
-            .flat_map(|(start, mask)| SetBits(mask).map(move |bit| start + bit))
+        starts.zip(self.masks()).flat_map(|(start, mask)| SetBits(mask).map(move |bit| start + bit))
     }
 
     /// The one with that rank among candidates, from 0.
@@ -64,15 +58,10 @@ impl<'a> Candidates<'a> {
     pub fn least(self, column: Ints<'_>, rng: &mut Rng) -> Option<usize> {
         let (whole, rest) = column.words().as_chunks();
         let last = padded(rest);
-        let blocks = || {
-            self.masks()
-                .zip(whole.iter().chain(core::iter::once(&last)))
-        };
+        let blocks = || self.masks().zip(whole.iter().chain(core::iter::once(&last)));
 
         let lowest = lanes::lowest(blocks());
-        let ties = blocks()
-            .map(|(mask, words)| ones(mask & lanes::equal(words, lowest)))
-            .sum();
+        let ties = blocks().map(|(mask, words)| ones(mask & lanes::equal(words, lowest))).sum();
         let mut skip = rng.below(ties);
         for ((mask, words), start) in blocks().zip((0..).step_by(16)) {
             let equal = mask & lanes::equal(words, lowest);
@@ -87,11 +76,7 @@ impl<'a> Candidates<'a> {
     /// The candidates as a mask per 16 workers.
     #[inline]
     fn masks(self) -> impl Iterator<Item = u16> + use<'a> {
-        let Self {
-            healthy,
-            excluded,
-            len,
-        } = self;
+        let Self { healthy, excluded, len } = self;
         (0..len.div_ceil(16)).map(move |block| {
             let inside = match len - block * 16 {
                 left @ 0..16 => (1u16 << left).wrapping_sub(1),
@@ -125,9 +110,7 @@ impl Iterator for SetBits {
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
-        let bit = usize::try_from(self.0.trailing_zeros())
-            .ok()
-            .filter(|bit| *bit < 16)?;
+        let bit = usize::try_from(self.0.trailing_zeros()).ok().filter(|bit| *bit < 16)?;
         self.0 &= self.0.wrapping_sub(1);
         Some(bit)
     }
@@ -142,41 +125,31 @@ mod tests {
     /// Loads with many ties and unknowns, in an order without a pattern.
     fn loads(len: usize, seed: u64) -> Vec<[u8; 4]> {
         let mut rng = Rng::new(seed);
-        (0..len)
-            .map(|_| (i32::try_from(rng.below(4)).unwrap() - 1).to_le_bytes())
-            .collect()
+        (0..len).map(|_| (i32::try_from(rng.below(4)).unwrap() - 1).to_le_bytes()).collect()
     }
 
     fn bits(len: usize, seed: u64) -> Vec<u8> {
         let mut rng = Rng::new(seed);
         // Bits beyond the last worker are set too: they must not count.
-        (0..len.div_ceil(8))
-            .map(|_| rng.next_u64().to_le_bytes()[0])
-            .collect()
+        (0..len.div_ceil(8)).map(|_| rng.next_u64().to_le_bytes()[0]).collect()
     }
 
     #[test]
     fn scans_agree_with_a_plain_loop_at_every_size_around_the_block() {
         for len in (0..70).chain([255, 256, 257, 1000]) {
             let seed = u64::try_from(len).unwrap();
-            let (healthy, excluded, words) =
-                (bits(len, seed), bits(len, seed + 1), loads(len, seed + 2));
+            let (healthy, excluded, words) = (bits(len, seed), bits(len, seed + 1), loads(len, seed + 2));
             let candidates = Candidates::new(Bits::new(&healthy), Bits::new(&excluded), len);
             let bit = |bytes: &[u8], i: usize| bytes[i / 8] >> (i % 8) & 1 == 1;
-            let expected: Vec<usize> = (0..len)
-                .filter(|i| bit(&healthy, *i) && !bit(&excluded, *i))
-                .collect();
+            let expected: Vec<usize> =
+                (0..len).filter(|i| bit(&healthy, *i) && !bit(&excluded, *i)).collect();
             assert_eq!(candidates.iter().collect::<Vec<_>>(), expected);
             assert_eq!(candidates.count(), expected.len());
             assert!((0..len + 20).all(|i| candidates.contains(i) == expected.contains(&i)));
 
             let lowest = expected.iter().map(|i| i32::from_le_bytes(words[*i])).min();
             let chosen = candidates.least(Ints::new(&words), &mut Rng::new(seed));
-            assert_eq!(
-                chosen.map(|i| i32::from_le_bytes(words[i])),
-                lowest,
-                "{len} workers"
-            );
+            assert_eq!(chosen.map(|i| i32::from_le_bytes(words[i])), lowest, "{len} workers");
             assert!(chosen.is_none_or(|i| expected.contains(&i)));
         }
     }
@@ -203,10 +176,7 @@ mod tests {
         let words = vec![i32::MAX.to_le_bytes(); 3];
         let candidates = Candidates::new(Bits::new(&[0b010]), Bits::default(), 3);
         for seed in 0..20 {
-            assert_eq!(
-                candidates.least(Ints::new(&words), &mut Rng::new(seed)),
-                Some(1)
-            );
+            assert_eq!(candidates.least(Ints::new(&words), &mut Rng::new(seed)), Some(1));
         }
     }
 

@@ -52,15 +52,9 @@ impl From<Option<usize>> for Choice {
 
 impl From<Explained> for Choice {
     fn from(explained: Explained) -> Self {
-        let scores: Vec<u8> = explained
-            .scores
-            .iter()
-            .flat_map(|score| score.to_le_bytes())
-            .collect();
+        let scores: Vec<u8> = explained.scores.iter().flat_map(|score| score.to_le_bytes()).collect();
         let map = AnswerMap {
-            selected_worker: explained
-                .worker
-                .and_then(|worker| i64::try_from(worker).ok()),
+            selected_worker: explained.worker.and_then(|worker| i64::try_from(worker).ok()),
             scores: Some(scores.as_slice()).filter(|scores| !scores.is_empty()),
             reason: Some(explained.reason.as_str()).filter(|reason| !reason.is_empty()),
             ..AnswerMap::default()
@@ -91,9 +85,6 @@ pub enum PairChoice {
 
 impl From<Option<(usize, usize)>> for PairChoice {
     fn from(pair: Option<(usize, usize)>) -> Self {
-        pair.map_or(Self::Nobody, |(prefill, decode)| Self::Pair {
-            prefill,
-            decode,
-        })
+        pair.map_or(Self::Nobody, |(prefill, decode)| Self::Pair { prefill, decode })
     }
 }

@@ -19,9 +19,7 @@ impl<'a> Bits<'a> {
     #[inline]
     #[must_use]
     pub fn get(self, index: usize) -> bool {
-        self.bytes
-            .get(index / 8)
-            .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+        self.bytes.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
     }
 
     /// Workers 16 × `index` and the 15 after it, least significant bit first.
@@ -55,9 +53,7 @@ impl<'a> Ints<'a> {
     #[inline]
     #[must_use]
     pub fn get(self, index: usize) -> i32 {
-        self.words
-            .get(index)
-            .map_or(-1, |word| i32::from_le_bytes(*word))
+        self.words.get(index).map_or(-1, |word| i32::from_le_bytes(*word))
     }
 
     /// The value of worker `index`, if it is known.
@@ -94,9 +90,7 @@ impl<'a> Floats<'a> {
     #[inline]
     #[must_use]
     pub fn get(self, index: usize) -> f32 {
-        self.words
-            .get(index)
-            .map_or(f32::NAN, |word| f32::from_le_bytes(*word))
+        self.words.get(index).map_or(f32::NAN, |word| f32::from_le_bytes(*word))
     }
 
     /// The value of worker `index`, if it is known.
@@ -152,25 +146,16 @@ mod tests {
         let bits = Bits::new(&[0b1000_0001, 0b10, 0b1]);
         let set: std::vec::Vec<usize> = (0..40).filter(|i| bits.get(*i)).collect();
         assert_eq!(set, [0, 7, 9, 16]);
-        assert_eq!(
-            [bits.half(0), bits.half(1), bits.half(2)],
-            [0b10_1000_0001, 1, 0]
-        );
+        assert_eq!([bits.half(0), bits.half(1), bits.half(2)], [0b10_1000_0001, 1, 0]);
     }
 
     #[test]
     fn values_beyond_the_end_are_unknown() {
         let words = [7i32.to_le_bytes(), (-1i32).to_le_bytes()];
         let ints = Ints::new(&words);
-        assert_eq!(
-            [ints.known(0), ints.known(1), ints.known(2)],
-            [Some(7), None, None]
-        );
+        assert_eq!([ints.known(0), ints.known(1), ints.known(2)], [Some(7), None, None]);
         let words = [1.5f32.to_le_bytes(), f32::NAN.to_le_bytes()];
         let floats = Floats::new(&words);
-        assert_eq!(
-            [floats.known(0), floats.known(1), floats.known(2)],
-            [Some(1.5), None, None]
-        );
+        assert_eq!([floats.known(0), floats.known(1), floats.known(2)], [Some(1.5), None, None]);
     }
 }

@@ -18,11 +18,7 @@ impl<'a> Config<'a> {
     /// # Errors
     /// An [`Error`] that names the first unknown key.
     pub fn new(init: &'a Init, known: &[&str]) -> Result<Self, Error> {
-        match init
-            .config
-            .iter()
-            .find(|(key, _)| !known.contains(&key.as_str()))
-        {
+        match init.config.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             Some((key, _)) => Err(Error::about("unknown config key `", key, "`")),
             None => Ok(Self { init }),
         }
@@ -58,13 +54,7 @@ impl<'a> Config<'a> {
             return Ok(default);
         };
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
-        size.ok_or_else(|| {
-            Error::about(
-                "config key `",
-                key,
-                "` must be a whole number, not negative",
-            )
-        })
+        size.ok_or_else(|| Error::about("config key `", key, "` must be a whole number, not negative"))
     }
 
     /// A text, or `default`.
@@ -75,8 +65,6 @@ impl<'a> Config<'a> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
-        value
-            .as_str()
-            .ok_or_else(|| Error::about("config key `", key, "` must be a text"))
+        value.as_str().ok_or_else(|| Error::about("config key `", key, "` must be a text"))
     }
 }

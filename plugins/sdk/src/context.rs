@@ -26,16 +26,8 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// The view of a message that was read, for a policy with these inputs.
     #[inline]
-    pub(crate) const fn new(
-        message: &'a Message<'a>,
-        inputs: &'static [Input],
-        table: &'a Table,
-    ) -> Self {
-        Self {
-            message,
-            inputs,
-            table,
-        }
+    pub(crate) const fn new(message: &'a Message<'a>, inputs: &'static [Input], table: &'a Table) -> Self {
+        Self { message, inputs, table }
     }
 
     #[inline]
@@ -73,11 +65,7 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn candidates(&self) -> Candidates<'a> {
         self.declared(&Input::Healthy);
-        Candidates::new(
-            self.message.columns.healthy,
-            self.message.columns.excluded,
-            self.len(),
-        )
+        Candidates::new(self.message.columns.healthy, self.message.columns.excluded, self.len())
     }
 
     /// Input `healthy`.

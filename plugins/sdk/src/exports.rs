@@ -34,12 +34,7 @@ impl<P: Plugin> Instance<P> {
     /// one, which no decoder accepts. 0, an empty answer, if the host calls back in
     /// from one of its functions.
     #[inline]
-    pub fn answer(
-        &self,
-        ptr: usize,
-        len: usize,
-        run: impl FnOnce(&mut Guest<P>, &[u8]) -> i64,
-    ) -> i64 {
+    pub fn answer(&self, ptr: usize, len: usize, run: impl FnOnce(&mut Guest<P>, &[u8]) -> i64) -> i64 {
         match self.0.try_borrow_mut() {
             Ok(mut guest) => run(&mut guest, message(ptr, len).unwrap_or_default()),
             Err(_) => 0,
@@ -53,11 +48,7 @@ impl<P: Plugin> Instance<P> {
 pub fn result(bytes: &[u8]) -> i64 {
     // Both fit: this is a 32-bit target.
     let address = u32::try_from(bytes.as_ptr().addr()).unwrap_or(0);
-    if bytes.is_empty() {
-        0
-    } else {
-        pack(address, u32::try_from(bytes.len()).unwrap_or(0))
-    }
+    if bytes.is_empty() { 0 } else { pack(address, u32::try_from(bytes.len()).unwrap_or(0)) }
 }
 
 /// The host's message, if it lies inside this memory.
@@ -74,9 +65,7 @@ fn message<'a>(ptr: usize, len: usize) -> Option<&'a [u8]> {
     // SAFETY: the bytes are inside linear memory, not null, and initialised as
     // all of it is. The host wrote them before the call and does not run during
     // it; the reference is gone when the export returns.
-    inside.then(|| unsafe {
-        core::slice::from_raw_parts(core::ptr::with_exposed_provenance(ptr), len)
-    })
+    inside.then(|| unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(ptr), len) })
 }
 
 fn layout(size: usize) -> Option<Layout> {

@@ -38,11 +38,7 @@ impl<P: Plugin> Guest<P> {
     /// A guest whose `init` was not called yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            policy: None,
-            table: Table::new(),
-            output: Output::new(),
-        }
+        Self { policy: None, table: Table::new(), output: Output::new() }
     }
 
     /// Export `init`. Empty when ready.
@@ -78,11 +74,7 @@ impl<P: Plugin> Guest<P> {
     /// Export `select_worker`.
     #[inline]
     pub fn select(&mut self, message: &[u8]) -> &[u8] {
-        let Self {
-            policy,
-            table,
-            output,
-        } = self;
+        let Self { policy, table, output } = self;
         let choice = match decide::<P, _>(message, table, policy, P::select) {
             Ok(choice) => choice,
             Err(error) => Choice::Failed(error),
@@ -98,11 +90,7 @@ impl<P: Plugin> Guest<P> {
     /// Export `select_worker_pair`.
     #[inline]
     pub fn select_pair(&mut self, message: &[u8]) -> &[u8] {
-        let Self {
-            policy,
-            table,
-            output,
-        } = self;
+        let Self { policy, table, output } = self;
         let choice = match decide::<P, _>(message, table, policy, P::select_pair) {
             Ok(choice) => choice,
             Err(error) => PairChoice::Failed(error),
@@ -190,10 +178,7 @@ struct Output {
 
 impl Output {
     const fn new() -> Self {
-        Self {
-            small: [0; 24],
-            large: Vec::new(),
-        }
+        Self { small: [0; 24], large: Vec::new() }
     }
 
     #[inline]

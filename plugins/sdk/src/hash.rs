@@ -14,13 +14,8 @@ pub fn hash(bytes: &[u8]) -> u64 {
     // The length tells a short tail from one that ends in zero bytes; the digits of
     // pi keep an empty text from hashing to 0.
     let start = 0x243f_6a88_85a3_08d3 ^ u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let state = words
-        .iter()
-        .fold(start, |state, word| step(state, u64::from_le_bytes(*word)));
-    let tail = rest
-        .iter()
-        .rev()
-        .fold(0, |tail, byte| tail << 8 | u64::from(*byte));
+    let state = words.iter().fold(start, |state, word| step(state, u64::from_le_bytes(*word)));
+    let tail = rest.iter().rev().fold(0, |tail, byte| tail << 8 | u64::from(*byte));
     mix(step(state, tail))
 }
 
@@ -39,18 +34,12 @@ mod tests {
 
     #[test]
     fn hash_keeps_its_values_across_versions() {
-        assert_eq!(
-            [hash(b""), hash(b"a"), hash(b"http://worker-1:8000")],
-            KNOWN
-        );
+        assert_eq!([hash(b""), hash(b"a"), hash(b"http://worker-1:8000")], KNOWN);
     }
 
     /// Recorded when the function was written.
-    const KNOWN: [u64; 3] = [
-        13_803_511_490_405_893_968,
-        16_472_671_169_693_876_475,
-        13_480_796_535_406_717_252,
-    ];
+    const KNOWN: [u64; 3] =
+        [13_803_511_490_405_893_968, 16_472_671_169_693_876_475, 13_480_796_535_406_717_252];
 
     #[test]
     fn hash_tells_similar_texts_apart() {
@@ -71,9 +60,6 @@ mod tests {
             buckets[usize::try_from(bucket).unwrap()] += 1;
         }
         // 1000 expected, standard deviation 31.
-        assert!(
-            buckets.iter().all(|count| (860..1140).contains(count)),
-            "{buckets:?}"
-        );
+        assert!(buckets.iter().all(|count| (860..1140).contains(count)), "{buckets:?}");
     }
 }

@@ -31,11 +31,7 @@ mod scalar {
             let values = words.iter().enumerate();
             values.fold(lowest, |lowest, (bit, word)| {
                 let chosen = mask >> bit & 1 == 1;
-                lowest.min(if chosen {
-                    i32::from_le_bytes(*word)
-                } else {
-                    i32::MAX
-                })
+                lowest.min(if chosen { i32::from_le_bytes(*word) } else { i32::MAX })
             })
         })
     }
@@ -44,9 +40,7 @@ mod scalar {
     #[inline]
     pub(crate) fn equal(words: &Block, value: i32) -> u16 {
         let bits = words.iter().enumerate();
-        bits.fold(0, |all, (bit, word)| {
-            all | u16::from(i32::from_le_bytes(*word) == value) << bit
-        })
+        bits.fold(0, |all, (bit, word)| all | u16::from(i32::from_le_bytes(*word) == value) << bit)
     }
 }
 
@@ -81,10 +75,7 @@ mod simd {
             let quads = block.as_chunks().0.iter().zip((0..).step_by(4));
             quads.fold(lowest, |lowest, (quad, shift)| {
                 let mask = v128_and(i32x4_splat(i32::from(mask >> shift)), bits);
-                i32x4_min(
-                    lowest,
-                    v128_bitselect(load(quad), max, i32x4_eq(mask, bits)),
-                )
+                i32x4_min(lowest, v128_bitselect(load(quad), max, i32x4_eq(mask, bits)))
             })
         });
         let lanes = i32x4_min(lanes, i32x4_shuffle::<2, 3, 0, 1>(lanes, lanes));

@@ -123,18 +123,14 @@ macro_rules! __exports {
         // SAFETY: no other function of the module has this name.
         #[unsafe(no_mangle)]
         extern "C" fn init(ptr: usize, len: usize) -> i64 {
-            INSTANCE.answer(ptr, len, |guest, message| {
-                $crate::exports::result(guest.init(message))
-            })
+            INSTANCE.answer(ptr, len, |guest, message| $crate::exports::result(guest.init(message)))
         }
 
         #[expect(unsafe_code, reason = "an export of the plugin ABI")]
         // SAFETY: no other function of the module has this name.
         #[unsafe(no_mangle)]
         extern "C" fn select_worker(ptr: usize, len: usize) -> i64 {
-            INSTANCE.answer(ptr, len, |guest, message| {
-                $crate::exports::result(guest.select(message))
-            })
+            INSTANCE.answer(ptr, len, |guest, message| $crate::exports::result(guest.select(message)))
         }
     };
 }
@@ -168,9 +164,7 @@ macro_rules! __hook_export {
         // SAFETY: no other function of the module has this name.
         #[unsafe(no_mangle)]
         extern "C" fn select_worker_pair(ptr: usize, len: usize) -> i64 {
-            INSTANCE.answer(ptr, len, |guest, message| {
-                $crate::exports::result(guest.select_pair(message))
-            })
+            INSTANCE.answer(ptr, len, |guest, message| $crate::exports::result(guest.select_pair(message)))
         }
     };
     (on_complete) => {

@@ -96,11 +96,7 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// Reads the head. Without a table the columns say how many workers there are.
     #[inline]
-    pub(crate) fn open(
-        bytes: &'a [u8],
-        inputs: usize,
-        table: Option<&Table>,
-    ) -> Result<Self, MessageError> {
+    pub(crate) fn open(bytes: &'a [u8], inputs: usize, table: Option<&Table>) -> Result<Self, MessageError> {
         let mut reader = Reader::new(bytes);
         if reader.array()? != inputs + 1 {
             return Err(MessageError::ElementCount);
@@ -139,13 +135,7 @@ impl<'a> Message<'a> {
     // Always inlined: `input` is a constant, and only its own arm shall remain.
     #[inline(always)]
     pub fn read(&mut self, input: &Input) -> Result<(), MessageError> {
-        let Self {
-            reader: r,
-            workers,
-            columns,
-            request,
-            ..
-        } = self;
+        let Self { reader: r, workers, columns, request, .. } = self;
         match input {
             Input::Healthy => columns.healthy = Bits::new(r.bin()?),
             Input::Excluded => columns.excluded = Bits::new(r.bin()?),
@@ -178,20 +168,13 @@ impl<'a> Message<'a> {
             [self.columns.healthy, self.columns.excluded].map(|bits| bits.bytes().len());
         let workers = *self.workers.get_or_insert(healthy.max(excluded) * 8);
         let fits = |bytes: usize| bytes == 0 || bytes == workers.div_ceil(8);
-        if fits(healthy) && fits(excluded) {
-            Ok(())
-        } else {
-            Err(MessageError::ColumnLength)
-        }
+        if fits(healthy) && fits(excluded) { Ok(()) } else { Err(MessageError::ColumnLength) }
     }
 }
 
 /// A wide column: one word per worker. The first one counts the workers if no table did.
 #[inline]
-fn words<'a>(
-    r: &mut Reader<'a>,
-    workers: &mut Option<usize>,
-) -> Result<&'a [[u8; 4]], MessageError> {
+fn words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8; 4]], MessageError> {
     let (words, rest) = r.bin()?.as_chunks::<4>();
     if rest.is_empty() && *workers.get_or_insert(words.len()) == words.len() {
         Ok(words)
@@ -202,11 +185,7 @@ fn words<'a>(
 
 #[inline]
 fn opt_str_bytes<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeError> {
-    if r.nil() {
-        Ok(None)
-    } else {
-        r.str_bytes().map(Some)
-    }
+    if r.nil() { Ok(None) } else { r.str_bytes().map(Some) }
 }
 
 fn opt_tokens<'a>(r: &mut Reader<'a>) -> Result<Option<Tokens<'a>>, MessageError> {

@@ -64,47 +64,30 @@ pub struct Hooks {
 
 impl Hooks {
     /// A plugin with the required exports, and the worker table.
-    pub const DEFAULT: Self = Self {
-        table: true,
-        select_pair: false,
-        on_complete: false,
-        state: false,
-    };
+    pub const DEFAULT: Self = Self { table: true, select_pair: false, on_complete: false, state: false };
 
     /// Without [`Hooks::table`].
     #[must_use]
     pub const fn without_table(self) -> Self {
-        Self {
-            table: false,
-            ..self
-        }
+        Self { table: false, ..self }
     }
 
     /// With [`Hooks::select_pair`].
     #[must_use]
     pub const fn select_pair(self) -> Self {
-        Self {
-            select_pair: true,
-            ..self
-        }
+        Self { select_pair: true, ..self }
     }
 
     /// With [`Hooks::on_complete`].
     #[must_use]
     pub const fn on_complete(self) -> Self {
-        Self {
-            on_complete: true,
-            ..self
-        }
+        Self { on_complete: true, ..self }
     }
 
     /// With [`Hooks::state`].
     #[must_use]
     pub const fn state(self) -> Self {
-        Self {
-            state: true,
-            ..self
-        }
+        Self { state: true, ..self }
     }
 }
 

@@ -71,14 +71,7 @@ mod tests {
         // Reference output of splitmix64.c for seed 1234567.
         let mut rng = Rng::new(1_234_567);
         let drawn = [rng.next_u64(), rng.next_u64(), rng.next_u64()];
-        assert_eq!(
-            drawn,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(drawn, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]
@@ -89,20 +82,14 @@ mod tests {
             seen[rng.below(7)] += 1;
         }
         // 1000 expected, standard deviation 29; the seed is fixed.
-        assert!(
-            seen.iter().all(|count| (880..1120).contains(count)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|count| (880..1120).contains(count)), "{seen:?}");
         assert_eq!((rng.below(0), rng.below(1)), (0, 0));
     }
 
     #[test]
     fn unit_stays_in_its_half_open_range() {
         let mut rng = Rng::new(3);
-        let mean = (0..10_000)
-            .map(|_| rng.unit())
-            .inspect(|u| assert!((0.0..1.0).contains(u)))
-            .sum::<f64>()
+        let mean = (0..10_000).map(|_| rng.unit()).inspect(|u| assert!((0.0..1.0).contains(u))).sum::<f64>()
             / 10_000.0;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");
     }

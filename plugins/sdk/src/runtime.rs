@@ -11,10 +11,7 @@ use core::panic::PanicInfo;
 use lol_alloc::AssumeSingleThreaded;
 use lol_alloc::FreeListAllocator;
 
-#[expect(
-    unsafe_code,
-    reason = "the allocator has to be told that there are no threads"
-)]
+#[expect(unsafe_code, reason = "the allocator has to be told that there are no threads")]
 #[global_allocator]
 // SAFETY: a plugin is a module without threads; the ABI refuses them.
 static HEAP: AssumeSingleThreaded<FreeListAllocator> =

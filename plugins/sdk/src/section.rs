@@ -67,16 +67,10 @@ struct Output<const N: usize> {
 
 impl<const N: usize> Output<N> {
     const fn new() -> Self {
-        Self {
-            bytes: [0; N],
-            len: 0,
-        }
+        Self { bytes: [0; N], len: 0 }
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "evaluated at compile time, behind a check"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, behind a check")]
     const fn byte(mut self, byte: u8) -> Self {
         if self.len < N {
             self.bytes[self.len] = byte;
@@ -87,16 +81,9 @@ impl<const N: usize> Output<N> {
 
     /// The header of a text or array: `fix | len` below `fix_limit`, else `marker` and 16 bits.
     const fn header(self, fix: u8, fix_limit: usize, marker: u8, len: usize) -> Self {
-        assert!(
-            len <= 0xffff,
-            "a manifest entry has at most 65535 bytes or elements"
-        );
+        assert!(len <= 0xffff, "a manifest entry has at most 65535 bytes or elements");
         let [low, high, ..] = len.to_le_bytes();
-        if len < fix_limit {
-            self.byte(fix | low)
-        } else {
-            self.byte(marker).byte(high).byte(low)
-        }
+        if len < fix_limit { self.byte(fix | low) } else { self.byte(marker).byte(high).byte(low) }
     }
 
     const fn raw(mut self, text: &str) -> Self {
@@ -117,13 +104,9 @@ impl<const N: usize> Output<N> {
         let Input::Header(header) = input else {
             return self.text(input.static_name());
         };
-        let Cow::Borrowed(header) = header else {
-            panic!("a constant header is borrowed")
-        };
+        let Cow::Borrowed(header) = header else { panic!("a constant header is borrowed") };
         let prefix = Input::HEADER_PREFIX;
-        self.header(0xa0, 32, 0xda, prefix.len() + header.len())
-            .raw(prefix)
-            .raw(header)
+        self.header(0xa0, 32, 0xda, prefix.len() + header.len()).raw(prefix).raw(header)
     }
 }
 

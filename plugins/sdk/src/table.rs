@@ -41,10 +41,7 @@ struct Span {
 
 impl Span {
     fn new(start: usize, end: usize) -> Option<Self> {
-        Some(Self {
-            start: u32::try_from(start).ok()?,
-            end: u32::try_from(end).ok()?,
-        })
+        Some(Self { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
     }
 
     fn range(self) -> core::ops::Range<usize> {
@@ -70,25 +67,15 @@ pub struct TableWorker<'a> {
 
 impl Table {
     pub(crate) const fn new() -> Self {
-        Self {
-            version: 0,
-            texts: String::new(),
-            labels: Vec::new(),
-            workers: Vec::new(),
-        }
+        Self { version: 0, texts: String::new(), labels: Vec::new(), workers: Vec::new() }
     }
 
     /// Reads an `on_workers` message into a new table.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let message = TableMessage::decode(bytes)?;
-        let mut table = Self {
-            version: message.version(),
-            ..Self::new()
-        };
+        let mut table = Self { version: message.version(), ..Self::new() };
         for worker in message.workers() {
-            table.push(&worker?).ok_or(DecodeError::OutOfRange {
-                expected: Expected::Small,
-            })?;
+            table.push(&worker?).ok_or(DecodeError::OutOfRange { expected: Expected::Small })?;
         }
         Ok(table)
     }

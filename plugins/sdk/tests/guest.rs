@@ -31,10 +31,7 @@ impl Policy for Echo {
         config.number("limit", 1.0, 0.0)?;
         match config.get("fail") {
             Some(why) => Err(why.as_str().unwrap_or_default().to_owned().into()),
-            None => Ok(Self {
-                completed: Vec::new(),
-                tables: 0,
-            }),
+            None => Ok(Self { completed: Vec::new(), tables: 0 }),
         }
     }
 
@@ -71,12 +68,7 @@ impl Policy for Echo {
             u8::from(ctx.excluded().get(0)),
         );
         let scores = (0..ctx.len()).map(|_| 0.5).collect();
-        Explained {
-            worker: ctx.candidates().iter().next(),
-            scores,
-            reason,
-        }
-        .into()
+        Explained { worker: ctx.candidates().iter().next(), scores, reason }.into()
     }
 
     fn select_pair(&mut self, ctx: &Context<'_>) -> PairChoice {
@@ -94,19 +86,11 @@ impl Policy for Echo {
     }
 
     fn save_state(&mut self, out: &mut Vec<u8>) {
-        out.extend(
-            self.completed
-                .iter()
-                .flat_map(|(worker, _)| worker.to_le_bytes()),
-        );
+        out.extend(self.completed.iter().flat_map(|(worker, _)| worker.to_le_bytes()));
     }
 
     fn restore_state(&mut self, saved: &[u8]) {
-        let workers = saved
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| u32::from_le_bytes(*bytes));
+        let workers = saved.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
         self.completed = workers.map(|worker| (worker, true)).collect();
     }
 }
@@ -136,11 +120,7 @@ impl Policy for Lean {
             let _ = ctx.waiting();
         }
         assert!(ctx.table().is_empty());
-        if ctx.random() == 14 {
-            ctx.len().into()
-        } else {
-            Choice::Failed("no")
-        }
+        if ctx.random() == 14 { ctx.len().into() } else { Choice::Failed("no") }
     }
 }
 
@@ -173,17 +153,8 @@ fn every_input_arrives_as_it_was_sent() {
         latency_ewma: 8.5,
         ..Worker::new("http://a").label("zone", "z1")
     };
-    let request = Request {
-        tokens: Some(vec![1, 70_000]),
-        now_ns: 99,
-        ..Request::new()
-    };
-    let request = request
-        .text("hé")
-        .model("mm")
-        .header("x-b", "v")
-        .leg(Leg::Decode)
-        .random(u64::MAX);
+    let request = Request { tokens: Some(vec![1, 70_000]), now_ns: 99, ..Request::new() };
+    let request = request.text("hé").model("mm").header("x-b", "v").leg(Leg::Decode).random(u64::MAX);
     let decision = echo(vec![worker]).select(&request);
     assert_eq!(decision.worker, Some(0));
     assert_eq!(decision.scores, Some(vec![0.5]));
@@ -223,24 +194,14 @@ fn pair_arrives_as_two_indices() {
     fleet.iter_mut().for_each(|worker| worker.healthy = false);
     fleet[3].healthy = true;
     fleet[599].healthy = true;
-    assert_eq!(
-        echo(fleet).select_pair(&Request::new()).pair,
-        Some((3, 599))
-    );
+    assert_eq!(echo(fleet).select_pair(&Request::new()).pair, Some((3, 599)));
 }
 
 #[test]
 fn completions_of_the_guests_table_arrive_and_others_are_dropped() {
     let mut harness = echo(Worker::fleet(3));
-    harness.complete(&[Completion {
-        worker: 2,
-        ok: true,
-        ..Completion::default()
-    }]);
-    let stale = [Completion {
-        worker: 1,
-        ..Completion::default()
-    }];
+    harness.complete(&[Completion { worker: 2, ok: true, ..Completion::default() }]);
+    let stale = [Completion { worker: 1, ..Completion::default() }];
     let stale = encode_to_vec(|w| encode_completions(w, 77, stale.iter())).expect("fits");
     harness.guest().on_complete(&stale);
     assert_eq!(harness.save_state(), 2u32.to_le_bytes());
@@ -249,10 +210,7 @@ fn completions_of_the_guests_table_arrive_and_others_are_dropped() {
 #[test]
 fn state_moves_into_the_next_generation() {
     let mut old = echo(Worker::fleet(3));
-    old.complete(&[Completion {
-        worker: 1,
-        ..Completion::default()
-    }]);
+    old.complete(&[Completion { worker: 1, ..Completion::default() }]);
     let saved = old.save_state();
     let mut new = echo(Worker::fleet(3));
     assert_eq!(new.save_state(), Vec::<u8>::new());
@@ -262,51 +220,26 @@ fn state_moves_into_the_next_generation() {
 
 #[test]
 fn init_error_reaches_the_host_word_for_word() {
-    let fail = |key: &str, value: Value| {
-        Harness::<Echo>::new([(key, value)], Vec::new()).expect_err("refused")
-    };
-    assert_eq!(
-        fail("fail", Value::Str("no weights".to_owned())),
-        "no weights"
-    );
+    let fail =
+        |key: &str, value: Value| Harness::<Echo>::new([(key, value)], Vec::new()).expect_err("refused");
+    assert_eq!(fail("fail", Value::Str("no weights".to_owned())), "no weights");
     assert_eq!(fail("limti", Value::Int(1)), "unknown config key `limti`");
-    assert_eq!(
-        fail("limit", Value::Str("1".to_owned())),
-        "config key `limit` must be a number"
-    );
-    assert_eq!(
-        fail("limit", Value::Float(f64::NAN)),
-        "config key `limit` is out of range"
-    );
-    assert_eq!(
-        fail("limit", Value::Int(-1)),
-        "config key `limit` is out of range"
-    );
+    assert_eq!(fail("limit", Value::Str("1".to_owned())), "config key `limit` must be a number");
+    assert_eq!(fail("limit", Value::Float(f64::NAN)), "config key `limit` is out of range");
+    assert_eq!(fail("limit", Value::Int(-1)), "config key `limit` is out of range");
 }
 
 #[test]
 fn decision_before_init_is_an_error() {
     let message = echo(Worker::fleet(1)).message(&Request::new());
     let mut guest = Guest::<Echo>::new();
-    let Ok(Answer::Map(answer)) = Answer::decode(guest.select(&message)) else {
-        panic!("an error")
-    };
-    assert_eq!(
-        answer.error,
-        Some("the plugin decides before `init` succeeded")
-    );
+    let Ok(Answer::Map(answer)) = Answer::decode(guest.select(&message)) else { panic!("an error") };
+    assert_eq!(answer.error, Some("the plugin decides before `init` succeeded"));
     let Ok(PairAnswer::Map(answer)) = PairAnswer::decode(guest.select_pair(&message)) else {
         panic!("an error")
     };
-    assert_eq!(
-        answer.error,
-        Some("the plugin decides before `init` succeeded")
-    );
-    assert!(
-        init_error(guest.init(&[0xc1]))
-            .expect("well formed")
-            .is_some()
-    );
+    assert_eq!(answer.error, Some("the plugin decides before `init` succeeded"));
+    assert!(init_error(guest.init(&[0xc1])).expect("well formed").is_some());
 }
 
 #[test]
@@ -317,10 +250,7 @@ fn decision_for_another_table_is_refused() {
     let Ok(Answer::Map(answer)) = Answer::decode(harness.guest().select(&message)) else {
         panic!("an error")
     };
-    assert_eq!(
-        answer.error,
-        Some("decision message names another version of the worker table")
-    );
+    assert_eq!(answer.error, Some("decision message names another version of the worker table"));
 }
 
 #[test]
@@ -330,11 +260,7 @@ fn columns_of_the_wrong_length_are_refused() {
         // The table still says nine.
         harness.workers = Worker::fleet(len);
         let decision = harness.select(&Request::new());
-        assert_eq!(
-            decision.error.as_deref(),
-            Some("a column has not one entry per worker"),
-            "{len}"
-        );
+        assert_eq!(decision.error.as_deref(), Some("a column has not one entry per worker"), "{len}");
     }
 }
 
@@ -355,20 +281,14 @@ fn missing_or_surplus_elements_are_refused() {
     assert_eq!(error(&[0x94, 1, 0xc0, 0xc4, 0, 0xc4, 0]), malformed);
     assert_eq!(error(&[0x94, 1, 0, 0xc4, 0, 0xc4, 9]), malformed);
     assert_eq!(error(&[0x94, 1, 0, 0xc4, 0, 0xc4, 0, 7]), malformed);
-    assert_eq!(
-        error(&[0x94, 1, 0, 0xc4, 1, 0, 0xc4, 3, 0, 0, 0]),
-        "a column has not one entry per worker"
-    );
+    assert_eq!(error(&[0x94, 1, 0, 0xc4, 1, 0, 0xc4, 3, 0, 0, 0]), "a column has not one entry per worker");
 }
 
 #[test]
 fn plugin_without_table_learns_the_number_of_workers_from_its_columns() {
     let mut harness = Harness::<Lean>::new([], Worker::fleet(11)).expect("starts");
     assert_eq!(harness.select(&Request::new().random(14)).worker, Some(11));
-    assert_eq!(
-        harness.select(&Request::new().random(0)).error.as_deref(),
-        Some("no")
-    );
+    assert_eq!(harness.select(&Request::new().random(0)).error.as_deref(), Some("no"));
 }
 
 #[test]
@@ -391,13 +311,7 @@ fn malformed_table_is_logged_and_keeps_the_old_one() {
     let mut harness = echo(Worker::fleet(2));
     harness.guest().on_workers(b"\x80");
     let logged = take_logged();
-    assert_eq!(
-        logged,
-        [(
-            host::Level::Error,
-            "worker table message is malformed".to_owned()
-        )]
-    );
+    assert_eq!(logged, [(host::Level::Error, "worker table message is malformed".to_owned())]);
     assert_eq!(harness.select(&Request::new()).worker, Some(0));
 }
 
@@ -405,11 +319,7 @@ fn malformed_table_is_logged_and_keeps_the_old_one() {
 fn host_functions_have_stand_ins_with_the_routers_limits() {
     reset_host();
     assert_eq!(
-        [
-            host::counter_add(63, 2),
-            host::counter_add(63, -5),
-            host::counter_add(64, 1)
-        ],
+        [host::counter_add(63, 2), host::counter_add(63, -5), host::counter_add(64, 1)],
         [Some(2), Some(-3), None]
     );
     host::count(63);
@@ -419,15 +329,10 @@ fn host_functions_have_stand_ins_with_the_routers_limits() {
     let long = vec![7; 64 << 10];
     assert_eq!(host::kv_set("k", &long), Ok(()));
     assert_eq!(host::kv_get("k"), Ok(Some(long.clone())));
-    assert_eq!(
-        host::kv_set("k", &vec![7; (64 << 10) + 1]),
-        Err(host::KvError::ValueTooLarge)
-    );
+    assert_eq!(host::kv_set("k", &vec![7; (64 << 10) + 1]), Err(host::KvError::ValueTooLarge));
     assert_eq!(host::kv_set("k", b"short"), Ok(()));
     assert_eq!(host::kv_get("k"), Ok(Some(b"short".to_vec())));
-    let stored = (0..20)
-        .take_while(|i| host::kv_set(&format!("long{i}"), &long).is_ok())
-        .count();
+    let stored = (0..20).take_while(|i| host::kv_set(&format!("long{i}"), &long).is_ok()).count();
     assert_eq!(stored, 15);
     assert_eq!(host::kv_set("one more", &long), Err(host::KvError::Full));
 

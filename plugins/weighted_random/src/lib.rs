@@ -46,11 +46,7 @@ impl Policy for WeightedRandom {
             None => Vec::new(),
         };
         let label = String::from(config.text("label", "weight")?);
-        Ok(Self {
-            configured,
-            label,
-            totals: Vec::new(),
-        })
+        Ok(Self { configured, label, totals: Vec::new() })
     }
 
     fn on_workers(&mut self, table: &Table) {
@@ -86,15 +82,12 @@ impl WeightedRandom {
         if let Some(text) = worker.labels.get(&self.label) {
             match parse_weight(text) {
                 Some(weight) => return weight,
-                None => host::log(
-                    host::Level::Warn,
-                    "a weight label is no number; the table's weight counts",
-                ),
+                None => {
+                    host::log(host::Level::Warn, "a weight label is no number; the table's weight counts")
+                }
             }
         }
-        Some(worker.weight)
-            .filter(|weight| is_weight(*weight))
-            .unwrap_or(0.0)
+        Some(worker.weight).filter(|weight| is_weight(*weight)).unwrap_or(0.0)
     }
 
     /// One draw among the candidates alone.
@@ -120,13 +113,9 @@ impl WeightedRandom {
 
 /// The config key `weights`.
 fn configured(weights: &Value) -> Result<Vec<(String, f64)>, Error> {
-    let entries = weights
-        .as_map()
-        .ok_or("config key `weights` must be a map from worker url to number")?;
+    let entries = weights.as_map().ok_or("config key `weights` must be a map from worker url to number")?;
     let weight = |value: &Value| value.as_f64().filter(|weight| is_weight(*weight));
-    let checked = entries
-        .iter()
-        .map(|(url, value)| Some((url.clone(), weight(value)?)));
+    let checked = entries.iter().map(|(url, value)| Some((url.clone(), weight(value)?)));
     let checked: Option<Vec<_>> = checked.collect();
     checked.ok_or_else(|| "config key `weights` has a value that is no number from 0 to 1e9".into())
 }

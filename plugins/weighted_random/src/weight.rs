@@ -28,31 +28,16 @@ mod tests {
 
     #[test]
     fn weight_of_plain_decimals_is_read() {
-        for (text, weight) in [
-            ("3", 3.0),
-            (" 0.25 ", 0.25),
-            ("0", 0.0),
-            (".5", 0.5),
-            ("7.", 7.0),
-            ("1000000000", 1e9),
-        ] {
+        for (text, weight) in
+            [("3", 3.0), (" 0.25 ", 0.25), ("0", 0.0), (".5", 0.5), ("7.", 7.0), ("1000000000", 1e9)]
+        {
             assert_eq!(parse_weight(text), Some(weight), "{text}");
         }
     }
 
     #[test]
     fn weight_of_anything_else_is_none() {
-        for text in [
-            "",
-            ".",
-            "-1",
-            "1e3",
-            "NaN",
-            "1.2.3",
-            "2 x",
-            "1000000001",
-            "٣",
-        ] {
+        for text in ["", ".", "-1", "1e3", "NaN", "1.2.3", "2 x", "1000000001", "٣"] {
             assert_eq!(parse_weight(text), None, "{text}");
         }
         let long = "9".repeat(400);

@@ -11,9 +11,7 @@ use weighted_random::WeightedRandom;
 const DRAWS: u32 = 20_000;
 
 fn weights(weights: &[(&str, f64)]) -> (&'static str, Value) {
-    let entries = weights
-        .iter()
-        .map(|(url, weight)| ((*url).to_owned(), Value::Float(*weight)));
+    let entries = weights.iter().map(|(url, weight)| ((*url).to_owned(), Value::Float(*weight)));
     ("weights", Value::Map(entries.collect()))
 }
 
@@ -24,10 +22,7 @@ fn started(config: Vec<(&'static str, Value)>, fleet: Vec<Worker>) -> Harness<We
 /// Checks the spread of many draws against weights, by Pearson's chi-squared test.
 ///
 /// `critical` is the 99.99 % quantile for the degrees of freedom; the seed is fixed.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "an index out of range fails the test"
-)]
+#[expect(clippy::indexing_slicing, reason = "an index out of range fails the test")]
 fn assert_spread(harness: &mut Harness<WeightedRandom>, weights: &[f64], critical: f64) {
     let mut counts = vec![0u32; weights.len()];
     for _ in 0..DRAWS {
@@ -48,15 +43,9 @@ fn assert_spread(harness: &mut Harness<WeightedRandom>, weights: &[f64], critica
 
 #[test]
 fn weights_of_the_table_count_without_any_other() {
-    let fleet = [1.0, 2.0, 5.0]
-        .iter()
-        .enumerate()
-        .map(|(i, w)| Worker::new(&format!("http://{i}")).weight(*w));
-    assert_spread(
-        &mut started(Vec::new(), fleet.collect()),
-        &[1.0, 2.0, 5.0],
-        18.42,
-    );
+    let fleet =
+        [1.0, 2.0, 5.0].iter().enumerate().map(|(i, w)| Worker::new(&format!("http://{i}")).weight(*w));
+    assert_spread(&mut started(Vec::new(), fleet.collect()), &[1.0, 2.0, 5.0], 18.42);
 }
 
 #[test]
@@ -64,26 +53,16 @@ fn label_beats_the_table_and_config_beats_the_label() {
     let fleet = vec![
         Worker::new("http://table").weight(4.0),
         Worker::new("http://label").weight(9.0).label("weight", "2"),
-        Worker::new("http://config")
-            .weight(9.0)
-            .label("weight", "9"),
+        Worker::new("http://config").weight(9.0).label("weight", "9"),
     ];
-    let mut harness = started(
-        vec![weights(&[
-            ("http://config", 1.5),
-            ("http://elsewhere", 7.0),
-        ])],
-        fleet,
-    );
+    let mut harness = started(vec![weights(&[("http://config", 1.5), ("http://elsewhere", 7.0)])], fleet);
     assert_spread(&mut harness, &[4.0, 2.0, 1.5], 18.42);
 }
 
 #[test]
 fn label_of_another_name_is_read_when_configured() {
     let fleet = vec![
-        Worker::new("http://a")
-            .label("share", "3")
-            .label("weight", "9"),
+        Worker::new("http://a").label("share", "3").label("weight", "9"),
         Worker::new("http://b").label("share", "1"),
     ];
     let mut harness = started(vec![("label", Value::Str("share".to_owned()))], fleet);
@@ -92,10 +71,7 @@ fn label_of_another_name_is_read_when_configured() {
 
 #[test]
 fn label_that_is_no_number_leaves_the_tables_weight() {
-    let fleet = vec![
-        Worker::new("http://a").weight(3.0).label("weight", "high"),
-        Worker::new("http://b"),
-    ];
+    let fleet = vec![Worker::new("http://a").weight(3.0).label("weight", "high"), Worker::new("http://b")];
     assert_spread(&mut started(Vec::new(), fleet), &[3.0, 1.0], 15.14);
 }
 
@@ -108,11 +84,7 @@ fn proportions_of_the_rest_hold_when_workers_are_down_or_tried() {
     }
     fleet[1].healthy = false;
     fleet[3].excluded = true;
-    assert_spread(
-        &mut started(Vec::new(), fleet),
-        &[1.0, 0.0, 2.0, 0.0, 3.0],
-        18.42,
-    );
+    assert_spread(&mut started(Vec::new(), fleet), &[1.0, 0.0, 2.0, 0.0, 3.0], 18.42);
 }
 
 #[test]
@@ -137,17 +109,9 @@ fn new_table_brings_new_weights() {
 
 #[test]
 fn decision_without_candidates_is_nobody() {
-    assert_eq!(
-        started(Vec::new(), Vec::new())
-            .select(&Request::new())
-            .worker,
-        None
-    );
+    assert_eq!(started(Vec::new(), Vec::new()).select(&Request::new()).worker, None);
     let fleet = vec![Worker::new("http://a").healthy(false)];
-    assert_eq!(
-        started(Vec::new(), fleet).select(&Request::new()).worker,
-        None
-    );
+    assert_eq!(started(Vec::new(), fleet).select(&Request::new()).worker, None);
 }
 
 #[test]
@@ -160,16 +124,7 @@ fn weights_that_are_no_weights_are_refused() {
         );
     }
     let list = Value::Array(vec![Value::Int(1)]);
-    assert_eq!(
-        error(("weights", list)),
-        "config key `weights` must be a map from worker url to number"
-    );
-    assert_eq!(
-        error(("weight", Value::Int(1))),
-        "unknown config key `weight`"
-    );
-    assert_eq!(
-        error(("label", Value::Int(1))),
-        "config key `label` must be a text"
-    );
+    assert_eq!(error(("weights", list)), "config key `weights` must be a map from worker url to number");
+    assert_eq!(error(("weight", Value::Int(1))), "unknown config key `weight`");
+    assert_eq!(error(("label", Value::Int(1))), "config key `label` must be a text");
 }

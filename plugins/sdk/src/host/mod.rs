@@ -42,11 +42,7 @@ pub fn log(level: Level, message: &str) {
 /// that does not exist.
 #[must_use = "to only add, use `count`"]
 pub fn counter_add(slot: u32, delta: i64) -> Option<i64> {
-    if slot < host_function::COUNTER_SLOTS {
-        Some(backend::counter_add(slot, delta))
-    } else {
-        None
-    }
+    if slot < host_function::COUNTER_SLOTS { Some(backend::counter_add(slot, delta)) } else { None }
 }
 
 /// Adds one to counter `slot`; nothing for a slot that does not exist.

@@ -65,9 +65,7 @@ impl Worker {
     /// `count` such workers, `http://w0`, `http://w1` and so on.
     #[must_use]
     pub fn fleet(count: usize) -> Vec<Self> {
-        (0..count)
-            .map(|index| Self::new(&alloc::format!("http://w{index}")))
-            .collect()
+        (0..count).map(|index| Self::new(&alloc::format!("http://w{index}"))).collect()
     }
 
     /// Sets the role.
@@ -137,19 +135,13 @@ impl Request {
     /// Sets the prompt.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
-        Self {
-            text: Some(String::from(text)),
-            ..self
-        }
+        Self { text: Some(String::from(text)), ..self }
     }
 
     /// Sets the requested model.
     #[must_use]
     pub fn model(self, model: &str) -> Self {
-        Self {
-            model: Some(String::from(model)),
-            ..self
-        }
+        Self { model: Some(String::from(model)), ..self }
     }
 
     /// Adds a header.
@@ -168,9 +160,6 @@ impl Request {
     /// Sets the host's randomness.
     #[must_use]
     pub fn random(self, random: u64) -> Self {
-        Self {
-            random: Some(random),
-            ..self
-        }
+        Self { random: Some(random), ..self }
     }
 }

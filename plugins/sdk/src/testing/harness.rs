@@ -71,25 +71,15 @@ impl<P: Plugin> Harness<P> {
             abi: ABI_VERSION,
             plugin: P::MANIFEST.name.to_string(),
             generation: 1,
-            config: config
-                .into_iter()
-                .map(|(key, value)| (key.to_string(), value))
-                .collect(),
+            config: config.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
             seed: 1,
         };
         let bytes = encode_to_vec(|w| init.encode(w)).expect("a test's config fits");
         let mut guest = Guest::new();
-        if let Some(error) =
-            init_error(guest.init(&bytes)).expect("the SDK answers as the ABI says")
-        {
+        if let Some(error) = init_error(guest.init(&bytes)).expect("the SDK answers as the ABI says") {
             return Err(error.to_string());
         }
-        let mut harness = Self {
-            workers,
-            guest,
-            version: 0,
-            rng: Rng::new(1),
-        };
+        let mut harness = Self { workers, guest, version: 0, rng: Rng::new(1) };
         harness.send_table();
         Ok(harness)
     }
@@ -107,29 +97,18 @@ impl<P: Plugin> Harness<P> {
     /// Decides one request.
     pub fn select(&mut self, request: &Request) -> Decision {
         let bytes = self.message(request);
-        let answer =
-            Answer::decode(self.guest.select(&bytes)).expect("the SDK answers as the ABI says");
-        let worker = answer
-            .selected()
-            .map(|index| usize::try_from(index).expect("never negative"));
+        let answer = Answer::decode(self.guest.select(&bytes)).expect("the SDK answers as the ABI says");
+        let worker = answer.selected().map(|index| usize::try_from(index).expect("never negative"));
         match answer {
             Answer::Map(map) => Decision {
                 worker,
                 error: map.error.map(String::from),
                 scores: map.scores.map(|bytes| {
-                    bytes
-                        .as_chunks()
-                        .0
-                        .iter()
-                        .map(|score| f32::from_le_bytes(*score))
-                        .collect()
+                    bytes.as_chunks().0.iter().map(|score| f32::from_le_bytes(*score)).collect()
                 }),
                 reason: map.reason.map(String::from),
             },
-            _ => Decision {
-                worker,
-                ..Decision::default()
-            },
+            _ => Decision { worker, ..Decision::default() },
         }
     }
 
@@ -138,22 +117,16 @@ impl<P: Plugin> Harness<P> {
     /// # Panics
     /// If the plugin does not export the hook.
     pub fn select_pair(&mut self, request: &Request) -> PairDecision {
-        assert!(
-            P::HOOKS.select_pair,
-            "list `select_pair` in the hooks of export_policy!"
-        );
+        assert!(P::HOOKS.select_pair, "list `select_pair` in the hooks of export_policy!");
         let bytes = self.message(request);
-        let answer = PairAnswer::decode(self.guest.select_pair(&bytes))
-            .expect("the SDK answers as the ABI says");
+        let answer =
+            PairAnswer::decode(self.guest.select_pair(&bytes)).expect("the SDK answers as the ABI says");
         let index = |index| usize::try_from(index).expect("never negative");
         let error = match answer {
             PairAnswer::Map(map) => map.error.map(String::from),
             _ => None,
         };
-        PairDecision {
-            pair: answer.selected().map(|(p, d)| (index(p), index(d))),
-            error,
-        }
+        PairDecision { pair: answer.selected().map(|(p, d)| (index(p), index(d))), error }
     }
 
     /// Reports finished requests.
@@ -161,10 +134,7 @@ impl<P: Plugin> Harness<P> {
     /// # Panics
     /// If the plugin does not export the hook.
     pub fn complete(&mut self, completions: &[Completion]) {
-        assert!(
-            P::HOOKS.on_complete,
-            "list `on_complete` in the hooks of export_policy!"
-        );
+        assert!(P::HOOKS.on_complete, "list `on_complete` in the hooks of export_policy!");
         let version = self.version;
         let bytes = encode_to_vec(|w| encode_completions(w, version, completions.iter()));
         self.guest.on_complete(&bytes.expect("a test's batch fits"));
@@ -175,10 +145,7 @@ impl<P: Plugin> Harness<P> {
     /// # Panics
     /// If the plugin does not export the hook.
     pub fn save_state(&mut self) -> Vec<u8> {
-        assert!(
-            P::HOOKS.state,
-            "list `state` in the hooks of export_policy!"
-        );
+        assert!(P::HOOKS.state, "list `state` in the hooks of export_policy!");
         Vec::from(self.guest.save_state())
     }
 
@@ -187,10 +154,7 @@ impl<P: Plugin> Harness<P> {
     /// # Panics
     /// If the plugin does not export the hook.
     pub fn restore_state(&mut self, saved: &[u8]) {
-        assert!(
-            P::HOOKS.state,
-            "list `state` in the hooks of export_policy!"
-        );
+        assert!(P::HOOKS.state, "list `state` in the hooks of export_policy!");
         self.guest.restore_state(saved);
     }
 

@@ -29,11 +29,7 @@ pub(super) fn table(version: u64, workers: &[Worker]) -> Result<Vec<u8>, Full> {
                 weight: worker.weight,
                 labels: Labels::default(),
             };
-            encode_worker(
-                w,
-                &facts,
-                worker.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())),
-            )
+            encode_worker(w, &facts, worker.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())))
         })
     })
 }
@@ -49,13 +45,11 @@ pub(super) fn decision(
     encode_to_vec(|w| {
         w.array(inputs.len() + 1)?;
         w.uint(version)?;
-        inputs
-            .iter()
-            .try_for_each(|input| match input.column_width() {
-                Some(ColumnWidth::Bit) => bits(w, input, workers),
-                Some(ColumnWidth::Word) => words(w, input, workers),
-                None => scalar(w, input, request, random),
-            })
+        inputs.iter().try_for_each(|input| match input.column_width() {
+            Some(ColumnWidth::Bit) => bits(w, input, workers),
+            Some(ColumnWidth::Word) => words(w, input, workers),
+            None => scalar(w, input, request, random),
+        })
     })
 }
 
@@ -63,11 +57,7 @@ fn bits(w: &mut Writer<'_>, input: &Input, workers: &[Worker]) -> Result<(), Ful
     let mut bytes = vec![0u8; ColumnWidth::Bit.bytes(workers.len())];
     for (byte, block) in bytes.iter_mut().zip(workers.chunks(8)) {
         for (bit, worker) in block.iter().enumerate() {
-            let set = if *input == Input::Healthy {
-                worker.healthy
-            } else {
-                worker.excluded
-            };
+            let set = if *input == Input::Healthy { worker.healthy } else { worker.excluded };
             *byte |= u8::from(set) << bit;
         }
     }

@@ -1,0 +1,3 @@
+//! One file per subcommand of `sgl-router`.
+
+pub mod sim_worker;

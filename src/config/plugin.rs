@@ -1,0 +1,176 @@
+//! What can be set for a plugin.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// What to load, and within which limits.
+///
+/// These six fields are all that a plugin needs; everything else has a default and lives in
+/// [`PluginOptions`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WasmPolicyConfig {
+    /// Path of the `.wasm` file.
+    pub module_path: String,
+    /// Name of the policy: 1 to 64 letters, digits, `_`, `-`, `.`; not a built-in policy's.
+    pub name: String,
+    /// Budget of one call in milliseconds, waiting for an instance included: 1 to 30,000.
+    pub max_execution_time_ms: u64,
+    /// Linear memory of one instance in bytes: 65,536 (one page) to 104,857,600 (100 MB).
+    pub max_memory_bytes: usize,
+    /// WASI preview 1 functions that the module may import, such as `clock_time_get`. Empty =
+    /// none. `sock_*` and `proc_raise` are refused.
+    pub allowed_syscalls: Vec<String>,
+    /// The plugin's own configuration.
+    pub config: HashMap<String, serde_json::Value>,
+}
+
+impl WasmPolicyConfig {
+    /// Budget of a call where nothing else is said: 10 ms.
+    pub const DEFAULT_EXECUTION_TIME_MS: u64 = 10;
+    /// Memory of an instance where nothing else is said: 16 MiB.
+    pub const DEFAULT_MEMORY_BYTES: usize = 16 << 20;
+
+    /// The defaults for routing: 10 ms, 16 MiB, no system calls, no configuration.
+    pub fn new(name: impl Into<String>, module_path: impl Into<String>) -> Self {
+        Self {
+            module_path: module_path.into(),
+            name: name.into(),
+            max_execution_time_ms: Self::DEFAULT_EXECUTION_TIME_MS,
+            max_memory_bytes: Self::DEFAULT_MEMORY_BYTES,
+            allowed_syscalls: Vec::new(),
+            config: HashMap::new(),
+        }
+    }
+}
+
+/// Whether instances are used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// A warm instance serves many decisions. The default.
+    #[default]
+    Reuse,
+    /// Every decision gets a pre-warmed instance that no request has used before. Costs an
+    /// instantiation (tens of microseconds, in the background) for each decision.
+    Fresh,
+}
+
+/// How asynchronous callers run the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// On a fiber that yields to the async runtime at every tick. The default.
+    #[default]
+    Fiber,
+    /// On the caller's stack, which is about 100 ns faster, until a call of this generation first
+    /// needs more than a tick; from then on, on a fiber. That first long call keeps its runtime
+    /// thread busy for up to the plugin's budget.
+    Adaptive,
+}
+
+/// What becomes of a request whose plugin failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailurePolicy {
+    /// The `fallback` policy decides. The default.
+    #[default]
+    Fallback,
+    /// There is no decision, and the request is refused.
+    Reject,
+}
+
+/// What a load does if the name is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IfLoaded {
+    /// A new generation replaces the old one, atomically. The default.
+    #[default]
+    Replace,
+    /// The load is refused as a duplicate.
+    Refuse,
+}
+
+/// When a plugin that keeps failing is taken out of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerOptions {
+    /// Failures in a row that open the breaker; 0 = never. Default: 5.
+    pub failures: u32,
+    /// First pause in milliseconds; each failed probe doubles it. Default: 500.
+    pub backoff_ms: u64,
+    /// Longest pause in milliseconds. Default: 30,000.
+    pub max_backoff_ms: u64,
+}
+
+impl Default for BreakerOptions {
+    fn default() -> Self {
+        Self { failures: 5, backoff_ms: 500, max_backoff_ms: 30_000 }
+    }
+}
+
+/// Everything else that an operator may set for a plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginOptions {
+    /// What a load does if the name is taken. Default: `replace`.
+    pub if_loaded: IfLoaded,
+    /// SHA-256 that the module must have: 64 hex digits, `sha256:` before them is fine.
+    /// Default: any.
+    pub digest: Option<String>,
+    /// Instances that are kept ready: 1 to `max_instances`. Each costs its touched memory (about
+    /// 100 KiB for a small plugin). Default: 2.
+    pub min_warm: usize,
+    /// Instances at most: 1 to 1000. Each reserves address space, twice while a generation
+    /// replaces another. Default: twice the cores, at least 4, at most 64. A `serial` plugin has one.
+    pub max_instances: usize,
+    /// Callers that may wait for an instance; more go to the failure policy at once: 0 to
+    /// 1,000,000. Default: 1024.
+    pub max_waiting: usize,
+    /// Whether instances are used again. Default: `reuse`.
+    pub isolation: Isolation,
+    /// How asynchronous callers run the guest. Default: `fiber`.
+    pub lane: Lane,
+    /// What becomes of a request whose plugin failed. Default: `fallback`.
+    pub on_failure: FailurePolicy,
+    /// The built-in policy that decides instead. Default: `round_robin`.
+    pub fallback: String,
+    /// When a plugin that keeps failing is taken out of the path.
+    pub breaker: BreakerOptions,
+    /// Calls after which an instance is replaced in the background, give or take a tenth;
+    /// 0 = never. Default: 10,000,000.
+    pub recycle_after_calls: u64,
+    /// Seconds after which an instance is replaced, give or take a tenth; 0 = never.
+    /// Default: 3600.
+    pub recycle_after_secs: u64,
+    /// Growth of linear memory since warm-up after which an instance is replaced, in bytes;
+    /// 0 = never. Default: 1 MiB.
+    pub recycle_growth_bytes: usize,
+    /// Whether a new generation must pass a decision over made-up workers before it is used.
+    /// Default: true.
+    pub self_test: bool,
+}
+
+impl Default for PluginOptions {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            if_loaded: IfLoaded::default(),
+            digest: None,
+            min_warm: 2,
+            max_instances: (2 * cores).clamp(4, 64),
+            max_waiting: 1024,
+            isolation: Isolation::default(),
+            lane: Lane::default(),
+            on_failure: FailurePolicy::default(),
+            fallback: "round_robin".to_owned(),
+            breaker: BreakerOptions::default(),
+            recycle_after_calls: 10_000_000,
+            recycle_after_secs: 3600,
+            recycle_growth_bytes: 1 << 20,
+            self_test: true,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a policy chooses from, whoever owns it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::core::signals::Column;
+use crate::core::worker::Worker;
+
+/// Names one list of workers, process-wide: no two different lists ever have the same version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableVersion(u64);
+
+impl TableVersion {
+    /// A version that no list has had yet.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only uniqueness matters.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number that plugins see.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The workers of one decision: static facts by index, changing numbers by column.
+///
+/// Two implementations: the router's own [`crate::core::WorkerTable`], whose columns are copied
+/// in bulk, and [`SliceCandidates`] over an embedder's workers, which asks each of them.
+pub trait Candidates: Send + Sync {
+    /// Names the list of workers; equal versions mean equal lists.
+    fn version(&self) -> TableVersion;
+
+    /// How many workers there are. Indexes are below it.
+    fn len(&self) -> usize;
+
+    /// True if there are no workers.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The static facts of a worker.
+    fn worker(&self, index: usize) -> Option<&dyn Worker>;
+
+    /// True if the worker may be chosen; false beyond the end.
+    fn is_healthy(&self, index: usize) -> bool;
+
+    /// Requests in flight to the worker from this router; 0 beyond the end.
+    fn load(&self, index: usize) -> usize;
+
+    /// Writes a column, [`Column::WIDTH`] bytes a worker, into `out`, which has that length.
+    fn fill(&self, column: Column, out: &mut [u8]);
+
+    /// Writes the health bits into `out`, `len().div_ceil(8)` bytes, unused bits zero.
+    fn fill_healthy(&self, out: &mut [u8]);
+}
+
+/// Candidates over a slice of an embedder's workers.
+#[derive(Clone, Copy, Debug)]
+pub struct SliceCandidates<'a> {
+    version: TableVersion,
+    workers: &'a [Arc<dyn Worker>],
+}
+
+impl<'a> SliceCandidates<'a> {
+    /// `version` must be the one under which exactly these workers are known.
+    pub fn new(version: TableVersion, workers: &'a [Arc<dyn Worker>]) -> Self {
+        Self { version, workers }
+    }
+}
+
+impl Candidates for SliceCandidates<'_> {
+    fn version(&self) -> TableVersion {
+        self.version
+    }
+
+    fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn worker(&self, index: usize) -> Option<&dyn Worker> {
+        self.workers.get(index).map(|worker| &**worker)
+    }
+
+    fn is_healthy(&self, index: usize) -> bool {
+        self.workers.get(index).is_some_and(|worker| worker.is_healthy())
+    }
+
+    fn load(&self, index: usize) -> usize {
+        self.workers.get(index).map_or(0, |worker| worker.load())
+    }
+
+    fn fill(&self, column: Column, out: &mut [u8]) {
+        for (bytes, worker) in out.chunks_exact_mut(Column::WIDTH).zip(self.workers) {
+            let bits = match column {
+                Column::Load => i32::try_from(worker.load()).unwrap_or(i32::MAX).cast_unsigned(),
+                other => other.of(&worker.report()),
+            };
+            bytes.copy_from_slice(&bits.to_le_bytes());
+        }
+    }
+
+    fn fill_healthy(&self, out: &mut [u8]) {
+        for (byte, workers) in out.iter_mut().zip(self.workers.chunks(8)) {
+            *byte = workers.iter().rev().fold(0, |bits, worker| bits << 1 | u8::from(worker.is_healthy()));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The router's own workers: who owns them, and which table is current.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::core::fleet_worker::FleetWorker;
+use crate::core::slots::Slots;
+use crate::core::table::WorkerTable;
+use crate::core::worker::WorkerSpec;
+
+/// Why a worker could not be added.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FleetError {
+    /// The URL is in use.
+    #[error("worker {url} is already there; remove it first, or change its health instead")]
+    Duplicate {
+        /// The URL that was given.
+        url: String,
+    },
+}
+
+/// The router's workers and the current table of them.
+///
+/// # Concurrency
+///
+/// Changes take one lock; readers load an `ArcSwap` and take none. Lock order: `changes`, then
+/// `slots`. Tables are made and dropped outside `slots`, because dropping the last table of a
+/// worker gives its slot back.
+#[derive(Debug)]
+pub struct Fleet {
+    current: ArcSwap<WorkerTable>,
+    changes: Mutex<()>,
+    slots: Arc<Mutex<Slots>>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fleet {
+    /// A fleet without workers.
+    pub fn new() -> Self {
+        Self {
+            current: ArcSwap::from_pointee(WorkerTable::new(Vec::new())),
+            changes: Mutex::new(()),
+            slots: Arc::default(),
+        }
+    }
+
+    /// The current table. Holding on to it is fine: it goes on naming the same workers.
+    ///
+    /// This writes a shared reference count; on a decision path use [`Fleet::load`].
+    pub fn table(&self) -> Arc<WorkerTable> {
+        self.current.load_full()
+    }
+
+    /// The current table under a guard that writes nothing shared. Not to be held over an await.
+    #[inline]
+    pub fn load(&self) -> arc_swap::Guard<Arc<WorkerTable>> {
+        self.current.load()
+    }
+
+    /// Adds a worker, healthy from the start if `healthy`.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::Duplicate`] if a worker with this URL is there.
+    pub fn add(&self, spec: WorkerSpec, healthy: bool) -> Result<Arc<FleetWorker>, FleetError> {
+        let _changing = self.changes.lock();
+        let table = self.table();
+        if table.position(&spec.url).is_some() {
+            return Err(FleetError::Duplicate { url: spec.url });
+        }
+        let (chunk, slot) = self.slots.lock().take();
+        chunk.set_healthy(slot, healthy);
+        let worker = Arc::new(FleetWorker::new(spec, chunk, slot, &self.slots));
+        let mut workers = table.workers().to_vec();
+        workers.push(Arc::clone(&worker));
+        self.publish(workers);
+        Ok(worker)
+    }
+
+    /// Takes a worker out of the table; its requests in flight go on. `None` if it was not there.
+    pub fn remove(&self, url: &str) -> Option<Arc<FleetWorker>> {
+        let _changing = self.changes.lock();
+        let table = self.table();
+        let removed = Arc::clone(table.get(table.position(url)?)?);
+        let left = table.workers().iter().filter(|worker| !Arc::ptr_eq(worker, &removed));
+        self.publish(left.cloned().collect());
+        Some(removed)
+    }
+
+    /// Marks a worker as draining and not to be chosen. `None` if it is not there.
+    pub fn drain(&self, url: &str) -> Option<Arc<FleetWorker>> {
+        let table = self.table();
+        let worker = Arc::clone(table.get(table.position(url)?)?);
+        worker.drain();
+        Some(worker)
+    }
+
+    fn publish(&self, mut workers: Vec<Arc<FleetWorker>>) {
+        {
+            let slots = self.slots.lock();
+            workers.sort_by_key(|worker| {
+                let (chunk, slot) = worker.slot();
+                slots.rank(chunk, slot)
+            });
+        }
+        self.current.store(Arc::new(WorkerTable::new(workers)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::candidates::Candidates;
+    use crate::core::in_flight::InFlight;
+    use crate::core::signals::Column;
+    use crate::core::worker::Worker;
+
+    fn fleet(count: usize) -> Fleet {
+        let fleet = Fleet::new();
+        for i in 0..count {
+            fleet.add(WorkerSpec::new(format!("http://w{i}")), true).unwrap();
+        }
+        fleet
+    }
+
+    fn loads(table: &WorkerTable) -> Vec<i32> {
+        let mut bytes = vec![0; table.len() * Column::WIDTH];
+        table.fill(Column::Load, &mut bytes);
+        bytes.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn url_is_unique_in_a_fleet() {
+        let fleet = fleet(1);
+        let again = fleet.add(WorkerSpec::new("http://w0"), true).unwrap_err();
+        assert_eq!(again, FleetError::Duplicate { url: "http://w0".into() });
+    }
+
+    #[test]
+    fn guard_counts_in_the_next_table_too_when_the_fleet_changes_meanwhile() {
+        let fleet = fleet(3);
+        let guard = InFlight::on_fleet(Arc::clone(&fleet.table().workers()[2]));
+        fleet.remove("http://w0").unwrap();
+        assert_eq!(loads(&fleet.table()), [0, 1]);
+        drop(guard);
+        assert_eq!(loads(&fleet.table()), [0, 0]);
+    }
+
+    #[test]
+    fn slot_is_used_again_only_after_its_last_guard_is_gone() {
+        let fleet = fleet(2);
+        let guard = InFlight::on_fleet(Arc::clone(&fleet.table().workers()[0]));
+        fleet.remove("http://w0").unwrap();
+        fleet.add(WorkerSpec::new("http://w2"), true).unwrap();
+        assert_eq!(loads(&fleet.table()), [0, 0], "the new worker must not inherit a request");
+        drop(guard);
+        fleet.add(WorkerSpec::new("http://w3"), true).unwrap();
+        let order: Vec<String> = fleet.table().workers().iter().map(|w| w.url().to_owned()).collect();
+        assert_eq!(order, ["http://w3", "http://w1", "http://w2"]);
+    }
+
+    #[test]
+    fn health_bits_are_the_same_in_bulk_and_one_by_one_when_slots_have_holes() {
+        let fleet = fleet(200);
+        for i in (0..200).step_by(3) {
+            fleet
+                .table()
+                .get(fleet.table().position(&format!("http://w{i}")).unwrap())
+                .unwrap()
+                .set_healthy(false);
+        }
+        for gone in [5, 64, 65, 130] {
+            fleet.remove(&format!("http://w{gone}")).unwrap();
+        }
+        let table = fleet.table();
+        let mut bits = vec![0xff; table.len().div_ceil(8)];
+        bits.fill(0);
+        table.fill_healthy(&mut bits);
+        for i in 0..table.len() {
+            assert_eq!(bits[i / 8] & (1 << (i % 8)) != 0, table.is_healthy(i), "worker {i}");
+        }
+    }
+
+    #[test]
+    fn health_bits_beyond_the_last_worker_are_zero() {
+        let table = fleet(11).table();
+        let mut bits = [0; 2];
+        table.fill_healthy(&mut bits);
+        assert_eq!(bits, [0xff, 0b111]);
+    }
+
+    #[test]
+    fn draining_worker_stays_out_when_a_health_check_passes() {
+        let fleet = fleet(1);
+        let worker = fleet.drain("http://w0").unwrap();
+        worker.set_healthy(true);
+        assert!(!fleet.table().is_healthy(0));
+    }
+}

@@ -1,0 +1,148 @@
+//! One worker of the router's own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::core::signals::Column;
+use crate::core::signals::SignalChunk;
+use crate::core::slots::Slots;
+use crate::core::worker::Worker;
+use crate::core::worker::WorkerReport;
+use crate::core::worker::WorkerRole;
+use crate::core::worker::WorkerSpec;
+
+/// One worker of a [`crate::core::Fleet`].
+#[derive(Debug)]
+pub struct FleetWorker {
+    spec: WorkerSpec,
+    chunk: Arc<SignalChunk>,
+    slot: usize,
+    /// Set while the worker must get no new requests; its requests in flight go on.
+    draining: AtomicBool,
+    slots: Weak<Mutex<Slots>>,
+}
+
+impl FleetWorker {
+    /// The static facts.
+    pub fn spec(&self) -> &WorkerSpec {
+        &self.spec
+    }
+
+    /// A worker in a slot that was taken for it.
+    pub(crate) fn new(
+        spec: WorkerSpec,
+        chunk: Arc<SignalChunk>,
+        slot: usize,
+        slots: &Arc<Mutex<Slots>>,
+    ) -> Self {
+        Self { spec, chunk, slot, draining: AtomicBool::new(false), slots: Arc::downgrade(slots) }
+    }
+
+    pub(crate) fn slot(&self) -> (&Arc<SignalChunk>, usize) {
+        (&self.chunk, self.slot)
+    }
+
+    /// Says whether it may be chosen. No effect on requests in flight; a draining worker stays
+    /// not to be chosen.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.chunk.set_healthy(self.slot, healthy && !self.is_draining());
+    }
+
+    /// True while it must get no new requests, whatever its health; its requests in flight go on.
+    pub fn is_draining(&self) -> bool {
+        // Relaxed: a health check that misses the change runs again soon.
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drain(&self) {
+        // Relaxed: see `is_draining`.
+        self.draining.store(true, Ordering::Relaxed);
+        self.set_healthy(false);
+    }
+
+    /// Stores what the worker said of itself. `latency_ewma` is the router's own and stays.
+    pub fn set_report(&self, report: &WorkerReport) {
+        for column in
+            [Column::Running, Column::Waiting, Column::QueuedTokens, Column::KvUsage, Column::Throughput]
+        {
+            self.chunk.store(column, self.slot, column.of(report));
+        }
+    }
+
+    /// Moves the latency average towards a new time to first byte, in milliseconds, by a tenth
+    /// of the difference. A concurrent update may be lost, which a moving average forgives.
+    pub fn observe_latency(&self, milliseconds: f32) {
+        let before = f32::from_bits(self.chunk.load(Column::LatencyEwma, self.slot));
+        let after = if before.is_nan() { milliseconds } else { before + (milliseconds - before) / 10.0 };
+        self.chunk.store(Column::LatencyEwma, self.slot, after.to_bits());
+    }
+}
+
+impl Worker for FleetWorker {
+    fn url(&self) -> &str {
+        &self.spec.url
+    }
+
+    #[inline]
+    fn is_healthy(&self) -> bool {
+        self.chunk.is_healthy(self.slot)
+    }
+
+    #[inline]
+    fn load(&self) -> usize {
+        self.chunk.load(Column::Load, self.slot) as usize
+    }
+
+    #[inline]
+    fn increment_load(&self) {
+        self.chunk.add_load(self.slot);
+    }
+
+    #[inline]
+    fn decrement_load(&self) {
+        self.chunk.sub_load(self.slot);
+    }
+
+    fn role(&self) -> WorkerRole {
+        self.spec.role
+    }
+
+    fn model_id(&self) -> Option<&str> {
+        self.spec.model.as_deref()
+    }
+
+    fn weight(&self) -> f64 {
+        self.spec.weight
+    }
+
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.spec.labels
+    }
+
+    fn report(&self) -> WorkerReport {
+        let signed = |column| self.chunk.load(column, self.slot).cast_signed();
+        let float = |column| f32::from_bits(self.chunk.load(column, self.slot));
+        WorkerReport {
+            running: signed(Column::Running),
+            waiting: signed(Column::Waiting),
+            queued_tokens: signed(Column::QueuedTokens),
+            kv_usage: float(Column::KvUsage),
+            throughput: float(Column::Throughput),
+            latency_ewma: float(Column::LatencyEwma),
+        }
+    }
+}
+
+impl Drop for FleetWorker {
+    fn drop(&mut self) {
+        // The last guard and the last table are gone, so nobody can touch the slot any more.
+        if let Some(slots) = self.slots.upgrade() {
+            slots.lock().give_back(&self.chunk, self.slot);
+        }
+    }
+}

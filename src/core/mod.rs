@@ -1,0 +1,36 @@
+//! Workers and what is known of them.
+//!
+//! ```text
+//!  Fleet ──owns──► FleetWorker ──has a slot in──► SignalChunk (columns of atomics)
+//!    │ publishes                                        ▲
+//!    ▼                                                  │ runs
+//!  WorkerTable (versioned, immutable) ──────────────────┘
+//! ```
+//!
+//! Policies see neither of them but [`candidates::Candidates`]: the same columns whether they
+//! come from the router's own table or from an embedder's slice of [`worker::Worker`]s.
+
+pub mod worker;
+pub mod signals;
+mod slots;
+pub mod fleet_worker;
+pub mod candidates;
+pub mod slice_versions;
+pub mod table;
+pub mod in_flight;
+pub mod fleet;
+
+pub use crate::core::candidates::Candidates;
+pub use crate::core::candidates::SliceCandidates;
+pub use crate::core::candidates::TableVersion;
+pub use crate::core::fleet::Fleet;
+pub use crate::core::fleet::FleetError;
+pub use crate::core::fleet_worker::FleetWorker;
+pub use crate::core::in_flight::InFlight;
+pub use crate::core::signals::Column;
+pub use crate::core::table::WorkerTable;
+pub use crate::core::worker::BasicWorker;
+pub use crate::core::worker::Worker;
+pub use crate::core::worker::WorkerReport;
+pub use crate::core::worker::WorkerRole;
+pub use crate::core::worker::WorkerSpec;

@@ -1,0 +1,159 @@
+//! The changing numbers of workers, in columns that can be copied in bulk.
+//!
+//! A worker keeps its slot (a chunk and a place in it) for life, so a guard that counts a request
+//! in flight can always find the number that it raised, whatever became of the table meanwhile.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::core::worker::WorkerReport;
+
+/// Workers in one chunk. 1024 keeps a table of a thousand in one copy per column, and an empty
+/// router at 29 KiB.
+pub(crate) const CHUNK_SLOTS: usize = 1024;
+
+/// A per-worker number that policies may ask for: four little-endian bytes a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Column {
+    /// `i32`, requests in flight from this router.
+    Load,
+    /// `i32`, requests in the worker's batch, -1 = unknown.
+    Running,
+    /// `i32`, requests in the worker's queue, -1 = unknown.
+    Waiting,
+    /// `i32`, uncached prompt tokens that wait, -1 = unknown.
+    QueuedTokens,
+    /// `f32`, 0.0 to 1.0, NaN = unknown.
+    KvUsage,
+    /// `f32`, generated tokens per second, NaN = unknown.
+    Throughput,
+    /// `f32`, router-measured time to first byte in milliseconds, NaN = unknown.
+    LatencyEwma,
+}
+
+impl Column {
+    /// Bytes per worker.
+    pub const WIDTH: usize = 4;
+
+    const COUNT: usize = 7;
+
+    /// The bits of "unknown" in this column.
+    pub fn unknown(self) -> u32 {
+        match self {
+            Self::Load => 0,
+            Self::Running | Self::Waiting | Self::QueuedTokens => (-1_i32).cast_unsigned(),
+            Self::KvUsage | Self::Throughput | Self::LatencyEwma => f32::NAN.to_bits(),
+        }
+    }
+
+    /// This column's bits in a report. `Load` is not in it: the router counts that itself.
+    pub fn of(self, report: &WorkerReport) -> u32 {
+        match self {
+            Self::Load => 0,
+            Self::Running => report.running.cast_unsigned(),
+            Self::Waiting => report.waiting.cast_unsigned(),
+            Self::QueuedTokens => report.queued_tokens.cast_unsigned(),
+            Self::KvUsage => report.kv_usage.to_bits(),
+            Self::Throughput => report.throughput.to_bits(),
+            Self::LatencyEwma => report.latency_ewma.to_bits(),
+        }
+    }
+
+    const ALL: [Self; Self::COUNT] = [
+        Self::Load,
+        Self::Running,
+        Self::Waiting,
+        Self::QueuedTokens,
+        Self::KvUsage,
+        Self::Throughput,
+        Self::LatencyEwma,
+    ];
+}
+
+type Cells = [AtomicU32; CHUNK_SLOTS];
+
+/// Signals of up to [`CHUNK_SLOTS`] workers.
+///
+/// # Concurrency
+///
+/// Every number is an independent gauge: all accesses are `Relaxed`, and a reader that copies a
+/// column may see some workers before and some after a concurrent change. That is benign: a
+/// policy decides on numbers that are a moment old either way.
+#[derive(Debug)]
+pub(crate) struct SignalChunk {
+    columns: [Box<Cells>; Column::COUNT],
+    healthy: [AtomicU64; CHUNK_SLOTS / 64],
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "slots are below CHUNK_SLOTS by construction of runs and workers"
+)]
+impl SignalChunk {
+    pub(crate) fn new() -> Self {
+        let columns = Column::ALL.map(|column| {
+            Box::new([const { AtomicU32::new(0) }; CHUNK_SLOTS].map(|_| AtomicU32::new(column.unknown())))
+        });
+        Self { columns, healthy: [const { AtomicU64::new(0) }; CHUNK_SLOTS / 64] }
+    }
+
+    /// Back to "unknown, no load, not healthy", for the next owner of the slot.
+    pub(crate) fn reset(&self, slot: usize) {
+        for column in Column::ALL {
+            self.store(column, slot, column.unknown());
+        }
+        self.set_healthy(slot, false);
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, column: Column, slot: usize) -> u32 {
+        self.columns[column as usize][slot].load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, column: Column, slot: usize, bits: u32) {
+        self.columns[column as usize][slot].store(bits, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn add_load(&self, slot: usize) {
+        self.columns[Column::Load as usize][slot].fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn sub_load(&self, slot: usize) {
+        self.columns[Column::Load as usize][slot].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_healthy(&self, slot: usize, healthy: bool) {
+        let bit = 1_u64 << (slot % 64);
+        let word = &self.healthy[slot / 64];
+        if healthy {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_healthy(&self, slot: usize) -> bool {
+        self.healthy[slot / 64].load(Ordering::Relaxed) & (1 << (slot % 64)) != 0
+    }
+
+    /// The 64 health bits that start at word `word`.
+    #[inline]
+    pub(crate) fn healthy_word(&self, word: usize) -> u64 {
+        self.healthy[word].load(Ordering::Relaxed)
+    }
+
+    /// Copies `out.len() / 4` workers of a column, from slot `first` on.
+    #[inline]
+    pub(crate) fn copy(&self, column: Column, first: usize, out: &mut [u8]) {
+        let cells = &self.columns[column as usize][first..];
+        for (bytes, cell) in out.chunks_exact_mut(Column::WIDTH).zip(cells) {
+            bytes.copy_from_slice(&cell.load(Ordering::Relaxed).to_le_bytes());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The worker table: one immutable, versioned list of workers.
+
+use std::sync::Arc;
+
+use crate::core::candidates::Candidates;
+use crate::core::candidates::TableVersion;
+use crate::core::fleet_worker::FleetWorker;
+use crate::core::signals::CHUNK_SLOTS;
+use crate::core::signals::Column;
+use crate::core::signals::SignalChunk;
+use crate::core::worker::Worker;
+
+/// Neighbouring slots of one chunk, so that their columns can be copied at once.
+#[derive(Debug)]
+struct Run {
+    chunk: Arc<SignalChunk>,
+    first: usize,
+    len: usize,
+}
+
+/// The workers that a decision may choose from. An index in it means one worker for as long as
+/// the table lives; a change of the fleet makes a new table.
+#[derive(Debug)]
+pub struct WorkerTable {
+    version: TableVersion,
+    workers: Box<[Arc<FleetWorker>]>,
+    runs: Box<[Run]>,
+}
+
+impl WorkerTable {
+    /// `workers` in slot order.
+    pub(crate) fn new(workers: Vec<Arc<FleetWorker>>) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for worker in &workers {
+            let (chunk, slot) = worker.slot();
+            match runs.last_mut() {
+                Some(run) if Arc::ptr_eq(&run.chunk, chunk) && run.first + run.len == slot => run.len += 1,
+                _ => runs.push(Run { chunk: Arc::clone(chunk), first: slot, len: 1 }),
+            }
+        }
+        Self { version: TableVersion::next(), workers: workers.into(), runs: runs.into() }
+    }
+
+    /// The workers, in the order of their indexes.
+    pub fn workers(&self) -> &[Arc<FleetWorker>] {
+        &self.workers
+    }
+
+    /// The worker with this index.
+    pub fn get(&self, index: usize) -> Option<&Arc<FleetWorker>> {
+        self.workers.get(index)
+    }
+
+    /// The index of the worker with this URL.
+    pub fn position(&self, url: &str) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.url() == url)
+    }
+}
+
+impl Candidates for WorkerTable {
+    #[inline]
+    fn version(&self) -> TableVersion {
+        self.version
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn worker(&self, index: usize) -> Option<&dyn Worker> {
+        self.workers.get(index).map(|worker| &**worker as &dyn Worker)
+    }
+
+    #[inline]
+    fn is_healthy(&self, index: usize) -> bool {
+        self.workers.get(index).is_some_and(|worker| worker.is_healthy())
+    }
+
+    #[inline]
+    fn load(&self, index: usize) -> usize {
+        self.workers.get(index).map_or(0, |worker| worker.load())
+    }
+
+    #[inline]
+    fn fill(&self, column: Column, mut out: &mut [u8]) {
+        for run in &self.runs {
+            let Some((part, rest)) = out.split_at_mut_checked(run.len * Column::WIDTH) else { return };
+            run.chunk.copy(column, run.first, part);
+            out = rest;
+        }
+    }
+
+    #[inline]
+    fn fill_healthy(&self, out: &mut [u8]) {
+        let mut at = 0;
+        for run in &self.runs {
+            fill_run_bits(run, at, out);
+            at += run.len;
+        }
+    }
+}
+
+/// Writes the health bits of one run at bit `at` of `out`, whose bits from there on are free.
+#[inline]
+fn fill_run_bits(run: &Run, at: usize, out: &mut [u8]) {
+    if run.first.is_multiple_of(64) && at.is_multiple_of(64) {
+        let words = out.get_mut(at / 8..).unwrap_or_default().chunks_mut(8);
+        let mut left = run.len;
+        for (offset, bytes) in words.enumerate().take(run.len.div_ceil(64)) {
+            debug_assert!(run.first / 64 + offset < CHUNK_SLOTS / 64);
+            let mut word = run.chunk.healthy_word(run.first / 64 + offset);
+            if left < 64 {
+                word &= (1 << left) - 1;
+            }
+            left = left.saturating_sub(64);
+            // The last chunk of `out` may be shorter than a word: it holds all bits of the run.
+            for (byte, bits) in bytes.iter_mut().zip(word.to_le_bytes()) {
+                *byte = bits;
+            }
+        }
+        return;
+    }
+    // After removals a run starts anywhere. Rare, and one bit at a time is plain.
+    for offset in 0..run.len {
+        let index = at + offset;
+        let Some(byte) = out.get_mut(index / 8) else { return };
+        let bit = 1_u8 << (index % 8);
+        *byte = if run.chunk.is_healthy(run.first + offset) { *byte | bit } else { *byte & !bit };
+    }
+}

@@ -1,0 +1,226 @@
+//! One inference server, as policies see it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// Which part of a request a worker serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerRole {
+    /// Prefill and decode. The default.
+    #[default]
+    Regular,
+    /// Prefill only, in a disaggregated deployment.
+    Prefill,
+    /// Decode only, in a disaggregated deployment.
+    Decode,
+}
+
+impl WorkerRole {
+    /// The name that configuration, metrics and the plugin ABI use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Regular => "regular",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+impl fmt::Display for WorkerRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a worker says of its own load. Unknown until it was asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerReport {
+    /// Requests in its running batch; -1 = unknown.
+    pub running: i32,
+    /// Requests in its queue; -1 = unknown.
+    pub waiting: i32,
+    /// Prompt tokens that wait and are in no cache; -1 = unknown.
+    pub queued_tokens: i32,
+    /// Share of the KV cache in use, 0.0 to 1.0; NaN = unknown.
+    pub kv_usage: f32,
+    /// Generated tokens per second; NaN = unknown.
+    pub throughput: f32,
+    /// Time to first byte as the router measures it, milliseconds, moving average; NaN = unknown.
+    pub latency_ewma: f32,
+}
+
+impl WorkerReport {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        running: -1,
+        waiting: -1,
+        queued_tokens: -1,
+        kv_usage: f32::NAN,
+        throughput: f32::NAN,
+        latency_ewma: f32::NAN,
+    };
+}
+
+impl Default for WorkerReport {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+/// An inference server. Routers that embed this crate implement it for their own worker type.
+///
+/// The static facts (`url`, `role`, `model_id`, `weight`, `labels`) must not change during the
+/// life of a value: policies are told of them once. Make a new worker instead.
+pub trait Worker: Send + Sync + fmt::Debug {
+    /// Base URL, such as `http://10.0.0.7:30000`.
+    fn url(&self) -> &str;
+
+    /// True if the worker may be chosen now.
+    fn is_healthy(&self) -> bool;
+
+    /// Requests in flight to it from this router.
+    fn load(&self) -> usize;
+
+    /// Counts one more request in flight. Called at the moment of a decision.
+    fn increment_load(&self);
+
+    /// Counts one request less in flight. Called when the guard of a decision is dropped.
+    fn decrement_load(&self);
+
+    /// The part of a request that it serves. Default: [`WorkerRole::Regular`].
+    fn role(&self) -> WorkerRole {
+        WorkerRole::Regular
+    }
+
+    /// The model that it serves, if the router knows. Default: unknown.
+    fn model_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// Relative capacity, above 0. Default: 1.0.
+    fn weight(&self) -> f64 {
+        1.0
+    }
+
+    /// Free-form labels. Default: none.
+    fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        &NONE
+    }
+
+    /// What the worker last said of itself. Default: nothing is known.
+    fn report(&self) -> WorkerReport {
+        WorkerReport::UNKNOWN
+    }
+}
+
+/// The static facts of a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSpec {
+    /// Base URL, such as `http://10.0.0.7:30000`.
+    pub url: String,
+    /// Part of a request that it serves. Default: `regular`.
+    #[serde(default)]
+    pub role: WorkerRole,
+    /// Model that it serves. Default: unknown, so it may serve any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Relative capacity, above 0. Default: 1.0.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Free-form labels. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Port of the bootstrap server of a prefill worker. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap_port: Option<u16>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl WorkerSpec {
+    /// A regular worker of unknown model, weight 1.0, without labels.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            role: WorkerRole::Regular,
+            model: None,
+            weight: 1.0,
+            labels: BTreeMap::new(),
+            bootstrap_port: None,
+        }
+    }
+}
+
+/// A worker on its own, outside a [`crate::core::Fleet`]: for embedders and tests.
+#[derive(Debug)]
+pub struct BasicWorker {
+    spec: WorkerSpec,
+    healthy: AtomicBool,
+    load: AtomicUsize,
+}
+
+impl BasicWorker {
+    /// A healthy worker without load.
+    pub fn new(spec: WorkerSpec) -> Self {
+        Self { spec, healthy: AtomicBool::new(true), load: AtomicUsize::new(0) }
+    }
+
+    /// Says whether it may be chosen.
+    pub fn set_healthy(&self, healthy: bool) {
+        // Relaxed: a flag that orders nothing else.
+        self.healthy.store(healthy, Ordering::Relaxed);
+    }
+}
+
+impl Worker for BasicWorker {
+    fn url(&self) -> &str {
+        &self.spec.url
+    }
+
+    fn is_healthy(&self) -> bool {
+        // Relaxed: see `set_healthy`.
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    fn load(&self) -> usize {
+        // Relaxed: a gauge.
+        self.load.load(Ordering::Relaxed)
+    }
+
+    fn increment_load(&self) {
+        // Relaxed: a gauge.
+        self.load.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn decrement_load(&self) {
+        // Relaxed: a gauge; guards pair every decrement with an increment.
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn role(&self) -> WorkerRole {
+        self.spec.role
+    }
+
+    fn model_id(&self) -> Option<&str> {
+        self.spec.model.as_deref()
+    }
+
+    fn weight(&self) -> f64 {
+        self.spec.weight
+    }
+
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.spec.labels
+    }
+}

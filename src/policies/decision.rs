@@ -1,0 +1,144 @@
+//! What a policy answers.
+
+use std::fmt;
+
+use crate::core::in_flight::InFlight;
+use crate::core::worker::Worker;
+
+/// Why a plugin produced no decision. Each cause has its own counter and log field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum FailureCause {
+    /// The guest trapped.
+    Trap,
+    /// The budget was spent, waiting included.
+    Timeout,
+    /// The guest needed more memory than it may have.
+    Memory,
+    /// It named a worker that does not exist, is unhealthy, or was tried before.
+    InvalidChoice,
+    /// Too many callers were waiting for an instance.
+    QueueFull,
+    /// The guest answered with an error of its own.
+    GuestError,
+    /// The answer was not what the ABI asks for.
+    Decode,
+    /// The plugin failed too often and is out of the path for a while.
+    BreakerOpen,
+    /// The plugin was unloaded, or no instance could be made.
+    Unavailable,
+}
+
+impl FailureCause {
+    /// All causes, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Trap,
+        Self::Timeout,
+        Self::Memory,
+        Self::InvalidChoice,
+        Self::QueueFull,
+        Self::GuestError,
+        Self::Decode,
+        Self::BreakerOpen,
+        Self::Unavailable,
+    ];
+
+    /// The name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Timeout => "timeout",
+            Self::Memory => "memory",
+            Self::InvalidChoice => "invalid_choice",
+            Self::QueueFull => "queue_full",
+            Self::GuestError => "guest_error",
+            Self::Decode => "decode",
+            Self::BreakerOpen => "breaker_open",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who made a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chooser {
+    /// A native policy, as configured.
+    Native,
+    /// A plugin; the number names its generation, process-wide.
+    Plugin {
+        /// The generation that made it.
+        generation: u64,
+    },
+    /// The plugin's fallback policy, because the plugin failed.
+    Fallback {
+        /// Why the plugin did not decide.
+        cause: FailureCause,
+    },
+}
+
+/// One selection. While it lives, the request counts as in flight to the worker.
+#[derive(Debug)]
+pub struct Decision {
+    index: usize,
+    in_flight: InFlight,
+    chooser: Chooser,
+}
+
+impl Decision {
+    /// A decision for the worker at `index`, which `in_flight` counts.
+    #[inline]
+    pub fn new(index: usize, in_flight: InFlight, chooser: Chooser) -> Self {
+        Self { index, in_flight, chooser }
+    }
+
+    /// The worker's index in the table or slice that was decided on.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> &dyn Worker {
+        self.in_flight.worker()
+    }
+
+    /// Who made the decision.
+    pub fn chooser(&self) -> Chooser {
+        self.chooser
+    }
+
+    /// The guard alone, for the rest of the request's life.
+    pub fn into_in_flight(self) -> InFlight {
+        self.in_flight
+    }
+}
+
+/// One joint selection of a prefill and a decode worker.
+#[derive(Debug)]
+pub struct PairDecision {
+    /// Where the prompt is processed.
+    pub prefill: Decision,
+    /// Where the tokens are generated.
+    pub decode: Decision,
+}
+
+/// Why there is no decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecideError {
+    /// No worker may be chosen, or the policy chose none.
+    #[error("no worker may be chosen")]
+    NoWorker,
+    /// The plugin failed and its failure policy is `reject`.
+    #[error("the policy plugin failed ({cause}) and is set to reject")]
+    Rejected {
+        /// What failed.
+        cause: FailureCause,
+    },
+}

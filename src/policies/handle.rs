@@ -1,0 +1,163 @@
+//! A policy as routers hold it.
+
+use std::sync::Arc;
+
+use crate::core::table::WorkerTable;
+use crate::core::worker::Worker;
+use crate::policies::decision::DecideError;
+use crate::policies::decision::Decision;
+use crate::policies::decision::PairDecision;
+use crate::policies::info::RequestNeeds;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::policy::LoadBalancingPolicy;
+use crate::policies::policy::RequestCompletion;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::types::future::BoxFuture;
+
+/// A cheap handle of a policy: native, plugin, or the embedder's own.
+///
+/// It knows its kinds, so that its asynchronous methods need no boxed future. As a
+/// [`LoadBalancingPolicy`] it can be used wherever a trait object is wanted.
+#[derive(Clone, Debug)]
+pub enum Policy {
+    /// A built-in policy.
+    Native(Arc<NativePolicy>),
+    /// A plugin.
+    Wasm(Arc<WasmPolicy>),
+    /// The embedder's own Rust policy.
+    Custom(Arc<dyn LoadBalancingPolicy>),
+}
+
+impl Policy {
+    /// The name under which it is configured.
+    pub fn name(&self) -> &str {
+        self.as_dyn().name()
+    }
+
+    /// What it wants to know of a request's body.
+    pub fn needs(&self) -> RequestNeeds {
+        self.as_dyn().needs()
+    }
+
+    /// A decision over the router's own table, on the caller's thread. Needs no async runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    #[inline]
+    pub fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        match self {
+            Self::Native(policy) => policy.decide(table, info),
+            Self::Wasm(policy) => policy.decide(table, info),
+            Self::Custom(policy) => policy.decide(table, info),
+        }
+    }
+
+    /// A decision over the router's own table, without blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point leaks nothing and counts nothing in flight.
+    #[inline]
+    pub async fn decide_async(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Decision, DecideError> {
+        match self {
+            Self::Native(policy) => policy.decide(table, info),
+            Self::Wasm(policy) => policy.decide_async(table, info).await,
+            Self::Custom(policy) => policy.decide_async(table, info).await,
+        }
+    }
+
+    /// A prefill and a decode worker of the router's own table, chosen together.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`decide_async`](Self::decide_async).
+    pub async fn decide_pair_async(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<PairDecision, DecideError> {
+        self.as_dyn().decide_pair_async(table, info).await
+    }
+
+    /// Tells the policy that a request which it placed has finished.
+    pub fn on_request_complete(&self, completion: &RequestCompletion) {
+        self.as_dyn().on_request_complete(completion);
+    }
+
+    fn as_dyn(&self) -> &dyn LoadBalancingPolicy {
+        match self {
+            Self::Native(policy) => &**policy,
+            Self::Wasm(policy) => &**policy,
+            Self::Custom(policy) => &**policy,
+        }
+    }
+}
+
+impl LoadBalancingPolicy for Policy {
+    fn name(&self) -> &str {
+        self.as_dyn().name()
+    }
+
+    fn needs(&self) -> RequestNeeds {
+        self.as_dyn().needs()
+    }
+
+    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
+        self.as_dyn().select_worker(workers, info)
+    }
+
+    fn select_worker_async<'a>(
+        &'a self,
+        workers: &'a [Arc<dyn Worker>],
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        self.as_dyn().select_worker_async(workers, info)
+    }
+
+    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        self.as_dyn().decide(table, info)
+    }
+
+    fn decide_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        self.as_dyn().decide_async(table, info)
+    }
+
+    fn select_worker_pair(
+        &self,
+        prefill: &[Arc<dyn Worker>],
+        decode: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)> {
+        self.as_dyn().select_worker_pair(prefill, decode, info)
+    }
+
+    fn decide_pair_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
+        self.as_dyn().decide_pair_async(table, info)
+    }
+
+    fn on_request_complete(&self, completion: &RequestCompletion) {
+        self.as_dyn().on_request_complete(completion);
+    }
+}

@@ -1,0 +1,94 @@
+//! What a policy may know of the request.
+
+use std::fmt;
+
+use crate::types::worker_set::WorkerSet;
+
+/// Which selection of a request this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leg {
+    /// One worker does everything. The default.
+    #[default]
+    Single,
+    /// The prefill worker of a disaggregated pair.
+    Prefill,
+    /// The decode worker of a disaggregated pair.
+    Decode,
+}
+
+/// Finds a request header. The proxy implements it for its header map, embedders for theirs.
+pub trait HeaderLookup: Sync {
+    /// The value of the header with this lower-case name, if it is there and is text.
+    fn header(&self, name: &str) -> Option<&str>;
+}
+
+/// Pairs of lower-case name and value.
+impl HeaderLookup for Vec<(String, String)> {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What is known of a request when its worker is chosen. Everything is optional: the router fills
+/// in what the policy asked for (see [`RequestNeeds`]).
+#[derive(Clone, Copy, Default)]
+pub struct SelectWorkerInfo<'a> {
+    /// The prompt, or the joined chat messages.
+    pub request_text: Option<&'a str>,
+    /// Token ids, where the router has them.
+    pub tokens: Option<&'a [u32]>,
+    /// The request's headers.
+    pub headers: Option<&'a dyn HeaderLookup>,
+    /// The requested model.
+    pub model: Option<&'a str>,
+    /// Which selection this is.
+    pub leg: Leg,
+    /// Workers that were already tried for this request; they are never chosen.
+    pub excluded: Option<&'a WorkerSet>,
+    /// The only workers that may be chosen (they serve the model, they have the role);
+    /// `None` = all.
+    pub eligible: Option<&'a WorkerSet>,
+}
+
+impl SelectWorkerInfo<'_> {
+    /// True unless the worker was tried before or does not qualify.
+    #[inline]
+    pub fn admits(&self, index: usize) -> bool {
+        !self.excluded.is_some_and(|set| set.contains(index))
+            && self.eligible.is_none_or(|set| set.contains(index))
+    }
+
+    /// A request header by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.and_then(|headers| headers.header(name))
+    }
+}
+
+impl fmt::Debug for SelectWorkerInfo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SelectWorkerInfo")
+            .field("request_text_bytes", &self.request_text.map(str::len))
+            .field("tokens", &self.tokens.map(<[u32]>::len))
+            .field("model", &self.model)
+            .field("leg", &self.leg)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a policy wants to be told of a request's body. A router parses the body only for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestNeeds {
+    /// The prompt text (or its size).
+    pub text: bool,
+    /// Token ids.
+    pub tokens: bool,
+    /// The requested model.
+    pub model: bool,
+}
+
+impl RequestNeeds {
+    /// True if anything in the body is wanted.
+    pub fn body(self) -> bool {
+        self.text || self.tokens || self.model
+    }
+}

@@ -1,0 +1,33 @@
+//! Policies: what picks a worker.
+//!
+//! A policy is native ([`native`], Rust) or a plugin ([`wasm`], a sandboxed Wasm module). Both
+//! are made by a [`factory::PolicyFactory`] and used through [`handle::Policy`], which also is a
+//! [`policy::LoadBalancingPolicy`] for routers that embed this crate.
+
+pub mod info;
+pub mod decision;
+pub mod policy;
+pub mod native;
+pub mod wasm;
+pub mod handle;
+pub mod factory;
+
+pub use crate::config::plugin::PluginOptions;
+pub use crate::config::plugin::WasmPolicyConfig;
+pub use crate::policies::decision::Chooser;
+pub use crate::policies::decision::DecideError;
+pub use crate::policies::decision::Decision;
+pub use crate::policies::decision::FailureCause;
+pub use crate::policies::decision::PairDecision;
+pub use crate::policies::factory::PolicyFactory;
+pub use crate::policies::handle::Policy;
+pub use crate::policies::info::HeaderLookup;
+pub use crate::policies::info::Leg;
+pub use crate::policies::info::RequestNeeds;
+pub use crate::policies::info::SelectWorkerInfo;
+pub use crate::policies::policy::LoadBalancingPolicy;
+pub use crate::policies::policy::RequestCompletion;
+pub use crate::policies::wasm::error::PluginError;
+pub use crate::policies::wasm::plugin::WasmPolicy;
+pub use crate::policies::wasm::registry::PluginInfo;
+pub use crate::policies::wasm::stats::PluginStats;

@@ -1,0 +1,91 @@
+//! `consistent_hash`: the same key goes to the same worker.
+//!
+//! Karger et al., "Consistent Hashing and Random Trees", 1997: each worker owns many points on a
+//! ring, a key belongs to the next point, and a change of workers moves few keys.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::core::candidates::Candidates;
+use crate::core::candidates::TableVersion;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::native::sampling::may_choose;
+use crate::policies::native::sampling::random_worker;
+use crate::types::hash::stable_hash;
+
+/// Points of one worker on the ring. 128 keeps the shares of equal workers within about a tenth.
+const POINTS: u64 = 128;
+
+/// Rings that are kept: an embedder may alternate between a few slices, one for each model.
+const RINGS: usize = 8;
+
+/// Headers that name a key, the first that is there wins.
+const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
+
+/// The worker that owns the request's key on a hash ring.
+///
+/// The key is the first of: header `x-routing-key`, `x-session-id`, `x-user-id`; the token ids;
+/// the request text. A request without any gets a random worker.
+#[derive(Debug, Default)]
+pub struct ConsistentHash {
+    rings: ArcSwap<Vec<Arc<Ring>>>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    version: TableVersion,
+    /// Sorted by point.
+    points: Vec<(u64, usize)>,
+}
+
+impl ConsistentHash {
+    pub(crate) fn choose<C: Candidates + ?Sized>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<usize> {
+        let Some(key) = request_key(info) else { return random_worker(workers, info) };
+        let ring = self.ring(workers);
+        let start = ring.points.partition_point(|(point, _)| *point < key);
+        let around = ring.points.iter().skip(start).chain(ring.points.iter().take(start));
+        around.map(|(_, index)| *index).find(|index| may_choose(workers, info, *index))
+    }
+
+    fn ring<C: Candidates + ?Sized>(&self, workers: &C) -> Arc<Ring> {
+        let version = workers.version();
+        if let Some(known) = self.rings.load().iter().find(|ring| ring.version == version) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(Ring::new(workers));
+        // Two threads may make the same ring at once; the second copy is dropped with its update.
+        self.rings.rcu(|rings| {
+            let kept = rings.iter().filter(|ring| ring.version != version).take(RINGS - 1);
+            std::iter::once(&made).chain(kept).cloned().collect::<Vec<_>>()
+        });
+        made
+    }
+}
+
+impl Ring {
+    fn new<C: Candidates + ?Sized>(workers: &C) -> Self {
+        let mut points = Vec::new();
+        for index in 0..workers.len() {
+            let url = workers.worker(index).map_or("", |worker| worker.url());
+            points.extend((0..POINTS).map(|point| (stable_hash(point + 1, url.as_bytes()), index)));
+        }
+        points.sort_unstable();
+        Self { version: workers.version(), points }
+    }
+}
+
+fn request_key(info: &SelectWorkerInfo<'_>) -> Option<u64> {
+    let header = KEY_HEADERS.iter().find_map(|name| info.header(name));
+    if let Some(text) = header {
+        return Some(stable_hash(0, text.as_bytes()));
+    }
+    if let Some(tokens) = info.tokens {
+        return Some(tokens.iter().fold(0, |hash, token| stable_hash(hash, &token.to_le_bytes())));
+    }
+    info.request_text.map(|text| stable_hash(0, text.as_bytes()))
+}

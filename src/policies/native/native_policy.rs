@@ -1,0 +1,338 @@
+//! The built-in policies as one type: by name, in both forms.
+
+use std::sync::Arc;
+
+use crate::core::candidates::Candidates;
+use crate::core::candidates::SliceCandidates;
+use crate::core::in_flight::InFlight;
+use crate::core::slice_versions::SliceVersions;
+use crate::core::table::WorkerTable;
+use crate::core::worker::Worker;
+use crate::core::worker::WorkerRole;
+use crate::policies::decision::Chooser;
+use crate::policies::decision::DecideError;
+use crate::policies::decision::Decision;
+use crate::policies::decision::PairDecision;
+use crate::policies::info::Leg;
+use crate::policies::info::RequestNeeds;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::native::consistent_hash::ConsistentHash;
+use crate::policies::native::least_load::LeastLoad;
+use crate::policies::native::power_of_two::PowerOfTwo;
+use crate::policies::native::random::Random;
+use crate::policies::native::round_robin::RoundRobin;
+use crate::policies::policy::LoadBalancingPolicy;
+use crate::types::future::BoxFuture;
+use crate::types::worker_set::WorkerSet;
+
+/// A built-in policy.
+#[derive(Debug)]
+pub struct NativePolicy {
+    kind: Kind,
+    slices: SliceVersions,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Random(Random),
+    RoundRobin(RoundRobin),
+    PowerOfTwo(PowerOfTwo),
+    LeastLoad(LeastLoad),
+    ConsistentHash(ConsistentHash),
+}
+
+/// `round_robin`.
+impl Default for NativePolicy {
+    fn default() -> Self {
+        Self { kind: Kind::RoundRobin(RoundRobin::default()), slices: SliceVersions::default() }
+    }
+}
+
+impl NativePolicy {
+    /// The names of all built-in policies.
+    pub const NAMES: [&'static str; 5] =
+        ["random", "round_robin", "power_of_two", "least_load", "consistent_hash"];
+
+    /// The built-in policy of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        let kind = match name {
+            "random" => Kind::Random(Random),
+            "round_robin" => Kind::RoundRobin(RoundRobin::default()),
+            "power_of_two" => Kind::PowerOfTwo(PowerOfTwo),
+            "least_load" => Kind::LeastLoad(LeastLoad),
+            "consistent_hash" => Kind::ConsistentHash(ConsistentHash::default()),
+            _ => return None,
+        };
+        Some(Self { kind, slices: SliceVersions::default() })
+    }
+
+    /// The index of a worker, or `None` if none may be chosen. Counts nothing in flight.
+    #[inline]
+    pub fn choose<C: Candidates + ?Sized>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+        match &self.kind {
+            Kind::Random(policy) => policy.choose(workers, info),
+            Kind::RoundRobin(policy) => policy.choose(workers, info),
+            Kind::PowerOfTwo(policy) => policy.choose(workers, info),
+            Kind::LeastLoad(policy) => policy.choose(workers, info),
+            Kind::ConsistentHash(policy) => policy.choose(workers, info),
+        }
+    }
+
+    /// A prefill and a decode worker of one list, each chosen by itself among those of its role.
+    pub(crate) fn choose_pair<C: Candidates + ?Sized>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)> {
+        let pick = |role, leg| {
+            let eligible = with_role(workers, info, role);
+            self.choose(workers, &SelectWorkerInfo { leg, eligible: Some(&eligible), ..*info })
+        };
+        Some((pick(WorkerRole::Prefill, Leg::Prefill)?, pick(WorkerRole::Decode, Leg::Decode)?))
+    }
+
+    /// A counted decision over the router's table, said to be made by `chooser`.
+    #[inline]
+    pub(crate) fn decide_as(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+        chooser: Chooser,
+    ) -> Result<Decision, DecideError> {
+        let index = self.choose(table, info).ok_or(DecideError::NoWorker)?;
+        fleet_decision(table, index, chooser)
+    }
+
+    /// A counted pair over the router's table, said to be made by `chooser`.
+    pub(crate) fn decide_pair_as(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+        chooser: Chooser,
+    ) -> Result<PairDecision, DecideError> {
+        let (prefill, decode) = self.choose_pair(table, info).ok_or(DecideError::NoWorker)?;
+        Ok(PairDecision {
+            prefill: fleet_decision(table, prefill, chooser)?,
+            decode: fleet_decision(table, decode, chooser)?,
+        })
+    }
+}
+
+/// Counts the request at a worker of the router's table.
+#[inline]
+pub(crate) fn fleet_decision(
+    table: &WorkerTable,
+    index: usize,
+    chooser: Chooser,
+) -> Result<Decision, DecideError> {
+    let worker = table.get(index).ok_or(DecideError::NoWorker)?;
+    Ok(Decision::new(index, InFlight::on_fleet(Arc::clone(worker)), chooser))
+}
+
+/// Counts the request at a worker of an embedder's slice.
+pub(crate) fn slice_decision(
+    workers: &[Arc<dyn Worker>],
+    index: usize,
+    chooser: Chooser,
+) -> Result<Decision, DecideError> {
+    let worker = workers.get(index).ok_or(DecideError::NoWorker)?;
+    Ok(Decision::new(index, InFlight::on_worker(Arc::clone(worker)), chooser))
+}
+
+/// The workers of a role that the request admits.
+pub(crate) fn with_role<C: Candidates + ?Sized>(
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+    role: WorkerRole,
+) -> WorkerSet {
+    let has_role = |index: &usize| workers.worker(*index).is_some_and(|worker| worker.role() == role);
+    (0..workers.len()).filter(has_role).filter(|index| info.admits(*index)).collect()
+}
+
+impl LoadBalancingPolicy for NativePolicy {
+    fn name(&self) -> &str {
+        match &self.kind {
+            Kind::Random(_) => "random",
+            Kind::RoundRobin(_) => "round_robin",
+            Kind::PowerOfTwo(_) => "power_of_two",
+            Kind::LeastLoad(_) => "least_load",
+            Kind::ConsistentHash(_) => "consistent_hash",
+        }
+    }
+
+    fn needs(&self) -> RequestNeeds {
+        RequestNeeds { text: matches!(self.kind, Kind::ConsistentHash(_)), ..RequestNeeds::default() }
+    }
+
+    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
+        self.choose(&SliceCandidates::new(self.slices.version(workers), workers), info)
+    }
+
+    fn select_worker_async<'a>(
+        &'a self,
+        workers: &'a [Arc<dyn Worker>],
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        let index = self.select_worker(workers, info).ok_or(DecideError::NoWorker);
+        let decision = index.and_then(|index| slice_decision(workers, index, Chooser::Native));
+        Box::pin(std::future::ready(decision))
+    }
+
+    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        self.decide_as(table, info, Chooser::Native)
+    }
+
+    fn decide_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        Box::pin(std::future::ready(self.decide(table, info)))
+    }
+
+    fn select_worker_pair(
+        &self,
+        prefill: &[Arc<dyn Worker>],
+        decode: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)> {
+        let first = self.select_worker(prefill, &SelectWorkerInfo { leg: Leg::Prefill, ..*info })?;
+        let second = self.select_worker(decode, &SelectWorkerInfo { leg: Leg::Decode, ..*info })?;
+        Some((first, second))
+    }
+
+    fn decide_pair_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
+        Box::pin(std::future::ready(self.decide_pair_as(table, info, Chooser::Native)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fleet::Fleet;
+    use crate::core::worker::WorkerSpec;
+
+    fn fleet(count: usize) -> Fleet {
+        let fleet = Fleet::new();
+        for i in 0..count {
+            fleet.add(WorkerSpec::new(format!("http://w{i}")), true).unwrap();
+        }
+        fleet
+    }
+
+    #[test]
+    fn name_makes_a_policy_of_that_name() {
+        for name in NativePolicy::NAMES {
+            assert_eq!(NativePolicy::by_name(name).unwrap().name(), name);
+        }
+        assert!(NativePolicy::by_name("weighted_random").is_none());
+    }
+
+    #[test]
+    fn every_policy_keeps_off_unhealthy_excluded_and_ineligible_workers() {
+        let table = fleet(6).table();
+        table.workers()[0].set_healthy(false);
+        let excluded: WorkerSet = [1].into_iter().collect();
+        let eligible: WorkerSet = [0, 1, 2, 4].into_iter().collect();
+        let info = SelectWorkerInfo {
+            request_text: Some("hello"),
+            excluded: Some(&excluded),
+            eligible: Some(&eligible),
+            ..SelectWorkerInfo::default()
+        };
+        for name in NativePolicy::NAMES {
+            let policy = NativePolicy::by_name(name).unwrap();
+            for _ in 0..200 {
+                let index = policy.choose(&*table, &info).unwrap();
+                assert!([2, 4].contains(&index), "{name} chose {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_policy_chooses_when_nobody_may_be_chosen() {
+        let table = fleet(3).table();
+        table.workers().iter().for_each(|worker| worker.set_healthy(false));
+        for name in NativePolicy::NAMES {
+            let policy = NativePolicy::by_name(name).unwrap();
+            let error = policy.decide(&table, &SelectWorkerInfo::default()).unwrap_err();
+            assert_eq!(error, DecideError::NoWorker, "{name}");
+            assert!(policy.decide(&fleet(0).table(), &SelectWorkerInfo::default()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn round_robin_takes_turns() {
+        let table = fleet(3).table();
+        let policy = NativePolicy::by_name("round_robin").unwrap();
+        let info = SelectWorkerInfo::default();
+        let order: Vec<usize> = (0..6).map(|_| policy.decide(&table, &info).unwrap().index()).collect();
+        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn least_load_sees_the_decisions_that_are_still_held() {
+        let table = fleet(4).table();
+        let policy = NativePolicy::by_name("least_load").unwrap();
+        let held: Vec<Decision> =
+            (0..8).map(|_| policy.decide(&table, &SelectWorkerInfo::default()).unwrap()).collect();
+        assert!(table.workers().iter().all(|worker| worker.load() == 2));
+        drop(held);
+        assert!(table.workers().iter().all(|worker| worker.load() == 0));
+    }
+
+    #[test]
+    fn power_of_two_avoids_the_loaded_one_of_two() {
+        let table = fleet(2).table();
+        let busy = InFlight::on_fleet(Arc::clone(&table.workers()[0]));
+        let policy = NativePolicy::by_name("power_of_two").unwrap();
+        let chosen: Vec<usize> =
+            (0..100).map(|_| policy.choose(&*table, &SelectWorkerInfo::default()).unwrap()).collect();
+        // Both looks land on worker 0 five times in a row once in 32 rounds.
+        assert!(chosen.iter().filter(|index| **index == 1).count() > 80, "{chosen:?}");
+        drop(busy);
+    }
+
+    #[test]
+    fn consistent_hash_keeps_most_keys_when_a_worker_goes() {
+        let fleet = fleet(10);
+        let policy = NativePolicy::by_name("consistent_hash").unwrap();
+        let place = |table: &WorkerTable| -> Vec<String> {
+            (0..1000)
+                .map(|key| {
+                    let text = format!("key {key}");
+                    let info = SelectWorkerInfo { request_text: Some(&text), ..SelectWorkerInfo::default() };
+                    policy.decide(table, &info).unwrap().worker().url().to_owned()
+                })
+                .collect()
+        };
+        let before = place(&fleet.table());
+        fleet.remove("http://w3").unwrap();
+        let after = place(&fleet.table());
+        let moved = before.iter().zip(&after).filter(|(b, a)| b != a).count();
+        let lost = before.iter().filter(|url| *url == "http://w3").count();
+        assert_eq!(moved, lost, "only the keys of the worker that went may move");
+        assert!((50..200).contains(&lost), "about a tenth of the keys: {lost}");
+    }
+
+    #[test]
+    fn pair_takes_each_worker_from_its_role() {
+        let fleet = Fleet::new();
+        for (i, role) in
+            [WorkerRole::Prefill, WorkerRole::Decode, WorkerRole::Prefill].into_iter().enumerate()
+        {
+            fleet.add(WorkerSpec { role, ..WorkerSpec::new(format!("http://w{i}")) }, true).unwrap();
+        }
+        let policy = NativePolicy::by_name("random").unwrap();
+        for _ in 0..50 {
+            let pair =
+                policy.decide_pair_as(&fleet.table(), &SelectWorkerInfo::default(), Chooser::Native).unwrap();
+            assert_eq!(pair.prefill.worker().role(), WorkerRole::Prefill);
+            assert_eq!(pair.decode.worker().role(), WorkerRole::Decode);
+        }
+    }
+}

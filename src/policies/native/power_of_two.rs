@@ -1,0 +1,27 @@
+//! `power_of_two`: the less loaded of two random workers.
+//!
+//! Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
+
+use crate::core::candidates::Candidates;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::native::sampling::random_worker;
+
+/// The less loaded of two random workers.
+#[derive(Debug, Default)]
+pub struct PowerOfTwo;
+
+impl PowerOfTwo {
+    pub(crate) fn choose<C: Candidates + ?Sized>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<usize> {
+        let first = random_worker(workers, info)?;
+        // A second look that lands on the first again is retried a few times, not for ever.
+        let second = (0..4).filter_map(|_| random_worker(workers, info)).find(|second| *second != first);
+        match second {
+            Some(second) if workers.load(second) < workers.load(first) => Some(second),
+            _ => Some(first),
+        }
+    }
+}
