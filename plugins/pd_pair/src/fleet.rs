@@ -1,57 +1,52 @@
-//! Roles and zones of the worker table, and scratch space per zone.
+//! Roles and zones of the worker table.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
-use sgl_policy_sdk::Rng;
 use sgl_policy_sdk::Table;
 use sgl_policy_sdk::abi::Role;
 
-use crate::draw::Best;
+/// A worker as the policy keeps it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// Its index in the table.
+    pub(crate) index: usize,
+    /// The number of its zone.
+    pub(crate) zone: usize,
+}
 
-/// What the policy keeps of the table, so that decisions compare numbers, not texts.
+/// The table by role, with zones as numbers, so that decisions compare no texts and
+/// look at no worker that cannot serve them.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    workers: Vec<(Role, usize)>,
-    /// The cheapest decode worker of each zone, during one decision.
-    bests: Vec<Best<usize>>,
+    pub(crate) regular: Vec<Member>,
+    pub(crate) prefill: Vec<Member>,
+    pub(crate) decode: Vec<Member>,
+    /// Number of zones.
+    pub(crate) zones: usize,
 }
 
 impl Fleet {
     /// Workers without the label are in one zone of their own.
     pub(crate) fn new(table: &Table, zone_label: &str) -> Self {
+        let mut fleet = Self::default();
         let mut zones: Vec<Option<&str>> = Vec::new();
-        let mut workers = Vec::with_capacity(table.len());
-        for worker in table.iter() {
-            let zone = worker.labels.get(zone_label);
-            let number = zones.iter().position(|known| *known == zone).unwrap_or_else(|| {
-                zones.push(zone);
+        for (index, worker) in table.iter().enumerate() {
+            let name = worker.labels.get(zone_label);
+            let zone = zones.iter().position(|known| *known == name).unwrap_or_else(|| {
+                zones.push(name);
                 zones.len() - 1
             });
-            workers.push((worker.role, number));
+            fleet.of_mut(worker.role).push(Member { index, zone });
         }
-        Self { workers, bests: vec![Best::NONE; zones.len()] }
+        fleet.zones = zones.len();
+        fleet
     }
 
-    pub(crate) fn role(&self, index: usize) -> Option<Role> {
-        self.workers.get(index).map(|(role, _)| *role)
-    }
-
-    pub(crate) fn clear_bests(&mut self) {
-        self.bests.fill(Best::NONE);
-    }
-
-    /// Offers a decode worker to its zone.
-    pub(crate) fn offer(&mut self, cost: f64, index: usize, rng: &mut Rng) {
-        let zone = self.workers.get(index).map(|(_, zone)| *zone);
-        if let Some(best) = zone.and_then(|zone| self.bests.get_mut(zone)) {
-            best.offer(cost, index, rng);
+    fn of_mut(&mut self, role: Role) -> &mut Vec<Member> {
+        match role {
+            Role::Regular => &mut self.regular,
+            Role::Prefill => &mut self.prefill,
+            Role::Decode => &mut self.decode,
         }
-    }
-
-    /// The cheapest decode worker in the zone of worker `index`.
-    pub(crate) fn best_near(&self, index: usize) -> Option<(f64, usize)> {
-        let (_, zone) = self.workers.get(index)?;
-        self.bests.get(*zone)?.lowest()
     }
 }

@@ -14,6 +14,8 @@ mod draw;
 mod fleet;
 
 use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use sgl_policy_sdk::prelude::*;
 
@@ -27,75 +29,79 @@ pub struct PdPair {
     costs: Costs,
     zone_label: String,
     fleet: Fleet,
+    /// The cheapest decode worker of each zone, during one decision.
+    near: Vec<Lowest<usize>>,
 }
+
+/// The config keys.
+const KEYS: [&str; 6] =
+    ["prefill_tokens_per_s", "bytes_per_token", "decode_ms", "kv_full_ms", "transfer_ms", "zone_label"];
 
 impl Policy for PdPair {
     fn init(init: &Init) -> Result<Self, Error> {
-        let config = Config::new(
-            init,
-            &[
-                "prefill_tokens_per_s",
-                "bytes_per_token",
-                "decode_ms",
-                "kv_full_ms",
-                "transfer_ms",
-                "zone_label",
-            ],
-        )?;
+        let config = Config::new(init, &KEYS)?;
         Ok(Self {
             costs: Costs::new(config)?,
             zone_label: String::from(config.text("zone_label", "zone")?),
             fleet: Fleet::default(),
+            near: Vec::new(),
         })
     }
 
     fn on_workers(&mut self, table: &Table) {
         self.fleet = Fleet::new(table, &self.zone_label);
+        self.near = vec![Lowest::NONE; self.fleet.zones];
     }
 
+    /// One leg alone: the cheapest worker of its role.
     fn select(&mut self, ctx: &Context<'_>) -> Choice {
-        let mut lowest = Lowest::new(ctx.rng());
-        for index in ctx.candidates().iter() {
-            let cost = match (ctx.leg(), self.fleet.role(index)) {
-                (Leg::Single, Some(Role::Regular)) => {
-                    self.costs.prefill(ctx, index) + self.costs.decode(ctx, index)
-                }
-                (Leg::Prefill, Some(Role::Prefill)) => self.costs.prefill(ctx, index),
-                (Leg::Decode, Some(Role::Decode)) => self.costs.decode(ctx, index),
-                _ => continue,
+        let (costs, candidates, mut rng) = (self.costs.of(ctx), ctx.candidates(), ctx.rng());
+        let members = match ctx.leg() {
+            Leg::Single => &self.fleet.regular,
+            Leg::Prefill => &self.fleet.prefill,
+            Leg::Decode => &self.fleet.decode,
+        };
+        let mut lowest = Lowest::NONE;
+        for member in members.iter().filter(|member| candidates.contains(member.index)) {
+            let cost = match ctx.leg() {
+                Leg::Single => costs.prefill(member.index) + costs.decode(member.index),
+                Leg::Prefill => costs.prefill(member.index),
+                Leg::Decode => costs.decode(member.index),
             };
-            lowest.offer(cost, index);
+            lowest.offer(cost, member.index, &mut rng);
         }
-        lowest.chosen().into()
+        lowest.kept().into()
     }
 
-    /// In one scan for each role: first the best decode worker of every zone, then
-    /// for every prefill worker the better of its own zone and of all zones.
+    /// One scan for each role, not one for every pair: first the best decode worker of
+    /// every zone, then for every prefill worker the better of its own zone and of all.
     fn select_pair(&mut self, ctx: &Context<'_>) -> PairChoice {
-        let mut rng = ctx.rng();
-        self.fleet.clear_bests();
-        let mut anywhere = Lowest::new(rng.fork());
-        for index in ctx.candidates().iter() {
-            if self.fleet.role(index) == Some(Role::Decode) {
-                let cost = self.costs.decode(ctx, index);
-                anywhere.offer(cost, index);
-                self.fleet.offer(cost, index, &mut rng);
+        let Self { costs, fleet, near, .. } = self;
+        let transfer_ms = costs.transfer_ms;
+        let (costs, candidates, mut rng) = (costs.of(ctx), ctx.candidates(), ctx.rng());
+        near.fill(Lowest::NONE);
+        let mut anywhere = Lowest::NONE;
+        for member in fleet.decode.iter().filter(|member| candidates.contains(member.index)) {
+            let cost = costs.decode(member.index);
+            anywhere.offer(cost, member.index, &mut rng);
+            if let Some(near) = near.get_mut(member.zone) {
+                near.offer(cost, member.index, &mut rng);
             }
         }
-        let mut pairs = Lowest::new(rng);
-        for index in ctx.candidates().iter() {
-            if self.fleet.role(index) == Some(Role::Prefill) {
-                let near = self.fleet.best_near(index);
-                let far = anywhere.lowest().map(|(cost, decode)| (cost + self.costs.transfer_ms, decode));
-                let better = |(near, far): ((f64, usize), (f64, usize))| {
-                    if far.0 < near.0 { far } else { near }
-                };
-                if let Some((cost, decode)) = near.zip(far).map(better).or(far) {
-                    pairs.offer(self.costs.prefill(ctx, index) + cost, (index, decode));
-                }
+        let mut pairs = Lowest::NONE;
+        for member in fleet.prefill.iter().filter(|member| candidates.contains(member.index)) {
+            let near = near.get(member.zone).unwrap_or(&Lowest::NONE);
+            let far_cost = anywhere.cost() + transfer_ms;
+            let (decode_cost, decode) = if near.cost() <= far_cost {
+                (near.cost(), near.kept())
+            } else {
+                (far_cost, anywhere.kept())
+            };
+            if let Some(decode) = decode {
+                pairs.offer(costs.prefill(member.index) + decode_cost, (member.index, decode), &mut rng);
             }
         }
-        pairs.chosen().into()
+        pairs.kept().into()
     }
 }
 

@@ -78,6 +78,7 @@ pub mod testing;
 
 pub use sgl_policy_abi as abi;
 
+pub use crate::candidates::CandidateIter;
 pub use crate::candidates::Candidates;
 pub use crate::choice::Choice;
 pub use crate::choice::Encoded;

@@ -34,12 +34,6 @@ impl Rng {
         mix(self.state)
     }
 
-    /// A second generator, independent of what this one gives afterwards.
-    #[must_use]
-    pub const fn fork(&mut self) -> Self {
-        Self::new(self.next_u64())
-    }
-
     /// A number below `bound`, 0 for a bound of 0.
     ///
     /// By multiplication (Lemire 2019) without rejection: no bound below 2^32 is
