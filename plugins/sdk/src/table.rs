@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use sgl_policy_abi::DecodeError;
+use sgl_policy_abi::Expected;
 use sgl_policy_abi::Labels;
 use sgl_policy_abi::Role;
 use sgl_policy_abi::TableMessage;
@@ -74,7 +75,7 @@ impl Table {
         let message = TableMessage::decode(bytes)?;
         let mut table = Self { version: message.version(), ..Self::new() };
         for worker in message.workers() {
-            table.push(&worker?).ok_or(DecodeError::OutOfRange { expected: "table size" })?;
+            table.push(&worker?).ok_or(DecodeError::OutOfRange { expected: Expected::Small })?;
         }
         Ok(table)
     }
