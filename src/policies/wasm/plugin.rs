@@ -475,7 +475,9 @@ impl LoadBalancingPolicy for WasmPolicy {
             .map(|chosen| chosen.answer)
             .or_else(|cause| self.fall_back(cause, |policy, _| Ok(policy.choose_pair(&candidates, info))));
         let (first, second) = chosen.ok().flatten()?;
-        Some((first, second.checked_sub(prefill.len())?))
+        // The check goes by roles; a worker in the slice of another role must not be named by an
+        // index that its slice does not have.
+        (first < prefill.len()).then_some((first, second.checked_sub(prefill.len())?))
     }
 
     fn decide_pair_async<'a>(
