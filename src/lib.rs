@@ -2,5 +2,7 @@
 
 pub mod types;
 pub mod config;
+#[cfg(feature = "router")]
+pub mod metrics;
 pub mod core;
 pub mod policies;
