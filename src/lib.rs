@@ -6,3 +6,9 @@ pub mod config;
 pub mod metrics;
 pub mod core;
 pub mod policies;
+#[cfg(feature = "router")]
+pub mod proxy;
+#[cfg(feature = "router")]
+pub mod admin;
+#[cfg(feature = "router")]
+pub mod cli;
