@@ -45,7 +45,8 @@ pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> 
         return next.run(request).await;
     }
     let mut refused =
-        Problem::new(StatusCode::UNAUTHORIZED, "send the admin token as `authorization: Bearer …`").into_response();
+        Problem::new(StatusCode::UNAUTHORIZED, "send the admin token as `authorization: Bearer …`")
+            .into_response();
     refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     refused
 }
@@ -59,7 +60,9 @@ mod tests {
         let guard = Guard::new(Some("secret"));
         let admits = |value: &'static str| guard.admits(Some(&HeaderValue::from_static(value)));
         assert!(admits("Bearer secret"));
-        assert!(!admits("Bearer secre") && !admits("Bearer secret2") && !admits("secret") && !admits("Bearer "));
+        assert!(
+            !admits("Bearer secre") && !admits("Bearer secret2") && !admits("secret") && !admits("Bearer ")
+        );
         assert!(!guard.admits(None));
         assert!(Guard::new(None).admits(None));
     }

@@ -90,7 +90,8 @@ impl RunningRouter {
         let proxy = Proxy::new(config.proxy, policy, &metrics);
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
-        let server = DataServer::bind(address, Arc::clone(&proxy)).await.map_err(listen(address, "clients"))?;
+        let server =
+            DataServer::bind(address, Arc::clone(&proxy)).await.map_err(listen(address, "clients"))?;
         let data = server.address().map_err(listen(address, "clients"))?;
         let (metrics_listener, metrics_address) = bind(config.metrics_address, "metrics").await?;
         let (admin_listener, admin) = bind(config.admin_address, "operators").await?;

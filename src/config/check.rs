@@ -51,8 +51,11 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     check_plugins(&plugins, built_in_policies, &mut faults);
     let known = |name: &&str| built_in_policies.contains(name) || plugins.iter().any(|p| p.name == **name);
     if Some(config.policy.as_str()).filter(known).is_none() {
-        let names: Vec<&str> =
-            built_in_policies.iter().copied().chain(plugins.iter().map(|plugin| plugin.name.as_str())).collect();
+        let names: Vec<&str> = built_in_policies
+            .iter()
+            .copied()
+            .chain(plugins.iter().map(|plugin| plugin.name.as_str()))
+            .collect();
         let allowed = format!("one of {}", names.join(", "));
         faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
     }
@@ -193,7 +196,12 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
                 1..=60_000,
                 faults,
             )),
-            max_idle: within("upstream.max_idle_connections", upstream.max_idle_connections, 0..=65_536, faults),
+            max_idle: within(
+                "upstream.max_idle_connections",
+                upstream.max_idle_connections,
+                0..=65_536,
+                faults,
+            ),
             idle_timeout: seconds("upstream.idle_timeout_secs", upstream.idle_timeout_secs, 1..=3600, faults),
         },
         health: check_health(config, faults),

@@ -21,6 +21,12 @@ mod check_plugins;
 #[cfg(feature = "router")]
 pub mod check;
 
+#[cfg(feature = "router")]
+pub use crate::config::checked::CheckedConfig;
+#[cfg(feature = "router")]
+pub use crate::config::faults::Fault;
+#[cfg(feature = "router")]
+pub use crate::config::faults::Faults;
 pub use crate::config::plugin::BreakerOptions;
 pub use crate::config::plugin::FailurePolicy;
 pub use crate::config::plugin::IfLoaded;
@@ -28,12 +34,6 @@ pub use crate::config::plugin::Isolation;
 pub use crate::config::plugin::Lane;
 pub use crate::config::plugin::PluginOptions;
 pub use crate::config::plugin::WasmPolicyConfig;
-#[cfg(feature = "router")]
-pub use crate::config::checked::CheckedConfig;
-#[cfg(feature = "router")]
-pub use crate::config::faults::Fault;
-#[cfg(feature = "router")]
-pub use crate::config::faults::Faults;
 #[cfg(feature = "router")]
 pub use crate::config::router::RouterConfig;
 #[cfg(feature = "router")]

@@ -161,7 +161,8 @@ allowed_syscalls = ["a", 7]
 
     #[test]
     fn what_is_right_is_kept_beside_what_is_wrong() {
-        let (config, faults) = read::<RouterConfig>("policy = \"random\"\n[server]\nport = true\nhost = \"::1\"");
+        let (config, faults) =
+            read::<RouterConfig>("policy = \"random\"\n[server]\nport = true\nhost = \"::1\"");
         assert_eq!(faults.len(), 1);
         assert_eq!((config.policy.as_str(), config.server.host.as_str()), ("random", "::1"));
         assert_eq!(config.server.port, 30_000, "the default stands in for what could not be read");

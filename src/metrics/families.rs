@@ -81,12 +81,9 @@ impl Value {
         match self {
             Self::Count(count) => encoder.encode_counter::<NoLabelSet, u64, f64>(count, None),
             Self::Gauge(value) => encoder.encode_gauge(value),
-            Self::Histogram(snapshot) => encoder.encode_histogram::<NoLabelSet>(
-                snapshot.sum,
-                snapshot.count,
-                &snapshot.buckets,
-                None,
-            ),
+            Self::Histogram(snapshot) => {
+                encoder.encode_histogram::<NoLabelSet>(snapshot.sum, snapshot.count, &snapshot.buckets, None)
+            }
         }
     }
 }

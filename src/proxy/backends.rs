@@ -94,8 +94,8 @@ impl Backends {
         let target = Arc::new(Target::new(worker, url, &self.settings, interval.is_none()));
         let keeper = health::keep(Arc::clone(&target), self.settings.health.clone());
         let keeper = self.runtime.spawn(keeper);
-        let previous = kept
-            .insert(target.worker().url().to_owned(), Kept { target: Arc::clone(&target), keeper });
+        let previous =
+            kept.insert(target.worker().url().to_owned(), Kept { target: Arc::clone(&target), keeper });
         debug_assert!(previous.is_none(), "the fleet refuses duplicates");
         self.publish(&kept);
         Ok(target)
@@ -130,7 +130,11 @@ impl Backends {
         Some(self.runtime.spawn(async move {
             let url = target.worker().url();
             if tokio::time::timeout(this.settings.shutdown, target.drained()).await.is_err() {
-                tracing::warn!(worker = url, in_flight = target.worker().load(), "removed before it was drained");
+                tracing::warn!(
+                    worker = url,
+                    in_flight = target.worker().load(),
+                    "removed before it was drained"
+                );
             }
             this.remove(url);
         }))

@@ -122,7 +122,8 @@ pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(Status
     let uri: Uri = path.parse().ok()?;
     let asked = async {
         let answer = target.call(|| request(target, &uri)).await;
-        let answer: Answer = answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
+        let answer: Answer =
+            answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
         let (head, mut body) = answer.into_parts();
         let whole = body.collect(MAX_ANSWER_BYTES).await?;
         if let Some(connection) = body.reclaim() {

@@ -128,7 +128,8 @@ impl Measures {
         };
         by_route("client_disconnects", "Clients that hung up before their answer", &self.disconnects);
         by_route("broken_answers", "Answers that broke off after their head", &self.aborted);
-        let retries = families.family("retries", "Requests tried again on another worker", FamilyKind::Counter);
+        let retries =
+            families.family("retries", "Requests tried again on another worker", FamilyKind::Counter);
         for (reason, name) in RetryReason::ALL {
             retries.count(&[("reason", name)], self.retries.total(reason as usize));
         }
@@ -166,8 +167,7 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
         f64::from(target.circuit().state() as u8)
     });
     gauge("worker_idle_connections", "Idle connections to a worker", &|target| count(target.pool().len()));
-    let outcomes =
-        families.family("worker_requests", "Requests by worker and outcome", FamilyKind::Counter);
+    let outcomes = families.family("worker_requests", "Requests by worker and outcome", FamilyKind::Counter);
     for target in snapshot.targets() {
         let (succeeded, failed) = target.outcomes();
         let url = target.worker().url();

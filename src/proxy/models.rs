@@ -94,9 +94,9 @@ async fn ask(snapshot: &Snapshot, limit: Duration) -> BTreeMap<String, Value> {
             }
         }
         if let Some(id) = target.worker().model_id() {
-            models.entry(id.to_owned()).or_insert_with(|| {
-                serde_json::json!({"id": id, "object": "model", "created": 0, "owned_by": "sgl-router"})
-            });
+            models.entry(id.to_owned()).or_insert_with(
+                || serde_json::json!({"id": id, "object": "model", "created": 0, "owned_by": "sgl-router"}),
+            );
         }
     }
     models

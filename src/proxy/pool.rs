@@ -50,8 +50,7 @@ impl Pool {
     /// Drops connections that are too old or that the worker has closed.
     pub fn prune(&self) {
         let connections = std::mem::take(&mut *self.idle.lock());
-        let fresh =
-            |c: &Box<UpstreamConnection>| c.idle_since().elapsed() < self.settings.idle_timeout;
+        let fresh = |c: &Box<UpstreamConnection>| c.idle_since().elapsed() < self.settings.idle_timeout;
         let mut kept: Vec<_> = connections.into_iter().filter(fresh).collect();
         kept.retain_mut(|connection| connection.is_usable());
         let mut idle = self.idle.lock();

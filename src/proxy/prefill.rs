@@ -75,9 +75,10 @@ pub fn start(
 }
 
 async fn run(placement: &mut Placement, outgoing: impl Fn() -> Outgoing) -> Result<(), PrefillFailure> {
-    let answer = placement.target().call(outgoing).await.map_err(|error| {
-        if error.is_connect() { PrefillFailure::Connect } else { PrefillFailure::Broken }
-    })?;
+    let answer =
+        placement.target().call(outgoing).await.map_err(|error| {
+            if error.is_connect() { PrefillFailure::Connect } else { PrefillFailure::Broken }
+        })?;
     let (head, mut body) = answer.into_parts();
     match head.status.as_u16() {
         502 | 503 => return Err(PrefillFailure::Unavailable),

@@ -120,8 +120,10 @@ fn spawn(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) {
 }
 
 /// Serves one connection until it ends, is idle for too long, or has to close.
-async fn serve_connection<S>(mut connection: Pin<&mut http1::Connection<TokioIo<TcpStream>, S>>, client: &Client)
-where
+async fn serve_connection<S>(
+    mut connection: Pin<&mut http1::Connection<TokioIo<TcpStream>, S>>,
+    client: &Client,
+) where
     S: HttpService<Incoming, ResBody = OutBody, Error = Infallible>,
 {
     let mut watched = false;

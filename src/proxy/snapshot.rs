@@ -33,10 +33,7 @@ struct Group {
 }
 
 impl Group {
-    fn of<'a>(
-        workers: &'a [Arc<FleetWorker>],
-        serves: impl Fn(&FleetWorker) -> bool + 'a,
-    ) -> Self {
+    fn of<'a>(workers: &'a [Arc<FleetWorker>], serves: impl Fn(&FleetWorker) -> bool + 'a) -> Self {
         let members = || workers.iter().enumerate().filter(|(_, worker)| serves(worker));
         let is_regular = |(_, worker): &(usize, &Arc<FleetWorker>)| worker.role() == WorkerRole::Regular;
         Self {

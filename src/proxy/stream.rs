@@ -104,6 +104,8 @@ pub struct Passed {
     success: bool,
     prefill: Option<PrefillGuard>,
     ended: bool,
+    /// Why it broke off, until the client's side has been told.
+    broken: Option<StreamError>,
 }
 
 impl Passed {
@@ -127,6 +129,7 @@ impl Passed {
             success,
             prefill: None,
             ended: false,
+            broken: None,
         };
         if passed.body.is_end() {
             passed.complete();
@@ -144,9 +147,11 @@ impl Passed {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         if self.client.is_late_now() && !self.ended {
-            self.break_off();
-            return Poll::Ready(Some(Err(OutOfTime.into())));
+            return self.break_off(OutOfTime.into(), cx);
         }
         match self.body.poll_frame(cx) {
             Poll::Pending => Poll::Pending,
@@ -160,10 +165,7 @@ impl Passed {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                self.break_off();
-                Poll::Ready(Some(Err(error.into())))
-            }
+            Poll::Ready(Some(Err(error))) => self.break_off(error.into(), cx),
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -199,15 +201,22 @@ impl Passed {
         }
     }
 
-    /// The worker or the clock ended it.
-    fn break_off(&mut self) {
-        if self.ended {
-            return;
+    /// The worker or the clock ended it. The error is told one poll later: hyper drops what it
+    /// has not written when a body fails, and writes it when a body makes it wait.
+    fn break_off(
+        &mut self,
+        error: StreamError,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if !self.ended {
+            self.success = false;
+            self.placement.fail();
+            self.client.proxy().measures().broke_off(self.route);
+            self.finish();
         }
-        self.success = false;
-        self.placement.fail();
-        self.client.proxy().measures().broke_off(self.route);
-        self.finish();
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn finish(&mut self) {

@@ -1,0 +1,129 @@
+//! The binary itself: flags, signals, exit codes.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::client::Client;
+use crate::client::chat;
+use crate::client::get;
+use crate::client::piece;
+use crate::upstream;
+use crate::upstream::Upstream;
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sgl-router"));
+    command.args(arguments).stderr(Stdio::piped()).stdout(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+async fn output(arguments: &[&str]) -> Output {
+    let mut command = command(arguments);
+    spawn_blocking(move || command.output().expect("the binary")).await.expect("a thread")
+}
+
+/// A running router; killed when it is dropped.
+struct Router {
+    child: Child,
+    address: SocketAddr,
+    log: mpsc::UnboundedReceiver<String>,
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // Gone already if the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a router on free ports and reads from its log where it listens.
+async fn serve(worker: &str) -> Router {
+    let arguments =
+        ["serve", "--port", "0", "--prometheus-port", "0", "--admin-port", "0", "--worker-urls", worker];
+    let mut child = command(&arguments).args(["--log-format", "json"]).spawn().expect("the binary");
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let (send, mut log) = mpsc::unbounded_channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+    loop {
+        let line = log.recv().await.expect("a line that says where it serves");
+        let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        if let Some(address) = entry["fields"]["clients"].as_str() {
+            let address = address.parse().expect("an address");
+            return Router { child, address, log };
+        }
+    }
+}
+
+#[tokio::test]
+async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
+    let (send_script, mut scripts) = mpsc::channel(1);
+    let worker = Upstream::start(move |seen: upstream::Seen| {
+        let (response, pieces, _) = upstream::stream();
+        let streams = seen.body.windows(6).any(|window| window == b"stream");
+        if streams {
+            send_script.try_send(pieces).unwrap();
+        }
+        async move { if streams { response } else { upstream::whole(200, "{}") } }
+    })
+    .await;
+    let mut router = serve(&worker.url()).await;
+    let mut client = Client::connect(router.address).await;
+    // Not ready until the first health check has passed.
+    while client.call(get("/readiness")).await.status != StatusCode::OK {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for _ in 0..50 {
+        assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
+    }
+    let mut body = client.send(chat("stream")).await.unwrap().into_body();
+    let pieces = scripts.recv().await.unwrap();
+    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    assert!(piece(&mut body).await.is_some());
+
+    let pid = router.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    pieces.send(Bytes::from_static(b"data: 2\n\n")).await.unwrap();
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: 2\n\n"));
+    drop(pieces);
+    assert_eq!(piece(&mut body).await, None);
+    let mut log = Vec::new();
+    while let Some(line) = router.log.recv().await {
+        log.push(line);
+    }
+    assert!(router.child.wait().unwrap().success());
+    assert!(log.len() < 10, "no line for each request: {log:#?}");
+}
+
+#[tokio::test]
+async fn faults_of_the_configuration_end_it_with_an_error_that_shows_them() {
+    let output = output(&["serve", "--policy", "nobody", "--worker-urls", "w:1"]).await;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("2 faults") && text.contains("policy:") && text.contains("workers[0].url:"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn address_that_is_taken_ends_it_with_an_error_that_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = output(&["serve", "--port", &port, "--prometheus-port", "0", "--admin-port", "0"]).await;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains(&format!("cannot listen on 127.0.0.1:{port} for clients")), "{text}");
+}
