@@ -103,7 +103,7 @@ fn remove(table: &mut DeTable<'_>, way: &[Step]) -> bool {
 
 fn remove_in_array(items: &mut DeArray<'_>, way: &[Step]) -> bool {
     let Some((Step::Item(item), rest)) = way.split_first() else { return false };
-    match items.iter_mut().nth(*item).map(Spanned::get_mut) {
+    match items.get_mut(*item).map(Spanned::get_mut) {
         Some(DeValue::Table(table)) => remove(table, rest),
         Some(DeValue::Array(inner)) if rest.len() > 1 => remove_in_array(inner, rest),
         _ => false,

@@ -134,7 +134,7 @@ impl Outcome {
         match self {
             Self::Failed { error, .. } => Err(error),
             Self::Answered(answered) => {
-                let (head, mut passed) = answered.into_parts(client, inbound);
+                let (head, mut passed) = (*answered).into_parts(client, inbound);
                 if let Some(prefill) = prefill {
                     passed = passed.with_prefill(prefill);
                 }
@@ -146,8 +146,8 @@ impl Outcome {
 
 impl Answered {
     /// The head as the client gets it, and the body.
-    fn into_parts(self: Box<Self>, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Passed) {
-        let Self { answer, placement, sent } = *self;
+    fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Passed) {
+        let Self { answer, placement, sent } = self;
         let (mut head, body) = answer.into_parts();
         remove_hop_by_hop(&mut head.headers);
         if client.proxy().settings().worker_header {

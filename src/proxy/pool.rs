@@ -5,10 +5,13 @@ use parking_lot::Mutex;
 use crate::config::checked::UpstreamSettings;
 use crate::proxy::upstream::UpstreamConnection;
 
+/// A connection is large, and it moves between here, requests and answers.
+type Idle = Box<UpstreamConnection>;
+
 /// Idle connections, the one that was used last on top, so that those on the bottom grow old.
 #[derive(Debug)]
 pub struct Pool {
-    idle: Mutex<Vec<Box<UpstreamConnection>>>,
+    idle: Mutex<Vec<Idle>>,
     settings: UpstreamSettings,
 }
 
@@ -25,7 +28,7 @@ impl Pool {
 
     /// A connection that was alive a moment ago. The worker may still close it before it reads
     /// the request; the caller then tries a new one.
-    pub fn take(&self) -> Option<Box<UpstreamConnection>> {
+    pub fn take(&self) -> Option<Idle> {
         loop {
             // Looked at outside the lock: it may read from the socket.
             let mut connection = self.pop()?;
@@ -35,12 +38,12 @@ impl Pool {
         }
     }
 
-    fn pop(&self) -> Option<Box<UpstreamConnection>> {
+    fn pop(&self) -> Option<Idle> {
         self.idle.lock().pop()
     }
 
     /// Keeps a usable connection for the next request.
-    pub fn put(&self, connection: Box<UpstreamConnection>) {
+    pub fn put(&self, connection: Idle) {
         let mut idle = self.idle.lock();
         if idle.len() < self.settings.max_idle {
             idle.push(connection);
@@ -50,7 +53,7 @@ impl Pool {
     /// Drops connections that are too old or that the worker has closed.
     pub fn prune(&self) {
         let connections = std::mem::take(&mut *self.idle.lock());
-        let fresh = |c: &Box<UpstreamConnection>| c.idle_since().elapsed() < self.settings.idle_timeout;
+        let fresh = |c: &Idle| c.idle_since().elapsed() < self.settings.idle_timeout;
         let mut kept: Vec<_> = connections.into_iter().filter(fresh).collect();
         kept.retain_mut(|connection| connection.is_usable());
         let mut idle = self.idle.lock();

@@ -32,7 +32,7 @@ pub(crate) struct Whole {
 
 impl Whole {
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
+        serde_json::from_slice(&self.body).expect("a JSON answer")
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -41,7 +41,7 @@ impl Whole {
 
     /// The code of an OpenAI error.
     pub(crate) fn code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+        self.json().pointer("/error/code").and_then(|code| code.as_str()).unwrap_or_default().to_owned()
     }
 }
 

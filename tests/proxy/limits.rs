@@ -106,15 +106,15 @@ async fn stream_that_lasts_too_long_is_broken_off() {
 #[tokio::test]
 async fn next_request_has_its_whole_time_again() {
     let worker = Upstream::start(|_| async {
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
         upstream::whole(200, "{}")
     })
     .await;
     let mut config = router::config(vec![worker.entry()]);
-    config.proxy.request_timeout = Duration::from_secs(2);
+    config.proxy.request_timeout = Duration::from_secs(1);
     let router = router::start(config).await;
     let mut client = Client::connect(router.addresses().data).await;
-    // Forty times 60 ms are more than the limit of one.
+    // Forty times 30 ms are more than the limit of one.
     for _ in 0..40 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
     }

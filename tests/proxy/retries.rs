@@ -18,7 +18,7 @@ use crate::upstream::Upstream;
 
 /// An address where nobody listens.
 async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 fn entry(address: SocketAddr) -> WorkerEntry {
@@ -124,14 +124,14 @@ async fn nothing_is_tried_again_once_a_byte_was_sent() {
 impl Upstream {
     /// A worker that breaks off after the first piece of its answer.
     async fn start_breaking_off() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a connection");
+        let address = listener.local_addr().expect("a connection");
         tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut stream, _) = listener.accept().await.expect("a connection");
             let mut request = vec![0; 4096];
-            let _ = stream.read(&mut request).await.unwrap();
+            let _ = stream.read(&mut request).await.expect("a connection");
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-            stream.write_all(format!("{head}9\r\ndata: 1\n\n\r\n").as_bytes()).await.unwrap();
+            stream.write_all(format!("{head}9\r\ndata: 1\n\n\r\n").as_bytes()).await.expect("a connection");
         });
         address
     }

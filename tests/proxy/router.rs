@@ -57,8 +57,8 @@ pub(crate) fn target(router: &RunningRouter, url: &str) -> Option<Arc<Target>> {
 /// The worker with this URL, as the admin API shows it.
 pub(crate) async fn shown(router: &RunningRouter, url: &str) -> Option<serde_json::Value> {
     let list = call(router.addresses().admin, get("/workers")).await.json();
-    let workers = list["workers"].as_array().expect("a list").clone();
-    workers.into_iter().find(|worker| worker["url"] == url)
+    let workers = list.get("workers").and_then(|list| list.as_array()).expect("a list");
+    workers.iter().find(|worker| worker.get("url").is_some_and(|own| own == url)).cloned()
 }
 
 /// Asks again and again until something is true. For changes that announce themselves nowhere;

@@ -41,29 +41,32 @@ struct Router {
     log: mpsc::UnboundedReceiver<String>,
 }
 
+impl Router {
+    /// Starts a router on free ports and reads from its log where it listens.
+    async fn serve(worker: &str) -> Self {
+        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
+        let mut command = command(&["serve", "--log-format", "json", "--worker-urls", worker]);
+        let (send, log) = mpsc::unbounded_channel();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut router = Self { child: command.args(ports).spawn().expect("the binary"), address, log };
+        let lines = BufReader::new(router.child.stderr.take().expect("piped")).lines();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        while router.address.port() == 0 {
+            let line = router.log.recv().await.expect("a line that says where it serves");
+            let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            if let Some(address) = entry.pointer("/fields/clients").and_then(|text| text.as_str()) {
+                router.address = address.parse().expect("an address");
+            }
+        }
+        router
+    }
+}
+
 impl Drop for Router {
     fn drop(&mut self) {
         // Gone already if the test went well.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Starts a router on free ports and reads from its log where it listens.
-async fn serve(worker: &str) -> Router {
-    let arguments =
-        ["serve", "--port", "0", "--prometheus-port", "0", "--admin-port", "0", "--worker-urls", worker];
-    let mut child = command(&arguments).args(["--log-format", "json"]).spawn().expect("the binary");
-    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let (send, mut log) = mpsc::unbounded_channel();
-    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
-    loop {
-        let line = log.recv().await.expect("a line that says where it serves");
-        let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        if let Some(address) = entry["fields"]["clients"].as_str() {
-            let address = address.parse().expect("an address");
-            return Router { child, address, log };
-        }
     }
 }
 
@@ -79,7 +82,7 @@ async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
         async move { if streams { response } else { upstream::whole(200, "{}") } }
     })
     .await;
-    let mut router = serve(&worker.url()).await;
+    let mut router = Router::serve(&worker.url()).await;
     let mut client = Client::connect(router.address).await;
     // Not ready until the first health check has passed.
     while client.call(get("/readiness")).await.status != StatusCode::OK {
