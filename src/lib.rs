@@ -5,10 +5,13 @@ pub mod config;
 #[cfg(feature = "router")]
 pub mod metrics;
 pub mod core;
+pub mod engine;
 pub mod policies;
 #[cfg(feature = "router")]
 pub mod proxy;
 #[cfg(feature = "router")]
 pub mod admin;
+#[cfg(feature = "router")]
+pub mod sim;
 #[cfg(feature = "router")]
 pub mod cli;

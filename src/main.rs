@@ -8,6 +8,8 @@ use clap::Parser;
 use clap::Subcommand;
 use sglang_router_rs::cli::flags::ServeArgs;
 use sglang_router_rs::cli::serve;
+use sglang_router_rs::cli::sim_worker;
+use sglang_router_rs::cli::sim_worker::SimWorkerArgs;
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
 #[derive(Debug, Parser)]
@@ -21,11 +23,13 @@ struct Cli {
 enum Command {
     /// Runs the router
     Serve(Box<ServeArgs>),
+    SimWorker(Box<SimWorkerArgs>),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
+        Command::SimWorker(args) => sim_worker::run(*args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
-//! The subcommands of `sgl-router`, one file each.
+//! The subcommands of `sgl-router`, one file each, and what they share.
 
 pub mod flags;
+pub mod plugin_metrics;
 pub mod assembly;
 pub mod serve;
+pub mod sim_worker;

@@ -11,6 +11,7 @@ use crate::cli::assembly::RunningRouter;
 use crate::cli::assembly::StartError;
 use crate::cli::flags::LogFormat;
 use crate::cli::flags::ServeArgs;
+use crate::cli::plugin_metrics;
 use crate::config::check::Surroundings;
 use crate::config::check::check;
 use crate::config::checked::CheckedConfig;
@@ -21,6 +22,7 @@ use crate::config::router::RouterConfig;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
 use crate::policies::native::NativePolicy;
+use crate::policies::wasm::PluginError;
 
 const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
@@ -41,12 +43,12 @@ pub enum ServeError {
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     /// A plugin could not be loaded.
-    #[error("cannot load plugin {name}: {reason}")]
+    #[error("cannot load plugin {name}")]
     Plugin {
         /// Its name.
         name: String,
         /// What is wrong.
-        reason: String,
+        source: Box<PluginError>,
     },
     /// The router did not start.
     #[error(transparent)]
@@ -104,6 +106,7 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
     let factory = PolicyFactory::new();
     load_plugins(&factory, std::mem::take(&mut config.plugins)).await?;
     let metrics = Arc::new(Metrics::new());
+    plugin_metrics::register(&factory, &metrics);
     let policy = config.policy.clone();
     let router = RunningRouter::start(config, &factory, metrics).await?;
     let addresses = router.addresses();
@@ -123,13 +126,16 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Loads the plugins of the configuration into the factory.
-async fn load_plugins(_factory: &PolicyFactory, plugins: Vec<PluginEntry>) -> Result<(), ServeError> {
-    match plugins.into_iter().next() {
-        None => Ok(()),
-        Some(plugin) => Err(ServeError::Plugin {
-            name: plugin.name,
-            reason: "this build has no plugin engine".to_owned(),
-        }),
+/// Loads the plugins of the configuration into the factory, one after the other: compiling uses
+/// all cores by itself.
+async fn load_plugins(factory: &PolicyFactory, plugins: Vec<PluginEntry>) -> Result<(), ServeError> {
+    for plugin in plugins {
+        let (config, options) = plugin.into_parts();
+        let name = config.name.clone();
+        match factory.load_wasm_plugin_with(config, options).await {
+            Ok(info) => tracing::info!(plugin = name, generation = info.generation, "loaded"),
+            Err(source) => return Err(ServeError::Plugin { name, source: Box::new(source) }),
+        }
     }
+    Ok(())
 }

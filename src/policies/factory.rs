@@ -2,23 +2,119 @@
 
 use std::sync::Arc;
 
+use crate::config::plugin::PluginOptions;
+use crate::config::plugin::WasmPolicyConfig;
+use crate::engine::setup::EngineOptions;
 use crate::policies::handle::Policy;
 use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::registry::PluginInfo;
+use crate::policies::wasm::registry::Registry;
+use crate::policies::wasm::stats::PluginStats;
 
 /// Makes policies by name: the built-in ones, and the plugins that were loaded into it.
 ///
 /// A factory is a cheap handle: clones share their plugins.
-#[derive(Clone, Debug, Default)]
-pub struct PolicyFactory {}
+#[derive(Clone, Debug)]
+pub struct PolicyFactory {
+    registry: Arc<Registry>,
+}
+
+impl Default for PolicyFactory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl PolicyFactory {
     /// A factory that knows the built-in policies. The Wasm engine starts with the first plugin.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_engine(EngineOptions::default())
+    }
+
+    /// The same, with an engine of other settings.
+    pub fn with_engine(options: EngineOptions) -> Self {
+        Self { registry: Arc::new(Registry::new(options)) }
+    }
+
+    /// Loads a plugin with default options; if the name is taken, atomically replaces it.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError`] says what was found, what was expected and what to do; whatever was loaded
+    /// before goes on serving.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loads nothing.
+    pub async fn load_wasm_plugin(&mut self, config: WasmPolicyConfig) -> Result<PluginInfo, PluginError> {
+        self.load_wasm_plugin_with(config, PluginOptions::default()).await
+    }
+
+    /// Loads or replaces a plugin with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    pub async fn load_wasm_plugin_with(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+    ) -> Result<PluginInfo, PluginError> {
+        self.registry.load(config, options).await
+    }
+
+    /// Loads or replaces a plugin from bytes; `module_path` is only a label then.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    pub async fn load_wasm_plugin_bytes(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        wasm: Vec<u8>,
+    ) -> Result<PluginInfo, PluginError> {
+        self.registry.load_bytes(config, options, wasm).await
     }
 
     /// The policy of that name: a built-in one or a loaded plugin.
+    ///
+    /// Each call of a built-in name makes a policy of its own; a plugin is the same for everybody,
+    /// and its handle follows every replacement.
     pub fn create_by_name(&self, name: &str) -> Option<Policy> {
-        NativePolicy::by_name(name).map(|policy| Policy::Native(Arc::new(policy)))
+        match NativePolicy::by_name(name) {
+            Some(policy) => Some(Policy::Native(Arc::new(policy))),
+            None => self.registry.get(name).map(Policy::Wasm),
+        }
+    }
+
+    /// The names of all loaded plugins, sorted.
+    pub fn list_wasm_plugins(&self) -> Vec<String> {
+        self.registry.names()
+    }
+
+    /// What is known of each loaded plugin, sorted by name.
+    pub fn plugin_infos(&self) -> Vec<PluginInfo> {
+        self.registry.infos()
+    }
+
+    /// What was counted of each loaded plugin, sorted by name.
+    pub fn plugin_stats(&self) -> Vec<PluginStats> {
+        self.registry.stats()
+    }
+
+    /// Unloads a plugin. Calls in flight finish; handles that are still held go on with the
+    /// plugin's failure policy. False if there is no such plugin.
+    pub fn unload_wasm_plugin(&self, name: &str) -> bool {
+        self.registry.unload(name)
     }
 }

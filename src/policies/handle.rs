@@ -10,9 +10,10 @@ use crate::policies::decision::PairDecision;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::policy::BoxFuture;
 use crate::policies::policy::LoadBalancingPolicy;
 use crate::policies::policy::RequestCompletion;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::types::future::BoxFuture;
 
 /// A cheap handle of a policy: native, plugin, or the embedder's own.
 ///
@@ -22,6 +23,8 @@ use crate::policies::policy::RequestCompletion;
 pub enum Policy {
     /// A built-in policy.
     Native(Arc<NativePolicy>),
+    /// A plugin.
+    Wasm(Arc<WasmPolicy>),
     /// The embedder's own Rust policy.
     Custom(Arc<dyn LoadBalancingPolicy>),
 }
@@ -46,6 +49,7 @@ impl Policy {
     pub fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
         match self {
             Self::Native(policy) => policy.decide(table, info),
+            Self::Wasm(policy) => policy.decide(table, info),
             Self::Custom(policy) => policy.decide(table, info),
         }
     }
@@ -67,6 +71,7 @@ impl Policy {
     ) -> Result<Decision, DecideError> {
         match self {
             Self::Native(policy) => policy.decide(table, info),
+            Self::Wasm(policy) => policy.decide_async(table, info).await,
             Self::Custom(policy) => policy.decide_async(table, info).await,
         }
     }
@@ -96,6 +101,7 @@ impl Policy {
     fn as_dyn(&self) -> &dyn LoadBalancingPolicy {
         match self {
             Self::Native(policy) => &**policy,
+            Self::Wasm(policy) => &**policy,
             Self::Custom(policy) => &**policy,
         }
     }

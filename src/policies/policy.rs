@@ -1,8 +1,6 @@
 //! The interface that every policy has.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +11,7 @@ use crate::policies::decision::Decision;
 use crate::policies::decision::PairDecision;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
-
-/// A boxed future, where a trait object needs one.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::types::future::BoxFuture;
 
 /// A finished request, as the policy that placed it may want to know.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,6 +13,7 @@ mod metrics;
 mod model_routing;
 mod pairs;
 mod pass_through;
+mod plugins;
 mod policies;
 mod retries;
 mod serve_command;

@@ -8,7 +8,6 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -16,9 +15,13 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::client::Client;
+use crate::client::call;
 use crate::client::chat;
 use crate::client::get;
 use crate::client::piece;
+use crate::plugins::SECOND_WORKER;
+use crate::plugins::guest;
+use crate::router::until;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -43,9 +46,10 @@ struct Router {
 
 impl Router {
     /// Starts a router on free ports and reads from its log where it listens.
-    async fn serve(worker: &str) -> Self {
+    async fn serve(arguments: &[&str]) -> Self {
         let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
-        let mut command = command(&["serve", "--log-format", "json", "--worker-urls", worker]);
+        let mut command = command(&["serve", "--log-format", "json"]);
+        command.args(arguments);
         let (send, log) = mpsc::unbounded_channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut router = Self { child: command.args(ports).spawn().expect("the binary"), address, log };
@@ -59,6 +63,12 @@ impl Router {
             }
         }
         router
+    }
+
+    /// Waits until the first health checks have passed.
+    async fn ready(&self) {
+        let mut client = Client::connect(self.address).await;
+        until(async || client.call(get("/readiness")).await.status == StatusCode::OK).await;
     }
 }
 
@@ -82,12 +92,9 @@ async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
         async move { if streams { response } else { upstream::whole(200, "{}") } }
     })
     .await;
-    let mut router = Router::serve(&worker.url()).await;
+    let mut router = Router::serve(&["--worker-urls", &worker.url()]).await;
     let mut client = Client::connect(router.address).await;
-    // Not ready until the first health check has passed.
-    while client.call(get("/readiness")).await.status != StatusCode::OK {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    router.ready().await;
     for _ in 0..50 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
     }
@@ -129,4 +136,29 @@ async fn address_that_is_taken_ends_it_with_an_error_that_names_it() {
     assert!(!output.status.success());
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains(&format!("cannot listen on 127.0.0.1:{port} for clients")), "{text}");
+}
+
+#[tokio::test]
+async fn plugin_from_the_command_line_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("any.wasm");
+    std::fs::write(&module, guest(SECOND_WORKER)).unwrap();
+    let plugin = format!("mine={}", module.display());
+    let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
+    let urls = [first.url(), second.url()];
+    let arguments = ["--policy", "mine", "--plugin", &plugin, "--worker-urls", &urls[0], &urls[1]];
+    let router = Router::serve(&arguments).await;
+    // The second may be a moment later; the first serves until then.
+    until(async || call(router.address, chat("hi")).await.text() == "second").await;
+    for _ in 0..5 {
+        assert_eq!(call(router.address, chat("hi")).await.text(), "second");
+    }
+}
+
+#[tokio::test]
+async fn plugin_that_does_not_load_ends_it_with_the_reason() {
+    let output = output(&["serve", "--plugin", "mine=/nowhere/at/all.wasm", "--policy", "mine"]).await;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("cannot load plugin mine:") && text.contains("/nowhere/at/all.wasm"), "{text}");
 }

@@ -21,8 +21,8 @@ use crate::policies::native::least_load::LeastLoad;
 use crate::policies::native::power_of_two::PowerOfTwo;
 use crate::policies::native::random::Random;
 use crate::policies::native::round_robin::RoundRobin;
-use crate::policies::policy::BoxFuture;
 use crate::policies::policy::LoadBalancingPolicy;
+use crate::types::future::BoxFuture;
 use crate::types::worker_set::WorkerSet;
 
 /// A built-in policy.
@@ -39,6 +39,13 @@ enum Kind {
     PowerOfTwo(PowerOfTwo),
     LeastLoad(LeastLoad),
     ConsistentHash(ConsistentHash),
+}
+
+/// `round_robin`.
+impl Default for NativePolicy {
+    fn default() -> Self {
+        Self { kind: Kind::RoundRobin(RoundRobin::default()), slices: SliceVersions::default() }
+    }
 }
 
 impl NativePolicy {
@@ -133,7 +140,7 @@ pub(crate) fn slice_decision(
 }
 
 /// The workers of a role that the request admits.
-fn with_role<C: Candidates + ?Sized>(
+pub(crate) fn with_role<C: Candidates + ?Sized>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     role: WorkerRole,

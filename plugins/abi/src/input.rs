@@ -1,0 +1,246 @@
+//! The inputs that a column plugin may declare.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use core::fmt;
+
+/// What a column plugin wants to know for each decision, in its own order.
+///
+/// Names are those of the manifest; [`Input::parse`] and [`Input::name`] are each
+/// other's reverse.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
+#[non_exhaustive]
+pub enum Input {
+    /// `healthy`, a bit per worker: may be chosen.
+    Healthy,
+    /// `excluded`, a bit per worker: already tried for this request.
+    Excluded,
+    /// `load`, i32 per worker: requests in flight from this router.
+    Load,
+    /// `running`, i32 per worker: requests running as last reported, -1 unknown.
+    Running,
+    /// `waiting`, i32 per worker: requests queued as last reported, -1 unknown.
+    Waiting,
+    /// `queued_tokens`, i32 per worker: uncached prompt tokens waiting, -1 unknown.
+    QueuedTokens,
+    /// `kv_usage`, f32 per worker: 0.0 to 1.0, NaN unknown.
+    KvUsage,
+    /// `throughput`, f32 per worker: generated tokens per second, NaN unknown.
+    Throughput,
+    /// `latency_ewma`, f32 per worker: time to first byte in milliseconds, NaN unknown.
+    LatencyEwma,
+    /// `request_text`, text or nil: the prompt, or the joined chat messages.
+    RequestText,
+    /// `request_tokens`, u32 token ids in a `bin`, or nil.
+    RequestTokens,
+    /// `prompt_bytes`, integer: size of the prompt text.
+    PromptBytes,
+    /// `model`, text or nil: the requested model.
+    Model,
+    /// `header:<name>`, text or nil: one request header. The name is lower-case.
+    Header(Cow<'static, str>),
+    /// `leg`, integer: 0 single, 1 prefill, 2 decode.
+    Leg,
+    /// `random`, u64: fresh host randomness.
+    Random,
+    /// `now_ns`, u64: monotonic clock in nanoseconds.
+    NowNs,
+}
+
+/// How wide a per-worker column is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnWidth {
+    /// One bit per worker, least significant first.
+    Bit,
+    /// Four little-endian bytes per worker.
+    Word,
+}
+
+impl ColumnWidth {
+    /// Bytes of a column for `workers` workers.
+    #[inline]
+    #[must_use]
+    pub const fn bytes(self, workers: usize) -> usize {
+        match self {
+            Self::Bit => workers.div_ceil(8),
+            Self::Word => workers.saturating_mul(4),
+        }
+    }
+}
+
+/// A name that is no input of this ABI version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownInput {
+    /// The name as it was given.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown input `{}`, known are ", self.name)?;
+        for (name, _) in NAMED {
+            write!(f, "{name}, ")?;
+        }
+        f.write_str("header:<lower-case name>")
+    }
+}
+
+impl core::error::Error for UnknownInput {}
+
+const NAMED: [(&str, Input); 16] = [
+    ("healthy", Input::Healthy),
+    ("excluded", Input::Excluded),
+    ("load", Input::Load),
+    ("running", Input::Running),
+    ("waiting", Input::Waiting),
+    ("queued_tokens", Input::QueuedTokens),
+    ("kv_usage", Input::KvUsage),
+    ("throughput", Input::Throughput),
+    ("latency_ewma", Input::LatencyEwma),
+    ("request_text", Input::RequestText),
+    ("request_tokens", Input::RequestTokens),
+    ("prompt_bytes", Input::PromptBytes),
+    ("model", Input::Model),
+    ("leg", Input::Leg),
+    ("random", Input::Random),
+    ("now_ns", Input::NowNs),
+];
+
+impl Input {
+    /// What stands before a header's name.
+    pub const HEADER_PREFIX: &'static str = "header:";
+
+    /// The input of that name.
+    ///
+    /// # Errors
+    /// [`UnknownInput`], also for a header name that is empty, has upper-case
+    /// letters, or has bytes that no header name has.
+    pub fn parse(name: &str) -> Result<Self, UnknownInput> {
+        if let Some((_, input)) = NAMED.iter().find(|(known, _)| *known == name) {
+            return Ok(input.clone());
+        }
+        match name.strip_prefix(Self::HEADER_PREFIX) {
+            Some(header) if is_header_name(header) => Ok(Self::Header(Cow::Owned(String::from(header)))),
+            _ => Err(UnknownInput { name: String::from(name) }),
+        }
+    }
+
+    /// The name in the manifest.
+    #[must_use]
+    pub fn name(&self) -> Cow<'static, str> {
+        if let Self::Header(header) = self {
+            let mut name = String::from(Self::HEADER_PREFIX);
+            name.push_str(header);
+            return Cow::Owned(name);
+        }
+        Cow::Borrowed(self.static_name())
+    }
+
+    /// The name, without the header's own part.
+    #[must_use]
+    pub const fn static_name(&self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Excluded => "excluded",
+            Self::Load => "load",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::QueuedTokens => "queued_tokens",
+            Self::KvUsage => "kv_usage",
+            Self::Throughput => "throughput",
+            Self::LatencyEwma => "latency_ewma",
+            Self::RequestText => "request_text",
+            Self::RequestTokens => "request_tokens",
+            Self::PromptBytes => "prompt_bytes",
+            Self::Model => "model",
+            Self::Header(_) => Self::HEADER_PREFIX,
+            Self::Leg => "leg",
+            Self::Random => "random",
+            Self::NowNs => "now_ns",
+        }
+    }
+
+    /// The width of the column, or none for an input that there is once per request.
+    #[inline]
+    #[must_use]
+    pub const fn column_width(&self) -> Option<ColumnWidth> {
+        match self {
+            Self::Healthy | Self::Excluded => Some(ColumnWidth::Bit),
+            Self::Load
+            | Self::Running
+            | Self::Waiting
+            | Self::QueuedTokens
+            | Self::KvUsage
+            | Self::Throughput
+            | Self::LatencyEwma => Some(ColumnWidth::Word),
+            _ => None,
+        }
+    }
+
+    /// True if there is one value per worker.
+    #[inline]
+    #[must_use]
+    pub const fn is_per_worker(&self) -> bool {
+        self.column_width().is_some()
+    }
+
+    /// True if the value comes out of the request's body, so that the body must be parsed.
+    #[must_use]
+    pub const fn needs_body(&self) -> bool {
+        matches!(self, Self::RequestText | Self::RequestTokens | Self::PromptBytes | Self::Model)
+    }
+}
+
+fn is_header_name(name: &str) -> bool {
+    let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+impl TryFrom<String> for Input {
+    type Error = UnknownInput;
+
+    fn try_from(name: String) -> Result<Self, UnknownInput> {
+        Self::parse(&name)
+    }
+}
+
+impl From<Input> for String {
+    fn from(input: Input) -> Self {
+        input.name().into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_names_parse_back_to_their_input() {
+        for (name, input) in NAMED {
+            assert_eq!(input.name(), name);
+            assert_eq!(Input::parse(name), Ok(input));
+        }
+        let header = Input::parse("header:x-session-id").unwrap();
+        assert_eq!(header, Input::Header("x-session-id".into()));
+        assert_eq!(header.name(), "header:x-session-id");
+    }
+
+    #[test]
+    fn input_of_unknown_or_malformed_name_is_refused() {
+        for name in ["", "Load", "loads", "header:", "header:X-Id", "header:a b", "header:é"] {
+            assert_eq!(Input::parse(name), Err(UnknownInput { name: name.into() }));
+        }
+    }
+
+    #[test]
+    fn column_bytes_round_bits_up_to_whole_bytes() {
+        let bytes = |input: Input, n| input.column_width().map(|width| width.bytes(n));
+        assert_eq!(bytes(Input::Healthy, 0), Some(0));
+        assert_eq!(bytes(Input::Excluded, 8), Some(1));
+        assert_eq!(bytes(Input::Healthy, 9), Some(2));
+        assert_eq!(bytes(Input::KvUsage, 9), Some(36));
+        assert_eq!(bytes(Input::Random, 9), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! The answer of `select_worker_pair`.
+
+use crate::answer::check_size;
+use crate::answer::encode_opt_index;
+use crate::answer::opt_index;
+use crate::error::DecodeError;
+use crate::error::Full;
+use crate::kind::Kind;
+use crate::reader::Reader;
+use crate::writer::Writer;
+
+/// A joint decision. Not checked against the workers: that is the host's duty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairAnswer<'a> {
+    /// `[prefill, decode]`, two indices.
+    Pair {
+        /// Index of the prefill worker.
+        prefill: i64,
+        /// Index of the decode worker.
+        decode: i64,
+    },
+    /// Nil, or an empty result: the guest makes no choice.
+    NoChoice,
+    /// The map form.
+    Map(PairMap<'a>),
+}
+
+/// The map form of a [`PairAnswer`]; unknown keys are ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PairMap<'a> {
+    /// `prefill`, an index or nil.
+    pub prefill: Option<i64>,
+    /// `decode`, an index or nil.
+    pub decode: Option<i64>,
+    /// `error`, why the guest could not decide.
+    pub error: Option<&'a str>,
+    /// `reason`, a sentence for decision records.
+    pub reason: Option<&'a str>,
+}
+
+impl<'a> PairAnswer<'a> {
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything but two indices, nil or such a map,
+    /// [`DecodeError::TooLarge`] above [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES).
+    #[inline]
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        check_size(bytes)?;
+        if bytes.is_empty() {
+            return Ok(Self::NoChoice);
+        }
+        let mut r = Reader::new(bytes);
+        let answer = match r.kind()? {
+            Kind::Array => decode_pair(&mut r)?,
+            Kind::Nil => {
+                r.nil();
+                Self::NoChoice
+            }
+            Kind::Map => Self::Map(PairMap::decode(&mut r)?),
+            found => {
+                return Err(DecodeError::WrongType { expected: "two indices, nil or a map", found });
+            }
+        };
+        r.finish()?;
+        Ok(answer)
+    }
+
+    /// Writes the answer.
+    ///
+    /// # Errors
+    /// [`Full`] if it does not fit.
+    #[inline]
+    pub fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
+        match self {
+            Self::Pair { prefill, decode } => {
+                w.array(2)?;
+                w.int(*prefill)?;
+                w.int(*decode)
+            }
+            Self::NoChoice => w.nil(),
+            Self::Map(map) => map.encode(w),
+        }
+    }
+
+    /// Prefill and decode, whatever the form; none unless both are there.
+    #[inline]
+    #[must_use]
+    pub const fn selected(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Pair { prefill, decode }
+            | Self::Map(PairMap { prefill: Some(prefill), decode: Some(decode), .. }) => {
+                Some((*prefill, *decode))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn decode_pair<'a>(r: &mut Reader<'a>) -> Result<PairAnswer<'a>, DecodeError> {
+    match r.array()? {
+        2 => Ok(PairAnswer::Pair { prefill: r.int()?, decode: r.int()? }),
+        _ => Err(DecodeError::OutOfRange { expected: "an array of two indices" }),
+    }
+}
+
+impl<'a> PairMap<'a> {
+    fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut map = Self::default();
+        for _ in 0..r.map()? {
+            match r.str()? {
+                "prefill" => map.prefill = opt_index(r)?,
+                "decode" => map.decode = opt_index(r)?,
+                "error" => map.error = r.opt_str()?,
+                "reason" => map.reason = r.opt_str()?,
+                _ => r.skip()?,
+            }
+        }
+        Ok(map)
+    }
+
+    /// Writes the map; of the optional entries only those that are there.
+    ///
+    /// # Errors
+    /// [`Full`] if it does not fit.
+    pub fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
+        w.map(2 + usize::from(self.error.is_some()) + usize::from(self.reason.is_some()))?;
+        w.str("prefill")?;
+        encode_opt_index(w, self.prefill)?;
+        w.str("decode")?;
+        encode_opt_index(w, self.decode)?;
+        for (key, text) in [("error", self.error), ("reason", self.reason)] {
+            if let Some(text) = text {
+                w.str(key)?;
+                w.str(text)?;
+            }
+        }
+        Ok(())
+    }
+}

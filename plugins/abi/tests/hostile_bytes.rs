@@ -1,0 +1,189 @@
+//! Bytes that nobody's encoder wrote.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sgl_policy_abi::*;
+
+/// Runs every decoder, and every iterator that a decoder hands out.
+fn decode_everything(bytes: &[u8]) {
+    let _ = Reader::new(bytes).skip();
+    let _ = Value::decode(&mut Reader::new(bytes));
+    let _ = Manifest::decode(bytes);
+    let _ = Init::decode(bytes);
+    let _ = init_error(bytes);
+    let _ = Answer::decode(bytes);
+    let _ = PairAnswer::decode(bytes);
+    if let Ok(table) = TableMessage::decode(bytes) {
+        for worker in table.workers().flatten() {
+            let _ = worker.labels.get("weight");
+        }
+    }
+    if let Ok(batch) = CompletionBatch::decode(bytes) {
+        assert!(batch.iter().count() <= bytes.len());
+    }
+    if let Ok(rows) = RowsMessage::decode(bytes) {
+        assert!(rows.workers().count() <= bytes.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..200)) {
+        decode_everything(&bytes);
+    }
+
+    #[test]
+    fn arbitrary_markers_never_panic(bytes in vec(prop_oneof![0x80u8..=0x9f, 0xa0u8..=0xa4, 0xc0u8..=0xdf, 0u8..=4], 0..60)) {
+        decode_everything(&bytes);
+    }
+
+    #[test]
+    fn flipped_bytes_of_a_real_message_never_panic(at: prop::sample::Index, byte: u8) {
+        let mut bytes = encode_to_vec(|w| {
+            encode_table(w, 3, 2)?;
+            for url in ["http://a", "http://b"] {
+                let facts = WorkerFacts { url, model: Some("m"), role: Role::Prefill, weight: 2.0, labels: Labels::default() };
+                encode_worker(w, &facts, [("zone", "1")].into_iter())?;
+            }
+            Ok(())
+        }).expect("fits");
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        decode_everything(&bytes);
+    }
+}
+
+fn nested(levels: usize, opener: &[u8]) -> Vec<u8> {
+    let mut bytes = opener.repeat(levels);
+    bytes.push(0xc0);
+    bytes
+}
+
+#[test]
+fn nesting_beyond_the_limit_is_too_deep_in_every_reader() {
+    let depth = usize::try_from(MAX_DEPTH).expect("small");
+    // An array of one, and a map of one entry with an empty key.
+    for opener in [[0x91].as_slice(), [0x81, 0xa0].as_slice()] {
+        let fits = nested(depth, opener);
+        assert_eq!(Reader::new(&fits).skip(), Ok(()));
+        assert!(Value::decode(&mut Reader::new(&fits)).is_ok());
+        for levels in [depth + 1, 100_000] {
+            let deep = nested(levels, opener);
+            assert_eq!(Reader::new(&deep).skip(), Err(DecodeError::TooDeep));
+            assert_eq!(Value::decode(&mut Reader::new(&deep)), Err(DecodeError::TooDeep));
+        }
+    }
+    let mut state = b"\x81\xa5state\x81\xa1a".to_vec();
+    state.extend(nested(100_000, &[0x91]));
+    assert_eq!(Answer::decode(&state), Err(DecodeError::TooDeep));
+}
+
+#[test]
+fn claimed_lengths_beyond_the_message_are_truncated_not_allocated() {
+    let headers: [&[u8]; 6] = [
+        &[0xdd, 0xff, 0xff, 0xff, 0xff],
+        &[0xdf, 0xff, 0xff, 0xff, 0xff],
+        &[0xdb, 0xff, 0xff, 0xff, 0xff],
+        &[0xc6, 0xff, 0xff, 0xff, 0xff],
+        &[0xdc, 0x00, 0x02, 0xc0],
+        &[0xde, 0x00, 0x01, 0xa0],
+    ];
+    for bytes in headers {
+        assert_eq!(Reader::new(bytes).skip(), Err(DecodeError::Truncated));
+        assert_eq!(Value::decode(&mut Reader::new(bytes)), Err(DecodeError::Truncated));
+    }
+}
+
+#[test]
+fn answer_of_the_wrong_shape_names_what_is_wrong() {
+    let wrong = |found| Err(DecodeError::WrongType { expected: "an index, nil or a map", found });
+    assert_eq!(Answer::decode(b"\xa3one"), wrong(Kind::Str));
+    assert_eq!(Answer::decode(&[0xc3]), wrong(Kind::Bool));
+    assert_eq!(Answer::decode(&[0x93, 1, 0xc0, 0xc0]), wrong(Kind::Array));
+    assert_eq!(Answer::decode(&[0xc1]), wrong(Kind::Other));
+    assert_eq!(Answer::decode(&[1, 2]), Err(DecodeError::TrailingBytes { count: 1 }));
+    assert_eq!(Answer::decode(&[0xcd, 1]), Err(DecodeError::Truncated));
+    assert_eq!(
+        Answer::decode(b"\x81\xa5state\x01"),
+        Err(DecodeError::WrongType { expected: "a map", found: Kind::Int })
+    );
+    assert_eq!(Answer::decode(b"\x81\xa5error\xa1\xff"), Err(DecodeError::NotUtf8));
+    assert_eq!(
+        Answer::decode(&[0xcf, 255, 255, 255, 255, 255, 255, 255, 255]),
+        Err(DecodeError::OutOfRange { expected: "an integer" })
+    );
+    assert_eq!(
+        Answer::decode(b"\x81\xa5other\xc7\x01\x01\x01"),
+        Err(DecodeError::Unsupported { marker: 0xc7 })
+    );
+}
+
+#[test]
+fn answer_above_the_result_limit_is_too_large() {
+    let len = MAX_RESULT_BYTES + 1;
+    let bytes = vec![0; len];
+    let expected = DecodeError::TooLarge { len, limit: MAX_RESULT_BYTES };
+    assert_eq!(Answer::decode(&bytes), Err(expected));
+    assert_eq!(PairAnswer::decode(&bytes), Err(expected));
+}
+
+#[test]
+fn negative_and_huge_indices_are_data_for_the_host_to_refuse() {
+    assert_eq!(Answer::decode(&[0xff]), Ok(Answer::Index(-1)));
+    assert_eq!(Answer::decode(&[0xce, 255, 255, 255, 255]), Ok(Answer::Index(4_294_967_295)));
+    let pair = PairAnswer::decode(&[0x92, 0xff, 0x02]);
+    assert_eq!(pair.map(|pair| pair.selected()), Ok(Some((-1, 2))));
+}
+
+#[test]
+fn pair_of_the_wrong_length_is_refused() {
+    for bytes in [[0x91, 1].as_slice(), &[0x93, 1, 2, 3], &[0x90]] {
+        assert!(matches!(PairAnswer::decode(bytes), Err(DecodeError::OutOfRange { .. })));
+    }
+}
+
+#[test]
+fn pair_map_with_one_index_selects_nothing() {
+    let pair = PairAnswer::decode(b"\x81\xa7prefill\x01").expect("well formed");
+    assert!(matches!(pair, PairAnswer::Map(PairMap { prefill: Some(1), decode: None, .. })));
+    assert_eq!(pair.selected(), None);
+}
+
+#[test]
+fn table_without_a_url_or_with_an_unknown_role_is_refused() {
+    let table = |worker: &[u8]| {
+        let mut bytes = b"\x82\xa7version\x01\xa7workers\x91".to_vec();
+        bytes.extend_from_slice(worker);
+        bytes
+    };
+    let first = |bytes: &[u8]| {
+        TableMessage::decode(bytes).expect("head").workers().next().expect("one").map(|w| w.role)
+    };
+    assert_eq!(first(&table(b"\x81\xa5model\xc0")), Err(DecodeError::Missing { key: "url" }));
+    assert_eq!(
+        first(&table(b"\x82\xa3url\xa1a\xa4role\xa1x")),
+        Err(DecodeError::UnknownWord { field: "role" })
+    );
+    assert_eq!(first(&table(b"\x82\xa3url\xa1a\xa6future\x90")), Ok(Role::Regular));
+}
+
+#[test]
+fn completion_with_too_few_fields_is_refused_and_with_more_is_read() {
+    let short = CompletionBatch::decode(&[0x92, 1, 0x91, 0x92, 0, 0xc3]).expect("head");
+    assert_eq!(short.iter().next(), Some(Err(DecodeError::Missing { key: "completion fields" })));
+    let long = [0x92, 1, 0x91, 0x98, 4, 0xc3, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x91, 0xc0];
+    let batch = CompletionBatch::decode(&long).expect("head");
+    let expected = Completion { worker: 4, ok: true, ..Completion::default() };
+    assert_eq!(batch.iter().next(), Some(Ok(expected)));
+}
+
+#[test]
+fn init_answer_is_ready_when_empty_nil_or_without_error() {
+    for ready in [b"".as_slice(), &[0xc0], &[0x80], b"\x81\xa5error\xc0", b"\x81\xa4name\xa1x"] {
+        assert_eq!(init_error(ready), Ok(None));
+    }
+    let failed = encode_to_vec(|w| encode_error(w, "no weights")).expect("fits");
+    assert_eq!(init_error(&failed), Ok(Some("no weights")));
+    assert!(init_error(&[0x01]).is_err());
+}

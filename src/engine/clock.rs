@@ -1,0 +1,230 @@
+//! The epoch ticker: one thread per engine, asleep while no call is in flight.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+
+/// Ticks without a call in flight after which the ticker goes to sleep.
+const IDLE_TICKS: u32 = 64;
+
+/// Counts the beginnings and ends of an instance's calls, so it is odd during one. One per
+/// instance, on a cache line of its own; only the instance's holder writes it.
+#[derive(Debug, Default)]
+pub(crate) struct CallMark(CachePadded<AtomicU32>);
+
+impl CallMark {
+    /// True during a call.
+    pub(crate) fn in_call(&self) -> bool {
+        self.0.load(Ordering::SeqCst) % 2 == 1
+    }
+
+    fn next(&self) -> u32 {
+        // Relaxed: only the instance's holder writes.
+        self.0.load(Ordering::Relaxed).wrapping_add(1)
+    }
+}
+
+/// What the marks say together.
+struct Activity {
+    in_call: bool,
+    /// Changes with every beginning and end.
+    count: u32,
+}
+
+/// Time in ticks, for all calls of one engine.
+///
+/// # Concurrency
+///
+/// `ticks` is written by the ticker once a tick and read by calls. A call sets its mark and then
+/// reads `parked`; the ticker sets `parked` and then reads the marks. All four are `SeqCst`, so
+/// at least one of them sees the other: a call never runs with the ticker asleep.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    tick: Duration,
+    ticks: CachePadded<AtomicU64>,
+    parked: AtomicBool,
+    stopping: AtomicBool,
+    marks: Mutex<Vec<Weak<CallMark>>>,
+    ticker: Mutex<Option<thread::JoinHandle<()>>>,
+    thread: Mutex<Option<thread::Thread>>,
+}
+
+impl Clock {
+    /// Starts the ticker, which calls `advance` with the number of ticks that have passed.
+    pub(crate) fn start(
+        tick: Duration,
+        advance: impl Fn(u64) + Send + 'static,
+    ) -> std::io::Result<Arc<Self>> {
+        let clock = Arc::new(Self {
+            tick,
+            ticks: CachePadded::new(AtomicU64::new(0)),
+            parked: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            marks: Mutex::new(Vec::new()),
+            ticker: Mutex::new(None),
+            thread: Mutex::new(None),
+        });
+        let shared = Arc::clone(&clock);
+        let handle = thread::Builder::new().name("sgl-ticker".into()).spawn(move || shared.run(&advance))?;
+        *clock.thread.lock() = Some(handle.thread().clone());
+        *clock.ticker.lock() = Some(handle);
+        Ok(clock)
+    }
+
+    /// The length of a tick.
+    pub(crate) fn tick(&self) -> Duration {
+        self.tick
+    }
+
+    /// Ticks so far. Stands still while no call is in flight.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        // Relaxed: a call that reads one tick late gets one tick more, within its stated bound.
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    /// A mark for a new instance.
+    pub(crate) fn register(&self) -> Arc<CallMark> {
+        let mark = Arc::new(CallMark::default());
+        let mut marks = self.marks.lock();
+        if marks.len() == marks.capacity() {
+            // Growing is the moment to forget instances that are gone.
+            marks.retain(|known| known.strong_count() > 0);
+        }
+        marks.push(Arc::downgrade(&mark));
+        mark
+    }
+
+    /// Says that a call begins on the mark's instance.
+    #[inline]
+    pub(crate) fn begin(&self, mark: &CallMark) {
+        // SeqCst, both: pairs with `park`, see the type.
+        mark.0.store(mark.next(), Ordering::SeqCst);
+        if self.parked.load(Ordering::SeqCst) {
+            self.unpark();
+        }
+    }
+
+    /// Says that the call has ended.
+    #[inline]
+    pub(crate) fn end(&self, mark: &CallMark) {
+        // Release: nothing depends on it; a late view keeps the ticker awake a little longer.
+        mark.0.store(mark.next(), Ordering::Release);
+    }
+
+    #[cold]
+    fn unpark(&self) {
+        self.parked.store(false, Ordering::SeqCst);
+        if let Some(thread) = &*self.thread.lock() {
+            thread.unpark();
+        }
+    }
+
+    fn run(&self, advance: &dyn Fn(u64)) {
+        let mut next = Instant::now() + self.tick;
+        let mut idle = 0;
+        let mut seen = 0;
+        // Relaxed: `stop` unparks afterwards, and an extra tick does no harm.
+        while !self.stopping.load(Ordering::Relaxed) {
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            // A late wake-up makes up for the ticks it missed: budgets are wall-clock time.
+            let late = Instant::now().saturating_duration_since(next);
+            let missed = u32::try_from(late.as_nanos() / self.tick.as_nanos().max(1)).unwrap_or(u32::MAX);
+            next += self.tick.saturating_mul(missed.saturating_add(1));
+            let passed = u64::from(missed) + 1;
+            self.ticks.fetch_add(passed, Ordering::Relaxed);
+            advance(passed);
+            let activity = self.activity();
+            let quiet = !activity.in_call && activity.count == seen;
+            idle = if quiet { idle + 1 } else { 0 };
+            seen = activity.count;
+            if idle >= IDLE_TICKS {
+                self.park();
+                idle = 0;
+                next = Instant::now() + self.tick;
+            }
+        }
+    }
+
+    fn park(&self) {
+        self.parked.store(true, Ordering::SeqCst);
+        if self.activity().in_call {
+            self.parked.store(false, Ordering::SeqCst);
+        }
+        while self.parked.load(Ordering::SeqCst) && !self.stopping.load(Ordering::SeqCst) {
+            thread::park();
+        }
+    }
+
+    fn activity(&self) -> Activity {
+        let mut activity = Activity { in_call: false, count: 0 };
+        for mark in self.marks.lock().iter().filter_map(Weak::upgrade) {
+            let count = mark.0.load(Ordering::SeqCst);
+            activity.in_call |= count % 2 == 1;
+            activity.count = activity.count.wrapping_add(count);
+        }
+        activity
+    }
+
+    /// Ends the ticker and waits for it.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.unpark();
+        let handle = self.ticker.lock().take();
+        if let Some(handle) = handle {
+            // The ticker's own panic would have been printed; there is nothing to add.
+            let _ = handle.join();
+        }
+    }
+
+    #[cfg(test)]
+    fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_until(what: &str, condition: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn ticker_sleeps_without_calls_and_wakes_for_one() {
+        let clock = Clock::start(Duration::from_micros(100), |_| ()).unwrap();
+        let mark = clock.register();
+        wait_until("it must go to sleep", || clock.is_parked());
+        clock.begin(&mark);
+        let before = clock.now();
+        wait_until("it must tick during a call", || clock.now() > before + 200);
+        assert!(!clock.is_parked(), "a call of many ticks keeps it awake");
+        clock.end(&mark);
+        wait_until("it must go to sleep again", || clock.is_parked());
+        clock.stop();
+    }
+
+    #[test]
+    fn instance_that_is_gone_in_a_call_does_not_keep_the_ticker_awake() {
+        let clock = Clock::start(Duration::from_micros(100), |_| ()).unwrap();
+        let mark = clock.register();
+        clock.begin(&mark);
+        drop(mark);
+        wait_until("it must go to sleep", || clock.is_parked());
+        clock.stop();
+    }
+}

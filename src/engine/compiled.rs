@@ -1,0 +1,84 @@
+//! A compiled module with its imports resolved: what instances are stamped from.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use wasmtime::InstancePre;
+use wasmtime::Module;
+
+use crate::engine::error::EngineError;
+use crate::engine::sandbox;
+use crate::engine::sandbox::Guest;
+use crate::engine::sandbox::Sandbox;
+use crate::engine::sandbox::SandboxSpec;
+use crate::engine::setup::Engine;
+
+/// A module, compiled, linked against its sandbox.
+pub struct Compiled {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) sandbox: Arc<Sandbox>,
+    /// True if calls may have to wait for the host, so they cannot run on the caller's stack.
+    pub(crate) host_futures: bool,
+    compile_time: Duration,
+    from_cache: bool,
+}
+
+impl Compiled {
+    /// Compiles a module that was validated before, or takes it from the compilation cache.
+    ///
+    /// Takes a fraction of a second for a large module: call it off the request path.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Compile`] or [`EngineError::Link`].
+    pub fn new(engine: &Arc<Engine>, wasm: &[u8], spec: SandboxSpec) -> Result<Self, EngineError> {
+        let start = Instant::now();
+        let cached = engine.cache.as_ref().and_then(|cache| cache.load(&engine.wasm, wasm));
+        let from_cache = cached.is_some();
+        let module = match cached {
+            Some(module) => module,
+            None => compile(engine, wasm)?,
+        };
+        let sandbox = Arc::new(Sandbox::new(spec));
+        let linker = sandbox.linker(&module)?;
+        let pre = linker.instantiate_pre(&module).map_err(|error| EngineError::Link(error.into()))?;
+        Ok(Self {
+            engine: Arc::clone(engine),
+            host_futures: sandbox::needs_host_futures(&module),
+            pre,
+            sandbox,
+            compile_time: start.elapsed(),
+            from_cache,
+        })
+    }
+
+    /// How long compiling, or loading from the cache, took.
+    pub fn compile_time(&self) -> Duration {
+        self.compile_time
+    }
+
+    /// True if the module came from the compilation cache.
+    pub fn is_from_cache(&self) -> bool {
+        self.from_cache
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled")
+            .field("host_futures", &self.host_futures)
+            .field("compile_time", &self.compile_time)
+            .finish_non_exhaustive()
+    }
+}
+
+fn compile(engine: &Engine, wasm: &[u8]) -> Result<Module, EngineError> {
+    let module =
+        Module::from_binary(&engine.wasm, wasm).map_err(|error| EngineError::Compile(error.into()))?;
+    if let Some(cache) = &engine.cache {
+        cache.store(&module, wasm);
+    }
+    Ok(module)
+}

@@ -1,0 +1,127 @@
+//! What can go wrong in the engine: before a generation serves, and in a call.
+
+use std::time::Duration;
+
+/// Any error, as a source.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a module could not be made ready to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The engine itself could not start.
+    #[error("the wasm engine could not start")]
+    Start(#[source] BoxError),
+    /// The module is not valid or could not be compiled.
+    #[error("the module does not compile")]
+    Compile(#[source] BoxError),
+    /// The module imports something that is not provided.
+    #[error("the module's imports cannot be satisfied")]
+    Link(#[source] BoxError),
+    /// The engine's pool has no room for the instances of one more generation.
+    #[error(
+        "no room for {asked} more instances: {reserved} of {total} are reserved; \
+         lower max_instances, unload a plugin, or raise the engine's total"
+    )]
+    Capacity {
+        /// Instances that the pool wanted to reserve.
+        asked: usize,
+        /// Instances that are reserved by others.
+        reserved: usize,
+        /// What the engine can hold.
+        total: usize,
+    },
+    /// A first instance could not be made.
+    #[error("the first instance could not be made: {step}")]
+    FirstInstance {
+        /// What was being done: `instantiate`, `init` …
+        step: &'static str,
+        /// What happened.
+        #[source]
+        source: CallError,
+    },
+    /// The private directory of a plugin could not be made.
+    #[error("the plugin's private directory could not be made")]
+    Directory(#[source] std::io::Error),
+}
+
+/// Why a guest call gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No instance became free within the budget; the guest did not run.
+    #[error("no instance became free within {waited:?} (the pool may have {size})")]
+    Saturated {
+        /// Time spent waiting, which is the whole budget.
+        waited: Duration,
+        /// Instances that the pool may have.
+        size: usize,
+    },
+    /// Too many callers wait already; the guest did not run.
+    #[error("{waiting} callers wait for an instance already, which is the limit")]
+    QueueFull {
+        /// Callers that wait.
+        waiting: usize,
+    },
+    /// The guest was stopped because its budget was spent.
+    #[error("stopped: the budget of {budget:?} is spent")]
+    Timeout {
+        /// The budget.
+        budget: Duration,
+    },
+    /// The guest needed more memory than it may have.
+    #[error("needed more memory than its limit of {limit_bytes} bytes")]
+    Memory {
+        /// Its limit.
+        limit_bytes: usize,
+    },
+    /// The guest trapped; its instance is gone.
+    #[error("trapped: {reason}")]
+    Trap {
+        /// The trap, in one line.
+        reason: String,
+    },
+    /// The guest pointed outside its memory.
+    #[error("returned {len} bytes at {pointer:#x}, outside its memory of {memory_bytes} bytes")]
+    BadPointer {
+        /// Where.
+        pointer: u32,
+        /// How many.
+        len: u32,
+        /// The size of its memory.
+        memory_bytes: usize,
+    },
+    /// The answer is too large.
+    #[error("answered {len} bytes; the limit is {limit}")]
+    AnswerTooLarge {
+        /// Bytes that it claimed.
+        len: u32,
+        /// Bytes that are allowed.
+        limit: usize,
+    },
+    /// The message did not fit into the buffer that it was measured for.
+    #[error("a message did not fit into its {capacity} bytes")]
+    MessageTooLarge {
+        /// The buffer's size.
+        capacity: usize,
+    },
+    /// The guest was told of something in a message and refused it.
+    #[error("refused: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+    /// The pool was closed, or no instance could be made.
+    #[error("no instance can be made: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl CallError {
+    /// True if the guest never saw the message.
+    pub fn is_untouched(&self) -> bool {
+        matches!(self, Self::Saturated { .. } | Self::QueueFull { .. } | Self::Unavailable { .. })
+    }
+}

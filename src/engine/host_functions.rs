@@ -1,0 +1,81 @@
+//! The `sgl` module: what every guest may call. None of it blocks.
+
+use wasmtime::Caller;
+use wasmtime::Extern;
+use wasmtime::Linker;
+
+use sgl_policy_abi::HOST_MODULE;
+use sgl_policy_abi::host_function;
+
+use crate::engine::sandbox::Guest;
+
+/// Longest log line that is taken from a guest, in bytes; the rest is cut.
+const MAX_LOG_BYTES: u32 = 4096;
+
+/// Longest key of the shared map, in bytes.
+const MAX_KEY_BYTES: u32 = 1024;
+
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(HOST_MODULE, host_function::LOG, log)?;
+    linker.func_wrap(HOST_MODULE, host_function::COUNTER_ADD, counter_add)?;
+    linker.func_wrap(HOST_MODULE, host_function::KV_GET, kv_get)?;
+    linker.func_wrap(HOST_MODULE, host_function::KV_SET, kv_set)?;
+    Ok(())
+}
+
+fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: u32, len: u32) {
+    // A bad pointer logs nothing: a broken log call is no reason to fail a decision.
+    if let Some((line, guest)) = bytes(&mut caller, pointer, len.min(MAX_LOG_BYTES)) {
+        let level = u8::try_from(level.clamp(0, 4)).unwrap_or(4);
+        guest.services.log(level, &String::from_utf8_lossy(line));
+    }
+}
+
+fn counter_add(caller: Caller<'_, Guest>, slot: i32, delta: i64) -> i64 {
+    let slot = u32::try_from(slot).ok();
+    slot.and_then(|slot| caller.data().services.counter_add(slot, delta)).unwrap_or(i64::MIN)
+}
+
+fn kv_get(mut caller: Caller<'_, Guest>, key: u32, key_len: u32, out: u32, capacity: u32) -> i32 {
+    if key_len > MAX_KEY_BYTES {
+        return host_function::KV_BAD_ARGUMENT;
+    }
+    let Some((key, guest)) = bytes(&mut caller, key, key_len) else { return host_function::KV_BAD_ARGUMENT };
+    let Some(value) = guest.services.kv_get(key) else { return host_function::KV_NOT_FOUND };
+    if value.len() > capacity as usize {
+        return host_function::KV_BUFFER_TOO_SMALL;
+    }
+    let Some(target) =
+        memory(&mut caller).and_then(|(memory, _)| memory.get_mut(out as usize..)?.get_mut(..value.len()))
+    else {
+        return host_function::KV_BAD_ARGUMENT;
+    };
+    target.copy_from_slice(&value);
+    i32::try_from(value.len()).unwrap_or(host_function::KV_BAD_ARGUMENT)
+}
+
+fn kv_set(mut caller: Caller<'_, Guest>, key: u32, key_len: u32, value: u32, value_len: u32) -> i32 {
+    if key_len > MAX_KEY_BYTES {
+        return host_function::KV_BAD_ARGUMENT;
+    }
+    if value_len as usize > host_function::KV_VALUE_BYTES {
+        return host_function::KV_VALUE_TOO_LARGE;
+    }
+    let Some((memory, guest)) = memory(&mut caller) else { return host_function::KV_BAD_ARGUMENT };
+    let memory = &*memory;
+    let part = |at: u32, len: u32| memory.get(at as usize..)?.get(..len as usize);
+    match (part(key, key_len), part(value, value_len)) {
+        (Some(key), Some(value)) => guest.services.kv_set(key, value).err().unwrap_or(0),
+        _ => host_function::KV_BAD_ARGUMENT,
+    }
+}
+
+fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> Option<(&'a mut [u8], &'a mut Guest)> {
+    let Some(Extern::Memory(memory)) = caller.get_export("memory") else { return None };
+    Some(memory.data_and_store_mut(caller))
+}
+
+fn bytes<'a>(caller: &'a mut Caller<'_, Guest>, pointer: u32, len: u32) -> Option<(&'a [u8], &'a mut Guest)> {
+    let (memory, guest) = memory(caller)?;
+    Some((memory.get(pointer as usize..)?.get(..len as usize)?, guest))
+}

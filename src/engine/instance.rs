@@ -1,0 +1,588 @@
+//! One live guest: its exports, its buffers, and calls into it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sgl_policy_abi::export;
+use sgl_policy_abi::unpack;
+use wasmtime::Memory;
+use wasmtime::Store;
+use wasmtime::TypedFunc;
+use wasmtime::UpdateDeadline;
+use wasmtime::WasmParams;
+use wasmtime::WasmResults;
+
+use crate::engine::background::in_context;
+use crate::engine::clock::CallMark;
+use crate::engine::compiled::Compiled;
+use crate::engine::error::CallError;
+use crate::engine::sandbox::Deadline;
+use crate::engine::sandbox::Guest;
+use crate::engine::sandbox::HostServices;
+use crate::engine::sandbox::Stack;
+use crate::engine::setup::Engine;
+use crate::types::budget::Ticks;
+
+/// Largest answer that is read, in bytes.
+pub const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;
+
+/// Smallest input buffer: room for small tables without growing on the way.
+const MIN_INPUT_BYTES: usize = 4096;
+
+/// A guest function that takes a message and gives an answer.
+#[derive(Clone)]
+enum AnswerFunc {
+    /// `(ptr, len) -> i64`: pointer and length, the bytes stay the guest's.
+    Packed(TypedFunc<(u32, u32), i64>),
+    /// `(ptr, len) -> i32`: pointer to a length and the bytes, given back with `dealloc`.
+    Prefixed(TypedFunc<(u32, u32), u32>),
+}
+
+/// What a guest exports.
+struct Exports {
+    alloc: TypedFunc<u32, u32>,
+    dealloc: TypedFunc<(u32, u32), ()>,
+    select_worker: AnswerFunc,
+    select_worker_pair: Option<AnswerFunc>,
+    on_workers: Option<TypedFunc<(u32, u32), ()>>,
+    on_complete: Option<TypedFunc<(u32, u32), ()>>,
+    save_state: Option<TypedFunc<(), i64>>,
+    restore_state: Option<TypedFunc<(u32, u32), ()>>,
+}
+
+/// The exports that answer a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `select_worker`
+    Select,
+    /// `select_worker_pair`
+    SelectPair,
+}
+
+/// The exports that only take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// `on_workers`
+    Workers,
+    /// `on_complete`
+    Complete,
+    /// `restore_state`
+    RestoreState,
+}
+
+/// When a call must end.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// The whole budget, for the error message and for host waits.
+    pub(crate) total: Duration,
+    /// In ticks of the engine's clock.
+    pub(crate) ends_at: u64,
+}
+
+impl Budget {
+    /// A budget that starts now.
+    #[inline]
+    pub fn start(engine: &Engine, total: Duration, ticks: Ticks) -> Self {
+        Self { total, ends_at: engine.clock.now() + ticks.get() }
+    }
+}
+
+/// The input buffer that a guest gave us.
+#[derive(Clone, Copy, Debug, Default)]
+struct InputBuffer {
+    pointer: u32,
+    capacity: u32,
+}
+
+/// A live guest.
+pub struct Instance {
+    store: Store<Guest>,
+    memory: Memory,
+    exports: Exports,
+    input: InputBuffer,
+    mark: Arc<CallMark>,
+    compiled: Arc<Compiled>,
+    /// What the layer above last told the guest: the version of the worker table.
+    pub told_version: u64,
+    pub(crate) calls: u64,
+    /// Size of linear memory after warm-up, in bytes.
+    pub(crate) warm_bytes: usize,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+/// A step of making an instance that failed.
+pub(crate) struct StepError {
+    pub(crate) step: &'static str,
+    pub(crate) error: CallError,
+}
+
+impl Instance {
+    /// Makes a guest and runs `_initialize` and `init`, each under `budget`.
+    ///
+    /// `init_message` goes to an `init` that takes one; the host does `services` for the guest.
+    pub(crate) async fn new(
+        compiled: &Arc<Compiled>,
+        services: Arc<dyn HostServices>,
+        budget: Duration,
+        init_message: &[u8],
+    ) -> Result<(Self, InitAnswer), StepError> {
+        let mut store =
+            new_store(compiled, services).map_err(|error| StepError { step: "sandbox", error })?;
+        let engine = &compiled.engine;
+        let mark = engine.clock.register();
+        engine.clock.begin(&mark);
+        // Marked as in a call until the end of its making: the start function runs guest code.
+        let ticks = Ticks::covering(budget, engine.clock.tick());
+        arm(&mut store, Stack::Fiber, engine.clock.now() + ticks.get());
+        let made = compiled.pre.instantiate_async(&mut store);
+        let made = timed(engine, budget, made).await;
+        let guest =
+            made.map_err(|error| StepError { step: "instantiate", error: explain(&store, error, budget) })?;
+        let exports =
+            find_exports(&mut store, &guest).map_err(|error| StepError { step: "exports", error })?;
+        let memory = guest.get_memory(&mut store, export::MEMORY);
+        let Some(memory) = memory else {
+            return Err(StepError { step: "exports", error: refused("no export `memory`") });
+        };
+        let mut instance = Self {
+            store,
+            memory,
+            exports,
+            input: InputBuffer::default(),
+            mark,
+            compiled: Arc::clone(compiled),
+            told_version: 0,
+            calls: 0,
+            warm_bytes: 0,
+        };
+        instance.end();
+        let answer = instance.initialize(&guest, budget, init_message).await?;
+        Ok((instance, answer))
+    }
+
+    async fn initialize(
+        &mut self,
+        guest: &wasmtime::Instance,
+        total: Duration,
+        message: &[u8],
+    ) -> Result<InitAnswer, StepError> {
+        let lane = Lane::Fiber;
+        let at = |step| move |error| StepError { step, error };
+        if let Ok(reactor) = guest.get_typed_func::<(), ()>(&mut self.store, export::INITIALIZE) {
+            self.begin(lane, self.whole(total));
+            let done = self.run(lane, total, &reactor, ()).await;
+            self.end();
+            done.map_err(at("_initialize"))?;
+        }
+        if let Ok(init) = guest.get_typed_func::<(), ()>(&mut self.store, export::INIT) {
+            self.begin(lane, self.whole(total));
+            let done = self.run(lane, total, &init, ()).await;
+            self.end();
+            done.map_err(at("init"))?;
+            return Ok(InitAnswer(Vec::new()));
+        }
+        let init = guest.get_typed_func::<(u32, u32), i64>(&mut self.store, export::INIT);
+        let Ok(init) = init else { return Err(at("exports")(refused("`init` has another signature"))) };
+        self.begin(lane, self.whole(total));
+        let answer = self.init_with(&init, total, message).await;
+        self.end();
+        answer.map(InitAnswer).map_err(at("init"))
+    }
+
+    async fn init_with(
+        &mut self,
+        init: &TypedFunc<(u32, u32), i64>,
+        total: Duration,
+        message: &[u8],
+    ) -> Result<Vec<u8>, CallError> {
+        self.reserve_input(Lane::Fiber, total, message.len()).await?;
+        let len = self.write_message(message)?;
+        let packed = self.run(Lane::Fiber, total, init, (self.input.pointer, len)).await?;
+        let (pointer, len) = unpack(packed);
+        Ok(self.guest_bytes(pointer, len)?.to_vec())
+    }
+
+    /// A budget of `total` that starts now.
+    pub(crate) fn whole(&self, total: Duration) -> Budget {
+        let engine = &self.compiled.engine;
+        Budget::start(engine, total, Ticks::covering(total, engine.clock.tick()))
+    }
+
+    /// Takes the present memory size as the one that growth is measured from.
+    pub(crate) fn settle(&mut self) {
+        self.warm_bytes = self.memory_bytes();
+        self.calls = 0;
+    }
+
+    /// Lets the host do other `services` for the guest; returns those it did before.
+    pub(crate) fn swap_services(&mut self, services: Arc<dyn HostServices>) -> Arc<dyn HostServices> {
+        std::mem::replace(&mut self.store.data_mut().services, services)
+    }
+
+    pub(crate) fn mark(&self) -> &Arc<CallMark> {
+        &self.mark
+    }
+
+    /// True if the guest has this export.
+    pub fn can_ask(&self, ask: Ask) -> bool {
+        self.ask_func(ask).is_some()
+    }
+
+    /// True if the guest has this export.
+    pub fn can_tell(&self, tell: Tell) -> bool {
+        self.tell_func(tell).is_some()
+    }
+
+    /// True if a message of that size can be written without asking the guest for a buffer.
+    #[inline]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.input.capacity as usize
+    }
+
+    /// Size of the guest's linear memory, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.data_size(&self.store)
+    }
+
+    /// True if the last call needed more than a tick.
+    #[inline]
+    pub fn overran(&self) -> bool {
+        self.store.data().deadline.overran
+    }
+
+    /// True if the last call wanted more memory than the guest may have.
+    #[inline]
+    pub(crate) fn growth_refused(&self) -> bool {
+        self.store.data().limits.refused
+    }
+
+    /// True if linear memory has grown by more than `bytes` since warm-up.
+    #[inline]
+    pub(crate) fn grew_beyond(&self, bytes: usize) -> bool {
+        self.store.data().limits.grown_to > self.warm_bytes.saturating_add(bytes)
+    }
+
+    /// Begins a decision: everything until [`end`](Self::end) runs under one budget.
+    #[inline]
+    pub(crate) fn begin(&mut self, lane: Lane, budget: Budget) {
+        let clock = &self.compiled.engine.clock;
+        clock.begin(&self.mark);
+        let now = clock.now();
+        let left = budget.ends_at.saturating_sub(now).max(1);
+        let (stack, delta) = match lane {
+            Lane::Caller => (Stack::Caller, left),
+            // Looks once after a tick, so that the plugin can move to a fiber for the next call.
+            Lane::Adaptive => (Stack::Caller, left.min(2)),
+            Lane::Fiber => (Stack::Fiber, 1),
+        };
+        let guest = self.store.data_mut();
+        guest.deadline = Deadline { stack, ends_at: budget.ends_at, expired: false, overran: false };
+        guest.limits.refused = false;
+        self.store.set_epoch_deadline(delta);
+    }
+
+    /// What is left of the budget of the call in progress.
+    fn left(&self) -> Duration {
+        let clock = &self.compiled.engine.clock;
+        let ticks = self.store.data().deadline.ends_at.saturating_sub(clock.now());
+        clock.tick().saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
+
+    /// Ends what [`begin`](Self::begin) began. Not reached by a cancelled call.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.compiled.engine.clock.end(&self.mark);
+    }
+
+    /// Makes the input buffer hold at least `bytes`, by asking the guest for a larger one.
+    pub(crate) async fn reserve_input(
+        &mut self,
+        lane: Lane,
+        total: Duration,
+        bytes: usize,
+    ) -> Result<(), CallError> {
+        if self.has_room(bytes) {
+            return Ok(());
+        }
+        let limit_bytes = self.compiled.sandbox.max_memory_bytes();
+        let wanted = bytes.max(MIN_INPUT_BYTES).checked_next_power_of_two().unwrap_or(bytes);
+        let wanted = u32::try_from(wanted).map_err(|_| CallError::Memory { limit_bytes })?;
+        let old = std::mem::take(&mut self.input);
+        if old.capacity > 0 {
+            let dealloc = self.exports.dealloc.clone();
+            self.run(lane, total, &dealloc, (old.pointer, old.capacity)).await?;
+        }
+        let alloc = self.exports.alloc.clone();
+        let pointer = self.run(lane, total, &alloc, wanted).await?;
+        if pointer == 0 {
+            return Err(CallError::Memory { limit_bytes });
+        }
+        let memory_bytes = self.memory_bytes();
+        if pointer as usize + wanted as usize > memory_bytes {
+            return Err(CallError::BadPointer { pointer, len: wanted, memory_bytes });
+        }
+        self.input = InputBuffer { pointer, capacity: wanted };
+        Ok(())
+    }
+
+    /// Lets `write` fill the input buffer; it returns the bytes it used, or `None` if they did
+    /// not fit.
+    #[inline]
+    pub(crate) fn write_input(
+        &mut self,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Result<u32, CallError> {
+        let InputBuffer { pointer, capacity } = self.input;
+        let memory = self.memory.data_mut(&mut self.store);
+        let memory_bytes = memory.len();
+        let buffer = memory
+            .get_mut(pointer as usize..)
+            .and_then(|rest| rest.get_mut(..capacity as usize))
+            .ok_or(CallError::BadPointer { pointer, len: capacity, memory_bytes })?;
+        let used = write(buffer).and_then(|used| u32::try_from(used).ok());
+        used.ok_or(CallError::MessageTooLarge { capacity: capacity as usize })
+    }
+
+    /// Copies a message into the input buffer.
+    pub(crate) fn write_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
+        self.write_input(|buffer| {
+            buffer.get_mut(..message.len())?.copy_from_slice(message);
+            Some(message.len())
+        })
+    }
+
+    /// Sends the `len` bytes of the input buffer to the guest and reads its answer.
+    #[inline]
+    pub(crate) async fn ask<R>(
+        &mut self,
+        lane: Lane,
+        total: Duration,
+        ask: Ask,
+        len: u32,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
+        let pointer = self.input.pointer;
+        match self.ask_func(ask) {
+            Some(AnswerFunc::Packed(func)) => {
+                let func = func.clone();
+                let (pointer, len) = unpack(self.run(lane, total, &func, (pointer, len)).await?);
+                Ok(read(self.guest_bytes(pointer, len)?))
+            }
+            Some(AnswerFunc::Prefixed(func)) => {
+                let func = func.clone();
+                let pointer = self.run(lane, total, &func, (pointer, len)).await?;
+                self.read_prefixed(lane, total, pointer, read).await
+            }
+            None => Err(refused("the module has no such export")),
+        }
+    }
+
+    async fn read_prefixed<R>(
+        &mut self,
+        lane: Lane,
+        total: Duration,
+        pointer: u32,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
+        if pointer == 0 {
+            return Ok(read(&[]));
+        }
+        let prefix = self.guest_bytes(pointer, 4)?;
+        let len = prefix.try_into().map_or(0, u32::from_le_bytes);
+        let memory_bytes = self.memory_bytes();
+        let outside = CallError::BadPointer { pointer, len, memory_bytes };
+        let (Some(start), Some(whole)) = (pointer.checked_add(4), len.checked_add(4)) else {
+            return Err(outside);
+        };
+        let answer = read(self.guest_bytes(start, len)?);
+        let dealloc = self.exports.dealloc.clone();
+        self.run(lane, total, &dealloc, (pointer, whole)).await?;
+        Ok(answer)
+    }
+
+    /// Sends the `len` bytes of the input buffer to the guest. Nothing happens if it has no such
+    /// export.
+    pub(crate) async fn tell(
+        &mut self,
+        lane: Lane,
+        total: Duration,
+        tell: Tell,
+        len: u32,
+    ) -> Result<(), CallError> {
+        let pointer = self.input.pointer;
+        let Some(func) = self.tell_func(tell).cloned() else { return Ok(()) };
+        self.run(lane, total, &func, (pointer, len)).await
+    }
+
+    /// The guest's saved state; `None` if it has no `save_state`.
+    pub(crate) async fn save_state(
+        &mut self,
+        lane: Lane,
+        total: Duration,
+    ) -> Result<Option<Vec<u8>>, CallError> {
+        let Some(func) = self.exports.save_state.clone() else { return Ok(None) };
+        let (pointer, len) = unpack(self.run(lane, total, &func, ()).await?);
+        Ok(Some(self.guest_bytes(pointer, len)?.to_vec()))
+    }
+
+    #[inline]
+    fn ask_func(&self, ask: Ask) -> Option<&AnswerFunc> {
+        match ask {
+            Ask::Select => Some(&self.exports.select_worker),
+            Ask::SelectPair => self.exports.select_worker_pair.as_ref(),
+        }
+    }
+
+    fn tell_func(&self, tell: Tell) -> Option<&TypedFunc<(u32, u32), ()>> {
+        match tell {
+            Tell::Workers => self.exports.on_workers.as_ref(),
+            Tell::Complete => self.exports.on_complete.as_ref(),
+            Tell::RestoreState => self.exports.restore_state.as_ref(),
+        }
+    }
+
+    /// One guest call, on the lane's stack.
+    #[inline]
+    async fn run<P, R>(
+        &mut self,
+        lane: Lane,
+        total: Duration,
+        func: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<R, CallError>
+    where
+        P: WasmParams + Sync,
+        R: WasmResults + Sync,
+    {
+        let result = match lane {
+            Lane::Caller | Lane::Adaptive => func.call(&mut self.store, params),
+            Lane::Fiber if !self.compiled.host_futures => func.call_async(&mut self.store, params).await,
+            Lane::Fiber => {
+                let left = self.left();
+                timed(&self.compiled.engine, left, func.call_async(&mut self.store, params)).await
+            }
+        };
+        result.map_err(|error| explain(&self.store, error, total))
+    }
+
+    #[inline]
+    fn guest_bytes(&self, pointer: u32, len: u32) -> Result<&[u8], CallError> {
+        if len as usize > MAX_ANSWER_BYTES {
+            return Err(CallError::AnswerTooLarge { len, limit: MAX_ANSWER_BYTES });
+        }
+        let memory = self.memory.data(&self.store);
+        memory
+            .get(pointer as usize..)
+            .and_then(|rest| rest.get(..len as usize))
+            .ok_or(CallError::BadPointer { pointer, len, memory_bytes: memory.len() })
+    }
+}
+
+/// How a call runs its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// On the caller's stack, until the budget is spent.
+    Caller,
+    /// On the caller's stack, noticing when it takes more than a tick.
+    Adaptive,
+    /// On a fiber that yields at every tick. A guest that may wait for the host also gets a timer
+    /// and the engine's runtime context.
+    Fiber,
+}
+
+/// What `init` answered; empty if it takes no message.
+#[derive(Debug)]
+pub struct InitAnswer(pub Vec<u8>);
+
+fn refused(reason: &str) -> CallError {
+    CallError::Refused { reason: reason.to_owned() }
+}
+
+fn new_store(compiled: &Compiled, services: Arc<dyn HostServices>) -> Result<Store<Guest>, CallError> {
+    let guest = compiled
+        .sandbox
+        .guest(services)
+        .map_err(|error| CallError::Unavailable { reason: error.to_string() })?;
+    let mut store = Store::new(&compiled.engine.wasm, guest);
+    store.limiter(|guest| &mut guest.limits);
+    let clock = Arc::clone(&compiled.engine.clock);
+    store.epoch_deadline_callback(move |mut context| {
+        let now = clock.now();
+        let deadline = &mut context.data_mut().deadline;
+        if now >= deadline.ends_at {
+            deadline.expired = true;
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        deadline.overran = true;
+        Ok(match deadline.stack {
+            Stack::Fiber => UpdateDeadline::Yield(1),
+            Stack::Caller => UpdateDeadline::Continue(deadline.ends_at - now),
+        })
+    });
+    Ok(store)
+}
+
+fn arm(store: &mut Store<Guest>, stack: Stack, ends_at: u64) {
+    store.data_mut().deadline = Deadline { stack, ends_at, expired: false, overran: false };
+    store.set_epoch_deadline(1);
+}
+
+/// Runs a guest that may wait for the host: the epoch does not move it while it waits, so a timer
+/// ends it.
+async fn timed<R>(
+    engine: &Engine,
+    total: Duration,
+    call: impl Future<Output = wasmtime::Result<R>>,
+) -> wasmtime::Result<R> {
+    let limit = engine.background.sleep(total);
+    let call = in_context(engine.background.handle(), call);
+    tokio::select! {
+        biased;
+        result = call => result,
+        () = limit => Err(wasmtime::Trap::Interrupt.into()),
+    }
+}
+
+/// What a failed call means: a timeout and a memory failure are told from other traps.
+#[cold]
+fn explain(store: &Store<Guest>, error: wasmtime::Error, total: Duration) -> CallError {
+    let guest = store.data();
+    let trap = error.downcast_ref::<wasmtime::Trap>();
+    if guest.deadline.expired || trap == Some(&wasmtime::Trap::Interrupt) {
+        return CallError::Timeout { budget: total };
+    }
+    if guest.limits.refused {
+        return CallError::Memory { limit_bytes: guest.limits.max_bytes() };
+    }
+    let reason = trap.map_or_else(|| format!("{:#}", error), ToString::to_string);
+    CallError::Trap { reason }
+}
+
+fn find_exports(store: &mut Store<Guest>, guest: &wasmtime::Instance) -> Result<Exports, CallError> {
+    let missing = |name: &str| refused(&format!("export `{name}` is missing or has another signature"));
+    let select =
+        answer_func(store, guest, export::SELECT_WORKER).ok_or_else(|| missing(export::SELECT_WORKER))?;
+    Ok(Exports {
+        alloc: guest.get_typed_func(&mut *store, export::ALLOC).map_err(|_| missing(export::ALLOC))?,
+        dealloc: guest.get_typed_func(&mut *store, export::DEALLOC).map_err(|_| missing(export::DEALLOC))?,
+        select_worker: select,
+        select_worker_pair: answer_func(store, guest, export::SELECT_WORKER_PAIR),
+        on_workers: guest.get_typed_func(&mut *store, export::ON_WORKERS).ok(),
+        on_complete: guest.get_typed_func(&mut *store, export::ON_COMPLETE).ok(),
+        save_state: guest.get_typed_func(&mut *store, export::SAVE_STATE).ok(),
+        restore_state: guest.get_typed_func(&mut *store, export::RESTORE_STATE).ok(),
+    })
+}
+
+fn answer_func(store: &mut Store<Guest>, guest: &wasmtime::Instance, name: &str) -> Option<AnswerFunc> {
+    if let Ok(func) = guest.get_typed_func(&mut *store, name) {
+        return Some(AnswerFunc::Packed(func));
+    }
+    guest.get_typed_func(&mut *store, name).ok().map(AnswerFunc::Prefixed)
+}

@@ -1,0 +1,147 @@
+//! An instance that was taken out of its pool.
+
+use std::time::Duration;
+
+use crate::engine::error::CallError;
+use crate::engine::instance::Ask;
+use crate::engine::instance::Budget;
+use crate::engine::instance::Instance;
+use crate::engine::instance::Lane;
+use crate::engine::instance::Tell;
+use crate::engine::pool::Pool;
+use crate::engine::pool::Pooled;
+
+/// Exclusive use of an instance.
+///
+/// Dropped outside a call, it puts the instance back. Dropped inside one (the caller's future was
+/// cancelled, or the call failed), it discards the instance, whose memory is in an unknown state.
+#[derive(Debug)]
+pub struct Lease {
+    /// `None` only after `finish`, or in `drop`.
+    pooled: Option<Box<Pooled>>,
+    lane: Lane,
+    total: Duration,
+    in_call: bool,
+}
+
+impl Lease {
+    #[inline]
+    pub(crate) fn new(pooled: Box<Pooled>) -> Self {
+        Self { pooled: Some(pooled), lane: Lane::Fiber, total: Duration::ZERO, in_call: false }
+    }
+
+    /// The instance.
+    #[inline]
+    pub fn instance(&mut self) -> &mut Instance {
+        #[expect(clippy::expect_used, reason = "taken only by `finish` and `drop`, which consume the lease")]
+        let pooled = self.pooled.as_mut().expect("a lease holds its instance");
+        &mut pooled.instance
+    }
+
+    /// Begins a call: from here to [`finish`](Self::finish) everything runs under `budget`, and
+    /// leaving early discards the instance.
+    #[inline]
+    pub fn begin(&mut self, lane: Lane, budget: Budget) {
+        self.lane = lane;
+        self.total = budget.total;
+        self.in_call = true;
+        self.instance().begin(lane, budget);
+    }
+
+    /// Ends a complete call and puts the instance back. `pool` is where the caller believes it
+    /// came from: if that is right, putting it back touches no reference count.
+    ///
+    /// An instance whose memory could not grow is discarded: it may have lost something.
+    #[inline]
+    pub fn finish(mut self, pool: Option<&Pool>) {
+        let Some(mut pooled) = self.pooled.take() else { return };
+        pooled.instance.end();
+        match pool.filter(|pool| std::ptr::eq(&raw const *pooled.home, *pool)) {
+            Some(pool) if !pooled.instance.growth_refused() => pool.release(pooled),
+            _ => Self::finish_elsewhere(pooled),
+        }
+    }
+
+    #[cold]
+    fn finish_elsewhere(pooled: Box<Pooled>) {
+        let home = pooled.home.clone();
+        if pooled.instance.growth_refused() {
+            home.discard(pooled);
+        } else {
+            home.release(pooled);
+        }
+    }
+
+    /// Makes the input buffer hold `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if the guest has no memory for it, or misbehaves.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, of this method and of the others, discards the instance.
+    pub async fn reserve(&mut self, bytes: usize) -> Result<(), CallError> {
+        let (lane, total) = (self.lane, self.total);
+        self.instance().reserve_input(lane, total, bytes).await
+    }
+
+    /// Lets `write` fill the input buffer; it returns the bytes it used, or `None` if they did
+    /// not fit. Returns the used bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::MessageTooLarge`] if the message did not fit.
+    #[inline]
+    pub fn write(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Result<u32, CallError> {
+        self.instance().write_input(write)
+    }
+
+    /// Sends the first `len` bytes of the input buffer and lets `read` look at the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says why there is no answer.
+    #[inline]
+    pub async fn ask<R>(
+        &mut self,
+        ask: Ask,
+        len: u32,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
+        let (lane, total) = (self.lane, self.total);
+        self.instance().ask(lane, total, ask, len, read).await
+    }
+
+    /// Sends the first `len` bytes of the input buffer to an export without an answer.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says what went wrong.
+    pub async fn tell(&mut self, tell: Tell, len: u32) -> Result<(), CallError> {
+        let (lane, total) = (self.lane, self.total);
+        self.instance().tell(lane, total, tell, len).await
+    }
+
+    /// The guest's saved state; `None` if it keeps none.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says what went wrong.
+    pub async fn save_state(&mut self) -> Result<Option<Vec<u8>>, CallError> {
+        let (lane, total) = (self.lane, self.total);
+        self.instance().save_state(lane, total).await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(pooled) = self.pooled.take() else { return };
+        let home = pooled.home.clone();
+        if self.in_call {
+            home.discard(pooled);
+        } else {
+            home.put(pooled);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Runs guests: compiled modules, pools of warm instances, calls under a budget.
+//!
+//! This folder is the only one that names wasmtime. It knows nothing of plugin names, of files
+//! other than its own compilation cache, of MessagePack or of HTTP: messages are bytes that a
+//! closure writes straight into guest memory and another one reads there.
+//!
+//! ```text
+//!  Engine ── compile ──► Compiled (InstancePre) ──► Pool ── acquire ──► Lease ── call ──► answer
+//!    ├─ Clock       one ticker thread, moves the epoch while calls are in flight
+//!    ├─ Background  one small runtime: makes, warms and drops instances off the path
+//!    └─ Capacity    what the pooling allocator can hold; pools reserve their share
+//! ```
+
+pub mod error;
+pub mod clock;
+pub mod background;
+pub mod capacity;
+pub mod sandbox;
+pub mod host_functions;
+pub mod guest_log;
+pub mod setup;
+pub mod aot_cache;
+pub mod compiled;
+pub mod instance;
+pub mod trial;
+pub mod waiters;
+pub mod pool;
+pub mod lease;
+
+pub use crate::engine::compiled::Compiled;
+pub use crate::engine::error::CallError;
+pub use crate::engine::error::EngineError;
+pub use crate::engine::lease::Lease;
+pub use crate::engine::pool::Pool;
+pub use crate::engine::pool::PoolOptions;
+pub use crate::engine::sandbox::HostServices;
+pub use crate::engine::sandbox::SandboxSpec;
+pub use crate::engine::setup::Engine;
+pub use crate::engine::setup::EngineOptions;

@@ -1,0 +1,552 @@
+//! Pre-warmed instances of one generation: idle ones, callers that wait, recycling.
+//!
+//! ```text
+//!            acquire                            release
+//!   this thread's slot ──► shared queue    slot, else queue ◄── clean, young ── Lease
+//!            │ empty                            │ somebody waits: hand over
+//!            ▼                                  │ used up, dirty, closed
+//!   others' slots ──► wait in order             ▼
+//!            └── below the limit: make one   destroyed in the background, refilled
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::atomic::compiler_fence;
+use std::sync::atomic::fence;
+use std::time::Duration;
+use std::time::Instant;
+
+use crossbeam::atomic::AtomicCell;
+use crossbeam::queue::ArrayQueue;
+use parking_lot::Mutex;
+
+use crate::engine::background::block_on;
+use crate::engine::capacity::Reservation;
+use crate::engine::clock::CallMark;
+use crate::engine::compiled::Compiled;
+use crate::engine::error::CallError;
+use crate::engine::error::EngineError;
+use crate::engine::instance::InitAnswer;
+use crate::engine::instance::Instance;
+use crate::engine::instance::StepError;
+use crate::engine::lease::Lease;
+use crate::engine::sandbox::HostServices;
+use crate::engine::trial::Trial;
+use crate::engine::waiters::Place;
+use crate::engine::waiters::Waiters;
+use crate::types::future::BoxFuture;
+use crate::types::shard::Sharded;
+
+/// How often a pool looks whether enough instances are warm and how old they are.
+const MAINTENANCE_PERIOD: Duration = Duration::from_millis(250);
+
+/// What can be set for a pool.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// Instances that are kept ready.
+    pub min_warm: usize,
+    /// Instances at most.
+    pub max_instances: usize,
+    /// Callers that may wait.
+    pub max_waiting: usize,
+    /// True if every call gets an instance that no call has used before.
+    pub fresh: bool,
+    /// Calls after which an instance is replaced, give or take a tenth; 0 = never.
+    pub recycle_after_calls: u64,
+    /// Age at which an instance is replaced, give or take a tenth; zero = never.
+    pub recycle_after: Duration,
+    /// Growth of linear memory since warm-up after which an instance is replaced; 0 = never.
+    pub recycle_growth_bytes: usize,
+    /// Budget of each step of making an instance.
+    pub make_budget: Duration,
+}
+
+/// What the layer above adds to the making of an instance.
+pub trait Recipe: Send + Sync + fmt::Debug {
+    /// The message for an `init` that takes one.
+    fn init_message(&self) -> Vec<u8>;
+
+    /// What the host does for the guests.
+    fn services(&self) -> Arc<dyn HostServices>;
+
+    /// Looks at `init`'s answer, and warms the instance: tells it of workers, makes decisions.
+    fn warm<'a>(&'a self, trial: &'a mut Trial, answer: InitAnswer) -> BoxFuture<'a, Result<(), CallError>>;
+}
+
+/// An instance with what the pool knows of it.
+#[derive(Debug)]
+pub(crate) struct Pooled {
+    pub(crate) instance: Instance,
+    /// The pool that made it. An idle instance and its pool hold each other; `close` ends that.
+    pub(crate) home: Arc<Pool>,
+    recycle_at_calls: u64,
+    /// In periods of maintenance since the pool's start.
+    recycle_at_age: u64,
+}
+
+/// A count of what a pool has and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Instances that live or are being made.
+    pub live: usize,
+    /// Instances that wait for a call.
+    pub idle: usize,
+    /// Callers that wait for an instance.
+    pub waiting: usize,
+    /// Instances made so far.
+    pub created: u64,
+    /// Instances replaced for their age, use or growth, and after each call if isolation is fresh.
+    pub recycled: u64,
+    /// Instances discarded after a failure or a cancelled call.
+    pub discarded: u64,
+}
+
+/// Instances of one generation.
+///
+/// # Concurrency
+///
+/// Idle instances lie in per-thread slots and one lock-free queue; a release puts an instance
+/// into its thread's slot and *then* reads the number of waiting callers, and a caller raises
+/// that number and *then* looks through slots and queue, so one of them always sees the other.
+/// Putting into a slot is an atomic swap, which on x86-64 is a full barrier; on other targets a
+/// fence stands in between (see `full_barrier`). `closed` works the same way.
+pub struct Pool {
+    slots: Sharded<AtomicCell<Option<Box<Pooled>>>>,
+    queue: ArrayQueue<Box<Pooled>>,
+    waiters: Waiters<Lease>,
+    closed: AtomicBool,
+    /// Instances that live or are being made.
+    live: AtomicUsize,
+    /// Instances that are being made.
+    making: AtomicUsize,
+    /// Periods of maintenance since the start: a clock that costs a call one read.
+    age: AtomicU64,
+    /// Marks of the live instances, to count those in a call.
+    marks: Mutex<Vec<Weak<CallMark>>>,
+    created: AtomicU64,
+    recycled: AtomicU64,
+    discarded: AtomicU64,
+    compiled: Arc<Compiled>,
+    recipe: Arc<dyn Recipe>,
+    options: PoolOptions,
+    _reservation: Reservation,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Makes a pool with its `min_warm` instances ready.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Capacity`] if the engine has no room for `max_instances` more,
+    /// [`EngineError::FirstInstance`] if one could not be made; nothing is left behind.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops what was made so far.
+    pub async fn new(
+        compiled: Arc<Compiled>,
+        recipe: Arc<dyn Recipe>,
+        options: PoolOptions,
+    ) -> Result<Arc<Self>, EngineError> {
+        let reservation = compiled.engine.capacity.reserve(options.max_instances)?;
+        let pool = Arc::new(Self {
+            slots: Sharded::new(|| AtomicCell::new(None)),
+            queue: ArrayQueue::new(options.max_instances.max(1)),
+            waiters: Waiters::new(options.max_waiting),
+            closed: AtomicBool::new(false),
+            live: AtomicUsize::new(0),
+            making: AtomicUsize::new(0),
+            age: AtomicU64::new(0),
+            marks: Mutex::new(Vec::new()),
+            created: AtomicU64::new(0),
+            recycled: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
+            compiled,
+            recipe,
+            options,
+            _reservation: reservation,
+        });
+        // Closes the pool if this future is dropped or fails: idle instances hold their pool.
+        let guard = CloseOnDrop(Some(Arc::clone(&pool)));
+        for _ in 0..pool.warm_target() {
+            let Some(vacancy) = pool.claim() else { break };
+            let made = pool.make(vacancy).await;
+            pool.put(
+                made.map_err(|StepError { step, error }| EngineError::FirstInstance { step, source: error })?,
+            );
+        }
+        pool.spawn_maintenance();
+        guard.disarm();
+        Ok(pool)
+    }
+
+    /// An idle instance, if there is one and nobody waits for it. Never blocks.
+    #[inline]
+    pub fn try_acquire(&self) -> Option<Lease> {
+        if self.waiters.count() > 0 {
+            return None;
+        }
+        self.take_idle().map(Lease::new)
+    }
+
+    /// An instance, waiting for one in order until `deadline` if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::QueueFull`] at once, [`CallError::Saturated`] after `budget`, or
+    /// [`CallError::Unavailable`] if the pool is closed or no instance can be made.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the place up; an instance that was handed over goes back.
+    pub async fn acquire(self: &Arc<Self>, budget: Duration) -> Result<Lease, CallError> {
+        if let Some(lease) = self.try_acquire() {
+            return Ok(lease);
+        }
+        let mut place = self.join()?;
+        let sleep = self.compiled.engine.background.sleep(budget);
+        tokio::select! {
+            biased;
+            served = place.served() => served.ok_or_else(|| self.unavailable()),
+            () = sleep => Err(self.saturated(budget)),
+        }
+    }
+
+    /// Like [`acquire`](Self::acquire), blocking this thread. Needs no async runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_blocking(self: &Arc<Self>, budget: Duration) -> Result<Lease, CallError> {
+        if let Some(lease) = self.try_acquire() {
+            return Ok(lease);
+        }
+        let mut place = self.join()?;
+        match block_on(place.served(), Instant::now() + budget) {
+            Some(served) => served.ok_or_else(|| self.unavailable()),
+            None => Err(self.saturated(budget)),
+        }
+    }
+
+    /// What the pool has and did.
+    pub fn counts(&self) -> PoolCounts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PoolCounts {
+            live: self.live.load(Ordering::Relaxed),
+            idle: self.idle(),
+            waiting: self.waiters.count(),
+            created: load(&self.created),
+            recycled: load(&self.recycled),
+            discarded: load(&self.discarded),
+        }
+    }
+
+    /// Takes no more callers, and drops idle instances. Instances in a call finish it first.
+    pub fn close(&self) {
+        // SeqCst: pairs with the read after `put`, see the type.
+        self.closed.store(true, Ordering::SeqCst);
+        self.waiters.dismiss();
+        while let Some(idle) = self.take_idle() {
+            self.destroy(idle);
+        }
+    }
+
+    /// True once closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// The module that its instances are made of.
+    pub fn compiled(&self) -> &Arc<Compiled> {
+        &self.compiled
+    }
+
+    /// Puts back an instance after a complete call, unless it is used up.
+    #[inline]
+    pub(crate) fn release(&self, mut pooled: Box<Pooled>) {
+        pooled.instance.calls += 1;
+        if self.used_up(&pooled) {
+            self.recycle(pooled);
+            return;
+        }
+        self.put(pooled);
+    }
+
+    #[inline]
+    fn used_up(&self, pooled: &Pooled) -> bool {
+        let growth = self.options.recycle_growth_bytes;
+        self.options.fresh
+            || pooled.instance.calls >= pooled.recycle_at_calls
+            // Relaxed: a period more or less does not matter.
+            || self.age.load(Ordering::Relaxed) >= pooled.recycle_at_age
+            || (growth > 0 && pooled.instance.grew_beyond(growth))
+    }
+
+    /// Discards an instance in an unknown state.
+    pub(crate) fn discard(&self, pooled: Box<Pooled>) {
+        self.discarded.fetch_add(1, Ordering::Relaxed);
+        self.replace(pooled);
+    }
+
+    #[cold]
+    fn recycle(&self, pooled: Box<Pooled>) {
+        self.recycled.fetch_add(1, Ordering::Relaxed);
+        self.replace(pooled);
+    }
+
+    fn replace(&self, pooled: Box<Pooled>) {
+        let home = Arc::clone(&pooled.home);
+        self.destroy(pooled);
+        home.refill();
+    }
+
+    /// Makes an idle instance available: to the first caller that waits, else in a slot.
+    #[inline]
+    pub(crate) fn put(&self, pooled: Box<Pooled>) {
+        if let Some(before) = self.slots.local().swap(Some(pooled)) {
+            // The queue holds `max_instances`, so there is room; a place lost here would be a
+            // bug, and the instance goes rather than the request.
+            if let Err(surplus) = self.queue.push(before) {
+                self.destroy(surplus);
+            }
+        }
+        full_barrier();
+        if self.waiters.count() > 0 {
+            self.serve_waiters();
+        }
+        if self.is_closed() {
+            self.close();
+        }
+    }
+
+    #[inline]
+    fn take_idle(&self) -> Option<Box<Pooled>> {
+        self.slots.local().take().or_else(|| self.queue.pop()).or_else(|| self.steal())
+    }
+
+    /// An instance that another thread left in its slot.
+    #[cold]
+    fn steal(&self) -> Option<Box<Pooled>> {
+        self.slots.iter().find_map(AtomicCell::take)
+    }
+
+    #[cold]
+    fn serve_waiters(&self) {
+        while self.waiters.serve(|| self.take_idle().map(Lease::new)) {}
+    }
+
+    fn join(self: &Arc<Self>) -> Result<Place<'_, Lease>, CallError> {
+        if self.is_closed() {
+            return Err(self.unavailable());
+        }
+        let place = self.waiters.join().map_err(|waiting| CallError::QueueFull { waiting })?;
+        full_barrier();
+        self.serve_waiters();
+        if self.is_closed() {
+            self.waiters.dismiss();
+        } else if self.waiters.count() > 0 {
+            self.grow();
+        }
+        Ok(place)
+    }
+
+    fn saturated(&self, waited: Duration) -> CallError {
+        CallError::Saturated { waited, size: self.options.max_instances }
+    }
+
+    fn unavailable(&self) -> CallError {
+        let reason = if self.is_closed() { "the pool is closed" } else { "making one failed" };
+        CallError::Unavailable { reason: reason.to_owned() }
+    }
+
+    fn idle(&self) -> usize {
+        // Slots cannot be looked into without taking; what is in no call is idle.
+        let in_call =
+            self.marks.lock().iter().filter_map(Weak::upgrade).filter(|mark| mark.in_call()).count();
+        let live = self.live.load(Ordering::Relaxed);
+        live.saturating_sub(in_call + self.making.load(Ordering::Relaxed))
+    }
+
+    fn warm_target(&self) -> usize {
+        if self.options.fresh { self.options.max_instances } else { self.options.min_warm }
+    }
+
+    /// A vacancy, if the pool may have one more instance.
+    fn claim(self: &Arc<Self>) -> Option<Vacancy> {
+        let max = self.options.max_instances;
+        let claimed = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
+            if live < max { Some(live + 1) } else { None }
+        });
+        claimed.ok()?;
+        self.making.fetch_add(1, Ordering::Relaxed);
+        Some(Vacancy { pool: Arc::clone(self), kept: false })
+    }
+
+    async fn make(self: &Arc<Self>, vacancy: Vacancy) -> Result<Box<Pooled>, StepError> {
+        let message = self.recipe.init_message();
+        let budget = self.options.make_budget;
+        let services = self.recipe.services();
+        let made = Instance::new(&self.compiled, services, budget, &message).await;
+        let (instance, answer) = made?;
+        let mut trial = Trial::new(instance, budget);
+        let warmed = self.recipe.warm(&mut trial, answer).await;
+        warmed.map_err(|error| StepError { step: "warm-up", error })?;
+        let mut instance = trial.into_instance();
+        instance.settle();
+        {
+            let mut marks = self.marks.lock();
+            marks.retain(|mark| mark.strong_count() > 0);
+            marks.push(Arc::downgrade(instance.mark()));
+        }
+        self.created.fetch_add(1, Ordering::Relaxed);
+        vacancy.keep();
+        Ok(Box::new(Pooled {
+            instance,
+            home: Arc::clone(self),
+            recycle_at_calls: jittered(self.options.recycle_after_calls),
+            recycle_at_age: self.age.load(Ordering::Relaxed).saturating_add(jittered(self.recycle_periods())),
+        }))
+    }
+
+    fn recycle_periods(&self) -> u64 {
+        let periods = self.options.recycle_after.as_millis() / MAINTENANCE_PERIOD.as_millis();
+        u64::try_from(periods).unwrap_or(u64::MAX)
+    }
+
+    fn spawn_make(self: &Arc<Self>, vacancy: Vacancy) {
+        let pool = Arc::clone(self);
+        self.compiled.engine.background.handle().spawn(async move {
+            match pool.make(vacancy).await {
+                Ok(made) => pool.put(made),
+                Err(StepError { step, error }) => {
+                    tracing::warn!(step, %error, "an instance could not be made");
+                    if pool.live.load(Ordering::Relaxed) == 0 {
+                        // Nobody will be served: better told now than at the end of the budget.
+                        pool.waiters.dismiss();
+                    }
+                }
+            }
+        });
+    }
+
+    /// One more instance, if more callers wait than instances are being made.
+    fn grow(self: &Arc<Self>) {
+        if self.options.fresh || self.making.load(Ordering::Relaxed) < self.waiters.count() {
+            if let Some(vacancy) = self.claim() {
+                self.spawn_make(vacancy);
+            }
+        }
+    }
+
+    /// Makes instances until enough are warm.
+    fn refill(self: &Arc<Self>) {
+        while !self.is_closed() && self.live.load(Ordering::Relaxed) < self.warm_target() {
+            let Some(vacancy) = self.claim() else { return };
+            self.spawn_make(vacancy);
+        }
+    }
+
+    /// Drops an instance in the background: unmapping its memory takes microseconds.
+    fn destroy(&self, pooled: Box<Pooled>) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        let background = self.compiled.engine.background.handle().clone();
+        background.spawn(async move { drop(pooled) });
+    }
+
+    fn spawn_maintenance(self: &Arc<Self>) {
+        let pool = Arc::downgrade(self);
+        self.compiled.engine.background.handle().spawn(async move {
+            let mut period = tokio::time::interval(MAINTENANCE_PERIOD);
+            period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                period.tick().await;
+                let Some(pool) = pool.upgrade().filter(|pool| !pool.is_closed()) else { return };
+                pool.age.fetch_add(1, Ordering::Relaxed);
+                pool.refill();
+            }
+        });
+    }
+}
+
+/// Room for an instance that is being made; given back unless it is kept.
+#[derive(Debug)]
+struct Vacancy {
+    pool: Arc<Pool>,
+    kept: bool,
+}
+
+impl Vacancy {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Vacancy {
+    fn drop(&mut self) {
+        self.pool.making.fetch_sub(1, Ordering::Relaxed);
+        if !self.kept {
+            self.pool.live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Closes a pool that did not come to be.
+struct CloseOnDrop(Option<Arc<Pool>>);
+
+impl CloseOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.close();
+        }
+    }
+}
+
+/// Keeps a read after an atomic swap from moving before it.
+#[inline]
+fn full_barrier() {
+    // On x86-64 the swap is an `xchg`, which nothing passes; only the compiler must be told.
+    if cfg!(target_arch = "x86_64") {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// `value` give or take a tenth, so that instances made together are not replaced together; 0
+/// means never.
+fn jittered(value: u64) -> u64 {
+    if value == 0 {
+        return u64::MAX;
+    }
+    let spread = value / 10;
+    (value - spread).saturating_add(fastrand::u64(..=spread.saturating_mul(2))).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_a_tenth() {
+        assert!((0..1000).all(|_| (900..=1100).contains(&jittered(1000))));
+        assert_eq!(jittered(0), u64::MAX);
+        assert_eq!(jittered(1), 1);
+    }
+}

@@ -1,0 +1,120 @@
+//! The engine: wasmtime's configuration, and the parts that all plugins share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Config;
+use wasmtime::InstanceAllocationStrategy;
+use wasmtime::PoolingAllocationConfig;
+
+use crate::engine::aot_cache::AotCache;
+use crate::engine::background::Background;
+use crate::engine::capacity::Capacity;
+use crate::engine::clock::Clock;
+use crate::engine::error::EngineError;
+
+/// The most memory that any plugin may be given, in bytes: 100 MB.
+pub const MAX_MEMORY_BYTES: usize = 100 * 1024 * 1024;
+
+/// Stack of a guest, in bytes. Deeper recursion is a trap.
+const MAX_WASM_STACK: usize = 256 << 10;
+
+/// Stack of a fiber, in bytes: the guest's and what host functions need above it.
+const FIBER_STACK: usize = 512 << 10;
+
+/// What can be set for an engine. One engine serves all plugins of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Instances that can live at once, over all plugins and generations: 1 to 10,000. Each
+    /// reserves 4 GiB of address space and touches none of it. Default: 1024.
+    pub max_instances: usize,
+    /// Length of an epoch tick: a budget is overrun by at most two. Default: 1 ms.
+    pub tick: Duration,
+    /// Where compiled modules are kept; `None` = nowhere. The directory is made with mode 0700
+    /// and must belong to this user. Default: `None`.
+    pub aot_cache: Option<PathBuf>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { max_instances: 1024, tick: Duration::from_millis(1), aot_cache: None }
+    }
+}
+
+/// The Wasm engine: compiles modules and runs their guests.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) wasm: wasmtime::Engine,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) background: Background,
+    pub(crate) capacity: Arc<Capacity>,
+    pub(crate) cache: Option<AotCache>,
+}
+
+impl Engine {
+    /// Starts an engine: reserves address space, starts the ticker and the background runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Start`] if the system refuses any of it.
+    pub fn new(options: &EngineOptions) -> Result<Arc<Self>, EngineError> {
+        let wasm =
+            wasmtime::Engine::new(&wasm_config(options)).map_err(|error| EngineError::Start(error.into()))?;
+        let epoch = wasm.weak();
+        let advance = move |ticks| {
+            if let Some(engine) = epoch.upgrade() {
+                (0..ticks).for_each(|_| engine.increment_epoch());
+            }
+        };
+        let clock = Clock::start(options.tick, advance).map_err(|error| EngineError::Start(error.into()))?;
+        let background = Background::start().map_err(|error| EngineError::Start(error.into()))?;
+        let cache = match &options.aot_cache {
+            Some(directory) => Some(AotCache::open(directory, &wasm)?),
+            None => None,
+        };
+        Ok(Arc::new(Self { wasm, clock, background, capacity: Capacity::new(options.max_instances), cache }))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.clock.stop();
+    }
+}
+
+fn wasm_config(options: &EngineOptions) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // A trap with a backtrace costs many times one without; the reason alone is reported.
+        .wasm_backtrace_max_frames(None)
+        .wasm_threads(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .async_stack_size(FIBER_STACK)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(options)));
+    config
+}
+
+fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
+    let instances = u32::try_from(options.max_instances).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool
+        // Each reserves 4 GiB of address space (bounds checks stay elided) and commits nothing.
+        .total_memories(instances)
+        .total_core_instances(instances)
+        // Each reserves FIBER_STACK of address space.
+        .total_stacks(instances)
+        // Each reserves `table_elements` pointers of address space, 160 KB.
+        .total_tables(instances.saturating_mul(2))
+        .max_tables_per_module(2)
+        .max_memories_per_module(1)
+        .max_memory_size(MAX_MEMORY_BYTES)
+        // Zeroed by hand up to here when an instance goes, instead of one `madvise` (and its
+        // inter-processor interrupts) per instance. Stays resident in unused slots.
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(16 << 10);
+    pool
+}

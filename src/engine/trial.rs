@@ -1,0 +1,104 @@
+//! An instance outside any pool: being warmed, or tried before its generation serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::capacity::Reservation;
+use crate::engine::compiled::Compiled;
+use crate::engine::error::CallError;
+use crate::engine::error::EngineError;
+use crate::engine::instance::Ask;
+use crate::engine::instance::InitAnswer;
+use crate::engine::instance::Instance;
+use crate::engine::instance::Lane;
+use crate::engine::instance::StepError;
+use crate::engine::instance::Tell;
+use crate::engine::sandbox::HostServices;
+
+/// An instance that serves nobody yet. Every call has the whole budget.
+#[derive(Debug)]
+pub struct Trial {
+    instance: Instance,
+    budget: Duration,
+    /// Room in the engine, if no pool has reserved it.
+    _room: Option<Reservation>,
+}
+
+impl Trial {
+    pub(crate) fn new(instance: Instance, budget: Duration) -> Self {
+        Self { instance, budget, _room: None }
+    }
+
+    /// Makes an instance to be tried and dropped; the host does `services` for it, so that a
+    /// trial leaves no trace in the plugin's own.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Capacity`] if the engine is full, [`EngineError::FirstInstance`] if the
+    /// instance could not be made.
+    pub async fn start(
+        compiled: &Arc<Compiled>,
+        services: Arc<dyn HostServices>,
+        budget: Duration,
+        init_message: &[u8],
+    ) -> Result<(Self, InitAnswer), EngineError> {
+        let room = compiled.engine.capacity.reserve(1)?;
+        let made = Instance::new(compiled, services, budget, init_message).await;
+        let (instance, answer) =
+            made.map_err(|StepError { step, error }| EngineError::FirstInstance { step, source: error })?;
+        Ok((Self { instance, budget, _room: Some(room) }, answer))
+    }
+
+    pub(crate) fn into_instance(self) -> Instance {
+        self.instance
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Lets the host do other `services` from here on; returns those it did before.
+    pub fn swap_services(&mut self, services: Arc<dyn HostServices>) -> Arc<dyn HostServices> {
+        self.instance.swap_services(services)
+    }
+
+    /// Sends a message to an export without an answer; nothing happens if it has no such export.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says what went wrong; the instance is of no use then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, of this method and of `ask`, leaves an instance of no use.
+    pub async fn tell(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
+        let (lane, total) = (Lane::Fiber, self.budget);
+        self.instance.begin(lane, self.instance.whole(total));
+        self.instance.reserve_input(lane, total, message.len()).await?;
+        let len = self.instance.write_message(message)?;
+        self.instance.tell(lane, total, tell, len).await?;
+        self.instance.end();
+        Ok(())
+    }
+
+    /// Sends a message and lets `read` look at the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`tell`](Self::tell).
+    pub async fn ask<R>(
+        &mut self,
+        ask: Ask,
+        message: &[u8],
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
+        let (lane, total) = (Lane::Fiber, self.budget);
+        self.instance.begin(lane, self.instance.whole(total));
+        self.instance.reserve_input(lane, total, message.len()).await?;
+        let len = self.instance.write_message(message)?;
+        let answer = self.instance.ask(lane, total, ask, len, read).await?;
+        self.instance.end();
+        Ok(answer)
+    }
+}

@@ -1,0 +1,260 @@
+//! One decision of a plugin: take an instance, write the message, run the guest, check the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::MutexGuard;
+
+use crate::core::candidates::Candidates;
+use crate::engine::background;
+use crate::engine::error::CallError;
+use crate::engine::instance::Budget;
+use crate::engine::instance::Lane;
+use crate::engine::instance::Tell;
+use crate::engine::lease::Lease;
+use crate::engine::setup::Engine;
+use crate::policies::decision::FailureCause;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::completions::Completions;
+use crate::policies::wasm::failure::Failure;
+use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::question::Question;
+use crate::policies::wasm::state::PluginState;
+use crate::policies::wasm::wire;
+use crate::policies::wasm::wire::Choice;
+
+/// How the caller waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It blocks its thread.
+    Blocking,
+    /// It is a future.
+    Async,
+}
+
+/// A valid choice, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen<T> {
+    /// `None` if the plugin chose no worker.
+    pub(crate) answer: Option<T>,
+    /// Who decided.
+    pub(crate) generation: u64,
+}
+
+/// What a call needs of its plugin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) state: &'a PluginState,
+    pub(crate) completions: &'a Completions,
+}
+
+/// A call whose message is written: only the guest has to run.
+#[derive(Debug)]
+pub(crate) struct ReadyCall<'a> {
+    lease: Lease,
+    lane: Lane,
+    message_len: u32,
+    generation: u64,
+    /// Held for the whole call of a plugin that returns state.
+    state: Option<StateGuard<'a>>,
+}
+
+/// The `rows` state, locked.
+type StateGuard<'a> = MutexGuard<'a, Vec<u8>>;
+
+/// The beginning of a call.
+pub(crate) enum Start<'a> {
+    /// Everything was at hand.
+    Ready(ReadyCall<'a>),
+    /// Something has to be waited for, or the guest must be told of a new table first.
+    Slow(Arc<Generation>, Option<Lease>),
+}
+
+/// The end of a call.
+#[derive(Debug)]
+pub(crate) struct Ended<T> {
+    pub(crate) lease: Lease,
+    pub(crate) choice: Choice<T>,
+    pub(crate) generation: u64,
+    /// True if the guest took more than a tick on the caller's stack.
+    pub(crate) overran: bool,
+    /// True if it returned state, which was not kept because the calls of this generation were
+    /// not serialised yet: it must be asked again.
+    pub(crate) lost_state: bool,
+}
+
+/// Begins a call without waiting, if nothing stands in the way.
+///
+/// Runs under the guard of the generation pointer, which must not live across an await.
+#[inline]
+pub(crate) fn start<'a, C: Candidates + ?Sized>(
+    generation: &Arc<Generation>,
+    mode: Mode,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<Start<'a>, Failure> {
+    let slow = |lease| Ok(Start::Slow(Arc::clone(generation), lease));
+    if generation.is_stateful() {
+        return slow(None);
+    }
+    let Some(mut lease) = generation.pool.try_acquire() else { return slow(None) };
+    let bound = generation.plan.bound(workers, info, &[]);
+    let instance = lease.instance();
+    if instance.told_version != workers.version().get() || !instance.has_room(bound) {
+        return slow(Some(lease));
+    }
+    let lane = lane(generation, mode);
+    let engine = &generation.pool.compiled().engine;
+    lease.begin(lane, Budget::start(engine, generation.budget, generation.ticks));
+    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[]))?;
+    Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, state: None }))
+}
+
+#[inline]
+fn lane(generation: &Generation, mode: Mode) -> Lane {
+    if mode == Mode::Blocking { Lane::Caller } else { generation.async_lane() }
+}
+
+/// Begins a call that has to wait for something. The waiting is part of the budget.
+#[cold]
+pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
+    around: Surroundings<'a>,
+    generation: &Arc<Generation>,
+    lease: Option<Lease>,
+    mode: Mode,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<ReadyCall<'a>, Failure> {
+    let began = Instant::now();
+    let budget = Budget::start(around.engine, generation.budget, generation.ticks);
+    let state =
+        if generation.is_stateful() { Some(lock_state(around, generation, mode).await?) } else { None };
+    let left = generation.budget.saturating_sub(began.elapsed());
+    let mut lease = match (lease, mode) {
+        (Some(lease), _) => lease,
+        (None, Mode::Blocking) => generation.pool.acquire_blocking(left)?,
+        (None, Mode::Async) => generation.pool.acquire(left).await?,
+    };
+    let lane = lane(generation, mode);
+    lease.begin(lane, budget);
+    if lease.instance().told_version != workers.version().get() {
+        tell_workers(&mut lease, around.completions, workers).await?;
+    }
+    let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
+    lease.reserve(generation.plan.bound(workers, info, kept)).await?;
+    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept))?;
+    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, state })
+}
+
+async fn tell_workers<C: Candidates + ?Sized>(
+    lease: &mut Lease,
+    completions: &Completions,
+    workers: &C,
+) -> Result<(), CallError> {
+    if lease.instance().can_tell(Tell::Workers) {
+        lease.reserve(wire::workers_bound(workers)).await?;
+        let len = lease.write(|buffer| wire::encode_workers(buffer, workers))?;
+        lease.tell(Tell::Workers, len).await?;
+    }
+    if lease.instance().can_tell(Tell::Complete) {
+        completions.remember(workers);
+    }
+    lease.instance().told_version = workers.version().get();
+    Ok(())
+}
+
+/// One caller in the queue for the state.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits for the state in the order of coming, within the budget.
+async fn lock_state<'a>(
+    around: Surroundings<'a>,
+    generation: &Generation,
+    mode: Mode,
+) -> Result<StateGuard<'a>, CallError> {
+    let state = around.state;
+    if let Ok(guard) = state.rows.try_lock() {
+        return Ok(guard);
+    }
+    let waiting = state.rows_waiting.fetch_add(1, Ordering::Relaxed);
+    let _place = Waiting(&state.rows_waiting);
+    if waiting >= generation.options.max_waiting {
+        return Err(CallError::QueueFull { waiting });
+    }
+    let budget = generation.budget;
+    let saturated = CallError::Saturated { waited: budget, size: 1 };
+    match mode {
+        Mode::Blocking => background::block_on(state.rows.lock(), Instant::now() + budget).ok_or(saturated),
+        Mode::Async => within(around.engine, budget, state.rows.lock()).await.ok_or(saturated),
+    }
+}
+
+async fn within<F: Future>(engine: &Engine, budget: Duration, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = engine.background.sleep(budget) => None,
+    }
+}
+
+impl ReadyCall<'_> {
+    /// Runs the guest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future discards the instance and keeps the state as it was.
+    #[inline]
+    pub(crate) async fn run<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Failure> {
+        let mut reply = self.lease.ask(Q::ASK, self.message_len, Q::decode).await?;
+        let overran = self.lane == Lane::Adaptive && self.lease.instance().overran();
+        let mut lost_state = false;
+        if let Some(new) = reply.state.take() {
+            match &mut self.state {
+                Some(state) => **state = new,
+                None => lost_state = true,
+            }
+        }
+        let Self { lease, generation, .. } = self;
+        Ok(Ended { lease, choice: reply.choice, generation, overran, lost_state })
+    }
+}
+
+/// The host's check: only a choice that exists and may be made is acted on.
+#[inline]
+pub(crate) fn check<Q: Question, C: Candidates + ?Sized>(
+    choice: Choice<Q::Answer>,
+    generation: u64,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<Chosen<Q::Answer>, Failure>
+where
+    Q::Answer: std::fmt::Debug,
+{
+    match choice {
+        Choice::Chosen(answer) if Q::is_valid(answer, workers, info) => {
+            Ok(Chosen { answer: Some(answer), generation })
+        }
+        Choice::NoChoice => Ok(Chosen { answer: None, generation }),
+        Choice::Chosen(answer) => {
+            let detail = format!(
+                "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
+                workers.len()
+            );
+            Err(Failure::new(FailureCause::InvalidChoice, detail))
+        }
+        Choice::Error(error) => Err(Failure::new(FailureCause::GuestError, format!("it answered {error:?}"))),
+        Choice::Malformed(error) => {
+            Err(Failure::new(FailureCause::Decode, format!("its answer is malformed: {error}")))
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a failed decision means.
+
+use crate::engine::error::CallError;
+use crate::policies::decision::FailureCause;
+
+/// A decision that a plugin did not make.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: FailureCause,
+    /// One line for the log.
+    pub(crate) detail: String,
+    /// True if the guest is to blame; a full queue says nothing about it.
+    pub(crate) counts: bool,
+}
+
+impl Failure {
+    #[cold]
+    pub(crate) fn new(cause: FailureCause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into(), counts: true }
+    }
+
+    /// The plugin is not there (any more).
+    #[cold]
+    pub(crate) fn unavailable(detail: &str) -> Self {
+        Self { cause: FailureCause::Unavailable, detail: detail.to_owned(), counts: false }
+    }
+}
+
+impl From<CallError> for Failure {
+    #[cold]
+    fn from(error: CallError) -> Self {
+        let cause = match &error {
+            CallError::Saturated { .. } | CallError::Timeout { .. } => FailureCause::Timeout,
+            CallError::QueueFull { .. } => FailureCause::QueueFull,
+            CallError::Memory { .. } | CallError::MessageTooLarge { .. } => FailureCause::Memory,
+            CallError::Trap { .. } => FailureCause::Trap,
+            CallError::BadPointer { .. } | CallError::AnswerTooLarge { .. } => FailureCause::Decode,
+            CallError::Refused { .. } => FailureCause::GuestError,
+            CallError::Unavailable { .. } => FailureCause::Unavailable,
+        };
+        Self { cause, counts: !error.is_untouched(), detail: error.to_string() }
+    }
+}

@@ -1,0 +1,116 @@
+//! One loaded, compiled, warmed version of a plugin.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use crate::config::plugin::Lane as LaneOption;
+use crate::config::plugin::PluginOptions;
+use crate::config::plugin::WasmPolicyConfig;
+use crate::engine::instance::Lane;
+use crate::engine::pool::Pool;
+use crate::policies::wasm::module_check::ModuleFacts;
+use crate::policies::wasm::wire::WirePlan;
+use crate::types::budget::Ticks;
+
+/// One version of a plugin, ready to decide.
+///
+/// Dropping it closes its pool: idle instances go at once, those in a call when it ends.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) id: u64,
+    pub(crate) digest: String,
+    pub(crate) loaded_at: SystemTime,
+    pub(crate) config: WasmPolicyConfig,
+    pub(crate) options: PluginOptions,
+    pub(crate) facts: ModuleFacts,
+    pub(crate) plan: Arc<WirePlan>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) budget: Duration,
+    pub(crate) ticks: Ticks,
+    /// True once a call needed more than a tick: asynchronous calls run on a fiber from then on.
+    needs_fiber: AtomicBool,
+    /// True once the plugin has returned state: its calls must not overlap from then on.
+    stateful: AtomicBool,
+}
+
+/// What a new generation is made of.
+pub(crate) struct GenerationParts {
+    pub(crate) id: u64,
+    pub(crate) digest: String,
+    pub(crate) config: WasmPolicyConfig,
+    pub(crate) options: PluginOptions,
+    pub(crate) facts: ModuleFacts,
+    pub(crate) plan: Arc<WirePlan>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) stateful: bool,
+}
+
+impl Generation {
+    /// A number that no generation has had yet, process-wide.
+    pub(crate) fn next_id() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only uniqueness and rough order matter.
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn new(parts: GenerationParts) -> Self {
+        let engine = &parts.pool.compiled().engine;
+        let budget = Duration::from_millis(parts.config.max_execution_time_ms);
+        let ticks = Ticks::covering(budget, engine.clock.tick());
+        let wants_fiber = parts.options.lane == LaneOption::Fiber || parts.pool.compiled().host_futures;
+        Self {
+            budget,
+            ticks,
+            loaded_at: SystemTime::now(),
+            needs_fiber: AtomicBool::new(wants_fiber),
+            stateful: AtomicBool::new(parts.stateful),
+            id: parts.id,
+            digest: parts.digest,
+            config: parts.config,
+            options: parts.options,
+            facts: parts.facts,
+            plan: parts.plan,
+            pool: parts.pool,
+        }
+    }
+
+    /// True if its calls may have to wait for the host, so they cannot run on the caller's stack.
+    #[inline]
+    pub(crate) fn waits_for_host(&self) -> bool {
+        self.pool.compiled().host_futures
+    }
+
+    /// How an asynchronous caller runs the guest.
+    #[inline]
+    pub(crate) fn async_lane(&self) -> Lane {
+        // Relaxed: one call more on either lane is fine.
+        if self.needs_fiber.load(Ordering::Relaxed) { Lane::Fiber } else { Lane::Adaptive }
+    }
+
+    #[cold]
+    pub(crate) fn move_to_fiber(&self) {
+        self.needs_fiber.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_stateful(&self) -> bool {
+        // Acquire: pairs with `mark_stateful`; a call that misses it discards its state and asks
+        // again.
+        self.stateful.load(Ordering::Acquire)
+    }
+
+    #[cold]
+    pub(crate) fn mark_stateful(&self) {
+        self.stateful.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
+}

@@ -1,0 +1,181 @@
+//! From a module's source to a generation that is ready to decide. Nothing of this is on the
+//! request path, and a failure leaves nothing behind.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sgl_policy_abi::Concurrency;
+use sha2::Digest;
+use sha2::Sha256;
+
+use crate::config::plugin::Isolation;
+use crate::config::plugin::PluginOptions;
+use crate::config::plugin::WasmPolicyConfig;
+use crate::engine::compiled::Compiled;
+use crate::engine::pool::Pool;
+use crate::engine::pool::PoolOptions;
+use crate::engine::sandbox::SandboxSpec;
+use crate::engine::setup::Engine;
+use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::generation::GenerationParts;
+use crate::policies::wasm::module_check::ModuleFacts;
+use crate::policies::wasm::module_check::check_module;
+use crate::policies::wasm::recipe::PluginRecipe;
+use crate::policies::wasm::recipe::TrialFindings;
+use crate::policies::wasm::recipe::self_test;
+use crate::policies::wasm::recipe::start_error;
+use crate::policies::wasm::state::LiveGeneration;
+use crate::policies::wasm::state::PluginState;
+use crate::policies::wasm::syscalls;
+use crate::policies::wasm::validator;
+use crate::policies::wasm::wire::WirePlan;
+
+/// Largest module that is read, in bytes.
+pub(crate) const MAX_MODULE_BYTES: usize = 32 << 20;
+
+/// Shortest budget of each step of making an instance: `init` may take longer than a decision.
+const MIN_MAKE_BUDGET: Duration = Duration::from_secs(1);
+
+/// Where a module's bytes come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The file that the configuration names.
+    File,
+    /// The caller.
+    Bytes(Vec<u8>),
+}
+
+/// A module that was checked and compiled.
+struct Ready {
+    digest: String,
+    facts: ModuleFacts,
+    compiled: Arc<Compiled>,
+}
+
+/// Makes a generation.
+///
+/// # Errors
+///
+/// [`PluginError`]: the first step that failed.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops what was made so far.
+pub(crate) async fn prepare(
+    engine: &Arc<Engine>,
+    state: &Arc<PluginState>,
+    config: WasmPolicyConfig,
+    options: PluginOptions,
+    source: Source,
+) -> Result<Generation, PluginError> {
+    validator::check_config(&config, &options)?;
+    let ready = compile(engine, state, &config, &options, source).await?;
+    let manifest = &ready.facts.manifest;
+    let serial = manifest.concurrency == Concurrency::Serial;
+    let plan = Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config));
+    let id = Generation::next_id();
+    let recipe = PluginRecipe {
+        name: config.name.clone(),
+        generation: id,
+        config: config.config.clone(),
+        plan: Arc::clone(&plan),
+        serial,
+        state: Arc::clone(state),
+        live: LiveGeneration::new(state),
+    };
+    let budget = Duration::from_millis(config.max_execution_time_ms).max(MIN_MAKE_BUDGET);
+    let findings = if options.self_test {
+        self_test(&ready.compiled, &recipe, budget).await?
+    } else {
+        TrialFindings { returns_state: false }
+    };
+    let pool_options = pool_options(&options, serial, budget);
+    let pool = Pool::new(ready.compiled, Arc::new(recipe), pool_options).await.map_err(start_error)?;
+    Ok(Generation::new(GenerationParts {
+        id,
+        digest: ready.digest,
+        stateful: plan.is_rows() && findings.returns_state,
+        facts: ready.facts,
+        config,
+        options,
+        plan,
+        pool,
+    }))
+}
+
+fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) -> PoolOptions {
+    PoolOptions {
+        min_warm: if serial { 1 } else { options.min_warm },
+        max_instances: if serial { 1 } else { options.max_instances },
+        max_waiting: options.max_waiting,
+        // A serial plugin lives from remembering.
+        fresh: !serial && options.isolation == Isolation::Fresh,
+        recycle_after_calls: if serial { 0 } else { options.recycle_after_calls },
+        recycle_after: Duration::from_secs(if serial { 0 } else { options.recycle_after_secs }),
+        recycle_growth_bytes: if serial { 0 } else { options.recycle_growth_bytes },
+        make_budget,
+    }
+}
+
+/// Reads, checks and compiles on a thread where that may take its time.
+async fn compile(
+    engine: &Arc<Engine>,
+    state: &Arc<PluginState>,
+    config: &WasmPolicyConfig,
+    options: &PluginOptions,
+    source: Source,
+) -> Result<Ready, PluginError> {
+    let directory = if config.allowed_syscalls.iter().any(|name| syscalls::is_file_function(name)) {
+        Some(state.directory()?)
+    } else {
+        None
+    };
+    let spec = SandboxSpec {
+        max_memory_bytes: config.max_memory_bytes,
+        allowed_syscalls: config.allowed_syscalls.clone(),
+        directory,
+    };
+    let path = PathBuf::from(&config.module_path);
+    let pin = options.digest.clone();
+    let thread_engine = Arc::clone(engine);
+    let work = move || {
+        let wasm = match source {
+            Source::File => read(path)?,
+            Source::Bytes(bytes) => bytes,
+        };
+        check_size(wasm.len())?;
+        let digest = check_digest(&wasm, pin.as_deref())?;
+        let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
+        let compiled = Arc::new(Compiled::new(&thread_engine, &wasm, spec)?);
+        Ok(Ready { digest, facts, compiled })
+    };
+    match engine.background.handle().spawn_blocking(work).await {
+        Ok(ready) => ready,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(PluginError::SelfTest { reason: "the engine is shutting down".to_owned() }),
+        },
+    }
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>, PluginError> {
+    let failed = |source| PluginError::Read { path: path.clone(), source };
+    let facts = std::fs::metadata(&path).map_err(failed)?;
+    check_size(usize::try_from(facts.len()).unwrap_or(usize::MAX))?;
+    std::fs::read(&path).map_err(failed)
+}
+
+fn check_size(bytes: usize) -> Result<(), PluginError> {
+    let limit = MAX_MODULE_BYTES;
+    if bytes > limit { Err(PluginError::TooLarge { bytes, limit }) } else { Ok(()) }
+}
+
+fn check_digest(wasm: &[u8], pin: Option<&str>) -> Result<String, PluginError> {
+    let found: String = Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+    match pin.map(|pin| validator::pinned_digest(pin).to_ascii_lowercase()) {
+        Some(expected) if expected != found => Err(PluginError::Digest { found, expected }),
+        _ => Ok(found),
+    }
+}

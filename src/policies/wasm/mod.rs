@@ -1,0 +1,36 @@
+//! Policies that are Wasm plugins.
+//!
+//! ```text
+//!  WasmPolicyConfig ─► validator ─► loader ─► Generation ─► ArcSwap in its Plugin ─► Registry
+//!                                                │
+//!  decide: Plugin ─► Generation.pool ─► wire.encode ─► guest ─► wire.decode + check ─► Decision
+//! ```
+//!
+//! A *plugin* is a name with its state; a *generation* is one loaded, compiled, warmed version of
+//! it. A call keeps the generation that it started on.
+
+pub mod error;
+pub mod state;
+pub mod stats;
+pub mod syscalls;
+pub mod validator;
+pub mod module_check;
+pub(crate) mod wire;
+pub(crate) mod breaker;
+pub(crate) mod failure;
+pub(crate) mod recipe;
+pub(crate) mod generation;
+pub(crate) mod completions;
+pub(crate) mod question;
+pub(crate) mod call;
+pub mod plugin;
+pub(crate) mod loader;
+pub mod registry;
+
+pub use crate::config::plugin::PluginOptions;
+pub use crate::config::plugin::WasmPolicyConfig;
+pub use crate::policies::wasm::error::PluginError;
+pub use crate::policies::wasm::plugin::WasmPolicy;
+pub use crate::policies::wasm::registry::PluginInfo;
+pub use crate::policies::wasm::registry::Registry;
+pub use crate::policies::wasm::stats::PluginStats;

@@ -1,0 +1,73 @@
+//! The two questions that a guest can be asked.
+
+use crate::core::candidates::Candidates;
+use crate::core::worker::WorkerRole;
+use crate::engine::instance::Ask;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::wire;
+use crate::policies::wasm::wire::Reply;
+
+/// A question, its answer, and the host's check of the answer.
+pub(crate) trait Question {
+    /// What is chosen.
+    type Answer: Copy + Send;
+
+    /// The export that answers.
+    const ASK: Ask;
+
+    /// Reads the guest's answer.
+    fn decode(bytes: &[u8]) -> Reply<Self::Answer>;
+
+    /// True if the choice exists and may be made.
+    fn is_valid<C: Candidates + ?Sized>(
+        answer: Self::Answer,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> bool;
+}
+
+/// Which worker?
+#[derive(Debug)]
+pub(crate) struct One;
+
+impl Question for One {
+    type Answer = usize;
+
+    const ASK: Ask = Ask::Select;
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Reply<usize> {
+        wire::decode_choice(bytes)
+    }
+
+    #[inline]
+    fn is_valid<C: Candidates + ?Sized>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        index < workers.len() && workers.is_healthy(index) && info.admits(index)
+    }
+}
+
+/// Which prefill worker with which decode worker?
+#[derive(Debug)]
+pub(crate) struct Pair;
+
+impl Question for Pair {
+    type Answer = (usize, usize);
+
+    const ASK: Ask = Ask::SelectPair;
+
+    fn decode(bytes: &[u8]) -> Reply<(usize, usize)> {
+        wire::decode_pair(bytes)
+    }
+
+    fn is_valid<C: Candidates + ?Sized>(
+        (prefill, decode): (usize, usize),
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> bool {
+        let has_role = |index, role| workers.worker(index).is_some_and(|worker| worker.role() == role);
+        One::is_valid(prefill, workers, info)
+            && One::is_valid(decode, workers, info)
+            && has_role(prefill, WorkerRole::Prefill)
+            && has_role(decode, WorkerRole::Decode)
+    }
+}

@@ -1,0 +1,200 @@
+//! Warming instances, and trying a generation before it serves.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sgl_policy_abi::ABI_VERSION;
+use sgl_policy_abi::init_error;
+
+use crate::core::candidates::Candidates;
+use crate::core::fleet::Fleet;
+use crate::core::table::WorkerTable;
+use crate::core::worker::WorkerRole;
+use crate::core::worker::WorkerSpec;
+use crate::engine::compiled::Compiled;
+use crate::engine::error::CallError;
+use crate::engine::error::EngineError;
+use crate::engine::instance::Ask;
+use crate::engine::instance::InitAnswer;
+use crate::engine::instance::Tell;
+use crate::engine::pool::Recipe;
+use crate::engine::sandbox::HostServices;
+use crate::engine::trial::Trial;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::state::LiveGeneration;
+use crate::policies::wasm::state::PluginState;
+use crate::policies::wasm::wire;
+use crate::policies::wasm::wire::Choice;
+use crate::policies::wasm::wire::InitMessage;
+use crate::policies::wasm::wire::Reply;
+use crate::policies::wasm::wire::WirePlan;
+use crate::types::future::BoxFuture;
+
+/// Decisions that map an instance's pages before it serves.
+const WARM_DECISIONS: usize = 3;
+
+/// Workers of the made-up table.
+const TRIAL_WORKERS: usize = 4;
+
+/// How instances of one generation are made.
+pub(crate) struct PluginRecipe {
+    pub(crate) name: String,
+    pub(crate) generation: u64,
+    pub(crate) config: HashMap<String, serde_json::Value>,
+    pub(crate) plan: Arc<WirePlan>,
+    /// True if a decision changes what the guest remembers, so none may be made before it serves.
+    pub(crate) serial: bool,
+    pub(crate) state: Arc<PluginState>,
+    /// Lives as long as the pool: until the last instance is gone.
+    pub(crate) live: LiveGeneration,
+}
+
+impl fmt::Debug for PluginRecipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginRecipe")
+            .field("name", &self.name)
+            .field("generation", &self.generation)
+            .field("live", &self.live)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Recipe for PluginRecipe {
+    fn init_message(&self) -> Vec<u8> {
+        InitMessage {
+            abi: ABI_VERSION,
+            plugin: &self.name,
+            generation: self.generation,
+            config: &self.config,
+            seed: fastrand::u64(..),
+        }
+        .encode()
+    }
+
+    fn services(&self) -> Arc<dyn HostServices> {
+        Arc::clone(&self.state) as Arc<dyn HostServices>
+    }
+
+    fn warm<'a>(&'a self, trial: &'a mut Trial, answer: InitAnswer) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(async move {
+            accept(&answer)?;
+            if self.serial {
+                return Ok(());
+            }
+            // What the guest does to counters and map while it warms up is nobody's business.
+            let real = trial.swap_services(self.state.detached());
+            let table = trial_fleet().table();
+            tell_workers(trial, &table).await?;
+            for _ in 0..WARM_DECISIONS {
+                let message = select_message(&self.plan, &table)?;
+                trial.ask(Ask::Select, &message, |_| ()).await?;
+            }
+            trial.swap_services(real);
+            Ok(())
+        })
+    }
+}
+
+/// What the self-test found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TrialFindings {
+    /// True if the plugin returns state, so its calls must not overlap.
+    pub(crate) returns_state: bool,
+}
+
+/// Lets a throw-away instance make a decision over made-up workers. Its host functions work on a
+/// copy of the plugin's state.
+///
+/// # Errors
+///
+/// [`PluginError::Start`] if the instance cannot be made, [`PluginError::SelfTest`] if it traps,
+/// takes too long, or answers what no plugin may answer.
+pub(crate) async fn self_test(
+    compiled: &Arc<Compiled>,
+    recipe: &PluginRecipe,
+    budget: Duration,
+) -> Result<TrialFindings, PluginError> {
+    let services = recipe.state.detached();
+    let started = Trial::start(compiled, services, budget, &recipe.init_message()).await;
+    let (mut trial, answer) = started.map_err(start_error)?;
+    accept(&answer).map_err(|source| PluginError::Start { step: "init", source })?;
+    let failed = |error: CallError| PluginError::SelfTest { reason: error.to_string() };
+    let table = trial_fleet().table();
+    tell_workers(&mut trial, &table).await.map_err(failed)?;
+    let message = select_message(&recipe.plan, &table).map_err(failed)?;
+    let reply = trial.ask(Ask::Select, &message, wire::decode_choice).await.map_err(failed)?;
+    let returns_state = reply.state.is_some();
+    judge(&reply, table.len())?;
+    if trial.instance().can_ask(Ask::SelectPair) {
+        trial.ask(Ask::SelectPair, &message, wire::decode_pair).await.map_err(failed)?;
+    }
+    Ok(TrialFindings { returns_state })
+}
+
+/// Tells which step of starting failed.
+pub(crate) fn start_error(error: EngineError) -> PluginError {
+    match error {
+        EngineError::FirstInstance { step, source } => PluginError::Start { step, source },
+        other => PluginError::Engine(other),
+    }
+}
+
+fn judge(reply: &Reply<usize>, workers: usize) -> Result<(), PluginError> {
+    let reason = match &reply.choice {
+        Choice::Chosen(index) if *index < workers => return Ok(()),
+        Choice::NoChoice => return Ok(()),
+        Choice::Error(error) => {
+            // It may be right to refuse made-up workers; what it does with real ones is counted.
+            tracing::warn!(error, "the plugin answers its self-test with an error");
+            return Ok(());
+        }
+        Choice::Chosen(index) => format!("it chose worker {index} of {workers}"),
+        Choice::Malformed(error) => format!("its answer is malformed: {error}"),
+    };
+    Err(PluginError::SelfTest { reason })
+}
+
+fn accept(answer: &InitAnswer) -> Result<(), CallError> {
+    let reason = match init_error(&answer.0) {
+        Ok(None) => return Ok(()),
+        Ok(Some(error)) => error.to_owned(),
+        Err(error) => format!("`init` gave a malformed answer: {error}"),
+    };
+    Err(CallError::Refused { reason })
+}
+
+async fn tell_workers(trial: &mut Trial, table: &WorkerTable) -> Result<(), CallError> {
+    let mut message = vec![0; wire::workers_bound(table)];
+    let capacity = message.len();
+    let used = wire::encode_workers(&mut message, table).ok_or(CallError::MessageTooLarge { capacity })?;
+    message.truncate(used);
+    trial.tell(Tell::Workers, &message).await
+}
+
+fn select_message(plan: &WirePlan, table: &WorkerTable) -> Result<Vec<u8>, CallError> {
+    let info = SelectWorkerInfo { request_text: Some("self-test"), ..SelectWorkerInfo::default() };
+    let mut message = vec![0; plan.bound(table, &info, &[])];
+    let capacity = message.len();
+    let used = plan.encode(&mut message, table, &info, &[]).ok_or(CallError::MessageTooLarge { capacity })?;
+    message.truncate(used);
+    Ok(message)
+}
+
+/// Made-up workers of every role, all healthy and idle.
+fn trial_fleet() -> Fleet {
+    let fleet = Fleet::new();
+    for index in 0..TRIAL_WORKERS {
+        let role = match index {
+            0 => WorkerRole::Prefill,
+            1 => WorkerRole::Decode,
+            _ => WorkerRole::Regular,
+        };
+        let spec = WorkerSpec { role, ..WorkerSpec::new(format!("http://self-test-{index}.invalid")) };
+        // Each URL is added once, to a new fleet.
+        let _ = fleet.add(spec, true);
+    }
+    fleet
+}

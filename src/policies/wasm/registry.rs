@@ -1,0 +1,208 @@
+//! All loaded plugins, by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use parking_lot::RwLock;
+
+use crate::config::plugin::IfLoaded;
+use crate::config::plugin::PluginOptions;
+use crate::config::plugin::WasmPolicyConfig;
+use crate::engine::setup::Engine;
+use crate::engine::setup::EngineOptions;
+use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::loader;
+use crate::policies::wasm::loader::Source;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::state::PluginState;
+use crate::policies::wasm::stats::PluginStats;
+
+/// A loaded plugin, as a listing shows it.
+#[derive(Clone, Debug)]
+pub struct PluginInfo {
+    /// Its name.
+    pub name: String,
+    /// The generation that serves: a number that grows with every load, process-wide.
+    pub generation: u64,
+    /// SHA-256 of the module, 64 hex digits.
+    pub digest: String,
+    /// When the generation was loaded.
+    pub loaded_at: SystemTime,
+    /// What the module's manifest says of itself: name, version, description.
+    pub manifest: (String, String, String),
+    /// System calls that the module imports.
+    pub syscalls: Vec<String>,
+    /// What it was loaded with.
+    pub config: WasmPolicyConfig,
+    /// What it was loaded with.
+    pub options: PluginOptions,
+}
+
+/// The plugins of one process, on one engine.
+///
+/// # Concurrency
+///
+/// The map is locked for lookups and changes only, never while a plugin is prepared. Decisions
+/// do not come here: a policy handle goes straight to its plugin.
+#[derive(Debug)]
+pub struct Registry {
+    plugins: RwLock<BTreeMap<String, Arc<WasmPolicy>>>,
+    engine: Mutex<Option<Arc<Engine>>>,
+    engine_options: EngineOptions,
+}
+
+impl Registry {
+    /// A registry without plugins; its engine starts with the first of them.
+    pub fn new(engine_options: EngineOptions) -> Self {
+        Self { plugins: RwLock::default(), engine: Mutex::new(None), engine_options }
+    }
+
+    /// Loads a plugin, or replaces its generation if the name is taken. Everything that can fail
+    /// happens before anything changes.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError`]; the registry is as it was before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the registry as it was.
+    pub async fn load(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+    ) -> Result<PluginInfo, PluginError> {
+        self.load_from(config, options, Source::File).await
+    }
+
+    /// Like [`load`](Self::load), from bytes instead of a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`load`](Self::load).
+    pub async fn load_bytes(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        wasm: Vec<u8>,
+    ) -> Result<PluginInfo, PluginError> {
+        self.load_from(config, options, Source::Bytes(wasm)).await
+    }
+
+    async fn load_from(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        source: Source,
+    ) -> Result<PluginInfo, PluginError> {
+        let name = config.name.clone();
+        self.refuse_duplicate(&name, options.if_loaded)?;
+        let engine = self.engine()?;
+        let state =
+            self.get(&name).map_or_else(|| PluginState::new(&name), |plugin| Arc::clone(&plugin.state));
+        let refuse = options.if_loaded;
+        let generation = loader::prepare(&engine, &state, config, options, source).await?;
+        let mut plugins = self.plugins.write();
+        match plugins.get(&name) {
+            Some(plugin) if refuse == IfLoaded::Refuse => {
+                return Err(duplicate(&name, plugin));
+            }
+            Some(plugin) => plugin.replace(generation),
+            None => {
+                let plugin = Arc::new(WasmPolicy::new(&name, &engine, state, generation));
+                plugins.insert(name.clone(), plugin);
+            }
+        }
+        let info = plugins.get(&name).and_then(|plugin| info(&name, plugin));
+        drop(plugins);
+        let info =
+            info.ok_or_else(|| PluginError::SelfTest { reason: "it was unloaded meanwhile".to_owned() })?;
+        tracing::info!(plugin = name, generation = info.generation, digest = info.digest, "plugin loaded");
+        Ok(info)
+    }
+
+    fn refuse_duplicate(&self, name: &str, if_loaded: IfLoaded) -> Result<(), PluginError> {
+        match self.get(name) {
+            Some(plugin) if if_loaded == IfLoaded::Refuse => Err(duplicate(name, &plugin)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The plugin of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<WasmPolicy>> {
+        self.plugins.read().get(name).cloned()
+    }
+
+    /// The names of all plugins, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.plugins.read().keys().cloned().collect()
+    }
+
+    /// What is known of each plugin, sorted by name.
+    pub fn infos(&self) -> Vec<PluginInfo> {
+        self.plugins.read().iter().filter_map(|(name, plugin)| info(name, plugin)).collect()
+    }
+
+    /// What was counted of each plugin, sorted by name.
+    pub fn stats(&self) -> Vec<PluginStats> {
+        let plugins: Vec<Arc<WasmPolicy>> = self.plugins.read().values().cloned().collect();
+        plugins.iter().map(|plugin| plugin.stats()).collect()
+    }
+
+    /// Takes a plugin out of service. Calls in flight finish; policy handles that are still held
+    /// go on with the plugin's failure policy. False if there is no such plugin.
+    pub fn unload(&self, name: &str) -> bool {
+        let removed = self.plugins.write().remove(name);
+        let Some(plugin) = removed else { return false };
+        plugin.retire();
+        plugin.state.forget_directory();
+        tracing::info!(plugin = name, "plugin unloaded");
+        true
+    }
+
+    /// The engine, started if need be.
+    fn engine(&self) -> Result<Arc<Engine>, PluginError> {
+        let mut engine = self.engine.lock();
+        if let Some(engine) = &*engine {
+            return Ok(Arc::clone(engine));
+        }
+        let started = Engine::new(&self.engine_options)?;
+        *engine = Some(Arc::clone(&started));
+        Ok(started)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Policy handles may outlive us; idle instances and their pool hold each other.
+        for plugin in self.plugins.get_mut().values() {
+            plugin.retire();
+        }
+    }
+}
+
+fn duplicate(name: &str, plugin: &WasmPolicy) -> PluginError {
+    let generation = plugin.generation().map_or(0, |generation| generation.id);
+    PluginError::Duplicate { name: name.to_owned(), generation }
+}
+
+fn info(name: &str, plugin: &WasmPolicy) -> Option<PluginInfo> {
+    let generation = plugin.generation()?;
+    let manifest = &generation.facts.manifest;
+    Some(PluginInfo {
+        name: name.to_owned(),
+        generation: generation.id,
+        digest: generation.digest.clone(),
+        loaded_at: generation.loaded_at,
+        manifest: (manifest.name.clone(), manifest.version.clone(), manifest.description.clone()),
+        syscalls: generation.facts.syscalls.clone(),
+        config: generation.config.clone(),
+        options: generation.options.clone(),
+    })
+}

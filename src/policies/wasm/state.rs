@@ -1,0 +1,232 @@
+//! What a plugin keeps across calls and generations: counters, a small map, the `rows` state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use parking_lot::RwLock;
+
+use sgl_policy_abi::host_function;
+
+use crate::engine::error::EngineError;
+use crate::engine::sandbox::HostServices;
+use crate::engine::sandbox::PrivateDirectory;
+
+/// Log lines of one plugin that are passed on per second; the rest is counted.
+const LOG_LINES_PER_SECOND: u64 = 20;
+
+/// Counters of a plugin.
+const COUNTERS: usize = host_function::COUNTER_SLOTS as usize;
+
+/// What one plugin keeps. All generations and instances of it share this.
+///
+/// # Concurrency
+///
+/// Counters are independent atomics. The map has a lock that is held for a lookup or an insert,
+/// never while a guest runs. The `rows` state has an asynchronous lock that is held for a whole
+/// call, so that no update is lost; only plugins that return state take it.
+#[derive(Debug)]
+pub struct PluginState {
+    name: String,
+    counters: [AtomicI64; COUNTERS],
+    map: RwLock<KvMap>,
+    log: Mutex<LogWindow>,
+    log_suppressed: AtomicU64,
+    /// The encoded `state` map of the row form; empty = none yet.
+    pub(crate) rows: tokio::sync::Mutex<Vec<u8>>,
+    /// Callers that wait for `rows`.
+    pub(crate) rows_waiting: AtomicUsize,
+    /// Generations that live: serving, draining, or being tried.
+    live_generations: AtomicUsize,
+    /// What guests see as `/tmp`, once a generation may use files.
+    directory: Mutex<Option<Arc<PrivateDirectory>>>,
+}
+
+#[derive(Debug, Default)]
+struct KvMap {
+    entries: HashMap<Box<[u8]>, Arc<[u8]>>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct LogWindow {
+    started: Instant,
+    lines: u64,
+}
+
+impl PluginState {
+    /// The state of a plugin that has done nothing yet.
+    pub fn new(name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            counters: [const { AtomicI64::new(0) }; COUNTERS],
+            map: RwLock::default(),
+            log: Mutex::new(LogWindow { started: Instant::now(), lines: 0 }),
+            log_suppressed: AtomicU64::new(0),
+            rows: tokio::sync::Mutex::default(),
+            rows_waiting: AtomicUsize::new(0),
+            live_generations: AtomicUsize::new(0),
+            directory: Mutex::new(None),
+        })
+    }
+
+    /// A copy that a trial may change without a trace in the plugin's own.
+    pub(crate) fn detached(&self) -> Arc<Self> {
+        let copy = Self::new(&self.name);
+        for (to, from) in copy.counters.iter().zip(&self.counters) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let map = self.map.read();
+        *copy.map.write() = KvMap { entries: map.entries.clone(), bytes: map.bytes };
+        drop(map);
+        copy
+    }
+
+    /// Log lines that were not passed on.
+    pub fn log_suppressed(&self) -> u64 {
+        self.log_suppressed.load(Ordering::Relaxed)
+    }
+
+    /// Generations that live: serving, draining, or being tried.
+    pub fn live_generations(&self) -> usize {
+        self.live_generations.load(Ordering::Relaxed)
+    }
+
+    /// The plugin's private directory, made if there is none yet.
+    pub(crate) fn directory(&self) -> Result<Arc<PrivateDirectory>, EngineError> {
+        let mut directory = self.directory.lock();
+        if let Some(known) = &*directory {
+            return Ok(Arc::clone(known));
+        }
+        let made = Arc::new(PrivateDirectory::new()?);
+        *directory = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Lets the private directory go with the last instance that sees it.
+    pub(crate) fn forget_directory(&self) {
+        self.directory.lock().take();
+    }
+
+    fn may_log(&self) -> bool {
+        let mut window = self.log.lock();
+        if window.started.elapsed().as_secs() >= 1 {
+            *window = LogWindow { started: Instant::now(), lines: 0 };
+        }
+        window.lines += 1;
+        window.lines <= LOG_LINES_PER_SECOND
+    }
+}
+
+impl HostServices for PluginState {
+    fn log(&self, level: u8, line: &str) {
+        if !self.may_log() {
+            self.log_suppressed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let plugin = self.name.as_str();
+        // Debug formatting escapes control characters: a guest cannot forge lines of the log.
+        match level {
+            0 => tracing::error!(target: "sgl_plugin", plugin, line = ?line),
+            1 => tracing::warn!(target: "sgl_plugin", plugin, line = ?line),
+            2 => tracing::info!(target: "sgl_plugin", plugin, line = ?line),
+            3 => tracing::debug!(target: "sgl_plugin", plugin, line = ?line),
+            _ => tracing::trace!(target: "sgl_plugin", plugin, line = ?line),
+        }
+    }
+
+    fn counter_add(&self, slot: u32, delta: i64) -> Option<i64> {
+        let counter = self.counters.get(slot as usize)?;
+        // Relaxed: a counter orders nothing else.
+        Some(counter.fetch_add(delta, Ordering::Relaxed).wrapping_add(delta))
+    }
+
+    fn kv_get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.map.read().entries.get(key).cloned()
+    }
+
+    fn kv_set(&self, key: &[u8], value: &[u8]) -> Result<(), i32> {
+        if value.len() > host_function::KV_VALUE_BYTES {
+            return Err(host_function::KV_VALUE_TOO_LARGE);
+        }
+        let mut map = self.map.write();
+        let before = map.entries.get(key).map_or(0, |old| key.len() + old.len());
+        let bytes = map.bytes - before + key.len() + value.len();
+        if bytes > host_function::KV_TOTAL_BYTES {
+            return Err(host_function::KV_FULL);
+        }
+        map.bytes = bytes;
+        map.entries.insert(key.into(), value.into());
+        Ok(())
+    }
+}
+
+/// Counts a generation as live until it is gone with its last instance.
+#[derive(Debug)]
+pub(crate) struct LiveGeneration(Arc<PluginState>);
+
+impl LiveGeneration {
+    pub(crate) fn new(state: &Arc<PluginState>) -> Self {
+        state.live_generations.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for LiveGeneration {
+    fn drop(&mut self) {
+        self.0.live_generations.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_shared_and_slots_are_checked() {
+        let state = PluginState::new("p");
+        assert_eq!(state.counter_add(3, 5), Some(5));
+        assert_eq!(state.counter_add(3, -2), Some(3));
+        assert_eq!(state.counter_add(64, 1), None);
+    }
+
+    #[test]
+    fn map_is_bounded_and_replacing_a_value_frees_its_bytes() {
+        let state = PluginState::new("p");
+        let value = vec![0; host_function::KV_VALUE_BYTES];
+        let stored = (0_u8..).take_while(|key| state.kv_set(&[*key], &value).is_ok()).count();
+        assert_eq!(stored, host_function::KV_TOTAL_BYTES / (value.len() + 1));
+        assert_eq!(state.kv_set(b"more", &value), Err(host_function::KV_FULL));
+        state.kv_set(&[0], b"small").unwrap();
+        state.kv_set(b"more", &value).unwrap();
+        assert_eq!(state.kv_get(&[0]).as_deref(), Some(&b"small"[..]));
+        assert_eq!(
+            state.kv_set(b"k", &[0; host_function::KV_VALUE_BYTES + 1]),
+            Err(host_function::KV_VALUE_TOO_LARGE)
+        );
+    }
+
+    #[test]
+    fn detached_copy_starts_equal_and_changes_alone() {
+        let state = PluginState::new("p");
+        state.counter_add(0, 7);
+        state.kv_set(b"k", b"v").unwrap();
+        let trial = state.detached();
+        assert_eq!(trial.counter_add(0, 1), Some(8));
+        trial.kv_set(b"k", b"w").unwrap();
+        assert_eq!(state.counter_add(0, 0), Some(7));
+        assert_eq!(state.kv_get(b"k").as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn log_flood_is_cut_and_counted() {
+        let state = PluginState::new("p");
+        (0..1000).for_each(|_| state.log(2, "x"));
+        assert!(state.log_suppressed() >= 900, "{}", state.log_suppressed());
+    }
+}

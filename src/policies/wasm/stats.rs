@@ -1,0 +1,240 @@
+//! What is counted of a plugin's decisions.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::engine::pool::PoolCounts;
+use crate::policies::decision::FailureCause;
+use crate::types::shard::Sharded;
+
+/// One decision in this many is timed: reading the clock twice costs more than a small guest.
+const TIMED_ONE_IN: u64 = 16;
+
+/// Sub-buckets of an octave: a quantile is right within 12 %.
+const STEPS: u32 = 4;
+
+/// Times below 2^LOWEST nanoseconds share the first bucket.
+const LOWEST: u32 = 6;
+
+/// Octaves: from 64 ns to 34 s.
+const OCTAVES: u32 = 29;
+
+const BUCKETS: usize = (OCTAVES * STEPS) as usize;
+
+/// Decision times of some period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatencyCounts {
+    buckets: Vec<u64>,
+    sum_ns: u64,
+}
+
+impl LatencyCounts {
+    /// How many decisions were timed.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Their times together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_ns)
+    }
+
+    /// The time that `quantile` (0.0 to 1.0) of the decisions did not exceed, right within 12 %;
+    /// `None` if none was timed.
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a rank between 1 and count; counts beyond 2^52 do not occur"
+        )]
+        let rank = ((quantile.clamp(0.0, 1.0) * count as f64).ceil() as u64).max(1);
+        let mut seen = 0;
+        let at = self.buckets.iter().position(|bucket| {
+            seen += bucket;
+            seen >= rank
+        });
+        at.map(|index| Duration::from_nanos(upper_bound_ns(index)))
+    }
+
+    /// How many took at most `2^exponent` nanoseconds, for a histogram with such bounds.
+    pub fn at_most_pow2(&self, exponent: u32) -> u64 {
+        let full = (exponent.saturating_sub(LOWEST) * STEPS) as usize;
+        self.buckets.iter().take(full).sum()
+    }
+}
+
+#[derive(Debug)]
+struct Shard {
+    decisions: AtomicU64,
+    sum_ns: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { decisions: zero(), sum_ns: zero(), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+    }
+}
+
+/// Counters of one plugin, kept across its generations.
+///
+/// # Concurrency
+///
+/// Per-thread shards; everything is `Relaxed`, since a scrape may be a moment behind.
+#[derive(Debug, Default)]
+pub(crate) struct DecisionStats {
+    shards: Sharded<Shard>,
+    failures: [AtomicU64; FailureCause::ALL.len()],
+    fallbacks: AtomicU64,
+}
+
+impl DecisionStats {
+    /// Counts a decision that begins; the time to measure it from, if it is one of the timed.
+    #[inline]
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        let number = self.shards.local().decisions.fetch_add(1, Ordering::Relaxed);
+        number.is_multiple_of(TIMED_ONE_IN).then(Instant::now)
+    }
+
+    /// Counts the time of a decision that [`begin`](Self::begin) chose to measure.
+    #[inline]
+    pub(crate) fn end(&self, timer: Option<Instant>) {
+        if let Some(start) = timer {
+            self.record(start.elapsed());
+        }
+    }
+
+    #[cold]
+    fn record(&self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let shard = self.shards.local();
+        shard.sum_ns.fetch_add(ns, Ordering::Relaxed);
+        if let Some(bucket) = shard.buckets.get(bucket_of(ns)) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failure and returns how many of its kind there were.
+    #[cold]
+    pub(crate) fn fail(&self, cause: FailureCause) -> u64 {
+        self.failures.get(cause as usize).map_or(0, |counter| counter.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    #[cold]
+    pub(crate) fn fall_back(&self) {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn decisions(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.decisions.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn fallbacks(&self) -> u64 {
+        self.fallbacks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn failures(&self) -> Vec<(FailureCause, u64)> {
+        let counts = self.failures.iter().map(|counter| counter.load(Ordering::Relaxed));
+        FailureCause::ALL.into_iter().zip(counts).collect()
+    }
+
+    pub(crate) fn latency(&self) -> LatencyCounts {
+        let mut counts = LatencyCounts { buckets: vec![0; BUCKETS], sum_ns: 0 };
+        for shard in self.shards.iter() {
+            counts.sum_ns += shard.sum_ns.load(Ordering::Relaxed);
+            for (total, bucket) in counts.buckets.iter_mut().zip(&shard.buckets) {
+                *total += bucket.load(Ordering::Relaxed);
+            }
+        }
+        counts
+    }
+}
+
+fn bucket_of(ns: u64) -> usize {
+    if ns < 1 << LOWEST {
+        return 0;
+    }
+    let octave = ns.ilog2();
+    let step = (ns >> (octave - 2)) & u64::from(STEPS - 1);
+    let index = u64::from((octave - LOWEST) * STEPS) + step;
+    usize::try_from(index).unwrap_or(BUCKETS).min(BUCKETS - 1)
+}
+
+fn upper_bound_ns(index: usize) -> u64 {
+    let index = index as u64;
+    let (octave, step) = (index / u64::from(STEPS) + u64::from(LOWEST), index % u64::from(STEPS));
+    (1 << octave) + ((step + 1) << (octave - 2))
+}
+
+/// What is known of a loaded plugin, for metrics and listings.
+#[derive(Clone, Debug)]
+pub struct PluginStats {
+    /// Its name.
+    pub name: String,
+    /// The generation that serves.
+    pub generation: u64,
+    /// Generations that live.
+    pub live_generations: usize,
+    /// Decisions that were asked of it, over all generations; failed ones included.
+    pub decisions: u64,
+    /// Decisions that the fallback policy made instead.
+    pub fallbacks: u64,
+    /// Failures by cause.
+    pub failures: Vec<(FailureCause, u64)>,
+    /// Times of one decision in sixteen, from the call to the checked choice.
+    pub latency: LatencyCounts,
+    /// Instances of the generation that serves; counts of instances made and replaced are over
+    /// all generations.
+    pub pool: PoolCounts,
+    /// True while the breaker keeps the plugin out of the path.
+    pub breaker_open: bool,
+    /// Log lines of the plugin that were not passed on.
+    pub log_suppressed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bucket_bounds_hold_their_values() {
+        for ns in (0..40).map(|shift| 3_u64 << shift) {
+            let index = bucket_of(ns);
+            if index < BUCKETS - 1 {
+                assert!(ns < upper_bound_ns(index), "{ns} in {index}");
+                assert!(index == 0 || ns >= upper_bound_ns(index - 1), "{ns} in {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn quantiles_come_from_the_recorded_times() {
+        let stats = DecisionStats::default();
+        (0..90).for_each(|_| stats.record(Duration::from_nanos(200)));
+        (0..10).for_each(|_| stats.record(Duration::from_micros(50)));
+        let counts = stats.latency();
+        let p50 = counts.quantile(0.5).unwrap();
+        let p99 = counts.quantile(0.99).unwrap();
+        assert!((200..=225).contains(&p50.as_nanos()), "{p50:?}");
+        assert!((50_000..=57_344).contains(&p99.as_nanos()), "{p99:?}");
+        assert_eq!(counts.at_most_pow2(8), 90);
+        assert_eq!(counts.at_most_pow2(7), 0);
+        assert_eq!(counts.count(), 100);
+    }
+
+    #[test]
+    fn one_decision_in_sixteen_is_timed() {
+        let stats = DecisionStats::default();
+        let timed = (0..160).filter(|_| stats.begin().is_some()).count();
+        assert_eq!(timed, 10);
+        assert_eq!(stats.decisions(), 160);
+    }
+}

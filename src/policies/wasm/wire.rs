@@ -1,0 +1,395 @@
+//! Messages to guests and their answers, in both wire forms.
+//!
+//! Everything is written straight into the guest's input buffer. Each message has an upper bound
+//! that is cheap to compute, so that the buffer is checked once.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use serde::Serialize;
+use sgl_policy_abi::Answer;
+use sgl_policy_abi::ColumnWidth;
+use sgl_policy_abi::DecodeError;
+use sgl_policy_abi::Full;
+use sgl_policy_abi::Input;
+use sgl_policy_abi::Labels;
+use sgl_policy_abi::PairAnswer;
+use sgl_policy_abi::Role;
+use sgl_policy_abi::RowWorker;
+use sgl_policy_abi::Wire;
+use sgl_policy_abi::WorkerFacts;
+use sgl_policy_abi::Writer;
+use sgl_policy_abi::encode_rows;
+use sgl_policy_abi::encode_table;
+use sgl_policy_abi::encode_worker;
+
+use crate::core::candidates::Candidates;
+use crate::core::signals::Column;
+use crate::core::worker::Worker;
+use crate::core::worker::WorkerRole;
+use crate::policies::info::Leg;
+use crate::policies::info::RequestNeeds;
+use crate::policies::info::SelectWorkerInfo;
+
+/// Bytes of the longest MessagePack header or number.
+const HEADER: usize = 9;
+
+/// What one generation wants to be sent.
+#[derive(Debug)]
+pub(crate) struct WirePlan {
+    form: Form,
+    needs: RequestNeeds,
+}
+
+#[derive(Debug)]
+enum Form {
+    Columns(ColumnPlan),
+    /// The encoded configuration map.
+    Rows(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct ColumnPlan {
+    inputs: Box<[Input]>,
+    /// Inputs with one bit a worker.
+    bit_columns: usize,
+    /// Inputs with four bytes a worker.
+    word_columns: usize,
+    /// True if some input's size depends on the request.
+    variable: bool,
+}
+
+impl WirePlan {
+    pub(crate) fn new(wire: Wire, inputs: &[Input], config: &HashMap<String, serde_json::Value>) -> Self {
+        let form = match wire {
+            Wire::Columns => Form::Columns(ColumnPlan::new(inputs)),
+            Wire::Rows => Form::Rows(encoded_config(config)),
+        };
+        Self { needs: needs(&form), form }
+    }
+
+    pub(crate) fn needs(&self) -> RequestNeeds {
+        self.needs
+    }
+
+    pub(crate) fn is_rows(&self) -> bool {
+        matches!(self.form, Form::Rows(_))
+    }
+
+    /// Bytes that the message takes at most.
+    #[inline]
+    pub(crate) fn bound<C: Candidates + ?Sized>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+        state: &[u8],
+    ) -> usize {
+        match &self.form {
+            Form::Columns(plan) => plan.bound(workers.len(), info),
+            Form::Rows(config) => {
+                let urls = (0..workers.len()).filter_map(|index| workers.worker(index));
+                let rows: usize = urls.map(|worker| worker.url().len() + 48).sum();
+                let text = info.request_text.map_or(0, str::len);
+                rows + text + config.len() + state.len() + 96
+            }
+        }
+    }
+
+    /// Writes the message; `None` if it does not fit. `state` is used by the row form only.
+    #[inline]
+    pub(crate) fn encode<C: Candidates + ?Sized>(
+        &self,
+        buffer: &mut [u8],
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+        state: &[u8],
+    ) -> Option<usize> {
+        let mut writer = Writer::new(buffer);
+        match &self.form {
+            Form::Columns(plan) => plan.encode(&mut writer, workers, info).ok()?,
+            Form::Rows(config) => rows(&mut writer, workers, info, config, state).ok()?,
+        }
+        Some(writer.position())
+    }
+}
+
+fn needs(form: &Form) -> RequestNeeds {
+    match form {
+        Form::Rows(_) => RequestNeeds { text: true, ..RequestNeeds::default() },
+        Form::Columns(plan) => RequestNeeds {
+            text: plan.inputs.iter().any(|input| matches!(input, Input::RequestText | Input::PromptBytes)),
+            tokens: plan.inputs.contains(&Input::RequestTokens),
+            model: plan.inputs.contains(&Input::Model),
+        },
+    }
+}
+
+impl ColumnPlan {
+    fn new(inputs: &[Input]) -> Self {
+        let count = |width| inputs.iter().filter(|input| input.column_width() == Some(width)).count();
+        let variable = |input: &Input| {
+            matches!(input, Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_))
+        };
+        Self {
+            bit_columns: count(ColumnWidth::Bit),
+            word_columns: count(ColumnWidth::Word),
+            variable: inputs.iter().any(variable),
+            inputs: inputs.into(),
+        }
+    }
+
+    #[inline]
+    fn bound(&self, workers: usize, info: &SelectWorkerInfo<'_>) -> usize {
+        let columns = self.bit_columns * workers.div_ceil(8) + self.word_columns * workers * Column::WIDTH;
+        let fixed = (self.inputs.len() + 2) * HEADER + columns;
+        if self.variable { fixed + self.variable_bytes(info) } else { fixed }
+    }
+
+    fn variable_bytes(&self, info: &SelectWorkerInfo<'_>) -> usize {
+        let bytes = |input: &Input| match input {
+            Input::RequestText => info.request_text.map_or(0, str::len),
+            Input::RequestTokens => info.tokens.map_or(0, size_of_val::<[u32]>),
+            Input::Model => info.model.map_or(0, str::len),
+            Input::Header(name) => info.header(name).map_or(0, str::len),
+            _ => 0,
+        };
+        self.inputs.iter().map(bytes).sum()
+    }
+
+    #[inline]
+    fn encode<C: Candidates + ?Sized>(
+        &self,
+        writer: &mut Writer<'_>,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<(), Full> {
+        writer.array(1 + self.inputs.len())?;
+        writer.uint(workers.version().get())?;
+        for input in &self.inputs {
+            encode_input(writer, input, workers, info)?;
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn encode_input<C: Candidates + ?Sized>(
+    writer: &mut Writer<'_>,
+    input: &Input,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<(), Full> {
+    if let Some(column) = column_of(input) {
+        workers.fill(column, writer.bin(workers.len() * Column::WIDTH)?);
+        return Ok(());
+    }
+    match input {
+        Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
+        Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
+        Input::RequestText => writer.opt_str(info.request_text)?,
+        Input::RequestTokens => tokens(writer, info.tokens)?,
+        Input::PromptBytes => writer.uint(info.request_text.map_or(0, str::len) as u64)?,
+        Input::Model => writer.opt_str(info.model)?,
+        Input::Header(name) => writer.opt_str(info.header(name))?,
+        Input::Leg => writer.uint(leg_number(info.leg))?,
+        Input::Random => writer.uint(fastrand::u64(..))?,
+        Input::NowNs => writer.uint(now_ns())?,
+        // An input of a later ABI is refused at load.
+        _ => writer.nil()?,
+    }
+    Ok(())
+}
+
+#[inline]
+fn column_of(input: &Input) -> Option<Column> {
+    Some(match input {
+        Input::Load => Column::Load,
+        Input::Running => Column::Running,
+        Input::Waiting => Column::Waiting,
+        Input::QueuedTokens => Column::QueuedTokens,
+        Input::KvUsage => Column::KvUsage,
+        Input::Throughput => Column::Throughput,
+        Input::LatencyEwma => Column::LatencyEwma,
+        _ => return None,
+    })
+}
+
+#[inline]
+fn healthy<C: Candidates + ?Sized>(out: &mut [u8], workers: &C, info: &SelectWorkerInfo<'_>) {
+    workers.fill_healthy(out);
+    if let Some(eligible) = info.eligible {
+        let members = eligible.as_bytes().iter().copied().chain(std::iter::repeat(0));
+        out.iter_mut().zip(members).for_each(|(byte, members)| *byte &= members);
+    }
+}
+
+#[inline]
+fn excluded(out: &mut [u8], info: &SelectWorkerInfo<'_>) {
+    let members = info.excluded.map_or(&[][..], |set| set.as_bytes());
+    let members = members.iter().copied().chain(std::iter::repeat(0));
+    out.iter_mut().zip(members).for_each(|(byte, members)| *byte = members);
+}
+
+fn tokens(writer: &mut Writer<'_>, tokens: Option<&[u32]>) -> Result<(), Full> {
+    let Some(tokens) = tokens else { return writer.nil() };
+    let out = writer.bin(size_of_val(tokens))?;
+    for (bytes, token) in out.chunks_exact_mut(4).zip(tokens) {
+        bytes.copy_from_slice(&token.to_le_bytes());
+    }
+    Ok(())
+}
+
+fn leg_number(leg: Leg) -> u64 {
+    match leg {
+        Leg::Single => 0,
+        Leg::Prefill => 1,
+        Leg::Decode => 2,
+    }
+}
+
+fn now_ns() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn rows<C: Candidates + ?Sized>(
+    writer: &mut Writer<'_>,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+    config: &[u8],
+    state: &[u8],
+) -> Result<(), Full> {
+    let row = |index| RowWorker {
+        url: workers.worker(index).map_or("", Worker::url),
+        // The row form has one flag for "may be chosen": health, and what the request admits.
+        healthy: workers.is_healthy(index) && info.admits(index),
+        load: i64::try_from(workers.load(index)).unwrap_or(i64::MAX),
+    };
+    encode_rows(writer, (0..workers.len()).map(row), info.request_text, config, state)
+}
+
+/// Bytes that [`encode_workers`] takes at most.
+pub(crate) fn workers_bound<C: Candidates + ?Sized>(workers: &C) -> usize {
+    let bytes = |worker: &dyn Worker| {
+        let labels: usize = worker.labels().iter().map(|(key, value)| key.len() + value.len() + 10).sum();
+        worker.url().len() + worker.model_id().map_or(0, str::len) + labels + 80
+    };
+    let all: usize = (0..workers.len()).filter_map(|index| workers.worker(index)).map(bytes).sum();
+    all + 64
+}
+
+/// Writes the static facts of all workers; `None` if they do not fit.
+pub(crate) fn encode_workers<C: Candidates + ?Sized>(buffer: &mut [u8], workers: &C) -> Option<usize> {
+    let mut writer = Writer::new(buffer);
+    encode_table(&mut writer, workers.version().get(), workers.len()).ok()?;
+    for index in 0..workers.len() {
+        let worker = workers.worker(index)?;
+        let facts = WorkerFacts {
+            url: worker.url(),
+            model: worker.model_id(),
+            role: match worker.role() {
+                WorkerRole::Regular => Role::Regular,
+                WorkerRole::Prefill => Role::Prefill,
+                WorkerRole::Decode => Role::Decode,
+            },
+            weight: worker.weight(),
+            labels: Labels::default(),
+        };
+        let labels = worker.labels().iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        encode_worker(&mut writer, &facts, labels).ok()?;
+    }
+    Some(writer.position())
+}
+
+/// What a guest chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Choice<T> {
+    /// This worker, or this pair.
+    Chosen(T),
+    /// None.
+    NoChoice,
+    /// It reports an error of its own.
+    Error(String),
+    /// The answer is not what the ABI asks for.
+    Malformed(DecodeError),
+}
+
+/// A decoded answer.
+#[derive(Debug)]
+pub(crate) struct Reply<T> {
+    pub(crate) choice: Choice<T>,
+    /// The new encoded state of a row-form plugin.
+    pub(crate) state: Option<Vec<u8>>,
+}
+
+impl<T> Reply<T> {
+    fn of(choice: Choice<T>) -> Self {
+        Self { choice, state: None }
+    }
+}
+
+/// An answer of `select_worker`. An index that is no index is a choice beyond every table.
+#[inline]
+pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
+    match Answer::decode(bytes) {
+        Ok(Answer::Index(index)) => Reply::of(Choice::Chosen(index_of(index))),
+        Ok(Answer::NoChoice) => Reply::of(Choice::NoChoice),
+        Ok(Answer::Map(map)) => {
+            let choice = match (map.error, map.selected_worker) {
+                (Some(error), _) => Choice::Error(error.to_owned()),
+                (None, Some(index)) => Choice::Chosen(index_of(index)),
+                (None, None) => Choice::NoChoice,
+            };
+            Reply { choice, state: map.state.map(<[u8]>::to_vec) }
+        }
+        Err(error) => Reply::of(Choice::Malformed(error)),
+    }
+}
+
+/// An answer of `select_worker_pair`: prefill, then decode.
+pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
+    let choice = match PairAnswer::decode(bytes) {
+        Ok(PairAnswer::Map(map)) if map.error.is_some() => {
+            Choice::Error(map.error.unwrap_or_default().to_owned())
+        }
+        Ok(answer) => match answer.selected() {
+            Some((prefill, decode)) => Choice::Chosen((index_of(prefill), index_of(decode))),
+            None => Choice::NoChoice,
+        },
+        Err(error) => Choice::Malformed(error),
+    };
+    Reply::of(choice)
+}
+
+#[inline]
+fn index_of(index: i64) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+/// A plugin's configuration as an encoded map, keys sorted, so that equal configurations are
+/// equal bytes.
+pub(crate) fn encoded_config(config: &HashMap<String, serde_json::Value>) -> Vec<u8> {
+    let sorted: BTreeMap<_, _> = config.iter().collect();
+    // Writing to memory does not fail, and every JSON value has a MessagePack form.
+    rmp_serde::to_vec_named(&sorted).unwrap_or_default()
+}
+
+/// What `init` is told, in the form of the ABI's `Init`.
+#[derive(Debug, Serialize)]
+pub(crate) struct InitMessage<'a> {
+    pub(crate) abi: u32,
+    pub(crate) plugin: &'a str,
+    pub(crate) generation: u64,
+    pub(crate) config: &'a HashMap<String, serde_json::Value>,
+    /// Different for each instance.
+    pub(crate) seed: u64,
+}
+
+impl InitMessage<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // As above.
+        rmp_serde::to_vec_named(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,248 @@
+//! What an operator or a test may choose, and the check of it.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::sim::tokens::TOKENS_PER_BLOCK;
+
+/// Bound on counts: far beyond any real batch, and small enough to add up.
+const MILLION: usize = 1_000_000;
+
+/// Which half of a request a worker does when prefill and decode run on different workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Both halves.
+    #[default]
+    Regular,
+    /// Prefill only: every answer ends after one token.
+    Prefill,
+    /// Decode only: the KV cache comes from a prefill worker, so prompts take no time.
+    Decode,
+}
+
+impl Role {
+    /// The role's name as the flag spells it. (In SGLang's `engine_type` label a regular worker
+    /// is `unified`.)
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Regular => "regular",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "regular" => Ok(Self::Regular),
+            "prefill" => Ok(Self::Prefill),
+            "decode" => Ok(Self::Decode),
+            other => Err(format!("unknown role `{other}`: expected regular, prefill or decode")),
+        }
+    }
+}
+
+/// Settings of one simulated worker. [`SimWorker::start`](crate::sim::SimWorker::start) checks
+/// them; the ranges below are what it accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimConfig {
+    /// Address or host name to listen on. Default `127.0.0.1`.
+    pub host: String,
+    /// TCP port; 0 lets the system pick one. Default 0.
+    pub port: u16,
+    /// The one model that is served; requests for another get 404. Not empty. Default `sim-model`.
+    pub model: String,
+    /// Seed of output lengths, words, jitter and failures. Default 0.
+    pub seed: u64,
+    /// Name of this worker: sent as header `x-sim-worker` and as `system_fingerprint`. Visible
+    /// ASCII, not empty. Default `sim-worker`.
+    pub worker_id: String,
+    /// Which half of a request is done here. Default [`Role::Regular`].
+    pub role: Role,
+    /// Time of a prefill of no token. Default 4 ms.
+    pub prefill_base: Duration,
+    /// Prompt tokens that are prefilled in a second, above 0. Default 16,000. Prefills run one
+    /// after another, as on one accelerator.
+    pub prefill_tokens_per_second: f64,
+    /// Time of a decode step of a batch of one; a batch of 64 takes about twice that. Default
+    /// 10 ms.
+    pub decode_step: Duration,
+    /// Requests in the batch, 1 to 1,000,000. Default 64.
+    pub max_running: usize,
+    /// Requests that may wait for a place in the batch; further ones get 503. 0 to 1,000,000.
+    /// Default 1024.
+    pub max_queued: usize,
+    /// Capacity of the prefix cache in tokens, rounded down to blocks of 16; 0 switches the cache
+    /// off, which also saves hashing every prompt. Default 262,144.
+    pub cache_tokens: usize,
+    /// Mean length of an answer whose request names no `max_tokens`, 1 to 1,000,000 tokens.
+    /// Default 64. (With `max_tokens`, an answer has exactly that length.)
+    pub default_tokens: u32,
+    /// Longest prompt plus answer, in tokens, at least 1. Default 131,072.
+    pub context_tokens: u32,
+    /// Share by which each modelled time may be shorter or longer, 0 to 1. Default 0.05.
+    pub jitter: f64,
+    /// Factor on all modelled times, 0 to 1000. 0: answers at once, and sets no timer. Default 1.
+    pub time_scale: f64,
+    /// Share of requests that fail, 0 to 1. Default 0.
+    pub fail_rate: f64,
+    /// HTTP status of those failures, 400 to 599. Default 500.
+    pub fail_status: u16,
+    /// A stream sends this many chunks and then nothing more until its client goes away. Default
+    /// none.
+    pub stall_after: Option<u64>,
+    /// How long a shutdown waits for running requests before it cuts them off. Default 5 s.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            model: "sim-model".to_owned(),
+            seed: 0,
+            worker_id: "sim-worker".to_owned(),
+            role: Role::Regular,
+            prefill_base: Duration::from_millis(4),
+            prefill_tokens_per_second: 16_000.0,
+            decode_step: Duration::from_millis(10),
+            max_running: 64,
+            max_queued: 1024,
+            cache_tokens: 262_144,
+            default_tokens: 64,
+            context_tokens: 131_072,
+            jitter: 0.05,
+            time_scale: 1.0,
+            fail_rate: 0.0,
+            fail_status: 500,
+            stall_after: None,
+            shutdown_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl SimConfig {
+    /// Capacity of the prefix cache in blocks; 0 if there is none.
+    pub(crate) fn cache_blocks(&self) -> usize {
+        self.cache_tokens / TOKENS_PER_BLOCK
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`SimError::Config`] with all faults at once.
+    pub(crate) fn check(&self) -> Result<(), SimError> {
+        let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        let mut faults = Vec::new();
+        if self.model.is_empty() {
+            faults.push("model is empty".to_owned());
+        }
+        if !visible(&self.worker_id) {
+            faults.push(format!("worker-id is {:?}: expected visible ASCII", self.worker_id));
+        }
+        let rate = self.prefill_tokens_per_second;
+        if !(rate.is_finite() && rate > 0.0) {
+            faults.push(format!("prefill-tokens-per-second is {rate}: expected more than 0"));
+        }
+        if self.context_tokens == 0 {
+            faults.push("context-tokens is 0: expected at least 1".to_owned());
+        }
+        let length = usize::try_from(self.default_tokens).unwrap_or(usize::MAX);
+        let ranges = [
+            range("max-running", self.max_running, 1, MILLION),
+            range("max-queued", self.max_queued, 0, MILLION),
+            range("default-tokens", length, 1, MILLION),
+            range("jitter", self.jitter, 0.0, 1.0),
+            range("time-scale", self.time_scale, 0.0, 1000.0),
+            range("fail-rate", self.fail_rate, 0.0, 1.0),
+            range("fail-status", self.fail_status, 400, 599),
+        ];
+        faults.extend(ranges.into_iter().flatten());
+        if faults.is_empty() { Ok(()) } else { Err(SimError::Config { faults }) }
+    }
+}
+
+/// The fault of a value outside its range; NaN is outside of every range.
+fn range<T: PartialOrd + fmt::Display>(name: &str, value: T, low: T, high: T) -> Option<String> {
+    if value >= low && value <= high {
+        return None;
+    }
+    Some(format!("{name} is {value}: expected {low} to {high}"))
+}
+
+/// Why a simulated worker did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimError {
+    /// Settings out of range.
+    #[error("bad settings of the simulated worker: {}", faults.join("; "))]
+    Config {
+        /// Every fault: what was found and what was expected.
+        faults: Vec<String>,
+    },
+    /// The address could not be listened on.
+    #[error("cannot listen on {host}:{port}")]
+    Bind {
+        /// The address or host name asked for.
+        host: String,
+        /// The port asked for.
+        port: u16,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_pass_the_check() {
+        SimConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn check_reports_all_faults_at_once() {
+        let config = SimConfig {
+            worker_id: "two words".to_owned(),
+            prefill_tokens_per_second: 0.0,
+            max_running: 0,
+            fail_rate: 1.5,
+            time_scale: f64::NAN,
+            fail_status: 200,
+            ..SimConfig::default()
+        };
+        let message = config.check().unwrap_err().to_string();
+        for name in [
+            "worker-id",
+            "prefill-tokens-per-second",
+            "max-running",
+            "fail-rate is 1.5",
+            "time-scale",
+            "fail-status is 200",
+        ] {
+            assert!(message.contains(name), "{name} is missing in: {message}");
+        }
+    }
+
+    #[test]
+    fn role_reads_what_it_prints() {
+        for role in [Role::Regular, Role::Prefill, Role::Decode] {
+            assert_eq!(role.to_string().parse(), Ok(role));
+        }
+        assert!("both".parse::<Role>().unwrap_err().contains("both"));
+    }
+}

@@ -1,0 +1,122 @@
+//! One request between its wire form and the engine: what was asked, and what will be answered.
+
+use bytes::BufMut;
+use bytes::BytesMut;
+use http::HeaderValue;
+
+use crate::sim::json::push_u64;
+use crate::sim::seed::RequestSeed;
+use crate::sim::tokens::Prompt;
+use crate::sim::tokens::token_id;
+use crate::sim::tokens::word;
+
+/// The wire form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completion,
+    /// `/generate` for one text: an object.
+    Generate,
+    /// `/generate` for a list of texts: a list of objects.
+    GenerateBatch,
+    /// `/v1/embeddings`
+    Embeddings,
+}
+
+/// A checked request.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) format: Format,
+    /// At least one.
+    pub(crate) prompts: Vec<Prompt>,
+    /// Answers wanted for each prompt, at least 1.
+    pub(crate) choices_per_prompt: u32,
+    /// Exact length of each answer in tokens; without it the seed decides.
+    pub(crate) max_tokens: Option<u32>,
+    /// Answer token by token.
+    pub(crate) stream: bool,
+    /// End a stream with a chunk that holds the usage.
+    pub(crate) include_usage: bool,
+    /// SGLang's `bootstrap_room`, to be sent back as a header.
+    pub(crate) room: Option<HeaderValue>,
+}
+
+impl Ask {
+    /// Tokens of all prompts.
+    pub(crate) fn prompt_tokens(&self) -> u32 {
+        self.prompts.iter().fold(0, |sum, prompt| sum.saturating_add(prompt.tokens))
+    }
+
+    /// Answers wanted in all.
+    pub(crate) fn choices(&self) -> u32 {
+        let prompts = u32::try_from(self.prompts.len()).unwrap_or(u32::MAX);
+        prompts.saturating_mul(self.choices_per_prompt)
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// At the length that the request set.
+    Length,
+    /// At the length that the seed chose, as if at an end-of-text token.
+    Stop,
+}
+
+impl Finish {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// An answer before it is written: small numbers that determine every byte of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    /// Number of the request at its worker, from 0.
+    pub(crate) number: u64,
+    pub(crate) seed: RequestSeed,
+    /// Tokens of all prompts.
+    pub(crate) prompt_tokens: u32,
+    /// Those of them that the prefix cache held.
+    pub(crate) cached_tokens: u32,
+    /// Length of each choice in tokens.
+    pub(crate) output_tokens: u32,
+    /// Answers in all.
+    pub(crate) choices: u32,
+    pub(crate) finish: Finish,
+}
+
+impl Generation {
+    /// Output tokens of all choices.
+    pub(crate) fn completion_tokens(&self) -> u64 {
+        u64::from(self.output_tokens) * u64::from(self.choices)
+    }
+
+    /// Appends the text of one token; every token but the first starts with a space.
+    pub(crate) fn push_token(&self, out: &mut BytesMut, choice: u32, index: u32) {
+        if index > 0 {
+            out.put_u8(b' ');
+        }
+        out.put_slice(word(self.seed.token(choice, index)).as_bytes());
+    }
+
+    /// Appends the text of a choice.
+    pub(crate) fn push_text(&self, out: &mut BytesMut, choice: u32) {
+        for index in 0..self.output_tokens {
+            self.push_token(out, choice, index);
+        }
+    }
+
+    /// Appends one token id; every id but the first starts with a comma.
+    pub(crate) fn push_id(&self, out: &mut BytesMut, choice: u32, index: u32) {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        push_u64(out, token_id(self.seed.token(choice, index)));
+    }
+}

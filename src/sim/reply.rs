@@ -1,0 +1,115 @@
+//! HTTP responses: their bodies and headers.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header::CACHE_CONTROL;
+use http::header::CONTENT_TYPE;
+use http::header::RETRY_AFTER;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::body::Frame;
+use hyper::body::SizeHint;
+use serde_json::Value;
+
+use crate::sim::error::ApiError;
+use crate::sim::stream::TokenStream;
+
+/// Who answered.
+pub(crate) const WORKER_HEADER: HeaderName = HeaderName::from_static("x-sim-worker");
+/// The request's `bootstrap_room`.
+pub(crate) const ROOM_HEADER: HeaderName = HeaderName::from_static("x-sim-bootstrap-room");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// A response's body.
+#[derive(Debug)]
+pub(crate) enum ReplyBody {
+    /// Known whole.
+    Full(Full<Bytes>),
+    /// Made token by token.
+    Stream(Box<TokenStream>),
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Full(body) => Pin::new(body).poll_frame(cx),
+            Self::Stream(body) => Pin::new(body.as_mut()).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A response of this server.
+pub(crate) type Reply = Response<ReplyBody>;
+
+/// A response without a body.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(ReplyBody::Full(Full::default()));
+    *reply.status_mut() = status;
+    reply
+}
+
+/// A response with a content type.
+pub(crate) fn typed(content_type: HeaderValue, body: Bytes) -> Reply {
+    let mut reply = Response::new(ReplyBody::Full(Full::new(body)));
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
+}
+
+/// JSON that is written already.
+pub(crate) fn json_bytes(body: Bytes) -> Reply {
+    typed(JSON, body)
+}
+
+/// JSON.
+pub(crate) fn json(value: &Value) -> Reply {
+    json_bytes(Bytes::from(value.to_string()))
+}
+
+/// Server-sent events.
+pub(crate) fn events(stream: TokenStream) -> Reply {
+    let mut reply = Response::new(ReplyBody::Stream(Box::new(stream)));
+    reply.headers_mut().insert(CONTENT_TYPE, EVENTS);
+    reply.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    reply
+}
+
+/// An error; 503 says when to try again.
+pub(crate) fn error(error: &ApiError) -> Reply {
+    let mut reply = json_bytes(Bytes::from(error.to_json()));
+    *reply.status_mut() = error.status;
+    if error.status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    reply
+}

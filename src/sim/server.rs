@@ -1,0 +1,192 @@
+//! The listener and the life of a worker.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use crate::sim::config::SimConfig;
+use crate::sim::config::SimError;
+use crate::sim::engine::Engine;
+use crate::sim::routes::Routes;
+
+/// Pause after a failed accept, so that running out of file descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A running simulated worker. Several may run in one process, each with its own counters.
+///
+/// Dropping it stops it at once and cuts its connections; [`shutdown`](Self::shutdown) lets
+/// running requests end first.
+pub struct SimWorker {
+    addr: SocketAddr,
+    engine: Arc<Engine>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+impl fmt::Debug for SimWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimWorker")
+            .field("addr", &self.addr)
+            .field("worker_id", &self.engine.config().worker_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SimWorker {
+    /// Starts a worker on the current tokio runtime, which needs its I/O and time drivers. It
+    /// accepts connections when this returns.
+    ///
+    /// # Errors
+    /// Settings out of range, all named at once; or an address that cannot be listened on.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it returns, nothing was started.
+    pub async fn start(config: SimConfig) -> Result<Self, SimError> {
+        config.check()?;
+        let bind_error = |source| SimError::Bind { host: config.host.clone(), port: config.port, source };
+        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(bind_error)?;
+        let addr = listener.local_addr().map_err(bind_error)?;
+        let grace = config.shutdown_grace;
+        let engine = Arc::new(Engine::new(config));
+        let routes = Arc::new(Routes::new(Arc::clone(&engine)));
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, routes, stopped, grace));
+        Ok(Self { addr, engine, stop: Some(stop), serving })
+    }
+
+    /// Where it listens, with the port that was picked.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Base URL, as `http://127.0.0.1:30000`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Inference requests that arrived and could be read, whatever became of them.
+    pub fn requests(&self) -> u64 {
+        self.engine.counters().requests()
+    }
+
+    /// Inference requests between arrival and the end of their answer, waiting ones included.
+    pub fn in_flight(&self) -> usize {
+        self.engine.counters().in_flight()
+    }
+
+    /// Inference requests whose client went away before the end.
+    pub fn cancelled(&self) -> u64 {
+        self.engine.counters().cancelled()
+    }
+
+    /// Requests that hold a place in the batch.
+    pub fn running(&self) -> usize {
+        self.engine.batch().running()
+    }
+
+    /// Requests that wait for a place in the batch.
+    pub fn queued(&self) -> usize {
+        self.engine.batch().waiting()
+    }
+
+    /// Waits until `reached` holds. It is asked at once, and again after every change of
+    /// [`requests`](Self::requests), [`in_flight`](Self::in_flight),
+    /// [`cancelled`](Self::cancelled), [`running`](Self::running) or [`queued`](Self::queued).
+    ///
+    /// # Cancel safety
+    /// Safe: dropping it only stops the watching.
+    pub async fn wait_until(&self, reached: impl Fn(&Self) -> bool) {
+        self.engine.counters().changes.until(|| reached(self)).await;
+    }
+
+    /// Stops accepting, lets running requests end for the configured grace, then cuts off the
+    /// rest. All connections are closed when this returns.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, the worker stops at once.
+    pub async fn shutdown(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The receiver is gone only if serving has ended, which is what is wanted.
+            let _ = stop.send(());
+        }
+        if let Err(error) = (&mut self.serving).await {
+            tracing::error!(%error, "the simulated worker ended by itself");
+        }
+    }
+}
+
+impl Drop for SimWorker {
+    fn drop(&mut self) {
+        // Also drops the connections, which belong to that task.
+        self.serving.abort();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    routes: Arc<Routes>,
+    mut stopped: oneshot::Receiver<()>,
+    grace: Duration,
+) {
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&routes), &graceful));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the simulated worker could not accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            _ = &mut stopped => break,
+        }
+    }
+    drop(listener);
+    if timeout(grace, graceful.shutdown()).await.is_err() {
+        tracing::info!(?grace, "the simulated worker cuts off requests that did not end in time");
+    }
+    connections.shutdown().await;
+}
+
+/// Serves one connection. Its errors are its client's doing: resets and malformed requests.
+fn connection(
+    stream: TcpStream,
+    routes: Arc<Routes>,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + use<> {
+    // A token must not wait for the acknowledgement of the one before it.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let service = service_fn(move |request| {
+        let routes = Arc::clone(&routes);
+        async move { Ok::<_, Infallible>(routes.answer(request).await) }
+    });
+    let mut http = http1::Builder::new();
+    // Idle connections stay open, as load generators and routers expect of a worker.
+    http.header_read_timeout(None);
+    let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+    async move {
+        if let Err(error) = connection.await {
+            tracing::trace!(%error, "a connection of the simulated worker ended early");
+        }
+    }
+}

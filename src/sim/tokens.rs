@@ -1,0 +1,184 @@
+//! Text as tokens: how many a prompt has, which blocks of it a prefix cache may know, and the
+//! words that answers are made of.
+//!
+//! A token is four bytes of text, the usual rule of thumb for English. A token id that a client
+//! sends counts as one token and is hashed as its four bytes.
+
+use crate::sim::seed::mix;
+
+/// Bytes of text per token.
+const BYTES_PER_TOKEN: usize = 4;
+/// Tokens per block of the prefix cache.
+pub(crate) const TOKENS_PER_BLOCK: usize = 16;
+const BYTES_PER_BLOCK: usize = BYTES_PER_TOKEN * TOKENS_PER_BLOCK;
+
+/// A prompt after reading: only what the simulation needs of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Prompt {
+    /// Length in tokens.
+    pub(crate) tokens: u32,
+    /// One hash per full block. Each covers all text before it too, so equal hashes mean equal
+    /// prefixes. Empty if the reader was told not to hash.
+    pub(crate) blocks: Vec<u64>,
+    /// Hash of the whole text; 0 if the reader was told not to hash.
+    pub(crate) digest: u64,
+}
+
+/// Whether a [`PromptReader`] hashes what it reads or only counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hashing {
+    /// Blocks and digest are made.
+    On,
+    /// Only the length is counted.
+    Off,
+}
+
+/// Reads a prompt piece by piece, without joining the pieces to one text.
+#[derive(Debug)]
+pub(crate) struct PromptReader {
+    hashing: Hashing,
+    bytes: usize,
+    chain: u64,
+    /// Start of a block whose end has not been read: always shorter than a block.
+    carry: Vec<u8>,
+    blocks: Vec<u64>,
+}
+
+impl PromptReader {
+    pub(crate) fn new(hashing: Hashing) -> Self {
+        Self { hashing, bytes: 0, chain: 0, carry: Vec::new(), blocks: Vec::new() }
+    }
+
+    /// Reads further text.
+    pub(crate) fn push(&mut self, mut text: &[u8]) {
+        self.bytes = self.bytes.saturating_add(text.len());
+        if self.hashing == Hashing::Off {
+            return;
+        }
+        if !self.carry.is_empty() {
+            let missing = BYTES_PER_BLOCK.saturating_sub(self.carry.len()).min(text.len());
+            let (head, rest) = text.split_at(missing);
+            self.carry.extend_from_slice(head);
+            text = rest;
+            if self.carry.len() < BYTES_PER_BLOCK {
+                return;
+            }
+            self.chain = fold(self.chain, &self.carry);
+            self.blocks.push(self.chain);
+            self.carry.clear();
+        }
+        let (blocks, rest) = text.as_chunks::<BYTES_PER_BLOCK>();
+        for block in blocks {
+            self.chain = fold(self.chain, block);
+            self.blocks.push(self.chain);
+        }
+        self.carry.extend_from_slice(rest);
+    }
+
+    /// Reads one token id.
+    pub(crate) fn push_id(&mut self, id: u32) {
+        self.push(&id.to_le_bytes());
+    }
+
+    pub(crate) fn finish(self) -> Prompt {
+        let digest = match self.hashing {
+            Hashing::On => mix(fold(self.chain, &self.carry) ^ self.bytes as u64),
+            Hashing::Off => 0,
+        };
+        let tokens = u32::try_from(self.bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
+        Prompt { tokens, blocks: self.blocks, digest }
+    }
+}
+
+/// Adds bytes to a running hash, eight at a time. Not cryptographic: prompts of a load run are
+/// not chosen to collide.
+fn fold(start: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut hash = start;
+    for word in words {
+        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9FB2_1C65_1E98_DF25);
+        hash ^= hash >> 32;
+    }
+    for byte in rest {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
+    mix(hash)
+}
+
+/// The words of all answers. Plain ASCII, so that they need no escaping in JSON.
+const WORDS: [&str; 64] = [
+    "the", "worker", "reads", "a", "prompt", "and", "answers", "with", "some", "words", "that", "mean",
+    "nothing", "at", "all", "but", "arrive", "in", "order", "one", "by", "each", "token", "takes", "its",
+    "time", "as", "if", "large", "model", "were", "busy", "behind", "this", "line", "of", "text", "while",
+    "other", "requests", "wait", "for", "their", "place", "batch", "cache", "keeps", "what", "it", "has",
+    "seen", "before", "so", "next", "turn", "is", "quick", "then", "stream", "goes", "on", "until", "done",
+    "again",
+];
+
+/// The word that stands for a token.
+pub(crate) fn word(token: u64) -> &'static str {
+    let index = usize::try_from(token % WORDS.len() as u64).unwrap_or(0);
+    WORDS.get(index).copied().unwrap_or("the")
+}
+
+/// The id that stands for a token, below the vocabulary size of Llama 2.
+pub(crate) fn token_id(token: u64) -> u64 {
+    token % 32_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pieces: &[&str]) -> Prompt {
+        let mut reader = PromptReader::new(Hashing::On);
+        for piece in pieces {
+            reader.push(piece.as_bytes());
+        }
+        reader.finish()
+    }
+
+    #[test]
+    fn prompt_is_the_same_however_it_is_cut() {
+        let text = "abcdefghij".repeat(50);
+        let whole = read(&[&text]);
+        assert_eq!(whole.tokens, 125);
+        assert_eq!(whole.blocks.len(), 7);
+        for cut in [1, 10, 63, 64, 65, 128, 499] {
+            let (head, tail) = text.split_at(cut);
+            assert_eq!(read(&[head, tail]), whole, "cut at {cut}");
+        }
+        let letters: Vec<&str> = text.split_inclusive(char::is_alphabetic).collect();
+        assert_eq!(read(&letters), whole);
+    }
+
+    #[test]
+    fn blocks_agree_exactly_as_far_as_the_text_does() {
+        let shared = "x".repeat(BYTES_PER_BLOCK * 3);
+        let one = read(&[&shared, &"a".repeat(200)]);
+        let two = read(&[&shared, &"b".repeat(200)]);
+        let same = one.blocks.iter().zip(&two.blocks).take_while(|(a, b)| a == b).count();
+        assert_eq!(same, 3);
+        assert_ne!(one.blocks.last(), two.blocks.last());
+        assert_ne!(one.digest, two.digest);
+    }
+
+    #[test]
+    fn equal_blocks_at_different_places_have_different_hashes() {
+        let prompt = read(&[&"x".repeat(BYTES_PER_BLOCK * 2)]);
+        assert_ne!(prompt.blocks[0], prompt.blocks[1]);
+    }
+
+    #[test]
+    fn reader_without_hashing_only_counts() {
+        let mut reader = PromptReader::new(Hashing::Off);
+        reader.push(&[b'x'; 401]);
+        reader.push_id(7);
+        assert_eq!(reader.finish(), Prompt { tokens: 102, blocks: Vec::new(), digest: 0 });
+    }
+
+    #[test]
+    fn words_need_no_escaping() {
+        assert!(WORDS.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())));
+    }
+}

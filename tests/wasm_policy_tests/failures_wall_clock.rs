@@ -1,0 +1,1 @@
+//! failures_wall_clock
