@@ -264,7 +264,9 @@ mod tests {
     fn counts_of_a_generation_outlive_it() {
         let state = PluginState::new("p");
         let generation = LiveGeneration::new(7, &state);
-        (0..3).for_each(|_| drop(generation.stats().begin()));
+        for _ in 0..3 {
+            generation.stats().begin();
+        }
         assert_eq!((state.live_generations(), state.totals().decisions()), (1, 3));
         drop(generation);
         assert_eq!((state.live_generations(), state.totals().decisions()), (0, 3));

@@ -256,7 +256,9 @@ mod tests {
     fn absorbed_counts_add_up() {
         let (total, part) = (DecisionStats::default(), DecisionStats::default());
         for stats in [&total, &part] {
-            (0..5).for_each(|_| drop(stats.begin()));
+            for _ in 0..5 {
+                stats.begin();
+            }
             stats.record(Duration::from_nanos(300));
             stats.fail(FailureCause::Trap);
             stats.fall_back();
