@@ -55,6 +55,10 @@ use crate::types::future::BoxFuture;
 /// How long finished requests are collected before the plugin is told.
 const COMPLETION_BATCH: Duration = Duration::from_millis(20);
 
+/// How often a decision is asked again because its generation was found to return state: once for
+/// the generation that it started on, and for those that replace it meanwhile.
+const STATE_RETRIES: usize = 3;
+
 /// A policy that is a plugin. Replacing its generation does not disturb its users.
 ///
 /// # Concurrency
@@ -114,6 +118,11 @@ impl WasmPolicy {
     /// Puts a new generation in place of the old one. Calls in flight finish on the old one.
     pub(crate) fn replace(&self, generation: Generation) {
         self.breaker.reset(generation.options.breaker);
+        if generation.plan.is_rows() && self.state.has_rows() {
+            // What earlier generations returned is sent from the first call on, whether or not
+            // the self-test returned any.
+            generation.mark_stateful();
+        }
         self.fallback.store(Fallback::of(&generation));
         // The old generation closes its pool when its last user lets go.
         self.active.store(Some(Arc::new(generation)));
@@ -280,12 +289,15 @@ impl WasmPolicy {
             return Err(FailureCause::BreakerOpen);
         }
         let timer = self.stats.begin();
-        let outcome = match self.attempt::<Q, C>(mode, workers, info).await {
+        let mut outcome = self.attempt::<Q, C>(mode, workers, info).await;
+        for _ in 0..STATE_RETRIES {
             // The first state that a generation returns is not kept, since other calls may have
             // run meanwhile; from then on its calls are serialised, and it is asked again.
-            Ok(None) => self.attempt::<Q, C>(mode, workers, info).await,
-            other => other,
-        };
+            if !matches!(outcome, Ok(None)) {
+                break;
+            }
+            outcome = self.attempt::<Q, C>(mode, workers, info).await;
+        }
         self.stats.end(timer);
         match outcome {
             Ok(Some(chosen)) => {

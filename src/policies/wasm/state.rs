@@ -97,6 +97,12 @@ impl PluginState {
         self.live_generations.load(Ordering::Relaxed)
     }
 
+    /// True if the plugin has returned state in the row form, or is about to.
+    pub(crate) fn has_rows(&self) -> bool {
+        // A call that holds the state may be returning its first.
+        self.rows.try_lock().map_or(true, |state| !state.is_empty())
+    }
+
     /// The plugin's private directory, made if there is none yet.
     pub(crate) fn directory(&self) -> Result<Arc<PrivateDirectory>, EngineError> {
         let mut directory = self.directory.lock();
