@@ -48,6 +48,9 @@ pub struct SelectWorkerInfo<'a> {
     /// The only workers that may be chosen (they serve the model, they have the role);
     /// `None` = all.
     pub eligible: Option<&'a WorkerSet>,
+    /// What keeps requests together, such as a session: requests with equal keys stay on the same
+    /// side of a canary. `None` = chance decides.
+    pub request_key: Option<&'a str>,
 }
 
 impl SelectWorkerInfo<'_> {
@@ -87,6 +90,15 @@ pub struct RequestNeeds {
 }
 
 impl RequestNeeds {
+    /// What either of two policies wants.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            text: self.text || other.text,
+            tokens: self.tokens || other.tokens,
+            model: self.model || other.model,
+        }
+    }
+
     /// True if anything in the body is wanted.
     pub fn body(self) -> bool {
         self.text || self.tokens || self.model
