@@ -2,11 +2,15 @@
 //! and every refusal.
 
 mod cancellation;
+mod capture;
 mod columns;
+mod decoder;
 mod failures_wall_clock;
 mod lifecycle;
+mod pairs;
 mod pool;
 mod refusals;
 mod rows;
 mod sandbox;
 mod support;
+mod tables;

@@ -59,6 +59,8 @@ pub(crate) struct ReadyCall<'a> {
     lane: Lane,
     message_len: u32,
     generation: u64,
+    /// When the decision began, if it is one of those that are timed.
+    timer: Option<Instant>,
     /// Held for the whole call of a plugin that returns state.
     state: Option<StateGuard<'a>>,
 }
@@ -71,7 +73,7 @@ pub(crate) enum Start<'a> {
     /// Everything was at hand.
     Ready(ReadyCall<'a>),
     /// Something has to be waited for, or the guest must be told of a new table first.
-    Slow(Arc<Generation>, Option<Lease>),
+    Slow(Arc<Generation>, Option<Lease>, Option<Instant>),
 }
 
 /// The end of a call.
@@ -80,6 +82,7 @@ pub(crate) struct Ended<T> {
     pub(crate) lease: Lease,
     pub(crate) choice: Choice<T>,
     pub(crate) generation: u64,
+    pub(crate) timer: Option<Instant>,
     /// True if the guest took more than a tick on the caller's stack.
     pub(crate) overran: bool,
     /// True if it returned state, which was not kept because the calls of this generation were
@@ -97,7 +100,8 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
 ) -> Result<Start<'a>, Failure> {
-    let slow = |lease| Ok(Start::Slow(Arc::clone(generation), lease));
+    let timer = generation.stats.begin();
+    let slow = |lease| Ok(Start::Slow(Arc::clone(generation), lease, timer));
     if generation.is_stateful() {
         return slow(None);
     }
@@ -110,8 +114,9 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
     let lane = lane(generation, mode);
     let engine = &generation.pool.compiled().engine;
     lease.begin(lane, Budget::start(engine, generation.budget, generation.ticks));
-    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[]))?;
-    Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, state: None }))
+    let written = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[]));
+    let message_len = written.map_err(|error| Failure::from(error).of(generation.id))?;
+    Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state: None }))
 }
 
 #[inline]
@@ -128,7 +133,7 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
-) -> Result<ReadyCall<'a>, Failure> {
+) -> Result<ReadyCall<'a>, CallError> {
     let began = Instant::now();
     let budget = Budget::start(around.engine, generation.budget, generation.ticks);
     let state =
@@ -147,7 +152,7 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
     lease.reserve(generation.plan.bound(workers, info, kept)).await?;
     let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept))?;
-    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, state })
+    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer: None, state })
 }
 
 async fn tell_workers<C: Candidates + ?Sized>(
@@ -208,6 +213,12 @@ async fn within<F: Future>(engine: &Engine, budget: Duration, future: F) -> Opti
 }
 
 impl ReadyCall<'_> {
+    /// The same, timed from this moment on if it is one of those that are timed.
+    pub(crate) fn timed(mut self, timer: Option<Instant>) -> Self {
+        self.timer = timer;
+        self
+    }
+
     /// Runs the guest.
     ///
     /// # Cancel safety
@@ -215,7 +226,8 @@ impl ReadyCall<'_> {
     /// Dropping the future discards the instance and keeps the state as it was.
     #[inline]
     pub(crate) async fn run<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Failure> {
-        let mut reply = self.lease.ask(Q::ASK, self.message_len, Q::decode).await?;
+        let reply = self.lease.ask(Q::ASK, self.message_len, Q::decode).await;
+        let mut reply = reply.map_err(|error| Failure::from(error).of(self.generation))?;
         let overran = self.lane == Lane::Adaptive && self.lease.instance().overran();
         let mut lost_state = false;
         if let Some(new) = reply.state.take() {
@@ -224,8 +236,8 @@ impl ReadyCall<'_> {
                 None => lost_state = true,
             }
         }
-        let Self { lease, generation, .. } = self;
-        Ok(Ended { lease, choice: reply.choice, generation, overran, lost_state })
+        let Self { lease, generation, timer, .. } = self;
+        Ok(Ended { lease, choice: reply.choice, generation, timer, overran, lost_state })
     }
 }
 
@@ -250,11 +262,14 @@ where
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
                 workers.len()
             );
-            Err(Failure::new(FailureCause::InvalidChoice, detail))
+            Err(Failure::new(FailureCause::InvalidChoice, detail).of(generation))
         }
-        Choice::Error(error) => Err(Failure::new(FailureCause::GuestError, format!("it answered {error:?}"))),
+        Choice::Error(error) => {
+            Err(Failure::new(FailureCause::GuestError, format!("it answered {error:?}")).of(generation))
+        }
         Choice::Malformed(error) => {
-            Err(Failure::new(FailureCause::Decode, format!("its answer is malformed: {error}")))
+            let detail = format!("its answer is malformed: {error}");
+            Err(Failure::new(FailureCause::Decode, detail).of(generation))
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::instance::Lane;
 use crate::engine::pool::Pool;
 use crate::policies::wasm::module_check::ModuleFacts;
+use crate::policies::wasm::stats::DecisionStats;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::budget::Ticks;
 
@@ -31,6 +32,7 @@ pub(crate) struct Generation {
     pub(crate) pool: Arc<Pool>,
     pub(crate) budget: Duration,
     pub(crate) ticks: Ticks,
+    pub(crate) stats: Arc<DecisionStats>,
     /// True once a call needed more than a tick: asynchronous calls run on a fiber from then on.
     needs_fiber: AtomicBool,
     /// True once the plugin has returned state: its calls must not overlap from then on.
@@ -46,6 +48,7 @@ pub(crate) struct GenerationParts {
     pub(crate) facts: ModuleFacts,
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) stats: Arc<DecisionStats>,
     pub(crate) stateful: bool,
 }
 
@@ -75,6 +78,7 @@ impl Generation {
             facts: parts.facts,
             plan: parts.plan,
             pool: parts.pool,
+            stats: parts.stats,
         }
     }
 

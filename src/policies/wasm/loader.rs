@@ -76,6 +76,8 @@ pub(crate) async fn prepare(
     let serial = manifest.concurrency == Concurrency::Serial;
     let plan = Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config));
     let id = Generation::next_id();
+    let live = LiveGeneration::new(id, state);
+    let stats = Arc::clone(live.stats());
     let recipe = PluginRecipe {
         name: config.name.clone(),
         generation: id,
@@ -83,7 +85,7 @@ pub(crate) async fn prepare(
         plan: Arc::clone(&plan),
         serial,
         state: Arc::clone(state),
-        live: LiveGeneration::new(state),
+        live,
     };
     let budget = Duration::from_millis(config.max_execution_time_ms).max(MIN_MAKE_BUDGET);
     let findings = if options.self_test {
@@ -102,6 +104,7 @@ pub(crate) async fn prepare(
         options,
         plan,
         pool,
+        stats,
     }))
 }
 

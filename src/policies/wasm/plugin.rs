@@ -72,7 +72,6 @@ pub struct WasmPolicy {
     breaker: Breaker,
     slices: SliceVersions,
     pub(crate) state: Arc<PluginState>,
-    stats: DecisionStats,
     completions: Arc<Completions>,
 }
 
@@ -106,7 +105,6 @@ impl WasmPolicy {
             active: ArcSwapOption::from_pointee(generation),
             slices: SliceVersions::default(),
             state,
-            stats: DecisionStats::default(),
             completions: Arc::default(),
         }
     }
@@ -132,14 +130,15 @@ impl WasmPolicy {
     /// What is known of the plugin, for metrics and listings.
     pub fn stats(&self) -> PluginStats {
         let generation = self.active.load_full();
+        let totals = self.state.totals();
         PluginStats {
             name: self.name.clone(),
             generation: generation.as_ref().map_or(0, |generation| generation.id),
             live_generations: self.state.live_generations(),
-            decisions: self.stats.decisions(),
-            fallbacks: self.stats.fallbacks(),
-            failures: self.stats.failures(),
-            latency: self.stats.latency(),
+            decisions: totals.decisions(),
+            fallbacks: totals.fallbacks(),
+            failures: totals.failures(),
+            latency: totals.latency(),
             pool: generation.map(|generation| generation.pool.counts()).unwrap_or_default(),
             breaker_open: self.breaker.is_open(),
             log_suppressed: self.state.log_suppressed(),
@@ -276,17 +275,15 @@ impl WasmPolicy {
     {
         let admission = self.breaker.admit();
         if admission == Admission::Refused {
-            self.stats.fail(FailureCause::BreakerOpen);
+            self.state.count(None, |stats| stats.fail(FailureCause::BreakerOpen));
             return Err(FailureCause::BreakerOpen);
         }
-        let timer = self.stats.begin();
         let outcome = match self.attempt::<Q, C>(mode, workers, info).await {
             // The first state that a generation returns is not kept, since other calls may have
             // run meanwhile; from then on its calls are serialised, and it is asked again.
             Ok(None) => self.attempt::<Q, C>(mode, workers, info).await,
             other => other,
         };
-        self.stats.end(timer);
         match outcome {
             Ok(Some(chosen)) => {
                 self.breaker.succeed(admission);
@@ -315,8 +312,10 @@ impl WasmPolicy {
         };
         let ready = match started {
             Start::Ready(ready) => ready,
-            Start::Slow(generation, lease) => {
-                call::start_slow(self.surroundings(), &generation, lease, mode, workers, info).await?
+            Start::Slow(generation, lease, timer) => {
+                let around = self.surroundings();
+                let ready = call::start_slow(around, &generation, lease, mode, workers, info).await;
+                ready.map_err(|error| Failure::from(error).of(generation.id))?.timed(timer)
             }
         };
         let ended = ready.run::<Q>().await?;
@@ -324,12 +323,19 @@ impl WasmPolicy {
             let active = self.active.load();
             let own = active.as_ref().filter(|generation| generation.id == ended.generation);
             if let Some(generation) = own {
+                generation.stats.end(ended.timer);
                 if ended.overran {
                     generation.move_to_fiber();
                 }
                 if ended.lost_state {
                     generation.mark_stateful();
                 }
+            }
+            if own.is_none() && ended.timer.is_some() {
+                self.state.count(Some(ended.generation), |stats| {
+                    stats.end(ended.timer);
+                    0
+                });
             }
             ended.lease.finish(own.map(|generation| &*generation.pool));
         }
@@ -346,7 +352,7 @@ impl WasmPolicy {
     #[cold]
     fn fail(&self, admission: Admission, failure: &Failure) -> FailureCause {
         let cause = failure.cause;
-        let count = self.stats.fail(cause);
+        let count = self.state.count(failure.generation, |stats| stats.fail(cause));
         let plugin = self.name.as_str();
         // The 1st, 2nd, 4th, 8th … of a kind: seen at once, and no flood.
         if count.is_power_of_two() {
@@ -369,7 +375,7 @@ impl WasmPolicy {
         match fallback.on_failure {
             FailurePolicy::Reject => Err(DecideError::Rejected { cause }),
             FailurePolicy::Fallback => {
-                self.stats.fall_back();
+                self.state.count(None, DecisionStats::fall_back);
                 decide(&fallback.policy, Chooser::Fallback { cause })
             }
         }
@@ -469,7 +475,9 @@ impl LoadBalancingPolicy for WasmPolicy {
             .map(|chosen| chosen.answer)
             .or_else(|cause| self.fall_back(cause, |policy, _| Ok(policy.choose_pair(&candidates, info))));
         let (first, second) = chosen.ok().flatten()?;
-        Some((first, second.checked_sub(prefill.len())?))
+        // The check goes by roles; a worker in the slice of another role must not be named by an
+        // index that its slice does not have.
+        (first < prefill.len()).then_some((first, second.checked_sub(prefill.len())?))
     }
 
     fn decide_pair_async<'a>(

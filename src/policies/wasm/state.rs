@@ -16,6 +16,7 @@ use sgl_policy_abi::host_function;
 use crate::engine::error::EngineError;
 use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::PrivateDirectory;
+use crate::policies::wasm::stats::DecisionStats;
 
 /// Log lines of one plugin that are passed on per second; the rest is counted.
 const LOG_LINES_PER_SECOND: u64 = 20;
@@ -41,10 +42,17 @@ pub struct PluginState {
     pub(crate) rows: tokio::sync::Mutex<Vec<u8>>,
     /// Callers that wait for `rows`.
     pub(crate) rows_waiting: AtomicUsize,
-    /// Generations that live: serving, draining, or being tried.
-    live_generations: AtomicUsize,
+    /// What is counted: of each generation that lives, and of all that are gone.
+    counts: Mutex<Counts>,
     /// What guests see as `/tmp`, once a generation may use files.
     directory: Mutex<Option<Arc<PrivateDirectory>>>,
+}
+
+/// Counters of the plugin's generations. Together they never fall.
+#[derive(Debug, Default)]
+struct Counts {
+    live: Vec<(u64, Arc<DecisionStats>)>,
+    gone: DecisionStats,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +78,7 @@ impl PluginState {
             log_suppressed: AtomicU64::new(0),
             rows: tokio::sync::Mutex::default(),
             rows_waiting: AtomicUsize::new(0),
-            live_generations: AtomicUsize::new(0),
+            counts: Mutex::default(),
             directory: Mutex::new(None),
         })
     }
@@ -94,7 +102,23 @@ impl PluginState {
 
     /// Generations that live: serving, draining, or being tried.
     pub fn live_generations(&self) -> usize {
-        self.live_generations.load(Ordering::Relaxed)
+        self.counts.lock().live.len()
+    }
+
+    /// What all generations have counted, those that are gone included.
+    pub(crate) fn totals(&self) -> DecisionStats {
+        let totals = DecisionStats::default();
+        let counts = self.counts.lock();
+        totals.absorb(&counts.gone);
+        counts.live.iter().for_each(|(_, stats)| totals.absorb(stats));
+        totals
+    }
+
+    /// Counts something of a generation that may be gone. Not for the decision path.
+    pub(crate) fn count(&self, generation: Option<u64>, count: impl FnOnce(&DecisionStats) -> u64) -> u64 {
+        let counts = self.counts.lock();
+        let own = counts.live.iter().find(|(id, _)| Some(*id) == generation);
+        count(own.map_or(&counts.gone, |(_, stats)| stats))
     }
 
     /// The plugin's private directory, made if there is none yet.
@@ -166,20 +190,33 @@ impl HostServices for PluginState {
     }
 }
 
-/// Counts a generation as live until it is gone with its last instance.
+/// Counts a generation as live until it is gone with its last instance; then its counts are kept
+/// among those of all that are gone.
 #[derive(Debug)]
-pub(crate) struct LiveGeneration(Arc<PluginState>);
+pub(crate) struct LiveGeneration {
+    id: u64,
+    stats: Arc<DecisionStats>,
+    state: Arc<PluginState>,
+}
 
 impl LiveGeneration {
-    pub(crate) fn new(state: &Arc<PluginState>) -> Self {
-        state.live_generations.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(state))
+    pub(crate) fn new(id: u64, state: &Arc<PluginState>) -> Self {
+        let stats = Arc::<DecisionStats>::default();
+        state.counts.lock().live.push((id, Arc::clone(&stats)));
+        Self { id, stats, state: Arc::clone(state) }
+    }
+
+    /// The generation's counters.
+    pub(crate) fn stats(&self) -> &Arc<DecisionStats> {
+        &self.stats
     }
 }
 
 impl Drop for LiveGeneration {
     fn drop(&mut self) {
-        self.0.live_generations.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.state.counts.lock();
+        counts.live.retain(|(id, _)| *id != self.id);
+        counts.gone.absorb(&self.stats);
     }
 }
 
@@ -221,6 +258,18 @@ mod tests {
         trial.kv_set(b"k", b"w").unwrap();
         assert_eq!(state.counter_add(0, 0), Some(7));
         assert_eq!(state.kv_get(b"k").as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn counts_of_a_generation_outlive_it() {
+        let state = PluginState::new("p");
+        let generation = LiveGeneration::new(7, &state);
+        for _ in 0..3 {
+            generation.stats().begin();
+        }
+        assert_eq!((state.live_generations(), state.totals().decisions()), (1, 3));
+        drop(generation);
+        assert_eq!((state.live_generations(), state.totals().decisions()), (0, 3));
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub struct LatencyCounts {
     sum_ns: u64,
 }
 
+impl Default for LatencyCounts {
+    fn default() -> Self {
+        Self { buckets: vec![0; BUCKETS], sum_ns: 0 }
+    }
+}
+
 impl LatencyCounts {
     /// How many decisions were timed.
     pub fn count(&self) -> u64 {
@@ -84,7 +90,7 @@ impl Default for Shard {
     }
 }
 
-/// Counters of one plugin, kept across its generations.
+/// Counters of one generation.
 ///
 /// # Concurrency
 ///
@@ -128,9 +134,25 @@ impl DecisionStats {
         self.failures.get(cause as usize).map_or(0, |counter| counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Counts a decision of the fallback policy and returns how many there were.
     #[cold]
-    pub(crate) fn fall_back(&self) {
-        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn fall_back(&self) -> u64 {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Adds what another has counted. Nobody may be counting in the other any more.
+    pub(crate) fn absorb(&self, other: &Self) {
+        let own = self.shards.local();
+        let add = |to: &AtomicU64, from: &AtomicU64| {
+            to.fetch_add(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        };
+        for shard in other.shards.iter() {
+            add(&own.decisions, &shard.decisions);
+            add(&own.sum_ns, &shard.sum_ns);
+            own.buckets.iter().zip(&shard.buckets).for_each(|(to, from)| add(to, from));
+        }
+        self.failures.iter().zip(&other.failures).for_each(|(to, from)| add(to, from));
+        add(&self.fallbacks, &other.fallbacks);
     }
 
     pub(crate) fn decisions(&self) -> u64 {
@@ -147,7 +169,7 @@ impl DecisionStats {
     }
 
     pub(crate) fn latency(&self) -> LatencyCounts {
-        let mut counts = LatencyCounts { buckets: vec![0; BUCKETS], sum_ns: 0 };
+        let mut counts = LatencyCounts::default();
         for shard in self.shards.iter() {
             counts.sum_ns += shard.sum_ns.load(Ordering::Relaxed);
             for (total, bucket) in counts.buckets.iter_mut().zip(&shard.buckets) {
@@ -228,6 +250,23 @@ mod tests {
         assert_eq!(counts.at_most_pow2(8), 90);
         assert_eq!(counts.at_most_pow2(7), 0);
         assert_eq!(counts.count(), 100);
+    }
+
+    #[test]
+    fn absorbed_counts_add_up() {
+        let (total, part) = (DecisionStats::default(), DecisionStats::default());
+        for stats in [&total, &part] {
+            for _ in 0..5 {
+                stats.begin();
+            }
+            stats.record(Duration::from_nanos(300));
+            stats.fail(FailureCause::Trap);
+            stats.fall_back();
+        }
+        total.absorb(&part);
+        assert_eq!((total.decisions(), total.fallbacks()), (10, 2));
+        assert_eq!(total.latency().count(), 2);
+        assert_eq!(total.failures()[FailureCause::Trap as usize], (FailureCause::Trap, 2));
     }
 
     #[test]
