@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -49,6 +50,8 @@ pub struct PluginInfo {
 #[derive(Debug)]
 pub struct Registry {
     plugins: RwLock<BTreeMap<String, Arc<WasmPolicy>>>,
+    /// States of plugins that are being loaded: loads of one name at once must share theirs.
+    states: Mutex<BTreeMap<String, Weak<PluginState>>>,
     engine: Mutex<Option<Arc<Engine>>>,
     engine_options: EngineOptions,
 }
@@ -56,7 +59,12 @@ pub struct Registry {
 impl Registry {
     /// A registry without plugins; its engine starts with the first of them.
     pub fn new(engine_options: EngineOptions) -> Self {
-        Self { plugins: RwLock::default(), engine: Mutex::new(None), engine_options }
+        Self {
+            plugins: RwLock::default(),
+            states: Mutex::default(),
+            engine: Mutex::new(None),
+            engine_options,
+        }
     }
 
     /// Loads a plugin, or replaces its generation if the name is taken. Everything that can fail
@@ -104,8 +112,7 @@ impl Registry {
         let name = config.name.clone();
         self.refuse_duplicate(&name, options.if_loaded)?;
         let engine = self.engine()?;
-        let state =
-            self.get(&name).map_or_else(|| PluginState::new(&name), |plugin| Arc::clone(&plugin.state));
+        let state = self.state(&name);
         let refuse = options.if_loaded;
         let generation = loader::prepare(&engine, &state, config, options, source).await?;
         let mut plugins = self.plugins.write();
@@ -125,6 +132,21 @@ impl Registry {
             info.ok_or_else(|| PluginError::SelfTest { reason: "it was unloaded meanwhile".to_owned() })?;
         tracing::info!(plugin = name, generation = info.generation, digest = info.digest, "plugin loaded");
         Ok(info)
+    }
+
+    /// The state of the plugin of that name, whether it is loaded or being loaded.
+    fn state(&self, name: &str) -> Arc<PluginState> {
+        if let Some(plugin) = self.get(name) {
+            return Arc::clone(&plugin.state);
+        }
+        let mut states = self.states.lock();
+        if let Some(known) = states.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        states.retain(|_, state| state.strong_count() > 0);
+        let made = PluginState::new(name);
+        states.insert(name.to_owned(), Arc::downgrade(&made));
+        made
     }
 
     fn refuse_duplicate(&self, name: &str, if_loaded: IfLoaded) -> Result<(), PluginError> {
@@ -160,6 +182,8 @@ impl Registry {
     pub fn unload(&self, name: &str) -> bool {
         let removed = self.plugins.write().remove(name);
         let Some(plugin) = removed else { return false };
+        // What is loaded under this name from now on starts from nothing.
+        self.states.lock().remove(name);
         plugin.retire();
         plugin.state.forget_directory();
         tracing::info!(plugin = name, "plugin unloaded");
