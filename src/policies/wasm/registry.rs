@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ pub struct PluginInfo {
 #[derive(Debug)]
 pub struct Registry {
     plugins: RwLock<BTreeMap<String, Arc<WasmPolicy>>>,
+    /// States of plugins that are being loaded: loads of one name at once must share theirs.
+    states: Mutex<BTreeMap<String, Weak<PluginState>>>,
     engine: Mutex<Option<Arc<Engine>>>,
     engine_options: EngineOptions,
 }
@@ -62,7 +65,12 @@ pub struct Registry {
 impl Registry {
     /// A registry without plugins; its engine starts with the first of them.
     pub fn new(engine_options: EngineOptions) -> Self {
-        Self { plugins: RwLock::default(), engine: Mutex::new(None), engine_options }
+        Self {
+            plugins: RwLock::default(),
+            states: Mutex::default(),
+            engine: Mutex::new(None),
+            engine_options,
+        }
     }
 
     /// Loads a plugin, or prepares a new generation of it if the name is taken; its options say how
@@ -87,8 +95,7 @@ impl Registry {
         let if_loaded = options.if_loaded;
         self.refuse_duplicate(&name, if_loaded)?;
         let engine = self.engine()?;
-        let state =
-            self.get(&name).map_or_else(|| PluginState::new(&name), |plugin| Arc::clone(&plugin.state));
+        let state = self.state(&name);
         let generation = loader::prepare(&engine, &state, config, options, source, &progress).await?;
         let info = info(&name, &generation);
         progress(LoadStep::Swap);
@@ -153,6 +160,21 @@ impl Registry {
         detail::of(name, &*self.get(name)?)
     }
 
+    /// The state of the plugin of that name, whether it is loaded or being loaded.
+    fn state(&self, name: &str) -> Arc<PluginState> {
+        if let Some(plugin) = self.get(name) {
+            return Arc::clone(&plugin.state);
+        }
+        let mut states = self.states.lock();
+        if let Some(known) = states.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        states.retain(|_, state| state.strong_count() > 0);
+        let made = PluginState::new(name);
+        states.insert(name.to_owned(), Arc::downgrade(&made));
+        made
+    }
+
     fn refuse_duplicate(&self, name: &str, if_loaded: IfLoaded) -> Result<(), PluginError> {
         match self.get(name) {
             Some(plugin) if if_loaded == IfLoaded::Refuse => Err(duplicate(name, &plugin)),
@@ -188,6 +210,8 @@ impl Registry {
     pub fn unload(&self, name: &str) -> bool {
         let removed = self.plugins.write().remove(name);
         let Some(plugin) = removed else { return false };
+        // What is loaded under this name from now on starts from nothing.
+        self.states.lock().remove(name);
         plugin.retire();
         plugin.state.forget_directory();
         tracing::info!(plugin = name, "plugin unloaded");
