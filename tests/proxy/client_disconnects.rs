@@ -44,6 +44,8 @@ async fn client_that_hangs_up_before_the_answer_ends_the_call_to_the_worker() {
     drop(client);
     ended.notified().await;
     router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
+    let line = r#"sgl_router_client_disconnects_total{route="chat_completions"} 1"#;
+    router::until(async || router::metrics(&router).await.text().contains(line)).await;
 }
 
 #[tokio::test]
@@ -64,7 +66,6 @@ async fn client_that_hangs_up_in_a_stream_ends_the_call_to_the_worker() {
     drop((body, client));
     ended.notified().await;
     router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
-    let page = router::metrics(&router).await;
     let line = r#"sgl_router_client_disconnects_total{route="chat_completions"} 1"#;
-    assert!(page.text().contains(line), "{}", page.text());
+    router::until(async || router::metrics(&router).await.text().contains(line)).await;
 }

@@ -146,3 +146,24 @@ async fn connection_without_a_request_is_closed_after_a_while() {
     idle.closed().await;
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or_default(), 0);
 }
+
+#[tokio::test]
+async fn client_that_does_not_read_its_answer_is_closed_when_its_time_is_over() {
+    let (response, pieces, ended) = upstream::stream();
+    let slot = parking_lot::Mutex::new(Some(response));
+    let worker = Upstream::start(move |_| {
+        let response = slot.lock().take().expect("one request");
+        async { response }
+    })
+    .await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.request_timeout = Duration::from_millis(200);
+    let router = router::start(config).await;
+    let mut client = TcpStream::connect(router.addresses().data).await.unwrap();
+    client.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    // More than all buffers on the way hold, until the router hangs up.
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    while pieces.send(piece.clone()).await.is_ok() {}
+    ended.notified().await;
+    router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
+}

@@ -184,3 +184,24 @@ async fn idle_connection_that_the_worker_has_closed_is_no_failure() {
     assert_eq!(client.call(chat("hi")).await.text(), "second");
     assert_eq!(second.seen().len(), 1);
 }
+
+#[tokio::test]
+async fn request_that_makes_workers_crash_does_not_go_round_all_of_them() {
+    let mut workers = Vec::new();
+    let crashes = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..4 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        workers.push(entry(listener.local_addr().unwrap()));
+        let crashes = std::sync::Arc::clone(&crashes);
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let _ = stream.read(&mut request).await;
+            crashes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
+    }
+    let router = router::start(router::config(workers)).await;
+    let answer = call(router.addresses().data, chat("poison")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_GATEWAY, "upstream_closed"));
+    assert_eq!(crashes.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
