@@ -15,6 +15,7 @@ use crate::client::get;
 use crate::client::piece;
 use crate::client::post;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -99,8 +100,8 @@ async fn stream_that_lasts_too_long_is_broken_off() {
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     let mut body = client.send(chat("hi")).await.unwrap().into_body();
     assert!(piece(&mut body).await.is_some());
-    assert!(body.frame().await.unwrap().is_err());
-    ended.notified().await;
+    assert!(soon(body.frame()).await.unwrap().is_err());
+    soon(ended.notified()).await;
 }
 
 #[tokio::test]
@@ -164,6 +165,6 @@ async fn client_that_does_not_read_its_answer_is_closed_when_its_time_is_over() 
     // More than all buffers on the way hold, until the router hangs up.
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
     while pieces.send(piece.clone()).await.is_ok() {}
-    ended.notified().await;
+    soon(ended.notified()).await;
     router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
 }
