@@ -19,8 +19,8 @@ use crate::proxy::stream::OutBody;
 use crate::proxy::tried::Tried;
 
 /// Gets an answer to a request from a worker of the policy's choice. Another worker is tried if
-/// one cannot be reached, breaks off, or answers with 502 or 503; nothing was sent to the client
-/// until then. The last answer counts if there is no other worker.
+/// one cannot be reached, breaks off (once), or answers with 502 or 503; nothing was sent to the
+/// client until then. The last answer counts if there is no other worker.
 ///
 /// # Errors
 ///
@@ -66,10 +66,10 @@ async fn single(
             Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None),
         };
         let index = decision.index();
-        let Some(placement) = tried.place(snapshot, decision)? else { continue };
+        let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
         let outcome = attempt(client, &inbound.head, &inbound.body, placement).await;
         match outcome.retry() {
-            Some(reason) if tried.take_retry() => {
+            Some(reason) if tried.take_retry(reason) => {
                 proxy.measures().retried(reason);
                 tried.exclude(index);
                 tried.keep(outcome);
