@@ -126,3 +126,8 @@ pub mod prelude {
     pub use crate::Rng;
     pub use crate::Table;
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
