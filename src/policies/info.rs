@@ -29,6 +29,15 @@ impl HeaderLookup for Vec<(String, String)> {
     }
 }
 
+/// Headers that name what keeps requests together, the first that is there wins.
+const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
+
+/// What keeps requests together, if a header says so: `x-routing-key`, `x-session-id` or
+/// `x-user-id`, in this order.
+pub fn key_of(headers: &dyn HeaderLookup) -> Option<&str> {
+    KEY_HEADERS.iter().find_map(|name| headers.header(name))
+}
+
 /// What is known of a request when its worker is chosen. Everything is optional: the router fills
 /// in what the policy asked for (see [`RequestNeeds`]).
 #[derive(Clone, Copy, Default)]
