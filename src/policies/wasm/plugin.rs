@@ -364,6 +364,13 @@ impl WasmPolicy {
         if count.is_power_of_two() {
             tracing::warn!(plugin, %cause, count, detail = failure.detail, "a decision failed");
         }
+        if failure.counts && cause == FailureCause::Timeout {
+            // The guest has spent its budget, perhaps on its caller's stack. A generation that
+            // came meanwhile runs on fibers without need, which does no harm.
+            if let Some(generation) = &*self.active.load() {
+                generation.move_to_fiber();
+            }
+        }
         if failure.counts && self.breaker.fail(admission) {
             tracing::warn!(plugin, "the plugin keeps failing and is out of the path for a while");
         }
