@@ -2,9 +2,15 @@
 
 pub mod types;
 pub mod config;
+#[cfg(feature = "router")]
+pub mod metrics;
 pub mod core;
 pub mod engine;
 pub mod policies;
+#[cfg(feature = "router")]
+pub mod proxy;
+#[cfg(feature = "router")]
+pub mod admin;
 #[cfg(feature = "router")]
 pub mod sim;
 #[cfg(feature = "router")]

@@ -1,17 +1,53 @@
 //! The `sgl-router` binary.
 
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
 use clap::Parser;
+use clap::Subcommand;
+use sglang_router_rs::cli::flags::ServeArgs;
+use sglang_router_rs::cli::serve;
 use sglang_router_rs::cli::sim_worker;
 use sglang_router_rs::cli::sim_worker::SimWorkerArgs;
 
-#[derive(Parser)]
-#[command(version, about)]
-enum Command {
-    SimWorker(SimWorkerArgs),
+/// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
+#[derive(Debug, Parser)]
+#[command(name = "sgl-router", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Command::parse() {
-        Command::SimWorker(args) => sim_worker::run(args),
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the router
+    Serve(Box<ServeArgs>),
+    SimWorker(Box<SimWorkerArgs>),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
+        Command::SimWorker(args) => sim_worker::run(*args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// An error and its causes, on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }

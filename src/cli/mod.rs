@@ -1,3 +1,7 @@
-//! One file per subcommand of `sgl-router`.
+//! The subcommands of `sgl-router`, one file each, and what they share.
 
+pub mod flags;
+pub mod plugin_metrics;
+pub mod assembly;
+pub mod serve;
 pub mod sim_worker;

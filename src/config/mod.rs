@@ -1,7 +1,33 @@
 //! What an operator may set: serde types with their defaults, and the checks of a config file.
+//!
+//! Text becomes a [`router::RouterConfig`] ([`toml_text`]), flags are laid over it, and
+//! [`check`] turns it into a [`checked::CheckedConfig`], which is all that the rest accepts.
 
+pub mod rollout;
 pub mod plugin;
+#[cfg(feature = "router")]
+pub mod faults;
+#[cfg(feature = "router")]
+pub mod worker_url;
+#[cfg(feature = "router")]
+pub mod router;
+#[cfg(feature = "router")]
+pub mod toml_text;
+#[cfg(feature = "router")]
+pub mod files;
+#[cfg(feature = "router")]
+pub mod checked;
+#[cfg(feature = "router")]
+mod check_plugins;
+#[cfg(feature = "router")]
+pub mod check;
 
+#[cfg(feature = "router")]
+pub use crate::config::checked::CheckedConfig;
+#[cfg(feature = "router")]
+pub use crate::config::faults::Fault;
+#[cfg(feature = "router")]
+pub use crate::config::faults::Faults;
 pub use crate::config::plugin::BreakerOptions;
 pub use crate::config::plugin::FailurePolicy;
 pub use crate::config::plugin::IfLoaded;
@@ -9,3 +35,11 @@ pub use crate::config::plugin::Isolation;
 pub use crate::config::plugin::Lane;
 pub use crate::config::plugin::PluginOptions;
 pub use crate::config::plugin::WasmPolicyConfig;
+pub use crate::config::rollout::CanaryOptions;
+pub use crate::config::rollout::ProbationOptions;
+pub use crate::config::rollout::Rollout;
+pub use crate::config::rollout::ShadowOptions;
+#[cfg(feature = "router")]
+pub use crate::config::router::RouterConfig;
+#[cfg(feature = "router")]
+pub use crate::config::worker_url::WorkerUrl;

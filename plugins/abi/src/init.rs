@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
 use crate::reader::Reader;
 use crate::value::Map;
@@ -64,8 +65,8 @@ impl Init {
         for _ in 0..r.map()? {
             match r.str()? {
                 "abi" => {
-                    init.abi =
-                        u32::try_from(r.uint()?).map_err(|_| DecodeError::OutOfRange { expected: "abi" })?;
+                    init.abi = u32::try_from(r.uint()?)
+                        .map_err(|_| DecodeError::OutOfRange { expected: Expected::Small })?;
                 }
                 "plugin" => init.plugin = String::from(r.str()?),
                 "generation" => init.generation = r.uint()?,
@@ -79,11 +80,12 @@ impl Init {
     }
 }
 
-/// Writes the answer of an `init` that failed: `{error}`.
+/// Writes the answer of an export that failed: `{error}`. It is an answer of `init`,
+/// of `select_worker` and of `select_worker_pair`.
 ///
 /// # Errors
 /// [`Full`] if it does not fit.
-pub fn encode_init_error(w: &mut Writer<'_>, error: &str) -> Result<(), Full> {
+pub fn encode_error(w: &mut Writer<'_>, error: &str) -> Result<(), Full> {
     w.map(1)?;
     w.str("error")?;
     w.str(error)

@@ -20,8 +20,12 @@
 
 extern crate alloc;
 
-mod error;
+mod kind;
 mod names;
+
+mod error;
+
+mod token;
 
 mod reader;
 mod value;
@@ -41,18 +45,20 @@ mod value_serde;
 
 pub use crate::answer::Answer;
 pub use crate::answer::AnswerMap;
-pub use crate::answer::MAX_RESULT_BYTES;
 pub use crate::completion::Completion;
 pub use crate::completion::CompletionBatch;
 pub use crate::completion::encode_completions;
 pub use crate::error::DecodeError;
+pub use crate::error::Expected;
 pub use crate::error::Full;
+pub use crate::error::Key;
 pub use crate::init::Init;
-pub use crate::init::encode_init_error;
+pub use crate::init::encode_error;
 pub use crate::init::init_error;
 pub use crate::input::ColumnWidth;
 pub use crate::input::Input;
 pub use crate::input::UnknownInput;
+pub use crate::kind::Kind;
 pub use crate::manifest::Concurrency;
 pub use crate::manifest::Manifest;
 pub use crate::manifest::ManifestError;
@@ -60,6 +66,7 @@ pub use crate::manifest::Wire;
 pub use crate::names::ABI_VERSION;
 pub use crate::names::HOST_MODULE;
 pub use crate::names::MANIFEST_SECTION;
+pub use crate::names::MAX_RESULT_BYTES;
 pub use crate::names::WASI_MODULE;
 pub use crate::names::export;
 pub use crate::names::host_function;
@@ -67,7 +74,6 @@ pub use crate::names::pack;
 pub use crate::names::unpack;
 pub use crate::pair::PairAnswer;
 pub use crate::pair::PairMap;
-pub use crate::reader::Kind;
 pub use crate::reader::MAX_DEPTH;
 pub use crate::reader::Reader;
 pub use crate::rows::RowWorker;

@@ -3,6 +3,9 @@
 /// The ABI version that this crate describes.
 pub const ABI_VERSION: u32 = 1;
 
+/// The longest answer that the host reads, in bytes.
+pub const MAX_RESULT_BYTES: usize = 1 << 20;
+
 /// The custom section that holds a plugin's [`Manifest`](crate::Manifest).
 pub const MANIFEST_SECTION: &str = "sgl.policy";
 

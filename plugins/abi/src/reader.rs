@@ -1,67 +1,14 @@
 //! MessagePack out of a slice that nobody vouches for.
 
 use crate::error::DecodeError;
+use crate::error::Expected;
+use crate::kind::Kind;
+use crate::token::Token;
 
 /// Levels of arrays and maps that a free-form value may have.
 ///
 /// Bounded because readers recurse and a guest's stack has only a few KiB.
 pub const MAX_DEPTH: u32 = 32;
-
-/// The type of the next value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Nil.
-    Nil,
-    /// A boolean.
-    Bool,
-    /// An integer of any width and sign.
-    Int,
-    /// A float of either width.
-    Float,
-    /// A text.
-    Str,
-    /// Bytes.
-    Bin,
-    /// An array.
-    Array,
-    /// A map.
-    Map,
-    /// An extension value or the unused marker.
-    Other,
-}
-
-impl Kind {
-    /// The type's name in messages for people.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Nil => "nil",
-            Self::Bool => "a boolean",
-            Self::Int => "an integer",
-            Self::Float => "a float",
-            Self::Str => "a text",
-            Self::Bin => "bytes",
-            Self::Array => "an array",
-            Self::Map => "a map",
-            Self::Other => "an extension",
-        }
-    }
-
-    #[inline]
-    const fn of(marker: u8) -> Self {
-        match marker {
-            0x00..=0x7f | 0xcc..=0xd3 | 0xe0..=0xff => Self::Int,
-            0x80..=0x8f | 0xde | 0xdf => Self::Map,
-            0x90..=0x9f | 0xdc | 0xdd => Self::Array,
-            0xa0..=0xbf | 0xd9..=0xdb => Self::Str,
-            0xc0 => Self::Nil,
-            0xc2 | 0xc3 => Self::Bool,
-            0xc4..=0xc6 => Self::Bin,
-            0xca | 0xcb => Self::Float,
-            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => Self::Other,
-        }
-    }
-}
 
 /// Reads MessagePack values one after another; texts and bytes are borrowed.
 ///
@@ -98,7 +45,7 @@ impl<'a> Reader<'a> {
     pub const fn finish(&self) -> Result<()> {
         match self.rest.len() {
             0 => Ok(()),
-            count => Err(DecodeError::TrailingBytes { count }),
+            _ => Err(DecodeError::TrailingBytes),
         }
     }
 
@@ -113,7 +60,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(head)
@@ -126,26 +73,52 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    #[inline]
-    fn marker(&mut self) -> Result<u8> {
-        let [marker] = self.fixed()?;
-        Ok(marker)
+    /// `width` bytes, most significant first, 1 to 8 of them.
+    fn wide(&mut self, width: u8) -> Result<u64> {
+        let bytes = self.take(usize::from(width))?;
+        Ok(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    #[inline]
-    fn be8(&mut self) -> Result<usize> {
-        Ok(usize::from(self.marker()?))
-    }
-
-    #[inline]
-    fn be16(&mut self) -> Result<usize> {
-        Ok(usize::from(u16::from_be_bytes(self.fixed()?)))
-    }
-
-    #[inline]
-    fn be32(&mut self) -> Result<usize> {
+    fn len(&mut self, width: u8) -> Result<usize> {
         // Only a 16-bit target fails here, and there the bytes cannot exist.
-        usize::try_from(u32::from_be_bytes(self.fixed()?)).map_err(|_| DecodeError::Truncated)
+        usize::try_from(self.wide(width)?).map_err(|_| DecodeError::Truncated)
+    }
+
+    /// The head of the next value.
+    ///
+    /// Not inlined: one copy of this serves all typed reads, which keeps guests small.
+    #[inline(never)]
+    pub(crate) fn token(&mut self) -> Result<Token> {
+        let [marker] = self.fixed()?;
+        Ok(match marker {
+            0x00..=0x7f => Token::Uint(u64::from(marker)),
+            0x80..=0x8f => Token::Map(usize::from(marker & 0x0f)),
+            0x90..=0x9f => Token::Array(usize::from(marker & 0x0f)),
+            0xa0..=0xbf => Token::Str(usize::from(marker & 0x1f)),
+            0xc0 => Token::Nil,
+            0xc2 | 0xc3 => Token::Bool(marker == 0xc3),
+            0xc4..=0xc6 => Token::Bin(self.len(1 << (marker - 0xc4))?),
+            0xca => Token::Float(f64::from(f32::from_be_bytes(self.fixed()?))),
+            0xcb => Token::Float(f64::from_be_bytes(self.fixed()?)),
+            0xcc..=0xcf => Token::Uint(self.wide(1 << (marker - 0xcc))?),
+            0xd0..=0xd3 => {
+                // Shifting up and back down extends the sign.
+                let width = 1 << (marker - 0xd0);
+                let unused = 64 - 8 * u32::from(width);
+                Token::Int((self.wide(width)? << unused).cast_signed() >> unused)
+            }
+            0xd9..=0xdb => Token::Str(self.len(1 << (marker - 0xd9))?),
+            0xdc | 0xdd => Token::Array(self.len(2 << (marker - 0xdc))?),
+            0xde | 0xdf => Token::Map(self.len(2 << (marker - 0xde))?),
+            0xe0..=0xff => Token::Int(i64::from(marker.cast_signed())),
+            0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => Token::Other(marker),
+        })
+    }
+
+    /// `count` values need `each` bytes apiece at least.
+    #[inline]
+    pub(crate) fn counted(&self, count: usize, each: usize) -> Result<usize> {
+        if count > self.rest.len() / each { Err(DecodeError::Truncated) } else { Ok(count) }
     }
 
     /// The header of an array: the number of elements that follow.
@@ -154,30 +127,29 @@ impl<'a> Reader<'a> {
     /// Another type, or fewer bytes left than elements claimed.
     #[inline]
     pub fn array(&mut self) -> Result<usize> {
-        let marker = self.marker()?;
-        let len = match marker {
-            0x90..=0x9f => usize::from(marker & 0x0f),
-            0xdc => self.be16()?,
-            0xdd => self.be32()?,
-            _ => return Err(mismatch("an array", marker)),
-        };
-        if len > self.rest.len() { Err(DecodeError::Truncated) } else { Ok(len) }
+        if let [marker @ 0x90..=0x9f, rest @ ..] = self.rest {
+            self.rest = rest;
+            return self.counted(usize::from(marker & 0x0f), 1);
+        }
+        self.long_array()
+    }
+
+    fn long_array(&mut self) -> Result<usize> {
+        match self.token()? {
+            Token::Array(count) => self.counted(count, 1),
+            other => Err(other.mismatch(Expected::Array)),
+        }
     }
 
     /// The header of a map: the number of entries that follow.
     ///
     /// # Errors
     /// Another type, or fewer bytes left than the claimed entries need.
-    #[inline]
     pub fn map(&mut self) -> Result<usize> {
-        let marker = self.marker()?;
-        let len = match marker {
-            0x80..=0x8f => usize::from(marker & 0x0f),
-            0xde => self.be16()?,
-            0xdf => self.be32()?,
-            _ => return Err(mismatch("a map", marker)),
-        };
-        if len > self.rest.len() / 2 { Err(DecodeError::Truncated) } else { Ok(len) }
+        match self.token()? {
+            Token::Map(count) => self.counted(count, 2),
+            other => Err(other.mismatch(Expected::Map)),
+        }
     }
 
     /// An integer that is not negative.
@@ -186,16 +158,26 @@ impl<'a> Reader<'a> {
     /// Another type, or a negative integer.
     #[inline]
     pub fn uint(&mut self) -> Result<u64> {
-        let marker = self.marker()?;
-        match marker {
-            0x00..=0x7f => Ok(u64::from(marker)),
-            0xcc => Ok(u64::from(self.marker()?)),
-            0xcd => Ok(u64::from(u16::from_be_bytes(self.fixed()?))),
-            0xce => Ok(u64::from(u32::from_be_bytes(self.fixed()?))),
-            0xcf => Ok(u64::from_be_bytes(self.fixed()?)),
-            0xd0..=0xd3 | 0xe0..=0xff => u64::try_from(self.negative(marker)?)
-                .map_err(|_| DecodeError::OutOfRange { expected: "an unsigned integer" }),
-            _ => Err(mismatch("an unsigned integer", marker)),
+        match self.rest {
+            [value @ 0..=0x7f, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*value))
+            }
+            [0xcf, a, b, c, d, e, f, g, h, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]))
+            }
+            _ => self.middle_uint(),
+        }
+    }
+
+    fn middle_uint(&mut self) -> Result<u64> {
+        match self.token()? {
+            Token::Uint(value) => Ok(value),
+            Token::Int(value) => {
+                u64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Uint })
+            }
+            other => Err(other.mismatch(Expected::Uint)),
         }
     }
 
@@ -203,30 +185,13 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Another type, or an integer above `i64::MAX`.
-    #[inline]
     pub fn int(&mut self) -> Result<i64> {
-        let marker = self.marker()?;
-        match marker {
-            0x00..=0x7f => Ok(i64::from(marker)),
-            0xcc => Ok(i64::from(self.marker()?)),
-            0xcd => Ok(i64::from(u16::from_be_bytes(self.fixed()?))),
-            0xce => Ok(i64::from(u32::from_be_bytes(self.fixed()?))),
-            0xcf => i64::try_from(u64::from_be_bytes(self.fixed()?))
-                .map_err(|_| DecodeError::OutOfRange { expected: "an integer" }),
-            _ => self.negative(marker),
-        }
-    }
-
-    /// The signed forms, whose marker was read already.
-    #[inline]
-    fn negative(&mut self, marker: u8) -> Result<i64> {
-        match marker {
-            0xe0..=0xff => Ok(i64::from(marker.cast_signed())),
-            0xd0 => Ok(i64::from(i8::from_be_bytes(self.fixed()?))),
-            0xd1 => Ok(i64::from(i16::from_be_bytes(self.fixed()?))),
-            0xd2 => Ok(i64::from(i32::from_be_bytes(self.fixed()?))),
-            0xd3 => Ok(i64::from_be_bytes(self.fixed()?)),
-            _ => Err(mismatch("an integer", marker)),
+        match self.token()? {
+            Token::Int(value) => Ok(value),
+            Token::Uint(value) => {
+                i64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Int })
+            }
+            other => Err(other.mismatch(Expected::Int)),
         }
     }
 
@@ -234,21 +199,13 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Another type.
-    #[inline]
     #[expect(clippy::cast_precision_loss, reason = "a float was asked for")]
     pub fn number(&mut self) -> Result<f64> {
-        match self.rest.first() {
-            Some(0xca) => {
-                self.marker()?;
-                Ok(f64::from(f32::from_be_bytes(self.fixed()?)))
-            }
-            Some(0xcb) => {
-                self.marker()?;
-                Ok(f64::from_be_bytes(self.fixed()?))
-            }
-            Some(0xcf) => Ok(self.uint()? as f64),
-            Some(marker) if Kind::of(*marker) != Kind::Int => Err(mismatch("a number", *marker)),
-            _ => Ok(self.int()? as f64),
+        match self.token()? {
+            Token::Float(value) => Ok(value),
+            Token::Uint(value) => Ok(value as f64),
+            Token::Int(value) => Ok(value as f64),
+            other => Err(other.mismatch(Expected::Number)),
         }
     }
 
@@ -256,12 +213,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Another type.
-    #[inline]
     pub fn bool(&mut self) -> Result<bool> {
-        match self.marker()? {
-            0xc2 => Ok(false),
-            0xc3 => Ok(true),
-            marker => Err(mismatch("a boolean", marker)),
+        match self.token()? {
+            Token::Bool(value) => Ok(value),
+            other => Err(other.mismatch(Expected::Bool)),
         }
     }
 
@@ -281,33 +236,25 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Another type, or a text longer than what is left.
-    #[inline]
     pub fn str_bytes(&mut self) -> Result<&'a [u8]> {
-        let marker = self.marker()?;
-        let len = match marker {
-            0xa0..=0xbf => usize::from(marker & 0x1f),
-            0xd9 => self.be8()?,
-            0xda => self.be16()?,
-            0xdb => self.be32()?,
-            _ => return Err(mismatch("a text", marker)),
-        };
-        self.take(len)
+        match self.token()? {
+            Token::Str(len) => self.take(len),
+            other => Err(other.mismatch(Expected::Str)),
+        }
     }
 
     /// A text.
     ///
     /// # Errors
     /// Another type, a text longer than what is left, or one that is not UTF-8.
-    #[inline]
     pub fn str(&mut self) -> Result<&'a str> {
-        core::str::from_utf8(self.str_bytes()?).map_err(|_| DecodeError::NotUtf8)
+        text(self.str_bytes()?)
     }
 
     /// A text, or nil.
     ///
     /// # Errors
     /// As [`Reader::str`].
-    #[inline]
     pub fn opt_str(&mut self) -> Result<Option<&'a str>> {
         if self.nil() { Ok(None) } else { self.str().map(Some) }
     }
@@ -318,14 +265,20 @@ impl<'a> Reader<'a> {
     /// Another type, or more bytes than are left.
     #[inline]
     pub fn bin(&mut self) -> Result<&'a [u8]> {
-        let marker = self.marker()?;
-        let len = match marker {
-            0xc4 => self.be8()?,
-            0xc5 => self.be16()?,
-            0xc6 => self.be32()?,
-            _ => return Err(mismatch("bytes", marker)),
+        let (len, rest) = match self.rest {
+            [0xc4, a, rest @ ..] => (usize::from(*a), rest),
+            [0xc5, a, b, rest @ ..] => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+            _ => return self.other_bin(),
         };
+        self.rest = rest;
         self.take(len)
+    }
+
+    fn other_bin(&mut self) -> Result<&'a [u8]> {
+        match self.token()? {
+            Token::Bin(len) => self.take(len),
+            other => Err(other.mismatch(Expected::Bin)),
+        }
     }
 
     /// Steps over one value of any type.
@@ -337,28 +290,21 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_within(&mut self, depth: u32) -> Result<()> {
-        match self.kind()? {
-            Kind::Nil | Kind::Bool => self.marker().map(drop),
-            // `uint` would refuse the negative ones and `int` the largest.
-            Kind::Int => self.number().map(drop),
-            Kind::Float => self.number().map(drop),
-            Kind::Str => self.str_bytes().map(drop),
-            Kind::Bin => self.bin().map(drop),
-            Kind::Array => {
-                let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
-                let len = self.array()?;
-                (0..len).try_for_each(|_| self.skip_within(depth))
+        let (values, count) = match self.token()? {
+            Token::Nil | Token::Bool(_) | Token::Uint(_) | Token::Int(_) | Token::Float(_) => {
+                return Ok(());
             }
-            Kind::Map => {
-                let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
-                let len = self.map()?;
-                (0..len).try_for_each(|_| {
-                    self.skip_within(depth)?;
-                    self.skip_within(depth)
-                })
-            }
-            Kind::Other => Err(DecodeError::Unsupported { marker: self.marker()? }),
+            Token::Str(len) | Token::Bin(len) => return self.take(len).map(drop),
+            Token::Array(count) => (1, self.counted(count, 1)?),
+            Token::Map(count) => (2, self.counted(count, 2)?),
+            Token::Other(marker) => return Err(DecodeError::Unsupported { marker }),
+        };
+        let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
+        // At most the number of bytes that are left, so this cannot overflow.
+        for _ in 0..values * count {
+            self.skip_within(depth)?;
         }
+        Ok(())
     }
 
     /// The encoded bytes of one value of any type, stepped over and checked to be well formed.
@@ -373,10 +319,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-#[cold]
-fn mismatch(expected: &'static str, marker: u8) -> DecodeError {
-    match Kind::of(marker) {
-        Kind::Other => DecodeError::Unsupported { marker },
-        found => DecodeError::WrongType { expected, found },
-    }
+/// The text that `bytes` are.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str> {
+    core::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)
 }

@@ -4,10 +4,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
-use crate::reader::Kind;
 use crate::reader::MAX_DEPTH;
 use crate::reader::Reader;
+use crate::reader::text;
+use crate::token::Token;
 use crate::writer::Writer;
 
 /// A map with text keys, in the order in which it was written.
@@ -129,35 +131,27 @@ impl Value {
     }
 
     fn decode_within(r: &mut Reader<'_>, depth: u32) -> Result<Self, DecodeError> {
-        match r.kind()? {
-            Kind::Nil => {
-                r.nil();
-                Ok(Self::Nil)
-            }
-            Kind::Bool => r.bool().map(Self::Bool),
-            Kind::Int => {
-                // Above `i64::MAX` only the unsigned reading succeeds.
-                let mut signed = *r;
-                if let Ok(value) = signed.int() {
-                    *r = signed;
-                    return Ok(Self::Int(value));
+        let nested = || depth.checked_sub(1).ok_or(DecodeError::TooDeep);
+        Ok(match r.token()? {
+            Token::Nil => Self::Nil,
+            Token::Bool(value) => Self::Bool(value),
+            Token::Int(value) => Self::Int(value),
+            Token::Uint(value) => i64::try_from(value).map_or(Self::Uint(value), Self::Int),
+            Token::Float(value) => Self::Float(value),
+            Token::Str(len) => Self::Str(String::from(text(r.take(len)?)?)),
+            Token::Bin(len) => Self::Bin(Vec::from(r.take(len)?)),
+            Token::Array(count) => {
+                let depth = nested()?;
+                let mut items = Vec::new();
+                // Grows as items arrive; the claimed count reserves nothing.
+                for _ in 0..r.counted(count, 1)? {
+                    items.push(Self::decode_within(r, depth)?);
                 }
-                r.uint().map(Self::Uint)
+                Self::Array(items)
             }
-            Kind::Float => r.number().map(Self::Float),
-            Kind::Str => Ok(Self::Str(String::from(r.str()?))),
-            Kind::Bin => Ok(Self::Bin(Vec::from(r.bin()?))),
-            Kind::Array => {
-                let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
-                let len = r.array()?;
-                (0..len).map(|_| Self::decode_within(r, depth)).collect::<Result<_, _>>().map(Self::Array)
-            }
-            Kind::Map => {
-                let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
-                decode_entries(r, depth).map(Self::Map)
-            }
-            Kind::Other => r.skip().map(|()| Self::Nil),
-        }
+            Token::Map(count) => Self::Map(decode_entries(r, count, nested()?)?),
+            Token::Other(marker) => return Err(DecodeError::Unsupported { marker }),
+        })
     }
 }
 
@@ -177,11 +171,18 @@ pub(crate) fn encode_map(entries: &[(String, Value)], w: &mut Writer<'_>) -> Res
 
 /// Reads a map with text keys; nil is an empty one.
 pub(crate) fn decode_map(r: &mut Reader<'_>) -> Result<Map, DecodeError> {
-    if r.nil() { Ok(Map::new()) } else { decode_entries(r, MAX_DEPTH - 1) }
+    match r.token()? {
+        Token::Nil => Ok(Map::new()),
+        Token::Map(count) => decode_entries(r, count, MAX_DEPTH - 1),
+        other => Err(other.mismatch(Expected::Map)),
+    }
 }
 
-fn decode_entries(r: &mut Reader<'_>, depth: u32) -> Result<Map, DecodeError> {
-    let len = r.map()?;
-    // `collect` grows as entries arrive; the claimed length reserves nothing.
-    (0..len).map(|_| Ok((String::from(r.str()?), Value::decode_within(r, depth)?))).collect()
+fn decode_entries(r: &mut Reader<'_>, count: usize, depth: u32) -> Result<Map, DecodeError> {
+    let mut entries = Map::new();
+    for _ in 0..r.counted(count, 2)? {
+        let key = String::from(r.str()?);
+        entries.push((key, Value::decode_within(r, depth)?));
+    }
+    Ok(entries)
 }

@@ -1,1 +1,133 @@
-//! SDK for plugin authors.
+//! Write a routing policy in Rust, test it natively, build it to WebAssembly.
+//!
+//! A policy implements [`Policy`] and names itself with [`export_policy!`]. The
+//! macro writes the manifest and the exports of the plugin ABI; on any other
+//! target than wasm32 it writes only what the test harness in [`testing`] needs.
+//!
+//! ```
+//! use sgl_policy_sdk::prelude::*;
+//!
+//! /// Sends every request to the first worker that may be chosen.
+//! struct First;
+//!
+//! impl Policy for First {
+//!     fn init(_init: &Init) -> Result<Self, Error> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn select(&mut self, ctx: &Context<'_>) -> Choice {
+//!         ctx.candidates().iter().next().into()
+//!     }
+//! }
+//!
+//! sgl_policy_sdk::export_policy! {
+//!     policy: First,
+//!     name: "first",
+//!     description: "the first healthy worker",
+//!     inputs: [Healthy, Excluded],
+//! }
+//!
+//! // In a unit test: the real messages, encoded and decoded, without a router.
+//! use sgl_policy_sdk::testing::{Harness, Request, Worker};
+//! let fleet = vec![Worker::new("http://a").healthy(false), Worker::new("http://b")];
+//! let mut harness = Harness::<First>::new([], fleet).unwrap();
+//! assert_eq!(harness.select(&Request::new()).worker, Some(1));
+//! ```
+//!
+//! On the decision path nothing is allocated and nothing is copied: columns are
+//! read in place from the host's message. A message that is malformed gives an
+//! answer with an error, never undefined behaviour.
+#![no_std]
+
+#[doc(hidden)]
+pub extern crate alloc;
+#[cfg(not(target_arch = "wasm32"))]
+extern crate std;
+
+mod error;
+
+mod choice;
+mod column;
+mod config;
+mod random;
+
+mod hash;
+mod table;
+
+mod lanes;
+
+mod candidates;
+mod message;
+
+mod context;
+mod policy;
+
+mod guest;
+mod section;
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod exports;
+mod macros;
+#[cfg(all(target_arch = "wasm32", feature = "runtime"))]
+mod runtime;
+
+pub mod host;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+pub use sgl_policy_abi as abi;
+
+pub use crate::candidates::CandidateIter;
+pub use crate::candidates::Candidates;
+pub use crate::choice::Choice;
+pub use crate::choice::Encoded;
+pub use crate::choice::Explained;
+pub use crate::choice::PairChoice;
+pub use crate::column::Bits;
+pub use crate::column::Floats;
+pub use crate::column::Ints;
+pub use crate::column::Tokens;
+pub use crate::config::Config;
+pub use crate::context::Context;
+pub use crate::error::Error;
+pub use crate::guest::Guest;
+pub use crate::hash::hash;
+pub use crate::message::Leg;
+#[doc(hidden)]
+pub use crate::message::Message;
+#[doc(hidden)]
+pub use crate::message::MessageError;
+pub use crate::policy::Hooks;
+pub use crate::policy::Plugin;
+pub use crate::policy::Policy;
+pub use crate::random::Rng;
+pub use crate::random::mix;
+pub use crate::section::StaticManifest;
+pub use crate::table::Table;
+pub use crate::table::TableWorker;
+
+/// What nearly every policy needs.
+pub mod prelude {
+    pub use sgl_policy_abi::Completion;
+    pub use sgl_policy_abi::Concurrency;
+    pub use sgl_policy_abi::Init;
+    pub use sgl_policy_abi::Input;
+    pub use sgl_policy_abi::Role;
+    pub use sgl_policy_abi::Value;
+
+    pub use crate::Choice;
+    pub use crate::Config;
+    pub use crate::Context;
+    pub use crate::Error;
+    pub use crate::Leg;
+    pub use crate::PairChoice;
+    pub use crate::Policy;
+    pub use crate::Rng;
+    pub use crate::Table;
+}
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,12 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use sgl_policy_abi::Concurrency;
+
 use crate::config::plugin::Lane as LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::instance::Lane;
 use crate::engine::pool::Pool;
 use crate::policies::wasm::module_check::ModuleFacts;
+use crate::policies::wasm::stats::DecisionStats;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::budget::Ticks;
 
@@ -31,10 +34,9 @@ pub(crate) struct Generation {
     pub(crate) pool: Arc<Pool>,
     pub(crate) budget: Duration,
     pub(crate) ticks: Ticks,
+    pub(crate) stats: Arc<DecisionStats>,
     /// True once a call needed more than a tick: asynchronous calls run on a fiber from then on.
     needs_fiber: AtomicBool,
-    /// True once the plugin has returned state: its calls must not overlap from then on.
-    stateful: AtomicBool,
 }
 
 /// What a new generation is made of.
@@ -46,7 +48,7 @@ pub(crate) struct GenerationParts {
     pub(crate) facts: ModuleFacts,
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) stateful: bool,
+    pub(crate) stats: Arc<DecisionStats>,
 }
 
 impl Generation {
@@ -67,7 +69,6 @@ impl Generation {
             ticks,
             loaded_at: SystemTime::now(),
             needs_fiber: AtomicBool::new(wants_fiber),
-            stateful: AtomicBool::new(parts.stateful),
             id: parts.id,
             digest: parts.digest,
             config: parts.config,
@@ -75,6 +76,7 @@ impl Generation {
             facts: parts.facts,
             plan: parts.plan,
             pool: parts.pool,
+            stats: parts.stats,
         }
     }
 
@@ -82,6 +84,15 @@ impl Generation {
     #[inline]
     pub(crate) fn waits_for_host(&self) -> bool {
         self.pool.compiled().host_futures
+    }
+
+    /// True if its guest remembers things that the next generation can take over.
+    pub(crate) fn can_hand_over_to(&self, next: &Self) -> bool {
+        let serial = |facts: &ModuleFacts| facts.manifest.concurrency == Concurrency::Serial;
+        serial(&self.facts)
+            && serial(&next.facts)
+            && self.facts.has_save_state
+            && next.facts.has_restore_state
     }
 
     /// How an asynchronous caller runs the guest.
@@ -94,18 +105,6 @@ impl Generation {
     #[cold]
     pub(crate) fn move_to_fiber(&self) {
         self.needs_fiber.store(true, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn is_stateful(&self) -> bool {
-        // Acquire: pairs with `mark_stateful`; a call that misses it discards its state and asks
-        // again.
-        self.stateful.load(Ordering::Acquire)
-    }
-
-    #[cold]
-    pub(crate) fn mark_stateful(&self) {
-        self.stateful.store(true, Ordering::Release);
     }
 }
 

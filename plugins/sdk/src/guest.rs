@@ -1,0 +1,200 @@
+//! A plugin's whole life behind its exports, without any pointer.
+//!
+//! The Wasm exports and the native test harness both drive this, so what is
+//! tested natively is what runs in the router.
+
+use alloc::vec::Vec;
+
+use sgl_policy_abi::CompletionBatch;
+use sgl_policy_abi::Full;
+use sgl_policy_abi::Init;
+use sgl_policy_abi::Writer;
+use sgl_policy_abi::encode_error;
+use sgl_policy_abi::encode_to_vec;
+
+use crate::choice::Choice;
+use crate::choice::PairChoice;
+use crate::context::Context;
+use crate::host;
+use crate::message::Message;
+use crate::message::MessageError;
+use crate::policy::Plugin;
+use crate::table::Table;
+
+/// One instance of a plugin.
+///
+/// Every method takes a message as the host wrote it; answers are borrowed from
+/// the guest's own output buffer and hold until the next call.
+#[derive(Debug)]
+pub struct Guest<P> {
+    policy: Option<P>,
+    table: Table,
+    output: Output,
+}
+
+const NOT_READY: &str = "the plugin decides before `init` succeeded";
+
+impl<P: Plugin> Guest<P> {
+    /// A guest whose `init` was not called yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { policy: None, table: Table::new(), output: Output::new() }
+    }
+
+    /// Export `init`. Empty when ready.
+    pub fn init(&mut self, message: &[u8]) -> &[u8] {
+        self.policy = None;
+        let made = match Init::decode(message) {
+            Ok(init) => P::init(&init),
+            Err(_) => Err("init message is malformed".into()),
+        };
+        match made {
+            Ok(policy) => {
+                self.policy = Some(policy);
+                &[]
+            }
+            Err(error) => self.output.error(error.message()),
+        }
+    }
+
+    /// Export `on_workers`. After a malformed message the guest keeps the table that it
+    /// has; decisions that name the new version are refused.
+    pub fn on_workers(&mut self, message: &[u8]) {
+        match Table::decode(message) {
+            Ok(table) => {
+                self.table = table;
+                if let Some(policy) = &mut self.policy {
+                    policy.on_workers(&self.table);
+                }
+            }
+            Err(_) => host::log(host::Level::Error, "worker table message is malformed"),
+        }
+    }
+
+    /// Export `select_worker`.
+    #[inline]
+    pub fn select(&mut self, message: &[u8]) -> &[u8] {
+        let Self { policy, table, output } = self;
+        let choice = match decide::<P, _>(message, table, policy, P::select) {
+            Ok(choice) => choice,
+            Err(error) => Choice::Failed(error),
+        };
+        match choice {
+            Choice::Worker(worker) => output.small(|w| w.uint(wide(worker))),
+            Choice::Nobody => output.small(|w| w.nil()),
+            Choice::Failed(error) => output.error(error),
+            Choice::Explained(answer) => output.keep(answer.0),
+        }
+    }
+
+    /// Export `select_worker_pair`.
+    #[inline]
+    pub fn select_pair(&mut self, message: &[u8]) -> &[u8] {
+        let Self { policy, table, output } = self;
+        let choice = match decide::<P, _>(message, table, policy, P::select_pair) {
+            Ok(choice) => choice,
+            Err(error) => PairChoice::Failed(error),
+        };
+        match choice {
+            PairChoice::Pair { prefill, decode } => output.small(|w| {
+                w.array(2)?;
+                w.uint(wide(prefill))?;
+                w.uint(wide(decode))
+            }),
+            PairChoice::Nobody => output.small(|w| w.nil()),
+            PairChoice::Failed(error) => output.error(error),
+        }
+    }
+
+    /// Export `on_complete`. A batch that belongs to another table is dropped.
+    pub fn on_complete(&mut self, message: &[u8]) {
+        let (Some(policy), Ok(batch)) = (&mut self.policy, CompletionBatch::decode(message)) else {
+            return;
+        };
+        if P::HOOKS.table && batch.table() != self.table.version() {
+            return;
+        }
+        // The first malformed entry ends the batch.
+        for completion in batch.iter().map_while(Result::ok) {
+            policy.on_complete(&self.table, &completion);
+        }
+    }
+
+    /// Export `save_state`.
+    pub fn save_state(&mut self) -> &[u8] {
+        let saved = &mut self.output.large;
+        saved.clear();
+        if let Some(policy) = &mut self.policy {
+            policy.save_state(saved);
+        }
+        saved
+    }
+
+    /// Export `restore_state`.
+    pub fn restore_state(&mut self, saved: &[u8]) {
+        if let Some(policy) = &mut self.policy {
+            policy.restore_state(saved);
+        }
+    }
+}
+
+impl<P: Plugin> Default for Guest<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads the message where it lies and asks the policy. The message is not moved
+/// once it is read: copying it would cost more than reading it.
+#[inline]
+fn decide<P: Plugin, C>(
+    message: &[u8],
+    table: &Table,
+    policy: &mut Option<P>,
+    select: impl FnOnce(&mut P, &Context<'_>) -> C,
+) -> Result<C, &'static str> {
+    let policy = policy.as_mut().ok_or(NOT_READY)?;
+    let inputs = P::MANIFEST.inputs;
+    let mut message = Message::open(message, inputs.len(), P::HOOKS.table.then_some(table))
+        .map_err(MessageError::message)?;
+    P::read_inputs(&mut message).map_err(MessageError::message)?;
+    message.close().map_err(MessageError::message)?;
+    Ok(select(policy, &Context::new(&message, inputs, table)))
+}
+
+/// An index for the wire. `usize` is never wider than 64 bits here.
+#[inline]
+fn wide(index: usize) -> u64 {
+    u64::try_from(index).unwrap_or(u64::MAX)
+}
+
+/// Where answers stay until the next call.
+#[derive(Debug)]
+struct Output {
+    /// An index, nil, or a pair of indices: at most 1 + 9 + 9 bytes.
+    small: [u8; 24],
+    large: Vec<u8>,
+}
+
+impl Output {
+    const fn new() -> Self {
+        Self { small: [0; 24], large: Vec::new() }
+    }
+
+    #[inline]
+    fn small(&mut self, encode: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) -> &[u8] {
+        let mut w = Writer::new(&mut self.small);
+        let written = encode(&mut w).map_or(0, |()| w.position());
+        self.small.get(..written).unwrap_or_default()
+    }
+
+    #[cold]
+    fn error(&mut self, message: &str) -> &[u8] {
+        self.keep(encode_to_vec(|w| encode_error(w, message)).unwrap_or_default())
+    }
+
+    fn keep(&mut self, encoded: Vec<u8>) -> &[u8] {
+        self.large = encoded;
+        &self.large
+    }
+}

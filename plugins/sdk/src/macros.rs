@@ -1,0 +1,199 @@
+//! The macros of the crate.
+
+/// Logs a line with values in it: `log!(Level::Info, "{} workers", n)`.
+///
+/// Links formatting code into the plugin, some KiB; [`host::log`](crate::host::log)
+/// with a fixed text does not.
+#[macro_export]
+macro_rules! log {
+    ($level:expr, $($format:tt)+) => {
+        $crate::host::log($level, &$crate::alloc::format!($($format)+))
+    };
+}
+
+/// Names a policy and, on wasm32, writes its manifest and exports.
+///
+/// ```text
+/// export_policy! {
+///     policy: MyPolicy,                     // implements Policy
+///     name: "my_policy",
+///     description: "what it does",
+///     inputs: [Healthy, Excluded, Load, Header("x-session-id"), Random],
+///     concurrency: Serial,                  // optional, default Parallel
+///     hooks: [select_pair, on_complete, state],  // optional, default none
+/// }
+/// ```
+///
+/// `inputs` are variants of [`Input`](crate::abi::Input). The version is the
+/// crate's own. `hooks` may also have `without_table`: the plugin then never gets
+/// the worker table, which saves its memory where only signals matter.
+#[macro_export]
+macro_rules! export_policy {
+    (
+        policy: $policy:ty,
+        name: $name:literal,
+        description: $description:literal,
+        inputs: [$($input:ident $(($header:literal))?),* $(,)?]
+        $(, concurrency: $concurrency:ident)?
+        $(, hooks: [$($hook:ident),* $(,)?])?
+        $(,)?
+    ) => {
+        impl $crate::Plugin for $policy {
+            const MANIFEST: $crate::StaticManifest = $crate::StaticManifest {
+                name: $name,
+                version: ::core::env!("CARGO_PKG_VERSION"),
+                description: $description,
+                inputs: &[$($crate::__input!($input $(($header))?)),*],
+                concurrency: $crate::__concurrency!($($concurrency)?),
+            };
+            const HOOKS: $crate::Hooks = $crate::Hooks::DEFAULT$($(.$hook())*)?;
+
+            #[inline]
+            fn read_inputs(
+                message: &mut $crate::Message<'_>,
+            ) -> ::core::result::Result<(), $crate::MessageError> {
+                $(message.read(&$crate::__input!($input $(($header))?))?;)*
+                ::core::result::Result::Ok(())
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        mod sgl_policy_exports {
+            use super::*;
+            type Exported = $policy;
+            $crate::__exports!();
+            $crate::__table_export!([$($($hook)*)?]);
+            $($($crate::__hook_export!($hook);)*)?
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __input {
+    (Header($header:literal)) => {
+        $crate::abi::Input::Header($crate::alloc::borrow::Cow::Borrowed($header))
+    };
+    ($input:ident) => {
+        $crate::abi::Input::$input
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __concurrency {
+    () => {
+        $crate::abi::Concurrency::Parallel
+    };
+    ($concurrency:ident) => {
+        $crate::abi::Concurrency::$concurrency
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __exports {
+    () => {
+        const MANIFEST: $crate::StaticManifest = <Exported as $crate::Plugin>::MANIFEST;
+
+        #[expect(unsafe_code, reason = "names a section of the module")]
+        // SAFETY: a custom section that only the host reads.
+        #[unsafe(link_section = "sgl.policy")]
+        #[used]
+        static SECTION: [u8; MANIFEST.encoded_len()] = MANIFEST.encode();
+
+        static INSTANCE: $crate::exports::Instance<Exported> = $crate::exports::Instance::new();
+
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn alloc(size: usize) -> *mut u8 {
+            $crate::exports::alloc(size)
+        }
+
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn dealloc(ptr: *mut u8, size: usize) {
+            // SAFETY: the host gives back what it got from `alloc`, once.
+            unsafe { $crate::exports::dealloc(ptr, size) }
+        }
+
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn init(ptr: usize, len: usize) -> i64 {
+            INSTANCE.answer(ptr, len, |guest, message| $crate::exports::result(guest.init(message)))
+        }
+
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn select_worker(ptr: usize, len: usize) -> i64 {
+            INSTANCE.answer(ptr, len, |guest, message| $crate::exports::result(guest.select(message)))
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __table_export {
+    ([without_table $($rest:ident)*]) => {};
+    ([$other:ident $($rest:ident)*]) => {
+        $crate::__table_export!([$($rest)*]);
+    };
+    ([]) => {
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn on_workers(ptr: usize, len: usize) {
+            INSTANCE.answer(ptr, len, |guest, message| {
+                guest.on_workers(message);
+                0
+            });
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hook_export {
+    (without_table) => {};
+    (select_pair) => {
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn select_worker_pair(ptr: usize, len: usize) -> i64 {
+            INSTANCE.answer(ptr, len, |guest, message| $crate::exports::result(guest.select_pair(message)))
+        }
+    };
+    (on_complete) => {
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn on_complete(ptr: usize, len: usize) {
+            INSTANCE.answer(ptr, len, |guest, message| {
+                guest.on_complete(message);
+                0
+            });
+        }
+    };
+    (state) => {
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn save_state() -> i64 {
+            INSTANCE.answer(0, 0, |guest, _| $crate::exports::result(guest.save_state()))
+        }
+
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn restore_state(ptr: usize, len: usize) {
+            INSTANCE.answer(ptr, len, |guest, message| {
+                guest.restore_state(message);
+                0
+            });
+        }
+    };
+}

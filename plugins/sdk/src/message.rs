@@ -1,0 +1,209 @@
+//! The column message of a decision, taken apart in the order of the inputs.
+
+use sgl_policy_abi::DecodeError;
+use sgl_policy_abi::Input;
+use sgl_policy_abi::Reader;
+
+use crate::column::Bits;
+use crate::column::Floats;
+use crate::column::Ints;
+use crate::column::Tokens;
+use crate::table::Table;
+
+/// Which selection this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leg {
+    /// The one worker of a request. The default.
+    #[default]
+    Single,
+    /// The worker that reads the prompt.
+    Prefill,
+    /// The worker that generates.
+    Decode,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Columns<'a> {
+    pub(crate) healthy: Bits<'a>,
+    pub(crate) excluded: Bits<'a>,
+    pub(crate) load: Ints<'a>,
+    pub(crate) running: Ints<'a>,
+    pub(crate) waiting: Ints<'a>,
+    pub(crate) queued_tokens: Ints<'a>,
+    pub(crate) kv_usage: Floats<'a>,
+    pub(crate) throughput: Floats<'a>,
+    pub(crate) latency_ewma: Floats<'a>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Request<'a> {
+    pub(crate) text: Option<&'a [u8]>,
+    pub(crate) tokens: Option<Tokens<'a>>,
+    pub(crate) model: Option<&'a [u8]>,
+    pub(crate) prompt_bytes: u64,
+    pub(crate) leg: Leg,
+    pub(crate) random: u64,
+    pub(crate) now_ns: u64,
+}
+
+/// Why a message is not one that the policy can decide on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum MessageError {
+    /// Not MessagePack, or another type than the input has.
+    Malformed(DecodeError),
+    /// Not one element per declared input.
+    ElementCount,
+    /// Another table than the guest has.
+    TableVersion,
+    /// A column that has not one entry per worker.
+    ColumnLength,
+    /// A leg that this ABI version does not have.
+    UnknownLeg,
+}
+
+impl MessageError {
+    /// For the answer's `error`. Fixed texts: formatting would double a plugin's size.
+    pub(crate) const fn message(self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "decision message is malformed",
+            Self::ElementCount => "decision message has not one element per declared input",
+            Self::TableVersion => "decision message names another version of the worker table",
+            Self::ColumnLength => "a column has not one entry per worker",
+            Self::UnknownLeg => "unknown leg",
+        }
+    }
+}
+
+impl From<DecodeError> for MessageError {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+/// A message that is being read. `export_policy!` writes one [`Message::read`] per
+/// declared input, so that each becomes straight code for its type.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Message<'a> {
+    reader: Reader<'a>,
+    elements: Reader<'a>,
+    workers: Option<usize>,
+    pub(crate) columns: Columns<'a>,
+    pub(crate) request: Request<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// Reads the head. Without a table the columns say how many workers there are.
+    #[inline]
+    pub(crate) fn open(bytes: &'a [u8], inputs: usize, table: Option<&Table>) -> Result<Self, MessageError> {
+        let mut reader = Reader::new(bytes);
+        if reader.array()? != inputs + 1 {
+            return Err(MessageError::ElementCount);
+        }
+        let version = reader.uint()?;
+        if table.is_some_and(|table| table.version() != version) {
+            return Err(MessageError::TableVersion);
+        }
+        Ok(Self {
+            reader,
+            elements: reader,
+            workers: table.map(Table::len),
+            columns: Columns::default(),
+            request: Request::default(),
+        })
+    }
+
+    /// All elements from the first on, for what is read only when it is asked for.
+    pub(crate) const fn elements(&self) -> Reader<'a> {
+        self.elements
+    }
+
+    /// Number of workers, once the message is closed.
+    #[inline]
+    pub(crate) const fn workers(&self) -> usize {
+        match self.workers {
+            Some(workers) => workers,
+            None => 0,
+        }
+    }
+
+    /// Reads the next element, which is `input`.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    // Always inlined: `input` is a constant, and only its own arm shall remain.
+    #[inline(always)]
+    pub fn read(&mut self, input: &Input) -> Result<(), MessageError> {
+        let Self { reader: r, workers, columns, request, .. } = self;
+        match input {
+            Input::Healthy => columns.healthy = Bits::new(r.bin()?),
+            Input::Excluded => columns.excluded = Bits::new(r.bin()?),
+            Input::Load => columns.load = Ints::new(words(r, workers)?),
+            Input::Running => columns.running = Ints::new(words(r, workers)?),
+            Input::Waiting => columns.waiting = Ints::new(words(r, workers)?),
+            Input::QueuedTokens => columns.queued_tokens = Ints::new(words(r, workers)?),
+            Input::KvUsage => columns.kv_usage = Floats::new(words(r, workers)?),
+            Input::Throughput => columns.throughput = Floats::new(words(r, workers)?),
+            Input::LatencyEwma => columns.latency_ewma = Floats::new(words(r, workers)?),
+            Input::RequestText => request.text = opt_str_bytes(r)?,
+            Input::RequestTokens => request.tokens = opt_tokens(r)?,
+            Input::PromptBytes => request.prompt_bytes = r.uint()?,
+            Input::Model => request.model = opt_str_bytes(r)?,
+            Input::Leg => request.leg = leg(r.uint()?)?,
+            Input::Random => request.random = r.uint()?,
+            Input::NowNs => request.now_ns = r.uint()?,
+            // Headers are read again when they are asked for.
+            _ => drop(opt_str_bytes(r)?),
+        }
+        Ok(())
+    }
+
+    /// Checks what only the whole message shows: its end, and the bit columns. Without
+    /// a table and any wide column these say that there are eight workers a byte.
+    #[inline]
+    pub(crate) fn close(&mut self) -> Result<(), MessageError> {
+        self.reader.finish()?;
+        let [healthy, excluded] =
+            [self.columns.healthy, self.columns.excluded].map(|bits| bits.bytes().len());
+        let workers = *self.workers.get_or_insert(healthy.max(excluded) * 8);
+        let fits = |bytes: usize| bytes == 0 || bytes == workers.div_ceil(8);
+        if fits(healthy) && fits(excluded) { Ok(()) } else { Err(MessageError::ColumnLength) }
+    }
+}
+
+/// A wide column: one word per worker. The first one counts the workers if no table did.
+#[inline]
+fn words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8; 4]], MessageError> {
+    let (words, rest) = r.bin()?.as_chunks::<4>();
+    if rest.is_empty() && *workers.get_or_insert(words.len()) == words.len() {
+        Ok(words)
+    } else {
+        Err(MessageError::ColumnLength)
+    }
+}
+
+#[inline]
+fn opt_str_bytes<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeError> {
+    if r.nil() { Ok(None) } else { r.str_bytes().map(Some) }
+}
+
+fn opt_tokens<'a>(r: &mut Reader<'a>) -> Result<Option<Tokens<'a>>, MessageError> {
+    if r.nil() {
+        return Ok(None);
+    }
+    match r.bin()?.as_chunks() {
+        (words, []) => Ok(Some(Tokens::new(words))),
+        _ => Err(MessageError::ColumnLength),
+    }
+}
+
+#[inline]
+fn leg(number: u64) -> Result<Leg, MessageError> {
+    match number {
+        0 => Ok(Leg::Single),
+        1 => Ok(Leg::Prefill),
+        2 => Ok(Leg::Decode),
+        _ => Err(MessageError::UnknownLeg),
+    }
+}

@@ -1,0 +1,104 @@
+//! What an author implements.
+
+use alloc::vec::Vec;
+
+use sgl_policy_abi::Completion;
+use sgl_policy_abi::Init;
+
+use crate::choice::Choice;
+use crate::choice::PairChoice;
+use crate::context::Context;
+use crate::error::Error;
+use crate::message::Message;
+use crate::message::MessageError;
+use crate::section::StaticManifest;
+use crate::table::Table;
+
+/// A routing policy: one value per instance of the plugin.
+///
+/// Only [`Policy::init`] and [`Policy::select`] are required. The host calls
+/// another method only if [`export_policy!`](crate::export_policy) lists its hook.
+pub trait Policy: Sized {
+    /// Makes the policy out of its configuration; once per instance.
+    ///
+    /// # Errors
+    /// A sentence for the operator; the plugin is not loaded.
+    fn init(init: &Init) -> Result<Self, Error>;
+
+    /// Decides one request.
+    fn select(&mut self, ctx: &Context<'_>) -> Choice;
+
+    /// Decides one request that a prefill and a decode worker serve together.
+    /// Hook `select_pair`.
+    fn select_pair(&mut self, _ctx: &Context<'_>) -> PairChoice {
+        PairChoice::Nobody
+    }
+
+    /// The worker table changed; always before the first decision that uses the
+    /// new one. A plugin exported `without_table` never hears of it.
+    fn on_workers(&mut self, _table: &Table) {}
+
+    /// A request ended; its worker index belongs to `table`. Hook `on_complete`.
+    fn on_complete(&mut self, _table: &Table, _completion: &Completion) {}
+
+    /// Appends to `out` what the next generation of the plugin shall get. Hook `state`.
+    fn save_state(&mut self, _out: &mut Vec<u8>) {}
+
+    /// What the previous generation saved; after `init`, before the first
+    /// decision. May come from another version of the policy: check it. Hook `state`.
+    fn restore_state(&mut self, _saved: &[u8]) {}
+}
+
+/// Which optional exports a plugin has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// `on_workers`: the plugin keeps the worker table.
+    pub table: bool,
+    /// `select_worker_pair`.
+    pub select_pair: bool,
+    /// `on_complete`.
+    pub on_complete: bool,
+    /// `save_state` and `restore_state`.
+    pub state: bool,
+}
+
+impl Hooks {
+    /// A plugin with the required exports, and the worker table.
+    pub const DEFAULT: Self = Self { table: true, select_pair: false, on_complete: false, state: false };
+
+    /// Without [`Hooks::table`].
+    #[must_use]
+    pub const fn without_table(self) -> Self {
+        Self { table: false, ..self }
+    }
+
+    /// With [`Hooks::select_pair`].
+    #[must_use]
+    pub const fn select_pair(self) -> Self {
+        Self { select_pair: true, ..self }
+    }
+
+    /// With [`Hooks::on_complete`].
+    #[must_use]
+    pub const fn on_complete(self) -> Self {
+        Self { on_complete: true, ..self }
+    }
+
+    /// With [`Hooks::state`].
+    #[must_use]
+    pub const fn state(self) -> Self {
+        Self { state: true, ..self }
+    }
+}
+
+/// A policy with its name; implemented by [`export_policy!`](crate::export_policy).
+pub trait Plugin: Policy {
+    /// What the plugin says about itself.
+    const MANIFEST: StaticManifest;
+    /// Which optional exports it has.
+    const HOOKS: Hooks;
+
+    /// Reads every declared input, in order.
+    #[doc(hidden)]
+    fn read_inputs(message: &mut Message<'_>) -> Result<(), MessageError>;
+}

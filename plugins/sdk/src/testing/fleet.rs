@@ -1,0 +1,165 @@
+//! What a test says about workers and requests.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use sgl_policy_abi::Role;
+
+use crate::message::Leg;
+
+/// One worker with its facts and signals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worker {
+    /// Base address.
+    pub url: String,
+    /// The model that it serves. Default unknown.
+    pub model: Option<String>,
+    /// Default regular.
+    pub role: Role,
+    /// Default 1.0.
+    pub weight: f64,
+    /// Default none.
+    pub labels: Vec<(String, String)>,
+    /// Default true.
+    pub healthy: bool,
+    /// Default false.
+    pub excluded: bool,
+    /// Default 0.
+    pub load: i32,
+    /// Default -1, unknown.
+    pub running: i32,
+    /// Default -1, unknown.
+    pub waiting: i32,
+    /// Default -1, unknown.
+    pub queued_tokens: i32,
+    /// Default NaN, unknown.
+    pub kv_usage: f32,
+    /// Default NaN, unknown.
+    pub throughput: f32,
+    /// Default NaN, unknown.
+    pub latency_ewma: f32,
+}
+
+impl Worker {
+    /// A healthy idle worker of which nothing else is known.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: String::from(url),
+            model: None,
+            role: Role::Regular,
+            weight: 1.0,
+            labels: Vec::new(),
+            healthy: true,
+            excluded: false,
+            load: 0,
+            running: -1,
+            waiting: -1,
+            queued_tokens: -1,
+            kv_usage: f32::NAN,
+            throughput: f32::NAN,
+            latency_ewma: f32::NAN,
+        }
+    }
+
+    /// `count` such workers, `http://w0`, `http://w1` and so on.
+    #[must_use]
+    pub fn fleet(count: usize) -> Vec<Self> {
+        (0..count).map(|index| Self::new(&alloc::format!("http://w{index}"))).collect()
+    }
+
+    /// Sets the role.
+    #[must_use]
+    pub fn role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    /// Sets the weight.
+    #[must_use]
+    pub fn weight(self, weight: f64) -> Self {
+        Self { weight, ..self }
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels.push((String::from(name), String::from(value)));
+        self
+    }
+
+    /// Sets whether it may be chosen.
+    #[must_use]
+    pub fn healthy(self, healthy: bool) -> Self {
+        Self { healthy, ..self }
+    }
+
+    /// Sets whether it was tried already.
+    #[must_use]
+    pub fn excluded(self, excluded: bool) -> Self {
+        Self { excluded, ..self }
+    }
+
+    /// Sets the requests in flight.
+    #[must_use]
+    pub fn load(self, load: i32) -> Self {
+        Self { load, ..self }
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Prompt. Default none.
+    pub text: Option<String>,
+    /// Token ids. Default none.
+    pub tokens: Option<Vec<u32>>,
+    /// Requested model. Default none.
+    pub model: Option<String>,
+    /// Headers, names in lower case. Default none.
+    pub headers: Vec<(String, String)>,
+    /// Default single.
+    pub leg: Leg,
+    /// Default: drawn by the harness, the same sequence in each run.
+    pub random: Option<u64>,
+    /// Default 0.
+    pub now_ns: u64,
+}
+
+impl Request {
+    /// A request of which nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the prompt.
+    #[must_use]
+    pub fn text(self, text: &str) -> Self {
+        Self { text: Some(String::from(text)), ..self }
+    }
+
+    /// Sets the requested model.
+    #[must_use]
+    pub fn model(self, model: &str) -> Self {
+        Self { model: Some(String::from(model)), ..self }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((String::from(name), String::from(value)));
+        self
+    }
+
+    /// Sets the leg.
+    #[must_use]
+    pub fn leg(self, leg: Leg) -> Self {
+        Self { leg, ..self }
+    }
+
+    /// Sets the host's randomness.
+    #[must_use]
+    pub fn random(self, random: u64) -> Self {
+        Self { random: Some(random), ..self }
+    }
+}

@@ -1,0 +1,174 @@
+//! A router of one plugin, for tests.
+
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use sgl_policy_abi::ABI_VERSION;
+use sgl_policy_abi::Answer;
+use sgl_policy_abi::Completion;
+use sgl_policy_abi::Init;
+use sgl_policy_abi::PairAnswer;
+use sgl_policy_abi::Value;
+use sgl_policy_abi::encode_completions;
+use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::init_error;
+
+use crate::guest::Guest;
+use crate::policy::Plugin;
+use crate::random::Rng;
+use crate::testing::fleet::Request;
+use crate::testing::fleet::Worker;
+use crate::testing::message;
+
+/// What `select_worker` answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// The index; an index that no worker has is given as it is.
+    pub worker: Option<usize>,
+    /// Why there was no decision.
+    pub error: Option<String>,
+    /// One score per worker, if the policy gave some.
+    pub scores: Option<Vec<f32>>,
+    /// The policy's reason, if it gave one.
+    pub reason: Option<String>,
+}
+
+/// What `select_worker_pair` answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PairDecision {
+    /// Prefill and decode by index.
+    pub pair: Option<(usize, usize)>,
+    /// Why there was no decision.
+    pub error: Option<String>,
+}
+
+/// One instance of a plugin, and a fleet whose signals a test may change.
+#[derive(Debug)]
+pub struct Harness<P> {
+    /// Facts and signals. Signals go out with each decision; after a change of
+    /// facts, or of the number of workers, call [`Harness::send_table`].
+    pub workers: Vec<Worker>,
+    guest: Guest<P>,
+    version: u64,
+    rng: Rng,
+}
+
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "only a message beyond 2 GiB, or an answer that the SDK never writes"
+)]
+impl<P: Plugin> Harness<P> {
+    /// Starts the plugin with a configuration and sends it the table.
+    ///
+    /// # Errors
+    /// What `init` answered.
+    pub fn new<'k, C>(config: C, workers: Vec<Worker>) -> Result<Self, String>
+    where
+        C: IntoIterator<Item = (&'k str, Value)>,
+    {
+        let init = Init {
+            abi: ABI_VERSION,
+            plugin: P::MANIFEST.name.to_string(),
+            generation: 1,
+            config: config.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
+            seed: 1,
+        };
+        let bytes = encode_to_vec(|w| init.encode(w)).expect("a test's config fits");
+        let mut guest = Guest::new();
+        if let Some(error) = init_error(guest.init(&bytes)).expect("the SDK answers as the ABI says") {
+            return Err(error.to_string());
+        }
+        let mut harness = Self { workers, guest, version: 0, rng: Rng::new(1) };
+        harness.send_table();
+        Ok(harness)
+    }
+
+    /// Sends the facts of [`Harness::workers`] as the next version of the table,
+    /// unless the plugin is exported `without_table`.
+    pub fn send_table(&mut self) {
+        self.version += 1;
+        if P::HOOKS.table {
+            let bytes = message::table(self.version, &self.workers).expect("a test's table fits");
+            self.guest.on_workers(&bytes);
+        }
+    }
+
+    /// Decides one request.
+    pub fn select(&mut self, request: &Request) -> Decision {
+        let bytes = self.message(request);
+        let answer = Answer::decode(self.guest.select(&bytes)).expect("the SDK answers as the ABI says");
+        let worker = answer.selected().map(|index| usize::try_from(index).expect("never negative"));
+        match answer {
+            Answer::Map(map) => Decision {
+                worker,
+                error: map.error.map(String::from),
+                scores: map.scores.map(|bytes| {
+                    bytes.as_chunks().0.iter().map(|score| f32::from_le_bytes(*score)).collect()
+                }),
+                reason: map.reason.map(String::from),
+            },
+            _ => Decision { worker, ..Decision::default() },
+        }
+    }
+
+    /// Decides one request for prefill and decode together.
+    ///
+    /// # Panics
+    /// If the plugin does not export the hook.
+    pub fn select_pair(&mut self, request: &Request) -> PairDecision {
+        assert!(P::HOOKS.select_pair, "list `select_pair` in the hooks of export_policy!");
+        let bytes = self.message(request);
+        let answer =
+            PairAnswer::decode(self.guest.select_pair(&bytes)).expect("the SDK answers as the ABI says");
+        let index = |index| usize::try_from(index).expect("never negative");
+        let error = match answer {
+            PairAnswer::Map(map) => map.error.map(String::from),
+            _ => None,
+        };
+        PairDecision { pair: answer.selected().map(|(p, d)| (index(p), index(d))), error }
+    }
+
+    /// Reports finished requests.
+    ///
+    /// # Panics
+    /// If the plugin does not export the hook.
+    pub fn complete(&mut self, completions: &[Completion]) {
+        assert!(P::HOOKS.on_complete, "list `on_complete` in the hooks of export_policy!");
+        let version = self.version;
+        let bytes = encode_to_vec(|w| encode_completions(w, version, completions.iter()));
+        self.guest.on_complete(&bytes.expect("a test's batch fits"));
+    }
+
+    /// What the plugin would carry into its next generation.
+    ///
+    /// # Panics
+    /// If the plugin does not export the hook.
+    pub fn save_state(&mut self) -> Vec<u8> {
+        assert!(P::HOOKS.state, "list `state` in the hooks of export_policy!");
+        Vec::from(self.guest.save_state())
+    }
+
+    /// Gives the plugin what the previous generation saved.
+    ///
+    /// # Panics
+    /// If the plugin does not export the hook.
+    pub fn restore_state(&mut self, saved: &[u8]) {
+        assert!(P::HOOKS.state, "list `state` in the hooks of export_policy!");
+        self.guest.restore_state(saved);
+    }
+
+    /// The guest itself, for messages that the harness would not write.
+    pub fn guest(&mut self) -> &mut Guest<P> {
+        &mut self.guest
+    }
+
+    /// The decision message of `request`, as the router would write it.
+    #[must_use]
+    pub fn message(&mut self, request: &Request) -> Vec<u8> {
+        let random = request.random.unwrap_or_else(|| self.rng.next_u64());
+        let inputs = P::MANIFEST.inputs;
+        let bytes = message::decision(inputs, self.version, &self.workers, request, random);
+        bytes.expect("a test's message fits")
+    }
+}

@@ -1,0 +1,114 @@
+//! The router's half of the wire: table and decision messages.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use sgl_policy_abi::ColumnWidth;
+use sgl_policy_abi::Full;
+use sgl_policy_abi::Input;
+use sgl_policy_abi::Labels;
+use sgl_policy_abi::WorkerFacts;
+use sgl_policy_abi::Writer;
+use sgl_policy_abi::encode_table;
+use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::encode_worker;
+
+use crate::message::Leg;
+use crate::testing::fleet::Request;
+use crate::testing::fleet::Worker;
+
+/// The message of `on_workers`.
+pub(super) fn table(version: u64, workers: &[Worker]) -> Result<Vec<u8>, Full> {
+    encode_to_vec(|w| {
+        encode_table(w, version, workers.len())?;
+        workers.iter().try_for_each(|worker| {
+            let facts = WorkerFacts {
+                url: &worker.url,
+                model: worker.model.as_deref(),
+                role: worker.role,
+                weight: worker.weight,
+                labels: Labels::default(),
+            };
+            encode_worker(w, &facts, worker.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+        })
+    })
+}
+
+/// The message of `select_worker` and `select_worker_pair`.
+pub(super) fn decision(
+    inputs: &[Input],
+    version: u64,
+    workers: &[Worker],
+    request: &Request,
+    random: u64,
+) -> Result<Vec<u8>, Full> {
+    encode_to_vec(|w| {
+        w.array(inputs.len() + 1)?;
+        w.uint(version)?;
+        inputs.iter().try_for_each(|input| match input.column_width() {
+            Some(ColumnWidth::Bit) => bits(w, input, workers),
+            Some(ColumnWidth::Word) => words(w, input, workers),
+            None => scalar(w, input, request, random),
+        })
+    })
+}
+
+fn bits(w: &mut Writer<'_>, input: &Input, workers: &[Worker]) -> Result<(), Full> {
+    let mut bytes = vec![0u8; ColumnWidth::Bit.bytes(workers.len())];
+    for (byte, block) in bytes.iter_mut().zip(workers.chunks(8)) {
+        for (bit, worker) in block.iter().enumerate() {
+            let set = if *input == Input::Healthy { worker.healthy } else { worker.excluded };
+            *byte |= u8::from(set) << bit;
+        }
+    }
+    w.bin(bytes.len())?.copy_from_slice(&bytes);
+    Ok(())
+}
+
+fn words(w: &mut Writer<'_>, input: &Input, workers: &[Worker]) -> Result<(), Full> {
+    let column = w.bin(ColumnWidth::Word.bytes(workers.len()))?;
+    for (entry, worker) in column.chunks_exact_mut(4).zip(workers) {
+        entry.copy_from_slice(&match input {
+            Input::Load => worker.load.to_le_bytes(),
+            Input::Running => worker.running.to_le_bytes(),
+            Input::Waiting => worker.waiting.to_le_bytes(),
+            Input::QueuedTokens => worker.queued_tokens.to_le_bytes(),
+            Input::KvUsage => worker.kv_usage.to_le_bytes(),
+            Input::Throughput => worker.throughput.to_le_bytes(),
+            _ => worker.latency_ewma.to_le_bytes(),
+        });
+    }
+    Ok(())
+}
+
+fn scalar(w: &mut Writer<'_>, input: &Input, request: &Request, random: u64) -> Result<(), Full> {
+    match input {
+        Input::RequestText => w.opt_str(request.text.as_deref()),
+        Input::RequestTokens => match &request.tokens {
+            Some(tokens) => {
+                let column = w.bin(tokens.len() * 4)?;
+                for (entry, token) in column.chunks_exact_mut(4).zip(tokens) {
+                    entry.copy_from_slice(&token.to_le_bytes());
+                }
+                Ok(())
+            }
+            None => w.nil(),
+        },
+        Input::PromptBytes => {
+            w.uint(u64::try_from(request.text.as_deref().map_or(0, str::len)).unwrap_or(u64::MAX))
+        }
+        Input::Model => w.opt_str(request.model.as_deref()),
+        Input::Header(name) => {
+            let header = request.headers.iter().find(|(header, _)| header == name);
+            w.opt_str(header.map(|(_, value)| value.as_str()))
+        }
+        Input::Leg => w.uint(match request.leg {
+            Leg::Single => 0,
+            Leg::Prefill => 1,
+            Leg::Decode => 2,
+        }),
+        Input::Random => w.uint(random),
+        Input::NowNs => w.uint(request.now_ns),
+        _ => w.nil(),
+    }
+}

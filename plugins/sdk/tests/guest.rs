@@ -1,0 +1,368 @@
+//! The guest behind the exports: what it tells the policy, and what it makes of
+//! messages that no router would send.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sgl_policy_sdk::Explained;
+use sgl_policy_sdk::Guest;
+use sgl_policy_sdk::abi::Answer;
+use sgl_policy_sdk::abi::PairAnswer;
+use sgl_policy_sdk::abi::encode_completions;
+use sgl_policy_sdk::abi::encode_to_vec;
+use sgl_policy_sdk::abi::init_error;
+use sgl_policy_sdk::host;
+use sgl_policy_sdk::prelude::*;
+use sgl_policy_sdk::testing::Harness;
+use sgl_policy_sdk::testing::Request;
+use sgl_policy_sdk::testing::Worker;
+use sgl_policy_sdk::testing::reset_host;
+use sgl_policy_sdk::testing::take_logged;
+
+/// A policy that repeats everything it was told as its reason.
+#[derive(Debug)]
+struct Echo {
+    completed: Vec<(u32, bool)>,
+    tables: usize,
+}
+
+impl Policy for Echo {
+    fn init(init: &Init) -> Result<Self, Error> {
+        let config = Config::new(init, &["fail", "limit"])?;
+        config.number("limit", 1.0, 0.0)?;
+        match config.get("fail") {
+            Some(why) => Err(why.as_str().unwrap_or_default().to_owned().into()),
+            None => Ok(Self { completed: Vec::new(), tables: 0 }),
+        }
+    }
+
+    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+        if ctx.is_empty() {
+            return Choice::Nobody;
+        }
+        let worker = ctx.table().get(0).expect("there is one");
+        let reason = format!(
+            "{} {:?} {:?} {} {:?} load={} running={:?} waiting={:?} queued={:?} kv={:?} tps={:?} ms={:?} \
+             text={:?} tokens={:?} bytes={} model={:?} a={:?} b={:?} leg={:?} random={} now={} {}{}",
+            worker.url,
+            worker.model,
+            worker.role,
+            worker.weight,
+            worker.labels.iter().collect::<Vec<_>>(),
+            ctx.load().get(0),
+            ctx.running().known(0),
+            ctx.waiting().known(0),
+            ctx.queued_tokens().known(0),
+            ctx.kv_usage().known(0),
+            ctx.throughput().known(0),
+            ctx.latency_ewma().known(0),
+            ctx.text(),
+            ctx.tokens().map(|tokens| tokens.iter().collect::<Vec<_>>()),
+            ctx.prompt_bytes(),
+            ctx.model(),
+            ctx.header("x-a"),
+            ctx.header("x-b"),
+            ctx.leg(),
+            ctx.random(),
+            ctx.now_ns(),
+            u8::from(ctx.healthy().get(0)),
+            u8::from(ctx.excluded().get(0)),
+        );
+        let scores = (0..ctx.len()).map(|_| 0.5).collect();
+        Explained { worker: ctx.candidates().iter().next(), scores, reason }.into()
+    }
+
+    fn select_pair(&mut self, ctx: &Context<'_>) -> PairChoice {
+        let mut candidates = ctx.candidates().iter();
+        candidates.next().zip(candidates.next()).into()
+    }
+
+    fn on_workers(&mut self, _table: &Table) {
+        self.tables += 1;
+    }
+
+    fn on_complete(&mut self, table: &Table, completion: &Completion) {
+        assert!(table.get(0).is_some());
+        self.completed.push((completion.worker, completion.ok));
+    }
+
+    fn save_state(&mut self, out: &mut Vec<u8>) {
+        out.extend(self.completed.iter().flat_map(|(worker, _)| worker.to_le_bytes()));
+    }
+
+    fn restore_state(&mut self, saved: &[u8]) {
+        let workers = saved.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        self.completed = workers.map(|worker| (worker, true)).collect();
+    }
+}
+
+sgl_policy_sdk::export_policy! {
+    policy: Echo,
+    name: "echo",
+    description: "repeats what it was told",
+    inputs: [
+        Healthy, Excluded, Load, Running, Waiting, QueuedTokens, KvUsage, Throughput, LatencyEwma,
+        RequestText, RequestTokens, PromptBytes, Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
+    ],
+    hooks: [select_pair, on_complete, state],
+}
+
+/// A policy that only looks at signals, and reads one that it did not declare.
+#[derive(Debug)]
+struct Lean;
+
+impl Policy for Lean {
+    fn init(_init: &Init) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+        if ctx.random() == 13 {
+            let _ = ctx.waiting();
+        }
+        assert!(ctx.table().is_empty());
+        if ctx.random() == 14 { ctx.len().into() } else { Choice::Failed("no") }
+    }
+}
+
+sgl_policy_sdk::export_policy! {
+    policy: Lean,
+    name: "lean",
+    description: "only signals",
+    inputs: [Random, Healthy, Load],
+    concurrency: Serial,
+    hooks: [without_table],
+}
+
+fn echo(workers: Vec<Worker>) -> Harness<Echo> {
+    Harness::new([], workers).expect("starts")
+}
+
+#[test]
+fn every_input_arrives_as_it_was_sent() {
+    let worker = Worker {
+        model: Some("m".to_owned()),
+        role: Role::Prefill,
+        weight: 2.5,
+        excluded: false,
+        load: 3,
+        running: 4,
+        waiting: 5,
+        queued_tokens: 6,
+        kv_usage: 0.5,
+        throughput: 7.0,
+        latency_ewma: 8.5,
+        ..Worker::new("http://a").label("zone", "z1")
+    };
+    let request = Request { tokens: Some(vec![1, 70_000]), now_ns: 99, ..Request::new() };
+    let request = request.text("hé").model("mm").header("x-b", "v").leg(Leg::Decode).random(u64::MAX);
+    let decision = echo(vec![worker]).select(&request);
+    assert_eq!(decision.worker, Some(0));
+    assert_eq!(decision.scores, Some(vec![0.5]));
+    assert_eq!(
+        decision.reason.as_deref(),
+        Some(
+            "http://a Some(\"m\") Prefill 2.5 [(\"zone\", \"z1\")] load=3 running=Some(4) waiting=Some(5) \
+             queued=Some(6) kv=Some(0.5) tps=Some(7.0) ms=Some(8.5) text=Some(\"hé\") \
+             tokens=Some([1, 70000]) bytes=3 model=Some(\"mm\") a=None b=Some(\"v\") leg=Decode \
+             random=18446744073709551615 now=99 10"
+        )
+    );
+}
+
+#[test]
+fn what_is_not_known_arrives_as_unknown() {
+    let decision = echo(vec![Worker::new("http://a")]).select(&Request::new().random(0));
+    assert_eq!(
+        decision.reason.as_deref(),
+        Some(
+            "http://a None Regular 1 [] load=0 running=None waiting=None queued=None kv=None tps=None ms=None \
+             text=None tokens=None bytes=0 model=None a=None b=None leg=Single random=0 now=0 10"
+        )
+    );
+}
+
+#[test]
+fn decision_without_workers_is_nobody() {
+    let mut harness = echo(Vec::new());
+    assert_eq!(harness.select(&Request::new()).worker, None);
+    assert_eq!(harness.select_pair(&Request::new()).pair, None);
+}
+
+#[test]
+fn pair_arrives_as_two_indices() {
+    let mut fleet = Worker::fleet(600);
+    fleet.iter_mut().for_each(|worker| worker.healthy = false);
+    fleet[3].healthy = true;
+    fleet[599].healthy = true;
+    assert_eq!(echo(fleet).select_pair(&Request::new()).pair, Some((3, 599)));
+}
+
+#[test]
+fn completions_of_the_guests_table_arrive_and_others_are_dropped() {
+    let mut harness = echo(Worker::fleet(3));
+    harness.complete(&[Completion { worker: 2, ok: true, ..Completion::default() }]);
+    let stale = [Completion { worker: 1, ..Completion::default() }];
+    let stale = encode_to_vec(|w| encode_completions(w, 77, stale.iter())).expect("fits");
+    harness.guest().on_complete(&stale);
+    assert_eq!(harness.save_state(), 2u32.to_le_bytes());
+}
+
+#[test]
+fn state_moves_into_the_next_generation() {
+    let mut old = echo(Worker::fleet(3));
+    old.complete(&[Completion { worker: 1, ..Completion::default() }]);
+    let saved = old.save_state();
+    let mut new = echo(Worker::fleet(3));
+    assert_eq!(new.save_state(), Vec::<u8>::new());
+    new.restore_state(&saved);
+    assert_eq!(new.save_state(), saved);
+}
+
+#[test]
+fn init_error_reaches_the_host_word_for_word() {
+    let fail =
+        |key: &str, value: Value| Harness::<Echo>::new([(key, value)], Vec::new()).expect_err("refused");
+    assert_eq!(fail("fail", Value::Str("no weights".to_owned())), "no weights");
+    assert_eq!(fail("limti", Value::Int(1)), "unknown config key `limti`");
+    assert_eq!(fail("limit", Value::Str("1".to_owned())), "config key `limit` must be a number");
+    assert_eq!(fail("limit", Value::Float(f64::NAN)), "config key `limit` is out of range");
+    assert_eq!(fail("limit", Value::Int(-1)), "config key `limit` is out of range");
+}
+
+#[test]
+fn decision_before_init_is_an_error() {
+    let message = echo(Worker::fleet(1)).message(&Request::new());
+    let mut guest = Guest::<Echo>::new();
+    let Ok(Answer::Map(answer)) = Answer::decode(guest.select(&message)) else { panic!("an error") };
+    assert_eq!(answer.error, Some("the plugin decides before `init` succeeded"));
+    let Ok(PairAnswer::Map(answer)) = PairAnswer::decode(guest.select_pair(&message)) else {
+        panic!("an error")
+    };
+    assert_eq!(answer.error, Some("the plugin decides before `init` succeeded"));
+    assert!(init_error(guest.init(&[0xc1])).expect("well formed").is_some());
+}
+
+#[test]
+fn decision_for_another_table_is_refused() {
+    let mut harness = echo(Worker::fleet(2));
+    let message = harness.message(&Request::new());
+    harness.send_table();
+    let Ok(Answer::Map(answer)) = Answer::decode(harness.guest().select(&message)) else {
+        panic!("an error")
+    };
+    assert_eq!(answer.error, Some("decision message names another version of the worker table"));
+}
+
+#[test]
+fn columns_of_the_wrong_length_are_refused() {
+    let mut harness = echo(Worker::fleet(9));
+    for len in [0, 1, 8, 10, 17, 100] {
+        // The table still says nine.
+        harness.workers = Worker::fleet(len);
+        let decision = harness.select(&Request::new());
+        assert_eq!(decision.error.as_deref(), Some("a column has not one entry per worker"), "{len}");
+    }
+}
+
+#[test]
+fn missing_or_surplus_elements_are_refused() {
+    let error = |message: &[u8]| {
+        let mut harness = Harness::<Lean>::new([], Vec::new()).expect("starts");
+        let Ok(Answer::Map(answer)) = Answer::decode(harness.guest().select(message)) else {
+            panic!("an error")
+        };
+        answer.error.map(str::to_owned).expect("an error")
+    };
+    let wrong_count = "decision message has not one element per declared input";
+    assert_eq!(error(&[0x91, 1]), wrong_count);
+    assert_eq!(error(&[0x95, 1, 0, 0xc4, 0, 0xc4, 0, 0xc0]), wrong_count);
+    let malformed = "decision message is malformed";
+    assert_eq!(error(&[]), malformed);
+    assert_eq!(error(&[0x94, 1, 0xc0, 0xc4, 0, 0xc4, 0]), malformed);
+    assert_eq!(error(&[0x94, 1, 0, 0xc4, 0, 0xc4, 9]), malformed);
+    assert_eq!(error(&[0x94, 1, 0, 0xc4, 0, 0xc4, 0, 7]), malformed);
+    assert_eq!(error(&[0x94, 1, 0, 0xc4, 1, 0, 0xc4, 3, 0, 0, 0]), "a column has not one entry per worker");
+}
+
+#[test]
+fn plugin_without_table_learns_the_number_of_workers_from_its_columns() {
+    let mut harness = Harness::<Lean>::new([], Worker::fleet(11)).expect("starts");
+    assert_eq!(harness.select(&Request::new().random(14)).worker, Some(11));
+    assert_eq!(harness.select(&Request::new().random(0)).error.as_deref(), Some("no"));
+}
+
+#[test]
+#[should_panic(expected = "reads `waiting` but does not declare it")]
+fn undeclared_input_is_found_by_native_tests() {
+    let mut harness = Harness::<Lean>::new([], Worker::fleet(1)).expect("starts");
+    harness.select(&Request::new().random(13));
+}
+
+#[test]
+#[should_panic(expected = "list `select_pair` in the hooks")]
+fn hook_that_is_not_exported_is_found_by_native_tests() {
+    let mut harness = Harness::<Lean>::new([], Worker::fleet(1)).expect("starts");
+    harness.select_pair(&Request::new());
+}
+
+#[test]
+fn malformed_table_is_logged_and_keeps_the_old_one() {
+    reset_host();
+    let mut harness = echo(Worker::fleet(2));
+    harness.guest().on_workers(b"\x80");
+    let logged = take_logged();
+    assert_eq!(logged, [(host::Level::Error, "worker table message is malformed".to_owned())]);
+    assert_eq!(harness.select(&Request::new()).worker, Some(0));
+}
+
+#[test]
+fn host_functions_have_stand_ins_with_the_routers_limits() {
+    reset_host();
+    assert_eq!(
+        [host::counter_add(63, 2), host::counter_add(63, -5), host::counter_add(64, 1)],
+        [Some(2), Some(-3), None]
+    );
+    host::count(63);
+    assert_eq!(host::counter_add(63, 0), Some(-2));
+
+    assert_eq!(host::kv_get("k"), Ok(None));
+    let long = vec![7; 64 << 10];
+    assert_eq!(host::kv_set("k", &long), Ok(()));
+    assert_eq!(host::kv_get("k"), Ok(Some(long.clone())));
+    assert_eq!(host::kv_set("k", &vec![7; (64 << 10) + 1]), Err(host::KvError::ValueTooLarge));
+    assert_eq!(host::kv_set("k", b"short"), Ok(()));
+    assert_eq!(host::kv_get("k"), Ok(Some(b"short".to_vec())));
+    let stored = (0..20).take_while(|i| host::kv_set(&format!("long{i}"), &long).is_ok()).count();
+    assert_eq!(stored, 15);
+    assert_eq!(host::kv_set("one more", &long), Err(host::KvError::Full));
+
+    sgl_policy_sdk::log!(host::Level::Warn, "{} of {}", 1, 2);
+    assert_eq!(take_logged(), [(host::Level::Warn, "1 of 2".to_owned())]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn arbitrary_messages_get_a_well_formed_answer(bytes in vec(any::<u8>(), 0..200)) {
+        let mut harness = echo(Worker::fleet(3));
+        let guest = harness.guest();
+        prop_assert!(Answer::decode(guest.select(&bytes)).is_ok());
+        prop_assert!(PairAnswer::decode(guest.select_pair(&bytes)).is_ok());
+        guest.on_complete(&bytes);
+        guest.on_workers(&bytes);
+        guest.restore_state(&bytes);
+        prop_assert!(init_error(guest.init(&bytes)).is_ok());
+    }
+
+    #[test]
+    fn damaged_messages_get_a_well_formed_answer(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+        let mut harness = echo(Worker::fleet(9));
+        let mut message = harness.message(&Request::new().text("some text").header("x-a", "v"));
+        let at = at.index(message.len());
+        message[at] = byte;
+        let cut = cut.index(message.len());
+        for message in [&message[..], &message[..cut]] {
+            prop_assert!(Answer::decode(harness.guest().select(message)).is_ok());
+        }
+    }
+}

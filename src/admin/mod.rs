@@ -1,0 +1,16 @@
+//! The operations API: what operators see and change while the router runs.
+//!
+//! | listener | endpoint | |
+//! |---|---|---|
+//! | admin | `GET /workers` | all workers: health, load, draining, circuit, report |
+//! | admin | `POST /workers` | adds a worker, body as `[[workers]]` in the configuration |
+//! | admin | `POST /workers/drain?url=…` | no new requests; those in flight go on |
+//! | admin | `DELETE /workers?url=…`, `DELETE /workers/{url}` | drains, then removes |
+//! | metrics | `GET /metrics` | OpenMetrics text |
+//!
+//! Answers are JSON, errors are problem JSON (RFC 9457).
+
+pub mod problem;
+pub mod guard;
+pub mod workers;
+pub mod metrics_page;

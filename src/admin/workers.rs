@@ -1,0 +1,185 @@
+//! Adding, draining and removing workers while the router runs.
+//!
+//! - **Adding** starts a health check at once; the worker is chosen from the first that passes.
+//! - **Draining** ends new requests to a worker; those in flight, streams included, go on.
+//! - **Removing** drains first. The worker leaves the list when its last request has ended, or
+//!   when `server.shutdown_timeout_secs` have passed, whichever comes first. Even then its
+//!   requests are not cut: they go on until they end by themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::Path;
+use axum::extract::Query;
+use axum::extract::State;
+use axum::routing::delete;
+use axum::routing::get;
+use axum::routing::post;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::admin::problem::Problem;
+use crate::config::check::check_worker;
+use crate::config::faults::Faults;
+use crate::config::router::WorkerEntry;
+use crate::config::worker_url::WorkerUrl;
+use crate::core::Worker;
+use crate::core::WorkerRole;
+use crate::proxy::Backends;
+use crate::proxy::backends::AddError;
+use crate::proxy::target::Target;
+
+/// The endpoints of workers.
+pub fn routes(backends: Arc<Backends>) -> Router {
+    Router::new()
+        .route("/workers", get(list).post(add).delete(remove_by_query))
+        .route("/workers/drain", post(drain))
+        .route("/workers/{url}", delete(remove_by_path))
+        .with_state(backends)
+}
+
+/// A worker, as it is shown.
+#[derive(Debug, Serialize)]
+struct WorkerView {
+    url: String,
+    role: WorkerRole,
+    model: Option<String>,
+    weight: f64,
+    labels: BTreeMap<String, String>,
+    bootstrap_port: Option<u16>,
+    /// True if policies may choose it.
+    healthy: bool,
+    /// True if its health checks pass.
+    passing: bool,
+    draining: bool,
+    /// Requests in flight to it from this router.
+    load: usize,
+    circuit: &'static str,
+    succeeded: u64,
+    failed: u64,
+    report: ReportView,
+}
+
+/// What a worker said of itself; what is not known is null.
+#[derive(Debug, Serialize)]
+struct ReportView {
+    running: Option<i32>,
+    waiting: Option<i32>,
+    queued_tokens: Option<i32>,
+    kv_usage: Option<f32>,
+    throughput: Option<f32>,
+    latency_ms: Option<f32>,
+}
+
+impl WorkerView {
+    fn of(target: &Target) -> Self {
+        let worker = target.worker();
+        let (spec, report) = (worker.spec(), worker.report());
+        let (succeeded, failed) = target.outcomes();
+        let known = |value: i32| (value >= 0).then_some(value);
+        let number = |value: f32| value.is_finite().then_some(value);
+        Self {
+            url: spec.url.clone(),
+            role: spec.role,
+            model: spec.model.clone(),
+            weight: spec.weight,
+            labels: spec.labels.clone(),
+            bootstrap_port: spec.bootstrap_port,
+            healthy: worker.is_healthy(),
+            passing: target.is_passing(),
+            draining: worker.is_draining(),
+            load: worker.load(),
+            circuit: target.circuit().state().as_str(),
+            succeeded,
+            failed,
+            report: ReportView {
+                running: known(report.running),
+                waiting: known(report.waiting),
+                queued_tokens: known(report.queued_tokens),
+                kv_usage: number(report.kv_usage),
+                throughput: number(report.throughput),
+                latency_ms: number(report.latency_ewma),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerList {
+    workers: Vec<WorkerView>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ByUrl {
+    url: String,
+}
+
+async fn list(State(backends): State<Arc<Backends>>) -> Json<WorkerList> {
+    let snapshot = backends.snapshot();
+    let workers = snapshot.targets().iter().map(|target| WorkerView::of(target)).collect();
+    Json(WorkerList { workers })
+}
+
+async fn add(
+    State(backends): State<Arc<Backends>>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<WorkerView>), Problem> {
+    let entry: WorkerEntry = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {error}")))?;
+    let mut faults = Vec::new();
+    let entry = check_worker(&entry, "", &mut faults);
+    if !faults.is_empty() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, Faults(faults).to_string()));
+    }
+    match backends.add(&entry) {
+        Ok(target) => {
+            tracing::info!(worker = entry.url, "added");
+            Ok((StatusCode::CREATED, Json(WorkerView::of(&target))))
+        }
+        Err(error @ AddError::Fleet(_)) => Err(Problem::new(StatusCode::CONFLICT, error.to_string())),
+        Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
+    }
+}
+
+async fn drain(
+    State(backends): State<Arc<Backends>>,
+    Query(ByUrl { url }): Query<ByUrl>,
+) -> Result<(StatusCode, Json<WorkerView>), Problem> {
+    let target = backends.drain(&normal(&url)).ok_or_else(|| unknown(&url))?;
+    tracing::info!(worker = target.worker().url(), "draining");
+    Ok((StatusCode::ACCEPTED, Json(WorkerView::of(&target))))
+}
+
+async fn remove_by_query(
+    State(backends): State<Arc<Backends>>,
+    Query(ByUrl { url }): Query<ByUrl>,
+) -> Result<StatusCode, Problem> {
+    remove(&backends, &url)
+}
+
+async fn remove_by_path(
+    State(backends): State<Arc<Backends>>,
+    Path(url): Path<String>,
+) -> Result<StatusCode, Problem> {
+    remove(&backends, &url)
+}
+
+/// 202: the removal goes on in the background.
+fn remove(backends: &Arc<Backends>, url: &str) -> Result<StatusCode, Problem> {
+    let _removal = backends.retire(&normal(url)).ok_or_else(|| unknown(url))?;
+    tracing::info!(worker = url, "draining, then removing");
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// The URL as the fleet knows it.
+fn normal(url: &str) -> String {
+    WorkerUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
+}
+
+fn unknown(url: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no worker {url}"))
+}

@@ -1,0 +1,173 @@
+//! Puts a router together and runs it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+
+use crate::admin::guard;
+use crate::admin::guard::Guard;
+use crate::admin::metrics_page;
+use crate::admin::workers;
+use crate::config::checked::CheckedConfig;
+use crate::metrics::Metrics;
+use crate::policies::PolicyFactory;
+use crate::proxy::DataServer;
+use crate::proxy::Proxy;
+use crate::proxy::backends::AddError;
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address could not be bound.
+    #[error("cannot listen on {address} for {purpose}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Who connects there.
+        purpose: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no such policy.
+    #[error("there is no policy {name}")]
+    Policy {
+        /// Its name.
+        name: String,
+    },
+    /// A worker could not be added.
+    #[error(transparent)]
+    Worker(#[from] AddError),
+}
+
+/// A router that serves. Dropped, it stops in the background.
+#[derive(Debug)]
+pub struct RunningRouter {
+    proxy: Arc<Proxy>,
+    addresses: Addresses,
+    stop_data: DropGuard,
+    stop_operations: DropGuard,
+    data: JoinHandle<()>,
+    operations: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Where a router listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For clients.
+    pub data: SocketAddr,
+    /// For Prometheus.
+    pub metrics: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
+impl RunningRouter {
+    /// Starts a router: all listeners are bound when it returns. The policy comes from `factory`,
+    /// into which plugins were loaded before.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing running.
+    pub async fn start(
+        config: CheckedConfig,
+        factory: &PolicyFactory,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let policy = factory
+            .create_by_name(&config.policy)
+            .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
+        let proxy = Proxy::new(config.proxy, policy, &metrics);
+        let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
+        let address = config.data_address;
+        let server =
+            DataServer::bind(address, Arc::clone(&proxy)).await.map_err(listen(address, "clients"))?;
+        let data = server.address().map_err(listen(address, "clients"))?;
+        let (metrics_listener, metrics_address) = bind(config.metrics_address, "metrics").await?;
+        let (admin_listener, admin) = bind(config.admin_address, "operators").await?;
+        for worker in &config.workers {
+            proxy.backends().add(worker)?;
+        }
+        let guard = Guard::new(config.admin_token.as_deref());
+        let admin_routes = workers::routes(Arc::clone(proxy.backends()))
+            .layer(middleware::from_fn_with_state(guard, guard::check));
+        let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
+        let operations = vec![
+            serve_operations(metrics_listener, metrics_page::routes(metrics), stop_operations.clone()),
+            serve_operations(admin_listener, admin_routes, stop_operations.clone()),
+        ];
+        Ok(Self {
+            proxy,
+            addresses: Addresses { data, metrics: metrics_address, admin },
+            data: tokio::spawn(server.serve(stop_data.clone())),
+            stop_data: stop_data.drop_guard(),
+            stop_operations: stop_operations.drop_guard(),
+            operations,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The data plane.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// From now on it accepts no connections and is not ready; requests in flight go on.
+    pub fn stop(&self) {
+        self.stop_data.token().cancel();
+    }
+
+    /// Stops it and waits until requests in flight are finished, or the time that the settings
+    /// give them is over. Metrics can be read until then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future goes on stopping in the background, but the listeners of operations
+    /// stay open.
+    pub async fn shut_down(self) {
+        self.stop();
+        // Fails only if the task panicked, which was reported then.
+        let _ = self.data.await;
+        drop(self.stop_operations);
+        for task in self.operations {
+            let _ = task.await;
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, purpose, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn serve_operations(
+    listener: TcpListener,
+    routes: Router,
+    stop: CancellationToken,
+) -> JoinHandle<io::Result<()>> {
+    tokio::spawn(async move {
+        let serving = axum::serve(listener, routes);
+        // Not gracefully: a connection that a scraper keeps open must not hold up the end.
+        tokio::select! {
+            result = async { serving.await } => result,
+            () = stop.cancelled() => Ok(()),
+        }
+    })
+}

@@ -1,0 +1,141 @@
+//! `sgl-router serve`: reads the configuration, starts the router, stops it on a signal.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::assembly::RunningRouter;
+use crate::cli::assembly::StartError;
+use crate::cli::flags::LogFormat;
+use crate::cli::flags::ServeArgs;
+use crate::cli::plugin_metrics;
+use crate::config::check::Surroundings;
+use crate::config::check::check;
+use crate::config::checked::CheckedConfig;
+use crate::config::faults::Faults;
+use crate::config::files::read_config;
+use crate::config::router::PluginEntry;
+use crate::config::router::RouterConfig;
+use crate::metrics::Metrics;
+use crate::policies::PolicyFactory;
+use crate::policies::native::NativePolicy;
+use crate::policies::wasm::PluginError;
+
+const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
+
+/// Why `serve` ended with an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The configuration has faults.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// The log filter is none.
+    #[error("--log-level: found {text:?}; allowed: error, warn, info, debug, trace, or as in RUST_LOG")]
+    LogLevel {
+        /// What was given.
+        text: String,
+    },
+    /// The runtime or its signal handlers could not be made.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// A plugin could not be loaded.
+    #[error("cannot load plugin {name}")]
+    Plugin {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: Box<PluginError>,
+    },
+    /// The router did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Runs a router until SIGTERM or SIGINT, and then until its requests are finished. A second
+/// signal ends it at once.
+///
+/// # Errors
+///
+/// [`ServeError`] if it did not start.
+pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
+    let config = configuration(args)?;
+    start_log(args)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(ServeError::Runtime)?;
+    runtime.block_on(serve(config))
+}
+
+/// The checked configuration: the file, with the flags laid over it.
+///
+/// # Errors
+///
+/// [`Faults`], all of them.
+pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
+    let (mut config, mut faults) = match &args.config {
+        Some(path) => read_config(path),
+        None => (RouterConfig::default(), Vec::new()),
+    };
+    args.lay_over(&mut config, &mut faults);
+    let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
+    check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token, faults })
+}
+
+fn start_log(args: &ServeArgs) -> Result<(), ServeError> {
+    let filter = EnvFilter::try_new(&args.log_level)
+        .map_err(|_| ServeError::LogLevel { text: args.log_level.clone() })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let factory = PolicyFactory::new();
+    load_plugins(&factory, std::mem::take(&mut config.plugins)).await?;
+    let metrics = Arc::new(Metrics::new());
+    plugin_metrics::register(&factory, &metrics);
+    let policy = config.policy.clone();
+    let router = RunningRouter::start(config, &factory, metrics).await?;
+    let addresses = router.addresses();
+    tracing::info!(
+        clients = %addresses.data,
+        metrics = %addresses.metrics,
+        admin = %addresses.admin,
+        policy,
+        "serving"
+    );
+    signalled().await;
+    tracing::info!("stopping: finishing requests in flight");
+    tokio::select! {
+        () = router.shut_down() => tracing::info!("stopped"),
+        () = signalled() => tracing::warn!("stopped at once by a second signal"),
+    }
+    Ok(())
+}
+
+/// Loads the plugins of the configuration into the factory, one after the other: compiling uses
+/// all cores by itself.
+async fn load_plugins(factory: &PolicyFactory, plugins: Vec<PluginEntry>) -> Result<(), ServeError> {
+    for plugin in plugins {
+        let (config, options) = plugin.into_parts();
+        let name = config.name.clone();
+        match factory.load_wasm_plugin_with(config, options).await {
+            Ok(info) => tracing::info!(plugin = name, generation = info.generation, "loaded"),
+            Err(source) => return Err(ServeError::Plugin { name, source: Box::new(source) }),
+        }
+    }
+    Ok(())
+}

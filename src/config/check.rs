@@ -1,0 +1,237 @@
+//! The checks: from what was written to what may be used, all faults at once.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::check_plugins::check_plugins;
+use crate::config::checked::CheckedConfig;
+use crate::config::checked::CircuitSettings;
+use crate::config::checked::HealthSettings;
+use crate::config::checked::ProxySettings;
+use crate::config::checked::UpstreamSettings;
+use crate::config::faults::Fault;
+use crate::config::faults::Faults;
+use crate::config::files::read_plugin_dir;
+use crate::config::router::PluginEntry;
+use crate::config::router::RoleEntry;
+use crate::config::router::RouterConfig;
+use crate::config::router::WorkerEntry;
+use crate::config::worker_url::WorkerUrl;
+
+const DAY_SECS: u64 = 86_400;
+
+/// What a configuration is checked against.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// Names of the built-in policies.
+    pub built_in_policies: &'a [&'a str],
+    /// The admin token from the environment.
+    pub admin_token: Option<String>,
+    /// Faults that were found while the configuration was read.
+    pub faults: Vec<Fault>,
+}
+
+/// Checks everything. The plugins of the plugin directory are read and added.
+///
+/// # Errors
+///
+/// [`Faults`] holds every fault, those of reading first.
+pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
+    let Surroundings { built_in_policies, admin_token, mut faults } = surroundings;
+    let plugins = check_all_plugins(&config, built_in_policies, &mut faults);
+    let workers = check_workers(&config.workers, &mut faults);
+    let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
+    let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
+    let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
+    let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
+    let proxy = check_proxy(&config, &mut faults);
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    let policy = config.policy;
+    Ok(CheckedConfig {
+        policy,
+        data_address,
+        metrics_address,
+        admin_address,
+        admin_token,
+        proxy,
+        workers,
+        plugins,
+    })
+}
+
+/// The plugins of the file and of the plugin directory, and whether the policy is one of them.
+fn check_all_plugins(config: &RouterConfig, built_in: &[&str], faults: &mut Vec<Fault>) -> Vec<PluginEntry> {
+    let mut plugins = config.plugins.clone();
+    if let Some(dir) = &config.plugin_dir {
+        let (found, faults_in_dir) = read_plugin_dir(dir);
+        plugins.extend(found);
+        faults.extend(faults_in_dir);
+    }
+    check_plugins(&plugins, built_in, faults);
+    let names: Vec<&str> =
+        built_in.iter().copied().chain(plugins.iter().map(|plugin| plugin.name.as_str())).collect();
+    if !names.contains(&config.policy.as_str()) {
+        let allowed = format!("one of {}", names.join(", "));
+        faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
+    }
+    plugins
+}
+
+/// Adds the faults of one worker, and brings its URL into its normal form.
+pub fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -> WorkerEntry {
+    let mut checked = worker.clone();
+    let within = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match WorkerUrl::parse(&worker.url) {
+        Ok(url) => checked.url = url.to_string(),
+        Err(allowed) => faults.push(Fault::value(within("url"), format!("{:?}", worker.url), allowed)),
+    }
+    if !(worker.weight.is_finite() && worker.weight > 0.0) {
+        faults.push(Fault::value(within("weight"), worker.weight, "a number above 0"));
+    }
+    if worker.model.as_deref() == Some("") {
+        faults.push(Fault::value(within("model"), "\"\"", "a model's name, or leave it out"));
+    }
+    if let (Some(port), false) = (worker.bootstrap_port, worker.role == RoleEntry::Prefill) {
+        faults.push(Fault::value(within("bootstrap_port"), port, "only with role = \"prefill\""));
+    }
+    checked
+}
+
+fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) -> Vec<WorkerEntry> {
+    let mut checked: Vec<WorkerEntry> = Vec::with_capacity(workers.len());
+    for (position, worker) in workers.iter().enumerate() {
+        let path = format!("workers[{position}]");
+        let worker = check_worker(worker, &path, faults);
+        if checked.iter().any(|earlier| earlier.url == worker.url) {
+            let allowed = "a URL that no other worker has";
+            faults.push(Fault::value(format!("{path}.url"), format!("{:?}", worker.url), allowed));
+        }
+        checked.push(worker);
+    }
+    checked
+}
+
+fn check_address(section: &str, host: &str, port: u16, faults: &mut Vec<Fault>) -> SocketAddr {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = match bare {
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        bare => bare.parse().ok(),
+    };
+    if address.is_none() {
+        let allowed = "an IP address such as 127.0.0.1 or 0.0.0.0, or localhost";
+        faults.push(Fault::value(format!("{section}.host"), format!("{host:?}"), allowed));
+    }
+    SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+fn check_token(
+    config: &RouterConfig,
+    environment: Option<String>,
+    address: SocketAddr,
+    faults: &mut Vec<Fault>,
+) -> Option<String> {
+    let token = match &config.admin.token_file {
+        None => environment,
+        Some(file) => match std::fs::read_to_string(file) {
+            Ok(text) => Some(text.trim().to_owned()),
+            Err(error) => {
+                let found = format!("{} ({error})", file.display());
+                faults.push(Fault::value("admin.token_file", found, "a file that can be read"));
+                return None;
+            }
+        },
+    };
+    if token.as_deref().is_some_and(|token| token.trim().is_empty()) {
+        faults.push(Fault::value("admin.token_file", "an empty token", "at least one character"));
+    }
+    if token.is_none() && !address.ip().is_loopback() {
+        let allowed = "a loopback address, or any with admin.token_file or SGL_ROUTER_ADMIN_TOKEN set";
+        faults.push(Fault::value("admin.host", address.ip(), allowed));
+    }
+    token
+}
+
+/// The value, or a fault and the lower limit.
+fn within<T: PartialOrd + Display + Copy>(
+    path: &str,
+    value: T,
+    range: RangeInclusive<T>,
+    faults: &mut Vec<Fault>,
+) -> T {
+    if range.contains(&value) {
+        return value;
+    }
+    faults.push(Fault::value(path, value, format!("{} to {}", range.start(), range.end())));
+    *range.start()
+}
+
+fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings {
+    let server = &config.server;
+    let upstream = &config.upstream;
+    let seconds = |path: &str, value, range, faults: &mut Vec<Fault>| {
+        Duration::from_secs(within(path, value, range, faults))
+    };
+    ProxySettings {
+        max_payload_bytes: within("server.max_payload_size", server.max_payload_size, 1..=1 << 40, faults),
+        client_idle: seconds("server.idle_timeout_secs", server.idle_timeout_secs, 1..=DAY_SECS, faults),
+        shutdown: seconds("server.shutdown_timeout_secs", server.shutdown_timeout_secs, 0..=DAY_SECS, faults),
+        worker_header: server.worker_header,
+        request_timeout: seconds(
+            "upstream.request_timeout_secs",
+            upstream.request_timeout_secs,
+            1..=DAY_SECS,
+            faults,
+        ),
+        max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
+        upstream: UpstreamSettings {
+            connect_timeout: Duration::from_millis(within(
+                "upstream.connect_timeout_ms",
+                upstream.connect_timeout_ms,
+                1..=60_000,
+                faults,
+            )),
+            max_idle: within(
+                "upstream.max_idle_connections",
+                upstream.max_idle_connections,
+                0..=65_536,
+                faults,
+            ),
+            idle_timeout: seconds("upstream.idle_timeout_secs", upstream.idle_timeout_secs, 1..=3600, faults),
+        },
+        health: check_health(config, faults),
+        circuit: check_circuit(config, faults),
+    }
+}
+
+fn check_health(config: &RouterConfig, faults: &mut Vec<Fault>) -> HealthSettings {
+    let health = &config.health;
+    let interval = within("health.interval_secs", health.interval_secs, 0..=3600, faults);
+    if !health.endpoint.starts_with('/') || !health.endpoint.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let allowed = "a path that starts with `/`, without spaces";
+        faults.push(Fault::value("health.endpoint", format!("{:?}", health.endpoint), allowed));
+    }
+    HealthSettings {
+        interval: (interval > 0).then(|| Duration::from_secs(interval)),
+        timeout: Duration::from_secs(within("health.timeout_secs", health.timeout_secs, 1..=600, faults)),
+        failures: within("health.failure_threshold", health.failure_threshold, 1..=1000, faults),
+        successes: within("health.success_threshold", health.success_threshold, 1..=1000, faults),
+        endpoint: health.endpoint.clone(),
+        poll_load: health.poll_load,
+    }
+}
+
+fn check_circuit(config: &RouterConfig, faults: &mut Vec<Fault>) -> CircuitSettings {
+    let circuit = &config.circuit_breaker;
+    let timeout = within("circuit_breaker.timeout_secs", circuit.timeout_secs, 1..=3600, faults);
+    CircuitSettings {
+        failures: within("circuit_breaker.failure_threshold", circuit.failure_threshold, 0..=100_000, faults),
+        successes: within("circuit_breaker.success_threshold", circuit.success_threshold, 1..=1000, faults),
+        timeout: Duration::from_secs(timeout),
+    }
+}

@@ -1,0 +1,92 @@
+//! A configuration that was checked: what the router runs on.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::router::PluginEntry;
+use crate::config::router::WorkerEntry;
+
+/// All settings, within their limits. Made by [`crate::config::check::check`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CheckedConfig {
+    /// Name of the policy: a built-in one, or one of `plugins`.
+    pub policy: String,
+    /// Where clients connect.
+    pub data_address: SocketAddr,
+    /// Where Prometheus connects.
+    pub metrics_address: SocketAddr,
+    /// Where operators connect.
+    pub admin_address: SocketAddr,
+    /// What operators must show; `None` only on loopback.
+    pub admin_token: Option<String>,
+    /// Settings of the data plane.
+    pub proxy: ProxySettings,
+    /// The workers at start; their URLs are valid and unique.
+    pub workers: Vec<WorkerEntry>,
+    /// The plugins; their names are valid and unique.
+    pub plugins: Vec<PluginEntry>,
+}
+
+/// Settings of the data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProxySettings {
+    /// Largest request body in bytes.
+    pub max_payload_bytes: u64,
+    /// How long a client connection may be without a request.
+    pub client_idle: Duration,
+    /// How long requests in flight may take after the signal to stop.
+    pub shutdown: Duration,
+    /// Whether answers name the worker.
+    pub worker_header: bool,
+    /// Limit for a whole request.
+    pub request_timeout: Duration,
+    /// Retries of one request.
+    pub max_retries: u32,
+    /// How workers are connected to.
+    pub upstream: UpstreamSettings,
+    /// Active checks.
+    pub health: HealthSettings,
+    /// When a failing worker is taken out of the path.
+    pub circuit: CircuitSettings,
+}
+
+/// How workers are connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+    /// Idle connections that are kept for each worker.
+    pub max_idle: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// Active checks of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// Time between checks; `None` = no checks.
+    pub interval: Option<Duration>,
+    /// Limit for one check.
+    pub timeout: Duration,
+    /// Failures in a row after which a worker is out.
+    pub failures: u32,
+    /// Passes in a row after which it is back.
+    pub successes: u32,
+    /// Path that is asked.
+    pub endpoint: String,
+    /// Whether `/get_load` is asked too.
+    pub poll_load: bool,
+}
+
+/// When a worker that fails requests is taken out of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CircuitSettings {
+    /// Failures in a row that open it; 0 = never.
+    pub failures: u32,
+    /// Probes in a row that must succeed to close it.
+    pub successes: u32,
+    /// Time until the first probe.
+    pub timeout: Duration,
+}

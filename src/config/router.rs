@@ -1,0 +1,316 @@
+//! The schema of the router's configuration file.
+//!
+//! Every field has a default, so that an empty file is a configuration; what cannot be left out
+//! (a plugin's name, a worker's URL) is reported by the check. `docs/router.example.toml` shows
+//! all of it.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::config::plugin::PluginOptions;
+use crate::config::plugin::WasmPolicyConfig;
+
+/// The file as a whole. Flags win over it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouterConfig {
+    /// Name of the policy: a built-in one or a plugin. Default: `round_robin`.
+    pub policy: String,
+    /// Directory whose `.wasm` files are plugins; a `.toml` file of the same stem configures one.
+    /// Default: none.
+    pub plugin_dir: Option<PathBuf>,
+    /// Where clients connect.
+    pub server: ServerSection,
+    /// Where Prometheus connects.
+    pub metrics: MetricsSection,
+    /// Where operators connect.
+    pub admin: AdminSection,
+    /// How workers are called.
+    pub upstream: UpstreamSection,
+    /// Second chances on other workers.
+    pub retry: RetrySection,
+    /// Active health checks.
+    pub health: HealthSection,
+    /// When a failing worker is taken out of the path.
+    pub circuit_breaker: CircuitSection,
+    /// The workers at start. Default: none.
+    pub workers: Vec<WorkerEntry>,
+    /// The plugins. Default: none.
+    pub plugins: Vec<PluginEntry>,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            policy: "round_robin".to_owned(),
+            plugin_dir: None,
+            server: ServerSection::default(),
+            metrics: MetricsSection::default(),
+            admin: AdminSection::default(),
+            upstream: UpstreamSection::default(),
+            retry: RetrySection::default(),
+            health: HealthSection::default(),
+            circuit_breaker: CircuitSection::default(),
+            workers: Vec::new(),
+            plugins: Vec::new(),
+        }
+    }
+}
+
+/// `[server]`: where clients connect.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    /// IP address, or `localhost`. Default: `127.0.0.1`.
+    pub host: String,
+    /// Port; 0 = any free one. Default: 30000.
+    pub port: u16,
+    /// Largest request body in bytes: 1 to 2^40; a larger one is answered with 413. A body is held
+    /// in memory until its request is answered. Default: 536,870,912 (512 MiB).
+    pub max_payload_size: u64,
+    /// Seconds after which a client connection without a request is closed: 1 to 86,400.
+    /// Default: 75.
+    pub idle_timeout_secs: u64,
+    /// Seconds that requests in flight may take after the signal to stop: 0 to 86,400.
+    /// Default: 60.
+    pub shutdown_timeout_secs: u64,
+    /// Whether answers carry `x-sgl-worker` with the URL of the worker. Default: false.
+    pub worker_header: bool,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 30_000,
+            max_payload_size: 512 << 20,
+            idle_timeout_secs: 75,
+            shutdown_timeout_secs: 60,
+            worker_header: false,
+        }
+    }
+}
+
+/// `[metrics]`: where Prometheus connects.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSection {
+    /// IP address, or `localhost`. Default: `127.0.0.1`.
+    pub host: String,
+    /// Port; 0 = any free one. Default: 29000.
+    pub port: u16,
+}
+
+impl Default for MetricsSection {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: 29_000 }
+    }
+}
+
+/// `[admin]`: where operators add and remove workers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSection {
+    /// IP address, or `localhost`. An address beyond loopback needs a token. Default: `127.0.0.1`.
+    pub host: String,
+    /// Port; 0 = any free one. Default: 29001.
+    pub port: u16,
+    /// File that holds the bearer token. Default: none; the environment variable
+    /// `SGL_ROUTER_ADMIN_TOKEN` is the other way.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for AdminSection {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: 29_001, token_file: None }
+    }
+}
+
+/// `[upstream]`: how workers are called.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamSection {
+    /// Milliseconds to connect to a worker: 1 to 60,000. Default: 2000.
+    pub connect_timeout_ms: u64,
+    /// Seconds for a whole request, its streamed answer included: 1 to 86,400. It ends up to a
+    /// tenth later, at most a second. Default: 1800.
+    pub request_timeout_secs: u64,
+    /// Idle connections that are kept for each worker: 0 to 65,536. Default: 512.
+    pub max_idle_connections: usize,
+    /// Seconds after which an idle connection to a worker is closed: 1 to 3600. Default: 50.
+    pub idle_timeout_secs: u64,
+}
+
+impl Default for UpstreamSection {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 2000,
+            request_timeout_secs: 1800,
+            max_idle_connections: 512,
+            idle_timeout_secs: 50,
+        }
+    }
+}
+
+/// `[retry]`: second chances on other workers, before anything was sent to the client.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySection {
+    /// Retries of one request: 0 (none) to 100. Default: 5.
+    pub max_retries: u32,
+}
+
+impl Default for RetrySection {
+    fn default() -> Self {
+        Self { max_retries: 5 }
+    }
+}
+
+/// `[health]`: active checks of each worker.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSection {
+    /// Seconds between checks: 0 (none: all workers count as healthy) to 3600. Default: 10.
+    pub interval_secs: u64,
+    /// Seconds for one check: 1 to 600. Default: 5.
+    pub timeout_secs: u64,
+    /// Failed checks in a row after which a worker is out: 1 to 1000. Default: 3.
+    pub failure_threshold: u32,
+    /// Passed checks in a row after which it is back: 1 to 1000. The first check of a new worker
+    /// decides alone. Default: 2.
+    pub success_threshold: u32,
+    /// Path that is asked; 200 to 299 passes. Default: `/health`.
+    pub endpoint: String,
+    /// Whether SGLang's `/get_load` is asked too, for policies that look at a worker's queue.
+    /// A worker without it is asked once only. Default: true.
+    pub poll_load: bool,
+}
+
+impl Default for HealthSection {
+    fn default() -> Self {
+        Self {
+            interval_secs: 10,
+            timeout_secs: 5,
+            failure_threshold: 3,
+            success_threshold: 2,
+            endpoint: "/health".to_owned(),
+            poll_load: true,
+        }
+    }
+}
+
+/// `[circuit_breaker]`: when a worker that fails requests is taken out of the path.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CircuitSection {
+    /// Failed requests in a row that open it: 0 (never) to 100,000. Failed means: no connection,
+    /// no complete answer, or a status of 500 and above. Default: 10.
+    pub failure_threshold: u32,
+    /// Probes in a row that must succeed to close it again: 1 to 1000. Default: 1.
+    pub success_threshold: u32,
+    /// Seconds until the first probe: 1 to 3600. Default: 10.
+    pub timeout_secs: u64,
+}
+
+impl Default for CircuitSection {
+    fn default() -> Self {
+        Self { failure_threshold: 10, success_threshold: 1, timeout_secs: 10 }
+    }
+}
+
+/// Which part of a request a worker serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleEntry {
+    /// All of it. The default.
+    #[default]
+    Regular,
+    /// Prefill only.
+    Prefill,
+    /// Decode only.
+    Decode,
+}
+
+/// `[[workers]]`, and the body of `POST /workers`: one worker.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerEntry {
+    /// `http://host[:port]`. Must be given.
+    pub url: String,
+    /// Part of a request that it serves. Default: `regular`.
+    pub role: RoleEntry,
+    /// Model that it serves. Default: unknown, so it may serve any.
+    pub model: Option<String>,
+    /// Relative capacity, above 0. Default: 1.0.
+    pub weight: f64,
+    /// Free-form labels. Default: none.
+    pub labels: BTreeMap<String, String>,
+    /// Port of the bootstrap server of a prefill worker. Default: none.
+    pub bootstrap_port: Option<u16>,
+}
+
+impl Default for WorkerEntry {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            role: RoleEntry::default(),
+            model: None,
+            weight: 1.0,
+            labels: BTreeMap::new(),
+            bootstrap_port: None,
+        }
+    }
+}
+
+/// `[[plugins]]`, and the `.toml` file beside a module in the plugin directory: one plugin.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginEntry {
+    /// Path of the `.wasm` file. Must be given; in the plugin directory it is the file beside.
+    pub module_path: String,
+    /// Name of the policy: 1 to 64 letters, digits, `_`, `-`, `.`; not a built-in policy's.
+    /// Must be given; in the plugin directory it is the file's stem by default.
+    pub name: String,
+    /// Budget of one call in milliseconds: 1 to 30,000. Default: 10.
+    pub max_execution_time_ms: u64,
+    /// Linear memory of one instance in bytes: 65,536 to 104,857,600. Default: 16 MiB.
+    pub max_memory_bytes: usize,
+    /// WASI preview 1 functions that the module may import. Default: none.
+    pub allowed_syscalls: Vec<String>,
+    /// The plugin's own configuration. Default: empty.
+    pub config: HashMap<String, serde_json::Value>,
+    /// Everything else.
+    pub options: PluginOptions,
+}
+
+impl Default for PluginEntry {
+    fn default() -> Self {
+        Self {
+            module_path: String::new(),
+            name: String::new(),
+            max_execution_time_ms: WasmPolicyConfig::DEFAULT_EXECUTION_TIME_MS,
+            max_memory_bytes: WasmPolicyConfig::DEFAULT_MEMORY_BYTES,
+            allowed_syscalls: Vec::new(),
+            config: HashMap::new(),
+            options: PluginOptions::default(),
+        }
+    }
+}
+
+impl PluginEntry {
+    /// The two halves that the policy factory takes.
+    pub fn into_parts(self) -> (WasmPolicyConfig, PluginOptions) {
+        let config = WasmPolicyConfig {
+            module_path: self.module_path,
+            name: self.name,
+            max_execution_time_ms: self.max_execution_time_ms,
+            max_memory_bytes: self.max_memory_bytes,
+            allowed_syscalls: self.allowed_syscalls,
+            config: self.config,
+        };
+        (config, self.options)
+    }
+}

@@ -1,0 +1,21 @@
+//! Numbers for operators: what is counted on the request path, and the page that shows it.
+//!
+//! One [`registry::Metrics`] is made at start and passed in. Counters and histograms are sharded
+//! per thread and addressed by a position that is resolved once, so that counting on the request
+//! path is one addition to a cache line of this thread. What is only known at the time of a
+//! scrape (workers, plugins) is told by closures.
+//!
+//! Nothing here knows workers, plugins or HTTP.
+
+pub mod counter;
+pub mod histogram;
+pub mod families;
+pub mod registry;
+
+pub use crate::metrics::counter::CounterSet;
+pub use crate::metrics::families::Families;
+pub use crate::metrics::families::Family;
+pub use crate::metrics::families::FamilyKind;
+pub use crate::metrics::histogram::DurationHistogram;
+pub use crate::metrics::histogram::HistogramSnapshot;
+pub use crate::metrics::registry::Metrics;

@@ -1,0 +1,95 @@
+//! A request until it has an answer: decide, try, decide again.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use crate::policies::SelectWorkerInfo;
+use crate::policies::key_of;
+use crate::proxy::clients::Client;
+use crate::proxy::forward::Inbound;
+use crate::proxy::forward::attempt;
+use crate::proxy::headers::Headers;
+use crate::proxy::pair;
+use crate::proxy::parse::Facts;
+use crate::proxy::parse::Wanted;
+use crate::proxy::parse::facts;
+use crate::proxy::respond::ProxyError;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::stream::OutBody;
+use crate::proxy::tried::Tried;
+
+/// Gets an answer to a request from a worker of the policy's choice. Another worker is tried if
+/// one cannot be reached, breaks off (once), or answers with 502 or 503; nothing was sent to the
+/// client until then. The last answer counts if there is no other worker.
+///
+/// # Errors
+///
+/// [`ProxyError`] if no worker answered.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the request.
+pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
+    let proxy = client.proxy();
+    let snapshot = proxy.backends().snapshot();
+    let pairs = snapshot.pairs(inbound.route);
+    let wanted = Wanted::new(proxy.policy().needs(), snapshot.routes_by_model(), pairs);
+    let facts = read_facts(inbound, wanted, pairs)?;
+    let headers = Headers(&inbound.head.headers);
+    let info = SelectWorkerInfo {
+        request_text: facts.text.as_deref(),
+        tokens: facts.tokens.as_deref(),
+        headers: Some(&headers),
+        model: facts.model.as_deref(),
+        request_key: key_of(&headers),
+        eligible: snapshot.eligible(inbound.route, facts.model.as_deref())?,
+        ..SelectWorkerInfo::default()
+    };
+    if pairs {
+        // Boxed: it is much larger than what most requests need.
+        return Box::pin(pair::answer(client, inbound, &snapshot, &info, facts.batch)).await;
+    }
+    single(client, inbound, &snapshot, &info).await
+}
+
+async fn single(
+    client: &Arc<Client>,
+    inbound: &Inbound,
+    snapshot: &Snapshot,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<Response<OutBody>, ProxyError> {
+    let proxy = client.proxy();
+    let mut tried = Tried::new(proxy.settings().max_retries);
+    loop {
+        let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
+        let decision = match proxy.policy().decide_async(snapshot.table(), &info).await {
+            Ok(decision) => decision,
+            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None),
+        };
+        let index = decision.index();
+        let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
+        let outcome = attempt(client, &inbound.head, &inbound.body, placement).await;
+        match outcome.retry() {
+            Some(reason) if tried.take_retry(reason) => {
+                proxy.measures().retried(reason);
+                tried.exclude(index);
+                tried.keep(outcome);
+            }
+            _ => return outcome.into_response(client, inbound, None),
+        }
+    }
+}
+
+/// What the policy needs to know. A body that is not what the API says is the worker's to refuse,
+/// unless it has to be changed on the way.
+fn read_facts(inbound: &Inbound, wanted: Wanted, pairs: bool) -> Result<Facts<'_>, ProxyError> {
+    if !wanted.anything() {
+        return Ok(Facts::default());
+    }
+    match facts(inbound.route, &inbound.body, wanted) {
+        Ok(facts) => Ok(facts),
+        Err(error) if pairs => Err(ProxyError::InvalidBody { reason: error.to_string() }),
+        Err(_) => Ok(Facts::default()),
+    }
+}

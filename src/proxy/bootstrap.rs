@@ -1,0 +1,65 @@
+//! What a pair of prefill and decode workers must be told to find each other.
+//!
+//! SGLang's way: both get the same request with three more fields, the prefill worker's bootstrap
+//! host and port and a random room number; lists of them if the request has several prompts or
+//! choices. (`inject_bootstrap_into_value` in sgl-router's `pd_router.rs`.)
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+
+use crate::proxy::respond::ProxyError;
+use crate::proxy::target::Target;
+
+/// The most prompts or choices of one request, so that a number in a body cannot fill the memory.
+const MAX_BATCH: usize = 4096;
+
+/// The body with the bootstrap fields. They are put at the end of the object, where they win over
+/// fields of the same name before them; nothing else is touched.
+///
+/// # Errors
+///
+/// [`ProxyError::InvalidBody`] if the body is not an object or asks for too much.
+pub(crate) fn inject(body: &Bytes, prefill: &Target, batch: Option<usize>) -> Result<Bytes, ProxyError> {
+    let invalid = |reason: &str| ProxyError::InvalidBody { reason: reason.to_owned() };
+    if batch.is_some_and(|batch| batch > MAX_BATCH) {
+        return Err(invalid("more than 4096 prompts or choices"));
+    }
+    let trimmed = body.trim_ascii_end();
+    let object = trimmed.strip_suffix(b"}").ok_or_else(|| invalid("not a JSON object"))?;
+    let is_empty = object.trim_ascii_end().ends_with(b"{") && object.trim_ascii() == b"{";
+    let fields = fields(prefill, batch);
+    let comma: &[u8] = if is_empty { b"" } else { b"," };
+    Ok(Bytes::from([object, comma, fields.as_bytes(), b"}"].concat()))
+}
+
+fn fields(prefill: &Target, batch: Option<usize>) -> String {
+    let host = format!("\"{}\"", prefill.url().host());
+    let port = match prefill.worker().spec().bootstrap_port {
+        Some(port) => port.to_string(),
+        None => "null".to_owned(),
+    };
+    let mut fields = String::new();
+    add(&mut fields, "bootstrap_host", batch, || host.clone());
+    add(&mut fields, "bootstrap_port", batch, || port.clone());
+    add(&mut fields, "bootstrap_room", batch, room);
+    fields
+}
+
+/// A room that no other request has: 63 random bits, which every JSON reader takes.
+fn room() -> String {
+    (fastrand::u64(..) >> 1).to_string()
+}
+
+fn add(fields: &mut String, name: &str, batch: Option<usize>, mut value: impl FnMut() -> String) {
+    let comma = if fields.is_empty() { "" } else { "," };
+    let value = match batch {
+        None => value(),
+        Some(count) => {
+            let values: Vec<String> = (0..count).map(|_| value()).collect();
+            format!("[{}]", values.join(","))
+        }
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(fields, "{comma}\"{name}\":{value}");
+}

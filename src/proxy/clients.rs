@@ -1,0 +1,291 @@
+//! The clients' connections: their deadlines and their end.
+//!
+//! A timer for each request would be registered and removed for each request, and a future that
+//! waits for shutdown would take a lock at each wake-up. Instead every connection has a record
+//! here, which a request only writes two numbers to; one sweeper looks at all of them a few times
+//! a second and wakes those that are late. Deadlines are therefore met a sweep late.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+use std::time::Duration;
+use std::time::Instant;
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::proxy::state::Proxy;
+
+/// What the connections as a whole are doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Serving.
+    Open = 0,
+    /// Finishing what was begun.
+    Draining = 1,
+    /// Closing, whatever was begun.
+    Closing = 2,
+}
+
+/// All clients' connections.
+///
+/// # Concurrency
+///
+/// The lock is taken when a connection comes or goes, by the sweeper and at shutdown.
+#[derive(Debug)]
+pub struct Clients {
+    proxy: Arc<Proxy>,
+    /// Zero of the records' clocks.
+    epoch: Instant,
+    stage: AtomicU8,
+    open: Mutex<HashMap<u64, Arc<Client>>>,
+    next: AtomicU64,
+    emptied: Notify,
+}
+
+/// One client's connection.
+///
+/// # Concurrency
+///
+/// The connection's task writes `since` and `busy`; the sweeper reads them and writes `late_for`
+/// and `idle_for`. A deadline that is found just as its state ends names a `since` that is over,
+/// so it cannot hit the next request.
+#[derive(Debug)]
+pub struct Client {
+    number: u64,
+    clients: Arc<Clients>,
+    forwarded_for: HeaderValue,
+    waker: Mutex<Option<Waker>>,
+    /// Since when it is in its current state, microseconds after the epoch.
+    since: AtomicU64,
+    busy: AtomicBool,
+    /// The `since` of the request that is out of time.
+    late_for: AtomicU64,
+    /// The `since` of the idleness that lasts too long.
+    idle_for: AtomicU64,
+}
+
+/// The request is out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfTime;
+
+impl Clients {
+    /// No connections yet.
+    pub fn new(proxy: Arc<Proxy>) -> Arc<Self> {
+        Arc::new(Self {
+            proxy,
+            epoch: Instant::now(),
+            stage: AtomicU8::new(Stage::Open as u8),
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            emptied: Notify::new(),
+        })
+    }
+
+    /// The data plane.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// A record for a new connection; [`Client::leave`] ends it.
+    pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Arc<Client> {
+        let address = peer.to_canonical().to_string();
+        let client = Arc::new(Client {
+            // Relaxed: only uniqueness matters.
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            clients: Arc::clone(self),
+            forwarded_for: HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("unknown")),
+            waker: Mutex::new(None),
+            since: AtomicU64::new(self.micros(Instant::now())),
+            busy: AtomicBool::new(false),
+            late_for: AtomicU64::new(u64::MAX),
+            idle_for: AtomicU64::new(u64::MAX),
+        });
+        self.open.lock().insert(client.number, Arc::clone(&client));
+        client
+    }
+
+    /// What the connections are doing.
+    pub fn is_at_least(&self, stage: Stage) -> bool {
+        // Acquire: pairs with `advance`; a connection that enters after it sees it.
+        self.stage.load(Ordering::Acquire) >= stage as u8
+    }
+
+    /// Goes on to the next stage and wakes every connection to see it.
+    pub fn advance(&self, stage: Stage) {
+        // Release: pairs with `is_at_least`.
+        self.stage.fetch_max(stage as u8, Ordering::Release);
+        self.open.lock().values().for_each(|client| client.wake());
+    }
+
+    /// Waits until no connection is open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.open.lock().is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// How many connections are open.
+    pub fn len(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// True if no connection is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Wakes connections that are late, for ever.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the sweeping and nothing else.
+    pub async fn sweep_for_ever(&self) {
+        let settings = self.proxy.settings();
+        let shortest = settings.request_timeout.min(settings.client_idle);
+        let interval = (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(interval).await;
+            self.sweep(self.micros(Instant::now()));
+        }
+    }
+
+    fn sweep(&self, now: u64) {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let settings = self.proxy.settings();
+        let (request, idle) = (micros(settings.request_timeout), micros(settings.client_idle));
+        let late: Vec<Arc<Client>> =
+            self.open.lock().values().filter(|client| client.is_late(now, request, idle)).cloned().collect();
+        late.iter().for_each(|client| client.wake());
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Client {
+    /// The data plane.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.clients.proxy
+    }
+
+    /// All connections.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    /// Its address, as a header.
+    pub fn forwarded_for(&self) -> &HeaderValue {
+        &self.forwarded_for
+    }
+
+    /// A request begins.
+    #[inline]
+    pub fn begin(&self, now: Instant) {
+        self.mark(now, true);
+    }
+
+    /// The request has ended: its answer is complete or given up.
+    #[inline]
+    pub fn end(&self, now: Instant) {
+        self.mark(now, false);
+    }
+
+    fn mark(&self, now: Instant, busy: bool) {
+        // One task writes, so the numbers of one connection grow without a lock. Relaxed: the
+        // sweeper may see the change a sweep later.
+        let since = self.clients.micros(now).max(self.since.load(Ordering::Relaxed) + 1);
+        self.since.store(since, Ordering::Relaxed);
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// True while a request is not answered.
+    pub fn is_busy(&self) -> bool {
+        // Relaxed: see `mark`.
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// True if the current request is out of time.
+    #[inline]
+    pub fn is_late_now(&self) -> bool {
+        // Relaxed: the wake-up that follows orders it.
+        self.late_for.load(Ordering::Relaxed) == self.since.load(Ordering::Relaxed)
+    }
+
+    /// True if the connection has been without a request for too long.
+    pub fn must_close(&self) -> bool {
+        // Relaxed: see `is_late_now`.
+        !self.is_busy() && self.idle_for.load(Ordering::Relaxed) == self.since.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` until the current request is out of time.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfTime`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `work`.
+    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, OutOfTime> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if self.is_late_now() => Poll::Ready(Err(OutOfTime)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Tells the task that polls the connection; it is the same for the connection's life.
+    pub fn set_waker(&self, cx: &Context<'_>) {
+        *self.waker.lock() = Some(cx.waker().clone());
+    }
+
+    /// The connection has ended.
+    pub fn leave(&self) {
+        let mut open = self.clients.open.lock();
+        open.remove(&self.number);
+        if open.is_empty() {
+            self.clients.emptied.notify_waiters();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Marks it if it is late.
+    fn is_late(&self, now: u64, request: u64, idle: u64) -> bool {
+        // Relaxed: see `mark`. `since` is read first: if the state changes in between, the mark
+        // names a state that is over.
+        let since = self.since.load(Ordering::Relaxed);
+        let (limit, mark) = if self.is_busy() { (request, &self.late_for) } else { (idle, &self.idle_for) };
+        let late = now.saturating_sub(since) > limit;
+        if late {
+            mark.store(since, Ordering::Relaxed);
+        }
+        late
+    }
+}

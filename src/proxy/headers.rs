@@ -1,0 +1,111 @@
+//! Headers on their way through.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
+
+use crate::policies::HeaderLookup;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Headers that concern one connection only (RFC 9110, section 7.6.1). `expect` is answered by
+/// this side.
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+];
+
+/// A header map, as policies look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a>(pub &'a HeaderMap);
+
+impl HeaderLookup for Headers<'_> {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+}
+
+/// Takes out what concerns the client's connection only, and adds the client's address.
+pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) {
+    remove_hop_by_hop(headers);
+    let mut before = headers.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).peekable();
+    let value = if before.peek().is_none() {
+        client.clone()
+    } else {
+        let all: Vec<&[u8]> = before.chain(std::iter::once(client.as_bytes())).collect();
+        HeaderValue::from_maybe_shared(Bytes::from(all.join(&b", "[..]))).unwrap_or_else(|_| client.clone())
+    };
+    headers.insert(X_FORWARDED_FOR, value);
+}
+
+/// Takes out what concerns one connection only.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // One pass over few names is cheaper than nine look-ups; most messages have one or none.
+    let named: Vec<HeaderValue> =
+        headers.get_all(header::CONNECTION).iter().filter(|value| names_headers(value)).cloned().collect();
+    named.iter().for_each(|value| remove_named(value, headers));
+    while let Some(name) = headers.keys().find_map(|name| HOP_BY_HOP.iter().find(|hop| *hop == name)) {
+        headers.remove(name);
+    }
+}
+
+/// True if a value of `connection` names headers that are to be removed too.
+fn names_headers(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close")
+}
+
+fn remove_named(value: &HeaderValue, headers: &mut HeaderMap) {
+    let Ok(names) = value.to_str() else { return };
+    for name in names.split(',').map(str::trim) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(header).collect()
+    }
+
+    #[test]
+    fn headers_of_the_connection_stay_behind_and_others_go_through() {
+        let mut headers = map(&[
+            ("connection", "x-private, Keep-Alive"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("authorization", "Bearer x"),
+            ("content-type", "application/json"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("authorization", "Bearer x"), ("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn address_of_the_client_is_appended_to_those_before_it() {
+        let client = HeaderValue::from_static("10.0.0.1");
+        let mut headers = map(&[]);
+        prepare_request(&mut headers, &client);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
+        prepare_request(&mut headers, &client);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 10.0.0.1");
+    }
+}

@@ -1,0 +1,47 @@
+//! The HTTP data plane: from a client's request to a worker's streamed answer.
+//!
+//! ```text
+//!  client ──► server ──► service ──► attempts ──► policy ──► forward ──► worker
+//!               │           │           │ retry: 502, 503, no connection  │
+//!             clients     route      snapshot (table, targets, masks)     │
+//!   (deadlines, shutdown)                                                 ▼
+//!  client ◄────────────────────────────────────────── stream ◄── upstream connection
+//! ```
+//!
+//! One task serves one client connection and does everything for it: it also drives the
+//! connection to the worker, so a chunk of an answer wakes one task and costs one read and one
+//! write. A client that hangs up ends that task's request, which closes the worker's connection.
+//!
+//! Names HTTP; knows policies only by [`crate::policies::Policy`].
+
+pub mod circuit;
+pub mod upstream;
+pub mod pool;
+pub mod target;
+pub mod load_report;
+pub mod health;
+pub mod route;
+pub mod snapshot;
+pub mod backends;
+pub mod measures;
+pub mod models;
+pub mod state;
+pub mod clients;
+pub mod respond;
+pub mod body;
+pub mod headers;
+mod prompt;
+pub mod parse;
+pub mod prefill;
+pub mod stream;
+pub mod forward;
+mod tried;
+mod bootstrap;
+pub mod pair;
+pub mod attempts;
+pub mod service;
+pub mod server;
+
+pub use crate::proxy::backends::Backends;
+pub use crate::proxy::server::DataServer;
+pub use crate::proxy::state::Proxy;

@@ -1,0 +1,128 @@
+//! Requests that a prefill and a decode worker serve together.
+//!
+//! Both get the request at once, with the fields of [`crate::proxy::bootstrap`]; the decode
+//! worker's answer goes to the client, the prefill worker's is read and dropped. Log
+//! probabilities of the prompt, which only the prefill worker knows, are not merged in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::header;
+
+use crate::policies::PairDecision;
+use crate::policies::Policy;
+use crate::policies::SelectWorkerInfo;
+use crate::proxy::bootstrap;
+use crate::proxy::clients::Client;
+use crate::proxy::forward::Head;
+use crate::proxy::forward::Inbound;
+use crate::proxy::forward::Outcome;
+use crate::proxy::forward::attempt;
+use crate::proxy::measures::RetryReason;
+use crate::proxy::prefill;
+use crate::proxy::prefill::PrefillFailure;
+use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::respond::ProxyError;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::stream::OutBody;
+use crate::proxy::target::Placement;
+use crate::proxy::tried::Tried;
+
+/// Gets an answer from a pair of the policy's choice; another pair is tried as another worker
+/// would be, without the half that failed.
+///
+/// # Errors
+///
+/// [`ProxyError`] if no pair answered.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the request at both workers.
+pub async fn answer(
+    client: &Arc<Client>,
+    inbound: &Inbound,
+    snapshot: &Snapshot,
+    info: &SelectWorkerInfo<'_>,
+    batch: Option<usize>,
+) -> Result<Response<OutBody>, ProxyError> {
+    let proxy = client.proxy();
+    let mut head = inbound.head.clone();
+    // The body grows.
+    head.headers.remove(header::CONTENT_LENGTH);
+    let mut tried = Tried::new(proxy.settings().max_retries);
+    loop {
+        let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
+        let pair = match proxy.policy().decide_pair_async(snapshot.table(), &info).await {
+            Ok(pair) => pair,
+            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None),
+        };
+        let indexes = (pair.prefill.index(), pair.decode.index());
+        let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };
+        let body = bootstrap::inject(&inbound.body, prefill.target(), batch)?;
+        let (guard, outcome, culprit) = attempt_pair(client, &head, &body, prefill, decode).await;
+        match outcome.retry() {
+            Some(reason) if tried.take_retry(reason) => {
+                proxy.measures().retried(reason);
+                tried.exclude(if culprit == Half::Prefill { indexes.0 } else { indexes.1 });
+                tried.keep(outcome);
+            }
+            _ => return outcome.into_response(client, inbound, Some(guard)),
+        }
+    }
+}
+
+/// One half of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Prefill,
+    Decode,
+}
+
+fn place(
+    tried: &mut Tried,
+    snapshot: &Snapshot,
+    pair: PairDecision,
+    policy: &Policy,
+) -> Result<Option<(Placement, Placement)>, ProxyError> {
+    let prefill = tried.place(snapshot, pair.prefill, policy)?;
+    let decode = tried.place(snapshot, pair.decode, policy)?;
+    Ok(prefill.zip(decode))
+}
+
+async fn attempt_pair(
+    client: &Client,
+    head: &Head,
+    body: &Bytes,
+    prefill: Placement,
+    decode: Placement,
+) -> (PrefillGuard, Outcome, Half) {
+    let target = Arc::clone(prefill.target());
+    let (own_head, own_body) = (head.clone(), body.clone());
+    let limit = client.proxy().settings().request_timeout;
+    let (guard, failure) = prefill::start(prefill, move || own_head.outgoing(&target, &own_body), limit);
+    let failed = async {
+        match failure.await {
+            Ok(failure) => failure,
+            // All went well, so only the decode worker's answer is waited for.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    // The decode worker first: once it has answered, the prefill worker has done its part.
+    let (outcome, half) = tokio::select! {
+        biased;
+        outcome = attempt(client, head, body, decode) => (outcome, Half::Decode),
+        failure = failed => (prefill_failed(failure), Half::Prefill),
+    };
+    (guard, outcome, half)
+}
+
+fn prefill_failed(failure: PrefillFailure) -> Outcome {
+    let (error, retry) = match failure {
+        PrefillFailure::Connect => (ProxyError::ConnectFailed, Some(RetryReason::Connect)),
+        PrefillFailure::Broken => (ProxyError::BrokenAnswer, Some(RetryReason::Broken)),
+        PrefillFailure::Unavailable => (ProxyError::PrefillFailed, Some(RetryReason::Status)),
+        PrefillFailure::Failed => (ProxyError::PrefillFailed, None),
+    };
+    Outcome::Failed { error, retry }
+}

@@ -1,0 +1,213 @@
+//! The one place where an error becomes an HTTP answer: OpenAI's error JSON, with a code that
+//! stays.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Method;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use serde::Serialize;
+
+use crate::policies::DecideError;
+use crate::policies::FailureCause;
+use crate::proxy::snapshot::UnknownModel;
+
+/// Seconds after which a client may try again when no worker is there.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Why a request is not answered by a worker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// No endpoint has this path.
+    #[error("there is no endpoint {path}")]
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// The endpoint takes another method.
+    #[error("this endpoint takes {allowed}")]
+    MethodNotAllowed {
+        /// The method that it takes.
+        allowed: Method,
+    },
+    /// The body is too large.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The body did not arrive.
+    #[error("the request body broke off")]
+    BrokenBody,
+    /// The body did not arrive in time.
+    #[error("the request body did not arrive in time")]
+    SlowBody,
+    /// The body is not what the endpoint takes.
+    #[error("the request body is not valid: {reason}")]
+    InvalidBody {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No worker serves the model.
+    #[error("no worker serves the model that the request names")]
+    UnknownModel,
+    /// No worker may be chosen now.
+    #[error("no worker is available")]
+    NoWorker,
+    /// The policy failed and is set to reject.
+    #[error("the routing policy failed ({cause})")]
+    PolicyFailed {
+        /// What failed.
+        cause: FailureCause,
+    },
+    /// No worker could be connected to.
+    #[error("the worker could not be reached")]
+    ConnectFailed,
+    /// The worker gave no answer.
+    #[error("the worker closed the connection without an answer")]
+    BrokenAnswer,
+    /// The prefill half of a pair failed.
+    #[error("the prefill worker failed")]
+    PrefillFailed,
+    /// The worker gave no answer in time.
+    #[error("the worker did not answer in time")]
+    Timeout,
+}
+
+impl From<DecideError> for ProxyError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::NoWorker => Self::NoWorker,
+            DecideError::Rejected { cause } => Self::PolicyFailed { cause },
+        }
+    }
+}
+
+impl From<UnknownModel> for ProxyError {
+    fn from(_: UnknownModel) -> Self {
+        Self::UnknownModel
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Problem<'a>,
+}
+
+/// The fields of OpenAI's error object.
+#[derive(Serialize)]
+struct Problem<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+impl ProxyError {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound { .. } | Self::UnknownModel => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BrokenBody | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::NoWorker | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectFailed | Self::BrokenAnswer | Self::PrefillFailed => StatusCode::BAD_GATEWAY,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The code, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::TooLarge { .. } => "request_too_large",
+            Self::BrokenBody => "request_incomplete",
+            Self::SlowBody => "request_timeout",
+            Self::InvalidBody { .. } => "invalid_body",
+            Self::UnknownModel => "model_not_found",
+            Self::NoWorker => "no_worker_available",
+            Self::PolicyFailed { .. } => "policy_failed",
+            Self::ConnectFailed => "upstream_connect_failed",
+            Self::BrokenAnswer => "upstream_closed",
+            Self::PrefillFailed => "upstream_prefill_failed",
+            Self::Timeout => "upstream_timeout",
+        }
+    }
+
+    /// The answer.
+    pub fn response(&self) -> Response<Bytes> {
+        let status = self.status();
+        let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
+        let param = matches!(self, Self::UnknownModel).then_some("model");
+        let problem = Problem { message: &self.to_string(), r#type: kind, param, code: self.code() };
+        let body = serde_json::to_vec(&Envelope { error: problem }).unwrap_or_default();
+        let mut response = json(status, body);
+        let headers = response.headers_mut();
+        match self {
+            Self::NoWorker | Self::PolicyFailed { .. } => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            Self::MethodNotAllowed { allowed } => {
+                let allowed = HeaderValue::from_str(allowed.as_str());
+                headers.extend(allowed.into_iter().map(|allowed| (header::ALLOW, allowed)));
+            }
+            // The rest of the body is not read, so the connection cannot be used again.
+            Self::TooLarge { .. } | Self::BrokenBody | Self::SlowBody => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// A JSON answer.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// A short text.
+pub fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(body.as_bytes()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_is_openai_json_with_a_code() {
+        let response = ProxyError::UnknownModel.response();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        let expected = serde_json::json!({"error": {
+            "message": "no worker serves the model that the request names",
+            "type": "invalid_request_error",
+            "param": "model",
+            "code": "model_not_found",
+        }});
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn absent_workers_tell_when_to_come_back_and_wrong_methods_which_is_right() {
+        assert_eq!(ProxyError::NoWorker.response().headers()[header::RETRY_AFTER], "1");
+        let refused = ProxyError::MethodNotAllowed { allowed: Method::POST }.response();
+        assert_eq!(refused.headers()[header::ALLOW], "POST");
+    }
+}

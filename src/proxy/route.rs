@@ -1,0 +1,94 @@
+//! Which endpoint a path is.
+
+use http::Method;
+
+/// An endpoint of the data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Route {
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `POST /v1/completions`.
+    Completions,
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /generate`, SGLang's own.
+    Generate,
+    /// `GET /v1/models`.
+    Models,
+    /// `GET /health` and `GET /liveness`: the router is there.
+    Liveness,
+    /// `GET /readiness`: the router has workers.
+    Readiness,
+}
+
+impl Route {
+    /// The routes that go to workers, in the order of their numbers; each has its own metrics.
+    pub const MEASURED: [Self; 5] =
+        [Self::Chat, Self::Completions, Self::Embeddings, Self::Generate, Self::Models];
+
+    /// The endpoint with this path.
+    #[inline]
+    pub fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/v1/chat/completions" => Self::Chat,
+            "/v1/completions" => Self::Completions,
+            "/v1/embeddings" => Self::Embeddings,
+            "/generate" => Self::Generate,
+            "/v1/models" => Self::Models,
+            "/health" | "/liveness" => Self::Liveness,
+            "/readiness" => Self::Readiness,
+            _ => return None,
+        })
+    }
+
+    /// The method that it takes; where that is GET, HEAD is fine too.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Chat | Self::Completions | Self::Embeddings | Self::Generate => Method::POST,
+            Self::Models | Self::Liveness | Self::Readiness => Method::GET,
+        }
+    }
+
+    /// True if tokens are generated, which prefill and decode workers can share.
+    pub fn generates(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions | Self::Generate)
+    }
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat_completions",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Generate => "generate",
+            Self::Models => "models",
+            Self::Liveness => "liveness",
+            Self::Readiness => "readiness",
+        }
+    }
+
+    /// Its place in [`MEASURED`](Self::MEASURED).
+    pub fn position(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measured_routes_stand_at_their_positions() {
+        for (position, route) in Route::MEASURED.into_iter().enumerate() {
+            assert_eq!(route.position(), position);
+        }
+    }
+
+    #[test]
+    fn path_is_matched_exactly() {
+        assert_eq!(Route::of("/v1/chat/completions"), Some(Route::Chat));
+        assert_eq!(Route::of("/v1/chat/completions/"), None);
+        assert_eq!(Route::of("/V1/models"), None);
+    }
+}

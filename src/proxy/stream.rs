@@ -1,0 +1,210 @@
+//! The body of an answer on its way to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::body::Frame;
+use hyper::body::SizeHint;
+
+use crate::proxy::clients::Client;
+use crate::proxy::clients::OutOfTime;
+use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::route::Route;
+use crate::proxy::target::Placement;
+use crate::proxy::upstream::AnswerBody;
+
+/// The body of any answer to a client.
+#[derive(Debug)]
+pub enum OutBody {
+    /// Made here.
+    Own(Full<Bytes>),
+    /// A worker's, passed through.
+    Passed(Passed),
+}
+
+/// An answer that breaks off. hyper closes the client's connection, which is how HTTP/1.1 says so.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The worker broke off.
+    #[error("the worker's answer broke off")]
+    Upstream(#[from] hyper::Error),
+    /// The request is out of time.
+    #[error("the request is out of time")]
+    OutOfTime,
+}
+
+impl From<OutOfTime> for StreamError {
+    fn from(_: OutOfTime) -> Self {
+        Self::OutOfTime
+    }
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match self.get_mut() {
+            Self::Own(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {}))),
+                Poll::Pending => Poll::Pending,
+            },
+            Self::Passed(passed) => passed.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Passed(passed) => passed.body.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Passed(passed) => passed.body.size_hint(),
+        }
+    }
+}
+
+/// A worker's answer. It holds the request in flight until its end; dropped before, it closes the
+/// connection to the worker, which tells the worker to stop.
+#[derive(Debug)]
+pub struct Passed {
+    body: AnswerBody,
+    placement: Placement,
+    client: Arc<Client>,
+    route: Route,
+    /// When the request's head was read.
+    started: Instant,
+    has_begun: bool,
+    prefill: Option<PrefillGuard>,
+    ended: bool,
+    /// Why it broke off, until the client's side has been told.
+    broken: Option<StreamError>,
+}
+
+impl Passed {
+    /// The body of an answer to a request that was read at `started`.
+    pub fn new(
+        body: AnswerBody,
+        placement: Placement,
+        client: &Arc<Client>,
+        route: Route,
+        started: Instant,
+    ) -> Self {
+        let client = Arc::clone(client);
+        let (has_begun, ended) = (false, false);
+        let mut passed =
+            Self { body, placement, client, route, started, has_begun, prefill: None, ended, broken: None };
+        if passed.body.is_end() {
+            passed.complete();
+        }
+        passed
+    }
+
+    /// Keeps the prefill half of a pair going until this answer ends.
+    pub fn with_prefill(mut self, prefill: PrefillGuard) -> Self {
+        self.prefill = Some(prefill);
+        if self.ended {
+            self.release_prefill();
+        }
+        self
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.client.is_late_now() && !self.ended {
+            return self.break_off(OutOfTime.into(), cx);
+        }
+        match self.body.poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                if !self.has_begun {
+                    self.begin();
+                }
+                // With a known length hyper does not ask again after the last byte.
+                if self.body.is_end() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.break_off(error.into(), cx),
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.has_begun = true;
+        let now = Instant::now();
+        self.placement.first_byte(now);
+        self.client.proxy().measures().first_byte(self.route, now - self.started);
+    }
+
+    /// The whole answer came.
+    fn complete(&mut self) {
+        if self.ended {
+            return;
+        }
+        if let Some(connection) = self.body.reclaim() {
+            self.placement.target().pool().put(connection);
+        }
+        self.release_prefill();
+        self.finish();
+    }
+
+    fn release_prefill(&mut self) {
+        if let Some(prefill) = self.prefill.take() {
+            prefill.release();
+        }
+    }
+
+    /// The worker or the clock ended it. The error is told one poll later: hyper drops what it
+    /// has not written when a body fails, and writes it when a body makes it wait.
+    fn break_off(
+        &mut self,
+        error: StreamError,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if !self.ended {
+            self.placement.fail();
+            self.client.proxy().measures().broke_off(self.route);
+            self.finish();
+        }
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn finish(&mut self) {
+        self.ended = true;
+        let now = Instant::now();
+        self.client.end(now);
+        self.client.proxy().measures().finished(self.route, now - self.started);
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.placement.cut_off();
+            self.client.proxy().measures().disconnected(self.route);
+            self.finish();
+        }
+    }
+}

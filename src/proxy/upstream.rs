@@ -1,0 +1,216 @@
+//! One connection to a worker, driven by the task that uses it.
+//!
+//! hyper's client hands a connection in two halves: a sender, and a driver that has to be polled
+//! for anything to happen. Usually the driver gets a task of its own, and then every request and
+//! every chunk costs wake-ups across tasks. Here whoever waits for the answer polls the driver
+//! itself. The price: an idle connection is not watched; it is looked at when it is taken from
+//! the pool, and pruned now and then.
+
+use std::io;
+use std::pin::Pin;
+use std::pin::pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http::Response;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::body::Frame;
+use hyper::body::Incoming;
+use hyper::body::SizeHint;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::config::worker_url::WorkerUrl;
+
+/// What is sent to a worker.
+pub type Outgoing = Request<Full<Bytes>>;
+
+/// Why a worker gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No connection within the limit.
+    #[error("no connection within {limit:?}")]
+    ConnectTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// No connection.
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    /// The connection broke before the head of the answer was complete.
+    #[error("the connection broke before an answer")]
+    Broken(#[source] hyper::Error),
+    /// The connection ended in order, but without an answer.
+    #[error("the connection ended without an answer")]
+    Ended,
+}
+
+impl CallError {
+    /// True if no connection was made, so that the worker saw nothing of the request.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::ConnectTimeout { .. } | Self::Connect(_))
+    }
+}
+
+/// A connection to a worker.
+#[derive(Debug)]
+pub struct UpstreamConnection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// `None` once it has ended.
+    driver: Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+    idle_since: Instant,
+}
+
+impl UpstreamConnection {
+    /// Connects, without delaying small writes.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says whether it took too long or was refused.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn open(url: &WorkerUrl, limit: Duration) -> Result<Box<Self>, CallError> {
+        let connecting = TcpStream::connect((url.bare_host(), url.port()));
+        let stream = match tokio::time::timeout(limit, connecting).await {
+            Ok(connected) => connected.map_err(CallError::Connect)?,
+            Err(_) => return Err(CallError::ConnectTimeout { limit }),
+        };
+        stream.set_nodelay(true).map_err(CallError::Connect)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
+        Ok(Box::new(Self { sender, driver: Some(driver), idle_since: Instant::now() }))
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Broken`] or [`CallError::Ended`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection, which tells the worker to stop.
+    pub async fn send(mut self: Box<Self>, request: Outgoing) -> Result<Answer, CallError> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        let answered = std::future::poll_fn(|cx| {
+            drive(driver, cx);
+            // The driver fills in the answer, so it needs no waker of its own.
+            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending if driver.is_none() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        match answered.await {
+            Some(Ok(response)) => Ok(Answer { response, connection: self }),
+            Some(Err(mut error)) => {
+                drop(error.take_message());
+                Err(CallError::Broken(error.into_error()))
+            }
+            None => Err(CallError::Ended),
+        }
+    }
+
+    /// True if it can take a request. Looks whether the worker has closed it meanwhile, and
+    /// leaves no waker behind.
+    pub fn is_usable(&mut self) -> bool {
+        drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// When it was last used.
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+}
+
+/// Lets the connection make progress; takes it away if it has ended.
+fn drive(driver: &mut Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>, cx: &mut Context<'_>) {
+    // An error of the driver also reaches the answer or its body, which is where it is handled.
+    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
+        *driver = None;
+    }
+}
+
+/// The head of an answer, and the connection that its body comes from.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status, headers, and hyper's half of the body.
+    pub response: Response<Incoming>,
+    connection: Box<UpstreamConnection>,
+}
+
+impl Answer {
+    /// The head and the body.
+    pub fn into_parts(self) -> (http::response::Parts, AnswerBody) {
+        let (head, incoming) = self.response.into_parts();
+        (head, AnswerBody { incoming, connection: Some(self.connection) })
+    }
+}
+
+/// The body of an answer. Dropped before its end, it closes the connection.
+#[derive(Debug)]
+pub struct AnswerBody {
+    incoming: Incoming,
+    connection: Option<Box<UpstreamConnection>>,
+}
+
+impl AnswerBody {
+    /// The next part of the body.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let quiet = &mut Context::from_waker(Waker::noop());
+        // What was read together with the head is there already.
+        if let ready @ Poll::Ready(_) = Pin::new(&mut self.incoming).poll_frame(quiet) {
+            return ready;
+        }
+        if let Some(connection) = &mut self.connection {
+            drive(&mut connection.driver, cx);
+        }
+        Pin::new(&mut self.incoming).poll_frame(quiet)
+    }
+
+    /// True if nothing more comes.
+    pub fn is_end(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// How much is still to come.
+    pub fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    /// After the end: the connection, if it can be used again.
+    pub fn reclaim(&mut self) -> Option<Box<UpstreamConnection>> {
+        let mut connection = self.connection.take()?;
+        connection.idle_since = Instant::now();
+        connection.is_usable().then_some(connection)
+    }
+
+    /// The whole body, up to `limit` bytes; `None` beyond that or if the connection breaks.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses what was read.
+    pub async fn collect(&mut self, limit: usize) -> Option<Vec<u8>> {
+        let mut whole = Vec::new();
+        while let Some(frame) = std::future::poll_fn(|cx| self.poll_frame(cx)).await {
+            if let Ok(data) = frame.ok()?.into_data() {
+                if whole.len() + data.len() > limit {
+                    return None;
+                }
+                whole.extend_from_slice(&data);
+            }
+        }
+        Some(whole)
+    }
+}

@@ -1,0 +1,72 @@
+use std::future::pending;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::client::Client;
+use crate::client::chat;
+use crate::client::piece;
+use crate::router;
+use crate::router::soon;
+use crate::upstream;
+use crate::upstream::Upstream;
+
+/// Tells when it is dropped.
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn client_that_hangs_up_before_the_answer_ends_the_call_to_the_worker() {
+    let ended = Arc::new(Notify::new());
+    let on_drop = Arc::clone(&ended);
+    let worker = Upstream::start(move |_| {
+        let guard = OnDrop(Arc::clone(&on_drop));
+        async move {
+            let _guard = guard;
+            pending().await
+        }
+    })
+    .await;
+    let router = router::over(&[&worker]).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    {
+        let sent = client.send(chat("hi"));
+        tokio::select! {
+            _ = sent => panic!("there is no answer"),
+            () = worker.arrived(1) => {}
+        }
+    }
+    drop(client);
+    soon(ended.notified()).await;
+    router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
+    let line = r#"sgl_router_client_disconnects_total{route="chat_completions"} 1"#;
+    router::until(async || router::metrics(&router).await.text().contains(line)).await;
+}
+
+#[tokio::test]
+async fn client_that_hangs_up_in_a_stream_ends_the_call_to_the_worker() {
+    let (send_script, mut scripts) = tokio::sync::mpsc::channel(1);
+    let worker = Upstream::start(move |_| {
+        let (response, pieces, ended) = upstream::stream();
+        send_script.try_send((pieces, ended)).unwrap();
+        async { response }
+    })
+    .await;
+    let router = router::over(&[&worker]).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    let mut body = client.send(chat("hi")).await.unwrap().into_body();
+    let (pieces, ended) = soon(scripts.recv()).await.unwrap();
+    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    assert!(piece(&mut body).await.is_some());
+    drop((body, client));
+    soon(ended.notified()).await;
+    router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
+    let line = r#"sgl_router_client_disconnects_total{route="chat_completions"} 1"#;
+    router::until(async || router::metrics(&router).await.text().contains(line)).await;
+}

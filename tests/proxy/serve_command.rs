@@ -1,0 +1,165 @@
+//! The binary itself: flags, signals, exit codes.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::client::Client;
+use crate::client::call;
+use crate::client::chat;
+use crate::client::get;
+use crate::client::piece;
+use crate::plugins::SECOND_WORKER;
+use crate::plugins::guest;
+use crate::router::soon;
+use crate::router::until;
+use crate::upstream;
+use crate::upstream::Upstream;
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sgl-router"));
+    command.args(arguments).stderr(Stdio::piped()).stdout(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+async fn output(arguments: &[&str]) -> Output {
+    let mut command = command(arguments);
+    spawn_blocking(move || command.output().expect("the binary")).await.expect("a thread")
+}
+
+/// A running router; killed when it is dropped.
+struct Router {
+    child: Child,
+    address: SocketAddr,
+    log: mpsc::UnboundedReceiver<String>,
+}
+
+impl Router {
+    /// Starts a router on free ports and reads from its log where it listens.
+    async fn serve(arguments: &[&str]) -> Self {
+        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
+        let mut command = command(&["serve", "--log-format", "json"]);
+        command.args(arguments);
+        let (send, log) = mpsc::unbounded_channel();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut router = Self { child: command.args(ports).spawn().expect("the binary"), address, log };
+        let lines = BufReader::new(router.child.stderr.take().expect("piped")).lines();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        while router.address.port() == 0 {
+            let line = router.log.recv().await.expect("a line that says where it serves");
+            let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            if let Some(address) = entry.pointer("/fields/clients").and_then(|text| text.as_str()) {
+                router.address = address.parse().expect("an address");
+            }
+        }
+        router
+    }
+
+    /// Waits until the first health checks have passed.
+    async fn ready(&self) {
+        let mut client = Client::connect(self.address).await;
+        until(async || client.call(get("/readiness")).await.status == StatusCode::OK).await;
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // Gone already if the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
+    let (send_script, mut scripts) = mpsc::channel(1);
+    let worker = Upstream::start(move |seen: upstream::Seen| {
+        let (response, pieces, _) = upstream::stream();
+        let streams = seen.body.windows(6).any(|window| window == b"stream");
+        if streams {
+            send_script.try_send(pieces).unwrap();
+        }
+        async move { if streams { response } else { upstream::whole(200, "{}") } }
+    })
+    .await;
+    let mut router = Router::serve(&["--worker-urls", &worker.url()]).await;
+    let mut client = Client::connect(router.address).await;
+    router.ready().await;
+    for _ in 0..50 {
+        assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
+    }
+    let mut body = client.send(chat("stream")).await.unwrap().into_body();
+    let pieces = soon(scripts.recv()).await.unwrap();
+    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    assert!(piece(&mut body).await.is_some());
+
+    let pid = router.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    pieces.send(Bytes::from_static(b"data: 2\n\n")).await.unwrap();
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: 2\n\n"));
+    drop(pieces);
+    assert_eq!(piece(&mut body).await, None);
+    let mut log = Vec::new();
+    while let Some(line) = router.log.recv().await {
+        log.push(line);
+    }
+    assert!(router.child.wait().unwrap().success());
+    assert!(log.len() < 10, "no line for each request: {log:#?}");
+}
+
+#[tokio::test]
+async fn faults_of_the_configuration_end_it_with_an_error_that_shows_them() {
+    let output = output(&["serve", "--policy", "nobody", "--worker-urls", "w:1"]).await;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("2 faults") && text.contains("policy:") && text.contains("workers[0].url:"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn address_that_is_taken_ends_it_with_an_error_that_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = output(&["serve", "--port", &port, "--prometheus-port", "0", "--admin-port", "0"]).await;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains(&format!("cannot listen on 127.0.0.1:{port} for clients")), "{text}");
+}
+
+#[tokio::test]
+async fn plugin_from_the_command_line_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("any.wasm");
+    std::fs::write(&module, guest(SECOND_WORKER)).unwrap();
+    let plugin = format!("mine={}", module.display());
+    let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
+    let urls = [first.url(), second.url()];
+    let arguments = ["--policy", "mine", "--plugin", &plugin, "--worker-urls", &urls[0], &urls[1]];
+    let router = Router::serve(&arguments).await;
+    // The second may be a moment later; the first serves until then.
+    until(async || call(router.address, chat("hi")).await.text() == "second").await;
+    for _ in 0..5 {
+        assert_eq!(call(router.address, chat("hi")).await.text(), "second");
+    }
+}
+
+#[tokio::test]
+async fn plugin_that_does_not_load_ends_it_with_the_reason() {
+    let output = output(&["serve", "--plugin", "mine=/nowhere/at/all.wasm", "--policy", "mine"]).await;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("cannot load plugin mine:") && text.contains("/nowhere/at/all.wasm"), "{text}");
+}

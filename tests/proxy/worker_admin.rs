@@ -1,0 +1,183 @@
+use bytes::Bytes;
+use http::StatusCode;
+use sglang_router_rs::core::Worker;
+
+use crate::client::Client;
+use crate::client::Whole;
+use crate::client::call;
+use crate::client::chat;
+use crate::client::get;
+use crate::client::piece;
+use crate::client::post;
+use crate::client::with_method;
+use crate::router;
+use crate::upstream;
+use crate::upstream::Upstream;
+
+fn encoded(url: &str) -> String {
+    url.replace(':', "%3A").replace('/', "%2F")
+}
+
+#[tokio::test]
+async fn worker_is_added_at_run_time_and_gets_requests_once_it_is_healthy() {
+    let worker = Upstream::saying("{}").await;
+    let router = router::start(router::checking(Vec::new())).await;
+    let admin = router.addresses().admin;
+    let body = serde_json::json!({
+        "url": format!("{}/", worker.url()), "model": "m", "weight": 2.5, "labels": {"zone": "a"},
+    });
+    let added = call(admin, post("/workers", &body.to_string())).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{}", added.text());
+    assert_eq!(added.json()["url"], worker.url().as_str(), "in its normal form");
+    router::until(async || router::shown(&router, &worker.url()).await.unwrap()["healthy"] == true).await;
+    let shown = router::shown(&router, &worker.url()).await.unwrap();
+    assert_eq!((shown["model"].as_str(), shown["weight"].as_f64()), (Some("m"), Some(2.5)));
+    assert_eq!((shown["labels"]["zone"].as_str(), shown["role"].as_str()), (Some("a"), Some("regular")));
+    assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn worker_that_is_none_or_there_already_is_refused_with_all_faults() {
+    let worker = Upstream::saying("{}").await;
+    let router = router::over(&[&worker]).await;
+    let add = async |body: String| call(router.addresses().admin, post("/workers", &body)).await;
+    let problem = |answer: &Whole| answer.json()["detail"].as_str().unwrap().to_owned();
+
+    let twice = add(serde_json::json!({"url": worker.url()}).to_string()).await;
+    assert_eq!(twice.status, StatusCode::CONFLICT);
+    assert!(problem(&twice).contains("already there"));
+    assert_eq!(twice.headers["content-type"], "application/problem+json");
+
+    let bad = add(r#"{"url": "https://w", "weight": -1, "bootstrap_port": 5}"#.to_owned()).await;
+    assert_eq!(bad.status, StatusCode::BAD_REQUEST);
+    for key in ["url:", "weight:", "bootstrap_port:"] {
+        assert!(problem(&bad).contains(key), "{key} is missing in {}", problem(&bad));
+    }
+    for body in ["", "[]", r#"{"urll": "http://w"}"#] {
+        assert_eq!(add(body.to_owned()).await.status, StatusCode::BAD_REQUEST, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn drained_worker_gets_no_requests_and_keeps_its_stream() {
+    let (response, pieces, _) = upstream::stream();
+    let slot = parking_lot::Mutex::new(Some(response));
+    let worker = Upstream::start(move |_| {
+        let response = slot.lock().take().expect("one request");
+        async { response }
+    })
+    .await;
+    let other = Upstream::saying("other").await;
+    let router = router::over(&[&worker, &other]).await;
+    let (data, admin) = (router.addresses().data, router.addresses().admin);
+    let mut streaming = Client::connect(data).await;
+    let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
+
+    let drained =
+        call(admin, with_method("POST", &format!("/workers/drain?url={}", encoded(&worker.url())))).await;
+    assert_eq!(drained.status, StatusCode::ACCEPTED, "{}", drained.text());
+    assert_eq!(
+        (drained.json()["draining"].as_bool(), drained.json()["load"].as_u64()),
+        (Some(true), Some(1))
+    );
+    for _ in 0..4 {
+        assert_eq!(call(data, chat("hi")).await.text(), "other");
+    }
+    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    assert!(piece(&mut body).await.is_some());
+    assert!(router::shown(&router, &worker.url()).await.is_some(), "draining is not removing");
+}
+
+#[tokio::test]
+async fn removed_worker_leaves_the_list_when_its_last_request_has_ended() {
+    let (response, pieces, _) = upstream::stream();
+    let slot = parking_lot::Mutex::new(Some(response));
+    let worker = Upstream::start(move |_| {
+        let response = slot.lock().take().expect("one request");
+        async { response }
+    })
+    .await;
+    let router = router::over(&[&worker]).await;
+    let (data, admin) = (router.addresses().data, router.addresses().admin);
+    let mut streaming = Client::connect(data).await;
+    let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
+    let removed = call(admin, with_method("DELETE", &format!("/workers/{}", encoded(&worker.url())))).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED);
+    assert_eq!(call(data, chat("hi")).await.code(), "no_worker_available");
+    let shown = router::shown(&router, &worker.url()).await.expect("still there");
+    assert_eq!((shown["draining"].as_bool(), shown["load"].as_u64()), (Some(true), Some(1)));
+
+    pieces.send(Bytes::from_static(b"data: end\n\n")).await.unwrap();
+    drop(pieces);
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: end\n\n"));
+    assert_eq!(piece(&mut body).await, None);
+    router::until(async || router::shown(&router, &worker.url()).await.is_none()).await;
+}
+
+#[tokio::test]
+async fn worker_that_is_not_there_cannot_be_removed_or_drained() {
+    let router = router::start(router::config(Vec::new())).await;
+    for (method, path) in [
+        ("DELETE", "/workers?url=http://w"),
+        ("DELETE", "/workers/http%3A%2F%2Fw"),
+        ("POST", "/workers/drain?url=http://w"),
+    ] {
+        let answer = call(router.addresses().admin, with_method(method, path)).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_fails_while_workers_come_and_go() {
+    let workers = [Upstream::saying("{}").await, Upstream::saying("{}").await, Upstream::saying("{}").await];
+    let router = router::over(&[&workers[0]]).await;
+    let (data, admin) = (router.addresses().data, router.addresses().admin);
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let traffic: Vec<_> = (0..4)
+        .map(|_| {
+            let done = std::sync::Arc::clone(&done);
+            tokio::spawn(async move {
+                let mut client = Client::connect(data).await;
+                let mut sent = 0;
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
+                    sent += 1;
+                }
+                sent
+            })
+        })
+        .collect();
+    for round in 0..10 {
+        let worker = &workers[1 + round % 2];
+        let before = worker.seen().len();
+        let added = call(admin, post("/workers", &format!(r#"{{"url": "{}"}}"#, worker.url()))).await;
+        assert_eq!(added.status, StatusCode::CREATED);
+        worker.arrived(before + 1).await;
+        let removed = call(admin, with_method("DELETE", &format!("/workers?url={}", worker.url()))).await;
+        assert_eq!(removed.status, StatusCode::ACCEPTED);
+        router::until(async || router::shown(&router, &worker.url()).await.is_none()).await;
+    }
+    done.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut sent = 0;
+    for client in traffic {
+        sent += client.await.unwrap();
+    }
+    let arrived: usize = workers.iter().map(|worker| worker.seen().len()).sum();
+    assert_eq!(sent, arrived, "each request reached exactly one worker");
+    assert_eq!(router.proxy().backends().snapshot().targets()[0].worker().load(), 0);
+}
+
+#[tokio::test]
+async fn admin_api_with_a_token_refuses_everybody_else() {
+    let mut config = router::config(Vec::new());
+    config.admin_token = Some("secret".to_owned());
+    let router = router::start(config).await;
+    let admin = router.addresses().admin;
+    let refused = call(admin, get("/workers")).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.headers["www-authenticate"], "Bearer");
+    let mut request = get("/workers");
+    request.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
+    assert_eq!(call(admin, request).await.status, StatusCode::OK);
+    assert_eq!(call(router.addresses().data, get("/workers")).await.code(), "not_found");
+}
