@@ -4,21 +4,20 @@
 #
 # usage: scripts/test_openai_client.sh
 set -euo pipefail
-cd "$(dirname "$0")/.."
-. scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 need_rust
 need_python
-target=$(target_dir)
-venv=$target/openai-venv
+venv=$CARGO_TARGET_DIR/openai-venv
 if ! "$venv/bin/python" -c 'import openai' 2>/dev/null; then
   say "installing the openai package into $venv"
-  # A broken one is not worth repairing.
+  # What is there, if anything, is broken or half made.
   rm -rf "$venv"
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check 'openai>=1.60,<4' ||
-    die "the openai package could not be installed from PyPI (see above); check the network or proxy"
+    die "the openai package could not be installed from PyPI (see above); check the network or the proxy."
 fi
-need_plugins prefix_affinity
-cargo build --quiet --bin sgl-router
-exec "$venv/bin/python" tests/openai_client/run.py "$target/debug/sgl-router" dist/plugins/prefix_affinity.wasm
+module=dist/plugins/prefix_affinity.wasm
+[ -f "$module" ] || scripts/build_wasm_plugins.sh build
+build_router --quiet
+exec "$venv/bin/python" tests/openai_client/run.py "$(router)" "$module"
