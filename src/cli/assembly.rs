@@ -9,6 +9,7 @@ use axum::middleware;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 use crate::admin::guard;
 use crate::admin::guard::Guard;
@@ -46,13 +47,13 @@ pub enum StartError {
     Worker(#[from] AddError),
 }
 
-/// A router that serves.
+/// A router that serves. Dropped, it stops in the background.
 #[derive(Debug)]
 pub struct RunningRouter {
     proxy: Arc<Proxy>,
     addresses: Addresses,
-    stop_data: CancellationToken,
-    stop_operations: CancellationToken,
+    stop_data: DropGuard,
+    stop_operations: DropGuard,
     data: JoinHandle<()>,
     operations: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -110,8 +111,8 @@ impl RunningRouter {
             proxy,
             addresses: Addresses { data, metrics: metrics_address, admin },
             data: tokio::spawn(server.serve(stop_data.clone())),
-            stop_data,
-            stop_operations,
+            stop_data: stop_data.drop_guard(),
+            stop_operations: stop_operations.drop_guard(),
             operations,
         })
     }
@@ -128,7 +129,7 @@ impl RunningRouter {
 
     /// From now on it accepts no connections and is not ready; requests in flight go on.
     pub fn stop(&self) {
-        self.stop_data.cancel();
+        self.stop_data.token().cancel();
     }
 
     /// Stops it and waits until requests in flight are finished, or the time that the settings
@@ -142,7 +143,7 @@ impl RunningRouter {
         self.stop();
         // Fails only if the task panicked, which was reported then.
         let _ = self.data.await;
-        self.stop_operations.cancel();
+        drop(self.stop_operations);
         for task in self.operations {
             let _ = task.await;
         }

@@ -16,6 +16,7 @@ use crate::config::checked::UpstreamSettings;
 use crate::config::faults::Fault;
 use crate::config::faults::Faults;
 use crate::config::files::read_plugin_dir;
+use crate::config::router::PluginEntry;
 use crate::config::router::RoleEntry;
 use crate::config::router::RouterConfig;
 use crate::config::router::WorkerEntry;
@@ -41,46 +42,45 @@ pub struct Surroundings<'a> {
 /// [`Faults`] holds every fault, those of reading first.
 pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
     let Surroundings { built_in_policies, admin_token, mut faults } = surroundings;
-    let faults_of_reading = faults.len();
-    let mut plugins = config.plugins.clone();
-    if let Some(dir) = &config.plugin_dir {
-        let (found, faults_in_dir) = read_plugin_dir(dir);
-        plugins.extend(found);
-        faults.extend(faults_in_dir);
-    }
-    check_plugins(&plugins, built_in_policies, &mut faults);
-    let known = |name: &&str| built_in_policies.contains(name) || plugins.iter().any(|p| p.name == **name);
-    if Some(config.policy.as_str()).filter(known).is_none() {
-        let names: Vec<&str> = built_in_policies
-            .iter()
-            .copied()
-            .chain(plugins.iter().map(|plugin| plugin.name.as_str()))
-            .collect();
-        let allowed = format!("one of {}", names.join(", "));
-        faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
-    }
+    let plugins = check_all_plugins(&config, built_in_policies, &mut faults);
     let workers = check_workers(&config.workers, &mut faults);
     let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
     let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
     let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
     let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
     let proxy = check_proxy(&config, &mut faults);
-    debug_assert!(faults.len() >= faults_of_reading);
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
     let policy = config.policy;
-    let (data, metrics, admin) = (data_address, metrics_address, admin_address);
     Ok(CheckedConfig {
         policy,
-        data_address: data,
-        metrics_address: metrics,
-        admin_address: admin,
+        data_address,
+        metrics_address,
+        admin_address,
         admin_token,
         proxy,
         workers,
         plugins,
     })
+}
+
+/// The plugins of the file and of the plugin directory, and whether the policy is one of them.
+fn check_all_plugins(config: &RouterConfig, built_in: &[&str], faults: &mut Vec<Fault>) -> Vec<PluginEntry> {
+    let mut plugins = config.plugins.clone();
+    if let Some(dir) = &config.plugin_dir {
+        let (found, faults_in_dir) = read_plugin_dir(dir);
+        plugins.extend(found);
+        faults.extend(faults_in_dir);
+    }
+    check_plugins(&plugins, built_in, faults);
+    let names: Vec<&str> =
+        built_in.iter().copied().chain(plugins.iter().map(|plugin| plugin.name.as_str())).collect();
+    if !names.contains(&config.policy.as_str()) {
+        let allowed = format!("one of {}", names.join(", "));
+        faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
+    }
+    plugins
 }
 
 /// Adds the faults of one worker, and brings its URL into its normal form.

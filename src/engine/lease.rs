@@ -86,6 +86,16 @@ impl Lease {
         self.instance().reserve_input(lane, total, bytes).await
     }
 
+    /// Makes room for a message and copies it into the input buffer; returns its bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub async fn write_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
+        self.reserve(message.len()).await?;
+        self.instance().write_message(message)
+    }
+
     /// Lets `write` fill the input buffer; it returns the bytes it used, or `None` if they did
     /// not fit. Returns the used bytes.
     ///

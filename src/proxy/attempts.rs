@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::policies::SelectWorkerInfo;
+use crate::policies::key_of;
 use crate::proxy::clients::Client;
 use crate::proxy::forward::Inbound;
 use crate::proxy::forward::attempt;
@@ -19,8 +20,8 @@ use crate::proxy::stream::OutBody;
 use crate::proxy::tried::Tried;
 
 /// Gets an answer to a request from a worker of the policy's choice. Another worker is tried if
-/// one cannot be reached, breaks off, or answers with 502 or 503; nothing was sent to the client
-/// until then. The last answer counts if there is no other worker.
+/// one cannot be reached, breaks off (once), or answers with 502 or 503; nothing was sent to the
+/// client until then. The last answer counts if there is no other worker.
 ///
 /// # Errors
 ///
@@ -41,6 +42,7 @@ pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<
         tokens: facts.tokens.as_deref(),
         headers: Some(&headers),
         model: facts.model.as_deref(),
+        request_key: key_of(&headers),
         eligible: snapshot.eligible(inbound.route, facts.model.as_deref())?,
         ..SelectWorkerInfo::default()
     };
@@ -66,10 +68,10 @@ async fn single(
             Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None),
         };
         let index = decision.index();
-        let Some(placement) = tried.place(snapshot, decision)? else { continue };
+        let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
         let outcome = attempt(client, &inbound.head, &inbound.body, placement).await;
         match outcome.retry() {
-            Some(reason) if tried.take_retry() => {
+            Some(reason) if tried.take_retry(reason) => {
                 proxy.measures().retried(reason);
                 tried.exclude(index);
                 tried.keep(outcome);

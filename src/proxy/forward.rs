@@ -25,7 +25,6 @@ use crate::proxy::respond::ProxyError;
 use crate::proxy::route::Route;
 use crate::proxy::stream::OutBody;
 use crate::proxy::stream::Passed;
-use crate::proxy::stream::Times;
 use crate::proxy::target::Placement;
 use crate::proxy::target::Target;
 use crate::proxy::upstream::Answer;
@@ -104,7 +103,6 @@ pub enum Outcome {
 pub struct Answered {
     answer: Answer,
     placement: Placement,
-    sent: Instant,
 }
 
 impl Outcome {
@@ -147,15 +145,13 @@ impl Outcome {
 impl Answered {
     /// The head as the client gets it, and the body.
     fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Passed) {
-        let Self { answer, placement, sent } = self;
+        let Self { answer, placement } = self;
         let (mut head, body) = answer.into_parts();
         remove_hop_by_hop(&mut head.headers);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());
         }
-        let times = Times { started: inbound.started, sent };
-        let success = !head.status.is_server_error();
-        let passed = Passed::new(body, placement, client, inbound.route, times, success);
+        let passed = Passed::new(body, placement, client, inbound.route, inbound.started);
         (head, passed)
     }
 }
@@ -166,7 +162,6 @@ impl Answered {
 ///
 /// Dropping the future closes the connection to the worker.
 pub async fn attempt(client: &Client, head: &Head, body: &Bytes, mut placement: Placement) -> Outcome {
-    let sent = Instant::now();
     let target = placement.target();
     let called = client.in_time(target.call(|| head.outgoing(target, body))).await;
     match called {
@@ -176,7 +171,7 @@ pub async fn attempt(client: &Client, head: &Head, body: &Bytes, mut placement: 
             } else {
                 placement.succeed();
             }
-            Outcome::Answered(Box::new(Answered { answer, placement, sent }))
+            Outcome::Answered(Box::new(Answered { answer, placement }))
         }
         Ok(Err(error)) => {
             tracing::debug!(worker = target.worker().url(), %error, "no answer");

@@ -11,6 +11,7 @@ use http::Response;
 use http::header;
 
 use crate::policies::PairDecision;
+use crate::policies::Policy;
 use crate::policies::SelectWorkerInfo;
 use crate::proxy::bootstrap;
 use crate::proxy::clients::Client;
@@ -57,11 +58,11 @@ pub async fn answer(
             Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None),
         };
         let indexes = (pair.prefill.index(), pair.decode.index());
-        let Some((prefill, decode)) = place(&mut tried, snapshot, pair)? else { continue };
+        let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };
         let body = bootstrap::inject(&inbound.body, prefill.target(), batch)?;
         let (guard, outcome, culprit) = attempt_pair(client, &head, &body, prefill, decode).await;
         match outcome.retry() {
-            Some(reason) if tried.take_retry() => {
+            Some(reason) if tried.take_retry(reason) => {
                 proxy.measures().retried(reason);
                 tried.exclude(if culprit == Half::Prefill { indexes.0 } else { indexes.1 });
                 tried.keep(outcome);
@@ -82,9 +83,10 @@ fn place(
     tried: &mut Tried,
     snapshot: &Snapshot,
     pair: PairDecision,
+    policy: &Policy,
 ) -> Result<Option<(Placement, Placement)>, ProxyError> {
-    let prefill = tried.place(snapshot, pair.prefill)?;
-    let decode = tried.place(snapshot, pair.decode)?;
+    let prefill = tried.place(snapshot, pair.prefill, policy)?;
+    let decode = tried.place(snapshot, pair.decode, policy)?;
     Ok(prefill.zip(decode))
 }
 

@@ -142,7 +142,11 @@ async fn serve_connection<S>(
             connection.as_mut().graceful_shutdown();
         }
         // An error is a client that hung up or does not speak HTTP; there is nobody to tell.
-        connection.as_mut().poll(cx).map(drop)
+        let polled = connection.as_mut().poll(cx).map(drop);
+        // A client that does not read its answer keeps hyper from asking for more of it, so that
+        // the deadline is not noticed where it usually is.
+        let is_stuck = client.is_busy() && client.is_late_now();
+        if is_stuck { Poll::Ready(()) } else { polled }
     })
     .await;
 }

@@ -18,6 +18,7 @@ use crate::proxy::body;
 use crate::proxy::clients::Client;
 use crate::proxy::forward::Head;
 use crate::proxy::forward::Inbound;
+use crate::proxy::measures::Measures;
 use crate::proxy::respond;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::route::Route;
@@ -53,11 +54,13 @@ async fn measured(
     request: Request<Incoming>,
     started: Instant,
 ) -> Response<OutBody> {
+    let measures = client.proxy().measures();
+    let mut waiting = Waiting { measures, route, is_over: false };
     let answered = match route {
         Route::Models => models(client, started).await,
         _ => forwarded(client, route, request, started).await,
     };
-    let measures = client.proxy().measures();
+    waiting.is_over = true;
     let response = match answered {
         Ok(response) => response,
         Err(error) => {
@@ -67,6 +70,21 @@ async fn measured(
     };
     measures.answered(route, response.status());
     response
+}
+
+/// Counts a client that hangs up while its request has no answer: hyper drops the request then.
+struct Waiting<'a> {
+    measures: &'a Measures,
+    route: Route,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.measures.disconnected(self.route);
+        }
+    }
 }
 
 async fn forwarded(

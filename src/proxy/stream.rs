@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
-use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,9 +12,6 @@ use hyper::body::Body;
 use hyper::body::Frame;
 use hyper::body::SizeHint;
 
-use crate::core::Worker;
-use crate::policies::Policy;
-use crate::policies::RequestCompletion;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::OutOfTime;
 use crate::proxy::prefill::PrefillGuard;
@@ -81,15 +77,6 @@ impl Body for OutBody {
     }
 }
 
-/// When a request came and when it was sent on.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// The request's head was read.
-    pub started: Instant,
-    /// The request was sent to the worker that answered.
-    pub sent: Instant,
-}
-
 /// A worker's answer. It holds the request in flight until its end; dropped before, it closes the
 /// connection to the worker, which tells the worker to stop.
 #[derive(Debug)]
@@ -98,10 +85,9 @@ pub struct Passed {
     placement: Placement,
     client: Arc<Client>,
     route: Route,
-    times: Times,
-    /// Time from sending to the first byte.
-    first_byte: Option<Duration>,
-    success: bool,
+    /// When the request's head was read.
+    started: Instant,
+    has_begun: bool,
     prefill: Option<PrefillGuard>,
     ended: bool,
     /// Why it broke off, until the client's side has been told.
@@ -109,28 +95,18 @@ pub struct Passed {
 }
 
 impl Passed {
-    /// The body of an answer whose head counts as a `success` or not.
+    /// The body of an answer to a request that was read at `started`.
     pub fn new(
         body: AnswerBody,
         placement: Placement,
         client: &Arc<Client>,
         route: Route,
-        times: Times,
-        success: bool,
+        started: Instant,
     ) -> Self {
         let client = Arc::clone(client);
-        let mut passed = Self {
-            body,
-            placement,
-            client,
-            route,
-            times,
-            first_byte: None,
-            success,
-            prefill: None,
-            ended: false,
-            broken: None,
-        };
+        let (has_begun, ended) = (false, false);
+        let mut passed =
+            Self { body, placement, client, route, started, has_begun, prefill: None, ended, broken: None };
         if passed.body.is_end() {
             passed.complete();
         }
@@ -156,8 +132,8 @@ impl Passed {
         match self.body.poll_frame(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
-                if self.first_byte.is_none() {
-                    self.observe_first_byte();
+                if !self.has_begun {
+                    self.begin();
                 }
                 // With a known length hyper does not ask again after the last byte.
                 if self.body.is_end() {
@@ -173,14 +149,11 @@ impl Passed {
         }
     }
 
-    fn observe_first_byte(&mut self) {
+    fn begin(&mut self) {
+        self.has_begun = true;
         let now = Instant::now();
-        let since_sent = now - self.times.sent;
-        self.first_byte = Some(since_sent);
-        self.client.proxy().measures().first_byte(self.route, now - self.times.started);
-        if self.success {
-            self.placement.target().worker().observe_latency(since_sent.as_secs_f32() * 1e3);
-        }
+        self.placement.first_byte(now);
+        self.client.proxy().measures().first_byte(self.route, now - self.started);
     }
 
     /// The whole answer came.
@@ -209,7 +182,6 @@ impl Passed {
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         if !self.ended {
-            self.success = false;
             self.placement.fail();
             self.client.proxy().measures().broke_off(self.route);
             self.finish();
@@ -223,26 +195,14 @@ impl Passed {
         self.ended = true;
         let now = Instant::now();
         self.client.end(now);
-        let proxy = self.client.proxy();
-        proxy.measures().finished(self.route, now - self.times.started);
-        // Native policies do not listen, and the message needs an allocation.
-        if !matches!(proxy.policy(), Policy::Native(_)) {
-            proxy.policy().on_request_complete(&RequestCompletion {
-                worker_url: self.placement.target().worker().url().to_owned(),
-                success: self.success,
-                first_byte: self.first_byte,
-                total: now - self.times.sent,
-                prompt_tokens: None,
-                completion_tokens: None,
-            });
-        }
+        self.client.proxy().measures().finished(self.route, now - self.started);
     }
 }
 
 impl Drop for Passed {
     fn drop(&mut self) {
         if !self.ended {
-            self.success = false;
+            self.placement.cut_off();
             self.client.proxy().measures().disconnected(self.route);
             self.finish();
         }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -14,6 +16,10 @@ use crate::config::worker_url::WorkerUrl;
 use crate::core::FleetWorker;
 use crate::core::InFlight;
 use crate::core::Worker;
+use crate::policies::Chooser;
+use crate::policies::Decision;
+use crate::policies::Policy;
+use crate::policies::RequestCompletion;
 use crate::proxy::circuit::Circuit;
 use crate::proxy::circuit::Pass;
 use crate::proxy::pool::Pool;
@@ -155,24 +161,42 @@ impl Target {
     }
 }
 
-/// A request that was placed at a worker. Until it is dropped it counts as in flight.
+/// A request that was placed at a worker. Until it is dropped it counts as in flight; when it is
+/// dropped, whatever became of the request, the policy is told.
 #[derive(Debug)]
 pub struct Placement {
     /// `None` only while it is dropped.
     in_flight: Option<InFlight>,
+    /// Who had chosen the worker.
+    chooser: Chooser,
     target: Arc<Target>,
     pass: Pass,
     settled: bool,
+    placed: Instant,
+    first_byte: Option<Duration>,
+    success: bool,
+    /// The policy, if it listens: telling needs an allocation.
+    listener: Option<Policy>,
 }
 
 impl Placement {
     /// `None` if the circuit breaker does not let the request through.
-    pub fn new(target: &Arc<Target>, in_flight: InFlight) -> Option<Self> {
+    pub fn new(target: &Arc<Target>, decision: Decision, policy: &Policy) -> Option<Self> {
         let pass = target.circuit.enter()?;
         if pass == Pass::Probe {
             target.refresh();
         }
-        Some(Self { in_flight: Some(in_flight), target: Arc::clone(target), pass, settled: false })
+        Some(Self {
+            chooser: decision.chooser(),
+            in_flight: Some(decision.into_in_flight()),
+            target: Arc::clone(target),
+            pass,
+            settled: false,
+            placed: Instant::now(),
+            first_byte: None,
+            success: false,
+            listener: (!matches!(policy, Policy::Native(_))).then(|| policy.clone()),
+        })
     }
 
     /// The worker.
@@ -180,8 +204,23 @@ impl Placement {
         &self.target
     }
 
+    /// The first byte of the answer's body came.
+    pub fn first_byte(&mut self, now: Instant) {
+        let after = now - self.placed;
+        self.first_byte = Some(after);
+        if self.success {
+            self.target.worker.observe_latency(after.as_secs_f32() * 1e3);
+        }
+    }
+
+    /// The client did not wait for the end.
+    pub fn cut_off(&mut self) {
+        self.success = false;
+    }
+
     /// The worker did its part. The first outcome that is told counts.
     pub fn succeed(&mut self) {
+        self.success = true;
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -194,6 +233,7 @@ impl Placement {
 
     /// The worker did not do its part. Can follow a success: an answer that breaks off.
     pub fn fail(&mut self) {
+        self.success = false;
         let pass = if std::mem::replace(&mut self.settled, true) { Pass::Ordinary } else { self.pass };
         // Relaxed: a counter.
         self.target.failed.fetch_add(1, Ordering::Relaxed);
@@ -217,6 +257,17 @@ impl Drop for Placement {
         drop(self.in_flight.take());
         if self.target.worker.is_draining() {
             self.target.drained.notify_waiters();
+        }
+        if let Some(policy) = &self.listener {
+            policy.on_request_complete(&RequestCompletion {
+                worker_url: self.target.worker.url().to_owned(),
+                chooser: self.chooser,
+                success: self.success,
+                first_byte: self.first_byte,
+                total: self.placed.elapsed(),
+                prompt_tokens: None,
+                completion_tokens: None,
+            });
         }
     }
 }

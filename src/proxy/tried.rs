@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::policies::Decision;
+use crate::policies::Policy;
 use crate::proxy::forward::Outcome;
+use crate::proxy::measures::RetryReason;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Placement;
@@ -14,12 +16,13 @@ use crate::types::WorkerSet;
 pub(crate) struct Tried {
     workers: Option<WorkerSet>,
     retries_left: u32,
+    has_broken: bool,
     last: Option<Outcome>,
 }
 
 impl Tried {
     pub(crate) fn new(max_retries: u32) -> Self {
-        Self { workers: None, retries_left: max_retries, last: None }
+        Self { workers: None, retries_left: max_retries, has_broken: false, last: None }
     }
 
     /// The workers that were tried.
@@ -38,13 +41,14 @@ impl Tried {
         &mut self,
         snapshot: &Snapshot,
         decision: Decision,
+        policy: &Policy,
     ) -> Result<Option<Placement>, ProxyError> {
         let index = decision.index();
         if self.workers.as_ref().is_some_and(|tried| tried.contains(index)) {
             return Err(ProxyError::NoWorker);
         }
         let target: &Arc<_> = snapshot.target(index).ok_or(ProxyError::NoWorker)?;
-        let placement = Placement::new(target, decision.into_in_flight());
+        let placement = Placement::new(target, decision, policy);
         if placement.is_none() {
             self.exclude(index);
         }
@@ -56,10 +60,12 @@ impl Tried {
         self.workers.get_or_insert_default().insert(index);
     }
 
-    /// Uses up a retry; false if there is none left.
-    pub(crate) fn take_retry(&mut self) -> bool {
-        let left = self.retries_left.checked_sub(1);
-        self.retries_left = left.unwrap_or_default();
+    /// Uses up a retry; false if there is none left. A connection that breaks before the answer is
+    /// a reason only once: a request that makes workers crash must not go round all of them.
+    pub(crate) fn take_retry(&mut self, reason: RetryReason) -> bool {
+        let first = reason != RetryReason::Broken || !std::mem::replace(&mut self.has_broken, true);
+        let left = self.retries_left.checked_sub(1).filter(|_| first);
+        self.retries_left = left.unwrap_or(self.retries_left);
         left.is_some()
     }
 

@@ -9,6 +9,7 @@ use sglang_router_rs::core::Worker;
 use crate::client::Client;
 use crate::client::chat;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -78,7 +79,7 @@ async fn half_open_circuit_lets_one_request_through_at_a_time() {
     router::until(async || target.worker().is_healthy()).await;
 
     let probe = tokio::spawn(async move { client.call(chat("probe")).await.status });
-    let answer = scripts.recv().await.unwrap();
+    let answer = soon(scripts.recv()).await.unwrap();
     let mut other = Client::connect(address).await;
     assert_eq!(other.call(chat("hi")).await.code(), "no_worker_available");
     answer.send(()).unwrap();

@@ -15,6 +15,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::router::soon;
+
 /// One connection. Dropped, it hangs up.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -66,7 +68,7 @@ impl Client {
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn call(&mut self, request: Request<Full<Bytes>>) -> Whole {
-        let response = self.send(request).await.expect("an answer");
+        let response = soon(self.send(request)).await.expect("an answer");
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         Whole { status: head.status, headers: head.headers, body }
@@ -74,7 +76,7 @@ impl Client {
 
     /// Waits until the other side has closed the connection.
     pub(crate) async fn closed(mut self) {
-        self.driving.join_next().await;
+        soon(self.driving.join_next()).await;
     }
 }
 
@@ -112,6 +114,6 @@ pub(crate) fn chat(prompt: &str) -> Request<Full<Bytes>> {
 
 /// The next piece of a body as text; `None` at its end.
 pub(crate) async fn piece(body: &mut Incoming) -> Option<String> {
-    let frame = body.frame().await?.expect("a piece");
+    let frame = soon(body.frame()).await?.expect("a piece");
     Some(String::from_utf8(frame.into_data().expect("data").to_vec()).expect("text"))
 }

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::client::chat;
 use crate::client::piece;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -42,8 +43,10 @@ async fn client_that_hangs_up_before_the_answer_ends_the_call_to_the_worker() {
         }
     }
     drop(client);
-    ended.notified().await;
+    soon(ended.notified()).await;
     router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
+    let line = r#"sgl_router_client_disconnects_total{route="chat_completions"} 1"#;
+    router::until(async || router::metrics(&router).await.text().contains(line)).await;
 }
 
 #[tokio::test]
@@ -58,13 +61,12 @@ async fn client_that_hangs_up_in_a_stream_ends_the_call_to_the_worker() {
     let router = router::over(&[&worker]).await;
     let mut client = Client::connect(router.addresses().data).await;
     let mut body = client.send(chat("hi")).await.unwrap().into_body();
-    let (pieces, ended) = scripts.recv().await.unwrap();
+    let (pieces, ended) = soon(scripts.recv()).await.unwrap();
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     assert!(piece(&mut body).await.is_some());
     drop((body, client));
-    ended.notified().await;
+    soon(ended.notified()).await;
     router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
-    let page = router::metrics(&router).await;
     let line = r#"sgl_router_client_disconnects_total{route="chat_completions"} 1"#;
-    assert!(page.text().contains(line), "{}", page.text());
+    router::until(async || router::metrics(&router).await.text().contains(line)).await;
 }

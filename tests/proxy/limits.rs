@@ -15,6 +15,7 @@ use crate::client::get;
 use crate::client::piece;
 use crate::client::post;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -99,8 +100,8 @@ async fn stream_that_lasts_too_long_is_broken_off() {
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     let mut body = client.send(chat("hi")).await.unwrap().into_body();
     assert!(piece(&mut body).await.is_some());
-    assert!(body.frame().await.unwrap().is_err());
-    ended.notified().await;
+    assert!(soon(body.frame()).await.unwrap().is_err());
+    soon(ended.notified()).await;
 }
 
 #[tokio::test]
@@ -145,4 +146,25 @@ async fn connection_without_a_request_is_closed_after_a_while() {
     assert_eq!(idle.call(chat("hi")).await.status, StatusCode::OK);
     idle.closed().await;
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or_default(), 0);
+}
+
+#[tokio::test]
+async fn client_that_does_not_read_its_answer_is_closed_when_its_time_is_over() {
+    let (response, pieces, ended) = upstream::stream();
+    let slot = parking_lot::Mutex::new(Some(response));
+    let worker = Upstream::start(move |_| {
+        let response = slot.lock().take().expect("one request");
+        async { response }
+    })
+    .await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.request_timeout = Duration::from_millis(200);
+    let router = router::start(config).await;
+    let mut client = TcpStream::connect(router.addresses().data).await.unwrap();
+    client.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    // More than all buffers on the way hold, until the router hangs up.
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    while pieces.send(piece.clone()).await.is_ok() {}
+    soon(ended.notified()).await;
+    router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
 }

@@ -14,6 +14,7 @@ use crate::client::get;
 use crate::client::piece;
 use crate::client::post;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -139,8 +140,8 @@ async fn client_that_hangs_up_ends_both_halves() {
     first.arrived(1).await;
     assert_eq!(router::in_flight(&router, &first.url()), 1);
     drop((body, client));
-    ended.notified().await;
-    decode_ended.notified().await;
+    soon(ended.notified()).await;
+    soon(decode_ended.notified()).await;
     router::until(async || router::in_flight(&router, &first.url()) == 0).await;
     router::until(async || router::in_flight(&router, &second.url()) == 0).await;
 }

@@ -6,6 +6,7 @@ use crate::client::chat;
 use crate::client::piece;
 use crate::client::post;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -66,7 +67,7 @@ async fn stream_passes_piece_by_piece_before_the_worker_sends_the_next() {
     let response = client.send(chat("hi")).await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut body = response.into_body();
-    let pieces = scripts.recv().await.unwrap();
+    let pieces = soon(scripts.recv()).await.unwrap();
     for text in ["data: one\n\n", "data: two\n\n", "data: [DONE]\n\n"] {
         // The next piece is sent only after this one has come through.
         pieces.send(Bytes::from_static(text.as_bytes())).await.unwrap();

@@ -13,6 +13,7 @@ use crate::client::call;
 use crate::client::chat;
 use crate::client::piece;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -114,7 +115,7 @@ async fn nothing_is_tried_again_once_a_byte_was_sent() {
     assert_eq!(response.status(), StatusCode::OK);
     let mut body = response.into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: 1\n\n"));
-    assert!(body.frame().await.unwrap().is_err(), "the client is told that the answer is not whole");
+    assert!(soon(body.frame()).await.unwrap().is_err(), "the client is told that the answer is not whole");
     assert!(other.seen().is_empty());
     let page = router::metrics(&router).await;
     let line = r#"sgl_router_broken_answers_total{route="chat_completions"} 1"#;
@@ -183,4 +184,25 @@ async fn idle_connection_that_the_worker_has_closed_is_no_failure() {
     drop(pieces);
     assert_eq!(client.call(chat("hi")).await.text(), "second");
     assert_eq!(second.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn request_that_makes_workers_crash_does_not_go_round_all_of_them() {
+    let mut workers = Vec::new();
+    let crashes = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..4 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        workers.push(entry(listener.local_addr().unwrap()));
+        let crashes = std::sync::Arc::clone(&crashes);
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let _ = stream.read(&mut request).await;
+            crashes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
+    }
+    let router = router::start(router::config(workers)).await;
+    let answer = call(router.addresses().data, chat("poison")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_GATEWAY, "upstream_closed"));
+    assert_eq!(crashes.load(std::sync::atomic::Ordering::SeqCst), 2);
 }

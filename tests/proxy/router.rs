@@ -61,12 +61,20 @@ pub(crate) async fn shown(router: &RunningRouter, url: &str) -> Option<serde_jso
     workers.iter().find(|worker| worker.get("url").is_some_and(|own| own == url)).cloned()
 }
 
-/// Asks again and again until something is true. For changes that announce themselves nowhere;
-/// the test's own limit ends it.
+/// Waits for something that must happen. The limit is far beyond what it takes: it turns a test
+/// that would hang into one that fails.
+pub(crate) async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), event).await.expect("it happens soon")
+}
+
+/// Asks again and again until something is true. For changes that announce themselves nowhere.
 pub(crate) async fn until(mut is_true: impl AsyncFnMut() -> bool) {
-    while !is_true().await {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    soon(async {
+        while !is_true().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
 }
 
 /// The metrics page.

@@ -21,6 +21,7 @@ use crate::client::get;
 use crate::client::piece;
 use crate::plugins::SECOND_WORKER;
 use crate::plugins::guest;
+use crate::router::soon;
 use crate::router::until;
 use crate::upstream;
 use crate::upstream::Upstream;
@@ -99,7 +100,7 @@ async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
     }
     let mut body = client.send(chat("stream")).await.unwrap().into_body();
-    let pieces = scripts.recv().await.unwrap();
+    let pieces = soon(scripts.recv()).await.unwrap();
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     assert!(piece(&mut body).await.is_some());
 

@@ -11,6 +11,7 @@ use crate::client::chat;
 use crate::client::get;
 use crate::client::piece;
 use crate::router;
+use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
@@ -43,7 +44,7 @@ async fn shutdown_finishes_streams_and_takes_no_new_connections() {
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: 2\n\n"));
     drop(pieces);
     assert_eq!(piece(&mut body).await, None, "the stream ended in order");
-    stopping.await.unwrap();
+    soon(stopping).await.unwrap();
 }
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn request_that_does_not_finish_is_cut_at_the_limit() {
     let mut client = Client::connect(router.addresses().data).await;
     let request = tokio::spawn(async move { client.send(chat("hi")).await.map(|_| ()) });
     worker.arrived(1).await;
-    router.shut_down().await;
+    soon(router.shut_down()).await;
     assert!(request.await.unwrap().is_err());
 }
 
@@ -76,5 +77,5 @@ async fn stopping_router_is_not_ready_and_answers_what_it_is_still_asked() {
     drop(pieces);
     assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
     client.closed().await;
-    router.shut_down().await;
+    soon(router.shut_down()).await;
 }

@@ -31,6 +31,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::router::soon;
+
 /// A request as a worker got it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -191,7 +193,7 @@ impl Upstream {
             if self.state.health_checks.load(Ordering::SeqCst) >= goal {
                 return;
             }
-            checked.await;
+            soon(checked).await;
         }
     }
 
@@ -212,7 +214,7 @@ impl Upstream {
             if self.state.seen.lock().len() >= count {
                 return;
             }
-            arrived.await;
+            soon(arrived).await;
         }
     }
 }

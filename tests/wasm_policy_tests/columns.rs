@@ -109,6 +109,7 @@ async fn every_input_arrives_in_its_documented_encoding() {
         leg: Leg::Decode,
         excluded: Some(&excluded),
         eligible: None,
+        request_key: None,
     };
     let table = fleet.table();
     assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);

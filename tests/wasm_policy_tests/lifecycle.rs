@@ -24,6 +24,7 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     leg: sglang_router_rs::policies::Leg::Single,
     excluded: None,
     eligible: None,
+    request_key: None,
 };
 
 #[tokio::test]

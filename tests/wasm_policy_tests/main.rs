@@ -4,6 +4,7 @@
 mod cancellation;
 mod capture;
 mod columns;
+mod counting;
 mod decoder;
 mod failures_wall_clock;
 mod lifecycle;

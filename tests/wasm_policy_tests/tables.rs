@@ -39,6 +39,7 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     leg: sglang_router_rs::policies::Leg::Single,
     excluded: None,
     eligible: None,
+    request_key: None,
 };
 
 /// Logs each table under `W` (if `echo`) and counts them in slot 1; answers how many it was told

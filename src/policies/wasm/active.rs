@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::shadow::Shadow;
@@ -47,6 +48,19 @@ impl Active {
             Some(canary) if draw(info) < canary.share => &canary.generation,
             Some(_) => &self.stable,
         }
+    }
+
+    /// What the generations that decide want to know of a request's body.
+    pub(crate) fn needs(&self) -> RequestNeeds {
+        let others = self.canary.as_ref().map(|canary| &canary.generation);
+        let others = others.into_iter().chain(self.shadow.as_ref().map(|shadow| &shadow.generation));
+        others.fold(self.stable.plan.needs(), |needs, other| needs.and(other.plan.needs()))
+    }
+
+    /// True if a generation that decides may have to wait for the host.
+    pub(crate) fn waits_for_host(&self) -> bool {
+        self.stable.waits_for_host()
+            || self.canary.as_ref().is_some_and(|canary| canary.generation.waits_for_host())
     }
 
     /// The generation of that number, if it is in use.

@@ -25,6 +25,7 @@ use crate::policies::wasm::question::Question;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
+use crate::policies::wasm::wire::Draw;
 
 /// How the caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,16 @@ pub(crate) enum Start<'a> {
     /// Everything was at hand.
     Ready(ReadyCall<'a>),
     /// Something has to be waited for, or the guest must be told of a new table first.
-    Slow(Arc<Generation>, Option<Lease>, Option<Instant>),
+    Slow(SlowStart),
+}
+
+/// What a slow start begins with.
+#[derive(Debug)]
+pub(crate) struct SlowStart {
+    pub(crate) generation: Arc<Generation>,
+    lease: Option<Lease>,
+    timer: Option<Instant>,
+    draw: Draw,
 }
 
 /// The end of a call.
@@ -95,14 +105,19 @@ pub(crate) struct Ended<T> {
 /// Runs under the guard of the generation pointer, which must not live across an await.
 #[inline]
 pub(crate) fn start<'a, C: Candidates + ?Sized>(
+    around: Surroundings<'a>,
     generation: &Arc<Generation>,
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
+    draw: Draw,
 ) -> Result<Start<'a>, Failure> {
     let timer = generation.stats.begin();
-    let slow = |lease| Ok(Start::Slow(Arc::clone(generation), lease, timer));
-    if generation.is_stateful() {
+    let slow = |lease| {
+        let generation = Arc::clone(generation);
+        Ok(Start::Slow(SlowStart { generation, lease, timer, draw }))
+    };
+    if serializes(around, generation) {
         return slow(None);
     }
     let Some(mut lease) = generation.pool.try_acquire() else { return slow(None) };
@@ -112,11 +127,16 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
         return slow(Some(lease));
     }
     let lane = lane(generation, mode);
-    let engine = &generation.pool.compiled().engine;
-    lease.begin(lane, Budget::start(engine, generation.budget, generation.ticks));
-    let written = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[]));
+    lease.begin(lane, Budget::start(around.engine, generation.budget, generation.ticks));
+    let written = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[], draw));
     let message_len = written.map_err(|error| Failure::from(error).of(generation.id))?;
     Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state: None }))
+}
+
+/// True if calls of this generation must not overlap, because it is sent and returns state.
+#[inline]
+fn serializes(around: Surroundings<'_>, generation: &Generation) -> bool {
+    generation.plan.is_rows() && around.state.returns_rows()
 }
 
 #[inline]
@@ -128,16 +148,17 @@ fn lane(generation: &Generation, mode: Mode) -> Lane {
 #[cold]
 pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     around: Surroundings<'a>,
-    generation: &Arc<Generation>,
-    lease: Option<Lease>,
+    slow: SlowStart,
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
 ) -> Result<ReadyCall<'a>, CallError> {
+    let SlowStart { generation, lease, timer, draw } = slow;
+    let generation = &generation;
     let began = Instant::now();
     let budget = Budget::start(around.engine, generation.budget, generation.ticks);
-    let state =
-        if generation.is_stateful() { Some(lock_state(around, generation, mode).await?) } else { None };
+    let serialized = serializes(around, generation);
+    let state = if serialized { Some(lock_state(around, generation, mode).await?) } else { None };
     let left = generation.budget.saturating_sub(began.elapsed());
     let mut lease = match (lease, mode) {
         (Some(lease), _) => lease,
@@ -151,8 +172,8 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     }
     let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
     lease.reserve(generation.plan.bound(workers, info, kept)).await?;
-    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept))?;
-    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer: None, state })
+    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept, draw))?;
+    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state })
 }
 
 async fn tell_workers<C: Candidates + ?Sized>(
@@ -213,12 +234,6 @@ async fn within<F: Future>(engine: &Engine, budget: Duration, future: F) -> Opti
 }
 
 impl ReadyCall<'_> {
-    /// The same, timed from this moment on if it is one of those that are timed.
-    pub(crate) fn timed(mut self, timer: Option<Instant>) -> Self {
-        self.timer = timer;
-        self
-    }
-
     /// Runs the guest.
     ///
     /// # Cancel safety

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use sgl_policy_abi::Concurrency;
+
 use crate::config::plugin::Lane as LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
@@ -35,8 +37,6 @@ pub(crate) struct Generation {
     pub(crate) stats: Arc<DecisionStats>,
     /// True once a call needed more than a tick: asynchronous calls run on a fiber from then on.
     needs_fiber: AtomicBool,
-    /// True once the plugin has returned state: its calls must not overlap from then on.
-    stateful: AtomicBool,
 }
 
 /// What a new generation is made of.
@@ -49,7 +49,6 @@ pub(crate) struct GenerationParts {
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) stats: Arc<DecisionStats>,
-    pub(crate) stateful: bool,
 }
 
 impl Generation {
@@ -70,7 +69,6 @@ impl Generation {
             ticks,
             loaded_at: SystemTime::now(),
             needs_fiber: AtomicBool::new(wants_fiber),
-            stateful: AtomicBool::new(parts.stateful),
             id: parts.id,
             digest: parts.digest,
             config: parts.config,
@@ -88,6 +86,15 @@ impl Generation {
         self.pool.compiled().host_futures
     }
 
+    /// True if its guest remembers things that the next generation can take over.
+    pub(crate) fn can_hand_over_to(&self, next: &Self) -> bool {
+        let serial = |facts: &ModuleFacts| facts.manifest.concurrency == Concurrency::Serial;
+        serial(&self.facts)
+            && serial(&next.facts)
+            && self.facts.has_save_state
+            && next.facts.has_restore_state
+    }
+
     /// How an asynchronous caller runs the guest.
     #[inline]
     pub(crate) fn async_lane(&self) -> Lane {
@@ -98,18 +105,6 @@ impl Generation {
     #[cold]
     pub(crate) fn move_to_fiber(&self) {
         self.needs_fiber.store(true, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn is_stateful(&self) -> bool {
-        // Acquire: pairs with `mark_stateful`; a call that misses it discards its state and asks
-        // again.
-        self.stateful.load(Ordering::Acquire)
-    }
-
-    #[cold]
-    pub(crate) fn mark_stateful(&self) {
-        self.stateful.store(true, Ordering::Release);
     }
 }
 

@@ -108,9 +108,8 @@ impl Shadow {
             return None;
         }
         let plan = &self.generation.plan;
-        let message = written(plan.bound(workers, info, &[]), |buffer| {
-            plan.encode(buffer, workers, info, &[], draw)
-        })?;
+        let message =
+            written(plan.bound(workers, info, &[]), |buffer| plan.encode(buffer, workers, info, &[], draw))?;
         let table_version = workers.version().get();
         let known = self.told_version.swap(table_version, Ordering::Relaxed) == table_version;
         let table = if known {
@@ -186,7 +185,12 @@ impl Shadow {
         }
     }
 
-    async fn decide(&self, engine: &Engine, copied: &Copied, table: &[u8]) -> Result<Choice<usize>, CallError> {
+    async fn decide(
+        &self,
+        engine: &Engine,
+        copied: &Copied,
+        table: &[u8],
+    ) -> Result<Choice<usize>, CallError> {
         let generation = &self.generation;
         let mut lease = generation.pool.acquire(generation.budget).await?;
         lease.begin(Lane::Fiber, Budget::start(engine, generation.budget, generation.ticks));

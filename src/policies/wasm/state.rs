@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -17,6 +19,8 @@ use crate::engine::error::EngineError;
 use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::PrivateDirectory;
 use crate::policies::wasm::stats::DecisionStats;
+use crate::policies::wasm::stats::DrainCounts;
+use crate::policies::wasm::stats::GenerationStats;
 
 /// Log lines of one plugin that are passed on per second; the rest is counted.
 const LOG_LINES_PER_SECOND: u64 = 20;
@@ -40,10 +44,13 @@ pub struct PluginState {
     log_suppressed: AtomicU64,
     /// The encoded `state` map of the row form; empty = none yet.
     pub(crate) rows: tokio::sync::Mutex<Vec<u8>>,
+    /// True once a generation has returned state: calls in the row form must not overlap then.
+    returns_rows: AtomicBool,
     /// Callers that wait for `rows`.
     pub(crate) rows_waiting: AtomicUsize,
     /// What is counted: of each generation that lives, and of all that are gone.
     counts: Mutex<Counts>,
+    drains: Mutex<DrainCounts>,
     /// What guests see as `/tmp`, once a generation may use files.
     directory: Mutex<Option<Arc<PrivateDirectory>>>,
 }
@@ -77,8 +84,10 @@ impl PluginState {
             log: Mutex::new(LogWindow { started: Instant::now(), lines: 0 }),
             log_suppressed: AtomicU64::new(0),
             rows: tokio::sync::Mutex::default(),
+            returns_rows: AtomicBool::new(false),
             rows_waiting: AtomicUsize::new(0),
             counts: Mutex::default(),
+            drains: Mutex::default(),
             directory: Mutex::new(None),
         })
     }
@@ -114,11 +123,52 @@ impl PluginState {
         totals
     }
 
+    /// What each generation that lives has counted, oldest first.
+    pub(crate) fn by_generation(&self) -> Vec<GenerationStats> {
+        let of = |(id, stats): &(u64, Arc<DecisionStats>)| GenerationStats {
+            generation: *id,
+            decisions: stats.decisions(),
+            failures: stats.failures(),
+            latency: stats.latency(),
+        };
+        self.counts.lock().live.iter().map(of).collect()
+    }
+
+    /// How replaced generations drained.
+    pub(crate) fn drains(&self) -> DrainCounts {
+        *self.drains.lock()
+    }
+
+    pub(crate) fn count_drained(&self, time: Duration) {
+        let mut drains = self.drains.lock();
+        drains.drained += 1;
+        drains.total += time;
+        drains.last = time;
+    }
+
+    pub(crate) fn count_overdue(&self) {
+        self.drains.lock().overdue += 1;
+    }
+
     /// Counts something of a generation that may be gone. Not for the decision path.
     pub(crate) fn count(&self, generation: Option<u64>, count: impl FnOnce(&DecisionStats) -> u64) -> u64 {
         let counts = self.counts.lock();
         let own = counts.live.iter().find(|(id, _)| Some(*id) == generation);
         count(own.map_or(&counts.gone, |(_, stats)| stats))
+    }
+
+    /// True once a generation has returned state in the row form.
+    #[inline]
+    pub(crate) fn returns_rows(&self) -> bool {
+        // Acquire: pairs with `expect_rows`; a call that misses it discards its state and asks
+        // again.
+        self.returns_rows.load(Ordering::Acquire)
+    }
+
+    /// From now on calls in the row form do not overlap.
+    #[cold]
+    pub(crate) fn expect_rows(&self) {
+        self.returns_rows.store(true, Ordering::Release);
     }
 
     /// The plugin's private directory, made if there is none yet.

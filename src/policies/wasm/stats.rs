@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::engine::pool::PoolCounts;
 use crate::policies::decision::FailureCause;
+use crate::policies::wasm::verdict::Seen;
 use crate::types::shard::Sharded;
 
 /// One decision in this many is timed: reading the clock twice costs more than a small guest.
@@ -100,6 +101,8 @@ pub(crate) struct DecisionStats {
     shards: Sharded<Shard>,
     failures: [AtomicU64; FailureCause::ALL.len()],
     fallbacks: AtomicU64,
+    requests: AtomicU64,
+    request_errors: AtomicU64,
 }
 
 impl DecisionStats {
@@ -140,6 +143,33 @@ impl DecisionStats {
         self.fallbacks.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts a finished request that this generation placed.
+    #[cold]
+    pub(crate) fn finish_request(&self, success: bool) -> u64 {
+        if !success {
+            self.request_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Failures that the guest is to blame for.
+    pub(crate) fn guest_failures(&self) -> u64 {
+        self.failures().into_iter().filter(|(cause, _)| cause.is_guests()).map(|(_, count)| count).sum()
+    }
+
+    /// What it has counted so far, as rollouts look at it.
+    pub(crate) fn seen(&self) -> Seen {
+        let latency = self.latency();
+        Seen {
+            decisions: self.decisions(),
+            failures: self.guest_failures(),
+            timed: latency.count(),
+            p99: latency.quantile(0.99),
+            requests: self.requests.load(Ordering::Relaxed),
+            request_errors: self.request_errors.load(Ordering::Relaxed),
+        }
+    }
+
     /// Adds what another has counted. Nobody may be counting in the other any more.
     pub(crate) fn absorb(&self, other: &Self) {
         let own = self.shards.local();
@@ -153,6 +183,8 @@ impl DecisionStats {
         }
         self.failures.iter().zip(&other.failures).for_each(|(to, from)| add(to, from));
         add(&self.fallbacks, &other.fallbacks);
+        add(&self.requests, &other.requests);
+        add(&self.request_errors, &other.request_errors);
     }
 
     pub(crate) fn decisions(&self) -> u64 {
@@ -196,6 +228,32 @@ fn upper_bound_ns(index: usize) -> u64 {
     (1 << octave) + ((step + 1) << (octave - 2))
 }
 
+/// What is counted of one generation that lives.
+#[derive(Clone, Debug)]
+pub struct GenerationStats {
+    /// Its number.
+    pub generation: u64,
+    /// Decisions that were asked of it; failed ones included.
+    pub decisions: u64,
+    /// Failures by cause.
+    pub failures: Vec<(FailureCause, u64)>,
+    /// Times of one decision in sixteen.
+    pub latency: LatencyCounts,
+}
+
+/// How replaced generations drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DrainCounts {
+    /// Generations that are gone.
+    pub drained: u64,
+    /// Time that they took together, from the swap to the last instance.
+    pub total: Duration,
+    /// Time that the last of them took.
+    pub last: Duration,
+    /// Generations that took longer than `drain_report_secs`.
+    pub overdue: u64,
+}
+
 /// What is known of a loaded plugin, for metrics and listings.
 #[derive(Clone, Debug)]
 pub struct PluginStats {
@@ -220,6 +278,14 @@ pub struct PluginStats {
     pub breaker_open: bool,
     /// Log lines of the plugin that were not passed on.
     pub log_suppressed: u64,
+    /// Each generation that lives.
+    pub generations: Vec<GenerationStats>,
+    /// How replaced generations drained.
+    pub drains: DrainCounts,
+    /// Swaps, promotions and rollbacks since the plugin was first loaded.
+    pub swaps: u64,
+    /// Rollbacks among them.
+    pub rollbacks: u64,
 }
 
 #[cfg(test)]

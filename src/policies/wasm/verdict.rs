@@ -80,7 +80,10 @@ fn broken_bound(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Option
     let enough = canary.timed >= MIN_TIMED && stable.timed >= MIN_TIMED;
     let slack = Duration::from_micros(options.p99_slack_us);
     if enough && own > other.mul_f64(options.max_p99_ratio.max(0.0)) && own > other + slack {
-        return Some(format!("decision p99 {own:?} against {other:?}, allowed ratio {}", options.max_p99_ratio));
+        return Some(format!(
+            "decision p99 {own:?} against {other:?}, allowed ratio {}",
+            options.max_p99_ratio
+        ));
     }
     None
 }
