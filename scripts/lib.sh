@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by the scripts: messages, where things are, and what a fresh machine may lack.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -5,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # One target directory for everything, whoever calls: a relative one is the caller's.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 [[ $CARGO_TARGET_DIR == /* ]] || CARGO_TARGET_DIR=$PWD/$CARGO_TARGET_DIR
-cd "$root"
+cd "$root" || exit
 
 if [ -t 1 ]; then
   bold=$'\033[1m' red=$'\033[31m' plain=$'\033[0m'
