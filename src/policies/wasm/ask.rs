@@ -272,20 +272,14 @@ impl WasmPolicy {
         if count.is_power_of_two() {
             tracing::warn!(plugin, generation, %cause, count, detail = failure.detail, "a decision failed");
         }
-        if let Some(generation) = generation {
-            if failure.counts && cause == FailureCause::Timeout {
-                self.overran(generation);
+        let Some(generation) = generation else { return };
+        if cause == FailureCause::Timeout && failure.counts {
+            // The guest has spent its budget, perhaps on its caller's stack.
+            if let Some(own) = self.active.load().as_ref().and_then(|active| active.find(generation)) {
+                own.move_to_fiber();
             }
-            self.failed_on_watch(generation);
         }
-    }
-
-    /// The guest has spent its whole budget, perhaps on its caller's stack.
-    fn overran(&self, generation: u64) {
-        let active = self.active.load();
-        if let Some(generation) = active.as_ref().and_then(|active| active.find(generation)) {
-            generation.move_to_fiber();
-        }
+        self.failed_on_watch(generation);
     }
 
     #[cold]
