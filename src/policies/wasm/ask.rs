@@ -282,6 +282,14 @@ impl WasmPolicy {
         self.failed_on_watch(generation);
     }
 
+    /// The guest has spent its whole budget, perhaps on its caller's stack.
+    fn overran(&self, generation: u64) {
+        let active = self.active.load();
+        if let Some(generation) = active.as_ref().and_then(|active| active.find(generation)) {
+            generation.move_to_fiber();
+        }
+    }
+
     #[cold]
     fn fail(&self, admission: Admission, failure: &Failure) -> FailureCause {
         self.note(failure);
