@@ -64,7 +64,7 @@ async fn body_of_unknown_length_is_measured_as_it_comes() {
         }
         stream.write_all(b"0\r\n\r\n").await.unwrap();
         let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.unwrap();
+        soon(stream.read_exact(&mut answer)).await.unwrap();
         assert_eq!(std::str::from_utf8(&answer).unwrap(), format!("HTTP/1.1 {status}"));
     }
     assert_eq!(worker.seen()[0].body.len(), 1000);
@@ -130,7 +130,7 @@ async fn body_that_does_not_come_in_time_is_a_408() {
     let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
     stream.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
     let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.unwrap();
+    soon(stream.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
 }
 
@@ -145,7 +145,7 @@ async fn connection_without_a_request_is_closed_after_a_while() {
     let mut idle = Client::connect(router.addresses().data).await;
     assert_eq!(idle.call(chat("hi")).await.status, StatusCode::OK);
     idle.closed().await;
-    assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or_default(), 0);
+    assert_eq!(soon(silent.read(&mut [0; 1])).await.unwrap_or_default(), 0);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn client_that_does_not_read_its_answer_is_closed_when_its_time_is_over() 
     client.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
     // More than all buffers on the way hold, until the router hangs up.
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
-    while pieces.send(piece.clone()).await.is_ok() {}
+    soon(async { while pieces.send(piece.clone()).await.is_ok() {} }).await;
     soon(ended.notified()).await;
     router::until(async || router::in_flight(&router, &worker.url()) == 0).await;
 }

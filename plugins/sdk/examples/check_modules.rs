@@ -19,6 +19,7 @@ use sgl_policy_sdk::abi::HOST_MODULE;
 use sgl_policy_sdk::abi::MANIFEST_SECTION;
 use sgl_policy_sdk::abi::Manifest;
 use sgl_policy_sdk::abi::export;
+use wasmparser::Export;
 use wasmparser::ExternalKind;
 use wasmparser::FuncType;
 use wasmparser::Parser;
@@ -103,48 +104,56 @@ fn read(bytes: &[u8]) -> Result<Facts> {
     Validator::new_with_features(WasmFeatures::default() - WasmFeatures::THREADS).validate_all(bytes)?;
     let mut facts = Facts::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload? {
+        facts.add(payload?)?;
+    }
+    Ok(facts)
+}
+
+impl Facts {
+    fn add(&mut self, payload: Payload<'_>) -> Result<()> {
+        match payload {
             Payload::TypeSection(section) => {
-                for function in section.into_iter_err_on_gc_types() {
-                    facts.types.push(function?);
-                }
+                self.types = section.into_iter_err_on_gc_types().collect::<std::result::Result<_, _>>()?;
             }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
                     let import = import?;
-                    facts.imports.push(format!("{}.{}", import.module, import.name));
+                    self.imports.push(format!("{}.{}", import.module, import.name));
                     if let TypeRef::Func(index) = import.ty {
-                        facts.functions.push(index);
+                        self.functions.push(index);
                     }
                 }
             }
             Payload::FunctionSection(section) => {
                 for index in section {
-                    facts.functions.push(index?);
+                    self.functions.push(index?);
                 }
             }
             Payload::MemorySection(section) => {
                 for memory in section {
-                    facts.pages.push(memory?.initial);
+                    self.pages.push(memory?.initial);
                 }
             }
             Payload::ExportSection(section) => {
                 for entry in section {
-                    let entry = entry?;
-                    match entry.kind {
-                        ExternalKind::Func => drop(facts.exports.insert(entry.name.to_owned(), entry.index)),
-                        ExternalKind::Memory => facts.exported_memories.push(entry.name.to_owned()),
-                        _ => {}
-                    }
+                    self.add_export(&entry?);
                 }
             }
             Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
-                facts.manifest = Some(Manifest::decode(section.data())?);
+                self.manifest = Some(Manifest::decode(section.data())?);
             }
             _ => {}
         }
+        Ok(())
     }
-    Ok(facts)
+
+    fn add_export(&mut self, export: &Export<'_>) {
+        match export.kind {
+            ExternalKind::Func => drop(self.exports.insert(export.name.to_owned(), export.index)),
+            ExternalKind::Memory => self.exported_memories.push(export.name.to_owned()),
+            _ => {}
+        }
+    }
 }
 
 /// Every rule that the module breaks.

@@ -272,9 +272,11 @@ impl WasmPolicy {
         if count.is_power_of_two() {
             tracing::warn!(plugin, generation, %cause, count, detail = failure.detail, "a decision failed");
         }
-        if let Some(generation) = generation {
-            self.failed_on_watch(generation);
+        let Some(generation) = generation else { return };
+        if cause == FailureCause::Timeout && failure.counts {
+            self.overran(generation);
         }
+        self.failed_on_watch(generation);
     }
 
     #[cold]
