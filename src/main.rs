@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::Subcommand;
 use sglang_router_rs::cli::flags::ServeArgs;
+use sglang_router_rs::cli::plugin;
+use sglang_router_rs::cli::plugin::PluginArgs;
 use sglang_router_rs::cli::serve;
 use sglang_router_rs::cli::sim_worker;
 use sglang_router_rs::cli::sim_worker::SimWorkerArgs;
@@ -24,12 +26,14 @@ enum Command {
     /// Runs the router
     Serve(Box<ServeArgs>),
     SimWorker(Box<SimWorkerArgs>),
+    Plugin(PluginArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
         Command::SimWorker(args) => sim_worker::run(*args),
+        Command::Plugin(args) => return plugin_command(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,6 +41,18 @@ fn main() -> ExitCode {
             // Nowhere to report to if standard error is closed.
             let _ = writeln!(std::io::stderr(), "sgl-router: {}", chain(&*error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Scripts tell by the exit code what happened.
+fn plugin_command(args: &PluginArgs) -> ExitCode {
+    match plugin::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {failure}");
+            failure.exit_code()
         }
     }
 }

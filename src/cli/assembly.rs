@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,6 +20,11 @@ use crate::admin::plugins;
 use crate::admin::workers;
 use crate::config::checked::CheckedConfig;
 use crate::manage::PluginManager;
+use crate::manage::dir_watch::DirWatch;
+use crate::manage::restore::keep_up;
+use crate::manage::restore::restore;
+use crate::manage::state_dir::BadFile;
+use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
 use crate::proxy::DataServer;
@@ -44,6 +50,17 @@ pub enum StartError {
     Policy {
         /// Its name.
         name: String,
+    },
+    /// The state directory cannot be used, or holds a bad file of the policy.
+    #[error("the state directory cannot be used")]
+    State(#[from] BadFile),
+    /// The plugin directory cannot be watched.
+    #[error("the plugin directory {} cannot be watched", dir.display())]
+    Watch {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: notify::Error,
     },
     /// A worker could not be added.
     #[error(transparent)]
@@ -88,6 +105,8 @@ impl RunningRouter {
         factory: &PolicyFactory,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
+        let manager = open_manager(&config, factory).await?;
+        let watch = start_watch(&config, &manager)?;
         let policy = factory
             .create_by_name(&config.policy)
             .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
@@ -103,16 +122,19 @@ impl RunningRouter {
             proxy.backends().add(worker)?;
         }
         let guard = Guard::new(config.admin_token.as_deref());
-        let manager = PluginManager::new(factory.clone(), config.plugin_dir, &config.policy);
         let admin_routes = workers::routes(Arc::clone(proxy.backends()))
-            .merge(plugins::routes(Arc::new(manager)))
+            .merge(plugins::routes(Arc::clone(&manager)))
             .merge(openapi::routes())
             .layer(middleware::from_fn_with_state(guard, guard::check));
         let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
-        let operations = vec![
+        let mut operations = vec![
             serve_operations(metrics_listener, metrics_page::routes(metrics), stop_operations.clone()),
             serve_operations(admin_listener, admin_routes, stop_operations.clone()),
         ];
+        operations.extend(watch.map(|watch| stoppable(watch.run(stop_operations.clone()))));
+        if manager.keeps() {
+            operations.push(stoppable(keep_up(manager, stop_operations.clone())));
+        }
         Ok(Self {
             proxy,
             addresses: Addresses { data, metrics: metrics_address, admin },
@@ -154,6 +176,40 @@ impl RunningRouter {
             let _ = task.await;
         }
     }
+}
+
+/// The manager of the factory's plugins, with those of the state directory loaded.
+async fn open_manager(
+    config: &CheckedConfig,
+    factory: &PolicyFactory,
+) -> Result<Arc<PluginManager>, StartError> {
+    let manager = PluginManager::new(factory.clone(), config.plugin_dir.clone(), &config.policy);
+    let Some(dir) = &config.state_dir else { return Ok(Arc::new(manager)) };
+    let (state, fault) = StateDir::open(dir)?;
+    let untouched = restore(&state, factory, &config.policy).await?;
+    match fault {
+        Some(fault) if factory.create_by_name(&config.policy).is_none() => Err(fault.into()),
+        fault => {
+            if let Some(error) = fault {
+                tracing::error!(%error, "no plugins from the state directory");
+            }
+            Ok(Arc::new(manager.keeping(state, untouched)))
+        }
+    }
+}
+
+fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<Option<DirWatch>, StartError> {
+    let Some(dir) = config.plugin_dir.as_ref().filter(|_| config.watch_plugin_dir) else { return Ok(None) };
+    let failed = |source| StartError::Watch { dir: dir.clone(), source };
+    DirWatch::new(dir, Arc::clone(manager)).map(Some).map_err(failed)
+}
+
+/// A task that ends by itself when it is stopped.
+fn stoppable(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<io::Result<()>> {
+    tokio::spawn(async move {
+        task.await;
+        Ok(())
+    })
 }
 
 async fn bind(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {

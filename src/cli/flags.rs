@@ -57,6 +57,15 @@ pub struct ServeArgs {
     /// Directory whose .wasm files are plugins, configured by .toml files of the same stem
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
+    /// Changes in the plugin directory become new generations while the router runs
+    #[arg(long)]
+    pub watch: bool,
+    /// Directory where plugins that are loaded while the router runs are kept over a restart
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Directory where compiled modules are kept, so that they are not compiled again
+    #[arg(long, value_name = "DIR")]
+    pub aot_cache: Option<PathBuf>,
 
     /// Address for Prometheus [default: 127.0.0.1]
     #[arg(long)]
@@ -150,6 +159,13 @@ impl ServeArgs {
         }
         if self.plugin_dir.is_some() {
             config.plugin_dir.clone_from(&self.plugin_dir);
+        }
+        config.watch_plugin_dir |= self.watch;
+        if self.state_dir.is_some() {
+            config.state_dir.clone_from(&self.state_dir);
+        }
+        if self.aot_cache.is_some() {
+            config.aot_cache.clone_from(&self.aot_cache);
         }
         for text in &self.plugin {
             match text.split_once('=') {

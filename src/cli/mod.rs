@@ -5,3 +5,4 @@ pub mod plugin_metrics;
 pub mod assembly;
 pub mod serve;
 pub mod sim_worker;
+pub mod plugin;

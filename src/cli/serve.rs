@@ -19,6 +19,7 @@ use crate::config::faults::Faults;
 use crate::config::files::read_config;
 use crate::config::router::PluginEntry;
 use crate::config::router::RouterConfig;
+use crate::engine::setup::EngineOptions;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
 use crate::policies::native::NativePolicy;
@@ -103,7 +104,8 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
             _ = interrupt.recv() => {}
         }
     };
-    let factory = PolicyFactory::new();
+    let engine = EngineOptions { aot_cache: config.aot_cache.clone(), ..EngineOptions::default() };
+    let factory = PolicyFactory::with_engine(engine);
     load_plugins(&factory, std::mem::take(&mut config.plugins)).await?;
     let metrics = Arc::new(Metrics::new());
     plugin_metrics::register(&factory, &metrics);

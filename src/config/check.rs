@@ -63,6 +63,9 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         workers,
         plugins,
         plugin_dir: config.plugin_dir,
+        watch_plugin_dir: config.watch_plugin_dir,
+        state_dir: config.state_dir,
+        aot_cache: config.aot_cache,
     })
 }
 
@@ -75,9 +78,13 @@ fn check_all_plugins(config: &RouterConfig, built_in: &[&str], faults: &mut Vec<
         faults.extend(faults_in_dir);
     }
     check_plugins(&plugins, built_in, faults);
+    if config.watch_plugin_dir && config.plugin_dir.is_none() {
+        faults.push(Fault::value("watch_plugin_dir", true, "true only with a plugin_dir"));
+    }
     let names: Vec<&str> =
         built_in.iter().copied().chain(plugins.iter().map(|plugin| plugin.name.as_str())).collect();
-    if !names.contains(&config.policy.as_str()) {
+    // Whether the state directory holds it is seen when that is opened.
+    if !names.contains(&config.policy.as_str()) && config.state_dir.is_none() {
         let allowed = format!("one of {}", names.join(", "));
         faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
     }

@@ -11,7 +11,8 @@ use crate::config::router::WorkerEntry;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CheckedConfig {
-    /// Name of the policy: a built-in one, or one of `plugins`.
+    /// Name of the policy: a built-in one, one of `plugins`, or
+    /// one that the state directory holds.
     pub policy: String,
     /// Where clients connect.
     pub data_address: SocketAddr,
@@ -29,6 +30,12 @@ pub struct CheckedConfig {
     pub plugins: Vec<PluginEntry>,
     /// Where operators may have modules loaded from.
     pub plugin_dir: Option<PathBuf>,
+    /// Whether changes there become new generations.
+    pub watch_plugin_dir: bool,
+    /// Where plugins are kept over a restart.
+    pub state_dir: Option<PathBuf>,
+    /// Where compiled modules are kept.
+    pub aot_cache: Option<PathBuf>,
 }
 
 /// Settings of the data plane.

@@ -19,21 +19,28 @@ pub fn read_config(path: &Path) -> (RouterConfig, Vec<Fault>) {
 /// The plugins of a directory: each `.wasm` file, configured by a `.toml` file of the same stem
 /// where there is one. In the order of their file names.
 pub fn read_plugin_dir(dir: &Path) -> (Vec<PluginEntry>, Vec<Fault>) {
-    let listed = std::fs::read_dir(dir).and_then(|entries| {
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<PathBuf>, _>>()
-    });
-    let mut paths = match listed {
+    let paths = match modules_in(dir) {
         Ok(paths) => paths,
         Err(error) => return (Vec::new(), vec![unreadable("plugin_dir".to_owned(), dir, &error)]),
     };
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-    paths.sort();
     let mut faults = Vec::new();
     let entries = paths.iter().map(|path| plugin_of(path, &mut faults)).collect();
     (entries, faults)
 }
 
-fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
+/// The `.wasm` files of a directory, sorted. Hidden ones are left out: tools write there before
+/// they rename.
+pub(crate) fn modules_in(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
+    let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "wasm") && !hidden(path));
+    paths.sort();
+    Ok(paths)
+}
+
+/// The plugin of a module in the plugin directory, with the settings beside it.
+pub(crate) fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
     let beside = module.with_extension("toml");
     let mut entry = match std::fs::read_to_string(&beside) {
         Ok(text) => {

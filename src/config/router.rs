@@ -23,6 +23,14 @@ pub struct RouterConfig {
     /// Directory whose `.wasm` files are plugins; a `.toml` file of the same stem configures one.
     /// Default: none.
     pub plugin_dir: Option<PathBuf>,
+    /// Whether changes in the plugin directory become new generations while the router runs.
+    /// Default: false.
+    pub watch_plugin_dir: bool,
+    /// Directory where plugins that were loaded while the router ran are kept over a restart.
+    /// Default: none.
+    pub state_dir: Option<PathBuf>,
+    /// Directory where compiled modules are kept, made with mode 0700. Default: none.
+    pub aot_cache: Option<PathBuf>,
     /// Where clients connect.
     pub server: ServerSection,
     /// Where Prometheus connects.
@@ -48,6 +56,9 @@ impl Default for RouterConfig {
         Self {
             policy: "round_robin".to_owned(),
             plugin_dir: None,
+            watch_plugin_dir: false,
+            state_dir: None,
+            aot_cache: None,
             server: ServerSection::default(),
             metrics: MetricsSection::default(),
             admin: AdminSection::default(),

@@ -1,5 +1,6 @@
 //! Why a change of a plugin was refused.
 
+use crate::manage::state_dir::BadFile;
 use crate::policies::OperationError;
 use crate::policies::PluginError;
 
@@ -34,6 +35,9 @@ pub enum ManageError {
     /// The operation does not fit the plugin's state.
     #[error(transparent)]
     Operation(OperationError),
+    /// The state directory could not be written.
+    #[error("the state directory cannot be written: {0}")]
+    State(#[from] BadFile),
     /// The router is about to end.
     #[error("the router is stopping")]
     Stopping,

@@ -1,6 +1,7 @@
 //! The one way to change plugins while the router runs.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,15 +15,20 @@ use utoipa::ToSchema;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::config::rollout::Rollout;
+use crate::config::router::PluginEntry;
+use crate::manage::digest::sha256;
 use crate::manage::error::ManageError;
 use crate::manage::module_file;
 use crate::manage::settings::Settings;
+use crate::manage::state_dir::KeptPlugin;
+use crate::manage::state_dir::StateDir;
 use crate::policies::OperationError;
 use crate::policies::PluginDetail;
 use crate::policies::PluginInfo;
 use crate::policies::Policy;
 use crate::policies::PolicyFactory;
 use crate::policies::Progress;
+use crate::policies::unwatched;
 
 /// What a plugin that was sent as bytes has for a path.
 const UPLOADED: &str = "(uploaded)";
@@ -67,12 +73,33 @@ pub struct PluginManager {
     plugin_dir: Option<PathBuf>,
     policy: String,
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    kept: Option<Kept>,
+}
+
+/// The state directory, and the names in it that nobody has changed since the start.
+#[derive(Debug)]
+struct Kept {
+    state: Arc<StateDir>,
+    untouched: Mutex<BTreeSet<String>>,
 }
 
 impl PluginManager {
     /// A manager of the factory's plugins. `policy` is what the router places requests with.
     pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
-        Self { factory, plugin_dir, policy: policy.to_owned(), turns: Mutex::default() }
+        Self { factory, plugin_dir, policy: policy.to_owned(), turns: Mutex::default(), kept: None }
+    }
+
+    /// The same manager, which keeps what serves in a state directory. `untouched` are the names
+    /// there that [`restore`](crate::manage::restore::restore) did not load.
+    #[must_use]
+    pub fn keeping(mut self, state: StateDir, untouched: BTreeSet<String>) -> Self {
+        self.kept = Some(Kept { state: Arc::new(state), untouched: Mutex::new(untouched) });
+        self
+    }
+
+    /// True if it keeps what serves.
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// The plugins themselves.
@@ -122,8 +149,13 @@ impl PluginManager {
         };
         config.module_path = path;
         let (config, options) = settings.over(config, options, true)?;
-        let info = self.factory.push_wasm_plugin(config, options, Some(wasm), progress).await?;
-        Ok(pushed(info, created, began))
+        let arriving = self.keep_module(&wasm).await?;
+        let loaded = self.factory.push_wasm_plugin(config, options, Some(wasm), progress).await;
+        if loaded.is_ok() {
+            self.touch(name);
+        }
+        self.record(arriving).await;
+        Ok(pushed(loaded?, created, began))
     }
 
     /// A new generation of the module that serves under a name, with other settings.
@@ -146,7 +178,40 @@ impl PluginManager {
         let known = self.detail(name)?;
         let (config, options) = settings.over(known.config, known.options, false)?;
         let info = self.factory.reconfigure_wasm_plugin(config, options, progress).await?;
+        self.touch(name);
+        self.record(None).await;
         Ok(pushed(info, false, began))
+    }
+
+    /// Loads a plugin of the plugin directory with exactly these settings. `None` if that is what
+    /// serves already; if only the settings differ, nothing is compiled.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`]; what served goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn push_entry(&self, entry: PluginEntry, wasm: Vec<u8>) -> Result<Option<Pushed>, ManageError> {
+        let began = Instant::now();
+        let (config, options) = entry.into_parts();
+        let name = config.name.clone();
+        let _turn = self.turn(&name).await;
+        let known = self.factory.plugin_infos().into_iter().find(|info| info.name == name);
+        let created = known.is_none();
+        let same_module = known.as_ref().is_some_and(|known| known.digest == sha256(&wasm));
+        if same_module && known.is_some_and(|known| known.config == config && known.options == options) {
+            return Ok(None);
+        }
+        let info = if same_module {
+            self.factory.reconfigure_wasm_plugin(config, options, unwatched()).await?
+        } else {
+            self.factory.push_wasm_plugin(config, options, Some(wasm), unwatched()).await?
+        };
+        self.touch(&name);
+        self.record(None).await;
+        Ok(Some(pushed(info, created, began)))
     }
 
     /// Unloads a plugin; the one that the router uses only if that is forced.
@@ -164,7 +229,12 @@ impl PluginManager {
         if self.is_in_use(name) && !force {
             return Err(ManageError::InUse { name: name.to_owned() });
         }
-        if self.factory.unload_wasm_plugin(name) { Ok(()) } else { Err(not_found(name).into()) }
+        if !self.factory.unload_wasm_plugin(name) {
+            return Err(not_found(name).into());
+        }
+        self.touch(name);
+        self.record(None).await;
+        Ok(())
     }
 
     /// Makes the canary or the shadow of a plugin its stable generation.
@@ -178,6 +248,7 @@ impl PluginManager {
     /// As [`push`](Self::push).
     pub async fn promote(&self, name: &str) -> Result<(), ManageError> {
         self.factory.promote_wasm_plugin(name).await?;
+        self.record(None).await;
         Ok(())
     }
 
@@ -192,6 +263,7 @@ impl PluginManager {
     /// As [`push`](Self::push).
     pub async fn roll_back(&self, name: &str) -> Result<(), ManageError> {
         self.factory.roll_back_wasm_plugin(name).await?;
+        self.record(None).await;
         Ok(())
     }
 
@@ -206,8 +278,43 @@ impl PluginManager {
 
     /// Share of the decisions that go to a plugin's canary in percent, if it has one.
     pub fn canary_percent(&self, name: &str) -> Option<f64> {
-        let Some(Policy::Wasm(plugin)) = self.factory.create_by_name(name) else { return None };
-        plugin.active.load().as_ref()?.canary.as_ref().map(|canary| f64::from(canary.share) / 100.0)
+        canary_percent(&self.factory, name)
+    }
+
+    /// Brings the state directory up to date, if there is one; `arrived` is the module of a load
+    /// that is over. False if that failed, which is logged.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop it.
+    pub async fn record(&self, arrived: Option<String>) -> bool {
+        let Some(kept) = &self.kept else { return true };
+        let (state, untouched) = (Arc::clone(&kept.state), kept.untouched.lock().clone());
+        let factory = self.factory.clone();
+        let record = move || state.record(serving(&factory), &untouched, arrived.as_deref());
+        match tokio::task::spawn_blocking(record).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a restart would not come back with what serves now");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// From now on the state directory follows this plugin.
+    fn touch(&self, name: &str) {
+        if let Some(kept) = &self.kept {
+            kept.untouched.lock().remove(name);
+        }
+    }
+
+    async fn keep_module(&self, wasm: &[u8]) -> Result<Option<String>, ManageError> {
+        let Some(kept) = &self.kept else { return Ok(None) };
+        let (state, wasm) = (Arc::clone(&kept.state), wasm.to_vec());
+        let keep = move || state.keep_module(&wasm);
+        let digest = tokio::task::spawn_blocking(keep).await.map_err(|_| ManageError::Stopping)??;
+        Ok(Some(digest))
     }
 
     /// Waits until no other load of this name is on its way.
@@ -235,6 +342,22 @@ impl PluginManager {
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| ManageError::Stopping)?
     }
+}
+
+/// Share of the decisions that go to a plugin's canary in percent, if it has one.
+pub(crate) fn canary_percent(factory: &PolicyFactory, name: &str) -> Option<f64> {
+    let Some(Policy::Wasm(plugin)) = factory.create_by_name(name) else { return None };
+    plugin.active.load().as_ref()?.canary.as_ref().map(|canary| f64::from(canary.share) / 100.0)
+}
+
+/// What serves, as it would be kept.
+fn serving(factory: &PolicyFactory) -> Vec<KeptPlugin> {
+    let kept = |mut info: PluginInfo| {
+        // How it took over is over.
+        info.options.rollout = Rollout::Immediate;
+        KeptPlugin { digest: info.digest, config: info.config, options: info.options }
+    };
+    factory.plugin_infos().into_iter().map(kept).collect()
 }
 
 fn pushed(info: PluginInfo, created: bool, began: Instant) -> Pushed {

@@ -21,6 +21,7 @@ impl From<ManageError> for Problem {
             ManageError::NoPluginDir => (StatusCode::CONFLICT, "no_plugin_dir"),
             ManageError::OutsidePluginDir { .. } => (StatusCode::BAD_REQUEST, "outside_plugin_dir"),
             ManageError::InUse { .. } => (StatusCode::CONFLICT, "in_use"),
+            ManageError::State(_) => (StatusCode::INSUFFICIENT_STORAGE, "state_dir_unwritable"),
             ManageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         };
         Self::coded(status, code, error.to_string())

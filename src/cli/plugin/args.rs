@@ -1,0 +1,121 @@
+//! The flags of `sgl-router plugin`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::Subcommand;
+
+/// Plugins of a running router: list, load, replace, roll back
+///
+/// Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the router cannot be reached,
+/// 4 no such plugin. The token of the operators' listener comes from --admin-token-file or the
+/// variable SGL_ROUTER_ADMIN_TOKEN.
+#[derive(Clone, Debug, Args)]
+pub struct PluginArgs {
+    /// Where the router's operators' listener is
+    #[arg(long, global = true, default_value = "http://127.0.0.1:29001", value_name = "URL")]
+    pub admin_url: String,
+    /// File that holds the bearer token
+    #[arg(long, global = true, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Prints JSON for scripts
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: PluginCommand,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Lists the plugins
+    List,
+    /// Shows everything that is known of a plugin
+    Show(Name),
+    /// Loads a module, or replaces the plugin of that name
+    Push(Box<PushArgs>),
+    /// Drops the canary or the shadow, or goes back to the previous generation
+    Rollback(Name),
+    /// Makes the canary or the shadow the generation that decides
+    Promote(Name),
+    /// Takes a plugin out of the path; its failure policy decides meanwhile
+    Pause(Name),
+    /// Puts a paused plugin back into the path
+    Resume(Name),
+    /// Unloads a plugin
+    Rm {
+        /// Name of the plugin
+        name: String,
+        /// Even if the router places requests with it
+        #[arg(long)]
+        force: bool,
+    },
+    /// Follows a plugin until interrupted, or until its rollout is over
+    Watch(WatchArgs),
+}
+
+/// A plugin.
+#[derive(Clone, Debug, Args)]
+pub struct Name {
+    /// Name of the plugin
+    pub name: String,
+}
+
+/// What to load and how.
+#[derive(Clone, Debug, Args)]
+pub struct PushArgs {
+    /// The module
+    pub file: PathBuf,
+    /// Name of the plugin [default: the file's stem]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// First gives it a share of the decisions, in percent; promotes it or rolls it back by itself
+    #[arg(long, value_name = "PERCENT", conflicts_with = "shadow")]
+    pub canary: Option<f64>,
+    /// Seconds before the canary can be promoted [default: 30]
+    #[arg(long, value_name = "SECONDS", requires = "canary")]
+    pub canary_secs: Option<u64>,
+    /// Decisions that the canary must make before it can be promoted [default: 1000]
+    #[arg(long, value_name = "NUMBER", requires = "canary")]
+    pub canary_decisions: Option<u64>,
+    /// Only shows it a copy of every n-th decision
+    #[arg(long, value_name = "EVERY")]
+    pub shadow: Option<u32>,
+    /// Budget of one call in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub time_ms: Option<u64>,
+    /// Memory of one instance in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<u64>,
+    /// A WASI function that it may import; may be given more than once
+    #[arg(long, value_name = "FUNCTION")]
+    pub allow_syscall: Vec<String>,
+    /// A value of the plugin's own configuration, as JSON or else as text; may be given more than
+    /// once
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub config: Vec<String>,
+    /// SHA-256 that the module must have
+    #[arg(long, value_name = "SHA256")]
+    pub digest: Option<String>,
+    /// Any other option as JSON, such as '{"min_warm": 4}'
+    #[arg(long, value_name = "JSON")]
+    pub options: Option<String>,
+}
+
+/// What to follow.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// Name of the plugin
+    pub name: String,
+    /// Ends when the rollout is over: exit code 0 if the new generation stays, 1 if it was rolled
+    /// back
+    #[arg(long)]
+    pub until_settled: bool,
+    /// The generation whose rollout is meant [default: the newest]
+    #[arg(long, requires = "until_settled")]
+    pub generation: Option<u64>,
+    /// Milliseconds between looks
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub interval_ms: u64,
+}

@@ -1,0 +1,54 @@
+//! How a command ends.
+
+use std::io;
+use std::process::ExitCode;
+
+use http::StatusCode;
+
+use crate::admin::problem::Problem;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The flags do not fit together, or a file that they name cannot be read.
+    #[error("{0}")]
+    Usage(String),
+    /// The router cannot be reached.
+    #[error("the router at {url} cannot be reached: {reason}")]
+    Unreachable {
+        /// Where it should be.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The router refused.
+    #[error("{} ({})", .0.detail, .0.code)]
+    Refused(Box<Problem>),
+    /// The router's answer makes no sense.
+    #[error("the router's answer cannot be understood: {0}")]
+    Answer(String),
+    /// A rollout that was watched has ended the other way.
+    #[error("{0}")]
+    RolledBack(String),
+    /// Nobody reads the output any more, or the terminal is gone.
+    #[error("the output cannot be written")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    /// The exit code: 1 failed, 2 wrong usage, 3 not reached, 4 no such plugin.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Unreachable { .. } => ExitCode::from(3),
+            // A file that is not there is not a plugin that is not there.
+            Self::Refused(problem)
+                if problem.status == StatusCode::NOT_FOUND.as_u16() && problem.code != "file_not_found" =>
+            {
+                ExitCode::from(4)
+            }
+            _ => ExitCode::FAILURE,
+        }
+    }
+}

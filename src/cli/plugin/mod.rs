@@ -1,0 +1,16 @@
+//! `sgl-router plugin`: plugins of a running router, over its operators' listener.
+//!
+//! Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the router cannot be reached,
+//! 4 no such plugin.
+
+pub mod exit;
+pub mod client;
+pub mod table;
+pub mod args;
+pub mod show;
+pub mod push;
+pub mod watch;
+pub mod run;
+
+pub use crate::cli::plugin::args::PluginArgs;
+pub use crate::cli::plugin::run::run;

@@ -1,0 +1,80 @@
+//! The commands that are one request, and the way to all of them.
+
+use std::io::Write;
+
+use http::Method;
+use serde::Serialize;
+
+use crate::admin::plugins::view::PluginList;
+use crate::admin::plugins::view::PluginView;
+use crate::cli::plugin::args::PluginArgs;
+use crate::cli::plugin::args::PluginCommand;
+use crate::cli::plugin::client::AdminClient;
+use crate::cli::plugin::client::Call;
+use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::push;
+use crate::cli::plugin::show;
+use crate::cli::plugin::watch;
+
+/// Runs one command on a runtime of its own. Not to be called inside another runtime.
+///
+/// # Errors
+///
+/// [`Failure`], which has an exit code.
+pub fn run(args: &PluginArgs) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command(args))
+}
+
+async fn command(args: &PluginArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(args)?;
+    let of = |name: &str| format!("/v1/plugins/{}", encoded(name));
+    match &args.command {
+        PluginCommand::List => {
+            let list: PluginList = client.json(Call::new(Method::GET, "/v1/plugins")).await?;
+            print(&list, args.json, |list| show::list(&list.plugins))
+        }
+        PluginCommand::Show(plugin) => {
+            let view: PluginView = client.json(Call::new(Method::GET, of(&plugin.name))).await?;
+            print(&view, args.json, show::detail)
+        }
+        PluginCommand::Push(push) => push::push(&client, push, args.json).await,
+        PluginCommand::Rollback(plugin) => change(&client, args, &plugin.name, "rollback").await,
+        PluginCommand::Promote(plugin) => change(&client, args, &plugin.name, "promote").await,
+        PluginCommand::Pause(plugin) => change(&client, args, &plugin.name, "pause").await,
+        PluginCommand::Resume(plugin) => change(&client, args, &plugin.name, "resume").await,
+        PluginCommand::Rm { name, force } => {
+            let query = if *force { "?force=true" } else { "" };
+            client.send(Call::new(Method::DELETE, of(name) + query)).await?;
+            let done = serde_json::json!({"name": name, "unloaded": true});
+            print(&done, args.json, |_| format!("{name}: unloaded\n"))
+        }
+        PluginCommand::Watch(watch) => watch::watch(&client, watch, args.json).await,
+    }
+}
+
+/// A change that is one POST; what the plugin is then goes to standard output.
+async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str) -> Result<(), Failure> {
+    let path = format!("/v1/plugins/{}/{what}", encoded(name));
+    let view: PluginView = client.json(Call::new(Method::POST, path)).await?;
+    let event = |view: &PluginView| {
+        format!(
+            "{}: {}; {}\n",
+            view.detail.name,
+            view.detail.state,
+            view.detail.last_event.as_deref().unwrap_or(what)
+        )
+    };
+    print(&view, args.json, event)
+}
+
+fn print<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+    let text = if json {
+        serde_json::to_string(value).map_err(|error| Failure::Answer(error.to_string()))? + "\n"
+    } else {
+        text(value)
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The state directory and the manager: loading the last good set at start, keeping it up to date.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::manage::manager::PluginManager;
+use crate::manage::state_dir::BadFile;
+use crate::manage::state_dir::KeptPlugin;
+use crate::manage::state_dir::StateDir;
+use crate::policies::PolicyFactory;
+
+/// How often it is looked whether a canary or a probation has come to its end by itself.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Loads the plugins of a state directory; a name that is loaded already stays as it is. Returns
+/// the names that could not be loaded or were taken: their entries stay until an operator changes
+/// the plugin.
+///
+/// # Errors
+///
+/// [`BadFile`] if `policy` is among those that are bad; others are logged.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the plugins that were loaded so far.
+pub async fn restore(
+    state: &StateDir,
+    factory: &PolicyFactory,
+    policy: &str,
+) -> Result<BTreeSet<String>, BadFile> {
+    let mut untouched = BTreeSet::new();
+    for plugin in state.plugins() {
+        let name = plugin.config.name.clone();
+        if factory.plugin_detail(&name).is_some() {
+            tracing::info!(plugin = name, "the configuration wins over the state directory");
+            untouched.insert(name);
+            continue;
+        }
+        match load(state, factory, plugin).await {
+            Ok(generation) => tracing::info!(plugin = name, generation, "loaded from the state directory"),
+            Err(error) if name == policy => return Err(error),
+            Err(error) => {
+                tracing::error!(plugin = name, %error, "not loaded from the state directory");
+                untouched.insert(name);
+            }
+        }
+    }
+    Ok(untouched)
+}
+
+async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> Result<u64, BadFile> {
+    let wasm = state.read_module(&plugin.digest)?;
+    let file = state.module_file(&plugin.digest);
+    let loaded = factory.load_wasm_plugin_bytes(plugin.config, plugin.options, wasm).await;
+    loaded.map(|info| info.generation).map_err(|error| BadFile { file, reason: error.to_string() })
+}
+
+/// Keeps the state directory up to date with what happens without an operator, until it is
+/// stopped.
+///
+/// # Cancel safety
+///
+/// Dropping the future stops it.
+pub async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
+    let mut known = Vec::new();
+    loop {
+        let infos = manager.factory().plugin_infos();
+        let now: Vec<(String, u64)> = infos.into_iter().map(|info| (info.name, info.generation)).collect();
+        if now != known && manager.record(None).await {
+            known = now;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

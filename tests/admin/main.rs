@@ -1,0 +1,27 @@
+//! The operations API, its command line, the watched directory and the state directory, over real
+//! HTTP and with real processes.
+
+#[path = "../proxy/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
+mod client;
+#[path = "../proxy/router.rs"]
+#[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
+mod router;
+#[path = "../wasm_policy_tests/support.rs"]
+#[expect(dead_code, reason = "shared with the tests of plugins, which use all of it")]
+mod support;
+#[path = "../proxy/upstream.rs"]
+#[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
+mod upstream;
+
+mod api;
+mod process;
+
+mod changes;
+mod command_line;
+mod description;
+mod push;
+mod refusals;
+mod rollouts;
+mod state_dir;
+mod watched_dir;
