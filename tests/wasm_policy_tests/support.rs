@@ -12,7 +12,6 @@ use sgl_policy_abi::Manifest;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::encode_to_vec;
 use sglang_router_rs::config::ProbationOptions;
-use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
@@ -217,7 +216,7 @@ pub(crate) async fn load(
     name: &str,
     wasm: Vec<u8>,
 ) -> Result<PluginInfo, PluginError> {
-    factory.load_wasm_plugin_bytes(config(name), unwatched_options(), wasm).await
+    factory.load_wasm_plugin_bytes(config(name), without_probation(), wasm).await
 }
 
 /// A factory with one plugin, and the plugin.
@@ -293,10 +292,4 @@ async fn futures_poll(future: std::pin::Pin<&mut impl Future>) -> bool {
         std::task::Poll::Ready(done)
     })
     .await
-}
-
-/// The defaults, but for a probation: a replaced generation goes at once.
-pub(crate) fn unwatched_options() -> PluginOptions {
-    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
-    PluginOptions { probation, ..PluginOptions::default() }
 }
