@@ -1,4 +1,55 @@
 //! Routing policies as sandboxed, hot-swappable WebAssembly plugins.
+//!
+//! A router asks a policy which worker gets a request. Here a policy is a plugin: a WebAssembly
+//! module that runs in this process, on warm instances, within limits of time and memory, and that
+//! is replaced by loading its name again.
+//!
+//! ```no_run
+//! use sglang_router_rs::core::{Fleet, WorkerSpec};
+//! use sglang_router_rs::policies::{PolicyFactory, SelectWorkerInfo, WasmPolicyConfig};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let fleet = Fleet::new();
+//!     for url in ["http://10.0.0.1:30000", "http://10.0.0.2:30000"] {
+//!         fleet.add(WorkerSpec::new(url), true)?;
+//!     }
+//!     let mut factory = PolicyFactory::new();
+//!     let config = WasmPolicyConfig::new("my_policy", "dist/plugins/least_connections.wasm");
+//!     factory.load_wasm_plugin(config.clone()).await?;
+//!     let policy = factory.create_by_name("my_policy").ok_or("it is loaded")?;
+//!
+//!     let first = policy.decide_async(&fleet.table(), &SelectWorkerInfo::default()).await?;
+//!     // Loading the name again replaces the plugin at once; `policy` follows.
+//!     factory.load_wasm_plugin(config).await?;
+//!     let second = policy.decide_async(&fleet.table(), &SelectWorkerInfo::default()).await?;
+//!     println!("{} by {:?}", first.worker().url(), first.chooser());
+//!     println!("{} by {:?}", second.worker().url(), second.chooser());
+//!     Ok(()) // A decision counts its request as in flight until it is dropped: here.
+//! }
+//! ```
+//!
+//! - [`policies::PolicyFactory`] makes policies by name: built-in ones, and plugins that were loaded.
+//! - [`policies::Policy`] decides: over a [`core::WorkerTable`] (the fast form), or over a slice of an
+//!   embedder's own [`core::Worker`]s; on the caller's thread or as a future; one worker or a prefill
+//!   and decode pair.
+//! - [`policies::Decision`] counts its request as in flight until it is dropped.
+//! - [`policies::WasmPolicyConfig`] and [`policies::PluginOptions`] set limits and behaviour.
+//! - [`policies::PluginError`] says why a plugin was not loaded, [`policies::DecideError`] why there
+//!   is no decision. A plugin that fails is replaced for that request by its fallback policy.
+//!
+//! Synchronous decisions need no async runtime. Asynchronous ones run on the caller's, whichever it
+//! is; what the engine does by itself, it does on threads of its own.
+//!
+//! # Features
+//!
+//! `router` (default): the HTTP data plane, its operations API and the `sgl-router` binary. Without
+//! it the crate only decides.
+//!
+//! # Documents
+//!
+//! `docs/wasm_plugins.md` (authors and operators), `docs/plugin-abi.md` (the wire contract),
+//! `docs/architecture.md` (how and why), `docs/operations.md` (the router).
 
 pub mod types;
 pub mod config;
@@ -7,6 +58,8 @@ pub mod metrics;
 pub mod core;
 pub mod engine;
 pub mod policies;
+#[cfg(feature = "router")]
+pub mod manage;
 #[cfg(feature = "router")]
 pub mod proxy;
 #[cfg(feature = "router")]

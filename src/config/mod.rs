@@ -3,6 +3,7 @@
 //! Text becomes a [`router::RouterConfig`] ([`toml_text`]), flags are laid over it, and
 //! [`check`] turns it into a [`checked::CheckedConfig`], which is all that the rest accepts.
 
+pub mod rollout;
 pub mod plugin;
 #[cfg(feature = "router")]
 pub mod faults;
@@ -34,6 +35,10 @@ pub use crate::config::plugin::Isolation;
 pub use crate::config::plugin::Lane;
 pub use crate::config::plugin::PluginOptions;
 pub use crate::config::plugin::WasmPolicyConfig;
+pub use crate::config::rollout::CanaryOptions;
+pub use crate::config::rollout::ProbationOptions;
+pub use crate::config::rollout::Rollout;
+pub use crate::config::rollout::ShadowOptions;
 #[cfg(feature = "router")]
 pub use crate::config::router::RouterConfig;
 #[cfg(feature = "router")]

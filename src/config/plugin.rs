@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::config::rollout::ProbationOptions;
+use crate::config::rollout::Rollout;
+
 /// What to load, and within which limits.
 ///
 /// These six fields are all that a plugin needs; everything else has a default and lives in
@@ -151,6 +154,12 @@ pub struct PluginOptions {
     /// Whether a new generation must pass a decision over made-up workers before it is used.
     /// Default: true.
     pub self_test: bool,
+    /// How a new generation takes over from one that serves. Default: at once.
+    pub rollout: Rollout,
+    /// When a generation that has just taken over is rolled back.
+    pub probation: ProbationOptions,
+    /// Seconds after which a replaced generation that calls still hold is reported. Default: 30.
+    pub drain_report_secs: u64,
 }
 
 impl Default for PluginOptions {
@@ -171,6 +180,9 @@ impl Default for PluginOptions {
             recycle_after_secs: 3600,
             recycle_growth_bytes: 1 << 20,
             self_test: true,
+            rollout: Rollout::default(),
+            probation: ProbationOptions::default(),
+            drain_report_secs: 30,
         }
     }
 }

@@ -90,7 +90,9 @@ pub(crate) fn block_on<F: Future>(future: F, deadline: Instant) -> Option<F::Out
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
+    // A task of tokio's that should yield finds nothing ready, however often it asks; the caller of
+    // a blocking function cannot yield.
+    let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);

@@ -54,6 +54,27 @@ impl Compiled {
         })
     }
 
+    /// The same module with other limits: nothing is compiled.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Link`].
+    pub fn relink(&self, spec: SandboxSpec) -> Result<Self, EngineError> {
+        let start = Instant::now();
+        let sandbox = Arc::new(Sandbox::new(spec));
+        let module = self.pre.module();
+        let linker = sandbox.linker(module)?;
+        let pre = linker.instantiate_pre(module).map_err(|error| EngineError::Link(error.into()))?;
+        Ok(Self {
+            engine: Arc::clone(&self.engine),
+            host_futures: self.host_futures,
+            pre,
+            sandbox,
+            compile_time: start.elapsed(),
+            from_cache: true,
+        })
+    }
+
     /// How long compiling, or loading from the cache, took.
     pub fn compile_time(&self) -> Duration {
         self.compile_time

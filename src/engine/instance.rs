@@ -31,7 +31,6 @@ pub const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;
 const MIN_INPUT_BYTES: usize = 4096;
 
 /// A guest function that takes a message and gives an answer.
-#[derive(Clone)]
 enum AnswerFunc {
     /// `(ptr, len) -> i64`: pointer and length, the bytes stay the guest's.
     Packed(TypedFunc<(u32, u32), i64>),
@@ -49,6 +48,24 @@ struct Exports {
     on_complete: Option<TypedFunc<(u32, u32), ()>>,
     save_state: Option<TypedFunc<(), i64>>,
     restore_state: Option<TypedFunc<(u32, u32), ()>>,
+}
+
+impl Exports {
+    #[inline]
+    fn answering(&self, ask: Ask) -> Option<&AnswerFunc> {
+        match ask {
+            Ask::Select => Some(&self.select_worker),
+            Ask::SelectPair => self.select_worker_pair.as_ref(),
+        }
+    }
+
+    fn taking(&self, tell: Tell) -> Option<&TypedFunc<(u32, u32), ()>> {
+        match tell {
+            Tell::Workers => self.on_workers.as_ref(),
+            Tell::Complete => self.on_complete.as_ref(),
+            Tell::RestoreState => self.restore_state.as_ref(),
+        }
+    }
 }
 
 /// The exports that answer a message.
@@ -143,7 +160,7 @@ impl Instance {
         let made = compiled.pre.instantiate_async(&mut store);
         let made = timed(engine, budget, made).await;
         let guest =
-            made.map_err(|error| StepError { step: "instantiate", error: explain(&store, error, budget) })?;
+            made.map_err(|error| StepError { step: "instantiate", error: explain(&store, &error, budget) })?;
         let exports =
             find_exports(&mut store, &guest).map_err(|error| StepError { step: "exports", error })?;
         let memory = guest.get_memory(&mut store, export::MEMORY);
@@ -176,13 +193,13 @@ impl Instance {
         let at = |step| move |error| StepError { step, error };
         if let Ok(reactor) = guest.get_typed_func::<(), ()>(&mut self.store, export::INITIALIZE) {
             self.begin(lane, self.whole(total));
-            let done = self.run(lane, total, &reactor, ()).await;
+            let done = run(&mut self.store, &self.compiled, lane, total, &reactor, ()).await;
             self.end();
             done.map_err(at("_initialize"))?;
         }
         if let Ok(init) = guest.get_typed_func::<(), ()>(&mut self.store, export::INIT) {
             self.begin(lane, self.whole(total));
-            let done = self.run(lane, total, &init, ()).await;
+            let done = run(&mut self.store, &self.compiled, lane, total, &init, ()).await;
             self.end();
             done.map_err(at("init"))?;
             return Ok(InitAnswer(Vec::new()));
@@ -203,7 +220,8 @@ impl Instance {
     ) -> Result<Vec<u8>, CallError> {
         self.reserve_input(Lane::Fiber, total, message.len()).await?;
         let len = self.write_message(message)?;
-        let packed = self.run(Lane::Fiber, total, init, (self.input.pointer, len)).await?;
+        let message = (self.input.pointer, len);
+        let packed = run(&mut self.store, &self.compiled, Lane::Fiber, total, init, message).await?;
         let (pointer, len) = unpack(packed);
         Ok(self.guest_bytes(pointer, len)?.to_vec())
     }
@@ -231,12 +249,12 @@ impl Instance {
 
     /// True if the guest has this export.
     pub fn can_ask(&self, ask: Ask) -> bool {
-        self.ask_func(ask).is_some()
+        self.exports.answering(ask).is_some()
     }
 
     /// True if the guest has this export.
     pub fn can_tell(&self, tell: Tell) -> bool {
-        self.tell_func(tell).is_some()
+        self.exports.taking(tell).is_some()
     }
 
     /// True if a message of that size can be written without asking the guest for a buffer.
@@ -287,13 +305,6 @@ impl Instance {
         self.store.set_epoch_deadline(delta);
     }
 
-    /// What is left of the budget of the call in progress.
-    fn left(&self) -> Duration {
-        let clock = &self.compiled.engine.clock;
-        let ticks = self.store.data().deadline.ends_at.saturating_sub(clock.now());
-        clock.tick().saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
-    }
-
     /// Ends what [`begin`](Self::begin) began. Not reached by a cancelled call.
     #[inline]
     pub(crate) fn end(&mut self) {
@@ -315,11 +326,10 @@ impl Instance {
         let wanted = u32::try_from(wanted).map_err(|_| CallError::Memory { limit_bytes })?;
         let old = std::mem::take(&mut self.input);
         if old.capacity > 0 {
-            let dealloc = self.exports.dealloc.clone();
-            self.run(lane, total, &dealloc, (old.pointer, old.capacity)).await?;
+            let buffer = (old.pointer, old.capacity);
+            run(&mut self.store, &self.compiled, lane, total, &self.exports.dealloc, buffer).await?;
         }
-        let alloc = self.exports.alloc.clone();
-        let pointer = self.run(lane, total, &alloc, wanted).await?;
+        let pointer = run(&mut self.store, &self.compiled, lane, total, &self.exports.alloc, wanted).await?;
         if pointer == 0 {
             return Err(CallError::Memory { limit_bytes });
         }
@@ -367,16 +377,15 @@ impl Instance {
         len: u32,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CallError> {
-        let pointer = self.input.pointer;
-        match self.ask_func(ask) {
+        let message = (self.input.pointer, len);
+        match self.exports.answering(ask) {
             Some(AnswerFunc::Packed(func)) => {
-                let func = func.clone();
-                let (pointer, len) = unpack(self.run(lane, total, &func, (pointer, len)).await?);
+                let packed = run(&mut self.store, &self.compiled, lane, total, func, message).await?;
+                let (pointer, len) = unpack(packed);
                 Ok(read(self.guest_bytes(pointer, len)?))
             }
             Some(AnswerFunc::Prefixed(func)) => {
-                let func = func.clone();
-                let pointer = self.run(lane, total, &func, (pointer, len)).await?;
+                let pointer = run(&mut self.store, &self.compiled, lane, total, func, message).await?;
                 self.read_prefixed(lane, total, pointer, read).await
             }
             None => Err(refused("the module has no such export")),
@@ -401,8 +410,8 @@ impl Instance {
             return Err(outside);
         };
         let answer = read(self.guest_bytes(start, len)?);
-        let dealloc = self.exports.dealloc.clone();
-        self.run(lane, total, &dealloc, (pointer, whole)).await?;
+        let buffer = (pointer, whole);
+        run(&mut self.store, &self.compiled, lane, total, &self.exports.dealloc, buffer).await?;
         Ok(answer)
     }
 
@@ -415,9 +424,8 @@ impl Instance {
         tell: Tell,
         len: u32,
     ) -> Result<(), CallError> {
-        let pointer = self.input.pointer;
-        let Some(func) = self.tell_func(tell).cloned() else { return Ok(()) };
-        self.run(lane, total, &func, (pointer, len)).await
+        let Some(func) = self.exports.taking(tell) else { return Ok(()) };
+        run(&mut self.store, &self.compiled, lane, total, func, (self.input.pointer, len)).await
     }
 
     /// The guest's saved state; `None` if it has no `save_state`.
@@ -426,49 +434,9 @@ impl Instance {
         lane: Lane,
         total: Duration,
     ) -> Result<Option<Vec<u8>>, CallError> {
-        let Some(func) = self.exports.save_state.clone() else { return Ok(None) };
-        let (pointer, len) = unpack(self.run(lane, total, &func, ()).await?);
+        let Some(func) = &self.exports.save_state else { return Ok(None) };
+        let (pointer, len) = unpack(run(&mut self.store, &self.compiled, lane, total, func, ()).await?);
         Ok(Some(self.guest_bytes(pointer, len)?.to_vec()))
-    }
-
-    #[inline]
-    fn ask_func(&self, ask: Ask) -> Option<&AnswerFunc> {
-        match ask {
-            Ask::Select => Some(&self.exports.select_worker),
-            Ask::SelectPair => self.exports.select_worker_pair.as_ref(),
-        }
-    }
-
-    fn tell_func(&self, tell: Tell) -> Option<&TypedFunc<(u32, u32), ()>> {
-        match tell {
-            Tell::Workers => self.exports.on_workers.as_ref(),
-            Tell::Complete => self.exports.on_complete.as_ref(),
-            Tell::RestoreState => self.exports.restore_state.as_ref(),
-        }
-    }
-
-    /// One guest call, on the lane's stack.
-    #[inline]
-    async fn run<P, R>(
-        &mut self,
-        lane: Lane,
-        total: Duration,
-        func: &TypedFunc<P, R>,
-        params: P,
-    ) -> Result<R, CallError>
-    where
-        P: WasmParams + Sync,
-        R: WasmResults + Sync,
-    {
-        let result = match lane {
-            Lane::Caller | Lane::Adaptive => func.call(&mut self.store, params),
-            Lane::Fiber if !self.compiled.host_futures => func.call_async(&mut self.store, params).await,
-            Lane::Fiber => {
-                let left = self.left();
-                timed(&self.compiled.engine, left, func.call_async(&mut self.store, params)).await
-            }
-        };
-        result.map_err(|error| explain(&self.store, error, total))
     }
 
     #[inline]
@@ -499,6 +467,40 @@ pub enum Lane {
 /// What `init` answered; empty if it takes no message.
 #[derive(Debug)]
 pub struct InitAnswer(pub Vec<u8>);
+
+/// One guest call, on the lane's stack.
+///
+/// A function of its parts, so that no export has to be cloned: a clone writes reference counts
+/// that all instances share.
+#[inline]
+async fn run<P, R>(
+    store: &mut Store<Guest>,
+    compiled: &Compiled,
+    lane: Lane,
+    total: Duration,
+    func: &TypedFunc<P, R>,
+    params: P,
+) -> Result<R, CallError>
+where
+    P: WasmParams + Sync,
+    R: WasmResults + Sync,
+{
+    let result = match lane {
+        Lane::Caller | Lane::Adaptive => func.call(&mut *store, params),
+        Lane::Fiber if !compiled.host_futures => func.call_async(&mut *store, params).await,
+        Lane::Fiber => {
+            let left = left(store, &compiled.engine);
+            timed(&compiled.engine, left, func.call_async(&mut *store, params)).await
+        }
+    };
+    result.map_err(|error| explain(store, &error, total))
+}
+
+/// What is left of the budget of the call in progress.
+fn left(store: &Store<Guest>, engine: &Engine) -> Duration {
+    let ticks = store.data().deadline.ends_at.saturating_sub(engine.clock.now());
+    engine.clock.tick().saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+}
 
 fn refused(reason: &str) -> CallError {
     CallError::Refused { reason: reason.to_owned() }
@@ -551,7 +553,7 @@ async fn timed<R>(
 
 /// What a failed call means: a timeout and a memory failure are told from other traps.
 #[cold]
-fn explain(store: &Store<Guest>, error: wasmtime::Error, total: Duration) -> CallError {
+fn explain(store: &Store<Guest>, error: &wasmtime::Error, total: Duration) -> CallError {
     let guest = store.data();
     let trap = error.downcast_ref::<wasmtime::Trap>();
     if guest.deadline.expired || trap == Some(&wasmtime::Trap::Interrupt) {

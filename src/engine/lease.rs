@@ -48,6 +48,12 @@ impl Lease {
         self.instance().begin(lane, budget);
     }
 
+    /// Ends a complete call and keeps the instance.
+    pub fn end(&mut self) {
+        self.instance().end();
+        self.in_call = false;
+    }
+
     /// Ends a complete call and puts the instance back. `pool` is where the caller believes it
     /// came from: if that is right, putting it back touches no reference count.
     ///
@@ -84,6 +90,16 @@ impl Lease {
     pub async fn reserve(&mut self, bytes: usize) -> Result<(), CallError> {
         let (lane, total) = (self.lane, self.total);
         self.instance().reserve_input(lane, total, bytes).await
+    }
+
+    /// Makes room for a message and copies it into the input buffer; returns its bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub async fn write_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
+        self.reserve(message.len()).await?;
+        self.instance().write_message(message)
     }
 
     /// Lets `write` fill the input buffer; it returns the bytes it used, or `None` if they did

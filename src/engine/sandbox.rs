@@ -82,8 +82,11 @@ impl PrivateDirectory {
     ///
     /// [`EngineError::Directory`] if the system refuses.
     pub fn new() -> Result<Self, EngineError> {
-        let made = tempfile::Builder::new().prefix("sgl-plugin-").tempdir();
-        made.map(Self).map_err(EngineError::Directory)
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("sgl-plugin-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        builder.tempdir().map(Self).map_err(EngineError::Directory)
     }
 
     /// Where it is on the host.

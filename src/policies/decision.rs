@@ -44,6 +44,11 @@ impl FailureCause {
         Self::Unavailable,
     ];
 
+    /// True if the guest is to blame; a full queue or an open breaker says nothing about it.
+    pub fn is_guests(self) -> bool {
+        !matches!(self, Self::QueueFull | Self::BreakerOpen | Self::Unavailable)
+    }
+
     /// The name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {

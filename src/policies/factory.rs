@@ -7,7 +7,12 @@ use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::setup::EngineOptions;
 use crate::policies::handle::Policy;
 use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::wasm::detail::PluginDetail;
+use crate::policies::wasm::error::OperationError;
 use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::loader::Source;
+use crate::policies::wasm::progress::Progress;
+use crate::policies::wasm::progress::unwatched;
 use crate::policies::wasm::registry::PluginInfo;
 use crate::policies::wasm::registry::Registry;
 use crate::policies::wasm::stats::PluginStats;
@@ -65,7 +70,7 @@ impl PolicyFactory {
         config: WasmPolicyConfig,
         options: PluginOptions,
     ) -> Result<PluginInfo, PluginError> {
-        self.registry.load(config, options).await
+        self.registry.load(config, options, Source::File, unwatched()).await
     }
 
     /// Loads or replaces a plugin from bytes; `module_path` is only a label then.
@@ -83,7 +88,88 @@ impl PolicyFactory {
         options: PluginOptions,
         wasm: Vec<u8>,
     ) -> Result<PluginInfo, PluginError> {
-        self.registry.load_bytes(config, options, wasm).await
+        self.registry.load(config, options, Source::Bytes(wasm), unwatched()).await
+    }
+
+    /// Loads or replaces a plugin, from bytes if there are any, else from its file; `progress` is
+    /// told of each step.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    pub async fn push_wasm_plugin(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        wasm: Option<Vec<u8>>,
+        progress: Progress,
+    ) -> Result<PluginInfo, PluginError> {
+        let source = wasm.map_or(Source::File, Source::Bytes);
+        self.registry.load(config, options, source, progress).await
+    }
+
+    /// A new generation of a loaded plugin from the module that serves, with other limits,
+    /// options or configuration (`config.name` says of which). Nothing is compiled.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`]; the generation that serves goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    pub async fn reconfigure_wasm_plugin(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        progress: Progress,
+    ) -> Result<PluginInfo, OperationError> {
+        self.registry.reconfigure(config, options, progress).await
+    }
+
+    /// Makes the canary or the shadow of a plugin its stable generation; returns its number.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`] says why not; nothing has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not to be dropped half way where guest state is carried over: the state may be lost.
+    pub async fn promote_wasm_plugin(&self, name: &str) -> Result<u64, OperationError> {
+        self.registry.plugin(name)?.promote().await
+    }
+
+    /// Drops the canary or the shadow of a plugin; else goes back to the previous generation
+    /// while it is warm. Returns the number of the generation that decides then.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`] says why not; nothing has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`promote_wasm_plugin`](Self::promote_wasm_plugin).
+    pub async fn roll_back_wasm_plugin(&self, name: &str) -> Result<u64, OperationError> {
+        self.registry.plugin(name)?.roll_back("by the operator").await
+    }
+
+    /// Takes a plugin out of the path (its failure policy decides), or puts it back.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NotFound`].
+    pub fn pause_wasm_plugin(&self, name: &str, paused: bool) -> Result<(), OperationError> {
+        self.registry.plugin(name)?.set_paused(paused)
+    }
+
+    /// Everything that is known of a plugin.
+    pub fn plugin_detail(&self, name: &str) -> Option<PluginDetail> {
+        self.registry.detail(name)
     }
 
     /// The policy of that name: a built-in one or a loaded plugin.

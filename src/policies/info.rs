@@ -29,6 +29,15 @@ impl HeaderLookup for Vec<(String, String)> {
     }
 }
 
+/// Headers that name what keeps requests together, the first that is there wins.
+const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
+
+/// What keeps requests together, if a header says so: `x-routing-key`, `x-session-id` or
+/// `x-user-id`, in this order.
+pub fn key_of(headers: &dyn HeaderLookup) -> Option<&str> {
+    KEY_HEADERS.iter().find_map(|name| headers.header(name))
+}
+
 /// What is known of a request when its worker is chosen. Everything is optional: the router fills
 /// in what the policy asked for (see [`RequestNeeds`]).
 #[derive(Clone, Copy, Default)]
@@ -48,6 +57,9 @@ pub struct SelectWorkerInfo<'a> {
     /// The only workers that may be chosen (they serve the model, they have the role);
     /// `None` = all.
     pub eligible: Option<&'a WorkerSet>,
+    /// What keeps requests together, such as a session: requests with equal keys stay on the same
+    /// side of a canary. `None` = chance decides.
+    pub request_key: Option<&'a str>,
 }
 
 impl SelectWorkerInfo<'_> {
@@ -87,6 +99,15 @@ pub struct RequestNeeds {
 }
 
 impl RequestNeeds {
+    /// What either of two policies wants.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            text: self.text || other.text,
+            tokens: self.tokens || other.tokens,
+            model: self.model || other.model,
+        }
+    }
+
     /// True if anything in the body is wanted.
     pub fn body(self) -> bool {
         self.text || self.tokens || self.model

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
+use crate::policies::decision::Chooser;
 use crate::policies::decision::DecideError;
 use crate::policies::decision::Decision;
 use crate::policies::decision::PairDecision;
@@ -18,6 +19,8 @@ use crate::types::future::BoxFuture;
 pub struct RequestCompletion {
     /// URL of the worker that served it.
     pub worker_url: String,
+    /// Who had chosen the worker.
+    pub chooser: Chooser,
     /// True if the worker answered without an error.
     pub success: bool,
     /// Time to the first byte of the answer.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::policies::SelectWorkerInfo;
+use crate::policies::key_of;
 use crate::proxy::clients::Client;
 use crate::proxy::forward::Inbound;
 use crate::proxy::forward::attempt;
@@ -41,6 +42,7 @@ pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<
         tokens: facts.tokens.as_deref(),
         headers: Some(&headers),
         model: facts.model.as_deref(),
+        request_key: key_of(&headers),
         eligible: snapshot.eligible(inbound.route, facts.model.as_deref())?,
         ..SelectWorkerInfo::default()
     };

@@ -16,6 +16,8 @@ use crate::config::worker_url::WorkerUrl;
 use crate::core::FleetWorker;
 use crate::core::InFlight;
 use crate::core::Worker;
+use crate::policies::Chooser;
+use crate::policies::Decision;
 use crate::policies::Policy;
 use crate::policies::RequestCompletion;
 use crate::proxy::circuit::Circuit;
@@ -165,6 +167,8 @@ impl Target {
 pub struct Placement {
     /// `None` only while it is dropped.
     in_flight: Option<InFlight>,
+    /// Who had chosen the worker.
+    chooser: Chooser,
     target: Arc<Target>,
     pass: Pass,
     settled: bool,
@@ -177,13 +181,14 @@ pub struct Placement {
 
 impl Placement {
     /// `None` if the circuit breaker does not let the request through.
-    pub fn new(target: &Arc<Target>, in_flight: InFlight, policy: &Policy) -> Option<Self> {
+    pub fn new(target: &Arc<Target>, decision: Decision, policy: &Policy) -> Option<Self> {
         let pass = target.circuit.enter()?;
         if pass == Pass::Probe {
             target.refresh();
         }
         Some(Self {
-            in_flight: Some(in_flight),
+            chooser: decision.chooser(),
+            in_flight: Some(decision.into_in_flight()),
             target: Arc::clone(target),
             pass,
             settled: false,
@@ -256,6 +261,7 @@ impl Drop for Placement {
         if let Some(policy) = &self.listener {
             policy.on_request_complete(&RequestCompletion {
                 worker_url: self.target.worker.url().to_owned(),
+                chooser: self.chooser,
                 success: self.success,
                 first_byte: self.first_byte,
                 total: self.placed.elapsed(),

@@ -48,7 +48,7 @@ impl Tried {
             return Err(ProxyError::NoWorker);
         }
         let target: &Arc<_> = snapshot.target(index).ok_or(ProxyError::NoWorker)?;
-        let placement = Placement::new(target, decision.into_in_flight(), policy);
+        let placement = Placement::new(target, decision, policy);
         if placement.is_none() {
             self.exclude(index);
         }

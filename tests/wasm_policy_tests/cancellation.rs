@@ -1,1 +1,264 @@
-//! cancellation
+//! A caller whose future is dropped, wherever it waits, leaks nothing.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use sgl_policy_abi::Concurrency;
+use sgl_policy_abi::Input;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::LoadBalancingPolicy;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::WasmPolicyConfig;
+
+use crate::capture::catch_logs;
+use crate::counting::counted;
+use crate::counting::counts_always;
+use crate::support::HOST;
+use crate::support::answer;
+use crate::support::asking;
+use crate::support::commanded;
+use crate::support::config;
+use crate::support::eventually;
+use crate::support::fleet;
+use crate::support::guest_with;
+use crate::support::loaded_with;
+use crate::support::manifest;
+use crate::support::on;
+use crate::support::poll_then_drop;
+use crate::support::prompt;
+use crate::support::slice;
+use crate::support::stats;
+
+const FOREVER: &str = "(loop $forever (br $forever))";
+
+/// Polls that a call surely survives: it ends at its budget, half a minute on.
+const POLLS: usize = 5;
+
+async fn plugin(name: &str, instances: usize, wasm: Vec<u8>) -> (PolicyFactory, Policy) {
+    let limits = WasmPolicyConfig { max_execution_time_ms: 30_000, ..config(name) };
+    let options = PluginOptions { min_warm: instances, max_instances: instances, ..PluginOptions::default() };
+    loaded_with(limits, options, wasm).await
+}
+
+/// Polls a future this often, and returns it.
+async fn start<F: Future + Unpin>(mut future: F) -> F {
+    for _ in 0..POLLS {
+        assert!(!poll_then_drop(&mut future, 1).await, "it must wait");
+    }
+    future
+}
+
+/// All is as it was after loading, but for so many discarded instances; and the plugin decides.
+async fn all_is_well(
+    factory: &PolicyFactory,
+    policy: &Policy,
+    table: &WorkerTable,
+    instances: usize,
+    discarded: u64,
+) {
+    eventually("the pool is as it was", || {
+        let pool = stats(factory).pool;
+        (pool.live, pool.idle, pool.waiting) == (instances, instances, 0)
+    })
+    .await;
+    let found = stats(factory);
+    assert_eq!(found.pool.discarded, discarded);
+    assert_eq!(found.pool.created, instances as u64 + discarded);
+    assert!(found.failures.iter().all(|(_, count)| *count == 0), "{:?}", found.failures);
+    assert!(table.workers().iter().all(|worker| worker.load() == 0), "nothing counts as in flight");
+    for _ in 0..2 * instances {
+        let decision = policy.decide_async(table, &asking("")).await.unwrap();
+        assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{decision:?}");
+        policy.decide(table, &asking("")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn caller_that_leaves_in_the_middle_of_the_guest_costs_its_instance() {
+    let (factory, policy) = plugin("test", 2, commanded("", &on(1, FOREVER))).await;
+    let table = fleet(2).table();
+    let text = prompt(1);
+    for polls in 1..=POLLS {
+        assert!(!poll_then_drop(policy.decide_async(&table, &asking(&text)), polls).await);
+    }
+    all_is_well(&factory, &policy, &table, 2, POLLS as u64).await;
+    let workers = slice(2);
+    let info = asking(&text);
+    assert!(!poll_then_drop(policy.select_worker_async(&workers, &info), POLLS).await);
+    assert_eq!(workers[0].load() + workers[1].load(), 0);
+    all_is_well(&factory, &policy, &table, 2, POLLS as u64 + 1).await;
+}
+
+#[tokio::test]
+async fn caller_that_leaves_while_waiting_for_an_instance_costs_nothing() {
+    let (factory, policy) = plugin("test", 1, commanded("", &on(1, FOREVER))).await;
+    let table = fleet(2).table();
+    let text = prompt(1);
+    let info = asking(&text);
+    let running = start(Box::pin(policy.decide_async(&table, &info))).await;
+    let first = start(Box::pin(policy.decide_async(&table, &info))).await;
+    let second = start(Box::pin(policy.decide_async(&table, &info))).await;
+    assert_eq!(stats(&factory).pool.waiting, 2);
+    drop(first);
+    assert_eq!(stats(&factory).pool.waiting, 1);
+    drop(second);
+    assert_eq!(stats(&factory).pool.waiting, 0);
+    assert_eq!(stats(&factory).pool.discarded, 0);
+    drop(running);
+    all_is_well(&factory, &policy, &table, 1, 1).await;
+}
+
+#[tokio::test]
+async fn instance_that_was_handed_to_a_caller_that_left_goes_to_the_next() {
+    let (factory, policy) = plugin("test", 1, commanded("", &on(1, FOREVER))).await;
+    let table = fleet(2).table();
+    let (loops, plain) = (prompt(1), prompt(0));
+    let (loops, plain) = (asking(&loops), asking(&plain));
+    let running = start(Box::pin(policy.decide_async(&table, &loops))).await;
+    let first = start(Box::pin(policy.decide_async(&table, &plain))).await;
+    let mut second = start(Box::pin(policy.decide_async(&table, &plain))).await;
+    drop(running);
+    // The instance that replaces the discarded one is handed to the first, which is not polled.
+    eventually("an instance is handed over", || stats(&factory).pool.waiting == 1).await;
+    drop(first);
+    let decision = (&mut second).await.unwrap();
+    assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{decision:?}");
+    drop((decision, second));
+    all_is_well(&factory, &policy, &table, 1, 1).await;
+}
+
+#[tokio::test]
+async fn instance_that_was_handed_to_a_caller_that_left_is_idle_if_nobody_waits() {
+    let (factory, policy) = plugin("test", 1, commanded("", &on(1, FOREVER))).await;
+    let table = fleet(2).table();
+    let (loops, plain) = (prompt(1), prompt(0));
+    let (loops, plain) = (asking(&loops), asking(&plain));
+    let running = start(Box::pin(policy.decide_async(&table, &loops))).await;
+    let waiting = start(Box::pin(policy.decide_async(&table, &plain))).await;
+    drop(running);
+    eventually("an instance is handed over", || stats(&factory).pool.waiting == 0).await;
+    drop(waiting);
+    all_is_well(&factory, &policy, &table, 1, 1).await;
+}
+
+#[tokio::test]
+async fn caller_that_leaves_while_holding_the_state_keeps_nobody_waiting() {
+    catch_logs();
+    let (factory, policy) = plugin("leaves-state", 2, counts_always()).await;
+    let table = fleet(2).table();
+    let (loops, counts) = (asking("!"), asking("a"));
+    policy.decide_async(&table, &counts).await.unwrap();
+    let holding = start(Box::pin(policy.decide_async(&table, &loops))).await;
+    let gone = start(Box::pin(policy.decide_async(&table, &counts))).await;
+    let mut next = start(Box::pin(policy.decide_async(&table, &counts))).await;
+    drop(gone);
+    drop(holding);
+    (&mut next).await.unwrap();
+    drop(next);
+    assert_eq!(counted(&policy, &table).await, 2, "the cancelled calls left the state as it was");
+    all_is_well(&factory, &policy, &table, 2, 1).await;
+}
+
+#[tokio::test]
+async fn callers_that_leave_the_queue_for_the_state_give_their_places_up() {
+    catch_logs();
+    let limits = WasmPolicyConfig { max_execution_time_ms: 30_000, ..config("leaves-queue") };
+    let options = PluginOptions { min_warm: 1, max_instances: 1, max_waiting: 1, ..Default::default() };
+    let (factory, policy) = loaded_with(limits, options, counts_always()).await;
+    let table = fleet(2).table();
+    let (loops, counts) = (asking("!"), asking("a"));
+    let holding = start(Box::pin(policy.decide_async(&table, &loops))).await;
+    for _ in 0..10 {
+        drop(start(Box::pin(policy.decide_async(&table, &counts))).await);
+    }
+    let mut waiting = start(Box::pin(policy.decide_async(&table, &counts))).await;
+    drop(holding);
+    let decision = (&mut waiting).await.unwrap();
+    assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{decision:?}");
+    drop((decision, waiting));
+    all_is_well(&factory, &policy, &table, 1, 1).await;
+}
+
+/// Loops in `on_workers` for tables of 9 workers.
+fn slow_listener() -> Vec<u8> {
+    let fields = format!(
+        r#"{HOST}{}(data (i32.const 16) "\00")
+        (func (export "on_workers") (param $ptr i32) (param $len i32)
+          (local $at i32)
+          (local.set $at (local.get $ptr))
+          ;; The array's head follows the key that ends in "workers".
+          (loop $search
+            (if (i32.ne (i64.eqz (i64.sub (i64.load (local.get $at)) (i64.const 0x7372656b726f77a7))) (i32.const 1))
+              (then (local.set $at (i32.add (local.get $at) (i32.const 1))) (br $search))))
+          (if (i32.eq (i32.load8_u (i32.add (local.get $at) (i32.const 8))) (i32.const 0x99))
+            (then {FOREVER})))"#,
+        manifest(&[Input::Load], Concurrency::Parallel)
+    );
+    guest_with(&fields, &answer(16, 1))
+}
+
+#[tokio::test]
+async fn caller_that_leaves_while_the_guest_learns_the_table_costs_its_instance() {
+    let (factory, policy) = plugin("test", 1, slow_listener()).await;
+    let (small, large) = (fleet(3).table(), fleet(9).table());
+    let info = SelectWorkerInfo::default();
+    policy.decide_async(&small, &info).await.unwrap();
+    assert!(!poll_then_drop(policy.decide_async(&large, &info), POLLS).await);
+    assert!(large.workers().iter().all(|worker| worker.load() == 0));
+    all_is_well(&factory, &policy, &small, 1, 1).await;
+}
+
+#[tokio::test]
+async fn pair_that_is_given_up_at_its_second_leg_counts_nothing() {
+    // Loops at the decode leg.
+    let body = format!(
+        r#"(if (i32.eq (i32.const 2)
+              (i32.load8_u (i32.sub (i32.add (local.get $ptr) (local.get $len)) (i32.const 1))))
+            (then {FOREVER}))
+        {}"#,
+        answer(16, 1)
+    );
+    let fields = format!(r#"{}(data (i32.const 16) "\00")"#, manifest(&[Input::Leg], Concurrency::Parallel));
+    let (factory, policy) = plugin("test", 1, guest_with(&fields, &body)).await;
+    let fleet = sglang_router_rs::core::Fleet::new();
+    for (index, role) in ["prefill", "decode"].into_iter().enumerate() {
+        let spec = serde_json::json!({"url": format!("http://w{index}"), "role": role});
+        fleet.add(serde_json::from_value(spec).unwrap(), true).unwrap();
+    }
+    let table = fleet.table();
+    let info = SelectWorkerInfo::default();
+    assert!(!poll_then_drop(policy.decide_pair_async(&table, &info), POLLS).await);
+    all_is_well(&factory, &policy, &table, 1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_callers_that_leave_at_random_leak_nothing() {
+    let (factory, policy) = plugin("test", 4, commanded("", &on(1, FOREVER))).await;
+    let table = fleet(3).table();
+    let mut callers = tokio::task::JoinSet::new();
+    for seed in 0..32 {
+        let (policy, table) = (policy.clone(), Arc::clone(&table));
+        callers.spawn(async move {
+            let random = &mut fastrand::Rng::with_seed(seed);
+            for _ in 0..20 {
+                let text = prompt(random.usize(0..4));
+                let info = asking(&text);
+                let mut decision = pin!(policy.decide_async(&table, &info));
+                poll_then_drop(&mut decision, random.usize(1..6)).await;
+            }
+        });
+    }
+    while let Some(done) = callers.join_next().await {
+        done.unwrap();
+    }
+    let discarded = stats(&factory).pool.discarded;
+    assert!(discarded > 0, "some left in the middle of the guest");
+    eventually("everything is replaced", || stats(&factory).pool.idle == 4).await;
+    all_is_well(&factory, &policy, &table, 4, stats(&factory).pool.discarded).await;
+}

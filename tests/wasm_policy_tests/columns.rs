@@ -1,1 +1,307 @@
-//! The column form: what a guest is sent, and that it can read it in place.
+//! The column form: what a guest is sent for a decision, and guests that read it in place.
+
+use std::sync::Arc;
+
+use sgl_policy_abi::Concurrency;
+use sgl_policy_abi::Input;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::InFlight;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerReport;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Leg;
+use sglang_router_rs::policies::LoadBalancingPolicy;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::types::WorkerSet;
+
+use crate::capture::catch_logs;
+use crate::capture::take_echo;
+use crate::capture::take_lines;
+use crate::decoder::Value;
+use crate::support::ECHO;
+use crate::support::HOST;
+use crate::support::answer;
+use crate::support::config;
+use crate::support::fleet;
+use crate::support::guest_with;
+use crate::support::loaded;
+use crate::support::loaded_with;
+use crate::support::manifest;
+use crate::support::slice;
+
+const ALL: [Input; 17] = [
+    Input::Healthy,
+    Input::Excluded,
+    Input::Load,
+    Input::Running,
+    Input::Waiting,
+    Input::QueuedTokens,
+    Input::KvUsage,
+    Input::Throughput,
+    Input::LatencyEwma,
+    Input::RequestText,
+    Input::RequestTokens,
+    Input::PromptBytes,
+    Input::Model,
+    Input::Header(std::borrow::Cow::Borrowed("x-session-id")),
+    Input::Leg,
+    Input::Random,
+    Input::NowNs,
+];
+
+/// A guest that logs every message and chooses worker 1.
+async fn echoing(name: &str, inputs: &[Input]) -> (PolicyFactory, Policy) {
+    catch_logs();
+    let fields =
+        format!(r#"{HOST}{}{ECHO}(data (i32.const 16) "\01")"#, manifest(inputs, Concurrency::Parallel));
+    let body = format!("(call $echo (i32.const 83) (local.get $ptr) (local.get $len)) {}", answer(16, 1));
+    let loaded = loaded_with(config(name), Default::default(), guest_with(&fields, &body)).await;
+    take_lines(name);
+    loaded
+}
+
+/// What the guest was sent for one decision.
+fn sent(name: &str) -> Value {
+    Value::decode(&take_echo(name, 'S'))
+}
+
+/// Eleven workers of which 4 is unhealthy, 2 has two requests in flight and 3 has reported.
+fn varied_fleet() -> (Fleet, Vec<InFlight>) {
+    let fleet = fleet(11);
+    let table = fleet.table();
+    table.workers()[4].set_healthy(false);
+    let report = WorkerReport {
+        running: 7,
+        waiting: 2,
+        queued_tokens: 70_000,
+        kv_usage: 0.25,
+        throughput: 812.5,
+        ..WorkerReport::UNKNOWN
+    };
+    table.workers()[3].set_report(&report);
+    table.workers()[10].observe_latency(12.5);
+    let held = (0..2).map(|_| InFlight::on_fleet(Arc::clone(&table.workers()[2]))).collect();
+    (fleet, held)
+}
+
+fn one_known<T: Copy>(index: usize, value: T, unknown: T) -> Vec<T> {
+    (0..11).map(|at| if at == index { value } else { unknown }).collect()
+}
+
+/// NaN is "unknown", and equals nothing.
+fn known_floats(column: &Value) -> Vec<(usize, f32)> {
+    column.floats().into_iter().enumerate().filter(|(_, value)| !value.is_nan()).collect()
+}
+
+#[tokio::test]
+async fn every_input_arrives_in_its_documented_encoding() {
+    let (_factory, policy) = echoing("all-inputs", &ALL).await;
+    let (fleet, _held) = varied_fleet();
+    let headers = vec![("x-session-id".to_owned(), "s-1".to_owned())];
+    let excluded: WorkerSet = [0, 9].into_iter().collect();
+    let info = SelectWorkerInfo {
+        request_text: Some("héllo"),
+        tokens: Some(&[1, 70_000, u32::MAX]),
+        headers: Some(&headers),
+        model: Some("m"),
+        leg: Leg::Decode,
+        excluded: Some(&excluded),
+        eligible: None,
+        request_key: None,
+    };
+    let table = fleet.table();
+    assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);
+    let message = sent("all-inputs");
+    let items = message.items();
+    assert_eq!(items.len(), 1 + ALL.len());
+    assert_eq!(items[1].bits(), [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(items[2].bits(), [0, 9]);
+    assert_eq!(items[3].signed(), one_known(2, 2, 0));
+    assert_eq!(items[4].signed(), one_known(3, 7, -1));
+    assert_eq!(items[5].signed(), one_known(3, 2, -1));
+    assert_eq!(items[6].signed(), one_known(3, 70_000, -1));
+    assert_eq!(known_floats(&items[7]), [(3, 0.25)]);
+    assert_eq!(known_floats(&items[8]), [(3, 812.5)]);
+    assert_eq!(known_floats(&items[9]), [(10, 12.5)]);
+    assert_eq!(items[7].floats().len(), 11);
+    assert_eq!(items[10], Value::str("héllo"));
+    let tokens = [1_u32, 70_000, u32::MAX].map(u32::to_le_bytes).concat();
+    assert_eq!(items[11], Value::Bin(tokens));
+    assert_eq!(items[12].int(), 6, "bytes, not characters");
+    assert_eq!(items[13], Value::str("m"));
+    assert_eq!(items[14], Value::str("s-1"));
+    assert_eq!(items[15].int(), 2);
+}
+
+#[tokio::test]
+async fn what_a_request_does_not_have_arrives_as_nil() {
+    let (_factory, policy) = echoing("nil-inputs", &ALL).await;
+    let table = fleet(3).table();
+    policy.decide(&table, &SelectWorkerInfo::default()).unwrap();
+    let message = sent("nil-inputs");
+    let items = message.items();
+    assert_eq!(items[2].bits(), [] as [usize; 0]);
+    assert_eq!(items[2], Value::Bin(vec![0]));
+    for nil in [10, 11, 13, 14] {
+        assert_eq!(items[nil], Value::Nil, "input {nil}");
+    }
+    assert_eq!(items[12].int(), 0);
+    assert_eq!(items[15].int(), 0);
+}
+
+#[tokio::test]
+async fn randomness_is_fresh_and_time_does_not_go_back() {
+    let (_factory, policy) = echoing("fresh-numbers", &[Input::Random, Input::NowNs]).await;
+    let table = fleet(3).table();
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        policy.decide(&table, &SelectWorkerInfo::default()).unwrap();
+        let message = sent("fresh-numbers");
+        seen.push((message.items()[1].int(), message.items()[2].int()));
+    }
+    assert!(seen.is_sorted_by(|before, after| before.1 <= after.1), "{seen:?}");
+    let mut random: Vec<i128> = seen.iter().map(|(random, _)| *random).collect();
+    random.sort_unstable();
+    random.dedup();
+    assert_eq!(random.len(), 5, "{seen:?}");
+}
+
+#[tokio::test]
+async fn eligible_workers_mask_the_healthy_ones() {
+    let (_factory, policy) = echoing("masked", &[Input::Healthy]).await;
+    let (fleet, _held) = varied_fleet();
+    // 4 is not healthy, and 30 does not exist.
+    let eligible: WorkerSet = [1, 4, 8, 30].into_iter().collect();
+    let info = SelectWorkerInfo { eligible: Some(&eligible), ..SelectWorkerInfo::default() };
+    policy.decide(&fleet.table(), &info).unwrap();
+    assert_eq!(sent("masked").items()[1].bits(), [1, 8]);
+}
+
+#[tokio::test]
+async fn slice_of_workers_is_sent_like_a_table() {
+    let (_factory, policy) = echoing("slices", &ALL).await;
+    let workers = slice(9);
+    workers[7].increment_load();
+    let info = SelectWorkerInfo::default();
+    assert_eq!(policy.select_worker(&workers, &info), Some(1));
+    let message = sent("slices");
+    assert_eq!(message.items()[1].bits(), (0..9).collect::<Vec<_>>());
+    assert_eq!(message.items()[3].signed(), [0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    assert_eq!(message.items()[4].signed(), [-1; 9]);
+    assert!(message.items()[7].floats().iter().all(|usage| usage.is_nan()));
+    let held = policy.select_worker_async(&workers, &info).await.unwrap();
+    assert_eq!(sent("slices").items()[3].signed(), [0, 0, 0, 0, 0, 0, 0, 1, 0], "not counted yet");
+    policy.select_worker(&workers, &info);
+    assert_eq!(sent("slices").items()[3].signed(), [0, 1, 0, 0, 0, 0, 0, 1, 0], "counted while held");
+    drop(held);
+}
+
+/// Finds the least loaded worker that is healthy and not excluded, without copying anything.
+const ARGMIN: &str = r#"
+  (global $at (mut i32) (i32.const 0))
+  (func $version
+    (local $kind i32)
+    (local.set $kind (i32.load8_u (global.get $at)))
+    (global.set $at (i32.add (global.get $at) (i32.add (i32.const 1)
+      (if (result i32) (i32.lt_u (local.get $kind) (i32.const 0x80)) (then (i32.const 0))
+        (else (i32.shl (i32.const 1) (i32.sub (local.get $kind) (i32.const 0xcc)))))))))
+  (func $bin (param $shift i32) (result i32)
+    (local $width i32) (local $len i32) (local $i i32)
+    (local.set $width
+      (i32.shl (i32.const 1) (i32.sub (i32.load8_u (global.get $at)) (i32.const 0xc4))))
+    (loop $digits
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (local.set $len (i32.or (i32.shl (local.get $len) (i32.const 8))
+        (i32.load8_u (i32.add (global.get $at) (local.get $i)))))
+      (br_if $digits (i32.lt_u (local.get $i) (local.get $width))))
+    (global.set $at (i32.add (global.get $at) (i32.add (i32.const 1) (local.get $width))))
+    (i32.store (i32.const 64) (i32.shr_u (local.get $len) (local.get $shift)))
+    (global.get $at)
+    (global.set $at (i32.add (global.get $at) (local.get $len))))
+  (func $bit (param $bits i32) (param $i i32) (result i32)
+    (i32.and (i32.const 1) (i32.shr_u
+      (i32.load8_u (i32.add (local.get $bits) (i32.shr_u (local.get $i) (i32.const 3))))
+      (i32.and (local.get $i) (i32.const 7)))))
+"#;
+
+fn argmin() -> Vec<u8> {
+    let inputs = [Input::Healthy, Input::Excluded, Input::Load];
+    let body = r#"
+      (local $healthy i32) (local $excluded i32) (local $load i32)
+      (local $i i32) (local $best i32) (local $least i32)
+      (global.set $at (i32.add (local.get $ptr) (i32.const 1)))
+      (call $version)
+      (local.set $healthy (call $bin (i32.const 0)))
+      (local.set $excluded (call $bin (i32.const 0)))
+      (local.set $load (call $bin (i32.const 2)))
+      (local.set $best (i32.const -1))
+      (local.set $least (i32.const 0x7fffffff))
+      (block $done (loop $next
+        (br_if $done (i32.ge_u (local.get $i) (i32.load (i32.const 64))))
+        (if (i32.and (call $bit (local.get $healthy) (local.get $i))
+              (i32.and (i32.eqz (call $bit (local.get $excluded) (local.get $i)))
+                (i32.lt_s (i32.load (i32.add (local.get $load) (i32.shl (local.get $i) (i32.const 2))))
+                  (local.get $least))))
+          (then
+            (local.set $best (local.get $i))
+            (local.set $least
+              (i32.load (i32.add (local.get $load) (i32.shl (local.get $i) (i32.const 2)))))))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br $next)))
+      (if (i32.lt_s (local.get $best) (i32.const 0)) (then (return (i64.const 0))))
+      (i32.store8 (i32.const 16) (i32.const 0xcd))
+      (i32.store8 (i32.const 17) (i32.shr_u (local.get $best) (i32.const 8)))
+      (i32.store8 (i32.const 18) (local.get $best))"#;
+    let fields = format!("{}{ARGMIN}", manifest(&inputs, Concurrency::Parallel));
+    guest_with(&fields, &format!("{body}{}", answer(16, 3)))
+}
+
+/// What the guest must find.
+fn least_loaded(table: &WorkerTable, excluded: &WorkerSet) -> Option<usize> {
+    let workers = table.workers().iter().enumerate();
+    let may = workers.filter(|(index, worker)| worker.is_healthy() && !excluded.contains(*index));
+    may.min_by_key(|(index, worker)| (worker.load(), *index)).map(|(index, _)| index)
+}
+
+#[tokio::test]
+async fn guest_that_reads_in_place_agrees_with_the_host_at_every_size() {
+    let (_factory, policy) = loaded(argmin()).await;
+    let random = &mut fastrand::Rng::with_seed(7);
+    for count in [1, 7, 8, 9, 63, 64, 65, 200, 1000] {
+        let fleet = fleet(count);
+        if count > 8 {
+            // Slots with a hole.
+            fleet.remove("http://w3").unwrap();
+        }
+        let table = fleet.table();
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            for worker in table.workers() {
+                worker.set_healthy(random.u8(..) > 60);
+                if random.bool() {
+                    held.push(InFlight::on_fleet(Arc::clone(worker)));
+                }
+            }
+            let excluded: WorkerSet = (0..table.workers().len()).filter(|_| random.u8(..) < 60).collect();
+            let info = SelectWorkerInfo { excluded: Some(&excluded), ..SelectWorkerInfo::default() };
+            let expected = least_loaded(&table, &excluded);
+            let decided = policy.decide_async(&table, &info).await.ok().map(|decision| decision.index());
+            assert_eq!(decided, expected, "{count} workers");
+        }
+    }
+}
+
+#[tokio::test]
+async fn loads_are_spread_when_decisions_are_held() {
+    let (_factory, policy) = loaded(argmin()).await;
+    let table = fleet(10).table();
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        held.push(policy.decide(&table, &SelectWorkerInfo::default()).unwrap());
+    }
+    assert!(table.workers().iter().all(|worker| worker.load() == 5));
+    drop(held);
+    assert!(table.workers().iter().all(|worker| worker.load() == 0));
+}

@@ -1,10 +1,6 @@
 //! Load, list, create, decide, replace, unload.
 
-use std::sync::Arc;
-
-use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::LoadBalancingPolicy;
 use sglang_router_rs::policies::PluginOptions;
@@ -17,6 +13,7 @@ use crate::support::fleet;
 use crate::support::guest_choosing;
 use crate::support::load;
 use crate::support::loaded;
+use crate::support::slice;
 use crate::support::stats;
 
 const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
@@ -27,13 +24,8 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     leg: sglang_router_rs::policies::Leg::Single,
     excluded: None,
     eligible: None,
+    request_key: None,
 };
-
-fn slice(count: usize) -> Vec<Arc<dyn Worker>> {
-    let worker =
-        |index| Arc::new(BasicWorker::new(WorkerSpec::new(format!("http://w{index}")))) as Arc<dyn Worker>;
-    (0..count).map(worker).collect()
-}
 
 #[tokio::test]
 async fn plugin_is_loaded_from_a_file_listed_and_unloaded() {

@@ -1,12 +1,24 @@
 //! Plugins from the outside, through the public API: load, list, create, decide, replace, unload,
 //! and every refusal.
 
+#[cfg(unix)]
+mod aot_cache;
 mod cancellation;
+mod capture;
 mod columns;
+mod counting;
+mod decoder;
 mod failures_wall_clock;
+#[cfg(unix)]
+mod files;
+mod host_functions;
 mod lifecycle;
+mod pairs;
 mod pool;
 mod refusals;
+mod rollout;
 mod rows;
 mod sandbox;
 mod support;
+mod tables;
+mod wasi;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -10,14 +11,20 @@ use sgl_policy_abi::Input;
 use sgl_policy_abi::Manifest;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::encode_to_vec;
+use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginInfo;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PluginStats;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 /// What every guest needs besides `select_worker`.
@@ -28,6 +35,12 @@ pub(crate) const BASICS: &str = r#"
     (local $at i32)
     (local.set $at (global.get $heap))
     (global.set $heap (i32.add (global.get $heap) (local.get $size)))
+    (block $fits
+      (br_if $fits (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+      (br_if $fits (i32.ne (i32.const -1)
+        (memory.grow (i32.sub (i32.shr_u (i32.add (global.get $heap) (i32.const 65535)) (i32.const 16))
+                              (memory.size)))))
+      (return (i32.const 0)))
     (local.get $at))
   (func (export "dealloc") (param i32 i32))
 "#;
@@ -82,6 +95,104 @@ pub(crate) fn escaped(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
+/// The host functions that most guests here use.
+pub(crate) const HOST: &str = r#"
+  (import "sgl" "log" (func $log (param i32 i32 i32)))
+  (import "sgl" "counter_add" (func $count (param i32 i64) (result i64)))
+  (import "sgl" "kv_get" (func $kv_get (param i32 i32 i32 i32) (result i32)))
+  (import "sgl" "kv_set" (func $kv_set (param i32 i32 i32 i32) (result i32)))
+"#;
+
+/// Needs [`HOST`]. `$echo` logs bytes as `<tag>:<hex>`, a line for each 1000 of them; `$number`
+/// logs an `i64` that way. Both use memory from 40,000 on.
+pub(crate) const ECHO: &str = r#"
+  (func $digit (param i32) (result i32)
+    (i32.add (local.get 0)
+      (select (i32.const 48) (i32.const 87) (i32.lt_u (local.get 0) (i32.const 10)))))
+  (func $echo (param $tag i32) (param $at i32) (param $len i32)
+    (local $i i32) (local $byte i32)
+    (i32.store8 (i32.const 40000) (local.get $tag))
+    (i32.store8 (i32.const 40001) (i32.const 58))
+    (loop $next
+      (if (i32.and (i32.lt_u (local.get $i) (local.get $len)) (i32.lt_u (local.get $i) (i32.const 1000)))
+        (then
+          (local.set $byte (i32.load8_u (i32.add (local.get $at) (local.get $i))))
+          (i32.store8 (i32.add (i32.const 40002) (i32.shl (local.get $i) (i32.const 1)))
+            (call $digit (i32.shr_u (local.get $byte) (i32.const 4))))
+          (i32.store8 (i32.add (i32.const 40003) (i32.shl (local.get $i) (i32.const 1)))
+            (call $digit (i32.and (local.get $byte) (i32.const 15))))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br $next))))
+    (call $log (i32.const 2) (i32.const 40000) (i32.add (i32.const 2) (i32.shl (local.get $i) (i32.const 1))))
+    (if (i32.lt_u (local.get $i) (local.get $len))
+      (then (call $echo (local.get $tag) (i32.add (local.get $at) (local.get $i))
+                        (i32.sub (local.get $len) (local.get $i))))))
+  (func $number (param $tag i32) (param $value i64)
+    (i64.store (i32.const 44000) (local.get $value))
+    (call $echo (local.get $tag) (i32.const 44000) (i32.const 8)))
+"#;
+
+/// A column guest that does what the size of the prompt (below 128) asks for. `cases` are
+/// instructions with `$command` set; one that matches returns. Otherwise: 64 + slot answers the
+/// value of that counter, everything else worker 0 (9 is what the host's own trials send).
+pub(crate) fn commanded(fields: &str, cases: &str) -> Vec<u8> {
+    commanded_as(Concurrency::Parallel, fields, cases)
+}
+
+/// The same, parallel or serial.
+pub(crate) fn commanded_as(concurrency: Concurrency, fields: &str, cases: &str) -> Vec<u8> {
+    let manifest = manifest(&[Input::PromptBytes], concurrency);
+    let body = format!(
+        r#"(local $command i32)
+        (local.set $command (i32.load8_u (i32.sub (i32.add (local.get $ptr) (local.get $len)) (i32.const 1))))
+        {cases}
+        (i32.store8 (i32.const 16) (i32.const 0))
+        (if (i32.ge_u (local.get $command) (i32.const 64)) (then
+          (i32.store8 (i32.const 16)
+            (i32.wrap_i64 (call $count (i32.sub (local.get $command) (i32.const 64)) (i64.const 0))))))
+        {}"#,
+        answer(16, 1)
+    );
+    guest_with(&format!("{HOST}{manifest}{fields}"), &body)
+}
+
+/// Instructions for [`commanded`]: on this command, do that.
+pub(crate) fn on(command: u32, instructions: &str) -> String {
+    format!("(if (i32.eq (local.get $command) (i32.const {command})) (then {instructions}))")
+}
+
+/// Loops until counter 0 is not zero, which a later generation's `init` sees to: [`opener`].
+pub(crate) const WAIT_AT_GATE: &str =
+    "(loop $wait (br_if $wait (i64.eqz (call $count (i32.const 0) (i64.const 0)))))";
+
+/// A plain guest whose `init` opens the gate of [`WAIT_AT_GATE`].
+pub(crate) fn opener() -> Vec<u8> {
+    let text = format!(
+        r#"(module {HOST} {} {BASICS}
+           (func (export "init") (drop (call $count (i32.const 0) (i64.const 1))))
+           (data (i32.const 16) "\00")
+           (func (export "select_worker") (param i32 i32) (result i64) {}))"#,
+        manifest(&[Input::PromptBytes], Concurrency::Parallel),
+        answer(16, 1)
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A prompt of that many bytes, which is a command for a [`commanded`] guest.
+pub(crate) fn prompt(command: usize) -> String {
+    "x".repeat(command)
+}
+
+/// A request with this text and nothing else.
+pub(crate) fn asking(text: &str) -> SelectWorkerInfo<'_> {
+    SelectWorkerInfo { request_text: Some(text), ..SelectWorkerInfo::default() }
+}
+
+/// The value of a counter of a [`commanded`] guest, below the number of workers in the table.
+pub(crate) async fn counter(policy: &Policy, table: &WorkerTable, slot: usize) -> usize {
+    policy.decide_async(table, &asking(&prompt(64 + slot))).await.expect("it decides").index()
+}
+
 /// The numbers of the first document: 1 MiB, 1000 ms, no system calls.
 pub(crate) fn config(name: &str) -> WasmPolicyConfig {
     WasmPolicyConfig {
@@ -94,13 +205,19 @@ pub(crate) fn config(name: &str) -> WasmPolicyConfig {
     }
 }
 
-/// Loads bytes under a name, with the first document's numbers.
+/// Options under which a replaced generation does not stay warm to be rolled back to.
+pub(crate) fn without_probation() -> PluginOptions {
+    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
+    PluginOptions { probation, ..PluginOptions::default() }
+}
+
+/// Loads bytes under a name, with the first document's numbers and without a probation.
 pub(crate) async fn load(
     factory: &PolicyFactory,
     name: &str,
     wasm: Vec<u8>,
 ) -> Result<PluginInfo, PluginError> {
-    factory.load_wasm_plugin_bytes(config(name), PluginOptions::default(), wasm).await
+    factory.load_wasm_plugin_bytes(config(name), unwatched_options(), wasm).await
 }
 
 /// A factory with one plugin, and the plugin.
@@ -141,6 +258,13 @@ pub(crate) fn fleet(count: usize) -> Fleet {
     fleet
 }
 
+/// Healthy workers of an embedder's own, `http://w0` …
+pub(crate) fn slice(count: usize) -> Vec<Arc<dyn Worker>> {
+    let worker =
+        |index| Arc::new(BasicWorker::new(WorkerSpec::new(format!("http://w{index}")))) as Arc<dyn Worker>;
+    (0..count).map(worker).collect()
+}
+
 /// Waits for something that happens in the background, without a fixed sleep.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -169,4 +293,10 @@ async fn futures_poll(future: std::pin::Pin<&mut impl Future>) -> bool {
         std::task::Poll::Ready(done)
     })
     .await
+}
+
+/// The defaults, but for a probation: a replaced generation goes at once.
+pub(crate) fn unwatched_options() -> PluginOptions {
+    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
+    PluginOptions { probation, ..PluginOptions::default() }
 }

@@ -1,14 +1,13 @@
 //! The answer of `select_worker`, in all its forms.
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
 use crate::kind::Kind;
+use crate::names::MAX_RESULT_BYTES;
 use crate::reader::Reader;
 use crate::rows::raw_map;
 use crate::writer::Writer;
-
-/// The longest answer that the host reads, in bytes.
-pub const MAX_RESULT_BYTES: usize = 1 << 20;
 
 /// What a guest decided. Not checked against the workers: that is the host's duty.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +40,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] for anything but an integer, nil or such a map,
-    /// [`DecodeError::TooLarge`] above [`MAX_RESULT_BYTES`].
+    /// [`DecodeError::TooLarge`] above [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES).
     #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         match bytes {
@@ -62,7 +61,7 @@ impl<'a> Answer<'a> {
             }
             Kind::Map => Self::Map(AnswerMap::decode(&mut r)?),
             found => {
-                return Err(DecodeError::WrongType { expected: "an index, nil or a map", found });
+                return Err(DecodeError::WrongType { expected: Expected::Answer, found });
             }
         };
         r.finish()?;
@@ -142,7 +141,7 @@ impl<'a> AnswerMap<'a> {
 
 pub(crate) fn check_size(bytes: &[u8]) -> Result<(), DecodeError> {
     match bytes.len() {
-        len if len > MAX_RESULT_BYTES => Err(DecodeError::TooLarge { len, limit: MAX_RESULT_BYTES }),
+        len if len > MAX_RESULT_BYTES => Err(DecodeError::TooLarge),
         _ => Ok(()),
     }
 }

@@ -8,7 +8,9 @@
 //! are ignored.
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
+use crate::error::Key;
 use crate::reader::Reader;
 use crate::writer::Writer;
 
@@ -47,8 +49,7 @@ impl Completion {
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let extra =
-            r.array()?.checked_sub(FIELDS).ok_or(DecodeError::Missing { key: "completion fields" })?;
+        let extra = r.array()?.checked_sub(FIELDS).ok_or(DecodeError::Missing { key: Key::Completion })?;
         let completion = Self {
             worker: narrow(r.uint()?)?,
             ok: r.bool()?,
@@ -95,7 +96,7 @@ impl<'a> CompletionBatch<'a> {
     /// [`DecodeError`].
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let extra = r.array()?.checked_sub(2).ok_or(DecodeError::Missing { key: "completions" })?;
+        let extra = r.array()?.checked_sub(2).ok_or(DecodeError::Missing { key: Key::Completion })?;
         let table = r.uint()?;
         let mut entries = r;
         let count = entries.array()?;
@@ -145,7 +146,7 @@ fn opt_f32(w: &mut Writer<'_>, value: Option<f32>) -> Result<(), Full> {
 }
 
 fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, DecodeError> {
-    T::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: "a completion field" })
+    T::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Small })
 }
 
 fn read_opt_uint<T: TryFrom<u64>>(r: &mut Reader<'_>) -> Result<Option<T>, DecodeError> {

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
 use crate::reader::Reader;
 use crate::value::Map;
@@ -64,8 +65,8 @@ impl Init {
         for _ in 0..r.map()? {
             match r.str()? {
                 "abi" => {
-                    init.abi =
-                        u32::try_from(r.uint()?).map_err(|_| DecodeError::OutOfRange { expected: "abi" })?;
+                    init.abi = u32::try_from(r.uint()?)
+                        .map_err(|_| DecodeError::OutOfRange { expected: Expected::Small })?;
                 }
                 "plugin" => init.plugin = String::from(r.str()?),
                 "generation" => init.generation = r.uint()?,

@@ -21,9 +21,9 @@
 extern crate alloc;
 
 mod kind;
+mod names;
 
 mod error;
-mod names;
 
 mod token;
 
@@ -45,12 +45,13 @@ mod value_serde;
 
 pub use crate::answer::Answer;
 pub use crate::answer::AnswerMap;
-pub use crate::answer::MAX_RESULT_BYTES;
 pub use crate::completion::Completion;
 pub use crate::completion::CompletionBatch;
 pub use crate::completion::encode_completions;
 pub use crate::error::DecodeError;
+pub use crate::error::Expected;
 pub use crate::error::Full;
+pub use crate::error::Key;
 pub use crate::init::Init;
 pub use crate::init::encode_error;
 pub use crate::init::init_error;
@@ -65,6 +66,7 @@ pub use crate::manifest::Wire;
 pub use crate::names::ABI_VERSION;
 pub use crate::names::HOST_MODULE;
 pub use crate::names::MANIFEST_SECTION;
+pub use crate::names::MAX_RESULT_BYTES;
 pub use crate::names::WASI_MODULE;
 pub use crate::names::export;
 pub use crate::names::host_function;

@@ -3,6 +3,9 @@
 /// The ABI version that this crate describes.
 pub const ABI_VERSION: u32 = 1;
 
+/// The longest answer that the host reads, in bytes.
+pub const MAX_RESULT_BYTES: usize = 1 << 20;
+
 /// The custom section that holds a plugin's [`Manifest`](crate::Manifest).
 pub const MANIFEST_SECTION: &str = "sgl.policy";
 
@@ -64,7 +67,7 @@ pub mod host_function {
     pub const KV_VALUE_TOO_LARGE: i32 = -3;
     /// `kv_set`: the map would hold more than [`KV_TOTAL_BYTES`].
     pub const KV_FULL: i32 = -4;
-    /// Both: a pointer or length outside the guest's memory, or a key that is not UTF-8.
+    /// Both: a pointer or length outside the guest's memory, or a key above 1024 bytes.
     pub const KV_BAD_ARGUMENT: i32 = -5;
 }
 

@@ -4,6 +4,7 @@ use crate::answer::check_size;
 use crate::answer::encode_opt_index;
 use crate::answer::opt_index;
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
 use crate::kind::Kind;
 use crate::reader::Reader;
@@ -59,7 +60,7 @@ impl<'a> PairAnswer<'a> {
             }
             Kind::Map => Self::Map(PairMap::decode(&mut r)?),
             found => {
-                return Err(DecodeError::WrongType { expected: "two indices, nil or a map", found });
+                return Err(DecodeError::WrongType { expected: Expected::Pair, found });
             }
         };
         r.finish()?;
@@ -100,7 +101,7 @@ impl<'a> PairAnswer<'a> {
 fn decode_pair<'a>(r: &mut Reader<'a>) -> Result<PairAnswer<'a>, DecodeError> {
     match r.array()? {
         2 => Ok(PairAnswer::Pair { prefill: r.int()?, decode: r.int()? }),
-        _ => Err(DecodeError::OutOfRange { expected: "an array of two indices" }),
+        _ => Err(DecodeError::OutOfRange { expected: Expected::Pair }),
     }
 }
 

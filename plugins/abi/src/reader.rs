@@ -1,6 +1,7 @@
 //! MessagePack out of a slice that nobody vouches for.
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::kind::Kind;
 use crate::token::Token;
 
@@ -44,7 +45,7 @@ impl<'a> Reader<'a> {
     pub const fn finish(&self) -> Result<()> {
         match self.rest.len() {
             0 => Ok(()),
-            count => Err(DecodeError::TrailingBytes { count }),
+            _ => Err(DecodeError::TrailingBytes),
         }
     }
 
@@ -136,7 +137,7 @@ impl<'a> Reader<'a> {
     fn long_array(&mut self) -> Result<usize> {
         match self.token()? {
             Token::Array(count) => self.counted(count, 1),
-            other => Err(other.mismatch("an array")),
+            other => Err(other.mismatch(Expected::Array)),
         }
     }
 
@@ -147,7 +148,7 @@ impl<'a> Reader<'a> {
     pub fn map(&mut self) -> Result<usize> {
         match self.token()? {
             Token::Map(count) => self.counted(count, 2),
-            other => Err(other.mismatch("a map")),
+            other => Err(other.mismatch(Expected::Map)),
         }
     }
 
@@ -174,9 +175,9 @@ impl<'a> Reader<'a> {
         match self.token()? {
             Token::Uint(value) => Ok(value),
             Token::Int(value) => {
-                u64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: "an unsigned integer" })
+                u64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Uint })
             }
-            other => Err(other.mismatch("an unsigned integer")),
+            other => Err(other.mismatch(Expected::Uint)),
         }
     }
 
@@ -188,9 +189,9 @@ impl<'a> Reader<'a> {
         match self.token()? {
             Token::Int(value) => Ok(value),
             Token::Uint(value) => {
-                i64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: "an integer" })
+                i64::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Int })
             }
-            other => Err(other.mismatch("an integer")),
+            other => Err(other.mismatch(Expected::Int)),
         }
     }
 
@@ -204,7 +205,7 @@ impl<'a> Reader<'a> {
             Token::Float(value) => Ok(value),
             Token::Uint(value) => Ok(value as f64),
             Token::Int(value) => Ok(value as f64),
-            other => Err(other.mismatch("a number")),
+            other => Err(other.mismatch(Expected::Number)),
         }
     }
 
@@ -215,7 +216,7 @@ impl<'a> Reader<'a> {
     pub fn bool(&mut self) -> Result<bool> {
         match self.token()? {
             Token::Bool(value) => Ok(value),
-            other => Err(other.mismatch("a boolean")),
+            other => Err(other.mismatch(Expected::Bool)),
         }
     }
 
@@ -238,7 +239,7 @@ impl<'a> Reader<'a> {
     pub fn str_bytes(&mut self) -> Result<&'a [u8]> {
         match self.token()? {
             Token::Str(len) => self.take(len),
-            other => Err(other.mismatch("a text")),
+            other => Err(other.mismatch(Expected::Str)),
         }
     }
 
@@ -276,7 +277,7 @@ impl<'a> Reader<'a> {
     fn other_bin(&mut self) -> Result<&'a [u8]> {
         match self.token()? {
             Token::Bin(len) => self.take(len),
-            other => Err(other.mismatch("bytes")),
+            other => Err(other.mismatch(Expected::Bin)),
         }
     }
 

@@ -5,7 +5,9 @@
 //! ```
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
+use crate::error::Key;
 use crate::kind::Kind;
 use crate::reader::Reader;
 use crate::writer::Writer;
@@ -103,7 +105,7 @@ impl<'a> RowsMessage<'a> {
             }
         }
         r.finish()?;
-        if has_workers { Ok(message) } else { Err(DecodeError::Missing { key: "workers" }) }
+        if has_workers { Ok(message) } else { Err(DecodeError::Missing { key: Key::Workers }) }
     }
 
     /// Number of workers.
@@ -138,8 +140,8 @@ fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<RowWorker<'a>, DecodeError> {
         }
     }
     Ok(RowWorker {
-        url: url.ok_or(DecodeError::Missing { key: "url" })?,
-        healthy: healthy.ok_or(DecodeError::Missing { key: "healthy" })?,
+        url: url.ok_or(DecodeError::Missing { key: Key::Url })?,
+        healthy: healthy.ok_or(DecodeError::Missing { key: Key::Healthy })?,
         load,
     })
 }
@@ -149,6 +151,6 @@ pub(crate) fn raw_map<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     match r.kind()? {
         Kind::Map => r.raw(),
         Kind::Nil => r.raw().map(|_| EMPTY_MAP),
-        found => Err(DecodeError::WrongType { expected: "a map", found }),
+        found => Err(DecodeError::WrongType { expected: Expected::Map, found }),
     }
 }

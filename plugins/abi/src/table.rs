@@ -2,6 +2,7 @@
 
 use crate::error::DecodeError;
 use crate::error::Full;
+use crate::error::Key;
 use crate::reader::Reader;
 use crate::writer::Writer;
 
@@ -39,7 +40,7 @@ impl Role {
             "regular" => Ok(Self::Regular),
             "prefill" => Ok(Self::Prefill),
             "decode" => Ok(Self::Decode),
-            _ => Err(DecodeError::UnknownWord { field: "role" }),
+            _ => Err(DecodeError::UnknownWord { key: Key::Role }),
         }
     }
 }
@@ -186,8 +187,8 @@ impl<'a> TableMessage<'a> {
             }
         }
         r.finish()?;
-        let version = version.ok_or(DecodeError::Missing { key: "version" })?;
-        let (count, workers) = workers.ok_or(DecodeError::Missing { key: "workers" })?;
+        let version = version.ok_or(DecodeError::Missing { key: Key::Version })?;
+        let (count, workers) = workers.ok_or(DecodeError::Missing { key: Key::Workers })?;
         Ok(Self { version, count, workers })
     }
 
@@ -230,6 +231,6 @@ fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<WorkerFacts<'a>, DecodeError>
             _ => r.skip()?,
         }
     }
-    facts.url = url.ok_or(DecodeError::Missing { key: "url" })?;
+    facts.url = url.ok_or(DecodeError::Missing { key: Key::Url })?;
     Ok(facts)
 }

@@ -1,6 +1,7 @@
 //! What stands before a value: its length, or all of it.
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::kind::Kind;
 
 /// A value's head: all of a scalar, the length of anything else.
@@ -36,7 +37,7 @@ impl Token {
     }
 
     #[cold]
-    pub(crate) const fn mismatch(self, expected: &'static str) -> DecodeError {
+    pub(crate) const fn mismatch(self, expected: Expected) -> DecodeError {
         match self {
             Self::Other(marker) => DecodeError::Unsupported { marker },
             _ => DecodeError::WrongType { expected, found: self.kind() },

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::DecodeError;
+use crate::error::Expected;
 use crate::error::Full;
 use crate::reader::MAX_DEPTH;
 use crate::reader::Reader;
@@ -173,7 +174,7 @@ pub(crate) fn decode_map(r: &mut Reader<'_>) -> Result<Map, DecodeError> {
     match r.token()? {
         Token::Nil => Ok(Map::new()),
         Token::Map(count) => decode_entries(r, count, MAX_DEPTH - 1),
-        other => Err(other.mismatch("a map")),
+        other => Err(other.mismatch(Expected::Map)),
     }
 }
 

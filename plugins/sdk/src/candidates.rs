@@ -38,9 +38,8 @@ impl<'a> Candidates<'a> {
 
     /// Their indices, ascending.
     #[inline]
-    pub fn iter(self) -> impl Iterator<Item = usize> + use<'a> {
-        let starts = (0..).step_by(16);
-        starts.zip(self.masks()).flat_map(|(start, mask)| SetBits(mask).map(move |bit| start + bit))
+    pub const fn iter(self) -> CandidateIter<'a> {
+        CandidateIter { candidates: self, next: 0, bits: SetBits(0) }
     }
 
     /// The one with that rank among candidates, from 0.
@@ -76,14 +75,61 @@ impl<'a> Candidates<'a> {
     /// The candidates as a mask per 16 workers.
     #[inline]
     fn masks(self) -> impl Iterator<Item = u16> + use<'a> {
-        let Self { healthy, excluded, len } = self;
-        (0..len.div_ceil(16)).map(move |block| {
-            let inside = match len - block * 16 {
-                left @ 0..16 => (1u16 << left).wrapping_sub(1),
-                _ => u16::MAX,
-            };
-            healthy.half(block) & !excluded.half(block) & inside
-        })
+        (0..self.len.div_ceil(16)).map(move |block| self.mask(block))
+    }
+
+    /// Workers 16 × `block` and the 15 after it, least significant bit first.
+    #[inline]
+    fn mask(self, block: usize) -> u16 {
+        let inside = match self.len.saturating_sub(block * 16) {
+            left @ 0..16 => (1u16 << left).wrapping_sub(1),
+            _ => u16::MAX,
+        };
+        self.healthy.half(block) & !self.excluded.half(block) & inside
+    }
+}
+
+/// The indices of candidates, ascending; see [`Candidates::iter`].
+#[derive(Clone, Debug)]
+pub struct CandidateIter<'a> {
+    candidates: Candidates<'a>,
+    /// The block after the one that `bits` are left of.
+    next: usize,
+    bits: SetBits,
+}
+
+impl Iterator for CandidateIter<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            if let Some(bit) = self.bits.next() {
+                return Some((self.next - 1) * 16 + bit);
+            }
+            if self.next * 16 >= self.candidates.len {
+                return None;
+            }
+            self.bits = SetBits(self.candidates.mask(self.next));
+            self.next += 1;
+        }
+    }
+
+    /// Two plain loops: `for_each`, `sum`, `max_by_key` and the like take half the time
+    /// of a `for` loop, which has to ask for every index.
+    #[inline]
+    fn fold<B, F: FnMut(B, usize) -> B>(self, start: B, mut add: F) -> B {
+        let Self { candidates, next, bits } = self;
+        let mut folded = start;
+        for bit in bits {
+            folded = add(folded, (next - 1) * 16 + bit);
+        }
+        for block in next..candidates.len.div_ceil(16) {
+            for bit in SetBits(candidates.mask(block)) {
+                folded = add(folded, block * 16 + bit);
+            }
+        }
+        folded
     }
 }
 
@@ -103,6 +149,7 @@ fn ones(mask: u16) -> usize {
 }
 
 /// The positions of the bits that are set, ascending.
+#[derive(Clone, Debug)]
 struct SetBits(u16);
 
 impl Iterator for SetBits {

@@ -12,7 +12,7 @@ use sgl_policy_abi::encode_to_vec;
 pub enum Choice {
     /// The worker of that index. The cheapest answer: one to five bytes.
     Worker(usize),
-    /// Nobody; the host applies the plugin's failure policy.
+    /// Nobody: the request gets no worker. Not a failure, so no fallback policy is asked.
     Nobody,
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
@@ -77,7 +77,7 @@ pub enum PairChoice {
         /// The worker that generates.
         decode: usize,
     },
-    /// Nobody; the host applies the plugin's failure policy.
+    /// Nobody: the request gets no worker. Not a failure, so no fallback policy is asked.
     Nobody,
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),

@@ -60,9 +60,8 @@ impl<P: Plugin> Guest<P> {
     /// Export `on_workers`. After a malformed message the guest keeps the table that it
     /// has; decisions that name the new version are refused.
     pub fn on_workers(&mut self, message: &[u8]) {
-        match Table::decode(message) {
-            Ok(table) => {
-                self.table = table;
+        match self.table.replace(message) {
+            Ok(()) => {
                 if let Some(policy) = &mut self.policy {
                     policy.on_workers(&self.table);
                 }

@@ -50,6 +50,8 @@ mod choice;
 mod column;
 mod config;
 mod random;
+
+mod hash;
 mod table;
 
 mod lanes;
@@ -76,6 +78,7 @@ pub mod testing;
 
 pub use sgl_policy_abi as abi;
 
+pub use crate::candidates::CandidateIter;
 pub use crate::candidates::Candidates;
 pub use crate::choice::Choice;
 pub use crate::choice::Encoded;
@@ -89,6 +92,7 @@ pub use crate::config::Config;
 pub use crate::context::Context;
 pub use crate::error::Error;
 pub use crate::guest::Guest;
+pub use crate::hash::hash;
 pub use crate::message::Leg;
 #[doc(hidden)]
 pub use crate::message::Message;
@@ -122,3 +126,8 @@ pub mod prelude {
     pub use crate::Rng;
     pub use crate::Table;
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

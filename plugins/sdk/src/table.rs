@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use sgl_policy_abi::DecodeError;
+use sgl_policy_abi::Expected;
 use sgl_policy_abi::Labels;
 use sgl_policy_abi::Role;
 use sgl_policy_abi::TableMessage;
@@ -69,33 +70,53 @@ impl Table {
         Self { version: 0, texts: String::new(), labels: Vec::new(), workers: Vec::new() }
     }
 
-    /// Reads an `on_workers` message into a new table.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Replaces the table by that of an `on_workers` message. After an error the table
+    /// is what it was.
+    ///
+    /// Memory is what limits a fleet: the message is checked and measured first, then
+    /// the old table goes before the new one is made, to its exact size.
+    pub(crate) fn replace(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         let message = TableMessage::decode(bytes)?;
-        let mut table = Self { version: message.version(), ..Self::new() };
+        let sizes = Sizes::of(&message)?;
+        *self = Self::new();
+        self.version = message.version();
+        self.texts.reserve_exact(sizes.texts);
+        self.labels.reserve_exact(sizes.labels);
+        self.workers.reserve_exact(message.len());
         for worker in message.workers() {
-            table.push(&worker?).ok_or(DecodeError::OutOfRange { expected: "table size" })?;
+            self.push(&worker?).ok_or(DecodeError::OutOfRange { expected: Expected::Small })?;
         }
-        Ok(table)
+        Ok(())
     }
 
     fn push(&mut self, facts: &WorkerFacts<'_>) -> Option<()> {
-        let url = self.texts.len();
-        self.texts.push_str(facts.url);
-        let model = self.texts.len();
-        self.texts.push_str(facts.model.unwrap_or_default());
+        let model = match self.workers.last().map(|last| last.model) {
+            Some(last) if self.text(last) == facts.model.unwrap_or_default() => last,
+            _ => self.push_text(facts.model.unwrap_or_default())?,
+        };
         let (encoded, count) = facts.labels.as_parts();
         let labels = self.labels.len();
         self.labels.extend_from_slice(encoded);
+        let url = self.push_text(facts.url)?;
         self.workers.push(Entry {
-            url: Span::new(url, model)?,
-            model: Span::new(model, self.texts.len())?,
+            url,
+            model,
             labels: Span::new(labels, self.labels.len())?,
             label_count: u32::try_from(count).ok()?,
             role: facts.role,
             weight: facts.weight,
         });
         Some(())
+    }
+
+    fn push_text(&mut self, text: &str) -> Option<Span> {
+        let start = self.texts.len();
+        self.texts.push_str(text);
+        Span::new(start, self.texts.len())
+    }
+
+    fn text(&self, span: Span) -> &str {
+        self.texts.get(span.range()).unwrap_or_default()
     }
 
     /// The version that decisions name.
@@ -139,14 +160,97 @@ impl Table {
     }
 
     fn view(&self, entry: &Entry) -> TableWorker<'_> {
-        let text = |span: Span| self.texts.get(span.range()).unwrap_or_default();
         let labels = self.labels.get(entry.labels.range()).unwrap_or_default();
         TableWorker {
-            url: text(entry.url),
-            model: Some(text(entry.model)).filter(|model| !model.is_empty()),
+            url: self.text(entry.url),
+            model: Some(self.text(entry.model)).filter(|model| !model.is_empty()),
             role: entry.role,
             weight: entry.weight,
             labels: Labels::from_parts(labels, usize::try_from(entry.label_count).unwrap_or(0)),
+        }
+    }
+}
+
+/// Bytes that a table's texts and labels take.
+#[derive(Default)]
+struct Sizes {
+    texts: usize,
+    labels: usize,
+}
+
+impl Sizes {
+    /// Reads every worker once, so that an error shows before anything is replaced.
+    fn of(message: &TableMessage<'_>) -> Result<Self, DecodeError> {
+        let mut sizes = Self::default();
+        let mut last_model = "";
+        for worker in message.workers() {
+            let worker = worker?;
+            sizes.texts += worker.url.len();
+            sizes.labels += worker.labels.as_parts().0.len();
+            // A fleet mostly serves one model; its name is kept once.
+            let model = worker.model.unwrap_or_default();
+            if model != last_model {
+                sizes.texts += model.len();
+                last_model = model;
+            }
+        }
+        Ok(sizes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sgl_policy_abi::encode_table;
+    use sgl_policy_abi::encode_to_vec;
+    use sgl_policy_abi::encode_worker;
+
+    const MODELS: [Option<&str>; 7] = [None, Some("a"), Some("a"), None, Some("bc"), Some("bc"), Some("a")];
+
+    fn message(version: u64) -> Vec<u8> {
+        let message = encode_to_vec(|w| {
+            encode_table(w, version, MODELS.len())?;
+            MODELS.iter().enumerate().try_for_each(|(index, model)| {
+                let url = std::format!("http://{index}");
+                let facts = WorkerFacts {
+                    url: &url,
+                    model: *model,
+                    role: Role::Decode,
+                    weight: 0.5,
+                    labels: Labels::default(),
+                };
+                encode_worker(w, &facts, [("zone", "z"), ("n", url.as_str())].into_iter())
+            })
+        });
+        message.unwrap()
+    }
+
+    #[test]
+    fn table_keeps_every_fact_in_exactly_the_memory_that_it_needs() {
+        let mut table = Table::new();
+        table.replace(&message(5)).unwrap();
+        assert_eq!((table.version(), table.len()), (5, MODELS.len()));
+        for (index, (worker, model)) in table.iter().zip(MODELS).enumerate() {
+            let url = std::format!("http://{index}");
+            assert_eq!((worker.url, worker.model), (url.as_str(), model));
+            assert_eq!((worker.role, worker.weight), (Role::Decode, 0.5));
+            let labels: Vec<_> = worker.labels.iter().collect();
+            assert_eq!(labels, [("zone", "z"), ("n", url.as_str())]);
+        }
+        assert_eq!(table.texts.len(), table.texts.capacity());
+        assert_eq!(table.labels.len(), table.labels.capacity());
+        assert_eq!(table.workers.len(), table.workers.capacity());
+        assert_eq!(table.texts.len(), MODELS.len() * "http://0".len() + "a".len() + "bc".len() + "a".len());
+    }
+
+    #[test]
+    fn table_stays_as_it_was_after_a_malformed_message() {
+        let mut table = Table::new();
+        table.replace(&message(5)).unwrap();
+        let good = message(6);
+        for len in 0..good.len() {
+            assert!(table.replace(&good[..len]).is_err());
+            assert_eq!((table.version(), table.len()), (5, MODELS.len()));
         }
     }
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use crate::core::candidates::Candidates;
 use crate::core::candidates::TableVersion;
 use crate::policies::info::SelectWorkerInfo;
+use crate::policies::info::key_of;
 use crate::policies::native::sampling::may_choose;
 use crate::policies::native::sampling::random_worker;
 use crate::types::hash::stable_hash;
@@ -20,12 +21,9 @@ const POINTS: u64 = 128;
 /// Rings that are kept: an embedder may alternate between a few slices, one for each model.
 const RINGS: usize = 8;
 
-/// Headers that name a key, the first that is there wins.
-const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
-
 /// The worker that owns the request's key on a hash ring.
 ///
-/// The key is the first of: header `x-routing-key`, `x-session-id`, `x-user-id`; the token ids;
+/// The key is the first of: the request key that the router gives; header `x-routing-key`, `x-session-id`, `x-user-id`; the token ids;
 /// the request text. A request without any gets a random worker.
 #[derive(Debug, Default)]
 pub struct ConsistentHash {
@@ -80,8 +78,8 @@ impl Ring {
 }
 
 fn request_key(info: &SelectWorkerInfo<'_>) -> Option<u64> {
-    let header = KEY_HEADERS.iter().find_map(|name| info.header(name));
-    if let Some(text) = header {
+    let key = info.request_key.or_else(|| info.headers.and_then(|headers| key_of(headers)));
+    if let Some(text) = key {
         return Some(stable_hash(0, text.as_bytes()));
     }
     if let Some(tokens) = info.tokens {

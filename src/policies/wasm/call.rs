@@ -25,6 +25,7 @@ use crate::policies::wasm::question::Question;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
+use crate::policies::wasm::wire::Draw;
 
 /// How the caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(crate) struct ReadyCall<'a> {
     lane: Lane,
     message_len: u32,
     generation: u64,
+    /// When the decision began, if it is one of those that are timed.
+    timer: Option<Instant>,
     /// Held for the whole call of a plugin that returns state.
     state: Option<StateGuard<'a>>,
 }
@@ -71,7 +74,16 @@ pub(crate) enum Start<'a> {
     /// Everything was at hand.
     Ready(ReadyCall<'a>),
     /// Something has to be waited for, or the guest must be told of a new table first.
-    Slow(Arc<Generation>, Option<Lease>),
+    Slow(SlowStart),
+}
+
+/// What a slow start begins with.
+#[derive(Debug)]
+pub(crate) struct SlowStart {
+    pub(crate) generation: Arc<Generation>,
+    lease: Option<Lease>,
+    timer: Option<Instant>,
+    draw: Draw,
 }
 
 /// The end of a call.
@@ -80,6 +92,7 @@ pub(crate) struct Ended<T> {
     pub(crate) lease: Lease,
     pub(crate) choice: Choice<T>,
     pub(crate) generation: u64,
+    pub(crate) timer: Option<Instant>,
     /// True if the guest took more than a tick on the caller's stack.
     pub(crate) overran: bool,
     /// True if it returned state, which was not kept because the calls of this generation were
@@ -92,13 +105,19 @@ pub(crate) struct Ended<T> {
 /// Runs under the guard of the generation pointer, which must not live across an await.
 #[inline]
 pub(crate) fn start<'a, C: Candidates + ?Sized>(
+    around: Surroundings<'a>,
     generation: &Arc<Generation>,
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
+    draw: Draw,
 ) -> Result<Start<'a>, Failure> {
-    let slow = |lease| Ok(Start::Slow(Arc::clone(generation), lease));
-    if generation.is_stateful() {
+    let timer = generation.stats.begin();
+    let slow = |lease| {
+        let generation = Arc::clone(generation);
+        Ok(Start::Slow(SlowStart { generation, lease, timer, draw }))
+    };
+    if serializes(around, generation) {
         return slow(None);
     }
     let Some(mut lease) = generation.pool.try_acquire() else { return slow(None) };
@@ -108,10 +127,16 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
         return slow(Some(lease));
     }
     let lane = lane(generation, mode);
-    let engine = &generation.pool.compiled().engine;
-    lease.begin(lane, Budget::start(engine, generation.budget, generation.ticks));
-    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[]))?;
-    Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, state: None }))
+    lease.begin(lane, Budget::start(around.engine, generation.budget, generation.ticks));
+    let written = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[], draw));
+    let message_len = written.map_err(|error| Failure::from(error).of(generation.id))?;
+    Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state: None }))
+}
+
+/// True if calls of this generation must not overlap, because it is sent and returns state.
+#[inline]
+fn serializes(around: Surroundings<'_>, generation: &Generation) -> bool {
+    generation.plan.is_rows() && around.state.returns_rows()
 }
 
 #[inline]
@@ -123,16 +148,17 @@ fn lane(generation: &Generation, mode: Mode) -> Lane {
 #[cold]
 pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     around: Surroundings<'a>,
-    generation: &Arc<Generation>,
-    lease: Option<Lease>,
+    slow: SlowStart,
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
-) -> Result<ReadyCall<'a>, Failure> {
+) -> Result<ReadyCall<'a>, CallError> {
+    let SlowStart { generation, lease, timer, draw } = slow;
+    let generation = &generation;
     let began = Instant::now();
     let budget = Budget::start(around.engine, generation.budget, generation.ticks);
-    let state =
-        if generation.is_stateful() { Some(lock_state(around, generation, mode).await?) } else { None };
+    let serialized = serializes(around, generation);
+    let state = if serialized { Some(lock_state(around, generation, mode).await?) } else { None };
     let left = generation.budget.saturating_sub(began.elapsed());
     let mut lease = match (lease, mode) {
         (Some(lease), _) => lease,
@@ -146,8 +172,8 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     }
     let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
     lease.reserve(generation.plan.bound(workers, info, kept)).await?;
-    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept))?;
-    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, state })
+    let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept, draw))?;
+    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state })
 }
 
 async fn tell_workers<C: Candidates + ?Sized>(
@@ -215,7 +241,8 @@ impl ReadyCall<'_> {
     /// Dropping the future discards the instance and keeps the state as it was.
     #[inline]
     pub(crate) async fn run<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Failure> {
-        let mut reply = self.lease.ask(Q::ASK, self.message_len, Q::decode).await?;
+        let reply = self.lease.ask(Q::ASK, self.message_len, Q::decode).await;
+        let mut reply = reply.map_err(|error| Failure::from(error).of(self.generation))?;
         let overran = self.lane == Lane::Adaptive && self.lease.instance().overran();
         let mut lost_state = false;
         if let Some(new) = reply.state.take() {
@@ -224,8 +251,8 @@ impl ReadyCall<'_> {
                 None => lost_state = true,
             }
         }
-        let Self { lease, generation, .. } = self;
-        Ok(Ended { lease, choice: reply.choice, generation, overran, lost_state })
+        let Self { lease, generation, timer, .. } = self;
+        Ok(Ended { lease, choice: reply.choice, generation, timer, overran, lost_state })
     }
 }
 
@@ -250,11 +277,14 @@ where
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
                 workers.len()
             );
-            Err(Failure::new(FailureCause::InvalidChoice, detail))
+            Err(Failure::new(FailureCause::InvalidChoice, detail).of(generation))
         }
-        Choice::Error(error) => Err(Failure::new(FailureCause::GuestError, format!("it answered {error:?}"))),
+        Choice::Error(error) => {
+            Err(Failure::new(FailureCause::GuestError, format!("it answered {error:?}")).of(generation))
+        }
         Choice::Malformed(error) => {
-            Err(Failure::new(FailureCause::Decode, format!("its answer is malformed: {error}")))
+            let detail = format!("its answer is malformed: {error}");
+            Err(Failure::new(FailureCause::Decode, detail).of(generation))
         }
     }
 }

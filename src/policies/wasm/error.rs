@@ -75,12 +75,56 @@ pub enum PluginError {
         /// What happened.
         source: CallError,
     },
+    /// The guest's state could not be carried over; the old generation goes on with it.
+    #[error("the state of the old generation could not be carried over: {source}")]
+    HandOver {
+        /// What happened.
+        source: CallError,
+    },
+    /// The plugin was unloaded while its next generation was prepared.
+    #[error("the plugin was unloaded meanwhile; load it again")]
+    Unloaded,
     /// The plugin did not pass a decision over made-up workers.
     #[error("the plugin fails its self-test: {reason}")]
     SelfTest {
         /// What was wrong.
         reason: String,
     },
+}
+
+impl PluginError {
+    pub(crate) fn hand_over(source: CallError) -> Self {
+        Self::HandOver { source }
+    }
+}
+
+/// Why an operation on a loaded plugin was not done. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// No plugin of that name is loaded.
+    #[error("no plugin named `{name}` is loaded")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// There is neither a canary nor a shadow.
+    #[error("plugin `{name}` has no canary and no shadow to promote; load a generation as one first")]
+    NothingToPromote {
+        /// The name.
+        name: String,
+    },
+    /// No previous generation is warm.
+    #[error(
+        "plugin `{name}` has no warm generation to go back to; its probation is over, load the old module again"
+    )]
+    NothingToRollBack {
+        /// The name.
+        name: String,
+    },
+    /// The generation could not take over.
+    #[error("the generation could not take over: {0}")]
+    Plugin(#[from] PluginError),
 }
 
 /// One fault of a configuration.

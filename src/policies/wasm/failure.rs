@@ -9,6 +9,8 @@ pub(crate) struct Failure {
     pub(crate) cause: FailureCause,
     /// One line for the log.
     pub(crate) detail: String,
+    /// Whose failure it is, if an instance was at work.
+    pub(crate) generation: Option<u64>,
     /// True if the guest is to blame; a full queue says nothing about it.
     pub(crate) counts: bool,
 }
@@ -16,13 +18,20 @@ pub(crate) struct Failure {
 impl Failure {
     #[cold]
     pub(crate) fn new(cause: FailureCause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), counts: true }
+        Self { cause, detail: detail.into(), generation: None, counts: true }
     }
 
     /// The plugin is not there (any more).
     #[cold]
     pub(crate) fn unavailable(detail: &str) -> Self {
-        Self { cause: FailureCause::Unavailable, detail: detail.to_owned(), counts: false }
+        Self { cause: FailureCause::Unavailable, detail: detail.to_owned(), generation: None, counts: false }
+    }
+
+    /// The same, as the failure of a generation.
+    #[cold]
+    pub(crate) fn of(mut self, generation: u64) -> Self {
+        self.generation = Some(generation);
+        self
     }
 }
 
@@ -38,6 +47,6 @@ impl From<CallError> for Failure {
             CallError::Refused { .. } => FailureCause::GuestError,
             CallError::Unavailable { .. } => FailureCause::Unavailable,
         };
-        Self { cause, counts: !error.is_untouched(), detail: error.to_string() }
+        Self { cause, counts: !error.is_untouched(), generation: None, detail: error.to_string() }
     }
 }

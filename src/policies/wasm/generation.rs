@@ -7,12 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
+use sgl_policy_abi::Concurrency;
+
 use crate::config::plugin::Lane as LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::instance::Lane;
+use crate::engine::lease::Lease;
 use crate::engine::pool::Pool;
 use crate::policies::wasm::module_check::ModuleFacts;
+use crate::policies::wasm::stats::DecisionStats;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::budget::Ticks;
 
@@ -31,10 +36,12 @@ pub(crate) struct Generation {
     pub(crate) pool: Arc<Pool>,
     pub(crate) budget: Duration,
     pub(crate) ticks: Ticks,
+    pub(crate) stats: Arc<DecisionStats>,
+    /// The only instance of a serial generation whose memories were handed over: nobody else may
+    /// call it, since its decisions would be made twice.
+    parked: Mutex<Option<Lease>>,
     /// True once a call needed more than a tick: asynchronous calls run on a fiber from then on.
     needs_fiber: AtomicBool,
-    /// True once the plugin has returned state: its calls must not overlap from then on.
-    stateful: AtomicBool,
 }
 
 /// What a new generation is made of.
@@ -46,7 +53,7 @@ pub(crate) struct GenerationParts {
     pub(crate) facts: ModuleFacts,
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) stateful: bool,
+    pub(crate) stats: Arc<DecisionStats>,
 }
 
 impl Generation {
@@ -66,8 +73,8 @@ impl Generation {
             budget,
             ticks,
             loaded_at: SystemTime::now(),
+            parked: Mutex::new(None),
             needs_fiber: AtomicBool::new(wants_fiber),
-            stateful: AtomicBool::new(parts.stateful),
             id: parts.id,
             digest: parts.digest,
             config: parts.config,
@@ -75,6 +82,7 @@ impl Generation {
             facts: parts.facts,
             plan: parts.plan,
             pool: parts.pool,
+            stats: parts.stats,
         }
     }
 
@@ -82,6 +90,27 @@ impl Generation {
     #[inline]
     pub(crate) fn waits_for_host(&self) -> bool {
         self.pool.compiled().host_futures
+    }
+
+    /// True if its guest remembers things that the next generation can take over.
+    pub(crate) fn can_hand_over_to(&self, next: &Self) -> bool {
+        let serial = |facts: &ModuleFacts| facts.manifest.concurrency == Concurrency::Serial;
+        serial(&self.facts)
+            && serial(&next.facts)
+            && self.facts.has_save_state
+            && next.facts.has_restore_state
+    }
+
+    /// Keeps its only instance from callers; those that come are sent away.
+    pub(crate) fn park(&self, lease: Lease) {
+        *self.parked.lock() = Some(lease);
+    }
+
+    /// Lets callers wait again, and returns the instance that was kept from them, if any.
+    pub(crate) fn wake(&self) -> Option<Lease> {
+        let lease = self.parked.lock().take();
+        self.pool.resume();
+        lease
     }
 
     /// How an asynchronous caller runs the guest.
@@ -94,18 +123,6 @@ impl Generation {
     #[cold]
     pub(crate) fn move_to_fiber(&self) {
         self.needs_fiber.store(true, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn is_stateful(&self) -> bool {
-        // Acquire: pairs with `mark_stateful`; a call that misses it discards its state and asks
-        // again.
-        self.stateful.load(Ordering::Acquire)
-    }
-
-    #[cold]
-    pub(crate) fn mark_stateful(&self) {
-        self.stateful.store(true, Ordering::Release);
     }
 }
 

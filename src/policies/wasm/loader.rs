@@ -22,6 +22,8 @@ use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::generation::GenerationParts;
 use crate::policies::wasm::module_check::ModuleFacts;
 use crate::policies::wasm::module_check::check_module;
+use crate::policies::wasm::progress::LoadStep;
+use crate::policies::wasm::progress::Progress;
 use crate::policies::wasm::recipe::PluginRecipe;
 use crate::policies::wasm::recipe::TrialFindings;
 use crate::policies::wasm::recipe::self_test;
@@ -45,6 +47,8 @@ pub(crate) enum Source {
     File,
     /// The caller.
     Bytes(Vec<u8>),
+    /// A generation that was compiled before: only limits and configuration change.
+    Reuse(Arc<Generation>),
 }
 
 /// A module that was checked and compiled.
@@ -69,13 +73,16 @@ pub(crate) async fn prepare(
     config: WasmPolicyConfig,
     options: PluginOptions,
     source: Source,
+    progress: &Progress,
 ) -> Result<Generation, PluginError> {
     validator::check_config(&config, &options)?;
-    let ready = compile(engine, state, &config, &options, source).await?;
+    let ready = compile(engine, state, &config, &options, source, progress).await?;
     let manifest = &ready.facts.manifest;
     let serial = manifest.concurrency == Concurrency::Serial;
     let plan = Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config));
     let id = Generation::next_id();
+    let live = LiveGeneration::new(id, state);
+    let stats = Arc::clone(live.stats());
     let recipe = PluginRecipe {
         name: config.name.clone(),
         generation: id,
@@ -83,25 +90,30 @@ pub(crate) async fn prepare(
         plan: Arc::clone(&plan),
         serial,
         state: Arc::clone(state),
-        live: LiveGeneration::new(state),
+        live,
     };
     let budget = Duration::from_millis(config.max_execution_time_ms).max(MIN_MAKE_BUDGET);
     let findings = if options.self_test {
+        progress(LoadStep::SelfTest);
         self_test(&ready.compiled, &recipe, budget).await?
     } else {
         TrialFindings { returns_state: false }
     };
+    if plan.is_rows() && findings.returns_state {
+        state.expect_rows();
+    }
+    progress(LoadStep::Warm);
     let pool_options = pool_options(&options, serial, budget);
     let pool = Pool::new(ready.compiled, Arc::new(recipe), pool_options).await.map_err(start_error)?;
     Ok(Generation::new(GenerationParts {
         id,
         digest: ready.digest,
-        stateful: plan.is_rows() && findings.returns_state,
         facts: ready.facts,
         config,
         options,
         plan,
         pool,
+        stats,
     }))
 }
 
@@ -126,6 +138,7 @@ async fn compile(
     config: &WasmPolicyConfig,
     options: &PluginOptions,
     source: Source,
+    progress: &Progress,
 ) -> Result<Ready, PluginError> {
     let directory = if config.allowed_syscalls.iter().any(|name| syscalls::is_file_function(name)) {
         Some(state.directory()?)
@@ -140,14 +153,19 @@ async fn compile(
     let path = PathBuf::from(&config.module_path);
     let pin = options.digest.clone();
     let thread_engine = Arc::clone(engine);
+    let progress = Arc::clone(progress);
     let work = move || {
+        progress(LoadStep::Read);
         let wasm = match source {
             Source::File => read(path)?,
             Source::Bytes(bytes) => bytes,
+            Source::Reuse(known) => return reuse(&known, spec, pin.as_deref()),
         };
+        progress(LoadStep::Verify);
         check_size(wasm.len())?;
         let digest = check_digest(&wasm, pin.as_deref())?;
         let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
+        progress(LoadStep::Compile);
         let compiled = Arc::new(Compiled::new(&thread_engine, &wasm, spec)?);
         Ok(Ready { digest, facts, compiled })
     };
@@ -158,6 +176,13 @@ async fn compile(
             Err(_) => Err(PluginError::SelfTest { reason: "the engine is shutting down".to_owned() }),
         },
     }
+}
+
+fn reuse(known: &Generation, spec: SandboxSpec, pin: Option<&str>) -> Result<Ready, PluginError> {
+    check_pin(&known.digest, pin)?;
+    known.facts.check_limits(spec.max_memory_bytes, &spec.allowed_syscalls)?;
+    let compiled = Arc::new(known.pool.compiled().relink(spec)?);
+    Ok(Ready { digest: known.digest.clone(), facts: known.facts.clone(), compiled })
 }
 
 fn read(path: PathBuf) -> Result<Vec<u8>, PluginError> {
@@ -174,8 +199,13 @@ fn check_size(bytes: usize) -> Result<(), PluginError> {
 
 fn check_digest(wasm: &[u8], pin: Option<&str>) -> Result<String, PluginError> {
     let found: String = Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+    check_pin(&found, pin)?;
+    Ok(found)
+}
+
+fn check_pin(found: &str, pin: Option<&str>) -> Result<(), PluginError> {
     match pin.map(|pin| validator::pinned_digest(pin).to_ascii_lowercase()) {
-        Some(expected) if expected != found => Err(PluginError::Digest { found, expected }),
-        _ => Ok(found),
+        Some(expected) if expected != found => Err(PluginError::Digest { found: found.to_owned(), expected }),
+        _ => Ok(()),
     }
 }

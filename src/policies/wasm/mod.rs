@@ -10,8 +10,10 @@
 //! it. A call keeps the generation that it started on.
 
 pub mod error;
-pub mod state;
+pub mod progress;
+pub(crate) mod verdict;
 pub mod stats;
+pub mod state;
 pub mod syscalls;
 pub mod validator;
 pub mod module_check;
@@ -20,15 +22,24 @@ pub(crate) mod breaker;
 pub(crate) mod failure;
 pub(crate) mod recipe;
 pub(crate) mod generation;
+pub(crate) mod loader;
+pub(crate) mod shadow;
+pub(crate) mod active;
 pub(crate) mod completions;
 pub(crate) mod question;
 pub(crate) mod call;
+pub(crate) mod watch;
+pub(crate) mod handover;
 pub mod plugin;
-pub(crate) mod loader;
+mod rollout;
+mod ask;
+mod policy;
+pub mod detail;
 pub mod registry;
 
 pub use crate::config::plugin::PluginOptions;
 pub use crate::config::plugin::WasmPolicyConfig;
+pub use crate::policies::wasm::error::OperationError;
 pub use crate::policies::wasm::error::PluginError;
 pub use crate::policies::wasm::plugin::WasmPolicy;
 pub use crate::policies::wasm::registry::PluginInfo;

@@ -74,10 +74,36 @@ pub struct ModuleFacts {
     pub syscalls: Vec<String>,
     /// True if it chooses pairs by itself.
     pub has_pair: bool,
+    /// True if it can give its guest's state to a later generation.
+    pub has_save_state: bool,
+    /// True if it can take the state of an earlier one.
+    pub has_restore_state: bool,
     /// True if it wants to know of finished requests.
     pub has_on_complete: bool,
     /// Memory that it starts with, in bytes.
     pub initial_memory_bytes: u64,
+}
+
+impl ModuleFacts {
+    /// Checks a module that was checked before against other limits.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleFault::MemoryMinimum`] or [`ModuleFault::Syscalls`].
+    pub fn check_limits(&self, max_memory_bytes: usize, allowed: &[String]) -> Result<(), ModuleFault> {
+        check_minimum(self.initial_memory_bytes / PAGE_BYTES, max_memory_bytes)?;
+        check_allowed(&self.syscalls, allowed)
+    }
+}
+
+fn check_minimum(pages: u64, limit: usize) -> Result<(), ModuleFault> {
+    let bytes = pages.saturating_mul(PAGE_BYTES);
+    if bytes > limit as u64 { Err(ModuleFault::MemoryMinimum { pages, bytes, limit }) } else { Ok(()) }
+}
+
+fn check_allowed(needed: &[String], allowed: &[String]) -> Result<(), ModuleFault> {
+    let missing: Vec<String> = needed.iter().filter(|name| !allowed.contains(name)).cloned().collect();
+    if missing.is_empty() { Ok(()) } else { Err(ModuleFault::Syscalls { missing, needed: needed.to_vec() }) }
 }
 
 /// Checks a module against the plugin ABI and what it is allowed.
@@ -101,6 +127,8 @@ pub fn check_module(
         manifest: outline.manifest()?,
         syscalls,
         has_pair: outline.exports(export::SELECT_WORKER_PAIR),
+        has_save_state: outline.exports(export::SAVE_STATE),
+        has_restore_state: outline.exports(export::RESTORE_STATE),
         has_on_complete: outline.exports(export::ON_COMPLETE),
         initial_memory_bytes: memory.initial.saturating_mul(PAGE_BYTES),
     })
@@ -208,10 +236,7 @@ impl<'a> Outline<'a> {
         if !self.exports.iter().any(exported) {
             return refuse("its memory is not exported");
         }
-        let bytes = memory.initial.saturating_mul(PAGE_BYTES);
-        if bytes > max_memory_bytes as u64 {
-            return Err(ModuleFault::MemoryMinimum { pages: memory.initial, bytes, limit: max_memory_bytes });
-        }
+        check_minimum(memory.initial, max_memory_bytes)?;
         Ok(memory)
     }
 
@@ -233,8 +258,8 @@ impl<'a> Outline<'a> {
         }
         needed.sort_unstable();
         needed.dedup();
-        let missing: Vec<String> = needed.iter().filter(|name| !allowed.contains(name)).cloned().collect();
-        if missing.is_empty() { Ok(needed) } else { Err(ModuleFault::Syscalls { missing, needed }) }
+        check_allowed(&needed, allowed)?;
+        Ok(needed)
     }
 }
 

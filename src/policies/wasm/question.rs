@@ -15,6 +15,12 @@ pub(crate) trait Question {
     /// The export that answers.
     const ASK: Ask;
 
+    /// True if a shadow can be shown this question.
+    const CAN_BE_SHADOWED: bool;
+
+    /// The answer as one index, if it is one.
+    fn as_index(answer: Self::Answer) -> Option<usize>;
+
     /// Reads the guest's answer.
     fn decode(bytes: &[u8]) -> Reply<Self::Answer>;
 
@@ -35,6 +41,12 @@ impl Question for One {
 
     const ASK: Ask = Ask::Select;
 
+    const CAN_BE_SHADOWED: bool = true;
+
+    fn as_index(answer: usize) -> Option<usize> {
+        Some(answer)
+    }
+
     #[inline]
     fn decode(bytes: &[u8]) -> Reply<usize> {
         wire::decode_choice(bytes)
@@ -54,6 +66,12 @@ impl Question for Pair {
     type Answer = (usize, usize);
 
     const ASK: Ask = Ask::SelectPair;
+
+    const CAN_BE_SHADOWED: bool = false;
+
+    fn as_index(_: (usize, usize)) -> Option<usize> {
+        None
+    }
 
     fn decode(bytes: &[u8]) -> Reply<(usize, usize)> {
         wire::decode_pair(bytes)

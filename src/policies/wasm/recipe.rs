@@ -28,6 +28,7 @@ use crate::policies::wasm::state::LiveGeneration;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
+use crate::policies::wasm::wire::Draw;
 use crate::policies::wasm::wire::InitMessage;
 use crate::policies::wasm::wire::Reply;
 use crate::policies::wasm::wire::WirePlan;
@@ -178,7 +179,9 @@ fn select_message(plan: &WirePlan, table: &WorkerTable) -> Result<Vec<u8>, CallE
     let info = SelectWorkerInfo { request_text: Some("self-test"), ..SelectWorkerInfo::default() };
     let mut message = vec![0; plan.bound(table, &info, &[])];
     let capacity = message.len();
-    let used = plan.encode(&mut message, table, &info, &[]).ok_or(CallError::MessageTooLarge { capacity })?;
+    let used = plan
+        .encode(&mut message, table, &info, &[], Draw::Fresh)
+        .ok_or(CallError::MessageTooLarge { capacity })?;
     message.truncate(used);
     Ok(message)
 }

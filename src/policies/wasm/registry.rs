@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -12,10 +13,16 @@ use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::setup::Engine;
 use crate::engine::setup::EngineOptions;
+use crate::policies::wasm::detail;
+use crate::policies::wasm::detail::PluginDetail;
+use crate::policies::wasm::error::OperationError;
 use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::loader;
 use crate::policies::wasm::loader::Source;
 use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::progress::LoadStep;
+use crate::policies::wasm::progress::Progress;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::stats::PluginStats;
 
@@ -49,6 +56,8 @@ pub struct PluginInfo {
 #[derive(Debug)]
 pub struct Registry {
     plugins: RwLock<BTreeMap<String, Arc<WasmPolicy>>>,
+    /// States of plugins that are being loaded: loads of one name at once must share theirs.
+    states: Mutex<BTreeMap<String, Weak<PluginState>>>,
     engine: Mutex<Option<Arc<Engine>>>,
     engine_options: EngineOptions,
 }
@@ -56,11 +65,17 @@ pub struct Registry {
 impl Registry {
     /// A registry without plugins; its engine starts with the first of them.
     pub fn new(engine_options: EngineOptions) -> Self {
-        Self { plugins: RwLock::default(), engine: Mutex::new(None), engine_options }
+        Self {
+            plugins: RwLock::default(),
+            states: Mutex::default(),
+            engine: Mutex::new(None),
+            engine_options,
+        }
     }
 
-    /// Loads a plugin, or replaces its generation if the name is taken. Everything that can fail
-    /// happens before anything changes.
+    /// Loads a plugin, or prepares a new generation of it if the name is taken; its options say how
+    /// that one takes over. Everything that can fail happens before anything changes. `progress`
+    /// is told of each step.
     ///
     /// # Errors
     ///
@@ -69,62 +84,95 @@ impl Registry {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the registry as it was.
-    pub async fn load(
-        &self,
-        config: WasmPolicyConfig,
-        options: PluginOptions,
-    ) -> Result<PluginInfo, PluginError> {
-        self.load_from(config, options, Source::File).await
-    }
-
-    /// Like [`load`](Self::load), from bytes instead of a file.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`load`](Self::load).
-    pub async fn load_bytes(
-        &self,
-        config: WasmPolicyConfig,
-        options: PluginOptions,
-        wasm: Vec<u8>,
-    ) -> Result<PluginInfo, PluginError> {
-        self.load_from(config, options, Source::Bytes(wasm)).await
-    }
-
-    async fn load_from(
+    pub(crate) async fn load(
         &self,
         config: WasmPolicyConfig,
         options: PluginOptions,
         source: Source,
+        progress: Progress,
     ) -> Result<PluginInfo, PluginError> {
         let name = config.name.clone();
-        self.refuse_duplicate(&name, options.if_loaded)?;
+        let if_loaded = options.if_loaded;
+        self.refuse_duplicate(&name, if_loaded)?;
         let engine = self.engine()?;
-        let state =
-            self.get(&name).map_or_else(|| PluginState::new(&name), |plugin| Arc::clone(&plugin.state));
-        let refuse = options.if_loaded;
-        let generation = loader::prepare(&engine, &state, config, options, source).await?;
-        let mut plugins = self.plugins.write();
-        match plugins.get(&name) {
-            Some(plugin) if refuse == IfLoaded::Refuse => {
-                return Err(duplicate(&name, plugin));
-            }
-            Some(plugin) => plugin.replace(generation),
-            None => {
-                let plugin = Arc::new(WasmPolicy::new(&name, &engine, state, generation));
-                plugins.insert(name.clone(), plugin);
-            }
-        }
-        let info = plugins.get(&name).and_then(|plugin| info(&name, plugin));
-        drop(plugins);
-        let info =
-            info.ok_or_else(|| PluginError::SelfTest { reason: "it was unloaded meanwhile".to_owned() })?;
+        let state = self.state(&name);
+        let generation = loader::prepare(&engine, &state, config, options, source, &progress).await?;
+        let info = info(&name, &generation);
+        progress(LoadStep::Swap);
+        self.install(&name, if_loaded, state, generation).await?;
+        progress(LoadStep::Drain);
         tracing::info!(plugin = name, generation = info.generation, digest = info.digest, "plugin loaded");
         Ok(info)
+    }
+
+    async fn install(
+        &self,
+        name: &str,
+        if_loaded: IfLoaded,
+        state: Arc<PluginState>,
+        generation: Generation,
+    ) -> Result<(), PluginError> {
+        let plugin = {
+            let mut plugins = self.plugins.write();
+            match plugins.get(name) {
+                Some(plugin) if if_loaded == IfLoaded::Refuse => return Err(duplicate(name, plugin)),
+                Some(plugin) => Arc::clone(plugin),
+                None => {
+                    let engine = Arc::clone(&generation.pool.compiled().engine);
+                    let plugin = WasmPolicy::new(name, &engine, state, generation);
+                    plugins.insert(name.to_owned(), Arc::new(plugin));
+                    return Ok(());
+                }
+            }
+        };
+        plugin.install(generation).await
+    }
+
+    /// A new generation of a loaded plugin from the module that serves, with other limits,
+    /// options or configuration. Nothing is compiled.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NotFound`], or why the generation could not be made.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`load`](Self::load).
+    pub(crate) async fn reconfigure(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        progress: Progress,
+    ) -> Result<PluginInfo, OperationError> {
+        let generation = self.plugin(&config.name)?.generation();
+        let generation = generation.ok_or_else(|| OperationError::NotFound { name: config.name.clone() })?;
+        let options = PluginOptions { if_loaded: IfLoaded::Replace, ..options };
+        Ok(self.load(config, options, Source::Reuse(generation), progress).await?)
+    }
+
+    /// The plugin of that name, or an error that says that there is none.
+    pub(crate) fn plugin(&self, name: &str) -> Result<Arc<WasmPolicy>, OperationError> {
+        self.get(name).ok_or_else(|| OperationError::NotFound { name: name.to_owned() })
+    }
+
+    /// Everything that is known of a plugin.
+    pub(crate) fn detail(&self, name: &str) -> Option<PluginDetail> {
+        detail::of(name, &*self.get(name)?)
+    }
+
+    /// The state of the plugin of that name, whether it is loaded or being loaded.
+    fn state(&self, name: &str) -> Arc<PluginState> {
+        if let Some(plugin) = self.get(name) {
+            return Arc::clone(&plugin.state);
+        }
+        let mut states = self.states.lock();
+        if let Some(known) = states.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        states.retain(|_, state| state.strong_count() > 0);
+        let made = PluginState::new(name);
+        states.insert(name.to_owned(), Arc::downgrade(&made));
+        made
     }
 
     fn refuse_duplicate(&self, name: &str, if_loaded: IfLoaded) -> Result<(), PluginError> {
@@ -146,7 +194,9 @@ impl Registry {
 
     /// What is known of each plugin, sorted by name.
     pub fn infos(&self) -> Vec<PluginInfo> {
-        self.plugins.read().iter().filter_map(|(name, plugin)| info(name, plugin)).collect()
+        let plugins = self.plugins.read();
+        let one = |(name, plugin): (&String, &Arc<WasmPolicy>)| Some(info(name, &*plugin.generation()?));
+        plugins.iter().filter_map(one).collect()
     }
 
     /// What was counted of each plugin, sorted by name.
@@ -160,6 +210,8 @@ impl Registry {
     pub fn unload(&self, name: &str) -> bool {
         let removed = self.plugins.write().remove(name);
         let Some(plugin) = removed else { return false };
+        // What is loaded under this name from now on starts from nothing.
+        self.states.lock().remove(name);
         plugin.retire();
         plugin.state.forget_directory();
         tracing::info!(plugin = name, "plugin unloaded");
@@ -192,10 +244,9 @@ fn duplicate(name: &str, plugin: &WasmPolicy) -> PluginError {
     PluginError::Duplicate { name: name.to_owned(), generation }
 }
 
-fn info(name: &str, plugin: &WasmPolicy) -> Option<PluginInfo> {
-    let generation = plugin.generation()?;
+fn info(name: &str, generation: &Generation) -> PluginInfo {
     let manifest = &generation.facts.manifest;
-    Some(PluginInfo {
+    PluginInfo {
         name: name.to_owned(),
         generation: generation.id,
         digest: generation.digest.clone(),
@@ -204,5 +255,5 @@ fn info(name: &str, plugin: &WasmPolicy) -> Option<PluginInfo> {
         syscalls: generation.facts.syscalls.clone(),
         config: generation.config.clone(),
         options: generation.options.clone(),
-    })
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -16,6 +18,9 @@ use sgl_policy_abi::host_function;
 use crate::engine::error::EngineError;
 use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::PrivateDirectory;
+use crate::policies::wasm::stats::DecisionStats;
+use crate::policies::wasm::stats::DrainCounts;
+use crate::policies::wasm::stats::GenerationStats;
 
 /// Log lines of one plugin that are passed on per second; the rest is counted.
 const LOG_LINES_PER_SECOND: u64 = 20;
@@ -39,12 +44,22 @@ pub struct PluginState {
     log_suppressed: AtomicU64,
     /// The encoded `state` map of the row form; empty = none yet.
     pub(crate) rows: tokio::sync::Mutex<Vec<u8>>,
+    /// True once a generation has returned state: calls in the row form must not overlap then.
+    returns_rows: AtomicBool,
     /// Callers that wait for `rows`.
     pub(crate) rows_waiting: AtomicUsize,
-    /// Generations that live: serving, draining, or being tried.
-    live_generations: AtomicUsize,
+    /// What is counted: of each generation that lives, and of all that are gone.
+    counts: Mutex<Counts>,
+    drains: Mutex<DrainCounts>,
     /// What guests see as `/tmp`, once a generation may use files.
     directory: Mutex<Option<Arc<PrivateDirectory>>>,
+}
+
+/// Counters of the plugin's generations. Together they never fall.
+#[derive(Debug, Default)]
+struct Counts {
+    live: Vec<(u64, Arc<DecisionStats>)>,
+    gone: DecisionStats,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +84,10 @@ impl PluginState {
             log: Mutex::new(LogWindow { started: Instant::now(), lines: 0 }),
             log_suppressed: AtomicU64::new(0),
             rows: tokio::sync::Mutex::default(),
+            returns_rows: AtomicBool::new(false),
             rows_waiting: AtomicUsize::new(0),
-            live_generations: AtomicUsize::new(0),
+            counts: Mutex::default(),
+            drains: Mutex::default(),
             directory: Mutex::new(None),
         })
     }
@@ -94,7 +111,64 @@ impl PluginState {
 
     /// Generations that live: serving, draining, or being tried.
     pub fn live_generations(&self) -> usize {
-        self.live_generations.load(Ordering::Relaxed)
+        self.counts.lock().live.len()
+    }
+
+    /// What all generations have counted, those that are gone included.
+    pub(crate) fn totals(&self) -> DecisionStats {
+        let totals = DecisionStats::default();
+        let counts = self.counts.lock();
+        totals.absorb(&counts.gone);
+        counts.live.iter().for_each(|(_, stats)| totals.absorb(stats));
+        totals
+    }
+
+    /// What each generation that lives has counted, oldest first.
+    pub(crate) fn by_generation(&self) -> Vec<GenerationStats> {
+        let of = |(id, stats): &(u64, Arc<DecisionStats>)| GenerationStats {
+            generation: *id,
+            decisions: stats.decisions(),
+            failures: stats.failures(),
+            latency: stats.latency(),
+        };
+        self.counts.lock().live.iter().map(of).collect()
+    }
+
+    /// How replaced generations drained.
+    pub(crate) fn drains(&self) -> DrainCounts {
+        *self.drains.lock()
+    }
+
+    pub(crate) fn count_drained(&self, time: Duration) {
+        let mut drains = self.drains.lock();
+        drains.drained += 1;
+        drains.total += time;
+        drains.last = time;
+    }
+
+    pub(crate) fn count_overdue(&self) {
+        self.drains.lock().overdue += 1;
+    }
+
+    /// Counts something of a generation that may be gone. Not for the decision path.
+    pub(crate) fn count(&self, generation: Option<u64>, count: impl FnOnce(&DecisionStats) -> u64) -> u64 {
+        let counts = self.counts.lock();
+        let own = counts.live.iter().find(|(id, _)| Some(*id) == generation);
+        count(own.map_or(&counts.gone, |(_, stats)| stats))
+    }
+
+    /// True once a generation has returned state in the row form.
+    #[inline]
+    pub(crate) fn returns_rows(&self) -> bool {
+        // Acquire: pairs with `expect_rows`; a call that misses it discards its state and asks
+        // again.
+        self.returns_rows.load(Ordering::Acquire)
+    }
+
+    /// From now on calls in the row form do not overlap.
+    #[cold]
+    pub(crate) fn expect_rows(&self) {
+        self.returns_rows.store(true, Ordering::Release);
     }
 
     /// The plugin's private directory, made if there is none yet.
@@ -166,20 +240,33 @@ impl HostServices for PluginState {
     }
 }
 
-/// Counts a generation as live until it is gone with its last instance.
+/// Counts a generation as live until it is gone with its last instance; then its counts are kept
+/// among those of all that are gone.
 #[derive(Debug)]
-pub(crate) struct LiveGeneration(Arc<PluginState>);
+pub(crate) struct LiveGeneration {
+    id: u64,
+    stats: Arc<DecisionStats>,
+    state: Arc<PluginState>,
+}
 
 impl LiveGeneration {
-    pub(crate) fn new(state: &Arc<PluginState>) -> Self {
-        state.live_generations.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(state))
+    pub(crate) fn new(id: u64, state: &Arc<PluginState>) -> Self {
+        let stats = Arc::<DecisionStats>::default();
+        state.counts.lock().live.push((id, Arc::clone(&stats)));
+        Self { id, stats, state: Arc::clone(state) }
+    }
+
+    /// The generation's counters.
+    pub(crate) fn stats(&self) -> &Arc<DecisionStats> {
+        &self.stats
     }
 }
 
 impl Drop for LiveGeneration {
     fn drop(&mut self) {
-        self.0.live_generations.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.state.counts.lock();
+        counts.live.retain(|(id, _)| *id != self.id);
+        counts.gone.absorb(&self.stats);
     }
 }
 
@@ -221,6 +308,18 @@ mod tests {
         trial.kv_set(b"k", b"w").unwrap();
         assert_eq!(state.counter_add(0, 0), Some(7));
         assert_eq!(state.kv_get(b"k").as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn counts_of_a_generation_outlive_it() {
+        let state = PluginState::new("p");
+        let generation = LiveGeneration::new(7, &state);
+        for _ in 0..3 {
+            generation.stats().begin();
+        }
+        assert_eq!((state.live_generations(), state.totals().decisions()), (1, 3));
+        drop(generation);
+        assert_eq!((state.live_generations(), state.totals().decisions()), (0, 3));
     }
 
     #[test]

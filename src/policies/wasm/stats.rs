@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::engine::pool::PoolCounts;
 use crate::policies::decision::FailureCause;
+use crate::policies::wasm::verdict::Seen;
 use crate::types::shard::Sharded;
 
 /// One decision in this many is timed: reading the clock twice costs more than a small guest.
@@ -28,6 +29,12 @@ const BUCKETS: usize = (OCTAVES * STEPS) as usize;
 pub struct LatencyCounts {
     buckets: Vec<u64>,
     sum_ns: u64,
+}
+
+impl Default for LatencyCounts {
+    fn default() -> Self {
+        Self { buckets: vec![0; BUCKETS], sum_ns: 0 }
+    }
 }
 
 impl LatencyCounts {
@@ -84,7 +91,7 @@ impl Default for Shard {
     }
 }
 
-/// Counters of one plugin, kept across its generations.
+/// Counters of one generation.
 ///
 /// # Concurrency
 ///
@@ -94,6 +101,8 @@ pub(crate) struct DecisionStats {
     shards: Sharded<Shard>,
     failures: [AtomicU64; FailureCause::ALL.len()],
     fallbacks: AtomicU64,
+    requests: AtomicU64,
+    request_errors: AtomicU64,
 }
 
 impl DecisionStats {
@@ -128,9 +137,54 @@ impl DecisionStats {
         self.failures.get(cause as usize).map_or(0, |counter| counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Counts a decision of the fallback policy and returns how many there were.
     #[cold]
-    pub(crate) fn fall_back(&self) {
-        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn fall_back(&self) -> u64 {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts a finished request that this generation placed.
+    #[cold]
+    pub(crate) fn finish_request(&self, success: bool) -> u64 {
+        if !success {
+            self.request_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Failures that the guest is to blame for.
+    pub(crate) fn guest_failures(&self) -> u64 {
+        self.failures().into_iter().filter(|(cause, _)| cause.is_guests()).map(|(_, count)| count).sum()
+    }
+
+    /// What it has counted so far, as rollouts look at it.
+    pub(crate) fn seen(&self) -> Seen {
+        let latency = self.latency();
+        Seen {
+            decisions: self.decisions(),
+            failures: self.guest_failures(),
+            timed: latency.count(),
+            p99: latency.quantile(0.99),
+            requests: self.requests.load(Ordering::Relaxed),
+            request_errors: self.request_errors.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Adds what another has counted. Nobody may be counting in the other any more.
+    pub(crate) fn absorb(&self, other: &Self) {
+        let own = self.shards.local();
+        let add = |to: &AtomicU64, from: &AtomicU64| {
+            to.fetch_add(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        };
+        for shard in other.shards.iter() {
+            add(&own.decisions, &shard.decisions);
+            add(&own.sum_ns, &shard.sum_ns);
+            own.buckets.iter().zip(&shard.buckets).for_each(|(to, from)| add(to, from));
+        }
+        self.failures.iter().zip(&other.failures).for_each(|(to, from)| add(to, from));
+        add(&self.fallbacks, &other.fallbacks);
+        add(&self.requests, &other.requests);
+        add(&self.request_errors, &other.request_errors);
     }
 
     pub(crate) fn decisions(&self) -> u64 {
@@ -147,7 +201,7 @@ impl DecisionStats {
     }
 
     pub(crate) fn latency(&self) -> LatencyCounts {
-        let mut counts = LatencyCounts { buckets: vec![0; BUCKETS], sum_ns: 0 };
+        let mut counts = LatencyCounts::default();
         for shard in self.shards.iter() {
             counts.sum_ns += shard.sum_ns.load(Ordering::Relaxed);
             for (total, bucket) in counts.buckets.iter_mut().zip(&shard.buckets) {
@@ -174,6 +228,32 @@ fn upper_bound_ns(index: usize) -> u64 {
     (1 << octave) + ((step + 1) << (octave - 2))
 }
 
+/// What is counted of one generation that lives.
+#[derive(Clone, Debug)]
+pub struct GenerationStats {
+    /// Its number.
+    pub generation: u64,
+    /// Decisions that were asked of it; failed ones included.
+    pub decisions: u64,
+    /// Failures by cause.
+    pub failures: Vec<(FailureCause, u64)>,
+    /// Times of one decision in sixteen.
+    pub latency: LatencyCounts,
+}
+
+/// How replaced generations drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DrainCounts {
+    /// Generations that are gone.
+    pub drained: u64,
+    /// Time that they took together, from the swap to the last instance.
+    pub total: Duration,
+    /// Time that the last of them took.
+    pub last: Duration,
+    /// Generations that took longer than `drain_report_secs`.
+    pub overdue: u64,
+}
+
 /// What is known of a loaded plugin, for metrics and listings.
 #[derive(Clone, Debug)]
 pub struct PluginStats {
@@ -198,6 +278,14 @@ pub struct PluginStats {
     pub breaker_open: bool,
     /// Log lines of the plugin that were not passed on.
     pub log_suppressed: u64,
+    /// Each generation that lives.
+    pub generations: Vec<GenerationStats>,
+    /// How replaced generations drained.
+    pub drains: DrainCounts,
+    /// Swaps, promotions and rollbacks since the plugin was first loaded.
+    pub swaps: u64,
+    /// Rollbacks among them.
+    pub rollbacks: u64,
 }
 
 #[cfg(test)]
@@ -228,6 +316,23 @@ mod tests {
         assert_eq!(counts.at_most_pow2(8), 90);
         assert_eq!(counts.at_most_pow2(7), 0);
         assert_eq!(counts.count(), 100);
+    }
+
+    #[test]
+    fn absorbed_counts_add_up() {
+        let (total, part) = (DecisionStats::default(), DecisionStats::default());
+        for stats in [&total, &part] {
+            for _ in 0..5 {
+                stats.begin();
+            }
+            stats.record(Duration::from_nanos(300));
+            stats.fail(FailureCause::Trap);
+            stats.fall_back();
+        }
+        total.absorb(&part);
+        assert_eq!((total.decisions(), total.fallbacks()), (10, 2));
+        assert_eq!(total.latency().count(), 2);
+        assert_eq!(total.failures()[FailureCause::Trap as usize], (FailureCause::Trap, 2));
     }
 
     #[test]

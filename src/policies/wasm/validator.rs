@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::config::rollout::Rollout;
 use crate::engine::setup::MAX_MEMORY_BYTES;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::error::ConfigFault;
@@ -107,10 +108,38 @@ fn check_options(options: &PluginOptions, faults: &mut Vec<ConfigFault>) {
             fault(faults, "options.digest", format!("`{digest}`"), "`sha256:` and 64 hex digits");
         }
     }
+    check_rollout(options, faults);
     let breaker = &options.breaker;
     if breaker.backoff_ms == 0 || breaker.max_backoff_ms < breaker.backoff_ms {
         let found = format!("{} and max_backoff_ms = {}", breaker.backoff_ms, breaker.max_backoff_ms);
         fault(faults, "options.breaker.backoff_ms", found, "1 to max_backoff_ms");
+    }
+}
+
+fn check_rollout(options: &PluginOptions, faults: &mut Vec<ConfigFault>) {
+    let mut share = |key: &str, value: f64| {
+        if !(0.0..=1.0).contains(&value) {
+            fault(faults, key, value, "0.0 to 1.0");
+        }
+    };
+    share("options.probation.max_failure_rate", options.probation.max_failure_rate);
+    match &options.rollout {
+        Rollout::Immediate => {}
+        Rollout::Canary(canary) => {
+            share("options.rollout.max_failure_rate_increase", canary.max_failure_rate_increase);
+            share("options.rollout.max_request_error_rate_increase", canary.max_request_error_rate_increase);
+            if !(canary.percent > 0.0 && canary.percent <= 100.0) {
+                fault(faults, "options.rollout.percent", canary.percent, "above 0 and at most 100");
+            }
+            if !(canary.max_p99_ratio >= 1.0 && canary.max_p99_ratio.is_finite()) {
+                fault(faults, "options.rollout.max_p99_ratio", canary.max_p99_ratio, "1.0 or more");
+            }
+        }
+        Rollout::Shadow(shadow) => {
+            if shadow.every == 0 {
+                fault(faults, "options.rollout.every", 0, "1 or more");
+            }
+        }
     }
 }
 

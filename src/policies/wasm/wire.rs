@@ -29,12 +29,50 @@ use crate::core::candidates::Candidates;
 use crate::core::signals::Column;
 use crate::core::worker::Worker;
 use crate::core::worker::WorkerRole;
+use crate::policies::decision::FailureCause;
 use crate::policies::info::Leg;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 
 /// Bytes of the longest MessagePack header or number.
 const HEADER: usize = 9;
+
+/// What differs from decision to decision without being asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Draw {
+    /// New for this message.
+    Fresh,
+    /// The same for two messages that are to be compared.
+    Same {
+        /// The `random` input.
+        random: u64,
+        /// The `now_ns` input.
+        now_ns: u64,
+    },
+}
+
+impl Draw {
+    /// A draw that can be used twice.
+    pub(crate) fn shared() -> Self {
+        Self::Same { random: fastrand::u64(..), now_ns: now_ns() }
+    }
+
+    #[inline]
+    fn random(self) -> u64 {
+        match self {
+            Self::Fresh => fastrand::u64(..),
+            Self::Same { random, .. } => random,
+        }
+    }
+
+    #[inline]
+    fn now_ns(self) -> u64 {
+        match self {
+            Self::Fresh => now_ns(),
+            Self::Same { now_ns, .. } => now_ns,
+        }
+    }
+}
 
 /// What one generation wants to be sent.
 #[derive(Debug)]
@@ -105,10 +143,11 @@ impl WirePlan {
         workers: &C,
         info: &SelectWorkerInfo<'_>,
         state: &[u8],
+        draw: Draw,
     ) -> Option<usize> {
         let mut writer = Writer::new(buffer);
         match &self.form {
-            Form::Columns(plan) => plan.encode(&mut writer, workers, info).ok()?,
+            Form::Columns(plan) => plan.encode(&mut writer, workers, info, draw).ok()?,
             Form::Rows(config) => rows(&mut writer, workers, info, config, state).ok()?,
         }
         Some(writer.position())
@@ -164,11 +203,12 @@ impl ColumnPlan {
         writer: &mut Writer<'_>,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
+        draw: Draw,
     ) -> Result<(), Full> {
         writer.array(1 + self.inputs.len())?;
         writer.uint(workers.version().get())?;
         for input in &self.inputs {
-            encode_input(writer, input, workers, info)?;
+            encode_input(writer, input, workers, info, draw)?;
         }
         Ok(())
     }
@@ -180,6 +220,7 @@ fn encode_input<C: Candidates + ?Sized>(
     input: &Input,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
+    draw: Draw,
 ) -> Result<(), Full> {
     if let Some(column) = column_of(input) {
         workers.fill(column, writer.bin(workers.len() * Column::WIDTH)?);
@@ -194,8 +235,8 @@ fn encode_input<C: Candidates + ?Sized>(
         Input::Model => writer.opt_str(info.model)?,
         Input::Header(name) => writer.opt_str(info.header(name))?,
         Input::Leg => writer.uint(leg_number(info.leg))?,
-        Input::Random => writer.uint(fastrand::u64(..))?,
-        Input::NowNs => writer.uint(now_ns())?,
+        Input::Random => writer.uint(draw.random())?,
+        Input::NowNs => writer.uint(draw.now_ns())?,
         // An input of a later ABI is refused at load.
         _ => writer.nil()?,
     }
@@ -314,6 +355,15 @@ pub(crate) enum Choice<T> {
     Error(String),
     /// The answer is not what the ABI asks for.
     Malformed(DecodeError),
+}
+
+/// The cause of failure that a choice which cannot be acted on counts as.
+pub(crate) fn cause_of<T>(choice: &Choice<T>) -> FailureCause {
+    match choice {
+        Choice::Chosen(_) | Choice::NoChoice => FailureCause::InvalidChoice,
+        Choice::Error(_) => FailureCause::GuestError,
+        Choice::Malformed(_) => FailureCause::Decode,
+    }
 }
 
 /// A decoded answer.

@@ -8,26 +8,12 @@
 mod fleet;
 mod harness;
 mod message;
-
-use alloc::string::String;
-use alloc::vec::Vec;
+mod standin;
 
 pub use crate::testing::fleet::Request;
 pub use crate::testing::fleet::Worker;
 pub use crate::testing::harness::Decision;
 pub use crate::testing::harness::Harness;
 pub use crate::testing::harness::PairDecision;
-
-use crate::host::Level;
-use crate::host::native;
-
-/// Takes the lines that this thread's plugins logged since the last call.
-#[must_use]
-pub fn take_logged() -> Vec<(Level, String)> {
-    native::take_logged()
-}
-
-/// Forgets this thread's log lines, counters and shared map.
-pub fn reset_host() {
-    native::reset();
-}
+pub use crate::testing::standin::reset_host;
+pub use crate::testing::standin::take_logged;

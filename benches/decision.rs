@@ -1,0 +1,69 @@
+//! A whole decision: plugin and native policy, over the router's own table.
+
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::BenchmarkId;
+use criterion::Criterion;
+use criterion::criterion_group;
+use criterion::criterion_main;
+use sglang_router_rs::config::Lane;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::WasmPolicyConfig;
+
+fn fleet(count: usize) -> Fleet {
+    let fleet = Fleet::new();
+    for i in 0..count {
+        let url = format!("http://10.0.{}.{}:30000", i / 250, i % 250);
+        fleet.add(WorkerSpec::new(url), true).expect("a new URL");
+    }
+    fleet
+}
+
+/// A factory with `least_connections` under the name of each lane.
+async fn factory() -> PolicyFactory {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
+    assert!(module.exists(), "run scripts/build_wasm_plugins.sh build first");
+    let factory = PolicyFactory::new();
+    for (name, lane) in [("fiber", Lane::Fiber), ("adaptive", Lane::Adaptive)] {
+        let config = WasmPolicyConfig::new(name, module.to_string_lossy());
+        let options = PluginOptions { lane, ..PluginOptions::default() };
+        factory.load_wasm_plugin_with(config, options).await.expect("it loads");
+    }
+    factory
+}
+
+fn decision(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let factory = runtime.block_on(factory());
+    let policy = |name: &str| factory.create_by_name(name).expect("it is there");
+    let info = SelectWorkerInfo::default();
+    let mut group = c.benchmark_group("decision");
+    for count in [2, 8, 64, 1000, 10_000] {
+        let fleet = fleet(count);
+        let table = fleet.table();
+        let size = format!("w{count}");
+        for name in ["fiber", "adaptive"] {
+            let policy = policy(name);
+            group.bench_function(BenchmarkId::new(format!("async-{name}"), &size), |b| {
+                b.to_async(&runtime).iter(|| async {
+                    black_box(policy.decide_async(&table, &info).await).expect("a decision").index()
+                });
+            });
+        }
+        for (id, name) in [("sync", "fiber"), ("native", "least_load")] {
+            let policy = policy(name);
+            group.bench_function(BenchmarkId::new(id, &size), |b| {
+                b.iter(|| black_box(policy.decide(&table, &info)).expect("a decision").index());
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decision);
+criterion_main!(benches);

@@ -1,0 +1,90 @@
+//! What a request costs on a worker, in estimated milliseconds.
+
+use sgl_policy_sdk::Config;
+use sgl_policy_sdk::Context;
+use sgl_policy_sdk::Error;
+use sgl_policy_sdk::Floats;
+use sgl_policy_sdk::Ints;
+
+/// The model's constants.
+#[derive(Debug)]
+pub(crate) struct Costs {
+    prefill_ms_per_token: f64,
+    tokens_per_byte: f64,
+    decode_ms: f64,
+    kv_full_ms: f64,
+    /// KV cache transfer between zones.
+    pub(crate) transfer_ms: f64,
+}
+
+/// From this share of its KV cache on a decode worker is likely to preempt requests.
+const KV_TIGHT: f32 = 0.9;
+
+impl Costs {
+    pub(crate) fn new(config: Config<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            prefill_ms_per_token: 1_000.0 / config.number("prefill_tokens_per_s", 8_000.0, 1.0)?,
+            tokens_per_byte: 1.0 / config.number("bytes_per_token", 4.0, 0.1)?,
+            decode_ms: config.number("decode_ms", 2.0, 0.0)?,
+            kv_full_ms: config.number("kv_full_ms", 500.0, 0.0)?,
+            transfer_ms: config.number("transfer_ms", 20.0, 0.0)?,
+        })
+    }
+
+    /// The model for one request.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(crate) fn of<'a>(&'a self, ctx: &Context<'a>) -> RequestCosts<'a> {
+        RequestCosts {
+            costs: self,
+            own_tokens: f64::max(ctx.prompt_bytes() as f64 * self.tokens_per_byte, 1.0),
+            load: ctx.load(),
+            running: ctx.running(),
+            queued_tokens: ctx.queued_tokens(),
+            kv_usage: ctx.kv_usage(),
+        }
+    }
+}
+
+/// What one request costs on each worker.
+#[derive(Debug)]
+pub(crate) struct RequestCosts<'a> {
+    costs: &'a Costs,
+    /// Tokens of the prompt, at least one.
+    own_tokens: f64,
+    load: Ints<'a>,
+    running: Ints<'a>,
+    queued_tokens: Ints<'a>,
+    kv_usage: Floats<'a>,
+}
+
+impl RequestCosts<'_> {
+    /// Time until worker `index` has read the prompt: all tokens before it, and its own.
+    ///
+    /// A worker that does not report its queue is taken to have one prompt like this
+    /// one for each request in flight.
+    #[inline]
+    pub(crate) fn prefill(&self, index: usize) -> f64 {
+        let before = match self.queued_tokens.get(index) {
+            tokens @ 0.. => f64::from(tokens),
+            _ => f64::from(self.load.get(index)) * self.own_tokens,
+        };
+        (before + self.own_tokens) * self.costs.prefill_ms_per_token
+    }
+
+    /// Slowdown of generation on worker `index`, and its risk of running out of KV cache.
+    ///
+    /// The router's own count is fresher than the worker's report and the report sees
+    /// other routers' requests, so the larger of the two counts.
+    #[inline]
+    pub(crate) fn decode(&self, index: usize) -> f64 {
+        let running = i32::max(self.running.get(index), self.load.get(index));
+        let cost = f64::from(running) * self.costs.decode_ms;
+        let used = self.kv_usage.get(index);
+        // False for NaN, which is "not known".
+        if used > KV_TIGHT {
+            let tight = (used - KV_TIGHT) / (1.0 - KV_TIGHT);
+            return cost + f64::from(tight) * self.costs.kv_full_ms;
+        }
+        cost
+    }
+}

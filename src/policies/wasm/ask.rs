@@ -1,0 +1,308 @@
+//! How a plugin is asked: with its breaker, its canary, its counters and its fallback.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::config::plugin::FailurePolicy;
+use crate::core::candidates::Candidates;
+use crate::core::worker::WorkerRole;
+use crate::engine::background;
+use crate::policies::decision::Chooser;
+use crate::policies::decision::DecideError;
+use crate::policies::decision::FailureCause;
+use crate::policies::info::Leg;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::native::native_policy::with_role;
+use crate::policies::wasm::breaker::Admission;
+use crate::policies::wasm::call;
+use crate::policies::wasm::call::Chosen;
+use crate::policies::wasm::call::Mode;
+use crate::policies::wasm::call::Start;
+use crate::policies::wasm::call::Surroundings;
+use crate::policies::wasm::failure::Failure;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::question::One;
+use crate::policies::wasm::question::Pair;
+use crate::policies::wasm::question::Question;
+use crate::policies::wasm::stats::DecisionStats;
+use crate::policies::wasm::wire::Draw;
+
+/// How often a decision is asked again because of something that was not its generation's fault:
+/// it was found to return state, it was a canary that failed, or it was closed by a rollback.
+const RETRIES: usize = 3;
+
+/// Which generation is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    /// The one that the request belongs to.
+    Own,
+    /// The stable one, because the canary failed.
+    Stable,
+}
+
+/// What one attempt came to.
+enum Attempt<T> {
+    Chosen(Chosen<T>),
+    /// To be asked again, by this route.
+    Again(Route),
+    Failed(Failure),
+}
+
+impl WasmPolicy {
+    /// A pair: from `select_worker_pair` if the plugin has it, else from two selections.
+    pub(crate) async fn ask_pair<C: Candidates + ?Sized>(
+        &self,
+        mode: Mode,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Chosen<(usize, usize)>, FailureCause> {
+        let has_pair = self.active.load().as_ref().is_some_and(|active| active.pick(info).facts.has_pair);
+        if has_pair {
+            return self.ask::<Pair, _>(mode, workers, info).await;
+        }
+        let prefills = with_role(workers, info, WorkerRole::Prefill);
+        let first = SelectWorkerInfo { leg: Leg::Prefill, eligible: Some(&prefills), ..*info };
+        let first = self.ask::<One, _>(mode, workers, &first).await?;
+        let decodes = with_role(workers, info, WorkerRole::Decode);
+        let second = SelectWorkerInfo { leg: Leg::Decode, eligible: Some(&decodes), ..*info };
+        let second = self.ask::<One, _>(mode, workers, &second).await?;
+        Ok(Chosen { answer: first.answer.zip(second.answer), generation: second.generation })
+    }
+
+    pub(crate) fn blocking_one<C: Candidates + ?Sized>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Chosen<usize>, FailureCause> {
+        match self.host_deadline() {
+            // A blocking call never waits in the sense of futures.
+            None => background::ready(self.ask::<One, C>(Mode::Blocking, workers, info)),
+            Some(deadline) => background::block_on(self.ask::<One, C>(Mode::Async, workers, info), deadline),
+        }
+        .unwrap_or(Err(FailureCause::Timeout))
+    }
+
+    pub(crate) fn blocking_pair<C: Candidates + ?Sized>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Chosen<(usize, usize)>, FailureCause> {
+        match self.host_deadline() {
+            None => background::ready(self.ask_pair(Mode::Blocking, workers, info)),
+            Some(deadline) => background::block_on(self.ask_pair(Mode::Async, workers, info), deadline),
+        }
+        .unwrap_or(Err(FailureCause::Timeout))
+    }
+
+    /// Until when a blocking caller drives the future of a plugin that may wait for the host and
+    /// so needs a fiber: a little longer than the budget, so that the call itself reports its
+    /// timeout. `None` if the plugin can run on the caller's stack.
+    #[inline]
+    fn host_deadline(&self) -> Option<Instant> {
+        let active = self.active.load();
+        let active = active.as_ref().filter(|active| active.waits_for_host())?;
+        Some(Instant::now() + active.stable.budget + Duration::from_millis(100))
+    }
+
+    /// One decision of the plugin.
+    #[inline]
+    pub(crate) async fn ask<Q, C>(
+        &self,
+        mode: Mode,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Chosen<Q::Answer>, FailureCause>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
+        let admission = self.breaker.admit();
+        if admission == Admission::Refused {
+            self.state.count(None, |stats| stats.fail(FailureCause::BreakerOpen));
+            return Err(FailureCause::BreakerOpen);
+        }
+        let mut route = Route::Own;
+        for _ in 0..=RETRIES {
+            match self.attempt::<Q, C>(mode, route, workers, info).await {
+                Attempt::Chosen(chosen) => {
+                    self.breaker.succeed(admission);
+                    return Ok(chosen);
+                }
+                Attempt::Again(next) => route = next,
+                Attempt::Failed(failure) => return Err(self.fail(admission, &failure)),
+            }
+        }
+        Err(self.fail(admission, &Failure::unavailable("its generation changed too often meanwhile")))
+    }
+
+    /// One run of a guest.
+    #[inline]
+    async fn attempt<Q, C>(
+        &self,
+        mode: Mode,
+        route: Route,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Attempt<Q::Answer>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
+        let mut copied = None;
+        let started = match self.active.load().as_ref() {
+            Some(active) if !active.paused => {
+                let draw = match &active.shadow {
+                    None => Draw::Fresh,
+                    Some(shadow) => {
+                        let draw = Draw::shared();
+                        let copy = if Q::CAN_BE_SHADOWED { shadow.copy(workers, info, draw) } else { None };
+                        copied = copy.map(|copy| (Arc::clone(shadow), copy));
+                        draw
+                    }
+                };
+                let generation = if route == Route::Stable { &active.stable } else { active.pick(info) };
+                call::start(self.surroundings(), generation, mode, workers, info, draw)
+            }
+            Some(_) => Err(Failure::unavailable("it is paused")),
+            None => Err(Failure::unavailable("it was unloaded")),
+        };
+        let outcome = self.finish_attempt::<Q, C>(mode, started, workers, info).await;
+        if let (Some((shadow, copy)), Attempt::Chosen(chosen)) = (copied, &outcome) {
+            shadow.show(copy, chosen.answer.and_then(Q::as_index));
+        }
+        outcome
+    }
+
+    #[inline]
+    async fn finish_attempt<Q, C>(
+        &self,
+        mode: Mode,
+        started: Result<Start<'_>, Failure>,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Attempt<Q::Answer>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
+        let ready = match started {
+            Ok(Start::Ready(ready)) => ready,
+            Ok(Start::Slow(slow)) => {
+                let generation = Arc::clone(&slow.generation);
+                match call::start_slow(self.surroundings(), slow, mode, workers, info).await {
+                    Ok(ready) => ready,
+                    Err(error) => return self.judge(Failure::from(error).of(generation.id)),
+                }
+            }
+            Err(failure) => return self.judge(failure),
+        };
+        let ended = match ready.run::<Q>().await {
+            Ok(ended) => ended,
+            Err(failure) => return self.judge(failure),
+        };
+        {
+            let active = self.active.load();
+            let own = active.as_ref().and_then(|active| active.find(ended.generation));
+            match own {
+                Some(generation) => {
+                    generation.stats.end(ended.timer);
+                    if ended.overran {
+                        generation.move_to_fiber();
+                    }
+                }
+                None => self.end_elsewhere(ended.generation, ended.timer),
+            }
+            ended.lease.finish(own.map(|generation| &*generation.pool));
+        }
+        if ended.lost_state {
+            // The first state that a plugin returns is not kept, since other calls may have run
+            // meanwhile; from now on its calls are serialised, and it is asked again.
+            self.state.expect_rows();
+            return Attempt::Again(Route::Own);
+        }
+        match call::check::<Q, C>(ended.choice, ended.generation, workers, info) {
+            Ok(chosen) => Attempt::Chosen(chosen),
+            Err(failure) => self.judge(failure),
+        }
+    }
+
+    /// The time of a decision whose generation was replaced meanwhile.
+    #[cold]
+    fn end_elsewhere(&self, generation: u64, timer: Option<Instant>) {
+        if timer.is_some() {
+            self.state.count(Some(generation), |stats| {
+                stats.end(timer);
+                0
+            });
+        }
+    }
+
+    /// Whether a failure is to be put up with: a canary's is not, and neither is that of a
+    /// generation which was taken out of use meanwhile. Both are counted, and the stable
+    /// generation is asked.
+    #[cold]
+    fn judge<T>(&self, failure: Failure) -> Attempt<T> {
+        let active = self.active.load();
+        let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
+        let Some(id) = failure.generation.filter(|id| *id != active.stable.id) else {
+            return Attempt::Failed(failure);
+        };
+        let is_canary = active.canary.as_ref().is_some_and(|canary| canary.generation.id == id);
+        if is_canary || failure.cause == FailureCause::Unavailable {
+            self.note(&failure);
+            return Attempt::Again(Route::Stable);
+        }
+        Attempt::Failed(failure)
+    }
+
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { engine: &self.engine, state: &self.state, completions: &self.completions }
+    }
+
+    /// Counts and logs a failure, and tells the rollout.
+    #[cold]
+    fn note(&self, failure: &Failure) {
+        let cause = failure.cause;
+        let count = self.state.count(failure.generation, |stats| stats.fail(cause));
+        let (plugin, generation) = (self.name.as_str(), failure.generation);
+        // The 1st, 2nd, 4th, 8th … of a kind: seen at once, and no flood.
+        if count.is_power_of_two() {
+            tracing::warn!(plugin, generation, %cause, count, detail = failure.detail, "a decision failed");
+        }
+        let Some(generation) = generation else { return };
+        if cause == FailureCause::Timeout && failure.counts {
+            self.overran(generation);
+        }
+        self.failed_on_watch(generation);
+    }
+
+    #[cold]
+    fn fail(&self, admission: Admission, failure: &Failure) -> FailureCause {
+        self.note(failure);
+        if failure.counts && self.breaker.fail(admission) {
+            let plugin = self.name.as_str();
+            tracing::warn!(plugin, "the plugin keeps failing and is out of the path for a while");
+        }
+        failure.cause
+    }
+
+    /// What the failure policy makes of a failed decision.
+    #[cold]
+    pub(crate) fn fall_back<D>(
+        &self,
+        cause: FailureCause,
+        decide: impl FnOnce(&NativePolicy, Chooser) -> Result<D, DecideError>,
+    ) -> Result<D, DecideError> {
+        let fallback = self.fallback.load();
+        match fallback.on_failure {
+            FailurePolicy::Reject => Err(DecideError::Rejected { cause }),
+            FailurePolicy::Fallback => {
+                self.state.count(None, DecisionStats::fall_back);
+                decide(&fallback.policy, Chooser::Fallback { cause })
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Everything that is known of one plugin, for operators.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::plugin::PluginOptions;
+use crate::config::plugin::WasmPolicyConfig;
+use crate::policies::wasm::active::Active;
+use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::shadow::ShadowReport;
+use crate::policies::wasm::stats::GenerationStats;
+
+/// What a generation is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GenerationRole {
+    /// It decides.
+    Stable,
+    /// It decides for a share of the requests.
+    Canary,
+    /// It is shown copies of decisions.
+    Shadow,
+    /// It was stable before and stays warm.
+    Previous,
+    /// It finishes its calls, or is being prepared.
+    Draining,
+}
+
+/// One generation that lives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GenerationDetail {
+    /// Its number, process-wide.
+    pub generation: u64,
+    /// What it is used for.
+    pub role: GenerationRole,
+    /// SHA-256 of its module; empty while it drains.
+    pub digest: String,
+    /// When it was loaded, in seconds since 1970; 0 while it drains.
+    pub loaded_at_secs: u64,
+    /// Version that the module's manifest states.
+    pub version: String,
+    /// Decisions that were asked of it.
+    pub decisions: u64,
+    /// Failures by cause; causes that did not occur are left out.
+    pub failures: BTreeMap<String, u64>,
+    /// Quantiles of its decision times in nanoseconds: `p50`, `p90`, `p99`, `p999`.
+    pub latency_ns: BTreeMap<String, u64>,
+    /// Instances that live.
+    pub instances: usize,
+    /// Instances that wait for a call.
+    pub idle: usize,
+    /// Calls in progress.
+    pub in_call: usize,
+    /// Callers that wait for an instance.
+    pub waiting: usize,
+}
+
+/// Everything that is known of one plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginDetail {
+    /// Its name.
+    pub name: String,
+    /// `serving`, `paused`, `canary`, `shadow` or `probation`.
+    pub state: String,
+    /// What happened last.
+    pub last_event: Option<String>,
+    /// `closed` or `open`.
+    pub breaker: String,
+    /// Decisions over all generations.
+    pub decisions: u64,
+    /// Decisions that the fallback policy made instead.
+    pub fallbacks: u64,
+    /// Swaps, promotions and rollbacks.
+    pub swaps: u64,
+    /// Rollbacks among them.
+    pub rollbacks: u64,
+    /// How far the shadow agrees, if there is one.
+    pub shadow: Option<ShadowReport>,
+    /// All generations that live, oldest first.
+    pub generations: Vec<GenerationDetail>,
+    /// System calls that the stable module imports.
+    pub syscalls: Vec<String>,
+    /// What the stable generation was loaded with.
+    pub config: WasmPolicyConfig,
+    /// What the stable generation was loaded with.
+    pub options: PluginOptions,
+}
+
+/// Everything that is known of a plugin; `None` once unloaded.
+pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
+    let active = plugin.active.load_full()?;
+    let stats = plugin.stats();
+    let last_event = plugin.watch.lock().last_event.clone();
+    let generations = stats.generations.iter().map(|counted| generation(counted, &active)).collect();
+    Some(PluginDetail {
+        name: name.to_owned(),
+        state: state_of(&active).to_owned(),
+        last_event,
+        breaker: if stats.breaker_open { "open" } else { "closed" }.to_owned(),
+        decisions: stats.decisions,
+        fallbacks: stats.fallbacks,
+        swaps: stats.swaps,
+        rollbacks: stats.rollbacks,
+        shadow: active.shadow.as_ref().map(|shadow| shadow.report()),
+        generations,
+        syscalls: active.stable.facts.syscalls.clone(),
+        config: active.stable.config.clone(),
+        options: active.stable.options.clone(),
+    })
+}
+
+fn state_of(active: &Active) -> &'static str {
+    match active {
+        Active { paused: true, .. } => "paused",
+        Active { canary: Some(_), .. } => "canary",
+        Active { shadow: Some(_), .. } => "shadow",
+        Active { previous: Some(_), .. } => "probation",
+        Active { .. } => "serving",
+    }
+}
+
+fn role_in(active: &Active, id: u64) -> (GenerationRole, Option<Arc<Generation>>) {
+    let canary = active.canary.as_ref().map(|canary| &canary.generation);
+    let shadow = active.shadow.as_ref().map(|shadow| &shadow.generation);
+    let known = [
+        (GenerationRole::Stable, Some(&active.stable)),
+        (GenerationRole::Canary, canary),
+        (GenerationRole::Shadow, shadow),
+        (GenerationRole::Previous, active.previous.as_ref()),
+    ];
+    let found = known.into_iter().find_map(|(role, generation)| {
+        generation.filter(|generation| generation.id == id).map(|generation| (role, Arc::clone(generation)))
+    });
+    found.map_or((GenerationRole::Draining, None), |(role, generation)| (role, Some(generation)))
+}
+
+fn generation(counted: &GenerationStats, active: &Active) -> GenerationDetail {
+    let (role, generation) = role_in(active, counted.generation);
+    let pool = generation.as_ref().map(|generation| generation.pool.counts()).unwrap_or_default();
+    let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
+    let quantile = |(name, at): (&str, f64)| {
+        let time = counted.latency.quantile(at)?;
+        Some((name.to_owned(), u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+    };
+    let failed = |(cause, count): &(crate::policies::decision::FailureCause, u64)| {
+        (*count > 0).then(|| (cause.to_string(), *count))
+    };
+    GenerationDetail {
+        generation: counted.generation,
+        role,
+        digest: generation.as_ref().map(|generation| generation.digest.clone()).unwrap_or_default(),
+        loaded_at_secs: generation.as_ref().map_or(0, |generation| seconds(generation.loaded_at)),
+        version: generation.map(|generation| generation.facts.manifest.version.clone()).unwrap_or_default(),
+        decisions: counted.decisions,
+        failures: counted.failures.iter().filter_map(failed).collect(),
+        latency_ns: quantiles.into_iter().filter_map(quantile).collect(),
+        instances: pool.live,
+        idle: pool.idle,
+        in_call: pool.live.saturating_sub(pool.idle),
+        waiting: pool.waiting,
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,212 @@
+//! A plugin as a policy: the forms of a decision, and what it is told of finished requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::candidates::SliceCandidates;
+use crate::core::table::WorkerTable;
+use crate::core::worker::Worker;
+use crate::engine::error::CallError;
+use crate::engine::instance::Budget;
+use crate::engine::instance::Lane;
+use crate::engine::instance::Tell;
+use crate::engine::setup::Engine;
+use crate::policies::decision::Chooser;
+use crate::policies::decision::DecideError;
+use crate::policies::decision::Decision;
+use crate::policies::decision::PairDecision;
+use crate::policies::info::RequestNeeds;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::native::native_policy::fleet_decision;
+use crate::policies::native::native_policy::slice_decision;
+use crate::policies::policy::LoadBalancingPolicy;
+use crate::policies::policy::RequestCompletion;
+use crate::policies::wasm::call::Chosen;
+use crate::policies::wasm::call::Mode;
+use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::question::One;
+use crate::types::future::BoxFuture;
+
+/// How long finished requests are collected before the plugin is told.
+const COMPLETION_BATCH: Duration = Duration::from_millis(20);
+
+impl WasmPolicy {
+    /// A decision over the router's own table, without blocking and without a boxed future.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point leaks nothing and counts nothing in flight.
+    #[inline]
+    pub async fn decide_async(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Decision, DecideError> {
+        match self.ask::<One, _>(Mode::Async, table, info).await {
+            Ok(Chosen { answer: Some(index), generation }) => {
+                fleet_decision(table, index, Chooser::Plugin { generation })
+            }
+            Ok(Chosen { answer: None, .. }) => Err(DecideError::NoWorker),
+            Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
+        }
+    }
+
+    async fn decide_slice(
+        &self,
+        workers: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Decision, DecideError> {
+        let candidates = SliceCandidates::new(self.slices.version(workers), workers);
+        match self.ask::<One, _>(Mode::Async, &candidates, info).await {
+            Ok(Chosen { answer: Some(index), generation }) => {
+                slice_decision(workers, index, Chooser::Plugin { generation })
+            }
+            Ok(Chosen { answer: None, .. }) => Err(DecideError::NoWorker),
+            Err(cause) => self.fall_back(cause, |policy, chooser| {
+                let index = policy.choose(&candidates, info).ok_or(DecideError::NoWorker)?;
+                slice_decision(workers, index, chooser)
+            }),
+        }
+    }
+
+    async fn decide_pair(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<PairDecision, DecideError> {
+        let chosen = match self.ask_pair(Mode::Async, table, info).await {
+            Ok(chosen) => chosen,
+            Err(cause) => {
+                return self.fall_back(cause, |policy, chooser| policy.decide_pair_as(table, info, chooser));
+            }
+        };
+        let (prefill, decode) = chosen.answer.ok_or(DecideError::NoWorker)?;
+        let chooser = Chooser::Plugin { generation: chosen.generation };
+        Ok(PairDecision {
+            prefill: fleet_decision(table, prefill, chooser)?,
+            decode: fleet_decision(table, decode, chooser)?,
+        })
+    }
+
+    /// Hands collected completions to the plugin after a moment, off the request path.
+    fn schedule_completions(&self) {
+        let Some(generation) = self.generation() else { return };
+        let completions = Arc::clone(&self.completions);
+        let engine = Arc::clone(&self.engine);
+        let handle = engine.background.handle().clone();
+        handle.spawn(async move {
+            tokio::time::sleep(COMPLETION_BATCH).await;
+            if let Some(message) = completions.take_message() {
+                if let Err(error) = tell_completions(&engine, &generation, &message).await {
+                    tracing::debug!(%error, "the plugin could not be told of finished requests");
+                }
+            }
+        });
+    }
+}
+
+async fn tell_completions(engine: &Engine, generation: &Generation, message: &[u8]) -> Result<(), CallError> {
+    let mut lease = generation.pool.acquire(generation.budget).await?;
+    lease.begin(Lane::Fiber, Budget::start(engine, generation.budget, generation.ticks));
+    lease.reserve(message.len()).await?;
+    let len = lease.write(|buffer| {
+        buffer.get_mut(..message.len())?.copy_from_slice(message);
+        Some(message.len())
+    })?;
+    lease.tell(Tell::Complete, len).await?;
+    lease.finish(Some(&generation.pool));
+    Ok(())
+}
+
+impl LoadBalancingPolicy for WasmPolicy {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn needs(&self) -> RequestNeeds {
+        self.active.load().as_ref().map(|active| active.needs()).unwrap_or_default()
+    }
+
+    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
+        let candidates = SliceCandidates::new(self.slices.version(workers), workers);
+        match self.blocking_one(&candidates, info) {
+            Ok(chosen) => chosen.answer,
+            Err(cause) => {
+                let fallback =
+                    |policy: &NativePolicy, _| policy.choose(&candidates, info).ok_or(DecideError::NoWorker);
+                self.fall_back(cause, fallback).ok()
+            }
+        }
+    }
+
+    fn select_worker_async<'a>(
+        &'a self,
+        workers: &'a [Arc<dyn Worker>],
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        Box::pin(self.decide_slice(workers, info))
+    }
+
+    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        match self.blocking_one(table, info) {
+            Ok(Chosen { answer: Some(index), generation }) => {
+                fleet_decision(table, index, Chooser::Plugin { generation })
+            }
+            Ok(Chosen { answer: None, .. }) => Err(DecideError::NoWorker),
+            Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
+        }
+    }
+
+    fn decide_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        Box::pin(Self::decide_async(self, table, info))
+    }
+
+    fn select_worker_pair(
+        &self,
+        prefill: &[Arc<dyn Worker>],
+        decode: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)> {
+        let both: Vec<Arc<dyn Worker>> = prefill.iter().chain(decode).cloned().collect();
+        let candidates = SliceCandidates::new(self.slices.version(&both), &both);
+        let chosen = self.blocking_pair(&candidates, info);
+        let chosen = chosen
+            .map(|chosen| chosen.answer)
+            .or_else(|cause| self.fall_back(cause, |policy, _| Ok(policy.choose_pair(&candidates, info))));
+        let (first, second) = chosen.ok().flatten()?;
+        // The check goes by roles; a worker in the slice of another role must not be named by an
+        // index that its slice does not have.
+        (first < prefill.len()).then_some((first, second.checked_sub(prefill.len())?))
+    }
+
+    fn decide_pair_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
+        Box::pin(self.decide_pair(table, info))
+    }
+
+    fn on_request_complete(&self, completion: &RequestCompletion) {
+        let (wanted, watched) = match self.active.load().as_ref() {
+            Some(active) => (active.stable.facts.has_on_complete, active.canary.is_some()),
+            None => (false, false),
+        };
+        if let (true, Chooser::Plugin { generation }) = (watched, completion.chooser) {
+            self.state.count(Some(generation), |stats| stats.finish_request(completion.success));
+        }
+        if wanted && self.completions.add(completion) {
+            self.schedule_completions();
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Swapping, promoting, rolling back: every change of the generations in use.
+//!
+//! ```text
+//!  load ─ immediate ─► stable, previous warm (probation) ─ time ─► settled
+//!     │                      └─ too many failures ─► previous is stable again
+//!     ├─ canary ─► share of decisions ─ bounds hold ─► immediate
+//!     │                └─ a bound breaks ─► dropped
+//!     └─ shadow ─► copies ─ promote by hand ─► immediate
+//! ```
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::config::rollout::CanaryOptions;
+use crate::config::rollout::Rollout;
+use crate::engine::pool::Pool;
+use crate::policies::wasm::active::Active;
+use crate::policies::wasm::active::Canary;
+use crate::policies::wasm::active::WHOLE;
+use crate::policies::wasm::error::OperationError;
+use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::handover;
+use crate::policies::wasm::plugin::Fallback;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::shadow::Shadow;
+use crate::policies::wasm::stats::DecisionStats;
+use crate::policies::wasm::verdict;
+use crate::policies::wasm::verdict::Seen;
+use crate::policies::wasm::verdict::Verdict;
+use crate::policies::wasm::watch::Phase;
+use crate::policies::wasm::watch::Watch;
+
+/// How often a rollout is looked at.
+const WATCH_PERIOD: Duration = Duration::from_millis(20);
+
+impl WasmPolicy {
+    /// Brings a new generation into use, as its options say.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError::HandOver`] if the guest's state could not be carried over; the old
+    /// generation goes on with it.
+    pub(crate) async fn install(self: &Arc<Self>, generation: Generation) -> Result<(), PluginError> {
+        let _operation = self.operation.lock().await;
+        let rollout = generation.options.rollout;
+        let generation = Arc::new(generation);
+        match rollout {
+            Rollout::Immediate => self.take_over(generation, "loaded").await,
+            Rollout::Canary(options) => {
+                self.start_canary(generation, options);
+                Ok(())
+            }
+            Rollout::Shadow(options) => {
+                self.start_shadow(generation, options.every);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a generation the stable one. The one before stays warm for the probation.
+    async fn take_over(self: &Arc<Self>, next: Arc<Generation>, how: &str) -> Result<(), PluginError> {
+        let Some(old) = self.generation() else { return Err(PluginError::Unloaded) };
+        let carry = old.can_hand_over_to(&next);
+        // Callers of the new generation wait in its queue until it has the old one's memories.
+        let held =
+            if carry { Some(handover::hold(&next).await.map_err(PluginError::hand_over)?) } else { None };
+        let event = format!("generation {} {how}, {} stays warm", next.id, old.id);
+        self.make_stable(&next, Some(&old), event);
+        if let Some(lease) = held {
+            if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
+                let event = format!("generation {} rolled back: {error}", next.id);
+                old.wake();
+                self.make_stable(&old, None, event);
+                // Its waiting callers are sent away and ask the old one.
+                next.pool.close();
+                return Err(PluginError::hand_over(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The one place where the stable generation changes.
+    fn make_stable(
+        self: &Arc<Self>,
+        next: &Arc<Generation>,
+        previous: Option<&Arc<Generation>>,
+        event: String,
+    ) {
+        let probation = next.options.probation;
+        let keep = previous.filter(|_| probation.secs > 0);
+        let mut watch = self.watch.lock();
+        let Some(active) = self.active.load_full() else { return };
+        let phase = if keep.is_some() {
+            let (since, generation, before) = (Instant::now(), next.id, next.stats.seen());
+            Phase::Probation { options: probation, since, generation, before }
+        } else {
+            Phase::Settled
+        };
+        tracing::info!(plugin = self.name, event, "swap");
+        watch.swaps += 1;
+        let epoch = watch.enter(phase, event);
+        self.breaker.reset(next.options.breaker);
+        self.fallback.store(Fallback::of(next));
+        let paused = active.paused;
+        self.switch(&active, Active { previous: keep.cloned(), paused, ..Active::only(Arc::clone(next)) });
+        drop(watch);
+        if keep.is_some() {
+            self.supervise(epoch);
+        }
+    }
+
+    fn start_canary(self: &Arc<Self>, generation: Arc<Generation>, options: CanaryOptions) {
+        let mut watch = self.watch.lock();
+        let Some(active) = self.active.load_full() else { return };
+        let event =
+            format!("generation {} is a canary with {} % of decisions", generation.id, options.percent);
+        tracing::info!(plugin = self.name, event, "canary");
+        let stable_before = active.stable.stats.seen();
+        let epoch = watch.enter(Phase::Canary { options, since: Instant::now(), stable_before }, event);
+        let canary = Some(Canary { generation, share: share_of(options.percent) });
+        self.switch(&active, Active { canary, shadow: None, previous: None, ..(*active).clone() });
+        drop(watch);
+        self.supervise(epoch);
+    }
+
+    fn start_shadow(self: &Arc<Self>, generation: Arc<Generation>, every: u32) {
+        let mut watch = self.watch.lock();
+        let Some(active) = self.active.load_full() else { return };
+        let event = format!("generation {} is a shadow and sees every {every}th decision", generation.id);
+        tracing::info!(plugin = self.name, event, "shadow");
+        watch.enter(Phase::Shadow, event);
+        let shadow = Arc::new(Shadow::new(generation, every));
+        shadow.start(&self.engine);
+        let shadow = Some(shadow);
+        self.switch(&active, Active { shadow, canary: None, previous: None, ..(*active).clone() });
+    }
+
+    /// Puts `next` in place of `before`, and watches those that go out of use drain.
+    fn switch(&self, before: &Active, next: Active) {
+        let next = Arc::new(next);
+        self.active.store(Some(Arc::clone(&next)));
+        for generation in generations(before) {
+            let stays = generations(&next).any(|kept| kept.id == generation.id);
+            if !stays {
+                self.watch_drain(generation);
+            }
+        }
+    }
+
+    /// Makes the canary or the shadow the stable generation.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NothingToPromote`], or what [`install`](Self::install) may fail with.
+    pub(crate) async fn promote(self: &Arc<Self>) -> Result<u64, OperationError> {
+        let _operation = self.operation.lock().await;
+        let active = self.active.load_full().ok_or(OperationError::NotFound { name: self.name.clone() })?;
+        let candidate = active.canary.as_ref().map(|canary| Arc::clone(&canary.generation));
+        let candidate =
+            candidate.or_else(|| active.shadow.as_ref().map(|shadow| Arc::clone(&shadow.generation)));
+        let next = candidate.ok_or_else(|| OperationError::NothingToPromote { name: self.name.clone() })?;
+        let id = next.id;
+        self.take_over(next, "promoted").await?;
+        Ok(id)
+    }
+
+    /// Drops the canary or the shadow; else goes back to the previous generation while it is warm.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NothingToRollBack`].
+    pub(crate) async fn roll_back(self: &Arc<Self>, reason: &str) -> Result<u64, OperationError> {
+        let _operation = self.operation.lock().await;
+        let active = self.active.load_full().ok_or(OperationError::NotFound { name: self.name.clone() })?;
+        if active.canary.is_some() || active.shadow.is_some() {
+            self.drop_candidate(reason);
+            return Ok(active.stable.id);
+        }
+        let nothing = || OperationError::NothingToRollBack { name: self.name.clone() };
+        let previous = active.previous.clone().ok_or_else(nothing)?;
+        let id = previous.id;
+        if active.stable.can_hand_over_to(&previous) {
+            self.watch.lock().rollbacks += 1;
+            self.take_over(previous, &format!("is back ({reason})")).await?;
+        } else {
+            self.go_back(active.stable.id, reason);
+        }
+        Ok(id)
+    }
+
+    /// Ends a canary or a shadow.
+    fn drop_candidate(&self, reason: &str) {
+        let mut watch = self.watch.lock();
+        let Some(active) = self.active.load_full() else { return };
+        let canary = active.canary.as_ref().map(|canary| canary.generation.id);
+        let Some(id) = canary.or_else(|| active.shadow.as_ref().map(|shadow| shadow.generation.id)) else {
+            return;
+        };
+        let event = format!("generation {id} rolled back: {reason}");
+        tracing::warn!(plugin = self.name, event, "rollback");
+        watch.rollbacks += 1;
+        watch.enter(Phase::Settled, event);
+        self.switch(&active, Active { canary: None, shadow: None, ..(*active).clone() });
+    }
+
+    /// Makes the previous generation the stable one again, if `failing` is still stable. At once:
+    /// nothing is compiled or made.
+    fn go_back(&self, failing: u64, reason: &str) {
+        let mut watch = self.watch.lock();
+        let Some(active) = self.active.load_full().filter(|active| active.stable.id == failing) else {
+            return;
+        };
+        let Some(previous) = active.previous.clone() else { return };
+        // Its memories are those that it had handed over: the failing one's are not to be trusted.
+        drop(previous.wake());
+        let event = format!("generation {failing} rolled back to {}: {reason}", previous.id);
+        tracing::warn!(plugin = self.name, event, "rollback");
+        watch.swaps += 1;
+        watch.rollbacks += 1;
+        watch.enter(Phase::Settled, event);
+        self.breaker.reset(previous.options.breaker);
+        self.fallback.store(Fallback::of(&previous));
+        self.switch(&active, Active { paused: active.paused, ..Active::only(previous) });
+    }
+
+    /// Takes the plugin out of the path, or puts it back; the failure policy decides meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NotFound`] if it was unloaded.
+    pub(crate) fn set_paused(&self, paused: bool) -> Result<(), OperationError> {
+        let mut watch = self.watch.lock();
+        let active = self.active.load_full().ok_or(OperationError::NotFound { name: self.name.clone() })?;
+        if active.paused != paused {
+            watch.last_event = Some(if paused { "paused" } else { "resumed" }.to_owned());
+            self.switch(&active, Active { paused, ..(*active).clone() });
+        }
+        Ok(())
+    }
+
+    /// Takes the plugin out of service: from now on its failure policy decides.
+    pub(crate) fn retire(&self) {
+        let mut watch = self.watch.lock();
+        watch.enter(Phase::Settled, "unloaded".to_owned());
+        let before = self.active.swap(None);
+        for generation in before.iter().flat_map(|active| generations(active)) {
+            self.watch_drain(generation);
+        }
+    }
+
+    /// A failure of a generation: the end of its probation, if it was one too many.
+    #[cold]
+    pub(crate) fn failed_on_watch(&self, failed: u64) {
+        let reason = match &self.watch.lock().phase {
+            Phase::Probation { options, generation, before, .. } if *generation == failed => {
+                let Some(active) = self.active.load_full() else { return };
+                verdict::probation(options, &since(&active.stable.stats, before))
+            }
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            self.go_back(failed, &reason);
+        }
+    }
+
+    /// Looks at the rollout now and then until its phase is over.
+    fn supervise(self: &Arc<Self>, epoch: u64) {
+        let plugin = Arc::downgrade(self);
+        self.engine.background.handle().spawn(async move {
+            loop {
+                tokio::time::sleep(WATCH_PERIOD).await;
+                let Some(plugin) = plugin.upgrade() else { return };
+                if !plugin.look(epoch).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// One look; false if the phase is over.
+    async fn look(self: &Arc<Self>, epoch: u64) -> bool {
+        let verdict = {
+            let mut watch = self.watch.lock();
+            if watch.epoch != epoch {
+                return false;
+            }
+            let Some(active) = self.active.load_full() else { return false };
+            match self.judge_phase(&mut watch, &active) {
+                Some(verdict) => verdict,
+                None => return false,
+            }
+        };
+        match verdict {
+            Verdict::Wait => true,
+            Verdict::Promote => {
+                if let Err(error) = self.promote().await {
+                    tracing::warn!(plugin = self.name, %error, "the canary could not be promoted");
+                }
+                false
+            }
+            Verdict::RollBack(reason) => {
+                self.drop_candidate(&reason);
+                false
+            }
+        }
+    }
+
+    /// What the phase has come to; `None` if it has ended.
+    fn judge_phase(&self, watch: &mut Watch, active: &Arc<Active>) -> Option<Verdict> {
+        match &watch.phase {
+            Phase::Canary { options, since: began, stable_before } => {
+                let canary = &active.canary.as_ref()?.generation;
+                let stable = since(&active.stable.stats, stable_before);
+                Some(verdict::canary(options, began.elapsed(), &stable, &canary.stats.seen()))
+            }
+            Phase::Probation { options, since: began, .. } => {
+                if began.elapsed() < Duration::from_secs(options.secs) {
+                    return Some(Verdict::Wait);
+                }
+                let event = format!("generation {} passed its probation", active.stable.id);
+                watch.enter(Phase::Settled, event);
+                self.switch(active, Active { previous: None, ..(**active).clone() });
+                None
+            }
+            Phase::Settled | Phase::Shadow => None,
+        }
+    }
+
+    /// Measures how long a generation that went out of use takes to be gone, and reports one that
+    /// calls still hold.
+    fn watch_drain(&self, generation: &Arc<Generation>) {
+        let (id, pool) = (generation.id, Arc::downgrade(&generation.pool));
+        let limit = Duration::from_secs(generation.options.drain_report_secs);
+        let (state, plugin) = (Arc::clone(&self.state), self.name.clone());
+        let began = Instant::now();
+        self.engine.background.handle().spawn(async move {
+            let mut reported = false;
+            while let Some(held) = held_calls(&pool) {
+                if !reported && began.elapsed() >= limit {
+                    reported = true;
+                    state.count_overdue();
+                    tracing::warn!(plugin, generation = id, held, "a replaced generation does not drain");
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            state.count_drained(began.elapsed());
+        });
+    }
+}
+
+/// Calls that hold a pool; `None` if it is gone.
+fn held_calls(pool: &Weak<Pool>) -> Option<usize> {
+    let counts = pool.upgrade()?.counts();
+    Some(counts.live.saturating_sub(counts.idle))
+}
+
+fn generations(active: &Active) -> impl Iterator<Item = &Arc<Generation>> {
+    let canary = active.canary.as_ref().map(|canary| &canary.generation);
+    let shadow = active.shadow.as_ref().map(|shadow| &shadow.generation);
+    std::iter::once(&active.stable).chain(canary).chain(shadow).chain(&active.previous)
+}
+
+/// What was counted since `before`. The p99 is over the generation's whole life.
+fn since(stats: &DecisionStats, before: &Seen) -> Seen {
+    let now = stats.seen();
+    Seen {
+        decisions: now.decisions.saturating_sub(before.decisions),
+        failures: now.failures.saturating_sub(before.failures),
+        requests: now.requests.saturating_sub(before.requests),
+        request_errors: now.request_errors.saturating_sub(before.request_errors),
+        ..now
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the validator keeps it above 0 and at most 100"
+)]
+fn share_of(percent: f64) -> u32 {
+    ((percent * f64::from(WHOLE) / 100.0).round() as u32).clamp(1, WHOLE)
+}

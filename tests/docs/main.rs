@@ -1,0 +1,9 @@
+//! What the documents say that can be checked: links, names, code, example bytes.
+#![cfg(feature = "router")]
+
+mod pages;
+
+mod abi_bytes;
+mod code;
+mod links;
+mod names;

@@ -1,0 +1,113 @@
+//! Names that the code knows are in the documents: options, metrics, flags, causes, system calls.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use sglang_router_rs::cli::flags::ServeArgs;
+use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::wasm::syscalls;
+
+use crate::pages;
+
+const PREFIX: &str = "sgl_router_";
+
+/// Asserts that the document has each of the names between backticks.
+fn assert_names(document: &str, what: &str, names: impl IntoIterator<Item = String>) {
+    let page = pages::read(document);
+    let missing: Vec<String> =
+        names.into_iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{document} does not name these {what}: {missing:?}");
+}
+
+/// The keys of a serialised value; those of a map inside it with a dot.
+fn keys(value: &serde_json::Value, within: &str) -> Vec<String> {
+    let map = value.as_object().into_iter().flatten();
+    let key = |(key, value): (&String, &serde_json::Value)| {
+        let inner = keys(value, &format!("{within}{key}."));
+        if inner.is_empty() { vec![format!("{within}{key}")] } else { inner }
+    };
+    map.flat_map(key).collect()
+}
+
+#[test]
+fn every_field_and_option_of_a_plugin_is_in_the_guide() {
+    let config = serde_json::to_value(WasmPolicyConfig::new("n", "m")).expect("a map");
+    let options = serde_json::to_value(PluginOptions::default()).expect("a map");
+    let fields = keys(&config, "");
+    assert_eq!(fields.len(), 6);
+    assert_names("docs/wasm_plugins.md", "fields", fields);
+    let page = pages::read("docs/wasm_plugins.md");
+    for option in keys(&options, "") {
+        let last = option.rsplit('.').next().unwrap_or_default();
+        let named = page.contains(&format!("`{option}`")) || page.contains(&format!("`{last}`"));
+        assert!(named, "docs/wasm_plugins.md does not name the option {option}");
+    }
+}
+
+#[test]
+fn every_cause_built_in_policy_and_system_call_is_in_the_guide() {
+    let causes = FailureCause::ALL.map(|cause| cause.as_str().to_owned());
+    assert_names("docs/wasm_plugins.md", "causes", causes);
+    assert_names("docs/wasm_plugins.md", "policies", NativePolicy::NAMES.map(str::to_owned));
+    assert_names("docs/operations.md", "policies", NativePolicy::NAMES.map(str::to_owned));
+    assert_names("docs/wasm_plugins.md", "system calls", syscalls::KNOWN.map(str::to_owned));
+}
+
+#[test]
+fn every_flag_of_serve_is_in_the_operations_guide() {
+    let page = pages::read("docs/operations.md");
+    let command = ServeArgs::augment_args(clap::Command::new("serve"));
+    let flags: Vec<String> =
+        command.get_arguments().filter_map(|flag| flag.get_long()).map(|flag| format!("--{flag}")).collect();
+    assert!(flags.len() > 30, "{flags:?}");
+    let missing: Vec<&String> = flags
+        .iter()
+        .filter(|flag| !page.contains(&format!("`{flag}`")) && !page.contains(&format!("`{flag} ")))
+        .collect();
+    assert!(missing.is_empty(), "docs/operations.md does not name these flags: {missing:?}");
+}
+
+/// The names of all metric families: the first argument of what registers one.
+fn metrics() -> BTreeSet<String> {
+    const CALLS: [&str; 6] = ["family(", "counters(", "gauges(", "gauge(", "by_route(", "histograms("];
+    let mut names = BTreeSet::new();
+    for file in pages::files("src", ".rs") {
+        let text = pages::read(&file);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in CALLS {
+            let arguments = code.split(call).skip(1).map(str::trim_start);
+            let literals = arguments.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
+            names.extend(literals.map(str::to_owned));
+        }
+    }
+    names
+}
+
+#[test]
+fn every_metric_is_in_the_operations_guide() {
+    let page = pages::read("docs/operations.md");
+    let metrics = metrics();
+    assert!(metrics.len() >= 25, "only {metrics:?} were found");
+    let is_there = |name: &String| {
+        page.contains(&format!("`{PREFIX}{name}`")) || page.contains(&format!("`{PREFIX}{name}_total`"))
+    };
+    let missing: Vec<&String> = metrics.iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "docs/operations.md does not name these metrics: {missing:?}");
+}
+
+#[test]
+fn documents_name_no_metric_that_does_not_exist() {
+    let metrics = metrics();
+    for document in pages::documents() {
+        let page = pages::read(&document);
+        for rest in page.split(PREFIX).skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let name = name.strip_suffix("_total").unwrap_or(&name);
+            let exists = metrics.contains(name);
+            assert!(exists, "{}: there is no metric {PREFIX}{name}", document.display());
+        }
+    }
+}
