@@ -50,6 +50,7 @@ trap 'exit 143' TERM HUP
 start() {
   local name=$1
   shift
+  : >"$logs/$name.log"
   "$@" >"$logs/$name.log" 2>&1 &
   last_pid=$!
   pids+=("$last_pid")
@@ -112,7 +113,10 @@ printf '    clients %s, operators %s, metrics %s\n' "$clients" "$admin" "$metric
 say "sending requests"
 "$CARGO_TARGET_DIR/debug/examples/demo_client" --requests "$requests" \
   --router "$clients" --admin "$admin" --metrics "$metrics" \
-  --plugin "$plugin" --replacement "dist/plugins/$replacement.wasm"
+  --plugin "$plugin" --replacement "dist/plugins/$replacement.wasm" &
+# In the background and waited for: a signal is seen at once then, not after the last request.
+pids+=($!)
+wait $!
 
 say "stopping the router and the workers"
 stop_all

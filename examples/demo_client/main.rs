@@ -67,15 +67,23 @@ async fn main() -> anyhow::Result<()> {
         "{} requests, every other one streamed, {} at a time; half-way, the module of {} is replaced by {}",
         args.requests, args.at_a_time, args.plugin, replacement
     )?;
+    let before = Page::parse(&client.metrics().await?);
     let traffic = Arc::new(Traffic::new(client.clone(), args.requests));
     let flowing = traffic.start(args.at_a_time);
     traffic.half_way().await;
     let swap = replace(&client, &traffic, &args.plugin, module).await?;
     let tally = flowing.await?;
 
-    let page = Page::parse(&client.metrics().await?);
-    let report = Report { tally: &tally, workers: &workers, page: &page, swap };
-    report.write(&mut out, &args.plugin, &replacement)?;
+    let after = Page::parse(&client.metrics().await?);
+    let report = Report {
+        plugin: &args.plugin,
+        replacement: &replacement,
+        tally: &tally,
+        workers: &workers,
+        pages: [&before, &after],
+        swap,
+    };
+    report.write(&mut out)?;
     anyhow::ensure!(tally.failures.is_empty(), "{} requests failed", tally.failures.len());
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
+
 /// The samples of a page.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -51,29 +53,41 @@ impl Page {
 
     fn of<'a>(&'a self, ending: &'a str, plugin: &'a str) -> impl Iterator<Item = &'a Sample> {
         let wanted = move |sample: &&Sample| {
-            sample.name.ends_with(ending) && sample.label("plugin").is_none_or(|own| own == plugin)
+            sample.name.ends_with(ending) && sample.label("plugin").is_some_and(|own| own == plugin)
         };
         self.samples.iter().filter(wanted)
     }
 
-    /// Decisions of all generations of a plugin.
-    pub(crate) fn decisions(&self, plugin: &str) -> Option<f64> {
-        self.of("_plugin_decisions_total", plugin).map(|sample| sample.value).next()
+    fn one(&self, ending: &str, plugin: &str) -> anyhow::Result<f64> {
+        let value = self.of(ending, plugin).map(|sample| sample.value).next();
+        value.with_context(|| format!("the metrics page shows no {ending} of {plugin}"))
+    }
+
+    /// The generation that serves.
+    pub(crate) fn generation(&self, plugin: &str) -> anyhow::Result<f64> {
+        self.one("_plugin_generation", plugin)
     }
 
     /// Decisions that were left to the fallback policy.
-    pub(crate) fn fallbacks(&self, plugin: &str) -> Option<f64> {
-        self.of("_plugin_fallbacks_total", plugin).map(|sample| sample.value).next()
+    pub(crate) fn fallbacks(&self, plugin: &str) -> anyhow::Result<f64> {
+        self.one("_plugin_fallbacks_total", plugin)
     }
 
-    /// Generations with their decisions, oldest first. Those that are gone may be missing.
-    pub(crate) fn generations(&self, plugin: &str) -> Vec<(u64, f64)> {
-        let samples = self.of("_plugin_generation_decisions_total", plugin);
-        let mut found: Vec<(u64, f64)> = samples
-            .filter_map(|sample| Some((sample.label("generation")?.parse().ok()?, sample.value)))
-            .collect();
-        found.sort_by_key(|(generation, _)| *generation);
-        found
+    /// Decisions of the only two generations that there were.
+    pub(crate) fn decisions(&self, plugin: &str, generations: [f64; 2]) -> anyhow::Result<[f64; 2]> {
+        let of = |generation: f64| {
+            let samples = self.of("_plugin_generation_decisions_total", plugin);
+            let number = generation.to_string();
+            samples
+                .filter(|sample| sample.label("generation") == Some(&number))
+                .map(|sample| sample.value)
+                .next()
+        };
+        let [first, second] = generations.map(of);
+        let second = second.context("the metrics page shows no decisions by generation")?;
+        // A generation that is gone leaves the page, but not the sum of all.
+        let all = self.one("_plugin_decisions_total", plugin)?;
+        Ok([first.unwrap_or(all - second), second])
     }
 
     /// Decision times of a plugin; `None` if none was timed.
@@ -99,8 +113,8 @@ mod tests {
 sgl_router_plugin_decisions_total{plugin="a"} 10
 sgl_router_plugin_decisions_total{plugin="b"} 600
 sgl_router_plugin_fallbacks_total{plugin="b"} 0
+sgl_router_plugin_generation{plugin="b"} 12.0
 sgl_router_plugin_generation_decisions_total{plugin="b",generation="12"} 250
-sgl_router_plugin_generation_decisions_total{plugin="b",generation="3"} 350
 sgl_router_plugin_decision_seconds_bucket{le="0.000002",plugin="b"} 0
 sgl_router_plugin_decision_seconds_bucket{le="0.000004",plugin="b"} 30
 sgl_router_plugin_decision_seconds_bucket{le="0.001",plugin="b"} 40
@@ -111,11 +125,20 @@ sgl_router_plugin_decision_seconds_bucket{le="+Inf",plugin="b"} 40
     #[test]
     fn numbers_of_one_plugin_are_read_from_the_page() {
         let page = Page::parse(TEXT);
-        assert_eq!((page.decisions("b"), page.fallbacks("b")), (Some(600.0), Some(0.0)));
-        assert_eq!(page.generations("b"), [(3, 350.0), (12, 250.0)]);
+        assert_eq!((page.generation("b").unwrap(), page.fallbacks("b").unwrap()), (12.0, 0.0));
+        assert!(page.fallbacks("a").is_err());
         let times = page.times("b").unwrap();
         assert_eq!((times.timed, times.p50), (40.0, Duration::from_micros(4)));
         assert_eq!(times.p99, Duration::from_millis(1));
         assert_eq!(page.times("a"), None);
+    }
+
+    #[test]
+    fn decisions_of_a_generation_that_left_the_page_are_the_rest_of_all() {
+        assert_eq!(Page::parse(TEXT).decisions("b", [3.0, 12.0]).unwrap(), [350.0, 250.0]);
+        let both =
+            format!("{TEXT}x_plugin_generation_decisions_total{{plugin=\"b\",generation=\"3\"}} 349\n");
+        assert_eq!(Page::parse(&both).decisions("b", [3.0, 12.0]).unwrap(), [349.0, 250.0]);
+        Page::parse(TEXT).decisions("a", [1.0, 2.0]).unwrap_err();
     }
 }

@@ -1,5 +1,6 @@
 //! What the demo shows at its end.
 
+use std::fmt::Display;
 use std::io;
 use std::io::Write;
 use std::time::Duration;
@@ -27,73 +28,93 @@ pub(crate) struct Swap {
 /// Everything that is shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report<'a> {
+    /// The plugin, which is also the name of its first module.
+    pub(crate) plugin: &'a str,
+    /// The name of the second.
+    pub(crate) replacement: &'a str,
     pub(crate) tally: &'a Tally,
     pub(crate) workers: &'a [Worker],
-    pub(crate) page: &'a Page,
+    /// The metrics page before and after.
+    pub(crate) pages: [&'a Page; 2],
     pub(crate) swap: Swap,
 }
 
 impl Report<'_> {
-    /// Writes all of it. `before` and `after` name the policies.
-    pub(crate) fn write(&self, out: &mut impl Write, before: &str, after: &str) -> io::Result<()> {
-        self.bars(out, Phase::Before, &format!("{before} decided (the least busy worker)"))?;
+    /// Writes all of it.
+    pub(crate) fn write(&self, out: &mut impl Write) -> anyhow::Result<()> {
+        let even = vec![1.0; self.workers.len()];
+        self.bars(out, Phase::Before, self.plugin, "the least busy worker", &even)?;
         let Swap { took, in_flight } = self.swap;
-        let during = self.count(Phase::During);
         writeln!(
             out,
-            "\n  module replaced in {} ms, with {in_flight} requests in flight; {during} more were sent meanwhile",
-            took.as_millis()
+            "\n  module replaced in {} ms, with {in_flight} requests in flight; {} more were sent meanwhile",
+            took.as_millis(),
+            self.count(Phase::During)
         )?;
-        self.bars(out, Phase::After, &format!("{after} decided (in proportion to the weights)"))?;
+        let weights: Vec<f64> = self.workers.iter().map(|worker| worker.weight).collect();
+        self.bars(out, Phase::After, self.replacement, "in proportion to the weights", &weights)?;
         writeln!(out)?;
-        self.table(out, before, after)
+        self.table(out)
     }
 
     fn count(&self, phase: Phase) -> usize {
         self.tally.answered.iter().filter(|((own, _), _)| *own == phase).map(|(_, count)| count).sum()
     }
 
-    fn bars(&self, out: &mut impl Write, phase: Phase, title: &str) -> io::Result<()> {
+    /// The spread of a phase's requests, beside the shares that are to be expected.
+    fn bars(
+        &self,
+        out: &mut impl Write,
+        phase: Phase,
+        module: &str,
+        rule: &str,
+        shares: &[f64],
+    ) -> io::Result<()> {
         let total = self.count(phase).max(1);
-        writeln!(out, "\n  {} requests, {title}", self.count(phase))?;
-        for worker in self.workers {
+        let all: f64 = shares.iter().sum();
+        writeln!(out, "\n  {} requests, {module} decided: {rule}", self.count(phase))?;
+        for (worker, share) in self.workers.iter().zip(shares) {
             let count = self.tally.answered.get(&(phase, worker.url.clone())).copied().unwrap_or(0);
             let bar = "█".repeat((count * BAR).div_ceil(total));
             let (name, weight) = (worker.name(), worker.weight);
-            writeln!(out, "    {name}  weight {weight}  {bar:BAR$} {count:4}  {:3} %", count * 100 / total)?;
+            let (found, expected) = (count as f64 * 100.0 / total as f64, share * 100.0 / all);
+            writeln!(
+                out,
+                "    {name}  weight {weight}  {bar:BAR$} {count:4}  {found:5.1} %  (expected: {expected:.1} %)"
+            )?;
         }
         Ok(())
     }
 
-    fn table(&self, out: &mut impl Write, before: &str, after: &str) -> io::Result<()> {
+    fn table(&self, out: &mut impl Write) -> anyhow::Result<()> {
         let tally = self.tally;
         let kinds = format!("{} plain, {} streamed in {} pieces", tally.plain, tally.streamed, tally.pieces);
-        row(out, "requests sent", &tally.sent().to_string(), &kinds)?;
-        row(out, "failed", &tally.failures.len().to_string(), "")?;
+        row(out, "requests sent", tally.sent(), &kinds)?;
+        row(out, "failed", tally.failures.len(), "")?;
         for failure in tally.failures.iter().take(SHOWN) {
             writeln!(out, "    {failure}")?;
         }
-        let decisions = self.page.decisions(before).unwrap_or(0.0);
-        let known = self.page.generations(before);
-        if let Some((last, own)) = known.last() {
-            // There were two; the first may have ended and left the page.
-            row(out, "decisions, old generation", &(decisions - own).to_string(), before)?;
-            row(out, &format!("decisions, generation {last}"), &own.to_string(), after)?;
+        let [before, after] = self.pages;
+        let generations = [before.generation(self.plugin)?, after.generation(self.plugin)?];
+        let decisions = after.decisions(self.plugin, generations)?;
+        for ((generation, count), module) in
+            generations.iter().zip(decisions).zip([self.plugin, self.replacement])
+        {
+            row(out, &format!("decisions of generation {generation}"), count, module)?;
         }
-        row(out, "decisions in all", &decisions.to_string(), "")?;
-        let fallbacks = self.page.fallbacks(before).unwrap_or(0.0);
-        row(out, "of them by the fallback", &fallbacks.to_string(), "")?;
-        if let Some(times) = self.page.times(before) {
-            let note = format!("of {} that were timed, about one in sixteen", times.timed);
-            row(out, "decision time, p50", &at_most(times.p50), &note)?;
-            row(out, "decision time, p99", &at_most(times.p99), "")?;
+        row(out, "left to the fallback", after.fallbacks(self.plugin)?, "")?;
+        if let Some(times) = after.times(self.plugin) {
+            let note = format!("of {} that were timed, in a build that is not optimised", times.timed);
+            row(out, "decision time, p50", at_most(times.p50), &note)?;
+            row(out, "decision time, p99", at_most(times.p99), "")?;
         }
         Ok(())
     }
 }
 
-fn row(out: &mut impl Write, what: &str, value: &str, note: &str) -> io::Result<()> {
-    writeln!(out, "{}", format!("  {what:26}{value:>10}   {note}").trim_end())
+fn row(out: &mut impl Write, what: &str, value: impl Display, note: &str) -> io::Result<()> {
+    let value = value.to_string();
+    writeln!(out, "{}", format!("  {what:28}{value:>10}   {note}").trim_end())
 }
 
 /// The upper bound of a bucket.

@@ -6,6 +6,8 @@
 //! | admin | `POST /workers` | adds a worker, body as `[[workers]]` in the configuration |
 //! | admin | `POST /workers/drain?url=…` | no new requests; those in flight go on |
 //! | admin | `DELETE /workers?url=…`, `DELETE /workers/{url}` | drains, then removes |
+//! | admin | `GET /v1/plugins`, `GET /v1/plugins/{name}` | what is known of plugins |
+//! | admin | `PUT /v1/plugins/{name}` | loads a module, or replaces the one of that name |
 //! | metrics | `GET /metrics` | OpenMetrics text |
 //!
 //! Answers are JSON, errors are problem JSON (RFC 9457).
@@ -13,4 +15,5 @@
 pub mod problem;
 pub mod guard;
 pub mod workers;
+pub mod plugins;
 pub mod metrics_page;

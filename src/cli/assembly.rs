@@ -14,8 +14,10 @@ use tokio_util::sync::DropGuard;
 use crate::admin::guard;
 use crate::admin::guard::Guard;
 use crate::admin::metrics_page;
+use crate::admin::plugins;
 use crate::admin::workers;
 use crate::config::checked::CheckedConfig;
+use crate::manage::PluginManager;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
 use crate::proxy::DataServer;
@@ -100,7 +102,9 @@ impl RunningRouter {
             proxy.backends().add(worker)?;
         }
         let guard = Guard::new(config.admin_token.as_deref());
+        let manager = PluginManager::new(factory.clone(), config.plugin_dir, &config.policy);
         let admin_routes = workers::routes(Arc::clone(proxy.backends()))
+            .merge(plugins::routes(Arc::new(manager)))
             .layer(middleware::from_fn_with_state(guard, guard::check));
         let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
         let operations = vec![

@@ -62,6 +62,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         proxy,
         workers,
         plugins,
+        plugin_dir: config.plugin_dir,
     })
 }
 

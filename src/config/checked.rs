@@ -1,6 +1,7 @@
 //! A configuration that was checked: what the router runs on.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::router::PluginEntry;
@@ -26,6 +27,8 @@ pub struct CheckedConfig {
     pub workers: Vec<WorkerEntry>,
     /// The plugins; their names are valid and unique.
     pub plugins: Vec<PluginEntry>,
+    /// Where operators may have modules loaded from.
+    pub plugin_dir: Option<PathBuf>,
 }
 
 /// Settings of the data plane.

@@ -1,0 +1,83 @@
+//! Plugins, as they are shown.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::policies::GenerationDetail;
+use crate::policies::GenerationRole;
+use crate::policies::PluginDetail;
+
+/// One plugin in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginSummary {
+    /// Its name.
+    pub name: String,
+    /// `serving`, `paused`, `canary`, `shadow` or `probation`.
+    pub state: String,
+    /// True if the router places requests with it.
+    pub in_use: bool,
+    /// The generation that decides.
+    pub generation: u64,
+    /// SHA-256 of its module, 64 hex digits.
+    pub digest: String,
+    /// Version that the module's manifest states.
+    pub version: String,
+    /// `closed` or `open`.
+    pub breaker: String,
+    /// Decisions over all generations.
+    pub decisions: u64,
+    /// Decisions that the fallback policy made instead.
+    pub fallbacks: u64,
+    /// Failures of the generations that live.
+    pub failures: u64,
+    /// 99th percentile of the decision times of the generation that decides, in nanoseconds.
+    pub p99_ns: Option<u64>,
+    /// Generations that live.
+    pub live_generations: usize,
+    /// What happened last.
+    pub last_event: Option<String>,
+}
+
+/// All plugins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginList {
+    /// Sorted by name.
+    pub plugins: Vec<PluginSummary>,
+}
+
+/// Everything that is known of one plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginView {
+    /// True if the router places requests with it.
+    pub in_use: bool,
+    /// The rest.
+    #[serde(flatten)]
+    pub detail: PluginDetail,
+}
+
+impl PluginSummary {
+    /// The short form.
+    pub fn of(detail: &PluginDetail, in_use: bool) -> Self {
+        let stable = detail.generations.iter().find(|one| one.role == GenerationRole::Stable);
+        Self {
+            name: detail.name.clone(),
+            state: detail.state.clone(),
+            in_use,
+            generation: stable.map_or(0, |one| one.generation),
+            digest: stable.map(|one| one.digest.clone()).unwrap_or_default(),
+            version: stable.map(|one| one.version.clone()).unwrap_or_default(),
+            breaker: detail.breaker.clone(),
+            decisions: detail.decisions,
+            fallbacks: detail.fallbacks,
+            failures: detail.generations.iter().map(failures).sum(),
+            p99_ns: stable.and_then(|one| one.latency_ns.get("p99").copied()),
+            live_generations: detail.generations.len(),
+            last_event: detail.last_event.clone(),
+        }
+    }
+}
+
+/// Failures of a generation, whatever their cause.
+pub fn failures(generation: &GenerationDetail) -> u64 {
+    generation.failures.values().sum()
+}

@@ -1,0 +1,49 @@
+//! Why a change of a plugin was refused.
+
+use crate::policies::OperationError;
+use crate::policies::PluginError;
+
+/// Why a change was refused. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManageError {
+    /// The settings cannot be read.
+    #[error("the settings cannot be used: {reason}")]
+    Settings {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file was named, but the router has no plugin directory.
+    #[error("the router has no plugin directory (--plugin-dir); send the module's bytes instead")]
+    NoPluginDir,
+    /// The named file is not in the plugin directory.
+    #[error("{file:?} names no file in the plugin directory; allowed: the plain name of a file there")]
+    OutsidePluginDir {
+        /// What was named.
+        file: String,
+    },
+    /// The router places requests with this plugin right now.
+    #[error("plugin `{name}` is the policy that the router uses; to unload it all the same, force it")]
+    InUse {
+        /// The plugin.
+        name: String,
+    },
+    /// The plugin or its new generation is at fault.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// The operation does not fit the plugin's state.
+    #[error(transparent)]
+    Operation(OperationError),
+    /// The router is about to end.
+    #[error("the router is stopping")]
+    Stopping,
+}
+
+impl From<OperationError> for ManageError {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Plugin(error) => Self::Plugin(error),
+            other => Self::Operation(other),
+        }
+    }
+}
