@@ -204,7 +204,7 @@ pub(crate) fn config(name: &str) -> WasmPolicyConfig {
     }
 }
 
-/// Loads bytes under a name, with the first document's numbers.
+/// Loads bytes under a name, with the first document's numbers and without a probation.
 pub(crate) async fn load(
     factory: &PolicyFactory,
     name: &str,
