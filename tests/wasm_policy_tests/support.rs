@@ -204,12 +204,6 @@ pub(crate) fn config(name: &str) -> WasmPolicyConfig {
     }
 }
 
-/// Options under which a replaced generation does not stay warm to be rolled back to.
-pub(crate) fn without_probation() -> PluginOptions {
-    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
-    PluginOptions { probation, ..PluginOptions::default() }
-}
-
 /// Loads bytes under a name, with the first document's numbers and without a probation.
 pub(crate) async fn load(
     factory: &PolicyFactory,
