@@ -59,14 +59,15 @@ count_tests() {
 
 # All targets at once, benches too (criterion runs each once then): one build for all of them.
 all_tests() {
-  cargo test --workspace --all-features --all-targets --no-fail-fast 2>&1 | tee "$log"
+  # Without colours, whatever the environment says: the lines are counted below.
+  CARGO_TERM_COLOR=never cargo test --workspace --all-features --all-targets --no-fail-fast 2>&1 | tee "$log"
   local counted
   counted=$(count_tests) || die "$counted"
   summary=$counted
 }
 
 doc_tests() {
-  cargo test --workspace --all-features --doc 2>&1 | tee "$log"
+  CARGO_TERM_COLOR=never cargo test --workspace --all-features --doc 2>&1 | tee "$log"
   local tests
   tests=$(awk '/^test result: ok\./ { tests += $4 } END { print tests + 0 }' "$log")
   [ "$tests" -gt 0 ] || die "no doc test ran"

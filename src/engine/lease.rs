@@ -48,6 +48,12 @@ impl Lease {
         self.instance().begin(lane, budget);
     }
 
+    /// Ends a complete call and keeps the instance.
+    pub fn end(&mut self) {
+        self.instance().end();
+        self.in_call = false;
+    }
+
     /// Ends a complete call and puts the instance back. `pool` is where the caller believes it
     /// came from: if that is right, putting it back touches no reference count.
     ///

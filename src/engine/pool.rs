@@ -120,6 +120,8 @@ pub struct Pool {
     queue: ArrayQueue<Box<Pooled>>,
     waiters: Waiters<Lease>,
     closed: AtomicBool,
+    /// True while nobody may wait for an instance.
+    suspended: AtomicBool,
     /// Instances that live or are being made.
     live: AtomicUsize,
     /// Instances that are being made.
@@ -165,6 +167,7 @@ impl Pool {
             queue: ArrayQueue::new(options.max_instances.max(1)),
             waiters: Waiters::new(options.max_waiting),
             closed: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
             live: AtomicUsize::new(0),
             making: AtomicUsize::new(0),
             age: AtomicU64::new(0),
@@ -262,6 +265,23 @@ impl Pool {
         }
     }
 
+    /// Sends away the callers that wait, and those that come, until [`resume`](Self::resume).
+    /// Idle instances stay, and are still given out: suspend a pool only while all are leased.
+    pub(crate) fn suspend(&self) {
+        // SeqCst: pairs with the read in `join`, as `closed` does.
+        self.suspended.store(true, Ordering::SeqCst);
+        self.waiters.dismiss();
+    }
+
+    /// Ends what [`suspend`](Self::suspend) began.
+    pub(crate) fn resume(&self) {
+        self.suspended.store(false, Ordering::SeqCst);
+    }
+
+    fn turns_away(&self) -> bool {
+        self.is_closed() || self.suspended.load(Ordering::SeqCst)
+    }
+
     /// True once closed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
@@ -347,13 +367,13 @@ impl Pool {
     }
 
     fn join(self: &Arc<Self>) -> Result<Place<'_, Lease>, CallError> {
-        if self.is_closed() {
+        if self.turns_away() {
             return Err(self.unavailable());
         }
         let place = self.waiters.join().map_err(|waiting| CallError::QueueFull { waiting })?;
         full_barrier();
         self.serve_waiters();
-        if self.is_closed() {
+        if self.turns_away() {
             self.waiters.dismiss();
         } else if self.waiters.count() > 0 {
             self.grow();
@@ -366,7 +386,7 @@ impl Pool {
     }
 
     fn unavailable(&self) -> CallError {
-        let reason = if self.is_closed() { "the pool is closed" } else { "making one failed" };
+        let reason = if self.turns_away() { "the generation is out of use" } else { "making one failed" };
         CallError::Unavailable { reason: reason.to_owned() }
     }
 

@@ -1,6 +1,6 @@
 //! Requests that a prefill and a decode worker serve together.
 //!
-//! Both get the request at once, with the fields by which they find each other; the decode
+//! Both get the request at once, with the fields of `crate::proxy::bootstrap`; the decode
 //! worker's answer goes to the client, the prefill worker's is read and dropped. Log
 //! probabilities of the prompt, which only the prefill worker knows, are not merged in.
 

@@ -16,31 +16,31 @@
 //! `created` is therefore no clock reading, but a fixed instant plus the request's number in
 //! seconds.
 
-mod answer;
-mod batch;
-mod cache;
-mod chunks;
-mod config;
 mod control;
 mod counters;
-mod embeddings;
-mod engine;
+mod batch;
 mod error;
-mod fields;
-mod generation;
 mod json;
-mod metrics;
-mod model;
-mod openai;
-mod reply;
-mod routes;
-mod run;
 mod seed;
-mod server;
-mod sglang;
-mod stream;
 mod throughput;
 mod tokens;
+mod cache;
+mod config;
+mod fields;
+mod generation;
+mod answer;
+mod chunks;
+mod model;
+mod openai;
+mod embeddings;
+mod run;
+mod engine;
+mod metrics;
+mod sglang;
+mod stream;
+mod reply;
+mod routes;
+mod server;
 
 pub use config::Role;
 pub use config::SimConfig;

@@ -11,7 +11,8 @@ pub(crate) fn root() -> &'static Path {
 /// A file of the repository.
 pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
+    text.expect("a file of the repository")
 }
 
 /// The files below a folder whose names end like that, sorted.

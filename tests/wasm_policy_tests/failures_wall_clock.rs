@@ -35,7 +35,6 @@ use crate::support::eventually;
 use crate::support::failures;
 use crate::support::fleet;
 use crate::support::guest_choosing;
-use crate::support::guest_with;
 use crate::support::loaded_with;
 use crate::support::manifest;
 use crate::support::on;

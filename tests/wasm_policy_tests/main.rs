@@ -16,6 +16,7 @@ mod lifecycle;
 mod pairs;
 mod pool;
 mod refusals;
+mod rollout;
 mod rows;
 mod sandbox;
 mod support;

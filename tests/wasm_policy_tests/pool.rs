@@ -33,6 +33,7 @@ use crate::support::opener;
 use crate::support::prompt;
 use crate::support::stats;
 use crate::support::unwatched_options;
+use crate::support::without_probation;
 
 fn pool_of(min_warm: usize, max_instances: usize) -> PluginOptions {
     PluginOptions { min_warm, max_instances, ..unwatched_options() }

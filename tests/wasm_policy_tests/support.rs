@@ -12,6 +12,7 @@ use sgl_policy_abi::Manifest;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::encode_to_vec;
 use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
@@ -204,7 +205,13 @@ pub(crate) fn config(name: &str) -> WasmPolicyConfig {
     }
 }
 
-/// Loads bytes under a name, with the first document's numbers.
+/// Options under which a replaced generation does not stay warm to be rolled back to.
+pub(crate) fn without_probation() -> PluginOptions {
+    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
+    PluginOptions { probation, ..PluginOptions::default() }
+}
+
+/// Loads bytes under a name, with the first document's numbers and without a probation.
 pub(crate) async fn load(
     factory: &PolicyFactory,
     name: &str,

@@ -274,20 +274,9 @@ impl WasmPolicy {
         }
         let Some(generation) = generation else { return };
         if cause == FailureCause::Timeout && failure.counts {
-            // The guest has spent its budget, perhaps on its caller's stack.
-            if let Some(own) = self.active.load().as_ref().and_then(|active| active.find(generation)) {
-                own.move_to_fiber();
-            }
+            self.overran(generation);
         }
         self.failed_on_watch(generation);
-    }
-
-    /// The guest has spent its whole budget, perhaps on its caller's stack.
-    fn overran(&self, generation: u64) {
-        let active = self.active.load();
-        if let Some(generation) = active.as_ref().and_then(|active| active.find(generation)) {
-            generation.move_to_fiber();
-        }
     }
 
     #[cold]

@@ -7,12 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use sgl_policy_abi::Concurrency;
 
 use crate::config::plugin::Lane as LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::instance::Lane;
+use crate::engine::lease::Lease;
 use crate::engine::pool::Pool;
 use crate::policies::wasm::module_check::ModuleFacts;
 use crate::policies::wasm::stats::DecisionStats;
@@ -35,6 +37,9 @@ pub(crate) struct Generation {
     pub(crate) budget: Duration,
     pub(crate) ticks: Ticks,
     pub(crate) stats: Arc<DecisionStats>,
+    /// The only instance of a serial generation whose memories were handed over: nobody else may
+    /// call it, since its decisions would be made twice.
+    parked: Mutex<Option<Lease>>,
     /// True once a call needed more than a tick: asynchronous calls run on a fiber from then on.
     needs_fiber: AtomicBool,
 }
@@ -68,6 +73,7 @@ impl Generation {
             budget,
             ticks,
             loaded_at: SystemTime::now(),
+            parked: Mutex::new(None),
             needs_fiber: AtomicBool::new(wants_fiber),
             id: parts.id,
             digest: parts.digest,
@@ -93,6 +99,18 @@ impl Generation {
             && serial(&next.facts)
             && self.facts.has_save_state
             && next.facts.has_restore_state
+    }
+
+    /// Keeps its only instance from callers; those that come are sent away.
+    pub(crate) fn park(&self, lease: Lease) {
+        *self.parked.lock() = Some(lease);
+    }
+
+    /// Lets callers wait again, and returns the instance that was kept from them, if any.
+    pub(crate) fn wake(&self) -> Option<Lease> {
+        let lease = self.parked.lock().take();
+        self.pool.resume();
+        lease
     }
 
     /// How an asynchronous caller runs the guest.

@@ -1,7 +1,8 @@
 //! Carries a serial guest's memories from one generation to the next.
 //!
 //! The new generation is already the stable one, and its only instance is held: its callers queue.
-//! The old instance is leased behind the last caller of the old generation, so every decision is
+//! The old instance is leased behind the last caller of the old generation and parked: a caller
+//! that comes late to the old generation is sent away and asks the new one. So every decision is
 //! made exactly once, by one of the two.
 
 use std::time::Duration;
@@ -18,9 +19,12 @@ use crate::types::budget::Ticks;
 /// Longest wait for the old generation's callers, and budget of each of the two calls.
 const HAND_OVER_BUDGET: Duration = Duration::from_secs(1);
 
-/// Takes the only instance of a generation that has no callers yet.
+/// Takes the only instance of a generation that has no callers yet, or none any more.
 pub(crate) async fn hold(next: &Generation) -> Result<Lease, CallError> {
-    next.pool.acquire(HAND_OVER_BUDGET).await
+    match next.wake() {
+        Some(parked) => Ok(parked),
+        None => next.pool.acquire(HAND_OVER_BUDGET).await,
+    }
 }
 
 /// Moves the old guest's state to the held instance, and lets that one serve.
@@ -31,12 +35,15 @@ pub(crate) async fn carry(
     mut held: Lease,
 ) -> Result<(), CallError> {
     let mut giver = old.pool.acquire(HAND_OVER_BUDGET).await?;
+    old.pool.suspend();
     giver.begin(Lane::Fiber, budget(engine));
     let state = giver.save_state().await?.unwrap_or_default();
-    giver.finish(Some(&old.pool));
+    giver.end();
     held.begin(Lane::Fiber, budget(engine));
     let len = held.write_message(&state).await?;
     held.tell(Tell::RestoreState, len).await?;
+    // From here on the old memories are out of date.
+    old.park(giver);
     held.finish(Some(&next.pool));
     Ok(())
 }

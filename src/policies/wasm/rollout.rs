@@ -72,6 +72,7 @@ impl WasmPolicy {
         if let Some(lease) = held {
             if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
                 let event = format!("generation {} rolled back: {error}", next.id);
+                old.wake();
                 self.make_stable(&old, None, event);
                 // Its waiting callers are sent away and ask the old one.
                 next.pool.close();
@@ -213,6 +214,8 @@ impl WasmPolicy {
             return;
         };
         let Some(previous) = active.previous.clone() else { return };
+        // Its memories are those that it had handed over: the failing one's are not to be trusted.
+        drop(previous.wake());
         let event = format!("generation {failing} rolled back to {}: {reason}", previous.id);
         tracing::warn!(plugin = self.name, event, "rollback");
         watch.swaps += 1;

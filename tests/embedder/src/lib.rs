@@ -1,0 +1,1 @@
+//! A router that embeds the library; what it does is in `tests/`.

@@ -1,0 +1,223 @@
+//! The import rule, executable: a layer imports only from those before it, a file only from files
+//! listed before it in its folder's `mod.rs`.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Lowest first.
+const LAYERS: [&str; 10] =
+    ["types", "config", "metrics", "core", "engine", "policies", "proxy", "admin", "sim", "cli"];
+
+/// The simulated worker is no part of the router: it may know these, and only `cli` knows it.
+const KNOWN_TO_SIM: [&str; 4] = ["types", "config", "metrics", "sim"];
+
+/// Lines of a file at most. The aim is 400; this is where a reason in a comment does not help.
+const MAX_LINES: usize = 500;
+
+/// Pairs of a file and a later sibling that it may import, and why.
+const CYCLES: [(&str, &str, &str); 3] = [
+    ("src/engine/sandbox.rs", "guest_log", "implements a stream by the trait that the sandbox defines"),
+    ("src/engine/sandbox.rs", "host_functions", "links functions over the store data that it defines"),
+    ("src/engine/pool.rs", "lease", "hands out leases, which give their instances back to it"),
+];
+
+/// Files above [`MAX_LINES`], and why.
+const LONG: [(&str, &str); 2] = [
+    ("src/engine/instance.rs", "one guest with all its calls, on both stacks"),
+    ("src/engine/pool.rs", "one pool: half of it says how its atomics pair up"),
+];
+
+/// A source file: where it is, and its code without comments and inline tests.
+struct Source {
+    path: String,
+    lines: usize,
+    code: String,
+}
+
+impl Source {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).expect("readable source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        Self {
+            path: path.to_str().expect("a plain path").replace('\\', "/"),
+            lines: text.lines().count(),
+            code: code.collect::<Vec<_>>().join("\n"),
+        }
+    }
+
+    /// The layer that it belongs to; none for the crate's root files.
+    fn layer(&self) -> Option<&str> {
+        let mut parts = self.path.split('/').skip(1);
+        let layer = parts.next()?;
+        parts.next().map(|_| layer)
+    }
+
+    /// What follows `prefix` and two colons wherever it occurs: a module's name, or another's.
+    fn named_after(&self, prefix: &str) -> Vec<&str> {
+        let start = format!("{prefix}::");
+        let rest = self.code.split(&start).skip(1);
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        rest.map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default()).collect()
+    }
+
+    fn names(&self, word: &str) -> bool {
+        self.code.match_indices(word).any(|(at, _)| {
+            let before = self.code[..at].chars().next_back();
+            !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+        })
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    collect(Path::new("src"), &mut found);
+    assert!(found.len() > 50, "the sources are here: {}", found.len());
+    found.iter().map(|path| Source::read(path)).collect()
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn rank(layer: &str) -> usize {
+    let rank = LAYERS.iter().position(|known| *known == layer);
+    rank.unwrap_or_else(|| panic!("folder src/{layer} is no layer; add it to LAYERS in its place"))
+}
+
+fn none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn layer_imports_only_earlier_layers() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let Some(layer) = source.layer() else { continue };
+        for named in source.named_after("crate") {
+            if !LAYERS.contains(&named) {
+                continue;
+            }
+            let allowed = match (layer, named) {
+                ("sim", other) => KNOWN_TO_SIM.contains(&other),
+                (other, "sim") => other == "cli",
+                (layer, named) => rank(named) <= rank(layer),
+            };
+            if !allowed {
+                faults.push(format!("{}: {layer} imports {named}", source.path));
+            }
+        }
+    }
+    none(&faults);
+}
+
+#[test]
+fn library_lists_its_layers_in_order() {
+    let root = Source::read(Path::new("src/lib.rs"));
+    assert_eq!(modules(&root.code), LAYERS, "the order of `mod` lines in src/lib.rs");
+}
+
+/// The modules that a `mod.rs` lists, in its order.
+fn modules(code: &str) -> Vec<&str> {
+    let declared = |line: &'_ str| -> Option<usize> {
+        let rest = line.strip_suffix(';')?;
+        let is_module = rest.starts_with("mod ") || (rest.starts_with("pub") && rest.contains(" mod "));
+        is_module.then(|| rest.rfind(' ').map_or(0, |space| space + 1))
+    };
+    code.lines().filter_map(|line| declared(line).map(|start| &line[start..line.len() - 1])).collect()
+}
+
+#[test]
+fn file_imports_only_siblings_listed_before_it() {
+    let sources = sources();
+    let mut faults = Vec::new();
+    let mut used = Vec::new();
+    for folder in sources.iter().filter_map(|source| Some((source.path.strip_suffix("/mod.rs")?, source))) {
+        let (folder, index) = folder;
+        let order = modules(&index.code);
+        let prefix = folder.replacen("src", "crate", 1).replace('/', "::");
+        for (at, module) in order.iter().enumerate() {
+            let (file, inner) = (format!("{folder}/{module}.rs"), format!("{folder}/{module}/"));
+            let own = |source: &&Source| source.path == file || source.path.starts_with(&inner);
+            for source in sources.iter().filter(own) {
+                for named in source.named_after(&prefix) {
+                    let place = order.iter().position(|known| *known == named);
+                    if place.is_some_and(|place| place <= at) {
+                        continue;
+                    }
+                    let is_known = |known: &&(&str, &str, &str)| known.0 == source.path && known.1 == named;
+                    match CYCLES.iter().find(is_known) {
+                        Some(known) => used.push(*known),
+                        None => faults.push(format!("{}: {prefix}::{named} comes later", source.path)),
+                    }
+                }
+            }
+        }
+    }
+    none(&faults);
+    let stale = CYCLES.iter().filter(|known| !used.contains(known));
+    none(&stale.map(|(file, later, _)| format!("{file} no longer imports {later}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn import_names_one_full_path() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        for statement in source.code.split(';').filter_map(|text| text.rsplit("use ").next()) {
+            if statement.starts_with("crate::") && statement.contains('{') {
+                faults.push(format!("{}: use {statement}", source.path));
+            }
+        }
+        if source.names("super::") {
+            faults.push(format!("{}: `super::` outside its tests", source.path));
+        }
+    }
+    none(&faults);
+}
+
+#[test]
+fn engine_alone_names_wasmtime() {
+    let names = |source: &Source| source.names("wasmtime::") || source.names("wasmtime_wasi::");
+    let (engine, others): (Vec<Source>, Vec<Source>) =
+        sources().into_iter().filter(names).partition(|source| source.layer() == Some("engine"));
+    assert!(!engine.is_empty(), "the engine is found");
+    none(&others.into_iter().map(|source| source.path).collect::<Vec<_>>());
+}
+
+#[test]
+fn edges_alone_name_http() {
+    let names = |source: &Source| {
+        ["axum::", "hyper::", "hyper_util::", "http::"].iter().any(|word| source.names(word))
+    };
+    let (edges, others): (Vec<Source>, Vec<Source>) = sources()
+        .into_iter()
+        .filter(names)
+        .partition(|source| matches!(source.layer(), Some("proxy" | "admin" | "sim" | "cli")));
+    assert!(!edges.is_empty(), "the edges are found");
+    none(&others.into_iter().map(|source| source.path).collect::<Vec<_>>());
+}
+
+#[test]
+fn files_stay_short() {
+    let mut faults = Vec::new();
+    let mut used = Vec::new();
+    for source in sources().into_iter().filter(|source| source.lines > MAX_LINES) {
+        match LONG.iter().find(|(file, _)| *file == source.path) {
+            Some(known) => used.push(*known),
+            None => faults.push(format!("{} has {} lines", source.path, source.lines)),
+        }
+    }
+    none(&faults);
+    let stale = LONG.iter().filter(|known| !used.contains(known));
+    none(&stale.map(|(file, _)| format!("{file} is short now")).collect::<Vec<_>>());
+}
