@@ -8,6 +8,11 @@
 //! | admin | `DELETE /workers?url=…`, `DELETE /workers/{url}` | drains, then removes |
 //! | admin | `GET /v1/plugins`, `GET /v1/plugins/{name}` | what is known of plugins |
 //! | admin | `PUT /v1/plugins/{name}` | loads a module, or replaces the one of that name |
+//! | admin | `DELETE /v1/plugins/{name}` | unloads; `?force=true` even the policy in use |
+//! | admin | `POST /v1/plugins/{name}/rollback`, `/promote` | ends a rollout by hand |
+//! | admin | `POST /v1/plugins/{name}/pause`, `/resume` | out of the path, and back |
+//! | admin | `PATCH /v1/plugins/{name}/config` | other settings for the module that serves |
+//! | admin | `GET /v1/openapi.json` | the description of all of this |
 //! | metrics | `GET /metrics` | OpenMetrics text |
 //!
 //! Answers are JSON, errors are problem JSON (RFC 9457).
@@ -16,4 +21,5 @@ pub mod problem;
 pub mod guard;
 pub mod workers;
 pub mod plugins;
+pub mod openapi;
 pub mod metrics_page;

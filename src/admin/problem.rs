@@ -8,12 +8,13 @@ use http::StatusCode;
 use http::header;
 use serde::Deserialize;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Media type of a [`Problem`].
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// One error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Which kind of error, as a URI: `urn:sgl-router:problem:` and the code.
     #[serde(rename = "type")]
@@ -32,7 +33,7 @@ pub struct Problem {
 }
 
 /// One fault of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemFault {
     /// The key, such as `max_memory_bytes`.
     pub key: String,

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::admin::problem::Problem;
 use crate::config::check::check_worker;
@@ -43,8 +44,8 @@ pub fn routes(backends: Arc<Backends>) -> Router {
 }
 
 /// A worker, as it is shown.
-#[derive(Debug, Serialize)]
-struct WorkerView {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerView {
     url: String,
     role: WorkerRole,
     model: Option<String>,
@@ -65,7 +66,7 @@ struct WorkerView {
 }
 
 /// What a worker said of itself; what is not known is null.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ReportView {
     running: Option<i32>,
     waiting: Option<i32>,
@@ -108,23 +109,35 @@ impl WorkerView {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct WorkerList {
+/// All workers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerList {
     workers: Vec<WorkerView>,
 }
 
 #[derive(Debug, Deserialize)]
-struct ByUrl {
+pub(crate) struct ByUrl {
+    /// URL of the worker.
     url: String,
 }
 
-async fn list(State(backends): State<Arc<Backends>>) -> Json<WorkerList> {
+/// Lists the workers
+#[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
+pub(crate) async fn list(State(backends): State<Arc<Backends>>) -> Json<WorkerList> {
     let snapshot = backends.snapshot();
     let workers = snapshot.targets().iter().map(|target| WorkerView::of(target)).collect();
     Json(WorkerList { workers })
 }
 
-async fn add(
+/// Adds a worker
+///
+/// Its health is checked at once; it is chosen from the first check that passes.
+#[utoipa::path(post, path = "/workers", tag = "workers", request_body = WorkerEntry, responses(
+    (status = 201, description = "Added", body = WorkerView),
+    (status = 400, description = "Not a worker", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "There already", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn add(
     State(backends): State<Arc<Backends>>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
@@ -145,7 +158,12 @@ async fn add(
     }
 }
 
-async fn drain(
+/// Ends new requests to a worker
+#[utoipa::path(post, path = "/workers/drain", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
+    (status = 202, description = "Draining", body = WorkerView),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn drain(
     State(backends): State<Arc<Backends>>,
     Query(ByUrl { url }): Query<ByUrl>,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
@@ -154,14 +172,25 @@ async fn drain(
     Ok((StatusCode::ACCEPTED, Json(WorkerView::of(&target))))
 }
 
-async fn remove_by_query(
+/// Drains a worker, then removes it
+#[utoipa::path(delete, path = "/workers", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
+    (status = 202, description = "Draining, removed then"),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn remove_by_query(
     State(backends): State<Arc<Backends>>,
     Query(ByUrl { url }): Query<ByUrl>,
 ) -> Result<StatusCode, Problem> {
     remove(&backends, &url)
 }
 
-async fn remove_by_path(
+/// Drains a worker, then removes it
+#[utoipa::path(delete, path = "/workers/{url}", tag = "workers",
+    params(("url" = String, Path, description = "URL of the worker, percent-encoded")), responses(
+    (status = 202, description = "Draining, removed then"),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn remove_by_path(
     State(backends): State<Arc<Backends>>,
     Path(url): Path<String>,
 ) -> Result<StatusCode, Problem> {

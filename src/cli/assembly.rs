@@ -14,6 +14,7 @@ use tokio_util::sync::DropGuard;
 use crate::admin::guard;
 use crate::admin::guard::Guard;
 use crate::admin::metrics_page;
+use crate::admin::openapi;
 use crate::admin::plugins;
 use crate::admin::workers;
 use crate::config::checked::CheckedConfig;
@@ -105,6 +106,7 @@ impl RunningRouter {
         let manager = PluginManager::new(factory.clone(), config.plugin_dir, &config.policy);
         let admin_routes = workers::routes(Arc::clone(proxy.backends()))
             .merge(plugins::routes(Arc::new(manager)))
+            .merge(openapi::routes())
             .layer(middleware::from_fn_with_state(guard, guard::check));
         let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
         let operations = vec![

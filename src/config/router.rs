@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::Serialize;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
@@ -222,7 +223,7 @@ impl Default for CircuitSection {
 }
 
 /// Which part of a request a worker serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RoleEntry {
     /// All of it. The default.
@@ -235,7 +236,7 @@ pub enum RoleEntry {
 }
 
 /// `[[workers]]`, and the body of `POST /workers`: one worker.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerEntry {
     /// `http://host[:port]`. Must be given.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 /// Which part of a request a worker serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerRole {
     /// Prefill and decode. The default.

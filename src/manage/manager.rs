@@ -1,10 +1,15 @@
 //! The one way to change plugins while the router runs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::Serialize;
+use tokio::sync::OwnedMutexGuard;
+use utoipa::ToSchema;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
@@ -14,6 +19,8 @@ use crate::manage::module_file;
 use crate::manage::settings::Settings;
 use crate::policies::OperationError;
 use crate::policies::PluginDetail;
+use crate::policies::PluginInfo;
+use crate::policies::Policy;
 use crate::policies::PolicyFactory;
 use crate::policies::Progress;
 
@@ -30,7 +37,7 @@ pub enum Module {
 }
 
 /// What came of a load.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pushed {
     /// The plugin.
     pub name: String,
@@ -52,18 +59,20 @@ pub struct Pushed {
 ///
 /// # Concurrency
 ///
-/// Has no lock of its own: loads of one name order themselves in the plugin.
+/// Loads of one name take turns (`turns`), since each starts from the settings that the one before
+/// left. Everything else may happen meanwhile: a rollback does not wait for a compilation.
 #[derive(Debug)]
 pub struct PluginManager {
     factory: PolicyFactory,
     plugin_dir: Option<PathBuf>,
     policy: String,
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl PluginManager {
     /// A manager of the factory's plugins. `policy` is what the router places requests with.
     pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
-        Self { factory, plugin_dir, policy: policy.to_owned() }
+        Self { factory, plugin_dir, policy: policy.to_owned(), turns: Mutex::default() }
     }
 
     /// The plugins themselves.
@@ -104,6 +113,7 @@ impl PluginManager {
     ) -> Result<Pushed, ManageError> {
         let began = Instant::now();
         let (wasm, path) = self.bytes_of(module).await?;
+        let _turn = self.turn(name).await;
         let known = self.factory.plugin_detail(name);
         let created = known.is_none();
         let (mut config, options) = match known {
@@ -112,17 +122,103 @@ impl PluginManager {
         };
         config.module_path = path;
         let (config, options) = settings.over(config, options, true)?;
-        let rollout = if created { Rollout::Immediate } else { options.rollout };
         let info = self.factory.push_wasm_plugin(config, options, Some(wasm), progress).await?;
-        Ok(Pushed {
-            name: info.name,
-            generation: info.generation,
-            digest: info.digest,
-            version: info.manifest.1,
-            created,
-            rollout: name_of(rollout).to_owned(),
-            elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        })
+        Ok(pushed(info, created, began))
+    }
+
+    /// A new generation of the module that serves under a name, with other settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`]; what served goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn reconfigure(
+        &self,
+        name: &str,
+        settings: &Settings,
+        progress: Progress,
+    ) -> Result<Pushed, ManageError> {
+        let began = Instant::now();
+        let _turn = self.turn(name).await;
+        let known = self.detail(name)?;
+        let (config, options) = settings.over(known.config, known.options, false)?;
+        let info = self.factory.reconfigure_wasm_plugin(config, options, progress).await?;
+        Ok(pushed(info, false, began))
+    }
+
+    /// Unloads a plugin; the one that the router uses only if that is forced.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError::InUse`], or [`OperationError::NotFound`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the plugin loaded.
+    pub async fn unload(&self, name: &str, force: bool) -> Result<(), ManageError> {
+        let _turn = self.turn(name).await;
+        self.detail(name)?;
+        if self.is_in_use(name) && !force {
+            return Err(ManageError::InUse { name: name.to_owned() });
+        }
+        if self.factory.unload_wasm_plugin(name) { Ok(()) } else { Err(not_found(name).into()) }
+    }
+
+    /// Makes the canary or the shadow of a plugin its stable generation.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`] says why not; nothing has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn promote(&self, name: &str) -> Result<(), ManageError> {
+        self.factory.promote_wasm_plugin(name).await?;
+        Ok(())
+    }
+
+    /// Drops the canary or the shadow of a plugin; else goes back to its previous generation.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`] says why not; nothing has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn roll_back(&self, name: &str) -> Result<(), ManageError> {
+        self.factory.roll_back_wasm_plugin(name).await?;
+        Ok(())
+    }
+
+    /// Takes a plugin out of the path, or puts it back. Not kept over a restart.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NotFound`].
+    pub fn set_paused(&self, name: &str, paused: bool) -> Result<(), ManageError> {
+        Ok(self.factory.pause_wasm_plugin(name, paused)?)
+    }
+
+    /// Share of the decisions that go to a plugin's canary in percent, if it has one.
+    pub fn canary_percent(&self, name: &str) -> Option<f64> {
+        let Some(Policy::Wasm(plugin)) = self.factory.create_by_name(name) else { return None };
+        plugin.active.load().as_ref()?.canary.as_ref().map(|canary| f64::from(canary.share) / 100.0)
+    }
+
+    /// Waits until no other load of this name is on its way.
+    async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock();
+            // Those that nobody holds or waits for are of no use any more.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        turn.lock_owned().await
     }
 
     /// The bytes of a module, and what to call its source.
@@ -138,6 +234,20 @@ impl PluginManager {
             Ok::<_, ManageError>((bytes, path.to_string_lossy().into_owned()))
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| ManageError::Stopping)?
+    }
+}
+
+fn pushed(info: PluginInfo, created: bool, began: Instant) -> Pushed {
+    // The first generation has nobody to take over from.
+    let rollout = if created { Rollout::Immediate } else { info.options.rollout };
+    Pushed {
+        name: info.name,
+        generation: info.generation,
+        digest: info.digest,
+        version: info.manifest.1,
+        created,
+        rollout: name_of(rollout).to_owned(),
+        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     }
 }
 

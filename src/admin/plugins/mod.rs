@@ -1,6 +1,7 @@
 //! The plugins' endpoints.
 
 pub mod refusal;
+mod settings_schema;
 pub mod view;
 pub mod upload;
 pub mod push;

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
+use utoipa::ToSchema;
 
 use crate::admin::problem::Problem;
 use crate::manage::ManageError;
@@ -31,7 +32,7 @@ use crate::policies::unwatched;
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// One line of a stream of progress.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum ProgressLine {
     /// A step begins.
@@ -74,11 +75,26 @@ where
     if streamed {
         return stream(load);
     }
-    match tokio::spawn(load(unwatched())).await.unwrap_or(Err(ManageError::Stopping)) {
+    match to_its_end(load(unwatched())).await {
         Ok(pushed) if pushed.created => (StatusCode::CREATED, Json(pushed)).into_response(),
         Ok(pushed) => Json(pushed).into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
+}
+
+/// Does something on a task of its own: it goes on if the client hangs up.
+///
+/// # Errors
+///
+/// What it came to, or [`ManageError::Stopping`] if the runtime ends first.
+///
+/// # Cancel safety
+///
+/// Dropping the future loses the result only.
+pub async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ManageError>> + Send + 'static,
+) -> Result<T, ManageError> {
+    tokio::spawn(work).await.unwrap_or(Err(ManageError::Stopping))
 }
 
 fn stream<F>(load: impl FnOnce(Progress) -> F) -> Response

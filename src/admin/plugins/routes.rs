@@ -5,18 +5,27 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::Query;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
+use axum::routing::patch;
+use axum::routing::post;
+use http::StatusCode;
+use serde::Deserialize;
 
 use crate::admin::plugins::push;
+use crate::admin::plugins::push::ProgressLine;
+use crate::admin::plugins::settings_schema::FileAndSettings;
+use crate::admin::plugins::settings_schema::SettingsPatch;
 use crate::admin::plugins::upload;
 use crate::admin::plugins::view::PluginList;
 use crate::admin::plugins::view::PluginSummary;
 use crate::admin::plugins::view::PluginView;
 use crate::admin::problem::Problem;
 use crate::manage::PluginManager;
+use crate::manage::Pushed;
 
 type Manager = State<Arc<PluginManager>>;
 
@@ -24,11 +33,18 @@ type Manager = State<Arc<PluginManager>>;
 pub fn routes(manager: Arc<PluginManager>) -> Router {
     Router::new()
         .route("/v1/plugins", get(list))
-        .route("/v1/plugins/{name}", get(show).put(put))
+        .route("/v1/plugins/{name}", get(show).put(put).delete(unload))
+        .route("/v1/plugins/{name}/rollback", post(roll_back))
+        .route("/v1/plugins/{name}/promote", post(promote))
+        .route("/v1/plugins/{name}/pause", post(pause))
+        .route("/v1/plugins/{name}/resume", post(resume))
+        .route("/v1/plugins/{name}/config", patch(reconfigure))
         .with_state(manager)
 }
 
-async fn list(State(manager): Manager) -> Json<PluginList> {
+/// Lists the plugins
+#[utoipa::path(get, path = "/v1/plugins", tag = "plugins", responses((status = 200, body = PluginList)))]
+pub(crate) async fn list(State(manager): Manager) -> Json<PluginList> {
     let names = manager.factory().list_wasm_plugins();
     // One that is unloaded meanwhile is left out.
     let details = names.iter().filter_map(|name| manager.factory().plugin_detail(name));
@@ -36,12 +52,53 @@ async fn list(State(manager): Manager) -> Json<PluginList> {
     Json(PluginList { plugins })
 }
 
-async fn show(State(manager): Manager, Path(name): Path<String>) -> Result<Json<PluginView>, Problem> {
-    let detail = manager.detail(&name)?;
-    Ok(Json(PluginView { in_use: manager.is_in_use(&name), detail }))
+/// Everything that is known of a plugin
+#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "plugins",
+    params(("name" = String, Path, description = "Name of the plugin")), responses(
+    (status = 200, body = PluginView),
+    (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn show(
+    State(manager): Manager,
+    Path(name): Path<String>,
+) -> Result<Json<PluginView>, Problem> {
+    Ok(Json(view(&manager, &name)?))
 }
 
-async fn put(
+/// Loads a module, or replaces the plugin of that name
+///
+/// The body is the module, with settings in the query (each value as JSON); or JSON that names a
+/// file in the plugin directory, beside the settings. What serves keeps the settings that are not
+/// given, apart from `options.rollout` and `options.digest`, and serves until the new generation
+/// is ready. With `accept: application/x-ndjson` the answer has a line for each step as it begins;
+/// its status is 200 then, and the last line tells how it ended.
+#[utoipa::path(put, path = "/v1/plugins/{name}", tag = "plugins",
+    params(
+        ("name" = String, Path, description = "Name of the plugin"),
+        ("max_execution_time_ms" = Option<u64>, Query, description = "Budget of one call"),
+        ("max_memory_bytes" = Option<u64>, Query, description = "Memory of one instance"),
+        ("allowed_syscalls" = Option<String>, Query, description = "As JSON: a list of WASI functions"),
+        ("config" = Option<String>, Query, description = "As JSON: the plugin's own configuration"),
+        ("options" = Option<String>, Query, description = "As JSON: everything else"),
+    ),
+    request_body(content(
+        (Vec<u8> = "application/wasm"), (Vec<u8> = "application/octet-stream"),
+        (FileAndSettings = "application/json"),
+    )),
+    responses(
+    (status = 200, description = "Replaced, or the steps", content(
+        (Pushed = "application/json"), (ProgressLine = "application/x-ndjson"))),
+    (status = 201, description = "Loaded for the first time", body = Pushed),
+    (status = 400, description = "Not understood", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "No such file", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Not now", body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "Refused module or settings", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 507, description = "No room for its instances", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub(crate) async fn put(
     State(manager): Manager,
     Path(name): Path<String>,
     request: Request,
@@ -50,4 +107,133 @@ async fn put(
     let (module, settings) = upload::read(request).await?;
     let load = move |progress| async move { manager.push(&name, module, &settings, progress).await };
     Ok(push::answer(streamed, load).await)
+}
+
+/// Changes settings of a plugin
+///
+/// A JSON merge patch of its settings (`null` = back to the default). The result is a new
+/// generation of the module that serves, which takes over as `options.rollout` says; nothing is
+/// compiled. Answers as PUT does.
+#[utoipa::path(patch, path = "/v1/plugins/{name}/config", tag = "plugins",
+    params(("name" = String, Path, description = "Name of the plugin")),
+    request_body = SettingsPatch, responses(
+    (status = 200, description = "Replaced, or the steps", content(
+        (Pushed = "application/json"), (ProgressLine = "application/x-ndjson"))),
+    (status = 400, description = "Not understood", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "Refused settings", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn reconfigure(
+    State(manager): Manager,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let streamed = push::wants_stream(request.headers());
+    let settings = upload::read_settings(request).await?;
+    let load = move |progress| async move { manager.reconfigure(&name, &settings, progress).await };
+    Ok(push::answer(streamed, load).await)
+}
+
+/// How a plugin is unloaded.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Unload {
+    /// Unload it even if the router places requests with it: its failure policy decides then.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Unloads a plugin
+///
+/// Calls in flight finish.
+#[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "plugins",
+    params(("name" = String, Path, description = "Name of the plugin"),
+        ("force" = Option<bool>, Query, description = "Even if the router places requests with it")), responses(
+    (status = 204, description = "Unloaded"),
+    (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The router uses it", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn unload(
+    State(manager): Manager,
+    Path(name): Path<String>,
+    Query(Unload { force }): Query<Unload>,
+) -> Result<StatusCode, Problem> {
+    manager.unload(&name, force).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Drops the canary or the shadow of a plugin, or goes back to its previous generation
+#[utoipa::path(post, path = "/v1/plugins/{name}/rollback", tag = "plugins",
+    params(("name" = String, Path, description = "Name of the plugin")), responses(
+    (status = 200, body = PluginView),
+    (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Nothing to go back to", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub(crate) async fn roll_back(
+    State(manager): Manager,
+    Path(name): Path<String>,
+) -> Result<Json<PluginView>, Problem> {
+    changed(manager, name, |manager, name| async move { manager.roll_back(&name).await }).await
+}
+
+/// Makes the canary or the shadow of a plugin its stable generation
+#[utoipa::path(post, path = "/v1/plugins/{name}/promote", tag = "plugins",
+    params(("name" = String, Path, description = "Name of the plugin")), responses(
+    (status = 200, body = PluginView),
+    (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Nothing to promote", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub(crate) async fn promote(
+    State(manager): Manager,
+    Path(name): Path<String>,
+) -> Result<Json<PluginView>, Problem> {
+    changed(manager, name, |manager, name| async move { manager.promote(&name).await }).await
+}
+
+/// Takes a plugin out of the path; its failure policy decides meanwhile
+#[utoipa::path(post, path = "/v1/plugins/{name}/pause", tag = "plugins",
+    params(("name" = String, Path, description = "Name of the plugin")), responses(
+    (status = 200, body = PluginView),
+    (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn pause(
+    State(manager): Manager,
+    Path(name): Path<String>,
+) -> Result<Json<PluginView>, Problem> {
+    manager.set_paused(&name, true)?;
+    Ok(Json(view(&manager, &name)?))
+}
+
+/// Puts a paused plugin back into the path
+#[utoipa::path(post, path = "/v1/plugins/{name}/resume", tag = "plugins",
+    params(("name" = String, Path, description = "Name of the plugin")), responses(
+    (status = 200, body = PluginView),
+    (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn resume(
+    State(manager): Manager,
+    Path(name): Path<String>,
+) -> Result<Json<PluginView>, Problem> {
+    manager.set_paused(&name, false)?;
+    Ok(Json(view(&manager, &name)?))
+}
+
+/// Does something to its end, whether the client waits for it or not, and shows the plugin then.
+async fn changed<F>(
+    manager: Arc<PluginManager>,
+    name: String,
+    change: impl FnOnce(Arc<PluginManager>, String) -> F,
+) -> Result<Json<PluginView>, Problem>
+where
+    F: Future<Output = Result<(), crate::manage::ManageError>> + Send + 'static,
+{
+    push::to_its_end(change(Arc::clone(&manager), name.clone())).await?;
+    Ok(Json(view(&manager, &name)?))
+}
+
+fn view(manager: &PluginManager, name: &str) -> Result<PluginView, Problem> {
+    let detail = manager.detail(name)?;
+    let canary_percent = manager.canary_percent(name);
+    Ok(PluginView { in_use: manager.is_in_use(name), canary_percent, detail })
 }

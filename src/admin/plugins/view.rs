@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::policies::GenerationDetail;
 use crate::policies::GenerationRole;
 use crate::policies::PluginDetail;
 
 /// One plugin in a list.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginSummary {
     /// Its name.
     pub name: String,
@@ -39,17 +40,19 @@ pub struct PluginSummary {
 }
 
 /// All plugins.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginList {
     /// Sorted by name.
     pub plugins: Vec<PluginSummary>,
 }
 
 /// Everything that is known of one plugin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginView {
     /// True if the router places requests with it.
     pub in_use: bool,
+    /// Share of the decisions that go to the canary in percent, if there is one.
+    pub canary_percent: Option<f64>,
     /// The rest.
     #[serde(flatten)]
     pub detail: PluginDetail,

@@ -18,6 +18,7 @@ use crate::policies::wasm::stats::GenerationStats;
 
 /// What a generation is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum GenerationRole {
     /// It decides.
@@ -34,6 +35,7 @@ pub enum GenerationRole {
 
 /// One generation that lives.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
 pub struct GenerationDetail {
     /// Its number, process-wide.
     pub generation: u64,
@@ -63,6 +65,7 @@ pub struct GenerationDetail {
 
 /// Everything that is known of one plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
 pub struct PluginDetail {
     /// Its name.
     pub name: String,

@@ -46,6 +46,7 @@ struct Tally {
 
 /// A snapshot of a shadow's tally.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
 pub struct ShadowReport {
     /// Decisions that both made.
     pub compared: u64,
