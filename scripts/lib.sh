@@ -47,5 +47,5 @@ minutes() {
 
 # The router, in the same build as the tests: `--examples` brings the dependencies of tests along,
 # so that nothing is built twice with other features.
-build_router() { cargo build --workspace --all-features --bin sgl-router --examples "$@"; }
+build_router() { cargo build --workspace --all-features --bin sgl-router --examples; }
 router() { printf '%s/debug/sgl-router' "$CARGO_TARGET_DIR"; }

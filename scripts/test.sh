@@ -1,43 +1,102 @@
 #!/usr/bin/env bash
-# Sets up and runs every check: formatting, lints, docs, plugins, Rust tests, benches as tests,
-# and the end-to-end test with a client from PyPI. Takes up to half an hour on two cores from
-# cold; a minute or two when the dependencies are built.
+# Sets up and runs every check: formatting, plugins, all tests, doc tests, benches once each, the
+# end-to-end test with a client from PyPI, lints and documentation. Fails if any of it fails, or if
+# a test target runs no test. Up to half an hour on two cores from cold; a minute or two after that.
 #
-# usage: scripts/test.sh [--fast]     --fast leaves out clippy, docs and the Python client
+# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, lints and documentation
 set -euo pipefail
-cd "$(dirname "$0")/.."
-. scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
 
-fast=false
-[ "${1:-}" = "--fast" ] && fast=true
+case ${1:-} in
+'') fast=false ;;
+--fast) fast=true ;;
+*) die "usage: scripts/test.sh [--fast]" ;;
+esac
+
+# Targets that hold no tests by themselves. These libraries are tested by tests/ of their packages;
+# check_modules by every build of the plugins; sgl_router, the binary's main, by the tests that run it.
+untested='least_connections|prefix_affinity|serial_round_robin|check_modules|sgl_router'
+
+log=$(mktemp "${TMPDIR:-/tmp}/sgl-router-test.XXXXXX")
+trap 'rm -f "$log"' EXIT
+summary=''
+
+# Runs a step and says how long it took. usage: step TITLE COMMAND...
+step() {
+  local title=$1 began=$SECONDS
+  shift
+  say "$title"
+  "$@"
+  say "$title: passed, $(minutes $((SECONDS - began)))"
+}
+
+# Fails if a target ran no test, but for those above; counts the tests of the others. Reads cargo's
+# output. Benches count nothing: criterion prints no number.
+count_tests() {
+  awk -v untested="^($untested)\$" '
+    function close_target() {
+      if (target == "" || path ~ /^benches\//) return
+      if (count == "") { printf "%s (%s) said nothing of its tests\n", path, target; bad = 1 }
+      else if (count == 0 && target !~ untested) { printf "%s (%s) runs no test\n", path, target; bad = 1 }
+      else if (count > 0) { targets++; tests += count }
+    }
+    /^ +Running / {
+      close_target()
+      path = $2 == "unittests" ? $3 : $2
+      target = $NF
+      gsub(/.*\/|-[0-9a-f]+(\.exe)?\)$/, "", target)
+      count = ""
+    }
+    /^running [0-9]+ tests?$/ { count += $2 }
+    END {
+      close_target()
+      if (tests == 0) { print "no test ran"; bad = 1 }
+      if (bad) exit 1
+      printf "%d tests in %d targets\n", tests, targets
+    }
+  ' "$log"
+}
+
+# All targets at once, benches too (criterion runs each once then): one build for all of them.
+all_tests() {
+  # Without colours, whatever the environment says: the lines are counted below.
+  CARGO_TERM_COLOR=never cargo test --workspace --all-features --all-targets --no-fail-fast 2>&1 | tee "$log"
+  local counted
+  counted=$(count_tests) || die "$counted"
+  summary=$counted
+}
+
+doc_tests() {
+  CARGO_TERM_COLOR=never cargo test --workspace --all-features --doc 2>&1 | tee "$log"
+  local tests
+  tests=$(awk '/^test result: ok\./ { tests += $4 } END { print tests + 0 }' "$log")
+  [ "$tests" -gt 0 ] || die "no doc test ran"
+  summary+=", $tests doc tests"
+}
+
+python_client() {
+  scripts/test_openai_client.sh 2>&1 | tee "$log"
+  # The script fails if one of its checks does; this is for the last line.
+  summary+=", $(tail -n 1 "$log" | cut -d ' ' -f 1) checks with the openai package"
+}
+
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --quiet; }
 
 need_rust
+$fast || need_python
 
-say "formatting"
-cargo fmt --all --check
-
-say "plugins"
-scripts/build_wasm_plugins.sh build
-scripts/build_wasm_plugins.sh test
-
-say "tests (unit, integration, property, plugins' native tests)"
-cargo test --workspace --all-features --lib --bins --tests --examples
-
-say "benches, once each"
-cargo test --benches
-
-say "doc tests"
-cargo test --workspace --doc
-
+step "formatting" cargo fmt --all --check
+step "plugins" scripts/build_wasm_plugins.sh build
+step "tests" all_tests
+step "doc tests" doc_tests
 if ! $fast; then
-  say "a client that nobody here wrote"
-  scripts/test_openai_client.sh
-
-  say "lints"
-  cargo clippy --workspace --all-targets --all-features -- -D warnings
-
-  say "documentation"
-  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+  step "a client that nobody here wrote" python_client
+  step "lints" cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
+  step "documentation" documentation
 fi
 
-say "all checks passed"
+if $fast; then
+  say "passed, without the Python client, lints and documentation: $summary, $(minutes $SECONDS)"
+else
+  say "all checks passed: $summary, $(minutes $SECONDS)"
+fi

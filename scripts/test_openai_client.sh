@@ -19,5 +19,5 @@ if ! "$venv/bin/python" -c 'import openai' 2>/dev/null; then
 fi
 module=dist/plugins/prefix_affinity.wasm
 [ -f "$module" ] || scripts/build_wasm_plugins.sh build
-build_router --quiet
+build_router
 exec "$venv/bin/python" tests/openai_client/run.py "$(router)" "$module"

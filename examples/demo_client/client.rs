@@ -62,6 +62,37 @@ impl Worker {
     }
 }
 
+/// A plugin, as operators see it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Plugin {
+    /// Decisions of all generations.
+    decisions: u64,
+    /// Decisions that the fallback policy made instead.
+    pub(crate) fallbacks: u64,
+    /// Those that live, oldest first: the last serves.
+    generations: Vec<Generation>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Generation {
+    generation: u64,
+    decisions: u64,
+}
+
+impl Plugin {
+    /// The generation that serves.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generations.last().map_or(0, |last| last.generation)
+    }
+
+    /// Decisions of the generations before the one that serves, and of that one.
+    pub(crate) fn decisions(&self) -> [u64; 2] {
+        // Those before may be gone from the list, but not from the sum of all.
+        let last = self.generations.last().map_or(0, |last| last.decisions);
+        [self.decisions.saturating_sub(last), last]
+    }
+}
+
 /// A client of one router; clones share its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -145,6 +176,12 @@ impl Client {
         let url = format!("http://{}/v1/plugins/{plugin}", self.admin);
         self.operate(Method::PUT, url, module).await.context("the module could not be replaced")?;
         Ok(())
+    }
+
+    /// What is known of a plugin.
+    pub(crate) async fn plugin(&self, plugin: &str) -> anyhow::Result<Plugin> {
+        let url = format!("http://{}/v1/plugins/{plugin}", self.admin);
+        Ok(serde_json::from_str(&self.operate(Method::GET, url, Vec::new()).await?)?)
     }
 
     /// The metrics page.

@@ -67,20 +67,23 @@ async fn main() -> anyhow::Result<()> {
         "{} requests, every other one streamed, {} at a time; half-way, the module of {} is replaced by {}",
         args.requests, args.at_a_time, args.plugin, replacement
     )?;
-    let before = Page::parse(&client.metrics().await?);
+    let before = client.plugin(&args.plugin).await?;
     let traffic = Arc::new(Traffic::new(client.clone(), args.requests));
     let flowing = traffic.start(args.at_a_time);
     traffic.half_way().await;
     let swap = replace(&client, &traffic, &args.plugin, module).await?;
     let tally = flowing.await?;
 
-    let after = Page::parse(&client.metrics().await?);
+    let after = client.plugin(&args.plugin).await?;
+    let page = Page::parse(&client.metrics().await?);
     let report = Report {
         plugin: &args.plugin,
         replacement: &replacement,
         tally: &tally,
         workers: &workers,
-        pages: [&before, &after],
+        before: &before,
+        after: &after,
+        page: &page,
         swap,
     };
     report.write(&mut out)?;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 /// The samples of a page.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -58,38 +56,6 @@ impl Page {
         self.samples.iter().filter(wanted)
     }
 
-    fn one(&self, ending: &str, plugin: &str) -> anyhow::Result<f64> {
-        let value = self.of(ending, plugin).map(|sample| sample.value).next();
-        value.with_context(|| format!("the metrics page shows no {ending} of {plugin}"))
-    }
-
-    /// The generation that serves.
-    pub(crate) fn generation(&self, plugin: &str) -> anyhow::Result<f64> {
-        self.one("_plugin_generation", plugin)
-    }
-
-    /// Decisions that were left to the fallback policy.
-    pub(crate) fn fallbacks(&self, plugin: &str) -> anyhow::Result<f64> {
-        self.one("_plugin_fallbacks_total", plugin)
-    }
-
-    /// Decisions of the only two generations that there were.
-    pub(crate) fn decisions(&self, plugin: &str, generations: [f64; 2]) -> anyhow::Result<[f64; 2]> {
-        let of = |generation: f64| {
-            let samples = self.of("_plugin_generation_decisions_total", plugin);
-            let number = generation.to_string();
-            samples
-                .filter(|sample| sample.label("generation") == Some(&number))
-                .map(|sample| sample.value)
-                .next()
-        };
-        let [first, second] = generations.map(of);
-        let second = second.context("the metrics page shows no decisions by generation")?;
-        // A generation that is gone leaves the page, but not the sum of all.
-        let all = self.one("_plugin_decisions_total", plugin)?;
-        Ok([first.unwrap_or(all - second), second])
-    }
-
     /// Decision times of a plugin; `None` if none was timed.
     pub(crate) fn times(&self, plugin: &str) -> Option<Times> {
         let buckets = self.of("_plugin_decision_seconds_bucket", plugin);
@@ -110,11 +76,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = r#"# TYPE sgl_router_plugin_decisions counter
-sgl_router_plugin_decisions_total{plugin="a"} 10
 sgl_router_plugin_decisions_total{plugin="b"} 600
-sgl_router_plugin_fallbacks_total{plugin="b"} 0
-sgl_router_plugin_generation{plugin="b"} 12.0
-sgl_router_plugin_generation_decisions_total{plugin="b",generation="12"} 250
 sgl_router_plugin_decision_seconds_bucket{le="0.000002",plugin="b"} 0
 sgl_router_plugin_decision_seconds_bucket{le="0.000004",plugin="b"} 30
 sgl_router_plugin_decision_seconds_bucket{le="0.001",plugin="b"} 40
@@ -123,22 +85,11 @@ sgl_router_plugin_decision_seconds_bucket{le="+Inf",plugin="b"} 40
 "#;
 
     #[test]
-    fn numbers_of_one_plugin_are_read_from_the_page() {
+    fn times_of_one_plugin_are_read_from_the_page() {
         let page = Page::parse(TEXT);
-        assert_eq!((page.generation("b").unwrap(), page.fallbacks("b").unwrap()), (12.0, 0.0));
-        assert!(page.fallbacks("a").is_err());
         let times = page.times("b").unwrap();
         assert_eq!((times.timed, times.p50), (40.0, Duration::from_micros(4)));
         assert_eq!(times.p99, Duration::from_millis(1));
         assert_eq!(page.times("a"), None);
-    }
-
-    #[test]
-    fn decisions_of_a_generation_that_left_the_page_are_the_rest_of_all() {
-        assert_eq!(Page::parse(TEXT).decisions("b", [3.0, 12.0]).unwrap(), [350.0, 250.0]);
-        let both =
-            format!("{TEXT}x_plugin_generation_decisions_total{{plugin=\"b\",generation=\"3\"}} 349\n");
-        assert_eq!(Page::parse(&both).decisions("b", [3.0, 12.0]).unwrap(), [349.0, 250.0]);
-        Page::parse(TEXT).decisions("a", [1.0, 2.0]).unwrap_err();
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::io::Write;
 use std::time::Duration;
 
+use crate::client::Plugin;
 use crate::client::Worker;
 use crate::page::Page;
 use crate::traffic::Phase;
@@ -34,14 +35,17 @@ pub(crate) struct Report<'a> {
     pub(crate) replacement: &'a str,
     pub(crate) tally: &'a Tally,
     pub(crate) workers: &'a [Worker],
-    /// The metrics page before and after.
-    pub(crate) pages: [&'a Page; 2],
+    /// What operators see of the plugin, before and after.
+    pub(crate) before: &'a Plugin,
+    pub(crate) after: &'a Plugin,
+    /// The metrics page at the end.
+    pub(crate) page: &'a Page,
     pub(crate) swap: Swap,
 }
 
 impl Report<'_> {
     /// Writes all of it.
-    pub(crate) fn write(&self, out: &mut impl Write) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let even = vec![1.0; self.workers.len()];
         self.bars(out, Phase::Before, self.plugin, "the least busy worker", &even)?;
         let Swap { took, in_flight } = self.swap;
@@ -86,7 +90,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn table(&self, out: &mut impl Write) -> anyhow::Result<()> {
+    fn table(&self, out: &mut impl Write) -> io::Result<()> {
         let tally = self.tally;
         let kinds = format!("{} plain, {} streamed in {} pieces", tally.plain, tally.streamed, tally.pieces);
         row(out, "requests sent", tally.sent(), &kinds)?;
@@ -94,16 +98,13 @@ impl Report<'_> {
         for failure in tally.failures.iter().take(SHOWN) {
             writeln!(out, "    {failure}")?;
         }
-        let [before, after] = self.pages;
-        let generations = [before.generation(self.plugin)?, after.generation(self.plugin)?];
-        let decisions = after.decisions(self.plugin, generations)?;
-        for ((generation, count), module) in
-            generations.iter().zip(decisions).zip([self.plugin, self.replacement])
-        {
+        let generations = [self.before.generation(), self.after.generation()];
+        let modules = [self.plugin, self.replacement];
+        for ((generation, count), module) in generations.iter().zip(self.after.decisions()).zip(modules) {
             row(out, &format!("decisions of generation {generation}"), count, module)?;
         }
-        row(out, "left to the fallback", after.fallbacks(self.plugin)?, "")?;
-        if let Some(times) = after.times(self.plugin) {
+        row(out, "left to the fallback", self.after.fallbacks, "")?;
+        if let Some(times) = self.page.times(self.plugin) {
             let note = format!("of {} that were timed, in a build that is not optimised", times.timed);
             row(out, "decision time, p50", at_most(times.p50), &note)?;
             row(out, "decision time, p99", at_most(times.p99), "")?;

@@ -23,7 +23,7 @@ async fn stage(workers: usize) -> (Vec<sglang_router_rs::sim::SimWorker>, Stage)
 /// those that may be chosen.
 async fn hold(stage: &Stage, may_be_chosen: &[usize]) -> Held {
     let before = stage.loads();
-    let least = may_be_chosen.iter().map(|worker| before[*worker]).min().unwrap();
+    let least = may_be_chosen.iter().map(|worker| before[*worker]).min().expect("at least one");
     let held = stage.client.hold(CHAT, &chat("hold this")).await;
     let chosen = held.worker();
     assert!(may_be_chosen.contains(&chosen), "{chosen} of {may_be_chosen:?}");

@@ -2,6 +2,7 @@
 //! simulated workers. Every test ends by looking at the plugin's own counters: each decision was
 //! the plugin's, none failed, none was left to the fallback policy.
 #![cfg(feature = "router")]
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 mod answer;
 mod client;

@@ -27,7 +27,7 @@ fn module(path: &str) -> Vec<u8> {
         build();
     }
     drop(building);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()))
+    std::fs::read(path).expect("the script has built it")
 }
 
 fn build() {

@@ -67,7 +67,7 @@ impl Pairs {
     /// the other, and the answer is the decode worker's.
     async fn prefill_of(&self, headers: &HeaderMap, decode: usize) -> usize {
         let room = headers.get("x-sim-bootstrap-room").expect("decode workers tell the room");
-        let room: u64 = room.to_str().unwrap().parse().expect("a room is a number");
+        let room: u64 = room.to_str().expect("text").parse().expect("a room is a number");
         let halves = within(self.passed.requests(2, |body| body["bootstrap_room"] == room)).await;
         let [(first, one), (second, other)] = halves.try_into().expect("two halves");
         assert_eq!(one, other, "both get the same");

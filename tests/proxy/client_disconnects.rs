@@ -49,7 +49,7 @@ async fn client_that_hangs_up_before_the_answer_ends_the_call_to_the_worker() {
     router::until(async || router::metrics(&router).await.text().contains(line)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn client_that_hangs_up_in_a_stream_ends_the_call_to_the_worker() {
     let (send_script, mut scripts) = tokio::sync::mpsc::channel(1);
     let worker = Upstream::start(move |_| {

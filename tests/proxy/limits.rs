@@ -148,7 +148,7 @@ async fn connection_without_a_request_is_closed_after_a_while() {
     assert_eq!(soon(silent.read(&mut [0; 1])).await.unwrap_or_default(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn client_that_does_not_read_its_answer_is_closed_when_its_time_is_over() {
     let (response, pieces, ended) = upstream::stream();
     let slot = parking_lot::Mutex::new(Some(response));

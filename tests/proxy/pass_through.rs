@@ -119,7 +119,7 @@ async fn answer_names_its_worker_where_that_is_asked_for() {
     assert_eq!(answer.headers["x-sgl-worker"], worker.url().as_str());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn answers_of_many_clients_at_once_are_not_mixed_up() {
     let worker = Upstream::start(|seen: upstream::Seen| async move {
         let prompt = seen.json()["messages"][0]["content"].as_str().unwrap().to_owned();

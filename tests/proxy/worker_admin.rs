@@ -127,7 +127,7 @@ async fn worker_that_is_not_there_cannot_be_removed_or_drained() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_fails_while_workers_come_and_go() {
     let workers = [Upstream::saying("{}").await, Upstream::saying("{}").await, Upstream::saying("{}").await];
     let router = router::over(&[&workers[0]]).await;

@@ -12,7 +12,6 @@ use sgl_policy_abi::Manifest;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::encode_to_vec;
 use sglang_router_rs::config::ProbationOptions;
-use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
@@ -205,19 +204,13 @@ pub(crate) fn config(name: &str) -> WasmPolicyConfig {
     }
 }
 
-/// Options under which a replaced generation does not stay warm to be rolled back to.
-pub(crate) fn without_probation() -> PluginOptions {
-    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
-    PluginOptions { probation, ..PluginOptions::default() }
-}
-
 /// Loads bytes under a name, with the first document's numbers and without a probation.
 pub(crate) async fn load(
     factory: &PolicyFactory,
     name: &str,
     wasm: Vec<u8>,
 ) -> Result<PluginInfo, PluginError> {
-    factory.load_wasm_plugin_bytes(config(name), unwatched_options(), wasm).await
+    factory.load_wasm_plugin_bytes(config(name), without_probation(), wasm).await
 }
 
 /// A factory with one plugin, and the plugin.
@@ -293,10 +286,4 @@ async fn futures_poll(future: std::pin::Pin<&mut impl Future>) -> bool {
         std::task::Poll::Ready(done)
     })
     .await
-}
-
-/// The defaults, but for a probation: a replaced generation goes at once.
-pub(crate) fn unwatched_options() -> PluginOptions {
-    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
-    PluginOptions { probation, ..PluginOptions::default() }
 }

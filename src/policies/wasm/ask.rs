@@ -274,7 +274,10 @@ impl WasmPolicy {
         }
         let Some(generation) = generation else { return };
         if cause == FailureCause::Timeout && failure.counts {
-            self.overran(generation);
+            // The guest has spent its budget, perhaps on its caller's stack.
+            if let Some(own) = self.active.load().as_ref().and_then(|active| active.find(generation)) {
+                own.move_to_fiber();
+            }
         }
         self.failed_on_watch(generation);
     }
