@@ -21,7 +21,10 @@ async fn rollback_brings_the_previous_generation_back() {
     let twice = setup.post("/v1/plugins/mine/rollback").await;
     assert_eq!((twice.status, &twice.json()["code"]), (StatusCode::CONFLICT, &json!("nothing_to_roll_back")));
     let promote = setup.post("/v1/plugins/mine/promote").await;
-    assert_eq!((promote.status, &promote.json()["code"]), (StatusCode::CONFLICT, &json!("nothing_to_promote")));
+    assert_eq!(
+        (promote.status, &promote.json()["code"]),
+        (StatusCode::CONFLICT, &json!("nothing_to_promote"))
+    );
 }
 
 #[tokio::test]
@@ -44,12 +47,18 @@ async fn changed_settings_are_a_new_generation_of_the_same_module() {
     let after = setup.show("mine").await;
     assert!(generation_of(&after, "stable") > generation_of(&before, "stable"));
     assert_eq!(answer.json()["digest"], before["generations"][0]["digest"]);
-    assert_eq!((&after["config"]["max_execution_time_ms"], &after["config"]["config"]), (&json!(55), &json!({"a": 1})));
+    assert_eq!(
+        (&after["config"]["max_execution_time_ms"], &after["config"]["config"]),
+        (&json!(55), &json!({"a": 1}))
+    );
     assert_eq!(after["options"]["max_waiting"], 7);
     let patch = json!({"max_execution_time_ms": null});
     setup.admin(json("PATCH", "/v1/plugins/mine/config", &patch)).await;
     let reset = setup.show("mine").await;
-    assert_eq!((&reset["config"]["max_execution_time_ms"], &reset["options"]["max_waiting"]), (&json!(10), &json!(7)));
+    assert_eq!(
+        (&reset["config"]["max_execution_time_ms"], &reset["options"]["max_waiting"]),
+        (&json!(10), &json!(7))
+    );
     let unknown = setup.admin(json("PATCH", "/v1/plugins/mine/config", &json!({"speed": 1}))).await;
     assert_eq!((unknown.status, &unknown.json()["code"]), (StatusCode::BAD_REQUEST, &json!("bad_settings")));
 }
@@ -81,6 +90,10 @@ async fn nothing_can_be_done_with_a_plugin_that_is_not_there() {
         ("PATCH", "/v1/plugins/none/config"),
     ] {
         let answer = setup.admin(json(method, path, &json!({}))).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::NOT_FOUND, &json!("plugin_not_found")), "{path}");
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (StatusCode::NOT_FOUND, &json!("plugin_not_found")),
+            "{path}"
+        );
     }
 }

@@ -35,8 +35,12 @@ async fn upload_under_a_new_name_is_a_new_plugin() {
     let pushed = setup.put("other", "", guest_choosing(1)).await;
     assert_eq!((pushed.status, &pushed.json()["created"]), (StatusCode::CREATED, &json!(true)));
     let list = setup.admin(get("/v1/plugins")).await.json();
-    let shown: Vec<(&str, bool)> = list["plugins"].as_array().unwrap().iter()
-        .map(|one| (one["name"].as_str().unwrap(), one["in_use"].as_bool().unwrap())).collect();
+    let shown: Vec<(&str, bool)> = list["plugins"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["in_use"].as_bool().unwrap()))
+        .collect();
     assert_eq!(shown, [("mine", true), ("other", false)]);
     assert_eq!(setup.ask().await, "first");
 }
@@ -70,7 +74,8 @@ async fn file_is_loaded_by_name_but_never_from_outside_the_plugin_directory() {
     std::fs::write(dir.join("b.wasm"), guest_choosing(1)).unwrap();
     std::fs::write(root.path().join("secret.wasm"), guest_choosing(1)).unwrap();
     let setup = Setup::with(|config| config.plugin_dir = Some(dir)).await;
-    let named = |file: &str| json("PUT", "/v1/plugins/mine", &json!({"file": file, "options": {"min_warm": 1}}));
+    let named =
+        |file: &str| json("PUT", "/v1/plugins/mine", &json!({"file": file, "options": {"min_warm": 1}}));
     for (file, status, code) in [
         ("../secret.wasm", StatusCode::BAD_REQUEST, "outside_plugin_dir"),
         ("/etc/passwd", StatusCode::BAD_REQUEST, "outside_plugin_dir"),

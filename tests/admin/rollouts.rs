@@ -33,7 +33,10 @@ async fn good_canary_is_promoted_under_traffic() {
     })
     .await;
     assert_eq!(setup.ask().await, "second");
-    let line = format!(r#"sgl_router_plugin_generation_decisions_total{{plugin="mine",generation="{}"}}"#, candidate.unwrap());
+    let line = format!(
+        r#"sgl_router_plugin_generation_decisions_total{{plugin="mine",generation="{}"}}"#,
+        candidate.unwrap()
+    );
     let page = router::metrics(&setup.router).await;
     assert!(page.text().contains(&line), "{line} is missing in\n{}", page.text());
     assert!(page.text().contains(r#"sgl_router_plugin_swaps_total{plugin="mine"} 1"#));

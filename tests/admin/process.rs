@@ -1,0 +1,89 @@
+//! The binary as a process.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::router::soon;
+
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sgl-router"));
+    command.args(arguments).env_remove("SGL_ROUTER_ADMIN_TOKEN");
+    command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn output(mut command: Command) -> Output {
+    spawn_blocking(move || command.output().expect("the binary")).await.expect("a thread")
+}
+
+/// Standard output as text.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// Standard error as text.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+/// A running router; killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) data: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    log: mpsc::UnboundedReceiver<String>,
+}
+
+impl Process {
+    /// Starts a router on free ports and reads from its log where it listens.
+    pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
+        let mut command = command(&["serve", "--log-format", "json"]);
+        command.args(arguments).args(ports).stdout(Stdio::null());
+        let (send, log) = mpsc::unbounded_channel();
+        let child = command.spawn().expect("the binary");
+        let mut process = Self { child, data: nowhere, admin: nowhere, log };
+        let lines = BufReader::new(process.child.stderr.take().expect("piped")).lines();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        let entry = process.logged("serving").await;
+        let address =
+            |key: &str| entry["fields"][key].as_str().expect("an address").parse().expect("an address");
+        (process.data, process.admin) = (address("clients"), address("admin"));
+        process
+    }
+
+    /// Waits for a log line that contains this text.
+    pub(crate) async fn logged(&mut self, text: &str) -> Value {
+        loop {
+            let line = soon(self.log.recv()).await.expect("a line that contains the text");
+            if line.contains(text) {
+                return serde_json::from_str(&line).expect("JSON");
+            }
+        }
+    }
+
+    /// SIGKILL, and until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already if it was killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,124 @@
+//! A router that was killed comes back with the last good set.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use crate::api::options;
+use crate::api::put;
+use crate::client::Client;
+use crate::client::call;
+use crate::client::get;
+use crate::process::Process;
+use crate::process::command;
+use crate::process::output;
+use crate::process::stderr;
+use crate::support::BASICS;
+use crate::support::guest_choosing;
+
+/// A guest whose `init` never comes to an end by itself.
+fn endless() -> Vec<u8> {
+    let text = format!(
+        r#"(module {BASICS} (func (export "init") (loop $again (br $again)))
+             (func (export "select_worker") (param i32 i32) (result i64) (i64.const 0)))"#
+    );
+    wat::parse_str(&text).expect("a module")
+}
+
+async fn show(router: &Process, name: &str) -> Value {
+    call(router.admin, get(&format!("/v1/plugins/{name}"))).await.json()
+}
+
+async fn push(router: &Process, path: &str, wasm: Vec<u8>) -> Value {
+    let answer = call(router.admin, put(path, wasm)).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    answer.json()
+}
+
+fn module_of(dir: &Path, pushed: &Value) -> PathBuf {
+    dir.join("modules").join(format!("{}.wasm", pushed["digest"].as_str().expect("a digest")))
+}
+
+#[tokio::test]
+async fn router_killed_during_a_push_comes_back_with_what_served() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().to_str().unwrap();
+    let router = Process::serve(&["--state-dir", dir]).await;
+    push(&router, "/v1/plugins/p?max_execution_time_ms=44", guest_choosing(0)).await;
+    let kept = push(&router, "/v1/plugins/p", guest_choosing(1)).await;
+    let mut client = Client::connect(router.admin).await;
+    let mut request = put("/v1/plugins/p?max_execution_time_ms=30000", endless());
+    request.headers_mut().insert("accept", "application/x-ndjson".parse().unwrap());
+    let mut body = client.send(request).await.unwrap().into_body();
+    let mut seen = String::new();
+    while !seen.contains("self_test") {
+        let frame = body.frame().await.expect("a step").expect("a step");
+        seen.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+    }
+    router.kill();
+    let router = Process::serve(&["--state-dir", dir, "--policy", "p"]).await;
+    let view = show(&router, "p").await;
+    assert_eq!(view["generations"][0]["digest"], kept["digest"]);
+    assert_eq!(view["config"]["max_execution_time_ms"], 44);
+    // The next change removes what the killed process left behind.
+    push(&router, "/v1/plugins/q", guest_choosing(0)).await;
+    assert_eq!(std::fs::read_dir(root.path().join("modules")).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn bad_file_of_the_policy_is_named_and_the_router_does_not_start() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().to_str().unwrap();
+    let router = Process::serve(&["--state-dir", dir]).await;
+    let kept = push(&router, "/v1/plugins/p", guest_choosing(0)).await;
+    push(&router, "/v1/plugins/q", guest_choosing(1)).await;
+    router.kill();
+    let bad = module_of(root.path(), &kept);
+    std::fs::write(&bad, "nonsense").unwrap();
+    let ended = output(command(&[
+        "serve",
+        "--port",
+        "0",
+        "--prometheus-port",
+        "0",
+        "--admin-port",
+        "0",
+        "--state-dir",
+        dir,
+        "--policy",
+        "p",
+    ]))
+    .await;
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(stderr(&ended).contains(bad.to_str().unwrap()), "{}", stderr(&ended));
+    let mut router = Process::serve(&["--state-dir", dir, "--policy", "q"]).await;
+    assert_eq!(call(router.admin, get("/v1/plugins/p")).await.status.as_u16(), 404);
+    assert_eq!(show(&router, "q").await["in_use"], true);
+    // Its log has said which file, before it served.
+    push(&router, "/v1/plugins/p", guest_choosing(0)).await;
+    router.logged("plugin loaded").await;
+    router.kill();
+    let router = Process::serve(&["--state-dir", dir, "--policy", "p"]).await;
+    assert_eq!(show(&router, "p").await["generations"][0]["digest"], kept["digest"]);
+}
+
+#[tokio::test]
+async fn rollbacks_and_removals_are_kept_too() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().to_str().unwrap();
+    let router = Process::serve(&["--state-dir", dir]).await;
+    let first = push(&router, "/v1/plugins/p", guest_choosing(0)).await;
+    push(&router, "/v1/plugins/p", guest_choosing(1)).await;
+    push(&router, "/v1/plugins/q", guest_choosing(1)).await;
+    let canary = options(&serde_json::json!({"rollout": {"mode": "canary", "min_secs": 600}}));
+    call(router.admin, crate::client::with_method("POST", "/v1/plugins/p/rollback")).await;
+    call(router.admin, crate::client::with_method("DELETE", "/v1/plugins/q")).await;
+    push(&router, &format!("/v1/plugins/p?{canary}"), guest_choosing(1)).await;
+    router.kill();
+    let router = Process::serve(&["--state-dir", dir]).await;
+    let list = call(router.admin, get("/v1/plugins")).await.json();
+    assert_eq!(list["plugins"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(list["plugins"][0]["digest"], first["digest"]);
+}

@@ -1,0 +1,75 @@
+//! The watched plugin directory.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sglang_router_rs::cli::assembly::RunningRouter;
+use sglang_router_rs::metrics::Metrics;
+use sglang_router_rs::policies::PolicyFactory;
+
+use crate::client::call;
+use crate::client::get;
+use crate::router;
+use crate::router::until;
+use crate::support::guest_choosing;
+
+async fn watching(dir: &Path) -> RunningRouter {
+    let mut config = router::config(Vec::new());
+    (config.plugin_dir, config.watch_plugin_dir) = (Some(dir.to_owned()), true);
+    RunningRouter::start(config, &PolicyFactory::new(), Arc::new(Metrics::new())).await.expect("a router")
+}
+
+async fn show(router: &RunningRouter, name: &str) -> Value {
+    call(router.addresses().admin, get(&format!("/v1/plugins/{name}"))).await.json()
+}
+
+/// A plugin whose appearance shows that everything before it was seen.
+async fn mark(router: &RunningRouter, dir: &Path, name: &str) {
+    std::fs::write(dir.join(format!("{name}.wasm")), guest_choosing(0)).expect("a file");
+    until(async || show(router, name).await["state"] == "serving").await;
+}
+
+#[tokio::test]
+async fn each_change_is_one_generation_whether_renamed_or_written_slowly() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let router = watching(dir).await;
+    std::fs::write(dir.join("p.wasm"), guest_choosing(0)).unwrap();
+    until(async || show(&router, "p").await["swaps"] == 0).await;
+    let staged = dir.join(".p.new");
+    std::fs::write(&staged, guest_choosing(1)).unwrap();
+    std::fs::rename(&staged, dir.join("p.wasm")).unwrap();
+    until(async || show(&router, "p").await["swaps"] == 1).await;
+    // Byte by byte, in place.
+    let mut file = std::fs::File::create(dir.join("p.wasm")).unwrap();
+    for byte in guest_choosing(2) {
+        file.write_all(&[byte]).unwrap();
+        tokio::task::yield_now().await;
+    }
+    drop(file);
+    until(async || show(&router, "p").await["swaps"] == 2).await;
+    std::fs::write(dir.join("p.toml"), "max_execution_time_ms = 33").unwrap();
+    until(async || show(&router, "p").await["config"]["max_execution_time_ms"] == 33).await;
+    // The same content once more is no change.
+    std::fs::write(dir.join("p.wasm"), guest_choosing(2)).unwrap();
+    mark(&router, dir, "mark").await;
+    assert_eq!(show(&router, "p").await["swaps"], 3);
+}
+
+#[tokio::test]
+async fn bad_or_missing_file_leaves_what_serves() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let router = watching(dir).await;
+    mark(&router, dir, "p").await;
+    let before = show(&router, "p").await["generations"].clone();
+    std::fs::write(dir.join("p.wasm"), "nonsense").unwrap();
+    mark(&router, dir, "mark1").await;
+    assert_eq!(show(&router, "p").await["generations"][0]["digest"], before[0]["digest"]);
+    std::fs::remove_file(dir.join("p.wasm")).unwrap();
+    mark(&router, dir, "mark2").await;
+    let view = show(&router, "p").await;
+    assert_eq!((&view["state"], &view["swaps"]), (&"serving".into(), &0.into()));
+}
