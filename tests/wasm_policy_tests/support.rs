@@ -287,3 +287,9 @@ async fn futures_poll(future: std::pin::Pin<&mut impl Future>) -> bool {
     })
     .await
 }
+
+/// The defaults, but for a probation: a replaced generation goes at once.
+pub(crate) fn without_probation() -> PluginOptions {
+    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
+    PluginOptions { probation, ..PluginOptions::default() }
+}
