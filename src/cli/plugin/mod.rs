@@ -4,9 +4,9 @@
 //! 4 no such plugin.
 
 pub mod exit;
+pub mod args;
 pub mod client;
 pub mod table;
-pub mod args;
 pub mod show;
 pub mod push;
 pub mod watch;
