@@ -32,10 +32,10 @@ use crate::support::on;
 use crate::support::opener;
 use crate::support::prompt;
 use crate::support::stats;
-use crate::support::unwatched_options;
+use crate::support::without_probation;
 
 fn pool_of(min_warm: usize, max_instances: usize) -> PluginOptions {
-    PluginOptions { min_warm, max_instances, ..unwatched_options() }
+    PluginOptions { min_warm, max_instances, ..without_probation() }
 }
 
 /// The longest budget there is: nothing here depends on how fast the machine is.

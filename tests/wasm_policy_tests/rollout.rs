@@ -34,7 +34,7 @@ use crate::support::loaded;
 use crate::support::manifest;
 use crate::support::on;
 use crate::support::stats;
-use crate::support::unwatched_options;
+use crate::support::without_probation;
 
 fn detail(factory: &PolicyFactory) -> PluginDetail {
     factory.plugin_detail("test").expect("it is loaded")
@@ -48,7 +48,7 @@ async fn decide(policy: &Policy, table: &WorkerTable) -> (usize, Chooser) {
 /// A canary that is judged within a test's time.
 fn canary(percent: f64, min_secs: u64, min_decisions: u64) -> PluginOptions {
     let canary = CanaryOptions { percent, min_secs, min_decisions, ..CanaryOptions::default() };
-    PluginOptions { rollout: Rollout::Canary(canary), ..unwatched_options() }
+    PluginOptions { rollout: Rollout::Canary(canary), ..without_probation() }
 }
 
 /// Chooses worker 1 and traps on every third call with real traffic, which has no prompt here; the
@@ -155,7 +155,7 @@ async fn slow_canary_is_rolled_back() {
 async fn shadow_reports_a_known_disagreement_exactly_and_decides_nothing() {
     let (factory, policy) = loaded(guest_choosing(1)).await;
     let options =
-        PluginOptions { rollout: Rollout::Shadow(ShadowOptions { every: 1 }), ..unwatched_options() };
+        PluginOptions { rollout: Rollout::Shadow(ShadowOptions { every: 1 }), ..without_probation() };
     push(&factory, options, disagreeing_every_third_time()).await;
     let table = fleet(2).table();
     for _ in 0..300 {
@@ -237,13 +237,13 @@ async fn new_limits_are_a_new_generation_of_the_same_module() {
     let before = factory.plugin_infos()[0].clone();
     let mut limits = config("test");
     limits.max_memory_bytes = 512 * 1024;
-    let info = factory.reconfigure_wasm_plugin(limits, unwatched_options(), unwatched()).await.unwrap();
+    let info = factory.reconfigure_wasm_plugin(limits, without_probation(), unwatched()).await.unwrap();
     assert_eq!(info.digest, before.digest);
     assert!(info.generation > before.generation);
     assert_eq!(decide(&policy, &fleet(2).table()).await.1, Chooser::Plugin { generation: info.generation });
     let mut too_small = config("test");
     too_small.max_memory_bytes = 65_536;
-    let refused = factory.reconfigure_wasm_plugin(too_small, unwatched_options(), unwatched()).await;
+    let refused = factory.reconfigure_wasm_plugin(too_small, without_probation(), unwatched()).await;
     let message = refused.unwrap_err().to_string();
     assert!(message.contains("2 pages of memory"), "{message}");
     assert_eq!(factory.plugin_infos()[0].generation, info.generation);
@@ -313,7 +313,7 @@ async fn drained_generations_are_counted() {
     let (factory, policy) = loaded(commanded("", &on(1, "(unreachable)"))).await;
     decide(&policy, &fleet(2).table()).await;
     for _ in 0..3 {
-        push(&factory, unwatched_options(), guest_choosing(1)).await;
+        push(&factory, without_probation(), guest_choosing(1)).await;
     }
     eventually("three drained", || stats(&factory).drains.drained == 3).await;
     assert_eq!(stats(&factory).drains.overdue, 0);

@@ -210,7 +210,7 @@ pub(crate) async fn load(
     name: &str,
     wasm: Vec<u8>,
 ) -> Result<PluginInfo, PluginError> {
-    factory.load_wasm_plugin_bytes(config(name), unwatched_options(), wasm).await
+    factory.load_wasm_plugin_bytes(config(name), without_probation(), wasm).await
 }
 
 /// A factory with one plugin, and the plugin.
@@ -289,7 +289,7 @@ async fn futures_poll(future: std::pin::Pin<&mut impl Future>) -> bool {
 }
 
 /// The defaults, but for a probation: a replaced generation goes at once.
-pub(crate) fn unwatched_options() -> PluginOptions {
+pub(crate) fn without_probation() -> PluginOptions {
     let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
     PluginOptions { probation, ..PluginOptions::default() }
 }
