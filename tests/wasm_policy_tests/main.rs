@@ -1,5 +1,11 @@
 //! Plugins from the outside, through the public API: load, list, create, decide, replace, unload,
 //! and every refusal.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a helper is a failed test"
+)]
 
 #[cfg(unix)]
 mod aot_cache;
