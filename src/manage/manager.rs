@@ -291,7 +291,8 @@ impl PluginManager {
         let Some(kept) = &self.kept else { return true };
         let (state, untouched) = (Arc::clone(&kept.state), kept.untouched.lock().clone());
         let factory = self.factory.clone();
-        let record = move || state.record(serving(&factory), &untouched, arrived.as_deref());
+        let record =
+            move || state.record(serving(&factory), &untouched, &alive(&factory), arrived.as_deref());
         match tokio::task::spawn_blocking(record).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -358,6 +359,14 @@ fn serving(factory: &PolicyFactory) -> Vec<KeptPlugin> {
         KeptPlugin { digest: info.digest, config: info.config, options: info.options }
     };
     factory.plugin_infos().into_iter().map(kept).collect()
+}
+
+/// Digests of all modules of generations that live: a canary may be promoted, a previous
+/// generation may come back.
+fn alive(factory: &PolicyFactory) -> BTreeSet<String> {
+    let names = factory.list_wasm_plugins();
+    let details = names.iter().filter_map(|name| factory.plugin_detail(name));
+    details.flat_map(|detail| detail.generations).map(|generation| generation.digest).collect()
 }
 
 fn pushed(info: PluginInfo, created: bool, began: Instant) -> Pushed {

@@ -166,7 +166,8 @@ impl StateDir {
 
     /// Makes the list say what serves: of each plugin in `serving` whose module is kept here, and
     /// of each named in `untouched` as it was. `arrived` is the module of a load that is over.
-    /// Modules that nobody needs any more are removed.
+    /// Modules that neither the list nor `alive` names are removed: a generation that lives may
+    /// serve again.
     ///
     /// # Errors
     ///
@@ -175,6 +176,7 @@ impl StateDir {
         &self,
         serving: Vec<KeptPlugin>,
         untouched: &BTreeSet<String>,
+        alive: &BTreeSet<String>,
         arrived: Option<&str>,
     ) -> Result<(), BadFile> {
         let mut kept = self.kept.lock();
@@ -192,7 +194,7 @@ impl StateDir {
             self.write_list(&plugins)?;
             kept.plugins = plugins;
         }
-        self.sweep(&kept);
+        self.sweep(&kept, alive);
         Ok(())
     }
 
@@ -219,14 +221,15 @@ impl StateDir {
 
     /// Removes modules that neither the list nor a load on its way names, and what a killed
     /// process left half written. Not while a list that was set aside may need them.
-    fn sweep(&self, kept: &Kept) {
+    fn sweep(&self, kept: &Kept, alive: &BTreeSet<String>) {
         if self.dir.join("plugins.bad").exists() {
             return;
         }
         let Ok(entries) = std::fs::read_dir(self.dir.join(MODULES)) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let digest = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            let needed = kept.arriving.contains(&digest)
+            let needed = alive.contains(&digest)
+                || kept.arriving.contains(&digest)
                 || kept.plugins.values().any(|plugin| plugin.digest == digest);
             if !needed {
                 // It is tried again the next time.
@@ -258,11 +261,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (state, _) = StateDir::open(root.path()).unwrap();
         let old = state.keep_module(b"old").unwrap();
-        state.record(vec![plugin("p", &old)], &BTreeSet::new(), Some(&old)).unwrap();
+        state.record(vec![plugin("p", &old)], &BTreeSet::new(), &BTreeSet::new(), Some(&old)).unwrap();
         let new = state.keep_module(b"new").unwrap();
         assert_eq!(modules(root.path()), 2);
         state
-            .record(vec![plugin("p", &new), plugin("q", "elsewhere")], &BTreeSet::new(), Some(&new))
+            .record(
+                vec![plugin("p", &new), plugin("q", "elsewhere")],
+                &BTreeSet::new(),
+                &BTreeSet::new(),
+                Some(&new),
+            )
             .unwrap();
         drop(state);
         let (state, fault) = StateDir::open(root.path()).unwrap();
@@ -277,7 +285,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (state, _) = StateDir::open(root.path()).unwrap();
         let digest = state.keep_module(b"module").unwrap();
-        state.record(vec![plugin("p", &digest)], &BTreeSet::new(), Some(&digest)).unwrap();
+        state.record(vec![plugin("p", &digest)], &BTreeSet::new(), &BTreeSet::new(), Some(&digest)).unwrap();
         let file = state.list_file();
         let whole = std::fs::read(&file).unwrap();
         for at in 0..whole.len() {
@@ -293,12 +301,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (state, _) = StateDir::open(root.path()).unwrap();
         let digest = state.keep_module(b"module").unwrap();
-        state.record(vec![plugin("p", &digest)], &BTreeSet::new(), Some(&digest)).unwrap();
+        state.record(vec![plugin("p", &digest)], &BTreeSet::new(), &BTreeSet::new(), Some(&digest)).unwrap();
         drop(state);
         std::fs::write(root.path().join(LIST), "sha256:0\n[]").unwrap();
         let (state, fault) = StateDir::open(root.path()).unwrap();
         assert_eq!(fault.unwrap().file, root.path().join(LIST));
-        state.record(Vec::new(), &BTreeSet::new(), None).unwrap();
+        state.record(Vec::new(), &BTreeSet::new(), &BTreeSet::new(), None).unwrap();
         assert!(state.module_file(&digest).exists());
     }
 
