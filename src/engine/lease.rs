@@ -31,6 +31,10 @@ impl Lease {
     }
 
     /// The instance.
+    ///
+    /// # Panics
+    ///
+    /// Never: a lease holds its instance until `finish` or `drop` consumes it.
     #[inline]
     pub fn instance(&mut self) -> &mut Instance {
         #[expect(clippy::expect_used, reason = "taken only by `finish` and `drop`, which consume the lease")]

@@ -462,10 +462,9 @@ impl Pool {
 
     /// One more instance, if more callers wait than instances are being made.
     fn grow(self: &Arc<Self>) {
-        if self.options.fresh || self.making.load(Ordering::Relaxed) < self.waiters.count() {
-            if let Some(vacancy) = self.claim() {
-                self.spawn_make(vacancy);
-            }
+        let wanted = self.options.fresh || self.making.load(Ordering::Relaxed) < self.waiters.count();
+        if let Some(vacancy) = wanted.then(|| self.claim()).flatten() {
+            self.spawn_make(vacancy);
         }
     }
 

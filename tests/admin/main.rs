@@ -1,5 +1,11 @@
 //! The operations API, its command line, the watched directory and the state directory, over real
 //! HTTP and with real processes.
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test's helpers stop the test where something is not as it must be"
+)]
 
 #[path = "../proxy/client.rs"]
 #[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]

@@ -271,7 +271,7 @@ where
         Choice::Chosen(answer) if Q::is_valid(answer, workers, info) => {
             Ok(Chosen { answer: Some(answer), generation })
         }
-        Choice::NoChoice => Ok(Chosen { answer: None, generation }),
+        Choice::Nobody => Ok(Chosen { answer: None, generation }),
         Choice::Chosen(answer) => {
             let detail = format!(
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",

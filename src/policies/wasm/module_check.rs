@@ -300,6 +300,7 @@ fn check_exports(outline: &Outline<'_>, types: TypesRef<'_>) -> Result<(), Modul
         let Some(EntityType::Func(id)) = types.entity_type_from_export(export) else {
             return Err(ModuleFault::Signature { name, found: "no function".to_owned(), expected });
         };
+        #[expect(clippy::indexing_slicing, reason = "the id comes from the same types")]
         let func = types[id].unwrap_func();
         if !known
             .allowed

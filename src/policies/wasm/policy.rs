@@ -102,10 +102,9 @@ impl WasmPolicy {
         let handle = engine.background.handle().clone();
         handle.spawn(async move {
             tokio::time::sleep(COMPLETION_BATCH).await;
-            if let Some(message) = completions.take_message() {
-                if let Err(error) = tell_completions(&engine, &generation, &message).await {
-                    tracing::debug!(%error, "the plugin could not be told of finished requests");
-                }
+            let Some(message) = completions.take_message() else { return };
+            if let Err(error) = tell_completions(&engine, &generation, &message).await {
+                tracing::debug!(%error, "the plugin could not be told of finished requests");
             }
         });
     }

@@ -146,7 +146,7 @@ pub(crate) fn start_error(error: EngineError) -> PluginError {
 fn judge(reply: &Reply<usize>, workers: usize) -> Result<(), PluginError> {
     let reason = match &reply.choice {
         Choice::Chosen(index) if *index < workers => return Ok(()),
-        Choice::NoChoice => return Ok(()),
+        Choice::Nobody => return Ok(()),
         Choice::Error(error) => {
             // It may be right to refuse made-up workers; what it does with real ones is counted.
             tracing::warn!(error, "the plugin answers its self-test with an error");

@@ -69,15 +69,14 @@ impl WasmPolicy {
             if carry { Some(handover::hold(&next).await.map_err(PluginError::hand_over)?) } else { None };
         let event = format!("generation {} {how}, {} stays warm", next.id, old.id);
         self.make_stable(&next, Some(&old), event);
-        if let Some(lease) = held {
-            if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
-                let event = format!("generation {} rolled back: {error}", next.id);
-                old.wake();
-                self.make_stable(&old, None, event);
-                // Its waiting callers are sent away and ask the old one.
-                next.pool.close();
-                return Err(PluginError::hand_over(error));
-            }
+        let Some(lease) = held else { return Ok(()) };
+        if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
+            let event = format!("generation {} rolled back: {error}", next.id);
+            old.wake();
+            self.make_stable(&old, None, event);
+            // Its waiting callers are sent away and ask the old one.
+            next.pool.close();
+            return Err(PluginError::hand_over(error));
         }
         Ok(())
     }

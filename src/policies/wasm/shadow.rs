@@ -173,7 +173,7 @@ impl Shadow {
         };
         let chosen = match choice {
             Choice::Chosen(index) if index < copied.workers => Some(index),
-            Choice::NoChoice => None,
+            Choice::Nobody => None,
             other => {
                 self.generation.stats.fail(wire::cause_of(&other));
                 return;

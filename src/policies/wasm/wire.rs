@@ -350,7 +350,7 @@ pub(crate) enum Choice<T> {
     /// This worker, or this pair.
     Chosen(T),
     /// None.
-    NoChoice,
+    Nobody,
     /// It reports an error of its own.
     Error(String),
     /// The answer is not what the ABI asks for.
@@ -360,7 +360,7 @@ pub(crate) enum Choice<T> {
 /// The cause of failure that a choice which cannot be acted on counts as.
 pub(crate) fn cause_of<T>(choice: &Choice<T>) -> FailureCause {
     match choice {
-        Choice::Chosen(_) | Choice::NoChoice => FailureCause::InvalidChoice,
+        Choice::Chosen(_) | Choice::Nobody => FailureCause::InvalidChoice,
         Choice::Error(_) => FailureCause::GuestError,
         Choice::Malformed(_) => FailureCause::Decode,
     }
@@ -385,12 +385,12 @@ impl<T> Reply<T> {
 pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
     match Answer::decode(bytes) {
         Ok(Answer::Index(index)) => Reply::of(Choice::Chosen(index_of(index))),
-        Ok(Answer::NoChoice) => Reply::of(Choice::NoChoice),
+        Ok(Answer::NoChoice) => Reply::of(Choice::Nobody),
         Ok(Answer::Map(map)) => {
             let choice = match (map.error, map.selected_worker) {
                 (Some(error), _) => Choice::Error(error.to_owned()),
                 (None, Some(index)) => Choice::Chosen(index_of(index)),
-                (None, None) => Choice::NoChoice,
+                (None, None) => Choice::Nobody,
             };
             Reply { choice, state: map.state.map(<[u8]>::to_vec) }
         }
@@ -406,7 +406,7 @@ pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
         }
         Ok(answer) => match answer.selected() {
             Some((prefill, decode)) => Choice::Chosen((index_of(prefill), index_of(decode))),
-            None => Choice::NoChoice,
+            None => Choice::Nobody,
         },
         Err(error) => Choice::Malformed(error),
     };
