@@ -13,9 +13,9 @@ case ${1:-} in
 *) die "usage: scripts/test.sh [--fast]" ;;
 esac
 
-# Targets that hold no tests by themselves. These libraries are tested by tests/ of their packages;
-# check_modules by every build of the plugins; sgl_router, the binary's main, by the tests that run it.
-untested='least_connections|prefix_affinity|serial_round_robin|check_modules|sgl_router'
+# Targets that hold no tests by themselves. The libraries are tested by tests/ of their packages;
+# check_modules by every build of the plugins; sgl_router, the binary's main, by tests that run it.
+untested='embedder|least_connections|prefix_affinity|serial_round_robin|check_modules|sgl_router'
 
 log=$(mktemp "${TMPDIR:-/tmp}/sgl-router-test.XXXXXX")
 trap 'rm -f "$log"' EXIT
