@@ -32,7 +32,7 @@ use crate::policies::wasm::wire::Draw;
 
 /// How often a decision is asked again because of something that was not its generation's fault:
 /// it was found to return state, it was a canary that failed, or it was closed by a rollback.
-const RETRIES: usize = 3;
+const RETRIES: usize = 8;
 
 /// Which generation is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,11 +247,13 @@ impl WasmPolicy {
     fn judge<T>(&self, failure: Failure) -> Attempt<T> {
         let active = self.active.load();
         let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
-        let Some(id) = failure.generation.filter(|id| *id != active.stable.id) else {
-            return Attempt::Failed(failure);
-        };
-        let is_canary = active.canary.as_ref().is_some_and(|canary| canary.generation.id == id);
-        if is_canary || failure.cause == FailureCause::Unavailable {
+        let Some(id) = failure.generation else { return Attempt::Failed(failure) };
+        if failure.cause == FailureCause::Unavailable {
+            // Its generation went out of use while the caller came to it. By now another one is
+            // stable, or the same again: nothing has failed yet.
+            return Attempt::Again(Route::Stable);
+        }
+        if active.canary.as_ref().is_some_and(|canary| canary.generation.id == id) {
             self.note(&failure);
             return Attempt::Again(Route::Stable);
         }
