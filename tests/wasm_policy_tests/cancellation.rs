@@ -85,6 +85,8 @@ async fn caller_that_leaves_in_the_middle_of_the_guest_costs_its_instance() {
     let table = fleet(2).table();
     let text = prompt(1);
     for polls in 1..=POLLS {
+        // Else it would leave while it waits for the instance that the one before it cost.
+        eventually("all instances are idle", || stats(&factory).pool.idle == 2).await;
         assert!(!poll_then_drop(policy.decide_async(&table, &asking(&text)), polls).await);
     }
     all_is_well(&factory, &policy, &table, 2, POLLS as u64).await;
