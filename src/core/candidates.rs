@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::core::signals::Column;
 use crate::core::worker::Worker;
+use crate::core::worker::WorkerRole;
 
 /// Names one list of workers, process-wide: no two different lists ever have the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,11 @@ pub trait Candidates: Send + Sync {
     /// The static facts of a worker.
     fn worker(&self, index: usize) -> Option<&dyn Worker>;
 
+    /// The part of a request that the worker serves in this decision; `Regular` beyond the end.
+    fn role(&self, index: usize) -> WorkerRole {
+        self.worker(index).map_or(WorkerRole::Regular, Worker::role)
+    }
+
     /// True if the worker may be chosen; false beyond the end.
     fn is_healthy(&self, index: usize) -> bool;
 
@@ -62,12 +68,21 @@ pub trait Candidates: Send + Sync {
 pub struct SliceCandidates<'a> {
     version: TableVersion,
     workers: &'a [Arc<dyn Worker>],
+    /// How many of them are offered for prefill, the others being offered for decode; `None` if
+    /// each worker's own role counts.
+    prefills: Option<usize>,
 }
 
 impl<'a> SliceCandidates<'a> {
     /// `version` must be the one under which exactly these workers are known.
     pub fn new(version: TableVersion, workers: &'a [Arc<dyn Worker>]) -> Self {
-        Self { version, workers }
+        Self { version, workers, prefills: None }
+    }
+
+    /// The first `prefills` workers are offered for prefill and the rest for decode, whatever
+    /// they say of their role. `version` must be the one of exactly this.
+    pub fn pair(version: TableVersion, workers: &'a [Arc<dyn Worker>], prefills: usize) -> Self {
+        Self { version, workers, prefills: Some(prefills) }
     }
 }
 
@@ -82,6 +97,14 @@ impl Candidates for SliceCandidates<'_> {
 
     fn worker(&self, index: usize) -> Option<&dyn Worker> {
         self.workers.get(index).map(|worker| &**worker)
+    }
+
+    fn role(&self, index: usize) -> WorkerRole {
+        match self.prefills {
+            None => self.workers.get(index).map_or(WorkerRole::Regular, |worker| worker.role()),
+            Some(prefills) if index < prefills => WorkerRole::Prefill,
+            Some(_) => WorkerRole::Decode,
+        }
     }
 
     fn is_healthy(&self, index: usize) -> bool {

@@ -25,15 +25,19 @@ pub struct SliceVersions {
 struct KnownSlice {
     version: TableVersion,
     workers: Vec<Weak<dyn Worker>>,
+    /// Of a pair of slices: the length of the first.
+    prefills: Option<usize>,
 }
 
 impl KnownSlice {
-    fn is(&self, workers: &[Arc<dyn Worker>]) -> bool {
+    fn is(&self, workers: &[Arc<dyn Worker>], prefills: Option<usize>) -> bool {
         // Thin addresses: two vtables of one type may differ between codegen units.
         let same = |(known, worker): (&Weak<dyn Worker>, &Arc<dyn Worker>)| {
             std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(worker))
         };
-        self.workers.len() == workers.len() && self.workers.iter().zip(workers).all(same)
+        self.prefills == prefills
+            && self.workers.len() == workers.len()
+            && self.workers.iter().zip(workers).all(same)
     }
 }
 
@@ -41,12 +45,23 @@ impl SliceVersions {
     /// The version of this slice: the same as last time if it holds the same workers in the same
     /// order.
     pub fn version(&self, workers: &[Arc<dyn Worker>]) -> TableVersion {
-        if let Some(known) = self.known.load().iter().find(|known| known.is(workers)) {
+        self.version_of(workers, None)
+    }
+
+    /// The version of two slices, one after the other: the first `prefills` are offered for
+    /// prefill, so the same workers divided elsewhere are another list.
+    pub fn pair_version(&self, workers: &[Arc<dyn Worker>], prefills: usize) -> TableVersion {
+        self.version_of(workers, Some(prefills))
+    }
+
+    fn version_of(&self, workers: &[Arc<dyn Worker>], prefills: Option<usize>) -> TableVersion {
+        if let Some(known) = self.known.load().iter().find(|known| known.is(workers, prefills)) {
             return known.version;
         }
         let made = Arc::new(KnownSlice {
             version: TableVersion::next(),
             workers: workers.iter().map(Arc::downgrade).collect(),
+            prefills,
         });
         // Two threads may learn the same slice at once; both versions are right, and the newer
         // entry is found first from then on.
@@ -87,6 +102,16 @@ mod tests {
         assert_ne!(first, versions.version(&turned));
         assert_ne!(first, versions.version(&one[..1]));
         assert_eq!(first, versions.version(&one), "still remembered");
+    }
+
+    #[test]
+    fn pair_divided_elsewhere_has_another_version() {
+        let versions = SliceVersions::default();
+        let both = vec![worker("http://a"), worker("http://b"), worker("http://c")];
+        let first = versions.pair_version(&both, 1);
+        assert_ne!(first, versions.pair_version(&both, 2));
+        assert_ne!(first, versions.version(&both));
+        assert_eq!(first, versions.pair_version(&both, 1));
     }
 
     #[test]

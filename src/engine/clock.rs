@@ -13,6 +13,9 @@ use std::time::Instant;
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
+/// Ticks whose ends are remembered; a power of two.
+const REMEMBERED_TICKS: usize = 1024;
+
 /// Ticks without a call in flight after which the ticker goes to sleep.
 const IDLE_TICKS: u32 = 64;
 
@@ -51,6 +54,9 @@ struct Activity {
 pub(crate) struct Clock {
     tick: Duration,
     ticks: CachePadded<AtomicU64>,
+    /// When the latest tick of each number, modulo the length, ended: nanoseconds since `started`.
+    ended: Box<[AtomicU64]>,
+    started: Instant,
     parked: AtomicBool,
     stopping: AtomicBool,
     marks: Mutex<Vec<Weak<CallMark>>>,
@@ -67,6 +73,8 @@ impl Clock {
         let clock = Arc::new(Self {
             tick,
             ticks: CachePadded::new(AtomicU64::new(0)),
+            ended: (0..REMEMBERED_TICKS).map(|_| AtomicU64::new(0)).collect(),
+            started: Instant::now(),
             parked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             marks: Mutex::new(Vec::new()),
@@ -90,6 +98,18 @@ impl Clock {
     pub(crate) fn now(&self) -> u64 {
         // Relaxed: a call that reads one tick late gets one tick more, within its stated bound.
         self.ticks.load(Ordering::Relaxed)
+    }
+
+    /// When the clock went on from `tick`: no call that read this tick began later. A tick that is
+    /// too long ago to be remembered is taken to have ended at the start.
+    #[cold]
+    pub(crate) fn end_of(&self, tick: u64) -> Instant {
+        let nanos = self.end_cell(tick).map_or(0, |cell| cell.load(Ordering::Acquire));
+        self.started + Duration::from_nanos(nanos)
+    }
+
+    fn end_cell(&self, tick: u64) -> Option<&AtomicU64> {
+        usize::try_from(tick % REMEMBERED_TICKS as u64).ok().and_then(|index| self.ended.get(index))
     }
 
     /// A mark for a new instance.
@@ -141,7 +161,13 @@ impl Clock {
             let missed = u32::try_from(late.as_nanos() / self.tick.as_nanos().max(1)).unwrap_or(u32::MAX);
             next += self.tick.saturating_mul(missed.saturating_add(1));
             let passed = u64::from(missed) + 1;
-            self.ticks.fetch_add(passed, Ordering::Relaxed);
+            let ended = self.ticks.fetch_add(passed, Ordering::Relaxed);
+            // After the ticks went on, so that no call that read the old one began later, and
+            // before the epoch does, so that calls which that wakes find it.
+            if let Some(cell) = self.end_cell(ended) {
+                let nanos = self.started.elapsed().as_nanos();
+                cell.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+            }
             advance(passed);
             let activity = self.activity();
             let quiet = !activity.in_call && activity.count == seen;

@@ -10,14 +10,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum EngineError {
     /// The engine itself could not start.
-    #[error("the wasm engine could not start")]
-    Start(#[source] BoxError),
+    #[error("the wasm engine could not start: {}", with_causes(&**.0))]
+    Start(BoxError),
     /// The module is not valid or could not be compiled.
-    #[error("the module does not compile")]
-    Compile(#[source] BoxError),
+    #[error("the module does not compile: {}", with_causes(&**.0))]
+    Compile(BoxError),
     /// The module imports something that is not provided.
-    #[error("the module's imports cannot be satisfied")]
-    Link(#[source] BoxError),
+    #[error("the module's imports cannot be satisfied: {}", with_causes(&**.0))]
+    Link(BoxError),
     /// The engine's pool has no room for the instances of one more generation.
     #[error(
         "no room for {asked} more instances: {reserved} of {total} are reserved; \
@@ -32,7 +32,7 @@ pub enum EngineError {
         total: usize,
     },
     /// A first instance could not be made.
-    #[error("the first instance could not be made: {step}")]
+    #[error("the first instance could not be made: {step}: {source}")]
     FirstInstance {
         /// What was being done: `instantiate`, `init` …
         step: &'static str,
@@ -41,8 +41,14 @@ pub enum EngineError {
         source: CallError,
     },
     /// The private directory of a plugin could not be made.
-    #[error("the plugin's private directory could not be made")]
-    Directory(#[source] std::io::Error),
+    #[error("the plugin's private directory could not be made: {0}")]
+    Directory(std::io::Error),
+}
+
+/// An error with all its causes, in one line: whoever prints only this must learn what happened.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Why a guest call gave no answer.

@@ -9,18 +9,18 @@ use sgl_policy_abi::unpack;
 use wasmtime::Memory;
 use wasmtime::Store;
 use wasmtime::TypedFunc;
-use wasmtime::UpdateDeadline;
 use wasmtime::WasmParams;
 use wasmtime::WasmResults;
 
 use crate::engine::background::in_context;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
+use crate::engine::deadline::Budget;
+use crate::engine::deadline::Deadline;
+use crate::engine::deadline::Stack;
 use crate::engine::error::CallError;
-use crate::engine::sandbox::Deadline;
 use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::HostServices;
-use crate::engine::sandbox::Stack;
 use crate::engine::setup::Engine;
 use crate::types::budget::Ticks;
 
@@ -88,23 +88,6 @@ pub enum Tell {
     RestoreState,
 }
 
-/// When a call must end.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// The whole budget, for the error message and for host waits.
-    pub(crate) total: Duration,
-    /// In ticks of the engine's clock.
-    pub(crate) ends_at: u64,
-}
-
-impl Budget {
-    /// A budget that starts now.
-    #[inline]
-    pub fn start(engine: &Engine, total: Duration, ticks: Ticks) -> Self {
-        Self { total, ends_at: engine.clock.now() + ticks.get() }
-    }
-}
-
 /// The input buffer that a guest gave us.
 #[derive(Clone, Copy, Debug, Default)]
 struct InputBuffer {
@@ -156,7 +139,8 @@ impl Instance {
         engine.clock.begin(&mark);
         // Marked as in a call until the end of its making: the start function runs guest code.
         let ticks = Ticks::covering(budget, engine.clock.tick());
-        arm(&mut store, Stack::Fiber, engine.clock.now() + ticks.get());
+        store.data_mut().deadline = Deadline::new(Stack::Fiber, Budget::start(&engine.clock, budget, ticks));
+        store.set_epoch_deadline(1);
         let made = compiled.pre.instantiate_async(&mut store);
         let made = timed(engine, budget, made).await;
         let guest =
@@ -229,7 +213,7 @@ impl Instance {
     /// A budget of `total` that starts now.
     pub(crate) fn whole(&self, total: Duration) -> Budget {
         let engine = &self.compiled.engine;
-        Budget::start(engine, total, Ticks::covering(total, engine.clock.tick()))
+        Budget::start(&engine.clock, total, Ticks::covering(total, engine.clock.tick()))
     }
 
     /// Takes the present memory size as the one that growth is measured from.
@@ -291,16 +275,15 @@ impl Instance {
     pub(crate) fn begin(&mut self, lane: Lane, budget: Budget) {
         let clock = &self.compiled.engine.clock;
         clock.begin(&self.mark);
-        let now = clock.now();
-        let left = budget.ends_at.saturating_sub(now).max(1);
+        let left = budget.ticks_left(clock);
         let (stack, delta) = match lane {
-            Lane::Caller => (Stack::Caller, left),
-            // Looks once after a tick, so that the plugin can move to a fiber for the next call.
-            Lane::Adaptive => (Stack::Caller, left.min(2)),
+            // Looks once after a tick: so that the plugin can move to a fiber for the next call, and
+            // while the clock remembers when that tick ended.
+            Lane::Caller | Lane::Adaptive => (Stack::Caller, left.min(2)),
             Lane::Fiber => (Stack::Fiber, 1),
         };
         let guest = self.store.data_mut();
-        guest.deadline = Deadline { stack, ends_at: budget.ends_at, expired: false, overran: false };
+        guest.deadline = Deadline::new(stack, budget);
         guest.limits.refused = false;
         self.store.set_epoch_deadline(delta);
     }
@@ -489,17 +472,11 @@ where
         Lane::Caller | Lane::Adaptive => func.call(&mut *store, params),
         Lane::Fiber if !compiled.host_futures => func.call_async(&mut *store, params).await,
         Lane::Fiber => {
-            let left = left(store, &compiled.engine);
+            let left = store.data().deadline.budget().left(&compiled.engine.clock);
             timed(&compiled.engine, left, func.call_async(&mut *store, params)).await
         }
     };
     result.map_err(|error| explain(store, &error, total))
-}
-
-/// What is left of the budget of the call in progress.
-fn left(store: &Store<Guest>, engine: &Engine) -> Duration {
-    let ticks = store.data().deadline.ends_at.saturating_sub(engine.clock.now());
-    engine.clock.tick().saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
 }
 
 fn refused(reason: &str) -> CallError {
@@ -514,25 +491,8 @@ fn new_store(compiled: &Compiled, services: Arc<dyn HostServices>) -> Result<Sto
     let mut store = Store::new(&compiled.engine.wasm, guest);
     store.limiter(|guest| &mut guest.limits);
     let clock = Arc::clone(&compiled.engine.clock);
-    store.epoch_deadline_callback(move |mut context| {
-        let now = clock.now();
-        let deadline = &mut context.data_mut().deadline;
-        if now >= deadline.ends_at {
-            deadline.expired = true;
-            return Ok(UpdateDeadline::Interrupt);
-        }
-        deadline.overran = true;
-        Ok(match deadline.stack {
-            Stack::Fiber => UpdateDeadline::Yield(1),
-            Stack::Caller => UpdateDeadline::Continue(deadline.ends_at - now),
-        })
-    });
+    store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().deadline.look(&clock)));
     Ok(store)
-}
-
-fn arm(store: &mut Store<Guest>, stack: Stack, ends_at: u64) {
-    store.data_mut().deadline = Deadline { stack, ends_at, expired: false, overran: false };
-    store.set_epoch_deadline(1);
 }
 
 /// Runs a guest that may wait for the host: the epoch does not move it while it waits, so a timer

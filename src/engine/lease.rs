@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::instance::Ask;
-use crate::engine::instance::Budget;
 use crate::engine::instance::Instance;
 use crate::engine::instance::Lane;
 use crate::engine::instance::Tell;

@@ -15,6 +15,7 @@ pub mod error;
 pub mod clock;
 pub mod background;
 pub mod capacity;
+pub mod deadline;
 pub mod sandbox;
 pub mod host_functions;
 pub mod guest_log;

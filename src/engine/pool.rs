@@ -66,8 +66,19 @@ pub struct PoolOptions {
     pub make_budget: Duration,
 }
 
+/// What became of instances, over all pools that share it.
+#[derive(Debug, Default)]
+pub struct PoolTally {
+    created: AtomicU64,
+    recycled: AtomicU64,
+    discarded: AtomicU64,
+}
+
 /// What the layer above adds to the making of an instance.
 pub trait Recipe: Send + Sync + fmt::Debug {
+    /// Where the instances of this recipe are counted, perhaps with those of other pools.
+    fn tally(&self) -> Arc<PoolTally>;
+
     /// The message for an `init` that takes one.
     fn init_message(&self) -> Vec<u8>;
 
@@ -98,7 +109,7 @@ pub struct PoolCounts {
     pub idle: usize,
     /// Callers that wait for an instance.
     pub waiting: usize,
-    /// Instances made so far.
+    /// Instances made so far; this and the following over all pools that share the tally.
     pub created: u64,
     /// Instances replaced for their age, use or growth, and after each call if isolation is fresh.
     pub recycled: u64,
@@ -130,9 +141,7 @@ pub struct Pool {
     age: AtomicU64,
     /// Marks of the live instances, to count those in a call.
     marks: Mutex<Vec<Weak<CallMark>>>,
-    created: AtomicU64,
-    recycled: AtomicU64,
-    discarded: AtomicU64,
+    tally: Arc<PoolTally>,
     compiled: Arc<Compiled>,
     recipe: Arc<dyn Recipe>,
     options: PoolOptions,
@@ -172,9 +181,7 @@ impl Pool {
             making: AtomicUsize::new(0),
             age: AtomicU64::new(0),
             marks: Mutex::new(Vec::new()),
-            created: AtomicU64::new(0),
-            recycled: AtomicU64::new(0),
-            discarded: AtomicU64::new(0),
+            tally: recipe.tally(),
             compiled,
             recipe,
             options,
@@ -249,9 +256,9 @@ impl Pool {
             live: self.live.load(Ordering::Relaxed),
             idle: self.idle(),
             waiting: self.waiters.count(),
-            created: load(&self.created),
-            recycled: load(&self.recycled),
-            discarded: load(&self.discarded),
+            created: load(&self.tally.created),
+            recycled: load(&self.tally.recycled),
+            discarded: load(&self.tally.discarded),
         }
     }
 
@@ -315,13 +322,13 @@ impl Pool {
 
     /// Discards an instance in an unknown state.
     pub(crate) fn discard(&self, pooled: Box<Pooled>) {
-        self.discarded.fetch_add(1, Ordering::Relaxed);
+        self.tally.discarded.fetch_add(1, Ordering::Relaxed);
         self.replace(pooled);
     }
 
     #[cold]
     fn recycle(&self, pooled: Box<Pooled>) {
-        self.recycled.fetch_add(1, Ordering::Relaxed);
+        self.tally.recycled.fetch_add(1, Ordering::Relaxed);
         self.replace(pooled);
     }
 
@@ -329,6 +336,10 @@ impl Pool {
         let home = Arc::clone(&pooled.home);
         self.destroy(pooled);
         home.refill();
+        if home.waiters.count() > 0 {
+            // Whoever waits for the instance that went must get another one, above `min_warm` too.
+            home.grow();
+        }
     }
 
     /// Makes an idle instance available: to the first caller that waits, else in a slot.
@@ -429,7 +440,7 @@ impl Pool {
             marks.retain(|mark| mark.strong_count() > 0);
             marks.push(Arc::downgrade(instance.mark()));
         }
-        self.created.fetch_add(1, Ordering::Relaxed);
+        self.tally.created.fetch_add(1, Ordering::Relaxed);
         vacancy.keep();
         Ok(Box::new(Pooled {
             instance,

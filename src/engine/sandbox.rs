@@ -13,6 +13,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
+use crate::engine::deadline::Deadline;
 use crate::engine::error::EngineError;
 use crate::engine::guest_log::GuestLog;
 use crate::engine::host_functions;
@@ -159,28 +160,6 @@ impl Sandbox {
 /// True if calls into the module may have to wait for the host.
 pub(crate) fn needs_host_futures(module: &Module) -> bool {
     module.imports().any(|import| import.module() == WASI && !IMMEDIATE.contains(&import.name()))
-}
-
-/// How the guest of a call runs, and until when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Stack {
-    /// On the caller's stack: it cannot yield.
-    #[default]
-    Caller,
-    /// On a fiber: it yields to the executor at every tick.
-    Fiber,
-}
-
-/// The deadline of the call that a store is in.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Deadline {
-    pub(crate) stack: Stack,
-    /// In ticks of the engine's clock.
-    pub(crate) ends_at: u64,
-    /// Set when the deadline stopped the guest, to tell a timeout from other traps.
-    pub(crate) expired: bool,
-    /// Set when the call needed more than a tick.
-    pub(crate) overran: bool,
 }
 
 /// A store's data.

@@ -75,6 +75,11 @@ impl Engine {
         };
         Ok(Arc::new(Self { wasm, clock, background, capacity: Capacity::new(options.max_instances), cache }))
     }
+
+    /// What budgets are counted in.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
 }
 
 impl Drop for Engine {

@@ -199,7 +199,7 @@ impl PolicyFactory {
     }
 
     /// Unloads a plugin. Calls in flight finish; handles that are still held go on with the
-    /// plugin's failure policy. False if there is no such plugin.
+    /// plugin's failure policy until its name is loaded again. False if there is no such plugin.
     pub fn unload_wasm_plugin(&self, name: &str) -> bool {
         self.registry.unload(name)
     }

@@ -58,6 +58,9 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
 
     /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks at
     /// most for the policy's budget.
+    ///
+    /// On a thread of an asynchronous runtime use the asynchronous form: what this one waits for
+    /// may have been promised to a task of the thread that it blocks.
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize>;
 
     /// Like [`select_worker`](Self::select_worker), with a guard, and without blocking.
@@ -97,7 +100,8 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<Decision, DecideError>>;
 
-    /// The indexes of a prefill and a decode worker, each in its own slice.
+    /// The indexes of a prefill and a decode worker, each in its own slice. A worker's role is that
+    /// of the slice that it is offered in; indexes in `info` count through `prefill`, then `decode`.
     fn select_worker_pair(
         &self,
         prefill: &[Arc<dyn Worker>],

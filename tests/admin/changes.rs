@@ -73,8 +73,12 @@ async fn policy_in_use_is_only_unloaded_by_force() {
     assert_eq!((refused.status, &refused.json()["code"]), (StatusCode::CONFLICT, &json!("in_use")));
     assert_eq!(setup.ask().await, "first");
     assert_eq!(delete("/v1/plugins/mine?force=true").await.status, StatusCode::NO_CONTENT);
-    // Its failure policy decides.
+    // Its failure policy decides, until something is loaded under its name.
     setup.ask().await;
+    assert_eq!(setup.put("mine", "", guest_choosing(1)).await.status, StatusCode::CREATED);
+    for _ in 0..4 {
+        assert_eq!(setup.ask().await, "second");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,14 @@
 //! Every request goes to a healthy worker that has the fewest in flight.
 
+use sglang_router_rs::config::PluginOptions;
+use sglang_router_rs::config::WasmPolicyConfig;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+
 use crate::answer::Form;
 use crate::answer::Held;
 use crate::client::CHAT;
@@ -108,4 +117,35 @@ async fn idle_workers_share_by_chance() {
     assert!(answered.iter().all(|count| *count > 0), "{answered:?}");
     assert_eq!(answered.iter().sum::<u64>(), 200);
     stage.decided(200);
+}
+
+#[tokio::test]
+async fn least_loaded_healthy_worker_is_found_in_fleets_of_any_size() {
+    let factory = PolicyFactory::new();
+    let config =
+        WasmPolicyConfig { max_execution_time_ms: 30_000, ..WasmPolicyConfig::new("least", "memory") };
+    let wasm = plugin("least_connections");
+    factory.load_wasm_plugin_bytes(config, PluginOptions::default(), wasm).await.expect("it loads");
+    let policy = factory.create_by_name("least").expect("it is there");
+    let mut random = fastrand::Rng::with_seed(1);
+    // Every remainder of every lane width, and more than one chunk of signals.
+    for size in (1..=70).chain([127, 128, 129, 255, 257, 1023, 1025]) {
+        let fleet = Fleet::new();
+        for index in 0..size {
+            let worker = fleet.add(WorkerSpec::new(format!("http://w{index}")), true).expect("a new URL");
+            (0..random.usize(1..9)).for_each(|_| worker.increment_load());
+            worker.set_healthy(index % 5 != 4);
+        }
+        let table = fleet.table();
+        let loads: Vec<usize> = table.workers().iter().map(|worker| worker.load()).collect();
+        let may_be_chosen = |index: &usize| index % 5 != 4;
+        let least = (0..size).filter(may_be_chosen).map(|index| loads[index]).min().expect("one is healthy");
+        for _ in 0..8 {
+            let decision =
+                policy.decide_async(&table, &SelectWorkerInfo::default()).await.expect("it decides");
+            assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{decision:?}");
+            assert!(may_be_chosen(&decision.index()), "{size}: {}", decision.index());
+            assert_eq!(loads[decision.index()], least, "{size}: {}", decision.index());
+        }
+    }
 }

@@ -23,6 +23,21 @@ async fn turns_are_taken_in_order_and_pass_over_a_drained_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn turn_is_kept_over_swaps_under_concurrent_requests() {
+    let workers = start_all(3, instant()).await;
+    let stage = Stage::start(fixture("serial_round_robin"), PluginConfig::new(), entries(&workers)).await;
+    let swaps = async {
+        for _ in 0..5 {
+            stage.replace(fixture("serial_round_robin"), PluginConfig::new()).await;
+        }
+    };
+    let (answered, ()) = tokio::join!(stage.client.crowd(600, 3), swaps);
+    assert_eq!(answered, [200, 200, 200]);
+    assert_eq!(stage.client.chat("the next", Form::Plain).await, 0);
+    stage.decided(601);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_turn_is_lost_or_taken_twice_under_concurrent_requests() {
     let workers = start_all(3, instant()).await;
     let stage = Stage::start(fixture("serial_round_robin"), PluginConfig::new(), entries(&workers)).await;

@@ -7,12 +7,17 @@ use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 
+use crate::support::asking;
+use crate::support::commanded;
 use crate::support::config;
+use crate::support::counter;
 use crate::support::eventually;
 use crate::support::fleet;
 use crate::support::guest_choosing;
 use crate::support::load;
 use crate::support::loaded;
+use crate::support::on;
+use crate::support::prompt;
 use crate::support::slice;
 use crate::support::stats;
 
@@ -134,6 +139,35 @@ async fn handle_of_an_unloaded_plugin_goes_on_with_its_fallback() {
     assert!(factory.unload_wasm_plugin("test"));
     let decision = policy.decide_async(&table, &NOTHING).await.unwrap();
     assert!(matches!(decision.chooser(), Chooser::Fallback { .. }), "{decision:?}");
+}
+
+#[tokio::test]
+async fn handle_of_an_unloaded_plugin_serves_what_is_loaded_under_its_name_and_starts_from_nothing() {
+    let counting = commanded("", &on(1, "(drop (call $count (i32.const 2) (i64.const 1)))"));
+    let (factory, policy) = loaded(counting.clone()).await;
+    let table = fleet(9).table();
+    policy.decide_async(&table, &asking(&prompt(1))).await.unwrap();
+    assert_eq!(counter(&policy, &table, 2).await, 1);
+    assert!(factory.unload_wasm_plugin("test"));
+    load(&factory, "test", counting).await.unwrap();
+    assert_eq!(counter(&policy, &table, 2).await, 0, "it decides, and has forgotten");
+    let decision = policy.decide_async(&table, &NOTHING).await.unwrap();
+    assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{decision:?}");
+    let other = factory.create_by_name("test").unwrap();
+    load(&factory, "test", guest_choosing(3)).await.unwrap();
+    for policy in [policy, other] {
+        assert_eq!(policy.decide_async(&table, &NOTHING).await.unwrap().index(), 3);
+    }
+}
+
+#[tokio::test]
+async fn counts_of_instances_go_on_over_swaps() {
+    let (factory, policy) = loaded(guest_choosing(0)).await;
+    let made = stats(&factory).pool.created;
+    load(&factory, "test", guest_choosing(1)).await.unwrap();
+    eventually("one live generation", || stats(&factory).live_generations == 1).await;
+    assert_eq!(stats(&factory).pool.created, made * 2);
+    assert_eq!(policy.decide_async(&fleet(2).table(), &NOTHING).await.unwrap().index(), 1);
 }
 
 #[tokio::test]

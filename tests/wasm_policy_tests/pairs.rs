@@ -154,11 +154,59 @@ async fn indexes_of_a_pair_count_in_their_own_slices() {
 }
 
 #[tokio::test]
-async fn pair_is_never_outside_the_slices_whatever_roles_their_workers_claim() {
-    use WorkerRole::Decode;
-    use WorkerRole::Prefill;
-    let (_factory, policy) = loaded_with(config("test"), PluginOptions::default(), pairing()).await;
-    // The guest chooses a prefill worker that the caller offered for decoding.
-    let (prefill, decode) = (slice_of(&[Decode]), slice_of(&[Prefill, Decode]));
-    assert_eq!(policy.select_worker_pair(&prefill, &decode, &asking(&prompt(0o12))), None);
+async fn role_in_a_pair_is_that_of_the_slice_whatever_the_workers_say_of_themselves() {
+    let (factory, jointly) = loaded_with(config("test"), PluginOptions::default(), pairing()).await;
+    let (_factory, twice) = loaded_with(config("two"), PluginOptions::default(), first_healthy()).await;
+    for (first, second) in [
+        (WorkerRole::Regular, WorkerRole::Regular),
+        (WorkerRole::Decode, WorkerRole::Prefill),
+        (WorkerRole::Prefill, WorkerRole::Decode),
+    ] {
+        let (prefill, decode) = (slice_of(&[first; 3]), slice_of(&[second; 2]));
+        let pair = jointly.select_worker_pair(&prefill, &decode, &asking(&prompt(0o24)));
+        assert_eq!(pair, Some((2, 1)), "{first} {second}");
+        let pair = twice.select_worker_pair(&prefill, &decode, &SelectWorkerInfo::default());
+        assert_eq!(pair, Some((0, 0)), "{first} {second}");
+        let native = factory.create_by_name("least_load").unwrap();
+        let pair = native.select_worker_pair(&prefill, &decode, &SelectWorkerInfo::default()).unwrap();
+        assert!(pair.0 < 3 && pair.1 < 2, "{pair:?}");
+    }
+    assert_eq!(failures(&factory, "invalid_choice"), 0);
+    // A worker that was offered for decoding is no choice for prefill.
+    let (prefill, decode) = (slice_of(&[WorkerRole::Decode]), slice_of(&[WorkerRole::Prefill; 2]));
+    assert!(jointly.select_worker_pair(&prefill, &decode, &asking(&prompt(0o12))).is_some());
+    assert_eq!(failures(&factory, "invalid_choice"), 1);
+}
+
+/// A guest that echoes the facts of workers that it is told.
+fn told() -> Vec<u8> {
+    let fields = format!(
+        r#"{HOST}{}{ECHO}(data (i32.const 16) "\92\00\01")
+        (func (export "on_workers") (param $ptr i32) (param $len i32)
+          (call $echo (i32.const 87) (local.get $ptr) (local.get $len)))
+        (func (export "select_worker_pair") (param i32 i32) (result i64) {})"#,
+        manifest(&[Input::PromptBytes], Concurrency::Parallel),
+        answer(16, 3)
+    );
+    guest_with(&fields, "(i64.const 0)")
+}
+
+#[tokio::test]
+async fn guest_is_told_the_roles_of_the_slices_and_told_again_when_they_are_divided_elsewhere() {
+    catch_logs();
+    let options = PluginOptions { min_warm: 1, max_instances: 1, ..PluginOptions::default() };
+    let (_factory, policy) = loaded_with(config("roles"), options, told()).await;
+    take_lines("roles");
+    let workers = slice_of(&[WorkerRole::Regular; 3]);
+    let info = SelectWorkerInfo::default();
+    for boundary in [1, 2] {
+        let (prefill, decode) = workers.split_at(boundary);
+        policy.select_worker_pair(prefill, decode, &info);
+        let table = Value::decode(&take_echo("roles", 'W'));
+        let roles: Vec<_> = table.get("workers").items().iter().map(|worker| worker.get("role")).collect();
+        let role = |index| Value::str(if index < boundary { "prefill" } else { "decode" });
+        assert_eq!(roles, [&role(0), &role(1), &role(2)]);
+        policy.select_worker_pair(prefill, decode, &info);
+        assert!(take_lines("roles").is_empty(), "it knows them");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sgl_policy_abi::Concurrency;
 use sglang_router_rs::config::Isolation;
+use sglang_router_rs::config::Lane;
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::Decision;
@@ -278,6 +279,36 @@ async fn remembered_when_reused() -> PolicyFactory {
     let second = policy.decide(&table, &SelectWorkerInfo::default()).unwrap().index();
     assert_eq!(second, first + 1);
     factory
+}
+
+#[tokio::test]
+async fn callers_that_wait_for_discarded_instances_get_others() {
+    // Ends only while two instances run it at once.
+    let meet = "(drop (call $count (i32.const 1) (i64.const 1)))
+        (loop $wait (br_if $wait (i64.lt_s (call $count (i32.const 1) (i64.const 0)) (i64.const 2))))";
+    let cases = [on(1, "(loop $forever (br $forever))"), on(2, meet)].concat();
+    let options = PluginOptions { lane: Lane::Fiber, ..pool_of(1, 2) };
+    let (factory, policy) = loaded_with(patient(), options, commanded("", &cases)).await;
+    let table = fleet(2).table();
+    let ask = |command| {
+        let (policy, table) = (policy.clone(), Arc::clone(&table));
+        tokio::spawn(async move {
+            policy.decide_async(&table, &asking(&prompt(command))).await.unwrap().chooser()
+        })
+    };
+    let endless = [ask(1), ask(1)];
+    eventually("both instances are in a call", || {
+        let pool = stats(&factory).pool;
+        (pool.live, pool.idle) == (2, 0)
+    })
+    .await;
+    let waiting = [ask(2), ask(2)];
+    eventually("two callers wait", || stats(&factory).pool.waiting == 2).await;
+    endless.iter().for_each(|caller| caller.abort());
+    for caller in waiting {
+        assert!(matches!(caller.await.unwrap(), Chooser::Plugin { .. }));
+    }
+    assert_eq!(stats(&factory).pool.discarded, 2);
 }
 
 #[tokio::test]

@@ -145,8 +145,10 @@ pub(crate) fn with_role<C: Candidates + ?Sized>(
     info: &SelectWorkerInfo<'_>,
     role: WorkerRole,
 ) -> WorkerSet {
-    let has_role = |index: &usize| workers.worker(*index).is_some_and(|worker| worker.role() == role);
-    (0..workers.len()).filter(has_role).filter(|index| info.admits(*index)).collect()
+    (0..workers.len())
+        .filter(|index| workers.role(*index) == role)
+        .filter(|index| info.admits(*index))
+        .collect()
 }
 
 impl LoadBalancingPolicy for NativePolicy {
@@ -196,9 +198,11 @@ impl LoadBalancingPolicy for NativePolicy {
         decode: &[Arc<dyn Worker>],
         info: &SelectWorkerInfo<'_>,
     ) -> Option<(usize, usize)> {
-        let first = self.select_worker(prefill, &SelectWorkerInfo { leg: Leg::Prefill, ..*info })?;
-        let second = self.select_worker(decode, &SelectWorkerInfo { leg: Leg::Decode, ..*info })?;
-        Some((first, second))
+        let both = [prefill, decode].concat();
+        let version = self.slices.pair_version(&both, prefill.len());
+        let (first, second) =
+            self.choose_pair(&SliceCandidates::pair(version, &both, prefill.len()), info)?;
+        Some((first, second.checked_sub(prefill.len())?))
     }
 
     fn decide_pair_async<'a>(

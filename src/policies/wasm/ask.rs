@@ -16,7 +16,7 @@ use crate::policies::info::Leg;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::native::native_policy::with_role;
-use crate::policies::wasm::breaker::Admission;
+use crate::policies::wasm::breaker::Pass;
 use crate::policies::wasm::call;
 use crate::policies::wasm::call::Chosen;
 use crate::policies::wasm::call::Mode;
@@ -119,23 +119,22 @@ impl WasmPolicy {
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
     {
-        let admission = self.breaker.admit();
-        if admission == Admission::Refused {
+        let Some(pass) = self.breaker.admit() else {
             self.state.count(None, |stats| stats.fail(FailureCause::BreakerOpen));
             return Err(FailureCause::BreakerOpen);
-        }
+        };
         let mut route = Route::Own;
         for _ in 0..=RETRIES {
             match self.attempt::<Q, C>(mode, route, workers, info).await {
                 Attempt::Chosen(chosen) => {
-                    self.breaker.succeed(admission);
+                    pass.succeed();
                     return Ok(chosen);
                 }
                 Attempt::Again(next) => route = next,
-                Attempt::Failed(failure) => return Err(self.fail(admission, &failure)),
+                Attempt::Failed(failure) => return Err(self.fail(pass, &failure)),
             }
         }
-        Err(self.fail(admission, &Failure::unavailable("its generation changed too often meanwhile")))
+        Err(self.fail(pass, &Failure::unavailable("its generation changed too often meanwhile")))
     }
 
     /// One run of a guest.
@@ -285,9 +284,9 @@ impl WasmPolicy {
     }
 
     #[cold]
-    fn fail(&self, admission: Admission, failure: &Failure) -> FailureCause {
+    fn fail(&self, pass: Pass<'_>, failure: &Failure) -> FailureCause {
         self.note(failure);
-        if failure.counts && self.breaker.fail(admission) {
+        if failure.counts && pass.fail() {
             let plugin = self.name.as_str();
             tracing::warn!(plugin, "the plugin keeps failing and is out of the path for a while");
         }

@@ -17,9 +17,6 @@ use parking_lot::Mutex;
 
 use crate::config::plugin::BreakerOptions;
 
-/// Longest time that a probe may take before another may start, should its caller vanish.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The breaker of one plugin.
 ///
 /// # Concurrency
@@ -38,18 +35,18 @@ pub(crate) struct Breaker {
 struct State {
     options: BreakerOptions,
     pause: Duration,
+    /// When a probe is due; `None` while one is under way, or the breaker is closed.
     next_probe: Option<Instant>,
 }
 
-/// Whether a decision may be asked of the plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// It may.
-    Closed,
-    /// It may, and the breaker depends on what comes of it.
-    Probe,
-    /// It may not.
-    Refused,
+/// Leave to ask the plugin for one decision.
+///
+/// A probe that is dropped without having succeeded or failed (its caller was cancelled, or there
+/// was no instance to ask) says nothing of the plugin: the next decision is the probe.
+#[derive(Debug)]
+pub(crate) struct Pass<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
 }
 
 impl Breaker {
@@ -65,33 +62,24 @@ impl Breaker {
     }
 
     #[inline]
-    pub(crate) fn admit(&self) -> Admission {
-        if self.is_open() { self.admit_open(Instant::now()) } else { Admission::Closed }
+    pub(crate) fn admit(&self) -> Option<Pass<'_>> {
+        if self.is_open() {
+            return self.admit_open(Instant::now());
+        }
+        Some(Pass { breaker: self, probe: false })
     }
 
     #[cold]
-    fn admit_open(&self, now: Instant) -> Admission {
+    fn admit_open(&self, now: Instant) -> Option<Pass<'_>> {
         let mut state = self.state.lock();
-        match state.next_probe {
-            Some(due) if now >= due => {
-                state.next_probe = Some(now + PROBE_TIMEOUT);
-                Admission::Probe
-            }
-            _ => Admission::Refused,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn succeed(&self, admission: Admission) {
-        if admission == Admission::Probe || self.failures.load(Ordering::Relaxed) > 0 {
-            self.recover(admission);
-        }
+        let due = state.next_probe.take_if(|due| now >= *due);
+        due.map(|_| Pass { breaker: self, probe: true })
     }
 
     #[cold]
-    fn recover(&self, admission: Admission) {
+    fn recover(&self, probe: bool) {
         // A success that began before the breaker opened does not close it: only a probe does.
-        if admission == Admission::Closed && self.is_open() {
+        if !probe && self.is_open() {
             return;
         }
         let mut state = self.state.lock();
@@ -101,15 +89,9 @@ impl Breaker {
         self.open.store(false, Ordering::Relaxed);
     }
 
-    /// Counts a failure; true if it opened the breaker.
-    #[cold]
-    pub(crate) fn fail(&self, admission: Admission) -> bool {
-        self.fail_at(admission, Instant::now())
-    }
-
-    fn fail_at(&self, admission: Admission, now: Instant) -> bool {
+    fn fail(&self, probe: bool, now: Instant) -> bool {
         let mut state = self.state.lock();
-        if admission == Admission::Probe {
+        if probe {
             let longest = Duration::from_millis(state.options.max_backoff_ms);
             state.pause = (state.pause * 2).min(longest);
             state.next_probe = Some(now + state.pause);
@@ -132,6 +114,44 @@ impl Breaker {
         self.failures.store(0, Ordering::Relaxed);
         self.open.store(false, Ordering::Relaxed);
     }
+
+    #[cold]
+    fn give_back_probe(&self) {
+        if self.is_open() {
+            self.state.lock().next_probe = Some(Instant::now());
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// The plugin has decided.
+    #[inline]
+    pub(crate) fn succeed(mut self) {
+        let probe = std::mem::take(&mut self.probe);
+        if probe || self.breaker.failures.load(Ordering::Relaxed) > 0 {
+            self.breaker.recover(probe);
+        }
+    }
+
+    /// The plugin has failed; true if that opened the breaker.
+    #[cold]
+    pub(crate) fn fail(self) -> bool {
+        self.fail_at(Instant::now())
+    }
+
+    fn fail_at(mut self, now: Instant) -> bool {
+        let probe = std::mem::take(&mut self.probe);
+        self.breaker.fail(probe, now)
+    }
+}
+
+impl Drop for Pass<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.probe {
+            self.breaker.give_back_probe();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,11 +160,15 @@ mod tests {
 
     const OPTIONS: BreakerOptions = BreakerOptions { failures: 3, backoff_ms: 100, max_backoff_ms: 250 };
 
+    fn passed(breaker: &Breaker) -> Pass<'_> {
+        Pass { breaker, probe: false }
+    }
+
     fn opened(now: Instant) -> Breaker {
         let breaker = Breaker::new(OPTIONS);
-        assert!(!breaker.fail_at(Admission::Closed, now));
-        assert!(!breaker.fail_at(Admission::Closed, now));
-        assert!(breaker.fail_at(Admission::Closed, now));
+        assert!(!passed(&breaker).fail_at(now));
+        assert!(!passed(&breaker).fail_at(now));
+        assert!(passed(&breaker).fail_at(now));
         breaker
     }
 
@@ -152,10 +176,10 @@ mod tests {
     fn failures_in_a_row_open_it_and_a_success_between_them_does_not() {
         let now = Instant::now();
         let breaker = Breaker::new(OPTIONS);
-        breaker.fail_at(Admission::Closed, now);
-        breaker.fail_at(Admission::Closed, now);
-        breaker.succeed(Admission::Closed);
-        breaker.fail_at(Admission::Closed, now);
+        passed(&breaker).fail_at(now);
+        passed(&breaker).fail_at(now);
+        passed(&breaker).succeed();
+        passed(&breaker).fail_at(now);
         assert!(!breaker.is_open());
         assert!(opened(now).is_open());
     }
@@ -164,10 +188,20 @@ mod tests {
     fn one_probe_at_a_time_after_the_pause() {
         let now = Instant::now();
         let breaker = opened(now);
-        assert_eq!(breaker.admit_open(now + Duration::from_millis(99)), Admission::Refused);
-        assert_eq!(breaker.admit_open(now + Duration::from_millis(100)), Admission::Probe);
-        assert_eq!(breaker.admit_open(now + Duration::from_millis(101)), Admission::Refused);
-        breaker.succeed(Admission::Probe);
+        assert!(breaker.admit_open(now + Duration::from_millis(99)).is_none());
+        let probe = breaker.admit_open(now + Duration::from_millis(100)).unwrap();
+        assert!(breaker.admit_open(now + Duration::from_millis(101)).is_none());
+        assert!(breaker.admit_open(now + Duration::from_secs(1000)).is_none(), "however long it takes");
+        probe.succeed();
+        assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn probe_that_says_nothing_of_the_plugin_is_made_again_at_once() {
+        let breaker = opened(Instant::now() - Duration::from_secs(1));
+        drop(breaker.admit().unwrap());
+        assert!(breaker.is_open());
+        breaker.admit().unwrap().succeed();
         assert!(!breaker.is_open());
     }
 
@@ -176,23 +210,22 @@ mod tests {
         let mut now = Instant::now();
         let breaker = opened(now);
         for pause in [100, 200, 250, 250] {
-            assert_eq!(breaker.admit_open(now + Duration::from_millis(pause - 1)), Admission::Refused);
+            assert!(breaker.admit_open(now + Duration::from_millis(pause - 1)).is_none());
             now += Duration::from_millis(pause);
-            assert_eq!(breaker.admit_open(now), Admission::Probe);
-            breaker.fail_at(Admission::Probe, now);
+            breaker.admit_open(now).unwrap().fail_at(now);
         }
     }
 
     #[test]
     fn success_that_began_before_it_opened_does_not_close_it() {
         let breaker = opened(Instant::now());
-        breaker.succeed(Admission::Closed);
+        passed(&breaker).succeed();
         assert!(breaker.is_open());
     }
 
     #[test]
     fn breaker_without_a_limit_never_opens() {
         let breaker = Breaker::new(BreakerOptions { failures: 0, ..OPTIONS });
-        assert!((0..100).all(|_| !breaker.fail(Admission::Closed)));
+        assert!((0..100).all(|_| !passed(&breaker).fail()));
     }
 }

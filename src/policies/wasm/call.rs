@@ -10,8 +10,8 @@ use tokio::sync::MutexGuard;
 
 use crate::core::candidates::Candidates;
 use crate::engine::background;
+use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
-use crate::engine::instance::Budget;
 use crate::engine::instance::Lane;
 use crate::engine::instance::Tell;
 use crate::engine::lease::Lease;
@@ -127,7 +127,7 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
         return slow(Some(lease));
     }
     let lane = lane(generation, mode);
-    lease.begin(lane, Budget::start(around.engine, generation.budget, generation.ticks));
+    lease.begin(lane, Budget::start(around.engine.clock(), generation.budget, generation.ticks));
     let written = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[], draw));
     let message_len = written.map_err(|error| Failure::from(error).of(generation.id))?;
     Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state: None }))
@@ -156,7 +156,7 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     let SlowStart { generation, lease, timer, draw } = slow;
     let generation = &generation;
     let began = Instant::now();
-    let budget = Budget::start(around.engine, generation.budget, generation.ticks);
+    let budget = Budget::start(around.engine.clock(), generation.budget, generation.ticks);
     let serialized = serializes(around, generation);
     let state = if serialized { Some(lock_state(around, generation, mode).await?) } else { None };
     let left = generation.budget.saturating_sub(began.elapsed());

@@ -65,7 +65,7 @@ pub enum PluginError {
     #[error("the module is not a policy plugin: {0}")]
     Module(#[from] ModuleFault),
     /// The engine could not make it ready.
-    #[error("the module cannot be made ready: {0}")]
+    #[error(transparent)]
     Engine(#[from] EngineError),
     /// A first instance could not be made or initialised.
     #[error("the plugin does not start: {step} {source}")]

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
+use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
-use crate::engine::instance::Budget;
 use crate::engine::instance::Lane;
 use crate::engine::instance::Tell;
 use crate::engine::lease::Lease;
@@ -49,5 +49,5 @@ pub(crate) async fn carry(
 }
 
 fn budget(engine: &Engine) -> Budget {
-    Budget::start(engine, HAND_OVER_BUDGET, Ticks::covering(HAND_OVER_BUDGET, engine.clock.tick()))
+    Budget::start(engine.clock(), HAND_OVER_BUDGET, Ticks::covering(HAND_OVER_BUDGET, engine.clock().tick()))
 }

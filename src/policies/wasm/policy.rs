@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::core::candidates::SliceCandidates;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
+use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
-use crate::engine::instance::Budget;
 use crate::engine::instance::Lane;
 use crate::engine::instance::Tell;
 use crate::engine::setup::Engine;
@@ -112,7 +112,7 @@ impl WasmPolicy {
 
 async fn tell_completions(engine: &Engine, generation: &Generation, message: &[u8]) -> Result<(), CallError> {
     let mut lease = generation.pool.acquire(generation.budget).await?;
-    lease.begin(Lane::Fiber, Budget::start(engine, generation.budget, generation.ticks));
+    lease.begin(Lane::Fiber, Budget::start(engine.clock(), generation.budget, generation.ticks));
     lease.reserve(message.len()).await?;
     let len = lease.write(|buffer| {
         buffer.get_mut(..message.len())?.copy_from_slice(message);
@@ -176,16 +176,16 @@ impl LoadBalancingPolicy for WasmPolicy {
         decode: &[Arc<dyn Worker>],
         info: &SelectWorkerInfo<'_>,
     ) -> Option<(usize, usize)> {
-        let both: Vec<Arc<dyn Worker>> = prefill.iter().chain(decode).cloned().collect();
-        let candidates = SliceCandidates::new(self.slices.version(&both), &both);
+        let both = [prefill, decode].concat();
+        let version = self.slices.pair_version(&both, prefill.len());
+        let candidates = SliceCandidates::pair(version, &both, prefill.len());
         let chosen = self.blocking_pair(&candidates, info);
         let chosen = chosen
             .map(|chosen| chosen.answer)
             .or_else(|cause| self.fall_back(cause, |policy, _| Ok(policy.choose_pair(&candidates, info))));
         let (first, second) = chosen.ok().flatten()?;
-        // The check goes by roles; a worker in the slice of another role must not be named by an
-        // index that its slice does not have.
-        (first < prefill.len()).then_some((first, second.checked_sub(prefill.len())?))
+        // The first is below the boundary and the second above it: that is what their roles are.
+        Some((first, second.checked_sub(prefill.len())?))
     }
 
     fn decide_pair_async<'a>(

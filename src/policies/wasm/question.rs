@@ -82,10 +82,9 @@ impl Question for Pair {
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> bool {
-        let has_role = |index, role| workers.worker(index).is_some_and(|worker| worker.role() == role);
         One::is_valid(prefill, workers, info)
             && One::is_valid(decode, workers, info)
-            && has_role(prefill, WorkerRole::Prefill)
-            && has_role(decode, WorkerRole::Decode)
+            && workers.role(prefill) == WorkerRole::Prefill
+            && workers.role(decode) == WorkerRole::Decode
     }
 }

@@ -19,6 +19,7 @@ use crate::engine::error::EngineError;
 use crate::engine::instance::Ask;
 use crate::engine::instance::InitAnswer;
 use crate::engine::instance::Tell;
+use crate::engine::pool::PoolTally;
 use crate::engine::pool::Recipe;
 use crate::engine::sandbox::HostServices;
 use crate::engine::trial::Trial;
@@ -64,6 +65,10 @@ impl fmt::Debug for PluginRecipe {
 }
 
 impl Recipe for PluginRecipe {
+    fn tally(&self) -> Arc<PoolTally> {
+        Arc::clone(&self.state.instances)
+    }
+
     fn init_message(&self) -> Vec<u8> {
         InitMessage {
             abi: ABI_VERSION,

@@ -58,6 +58,9 @@ pub struct Registry {
     plugins: RwLock<BTreeMap<String, Arc<WasmPolicy>>>,
     /// States of plugins that are being loaded: loads of one name at once must share theirs.
     states: Mutex<BTreeMap<String, Weak<PluginState>>>,
+    /// Plugins that were unloaded. One that is still held as a policy serves it again when its name
+    /// is loaded again.
+    unloaded: Mutex<BTreeMap<String, Weak<WasmPolicy>>>,
     engine: Mutex<Option<Arc<Engine>>>,
     engine_options: EngineOptions,
 }
@@ -68,6 +71,7 @@ impl Registry {
         Self {
             plugins: RwLock::default(),
             states: Mutex::default(),
+            unloaded: Mutex::default(),
             engine: Mutex::new(None),
             engine_options,
         }
@@ -118,9 +122,18 @@ impl Registry {
                 Some(plugin) if if_loaded == IfLoaded::Refuse => return Err(duplicate(name, plugin)),
                 Some(plugin) => Arc::clone(plugin),
                 None => {
-                    let engine = Arc::clone(&generation.pool.compiled().engine);
-                    let plugin = WasmPolicy::new(name, &engine, state, generation);
-                    plugins.insert(name.to_owned(), Arc::new(plugin));
+                    let held = self.unloaded.lock().remove(name).and_then(|plugin| plugin.upgrade());
+                    let plugin = match held.filter(|plugin| Arc::ptr_eq(&plugin.state, &state)) {
+                        Some(plugin) => {
+                            plugin.revive(generation);
+                            plugin
+                        }
+                        None => {
+                            let engine = Arc::clone(&generation.pool.compiled().engine);
+                            Arc::new(WasmPolicy::new(name, &engine, state, generation))
+                        }
+                    };
+                    plugins.insert(name.to_owned(), plugin);
                     return Ok(());
                 }
             }
@@ -165,6 +178,9 @@ impl Registry {
         if let Some(plugin) = self.get(name) {
             return Arc::clone(&plugin.state);
         }
+        if let Some(plugin) = self.unloaded.lock().get(name).and_then(Weak::upgrade) {
+            return Arc::clone(&plugin.state);
+        }
         let mut states = self.states.lock();
         if let Some(known) = states.get(name).and_then(Weak::upgrade) {
             return known;
@@ -206,14 +222,18 @@ impl Registry {
     }
 
     /// Takes a plugin out of service. Calls in flight finish; policy handles that are still held
-    /// go on with the plugin's failure policy. False if there is no such plugin.
+    /// go on with the plugin's failure policy until its name is loaded again. False if there is no such plugin.
     pub fn unload(&self, name: &str) -> bool {
         let removed = self.plugins.write().remove(name);
         let Some(plugin) = removed else { return false };
         // What is loaded under this name from now on starts from nothing.
         self.states.lock().remove(name);
         plugin.retire();
-        plugin.state.forget_directory();
+        plugin.state.forget();
+        let mut unloaded = self.unloaded.lock();
+        unloaded.retain(|_, plugin| plugin.strong_count() > 0);
+        unloaded.insert(name.to_owned(), Arc::downgrade(&plugin));
+        drop(unloaded);
         tracing::info!(plugin = name, "plugin unloaded");
         true
     }

@@ -250,6 +250,15 @@ impl WasmPolicy {
         }
     }
 
+    /// Puts an unloaded plugin back into service, with its first generation.
+    pub(crate) fn revive(&self, generation: Generation) {
+        let mut watch = self.watch.lock();
+        watch.enter(Phase::Settled, format!("generation {} loaded", generation.id));
+        self.breaker.reset(generation.options.breaker);
+        self.fallback.store(Fallback::of(&generation));
+        self.active.store(Some(Arc::new(Active::only(Arc::new(generation)))));
+    }
+
     /// A failure of a generation: the end of its probation, if it was one too many.
     #[cold]
     pub(crate) fn failed_on_watch(&self, failed: u64) {

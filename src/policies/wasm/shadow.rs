@@ -8,9 +8,9 @@ use crossbeam::queue::ArrayQueue;
 use tokio::sync::Notify;
 
 use crate::core::candidates::Candidates;
+use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::instance::Ask;
-use crate::engine::instance::Budget;
 use crate::engine::instance::Lane;
 use crate::engine::instance::Tell;
 use crate::engine::setup::Engine;
@@ -194,7 +194,7 @@ impl Shadow {
     ) -> Result<Choice<usize>, CallError> {
         let generation = &self.generation;
         let mut lease = generation.pool.acquire(generation.budget).await?;
-        lease.begin(Lane::Fiber, Budget::start(engine, generation.budget, generation.ticks));
+        lease.begin(Lane::Fiber, Budget::start(engine.clock(), generation.budget, generation.ticks));
         if lease.instance().told_version != copied.table_version {
             if lease.instance().can_tell(Tell::Workers) {
                 let len = lease.write_message(table).await?;

@@ -16,6 +16,7 @@ use parking_lot::RwLock;
 use sgl_policy_abi::host_function;
 
 use crate::engine::error::EngineError;
+use crate::engine::pool::PoolTally;
 use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::PrivateDirectory;
 use crate::policies::wasm::stats::DecisionStats;
@@ -51,6 +52,8 @@ pub struct PluginState {
     /// What is counted: of each generation that lives, and of all that are gone.
     counts: Mutex<Counts>,
     drains: Mutex<DrainCounts>,
+    /// Instances that were made, replaced and discarded, of all generations.
+    pub(crate) instances: Arc<PoolTally>,
     /// What guests see as `/tmp`, once a generation may use files.
     directory: Mutex<Option<Arc<PrivateDirectory>>>,
 }
@@ -88,6 +91,7 @@ impl PluginState {
             rows_waiting: AtomicUsize::new(0),
             counts: Mutex::default(),
             drains: Mutex::default(),
+            instances: Arc::default(),
             directory: Mutex::new(None),
         })
     }
@@ -182,9 +186,18 @@ impl PluginState {
         Ok(made)
     }
 
-    /// Lets the private directory go with the last instance that sees it.
-    pub(crate) fn forget_directory(&self) {
+    /// Forgets all that guests have left in it. The private directory goes with the last instance
+    /// that sees it. What the host has counted stays.
+    pub(crate) fn forget(&self) {
         self.directory.lock().take();
+        // Relaxed: a counter orders nothing else.
+        self.counters.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+        *self.map.write() = KvMap::default();
+        // Held by a call that is still under way: what it returns is the last of its plugin.
+        if let Ok(mut rows) = self.rows.try_lock() {
+            rows.clear();
+        }
+        self.returns_rows.store(false, Ordering::Release);
     }
 
     fn may_log(&self) -> bool {

@@ -330,7 +330,7 @@ pub(crate) fn encode_workers<C: Candidates + ?Sized>(buffer: &mut [u8], workers:
         let facts = WorkerFacts {
             url: worker.url(),
             model: worker.model_id(),
-            role: match worker.role() {
+            role: match workers.role(index) {
                 WorkerRole::Regular => Role::Regular,
                 WorkerRole::Prefill => Role::Prefill,
                 WorkerRole::Decode => Role::Decode,
