@@ -59,6 +59,8 @@ pub mod core;
 pub mod engine;
 pub mod policies;
 #[cfg(feature = "router")]
+pub mod records;
+#[cfg(feature = "router")]
 pub mod manage;
 #[cfg(feature = "router")]
 pub mod proxy;

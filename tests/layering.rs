@@ -6,8 +6,10 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Lowest first.
-const LAYERS: [&str; 11] =
-    ["types", "config", "metrics", "core", "engine", "policies", "manage", "proxy", "admin", "sim", "cli"];
+const LAYERS: [&str; 12] = [
+    "types", "config", "metrics", "core", "engine", "policies", "records", "manage", "proxy", "admin", "sim",
+    "cli",
+];
 
 /// The simulated worker is no part of the router: it may know these, and only `cli` knows it.
 const KNOWN_TO_SIM: [&str; 4] = ["types", "config", "metrics", "sim"];

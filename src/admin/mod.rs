@@ -12,6 +12,7 @@
 //! | admin | `POST /v1/plugins/{name}/rollback`, `/promote` | ends a rollout by hand |
 //! | admin | `POST /v1/plugins/{name}/pause`, `/resume` | out of the path, and back |
 //! | admin | `PATCH /v1/plugins/{name}/config` | other settings for the module that serves |
+//! | admin | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | records of decisions |
 //! | admin | `GET /v1/openapi.json` | the description of all of this |
 //! | metrics | `GET /metrics` | OpenMetrics text |
 //!
@@ -21,5 +22,6 @@ pub mod problem;
 pub mod guard;
 pub mod workers;
 pub mod plugins;
+pub mod decisions;
 pub mod openapi;
 pub mod metrics_page;

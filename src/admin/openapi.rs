@@ -9,6 +9,7 @@ use utoipa::openapi::security::Http;
 use utoipa::openapi::security::HttpAuthScheme;
 use utoipa::openapi::security::SecurityScheme;
 
+use crate::admin::decisions;
 use crate::admin::plugins::routes as plugins;
 use crate::admin::workers;
 
@@ -25,6 +26,8 @@ use crate::admin::workers;
         plugins::pause,
         plugins::resume,
         plugins::reconfigure,
+        decisions::list,
+        decisions::show,
         workers::list,
         workers::add,
         workers::drain,

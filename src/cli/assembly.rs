@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+use crate::admin::decisions;
 use crate::admin::guard;
 use crate::admin::guard::Guard;
 use crate::admin::metrics_page;
@@ -19,6 +20,7 @@ use crate::admin::openapi;
 use crate::admin::plugins;
 use crate::admin::workers;
 use crate::config::checked::CheckedConfig;
+use crate::config::checked::RecordSettings;
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::restore::keep_up;
@@ -30,6 +32,7 @@ use crate::policies::PolicyFactory;
 use crate::proxy::DataServer;
 use crate::proxy::Proxy;
 use crate::proxy::backends::AddError;
+use crate::records::Recorder;
 
 /// Why a router did not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,14 @@ pub enum StartError {
         dir: PathBuf,
         /// What the system said.
         source: notify::Error,
+    },
+    /// The file of decision records cannot be opened.
+    #[error("records.file: {} cannot be opened for appending", file.display())]
+    Records {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// A worker could not be added.
     #[error(transparent)]
@@ -110,7 +121,8 @@ impl RunningRouter {
         let policy = factory
             .create_by_name(&config.policy)
             .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
-        let proxy = Proxy::new(config.proxy, policy, &metrics);
+        let recorder = open_recorder(config.records, &metrics)?;
+        let proxy = Proxy::new(config.proxy, policy, &metrics, recorder.clone());
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
         let server =
@@ -124,6 +136,7 @@ impl RunningRouter {
         let guard = Guard::new(config.admin_token.as_deref());
         let admin_routes = workers::routes(Arc::clone(proxy.backends()))
             .merge(plugins::routes(Arc::clone(&manager)))
+            .merge(decisions::routes(recorder))
             .merge(openapi::routes())
             .layer(middleware::from_fn_with_state(guard, guard::check));
         let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
@@ -196,6 +209,17 @@ async fn open_manager(
             Ok(Arc::new(manager.keeping(state, untouched)))
         }
     }
+}
+
+fn open_recorder(
+    settings: Option<RecordSettings>,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Recorder>>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let file = settings.file.clone().unwrap_or_default();
+    let recorder = Recorder::new(settings).map_err(|source| StartError::Records { file, source })?;
+    recorder.register(metrics);
+    Ok(Some(recorder))
 }
 
 fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<Option<DirWatch>, StartError> {

@@ -103,6 +103,16 @@ pub struct ServeArgs {
     #[arg(long)]
     pub worker_header: bool,
 
+    /// Share of the requests whose decisions are recorded, 0.0 to 1.0 [default: 0.0]
+    #[arg(long, value_name = "SHARE")]
+    pub record_sample: Option<f64>,
+    /// File to which records of decisions are appended, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub record_file: Option<PathBuf>,
+    /// Clients that send x-sgl-explain get x-sgl-decision with their answer
+    #[arg(long)]
+    pub record_header: bool,
+
     /// Retries of one request on other workers [default: 5]
     #[arg(long)]
     pub retry_max_retries: Option<u32>,
@@ -167,6 +177,11 @@ impl ServeArgs {
         if self.aot_cache.is_some() {
             config.aot_cache.clone_from(&self.aot_cache);
         }
+        set(&self.record_sample, &mut config.records.sample);
+        if self.record_file.is_some() {
+            config.records.file.clone_from(&self.record_file);
+        }
+        config.records.header |= self.record_header;
         for text in &self.plugin {
             match text.split_once('=') {
                 Some((name, path)) => lay_over_plugin(config, name, path),

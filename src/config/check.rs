@@ -12,6 +12,7 @@ use crate::config::checked::CheckedConfig;
 use crate::config::checked::CircuitSettings;
 use crate::config::checked::HealthSettings;
 use crate::config::checked::ProxySettings;
+use crate::config::checked::RecordSettings;
 use crate::config::checked::UpstreamSettings;
 use crate::config::faults::Fault;
 use crate::config::faults::Faults;
@@ -49,6 +50,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
     let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
     let proxy = check_proxy(&config, &mut faults);
+    let records = check_records(&config, &mut faults);
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -60,6 +62,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         admin_address,
         admin_token,
         proxy,
+        records,
         workers,
         plugins,
         plugin_dir: config.plugin_dir,
@@ -215,6 +218,26 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         health: check_health(config, faults),
         circuit: check_circuit(config, faults),
     }
+}
+
+fn check_records(config: &RouterConfig, faults: &mut Vec<Fault>) -> Option<RecordSettings> {
+    let records = &config.records;
+    let sample = within("records.sample", records.sample, 0.0..=1.0, faults);
+    let keep = within("records.keep", records.keep, 0..=100_000, faults);
+    if records.file.is_some() && sample == 0.0 && !records.header {
+        let found = "a file, but nothing that is recorded";
+        faults.push(Fault::value(
+            "records.file",
+            found,
+            "a file only with a sample above 0, or header = true",
+        ));
+    }
+    (sample > 0.0 || records.header).then(|| RecordSettings {
+        sample,
+        file: records.file.clone(),
+        keep,
+        header: records.header,
+    })
 }
 
 fn check_health(config: &RouterConfig, faults: &mut Vec<Fault>) -> HealthSettings {

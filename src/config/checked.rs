@@ -24,6 +24,8 @@ pub struct CheckedConfig {
     pub admin_token: Option<String>,
     /// Settings of the data plane.
     pub proxy: ProxySettings,
+    /// Which decisions are recorded; `None` = none.
+    pub records: Option<RecordSettings>,
     /// The workers at start; their URLs are valid and unique.
     pub workers: Vec<WorkerEntry>,
     /// The plugins; their names are valid and unique.
@@ -60,6 +62,19 @@ pub struct ProxySettings {
     pub health: HealthSettings,
     /// When a failing worker is taken out of the path.
     pub circuit: CircuitSettings,
+}
+
+/// Which decisions are recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordSettings {
+    /// Share of the requests, 0.0 to 1.0.
+    pub sample: f64,
+    /// Where records are appended to.
+    pub file: Option<PathBuf>,
+    /// Newest records that are kept in memory.
+    pub keep: usize,
+    /// Whether clients may ask for a record, and get it in a header.
+    pub header: bool,
 }
 
 /// How workers are connected to.

@@ -37,6 +37,8 @@ pub struct RouterConfig {
     pub metrics: MetricsSection,
     /// Where operators connect.
     pub admin: AdminSection,
+    /// Which decisions are recorded.
+    pub records: RecordsSection,
     /// How workers are called.
     pub upstream: UpstreamSection,
     /// Second chances on other workers.
@@ -62,6 +64,7 @@ impl Default for RouterConfig {
             server: ServerSection::default(),
             metrics: MetricsSection::default(),
             admin: AdminSection::default(),
+            records: RecordsSection::default(),
             upstream: UpstreamSection::default(),
             retry: RetrySection::default(),
             health: HealthSection::default(),
@@ -138,6 +141,28 @@ pub struct AdminSection {
 impl Default for AdminSection {
     fn default() -> Self {
         Self { host: "127.0.0.1".to_owned(), port: 29_001, token_file: None }
+    }
+}
+
+/// `[records]`: which decisions are recorded.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordsSection {
+    /// Share of the requests whose decisions are recorded: 0.0 (none) to 1.0 (all). Default: 0.0.
+    pub sample: f64,
+    /// File to which records are appended, a JSON object a line. Default: none.
+    pub file: Option<PathBuf>,
+    /// Newest records that are kept in memory for `sgl-router plugin explain`: 0 to 100,000.
+    /// Default: 1000.
+    pub keep: usize,
+    /// Whether a client that sends `x-sgl-explain` gets `x-sgl-decision` with its answer, and its
+    /// request recorded. Default: false.
+    pub header: bool,
+}
+
+impl Default for RecordsSection {
+    fn default() -> Self {
+        Self { sample: 0.0, file: None, keep: 1000, header: false }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::policies::explanation::Explanation;
 use crate::types::worker_set::WorkerSet;
 
 /// Which selection of a request this is.
@@ -60,6 +61,8 @@ pub struct SelectWorkerInfo<'a> {
     /// What keeps requests together, such as a session: requests with equal keys stay on the same
     /// side of a canary. `None` = chance decides.
     pub request_key: Option<&'a str>,
+    /// Where the policy explains its choice; `None` = nobody wants to know.
+    pub explanation: Option<&'a Explanation>,
 }
 
 impl SelectWorkerInfo<'_> {

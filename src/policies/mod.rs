@@ -4,6 +4,7 @@
 //! are made by a [`factory::PolicyFactory`] and used through [`handle::Policy`], which also is a
 //! [`policy::LoadBalancingPolicy`] for routers that embed this crate.
 
+pub mod explanation;
 pub mod info;
 pub mod decision;
 pub mod policy;
@@ -19,6 +20,8 @@ pub use crate::policies::decision::DecideError;
 pub use crate::policies::decision::Decision;
 pub use crate::policies::decision::FailureCause;
 pub use crate::policies::decision::PairDecision;
+pub use crate::policies::explanation::Explained;
+pub use crate::policies::explanation::Explanation;
 pub use crate::policies::factory::PolicyFactory;
 pub use crate::policies::handle::Policy;
 pub use crate::policies::info::HeaderLookup;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Response;
 
+use crate::policies::HeaderLookup;
 use crate::policies::SelectWorkerInfo;
 use crate::policies::key_of;
 use crate::proxy::clients::Client;
@@ -18,6 +19,15 @@ use crate::proxy::respond::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::OutBody;
 use crate::proxy::tried::Tried;
+use crate::records::Draft;
+use crate::records::draft::Asked;
+use crate::records::record::End;
+
+/// A client that sends this wants to know of the decision.
+const EXPLAIN_HEADER: &str = "x-sgl-explain";
+
+/// Under which id a client knows its request.
+const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// Gets an answer to a request from a worker of the policy's choice. Another worker is tried if
 /// one cannot be reached, breaks off (once), or answers with 502 or 503; nothing was sent to the
@@ -31,6 +41,29 @@ use crate::proxy::tried::Tried;
 ///
 /// Dropping the future ends the request.
 pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
+    let Some(recorder) = client.proxy().recorder() else { return place(client, inbound, &mut None).await };
+    let headers = Headers(&inbound.head.headers);
+    let mut record = Draft::begin(
+        recorder,
+        inbound.head.headers.contains_key(EXPLAIN_HEADER),
+        headers.header(REQUEST_ID_HEADER),
+        inbound.route.name(),
+        client.proxy().policy().name(),
+        inbound.started,
+    );
+    let answered = place(client, inbound, &mut record).await;
+    if let (Err(error), Some(record)) = (&answered, record) {
+        record.end(End::NoAnswer, Some(error.to_string()));
+    }
+    answered
+}
+
+/// The same for a request that may be recorded; an answer takes the record along.
+async fn place(
+    client: &Arc<Client>,
+    inbound: &Inbound,
+    record: &mut Option<Box<Draft>>,
+) -> Result<Response<OutBody>, ProxyError> {
     let proxy = client.proxy();
     let snapshot = proxy.backends().snapshot();
     let pairs = snapshot.pairs(inbound.route);
@@ -48,9 +81,9 @@ pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<
     };
     if pairs {
         // Boxed: it is much larger than what most requests need.
-        return Box::pin(pair::answer(client, inbound, &snapshot, &info, facts.batch)).await;
+        return Box::pin(pair::answer(client, inbound, &snapshot, &info, facts.batch, record)).await;
     }
-    single(client, inbound, &snapshot, &info).await
+    single(client, inbound, &snapshot, &info, record).await
 }
 
 async fn single(
@@ -58,14 +91,22 @@ async fn single(
     inbound: &Inbound,
     snapshot: &Snapshot,
     info: &SelectWorkerInfo<'_>,
+    record: &mut Option<Box<Draft>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let proxy = client.proxy();
+    let (proxy, table) = (client.proxy(), snapshot.table());
     let mut tried = Tried::new(proxy.settings().max_retries);
     loop {
         let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
-        let decision = match proxy.policy().decide_async(snapshot.table(), &info).await {
+        let asked = record.is_some().then(|| Asked::now(table, &info));
+        let explanation = asked.as_ref().map(|asked| asked.explanation());
+        let info = SelectWorkerInfo { explanation, ..info };
+        let decided = proxy.policy().decide_async(table, &info).await;
+        if let Some((record, asked)) = record.as_mut().zip(asked) {
+            record.decided(*asked, table, &decided);
+        }
+        let decision = match decided {
             Ok(decision) => decision,
-            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None),
+            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None, record),
         };
         let index = decision.index();
         let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
@@ -76,7 +117,7 @@ async fn single(
                 tried.exclude(index);
                 tried.keep(outcome);
             }
-            _ => return outcome.into_response(client, inbound, None),
+            _ => return outcome.into_response(client, inbound, None, record),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::proxy::target::Target;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::CallError;
 use crate::proxy::upstream::Outgoing;
+use crate::records::Draft;
 
 const WORKER_HEADER: &str = "x-sgl-worker";
 
@@ -118,7 +119,8 @@ impl Outcome {
         }
     }
 
-    /// The answer to the client. It keeps the prefill half of a pair going, if there is one.
+    /// The answer to the client. It keeps the prefill half of a pair going, if there is one, and
+    /// takes the record of the request along.
     ///
     /// # Errors
     ///
@@ -128,11 +130,15 @@ impl Outcome {
         client: &Arc<Client>,
         inbound: &Inbound,
         prefill: Option<PrefillGuard>,
+        record: &mut Option<Box<Draft>>,
     ) -> Result<Response<OutBody>, ProxyError> {
         match self {
             Self::Failed { error, .. } => Err(error),
             Self::Answered(answered) => {
-                let (head, mut passed) = (*answered).into_parts(client, inbound);
+                let (mut head, mut passed) = (*answered).into_parts(client, inbound);
+                if let Some(record) = record.take() {
+                    passed = passed.with_record(record, &mut head);
+                }
                 if let Some(prefill) = prefill {
                     passed = passed.with_prefill(prefill);
                 }

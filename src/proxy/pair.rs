@@ -28,6 +28,8 @@ use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::OutBody;
 use crate::proxy::target::Placement;
 use crate::proxy::tried::Tried;
+use crate::records::Draft;
+use crate::records::draft::Asked;
 
 /// Gets an answer from a pair of the policy's choice; another pair is tried as another worker
 /// would be, without the half that failed.
@@ -45,17 +47,25 @@ pub async fn answer(
     snapshot: &Snapshot,
     info: &SelectWorkerInfo<'_>,
     batch: Option<usize>,
+    record: &mut Option<Box<Draft>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let proxy = client.proxy();
+    let (proxy, table) = (client.proxy(), snapshot.table());
     let mut head = inbound.head.clone();
     // The body grows.
     head.headers.remove(header::CONTENT_LENGTH);
     let mut tried = Tried::new(proxy.settings().max_retries);
     loop {
         let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
-        let pair = match proxy.policy().decide_pair_async(snapshot.table(), &info).await {
+        let asked = record.is_some().then(|| Asked::now(table, &info));
+        let explanation = asked.as_ref().map(|asked| asked.explanation());
+        let info = SelectWorkerInfo { explanation, ..info };
+        let decided = proxy.policy().decide_pair_async(table, &info).await;
+        if let Some((record, asked)) = record.as_mut().zip(asked) {
+            record.decided_pair(*asked, table, &decided);
+        }
+        let pair = match decided {
             Ok(pair) => pair,
-            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None),
+            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None, record),
         };
         let indexes = (pair.prefill.index(), pair.decode.index());
         let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };
@@ -67,7 +77,7 @@ pub async fn answer(
                 tried.exclude(if culprit == Half::Prefill { indexes.0 } else { indexes.1 });
                 tried.keep(outcome);
             }
-            _ => return outcome.into_response(client, inbound, Some(guard)),
+            _ => return outcome.into_response(client, inbound, Some(guard), record),
         }
     }
 }

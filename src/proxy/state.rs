@@ -10,6 +10,7 @@ use crate::policies::Policy;
 use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::models::ModelList;
+use crate::records::Recorder;
 
 /// The data plane without its sockets.
 #[derive(Debug)]
@@ -19,16 +20,23 @@ pub struct Proxy {
     backends: Arc<Backends>,
     measures: Arc<Measures>,
     models: ModelList,
+    recorder: Option<Arc<Recorder>>,
     stopping: AtomicBool,
 }
 
 impl Proxy {
-    /// A data plane that places requests by `policy`; its numbers are shown by `metrics`.
+    /// A data plane that places requests by `policy`; its numbers are shown by `metrics`, and
+    /// `recorder` records decisions, if there is one.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime: workers get their keeper tasks there.
-    pub fn new(settings: ProxySettings, policy: Policy, metrics: &Metrics) -> Arc<Self> {
+    pub fn new(
+        settings: ProxySettings,
+        policy: Policy,
+        metrics: &Metrics,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Arc<Self> {
         let backends = Arc::new(Backends::new(settings.clone()));
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
@@ -38,6 +46,7 @@ impl Proxy {
             backends,
             measures,
             models: ModelList::default(),
+            recorder,
             stopping: AtomicBool::new(false),
         })
     }
@@ -60,6 +69,11 @@ impl Proxy {
     /// The counters.
     pub fn measures(&self) -> &Measures {
         &self.measures
+    }
+
+    /// What records decisions.
+    pub fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.as_ref()
     }
 
     /// The merged list of models.

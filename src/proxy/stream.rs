@@ -7,17 +7,28 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::response;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::body::Frame;
 use hyper::body::SizeHint;
 
+use crate::core::Worker;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::OutOfTime;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::route::Route;
 use crate::proxy::target::Placement;
 use crate::proxy::upstream::AnswerBody;
+use crate::records::Draft;
+use crate::records::record::End;
+
+/// Under which id the record of a request is found.
+const RECORD_HEADER: &str = "x-sgl-request-id";
+
+/// The decision, for clients that asked.
+const DECISION_HEADER: &str = "x-sgl-decision";
 
 /// The body of any answer to a client.
 #[derive(Debug)]
@@ -89,6 +100,7 @@ pub struct Passed {
     started: Instant,
     has_begun: bool,
     prefill: Option<PrefillGuard>,
+    record: Option<Box<Draft>>,
     ended: bool,
     /// Why it broke off, until the client's side has been told.
     broken: Option<StreamError>,
@@ -105,8 +117,18 @@ impl Passed {
     ) -> Self {
         let client = Arc::clone(client);
         let (has_begun, ended) = (false, false);
-        let mut passed =
-            Self { body, placement, client, route, started, has_begun, prefill: None, ended, broken: None };
+        let mut passed = Self {
+            body,
+            placement,
+            client,
+            route,
+            started,
+            has_begun,
+            prefill: None,
+            record: None,
+            ended,
+            broken: None,
+        };
         if passed.body.is_end() {
             passed.complete();
         }
@@ -120,6 +142,28 @@ impl Passed {
             self.release_prefill();
         }
         self
+    }
+
+    /// Records what comes of the answer, and tells the client in its head under which id.
+    pub fn with_record(mut self, mut record: Box<Draft>, head: &mut response::Parts) -> Self {
+        record.answered(head.status.as_u16(), self.placement.target().worker().url());
+        if let Ok(id) = HeaderValue::from_str(record.request_id()) {
+            head.headers.insert(RECORD_HEADER, id);
+        }
+        if let Some(decision) = record.header().and_then(|text| HeaderValue::from_str(&text).ok()) {
+            head.headers.insert(DECISION_HEADER, decision);
+        }
+        self.record = Some(record);
+        if self.ended {
+            self.end_record(End::Complete);
+        }
+        self
+    }
+
+    fn end_record(&mut self, end: End) {
+        if let Some(record) = self.record.take() {
+            record.end(end, None);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
@@ -153,6 +197,9 @@ impl Passed {
         self.has_begun = true;
         let now = Instant::now();
         self.placement.first_byte(now);
+        if let Some(record) = &mut self.record {
+            record.first_byte(now);
+        }
         self.client.proxy().measures().first_byte(self.route, now - self.started);
     }
 
@@ -165,7 +212,7 @@ impl Passed {
             self.placement.target().pool().put(connection);
         }
         self.release_prefill();
-        self.finish();
+        self.finish(End::Complete);
     }
 
     fn release_prefill(&mut self) {
@@ -184,15 +231,16 @@ impl Passed {
         if !self.ended {
             self.placement.fail();
             self.client.proxy().measures().broke_off(self.route);
-            self.finish();
+            self.finish(End::BrokeOff);
         }
         self.broken = Some(error);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, end: End) {
         self.ended = true;
+        self.end_record(end);
         let now = Instant::now();
         self.client.end(now);
         self.client.proxy().measures().finished(self.route, now - self.started);
@@ -204,7 +252,7 @@ impl Drop for Passed {
         if !self.ended {
             self.placement.cut_off();
             self.client.proxy().measures().disconnected(self.route);
-            self.finish();
+            self.finish(End::ClientGone);
         }
     }
 }

@@ -25,6 +25,7 @@ mod process;
 
 mod changes;
 mod command_line;
+mod decisions;
 mod description;
 mod push;
 mod refusals;

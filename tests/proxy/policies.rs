@@ -163,7 +163,7 @@ async fn listening(needs: RequestNeeds, workers: &[&Upstream]) -> (Arc<Listening
     let inner = NativePolicy::by_name("round_robin").expect("a built-in policy");
     let policy = Arc::new(Listening { inner, needs, asked: Mutex::default(), completions: Mutex::default() });
     let as_policy = Policy::Custom(Arc::clone(&policy) as Arc<dyn LoadBalancingPolicy>);
-    let proxy = Proxy::new(router::config(Vec::new()).proxy, as_policy, &Metrics::new());
+    let proxy = Proxy::new(router::config(Vec::new()).proxy, as_policy, &Metrics::new(), None);
     for worker in workers {
         proxy.backends().add(&worker.entry()).expect("a worker");
     }

@@ -51,6 +51,8 @@ pub enum PluginCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Shows what was known, chosen and came of a recorded request; without an id, the newest ones
+    Explain(ExplainArgs),
     /// Follows a plugin until interrupted, or until its rollout is over
     Watch(WatchArgs),
 }
@@ -101,6 +103,19 @@ pub struct PushArgs {
     /// Any other option as JSON, such as '{"min_warm": 4}'
     #[arg(long, value_name = "JSON")]
     pub options: Option<String>,
+}
+
+/// What to explain.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// Id of the request: the client's x-request-id, or x-sgl-request-id of its answer
+    pub request_id: Option<String>,
+    /// A file of records to look into instead of asking the router
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How many of the newest are listed
+    #[arg(long, default_value_t = 20, conflicts_with = "request_id")]
+    pub limit: usize,
 }
 
 /// What to follow.

@@ -6,10 +6,12 @@
 pub mod exit;
 pub mod args;
 pub mod client;
+pub mod output;
 pub mod table;
 pub mod show;
 pub mod push;
 pub mod watch;
+pub mod explain;
 pub mod run;
 
 pub use crate::cli::plugin::args::PluginArgs;

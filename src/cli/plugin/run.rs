@@ -1,9 +1,6 @@
 //! The commands that are one request, and the way to all of them.
 
-use std::io::Write;
-
 use http::Method;
-use serde::Serialize;
 
 use crate::admin::plugins::view::PluginList;
 use crate::admin::plugins::view::PluginView;
@@ -13,6 +10,8 @@ use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
 use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::explain;
+use crate::cli::plugin::output::print;
 use crate::cli::plugin::push;
 use crate::cli::plugin::show;
 use crate::cli::plugin::watch;
@@ -50,6 +49,7 @@ async fn command(args: &PluginArgs) -> Result<(), Failure> {
             let done = serde_json::json!({"name": name, "unloaded": true});
             print(&done, args.json, |_| format!("{name}: unloaded\n"))
         }
+        PluginCommand::Explain(explain) => explain::run(&client, explain, args.json).await,
         PluginCommand::Watch(watch) => watch::watch(&client, watch, args.json).await,
     }
 }
@@ -67,14 +67,4 @@ async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str)
         )
     };
     print(&view, args.json, event)
-}
-
-fn print<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
-    let text = if json {
-        serde_json::to_string(value).map_err(|error| Failure::Answer(error.to_string()))? + "\n"
-    } else {
-        text(value)
-    };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(())
 }

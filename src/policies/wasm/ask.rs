@@ -131,7 +131,12 @@ impl WasmPolicy {
                     return Ok(chosen);
                 }
                 Attempt::Again(next) => route = next,
-                Attempt::Failed(failure) => return Err(self.fail(pass, &failure)),
+                Attempt::Failed(failure) => {
+                    if let Some(explanation) = info.explanation {
+                        explanation.fail(&failure.detail);
+                    }
+                    return Err(self.fail(pass, &failure));
+                }
             }
         }
         Err(self.fail(pass, &Failure::unavailable("its generation changed too often meanwhile")))
@@ -221,6 +226,9 @@ impl WasmPolicy {
             // meanwhile; from now on its calls are serialised, and it is asked again.
             self.state.expect_rows();
             return Attempt::Again(Route::Own);
+        }
+        if let (Some(explanation), Some(more)) = (info.explanation, ended.more) {
+            explanation.give(more.scores, more.reason);
         }
         match call::check::<Q, C>(ended.choice, ended.generation, workers, info) {
             Ok(chosen) => Attempt::Chosen(chosen),

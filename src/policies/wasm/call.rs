@@ -26,6 +26,8 @@ use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
 use crate::policies::wasm::wire::Draw;
+use crate::policies::wasm::wire::More;
+use crate::policies::wasm::wire::Reply;
 
 /// How the caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,8 @@ pub(crate) struct Ended<T> {
     /// True if it returned state, which was not kept because the calls of this generation were
     /// not serialised yet: it must be asked again.
     pub(crate) lost_state: bool,
+    /// What came with the choice.
+    pub(crate) more: Option<Box<More>>,
 }
 
 /// Begins a call without waiting, if nothing stands in the way.
@@ -245,14 +249,15 @@ impl ReadyCall<'_> {
         let mut reply = reply.map_err(|error| Failure::from(error).of(self.generation))?;
         let overran = self.lane == Lane::Adaptive && self.lease.instance().overran();
         let mut lost_state = false;
-        if let Some(new) = reply.state.take() {
+        if let Some(new) = reply.more.as_mut().and_then(|more| more.state.take()) {
             match &mut self.state {
                 Some(state) => **state = new,
                 None => lost_state = true,
             }
         }
         let Self { lease, generation, timer, .. } = self;
-        Ok(Ended { lease, choice: reply.choice, generation, timer, overran, lost_state })
+        let Reply { choice, more } = reply;
+        Ok(Ended { lease, choice, generation, timer, overran, lost_state, more })
     }
 }
 

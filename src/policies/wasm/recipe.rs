@@ -132,7 +132,7 @@ pub(crate) async fn self_test(
     tell_workers(&mut trial, &table).await.map_err(failed)?;
     let message = select_message(&recipe.plan, &table).map_err(failed)?;
     let reply = trial.ask(Ask::Select, &message, wire::decode_choice).await.map_err(failed)?;
-    let returns_state = reply.state.is_some();
+    let returns_state = reply.more.as_ref().is_some_and(|more| more.state.is_some());
     judge(&reply, table.len())?;
     if trial.instance().can_ask(Ask::SelectPair) {
         trial.ask(Ask::SelectPair, &message, wire::decode_pair).await.map_err(failed)?;

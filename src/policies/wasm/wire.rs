@@ -34,6 +34,9 @@ use crate::policies::info::Leg;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 
+/// Characters of a plugin's reason that are kept.
+const MAX_REASON_CHARS: usize = 1000;
+
 /// Bytes of the longest MessagePack header or number.
 const HEADER: usize = 9;
 
@@ -370,13 +373,39 @@ pub(crate) fn cause_of<T>(choice: &Choice<T>) -> FailureCause {
 #[derive(Debug)]
 pub(crate) struct Reply<T> {
     pub(crate) choice: Choice<T>,
+    /// What else came with it. Boxed: most answers are bare numbers.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// What a guest may add to its choice.
+#[derive(Debug)]
+pub(crate) struct More {
     /// The new encoded state of a row-form plugin.
     pub(crate) state: Option<Vec<u8>>,
+    /// Numbers for the workers, `f32` little-endian.
+    pub(crate) scores: Vec<f32>,
+    /// A sentence.
+    pub(crate) reason: Option<String>,
+}
+
+impl More {
+    #[cold]
+    fn of(state: Option<&[u8]>, scores: Option<&[u8]>, reason: Option<&str>) -> Option<Box<Self>> {
+        if state.is_none() && scores.is_none() && reason.is_none() {
+            return None;
+        }
+        let (words, _) = scores.unwrap_or_default().as_chunks();
+        Some(Box::new(Self {
+            state: state.map(<[u8]>::to_vec),
+            scores: words.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+            reason: reason.map(|reason| reason.chars().take(MAX_REASON_CHARS).collect()),
+        }))
+    }
 }
 
 impl<T> Reply<T> {
     fn of(choice: Choice<T>) -> Self {
-        Self { choice, state: None }
+        Self { choice, more: None }
     }
 }
 
@@ -392,7 +421,7 @@ pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
                 (None, Some(index)) => Choice::Chosen(index_of(index)),
                 (None, None) => Choice::Nobody,
             };
-            Reply { choice, state: map.state.map(<[u8]>::to_vec) }
+            Reply { choice, more: More::of(map.state, map.scores, map.reason) }
         }
         Err(error) => Reply::of(Choice::Malformed(error)),
     }
@@ -400,17 +429,20 @@ pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
 
 /// An answer of `select_worker_pair`: prefill, then decode.
 pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
-    let choice = match PairAnswer::decode(bytes) {
-        Ok(PairAnswer::Map(map)) if map.error.is_some() => {
-            Choice::Error(map.error.unwrap_or_default().to_owned())
-        }
-        Ok(answer) => match answer.selected() {
-            Some((prefill, decode)) => Choice::Chosen((index_of(prefill), index_of(decode))),
-            None => Choice::Nobody,
-        },
-        Err(error) => Choice::Malformed(error),
+    let answer = match PairAnswer::decode(bytes) {
+        Ok(answer) => answer,
+        Err(error) => return Reply::of(Choice::Malformed(error)),
     };
-    Reply::of(choice)
+    let (error, reason) = match &answer {
+        PairAnswer::Map(map) => (map.error, map.reason),
+        _ => (None, None),
+    };
+    let choice = match (error, answer.selected()) {
+        (Some(error), _) => Choice::Error(error.to_owned()),
+        (None, Some((prefill, decode))) => Choice::Chosen((index_of(prefill), index_of(decode))),
+        (None, None) => Choice::Nobody,
+    };
+    Reply { choice, more: More::of(None, None, reason) }
 }
 
 #[inline]

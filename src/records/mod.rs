@@ -1,0 +1,17 @@
+//! Decision records: what was known, what was chosen and what came of it, of a sample of requests.
+//!
+//! ```text
+//!  request ─ begin ─► Draft ─ asking, decided (each attempt) ─ end ─► Recorder ─┬─ the newest, kept
+//!                                                                               └─ Writer: JSON lines
+//! ```
+//!
+//! A request that is not sampled costs one random number; without a recorder nothing at all.
+
+pub mod record;
+pub mod writer;
+pub mod recorder;
+pub mod draft;
+
+pub use crate::records::draft::Draft;
+pub use crate::records::record::RequestRecord;
+pub use crate::records::recorder::Recorder;
