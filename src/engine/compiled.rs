@@ -96,8 +96,8 @@ impl std::fmt::Debug for Compiled {
 }
 
 fn compile(engine: &Engine, wasm: &[u8]) -> Result<Module, EngineError> {
-    let module =
-        Module::from_binary(&engine.wasm, wasm).map_err(|error| EngineError::Compile(error.into()))?;
+    let module = engine.preparation.compile(|| Module::from_binary(&engine.wasm, wasm));
+    let module = module.map_err(|error| EngineError::Compile(error.into()))?;
     if let Some(cache) = &engine.cache {
         cache.store(&module, wasm);
     }

@@ -7,13 +7,15 @@
 //! ```text
 //!  Engine ── compile ──► Compiled (InstancePre) ──► Pool ── acquire ──► Lease ── call ──► answer
 //!    ├─ Clock       one ticker thread, moves the epoch while calls are in flight
-//!    ├─ Background  one small runtime: makes, warms and drops instances off the path
+//!    ├─ Preparation few threads of low priority: compile, warm a new generation
+//!    ├─ Background  one small runtime: makes and drops instances off the path, timers
 //!    └─ Capacity    what the pooling allocator can hold; pools reserve their share
 //! ```
 
 pub mod error;
 pub mod clock;
 pub mod background;
+pub mod preparation;
 pub mod capacity;
 pub mod deadline;
 pub mod sandbox;

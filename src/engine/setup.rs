@@ -13,6 +13,7 @@ use crate::engine::background::Background;
 use crate::engine::capacity::Capacity;
 use crate::engine::clock::Clock;
 use crate::engine::error::EngineError;
+use crate::engine::preparation::Preparation;
 
 /// The most memory that any plugin may be given, in bytes: 100 MB.
 pub const MAX_MEMORY_BYTES: usize = 100 * 1024 * 1024;
@@ -48,6 +49,7 @@ pub struct Engine {
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) clock: Arc<Clock>,
     pub(crate) background: Background,
+    pub(crate) preparation: Preparation,
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) cache: Option<AotCache>,
 }
@@ -69,11 +71,13 @@ impl Engine {
         };
         let clock = Clock::start(options.tick, advance).map_err(|error| EngineError::Start(error.into()))?;
         let background = Background::start().map_err(|error| EngineError::Start(error.into()))?;
+        let preparation = Preparation::start().map_err(|error| EngineError::Start(error.into()))?;
         let cache = match &options.aot_cache {
             Some(directory) => Some(AotCache::open(directory, &wasm)?),
             None => None,
         };
-        Ok(Arc::new(Self { wasm, clock, background, capacity: Capacity::new(options.max_instances), cache }))
+        let capacity = Capacity::new(options.max_instances);
+        Ok(Arc::new(Self { wasm, clock, background, preparation, capacity, cache }))
     }
 
     /// What budgets are counted in.

@@ -38,7 +38,7 @@ pub(crate) fn stderr(output: &Output) -> String {
 
 /// A running router; killed when it is dropped.
 pub(crate) struct Process {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) data: SocketAddr,
     pub(crate) admin: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,

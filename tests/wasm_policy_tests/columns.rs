@@ -110,6 +110,7 @@ async fn every_input_arrives_in_its_documented_encoding() {
         excluded: Some(&excluded),
         eligible: None,
         request_key: None,
+        explanation: None,
     };
     let table = fleet.table();
     assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);

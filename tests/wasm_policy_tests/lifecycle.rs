@@ -30,6 +30,7 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     excluded: None,
     eligible: None,
     request_key: None,
+    explanation: None,
 };
 
 #[tokio::test]

@@ -40,6 +40,7 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     excluded: None,
     eligible: None,
     request_key: None,
+    explanation: None,
 };
 
 /// Logs each table under `W` (if `echo`) and counts them in slot 1; answers how many it was told

@@ -68,6 +68,8 @@ fn kind_of(error: &PluginError) -> (StatusCode, &'static str, &[ConfigFault]) {
         PluginError::Start { source, .. } => (BAD, code_of_start(source)),
         PluginError::HandOver { .. } => (StatusCode::CONFLICT, "hand_over_failed"),
         PluginError::Unloaded => (StatusCode::CONFLICT, "unloaded_meanwhile"),
+        PluginError::CompileTime { .. } => (BAD, "compile_time"),
+        PluginError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
         PluginError::SelfTest { .. } => (BAD, "self_test_failed"),
     };
     (status, code, &[])

@@ -84,6 +84,15 @@ pub enum PluginError {
     /// The plugin was unloaded while its next generation was prepared.
     #[error("the plugin was unloaded meanwhile; load it again")]
     Unloaded,
+    /// Reading, checking and compiling the module took too long.
+    #[error("the module is not compiled after {limit:?}; make it smaller, or its functions simpler")]
+    CompileTime {
+        /// The longest time.
+        limit: std::time::Duration,
+    },
+    /// The engine is being dropped.
+    #[error("the engine is shutting down")]
+    ShuttingDown,
     /// The plugin did not pass a decision over made-up workers.
     #[error("the plugin fails its self-test: {reason}")]
     SelfTest {

@@ -37,6 +37,10 @@ use crate::policies::wasm::wire::WirePlan;
 /// Largest module that is read, in bytes.
 pub(crate) const MAX_MODULE_BYTES: usize = 32 << 20;
 
+/// Longest time for reading, checking and compiling. The thread that compiles cannot be stopped: it
+/// goes on by itself, at low priority, and the next module waits for it.
+const COMPILE_LIMIT: Duration = Duration::from_secs(60);
+
 /// Shortest budget of each step of making an instance: `init` may take longer than a decision.
 const MIN_MAKE_BUDGET: Duration = Duration::from_secs(1);
 
@@ -58,7 +62,7 @@ struct Ready {
     compiled: Arc<Compiled>,
 }
 
-/// Makes a generation.
+/// Makes a generation, on the engine's threads for that.
 ///
 /// # Errors
 ///
@@ -68,6 +72,28 @@ struct Ready {
 ///
 /// Dropping the future drops what was made so far.
 pub(crate) async fn prepare(
+    engine: &Arc<Engine>,
+    state: Arc<PluginState>,
+    config: WasmPolicyConfig,
+    options: PluginOptions,
+    source: Source,
+    progress: &Progress,
+) -> Result<Generation, PluginError> {
+    let (own_engine, progress) = (Arc::clone(engine), Arc::clone(progress));
+    let work = async move { make(&own_engine, &state, config, options, source, &progress).await };
+    engine.preparation.run(work).await.unwrap_or(Err(PluginError::ShuttingDown))
+}
+
+/// Makes a generation.
+///
+/// # Errors
+///
+/// [`PluginError`]: the first step that failed.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops what was made so far.
+async fn make(
     engine: &Arc<Engine>,
     state: &Arc<PluginState>,
     config: WasmPolicyConfig,
@@ -169,11 +195,14 @@ async fn compile(
         let compiled = Arc::new(Compiled::new(&thread_engine, &wasm, spec)?);
         Ok(Ready { digest, facts, compiled })
     };
-    match engine.background.handle().spawn_blocking(work).await {
+    // On a thread of the preparation runtime, where `prepare` itself runs.
+    let limit = COMPILE_LIMIT;
+    let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
+    match compiled.map_err(|_| PluginError::CompileTime { limit })? {
         Ok(ready) => ready,
         Err(stopped) => match stopped.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(PluginError::SelfTest { reason: "the engine is shutting down".to_owned() }),
+            Err(_) => Err(PluginError::ShuttingDown),
         },
     }
 }

@@ -100,7 +100,8 @@ impl Registry {
         self.refuse_duplicate(&name, if_loaded)?;
         let engine = self.engine()?;
         let state = self.state(&name);
-        let generation = loader::prepare(&engine, &state, config, options, source, &progress).await?;
+        let generation =
+            loader::prepare(&engine, Arc::clone(&state), config, options, source, &progress).await?;
         let info = info(&name, &generation);
         progress(LoadStep::Swap);
         self.install(&name, if_loaded, state, generation).await?;

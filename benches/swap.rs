@@ -1,0 +1,134 @@
+//! What decisions notice of swaps: their times with and without a storm of loads that compile.
+//!
+//! Rounds with and without swaps alternate in one run, on as many threads as there are cores, each
+//! of which decides in bursts. Shown are medians over the rounds, and their ratio.
+//!
+//! `cargo bench --bench swap`; under `cargo test` one short round of each.
+#![expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::LoadBalancingPolicy;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::WasmPolicyConfig;
+
+const WORKERS: usize = 64;
+
+/// Between two swaps.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Decisions of a burst, and the pause after it: a thread that has other things to do.
+const BURST: usize = 16;
+const PAUSE: Duration = Duration::from_micros(200);
+
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+fn main() {
+    let long = std::env::args().any(|argument| argument == "--bench");
+    let (rounds, time) = if long { (9, Duration::from_secs(3)) } else { (1, Duration::from_millis(600)) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
+    let wasm = std::fs::read(&module).expect("run scripts/build_wasm_plugins.sh build first");
+    let factory = PolicyFactory::new();
+    let load = async || {
+        // The default budget is there for guests that hang; here a busy machine must fail nothing.
+        let config = WasmPolicyConfig {
+            max_execution_time_ms: 30_000,
+            ..WasmPolicyConfig::new("storm", "from memory")
+        };
+        let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
+        let options = PluginOptions { probation, ..PluginOptions::default() };
+        factory.load_wasm_plugin_bytes(config, options, wasm.clone()).await.expect("it loads");
+    };
+    runtime.block_on(load());
+    let policy = factory.create_by_name("storm").expect("it is there");
+    let fleet = fleet();
+    let (mut calm, mut stormy) = (Vec::new(), Vec::new());
+    let mut swaps = 0;
+    for _ in 0..rounds {
+        calm.push(round(&policy, &fleet.table(), time, || ()));
+        stormy.push(round(&policy, &fleet.table(), time, || {
+            runtime.block_on(load());
+            swaps += 1;
+        }));
+    }
+    println!("{WORKERS} workers, {rounds} rounds of {time:?} each, {swaps} swaps, {} threads", threads());
+    println!("{:<8}{:>12}{:>12}{:>8}", "", "calm", "swaps", "ratio");
+    for (name, quantile) in QUANTILES {
+        let (calm, stormy) = (median(&calm, quantile), median(&stormy, quantile));
+        let ratio = f64::from(stormy) / f64::from(calm);
+        println!("{name:<8}{calm:>9} ns{stormy:>9} ns{ratio:>8.2}");
+    }
+}
+
+fn fleet() -> Fleet {
+    let fleet = Fleet::new();
+    for index in 0..WORKERS {
+        fleet.add(WorkerSpec::new(format!("http://10.0.0.{index}:30000")), true).expect("a new URL");
+    }
+    fleet
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Sorted times of all decisions of a round, in nanoseconds; `swap` is called every half second.
+fn round(policy: &Policy, table: &Arc<WorkerTable>, time: Duration, mut swap: impl FnMut()) -> Vec<u32> {
+    let done = AtomicBool::new(false);
+    let mut all = thread::scope(|scope| {
+        let deciders: Vec<_> = (0..threads()).map(|_| scope.spawn(|| decide(policy, table, &done))).collect();
+        let start = Instant::now();
+        while start.elapsed() < time {
+            let next = Instant::now() + PERIOD;
+            swap();
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        done.store(true, Ordering::Relaxed);
+        deciders.into_iter().flat_map(|decider| decider.join().expect("it decides")).collect::<Vec<u32>>()
+    });
+    all.sort_unstable();
+    all
+}
+
+fn decide(policy: &Policy, table: &WorkerTable, done: &AtomicBool) -> Vec<u32> {
+    let info = SelectWorkerInfo::default();
+    let mut times = Vec::with_capacity(1 << 20);
+    while !done.load(Ordering::Relaxed) {
+        for _ in 0..BURST {
+            let start = Instant::now();
+            let decision = policy.decide(table, &info);
+            times.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            decision.expect("a decision");
+        }
+        thread::sleep(PAUSE);
+    }
+    times
+}
+
+fn median(rounds: &[Vec<u32>], quantile: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a rank below the number of times"
+    )]
+    let at = |times: &Vec<u32>| times.get((times.len() as f64 * quantile) as usize).copied().unwrap_or(0);
+    let mut values: Vec<u32> = rounds.iter().map(at).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
