@@ -89,11 +89,11 @@ fn directory_with(name: &str) -> PathBuf {
     found.next().expect("the file lies in a private directory")
 }
 
-/// The case of a guest that traps unless every way out is closed.
+/// The case of a guest that traps unless every way out is closed, and answers 1 at the end.
 async fn no_way_out(texts: &Texts, bad: &str) {
     let stage = Stage::new().await;
-    let hostile = load(&stage, texts, bad).await;
-    stage.by_plugin(&hostile, BAD, 0).await;
+    let hostile = load(&stage, texts, &format!("{bad} (return {})", answer(17, 1))).await;
+    stage.by_plugin(&hostile, BAD, 1).await;
     stage.ends(hostile).await;
 }
 

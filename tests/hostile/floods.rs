@@ -53,8 +53,8 @@ async fn log_of_four_gibibytes_is_nothing() {
       (call $log (i32.const 2) (i32.const -1) (i32.const -1))
       (call $log (i32.const -2147483648) (i32.const 131071) (i32.const 4096))";
     let stage = Stage::new().await;
-    let hostile = stage.load(hosted(log)).await;
-    stage.by_plugin(&hostile, BAD, 0).await;
+    let hostile = stage.load(hosted(&format!("{log} (return {})", answer(17, 1)))).await;
+    stage.by_plugin(&hostile, BAD, 1).await;
     stage.ends(hostile).await;
 }
 
@@ -138,10 +138,14 @@ async fn map_functions_check_every_pointer() {
         (then unreachable))
       (if (i32.ne (i32.const -5) (call $kv_get (i32.const 0) (i32.const 8) (i32.const -1) (i32.const -1)))
         (then unreachable))";
-    let bad: String = calls.into_iter().map(check).chain([read.to_owned()]).collect();
+    let bad: String = calls
+        .into_iter()
+        .map(check)
+        .chain([read.to_owned(), format!("(return {})", answer(17, 1))])
+        .collect();
     let stage = Stage::new().await;
     let hostile = stage.load(hosted(&bad)).await;
-    stage.by_plugin(&hostile, BAD, 0).await;
+    stage.by_plugin(&hostile, BAD, 1).await;
     stage.ends(hostile).await;
 }
 

@@ -27,5 +27,6 @@ mod modules;
 mod names;
 mod neighbours;
 mod recursion;
+mod secrets;
 mod stage;
 mod state;
