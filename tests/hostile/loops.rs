@@ -202,7 +202,7 @@ async fn state_that_is_never_handed_over_leaves_the_old_generation_in_place() {
         let stage = Stage::new().await;
         let hostile = stage.load(old).await;
         let before = hostile.stats().generation;
-        let load = stage.factory.load_wasm_plugin_bytes(hasty(), options(), new);
+        let load = stage.loading(hasty(), options(), new);
         let error = stage.beside(load).await.unwrap_err();
         assert!(matches!(error, PluginError::HandOver { .. }), "{error}");
         says(&error, &["state of the old generation could not be carried over", "the budget of 1s is spent"]);

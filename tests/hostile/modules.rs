@@ -50,7 +50,7 @@ async fn manifest_cut_short_anywhere_is_refused() {
     for len in 0..bytes {
         let manifest = format!(r#"(@custom "sgl.policy" "{}")"#, &inside[..3 * len]);
         let wasm = Guest { manifest, ..Guest::default() }.wasm();
-        let load = stage.factory.load_wasm_plugin_bytes(limits(), options(), wasm);
+        let load = stage.loading(limits(), options(), wasm);
         says(
             &stage.beside(load).await.unwrap_err(),
             &["its manifest (custom section `sgl.policy`) is refused"],
@@ -65,7 +65,7 @@ async fn module_cut_short_anywhere_is_refused() {
     let stage = Stage::new().await;
     let mut whole_without_its_end = 0;
     for len in 0..whole.len() {
-        let load = stage.factory.load_wasm_plugin_bytes(limits(), options(), whole[..len].to_vec());
+        let load = stage.loading(limits(), options(), whole[..len].to_vec());
         match load.await {
             Err(PluginError::Module(_)) => {}
             // Cut between two sections, behind the code: data, names and manifest are no must.
@@ -94,7 +94,7 @@ async fn file_of_a_hundred_megabytes_is_refused_unread() {
     file.as_file().set_len(10 << 40).unwrap();
     let stage = Stage::new().await;
     let config = WasmPolicyConfig { module_path: file.path().to_str().unwrap().into(), ..limits() };
-    let load = stage.factory.load_wasm_plugin_with(config, options());
+    let load = Box::pin(stage.factory.load_wasm_plugin_with(config, options()));
     let error = stage.beside(load).await.unwrap_err();
     assert!(matches!(error, PluginError::TooLarge { .. }), "{error:?}");
     stage.nothing_is_left().await;
@@ -106,7 +106,7 @@ async fn file_that_is_no_file_is_refused() {
     for path in ["/dev/zero", "/dev/null", "/"] {
         let stage = Stage::new().await;
         let config = WasmPolicyConfig { module_path: path.into(), ..limits() };
-        let load = stage.factory.load_wasm_plugin_with(config, options());
+        let load = Box::pin(stage.factory.load_wasm_plugin_with(config, options()));
         let error = stage.beside(load).await.unwrap_err();
         assert!(matches!(error, PluginError::Read { .. }), "{error:?}");
         says(&error, &[path, "it is not a regular file"]);

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::Decision;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::policies::PluginInfo;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PluginStats;
 use sglang_router_rs::policies::Policy;
@@ -50,6 +52,9 @@ pub(crate) struct Stage {
     pub(crate) table: Arc<WorkerTable>,
 }
 
+/// A load in progress.
+pub(crate) type Loading<'a> = Pin<Box<dyn Future<Output = Result<PluginInfo, PluginError>> + 'a>>;
+
 /// A plugin that was loaded although it is hostile.
 pub(crate) struct Hostile {
     pub(crate) policy: Policy,
@@ -78,7 +83,8 @@ impl Stage {
         let options = PluginOptions { min_warm: 1, max_instances: NEIGHBOUR_INSTANCES, ..options_of_all() };
         let patient = WasmPolicyConfig { max_execution_time_ms: 30_000, ..limits() };
         let patient = WasmPolicyConfig { name: "neighbour".into(), ..patient };
-        factory.load_wasm_plugin_bytes(patient, options, neighbour()).await.expect("it behaves");
+        let load = Box::pin(factory.load_wasm_plugin_bytes(patient, options, neighbour()));
+        load.await.expect("it behaves");
         let neighbour = factory.create_by_name("neighbour").unwrap();
         let stage = Self { factory, neighbour, table: fleet().table() };
         stage.neighbour_decides().await;
@@ -113,6 +119,16 @@ impl Stage {
         }
     }
 
+    /// A load, in a box: its future is large.
+    pub(crate) fn loading(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        wasm: Vec<u8>,
+    ) -> Loading<'_> {
+        Box::pin(self.factory.load_wasm_plugin_bytes(config, options, wasm))
+    }
+
     /// Loads a plugin that gets as far as serving.
     pub(crate) async fn load(&self, wasm: Vec<u8>) -> Hostile {
         self.load_with(limits(), options(), wasm).await
@@ -125,7 +141,7 @@ impl Stage {
         wasm: Vec<u8>,
     ) -> Hostile {
         let name = config.name.clone();
-        let load = self.factory.load_wasm_plugin_bytes(config, options, wasm);
+        let load = self.loading(config, options, wasm);
         self.beside(load).await.expect("it seems harmless");
         Hostile { policy: self.factory.create_by_name(&name).unwrap() }
     }
@@ -141,7 +157,7 @@ impl Stage {
         wasm: Vec<u8>,
         parts: &[&str],
     ) -> PluginError {
-        let load = self.factory.load_wasm_plugin_bytes(config, options(), wasm);
+        let load = self.loading(config, options(), wasm);
         let error = self.beside(load).await.expect_err("it must be refused");
         says(&error, parts);
         assert_eq!(self.factory.list_wasm_plugins(), ["neighbour"]);
@@ -226,7 +242,7 @@ impl Stage {
         loop {
             let everything = PluginOptions { min_warm: all, max_instances: all, ..options_of_all() };
             let config = WasmPolicyConfig { name: "filler".into(), ..limits() };
-            match self.factory.load_wasm_plugin_bytes(config, everything, neighbour()).await {
+            match self.loading(config, everything, neighbour()).await {
                 Ok(_) => break,
                 Err(PluginError::Engine(error)) if start.elapsed() < Duration::from_secs(20) => {
                     // Instances are dropped in the background.

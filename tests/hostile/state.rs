@@ -113,7 +113,7 @@ async fn guest_state_outside_memory_or_too_large_keeps_the_old_generation() {
         let stage = Stage::new().await;
         let hostile = stage.load(saving(&save)).await;
         let before = hostile.stats().generation;
-        let load = stage.factory.load_wasm_plugin_bytes(limits(), options(), saving("(i64.const 0)"));
+        let load = stage.loading(limits(), options(), saving("(i64.const 0)"));
         let error = stage.beside(load).await.unwrap_err();
         assert!(matches!(error, PluginError::HandOver { .. }), "{error}");
         says(&error, &["state of the old generation could not be carried over", part]);
