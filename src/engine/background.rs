@@ -30,6 +30,9 @@ impl Background {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(4)
+            // Timers are looked at after every turn of a task, not after 61: a guest that loops in
+            // `init` takes a whole tick each turn, and others wait on these timers.
+            .event_interval(1)
             .thread_name("sgl-engine")
             .enable_all()
             .build()?;

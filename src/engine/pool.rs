@@ -142,6 +142,8 @@ pub struct Pool {
     /// Marks of the live instances, to count those in a call.
     marks: Mutex<Vec<Weak<CallMark>>>,
     tally: Arc<PoolTally>,
+    /// Instances that could not be made.
+    unmade: AtomicU64,
     compiled: Arc<Compiled>,
     recipe: Arc<dyn Recipe>,
     options: PoolOptions,
@@ -182,6 +184,7 @@ impl Pool {
             age: AtomicU64::new(0),
             marks: Mutex::new(Vec::new()),
             tally: recipe.tally(),
+            unmade: AtomicU64::new(0),
             compiled,
             recipe,
             options,
@@ -461,7 +464,11 @@ impl Pool {
             match pool.make(vacancy).await {
                 Ok(made) => pool.put(made),
                 Err(StepError { step, error }) => {
-                    tracing::warn!(step, %error, "an instance could not be made");
+                    let count = pool.unmade.fetch_add(1, Ordering::Relaxed) + 1;
+                    // Every request may ask for one: the 1st, 2nd, 4th, 8th … are told.
+                    if count.is_power_of_two() {
+                        tracing::warn!(step, %error, count, "an instance could not be made");
+                    }
                     if pool.live.load(Ordering::Relaxed) == 0 {
                         // Nobody will be served: better told now than at the end of the budget.
                         pool.waiters.dismiss();

@@ -10,6 +10,7 @@ use wasmtime::Module;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p1;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
@@ -20,6 +21,14 @@ use crate::engine::host_functions;
 
 /// The module name under which WASI preview 1 is imported.
 const WASI: &str = "wasi_snapshot_preview1";
+
+/// Random bytes that a guest gets at once. The host holds as many again while it makes them, and
+/// nothing interrupts it.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
+
+/// Descriptors of one guest, its streams and `/tmp` included. Each open file is one of the
+/// router's own descriptors, which its connections need.
+const MAX_DESCRIPTORS: usize = 32;
 
 /// WASI functions that work without a host future: a module that imports no other one can be
 /// called on the caller's own stack.
@@ -128,11 +137,15 @@ impl Sandbox {
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(GuestLog::new(Arc::clone(services), 2));
         builder.stderr(GuestLog::new(Arc::clone(services), 1));
+        builder.max_random_size(MAX_RANDOM_BYTES);
         if let Some(directory) = &self.spec.directory {
             let opened = builder.preopened_dir(directory.path(), "/tmp", FsPerms::ReadWrite);
             opened.map_err(|error| EngineError::Directory(std::io::Error::other(format!("{error:#}"))))?;
         }
-        Ok(builder.build_p1())
+        let mut wasi = builder.build_p1();
+        // One more is a trap.
+        wasi.ctx().table.set_max_capacity(MAX_DESCRIPTORS);
+        Ok(wasi)
     }
 
     /// Everything that the module may import and does.

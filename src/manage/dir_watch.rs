@@ -25,7 +25,7 @@ use crate::config::faults::Faults;
 use crate::config::files;
 use crate::manage::digest::sha256;
 use crate::manage::manager::PluginManager;
-use crate::manage::module_file;
+use crate::policies::wasm::loader;
 
 /// How long the directory must be quiet, and the pause between the two looks at a file.
 const QUIET: Duration = Duration::from_millis(200);
@@ -162,7 +162,7 @@ impl DirWatch {
             tracing::error!(plugin = name, file, other, "not loaded: another file has this plugin's name");
             return;
         }
-        let wasm = match module_file::read(&path) {
+        let wasm = match loader::read(&path) {
             Ok(wasm) if sha256(&wasm) == print.module => wasm,
             // Changed again: its event has come or will come.
             Ok(_) => {

@@ -29,6 +29,7 @@ use crate::policies::Policy;
 use crate::policies::PolicyFactory;
 use crate::policies::Progress;
 use crate::policies::unwatched;
+use crate::policies::wasm::loader;
 
 /// What a plugin that was sent as bytes has for a path.
 const UPLOADED: &str = "(uploaded)";
@@ -338,7 +339,7 @@ impl PluginManager {
         let dir = self.plugin_dir.clone().ok_or(ManageError::NoPluginDir)?;
         let read = move || {
             let path = module_file::within(&dir, &file)?;
-            let bytes = module_file::read(&path)?;
+            let bytes = loader::read(&path)?;
             Ok::<_, ManageError>((bytes, path.to_string_lossy().into_owned()))
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| ManageError::Stopping)?

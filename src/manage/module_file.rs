@@ -1,15 +1,11 @@
 //! Modules that are named instead of sent: files of the plugin directory, and no others.
 
-use std::fs::File;
-use std::io;
-use std::io::Read;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
 use crate::manage::error::ManageError;
 use crate::policies::PluginError;
-use crate::policies::wasm::loader::MAX_MODULE_BYTES;
 
 /// The path of a file in the directory.
 ///
@@ -28,29 +24,6 @@ pub fn within(dir: &Path, name: &str) -> Result<PathBuf, ManageError> {
     let failed = |source| PluginError::Read { path: path.clone(), source };
     let (real, real_dir) = (path.canonicalize().map_err(failed)?, dir.canonicalize().map_err(failed)?);
     if real.starts_with(&real_dir) { Ok(path) } else { Err(outside()) }
-}
-
-/// The bytes of a module.
-///
-/// # Errors
-///
-/// [`PluginError::Read`] or [`PluginError::TooLarge`].
-pub fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
-    let failed = |source| PluginError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let facts = file.metadata().map_err(failed)?;
-    if !facts.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-    }
-    let size = usize::try_from(facts.len()).unwrap_or(usize::MAX);
-    let limit = MAX_MODULE_BYTES;
-    let mut bytes = Vec::with_capacity(size.min(limit));
-    // It may grow while it is read.
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > limit {
-        return Err(PluginError::TooLarge { bytes: size.max(bytes.len()), limit });
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@ pub mod budget;
 pub mod future;
 pub mod hash;
 pub mod shard;
+pub mod shown;
 pub mod worker_set;
 
 pub use crate::types::budget::Ticks;
 pub use crate::types::future::BoxFuture;
 pub use crate::types::hash::stable_hash;
 pub use crate::types::shard::Sharded;
+pub use crate::types::shown::shown;
 pub use crate::types::worker_set::WorkerSet;

@@ -60,6 +60,7 @@ pub use crate::input::Input;
 pub use crate::input::UnknownInput;
 pub use crate::kind::Kind;
 pub use crate::manifest::Concurrency;
+pub use crate::manifest::MAX_INPUTS;
 pub use crate::manifest::Manifest;
 pub use crate::manifest::ManifestError;
 pub use crate::manifest::Wire;

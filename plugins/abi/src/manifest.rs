@@ -12,6 +12,10 @@ use crate::names::ABI_VERSION;
 use crate::reader::Reader;
 use crate::writer::Writer;
 
+/// Inputs that a manifest may list: far above what a policy looks at. Each costs its host something
+/// for every decision.
+pub const MAX_INPUTS: usize = 64;
+
 /// The form of the messages of `select_worker`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -96,6 +100,11 @@ pub enum ManifestError {
     },
     /// `inputs` names an input that this ABI version does not have.
     UnknownInput(UnknownInput),
+    /// `inputs` lists more than [`MAX_INPUTS`].
+    TooManyInputs {
+        /// The number that it lists.
+        found: usize,
+    },
     /// `inputs` names an input twice.
     RepeatedInput(String),
     /// The plugin was built for an ABI that the host does not speak.
@@ -115,6 +124,9 @@ impl fmt::Display for ManifestError {
                 write!(f, "manifest key `{key}` is `{found}`, expected {known}")
             }
             Self::UnknownInput(unknown) => unknown.fmt(f),
+            Self::TooManyInputs { found } => {
+                write!(f, "manifest lists {found} inputs, the limit is {MAX_INPUTS}")
+            }
             Self::RepeatedInput(name) => write!(f, "manifest lists input `{name}` twice"),
             Self::UnsupportedAbi { found } => {
                 write!(f, "plugin needs abi {found}, this host speaks abi {ABI_VERSION}")
@@ -268,7 +280,11 @@ fn text(r: &mut Reader<'_>, key: &'static str) -> Result<String, ManifestError> 
 fn inputs(r: &mut Reader<'_>) -> Result<Vec<Input>, ManifestError> {
     let wrong = |source| ManifestError::WrongType { key: "inputs", source };
     let mut inputs = Vec::new();
-    for _ in 0..r.array().map_err(wrong)? {
+    let found = r.array().map_err(wrong)?;
+    if found > MAX_INPUTS {
+        return Err(ManifestError::TooManyInputs { found });
+    }
+    for _ in 0..found {
         let name = r.str().map_err(wrong)?;
         let input = Input::parse(name).map_err(ManifestError::UnknownInput)?;
         if inputs.contains(&input) {

@@ -59,13 +59,16 @@ pub mod host_function {
     /// Bytes that one value may have.
     pub const KV_VALUE_BYTES: usize = 64 << 10;
 
+    /// Entries that a plugin's map may have: each costs the host some hundred bytes besides.
+    pub const KV_ENTRIES: usize = 16_384;
+
     /// `kv_get`: no such key.
     pub const KV_NOT_FOUND: i32 = -1;
     /// `kv_get`: the value is longer than the buffer that the guest offered; nothing was written.
     pub const KV_BUFFER_TOO_SMALL: i32 = -2;
     /// `kv_set`: the value is longer than [`KV_VALUE_BYTES`].
     pub const KV_VALUE_TOO_LARGE: i32 = -3;
-    /// `kv_set`: the map would hold more than [`KV_TOTAL_BYTES`].
+    /// `kv_set`: the map would hold more than [`KV_TOTAL_BYTES`] or [`KV_ENTRIES`].
     pub const KV_FULL: i32 = -4;
     /// Both: a pointer or length outside the guest's memory, or a key above 1024 bytes.
     pub const KV_BAD_ARGUMENT: i32 = -5;

@@ -81,6 +81,9 @@ fn manifest_with_a_bad_value_names_its_key() {
     let unknown = with("inputs", texts(&["load", "cpu"]));
     assert!(unknown.to_string().contains("unknown input `cpu`"), "{unknown}");
     assert_eq!(with("inputs", texts(&["load", "load"])), ManifestError::RepeatedInput("load".to_owned()));
+    let headers: Vec<String> = (0..=MAX_INPUTS).map(|number| format!("header:x-{number}")).collect();
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    assert_eq!(with("inputs", texts(&headers)), ManifestError::TooManyInputs { found: MAX_INPUTS + 1 });
 }
 
 #[test]

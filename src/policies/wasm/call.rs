@@ -28,6 +28,7 @@ use crate::policies::wasm::wire::Choice;
 use crate::policies::wasm::wire::Draw;
 use crate::policies::wasm::wire::More;
 use crate::policies::wasm::wire::Reply;
+use crate::types::shown;
 
 /// How the caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,7 +286,8 @@ where
             Err(Failure::new(FailureCause::InvalidChoice, detail).of(generation))
         }
         Choice::Error(error) => {
-            Err(Failure::new(FailureCause::GuestError, format!("it answered {error:?}")).of(generation))
+            Err(Failure::new(FailureCause::GuestError, format!("it answered \"{}\"", shown(&error)))
+                .of(generation))
         }
         Choice::Malformed(error) => {
             let detail = format!("its answer is malformed: {error}");

@@ -1,6 +1,10 @@
 //! From a module's source to a generation that is ready to decide. Nothing of this is on the
 //! request path, and a failure leaves nothing behind.
 
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,7 +187,7 @@ async fn compile(
     let work = move || {
         progress(LoadStep::Read);
         let wasm = match source {
-            Source::File => read(path)?,
+            Source::File => read(&path)?,
             Source::Bytes(bytes) => bytes,
             Source::Reuse(known) => return reuse(&known, spec, pin.as_deref()),
         };
@@ -214,11 +218,27 @@ fn reuse(known: &Generation, spec: SandboxSpec, pin: Option<&str>) -> Result<Rea
     Ok(Ready { digest: known.digest.clone(), facts: known.facts.clone(), compiled })
 }
 
-fn read(path: PathBuf) -> Result<Vec<u8>, PluginError> {
-    let failed = |source| PluginError::Read { path: path.clone(), source };
-    let facts = std::fs::metadata(&path).map_err(failed)?;
-    check_size(usize::try_from(facts.len()).unwrap_or(usize::MAX))?;
-    std::fs::read(&path).map_err(failed)
+/// The bytes of a module's file.
+///
+/// # Errors
+///
+/// [`PluginError::Read`] or [`PluginError::TooLarge`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
+    let failed = |source| PluginError::Read { path: path.to_owned(), source };
+    // Before it is opened: opening a named pipe would wait for its other end, and a device has no
+    // end at all.
+    let facts = std::fs::metadata(path).map_err(failed)?;
+    if !facts.is_file() {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
+    let size = usize::try_from(facts.len()).unwrap_or(usize::MAX);
+    check_size(size)?;
+    let mut bytes = Vec::with_capacity(size);
+    // It may grow while it is read.
+    let file = File::open(path).map_err(failed)?;
+    file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    check_size(bytes.len())?;
+    Ok(bytes)
 }
 
 fn check_size(bytes: usize) -> Result<(), PluginError> {

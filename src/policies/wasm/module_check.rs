@@ -19,9 +19,13 @@ use wasmparser::types::TypesRef;
 
 use crate::policies::wasm::error::ModuleFault;
 use crate::policies::wasm::syscalls;
+use crate::types::shown;
 
 /// Bytes in a page of linear memory.
 const PAGE_BYTES: u64 = 65_536;
+
+/// Longest name, version and description in a manifest, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
 
 /// A signature: parameters, then results.
 type Signature = (&'static [ValType], &'static [ValType]);
@@ -142,7 +146,7 @@ fn features() -> WasmFeatures {
 }
 
 fn invalid(error: &wasmparser::BinaryReaderError) -> ModuleFault {
-    ModuleFault::Invalid { offset: error.offset() as u64, reason: error.message().to_owned() }
+    ModuleFault::Invalid { offset: error.offset() as u64, reason: shown(error.message()) }
 }
 
 fn check_magic(wasm: &[u8]) -> Result<(), ModuleFault> {
@@ -211,7 +215,18 @@ impl<'a> Outline<'a> {
 
     fn manifest(&self) -> Result<Manifest, ModuleFault> {
         let Some(bytes) = self.manifest else { return Ok(Manifest::default()) };
-        Manifest::decode(bytes).map_err(|error| ModuleFault::Manifest { reason: error.to_string() })
+        let refuse = |reason: &str| ModuleFault::Manifest { reason: shown(reason) };
+        let manifest = Manifest::decode(bytes).map_err(|error| refuse(&error.to_string()))?;
+        let Manifest { name, version, description, .. } = &manifest;
+        // They are printed in listings, whoever wrote them.
+        for (key, text) in [("name", name), ("version", version), ("description", description)] {
+            if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
+                return Err(refuse(&format!(
+                    "manifest key `{key}` has control characters, or more than {MAX_TEXT_BYTES} bytes"
+                )));
+            }
+        }
+        Ok(manifest)
     }
 
     fn check_memory(&self, max_memory_bytes: usize) -> Result<MemoryType, ModuleFault> {
@@ -264,7 +279,7 @@ impl<'a> Outline<'a> {
 }
 
 fn refused_import(import: &wasmparser::Import<'_>, why: String) -> ModuleFault {
-    ModuleFault::Import { module: import.module.to_owned(), name: import.name.to_owned(), why }
+    ModuleFault::Import { module: shown(import.module), name: shown(import.name), why }
 }
 
 fn check_host_import(import: &wasmparser::Import<'_>) -> Result<(), ModuleFault> {
@@ -279,7 +294,7 @@ fn check_host_import(import: &wasmparser::Import<'_>) -> Result<(), ModuleFault>
 fn check_wasi_import(import: &wasmparser::Import<'_>) -> Result<String, ModuleFault> {
     let name = import.name.to_owned();
     if let Some(why) = syscalls::forbidden(&name) {
-        return Err(ModuleFault::ForbiddenSyscall { name, why });
+        return Err(ModuleFault::ForbiddenSyscall { name: shown(&name), why });
     }
     if !syscalls::KNOWN.contains(&import.name) {
         return Err(refused_import(import, "WASI preview 1 has no such function".to_owned()));
@@ -293,7 +308,11 @@ fn check_exports(outline: &Outline<'_>, types: TypesRef<'_>) -> Result<(), Modul
         let Some(export) = outline.exports.iter().find(|export| export.name == name) else {
             if known.needed {
                 let present: Vec<&str> = outline.exports.iter().map(|export| export.name).collect();
-                return Err(ModuleFault::MissingExport { name, expected, present: present.join(", ") });
+                return Err(ModuleFault::MissingExport {
+                    name,
+                    expected,
+                    present: shown(&present.join(", ")),
+                });
             }
             continue;
         };

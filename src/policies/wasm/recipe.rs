@@ -34,6 +34,7 @@ use crate::policies::wasm::wire::InitMessage;
 use crate::policies::wasm::wire::Reply;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::future::BoxFuture;
+use crate::types::shown;
 
 /// Decisions that map an instance's pages before it serves.
 const WARM_DECISIONS: usize = 3;
@@ -154,7 +155,7 @@ fn judge(reply: &Reply<usize>, workers: usize) -> Result<(), PluginError> {
         Choice::Nobody => return Ok(()),
         Choice::Error(error) => {
             // It may be right to refuse made-up workers; what it does with real ones is counted.
-            tracing::warn!(error, "the plugin answers its self-test with an error");
+            tracing::warn!(error = shown(error), "the plugin answers its self-test with an error");
             return Ok(());
         }
         Choice::Chosen(index) => format!("it chose worker {index} of {workers}"),
@@ -166,7 +167,7 @@ fn judge(reply: &Reply<usize>, workers: usize) -> Result<(), PluginError> {
 fn accept(answer: &InitAnswer) -> Result<(), CallError> {
     let reason = match init_error(&answer.0) {
         Ok(None) => return Ok(()),
-        Ok(Some(error)) => error.to_owned(),
+        Ok(Some(error)) => shown(error),
         Err(error) => format!("`init` gave a malformed answer: {error}"),
     };
     Err(CallError::Refused { reason })

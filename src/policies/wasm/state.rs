@@ -244,7 +244,8 @@ impl HostServices for PluginState {
         let mut map = self.map.write();
         let before = map.entries.get(key).map_or(0, |old| key.len() + old.len());
         let bytes = map.bytes - before + key.len() + value.len();
-        if bytes > host_function::KV_TOTAL_BYTES {
+        let crowded = map.entries.len() >= host_function::KV_ENTRIES && !map.entries.contains_key(key);
+        if bytes > host_function::KV_TOTAL_BYTES || crowded {
             return Err(host_function::KV_FULL);
         }
         map.bytes = bytes;
@@ -309,6 +310,17 @@ mod tests {
             state.kv_set(b"k", &[0; host_function::KV_VALUE_BYTES + 1]),
             Err(host_function::KV_VALUE_TOO_LARGE)
         );
+    }
+
+    #[test]
+    fn map_takes_so_many_entries_and_no_more() {
+        let state = PluginState::new("p");
+        let key = |number: usize| number.to_le_bytes();
+        for number in 0..host_function::KV_ENTRIES {
+            state.kv_set(&key(number), b"").unwrap();
+        }
+        assert_eq!(state.kv_set(&key(host_function::KV_ENTRIES), b""), Err(host_function::KV_FULL));
+        state.kv_set(&key(7), b"another value").unwrap();
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::host::wasm as backend;
 pub enum KvError {
     /// The value is longer than 64 KiB.
     ValueTooLarge,
-    /// The map would hold more than 1 MiB.
+    /// The map would hold more than 1 MiB, or more than 16,384 entries.
     Full,
     /// The host refuses the key, or answered with a code that this SDK does not know.
     Refused(i32),

@@ -1,0 +1,114 @@
+//! What a decision costs at least: `least_connections` called by hand.
+
+use std::path::Path;
+
+use sgl_policy_abi::Writer;
+use sgl_policy_abi::unpack;
+use wasmtime::Config;
+use wasmtime::Engine;
+use wasmtime::InstanceAllocationStrategy;
+use wasmtime::Linker;
+use wasmtime::Memory;
+use wasmtime::Module;
+use wasmtime::PoolingAllocationConfig;
+use wasmtime::Store;
+use wasmtime::TypedFunc;
+
+/// One instance with a message that is written once and copied in before each call.
+pub(crate) struct Floor {
+    store: Store<()>,
+    memory: Memory,
+    select: TypedFunc<(u32, u32), i64>,
+    message: Vec<u8>,
+    pointer: u32,
+}
+
+impl Floor {
+    /// For as many idle, healthy workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
+        let mut config = Config::new();
+        config
+            .epoch_interruption(true)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::new()));
+        let engine = Engine::new(&config).expect("an engine");
+        let module = Module::from_file(&engine, module).expect("a module");
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1 << 40);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let linker = Linker::new(&engine);
+        let instance = runtime.block_on(linker.instantiate_async(&mut store, &module)).expect("an instance");
+        let init = instance.get_typed_func::<(u32, u32), i64>(&mut store, "init").expect("init");
+        let alloc = instance.get_typed_func::<u32, u32>(&mut store, "alloc").expect("alloc");
+        let select = instance.get_typed_func(&mut store, "select_worker").expect("select_worker");
+        let memory = instance.get_memory(&mut store, "memory").expect("memory");
+        let message = init_message();
+        let length = u32::try_from(message.len()).expect("short");
+        let pointer = alloc.call(&mut store, length).expect("room");
+        memory.write(&mut store, pointer as usize, &message).expect("room");
+        init.call(&mut store, (pointer, length)).expect("it starts");
+        let message = select_message(workers);
+        let pointer = alloc.call(&mut store, u32::try_from(message.len()).expect("fits")).expect("room");
+        let mut floor = Self { store, memory, select, message, pointer };
+        assert!(floor.call() < workers, "it chooses");
+        floor
+    }
+
+    pub(crate) fn call(&mut self) -> usize {
+        let length = self.copy();
+        let packed = self.select.call(&mut self.store, (self.pointer, length)).expect("it decides");
+        self.answer(packed)
+    }
+
+    pub(crate) async fn call_async(&mut self) -> usize {
+        let length = self.copy();
+        let packed = self.select.call_async(&mut self.store, (self.pointer, length)).await;
+        self.answer(packed.expect("it decides"))
+    }
+
+    fn copy(&mut self) -> u32 {
+        let start = self.pointer as usize;
+        let memory = self.memory.data_mut(&mut self.store);
+        memory.get_mut(start..start + self.message.len()).expect("in memory").copy_from_slice(&self.message);
+        u32::try_from(self.message.len()).expect("fits")
+    }
+
+    fn answer(&self, packed: i64) -> usize {
+        let (pointer, length) = unpack(packed);
+        let bytes = self.memory.data(&self.store).get(pointer as usize..).expect("in memory");
+        match bytes.get(..length as usize).expect("in memory") {
+            [index @ 0..=0x7f] => usize::from(*index),
+            [0xcc, index] => usize::from(*index),
+            [0xcd, high, low] => usize::from(u16::from_be_bytes([*high, *low])),
+            other => panic!("no index: {other:?}"),
+        }
+    }
+}
+
+/// The inputs of `least_connections`: healthy, excluded, load, random.
+fn select_message(workers: usize) -> Vec<u8> {
+    let mut buffer = vec![0; workers * 5 + 64];
+    let mut writer = Writer::new(&mut buffer);
+    let written = (|| {
+        writer.array(5)?;
+        writer.uint(1)?;
+        let healthy = writer.bin(workers.div_ceil(8))?;
+        (0..workers).for_each(|index| {
+            if let Some(byte) = healthy.get_mut(index / 8) {
+                *byte |= 1 << (index % 8);
+            }
+        });
+        writer.bin(workers.div_ceil(8))?.fill(0);
+        writer.bin(workers * 4)?.fill(0);
+        writer.uint(0x1234_5678_9abc_def0)
+    })();
+    written.expect("it fits");
+    let length = writer.position();
+    buffer.truncate(length);
+    buffer
+}
+
+fn init_message() -> Vec<u8> {
+    let init = serde_json::json!({"abi": 1, "plugin": "floor", "generation": 1, "config": {}, "seed": 1});
+    rmp_serde::to_vec_named(&init).expect("a message")
+}

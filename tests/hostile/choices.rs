@@ -1,0 +1,159 @@
+//! Choices that must not be acted on.
+
+use std::sync::Arc;
+
+use sgl_policy_abi::Input;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::types::WorkerSet;
+
+use crate::guest::Guest;
+use crate::guest::answer;
+use crate::guest::answering;
+use crate::guest::guest;
+use crate::guest::manifest;
+use crate::stage::BAD;
+use crate::stage::Stage;
+use crate::stage::WORKERS;
+use crate::stage::asking;
+
+#[tokio::test]
+async fn worker_beyond_the_table_is_an_invalid_choice() {
+    let first_beyond = u8::try_from(WORKERS).unwrap();
+    Stage::new().await.fails(answering(&[first_beyond]), FailureCause::InvalidChoice).await;
+}
+
+#[tokio::test]
+async fn negative_worker_is_an_invalid_choice() {
+    Stage::new().await.fails(answering(&[0xff]), FailureCause::InvalidChoice).await;
+    let least = [0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0];
+    Stage::new().await.fails(answering(&least), FailureCause::InvalidChoice).await;
+}
+
+#[tokio::test]
+async fn worker_that_is_right_only_when_cut_to_32_bits_is_an_invalid_choice() {
+    // 2^32 + 1.
+    let index = [0xcf, 0, 0, 0, 1, 0, 0, 0, 1];
+    Stage::new().await.fails(answering(&index), FailureCause::InvalidChoice).await;
+}
+
+#[tokio::test]
+async fn unhealthy_worker_is_an_invalid_choice() {
+    let fleet = Fleet::new();
+    for index in 0..WORKERS {
+        fleet.add(WorkerSpec::new(format!("http://w{index}")), index != 2).unwrap();
+    }
+    let stage = Stage::new().await;
+    let hostile = stage.load(answering(&[2])).await;
+    let table = fleet.table();
+    for _ in 0..2 * WORKERS {
+        let decided = stage.beside(hostile.policy.decide_async(&table, &asking(BAD))).await.unwrap();
+        assert_eq!(decided.chooser(), Chooser::Fallback { cause: FailureCause::InvalidChoice });
+        assert_ne!(decided.index(), 2);
+    }
+    assert_eq!(hostile.failures(FailureCause::InvalidChoice), 2 * WORKERS as u64);
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn excluded_worker_is_an_invalid_choice() {
+    let stage = Stage::new().await;
+    let hostile = stage.load(answering(&[1])).await;
+    let mut tried = WorkerSet::with_capacity(WORKERS);
+    tried.insert(1);
+    let info = SelectWorkerInfo { excluded: Some(&tried), ..asking(BAD) };
+    for _ in 0..2 * WORKERS {
+        let decided = stage.beside(hostile.policy.decide_async(&stage.table, &info)).await.unwrap();
+        assert_eq!(decided.chooser(), Chooser::Fallback { cause: FailureCause::InvalidChoice });
+        assert_ne!(decided.index(), 1);
+    }
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn pairs_that_are_none_are_invalid_choices() {
+    // Twice the same, the wrong way round, and one that does not exist.
+    for pair in ["\\92\\00\\00", "\\92\\01\\00", "\\92\\00\\09"] {
+        let fields = format!(
+            r#"(data (i32.const 1024) "{pair}")
+            (func (export "select_worker_pair") (param i32 i32) (result i64) {})"#,
+            answer(1024, 3)
+        );
+        let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+        let stage = Stage::new().await;
+        let hostile = stage.load(wasm).await;
+        let fleet = Fleet::new();
+        for (url, role) in [("http://p", WorkerRole::Prefill), ("http://d", WorkerRole::Decode)] {
+            fleet.add(WorkerSpec { role, ..WorkerSpec::new(url) }, true).unwrap();
+        }
+        let (table, info) = (fleet.table(), asking(BAD));
+        let found = stage.beside(hostile.policy.decide_pair_async(&table, &info)).await.expect("a pair");
+        assert_eq!((found.prefill.index(), found.decode.index()), (0, 1), "{pair}");
+        assert_eq!(hostile.failures(FailureCause::InvalidChoice), 1, "{pair}");
+        stage.ends(hostile).await;
+    }
+}
+
+#[tokio::test]
+async fn choosing_nobody_is_no_failure_and_there_is_no_decision() {
+    // The contract lets a policy refuse a request; only this one is refused.
+    let stage = Stage::new().await;
+    let hostile = stage.load(guest("(return (i64.const 0))")).await;
+    let refused = stage.beside(hostile.policy.decide_async(&stage.table, &asking(BAD))).await;
+    assert_eq!(refused.unwrap_err(), DecideError::NoWorker);
+    assert!(hostile.stats().failures.iter().all(|(_, count)| *count == 0));
+    stage.by_plugin(&hostile, crate::stage::GOOD, 0).await;
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn always_the_same_worker_is_the_policys_right_and_is_counted_in_flight() {
+    let stage = Stage::new().await;
+    let hostile = stage.load(answering(&[3])).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(stage.decide(&hostile, BAD).await);
+    }
+    assert!(held.iter().all(|decided| decided.index() == 3));
+    assert_eq!(held[0].worker().load(), 8);
+    held.clear();
+    let table = Arc::clone(&stage.table);
+    assert_eq!(table.get(3).unwrap().load(), 0, "dropped decisions count nothing in flight");
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn inputs_that_do_not_exist_are_refused() {
+    let known = manifest(&[Input::Load]);
+    for (from, to) in [("load", "lxad"), ("load", "l\u{1b}ad")] {
+        let wrong =
+            known.replace(&crate::guest::escaped(from.as_bytes()), &crate::guest::escaped(to.as_bytes()));
+        assert_ne!(wrong, known);
+        let wasm = Guest { manifest: wrong, ..Guest::default() }.wasm();
+        let parts =
+            ["its manifest (custom section `sgl.policy`) is refused: unknown input", "known are healthy"];
+        let error = Stage::new().await.refuses(wasm, &parts).await;
+        assert!(!error.to_string().contains('\u{1b}'), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn inputs_without_number_are_refused() {
+    // Each would be looked up for every request.
+    let header = |index: usize| Input::Header(format!("x-{index:06}").into());
+    let many: Vec<Input> = (0..100_000).map(header).collect();
+    let wasm = Guest { manifest: manifest(&many), ..Guest::default() }.wasm();
+    Stage::new().await.refuses(wasm, &["its manifest", "inputs"]).await;
+}
+
+#[tokio::test]
+async fn input_that_is_named_twice_is_refused() {
+    let wasm = Guest { manifest: manifest(&[Input::Load, Input::Load]), ..Guest::default() }.wasm();
+    Stage::new().await.refuses(wasm, &["manifest lists input `load` twice"]).await;
+}
