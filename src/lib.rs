@@ -67,4 +67,6 @@ pub mod admin;
 #[cfg(feature = "router")]
 pub mod sim;
 #[cfg(feature = "router")]
+pub mod load;
+#[cfg(feature = "router")]
 pub mod cli;
