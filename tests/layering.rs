@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// Lowest first.
 const LAYERS: [&str; 12] = [
-    "types", "config", "metrics", "core", "engine", "policies", "manage", "proxy", "admin", "sim", "load", "cli",
+    "types", "config", "metrics", "core", "engine", "policies", "manage", "proxy", "admin", "sim", "load",
+    "cli",
 ];
 
 /// The simulated worker is no part of the router: it may know these, and only `cli` knows it.

@@ -63,9 +63,9 @@ impl Line {
         self.tail.clear();
         let connection = match self.connection.take_if(|connection| connection.is_usable()) {
             Some(connection) => connection,
-            None => UpstreamConnection::open(target.url(), CONNECT_LIMIT)
-                .await
-                .map_err(|_| ErrorKind::Connect)?,
+            None => {
+                UpstreamConnection::open(target.url(), CONNECT_LIMIT).await.map_err(|_| ErrorKind::Connect)?
+            }
         };
         let answer = connection.send(target.request(body)).await;
         let (head, mut body) = answer.map_err(|_| ErrorKind::Closed)?.into_parts();
@@ -154,5 +154,7 @@ fn worker(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }

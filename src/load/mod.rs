@@ -32,6 +32,11 @@ mod pacer;
 mod open_loop;
 pub mod swaps;
 pub mod run;
+pub mod summary;
+pub mod report_table;
+mod svg;
+mod course;
+pub mod report_html;
 
 pub use crate::load::arrivals::Pace;
 pub use crate::load::control::Control;
@@ -40,4 +45,5 @@ pub use crate::load::plan::Plan;
 pub use crate::load::plan::SwapPlan;
 pub use crate::load::request::RequestShape;
 pub use crate::load::run::run;
+pub use crate::load::summary::Summary;
 pub use crate::load::target::Target;

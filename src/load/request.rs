@@ -22,8 +22,8 @@ const FILLER_BYTES: usize = 1 << 16;
 const OWN_IDS: u64 = 1 << 48;
 
 const WORDS: [&str; 16] = [
-    "river ", "stone ", "light ", "house ", "paper ", "green ", "music ", "water ", "seven ", "north ", "table ",
-    "quiet ", "bread ", "cloud ", "horse ", "train ",
+    "river ", "stone ", "light ", "house ", "paper ", "green ", "music ", "water ", "seven ", "north ",
+    "table ", "quiet ", "bread ", "cloud ", "horse ", "train ",
 ];
 
 /// What the requests of a run have in common.
@@ -81,7 +81,8 @@ impl Bodies {
         let bytes = bytes_of(shape.prompt_tokens);
         bodies.ready = (0..u64::from(shape.prompts.max(1)))
             .map(|prompt| {
-                bodies.render(shape.output_tokens, bytes, |out| bodies.push_text(out, OWN_IDS + prompt, bytes))
+                bodies
+                    .render(shape.output_tokens, bytes, |out| bodies.push_text(out, OWN_IDS + prompt, bytes))
             })
             .collect();
         bodies

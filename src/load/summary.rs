@@ -210,8 +210,10 @@ impl TargetSummary {
     fn new(plan: &Plan, outcome: &TargetOutcome) -> Self {
         let mut total = Tally::default();
         outcome.rounds.iter().for_each(|round| total.merge(&round.tally));
-        let rounds: Vec<RoundSummary> =
-            (1..).zip(&outcome.rounds).map(|(number, round)| RoundSummary::new(plan, number, round)).collect();
+        let rounds: Vec<RoundSummary> = (1..)
+            .zip(&outcome.rounds)
+            .map(|(number, round)| RoundSummary::new(plan, number, round))
+            .collect();
         let (failed, requests) = (total.failed(), total.ok + total.failed());
         Self {
             name: outcome.target.name().to_owned(),

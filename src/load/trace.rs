@@ -125,7 +125,8 @@ fn csv_line(text: &str) -> Result<(f64, Entry), String> {
     else {
         return Err(format!("expected the three fields {CSV_HEADER}"));
     };
-    let ms = csv_time(time).ok_or_else(|| format!("TIMESTAMP is {time:?}: expected 2023-11-16 18:17:03.97"))?;
+    let ms =
+        csv_time(time).ok_or_else(|| format!("TIMESTAMP is {time:?}: expected 2023-11-16 18:17:03.97"))?;
     let tokens = |name: &str, text: &str| {
         text.parse().map_err(|_| format!("{name} is {text:?}: expected a number of tokens"))
     };
@@ -227,7 +228,10 @@ mod tests {
             (format!("{good}\n\n{{\"timestamp\":2}}\n"), "line 3: missing field `input_length`"),
             (format!("{good}\nnonsense"), "line 2: expected ident"),
             (good.replace("\"output_length\":1", "\"output_length\":0"), "line 1: output_length is 0"),
-            (good.replace("\"input_length\":1", "\"input_length\":-1"), "line 1: invalid value: integer `-1`"),
+            (
+                good.replace("\"input_length\":1", "\"input_length\":-1"),
+                "line 1: invalid value: integer `-1`",
+            ),
             (good.replace("\"timestamp\":1", "\"timestamp\":1e99"), "line 1: timestamp is 1"),
             (format!("{CSV_HEADER}\n2023-13-01 00:00:00,1,1"), "line 2: TIMESTAMP is \"2023-13-01"),
             (format!("{CSV_HEADER}\n2023-11-16 18:17:03.9,1"), "line 2: expected the three fields"),
