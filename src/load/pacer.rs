@@ -96,13 +96,14 @@ fn pace(
     for arrival in arrivals {
         let Some(at) = begin.checked_add(arrival.at) else { return };
         loop {
-            // Acquire: pairs with the store in `end`.
-            if stopped.load(Ordering::Acquire) {
-                return;
-            }
             let left = at.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
+            }
+            // After the look at the clock, so that what is due is passed on even at the end.
+            // Acquire: pairs with the store in `end`.
+            if stopped.load(Ordering::Acquire) {
+                return;
             }
             thread::park_timeout(left.max(SHORTEST_SLEEP));
         }

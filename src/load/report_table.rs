@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::load::histogram::Quantiles;
 use crate::load::histogram::median;
 use crate::load::summary::Comparison;
+use crate::load::summary::Figures;
 use crate::load::summary::RoundSummary;
 use crate::load::summary::Summary;
 use crate::load::summary::TargetSummary;
@@ -63,15 +64,37 @@ fn push_target(out: &mut String, target: &TargetSummary) {
     let figures = &target.median;
     let rate = number(figures.requests_per_second);
     line(out, &format!("  {rate} requests/s, {} tokens/s{median}", number(figures.tokens_per_second)));
+    push_cut_off(out, &target.rounds);
+    if figures.latency_ms.is_some() {
+        push_figures(out, &target.median);
+    }
+    push_workers(out, target);
+    push_swaps(out, &target.rounds);
+}
+
+/// What was sent or due, but counts nowhere.
+fn push_cut_off(out: &mut String, rounds: &[RoundSummary]) {
+    let interrupted: u64 = rounds.iter().map(|round| round.interrupted_requests).sum();
+    if interrupted > 0 {
+        line(out, &format!("  {interrupted} requests were cut off by the interruption and are not counted"));
+    }
+    let warmup: u64 = rounds.iter().map(|round| round.warmup_requests).sum();
+    if warmup > 0 {
+        line(out, &format!("  {warmup} requests of the warm-up are not counted"));
+    }
+}
+
+fn push_figures(out: &mut String, figures: &Figures) {
     let head = ["mean", "p50", "p90", "p95", "p99", "p99.9", "max"].map(|name| format!("{name:>9}"));
     line(out, &format!("  {:<22}{}", "milliseconds", head.concat()));
     push_times(out, "whole answer", figures.latency_ms.as_ref());
-    push_times(out, "  from sending", figures.service_ms.as_ref());
-    push_times(out, "  sent late by", figures.lag_ms.as_ref().filter(|lag| lag.max > 0.0));
+    // A closed loop is never late by more than its own few instructions.
+    if figures.lag_ms.as_ref().is_some_and(|lag| lag.p50 > 0.0) {
+        push_times(out, "  from sending", figures.service_ms.as_ref());
+        push_times(out, "  sent late by", figures.lag_ms.as_ref());
+    }
     push_times(out, "first token", figures.first_token_ms.as_ref());
     push_times(out, "between tokens", figures.between_tokens_ms.as_ref());
-    push_workers(out, target);
-    push_swaps(out, &target.rounds);
 }
 
 fn failures(target: &TargetSummary) -> String {

@@ -39,12 +39,17 @@ impl Axis {
         Self { scale: Scale::Linear, low: 0.0, high: if high > 0.0 { high } else { 1.0 }, label }
     }
 
-    /// Powers of ten around these numbers; those that are not above 0 are read over.
+    /// Around these numbers, from and to 1, 2 or 5 times a power of ten; those that are not above 0
+    /// are read over.
     pub(crate) fn log(numbers: impl Iterator<Item = f64> + Clone, label: &'static str) -> Self {
         let above = numbers.filter(|number| *number > 0.0);
         let (low, high) = (above.clone().fold(f64::INFINITY, f64::min), above.fold(0.0, f64::max));
-        let (low, high) = if high > 0.0 { (low.log10().floor(), high.log10().ceil()) } else { (0.0, 1.0) };
-        Self { scale: Scale::Log, low, high: high.max(low + 1.0), label }
+        if high <= 0.0 {
+            return Self { scale: Scale::Log, low: 0.0, high: 1.0, label };
+        }
+        let low = round_numbers(low / 10.0, low).last().unwrap_or(low).log10();
+        let high = round_step(high).log10();
+        Self { scale: Scale::Log, low, high: high.max(low + 0.5), label }
     }
 
     /// Shares up to 99.99 %.
@@ -68,9 +73,14 @@ impl Axis {
             Scale::Nines => [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999]
                 .map(|share| (share, format!("{} %", trimmed(share * 100.0, 2))))
                 .to_vec(),
-            Scale::Log => steps(self.low, self.high, 1.0)
-                .map(|power| (10_f64.powf(power), trimmed(10_f64.powf(power), 3)))
-                .collect(),
+            Scale::Log => {
+                let (low, high) = (10_f64.powf(self.low), 10_f64.powf(self.high));
+                // Over many powers of ten there is no room for more than these.
+                let is_wide = self.high - self.low > 3.0;
+                let is_power = |number: &f64| (number.log10() - number.log10().round()).abs() < 1e-6;
+                let numbers = round_numbers(low, high).filter(|number| !is_wide || is_power(number));
+                numbers.map(|number| (number, trimmed(number, 3))).collect()
+            }
             Scale::Linear => {
                 let step = round_step(self.high / 5.0);
                 steps(0.0, self.high, step).map(|number| (number, trimmed(number, 3))).collect()
@@ -200,6 +210,16 @@ fn steps(low: f64, high: f64, step: f64) -> impl Iterator<Item = f64> {
         .take_while(move |number| *number <= high * 1.0001)
 }
 
+/// 1, 2 and 5 times powers of ten from `low` to `high`, which are above 0.
+fn round_numbers(low: f64, high: f64) -> impl Iterator<Item = f64> {
+    let first = 10_f64.powf(low.log10().floor());
+    // The factor makes up for what rounding errors take away at the ends.
+    (0..64)
+        .flat_map(move |power| [1.0, 2.0, 5.0].map(|factor| factor * first * 10_f64.powi(power)))
+        .skip_while(move |number| *number < low / 1.000_001)
+        .take_while(move |number| *number <= high * 1.000_001)
+}
+
 /// 1, 2 or 5 times a power of ten, at least this.
 fn round_step(least: f64) -> f64 {
     let power = 10_f64.powf(least.log10().floor());
@@ -222,8 +242,8 @@ mod tests {
 
     #[test]
     fn axes_place_numbers_by_their_scale() {
-        let log = Axis::log([0.0, 2.0, 900.0].into_iter(), "");
-        assert_eq!((log.low, log.high), (0.0, 3.0));
+        let log = Axis::log([0.0, 1.5, 900.0].into_iter(), "");
+        assert!(log.low.abs() < 1e-9 && (log.high - 3.0).abs() < 1e-9, "{log:?}");
         assert!((log.place(10.0) - 1.0 / 3.0).abs() < 1e-9);
         let nines = Axis::nines("");
         assert!((nines.place(0.99) - 0.5).abs() < 1e-9);
@@ -235,7 +255,8 @@ mod tests {
     fn ticks_are_round_numbers_within_the_axis() {
         let texts = |axis: Axis| axis.ticks().into_iter().map(|tick| tick.1).collect::<Vec<_>>();
         assert_eq!(texts(Axis::linear(47.0, "")), ["0", "10", "20", "30", "40"]);
-        assert_eq!(texts(Axis::log([0.5, 20.0].into_iter(), "")), ["0.1", "1", "10", "100"]);
+        assert_eq!(texts(Axis::log([0.6, 20.0].into_iter(), "")), ["0.5", "1", "2", "5", "10", "20"]);
+        assert_eq!(texts(Axis::log([0.02, 300.0].into_iter(), "")), ["0.1", "1", "10", "100"]);
         assert_eq!(texts(Axis::nines("")).last().map(String::as_str), Some("99.99 %"));
     }
 

@@ -79,6 +79,7 @@ async fn swap_on(
         tokio::select! {
             biased;
             () = round.over.cancelled() => return,
+            () = round.control.stopping().cancelled() => return,
             () = tokio::time::sleep_until(next.into()) => {}
         }
         let asked = Instant::now();
