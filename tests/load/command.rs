@@ -124,6 +124,7 @@ async fn exit_code_tells_too_many_failures_from_a_run_that_was_not_made_and_wron
         &["--header", "no colon"],
         &["--body-fields", "[]"],
         &["--duration", "0s"],
+        &["--prompt-tokens", "4000000", "--prompts", "100"],
         &["--swap-plugin", "p"],
         &["--swap-plugin", "p", "--swap-module", "/nowhere.wasm"],
         &["--compare", "a=http://h:1", "--swap-plugin", "p", "--swap-module", "m", "--swap-target", "b"],

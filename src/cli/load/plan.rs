@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::load::trace::Trace;
 /// Rounds if several targets are compared.
 const COMPARE_ROUNDS: u32 = 3;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// All prompts are held in memory: a gibibyte of them at most, at four bytes per token.
+const MOST_PROMPT_TOKENS: u64 = 1 << 28;
 
 /// What the flags ask for.
 ///
@@ -117,6 +120,10 @@ fn shape(args: &LoadArgs) -> Result<RequestShape, LoadError> {
             .map_err(|error| usage(format!("--body-fields: not a JSON object: {error}")))?,
         None => serde_json::Map::new(),
     };
+    if u64::from(args.prompts) * u64::from(args.prompt_tokens) > MOST_PROMPT_TOKENS {
+        let limit = format!("--prompts times --prompt-tokens: allowed: at most {MOST_PROMPT_TOKENS}");
+        return Err(usage(limit));
+    }
     Ok(RequestShape {
         model: args.model.clone(),
         prompt_tokens: args.prompt_tokens,
@@ -135,7 +142,7 @@ fn swaps(args: &LoadArgs, targets: &[Target]) -> Result<Option<SwapPlan>, LoadEr
     if let Some(name) = args.swap_target.as_ref().filter(|name| !is_known(name)) {
         return Err(usage(format!("--swap-target: no --compare has the name {name:?}")));
     }
-    let module = |path: &std::path::PathBuf| {
+    let module = |path: &PathBuf| {
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     };
     Ok(Some(SwapPlan {
