@@ -15,7 +15,7 @@ pub(crate) struct Course {
     pub(crate) answered: Vec<(f64, f64)>,
     /// Failed requests per second.
     pub(crate) failed: Vec<(f64, f64)>,
-    /// The longest latency, in milliseconds.
+    /// The longest latency, in milliseconds; no points where nothing was answered.
     pub(crate) longest: Vec<(f64, f64)>,
     /// Swaps, and the beginnings of rounds.
     pub(crate) marks: Vec<Mark>,
@@ -47,7 +47,9 @@ impl Course {
             let rate = |counts: &[u32]| counts.iter().map(|count| f64::from(*count)).sum::<f64>() / width;
             self.answered.push((middle, rate(ok)));
             self.failed.push((middle, rate(failed)));
-            self.longest.push((middle, max.iter().copied().fold(0.0, f64::max)));
+            // A time without answers has no longest one; a line down to 0 would say that it was fast.
+            let longest = max.iter().copied().fold(0.0, f64::max);
+            self.longest.extend((longest > 0.0).then_some((middle, longest)));
         }
         self.marks.extend(round.swaps.iter().map(|swap| mark(swap, begin)));
         self.swaps += round.swaps.len();
@@ -110,6 +112,14 @@ mod tests {
         let expected = [("swap", 5.0), ("refused", 5.0), ("round", 10.0), ("swap", 15.0), ("refused", 15.0)];
         assert_eq!(marks, expected);
         assert_eq!(course.marks[0].title, "a.wasm: generation 7, 20.0 ms");
+    }
+
+    #[test]
+    fn time_without_answers_has_no_longest_one() {
+        let mut quiet = round(1, 3);
+        quiet.timeline.max_ms[1] = 0.0;
+        let course = Course::new(&[quiet]);
+        assert_eq!((course.answered.len(), course.longest.len()), (3, 2));
     }
 
     #[test]

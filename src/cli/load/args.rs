@@ -67,7 +67,7 @@ pub struct LoadArgs {
     #[arg(long, default_value = "0s", value_parser = duration)]
     pub warmup: Duration,
     /// Rounds [default: 1, with --compare 3]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: Option<u32>,
     /// Time for one request
     #[arg(long, default_value = "60s", value_parser = duration)]
