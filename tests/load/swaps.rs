@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sglang_router_rs::load::Control;
+use sglang_router_rs::load::Pace;
 use sglang_router_rs::load::Plan;
 use sglang_router_rs::load::Summary;
 use sglang_router_rs::load::SwapPlan;
@@ -89,8 +90,10 @@ async fn swaps_stay_with_the_target_that_they_are_meant_for() {
     plan.targets = vec![target("quiet", &worker.url()), target("swapped", &worker.url())];
     plan.swaps.as_mut().unwrap().target = Some("swapped".to_owned());
     plan.limits.requests = None;
-    // Rounds of either until the third swap ends the run.
-    plan.limits.duration = Some(Duration::from_millis(60));
+    // Rounds of either until the third swap ends the run; long enough and with so few requests that
+    // a busy machine gets to it too.
+    plan.limits.duration = Some(Duration::from_millis(400));
+    plan.pace = Pace::Constant { per_second: 200.0 };
     plan.rounds = 1000;
     let swapper = Arc::new(Scripted::default());
     let control = swapper.control.clone();
