@@ -69,4 +69,6 @@ pub mod admin;
 #[cfg(feature = "router")]
 pub mod sim;
 #[cfg(feature = "router")]
+pub mod load;
+#[cfg(feature = "router")]
 pub mod cli;

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::Subcommand;
 use sglang_router_rs::cli::flags::ServeArgs;
+use sglang_router_rs::cli::load;
+use sglang_router_rs::cli::load::LoadArgs;
 use sglang_router_rs::cli::plugin;
 use sglang_router_rs::cli::plugin::PluginArgs;
 use sglang_router_rs::cli::serve;
@@ -27,6 +29,7 @@ enum Command {
     Serve(Box<ServeArgs>),
     SimWorker(Box<SimWorkerArgs>),
     Plugin(PluginArgs),
+    Load(Box<LoadArgs>),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
         Command::SimWorker(args) => sim_worker::run(*args),
         Command::Plugin(args) => return plugin_command(&args),
+        Command::Load(args) => return load_command(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,6 +57,18 @@ fn plugin_command(args: &PluginArgs) -> ExitCode {
             // Nowhere to report to if standard error is closed.
             let _ = writeln!(std::io::stderr(), "sgl-router: {failure}");
             failure.exit_code()
+        }
+    }
+}
+
+/// As above.
+fn load_command(args: &LoadArgs) -> ExitCode {
+    match load::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", chain(&error));
+            error.exit_code()
         }
     }
 }

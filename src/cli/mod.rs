@@ -6,3 +6,4 @@ pub mod assembly;
 pub mod serve;
 pub mod sim_worker;
 pub mod plugin;
+pub mod load;

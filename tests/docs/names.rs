@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use sglang_router_rs::cli::flags::ServeArgs;
+use sglang_router_rs::cli::load::LoadArgs;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
@@ -59,7 +60,18 @@ fn every_cause_built_in_policy_and_system_call_is_in_the_guide() {
 #[test]
 fn every_flag_of_serve_is_in_the_operations_guide() {
     let page = pages::read("docs/operations.md");
-    let command = ServeArgs::augment_args(clap::Command::new("serve"));
+    assert_flags(&page, &ServeArgs::augment_args(clap::Command::new("serve")));
+}
+
+#[test]
+fn every_flag_of_load_is_in_its_section_of_the_operations_guide() {
+    let page = pages::read("docs/operations.md");
+    let rest = page.split("## Load-test a router").nth(1).expect("the section");
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    assert_flags(section, &LoadArgs::augment_args(clap::Command::new("load")));
+}
+
+fn assert_flags(page: &str, command: &clap::Command) {
     let flags: Vec<String> =
         command.get_arguments().filter_map(|flag| flag.get_long()).map(|flag| format!("--{flag}")).collect();
     assert!(flags.len() > 30, "{flags:?}");

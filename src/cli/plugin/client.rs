@@ -56,11 +56,6 @@ impl AdminClient {
     ///
     /// [`Failure::Usage`] if the URL is none or the token cannot be read.
     pub fn new(args: &PluginArgs) -> Result<Self, Failure> {
-        let url = args.admin_url.trim_end_matches('/').to_owned();
-        let parsed: Uri = url.parse().map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
-        if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
-            return Err(Failure::Usage(format!("--admin-url: found {url:?}; allowed: http://HOST:PORT")));
-        }
         let token = match &args.admin_token_file {
             None => std::env::var(TOKEN_VARIABLE).ok(),
             Some(file) => {
@@ -69,6 +64,20 @@ impl AdminClient {
                 Some(std::fs::read_to_string(file).map_err(unreadable)?.trim().to_owned())
             }
         };
+        Self::at(&args.admin_url, token)
+    }
+
+    /// A client of the router whose operators' listener is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if the URL is none.
+    pub fn at(url: &str, token: Option<String>) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        let parsed: Uri = url.parse().map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
+        if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
+            return Err(Failure::Usage(format!("--admin-url: found {url:?}; allowed: http://HOST:PORT")));
+        }
         let http = Client::builder(TokioExecutor::new()).build_http();
         Ok(Self { http, url, token })
     }

@@ -1,0 +1,52 @@
+//! What is tested: a router, or anything else that speaks OpenAI's chat API.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Uri;
+use http::header;
+use http_body_util::Full;
+
+use crate::config::worker_url::WorkerUrl;
+
+/// One address, under the name that reports give it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    name: String,
+    url: WorkerUrl,
+    path: Uri,
+    headers: HeaderMap,
+}
+
+impl Target {
+    /// A target whose requests carry these headers besides `host` and `content-type`.
+    pub fn new(name: impl Into<String>, url: WorkerUrl, headers: HeaderMap) -> Self {
+        let mut all = HeaderMap::new();
+        all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // An authority is made of characters that a header may have.
+        all.extend(HeaderValue::from_str(&url.authority()).into_iter().map(|host| (header::HOST, host)));
+        all.extend(headers);
+        Self { name: name.into(), url, path: Uri::from_static("/v1/chat/completions"), headers: all }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &WorkerUrl {
+        &self.url
+    }
+
+    /// A chat request with this body.
+    pub(crate) fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        request.headers_mut().clone_from(&self.headers);
+        request
+    }
+}

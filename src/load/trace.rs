@@ -1,0 +1,246 @@
+//! Recorded requests: when they came and how long prompt and answer were.
+//!
+//! Two forms are read, told apart by the first line: JSON lines, as Mooncake publishes them
+//! (`timestamp` in milliseconds, `input_length` and `output_length` in tokens, optionally
+//! `hash_ids`, one per 512 tokens of the prompt; other fields are read over), and the CSV of
+//! Azure's public data set (`TIMESTAMP,ContextTokens,GeneratedTokens`).
+
+use std::io;
+use std::io::BufRead;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+const CSV_HEADER: &str = "TIMESTAMP,ContextTokens,GeneratedTokens";
+/// Longer prompts or answers are a mistake in the file, not a request.
+const MOST_TOKENS: u32 = 4_000_000;
+/// Milliseconds from 1970 to 2286: a timestamp beyond counts something else.
+const MOST_MS: f64 = 1e13;
+
+/// One recorded request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// From the first request of the trace.
+    pub at: Duration,
+    /// Length of the prompt.
+    pub input_tokens: u32,
+    /// Length of the answer, at least 1.
+    pub output_tokens: u32,
+    /// One id per block of 512 prompt tokens; equal ids are equal text. Empty if the trace does
+    /// not say which prompts share a prefix.
+    pub blocks: Vec<u64>,
+}
+
+/// Recorded requests in order of time; at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    entries: Vec<Entry>,
+}
+
+/// Why a trace cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// The file cannot be read.
+    #[error("cannot be read")]
+    Io(#[from] io::Error),
+    /// A line is not what it should be.
+    #[error("line {line}: {reason}")]
+    Line {
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no request in it.
+    #[error("holds no request")]
+    Empty,
+}
+
+#[derive(Deserialize)]
+struct JsonLine {
+    timestamp: f64,
+    input_length: u32,
+    output_length: u32,
+    #[serde(default)]
+    hash_ids: Vec<u64>,
+}
+
+/// Reads a line: its time in milliseconds, and the rest.
+type LineReader = fn(&str) -> Result<(f64, Entry), String>;
+
+impl Trace {
+    /// Reads a trace. Blank lines are skipped; requests that are out of order are put in order.
+    ///
+    /// # Errors
+    ///
+    /// [`TraceError`] names the first bad line.
+    pub fn read(text: impl BufRead) -> Result<Self, TraceError> {
+        let mut entries: Vec<(f64, Entry)> = Vec::new();
+        let mut form: Option<LineReader> = None;
+        for (line, text) in (1..).zip(text.lines()) {
+            let text = text?;
+            let text = text.trim();
+            if text.is_empty() {
+                continue;
+            }
+            let read = match form {
+                Some(read) => read,
+                None if text.trim_start_matches('\u{feff}') == CSV_HEADER => {
+                    form = Some(csv_line);
+                    continue;
+                }
+                None => *form.insert(json_line),
+            };
+            entries.push(read(text).map_err(|reason| TraceError::Line { line, reason })?);
+        }
+        entries.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let first = entries.first().ok_or(TraceError::Empty)?.0;
+        let offset = |(ms, entry): (f64, Entry)| {
+            let at = Duration::try_from_secs_f64((ms - first) / 1000.0).unwrap_or_default();
+            Entry { at, ..entry }
+        };
+        Ok(Self { entries: entries.into_iter().map(offset).collect() })
+    }
+
+    /// The requests.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+fn json_line(text: &str) -> Result<(f64, Entry), String> {
+    // The line of serde's own message is always 1; only the column tells something.
+    let line: JsonLine = serde_json::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        message.split(" at line ").next().unwrap_or_default().to_owned()
+    })?;
+    entry(line.timestamp, line.input_length, line.output_length, line.hash_ids)
+}
+
+fn csv_line(text: &str) -> Result<(f64, Entry), String> {
+    let mut fields = text.split(',');
+    let (Some(time), Some(input), Some(output), None) =
+        (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return Err(format!("expected the three fields {CSV_HEADER}"));
+    };
+    let ms =
+        csv_time(time).ok_or_else(|| format!("TIMESTAMP is {time:?}: expected 2023-11-16 18:17:03.97"))?;
+    let tokens = |name: &str, text: &str| {
+        text.parse().map_err(|_| format!("{name} is {text:?}: expected a number of tokens"))
+    };
+    entry(ms, tokens("ContextTokens", input)?, tokens("GeneratedTokens", output)?, Vec::new())
+}
+
+fn entry(ms: f64, input_tokens: u32, output_tokens: u32, blocks: Vec<u64>) -> Result<(f64, Entry), String> {
+    if !(-MOST_MS..=MOST_MS).contains(&ms) {
+        return Err(format!("timestamp is {ms}: expected milliseconds from the start"));
+    }
+    if !(1..=MOST_TOKENS).contains(&output_tokens) {
+        return Err(format!("output_length is {output_tokens}: expected 1 to {MOST_TOKENS}"));
+    }
+    if input_tokens > MOST_TOKENS {
+        return Err(format!("input_length is {input_tokens}: expected at most {MOST_TOKENS}"));
+    }
+    Ok((ms, Entry { at: Duration::ZERO, input_tokens, output_tokens, blocks }))
+}
+
+/// Milliseconds since 1970 of a UTC time such as `2023-11-16 18:17:03.9799600`.
+fn csv_time(text: &str) -> Option<f64> {
+    let (date, time) = text.split_once(' ')?;
+    let mut date = date.split('-').map(str::parse::<u32>);
+    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let mut time = time.split(':');
+    let (hour, minute): (u32, u32) = (time.next()?.parse().ok()?, time.next()?.parse().ok()?);
+    let second: f64 = time.next()?.parse().ok()?;
+    let valid = date.next().is_none()
+        && time.next().is_none()
+        && (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && (0.0..61.0).contains(&second);
+    let minutes = f64::from(days_since_1970(year, month, day) * 1440 + hour * 60 + minute);
+    valid.then_some((minutes * 60.0 + second) * 1000.0)
+}
+
+/// Days of the Gregorian calendar, counted from March so that the leap day is a year's last
+/// (Howard Hinnant, `days_from_civil`); for 1970 and later.
+fn days_since_1970(year: u32, month: u32, day: u32) -> u32 {
+    let year = year.saturating_sub(u32::from(month <= 2));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day;
+    (365 * year + year / 4 + year / 400 + day_of_year).saturating_sub(year / 100 + 719_469)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Trace, TraceError> {
+        Trace::read(text.as_bytes())
+    }
+
+    #[test]
+    fn json_lines_are_read_put_in_order_and_counted_from_the_first() {
+        let trace = read(
+            "{\"timestamp\": 27500, \"input_length\": 700, \"output_length\": 5, \"hash_ids\": [0, 9]}\n\n\
+             {\"timestamp\": 27000.5, \"input_length\": 12, \"output_length\": 52, \"extra\": null}\n",
+        );
+        let entries = trace.unwrap().entries;
+        assert_eq!(
+            entries,
+            [
+                Entry { at: Duration::ZERO, input_tokens: 12, output_tokens: 52, blocks: vec![] },
+                Entry {
+                    at: Duration::from_micros(499_500),
+                    input_tokens: 700,
+                    output_tokens: 5,
+                    blocks: vec![0, 9]
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn csv_is_read_over_the_end_of_a_leap_month() {
+        let trace = read(
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-02-29 23:59:59.5000000,4808,10\n\
+             2024-03-01 00:00:00.2500000,3180,8\n",
+        );
+        let entries = trace.unwrap().entries;
+        assert_eq!(entries[1].at, Duration::from_millis(750));
+        assert_eq!((entries[0].input_tokens, entries[1].output_tokens), (4808, 8));
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (date, days) in [((1970, 1, 1), 0), ((2000, 3, 1), 11_017), ((2023, 11, 16), 19_677)] {
+            assert_eq!(days_since_1970(date.0, date.1, date.2), days, "{date:?}");
+        }
+    }
+
+    #[test]
+    fn bad_line_is_named_with_its_number_and_its_fault() {
+        let good = r#"{"timestamp":1,"input_length":1,"output_length":1}"#;
+        for (text, message) in [
+            (format!("{good}\n\n{{\"timestamp\":2}}\n"), "line 3: missing field `input_length`"),
+            (format!("{good}\nnonsense"), "line 2: expected ident"),
+            (good.replace("\"output_length\":1", "\"output_length\":0"), "line 1: output_length is 0"),
+            (
+                good.replace("\"input_length\":1", "\"input_length\":-1"),
+                "line 1: invalid value: integer `-1`",
+            ),
+            (good.replace("\"timestamp\":1", "\"timestamp\":1e99"), "line 1: timestamp is 1"),
+            (format!("{CSV_HEADER}\n2023-13-01 00:00:00,1,1"), "line 2: TIMESTAMP is \"2023-13-01"),
+            (format!("{CSV_HEADER}\n2023-11-16 18:17:03.9,1"), "line 2: expected the three fields"),
+            (format!("{CSV_HEADER}\n2023-11-16 18:17:03.9,1,x"), "line 2: GeneratedTokens is \"x\""),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{text}: {error}");
+        }
+        assert!(matches!(read("\n \n"), Err(TraceError::Empty)));
+        assert!(matches!(read(CSV_HEADER), Err(TraceError::Empty)));
+    }
+}
