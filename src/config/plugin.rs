@@ -108,6 +108,10 @@ pub enum IfLoaded {
 pub struct BreakerOptions {
     /// Failures in a row that open the breaker; 0 = never. Default: 5.
     pub failures: u32,
+    /// Time that calls which ran out of their budget may take together, in percent of one core over
+    /// five seconds, before they open the breaker too, whatever succeeds in between; 0 = any.
+    /// Default: 10.
+    pub max_lost_percent: u32,
     /// First pause in milliseconds; each failed probe doubles it. Default: 500.
     pub backoff_ms: u64,
     /// Longest pause in milliseconds. Default: 30,000.
@@ -116,7 +120,7 @@ pub struct BreakerOptions {
 
 impl Default for BreakerOptions {
     fn default() -> Self {
-        Self { failures: 5, backoff_ms: 500, max_backoff_ms: 30_000 }
+        Self { failures: 5, max_lost_percent: 10, backoff_ms: 500, max_backoff_ms: 30_000 }
     }
 }
 

@@ -117,8 +117,11 @@ pub enum CallError {
         /// What it said.
         reason: String,
     },
-    /// The pool was closed, or no instance could be made.
-    #[error("no instance can be made: {reason}")]
+    /// The generation is out of use; another one may be in its place.
+    #[error("the generation is out of use")]
+    OutOfUse,
+    /// There is no instance, and none could be made.
+    #[error("there is no instance, and none could be made: {reason}")]
     Unavailable {
         /// Why.
         reason: String,
@@ -126,8 +129,8 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// True if the guest never saw the message.
+    /// True if that says nothing of the guest.
     pub fn is_untouched(&self) -> bool {
-        matches!(self, Self::Saturated { .. } | Self::QueueFull { .. } | Self::Unavailable { .. })
+        matches!(self, Self::Saturated { .. } | Self::QueueFull { .. } | Self::OutOfUse)
     }
 }

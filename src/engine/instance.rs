@@ -13,6 +13,7 @@ use wasmtime::WasmParams;
 use wasmtime::WasmResults;
 
 use crate::engine::background::in_context;
+use crate::engine::background::ready;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
 use crate::engine::deadline::Budget;
@@ -373,6 +374,28 @@ impl Instance {
             }
             None => Err(refused("the module has no such export")),
         }
+    }
+
+    /// Like [`ask`](Self::ask) on a lane whose guest runs on the caller's stack, so that nothing
+    /// has to be awaited.
+    #[inline]
+    pub(crate) fn ask_now<R>(
+        &mut self,
+        lane: Lane,
+        total: Duration,
+        ask: Ask,
+        len: u32,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
+        debug_assert!(lane != Lane::Fiber);
+        let message = (self.input.pointer, len);
+        if let Some(AnswerFunc::Packed(func)) = self.exports.answering(ask) {
+            let packed = func.call(&mut self.store, message);
+            let packed = packed.map_err(|error| explain(&self.store, &error, total))?;
+            let (pointer, len) = unpack(packed);
+            return Ok(read(self.guest_bytes(pointer, len)?));
+        }
+        ready(self.ask(lane, total, ask, len, read)).unwrap_or_else(|| Err(refused("the guest had to wait")))
     }
 
     async fn read_prefixed<R>(

@@ -133,6 +133,17 @@ impl Lease {
         self.instance().ask(lane, total, ask, len, read).await
     }
 
+    /// Like [`ask`](Self::ask), for a call that was begun on a lane of the caller's stack.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says why there is no answer.
+    #[inline]
+    pub fn ask_now<R>(&mut self, ask: Ask, len: u32, read: impl FnOnce(&[u8]) -> R) -> Result<R, CallError> {
+        let (lane, total) = (self.lane, self.total);
+        self.instance().ask_now(lane, total, ask, len, read)
+    }
+
     /// Sends the first `len` bytes of the input buffer to an export without an answer.
     ///
     /// # Errors

@@ -218,7 +218,8 @@ impl Pool {
     /// # Errors
     ///
     /// [`CallError::QueueFull`] at once, [`CallError::Saturated`] after `budget`, or
-    /// [`CallError::Unavailable`] if the pool is closed or no instance can be made.
+    /// [`CallError::OutOfUse`] if the pool is closed, [`CallError::Unavailable`] if it has no instance
+    /// and none can be made.
     ///
     /// # Cancel safety
     ///
@@ -396,12 +397,18 @@ impl Pool {
     }
 
     fn saturated(&self, waited: Duration) -> CallError {
+        // Those that live are all being made: the guest's `init` holds them up.
+        if self.live.load(Ordering::Relaxed) <= self.making.load(Ordering::Relaxed) {
+            return CallError::Unavailable { reason: format!("it is not made within {waited:?}") };
+        }
         CallError::Saturated { waited, size: self.options.max_instances }
     }
 
     fn unavailable(&self) -> CallError {
-        let reason = if self.turns_away() { "the generation is out of use" } else { "making one failed" };
-        CallError::Unavailable { reason: reason.to_owned() }
+        if self.turns_away() {
+            return CallError::OutOfUse;
+        }
+        CallError::Unavailable { reason: "making one failed, see the log".to_owned() }
     }
 
     fn idle(&self) -> usize {

@@ -93,16 +93,17 @@ async fn growth_of_a_table_beyond_the_limit_is_refused_to_the_guest() {
 #[tokio::test]
 async fn table_that_is_too_large_at_load_is_refused() {
     let wasm = Guest { fields: "(table 10000000 funcref)", ..Guest::default() }.wasm();
-    let error = Stage::new().await.refuses(wasm, &["the module cannot be made ready"]).await;
+    let error = Stage::new()
+        .await
+        .refuses(wasm, &["the module does not compile", "exceeds the limit of 20000"])
+        .await;
     assert!(matches!(error, PluginError::Engine(_)), "{error:?}");
 }
 
 #[tokio::test]
 async fn many_tables_are_refused() {
     let wasm = Guest { fields: &"(table 1 funcref)".repeat(3), ..Guest::default() }.wasm();
-    let error = Stage::new().await.refuses(wasm, &["the module does not compile"]).await;
-    let source = std::error::Error::source(&error).and_then(std::error::Error::source).unwrap();
-    assert!(source.to_string().contains("pooling allocator"), "{source}");
+    Stage::new().await.refuses(wasm, &["the module does not compile", "pooling allocator"]).await;
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ async fn ordinary_traffic_sees_no_error_beside_requests_that_spin() {
 #[tokio::test]
 async fn plugin_that_fails_every_request_is_soon_not_asked_any_more() {
     let stage = Stage::new().await;
-    let breaker = BreakerOptions { failures: 3, backoff_ms: 30_000, max_backoff_ms: 30_000 };
+    let breaker =
+        BreakerOptions { failures: 3, max_lost_percent: 0, backoff_ms: 30_000, max_backoff_ms: 30_000 };
     let hostile =
         stage.load_with(limits(), PluginOptions { breaker, ..options() }, guest("unreachable")).await;
     for _ in 0..20 {
@@ -73,8 +74,8 @@ fn one_shot(later: &str) -> Vec<u8> {
     Guest { imports: HOST, init: &init, bad: "unreachable", ..Guest::default() }.wasm()
 }
 
-async fn loses_its_only_instance(stage: &Stage, later: &str) -> Hostile {
-    let one = PluginOptions { max_instances: 1, ..options() };
+async fn loses_its_only_instance(stage: &Stage, later: &str, breaker: BreakerOptions) -> Hostile {
+    let one = PluginOptions { max_instances: 1, breaker, ..options() };
     let hostile = stage.load_with(hasty(), one, one_shot(later)).await;
     stage.by_plugin(&hostile, GOOD, 0).await;
     let decided = stage.decide(&hostile, BAD).await;
@@ -85,7 +86,7 @@ async fn loses_its_only_instance(stage: &Stage, later: &str) -> Hostile {
 #[tokio::test]
 async fn init_that_traps_later_leaves_the_requests_to_the_fallback() {
     let stage = Stage::new().await;
-    let hostile = loses_its_only_instance(&stage, "unreachable").await;
+    let hostile = loses_its_only_instance(&stage, "unreachable", options().breaker).await;
     eventually("its last instance is gone", || hostile.stats().pool.live == 0).await;
     for _ in 0..10 {
         let decided = stage.decide(&hostile, GOOD).await;
@@ -95,9 +96,47 @@ async fn init_that_traps_later_leaves_the_requests_to_the_fallback() {
 }
 
 #[tokio::test]
+async fn requests_that_spin_open_the_breaker_although_others_succeed_in_between() {
+    let stage = Stage::new().await;
+    let breaker = BreakerOptions {
+        failures: 1_000_000,
+        backoff_ms: 60_000,
+        max_backoff_ms: 60_000,
+        ..BreakerOptions::default()
+    };
+    let hostile = stage.load_with(hasty(), PluginOptions { breaker, ..options() }, guest(FOREVER)).await;
+    let mut spun = 0;
+    while !hostile.stats().breaker_open {
+        stage.by_plugin(&hostile, GOOD, 0).await;
+        let decided = stage.decide(&hostile, BAD).await;
+        assert_eq!(decided.chooser(), Chooser::Fallback { cause: FailureCause::Timeout });
+        spun += 1;
+        assert!(spun < 200, "20 ms each; half a second in five is too much");
+    }
+    assert!(spun >= 25, "{spun}");
+    let decided = stage.decide(&hostile, GOOD).await;
+    assert_eq!(decided.chooser(), Chooser::Fallback { cause: FailureCause::BreakerOpen });
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn init_that_cannot_end_any_more_opens_the_breaker() {
+    let stage = Stage::new().await;
+    let hostile = loses_its_only_instance(&stage, FOREVER, BreakerOptions::default()).await;
+    let mut causes = Vec::new();
+    for _ in 0..20 {
+        let decided = stage.decide(&hostile, GOOD).await;
+        let Chooser::Fallback { cause } = decided.chooser() else { panic!("{decided:?}") };
+        causes.push(cause);
+    }
+    assert!(causes.contains(&FailureCause::BreakerOpen), "{causes:?}");
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
 async fn init_that_loops_later_leaves_the_requests_to_the_fallback() {
     let stage = Stage::new().await;
-    let hostile = loses_its_only_instance(&stage, FOREVER).await;
+    let hostile = loses_its_only_instance(&stage, FOREVER, options().breaker).await;
     for _ in 0..10 {
         let decided = stage.decide(&hostile, GOOD).await;
         let Chooser::Fallback { cause } = decided.chooser() else { panic!("{decided:?}") };

@@ -319,7 +319,7 @@ pub(crate) fn allowing(functions: &[(&str, &str)]) -> WasmPolicyConfig {
 
 /// No breaker in the way, and nothing that keeps a replaced generation.
 fn options_of_all() -> PluginOptions {
-    let breaker = BreakerOptions { failures: 0, ..BreakerOptions::default() };
+    let breaker = BreakerOptions { failures: 0, max_lost_percent: 0, ..BreakerOptions::default() };
     let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
     PluginOptions { breaker, probation, ..PluginOptions::default() }
 }

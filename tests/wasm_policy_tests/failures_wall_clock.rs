@@ -56,7 +56,7 @@ fn limits() -> WasmPolicyConfig {
 
 /// One instance, and no breaker in the way.
 fn options() -> PluginOptions {
-    let breaker = BreakerOptions { failures: 0, ..BreakerOptions::default() };
+    let breaker = BreakerOptions { failures: 0, max_lost_percent: 0, ..BreakerOptions::default() };
     PluginOptions { min_warm: 1, max_instances: 1, breaker, ..PluginOptions::default() }
 }
 
@@ -281,7 +281,7 @@ async fn rejecting_plugin_refuses_the_request_and_says_why() {
 
 #[tokio::test]
 async fn breaker_opens_after_failures_in_a_row_and_a_probe_closes_it() {
-    let breaker = BreakerOptions { failures: 3, backoff_ms: 1, max_backoff_ms: 50 };
+    let breaker = BreakerOptions { failures: 3, max_lost_percent: 0, backoff_ms: 1, max_backoff_ms: 50 };
     let options = PluginOptions { breaker, ..options() };
     let wasm = commanded("", &on(1, "unreachable"));
     let (factory, policy) = loaded_with(limits(), options, wasm).await;
@@ -311,7 +311,8 @@ async fn breaker_opens_after_failures_in_a_row_and_a_probe_closes_it() {
 
 #[tokio::test]
 async fn replacing_a_plugin_closes_its_breaker() {
-    let breaker = BreakerOptions { failures: 1, backoff_ms: 30_000, max_backoff_ms: 30_000 };
+    let breaker =
+        BreakerOptions { failures: 1, max_lost_percent: 0, backoff_ms: 30_000, max_backoff_ms: 30_000 };
     let options = PluginOptions { breaker, ..options() };
     let wasm = commanded("", &on(1, "unreachable"));
     let (factory, policy) = loaded_with(limits(), options.clone(), wasm.clone()).await;

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -19,10 +20,12 @@ use crate::policies::native::native_policy::with_role;
 use crate::policies::wasm::breaker::Pass;
 use crate::policies::wasm::call;
 use crate::policies::wasm::call::Chosen;
+use crate::policies::wasm::call::Ended;
 use crate::policies::wasm::call::Mode;
 use crate::policies::wasm::call::Start;
 use crate::policies::wasm::call::Surroundings;
 use crate::policies::wasm::failure::Failure;
+use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::plugin::WasmPolicy;
 use crate::policies::wasm::question::One;
 use crate::policies::wasm::question::Pair;
@@ -41,6 +44,13 @@ enum Route {
     Own,
     /// The stable one, because the canary failed.
     Stable,
+}
+
+/// How far an attempt came without waiting.
+enum Begun<'a, T> {
+    Over(Attempt<T>),
+    /// Something has to be waited for, or it could not begin.
+    Waits(Result<Start<'a>, Failure>),
 }
 
 /// What one attempt came to.
@@ -102,6 +112,10 @@ impl WasmPolicy {
     /// timeout. `None` if the plugin can run on the caller's stack.
     #[inline]
     fn host_deadline(&self) -> Option<Instant> {
+        // Relaxed: the generation itself is read with `active`.
+        if !self.waits_for_host.load(Ordering::Relaxed) {
+            return None;
+        }
         let active = self.active.load();
         let active = active.as_ref().filter(|active| active.waits_for_host())?;
         Some(Instant::now() + active.stable.budget + Duration::from_millis(100))
@@ -156,7 +170,8 @@ impl WasmPolicy {
         C: Candidates + ?Sized,
     {
         let mut copied = None;
-        let started = match self.active.load().as_ref() {
+        let active = self.active.load();
+        let started = match active.as_ref() {
             Some(active) if !active.paused => {
                 let draw = match &active.shadow {
                     None => Draw::Fresh,
@@ -168,12 +183,23 @@ impl WasmPolicy {
                     }
                 };
                 let generation = if route == Route::Stable { &active.stable } else { active.pick(info) };
-                call::start(self.surroundings(), generation, mode, workers, info, draw)
+                match call::start(self.surroundings(), generation, mode, workers, info, draw) {
+                    // It does not wait, so it may end under the guard: no second look at `active`.
+                    Ok(Start::Ready(ready)) if ready.is_immediate() => {
+                        Begun::Over(self.end::<Q, C>(ready.run_now::<Q>(), Some(generation), workers, info))
+                    }
+                    started => Begun::Waits(started),
+                }
             }
-            Some(_) => Err(Failure::unavailable("it is paused")),
-            None => Err(Failure::unavailable("it was unloaded")),
+            Some(_) => Begun::Waits(Err(Failure::unavailable("it is paused"))),
+            None => Begun::Waits(Err(Failure::unavailable("it was unloaded"))),
         };
-        let outcome = self.finish_attempt::<Q, C>(mode, started, workers, info).await;
+        // Not across an await.
+        drop(active);
+        let outcome = match started {
+            Begun::Over(outcome) => outcome,
+            Begun::Waits(started) => self.finish_attempt::<Q, C>(mode, started, workers, info).await,
+        };
         if let (Some((shadow, copy)), Attempt::Chosen(chosen)) = (copied, &outcome) {
             shadow.show(copy, chosen.answer.and_then(Q::as_index));
         }
@@ -203,24 +229,43 @@ impl WasmPolicy {
             }
             Err(failure) => return self.judge(failure),
         };
-        let ended = match ready.run::<Q>().await {
+        let ended = ready.run::<Q>().await;
+        let active = self.active.load();
+        let own = match &ended {
+            Ok(ended) => active.as_ref().and_then(|active| active.find(ended.generation)),
+            Err(_) => None,
+        };
+        self.end::<Q, C>(ended, own, workers, info)
+    }
+
+    /// Puts the instance back, counts, and checks the answer. `own` is the generation of the call,
+    /// if it is still in use.
+    #[inline]
+    fn end<Q, C>(
+        &self,
+        ended: Result<Ended<Q::Answer>, Failure>,
+        own: Option<&Arc<Generation>>,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Attempt<Q::Answer>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
+        let ended = match ended {
             Ok(ended) => ended,
             Err(failure) => return self.judge(failure),
         };
-        {
-            let active = self.active.load();
-            let own = active.as_ref().and_then(|active| active.find(ended.generation));
-            match own {
-                Some(generation) => {
-                    generation.stats.end(ended.timer);
-                    if ended.overran {
-                        generation.move_to_fiber();
-                    }
+        match own {
+            Some(generation) => {
+                generation.stats.end(ended.timer);
+                if ended.overran {
+                    generation.move_to_fiber();
                 }
-                None => self.end_elsewhere(ended.generation, ended.timer),
             }
-            ended.lease.finish(own.map(|generation| &*generation.pool));
+            None => self.end_elsewhere(ended.generation, ended.timer),
         }
+        ended.lease.finish(own.map(|generation| &*generation.pool));
         if ended.lost_state {
             // The first state that a plugin returns is not kept, since other calls may have run
             // meanwhile; from now on its calls are serialised, and it is asked again.
@@ -255,8 +300,8 @@ impl WasmPolicy {
         let active = self.active.load();
         let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
         let Some(id) = failure.generation else { return Attempt::Failed(failure) };
-        if failure.cause == FailureCause::Unavailable {
-            // Its generation went out of use while the caller came to it. By now another one is
+        if failure.out_of_use {
+            // By now another one is
             // stable, or the same again: nothing has failed yet.
             return Attempt::Again(Route::Stable);
         }
@@ -291,10 +336,16 @@ impl WasmPolicy {
         self.failed_on_watch(generation);
     }
 
+    /// The budget of the generation that serves.
+    fn budget(&self) -> Duration {
+        self.active.load().as_ref().map_or(Duration::ZERO, |active| active.stable.budget)
+    }
+
     #[cold]
     fn fail(&self, pass: Pass<'_>, failure: &Failure) -> FailureCause {
         self.note(failure);
-        if failure.counts && pass.fail() {
+        let lost = if failure.cause == FailureCause::Timeout { self.budget() } else { Duration::ZERO };
+        if failure.counts && pass.fail(lost) {
             let plugin = self.name.as_str();
             tracing::warn!(plugin, "the plugin keeps failing and is out of the path for a while");
         }

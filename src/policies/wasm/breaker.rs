@@ -1,7 +1,10 @@
 //! Takes a plugin that keeps failing out of the path, and probes whether it is well again.
 //!
+//! Failures in a row open it, and so does time that is lost to calls which run out of their budget,
+//! since a few requests that make a plugin spin could take cores from all others.
+//!
 //! ```text
-//!  closed ── failures in a row ──► open ── pause over ──► one probe
+//!  closed ── too many failures ──► open ── pause over ──► one probe
 //!    ▲                              ▲                        │
 //!    └───────── it succeeds ────────┼────────────────────────┤
 //!                                   └── it fails: pause × 2 ─┘
@@ -16,6 +19,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::config::plugin::BreakerOptions;
+
+/// Over which lost time is added up.
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// The breaker of one plugin.
 ///
@@ -35,8 +41,30 @@ pub(crate) struct Breaker {
 struct State {
     options: BreakerOptions,
     pause: Duration,
+    /// When it closed last.
+    closed: Option<Instant>,
+    lost: LostTime,
     /// When a probe is due; `None` while one is under way, or the breaker is closed.
     next_probe: Option<Instant>,
+}
+
+/// Time lost to calls that ran out of their budget, since some moment in the last [`WINDOW`].
+#[derive(Debug, Default)]
+struct LostTime {
+    since: Option<Instant>,
+    time: Duration,
+}
+
+impl LostTime {
+    /// Adds a call; true if it is too much now.
+    fn add(&mut self, now: Instant, time: Duration, options: &BreakerOptions) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) > WINDOW) {
+            *self = Self { since: Some(now), time: Duration::ZERO };
+        }
+        self.time += time;
+        let limit = WINDOW * options.max_lost_percent / 100;
+        options.max_lost_percent > 0 && self.time >= limit
+    }
 }
 
 /// Leave to ask the plugin for one decision.
@@ -49,10 +77,29 @@ pub(crate) struct Pass<'a> {
     probe: bool,
 }
 
+impl State {
+    fn new(options: BreakerOptions) -> Self {
+        Self {
+            options,
+            pause: Duration::from_millis(options.backoff_ms),
+            closed: None,
+            lost: LostTime::default(),
+            next_probe: None,
+        }
+    }
+
+    fn lengthen_pause(&mut self) {
+        self.pause = (self.pause * 2).min(Duration::from_millis(self.options.max_backoff_ms));
+    }
+}
+
 impl Breaker {
     pub(crate) fn new(options: BreakerOptions) -> Self {
-        let state = State { options, pause: Duration::from_millis(options.backoff_ms), next_probe: None };
-        Self { open: AtomicBool::new(false), failures: AtomicU32::new(0), state: Mutex::new(state) }
+        Self {
+            open: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            state: Mutex::new(State::new(options)),
+        }
     }
 
     /// True while the plugin is out of the path.
@@ -83,24 +130,35 @@ impl Breaker {
             return;
         }
         let mut state = self.state.lock();
-        state.pause = Duration::from_millis(state.options.backoff_ms);
+        if self.is_open() {
+            state.closed = Some(Instant::now());
+            state.lost = LostTime::default();
+        }
         state.next_probe = None;
         self.failures.store(0, Ordering::Relaxed);
         self.open.store(false, Ordering::Relaxed);
     }
 
-    fn fail(&self, probe: bool, now: Instant) -> bool {
+    fn fail(&self, probe: bool, lost: Duration, now: Instant) -> bool {
         let mut state = self.state.lock();
         if probe {
-            let longest = Duration::from_millis(state.options.max_backoff_ms);
-            state.pause = (state.pause * 2).min(longest);
+            state.lengthen_pause();
             state.next_probe = Some(now + state.pause);
             return false;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        let limit = state.options.failures;
-        if limit == 0 || failures < limit || self.is_open() {
+        let options = state.options;
+        let too_many = options.failures > 0 && failures >= options.failures;
+        let too_long = state.lost.add(now, lost, &options);
+        if self.is_open() || !(too_many || too_long) {
             return false;
+        }
+        // A plugin that was well for no longer than it was out has not been well.
+        match state.closed {
+            Some(closed) if now.saturating_duration_since(closed) < state.pause.max(WINDOW) => {
+                state.lengthen_pause();
+            }
+            _ => state.pause = Duration::from_millis(options.backoff_ms),
         }
         state.next_probe = Some(now + state.pause);
         self.open.store(true, Ordering::Relaxed);
@@ -110,7 +168,7 @@ impl Breaker {
     /// A new generation starts with a clean slate, and with its own options.
     pub(crate) fn reset(&self, options: BreakerOptions) {
         let mut state = self.state.lock();
-        *state = State { options, pause: Duration::from_millis(options.backoff_ms), next_probe: None };
+        *state = State::new(options);
         self.failures.store(0, Ordering::Relaxed);
         self.open.store(false, Ordering::Relaxed);
     }
@@ -133,15 +191,16 @@ impl Pass<'_> {
         }
     }
 
-    /// The plugin has failed; true if that opened the breaker.
+    /// The plugin has failed, and `lost` is the time of a call that ran out of its budget; true if
+    /// that opened the breaker.
     #[cold]
-    pub(crate) fn fail(self) -> bool {
-        self.fail_at(Instant::now())
+    pub(crate) fn fail(self, lost: Duration) -> bool {
+        self.fail_at(lost, Instant::now())
     }
 
-    fn fail_at(mut self, now: Instant) -> bool {
+    fn fail_at(mut self, lost: Duration, now: Instant) -> bool {
         let probe = std::mem::take(&mut self.probe);
-        self.breaker.fail(probe, now)
+        self.breaker.fail(probe, lost, now)
     }
 }
 
@@ -158,7 +217,8 @@ impl Drop for Pass<'_> {
 mod tests {
     use super::*;
 
-    const OPTIONS: BreakerOptions = BreakerOptions { failures: 3, backoff_ms: 100, max_backoff_ms: 250 };
+    const OPTIONS: BreakerOptions =
+        BreakerOptions { failures: 3, max_lost_percent: 10, backoff_ms: 100, max_backoff_ms: 250 };
 
     fn passed(breaker: &Breaker) -> Pass<'_> {
         Pass { breaker, probe: false }
@@ -166,9 +226,9 @@ mod tests {
 
     fn opened(now: Instant) -> Breaker {
         let breaker = Breaker::new(OPTIONS);
-        assert!(!passed(&breaker).fail_at(now));
-        assert!(!passed(&breaker).fail_at(now));
-        assert!(passed(&breaker).fail_at(now));
+        assert!(!passed(&breaker).fail_at(Duration::ZERO, now));
+        assert!(!passed(&breaker).fail_at(Duration::ZERO, now));
+        assert!(passed(&breaker).fail_at(Duration::ZERO, now));
         breaker
     }
 
@@ -176,10 +236,10 @@ mod tests {
     fn failures_in_a_row_open_it_and_a_success_between_them_does_not() {
         let now = Instant::now();
         let breaker = Breaker::new(OPTIONS);
-        passed(&breaker).fail_at(now);
-        passed(&breaker).fail_at(now);
+        passed(&breaker).fail_at(Duration::ZERO, now);
+        passed(&breaker).fail_at(Duration::ZERO, now);
         passed(&breaker).succeed();
-        passed(&breaker).fail_at(now);
+        passed(&breaker).fail_at(Duration::ZERO, now);
         assert!(!breaker.is_open());
         assert!(opened(now).is_open());
     }
@@ -212,7 +272,7 @@ mod tests {
         for pause in [100, 200, 250, 250] {
             assert!(breaker.admit_open(now + Duration::from_millis(pause - 1)).is_none());
             now += Duration::from_millis(pause);
-            breaker.admit_open(now).unwrap().fail_at(now);
+            breaker.admit_open(now).unwrap().fail_at(Duration::ZERO, now);
         }
     }
 
@@ -224,8 +284,35 @@ mod tests {
     }
 
     #[test]
+    fn lost_time_opens_it_whatever_succeeds_in_between_and_is_forgotten_after_a_while() {
+        let breaker = Breaker::new(OPTIONS);
+        let mut now = Instant::now();
+        let mut lose = |millis, pause| {
+            now += pause;
+            passed(&breaker).succeed();
+            passed(&breaker).fail_at(Duration::from_millis(millis), now)
+        };
+        assert!((0..49).all(|_| !lose(10, Duration::ZERO)));
+        assert!(!lose(10, WINDOW * 2), "another window");
+        assert!((0..48).all(|_| !lose(10, Duration::ZERO)));
+        assert!(lose(10, Duration::ZERO), "a tenth of five seconds");
+    }
+
+    #[test]
+    fn pause_grows_for_a_plugin_that_fails_again_soon_after_a_probe() {
+        let breaker = Breaker::new(OPTIONS);
+        for pause in [100, 200, 250] {
+            let now = Instant::now();
+            assert!((0..3).any(|_| passed(&breaker).fail_at(Duration::ZERO, now)));
+            assert!(breaker.admit_open(now + Duration::from_millis(pause - 1)).is_none());
+            breaker.admit_open(now + Duration::from_millis(pause)).unwrap().succeed();
+            assert!(!breaker.is_open());
+        }
+    }
+
+    #[test]
     fn breaker_without_a_limit_never_opens() {
         let breaker = Breaker::new(BreakerOptions { failures: 0, ..OPTIONS });
-        assert!((0..100).all(|_| !passed(&breaker).fail()));
+        assert!((0..100).all(|_| !passed(&breaker).fail(Duration::ZERO)));
     }
 }

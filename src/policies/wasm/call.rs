@@ -247,6 +247,24 @@ impl ReadyCall<'_> {
     #[inline]
     pub(crate) async fn run<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Failure> {
         let reply = self.lease.ask(Q::ASK, self.message_len, Q::decode).await;
+        self.over(reply)
+    }
+
+    /// True if the guest runs on the caller's stack: [`run_now`](Self::run_now) does then.
+    #[inline]
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.lane != Lane::Fiber
+    }
+
+    /// Runs the guest on the caller's stack.
+    #[inline]
+    pub(crate) fn run_now<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Failure> {
+        let reply = self.lease.ask_now(Q::ASK, self.message_len, Q::decode);
+        self.over(reply)
+    }
+
+    #[inline]
+    fn over<T>(mut self, reply: Result<Reply<T>, CallError>) -> Result<Ended<T>, Failure> {
         let mut reply = reply.map_err(|error| Failure::from(error).of(self.generation))?;
         let overran = self.lane == Lane::Adaptive && self.lease.instance().overran();
         let mut lost_state = false;

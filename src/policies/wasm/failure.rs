@@ -13,18 +13,26 @@ pub(crate) struct Failure {
     pub(crate) generation: Option<u64>,
     /// True if the guest is to blame; a full queue says nothing about it.
     pub(crate) counts: bool,
+    /// True if the generation went out of use while the caller came to it.
+    pub(crate) out_of_use: bool,
 }
 
 impl Failure {
     #[cold]
     pub(crate) fn new(cause: FailureCause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), generation: None, counts: true }
+        Self { cause, detail: detail.into(), generation: None, counts: true, out_of_use: false }
     }
 
     /// The plugin is not there (any more).
     #[cold]
     pub(crate) fn unavailable(detail: &str) -> Self {
-        Self { cause: FailureCause::Unavailable, detail: detail.to_owned(), generation: None, counts: false }
+        Self {
+            cause: FailureCause::Unavailable,
+            detail: detail.to_owned(),
+            generation: None,
+            counts: false,
+            out_of_use: false,
+        }
     }
 
     /// The same, as the failure of a generation.
@@ -45,8 +53,14 @@ impl From<CallError> for Failure {
             CallError::Trap { .. } => FailureCause::Trap,
             CallError::BadPointer { .. } | CallError::AnswerTooLarge { .. } => FailureCause::Decode,
             CallError::Refused { .. } => FailureCause::GuestError,
-            CallError::Unavailable { .. } => FailureCause::Unavailable,
+            CallError::OutOfUse | CallError::Unavailable { .. } => FailureCause::Unavailable,
         };
-        Self { cause, counts: !error.is_untouched(), generation: None, detail: error.to_string() }
+        Self {
+            cause,
+            counts: !error.is_untouched(),
+            generation: None,
+            out_of_use: matches!(error, CallError::OutOfUse),
+            detail: error.to_string(),
+        }
     }
 }

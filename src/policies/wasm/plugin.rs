@@ -1,6 +1,8 @@
 //! A plugin: a name, its state, and the generations in use.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
@@ -22,8 +24,9 @@ use crate::policies::wasm::watch::Watch;
 ///
 /// # Concurrency
 ///
-/// A decision takes its instance under the guard of `active` and drops the guard before the guest
-/// runs; the instance keeps its generation's pool alive. Nothing on the way is locked or counted
+/// A decision takes its instance under the guard of `active`. A guest that may wait runs after the
+/// guard is dropped, and its instance keeps its generation's pool alive; one on the caller's stack
+/// runs under the guard. Nothing on the way is locked or counted
 /// on a shared cache line. Changes of `active` happen under `watch`; whole operations of an
 /// operator, which wait in between, under `operation`. Lock order: `operation`, `watch`.
 #[derive(Debug)]
@@ -32,6 +35,9 @@ pub struct WasmPolicy {
     pub(crate) engine: Arc<Engine>,
     /// `None` once unloaded.
     pub(crate) active: ArcSwapOption<Active>,
+    /// True if a generation that decides may have to wait for the host. Beside `active`, so that a
+    /// blocking caller need not look into that twice.
+    pub(crate) waits_for_host: AtomicBool,
     pub(crate) fallback: ArcSwap<Fallback>,
     pub(crate) breaker: Breaker,
     pub(crate) slices: SliceVersions,
@@ -69,6 +75,7 @@ impl WasmPolicy {
             engine: Arc::clone(engine),
             fallback: ArcSwap::new(Fallback::of(&generation)),
             breaker: Breaker::new(generation.options.breaker),
+            waits_for_host: AtomicBool::new(generation.waits_for_host()),
             active: ArcSwapOption::from_pointee(Active::only(Arc::new(generation))),
             slices: SliceVersions::default(),
             state,
@@ -76,6 +83,21 @@ impl WasmPolicy {
             watch: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The one place where `active` is replaced; returns what it was.
+    pub(crate) fn activate(&self, next: Option<Arc<Active>>) -> Option<Arc<Active>> {
+        let waits = next.as_ref().is_some_and(|active| active.waits_for_host());
+        // Before the generations that wait are seen, or after those that did are gone: a blocking
+        // caller that runs one of them on the wrong stack would get an error.
+        if waits {
+            self.waits_for_host.store(true, Ordering::SeqCst);
+        }
+        let before = self.active.swap(next);
+        if !waits {
+            self.waits_for_host.store(false, Ordering::SeqCst);
+        }
+        before
     }
 
     /// The generation that serves; `None` once unloaded.

@@ -140,7 +140,7 @@ impl WasmPolicy {
     /// Puts `next` in place of `before`, and watches those that go out of use drain.
     fn switch(&self, before: &Active, next: Active) {
         let next = Arc::new(next);
-        self.active.store(Some(Arc::clone(&next)));
+        self.activate(Some(Arc::clone(&next)));
         for generation in generations(before) {
             let stays = generations(&next).any(|kept| kept.id == generation.id);
             if !stays {
@@ -244,7 +244,7 @@ impl WasmPolicy {
     pub(crate) fn retire(&self) {
         let mut watch = self.watch.lock();
         watch.enter(Phase::Settled, "unloaded".to_owned());
-        let before = self.active.swap(None);
+        let before = self.activate(None);
         for generation in before.iter().flat_map(|active| generations(active)) {
             self.watch_drain(generation);
         }
@@ -256,7 +256,7 @@ impl WasmPolicy {
         watch.enter(Phase::Settled, format!("generation {} loaded", generation.id));
         self.breaker.reset(generation.options.breaker);
         self.fallback.store(Fallback::of(&generation));
-        self.active.store(Some(Arc::new(Active::only(Arc::new(generation)))));
+        self.activate(Some(Arc::new(Active::only(Arc::new(generation)))));
     }
 
     /// A failure of a generation: the end of its probation, if it was one too many.

@@ -1,4 +1,5 @@
-//! A whole decision: plugin and native policy, over the router's own table.
+//! A whole decision over the router's own table: plugin, native policy, and the floor, which is the
+//! same guest called by hand: one instance, the same message, no pool, no checks.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -14,6 +15,10 @@ use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
+
+use crate::floor::Floor;
+
+mod floor;
 
 fn fleet(count: usize) -> Fleet {
     let fleet = Fleet::new();
@@ -55,6 +60,19 @@ fn decision(c: &mut Criterion) {
                 });
             });
         }
+        let mut floor = Floor::new(count);
+        group.bench_function(BenchmarkId::new("floor-sync", &size), |b| b.iter(|| black_box(floor.call())));
+        group.bench_function(BenchmarkId::new("floor-async", &size), |b| {
+            b.iter_custom(|iterations| {
+                runtime.block_on(async {
+                    let start = std::time::Instant::now();
+                    for _ in 0..iterations {
+                        black_box(floor.call_async().await);
+                    }
+                    start.elapsed()
+                })
+            });
+        });
         for (id, name) in [("sync", "fiber"), ("native", "least_load")] {
             let policy = policy(name);
             group.bench_function(BenchmarkId::new(id, &size), |b| {
