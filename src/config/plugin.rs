@@ -71,9 +71,9 @@ pub enum Lane {
     /// On a fiber that yields to the async runtime at every tick. The default.
     #[default]
     Fiber,
-    /// On the caller's stack, which is about 100 ns faster, until a call of this generation first
-    /// needs more than a tick; from then on, on a fiber. That first long call keeps its runtime
-    /// thread busy for up to the plugin's budget.
+    /// On the caller's stack, which is more than 100 ns faster, until a call of this generation
+    /// needs more than a tick; then on a fiber, until hundreds of calls in a row were short. A long
+    /// call on the caller's stack keeps its runtime thread busy for up to the plugin's budget.
     Adaptive,
 }
 

@@ -105,19 +105,19 @@ impl Candidates for WorkerTable {
 #[inline]
 fn fill_run_bits(run: &Run, at: usize, out: &mut [u8]) {
     if run.first.is_multiple_of(64) && at.is_multiple_of(64) {
-        let words = out.get_mut(at / 8..).unwrap_or_default().chunks_mut(8);
-        let mut left = run.len;
-        for (offset, bytes) in words.enumerate().take(run.len.div_ceil(64)) {
-            debug_assert!(run.first / 64 + offset < CHUNK_SLOTS / 64);
-            let mut word = run.chunk.healthy_word(run.first / 64 + offset);
-            if left < 64 {
-                word &= (1 << left) - 1;
-            }
-            left = left.saturating_sub(64);
-            // The last chunk of `out` may be shorter than a word: it holds all bits of the run.
-            for (byte, bits) in bytes.iter_mut().zip(word.to_le_bytes()) {
-                *byte = bits;
-            }
+        let out = out.get_mut(at / 8..).unwrap_or_default();
+        let (whole, rest) = (run.len / 64, run.len % 64);
+        debug_assert!(run.first / 64 + whole <= CHUNK_SLOTS / 64);
+        let word = |offset: usize| run.chunk.healthy_word(run.first / 64 + offset);
+        let (words, tail) = out.as_chunks_mut::<8>();
+        for (offset, bytes) in words.iter_mut().enumerate().take(whole) {
+            *bytes = word(offset).to_le_bytes();
+        }
+        if rest > 0 {
+            // What is left of `out` may be shorter than a word: it holds all bits of the run.
+            let bits = (word(whole) & ((1 << rest) - 1)).to_le_bytes();
+            let tail = words.get_mut(whole).map_or(tail, |bytes| &mut bytes[..]);
+            tail.iter_mut().zip(bits).for_each(|(byte, bits)| *byte = bits);
         }
         return;
     }

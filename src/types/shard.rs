@@ -28,26 +28,49 @@ pub fn thread_number() -> usize {
 ///
 /// # Concurrency
 ///
-/// There are four shards for each core (at least 8, at most 256, a power of two). Two threads
-/// may share a shard, so `T` must be safe to share; it is merely unlikely to be contended.
+/// There are four shards for each core (at least 8, at most 256, a power of two), and each belongs
+/// to one thread. Threads beyond that share a quarter as many more, so `T` must be safe to share; it
+/// is merely unlikely to be contended.
 #[derive(Debug)]
 pub struct Sharded<T> {
     shards: Box<[CachePadded<T>]>,
+    /// How many of them belong to one thread.
+    owned: usize,
+}
+
+/// The calling thread's shard.
+#[derive(Debug)]
+pub struct Local<'a, T> {
+    /// The shard.
+    pub shard: &'a T,
+    /// True if no other thread has it as its own: others may read it, but this one alone writes.
+    pub is_own: bool,
 }
 
 impl<T> Sharded<T> {
     /// Makes every shard with `make`.
     pub fn new(mut make: impl FnMut() -> T) -> Self {
-        let count = shard_count();
-        Self { shards: (0..count).map(|_| CachePadded::new(make())).collect() }
+        let owned = shard_count();
+        Self { shards: (0..owned + owned / 4).map(|_| CachePadded::new(make())).collect(), owned }
     }
 
     /// The calling thread's shard.
     #[inline]
     pub fn local(&self) -> &T {
-        let index = thread_number() & (self.shards.len() - 1);
-        #[expect(clippy::indexing_slicing, reason = "masked by a power of two that is the length")]
-        &self.shards[index]
+        self.mine().shard
+    }
+
+    /// The calling thread's shard, and whether it is that of no other thread.
+    #[inline]
+    pub fn mine(&self) -> Local<'_, T> {
+        let number = thread_number();
+        let is_own = number < self.owned;
+        let index = if is_own { number } else { self.owned + (number & (self.owned / 4 - 1)) };
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "below the number of own shards, or of shared ones above"
+        )]
+        Local { shard: &self.shards[index], is_own }
     }
 
     /// All shards, the calling thread's included.
@@ -86,6 +109,28 @@ mod tests {
 
     #[test]
     fn shard_count_is_a_power_of_two() {
-        assert!(Sharded::<u8>::default().count().is_power_of_two());
+        assert!(shard_count().is_power_of_two());
+    }
+
+    #[test]
+    fn shard_of_a_thread_is_its_own_until_there_are_more_threads_than_shards() {
+        let sharded = Sharded::<std::sync::atomic::AtomicU64>::default();
+        let mut own = std::collections::HashSet::new();
+        for _ in 0..sharded.count() * 2 {
+            // One after the other: a thread's number is never given to another.
+            let found = std::thread::scope(|scope| {
+                let look = || {
+                    let local = sharded.mine();
+                    (std::ptr::from_ref(local.shard) as usize, local.is_own)
+                };
+                scope.spawn(look).join().unwrap()
+            });
+            if found.1 {
+                assert!(own.insert(found.0), "another thread has it");
+            } else {
+                assert!(!own.contains(&found.0), "an own shard is shared");
+            }
+        }
+        assert!(own.len() <= sharded.owned);
     }
 }

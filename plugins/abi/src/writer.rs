@@ -100,6 +100,11 @@ impl<'a> Writer<'a> {
     pub fn uint(&mut self, value: u64) -> Result<(), Full> {
         match u8::try_from(value) {
             Ok(short @ 0..0x80) => self.put([short]),
+            // A random number or a clock, in most messages: of a known size, so that it is one store.
+            _ if value > u64::from(u32::MAX) => {
+                let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+                self.put([0xcf, a, b, c, d, e, f, g, h])
+            }
             _ => self.put_uint(value),
         }
     }
@@ -108,8 +113,7 @@ impl<'a> Writer<'a> {
         match value {
             0..=0xff => self.put_wide(0xcc, 1, value),
             0x100..=0xffff => self.put_wide(0xcd, 2, value),
-            0x1_0000..=0xffff_ffff => self.put_wide(0xce, 4, value),
-            _ => self.put_wide(0xcf, 8, value),
+            _ => self.put_wide(0xce, 4, value),
         }
     }
 
@@ -199,7 +203,10 @@ impl<'a> Writer<'a> {
     /// [`Full`] if it does not fit, or `len` is above `u32::MAX`.
     #[inline]
     pub fn bin(&mut self, len: usize) -> Result<&mut [u8], Full> {
-        self.put_len(len, [0xc4, 0xc5, 0xc6])?;
+        match u8::try_from(len) {
+            Ok(short) => self.put([0xc4, short])?,
+            _ => self.put_len(len, [0xc4, 0xc5, 0xc6])?,
+        }
         self.reserve(len)
     }
 

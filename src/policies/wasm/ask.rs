@@ -22,6 +22,7 @@ use crate::policies::wasm::call;
 use crate::policies::wasm::call::Chosen;
 use crate::policies::wasm::call::Ended;
 use crate::policies::wasm::call::Mode;
+use crate::policies::wasm::call::ReadyCall;
 use crate::policies::wasm::call::Start;
 use crate::policies::wasm::call::Surroundings;
 use crate::policies::wasm::failure::Failure;
@@ -39,7 +40,7 @@ const RETRIES: usize = 8;
 
 /// Which generation is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
+pub(crate) enum Route {
     /// The one that the request belongs to.
     Own,
     /// The stable one, because the canary failed.
@@ -47,18 +48,21 @@ enum Route {
 }
 
 /// How far an attempt came without waiting.
-enum Begun<'a, T> {
+pub(crate) enum Begun<'a, T> {
+    /// Not at all.
+    Not,
+    /// To its end.
     Over(Attempt<T>),
     /// Something has to be waited for, or it could not begin.
-    Waits(Result<Start<'a>, Failure>),
+    Waits(Start<'a>),
 }
 
 /// What one attempt came to.
-enum Attempt<T> {
+pub(crate) enum Attempt<T> {
     Chosen(Chosen<T>),
     /// To be asked again, by this route.
     Again(Route),
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 impl WasmPolicy {
@@ -82,15 +86,31 @@ impl WasmPolicy {
         Ok(Chosen { answer: first.answer.zip(second.answer), generation: second.generation })
     }
 
+    #[inline]
     pub(crate) fn blocking_one<C: Candidates + ?Sized>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Result<Chosen<usize>, FailureCause> {
+        match self.quick::<One, C>(Mode::Blocking, workers, info) {
+            Ok(chosen) => Ok(chosen),
+            Err(begun) => self.blocking_one_from(begun, workers, info),
+        }
+    }
+
+    #[cold]
+    fn blocking_one_from<C: Candidates + ?Sized>(
+        &self,
+        begun: Begun<'_, usize>,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Chosen<usize>, FailureCause> {
         match self.host_deadline() {
             // A blocking call never waits in the sense of futures.
-            None => background::ready(self.ask::<One, C>(Mode::Blocking, workers, info)),
-            Some(deadline) => background::block_on(self.ask::<One, C>(Mode::Async, workers, info), deadline),
+            None => background::ready(self.ask_from::<One, C>(begun, Mode::Blocking, workers, info)),
+            Some(deadline) => {
+                background::block_on(self.ask_from::<One, C>(begun, Mode::Async, workers, info), deadline)
+            }
         }
         .unwrap_or(Err(FailureCause::Timeout))
     }
@@ -133,18 +153,123 @@ impl WasmPolicy {
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
     {
+        let begun = match self.quick::<Q, C>(mode, workers, info) {
+            Ok(chosen) => return Ok(chosen),
+            Err(Begun::Waits(Start::Ready(ready))) => match self.run::<Q, C>(ready, workers, info).await {
+                Attempt::Chosen(chosen) => {
+                    self.breaker.note_success();
+                    return Ok(chosen);
+                }
+                outcome => Begun::Over(outcome),
+            },
+            Err(begun) => begun,
+        };
+        // Boxed: it is much larger than what most decisions need.
+        Box::pin(self.ask_from::<Q, C>(begun, mode, workers, info)).await
+    }
+
+    /// Runs a guest that may yield, and ends its call.
+    #[inline]
+    async fn run<Q, C>(
+        &self,
+        mut ready: ReadyCall<'_>,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Attempt<Q::Answer>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
+        let reply = ready.run::<Q>().await;
+        let active = self.active.load();
+        let own = active.as_ref().and_then(|active| active.find(ready.generation));
+        self.end::<Q, C>(ready.over(reply), own, workers, info)
+    }
+
+    /// The usual decision, as far as nothing has to be waited for and all is well. A plain function:
+    /// a future with all that may happen in it is moved and stored at a price that shows.
+    #[inline]
+    fn quick<'s, Q, C>(
+        &'s self,
+        mode: Mode,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Chosen<Q::Answer>, Begun<'s, Q::Answer>>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
+        // Relaxed: as in `host_deadline`.
+        let needs_fiber = mode == Mode::Blocking && self.waits_for_host.load(Ordering::Relaxed);
+        if needs_fiber || self.breaker.is_open() {
+            return Err(Begun::Not);
+        }
+        let active = self.active.load();
+        let Some(active) = active.as_ref().filter(|active| !active.paused && active.shadow.is_none()) else {
+            return Err(Begun::Not);
+        };
+        match self.begin::<Q, C>(active.pick(info), mode, workers, info, Draw::Fresh) {
+            Begun::Over(Attempt::Chosen(chosen)) => {
+                self.breaker.note_success();
+                Ok(chosen)
+            }
+            begun => Err(begun),
+        }
+    }
+
+    /// Begins one run of a guest, and ends it if nothing has to be waited for. Under the guard of
+    /// `active`, so that the generation need not be looked up again.
+    #[inline]
+    fn begin<'s, Q, C>(
+        &'s self,
+        generation: &Arc<Generation>,
+        mode: Mode,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+        draw: Draw,
+    ) -> Begun<'s, Q::Answer>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
+        match call::start(self.surroundings(), generation, mode, workers, info, draw) {
+            Start::Ready(ready) if ready.is_immediate() => {
+                Begun::Over(self.end::<Q, C>(ready.run_now::<Q>(), Some(generation), workers, info))
+            }
+            started => Begun::Waits(started),
+        }
+    }
+
+    /// One decision of the plugin, the first attempt of which may have begun.
+    async fn ask_from<Q, C>(
+        &self,
+        begun: Begun<'_, Q::Answer>,
+        mode: Mode,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Chosen<Q::Answer>, FailureCause>
+    where
+        Q: Question<Answer: Debug>,
+        C: Candidates + ?Sized,
+    {
         let Some(pass) = self.breaker.admit() else {
             self.state.count(None, |stats| stats.fail(FailureCause::BreakerOpen));
             return Err(FailureCause::BreakerOpen);
         };
-        let mut route = Route::Own;
-        for _ in 0..=RETRIES {
-            match self.attempt::<Q, C>(mode, route, workers, info).await {
+        let mut outcome = match begun {
+            Begun::Not => self.attempt::<Q, C>(mode, Route::Own, workers, info).await,
+            Begun::Over(outcome) => outcome,
+            Begun::Waits(started) => self.finish_attempt::<Q, C>(mode, started, workers, info).await,
+        };
+        for _ in 0..RETRIES {
+            match outcome {
                 Attempt::Chosen(chosen) => {
                     pass.succeed();
                     return Ok(chosen);
                 }
-                Attempt::Again(next) => route = next,
+                Attempt::Again(route) => {
+                    outcome = self.attempt::<Q, C>(mode, route, workers, info).await;
+                }
                 Attempt::Failed(failure) => {
                     if let Some(explanation) = info.explanation {
                         explanation.fail(&failure.detail);
@@ -183,22 +308,18 @@ impl WasmPolicy {
                     }
                 };
                 let generation = if route == Route::Stable { &active.stable } else { active.pick(info) };
-                match call::start(self.surroundings(), generation, mode, workers, info, draw) {
-                    // It does not wait, so it may end under the guard: no second look at `active`.
-                    Ok(Start::Ready(ready)) if ready.is_immediate() => {
-                        Begun::Over(self.end::<Q, C>(ready.run_now::<Q>(), Some(generation), workers, info))
-                    }
-                    started => Begun::Waits(started),
-                }
+                self.begin::<Q, C>(generation, mode, workers, info, draw)
             }
-            Some(_) => Begun::Waits(Err(Failure::unavailable("it is paused"))),
-            None => Begun::Waits(Err(Failure::unavailable("it was unloaded"))),
+            Some(_) => Begun::Waits(Start::Failed(Failure::unavailable("it is paused"))),
+            None => Begun::Waits(Start::Failed(Failure::unavailable("it was unloaded"))),
         };
         // Not across an await.
         drop(active);
         let outcome = match started {
             Begun::Over(outcome) => outcome,
             Begun::Waits(started) => self.finish_attempt::<Q, C>(mode, started, workers, info).await,
+            // `begin` does begin.
+            Begun::Not => Attempt::Again(route),
         };
         if let (Some((shadow, copy)), Attempt::Chosen(chosen)) = (copied, &outcome) {
             shadow.show(copy, chosen.answer.and_then(Q::as_index));
@@ -210,7 +331,7 @@ impl WasmPolicy {
     async fn finish_attempt<Q, C>(
         &self,
         mode: Mode,
-        started: Result<Start<'_>, Failure>,
+        started: Start<'_>,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Attempt<Q::Answer>
@@ -219,23 +340,17 @@ impl WasmPolicy {
         C: Candidates + ?Sized,
     {
         let ready = match started {
-            Ok(Start::Ready(ready)) => ready,
-            Ok(Start::Slow(slow)) => {
+            Start::Ready(ready) => ready,
+            Start::Slow(slow) => {
                 let generation = Arc::clone(&slow.generation);
                 match call::start_slow(self.surroundings(), slow, mode, workers, info).await {
                     Ok(ready) => ready,
-                    Err(error) => return self.judge(Failure::from(error).of(generation.id)),
+                    Err(error) => return self.judge(Failure::of_call(error, generation.id)),
                 }
             }
-            Err(failure) => return self.judge(failure),
+            Start::Failed(failure) => return self.judge(failure),
         };
-        let ended = ready.run::<Q>().await;
-        let active = self.active.load();
-        let own = match &ended {
-            Ok(ended) => active.as_ref().and_then(|active| active.find(ended.generation)),
-            Err(_) => None,
-        };
-        self.end::<Q, C>(ended, own, workers, info)
+        self.run::<Q, C>(ready, workers, info).await
     }
 
     /// Puts the instance back, counts, and checks the answer. `own` is the generation of the call,
@@ -243,7 +358,7 @@ impl WasmPolicy {
     #[inline]
     fn end<Q, C>(
         &self,
-        ended: Result<Ended<Q::Answer>, Failure>,
+        ended: Result<Ended<Q::Answer>, Box<Failure>>,
         own: Option<&Arc<Generation>>,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -258,9 +373,11 @@ impl WasmPolicy {
         };
         match own {
             Some(generation) => {
-                generation.stats.end(ended.timer);
+                if let Some(time) = generation.stats.end(ended.timer) {
+                    generation.lane.timed(time);
+                }
                 if ended.overran {
-                    generation.move_to_fiber();
+                    generation.lane.took_long();
                 }
             }
             None => self.end_elsewhere(ended.generation, ended.timer),
@@ -296,7 +413,7 @@ impl WasmPolicy {
     /// generation which was taken out of use meanwhile. Both are counted, and the stable
     /// generation is asked.
     #[cold]
-    fn judge<T>(&self, failure: Failure) -> Attempt<T> {
+    fn judge<T>(&self, failure: Box<Failure>) -> Attempt<T> {
         let active = self.active.load();
         let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
         let Some(id) = failure.generation else { return Attempt::Failed(failure) };
@@ -330,7 +447,7 @@ impl WasmPolicy {
         if cause == FailureCause::Timeout && failure.counts {
             // The guest has spent its budget, perhaps on its caller's stack.
             if let Some(own) = self.active.load().as_ref().and_then(|active| active.find(generation)) {
-                own.move_to_fiber();
+                own.lane.took_long();
             }
         }
         self.failed_on_watch(generation);

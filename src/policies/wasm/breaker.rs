@@ -123,6 +123,14 @@ impl Breaker {
         due.map(|_| Pass { breaker: self, probe: true })
     }
 
+    /// A decision that had no pass, since the breaker was closed, has succeeded.
+    #[inline]
+    pub(crate) fn note_success(&self) {
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.recover(false);
+        }
+    }
+
     #[cold]
     fn recover(&self, probe: bool) {
         // A success that began before the breaker opened does not close it: only a probe does.
@@ -186,8 +194,10 @@ impl Pass<'_> {
     #[inline]
     pub(crate) fn succeed(mut self) {
         let probe = std::mem::take(&mut self.probe);
-        if probe || self.breaker.failures.load(Ordering::Relaxed) > 0 {
-            self.breaker.recover(probe);
+        if probe {
+            self.breaker.recover(true);
+        } else {
+            self.breaker.note_success();
         }
     }
 

@@ -62,7 +62,7 @@ pub(crate) struct ReadyCall<'a> {
     lease: Lease,
     lane: Lane,
     message_len: u32,
-    generation: u64,
+    pub(crate) generation: u64,
     /// When the decision began, if it is one of those that are timed.
     timer: Option<Instant>,
     /// Held for the whole call of a plugin that returns state.
@@ -77,7 +77,9 @@ pub(crate) enum Start<'a> {
     /// Everything was at hand.
     Ready(ReadyCall<'a>),
     /// Something has to be waited for, or the guest must be told of a new table first.
-    Slow(SlowStart),
+    Slow(Box<SlowStart>),
+    /// It could not begin.
+    Failed(Box<Failure>),
 }
 
 /// What a slow start begins with.
@@ -116,11 +118,11 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     draw: Draw,
-) -> Result<Start<'a>, Failure> {
+) -> Start<'a> {
     let timer = generation.stats.begin();
     let slow = |lease| {
         let generation = Arc::clone(generation);
-        Ok(Start::Slow(SlowStart { generation, lease, timer, draw }))
+        Start::Slow(Box::new(SlowStart { generation, lease, timer, draw }))
     };
     if serializes(around, generation) {
         return slow(None);
@@ -134,8 +136,17 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
     let lane = lane(generation, mode);
     lease.begin(lane, Budget::start(around.engine.clock(), generation.budget, generation.ticks));
     let written = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[], draw));
-    let message_len = written.map_err(|error| Failure::from(error).of(generation.id))?;
-    Ok(Start::Ready(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state: None }))
+    match written {
+        Ok(message_len) => Start::Ready(ReadyCall {
+            lease,
+            lane,
+            message_len,
+            generation: generation.id,
+            timer,
+            state: None,
+        }),
+        Err(error) => Start::Failed(Failure::of_call(error, generation.id)),
+    }
 }
 
 /// True if calls of this generation must not overlap, because it is sent and returns state.
@@ -146,19 +157,19 @@ fn serializes(around: Surroundings<'_>, generation: &Generation) -> bool {
 
 #[inline]
 fn lane(generation: &Generation, mode: Mode) -> Lane {
-    if mode == Mode::Blocking { Lane::Caller } else { generation.async_lane() }
+    if mode == Mode::Blocking { Lane::Caller } else { generation.lane.lane() }
 }
 
 /// Begins a call that has to wait for something. The waiting is part of the budget.
 #[cold]
 pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     around: Surroundings<'a>,
-    slow: SlowStart,
+    slow: Box<SlowStart>,
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
 ) -> Result<ReadyCall<'a>, CallError> {
-    let SlowStart { generation, lease, timer, draw } = slow;
+    let SlowStart { generation, lease, timer, draw } = *slow;
     let generation = &generation;
     let began = Instant::now();
     let budget = Budget::start(around.engine.clock(), generation.budget, generation.ticks);
@@ -245,9 +256,8 @@ impl ReadyCall<'_> {
     ///
     /// Dropping the future discards the instance and keeps the state as it was.
     #[inline]
-    pub(crate) async fn run<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Failure> {
-        let reply = self.lease.ask(Q::ASK, self.message_len, Q::decode).await;
-        self.over(reply)
+    pub(crate) async fn run<Q: Question>(&mut self) -> Result<Reply<Q::Answer>, CallError> {
+        self.lease.ask(Q::ASK, self.message_len, Q::decode).await
     }
 
     /// True if the guest runs on the caller's stack: [`run_now`](Self::run_now) does then.
@@ -258,14 +268,18 @@ impl ReadyCall<'_> {
 
     /// Runs the guest on the caller's stack.
     #[inline]
-    pub(crate) fn run_now<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Failure> {
+    pub(crate) fn run_now<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Box<Failure>> {
         let reply = self.lease.ask_now(Q::ASK, self.message_len, Q::decode);
         self.over(reply)
     }
 
+    /// Takes what the guest replied.
     #[inline]
-    fn over<T>(mut self, reply: Result<Reply<T>, CallError>) -> Result<Ended<T>, Failure> {
-        let mut reply = reply.map_err(|error| Failure::from(error).of(self.generation))?;
+    pub(crate) fn over<T>(mut self, reply: Result<Reply<T>, CallError>) -> Result<Ended<T>, Box<Failure>> {
+        let mut reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => return Err(Failure::of_call(error, self.generation)),
+        };
         let overran = self.lane == Lane::Adaptive && self.lease.instance().overran();
         let mut lost_state = false;
         if let Some(new) = reply.more.as_mut().and_then(|more| more.state.take()) {
@@ -287,7 +301,7 @@ pub(crate) fn check<Q: Question, C: Candidates + ?Sized>(
     generation: u64,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
-) -> Result<Chosen<Q::Answer>, Failure>
+) -> Result<Chosen<Q::Answer>, Box<Failure>>
 where
     Q::Answer: std::fmt::Debug,
 {
@@ -301,15 +315,15 @@ where
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
                 workers.len()
             );
-            Err(Failure::new(FailureCause::InvalidChoice, detail).of(generation))
+            Err(Failure::new(FailureCause::InvalidChoice, detail, generation))
         }
         Choice::Error(error) => {
-            Err(Failure::new(FailureCause::GuestError, format!("it answered \"{}\"", shown(&error)))
-                .of(generation))
+            let detail = format!("it answered \"{}\"", shown(&error));
+            Err(Failure::new(FailureCause::GuestError, detail, generation))
         }
         Choice::Malformed(error) => {
             let detail = format!("its answer is malformed: {error}");
-            Err(Failure::new(FailureCause::Decode, detail).of(generation))
+            Err(Failure::new(FailureCause::Decode, detail, generation))
         }
     }
 }

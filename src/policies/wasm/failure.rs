@@ -17,50 +17,48 @@ pub(crate) struct Failure {
     pub(crate) out_of_use: bool,
 }
 
+/// Boxed from the start: a decision that succeeds should not carry room for a failure along.
 impl Failure {
+    /// A failure of the guest of this generation.
     #[cold]
-    pub(crate) fn new(cause: FailureCause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), generation: None, counts: true, out_of_use: false }
+    pub(crate) fn new(cause: FailureCause, detail: String, generation: u64) -> Box<Self> {
+        Box::new(Self { cause, detail, generation: Some(generation), counts: true, out_of_use: false })
     }
 
     /// The plugin is not there (any more).
     #[cold]
-    pub(crate) fn unavailable(detail: &str) -> Self {
-        Self {
+    pub(crate) fn unavailable(detail: &str) -> Box<Self> {
+        Box::new(Self {
             cause: FailureCause::Unavailable,
             detail: detail.to_owned(),
             generation: None,
             counts: false,
             out_of_use: false,
-        }
+        })
     }
 
-    /// The same, as the failure of a generation.
+    /// A call of this generation that failed.
     #[cold]
-    pub(crate) fn of(mut self, generation: u64) -> Self {
-        self.generation = Some(generation);
-        self
+    pub(crate) fn of_call(error: CallError, generation: u64) -> Box<Self> {
+        Box::new(Self {
+            cause: cause_of(&error),
+            counts: !error.is_untouched(),
+            generation: Some(generation),
+            out_of_use: matches!(error, CallError::OutOfUse),
+            detail: error.to_string(),
+        })
     }
 }
 
-impl From<CallError> for Failure {
-    #[cold]
-    fn from(error: CallError) -> Self {
-        let cause = match &error {
-            CallError::Saturated { .. } | CallError::Timeout { .. } => FailureCause::Timeout,
-            CallError::QueueFull { .. } => FailureCause::QueueFull,
-            CallError::Memory { .. } | CallError::MessageTooLarge { .. } => FailureCause::Memory,
-            CallError::Trap { .. } => FailureCause::Trap,
-            CallError::BadPointer { .. } | CallError::AnswerTooLarge { .. } => FailureCause::Decode,
-            CallError::Refused { .. } => FailureCause::GuestError,
-            CallError::OutOfUse | CallError::Unavailable { .. } => FailureCause::Unavailable,
-        };
-        Self {
-            cause,
-            counts: !error.is_untouched(),
-            generation: None,
-            out_of_use: matches!(error, CallError::OutOfUse),
-            detail: error.to_string(),
-        }
+/// What a failed call counts as.
+pub(crate) fn cause_of(error: &CallError) -> FailureCause {
+    match error {
+        CallError::Saturated { .. } | CallError::Timeout { .. } => FailureCause::Timeout,
+        CallError::QueueFull { .. } => FailureCause::QueueFull,
+        CallError::Memory { .. } | CallError::MessageTooLarge { .. } => FailureCause::Memory,
+        CallError::Trap { .. } => FailureCause::Trap,
+        CallError::BadPointer { .. } | CallError::AnswerTooLarge { .. } => FailureCause::Decode,
+        CallError::Refused { .. } => FailureCause::GuestError,
+        CallError::OutOfUse | CallError::Unavailable { .. } => FailureCause::Unavailable,
     }
 }

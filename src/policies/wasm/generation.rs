@@ -1,7 +1,6 @@
 //! One loaded, compiled, warmed version of a plugin.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,9 +12,9 @@ use sgl_policy_abi::Concurrency;
 use crate::config::plugin::Lane as LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
-use crate::engine::instance::Lane;
 use crate::engine::lease::Lease;
 use crate::engine::pool::Pool;
+use crate::policies::wasm::lane_choice::LaneChoice;
 use crate::policies::wasm::module_check::ModuleFacts;
 use crate::policies::wasm::stats::DecisionStats;
 use crate::policies::wasm::wire::WirePlan;
@@ -40,8 +39,8 @@ pub(crate) struct Generation {
     /// The only instance of a serial generation whose memories were handed over: nobody else may
     /// call it, since its decisions would be made twice.
     parked: Mutex<Option<Lease>>,
-    /// True once a call needed more than a tick: asynchronous calls run on a fiber from then on.
-    needs_fiber: AtomicBool,
+    /// Where asynchronous callers run the guest.
+    pub(crate) lane: LaneChoice,
 }
 
 /// What a new generation is made of.
@@ -68,13 +67,13 @@ impl Generation {
         let engine = &parts.pool.compiled().engine;
         let budget = Duration::from_millis(parts.config.max_execution_time_ms);
         let ticks = Ticks::covering(budget, engine.clock.tick());
-        let wants_fiber = parts.options.lane == LaneOption::Fiber || parts.pool.compiled().host_futures;
+        let adaptive = parts.options.lane == LaneOption::Adaptive && !parts.pool.compiled().host_futures;
         Self {
             budget,
             ticks,
             loaded_at: SystemTime::now(),
             parked: Mutex::new(None),
-            needs_fiber: AtomicBool::new(wants_fiber),
+            lane: LaneChoice::new(adaptive),
             id: parts.id,
             digest: parts.digest,
             config: parts.config,
@@ -111,18 +110,6 @@ impl Generation {
         let lease = self.parked.lock().take();
         self.pool.resume();
         lease
-    }
-
-    /// How an asynchronous caller runs the guest.
-    #[inline]
-    pub(crate) fn async_lane(&self) -> Lane {
-        // Relaxed: one call more on either lane is fine.
-        if self.needs_fiber.load(Ordering::Relaxed) { Lane::Fiber } else { Lane::Adaptive }
-    }
-
-    #[cold]
-    pub(crate) fn move_to_fiber(&self) {
-        self.needs_fiber.store(true, Ordering::Relaxed);
     }
 }
 

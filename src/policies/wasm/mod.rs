@@ -21,6 +21,7 @@ pub(crate) mod wire;
 pub(crate) mod breaker;
 pub(crate) mod failure;
 pub(crate) mod recipe;
+pub(crate) mod lane_choice;
 pub(crate) mod generation;
 pub(crate) mod loader;
 pub(crate) mod shadow;

@@ -15,7 +15,7 @@ use crate::engine::instance::Lane;
 use crate::engine::instance::Tell;
 use crate::engine::setup::Engine;
 use crate::policies::info::SelectWorkerInfo;
-use crate::policies::wasm::failure::Failure;
+use crate::policies::wasm::failure::cause_of;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
@@ -167,7 +167,7 @@ impl Shadow {
         let choice = match choice {
             Ok(choice) => choice,
             Err(error) => {
-                self.generation.stats.fail(Failure::from(error).cause);
+                self.generation.stats.fail(cause_of(&error));
                 return;
             }
         };

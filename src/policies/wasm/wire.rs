@@ -271,8 +271,8 @@ fn healthy<C: Candidates + ?Sized>(out: &mut [u8], workers: &C, info: &SelectWor
 
 #[inline]
 fn excluded(out: &mut [u8], info: &SelectWorkerInfo<'_>) {
-    let members = info.excluded.map_or(&[][..], |set| set.as_bytes());
-    let members = members.iter().copied().chain(std::iter::repeat(0));
+    let Some(set) = info.excluded else { return out.fill(0) };
+    let members = set.as_bytes().iter().copied().chain(std::iter::repeat(0));
     out.iter_mut().zip(members).for_each(|(byte, members)| *byte = members);
 }
 
@@ -354,10 +354,10 @@ pub(crate) enum Choice<T> {
     Chosen(T),
     /// None.
     Nobody,
-    /// It reports an error of its own.
-    Error(String),
+    /// It reports an error of its own. Boxed, as the next: a choice is moved through the decision.
+    Error(Box<String>),
     /// The answer is not what the ABI asks for.
-    Malformed(DecodeError),
+    Malformed(Box<DecodeError>),
 }
 
 /// The cause of failure that a choice which cannot be acted on counts as.
@@ -417,13 +417,13 @@ pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
         Ok(Answer::NoChoice) => Reply::of(Choice::Nobody),
         Ok(Answer::Map(map)) => {
             let choice = match (map.error, map.selected_worker) {
-                (Some(error), _) => Choice::Error(error.to_owned()),
+                (Some(error), _) => Choice::Error(Box::new(error.to_owned())),
                 (None, Some(index)) => Choice::Chosen(index_of(index)),
                 (None, None) => Choice::Nobody,
             };
             Reply { choice, more: More::of(map.state, map.scores, map.reason) }
         }
-        Err(error) => Reply::of(Choice::Malformed(error)),
+        Err(error) => Reply::of(Choice::Malformed(Box::new(error))),
     }
 }
 
@@ -431,14 +431,14 @@ pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
 pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
     let answer = match PairAnswer::decode(bytes) {
         Ok(answer) => answer,
-        Err(error) => return Reply::of(Choice::Malformed(error)),
+        Err(error) => return Reply::of(Choice::Malformed(Box::new(error))),
     };
     let (error, reason) = match &answer {
         PairAnswer::Map(map) => (map.error, map.reason),
         _ => (None, None),
     };
     let choice = match (error, answer.selected()) {
-        (Some(error), _) => Choice::Error(error.to_owned()),
+        (Some(error), _) => Choice::Error(Box::new(error.to_owned())),
         (None, Some((prefill, decode))) => Choice::Chosen((index_of(prefill), index_of(decode))),
         (None, None) => Choice::Nobody,
     };
