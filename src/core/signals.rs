@@ -201,14 +201,15 @@ mod tests {
     #[test]
     fn columns_of_every_length_are_copied_whole_and_nothing_else_is_written() {
         let chunk = SignalChunk::new();
-        (0..CHUNK_SLOTS).for_each(|slot| chunk.store(Column::Running, slot, 7 * slot as u32));
+        let number = |slot: usize| 7 * u32::try_from(slot).unwrap();
+        (0..CHUNK_SLOTS).for_each(|slot| chunk.store(Column::Running, slot, number(slot)));
         for workers in (0..200).chain([CHUNK_SLOTS - 5]) {
             let first = 5.min(CHUNK_SLOTS - workers);
             let mut out = vec![0xEE; workers * 4 + 8];
             chunk.copy(Column::Running, first, &mut out[..workers * 4]);
             let (copied, rest) = out.split_at(workers * 4);
             let words = copied.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-            assert!(words.eq((first..first + workers).map(|slot| 7 * slot as u32)), "{workers}");
+            assert!(words.eq((first..first + workers).map(number)), "{workers}");
             assert_eq!(rest, [0xEE; 8], "{workers}");
         }
     }

@@ -111,8 +111,9 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
     use std::sync::mpsc;
+
+    use parking_lot::Mutex;
 
     const TICK: Duration = Duration::from_micros(200);
 
@@ -124,7 +125,7 @@ mod tests {
         let held = Mutex::new(held);
         let advance = move |_| {
             if entered.send(()).is_ok() {
-                let _ = held.lock().unwrap().recv();
+                let _ = held.lock().recv();
             }
         };
         let clock = Clock::start(TICK, advance).unwrap();

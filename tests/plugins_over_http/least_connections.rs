@@ -102,7 +102,7 @@ async fn requests_at_the_same_time_see_each_other() {
     let loads = stage.loads();
     assert_eq!((held.len(), loads.iter().sum::<usize>()), (60, 60));
     // Each decision sees all others but those that instances are making at that moment.
-    let instances = sglang_router_rs::config::PluginOptions::default().max_instances;
+    let instances = PluginOptions::default().max_instances;
     let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
     assert!(most - least <= instances, "{loads:?} with {instances} instances");
     stage.decided(60);

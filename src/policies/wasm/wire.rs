@@ -355,7 +355,7 @@ pub(crate) enum Choice<T> {
     /// None.
     Nobody,
     /// It reports an error of its own. Boxed, as the next: a choice is moved through the decision.
-    Error(Box<String>),
+    Error(Box<str>),
     /// The answer is not what the ABI asks for.
     Malformed(Box<DecodeError>),
 }
@@ -417,7 +417,7 @@ pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
         Ok(Answer::NoChoice) => Reply::of(Choice::Nobody),
         Ok(Answer::Map(map)) => {
             let choice = match (map.error, map.selected_worker) {
-                (Some(error), _) => Choice::Error(Box::new(error.to_owned())),
+                (Some(error), _) => Choice::Error(error.into()),
                 (None, Some(index)) => Choice::Chosen(index_of(index)),
                 (None, None) => Choice::Nobody,
             };
@@ -438,7 +438,7 @@ pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
         _ => (None, None),
     };
     let choice = match (error, answer.selected()) {
-        (Some(error), _) => Choice::Error(Box::new(error.to_owned())),
+        (Some(error), _) => Choice::Error(error.into()),
         (None, Some((prefill, decode))) => Choice::Chosen((index_of(prefill), index_of(decode))),
         (None, None) => Choice::Nobody,
     };
