@@ -18,7 +18,6 @@ use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::LoadBalancingPolicy;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;

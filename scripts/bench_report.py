@@ -100,7 +100,7 @@ def plot(found):
 def machine():
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     cores = len(re.findall(r"^processor", pathlib.Path("/proc/cpuinfo").read_text(), re.M))
-    return f"{cores} cores of {model.group(1) if model else platform.machine()}, {platform.system()} {platform.release()}"
+    return f"{cores} cores of {model.group(1) if model else platform.machine()}, {platform.system()}"
 
 
 def output(*command):

@@ -6,7 +6,7 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    clippy::print_stdout,
+    clippy::indexing_slicing,
     reason = "a test's helpers stop the test where something is not as it must be; figures are shown"
 )]
 
