@@ -63,6 +63,9 @@ pub struct ServeArgs {
     /// Directory where plugins that are loaded while the router runs are kept over a restart
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Bytes that the instances of all plugins may come to have resident together [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    pub max_plugin_memory: Option<u64>,
     /// Directory where compiled modules are kept, so that they are not compiled again
     #[arg(long, value_name = "DIR")]
     pub aot_cache: Option<PathBuf>,
@@ -174,6 +177,7 @@ impl ServeArgs {
         if self.state_dir.is_some() {
             config.state_dir.clone_from(&self.state_dir);
         }
+        config.max_plugin_memory = self.max_plugin_memory.or(config.max_plugin_memory);
         if self.aot_cache.is_some() {
             config.aot_cache.clone_from(&self.aot_cache);
         }

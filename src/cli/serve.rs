@@ -104,7 +104,11 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
             _ = interrupt.recv() => {}
         }
     };
-    let engine = EngineOptions { aot_cache: config.aot_cache.clone(), ..EngineOptions::default() };
+    let engine = EngineOptions {
+        max_plugin_memory: config.max_plugin_memory,
+        aot_cache: config.aot_cache.clone(),
+        ..EngineOptions::default()
+    };
     let factory = PolicyFactory::with_engine(engine);
     load_plugins(&factory, std::mem::take(&mut config.plugins)).await?;
     let metrics = Arc::new(Metrics::new());

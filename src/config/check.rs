@@ -51,6 +51,9 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
     let proxy = check_proxy(&config, &mut faults);
     let records = check_records(&config, &mut faults);
+    let max_plugin_memory = config
+        .max_plugin_memory
+        .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -68,6 +71,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         plugin_dir: config.plugin_dir,
         watch_plugin_dir: config.watch_plugin_dir,
         state_dir: config.state_dir,
+        max_plugin_memory,
         aot_cache: config.aot_cache,
     })
 }

@@ -36,6 +36,8 @@ pub struct CheckedConfig {
     pub watch_plugin_dir: bool,
     /// Where plugins are kept over a restart.
     pub state_dir: Option<PathBuf>,
+    /// Bytes that the instances of all plugins may come to have.
+    pub max_plugin_memory: Option<u64>,
     /// Where compiled modules are kept.
     pub aot_cache: Option<PathBuf>,
 }

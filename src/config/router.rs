@@ -29,6 +29,9 @@ pub struct RouterConfig {
     /// Directory where plugins that were loaded while the router ran are kept over a restart.
     /// Default: none.
     pub state_dir: Option<PathBuf>,
+    /// Bytes that the instances of all plugins may come to have resident together: 1 MiB or more. A
+    /// configuration or a load beyond that is refused. Default: none, no limit.
+    pub max_plugin_memory: Option<u64>,
     /// Directory where compiled modules are kept, made with mode 0700. Default: none.
     pub aot_cache: Option<PathBuf>,
     /// Where clients connect.
@@ -60,6 +63,7 @@ impl Default for RouterConfig {
             plugin_dir: None,
             watch_plugin_dir: false,
             state_dir: None,
+            max_plugin_memory: None,
             aot_cache: None,
             server: ServerSection::default(),
             metrics: MetricsSection::default(),

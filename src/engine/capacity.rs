@@ -1,7 +1,8 @@
-//! How many instances the pooling allocator can hold, and who has reserved them.
+//! How many instances the pooling allocator can hold and how much memory they may have, and who has
+//! reserved both.
 //!
 //! Going over a pooling total is an error in wasmtime; a pool that reserves its share first never
-//! meets it.
+//! meets it. Memory is reserved for the worst case: every instance as large as it may become.
 
 use std::sync::Arc;
 
@@ -12,23 +13,46 @@ use crate::engine::error::EngineError;
 /// The ledger of one engine.
 #[derive(Debug)]
 pub(crate) struct Capacity {
-    total: usize,
-    reserved: Mutex<usize>,
+    instances: usize,
+    /// Bytes over all instances; `None` = no limit.
+    bytes: Option<u64>,
+    reserved: Mutex<Share>,
+}
+
+/// A part of what there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) instances: usize,
+    pub(crate) bytes: u64,
 }
 
 impl Capacity {
-    pub(crate) fn new(total: usize) -> Arc<Self> {
-        Arc::new(Self { total, reserved: Mutex::new(0) })
+    pub(crate) fn new(instances: usize, bytes: Option<u64>) -> Arc<Self> {
+        Arc::new(Self { instances, bytes, reserved: Mutex::default() })
     }
 
-    /// Reserves room for `asked` instances until the reservation is dropped.
-    pub(crate) fn reserve(self: &Arc<Self>, asked: usize) -> Result<Reservation, EngineError> {
+    /// Reserves room for `asked` instances of at most `bytes_each` until the reservation is dropped.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        asked: usize,
+        bytes_each: u64,
+    ) -> Result<Reservation, EngineError> {
         let mut reserved = self.reserved.lock();
-        if asked > self.total - *reserved {
-            return Err(EngineError::Capacity { asked, reserved: *reserved, total: self.total });
+        if asked > self.instances - reserved.instances {
+            return Err(EngineError::Capacity { asked, reserved: reserved.instances, total: self.instances });
         }
-        *reserved += asked;
-        Ok(Reservation { capacity: Arc::clone(self), count: asked })
+        let bytes = bytes_each.saturating_mul(asked as u64);
+        if let Some(limit) = self.bytes.filter(|limit| bytes > limit.saturating_sub(reserved.bytes)) {
+            return Err(EngineError::MemoryLimit { asked: bytes, reserved: reserved.bytes, limit });
+        }
+        reserved.instances += asked;
+        reserved.bytes = reserved.bytes.saturating_add(bytes);
+        Ok(Reservation { capacity: Arc::clone(self), share: Share { instances: asked, bytes } })
+    }
+
+    /// What is reserved now.
+    pub(crate) fn reserved(&self) -> Share {
+        *self.reserved.lock()
     }
 }
 
@@ -36,12 +60,21 @@ impl Capacity {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     capacity: Arc<Capacity>,
-    count: usize,
+    share: Share,
+}
+
+impl Reservation {
+    /// How much it is.
+    pub(crate) fn share(&self) -> Share {
+        self.share
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        *self.capacity.reserved.lock() -= self.count;
+        let mut reserved = self.capacity.reserved.lock();
+        reserved.instances -= self.share.instances;
+        reserved.bytes = reserved.bytes.saturating_sub(self.share.bytes);
     }
 }
 
@@ -51,11 +84,24 @@ mod tests {
 
     #[test]
     fn reservation_beyond_the_total_is_refused_until_another_is_dropped() {
-        let capacity = Capacity::new(10);
-        let first = capacity.reserve(6).unwrap();
-        let refused = capacity.reserve(5).unwrap_err();
+        let capacity = Capacity::new(10, None);
+        let first = capacity.reserve(6, u64::MAX).unwrap();
+        let refused = capacity.reserve(5, 1).unwrap_err();
         assert!(matches!(refused, EngineError::Capacity { asked: 5, reserved: 6, total: 10 }));
         drop(first);
-        capacity.reserve(10).unwrap();
+        capacity.reserve(10, 1).unwrap();
+    }
+
+    #[test]
+    fn memory_beyond_the_limit_is_refused_until_another_reservation_is_dropped() {
+        let capacity = Capacity::new(10, Some(1000));
+        let first = capacity.reserve(3, 200).unwrap();
+        assert_eq!(capacity.reserved(), Share { instances: 3, bytes: 600 });
+        let refused = capacity.reserve(3, 200).unwrap_err();
+        assert!(matches!(refused, EngineError::MemoryLimit { asked: 600, reserved: 600, limit: 1000 }));
+        let second = capacity.reserve(2, 200).unwrap();
+        drop((first, second));
+        assert_eq!(capacity.reserved(), Share::default());
+        capacity.reserve(5, 200).unwrap();
     }
 }

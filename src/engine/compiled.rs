@@ -12,6 +12,7 @@ use crate::engine::sandbox;
 use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::Sandbox;
 use crate::engine::sandbox::SandboxSpec;
+use crate::engine::setup::BESIDE_MEMORY;
 use crate::engine::setup::Engine;
 
 /// A module, compiled, linked against its sandbox.
@@ -73,6 +74,11 @@ impl Compiled {
             compile_time: start.elapsed(),
             from_cache: true,
         })
+    }
+
+    /// What one instance may have resident at most, in bytes.
+    pub(crate) fn max_instance_bytes(&self) -> u64 {
+        self.sandbox.max_memory_bytes() as u64 + BESIDE_MEMORY
     }
 
     /// How long compiling, or loading from the cache, took.

@@ -31,6 +31,20 @@ pub enum EngineError {
         /// What the engine can hold.
         total: usize,
     },
+    /// The instances of one more generation could come to need more memory than plugins may have.
+    #[error(
+        "its instances may come to {} of memory, and {} of {} are reserved by others; lower \
+         max_instances or max_memory_bytes, unload a plugin, or raise max_plugin_memory",
+        mebibytes(*.asked), mebibytes(*.reserved), mebibytes(*.limit)
+    )]
+    MemoryLimit {
+        /// Bytes that the pool wanted to reserve.
+        asked: u64,
+        /// Bytes that are reserved by others.
+        reserved: u64,
+        /// Bytes that there may be.
+        limit: u64,
+    },
     /// A first instance could not be made.
     #[error("the first instance could not be made: {step}: {source}")]
     FirstInstance {
@@ -43,6 +57,11 @@ pub enum EngineError {
     /// The private directory of a plugin could not be made.
     #[error("the plugin's private directory could not be made: {0}")]
     Directory(std::io::Error),
+}
+
+/// Bytes for people.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 /// An error with all its causes, in one line: whoever prints only this must learn what happened.

@@ -147,7 +147,7 @@ pub struct Pool {
     compiled: Arc<Compiled>,
     recipe: Arc<dyn Recipe>,
     options: PoolOptions,
-    _reservation: Reservation,
+    reservation: Reservation,
 }
 
 impl fmt::Debug for Pool {
@@ -172,7 +172,8 @@ impl Pool {
         recipe: Arc<dyn Recipe>,
         options: PoolOptions,
     ) -> Result<Arc<Self>, EngineError> {
-        let reservation = compiled.engine.capacity.reserve(options.max_instances)?;
+        let reservation =
+            compiled.engine.capacity.reserve(options.max_instances, compiled.max_instance_bytes())?;
         let pool = Arc::new(Self {
             slots: Sharded::new(|| AtomicCell::new(None)),
             queue: ArrayQueue::new(options.max_instances.max(1)),
@@ -188,7 +189,7 @@ impl Pool {
             compiled,
             recipe,
             options,
-            _reservation: reservation,
+            reservation,
         });
         // Closes the pool if this future is dropped or fails: idle instances hold their pool.
         let guard = CloseOnDrop(Some(Arc::clone(&pool)));
@@ -296,6 +297,11 @@ impl Pool {
     /// True once closed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// What its instances may have resident at most, in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.reservation.share().bytes
     }
 
     /// The module that its instances are made of.

@@ -24,6 +24,10 @@ const MAX_WASM_STACK: usize = 256 << 10;
 /// Stack of a fiber, in bytes: the guest's and what host functions need above it.
 const FIBER_STACK: usize = 512 << 10;
 
+/// What an instance may have resident beside its linear memory, in bytes: two tables, a fiber's
+/// stack, and wasmtime's own state of it, which it limits to 1 MiB.
+pub(crate) const BESIDE_MEMORY: u64 = 2 * 8 * 20_000 + FIBER_STACK as u64 + (1 << 20);
+
 /// What can be set for an engine. One engine serves all plugins of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -32,6 +36,10 @@ pub struct EngineOptions {
     pub max_instances: usize,
     /// Length of an epoch tick: a budget is overrun by at most two. Default: 1 ms.
     pub tick: Duration,
+    /// Bytes that the instances of all plugins and generations may come to have resident together,
+    /// each as large as it may become; a load beyond that is refused. Replacing a plugin needs room
+    /// for both of its generations and one instance more. Default: `None`, no limit.
+    pub max_plugin_memory: Option<u64>,
     /// Where compiled modules are kept; `None` = nowhere. The directory is made with mode 0700
     /// and must belong to this user. Default: `None`.
     pub aot_cache: Option<PathBuf>,
@@ -39,7 +47,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { max_instances: 1024, tick: Duration::from_millis(1), aot_cache: None }
+        Self { max_instances: 1024, tick: Duration::from_millis(1), max_plugin_memory: None, aot_cache: None }
     }
 }
 
@@ -76,7 +84,7 @@ impl Engine {
             Some(directory) => Some(AotCache::open(directory, &wasm)?),
             None => None,
         };
-        let capacity = Capacity::new(options.max_instances);
+        let capacity = Capacity::new(options.max_instances, options.max_plugin_memory);
         Ok(Arc::new(Self { wasm, clock, background, preparation, capacity, cache }))
     }
 

@@ -42,7 +42,7 @@ impl Trial {
         budget: Duration,
         init_message: &[u8],
     ) -> Result<(Self, InitAnswer), EngineError> {
-        let room = compiled.engine.capacity.reserve(1)?;
+        let room = compiled.engine.capacity.reserve(1, compiled.max_instance_bytes())?;
         let made = Instance::new(compiled, services, budget, init_message).await;
         let (instance, answer) =
             made.map_err(|StepError { step, error }| EngineError::FirstInstance { step, source: error })?;

@@ -109,3 +109,19 @@ async fn token_comes_from_a_file_or_the_environment() {
     command.env("SGL_ROUTER_ADMIN_TOKEN", "secret");
     assert!(output(command).await.status.success());
 }
+
+#[tokio::test]
+async fn router_whose_plugins_could_need_too_much_memory_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = format!("p={}", file(dir.path(), "p.wasm", guest_choosing(0)));
+    let flags = ["--policy", "p", "--plugin", &module, "--port", "0", "--max-plugin-memory", "33554432"];
+    let mut serve = command(&["serve", "--prometheus-port", "0", "--admin-port", "0"]);
+    serve.args(flags);
+    let output = output(serve).await;
+    // Four instances of 16 MiB and what is beside it.
+    let said = stderr(&output);
+    assert!(!output.status.success(), "{said}");
+    for part in ["p", "may come to 72 MiB of memory", "of 32 MiB", "raise max_plugin_memory"] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+}

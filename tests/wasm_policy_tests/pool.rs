@@ -337,6 +337,26 @@ async fn engine_total_is_never_exceeded() {
     panic!("the room of an unloaded plugin is not given back");
 }
 
+#[tokio::test]
+async fn memory_of_all_plugins_is_bounded_over_their_generations() {
+    // 64 KiB of a guest and 1.8 MiB beside: three instances and the one of a trial.
+    let small = |name| WasmPolicyConfig { max_memory_bytes: 128 << 10, ..config(name) };
+    let engine = EngineOptions { max_plugin_memory: Some(8 << 20), ..EngineOptions::default() };
+    let factory = PolicyFactory::with_engine(engine);
+    let load = |name, most| factory.load_wasm_plugin_bytes(small(name), pool_of(1, most), guest_choosing(0));
+    let error = load("a", 5).await.unwrap_err().to_string();
+    assert!(error.contains("its instances may come to 10 MiB of memory, and 0 MiB of 8 MiB"), "{error}");
+    load("a", 2).await.unwrap();
+    let error = load("b", 3).await.unwrap_err().to_string();
+    assert!(error.contains("and 4 MiB of 8 MiB are reserved by others"), "{error}");
+    assert!(error.contains("raise max_plugin_memory"), "{error}");
+    assert_eq!(factory.list_wasm_plugins(), ["a"]);
+    load("b", 1).await.unwrap();
+    // Both generations of the first need room until the old one is gone.
+    let error = load("a", 2).await.unwrap_err().to_string();
+    assert!(error.contains("MiB are reserved by others"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn reload_storm_fails_no_decision() {
     let (factory, policy) = loaded_with(patient(), pool_of(2, 4), commanded("", "")).await;

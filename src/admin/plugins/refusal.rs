@@ -96,6 +96,7 @@ fn of_engine(error: &EngineError) -> (StatusCode, &'static str) {
         EngineError::Compile(_) => (StatusCode::UNPROCESSABLE_ENTITY, "does_not_compile"),
         EngineError::Link(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused_import"),
         EngineError::Capacity { .. } => (StatusCode::INSUFFICIENT_STORAGE, "no_capacity"),
+        EngineError::MemoryLimit { .. } => (StatusCode::INSUFFICIENT_STORAGE, "plugin_memory_exceeded"),
         EngineError::FirstInstance { source, .. } => {
             (StatusCode::UNPROCESSABLE_ENTITY, code_of_start(source))
         }

@@ -103,10 +103,13 @@ impl Registry {
         let generation =
             loader::prepare(&engine, Arc::clone(&state), config, options, source, &progress).await?;
         let info = info(&name, &generation);
+        let max_bytes = generation.pool.max_bytes();
         progress(LoadStep::Swap);
         self.install(&name, if_loaded, state, generation).await?;
         progress(LoadStep::Drain);
-        tracing::info!(plugin = name, generation = info.generation, digest = info.digest, "plugin loaded");
+        let all_max_bytes = engine.capacity.reserved().bytes;
+        let (generation, digest) = (info.generation, info.digest.as_str());
+        tracing::info!(plugin = name, generation, digest, max_bytes, all_max_bytes, "plugin loaded");
         Ok(info)
     }
 
