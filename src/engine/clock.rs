@@ -56,6 +56,8 @@ pub(crate) struct Clock {
     ticks: CachePadded<AtomicU64>,
     /// When the latest tick of each number, modulo the length, ended: nanoseconds since `started`.
     ended: Box<[AtomicU64]>,
+    /// The ends of all ticks below this are in `ended`.
+    recorded: AtomicU64,
     started: Instant,
     parked: AtomicBool,
     stopping: AtomicBool,
@@ -74,6 +76,7 @@ impl Clock {
             tick,
             ticks: CachePadded::new(AtomicU64::new(0)),
             ended: (0..REMEMBERED_TICKS).map(|_| AtomicU64::new(0)).collect(),
+            recorded: AtomicU64::new(0),
             started: Instant::now(),
             parked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -100,12 +103,16 @@ impl Clock {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// When the clock went on from `tick`: no call that read this tick began later. A tick that is
-    /// too long ago to be remembered is taken to have ended at the start.
+    /// When the clock went on from `tick`: no call that read this tick began later. `None` if it has
+    /// not. Of a tick that is too long ago to be remembered, the end of an earlier one.
     #[cold]
-    pub(crate) fn end_of(&self, tick: u64) -> Instant {
-        let nanos = self.end_cell(tick).map_or(0, |cell| cell.load(Ordering::Acquire));
-        self.started + Duration::from_nanos(nanos)
+    pub(crate) fn end_of(&self, tick: u64) -> Option<Instant> {
+        // Acquire: the end is seen with the number that says that it is there.
+        if self.recorded.load(Ordering::Acquire) <= tick {
+            return None;
+        }
+        let nanos = self.end_cell(tick).map_or(0, |cell| cell.load(Ordering::Relaxed));
+        Some(self.started + Duration::from_nanos(nanos))
     }
 
     fn end_cell(&self, tick: u64) -> Option<&AtomicU64> {
@@ -166,8 +173,10 @@ impl Clock {
             // before the epoch does, so that calls which that wakes find it.
             if let Some(cell) = self.end_cell(ended) {
                 let nanos = self.started.elapsed().as_nanos();
-                cell.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+                cell.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
+            // Release: pairs with `end_of`.
+            self.recorded.store(ended + passed, Ordering::Release);
             advance(passed);
             let activity = self.activity();
             let quiet = !activity.in_call && activity.count == seen;

@@ -36,7 +36,7 @@ impl Budget {
     /// The earliest moment at which all of it can be spent, once the tick has ended in which it
     /// began: the ticker may have been woken late, and the call have begun at that tick's end.
     fn not_before(&self, clock: &Clock) -> Option<Instant> {
-        (clock.now() > self.began_at).then(|| clock.end_of(self.began_at) + self.total)
+        clock.end_of(self.began_at).map(|end| end + self.total)
     }
 
     /// What is left of it.
