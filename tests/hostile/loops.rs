@@ -225,7 +225,9 @@ async fn many_callers_of_a_guest_that_loops_all_get_a_worker() {
         .collect();
     for caller in callers {
         let decided = stage.beside(caller).await.unwrap().unwrap();
-        assert_eq!(decided.chooser(), Chooser::Fallback { cause: FailureCause::Timeout });
+        let Chooser::Fallback { cause } = decided.chooser() else { panic!("{decided:?}") };
+        // Whose budget ends while both instances are being made anew finds none at all.
+        assert!(matches!(cause, FailureCause::Timeout | FailureCause::Unavailable), "{cause}");
     }
     assert_eq!(hostile.stats().pool.waiting, 0);
     stage.ends(hostile).await;
