@@ -202,15 +202,7 @@ impl Draft {
     fn hand_over(&mut self) {
         self.ended = true;
         self.record.outcome.total_ms = self.millis(Instant::now());
-        let empty = RequestRecord {
-            request_id: String::new(),
-            time_unix_ms: 0,
-            route: String::new(),
-            policy: String::new(),
-            decisions: Vec::new(),
-            outcome: OutcomeRecord::default(),
-        };
-        self.recorder.take(std::mem::replace(&mut self.record, empty));
+        self.recorder.take(std::mem::take(&mut self.record));
     }
 }
 

@@ -261,13 +261,19 @@ impl WasmPolicy {
             Begun::Over(outcome) => outcome,
             Begun::Waits(started) => self.finish_attempt::<Q, C>(mode, started, workers, info).await,
         };
-        for _ in 0..RETRIES {
+        let mut retries_left = RETRIES;
+        loop {
             match outcome {
                 Attempt::Chosen(chosen) => {
                     pass.succeed();
                     return Ok(chosen);
                 }
+                Attempt::Again(_) if retries_left == 0 => {
+                    let failure = Failure::unavailable("its generation changed too often meanwhile");
+                    return Err(self.fail(pass, &failure));
+                }
                 Attempt::Again(route) => {
+                    retries_left -= 1;
                     outcome = self.attempt::<Q, C>(mode, route, workers, info).await;
                 }
                 Attempt::Failed(failure) => {
@@ -278,7 +284,6 @@ impl WasmPolicy {
                 }
             }
         }
-        Err(self.fail(pass, &Failure::unavailable("its generation changed too often meanwhile")))
     }
 
     /// One run of a guest.
