@@ -19,12 +19,13 @@
 //!     factory.load_wasm_plugin(config.clone()).await?;
 //!     let policy = factory.create_by_name("my_policy").ok_or("it is loaded")?;
 //!
-//!     let first = policy.decide_async(&fleet.table(), &SelectWorkerInfo::default()).await?;
+//!     let table = fleet.table();
+//!     let first = policy.decide_async(&table, &SelectWorkerInfo::default()).await?;
 //!     // Loading the name again replaces the plugin at once; `policy` follows.
 //!     factory.load_wasm_plugin(config).await?;
-//!     let second = policy.decide_async(&fleet.table(), &SelectWorkerInfo::default()).await?;
-//!     println!("{} by {:?}", first.worker().url(), first.chooser());
-//!     println!("{} by {:?}", second.worker().url(), second.chooser());
+//!     let second = policy.decide_async(&table, &SelectWorkerInfo::default()).await?;
+//!     println!("{} by {:?}", table.workers()[first.index()].spec().url, first.chooser());
+//!     println!("{} by {:?}", table.workers()[second.index()].spec().url, second.chooser());
 //!     Ok(()) // A decision counts its request as in flight until it is dropped: here.
 //! }
 //! ```

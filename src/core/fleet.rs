@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn guard_counts_in_the_next_table_too_when_the_fleet_changes_meanwhile() {
         let fleet = fleet(3);
-        let guard = InFlight::on_fleet(Arc::clone(&fleet.table().workers()[2]));
+        let guard = InFlight::on_fleet(&fleet.table().workers()[2]);
         fleet.remove("http://w0").unwrap();
         assert_eq!(loads(&fleet.table()), [0, 1]);
         drop(guard);
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn slot_is_used_again_only_after_its_last_guard_is_gone() {
         let fleet = fleet(2);
-        let guard = InFlight::on_fleet(Arc::clone(&fleet.table().workers()[0]));
+        let guard = InFlight::on_fleet(&fleet.table().workers()[0]);
         fleet.remove("http://w0").unwrap();
         fleet.add(WorkerSpec::new("http://w2"), true).unwrap();
         assert_eq!(loads(&fleet.table()), [0, 0], "the new worker must not inherit a request");

@@ -20,7 +20,7 @@ use crate::core::worker::WorkerSpec;
 #[derive(Debug)]
 pub struct FleetWorker {
     spec: WorkerSpec,
-    chunk: Arc<SignalChunk>,
+    chunk: &'static SignalChunk,
     slot: usize,
     /// Set while the worker must get no new requests; its requests in flight go on.
     draining: AtomicBool,
@@ -36,15 +36,15 @@ impl FleetWorker {
     /// A worker in a slot that was taken for it.
     pub(crate) fn new(
         spec: WorkerSpec,
-        chunk: Arc<SignalChunk>,
+        chunk: &'static SignalChunk,
         slot: usize,
         slots: &Arc<Mutex<Slots>>,
     ) -> Self {
         Self { spec, chunk, slot, draining: AtomicBool::new(false), slots: Arc::downgrade(slots) }
     }
 
-    pub(crate) fn slot(&self) -> (&Arc<SignalChunk>, usize) {
-        (&self.chunk, self.slot)
+    pub(crate) fn slot(&self) -> (&'static SignalChunk, usize) {
+        (self.chunk, self.slot)
     }
 
     /// Says whether it may be chosen. No effect on requests in flight; a draining worker stays
@@ -140,9 +140,9 @@ impl Worker for FleetWorker {
 
 impl Drop for FleetWorker {
     fn drop(&mut self) {
-        // The last guard and the last table are gone, so nobody can touch the slot any more.
+        // The last table is gone. Guards may still be there: the slot waits for them.
         if let Some(slots) = self.slots.upgrade() {
-            slots.lock().give_back(&self.chunk, self.slot);
+            slots.lock().give_back(self.chunk, self.slot);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::fleet_worker::FleetWorker;
+use crate::core::signals::SignalChunk;
 use crate::core::worker::Worker;
 
 /// Counts one request in flight to a worker, from its making until it is dropped.
@@ -10,53 +11,40 @@ use crate::core::worker::Worker;
 /// It is made at the moment of the choice, so that concurrent decisions see each other.
 #[derive(Debug)]
 pub struct InFlight {
-    worker: Target,
+    counter: Counter,
 }
 
-/// Two kinds, so that the router's own workers are counted without a virtual call.
+/// Where the request is counted. The router's own workers are counted without a virtual call, and
+/// without a reference count: their counters are there for ever, and are given to another worker
+/// only at zero.
 #[derive(Debug)]
-enum Target {
-    Fleet(Arc<FleetWorker>),
+enum Counter {
+    Slot(&'static SignalChunk, usize),
     Other(Arc<dyn Worker>),
 }
 
 impl InFlight {
     /// Counts a request to a worker of the router's table.
     #[inline]
-    pub fn on_fleet(worker: Arc<FleetWorker>) -> Self {
-        worker.increment_load();
-        Self { worker: Target::Fleet(worker) }
+    pub fn on_fleet(worker: &FleetWorker) -> Self {
+        let (chunk, slot) = worker.slot();
+        chunk.add_load(slot);
+        Self { counter: Counter::Slot(chunk, slot) }
     }
 
     /// Counts a request to an embedder's worker.
     pub fn on_worker(worker: Arc<dyn Worker>) -> Self {
         worker.increment_load();
-        Self { worker: Target::Other(worker) }
-    }
-
-    /// The worker that the request goes to.
-    pub fn worker(&self) -> &dyn Worker {
-        match &self.worker {
-            Target::Fleet(worker) => &**worker,
-            Target::Other(worker) => &**worker,
-        }
-    }
-
-    /// The worker, if it is one of the router's own.
-    pub fn fleet_worker(&self) -> Option<&Arc<FleetWorker>> {
-        match &self.worker {
-            Target::Fleet(worker) => Some(worker),
-            Target::Other(_) => None,
-        }
+        Self { counter: Counter::Other(worker) }
     }
 }
 
 impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
-        match &self.worker {
-            Target::Fleet(worker) => worker.decrement_load(),
-            Target::Other(worker) => worker.decrement_load(),
+        match &self.counter {
+            Counter::Slot(chunk, slot) => chunk.sub_load(*slot),
+            Counter::Other(worker) => worker.decrement_load(),
         }
     }
 }

@@ -99,6 +99,11 @@ impl SignalChunk {
         Self { columns, healthy: [const { AtomicU64::new(0) }; CHUNK_SLOTS / 64] }
     }
 
+    /// True if no request is in flight to any of its slots.
+    pub(crate) fn is_idle(&self) -> bool {
+        (0..CHUNK_SLOTS).all(|slot| self.load(Column::Load, slot) == 0)
+    }
+
     /// Back to "unknown, no load, not healthy", for the next owner of the slot.
     pub(crate) fn reset(&self, slot: usize) {
         for column in Column::ALL {

@@ -13,7 +13,7 @@ use crate::core::worker::Worker;
 /// Neighbouring slots of one chunk, so that their columns can be copied at once.
 #[derive(Debug)]
 struct Run {
-    chunk: Arc<SignalChunk>,
+    chunk: &'static SignalChunk,
     first: usize,
     len: usize,
 }
@@ -34,8 +34,8 @@ impl WorkerTable {
         for worker in &workers {
             let (chunk, slot) = worker.slot();
             match runs.last_mut() {
-                Some(run) if Arc::ptr_eq(&run.chunk, chunk) && run.first + run.len == slot => run.len += 1,
-                _ => runs.push(Run { chunk: Arc::clone(chunk), first: slot, len: 1 }),
+                Some(run) if std::ptr::eq(run.chunk, chunk) && run.first + run.len == slot => run.len += 1,
+                _ => runs.push(Run { chunk, first: slot, len: 1 }),
             }
         }
         Self { version: TableVersion::next(), workers: workers.into(), runs: runs.into() }

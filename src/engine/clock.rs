@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::sync::atomic::compiler_fence;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -18,6 +19,13 @@ const REMEMBERED_TICKS: usize = 1024;
 
 /// Ticks without a call in flight after which the ticker goes to sleep.
 const IDLE_TICKS: u32 = 64;
+
+/// From the announcement that the ticker goes to sleep to its last look at the marks. Processors
+/// hold stores back for less than a microsecond, and never over an interrupt or a switch of threads.
+const SETTLING: Duration = Duration::from_millis(2);
+
+/// How often a sleeping ticker looks at the marks, whatever happens.
+const SLEEP: Duration = Duration::from_secs(1);
 
 /// Counts the beginnings and ends of an instance's calls, so it is odd during one. One per
 /// instance, on a cache line of its own; only the instance's holder writes it.
@@ -48,8 +56,11 @@ struct Activity {
 /// # Concurrency
 ///
 /// `ticks` is written by the ticker once a tick and read by calls. A call sets its mark and then
-/// reads `parked`; the ticker sets `parked` and then reads the marks. All four are `SeqCst`, so
-/// at least one of them sees the other: a call never runs with the ticker asleep.
+/// reads `parked`; the ticker sets `parked` and then reads the marks. A call sets its mark by a plain
+/// store, which its processor may hold back while it reads `parked`: that is some nanoseconds
+/// faster than a store that waits. So the ticker does not sleep at once: it looks at the marks again
+/// after [`SETTLING`], by when every store from before has long arrived, and now and then while it
+/// sleeps. A call never runs with the ticker asleep.
 #[derive(Debug)]
 pub(crate) struct Clock {
     tick: Duration,
@@ -134,9 +145,11 @@ impl Clock {
     /// Says that a call begins on the mark's instance.
     #[inline]
     pub(crate) fn begin(&self, mark: &CallMark) {
-        // SeqCst, both: pairs with `park`, see the type.
-        mark.0.store(mark.next(), Ordering::SeqCst);
-        if self.parked.load(Ordering::SeqCst) {
+        // Not SeqCst: pairs with the waiting in `park`, see the type. The fence keeps the compiler
+        // from reading first.
+        mark.0.store(mark.next(), Ordering::Release);
+        compiler_fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Acquire) {
             self.unpark();
         }
     }
@@ -183,20 +196,24 @@ impl Clock {
             idle = if quiet { idle + 1 } else { 0 };
             seen = activity.count;
             if idle >= IDLE_TICKS {
-                self.park();
+                self.park(seen);
                 idle = 0;
                 next = Instant::now() + self.tick;
             }
         }
     }
 
-    fn park(&self) {
+    /// Sleeps until a call begins. `seen` is the count of the marks at the last tick.
+    fn park(&self, seen: u32) {
         self.parked.store(true, Ordering::SeqCst);
-        if self.activity().in_call {
-            self.parked.store(false, Ordering::SeqCst);
-        }
+        let mut wait = SETTLING;
         while self.parked.load(Ordering::SeqCst) && !self.stopping.load(Ordering::SeqCst) {
-            thread::park();
+            thread::park_timeout(wait);
+            let activity = self.activity();
+            if activity.in_call || activity.count != seen {
+                self.parked.store(false, Ordering::SeqCst);
+            }
+            wait = SLEEP;
         }
     }
 

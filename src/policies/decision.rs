@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::core::in_flight::InFlight;
-use crate::core::worker::Worker;
 
 /// Why a plugin produced no decision. Each cause has its own counter and log field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,14 +102,10 @@ impl Decision {
         Self { index, in_flight, chooser }
     }
 
-    /// The worker's index in the table or slice that was decided on.
+    /// The worker's index in the table or slice that was decided on. A [`crate::core::WorkerTable`]
+    /// tells the worker by it, however the fleet changed meanwhile.
     pub fn index(&self) -> usize {
         self.index
-    }
-
-    /// The worker.
-    pub fn worker(&self) -> &dyn Worker {
-        self.in_flight.worker()
     }
 
     /// Who made the decision.

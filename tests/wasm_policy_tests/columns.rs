@@ -1,7 +1,5 @@
 //! The column form: what a guest is sent for a decision, and guests that read it in place.
 
-use std::sync::Arc;
-
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
 use sglang_router_rs::core::Fleet;
@@ -82,7 +80,7 @@ fn varied_fleet() -> (Fleet, Vec<InFlight>) {
     };
     table.workers()[3].set_report(&report);
     table.workers()[10].observe_latency(12.5);
-    let held = (0..2).map(|_| InFlight::on_fleet(Arc::clone(&table.workers()[2]))).collect();
+    let held = (0..2).map(|_| InFlight::on_fleet(&table.workers()[2])).collect();
     (fleet, held)
 }
 
@@ -282,7 +280,7 @@ async fn guest_that_reads_in_place_agrees_with_the_host_at_every_size() {
             for worker in table.workers() {
                 worker.set_healthy(random.u8(..) > 60);
                 if random.bool() {
-                    held.push(InFlight::on_fleet(Arc::clone(worker)));
+                    held.push(InFlight::on_fleet(worker));
                 }
             }
             let excluded: WorkerSet = (0..table.workers().len()).filter(|_| random.u8(..) < 60).collect();

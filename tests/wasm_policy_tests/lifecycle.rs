@@ -68,7 +68,7 @@ async fn all_forms_of_a_decision_agree() {
     assert_eq!(policy.decide(&table, &NOTHING).unwrap().index(), 1);
     let decision = policy.decide_async(&table, &NOTHING).await.unwrap();
     assert_eq!(decision.index(), 1);
-    assert_eq!(decision.worker().url(), "http://w1");
+    assert_eq!(table.workers()[decision.index()].url(), "http://w1");
     assert!(matches!(decision.chooser(), Chooser::Plugin { .. }));
 }
 

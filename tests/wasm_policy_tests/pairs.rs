@@ -92,7 +92,7 @@ async fn pair_that_may_not_be_is_an_invalid_choice_and_the_fallback_decides() {
     for (count, wrong) in [0o23, 0o11, 0o02, 0o14].into_iter().enumerate() {
         let pair = policy.decide_pair_async(&table, &asking(&prompt(wrong))).await.unwrap();
         assert!(matches!(pair.decode.chooser(), Chooser::Fallback { .. }), "{wrong:o}");
-        assert_eq!(pair.prefill.worker().role(), WorkerRole::Prefill);
+        assert_eq!(table.workers()[pair.prefill.index()].role(), WorkerRole::Prefill);
         assert_eq!(pair.decode.index(), 2, "the only healthy one");
         assert_eq!(failures(&factory, "invalid_choice"), count as u64 + 1, "{wrong:o}");
     }

@@ -67,7 +67,7 @@ async fn module_without_a_manifest_gets_the_row_form() {
     assert!(policy.needs_request_text());
     let table = fleet(4).table();
     table.workers()[0].set_healthy(false);
-    let _held = InFlight::on_fleet(Arc::clone(&table.workers()[3]));
+    let _held = InFlight::on_fleet(&table.workers()[3]);
     let excluded: WorkerSet = [2].into_iter().collect();
     let info = SelectWorkerInfo { excluded: Some(&excluded), ..asking("grüß dich") };
     assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);

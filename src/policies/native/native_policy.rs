@@ -126,7 +126,7 @@ pub(crate) fn fleet_decision(
     chooser: Chooser,
 ) -> Result<Decision, DecideError> {
     let worker = table.get(index).ok_or(DecideError::NoWorker)?;
-    Ok(Decision::new(index, InFlight::on_fleet(Arc::clone(worker)), chooser))
+    Ok(Decision::new(index, InFlight::on_fleet(worker), chooser))
 }
 
 /// Counts the request at a worker of an embedder's slice.
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn power_of_two_avoids_the_loaded_one_of_two() {
         let table = fleet(2).table();
-        let busy = InFlight::on_fleet(Arc::clone(&table.workers()[0]));
+        let busy = InFlight::on_fleet(&table.workers()[0]);
         let policy = NativePolicy::by_name("power_of_two").unwrap();
         let chosen: Vec<usize> =
             (0..100).map(|_| policy.choose(&*table, &SelectWorkerInfo::default()).unwrap()).collect();
@@ -310,7 +310,7 @@ mod tests {
                 .map(|key| {
                     let text = format!("key {key}");
                     let info = SelectWorkerInfo { request_text: Some(&text), ..SelectWorkerInfo::default() };
-                    policy.decide(table, &info).unwrap().worker().url().to_owned()
+                    table.workers()[policy.decide(table, &info).unwrap().index()].url().to_owned()
                 })
                 .collect()
         };
@@ -332,11 +332,11 @@ mod tests {
             fleet.add(WorkerSpec { role, ..WorkerSpec::new(format!("http://w{i}")) }, true).unwrap();
         }
         let policy = NativePolicy::by_name("random").unwrap();
+        let table = fleet.table();
         for _ in 0..50 {
-            let pair =
-                policy.decide_pair_as(&fleet.table(), &SelectWorkerInfo::default(), Chooser::Native).unwrap();
-            assert_eq!(pair.prefill.worker().role(), WorkerRole::Prefill);
-            assert_eq!(pair.decode.worker().role(), WorkerRole::Decode);
+            let pair = policy.decide_pair_as(&table, &SelectWorkerInfo::default(), Chooser::Native).unwrap();
+            assert_eq!(table.role(pair.prefill.index()), WorkerRole::Prefill);
+            assert_eq!(table.role(pair.decode.index()), WorkerRole::Decode);
         }
     }
 }

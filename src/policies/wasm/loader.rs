@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sgl_policy_abi::Concurrency;
@@ -121,6 +122,7 @@ async fn make(
         serial,
         state: Arc::clone(state),
         live,
+        warm_up: OnceLock::new(),
     };
     let budget = Duration::from_millis(config.max_execution_time_ms).max(MIN_MAKE_BUDGET);
     let findings = if options.self_test {

@@ -17,7 +17,9 @@ pub mod state;
 pub mod syscalls;
 pub mod validator;
 pub mod module_check;
-pub(crate) mod wire;
+/// Public for `benches/micro` alone.
+#[doc(hidden)]
+pub mod wire;
 pub(crate) mod breaker;
 pub(crate) mod failure;
 pub(crate) mod recipe;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sgl_policy_abi::ABI_VERSION;
@@ -53,6 +54,22 @@ pub(crate) struct PluginRecipe {
     pub(crate) state: Arc<PluginState>,
     /// Lives as long as the pool: until the last instance is gone.
     pub(crate) live: LiveGeneration,
+    /// Made with the first instance: `fresh` isolation makes one for each decision.
+    pub(crate) warm_up: OnceLock<WarmUp>,
+}
+
+/// What an instance is sent before it serves: a table, and a question over it.
+#[derive(Debug)]
+pub(crate) struct WarmUp {
+    workers: Vec<u8>,
+    select: Vec<u8>,
+}
+
+impl WarmUp {
+    fn new(plan: &WirePlan) -> Result<Self, CallError> {
+        let table = trial_fleet().table();
+        Ok(Self { workers: workers_message(&table)?, select: select_message(plan, &table)? })
+    }
 }
 
 impl fmt::Debug for PluginRecipe {
@@ -93,11 +110,16 @@ impl Recipe for PluginRecipe {
             }
             // What the guest does to counters and map while it warms up is nobody's business.
             let real = trial.swap_services(self.state.detached());
-            let table = trial_fleet().table();
-            tell_workers(trial, &table).await?;
+            let warm_up = match self.warm_up.get() {
+                Some(made) => made,
+                None => {
+                    let made = WarmUp::new(&self.plan)?;
+                    self.warm_up.get_or_init(|| made)
+                }
+            };
+            trial.tell(Tell::Workers, &warm_up.workers).await?;
             for _ in 0..WARM_DECISIONS {
-                let message = select_message(&self.plan, &table)?;
-                trial.ask(Ask::Select, &message, |_| ()).await?;
+                trial.ask(Ask::Select, &warm_up.select, |_| ()).await?;
             }
             trial.swap_services(real);
             Ok(())
@@ -130,7 +152,8 @@ pub(crate) async fn self_test(
     accept(&answer).map_err(|source| PluginError::Start { step: "init", source })?;
     let failed = |error: CallError| PluginError::SelfTest { reason: error.to_string() };
     let table = trial_fleet().table();
-    tell_workers(&mut trial, &table).await.map_err(failed)?;
+    let workers = workers_message(&table).map_err(failed)?;
+    trial.tell(Tell::Workers, &workers).await.map_err(failed)?;
     let message = select_message(&recipe.plan, &table).map_err(failed)?;
     let reply = trial.ask(Ask::Select, &message, wire::decode_choice).await.map_err(failed)?;
     let returns_state = reply.more.as_ref().is_some_and(|more| more.state.is_some());
@@ -173,12 +196,12 @@ fn accept(answer: &InitAnswer) -> Result<(), CallError> {
     Err(CallError::Refused { reason })
 }
 
-async fn tell_workers(trial: &mut Trial, table: &WorkerTable) -> Result<(), CallError> {
+fn workers_message(table: &WorkerTable) -> Result<Vec<u8>, CallError> {
     let mut message = vec![0; wire::workers_bound(table)];
     let capacity = message.len();
     let used = wire::encode_workers(&mut message, table).ok_or(CallError::MessageTooLarge { capacity })?;
     message.truncate(used);
-    trial.tell(Tell::Workers, &message).await
+    Ok(message)
 }
 
 fn select_message(plan: &WirePlan, table: &WorkerTable) -> Result<Vec<u8>, CallError> {

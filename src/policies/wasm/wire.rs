@@ -42,7 +42,7 @@ const HEADER: usize = 9;
 
 /// What differs from decision to decision without being asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Draw {
+pub enum Draw {
     /// New for this message.
     Fresh,
     /// The same for two messages that are to be compared.
@@ -79,7 +79,7 @@ impl Draw {
 
 /// What one generation wants to be sent.
 #[derive(Debug)]
-pub(crate) struct WirePlan {
+pub struct WirePlan {
     form: Form,
     needs: RequestNeeds,
 }
@@ -103,7 +103,7 @@ struct ColumnPlan {
 }
 
 impl WirePlan {
-    pub(crate) fn new(wire: Wire, inputs: &[Input], config: &HashMap<String, serde_json::Value>) -> Self {
+    pub fn new(wire: Wire, inputs: &[Input], config: &HashMap<String, serde_json::Value>) -> Self {
         let form = match wire {
             Wire::Columns => Form::Columns(ColumnPlan::new(inputs)),
             Wire::Rows => Form::Rows(encoded_config(config)),
@@ -121,7 +121,7 @@ impl WirePlan {
 
     /// Bytes that the message takes at most.
     #[inline]
-    pub(crate) fn bound<C: Candidates + ?Sized>(
+    pub fn bound<C: Candidates + ?Sized>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -140,7 +140,7 @@ impl WirePlan {
 
     /// Writes the message; `None` if it does not fit. `state` is used by the row form only.
     #[inline]
-    pub(crate) fn encode<C: Candidates + ?Sized>(
+    pub fn encode<C: Candidates + ?Sized>(
         &self,
         buffer: &mut [u8],
         workers: &C,
@@ -349,7 +349,7 @@ pub(crate) fn encode_workers<C: Candidates + ?Sized>(buffer: &mut [u8], workers:
 
 /// What a guest chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Choice<T> {
+pub enum Choice<T> {
     /// This worker, or this pair.
     Chosen(T),
     /// None.
@@ -371,21 +371,21 @@ pub(crate) fn cause_of<T>(choice: &Choice<T>) -> FailureCause {
 
 /// A decoded answer.
 #[derive(Debug)]
-pub(crate) struct Reply<T> {
-    pub(crate) choice: Choice<T>,
+pub struct Reply<T> {
+    pub choice: Choice<T>,
     /// What else came with it. Boxed: most answers are bare numbers.
-    pub(crate) more: Option<Box<More>>,
+    pub more: Option<Box<More>>,
 }
 
 /// What a guest may add to its choice.
 #[derive(Debug)]
-pub(crate) struct More {
+pub struct More {
     /// The new encoded state of a row-form plugin.
-    pub(crate) state: Option<Vec<u8>>,
+    pub state: Option<Vec<u8>>,
     /// Numbers for the workers, `f32` little-endian.
-    pub(crate) scores: Vec<f32>,
+    pub scores: Vec<f32>,
     /// A sentence.
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl More {
@@ -411,7 +411,7 @@ impl<T> Reply<T> {
 
 /// An answer of `select_worker`. An index that is no index is a choice beyond every table.
 #[inline]
-pub(crate) fn decode_choice(bytes: &[u8]) -> Reply<usize> {
+pub fn decode_choice(bytes: &[u8]) -> Reply<usize> {
     match Answer::decode(bytes) {
         Ok(Answer::Index(index)) => Reply::of(Choice::Chosen(index_of(index))),
         Ok(Answer::NoChoice) => Reply::of(Choice::Nobody),

@@ -1,12 +1,7 @@
 //! What decisions notice of swaps: their times with and without a storm of loads that compile.
 //!
-//! Rounds with and without swaps alternate in one run, on as many threads as there are cores, each
-//! of which decides in bursts. Shown are medians over the rounds, and their ratio.
-//!
-//! `cargo bench --bench swap`; under `cargo test` one short round of each.
-#![expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]
+//! On as many threads as there are cores, each of which decides in bursts.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -15,14 +10,15 @@ use std::time::Duration;
 use std::time::Instant;
 
 use sglang_router_rs::config::ProbationOptions;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
+
+use crate::stage;
+use crate::stage::Length;
 
 const WORKERS: usize = 64;
 
@@ -35,13 +31,13 @@ const PAUSE: Duration = Duration::from_micros(200);
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
-fn main() {
-    let long = std::env::args().any(|argument| argument == "--bench");
-    let (rounds, time) = if long { (9, Duration::from_secs(3)) } else { (1, Duration::from_millis(600)) };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
-    let wasm = std::fs::read(&module).expect("run scripts/build_wasm_plugins.sh build first");
+pub(crate) fn run(length: Length) {
+    let (rounds, time) = match length {
+        Length::Full => (9, Duration::from_secs(3)),
+        Length::Short => (1, Duration::from_millis(600)),
+    };
+    let runtime = stage::runtime();
+    let wasm = std::fs::read(stage::module("plugins/least_connections.wasm")).expect("it is readable");
     let factory = PolicyFactory::new();
     let load = async || {
         // The default budget is there for guests that hang; here a busy machine must fail nothing.
@@ -55,7 +51,7 @@ fn main() {
     };
     runtime.block_on(load());
     let policy = factory.create_by_name("storm").expect("it is there");
-    let fleet = fleet();
+    let fleet = stage::fleet(WORKERS);
     let (mut calm, mut stormy) = (Vec::new(), Vec::new());
     let mut swaps = 0;
     for _ in 0..rounds {
@@ -68,18 +64,10 @@ fn main() {
     println!("{WORKERS} workers, {rounds} rounds of {time:?} each, {swaps} swaps, {} threads", threads());
     println!("{:<8}{:>12}{:>12}{:>8}", "", "calm", "swaps", "ratio");
     for (name, quantile) in QUANTILES {
-        let (calm, stormy) = (median(&calm, quantile), median(&stormy, quantile));
-        let ratio = f64::from(stormy) / f64::from(calm);
-        println!("{name:<8}{calm:>9} ns{stormy:>9} ns{ratio:>8.2}");
+        let calm = stage::median_quantile(&calm, quantile);
+        let stormy = stage::median_quantile(&stormy, quantile);
+        println!("{name:<8}{calm:>9.0} ns{stormy:>9.0} ns{:>8.2}", stormy / calm);
     }
-}
-
-fn fleet() -> Fleet {
-    let fleet = Fleet::new();
-    for index in 0..WORKERS {
-        fleet.add(WorkerSpec::new(format!("http://10.0.0.{index}:30000")), true).expect("a new URL");
-    }
-    fleet
 }
 
 fn threads() -> usize {
@@ -117,17 +105,4 @@ fn decide(policy: &Policy, table: &WorkerTable, done: &AtomicBool) -> Vec<u32> {
         thread::sleep(PAUSE);
     }
     times
-}
-
-fn median(rounds: &[Vec<u32>], quantile: f64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a rank below the number of times"
-    )]
-    let at = |times: &Vec<u32>| times.get((times.len() as f64 * quantile) as usize).copied().unwrap_or(0);
-    let mut values: Vec<u32> = rounds.iter().map(at).collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or(0)
 }

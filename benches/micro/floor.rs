@@ -1,12 +1,13 @@
 //! What a decision costs at least: `least_connections` called by hand.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use sgl_policy_abi::Writer;
 use sgl_policy_abi::unpack;
 use wasmtime::Config;
 use wasmtime::Engine;
 use wasmtime::InstanceAllocationStrategy;
+use wasmtime::InstancePre;
 use wasmtime::Linker;
 use wasmtime::Memory;
 use wasmtime::Module;
@@ -14,45 +15,64 @@ use wasmtime::PoolingAllocationConfig;
 use wasmtime::Store;
 use wasmtime::TypedFunc;
 
+use crate::pool;
+use crate::stage;
+
 /// One instance with a message that is written once and copied in before each call, but for its
 /// last input.
 pub(crate) struct Floor {
     store: Store<()>,
     memory: Memory,
     select: TypedFunc<(u32, u32), i64>,
-    message: Vec<u8>,
+    message: Arc<[u8]>,
     pointer: u32,
+}
+
+/// What the guest is told: first, and in each call.
+pub(crate) struct Messages {
+    init: Vec<u8>,
+    select: Arc<[u8]>,
+}
+
+impl Messages {
+    /// For as many idle, healthy workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { init: pool::init_message(), select: select_message(workers).into() }
+    }
 }
 
 impl Floor {
     /// For as many idle, healthy workers.
     pub(crate) fn new(workers: usize) -> Self {
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
+        let module = stage::module("least_connections");
         let mut config = Config::new();
         config
             .epoch_interruption(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::new()));
         let engine = Engine::new(&config).expect("an engine");
         let module = Module::from_file(&engine, module).expect("a module");
+        let pre = Linker::new(&engine).instantiate_pre(&module).expect("no imports");
         let mut store = Store::new(&engine, ());
         store.set_epoch_deadline(1 << 40);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let linker = Linker::new(&engine);
-        let instance = runtime.block_on(linker.instantiate_async(&mut store, &module)).expect("an instance");
+        let mut floor = Self::with(store, &pre, &Messages::new(workers));
+        assert!(floor.call() < workers, "it chooses");
+        floor
+    }
+
+    /// With an instance in this store.
+    pub(crate) fn with(mut store: Store<()>, pre: &InstancePre<()>, messages: &Messages) -> Self {
+        let instance = pre.instantiate(&mut store).expect("an instance");
         let init = instance.get_typed_func::<(u32, u32), i64>(&mut store, "init").expect("init");
         let alloc = instance.get_typed_func::<u32, u32>(&mut store, "alloc").expect("alloc");
         let select = instance.get_typed_func(&mut store, "select_worker").expect("select_worker");
         let memory = instance.get_memory(&mut store, "memory").expect("memory");
-        let message = init_message();
-        let length = u32::try_from(message.len()).expect("short");
+        let length = u32::try_from(messages.init.len()).expect("short");
         let pointer = alloc.call(&mut store, length).expect("room");
-        memory.write(&mut store, pointer as usize, &message).expect("room");
+        memory.write(&mut store, pointer as usize, &messages.init).expect("room");
         init.call(&mut store, (pointer, length)).expect("it starts");
-        let message = select_message(workers);
+        let message = Arc::clone(&messages.select);
         let pointer = alloc.call(&mut store, u32::try_from(message.len()).expect("fits")).expect("room");
-        let mut floor = Self { store, memory, select, message, pointer };
-        assert!(floor.call() < workers, "it chooses");
-        floor
+        Self { store, memory, select, message, pointer }
     }
 
     pub(crate) fn call(&mut self) -> usize {
@@ -114,9 +134,4 @@ fn select_message(workers: usize) -> Vec<u8> {
     let length = writer.position();
     buffer.truncate(length);
     buffer
-}
-
-fn init_message() -> Vec<u8> {
-    let init = serde_json::json!({"abi": 1, "plugin": "floor", "generation": 1, "config": {}, "seed": 1});
-    rmp_serde::to_vec_named(&init).expect("a message")
 }

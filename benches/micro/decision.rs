@@ -2,37 +2,21 @@
 //! same guest called by hand: one instance, the same message, no pool, no checks.
 
 use std::hint::black_box;
-use std::path::Path;
 
 use criterion::BenchmarkId;
 use criterion::Criterion;
-use criterion::criterion_group;
-use criterion::criterion_main;
 use sglang_router_rs::config::Lane;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 use crate::floor::Floor;
-
-mod floor;
-
-fn fleet(count: usize) -> Fleet {
-    let fleet = Fleet::new();
-    for i in 0..count {
-        let url = format!("http://10.0.{}.{}:30000", i / 250, i % 250);
-        fleet.add(WorkerSpec::new(url), true).expect("a new URL");
-    }
-    fleet
-}
+use crate::stage;
 
 /// A factory with `least_connections` under the name of each lane.
 async fn factory() -> PolicyFactory {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
-    assert!(module.exists(), "run scripts/build_wasm_plugins.sh build first");
+    let module = stage::module("least_connections");
     let factory = PolicyFactory::new();
     for (name, lane) in [("fiber", Lane::Fiber), ("adaptive", Lane::Adaptive)] {
         let config = WasmPolicyConfig::new(name, module.to_string_lossy());
@@ -42,14 +26,14 @@ async fn factory() -> PolicyFactory {
     factory
 }
 
-fn decision(c: &mut Criterion) {
+pub(crate) fn decision(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let factory = runtime.block_on(factory());
     let policy = |name: &str| factory.create_by_name(name).expect("it is there");
     let info = SelectWorkerInfo::default();
     let mut group = c.benchmark_group("decision");
     for count in [2, 8, 64, 1000, 10_000] {
-        let fleet = fleet(count);
+        let fleet = stage::fleet(count);
         let table = fleet.table();
         let size = format!("w{count}");
         for name in ["fiber", "adaptive"] {
@@ -82,6 +66,3 @@ fn decision(c: &mut Criterion) {
     }
     group.finish();
 }
-
-criterion_group!(benches, decision);
-criterion_main!(benches);

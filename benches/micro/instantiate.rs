@@ -1,0 +1,81 @@
+//! Making an instance, and what a decision costs that makes one for itself.
+//!
+//! `by-hand` is wasmtime alone, with its pooling allocator and without; `engine` is what this router
+//! does for an instance before it may decide, but for the decisions that warm it.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::BenchmarkId;
+use criterion::Criterion;
+use sglang_router_rs::engine::HostServices;
+use sglang_router_rs::engine::trial::Trial;
+use wasmtime::Config;
+use wasmtime::Engine;
+use wasmtime::InstanceAllocationStrategy;
+use wasmtime::InstancePre;
+use wasmtime::Linker;
+use wasmtime::Module;
+use wasmtime::PoolingAllocationConfig;
+use wasmtime::Store;
+
+use crate::floor::Floor;
+use crate::floor::Messages;
+use crate::pool;
+use crate::stage;
+
+pub(crate) fn instantiate(c: &mut Criterion) {
+    let mut group = c.benchmark_group("instantiate");
+    for (name, strategy) in [
+        ("on-demand", InstanceAllocationStrategy::OnDemand),
+        ("pooling", InstanceAllocationStrategy::Pooling(pooling())),
+    ] {
+        let pre = prepared(strategy);
+        group.bench_function(BenchmarkId::new("by-hand", name), |b| {
+            b.iter(|| {
+                let mut store = store(&pre);
+                black_box(pre.instantiate(&mut store).expect("an instance"));
+            });
+        });
+        // One decision over eight workers by an instance of its own, as middleware of other routers
+        // does it.
+        let messages = Messages::new(8);
+        group.bench_function(BenchmarkId::new("per-call", name), |b| {
+            b.iter(|| black_box(Floor::with(store(&pre), &pre, &messages).call()));
+        });
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let compiled = pool::compiled();
+    let services: Arc<dyn HostServices> = Arc::new(pool::NoServices);
+    let init = pool::init_message();
+    group.bench_function("engine", |b| {
+        b.to_async(&runtime).iter(|| async {
+            let budget = Duration::from_secs(1);
+            let made = Trial::start(&compiled, Arc::clone(&services), budget, &init).await;
+            black_box(made.expect("an instance"));
+        });
+    });
+    group.finish();
+}
+
+fn pooling() -> PoolingAllocationConfig {
+    let mut pooling = PoolingAllocationConfig::new();
+    // As the router's engine has it.
+    pooling.linear_memory_keep_resident(256 << 10).table_keep_resident(16 << 10);
+    pooling
+}
+
+fn prepared(strategy: InstanceAllocationStrategy) -> InstancePre<()> {
+    let mut config = Config::new();
+    config.epoch_interruption(true).allocation_strategy(strategy);
+    let engine = Engine::new(&config).expect("an engine");
+    let module = Module::from_file(&engine, stage::module("least_connections")).expect("a module");
+    Linker::new(&engine).instantiate_pre(&module).expect("no imports")
+}
+
+fn store(pre: &InstancePre<()>) -> Store<()> {
+    let mut store = Store::new(pre.module().engine(), ());
+    store.set_epoch_deadline(1 << 40);
+    store
+}

@@ -1,0 +1,16 @@
+//! What the parts of a decision cost: one criterion group an operation, one id a variant and size.
+//!
+//! `cargo bench --bench micro -- decision/` runs one group.
+
+use criterion::criterion_group;
+use criterion::criterion_main;
+
+mod decision;
+mod floor;
+mod instantiate;
+mod pool;
+mod stage;
+mod wire;
+
+criterion_group!(benches, decision::decision, wire::wire, pool::pool, instantiate::instantiate);
+criterion_main!(benches);

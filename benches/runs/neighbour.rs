@@ -1,0 +1,108 @@
+//! What decisions notice of a plugin that spins to its budget all the time.
+//!
+//! One thread decides with a well-behaved plugin. Beside it another thread is busy in every round,
+//! so that both kinds of rounds take the same processors: with ordinary work, or with a plugin that
+//! never ends by itself.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use sglang_router_rs::config::BreakerOptions;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::WasmPolicyConfig;
+
+use crate::stage;
+use crate::stage::Length;
+
+const WORKERS: usize = 64;
+
+/// Well-behaved while it is tried and warmed.
+const SPINNER: &str = r#"(module
+  (memory (export "memory") 1)
+  (global $calls (mut i32) (i32.const 0))
+  (func (export "init"))
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "dealloc") (param i32 i32))
+  (func (export "select_worker") (param i32 i32) (result i64) 
+    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+    (if (i32.gt_u (global.get $calls) (i32.const 4)) (then (loop $for_ever br $for_ever)))
+    i64.const 0x8_0000_0001))"#;
+
+/// Decisions of a burst, and the pause after it.
+const BURST: usize = 16;
+const PAUSE: Duration = Duration::from_micros(200);
+
+pub(crate) fn run(length: Length) {
+    let (rounds, time) = length.rounds(Duration::from_millis(1500));
+    let runtime = stage::runtime();
+    let factory = PolicyFactory::new();
+    let policy = runtime.block_on(stage::load(&factory, "well-behaved", PluginOptions::default()));
+    let spinner = runtime.block_on(spinner(&factory));
+    let fleet = stage::fleet(WORKERS);
+    let table = fleet.table();
+    let (mut calm, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        calm.push(round(&policy, &table, time, &|| {
+            let until = Instant::now() + Duration::from_millis(10);
+            while Instant::now() < until {}
+        }));
+        beside.push(round(&policy, &table, time, &|| {
+            // Fails, and the fallback decides.
+            spinner.decide(&table, &SelectWorkerInfo::default()).expect("a decision");
+        }));
+    }
+    println!("{WORKERS} workers, {rounds} rounds of {time:?} each");
+    println!("{:<8}{:>12}{:>16}{:>8}", "", "busy thread", "busy plugin", "ratio");
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        let calm = stage::median_quantile(&calm, quantile);
+        let beside = stage::median_quantile(&beside, quantile);
+        println!("{name:<8}{calm:>9.0} ns{beside:>13.0} ns{:>8.2}", beside / calm);
+    }
+}
+
+/// A plugin that spends its whole budget in every decision, and no breaker that would stop it.
+async fn spinner(factory: &PolicyFactory) -> Policy {
+    let wasm = wat::parse_str(SPINNER).expect("valid");
+    let options = PluginOptions {
+        self_test: false,
+        breaker: BreakerOptions { failures: 0, max_lost_percent: 0, ..BreakerOptions::default() },
+        ..PluginOptions::default()
+    };
+    let config = WasmPolicyConfig::new("spinner", "from memory");
+    factory.load_wasm_plugin_bytes(config, options, wasm).await.expect("it loads");
+    factory.create_by_name("spinner").expect("it is there")
+}
+
+/// Sorted times of the decisions of a round, in nanoseconds, while another thread does `other`.
+fn round(policy: &Policy, table: &WorkerTable, time: Duration, other: &(dyn Fn() + Sync)) -> Vec<u32> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                other();
+            }
+        });
+        let info = SelectWorkerInfo::default();
+        let mut times = Vec::new();
+        let began = Instant::now();
+        while began.elapsed() < time {
+            for _ in 0..BURST {
+                let start = Instant::now();
+                let decision = policy.decide(table, &info);
+                times.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+                decision.expect("a decision");
+            }
+            thread::sleep(PAUSE);
+        }
+        done.store(true, Ordering::Relaxed);
+        times.sort_unstable();
+        times
+    })
+}
