@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the benchmarks in rounds and writes their tables and plot into docs/benchmarks.md and
 # docs/img/decision.svg. Figures are medians of the rounds; ratios are taken within one run.
-# Let nothing else run meanwhile. About ten minutes after a release build.
+# Let nothing else run meanwhile. A quarter of an hour after a release build.
 #
 # usage: scripts/bench.sh [ROUNDS]     default 3
 set -euo pipefail
@@ -17,15 +17,26 @@ trap 'rm -rf "$work"' EXIT
 
 say "building"
 [ -e dist/plugins/least_connections.wasm ] || scripts/build_wasm_plugins.sh build
-cargo bench --quiet --bench decision --bench swap --no-run
+cargo bench --quiet --bench micro --bench runs --no-run
+
+# usage: micro GROUPS SECONDS DIRECTORY
+micro() {
+  rm -rf "$target/criterion"
+  cargo bench --quiet --bench micro -- --warm-up-time 0.5 --measurement-time "$2" "$1" >/dev/null 2>"$work/errors" ||
+    { cat "$work/errors" >&2; die "the benchmark failed"; }
+  cp -r "$target/criterion" "$work/$3"
+}
+
 for round in $(seq "$rounds"); do
   say "decisions, round $round of $rounds"
-  rm -rf "$target/criterion/decision"
-  cargo bench --quiet --bench decision -- --warm-up-time 0.5 --measurement-time 1 >/dev/null 2>"$work/errors" ||
-    { cat "$work/errors" >&2; die "the benchmark failed"; }
-  cp -r "$target/criterion/decision" "$work/round$round"
+  micro '^decision/' 1 "round$round"
 done
-say "swaps"
-cargo bench --quiet --bench swap 2>"$work/errors" >"$work/swap" || { cat "$work/errors" >&2; die "the benchmark failed"; }
+say "parts of a decision"
+micro '^(wire|pool|instantiate)/' 1 parts
+say "comparisons in rounds"
+for part in threads neighbour isolation swap footprint; do
+  cargo bench --quiet --bench runs -- $part 2>"$work/errors" | sed 1d >"$work/$part" ||
+    { cat "$work/errors" >&2; die "the benchmark failed"; }
+done
 python3 scripts/bench_report.py "$work" docs/benchmarks.md docs/img/decision.svg
 say "wrote docs/benchmarks.md and docs/img/decision.svg"

@@ -29,7 +29,7 @@ def medians(work):
     found = {}
     for form in FORMS:
         for size in SIZES:
-            files = sorted(work.glob(f"round*/{form}/w{size}/new/estimates.json"))
+            files = sorted(work.glob(f"round*/decision/{form}/w{size}/new/estimates.json"))
             values = [json.loads(file.read_text())["median"]["point_estimate"] for file in files]
             if values:
                 found[form, size] = (statistics.median(values), min(values), max(values))
@@ -63,6 +63,41 @@ def ratios(found):
         cells = [f"{found[over, size][0] / found[under, size][0]:.2f}" for _, over, under in pairs]
         lines.append(f"| {size:,} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def parts(work):
+    """Medians of the other groups, one line an operation, sizes side by side."""
+    lines = ["| group | operation | times |", "|---|---|---|"]
+    for group in ["wire", "pool", "instantiate"]:
+        rows = {}
+        for file in (work / "parts" / group).rglob("new/benchmark.json"):
+            about = json.loads(file.read_text())
+            ns = json.loads((file.parent / "estimates.json").read_text())["median"]["point_estimate"]
+            operation, size = about["function_id"] or "", about["value_str"] or ""
+            rows.setdefault(operation, []).append((number_in(size), size, ns))
+        for operation, cells in sorted(rows.items()):
+            shown = ", ".join(f"{size} {time(ns)}".strip() for _, size, ns in sorted(cells))
+            lines.append(f"| {group} | {operation} | {shown} |")
+    return "\n".join(lines)
+
+
+RUNS = {
+    "threads": "One thread and two, each deciding as fast as it can",
+    "neighbour": "Beside a thread that is busy by itself, and beside a plugin that spins to its budget all the time",
+    "isolation": "`isolation = \"fresh\"`: processor time with all that is done in the background, and what the caller waits",
+    "swap": "Two swaps a second that compile",
+    "footprint": "Loads, and the memory of an instance",
+}
+
+
+def runs(work):
+    texts = [f"{title}:\n\n```text\n{(work / name).read_text().strip()}\n```" for name, title in RUNS.items()]
+    return "\n\n".join(texts)
+
+
+def number_in(size):
+    digits = re.sub(r"\D", "", size)
+    return int(digits) if digits else 0
 
 
 def plot(found):
@@ -122,11 +157,13 @@ Ratios of the medians:
 
 {ratios(found)}
 
-What decisions notice of two swaps a second that compile (`cargo bench --bench swap`, rounds with and without alternate in one run):
+The parts (`cargo bench --bench micro`): writing a message and reading an answer, a pool of four instances, making an instance. `per-call` is a decision by an instance of its own, over eight workers, with wasmtime alone; `contended` holds each instance over one turn of an asynchronous runtime on two threads.
 
-```text
-{(work / "swap").read_text().strip()}
-```"""
+{parts(work)}
+
+Comparisons (`cargo bench --bench runs`): kinds of rounds alternate in one run; medians over the rounds.
+
+{runs(work)}"""
     whole = page.read_text()
     begin, end = "<!-- measured -->", "<!-- end -->"
     before, rest = whole.split(begin, 1)

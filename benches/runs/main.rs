@@ -1,7 +1,7 @@
 //! Comparisons that criterion is no form for: kinds of rounds that alternate in one run, quantiles,
 //! processor time, resident memory. Shown are medians over the rounds, and their ratios.
 //!
-//! `cargo bench --bench runs [-- PART...]`, parts: swap, threads, neighbour, isolation, footprint.
+//! `cargo bench --bench runs [-- PART...]`, parts: swap, threads, neighbour, isolation, footprint, trace.
 //! Under `cargo test` one short round of each.
 #![expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
@@ -14,16 +14,18 @@ mod neighbour;
 mod stage;
 mod swap;
 mod threads;
+mod trace;
 
 /// A part and its name.
 type Part = (&'static str, fn(Length));
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("swap", swap::run),
     ("threads", threads::run),
     ("neighbour", neighbour::run),
     ("isolation", isolation::run),
     ("footprint", footprint::run),
+    ("trace", trace::run),
 ];
 
 fn main() {

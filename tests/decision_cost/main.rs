@@ -1,0 +1,96 @@
+//! What a decision may cost whatever the machine: no allocation, in any form.
+//!
+//! A target of its own: the counting allocator is that of the whole process. System calls and locks
+//! are counted from outside, by scripts/decision_trace.sh.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Waker;
+
+use sglang_router_rs::config::Lane;
+use sglang_router_rs::core::BasicWorker;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::LoadBalancingPolicy;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::WasmPolicyConfig;
+
+/// More than one in sixteen, which is timed, and some that find a tick gone by.
+const DECISIONS: usize = 1000;
+
+async fn least_connections(lane: Lane) -> (PolicyFactory, Policy) {
+    let module = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
+    let factory = PolicyFactory::new();
+    let config = WasmPolicyConfig {
+        max_execution_time_ms: 10_000,
+        ..WasmPolicyConfig::new("plugin", module.to_string_lossy())
+    };
+    let options = PluginOptions { lane, ..PluginOptions::default() };
+    factory.load_wasm_plugin_with(config, options).await.unwrap();
+    let policy = factory.create_by_name("plugin").unwrap();
+    (factory, policy)
+}
+
+fn table(workers: usize) -> Arc<WorkerTable> {
+    let fleet = Fleet::new();
+    for index in 0..workers {
+        fleet.add(WorkerSpec::new(format!("http://w{index}")), true).unwrap();
+    }
+    fleet.table()
+}
+
+/// Allocations of this thread in many decisions, after some that may allocate: the guest is told
+/// of the workers.
+fn allocations(mut decide: impl FnMut()) -> u64 {
+    (0..100).for_each(|_| decide());
+    allocation_counter::measure(|| (0..DECISIONS).for_each(|_| decide())).count_total
+}
+
+/// Drives a decision on this thread.
+fn waiting(policy: &Policy, table: &WorkerTable) {
+    let info = SelectWorkerInfo::default();
+    let mut decision = pin!(policy.decide_async(table, &info));
+    let mut context = Context::from_waker(Waker::noop());
+    while decision.as_mut().poll(&mut context).is_pending() {}
+}
+
+#[tokio::test]
+async fn blocking_decision_allocates_nothing() {
+    let (_factory, policy) = least_connections(Lane::Fiber).await;
+    for workers in [2, 64, 1000] {
+        let table = table(workers);
+        let decide = || drop(policy.decide(&table, &SelectWorkerInfo::default()).unwrap());
+        assert_eq!(allocations(decide), 0, "{workers} workers");
+    }
+}
+
+#[tokio::test]
+async fn decision_over_an_embedders_workers_allocates_nothing() {
+    let (_factory, policy) = least_connections(Lane::Fiber).await;
+    let worker =
+        |index| Arc::new(BasicWorker::new(WorkerSpec::new(format!("http://w{index}")))) as Arc<dyn Worker>;
+    let workers: Vec<_> = (0..64).map(worker).collect();
+    let decide = || assert!(policy.select_worker(&workers, &SelectWorkerInfo::default()).is_some());
+    assert_eq!(allocations(decide), 0);
+}
+
+#[tokio::test]
+async fn asynchronous_decision_allocates_nothing_of_its_own() {
+    let table = table(64);
+    let (_factory, policy) = least_connections(Lane::Adaptive).await;
+    // One that lost its processor moves the plugin to a fiber for a while: then as below.
+    let adaptive = allocations(|| waiting(&policy, &table));
+    assert!(adaptive <= FIBER * DECISIONS as u64, "{adaptive}");
+    let (_factory, policy) = least_connections(Lane::Fiber).await;
+    assert_eq!(allocations(|| waiting(&policy, &table)), FIBER * DECISIONS as u64);
+}
+
+/// Allocations that wasmtime makes for a call on a fiber.
+const FIBER: u64 = 1;
