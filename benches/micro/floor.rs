@@ -5,18 +5,15 @@ use std::sync::Arc;
 use sgl_policy_abi::Writer;
 use sgl_policy_abi::unpack;
 use wasmtime::Config;
-use wasmtime::Engine;
 use wasmtime::InstanceAllocationStrategy;
 use wasmtime::InstancePre;
-use wasmtime::Linker;
 use wasmtime::Memory;
-use wasmtime::Module;
 use wasmtime::PoolingAllocationConfig;
 use wasmtime::Store;
 use wasmtime::TypedFunc;
 
+use crate::instantiate;
 use crate::pool;
-use crate::stage;
 
 /// One instance with a message that is written once and copied in before each call, but for its
 /// last input.
@@ -42,19 +39,19 @@ impl Messages {
 }
 
 impl Floor {
-    /// For as many idle, healthy workers.
+    /// For as many idle, healthy workers, with wasmtime's defaults but for epochs and pooling.
     pub(crate) fn new(workers: usize) -> Self {
-        let module = stage::module("least_connections");
         let mut config = Config::new();
         config
             .epoch_interruption(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::new()));
-        let engine = Engine::new(&config).expect("an engine");
-        let module = Module::from_file(&engine, module).expect("a module");
-        let pre = Linker::new(&engine).instantiate_pre(&module).expect("no imports");
-        let mut store = Store::new(&engine, ());
-        store.set_epoch_deadline(1 << 40);
-        let mut floor = Self::with(store, &pre, &Messages::new(workers));
+        Self::configured(&config, workers)
+    }
+
+    /// With these settings.
+    pub(crate) fn configured(config: &Config, workers: usize) -> Self {
+        let pre = instantiate::prepared(config);
+        let mut floor = Self::with(instantiate::store(&pre), &pre, &Messages::new(workers));
         assert!(floor.call() < workers, "it chooses");
         floor
     }

@@ -31,7 +31,9 @@ pub(crate) fn instantiate(c: &mut Criterion) {
         ("on-demand", InstanceAllocationStrategy::OnDemand),
         ("pooling", InstanceAllocationStrategy::Pooling(pooling())),
     ] {
-        let pre = prepared(strategy);
+        let mut config = Config::new();
+        config.epoch_interruption(true).allocation_strategy(strategy);
+        let pre = prepared(&config);
         group.bench_function(BenchmarkId::new("by-hand", name), |b| {
             b.iter(|| {
                 let mut store = store(&pre);
@@ -59,23 +61,25 @@ pub(crate) fn instantiate(c: &mut Criterion) {
     group.finish();
 }
 
-fn pooling() -> PoolingAllocationConfig {
+/// As the router's engine has it.
+pub(crate) fn pooling() -> PoolingAllocationConfig {
     let mut pooling = PoolingAllocationConfig::new();
-    // As the router's engine has it.
     pooling.linear_memory_keep_resident(256 << 10).table_keep_resident(16 << 10);
     pooling
 }
 
-fn prepared(strategy: InstanceAllocationStrategy) -> InstancePre<()> {
-    let mut config = Config::new();
-    config.epoch_interruption(true).allocation_strategy(strategy);
-    let engine = Engine::new(&config).expect("an engine");
+/// `least_connections`, compiled.
+pub(crate) fn prepared(config: &Config) -> InstancePre<()> {
+    let engine = Engine::new(config).expect("an engine");
     let module = Module::from_file(&engine, stage::module("least_connections")).expect("a module");
     Linker::new(&engine).instantiate_pre(&module).expect("no imports")
 }
 
-fn store(pre: &InstancePre<()>) -> Store<()> {
+/// A store that nothing interrupts.
+pub(crate) fn store(pre: &InstancePre<()>) -> Store<()> {
     let mut store = Store::new(pre.module().engine(), ());
     store.set_epoch_deadline(1 << 40);
+    // An engine without fuel has none to set.
+    let _ = store.set_fuel(u64::MAX);
     store
 }

@@ -9,8 +9,16 @@ mod decision;
 mod floor;
 mod instantiate;
 mod pool;
+mod settings;
 mod stage;
 mod wire;
 
-criterion_group!(benches, decision::decision, wire::wire, pool::pool, instantiate::instantiate);
+criterion_group!(
+    benches,
+    decision::decision,
+    wire::wire,
+    pool::pool,
+    instantiate::instantiate,
+    settings::settings
+);
 criterion_main!(benches);
