@@ -17,6 +17,7 @@ pub mod state;
 pub mod syscalls;
 pub mod validator;
 pub mod module_check;
+pub(crate) mod secret_headers;
 pub(crate) mod wire;
 pub(crate) mod breaker;
 pub(crate) mod failure;
