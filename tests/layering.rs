@@ -195,9 +195,8 @@ fn import_names_one_full_path() {
 
 #[test]
 fn engine_alone_names_wasmtime() {
-    let names = |source: &Source| {
-        ["wasmtime::", "wasmtime_wasi::", "wiggle::"].iter().any(|word| source.names(word))
-    };
+    let names =
+        |source: &Source| ["wasmtime::", "wasmtime_wasi::", "wiggle::"].iter().any(|word| source.names(word));
     let (engine, others): (Vec<Source>, Vec<Source>) =
         sources().into_iter().filter(names).partition(|source| source.layer() == Some("engine"));
     assert!(!engine.is_empty(), "the engine is found");

@@ -119,10 +119,11 @@ impl<'a> Call<'a> {
     fn vectors(&self, at: i32, count: i32) -> u64 {
         let GuestMemory::Unshared(memory) = &self.memory else { return u64::MAX };
         let list = memory.get(at.cast_unsigned() as usize..).unwrap_or_default();
-        let lengths = list.chunks_exact(VECTOR_BYTES).take(count.cast_unsigned() as usize).filter_map(|entry| {
-            let length = entry.last_chunk::<4>()?;
-            Some(u64::from(u32::from_le_bytes(*length)))
-        });
+        let lengths =
+            list.chunks_exact(VECTOR_BYTES).take(count.cast_unsigned() as usize).filter_map(|entry| {
+                let length = entry.last_chunk::<4>()?;
+                Some(u64::from(u32::from_le_bytes(*length)))
+            });
         lengths.sum()
     }
 

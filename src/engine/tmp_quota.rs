@@ -51,10 +51,7 @@ impl Add for Usage {
 
     fn add(self, other: Self) -> Self {
         // Saturated, it is above every limit.
-        Self {
-            bytes: self.bytes.saturating_add(other.bytes),
-            files: self.files.saturating_add(other.files),
-        }
+        Self { bytes: self.bytes.saturating_add(other.bytes), files: self.files.saturating_add(other.files) }
     }
 }
 

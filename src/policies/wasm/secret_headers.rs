@@ -77,7 +77,8 @@ mod tests {
         ] {
             assert!(is_secret(name), "{name}");
         }
-        for name in ["x-session-id", "x-tenant", "x-routing-key", "x-request-id", "user-agent", "x-max-tokens"]
+        for name in
+            ["x-session-id", "x-tenant", "x-routing-key", "x-request-id", "user-agent", "x-max-tokens"]
         {
             assert!(!is_secret(name), "{name}");
         }

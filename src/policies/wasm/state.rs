@@ -281,7 +281,11 @@ impl HostServices for PluginState {
         let count = self.tmp_refusals.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
             let plugin = self.name.as_str();
-            tracing::warn!(plugin, count, "a plugin's private directory is full: max_tmp_bytes, max_tmp_files");
+            tracing::warn!(
+                plugin,
+                count,
+                "a plugin's private directory is full: max_tmp_bytes, max_tmp_files"
+            );
         }
     }
 }
