@@ -31,6 +31,8 @@ mod modules;
 mod names;
 mod neighbours;
 #[cfg(unix)]
+mod overrun;
+#[cfg(unix)]
 mod quota;
 mod recursion;
 mod rust_modules;

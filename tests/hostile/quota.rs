@@ -370,7 +370,7 @@ async fn instances_at_once_share_one_quota() {
         let ask = || policy.decide_async(table, &info);
         tokio::join!(ask(), ask(), ask(), ask(), ask(), ask(), ask(), ask())
     };
-    let decided = stage.beside(all).await;
+    let decided = Box::pin(stage.beside(all)).await;
     assert_eq!(decided.0.unwrap().index(), 1);
     let (bytes, files) = used(&directory_with("together-8a1-1"));
     assert!((60_000..=MAX_BYTES).contains(&bytes), "{bytes}");
