@@ -34,6 +34,8 @@ mod neighbours;
 mod overrun;
 #[cfg(unix)]
 mod quota;
+#[cfg(unix)]
+mod quota_shared;
 mod recursion;
 mod rust_modules;
 mod secrets;

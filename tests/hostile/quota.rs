@@ -1,15 +1,11 @@
 //! Every way to take space in the private directory, and what is given back.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 use crate::files::CREATE;
 use crate::files::Texts;
-use crate::files::directory_with;
 use crate::files::must;
 use crate::files::must_not;
 use crate::files::open;
@@ -22,8 +18,6 @@ use crate::stage::GOOD;
 use crate::stage::Hostile;
 use crate::stage::Stage;
 use crate::stage::allowing;
-use crate::stage::asking;
-use crate::stage::eventually;
 use crate::stage::options;
 
 const FUNCTIONS: [(&str, &str); 13] = [
@@ -46,7 +40,7 @@ const FUNCTIONS: [(&str, &str); 13] = [
 const SEEK: &str =
     r#"(import "wasi_snapshot_preview1" "fd_seek" (func $fd_seek (param i32 i64 i32 i32) (result i32)))"#;
 
-const MAX_BYTES: u64 = 65_536;
+pub(crate) const MAX_BYTES: u64 = 65_536;
 const MAX_FILES: u64 = 8;
 const EXCLUSIVE: u32 = 4;
 const APPEND: u32 = 1;
@@ -59,12 +53,12 @@ fn full(call: &str) -> String {
 }
 
 /// Opens and keeps the descriptor in this local.
-fn opened(path: &str, flags: u32, into: &str) -> String {
+pub(crate) fn opened(path: &str, flags: u32, into: &str) -> String {
     format!("{} (local.set {into} (i32.load (i32.const 2048)))", must(&open(path, flags)))
 }
 
 /// Writes so many bytes from the start of memory where the descriptor is.
-fn write(fd: &str, bytes: u64) -> String {
+pub(crate) fn write(fd: &str, bytes: u64) -> String {
     format!(
         "(block (result i32) {} (call $fd_write (local.get {fd}) {VECTORS} (i32.const 2080)))",
         vector(bytes)
@@ -93,7 +87,7 @@ fn set_size(fd: &str, size: u64) -> String {
     format!("(call $fd_filestat_set_size (local.get {fd}) (i64.const {size}))")
 }
 
-fn close(fd: &str) -> String {
+pub(crate) fn close(fd: &str) -> String {
     must(&format!("(call $fd_close (local.get {fd}))"))
 }
 
@@ -117,41 +111,23 @@ fn symlink(to: &str, path: &str) -> String {
     format!("(call $path_symlink {to} (i32.const 3) {path})")
 }
 
-fn quota() -> PluginOptions {
+pub(crate) fn quota() -> PluginOptions {
     PluginOptions { max_tmp_bytes: MAX_BYTES, max_tmp_files: MAX_FILES, ..options() }
 }
 
-fn config() -> WasmPolicyConfig {
+pub(crate) fn config() -> WasmPolicyConfig {
     let mut config = allowing(&FUNCTIONS);
     config.allowed_syscalls.push("fd_seek".to_owned());
     WasmPolicyConfig { max_execution_time_ms: 20_000, ..config }
 }
 
-fn wasm(texts: &Texts, bad: &str) -> Vec<u8> {
+pub(crate) fn wasm(texts: &Texts, bad: &str) -> Vec<u8> {
     let imports = format!("{}{SEEK}{HOST}", wasi(&FUNCTIONS));
     Guest { imports: &imports, fields: &texts.data(), bad, ..Guest::default() }.wasm()
 }
 
-async fn load(stage: &Stage, options: PluginOptions, texts: &Texts, bad: &str) -> Hostile {
+pub(crate) async fn load(stage: &Stage, options: PluginOptions, texts: &Texts, bad: &str) -> Hostile {
     stage.load_with(config(), options, wasm(texts, bad)).await
-}
-
-/// Bytes and entries of a directory, whatever lies in it counted once.
-fn used(directory: &Path) -> (u64, u64) {
-    let (mut bytes, mut files) = (0, 0);
-    let mut seen = std::collections::HashSet::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let entry = entry.unwrap();
-        let facts = entry.metadata().unwrap();
-        files += 1;
-        if facts.is_dir() {
-            let (inner_bytes, inner_files) = used(&entry.path());
-            (bytes, files) = (bytes + inner_bytes, files + inner_files);
-        } else if seen.insert(facts.ino()) {
-            bytes += facts.len();
-        }
-    }
-    (bytes, files)
 }
 
 /// The case of a guest that traps unless all goes as it expects, and answers 1 then.
@@ -337,111 +313,6 @@ async fn what_an_instance_had_open_is_given_back_when_it_goes() {
     hostile.ready().await;
     stage.by_plugin(&hostile, GOOD, 0).await;
     stage.ends(hostile).await;
-}
-
-/// A guest that opens a file named by how many came before it, and writes to it 200 times.
-fn greedy(texts: &Texts) -> String {
-    let last = 3000 + texts.0[0].len() - 1;
-    let name = format!(
-        "(i32.store8 (i32.const {last}) (i32.add (i32.const 48)
-           (i32.wrap_i64 (i64.rem_u (call $count (i32.const 0) (i64.const 1)) (i64.const 6)))))"
-    );
-    format!(
-        "{name} {} (local.set $j (i32.const 200))
-         (loop $again (drop {}) (local.set $j (i32.sub (local.get $j) (i32.const 1)))
-           (br_if $again (local.get $j)))
-         {} (return {})",
-        opened(&texts.at(0), CREATE, "$i"),
-        write("$i", 1000),
-        close("$i"),
-        answer(17, 1)
-    )
-}
-
-#[tokio::test]
-async fn instances_at_once_share_one_quota() {
-    let texts = Texts::new(&["together-8a1-0"]);
-    let stage = Stage::new().await;
-    let four = PluginOptions { min_warm: 4, max_instances: 4, ..quota() };
-    let hostile = load(&stage, four, &texts, &greedy(&texts)).await;
-    let (table, policy) = (&stage.table, &hostile.policy);
-    let info = asking(BAD);
-    let all = async {
-        let ask = || policy.decide_async(table, &info);
-        tokio::join!(ask(), ask(), ask(), ask(), ask(), ask(), ask(), ask())
-    };
-    let decided = Box::pin(stage.beside(all)).await;
-    assert_eq!(decided.0.unwrap().index(), 1);
-    let (bytes, files) = used(&directory_with("together-8a1-1"));
-    assert!((60_000..=MAX_BYTES).contains(&bytes), "{bytes}");
-    assert!((2..=6).contains(&files), "{files}");
-    assert!(hostile.stats().tmp_refusals > 1000, "{}", hostile.stats().tmp_refusals);
-    stage.ends(hostile).await;
-}
-
-#[tokio::test]
-async fn calls_whose_caller_goes_away_neither_pass_the_quota_nor_stay_in_it() {
-    let texts = Texts::new(&["leaving-51c-0"]);
-    let stage = Stage::new().await;
-    let hostile = load(&stage, quota(), &texts, &greedy(&texts)).await;
-    for patience in 0..60 {
-        hostile.ready().await;
-        let info = asking(BAD);
-        let asked = hostile.policy.decide_async(&stage.table, &info);
-        let impatient = async {
-            for _ in 0..patience {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = asked => {}
-            () = impatient => {}
-        }
-    }
-    hostile.ready().await;
-    stage.by_plugin(&hostile, BAD, 1).await;
-    let directory = directory_with("leaving-51c-1");
-    let (bytes, _) = used(&directory);
-    assert!((60_000..=MAX_BYTES).contains(&bytes), "{bytes}");
-    // All that is deleted can be taken again.
-    for entry in std::fs::read_dir(&directory).unwrap() {
-        std::fs::remove_file(entry.unwrap().path()).unwrap();
-    }
-    eventually("nothing is under way any more", || hostile.stats().pool.idle > 0).await;
-    stage.by_plugin(&hostile, BAD, 1).await;
-    let (bytes, _) = used(&directory);
-    assert!((60_000..=MAX_BYTES).contains(&bytes), "{bytes}");
-    stage.ends(hostile).await;
-}
-
-#[tokio::test]
-async fn neighbour_with_files_has_its_own_quota_and_the_next_generation_its_own_limit() {
-    let texts = Texts::new(&["beside-e07-0"]);
-    let stage = Stage::new().await;
-    let hostile = load(&stage, quota(), &texts, &greedy(&texts)).await;
-    stage.by_plugin(&hostile, BAD, 1).await;
-    let refused = hostile.stats().tmp_refusals;
-    assert!(refused > 100, "{refused}");
-
-    let own = Texts::new(&["own"]);
-    let fills = [opened(&own.at(0), CREATE, "$i"), must(&write("$i", MAX_BYTES)), close("$i")].concat();
-    let other = WasmPolicyConfig { name: "other".into(), ..config() };
-    let fills = wasm(&own, &format!("{fills} (return {})", answer(18, 1)));
-    let other = stage.load_with(other, quota(), fills).await;
-    stage.by_plugin(&other, BAD, 2).await;
-    assert_eq!(other.stats().tmp_refusals, 0);
-    assert!(stage.factory.unload_wasm_plugin("other"));
-
-    // Twice as much, and what is there stays.
-    let before = used(&directory_with("beside-e07-1")).0;
-    let more = PluginOptions { max_tmp_bytes: 2 * MAX_BYTES, ..quota() };
-    let next = load(&stage, more, &texts, &greedy(&texts)).await;
-    stage.by_plugin(&next, BAD, 1).await;
-    let (bytes, _) = used(&directory_with("beside-e07-1"));
-    assert!(before <= bytes && (MAX_BYTES + 1..=2 * MAX_BYTES).contains(&bytes), "{before} {bytes}");
-    drop(hostile);
-    stage.ends(next).await;
 }
 
 #[tokio::test]
