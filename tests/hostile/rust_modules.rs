@@ -19,12 +19,12 @@ use crate::stage::hasty;
 use crate::stage::limits;
 use crate::stage::options;
 
-/// Room for a plugin that grows, and for answers that are too long.
-const MEMORY: usize = 8 << 20;
-
 fn told(behaviour: &str, limits: WasmPolicyConfig) -> WasmPolicyConfig {
     let config = [("behaviour".to_owned(), json!(behaviour))].into();
-    WasmPolicyConfig { max_memory_bytes: MEMORY, config, ..limits }
+    // An answer that is too long needs room to be made, in several copies.
+    let max_memory_bytes =
+        if ["long_reason", "many_scores"].contains(&behaviour) { 64 << 20 } else { 8 << 20 };
+    WasmPolicyConfig { max_memory_bytes, config, ..limits }
 }
 
 async fn load(stage: &Stage, behaviour: &str, limits: WasmPolicyConfig) -> Hostile {
