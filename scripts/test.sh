@@ -15,7 +15,7 @@ esac
 
 # Targets that hold no tests by themselves. The libraries are tested by tests/ of their packages;
 # check_modules by every build of the plugins; sgl_router, the binary's main, by tests that run it.
-untested='embedder|least_connections|prefix_affinity|serial_round_robin|check_modules|sgl_router'
+untested='embedder|least_connections|misbehaving|prefix_affinity|serial_round_robin|check_modules|sgl_router'
 
 log=$(mktemp "${TMPDIR:-/tmp}/sgl-router-test.XXXXXX")
 trap 'rm -f "$log"' EXIT

@@ -41,6 +41,10 @@ fn tell(plugins: &[PluginStats], families: &mut Families) {
     counters("plugin_instances_recycled", "Instances replaced for age, use or growth", |p| p.pool.recycled);
     counters("plugin_instances_discarded", "Instances dropped after a failure", |p| p.pool.discarded);
     counters("plugin_log_suppressed", "Log lines that were not passed on", |plugin| plugin.log_suppressed);
+    counters("plugin_tmp_refusals", "Calls refused since the private directory is full", |p| p.tmp_refusals);
+    counters("plugin_completion_failures", "Batches of finished requests that it was not told of", |p| {
+        p.completion_failures
+    });
     counters("plugin_swaps", "Changes of the generation that decides", |plugin| plugin.swaps);
     counters("plugin_rollbacks", "Rollbacks, canaries and shadows that were dropped included", |p| {
         p.rollbacks

@@ -9,6 +9,8 @@ const EXECUTION_TIME_MS: RangeInclusive<u64> = 1..=30_000;
 const MEMORY_BYTES: RangeInclusive<usize> = 65_536..=104_857_600;
 const INSTANCES: RangeInclusive<usize> = 1..=1000;
 const MAX_WAITING: usize = 1_000_000;
+const MAX_TMP_BYTES: u64 = 1 << 30;
+const MAX_TMP_FILES: u64 = 10_000;
 const NAME_BYTES: RangeInclusive<usize> = 1..=64;
 
 /// Adds the faults of all plugins. `built_in` are the names that no plugin may have.
@@ -73,6 +75,12 @@ fn check_options(plugin: &PluginEntry, built_in: &[&str], path: &str, faults: &m
     }
     if options.max_waiting > MAX_WAITING {
         fault("max_waiting", options.max_waiting.to_string(), "0 to 1000000");
+    }
+    if options.max_tmp_bytes > MAX_TMP_BYTES {
+        fault("max_tmp_bytes", options.max_tmp_bytes.to_string(), "0 to 1073741824 (1 GiB)");
+    }
+    if options.max_tmp_files > MAX_TMP_FILES {
+        fault("max_tmp_files", options.max_tmp_files.to_string(), "0 to 10000");
     }
     if !built_in.contains(&options.fallback.as_str()) {
         fault("fallback", quoted(&options.fallback), &format!("one of {}", built_in.join(", ")));

@@ -162,6 +162,16 @@ pub struct PluginOptions {
     /// Growth of linear memory since warm-up after which an instance is replaced, in bytes;
     /// 0 = never. Default: 1 MiB.
     pub recycle_growth_bytes: usize,
+    /// Bytes that all files in the plugin's private directory may have together, holes included: 0
+    /// to 1,073,741,824 (1 GiB). Without a `path_*` system call there is no such directory.
+    /// Default: 16 MiB.
+    pub max_tmp_bytes: u64,
+    /// Files, directories and links that may be in it: 0 to 10,000. Each may cost a block of the
+    /// file system more than its bytes. Default: 256.
+    pub max_tmp_files: u64,
+    /// Headers with credentials, such as `authorization`, that the module may declare as inputs.
+    /// All other headers need no leave. Default: none.
+    pub allowed_secret_headers: Vec<String>,
     /// Whether a new generation must pass a decision over made-up workers before it is used.
     /// Default: true.
     pub self_test: bool,
@@ -171,6 +181,13 @@ pub struct PluginOptions {
     pub probation: ProbationOptions,
     /// Seconds after which a replaced generation that calls still hold is reported. Default: 30.
     pub drain_report_secs: u64,
+}
+
+impl PluginOptions {
+    /// Bytes in the private directory where nothing else is said: 16 MiB.
+    pub const DEFAULT_TMP_BYTES: u64 = 16 << 20;
+    /// Files in the private directory where nothing else is said: 256.
+    pub const DEFAULT_TMP_FILES: u64 = 256;
 }
 
 impl Default for PluginOptions {
@@ -190,6 +207,9 @@ impl Default for PluginOptions {
             recycle_after_calls: 10_000_000,
             recycle_after_secs: 3600,
             recycle_growth_bytes: 1 << 20,
+            max_tmp_bytes: Self::DEFAULT_TMP_BYTES,
+            max_tmp_files: Self::DEFAULT_TMP_FILES,
+            allowed_secret_headers: Vec::new(),
             self_test: true,
             rollout: Rollout::default(),
             probation: ProbationOptions::default(),

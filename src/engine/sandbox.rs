@@ -18,9 +18,12 @@ use crate::engine::deadline::Deadline;
 use crate::engine::error::EngineError;
 use crate::engine::guest_log::GuestLog;
 use crate::engine::host_functions;
+use crate::engine::tmp_calls;
+use crate::engine::tmp_quota::Ledger;
+use crate::engine::tmp_quota::TmpLimits;
 
 /// The module name under which WASI preview 1 is imported.
-const WASI: &str = "wasi_snapshot_preview1";
+pub(crate) const WASI: &str = "wasi_snapshot_preview1";
 
 /// Random bytes that a guest gets at once. The host holds as many again while it makes them, and
 /// nothing interrupts it.
@@ -67,6 +70,9 @@ pub trait HostServices: Send + Sync + fmt::Debug {
     ///
     /// The code says which limit was met.
     fn kv_set(&self, key: &[u8], value: &[u8]) -> Result<(), i32>;
+
+    /// A call was refused because the private directory is full.
+    fn tmp_full(&self);
 }
 
 /// The limits of a plugin's guests.
@@ -78,12 +84,17 @@ pub struct SandboxSpec {
     pub allowed_syscalls: Vec<String>,
     /// What the guest sees as `/tmp`; `None` = it sees no file system.
     pub directory: Option<Arc<PrivateDirectory>>,
+    /// What all guests that see it may have in it.
+    pub tmp_limits: TmpLimits,
 }
 
 /// A directory of one plugin's own, under the system's temp directory, with mode 0700 and an
 /// unguessable name. It goes, with all that is in it, when the last generation of the plugin does.
 #[derive(Debug)]
-pub struct PrivateDirectory(TempDir);
+pub struct PrivateDirectory {
+    directory: TempDir,
+    ledger: Arc<Ledger>,
+}
 
 impl PrivateDirectory {
     /// Makes the directory.
@@ -96,13 +107,26 @@ impl PrivateDirectory {
         builder.prefix("sgl-plugin-");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        builder.tempdir().map(Self).map_err(EngineError::Directory)
+        let directory = builder.tempdir().map_err(EngineError::Directory)?;
+        Ok(Self { directory, ledger: Arc::default() })
     }
 
     /// Where it is on the host.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
+
+    /// What is in it.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+}
+
+/// The private directory as one guest sees it.
+#[derive(Debug)]
+pub(crate) struct Tmp {
+    pub(crate) directory: Arc<PrivateDirectory>,
+    pub(crate) limits: TmpLimits,
 }
 
 /// The sandbox of one generation.
@@ -125,10 +149,13 @@ impl Sandbox {
     pub(crate) fn guest(&self, services: Arc<dyn HostServices>) -> Result<Guest, EngineError> {
         let none = self.spec.allowed_syscalls.is_empty();
         let wasi = if none { None } else { Some(Box::new(self.wasi(&services)?)) };
+        let limits = self.spec.tmp_limits;
+        let tmp = self.spec.directory.clone().map(|directory| Tmp { directory, limits });
         Ok(Guest {
             limits: Limits { max_bytes: self.spec.max_memory_bytes, refused: false, grown_to: 0 },
             deadline: Deadline::default(),
             wasi,
+            tmp,
             services,
         })
     }
@@ -162,6 +189,9 @@ impl Sandbox {
             return Err(EngineError::Link(format!("system call {} is not allowed", import.name()).into()));
         }
         p1::add_to_linker_async(&mut linker, Guest::wasi).map_err(|error| EngineError::Link(error.into()))?;
+        if self.spec.directory.is_some() {
+            tmp_calls::link(&mut linker).map_err(|error| EngineError::Link(error.into()))?;
+        }
         Ok(linker)
     }
 
@@ -180,6 +210,7 @@ pub(crate) struct Guest {
     pub(crate) limits: Limits,
     pub(crate) deadline: Deadline,
     wasi: Option<Box<WasiP1Ctx>>,
+    tmp: Option<Tmp>,
     pub(crate) services: Arc<dyn HostServices>,
 }
 
@@ -187,6 +218,11 @@ impl Guest {
     #[expect(clippy::expect_used, reason = "the linker refuses WASI imports of a plugin without any")]
     fn wasi(&mut self) -> &mut WasiP1Ctx {
         self.wasi.as_deref_mut().expect("a guest that imports WASI has a context")
+    }
+
+    /// What a call that works on files needs.
+    pub(crate) fn files(&mut self) -> Option<(&mut WasiP1Ctx, &Tmp, &dyn HostServices)> {
+        Some((self.wasi.as_deref_mut()?, self.tmp.as_ref()?, &*self.services))
     }
 }
 
@@ -247,10 +283,14 @@ impl ResourceLimiter for Limits {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
+        let allowed = desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
+        // A table is memory, too: a guest that fails for want of it fails for want of memory.
+        self.refused |= !allowed;
+        Ok(allowed)
     }
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused = true;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 use crate::guest::Guest;
@@ -31,41 +32,41 @@ const FUNCTIONS: [(&str, &str); 8] = [
     ("path_unlink_file", "i32 i32 i32"),
 ];
 
-const CREATE: u32 = 1;
+pub(crate) const CREATE: u32 = 1;
 
 /// Texts at 3000, each 200 bytes after the one before; each is `(pointer) (length)` in a call.
-struct Texts(Vec<String>);
+pub(crate) struct Texts(pub(crate) Vec<String>);
 
 impl Texts {
-    fn new(texts: &[&str]) -> Self {
+    pub(crate) fn new(texts: &[&str]) -> Self {
         Self(texts.iter().map(|text| (*text).to_owned()).collect())
     }
 
-    fn data(&self) -> String {
+    pub(crate) fn data(&self) -> String {
         let data = |(at, text): (usize, &String)| {
             format!(r#"(data (i32.const {}) "{}")"#, 3000 + 200 * at, escaped(text.as_bytes()))
         };
         self.0.iter().enumerate().map(data).collect()
     }
 
-    fn at(&self, index: usize) -> String {
+    pub(crate) fn at(&self, index: usize) -> String {
         format!("(i32.const {}) (i32.const {})", 3000 + 200 * index, self.0[index].len())
     }
 }
 
 /// Opens for reading and writing, following links; the descriptor lies at 2048.
-fn open(path: &str, flags: u32) -> String {
+pub(crate) fn open(path: &str, flags: u32) -> String {
     format!(
         "(call $path_open (i32.const 3) (i32.const 1) {path} (i32.const {flags}) (i64.const 66) (i64.const 66)
            (i32.const 0) (i32.const 2048))"
     )
 }
 
-fn must(call: &str) -> String {
+pub(crate) fn must(call: &str) -> String {
     format!("(if {call} (then unreachable))")
 }
 
-fn must_not(call: &str) -> String {
+pub(crate) fn must_not(call: &str) -> String {
     format!("(if (i32.eqz {call}) (then unreachable))")
 }
 
@@ -80,7 +81,7 @@ async fn load(stage: &Stage, texts: &Texts, bad: &str) -> Hostile {
 }
 
 /// The private directory in which a guest made a file of this name.
-fn directory_with(name: &str) -> PathBuf {
+pub(crate) fn directory_with(name: &str) -> PathBuf {
     let temp = std::fs::read_dir(std::env::temp_dir()).unwrap();
     let ours = temp
         .map(|entry| entry.unwrap().path())
@@ -286,7 +287,10 @@ async fn many_files_go_with_the_plugin() {
         must(&open(&texts.at(0), CREATE)),
     );
     let stage = Stage::new().await;
-    let hostile = load(&stage, &texts, &bad).await;
+    let imports = wasi(&FUNCTIONS);
+    let wasm = Guest { imports: &imports, fields: &texts.data(), bad: &bad, ..Guest::default() }.wasm();
+    let roomy = PluginOptions { max_tmp_files: 2001, ..options() };
+    let hostile = stage.load_with(config(), roomy, wasm).await;
     stage.by_plugin(&hostile, BAD, 0).await;
     let directory = directory_with("marker-20ce");
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2001);

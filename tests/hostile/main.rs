@@ -11,6 +11,10 @@
     reason = "a panic in a helper is a failed test"
 )]
 
+#[path = "../plugins_over_http/modules.rs"]
+#[expect(dead_code, reason = "shared with the tests of the plugins, which use all of it")]
+mod built;
+
 mod answers;
 mod buffers;
 mod choices;
@@ -26,7 +30,14 @@ mod memory;
 mod modules;
 mod names;
 mod neighbours;
+#[cfg(unix)]
+mod overrun;
+#[cfg(unix)]
+mod quota;
+#[cfg(unix)]
+mod quota_shared;
 mod recursion;
+mod rust_modules;
 mod secrets;
 mod stage;
 mod state;

@@ -87,7 +87,7 @@ async fn growth_of_a_table_beyond_the_limit_is_refused_to_the_guest() {
     let bad =
         "(if (i32.eq (i32.const -1) (table.grow $t (ref.null func) (i32.const 20001))) (then unreachable))";
     let wasm = Guest { fields: "(table $t 0 funcref)", bad, ..Guest::default() }.wasm();
-    Stage::new().await.fails(wasm, FailureCause::Trap).await;
+    Stage::new().await.fails(wasm, FailureCause::Memory).await;
 }
 
 #[tokio::test]

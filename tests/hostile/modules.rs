@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use sgl_policy_abi::Input;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 use crate::guest::Guest;
 use crate::guest::custom;
+use crate::guest::manifest;
 use crate::stage::BAD;
 use crate::stage::Stage;
 use crate::stage::limits;
@@ -20,6 +22,15 @@ fn raw_section(size: &[u8], name_len: u8, rest: &[u8]) -> Vec<u8> {
     bytes.push(name_len);
     bytes.extend_from_slice(rest);
     bytes
+}
+
+#[tokio::test]
+async fn module_with_two_manifests_is_refused() {
+    // Whoever looks at the first sees a plugin that wants less than the second.
+    let modest = manifest(&[Input::PromptBytes]);
+    let second = manifest(&[Input::RequestText, Input::PromptBytes]);
+    let wasm = Guest { manifest: format!("{modest}{second}"), ..Guest::default() }.wasm();
+    Stage::new().await.refuses(wasm, &["has 2 such sections; leave one"]).await;
 }
 
 #[tokio::test]

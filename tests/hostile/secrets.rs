@@ -1,6 +1,7 @@
 //! What a plugin gets to see: what it declares, and nothing else.
 
 use sgl_policy_abi::Input;
+use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
@@ -42,7 +43,8 @@ async fn finds(inputs: &[Input]) -> [usize; 2] {
     let mut found = [0; 2];
     for (found, needle) in found.iter_mut().zip([*b"PRMT", *b"HDRS"]) {
         let stage = Stage::new().await;
-        let hostile = stage.load(searching("", inputs, needle)).await;
+        let allowed = PluginOptions { allowed_secret_headers: vec!["authorization".to_owned()], ..options() };
+        let hostile = stage.load_with(limits(), allowed, searching("", inputs, needle)).await;
         let decided = stage.beside(hostile.policy.decide_async(&stage.table, &info)).await.unwrap();
         *found = decided.index();
         drop(decided);
@@ -57,6 +59,22 @@ async fn prompt_and_headers_reach_only_the_plugins_that_declare_them() {
     assert_eq!(finds(&[Input::PromptBytes]).await, [2, 2]);
     assert_eq!(finds(&[Input::RequestText, Input::PromptBytes]).await, [1, 2]);
     assert_eq!(finds(&[header(), Input::PromptBytes]).await, [2, 1]);
+}
+
+#[tokio::test]
+async fn headers_with_credentials_need_leave() {
+    for (name, wanted) in [
+        (
+            "authorization",
+            r#"headers that carry credentials: authorization; to allow it: allowed_secret_headers = ["authorization"]"#,
+        ),
+        ("cookie", r#"allowed_secret_headers = ["cookie"]"#),
+        ("x-api-key", r#"allowed_secret_headers = ["x-api-key"]"#),
+        ("proxy-authorization", r#"allowed_secret_headers = ["proxy-authorization"]"#),
+    ] {
+        let inputs = [Input::Header(name.into()), Input::Header("x-tenant".into()), Input::PromptBytes];
+        Stage::new().await.refuses(searching("", &inputs, *b"NONE"), &[wanted]).await;
+    }
 }
 
 #[tokio::test]
@@ -84,7 +102,7 @@ async fn memory_of_an_instance_that_is_gone_is_not_found_in_the_next() {
         (br_if $next (i32.lt_u (local.get $i) (i32.shl (memory.size) (i32.const 16)))))
       unreachable";
     let stage = Stage::new().await;
-    let one = || sglang_router_rs::policies::PluginOptions { max_instances: 1, ..options() };
+    let one = || PluginOptions { max_instances: 1, ..options() };
     let first = WasmPolicyConfig { name: "first".into(), ..limits() };
     let wasm = Guest { bad: marks, memory: r#"(memory (export "memory") 8)"#, ..Guest::default() }.wasm();
     let first = stage.load_with(first, one(), wasm).await;

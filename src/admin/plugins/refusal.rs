@@ -86,6 +86,7 @@ fn code_of_module(fault: &ModuleFault) -> &'static str {
         ModuleFault::Import { .. } => "refused_import",
         ModuleFault::Syscalls { .. } => "syscalls_not_allowed",
         ModuleFault::ForbiddenSyscall { .. } => "forbidden_syscall",
+        ModuleFault::SecretHeaders { .. } => "secret_headers_not_allowed",
         ModuleFault::Manifest { .. } => "bad_manifest",
     }
 }

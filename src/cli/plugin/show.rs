@@ -57,6 +57,8 @@ pub fn detail(view: &PluginView) -> String {
         ("memory", format!("{} bytes", plugin.config.max_memory_bytes)),
         ("syscalls", or_dash(&plugin.syscalls.join(", "))),
     ];
+    let seldom = [("not told", plugin.completion_failures), ("/tmp full", plugin.tmp_refusals)];
+    lines.extend(seldom.into_iter().filter(|(_, n)| *n > 0).map(|(key, n)| (key, format!("{n} times"))));
     lines.extend(plugin.last_event.clone().map(|event| ("last event", event)));
     lines.extend(view.canary_percent.map(|percent| ("canary", format!("{percent} % of decisions"))));
     if let Some(shadow) = &plugin.shadow {

@@ -23,6 +23,11 @@ use crate::config::plugin::BreakerOptions;
 /// Over which lost time is added up.
 const WINDOW: Duration = Duration::from_secs(5);
 
+/// A plugin that was out of the path for lost time and is back may lose this part of what others
+/// may, for as long as it was out and at least for a [`WINDOW`]: otherwise requests that make it
+/// spin had all of it again after each probe.
+const RELAPSE: u32 = 10;
+
 /// The breaker of one plugin.
 ///
 /// # Concurrency
@@ -44,6 +49,8 @@ struct State {
     /// When it closed last.
     closed: Option<Instant>,
     lost: LostTime,
+    /// True if lost time was why it opened last.
+    spun: bool,
     /// When a probe is due; `None` while one is under way, or the breaker is closed.
     next_probe: Option<Instant>,
 }
@@ -56,13 +63,13 @@ struct LostTime {
 }
 
 impl LostTime {
-    /// Adds a call; true if it is too much now.
-    fn add(&mut self, now: Instant, time: Duration, options: &BreakerOptions) -> bool {
+    /// Adds a call; true if it is more than this part of the limit now.
+    fn add(&mut self, now: Instant, time: Duration, options: &BreakerOptions, part: u32) -> bool {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) > WINDOW) {
             *self = Self { since: Some(now), time: Duration::ZERO };
         }
         self.time += time;
-        let limit = WINDOW * options.max_lost_percent / 100;
+        let limit = WINDOW * options.max_lost_percent / 100 / part;
         options.max_lost_percent > 0 && self.time >= limit
     }
 }
@@ -84,8 +91,16 @@ impl State {
             pause: Duration::from_millis(options.backoff_ms),
             closed: None,
             lost: LostTime::default(),
+            spun: false,
             next_probe: None,
         }
+    }
+
+    /// True if it has closed not long ago: a plugin that was well for no longer than it was out has
+    /// not been well.
+    fn is_back_only_now(&self, now: Instant) -> bool {
+        let enough = self.pause.max(WINDOW);
+        self.closed.is_some_and(|closed| now.saturating_duration_since(closed) < enough)
     }
 
     fn lengthen_pause(&mut self) {
@@ -157,16 +172,17 @@ impl Breaker {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let options = state.options;
         let too_many = options.failures > 0 && failures >= options.failures;
-        let too_long = state.lost.add(now, lost, &options);
+        let relapses = state.is_back_only_now(now);
+        let part = if state.spun && relapses { RELAPSE } else { 1 };
+        let too_long = state.lost.add(now, lost, &options, part);
         if self.is_open() || !(too_many || too_long) {
             return false;
         }
-        // A plugin that was well for no longer than it was out has not been well.
-        match state.closed {
-            Some(closed) if now.saturating_duration_since(closed) < state.pause.max(WINDOW) => {
-                state.lengthen_pause();
-            }
-            _ => state.pause = Duration::from_millis(options.backoff_ms),
+        state.spun = too_long;
+        if relapses {
+            state.lengthen_pause();
+        } else {
+            state.pause = Duration::from_millis(options.backoff_ms);
         }
         state.next_probe = Some(now + state.pause);
         self.open.store(true, Ordering::Relaxed);
@@ -318,6 +334,20 @@ mod tests {
             breaker.admit_open(now + Duration::from_millis(pause)).unwrap().succeed();
             assert!(!breaker.is_open());
         }
+    }
+
+    #[test]
+    fn plugin_that_spins_again_soon_after_a_probe_has_a_tenth_of_the_time() {
+        let breaker = Breaker::new(BreakerOptions { failures: 0, ..OPTIONS });
+        let lose = |now| passed(&breaker).fail_at(Duration::from_millis(10), now);
+        let now = Instant::now();
+        assert_eq!((0..100).position(|_| lose(now)), Some(49));
+        breaker.admit_open(now + Duration::from_millis(100)).unwrap().succeed();
+        let back = Instant::now();
+        assert_eq!((0..100).position(|_| lose(back)), Some(4));
+        breaker.admit_open(back + Duration::from_millis(200)).unwrap().succeed();
+        let later = Instant::now() + WINDOW;
+        assert_eq!((0..100).position(|_| lose(later)), Some(49), "it was well for a while");
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub struct PluginDetail {
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
+    /// Batches of finished requests that it could not be told of.
+    pub completion_failures: u64,
+    /// Calls of its guests that were refused because its private directory is full.
+    pub tmp_refusals: u64,
     /// Swaps, promotions and rollbacks.
     pub swaps: u64,
     /// Rollbacks among them.
@@ -108,6 +112,8 @@ pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
         breaker: if stats.breaker_open { "open" } else { "closed" }.to_owned(),
         decisions: stats.decisions,
         fallbacks: stats.fallbacks,
+        completion_failures: stats.completion_failures,
+        tmp_refusals: stats.tmp_refusals,
         swaps: stats.swaps,
         rollbacks: stats.rollbacks,
         shadow: active.shadow.as_ref().map(|shadow| shadow.report()),

@@ -235,6 +235,18 @@ pub enum ModuleFault {
         /// Why.
         why: &'static str,
     },
+    /// It declares headers with credentials as inputs, without leave.
+    #[error(
+        "it wants to see headers that carry credentials: {}; to allow it: allowed_secret_headers = [{}]",
+        missing.join(", "),
+        needed.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+    )]
+    SecretHeaders {
+        /// Those that are not allowed yet.
+        missing: Vec<String>,
+        /// All of that kind that the module declares.
+        needed: Vec<String>,
+    },
     /// Its manifest cannot be used.
     #[error("its manifest (custom section `sgl.policy`) is refused: {reason}")]
     Manifest {

@@ -22,6 +22,7 @@ use crate::engine::pool::Pool;
 use crate::engine::pool::PoolOptions;
 use crate::engine::sandbox::SandboxSpec;
 use crate::engine::setup::Engine;
+use crate::engine::tmp_quota::TmpLimits;
 use crate::policies::wasm::error::PluginError;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::generation::GenerationParts;
@@ -33,6 +34,7 @@ use crate::policies::wasm::recipe::PluginRecipe;
 use crate::policies::wasm::recipe::TrialFindings;
 use crate::policies::wasm::recipe::self_test;
 use crate::policies::wasm::recipe::start_error;
+use crate::policies::wasm::secret_headers;
 use crate::policies::wasm::state::LiveGeneration;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::syscalls;
@@ -109,6 +111,7 @@ async fn make(
     validator::check_config(&config, &options)?;
     let ready = compile(engine, state, &config, &options, source, progress).await?;
     let manifest = &ready.facts.manifest;
+    secret_headers::check(&manifest.inputs, &options.allowed_secret_headers)?;
     let serial = manifest.concurrency == Concurrency::Serial;
     let plan = Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config));
     let id = Generation::next_id();
@@ -181,6 +184,7 @@ async fn compile(
         max_memory_bytes: config.max_memory_bytes,
         allowed_syscalls: config.allowed_syscalls.clone(),
         directory,
+        tmp_limits: TmpLimits { max_bytes: options.max_tmp_bytes, max_files: options.max_tmp_files },
     };
     let path = PathBuf::from(&config.module_path);
     let pin = options.digest.clone();

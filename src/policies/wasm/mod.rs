@@ -20,6 +20,7 @@ pub mod module_check;
 /// Public for `benches/micro` alone.
 #[doc(hidden)]
 pub mod wire;
+pub(crate) mod secret_headers;
 pub(crate) mod breaker;
 pub(crate) mod failure;
 pub(crate) mod recipe;

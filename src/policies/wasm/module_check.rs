@@ -172,7 +172,7 @@ struct Outline<'a> {
     imports: Vec<wasmparser::Import<'a>>,
     exports: Vec<wasmparser::Export<'a>>,
     memories: Vec<MemoryType>,
-    manifest: Option<&'a [u8]>,
+    manifests: Vec<&'a [u8]>,
 }
 
 impl<'a> Outline<'a> {
@@ -202,7 +202,7 @@ impl<'a> Outline<'a> {
                 }
             }
             Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
-                self.manifest = Some(section.data());
+                self.manifests.push(section.data());
             }
             _ => {}
         }
@@ -214,8 +214,15 @@ impl<'a> Outline<'a> {
     }
 
     fn manifest(&self) -> Result<Manifest, ModuleFault> {
-        let Some(bytes) = self.manifest else { return Ok(Manifest::default()) };
         let refuse = |reason: &str| ModuleFault::Manifest { reason: shown(reason) };
+        let bytes = match self.manifests.as_slice() {
+            [] => return Ok(Manifest::default()),
+            [bytes] => *bytes,
+            // Whichever counted, somebody who looks at the module may have looked at another.
+            many => {
+                return Err(refuse(&format!("the module has {} such sections; leave one", many.len())));
+            }
+        };
         let manifest = Manifest::decode(bytes).map_err(|error| refuse(&error.to_string()))?;
         let Manifest { name, version, description, .. } = &manifest;
         // They are printed in listings, whoever wrote them.

@@ -121,6 +121,8 @@ impl WasmPolicy {
             pool: generation.map(|generation| generation.pool.counts()).unwrap_or_default(),
             breaker_open: self.breaker.is_open(),
             log_suppressed: self.state.log_suppressed(),
+            tmp_refusals: self.state.tmp_refusals(),
+            completion_failures: self.state.completion_failures(),
             generations: self.state.by_generation(),
             drains: self.state.drains(),
             swaps: watch.swaps,

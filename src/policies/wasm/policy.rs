@@ -97,14 +97,14 @@ impl WasmPolicy {
     /// Hands collected completions to the plugin after a moment, off the request path.
     fn schedule_completions(&self) {
         let Some(generation) = self.generation() else { return };
-        let completions = Arc::clone(&self.completions);
+        let (completions, state) = (Arc::clone(&self.completions), Arc::clone(&self.state));
         let engine = Arc::clone(&self.engine);
         let handle = engine.background.handle().clone();
         handle.spawn(async move {
             tokio::time::sleep(COMPLETION_BATCH).await;
             let Some(message) = completions.take_message() else { return };
             if let Err(error) = tell_completions(&engine, &generation, &message).await {
-                tracing::debug!(%error, "the plugin could not be told of finished requests");
+                state.fail_completion(generation.id, &error);
             }
         });
     }

@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 
 use sgl_policy_abi::host_function;
 
+use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::engine::pool::PoolTally;
 use crate::engine::sandbox::HostServices;
@@ -43,6 +44,8 @@ pub struct PluginState {
     map: RwLock<KvMap>,
     log: Mutex<LogWindow>,
     log_suppressed: AtomicU64,
+    tmp_refusals: AtomicU64,
+    completion_failures: AtomicU64,
     /// The encoded `state` map of the row form; empty = none yet.
     pub(crate) rows: tokio::sync::Mutex<Vec<u8>>,
     /// True once a generation has returned state: calls in the row form must not overlap then.
@@ -86,6 +89,8 @@ impl PluginState {
             map: RwLock::default(),
             log: Mutex::new(LogWindow { started: Instant::now(), lines: 0 }),
             log_suppressed: AtomicU64::new(0),
+            tmp_refusals: AtomicU64::new(0),
+            completion_failures: AtomicU64::new(0),
             rows: tokio::sync::Mutex::default(),
             returns_rows: AtomicBool::new(false),
             rows_waiting: AtomicUsize::new(0),
@@ -111,6 +116,25 @@ impl PluginState {
     /// Log lines that were not passed on.
     pub fn log_suppressed(&self) -> u64 {
         self.log_suppressed.load(Ordering::Relaxed)
+    }
+
+    /// Calls of guests that were refused because the private directory is full.
+    pub fn tmp_refusals(&self) -> u64 {
+        self.tmp_refusals.load(Ordering::Relaxed)
+    }
+
+    /// Batches of finished requests that the plugin could not be told of.
+    pub fn completion_failures(&self) -> u64 {
+        self.completion_failures.load(Ordering::Relaxed)
+    }
+
+    /// Counts a batch of finished requests that the plugin could not be told of.
+    pub(crate) fn fail_completion(&self, generation: u64, error: &CallError) {
+        let count = self.completion_failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            let plugin = self.name.as_str();
+            tracing::warn!(plugin, generation, %error, count, "a plugin could not be told of finished requests");
+        }
     }
 
     /// Generations that live: serving, draining, or being tried.
@@ -251,6 +275,18 @@ impl HostServices for PluginState {
         map.bytes = bytes;
         map.entries.insert(key.into(), value.into());
         Ok(())
+    }
+
+    fn tmp_full(&self) {
+        let count = self.tmp_refusals.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            let plugin = self.name.as_str();
+            tracing::warn!(
+                plugin,
+                count,
+                "a plugin's private directory is full: max_tmp_bytes, max_tmp_files"
+            );
+        }
     }
 }
 

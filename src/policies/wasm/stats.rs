@@ -287,6 +287,10 @@ pub struct PluginStats {
     pub breaker_open: bool,
     /// Log lines of the plugin that were not passed on.
     pub log_suppressed: u64,
+    /// Calls of its guests that were refused because its private directory is full.
+    pub tmp_refusals: u64,
+    /// Batches of finished requests that it could not be told of.
+    pub completion_failures: u64,
     /// Each generation that lives.
     pub generations: Vec<GenerationStats>,
     /// How replaced generations drained.

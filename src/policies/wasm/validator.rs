@@ -23,6 +23,12 @@ pub const MAX_INSTANCES: usize = 1000;
 /// Most callers that may wait for one plugin.
 pub const MAX_WAITING: usize = 1_000_000;
 
+/// Most bytes that a plugin may have in its private directory: 1 GiB.
+pub const MAX_TMP_BYTES: u64 = 1 << 30;
+
+/// Most files that a plugin may have there.
+pub const MAX_TMP_FILES: u64 = 10_000;
+
 /// Longest name.
 const MAX_NAME_CHARS: usize = 64;
 
@@ -97,6 +103,13 @@ fn check_options(options: &PluginOptions, faults: &mut Vec<ConfigFault>) {
     }
     if options.max_waiting > MAX_WAITING {
         fault(faults, "options.max_waiting", options.max_waiting, format!("0 to {MAX_WAITING}"));
+    }
+    if options.max_tmp_bytes > MAX_TMP_BYTES {
+        let expected = format!("0 to {MAX_TMP_BYTES} (1 GiB)");
+        fault(faults, "options.max_tmp_bytes", options.max_tmp_bytes, expected);
+    }
+    if options.max_tmp_files > MAX_TMP_FILES {
+        fault(faults, "options.max_tmp_files", options.max_tmp_files, format!("0 to {MAX_TMP_FILES}"));
     }
     if !NativePolicy::NAMES.contains(&options.fallback.as_str()) {
         let expected = format!("a built-in policy: {}", NativePolicy::NAMES.join(", "));
@@ -184,6 +197,8 @@ mod tests {
             max_instances: 8,
             fallback: "mine".into(),
             digest: Some("sha256:12".into()),
+            max_tmp_bytes: (1 << 30) + 1,
+            max_tmp_files: 10_001,
             ..PluginOptions::default()
         };
         let expected = [
@@ -194,6 +209,8 @@ mod tests {
             "allowed_syscalls[0]",
             "allowed_syscalls[1]",
             "options.min_warm",
+            "options.max_tmp_bytes",
+            "options.max_tmp_files",
             "options.fallback",
             "options.digest",
         ];

@@ -1,0 +1,315 @@
+//! The WASI functions that can take space in a plugin's private directory. Each is charged to the
+//! directory's [`Ledger`] first, and made by wasmtime-wasi then.
+//!
+//! Those that are not here take none: `fd_allocate` is not supported at all, and the others read,
+//! delete, or change times.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::Weak;
+
+use wasmtime::AsContextMut;
+use wasmtime::Caller;
+use wasmtime::Extern;
+use wasmtime::Linker;
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::Errno;
+use wasmtime_wasi::p1::types::Fd;
+use wasmtime_wasi::p1::types::Fdflags;
+use wasmtime_wasi::p1::types::Filetype;
+use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
+use wiggle::GuestMemory;
+
+use crate::engine::sandbox::Guest;
+use crate::engine::sandbox::HostServices;
+use crate::engine::sandbox::Tmp;
+use crate::engine::sandbox::WASI;
+use crate::engine::tmp_quota::Admission;
+use crate::engine::tmp_quota::Charge;
+use crate::engine::tmp_quota::Demand;
+use crate::engine::tmp_quota::Ledger;
+use crate::engine::tmp_quota::Usage;
+
+/// What a guest is told that may not have more.
+const FULL: i32 = Errno::Dquot as i32;
+
+const NO_ENTRY: i32 = Errno::Noent as i32;
+
+/// Flags of `path_open`: make the file, and only if there is none.
+const CREATE: i32 = 1;
+const EXCLUSIVE: i32 = 4;
+
+/// Bytes of a vector's entry: address and length.
+const VECTOR_BYTES: usize = 8;
+
+/// Puts the functions in the place of those that are linked already.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.func_wrap_async(WASI, "fd_filestat_set_size", |caller, args| Box::new(set_size(caller, args)))?;
+    linker.func_wrap_async(WASI, "fd_pwrite", |caller, args| Box::new(pwrite(caller, args)))?;
+    linker.func_wrap_async(WASI, "fd_write", |caller, args| Box::new(write(caller, args)))?;
+    linker.func_wrap_async(WASI, "path_create_directory", |caller, args| {
+        Box::new(create_directory(caller, args))
+    })?;
+    linker.func_wrap_async(WASI, "path_link", |caller, args| Box::new(link_file(caller, args)))?;
+    linker.func_wrap_async(WASI, "path_open", |caller, args| Box::new(open(caller, args)))?;
+    linker.func_wrap_async(WASI, "path_rename", |caller, args| Box::new(rename(caller, args)))?;
+    linker.func_wrap_async(WASI, "path_symlink", |caller, args| Box::new(symlink(caller, args)))?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Where a write begins.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Where the descriptor is.
+    Cursor,
+    /// Here, unless the descriptor appends.
+    At(u64),
+}
+
+/// One call of a guest.
+struct Call<'a> {
+    memory: GuestMemory<'a>,
+    wasi: &'a mut WasiP1Ctx,
+    tmp: &'a Tmp,
+    services: &'a dyn HostServices,
+}
+
+impl<'a> Call<'a> {
+    fn new(caller: &'a mut Caller<'_, Guest>) -> wasmtime::Result<Self> {
+        let fuel = caller.as_context_mut().hostcall_fuel();
+        let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
+            wasmtime::bail!("the guest has no memory");
+        };
+        let (memory, guest) = memory.data_and_store_mut(caller);
+        let Some((wasi, tmp, services)) = guest.files() else {
+            wasmtime::bail!("the guest has no directory");
+        };
+        wasi.set_hostcall_fuel(fuel);
+        let mut memory = GuestMemory::Unshared(memory);
+        // Has the descriptors made that a guest begins with; what it answers is of no interest.
+        let _ = wasi.fd_tell(&mut memory, Fd::from(0));
+        Ok(Self { memory, wasi, tmp, services })
+    }
+
+    fn ledger(&self) -> &'a Arc<Ledger> {
+        self.tmp.directory.ledger()
+    }
+
+    fn full(&self) -> i32 {
+        self.services.tmp_full();
+        FULL
+    }
+
+    /// What the guest has open.
+    fn descriptors(&mut self) -> Vec<Weak<File>> {
+        let table = self.wasi.ctx().table;
+        let file = |entry: &mut (dyn std::any::Any + Send)| match entry.downcast_ref::<Descriptor>()? {
+            Descriptor::File(file) => Some(Arc::downgrade(&file.file)),
+            Descriptor::Dir(dir) => Some(Arc::downgrade(&dir.dir)),
+        };
+        table.iter_mut().filter_map(file).collect()
+    }
+
+    /// Bytes that a list of vectors has together; what lies outside memory is left to WASI.
+    fn vectors(&self, at: i32, count: i32) -> u64 {
+        let GuestMemory::Unshared(memory) = &self.memory else { return u64::MAX };
+        let list = memory.get(at.cast_unsigned() as usize..).unwrap_or_default();
+        let lengths =
+            list.chunks_exact(VECTOR_BYTES).take(count.cast_unsigned() as usize).filter_map(|entry| {
+                let length = entry.last_chunk::<4>()?;
+                Some(u64::from(u32::from_le_bytes(*length)))
+            });
+        lengths.sum()
+    }
+
+    /// Charges a call that changes names and adds this.
+    async fn charge_names(&mut self, growth: Usage) -> Option<Charge> {
+        for last in [false, true] {
+            let names = self.ledger().names().await;
+            let demand = Demand { growth, unseen: growth, measurement: 0 };
+            let descriptors = self.descriptors();
+            match self.ledger().charge(self.tmp.limits, demand, Some(names), descriptors) {
+                Admission::Granted(charge) => return Some(charge),
+                _ if last => {}
+                _ => self.ledger().measure(self.tmp.directory.path()).await,
+            }
+        }
+        None
+    }
+
+    /// Charges a call that may enlarge an open file; `None` if that does not fit.
+    async fn charge_size(&mut self, fd: i32, place: Place, bytes: u64) -> Option<Charge> {
+        let mut measured = false;
+        loop {
+            let demand = self.demand_of_size(fd, place, bytes).await;
+            let descriptors = self.descriptors();
+            match self.ledger().charge(self.tmp.limits, demand, None, descriptors) {
+                Admission::Granted(charge) => return Some(charge),
+                Admission::Full if measured => return None,
+                Admission::Full => {
+                    measured = true;
+                    self.ledger().measure(self.tmp.directory.path()).await;
+                }
+                Admission::Stale => {}
+            }
+        }
+    }
+
+    async fn demand_of_size(&mut self, fd: i32, place: Place, bytes: u64) -> Demand {
+        let measurement = self.ledger().measurements();
+        let fd = Fd::from(fd.cast_unsigned());
+        let size = match self.wasi.fd_filestat_get(&mut self.memory, fd).await {
+            // A stream of the guest's log.
+            Ok(facts) if facts.filetype != Filetype::RegularFile => {
+                return Demand { measurement, ..Demand::default() };
+            }
+            Ok(facts) => facts.size,
+            // WASI says what is wrong. If it does not, the file has been empty for the tally.
+            Err(_) => 0,
+        };
+        let at = match place {
+            Place::At(at) => at,
+            Place::Cursor => self.wasi.fd_tell(&mut self.memory, fd).unwrap_or(size),
+        };
+        let at = if at < size && bytes > 0 && self.appends(fd).await { size } else { at };
+        let end = at.saturating_add(bytes);
+        Demand {
+            growth: Usage { bytes: end.saturating_sub(size), files: 0 },
+            unseen: Usage { bytes: end, files: 0 },
+            measurement,
+        }
+    }
+
+    async fn appends(&mut self, fd: Fd) -> bool {
+        let facts = self.wasi.fd_fdstat_get(&mut self.memory, fd).await;
+        facts.map_or(true, |facts| facts.fs_flags.contains(Fdflags::APPEND))
+    }
+}
+
+async fn write(
+    mut caller: Caller<'_, Guest>,
+    (fd, list, count, out): (i32, i32, i32, i32),
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    let bytes = call.vectors(list, count);
+    let Some(charge) = call.charge_size(fd, Place::Cursor, bytes).await else { return Ok(call.full()) };
+    let result = wasi::fd_write(call.wasi, &mut call.memory, fd, list, count, out).await;
+    charge.settle();
+    result
+}
+
+async fn pwrite(
+    mut caller: Caller<'_, Guest>,
+    (fd, list, count, at, out): (i32, i32, i32, i64, i32),
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    let bytes = call.vectors(list, count);
+    let place = Place::At(at.cast_unsigned());
+    let Some(charge) = call.charge_size(fd, place, bytes).await else { return Ok(call.full()) };
+    let result = wasi::fd_pwrite(call.wasi, &mut call.memory, fd, list, count, at, out).await;
+    charge.settle();
+    result
+}
+
+async fn set_size(mut caller: Caller<'_, Guest>, (fd, size): (i32, i64)) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    let place = Place::At(size.cast_unsigned());
+    let Some(charge) = call.charge_size(fd, place, 0).await else { return Ok(call.full()) };
+    let result = wasi::fd_filestat_set_size(call.wasi, &mut call.memory, fd, size).await;
+    charge.settle();
+    result
+}
+
+/// One entry more, and so many bytes.
+fn entry(bytes: u64) -> Usage {
+    Usage { bytes, files: 1 }
+}
+
+async fn create_directory(
+    mut caller: Caller<'_, Guest>,
+    (fd, path, len): (i32, i32, i32),
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    let Some(charge) = call.charge_names(entry(0)).await else { return Ok(call.full()) };
+    let result = wasi::path_create_directory(call.wasi, &mut call.memory, fd, path, len).await;
+    charge.settle();
+    result
+}
+
+async fn symlink(
+    mut caller: Caller<'_, Guest>,
+    (to, to_len, fd, path, len): (i32, i32, i32, i32, i32),
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    let bytes = u64::from(to_len.cast_unsigned());
+    let Some(charge) = call.charge_names(entry(bytes)).await else { return Ok(call.full()) };
+    let result = wasi::path_symlink(call.wasi, &mut call.memory, to, to_len, fd, path, len).await;
+    charge.settle();
+    result
+}
+
+async fn link_file(
+    mut caller: Caller<'_, Guest>,
+    (fd, flags, from, from_len, to_fd, to, to_len): (i32, i32, i32, i32, i32, i32, i32),
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    let Some(charge) = call.charge_names(entry(0)).await else { return Ok(call.full()) };
+    let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
+    let result = wasi::path_link(ctx, memory, fd, flags, from, from_len, to_fd, to, to_len).await;
+    charge.settle();
+    result
+}
+
+async fn rename(
+    mut caller: Caller<'_, Guest>,
+    (fd, from, from_len, to_fd, to, to_len): (i32, i32, i32, i32, i32, i32),
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    // It takes nothing, but the directory must not be measured meanwhile.
+    let Some(charge) = call.charge_names(Usage::default()).await else { return Ok(call.full()) };
+    let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
+    let result = wasi::path_rename(ctx, memory, fd, from, from_len, to_fd, to, to_len).await;
+    charge.settle();
+    result
+}
+
+type OpenArgs = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
+
+async fn open(mut caller: Caller<'_, Guest>, args: OpenArgs) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller)?;
+    let (fd, look, path, len, flags, base, inheriting, fd_flags, out) = args;
+    let creates = flags & CREATE != 0;
+    if creates {
+        if let Some(charge) = call.charge_names(entry(0)).await {
+            return open_charged(&mut call, charge, args).await;
+        }
+        if flags & EXCLUSIVE != 0 {
+            return Ok(call.full());
+        }
+    }
+    // Takes nothing, whatever the limits: it is always granted.
+    let Some(charge) = call.charge_names(Usage::default()).await else { return Ok(call.full()) };
+    let args = (fd, look, path, len, flags & !CREATE, base, inheriting, fd_flags, out);
+    match open_charged(&mut call, charge, args).await? {
+        // A file that is there may be opened; only a new one does not fit.
+        NO_ENTRY if creates => Ok(call.full()),
+        result => Ok(result),
+    }
+}
+
+async fn open_charged(call: &mut Call<'_>, charge: Charge, args: OpenArgs) -> wasmtime::Result<i32> {
+    let (fd, look, path, len, flags, base, inheriting, fd_flags, out) = args;
+    let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
+    let result =
+        wasi::path_open(ctx, memory, fd, look, path, len, flags, base, inheriting, fd_flags, out).await;
+    let descriptors = call.descriptors();
+    // Before names may be looked at again: the file may lose its own at any time.
+    call.ledger().note_open(&descriptors);
+    charge.settle();
+    result
+}

@@ -1,0 +1,423 @@
+//! What the guests of a plugin have put into its private directory, and whether more fits.
+//!
+//! A call that could take space is charged before it is made, with the most that it can take. The
+//! sum of the charges is never below what is really there, and only rises; once it says that the
+//! directory is full, the directory is measured and what was deleted meanwhile is given back:
+//!
+//! ```text
+//!              fits ──► charge ──► the call ──► settle
+//!  demand ──┤                                              charged = measured + since
+//!              full ──► measure ──► fits ──► …
+//!                               └─► full ──► EDQUOT
+//! ```
+//!
+//! Sizes are those that files have, holes included. Names, and the last block of each file, are
+//! bounded by the number of files.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fs::File;
+use std::fs::Metadata;
+use std::io;
+use std::ops::Add;
+use std::ops::AddAssign;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Weak;
+
+use parking_lot::Mutex;
+use tokio::sync::OwnedRwLockReadGuard;
+use tokio::sync::RwLock;
+use wasmtime_wasi::runtime::spawn_blocking;
+
+/// What the guests of a plugin may have in their private directory together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TmpLimits {
+    /// Bytes of all files.
+    pub max_bytes: u64,
+    /// Files, directories and links.
+    pub max_files: u64,
+}
+
+/// An amount of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) bytes: u64,
+    pub(crate) files: u64,
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        // Saturated, it is above every limit.
+        Self { bytes: self.bytes.saturating_add(other.bytes), files: self.files.saturating_add(other.files) }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Usage {
+    fn is_within(self, limits: TmpLimits) -> bool {
+        self.bytes <= limits.max_bytes && self.files <= limits.max_files
+    }
+
+    fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What a call may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demand {
+    /// By how much it may enlarge what is there.
+    pub(crate) growth: Usage,
+    /// What a measurement may miss that is made while the call is under way: all of a file's size,
+    /// since the file may have been cut just before the call writes to its end.
+    pub(crate) unseen: Usage,
+    /// How often the directory had been measured before this demand was made up.
+    pub(crate) measurement: u64,
+}
+
+/// Whether a call may be made.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It may.
+    Granted(Charge),
+    /// What it would take does not fit.
+    Full,
+    /// The demand comes from before the last measurement: make it up again.
+    Stale,
+}
+
+/// The tally of one directory.
+///
+/// # Concurrency
+///
+/// `state` is locked for a few additions. `paths` is held for reading while names change, and for
+/// writing while the directory is measured: a file that is moved from where nobody has looked yet
+/// to where somebody has would not be seen. Neither is held while a guest runs.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    state: Mutex<State>,
+    paths: Arc<RwLock<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the last measurement has found.
+    measured: Usage,
+    /// What was charged since it began, and what it may not have seen.
+    since: Usage,
+    /// What will be `since` once the measurement under way is over.
+    carried: Usage,
+    measurements: u64,
+    /// What a measurement that begins now may not see: of calls that are under way,
+    under_way: Usage,
+    /// and of calls whose caller is gone, while the system may still be at them.
+    abandoned: Vec<Abandoned>,
+    /// What guests have open, by address: a file may have no name any more.
+    open: HashMap<usize, Weak<File>>,
+}
+
+#[derive(Debug)]
+struct Abandoned {
+    unseen: Usage,
+    moves: bool,
+    /// The descriptors of its guest. Work on a file holds the file.
+    descriptors: Vec<Weak<File>>,
+}
+
+impl Abandoned {
+    fn is_over(&self) -> bool {
+        self.descriptors.iter().all(|descriptor| descriptor.strong_count() == 0)
+    }
+}
+
+impl Ledger {
+    /// How often the directory was measured: to be read before a file's size is.
+    pub(crate) fn measurements(&self) -> u64 {
+        self.state.lock().measurements
+    }
+
+    /// Remembers what a guest has open.
+    pub(crate) fn note_open(&self, descriptors: &[Weak<File>]) {
+        let open = &mut self.state.lock().open;
+        open.retain(|_, file| file.strong_count() > 0);
+        // An address is not used again while a `Weak` points to it.
+        open.extend(descriptors.iter().map(|file| (file.as_ptr().addr(), Weak::clone(file))));
+    }
+
+    /// To be held while names change.
+    pub(crate) async fn names(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.paths).read_owned().await
+    }
+
+    /// Charges a call if there is room for it.
+    pub(crate) fn charge(
+        self: &Arc<Self>,
+        limits: TmpLimits,
+        demand: Demand,
+        names: Option<OwnedRwLockReadGuard<()>>,
+        descriptors: Vec<Weak<File>>,
+    ) -> Admission {
+        let mut state = self.state.lock();
+        if names.is_none() && demand.measurement != state.measurements {
+            return Admission::Stale;
+        }
+        let after = state.measured + state.since + demand.growth;
+        // A limit may have been lowered: what takes nothing is not refused for it.
+        if !(after.is_within(limits) || demand.growth.is_nothing()) {
+            return Admission::Full;
+        }
+        state.since += demand.growth;
+        state.carried += demand.unseen;
+        state.under_way += demand.unseen;
+        drop(state);
+        let unseen = demand.unseen;
+        Admission::Granted(Charge { ledger: Arc::clone(self), unseen, names, descriptors, settled: false })
+    }
+
+    /// Measures the directory, if that is possible now.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the tally as it was.
+    pub(crate) async fn measure(&self, directory: &Path) {
+        let _alone = self.paths.write().await;
+        let Some(open) = self.begin() else { return };
+        let directory = directory.to_owned();
+        let found = spawn_blocking(move || usage_of(&directory, &open)).await;
+        match found {
+            Ok(found) => self.end(found),
+            // Too deep for a path, for one. What is charged stays charged.
+            Err(error) => tracing::debug!(%error, "a plugin's directory cannot be measured"),
+        }
+    }
+
+    /// Gives what is open, unless names may still change.
+    fn begin(&self) -> Option<Vec<Weak<File>>> {
+        let mut state = self.state.lock();
+        state.abandoned.retain(|call| !call.is_over());
+        if state.abandoned.iter().any(|call| call.moves) {
+            return None;
+        }
+        let abandoned = state.abandoned.iter().fold(Usage::default(), |sum, call| sum + call.unseen);
+        state.carried = state.under_way + abandoned;
+        Some(state.open.values().cloned().collect())
+    }
+
+    fn end(&self, found: Usage) {
+        let mut state = self.state.lock();
+        state.measured = found;
+        state.since = state.carried;
+        state.measurements += 1;
+    }
+}
+
+/// A call that was charged. It must be settled once it is over, however it ended; dropped before, it
+/// counts as under way until nobody works on a file of its guest any more.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    ledger: Arc<Ledger>,
+    unseen: Usage,
+    names: Option<OwnedRwLockReadGuard<()>>,
+    descriptors: Vec<Weak<File>>,
+    settled: bool,
+}
+
+impl Charge {
+    /// The call is over.
+    pub(crate) fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let mut state = self.ledger.state.lock();
+        let under_way = state.under_way;
+        state.under_way = Usage {
+            bytes: under_way.bytes.saturating_sub(self.unseen.bytes),
+            files: under_way.files.saturating_sub(self.unseen.files),
+        };
+        if !self.settled {
+            let descriptors = std::mem::take(&mut self.descriptors);
+            let call = Abandoned { unseen: self.unseen, moves: self.names.is_some(), descriptors };
+            // Of a plugin that never fills its directory nobody asks for them.
+            state.abandoned.retain(|call| !call.is_over());
+            state.abandoned.push(call);
+        }
+    }
+}
+
+/// What lies in a directory, and what is open without a name.
+fn usage_of(directory: &Path, open: &[Weak<File>]) -> io::Result<Usage> {
+    let mut usage = Usage::default();
+    let mut seen = HashSet::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Some(entries) = unless_gone(std::fs::read_dir(folder))? else { continue };
+        for entry in entries {
+            let entry = entry?;
+            // Links are not followed.
+            let Some(facts) = unless_gone(entry.metadata())? else { continue };
+            if facts.is_dir() {
+                folders.push(entry.path());
+            }
+            usage += Usage { bytes: new_bytes(&facts, &mut seen), files: 1 };
+        }
+    }
+    for file in open.iter().filter_map(Weak::upgrade) {
+        let facts = file.metadata()?;
+        if is_nameless(&facts) {
+            usage += Usage { bytes: new_bytes(&facts, &mut seen), files: 1 };
+        }
+    }
+    Ok(usage)
+}
+
+/// Files may be deleted meanwhile.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes of a file that was not seen under another name.
+fn new_bytes(facts: &Metadata, seen: &mut HashSet<(u64, u64)>) -> u64 {
+    let is_new = identity(facts).is_none_or(|identity| seen.insert(identity));
+    if is_new && !facts.is_dir() { facts.len() } else { 0 }
+}
+
+#[cfg(unix)]
+fn identity(facts: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    Some((facts.dev(), facts.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+#[cfg(unix)]
+fn is_nameless(facts: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    facts.nlink() == 0
+}
+
+#[cfg(not(unix))]
+fn is_nameless(_: &Metadata) -> bool {
+    // Open files cannot be deleted.
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: TmpLimits = TmpLimits { max_bytes: 100, max_files: 3 };
+
+    fn demand(ledger: &Ledger, bytes: u64, files: u64) -> Demand {
+        let usage = Usage { bytes, files };
+        Demand { growth: usage, unseen: usage, measurement: ledger.measurements() }
+    }
+
+    fn granted(ledger: &Arc<Ledger>, bytes: u64, files: u64, on: Vec<Weak<File>>) -> Option<Charge> {
+        match ledger.charge(LIMITS, demand(ledger, bytes, files), None, on) {
+            Admission::Granted(charge) => Some(charge),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_is_given_back_by_a_measurement() {
+        let (ledger, directory) = (Arc::<Ledger>::default(), tempfile::tempdir().unwrap());
+        granted(&ledger, 100, 1, vec![]).unwrap().settle();
+        assert!(granted(&ledger, 1, 0, vec![]).is_none());
+        std::fs::write(directory.path().join("left"), [0; 60]).unwrap();
+        ledger.measure(directory.path()).await;
+        assert!(granted(&ledger, 41, 0, vec![]).is_none());
+        granted(&ledger, 40, 0, vec![]).unwrap().settle();
+    }
+
+    #[tokio::test]
+    async fn call_under_way_is_not_lost_to_a_measurement() {
+        let (ledger, directory) = (Arc::<Ledger>::default(), tempfile::tempdir().unwrap());
+        let under_way = granted(&ledger, 70, 0, vec![]).unwrap();
+        ledger.measure(directory.path()).await;
+        assert!(granted(&ledger, 31, 0, vec![]).is_none());
+        under_way.settle();
+        ledger.measure(directory.path()).await;
+        granted(&ledger, 100, 0, vec![]).unwrap().settle();
+    }
+
+    #[tokio::test]
+    async fn abandoned_call_counts_until_nobody_works_on_its_files() {
+        let (ledger, directory) = (Arc::<Ledger>::default(), tempfile::tempdir().unwrap());
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        drop(granted(&ledger, 70, 0, vec![Arc::downgrade(&file)]).unwrap());
+        ledger.measure(directory.path()).await;
+        assert!(granted(&ledger, 31, 0, vec![]).is_none(), "the system may still be writing");
+        drop(file);
+        ledger.measure(directory.path()).await;
+        granted(&ledger, 100, 0, vec![]).unwrap().settle();
+    }
+
+    #[test]
+    fn abandoned_calls_do_not_pile_up() {
+        let ledger = Arc::<Ledger>::default();
+        for _ in 0..100 {
+            let file = Arc::new(tempfile::tempfile().unwrap());
+            drop(granted(&ledger, 0, 0, vec![Arc::downgrade(&file)]).unwrap());
+        }
+        assert_eq!(ledger.state.lock().abandoned.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn abandoned_rename_lets_nothing_be_given_back() {
+        let (ledger, directory) = (Arc::<Ledger>::default(), tempfile::tempdir().unwrap());
+        granted(&ledger, 100, 0, vec![]).unwrap().settle();
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let (names, on) = (ledger.names().await, vec![Arc::downgrade(&file)]);
+        drop(ledger.charge(LIMITS, Demand::default(), Some(names), on));
+        ledger.measure(directory.path()).await;
+        assert!(granted(&ledger, 1, 0, vec![]).is_none());
+        drop(file);
+        ledger.measure(directory.path()).await;
+        granted(&ledger, 100, 0, vec![]).unwrap().settle();
+    }
+
+    #[tokio::test]
+    async fn demand_from_before_a_measurement_is_stale() {
+        let (ledger, directory) = (Arc::<Ledger>::default(), tempfile::tempdir().unwrap());
+        let old = demand(&ledger, 1, 0);
+        ledger.measure(directory.path()).await;
+        assert!(matches!(ledger.charge(LIMITS, old, None, vec![]), Admission::Stale));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn file_is_counted_once_whatever_its_names_and_also_without_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("a"), [0; 10]).unwrap();
+        std::fs::create_dir(at("inner")).unwrap();
+        std::fs::hard_link(at("a"), at("inner/b")).unwrap();
+        std::os::unix::fs::symlink("12345", at("link")).unwrap();
+        let open = Arc::new(File::options().write(true).create_new(true).open(at("gone")).unwrap());
+        open.set_len(1000).unwrap();
+        std::fs::remove_file(at("gone")).unwrap();
+        let weak = [Arc::downgrade(&open)];
+        assert_eq!(usage_of(directory.path(), &weak).unwrap(), Usage { bytes: 1015, files: 5 });
+        drop(open);
+        assert_eq!(usage_of(directory.path(), &weak).unwrap(), Usage { bytes: 15, files: 4 });
+    }
+}
