@@ -21,6 +21,7 @@ pub mod deadline;
 pub mod sandbox;
 pub mod host_functions;
 pub mod guest_log;
+pub(crate) mod private_dir;
 pub mod aot_cache;
 pub mod setup;
 pub mod compiled;
