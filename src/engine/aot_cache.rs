@@ -21,6 +21,7 @@ use wasmtime::Module;
 use crate::engine::error::EngineError;
 use crate::engine::private_dir;
 use crate::engine::private_dir::Bounds;
+use crate::types::hex;
 
 /// Bytes before the artifact: SHA-256 of what it is, whose it is, and its content.
 const HEADER_BYTES: usize = 32;
@@ -125,17 +126,13 @@ impl AotCache {
     }
 
     fn path(&self, key: &[u8; 32]) -> PathBuf {
-        self.directory.join(format!("{}.{EXTENSION}", hex(key)))
+        self.directory.join(format!("{}.{EXTENSION}", hex::encode(key)))
     }
 }
 
 /// What a file begins with.
 fn seal(key: &[u8; 32], artifact: &[u8]) -> [u8; HEADER_BYTES] {
     Sha256::new().chain_update(LAYOUT).chain_update(key).chain_update(artifact).finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Feeds a `Hash` into SHA-256, whose result is the same in every process.

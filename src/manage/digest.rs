@@ -3,7 +3,7 @@
 use sha2::Digest;
 use sha2::Sha256;
 
-use crate::manage::hex;
+use crate::types::hex;
 
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {

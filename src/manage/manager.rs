@@ -18,7 +18,6 @@ use crate::config::rollout::Rollout;
 use crate::config::router::PluginEntry;
 use crate::manage::digest::sha256;
 use crate::manage::error::ManageError;
-use crate::manage::hex;
 use crate::manage::module_file;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::KeptPlugin;
@@ -33,6 +32,7 @@ use crate::policies::PolicyFactory;
 use crate::policies::Progress;
 use crate::policies::unwatched;
 use crate::policies::wasm::loader;
+use crate::types::hex;
 
 /// What a plugin that was sent as bytes has for a path.
 pub(crate) const UPLOADED: &str = "(uploaded)";

@@ -1,7 +1,6 @@
 //! Changing plugins while the router runs, whoever asks: the operations API, the watched plugin
 //! directory, the state directory at start.
 
-pub mod hex;
 pub mod digest;
 pub mod state_dir;
 pub mod error;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::manage::hex;
 use crate::manage::manager::PluginManager;
 use crate::manage::manager::UPLOADED;
 use crate::manage::state_dir::BadFile;
@@ -16,6 +15,7 @@ use crate::policies::ModuleBytes;
 use crate::policies::Origin;
 use crate::policies::PolicyFactory;
 use crate::policies::unwatched;
+use crate::types::hex;
 
 /// How often it is looked whether a canary or a probation has come to its end by itself.
 const LOOK: Duration = Duration::from_millis(250);

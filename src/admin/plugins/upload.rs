@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::admin::problem::Problem;
 use crate::manage::Module;
 use crate::manage::Settings;
-use crate::manage::hex;
 use crate::policies::PluginError;
 use crate::policies::wasm::loader::MAX_MODULE_BYTES;
+use crate::types::hex;
 
 /// Largest body that only names things, in bytes.
 const MAX_JSON_BYTES: usize = 1 << 20;

@@ -22,7 +22,7 @@ use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
 use crate::manage::Pushed;
-use crate::manage::hex;
+use crate::types::hex;
 
 /// Loads a module. With `json`, the result goes to standard output as one line; else a line for
 /// people does, and progress goes to standard error.

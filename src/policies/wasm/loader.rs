@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +42,7 @@ use crate::policies::wasm::trust::TrustPolicy;
 use crate::policies::wasm::trust::origin;
 use crate::policies::wasm::validator;
 use crate::policies::wasm::wire::WirePlan;
+use crate::types::hex;
 
 /// Largest module that is read, in bytes.
 pub(crate) const MAX_MODULE_BYTES: usize = 32 << 20;
@@ -183,7 +183,7 @@ async fn compile(
     order: Order,
     progress: &Progress,
 ) -> Result<Ready, PluginError> {
-    let Order { config, options, source, trust } = order;
+    let config = &order.config;
     let directory = if config.allowed_syscalls.iter().any(|name| syscalls::is_file_function(name)) {
         Some(state.directory()?)
     } else {
@@ -194,29 +194,8 @@ async fn compile(
         allowed_syscalls: config.allowed_syscalls.clone(),
         directory,
     };
-    let path = PathBuf::from(&config.module_path);
-    let pin = options.digest;
-    let thread_engine = Arc::clone(engine);
-    let progress = Arc::clone(progress);
-    let work = move || {
-        progress(LoadStep::Read);
-        let module = match source {
-            Source::File => read_module(&path)?,
-            Source::Module(module) => module,
-            Source::Reuse(known) => return reuse(&known, spec, pin.as_deref(), &trust),
-        };
-        progress(LoadStep::Verify);
-        check_size(module.wasm.len())?;
-        let digest = check_digest(&module.wasm, pin.as_deref())?;
-        check_magic(&module.wasm)?;
-        // Before anything else of it is looked at.
-        let vouched = trust.check(&module)?;
-        let ModuleBytes { wasm, signature, origin } = module;
-        let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
-        progress(LoadStep::Compile);
-        let compiled = Arc::new(Compiled::new(&thread_engine, &wasm, spec)?);
-        Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
-    };
+    let (engine, progress) = (Arc::clone(engine), Arc::clone(progress));
+    let work = move || ready(&engine, order, spec, &progress);
     // On a thread of the preparation runtime, where `prepare` itself runs.
     let limit = COMPILE_LIMIT;
     let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
@@ -227,6 +206,34 @@ async fn compile(
             Err(_) => Err(PluginError::ShuttingDown),
         },
     }
+}
+
+/// Reads, checks and compiles.
+fn ready(
+    engine: &Arc<Engine>,
+    order: Order,
+    spec: SandboxSpec,
+    progress: &Progress,
+) -> Result<Ready, PluginError> {
+    let Order { config, options, source, trust } = order;
+    let pin = options.digest.as_deref();
+    progress(LoadStep::Read);
+    let module = match source {
+        Source::File => read_module(Path::new(&config.module_path))?,
+        Source::Module(module) => module,
+        Source::Reuse(known) => return reuse(&known, spec, pin, &trust),
+    };
+    progress(LoadStep::Verify);
+    check_size(module.wasm.len())?;
+    let digest = check_digest(&module.wasm, pin)?;
+    check_magic(&module.wasm)?;
+    // Before anything else of it is looked at.
+    let vouched = trust.check(&module)?;
+    let ModuleBytes { wasm, signature, origin } = module;
+    let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
+    progress(LoadStep::Compile);
+    let compiled = Arc::new(Compiled::new(engine, &wasm, spec)?);
+    Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
 }
 
 fn reuse(
@@ -285,7 +292,7 @@ fn check_size(bytes: usize) -> Result<(), PluginError> {
 }
 
 fn check_digest(wasm: &[u8], pin: Option<&str>) -> Result<String, PluginError> {
-    let found: String = Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex::encode(&Sha256::digest(wasm));
     check_pin(&found, pin)?;
     Ok(found)
 }

@@ -15,6 +15,7 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use sha2::Digest;
 use sha2::Sha256;
 
+use crate::types::hex;
 use crate::types::shown;
 
 /// Bytes of a key's id.
@@ -66,7 +67,7 @@ impl PublicKey {
     /// What the key is called: 24 hex digits. The convention of `wasmsign2`: the first 12 bytes of
     /// HMAC-SHA256 under `key_id`.
     pub fn id(&self) -> String {
-        hex(&self.id_bytes())
+        hex::encode(&self.id_bytes())
     }
 
     /// What it is for, in the words of who made it; empty if they said nothing.
@@ -188,10 +189,6 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     };
     let inner = padded(0x36).chain_update(message).finalize();
     padded(0x5c).chain_update(inner).finalize().into()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use crate::policies::wasm::trust::fault::TrustFault;
 use crate::policies::wasm::trust::format;
 use crate::policies::wasm::trust::format::Claim;
 use crate::policies::wasm::trust::key::PublicKey;
-use crate::policies::wasm::trust::key::hex;
 use crate::policies::wasm::trust::keyring;
 use crate::policies::wasm::trust::origin::ModuleBytes;
 use crate::policies::wasm::trust::origin::Origin;
+use crate::types::hex;
 
 /// Signers that are named in an error.
 const MOST_NAMED: usize = 8;
@@ -224,7 +224,7 @@ fn fault(
     for Held { claim, hash } in held {
         for key in keys {
             if claim.hash != *hash && key.signed(&format::message(&claim.hash), &claim.signature) {
-                let (signed, found) = (hex(&claim.hash), hex(hash));
+                let (signed, found) = (hex::encode(&claim.hash), hex::encode(hash));
                 return TrustFault::Changed { key: key.to_string(), signed, found };
             }
             if claim.key_id == key.id_bytes() {
@@ -242,7 +242,7 @@ fn named(held: &[Held]) -> Vec<String> {
         .map(|held| match held.claim.key_id.as_slice() {
             [] => "without a name".to_owned(),
             // Whatever its length: it is only shown.
-            id => hex(id.get(..16).unwrap_or(id)),
+            id => hex::encode(id.get(..16).unwrap_or(id)),
         })
         .collect();
     ids.into_iter().take(MOST_NAMED).collect()
