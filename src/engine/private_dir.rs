@@ -65,8 +65,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     if !named.is_file() {
         return Err(io::Error::other(format!("{} is no regular file", path.display())));
     }
-    // For writing too, so that its time can be set; it is never written.
-    let file = File::options().read(true).write(true).open(path)?;
+    let file = File::open(path)?;
     let facts = file.metadata()?;
     if !is_same(&named, &facts) {
         return Err(io::Error::other(format!("{} is being replaced", path.display())));
@@ -125,7 +124,6 @@ fn check_owner(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 fn this_user() -> io::Result<u32> {
     Ok(rustix::process::geteuid().as_raw())
 }

@@ -65,7 +65,7 @@ impl PublicKey {
     }
 
     /// What the key is called: 24 hex digits. The convention of `wasmsign2`: the first 12 bytes of
-    /// HMAC-SHA256 under `key_id`.
+    /// HMAC-SHA256 of `key_id` under the key.
     pub fn id(&self) -> String {
         hex::encode(&self.id_bytes())
     }
@@ -77,7 +77,7 @@ impl PublicKey {
 
     pub(crate) fn id_bytes(&self) -> [u8; ID_BYTES] {
         let mut id = [0; ID_BYTES];
-        let mac = hmac_sha256(b"key_id", self.key.as_bytes());
+        let mac = hmac_sha256(self.key.as_bytes(), b"key_id");
         id.iter_mut().zip(mac).for_each(|(id, byte)| *id = byte);
         id
     }
