@@ -172,18 +172,17 @@ pub struct SignArgs {
 
 /// What to check.
 #[derive(Clone, Debug, Args)]
-#[group(id = "trusted", required = true, multiple = false, args = ["key", "config"])]
 pub struct VerifyArgs {
     /// The module
     pub file: PathBuf,
     /// A public key (PEM), or a directory whose .pub files are keys; may be given more than once
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
     pub key: Vec<String>,
     /// Every key must have signed it, not any
     #[arg(long, requires = "key")]
     pub all: bool,
     /// A router's configuration file: its rules for this file count
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
     pub config: Option<PathBuf>,
     /// A detached signature of the module [default: the module's file with .sig, if it is there]
     #[arg(long, value_name = "FILE")]
