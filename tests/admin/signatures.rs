@@ -14,6 +14,7 @@ use crate::process::command;
 use crate::process::output;
 use crate::process::stderr;
 use crate::process::stdout;
+use crate::router::soon;
 use crate::support::guest_choosing;
 
 /// Runs `plugin`; gives exit code, standard output and standard error.
@@ -217,7 +218,7 @@ async fn kept_plugin_whose_key_is_gone_is_refused_at_the_next_start() {
 async fn router_with_a_key_that_is_none_does_not_start() {
     let stage = Stage::new().await;
     std::fs::write(stage.at("keys/three.pub"), "nonsense").unwrap();
-    let ended = output(command(&["serve", "--config", &stage.at("router.toml")])).await;
+    let ended = soon(output(command(&["serve", "--config", &stage.at("router.toml")]))).await;
     let said = stderr(&ended);
     assert_eq!(ended.status.code(), Some(1));
     assert!(said.contains("three.pub") && said.contains("trust[0]"), "{said}");
