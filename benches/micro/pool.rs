@@ -15,6 +15,7 @@ use sglang_router_rs::engine::HostServices;
 use sglang_router_rs::engine::Pool;
 use sglang_router_rs::engine::PoolOptions;
 use sglang_router_rs::engine::SandboxSpec;
+use sglang_router_rs::engine::TmpLimits;
 use sglang_router_rs::engine::instance::InitAnswer;
 use sglang_router_rs::engine::pool::PoolTally;
 use sglang_router_rs::engine::pool::Recipe;
@@ -47,6 +48,8 @@ impl HostServices for NoServices {
     fn kv_set(&self, _key: &[u8], _value: &[u8]) -> Result<(), i32> {
         Ok(())
     }
+
+    fn tmp_full(&self) {}
 }
 
 /// Instances as they come out of `init`.
@@ -85,7 +88,12 @@ pub(crate) fn init_message() -> Vec<u8> {
 pub(crate) fn compiled() -> Arc<Compiled> {
     let engine = Engine::new(&EngineOptions::default()).expect("an engine");
     let wasm = std::fs::read(stage::module("least_connections")).expect("it is readable");
-    let spec = SandboxSpec { max_memory_bytes: 16 << 20, allowed_syscalls: Vec::new(), directory: None };
+    let spec = SandboxSpec {
+        max_memory_bytes: 16 << 20,
+        allowed_syscalls: Vec::new(),
+        directory: None,
+        tmp_limits: TmpLimits { max_bytes: 0, max_files: 0 },
+    };
     Arc::new(Compiled::new(&engine, &wasm, spec).expect("it compiles"))
 }
 

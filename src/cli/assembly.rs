@@ -29,6 +29,7 @@ use crate::manage::state_dir::BadFile;
 use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
+use crate::policies::TrustPolicy;
 use crate::proxy::DataServer;
 use crate::proxy::Proxy;
 use crate::proxy::backends::AddError;
@@ -116,6 +117,9 @@ impl RunningRouter {
         factory: &PolicyFactory,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
+        // The plugins that were loaded before may have been judged by the same rules; what comes from
+        // the state directory is from here on.
+        factory.set_trust(TrustPolicy::new(config.trust.clone()));
         let manager = open_manager(&config, factory).await?;
         let watch = start_watch(&config, &manager)?;
         let policy = factory

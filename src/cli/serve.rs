@@ -22,8 +22,10 @@ use crate::config::router::RouterConfig;
 use crate::engine::setup::EngineOptions;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
+use crate::policies::TrustPolicy;
 use crate::policies::native::NativePolicy;
 use crate::policies::wasm::PluginError;
+use crate::policies::wasm::trust::KeyFault;
 
 const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
@@ -51,6 +53,9 @@ pub enum ServeError {
         /// What is wrong.
         source: Box<PluginError>,
     },
+    /// A key of a rule about signatures cannot be used.
+    #[error(transparent)]
+    Trust(#[from] KeyFault),
     /// The router did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -110,6 +115,9 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
         ..EngineOptions::default()
     };
     let factory = PolicyFactory::with_engine(engine);
+    let trust = TrustPolicy::new(config.trust.clone());
+    trust.check_keys()?;
+    factory.set_trust(trust);
     load_plugins(&factory, std::mem::take(&mut config.plugins)).await?;
     let metrics = Arc::new(Metrics::new());
     plugin_metrics::register(&factory, &metrics);

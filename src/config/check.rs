@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::check_plugins::check_plugins;
+use crate::config::check_trust::check_trust;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::CircuitSettings;
 use crate::config::checked::HealthSettings;
@@ -44,6 +45,7 @@ pub struct Surroundings<'a> {
 pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
     let Surroundings { built_in_policies, admin_token, mut faults } = surroundings;
     let plugins = check_all_plugins(&config, built_in_policies, &mut faults);
+    check_trust(&config, &mut faults);
     let workers = check_workers(&config.workers, &mut faults);
     let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
     let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
@@ -67,6 +69,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         proxy,
         records,
         workers,
+        trust: config.trust,
         plugins,
         plugin_dir: config.plugin_dir,
         watch_plugin_dir: config.watch_plugin_dir,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::router::PluginEntry;
 use crate::config::router::WorkerEntry;
+use crate::config::trust::TrustRule;
 
 /// All settings, within their limits. Made by [`crate::config::check::check`].
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct CheckedConfig {
     pub records: Option<RecordSettings>,
     /// The workers at start; their URLs are valid and unique.
     pub workers: Vec<WorkerEntry>,
+    /// Whose signatures modules must carry.
+    pub trust: Vec<TrustRule>,
     /// The plugins; their names are valid and unique.
     pub plugins: Vec<PluginEntry>,
     /// Where operators may have modules loaded from.

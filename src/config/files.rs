@@ -58,9 +58,14 @@ pub(crate) fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
     if entry.name.is_empty() {
         entry.name = module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     }
-    if entry.module_path.is_empty() {
-        entry.module_path = module.to_string_lossy().into_owned();
+    // Who writes here may have modules loaded from here: another path would get a module past the
+    // rules about signatures of this directory.
+    if !entry.module_path.is_empty() && Path::new(&entry.module_path) != module {
+        let path = format!("{}: module_path", beside.display());
+        let allowed = "nothing: the module is the file beside";
+        faults.push(Fault::value(path, format!("{:?}", entry.module_path), allowed));
     }
+    entry.module_path = module.to_string_lossy().into_owned();
     entry
 }
 
@@ -91,6 +96,16 @@ mod tests {
         assert!(entries[1].module_path.ends_with("b.wasm"));
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].to_string().contains("b.toml: naem (line 2)"), "{}", faults[0]);
+    }
+
+    #[test]
+    fn settings_beside_a_module_cannot_name_another_module() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.wasm"), "").unwrap();
+        std::fs::write(dir.path().join("a.toml"), "module_path = \"/elsewhere/b.wasm\"").unwrap();
+        let (entries, faults) = read_plugin_dir(dir.path());
+        assert!(faults[0].to_string().contains("a.toml: module_path: found \"/elsewhere"), "{faults:?}");
+        assert!(entries[0].module_path.ends_with("a.wasm"), "{entries:?}");
     }
 
     #[test]

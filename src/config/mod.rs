@@ -5,6 +5,7 @@
 
 pub mod rollout;
 pub mod plugin;
+pub mod trust;
 #[cfg(feature = "router")]
 pub mod faults;
 #[cfg(feature = "router")]
@@ -19,6 +20,8 @@ pub mod files;
 pub mod checked;
 #[cfg(feature = "router")]
 mod check_plugins;
+#[cfg(feature = "router")]
+mod check_trust;
 #[cfg(feature = "router")]
 pub mod check;
 
@@ -41,5 +44,7 @@ pub use crate::config::rollout::Rollout;
 pub use crate::config::rollout::ShadowOptions;
 #[cfg(feature = "router")]
 pub use crate::config::router::RouterConfig;
+pub use crate::config::trust::Require;
+pub use crate::config::trust::TrustRule;
 #[cfg(feature = "router")]
 pub use crate::config::worker_url::WorkerUrl;

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::config::trust::TrustRule;
 
 /// The file as a whole. Flags win over it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -52,6 +53,8 @@ pub struct RouterConfig {
     pub circuit_breaker: CircuitSection,
     /// The workers at start. Default: none.
     pub workers: Vec<WorkerEntry>,
+    /// Whose signatures modules must carry. Default: none, any module is taken.
+    pub trust: Vec<TrustRule>,
     /// The plugins. Default: none.
     pub plugins: Vec<PluginEntry>,
 }
@@ -74,6 +77,7 @@ impl Default for RouterConfig {
             health: HealthSection::default(),
             circuit_breaker: CircuitSection::default(),
             workers: Vec::new(),
+            trust: Vec::new(),
             plugins: Vec::new(),
         }
     }
@@ -310,7 +314,8 @@ impl Default for WorkerEntry {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginEntry {
-    /// Path of the `.wasm` file. Must be given; in the plugin directory it is the file beside.
+    /// Path of the `.wasm` file. Must be given; in the plugin directory it is the file beside, and
+    /// no other can be named.
     pub module_path: String,
     /// Name of the policy: 1 to 64 letters, digits, `_`, `-`, `.`; not a built-in policy's.
     /// Must be given; in the plugin directory it is the file's stem by default.

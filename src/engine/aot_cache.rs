@@ -1,92 +1,138 @@
 //! Compiled modules on disk, written and read by this engine only.
 //!
 //! Running a compiled file is running native code, so a file is used only if it lies in a
-//! directory that only this user can write, has the name of the module's digest and of the
-//! engine's settings, and carries the digest of its own content. Any doubt means compiling again.
+//! directory that only this user can write, belongs to this user, has the name of the module's
+//! digest and of the engine's settings, and carries a digest over all of that and its own content:
+//! a file under another's name is not taken for it. Any doubt means compiling again.
 
-use std::fs;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::io;
+use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use sha2::Digest;
 use sha2::Sha256;
 use wasmtime::Module;
 
 use crate::engine::error::EngineError;
+use crate::engine::private_dir;
+use crate::engine::private_dir::Bounds;
+use crate::types::hex;
 
-/// Bytes before the artifact: the SHA-256 of the artifact.
+/// Bytes before the artifact: SHA-256 of what it is, whose it is, and its content.
 const HEADER_BYTES: usize = 32;
 
-/// A private directory of compiled modules.
+/// What the digest in a file begins with, so that files of another layout are not taken for ours.
+const LAYOUT: &[u8] = b"sgl-router aot 2\0";
+
+/// Ends of the names of our files.
+const EXTENSION: &str = "aot";
+
+/// What the directory may hold: many times what the plugins of one router need.
+const BOUNDS: Bounds = Bounds { files: 256, bytes: 1 << 30 };
+
+/// A private directory of compiled modules. Of what is beyond its bounds, the files that were not
+/// used for longest go.
 #[derive(Debug)]
 pub(crate) struct AotCache {
     directory: PathBuf,
     /// Digest of everything that compiled code depends on besides the module.
-    settings: String,
+    settings: [u8; 32],
 }
 
 impl AotCache {
     /// Opens the cache, making its directory if there is none.
     pub(crate) fn open(directory: &Path, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
-        make_private(directory).map_err(|error| {
+        private_dir::make(directory).map_err(|error| {
             let what = format!("the compilation cache {} cannot be used: {error}", directory.display());
             EngineError::Start(what.into())
         })?;
         let mut settings = HashBytes(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut settings);
-        Ok(Self { directory: directory.to_owned(), settings: hex(&settings.0.finalize()) })
+        Ok(Self { directory: directory.to_owned(), settings: settings.0.finalize().into() })
     }
 
     /// The module from the cache; `None` if it is not there or not beyond doubt.
     pub(crate) fn load(&self, engine: &wasmtime::Engine, wasm: &[u8]) -> Option<Module> {
-        let path = self.path(wasm);
-        check_private(&path).ok()?;
-        let file = fs::read(&path).ok()?;
-        let (digest, artifact) = file.split_at_checked(HEADER_BYTES)?;
-        if Sha256::digest(artifact).as_slice() != digest {
-            tracing::warn!(file = %path.display(), "damaged file in the compilation cache; compiling again");
-            return None;
-        }
+        let key = self.key(wasm);
+        let path = self.path(&key);
+        let file = self.trusted(&path, &key)?;
+        let (_, artifact) = file.split_at_checked(HEADER_BYTES)?;
         #[expect(unsafe_code, reason = "wasmtime cannot check native code; this cache vouches for it")]
-        // SAFETY: `serialize` of an engine with equal settings wrote these bytes: the name has the
-        // digest of the settings, the content matches its digest, and only this user, as whom we
-        // run anyway, can write files here.
+        // SAFETY: `serialize` of an engine with equal settings wrote these bytes for this module: the
+        // digest over the settings, the module and the content is right, and only this user, as whom
+        // we run anyway, can write here.
         let module = unsafe { Module::deserialize(engine, artifact) };
         module.ok()
     }
 
+    /// The content of a file that is beyond doubt.
+    fn trusted(&self, path: &Path, key: &[u8; 32]) -> Option<Vec<u8>> {
+        let doubt = |reason: &dyn std::fmt::Display| {
+            tracing::warn!(file = %path.display(), %reason, "not used from the compilation cache; compiling again");
+        };
+        // Each time: it may have been opened to others since it was made.
+        let file = private_dir::check(&self.directory).and_then(|()| private_dir::open(path));
+        let mut file = match file {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                doubt(&error);
+                return None;
+            }
+        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).inspect_err(|error| doubt(error)).ok()?;
+        let is_whole = content
+            .split_at_checked(HEADER_BYTES)
+            .is_some_and(|(digest, artifact)| digest == seal(key, artifact).as_slice());
+        if !is_whole {
+            doubt(&"it is damaged, or another module's");
+            return None;
+        }
+        // It was used: the others go first. If that cannot be noted, it goes earlier than it should.
+        let _ = file.set_modified(SystemTime::now());
+        Some(content)
+    }
+
     /// Keeps a compiled module. Failing to is logged and harms nothing.
     pub(crate) fn store(&self, module: &Module, wasm: &[u8]) {
-        let path = self.path(wasm);
-        let stored = module
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|artifact| write_atomically(&self.directory, &path, &artifact));
+        let key = self.key(wasm);
+        let path = self.path(&key);
+        let stored = private_dir::check(&self.directory)
+            .and_then(|()| module.serialize().map_err(io::Error::other))
+            .and_then(|artifact| self.write(&path, &key, &artifact));
         if let Err(error) = stored {
             tracing::warn!(file = %path.display(), %error, "compiled module was not cached");
         }
+        private_dir::prune(&self.directory, EXTENSION, BOUNDS, &path);
     }
 
-    fn path(&self, wasm: &[u8]) -> PathBuf {
-        let settings = self.settings.get(..16).unwrap_or(&self.settings);
-        self.directory.join(format!("{}-{settings}.aot", hex(&Sha256::digest(wasm))))
+    fn write(&self, path: &Path, key: &[u8; 32], artifact: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        file.write_all(&seal(key, artifact))?;
+        file.write_all(artifact)?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Digest of the module and of the settings that it is compiled with.
+    fn key(&self, wasm: &[u8]) -> [u8; 32] {
+        Sha256::new().chain_update(Sha256::digest(wasm)).chain_update(self.settings).finalize().into()
+    }
+
+    fn path(&self, key: &[u8; 32]) -> PathBuf {
+        self.directory.join(format!("{}.{EXTENSION}", hex::encode(key)))
     }
 }
 
-fn write_atomically(directory: &Path, path: &Path, artifact: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&Sha256::digest(artifact))?;
-    file.write_all(artifact)?;
-    file.persist(path)?;
-    Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What a file begins with.
+fn seal(key: &[u8; 32], artifact: &[u8]) -> [u8; HEADER_BYTES] {
+    Sha256::new().chain_update(LAYOUT).chain_update(key).chain_update(artifact).finalize().into()
 }
 
 /// Feeds a `Hash` into SHA-256, whose result is the same in every process.
@@ -100,43 +146,4 @@ impl Hasher for HashBytes {
     fn finish(&self) -> u64 {
         0
     }
-}
-
-#[cfg(unix)]
-fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    check_private(directory)
-}
-
-/// An error unless the file or directory belongs to this user and nobody else can write it.
-#[cfg(unix)]
-fn check_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let facts = fs::symlink_metadata(path)?;
-    // What we make ourselves belongs to the user that we run as.
-    let me = tempfile::tempfile()?.metadata()?.uid();
-    if facts.file_type().is_symlink() {
-        return Err(io::Error::other(format!("{} is a symbolic link", path.display())));
-    }
-    if facts.uid() != me || facts.mode() & 0o022 != 0 {
-        let found = format!(
-            "{} must belong to user {me} and be writable by nobody else (found: user {}, mode {:o})",
-            path.display(),
-            facts.uid(),
-            facts.mode() & 0o777
-        );
-        return Err(io::Error::other(found));
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn make_private(directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)
-}
-
-#[cfg(not(unix))]
-fn check_private(path: &Path) -> io::Result<()> {
-    fs::symlink_metadata(path).map(|_| ())
 }

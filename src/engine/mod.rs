@@ -23,6 +23,7 @@ pub mod sandbox;
 pub mod host_functions;
 pub mod tmp_calls;
 pub mod guest_log;
+pub(crate) mod private_dir;
 pub mod aot_cache;
 pub mod setup;
 pub mod compiled;

@@ -3,7 +3,9 @@
 use sha2::Digest;
 use sha2::Sha256;
 
+use crate::types::hex;
+
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(bytes))
 }

@@ -4,7 +4,7 @@
 //! quiet for a while, and a file must have the same digest twice, with a pause in between: a slow
 //! write in place and a rename both give one generation. A write that pauses for longer is seen
 //! half done; such a module does not pass its checks, is reported, and the rest of the write
-//! starts over.
+//! starts over. The detached signature beside a module counts as part of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,9 @@ use crate::config::faults::Faults;
 use crate::config::files;
 use crate::manage::digest::sha256;
 use crate::manage::manager::PluginManager;
+use crate::policies::ModuleBytes;
 use crate::policies::wasm::loader;
+use crate::policies::wasm::trust::origin::signature_file;
 
 /// How long the directory must be quiet, and the pause between the two looks at a file.
 const QUIET: Duration = Duration::from_millis(200);
@@ -38,6 +40,7 @@ const MOST_PUT_OFFS: u32 = 50;
 struct Print {
     module: String,
     settings: Option<String>,
+    signature: Option<String>,
 }
 
 /// A watched plugin directory.
@@ -162,8 +165,8 @@ impl DirWatch {
             tracing::error!(plugin = name, file, other, "not loaded: another file has this plugin's name");
             return;
         }
-        let wasm = match loader::read(&path) {
-            Ok(wasm) if sha256(&wasm) == print.module => wasm,
+        let module = match loader::read_module(&path) {
+            Ok(module) if is_of(&module, &print) => module,
             // Changed again: its event has come or will come.
             Ok(_) => {
                 self.known.remove(&path);
@@ -175,7 +178,7 @@ impl DirWatch {
                 return;
             }
         };
-        match self.manager.push_entry(entry, wasm).await {
+        match self.manager.push_entry(entry, module).await {
             Ok(Some(pushed)) => {
                 tracing::info!(
                     plugin = name,
@@ -202,5 +205,12 @@ fn is_change(kind: EventKind) -> bool {
 fn print(module: &Path) -> Option<Print> {
     let bytes = std::fs::read(module).ok()?;
     let settings = std::fs::read(module.with_extension("toml")).ok();
-    Some(Print { module: sha256(&bytes), settings: settings.map(|text| sha256(&text)) })
+    let signature = std::fs::read(signature_file(module)).ok();
+    let [settings, signature] = [settings, signature].map(|bytes| bytes.map(|bytes| sha256(&bytes)));
+    Some(Print { module: sha256(&bytes), settings, signature })
+}
+
+/// True if the module is still what it was when it was looked at.
+fn is_of(module: &ModuleBytes, print: &Print) -> bool {
+    sha256(&module.wasm) == print.module && module.signature.as_deref().map(sha256) == print.signature
 }

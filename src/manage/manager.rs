@@ -22,7 +22,9 @@ use crate::manage::module_file;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::KeptPlugin;
 use crate::manage::state_dir::StateDir;
+use crate::policies::ModuleBytes;
 use crate::policies::OperationError;
+use crate::policies::Origin;
 use crate::policies::PluginDetail;
 use crate::policies::PluginInfo;
 use crate::policies::Policy;
@@ -30,15 +32,21 @@ use crate::policies::PolicyFactory;
 use crate::policies::Progress;
 use crate::policies::unwatched;
 use crate::policies::wasm::loader;
+use crate::types::hex;
 
 /// What a plugin that was sent as bytes has for a path.
-const UPLOADED: &str = "(uploaded)";
+pub(crate) const UPLOADED: &str = "(uploaded)";
 
 /// Where a module comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Module {
-    /// It was sent.
-    Bytes(Vec<u8>),
+    /// It was sent, with a detached signature if there is one.
+    Bytes {
+        /// The module.
+        wasm: Vec<u8>,
+        /// Its signature.
+        signature: Option<Vec<u8>>,
+    },
     /// The name of a file in the plugin directory.
     File(String),
 }
@@ -140,7 +148,7 @@ impl PluginManager {
         progress: Progress,
     ) -> Result<Pushed, ManageError> {
         let began = Instant::now();
-        let (wasm, path) = self.bytes_of(module).await?;
+        let (module, path) = self.bytes_of(module).await?;
         let _turn = self.turn(name).await;
         let known = self.factory.plugin_detail(name);
         let created = known.is_none();
@@ -150,8 +158,8 @@ impl PluginManager {
         };
         config.module_path = path;
         let (config, options) = settings.over(config, options, true)?;
-        let arriving = self.keep_module(&wasm).await?;
-        let loaded = self.factory.push_wasm_plugin(config, options, Some(wasm), progress).await;
+        let arriving = self.keep_module(&module.wasm).await?;
+        let loaded = self.factory.load_wasm_module(config, options, module, progress).await;
         if loaded.is_ok() {
             self.touch(name);
         }
@@ -194,21 +202,25 @@ impl PluginManager {
     /// # Cancel safety
     ///
     /// As [`push`](Self::push).
-    pub async fn push_entry(&self, entry: PluginEntry, wasm: Vec<u8>) -> Result<Option<Pushed>, ManageError> {
+    pub async fn push_entry(
+        &self,
+        entry: PluginEntry,
+        module: ModuleBytes,
+    ) -> Result<Option<Pushed>, ManageError> {
         let began = Instant::now();
         let (config, options) = entry.into_parts();
         let name = config.name.clone();
         let _turn = self.turn(&name).await;
         let known = self.factory.plugin_infos().into_iter().find(|info| info.name == name);
         let created = known.is_none();
-        let same_module = known.as_ref().is_some_and(|known| known.digest == sha256(&wasm));
+        let same_module = known.as_ref().is_some_and(|known| known.digest == sha256(&module.wasm));
         if same_module && known.is_some_and(|known| known.config == config && known.options == options) {
             return Ok(None);
         }
         let info = if same_module {
             self.factory.reconfigure_wasm_plugin(config, options, unwatched()).await?
         } else {
-            self.factory.push_wasm_plugin(config, options, Some(wasm), unwatched()).await?
+            self.factory.load_wasm_module(config, options, module, unwatched()).await?
         };
         self.touch(&name);
         self.record(None).await;
@@ -331,16 +343,19 @@ impl PluginManager {
     }
 
     /// The bytes of a module, and what to call its source.
-    async fn bytes_of(&self, module: Module) -> Result<(Vec<u8>, String), ManageError> {
+    async fn bytes_of(&self, module: Module) -> Result<(ModuleBytes, String), ManageError> {
         let file = match module {
-            Module::Bytes(bytes) => return Ok((bytes, UPLOADED.to_owned())),
+            Module::Bytes { wasm, signature } => {
+                let sent = ModuleBytes { wasm, signature, origin: Origin::Push };
+                return Ok((sent, UPLOADED.to_owned()));
+            }
             Module::File(file) => file,
         };
         let dir = self.plugin_dir.clone().ok_or(ManageError::NoPluginDir)?;
         let read = move || {
             let path = module_file::within(&dir, &file)?;
-            let bytes = loader::read(&path)?;
-            Ok::<_, ManageError>((bytes, path.to_string_lossy().into_owned()))
+            let module = loader::read_module(&path)?;
+            Ok::<_, ManageError>((module, path.to_string_lossy().into_owned()))
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| ManageError::Stopping)?
     }
@@ -357,7 +372,9 @@ fn serving(factory: &PolicyFactory) -> Vec<KeptPlugin> {
     let kept = |mut info: PluginInfo| {
         // How it took over is over.
         info.options.rollout = Rollout::Immediate;
-        KeptPlugin { digest: info.digest, config: info.config, options: info.options }
+        let origin = Some(info.provenance.origin);
+        let signature = info.detached_signature.map(|bytes| hex::encode(&bytes));
+        KeptPlugin { digest: info.digest, config: info.config, options: info.options, origin, signature }
     };
     factory.plugin_infos().into_iter().map(kept).collect()
 }

@@ -7,10 +7,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::manage::manager::PluginManager;
+use crate::manage::manager::UPLOADED;
 use crate::manage::state_dir::BadFile;
 use crate::manage::state_dir::KeptPlugin;
 use crate::manage::state_dir::StateDir;
+use crate::policies::ModuleBytes;
+use crate::policies::Origin;
 use crate::policies::PolicyFactory;
+use crate::policies::unwatched;
+use crate::types::hex;
 
 /// How often it is looked whether a canary or a probation has come to its end by itself.
 const LOOK: Duration = Duration::from_millis(250);
@@ -54,7 +59,14 @@ pub async fn restore(
 async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> Result<u64, BadFile> {
     let wasm = state.read_module(&plugin.digest)?;
     let file = state.module_file(&plugin.digest);
-    let loaded = factory.load_wasm_plugin_bytes(plugin.config, plugin.options, wasm).await;
+    let origin = plugin.origin.unwrap_or_else(|| match plugin.config.module_path.as_str() {
+        UPLOADED => Origin::Push,
+        path => Origin::file(path),
+    });
+    // One that is no hex is as good as none: the rules see to that.
+    let signature = plugin.signature.as_deref().and_then(hex::decode);
+    let module = ModuleBytes { wasm, signature, origin };
+    let loaded = factory.load_wasm_module(plugin.config, plugin.options, module, unwatched()).await;
     loaded.map(|info| info.generation).map_err(|error| BadFile { file, reason: error.to_string() })
 }
 

@@ -24,6 +24,7 @@ use serde::Serialize;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::manage::digest::sha256;
+use crate::policies::Origin;
 
 const LIST: &str = "plugins";
 const MODULES: &str = "modules";
@@ -38,6 +39,13 @@ pub struct KeptPlugin {
     pub config: WasmPolicyConfig,
     /// What it was loaded with.
     pub options: PluginOptions,
+    /// Where its module came from: the rules about signatures go by that, at every start again. Lists
+    /// of older routers do not have it; it is what `module_path` says then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The detached signature that came with its module, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// A file of the directory that cannot be used.
@@ -249,7 +257,8 @@ mod tests {
 
     fn plugin(name: &str, digest: &str) -> KeptPlugin {
         let config = WasmPolicyConfig::new(name, "p.wasm");
-        KeptPlugin { digest: digest.to_owned(), config, options: PluginOptions::default() }
+        let options = PluginOptions::default();
+        KeptPlugin { digest: digest.to_owned(), config, options, origin: None, signature: None }
     }
 
     fn modules(dir: &Path) -> usize {

@@ -16,6 +16,8 @@ use crate::policies::wasm::progress::unwatched;
 use crate::policies::wasm::registry::PluginInfo;
 use crate::policies::wasm::registry::Registry;
 use crate::policies::wasm::stats::PluginStats;
+use crate::policies::wasm::trust::ModuleBytes;
+use crate::policies::wasm::trust::TrustPolicy;
 
 /// Makes policies by name: the built-in ones, and the plugins that were loaded into it.
 ///
@@ -88,7 +90,7 @@ impl PolicyFactory {
         options: PluginOptions,
         wasm: Vec<u8>,
     ) -> Result<PluginInfo, PluginError> {
-        self.registry.load(config, options, Source::Bytes(wasm), unwatched()).await
+        self.registry.load(config, options, Source::Module(wasm.into()), unwatched()).await
     }
 
     /// Loads or replaces a plugin, from bytes if there are any, else from its file; `progress` is
@@ -108,8 +110,34 @@ impl PolicyFactory {
         wasm: Option<Vec<u8>>,
         progress: Progress,
     ) -> Result<PluginInfo, PluginError> {
-        let source = wasm.map_or(Source::File, Source::Bytes);
+        let source = wasm.map_or(Source::File, |wasm| Source::Module(wasm.into()));
         self.registry.load(config, options, source, progress).await
+    }
+
+    /// Loads or replaces a plugin from bytes of which it is known where they come from, with a
+    /// detached signature if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
+    pub async fn load_wasm_module(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        module: ModuleBytes,
+        progress: Progress,
+    ) -> Result<PluginInfo, PluginError> {
+        self.registry.load(config, options, Source::Module(module), progress).await
+    }
+
+    /// From now on, modules must be signed as these rules say; what is loaded stays. The default is
+    /// no rules: any module is taken.
+    pub fn set_trust(&self, trust: TrustPolicy) {
+        self.registry.set_trust(trust);
     }
 
     /// A new generation of a loaded plugin from the module that serves, with other limits,

@@ -5,6 +5,7 @@
 pub mod budget;
 pub mod future;
 pub mod hash;
+pub mod hex;
 pub mod shard;
 pub mod shown;
 pub mod worker_set;

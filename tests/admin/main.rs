@@ -30,5 +30,6 @@ mod description;
 mod push;
 mod refusals;
 mod rollouts;
+mod signatures;
 mod state_dir;
 mod watched_dir;

@@ -62,19 +62,46 @@ async fn module_is_kept_privately_and_used_by_the_next_engine() {
 }
 
 #[tokio::test]
-async fn file_of_another_module_under_this_ones_name_would_be_used() {
-    // The positive of the tests below: the content does come from the file.
+async fn file_of_another_module_under_this_ones_name_is_not_used() {
     let home = tempfile::tempdir().unwrap();
     load_and_decide(home.path(), 1).await;
     let one = files(home.path())[0].clone();
+    let own = fs::read(&one).unwrap();
     load_and_decide(home.path(), 2).await;
     let two = files(home.path()).into_iter().find(|path| *path != one).unwrap();
     fs::copy(&two, &one).unwrap();
-    let factory = factory(home.path());
+    load_and_decide(home.path(), 1).await;
+    assert_eq!(fs::read(&one).unwrap(), own, "it was compiled and written again");
+}
+
+#[tokio::test]
+async fn file_that_is_used_becomes_the_newest() {
+    let home = tempfile::tempdir().unwrap();
+    load_and_decide(home.path(), 1).await;
+    let file = files(home.path())[0].clone();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+    let first = identity(&file);
+    load_and_decide(home.path(), 1).await;
+    assert_eq!(identity(&file), first, "it was used");
+    assert!(fs::metadata(&file).unwrap().modified().unwrap() > long_ago);
+}
+
+#[tokio::test]
+async fn directory_that_was_opened_to_others_meanwhile_is_neither_read_nor_written() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join("cache");
+    let factory = factory(&cache);
     load(&factory, "test", guest_choosing(1)).await.unwrap();
-    let policy = factory.create_by_name("test").unwrap();
-    let decision = policy.decide(&fleet(4).table(), &SelectWorkerInfo::default()).unwrap();
-    assert_eq!(decision.index(), 2, "the copied file was run");
+    let file = files(&cache)[0].clone();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+    load(&factory, "test", guest_choosing(1)).await.unwrap();
+    load(&factory, "other", guest_choosing(2)).await.unwrap();
+    assert_eq!(files(&cache), std::slice::from_ref(&file));
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), long_ago, "it was not used");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[tokio::test]

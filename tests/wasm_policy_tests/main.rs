@@ -25,6 +25,8 @@ mod refusals;
 mod rollout;
 mod rows;
 mod sandbox;
+#[cfg(unix)]
+mod signatures;
 mod support;
 mod tables;
 mod wasi;

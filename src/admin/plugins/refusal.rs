@@ -11,6 +11,7 @@ use crate::policies::OperationError;
 use crate::policies::PluginError;
 use crate::policies::wasm::error::ConfigFault;
 use crate::policies::wasm::error::ModuleFault;
+use crate::policies::wasm::trust::TrustFault;
 
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {
@@ -63,6 +64,7 @@ fn kind_of(error: &PluginError) -> (StatusCode, &'static str, &[ConfigFault]) {
         PluginError::Read { .. } => (BAD, "file_unreadable"),
         PluginError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "module_too_large"),
         PluginError::Digest { .. } => (BAD, "digest_mismatch"),
+        PluginError::Trust(refusal) => of_trust(&refusal.fault),
         PluginError::Module(fault) => (BAD, code_of_module(fault)),
         PluginError::Engine(error) => of_engine(error),
         PluginError::Start { source, .. } => (BAD, code_of_start(source)),
@@ -73,6 +75,15 @@ fn kind_of(error: &PluginError) -> (StatusCode, &'static str, &[ConfigFault]) {
         PluginError::SelfTest { .. } => (BAD, "self_test_failed"),
     };
     (status, code, &[])
+}
+
+fn of_trust(fault: &TrustFault) -> (StatusCode, &'static str) {
+    let status = match fault {
+        // Not the module's fault.
+        TrustFault::Keys(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, fault.code())
 }
 
 fn code_of_module(fault: &ModuleFault) -> &'static str {

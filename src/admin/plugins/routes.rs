@@ -80,6 +80,8 @@ pub(crate) async fn show(
         ("allowed_syscalls" = Option<String>, Query, description = "As JSON: a list of WASI functions"),
         ("config" = Option<String>, Query, description = "As JSON: the plugin's own configuration"),
         ("options" = Option<String>, Query, description = "As JSON: everything else"),
+        ("x-sgl-module-signature" = Option<String>, Header,
+            description = "Detached signature of the module in the body, in hex"),
     ),
     request_body(content(
         (Vec<u8> = "application/wasm"), (Vec<u8> = "application/octet-stream"),

@@ -14,9 +14,13 @@ use crate::manage::Module;
 use crate::manage::Settings;
 use crate::policies::PluginError;
 use crate::policies::wasm::loader::MAX_MODULE_BYTES;
+use crate::types::hex;
 
 /// Largest body that only names things, in bytes.
 const MAX_JSON_BYTES: usize = 1 << 20;
+
+/// Header that brings a module's detached signature, in hex: the body is the module and nothing else.
+pub const SIGNATURE_HEADER: &str = "x-sgl-module-signature";
 
 /// Reads a `PUT`.
 ///
@@ -39,7 +43,8 @@ pub async fn read(request: Request) -> Result<(Module, Settings), Problem> {
             let detail = "the body is empty; send the module's bytes, or JSON that names a file";
             return Err(Problem::coded(StatusCode::BAD_REQUEST, "no_module", detail));
         }
-        return Ok((Module::Bytes(bytes), Settings::new(in_query)?));
+        let signature = signature_of(&head.headers)?;
+        return Ok((Module::Bytes { wasm: bytes, signature }, Settings::new(in_query)?));
     }
     let mut keys = in_query;
     keys.extend(json_object(&bytes_of(&head.headers, body, MAX_JSON_BYTES).await?)?);
@@ -62,6 +67,14 @@ pub async fn read(request: Request) -> Result<(Module, Settings), Problem> {
 pub async fn read_settings(request: Request) -> Result<Settings, Problem> {
     let (head, body) = request.into_parts();
     Ok(Settings::new(json_object(&bytes_of(&head.headers, body, MAX_JSON_BYTES).await?)?)?)
+}
+
+/// The detached signature in the head, if there is one.
+fn signature_of(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
+    let Some(value) = headers.get(SIGNATURE_HEADER) else { return Ok(None) };
+    let bytes = value.to_str().ok().and_then(|text| hex::decode(text.trim()));
+    let detail = format!("`{SIGNATURE_HEADER}` must be the content of a detached signature in hex digits");
+    bytes.map(Some).ok_or_else(|| Problem::coded(StatusCode::BAD_REQUEST, "bad_signature_header", detail))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -53,6 +53,12 @@ pub enum PluginCommand {
     },
     /// Shows what was known, chosen and came of a recorded request; without an id, the newest ones
     Explain(ExplainArgs),
+    /// Makes a pair of keys: NAME.key signs modules, NAME.pub checks signatures
+    Keygen(KeygenArgs),
+    /// Signs a module, in a file beside it (MODULE.sig) or inside
+    Sign(SignArgs),
+    /// Checks who signed a module, as a router would
+    Verify(VerifyArgs),
     /// Follows a plugin until interrupted, or until its rollout is over
     Watch(WatchArgs),
 }
@@ -100,6 +106,9 @@ pub struct PushArgs {
     /// SHA-256 that the module must have
     #[arg(long, value_name = "SHA256")]
     pub digest: Option<String>,
+    /// A detached signature of the module [default: the module's file with .sig, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
     /// Any other option as JSON, such as '{"min_warm": 4}'
     #[arg(long, value_name = "JSON")]
     pub options: Option<String>,
@@ -133,4 +142,49 @@ pub struct WatchArgs {
     /// Milliseconds between looks
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub interval_ms: u64,
+}
+
+/// Which keys to make.
+#[derive(Clone, Debug, Args)]
+pub struct KeygenArgs {
+    /// Path of both files, without .key and .pub; neither may exist
+    pub name: PathBuf,
+    /// What the key is for; shown wherever it is named
+    #[arg(long, default_value = "")]
+    pub comment: String,
+}
+
+/// What to sign.
+#[derive(Clone, Debug, Args)]
+pub struct SignArgs {
+    /// The module
+    pub file: PathBuf,
+    /// The private key (PEM, PKCS#8)
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Puts the signature into the module, whose digest changes with it
+    #[arg(long)]
+    pub embed: bool,
+    /// Where to write instead of MODULE.sig, or with --embed instead of the module itself
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The module
+    pub file: PathBuf,
+    /// A public key (PEM), or a directory whose .pub files are keys; may be given more than once
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    pub key: Vec<String>,
+    /// Every key must have signed it, not any
+    #[arg(long, requires = "key")]
+    pub all: bool,
+    /// A router's configuration file: its rules for this file count
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub config: Option<PathBuf>,
+    /// A detached signature of the module [default: the module's file with .sig, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
 }

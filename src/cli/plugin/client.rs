@@ -38,6 +38,8 @@ pub struct Call {
     pub path: String,
     /// Media type of the answer that is wanted.
     pub accept: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
 }
@@ -45,7 +47,8 @@ pub struct Call {
 impl Call {
     /// A request without a body.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), accept: "application/json", body: Bytes::new() }
+        let headers = Vec::new();
+        Self { method, path: path.into(), accept: "application/json", headers, body: Bytes::new() }
     }
 }
 
@@ -98,6 +101,9 @@ impl AdminClient {
             .header(header::ACCEPT, call.accept);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in call.headers {
+            request = request.header(name, value);
         }
         let request =
             request.body(Full::new(call.body)).map_err(|error| Failure::Usage(error.to_string()))?;

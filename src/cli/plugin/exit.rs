@@ -31,6 +31,14 @@ pub enum Failure {
     /// A rollout that was watched has ended the other way.
     #[error("{0}")]
     RolledBack(String),
+    /// A module is not signed as it must be, or cannot be signed.
+    #[error("{file}: {reason}")]
+    Unsigned {
+        /// The module.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// Nobody reads the output any more, or the terminal is gone.
     #[error("the output cannot be written")]
     Output(#[from] io::Error),

@@ -1,4 +1,5 @@
-//! `sgl-router plugin`: plugins of a running router, over its operators' listener.
+//! `sgl-router plugin`: plugins of a running router, over its operators' listener; and, without a
+//! router, their signatures.
 //!
 //! Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the router cannot be reached,
 //! 4 no such plugin.
@@ -9,6 +10,8 @@ pub mod client;
 pub mod output;
 pub mod table;
 pub mod show;
+pub mod signing;
+pub mod verify;
 pub mod push;
 pub mod watch;
 pub mod explain;

@@ -13,13 +13,16 @@ use serde_json::json;
 
 use crate::admin::plugins::push::NDJSON;
 use crate::admin::plugins::push::ProgressLine;
+use crate::admin::plugins::upload::SIGNATURE_HEADER;
 use crate::cli::plugin::args::PushArgs;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
 use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
 use crate::manage::Pushed;
+use crate::types::hex;
 
 /// Loads a module. With `json`, the result goes to standard output as one line; else a line for
 /// people does, and progress goes to standard error.
@@ -39,7 +42,9 @@ pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(
         None => args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
     };
     let path = format!("/v1/plugins/{}{}", encoded(&name), query(args)?);
-    let response = client.send(Call { method: Method::PUT, path, accept: NDJSON, body }).await?;
+    let signature = detached(&args.file, args.signature.as_deref())?;
+    let headers = signature.map(|bytes| (SIGNATURE_HEADER, hex::encode(&bytes))).into_iter().collect();
+    let response = client.send(Call { method: Method::PUT, path, accept: NDJSON, headers, body }).await?;
     let pushed = follow(client, response.into_body(), json).await?;
     let mut out = std::io::stdout().lock();
     if json {

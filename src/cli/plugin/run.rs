@@ -14,6 +14,8 @@ use crate::cli::plugin::explain;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::push;
 use crate::cli::plugin::show;
+use crate::cli::plugin::signing;
+use crate::cli::plugin::verify;
 use crate::cli::plugin::watch;
 
 /// Runs one command on a runtime of its own. Not to be called inside another runtime.
@@ -27,6 +29,12 @@ pub fn run(args: &PluginArgs) -> Result<(), Failure> {
 }
 
 async fn command(args: &PluginArgs) -> Result<(), Failure> {
+    match &args.command {
+        PluginCommand::Keygen(keygen) => return signing::keygen(keygen, args.json),
+        PluginCommand::Sign(sign) => return signing::sign(sign, args.json),
+        PluginCommand::Verify(verify) => return verify::verify(verify, args.json),
+        _ => {}
+    }
     let client = AdminClient::new(args)?;
     let of = |name: &str| format!("/v1/plugins/{}", encoded(name));
     match &args.command {
@@ -50,6 +58,8 @@ async fn command(args: &PluginArgs) -> Result<(), Failure> {
             print(&done, args.json, |_| format!("{name}: unloaded\n"))
         }
         PluginCommand::Explain(explain) => explain::run(&client, explain, args.json).await,
+        // Done above: no router is asked.
+        PluginCommand::Keygen(_) | PluginCommand::Sign(_) | PluginCommand::Verify(_) => Ok(()),
         PluginCommand::Watch(watch) => watch::watch(&client, watch, args.json).await,
     }
 }

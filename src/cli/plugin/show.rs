@@ -1,5 +1,8 @@
 //! How plugins are shown to people.
 
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
+
 use crate::admin::plugins::view::PluginSummary;
 use crate::admin::plugins::view::PluginView;
 use crate::admin::plugins::view::failures;
@@ -7,6 +10,10 @@ use crate::cli::plugin::table::nanoseconds;
 use crate::cli::plugin::table::short;
 use crate::cli::plugin::table::table;
 use crate::policies::GenerationDetail;
+use crate::policies::GenerationRole;
+use crate::policies::Provenance;
+use crate::policies::wasm::provenance::SignatureState;
+use crate::policies::wasm::provenance::SignedBy;
 
 /// The table of `list`.
 pub fn list(plugins: &[PluginSummary]) -> String {
@@ -59,6 +66,10 @@ pub fn detail(view: &PluginView) -> String {
     ];
     let seldom = [("not told", plugin.completion_failures), ("/tmp full", plugin.tmp_refusals)];
     lines.extend(seldom.into_iter().filter(|(_, n)| *n > 0).map(|(key, n)| (key, format!("{n} times"))));
+    let stable = plugin.generations.iter().find(|one| one.role == GenerationRole::Stable);
+    if let Some((stable, provenance)) = stable.and_then(|one| Some((one, one.provenance.as_ref()?))) {
+        lines.extend(provenance_lines(stable, provenance));
+    }
     lines.extend(plugin.last_event.clone().map(|event| ("last event", event)));
     lines.extend(view.canary_percent.map(|percent| ("canary", format!("{percent} % of decisions"))));
     if let Some(shadow) = &plugin.shadow {
@@ -75,12 +86,42 @@ pub fn detail(view: &PluginView) -> String {
     text
 }
 
+/// Where the generation that decides comes from, and who vouches for it.
+fn provenance_lines(stable: &GenerationDetail, provenance: &Provenance) -> Vec<(&'static str, String)> {
+    let signature = match provenance.signature {
+        SignatureState::Absent => "none".to_owned(),
+        SignatureState::Unverified => "not by a trusted key".to_owned(),
+        SignatureState::Verified => format!("by {}", signers(provenance)),
+    };
+    let producers: Vec<String> =
+        provenance.producers.iter().map(|(field, names)| format!("{field}: {}", names.join(", "))).collect();
+    let loaded = UNIX_EPOCH + Duration::from_secs(stable.loaded_at_secs);
+    vec![
+        ("digest", format!("sha256:{}, {} bytes", stable.digest, provenance.size_bytes)),
+        ("signature", signature),
+        ("origin", format!("{}, {}", provenance.origin, httpdate::fmt_http_date(loaded))),
+        ("made with", or_dash(&producers.join("; "))),
+        ("imports", or_dash(&provenance.imports.join(", "))),
+        ("form", format!("{}, ABI {}", provenance.form, provenance.abi)),
+        ("inputs", or_dash(&provenance.inputs.join(", "))),
+    ]
+}
+
+fn signers(provenance: &Provenance) -> String {
+    let name = |signer: &SignedBy| match signer.comment.as_str() {
+        "" => signer.key.clone(),
+        comment => format!("{} ({comment})", signer.key),
+    };
+    provenance.signed_by.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 fn generations(all: &[GenerationDetail]) -> String {
     let head = [
         "GENERATION",
         "ROLE",
         "VERSION",
         "DIGEST",
+        "SIGNED BY",
         "DECISIONS",
         "FAILURES",
         "P50",
@@ -96,6 +137,7 @@ fn generations(all: &[GenerationDetail]) -> String {
             format!("{:?}", one.role).to_lowercase(),
             or_dash(&one.version),
             or_dash(&short(&one.digest)),
+            or_dash(&one.provenance.as_ref().map(signers).unwrap_or_default()),
             one.decisions.to_string(),
             causes(one),
             time("p50"),

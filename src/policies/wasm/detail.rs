@@ -13,6 +13,7 @@ use crate::config::plugin::WasmPolicyConfig;
 use crate::policies::wasm::active::Active;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::provenance::Provenance;
 use crate::policies::wasm::shadow::ShadowReport;
 use crate::policies::wasm::stats::GenerationStats;
 
@@ -47,6 +48,8 @@ pub struct GenerationDetail {
     pub loaded_at_secs: u64,
     /// Version that the module's manifest states.
     pub version: String,
+    /// Where it comes from, and who vouches for it; none while it drains.
+    pub provenance: Option<Provenance>,
     /// Decisions that were asked of it.
     pub decisions: u64,
     /// Failures by cause; causes that did not occur are left out.
@@ -165,6 +168,7 @@ fn generation(counted: &GenerationStats, active: &Active) -> GenerationDetail {
         role,
         digest: generation.as_ref().map(|generation| generation.digest.clone()).unwrap_or_default(),
         loaded_at_secs: generation.as_ref().map_or(0, |generation| seconds(generation.loaded_at)),
+        provenance: generation.as_ref().map(|generation| generation.provenance()),
         version: generation.map(|generation| generation.facts.manifest.version.clone()).unwrap_or_default(),
         decisions: counted.decisions,
         failures: counted.failures.iter().filter_map(failed).collect(),

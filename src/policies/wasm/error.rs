@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
+use crate::policies::wasm::trust::fault::Refusal;
 
 /// Why a plugin was not loaded. The registry is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum PluginError {
         /// The one in the options.
         expected: String,
     },
+    /// Who signed the module is not enough for where it comes from.
+    #[error(transparent)]
+    Trust(#[from] Refusal),
     /// The module breaks a rule of the plugin ABI.
     #[error("the module is not a policy plugin: {0}")]
     Module(#[from] ModuleFault),

@@ -16,6 +16,8 @@ use crate::engine::lease::Lease;
 use crate::engine::pool::Pool;
 use crate::policies::wasm::lane_choice::LaneChoice;
 use crate::policies::wasm::module_check::ModuleFacts;
+use crate::policies::wasm::provenance::Provenance;
+use crate::policies::wasm::provenance::Supply;
 use crate::policies::wasm::stats::DecisionStats;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::budget::Ticks;
@@ -31,6 +33,7 @@ pub(crate) struct Generation {
     pub(crate) config: WasmPolicyConfig,
     pub(crate) options: PluginOptions,
     pub(crate) facts: ModuleFacts,
+    pub(crate) supply: Supply,
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) budget: Duration,
@@ -50,6 +53,7 @@ pub(crate) struct GenerationParts {
     pub(crate) config: WasmPolicyConfig,
     pub(crate) options: PluginOptions,
     pub(crate) facts: ModuleFacts,
+    pub(crate) supply: Supply,
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) stats: Arc<DecisionStats>,
@@ -79,10 +83,16 @@ impl Generation {
             config: parts.config,
             options: parts.options,
             facts: parts.facts,
+            supply: parts.supply,
             plan: parts.plan,
             pool: parts.pool,
             stats: parts.stats,
         }
+    }
+
+    /// Where it comes from, and who vouches for it.
+    pub(crate) fn provenance(&self) -> Provenance {
+        Provenance::of(&self.supply, &self.facts, &self.config)
     }
 
     /// True if its calls may have to wait for the host, so they cannot run on the caller's stack.

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -27,9 +26,11 @@ use crate::policies::wasm::error::PluginError;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::generation::GenerationParts;
 use crate::policies::wasm::module_check::ModuleFacts;
+use crate::policies::wasm::module_check::check_magic;
 use crate::policies::wasm::module_check::check_module;
 use crate::policies::wasm::progress::LoadStep;
 use crate::policies::wasm::progress::Progress;
+use crate::policies::wasm::provenance::Supply;
 use crate::policies::wasm::recipe::PluginRecipe;
 use crate::policies::wasm::recipe::TrialFindings;
 use crate::policies::wasm::recipe::self_test;
@@ -38,8 +39,13 @@ use crate::policies::wasm::secret_headers;
 use crate::policies::wasm::state::LiveGeneration;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::syscalls;
+use crate::policies::wasm::trust::ModuleBytes;
+use crate::policies::wasm::trust::Origin;
+use crate::policies::wasm::trust::TrustPolicy;
+use crate::policies::wasm::trust::origin;
 use crate::policies::wasm::validator;
 use crate::policies::wasm::wire::WirePlan;
+use crate::types::hex;
 
 /// Largest module that is read, in bytes.
 pub(crate) const MAX_MODULE_BYTES: usize = 32 << 20;
@@ -57,14 +63,25 @@ pub(crate) enum Source {
     /// The file that the configuration names.
     File,
     /// The caller.
-    Bytes(Vec<u8>),
+    Module(ModuleBytes),
     /// A generation that was compiled before: only limits and configuration change.
     Reuse(Arc<Generation>),
+}
+
+/// What to make a generation of.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) config: WasmPolicyConfig,
+    pub(crate) options: PluginOptions,
+    pub(crate) source: Source,
+    /// Who must have signed it.
+    pub(crate) trust: Arc<TrustPolicy>,
 }
 
 /// A module that was checked and compiled.
 struct Ready {
     digest: String,
+    supply: Supply,
     facts: ModuleFacts,
     compiled: Arc<Compiled>,
 }
@@ -81,13 +98,11 @@ struct Ready {
 pub(crate) async fn prepare(
     engine: &Arc<Engine>,
     state: Arc<PluginState>,
-    config: WasmPolicyConfig,
-    options: PluginOptions,
-    source: Source,
+    order: Order,
     progress: &Progress,
 ) -> Result<Generation, PluginError> {
     let (own_engine, progress) = (Arc::clone(engine), Arc::clone(progress));
-    let work = async move { make(&own_engine, &state, config, options, source, &progress).await };
+    let work = async move { make(&own_engine, &state, order, &progress).await };
     engine.preparation.run(work).await.unwrap_or(Err(PluginError::ShuttingDown))
 }
 
@@ -103,13 +118,12 @@ pub(crate) async fn prepare(
 async fn make(
     engine: &Arc<Engine>,
     state: &Arc<PluginState>,
-    config: WasmPolicyConfig,
-    options: PluginOptions,
-    source: Source,
+    order: Order,
     progress: &Progress,
 ) -> Result<Generation, PluginError> {
-    validator::check_config(&config, &options)?;
-    let ready = compile(engine, state, &config, &options, source, progress).await?;
+    validator::check_config(&order.config, &order.options)?;
+    let (config, options) = (order.config.clone(), order.options.clone());
+    let ready = compile(engine, state, order, progress).await?;
     let manifest = &ready.facts.manifest;
     secret_headers::check(&manifest.inputs, &options.allowed_secret_headers)?;
     let serial = manifest.concurrency == Concurrency::Serial;
@@ -144,6 +158,7 @@ async fn make(
         id,
         digest: ready.digest,
         facts: ready.facts,
+        supply: ready.supply,
         config,
         options,
         plan,
@@ -170,11 +185,10 @@ fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) ->
 async fn compile(
     engine: &Arc<Engine>,
     state: &Arc<PluginState>,
-    config: &WasmPolicyConfig,
-    options: &PluginOptions,
-    source: Source,
+    order: Order,
     progress: &Progress,
 ) -> Result<Ready, PluginError> {
+    let (config, options) = (&order.config, &order.options);
     let directory = if config.allowed_syscalls.iter().any(|name| syscalls::is_file_function(name)) {
         Some(state.directory()?)
     } else {
@@ -186,25 +200,8 @@ async fn compile(
         directory,
         tmp_limits: TmpLimits { max_bytes: options.max_tmp_bytes, max_files: options.max_tmp_files },
     };
-    let path = PathBuf::from(&config.module_path);
-    let pin = options.digest.clone();
-    let thread_engine = Arc::clone(engine);
-    let progress = Arc::clone(progress);
-    let work = move || {
-        progress(LoadStep::Read);
-        let wasm = match source {
-            Source::File => read(&path)?,
-            Source::Bytes(bytes) => bytes,
-            Source::Reuse(known) => return reuse(&known, spec, pin.as_deref()),
-        };
-        progress(LoadStep::Verify);
-        check_size(wasm.len())?;
-        let digest = check_digest(&wasm, pin.as_deref())?;
-        let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
-        progress(LoadStep::Compile);
-        let compiled = Arc::new(Compiled::new(&thread_engine, &wasm, spec)?);
-        Ok(Ready { digest, facts, compiled })
-    };
+    let (engine, progress) = (Arc::clone(engine), Arc::clone(progress));
+    let work = move || ready(&engine, order, spec, &progress);
     // On a thread of the preparation runtime, where `prepare` itself runs.
     let limit = COMPILE_LIMIT;
     let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
@@ -217,11 +214,59 @@ async fn compile(
     }
 }
 
-fn reuse(known: &Generation, spec: SandboxSpec, pin: Option<&str>) -> Result<Ready, PluginError> {
+/// Reads, checks and compiles.
+fn ready(
+    engine: &Arc<Engine>,
+    order: Order,
+    spec: SandboxSpec,
+    progress: &Progress,
+) -> Result<Ready, PluginError> {
+    let Order { config, options, source, trust } = order;
+    let pin = options.digest.as_deref();
+    progress(LoadStep::Read);
+    let module = match source {
+        Source::File => read_module(Path::new(&config.module_path))?,
+        Source::Module(module) => module,
+        Source::Reuse(known) => return reuse(&known, spec, pin, &trust),
+    };
+    progress(LoadStep::Verify);
+    check_size(module.wasm.len())?;
+    let digest = check_digest(&module.wasm, pin)?;
+    check_magic(&module.wasm)?;
+    // Before anything else of it is looked at.
+    let vouched = trust.check(&module)?;
+    let ModuleBytes { wasm, signature, origin } = module;
+    let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
+    progress(LoadStep::Compile);
+    let compiled = Arc::new(Compiled::new(engine, &wasm, spec)?);
+    Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
+}
+
+fn reuse(
+    known: &Generation,
+    spec: SandboxSpec,
+    pin: Option<&str>,
+    trust: &TrustPolicy,
+) -> Result<Ready, PluginError> {
     check_pin(&known.digest, pin)?;
+    // Its bytes are gone, but not who signed them.
+    trust.check_again(&known.supply.origin, &known.supply.vouched.signers)?;
     known.facts.check_limits(spec.max_memory_bytes, &spec.allowed_syscalls)?;
     let compiled = Arc::new(known.pool.compiled().relink(spec)?);
-    Ok(Ready { digest: known.digest.clone(), facts: known.facts.clone(), compiled })
+    let (digest, facts, supply) = (known.digest.clone(), known.facts.clone(), known.supply.clone());
+    Ok(Ready { digest, facts, compiled, supply })
+}
+
+/// A module's file, with the detached signature beside it if there is one.
+///
+/// # Errors
+///
+/// [`PluginError::Read`] or [`PluginError::TooLarge`].
+pub(crate) fn read_module(path: &Path) -> Result<ModuleBytes, PluginError> {
+    let wasm = read(path)?;
+    let signature = origin::read_signature(path)
+        .map_err(|source| PluginError::Read { path: origin::signature_file(path), source })?;
+    Ok(ModuleBytes { wasm, signature, origin: Origin::file(path) })
 }
 
 /// The bytes of a module's file.
@@ -253,7 +298,7 @@ fn check_size(bytes: usize) -> Result<(), PluginError> {
 }
 
 fn check_digest(wasm: &[u8], pin: Option<&str>) -> Result<String, PluginError> {
-    let found: String = Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex::encode(&Sha256::digest(wasm));
     check_pin(&found, pin)?;
     Ok(found)
 }

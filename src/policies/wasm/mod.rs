@@ -9,6 +9,7 @@
 //! A *plugin* is a name with its state; a *generation* is one loaded, compiled, warmed version of
 //! it. A call keeps the generation that it started on.
 
+pub mod trust;
 pub mod error;
 pub mod progress;
 pub(crate) mod verdict;
@@ -16,6 +17,7 @@ pub mod stats;
 pub mod state;
 pub mod syscalls;
 pub mod validator;
+pub mod producers;
 pub mod module_check;
 /// Public for `benches/micro` alone.
 #[doc(hidden)]
@@ -24,6 +26,7 @@ pub(crate) mod secret_headers;
 pub(crate) mod breaker;
 pub(crate) mod failure;
 pub(crate) mod recipe;
+pub mod provenance;
 pub(crate) mod lane_choice;
 pub(crate) mod generation;
 pub(crate) mod loader;
@@ -46,6 +49,10 @@ pub use crate::config::plugin::WasmPolicyConfig;
 pub use crate::policies::wasm::error::OperationError;
 pub use crate::policies::wasm::error::PluginError;
 pub use crate::policies::wasm::plugin::WasmPolicy;
+pub use crate::policies::wasm::provenance::Provenance;
 pub use crate::policies::wasm::registry::PluginInfo;
 pub use crate::policies::wasm::registry::Registry;
 pub use crate::policies::wasm::stats::PluginStats;
+pub use crate::policies::wasm::trust::ModuleBytes;
+pub use crate::policies::wasm::trust::Origin;
+pub use crate::policies::wasm::trust::TrustPolicy;

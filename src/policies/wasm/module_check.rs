@@ -18,6 +18,8 @@ use wasmparser::types::EntityType;
 use wasmparser::types::TypesRef;
 
 use crate::policies::wasm::error::ModuleFault;
+use crate::policies::wasm::producers;
+use crate::policies::wasm::producers::Producers;
 use crate::policies::wasm::syscalls;
 use crate::types::shown;
 
@@ -86,6 +88,12 @@ pub struct ModuleFacts {
     pub has_on_complete: bool,
     /// Memory that it starts with, in bytes.
     pub initial_memory_bytes: u64,
+    /// Its size in bytes.
+    pub size_bytes: usize,
+    /// Functions that it imports, as `module.name`, sorted.
+    pub imports: Vec<String>,
+    /// What its `producers` section says that it was made with.
+    pub producers: Producers,
 }
 
 impl ModuleFacts {
@@ -135,6 +143,9 @@ pub fn check_module(
         has_restore_state: outline.exports(export::RESTORE_STATE),
         has_on_complete: outline.exports(export::ON_COMPLETE),
         initial_memory_bytes: memory.initial.saturating_mul(PAGE_BYTES),
+        size_bytes: wasm.len(),
+        imports: outline.import_names(),
+        producers: outline.producers.map(producers::read).unwrap_or_default(),
     })
 }
 
@@ -149,7 +160,12 @@ fn invalid(error: &wasmparser::BinaryReaderError) -> ModuleFault {
     ModuleFault::Invalid { offset: error.offset() as u64, reason: shown(error.message()) }
 }
 
-fn check_magic(wasm: &[u8]) -> Result<(), ModuleFault> {
+/// Tells a module from everything else by its first bytes.
+///
+/// # Errors
+///
+/// [`ModuleFault::NotWasm`] says what it is instead.
+pub fn check_magic(wasm: &[u8]) -> Result<(), ModuleFault> {
     let found = match wasm {
         [] => "the file is empty".to_owned(),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => return Ok(()),
@@ -173,6 +189,7 @@ struct Outline<'a> {
     exports: Vec<wasmparser::Export<'a>>,
     memories: Vec<MemoryType>,
     manifests: Vec<&'a [u8]>,
+    producers: Option<&'a [u8]>,
 }
 
 impl<'a> Outline<'a> {
@@ -204,6 +221,9 @@ impl<'a> Outline<'a> {
             Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
                 self.manifests.push(section.data());
             }
+            Payload::CustomSection(section) if section.name() == producers::SECTION => {
+                self.producers = Some(section.data());
+            }
             _ => {}
         }
         Ok(())
@@ -211,6 +231,15 @@ impl<'a> Outline<'a> {
 
     fn exports(&self, name: &str) -> bool {
         self.exports.iter().any(|export| export.name == name)
+    }
+
+    /// What it imports. Each is a function that the host knows by then, so there are few names.
+    fn import_names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.imports.iter().map(|import| format!("{}.{}", import.module, import.name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     fn manifest(&self) -> Result<Manifest, ModuleFault> {

@@ -19,12 +19,15 @@ use crate::policies::wasm::error::OperationError;
 use crate::policies::wasm::error::PluginError;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::loader;
+use crate::policies::wasm::loader::Order;
 use crate::policies::wasm::loader::Source;
 use crate::policies::wasm::plugin::WasmPolicy;
 use crate::policies::wasm::progress::LoadStep;
 use crate::policies::wasm::progress::Progress;
+use crate::policies::wasm::provenance::Provenance;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::stats::PluginStats;
+use crate::policies::wasm::trust::rules::TrustPolicy;
 
 /// A loaded plugin, as a listing shows it.
 #[derive(Clone, Debug)]
@@ -45,6 +48,10 @@ pub struct PluginInfo {
     pub config: WasmPolicyConfig,
     /// What it was loaded with.
     pub options: PluginOptions,
+    /// Where its module comes from, and who vouches for it.
+    pub provenance: Provenance,
+    /// The detached signature that came with its module.
+    pub detached_signature: Option<Vec<u8>>,
 }
 
 /// The plugins of one process, on one engine.
@@ -63,6 +70,7 @@ pub struct Registry {
     unloaded: Mutex<BTreeMap<String, Weak<WasmPolicy>>>,
     engine: Mutex<Option<Arc<Engine>>>,
     engine_options: EngineOptions,
+    trust: RwLock<Arc<TrustPolicy>>,
 }
 
 impl Registry {
@@ -74,7 +82,18 @@ impl Registry {
             unloaded: Mutex::default(),
             engine: Mutex::new(None),
             engine_options,
+            trust: RwLock::default(),
         }
+    }
+
+    /// From now on, modules must be signed as these rules say. What is loaded stays.
+    pub fn set_trust(&self, trust: TrustPolicy) {
+        *self.trust.write() = Arc::new(trust);
+    }
+
+    /// The rules about signatures.
+    pub fn trust(&self) -> Arc<TrustPolicy> {
+        Arc::clone(&self.trust.read())
     }
 
     /// Loads a plugin, or prepares a new generation of it if the name is taken; its options say how
@@ -100,8 +119,13 @@ impl Registry {
         self.refuse_duplicate(&name, if_loaded)?;
         let engine = self.engine()?;
         let state = self.state(&name);
-        let generation =
-            loader::prepare(&engine, Arc::clone(&state), config, options, source, &progress).await?;
+        let generation = loader::prepare(
+            &engine,
+            Arc::clone(&state),
+            Order { config, options, source, trust: self.trust() },
+            &progress,
+        )
+        .await?;
         let info = info(&name, &generation);
         let max_bytes = generation.pool.max_bytes();
         progress(LoadStep::Swap);
@@ -279,5 +303,7 @@ fn info(name: &str, generation: &Generation) -> PluginInfo {
         syscalls: generation.facts.syscalls.clone(),
         config: generation.config.clone(),
         options: generation.options.clone(),
+        provenance: generation.provenance(),
+        detached_signature: generation.supply.signature.clone(),
     }
 }

@@ -1,0 +1,207 @@
+//! A directory that nobody but this user can write, and that does not grow for ever.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+
+/// What a directory may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+}
+
+/// Age at which a file that was being written has no writer any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// What temporary files' names begin with.
+const TEMPORARY: &str = ".tmp";
+
+/// Makes the directory, mode 0700, if there is none; checks it in any case.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn make(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    #[cfg(not(unix))]
+    fs::create_dir_all(directory)?;
+    check(directory)
+}
+
+/// An error unless it is a directory of this user that nobody else can write, and no link to one.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn check(directory: &Path) -> io::Result<()> {
+    let facts = fs::symlink_metadata(directory)?;
+    if facts.file_type().is_symlink() {
+        return Err(io::Error::other(format!("{} is a symbolic link", directory.display())));
+    }
+    if !facts.is_dir() {
+        return Err(io::Error::other(format!("{} is no directory", directory.display())));
+    }
+    check_owner(directory, &facts)
+}
+
+/// Opens a regular file of this user that nobody else can write. What is checked is what was
+/// opened, not what has the name a moment later.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let named = fs::symlink_metadata(path)?;
+    // Before it is opened: opening a named pipe would wait for its other end.
+    if !named.is_file() {
+        return Err(io::Error::other(format!("{} is no regular file", path.display())));
+    }
+    let file = File::open(path)?;
+    let facts = file.metadata()?;
+    if !is_same(&named, &facts) {
+        return Err(io::Error::other(format!("{} is being replaced", path.display())));
+    }
+    check_owner(path, &facts)?;
+    Ok(file)
+}
+
+/// Removes the oldest files with this extension until the rest is within bounds, and what killed
+/// processes left half written. `newest` stays. Failing to remove something harms nothing: it is
+/// tried again the next time.
+pub(crate) fn prune(directory: &Path, extension: &str, bounds: Bounds, newest: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let mut kept: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let Ok(facts) = fs::symlink_metadata(&path) else { continue };
+        let Ok(time) = facts.modified() else { continue };
+        if path.extension().is_some_and(|found| found == extension) && facts.is_file() {
+            kept.push((time, facts.len(), path));
+        } else if is_temporary(&path) && facts.is_file() && time.elapsed().is_ok_and(|age| age > ABANDONED) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+    kept.sort();
+    let (mut files, mut bytes) = (kept.len(), kept.iter().map(|(_, bytes, _)| bytes).sum::<u64>());
+    for (_, size, path) in kept {
+        if files <= bounds.files && bytes <= bounds.bytes {
+            return;
+        }
+        if path != newest && fs::remove_file(&path).is_ok() {
+            tracing::debug!(file = %path.display(), "removed from the compilation cache, which is full");
+            (files, bytes) = (files - 1, bytes.saturating_sub(size));
+        }
+    }
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()))
+}
+
+/// An error unless it belongs to this user and nobody else can write it.
+#[cfg(unix)]
+fn check_owner(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let me = this_user()?;
+    if facts.uid() != me || facts.mode() & 0o022 != 0 {
+        let found = format!(
+            "{} must belong to user {me} and be writable by nobody else (found: user {}, mode {:o})",
+            path.display(),
+            facts.uid(),
+            facts.mode() & 0o777
+        );
+        return Err(io::Error::other(found));
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn this_user() -> io::Result<u32> {
+    Ok(rustix::process::geteuid().as_raw())
+}
+
+/// What we make ourselves belongs to the user that we run as.
+#[cfg(all(unix, not(target_os = "linux")))]
+fn this_user() -> io::Result<u32> {
+    Ok(std::os::unix::fs::MetadataExt::uid(&tempfile::tempfile()?.metadata()?))
+}
+
+#[cfg(unix)]
+fn is_same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn check_owner(_: &Path, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of so many bytes that is so many seconds old.
+    fn file(dir: &Path, name: &str, bytes: usize, age: u64) {
+        let path = dir.join(name);
+        fs::write(&path, vec![0; bytes]).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(age);
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn oldest_files_go_until_the_rest_is_within_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        for (name, bytes, age) in [("a.aot", 10, 1), ("b.aot", 10, 5), ("c.aot", 10, 3), ("other", 99, 9)] {
+            file(dir, name, bytes, age);
+        }
+        let newest = dir.join("a.aot");
+        prune(dir, "aot", Bounds { files: 3, bytes: 30 }, &newest);
+        assert_eq!(names(dir).len(), 4, "nothing is beyond the bounds");
+        prune(dir, "aot", Bounds { files: 2, bytes: 30 }, &newest);
+        assert_eq!(names(dir), ["a.aot", "c.aot", "other"]);
+        prune(dir, "aot", Bounds { files: 3, bytes: 19 }, &newest);
+        assert_eq!(names(dir), ["a.aot", "other"]);
+    }
+
+    #[test]
+    fn file_that_was_just_written_stays_whatever_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        file(dir.path(), "new.aot", 100, 0);
+        file(dir.path(), "future.aot", 1, 0);
+        prune(dir.path(), "aot", Bounds { files: 1, bytes: 10 }, &dir.path().join("new.aot"));
+        assert_eq!(names(dir.path()), ["new.aot"]);
+    }
+
+    #[test]
+    fn only_what_was_left_half_written_long_ago_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        file(dir.path(), ".tmpold", 1, 2 * 3600);
+        file(dir.path(), ".tmpnew", 1, 10);
+        prune(dir.path(), "aot", Bounds { files: 9, bytes: 9 }, &dir.path().join("none"));
+        assert_eq!(names(dir.path()), [".tmpnew"]);
+    }
+}
