@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn table_that_outlives_its_fleet_shares_its_numbers_with_no_other() {
+        let table = fleet(2).table();
+        let others: Vec<_> = (0..8).map(|_| fleet(2)).collect();
+        others.iter().for_each(|other| other.table().workers()[0].set_healthy(false));
+        assert!(table.is_healthy(0));
+    }
+
+    #[test]
     fn health_bits_are_the_same_in_bulk_and_one_by_one_when_slots_have_holes() {
         let fleet = fleet(200);
         for i in (0..200).step_by(3) {

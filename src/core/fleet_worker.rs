@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -24,7 +23,9 @@ pub struct FleetWorker {
     slot: usize,
     /// Set while the worker must get no new requests; its requests in flight go on.
     draining: AtomicBool,
-    slots: Weak<Mutex<Slots>>,
+    /// Shared with the fleet and its other workers: a table may outlive its fleet, and the slots of
+    /// its workers must not be given to others meanwhile.
+    slots: Arc<Mutex<Slots>>,
 }
 
 impl FleetWorker {
@@ -40,7 +41,7 @@ impl FleetWorker {
         slot: usize,
         slots: &Arc<Mutex<Slots>>,
     ) -> Self {
-        Self { spec, chunk, slot, draining: AtomicBool::new(false), slots: Arc::downgrade(slots) }
+        Self { spec, chunk, slot, draining: AtomicBool::new(false), slots: Arc::clone(slots) }
     }
 
     pub(crate) fn slot(&self) -> (&'static SignalChunk, usize) {
@@ -141,8 +142,6 @@ impl Worker for FleetWorker {
 impl Drop for FleetWorker {
     fn drop(&mut self) {
         // The last table is gone. Guards may still be there: the slot waits for them.
-        if let Some(slots) = self.slots.upgrade() {
-            slots.lock().give_back(self.chunk, self.slot);
-        }
+        self.slots.lock().give_back(self.chunk, self.slot);
     }
 }

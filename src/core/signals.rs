@@ -3,6 +3,7 @@
 //! A worker keeps its slot (a chunk and a place in it) for life, so a guard that counts a request
 //! in flight can always find the number that it raised, whatever became of the table meanwhile.
 
+use std::fmt;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -81,10 +82,16 @@ type Cells = [AtomicU32; CHUNK_SLOTS];
 /// Every number is an independent gauge: all accesses are `Relaxed`, and a reader that copies a
 /// column may see some workers before and some after a concurrent change. That is benign: a
 /// policy decides on numbers that are a moment old either way.
-#[derive(Debug)]
 pub(crate) struct SignalChunk {
     columns: [Box<Cells>; Column::COUNT],
     healthy: [AtomicU64; CHUNK_SLOTS / 64],
+}
+
+/// Not its thousands of numbers.
+impl fmt::Debug for SignalChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignalChunk").finish_non_exhaustive()
+    }
 }
 
 #[expect(
