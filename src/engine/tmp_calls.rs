@@ -1,5 +1,5 @@
 //! The WASI functions that can take space in a plugin's private directory. Each is charged to the
-//! directory's [`Ledger`] first, and made by wasmtime-wasi then.
+//! directory's tally first, and made by wasmtime-wasi then.
 //!
 //! Those that are not here take none: `fd_allocate` is not supported at all, and the others read,
 //! delete, or change times.
