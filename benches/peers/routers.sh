@@ -6,6 +6,7 @@
 # usage: benches/peers/routers.sh [--quick] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
 set -euo pipefail
 json_base=$PWD
+# shellcheck source=../../scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
 
 # What was compared last. Newer ones may have other flags.

@@ -5,6 +5,7 @@
 #
 # usage: benches/peers/run.sh [--quick]
 set -euo pipefail
+# shellcheck source=../../scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
 
 quick=()
@@ -27,6 +28,8 @@ rustup target add --toolchain "$(rustup show active-toolchain | cut -d' ' -f1)" 
 guest() { (cd "$here" && cargo build --quiet --profile plugin --target-dir "$here/target/guests" "$@"); }
 guest --target wasm32-unknown-unknown -p peer_extism -p peer_per_call
 guest --target wasm32-wasip1 -p peer_per_call
+(cd "$here" && cargo run --quiet -p encode --target-dir target/guests -- \
+  target/guests/wasm32-wasip1/plugin/peer_per_call.wasm target/guests/component.wasm)
 
 say "building the other hosts"
 (cd "$here" && cargo build --quiet --release --target-dir "$here/target")

@@ -31,7 +31,7 @@ def arguments():
     parser.add_argument("--workers", type=int, default=4, help="simulated workers (default: 4)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: one per core)")
     parser.add_argument("--rate", type=int, default=1000, help="requests a second for latencies (default: 1000)")
-    parser.add_argument("--only", help="names of routers, with commas between them, such as nginx,smg")
+    parser.add_argument("--only", help="names of routers with commas between them, such as plugin,nginx,smg")
     given = parser.parse_args()
     given.rounds = given.rounds or (3 if given.quick else 7)
     given.requests = given.requests or (1500 if given.quick else 10_000)
@@ -48,7 +48,8 @@ def start_all(given, urls):
     chosen = [aliases.get(name, name) for name in given.only.split(",")] if given.only else list(starts)
     for name in chosen:
         if name not in starts:
-            raise Failure(f"--only: {name} is none of {', '.join([*aliases, *starts])}")
+            known = ", ".join([*aliases, *routers.PEERS, routers.NGINX])
+            raise Failure(f"--only: found {name}; allowed: {known}")
     return [start() for name, start in starts.items() if name in chosen]
 
 

@@ -51,7 +51,10 @@ def cpu_of(binary, router, work, cell, requests):
 
 
 def latency_of(binary, router, work, rate, seconds):
-    """Latencies in milliseconds, open loop: from when a request is due."""
+    """Latencies in milliseconds, open loop: from when a request is due. And CPU time per request."""
     pace = ["--rate", str(rate), "--duration", f"{seconds}s", "--warmup", "1s"]
+    before = router.program.cpu_seconds()
     target = run(binary, router.url, work, 200, False, *pace)
-    return target["median"]["latency_ms"]
+    after = router.program.cpu_seconds()
+    requests = target["requests"] + target["rounds"][0]["warmup_requests"]
+    return {**target["median"]["latency_ms"], "cpu_us": (after - before) / requests * 1e6}

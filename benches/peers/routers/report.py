@@ -51,10 +51,11 @@ def ratio_table(measured):
 
 def latency_table(latencies):
     quantiles = ["p50", "p99", "p999"]
-    lines = [row("ms", "p50", "p99", "p99.9"), "|---" * 4 + "|"]
+    lines = [row("", "p50, ms", "p99, ms", "p99.9, ms", "CPU µs a request"), "|---" * 5 + "|"]
     for name, rounds in latencies.items():
         cells = (f"{statistics.median(one[key] for one in rounds):.2f}" for key in quantiles)
-        lines.append(row(name, *cells))
+        cpu = statistics.median(one["cpu_us"] for one in rounds)
+        lines.append(row(name, *cells, f"{cpu:.1f}"))
     return "\n".join(lines)
 
 

@@ -6,7 +6,6 @@ use std::hint::black_box;
 use std::path::Path;
 
 use tokio::runtime::Runtime;
-use wasi_preview1_component_adapter_provider as adapter;
 use wasmtime::Engine;
 use wasmtime::Store;
 use wasmtime::StoreLimits;
@@ -18,33 +17,12 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::WasiCtxView;
 use wasmtime_wasi::WasiView;
-use wit_component::ComponentEncoder;
-use wit_component::StringEncoding;
-use wit_component::embed_component_metadata;
-use wit_parser::Resolve;
 
 use crate::core_module::engine;
 use crate::message::Message;
 use crate::rounds::Shape;
 
 const MEMORY_LIMIT: usize = 64 << 20;
-
-/// The module as a component with the interface of `component.wit`.
-pub(crate) fn encode(module: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut module = std::fs::read(module)?;
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("component.wit", include_str!("component.wit"))?;
-    let world = resolve.select_world(&[package], None)?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    ComponentEncoder::default()
-        .module(&module)?
-        .adapter(
-            adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-            adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-        )?
-        .validate(true)
-        .encode()
-}
 
 /// What the store of a call owns.
 struct State {
@@ -80,13 +58,13 @@ pub(crate) struct PerCall<'a> {
 impl<'a> PerCall<'a> {
     pub(crate) fn new(
         runtime: &'a Runtime,
-        component: &[u8],
+        component: &Path,
         workers: usize,
         pooling: bool,
         linking: Linking,
     ) -> anyhow::Result<Self> {
         let engine = engine(pooling)?;
-        let component = Component::new(&engine, component)?;
+        let component = Component::from_file(&engine, component)?;
         let linked = match linking {
             Linking::EachCall => None,
             Linking::Once => Some(link(&engine)?.instantiate_pre(&component)?),

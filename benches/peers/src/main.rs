@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use crate::component::Linking;
 use crate::component::PerCall;
 use crate::core_module::CoreModule;
+#[cfg(feature = "extism")]
 use crate::extism_host::Extism;
 use crate::message::Message;
 use crate::report::Size;
@@ -24,6 +25,7 @@ use crate::rounds::measure;
 
 mod component;
 mod core_module;
+#[cfg(feature = "extism")]
 mod extism_host;
 mod message;
 mod ours;
@@ -56,21 +58,23 @@ struct Guests {
     ours: PathBuf,
     extism: PathBuf,
     core: PathBuf,
-    component: Vec<u8>,
+    component: PathBuf,
 }
 
 impl Guests {
     fn find() -> anyhow::Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let built = here.join("target/guests");
-        let component = built.join("wasm32-wasip1/plugin/peer_per_call.wasm");
-        Ok(Self {
+        let guests = Self {
             ours: here.join("../../dist/plugins/least_connections.wasm"),
             extism: built.join("wasm32-unknown-unknown/plugin/peer_extism.wasm"),
             core: built.join("wasm32-unknown-unknown/plugin/peer_per_call.wasm"),
-            component: component::encode(&component)
-                .with_context(|| format!("{}: run benches/peers/run.sh", component.display()))?,
-        })
+            component: built.join("component.wasm"),
+        };
+        for guest in [&guests.ours, &guests.extism, &guests.core, &guests.component] {
+            anyhow::ensure!(guest.exists(), "{}: run benches/peers/run.sh", guest.display());
+        }
+        Ok(guests)
     }
 }
 
@@ -91,18 +95,21 @@ fn shapes<'a>(
     let core = |pooling| CoreModule::new(&guests.core, workers, pooling).map(Box::new);
     let component =
         |pooling, linking| PerCall::new(runtime, &guests.component, workers, pooling, linking).map(Box::new);
-    Ok(vec![
+    #[cfg_attr(not(feature = "extism"), expect(unused_mut, reason = "Extism is added to them"))]
+    let mut shapes: Shapes<'a> = vec![
         ("here, sync", Box::new(ours::Sync { policy: policy("fiber")?, table: Arc::clone(&table) })),
         ("here, async fiber", ours("fiber")?),
         ("here, async adaptive", ours("adaptive")?),
-        ("Extism, one plugin kept", Box::new(Extism::new(&guests.extism, workers)?)),
         ("core module per call, pooling", core(true)?),
         ("core module per call, on demand", core(false)?),
         ("component per call, pooling, linked once", component(true, Linking::Once)?),
         ("component per call, on demand, linked once", component(false, Linking::Once)?),
         ("component per call, pooling, linked in each call", component(true, Linking::EachCall)?),
         ("component per call, on demand, linked in each call", component(false, Linking::EachCall)?),
-    ])
+    ];
+    #[cfg(feature = "extism")]
+    shapes.insert(3, ("Extism, one plugin kept", Box::new(Extism::new(&guests.extism, workers)?)));
+    Ok(shapes)
 }
 
 fn main() -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
 //! `least_connections` for hosts that make an instance per call: a core module, and with the
-//! interface in `src/component.wit` a component. The exports are those of the canonical ABI for
+//! interface in `encode/src/component.wit` a component. The exports are those of the canonical ABI for
 //! `select: func(message: list<u8>) -> s64`, written by hand so that both are the same module.
 
 use std::alloc::Layout;
