@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::hint::black_box;
 use std::path::Path;
 
+use peer_message::Message;
 use tokio::runtime::Runtime;
 use wasmtime::Engine;
 use wasmtime::Store;
@@ -19,7 +20,6 @@ use wasmtime_wasi::WasiCtxView;
 use wasmtime_wasi::WasiView;
 
 use crate::core_module::engine;
-use crate::message::Message;
 use crate::rounds::Shape;
 
 const MEMORY_LIMIT: usize = 64 << 20;

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use anyhow::Context;
+use peer_message::Message;
 use wasmtime::Config;
 use wasmtime::Engine;
 use wasmtime::InstanceAllocationStrategy;
@@ -14,7 +15,6 @@ use wasmtime::Module;
 use wasmtime::PoolingAllocationConfig;
 use wasmtime::Store;
 
-use crate::message::Message;
 use crate::rounds::Shape;
 
 /// An engine that can be interrupted, as every host of plugins needs it.

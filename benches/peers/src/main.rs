@@ -10,24 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use peer_message::Message;
 use sglang_router_rs::policies::PolicyFactory;
 use tokio::runtime::Runtime;
 
 use crate::component::Linking;
 use crate::component::PerCall;
 use crate::core_module::CoreModule;
-#[cfg(feature = "extism")]
-use crate::extism_host::Extism;
-use crate::message::Message;
+use crate::extism::Extism;
 use crate::report::Size;
 use crate::rounds::Shape;
 use crate::rounds::measure;
 
 mod component;
 mod core_module;
-#[cfg(feature = "extism")]
-mod extism_host;
-mod message;
+mod extism;
 mod ours;
 mod report;
 mod rounds;
@@ -57,6 +54,7 @@ fn args() -> anyhow::Result<Args> {
 struct Guests {
     ours: PathBuf,
     extism: PathBuf,
+    extism_host: PathBuf,
     core: PathBuf,
     component: PathBuf,
 }
@@ -68,10 +66,11 @@ impl Guests {
         let guests = Self {
             ours: here.join("../../dist/plugins/least_connections.wasm"),
             extism: built.join("wasm32-unknown-unknown/plugin/peer_extism.wasm"),
+            extism_host: std::env::current_exe()?.with_file_name("extism_host"),
             core: built.join("wasm32-unknown-unknown/plugin/peer_per_call.wasm"),
             component: built.join("component.wasm"),
         };
-        for guest in [&guests.ours, &guests.extism, &guests.core, &guests.component] {
+        for guest in [&guests.ours, &guests.extism, &guests.extism_host, &guests.core, &guests.component] {
             anyhow::ensure!(guest.exists(), "{}: run benches/peers/run.sh", guest.display());
         }
         Ok(guests)
@@ -95,21 +94,19 @@ fn shapes<'a>(
     let core = |pooling| CoreModule::new(&guests.core, workers, pooling).map(Box::new);
     let component =
         |pooling, linking| PerCall::new(runtime, &guests.component, workers, pooling, linking).map(Box::new);
-    #[cfg_attr(not(feature = "extism"), expect(unused_mut, reason = "Extism is added to them"))]
-    let mut shapes: Shapes<'a> = vec![
+    let extism = Extism::new(&guests.extism_host, &guests.extism, workers)?;
+    Ok(vec![
         ("here, sync", Box::new(ours::Sync { policy: policy("fiber")?, table: Arc::clone(&table) })),
         ("here, async fiber", ours("fiber")?),
         ("here, async adaptive", ours("adaptive")?),
+        ("Extism, one plugin kept", Box::new(extism)),
         ("core module per call, pooling", core(true)?),
         ("core module per call, on demand", core(false)?),
         ("component per call, pooling, linked once", component(true, Linking::Once)?),
         ("component per call, on demand, linked once", component(false, Linking::Once)?),
         ("component per call, pooling, linked in each call", component(true, Linking::EachCall)?),
         ("component per call, on demand, linked in each call", component(false, Linking::EachCall)?),
-    ];
-    #[cfg(feature = "extism")]
-    shapes.insert(3, ("Extism, one plugin kept", Box::new(Extism::new(&guests.extism, workers)?)));
-    Ok(shapes)
+    ])
 }
 
 fn main() -> anyhow::Result<()> {

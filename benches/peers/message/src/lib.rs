@@ -4,10 +4,16 @@ use sgl_policy_abi::Writer;
 
 /// The inputs of `least_connections` (healthy, excluded, load, random) for idle, healthy workers.
 #[derive(Debug)]
-pub(crate) struct Message(Vec<u8>);
+pub struct Message(Vec<u8>);
 
 impl Message {
-    pub(crate) fn new(workers: usize) -> Self {
+    /// For as many workers.
+    ///
+    /// # Panics
+    ///
+    /// Never: the message fits.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
         let mut buffer = vec![0; workers * 5 + 64];
         let mut writer = Writer::new(&mut buffer);
         let written = (|| {
@@ -32,20 +38,28 @@ impl Message {
 
     /// The message with another random number: with always the same one, processors learn the
     /// guest's branches by heart.
-    pub(crate) fn next(&mut self) -> &[u8] {
+    #[expect(clippy::should_implement_trait, reason = "the message is borrowed")]
+    pub fn next(&mut self) -> &[u8] {
         if let Some((_, random)) = self.0.split_last_chunk_mut::<8>() {
             *random = fastrand::u64(1 << 63..).to_be_bytes();
         }
         &self.0
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Bytes of the message.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 }
 
 /// The index that a guest answered.
-pub(crate) fn index(answer: &[u8]) -> anyhow::Result<usize> {
+///
+/// # Errors
+///
+/// If it answered something else.
+pub fn index(answer: &[u8]) -> anyhow::Result<usize> {
     match answer {
         [index @ 0..=0x7f] => Ok(usize::from(*index)),
         [0xcc, index] => Ok(usize::from(*index)),
