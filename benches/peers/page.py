@@ -42,7 +42,7 @@ def peers(result):
         cells = (f"{time(row['median_ns'])} | {row['to_sync']:.1f} | {row['to_fiber']:.1f}" for row in rows)
         lines.append(report.row(rows[0]["name"], *cells))
     rounds = len(sizes[0]["shapes"][0]["rounds_ns"])
-    about = f"{origin()} {output('rustc', '--version')}. Medians of {rounds} rounds in which all take turns; ratios are medians of the ratios within a round."
+    about = f"{origin()} {output('rustc', '--version')}, Extism {result['extism']}. Medians of {rounds} rounds in which all take turns; ratios are medians of the ratios within a round."
     return about + "\n\n" + "\n".join(lines)
 
 

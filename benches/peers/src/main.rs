@@ -1,7 +1,7 @@
 //! A plugin's decision in this router beside the same decision in other hosts of plugins. The
 //! guests are built by `run.sh`, which runs this too.
 //!
-//! usage: peers [--quick] [--json FILE]
+//! usage: peers --extism LIBRARY [--quick] [--json FILE]
 
 use std::io::Write;
 use std::path::Path;
@@ -34,6 +34,8 @@ const SIZES: [usize; 3] = [8, 64, 1000];
 #[derive(Default)]
 struct Args {
     quick: bool,
+    /// Extism's library.
+    extism: PathBuf,
     json: Option<PathBuf>,
 }
 
@@ -43,8 +45,9 @@ fn args() -> anyhow::Result<Args> {
     while let Some(flag) = given.next() {
         match flag.as_str() {
             "--quick" => args.quick = true,
+            "--extism" => args.extism = given.next().context("--extism: no library")?.into(),
             "--json" => args.json = Some(given.next().context("--json: no file")?.into()),
-            other => anyhow::bail!("{other}: unknown; usage: peers [--quick] [--json FILE]"),
+            other => anyhow::bail!("{other}: unknown; usage: peers --extism LIBRARY [--quick] [--json FILE]"),
         }
     }
     Ok(args)
@@ -84,6 +87,7 @@ fn shapes<'a>(
     runtime: &'a Runtime,
     factory: &PolicyFactory,
     guests: &Guests,
+    extism: Extism,
     workers: usize,
 ) -> anyhow::Result<Shapes<'a>> {
     let policy = |name: &str| factory.create_by_name(name).context("a policy that was loaded");
@@ -94,7 +98,6 @@ fn shapes<'a>(
     let core = |pooling| CoreModule::new(&guests.core, workers, pooling).map(Box::new);
     let component =
         |pooling, linking| PerCall::new(runtime, &guests.component, workers, pooling, linking).map(Box::new);
-    let extism = Extism::new(&guests.extism_host, &guests.extism, workers)?;
     Ok(vec![
         ("here, sync", Box::new(ours::Sync { policy: policy("fiber")?, table: Arc::clone(&table) })),
         ("here, async fiber", ours("fiber")?),
@@ -117,14 +120,17 @@ fn main() -> anyhow::Result<()> {
     let guests = Guests::find()?;
     let factory = runtime.block_on(ours::factory(&guests.ours))?;
     let mut sizes = Vec::new();
+    let mut version = String::new();
     for workers in SIZES {
-        let mut shapes = shapes(&runtime, &factory, &guests, workers)?;
+        let extism = Extism::new(&guests.extism_host, &args.extism, &guests.extism, workers)?;
+        extism.version().clone_into(&mut version);
+        let mut shapes = shapes(&runtime, &factory, &guests, extism, workers)?;
         let bytes = Message::new(workers).len();
         sizes.push(Size { workers, bytes, measured: measure(&mut shapes, rounds, slice)? });
     }
-    write!(std::io::stdout(), "{}", report::table(&sizes))?;
+    write!(std::io::stdout(), "Extism {version}\n\n{}", report::table(&sizes))?;
     if let Some(file) = args.json {
-        std::fs::write(file, serde_json::to_string_pretty(&report::json(&sizes))?)?;
+        std::fs::write(file, serde_json::to_string_pretty(&report::json(&version, &sizes))?)?;
     }
     Ok(())
 }

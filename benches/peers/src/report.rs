@@ -46,7 +46,7 @@ fn time(nanoseconds: f64) -> String {
     }
 }
 
-pub(crate) fn json(sizes: &[Size]) -> Value {
+pub(crate) fn json(extism: &str, sizes: &[Size]) -> Value {
     let row = |(row, sync, fiber): (&Measured, f64, f64)| {
         json!({
             "name": row.name,
@@ -63,5 +63,5 @@ pub(crate) fn json(sizes: &[Size]) -> Value {
             "shapes": size.rows().map(row).collect::<Vec<_>>(),
         })
     };
-    json!({ "sizes": sizes.iter().map(size).collect::<Vec<_>>() })
+    json!({ "extism": extism, "sizes": sizes.iter().map(size).collect::<Vec<_>>() })
 }
