@@ -34,7 +34,7 @@ guest --target wasm32-wasip1 -p peer_per_call
 say "building the other hosts"
 (cd "$here" && cargo build --quiet --release -p extism_host -p peers --target-dir target)
 venv=$here/target/venvs/extism-sys
-extism=extism-sys==1.41.0
+extism='extism-sys==1.41.0'
 if [ "$(cat "$venv/installed" 2>/dev/null)" != "$extism" ]; then
   say "installing $extism from PyPI"
   rm -rf "$venv"
