@@ -1,0 +1,139 @@
+"""Compares whole routers on the same simulated workers. `routers.sh` runs it.
+
+usage: routers --binary FILE --plugin FILE --environments DIR --work DIR --json FILE [--quick] ...
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import signal
+import subprocess
+import sys
+
+import load
+import report
+import routers
+from processes import Failure, end_all, start_worker
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="benches/peers/routers.sh")
+    parser.add_argument("--binary", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--plugin", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--environments", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=pathlib.Path, help="writes all figures into a file")
+    parser.add_argument("--quick", action="store_true", help="two minutes: fewer requests and rounds")
+    parser.add_argument("--rounds", type=int, help="rounds")
+    parser.add_argument("--requests", type=int, help="requests of a router in a cell and round")
+    parser.add_argument("--workers", type=int, default=4, help="simulated workers (default: 4)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: one per core)")
+    parser.add_argument("--rate", type=int, default=1000, help="requests a second for latencies (default: 1000)")
+    parser.add_argument("--only", help="names of routers with commas between them, such as plugin,nginx,smg")
+    given = parser.parse_args()
+    given.rounds = given.rounds or (3 if given.quick else 7)
+    given.requests = given.requests or (1500 if given.quick else 10_000)
+    given.seconds = 3 if given.quick else 10
+    return given
+
+
+def start_all(given, urls):
+    common = (urls, given.threads, given.work)
+    starts = {name: lambda name=name: routers.here(name, given.binary, given.plugin, *common) for name in routers.HERE}
+    starts |= {name: lambda name=name: routers.peer(name, given.environments, *common) for name in routers.PEERS}
+    starts[routers.NGINX] = lambda: routers.nginx(*common)
+    aliases = {"plugin": routers.PLUGIN, "least_load": routers.LEAST_LOAD, "round_robin": routers.ROUND_ROBIN}
+    chosen = [aliases.get(name, name) for name in given.only.split(",")] if given.only else list(starts)
+    for name in chosen:
+        if name not in starts:
+            known = ", ".join([*aliases, *routers.PEERS, routers.NGINX])
+            raise Failure(f"--only: found {name}; allowed: {known}")
+    return [start() for name, start in starts.items() if name in chosen]
+
+
+def measure_cpu(given, fleet):
+    measured = {load.title(cell): {router.name: [] for router in fleet} for cell in load.CELLS}
+    # Connections to workers are opened and heaps grow before anything counts.
+    for router in fleet:
+        for cell in load.CELLS:
+            load.cpu_of(given.binary, router, given.work, cell, 300)
+    for number in range(given.rounds):
+        for cell in load.CELLS:
+            progress(f"round {number + 1} of {given.rounds}: {load.title(cell)}")
+            # Another router is first in every round.
+            turn = number % len(fleet)
+            for router in fleet[turn:] + fleet[:turn]:
+                cpu, _ = load.cpu_of(given.binary, router, given.work, cell, given.requests)
+                measured[load.title(cell)][router.name].append(cpu)
+    return measured
+
+
+def measure_latency(given, fleet):
+    rounds = 1 if given.quick else 3
+    latencies = {router.name: [] for router in fleet}
+    for number in range(rounds):
+        for router in fleet:
+            progress(f"latency at a fixed rate, round {number + 1} of {rounds}: {router.name}")
+            latencies[router.name].append(
+                load.latency_of(given.binary, router, given.work, given.rate, given.seconds)
+            )
+    return latencies
+
+
+def progress(text):
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def versions(given, fleet):
+    found = {}
+    for router in fleet:
+        if router.name in routers.PEERS:
+            pip = [given.environments / router.name / "bin" / "pip", "show", router.name]
+            text = subprocess.run(pip, capture_output=True, text=True, check=True).stdout
+            found[router.name] = text.split("Version: ", 1)[1].split()[0]
+        elif router.name == routers.NGINX:
+            text = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
+            found[router.name] = text.strip().rpartition("/")[2]
+    return found
+
+
+def compare(given):
+    urls = [start_worker(given.binary, number, given.work) for number in range(given.workers)]
+    fleet = start_all(given, urls)
+    settings = {
+        "versions": versions(given, fleet),
+        "workers": given.workers,
+        "threads": given.threads,
+        "rounds": given.rounds,
+        "requests": given.requests,
+        "rate": given.rate,
+        "threads_seen": {router.name: router.program.threads() for router in fleet},
+        "commands": {router.name: " ".join(map(str, router.program.command)) for router in fleet},
+        "machine": platform.platform(),
+    }
+    cpu = measure_cpu(given, fleet)
+    return {"settings": settings, "cpu_us": cpu, "latency_ms": measure_latency(given, fleet)}
+
+
+def stop(_number, _frame):
+    raise Failure("stopped by a signal")
+
+
+def main():
+    given = arguments()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        result = compare(given)
+    except Failure as failure:
+        sys.exit(f"error: {failure}")
+    finally:
+        end_all()
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1))
+    print(report.page(result))
+
+
+main()

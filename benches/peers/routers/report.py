@@ -1,0 +1,81 @@
+"""What was measured as Markdown: for the terminal, and for the page."""
+
+import statistics
+
+from load import CELLS, title
+from routers import HERE, LEAST_LOAD, NGINX, PLUGIN, ROUND_ROBIN
+
+
+def medians(measured):
+    """CPU microseconds per request by cell and router."""
+    return {
+        cell: {name: statistics.median(values) for name, values in rounds.items()}
+        for cell, rounds in measured.items()
+    }
+
+
+def row(*cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def cpu_table(measured):
+    found = medians(measured)
+    names = list(next(iter(found.values())))
+    lines = [row("CPU µs a request", *names), "|---" * (len(names) + 1) + "|"]
+    for cell in CELLS:
+        values = found[title(cell)]
+        lines.append(row(title(cell), *(f"{values[name]:.1f}" for name in names)))
+    return "\n".join(lines)
+
+
+def ratio(rounds, name, others):
+    """The median over the rounds of one router's CPU time over that of the best of the others."""
+    present = [rounds[other] for other in others if other in rounds]
+    if name not in rounds or not present:
+        return "-"
+    best = [min(values) for values in zip(*present)]
+    return f"{statistics.median(a / b for a, b in zip(rounds[name], best)):.2f}"
+
+
+def ratio_table(measured):
+    names = list(next(iter(measured.values())))
+    peers = [name for name in names if name not in HERE and name != NGINX]
+    heads = ["plugin / best other router", "plugin / nginx", "plugin / least_load", "plugin / round_robin"]
+    lines = [row("ratio of CPU time", *heads), "|---" * (len(heads) + 1) + "|"]
+    for cell in CELLS:
+        rounds = measured[title(cell)]
+        others = [peers, [NGINX], [LEAST_LOAD], [ROUND_ROBIN]]
+        lines.append(row(title(cell), *(ratio(rounds, PLUGIN, other) for other in others)))
+    return "\n".join(lines)
+
+
+def latency_table(latencies):
+    quantiles = ["p50", "p99", "p999"]
+    lines = [row("", "p50, ms", "p99, ms", "p99.9, ms", "CPU µs a request"), "|---" * 5 + "|"]
+    for name, rounds in latencies.items():
+        cells = (f"{statistics.median(one[key] for one in rounds):.2f}" for key in quantiles)
+        cpu = statistics.median(one["cpu_us"] for one in rounds)
+        lines.append(row(name, *cells, f"{cpu:.1f}"))
+    return "\n".join(lines)
+
+
+def settings_text(settings):
+    versions = ", ".join(f"{name} {version}" for name, version in settings["versions"].items())
+    threads = ", ".join(f"{name} {count}" for name, count in settings["threads_seen"].items())
+    return (
+        f"{versions}. {settings['workers']} simulated workers that answer at once with 8 tokens, "
+        f"{settings['threads']} threads for requests in each router (threads altogether: {threads}), "
+        f"{settings['rounds']} rounds of {settings['requests']} requests a cell, routers in turn."
+    )
+
+
+def page(result):
+    rate = result["settings"]["rate"]
+    parts = [
+        settings_text(result["settings"]),
+        cpu_table(result["cpu_us"]),
+        ratio_table(result["cpu_us"]),
+        f"Latency at {rate} requests a second (plain, 200 B, Poisson arrivals, open loop):",
+        latency_table(result["latency_ms"]),
+    ]
+    return "\n\n".join(parts)

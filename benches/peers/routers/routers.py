@@ -1,0 +1,104 @@
+"""How each router is started: the same workers, as many threads, as little logging."""
+
+import os
+import pathlib
+
+from processes import Program, answers, free_port
+
+# Names of the routers here. Everything else is a peer.
+PLUGIN = "here, plugin"
+LEAST_LOAD = "here, least_load"
+ROUND_ROBIN = "here, round_robin"
+NGINX = "nginx"
+HERE = [PLUGIN, LEAST_LOAD, ROUND_ROBIN]
+HEALTH_SECONDS = "60"
+
+
+class Router:
+    """A router that serves."""
+
+    def __init__(self, name, program, url, stream_url=None):
+        self.name = name
+        self.program = program
+        self.url = url
+        # nginx needs another setting for streams.
+        self.stream_url = stream_url or url
+        program.wait_for(lambda: answers(self.url) and answers(self.stream_url))
+
+
+def here(name, binary, plugin, workers, threads, work):
+    policy = {PLUGIN: "least_connections", LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin"}[name]
+    port = free_port()
+    command = [binary, "serve", "--port", str(port), "--prometheus-port", "0", "--admin-port", "0"]
+    command += ["--policy", policy, "--log-level", "warn", "--health-check-interval-secs", HEALTH_SECONDS]
+    if name == PLUGIN:
+        command += ["--plugin", f"least_connections={plugin}"]
+    command += ["--worker-urls", *workers]
+    program = Program(name, command, work, {"TOKIO_WORKER_THREADS": str(threads)})
+    return Router(name, program, f"http://127.0.0.1:{port}")
+
+
+# From PyPI. Their routers are written in Rust and read the same variable.
+PEERS = {
+    "sglang-router": (["sglang-router", "launch"], "warn"),
+    "smg": (["smg", "launch"], "warn"),
+    "vllm-router": (["vllm-router"], "warning"),
+}
+
+
+def peer(name, environments, workers, threads, work):
+    (program, *arguments), log_level = PEERS[name]
+    port = free_port()
+    command = [environments / name / "bin" / program, *arguments]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port())]
+    command += ["--policy", "round_robin", "--log-level", log_level]
+    command += ["--health-check-interval-secs", HEALTH_SECONDS]
+    command += ["--worker-urls", *workers]
+    program = Program(name, command, work, {"TOKIO_WORKER_THREADS": str(threads)})
+    return Router(name, program, f"http://127.0.0.1:{port}")
+
+
+NGINX_CONFIG = """
+daemon off;
+{user}
+worker_processes {threads};
+pid {work}/nginx.pid;
+error_log {work}/nginx_error.log error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 100000000;
+    client_body_temp_path {work}/nginx_body;
+    proxy_temp_path {work}/nginx_proxy;
+    fastcgi_temp_path {work}/nginx_fastcgi;
+    uwsgi_temp_path {work}/nginx_uwsgi;
+    scgi_temp_path {work}/nginx_scgi;
+    upstream workers {{
+        {servers}
+        keepalive 512;
+        keepalive_requests 100000000;
+    }}
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ proxy_pass http://workers; }}
+    }}
+    server {{
+        listen 127.0.0.1:{stream_port};
+        proxy_buffering off;
+        location / {{ proxy_pass http://workers; }}
+    }}
+}}
+"""
+
+
+def nginx(workers, threads, work):
+    port, stream_port = free_port(), free_port()
+    servers = "\n        ".join(f"server {url.removeprefix('http://')};" for url in workers)
+    # Started by root it would change to a user who may not read the directory.
+    user = "user root;" if os.getuid() == 0 else ""
+    config = pathlib.Path(work) / "nginx.conf"
+    config.write_text(NGINX_CONFIG.format(**locals()))
+    program = Program(NGINX, ["nginx", "-c", config, "-p", work], work)
+    return Router(NGINX, program, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{stream_port}")
