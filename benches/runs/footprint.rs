@@ -1,5 +1,6 @@
 //! How long a load takes, compiled and from the cache, and what a warm instance has resident.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
@@ -56,7 +57,7 @@ pub(crate) fn run(length: Length) {
 }
 
 /// A factory with the plugin, and how long its load took.
-async fn load(path: &PathBuf, cache: Option<PathBuf>, warm: usize) -> (PolicyFactory, Duration) {
+async fn load(path: &Path, cache: Option<PathBuf>, warm: usize) -> (PolicyFactory, Duration) {
     let engine = EngineOptions { aot_cache: cache, ..EngineOptions::default() };
     let factory = PolicyFactory::with_engine(engine);
     // The engine starts with another plugin, so that a load alone is measured.

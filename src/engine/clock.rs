@@ -18,7 +18,15 @@ use parking_lot::Mutex;
 const REMEMBERED_TICKS: usize = 1024;
 
 /// Ticks without a call in flight after which the ticker goes to sleep.
-const IDLE_TICKS: u32 = 64;
+const IDLE_TICKS: u64 = 64;
+
+/// Ticks that the ticker sleeps at once while no call takes long. A tick costs some microseconds, and
+/// most calls are over long before the next one: at a thousand decisions a second, ticking for each
+/// of them costs more than the decisions.
+const NAP_TICKS: u32 = 4;
+
+/// Ticks in a row without a call in flight after which the ticker naps.
+const CALM_TICKS: u64 = 8;
 
 /// From the announcement that the ticker goes to sleep to its last look at the marks. Processors
 /// hold stores back for less than a microsecond, and never over an interrupt or a switch of threads.
@@ -64,6 +72,8 @@ struct Activity {
 #[derive(Debug)]
 pub(crate) struct Clock {
     tick: Duration,
+    /// Ticks that the ticker may sleep at once.
+    nap: AtomicU32,
     ticks: CachePadded<AtomicU64>,
     /// When the latest tick of each number, modulo the length, ended: nanoseconds since `started`.
     ended: Box<[AtomicU64]>,
@@ -85,6 +95,7 @@ impl Clock {
     ) -> std::io::Result<Arc<Self>> {
         let clock = Arc::new(Self {
             tick,
+            nap: AtomicU32::new(NAP_TICKS),
             ticks: CachePadded::new(AtomicU64::new(0)),
             ended: (0..REMEMBERED_TICKS).map(|_| AtomicU64::new(0)).collect(),
             recorded: AtomicU64::new(0),
@@ -105,6 +116,16 @@ impl Clock {
     /// The length of a tick.
     pub(crate) fn tick(&self) -> Duration {
         self.tick
+    }
+
+    /// Says that there are calls with this budget. A call that begins while the ticker naps is looked
+    /// at when it wakes: that is to be early enough, so calls with small budgets get short naps, for
+    /// good.
+    pub(crate) fn expect(&self, budget: Duration) {
+        let ticks = budget.as_nanos() / self.tick.as_nanos().max(1) / 2;
+        let nap = u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, NAP_TICKS);
+        // Relaxed: seen by the next nap.
+        self.nap.fetch_min(nap, Ordering::Relaxed);
     }
 
     /// Ticks so far. Stands still while no call is in flight.
@@ -171,12 +192,13 @@ impl Clock {
 
     fn run(&self, advance: &dyn Fn(u64)) {
         let mut next = Instant::now() + self.tick;
-        let mut idle = 0;
-        let mut seen = 0;
+        let (mut idle, mut calm, mut seen) = (0, 0, 0);
         // Relaxed: `stop` unparks afterwards, and an extra tick does no harm.
         while !self.stopping.load(Ordering::Relaxed) {
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-            // A late wake-up makes up for the ticks it missed: budgets are wall-clock time.
+            // Relaxed: see `expect`.
+            let nap = if calm >= CALM_TICKS { self.nap.load(Ordering::Relaxed) - 1 } else { 0 };
+            thread::sleep((next + self.tick * nap).saturating_duration_since(Instant::now()));
+            // A late wake-up, and a nap, make up for the ticks they missed: budgets are wall-clock time.
             let late = Instant::now().saturating_duration_since(next);
             let missed = u32::try_from(late.as_nanos() / self.tick.as_nanos().max(1)).unwrap_or(u32::MAX);
             next += self.tick.saturating_mul(missed.saturating_add(1));
@@ -192,12 +214,13 @@ impl Clock {
             self.recorded.store(ended + passed, Ordering::Release);
             advance(passed);
             let activity = self.activity();
+            calm = if activity.in_call { 0 } else { calm + passed };
             let quiet = !activity.in_call && activity.count == seen;
-            idle = if quiet { idle + 1 } else { 0 };
+            idle = if quiet { idle + passed } else { 0 };
             seen = activity.count;
             if idle >= IDLE_TICKS {
                 self.park(seen);
-                idle = 0;
+                (idle, calm) = (0, 0);
                 next = Instant::now() + self.tick;
             }
         }
@@ -268,6 +291,49 @@ mod tests {
         clock.end(&mark);
         wait_until("it must go to sleep again", || clock.is_parked());
         clock.stop();
+    }
+
+    #[test]
+    fn small_budget_shortens_the_naps_for_good() {
+        let tick = Duration::from_millis(1);
+        let clock = Clock::start(tick, |_| ()).unwrap();
+        let nap = || clock.nap.load(Ordering::Relaxed);
+        clock.expect(Duration::from_secs(30));
+        assert_eq!(nap(), NAP_TICKS);
+        clock.expect(tick * 5);
+        assert_eq!(nap(), 2);
+        clock.expect(tick);
+        clock.expect(tick * 10);
+        assert_eq!(nap(), 1);
+        clock.stop();
+    }
+
+    #[test]
+    fn ticks_of_a_nap_are_made_up_for() {
+        let tick = Duration::from_millis(1);
+        let advanced = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&advanced);
+        let (naps, napped) = std::sync::mpsc::channel();
+        let began = Instant::now();
+        let clock = Clock::start(tick, move |passed| {
+            seen.fetch_add(passed, Ordering::Relaxed);
+            if passed >= u64::from(NAP_TICKS) {
+                let _ = naps.send(());
+            }
+        })
+        .unwrap();
+        let mark = clock.register();
+        // Calls that are over at once, until it naps.
+        while napped.recv_timeout(tick / 5).is_err() {
+            clock.begin(&mark);
+            clock.end(&mark);
+            assert!(began.elapsed() < Duration::from_secs(10), "it never naps");
+        }
+        clock.stop();
+        let ticks = advanced.load(Ordering::Relaxed);
+        assert_eq!(ticks, clock.now());
+        let elapsed = began.elapsed().as_millis();
+        assert!(u128::from(ticks) <= elapsed, "{ticks} ticks in {elapsed} ms");
     }
 
     #[test]

@@ -129,6 +129,10 @@ pub struct PoolCounts {
 pub struct Pool {
     slots: Sharded<AtomicCell<Option<Box<Pooled>>>>,
     queue: ArrayQueue<Box<Pooled>>,
+    /// Instances that are used up, until the background drops them.
+    spent: ArrayQueue<Box<Pooled>>,
+    /// True while the background is about to look at `spent`.
+    sweeping: AtomicBool,
     waiters: Waiters<Lease>,
     closed: AtomicBool,
     /// True while nobody may wait for an instance.
@@ -177,6 +181,8 @@ impl Pool {
         let pool = Arc::new(Self {
             slots: Sharded::new(|| AtomicCell::new(None)),
             queue: ArrayQueue::new(options.max_instances.max(1)),
+            spent: ArrayQueue::new(options.max_instances.max(1)),
+            sweeping: AtomicBool::new(false),
             waiters: Waiters::new(options.max_waiting),
             closed: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
@@ -344,8 +350,12 @@ impl Pool {
 
     fn replace(&self, pooled: Box<Pooled>) {
         let home = Arc::clone(&pooled.home);
-        self.destroy(pooled);
-        home.refill();
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        if let Err(pooled) = self.spent.push(pooled) {
+            // More go than may live: the background is far behind.
+            self.drop_later(pooled);
+        }
+        home.sweep();
         if home.waiters.count() > 0 {
             // Whoever waits for the instance that went must get another one, above `min_warm` too.
             home.grow();
@@ -507,9 +517,38 @@ impl Pool {
         }
     }
 
-    /// Drops an instance in the background: unmapping its memory takes microseconds.
+    /// Has the background drop what is spent and make others in its place. Of many instances that go
+    /// at once, only the first pays for waking it.
+    fn sweep(self: &Arc<Self>) {
+        // SeqCst: after the push, and before the sweeper's last look; see there.
+        if self.sweeping.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let pool = Arc::clone(self);
+        self.compiled.engine.background.handle().spawn(async move {
+            loop {
+                while let Some(spent) = pool.spent.pop() {
+                    drop(spent);
+                    // Others wait for this thread, too.
+                    tokio::task::yield_now().await;
+                }
+                pool.refill();
+                // What is pushed from here on wakes another sweeper, or is seen below.
+                pool.sweeping.store(false, Ordering::SeqCst);
+                if pool.spent.is_empty() || pool.sweeping.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+    }
+
     fn destroy(&self, pooled: Box<Pooled>) {
         self.live.fetch_sub(1, Ordering::Relaxed);
+        self.drop_later(pooled);
+    }
+
+    /// Drops an instance in the background: unmapping its memory takes microseconds.
+    fn drop_later(&self, pooled: Box<Pooled>) {
         let background = self.compiled.engine.background.handle().clone();
         background.spawn(async move { drop(pooled) });
     }

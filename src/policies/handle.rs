@@ -93,6 +93,15 @@ impl Policy {
         self.as_dyn().decide_pair_async(table, info).await
     }
 
+    /// Whether it is to be told of finished requests.
+    pub fn wants_completions(&self) -> bool {
+        match self {
+            Self::Native(_) => false,
+            Self::Wasm(policy) => policy.wants_completions(),
+            Self::Custom(policy) => policy.wants_completions(),
+        }
+    }
+
     /// Tells the policy that a request which it placed has finished.
     pub fn on_request_complete(&self, completion: &RequestCompletion) {
         self.as_dyn().on_request_complete(completion);
@@ -155,6 +164,10 @@ impl LoadBalancingPolicy for Policy {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
         self.as_dyn().decide_pair_async(table, info)
+    }
+
+    fn wants_completions(&self) -> bool {
+        Self::wants_completions(self)
     }
 
     fn on_request_complete(&self, completion: &RequestCompletion) {

@@ -124,6 +124,12 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<PairDecision, DecideError>>;
 
+    /// Whether it is to be told of finished requests now: telling costs an allocation each.
+    /// Default: true.
+    fn wants_completions(&self) -> bool {
+        true
+    }
+
     /// Tells the policy that a request which it placed has finished. Default: ignored.
     fn on_request_complete(&self, _completion: &RequestCompletion) {}
 }

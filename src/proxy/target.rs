@@ -195,7 +195,7 @@ impl Placement {
             placed: Instant::now(),
             first_byte: None,
             success: false,
-            listener: (!matches!(policy, Policy::Native(_))).then(|| policy.clone()),
+            listener: policy.wants_completions().then(|| policy.clone()),
         })
     }
 

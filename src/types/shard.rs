@@ -1,6 +1,7 @@
 //! Per-thread shards, so that counting does not make cores share cache lines.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
@@ -91,8 +92,12 @@ impl<T: Default> Default for Sharded<T> {
 }
 
 fn shard_count() -> usize {
-    let cores = available_parallelism().map_or(2, std::num::NonZero::get);
-    (cores * 4).next_power_of_two().clamp(8, 256)
+    // Asked once: the system reads files for it, and an instance that is warmed makes shards.
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        let cores = available_parallelism().map_or(2, std::num::NonZero::get);
+        (cores * 4).next_power_of_two().clamp(8, 256)
+    })
 }
 
 #[cfg(test)]

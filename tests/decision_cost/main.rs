@@ -33,15 +33,15 @@ async fn least_connections(lane: Lane) -> (PolicyFactory, Policy) {
         ..WasmPolicyConfig::new("plugin", module.to_string_lossy())
     };
     let options = PluginOptions { lane, ..PluginOptions::default() };
-    factory.load_wasm_plugin_with(config, options).await.unwrap();
-    let policy = factory.create_by_name("plugin").unwrap();
+    factory.load_wasm_plugin_with(config, options).await.expect("it loads");
+    let policy = factory.create_by_name("plugin").expect("it is there");
     (factory, policy)
 }
 
 fn table(workers: usize) -> Arc<WorkerTable> {
     let fleet = Fleet::new();
     for index in 0..workers {
-        fleet.add(WorkerSpec::new(format!("http://w{index}")), true).unwrap();
+        fleet.add(WorkerSpec::new(format!("http://w{index}")), true).expect("a new URL");
     }
     fleet.table()
 }

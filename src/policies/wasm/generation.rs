@@ -71,6 +71,7 @@ impl Generation {
         let engine = &parts.pool.compiled().engine;
         let budget = Duration::from_millis(parts.config.max_execution_time_ms);
         let ticks = Ticks::covering(budget, engine.clock.tick());
+        engine.clock.expect(budget);
         let adaptive = parts.options.lane == LaneOption::Adaptive && !parts.pool.compiled().host_futures;
         Self {
             budget,

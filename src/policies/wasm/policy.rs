@@ -196,6 +196,11 @@ impl LoadBalancingPolicy for WasmPolicy {
         Box::pin(self.decide_pair(table, info))
     }
 
+    fn wants_completions(&self) -> bool {
+        let active = self.active.load();
+        active.as_ref().is_some_and(|active| active.stable.facts.has_on_complete || active.canary.is_some())
+    }
+
     fn on_request_complete(&self, completion: &RequestCompletion) {
         let (wanted, watched) = match self.active.load().as_ref() {
             Some(active) => (active.stable.facts.has_on_complete, active.canary.is_some()),

@@ -61,14 +61,21 @@ pub(crate) struct PluginRecipe {
 /// What an instance is sent before it serves: a table, and a question over it.
 #[derive(Debug)]
 pub(crate) struct WarmUp {
+    /// What the guest does to counters and map while it warms up is nobody's business. One for all
+    /// instances, whatever those before did to it: these are no decisions that anybody acts on.
+    state: Arc<PluginState>,
     workers: Vec<u8>,
     select: Vec<u8>,
 }
 
 impl WarmUp {
-    fn new(plan: &WirePlan) -> Result<Self, CallError> {
+    fn new(recipe: &PluginRecipe) -> Result<Self, CallError> {
         let table = trial_fleet().table();
-        Ok(Self { workers: workers_message(&table)?, select: select_message(plan, &table)? })
+        Ok(Self {
+            state: recipe.state.detached(),
+            workers: workers_message(&table)?,
+            select: select_message(&recipe.plan, &table)?,
+        })
     }
 }
 
@@ -108,15 +115,14 @@ impl Recipe for PluginRecipe {
             if self.serial {
                 return Ok(());
             }
-            // What the guest does to counters and map while it warms up is nobody's business.
-            let real = trial.swap_services(self.state.detached());
             let warm_up = match self.warm_up.get() {
                 Some(made) => made,
                 None => {
-                    let made = WarmUp::new(&self.plan)?;
+                    let made = WarmUp::new(self)?;
                     self.warm_up.get_or_init(|| made)
                 }
             };
+            let real = trial.swap_services(Arc::clone(&warm_up.state) as Arc<dyn HostServices>);
             trial.tell(Tell::Workers, &warm_up.workers).await?;
             for _ in 0..WARM_DECISIONS {
                 trial.ask(Ask::Select, &warm_up.select, |_| ()).await?;
