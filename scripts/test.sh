@@ -16,7 +16,7 @@ esac
 
 # Targets that hold no tests by themselves. The libraries are tested by tests/ of their packages;
 # check_modules by every build of the plugins; sgl_router, the binary's main, by tests that run it.
-untested='embedder|least_connections|prefix_affinity|serial_round_robin|check_modules|sgl_router'
+untested='embedder|fuzz_targets|least_connections|prefix_affinity|serial_round_robin|check_modules|sgl_router'
 
 # The version of cargo-deny that is installed where there is none.
 cargo_deny=0.20.2
@@ -87,13 +87,13 @@ python_client() {
 # Licences, bans and sources as deny.toml has them; advisories where their database can be reached.
 dependencies() {
   cargo deny --version 2>/dev/null || {
-    say "installing cargo-deny $cargo_deny; it takes some minutes, once"
+    say "installing cargo-deny $cargo_deny; once, for two minutes of a core"
     # Its own folder of work, which `cargo install` removes; unoptimised, since it checks for seconds.
     env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug "cargo-deny@$cargo_deny"
   }
-  cargo deny --log-level error check --disable-fetch licenses bans sources
+  cargo deny --log-level error check licenses bans sources
   if timeout 60 cargo deny --log-level off fetch db; then
-    cargo deny --log-level error check --disable-fetch advisories
+    cargo deny --log-level error --offline check advisories
     summary+=", dependencies with advisories"
   else
     say "ADVISORIES NOT CHECKED: their database cannot be reached from here"
