@@ -29,6 +29,8 @@ use crate::fleet::Requests;
 use crate::guests;
 use crate::host;
 use crate::host::Host;
+use crate::steadied::Answers;
+use crate::steadied::Steadiness;
 use crate::steadied::steadied;
 
 /// Decisions of every module that loads.
@@ -49,6 +51,9 @@ struct Shape {
     may_loop: [bool; 3],
     more_fuel: bool,
     is_steadied: bool,
+    init_is_steadied: bool,
+    has_traps: bool,
+    has_start: bool,
     init_takes_message: bool,
     answer_is_sized: bool,
     has_pair: bool,
@@ -69,6 +74,11 @@ struct Shape {
 impl Shape {
     fn may_loop(&self) -> bool {
         self.may_loop == [true; 3]
+    }
+
+    fn steadiness(&self) -> Steadiness {
+        let answers = if self.init_takes_message { Answers::Yes } else { Answers::No };
+        Steadiness { init: self.init_is_steadied.then_some(answers), sized_answer: self.answer_is_sized }
     }
 
     /// A module that has the exports which the made-up one must have.
@@ -130,7 +140,8 @@ impl Shape {
             // With them come references to what the host has, which the engine is built without.
             reference_types_enabled: false,
             exceptions_enabled: false,
-            allow_start_export: true,
+            allow_start_export: self.has_start,
+            disallow_traps: !self.has_traps,
             ..Config::default()
         }
     }
@@ -233,7 +244,7 @@ fn module(choices: &mut Unstructured<'_>) -> arbitrary::Result<(Shape, Vec<u8>)>
     }
     let mut wasm = module.to_bytes();
     if shape.is_steadied {
-        wasm = steadied(&wasm, shape.answer_is_sized);
+        wasm = steadied(&wasm, shape.steadiness());
     }
     let (name, data) = (Cow::Borrowed(MANIFEST_SECTION), Cow::Owned(shape.manifest()));
     CustomSection { name, data }.append_to(&mut wasm);
