@@ -91,7 +91,8 @@ impl Echo {
             config,
             ..WasmPolicyConfig::new(NAME, "echo.wasm")
         };
-        let options = PluginOptions { min_warm: instances, max_instances: instances, ..PluginOptions::default() };
+        let options =
+            PluginOptions { min_warm: instances, max_instances: instances, ..PluginOptions::default() };
         factory.load_wasm_plugin_bytes(limits, options, module(wire, inputs)).await.expect("it loads");
         let policy = factory.create_by_name(NAME).expect("it is there");
         Self { factory, policy }
@@ -110,7 +111,8 @@ fn module(wire: Wire, inputs: Vec<Input>) -> Vec<u8> {
     };
     let bytes = encode_to_vec(|writer| manifest.encode(writer)).expect("fits");
     let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    wat::parse_str(format!(r#"(module (@custom "{MANIFEST_SECTION}" "{escaped}") {TEXT})"#)).expect("it is valid")
+    wat::parse_str(format!(r#"(module (@custom "{MANIFEST_SECTION}" "{escaped}") {TEXT})"#))
+        .expect("it is valid")
 }
 
 /// Takes the messages out of what the guest gave with its answer.

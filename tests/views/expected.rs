@@ -54,7 +54,8 @@ pub(crate) fn view<C: Candidates + ?Sized>(workers: &C, asked: &Asked) -> View {
     let is_in = |set: &Option<WorkerSet>, index| set.as_ref().is_some_and(|set| set.contains(index));
     let one = |index: usize| {
         let worker = workers.worker(index).expect("below the length");
-        let WorkerReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ewma } = worker.report();
+        let WorkerReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ewma } =
+            worker.report();
         WorkerView {
             url: worker.url().to_owned(),
             model: worker.model_id().map(str::to_owned),
@@ -74,4 +75,3 @@ pub(crate) fn view<C: Candidates + ?Sized>(workers: &C, asked: &Asked) -> View {
     };
     View { workers: (0..workers.len()).map(one).collect(), ..asked.seen() }
 }
-

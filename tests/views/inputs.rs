@@ -31,7 +31,12 @@ pub(crate) fn facts() -> impl Strategy<Value = Facts> {
     // An empty model is refused by the router's own checks.
     let model = option::of(".{1,20}");
     let labels = btree_map(".{0,8}", ".{0,40}", 0..4);
-    (role(), model, 1e-9..1e9_f64, labels).prop_map(|(role, model, weight, labels)| Facts { role, model, weight, labels })
+    (role(), model, 1e-9..1e9_f64, labels).prop_map(|(role, model, weight, labels)| Facts {
+        role,
+        model,
+        weight,
+        labels,
+    })
 }
 
 #[derive(Clone, Debug)]
@@ -102,7 +107,15 @@ pub(crate) fn request() -> impl Strategy<Value = Asked> {
     let headers = vec(header.prop_map(|(name, value)| (name.to_owned(), value)), 0..4);
     let leg = prop_oneof![Just(Leg::Single), Just(Leg::Prefill), Just(Leg::Decode)];
     let set = || option::of(vec(0_usize..80, 0..40).prop_map(|members| members.into_iter().collect()));
-    (option::of(text()), option::of(vec(any::<u32>(), 0..300)), option::of(text()), option::of(headers), leg, set(), set())
+    (
+        option::of(text()),
+        option::of(vec(any::<u32>(), 0..300)),
+        option::of(text()),
+        option::of(headers),
+        leg,
+        set(),
+        set(),
+    )
         .prop_map(|(text, tokens, model, headers, leg, excluded, eligible)| Asked {
             text,
             tokens,

@@ -128,7 +128,8 @@ fn caller_that_waits_and_thing_that_is_put_back_always_meet() {
 
 #[test]
 fn breaker_is_closed_by_a_probe_whoever_else_fails() {
-    let options = BreakerOptions { failures: 3, backoff_ms: 1, max_backoff_ms: 1, ..BreakerOptions::default() };
+    let options =
+        BreakerOptions { failures: 3, backoff_ms: 1, max_backoff_ms: 1, ..BreakerOptions::default() };
     let breaker = Breaker::new(options);
     thread::scope(|scope| {
         for thread in 0..3 {

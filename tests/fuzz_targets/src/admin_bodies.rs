@@ -72,7 +72,8 @@ impl Stage {
         // Workers are only listed here: nobody asks for their health.
         config.health.interval_secs = 0;
         config.records.sample = 1.0;
-        let config = check(config, Surroundings { built_in_policies: &["round_robin"], ..Surroundings::default() });
+        let config =
+            check(config, Surroundings { built_in_policies: &["round_robin"], ..Surroundings::default() });
         let config = config.expect("it has no faults");
         let backends = host.run(async { Arc::new(Backends::new(config.proxy)) });
         let recorder = Recorder::new(config.records.expect("it is on")).unwrap();
@@ -106,7 +107,8 @@ impl Stage {
         for info in self.host.factory.plugin_infos() {
             let path = &info.config.module_path;
             let file = self.plugin_dir.join("a.wasm");
-            let is_allowed = [file.to_str().expect("text"), "(uploaded)", "fuzzed.wasm"].contains(&path.as_str());
+            let is_allowed =
+                [file.to_str().expect("text"), "(uploaded)", "fuzzed.wasm"].contains(&path.as_str());
             assert!(is_allowed, "{path} is not in the plugin directory");
             let policy = self.host.factory.create_by_name(&info.name).expect("it is listed");
             let may_reject = info.options.on_failure == FailurePolicy::Reject;
@@ -167,7 +169,8 @@ fn request(bytes: &[u8]) -> Option<Request<Body>> {
     let (head, body) = end.map_or((bytes, &[][..]), |end| (&bytes[..end], &bytes[end + 2..]));
     let mut lines = std::str::from_utf8(head).ok()?.lines();
     let (method, path) = lines.next()?.split_once(' ')?;
-    let mut request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, "Bearer token");
+    let mut request =
+        Request::builder().method(method).uri(path).header(header::AUTHORIZATION, "Bearer token");
     for line in lines {
         let (name, value) = line.split_once(": ")?;
         request = request.header(name, value);

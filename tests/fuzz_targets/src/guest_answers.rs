@@ -109,7 +109,10 @@ fn decode(bytes: &[u8]) {
         assert!(rows.workers().count() <= bytes.len());
     }
     if let Ok(table) = TableMessage::decode(bytes) {
-        assert!(table.workers().flatten().map(|worker| worker.labels.iter().count()).sum::<usize>() <= bytes.len());
+        assert!(
+            table.workers().flatten().map(|worker| worker.labels.iter().count()).sum::<usize>()
+                <= bytes.len()
+        );
     }
 }
 
@@ -149,7 +152,8 @@ fn compare(
     outcome: Result<Decision, DecideError>,
 ) {
     fleet::check(table, info, &outcome);
-    let may = |index: i64| usize::try_from(index).ok().filter(|index| *index < WORKERS && table.is_healthy(*index));
+    let may =
+        |index: i64| usize::try_from(index).ok().filter(|index| *index < WORKERS && table.is_healthy(*index));
     let chosen = |index| may(index).map_or(Expected::Failed(FailureCause::InvalidChoice), Expected::Chosen);
     let expected = match Answer::decode(bytes) {
         Err(_) => Expected::Failed(FailureCause::Decode),

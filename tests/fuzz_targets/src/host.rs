@@ -69,12 +69,15 @@ impl Host {
     }
 
     /// One decision, on this thread or as a future.
-    pub(crate) fn decide(&self, policy: &Policy, table: &WorkerTable, info: &SelectWorkerInfo<'_>, on_fiber: bool) {
-        let outcome = if on_fiber {
-            self.run(policy.decide_async(table, info))
-        } else {
-            policy.decide(table, info)
-        };
+    pub(crate) fn decide(
+        &self,
+        policy: &Policy,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+        on_fiber: bool,
+    ) {
+        let outcome =
+            if on_fiber { self.run(policy.decide_async(table, info)) } else { policy.decide(table, info) };
         fleet::check(table, info, &outcome);
     }
 

@@ -13,7 +13,6 @@
 //! package replay every input that is kept in `fuzz/seeds` and `fuzz/found`, with a stable one.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,

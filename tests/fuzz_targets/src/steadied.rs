@@ -43,12 +43,8 @@ pub(crate) enum Answers {
 /// The module, with buffers and answers at low addresses and answers of less than 256 bytes,
 /// unless its functions return early.
 pub(crate) fn steadied(wasm: &[u8], how: Steadiness) -> Vec<u8> {
-    let address = [
-        Instruction::I32Const(ADDRESS),
-        Instruction::I32And,
-        Instruction::I32Const(16),
-        Instruction::I32Or,
-    ];
+    let address =
+        [Instruction::I32Const(ADDRESS), Instruction::I32And, Instruction::I32Const(16), Instruction::I32Or];
     let place = [Instruction::I64Const((i64::from(ADDRESS) << 32) | 0xff), Instruction::I64And];
     let nothing = [Instruction::I64Const(0)];
     let select = if how.sized_answer { address.as_slice() } else { place.as_slice() };

@@ -83,9 +83,8 @@ impl Shape {
 
     /// A module that has the exports which the made-up one must have.
     fn exports(&self) -> Vec<u8> {
-        let function = |export: &str, signature: &str| {
-            format!(r#"(func (export "{export}") {signature} unreachable)"#)
-        };
+        let function =
+            |export: &str, signature: &str| format!(r#"(func (export "{export}") {signature} unreachable)"#);
         let message = "(param i32 i32)";
         let answer = "(param i32 i32) (result i64)";
         let mut fields = vec![
@@ -93,7 +92,10 @@ impl Shape {
             function("alloc", "(param i32) (result i32)"),
             function("dealloc", message),
             function("init", if self.init_takes_message { answer } else { "" }),
-            function("select_worker", if self.answer_is_sized { "(param i32 i32) (result i32)" } else { answer }),
+            function(
+                "select_worker",
+                if self.answer_is_sized { "(param i32 i32) (result i32)" } else { answer },
+            ),
         ];
         let mut optional = |is_there: bool, name, signature| {
             if is_there {
@@ -240,7 +242,9 @@ fn module(choices: &mut Unstructured<'_>) -> arbitrary::Result<(Shape, Vec<u8>)>
     let mut module = Module::new(shape.smith(), choices)?;
     if !shape.may_loop() {
         // Fails if it imports functions that need fuel, which these do not.
-        module.ensure_termination(FUEL[usize::from(shape.more_fuel)]).map_err(|_| arbitrary::Error::IncorrectFormat)?;
+        module
+            .ensure_termination(FUEL[usize::from(shape.more_fuel)])
+            .map_err(|_| arbitrary::Error::IncorrectFormat)?;
     }
     let mut wasm = module.to_bytes();
     if shape.is_steadied {

@@ -1,5 +1,6 @@
 //! Every input that is kept, through its target. One test a target: each has an engine of its own
 //! that counts what is left behind.
+#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +16,10 @@ fn inputs(target: &str) -> Vec<PathBuf> {
     inputs
 }
 
-#[expect(clippy::print_stdout, reason = "cargo shows it only if the test fails: the last line names the input")]
+#[expect(
+    clippy::print_stdout,
+    reason = "cargo shows it only if the test fails: the last line names the input"
+)]
 fn replay(target: &str, run: impl Fn(&[u8])) {
     let inputs = inputs(target);
     assert!(inputs.len() >= 10, "only {} inputs of {target} are kept", inputs.len());
