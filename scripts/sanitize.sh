@@ -35,9 +35,9 @@ if wants miri; then
   MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p sgl-policy-abi --lib
   say "Miri: the layers without the engine"
   layers=(cargo +nightly miri test --manifest-path fuzz/Cargo.toml -p layers --lib --)
-  MIRIFLAGS=-Zmiri-disable-isolation "${layers[@]}" --skip engine::background --skip engine::clock \
+  MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance" "${layers[@]}" --skip engine::background --skip engine::clock \
     --skip stress --skip health_bits_are_the_same --skip columns_of_every_length
-  MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-many-seeds=0..4" "${layers[@]}" stress
+  MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance -Zmiri-many-seeds=0..4" "${layers[@]}" stress
 fi
 
 # The standard library is built along: without, its own synchronisation would not be seen.

@@ -110,6 +110,7 @@ fn take(shelf: &Arc<Shelf>) -> Lease {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "crossbeam's cell keeps a box as an integer, which Miri does not follow")]
 fn caller_that_waits_and_thing_that_is_put_back_always_meet() {
     const THREADS: usize = 4;
     const THINGS: usize = 2;
