@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Sets up and runs every check: formatting, plugins, all tests, doc tests, benches once each, the
-# end-to-end test with a client from PyPI, lints and documentation. Fails if any of it fails, or if
+# end-to-end test with a client from PyPI, lints, documentation and dependencies. Fails if any of it fails, or if
 # a test target runs no test. Up to half an hour on two cores from cold; a minute or two after that.
 #
-# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, lints and documentation
+# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, lints, documentation and
+#                                     dependencies
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -15,7 +16,10 @@ esac
 
 # Targets that hold no tests by themselves. The libraries are tested by tests/ of their packages;
 # check_modules by every build of the plugins; sgl_router, the binary's main, by tests that run it.
-untested='embedder|least_connections|misbehaving|prefix_affinity|serial_round_robin|check_modules|sgl_router'
+untested='embedder|fuzz_targets|least_connections|misbehaving|prefix_affinity|serial_round_robin|check_modules|sgl_router'
+
+# The version of cargo-deny that is installed where there is none.
+cargo_deny=0.20.2
 
 log=$(mktemp "${TMPDIR:-/tmp}/sgl-router-test.XXXXXX")
 trap 'rm -f "$log"' EXIT
@@ -80,6 +84,23 @@ python_client() {
   summary+=", $(tail -n 1 "$log" | cut -d ' ' -f 1) checks with the openai package"
 }
 
+# Licences, bans and sources as deny.toml has them; advisories where their database can be reached.
+dependencies() {
+  cargo deny --version 2>/dev/null || {
+    say "installing cargo-deny $cargo_deny; once, for two minutes of a core"
+    # Its own folder of work, which `cargo install` removes; unoptimised, since it checks for seconds.
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug "cargo-deny@$cargo_deny"
+  }
+  cargo deny --log-level error check licenses bans sources
+  if timeout 60 cargo deny --log-level off fetch db; then
+    cargo deny --log-level error --offline check advisories
+    summary+=", dependencies with advisories"
+  else
+    say "ADVISORIES NOT CHECKED: their database cannot be reached from here"
+    summary+=", dependencies without advisories"
+  fi
+}
+
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --quiet; }
 
 need_rust
@@ -93,10 +114,11 @@ if ! $fast; then
   step "a client that nobody here wrote" python_client
   step "lints" cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
   step "documentation" documentation
+  step "dependencies" dependencies
 fi
 
 if $fast; then
-  say "passed, without the Python client, lints and documentation: $summary, $(minutes $SECONDS)"
+  say "passed, without the Python client, lints, documentation and dependencies: $summary, $(minutes $SECONDS)"
 else
   say "all checks passed: $summary, $(minutes $SECONDS)"
 fi

@@ -28,6 +28,7 @@ use crate::support::loaded;
 use crate::support::loaded_with;
 use crate::support::manifest;
 use crate::support::slice;
+use crate::support::stats;
 
 const ALL: [Input; 17] = [
     Input::Healthy,
@@ -303,4 +304,18 @@ async fn loads_are_spread_when_decisions_are_held() {
     assert!(table.workers().iter().all(|worker| worker.load() == 5));
     drop(held);
     assert!(table.workers().iter().all(|worker| worker.load() == 0));
+}
+
+#[tokio::test]
+async fn state_in_an_answer_of_the_column_form_is_ignored() {
+    // {"selected_worker": 1, "state": {"n": 7}}
+    let data = r#"(data (i32.const 16) "\82\afselected_worker\01\a5state\81\a1n\07")"#;
+    let fields = format!("{}{data}", manifest(&[Input::Load], Concurrency::Parallel));
+    let (factory, policy) = loaded(guest_with(&fields, &answer(16, 28))).await;
+    let table = fleet(3).table();
+    let info = SelectWorkerInfo::default();
+    assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);
+    assert_eq!(policy.decide(&table, &info).unwrap().index(), 1);
+    let stats = stats(&factory);
+    assert_eq!((stats.decisions, stats.fallbacks), (2, 0), "the guest is asked once for each");
 }

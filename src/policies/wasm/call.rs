@@ -67,6 +67,8 @@ pub(crate) struct ReadyCall<'a> {
     timer: Option<Instant>,
     /// Held for the whole call of a plugin that returns state.
     state: Option<StateGuard<'a>>,
+    /// True if a state in the answer means something: the other form has none, and ignores it.
+    is_rows: bool,
 }
 
 /// The `rows` state, locked.
@@ -144,6 +146,7 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
             generation: generation.id,
             timer,
             state: None,
+            is_rows: generation.plan.is_rows(),
         }),
         Err(error) => Start::Failed(Failure::of_call(error, generation.id)),
     }
@@ -189,7 +192,8 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
     lease.reserve(generation.plan.bound(workers, info, kept)).await?;
     let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept, draw))?;
-    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state })
+    let is_rows = generation.plan.is_rows();
+    Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state, is_rows })
 }
 
 async fn tell_workers<C: Candidates + ?Sized>(
@@ -285,7 +289,7 @@ impl ReadyCall<'_> {
         if let Some(new) = reply.more.as_mut().and_then(|more| more.state.take()) {
             match &mut self.state {
                 Some(state) => **state = new,
-                None => lost_state = true,
+                None => lost_state = self.is_rows,
             }
         }
         let Self { lease, generation, timer, .. } = self;

@@ -79,7 +79,9 @@ fn broken_bound(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Option
     let (Some(own), Some(other)) = (canary.p99, stable.p99) else { return None };
     let enough = canary.timed >= MIN_TIMED && stable.timed >= MIN_TIMED;
     let slack = Duration::from_micros(options.p99_slack_us);
-    if enough && own > other.mul_f64(options.max_p99_ratio.max(0.0)) && own > other + slack {
+    // In seconds: a ratio may be so large that no `Duration` could hold the product.
+    let allowed = other.as_secs_f64() * options.max_p99_ratio.max(0.0);
+    if enough && own.as_secs_f64() > allowed && own > other.saturating_add(slack) {
         return Some(format!(
             "decision p99 {own:?} against {other:?}, allowed ratio {}",
             options.max_p99_ratio
@@ -154,6 +156,18 @@ mod tests {
     fn noise_on_a_fast_plugin_breaks_no_bound() {
         let verdict = canary(&OPTIONS, Duration::from_secs(1), &seen(9000, 0, 1), &seen(1000, 0, 90));
         assert_eq!(verdict, Verdict::Wait);
+    }
+
+    #[test]
+    fn bounds_beyond_all_times_are_never_broken() {
+        let boundless = [
+            CanaryOptions { max_p99_ratio: f64::MAX, ..OPTIONS },
+            CanaryOptions { p99_slack_us: u64::MAX, ..OPTIONS },
+        ];
+        for options in boundless {
+            let verdict = canary(&options, Duration::from_secs(1), &seen(9000, 0, 1), &seen(1000, 0, 9000));
+            assert_eq!(verdict, Verdict::Wait);
+        }
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! What of the policies knows nothing of the engine.
+
+pub mod wasm;

@@ -1,0 +1,98 @@
+//! Workers to choose from, requests to choose for, and what every choice must be.
+
+use std::sync::Arc;
+
+use sglang_router_rs::core::Candidates;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::Decision;
+use sglang_router_rs::policies::Leg;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::types::WorkerSet;
+
+/// A table of so many workers: prefill, decode and regular in turn, each fifth not healthy.
+pub(crate) fn table(workers: usize) -> Arc<WorkerTable> {
+    let fleet = Fleet::new();
+    for index in 0..workers {
+        let role = match index % 3 {
+            0 => WorkerRole::Prefill,
+            1 => WorkerRole::Decode,
+            _ => WorkerRole::Regular,
+        };
+        let model = (index % 2 == 0).then(|| "m".to_owned());
+        let labels = (0..index % 3).map(|n| (format!("k{n}"), "v".repeat(n))).collect();
+        let spec = WorkerSpec { role, model, labels, ..WorkerSpec::new(format!("http://w{index}:1")) };
+        fleet.add(spec, index % 5 != 4).unwrap();
+    }
+    fleet.table()
+}
+
+/// What the requests of one run refer to.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    text: String,
+    tokens: Vec<u32>,
+    headers: Vec<(String, String)>,
+    excluded: WorkerSet,
+    eligible: WorkerSet,
+}
+
+impl Requests {
+    pub(crate) fn new() -> Self {
+        Self {
+            text: "abcdefgh".repeat(40),
+            tokens: (0..300).collect(),
+            headers: vec![("x-session-id".to_owned(), "s".repeat(40))],
+            excluded: [0, 7].into_iter().collect(),
+            eligible: [1, 2, 3, 4, 5, 8].into_iter().collect(),
+        }
+    }
+
+    /// The `number`th request: they differ in what is known of them.
+    pub(crate) fn info(&self, number: usize) -> SelectWorkerInfo<'_> {
+        let every = |n: usize| number.is_multiple_of(n);
+        SelectWorkerInfo {
+            request_text: (!every(5)).then(|| &self.text[..number % self.text.len()]),
+            tokens: every(2).then(|| &self.tokens[..number % self.tokens.len()]),
+            headers: every(3).then_some(&self.headers as _),
+            model: every(4).then_some("m"),
+            leg: [Leg::Single, Leg::Prefill, Leg::Decode][number % 3],
+            excluded: every(6).then_some(&self.excluded),
+            eligible: every(7).then_some(&self.eligible),
+            request_key: every(8).then_some("key"),
+            ..SelectWorkerInfo::default()
+        }
+    }
+}
+
+/// Panics unless the outcome is one that a policy with a fallback may have: a worker that exists,
+/// is healthy and may be chosen, or the word that nobody was chosen.
+pub(crate) fn check(
+    table: &WorkerTable,
+    info: &SelectWorkerInfo<'_>,
+    outcome: &Result<Decision, DecideError>,
+) {
+    match outcome {
+        Ok(decision) => check_decision(table, info, decision),
+        Err(error) => assert_eq!(*error, DecideError::NoWorker),
+    }
+}
+
+pub(crate) fn check_decision(table: &WorkerTable, info: &SelectWorkerInfo<'_>, decision: &Decision) {
+    let index = decision.index();
+    assert!(index < table.workers().len(), "worker {index} does not exist");
+    assert!(table.is_healthy(index), "worker {index} is not healthy");
+    assert!(info.admits(index), "worker {index} may not be chosen");
+    assert_ne!(decision.chooser(), Chooser::Native);
+}
+
+/// Panics if a request counts as in flight though all decisions are dropped.
+pub(crate) fn nothing_in_flight(table: &WorkerTable) {
+    for index in 0..table.workers().len() {
+        assert_eq!(table.load(index), 0, "a request to worker {index} is in flight for ever");
+    }
+}

@@ -1,0 +1,148 @@
+//! An engine that is small enough for a leak to show, and what happens to every module: it is
+//! loaded, asked, unloaded, and must be gone then.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use sglang_router_rs::config::BreakerOptions;
+use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::engine::EngineError;
+use sglang_router_rs::engine::EngineOptions;
+use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::WasmPolicyConfig;
+use tokio::runtime::Runtime;
+
+use crate::fleet;
+use crate::guests;
+
+/// Instances that the engine can hold.
+const ENGINE_INSTANCES: usize = 8;
+
+/// Runs after which all of them are made, which only goes if none was leaked.
+const FILL_EVERY: u64 = 64;
+
+/// The longest that anything is waited for. What is waited for takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The name under which modules are loaded.
+pub(crate) const NAME: &str = "fuzzed";
+
+/// One engine for all runs of a target.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) factory: PolicyFactory,
+    runtime: Runtime,
+    runs: AtomicU64,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        let options = EngineOptions { max_instances: ENGINE_INSTANCES, ..EngineOptions::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { factory: PolicyFactory::with_engine(options), runtime, runs: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Loads a module; the policy, if it was taken.
+    pub(crate) fn load(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        wasm: Vec<u8>,
+    ) -> Result<Policy, PluginError> {
+        let name = config.name.clone();
+        let loaded = self.run(Box::pin(self.factory.load_wasm_plugin_bytes(config, options, wasm)));
+        if let Err(PluginError::Engine(error @ EngineError::Capacity { .. })) = &loaded {
+            panic!("instances were leaked: {error}");
+        }
+        loaded.map(|_| self.factory.create_by_name(&name).expect("it is loaded"))
+    }
+
+    /// One decision, on this thread or as a future.
+    pub(crate) fn decide(
+        &self,
+        policy: &Policy,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+        on_fiber: bool,
+    ) {
+        let outcome =
+            if on_fiber { self.run(policy.decide_async(table, info)) } else { policy.decide(table, info) };
+        fleet::check(table, info, &outcome);
+    }
+
+    /// Unloads the plugin and waits until all of it is gone.
+    pub(crate) fn unload(&self, policy: &Policy) {
+        assert!(self.factory.unload_wasm_plugin(policy.name()));
+        self.gone(policy);
+    }
+
+    fn gone(&self, policy: &Policy) {
+        let Policy::Wasm(plugin) = policy else { panic!("it is a plugin") };
+        until("its generations are gone", || {
+            let stats = plugin.stats();
+            stats.live_generations == 0 && stats.pool.live == 0
+        });
+    }
+
+    /// To be called at the end of every run: nothing is loaded, and every so often, or if
+    /// `thorough`, the engine has room for every instance.
+    pub(crate) fn nothing_is_left(&self, thorough: bool) {
+        assert!(self.factory.list_wasm_plugins().is_empty());
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        if !thorough && !number.is_multiple_of(FILL_EVERY) {
+            return;
+        }
+        let all = PluginOptions { min_warm: ENGINE_INSTANCES, max_instances: ENGINE_INSTANCES, ..options() };
+        let config = WasmPolicyConfig { name: "filler".into(), ..config() };
+        let began = Instant::now();
+        loop {
+            let load = self.factory.load_wasm_plugin_bytes(config.clone(), all.clone(), guests::plain());
+            match self.run(Box::pin(load)) {
+                Ok(_) => break,
+                // Instances are dropped in the background.
+                Err(PluginError::Engine(EngineError::Capacity { .. })) if began.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => panic!("something is left: {error}"),
+            }
+        }
+        let filler = self.factory.create_by_name("filler").expect("it is loaded");
+        self.unload(&filler);
+    }
+}
+
+/// Waits for something that happens in the background.
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Limits under which modules run: 20 ms, 1 MiB.
+pub(crate) fn config() -> WasmPolicyConfig {
+    WasmPolicyConfig {
+        max_execution_time_ms: 20,
+        max_memory_bytes: 1 << 20,
+        ..WasmPolicyConfig::new(NAME, "fuzzed.wasm")
+    }
+}
+
+/// Few instances, no breaker, and nothing that keeps a replaced generation.
+pub(crate) fn options() -> PluginOptions {
+    let breaker = BreakerOptions { failures: 0, max_lost_percent: 0, ..BreakerOptions::default() };
+    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
+    PluginOptions { min_warm: 1, max_instances: 2, breaker, probation, ..PluginOptions::default() }
+}

@@ -1,0 +1,55 @@
+//! Every input that is kept, through its target. One test a target: each has an engine of its own
+//! that counts what is left behind.
+#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Inputs of one target: chosen ones, and those that once found something.
+fn inputs(target: &str) -> Vec<PathBuf> {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+    let files = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut inputs: Vec<PathBuf> =
+        files(fuzz.join("seeds").join(target)).chain(files(fuzz.join("found").join(target))).collect();
+    inputs.sort();
+    inputs
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "cargo shows it only if the test fails: the last line names the input"
+)]
+fn replay(target: &str, run: impl Fn(&[u8])) {
+    let inputs = inputs(target);
+    assert!(inputs.len() >= 10, "only {} inputs of {target} are kept", inputs.len());
+    for input in inputs {
+        println!("{}", input.display());
+        run(&fs::read(input).unwrap());
+    }
+}
+
+#[test]
+fn kept_module_bytes_are_harmless() {
+    replay("module_bytes", fuzz_targets::module_bytes);
+}
+
+#[test]
+fn kept_structured_modules_are_harmless() {
+    replay("structured_modules", fuzz_targets::structured_modules);
+}
+
+#[test]
+fn kept_guest_answers_are_harmless() {
+    replay("guest_answers", fuzz_targets::guest_answers);
+}
+
+#[test]
+fn kept_admin_bodies_are_harmless() {
+    replay("admin_bodies", fuzz_targets::admin_bodies);
+}
+
+#[test]
+fn kept_config_files_are_harmless() {
+    replay("config_files", fuzz_targets::config_files);
+}

@@ -1,0 +1,128 @@
+//! Workers and requests that are made up.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::btree_map;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use sglang_router_rs::core::WorkerReport;
+use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::policies::Leg;
+use sglang_router_rs::types::WorkerSet;
+
+/// Texts with lengths around the borders of MessagePack's headers.
+pub(crate) fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => ".{0,40}",
+        1 => (30_usize..34).prop_map(|size| "x".repeat(size)),
+        1 => (254_usize..258).prop_map(|size| "y".repeat(size)),
+        1 => (65_534_usize..65_538).prop_map(|size| "z".repeat(size)),
+    ]
+}
+
+fn role() -> impl Strategy<Value = WorkerRole> {
+    prop_oneof![Just(WorkerRole::Regular), Just(WorkerRole::Prefill), Just(WorkerRole::Decode)]
+}
+
+/// What may change of a worker when it is taken out and added again.
+pub(crate) fn facts() -> impl Strategy<Value = Facts> {
+    // An empty model is refused by the router's own checks.
+    let model = option::of(".{1,20}");
+    let labels = btree_map(".{0,8}", ".{0,40}", 0..4);
+    (role(), model, 1e-9..1e9_f64, labels).prop_map(|(role, model, weight, labels)| Facts {
+        role,
+        model,
+        weight,
+        labels,
+    })
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    role: WorkerRole,
+    model: Option<String>,
+    weight: f64,
+    labels: BTreeMap<String, String>,
+}
+
+impl Facts {
+    pub(crate) fn of(self, url: impl Into<String>) -> WorkerSpec {
+        let Self { role, model, weight, labels } = self;
+        WorkerSpec { role, model, weight, labels, ..WorkerSpec::new(url) }
+    }
+}
+
+/// What a worker says of itself; `latency_ewma` is the router's own.
+pub(crate) fn report() -> impl Strategy<Value = WorkerReport> {
+    let float = || prop_oneof![Just(f32::NAN), any::<f32>()];
+    (any::<i32>(), any::<i32>(), any::<i32>(), float(), float()).prop_map(
+        |(running, waiting, queued_tokens, kv_usage, throughput)| WorkerReport {
+            running,
+            waiting,
+            queued_tokens,
+            kv_usage,
+            throughput,
+            ..WorkerReport::UNKNOWN
+        },
+    )
+}
+
+/// One worker with all that is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) facts: Facts,
+    pub(crate) report: Option<WorkerReport>,
+    pub(crate) latency: Option<f32>,
+    pub(crate) healthy: bool,
+    /// Requests in flight.
+    pub(crate) load: usize,
+}
+
+pub(crate) fn worker() -> impl Strategy<Value = Made> {
+    (facts(), option::of(report()), option::of(0.0..1e6_f32), any::<bool>(), 0_usize..4)
+        .prop_map(|(facts, report, latency, healthy, load)| Made { facts, report, latency, healthy, load })
+}
+
+/// Numbers of workers around the borders of bytes and headers.
+pub(crate) fn workers() -> impl Strategy<Value = Vec<Made>> {
+    prop_oneof![6 => vec(worker(), 0..20), 1 => vec(worker(), 63..70)]
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) text: Option<String>,
+    pub(crate) tokens: Option<Vec<u32>>,
+    pub(crate) model: Option<String>,
+    pub(crate) headers: Option<Vec<(String, String)>>,
+    pub(crate) leg: Leg,
+    pub(crate) excluded: Option<WorkerSet>,
+    pub(crate) eligible: Option<WorkerSet>,
+}
+
+pub(crate) fn request() -> impl Strategy<Value = Asked> {
+    let header = (prop_oneof![Just("x-a"), Just("x-b"), Just("x-c")], ".{0,40}");
+    let headers = vec(header.prop_map(|(name, value)| (name.to_owned(), value)), 0..4);
+    let leg = prop_oneof![Just(Leg::Single), Just(Leg::Prefill), Just(Leg::Decode)];
+    let set = || option::of(vec(0_usize..80, 0..40).prop_map(|members| members.into_iter().collect()));
+    (
+        option::of(text()),
+        option::of(vec(any::<u32>(), 0..300)),
+        option::of(text()),
+        option::of(headers),
+        leg,
+        set(),
+        set(),
+    )
+        .prop_map(|(text, tokens, model, headers, leg, excluded, eligible)| Asked {
+            text,
+            tokens,
+            model,
+            headers,
+            leg,
+            excluded,
+            eligible,
+        })
+}

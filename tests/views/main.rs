@@ -1,0 +1,11 @@
+//! Host and guest see the same: what the host writes goes through a real guest, which hands every
+//! message back as it came, and is read by the SDK that plugins are written with.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic in a helper is a failed test")]
+
+mod changes;
+mod echo;
+mod expected;
+mod inputs;
+mod messages;
+mod recorder;
+mod view;

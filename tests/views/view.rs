@@ -1,0 +1,38 @@
+//! What a policy sees of one decision, in a form that can be compared.
+
+use std::collections::BTreeMap;
+
+/// One worker, its facts and its signals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct WorkerView {
+    pub(crate) url: String,
+    pub(crate) model: Option<String>,
+    /// `regular`, `prefill` or `decode`.
+    pub(crate) role: String,
+    pub(crate) weight: f64,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) healthy: bool,
+    pub(crate) excluded: bool,
+    pub(crate) load: i32,
+    pub(crate) running: i32,
+    pub(crate) waiting: i32,
+    pub(crate) queued_tokens: i32,
+    /// Bits, so that NaN equals itself.
+    pub(crate) kv_usage: u32,
+    pub(crate) throughput: u32,
+    pub(crate) latency_ewma: u32,
+}
+
+/// All of it. What differs each time (`random`, `now_ns`) is left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct View {
+    pub(crate) workers: Vec<WorkerView>,
+    pub(crate) text: Option<String>,
+    pub(crate) tokens: Option<Vec<u32>>,
+    pub(crate) prompt_bytes: u64,
+    pub(crate) model: Option<String>,
+    /// The values of `x-a` and `x-b`.
+    pub(crate) headers: [Option<String>; 2],
+    /// 0 single, 1 prefill, 2 decode.
+    pub(crate) leg: u8,
+}
