@@ -24,8 +24,10 @@
 //!     // Loading the name again replaces the plugin at once; `policy` follows.
 //!     factory.load_wasm_plugin(config).await?;
 //!     let second = policy.decide_async(&table, &SelectWorkerInfo::default()).await?;
-//!     println!("{} by {:?}", table.workers()[first.index()].spec().url, first.chooser());
-//!     println!("{} by {:?}", table.workers()[second.index()].spec().url, second.chooser());
+//!     for decision in [&first, &second] {
+//!         let worker = table.get(decision.index()).ok_or("it is in the table")?;
+//!         println!("{} by {:?}", worker.spec().url, decision.chooser());
+//!     }
 //!     Ok(()) // A decision counts its request as in flight until it is dropped: here.
 //! }
 //! ```
