@@ -269,7 +269,7 @@ fn decide(policy: &Policy, shape: &Shape, tables: [&WorkerTable; 2]) {
             continue;
         }
         HOST.decide(policy, table, &info, number % 2 == 1);
-        if shape.has_on_complete && number % 4 == 0 {
+        if shape.has_on_complete && number.is_multiple_of(4) {
             policy.on_request_complete(&completion(policy, number));
         }
     }
@@ -281,7 +281,7 @@ fn completion(policy: &Policy, number: usize) -> RequestCompletion {
         worker_url: format!("http://w{}:1", number % 6),
         chooser: Chooser::Plugin { generation: plugin.stats().generation },
         success: number.is_multiple_of(8),
-        first_byte: (number.is_multiple_of(3)).then_some(Duration::from_millis(3)),
+        first_byte: number.is_multiple_of(3).then_some(Duration::from_millis(3)),
         total: Duration::from_millis(9),
         prompt_tokens: u32::try_from(number).ok(),
         completion_tokens: None,
