@@ -4,7 +4,6 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::ProbationOptions;
@@ -28,8 +27,12 @@ const ENGINE_INSTANCES: usize = 8;
 /// Runs after which all of them are made, which only goes if none was leaked.
 const FILL_EVERY: u64 = 64;
 
-/// The longest that anything is waited for. What is waited for takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often anything is looked for before it counts as never happening. What is waited for takes
+/// milliseconds; looks are counted, not time, since a machine may stand still.
+const LOOKS: usize = 100_000;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// The name under which modules are loaded.
 pub(crate) const NAME: &str = "fuzzed";
@@ -105,17 +108,17 @@ impl Host {
         }
         let all = PluginOptions { min_warm: ENGINE_INSTANCES, max_instances: ENGINE_INSTANCES, ..options() };
         let config = WasmPolicyConfig { name: "filler".into(), ..config() };
-        let began = Instant::now();
-        loop {
+        for look in 0.. {
             let load = self.factory.load_wasm_plugin_bytes(config.clone(), all.clone(), guests::plain());
             match self.run(Box::pin(load)) {
                 Ok(_) => break,
                 // Instances are dropped in the background.
-                Err(PluginError::Engine(EngineError::Capacity { .. })) if began.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+                Err(PluginError::Engine(EngineError::Capacity { .. })) if look < LOOKS => {}
+                // The machine stood still.
+                Err(PluginError::CompileTime { .. } | PluginError::Start { .. }) if look < LOOKS => {}
                 Err(error) => panic!("something is left: {error}"),
             }
+            std::thread::sleep(PAUSE);
         }
         let filler = self.factory.create_by_name("filler").expect("it is loaded");
         self.unload(&filler);
@@ -124,11 +127,13 @@ impl Host {
 
 /// Waits for something that happens in the background.
 pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
-        std::thread::sleep(Duration::from_micros(200));
+    for _ in 0..LOOKS {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(PAUSE);
     }
+    panic!("never happened: {what}");
 }
 
 /// Limits under which modules run: 20 ms, 1 MiB.
