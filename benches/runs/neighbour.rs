@@ -35,10 +35,6 @@ const SPINNER: &str = r#"(module
     (if (i32.gt_u (global.get $calls) (i32.const 4)) (then (loop $for_ever br $for_ever)))
     i64.const 0x8_0000_0001))"#;
 
-/// Decisions of a burst, and the pause after it.
-const BURST: usize = 16;
-const PAUSE: Duration = Duration::from_micros(200);
-
 pub(crate) fn run(length: Length) {
     let (rounds, time) = length.rounds(Duration::from_millis(1500));
     let runtime = stage::runtime();
@@ -89,17 +85,10 @@ fn round(policy: &Policy, table: &WorkerTable, time: Duration, other: &(dyn Fn()
                 other();
             }
         });
-        let info = SelectWorkerInfo::default();
         let mut times = Vec::new();
         let began = Instant::now();
         while began.elapsed() < time {
-            for _ in 0..BURST {
-                let start = Instant::now();
-                let decision = policy.decide(table, &info);
-                times.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
-                decision.expect("a decision");
-            }
-            thread::sleep(PAUSE);
+            stage::burst(policy, table, &mut times);
         }
         done.store(true, Ordering::Relaxed);
         times.sort_unstable();

@@ -1,13 +1,17 @@
 //! What several parts need: workers, loaded plugins, quantiles, medians.
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 /// How much is measured.
@@ -55,6 +59,22 @@ pub(crate) async fn load(factory: &PolicyFactory, name: &str, options: PluginOpt
     };
     factory.load_wasm_plugin_with(config, options).await.expect("it loads");
     factory.create_by_name(name).expect("it is there")
+}
+
+/// Decisions of a burst, and the pause after it: a thread that has other things to do.
+const BURST: usize = 16;
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// Times one burst of decisions, in nanoseconds.
+pub(crate) fn burst(policy: &Policy, table: &WorkerTable, times: &mut Vec<u32>) {
+    let info = SelectWorkerInfo::default();
+    for _ in 0..BURST {
+        let start = Instant::now();
+        let decision = policy.decide(table, &info);
+        times.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        decision.expect("a decision");
+    }
+    thread::sleep(PAUSE);
 }
 
 /// A runtime for loads.

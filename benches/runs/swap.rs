@@ -14,7 +14,6 @@ use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 use crate::stage;
@@ -24,10 +23,6 @@ const WORKERS: usize = 64;
 
 /// Between two swaps.
 const PERIOD: Duration = Duration::from_millis(500);
-
-/// Decisions of a burst, and the pause after it: a thread that has other things to do.
-const BURST: usize = 16;
-const PAUSE: Duration = Duration::from_micros(200);
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
@@ -93,16 +88,9 @@ fn round(policy: &Policy, table: &Arc<WorkerTable>, time: Duration, mut swap: im
 }
 
 fn decide(policy: &Policy, table: &WorkerTable, done: &AtomicBool) -> Vec<u32> {
-    let info = SelectWorkerInfo::default();
     let mut times = Vec::with_capacity(1 << 20);
     while !done.load(Ordering::Relaxed) {
-        for _ in 0..BURST {
-            let start = Instant::now();
-            let decision = policy.decide(table, &info);
-            times.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
-            decision.expect("a decision");
-        }
-        thread::sleep(PAUSE);
+        stage::burst(policy, table, &mut times);
     }
     times
 }

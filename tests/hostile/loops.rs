@@ -12,7 +12,6 @@ use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::RequestCompletion;
 
 use crate::guest::FOREVER;
 use crate::guest::Guest;
@@ -162,15 +161,7 @@ async fn on_complete_that_loops_costs_its_instance_and_no_decision() {
     let stage = Stage::new().await;
     let hostile = stage.load_with(hasty(), options(), wasm).await;
     let decided = stage.decide(&hostile, GOOD).await;
-    hostile.policy.on_request_complete(&RequestCompletion {
-        worker_url: "http://w0".into(),
-        chooser: decided.chooser(),
-        success: true,
-        first_byte: None,
-        total: Duration::from_millis(1),
-        prompt_tokens: None,
-        completion_tokens: None,
-    });
+    hostile.complete(&decided);
     let gone =
         async { eventually("its instance is discarded", || hostile.stats().pool.discarded == 1).await };
     stage.beside(gone).await;

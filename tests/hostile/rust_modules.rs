@@ -2,11 +2,8 @@
 //!
 //! One module, `tests/fixtures/plugins/misbehaving`; its configuration says what it does.
 
-use std::time::Duration;
-
 use serde_json::json;
 use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::RequestCompletion;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
 use crate::built::fixture;
@@ -164,15 +161,7 @@ async fn cannot_be_told(behaviour: &str) {
     for failures in 1..=3 {
         hostile.ready().await;
         let decided = stage.decide(&hostile, GOOD).await;
-        hostile.policy.on_request_complete(&RequestCompletion {
-            worker_url: "http://w0".into(),
-            chooser: decided.chooser(),
-            success: true,
-            first_byte: None,
-            total: Duration::from_millis(1),
-            prompt_tokens: None,
-            completion_tokens: None,
-        });
+        hostile.complete(&decided);
         let counted = async {
             eventually("it is counted", || hostile.stats().completion_failures == failures).await;
         };

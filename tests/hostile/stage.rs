@@ -24,6 +24,7 @@ use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PluginStats;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::RequestCompletion;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
@@ -68,6 +69,19 @@ impl Hostile {
     /// How often it failed for this cause.
     pub(crate) fn failures(&self, cause: FailureCause) -> u64 {
         failures(&self.stats(), cause)
+    }
+
+    /// Tells the plugin that a request which it, or its fallback, placed has finished.
+    pub(crate) fn complete(&self, decided: &Decision) {
+        self.policy.on_request_complete(&RequestCompletion {
+            worker_url: "http://w0".into(),
+            chooser: decided.chooser(),
+            success: true,
+            first_byte: None,
+            total: Duration::from_millis(1),
+            prompt_tokens: None,
+            completion_tokens: None,
+        });
     }
 
     /// Waits until an instance is ready: one that failed is replaced in the background.
