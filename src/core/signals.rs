@@ -168,30 +168,68 @@ impl SignalChunk {
     }
 }
 
-/// Columns shorter than this are copied cell by cell: starting a bulk copy costs as much.
-#[cfg(target_arch = "x86_64")]
-const BULK_CELLS: usize = 32;
+/// Columns of at least so many cells are copied with one instruction: beginning it takes as long as
+/// copying half of them by blocks.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+const STRING_CELLS: usize = 256;
 
 /// Copies cells as little-endian bytes. `out` has four bytes for each.
 #[inline]
 fn copy_cells(cells: &[AtomicU32], out: &mut [u8]) {
-    #[cfg(target_arch = "x86_64")]
-    if cells.len() >= BULK_CELLS && out.len() >= size_of_val(cells) {
-        return copy_in_bulk(cells, out);
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if cells.len() >= STRING_CELLS && out.len() >= size_of_val(cells) {
+        return copy_string(cells, out);
     }
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    let (cells, out) = {
+        let (blocks, cells) = cells.as_chunks();
+        let (out_blocks, out) = out.as_chunks_mut();
+        blocks.iter().zip(out_blocks).for_each(|(block, out)| copy_block(block, out));
+        (cells, out)
+    };
     for (bytes, cell) in out.chunks_exact_mut(Column::WIDTH).zip(cells) {
         bytes.copy_from_slice(&cell.load(Ordering::Relaxed).to_le_bytes());
     }
 }
 
-/// The same with one instruction: compilers copy atomics one by one, which takes most of a decision
-/// over a thousand workers. In assembly, because a plain copy of memory that others write to is
-/// undefined in the language, and is not on the machine: an aligned word is read whole, before or
-/// after a concurrent write, as by a relaxed load of each cell.
-#[cfg(target_arch = "x86_64")]
+// Compilers copy atomics one by one, which takes most of a decision over a thousand workers. The two
+// below are in assembly, because a plain copy of memory that others write to is undefined in the
+// language, and is not on the machine: an aligned word is read whole, before or after a concurrent
+// write, as by a relaxed load of each cell.
+
+/// Sixteen cells, by four at a time.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 #[expect(unsafe_code, reason = "a bulk copy of atomics has no safe form")]
-fn copy_in_bulk(cells: &[AtomicU32], out: &mut [u8]) {
+fn copy_block(cells: &[AtomicU32; 16], out: &mut [u8; 64]) {
+    // SAFETY: it reads the 64 bytes of `cells` and writes those of `out`, aligned or not, which
+    // cannot overlap (`&mut`).
+    unsafe {
+        std::arch::asm!(
+            "movups {a}, [{from}]",
+            "movups {b}, [{from} + 16]",
+            "movups {c}, [{from} + 32]",
+            "movups {d}, [{from} + 48]",
+            "movups [{to}], {a}",
+            "movups [{to} + 16], {b}",
+            "movups [{to} + 32], {c}",
+            "movups [{to} + 48], {d}",
+            from = in(reg) cells.as_ptr(),
+            to = in(reg) out.as_mut_ptr(),
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// All cells.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline]
+#[expect(unsafe_code, reason = "a bulk copy of atomics has no safe form")]
+fn copy_string(cells: &[AtomicU32], out: &mut [u8]) {
     // SAFETY: it reads `cells` as a whole and nothing else, writes as many bytes of `out`, which is
     // checked by the caller to have them and cannot overlap (`&mut`), and leaves the direction flag
     // clear, as the ABI has it.

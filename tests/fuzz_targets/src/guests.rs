@@ -98,11 +98,15 @@ pub(crate) fn answering_rows() -> Vec<u8> {
         r#"(func $digit (param $at i32) (result i32)
         (i32.sub (i32.load8_u (local.get $at)) (i32.const 97)))
       (func (export "select_worker") (param $at i32) (param $len i32) (result i64)
-        (local $end i32) (local $to i32)
+        (local $end i32) (local $to i32) (local $four i32)
         (local.set $end (i32.add (local.get $at) (local.get $len)))
         (block $found
           (loop $seek
-            (br_if $found (i32.eq (i32.and (i32.load (local.get $at)) (i32.const 0xffffff)) (i32.const 0x404040)))
+            (local.set $four (i32.load (local.get $at)))
+            ;; A fourth would be the text's own: what precedes it is the length, 64, of the text.
+            (br_if $found (i32.and
+              (i32.eq (i32.and (local.get $four) (i32.const 0xffffff)) (i32.const 0x404040))
+              (i32.ne (local.get $four) (i32.const 0x40404040))))
             (local.set $at (i32.add (local.get $at) (i32.const 1)))
             (br_if $seek (i32.lt_u (local.get $at) (local.get $end))))
           (return {WORKER_0}))
