@@ -53,7 +53,7 @@ for peer in "${peers[@]}"; do install_peer "$peer"; done
 install_nginx
 say "building the router"
 [ -e dist/plugins/least_connections.wasm ] || scripts/build_wasm_plugins.sh build
-cargo build --quiet --release --bin sgl-router
+cargo build --quiet --profile dist --bin sgl-router
 work=$(mktemp -d "${TMPDIR:-/tmp}/sgl-router-peers.XXXXXX")
 compare=''
 # Ends what was started also if only this shell gets the signal; Python ends the routers.
@@ -64,7 +64,7 @@ clean() {
 trap clean EXIT
 trap 'exit 130' INT TERM HUP
 say "comparing routers"
-python3 benches/peers/routers --binary "$CARGO_TARGET_DIR/release/sgl-router" \
+python3 benches/peers/routers --binary "$CARGO_TARGET_DIR/dist/sgl-router" \
   --plugin dist/plugins/least_connections.wasm --environments "$venvs" --work "$work" \
   ${arguments[@]+"${arguments[@]}"} &
 compare=$!

@@ -8,6 +8,7 @@ use wasmtime::InstancePre;
 use wasmtime::Module;
 
 use crate::engine::error::EngineError;
+use crate::engine::exports::Places;
 use crate::engine::sandbox;
 use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::Sandbox;
@@ -19,6 +20,7 @@ use crate::engine::setup::Engine;
 pub struct Compiled {
     pub(crate) engine: Arc<Engine>,
     pub(crate) pre: InstancePre<Guest>,
+    pub(crate) places: Places,
     pub(crate) sandbox: Arc<Sandbox>,
     /// True if calls may have to wait for the host, so they cannot run on the caller's stack.
     pub(crate) host_futures: bool,
@@ -48,6 +50,7 @@ impl Compiled {
         Ok(Self {
             engine: Arc::clone(engine),
             host_futures: sandbox::needs_host_futures(&module),
+            places: Places::of(pre.module()),
             pre,
             sandbox,
             compile_time: start.elapsed(),
@@ -69,6 +72,7 @@ impl Compiled {
         Ok(Self {
             engine: Arc::clone(&self.engine),
             host_futures: self.host_futures,
+            places: Places::of(pre.module()),
             pre,
             sandbox,
             compile_time: start.elapsed(),

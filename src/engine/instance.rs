@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sgl_policy_abi::export;
 use sgl_policy_abi::unpack;
 use wasmtime::Memory;
 use wasmtime::Store;
@@ -20,6 +19,12 @@ use crate::engine::deadline::Budget;
 use crate::engine::deadline::Deadline;
 use crate::engine::deadline::Stack;
 use crate::engine::error::CallError;
+use crate::engine::exports::AnswerFunc;
+use crate::engine::exports::Ask;
+use crate::engine::exports::Exports;
+use crate::engine::exports::InitFunc;
+use crate::engine::exports::Lookup;
+use crate::engine::exports::Tell;
 use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::HostServices;
 use crate::engine::setup::Engine;
@@ -30,64 +35,6 @@ pub const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;
 
 /// Smallest input buffer: room for small tables without growing on the way.
 const MIN_INPUT_BYTES: usize = 4096;
-
-/// A guest function that takes a message and gives an answer.
-enum AnswerFunc {
-    /// `(ptr, len) -> i64`: pointer and length, the bytes stay the guest's.
-    Packed(TypedFunc<(u32, u32), i64>),
-    /// `(ptr, len) -> i32`: pointer to a length and the bytes, given back with `dealloc`.
-    Prefixed(TypedFunc<(u32, u32), u32>),
-}
-
-/// What a guest exports.
-struct Exports {
-    alloc: TypedFunc<u32, u32>,
-    dealloc: TypedFunc<(u32, u32), ()>,
-    select_worker: AnswerFunc,
-    select_worker_pair: Option<AnswerFunc>,
-    on_workers: Option<TypedFunc<(u32, u32), ()>>,
-    on_complete: Option<TypedFunc<(u32, u32), ()>>,
-    save_state: Option<TypedFunc<(), i64>>,
-    restore_state: Option<TypedFunc<(u32, u32), ()>>,
-}
-
-impl Exports {
-    #[inline]
-    fn answering(&self, ask: Ask) -> Option<&AnswerFunc> {
-        match ask {
-            Ask::Select => Some(&self.select_worker),
-            Ask::SelectPair => self.select_worker_pair.as_ref(),
-        }
-    }
-
-    fn taking(&self, tell: Tell) -> Option<&TypedFunc<(u32, u32), ()>> {
-        match tell {
-            Tell::Workers => self.on_workers.as_ref(),
-            Tell::Complete => self.on_complete.as_ref(),
-            Tell::RestoreState => self.restore_state.as_ref(),
-        }
-    }
-}
-
-/// The exports that answer a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// `select_worker`
-    Select,
-    /// `select_worker_pair`
-    SelectPair,
-}
-
-/// The exports that only take a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tell {
-    /// `on_workers`
-    Workers,
-    /// `on_complete`
-    Complete,
-    /// `restore_state`
-    RestoreState,
-}
 
 /// The input buffer that a guest gave us.
 #[derive(Clone, Copy, Debug, Default)]
@@ -146,12 +93,10 @@ impl Instance {
         let made = timed(engine, budget, made).await;
         let guest =
             made.map_err(|error| StepError { step: "instantiate", error: explain(&store, &error, budget) })?;
-        let exports =
-            find_exports(&mut store, &guest).map_err(|error| StepError { step: "exports", error })?;
-        let memory = guest.get_memory(&mut store, export::MEMORY);
-        let Some(memory) = memory else {
-            return Err(StepError { step: "exports", error: refused("no export `memory`") });
-        };
+        let mut lookup = Lookup { places: &compiled.places, guest: &guest, store: &mut store };
+        let at = |error| StepError { step: "exports", error };
+        let exports = lookup.exports().map_err(at)?;
+        let memory = lookup.memory().map_err(at)?;
         let mut instance = Self {
             store,
             memory,
@@ -176,23 +121,24 @@ impl Instance {
     ) -> Result<InitAnswer, StepError> {
         let lane = Lane::Fiber;
         let at = |step| move |error| StepError { step, error };
-        if let Ok(reactor) = guest.get_typed_func::<(), ()>(&mut self.store, export::INITIALIZE) {
+        let compiled = Arc::clone(&self.compiled);
+        let mut lookup = Lookup { places: &compiled.places, guest, store: &mut self.store };
+        let reactor = lookup.initialize();
+        let init = lookup.init().map_err(at("exports"))?;
+        if let Some(reactor) = reactor {
             self.begin(lane, self.whole(total));
             let done = run(&mut self.store, &self.compiled, lane, total, &reactor, ()).await;
             self.end();
             done.map_err(at("_initialize"))?;
         }
-        if let Ok(init) = guest.get_typed_func::<(), ()>(&mut self.store, export::INIT) {
-            self.begin(lane, self.whole(total));
-            let done = run(&mut self.store, &self.compiled, lane, total, &init, ()).await;
-            self.end();
-            done.map_err(at("init"))?;
-            return Ok(InitAnswer(Vec::new()));
-        }
-        let init = guest.get_typed_func::<(u32, u32), i64>(&mut self.store, export::INIT);
-        let Ok(init) = init else { return Err(at("exports")(refused("`init` has another signature"))) };
         self.begin(lane, self.whole(total));
-        let answer = self.init_with(&init, total, message).await;
+        let answer = match init {
+            InitFunc::Plain(init) => {
+                let done = run(&mut self.store, &self.compiled, lane, total, &init, ()).await;
+                done.map(|()| Vec::new())
+            }
+            InitFunc::Answering(init) => self.init_with(&init, total, message).await,
+        };
         self.end();
         answer.map(InitAnswer).map_err(at("init"))
     }
@@ -547,27 +493,4 @@ fn explain(store: &Store<Guest>, error: &wasmtime::Error, total: Duration) -> Ca
     }
     let reason = trap.map_or_else(|| format!("{:#}", error), ToString::to_string);
     CallError::Trap { reason }
-}
-
-fn find_exports(store: &mut Store<Guest>, guest: &wasmtime::Instance) -> Result<Exports, CallError> {
-    let missing = |name: &str| refused(&format!("export `{name}` is missing or has another signature"));
-    let select =
-        answer_func(store, guest, export::SELECT_WORKER).ok_or_else(|| missing(export::SELECT_WORKER))?;
-    Ok(Exports {
-        alloc: guest.get_typed_func(&mut *store, export::ALLOC).map_err(|_| missing(export::ALLOC))?,
-        dealloc: guest.get_typed_func(&mut *store, export::DEALLOC).map_err(|_| missing(export::DEALLOC))?,
-        select_worker: select,
-        select_worker_pair: answer_func(store, guest, export::SELECT_WORKER_PAIR),
-        on_workers: guest.get_typed_func(&mut *store, export::ON_WORKERS).ok(),
-        on_complete: guest.get_typed_func(&mut *store, export::ON_COMPLETE).ok(),
-        save_state: guest.get_typed_func(&mut *store, export::SAVE_STATE).ok(),
-        restore_state: guest.get_typed_func(&mut *store, export::RESTORE_STATE).ok(),
-    })
-}
-
-fn answer_func(store: &mut Store<Guest>, guest: &wasmtime::Instance, name: &str) -> Option<AnswerFunc> {
-    if let Ok(func) = guest.get_typed_func(&mut *store, name) {
-        return Some(AnswerFunc::Packed(func));
-    }
-    guest.get_typed_func(&mut *store, name).ok().map(AnswerFunc::Prefixed)
 }

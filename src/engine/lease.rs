@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
-use crate::engine::instance::Ask;
+use crate::engine::exports::Ask;
+use crate::engine::exports::Tell;
 use crate::engine::instance::Instance;
 use crate::engine::instance::Lane;
-use crate::engine::instance::Tell;
 use crate::engine::pool::Pool;
 use crate::engine::pool::Pooled;
 

@@ -26,6 +26,7 @@ pub mod guest_log;
 pub(crate) mod private_dir;
 pub mod aot_cache;
 pub mod setup;
+pub mod exports;
 pub mod compiled;
 pub mod instance;
 pub mod trial;

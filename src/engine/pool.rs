@@ -10,6 +10,7 @@
 //! ```
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::compiler_fence;
 use std::sync::atomic::fence;
+use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -279,7 +281,7 @@ impl Pool {
         self.closed.store(true, Ordering::SeqCst);
         self.waiters.dismiss();
         while let Some(idle) = self.take_idle() {
-            self.destroy(idle);
+            self.retire(idle);
         }
     }
 
@@ -339,21 +341,23 @@ impl Pool {
     /// Discards an instance in an unknown state.
     pub(crate) fn discard(&self, pooled: Box<Pooled>) {
         self.tally.discarded.fetch_add(1, Ordering::Relaxed);
-        self.replace(pooled);
+        self.retire(pooled);
     }
 
     #[cold]
     fn recycle(&self, pooled: Box<Pooled>) {
         self.tally.recycled.fetch_add(1, Ordering::Relaxed);
-        self.replace(pooled);
+        self.retire(pooled);
     }
 
-    fn replace(&self, pooled: Box<Pooled>) {
+    /// The one way out: the background drops it, since unmapping its memory takes microseconds, and
+    /// makes another in its place if one is wanted.
+    fn retire(&self, pooled: Box<Pooled>) {
         let home = Arc::clone(&pooled.home);
         self.live.fetch_sub(1, Ordering::Relaxed);
         if let Err(pooled) = self.spent.push(pooled) {
             // More go than may live: the background is far behind.
-            self.drop_later(pooled);
+            self.compiled.engine.background.handle().spawn(async move { drop(pooled) });
         }
         home.sweep();
         if home.waiters.count() > 0 {
@@ -369,7 +373,7 @@ impl Pool {
             // The queue holds `max_instances`, so there is room; a place lost here would be a
             // bug, and the instance goes rather than the request.
             if let Err(surplus) = self.queue.push(before) {
-                self.destroy(surplus);
+                self.retire(surplus);
             }
         }
         full_barrier();
@@ -481,39 +485,49 @@ impl Pool {
         u64::try_from(periods).unwrap_or(u64::MAX)
     }
 
-    fn spawn_make(self: &Arc<Self>, vacancy: Vacancy) {
-        let pool = Arc::clone(self);
-        self.compiled.engine.background.handle().spawn(async move {
-            match pool.make(vacancy).await {
-                Ok(made) => pool.put(made),
-                Err(StepError { step, error }) => {
-                    let count = pool.unmade.fetch_add(1, Ordering::Relaxed) + 1;
-                    // Every request may ask for one: the 1st, 2nd, 4th, 8th … are told.
-                    if count.is_power_of_two() {
-                        tracing::warn!(step, %error, count, "an instance could not be made");
-                    }
-                    if pool.live.load(Ordering::Relaxed) == 0 {
-                        // Nobody will be served: better told now than at the end of the budget.
-                        pool.waiters.dismiss();
-                    }
-                }
+    /// Makes an instance and puts it where callers find it; false if it could not be made.
+    async fn bring(self: Arc<Self>, vacancy: Vacancy) -> bool {
+        let StepError { step, error } = match self.make(vacancy).await {
+            Ok(made) => {
+                self.put(made);
+                return true;
             }
-        });
+            Err(error) => error,
+        };
+        let count = self.unmade.fetch_add(1, Ordering::Relaxed) + 1;
+        // Every request may ask for one: the 1st, 2nd, 4th, 8th … are told.
+        if count.is_power_of_two() {
+            tracing::warn!(step, %error, count, "an instance could not be made");
+        }
+        if self.live.load(Ordering::Relaxed) == 0 {
+            // Nobody will be served: better told now than at the end of the budget.
+            self.waiters.dismiss();
+        }
+        false
     }
 
     /// One more instance, if more callers wait than instances are being made.
     fn grow(self: &Arc<Self>) {
         let wanted = self.options.fresh || self.making.load(Ordering::Relaxed) < self.waiters.count();
         if let Some(vacancy) = wanted.then(|| self.claim()).flatten() {
-            self.spawn_make(vacancy);
+            self.compiled.engine.background.handle().spawn(Arc::clone(self).bring(vacancy));
         }
     }
 
-    /// Makes instances until enough are warm.
-    fn refill(self: &Arc<Self>) {
-        while !self.is_closed() && self.live.load(Ordering::Relaxed) < self.warm_target() {
-            let Some(vacancy) = self.claim() else { return };
-            self.spawn_make(vacancy);
+    /// Makes one instance if too few are warm; false if there are enough or it could not be made. It
+    /// goes on by itself, as a task of its own, if it has to wait or takes more than a tick.
+    async fn refill(self: &Arc<Self>) -> bool {
+        if self.is_closed() || self.live.load(Ordering::Relaxed) >= self.warm_target() {
+            return false;
+        }
+        let Some(vacancy) = self.claim() else { return false };
+        let mut making = Box::pin(Arc::clone(self).bring(vacancy));
+        match poll_fn(|context| Poll::Ready(making.as_mut().poll(context))).await {
+            Poll::Ready(made) => made,
+            Poll::Pending => {
+                self.compiled.engine.background.handle().spawn(making);
+                true
+            }
         }
     }
 
@@ -527,12 +541,12 @@ impl Pool {
         let pool = Arc::clone(self);
         self.compiled.engine.background.handle().spawn(async move {
             loop {
-                while let Some(spent) = pool.spent.pop() {
-                    drop(spent);
+                let gone = pool.spent.pop().map(drop).is_some();
+                if pool.refill().await || gone {
                     // Others wait for this thread, too.
                     tokio::task::yield_now().await;
+                    continue;
                 }
-                pool.refill();
                 // What is pushed from here on wakes another sweeper, or is seen below.
                 pool.sweeping.store(false, Ordering::SeqCst);
                 if pool.spent.is_empty() || pool.sweeping.swap(true, Ordering::SeqCst) {
@@ -540,17 +554,6 @@ impl Pool {
                 }
             }
         });
-    }
-
-    fn destroy(&self, pooled: Box<Pooled>) {
-        self.live.fetch_sub(1, Ordering::Relaxed);
-        self.drop_later(pooled);
-    }
-
-    /// Drops an instance in the background: unmapping its memory takes microseconds.
-    fn drop_later(&self, pooled: Box<Pooled>) {
-        let background = self.compiled.engine.background.handle().clone();
-        background.spawn(async move { drop(pooled) });
     }
 
     fn spawn_maintenance(self: &Arc<Self>) {
@@ -562,7 +565,7 @@ impl Pool {
                 period.tick().await;
                 let Some(pool) = pool.upgrade().filter(|pool| !pool.is_closed()) else { return };
                 pool.age.fetch_add(1, Ordering::Relaxed);
-                pool.refill();
+                pool.sweep();
             }
         });
     }

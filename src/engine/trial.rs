@@ -7,12 +7,12 @@ use crate::engine::capacity::Reservation;
 use crate::engine::compiled::Compiled;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
-use crate::engine::instance::Ask;
+use crate::engine::exports::Ask;
+use crate::engine::exports::Tell;
 use crate::engine::instance::InitAnswer;
 use crate::engine::instance::Instance;
 use crate::engine::instance::Lane;
 use crate::engine::instance::StepError;
-use crate::engine::instance::Tell;
 use crate::engine::sandbox::HostServices;
 
 /// An instance that serves nobody yet. Every call has the whole budget.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
+use crate::engine::exports::Tell;
 use crate::engine::instance::Lane;
-use crate::engine::instance::Tell;
 use crate::engine::lease::Lease;
 use crate::engine::setup::Engine;
 use crate::policies::wasm::generation::Generation;

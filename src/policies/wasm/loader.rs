@@ -125,7 +125,6 @@ async fn make(
     let (config, options) = (order.config.clone(), order.options.clone());
     let ready = compile(engine, state, order, progress).await?;
     let manifest = &ready.facts.manifest;
-    secret_headers::check(&manifest.inputs, &options.allowed_secret_headers)?;
     let serial = manifest.concurrency == Concurrency::Serial;
     let plan = Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config));
     let id = Generation::next_id();
@@ -227,7 +226,7 @@ fn ready(
     let module = match source {
         Source::File => read_module(Path::new(&config.module_path))?,
         Source::Module(module) => module,
-        Source::Reuse(known) => return reuse(&known, spec, pin, &trust),
+        Source::Reuse(known) => return reuse(&known, spec, &options, &trust),
     };
     progress(LoadStep::Verify);
     check_size(module.wasm.len())?;
@@ -237,6 +236,7 @@ fn ready(
     let vouched = trust.check(&module)?;
     let ModuleBytes { wasm, signature, origin } = module;
     let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
+    secret_headers::check(&facts.manifest.inputs, &options.allowed_secret_headers)?;
     progress(LoadStep::Compile);
     let compiled = Arc::new(Compiled::new(engine, &wasm, spec)?);
     Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
@@ -245,13 +245,14 @@ fn ready(
 fn reuse(
     known: &Generation,
     spec: SandboxSpec,
-    pin: Option<&str>,
+    options: &PluginOptions,
     trust: &TrustPolicy,
 ) -> Result<Ready, PluginError> {
-    check_pin(&known.digest, pin)?;
+    check_pin(&known.digest, options.digest.as_deref())?;
     // Its bytes are gone, but not who signed them.
     trust.check_again(&known.supply.origin, &known.supply.vouched.signers)?;
     known.facts.check_limits(spec.max_memory_bytes, &spec.allowed_syscalls)?;
+    secret_headers::check(&known.facts.manifest.inputs, &options.allowed_secret_headers)?;
     let compiled = Arc::new(known.pool.compiled().relink(spec)?);
     let (digest, facts, supply) = (known.digest.clone(), known.facts.clone(), known.supply.clone());
     Ok(Ready { digest, facts, compiled, supply })

@@ -150,10 +150,11 @@ pub fn check_module(
 }
 
 fn features() -> WasmFeatures {
-    // The engine's own settings: everything that is on by default except what the ABI refuses.
-    let mut features = WasmFeatures::default();
-    features.remove(WasmFeatures::THREADS | WasmFeatures::MEMORY64 | WasmFeatures::MULTI_MEMORY);
-    features
+    // The engine's own: what it has by default, without what the ABI refuses, and without what needs
+    // a garbage collector, which is not built in.
+    let refused = WasmFeatures::THREADS | WasmFeatures::MEMORY64 | WasmFeatures::MULTI_MEMORY;
+    let collected = WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS;
+    WasmFeatures::WASM3.difference(refused | collected)
 }
 
 fn invalid(error: &wasmparser::BinaryReaderError) -> ModuleFault {

@@ -2,7 +2,7 @@
 
 use crate::core::candidates::Candidates;
 use crate::core::worker::WorkerRole;
-use crate::engine::instance::Ask;
+use crate::engine::exports::Ask;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Reply;

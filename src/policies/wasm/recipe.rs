@@ -17,9 +17,9 @@ use crate::core::worker::WorkerSpec;
 use crate::engine::compiled::Compiled;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
-use crate::engine::instance::Ask;
+use crate::engine::exports::Ask;
+use crate::engine::exports::Tell;
 use crate::engine::instance::InitAnswer;
-use crate::engine::instance::Tell;
 use crate::engine::pool::PoolTally;
 use crate::engine::pool::Recipe;
 use crate::engine::sandbox::HostServices;
@@ -36,9 +36,6 @@ use crate::policies::wasm::wire::Reply;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::future::BoxFuture;
 use crate::types::shown;
-
-/// Decisions that map an instance's pages before it serves.
-const WARM_DECISIONS: usize = 3;
 
 /// Workers of the made-up table.
 const TRIAL_WORKERS: usize = 4;
@@ -124,9 +121,8 @@ impl Recipe for PluginRecipe {
             };
             let real = trial.swap_services(Arc::clone(&warm_up.state) as Arc<dyn HostServices>);
             trial.tell(Tell::Workers, &warm_up.workers).await?;
-            for _ in 0..WARM_DECISIONS {
-                trial.ask(Ask::Select, &warm_up.select, |_| ()).await?;
-            }
+            // Maps the pages that a decision needs.
+            trial.ask(Ask::Select, &warm_up.select, |_| ()).await?;
             trial.swap_services(real);
             Ok(())
         })
