@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs what can be run under Miri and the sanitizers: the wire codecs, and the layers of the router
-# below its Wasm engine (fuzz/layers), whose threads work against each other there. Miri and the
+# below its Wasm engine (tests/layers), whose threads work against each other there. Miri and the
 # sanitizers cannot run compiled guests; the fuzzers run those with the address sanitizer.
 # Needs a nightly compiler with its components miri and rust-src. A few minutes.
 #
@@ -34,7 +34,7 @@ if wants miri; then
   say "Miri: the wire codecs"
   MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p sgl-policy-abi --lib
   say "Miri: the layers without the engine"
-  layers=(cargo +nightly miri test --manifest-path fuzz/Cargo.toml -p layers --lib --)
+  layers=(cargo +nightly miri test -p layers --lib --)
   MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance" "${layers[@]}" --skip engine::background --skip engine::clock \
     --skip stress --skip health_bits_are_the_same --skip columns_of_every_length
   MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance -Zmiri-many-seeds=0..4" "${layers[@]}" stress
@@ -43,7 +43,7 @@ fi
 # The standard library is built along: without, its own synchronisation would not be seen.
 sanitized() {
   RUSTFLAGS="-Zsanitizer=$1" cargo +nightly test -Zbuild-std --target "$host" \
-    --manifest-path fuzz/Cargo.toml -p layers --lib --profile sanitized
+    -p layers --lib --profile sanitized
 }
 
 if wants thread; then

@@ -39,7 +39,7 @@ fn tables_are_whole_while_the_fleet_changes() {
                     let mut bits = vec![0; table.len().div_ceil(8)];
                     table.fill_healthy(&mut bits);
                     if let Some(worker) = table.get(reader % table.len().max(1)) {
-                        let _in_flight = InFlight::on_fleet(Arc::clone(worker));
+                        let _in_flight = InFlight::on_fleet(worker);
                         assert!(worker.spec().url.starts_with("http://"));
                     }
                 }
