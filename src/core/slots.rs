@@ -84,9 +84,6 @@ mod tests {
             held.push(slots);
         }
         chunk.sub_load(slot);
-        drop(held);
-        // Others may take it first; it is in the stock, or in use.
-        assert!(chunk.is_idle() || !STOCK.lock().iter().any(|other| std::ptr::eq(*other, chunk)));
     }
 
     #[test]

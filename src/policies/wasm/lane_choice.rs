@@ -2,8 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::engine::instance::Lane;
 
@@ -11,14 +13,18 @@ use crate::engine::instance::Lane;
 const SHORT: Duration = Duration::from_micros(250);
 
 /// Short timed decisions in a row after which an adaptive plugin first goes back to its caller's
-/// stack; twice as many each further time.
+/// stack; twice as many each further time that it does not stay there for long.
 const FIRST_CALM: u32 = 16;
+
+/// It stayed for long if that was so many times as long as it had been on a fiber before: a machine
+/// that takes a thread away now and then costs no more than a few percent of the time.
+const LONG_STAY: u64 = 16;
 
 /// The lane of one generation.
 ///
 /// A call that needs more than a tick says one of two things: the guest takes long, or the machine
-/// took its thread away. The first comes again and the second does not, so an adaptive plugin may go
-/// back, but less and less readily.
+/// took its thread away. The first comes again soon and the second does not, so an adaptive plugin may
+/// go back, but less and less readily while that keeps happening.
 ///
 /// # Concurrency
 ///
@@ -33,6 +39,10 @@ pub(crate) struct LaneChoice {
     missing: AtomicU32,
     /// How many are asked for.
     asked: AtomicU32,
+    started: Instant,
+    /// When it last went to a fiber, and when it came back: nanoseconds since `started`.
+    left_at: AtomicU64,
+    back_at: AtomicU64,
 }
 
 impl LaneChoice {
@@ -42,6 +52,9 @@ impl LaneChoice {
             on_fiber: AtomicBool::new(!adaptive),
             missing: AtomicU32::new(0),
             asked: AtomicU32::new(FIRST_CALM),
+            started: Instant::now(),
+            left_at: AtomicU64::new(0),
+            back_at: AtomicU64::new(0),
         }
     }
 
@@ -54,30 +67,45 @@ impl LaneChoice {
     /// A call needed more than a tick.
     #[cold]
     pub(crate) fn took_long(&self) {
-        if !self.adaptive {
-            return;
-        }
-        let mut asked = self.asked.load(Ordering::Relaxed);
-        if !self.on_fiber.swap(true, Ordering::Relaxed) {
-            self.asked.store(asked.saturating_mul(2), Ordering::Relaxed);
-        } else {
-            asked /= 2;
-        }
-        self.missing.store(asked.max(1), Ordering::Relaxed);
+        self.took_long_at(self.now());
     }
 
     /// A decision was timed.
     #[cold]
     pub(crate) fn timed(&self, time: Duration) {
-        if !self.adaptive || !self.on_fiber.load(Ordering::Relaxed) {
+        if self.adaptive && self.on_fiber.load(Ordering::Relaxed) {
+            self.timed_at(time, self.now());
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn took_long_at(&self, now: u64) {
+        if !self.adaptive {
             return;
         }
+        let mut asked = self.asked.load(Ordering::Relaxed);
+        if !self.on_fiber.swap(true, Ordering::Relaxed) {
+            let back_at = self.back_at.load(Ordering::Relaxed);
+            let away = back_at.saturating_sub(self.left_at.load(Ordering::Relaxed));
+            let stayed_long = now.saturating_sub(back_at) >= away.saturating_mul(LONG_STAY);
+            asked = if stayed_long { (asked / 2).max(FIRST_CALM) } else { asked.saturating_mul(2) };
+            self.asked.store(asked, Ordering::Relaxed);
+            self.left_at.store(now, Ordering::Relaxed);
+        }
+        self.missing.store(asked, Ordering::Relaxed);
+    }
+
+    fn timed_at(&self, time: Duration, now: u64) {
         if time >= SHORT {
-            return self.took_long();
+            return self.took_long_at(now);
         }
         let missing = self.missing.load(Ordering::Relaxed).saturating_sub(1);
         self.missing.store(missing, Ordering::Relaxed);
         if missing == 0 {
+            self.back_at.store(now, Ordering::Relaxed);
             self.on_fiber.store(false, Ordering::Relaxed);
         }
     }
@@ -87,11 +115,12 @@ impl LaneChoice {
 mod tests {
     use super::*;
 
-    /// Short decisions until it is back on the caller's stack.
-    fn calm(lane: &LaneChoice) -> u32 {
+    /// Short decisions, each a nanosecond after the one before, until it is back on the caller's
+    /// stack.
+    fn calm(lane: &LaneChoice, from: u64) -> u64 {
         (1..10_000)
-            .find(|_| {
-                lane.timed(Duration::from_micros(1));
+            .find(|after| {
+                lane.timed_at(Duration::from_micros(1), from + after);
                 lane.lane() == Lane::Adaptive
             })
             .expect("it goes back")
@@ -101,10 +130,26 @@ mod tests {
     fn adaptive_plugin_goes_back_less_and_less_readily() {
         let lane = LaneChoice::new(true);
         assert_eq!(lane.lane(), Lane::Adaptive);
+        let mut now = 1000;
         for expected in [16, 32, 64] {
-            lane.took_long();
+            lane.took_long_at(now);
             assert_eq!(lane.lane(), Lane::Fiber);
-            assert_eq!(calm(&lane), expected);
+            assert_eq!(calm(&lane, now), expected);
+            now += expected + 1;
+        }
+    }
+
+    #[test]
+    fn long_stay_on_the_callers_stack_makes_it_go_back_sooner_again() {
+        let lane = LaneChoice::new(true);
+        let mut now = 1000;
+        for (stay, expected) in
+            [(1, 16), (1, 32), (1, 64), (64 * LONG_STAY, 32), (32 * LONG_STAY, 16), (16 * LONG_STAY, 16)]
+        {
+            now += stay;
+            lane.took_long_at(now);
+            assert_eq!(calm(&lane, now), expected);
+            now += expected;
         }
     }
 
@@ -115,7 +160,7 @@ mod tests {
         (0..15).for_each(|_| lane.timed(Duration::from_micros(1)));
         lane.timed(Duration::from_millis(1));
         assert_eq!(lane.lane(), Lane::Fiber);
-        assert_eq!(calm(&lane), 16);
+        assert_eq!(calm(&lane, 0), 16);
     }
 
     #[test]
