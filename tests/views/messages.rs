@@ -132,6 +132,8 @@ proptest! {
 
     #[test]
     fn column_message_of_a_slice_is_read_as_it_was_meant(workers in inputs::workers(), asked in inputs::request()) {
+        // All slices of nobody are the same one, which an earlier case may have told the guest of.
+        prop_assume!(!workers.is_empty());
         let slice = slice_of(&workers);
         let explanation = Explanation::default();
         let info = asked.info(&explanation);
