@@ -1,4 +1,4 @@
-//! Who may use the operations API.
+//! Who may use a listener: whoever has the token, or where there is none, whoever is no web page.
 
 use std::sync::Arc;
 
@@ -13,25 +13,52 @@ use http::header;
 use sha2::Digest;
 use sha2::Sha256;
 
+use crate::admin::host_rule::HostRule;
 use crate::admin::problem::Problem;
 
-/// Lets requests with the right bearer token through; all of them if there is no token.
+/// Lets requests with the right bearer token through, whatever host they name: no page has it.
+/// Without a token, lets everything through that no web page sent.
 #[derive(Clone, Debug)]
-pub struct Guard {
-    /// Only a digest, so that comparing it tells nothing of the token by the time it takes.
-    digest: Option<Arc<[u8]>>,
+pub enum Guard {
+    /// Asks for a token.
+    Token(TokenDigest),
+    /// Asks where the request comes from.
+    Hosts(HostRule),
 }
 
+/// Only a digest, so that comparing it tells nothing of the token by the time it takes.
+#[derive(Clone, Debug)]
+pub struct TokenDigest(Arc<[u8]>);
+
 impl Guard {
-    /// `None` lets everybody through: for loopback.
-    pub fn new(token: Option<&str>) -> Self {
-        Self { digest: token.map(|token| digest(token.as_bytes())) }
+    /// The guard for a token, or for `hosts` if there is none.
+    pub fn new(token: Option<&str>, hosts: HostRule) -> Self {
+        token.map_or(Self::Hosts(hosts), Self::for_token)
     }
 
-    fn admits(&self, header: Option<&HeaderValue>) -> bool {
-        let Some(expected) = &self.digest else { return true };
+    /// The guard for a token.
+    pub fn for_token(token: &str) -> Self {
+        Self::Token(TokenDigest(digest(token.as_bytes())))
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        match self {
+            Self::Token(expected) if expected.is_shown(request.headers().get(header::AUTHORIZATION)) => {
+                Ok(())
+            }
+            Self::Token(_) => {
+                let detail = "send the admin token as `authorization: Bearer …`";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
+            Self::Hosts(rule) => rule.check(request.uri(), request.headers()),
+        }
+    }
+}
+
+impl TokenDigest {
+    fn is_shown(&self, header: Option<&HeaderValue>) -> bool {
         let token = header.and_then(|header| header.as_bytes().strip_prefix(b"Bearer "));
-        token.is_some_and(|token| digest(token) == *expected)
+        token.is_some_and(|token| digest(token) == self.0)
     }
 }
 
@@ -41,13 +68,11 @@ fn digest(token: &[u8]) -> Arc<[u8]> {
 
 /// The middleware.
 pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    if guard.admits(request.headers().get(header::AUTHORIZATION)) {
-        return next.run(request).await;
+    let Err(problem) = guard.check(&request) else { return next.run(request).await };
+    let mut refused = problem.into_response();
+    if refused.status() == StatusCode::UNAUTHORIZED {
+        refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    let mut refused =
-        Problem::new(StatusCode::UNAUTHORIZED, "send the admin token as `authorization: Bearer …`")
-            .into_response();
-    refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     refused
 }
 
@@ -57,13 +82,12 @@ mod tests {
 
     #[test]
     fn only_the_right_token_is_let_through() {
-        let guard = Guard::new(Some("secret"));
-        let admits = |value: &'static str| guard.admits(Some(&HeaderValue::from_static(value)));
+        let expected = TokenDigest(digest(b"secret"));
+        let admits = |value: &'static str| expected.is_shown(Some(&HeaderValue::from_static(value)));
         assert!(admits("Bearer secret"));
         assert!(
             !admits("Bearer secre") && !admits("Bearer secret2") && !admits("secret") && !admits("Bearer ")
         );
-        assert!(!guard.admits(None));
-        assert!(Guard::new(None).admits(None));
+        assert!(!expected.is_shown(None));
     }
 }

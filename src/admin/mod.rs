@@ -19,7 +19,12 @@
 //! Answers are JSON, errors are problem JSON (RFC 9457).
 
 pub mod problem;
+pub mod connection;
+pub mod host_rule;
 pub mod guard;
+pub mod who;
+pub mod body;
+pub mod listener;
 pub mod workers;
 pub mod plugins;
 pub mod decisions;

@@ -43,6 +43,10 @@ pub struct ProblemFault {
     pub expected: String,
 }
 
+/// Code and detail of a [`Problem`], in the extensions of its answer: for the log.
+#[derive(Clone, Debug)]
+pub struct Told(pub String);
+
 impl Problem {
     /// An error with this status; its code is the status in words, such as `not_found`.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
@@ -67,8 +71,13 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let detail = format!("{}: {}", self.code, self.detail);
         let mut response = (status, Json(self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(Told(detail));
         response
     }
 }

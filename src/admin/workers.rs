@@ -13,16 +13,19 @@ use axum::Json;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::Query;
+use axum::extract::Request;
 use axum::extract::State;
 use axum::routing::delete;
 use axum::routing::get;
 use axum::routing::post;
-use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::admin::body::Kind;
+use crate::admin::body::MAX_JSON_BYTES;
+use crate::admin::body::bytes_of;
 use crate::admin::problem::Problem;
 use crate::config::check::check_worker;
 use crate::config::faults::Faults;
@@ -136,11 +139,15 @@ pub(crate) async fn list(State(backends): State<Arc<Backends>>) -> Json<WorkerLi
     (status = 201, description = "Added", body = WorkerView),
     (status = 400, description = "Not a worker", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "There already", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn add(
     State(backends): State<Arc<Backends>>,
-    body: Bytes,
+    request: Request,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
+    let (head, body) = request.into_parts();
+    Kind::of(&head.headers, &[Kind::Json])?;
+    let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
     let entry: WorkerEntry = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {error}")))?;
     let mut faults = Vec::new();

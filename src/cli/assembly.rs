@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::middleware;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -15,9 +14,13 @@ use tokio_util::sync::DropGuard;
 use crate::admin::decisions;
 use crate::admin::guard;
 use crate::admin::guard::Guard;
+use crate::admin::host_rule::HostRule;
+use crate::admin::listener;
 use crate::admin::metrics_page;
 use crate::admin::openapi;
 use crate::admin::plugins;
+use crate::admin::who;
+use crate::admin::who::ChangeLog;
 use crate::admin::workers;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::RecordSettings;
@@ -87,7 +90,7 @@ pub struct RunningRouter {
     stop_data: DropGuard,
     stop_operations: DropGuard,
     data: JoinHandle<()>,
-    operations: Vec<JoinHandle<io::Result<()>>>,
+    operations: Vec<JoinHandle<()>>,
 }
 
 /// Where a router listens.
@@ -137,20 +140,32 @@ impl RunningRouter {
         for worker in &config.workers {
             proxy.backends().add(worker)?;
         }
-        let guard = Guard::new(config.admin_token.as_deref());
+        let allowed = config.operations;
+        let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
+        let guard = Guard::new(config.admin_token.as_deref(), hosts);
         let admin_routes = workers::routes(Arc::clone(proxy.backends()))
             .merge(plugins::routes(Arc::clone(&manager)))
             .merge(decisions::routes(recorder))
             .merge(openapi::routes())
-            .layer(middleware::from_fn_with_state(guard, guard::check));
+            .layer(middleware::from_fn_with_state(guard, guard::check))
+            .layer(middleware::from_fn_with_state(ChangeLog::default(), who::log_changes));
+        let hosts = HostRule::new(metrics_address.ip(), &allowed.metrics_hosts, "metrics.allowed_hosts");
+        let guard = Guard::new(None, hosts);
+        let metrics_routes =
+            metrics_page::routes(metrics).layer(middleware::from_fn_with_state(guard, guard::check));
         let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
         let mut operations = vec![
-            serve_operations(metrics_listener, metrics_page::routes(metrics), stop_operations.clone()),
-            serve_operations(admin_listener, admin_routes, stop_operations.clone()),
+            tokio::spawn(listener::serve(
+                metrics_listener,
+                metrics_routes,
+                allowed.clone(),
+                stop_operations.clone(),
+            )),
+            tokio::spawn(listener::serve(admin_listener, admin_routes, allowed, stop_operations.clone())),
         ];
-        operations.extend(watch.map(|watch| stoppable(watch.run(stop_operations.clone()))));
+        operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
         if manager.keeps() {
-            operations.push(stoppable(keep_up(manager, stop_operations.clone())));
+            operations.push(tokio::spawn(keep_up(manager, stop_operations.clone())));
         }
         Ok(Self {
             proxy,
@@ -232,32 +247,9 @@ fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<O
     DirWatch::new(dir, Arc::clone(manager)).map(Some).map_err(failed)
 }
 
-/// A task that ends by itself when it is stopped.
-fn stoppable(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<io::Result<()>> {
-    tokio::spawn(async move {
-        task.await;
-        Ok(())
-    })
-}
-
 async fn bind(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { address, purpose, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
-}
-
-fn serve_operations(
-    listener: TcpListener,
-    routes: Router,
-    stop: CancellationToken,
-) -> JoinHandle<io::Result<()>> {
-    tokio::spawn(async move {
-        let serving = axum::serve(listener, routes);
-        // Not gracefully: a connection that a scraper keeps open must not hold up the end.
-        tokio::select! {
-            result = async { serving.await } => result,
-            () = stop.cancelled() => Ok(()),
-        }
-    })
 }

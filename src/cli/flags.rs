@@ -85,6 +85,12 @@ pub struct ServeArgs {
     /// File that holds the operators' bearer token
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// Names that operators may call the router by, besides loopback addresses and localhost
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub admin_allowed_hosts: Vec<String>,
+    /// Names that Prometheus may call the router by, besides addresses and localhost
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub prometheus_allowed_hosts: Vec<String>,
 
     /// Filter of log lines: error, warn, info, debug, trace, or as in RUST_LOG
     #[arg(long, default_value = "info")]
@@ -201,6 +207,12 @@ impl ServeArgs {
         set(&self.prometheus_port, &mut config.metrics.port);
         set(&self.admin_host, &mut config.admin.host);
         set(&self.admin_port, &mut config.admin.port);
+        if !self.admin_allowed_hosts.is_empty() {
+            config.admin.allowed_hosts.clone_from(&self.admin_allowed_hosts);
+        }
+        if !self.prometheus_allowed_hosts.is_empty() {
+            config.metrics.allowed_hosts.clone_from(&self.prometheus_allowed_hosts);
+        }
         if self.admin_token_file.is_some() {
             config.admin.token_file.clone_from(&self.admin_token_file);
         }

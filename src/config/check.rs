@@ -12,6 +12,7 @@ use crate::config::check_trust::check_trust;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::CircuitSettings;
 use crate::config::checked::HealthSettings;
+use crate::config::checked::OperationsSettings;
 use crate::config::checked::ProxySettings;
 use crate::config::checked::RecordSettings;
 use crate::config::checked::UpstreamSettings;
@@ -25,6 +26,9 @@ use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 
 const DAY_SECS: u64 = 86_400;
+
+/// How long an operator's client may leave its answer unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a configuration is checked against.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +55,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
     let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
     let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
+    let operations = check_operations(&config, &mut faults);
     let proxy = check_proxy(&config, &mut faults);
     let records = check_records(&config, &mut faults);
     let max_plugin_memory = config
@@ -66,6 +71,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         metrics_address,
         admin_address,
         admin_token,
+        operations,
         proxy,
         records,
         workers,
@@ -173,6 +179,39 @@ fn check_token(
         faults.push(Fault::value("admin.host", address.ip(), allowed));
     }
     token
+}
+
+fn check_operations(config: &RouterConfig, faults: &mut Vec<Fault>) -> OperationsSettings {
+    let admin = &config.admin;
+    check_hosts("admin", &admin.allowed_hosts, faults);
+    check_hosts("metrics", &config.metrics.allowed_hosts, faults);
+    let mut seconds = |path: &str, value| Duration::from_secs(within(path, value, 1..=DAY_SECS, faults));
+    let idle_timeout = seconds("admin.idle_timeout_secs", admin.idle_timeout_secs);
+    let body_timeout = seconds("admin.body_timeout_secs", admin.body_timeout_secs);
+    OperationsSettings {
+        admin_hosts: admin.allowed_hosts.clone(),
+        metrics_hosts: config.metrics.allowed_hosts.clone(),
+        max_connections: within("admin.max_connections", admin.max_connections, 1..=10_000, faults),
+        max_uploads: within("admin.max_uploads", admin.max_uploads, 1..=1000, faults),
+        idle_timeout,
+        body_timeout,
+        write_timeout: WRITE_TIMEOUT,
+    }
+}
+
+fn check_hosts(section: &str, hosts: &[String], faults: &mut Vec<Fault>) {
+    for (position, host) in hosts.iter().enumerate() {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        if host.is_empty() || !(host.chars().all(is_name) || is_address) {
+            let allowed = "a host's name or IP address, without a scheme or port";
+            faults.push(Fault::value(
+                format!("{section}.allowed_hosts[{position}]"),
+                format!("{host:?}"),
+                allowed,
+            ));
+        }
+    }
 }
 
 /// The value, or a fault and the lower limit.

@@ -23,6 +23,8 @@ pub struct CheckedConfig {
     pub admin_address: SocketAddr,
     /// What operators must show; `None` only on loopback.
     pub admin_token: Option<String>,
+    /// What the listeners of operators and of Prometheus allow.
+    pub operations: OperationsSettings,
     /// Settings of the data plane.
     pub proxy: ProxySettings,
     /// Which decisions are recorded; `None` = none.
@@ -67,6 +69,26 @@ pub struct ProxySettings {
     pub health: HealthSettings,
     /// When a failing worker is taken out of the path.
     pub circuit: CircuitSettings,
+}
+
+/// What the listeners of operators and of Prometheus allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperationsSettings {
+    /// Names that operators may call the router by, besides loopback's.
+    pub admin_hosts: Vec<String>,
+    /// Names that Prometheus may call it by.
+    pub metrics_hosts: Vec<String>,
+    /// Connections at a time, of each listener.
+    pub max_connections: usize,
+    /// Modules on their way at a time.
+    pub max_uploads: usize,
+    /// How long a connection may be without a whole head of a request.
+    pub idle_timeout: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long an answer may wait for its client to read on. Not to be set in the file: 30 s.
+    pub write_timeout: Duration,
 }
 
 /// Which decisions are recorded.

@@ -125,11 +125,14 @@ pub struct MetricsSection {
     pub host: String,
     /// Port; 0 = any free one. Default: 29000.
     pub port: u16,
+    /// Names that requests may give as their `host`, besides `localhost` and loopback addresses;
+    /// where the router listens beyond loopback, besides all IP addresses. Default: none.
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for MetricsSection {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 29_000 }
+        Self { host: "127.0.0.1".to_owned(), port: 29_000, allowed_hosts: Vec::new() }
     }
 }
 
@@ -144,11 +147,34 @@ pub struct AdminSection {
     /// File that holds the bearer token. Default: none; the environment variable
     /// `SGL_ROUTER_ADMIN_TOKEN` is the other way.
     pub token_file: Option<PathBuf>,
+    /// Names that requests may give as their `host`, besides `localhost` and loopback addresses.
+    /// With a token any will do. Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Connections at a time, here and for Prometheus each: 1 to 10,000. Further ones wait.
+    /// Default: 64.
+    pub max_connections: usize,
+    /// Modules that may be on their way at a time, from the first byte of the body to the end of the
+    /// load, up to 32 MiB each: 1 to 1000. Default: 4.
+    pub max_uploads: usize,
+    /// Seconds after which a connection is closed that has not sent a whole head, idle or not: 1 to
+    /// 86,400. For Prometheus, too. Default: 75.
+    pub idle_timeout_secs: u64,
+    /// Seconds for a body to arrive: 1 to 86,400. Default: 60.
+    pub body_timeout_secs: u64,
 }
 
 impl Default for AdminSection {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 29_001, token_file: None }
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 29_001,
+            token_file: None,
+            allowed_hosts: Vec::new(),
+            max_connections: 64,
+            max_uploads: 4,
+            idle_timeout_secs: 75,
+            body_timeout_secs: 60,
+        }
     }
 }
 

@@ -31,6 +31,12 @@ impl Settings {
         }
     }
 
+    /// How the next generation is to take over, if they say so: `immediate`, `canary` or `shadow`
+    /// where they are right.
+    pub fn rollout_mode(&self) -> Option<&str> {
+        self.0.get("options")?.get("rollout")?.get("mode")?.as_str()
+    }
+
     /// True if nothing is to change.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

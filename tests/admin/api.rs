@@ -77,7 +77,7 @@ impl Setup {
 
 pub(crate) fn put(path: &str, wasm: Vec<u8>) -> Request<Full<Bytes>> {
     Request::put(path)
-        .header("host", "router")
+        .header("host", "localhost")
         .header("content-type", "application/wasm")
         .body(Full::new(wasm.into()))
         .expect("a request")
@@ -87,7 +87,7 @@ pub(crate) fn json(method: &str, path: &str, body: &Value) -> Request<Full<Bytes
     Request::builder()
         .method(method)
         .uri(path)
-        .header("host", "router")
+        .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(body.to_string().into()))
         .expect("a request")

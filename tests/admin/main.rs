@@ -23,10 +23,13 @@ mod upstream;
 mod api;
 mod process;
 
+mod change_log;
 mod changes;
 mod command_line;
 mod decisions;
 mod description;
+mod held;
+mod pages;
 mod push;
 mod refusals;
 mod rollouts;

@@ -85,8 +85,10 @@ async fn bad_requests_say_what_is_wrong() {
 async fn module_beyond_the_limit_is_answered_with_413_before_it_is_sent() {
     let setup = Setup::new().await;
     let mut stream = tokio::net::TcpStream::connect(setup.router.addresses().admin).await.unwrap();
-    let head =
-        format!("PUT /v1/plugins/mine HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n\r\n", (32 << 20) + 1);
+    let head = format!(
+        "PUT /v1/plugins/mine HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/wasm\r\ncontent-length: {}\r\n\r\n",
+        (32 << 20) + 1
+    );
     tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
     let mut answer = vec![0; 12];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer).await.unwrap();

@@ -87,7 +87,7 @@ pub(crate) async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> 
 
 pub(crate) fn post(path: &str, body: &str) -> Request<Full<Bytes>> {
     Request::post(path)
-        .header("host", "router")
+        .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_owned())))
         .expect("a request")
@@ -101,7 +101,7 @@ pub(crate) fn with_method(method: &str, path: &str) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(path)
-        .header("host", "router")
+        .header("host", "localhost")
         .body(Full::default())
         .expect("a request")
 }

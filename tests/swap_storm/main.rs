@@ -98,7 +98,7 @@ impl Router {
     /// Replaces the plugin; the number of the new generation.
     async fn swap(&self, wasm: Vec<u8>) -> u64 {
         let request = Request::put("/v1/plugins/storm")
-            .header("host", "router")
+            .header("host", "localhost")
             .header("content-type", "application/wasm")
             .body(Full::new(Bytes::from(wasm)))
             .unwrap();

@@ -5,6 +5,7 @@ mod settings_schema;
 pub mod view;
 pub mod upload;
 pub mod push;
+mod load_log;
 pub mod routes;
 
 pub use crate::admin::plugins::routes::routes;

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use utoipa::ToSchema;
 
 use crate::admin::problem::Problem;
+use crate::admin::who::LoggedElsewhere;
 use crate::manage::ManageError;
 use crate::manage::Pushed;
 use crate::policies::LoadStep;
@@ -72,14 +73,18 @@ pub async fn answer<F>(streamed: bool, load: impl FnOnce(Progress) -> F) -> Resp
 where
     F: Future<Output = Result<Pushed, ManageError>> + Send + 'static,
 {
-    if streamed {
-        return stream(load);
-    }
-    match to_its_end(load(unwatched())).await {
-        Ok(pushed) if pushed.created => (StatusCode::CREATED, Json(pushed)).into_response(),
-        Ok(pushed) => Json(pushed).into_response(),
-        Err(error) => Problem::from(error).into_response(),
-    }
+    let mut response = if streamed {
+        stream(load)
+    } else {
+        match to_its_end(load(unwatched())).await {
+            Ok(pushed) if pushed.created => (StatusCode::CREATED, Json(pushed)).into_response(),
+            Ok(pushed) => Json(pushed).into_response(),
+            Err(error) => Problem::from(error).into_response(),
+        }
+    };
+    // A stream's status says nothing of the outcome, so the load itself writes the line.
+    response.extensions_mut().insert(LoggedElsewhere);
+    response
 }
 
 /// Does something on a task of its own: it goes on if the client hangs up.

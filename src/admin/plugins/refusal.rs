@@ -15,7 +15,14 @@ use crate::policies::wasm::trust::TrustFault;
 
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {
-        let (status, code) = match &error {
+        Self::of(&error)
+    }
+}
+
+impl Problem {
+    /// The answer that an error becomes.
+    pub(crate) fn of(error: &ManageError) -> Self {
+        let (status, code) = match error {
             ManageError::Plugin(error) => return of_plugin(error),
             ManageError::Operation(error) => of_operation(error),
             ManageError::Settings { .. } => (StatusCode::BAD_REQUEST, "bad_settings"),

@@ -15,15 +15,18 @@ use axum::routing::post;
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::admin::plugins::load_log::LoadLog;
 use crate::admin::plugins::push;
 use crate::admin::plugins::push::ProgressLine;
 use crate::admin::plugins::settings_schema::FileAndSettings;
 use crate::admin::plugins::settings_schema::SettingsPatch;
 use crate::admin::plugins::upload;
+use crate::admin::plugins::upload::Upload;
 use crate::admin::plugins::view::PluginList;
 use crate::admin::plugins::view::PluginSummary;
 use crate::admin::plugins::view::PluginView;
 use crate::admin::problem::Problem;
+use crate::admin::who::Who;
 use crate::manage::PluginManager;
 use crate::manage::Pushed;
 
@@ -94,8 +97,12 @@ pub(crate) async fn show(
     (status = 400, description = "Not understood", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such file", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "Not now", body = Problem, content_type = "application/problem+json"),
+    (status = 408, description = "The body was too slow", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Refused module or settings", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "As many loads as may be at a time; try again", body = Problem,
         content_type = "application/problem+json"),
     (status = 507, description = "No room for its instances", body = Problem,
         content_type = "application/problem+json"),
@@ -103,11 +110,18 @@ pub(crate) async fn show(
 pub(crate) async fn put(
     State(manager): Manager,
     Path(name): Path<String>,
+    who: Who,
     request: Request,
 ) -> Result<Response, Problem> {
     let streamed = push::wants_stream(request.headers());
-    let (module, settings) = upload::read(request).await?;
-    let load = move |progress| async move { manager.push(&name, module, &settings, progress).await };
+    let Upload { module, settings, permit } = upload::read(request).await?;
+    let load = move |progress| async move {
+        let (log, module) = LoadLog::of_module(who, &name, module, &settings).await;
+        let outcome = manager.push(&name, module, &settings, progress).await;
+        log.write(&outcome);
+        drop(permit);
+        outcome
+    };
     Ok(push::answer(streamed, load).await)
 }
 
@@ -123,16 +137,23 @@ pub(crate) async fn put(
         (Pushed = "application/json"), (ProgressLine = "application/x-ndjson"))),
     (status = 400, description = "Not understood", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Refused settings", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn reconfigure(
     State(manager): Manager,
     Path(name): Path<String>,
+    who: Who,
     request: Request,
 ) -> Result<Response, Problem> {
     let streamed = push::wants_stream(request.headers());
     let settings = upload::read_settings(request).await?;
-    let load = move |progress| async move { manager.reconfigure(&name, &settings, progress).await };
+    let load = move |progress| async move {
+        let log = LoadLog::of_settings(who, &name, &settings);
+        let outcome = manager.reconfigure(&name, &settings, progress).await;
+        log.write(&outcome);
+        outcome
+    };
     Ok(push::answer(streamed, load).await)
 }
 

@@ -12,6 +12,7 @@ use crate::cli::load::error::LoadError;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::client::module_type;
 use crate::load::swaps::Swapper;
 use crate::load::swaps::Swapping;
 use crate::manage::Pushed;
@@ -58,7 +59,8 @@ impl Swapper for PluginSwapper {
     fn swap(&self, module: usize) -> Swapping<'_> {
         Box::pin(async move {
             let body = self.modules.get(module).cloned().unwrap_or_default();
-            let call = Call { body, ..Call::new(Method::PUT, self.path.as_str()) };
+            let headers = vec![module_type()];
+            let call = Call { body, headers, ..Call::new(Method::PUT, self.path.as_str()) };
             match tokio::time::timeout(SWAP_LIMIT, self.client.json::<Pushed>(call)).await {
                 Ok(pushed) => pushed.map(|pushed| pushed.generation).map_err(|error| error.to_string()),
                 Err(_) => Err(format!("not done within {SWAP_LIMIT:?}")),

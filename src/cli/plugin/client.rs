@@ -159,6 +159,11 @@ fn problem(status: StatusCode, body: &[u8]) -> Failure {
     Failure::Refused(Box::new(problem))
 }
 
+/// The header that says that a body is a module.
+pub fn module_type() -> (&'static str, String) {
+    ("content-type", "application/wasm".to_owned())
+}
+
 /// A text as a segment of a path or a value of a query.
 pub fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);

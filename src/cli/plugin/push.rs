@@ -18,6 +18,7 @@ use crate::cli::plugin::args::PushArgs;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::client::module_type;
 use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
@@ -43,7 +44,8 @@ pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(
     };
     let path = format!("/v1/plugins/{}{}", encoded(&name), query(args)?);
     let signature = detached(&args.file, args.signature.as_deref())?;
-    let headers = signature.map(|bytes| (SIGNATURE_HEADER, hex::encode(&bytes))).into_iter().collect();
+    let mut headers = vec![module_type()];
+    headers.extend(signature.map(|bytes| (SIGNATURE_HEADER, hex::encode(&bytes))));
     let response = client.send(Call { method: Method::PUT, path, accept: NDJSON, headers, body }).await?;
     let pushed = follow(client, response.into_body(), json).await?;
     let mut out = std::io::stdout().lock();

@@ -82,7 +82,7 @@ impl Stage {
             .merge(plugins::routes(Arc::new(manager)))
             .merge(decisions::routes(Some(recorder)))
             .merge(openapi::routes())
-            .layer(middleware::from_fn_with_state(Guard::new(Some("token")), guard::check));
+            .layer(middleware::from_fn_with_state(Guard::for_token("token"), guard::check));
         Self { host, routes, backends, table: fleet::table(5), plugin_dir, _dir: dir }
     }
 

@@ -1,0 +1,49 @@
+//! What a listener knows of the connection that a request came over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Extensions;
+use http::StatusCode;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+
+use crate::admin::problem::Problem;
+
+/// In the extensions of every request that came over a listener; missing where routes are called
+/// without one.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Uploads that may be in memory at a time, over all connections.
+    pub uploads: Arc<Semaphore>,
+}
+
+/// The right to have a module in memory, until it is dropped; none where no listener counts.
+#[derive(Debug)]
+pub struct UploadPermit {
+    _counted: Option<OwnedSemaphorePermit>,
+}
+
+/// Asks for room for one module.
+///
+/// # Errors
+///
+/// 503 with `retry-after` if as many as may be are on their way.
+pub fn room_for_upload(extensions: &Extensions) -> Result<UploadPermit, Problem> {
+    let Some(connection) = extensions.get::<Connection>() else {
+        return Ok(UploadPermit { _counted: None });
+    };
+    match Arc::clone(&connection.uploads).try_acquire_owned() {
+        Ok(permit) => Ok(UploadPermit { _counted: Some(permit) }),
+        Err(_) => {
+            let detail = "as many modules as may be at a time are being loaded (admin.max_uploads); \
+                          try again when one of them has ended";
+            Err(Problem::coded(StatusCode::SERVICE_UNAVAILABLE, "too_many_uploads", detail))
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A listener for operators or for Prometheus, with limits on everything that a client can hold.
+//!
+//! | held | limit |
+//! |---|---|
+//! | connections | `max_connections`; further ones wait to be accepted |
+//! | a connection until the head of its next request is there | `idle_timeout` |
+//! | a body | `body_timeout`, see [`crate::admin::body`] |
+//! | modules in memory | `max_uploads`, see [`crate::admin::connection`] |
+//! | an answer that is not read | `write_timeout` |
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutWriter;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::connection::Connection;
+use crate::config::checked::OperationsSettings;
+
+/// Pause after an accept that failed for lack of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What requests in flight get when the listener is told to stop: a scraper that reads slowly must
+/// not hold up the end.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// Most bytes of a head; hyper's own default is 400 KB.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// Serves until told to stop, then gives requests in flight a second.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the listener and its connections.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    settings: OperationsSettings,
+    stop: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(settings.max_connections));
+    let uploads = Arc::new(Semaphore::new(settings.max_uploads));
+    let (mut connections, graceful) = (JoinSet::new(), GracefulShutdown::new());
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            (stream, peer, permit) = accept(&listener, &room) => {
+                let about =
+                    Connection { peer, body_timeout: settings.body_timeout, uploads: Arc::clone(&uploads) };
+                let serving = connection(stream, &routes, about, &settings, &graceful);
+                connections.spawn(async move {
+                    serving.await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+    drop(listener);
+    // What has not ended by then is cut.
+    let _ = tokio::time::timeout(STOP_GRACE, graceful.shutdown()).await;
+    connections.shutdown().await;
+}
+
+/// The next connection, when there is room for one.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    // Fails only when the semaphore is closed, which nobody does.
+    let permit = Arc::clone(room).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, permit),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an operator's connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    routes: &Router,
+    about: Connection,
+    settings: &OperationsSettings,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + use<> {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(settings.write_timeout));
+    let routes = TowerToHyperService::new(routes.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(about.clone());
+        routes.call(request)
+    });
+    let mut http = http1::Builder::new();
+    // This clock runs from the moment that the connection waits for a request, idle or not.
+    http.timer(TokioTimer::new()).header_read_timeout(settings.idle_timeout).max_buf_size(MAX_HEAD_BYTES);
+    let serving = graceful.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
+    async move {
+        if let Err(error) = serving.await {
+            tracing::debug!(%error, "an operator's connection ended early");
+        }
+    }
+}
