@@ -1,6 +1,6 @@
 //! How a target did over time, ready to be drawn: the rounds one after the other.
 
-use crate::load::report_table::number;
+use crate::load::numbers::number;
 use crate::load::summary::RoundSummary;
 use crate::load::summary::SwapSummary;
 use crate::load::svg::Mark;
@@ -42,11 +42,17 @@ impl Course {
         let line = &round.timeline;
         let counts = line.ok.chunks(joined).zip(line.failed.chunks(joined));
         for (point, ((ok, failed), max)) in counts.zip(line.max_ms.chunks(joined)).enumerate() {
-            let width = ok.len() as f64 * line.bin_seconds;
-            let middle = begin + (point * joined) as f64 * line.bin_seconds + width / 2.0;
-            let rate = |counts: &[u32]| counts.iter().map(|count| f64::from(*count)).sum::<f64>() / width;
-            self.answered.push((middle, rate(ok)));
-            self.failed.push((middle, rate(failed)));
+            let from = (point * joined) as f64 * line.bin_seconds;
+            let whole = ok.len() as f64 * line.bin_seconds;
+            // What the round measured ends within its last bin; after it come only answers that were
+            // waited for, which count into no throughput.
+            let width = whole.min(round.measured_seconds - from);
+            let middle = begin + from + whole / 2.0;
+            if width > 0.0 {
+                let rate = |counts: &[u32]| counts.iter().map(|count| f64::from(*count)).sum::<f64>() / width;
+                self.answered.push((begin + from + width / 2.0, rate(ok)));
+                self.failed.push((begin + from + width / 2.0, rate(failed)));
+            }
             // A time without answers has no longest one; a line down to 0 would say that it was fast.
             let longest = max.iter().copied().fold(0.0, f64::max);
             self.longest.extend((longest > 0.0).then_some((middle, longest)));
@@ -90,7 +96,7 @@ mod tests {
             warmup_requests: 0,
             interrupted_requests: 0,
             tokens: 0,
-            measured_seconds: 1.0,
+            measured_seconds: bins as f64 * 0.1,
             figures: Figures::default(),
             timeline: Timeline {
                 bin_seconds: 0.1,
@@ -112,6 +118,19 @@ mod tests {
         let expected = [("swap", 5.0), ("refused", 5.0), ("round", 10.0), ("swap", 15.0), ("refused", 15.0)];
         assert_eq!(marks, expected);
         assert_eq!(course.marks[0].title, "a.wasm: generation 7, 20.0 ms");
+    }
+
+    #[test]
+    fn last_bin_counts_only_the_part_of_it_that_was_measured() {
+        let mut short = round(1, 10);
+        short.measured_seconds = 0.95;
+        let course = Course::new(&[short]);
+        assert!((course.answered[8].1 - 30.0).abs() < 1e-9);
+        assert!((course.answered[9].1 - 60.0).abs() < 1e-6, "3 answers in half a bin");
+        let mut late = round(1, 10);
+        late.measured_seconds = 0.9;
+        let course = Course::new(&[late]);
+        assert_eq!((course.answered.len(), course.longest.len()), (9, 10), "the last bin is after the end");
     }
 
     #[test]

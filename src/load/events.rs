@@ -3,6 +3,8 @@
 
 /// A line that is longer than this is no event of a chat.
 const MOST_LINE_BYTES: usize = 16 << 20;
+/// What is kept of an event that tells of an error.
+const MOST_FAILURE_BYTES: usize = 1024;
 
 /// Reads the events of one answer, however they are cut into pieces.
 #[derive(Debug, Default)]
@@ -11,12 +13,15 @@ pub(crate) struct EventReader {
     carry: Vec<u8>,
     done: bool,
     failed: bool,
+    /// The event that told of an error.
+    failure: Vec<u8>,
 }
 
 impl EventReader {
     /// Forgets what was read, for the next answer.
     pub(crate) fn clear(&mut self) {
         self.carry.clear();
+        self.failure.clear();
         (self.done, self.failed) = (false, false);
     }
 
@@ -54,18 +59,33 @@ impl EventReader {
         self.failed
     }
 
+    /// The event that told of an error; empty if there was none.
+    pub(crate) fn failure(&self) -> &[u8] {
+        &self.failure
+    }
+
     fn line(&mut self, line: &[u8]) -> u32 {
         let Some(data) = line.strip_prefix(b"data:") else { return 0 };
         let data = data.trim_ascii();
         if data == b"[DONE]" {
             self.done = true;
-        } else if data.starts_with(br#"{"error""#) {
+        } else if tells_of_an_error(data) {
             self.failed = true;
+            if self.failure.is_empty() {
+                self.failure.extend_from_slice(data.get(..MOST_FAILURE_BYTES).unwrap_or(data));
+            }
         } else if carries_text(data) {
             return 1;
         }
         0
     }
+}
+
+/// True if a chunk tells of an error: vLLM and the router wrap it, SGLang does not.
+fn tells_of_an_error(data: &[u8]) -> bool {
+    [&br#"{"error""#[..], br#"{"object":"error""#, br#"{"object": "error""#]
+        .iter()
+        .any(|form| data.starts_with(form))
 }
 
 /// True if a chunk has text that is not empty: `content`, `reasoning_content`, or the call of a

@@ -19,6 +19,8 @@ use crate::proxy::upstream::UpstreamConnection;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// `usage` is within the last bytes of a whole answer.
 const TAIL_BYTES: usize = 4096;
+/// What is kept of an answer that failed.
+const SAID_BYTES: usize = 1024;
 /// Who answered: the router's word, else that of a simulated worker.
 const WORKER_HEADERS: [&str; 2] = ["x-sgl-worker", "x-sim-worker"];
 
@@ -30,6 +32,8 @@ pub(crate) struct Line {
     /// Microseconds between texts of the answer that was read last.
     gaps: Vec<u32>,
     tail: Vec<u8>,
+    /// The beginning of a whole answer.
+    head: Vec<u8>,
 }
 
 /// What was read of an answer.
@@ -38,6 +42,8 @@ pub(crate) struct Answered {
     pub(crate) worker: Option<HeaderValue>,
     pub(crate) first_token: Option<Instant>,
     pub(crate) tokens: u64,
+    /// What the answer said, if it failed.
+    pub(crate) said: Option<String>,
 }
 
 impl Line {
@@ -61,6 +67,7 @@ impl Line {
         self.gaps.clear();
         self.events.clear();
         self.tail.clear();
+        self.head.clear();
         let connection = match self.connection.take_if(|connection| connection.is_usable()) {
             Some(connection) => connection,
             None => {
@@ -78,14 +85,17 @@ impl Line {
         }
         self.connection = body.reclaim();
         if !head.status.is_success() {
+            answered.said = said(if streamed { self.events.failure() } else { &self.head });
             return Err(ErrorKind::Status(head.status.as_u16()));
         }
         if !streamed && expects_stream {
+            answered.said = said(&self.head);
             return Err(ErrorKind::Incomplete);
         }
         if !streamed {
             answered.tokens = completion_tokens(&self.tail).unwrap_or(0);
         } else if self.events.has_failed() {
+            answered.said = said(self.events.failure());
             return Err(ErrorKind::StreamError);
         } else if !self.events.is_done() {
             return Err(ErrorKind::Incomplete);
@@ -100,6 +110,8 @@ impl Line {
 
     async fn read_whole(&mut self, body: &mut AnswerBody) -> Result<(), ErrorKind> {
         while let Some(piece) = next(body).await? {
+            let room = SAID_BYTES.saturating_sub(self.head.len());
+            self.head.extend_from_slice(piece.get(..room).unwrap_or(&piece));
             self.tail.extend_from_slice(&piece);
             if self.tail.len() > 2 * TAIL_BYTES {
                 self.tail.drain(..self.tail.len() - TAIL_BYTES);
@@ -131,6 +143,12 @@ impl Line {
         }
         Ok(())
     }
+}
+
+/// The beginning of what a failed answer said; `None` if it said nothing.
+fn said(text: &[u8]) -> Option<String> {
+    let text = text.get(..SAID_BYTES).unwrap_or(text).trim_ascii();
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 /// The next piece of a body.

@@ -16,9 +16,9 @@ use crate::load::histogram::micros;
 /// Connections record into this many tallies in turn, so that they seldom wait for each other.
 const SHARDS: usize = 8;
 /// Width of a bin of the timeline.
-pub const BIN: Duration = Duration::from_millis(100);
+pub const BIN: Duration = Duration::from_secs(1);
 /// A day of bins; whatever ends later counts in the last.
-const MOST_BINS: usize = 864_000;
+const MOST_BINS: usize = 86_400;
 
 /// How a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,9 +76,11 @@ pub(crate) struct Sample<'a> {
     /// Who answered, as far as the answer tells.
     pub(crate) worker: Option<HeaderValue>,
     pub(crate) result: Result<Success<'a>, ErrorKind>,
+    /// What a failed answer said, or the beginning of it.
+    pub(crate) said: Option<String>,
 }
 
-/// A tenth of a second.
+/// A second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bin {
     /// Requests that were answered in it.
@@ -102,6 +104,8 @@ pub struct Tally {
     pub tokens: u64,
     /// Failed requests.
     pub errors: BTreeMap<ErrorKind, u64>,
+    /// What one failed answer of each kind said, where it said anything.
+    pub said: BTreeMap<ErrorKind, String>,
     /// Requests of the warm-up, which count nowhere else.
     pub warmup: u64,
     /// Requests that an operator's interruption cut off, which count nowhere else.
@@ -139,6 +143,7 @@ impl Tally {
         self.warmup += other.warmup;
         self.interrupted += other.interrupted;
         other.errors.iter().for_each(|(kind, count)| *self.errors.entry(*kind).or_default() += count);
+        other.said.iter().for_each(|(kind, text)| self.hear(*kind, text));
         other.workers.iter().for_each(|(name, n)| *self.workers.entry(name.clone()).or_default() += n);
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
@@ -178,13 +183,23 @@ impl Tally {
                 bin.ok += 1;
                 bin.max_us = bin.max_us.max(micros(latency));
             }
-            Err(kind) => self.fail(kind, sample.ended, window),
+            Err(kind) => {
+                self.fail(kind, sample.ended, window);
+                if let Some(text) = &sample.said {
+                    self.hear(kind, text);
+                }
+            }
         }
     }
 
     fn fail(&mut self, kind: ErrorKind, at: Instant, window: &Window) {
         *self.errors.entry(kind).or_default() += 1;
         self.bin(at, window).failed += 1;
+    }
+
+    /// Keeps the first text of a kind.
+    fn hear(&mut self, kind: ErrorKind, text: &str) {
+        self.said.entry(kind).or_insert_with(|| text.to_owned());
     }
 
     fn bin(&mut self, at: Instant, window: &Window) -> &mut Bin {
@@ -266,7 +281,7 @@ mod tests {
     fn sample(start: Instant, times: [u64; 3], result: Result<Success<'_>, ErrorKind>) -> Sample<'_> {
         let [intended, started, ended] = times.map(|ms| at(start, ms));
         let worker = Some(HeaderValue::from_static("w"));
-        Sample { intended, started, ended, worker, result }
+        Sample { intended, started, ended, worker, result, said: None }
     }
 
     #[test]
@@ -289,7 +304,7 @@ mod tests {
         let bins: Vec<(usize, Bin)> =
             total.bins.iter().copied().enumerate().filter(|(_, bin)| *bin != Bin::default()).collect();
         let bin = |ok, failed, max_us| Bin { ok, failed, max_us };
-        assert_eq!(bins, [(0, bin(0, 1, 0)), (2, bin(1, 0, 250_000)), (11, bin(1, 0, 200_000))]);
+        assert_eq!(bins, [(0, bin(1, 1, 250_000)), (1, bin(1, 0, 200_000))]);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use crate::load::course::Course;
-use crate::load::histogram::Quantiles;
-use crate::load::report_table::number;
-use crate::load::report_table::percent;
+use crate::load::numbers::number;
+use crate::load::numbers::percent;
+use crate::load::run_info::RunInfo;
 use crate::load::summary::Comparison;
 use crate::load::summary::Curves;
 use crate::load::summary::Summary;
@@ -14,34 +14,12 @@ use crate::load::svg::Axis;
 use crate::load::svg::Plot;
 use crate::load::svg::Series;
 use crate::load::svg::escaped;
+use crate::load::verdict::verdicts;
 
 /// Workers that get a bar.
 const MOST_WORKERS: usize = 32;
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --text: #1f2328; --quiet: #59636e; --line: #d1d9e0; --page: #fff; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6edf3; --quiet: #9198a1; --line: #3d444d; --page: #0d1117; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page);
-  max-width: 900px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-p.quiet, .quiet { color: var(--quiet); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--quiet); }
-polyline { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
-.grid { stroke: var(--line); stroke-width: .6; }
-.swap { stroke: #9333ea; stroke-width: 1; stroke-dasharray: 3 3; }
-.refused { stroke: #dc2626; stroke-width: 1.4; stroke-dasharray: 3 3; }
-.round { stroke: var(--quiet); stroke-width: 1; }
-.s0 { stroke: #2f81f7; background: #2f81f7; } .s1 { stroke: #e8700a; background: #e8700a; }
-.s2 { stroke: #16a34a; background: #16a34a; } .s3 { stroke: #a855f7; background: #a855f7; }
-.s4 { stroke: #e5484d; background: #e5484d; } .s5 { stroke: #0ea5b7; background: #0ea5b7; }
-.key { display: inline-block; width: 1.1em; height: .25em; vertical-align: middle; margin: 0 .35em 0 1em; }
-.bar { display: block; height: .8em; min-width: 1px; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; color: var(--quiet); }
-";
+const STYLE: &str = include_str!("report.css");
 
 /// The page.
 pub fn page(summary: &Summary) -> String {
@@ -53,11 +31,13 @@ pub fn page(summary: &Summary) -> String {
     if summary.interrupted {
         out.push_str("<p><strong>Ended early; these are the figures until then.</strong></p>\n");
     }
-    push_figures(&mut out, &summary.targets);
+    for sentence in verdicts(summary) {
+        let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escaped(&sentence));
+    }
+    push_run(&mut out, &summary.run);
+    summary.targets.iter().for_each(|target| push_target(&mut out, target));
     push_comparison(&mut out, &summary.comparison);
-    push_distribution(&mut out, summary, "Whole answers", |curves| &curves.latency);
-    push_distribution(&mut out, summary, "Time to the first token", |curves| &curves.first_token);
-    push_distribution(&mut out, summary, "Time between tokens", |curves| &curves.between_tokens);
+    push_distributions(&mut out, summary);
     for (colour, target) in summary.targets.iter().enumerate() {
         push_course(&mut out, target, colour);
         push_workers(&mut out, target, colour);
@@ -67,41 +47,45 @@ pub fn page(summary: &Summary) -> String {
     out
 }
 
-fn push_figures(out: &mut String, targets: &[TargetSummary]) {
-    out.push_str(
-        "<table>\n<tr><th>target</th><th>requests</th><th>failed</th><th>requests/s</th><th>tokens/s</th>\
-         <th></th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th></tr>\n",
+fn push_run(out: &mut String, run: &RunInfo) {
+    out.push_str("<dl>\n");
+    let version = format!("sgl-router {}", run.version);
+    for (name, text) in [("when", &run.started), ("version", &version), ("machine", &run.machine)] {
+        let _ = writeln!(out, "<dt>{name}</dt><dd>{}</dd>", escaped(text));
+    }
+    let _ = writeln!(out, "<dt>command</dt><dd><code>{}</code></dd>\n</dl>", escaped(&run.command));
+}
+
+fn push_target(out: &mut String, target: &TargetSummary) {
+    let figures = &target.median;
+    let _ = writeln!(
+        out,
+        "<h2>{}</h2>\n<p class=\"quiet\">{}</p>\n<p>{} requests, {} failed ({}); {} requests/s, {} tokens/s</p>",
+        escaped(&target.name),
+        escaped(&target.url),
+        target.requests,
+        target.failed,
+        percent(target.error_rate),
+        number(figures.requests_per_second),
+        number(figures.tokens_per_second),
     );
-    for target in targets {
-        let figures = &target.median;
-        let cells = |times: Option<&Quantiles>| match times {
-            Some(times) => [times.p50, times.p90, times.p99, times.p999, times.max]
-                .map(|ms| format!("<td>{}</td>", number(ms)))
-                .concat(),
-            None => "<td>-</td>".repeat(5),
-        };
-        let _ = writeln!(
-            out,
-            "<tr><td>{}<br><span class=\"quiet\">{}</span></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-             <td>answer, ms</td>{}</tr>",
-            escaped(&target.name),
-            escaped(&target.url),
-            target.requests,
-            percent(target.error_rate),
-            number(figures.requests_per_second),
-            number(figures.tokens_per_second),
-            cells(figures.latency_ms.as_ref()),
-        );
-        for (name, times) in
-            [("first token", &figures.first_token_ms), ("between tokens", &figures.between_tokens_ms)]
-        {
-            if let Some(times) = times {
-                let _ = writeln!(
-                    out,
-                    "<tr><td colspan=\"5\"></td><td>{name}, ms</td>{}</tr>",
-                    cells(Some(times))
-                );
-            }
+    push_errors(out, target);
+    let rows = [
+        ("whole answer", &figures.latency_ms),
+        ("first token", &figures.first_token_ms),
+        ("between tokens", &figures.between_tokens_ms),
+    ];
+    if rows.iter().all(|(_, times)| times.is_none()) {
+        return;
+    }
+    out.push_str(
+        "<table>\n<tr><th>milliseconds</th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th></tr>\n",
+    );
+    for (name, times) in rows {
+        if let Some(times) = times {
+            let cells = [times.p50, times.p90, times.p99, times.p999, times.max];
+            let cells = cells.map(|ms| format!("<td>{}</td>", number(ms))).concat();
+            let _ = writeln!(out, "<tr><td>{name}</td>{cells}</tr>");
         }
     }
     out.push_str(
@@ -110,12 +94,31 @@ fn push_figures(out: &mut String, targets: &[TargetSummary]) {
     );
 }
 
+fn push_errors(out: &mut String, target: &TargetSummary) {
+    if target.errors.is_empty() {
+        return;
+    }
+    out.push_str("<table>\n<tr><th>failed by</th><th>requests</th></tr>\n");
+    for (kind, count) in &target.errors {
+        let _ = writeln!(out, "<tr><td>{}</td><td>{count}</td></tr>", escaped(kind));
+    }
+    out.push_str("</table>\n");
+    for (kind, body) in &target.error_bodies {
+        let _ = writeln!(
+            out,
+            "<p class=\"quiet\">One answer that failed by {} said:</p>\n<pre class=\"verdict said\">{}</pre>",
+            escaped(kind),
+            escaped(body)
+        );
+    }
+}
+
 fn push_comparison(out: &mut String, comparison: &[Comparison]) {
     let Some(first) = comparison.first() else { return };
     let _ = writeln!(
         out,
-        "<h2>Against {}</h2>\n<table>\n<tr><th>target</th><th>requests/s</th><th>p50</th><th>p99</th>\
-         <th>first token p50</th><th>first token p99</th></tr>",
+        "<h2>Against {}</h2>\n<table>\n<tr><th>target</th><th>req/s</th><th>p50</th><th>p99</th>\
+         <th>first p50</th><th>first p99</th></tr>",
         escaped(&first.against)
     );
     for other in comparison {
@@ -132,6 +135,18 @@ fn push_comparison(out: &mut String, comparison: &[Comparison]) {
     out.push_str("</table>\n<p class=\"quiet\">Medians of the ratios of each round.</p>\n");
 }
 
+fn push_distributions(out: &mut String, summary: &Summary) {
+    out.push_str("<h2>Distributions</h2>\n<p>");
+    for (colour, target) in summary.targets.iter().enumerate() {
+        let _ = write!(out, "<span class=\"key s{}\"></span>{}", colour % 6, escaped(&target.name));
+    }
+    out.push_str("</p>\n<div class=\"plots\">\n");
+    push_distribution(out, summary, "Whole answers", |curves| &curves.latency);
+    push_distribution(out, summary, "Time to the first token", |curves| &curves.first_token);
+    push_distribution(out, summary, "Time between tokens", |curves| &curves.between_tokens);
+    out.push_str("</div>\n");
+}
+
 /// How times are distributed: one line for each target that has any.
 fn push_distribution(out: &mut String, summary: &Summary, title: &str, of: fn(&Curves) -> &Vec<(f64, f64)>) {
     let drawn = |target: &&TargetSummary| !of(&target.curves).is_empty();
@@ -145,14 +160,9 @@ fn push_distribution(out: &mut String, summary: &Summary, title: &str, of: fn(&C
         .collect();
     let times = series.iter().flat_map(|series| &series.points).map(|point| point.0);
     let x = Axis::log(times, "milliseconds");
-    let _ = write!(out, "<h2>{title}</h2>\n<p>");
-    for (colour, target) in summary.targets.iter().enumerate() {
-        let _ = write!(out, "<span class=\"key s{}\"></span>{}", colour % 6, escaped(&target.name));
-    }
-    out.push_str("</p>\n");
     let plot =
         Plot { x, y: Axis::nines("share of requests up to"), series, first_colour: 0, marks: Vec::new() };
-    out.push_str(&plot.render());
+    push_figure(out, title, &plot);
 }
 
 /// Throughput and the longest latencies over time, the rounds one after the other.
@@ -174,10 +184,16 @@ fn push_course(out: &mut String, target: &TargetSummary, colour: usize) {
     }
     let marks = course.marks;
     let throughput = Plot { x: x.clone(), y, series, first_colour: colour, marks: marks.clone() };
-    out.push_str(&throughput.render());
+    out.push_str("<div class=\"plots\">\n");
+    push_figure(out, "Answers a second", &throughput);
     let y = Axis::linear(highest(&course.longest) * 1.05, "longest answer, ms");
     let series = vec![Series { name: "longest answer".to_owned(), points: course.longest }];
-    out.push_str(&Plot { x, y, series, first_colour: colour, marks }.render());
+    push_figure(out, "Longest answers", &Plot { x, y, series, first_colour: colour, marks });
+    out.push_str("</div>\n");
+}
+
+fn push_figure(out: &mut String, title: &str, plot: &Plot) {
+    let _ = writeln!(out, "<figure><figcaption>{title}</figcaption>\n{}</figure>", plot.render());
 }
 
 fn push_workers(out: &mut String, target: &TargetSummary, colour: usize) {
@@ -193,7 +209,7 @@ fn push_workers(out: &mut String, target: &TargetSummary, colour: usize) {
     for worker in target.workers.iter().take(MOST_WORKERS) {
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td style=\"width: 45%\">\
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td style=\"width: 30%\">\
              <span class=\"bar s{}\" style=\"width: {:.1}%\"></span></td></tr>",
             escaped(&worker.worker),
             worker.requests,

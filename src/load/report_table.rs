@@ -4,11 +4,15 @@ use std::fmt::Write;
 
 use crate::load::histogram::Quantiles;
 use crate::load::histogram::median;
+use crate::load::numbers::number;
+use crate::load::numbers::percent;
 use crate::load::summary::Comparison;
 use crate::load::summary::Figures;
 use crate::load::summary::RoundSummary;
 use crate::load::summary::Summary;
 use crate::load::summary::TargetSummary;
+use crate::load::verdict::verdicts;
+use crate::types::shown::shown;
 
 /// Workers that are named; the others are summed up.
 const MOST_WORKERS: usize = 8;
@@ -24,26 +28,14 @@ pub fn table(summary: &Summary) -> String {
         out.push('\n');
     }
     push_comparison(&mut out, &summary.comparison);
+    if !summary.comparison.is_empty() {
+        out.push('\n');
+    }
+    verdicts(summary).iter().for_each(|sentence| line(&mut out, sentence));
     while out.ends_with("\n\n") {
         out.pop();
     }
     out
-}
-
-/// A number with about three digits.
-pub fn number(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        below if below < 1.0 => format!("{value:.3}"),
-        below if below < 10.0 => format!("{value:.2}"),
-        below if below < 100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
-/// A share in percent.
-pub fn percent(share: f64) -> String {
-    format!("{:.2} %", share * 100.0)
 }
 
 fn line(out: &mut String, text: &str) {
@@ -61,6 +53,9 @@ fn push_target(out: &mut String, target: &TargetSummary) {
     let answered = target.requests - target.failed;
     let failed = failures(target);
     line(out, &format!("  {} requests: {answered} answered, {failed}", target.requests));
+    for (kind, body) in &target.error_bodies {
+        line(out, &format!("    one {kind} said {}", shown(body)));
+    }
     let figures = &target.median;
     let rate = number(figures.requests_per_second);
     line(out, &format!("  {rate} requests/s, {} tokens/s{median}", number(figures.tokens_per_second)));
@@ -161,25 +156,5 @@ fn push_comparison(out: &mut String, comparison: &[Comparison]) {
             format!("{:>12}", ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}×")))
         });
         line(out, &format!("{:<24}{}", other.name, ratios.concat()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_keep_about_three_digits() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.1234, "0.123"),
-            (1.234, "1.23"),
-            (12.34, "12.3"),
-            (1234.5, "1234"),
-            (9.996, "10.00"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-        assert_eq!(percent(0.01234), "1.23 %");
     }
 }

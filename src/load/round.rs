@@ -138,9 +138,9 @@ pub(crate) async fn perform(mut open: OpenRequest, line: &mut Line) -> Result<()
     let ended = Instant::now();
     open.settled = true;
     round.control.request_ended(result.is_ok());
-    let Answered { worker, first_token, tokens } = answered;
+    let Answered { worker, first_token, tokens, said } = answered;
     let success = |()| Success { first_token, gaps: line.gaps(), tokens };
-    let sample = Sample { intended, started, ended, worker, result: result.map(success) };
+    let sample = Sample { intended, started, ended, worker, result: result.map(success), said };
     round.recorder.add(number, sample);
     result
 }

@@ -16,6 +16,7 @@ use crate::load::record::Tally;
 use crate::load::run::Outcome;
 use crate::load::run::RoundOutcome;
 use crate::load::run::TargetOutcome;
+use crate::load::run_info::RunInfo;
 use crate::load::swaps::SwapMark;
 
 /// Version of the JSON form; it rises if a field changes its meaning or goes.
@@ -26,6 +27,8 @@ const VERSION: u32 = 1;
 pub struct Summary {
     /// Version of this form.
     pub version: u32,
+    /// When, where and how the run was made.
+    pub run: RunInfo,
     /// What was asked for.
     pub settings: Value,
     /// True if the run was ended early.
@@ -51,6 +54,8 @@ pub struct TargetSummary {
     pub error_rate: f64,
     /// Failed requests by what happened.
     pub errors: BTreeMap<String, u64>,
+    /// What one failed answer of each kind said, or its beginning, where it said anything.
+    pub error_bodies: BTreeMap<String, String>,
     /// Who answered, most answers first.
     pub workers: Vec<WorkerShare>,
     /// The median of each figure over the rounds.
@@ -163,6 +168,42 @@ pub struct Comparison {
     pub first_token_p50: Option<f64>,
     /// Below 1: it is faster.
     pub first_token_p99: Option<f64>,
+    /// How far the rounds differ.
+    pub spread: Spreads,
+}
+
+/// The lowest and the highest of the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The lowest.
+    pub low: f64,
+    /// The highest.
+    pub high: f64,
+}
+
+/// The lowest and the highest ratio of the rounds, for each ratio of a [`Comparison`].
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Spreads {
+    /// Of the throughput.
+    pub requests_per_second: Option<Spread>,
+    /// Of the median latency.
+    pub latency_p50: Option<Spread>,
+    /// Of the 99th percentile of the latency.
+    pub latency_p99: Option<Spread>,
+    /// Of the median time to the first token.
+    pub first_token_p50: Option<Spread>,
+    /// Of its 99th percentile.
+    pub first_token_p99: Option<Spread>,
+}
+
+impl Spread {
+    /// Of some numbers; `None` of none.
+    pub fn of(numbers: impl Iterator<Item = f64>) -> Option<Self> {
+        numbers.fold(None, |spread: Option<Self>, number| {
+            let Self { low, high } = spread.unwrap_or(Self { low: number, high: number });
+            Some(Self { low: low.min(number), high: high.max(number) })
+        })
+    }
 }
 
 /// Distributions over all rounds.
@@ -178,7 +219,7 @@ pub struct Curves {
 
 impl Summary {
     /// The figures of a run.
-    pub fn new(plan: &Plan, outcome: &Outcome) -> Self {
+    pub fn new(plan: &Plan, outcome: &Outcome, run: RunInfo) -> Self {
         let targets: Vec<TargetSummary> =
             outcome.targets.iter().map(|target| TargetSummary::new(plan, target)).collect();
         let comparison = match targets.split_first() {
@@ -187,6 +228,7 @@ impl Summary {
         };
         Self {
             version: VERSION,
+            run,
             settings: settings(plan),
             interrupted: outcome.interrupted,
             targets,
@@ -197,6 +239,11 @@ impl Summary {
     /// The highest share of failed requests of a target, 0 to 1.
     pub fn highest_error_rate(&self) -> f64 {
         self.targets.iter().map(|target| target.error_rate).fold(0.0, f64::max)
+    }
+
+    /// The first target that answered no request at all, though it was asked.
+    pub fn all_failed(&self) -> Option<&TargetSummary> {
+        self.targets.iter().find(|target| target.requests > 0 && target.failed == target.requests)
     }
 
     /// The JSON report, one line.
@@ -222,6 +269,7 @@ impl TargetSummary {
             failed,
             error_rate: share(failed, requests),
             errors: named_errors(&total),
+            error_bodies: total.said.iter().map(|(kind, text)| (kind.to_string(), text.clone())).collect(),
             workers: shares(&total),
             median: Figures::median(&rounds),
             rounds,
@@ -299,22 +347,34 @@ impl RoundSummary {
 
 impl Comparison {
     fn new(first: &TargetSummary, other: &TargetSummary) -> Self {
-        let ratio = |of: fn(&Figures) -> Option<f64>| {
+        let ratios = |of: fn(&Figures) -> Option<f64>| {
             let pairs = first.rounds.iter().zip(&other.rounds);
-            let ratios = pairs.filter_map(|(first, other)| {
+            pairs.filter_map(move |(first, other)| {
                 let (first, other) = (of(&first.figures)?, of(&other.figures)?);
                 (first > 0.0).then_some(other / first)
-            });
-            median(ratios)
+            })
         };
+        let both = |of: fn(&Figures) -> Option<f64>| (median(ratios(of)), Spread::of(ratios(of)));
+        let throughput = both(|figures| Some(figures.requests_per_second));
+        let latency_p50 = both(|figures| Some(figures.latency_ms.as_ref()?.p50));
+        let latency_p99 = both(|figures| Some(figures.latency_ms.as_ref()?.p99));
+        let first_token_p50 = both(|figures| Some(figures.first_token_ms.as_ref()?.p50));
+        let first_token_p99 = both(|figures| Some(figures.first_token_ms.as_ref()?.p99));
         Self {
             name: other.name.clone(),
             against: first.name.clone(),
-            requests_per_second: ratio(|figures| Some(figures.requests_per_second)),
-            latency_p50: ratio(|figures| Some(figures.latency_ms.as_ref()?.p50)),
-            latency_p99: ratio(|figures| Some(figures.latency_ms.as_ref()?.p99)),
-            first_token_p50: ratio(|figures| Some(figures.first_token_ms.as_ref()?.p50)),
-            first_token_p99: ratio(|figures| Some(figures.first_token_ms.as_ref()?.p99)),
+            requests_per_second: throughput.0,
+            latency_p50: latency_p50.0,
+            latency_p99: latency_p99.0,
+            first_token_p50: first_token_p50.0,
+            first_token_p99: first_token_p99.0,
+            spread: Spreads {
+                requests_per_second: throughput.1,
+                latency_p50: latency_p50.1,
+                latency_p99: latency_p99.1,
+                first_token_p50: first_token_p50.1,
+                first_token_p99: first_token_p99.1,
+            },
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 64.0;
+// As wide as a telephone shows it, so that its text can be read there; wider windows show two beside
+// each other.
+const WIDTH: f64 = 460.0;
+const HEIGHT: f64 = 290.0;
+const LEFT: f64 = 78.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
@@ -273,6 +275,6 @@ mod tests {
         assert!(
             svg.contains("&lt;script&gt;&#39;") && svg.contains("&quot;&amp;") && !svg.contains("<script")
         );
-        assert!(svg.contains(r#"class="s1" points="454.0,134.0 ""#), "{svg}");
+        assert!(svg.contains(r#"class="s1" points="261.0,129.0 ""#), "{svg}");
     }
 }

@@ -104,7 +104,10 @@ async fn exit_code_tells_too_many_failures_from_a_run_that_was_not_made_and_wron
     let worker = sim_with(SimConfig { fail_rate: 1.0, ..SimConfig::default() }).await;
     let url = worker.url();
     let failing = ["--url", &url, "--requests", "10"];
-    assert_eq!(code(&load(&failing).await), 0, "failed requests alone are a result");
+    let output = load(&failing).await;
+    assert_eq!(code(&output), 3, "a run without any answer is none");
+    assert!(stderr(&output).contains("all 10 requests to router failed: status_500, such as"), "{output:?}");
+    assert!(stdout(&output).contains("one status_500 said"), "{output:?}");
     let output = load(&[&failing[..], &["--max-error-rate", "0.5"]].concat()).await;
     assert_eq!(code(&output), 3);
     assert!(stdout(&output).contains("10 failed (100.00 %): 10 status_500"), "the report comes first");

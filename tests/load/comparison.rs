@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sglang_router_rs::load::Pace;
+use sglang_router_rs::load::RunInfo;
 use sglang_router_rs::load::Summary;
 
 use crate::plans::made;
@@ -39,7 +40,7 @@ async fn further_targets_are_compared_with_the_first_by_medians_of_rounds() {
     let mut plan = plan(&a.url(), 40);
     plan.targets = vec![target("first", &a.url()), target("second", &b.url())];
     plan.rounds = 3;
-    let summary = Summary::new(&plan, &made(&plan).await);
+    let summary = Summary::new(&plan, &made(&plan).await, RunInfo::default());
     assert_eq!((a.requests(), b.requests()), (120, 120));
     for (target, worker) in summary.targets.iter().zip(["a", "b"]) {
         assert_eq!((target.requests, target.failed, target.rounds.len()), (120, 0, 3));

@@ -24,6 +24,8 @@ async fn status_other_than_success_fails_and_still_names_its_worker() {
     assert_eq!(round.tally.bins.iter().map(|bin| bin.failed).sum::<u32>(), 30);
     assert_eq!(round.tally.workers.values().sum::<u64>(), 30);
     assert_eq!(worker.requests(), 30);
+    let said = &round.tally.said[&ErrorKind::Status(502)];
+    assert!(said.starts_with('{') && said.contains("error"), "{said}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The form of the reports.
 
 use serde_json::Value;
+use sglang_router_rs::load::RunInfo;
 use sglang_router_rs::load::Summary;
 use sglang_router_rs::load::report_html;
 use sglang_router_rs::load::report_table;
@@ -17,7 +18,8 @@ async fn summary() -> Summary {
     plan.shape.stream = true;
     plan.targets = vec![target("first", &a.url()), target("<second & last>", &b.url())];
     plan.rounds = 2;
-    Summary::new(&plan, &made(&plan).await)
+    let run = RunInfo { started: "a day".to_owned(), command: "load <x>".to_owned(), ..RunInfo::default() };
+    Summary::new(&plan, &made(&plan).await, run)
 }
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -27,12 +29,22 @@ fn keys(value: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn json_has_this_form() {
     let json: Value = serde_json::from_str(&summary().await.to_json()).unwrap();
-    assert_eq!(keys(&json), ["comparison", "interrupted", "settings", "targets", "version"]);
+    assert_eq!(keys(&json), ["comparison", "interrupted", "run", "settings", "targets", "version"]);
     assert_eq!((&json["version"], &json["interrupted"]), (&1.into(), &false.into()));
     assert_eq!(json["settings"]["pace"], serde_json::json!({"kind": "closed", "connections": 3}));
     let target = &json["targets"][0];
-    let expected =
-        ["error_rate", "errors", "failed", "median", "name", "requests", "rounds", "url", "workers"];
+    let expected = [
+        "error_bodies",
+        "error_rate",
+        "errors",
+        "failed",
+        "median",
+        "name",
+        "requests",
+        "rounds",
+        "url",
+        "workers",
+    ];
     assert_eq!(keys(target), expected);
     assert_eq!((&target["requests"], &target["failed"]), (&60.into(), &0.into()));
     let worker = serde_json::json!({"worker": "worker-a", "requests": 60, "share": 1.0});
@@ -70,7 +82,12 @@ async fn json_has_this_form() {
     assert_eq!(keys(&round["timeline"]), ["bin_seconds", "failed", "max_ms", "ok"]);
     let answered: u64 = round["timeline"]["ok"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
     assert_eq!(answered, 30);
-    assert_eq!(json["comparison"][0]["against"], "first");
+    assert_eq!(round["timeline"]["bin_seconds"], 1.0);
+    let compared = &json["comparison"][0];
+    assert_eq!(compared["against"], "first");
+    let (low, high) = (&compared["spread"]["latency_p99"]["low"], &compared["spread"]["latency_p99"]["high"]);
+    let median = compared["latency_p99"].as_f64().unwrap();
+    assert!((low.as_f64().unwrap()..=high.as_f64().unwrap()).contains(&median), "{compared}");
 }
 
 #[tokio::test]
@@ -86,6 +103,11 @@ async fn page_needs_nothing_else_and_has_every_plot() {
     assert_eq!(page.matches("<polyline ").count(), 3 * 2 + 2 * 2);
     assert_eq!(page.matches("<title>first</title>").count(), 3, "a line in each distribution");
     assert!(page.contains("&lt;second &amp; last&gt;") && !page.contains("<second"));
+    for says in ["<dd>a day</dd>", "<code>load &lt;x&gt;</code>", "<dt>version</dt>", "<dt>machine</dt>"] {
+        assert!(page.contains(says), "{says} is missing");
+    }
+    assert_eq!(page.matches("<p class=\"verdict\">").count(), 1);
+    assert!(page.contains("too few rounds to tell a difference."));
     for worker in ["worker-a", "worker-b"] {
         assert!(page.contains(&format!("<td>{worker}</td><td>60</td><td>100.00 %</td>")), "{worker}");
     }
@@ -105,6 +127,7 @@ async fn table_tells_the_figures_of_every_target_and_how_they_compare() {
         "between tokens",
         "workers: worker-b 100.0 %",
         "against first",
+        "too few rounds to tell a difference.",
     ] {
         assert!(table.contains(part), "{part} is missing in\n{table}");
     }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use sglang_router_rs::load::Control;
 use sglang_router_rs::load::Pace;
 use sglang_router_rs::load::Plan;
+use sglang_router_rs::load::RunInfo;
 use sglang_router_rs::load::Summary;
 use sglang_router_rs::load::SwapPlan;
 use sglang_router_rs::load::report_html;
@@ -63,7 +64,7 @@ async fn modules_take_turns_and_every_swap_is_marked_in_all_reports() {
     let marks = &outcome.targets[0].rounds[0].swaps;
     assert!(marks.windows(2).all(|pair| pair[0].at < pair[1].at), "{marks:?}");
     assert!(marks[0].at >= Duration::from_millis(5), "{marks:?}");
-    let summary = Summary::new(&plan, &outcome);
+    let summary = Summary::new(&plan, &outcome, RunInfo::default());
     let json: serde_json::Value = serde_json::from_str(&summary.to_json()).unwrap();
     let told: Vec<(&str, Option<u64>, Option<&str>)> = json["targets"][0]["rounds"][0]["swaps"]
         .as_array()

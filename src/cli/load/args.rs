@@ -25,7 +25,7 @@ pub enum Spread {
 /// run early with its report, a second Ctrl-C cuts requests in flight off.
 ///
 /// Exit codes: 0 done, 1 the run could not be made, 2 wrong usage, 3 more requests failed than
-/// --max-error-rate allows.
+/// --max-error-rate allows or, without it, all requests of a target.
 #[derive(Args, Clone, Debug)]
 pub struct LoadArgs {
     /// The router

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use crate::cli::plugin::exit::Failure;
 use crate::load::run::RunError;
+use crate::load::summary::TargetSummary;
+use crate::types::shown::shown;
 
 /// Why a load run ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +41,35 @@ pub enum LoadError {
         /// The share that is allowed.
         allowed: f64,
     },
+    /// No request of a target was answered. The report was written.
+    #[error("all {requests} requests to {name} failed: {how}")]
+    AllFailed {
+        /// The target's name.
+        name: String,
+        /// How many there were.
+        requests: u64,
+        /// How most of them failed, and what one answer said.
+        how: String,
+    },
 }
 
 impl LoadError {
+    /// Of a target that answered nothing.
+    pub(crate) fn all_failed(target: &TargetSummary) -> Self {
+        let most = target.errors.iter().max_by_key(|(_, count)| **count);
+        let kind = most.map_or("", |(kind, _)| kind.as_str());
+        let how = match target.error_bodies.get(kind) {
+            Some(body) => format!("{kind}, such as {}", shown(body)),
+            None => kind.to_owned(),
+        };
+        Self::AllFailed { name: target.name.clone(), requests: target.requests, how }
+    }
+
     /// The exit code: 1 the run could not be made, 2 wrong usage, 3 too many failed requests.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Swaps(Failure::Usage(_)) => ExitCode::from(2),
-            Self::TooManyErrors { .. } => ExitCode::from(3),
+            Self::TooManyErrors { .. } | Self::AllFailed { .. } => ExitCode::from(3),
             _ => ExitCode::FAILURE,
         }
     }

@@ -12,6 +12,7 @@ use crate::cli::load::progress::Progress;
 use crate::cli::load::swapper::PluginSwapper;
 use crate::load::Control;
 use crate::load::Plan;
+use crate::load::RunInfo;
 use crate::load::Summary;
 
 /// Makes a run on a runtime of its own and writes its reports. Not to be called inside another
@@ -36,18 +37,20 @@ async fn make(args: &LoadArgs, plan: &Plan) -> Result<(), LoadError> {
     let swapper = PluginSwapper::open(args).await?;
     let outputs = Outputs::open(args)?;
     let control = Control::default();
+    let about = RunInfo::now(std::env::args_os().map(|word| word.to_string_lossy().into_owned()));
     let progress = Progress::start(&control, args.progress);
     let outcome = tokio::select! {
         outcome = crate::load::run(plan, &control, swapper) => outcome?,
         never = end_on(signals, &control) => match never {},
     };
     drop(progress);
-    let summary = Summary::new(plan, &outcome);
+    let summary = Summary::new(plan, &outcome, about);
     outputs.write(&summary)?;
     let found = summary.highest_error_rate();
     match args.max_error_rate {
         Some(allowed) if found > allowed => Err(LoadError::TooManyErrors { found, allowed }),
-        _ => Ok(()),
+        Some(_) => Ok(()),
+        None => summary.all_failed().map_or(Ok(()), |target| Err(LoadError::all_failed(target))),
     }
 }
 
