@@ -125,6 +125,10 @@ pub struct ServeArgs {
     /// Retries of one request on other workers [default: 5]
     #[arg(long)]
     pub retry_max_retries: Option<u32>,
+    /// What is a reason for one: connect, broken, silent, 429, 500, 500-engine-dead, 502, 503, 504
+    /// [default: all but 500 and 504]
+    #[arg(long, value_name = "REASON", value_delimiter = ',', num_args = 1..)]
+    pub retry_on: Option<Vec<String>>,
     /// No retries
     #[arg(long, conflicts_with = "retry_max_retries")]
     pub disable_retries: bool,
@@ -224,6 +228,7 @@ impl ServeArgs {
         set(&self.shutdown_timeout_secs, &mut config.server.shutdown_timeout_secs);
         set(&self.request_timeout_secs, &mut config.upstream.request_timeout_secs);
         set(&self.retry_max_retries, &mut config.retry.max_retries);
+        set(&self.retry_on, &mut config.retry.on);
         set(&self.health_check_interval_secs, &mut config.health.interval_secs);
         set(&self.health_check_timeout_secs, &mut config.health.timeout_secs);
         set(&self.health_check_endpoint, &mut config.health.endpoint);

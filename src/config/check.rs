@@ -19,6 +19,8 @@ use crate::config::checked::UpstreamSettings;
 use crate::config::faults::Fault;
 use crate::config::faults::Faults;
 use crate::config::files::read_plugin_dir;
+use crate::config::retry_on::RetryCondition;
+use crate::config::retry_on::RetryOn;
 use crate::config::router::PluginEntry;
 use crate::config::router::RoleEntry;
 use crate::config::router::RouterConfig;
@@ -246,6 +248,7 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
             faults,
         ),
         max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
+        retry_on: check_retry_on(&config.retry.on, faults),
         upstream: UpstreamSettings {
             connect_timeout: Duration::from_millis(within(
                 "upstream.connect_timeout_ms",
@@ -264,6 +267,19 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         health: check_health(config, faults),
         circuit: check_circuit(config, faults),
     }
+}
+
+fn check_retry_on(names: &[String], faults: &mut Vec<Fault>) -> RetryOn {
+    let mut check = |(position, name): (usize, &String)| {
+        let known = RetryCondition::named(name);
+        if known.is_none() {
+            let names = RetryCondition::ALL.map(|(_, name)| name).join(", ");
+            let allowed = format!("any of {names}");
+            faults.push(Fault::value(format!("retry.on[{position}]"), format!("{name:?}"), allowed));
+        }
+        known
+    };
+    names.iter().enumerate().filter_map(&mut check).collect()
 }
 
 fn check_records(config: &RouterConfig, faults: &mut Vec<Fault>) -> Option<RecordSettings> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::retry_on::RetryOn;
 use crate::config::router::PluginEntry;
 use crate::config::router::WorkerEntry;
 use crate::config::trust::TrustRule;
@@ -63,6 +64,8 @@ pub struct ProxySettings {
     pub request_timeout: Duration,
     /// Retries of one request.
     pub max_retries: u32,
+    /// What is a reason for one.
+    pub retry_on: RetryOn,
     /// How workers are connected to.
     pub upstream: UpstreamSettings,
     /// Active checks.

@@ -11,6 +11,8 @@ pub mod faults;
 #[cfg(feature = "router")]
 pub mod worker_url;
 #[cfg(feature = "router")]
+pub mod retry_on;
+#[cfg(feature = "router")]
 pub mod router;
 #[cfg(feature = "router")]
 pub mod toml_text;

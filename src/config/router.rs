@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::config::retry_on::RetryCondition;
 use crate::config::trust::TrustRule;
 
 /// The file as a whole. Flags win over it.
@@ -232,11 +233,14 @@ impl Default for UpstreamSection {
 pub struct RetrySection {
     /// Retries of one request: 0 (none) to 100. Default: 5.
     pub max_retries: u32,
+    /// What is a reason for one: any of `connect`, `broken`, `silent`, `429`, `500`,
+    /// `500-engine-dead`, `502`, `503`, `504`. Default: all but `500` and `504`.
+    pub on: Vec<String>,
 }
 
 impl Default for RetrySection {
     fn default() -> Self {
-        Self { max_retries: 5 }
+        Self { max_retries: 5, on: RetryCondition::DEFAULT.map(str::to_owned).to_vec() }
     }
 }
 
@@ -277,8 +281,9 @@ impl Default for HealthSection {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CircuitSection {
-    /// Failed requests in a row that open it: 0 (never) to 100,000. Failed means: no connection,
-    /// no complete answer, or a status of 500 and above. Default: 10.
+    /// Failed requests in a row that open it: 0 (never) to 100,000. Failed means: no connection, no
+    /// whole answer, a status of 500 and above but 501, 503 and 505, or an event in a stream that
+    /// tells of such an error. Default: 10.
     pub failure_threshold: u32,
     /// Probes in a row that must succeed to close it again: 1 to 1000. Default: 1.
     pub success_threshold: u32,

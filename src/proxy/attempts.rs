@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Response;
 
+use crate::policies::DecideError;
 use crate::policies::HeaderLookup;
 use crate::policies::SelectWorkerInfo;
 use crate::policies::key_of;
@@ -30,8 +31,8 @@ const EXPLAIN_HEADER: &str = "x-sgl-explain";
 const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// Gets an answer to a request from a worker of the policy's choice. Another worker is tried if
-/// one cannot be reached, breaks off (once), or answers with 502 or 503; nothing was sent to the
-/// client until then. The last answer counts if there is no other worker.
+/// one cannot be reached, breaks off (once), is full (429, 503) or answers with 502; nothing was
+/// sent to the client until then. The last answer counts if there is no other worker.
 ///
 /// # Errors
 ///
@@ -93,8 +94,9 @@ async fn single(
     info: &SelectWorkerInfo<'_>,
     record: &mut Option<Box<Draft>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let (proxy, table) = (client.proxy(), snapshot.table());
-    let mut tried = Tried::new(proxy.settings().max_retries);
+    let (proxy, table, eligible) = (client.proxy(), snapshot.table(), info.eligible);
+    let second = inbound.second_run();
+    let mut tried = Tried::new(proxy.settings(), &second);
     loop {
         let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
         let asked = record.is_some().then(|| Asked::now(table, &info));
@@ -106,18 +108,19 @@ async fn single(
         }
         let decision = match decided {
             Ok(decision) => decision,
+            Err(DecideError::NoWorker) if tried.finds_all_full(snapshot, eligible) => continue,
             Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None, record),
         };
         let index = decision.index();
         let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
-        let outcome = attempt(client, &inbound.head, &inbound.body, placement).await;
-        match outcome.retry() {
-            Some(reason) if tried.take_retry(reason) => {
+        let outcome = attempt(client, &inbound.head, &inbound.body, placement, &second).await;
+        match tried.take_retry(&outcome) {
+            Some(reason) => {
                 proxy.measures().retried(reason);
                 tried.exclude(index);
                 tried.keep(outcome);
             }
-            _ => return outcome.into_response(client, inbound, None, record),
+            None => return outcome.into_response(client, inbound, None, record),
         }
     }
 }

@@ -1,35 +1,40 @@
-//! One attempt: a request to one worker, up to the head of its answer.
+//! One attempt: a request to one worker, up to the beginning of its answer.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::HeaderValue;
 use http::Method;
 use http::Request;
 use http::Response;
-use http::StatusCode;
 use http::Uri;
 use http::header;
 use http::request;
 use http::response;
 use http_body_util::Full;
 
+use crate::config::retry_on::RetryCondition;
+use crate::config::retry_on::RetryOn;
 use crate::core::Worker;
 use crate::proxy::clients::Client;
+use crate::proxy::fullness::retry_after;
+use crate::proxy::headers::prepare_answer;
 use crate::proxy::headers::prepare_request;
-use crate::proxy::headers::remove_hop_by_hop;
 use crate::proxy::measures::RetryReason;
+use crate::proxy::opening::Opening;
+use crate::proxy::placement::Placement;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::route::Route;
+use crate::proxy::second_run::SecondRun;
 use crate::proxy::stream::OutBody;
 use crate::proxy::stream::Passed;
-use crate::proxy::target::Placement;
 use crate::proxy::target::Target;
-use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::CallError;
 use crate::proxy::upstream::Outgoing;
+use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 
 const WORKER_HEADER: &str = "x-sgl-worker";
@@ -72,6 +77,10 @@ fn origin_form(uri: Uri) -> Uri {
     uri.into_parts().path_and_query.map(Uri::from).unwrap_or_default()
 }
 
+/// A client that sends this, with anything but 0 or false, has a request that must not be worked on
+/// twice.
+const NO_RETRY_HEADER: &str = "x-sgl-no-retry";
+
 /// A request that was read.
 #[derive(Debug)]
 pub struct Inbound {
@@ -85,10 +94,19 @@ pub struct Inbound {
     pub started: Instant,
 }
 
+impl Inbound {
+    /// Whether it may run a second time.
+    pub fn second_run(&self) -> SecondRun {
+        let asked = self.head.headers.get(NO_RETRY_HEADER).map(HeaderValue::as_bytes);
+        let forbidden = asked.is_some_and(|value| value != b"0" && !value.eq_ignore_ascii_case(b"false"));
+        if forbidden { SecondRun::none() } else { SecondRun::default() }
+    }
+}
+
 /// What an attempt came to.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The head of an answer.
+    /// The beginning of an answer.
     Answered(Box<Answered>),
     /// No answer.
     Failed {
@@ -99,24 +117,64 @@ pub enum Outcome {
     },
 }
 
-/// The head of an answer, and where it comes from.
+/// The beginning of an answer, and where it comes from.
 #[derive(Debug)]
 pub struct Answered {
-    answer: Answer,
+    opening: Opening,
     placement: Placement,
 }
 
 impl Outcome {
-    /// Why another worker should be tried, if so.
-    pub fn retry(&self) -> Option<RetryReason> {
-        match self {
-            Self::Failed { retry, .. } => *retry,
-            Self::Answered(answered) => {
-                let status = answered.answer.response.status();
-                let retry = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE);
-                retry.then_some(RetryReason::Status)
+    /// There was no answer.
+    pub fn no_answer(error: &CallError) -> Self {
+        let (error, retry) = match error {
+            CallError::ConnectTimeout { .. } | CallError::Connect(_) | CallError::Unsent(_) => {
+                (ProxyError::ConnectFailed, RetryReason::Connect)
             }
+            CallError::Switched => (ProxyError::InvalidAnswer, RetryReason::Broken),
+            CallError::Broken(_) | CallError::Ended => (ProxyError::BrokenAnswer, RetryReason::Broken),
+        };
+        Self::Failed { error, retry: Some(retry) }
+    }
+
+    /// Why another worker should be tried, if that is a reason of `on`.
+    pub fn retry(&self, on: RetryOn) -> Option<RetryReason> {
+        let (condition, reason) = match self {
+            Self::Failed { retry, .. } => match (*retry)? {
+                RetryReason::Connect => (RetryCondition::Connect, RetryReason::Connect),
+                RetryReason::Silent => (RetryCondition::Silent, RetryReason::Silent),
+                RetryReason::Status => (RetryCondition::BadGateway, RetryReason::Status),
+                other => (RetryCondition::Broken, other),
+            },
+            Self::Answered(answered) => match answered.opening.status() {
+                429 => (RetryCondition::TooManyRequests, RetryReason::Full),
+                500 if answered.opening.is_dying() && on.has(RetryCondition::EngineDead) => {
+                    return Some(RetryReason::Error);
+                }
+                500 => (RetryCondition::InternalError, RetryReason::Error),
+                502 => (RetryCondition::BadGateway, RetryReason::Status),
+                503 => (RetryCondition::Unavailable, RetryReason::Full),
+                504 => (RetryCondition::GatewayTimeout, RetryReason::Error),
+                _ => return None,
+            },
+        };
+        on.has(condition).then_some(reason)
+    }
+
+    /// `error` instead of an answer that says that the worker failed.
+    pub fn unless_failed(self, error: ProxyError) -> Self {
+        match self {
+            Self::Answered(answered) if answered.placement.verdict() == Verdict::Failed => {
+                let retry = (answered.opening.status() == 502).then_some(RetryReason::Status);
+                Self::Failed { error, retry }
+            }
+            other => other,
         }
+    }
+
+    /// True if a worker serves the request.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::Answered(answered) if answered.placement.verdict() == Verdict::Served)
     }
 
     /// The answer to the client. It keeps the prefill half of a pair going, if there is one, and
@@ -135,7 +193,7 @@ impl Outcome {
         match self {
             Self::Failed { error, .. } => Err(error),
             Self::Answered(answered) => {
-                let (mut head, mut passed) = (*answered).into_parts(client, inbound);
+                let (mut head, mut passed) = answered.into_parts(client, inbound);
                 if let Some(record) = record.take() {
                     passed = passed.with_record(record, &mut head);
                 }
@@ -149,52 +207,61 @@ impl Outcome {
 }
 
 impl Answered {
+    /// The beginning of an answer that the placement was told of.
+    pub fn new(opening: Opening, placement: Placement) -> Box<Self> {
+        Box::new(Self { opening, placement })
+    }
+
     /// The head as the client gets it, and the body.
     fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Passed) {
-        let Self { answer, placement } = self;
-        let (mut head, body) = answer.into_parts();
-        remove_hop_by_hop(&mut head.headers);
+        let Self { opening, placement } = self;
+        let told = opening.error().map(|error| ToldStatus(error.code));
+        let Opening { mut head, body, events, .. } = opening;
+        prepare_answer(&mut head);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());
         }
-        let passed = Passed::new(body, placement, client, inbound.route, inbound.started);
+        if let Some(told) = told {
+            head.extensions.insert(told);
+        }
+        let passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
         (head, passed)
     }
 }
 
-/// Sends a request to the worker that it was placed at, and waits for the head of the answer.
+/// The code of the error that a stream began with. The client gets the stream as the worker sent
+/// it, with the worker's status; in metrics and records the request counts by this code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldStatus(pub u16);
+
+/// Sends a request to the worker that it was placed at, and waits for the head of the answer, and
+/// for the first event of a streamed one.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection to the worker.
-pub async fn attempt(client: &Client, head: &Head, body: &Bytes, mut placement: Placement) -> Outcome {
+pub async fn attempt(
+    client: &Client,
+    head: &Head,
+    body: &Bytes,
+    mut placement: Placement,
+    second: &SecondRun,
+) -> Outcome {
     let target = placement.target();
-    let called = client.in_time(target.call(|| head.outgoing(target, body))).await;
-    match called {
-        Ok(Ok(answer)) => {
-            if answer.response.status().is_server_error() {
-                placement.fail();
-            } else {
-                placement.succeed();
-            }
-            Outcome::Answered(Box::new(Answered { answer, placement }))
+    let opening = async { Opening::of(target.call(|| head.outgoing(target, body), second).await?).await };
+    match client.in_time(opening).await {
+        Ok(Ok(opening)) => {
+            placement.answered(opening.status(), || retry_after(&opening.head.headers));
+            Outcome::Answered(Answered::new(opening, placement))
         }
         Ok(Err(error)) => {
             tracing::debug!(worker = target.worker().url(), %error, "no answer");
             placement.fail();
-            failed(&error)
+            Outcome::no_answer(&error)
         }
         Err(_) => {
             placement.fail();
             Outcome::Failed { error: ProxyError::Timeout, retry: None }
         }
-    }
-}
-
-fn failed(error: &CallError) -> Outcome {
-    if error.is_connect() {
-        Outcome::Failed { error: ProxyError::ConnectFailed, retry: Some(RetryReason::Connect) }
-    } else {
-        Outcome::Failed { error: ProxyError::BrokenAnswer, retry: Some(RetryReason::Broken) }
     }
 }

@@ -4,13 +4,18 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
+use http::Version;
 use http::header;
+use http::response;
 
 use crate::policies::HeaderLookup;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What the router's own headers begin with.
+const OWN_PREFIX: &str = "x-sgl-";
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1). `expect` is answered by
 /// this side.
@@ -49,12 +54,28 @@ pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) {
     headers.insert(X_FORWARDED_FOR, value);
 }
 
-/// Takes out what concerns one connection only.
+/// Makes the head of a worker's answer fit for the client's connection: without what concerns the
+/// worker's, and without headers in the router's name.
+pub fn prepare_answer(head: &mut response::Parts) {
+    remove_hop_by_hop(&mut head.headers);
+    while let Some(own) = head.headers.keys().find(|name| name.as_str().starts_with(OWN_PREFIX)).cloned() {
+        head.headers.remove(own);
+    }
+    // The version is the connection's too: a worker's HTTP/1.0 would have the client take the end
+    // of the connection for the end of the answer.
+    head.version = Version::HTTP_11;
+}
+
+/// Takes out what concerns one connection only. Where the coding of a body goes, so does a length
+/// beside it, which says nothing then (RFC 9112, section 6.3) and may be a lie.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // One pass over few names is cheaper than nine look-ups; most messages have one or none.
     let named: Vec<HeaderValue> =
         headers.get_all(header::CONNECTION).iter().filter(|value| names_headers(value)).cloned().collect();
     named.iter().for_each(|value| remove_named(value, headers));
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     while let Some(name) = headers.keys().find_map(|name| HOP_BY_HOP.iter().find(|hop| *hop == name)) {
         headers.remove(name);
     }
@@ -97,6 +118,30 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("authorization", "Bearer x"), ("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn length_goes_with_the_coding_that_made_it_void() {
+        let mut headers = map(&[("content-length", "1"), ("transfer-encoding", "chunked"), ("etag", "x")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("etag", "x")]));
+        let mut headers = map(&[("content-length", "1")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "1")]));
+    }
+
+    #[test]
+    fn answer_has_no_header_in_the_routers_name_and_the_routers_version() {
+        let (mut head, ()) = http::Response::builder()
+            .version(Version::HTTP_10)
+            .header("x-sgl-worker", "forged")
+            .header("x-sgl-decision", "forged")
+            .header("x-sglang", "kept")
+            .body(())
+            .unwrap()
+            .into_parts();
+        prepare_answer(&mut head);
+        assert_eq!((head.version, head.headers), (Version::HTTP_11, map(&[("x-sglang", "kept")])));
     }
 
     #[test]

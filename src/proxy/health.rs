@@ -1,4 +1,4 @@
-//! The keeper of one worker: asks for its health, wakes its circuit, prunes its connections.
+//! The keeper of one worker: asks for its health, lets it recover, prunes its connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::config::checked::HealthSettings;
 use crate::core::Worker;
 use crate::core::WorkerReport;
 use crate::proxy::load_report;
+use crate::proxy::second_run::SecondRun;
 use crate::proxy::target::Target;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::Outgoing;
@@ -34,20 +35,13 @@ const LOAD_PATH: &str = "/get_load";
 /// Dropping the future ends the looking after and nothing else.
 pub async fn keep(target: Arc<Target>, settings: HealthSettings) {
     let checks = check_for_ever(&target, &settings);
-    let circuit = async {
-        loop {
-            target.circuit().half_opened().await;
-            target.refresh();
-            tracing::info!(worker = target.worker().url(), "circuit breaker: ready for a probe");
-        }
-    };
     let pruning = async {
         loop {
             tokio::time::sleep(PRUNE_INTERVAL).await;
             target.pool().prune();
         }
     };
-    tokio::join!(checks, circuit, pruning);
+    tokio::join!(checks, target.recover(), pruning);
 }
 
 async fn check_for_ever(target: &Target, settings: &HealthSettings) {
@@ -121,7 +115,7 @@ async fn poll_load(target: &Target, limit: Duration) -> bool {
 pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(StatusCode, Vec<u8>)> {
     let uri: Uri = path.parse().ok()?;
     let asked = async {
-        let answer = target.call(|| request(target, &uri)).await;
+        let answer = target.call(|| request(target, &uri), &SecondRun::default()).await;
         let answer: Answer =
             answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
         let (head, mut body) = answer.into_parts();

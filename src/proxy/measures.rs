@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
 
-use http::StatusCode;
-
 use crate::core::Worker;
 use crate::metrics::CounterSet;
 use crate::metrics::DurationHistogram;
@@ -15,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::proxy::backends::Backends;
 use crate::proxy::route::Route;
 use crate::proxy::target::Target;
+use crate::proxy::verdict::Verdict;
 
 /// Status classes, as labels.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -27,13 +26,25 @@ pub enum RetryReason {
     Connect,
     /// The connection broke before an answer.
     Broken,
-    /// The worker answered with 502 or 503.
+    /// The worker answered with 502.
     Status,
+    /// The worker is full: it answered with 429 or 503.
+    Full,
+    /// The worker answered with 500 or 504.
+    Error,
+    /// The worker gave no byte of an answer.
+    Silent,
 }
 
 impl RetryReason {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Connect, "connect"), (Self::Broken, "broken"), (Self::Status, "status")];
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Connect, "connect"),
+        (Self::Broken, "broken"),
+        (Self::Status, "status"),
+        (Self::Full, "full"),
+        (Self::Error, "error"),
+        (Self::Silent, "silent"),
+    ];
 }
 
 /// Counters of the request path. Each has its place, so that counting needs no look-up.
@@ -42,6 +53,7 @@ pub struct Measures {
     requests: CounterSet,
     disconnects: CounterSet,
     aborted: CounterSet,
+    error_events: CounterSet,
     retries: CounterSet,
     duration: [DurationHistogram; Route::MEASURED.len()],
     first_byte: [DurationHistogram; Route::MEASURED.len()],
@@ -55,6 +67,7 @@ impl Default for Measures {
             requests: CounterSet::new(routes * CLASSES.len()),
             disconnects: CounterSet::new(routes),
             aborted: CounterSet::new(routes),
+            error_events: CounterSet::new(routes),
             retries: CounterSet::new(RetryReason::ALL.len()),
             duration: std::array::from_fn(histogram),
             first_byte: std::array::from_fn(histogram),
@@ -63,10 +76,10 @@ impl Default for Measures {
 }
 
 impl Measures {
-    /// A request was answered with this status.
+    /// A request was answered with this status, or with a stream that began with such an error.
     #[inline]
-    pub fn answered(&self, route: Route, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+    pub fn answered(&self, route: Route, status: u16) {
+        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         self.requests.increment(route.position() * CLASSES.len() + class);
     }
 
@@ -94,6 +107,11 @@ impl Measures {
     /// An answer broke off after its head was sent: the worker's fault, or out of time.
     pub fn broke_off(&self, route: Route) {
         self.aborted.increment(route.position());
+    }
+
+    /// An answer that the client got as a stream told of an error in an event.
+    pub fn told_error(&self, route: Route) {
+        self.error_events.increment(route.position());
     }
 
     /// A request is tried again.
@@ -128,6 +146,7 @@ impl Measures {
         };
         by_route("client_disconnects", "Clients that hung up before their answer", &self.disconnects);
         by_route("broken_answers", "Answers that broke off after their head", &self.aborted);
+        by_route("error_events", "Streams in which an event told of an error", &self.error_events);
         let retries =
             families.family("retries", "Requests tried again on another worker", FamilyKind::Counter);
         for (reason, name) in RetryReason::ALL {
@@ -166,13 +185,24 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     gauge("worker_circuit_state", "Circuit breaker: 0 closed, 1 open, 2 half-open", &|target| {
         f64::from(target.circuit().state() as u8)
     });
+    gauge("worker_full", "Whether a worker said that it is full, a moment ago: 0 or 1", &|target| {
+        f64::from(u8::from(target.fullness().is_full()))
+    });
     gauge("worker_idle_connections", "Idle connections to a worker", &|target| count(target.pool().len()));
+    let again = families.family(
+        "worker_reconnects",
+        "Requests sent again because an idle connection closed under them",
+        FamilyKind::Counter,
+    );
+    for target in snapshot.targets() {
+        again.count(&[("worker", target.worker().url())], target.reconnects());
+    }
     let outcomes = families.family("worker_requests", "Requests by worker and outcome", FamilyKind::Counter);
     for target in snapshot.targets() {
-        let (succeeded, failed) = target.outcomes();
-        let url = target.worker().url();
-        outcomes.count(&[("worker", url), ("outcome", "success")], succeeded);
-        outcomes.count(&[("worker", url), ("outcome", "failure")], failed);
+        for (verdict, name) in Verdict::ALL {
+            let labels = [("worker", target.worker().url()), ("outcome", name)];
+            outcomes.count(&labels, target.counted(verdict));
+        }
     }
 }
 

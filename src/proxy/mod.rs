@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  client ──► server ──► service ──► attempts ──► policy ──► forward ──► worker
-//!               │           │           │ retry: 502, 503, no connection  │
+//!               │           │           │ retry: full, no connection …    │
 //!             clients     route      snapshot (table, targets, masks)     │
 //!   (deadlines, shutdown)                                                 ▼
 //!  client ◄────────────────────────────────────────── stream ◄── upstream connection
@@ -14,7 +14,10 @@
 //!
 //! Names HTTP; knows policies only by [`crate::policies::Policy`].
 
+pub mod verdict;
 pub mod circuit;
+pub mod fullness;
+pub mod second_run;
 pub mod upstream;
 pub mod pool;
 pub mod target;
@@ -24,12 +27,15 @@ pub mod route;
 pub mod snapshot;
 pub mod backends;
 pub mod measures;
+pub mod placement;
 pub mod models;
 pub mod state;
 pub mod clients;
 pub mod respond;
 pub mod body;
 pub mod headers;
+pub mod event_stream;
+pub mod opening;
 mod prompt;
 pub mod parse;
 pub mod prefill;

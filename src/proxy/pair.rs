@@ -10,23 +10,26 @@ use bytes::Bytes;
 use http::Response;
 use http::header;
 
+use crate::policies::DecideError;
 use crate::policies::PairDecision;
 use crate::policies::Policy;
 use crate::policies::SelectWorkerInfo;
 use crate::proxy::bootstrap;
 use crate::proxy::clients::Client;
+use crate::proxy::forward::Answered;
 use crate::proxy::forward::Head;
 use crate::proxy::forward::Inbound;
 use crate::proxy::forward::Outcome;
 use crate::proxy::forward::attempt;
 use crate::proxy::measures::RetryReason;
+use crate::proxy::placement::Placement;
 use crate::proxy::prefill;
 use crate::proxy::prefill::PrefillFailure;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::second_run::SecondRun;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::OutBody;
-use crate::proxy::target::Placement;
 use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
@@ -49,11 +52,12 @@ pub async fn answer(
     batch: Option<usize>,
     record: &mut Option<Box<Draft>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let (proxy, table) = (client.proxy(), snapshot.table());
+    let (proxy, table, eligible) = (client.proxy(), snapshot.table(), info.eligible);
     let mut head = inbound.head.clone();
     // The body grows.
     head.headers.remove(header::CONTENT_LENGTH);
-    let mut tried = Tried::new(proxy.settings().max_retries);
+    let second = Arc::new(inbound.second_run());
+    let mut tried = Tried::new(proxy.settings(), &second);
     loop {
         let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
         let asked = record.is_some().then(|| Asked::now(table, &info));
@@ -65,19 +69,24 @@ pub async fn answer(
         }
         let pair = match decided {
             Ok(pair) => pair,
+            Err(DecideError::NoWorker) if tried.finds_all_full(snapshot, eligible) => continue,
             Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None, record),
         };
         let indexes = (pair.prefill.index(), pair.decode.index());
         let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };
         let body = bootstrap::inject(&inbound.body, prefill.target(), batch)?;
-        let (guard, outcome, culprit) = attempt_pair(client, &head, &body, prefill, decode).await;
-        match outcome.retry() {
-            Some(reason) if tried.take_retry(reason) => {
+        let (guard, outcome, culprit) = attempt_pair(client, &head, &body, (prefill, decode), &second).await;
+        match tried.take_retry(&outcome) {
+            Some(reason) => {
                 proxy.measures().retried(reason);
                 tried.exclude(if culprit == Half::Prefill { indexes.0 } else { indexes.1 });
                 tried.keep(outcome);
             }
-            _ => return outcome.into_response(client, inbound, Some(guard), record),
+            None => {
+                // Unless both halves serve the request, nothing is left running.
+                let guard = (culprit == Half::Decode && outcome.is_served()).then_some(guard);
+                return outcome.into_response(client, inbound, guard, record);
+            }
         }
     }
 }
@@ -104,13 +113,14 @@ async fn attempt_pair(
     client: &Client,
     head: &Head,
     body: &Bytes,
-    prefill: Placement,
-    decode: Placement,
+    (prefill, decode): (Placement, Placement),
+    second: &Arc<SecondRun>,
 ) -> (PrefillGuard, Outcome, Half) {
     let target = Arc::clone(prefill.target());
     let (own_head, own_body) = (head.clone(), body.clone());
     let limit = client.proxy().settings().request_timeout;
-    let (guard, failure) = prefill::start(prefill, move || own_head.outgoing(&target, &own_body), limit);
+    let (guard, failure) =
+        prefill::start(prefill, move || own_head.outgoing(&target, &own_body), Arc::clone(second), limit);
     let failed = async {
         match failure.await {
             Ok(failure) => failure,
@@ -121,18 +131,22 @@ async fn attempt_pair(
     // The decode worker first: once it has answered, the prefill worker has done its part.
     let (outcome, half) = tokio::select! {
         biased;
-        outcome = attempt(client, head, body, decode) => (outcome, Half::Decode),
+        outcome = attempt(client, head, body, decode, second) => (outcome, Half::Decode),
         failure = failed => (prefill_failed(failure), Half::Prefill),
     };
     (guard, outcome, half)
 }
 
+/// A refusal is an answer like any other: the request ends with it, or another pair is tried.
 fn prefill_failed(failure: PrefillFailure) -> Outcome {
-    let (error, retry) = match failure {
-        PrefillFailure::Connect => (ProxyError::ConnectFailed, Some(RetryReason::Connect)),
-        PrefillFailure::Broken => (ProxyError::BrokenAnswer, Some(RetryReason::Broken)),
-        PrefillFailure::Unavailable => (ProxyError::PrefillFailed, Some(RetryReason::Status)),
-        PrefillFailure::Failed => (ProxyError::PrefillFailed, None),
-    };
-    Outcome::Failed { error, retry }
+    match failure {
+        PrefillFailure::NoAnswer(error) => Outcome::no_answer(&error),
+        PrefillFailure::Refused(refused) => {
+            let (opening, placement) = *refused;
+            Outcome::Answered(Answered::new(opening, placement)).unless_failed(ProxyError::PrefillFailed)
+        }
+        PrefillFailure::BrokeOff => {
+            Outcome::Failed { error: ProxyError::BrokenAnswer, retry: Some(RetryReason::Broken) }
+        }
+    }
 }

@@ -1,29 +1,31 @@
 //! The prefill half of a pair: its answer goes to nobody, but its failure matters.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::core::Worker;
-use crate::proxy::target::Placement;
-use crate::proxy::upstream::AnswerBody;
+use crate::proxy::fullness::retry_after;
+use crate::proxy::opening::Opening;
+use crate::proxy::placement::Placement;
+use crate::proxy::second_run::SecondRun;
+use crate::proxy::upstream::CallError;
 use crate::proxy::upstream::Outgoing;
+use crate::proxy::verdict::Verdict;
 
 /// The most that is read of a prefill worker's answer; it holds log probabilities at most.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// How a prefill worker failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum PrefillFailure {
-    /// It could not be reached.
-    Connect,
     /// It gave no answer.
-    Broken,
-    /// It answered with 502 or 503.
-    Unavailable,
-    /// It answered with another status of 500 and above.
-    Failed,
+    NoAnswer(CallError),
+    /// It answered, but does not serve the request: the answer is the client's.
+    Refused(Box<(Opening, Placement)>),
+    /// Its answer broke off.
+    BrokeOff,
 }
 
 /// The prefill half while the decode half is answering. Dropped, it is called off; released, it
@@ -56,43 +58,44 @@ impl Drop for PrefillGuard {
 pub fn start(
     mut placement: Placement,
     outgoing: impl Fn() -> Outgoing + Send + 'static,
+    second: Arc<SecondRun>,
     limit: Duration,
 ) -> (PrefillGuard, oneshot::Receiver<PrefillFailure>) {
     let (tell, hear) = oneshot::channel();
     let task = tokio::spawn(async move {
-        let Ok(result) = tokio::time::timeout(limit, run(&mut placement, outgoing)).await else {
-            placement.fail();
-            return;
+        let ran = tokio::time::timeout(limit, run(&mut placement, outgoing, &second)).await;
+        let failure = match ran {
+            Ok(Ok(None)) => return placement.complete(),
+            Ok(Ok(Some(opening))) => PrefillFailure::Refused(Box::new((opening, placement))),
+            Ok(Err(failure)) => {
+                placement.fail();
+                failure
+            }
+            Err(_) => return placement.fail(),
         };
-        if let Err(failure) = result {
-            placement.fail();
-            tracing::debug!(worker = placement.target().worker().url(), ?failure, "prefill");
-            // Nobody listens once the decode worker has answered.
-            let _ = tell.send(failure);
-        }
+        tracing::debug!(?failure, "prefill");
+        // Nobody listens once the decode worker has answered.
+        let _ = tell.send(failure);
     });
     (PrefillGuard { task: task.abort_handle(), released: false }, hear)
 }
 
-async fn run(placement: &mut Placement, outgoing: impl Fn() -> Outgoing) -> Result<(), PrefillFailure> {
-    let answer =
-        placement.target().call(outgoing).await.map_err(|error| {
-            if error.is_connect() { PrefillFailure::Connect } else { PrefillFailure::Broken }
-        })?;
-    let (head, mut body) = answer.into_parts();
-    match head.status.as_u16() {
-        502 | 503 => return Err(PrefillFailure::Unavailable),
-        500.. => return Err(PrefillFailure::Failed),
-        // A request that is not valid is refused by the decode worker too, in its own words.
-        _ => placement.succeed(),
+/// Runs to the end; gives back an answer that is a refusal.
+async fn run(
+    placement: &mut Placement,
+    outgoing: impl Fn() -> Outgoing,
+    second: &SecondRun,
+) -> Result<Option<Opening>, PrefillFailure> {
+    let called = async { Opening::of(placement.target().call(outgoing, second).await?).await };
+    let opening = called.await.map_err(PrefillFailure::NoAnswer)?;
+    placement.answered(opening.status(), || retry_after(&opening.head.headers));
+    if placement.verdict() != Verdict::Served {
+        return Ok(Some(opening));
     }
-    read_to_end(&mut body, placement).await
-}
-
-async fn read_to_end(body: &mut AnswerBody, placement: &Placement) -> Result<(), PrefillFailure> {
-    body.collect(MAX_ANSWER_BYTES).await.ok_or(PrefillFailure::Broken)?;
+    let mut body = opening.body;
+    body.collect(MAX_ANSWER_BYTES).await.ok_or(PrefillFailure::BrokeOff)?;
     if let Some(connection) = body.reclaim() {
         placement.target().pool().put(connection);
     }
-    Ok(())
+    Ok(None)
 }

@@ -70,6 +70,9 @@ pub enum ProxyError {
     /// The worker gave no answer.
     #[error("the worker closed the connection without an answer")]
     BrokenAnswer,
+    /// The worker's answer is none to this request.
+    #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
+    InvalidAnswer,
     /// The prefill half of a pair failed.
     #[error("the prefill worker failed")]
     PrefillFailed,
@@ -117,7 +120,9 @@ impl ProxyError {
             Self::BrokenBody | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NoWorker | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectFailed | Self::BrokenAnswer | Self::PrefillFailed => StatusCode::BAD_GATEWAY,
+            Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer | Self::PrefillFailed => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -136,6 +141,7 @@ impl ProxyError {
             Self::PolicyFailed { .. } => "policy_failed",
             Self::ConnectFailed => "upstream_connect_failed",
             Self::BrokenAnswer => "upstream_closed",
+            Self::InvalidAnswer => "upstream_invalid_answer",
             Self::PrefillFailed => "upstream_prefill_failed",
             Self::Timeout => "upstream_timeout",
         }

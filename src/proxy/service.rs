@@ -18,6 +18,7 @@ use crate::proxy::body;
 use crate::proxy::clients::Client;
 use crate::proxy::forward::Head;
 use crate::proxy::forward::Inbound;
+use crate::proxy::forward::ToldStatus;
 use crate::proxy::measures::Measures;
 use crate::proxy::respond;
 use crate::proxy::respond::ProxyError;
@@ -68,7 +69,8 @@ async fn measured(
             own(client, error.response())
         }
     };
-    measures.answered(route, response.status());
+    let told = response.extensions().get::<ToldStatus>();
+    measures.answered(route, told.map_or(response.status().as_u16(), |told| told.0));
     response
 }
 

@@ -17,10 +17,12 @@ use hyper::body::SizeHint;
 use crate::core::Worker;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::OutOfTime;
+use crate::proxy::event_stream::EventScan;
+use crate::proxy::placement::Placement;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::route::Route;
-use crate::proxy::target::Placement;
 use crate::proxy::upstream::AnswerBody;
+use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use crate::records::record::End;
 
@@ -93,6 +95,12 @@ impl Body for OutBody {
 #[derive(Debug)]
 pub struct Passed {
     body: AnswerBody,
+    /// Looks for errors in a stream of events.
+    events: Option<EventScan>,
+    /// The code of the error that an event told of.
+    erred: Option<u16>,
+    /// Whether the next piece was looked at when it was read ahead.
+    is_known: bool,
     placement: Placement,
     client: Arc<Client>,
     route: Route,
@@ -107,26 +115,29 @@ pub struct Passed {
 }
 
 impl Passed {
-    /// The body of an answer to a request that was read at `started`.
+    /// The body of the answer to a request that was read at `started`; its `events` were looked at as
+    /// far as it was read ahead.
     pub fn new(
         body: AnswerBody,
+        events: Option<EventScan>,
         placement: Placement,
         client: &Arc<Client>,
         route: Route,
         started: Instant,
     ) -> Self {
-        let client = Arc::clone(client);
-        let (has_begun, ended) = (false, false);
         let mut passed = Self {
+            is_known: !body.held().is_empty(),
             body,
+            erred: events.as_ref().and_then(EventScan::error).map(|error| error.code),
+            events,
             placement,
-            client,
+            client: Arc::clone(client),
             route,
             started,
-            has_begun,
+            has_begun: false,
             prefill: None,
             record: None,
-            ended,
+            ended: false,
             broken: None,
         };
         if passed.body.is_end() {
@@ -139,14 +150,14 @@ impl Passed {
     pub fn with_prefill(mut self, prefill: PrefillGuard) -> Self {
         self.prefill = Some(prefill);
         if self.ended {
-            self.release_prefill();
+            self.end_prefill();
         }
         self
     }
 
     /// Records what comes of the answer, and tells the client in its head under which id.
     pub fn with_record(mut self, mut record: Box<Draft>, head: &mut response::Parts) -> Self {
-        record.answered(head.status.as_u16(), self.placement.target().worker().url());
+        record.answered(self.erred.unwrap_or(head.status.as_u16()), self.placement.target().worker().url());
         if let Ok(id) = HeaderValue::from_str(record.request_id()) {
             head.headers.insert(RECORD_HEADER, id);
         }
@@ -155,14 +166,21 @@ impl Passed {
         }
         self.record = Some(record);
         if self.ended {
-            self.end_record(End::Complete);
+            self.end_record(self.end());
         }
         self
     }
 
+    /// How an answer ended that came whole.
+    fn end(&self) -> End {
+        if self.erred.is_some() { End::ErrorEvent } else { End::Complete }
+    }
+
     fn end_record(&mut self, end: End) {
         if let Some(record) = self.record.take() {
-            record.end(end, None);
+            let told =
+                self.erred.map(|code| format!("an event of the stream told of an error with code {code}"));
+            record.end(end, told);
         }
     }
 
@@ -179,6 +197,7 @@ impl Passed {
                 if !self.has_begun {
                     self.begin();
                 }
+                self.look(&frame);
                 // With a known length hyper does not ask again after the last byte.
                 if self.body.is_end() {
                     self.complete();
@@ -203,20 +222,41 @@ impl Passed {
         self.client.proxy().measures().first_byte(self.route, now - self.started);
     }
 
+    /// Looks for an event that tells of an error. The request has failed then, however it goes on.
+    fn look(&mut self, frame: &Frame<Bytes>) {
+        let Some(events) = &mut self.events else { return };
+        let Some(piece) = frame.data_ref().filter(|_| !std::mem::take(&mut self.is_known)) else { return };
+        events.look(piece);
+        if self.erred.is_none()
+            && let Some(error) = events.error()
+        {
+            self.erred = Some(error.code);
+            self.placement.answered(error.code, || None);
+        }
+    }
+
     /// The whole answer came.
     fn complete(&mut self) {
         if self.ended {
             return;
         }
+        self.placement.complete();
         if let Some(connection) = self.body.reclaim() {
             self.placement.target().pool().put(connection);
         }
-        self.release_prefill();
-        self.finish(End::Complete);
+        self.end_prefill();
+        if self.erred.is_some() {
+            self.client.proxy().measures().told_error(self.route);
+        }
+        self.finish(self.end());
     }
 
-    fn release_prefill(&mut self) {
-        if let Some(prefill) = self.prefill.take() {
+    /// The prefill half goes on to its end if the decode half has served the request; otherwise
+    /// nobody is left to hand anything over to.
+    fn end_prefill(&mut self) {
+        if let Some(prefill) = self.prefill.take()
+            && self.placement.verdict() == Verdict::Served
+        {
             prefill.release();
         }
     }
@@ -250,7 +290,6 @@ impl Passed {
 impl Drop for Passed {
     fn drop(&mut self) {
         if !self.ended {
-            self.placement.cut_off();
             self.client.proxy().measures().disconnected(self.route);
             self.finish(End::ClientGone);
         }

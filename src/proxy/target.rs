@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -14,26 +12,24 @@ use tokio::sync::Notify;
 use crate::config::checked::ProxySettings;
 use crate::config::worker_url::WorkerUrl;
 use crate::core::FleetWorker;
-use crate::core::InFlight;
 use crate::core::Worker;
-use crate::policies::Chooser;
-use crate::policies::Decision;
-use crate::policies::Policy;
-use crate::policies::RequestCompletion;
 use crate::proxy::circuit::Circuit;
-use crate::proxy::circuit::Pass;
+use crate::proxy::fullness::Fullness;
 use crate::proxy::pool::Pool;
+use crate::proxy::second_run::SecondRun;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::CallError;
 use crate::proxy::upstream::Outgoing;
 use crate::proxy::upstream::UpstreamConnection;
+use crate::proxy::verdict::Verdict;
 
-/// A worker with its connections, its circuit and its health.
+/// A worker with its connections, its circuit, its room and its health.
 ///
 /// # Concurrency
 ///
-/// The `healthy` bit that policies see is the conjunction of three things that change on their
-/// own: health checks pass, the circuit admits, it is not draining. Whoever changes one of them
+/// The `healthy` bit that policies see is the conjunction of four things that change on their
+/// own: health checks pass, the circuit admits, it is not passed over as full, it is not draining.
+/// Whoever changes one of them
 /// calls [`refresh`](Self::refresh), which works the bit out anew under a lock, so that the last
 /// change always counts.
 #[derive(Debug)]
@@ -44,11 +40,12 @@ pub struct Target {
     name: HeaderValue,
     pool: Pool,
     circuit: Circuit,
+    fullness: Fullness,
     passing: AtomicBool,
     refreshing: Mutex<()>,
     drained: Notify,
-    succeeded: AtomicU64,
-    failed: AtomicU64,
+    verdicts: [AtomicU64; Verdict::ALL.len()],
+    reconnects: AtomicU64,
 }
 
 impl Target {
@@ -62,11 +59,12 @@ impl Target {
             url,
             pool: Pool::new(settings.upstream.clone()),
             circuit: Circuit::new(settings.circuit.clone()),
+            fullness: Fullness::default(),
             passing: AtomicBool::new(passing),
             refreshing: Mutex::new(()),
             drained: Notify::new(),
-            succeeded: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            verdicts: [const { AtomicU64::new(0) }; Verdict::ALL.len()],
+            reconnects: AtomicU64::new(0),
         }
     }
 
@@ -100,6 +98,16 @@ impl Target {
         &self.circuit
     }
 
+    /// Whether it has room.
+    pub fn fullness(&self) -> &Fullness {
+        &self.fullness
+    }
+
+    /// True if nothing speaks against choosing it, but perhaps that it is full.
+    pub fn is_fit(&self) -> bool {
+        self.is_passing() && self.circuit.admits() && !self.worker.is_draining()
+    }
+
     /// True if its health checks pass.
     pub fn is_passing(&self) -> bool {
         // Relaxed: `refresh` reads it under its lock.
@@ -116,13 +124,58 @@ impl Target {
     /// Works out anew whether policies may choose it.
     pub fn refresh(&self) {
         let _one_at_a_time = self.refreshing.lock();
-        self.worker.set_healthy(self.is_passing() && self.circuit.admits());
+        self.worker.set_healthy(self.is_fit() && !self.fullness.is_passed_over());
     }
 
-    /// Requests that succeeded and that failed, as the circuit breaker counts them.
+    /// Keeps the `healthy` bit right where time alone changes it: an open circuit that lets a probe
+    /// through, a full worker that may have room again. For one caller, for ever.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn recover(&self) {
+        loop {
+            tokio::select! {
+                () = self.circuit.half_opened() => {
+                    tracing::info!(worker = self.worker.url(), "circuit breaker: ready for a probe");
+                }
+                () = self.fullness.over() => {}
+            }
+            self.refresh();
+        }
+    }
+
+    /// Counts what came of a request.
+    pub fn count(&self, verdict: Verdict) {
+        if let Some(counter) = self.verdicts.get(verdict as usize) {
+            // Relaxed: a counter.
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many requests came to this, over all that were sent to it.
+    pub fn counted(&self, verdict: Verdict) -> u64 {
+        // Relaxed: a counter.
+        self.verdicts.get(verdict as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// How many requests were sent twice, because an idle connection closed under the first.
+    pub fn reconnects(&self) -> u64 {
+        // Relaxed: a counter.
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it did its part for, and that it failed.
     pub fn outcomes(&self) -> (u64, u64) {
-        // Relaxed: counters.
-        (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+        let well = self.counted(Verdict::Served) + self.counted(Verdict::Refused);
+        (well, self.counted(Verdict::Failed))
+    }
+
+    /// A request has ended.
+    pub fn left(&self) {
+        if self.worker.is_draining() {
+            self.drained.notify_waiters();
+        }
     }
 
     /// Waits until no request is in flight. For a worker that is draining.
@@ -141,7 +194,10 @@ impl Target {
     }
 
     /// Sends a request over an idle connection or a new one. A request is made anew for each
-    /// connection: one that the worker closed at the same moment is no failure of the worker.
+    /// connection: an idle one may be closed by the worker at the same moment, which is no failure
+    /// of the worker. Unless the request was not even sent, nobody can tell that from a worker that
+    /// it made crash, so sending it again is its [`SecondRun`]; where none is left, a new connection
+    /// is used at once.
     ///
     /// # Errors
     ///
@@ -150,124 +206,20 @@ impl Target {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection, which tells the worker to stop.
-    pub async fn call(&self, make: impl Fn() -> Outgoing) -> Result<Answer, CallError> {
-        if let Some(connection) = self.pool.take()
-            && let Ok(answer) = connection.send(make()).await
+    pub async fn call(&self, make: impl Fn() -> Outgoing, second: &SecondRun) -> Result<Answer, CallError> {
+        if second.is_left()
+            && let Some(connection) = self.pool.take()
         {
-            return Ok(answer);
+            match connection.send(make()).await {
+                Err(CallError::Unsent(_)) => {}
+                Err(_) if second.take() => {
+                    // Relaxed: a counter.
+                    self.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
+                answered => return answered,
+            }
         }
         let connection = UpstreamConnection::open(&self.url, self.pool.settings().connect_timeout).await?;
         connection.send(make()).await
-    }
-}
-
-/// A request that was placed at a worker. Until it is dropped it counts as in flight; when it is
-/// dropped, whatever became of the request, the policy is told.
-#[derive(Debug)]
-pub struct Placement {
-    /// `None` only while it is dropped.
-    in_flight: Option<InFlight>,
-    /// Who had chosen the worker.
-    chooser: Chooser,
-    target: Arc<Target>,
-    pass: Pass,
-    settled: bool,
-    placed: Instant,
-    first_byte: Option<Duration>,
-    success: bool,
-    /// The policy, if it listens: telling needs an allocation.
-    listener: Option<Policy>,
-}
-
-impl Placement {
-    /// `None` if the circuit breaker does not let the request through.
-    pub fn new(target: &Arc<Target>, decision: Decision, policy: &Policy) -> Option<Self> {
-        let pass = target.circuit.enter()?;
-        if pass == Pass::Probe {
-            target.refresh();
-        }
-        Some(Self {
-            chooser: decision.chooser(),
-            in_flight: Some(decision.into_in_flight()),
-            target: Arc::clone(target),
-            pass,
-            settled: false,
-            placed: Instant::now(),
-            first_byte: None,
-            success: false,
-            listener: policy.wants_completions().then(|| policy.clone()),
-        })
-    }
-
-    /// The worker.
-    pub fn target(&self) -> &Arc<Target> {
-        &self.target
-    }
-
-    /// The first byte of the answer's body came.
-    pub fn first_byte(&mut self, now: Instant) {
-        let after = now - self.placed;
-        self.first_byte = Some(after);
-        if self.success {
-            self.target.worker.observe_latency(after.as_secs_f32() * 1e3);
-        }
-    }
-
-    /// The client did not wait for the end.
-    pub fn cut_off(&mut self) {
-        self.success = false;
-    }
-
-    /// The worker did its part. The first outcome that is told counts.
-    pub fn succeed(&mut self) {
-        self.success = true;
-        if std::mem::replace(&mut self.settled, true) {
-            return;
-        }
-        // Relaxed: a counter.
-        self.target.succeeded.fetch_add(1, Ordering::Relaxed);
-        if self.target.circuit.succeed(self.pass) {
-            self.changed("a probe succeeded");
-        }
-    }
-
-    /// The worker did not do its part. Can follow a success: an answer that breaks off.
-    pub fn fail(&mut self) {
-        self.success = false;
-        let pass = if std::mem::replace(&mut self.settled, true) { Pass::Ordinary } else { self.pass };
-        // Relaxed: a counter.
-        self.target.failed.fetch_add(1, Ordering::Relaxed);
-        if self.target.circuit.fail(pass) {
-            self.changed("too many requests failed");
-        }
-    }
-
-    fn changed(&self, why: &str) {
-        self.target.refresh();
-        let state = self.target.circuit.state().as_str();
-        tracing::warn!(worker = self.target.worker.url(), state, "circuit breaker: {why}");
-    }
-}
-
-impl Drop for Placement {
-    fn drop(&mut self) {
-        if !self.settled && self.target.circuit.abandon(self.pass) {
-            self.target.refresh();
-        }
-        drop(self.in_flight.take());
-        if self.target.worker.is_draining() {
-            self.target.drained.notify_waiters();
-        }
-        if let Some(policy) = &self.listener {
-            policy.on_request_complete(&RequestCompletion {
-                worker_url: self.target.worker.url().to_owned(),
-                chooser: self.chooser,
-                success: self.success,
-                first_byte: self.first_byte,
-                total: self.placed.elapsed(),
-                prompt_tokens: None,
-                completion_tokens: None,
-            });
-        }
     }
 }

@@ -2,27 +2,45 @@
 
 use std::sync::Arc;
 
+use crate::config::checked::ProxySettings;
+use crate::core::Worker;
+use crate::core::WorkerRole;
 use crate::policies::Decision;
 use crate::policies::Policy;
 use crate::proxy::forward::Outcome;
 use crate::proxy::measures::RetryReason;
+use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::second_run::SecondRun;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::target::Placement;
+use crate::proxy::target::Target;
 use crate::types::WorkerSet;
 
 /// The workers that must not be chosen again, and the outcome that counts if none is left.
 #[derive(Debug)]
-pub(crate) struct Tried {
+pub(crate) struct Tried<'a> {
     workers: Option<WorkerSet>,
+    settings: &'a ProxySettings,
     retries_left: u32,
-    has_broken: bool,
+    /// Whether it may be worked on twice.
+    is_repeatable: bool,
+    second: &'a SecondRun,
+    /// Whether all workers were found full before anything was tried.
+    is_crowded: bool,
     last: Option<Outcome>,
 }
 
-impl Tried {
-    pub(crate) fn new(max_retries: u32) -> Self {
-        Self { workers: None, retries_left: max_retries, has_broken: false, last: None }
+impl<'a> Tried<'a> {
+    pub(crate) fn new(settings: &'a ProxySettings, second: &'a SecondRun) -> Self {
+        Self {
+            workers: None,
+            settings,
+            retries_left: settings.max_retries,
+            is_repeatable: second.is_left(),
+            second,
+            is_crowded: false,
+            last: None,
+        }
     }
 
     /// The workers that were tried.
@@ -60,13 +78,53 @@ impl Tried {
         self.workers.get_or_insert_default().insert(index);
     }
 
-    /// Uses up a retry; false if there is none left. A connection that breaks before the answer is
-    /// a reason only once: a request that makes workers crash must not go round all of them.
-    pub(crate) fn take_retry(&mut self, reason: RetryReason) -> bool {
-        let first = reason != RetryReason::Broken || !std::mem::replace(&mut self.has_broken, true);
-        let left = self.retries_left.checked_sub(1).filter(|_| first);
-        self.retries_left = left.unwrap_or(self.retries_left);
-        left.is_some()
+    /// Uses up a retry, if the outcome is a reason for one and one is left. What the worker may have
+    /// worked on is a reason only once: a request that makes workers crash must not go round all of
+    /// them.
+    pub(crate) fn take_retry(&mut self, outcome: &Outcome) -> Option<RetryReason> {
+        let reason = outcome.retry(self.settings.retry_on)?;
+        let left = self.retries_left.checked_sub(1)?;
+        let may = match reason {
+            RetryReason::Connect => true,
+            // One that found everybody full has asked the one that it may ask.
+            RetryReason::Full => !self.is_crowded,
+            RetryReason::Status => self.is_repeatable,
+            RetryReason::Broken | RetryReason::Error | RetryReason::Silent => self.second.take(),
+        };
+        if !may {
+            return None;
+        }
+        self.retries_left = left;
+        Some(reason)
+    }
+
+    /// True if the policy found nobody because all workers that may serve the request are full. They
+    /// may be tried again then, this request at one of them and no more: it gets the worker's own
+    /// answer, and those that free a place get somebody to fill it.
+    pub(crate) fn finds_all_full(&mut self, snapshot: &Snapshot, eligible: Option<&WorkerSet>) -> bool {
+        if self.last.is_some() || std::mem::replace(&mut self.is_crowded, true) {
+            return false;
+        }
+        let admits = |index: usize| {
+            eligible.is_none_or(|set| set.contains(index))
+                && self.workers.as_ref().is_none_or(|tried| !tried.contains(index))
+        };
+        let targets = snapshot.targets().iter().enumerate().filter(|(index, _)| admits(*index));
+        let fit: Vec<&Arc<Target>> =
+            targets.map(|(_, target)| target).filter(|target| target.is_fit()).collect();
+        let of = |role| fit.iter().filter(move |target| target.worker().role() == role);
+        // A pair needs both halves, so it is enough that one of them is full.
+        let is_full = |role: &WorkerRole| {
+            of(*role).next().is_some() && of(*role).all(|target| target.fullness().was_full())
+        };
+        let roles = [WorkerRole::Regular, WorkerRole::Prefill, WorkerRole::Decode];
+        let full: Vec<WorkerRole> = roles.into_iter().filter(is_full).collect();
+        for target in full.iter().flat_map(|role| of(*role)) {
+            if target.fullness().open() {
+                target.refresh();
+            }
+        }
+        !full.is_empty()
     }
 
     /// Keeps an outcome in case nobody does better.

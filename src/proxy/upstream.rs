@@ -45,18 +45,24 @@ pub enum CallError {
     /// No connection.
     #[error("no connection")]
     Connect(#[source] io::Error),
+    /// The connection was closed before anything of the request was sent over it.
+    #[error("the connection was closed before the request was sent")]
+    Unsent(#[source] hyper::Error),
     /// The connection broke before the head of the answer was complete.
     #[error("the connection broke before an answer")]
     Broken(#[source] hyper::Error),
     /// The connection ended in order, but without an answer.
     #[error("the connection ended without an answer")]
     Ended,
+    /// The worker wants to speak another protocol, which no request asks for.
+    #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
+    Switched,
 }
 
 impl CallError {
     /// True if no connection was made, so that the worker saw nothing of the request.
     pub fn is_connect(&self) -> bool {
-        matches!(self, Self::ConnectTimeout { .. } | Self::Connect(_))
+        matches!(self, Self::ConnectTimeout { .. } | Self::Connect(_) | Self::Unsent(_))
     }
 }
 
@@ -94,7 +100,7 @@ impl UpstreamConnection {
     ///
     /// # Errors
     ///
-    /// [`CallError::Broken`] or [`CallError::Ended`].
+    /// [`CallError::Unsent`], [`CallError::Broken`] or [`CallError::Ended`].
     ///
     /// # Cancel safety
     ///
@@ -114,8 +120,9 @@ impl UpstreamConnection {
         match answered.await {
             Some(Ok(response)) => Ok(Answer { response, connection: self }),
             Some(Err(mut error)) => {
-                drop(error.take_message());
-                Err(CallError::Broken(error.into_error()))
+                let unsent = error.take_message().is_some();
+                let error = error.into_error();
+                Err(if unsent { CallError::Unsent(error) } else { CallError::Broken(error) })
             }
             None => Err(CallError::Ended),
         }
@@ -154,7 +161,7 @@ impl Answer {
     /// The head and the body.
     pub fn into_parts(self) -> (http::response::Parts, AnswerBody) {
         let (head, incoming) = self.response.into_parts();
-        (head, AnswerBody { incoming, connection: Some(self.connection) })
+        (head, AnswerBody { incoming, connection: Some(self.connection), held: Bytes::new(), trailers: None })
     }
 }
 
@@ -163,11 +170,58 @@ impl Answer {
 pub struct AnswerBody {
     incoming: Incoming,
     connection: Option<Box<UpstreamConnection>>,
+    /// What was [read ahead](Self::read_ahead) and is still to be given out.
+    held: Bytes,
+    trailers: Option<Frame<Bytes>>,
 }
 
 impl AnswerBody {
     /// The next part of the body.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if !self.held.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.held)))));
+        }
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
+        self.poll_incoming(cx)
+    }
+
+    /// Reads the next piece, which [`poll_frame`](Self::poll_frame) gives out all the same; all
+    /// that was read ahead is then one piece. Shows the new piece to `look`; false at the end.
+    /// Nothing is copied or allocated if there is one piece only.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn read_ahead(&mut self, look: impl FnOnce(&[u8])) -> Result<bool, hyper::Error> {
+        let Some(frame) = std::future::poll_fn(|cx| self.poll_incoming(cx)).await.transpose()? else {
+            return Ok(false);
+        };
+        match frame.into_data() {
+            Ok(piece) => {
+                look(&piece);
+                self.held = if self.held.is_empty() { piece } else { [&*self.held, &*piece].concat().into() };
+                Ok(true)
+            }
+            // They end a body.
+            Err(trailers) => {
+                self.trailers = Some(trailers);
+                Ok(false)
+            }
+        }
+    }
+
+    /// What was read ahead and is still to be given out.
+    pub fn held(&self) -> &[u8] {
+        &self.held
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let quiet = &mut Context::from_waker(Waker::noop());
         // What was read together with the head is there already.
         if let ready @ Poll::Ready(_) = Pin::new(&mut self.incoming).poll_frame(quiet) {
@@ -181,12 +235,18 @@ impl AnswerBody {
 
     /// True if nothing more comes.
     pub fn is_end(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.held.is_empty() && self.trailers.is_none() && self.incoming.is_end_stream()
     }
 
     /// How much is still to come.
     pub fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let mut hint = self.incoming.size_hint();
+        let held = u64::try_from(self.held.len()).unwrap_or(u64::MAX);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint.set_lower(hint.lower().saturating_add(held));
+        hint
     }
 
     /// After the end: the connection, if it can be used again.

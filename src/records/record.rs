@@ -99,7 +99,7 @@ pub struct OutcomeRecord {
     /// URL of the worker that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// What the client was told instead of a worker's answer.
+    /// What the client was told instead of a worker's answer, or by an event in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Milliseconds from the request's head to the first byte of the answer's body.
@@ -115,6 +115,8 @@ pub struct OutcomeRecord {
 pub enum End {
     /// The whole answer was passed on.
     Complete,
+    /// The whole answer was passed on, but an event in it told of an error.
+    ErrorEvent,
     /// The worker, or the time limit, broke the answer off.
     BrokeOff,
     /// No worker answered.

@@ -60,9 +60,13 @@ async fn client_that_hangs_up_in_a_stream_ends_the_call_to_the_worker() {
     .await;
     let router = router::over(&[&worker]).await;
     let mut client = Client::connect(router.addresses().data).await;
-    let mut body = client.send(chat("hi")).await.unwrap().into_body();
-    let (pieces, ended) = soon(scripts.recv()).await.unwrap();
-    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    let begun = async {
+        let (pieces, ended) = soon(scripts.recv()).await.unwrap();
+        pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+        (pieces, ended)
+    };
+    let (response, (_pieces, ended)) = tokio::join!(client.send(chat("hi")), begun);
+    let mut body = response.unwrap().into_body();
     assert!(piece(&mut body).await.is_some());
     drop((body, client));
     soon(ended.notified()).await;

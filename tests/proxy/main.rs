@@ -1,12 +1,16 @@
 //! The data plane over real HTTP on loopback, with scripted workers.
 
 mod client;
+mod raw;
 mod router;
 mod upstream;
 
 mod circuit_breaker;
 mod client_disconnects;
 mod config_example;
+mod error_events;
+mod framing;
+mod full_workers;
 mod health_checks;
 mod limits;
 mod metrics;
@@ -16,6 +20,7 @@ mod pass_through;
 mod plugins;
 mod policies;
 mod retries;
+mod second_runs;
 mod serve_command;
 mod shutdown;
 mod worker_admin;

@@ -8,7 +8,7 @@ use crate::upstream::Upstream;
 
 #[tokio::test]
 async fn metrics_tell_requests_latencies_and_workers() {
-    let [well, ill] = [Upstream::saying("{}").await, Upstream::failing(503).await];
+    let [well, ill] = [Upstream::saying("{}").await, Upstream::failing(502).await];
     let router = router::over(&[&ill, &well]).await;
     let mut client = Client::connect(router.addresses().data).await;
     // Each retry takes a turn of round robin too, so both requests begin at the same worker.

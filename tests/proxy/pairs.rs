@@ -160,3 +160,47 @@ async fn router_with_pairs_is_ready_when_both_halves_are() {
     second.set_health(200);
     router::until(async || ready().await == StatusCode::OK).await;
 }
+
+#[tokio::test]
+async fn refusal_of_the_prefill_half_ends_the_request_with_that_answer() {
+    for status in [400, 404, 422] {
+        let [first, second] = [Upstream::failing(status).await, Upstream::start(|_| pending()).await];
+        let router = router::start(router::config(vec![prefill(&first, None), decode(&second)])).await;
+        let answer = call(router.addresses().data, post("/generate", "{}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, r#"{"error":"scripted"}"#));
+        assert_eq!((first.seen().len(), second.seen().len()), (1, 1), "it is not tried again");
+        router::until(async || router::in_flight(&router, &second.url()) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn refusal_of_the_decode_half_ends_the_prefill_half() {
+    let refusal = "data: {\"error\": {\"code\": 400}}\n\n";
+    for streams in [false, true] {
+        let first = Upstream::start(|_| pending()).await;
+        let second = Upstream::start(move |_| async move {
+            if !streams {
+                return upstream::whole(400, "{}");
+            }
+            let (response, pieces, _) = upstream::stream();
+            pieces.send(Bytes::from_static(refusal.as_bytes())).await.expect("room for a piece");
+            response
+        })
+        .await;
+        let router = router::start(router::config(vec![prefill(&first, None), decode(&second)])).await;
+        let answer = call(router.addresses().data, post("/generate", "{}")).await;
+        assert_eq!(answer.text(), if streams { refusal } else { "{}" });
+        router::until(async || router::in_flight(&router, &first.url()) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn full_prefill_workers_give_the_client_their_own_answer() {
+    let [first, second] = [Upstream::failing(503).await, Upstream::start(|_| pending()).await];
+    let router = router::start(router::config(vec![prefill(&first, None), decode(&second)])).await;
+    for count in 1..4 {
+        let answer = call(router.addresses().data, post("/generate", "{}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (503, r#"{"error":"scripted"}"#));
+        assert_eq!(first.seen().len(), count, "each request asks it once");
+    }
+}

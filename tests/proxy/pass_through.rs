@@ -64,11 +64,18 @@ async fn stream_passes_piece_by_piece_before_the_worker_sends_the_next() {
     .await;
     let router = router::over(&[&worker]).await;
     let mut client = Client::connect(router.addresses().data).await;
-    let response = client.send(chat("hi")).await.unwrap();
+    let begun = async {
+        let pieces = soon(scripts.recv()).await.unwrap();
+        // The head waits for the first event, which may be a refusal.
+        pieces.send(Bytes::from_static(b"data: one\n\n")).await.unwrap();
+        pieces
+    };
+    let (response, pieces) = tokio::join!(client.send(chat("hi")), begun);
+    let response = response.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut body = response.into_body();
-    let pieces = soon(scripts.recv()).await.unwrap();
-    for text in ["data: one\n\n", "data: two\n\n", "data: [DONE]\n\n"] {
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: one\n\n"));
+    for text in ["data: two\n\n", "data: [DONE]\n\n"] {
         // The next piece is sent only after this one has come through.
         pieces.send(Bytes::from_static(text.as_bytes())).await.unwrap();
         assert_eq!(piece(&mut body).await.as_deref(), Some(text));

@@ -3,7 +3,6 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use sglang_router_rs::config::router::WorkerEntry;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -13,6 +12,7 @@ use crate::client::call;
 use crate::client::chat;
 use crate::client::piece;
 use crate::router;
+use crate::router::entry;
 use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
@@ -20,10 +20,6 @@ use crate::upstream::Upstream;
 /// An address where nobody listens.
 async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a free port")
-}
-
-fn entry(address: SocketAddr) -> WorkerEntry {
-    WorkerEntry { url: format!("http://{address}"), ..WorkerEntry::default() }
 }
 
 #[tokio::test]
@@ -58,7 +54,7 @@ async fn worker_that_answers_502_or_503_is_passed_over_with_the_same_request() {
 
 #[tokio::test]
 async fn other_errors_of_a_worker_are_passed_on_at_once() {
-    for status in [400, 429, 500, 504] {
+    for status in [400, 404, 500, 501, 504] {
         let failing = Upstream::failing(status).await;
         let other = Upstream::saying("fine").await;
         let router = router::over(&[&failing, &other]).await;

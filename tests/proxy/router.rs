@@ -1,5 +1,6 @@
 //! A router for a test: on free ports, with quick health checks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,11 @@ pub(crate) fn checking(workers: Vec<WorkerEntry>) -> CheckedConfig {
     config.proxy.health.interval = Some(Duration::from_millis(10));
     config.proxy.health.timeout = Duration::from_secs(2);
     config
+}
+
+/// A worker at this address.
+pub(crate) fn entry(address: SocketAddr) -> WorkerEntry {
+    WorkerEntry { url: format!("http://{address}"), ..WorkerEntry::default() }
 }
 
 pub(crate) async fn start(config: CheckedConfig) -> RunningRouter {

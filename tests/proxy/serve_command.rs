@@ -99,9 +99,13 @@ async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
     for _ in 0..50 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
     }
-    let mut body = client.send(chat("stream")).await.unwrap().into_body();
-    let pieces = soon(scripts.recv()).await.unwrap();
-    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    let begun = async {
+        let pieces = soon(scripts.recv()).await.unwrap();
+        pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+        pieces
+    };
+    let (response, pieces) = tokio::join!(client.send(chat("stream")), begun);
+    let mut body = response.unwrap().into_body();
     assert!(piece(&mut body).await.is_some());
 
     let pid = router.child.id().to_string();

@@ -71,7 +71,9 @@ async fn drained_worker_gets_no_requests_and_keeps_its_stream() {
     let router = router::over(&[&worker, &other]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
     let mut streaming = Client::connect(data).await;
+    pieces.send(Bytes::from_static(b"data: begin\n\n")).await.unwrap();
     let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
 
     let drained =
         call(admin, with_method("POST", &format!("/workers/drain?url={}", encoded(&worker.url())))).await;
@@ -100,7 +102,9 @@ async fn removed_worker_leaves_the_list_when_its_last_request_has_ended() {
     let router = router::over(&[&worker]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
     let mut streaming = Client::connect(data).await;
+    pieces.send(Bytes::from_static(b"data: begin\n\n")).await.unwrap();
     let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
     let removed = call(admin, with_method("DELETE", &format!("/workers/{}", encoded(&worker.url())))).await;
     assert_eq!(removed.status, StatusCode::ACCEPTED);
     assert_eq!(call(data, chat("hi")).await.code(), "no_worker_available");

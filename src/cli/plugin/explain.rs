@@ -202,6 +202,7 @@ fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
 fn ended(end: End) -> &'static str {
     match end {
         End::Complete => "complete",
+        End::ErrorEvent => "error event",
         End::BrokeOff => "broke off",
         End::NoAnswer => "no answer",
         End::ClientGone => "client gone",

@@ -1,0 +1,98 @@
+//! The beginning of an answer: its head, and of a streamed one the first event too.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header;
+use http::response;
+use tokio::time::Instant;
+
+use crate::proxy::event_stream::EventError;
+use crate::proxy::event_stream::EventScan;
+use crate::proxy::event_stream::is_dying;
+use crate::proxy::upstream::Answer;
+use crate::proxy::upstream::AnswerBody;
+use crate::proxy::upstream::CallError;
+
+/// How much of a stream is read ahead at most.
+const MAX_HELD_BYTES: usize = 16 << 10;
+
+/// How long after its head a stream that consists of comments only is held back. They keep the
+/// connection alive while an engine queues the request, so clients must get them some day.
+const MAX_COMMENTS: Duration = Duration::from_secs(5);
+
+/// An answer that was begun.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its head.
+    pub head: response::Parts,
+    /// Its whole body.
+    pub body: AnswerBody,
+    /// What was seen of its events, if it is a stream of them.
+    pub events: Option<EventScan>,
+    is_dying: bool,
+}
+
+impl Opening {
+    /// Reads on to the first event of a stream, which tells whether the request is served at all.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Broken`] if the connection breaks before, [`CallError::Switched`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn of(answer: Answer) -> Result<Self, CallError> {
+        let (head, mut body) = answer.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(CallError::Switched);
+        }
+        let is_dying =
+            head.status == StatusCode::INTERNAL_SERVER_ERROR && tells_of_its_end(&mut body).await?;
+        let mut events = is_event_stream(&head).then(EventScan::default);
+        if let Some(events) = &mut events {
+            read_first_event(&mut body, events).await.map_err(CallError::Broken)?;
+        }
+        Ok(Self { head, body, events, is_dying })
+    }
+
+    /// The error that the stream began with, if it did.
+    pub fn error(&self) -> Option<EventError> {
+        self.events.as_ref()?.error()
+    }
+
+    /// True if the engine says with its error that it is dying or stopping, and would say so to any
+    /// request.
+    pub fn is_dying(&self) -> bool {
+        self.is_dying || self.error().is_some_and(|error| error.is_dying)
+    }
+
+    /// The status, or the code of the error that the stream began with.
+    pub fn status(&self) -> u16 {
+        self.error().map_or(self.head.status.as_u16(), |error| error.code)
+    }
+}
+
+/// Reads an answer that says 500, to see whether the engine is dying.
+async fn tells_of_its_end(body: &mut AnswerBody) -> Result<bool, CallError> {
+    while body.held().len() < MAX_HELD_BYTES && body.read_ahead(|_| {}).await.map_err(CallError::Broken)? {}
+    Ok(is_dying(body.held()))
+}
+
+fn is_event_stream(head: &response::Parts) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = head.headers.get(header::CONTENT_TYPE).map_or(&[][..], |kind| kind.as_bytes());
+    head.status.is_success() && kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+}
+
+async fn read_first_event(body: &mut AnswerBody, events: &mut EventScan) -> Result<(), hyper::Error> {
+    let began = Instant::now();
+    while !events.has_data() && body.held().len() < MAX_HELD_BYTES {
+        let goes_on = body.read_ahead(|piece| events.look(piece)).await?;
+        if !goes_on || began.elapsed() > MAX_COMMENTS {
+            break;
+        }
+    }
+    Ok(())
+}

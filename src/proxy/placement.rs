@@ -1,0 +1,165 @@
+//! A request at the worker that it was placed at, from the decision to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::core::InFlight;
+use crate::core::Worker;
+use crate::policies::Chooser;
+use crate::policies::Decision;
+use crate::policies::Policy;
+use crate::policies::RequestCompletion;
+use crate::proxy::circuit::Pass;
+use crate::proxy::target::Target;
+use crate::proxy::verdict::Verdict;
+
+/// A request that was placed at a worker. Until it is dropped it counts as in flight; when it is
+/// dropped, whatever became of the request, the policy is told.
+///
+/// What came of it is told once. A refusal or an error is told when it is known, a success at the
+/// end: a stream that breaks off is a failure, however well it began. Only a probe of the circuit breaker is judged by its first bytes, since the others
+/// wait for it and a stream may last for minutes; if it breaks off later, that counts as an
+/// ordinary failure.
+#[derive(Debug)]
+pub struct Placement {
+    /// `None` only while it is dropped.
+    in_flight: Option<InFlight>,
+    /// Who had chosen the worker.
+    chooser: Chooser,
+    target: Arc<Target>,
+    pass: Pass,
+    /// What the answer says so far.
+    verdict: Verdict,
+    settled: bool,
+    placed: Instant,
+    first_byte: Option<Duration>,
+    /// The policy, if it listens: telling needs an allocation.
+    listener: Option<Policy>,
+}
+
+impl Placement {
+    /// `None` if the circuit breaker does not let the request through.
+    pub fn new(target: &Arc<Target>, decision: Decision, policy: &Policy) -> Option<Self> {
+        let pass = target.circuit().enter()?;
+        if pass == Pass::Probe {
+            target.refresh();
+        }
+        Some(Self {
+            chooser: decision.chooser(),
+            in_flight: Some(decision.into_in_flight()),
+            target: Arc::clone(target),
+            pass,
+            verdict: Verdict::Abandoned,
+            settled: false,
+            placed: Instant::now(),
+            first_byte: None,
+            listener: policy.wants_completions().then(|| policy.clone()),
+        })
+    }
+
+    /// The worker.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// What the answer says so far; [`Verdict::Abandoned`] before there is one.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// An answer began, or told of an error later on. `retry_after` is what a full worker asks for.
+    pub fn answered(&mut self, status: u16, retry_after: impl FnOnce() -> Option<Duration>) {
+        let verdict = Verdict::of(status);
+        if verdict == Verdict::Full {
+            self.target.fullness().tell(retry_after());
+            self.target.refresh();
+        }
+        if verdict == Verdict::Served {
+            self.verdict = verdict;
+        } else {
+            self.settle(verdict);
+        }
+    }
+
+    /// The first byte of the answer's body came.
+    pub fn first_byte(&mut self, now: Instant) {
+        let after = now - self.placed;
+        self.first_byte = Some(after);
+        if self.verdict == Verdict::Served {
+            self.target.worker().observe_latency(after.as_secs_f32() * 1e3);
+            self.admitted();
+            if self.pass == Pass::Probe {
+                self.tell_circuit(Verdict::Served);
+            }
+        }
+    }
+
+    /// The whole answer came.
+    pub fn complete(&mut self) {
+        if !self.settled {
+            self.admitted();
+            self.settle(Verdict::Served);
+        }
+    }
+
+    /// The worker did not do its part.
+    pub fn fail(&mut self) {
+        self.settle(Verdict::Failed);
+    }
+
+    fn admitted(&self) {
+        if self.target.fullness().served() {
+            self.target.refresh();
+        }
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        self.verdict = verdict;
+        self.target.count(verdict);
+        self.tell_circuit(verdict);
+    }
+
+    fn tell_circuit(&mut self, verdict: Verdict) {
+        let circuit = self.target.circuit();
+        let pass = std::mem::replace(&mut self.pass, Pass::Ordinary);
+        let (changed, why) = match verdict {
+            Verdict::Served | Verdict::Refused => (circuit.succeed(pass), "a probe succeeded"),
+            Verdict::Failed => (circuit.fail(pass), "too many requests failed"),
+            // Says nothing of its health: the next request is the probe.
+            Verdict::Full | Verdict::Abandoned => {
+                if circuit.abandon(pass) {
+                    self.target.refresh();
+                }
+                return;
+            }
+        };
+        if changed {
+            self.target.refresh();
+            let state = circuit.state().as_str();
+            tracing::warn!(worker = self.target.worker().url(), state, "circuit breaker: {why}");
+        }
+    }
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        self.settle(Verdict::Abandoned);
+        drop(self.in_flight.take());
+        self.target.left();
+        if let Some(policy) = &self.listener {
+            policy.on_request_complete(&RequestCompletion {
+                worker_url: self.target.worker().url().to_owned(),
+                chooser: self.chooser,
+                success: matches!(self.verdict, Verdict::Served | Verdict::Refused),
+                first_byte: self.first_byte,
+                total: self.placed.elapsed(),
+                prompt_tokens: None,
+                completion_tokens: None,
+            });
+        }
+    }
+}
