@@ -24,7 +24,7 @@ pub fn table(summary: &Summary) -> String {
         line(&mut out, "Ended early; these are the figures until then.\n");
     }
     for target in &summary.targets {
-        push_target(&mut out, target);
+        push_target(&mut out, target, summary.settings["pace"]["kind"] != "closed");
         out.push('\n');
     }
     push_comparison(&mut out, &summary.comparison);
@@ -43,7 +43,7 @@ fn line(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-fn push_target(out: &mut String, target: &TargetSummary) {
+fn push_target(out: &mut String, target: &TargetSummary, is_open: bool) {
     let median = match target.rounds.len() {
         0 => return line(out, &format!("{} ({}): not reached before the end", target.name, target.url)),
         1 => String::new(),
@@ -61,7 +61,7 @@ fn push_target(out: &mut String, target: &TargetSummary) {
     line(out, &format!("  {rate} requests/s, {} tokens/s{median}", number(figures.tokens_per_second)));
     push_cut_off(out, &target.rounds);
     if figures.latency_ms.is_some() {
-        push_figures(out, &target.median);
+        push_figures(out, &target.median, is_open);
     }
     push_workers(out, target);
     push_swaps(out, &target.rounds);
@@ -79,12 +79,12 @@ fn push_cut_off(out: &mut String, rounds: &[RoundSummary]) {
     }
 }
 
-fn push_figures(out: &mut String, figures: &Figures) {
+fn push_figures(out: &mut String, figures: &Figures, is_open: bool) {
     let head = ["mean", "p50", "p90", "p95", "p99", "p99.9", "max"].map(|name| format!("{name:>9}"));
     line(out, &format!("  {:<22}{}", "milliseconds", head.concat()));
     push_times(out, "whole answer", figures.latency_ms.as_ref());
-    // A closed loop is never late by more than its own few instructions.
-    if figures.lag_ms.as_ref().is_some_and(|lag| lag.p50 > 0.0) {
+    // A closed loop is never late: a request is due when the one before it has been answered.
+    if is_open {
         push_times(out, "  from sending", figures.service_ms.as_ref());
         push_times(out, "  sent late by", figures.lag_ms.as_ref());
     }
