@@ -92,7 +92,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub prometheus_allowed_hosts: Vec<String>,
 
-    /// Filter of log lines: error, warn, info, debug, trace, or as in RUST_LOG
+    /// Filter of log lines: error, warn, info, debug, trace, off, or as in RUST_LOG
     #[arg(long, default_value = "info")]
     pub log_level: String,
     /// How log lines look
@@ -105,6 +105,10 @@ pub struct ServeArgs {
     /// Largest request body in bytes [default: 536870912]
     #[arg(long)]
     pub max_payload_size: Option<u64>,
+    /// Seconds after SIGTERM in which the router still accepts requests but is not ready, so that
+    /// balancers leave it [default: 0]
+    #[arg(long)]
+    pub shutdown_delay_secs: Option<u64>,
     /// Seconds that requests in flight may take after the signal to stop [default: 60]
     #[arg(long)]
     pub shutdown_timeout_secs: Option<u64>,
@@ -225,6 +229,7 @@ impl ServeArgs {
 
     fn lay_over_limits(&self, config: &mut RouterConfig) {
         set(&self.max_payload_size, &mut config.server.max_payload_size);
+        set(&self.shutdown_delay_secs, &mut config.server.shutdown_delay_secs);
         set(&self.shutdown_timeout_secs, &mut config.server.shutdown_timeout_secs);
         set(&self.request_timeout_secs, &mut config.upstream.request_timeout_secs);
         set(&self.retry_max_retries, &mut config.retry.max_retries);

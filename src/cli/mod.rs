@@ -1,6 +1,7 @@
 //! The subcommands of `sgl-router`, one file each, and what they share.
 
 pub mod flags;
+pub mod log;
 pub mod plugin_metrics;
 pub mod assembly;
 pub mod serve;

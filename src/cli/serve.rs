@@ -2,15 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::assembly::RunningRouter;
 use crate::cli::assembly::StartError;
-use crate::cli::flags::LogFormat;
 use crate::cli::flags::ServeArgs;
+use crate::cli::log;
+use crate::cli::log::LogLevelError;
 use crate::cli::plugin_metrics;
 use crate::config::check::Surroundings;
 use crate::config::check::check;
@@ -37,11 +38,8 @@ pub enum ServeError {
     #[error(transparent)]
     Config(#[from] Faults),
     /// The log filter is none.
-    #[error("--log-level: found {text:?}; allowed: error, warn, info, debug, trace, or as in RUST_LOG")]
-    LogLevel {
-        /// What was given.
-        text: String,
-    },
+    #[error(transparent)]
+    LogLevel(#[from] LogLevelError),
     /// The runtime or its signal handlers could not be made.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -61,15 +59,16 @@ pub enum ServeError {
     Start(#[from] StartError),
 }
 
-/// Runs a router until SIGTERM or SIGINT, and then until its requests are finished. A second
-/// signal ends it at once.
+/// Runs a router until SIGTERM or SIGINT, and then until its requests are finished. After SIGTERM it
+/// goes on accepting for as long as the settings say, so that balancers see that it is not ready. A
+/// second signal ends it at once.
 ///
 /// # Errors
 ///
 /// [`ServeError`] if it did not start.
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let config = configuration(args)?;
-    start_log(args)?;
+    log::start(&args.log_level, args.log_format)?;
     let runtime = tokio::runtime::Runtime::new().map_err(ServeError::Runtime)?;
     runtime.block_on(serve(config))
 }
@@ -89,26 +88,16 @@ pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
     check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token, faults })
 }
 
-fn start_log(args: &ServeArgs) -> Result<(), ServeError> {
-    let filter = EnvFilter::try_new(&args.log_level)
-        .map_err(|_| ServeError::LogLevel { text: args.log_level.clone() })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
-}
-
 async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
     let mut signalled = async || {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
         }
     };
+    let delay = config.shutdown_delay;
     let engine = EngineOptions {
         max_plugin_memory: config.max_plugin_memory,
         aot_cache: config.aot_cache.clone(),
@@ -131,11 +120,20 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
         policy,
         "serving"
     );
-    signalled().await;
-    tracing::info!("stopping: finishing requests in flight");
+    // Whoever presses Ctrl-C has no balancer that must be given time.
+    let delay = if signalled().await == SignalKind::terminate() { delay } else { Duration::ZERO };
+    let stopping = async {
+        if !delay.is_zero() {
+            tracing::info!(?delay, "stopping: not ready any more, still accepting");
+            router.proxy().stop();
+            tokio::time::sleep(delay).await;
+        }
+        tracing::info!("stopping: finishing requests in flight");
+        router.shut_down().await;
+    };
     tokio::select! {
-        () = router.shut_down() => tracing::info!("stopped"),
-        () = signalled() => tracing::warn!("stopped at once by a second signal"),
+        () = stopping => tracing::info!("stopped"),
+        _ = signalled() => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(())
 }

@@ -58,6 +58,9 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
     let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
     let operations = check_operations(&config, &mut faults);
+    let delay = config.server.shutdown_delay_secs;
+    let shutdown_delay =
+        Duration::from_secs(within("server.shutdown_delay_secs", delay, 0..=3600, &mut faults));
     let proxy = check_proxy(&config, &mut faults);
     let records = check_records(&config, &mut faults);
     let max_plugin_memory = config
@@ -74,6 +77,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         admin_address,
         admin_token,
         operations,
+        shutdown_delay,
         proxy,
         records,
         workers,

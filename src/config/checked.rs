@@ -26,6 +26,8 @@ pub struct CheckedConfig {
     pub admin_token: Option<String>,
     /// What the listeners of operators and of Prometheus allow.
     pub operations: OperationsSettings,
+    /// How long the router accepts requests after SIGTERM although it is not ready.
+    pub shutdown_delay: Duration,
     /// Settings of the data plane.
     pub proxy: ProxySettings,
     /// Which decisions are recorded; `None` = none.

@@ -98,6 +98,9 @@ pub struct ServerSection {
     /// Seconds after which a client connection without a request is closed: 1 to 86,400.
     /// Default: 75.
     pub idle_timeout_secs: u64,
+    /// Seconds after SIGTERM in which the router still accepts requests but is not ready, so that
+    /// balancers leave it: 0 to 3600. Default: 0.
+    pub shutdown_delay_secs: u64,
     /// Seconds that requests in flight may take after the signal to stop: 0 to 86,400.
     /// Default: 60.
     pub shutdown_timeout_secs: u64,
@@ -112,6 +115,7 @@ impl Default for ServerSection {
             port: 30_000,
             max_payload_size: 512 << 20,
             idle_timeout_secs: 75,
+            shutdown_delay_secs: 0,
             shutdown_timeout_secs: 60,
             worker_header: false,
         }

@@ -123,6 +123,42 @@ async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
 }
 
 #[tokio::test]
+async fn router_is_not_ready_but_still_accepts_in_the_delay_after_sigterm() {
+    let worker = Upstream::saying("ok").await;
+    let mut router = Router::serve(&["--worker-urls", &worker.url(), "--shutdown-delay-secs", "2"]).await;
+    router.ready().await;
+    let pid = router.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    // New connections all the while.
+    until(async || call(router.address, get("/readiness")).await.status != StatusCode::OK).await;
+    assert_eq!(call(router.address, get("/readiness")).await.text(), "stopping");
+    assert_eq!(call(router.address, chat("hi")).await.text(), "ok");
+    let status = spawn_blocking(move || router.child.wait().unwrap()).await.unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn log_in_a_file_has_no_colours_and_a_word_that_is_no_level_is_refused() {
+    let worker = Upstream::saying("ok").await;
+    let url = worker.url();
+    let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
+    let mut child =
+        command(&["serve", "--log-level", "warning,sglang_router_rs=info", "--worker-urls", &url])
+            .args(ports)
+            .spawn()
+            .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("INFO") && !line.contains('\u{1b}'), "{line:?}");
+    let refused = output(&["serve", "--log-level", "loud"]).await;
+    assert!(!refused.status.success());
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(text.contains("--log-level: found \"loud\"; allowed: error, warn"), "{text}");
+}
+
+#[tokio::test]
 async fn faults_of_the_configuration_end_it_with_an_error_that_shows_them() {
     let output = output(&["serve", "--policy", "nobody", "--worker-urls", "w:1"]).await;
     assert!(!output.status.success());

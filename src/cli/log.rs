@@ -1,0 +1,110 @@
+//! Where log lines go, and which of them: `--log-level` and `--log-format`.
+
+use std::io;
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::flags::LogFormat;
+
+/// The words that tracing knows.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// Words that other programs have for levels, and what they are here.
+const OTHER_WORDS: [(&str, &str); 8] = [
+    ("warning", "warn"),
+    ("err", "error"),
+    ("critical", "error"),
+    ("fatal", "error"),
+    ("notice", "info"),
+    ("verbose", "debug"),
+    ("none", "off"),
+    ("notset", "trace"),
+];
+
+/// Why there is no log.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "--log-level: found {found:?}; allowed: error, warn, info, debug, trace, off, or a list such as \
+     info,sgl_plugin=debug as in RUST_LOG"
+)]
+pub struct LogLevelError {
+    /// The part that is no level.
+    found: String,
+}
+
+/// Starts the log on standard error. Colours only where that is a terminal and `NO_COLOR` is not set.
+///
+/// # Errors
+///
+/// [`LogLevelError`] names the part of the filter that is no level.
+///
+/// # Panics
+///
+/// If a log was started before.
+pub fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError> {
+    let filter = filter(level)?;
+    let has_colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// The filter. A bare word must be a level: tracing takes any other word for the name of a target, of
+/// which it would show everything, and of the rest nothing.
+fn filter(text: &str) -> Result<EnvFilter, LogLevelError> {
+    let fault = |found: &str| LogLevelError { found: found.to_owned() };
+    let parts: Result<Vec<String>, LogLevelError> = text
+        .split(',')
+        .map(str::trim)
+        .map(|part| match part.rsplit_once('=') {
+            // What is in brackets may hold anything; tracing reads it.
+            _ if part.contains(['[', ']']) => Ok(part.to_owned()),
+            Some((target, word)) => Ok(format!("{target}={}", level(word).ok_or_else(|| fault(part))?)),
+            None => level(part).map(str::to_owned).ok_or_else(|| fault(part)),
+        })
+        .collect();
+    EnvFilter::try_new(parts?.join(",")).map_err(|_| fault(text))
+}
+
+/// The level that a word means.
+fn level(word: &str) -> Option<&'static str> {
+    let known = LEVELS.iter().copied().find(|known| known.eq_ignore_ascii_case(word));
+    known.or_else(|| {
+        let other = OTHER_WORDS.iter().find(|(other, _)| other.eq_ignore_ascii_case(word));
+        other.map(|(_, known)| *known)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_programs_are_levels_too() {
+        for (text, same) in [("warning", "warn"), ("CRITICAL", "error"), ("Info", "info"), ("none", "off")] {
+            assert_eq!(filter(text).unwrap().to_string(), same, "{text}");
+        }
+        let filter = filter("info, sgl_plugin=warning").unwrap();
+        assert_eq!(filter.to_string(), EnvFilter::new("info,sgl_plugin=warn").to_string());
+    }
+
+    #[test]
+    fn word_that_is_no_level_is_refused_and_named() {
+        for text in ["loud", "", "info,quiet", "sgl_plugin=loud", "info,,debug"] {
+            let error = filter(text).unwrap_err().to_string();
+            assert!(error.starts_with("--log-level: found ") && error.contains("warn"), "{text}: {error}");
+        }
+        assert_eq!(filter("info,quiet").unwrap_err(), LogLevelError { found: "quiet".to_owned() });
+    }
+
+    #[test]
+    fn filter_of_spans_and_fields_is_left_to_tracing() {
+        assert!(filter("warn,sglang_router_rs[span{worker=\"w\"}]=debug").is_ok());
+    }
+}
