@@ -128,6 +128,16 @@ class Checks:
         urls = {dict(answer.headers)["x-sgl-worker"] for answer in answers}
         assert len(urls) == 2, urls
 
+    def check_what_an_engine_does_not_have_does_not_take_it_out(self):
+        # More for each engine than may fail in a row.
+        for _ in range(24):
+            answer = ask(self.router.host, "POST", "/v1/embeddings", {"input": "a"})
+            assert answer.status == 501, answer
+        assert self.router.healthy() == 2, self.router.workers()
+        for _ in range(4):
+            answer = ask(self.router.host, "POST", CHAT, chat())
+            assert answer.status == 200, answer
+
     def check_hanging_up_stops_the_engine(self):
         tokens = 50_000
         before = sum(engine.metric("tokens_predicted_total") for engine in self.engines)
