@@ -102,6 +102,12 @@ pub struct ServeArgs {
     /// Seconds for a whole request, its streamed answer included [default: 1800]
     #[arg(long)]
     pub request_timeout_secs: Option<u64>,
+    /// Seconds to the first byte of a worker's answer, 0 = no limit [default: 0]
+    #[arg(long)]
+    pub first_byte_timeout_secs: Option<u64>,
+    /// Seconds between two pieces of a worker's answer, 0 = no limit [default: 600]
+    #[arg(long)]
+    pub silence_timeout_secs: Option<u64>,
     /// Largest request body in bytes [default: 536870912]
     #[arg(long)]
     pub max_payload_size: Option<u64>,
@@ -232,6 +238,8 @@ impl ServeArgs {
         set(&self.shutdown_delay_secs, &mut config.server.shutdown_delay_secs);
         set(&self.shutdown_timeout_secs, &mut config.server.shutdown_timeout_secs);
         set(&self.request_timeout_secs, &mut config.upstream.request_timeout_secs);
+        set(&self.first_byte_timeout_secs, &mut config.upstream.first_byte_timeout_secs);
+        set(&self.silence_timeout_secs, &mut config.upstream.silence_timeout_secs);
         set(&self.retry_max_retries, &mut config.retry.max_retries);
         set(&self.retry_on, &mut config.retry.on);
         set(&self.health_check_interval_secs, &mut config.health.interval_secs);

@@ -15,7 +15,9 @@ use crate::config::checked::HealthSettings;
 use crate::config::checked::OperationsSettings;
 use crate::config::checked::ProxySettings;
 use crate::config::checked::RecordSettings;
+use crate::config::checked::SilenceSettings;
 use crate::config::checked::UpstreamSettings;
+use crate::config::checked::limit_of;
 use crate::config::faults::Fault;
 use crate::config::faults::Faults;
 use crate::config::files::read_plugin_dir;
@@ -24,6 +26,7 @@ use crate::config::retry_on::RetryOn;
 use crate::config::router::PluginEntry;
 use crate::config::router::RoleEntry;
 use crate::config::router::RouterConfig;
+use crate::config::router::UpstreamSection;
 use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 
@@ -126,6 +129,14 @@ pub fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -
     }
     if worker.model.as_deref() == Some("") {
         faults.push(Fault::value(within("model"), "\"\"", "a model's name, or leave it out"));
+    }
+    for (key, secs) in [
+        ("first_byte_timeout_secs", worker.first_byte_timeout_secs),
+        ("silence_timeout_secs", worker.silence_timeout_secs),
+    ] {
+        if let Some(secs) = secs.filter(|secs| *secs > DAY_SECS) {
+            faults.push(Fault::value(within(key), secs, format!("0 to {DAY_SECS}")));
+        }
     }
     if let (Some(port), false) = (worker.bootstrap_port, worker.role == RoleEntry::Prefill) {
         faults.push(Fault::value(within("bootstrap_port"), port, "only with role = \"prefill\""));
@@ -251,6 +262,7 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
             1..=DAY_SECS,
             faults,
         ),
+        silence: check_silence(upstream, faults),
         max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
         retry_on: check_retry_on(&config.retry.on, faults),
         upstream: UpstreamSettings {
@@ -270,6 +282,14 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         },
         health: check_health(config, faults),
         circuit: check_circuit(config, faults),
+    }
+}
+
+fn check_silence(upstream: &UpstreamSection, faults: &mut Vec<Fault>) -> SilenceSettings {
+    let mut limit = |path, secs| limit_of(within(path, secs, 0..=DAY_SECS, faults));
+    SilenceSettings {
+        first_byte: limit("upstream.first_byte_timeout_secs", upstream.first_byte_timeout_secs),
+        between: limit("upstream.silence_timeout_secs", upstream.silence_timeout_secs),
     }
 }
 

@@ -64,6 +64,8 @@ pub struct ProxySettings {
     pub worker_header: bool,
     /// Limit for a whole request.
     pub request_timeout: Duration,
+    /// How long workers may be silent.
+    pub silence: SilenceSettings,
     /// Retries of one request.
     pub max_retries: u32,
     /// What is a reason for one.
@@ -94,6 +96,31 @@ pub struct OperationsSettings {
     pub body_timeout: Duration,
     /// How long an answer may wait for its client to read on. Not to be set in the file: 30 s.
     pub write_timeout: Duration,
+}
+
+/// How long a worker may be silent; `None` = as long as the request may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SilenceSettings {
+    /// Before the first byte of an answer.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of an answer.
+    pub between: Option<Duration>,
+}
+
+impl SilenceSettings {
+    /// With what a worker has of its own.
+    pub fn of_worker(self, worker: &WorkerEntry) -> Self {
+        let own = |secs: Option<u64>, all| secs.map_or(all, limit_of);
+        Self {
+            first_byte: own(worker.first_byte_timeout_secs, self.first_byte),
+            between: own(worker.silence_timeout_secs, self.between),
+        }
+    }
+}
+
+/// Seconds as a limit, 0 as none.
+pub(crate) fn limit_of(secs: u64) -> Option<Duration> {
+    (secs > 0).then(|| Duration::from_secs(secs))
 }
 
 /// Which decisions are recorded.

@@ -214,6 +214,12 @@ pub struct UpstreamSection {
     /// Seconds for a whole request, its streamed answer included: 1 to 86,400. It ends up to a
     /// tenth later, at most a second. Default: 1800.
     pub request_timeout_secs: u64,
+    /// Seconds that a worker may take to the first byte of an answer, and of a stream's first event:
+    /// 0 (no limit) to 86,400. Another worker is asked then, once. Default: 0.
+    pub first_byte_timeout_secs: u64,
+    /// Seconds that may pass between two pieces of an answer: 0 (no limit) to 86,400. The answer is
+    /// broken off then. Default: 600.
+    pub silence_timeout_secs: u64,
     /// Idle connections that are kept for each worker: 0 to 65,536. Default: 512.
     pub max_idle_connections: usize,
     /// Seconds after which an idle connection to a worker is closed: 1 to 3600. Default: 50.
@@ -225,6 +231,8 @@ impl Default for UpstreamSection {
         Self {
             connect_timeout_ms: 2000,
             request_timeout_secs: 1800,
+            first_byte_timeout_secs: 0,
+            silence_timeout_secs: 600,
             max_idle_connections: 512,
             idle_timeout_secs: 50,
         }
@@ -330,6 +338,10 @@ pub struct WorkerEntry {
     pub labels: BTreeMap<String, String>,
     /// Port of the bootstrap server of a prefill worker. Default: none.
     pub bootstrap_port: Option<u16>,
+    /// `upstream.first_byte_timeout_secs` for this worker. Default: that of all.
+    pub first_byte_timeout_secs: Option<u64>,
+    /// `upstream.silence_timeout_secs` for this worker. Default: that of all.
+    pub silence_timeout_secs: Option<u64>,
 }
 
 impl Default for WorkerEntry {
@@ -341,6 +353,8 @@ impl Default for WorkerEntry {
             weight: 1.0,
             labels: BTreeMap::new(),
             bootstrap_port: None,
+            first_byte_timeout_secs: None,
+            silence_timeout_secs: None,
         }
     }
 }

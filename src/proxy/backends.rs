@@ -91,7 +91,8 @@ impl Backends {
         let HealthSettings { interval, .. } = self.settings.health;
         let mut kept = self.kept.lock();
         let worker = self.fleet.add(spec, interval.is_none())?;
-        let target = Arc::new(Target::new(worker, url, &self.settings, interval.is_none()));
+        let target = Target::new(worker, url, &self.settings, interval.is_none());
+        let target = Arc::new(target.with_silence(self.settings.silence.of_worker(entry)));
         let keeper = health::keep(Arc::clone(&target), self.settings.health.clone());
         let keeper = self.runtime.spawn(keeper);
         let previous =

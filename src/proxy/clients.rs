@@ -51,14 +51,16 @@ pub struct Clients {
     open: Mutex<HashMap<u64, Arc<Client>>>,
     next: AtomicU64,
     emptied: Notify,
+    /// How many workers the last sweep knew to have died.
+    deaths: AtomicU64,
 }
 
 /// One client's connection.
 ///
 /// # Concurrency
 ///
-/// The connection's task writes `since` and `busy`; the sweeper reads them and writes `late_for`
-/// and `idle_for`. A deadline that is found just as its state ends names a `since` that is over,
+/// The connection's task writes `since`, `busy`, `progress` and `patience`; the sweeper reads them
+/// and writes the others. A deadline that is found just as its state ends names a `since` that is over,
 /// so it cannot hit the next request.
 #[derive(Debug)]
 pub struct Client {
@@ -73,11 +75,31 @@ pub struct Client {
     late_for: AtomicU64,
     /// The `since` of the idleness that lasts too long.
     idle_for: AtomicU64,
+    /// Counts what comes from the worker.
+    progress: AtomicU64,
+    /// How long `progress` may stay the same, in microseconds.
+    patience: AtomicU64,
+    /// The `progress` that the sweeper saw last, and when it saw it first.
+    seen: AtomicU64,
+    seen_at: AtomicU64,
+    /// The `progress` that has stayed the same for too long.
+    silent_for: AtomicU64,
 }
 
 /// The request is out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfTime;
+
+/// Why an answer is not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GaveUp {
+    /// The request is out of time.
+    OutOfTime,
+    /// The worker has been silent for too long.
+    Silent,
+    /// The worker was found dead.
+    Dead,
+}
 
 impl Clients {
     /// No connections yet.
@@ -88,6 +110,7 @@ impl Clients {
             stage: AtomicU8::new(Stage::Open as u8),
             open: Mutex::default(),
             next: AtomicU64::new(0),
+            deaths: AtomicU64::new(0),
             emptied: Notify::new(),
         })
     }
@@ -110,6 +133,11 @@ impl Clients {
             busy: AtomicBool::new(false),
             late_for: AtomicU64::new(u64::MAX),
             idle_for: AtomicU64::new(u64::MAX),
+            progress: AtomicU64::new(0),
+            patience: AtomicU64::new(u64::MAX),
+            seen: AtomicU64::new(0),
+            seen_at: AtomicU64::new(0),
+            silent_for: AtomicU64::new(u64::MAX),
         });
         self.open.lock().insert(client.number, Arc::clone(&client));
         client
@@ -160,7 +188,9 @@ impl Clients {
     /// Dropping the future ends the sweeping and nothing else.
     pub async fn sweep_for_ever(&self) {
         let settings = self.proxy.settings();
-        let shortest = settings.request_timeout.min(settings.client_idle);
+        let silence = [settings.silence.first_byte, settings.silence.between];
+        let limits = silence.into_iter().flatten().chain([settings.request_timeout, settings.client_idle]);
+        let shortest = limits.min().unwrap_or_default();
         let interval = (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
             tokio::time::sleep(interval).await;
@@ -172,8 +202,15 @@ impl Clients {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let settings = self.proxy.settings();
         let (request, idle) = (micros(settings.request_timeout), micros(settings.client_idle));
-        let late: Vec<Arc<Client>> =
-            self.open.lock().values().filter(|client| client.is_late(now, request, idle)).cloned().collect();
+        // A worker was found dead: whoever waits for it has to see that.
+        let deaths = self.proxy.backends().snapshot().deaths();
+        // Relaxed: the sweeper's own.
+        let wakes_all = self.deaths.swap(deaths, Ordering::Relaxed) != deaths;
+        let is_due = |client: &&Arc<Client>| {
+            let is_late = client.is_late(now, request, idle);
+            client.is_silent(now) || is_late || (wakes_all && client.is_busy())
+        };
+        let late: Vec<Arc<Client>> = self.open.lock().values().filter(is_due).cloned().collect();
         late.iter().for_each(|client| client.wake());
     }
 
@@ -216,6 +253,30 @@ impl Client {
         let since = self.clients.micros(now).max(self.since.load(Ordering::Relaxed) + 1);
         self.since.store(since, Ordering::Relaxed);
         self.busy.store(busy, Ordering::Relaxed);
+        self.wait_for(None);
+    }
+
+    /// From now on a worker is waited for, at most so long at a time.
+    #[inline]
+    pub fn wait_for(&self, limit: Option<Duration>) {
+        let micros = limit.map_or(u64::MAX, |limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+        // Relaxed: see `mark`.
+        self.patience.store(micros, Ordering::Relaxed);
+        self.heard();
+    }
+
+    /// Something came from the worker. Costs no look at the clock: the sweeper has one.
+    #[inline]
+    pub fn heard(&self) {
+        // Relaxed: one task writes.
+        self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// True if nothing has come from the worker for too long.
+    #[inline]
+    pub fn is_silent_now(&self) -> bool {
+        // Relaxed: as in `is_late_now`.
+        self.silent_for.load(Ordering::Relaxed) == self.progress.load(Ordering::Relaxed)
     }
 
     /// True while a request is not answered.
@@ -256,6 +317,32 @@ impl Client {
         .await
     }
 
+    /// Waits for a worker until the current request is out of time, the worker has been silent for
+    /// too long, or `is_dead`.
+    ///
+    /// # Errors
+    ///
+    /// [`GaveUp`] says which.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `work`.
+    pub async fn waiting<T>(
+        &self,
+        work: impl Future<Output = T>,
+        is_dead: impl Fn() -> bool,
+    ) -> Result<T, GaveUp> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if self.is_late_now() => Poll::Ready(Err(GaveUp::OutOfTime)),
+            Poll::Pending if is_dead() => Poll::Ready(Err(GaveUp::Dead)),
+            Poll::Pending if self.is_silent_now() => Poll::Ready(Err(GaveUp::Silent)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
     /// Tells the task that polls the connection; it is the same for the connection's life.
     pub fn set_waker(&self, cx: &Context<'_>) {
         *self.waker.lock() = Some(cx.waker().clone());
@@ -274,6 +361,22 @@ impl Client {
         if let Some(waker) = &*self.waker.lock() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Marks it if its worker has been silent for too long.
+    fn is_silent(&self, now: u64) -> bool {
+        // Relaxed: see `mark`. If `progress` grows in between, the mark names one that is over.
+        let progress = self.progress.load(Ordering::Relaxed);
+        if self.seen.swap(progress, Ordering::Relaxed) != progress {
+            self.seen_at.store(now, Ordering::Relaxed);
+            return false;
+        }
+        let waited = now.saturating_sub(self.seen_at.load(Ordering::Relaxed));
+        let silent = self.is_busy() && waited > self.patience.load(Ordering::Relaxed);
+        if silent {
+            self.silent_for.store(progress, Ordering::Relaxed);
+        }
+        silent
     }
 
     /// Marks it if it is late.

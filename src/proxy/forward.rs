@@ -19,11 +19,13 @@ use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
 use crate::core::Worker;
 use crate::proxy::clients::Client;
+use crate::proxy::clients::GaveUp;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::headers::prepare_answer;
 use crate::proxy::headers::prepare_request;
 use crate::proxy::measures::RetryReason;
 use crate::proxy::opening::Opening;
+use crate::proxy::patience::Patience;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
@@ -216,7 +218,7 @@ impl Answered {
     fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Passed) {
         let Self { opening, placement } = self;
         let told = opening.error().map(|error| ToldStatus(error.code));
-        let Opening { mut head, body, events, .. } = opening;
+        let Opening { mut head, body, events, open_end, .. } = opening;
         prepare_answer(&mut head);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());
@@ -224,7 +226,10 @@ impl Answered {
         if let Some(told) = told {
             head.extensions.insert(told);
         }
-        let passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
+        let is_clients = Patience::of(&inbound.head.headers, placement.target().silence()).is_clients;
+        let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
+        passed.watch_end(open_end);
+        let passed = if is_clients { passed.with_hurried_client() } else { passed };
         (head, passed)
     }
 }
@@ -247,10 +252,15 @@ pub async fn attempt(
     mut placement: Placement,
     second: &SecondRun,
 ) -> Outcome {
-    let target = placement.target();
+    let target = Arc::clone(placement.target());
+    let patience = Patience::of(&head.headers, target.silence());
+    let deaths = target.deaths();
+    client.wait_for(patience.first_byte);
+    let target = &target;
     let opening = async { Opening::of(target.call(|| head.outgoing(target, body), second).await?).await };
-    match client.in_time(opening).await {
+    match client.waiting(opening, || target.deaths() != deaths).await {
         Ok(Ok(opening)) => {
+            client.wait_for(patience.between);
             placement.answered(opening.status(), || retry_after(&opening.head.headers));
             Outcome::Answered(Answered::new(opening, placement))
         }
@@ -259,9 +269,20 @@ pub async fn attempt(
             placement.fail();
             Outcome::no_answer(&error)
         }
-        Err(_) => {
-            placement.fail();
-            Outcome::Failed { error: ProxyError::Timeout, retry: None }
+        Err(why) => {
+            // A client that is in a hurry says nothing against the worker.
+            if why != GaveUp::Silent || !patience.is_clients {
+                placement.fail();
+            }
+            match why {
+                GaveUp::OutOfTime => Outcome::Failed { error: ProxyError::Timeout, retry: None },
+                GaveUp::Silent => {
+                    Outcome::Failed { error: ProxyError::Timeout, retry: Some(RetryReason::Silent) }
+                }
+                GaveUp::Dead => {
+                    Outcome::Failed { error: ProxyError::BrokenAnswer, retry: Some(RetryReason::Silent) }
+                }
+            }
         }
     }
 }

@@ -57,6 +57,7 @@ async fn check_for_ever(target: &Target, settings: &HealthSettings) {
                 target.worker().set_report(&WorkerReport::UNKNOWN);
             }
         }
+        target.checked(passed).await;
         if passed && polls_load {
             polls_load = poll_load(target, settings.timeout).await;
         }

@@ -35,6 +35,8 @@ pub mod respond;
 pub mod body;
 pub mod headers;
 pub mod event_stream;
+pub mod patience;
+pub mod open_end;
 pub mod opening;
 mod prompt;
 pub mod parse;

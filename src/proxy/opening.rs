@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::proxy::event_stream::EventError;
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::event_stream::is_dying;
+use crate::proxy::open_end::OpenEnd;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::AnswerBody;
 use crate::proxy::upstream::CallError;
@@ -30,6 +31,8 @@ pub struct Opening {
     pub body: AnswerBody,
     /// What was seen of its events, if it is a stream of them.
     pub events: Option<EventScan>,
+    /// Watches for a cut-off of a body that ends with its connection.
+    pub open_end: Option<OpenEnd>,
     is_dying: bool,
 }
 
@@ -54,7 +57,8 @@ impl Opening {
         if let Some(events) = &mut events {
             read_first_event(&mut body, events).await.map_err(CallError::Broken)?;
         }
-        Ok(Self { head, body, events, is_dying })
+        let open_end = OpenEnd::of(&head);
+        Ok(Self { head, body, events, open_end, is_dying })
     }
 
     /// The error that the stream began with, if it did.

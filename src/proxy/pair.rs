@@ -5,6 +5,7 @@
 //! probabilities of the prompt, which only the prefill worker knows, are not merged in.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::Response;
@@ -117,6 +118,7 @@ async fn attempt_pair(
     second: &Arc<SecondRun>,
 ) -> (PrefillGuard, Outcome, Half) {
     let target = Arc::clone(prefill.target());
+    let (watched, deaths) = (Arc::clone(&target), target.deaths());
     let (own_head, own_body) = (head.clone(), body.clone());
     let limit = client.proxy().settings().request_timeout;
     let (guard, failure) =
@@ -128,11 +130,18 @@ async fn attempt_pair(
             Err(_) => std::future::pending().await,
         }
     };
+    // Whoever finds workers dead wakes this task.
+    let died =
+        std::future::poll_fn(|_| if watched.deaths() == deaths { Poll::Pending } else { Poll::Ready(()) });
     // The decode worker first: once it has answered, the prefill worker has done its part.
     let (outcome, half) = tokio::select! {
         biased;
         outcome = attempt(client, head, body, decode, second) => (outcome, Half::Decode),
         failure = failed => (prefill_failed(failure), Half::Prefill),
+        () = died => {
+            let error = ProxyError::BrokenAnswer;
+            (Outcome::Failed { error, retry: Some(RetryReason::Silent) }, Half::Prefill)
+        }
     };
     (guard, outcome, half)
 }

@@ -33,6 +33,8 @@ pub struct Placement {
     verdict: Verdict,
     settled: bool,
     placed: Instant,
+    /// How often the worker had been found dead before.
+    deaths: u64,
     first_byte: Option<Duration>,
     /// The policy, if it listens: telling needs an allocation.
     listener: Option<Policy>,
@@ -53,6 +55,7 @@ impl Placement {
             verdict: Verdict::Abandoned,
             settled: false,
             placed: Instant::now(),
+            deaths: target.deaths(),
             first_byte: None,
             listener: policy.wants_completions().then(|| policy.clone()),
         })
@@ -61,6 +64,11 @@ impl Placement {
     /// The worker.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    /// How often the worker had been found dead when the request was placed.
+    pub fn deaths(&self) -> u64 {
+        self.deaths
     }
 
     /// What the answer says so far; [`Verdict::Abandoned`] before there is one.

@@ -79,6 +79,12 @@ impl Snapshot {
         &self.targets
     }
 
+    /// How often a worker was found dead, over all workers. Another number means that one was, or
+    /// that the fleet has changed.
+    pub fn deaths(&self) -> u64 {
+        self.targets.iter().fold(0, |sum, target| sum.wrapping_add(target.deaths()))
+    }
+
     /// The target of the worker at `index`.
     pub fn target(&self, index: usize) -> Option<&Arc<Target>> {
         self.targets.get(index)

@@ -18,6 +18,7 @@ use crate::core::Worker;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::OutOfTime;
 use crate::proxy::event_stream::EventScan;
+use crate::proxy::open_end::OpenEnd;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::route::Route;
@@ -50,6 +51,12 @@ pub enum StreamError {
     /// The request is out of time.
     #[error("the request is out of time")]
     OutOfTime,
+    /// The connection ended before a body that ends with it.
+    #[error("the worker closed the connection before the end of its answer")]
+    CutOff,
+    /// The worker has been silent for too long.
+    #[error("the worker has been silent for too long")]
+    Silent,
 }
 
 impl From<OutOfTime> for StreamError {
@@ -112,6 +119,11 @@ pub struct Passed {
     ended: bool,
     /// Why it broke off, until the client's side has been told.
     broken: Option<StreamError>,
+    /// How often the worker had been found dead when this was looked at last.
+    deaths: u64,
+    open_end: Option<OpenEnd>,
+    /// Whether the client's own limit counts, which says nothing against the worker.
+    is_hurried: bool,
 }
 
 impl Passed {
@@ -125,6 +137,7 @@ impl Passed {
         route: Route,
         started: Instant,
     ) -> Self {
+        let deaths = placement.deaths();
         let mut passed = Self {
             is_known: !body.held().is_empty(),
             body,
@@ -139,11 +152,25 @@ impl Passed {
             record: None,
             ended: false,
             broken: None,
+            deaths,
+            open_end: None,
+            is_hurried: false,
         };
         if passed.body.is_end() {
             passed.complete();
         }
         passed
+    }
+
+    /// Has a cut-off noticed where the body ends with its connection.
+    pub fn watch_end(&mut self, end: Option<OpenEnd>) {
+        self.open_end = end;
+    }
+
+    /// The limits of silence are the client's own.
+    pub fn with_hurried_client(mut self) -> Self {
+        self.is_hurried = true;
+        self
     }
 
     /// Keeps the prefill half of a pair going until this answer ends.
@@ -192,10 +219,15 @@ impl Passed {
             return self.break_off(OutOfTime.into(), cx);
         }
         match self.body.poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
+            // Only here: a client that does not read makes a worker look silent that is not.
+            Poll::Pending => self.wait(cx),
             Poll::Ready(Some(Ok(frame))) => {
+                self.client.heard();
                 if !self.has_begun {
                     self.begin();
+                }
+                if let (Some(end), Some(piece)) = (&mut self.open_end, frame.data_ref()) {
+                    end.look(piece);
                 }
                 self.look(&frame);
                 // With a known length hyper does not ask again after the last byte.
@@ -205,11 +237,31 @@ impl Passed {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => self.break_off(error.into(), cx),
+            Poll::Ready(None) if self.is_cut() => self.break_off(StreamError::CutOff, cx),
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
             }
         }
+    }
+
+    /// A stream that told of an error may end as it likes.
+    fn is_cut(&self) -> bool {
+        !self.ended && self.erred.is_none() && self.open_end.as_ref().is_some_and(OpenEnd::is_cut)
+    }
+
+    /// Nothing is there. A worker that was found dead may say something for as long as a
+    /// check may take.
+    fn wait(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let deaths = self.placement.target().deaths();
+        if std::mem::replace(&mut self.deaths, deaths) != deaths {
+            self.is_hurried = false;
+            self.client.wait_for(Some(self.client.proxy().settings().health.timeout));
+        }
+        if self.client.is_silent_now() && !self.ended {
+            return self.break_off(StreamError::Silent, cx);
+        }
+        Poll::Pending
     }
 
     fn begin(&mut self) {
@@ -269,7 +321,9 @@ impl Passed {
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         if !self.ended {
-            self.placement.fail();
+            if !(self.is_hurried && matches!(error, StreamError::Silent)) {
+                self.placement.fail();
+            }
             self.client.proxy().measures().broke_off(self.route);
             self.finish(End::BrokeOff);
         }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::checked::ProxySettings;
+use crate::config::checked::SilenceSettings;
 use crate::config::worker_url::WorkerUrl;
 use crate::core::FleetWorker;
 use crate::core::Worker;
@@ -46,6 +47,10 @@ pub struct Target {
     drained: Notify,
     verdicts: [AtomicU64; Verdict::ALL.len()],
     reconnects: AtomicU64,
+    silence: SilenceSettings,
+    /// Whether it was found dead and not alive since.
+    dead: AtomicBool,
+    deaths: AtomicU64,
 }
 
 impl Target {
@@ -65,6 +70,45 @@ impl Target {
             drained: Notify::new(),
             verdicts: [const { AtomicU64::new(0) }; Verdict::ALL.len()],
             reconnects: AtomicU64::new(0),
+            silence: settings.silence,
+            dead: AtomicBool::new(false),
+            deaths: AtomicU64::new(0),
+        }
+    }
+
+    /// The same with limits of its own.
+    pub fn with_silence(mut self, silence: SilenceSettings) -> Self {
+        self.silence = silence;
+        self
+    }
+
+    /// How long it may be silent.
+    pub fn silence(&self) -> SilenceSettings {
+        self.silence
+    }
+
+    /// How often it was found dead. Who waits for it remembers the number.
+    pub fn deaths(&self) -> u64 {
+        // Relaxed: it orders nothing else.
+        self.deaths.load(Ordering::Relaxed)
+    }
+
+    /// Says whether a check passed. If not, sees whether anybody listens at all: a worker that is
+    /// busy or ill may still finish what it has, one that takes no connections is dead, and what
+    /// waits for it in silence waits in vain.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost but the finding.
+    pub async fn checked(&self, passed: bool) {
+        let dead = !passed && {
+            let limit = self.pool.settings().connect_timeout;
+            UpstreamConnection::open(&self.url, limit).await.is_err_and(|error| error.is_absence())
+        };
+        // Relaxed: one keeper writes.
+        if !self.dead.swap(dead, Ordering::Relaxed) && dead {
+            self.deaths.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(worker = self.worker.url(), "takes no connections: what waits for it is given up");
         }
     }
 

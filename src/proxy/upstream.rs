@@ -64,6 +64,18 @@ impl CallError {
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::ConnectTimeout { .. } | Self::Connect(_) | Self::Unsent(_))
     }
+
+    /// True if nobody is there: a refusal, or no answer at all. Shortages of our own are not that.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::ConnectTimeout { .. } => true,
+            Self::Connect(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// A connection to a worker.

@@ -1,6 +1,7 @@
 //! Answers whose form is not what a client may be sent.
 
 use http::StatusCode;
+use http_body_util::BodyExt;
 
 use crate::client::Client;
 use crate::client::call;
@@ -57,4 +58,23 @@ async fn version_of_an_old_worker_is_not_passed_on() {
     let mut body = response.into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some("{\"a\": 1}\n"));
     assert_eq!(piece(&mut body).await, None);
+}
+
+#[tokio::test]
+async fn answer_of_an_old_worker_that_was_cut_off_is_a_break_for_the_client() {
+    let event = "data: {\"choices\": []}\n\n";
+    for (kind, body, is_whole) in [
+        ("application/json", "{\"a\": 1", false),
+        ("application/json", "{\"a\": 1}", true),
+        ("text/event-stream", event, false),
+        ("text/event-stream", "data: 1\n\ndata: [DONE]\n\n", true),
+        ("text/plain", "any", true),
+    ] {
+        let answer = format!("HTTP/1.0 200 OK\r\ncontent-type: {kind}\r\n\r\n{body}");
+        let worker = Raw::start(move |_| Act::SayAndClose(answer.clone())).await;
+        let router = router::start(router::config(vec![worker.entry()])).await;
+        let mut client = Client::connect(router.addresses().data).await;
+        let whole = soon(client.send(chat("hi"))).await.unwrap().into_body().collect().await;
+        assert_eq!(whole.is_ok(), is_whole, "{kind}: {body}");
+    }
 }

@@ -23,4 +23,5 @@ mod retries;
 mod second_runs;
 mod serve_command;
 mod shutdown;
+mod silence;
 mod worker_admin;

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// What a worker does with a request that it has read whole.
@@ -30,6 +31,7 @@ pub(crate) enum Act {
 pub(crate) struct Raw {
     pub(crate) address: SocketAddr,
     runs: Arc<AtomicUsize>,
+    deaf: Arc<Notify>,
     _accepting: JoinSet<()>,
 }
 
@@ -42,12 +44,18 @@ impl Raw {
         let address = listener.local_addr().expect("an address");
         let runs = Arc::new(AtomicUsize::new(0));
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, Arc::new(script), Arc::clone(&runs)));
-        Self { address, runs, _accepting: accepting }
+        let deaf = Arc::new(Notify::new());
+        accepting.spawn(accept(listener, Arc::new(script), Arc::clone(&runs), Arc::clone(&deaf)));
+        Self { address, runs, deaf, _accepting: accepting }
     }
 
     pub(crate) fn entry(&self) -> WorkerEntry {
         WorkerEntry { url: format!("http://{}", self.address), ..WorkerEntry::default() }
+    }
+
+    /// From now on nobody listens; connections go on.
+    pub(crate) fn stop_listening(&self) {
+        self.deaf.notify_one();
     }
 
     /// Requests that it has read.
@@ -56,10 +64,11 @@ impl Raw {
     }
 }
 
-async fn accept(listener: TcpListener, script: Script, runs: Arc<AtomicUsize>) {
+async fn accept(listener: TcpListener, script: Script, runs: Arc<AtomicUsize>, deaf: Arc<Notify>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            () = deaf.notified() => break,
             accepted = listener.accept() => {
                 let (stream, _) = accepted.expect("a connection");
                 connections.spawn(serve(stream, Arc::clone(&script), Arc::clone(&runs)));
@@ -71,6 +80,8 @@ async fn accept(listener: TcpListener, script: Script, runs: Arc<AtomicUsize>) {
             }
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 /// True if the worker is to die.

@@ -1,0 +1,153 @@
+//! Workers that say nothing.
+
+use std::future::pending;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use sglang_router_rs::proxy::verdict::Verdict;
+
+use crate::client::Client;
+use crate::client::call;
+use crate::client::chat;
+use crate::client::piece;
+use crate::raw;
+use crate::raw::Act;
+use crate::raw::Raw;
+use crate::router;
+use crate::router::soon;
+use crate::upstream;
+use crate::upstream::Upstream;
+
+const EVENT: &str = "data: {\"choices\": []}\n\n";
+
+#[tokio::test]
+async fn worker_that_gives_no_byte_in_time_is_passed_over() {
+    let silent = Upstream::start(|_| pending()).await;
+    let worker = Upstream::saying("fine").await;
+    let mut config = router::config(vec![silent.entry(), worker.entry()]);
+    config.proxy.silence.first_byte = Some(Duration::from_millis(50));
+    let router = router::start(config).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    for _ in 0..2 {
+        assert_eq!(client.call(chat("hi")).await.text(), "fine");
+    }
+    let target = router::target(&router, &silent.url()).unwrap();
+    assert_eq!(target.counted(Verdict::Failed), u64::try_from(silent.seen().len()).unwrap());
+    assert!(!silent.seen().is_empty());
+    let page = router::metrics(&router).await;
+    assert!(page.text().contains(r#"sgl_router_retries_total{reason="silent"} "#), "{}", page.text());
+}
+
+#[tokio::test]
+async fn head_of_a_stream_without_an_event_is_silence_too() {
+    let silent = Raw::start(|_| Act::Fall(raw::events(&[]))).await;
+    let mut config = router::config(vec![silent.entry()]);
+    config.proxy.silence.first_byte = Some(Duration::from_millis(50));
+    let router = router::start(config).await;
+    let answer = call(router.addresses().data, chat("hi")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"));
+}
+
+#[tokio::test]
+async fn client_in_a_hurry_says_nothing_against_a_worker() {
+    let silent = Upstream::start(|_| pending()).await;
+    let mut config = router::config(vec![silent.entry()]);
+    // The sweeps come as often as the shortest limit needs.
+    config.proxy.silence.between = Some(Duration::from_millis(100));
+    config.proxy.circuit.failures = 1;
+    let router = router::start(config).await;
+    let mut request = chat("hi");
+    request.headers_mut().insert("x-sgl-first-byte-timeout", "0.05".parse().unwrap());
+    assert_eq!(call(router.addresses().data, request).await.status, StatusCode::GATEWAY_TIMEOUT);
+    let target = router::target(&router, &silent.url()).unwrap();
+    assert_eq!(target.circuit().state().as_str(), "closed");
+    assert_eq!((target.counted(Verdict::Failed), target.counted(Verdict::Abandoned)), (0, 1));
+}
+
+#[tokio::test]
+async fn stream_that_falls_silent_is_broken_off() {
+    let worker = Raw::start(|_| Act::Fall(raw::events(&[EVENT]))).await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.silence.between = Some(Duration::from_millis(50));
+    let router = router::start(config).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.as_deref(), Some(EVENT));
+    assert!(soon(body.frame()).await.unwrap().is_err());
+    assert_eq!(router::target(&router, &worker.entry().url).unwrap().outcomes(), (0, 1));
+}
+
+#[tokio::test]
+async fn stream_that_says_something_now_and_then_goes_on() {
+    let worker = Upstream::start(|_| async {
+        let (response, pieces, _) = upstream::stream();
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let _ = pieces.send(Bytes::from_static(EVENT.as_bytes())).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+        });
+        response
+    })
+    .await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.silence.between = Some(Duration::from_millis(300));
+    let router = router::start(config).await;
+    assert_eq!(call(router.addresses().data, chat("hi")).await.text(), EVENT.repeat(10));
+}
+
+/// A worker that passes its checks and gives requests this.
+async fn falling(answer: &'static [&'static str]) -> Raw {
+    let answer = if answer.is_empty() { String::new() } else { raw::events(answer) };
+    Raw::start(move |request| {
+        if request.starts_with("GET") { Act::SayAndClose(raw::whole("")) } else { Act::Fall(answer.clone()) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_waits_for_a_worker_that_is_found_dead_is_tried_elsewhere() {
+    let dying = falling(&[]).await;
+    let worker = Upstream::saying("fine").await;
+    let mut config = router::checking(vec![dying.entry(), worker.entry()]);
+    config.proxy.health.poll_load = false;
+    config.proxy.client_idle = Duration::from_millis(500);
+    let router = router::start(config).await;
+    let address = router.addresses().data;
+    let healthy = async || {
+        let snapshot = router.proxy().backends().snapshot();
+        snapshot.targets().iter().all(|target| target.is_passing())
+    };
+    router::until(healthy).await;
+    let asked = tokio::spawn(async move {
+        let requests = (0..2).map(|_| tokio::spawn(call(address, chat("hi"))));
+        let mut answers = Vec::new();
+        for request in requests.collect::<Vec<_>>() {
+            answers.push(request.await.expect("an answer").text().to_owned());
+        }
+        answers
+    });
+    router::until(async || router::in_flight(&router, &dying.entry().url) > 0).await;
+    dying.stop_listening();
+    assert_eq!(soon(asked).await.unwrap(), ["fine", "fine"]);
+}
+
+#[tokio::test]
+async fn silent_stream_of_a_worker_that_is_found_dead_is_broken_off() {
+    let dying = falling(&[EVENT]).await;
+    let mut config = router::checking(vec![dying.entry()]);
+    config.proxy.health.poll_load = false;
+    config.proxy.health.timeout = Duration::from_millis(200);
+    config.proxy.client_idle = Duration::from_millis(500);
+    config.proxy.silence.between = None;
+    let router = router::start(config).await;
+    let target = router::target(&router, &dying.entry().url).unwrap();
+    router::until(async || target.is_passing()).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.as_deref(), Some(EVENT));
+    dying.stop_listening();
+    assert!(soon(body.frame()).await.unwrap().is_err());
+}
