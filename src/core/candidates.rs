@@ -34,6 +34,12 @@ pub trait Candidates: Send + Sync {
     /// Names the list of workers; equal versions mean equal lists.
     fn version(&self) -> TableVersion;
 
+    /// True for the router's own table: requests that may go to any worker all see this one list,
+    /// whatever its version. Default: false.
+    fn is_fleet(&self) -> bool {
+        false
+    }
+
     /// How many workers there are. Indexes are below it.
     fn len(&self) -> usize;
 

@@ -64,6 +64,11 @@ impl Candidates for WorkerTable {
     }
 
     #[inline]
+    fn is_fleet(&self) -> bool {
+        true
+    }
+
+    #[inline]
     fn len(&self) -> usize {
         self.workers.len()
     }

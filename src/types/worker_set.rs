@@ -7,12 +7,13 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerSet {
     bytes: Vec<u8>,
+    fingerprint: u64,
 }
 
 impl WorkerSet {
     /// An empty set with room for `workers` indexes.
     pub fn with_capacity(workers: usize) -> Self {
-        Self { bytes: Vec::with_capacity(workers.div_ceil(8)) }
+        Self { bytes: Vec::with_capacity(workers.div_ceil(8)), fingerprint: 0 }
     }
 
     /// Adds a worker; the set grows as needed.
@@ -21,9 +22,18 @@ impl WorkerSet {
         if byte >= self.bytes.len() {
             self.bytes.resize(byte + 1, 0);
         }
-        if let Some(bits) = self.bytes.get_mut(byte) {
-            *bits |= 1 << (index % 8);
+        let bit = 1 << (index % 8);
+        if let Some(bits) = self.bytes.get_mut(byte).filter(|bits| **bits & bit == 0) {
+            *bits |= bit;
+            self.fingerprint = self.fingerprint.wrapping_add(mixed(index));
         }
+    }
+
+    /// Tells sets with different members apart, but for chance: equal sets have equal ones. Kept
+    /// while members are added, so asking for it costs nothing.
+    #[inline]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// True if the worker is in the set.
@@ -49,6 +59,15 @@ impl WorkerSet {
     }
 }
 
+/// A number for a member, such that sums of different ones hardly ever meet (the mixer of
+/// SplitMix64, shortened).
+#[inline]
+fn mixed(index: usize) -> u64 {
+    let spread = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (spread ^ (spread >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 31)
+}
+
 impl FromIterator<usize> for WorkerSet {
     fn from_iter<I: IntoIterator<Item = usize>>(indexes: I) -> Self {
         let mut set = Self::default();
@@ -70,5 +89,17 @@ mod tests {
         assert_eq!(found, [0, 9, 17]);
         assert_eq!(set.len(), 3);
         assert_eq!(set.as_bytes(), [1, 2, 2]);
+    }
+
+    #[test]
+    fn fingerprints_tell_sets_apart_whatever_the_order_of_their_members() {
+        let of = |members: &[usize]| members.iter().copied().collect::<WorkerSet>().fingerprint();
+        assert_eq!(of(&[3, 1, 2]), of(&[1, 2, 3, 2, 1]));
+        let mut all: Vec<u64> = (0..1 << 12)
+            .map(|bits: usize| (0..12).filter(|i| bits >> i & 1 == 1).collect::<WorkerSet>().fingerprint())
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 1 << 12);
     }
 }

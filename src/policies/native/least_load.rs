@@ -4,9 +4,8 @@ use crate::core::candidates::Candidates;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::sampling::may_choose;
 
-/// A worker with the fewest requests in flight from this router.
-///
-/// The scan starts at a random worker, so that equally loaded workers share.
+/// A worker with the fewest requests in flight from this router. Those with equally few share
+/// evenly, by chance.
 #[derive(Debug, Default)]
 pub struct LeastLoad;
 
@@ -16,12 +15,25 @@ impl LeastLoad {
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Option<usize> {
-        let count = workers.len();
-        if count == 0 {
-            return None;
+        let mut first = None;
+        let (mut least, mut ties) = (usize::MAX, 0_usize);
+        for index in (0..workers.len()).filter(|index| may_choose(workers, info, *index)) {
+            let load = workers.load(index);
+            if load < least || first.is_none() {
+                (first, least, ties) = (Some(index), load, 1);
+            } else if load == least {
+                ties += 1;
+            }
         }
-        let start = fastrand::usize(..count);
-        let open = (start..count).chain(0..start).filter(|index| may_choose(workers, info, *index));
-        open.min_by_key(|index| workers.load(*index))
+        // Starting at a random worker instead would favour those behind a gap.
+        let skipped = if ties > 1 { fastrand::usize(..ties) } else { 0 };
+        if skipped == 0 {
+            return first;
+        }
+        let behind = first.map_or(0, |first| first + 1)..workers.len();
+        let mut equal =
+            behind.filter(|index| may_choose(workers, info, *index) && workers.load(*index) == least);
+        // Loads may have changed meanwhile.
+        equal.nth(skipped - 1).or(first)
     }
 }

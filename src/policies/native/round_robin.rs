@@ -6,19 +6,30 @@ use std::sync::atomic::Ordering;
 use crate::core::candidates::Candidates;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::sampling::may_choose;
+use crate::policies::native::turns::Turns;
+
+/// How often a turn is given up because other threads took some meanwhile.
+const ATTEMPTS: usize = 16;
 
 /// The next worker in table order that may be chosen.
 ///
+/// Turns are among those that may be chosen: a worker that is passed over loses its turn, and the
+/// one behind it gets no second one. Requests for different models, and the halves of a pair, take
+/// separate turns.
+///
 /// # Concurrency
 ///
-/// One shared counter, since "next" is shared by nature. Where a worker is skipped, the one
-/// behind it gets its turns too.
+/// One shared counter for each list of workers, since "next" is shared by nature. A thread that
+/// passes workers over takes their turns too, unless another thread took one meanwhile: then it
+/// looks again, so that no two of them have the same turn. After a number of such attempts it is
+/// content with what it found, so that it ends.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
-    next: AtomicUsize,
+    turns: Turns,
 }
 
 impl RoundRobin {
+    #[inline]
     pub(crate) fn choose<C: Candidates + ?Sized>(
         &self,
         workers: &C,
@@ -28,8 +39,37 @@ impl RoundRobin {
         if count == 0 {
             return None;
         }
+        let turns = self.turns.of(workers, info);
         // Relaxed: only the count matters.
-        let start = self.next.fetch_add(1, Ordering::Relaxed) % count;
-        (start..count).chain(0..start).find(|index| may_choose(workers, info, *index))
+        let turn = turns.load(Ordering::Relaxed);
+        let index = turn % count;
+        if may_choose(workers, info, index) && turns.fetch_add(1, Ordering::Relaxed) == turn {
+            return Some(index);
+        }
+        pass_over(turns, workers, info)
+    }
+}
+
+/// The next one that may be chosen, however many are passed over.
+fn pass_over<C: Candidates + ?Sized>(
+    turns: &AtomicUsize,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Option<usize> {
+    let count = workers.len();
+    let open = |index: &usize| may_choose(workers, info, *index);
+    let mut turn = turns.load(Ordering::Relaxed);
+    let mut attempts_left = ATTEMPTS;
+    loop {
+        let start = turn % count;
+        // Two plain searches: a chained one asks at each step which of its halves it is in.
+        let index = (start..count).find(open).or_else(|| (0..start).find(open))?;
+        let passed = if index < start { index + count - start } else { index - start };
+        let next = turn.wrapping_add(passed + 1);
+        attempts_left -= 1;
+        match turns.compare_exchange_weak(turn, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Err(moved) if attempts_left > 0 => turn = moved,
+            _ => return Some(index),
+        }
     }
 }
