@@ -149,6 +149,9 @@ pub struct PluginOptions {
     pub lane: Lane,
     /// What becomes of a request whose plugin failed. Default: `fallback`.
     pub on_failure: FailurePolicy,
+    /// Whether it may choose nobody on purpose, to shed load: the request is refused then. Otherwise
+    /// choosing nobody while somebody could be chosen is a failure (`no_choice`). Default: false.
+    pub may_refuse: bool,
     /// The built-in policy that decides instead. Default: `round_robin`.
     pub fallback: String,
     /// When a plugin that keeps failing is taken out of the path.
@@ -202,6 +205,7 @@ impl Default for PluginOptions {
             isolation: Isolation::default(),
             lane: Lane::default(),
             on_failure: FailurePolicy::default(),
+            may_refuse: false,
             fallback: "round_robin".to_owned(),
             breaker: BreakerOptions::default(),
             recycle_after_calls: 10_000_000,

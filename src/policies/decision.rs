@@ -17,6 +17,8 @@ pub enum FailureCause {
     Memory,
     /// It named a worker that does not exist, is unhealthy, or was tried before.
     InvalidChoice,
+    /// It chose nobody although somebody could be chosen.
+    NoChoice,
     /// Too many callers were waiting for an instance.
     QueueFull,
     /// The guest answered with an error of its own.
@@ -31,11 +33,12 @@ pub enum FailureCause {
 
 impl FailureCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Trap,
         Self::Timeout,
         Self::Memory,
         Self::InvalidChoice,
+        Self::NoChoice,
         Self::QueueFull,
         Self::GuestError,
         Self::Decode,
@@ -55,6 +58,7 @@ impl FailureCause {
             Self::Timeout => "timeout",
             Self::Memory => "memory",
             Self::InvalidChoice => "invalid_choice",
+            Self::NoChoice => "no_choice",
             Self::QueueFull => "queue_full",
             Self::GuestError => "guest_error",
             Self::Decode => "decode",
@@ -132,9 +136,15 @@ pub struct PairDecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecideError {
-    /// No worker may be chosen, or the policy chose none.
+    /// No worker may be chosen.
     #[error("no worker may be chosen")]
     NoWorker,
+    /// Workers may be chosen, and a plugin that may refuse chose none of them.
+    #[error("the policy chose none of the workers that may be chosen")]
+    Refused {
+        /// The generation that refused.
+        generation: u64,
+    },
     /// The plugin failed and its failure policy is `reject`.
     #[error("the policy plugin failed ({cause}) and is set to reject")]
     Rejected {

@@ -11,6 +11,8 @@ pub struct Explained {
     pub reason: Option<String>,
     /// Why the plugin did not decide, in one line.
     pub failure: Option<String>,
+    /// The generation whose failure that was, if one was at work.
+    pub failed_generation: Option<u64>,
 }
 
 /// A place for it: put into [`crate::policies::SelectWorkerInfo::explanation`] before the decision,
@@ -32,7 +34,9 @@ impl Explanation {
     }
 
     #[cold]
-    pub(crate) fn fail(&self, failure: &str) {
-        self.0.lock().failure = Some(failure.to_owned());
+    pub(crate) fn fail(&self, failure: &str, generation: Option<u64>) {
+        let mut explained = self.0.lock();
+        explained.failure = Some(failure.to_owned());
+        explained.failed_generation = generation;
     }
 }

@@ -84,7 +84,7 @@ pub enum ProxyError {
 impl From<DecideError> for ProxyError {
     fn from(error: DecideError) -> Self {
         match error {
-            DecideError::NoWorker => Self::NoWorker,
+            DecideError::NoWorker | DecideError::Refused { .. } => Self::NoWorker,
             DecideError::Rejected { cause } => Self::PolicyFailed { cause },
         }
     }

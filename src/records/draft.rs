@@ -14,6 +14,7 @@ use crate::policies::Chooser;
 use crate::policies::DecideError;
 use crate::policies::Decision;
 use crate::policies::Explanation;
+use crate::policies::FailureCause;
 use crate::policies::PairDecision;
 use crate::policies::SelectWorkerInfo;
 use crate::records::record::CandidateRecord;
@@ -165,11 +166,16 @@ impl Draft {
                 decision.chosen = chosen;
             }
             Err(DecideError::Rejected { cause: why }) => cause = Some(why),
+            Err(DecideError::Refused { generation }) => {
+                cause = Some(FailureCause::NoChoice);
+                decision.generation = Some(generation);
+            }
             Err(DecideError::NoWorker) => {}
         }
         if let Some(cause) = cause {
             decision.failure = Some(cause.as_str().to_owned());
             decision.failure_detail = explained.failure;
+            decision.generation = decision.generation.or(explained.failed_generation);
         }
         for candidate in &mut decision.candidates {
             candidate.score = explained.scores.get(candidate.index).copied();

@@ -26,7 +26,7 @@ pub struct RequestRecord {
 pub struct DecisionRecord {
     /// Who decided: `native`, `plugin`, `fallback` (the plugin failed), or `nobody`.
     pub chooser: String,
-    /// The generation of the plugin that decided.
+    /// The generation of the plugin that decided, or whose failure it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// Why the plugin did not decide: a cause as in metrics.

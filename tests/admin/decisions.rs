@@ -280,3 +280,30 @@ async fn explain_shows_a_request_of_a_router_or_of_a_file() {
     let (code, _, error) = explain(&["other"]).await;
     assert!(code == 4 && error.contains("no record of request \"other\""), "{code} {error}");
 }
+
+#[tokio::test]
+async fn no_choice_is_explained_with_its_generation_whoever_served_the_request() {
+    let setup = Setup::with(|config| config.records = records(1.0, true, None)).await;
+    let silent = || guest_with("", "(i64.const 0)");
+    for (options, chooser, status) in
+        [(json!({"self_test": false}), "fallback", 200), (json!({"may_refuse": true}), "nobody", 503)]
+    {
+        let pushed = setup.put("mine", &crate::api::options(&options), silent()).await;
+        assert_eq!(pushed.status, StatusCode::OK, "{}", pushed.text());
+        let generation = json!(generation_of(&setup.show("mine").await, "stable"));
+        let id = if status == 200 { "r-fallback" } else { "r-nobody" };
+        assert_eq!(setup.client(named(id, false)).await.status.as_u16(), status);
+        let decision = setup.record(id).await["decisions"][0].clone();
+        assert_eq!(
+            (&decision["chooser"], &decision["failure"], &decision["generation"]),
+            (&json!(chooser), &json!("no_choice"), &generation),
+            "{decision}"
+        );
+        // Of all generations that live; the one before may still be warm.
+        let list = setup.admin(get("/v1/plugins")).await.json();
+        assert_ne!(list["plugins"][0]["failures"], json!(0), "{list}");
+        let shown = setup.show("mine").await;
+        let stable = shown["generations"].as_array().unwrap().iter().find(|one| one["role"] == "stable");
+        assert_eq!(stable.unwrap()["failures"], json!({"no_choice": 1}), "{shown}");
+    }
+}

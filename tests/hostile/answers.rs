@@ -7,6 +7,7 @@ use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::PluginOptions;
 
 use crate::guest::Guest;
 use crate::guest::answer;
@@ -16,6 +17,8 @@ use crate::guest::guest;
 use crate::stage::BAD;
 use crate::stage::Stage;
 use crate::stage::asking;
+use crate::stage::limits;
+use crate::stage::options;
 
 /// A MessagePack map of one entry.
 fn map_with(key: &str, value: &[u8]) -> Vec<u8> {
@@ -195,7 +198,8 @@ async fn malformed_pair_is_a_decode_failure_and_the_fallback_pairs() {
     );
     let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
     let stage = Stage::new().await;
-    let hostile = stage.load(wasm).await;
+    let untested = PluginOptions { self_test: false, ..options() };
+    let hostile = stage.load_with(limits(), untested, wasm).await;
     let fleet = Fleet::new();
     for (url, role) in [("http://p", WorkerRole::Prefill), ("http://d", WorkerRole::Decode)] {
         fleet.add(WorkerSpec { role, ..WorkerSpec::new(url) }, true).unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sgl_policy_abi::Input;
+use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerRole;
@@ -10,6 +11,8 @@ use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::DecideError;
 use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::types::WorkerSet;
 
@@ -22,6 +25,8 @@ use crate::stage::BAD;
 use crate::stage::Stage;
 use crate::stage::WORKERS;
 use crate::stage::asking;
+use crate::stage::limits;
+use crate::stage::options;
 
 #[tokio::test]
 async fn worker_beyond_the_table_is_an_invalid_choice() {
@@ -79,7 +84,7 @@ async fn excluded_worker_is_an_invalid_choice() {
 #[tokio::test]
 async fn pairs_that_are_none_are_invalid_choices() {
     // Twice the same, the wrong way round, and one that does not exist.
-    for pair in ["\\92\\00\\00", "\\92\\01\\00", "\\92\\00\\09"] {
+    for pair in ["\\92\\00\\00", "\\92\\01\\00", "\\92\\00\\03"] {
         let fields = format!(
             r#"(data (i32.const 1024) "{pair}")
             (func (export "select_worker_pair") (param i32 i32) (result i64) {})"#,
@@ -101,15 +106,69 @@ async fn pairs_that_are_none_are_invalid_choices() {
 }
 
 #[tokio::test]
-async fn choosing_nobody_is_no_failure_and_there_is_no_decision() {
-    // The contract lets a policy refuse a request; only this one is refused.
+async fn choosing_nobody_of_workers_that_may_be_chosen_is_a_failure() {
+    Stage::new().await.fails(guest("(return (i64.const 0))"), FailureCause::NoChoice).await;
+    Stage::new().await.fails(answering(&[0xc0]), FailureCause::NoChoice).await;
+    Stage::new().await.fails(answering(b"\x81\xafselected_worker\xc0"), FailureCause::NoChoice).await;
+}
+
+#[tokio::test]
+async fn choosing_nobody_where_nobody_may_be_chosen_is_an_answer() {
     let stage = Stage::new().await;
     let hostile = stage.load(guest("(return (i64.const 0))")).await;
-    let refused = stage.beside(hostile.policy.decide_async(&stage.table, &asking(BAD))).await;
+    let all: WorkerSet = (0..WORKERS).collect();
+    let info = SelectWorkerInfo { excluded: Some(&all), ..asking(BAD) };
+    let refused = stage.beside(hostile.policy.decide_async(&stage.table, &info)).await;
     assert_eq!(refused.unwrap_err(), DecideError::NoWorker);
     assert!(hostile.stats().failures.iter().all(|(_, count)| *count == 0));
+    assert_eq!(hostile.stats().fallbacks, 0);
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn plugin_that_may_refuse_refuses_only_the_request_at_hand_and_is_counted() {
+    let stage = Stage::new().await;
+    let shedding = PluginOptions { may_refuse: true, ..options() };
+    let hostile = stage.load_with(limits(), shedding, guest("(return (i64.const 0))")).await;
+    let Policy::Wasm(plugin) = &hostile.policy else { panic!("a plugin") };
+    let generation = plugin.stats().generation;
+    let refused = stage.beside(hostile.policy.decide_async(&stage.table, &asking(BAD))).await;
+    assert_eq!(refused.unwrap_err(), DecideError::Refused { generation });
+    let refused = hostile.policy.decide(&stage.table, &asking(BAD));
+    assert_eq!(refused.unwrap_err(), DecideError::Refused { generation });
+    assert_eq!((hostile.failures(FailureCause::NoChoice), hostile.stats().fallbacks), (2, 0));
     stage.by_plugin(&hostile, crate::stage::GOOD, 0).await;
     stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn choosing_nobody_opens_no_breaker() {
+    let stage = Stage::new().await;
+    let watched = PluginOptions { breaker: BreakerOptions::default(), ..options() };
+    let hostile = stage.load_with(limits(), watched, guest("(return (i64.const 0))")).await;
+    for _ in 0..20 {
+        let decided = stage.decide(&hostile, BAD).await;
+        assert_eq!(decided.chooser(), Chooser::Fallback { cause: FailureCause::NoChoice });
+    }
+    assert!(!hostile.stats().breaker_open, "one client must not take the policy from all others");
+    stage.by_plugin(&hostile, crate::stage::GOOD, 0).await;
+    stage.ends(hostile).await;
+}
+
+#[tokio::test]
+async fn module_that_always_chooses_nobody_is_refused() {
+    let parts = ["fails its self-test: `select_worker` chose nobody of 4 workers", "may_refuse = true"];
+    let silent = Guest { always: "(return (i64.const 0))", ..Guest::default() }.wasm();
+    Stage::new().await.refuses(silent, &parts).await;
+    // An i32 where an i64 was meant: what it returns is taken for a pointer to a length and bytes.
+    let short = "(func (export \"select_worker\") (param i32 i32) (result i32) (i32.const 1))";
+    let text = Guest::default().text();
+    let at = text.find("(func $select").expect("it has one");
+    let short = wat::parse_str(format!("{}{short})", &text[..at])).expect("a module");
+    Stage::new().await.refuses(short, &parts).await;
+    let fields = r#"(func (export "select_worker_pair") (param i32 i32) (result i64) (i64.const 0))"#;
+    let unpaired = Guest { fields, ..Guest::default() }.wasm();
+    Stage::new().await.refuses(unpaired, &["`select_worker_pair` chose nobody of 4 workers"]).await;
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use sglang_router_rs::policies::PluginError;
 
 use crate::guest::FOREVER;
 use crate::guest::Guest;
+use crate::guest::answer;
 use crate::guest::guest;
 use crate::guest::manifest;
 use crate::guest::plain_manifest;
@@ -137,7 +138,9 @@ async fn select_worker_pair_that_loops_is_a_timeout_and_the_fallback_pairs() {
         (func (export "select_worker_pair") (param $ptr i32) (param $len i32) (result i64)
           (if (i32.eq (i32.const 1) (i32.load8_u (i32.sub (i32.add (local.get $ptr) (local.get $len)) (i32.const 1))))
             (then {FOREVER}))
-          (i64.const 0))"#
+          {})
+        (data (i32.const 1024) "\92\00\01")"#,
+        answer(1024, 3)
     );
     let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
     let stage = Stage::new().await;

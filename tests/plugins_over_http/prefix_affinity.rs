@@ -15,10 +15,10 @@ use crate::workers::holding;
 use crate::workers::instant;
 use crate::workers::start_all;
 
-/// A prompt of a session: 256 bytes that all its prompts share, which is what the plugin looks at
+/// A prompt of a session: 8 KiB that all its prompts share, which is what the plugin looks at
 /// by default, and then something else.
 fn prompt(session: usize, turn: usize) -> String {
-    format!("{:-<256}turn {turn}", format!("session {session} "))
+    format!("{:-<8192}turn {turn}", format!("session {session} "))
 }
 
 #[tokio::test]

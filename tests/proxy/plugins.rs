@@ -95,3 +95,27 @@ async fn failing_plugin_costs_no_request_unless_it_is_set_to_reject() {
     let answer = call(router.addresses().data, chat("hi")).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "policy_failed"));
 }
+
+#[tokio::test]
+async fn plugin_that_chooses_nobody_costs_no_request_unless_it_may_refuse() {
+    let worker = Upstream::saying("fine").await;
+    let lenient =
+        PluginOptions { self_test: false, min_warm: 1, max_instances: 1, ..PluginOptions::default() };
+    let router = start(&[&worker], lenient.clone(), guest("(i64.const 0)")).await;
+    for _ in 0..8 {
+        assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "fine");
+    }
+    let page = router::metrics(&router).await;
+    for line in [
+        r#"sgl_router_plugin_failures_total{plugin="mine",cause="no_choice"} 8"#,
+        r#"sgl_router_plugin_fallbacks_total{plugin="mine"} 8"#,
+        r#"sgl_router_plugin_breaker_open{plugin="mine"} 0.0"#,
+    ] {
+        assert!(page.text().lines().any(|found| found == line), "{line} is missing in\n{}", page.text());
+    }
+    let shedding = PluginOptions { may_refuse: true, ..lenient };
+    let router = start(&[&worker], shedding, guest("(i64.const 0)")).await;
+    let answer = call(router.addresses().data, chat("hi")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.code(), "no_worker_available");
+}

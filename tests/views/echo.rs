@@ -92,7 +92,13 @@ impl Echo {
             ..WasmPolicyConfig::new(NAME, "echo.wasm")
         };
         let options =
-            PluginOptions { min_warm: instances, max_instances: instances, ..PluginOptions::default() };
+            // It chooses nobody whatever it is asked.
+            PluginOptions {
+                min_warm: instances,
+                max_instances: instances,
+                may_refuse: true,
+                ..PluginOptions::default()
+            };
         factory.load_wasm_plugin_bytes(limits, options, module(wire, inputs)).await.expect("it loads");
         let policy = factory.create_by_name(NAME).expect("it is there");
         Self { factory, policy }

@@ -11,6 +11,7 @@ use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::LoadBalancingPolicy;
 use sglang_router_rs::policies::PairDecision;
 use sglang_router_rs::policies::PluginOptions;
@@ -99,12 +100,32 @@ async fn pair_that_may_not_be_is_an_invalid_choice_and_the_fallback_decides() {
 }
 
 #[tokio::test]
-async fn no_pair_is_an_answer() {
+async fn no_pair_is_a_failure_where_there_is_one_to_choose_and_else_an_answer() {
     let (factory, policy) = loaded_with(config("test"), PluginOptions::default(), pairing()).await;
     let table = fleet_of_roles().table();
+    let pair = policy.decide_pair_async(&table, &asking("")).await.unwrap();
+    assert_eq!(pair.decode.chooser(), Chooser::Fallback { cause: FailureCause::NoChoice });
+    assert_eq!((failures(&factory, "no_choice"), crate::support::stats(&factory).fallbacks), (1, 1));
+    table
+        .workers()
+        .iter()
+        .filter(|one| one.role() == WorkerRole::Decode)
+        .for_each(|one| one.set_healthy(false));
     let error = policy.decide_pair_async(&table, &asking("")).await.unwrap_err();
     assert_eq!(error, DecideError::NoWorker);
-    assert_eq!(crate::support::stats(&factory).fallbacks, 0);
+    assert_eq!((failures(&factory, "no_choice"), crate::support::stats(&factory).fallbacks), (1, 1));
+}
+
+#[tokio::test]
+async fn pair_is_refused_by_a_plugin_that_may_refuse() {
+    let options = PluginOptions { may_refuse: true, ..PluginOptions::default() };
+    for wasm in [pairing(), crate::support::guest("(i64.const 0)")] {
+        let (factory, policy) = loaded_with(config("test"), options.clone(), wasm).await;
+        let table = fleet_of_roles().table();
+        let error = policy.decide_pair_async(&table, &asking("")).await.unwrap_err();
+        assert!(matches!(error, DecideError::Refused { .. }), "{error:?}");
+        assert_eq!((failures(&factory, "no_choice"), crate::support::stats(&factory).fallbacks), (1, 0));
+    }
 }
 
 /// A guest without `select_worker_pair` that logs its questions and chooses the first worker that

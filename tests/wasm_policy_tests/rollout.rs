@@ -203,6 +203,90 @@ async fn generation_that_starts_to_fail_is_rolled_back_on_probation() {
     assert_eq!((stats.swaps, stats.rollbacks, stats.fallbacks), (2, 1, 5));
 }
 
+/// Chooses worker 1 in the host's own trials, which have a prompt, and nobody of real traffic, which
+/// has none here.
+fn silent() -> Vec<u8> {
+    let body = format!(
+        "(if (i32.eqz (i32.load8_u (i32.sub (i32.add (local.get $ptr) (local.get $len)) (i32.const 1))))
+          (then (return (i64.const 0)))) {}",
+        answer(16, 1)
+    );
+    let inputs = manifest(&[Input::PromptBytes], Concurrency::Parallel);
+    guest_with(&format!(r#"{inputs}(data (i32.const 16) "\01")"#), &body)
+}
+
+#[tokio::test]
+async fn canary_that_chooses_nobody_is_rolled_back_and_no_decision_notices() {
+    let (factory, policy) = loaded(guest_choosing(0)).await;
+    let generation = push(&factory, canary(50.0, 0, 100_000), silent()).await;
+    let table = fleet(2).table();
+    // Fewer than are judged: what was counted is still there to be seen.
+    for _ in 0..20 {
+        let (index, chooser) = decide(&policy, &table).await;
+        assert_eq!(index, 0, "the stable generation makes up for the canary");
+        assert!(matches!(chooser, Chooser::Plugin { .. }), "{chooser:?}");
+    }
+    let shown = detail(&factory).generations.into_iter().find(|one| one.generation == generation).unwrap();
+    assert_eq!(shown.failures.get("no_choice"), Some(&shown.decisions));
+    for _ in 0..400 {
+        assert_eq!(decide(&policy, &table).await.0, 0);
+    }
+    eventually("it is rolled back", || detail(&factory).state == "serving").await;
+    let event = detail(&factory).last_event.unwrap();
+    assert!(event.contains("rolled back: failure rate 100.00 %") && event.contains("(no_choice)"), "{event}");
+    assert_eq!((stats(&factory).rollbacks, stats(&factory).fallbacks), (1, 0));
+}
+
+#[tokio::test]
+async fn canary_that_may_refuse_and_always_does_is_rolled_back() {
+    let (factory, policy) = loaded(guest_choosing(0)).await;
+    let options = PluginOptions { may_refuse: true, ..canary(50.0, 0, 100_000) };
+    push(&factory, options, silent()).await;
+    let table = fleet(2).table();
+    for _ in 0..400 {
+        let _ = policy.decide_async(&table, &SelectWorkerInfo::default()).await;
+    }
+    eventually("it is rolled back", || detail(&factory).state == "serving").await;
+    let event = detail(&factory).last_event.unwrap();
+    assert!(event.contains("rolled back: failure rate 100.00 %"), "{event}");
+}
+
+#[tokio::test]
+async fn generation_that_chooses_nobody_is_rolled_back_on_probation() {
+    let probation = ProbationOptions { secs: 3600, max_failures: 5, max_failure_rate: 0.1 };
+    // One that may refuse has to refuse everything for a while.
+    for (may_refuse, after) in [(false, 5), (true, 20)] {
+        let (factory, policy) = loaded(guest_choosing(0)).await;
+        let before = detail(&factory).generations[0].generation;
+        push(&factory, PluginOptions { probation, may_refuse, ..PluginOptions::default() }, silent()).await;
+        let table = fleet(2).table();
+        for _ in 0..after {
+            assert_eq!(detail(&factory).state, "probation");
+            let decided = policy.decide_async(&table, &SelectWorkerInfo::default()).await;
+            assert_eq!(decided.is_err(), may_refuse);
+        }
+        assert_eq!(decide(&policy, &table).await, (0, Chooser::Plugin { generation: before }));
+        let event = detail(&factory).last_event.unwrap();
+        let expected = format!("{after} of {after} decisions failed on probation");
+        assert!(event.contains(&expected) && event.contains("(no_choice)"), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn shadow_that_chooses_nobody_is_seen_to() {
+    let (factory, policy) = loaded(guest_choosing(0)).await;
+    let options =
+        PluginOptions { rollout: Rollout::Shadow(ShadowOptions { every: 1 }), ..without_probation() };
+    let shadow = push(&factory, options, silent()).await;
+    let table = fleet(2).table();
+    for _ in 0..10 {
+        assert_eq!(decide(&policy, &table).await.0, 0);
+    }
+    let seen = || detail(&factory).generations.into_iter().find(|one| one.generation == shadow).unwrap();
+    eventually("it is seen", || seen().failures.get("no_choice") == Some(&10)).await;
+    assert_eq!(detail(&factory).shadow.unwrap().agreed, 0);
+}
+
 #[tokio::test]
 async fn operator_rolls_back_while_the_previous_generation_is_warm() {
     let (factory, policy) = loaded(guest_choosing(0)).await;

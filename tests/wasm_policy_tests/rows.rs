@@ -295,19 +295,23 @@ async fn error_text_is_a_guest_error_and_the_fallback_decides() {
 }
 
 #[tokio::test]
-async fn no_choice_in_any_form_is_an_answer_and_no_failure() {
+async fn no_choice_in_any_form_is_refused_at_load_and_taken_from_a_plugin_that_may_refuse() {
     let nil = guest_with(r#"(data (i32.const 16) "\c0")"#, &answer(16, 1));
     let map = guest_with(r#"(data (i32.const 16) "\81\afselected_worker\c0")"#, &answer(16, 18));
     let prefixed = wat::parse_str(format!(
         r#"(module {BASICS} (func (export "init"))
            (func (export "select_worker") (param i32 i32) (result i32) (i32.const 0)))"#
     ));
+    let may_refuse = PluginOptions { may_refuse: true, ..PluginOptions::default() };
     for wasm in [guest("(i64.const 0)"), nil, map, prefixed.unwrap()] {
-        let (factory, policy) = loaded(wasm).await;
+        let refused = crate::support::load(&PolicyFactory::new(), "test", wasm.clone()).await.unwrap_err();
+        assert!(refused.to_string().contains("chose nobody of 4 workers"), "{refused}");
+        let (factory, policy) = loaded_with(config("test"), may_refuse.clone(), wasm).await;
         let table = fleet(3).table();
         let info = SelectWorkerInfo::default();
-        assert_eq!(policy.decide_async(&table, &info).await.unwrap_err(), DecideError::NoWorker);
-        assert_eq!(policy.decide(&table, &info).unwrap_err(), DecideError::NoWorker);
-        no_failures(&factory);
+        let refuses = |error| matches!(error, DecideError::Refused { .. });
+        assert!(refuses(policy.decide_async(&table, &info).await.unwrap_err()));
+        assert!(refuses(policy.decide(&table, &info).unwrap_err()));
+        assert_eq!(failures(&factory, "no_choice"), 2);
     }
 }

@@ -21,6 +21,10 @@ use sgl_policy_sdk::hash;
 use sgl_policy_sdk::mix;
 use sgl_policy_sdk::prelude::*;
 
+/// Bytes of a prompt that count by default: more than prompts share that have nothing else in
+/// common, such as a system prompt. The README says what was measured.
+const PREFIX_BYTES: usize = 8 << 10;
+
 /// The policy.
 #[derive(Debug)]
 pub struct PrefixAffinity {
@@ -34,7 +38,7 @@ pub struct PrefixAffinity {
 impl Policy for PrefixAffinity {
     fn init(init: &Init) -> Result<Self, Error> {
         let config = Config::new(init, &["prefix_bytes", "factor", "slack"])?;
-        let prefix_bytes = config.size("prefix_bytes", 256)?;
+        let prefix_bytes = config.size("prefix_bytes", PREFIX_BYTES)?;
         if prefix_bytes == 0 {
             return Err("config key `prefix_bytes` must be at least 1".into());
         }

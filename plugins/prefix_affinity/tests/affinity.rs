@@ -32,6 +32,19 @@ fn same_prefix_goes_to_the_same_worker_whatever_follows_it() {
 }
 
 #[test]
+fn prompts_that_share_a_system_prompt_of_kilobytes_spread_by_default() {
+    let mut harness = started(Vec::new(), 8);
+    let system = "You are a helpful assistant. ".repeat(200);
+    let mut counts = [0u32; 8];
+    for index in 0..800 {
+        let request = Request::new().text(&format!("{system}Question {index}"));
+        counts[home(&mut harness, &request)] += 1;
+    }
+    // 100 expected each, standard deviation 9; hashing has no seed.
+    assert!(counts.iter().all(|count| (50..150).contains(count)), "{counts:?}");
+}
+
+#[test]
 fn prefixes_spread_evenly_over_workers() {
     let mut harness = started(Vec::new(), 8);
     let mut counts = [0u32; 8];

@@ -145,7 +145,9 @@ fn of_decision(decision: &DecisionRecord) -> String {
     let mut text = format!("by       {by}, in {}\n", nanoseconds(Some(decision.cost_ns)));
     if let Some(failure) = &decision.failure {
         let detail = decision.failure_detail.as_deref().unwrap_or_default();
-        text.push_str(&format!("failure  the plugin did not decide ({failure}): {detail}\n"));
+        let generation =
+            decision.generation.map(|number| format!(", generation {number},")).unwrap_or_default();
+        text.push_str(&format!("failure  the plugin{generation} did not decide ({failure}): {detail}\n"));
     }
     if let Some(reason) = &decision.reason {
         text.push_str(&format!("reason   {reason:?}\n"));

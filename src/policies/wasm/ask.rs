@@ -82,6 +82,9 @@ impl WasmPolicy {
         let first = self.ask::<One, _>(mode, workers, &first).await?;
         let decodes = with_role(workers, info, WorkerRole::Decode);
         let second = SelectWorkerInfo { leg: Leg::Decode, eligible: Some(&decodes), ..*info };
+        if first.answer.is_none() {
+            return Ok(Chosen { answer: None, generation: first.generation });
+        }
         let second = self.ask::<One, _>(mode, workers, &second).await?;
         Ok(Chosen { answer: first.answer.zip(second.answer), generation: second.generation })
     }
@@ -278,7 +281,7 @@ impl WasmPolicy {
                 }
                 Attempt::Failed(failure) => {
                     if let Some(explanation) = info.explanation {
-                        explanation.fail(&failure.detail);
+                        explanation.fail(&failure.detail, failure.generation);
                     }
                     return Err(self.fail(pass, &failure));
                 }
@@ -399,7 +402,7 @@ impl WasmPolicy {
         }
         match call::check::<Q, C>(ended.choice, ended.generation, workers, info) {
             Ok(chosen) => Attempt::Chosen(chosen),
-            Err(failure) => self.judge(failure),
+            Err(failure) => self.judge_choice(failure, own),
         }
     }
 
@@ -418,7 +421,7 @@ impl WasmPolicy {
     /// generation which was taken out of use meanwhile. Both are counted, and the stable
     /// generation is asked.
     #[cold]
-    fn judge<T>(&self, failure: Box<Failure>) -> Attempt<T> {
+    pub(crate) fn judge<T>(&self, failure: Box<Failure>) -> Attempt<T> {
         let active = self.active.load();
         let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
         let Some(id) = failure.generation else { return Attempt::Failed(failure) };
@@ -440,7 +443,7 @@ impl WasmPolicy {
 
     /// Counts and logs a failure, and tells the rollout.
     #[cold]
-    fn note(&self, failure: &Failure) {
+    pub(crate) fn note(&self, failure: &Failure) {
         let cause = failure.cause;
         let count = self.state.count(failure.generation, |stats| stats.fail(cause));
         let (plugin, generation) = (self.name.as_str(), failure.generation);

@@ -313,7 +313,7 @@ where
         Choice::Chosen(answer) if Q::is_valid(answer, workers, info) => {
             Ok(Chosen { answer: Some(answer), generation })
         }
-        Choice::Nobody => Ok(Chosen { answer: None, generation }),
+        Choice::Nobody => check_nobody::<Q, C>(generation, workers, info),
         Choice::Chosen(answer) => {
             let detail = format!(
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
@@ -330,4 +330,18 @@ where
             Err(Failure::new(FailureCause::Decode, detail, generation))
         }
     }
+}
+
+/// Nobody is an answer only where nobody may be chosen. Looked for only then: a decision that chooses
+/// pays nothing for it.
+#[cold]
+fn check_nobody<Q: Question, C: Candidates + ?Sized>(
+    generation: u64,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<Chosen<Q::Answer>, Box<Failure>> {
+    if Q::has_answer(workers, info) {
+        return Err(Failure::no_choice(generation));
+    }
+    Ok(Chosen { answer: None, generation })
 }

@@ -11,7 +11,7 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
     /// Whose failure it is, if an instance was at work.
     pub(crate) generation: Option<u64>,
-    /// True if the guest is to blame; a full queue says nothing about it.
+    /// True if it counts for the breaker; a full queue says nothing about the guest.
     pub(crate) counts: bool,
     /// True if the generation went out of use while the caller came to it.
     pub(crate) out_of_use: bool,
@@ -23,6 +23,14 @@ impl Failure {
     #[cold]
     pub(crate) fn new(cause: FailureCause, detail: String, generation: u64) -> Box<Self> {
         Box::new(Self { cause, detail, generation: Some(generation), counts: true, out_of_use: false })
+    }
+
+    /// This generation chose nobody although somebody could be chosen. Not for the breaker: it cost
+    /// no more than a choice, and one client's requests must not take the policy from all others.
+    #[cold]
+    pub(crate) fn no_choice(generation: u64) -> Box<Self> {
+        let detail = "it chose nobody although somebody could be chosen".to_owned();
+        Box::new(Self { counts: false, ..*Self::new(FailureCause::NoChoice, detail, generation) })
     }
 
     /// The plugin is not there (any more).

@@ -143,7 +143,7 @@ async fn make(
     let budget = Duration::from_millis(config.max_execution_time_ms).max(MIN_MAKE_BUDGET);
     let findings = if options.self_test {
         progress(LoadStep::SelfTest);
-        self_test(&ready.compiled, &recipe, budget).await?
+        self_test(&ready.compiled, &recipe, budget, options.may_refuse).await?
     } else {
         TrialFindings { returns_state: false }
     };

@@ -40,6 +40,7 @@ pub(crate) mod handover;
 pub mod plugin;
 mod rollout;
 mod ask;
+mod nobody;
 mod policy;
 pub mod detail;
 pub mod registry;

@@ -25,8 +25,10 @@ use crate::policies::policy::RequestCompletion;
 use crate::policies::wasm::call::Chosen;
 use crate::policies::wasm::call::Mode;
 use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::nobody;
 use crate::policies::wasm::plugin::WasmPolicy;
 use crate::policies::wasm::question::One;
+use crate::policies::wasm::question::Pair;
 use crate::types::future::BoxFuture;
 
 /// How long finished requests are collected before the plugin is told.
@@ -52,7 +54,7 @@ impl WasmPolicy {
             Ok(Chosen { answer: Some(index), generation }) => {
                 fleet_decision(table, index, Chooser::Plugin { generation })
             }
-            Ok(Chosen { answer: None, .. }) => Err(DecideError::NoWorker),
+            Ok(Chosen { answer: None, generation }) => Err(nobody::reason::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
         }
     }
@@ -67,7 +69,9 @@ impl WasmPolicy {
             Ok(Chosen { answer: Some(index), generation }) => {
                 slice_decision(workers, index, Chooser::Plugin { generation })
             }
-            Ok(Chosen { answer: None, .. }) => Err(DecideError::NoWorker),
+            Ok(Chosen { answer: None, generation }) => {
+                Err(nobody::reason::<One, _>(generation, &candidates, info))
+            }
             Err(cause) => self.fall_back(cause, |policy, chooser| {
                 let index = policy.choose(&candidates, info).ok_or(DecideError::NoWorker)?;
                 slice_decision(workers, index, chooser)
@@ -86,8 +90,10 @@ impl WasmPolicy {
                 return self.fall_back(cause, |policy, chooser| policy.decide_pair_as(table, info, chooser));
             }
         };
-        let (prefill, decode) = chosen.answer.ok_or(DecideError::NoWorker)?;
-        let chooser = Chooser::Plugin { generation: chosen.generation };
+        let generation = chosen.generation;
+        let none = || nobody::reason::<Pair, _>(generation, table, info);
+        let (prefill, decode) = chosen.answer.ok_or_else(none)?;
+        let chooser = Chooser::Plugin { generation };
         Ok(PairDecision {
             prefill: fleet_decision(table, prefill, chooser)?,
             decode: fleet_decision(table, decode, chooser)?,
@@ -157,7 +163,7 @@ impl LoadBalancingPolicy for WasmPolicy {
             Ok(Chosen { answer: Some(index), generation }) => {
                 fleet_decision(table, index, Chooser::Plugin { generation })
             }
-            Ok(Chosen { answer: None, .. }) => Err(DecideError::NoWorker),
+            Ok(Chosen { answer: None, generation }) => Err(nobody::reason::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
         }
     }

@@ -24,6 +24,9 @@ pub(crate) trait Question {
     /// Reads the guest's answer.
     fn decode(bytes: &[u8]) -> Reply<Self::Answer>;
 
+    /// True if there is something to choose, so that no choice needs an explanation.
+    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
+
     /// True if the choice exists and may be made.
     fn is_valid<C: Candidates + ?Sized>(
         answer: Self::Answer,
@@ -52,6 +55,10 @@ impl Question for One {
         wire::decode_choice(bytes)
     }
 
+    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        (0..workers.len()).any(|index| Self::is_valid(index, workers, info))
+    }
+
     #[inline]
     fn is_valid<C: Candidates + ?Sized>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         index < workers.len() && workers.is_healthy(index) && info.admits(index)
@@ -75,6 +82,14 @@ impl Question for Pair {
 
     fn decode(bytes: &[u8]) -> Reply<(usize, usize)> {
         wire::decode_pair(bytes)
+    }
+
+    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        let any = |role| {
+            let open = |index: &usize| One::is_valid(*index, workers, info) && workers.role(*index) == role;
+            (0..workers.len()).find(open).is_some()
+        };
+        any(WorkerRole::Prefill) && any(WorkerRole::Decode)
     }
 
     fn is_valid<C: Candidates + ?Sized>(

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use sgl_policy_abi::ABI_VERSION;
+use sgl_policy_abi::export;
 use sgl_policy_abi::init_error;
 
 use crate::core::candidates::Candidates;
@@ -32,7 +33,6 @@ use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
 use crate::policies::wasm::wire::Draw;
 use crate::policies::wasm::wire::InitMessage;
-use crate::policies::wasm::wire::Reply;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::future::BoxFuture;
 use crate::types::shown;
@@ -142,11 +142,13 @@ pub(crate) struct TrialFindings {
 /// # Errors
 ///
 /// [`PluginError::Start`] if the instance cannot be made, [`PluginError::SelfTest`] if it traps,
-/// takes too long, or answers what no plugin may answer.
+/// takes too long, answers what no plugin may answer, or chooses nobody and is not one that
+/// `may_refuse`.
 pub(crate) async fn self_test(
     compiled: &Arc<Compiled>,
     recipe: &PluginRecipe,
     budget: Duration,
+    may_refuse: bool,
 ) -> Result<TrialFindings, PluginError> {
     let services = recipe.state.detached();
     let started = Trial::start(compiled, services, budget, &recipe.init_message()).await;
@@ -159,9 +161,14 @@ pub(crate) async fn self_test(
     let message = select_message(&recipe.plan, &table).map_err(failed)?;
     let reply = trial.ask(Ask::Select, &message, wire::decode_choice).await.map_err(failed)?;
     let returns_state = reply.more.as_ref().is_some_and(|more| more.state.is_some());
-    judge(&reply, table.len())?;
-    if trial.instance().can_ask(Ask::SelectPair) {
-        trial.ask(Ask::SelectPair, &message, wire::decode_pair).await.map_err(failed)?;
+    let pairs = trial.instance().can_ask(Ask::SelectPair);
+    // One that chooses pairs may know of nothing else.
+    judge(export::SELECT_WORKER, &reply.choice, may_refuse || pairs, |index| *index < table.len())?;
+    if pairs {
+        let reply = trial.ask(Ask::SelectPair, &message, wire::decode_pair).await.map_err(failed)?;
+        // Roles are checked with each decision.
+        let exists = |(prefill, decode): &(usize, usize)| *prefill.max(decode) < table.len();
+        judge(export::SELECT_WORKER_PAIR, &reply.choice, may_refuse, exists)?;
     }
     Ok(TrialFindings { returns_state })
 }
@@ -174,16 +181,27 @@ pub(crate) fn start_error(error: EngineError) -> PluginError {
     }
 }
 
-fn judge(reply: &Reply<usize>, workers: usize) -> Result<(), PluginError> {
-    let reason = match &reply.choice {
-        Choice::Chosen(index) if *index < workers => return Ok(()),
-        Choice::Nobody => return Ok(()),
+fn judge<T: fmt::Debug>(
+    export: &str,
+    choice: &Choice<T>,
+    may_refuse: bool,
+    exists: impl Fn(&T) -> bool,
+) -> Result<(), PluginError> {
+    let reason = match choice {
+        Choice::Chosen(answer) if exists(answer) => return Ok(()),
+        Choice::Nobody if may_refuse => return Ok(()),
         Choice::Error(error) => {
             // It may be right to refuse made-up workers; what it does with real ones is counted.
-            tracing::warn!(error = shown(error), "the plugin answers its self-test with an error");
+            tracing::warn!(error = shown(error), export, "the plugin answers its self-test with an error");
             return Ok(());
         }
-        Choice::Chosen(index) => format!("it chose worker {index} of {workers}"),
+        Choice::Nobody => format!(
+            "`{export}` chose nobody of {TRIAL_WORKERS} workers that are healthy and idle: its answer was empty \
+             or nil (an i64 result is pointer << 32 | length; an i32 one points to a length and that many \
+             bytes). If it is meant to refuse, set the option may_refuse = true; if it can only choose workers \
+             that it knows, set self_test = false"
+        ),
+        Choice::Chosen(answer) => format!("it chose worker {answer:?} of {TRIAL_WORKERS}"),
         Choice::Malformed(error) => format!("its answer is malformed: {error}"),
     };
     Err(PluginError::SelfTest { reason })

@@ -265,7 +265,8 @@ impl WasmPolicy {
         let reason = match &self.watch.lock().phase {
             Phase::Probation { options, generation, before, .. } if *generation == failed => {
                 let Some(active) = self.active.load_full() else { return };
-                verdict::probation(options, &since(&active.stable.stats, before))
+                let seen = since(&active.stable.stats, before);
+                verdict::probation(options, active.stable.options.may_refuse, &seen)
             }
             _ => None,
         };
@@ -377,6 +378,7 @@ fn since(stats: &DecisionStats, before: &Seen) -> Seen {
     Seen {
         decisions: now.decisions.saturating_sub(before.decisions),
         failures: now.failures.saturating_sub(before.failures),
+        no_choice: now.no_choice.saturating_sub(before.no_choice),
         requests: now.requests.saturating_sub(before.requests),
         request_errors: now.request_errors.saturating_sub(before.request_errors),
         ..now

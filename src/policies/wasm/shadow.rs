@@ -14,6 +14,7 @@ use crate::engine::exports::Ask;
 use crate::engine::exports::Tell;
 use crate::engine::instance::Lane;
 use crate::engine::setup::Engine;
+use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::failure::cause_of;
 use crate::policies::wasm::generation::Generation;
@@ -179,6 +180,9 @@ impl Shadow {
                 return;
             }
         };
+        if chosen.is_none() && copied.chosen.is_some() {
+            self.generation.stats.fail(FailureCause::NoChoice);
+        }
         // Agreed before compared: a reader never sees more agreement than comparisons.
         self.tally.compared.fetch_add(1, Ordering::Relaxed);
         if chosen == copied.chosen {

@@ -161,6 +161,10 @@ impl DecisionStats {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    fn failed(&self, cause: FailureCause) -> u64 {
+        self.failures.get(cause as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
     /// Failures that the guest is to blame for.
     pub(crate) fn guest_failures(&self) -> u64 {
         self.failures().into_iter().filter(|(cause, _)| cause.is_guests()).map(|(_, count)| count).sum()
@@ -172,6 +176,7 @@ impl DecisionStats {
         Seen {
             decisions: self.decisions(),
             failures: self.guest_failures(),
+            no_choice: self.failed(FailureCause::NoChoice),
             timed: latency.count(),
             p99: latency.quantile(0.99),
             requests: self.requests.load(Ordering::Relaxed),

@@ -15,7 +15,10 @@ const MIN_JUDGED: u64 = 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) decisions: u64,
+    /// Failures of the guest, those to choose among them.
     pub(crate) failures: u64,
+    /// How often it chose nobody although somebody could be chosen.
+    pub(crate) no_choice: u64,
     pub(crate) timed: u64,
     pub(crate) p99: Option<Duration>,
     pub(crate) requests: u64,
@@ -25,6 +28,14 @@ pub(crate) struct Seen {
 impl Seen {
     fn failure_rate(&self) -> f64 {
         rate(self.failures, self.decisions)
+    }
+
+    /// For a verdict's reason: how much of the failures was no choice; empty without any.
+    fn no_choice_note(&self) -> String {
+        if self.no_choice == 0 {
+            return String::new();
+        }
+        format!("; {} times it chose nobody although somebody could be chosen (no_choice)", self.no_choice)
     }
 
     fn request_error_rate(&self) -> f64 {
@@ -61,10 +72,11 @@ fn broken_bound(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Option
     let (own, other) = (canary.failure_rate(), stable.failure_rate());
     if canary.decisions >= MIN_JUDGED && own > other + options.max_failure_rate_increase {
         return Some(format!(
-            "failure rate {:.2} % against {:.2} %, allowed increase {:.2} %",
+            "failure rate {:.2} % against {:.2} %, allowed increase {:.2} %{}",
             own * 100.0,
             other * 100.0,
-            options.max_failure_rate_increase * 100.0
+            options.max_failure_rate_increase * 100.0,
+            canary.no_choice_note()
         ));
     }
     let (own, other) = (canary.request_error_rate(), stable.request_error_rate());
@@ -90,16 +102,22 @@ fn broken_bound(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Option
     None
 }
 
-/// Why a generation on probation must go, if it must.
-pub(crate) fn probation(options: &ProbationOptions, seen: &Seen) -> Option<String> {
+/// Why a generation on probation must go, if it must. One that may refuse goes for its refusals
+/// only if it refuses everything: how much it sheds is its own business, and there is no stable
+/// generation beside it to compare it with.
+pub(crate) fn probation(options: &ProbationOptions, may_refuse: bool, seen: &Seen) -> Option<String> {
+    let refuses_all = seen.decisions >= MIN_JUDGED && seen.no_choice >= seen.decisions;
+    let excused = if may_refuse && !refuses_all { seen.no_choice } else { 0 };
+    let seen = Seen { failures: seen.failures.saturating_sub(excused), ..*seen };
     let own = seen.failure_rate();
     (seen.failures >= options.max_failures.max(1) && own > options.max_failure_rate).then(|| {
         format!(
-            "{} of {} decisions failed on probation ({:.1} %, allowed {:.1} %)",
+            "{} of {} decisions failed on probation ({:.1} %, allowed {:.1} %){}",
             seen.failures,
             seen.decisions,
             own * 100.0,
-            options.max_failure_rate * 100.0
+            options.max_failure_rate * 100.0,
+            seen.no_choice_note()
         )
     })
 }
@@ -112,6 +130,7 @@ mod tests {
         Seen {
             decisions,
             failures,
+            no_choice: 0,
             timed: decisions / 16,
             p99: Some(Duration::from_micros(p99_us)),
             requests: decisions,
@@ -147,6 +166,11 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(broken(&seen(100, 5, 10)).starts_with("failure rate 5.00 %"));
+        let silent = Seen { no_choice: 5, ..seen(100, 5, 10) };
+        assert!(
+            broken(&silent)
+                .ends_with("5 times it chose nobody although somebody could be chosen (no_choice)")
+        );
         assert!(broken(&seen(400, 0, 5000)).starts_with("decision p99 5ms against 10µs"));
         let errors = Seen { request_errors: 10, ..seen(100, 0, 10) };
         assert!(broken(&errors).starts_with("request error rate 10.00 %"));
@@ -179,9 +203,25 @@ mod tests {
     #[test]
     fn probation_needs_number_and_rate() {
         let options = ProbationOptions { secs: 30, max_failures: 5, max_failure_rate: 0.01 };
-        assert_eq!(probation(&options, &seen(10, 4, 1)), None);
-        assert_eq!(probation(&options, &seen(1000, 5, 1)), None);
-        let reason = probation(&options, &seen(15, 5, 1)).unwrap();
+        assert_eq!(probation(&options, false, &seen(10, 4, 1)), None);
+        assert_eq!(probation(&options, false, &seen(1000, 5, 1)), None);
+        let reason = probation(&options, false, &seen(15, 5, 1)).unwrap();
         assert_eq!(reason, "5 of 15 decisions failed on probation (33.3 %, allowed 1.0 %)");
+    }
+
+    #[test]
+    fn probation_excuses_refusals_of_a_plugin_that_may_refuse_unless_it_refuses_everything() {
+        let options = ProbationOptions { secs: 30, max_failures: 5, max_failure_rate: 0.01 };
+        let refusing = |decisions, no_choice| Seen { no_choice, ..seen(decisions, no_choice, 1) };
+        assert!(probation(&options, false, &refusing(100, 90)).is_some());
+        assert_eq!(probation(&options, true, &refusing(100, 90)), None);
+        assert_eq!(probation(&options, true, &refusing(19, 19)), None);
+        let reason = probation(&options, true, &refusing(20, 20)).unwrap();
+        assert!(
+            reason.starts_with("20 of 20 decisions failed") && reason.ends_with("(no_choice)"),
+            "{reason}"
+        );
+        let failing = Seen { no_choice: 50, ..seen(100, 60, 1) };
+        assert!(probation(&options, true, &failing).unwrap().starts_with("10 of 100 decisions failed"));
     }
 }

@@ -155,10 +155,14 @@ fn compare(
     let may =
         |index: i64| usize::try_from(index).ok().filter(|index| *index < WORKERS && table.is_healthy(*index));
     let chosen = |index| may(index).map_or(Expected::Failed(FailureCause::InvalidChoice), Expected::Chosen);
+    let nobody = || {
+        let open = (0..WORKERS).any(|index| table.is_healthy(index));
+        if open { Expected::Failed(FailureCause::NoChoice) } else { Expected::Nobody }
+    };
     let expected = match Answer::decode(bytes) {
         Err(_) => Expected::Failed(FailureCause::Decode),
         Ok(Answer::Map(map)) if map.error.is_some() => Expected::Failed(FailureCause::GuestError),
-        Ok(answer) => answer.selected().map_or(Expected::Nobody, chosen),
+        Ok(answer) => answer.selected().map_or_else(nobody, chosen),
     };
     let found = match &outcome {
         Err(_) => Expected::Nobody,
