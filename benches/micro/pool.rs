@@ -17,8 +17,8 @@ use sglang_router_rs::engine::PoolOptions;
 use sglang_router_rs::engine::SandboxSpec;
 use sglang_router_rs::engine::TmpLimits;
 use sglang_router_rs::engine::instance::InitAnswer;
-use sglang_router_rs::engine::pool::PoolTally;
-use sglang_router_rs::engine::pool::Recipe;
+use sglang_router_rs::engine::recipe::PoolTally;
+use sglang_router_rs::engine::recipe::Recipe;
 use sglang_router_rs::engine::trial::Trial;
 use sglang_router_rs::types::future::BoxFuture;
 

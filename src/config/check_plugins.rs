@@ -9,6 +9,7 @@ const EXECUTION_TIME_MS: RangeInclusive<u64> = 1..=30_000;
 const MEMORY_BYTES: RangeInclusive<usize> = 65_536..=104_857_600;
 const INSTANCES: RangeInclusive<usize> = 1..=1000;
 const MAX_WAITING: usize = 1_000_000;
+const MAX_WAIT_MS: u64 = 60_000;
 const MAX_TMP_BYTES: u64 = 1 << 30;
 const MAX_TMP_FILES: u64 = 10_000;
 const NAME_BYTES: RangeInclusive<usize> = 1..=64;
@@ -75,6 +76,9 @@ fn check_options(plugin: &PluginEntry, built_in: &[&str], path: &str, faults: &m
     }
     if options.max_waiting > MAX_WAITING {
         fault("max_waiting", options.max_waiting.to_string(), "0 to 1000000");
+    }
+    if options.max_wait_ms > MAX_WAIT_MS {
+        fault("max_wait_ms", options.max_wait_ms.to_string(), "0 to 60000");
     }
     if options.max_tmp_bytes > MAX_TMP_BYTES {
         fault("max_tmp_bytes", options.max_tmp_bytes.to_string(), "0 to 1073741824 (1 GiB)");

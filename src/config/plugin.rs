@@ -20,7 +20,8 @@ pub struct WasmPolicyConfig {
     pub module_path: String,
     /// Name of the policy: 1 to 64 letters, digits, `_`, `-`, `.`; not a built-in policy's.
     pub name: String,
-    /// Budget of one call in milliseconds, waiting for an instance included: 1 to 30,000.
+    /// Time in which the guest may run in one call, in milliseconds: 1 to 30,000. Waiting for an
+    /// instance has its own bound, [`PluginOptions::max_wait_ms`].
     pub max_execution_time_ms: u64,
     /// Linear memory of one instance in bytes: 65,536 (one page) to 104,857,600 (100 MB).
     pub max_memory_bytes: usize,
@@ -73,7 +74,8 @@ pub enum Lane {
     Fiber,
     /// On the caller's stack, which is more than 100 ns faster, until a call of this generation
     /// needs more than a tick; then on a fiber, until hundreds of calls in a row were short. A long
-    /// call on the caller's stack keeps its runtime thread busy for up to the plugin's budget.
+    /// call on the caller's stack keeps its runtime thread busy for two ticks; then another thread goes
+    /// on with what else that one did, if the runtime is one of tokio's with several threads.
     Adaptive,
 }
 
@@ -141,8 +143,11 @@ pub struct PluginOptions {
     /// replaces another. Default: twice the cores, at least 4, at most 64. A `serial` plugin has one.
     pub max_instances: usize,
     /// Callers that may wait for an instance; more go to the failure policy at once: 0 to
-    /// 1,000,000. Default: 1024.
+    /// 1,000,000. Default: 8192.
     pub max_waiting: usize,
+    /// How long a caller may wait for an instance, in milliseconds: 0 to 60,000. A decision takes this
+    /// and `max_execution_time_ms` at most. Default: 100.
+    pub max_wait_ms: u64,
     /// Whether instances are used again. Default: `reuse`.
     pub isolation: Isolation,
     /// How asynchronous callers run the guest. Default: `fiber`.
@@ -201,7 +206,8 @@ impl Default for PluginOptions {
             digest: None,
             min_warm: 2,
             max_instances: (2 * cores).clamp(4, 64),
-            max_waiting: 1024,
+            max_waiting: 8192,
+            max_wait_ms: 100,
             isolation: Isolation::default(),
             lane: Lane::default(),
             on_failure: FailurePolicy::default(),

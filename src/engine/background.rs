@@ -1,8 +1,11 @@
 //! Work that must stay off the request path: making, warming and dropping instances, timers.
 
 use std::future::Future;
+use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Wake;
@@ -13,6 +16,10 @@ use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
+use tokio::runtime::RuntimeFlavor;
+
+/// In which another thread takes over what this one gave up; starting one takes a tenth of that.
+const TAKING_OVER: Duration = Duration::from_micros(500);
 
 /// The engine's own small runtime.
 ///
@@ -72,6 +79,26 @@ pub(crate) async fn in_context<F: Future>(handle: &Handle, future: F) -> F::Outp
     .await
 }
 
+/// Lets another thread go on with what this one does beside the call that it is in: a call on the
+/// stack of a runtime's thread keeps all that waits there, and perhaps all sockets, for as long as it
+/// takes. Needs a runtime of tokio with several threads; elsewhere nothing happens.
+#[cold]
+pub(crate) fn give_thread_up() {
+    // A `LocalSet` refuses, which nobody can ask it beforehand: once is enough.
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    let several = |runtime: Handle| runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
+    let in_task = tokio::task::try_id().is_some() && Handle::try_current().is_ok_and(several);
+    // Relaxed: a refusal more does no harm.
+    if !in_task || REFUSED.load(Ordering::Relaxed) {
+        return;
+    }
+    // The runtime takes this thread back if no other has come by the end of this.
+    let given = catch_unwind(|| tokio::task::block_in_place(|| thread::sleep(TAKING_OVER)));
+    if given.is_err() {
+        REFUSED.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The output of a future that never waits, such as one that runs guests on the caller's stack.
 /// `None` if it did wait after all.
 #[inline]
@@ -129,5 +156,21 @@ mod tests {
     #[tokio::test]
     async fn background_can_be_dropped_by_an_async_caller() {
         drop(Background::start().unwrap());
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn other_tasks_go_on_beside_a_thread_that_was_given_up() {
+        let (ran, runs) = std::sync::mpsc::channel();
+        let caller = tokio::spawn(async move {
+            tokio::spawn(async move { ran.send(()) });
+            give_thread_up();
+            // This thread still has the task, as a guest that goes on.
+            runs.recv_timeout(Duration::from_secs(10))
+        });
+        assert_eq!(caller.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn runtime_with_one_thread_keeps_it() {
+        tokio::spawn(async { give_thread_up() }).await.unwrap();
     }
 }

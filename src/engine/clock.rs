@@ -35,20 +35,57 @@ const SETTLING: Duration = Duration::from_millis(2);
 /// How often a sleeping ticker looks at the marks, whatever happens.
 const SLEEP: Duration = Duration::from_secs(1);
 
-/// Counts the beginnings and ends of an instance's calls, so it is odd during one. One per
-/// instance, on a cache line of its own; only the instance's holder writes it.
+/// What others see of an instance's calls. One per instance, on a cache line of its own; only the
+/// instance's holder writes it.
 #[derive(Debug, Default)]
-pub(crate) struct CallMark(CachePadded<AtomicU32>);
+pub(crate) struct CallMark(CachePadded<Marked>);
+
+#[derive(Debug)]
+struct Marked {
+    /// Counts the beginnings and ends of calls, so it is odd during one.
+    count: AtomicU32,
+    /// When the guest last went on after it gave way, in nanoseconds since the clock's start; 0 while
+    /// it stands still.
+    resumed: AtomicU64,
+}
+
+impl Default for Marked {
+    fn default() -> Self {
+        Self { count: AtomicU32::new(0), resumed: AtomicU64::new(1) }
+    }
+}
 
 impl CallMark {
     /// True during a call.
     pub(crate) fn in_call(&self) -> bool {
-        self.0.load(Ordering::SeqCst) % 2 == 1
+        self.0.count.load(Ordering::SeqCst) % 2 == 1
     }
 
     fn next(&self) -> u32 {
         // Relaxed: only the instance's holder writes.
-        self.0.load(Ordering::Relaxed).wrapping_add(1)
+        self.0.count.load(Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// True while the guest waits for its executor, which it gave way to.
+    pub(crate) fn gave_way(&self) -> bool {
+        // Relaxed, as all of `resumed`: whoever holds the instance reads and writes it.
+        self.0.resumed.load(Ordering::Relaxed) == 0
+    }
+
+    /// The guest stands still from here on.
+    pub(crate) fn give_way(&self) {
+        self.0.resumed.store(0, Ordering::Relaxed);
+    }
+
+    /// The guest goes on.
+    pub(crate) fn go_on(&self, clock: &Clock) {
+        let nanos = u64::try_from(clock.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0.resumed.store(nanos.max(1), Ordering::Relaxed);
+    }
+
+    /// When the guest last went on.
+    pub(crate) fn went_on(&self, clock: &Clock) -> Instant {
+        clock.started + Duration::from_nanos(self.0.resumed.load(Ordering::Relaxed))
     }
 }
 
@@ -168,7 +205,7 @@ impl Clock {
     pub(crate) fn begin(&self, mark: &CallMark) {
         // Not SeqCst: pairs with the waiting in `park`, see the type. The fence keeps the compiler
         // from reading first.
-        mark.0.store(mark.next(), Ordering::Release);
+        mark.0.count.store(mark.next(), Ordering::Release);
         compiler_fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Acquire) {
             self.unpark();
@@ -179,7 +216,7 @@ impl Clock {
     #[inline]
     pub(crate) fn end(&self, mark: &CallMark) {
         // Release: nothing depends on it; a late view keeps the ticker awake a little longer.
-        mark.0.store(mark.next(), Ordering::Release);
+        mark.0.count.store(mark.next(), Ordering::Release);
     }
 
     #[cold]
@@ -243,7 +280,7 @@ impl Clock {
     fn activity(&self) -> Activity {
         let mut activity = Activity { in_call: false, count: 0 };
         for mark in self.marks.lock().iter().filter_map(Weak::upgrade) {
-            let count = mark.0.load(Ordering::SeqCst);
+            let count = mark.0.count.load(Ordering::SeqCst);
             activity.in_call |= count % 2 == 1;
             activity.count = activity.count.wrapping_add(count);
         }

@@ -1,59 +1,56 @@
 //! When a guest call must end, and what happens each time that the epoch looks at it.
+//!
+//! A budget is time in which the guest runs: what it waits for an instance before, and for its
+//! executor after it gave way, is not in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use wasmtime::UpdateDeadline;
 
+use crate::engine::background::give_thread_up;
+use crate::engine::clock::CallMark;
 use crate::engine::clock::Clock;
 use crate::types::budget::Ticks;
 
-/// When a call must end.
+/// Ticks after which a call is looked at first. Not one: that would find a call of a microsecond in
+/// which a tick ends, and on a fiber hold its instance for a turn of the executor.
+const FIRST_LOOK: u64 = 2;
+
+/// How long a guest may run in one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
     /// The whole budget.
     pub(crate) total: Duration,
     /// The clock's tick in which it began.
     began_at: u64,
-    /// The tick at which it is spent.
-    ends_at: u64,
+    ticks: u64,
 }
 
 impl Budget {
     /// A budget that starts now.
     #[inline]
     pub(crate) fn start(clock: &Clock, total: Duration, ticks: Ticks) -> Self {
-        let began_at = clock.now();
-        Self { total, began_at, ends_at: began_at + ticks.get() }
+        Self { total, began_at: clock.now(), ticks: ticks.get() }
     }
 
-    /// Ticks until it is spent, at least 1.
+    /// Ticks after which the guest is looked at first.
     #[inline]
-    pub(crate) fn ticks_left(&self, clock: &Clock) -> u64 {
-        self.ends_at.saturating_sub(clock.now()).max(1)
-    }
-
-    /// The earliest moment at which all of it can be spent, once the tick has ended in which it
-    /// began: the ticker may have been woken late, and the call have begun at that tick's end.
-    fn not_before(&self, clock: &Clock) -> Option<Instant> {
-        clock.end_of(self.began_at).map(|end| end + self.total)
-    }
-
-    /// What is left of it.
-    pub(crate) fn left(&self, clock: &Clock) -> Duration {
-        let Some(end) = self.not_before(clock) else { return self.total };
-        let ticks = self.ends_at.saturating_sub(clock.now());
-        let by_ticks = clock.tick().saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX));
-        by_ticks.max(end.saturating_duration_since(Instant::now()))
+    pub(crate) fn first_look(&self) -> u64 {
+        self.ticks.min(FIRST_LOOK)
     }
 }
 
 /// How the guest of a call runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stack {
-    /// On the caller's stack: it cannot yield.
+    /// On the stack of a caller that blocks.
     #[default]
     Caller,
+    /// On the stack of a thread that drives other futures too: it cannot yield, but gives the thread
+    /// up.
+    Polled,
     /// On a fiber: it yields to the executor at every tick.
     Fiber,
 }
@@ -63,8 +60,11 @@ pub(crate) enum Stack {
 pub(crate) struct Deadline {
     stack: Stack,
     budget: Budget,
-    /// Set at the first look.
-    not_before: Option<Instant>,
+    /// The latest moment at which the call can have begun. Set at the first look.
+    began: Option<Instant>,
+    /// How long the guest ran before it gave way last.
+    used: Duration,
+    gave_way: bool,
     /// Set when the deadline stopped the guest, to tell a timeout from other traps.
     pub(crate) expired: bool,
     /// Set when the call needed more than a tick.
@@ -74,38 +74,64 @@ pub(crate) struct Deadline {
 impl Deadline {
     #[inline]
     pub(crate) fn new(stack: Stack, budget: Budget) -> Self {
-        Self { stack, budget, not_before: None, expired: false, overran: false }
-    }
-
-    /// The budget of the call.
-    pub(crate) fn budget(&self) -> &Budget {
-        &self.budget
-    }
-
-    /// Called by the epoch, at the ticks that [`Deadline`]'s owner and this function ask for.
-    #[cold]
-    pub(crate) fn look(&mut self, clock: &Clock) -> UpdateDeadline {
-        self.overran = true;
-        // At the first look the clock still remembers the tick, however long the budget is.
-        self.not_before = self.not_before.or_else(|| self.budget.not_before(clock));
-        let now = clock.now();
-        let early = self.not_before.is_none_or(|moment| Instant::now() < moment);
-        let ticks = match self.budget.ends_at.saturating_sub(now) {
-            0 if !early => {
-                self.expired = true;
-                return UpdateDeadline::Interrupt;
-            }
-            // The ticker made up for a late wake-up at this call's cost.
-            0 => 1,
-            ticks if self.not_before.is_some() => ticks,
-            // The tick in which it began has not ended: look again then.
-            _ => 1,
-        };
-        match self.stack {
-            Stack::Fiber => UpdateDeadline::Yield(1),
-            Stack::Caller => UpdateDeadline::Continue(ticks),
+        Self {
+            stack,
+            budget,
+            began: None,
+            used: Duration::ZERO,
+            gave_way: false,
+            expired: false,
+            overran: false,
         }
     }
+
+    /// Since when the guest runs, or a little later; `None` if the tick in which it began has not
+    /// ended. At the first look the clock still remembers that tick, however long the budget is. The
+    /// ticker may have been woken late, and the call have begun at that tick's end: it must not pay
+    /// for the ticks that the ticker made up for.
+    fn runs_since(&mut self, clock: &Clock, mark: &CallMark) -> Option<Instant> {
+        if self.gave_way {
+            return Some(mark.went_on(clock));
+        }
+        self.began = self.began.or_else(|| clock.end_of(self.budget.began_at));
+        self.began
+    }
+
+    /// What is left of the budget; `None` while that cannot be known, and is nearly all of it.
+    pub(crate) fn left(&mut self, clock: &Clock, mark: &CallMark) -> Option<Duration> {
+        let since = self.runs_since(clock, mark)?;
+        let used = self.used + Instant::now().saturating_duration_since(since);
+        Some(self.budget.total.saturating_sub(used))
+    }
+
+    /// Called by the epoch, at the ticks that [`Budget::first_look`] and this function ask for.
+    #[cold]
+    pub(crate) fn look(&mut self, clock: &Arc<Clock>, mark: &Arc<CallMark>) -> UpdateDeadline {
+        self.overran = true;
+        let Some(left) = self.left(clock, mark) else { return UpdateDeadline::Continue(1) };
+        if left.is_zero() {
+            self.expired = true;
+            return UpdateDeadline::Interrupt;
+        }
+        if self.stack == Stack::Fiber {
+            (self.used, self.gave_way) = (self.budget.total - left, true);
+            mark.give_way();
+            return UpdateDeadline::YieldCustom(1, Box::pin(gives_way(Arc::clone(clock), Arc::clone(mark))));
+        }
+        if self.stack == Stack::Polled {
+            give_thread_up();
+        }
+        let ticks = left.as_nanos().div_ceil(clock.tick().as_nanos().max(1));
+        UpdateDeadline::Continue(u64::from(u32::try_from(ticks).unwrap_or(u32::MAX)))
+    }
+}
+
+/// Lets everybody else run first. A runtime of tokio also looks at its sockets and timers before it
+/// comes back; one that finds the guest ready at once would do so every 61st time only. Any other
+/// executor does what it does with a future that wakes itself.
+async fn gives_way(clock: Arc<Clock>, mark: Arc<CallMark>) {
+    tokio::task::yield_now().await;
+    mark.go_on(&clock);
 }
 
 #[cfg(test)]
@@ -140,8 +166,37 @@ mod tests {
         let mut deadline = Deadline::new(Stack::Caller, budget);
         drop(go_on);
         drop(in_advance);
-        while !matches!(deadline.look(&clock), UpdateDeadline::Interrupt) {}
+        while !matches!(deadline.look(&clock, &mark), UpdateDeadline::Interrupt) {}
         assert!(began.elapsed() >= total, "{:?} of {total:?}", began.elapsed());
+        clock.end(&mark);
+        clock.stop();
+    }
+    #[test]
+    fn time_in_which_the_executor_does_not_come_back_is_not_the_guests() {
+        let clock = Clock::start(TICK, |_| ()).unwrap();
+        let mark = clock.register();
+        clock.begin(&mark);
+        let total = TICK * 5;
+        let budget = Budget::start(&clock, total, Ticks::covering(total, TICK));
+        let mut deadline = Deadline::new(Stack::Fiber, budget);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let first = loop {
+            match deadline.look(&clock, &mark) {
+                UpdateDeadline::Continue(_) => std::thread::yield_now(),
+                other => break other,
+            }
+        };
+        let UpdateDeadline::YieldCustom(_, mut way) = first else { panic!("it has run for no time") };
+        assert!(way.as_mut().poll(&mut context).is_pending());
+        assert!(mark.gave_way());
+        // The executor has other things to do, for many budgets.
+        std::thread::sleep(total * 20);
+        assert!(way.as_mut().poll(&mut context).is_ready());
+        assert!(!mark.gave_way());
+        let on = Instant::now();
+        assert!(
+            matches!(deadline.look(&clock, &mark), UpdateDeadline::YieldCustom(..)) || on.elapsed() > TICK
+        );
         clock.end(&mark);
         clock.stop();
     }

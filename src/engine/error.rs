@@ -74,10 +74,10 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// No instance became free within the budget; the guest did not run.
+    /// No instance became free for as long as a caller may wait; the guest did not run.
     #[error("no instance became free within {waited:?} (the pool may have {size})")]
     Saturated {
-        /// Time spent waiting, which is the whole budget.
+        /// How long that is.
         waited: Duration,
         /// Instances that the pool may have.
         size: usize,

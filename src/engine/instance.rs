@@ -8,10 +8,7 @@ use sgl_policy_abi::unpack;
 use wasmtime::Memory;
 use wasmtime::Store;
 use wasmtime::TypedFunc;
-use wasmtime::WasmParams;
-use wasmtime::WasmResults;
 
-use crate::engine::background::in_context;
 use crate::engine::background::ready;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
@@ -25,9 +22,12 @@ use crate::engine::exports::Exports;
 use crate::engine::exports::InitFunc;
 use crate::engine::exports::Lookup;
 use crate::engine::exports::Tell;
+use crate::engine::running::explain;
+use crate::engine::running::new_store;
+use crate::engine::running::run;
+use crate::engine::running::timed;
 use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::HostServices;
-use crate::engine::setup::Engine;
 use crate::types::budget::Ticks;
 
 /// Largest answer that is read, in bytes.
@@ -80,17 +80,17 @@ impl Instance {
         budget: Duration,
         init_message: &[u8],
     ) -> Result<(Self, InitAnswer), StepError> {
-        let mut store =
-            new_store(compiled, services).map_err(|error| StepError { step: "sandbox", error })?;
         let engine = &compiled.engine;
         let mark = engine.clock.register();
+        let mut store =
+            new_store(compiled, &mark, services).map_err(|error| StepError { step: "sandbox", error })?;
         engine.clock.begin(&mark);
         // Marked as in a call until the end of its making: the start function runs guest code.
         let ticks = Ticks::covering(budget, engine.clock.tick());
         store.data_mut().deadline = Deadline::new(Stack::Fiber, Budget::start(&engine.clock, budget, ticks));
         store.set_epoch_deadline(1);
         let made = compiled.pre.instantiate_async(&mut store);
-        let made = timed(engine, budget, made).await;
+        let made = timed(engine, &mark, budget, made).await;
         let guest =
             made.map_err(|error| StepError { step: "instantiate", error: explain(&store, &error, budget) })?;
         let mut lookup = Lookup { places: &compiled.places, guest: &guest, store: &mut store };
@@ -127,14 +127,16 @@ impl Instance {
         let init = lookup.init().map_err(at("exports"))?;
         if let Some(reactor) = reactor {
             self.begin(lane, self.whole(total));
-            let done = run(&mut self.store, &self.compiled, lane, total, &reactor, ()).await;
+            let done =
+                run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &reactor, ()).await;
             self.end();
             done.map_err(at("_initialize"))?;
         }
         self.begin(lane, self.whole(total));
         let answer = match init {
             InitFunc::Plain(init) => {
-                let done = run(&mut self.store, &self.compiled, lane, total, &init, ()).await;
+                let done =
+                    run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &init, ()).await;
                 done.map(|()| Vec::new())
             }
             InitFunc::Answering(init) => self.init_with(&init, total, message).await,
@@ -152,7 +154,8 @@ impl Instance {
         self.reserve_input(Lane::Fiber, total, message.len()).await?;
         let len = self.write_message(message)?;
         let message = (self.input.pointer, len);
-        let packed = run(&mut self.store, &self.compiled, Lane::Fiber, total, init, message).await?;
+        let packed =
+            run(&mut self.store, &self.compiled, &self.mark, Stack::Fiber, total, init, message).await?;
         let (pointer, len) = unpack(packed);
         Ok(self.guest_bytes(pointer, len)?.to_vec())
     }
@@ -222,17 +225,10 @@ impl Instance {
     pub(crate) fn begin(&mut self, lane: Lane, budget: Budget) {
         let clock = &self.compiled.engine.clock;
         clock.begin(&self.mark);
-        let left = budget.ticks_left(clock);
-        let (stack, delta) = match lane {
-            // Looks once after a tick: so that the plugin can move to a fiber for the next call, and
-            // while the clock remembers when that tick ended.
-            Lane::Caller | Lane::Adaptive => (Stack::Caller, left.min(2)),
-            Lane::Fiber => (Stack::Fiber, 1),
-        };
         let guest = self.store.data_mut();
-        guest.deadline = Deadline::new(stack, budget);
+        guest.deadline = Deadline::new(lane.stack(), budget);
         guest.limits.refused = false;
-        self.store.set_epoch_deadline(delta);
+        self.store.set_epoch_deadline(budget.first_look());
     }
 
     /// Ends what [`begin`](Self::begin) began. Not reached by a cancelled call.
@@ -257,9 +253,27 @@ impl Instance {
         let old = std::mem::take(&mut self.input);
         if old.capacity > 0 {
             let buffer = (old.pointer, old.capacity);
-            run(&mut self.store, &self.compiled, lane, total, &self.exports.dealloc, buffer).await?;
+            run(
+                &mut self.store,
+                &self.compiled,
+                &self.mark,
+                lane.stack(),
+                total,
+                &self.exports.dealloc,
+                buffer,
+            )
+            .await?;
         }
-        let pointer = run(&mut self.store, &self.compiled, lane, total, &self.exports.alloc, wanted).await?;
+        let pointer = run(
+            &mut self.store,
+            &self.compiled,
+            &self.mark,
+            lane.stack(),
+            total,
+            &self.exports.alloc,
+            wanted,
+        )
+        .await?;
         if pointer == 0 {
             return Err(CallError::Memory { limit_bytes });
         }
@@ -310,12 +324,16 @@ impl Instance {
         let message = (self.input.pointer, len);
         match self.exports.answering(ask) {
             Some(AnswerFunc::Packed(func)) => {
-                let packed = run(&mut self.store, &self.compiled, lane, total, func, message).await?;
+                let packed =
+                    run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, message)
+                        .await?;
                 let (pointer, len) = unpack(packed);
                 Ok(read(self.guest_bytes(pointer, len)?))
             }
             Some(AnswerFunc::Prefixed(func)) => {
-                let pointer = run(&mut self.store, &self.compiled, lane, total, func, message).await?;
+                let pointer =
+                    run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, message)
+                        .await?;
                 self.read_prefixed(lane, total, pointer, read).await
             }
             None => Err(refused("the module has no such export")),
@@ -363,7 +381,8 @@ impl Instance {
         };
         let answer = read(self.guest_bytes(start, len)?);
         let buffer = (pointer, whole);
-        run(&mut self.store, &self.compiled, lane, total, &self.exports.dealloc, buffer).await?;
+        run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &self.exports.dealloc, buffer)
+            .await?;
         Ok(answer)
     }
 
@@ -377,7 +396,8 @@ impl Instance {
         len: u32,
     ) -> Result<(), CallError> {
         let Some(func) = self.exports.taking(tell) else { return Ok(()) };
-        run(&mut self.store, &self.compiled, lane, total, func, (self.input.pointer, len)).await
+        run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, (self.input.pointer, len))
+            .await
     }
 
     /// The guest's saved state; `None` if it has no `save_state`.
@@ -387,7 +407,8 @@ impl Instance {
         total: Duration,
     ) -> Result<Option<Vec<u8>>, CallError> {
         let Some(func) = &self.exports.save_state else { return Ok(None) };
-        let (pointer, len) = unpack(run(&mut self.store, &self.compiled, lane, total, func, ()).await?);
+        let (pointer, len) =
+            unpack(run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, ()).await?);
         Ok(Some(self.guest_bytes(pointer, len)?.to_vec()))
     }
 
@@ -409,88 +430,28 @@ impl Instance {
 pub enum Lane {
     /// On the caller's stack, until the budget is spent.
     Caller,
-    /// On the caller's stack, noticing when it takes more than a tick.
+    /// On the caller's stack, noticing when it takes more than a tick: then another thread takes over
+    /// what else the caller's thread does.
     Adaptive,
-    /// On a fiber that yields at every tick. A guest that may wait for the host also gets a timer
+    /// On a fiber that yields after two ticks and from then on at every one. A guest that may wait for the host also gets a timer
     /// and the engine's runtime context.
     Fiber,
+}
+
+impl Lane {
+    fn stack(self) -> Stack {
+        match self {
+            Self::Caller => Stack::Caller,
+            Self::Adaptive => Stack::Polled,
+            Self::Fiber => Stack::Fiber,
+        }
+    }
 }
 
 /// What `init` answered; empty if it takes no message.
 #[derive(Debug)]
 pub struct InitAnswer(pub Vec<u8>);
 
-/// One guest call, on the lane's stack.
-///
-/// A function of its parts, so that no export has to be cloned: a clone writes reference counts
-/// that all instances share.
-#[inline]
-async fn run<P, R>(
-    store: &mut Store<Guest>,
-    compiled: &Compiled,
-    lane: Lane,
-    total: Duration,
-    func: &TypedFunc<P, R>,
-    params: P,
-) -> Result<R, CallError>
-where
-    P: WasmParams + Sync,
-    R: WasmResults + Sync,
-{
-    let result = match lane {
-        Lane::Caller | Lane::Adaptive => func.call(&mut *store, params),
-        Lane::Fiber if !compiled.host_futures => func.call_async(&mut *store, params).await,
-        Lane::Fiber => {
-            let left = store.data().deadline.budget().left(&compiled.engine.clock);
-            timed(&compiled.engine, left, func.call_async(&mut *store, params)).await
-        }
-    };
-    result.map_err(|error| explain(store, &error, total))
-}
-
 fn refused(reason: &str) -> CallError {
     CallError::Refused { reason: reason.to_owned() }
-}
-
-fn new_store(compiled: &Compiled, services: Arc<dyn HostServices>) -> Result<Store<Guest>, CallError> {
-    let guest = compiled
-        .sandbox
-        .guest(services)
-        .map_err(|error| CallError::Unavailable { reason: error.to_string() })?;
-    let mut store = Store::new(&compiled.engine.wasm, guest);
-    store.limiter(|guest| &mut guest.limits);
-    let clock = Arc::clone(&compiled.engine.clock);
-    store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().deadline.look(&clock)));
-    Ok(store)
-}
-
-/// Runs a guest that may wait for the host: the epoch does not move it while it waits, so a timer
-/// ends it.
-async fn timed<R>(
-    engine: &Engine,
-    total: Duration,
-    call: impl Future<Output = wasmtime::Result<R>>,
-) -> wasmtime::Result<R> {
-    let limit = engine.background.sleep(total);
-    let call = in_context(engine.background.handle(), call);
-    tokio::select! {
-        biased;
-        result = call => result,
-        () = limit => Err(wasmtime::Trap::Interrupt.into()),
-    }
-}
-
-/// What a failed call means: a timeout and a memory failure are told from other traps.
-#[cold]
-fn explain(store: &Store<Guest>, error: &wasmtime::Error, total: Duration) -> CallError {
-    let guest = store.data();
-    let trap = error.downcast_ref::<wasmtime::Trap>();
-    if guest.deadline.expired || trap == Some(&wasmtime::Trap::Interrupt) {
-        return CallError::Timeout { budget: total };
-    }
-    if guest.limits.refused {
-        return CallError::Memory { limit_bytes: guest.limits.max_bytes() };
-    }
-    let reason = trap.map_or_else(|| format!("{:#}", error), ToString::to_string);
-    CallError::Trap { reason }
 }

@@ -1,20 +1,43 @@
-//! Callers that wait for an instance, in the order of their coming.
+//! Callers that wait for something that others have now, in the order of their coming.
+//!
+//! ```text
+//!  join ──► waiting ── something came back: woken ──► tries ── got it ──► gone
+//!              ▲                                        │ somebody who ran was faster
+//!              ├──────────── fewer than LOSSES ─────────┤
+//!              │                                        ▼
+//!              └ (first in line)                      owed ── the next is handed over ──► gone
+//! ```
+//!
+//! Whoever runs may take what is free although others wait: what is handed to a task that does not
+//! run lies idle until its executor comes to it, and with thousands of tasks all would lie idle and
+//! all would wait. A caller that lost so often that this is no chance is handed the next.
 
-use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use slab::Slab;
 
-/// A bounded first-come-first-served queue of callers. Not on the decision path: a caller comes
-/// here only if no instance is free.
+use crate::engine::line::Line;
+use crate::engine::line::Links;
+use crate::engine::line::Member;
+
+/// Lost tries after which a caller is handed the next thing that comes back, whoever runs.
+const LOSSES: u32 = 8;
+
+/// A bounded queue of callers. Not on the decision path: a caller comes here only if nothing is
+/// free.
 ///
 /// # Concurrency
 ///
-/// `count` mirrors the queue's length so that others can look without the lock. It is raised
-/// before the caller looks for an idle instance once more, and read after an instance is put
-/// back; see [`crate::engine::pool::Pool`] for the pairing.
+/// `count` mirrors the number of callers so that others can look without the lock. It is raised
+/// before the caller tries once more, and read after something is put back; see
+/// [`crate::engine::pool::Pool`] for the pairing. A caller tries and lies down again under the
+/// lock, and whoever puts something back takes the lock to wake the next, so a wake-up is never
+/// lost. A caller that was woken and leaves wakes the next.
 #[derive(Debug)]
 pub(crate) struct Waiters<T> {
     queue: Mutex<Queue<T>>,
@@ -24,108 +47,217 @@ pub(crate) struct Waiters<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    next_ticket: u64,
-    waiting: VecDeque<(u64, oneshot::Sender<T>)>,
+    callers: Slab<Caller<T>>,
+    /// Those that nobody has woken.
+    waiting: Line,
+    /// Those that lost [`LOSSES`] times.
+    owed: Line,
+    /// True while something that was handed over was not taken: one at a time, so that what lies
+    /// idle for fairness is little.
+    handed: bool,
+    /// Changes when everybody is sent away.
+    era: u64,
+}
+
+#[derive(Debug)]
+struct Caller<T> {
+    links: Links,
+    standing: Standing,
+    waker: Option<Waker>,
+    lost: u32,
+    gift: Option<T>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Waiting,
+    Owed,
+    /// In no line: it was woken, or handed something.
+    Woken,
+}
+
+impl<T> Member for Caller<T> {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
 }
 
 /// A place in the queue; leaving early gives it up.
 #[derive(Debug)]
 pub(crate) struct Place<'a, T> {
     waiters: &'a Waiters<T>,
-    ticket: u64,
-    served: oneshot::Receiver<T>,
+    key: usize,
+    era: u64,
+}
+
+impl<T> Queue<T> {
+    fn new(era: u64) -> Self {
+        let (waiting, owed) = (Line::default(), Line::default());
+        Self { callers: Slab::new(), waiting, owed, handed: false, era }
+    }
+
+    /// Takes the caller that comes next out of its line.
+    fn wake_next(&mut self) -> Option<Waker> {
+        let line = if self.owed.first().is_some() { &mut self.owed } else { &mut self.waiting };
+        let key = line.first()?;
+        line.leave(&mut self.callers, key);
+        let caller = self.callers.get_mut(key)?;
+        caller.standing = Standing::Woken;
+        caller.waker.take()
+    }
+
+    /// Gives the first caller that is owed something what `take` finds.
+    fn hand_over(&mut self, take: impl FnOnce() -> Option<T>) -> Option<Waker> {
+        let key = self.owed.first().filter(|_| !self.handed)?;
+        let gift = take()?;
+        self.owed.leave(&mut self.callers, key);
+        let caller = self.callers.get_mut(key)?;
+        caller.standing = Standing::Woken;
+        caller.gift = Some(gift);
+        self.handed = true;
+        caller.waker.take()
+    }
+
+    /// A caller has tried in vain: it lies down again.
+    fn lie_down(&mut self, key: usize, waker: &Waker) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        match &mut caller.waker {
+            Some(known) => known.clone_from(waker),
+            unset => *unset = Some(waker.clone()),
+        }
+        if caller.standing != Standing::Woken {
+            return;
+        }
+        caller.lost += 1;
+        if caller.lost < LOSSES {
+            caller.standing = Standing::Waiting;
+            self.waiting.enter_first(&mut self.callers, key);
+        } else {
+            caller.standing = Standing::Owed;
+            self.owed.enter_last(&mut self.callers, key);
+        }
+    }
+
+    /// Takes a caller out, wherever it is.
+    fn remove(&mut self, key: usize) -> Option<Caller<T>> {
+        match self.callers.get(key)?.standing {
+            Standing::Waiting => self.waiting.leave(&mut self.callers, key),
+            Standing::Owed => self.owed.leave(&mut self.callers, key),
+            Standing::Woken => {}
+        }
+        self.callers.try_remove(key)
+    }
 }
 
 impl<T> Waiters<T> {
     pub(crate) fn new(limit: usize) -> Self {
-        let queue = Queue { next_ticket: 0, waiting: VecDeque::new() };
-        Self { queue: Mutex::new(queue), count: AtomicUsize::new(0), limit }
+        Self { queue: Mutex::new(Queue::new(0)), count: AtomicUsize::new(0), limit }
     }
 
-    /// How many callers wait.
+    /// How many callers wait, those that were woken and did not try yet included.
     #[inline]
     pub(crate) fn count(&self) -> usize {
         // SeqCst: pairs with the store in `update`, see the type.
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Takes the last place; `Err` with the queue's length if it is full.
+    /// Takes the last place; `Err` with the number of callers if there is none left.
     pub(crate) fn join(&self) -> Result<Place<'_, T>, usize> {
         let mut queue = self.queue.lock();
-        if queue.waiting.len() >= self.limit {
-            return Err(queue.waiting.len());
+        if queue.callers.len() >= self.limit {
+            return Err(queue.callers.len());
         }
-        let ticket = queue.next_ticket;
-        queue.next_ticket += 1;
-        let (serve, served) = oneshot::channel();
-        queue.waiting.push_back((ticket, serve));
+        let Queue { callers, waiting, era, .. } = &mut *queue;
+        let links = Links::default();
+        let caller = Caller { links, standing: Standing::Waiting, waker: None, lost: 0, gift: None };
+        let key = callers.insert(caller);
+        waiting.enter_last(callers, key);
+        let place = Place { waiters: self, key, era: *era };
         self.update(&queue);
-        Ok(Place { waiters: self, ticket, served })
+        Ok(place)
     }
 
-    /// Gives the first caller what `take` finds; false if there is no caller or nothing to give.
-    /// A caller that has left is passed over, and what it was given goes to the next.
-    pub(crate) fn serve(&self, take: impl FnOnce() -> Option<T>) -> bool {
-        // What is given is taken and sent with the lock held, so that two servers cannot swap
-        // the order of two callers. Neither step blocks or drops a guest.
+    /// Something came back: wakes the first caller to try, or hands it what `take` finds if it is
+    /// owed that.
+    pub(crate) fn serve(&self, take: impl FnOnce() -> Option<T>) {
         let mut queue = self.queue.lock();
-        queue.waiting.retain(|(_, serve)| !serve.is_closed());
-        let mut gift = if queue.waiting.is_empty() { None } else { take() };
-        let mut served = false;
-        while let Some(given) = gift.take() {
-            let Some((_, serve)) = queue.waiting.pop_front() else {
-                gift = Some(given);
-                break;
-            };
-            match serve.send(given) {
-                Ok(()) => {
-                    served = true;
-                    break;
-                }
-                Err(back) => gift = Some(back),
-            }
-        }
-        self.update(&queue);
+        let owes = queue.owed.first().is_some() && !queue.handed;
+        let waker = if owes { queue.hand_over(take) } else { queue.wake_next() };
         drop(queue);
-        // A gift without a taker is dropped here, outside the lock: its own drop puts it back.
-        drop(gift);
-        served
+        waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Sends everybody away: their places report `None`.
+    /// Sends everybody away: their places report `None`. What was handed over is dropped.
     pub(crate) fn dismiss(&self) {
         let mut queue = self.queue.lock();
-        let dismissed = std::mem::take(&mut queue.waiting);
+        let next = Queue::new(queue.era + 1);
+        let dismissed = std::mem::replace(&mut *queue, next);
         self.update(&queue);
         drop(queue);
-        drop(dismissed);
+        for (_, caller) in dismissed.callers {
+            caller.waker.into_iter().for_each(Waker::wake);
+            // What it was handed goes back.
+            drop(caller.gift);
+        }
     }
 
     fn update(&self, queue: &Queue<T>) {
-        self.count.store(queue.waiting.len(), Ordering::SeqCst);
-    }
-
-    fn leave(&self, ticket: u64) {
-        let mut queue = self.queue.lock();
-        queue.waiting.retain(|(known, _)| *known != ticket);
-        self.update(&queue);
+        self.count.store(queue.callers.len(), Ordering::SeqCst);
     }
 }
 
 impl<T> Place<'_, T> {
-    /// Waits to be served; `None` if everybody was sent away.
+    /// What this caller was handed, or else what `take` finds; `None` if everybody was sent away.
+    /// Under the lock of the queue, so `take` must not give anything back.
     ///
     /// # Cancel safety
     ///
     /// Dropping the place gives it up; something that was already handed over is dropped with it.
-    pub(crate) async fn served(&mut self) -> Option<T> {
-        (&mut self.served).await.ok()
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        mut take: impl FnMut() -> Option<T>,
+    ) -> Poll<Option<T>> {
+        let mut queue = self.waiters.queue.lock();
+        if queue.era != self.era {
+            return Poll::Ready(None);
+        }
+        let handed = queue.callers.get_mut(self.key).and_then(|caller| caller.gift.take());
+        if handed.is_some() {
+            queue.handed = false;
+        }
+        let Some(taken) = handed.or_else(&mut take) else {
+            queue.lie_down(self.key, context.waker());
+            return Poll::Pending;
+        };
+        queue.remove(self.key);
+        // Nobody, until everybody is sent away: this place is left.
+        self.era = u64::MAX;
+        let waker = queue.hand_over(take);
+        self.waiters.update(&queue);
+        drop(queue);
+        waker.into_iter().for_each(Waker::wake);
+        Poll::Ready(Some(taken))
     }
 }
 
 impl<T> Drop for Place<'_, T> {
     fn drop(&mut self) {
-        self.waiters.leave(self.ticket);
+        let mut queue = self.waiters.queue.lock();
+        if queue.era != self.era {
+            return;
+        }
+        let Some(left) = queue.remove(self.key) else { return };
+        if left.gift.is_some() {
+            queue.handed = false;
+        }
+        // It was woken for something that it does not take.
+        let waker = if left.standing == Standing::Woken { queue.wake_next() } else { None };
+        self.waiters.update(&queue);
+        drop(queue);
+        waker.into_iter().for_each(Waker::wake);
+        // Outside the lock: dropping what was handed over puts it back.
+        drop(left);
     }
 }
 
@@ -133,16 +265,61 @@ impl<T> Drop for Place<'_, T> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn callers_are_served_in_the_order_of_their_coming() {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    /// A caller's waker that counts.
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll_once<T>(place: &mut Place<'_, T>, take: impl FnMut() -> Option<T>) -> Poll<Option<T>> {
+        place.poll(&mut Context::from_waker(Waker::noop()), take)
+    }
+
+    fn waits(place: &mut Place<'_, u8>, bell: &Arc<Bell>) {
+        let waker = Waker::from(Arc::clone(bell));
+        assert_eq!(place.poll(&mut Context::from_waker(&waker), || None), Poll::Pending);
+    }
+
+    #[test]
+    fn callers_are_woken_in_the_order_of_their_coming() {
         let waiters = Waiters::new(3);
-        let mut first = waiters.join().unwrap();
-        let mut second = waiters.join().unwrap();
-        assert!(waiters.serve(|| Some("a")));
-        assert!(waiters.serve(|| Some("b")));
-        assert_eq!(first.served().await, Some("a"));
-        assert_eq!(second.served().await, Some("b"));
-        assert!(!waiters.serve(|| Some("c")), "nobody is left");
+        let bells: Vec<Arc<Bell>> = (0..3).map(|_| Arc::default()).collect();
+        let mut places: Vec<_> = bells.iter().map(|_| waiters.join().unwrap()).collect();
+        places.iter_mut().zip(&bells).for_each(|(place, bell)| waits(place, bell));
+        for rung in 1..=3 {
+            waiters.serve(|| panic!("nobody is owed anything"));
+            let woken: Vec<usize> = bells.iter().map(|bell| bell.0.load(Ordering::Relaxed)).collect();
+            assert_eq!(woken, (0..3).map(|bell| usize::from(bell < rung)).collect::<Vec<_>>());
+        }
+        assert_eq!(poll_once(&mut places[1], || Some(7)), Poll::Ready(Some(7)));
+        assert_eq!(waiters.count(), 2);
+    }
+
+    #[test]
+    fn caller_that_loses_again_and_again_is_handed_the_next() {
+        let waiters = Waiters::new(3);
+        let (first, second) = (Arc::<Bell>::default(), Arc::<Bell>::default());
+        let (mut old, mut young) = (waiters.join().unwrap(), waiters.join().unwrap());
+        waits(&mut old, &first);
+        waits(&mut young, &second);
+        for _ in 0..LOSSES {
+            waiters.serve(|| panic!("not yet"));
+            waits(&mut old, &first);
+        }
+        assert_eq!(second.0.load(Ordering::Relaxed), 0, "it stayed first in line");
+        waiters.serve(|| Some(1));
+        waiters.serve(|| panic!("one at a time"));
+        assert_eq!(second.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll_once(&mut old, || panic!("it has one")), Poll::Ready(Some(1)));
+        assert_eq!(poll_once(&mut young, || Some(2)), Poll::Ready(Some(2)));
+        assert_eq!(waiters.count(), 0);
     }
 
     #[test]
@@ -156,21 +333,82 @@ mod tests {
         assert!(waiters.join().is_ok());
     }
 
-    #[tokio::test]
-    async fn caller_that_left_is_passed_over() {
-        let waiters = Waiters::new(3);
-        let gone = waiters.join().unwrap();
-        let mut next = waiters.join().unwrap();
-        drop(gone);
-        assert!(waiters.serve(|| Some(1)));
-        assert_eq!(next.served().await, Some(1));
+    #[test]
+    fn dismissed_callers_learn_it_and_touch_nothing_of_those_that_come_after() {
+        let waiters = Waiters::<u8>::new(1);
+        let bell = Arc::default();
+        let mut place = waiters.join().unwrap();
+        waits(&mut place, &bell);
+        waiters.dismiss();
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        let _next = waiters.join().unwrap();
+        assert_eq!(poll_once(&mut place, || Some(1)), Poll::Ready(None));
+        drop(place);
+        assert_eq!(waiters.count(), 1);
     }
 
-    #[tokio::test]
-    async fn dismissed_callers_learn_it() {
-        let waiters = Waiters::<u8>::new(1);
-        let mut place = waiters.join().unwrap();
-        waiters.dismiss();
-        assert_eq!(place.served().await, None);
+    /// A pool of `free` things and callers that do what they may in any order: nothing is ever free
+    /// while all who wait sleep, nothing is lost, and nobody is left.
+    #[test]
+    fn nothing_lies_idle_while_all_who_wait_sleep_whatever_they_do() {
+        let seeds = if cfg!(miri) { 20 } else { 3000 };
+        for seed in 0..seeds {
+            let random = &mut fastrand::Rng::with_seed(seed);
+            let things = random.usize(1..4);
+            let (mut free, mut out) = (things, 0);
+            let waiters = Waiters::<()>::new(6);
+            let mut places: Vec<(Place<'_, ()>, Arc<Bell>, usize)> = Vec::new();
+            for _ in 0..120 {
+                let taking = |free: &mut usize| free.checked_sub(1).map(|left| *free = left);
+                match random.u8(0..10) {
+                    0..=2 => {
+                        if let Ok(mut place) = waiters.join() {
+                            let bell = Arc::<Bell>::default();
+                            let waker = Waker::from(Arc::clone(&bell));
+                            match place.poll(&mut Context::from_waker(&waker), || taking(&mut free)) {
+                                Poll::Ready(taken) => out += usize::from(taken.is_some()),
+                                Poll::Pending => places.push((place, bell, 0)),
+                            }
+                        }
+                    }
+                    // A running caller is faster.
+                    3 | 4 => out += usize::from(taking(&mut free).is_some()),
+                    5..=7 if out > 0 => {
+                        (out, free) = (out - 1, free + 1);
+                        waiters.serve(|| taking(&mut free));
+                    }
+                    // One that was woken is polled.
+                    8 => {
+                        let woken =
+                            places.iter().position(|(_, bell, seen)| bell.0.load(Ordering::Relaxed) > *seen);
+                        if let Some(index) = woken {
+                            let (place, bell, seen) = &mut places[index];
+                            *seen = bell.0.load(Ordering::Relaxed);
+                            let waker = Waker::from(Arc::clone(bell));
+                            if place.poll(&mut Context::from_waker(&waker), || taking(&mut free)).is_ready() {
+                                out += 1;
+                                drop(places.swap_remove(index));
+                            }
+                        }
+                    }
+                    // One leaves; what it was handed, if anything, goes back.
+                    9 if !places.is_empty() => {
+                        drop(places.swap_remove(random.usize(..places.len())));
+                        let held = waiters.queue.lock().handed;
+                        let back = things - free - out - usize::from(held);
+                        for _ in 0..back {
+                            free += 1;
+                            waiters.serve(|| taking(&mut free));
+                        }
+                    }
+                    _ => {}
+                }
+                let rung = places.iter().any(|(_, bell, seen)| bell.0.load(Ordering::Relaxed) > *seen);
+                assert!(free == 0 || places.is_empty() || rung, "seed {seed}: {free} free, all sleep");
+                assert_eq!(waiters.count(), places.len(), "seed {seed}");
+            }
+            drop(places);
+            assert_eq!(waiters.count(), 0);
+        }
     }
 }

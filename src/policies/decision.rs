@@ -11,7 +11,7 @@ use crate::core::in_flight::InFlight;
 pub enum FailureCause {
     /// The guest trapped.
     Trap,
-    /// The budget was spent, waiting included.
+    /// The guest's budget was spent.
     Timeout,
     /// The guest needed more memory than it may have.
     Memory,
@@ -29,11 +29,13 @@ pub enum FailureCause {
     BreakerOpen,
     /// The plugin was unloaded, or no instance could be made.
     Unavailable,
+    /// No instance was free for as long as a caller may wait.
+    Saturated,
 }
 
 impl FailureCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Trap,
         Self::Timeout,
         Self::Memory,
@@ -44,11 +46,12 @@ impl FailureCause {
         Self::Decode,
         Self::BreakerOpen,
         Self::Unavailable,
+        Self::Saturated,
     ];
 
-    /// True if the guest is to blame; a full queue or an open breaker says nothing about it.
+    /// True if the guest is to blame; waiting or an open breaker says nothing about it.
     pub fn is_guests(self) -> bool {
-        !matches!(self, Self::QueueFull | Self::BreakerOpen | Self::Unavailable)
+        !matches!(self, Self::QueueFull | Self::Saturated | Self::BreakerOpen | Self::Unavailable)
     }
 
     /// The name in metrics and logs.
@@ -64,6 +67,7 @@ impl FailureCause {
             Self::Decode => "decode",
             Self::BreakerOpen => "breaker_open",
             Self::Unavailable => "unavailable",
+            Self::Saturated => "saturated",
         }
     }
 }

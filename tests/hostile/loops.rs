@@ -220,8 +220,9 @@ async fn many_callers_of_a_guest_that_loops_all_get_a_worker() {
     for caller in callers {
         let decided = stage.beside(caller).await.unwrap().unwrap();
         let Chooser::Fallback { cause } = decided.chooser() else { panic!("{decided:?}") };
-        // Whose budget ends while both instances are being made anew finds none at all.
-        assert!(matches!(cause, FailureCause::Timeout | FailureCause::Unavailable), "{cause}");
+        // Who waits for too long while both instances are being made anew finds none at all.
+        let known = [FailureCause::Timeout, FailureCause::Saturated, FailureCause::Unavailable];
+        assert!(known.contains(&cause), "{cause}");
     }
     assert_eq!(hostile.stats().pool.waiting, 0);
     stage.ends(hostile).await;

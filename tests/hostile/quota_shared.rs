@@ -66,7 +66,7 @@ fn greedy(texts: &Texts) -> String {
 async fn instances_at_once_share_one_quota() {
     let texts = Texts::new(&["together-8a1-0"]);
     let stage = Stage::new().await;
-    let four = PluginOptions { min_warm: 4, max_instances: 4, ..quota() };
+    let four = PluginOptions { min_warm: 4, max_instances: 4, max_wait_ms: 30_000, ..quota() };
     let hostile = load(&stage, four, &texts, &greedy(&texts)).await;
     let (table, policy) = (&stage.table, &hostile.policy);
     let info = asking(BAD);

@@ -42,7 +42,12 @@ const POLLS: usize = 5;
 
 async fn plugin(name: &str, instances: usize, wasm: Vec<u8>) -> (PolicyFactory, Policy) {
     let limits = WasmPolicyConfig { max_execution_time_ms: 30_000, ..config(name) };
-    let options = PluginOptions { min_warm: instances, max_instances: instances, ..PluginOptions::default() };
+    let options = PluginOptions {
+        min_warm: instances,
+        max_instances: instances,
+        max_wait_ms: 30_000,
+        ..PluginOptions::default()
+    };
     loaded_with(limits, options, wasm).await
 }
 
@@ -117,7 +122,7 @@ async fn caller_that_leaves_while_waiting_for_an_instance_costs_nothing() {
 }
 
 #[tokio::test]
-async fn instance_that_was_handed_to_a_caller_that_left_goes_to_the_next() {
+async fn instance_that_a_caller_was_woken_for_and_left_goes_to_the_next() {
     let (factory, policy) = plugin("test", 1, commanded("", &on(1, FOREVER))).await;
     let table = fleet(2).table();
     let (loops, plain) = (prompt(1), prompt(0));
@@ -126,8 +131,8 @@ async fn instance_that_was_handed_to_a_caller_that_left_goes_to_the_next() {
     let first = start(Box::pin(policy.decide_async(&table, &plain))).await;
     let mut second = start(Box::pin(policy.decide_async(&table, &plain))).await;
     drop(running);
-    // The instance that replaces the discarded one is handed to the first, which is not polled.
-    eventually("an instance is handed over", || stats(&factory).pool.waiting == 1).await;
+    // The first is woken for the instance that replaces the discarded one, and is not polled.
+    eventually("another instance is there", || stats(&factory).pool.idle == 1).await;
     drop(first);
     let decision = (&mut second).await.unwrap();
     assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{decision:?}");
@@ -136,7 +141,7 @@ async fn instance_that_was_handed_to_a_caller_that_left_goes_to_the_next() {
 }
 
 #[tokio::test]
-async fn instance_that_was_handed_to_a_caller_that_left_is_idle_if_nobody_waits() {
+async fn instance_that_a_caller_was_woken_for_and_left_is_idle_if_nobody_waits() {
     let (factory, policy) = plugin("test", 1, commanded("", &on(1, FOREVER))).await;
     let table = fleet(2).table();
     let (loops, plain) = (prompt(1), prompt(0));
@@ -144,7 +149,7 @@ async fn instance_that_was_handed_to_a_caller_that_left_is_idle_if_nobody_waits(
     let running = start(Box::pin(policy.decide_async(&table, &loops))).await;
     let waiting = start(Box::pin(policy.decide_async(&table, &plain))).await;
     drop(running);
-    eventually("an instance is handed over", || stats(&factory).pool.waiting == 0).await;
+    eventually("another instance is there", || stats(&factory).pool.idle == 1).await;
     drop(waiting);
     all_is_well(&factory, &policy, &table, 1, 1).await;
 }
@@ -171,7 +176,13 @@ async fn caller_that_leaves_while_holding_the_state_keeps_nobody_waiting() {
 async fn callers_that_leave_the_queue_for_the_state_give_their_places_up() {
     catch_logs();
     let limits = WasmPolicyConfig { max_execution_time_ms: 30_000, ..config("leaves-queue") };
-    let options = PluginOptions { min_warm: 1, max_instances: 1, max_waiting: 1, ..Default::default() };
+    let options = PluginOptions {
+        min_warm: 1,
+        max_instances: 1,
+        max_waiting: 1,
+        max_wait_ms: 30_000,
+        ..Default::default()
+    };
     let (factory, policy) = loaded_with(limits, options, counts_always()).await;
     let table = fleet(2).table();
     let (loops, counts) = (asking("!"), asking("a"));

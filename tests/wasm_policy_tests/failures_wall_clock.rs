@@ -134,29 +134,6 @@ async fn another_plugin_does_not_notice_a_guest_that_loops() {
     assert!(other.failures.iter().all(|(_, count)| *count == 0), "{:?}", other.failures);
 }
 
-#[tokio::test]
-async fn waiting_for_an_instance_is_part_of_the_budget() {
-    let (factory, policy) = loaded_with(limits(), options(), commanded("", &on(1, FOREVER))).await;
-    let (table, loops) = (fleet(2).table(), prompt(1));
-    let (looping, waiting) = (asking(&loops), asking(""));
-    let start = Instant::now();
-    let (first, second) =
-        tokio::join!(policy.decide_async(&table, &looping), policy.decide_async(&table, &waiting));
-    assert!(start.elapsed() < LATE, "{:?}", start.elapsed());
-    is_fallback(&first.unwrap(), FailureCause::Timeout);
-    // It waits as long as the first one runs, and may just get the next instance.
-    drop(second.unwrap());
-    assert!((1..=2).contains(&failures(&factory, "timeout")));
-    let table = fleet(2).table();
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            let (policy, table) = (&policy, &table);
-            scope.spawn(move || drop(policy.decide(table, &asking(&prompt(1))).unwrap()));
-        }
-    });
-    assert!(start.elapsed() < 3 * LATE, "{:?}", start.elapsed());
-}
-
 /// A table guest: loops in `on_workers`, or in `alloc`, once there are more than a few workers.
 fn loops_at(on_workers: &str, alloc: &str) -> Vec<u8> {
     let basics = BASICS

@@ -29,4 +29,5 @@ mod sandbox;
 mod signatures;
 mod support;
 mod tables;
+mod waiting;
 mod wasi;

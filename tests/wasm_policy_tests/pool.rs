@@ -36,7 +36,7 @@ use crate::support::stats;
 use crate::support::without_probation;
 
 fn pool_of(min_warm: usize, max_instances: usize) -> PluginOptions {
-    PluginOptions { min_warm, max_instances, ..without_probation() }
+    PluginOptions { min_warm, max_instances, max_wait_ms: 30_000, ..without_probation() }
 }
 
 /// The longest budget there is: nothing here depends on how fast the machine is.
@@ -131,8 +131,8 @@ async fn many_callers_on_many_threads_never_have_more_than_the_limit() {
             assert!(stats(&factory).pool.live <= 4);
         });
         let (policy, table) = (policy.clone(), Arc::clone(&table));
-        // Blocking callers have threads of their own: on the runtime's they would keep tasks that
-        // were handed an instance from running.
+        // Blocking callers have threads of their own: on the runtime's they would keep tasks from
+        // running.
         callers.spawn_blocking(move || {
             for _ in 0..200 {
                 policy.decide(&table, &SelectWorkerInfo::default()).unwrap();
@@ -299,7 +299,7 @@ async fn callers_that_wait_for_discarded_instances_get_others() {
     let endless = [ask(1), ask(1)];
     eventually("both instances are in a call", || {
         let pool = stats(&factory).pool;
-        (pool.live, pool.idle) == (2, 0)
+        (pool.created, pool.idle, pool.waiting) == (2, 0, 0)
     })
     .await;
     let waiting = [ask(2), ask(2)];

@@ -131,7 +131,7 @@ impl WasmPolicy {
     }
 
     /// Until when a blocking caller drives the future of a plugin that may wait for the host and
-    /// so needs a fiber: a little longer than the budget, so that the call itself reports its
+    /// so needs a fiber: a little longer than waiting and budget, so that the call itself reports its
     /// timeout. `None` if the plugin can run on the caller's stack.
     #[inline]
     fn host_deadline(&self) -> Option<Instant> {
@@ -141,7 +141,7 @@ impl WasmPolicy {
         }
         let active = self.active.load();
         let active = active.as_ref().filter(|active| active.waits_for_host())?;
-        Some(Instant::now() + active.stable.budget + Duration::from_millis(100))
+        Some(Instant::now() + active.stable.wait + active.stable.budget + Duration::from_millis(100))
     }
 
     /// One decision of the plugin.

@@ -170,8 +170,14 @@ impl Breaker {
             return false;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let limit = state.options.failures;
+        self.add(&mut state, limit > 0 && failures >= limit, lost, now)
+    }
+
+    /// Adds lost time, and opens if that is too much, or if there were too many failures; true if it
+    /// did.
+    fn add(&self, state: &mut State, too_many: bool, lost: Duration, now: Instant) -> bool {
         let options = state.options;
-        let too_many = options.failures > 0 && failures >= options.failures;
         let relapses = state.is_back_only_now(now);
         let part = if state.spun && relapses { RELAPSE } else { 1 };
         let too_long = state.lost.add(now, lost, &options, part);
@@ -187,6 +193,13 @@ impl Breaker {
         state.next_probe = Some(now + state.pause);
         self.open.store(true, Ordering::Relaxed);
         true
+    }
+
+    /// Time was lost to a call beside the decisions that ran out of its budget; true if that opened
+    /// the breaker. Not one of the failures in a row: decisions succeed meanwhile.
+    #[cold]
+    pub(crate) fn lose(&self, lost: Duration) -> bool {
+        self.add(&mut self.state.lock(), false, lost, Instant::now())
     }
 
     /// A new generation starts with a clean slate, and with its own options.
@@ -348,6 +361,17 @@ mod tests {
         breaker.admit_open(back + Duration::from_millis(200)).unwrap().succeed();
         let later = Instant::now() + WINDOW;
         assert_eq!((0..100).position(|_| lose(later)), Some(49), "it was well for a while");
+    }
+
+    #[test]
+    fn time_that_is_lost_beside_decisions_opens_it_too() {
+        let breaker = Breaker::new(OPTIONS);
+        let lose = || {
+            passed(&breaker).succeed();
+            breaker.lose(Duration::from_millis(10))
+        };
+        assert_eq!((0..100).position(|_| lose()), Some(49), "a tenth of five seconds");
+        assert!(breaker.is_open());
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn lane(generation: &Generation, mode: Mode) -> Lane {
     if mode == Mode::Blocking { Lane::Caller } else { generation.lane.lane() }
 }
 
-/// Begins a call that has to wait for something. The waiting is part of the budget.
+/// Begins a call that has to wait for something. The budget begins when the guest may.
 #[cold]
 pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     around: Surroundings<'a>,
@@ -175,17 +175,16 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
     let SlowStart { generation, lease, timer, draw } = *slow;
     let generation = &generation;
     let began = Instant::now();
-    let budget = Budget::start(around.engine.clock(), generation.budget, generation.ticks);
     let serialized = serializes(around, generation);
     let state = if serialized { Some(lock_state(around, generation, mode).await?) } else { None };
-    let left = generation.budget.saturating_sub(began.elapsed());
+    let left = generation.wait.saturating_sub(began.elapsed());
     let mut lease = match (lease, mode) {
         (Some(lease), _) => lease,
         (None, Mode::Blocking) => generation.pool.acquire_blocking(left)?,
         (None, Mode::Async) => generation.pool.acquire(left).await?,
     };
     let lane = lane(generation, mode);
-    lease.begin(lane, budget);
+    lease.begin(lane, Budget::start(around.engine.clock(), generation.budget, generation.ticks));
     if lease.instance().told_version != workers.version().get() {
         tell_workers(&mut lease, around.completions, workers).await?;
     }
@@ -222,7 +221,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Waits for the state in the order of coming, within the budget.
+/// Waits for the state in the order of coming.
 async fn lock_state<'a>(
     around: Surroundings<'a>,
     generation: &Generation,
@@ -237,19 +236,19 @@ async fn lock_state<'a>(
     if waiting >= generation.options.max_waiting {
         return Err(CallError::QueueFull { waiting });
     }
-    let budget = generation.budget;
-    let saturated = CallError::Saturated { waited: budget, size: 1 };
+    let wait = generation.wait;
+    let saturated = CallError::Saturated { waited: wait, size: 1 };
     match mode {
-        Mode::Blocking => background::block_on(state.rows.lock(), Instant::now() + budget).ok_or(saturated),
-        Mode::Async => within(around.engine, budget, state.rows.lock()).await.ok_or(saturated),
+        Mode::Blocking => background::block_on(state.rows.lock(), Instant::now() + wait).ok_or(saturated),
+        Mode::Async => within(around.engine, wait, state.rows.lock()).await.ok_or(saturated),
     }
 }
 
-async fn within<F: Future>(engine: &Engine, budget: Duration, future: F) -> Option<F::Output> {
+async fn within<F: Future>(engine: &Engine, wait: Duration, future: F) -> Option<F::Output> {
     tokio::select! {
         biased;
         output = future => Some(output),
-        () = engine.background.sleep(budget) => None,
+        () = engine.background.sleep(wait) => None,
     }
 }
 

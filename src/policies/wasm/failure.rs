@@ -61,7 +61,8 @@ impl Failure {
 /// What a failed call counts as.
 pub(crate) fn cause_of(error: &CallError) -> FailureCause {
     match error {
-        CallError::Saturated { .. } | CallError::Timeout { .. } => FailureCause::Timeout,
+        CallError::Saturated { .. } => FailureCause::Saturated,
+        CallError::Timeout { .. } => FailureCause::Timeout,
         CallError::QueueFull { .. } => FailureCause::QueueFull,
         CallError::Memory { .. } | CallError::MessageTooLarge { .. } => FailureCause::Memory,
         CallError::Trap { .. } => FailureCause::Trap,

@@ -37,6 +37,8 @@ pub(crate) struct Generation {
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) budget: Duration,
+    /// How long a caller may wait for an instance, and for the state.
+    pub(crate) wait: Duration,
     pub(crate) ticks: Ticks,
     pub(crate) stats: Arc<DecisionStats>,
     /// The only instance of a serial generation whose memories were handed over: nobody else may
@@ -75,6 +77,7 @@ impl Generation {
         let adaptive = parts.options.lane == LaneOption::Adaptive && !parts.pool.compiled().host_futures;
         Self {
             budget,
+            wait: Duration::from_millis(parts.options.max_wait_ms),
             ticks,
             loaded_at: SystemTime::now(),
             parked: Mutex::new(None),

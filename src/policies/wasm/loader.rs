@@ -18,7 +18,7 @@ use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::compiled::Compiled;
 use crate::engine::pool::Pool;
-use crate::engine::pool::PoolOptions;
+use crate::engine::pool_options::PoolOptions;
 use crate::engine::sandbox::SandboxSpec;
 use crate::engine::setup::Engine;
 use crate::engine::tmp_quota::TmpLimits;

@@ -39,6 +39,7 @@ pub(crate) mod watch;
 pub(crate) mod handover;
 pub mod plugin;
 mod rollout;
+mod telling;
 mod ask;
 mod nobody;
 mod policy;

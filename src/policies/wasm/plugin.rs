@@ -1,6 +1,7 @@
 //! A plugin: a name, its state, and the generations in use.
 
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -31,6 +32,8 @@ use crate::policies::wasm::watch::Watch;
 /// operator, which wait in between, under `operation`. Lock order: `operation`, `watch`.
 #[derive(Debug)]
 pub struct WasmPolicy {
+    /// This plugin, for what it does beside requests.
+    pub(crate) itself: Weak<Self>,
     pub(crate) name: String,
     pub(crate) engine: Arc<Engine>,
     /// `None` once unloaded.
@@ -69,8 +72,9 @@ impl WasmPolicy {
         engine: &Arc<Engine>,
         state: Arc<PluginState>,
         generation: Generation,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|itself| Self {
+            itself: Weak::clone(itself),
             name: name.to_owned(),
             engine: Arc::clone(engine),
             fallback: ArcSwap::new(Fallback::of(&generation)),
@@ -82,7 +86,7 @@ impl WasmPolicy {
             completions: Arc::default(),
             watch: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
-        }
+        })
     }
 
     /// The one place where `active` is replaced; returns what it was.

@@ -1,16 +1,10 @@
 //! A plugin as a policy: the forms of a decision, and what it is told of finished requests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::core::candidates::SliceCandidates;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
-use crate::engine::deadline::Budget;
-use crate::engine::error::CallError;
-use crate::engine::exports::Tell;
-use crate::engine::instance::Lane;
-use crate::engine::setup::Engine;
 use crate::policies::decision::Chooser;
 use crate::policies::decision::DecideError;
 use crate::policies::decision::Decision;
@@ -24,15 +18,11 @@ use crate::policies::policy::LoadBalancingPolicy;
 use crate::policies::policy::RequestCompletion;
 use crate::policies::wasm::call::Chosen;
 use crate::policies::wasm::call::Mode;
-use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::nobody;
 use crate::policies::wasm::plugin::WasmPolicy;
 use crate::policies::wasm::question::One;
 use crate::policies::wasm::question::Pair;
 use crate::types::future::BoxFuture;
-
-/// How long finished requests are collected before the plugin is told.
-const COMPLETION_BATCH: Duration = Duration::from_millis(20);
 
 impl WasmPolicy {
     /// A decision over the router's own table, without blocking and without a boxed future.
@@ -99,34 +89,6 @@ impl WasmPolicy {
             decode: fleet_decision(table, decode, chooser)?,
         })
     }
-
-    /// Hands collected completions to the plugin after a moment, off the request path.
-    fn schedule_completions(&self) {
-        let Some(generation) = self.generation() else { return };
-        let (completions, state) = (Arc::clone(&self.completions), Arc::clone(&self.state));
-        let engine = Arc::clone(&self.engine);
-        let handle = engine.background.handle().clone();
-        handle.spawn(async move {
-            tokio::time::sleep(COMPLETION_BATCH).await;
-            let Some(message) = completions.take_message() else { return };
-            if let Err(error) = tell_completions(&engine, &generation, &message).await {
-                state.fail_completion(generation.id, &error);
-            }
-        });
-    }
-}
-
-async fn tell_completions(engine: &Engine, generation: &Generation, message: &[u8]) -> Result<(), CallError> {
-    let mut lease = generation.pool.acquire(generation.budget).await?;
-    lease.begin(Lane::Fiber, Budget::start(engine.clock(), generation.budget, generation.ticks));
-    lease.reserve(message.len()).await?;
-    let len = lease.write(|buffer| {
-        buffer.get_mut(..message.len())?.copy_from_slice(message);
-        Some(message.len())
-    })?;
-    lease.tell(Tell::Complete, len).await?;
-    lease.finish(Some(&generation.pool));
-    Ok(())
 }
 
 impl LoadBalancingPolicy for WasmPolicy {

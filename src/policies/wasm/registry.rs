@@ -158,7 +158,7 @@ impl Registry {
                         }
                         None => {
                             let engine = Arc::clone(&generation.pool.compiled().engine);
-                            Arc::new(WasmPolicy::new(name, &engine, state, generation))
+                            WasmPolicy::new(name, &engine, state, generation)
                         }
                     };
                     plugins.insert(name.to_owned(), plugin);

@@ -197,7 +197,7 @@ impl Shadow {
         table: &[u8],
     ) -> Result<Choice<usize>, CallError> {
         let generation = &self.generation;
-        let mut lease = generation.pool.acquire(generation.budget).await?;
+        let mut lease = generation.pool.acquire(generation.wait).await?;
         lease.begin(Lane::Fiber, Budget::start(engine.clock(), generation.budget, generation.ticks));
         if lease.instance().told_version != copied.table_version {
             if lease.instance().can_tell(Tell::Workers) {

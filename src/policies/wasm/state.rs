@@ -17,7 +17,7 @@ use sgl_policy_abi::host_function;
 
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
-use crate::engine::pool::PoolTally;
+use crate::engine::recipe::PoolTally;
 use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::PrivateDirectory;
 use crate::policies::wasm::stats::DecisionStats;

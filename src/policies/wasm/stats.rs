@@ -101,6 +101,8 @@ pub(crate) struct DecisionStats {
     shards: Sharded<Shard>,
     failures: [AtomicU64; FailureCause::ALL.len()],
     fallbacks: AtomicU64,
+    /// Batches of finished requests that the guest failed at.
+    failed_batches: AtomicU64,
     requests: AtomicU64,
     request_errors: AtomicU64,
 }
@@ -152,6 +154,12 @@ impl DecisionStats {
         self.fallbacks.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts a batch of finished requests that the guest failed at.
+    #[cold]
+    pub(crate) fn fail_batch(&self) -> u64 {
+        self.failed_batches.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Counts a finished request that this generation placed.
     #[cold]
     pub(crate) fn finish_request(&self, success: bool) -> u64 {
@@ -175,7 +183,7 @@ impl DecisionStats {
         let latency = self.latency();
         Seen {
             decisions: self.decisions(),
-            failures: self.guest_failures(),
+            failures: self.guest_failures() + self.failed_batches.load(Ordering::Relaxed),
             no_choice: self.failed(FailureCause::NoChoice),
             timed: latency.count(),
             p99: latency.quantile(0.99),
@@ -197,6 +205,7 @@ impl DecisionStats {
         }
         self.failures.iter().zip(&other.failures).for_each(|(to, from)| add(to, from));
         add(&self.fallbacks, &other.fallbacks);
+        add(&self.failed_batches, &other.failed_batches);
         add(&self.requests, &other.requests);
         add(&self.request_errors, &other.request_errors);
     }

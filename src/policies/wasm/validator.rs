@@ -23,6 +23,9 @@ pub const MAX_INSTANCES: usize = 1000;
 /// Most callers that may wait for one plugin.
 pub const MAX_WAITING: usize = 1_000_000;
 
+/// Longest time that a caller may wait for an instance, in milliseconds.
+pub const MAX_WAIT_MS: u64 = 60_000;
+
 /// Most bytes that a plugin may have in its private directory: 1 GiB.
 pub const MAX_TMP_BYTES: u64 = 1 << 30;
 
@@ -103,6 +106,9 @@ fn check_options(options: &PluginOptions, faults: &mut Vec<ConfigFault>) {
     }
     if options.max_waiting > MAX_WAITING {
         fault(faults, "options.max_waiting", options.max_waiting, format!("0 to {MAX_WAITING}"));
+    }
+    if options.max_wait_ms > MAX_WAIT_MS {
+        fault(faults, "options.max_wait_ms", options.max_wait_ms, format!("0 to {MAX_WAIT_MS}"));
     }
     if options.max_tmp_bytes > MAX_TMP_BYTES {
         let expected = format!("0 to {MAX_TMP_BYTES} (1 GiB)");

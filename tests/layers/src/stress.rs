@@ -1,14 +1,12 @@
 //! Threads against each other, over what has no locks or more than one.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::sync::atomic::fence;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
-
-use crossbeam::atomic::AtomicCell;
 
 use crate::config::plugin::BreakerOptions;
 use crate::core::Candidates;
@@ -17,9 +15,10 @@ use crate::core::Fleet;
 use crate::core::InFlight;
 use crate::core::WorkerSpec;
 use crate::engine::background::block_on;
+use crate::engine::idle::Idle;
+use crate::engine::idle::full_barrier;
 use crate::engine::waiters::Waiters;
 use crate::policies::wasm::breaker::Breaker;
-use crate::types::shard::Sharded;
 
 /// Turns of each thread: Miri is some thousand times slower.
 const TURNS: usize = if cfg!(miri) { 20 } else { 20_000 };
@@ -59,10 +58,10 @@ fn tables_are_whole_while_the_fleet_changes() {
     }
 }
 
-/// The protocol of the engine's pool without its instances: a release puts a thing into a slot and
-/// then looks for callers that wait; a caller joins the queue and then looks through the slots.
+/// The protocol of the engine's pool without its instances: a release puts a thing among the idle
+/// ones and then looks for callers that wait; a caller joins the queue and then tries.
 struct Shelf {
-    slots: Sharded<AtomicCell<Option<Box<u64>>>>,
+    idle: Idle<u64>,
     waiters: Waiters<Lease>,
 }
 
@@ -81,20 +80,16 @@ impl Drop for Lease {
 }
 
 fn find(shelf: &Arc<Shelf>) -> Option<Lease> {
-    let thing = shelf.slots.iter().find_map(AtomicCell::take)?;
+    let thing = shelf.idle.take()?;
     Some(Lease { thing: Some(thing), shelf: Arc::clone(shelf) })
 }
 
 fn put_back(shelf: &Arc<Shelf>, thing: Box<u64>) {
-    // A slot holds one thing; another one goes into the next.
-    let mut left = shelf.slots.local().swap(Some(thing));
-    for slot in shelf.slots.iter() {
-        let Some(thing) = left.take() else { break };
-        left = slot.swap(Some(thing));
+    assert!(shelf.idle.put(thing).is_none(), "there is room for all");
+    full_barrier();
+    if shelf.waiters.count() > 0 {
+        shelf.waiters.serve(|| find(shelf));
     }
-    assert!(left.is_none(), "fewer things than slots");
-    fence(Ordering::SeqCst);
-    while shelf.waiters.count() > 0 && shelf.waiters.serve(|| find(shelf)) {}
 }
 
 fn take(shelf: &Arc<Shelf>) -> Lease {
@@ -102,11 +97,10 @@ fn take(shelf: &Arc<Shelf>) -> Lease {
         return lease;
     }
     let mut place = shelf.waiters.join().expect("as many places as threads");
-    if let Some(lease) = find(shelf) {
-        return lease;
-    }
+    full_barrier();
     let far = Instant::now() + Duration::from_secs(3600);
-    block_on(place.served(), far).flatten().expect("never dismissed")
+    let served = poll_fn(|context| place.poll(context, || find(shelf)));
+    block_on(served, far).flatten().expect("never dismissed")
 }
 
 #[test]
@@ -114,7 +108,7 @@ fn take(shelf: &Arc<Shelf>) -> Lease {
 fn caller_that_waits_and_thing_that_is_put_back_always_meet() {
     const THREADS: usize = 4;
     const THINGS: usize = 2;
-    let shelf = Arc::new(Shelf { slots: Sharded::default(), waiters: Waiters::new(THREADS) });
+    let shelf = Arc::new(Shelf { idle: Idle::new(THINGS), waiters: Waiters::new(THREADS) });
     (0..THINGS as u64).for_each(|thing| put_back(&shelf, Box::new(thing)));
     thread::scope(|scope| {
         for _ in 0..THREADS {
