@@ -3,7 +3,8 @@
 # clients. Not part of scripts/test.sh: it installs 20 GB from PyPI into cargo's target directory, and takes
 # some ten minutes after that; needs Python 3.11 or newer, curl, gcc, Linux, and 12 GB of memory.
 #
-# usage: scripts/test_engines.sh [DIR]     DIR holds, or gets, the engines instead
+# usage: scripts/test_engines.sh [DIR [WORD]]     DIR holds, or gets, the engines instead; only the checks
+#                                                 whose names contain WORD
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -16,4 +17,4 @@ tests/engines/setup.sh "$dir" vllm sglang guidellm aiperf ||
   die "an engine could not be installed from PyPI (see above); check the network, the proxy or the room on the disk."
 build_router
 # However much hangs: an hour is enough for a slow machine.
-exec timeout --kill-after=60 3600 python3 -B tests/engines/engines.py "$(router)" "$dir"
+exec timeout --kill-after=60 3600 python3 -B tests/engines/engines.py "$(router)" "$dir" "${@:2:1}"

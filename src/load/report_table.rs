@@ -24,7 +24,11 @@ pub fn table(summary: &Summary) -> String {
         line(&mut out, "Ended early; these are the figures until then.\n");
     }
     for target in &summary.targets {
-        push_target(&mut out, target, summary.settings["pace"]["kind"] != "closed");
+        push_target(
+            &mut out,
+            target,
+            summary.settings.pointer("/pace/kind").is_none_or(|kind| kind != "closed"),
+        );
         out.push('\n');
     }
     push_comparison(&mut out, &summary.comparison);
