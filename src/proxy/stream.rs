@@ -35,6 +35,7 @@ const DECISION_HEADER: &str = "x-sgl-decision";
 
 /// The body of any answer to a client.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are passed through; a box would allocate for each")]
 pub enum OutBody {
     /// Made here.
     Own(Full<Bytes>),

@@ -135,12 +135,7 @@ async fn stream_that_breaks_before_its_first_event_is_tried_elsewhere() {
 #[tokio::test]
 async fn events_that_are_no_errors_are_passed_on_as_they_come() {
     let (response, pieces, _) = upstream::stream();
-    let slot = parking_lot::Mutex::new(Some(response));
-    let worker = Upstream::start(move |_| {
-        let response = slot.lock().take().expect("one request");
-        async { response }
-    })
-    .await;
+    let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
     let mut client = Client::connect(router.addresses().data).await;
     let said = "data: {\"choices\": [{\"delta\": {\"content\": \"\\\"error\\\": 1\"}}], \"error\": null}\n\n";

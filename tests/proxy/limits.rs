@@ -87,12 +87,7 @@ async fn worker_that_does_not_answer_in_time_is_a_504() {
 #[tokio::test]
 async fn stream_that_lasts_too_long_is_broken_off() {
     let (response, pieces, ended) = upstream::stream();
-    let slot = parking_lot::Mutex::new(Some(response));
-    let worker = Upstream::start(move |_| {
-        let response = slot.lock().take().expect("one request");
-        async { response }
-    })
-    .await;
+    let worker = Upstream::once(response).await;
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.request_timeout = Duration::from_millis(200);
     let router = router::start(config).await;
@@ -151,12 +146,7 @@ async fn connection_without_a_request_is_closed_after_a_while() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn client_that_does_not_read_its_answer_is_closed_when_its_time_is_over() {
     let (response, pieces, ended) = upstream::stream();
-    let slot = parking_lot::Mutex::new(Some(response));
-    let worker = Upstream::start(move |_| {
-        let response = slot.lock().take().expect("one request");
-        async { response }
-    })
-    .await;
+    let worker = Upstream::once(response).await;
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.request_timeout = Duration::from_millis(200);
     let router = router::start(config).await;

@@ -18,12 +18,7 @@ use crate::upstream::Upstream;
 #[tokio::test]
 async fn shutdown_finishes_streams_and_takes_no_new_connections() {
     let (response, pieces, _) = upstream::stream();
-    let slot = parking_lot::Mutex::new(Some(response));
-    let worker = Upstream::start(move |_| {
-        let response = slot.lock().take().expect("one request");
-        async { response }
-    })
-    .await;
+    let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
     let address = router.addresses().data;
     let mut streaming = Client::connect(address).await;
@@ -63,12 +58,7 @@ async fn request_that_does_not_finish_is_cut_at_the_limit() {
 #[tokio::test]
 async fn stopping_router_is_not_ready_and_answers_what_it_is_still_asked() {
     let (response, pieces, _) = upstream::stream();
-    let slot = parking_lot::Mutex::new(Some(response));
-    let worker = Upstream::start(move |_| {
-        let response = slot.lock().take().expect("one request");
-        async { response }
-    })
-    .await;
+    let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
     let mut client = Client::connect(router.addresses().data).await;
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();

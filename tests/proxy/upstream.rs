@@ -157,6 +157,16 @@ impl Upstream {
         Self { address, state, _accepting: accepting }
     }
 
+    /// A worker that gives this answer to its first request, which must be the only one.
+    pub(crate) async fn once(response: Response<Script>) -> Self {
+        let slot = Mutex::new(Some(response));
+        Self::start(move |_| {
+            let response = slot.lock().take().expect("one request");
+            async { response }
+        })
+        .await
+    }
+
     /// A worker that answers everything with 200 and `body`.
     pub(crate) async fn saying(body: &'static str) -> Self {
         Self::start(move |_| async move { whole(200, body) }).await

@@ -61,12 +61,7 @@ async fn worker_that_is_none_or_there_already_is_refused_with_all_faults() {
 #[tokio::test]
 async fn drained_worker_gets_no_requests_and_keeps_its_stream() {
     let (response, pieces, _) = upstream::stream();
-    let slot = parking_lot::Mutex::new(Some(response));
-    let worker = Upstream::start(move |_| {
-        let response = slot.lock().take().expect("one request");
-        async { response }
-    })
-    .await;
+    let worker = Upstream::once(response).await;
     let other = Upstream::saying("other").await;
     let router = router::over(&[&worker, &other]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
@@ -93,12 +88,7 @@ async fn drained_worker_gets_no_requests_and_keeps_its_stream() {
 #[tokio::test]
 async fn removed_worker_leaves_the_list_when_its_last_request_has_ended() {
     let (response, pieces, _) = upstream::stream();
-    let slot = parking_lot::Mutex::new(Some(response));
-    let worker = Upstream::start(move |_| {
-        let response = slot.lock().take().expect("one request");
-        async { response }
-    })
-    .await;
+    let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
     let mut streaming = Client::connect(data).await;
