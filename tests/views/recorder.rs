@@ -22,7 +22,7 @@ impl Policy for Recorder {
         Ok(Self)
     }
 
-    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         let text = |text: Option<&str>| text.map(str::to_owned);
         let view = View {
             workers: (0..ctx.len()).map(|index| worker(ctx, index)).collect(),
@@ -42,7 +42,7 @@ impl Policy for Recorder {
     }
 }
 
-fn worker(ctx: &Context<'_>, index: usize) -> WorkerView {
+fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
     let facts = ctx.table().get(index).expect("as many as in the table");
     WorkerView {
         url: facts.url.to_owned(),

@@ -6,6 +6,8 @@ use sgl_policy_sdk::Error;
 use sgl_policy_sdk::Floats;
 use sgl_policy_sdk::Ints;
 
+use crate::PdPair;
+
 /// The model's constants.
 #[derive(Debug)]
 pub(crate) struct Costs {
@@ -33,7 +35,7 @@ impl Costs {
 
     /// The model for one request.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    pub(crate) fn of<'a>(&'a self, ctx: &Context<'a>) -> RequestCosts<'a> {
+    pub(crate) fn of<'a>(&'a self, ctx: &Context<'a, PdPair>) -> RequestCosts<'a> {
         RequestCosts {
             costs: self,
             own_tokens: f64::max(ctx.prompt_bytes() as f64 * self.tokens_per_byte, 1.0),

@@ -54,7 +54,7 @@ impl Policy for PdPair {
     }
 
     /// One leg alone: the cheapest worker of its role.
-    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         let (costs, candidates, mut rng) = (self.costs.of(ctx), ctx.candidates(), ctx.rng());
         let members = match ctx.leg() {
             Leg::Single => &self.fleet.regular,
@@ -72,10 +72,12 @@ impl Policy for PdPair {
         }
         lowest.kept().into()
     }
+}
 
+impl PairHook for PdPair {
     /// One scan for each role, not one for every pair: first the best decode worker of
     /// every zone, then for every prefill worker the better of its own zone and of all.
-    fn select_pair(&mut self, ctx: &Context<'_>) -> PairChoice {
+    fn select_pair(&mut self, ctx: &Context<'_, Self>) -> PairChoice {
         let Self { costs, fleet, near, .. } = self;
         let transfer_ms = costs.transfer_ms;
         let (costs, candidates, mut rng) = (costs.of(ctx), ctx.candidates(), ctx.rng());

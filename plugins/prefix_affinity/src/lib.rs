@@ -55,7 +55,7 @@ impl Policy for PrefixAffinity {
         self.workers = table.iter().map(|worker| hash(worker.url.as_bytes())).collect();
     }
 
-    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         match ctx.text_bytes() {
             Some(text) if !text.is_empty() => self.by_prefix(ctx, text).into(),
             // Nothing to be near to: the least loaded.
@@ -65,7 +65,7 @@ impl Policy for PrefixAffinity {
 }
 
 impl PrefixAffinity {
-    fn by_prefix(&self, ctx: &Context<'_>, text: &[u8]) -> Option<usize> {
+    fn by_prefix(&self, ctx: &Context<'_, Self>, text: &[u8]) -> Option<usize> {
         let prefix = hash(text.get(..self.prefix_bytes).unwrap_or(text));
         let limit = self.limit(ctx);
         let load = ctx.load();
@@ -79,7 +79,7 @@ impl PrefixAffinity {
     ///
     /// The mean counts the request that is being decided, so that an idle fleet with
     /// slack 0 has room for it. At least one candidate is never above its own mean.
-    fn limit(&self, ctx: &Context<'_>) -> f64 {
+    fn limit(&self, ctx: &Context<'_, Self>) -> f64 {
         let load = ctx.load();
         let loads = ctx.candidates().iter().map(|index| f64::from(load.get(index)));
         let (sum, count) = loads.fold((1.0, 0.0), |(sum, count), load| (sum + load, count + 1.0));

@@ -12,7 +12,8 @@ use sgl_policy_abi::encode_to_vec;
 pub enum Choice {
     /// The worker of that index. The cheapest answer: one to five bytes.
     Worker(usize),
-    /// Nobody: the request gets no worker. Not a failure, so no fallback policy is asked.
+    /// Nobody, because nobody may be chosen. While somebody may be it counts as a failure
+    /// (`no_choice`), unless the operator lets the policy refuse requests (`may_refuse`).
     Nobody,
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
@@ -77,7 +78,7 @@ pub enum PairChoice {
         /// The worker that generates.
         decode: usize,
     },
-    /// Nobody: the request gets no worker. Not a failure, so no fallback policy is asked.
+    /// Nobody; as [`Choice::Nobody`].
     Nobody,
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),

@@ -1,5 +1,7 @@
 //! One decision as the policy sees it.
 
+use core::marker::PhantomData;
+
 use sgl_policy_abi::Input;
 
 use crate::candidates::Candidates;
@@ -9,34 +11,42 @@ use crate::column::Ints;
 use crate::column::Tokens;
 use crate::message::Leg;
 use crate::message::Message;
+use crate::policy::Plugin;
 use crate::random::Rng;
 use crate::table::Table;
 
-/// Workers, signals and request of one decision, read in place from the message.
-///
-/// An accessor whose input the policy did not declare gives the unknown value;
-/// in debug builds it panics, so that native tests find the missing declaration.
-#[derive(Debug)]
-pub struct Context<'a> {
-    message: &'a Message<'a>,
-    inputs: &'static [Input],
-    table: &'a Table,
+/// Stops the build of a policy `P` that reads this input without declaring it.
+macro_rules! declared {
+    ($input:literal) => {
+        const {
+            assert!(
+                P::MANIFEST.declares($input),
+                concat!(
+                    "the policy reads the input `",
+                    $input,
+                    "`, which `inputs` of export_policy! does not list"
+                )
+            );
+        }
+    };
 }
 
-impl<'a> Context<'a> {
-    /// The view of a message that was read, for a policy with these inputs.
-    #[inline]
-    pub(crate) const fn new(message: &'a Message<'a>, inputs: &'static [Input], table: &'a Table) -> Self {
-        Self { message, inputs, table }
-    }
+/// Workers, signals and request of one decision, read in place from the message, for the policy `P`.
+///
+/// Reading an input that `P` does not declare is an error of its build. Only a header's name may
+/// not be known then: [`Context::header`] panics.
+#[derive(Debug)]
+pub struct Context<'a, P> {
+    message: &'a Message<'a>,
+    table: &'a Table,
+    policy: PhantomData<fn() -> P>,
+}
 
+impl<'a, P: Plugin> Context<'a, P> {
+    /// The view of a message that was read.
     #[inline]
-    fn declared(&self, input: &Input) {
-        debug_assert!(
-            self.inputs.contains(input),
-            "the policy reads `{}` but does not declare it as an input",
-            input.name()
-        );
+    pub(crate) const fn new(message: &'a Message<'a>, table: &'a Table) -> Self {
+        Self { message, table, policy: PhantomData }
     }
 
     /// Number of workers.
@@ -64,7 +74,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn candidates(&self) -> Candidates<'a> {
-        self.declared(&Input::Healthy);
+        declared!("healthy");
         Candidates::new(self.message.columns.healthy, self.message.columns.excluded, self.len())
     }
 
@@ -72,7 +82,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn healthy(&self) -> Bits<'a> {
-        self.declared(&Input::Healthy);
+        declared!("healthy");
         self.message.columns.healthy
     }
 
@@ -80,7 +90,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn excluded(&self) -> Bits<'a> {
-        self.declared(&Input::Excluded);
+        declared!("excluded");
         self.message.columns.excluded
     }
 
@@ -88,7 +98,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn load(&self) -> Ints<'a> {
-        self.declared(&Input::Load);
+        declared!("load");
         self.message.columns.load
     }
 
@@ -96,7 +106,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn running(&self) -> Ints<'a> {
-        self.declared(&Input::Running);
+        declared!("running");
         self.message.columns.running
     }
 
@@ -104,7 +114,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn waiting(&self) -> Ints<'a> {
-        self.declared(&Input::Waiting);
+        declared!("waiting");
         self.message.columns.waiting
     }
 
@@ -112,7 +122,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn queued_tokens(&self) -> Ints<'a> {
-        self.declared(&Input::QueuedTokens);
+        declared!("queued_tokens");
         self.message.columns.queued_tokens
     }
 
@@ -120,7 +130,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn kv_usage(&self) -> Floats<'a> {
-        self.declared(&Input::KvUsage);
+        declared!("kv_usage");
         self.message.columns.kv_usage
     }
 
@@ -128,7 +138,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn throughput(&self) -> Floats<'a> {
-        self.declared(&Input::Throughput);
+        declared!("throughput");
         self.message.columns.throughput
     }
 
@@ -136,7 +146,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn latency_ewma(&self) -> Floats<'a> {
-        self.declared(&Input::LatencyEwma);
+        declared!("latency_ewma");
         self.message.columns.latency_ewma
     }
 
@@ -144,7 +154,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn text_bytes(&self) -> Option<&'a [u8]> {
-        self.declared(&Input::RequestText);
+        declared!("request_text");
         self.message.request.text
     }
 
@@ -158,7 +168,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn tokens(&self) -> Option<Tokens<'a>> {
-        self.declared(&Input::RequestTokens);
+        declared!("request_tokens");
         self.message.request.tokens
     }
 
@@ -166,25 +176,28 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn prompt_bytes(&self) -> u64 {
-        self.declared(&Input::PromptBytes);
+        declared!("prompt_bytes");
         self.message.request.prompt_bytes
     }
 
     /// Input `model`: the requested model.
     #[must_use]
     pub fn model(&self) -> Option<&'a str> {
-        self.declared(&Input::Model);
+        declared!("model");
         core::str::from_utf8(self.message.request.model?).ok()
     }
 
     /// Input `header:<name>`: one request header, by its lower-case name.
+    ///
+    /// # Panics
+    /// If the policy does not declare the header: a trap in the plugin, which its self-test finds.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         let is_it = |input: &Input| matches!(input, Input::Header(header) if header == name);
-        let position = self.inputs.iter().position(is_it);
-        debug_assert!(
+        let position = P::MANIFEST.inputs.iter().position(is_it);
+        assert!(
             position.is_some(),
-            "the policy reads header `{name}` but does not declare it as an input"
+            "the policy reads header `{name}`, which `inputs` of export_policy! does not list"
         );
         let mut r = self.message.elements();
         (0..position?).try_for_each(|_| r.skip()).ok()?;
@@ -195,7 +208,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn leg(&self) -> Leg {
-        self.declared(&Input::Leg);
+        declared!("leg");
         self.message.request.leg
     }
 
@@ -203,7 +216,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn random(&self) -> u64 {
-        self.declared(&Input::Random);
+        declared!("random");
         self.message.request.random
     }
 
@@ -218,7 +231,7 @@ impl<'a> Context<'a> {
     #[inline]
     #[must_use]
     pub fn now_ns(&self) -> u64 {
-        self.declared(&Input::NowNs);
+        declared!("now_ns");
         self.message.request.now_ns
     }
 }

@@ -18,7 +18,10 @@ use crate::context::Context;
 use crate::host;
 use crate::message::Message;
 use crate::message::MessageError;
+use crate::policy::CompletionHook;
+use crate::policy::PairHook;
 use crate::policy::Plugin;
+use crate::policy::StateHook;
 use crate::table::Table;
 
 /// One instance of a plugin.
@@ -85,7 +88,9 @@ impl<P: Plugin> Guest<P> {
             Choice::Explained(answer) => output.keep(answer.0),
         }
     }
+}
 
+impl<P: Plugin + PairHook> Guest<P> {
     /// Export `select_worker_pair`.
     #[inline]
     pub fn select_pair(&mut self, message: &[u8]) -> &[u8] {
@@ -104,7 +109,9 @@ impl<P: Plugin> Guest<P> {
             PairChoice::Failed(error) => output.error(error),
         }
     }
+}
 
+impl<P: Plugin + CompletionHook> Guest<P> {
     /// Export `on_complete`. A batch that belongs to another table is dropped.
     pub fn on_complete(&mut self, message: &[u8]) {
         let (Some(policy), Ok(batch)) = (&mut self.policy, CompletionBatch::decode(message)) else {
@@ -118,7 +125,9 @@ impl<P: Plugin> Guest<P> {
             policy.on_complete(&self.table, &completion);
         }
     }
+}
 
+impl<P: Plugin + StateHook> Guest<P> {
     /// Export `save_state`.
     pub fn save_state(&mut self) -> &[u8] {
         let saved = &mut self.output.large;
@@ -150,15 +159,15 @@ fn decide<P: Plugin, C>(
     message: &[u8],
     table: &Table,
     policy: &mut Option<P>,
-    select: impl FnOnce(&mut P, &Context<'_>) -> C,
+    select: impl FnOnce(&mut P, &Context<'_, P>) -> C,
 ) -> Result<C, &'static str> {
     let policy = policy.as_mut().ok_or(NOT_READY)?;
-    let inputs = P::MANIFEST.inputs;
-    let mut message = Message::open(message, inputs.len(), P::HOOKS.table.then_some(table))
-        .map_err(MessageError::message)?;
+    let inputs = P::MANIFEST.inputs.len();
+    let mut message =
+        Message::open(message, inputs, P::HOOKS.table.then_some(table)).map_err(MessageError::message)?;
     P::read_inputs(&mut message).map_err(MessageError::message)?;
     message.close().map_err(MessageError::message)?;
-    Ok(select(policy, &Context::new(&message, inputs, table)))
+    Ok(select(policy, &Context::new(&message, table)))
 }
 
 /// An index for the wire. `usize` is never wider than 64 bits here.

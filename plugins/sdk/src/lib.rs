@@ -15,7 +15,7 @@
 //!         Ok(Self)
 //!     }
 //!
-//!     fn select(&mut self, ctx: &Context<'_>) -> Choice {
+//!     fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
 //!         ctx.candidates().iter().next().into()
 //!     }
 //! }
@@ -63,6 +63,8 @@ mod context;
 mod policy;
 
 mod guest;
+#[doc(hidden)]
+pub mod hook_check;
 mod section;
 
 #[cfg(target_arch = "wasm32")]
@@ -98,9 +100,12 @@ pub use crate::message::Leg;
 pub use crate::message::Message;
 #[doc(hidden)]
 pub use crate::message::MessageError;
+pub use crate::policy::CompletionHook;
 pub use crate::policy::Hooks;
+pub use crate::policy::PairHook;
 pub use crate::policy::Plugin;
 pub use crate::policy::Policy;
+pub use crate::policy::StateHook;
 pub use crate::random::Rng;
 pub use crate::random::mix;
 pub use crate::section::StaticManifest;
@@ -117,15 +122,76 @@ pub mod prelude {
     pub use sgl_policy_abi::Value;
 
     pub use crate::Choice;
+    pub use crate::CompletionHook;
     pub use crate::Config;
     pub use crate::Context;
     pub use crate::Error;
     pub use crate::Leg;
     pub use crate::PairChoice;
+    pub use crate::PairHook;
     pub use crate::Policy;
     pub use crate::Rng;
+    pub use crate::StateHook;
     pub use crate::Table;
 }
+
+/// A hook that is written but not listed is an error of the build:
+///
+/// ```compile_fail
+/// use sgl_policy_sdk::prelude::*;
+/// struct Deaf;
+/// impl Policy for Deaf {
+///     fn init(_: &Init) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///     fn select(&mut self, _: &Context<'_, Self>) -> Choice {
+///         Choice::Nobody
+///     }
+/// }
+/// impl CompletionHook for Deaf {
+///     fn on_complete(&mut self, _: &Table, _: &Completion) {}
+/// }
+/// sgl_policy_sdk::export_policy! { policy: Deaf, name: "deaf", description: "", inputs: [] }
+/// ```
+///
+/// The same with `hooks: [on_complete]` builds; and so one that is listed but not written does not:
+///
+/// ```
+/// use sgl_policy_sdk::prelude::*;
+/// struct Hears;
+/// impl Policy for Hears {
+///     fn init(_: &Init) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///     fn select(&mut self, _: &Context<'_, Self>) -> Choice {
+///         Choice::Nobody
+///     }
+/// }
+/// impl CompletionHook for Hears {
+///     fn on_complete(&mut self, _: &Table, _: &Completion) {}
+/// }
+/// sgl_policy_sdk::export_policy! {
+///     policy: Hears, name: "hears", description: "", inputs: [], hooks: [on_complete],
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use sgl_policy_sdk::prelude::*;
+/// struct Bare;
+/// impl Policy for Bare {
+///     fn init(_: &Init) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///     fn select(&mut self, _: &Context<'_, Self>) -> Choice {
+///         Choice::Nobody
+///     }
+/// }
+/// sgl_policy_sdk::export_policy! {
+///     policy: Bare, name: "bare", description: "", inputs: [], hooks: [select_pair],
+/// }
+/// ```
+#[cfg(doctest)]
+struct HooksAreCompared;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

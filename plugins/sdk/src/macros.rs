@@ -24,8 +24,9 @@ macro_rules! log {
 /// }
 /// ```
 ///
-/// `inputs` are variants of [`Input`](crate::abi::Input). The version is the
-/// crate's own. `hooks` may also have `without_table`: the plugin then never gets
+/// `inputs` are variants of [`Input`](crate::abi::Input): reading one that is not listed is an
+/// error of the build. The version is the crate's own. `hooks` are those whose traits the policy
+/// implements; a difference is an error of the build. They may also have `without_table`: the plugin then never gets
 /// the worker table, which saves its memory where only signals matter.
 #[macro_export]
 macro_rules! export_policy {
@@ -57,6 +58,8 @@ macro_rules! export_policy {
             }
         }
 
+        $crate::__compare_hooks!($policy);
+
         #[cfg(target_arch = "wasm32")]
         mod sgl_policy_exports {
             use super::*;
@@ -65,6 +68,32 @@ macro_rules! export_policy {
             $crate::__table_export!([$($($hook)*)?]);
             $($($crate::__hook_export!($hook);)*)?
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __compare_hooks {
+    ($policy:ty) => {
+        const _: () = {
+            use $crate::hook_check::Missing as _;
+            // Uses the trait, which a policy that has all hooks does not need.
+            const _: bool = $crate::hook_check::Pair::<()>::IMPLEMENTED;
+            const LISTED: $crate::Hooks = <$policy as $crate::Plugin>::HOOKS;
+            assert!(
+                LISTED.select_pair == $crate::hook_check::Pair::<$policy>::IMPLEMENTED,
+                "`select_pair` is listed in `hooks` of export_policy! if, and only if, the policy implements PairHook"
+            );
+            assert!(
+                LISTED.on_complete == $crate::hook_check::Completion::<$policy>::IMPLEMENTED,
+                "`on_complete` is listed in `hooks` of export_policy! if, and only if, the policy implements \
+                 CompletionHook"
+            );
+            assert!(
+                LISTED.state == $crate::hook_check::State::<$policy>::IMPLEMENTED,
+                "`state` is listed in `hooks` of export_policy! if, and only if, the policy implements StateHook"
+            );
+        };
     };
 }
 

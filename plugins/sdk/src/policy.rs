@@ -16,8 +16,10 @@ use crate::table::Table;
 
 /// A routing policy: one value per instance of the plugin.
 ///
-/// Only [`Policy::init`] and [`Policy::select`] are required. The host calls
-/// another method only if [`export_policy!`](crate::export_policy) lists its hook.
+/// Only [`Policy::init`] and [`Policy::select`] are required. What the host calls besides is in
+/// traits of its own, one for each hook that [`export_policy!`](crate::export_policy) can list:
+/// [`PairHook`], [`CompletionHook`] and [`StateHook`]. A policy that implements one without listing
+/// it, or lists one without implementing it, is not built.
 pub trait Policy: Sized {
     /// Makes the policy out of its configuration; once per instance.
     ///
@@ -26,27 +28,33 @@ pub trait Policy: Sized {
     fn init(init: &Init) -> Result<Self, Error>;
 
     /// Decides one request.
-    fn select(&mut self, ctx: &Context<'_>) -> Choice;
-
-    /// Decides one request that a prefill and a decode worker serve together.
-    /// Hook `select_pair`.
-    fn select_pair(&mut self, _ctx: &Context<'_>) -> PairChoice {
-        PairChoice::Nobody
-    }
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice;
 
     /// The worker table changed; always before the first decision that uses the
     /// new one. A plugin exported `without_table` never hears of it.
     fn on_workers(&mut self, _table: &Table) {}
+}
 
-    /// A request ended; its worker index belongs to `table`. Hook `on_complete`.
-    fn on_complete(&mut self, _table: &Table, _completion: &Completion) {}
+/// Hook `select_pair`: chooses a prefill and a decode worker together.
+pub trait PairHook: Policy {
+    /// Decides one request that a prefill and a decode worker serve together.
+    fn select_pair(&mut self, ctx: &Context<'_, Self>) -> PairChoice;
+}
 
-    /// Appends to `out` what the next generation of the plugin shall get. Hook `state`.
-    fn save_state(&mut self, _out: &mut Vec<u8>) {}
+/// Hook `on_complete`: hears of finished requests.
+pub trait CompletionHook: Policy {
+    /// A request ended; its worker index belongs to `table`.
+    fn on_complete(&mut self, table: &Table, completion: &Completion);
+}
+
+/// Hook `state`: carries what it has learnt into the next generation of the plugin.
+pub trait StateHook: Policy {
+    /// Appends to `out` what the next generation shall get.
+    fn save_state(&mut self, out: &mut Vec<u8>);
 
     /// What the previous generation saved; after `init`, before the first
-    /// decision. May come from another version of the policy: check it. Hook `state`.
-    fn restore_state(&mut self, _saved: &[u8]) {}
+    /// decision. May come from another version of the policy: check it.
+    fn restore_state(&mut self, saved: &[u8]);
 }
 
 /// Which optional exports a plugin has.

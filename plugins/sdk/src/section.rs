@@ -40,6 +40,19 @@ impl StaticManifest {
         self.encode_into(Output::<N>::new()).bytes
     }
 
+    /// True if an input of that name is declared; for headers, if any is.
+    #[must_use]
+    pub const fn declares(&self, name: &str) -> bool {
+        let mut rest = self.inputs;
+        while let [input, tail @ ..] = rest {
+            if same(input.static_name(), name) {
+                return true;
+            }
+            rest = tail;
+        }
+        false
+    }
+
     const fn encode_into<const N: usize>(&self, out: Output<N>) -> Output<N> {
         let mut out = out.byte(0x80 | 7).text("abi");
         const { assert!(ABI_VERSION < 0x80, "the version is written as one byte") };
@@ -57,6 +70,18 @@ impl StaticManifest {
         }
         out.text("concurrency").text(self.concurrency.word())
     }
+}
+
+/// Equality of texts; that of `str` is no constant function.
+const fn same(left: &str, right: &str) -> bool {
+    let (mut left, mut right) = (left.as_bytes(), right.as_bytes());
+    while let ([one, rest @ ..], [other, others @ ..]) = (left, right) {
+        if *one != *other {
+            return false;
+        }
+        (left, right) = (rest, others);
+    }
+    left.is_empty() && right.is_empty()
 }
 
 /// `N` bytes that are filled from the left; beyond them only the length counts.
@@ -174,5 +199,15 @@ mod tests {
         };
         const NONE: [u8; EMPTY.encoded_len()] = EMPTY.encode();
         decoded(&NONE, &EMPTY);
+    }
+
+    #[test]
+    fn only_listed_inputs_are_declared() {
+        const FEW: StaticManifest = StaticManifest { inputs: &[Input::Load, Input::Random], ..EVERYTHING };
+        const { assert!(FEW.declares("load") && FEW.declares("random")) };
+        for input in ["healthy", "loa", "loads", "", "header:x"] {
+            assert!(!FEW.declares(input), "{input}");
+        }
+        assert!(EVERYTHING.inputs.iter().all(|input| EVERYTHING.declares(input.static_name())));
     }
 }

@@ -35,7 +35,7 @@ impl Policy for Echo {
         }
     }
 
-    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         if ctx.is_empty() {
             return Choice::Nobody;
         }
@@ -71,20 +71,26 @@ impl Policy for Echo {
         Explained { worker: ctx.candidates().iter().next(), scores, reason }.into()
     }
 
-    fn select_pair(&mut self, ctx: &Context<'_>) -> PairChoice {
-        let mut candidates = ctx.candidates().iter();
-        candidates.next().zip(candidates.next()).into()
-    }
-
     fn on_workers(&mut self, _table: &Table) {
         self.tables += 1;
     }
+}
 
+impl PairHook for Echo {
+    fn select_pair(&mut self, ctx: &Context<'_, Self>) -> PairChoice {
+        let mut candidates = ctx.candidates().iter();
+        candidates.next().zip(candidates.next()).into()
+    }
+}
+
+impl CompletionHook for Echo {
     fn on_complete(&mut self, table: &Table, completion: &Completion) {
         assert!(table.get(0).is_some());
         self.completed.push((completion.worker, completion.ok));
     }
+}
 
+impl StateHook for Echo {
     fn save_state(&mut self, out: &mut Vec<u8>) {
         out.extend(self.completed.iter().flat_map(|(worker, _)| worker.to_le_bytes()));
     }
@@ -106,7 +112,7 @@ sgl_policy_sdk::export_policy! {
     hooks: [select_pair, on_complete, state],
 }
 
-/// A policy that only looks at signals, and reads one that it did not declare.
+/// A policy that only looks at signals, and reads a header that it did not declare.
 #[derive(Debug)]
 struct Lean;
 
@@ -115,9 +121,9 @@ impl Policy for Lean {
         Ok(Self)
     }
 
-    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         if ctx.random() == 13 {
-            let _ = ctx.waiting();
+            let _ = ctx.header("x-a");
         }
         assert!(ctx.table().is_empty());
         if ctx.random() == 14 { ctx.len().into() } else { Choice::Failed("no") }
@@ -292,17 +298,10 @@ fn plugin_without_table_learns_the_number_of_workers_from_its_columns() {
 }
 
 #[test]
-#[should_panic(expected = "reads `waiting` but does not declare it")]
-fn undeclared_input_is_found_by_native_tests() {
+#[should_panic(expected = "reads header `x-a`, which `inputs` of export_policy! does not list")]
+fn undeclared_header_is_found_by_native_tests() {
     let mut harness = Harness::<Lean>::new([], Worker::fleet(1)).expect("starts");
     harness.select(&Request::new().random(13));
-}
-
-#[test]
-#[should_panic(expected = "list `select_pair` in the hooks")]
-fn hook_that_is_not_exported_is_found_by_native_tests() {
-    let mut harness = Harness::<Lean>::new([], Worker::fleet(1)).expect("starts");
-    harness.select_pair(&Request::new());
 }
 
 #[test]

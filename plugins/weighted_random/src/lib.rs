@@ -58,7 +58,7 @@ impl Policy for WeightedRandom {
         }
     }
 
-    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         let candidates = ctx.candidates();
         let mut rng = ctx.rng();
         let total = self.totals.last().copied().unwrap_or(0.0);

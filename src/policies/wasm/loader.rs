@@ -237,6 +237,9 @@ fn ready(
     let ModuleBytes { wasm, signature, origin } = module;
     let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
     secret_headers::check(&facts.manifest.inputs, &options.allowed_secret_headers)?;
+    for oversight in &facts.oversights {
+        tracing::warn!(plugin = config.name, oversight, "the module seems to have forgotten something");
+    }
     progress(LoadStep::Compile);
     let compiled = Arc::new(Compiled::new(engine, &wasm, spec)?);
     Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })

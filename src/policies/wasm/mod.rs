@@ -18,6 +18,7 @@ pub mod state;
 pub mod syscalls;
 pub mod validator;
 pub mod producers;
+pub(crate) mod oversights;
 pub mod module_check;
 /// Public for `benches/micro` alone.
 #[doc(hidden)]

@@ -18,6 +18,7 @@ use wasmparser::types::EntityType;
 use wasmparser::types::TypesRef;
 
 use crate::policies::wasm::error::ModuleFault;
+use crate::policies::wasm::oversights;
 use crate::policies::wasm::producers;
 use crate::policies::wasm::producers::Producers;
 use crate::policies::wasm::syscalls;
@@ -92,6 +93,8 @@ pub struct ModuleFacts {
     pub size_bytes: usize,
     /// Functions that it imports, as `module.name`, sorted.
     pub imports: Vec<String>,
+    /// What it seems to have forgotten, a line each.
+    pub oversights: Vec<String>,
     /// What its `producers` section says that it was made with.
     pub producers: Producers,
 }
@@ -135,8 +138,10 @@ pub fn check_module(
     let types =
         Validator::new_with_features(features()).validate_all(wasm).map_err(|error| invalid(&error))?;
     check_exports(&outline, types.as_ref())?;
+    let manifest = outline.manifest()?;
     Ok(ModuleFacts {
-        manifest: outline.manifest()?,
+        oversights: oversights::of(outline.exports.iter().map(|export| export.name), &manifest),
+        manifest,
         syscalls,
         has_pair: outline.exports(export::SELECT_WORKER_PAIR),
         has_save_state: outline.exports(export::SAVE_STATE),

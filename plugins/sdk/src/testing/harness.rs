@@ -15,7 +15,10 @@ use sgl_policy_abi::encode_to_vec;
 use sgl_policy_abi::init_error;
 
 use crate::guest::Guest;
+use crate::policy::CompletionHook;
+use crate::policy::PairHook;
 use crate::policy::Plugin;
+use crate::policy::StateHook;
 use crate::random::Rng;
 use crate::testing::fleet::Request;
 use crate::testing::fleet::Worker;
@@ -113,11 +116,10 @@ impl<P: Plugin> Harness<P> {
     }
 
     /// Decides one request for prefill and decode together.
-    ///
-    /// # Panics
-    /// If the plugin does not export the hook.
-    pub fn select_pair(&mut self, request: &Request) -> PairDecision {
-        assert!(P::HOOKS.select_pair, "list `select_pair` in the hooks of export_policy!");
+    pub fn select_pair(&mut self, request: &Request) -> PairDecision
+    where
+        P: PairHook,
+    {
         let bytes = self.message(request);
         let answer =
             PairAnswer::decode(self.guest.select_pair(&bytes)).expect("the SDK answers as the ABI says");
@@ -130,31 +132,28 @@ impl<P: Plugin> Harness<P> {
     }
 
     /// Reports finished requests.
-    ///
-    /// # Panics
-    /// If the plugin does not export the hook.
-    pub fn complete(&mut self, completions: &[Completion]) {
-        assert!(P::HOOKS.on_complete, "list `on_complete` in the hooks of export_policy!");
+    pub fn complete(&mut self, completions: &[Completion])
+    where
+        P: CompletionHook,
+    {
         let version = self.version;
         let bytes = encode_to_vec(|w| encode_completions(w, version, completions.iter()));
         self.guest.on_complete(&bytes.expect("a test's batch fits"));
     }
 
     /// What the plugin would carry into its next generation.
-    ///
-    /// # Panics
-    /// If the plugin does not export the hook.
-    pub fn save_state(&mut self) -> Vec<u8> {
-        assert!(P::HOOKS.state, "list `state` in the hooks of export_policy!");
+    pub fn save_state(&mut self) -> Vec<u8>
+    where
+        P: StateHook,
+    {
         Vec::from(self.guest.save_state())
     }
 
     /// Gives the plugin what the previous generation saved.
-    ///
-    /// # Panics
-    /// If the plugin does not export the hook.
-    pub fn restore_state(&mut self, saved: &[u8]) {
-        assert!(P::HOOKS.state, "list `state` in the hooks of export_policy!");
+    pub fn restore_state(&mut self, saved: &[u8])
+    where
+        P: StateHook,
+    {
         self.guest.restore_state(saved);
     }
 

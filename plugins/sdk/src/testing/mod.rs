@@ -2,8 +2,7 @@
 //!
 //! [`Harness`] plays the router: it encodes the worker table, the signals and
 //! the request as the ABI says, hands them to the same guest code that the Wasm
-//! exports call, and decodes the answer. A hook that the plugin does not export
-//! is not called, so a forgotten one shows up here.
+//! exports call, and decodes the answer.
 
 mod fleet;
 mod harness;

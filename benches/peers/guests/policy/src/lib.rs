@@ -15,7 +15,7 @@ impl Policy for LeastConnections {
         Ok(Self)
     }
 
-    fn select(&mut self, ctx: &Context<'_>) -> Choice {
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         ctx.candidates().least(ctx.load(), &mut ctx.rng()).into()
     }
 }
