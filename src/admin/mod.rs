@@ -25,6 +25,7 @@ pub mod guard;
 pub mod who;
 pub mod body;
 pub mod listener;
+pub mod kept_workers;
 pub mod workers;
 pub mod plugins;
 pub mod decisions;

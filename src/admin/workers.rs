@@ -26,6 +26,7 @@ use utoipa::ToSchema;
 use crate::admin::body::Kind;
 use crate::admin::body::MAX_JSON_BYTES;
 use crate::admin::body::bytes_of;
+use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::problem::Problem;
 use crate::config::check::check_worker;
 use crate::config::faults::Faults;
@@ -38,12 +39,21 @@ use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
 
 /// The endpoints of workers.
-pub fn routes(backends: Arc<Backends>) -> Router {
+///
+/// What is added or removed here is kept in `kept`, if there is a state directory.
+pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router {
     Router::new()
         .route("/workers", get(list).post(add).delete(remove_by_query))
         .route("/workers/drain", post(drain))
         .route("/workers/{url}", delete(remove_by_path))
-        .with_state(backends)
+        .with_state(Workers { backends, kept })
+}
+
+/// What the endpoints change.
+#[derive(Clone, Debug)]
+pub(crate) struct Workers {
+    backends: Arc<Backends>,
+    kept: Option<Arc<KeptWorkers>>,
 }
 
 /// A worker, as it is shown.
@@ -126,7 +136,7 @@ pub(crate) struct ByUrl {
 
 /// Lists the workers
 #[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
-pub(crate) async fn list(State(backends): State<Arc<Backends>>) -> Json<WorkerList> {
+pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Json<WorkerList> {
     let snapshot = backends.snapshot();
     let workers = snapshot.targets().iter().map(|target| WorkerView::of(target)).collect();
     Json(WorkerList { workers })
@@ -142,7 +152,7 @@ pub(crate) async fn list(State(backends): State<Arc<Backends>>) -> Json<WorkerLi
     (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn add(
-    State(backends): State<Arc<Backends>>,
+    State(Workers { backends, kept }): State<Workers>,
     request: Request,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
     let (head, body) = request.into_parts();
@@ -158,6 +168,10 @@ pub(crate) async fn add(
     match backends.add(&entry) {
         Ok(target) => {
             tracing::info!(worker = entry.url, "added");
+            if let Some(kept) = kept {
+                let url = target.worker().url().to_owned();
+                kept.add(WorkerEntry { url, ..entry }).await;
+            }
             Ok((StatusCode::CREATED, Json(WorkerView::of(&target))))
         }
         Err(error @ AddError::Fleet(_)) => Err(Problem::new(StatusCode::CONFLICT, error.to_string())),
@@ -171,7 +185,7 @@ pub(crate) async fn add(
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn drain(
-    State(backends): State<Arc<Backends>>,
+    State(Workers { backends, .. }): State<Workers>,
     Query(ByUrl { url }): Query<ByUrl>,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
     let target = backends.drain(&normal(&url)).ok_or_else(|| unknown(&url))?;
@@ -185,10 +199,10 @@ pub(crate) async fn drain(
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn remove_by_query(
-    State(backends): State<Arc<Backends>>,
+    State(workers): State<Workers>,
     Query(ByUrl { url }): Query<ByUrl>,
 ) -> Result<StatusCode, Problem> {
-    remove(&backends, &url)
+    remove(&workers, &url).await
 }
 
 /// Drains a worker, then removes it
@@ -198,16 +212,19 @@ pub(crate) async fn remove_by_query(
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn remove_by_path(
-    State(backends): State<Arc<Backends>>,
+    State(workers): State<Workers>,
     Path(url): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    remove(&backends, &url)
+    remove(&workers, &url).await
 }
 
 /// 202: the removal goes on in the background.
-fn remove(backends: &Arc<Backends>, url: &str) -> Result<StatusCode, Problem> {
-    let _removal = backends.retire(&normal(url)).ok_or_else(|| unknown(url))?;
+async fn remove(workers: &Workers, url: &str) -> Result<StatusCode, Problem> {
+    let _removal = workers.backends.retire(&normal(url)).ok_or_else(|| unknown(url))?;
     tracing::info!(worker = url, "draining, then removing");
+    if let Some(kept) = &workers.kept {
+        kept.remove(normal(url)).await;
+    }
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -15,6 +15,7 @@ use crate::admin::decisions;
 use crate::admin::guard;
 use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
+use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::listener;
 use crate::admin::metrics_page;
 use crate::admin::openapi;
@@ -33,6 +34,7 @@ use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
 use crate::policies::TrustPolicy;
+use crate::proxy::Backends;
 use crate::proxy::DataServer;
 use crate::proxy::Proxy;
 use crate::proxy::backends::AddError;
@@ -86,6 +88,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct RunningRouter {
     proxy: Arc<Proxy>,
+    manager: Arc<PluginManager>,
     addresses: Addresses,
     stop_data: DropGuard,
     stop_operations: DropGuard,
@@ -140,10 +143,12 @@ impl RunningRouter {
         for worker in &config.workers {
             proxy.backends().add(worker)?;
         }
+        let kept = config.state_dir.as_deref().map(|dir| Arc::new(KeptWorkers::open(dir)));
+        add_kept(kept.as_deref(), proxy.backends());
         let allowed = config.operations;
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
-        let admin_routes = workers::routes(Arc::clone(proxy.backends()))
+        let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(plugins::routes(Arc::clone(&manager)))
             .merge(decisions::routes(recorder))
             .merge(openapi::routes())
@@ -165,10 +170,11 @@ impl RunningRouter {
         ];
         operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
         if manager.keeps() {
-            operations.push(tokio::spawn(keep_up(manager, stop_operations.clone())));
+            operations.push(tokio::spawn(keep_up(Arc::clone(&manager), stop_operations.clone())));
         }
         Ok(Self {
             proxy,
+            manager,
             addresses: Addresses { data, metrics: metrics_address, admin },
             data: tokio::spawn(server.serve(stop_data.clone())),
             stop_data: stop_data.drop_guard(),
@@ -185,6 +191,11 @@ impl RunningRouter {
     /// The data plane.
     pub fn proxy(&self) -> &Arc<Proxy> {
         &self.proxy
+    }
+
+    /// What changes its plugins.
+    pub fn manager(&self) -> &Arc<PluginManager> {
+        &self.manager
     }
 
     /// From now on it accepts no connections and is not ready; requests in flight go on.
@@ -206,6 +217,19 @@ impl RunningRouter {
         drop(self.stop_operations);
         for task in self.operations {
             let _ = task.await;
+        }
+    }
+}
+
+/// Adds the workers that operators added before the restart; the configuration wins.
+fn add_kept(kept: Option<&KeptWorkers>, backends: &Backends) {
+    for entry in kept.map(KeptWorkers::entries).unwrap_or_default() {
+        match backends.add(&entry) {
+            Ok(_) => tracing::info!(worker = entry.url, "added from the state directory"),
+            Err(AddError::Fleet(_)) => {
+                tracing::info!(worker = entry.url, "the configuration wins over the state directory")
+            }
+            Err(error) => tracing::error!(worker = entry.url, %error, "not added from the state directory"),
         }
     }
 }

@@ -4,6 +4,8 @@ pub mod flags;
 pub mod log;
 pub mod plugin_metrics;
 pub mod assembly;
+pub mod configuration;
+mod reload;
 pub mod serve;
 pub mod sim_worker;
 pub mod plugin;

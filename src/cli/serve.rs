@@ -9,26 +9,22 @@ use tokio::signal::unix::signal;
 
 use crate::cli::assembly::RunningRouter;
 use crate::cli::assembly::StartError;
+use crate::cli::configuration::configuration;
 use crate::cli::flags::ServeArgs;
 use crate::cli::log;
 use crate::cli::log::LogLevelError;
 use crate::cli::plugin_metrics;
-use crate::config::check::Surroundings;
-use crate::config::check::check;
+use crate::cli::reload::AtStart;
+use crate::cli::reload::Reloader;
 use crate::config::checked::CheckedConfig;
 use crate::config::faults::Faults;
-use crate::config::files::read_config;
 use crate::config::router::PluginEntry;
-use crate::config::router::RouterConfig;
 use crate::engine::setup::EngineOptions;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
 use crate::policies::TrustPolicy;
-use crate::policies::native::NativePolicy;
 use crate::policies::wasm::PluginError;
 use crate::policies::wasm::trust::KeyFault;
-
-const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
 /// Why `serve` ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +57,7 @@ pub enum ServeError {
 
 /// Runs a router until SIGTERM or SIGINT, and then until its requests are finished. After SIGTERM it
 /// goes on accepting for as long as the settings say, so that balancers see that it is not ready. A
-/// second signal ends it at once.
+/// second signal ends it at once. SIGHUP reads the configuration again.
 ///
 /// # Errors
 ///
@@ -70,27 +66,14 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let config = configuration(args)?;
     log::start(&args.log_level, args.log_format)?;
     let runtime = tokio::runtime::Runtime::new().map_err(ServeError::Runtime)?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(args, config))
 }
 
-/// The checked configuration: the file, with the flags laid over it.
-///
-/// # Errors
-///
-/// [`Faults`], all of them.
-pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
-    let (mut config, mut faults) = match &args.config {
-        Some(path) => read_config(path),
-        None => (RouterConfig::default(), Vec::new()),
-    };
-    args.lay_over(&mut config, &mut faults);
-    let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
-    check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token, faults })
-}
-
-async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
+async fn serve(args: &ServeArgs, mut config: CheckedConfig) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
+    // From here on it does not end the process any more.
+    let mut hang_up = signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
@@ -98,6 +81,7 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
         }
     };
     let delay = config.shutdown_delay;
+    let at_start = AtStart::of(&config);
     let engine = EngineOptions {
         max_plugin_memory: config.max_plugin_memory,
         aot_cache: config.aot_cache.clone(),
@@ -120,8 +104,20 @@ async fn serve(mut config: CheckedConfig) -> Result<(), ServeError> {
         policy,
         "serving"
     );
+    let (backends, manager) = (Arc::clone(router.proxy().backends()), Arc::clone(router.manager()));
+    let mut reloader = Reloader::new(args.clone(), at_start, backends, manager);
+    let reloading = async {
+        while hang_up.recv().await.is_some() {
+            reloader.reload().await;
+        }
+        std::future::pending::<SignalKind>().await
+    };
+    let ended_by = tokio::select! {
+        kind = signalled() => kind,
+        never = reloading => never,
+    };
     // Whoever presses Ctrl-C has no balancer that must be given time.
-    let delay = if signalled().await == SignalKind::terminate() { delay } else { Duration::ZERO };
+    let delay = if ended_by == SignalKind::terminate() { delay } else { Duration::ZERO };
     let stopping = async {
         if !delay.is_zero() {
             tracing::info!(?delay, "stopping: not ready any more, still accepting");

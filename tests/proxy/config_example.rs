@@ -1,7 +1,7 @@
 use std::path::Path;
 
+use sglang_router_rs::cli::configuration::configuration;
 use sglang_router_rs::cli::flags::ServeArgs;
-use sglang_router_rs::cli::serve;
 use sglang_router_rs::config::RouterConfig;
 use sglang_router_rs::config::check::Surroundings;
 use sglang_router_rs::config::check::check;
@@ -97,7 +97,7 @@ module_path = "b.wasm"
         plugin: vec!["no-file".to_owned()],
         ..ServeArgs::default()
     };
-    let faults = serve::configuration(&args).unwrap_err();
+    let faults = configuration(&args).unwrap_err();
     let expected = [
         "typo (line 3): unknown field",
         "health.timeout_secs (line 11): invalid type: string \"soon\", expected u64",
@@ -143,7 +143,7 @@ fn flags_win_over_the_file() {
         disable_circuit_breaker: true,
         ..ServeArgs::default()
     };
-    let config = serve::configuration(&args).unwrap();
+    let config = configuration(&args).unwrap();
     assert_eq!((config.policy.as_str(), config.data_address.port()), ("random", 2));
     assert_eq!((config.proxy.max_retries, config.proxy.circuit.failures), (0, 0));
     let workers: Vec<_> = config.workers.iter().map(|w| (w.url.as_str(), w.role, w.bootstrap_port)).collect();
@@ -154,7 +154,7 @@ fn flags_win_over_the_file() {
         ("http://d", RoleEntry::Decode, None),
     ];
     assert_eq!(workers, expected, "flags replace the workers of the file");
-    let plain = serve::configuration(&ServeArgs { config: Some(file), ..ServeArgs::default() }).unwrap();
+    let plain = configuration(&ServeArgs { config: Some(file), ..ServeArgs::default() }).unwrap();
     assert_eq!(plain.workers[0].url, "http://file");
 }
 
@@ -168,7 +168,7 @@ fn plugin_may_be_the_policy_wherever_it_is_named() {
         policy: Some("mine".to_owned()),
         ..ServeArgs::default()
     };
-    let config = serve::configuration(&args).unwrap();
+    let config = configuration(&args).unwrap();
     let names: Vec<&str> = config.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
     assert_eq!((names, config.policy.as_str()), (vec!["other", "mine"], "mine"));
 }

@@ -19,6 +19,7 @@ mod pairs;
 mod pass_through;
 mod plugins;
 mod policies;
+mod reload;
 mod retries;
 mod second_runs;
 mod serve_command;

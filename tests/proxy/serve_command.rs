@@ -39,21 +39,24 @@ async fn output(arguments: &[&str]) -> Output {
 }
 
 /// A running router; killed when it is dropped.
-struct Router {
-    child: Child,
-    address: SocketAddr,
+pub(crate) struct Router {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    /// Where operators connect.
+    pub(crate) admin: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
 }
 
 impl Router {
     /// Starts a router on free ports and reads from its log where it listens.
-    async fn serve(arguments: &[&str]) -> Self {
+    pub(crate) async fn serve(arguments: &[&str]) -> Self {
         let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
         let mut command = command(&["serve", "--log-format", "json"]);
         command.args(arguments);
         let (send, log) = mpsc::unbounded_channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut router = Self { child: command.args(ports).spawn().expect("the binary"), address, log };
+        let child = command.args(ports).spawn().expect("the binary");
+        let mut router = Self { child, address, admin: address, log };
         let lines = BufReader::new(router.child.stderr.take().expect("piped")).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
         while router.address.port() == 0 {
@@ -61,13 +64,33 @@ impl Router {
             let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             if let Some(address) = entry.pointer("/fields/clients").and_then(|text| text.as_str()) {
                 router.address = address.parse().expect("an address");
+                let admin = entry.pointer("/fields/admin").and_then(|text| text.as_str());
+                router.admin = admin.expect("in the same line").parse().expect("an address");
             }
         }
         router
     }
 
+    /// Waits for a line of the log with this text.
+    pub(crate) async fn logged(&mut self, text: &str) {
+        loop {
+            let line = soon(self.log.recv()).await.expect("a line");
+            // Shown only if the test fails.
+            eprintln!("{line}");
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// Waits until the first health checks have passed.
-    async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let mut client = Client::connect(self.address).await;
         until(async || client.call(get("/readiness")).await.status == StatusCode::OK).await;
     }

@@ -78,7 +78,7 @@ impl Stage {
         let backends = host.run(async { Arc::new(Backends::new(config.proxy)) });
         let recorder = Recorder::new(config.records.expect("it is on")).unwrap();
         let manager = PluginManager::new(host.factory.clone(), Some(plugin_dir.clone()), "mine");
-        let routes = workers::routes(Arc::clone(&backends))
+        let routes = workers::routes(Arc::clone(&backends), None)
             .merge(plugins::routes(Arc::new(manager)))
             .merge(decisions::routes(Some(recorder)))
             .merge(openapi::routes())

@@ -1,0 +1,205 @@
+//! What SIGHUP does: the configuration is read again, and workers, plugins and rules about signatures
+//! follow it. Everything else needs a restart.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::cli::configuration::configuration;
+use crate::cli::flags::ServeArgs;
+use crate::config::checked::CheckedConfig;
+use crate::config::router::PluginEntry;
+use crate::config::router::WorkerEntry;
+use crate::config::trust::TrustRule;
+use crate::config::worker_url::WorkerUrl;
+use crate::manage::PluginManager;
+use crate::policies::TrustPolicy;
+use crate::policies::wasm::loader;
+use crate::proxy::Backends;
+
+/// What a configuration says of the things that can change while the router runs.
+#[derive(Debug)]
+struct Applied {
+    policy: String,
+    workers: BTreeMap<String, WorkerEntry>,
+    plugins: BTreeMap<String, (PluginEntry, Print)>,
+    trust: Vec<TrustRule>,
+}
+
+/// Tells whether a module or its signature has changed, without reading it.
+type Print = [Option<(u64, u64, SystemTime)>; 2];
+
+impl Applied {
+    /// Of a configuration. Looks at the files of its plugins.
+    fn of(config: &CheckedConfig) -> Self {
+        let normal = |entry: &WorkerEntry| {
+            let url = WorkerUrl::parse(&entry.url).map_or_else(|_| entry.url.clone(), |url| url.to_string());
+            (url, entry.clone())
+        };
+        let plugin =
+            |entry: &PluginEntry| (entry.name.clone(), (entry.clone(), print(Path::new(&entry.module_path))));
+        Self {
+            policy: config.policy.clone(),
+            workers: config.workers.iter().map(normal).collect(),
+            plugins: config.plugins.iter().map(plugin).collect(),
+            trust: config.trust.clone(),
+        }
+    }
+}
+
+fn print(module: &Path) -> Print {
+    let mut signature = module.as_os_str().to_owned();
+    signature.push(".sig");
+    [module.to_owned(), PathBuf::from(signature)].map(|path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.ino(), found.len(), found.modified().ok()?))
+    })
+}
+
+/// Applies configurations to a running router.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    args: ServeArgs,
+    applied: Applied,
+    backends: Arc<Backends>,
+    manager: Arc<PluginManager>,
+}
+
+/// What was on disk before the router started, for a [`Reloader`].
+#[derive(Debug)]
+pub(crate) struct AtStart(Applied);
+
+impl AtStart {
+    /// Of the configuration that the router is started with.
+    pub(crate) fn of(config: &CheckedConfig) -> Self {
+        Self(Applied::of(config))
+    }
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        args: ServeArgs,
+        AtStart(applied): AtStart,
+        backends: Arc<Backends>,
+        manager: Arc<PluginManager>,
+    ) -> Self {
+        Self { args, applied, backends, manager }
+    }
+
+    /// Reads the configuration again and applies what has changed. With a fault in it nothing is
+    /// changed; a plugin that cannot be loaded keeps what served.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves what was applied so far.
+    pub(crate) async fn reload(&mut self) {
+        let args = self.args.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            configuration(&args).map(|config| {
+                let trust = TrustPolicy::new(config.trust.clone());
+                (Applied::of(&config), trust.check_keys().map(|_| trust))
+            })
+        });
+        let Ok(read) = read.await else { return };
+        let (wanted, trust) = match read {
+            Ok(read) => read,
+            Err(faults) => {
+                tracing::error!(%faults, "nothing reloaded: the configuration has faults");
+                return;
+            }
+        };
+        match trust {
+            Ok(trust) if wanted.trust != self.applied.trust => {
+                self.manager.factory().set_trust(trust);
+                tracing::info!("reloaded the rules about signatures");
+            }
+            // Keys are read when the rules are used, so those that did not change follow their files.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "nothing reloaded: a rule about signatures cannot be used");
+                return;
+            }
+        }
+        if wanted.policy != self.applied.policy {
+            let (serves, asked) = (&self.applied.policy, &wanted.policy);
+            tracing::warn!(serves, asked, "another policy needs a restart");
+        }
+        self.reload_workers(&wanted);
+        let plugins = self.reload_plugins(&wanted).await;
+        self.applied = Applied { plugins, policy: std::mem::take(&mut self.applied.policy), ..wanted };
+        tracing::info!("reloaded the configuration");
+    }
+
+    /// Workers that operators added are none of the configuration's business.
+    fn reload_workers(&self, wanted: &Applied) {
+        for (url, entry) in &self.applied.workers {
+            match wanted.workers.get(url) {
+                Some(same) if same == entry => {}
+                // Its requests go on; what is told of it is new.
+                Some(_) => drop(self.backends.remove(url)),
+                None => {
+                    let is_there = self.backends.retire(url).is_some();
+                    tracing::info!(
+                        worker = url,
+                        is_there,
+                        "not configured any more: draining, then removing"
+                    );
+                }
+            }
+        }
+        for (url, entry) in &wanted.workers {
+            if self.applied.workers.get(url) == Some(entry) {
+                continue;
+            }
+            match self.backends.add(entry) {
+                Ok(_) => tracing::info!(worker = url, "added by the configuration"),
+                Err(error) => tracing::error!(worker = url, %error, "not added"),
+            }
+        }
+    }
+
+    /// Returns what is applied now: of a plugin that was not loaded, what was applied before, so that the
+    /// next time tries it again.
+    async fn reload_plugins(&self, wanted: &Applied) -> BTreeMap<String, (PluginEntry, Print)> {
+        let mut applied = BTreeMap::new();
+        for (name, known) in &wanted.plugins {
+            let before = self.applied.plugins.get(name);
+            let is_applied = before == Some(known) || self.load(name, &known.0).await;
+            if let Some(now) = if is_applied { Some(known) } else { before } {
+                applied.insert(name.clone(), now.clone());
+            }
+        }
+        for name in self.applied.plugins.keys().filter(|name| !wanted.plugins.contains_key(*name)) {
+            match self.manager.unload(name, false).await {
+                Ok(()) => tracing::info!(plugin = name, "unloaded: not configured any more"),
+                Err(error) => tracing::error!(plugin = name, %error, "not unloaded"),
+            }
+        }
+        applied
+    }
+
+    async fn load(&self, name: &str, entry: &PluginEntry) -> bool {
+        let path = PathBuf::from(&entry.module_path);
+        let read = tokio::task::spawn_blocking(move || loader::read_module(&path));
+        let Ok(read) = read.await else { return false };
+        let module = match read {
+            Ok(module) => module,
+            Err(error) => {
+                tracing::error!(plugin = name, %error, "not loaded; what served goes on");
+                return false;
+            }
+        };
+        match self.manager.push_entry(entry.clone(), module).await {
+            Ok(Some(pushed)) => tracing::info!(plugin = name, generation = pushed.generation, "reloaded"),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(plugin = name, %error, "not loaded; what served goes on");
+                return false;
+            }
+        }
+        true
+    }
+}
