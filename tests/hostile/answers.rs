@@ -61,9 +61,9 @@ async fn answer_above_the_limit_that_lies_in_memory_is_a_decode_failure() {
     // 2 MiB of memory: the megabyte and a byte is there, and is not read.
     let bad = format!("(drop (memory.grow (i32.const 30))) (return {})", answer(0, (1 << 20) + 1));
     let stage = Stage::new().await;
-    let mut limits = crate::stage::limits();
+    let mut limits = limits();
     limits.max_memory_bytes = 4 << 20;
-    let hostile = stage.load_with(limits, crate::stage::options(), guest(&bad)).await;
+    let hostile = stage.load_with(limits, options(), guest(&bad)).await;
     stage.falls_back(&hostile, FailureCause::Decode).await;
     stage.ends(hostile).await;
 }

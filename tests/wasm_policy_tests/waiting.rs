@@ -15,7 +15,6 @@ use sglang_router_rs::config::Lane;
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::LoadBalancingPolicy;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
