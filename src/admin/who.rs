@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use crate::admin::connection::Connection;
 use crate::admin::problem::Problem;
 use crate::admin::problem::Told;
+use crate::config::worker_url::without_user;
 use crate::types::shown;
 
 /// Lines on refused requests in a second: who sends many must not fill the disk.
@@ -121,6 +122,8 @@ pub async fn log_changes(State(log): State<ChangeLog>, request: Request, next: N
     let (head, body) = request.into_parts();
     let who = Who::of(&head);
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+    // A worker's URL is the only one in a path, and may be one that is refused for its password.
+    let path = if path.starts_with("/workers") { without_user(path) } else { path.to_owned() };
     let change = shown(&format!("{} {path}", head.method));
     let request = Request::from_parts(head, body);
     let done = tokio::spawn(async move {

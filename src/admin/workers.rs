@@ -32,6 +32,7 @@ use crate::config::check::check_worker;
 use crate::config::faults::Faults;
 use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
+use crate::config::worker_url::without_user;
 use crate::core::Worker;
 use crate::core::WorkerRole;
 use crate::proxy::Backends;
@@ -158,8 +159,9 @@ pub(crate) async fn add(
     let (head, body) = request.into_parts();
     Kind::of(&head.headers, &[Kind::Json])?;
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
-    let entry: WorkerEntry = serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {error}")))?;
+    let entry: WorkerEntry = serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {}", without_user(&error.to_string())))
+    })?;
     let mut faults = Vec::new();
     let entry = check_worker(&entry, "", &mut faults);
     if !faults.is_empty() {
@@ -188,7 +190,7 @@ pub(crate) async fn drain(
     State(Workers { backends, .. }): State<Workers>,
     Query(ByUrl { url }): Query<ByUrl>,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
-    let target = backends.drain(&normal(&url)).ok_or_else(|| unknown(&url))?;
+    let target = backends.drain(&url).ok_or_else(|| unknown(&url))?;
     tracing::info!(worker = target.worker().url(), "draining");
     Ok((StatusCode::ACCEPTED, Json(WorkerView::of(&target))))
 }
@@ -220,10 +222,11 @@ pub(crate) async fn remove_by_path(
 
 /// 202: the removal goes on in the background.
 async fn remove(workers: &Workers, url: &str) -> Result<StatusCode, Problem> {
-    let _removal = workers.backends.retire(&normal(url)).ok_or_else(|| unknown(url))?;
-    tracing::info!(worker = url, "draining, then removing");
+    let normal = normal(url);
+    let _removal = workers.backends.retire(&normal).ok_or_else(|| unknown(url))?;
+    tracing::info!(worker = normal, "draining, then removing");
     if let Some(kept) = &workers.kept {
-        kept.remove(normal(url)).await;
+        kept.remove(normal).await;
     }
     Ok(StatusCode::ACCEPTED)
 }
@@ -234,5 +237,5 @@ fn normal(url: &str) -> String {
 }
 
 fn unknown(url: &str) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no worker {url}"))
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no worker {}", WorkerUrl::refused(url)))
 }

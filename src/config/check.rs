@@ -35,6 +35,9 @@ const DAY_SECS: u64 = 86_400;
 /// How long an operator's client may leave its answer unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often workers are asked for their models.
+const MODELS_INTERVAL: Duration = Duration::from_secs(30);
+
 /// What a configuration is checked against.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
@@ -122,7 +125,10 @@ pub fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -
     let within = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match WorkerUrl::parse(&worker.url) {
         Ok(url) => checked.url = url.to_string(),
-        Err(allowed) => faults.push(Fault::value(within("url"), format!("{:?}", worker.url), allowed)),
+        Err(allowed) => {
+            let found = format!("{:?}", WorkerUrl::refused(&worker.url));
+            faults.push(Fault::value(within("url"), found, allowed));
+        }
     }
     if !(worker.weight.is_finite() && worker.weight > 0.0) {
         faults.push(Fault::value(within("weight"), worker.weight, "a number above 0"));
@@ -151,7 +157,8 @@ fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) -> Vec<Worker
         let worker = check_worker(worker, &path, faults);
         if checked.iter().any(|earlier| earlier.url == worker.url) {
             let allowed = "a URL that no other worker has";
-            faults.push(Fault::value(format!("{path}.url"), format!("{:?}", worker.url), allowed));
+            let found = format!("{:?}", WorkerUrl::refused(&worker.url));
+            faults.push(Fault::value(format!("{path}.url"), found, allowed));
         }
         checked.push(worker);
     }
@@ -340,6 +347,8 @@ fn check_health(config: &RouterConfig, faults: &mut Vec<Fault>) -> HealthSetting
         successes: within("health.success_threshold", health.success_threshold, 1..=1000, faults),
         endpoint: health.endpoint.clone(),
         poll_load: health.poll_load,
+        poll_models: health.poll_models,
+        models_interval: MODELS_INTERVAL,
     }
 }
 

@@ -160,8 +160,12 @@ pub struct HealthSettings {
     pub successes: u32,
     /// Path that is asked.
     pub endpoint: String,
-    /// Whether `/get_load` is asked too.
+    /// Whether `/v1/loads` or `/get_load` is asked too.
     pub poll_load: bool,
+    /// Whether `/v1/models` is asked too.
+    pub poll_models: bool,
+    /// Time between two questions for models. Not to be set in the file: 30 s.
+    pub models_interval: Duration,
 }
 
 /// When a worker that fails requests is taken out of the path.

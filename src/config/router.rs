@@ -271,9 +271,12 @@ pub struct HealthSection {
     pub success_threshold: u32,
     /// Path that is asked; 200 to 299 passes. Default: `/health`.
     pub endpoint: String,
-    /// Whether SGLang's `/get_load` is asked too, for policies that look at a worker's queue.
-    /// A worker without it is asked once only. Default: true.
+    /// Whether a worker is asked for its load too (SGLang's `/v1/loads` or `/get_load`), for policies
+    /// that look at its queue. A worker without them is asked more and more rarely. Default: true.
     pub poll_load: bool,
+    /// Whether a worker is asked for its models (`/v1/models`): when it comes up and every 30
+    /// seconds. Otherwise only `model` of its table is known. Default: true.
+    pub poll_models: bool,
 }
 
 impl Default for HealthSection {
@@ -285,6 +288,7 @@ impl Default for HealthSection {
             success_threshold: 2,
             endpoint: "/health".to_owned(),
             poll_load: true,
+            poll_models: true,
         }
     }
 }
@@ -330,7 +334,8 @@ pub struct WorkerEntry {
     pub url: String,
     /// Part of a request that it serves. Default: `regular`.
     pub role: RoleEntry,
-    /// Model that it serves. Default: unknown, so it may serve any.
+    /// Model that it serves; counts where the worker lists other names. Default: what it lists; if
+    /// that is nothing, it may serve any.
     pub model: Option<String>,
     /// Relative capacity, above 0. Default: 1.0.
     pub weight: f64,

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use toml::de::Deserializer;
 
 use crate::config::faults::Fault;
+use crate::config::worker_url::without_user;
 
 /// One step on the way to a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de> + Default>(text: &str) -> (T, Ve
     let (mut document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
         let fault = |error: &toml::de::Error| {
-            Fault::text(String::new(), line(text, error.span().as_ref()), error.message())
+            Fault::text(String::new(), line(text, error.span().as_ref()), without_user(error.message()))
         };
         return (T::default(), syntax.iter().map(fault).collect());
     }
@@ -39,7 +40,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de> + Default>(text: &str) -> (T, Ve
         };
         let way = error.span().and_then(|span| find(document.get_ref(), &span));
         let path = way.as_deref().map(shown).unwrap_or_default();
-        faults.push(Fault::text(path, line(text, error.span().as_ref()), error.message()));
+        faults.push(Fault::text(path, line(text, error.span().as_ref()), without_user(error.message())));
         let removed = way.is_some_and(|way| remove(document.get_mut(), &way));
         if !removed {
             return (T::default(), faults);

@@ -1,13 +1,23 @@
 //! The address of a worker.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
-/// Base URL of a worker, taken apart: `http://host[:port]`, port 80 if none is given.
+/// The port of `http` where none is given.
+const HTTP_PORT: u16 = 80;
+
+/// Base URL of a worker in its normal form: `http://host[:port]`, so that one worker is one text.
+///
+/// The scheme and the host are in lower case; port 80 is left out, and so are zeros before a port;
+/// an IPv6 address is in its shortest form, and one that only wraps an IPv4 address is that;
+/// `localhost.` is `localhost`. Another name that ends in a dot keeps it: resolvers do not complete
+/// it, so it may be another host. Names are not resolved: a name and its address are two workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerUrl {
     host: String,
     port: u16,
-    has_port: bool,
 }
 
 /// Why a text is not a worker's URL.
@@ -16,13 +26,16 @@ pub struct WorkerUrl {
 pub struct WorkerUrlError;
 
 impl WorkerUrl {
-    /// Takes a URL apart. One slash at the end is dropped.
+    /// Takes a URL apart and brings it into its normal form. One slash at the end is dropped.
     ///
     /// # Errors
     ///
     /// [`WorkerUrlError`] says what a URL may look like.
     pub fn parse(text: &str) -> Result<Self, WorkerUrlError> {
-        let rest = text.strip_prefix("http://").ok_or(WorkerUrlError)?;
+        let (scheme, rest) = text.split_once("://").ok_or(WorkerUrlError)?;
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(WorkerUrlError);
+        }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         // The closing bracket of an IPv6 address ends the host; its colons do not.
         let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
@@ -31,12 +44,19 @@ impl WorkerUrl {
             Some(at) => (authority.get(..at), authority.get(at + 1..)),
             None => (Some(authority), None),
         };
-        let host = host.filter(|host| is_host(host)).ok_or(WorkerUrlError)?;
-        let number = match port {
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(WorkerUrlError)?,
-            None => 80,
-        };
-        Ok(Self { host: host.to_owned(), port: number, has_port: port.is_some() })
+        let host = host.and_then(normal_host).ok_or(WorkerUrlError)?;
+        let port = port.map_or(Some(HTTP_PORT), number).ok_or(WorkerUrlError)?;
+        Ok(Self { host, port })
+    }
+
+    /// A text that is no worker's URL, as it may be shown: without user, password, query and
+    /// fragment, any of which may hold a secret.
+    pub fn refused(text: &str) -> String {
+        let shown = without_user(text);
+        match shown.find(['?', '#']) {
+            Some(at) => format!("{}…", shown.get(..=at).unwrap_or_default()),
+            None => shown,
+        }
     }
 
     /// Name or address; an IPv6 address has its brackets.
@@ -54,9 +74,9 @@ impl WorkerUrl {
         self.port
     }
 
-    /// Host, and port if one was given: the value of a `host` header.
+    /// Host, and port if it is not 80: the value of a `host` header.
     pub fn authority(&self) -> String {
-        if self.has_port { format!("{}:{}", self.host, self.port) } else { self.host.clone() }
+        if self.port == HTTP_PORT { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 }
 
@@ -66,12 +86,45 @@ impl fmt::Display for WorkerUrl {
     }
 }
 
-fn is_host(host: &str) -> bool {
+/// A text in which a URL may stand, percent-encoded or not, with `***` in the place of its user and
+/// password. Rather hides too much than too little: everything from behind the scheme, or from the
+/// beginning, to the last `@`.
+pub fn without_user(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let Some(at) = lower.rfind('@').max(lower.rfind("%40")) else { return text.to_owned() };
+    let before = lower.get(..at).unwrap_or_default();
+    let starts = ["://", "%3a%2f%2f", "url="];
+    let start = starts.iter().find_map(|start| before.find(start).map(|found| found + start.len()));
+    let part = |range: Option<&str>| range.unwrap_or_default().to_owned();
+    part(text.get(..start.unwrap_or(0))) + "***" + &part(text.get(at..))
+}
+
+fn number(port: &str) -> Option<u16> {
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    port.parse().ok().filter(|port| is_number && *port != 0)
+}
+
+/// The one spelling of a host; none if it is no host.
+fn normal_host(host: &str) -> Option<String> {
     if let Some(address) = host.strip_prefix('[') {
-        let digits = address.strip_suffix(']').unwrap_or_default();
-        return digits.parse::<std::net::Ipv6Addr>().is_ok();
+        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+        return Some(match address.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        });
     }
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let bare = host.strip_suffix('.').unwrap_or(host);
+    if !is_name || bare.is_empty() {
+        return None;
+    }
+    // Resolvers read `127.1`, `0x7f000001` and `2130706433` as addresses too: three more spellings.
+    let last = bare.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X") {
+        return bare.parse::<Ipv4Addr>().ok().map(|address| address.to_string());
+    }
+    let name = host.to_ascii_lowercase();
+    Some(if name == "localhost." { "localhost".to_owned() } else { name })
 }
 
 #[cfg(test)]
@@ -85,6 +138,7 @@ mod tests {
             ("http://10.0.0.7", "10.0.0.7", "10.0.0.7", 80, "http://10.0.0.7"),
             ("http://w.example/", "w.example", "w.example", 80, "http://w.example"),
             ("http://[::1]:8000/", "[::1]", "::1", 8000, "http://[::1]:8000"),
+            ("http://w.example.:8000", "w.example.", "w.example.", 8000, "http://w.example.:8000"),
         ] {
             let url = WorkerUrl::parse(text).unwrap();
             assert_eq!((url.host(), url.bare_host(), url.port()), (host, bare, port));
@@ -108,8 +162,51 @@ mod tests {
             "http://[::1",
             "http://[x]:1",
             "http://w w",
+            "http://w:+80",
+            "http://.",
+            "http://127.1",
+            "http://2130706433",
+            "http://0x7f.0.0.1",
+            "http://010.0.0.1",
         ] {
             assert_eq!(WorkerUrl::parse(text), Err(WorkerUrlError), "{text}");
         }
+    }
+
+    #[test]
+    fn spellings_of_one_address_have_one_normal_form() {
+        for (normal, spellings) in [
+            ("http://w", &["http://w:80", "HTTP://W", "http://w/", "http://W:080/"][..]),
+            ("http://w:8000", &["http://w:08000", "hTTp://w:8000/"]),
+            ("http://localhost:8000", &["http://LOCALHOST:8000", "http://localhost.:8000"]),
+            ("http://[::1]", &["http://[0:0:0:0:0:0:0:1]:80", "http://[::0001]"]),
+            ("http://[fe80::ab]:1", &["http://[FE80:0::AB]:1"]),
+            (
+                "http://10.0.0.1:1",
+                &["http://[::ffff:10.0.0.1]:1", "http://[::FFFF:a00:1]:1", "http://10.0.0.1.:1"],
+            ),
+        ] {
+            for text in spellings {
+                assert_eq!(WorkerUrl::parse(text).unwrap().to_string(), normal, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn refused_url_is_shown_without_its_secrets() {
+        for (text, shown) in [
+            ("https://user:secret@w:1/v1", "https://***@w:1/v1"),
+            ("http://user:sec@ret/?#x@w", "http://***@w"),
+            ("user:secret@w", "***@w"),
+            ("http://user:secret%40w", "http://***%40w"),
+            ("http://w/v1?api_key=secret", "http://w/v1?…"),
+            ("http://w#secret", "http://w#…"),
+            ("https://w:99999", "https://w:99999"),
+        ] {
+            assert_eq!(WorkerUrl::refused(text), shown);
+        }
+        let change = "POST /workers/drain?url=http%3A%2F%2Fuser%3Asecret%40w";
+        assert_eq!(without_user(change), "POST /workers/drain?url=http%3A%2F%2F***%40w");
+        assert_eq!(without_user("DELETE /workers?url=user:secret@w"), "DELETE /workers?url=***@w");
     }
 }

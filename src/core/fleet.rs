@@ -76,7 +76,7 @@ impl Fleet {
         if table.position(&spec.url).is_some() {
             return Err(FleetError::Duplicate { url: spec.url });
         }
-        let (chunk, slot) = self.slots.lock().take();
+        let (chunk, slot) = self.slots.lock().take(&spec.url);
         chunk.set_healthy(slot, healthy);
         let worker = Arc::new(FleetWorker::new(spec, chunk, slot, &self.slots));
         let mut workers = table.workers().to_vec();
@@ -85,11 +85,15 @@ impl Fleet {
         Ok(worker)
     }
 
-    /// Takes a worker out of the table; its requests in flight go on. `None` if it was not there.
+    /// Takes a worker out of the table; its requests in flight go on, and count again if it is added
+    /// again before they have ended. `None` if it was not there.
     pub fn remove(&self, url: &str) -> Option<Arc<FleetWorker>> {
         let _changing = self.changes.lock();
         let table = self.table();
         let removed = Arc::clone(table.get(table.position(url)?)?);
+        removed.retire();
+        let (chunk, slot) = removed.slot();
+        self.slots.lock().leave(url, chunk, slot);
         let left = table.workers().iter().filter(|worker| !Arc::ptr_eq(worker, &removed));
         self.publish(left.cloned().collect());
         Some(removed)
@@ -165,6 +169,42 @@ mod tests {
         fleet.add(WorkerSpec::new("http://w3"), true).unwrap();
         let order: Vec<String> = fleet.table().workers().iter().map(|w| w.url().to_owned()).collect();
         assert_eq!(order, ["http://w3", "http://w1", "http://w2"]);
+    }
+
+    #[test]
+    fn worker_that_comes_back_counts_its_requests_of_before_as_often_as_it_comes() {
+        let fleet = fleet(2);
+        let mut guards = vec![InFlight::on_fleet(&fleet.table().workers()[0])];
+        for round in 1..4 {
+            let held = (round == 2).then(|| fleet.table());
+            fleet.remove("http://w0").unwrap();
+            fleet.add(WorkerSpec::new(format!("http://other{round}")), true).unwrap();
+            drop(held);
+            let back = fleet.add(WorkerSpec::new("http://w0"), true).unwrap();
+            assert_eq!((back.load(), back.is_healthy()), (round, true));
+            guards.push(InFlight::on_fleet(&back));
+        }
+        let back = fleet.remove("http://w0").unwrap();
+        drop(guards);
+        assert_eq!(back.load(), 0);
+        let other = fleet.add(WorkerSpec::new("http://w9"), true).unwrap();
+        other.increment_load();
+        assert_eq!(fleet.add(WorkerSpec::new("http://w0"), true).unwrap().load(), 0, "not another's");
+    }
+
+    #[test]
+    fn worker_that_was_removed_does_not_speak_for_the_one_that_came_back() {
+        let fleet = fleet(1);
+        let before = Arc::clone(&fleet.table().workers()[0]);
+        let _guard = InFlight::on_fleet(&before);
+        fleet.remove("http://w0").unwrap();
+        assert!(!before.is_healthy(), "nobody chooses it from an older table");
+        let back = fleet.add(WorkerSpec::new("http://w0"), true).unwrap();
+        before.set_healthy(false);
+        assert!(back.is_healthy());
+        back.set_healthy(false);
+        before.set_healthy(true);
+        assert!(!back.is_healthy());
     }
 
     #[test]

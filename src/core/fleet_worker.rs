@@ -23,6 +23,8 @@ pub struct FleetWorker {
     slot: usize,
     /// Set while the worker must get no new requests; its requests in flight go on.
     draining: AtomicBool,
+    /// Set once the worker is removed: its slot may belong to one that was added again since.
+    retired: AtomicBool,
     /// Shared with the fleet and its other workers: a table may outlive its fleet, and the slots of
     /// its workers must not be given to others meanwhile.
     slots: Arc<Mutex<Slots>>,
@@ -41,7 +43,14 @@ impl FleetWorker {
         slot: usize,
         slots: &Arc<Mutex<Slots>>,
     ) -> Self {
-        Self { spec, chunk, slot, draining: AtomicBool::new(false), slots: Arc::clone(slots) }
+        Self {
+            spec,
+            chunk,
+            slot,
+            draining: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            slots: Arc::clone(slots),
+        }
     }
 
     pub(crate) fn slot(&self) -> (&'static SignalChunk, usize) {
@@ -49,8 +58,12 @@ impl FleetWorker {
     }
 
     /// Says whether it may be chosen. No effect on requests in flight; a draining worker stays
-    /// not to be chosen.
+    /// not to be chosen. No effect at all on a worker that was removed.
     pub fn set_healthy(&self, healthy: bool) {
+        // Relaxed: who removes a worker lets a change that runs at that moment end first.
+        if self.retired.load(Ordering::Relaxed) {
+            return;
+        }
         self.chunk.set_healthy(self.slot, healthy && !self.is_draining());
     }
 
@@ -64,6 +77,14 @@ impl FleetWorker {
         // Relaxed: see `is_draining`.
         self.draining.store(true, Ordering::Relaxed);
         self.set_healthy(false);
+    }
+
+    /// The worker was removed: it is not to be chosen from older tables, and does not touch its slot
+    /// any more.
+    pub(crate) fn retire(&self) {
+        self.drain();
+        // Relaxed: see `set_healthy`.
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     /// Stores what the worker said of itself. `latency_ewma` is the router's own and stays.

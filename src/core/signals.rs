@@ -111,9 +111,10 @@ impl SignalChunk {
         (0..CHUNK_SLOTS).all(|slot| self.load(Column::Load, slot) == 0)
     }
 
-    /// Back to "unknown, no load, not healthy", for the next owner of the slot.
+    /// Back to "unknown, not healthy", for the next owner of the slot. Its requests in flight stay
+    /// counted: there are none unless the next owner is the last one, which came back.
     pub(crate) fn reset(&self, slot: usize) {
-        for column in Column::ALL {
+        for column in Column::ALL.into_iter().filter(|column| *column != Column::Load) {
             self.store(column, slot, column.unknown());
         }
         self.set_healthy(slot, false);

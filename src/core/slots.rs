@@ -14,35 +14,74 @@ static STOCK: Mutex<Vec<&'static SignalChunk>> = Mutex::new(Vec::new());
 /// Which slots of a fleet are taken. Lowest free slot first, so that tables stay dense.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    chunks: Vec<(&'static SignalChunk, Vec<bool>)>,
+    /// With the number of workers that own each slot: 0, 1, or more while tables live in which a
+    /// worker still is that was removed and added again.
+    chunks: Vec<(&'static SignalChunk, Vec<u32>)>,
+    /// The slots of removed workers that may have requests in flight.
+    left: Vec<Left>,
+}
+
+/// Where a worker that was removed is counted.
+#[derive(Debug)]
+struct Left {
+    url: String,
+    chunk: &'static SignalChunk,
+    slot: usize,
 }
 
 impl Slots {
-    /// A free slot that no request is in flight to any more.
-    pub(crate) fn take(&mut self) -> (&'static SignalChunk, usize) {
-        for (chunk, taken) in &mut self.chunks {
-            let free = |(slot, taken): &(usize, &mut bool)| !**taken && chunk.load(Column::Load, *slot) == 0;
-            if let Some((slot, taken)) = taken.iter_mut().enumerate().find(free) {
-                *taken = true;
-                chunk.reset(slot);
-                return (chunk, slot);
-            }
+    /// A slot for the worker with this URL: the one that it had, if requests of before are in flight
+    /// to it, so that they go on counting; else a free one that no request is in flight to.
+    pub(crate) fn take(&mut self, url: &str) -> (&'static SignalChunk, usize) {
+        let (chunk, slot) = self.of_before(url).or_else(|| self.free()).unwrap_or_else(|| self.grow());
+        // A free slot may be one that another worker left.
+        self.left.retain(|left| !(std::ptr::eq(left.chunk, chunk) && left.slot == slot));
+        if let Some(owners) = self.owners(chunk, slot) {
+            *owners += 1;
         }
+        chunk.reset(slot);
+        (chunk, slot)
+    }
+
+    fn of_before(&self, url: &str) -> Option<(&'static SignalChunk, usize)> {
+        let left = self.left.iter().find(|left| left.url == url)?;
+        Some((left.chunk, left.slot))
+    }
+
+    fn free(&self) -> Option<(&'static SignalChunk, usize)> {
+        self.chunks.iter().find_map(|(chunk, owners)| {
+            let is_free =
+                |(slot, owners): &(usize, &u32)| **owners == 0 && chunk.load(Column::Load, *slot) == 0;
+            owners.iter().enumerate().find(is_free).map(|(slot, _)| (*chunk, slot))
+        })
+    }
+
+    fn grow(&mut self) -> (&'static SignalChunk, usize) {
         let chunk = chunk();
-        let mut taken = vec![false; CHUNK_SLOTS];
-        if let Some(first) = taken.first_mut() {
-            *first = true;
-        }
-        chunk.reset(0);
-        self.chunks.push((chunk, taken));
+        self.chunks.push((chunk, vec![0; CHUNK_SLOTS]));
         (chunk, 0)
+    }
+
+    fn owners(&mut self, chunk: &'static SignalChunk, slot: usize) -> Option<&mut u32> {
+        let own = self.chunks.iter_mut().find(|(candidate, _)| std::ptr::eq(*candidate, chunk));
+        own.and_then(|(_, owners)| owners.get_mut(slot))
+    }
+
+    /// The worker was removed, and may come back while requests are in flight to it.
+    pub(crate) fn leave(&mut self, url: &str, chunk: &'static SignalChunk, slot: usize) {
+        let mut left = std::mem::take(&mut self.left);
+        left.retain(|left| {
+            let is_owned = self.owners(left.chunk, left.slot).is_some_and(|owners| *owners > 0);
+            left.url != url && (is_owned || left.chunk.load(Column::Load, left.slot) > 0)
+        });
+        left.push(Left { url: url.to_owned(), chunk, slot });
+        self.left = left;
     }
 
     /// The worker is gone; the slot is free once no request is in flight to it.
     pub(crate) fn give_back(&mut self, chunk: &'static SignalChunk, slot: usize) {
-        let owner = self.chunks.iter_mut().find(|(candidate, _)| std::ptr::eq(*candidate, chunk));
-        if let Some(taken) = owner.and_then(|(_, taken)| taken.get_mut(slot)) {
-            *taken = false;
+        if let Some(owners) = self.owners(chunk, slot) {
+            *owners = owners.saturating_sub(1);
         }
     }
 
@@ -73,14 +112,14 @@ mod tests {
     #[test]
     fn chunk_with_a_request_in_flight_is_given_to_no_other_fleet() {
         let mut slots = Slots::default();
-        let (chunk, slot) = slots.take();
+        let (chunk, slot) = slots.take("a");
         chunk.add_load(slot);
         drop(slots);
         let mut held = Vec::new();
         let many = STOCK.lock().len() + 2;
         for _ in 0..many {
             let mut slots = Slots::default();
-            assert!(!std::ptr::eq(slots.take().0, chunk));
+            assert!(!std::ptr::eq(slots.take("b").0, chunk));
             held.push(slots);
         }
         chunk.sub_load(slot);
@@ -89,7 +128,7 @@ mod tests {
     #[test]
     fn chunk_is_used_again() {
         let used: std::collections::HashSet<_> =
-            (0..1000).map(|_| std::ptr::from_ref(Slots::default().take().0) as usize).collect();
+            (0..1000).map(|_| std::ptr::from_ref(Slots::default().take("a").0) as usize).collect();
         assert!(used.len() < 100, "{} chunks for a fleet at a time", used.len());
     }
 }

@@ -109,7 +109,10 @@ async fn single(
         let decision = match decided {
             Ok(decision) => decision,
             Err(DecideError::NoWorker) if tried.finds_all_full(snapshot, eligible) => continue,
-            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None, record),
+            Err(error) => {
+                let outcome = tried.give_up(&error, snapshot, inbound.route, eligible);
+                return outcome.into_response(client, inbound, None, record);
+            }
         };
         let index = decision.index();
         let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };

@@ -2,26 +2,28 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::config::checked::HealthSettings;
 use crate::config::checked::ProxySettings;
 use crate::config::router::RoleEntry;
 use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 use crate::config::worker_url::WorkerUrlError;
-use crate::core::Fleet;
 use crate::core::FleetError;
 use crate::core::Worker;
 use crate::core::WorkerRole;
 use crate::core::WorkerSpec;
 use crate::proxy::health;
+use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
+
+/// How often a draining worker is looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(500);
 
 /// Why a worker could not be added.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,30 +37,26 @@ pub enum AddError {
     Url(#[from] WorkerUrlError),
 }
 
-/// Owns the fleet, and for each worker a target and a keeper task.
+/// Owns the workers, and for each a keeper task.
 ///
 /// # Concurrency
 ///
-/// Changes take one lock; requests load the current snapshot and take none. Keepers are ended
-/// when their worker is removed or the value is dropped.
+/// Changes take one lock, then the roster's; requests load the current snapshot and take none.
+/// Keepers are ended when their worker is removed or the value is dropped.
 #[derive(Debug)]
 pub struct Backends {
-    fleet: Fleet,
-    snapshot: ArcSwap<Snapshot>,
-    kept: Mutex<HashMap<String, Kept>>,
+    roster: Arc<Roster>,
+    keepers: Mutex<HashMap<String, Keeper>>,
     settings: ProxySettings,
     runtime: Handle,
 }
 
 #[derive(Debug)]
-struct Kept {
-    target: Arc<Target>,
-    keeper: JoinHandle<()>,
-}
+struct Keeper(JoinHandle<()>);
 
-impl Drop for Kept {
+impl Drop for Keeper {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.0.abort();
     }
 }
 
@@ -69,14 +67,13 @@ impl Backends {
     ///
     /// Outside a tokio runtime.
     pub fn new(settings: ProxySettings) -> Self {
-        let fleet = Fleet::new();
-        let snapshot = ArcSwap::from_pointee(Snapshot::new(fleet.table(), Vec::new()));
-        Self { fleet, snapshot, kept: Mutex::default(), settings, runtime: Handle::current() }
+        let roster = Arc::new(Roster::new(settings.health.poll_models));
+        Self { roster, keepers: Mutex::default(), settings, runtime: Handle::current() }
     }
 
     /// The workers now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+        self.roster.snapshot()
     }
 
     /// Adds a worker. It may be chosen once its first health check has passed, which starts at
@@ -84,41 +81,33 @@ impl Backends {
     ///
     /// # Errors
     ///
-    /// [`AddError`] if the URL is in use or is none.
+    /// [`AddError`] if the URL is in use, in whatever spelling, or is none.
     pub fn add(&self, entry: &WorkerEntry) -> Result<Arc<Target>, AddError> {
         let url = WorkerUrl::parse(&entry.url)?;
         let spec = spec_of(entry, &url);
-        let HealthSettings { interval, .. } = self.settings.health;
-        let mut kept = self.kept.lock();
-        let worker = self.fleet.add(spec, interval.is_none())?;
-        let target = Target::new(worker, url, &self.settings, interval.is_none());
-        let target = Arc::new(target.with_silence(self.settings.silence.of_worker(entry)));
-        let keeper = health::keep(Arc::clone(&target), self.settings.health.clone());
-        let keeper = self.runtime.spawn(keeper);
-        let previous =
-            kept.insert(target.worker().url().to_owned(), Kept { target: Arc::clone(&target), keeper });
-        debug_assert!(previous.is_none(), "the fleet refuses duplicates");
-        self.publish(&kept);
+        let healthy = self.settings.health.interval.is_none();
+        let mut keepers = self.keepers.lock();
+        let silence = self.settings.silence.of_worker(entry);
+        let make = |worker| Target::new(worker, url, &self.settings, healthy).with_silence(silence);
+        let target = self.roster.add(spec, healthy, make)?;
+        let keeper =
+            health::keep(Arc::clone(&target), Arc::clone(&self.roster), self.settings.health.clone());
+        keepers.insert(target.worker().url().to_owned(), Keeper(self.runtime.spawn(keeper)));
         Ok(target)
     }
 
     /// No new requests to a worker from now on; those in flight go on. `None` if it is not there.
+    /// Any spelling of its URL will do, here and below.
     pub fn drain(&self, url: &str) -> Option<Arc<Target>> {
-        let kept = self.kept.lock();
-        self.fleet.drain(url)?;
-        let target = Arc::clone(&kept.get(url)?.target);
-        // A health check that ran at the same moment may have set the bit again.
-        target.refresh();
-        Some(target)
+        self.roster.drain(&normal(url))
     }
 
     /// Takes a worker out at once; its requests in flight go on. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
-        let mut kept = self.kept.lock();
-        self.fleet.remove(url)?;
-        let removed = kept.remove(url)?;
-        self.publish(&kept);
-        Some(Arc::clone(&removed.target))
+        let url = normal(url);
+        let mut keepers = self.keepers.lock();
+        keepers.remove(&url);
+        self.roster.remove(&url)
     }
 
     /// Drains a worker and removes it once it has no request in flight, or after the time that a
@@ -130,24 +119,37 @@ impl Backends {
         let this = Arc::clone(self);
         Some(self.runtime.spawn(async move {
             let url = target.worker().url();
-            if tokio::time::timeout(this.settings.shutdown, target.drained()).await.is_err() {
+            if tokio::time::timeout(this.settings.shutdown, drained(&target)).await.is_err() {
                 tracing::warn!(
                     worker = url,
                     in_flight = target.worker().load(),
                     "removed before it was drained"
                 );
             }
-            this.remove(url);
+            this.remove_target(&target);
         }))
     }
 
-    fn publish(&self, kept: &HashMap<String, Kept>) {
-        let table = self.fleet.table();
-        let target = |url: &str| kept.get(url).map(|kept| Arc::clone(&kept.target));
-        let targets: Vec<_> = table.workers().iter().filter_map(|worker| target(worker.url())).collect();
-        debug_assert_eq!(targets.len(), table.workers().len());
-        self.snapshot.store(Arc::new(Snapshot::new(table, targets)));
+    /// Removes this worker, not one of the same URL that was added since.
+    fn remove_target(&self, target: &Arc<Target>) {
+        let url = target.worker().url();
+        let mut keepers = self.keepers.lock();
+        if self.roster.has(target) {
+            keepers.remove(url);
+            self.roster.remove(url);
+        }
     }
+}
+
+/// Waits until a draining worker has no request in flight. Requests from before it was removed and
+/// added again end without telling, so it is looked at now and then too.
+async fn drained(target: &Target) {
+    while tokio::time::timeout(DRAIN_LOOK, target.drained()).await.is_err() {}
+}
+
+/// The URL as the fleet knows it.
+fn normal(url: &str) -> String {
+    WorkerUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
 }
 
 fn spec_of(entry: &WorkerEntry, url: &WorkerUrl) -> WorkerSpec {

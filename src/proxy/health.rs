@@ -1,73 +1,69 @@
-//! The keeper of one worker: asks for its health, lets it recover, prunes its connections.
+//! The keeper of one worker: asks for its health, load and models, lets it recover, prunes its
+//! connections.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderValue;
-use http::Request;
-use http::StatusCode;
-use http::Uri;
-use http::header;
-use http_body_util::Full;
+use tokio::sync::Notify;
 
 use crate::config::checked::HealthSettings;
 use crate::core::Worker;
 use crate::core::WorkerReport;
-use crate::proxy::load_report;
-use crate::proxy::second_run::SecondRun;
+use crate::proxy::ask;
+use crate::proxy::learning::Learner;
+use crate::proxy::load_poll;
+use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
-use crate::proxy::upstream::Answer;
-use crate::proxy::upstream::Outgoing;
 
 /// How often idle connections are looked at.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The most that is read of a health answer or a load report.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
-
-const LOAD_PATH: &str = "/get_load";
 
 /// Looks after a worker for as long as it is polled.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future ends the looking after and nothing else.
-pub async fn keep(target: Arc<Target>, settings: HealthSettings) {
-    let checks = check_for_ever(&target, &settings);
+pub async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSettings) {
+    let came_up = Notify::new();
+    let learner = Learner::new(&target, &roster, &settings);
+    let checks = check_for_ever(&target, &settings, &learner, &came_up);
+    let loads = async {
+        match settings.interval.filter(|_| settings.poll_load) {
+            Some(interval) => load_poll::keep(&target, &settings, interval, &came_up).await,
+            None => std::future::pending().await,
+        }
+    };
     let pruning = async {
         loop {
             tokio::time::sleep(PRUNE_INTERVAL).await;
             target.pool().prune();
         }
     };
-    tokio::join!(checks, target.recover(), pruning);
+    tokio::join!(checks, loads, learner.keep(), target.recover(), pruning);
 }
 
-async fn check_for_ever(target: &Target, settings: &HealthSettings) {
+async fn check_for_ever(target: &Target, settings: &HealthSettings, learner: &Learner<'_>, came_up: &Notify) {
     let Some(interval) = settings.interval else { return std::future::pending().await };
     let mut streak = Streak::default();
-    let mut polls_load = settings.poll_load;
     loop {
-        let passed = matches!(get(target, &settings.endpoint, settings.timeout).await, Some(answer) if answer.0.is_success());
+        let answer = ask::get(target, &settings.endpoint, settings.timeout).await;
+        let passed = matches!(answer, Some(answer) if answer.0.is_success());
         if let Some(passing) = streak.after(passed, settings) {
+            if passing {
+                // Before anybody chooses it: it may serve other models than before.
+                learner.learn_at_start().await;
+            }
             tracing::info!(worker = target.worker().url(), passing, "health check");
             target.set_passing(passing);
-            if !passing {
+            if passing {
+                came_up.notify_one();
+            } else {
                 target.worker().set_report(&WorkerReport::UNKNOWN);
             }
         }
         target.checked(passed).await;
-        if passed && polls_load {
-            polls_load = poll_load(target, settings.timeout).await;
-        }
-        tokio::time::sleep(jittered(interval)).await;
+        tokio::time::sleep(ask::jittered(interval)).await;
     }
-}
-
-/// Up to a tenth less, so that checks of many workers do not come in bursts.
-fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 
 /// Checks in a row with the same result.
@@ -99,44 +95,6 @@ impl Streak {
     }
 }
 
-/// Asks for the load. False if the worker does not offer it, so that asking again is no use.
-async fn poll_load(target: &Target, limit: Duration) -> bool {
-    let Some((status, body)) = get(target, LOAD_PATH, limit).await else { return true };
-    if let Some(report) = load_report::read(&body).filter(|_| status.is_success()) {
-        target.worker().set_report(&report);
-    }
-    !matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
-}
-
-/// Asks a worker for something small; `None` if there is no answer within the limit.
-///
-/// # Cancel safety
-///
-/// Dropping the future closes the connection.
-pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(StatusCode, Vec<u8>)> {
-    let uri: Uri = path.parse().ok()?;
-    let asked = async {
-        let answer = target.call(|| request(target, &uri), &SecondRun::default()).await;
-        let answer: Answer =
-            answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
-        let (head, mut body) = answer.into_parts();
-        let whole = body.collect(MAX_ANSWER_BYTES).await?;
-        if let Some(connection) = body.reclaim() {
-            target.pool().put(connection);
-        }
-        Some((head.status, whole))
-    };
-    tokio::time::timeout(limit, asked).await.ok().flatten()
-}
-
-fn request(target: &Target, uri: &Uri) -> Outgoing {
-    let mut request = Request::new(Full::new(Bytes::new()));
-    *request.uri_mut() = uri.clone();
-    request.headers_mut().insert(header::HOST, target.host().clone());
-    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    request
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +107,8 @@ mod tests {
             successes: 2,
             endpoint: "/health".to_owned(),
             poll_load: false,
+            poll_models: false,
+            models_interval: Duration::from_secs(30),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::metrics::FamilyKind;
 use crate::metrics::Metrics;
 use crate::proxy::backends::Backends;
 use crate::proxy::route::Route;
+use crate::proxy::shortage::Shortage;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
 
@@ -55,6 +56,7 @@ pub struct Measures {
     aborted: CounterSet,
     error_events: CounterSet,
     retries: CounterSet,
+    unplaced: CounterSet,
     duration: [DurationHistogram; Route::MEASURED.len()],
     first_byte: [DurationHistogram; Route::MEASURED.len()],
 }
@@ -69,6 +71,7 @@ impl Default for Measures {
             aborted: CounterSet::new(routes),
             error_events: CounterSet::new(routes),
             retries: CounterSet::new(RetryReason::ALL.len()),
+            unplaced: CounterSet::new(Shortage::ALL.len()),
             duration: std::array::from_fn(histogram),
             first_byte: std::array::from_fn(histogram),
         }
@@ -119,6 +122,11 @@ impl Measures {
         self.retries.increment(reason as usize);
     }
 
+    /// There was no worker for a request.
+    pub fn unplaced(&self, shortage: Shortage) {
+        self.unplaced.increment(shortage as usize);
+    }
+
     /// Has everything shown by `metrics`, that of the workers included.
     pub fn register(self: &Arc<Self>, backends: &Arc<Backends>, metrics: &Metrics) {
         let measures = Arc::clone(self);
@@ -151,6 +159,11 @@ impl Measures {
             families.family("retries", "Requests tried again on another worker", FamilyKind::Counter);
         for (reason, name) in RetryReason::ALL {
             retries.count(&[("reason", name)], self.retries.total(reason as usize));
+        }
+        let unplaced =
+            families.family("unplaced_requests", "Requests that got no worker", FamilyKind::Counter);
+        for shortage in Shortage::ALL {
+            unplaced.count(&[("reason", shortage.as_str())], self.unplaced.total(shortage as usize));
         }
         let mut histograms = |name, help, histograms: &[DurationHistogram]| {
             let family = families.family(name, help, FamilyKind::Histogram);

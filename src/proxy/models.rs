@@ -1,114 +1,204 @@
-//! `/v1/models`: what all workers serve together.
+//! What one worker says of its models, and what it serves by that and by the configuration.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Map;
 use serde_json::Value;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
-use crate::core::Candidates;
-use crate::core::TableVersion;
-use crate::core::Worker;
-use crate::proxy::health;
-use crate::proxy::snapshot::Snapshot;
-use crate::proxy::target::Target;
+/// The most models of a worker that are known; what it lists beyond them is not.
+const MAX_MODELS: usize = 1024;
 
-const PATH: &str = "/v1/models";
+/// The longest name of a model in bytes.
+const MAX_ID_BYTES: usize = 256;
 
-/// How long a list is shown before workers are asked again.
-const FRESH: Duration = Duration::from_secs(5);
+/// The longest entry of a list that is shown as the worker wrote it.
+const MAX_CARD_BYTES: usize = 4096;
 
-/// The most workers that are asked. One is enough for each known model; workers whose model is
-/// not known are all asked, up to this.
-const MAX_ASKED: usize = 64;
+/// Fields that engines make up anew for each answer.
+const RESTLESS: [&str; 2] = ["created", "permission"];
 
-/// The merged list, kept for a moment.
-#[derive(Debug, Default)]
-pub struct ModelList {
-    known: tokio::sync::Mutex<Option<Known>>,
+/// One entry of a worker's list.
+#[derive(Clone, Debug)]
+pub struct Card {
+    id: String,
+    is_adapter: bool,
+    shown: Value,
 }
 
-#[derive(Debug)]
-struct Known {
-    version: TableVersion,
-    since: Instant,
-    page: Bytes,
+/// All that a worker lists; empty if it lists nothing.
+#[derive(Debug, Default)]
+pub struct Listing {
+    cards: Vec<Card>,
 }
 
 /// What a worker answers.
 #[derive(Debug, Deserialize)]
-struct Listed {
-    data: Vec<Value>,
+struct Answer {
+    data: Vec<Map<String, Value>>,
 }
 
-impl ModelList {
-    /// The list in OpenAI's form; `None` if no worker is healthy or none of them answers. Workers
-    /// are asked at most once in five seconds, however many clients ask.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future ends the asking.
-    pub async fn page(&self, snapshot: &Snapshot, limit: Duration) -> Option<Bytes> {
-        let mut known = self.known.lock().await;
-        let version = snapshot.table().version();
-        if let Some(known) = &*known
-            && known.version == version
-            && known.since.elapsed() < FRESH
-        {
-            return Some(known.page.clone());
-        }
-        let models = ask(snapshot, limit).await;
-        if models.is_empty() {
+impl Card {
+    /// A model of the configuration, of which no worker has told yet.
+    pub fn configured(id: &str) -> Self {
+        Self { id: id.to_owned(), is_adapter: false, shown: plain(id) }
+    }
+
+    fn read(entry: Map<String, Value>) -> Option<Self> {
+        let id = entry.get("id")?.as_str()?.to_owned();
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
             return None;
         }
-        let data: Vec<Value> = models.into_values().collect();
-        let page = serde_json::to_vec(&serde_json::json!({"object": "list", "data": data})).ok()?;
-        let page = Bytes::from(page);
-        *known = Some(Known { version, since: Instant::now(), page: page.clone() });
-        Some(page)
+        let is_adapter = entry.get("parent").is_some_and(Value::is_string);
+        let shown = Value::Object(entry);
+        let shown = if shown.to_string().len() > MAX_CARD_BYTES { plain(&id) } else { shown };
+        Some(Self { id, is_adapter, shown })
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// True for an adapter (LoRA) of another model.
+    pub fn is_adapter(&self) -> bool {
+        self.is_adapter
+    }
+
+    /// Its entry in a list.
+    pub fn shown(&self) -> &Value {
+        &self.shown
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        fn lasting(card: &Card) -> impl Iterator<Item = (&String, &Value)> {
+            let fields = card.shown.as_object().into_iter().flatten();
+            fields.filter(|(key, _)| !RESTLESS.contains(&key.as_str()))
+        }
+        self.id == other.id && lasting(self).eq(lasting(other))
     }
 }
 
-/// The models by their ids.
-async fn ask(snapshot: &Snapshot, limit: Duration) -> BTreeMap<String, Value> {
-    let mut asked = JoinSet::new();
-    for target in representatives(snapshot) {
-        asked.spawn(async move {
-            let answer = health::get(&target, PATH, limit).await;
-            let listed = answer.filter(|(status, _)| status.is_success());
-            let listed = listed.and_then(|(_, body)| serde_json::from_slice::<Listed>(&body).ok());
-            (target, listed)
-        });
+fn plain(id: &str) -> Value {
+    serde_json::json!({"id": id, "object": "model", "created": 0, "owned_by": "sgl-router"})
+}
+
+impl Listing {
+    /// Reads an answer in OpenAI's form; `None` if it is none.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let answer: Answer = serde_json::from_slice(body).ok()?;
+        Some(Self { cards: answer.data.into_iter().filter_map(Card::read).take(MAX_MODELS).collect() })
     }
-    let mut models = BTreeMap::new();
-    while let Some(joined) = asked.join_next().await {
-        let Ok((target, listed)) = joined else { continue };
-        for model in listed.into_iter().flat_map(|listed| listed.data) {
-            if let Some(id) = model.get("id").and_then(Value::as_str) {
-                models.entry(id.to_owned()).or_insert(model);
+
+    /// True if it lists nothing.
+    pub fn is_empty(&self) -> bool {
+        self.cards.is_empty()
+    }
+
+    /// The entries.
+    pub fn cards(&self) -> &[Card] {
+        &self.cards
+    }
+
+    /// True if a model of this name is listed.
+    pub fn has(&self, id: &str) -> bool {
+        self.cards.iter().any(|card| card.id == id)
+    }
+
+    /// True if both list the same models with the same properties.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.cards.len() == other.cards.len()
+            && self.cards.iter().zip(&other.cards).all(|(card, other)| card.says_the_same(other))
+    }
+}
+
+/// What the router knows of the models of one worker.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// By the configuration.
+    pub configured: Option<String>,
+    /// By the worker; `None` before it was asked, or if it is not asked.
+    pub listing: Option<Arc<Listing>>,
+}
+
+impl Known {
+    /// The models that it serves; none if that is not known, so that it may serve any.
+    ///
+    /// If its configured model is not among those that it lists, the configuration counts, and of
+    /// the list only the adapters: engines that take any name are given one by the operator.
+    pub fn cards(&self) -> Vec<Card> {
+        let listed = self.listing.iter().flat_map(|listing| listing.cards()).cloned();
+        match &self.configured {
+            Some(model) if !self.listing.as_ref().is_some_and(|listing| listing.has(model)) => {
+                let adapters = listed.filter(|card| card.is_adapter && card.id != *model);
+                std::iter::once(Card::configured(model)).chain(adapters).collect()
             }
-        }
-        if let Some(id) = target.worker().model_id() {
-            models.entry(id.to_owned()).or_insert_with(
-                || serde_json::json!({"id": id, "object": "model", "created": 0, "owned_by": "sgl-router"}),
-            );
+            _ => listed.collect(),
         }
     }
-    models
+
+    /// True if the worker lists models, and not the configured one.
+    pub fn differs(&self) -> bool {
+        let (Some(model), Some(listing)) = (&self.configured, &self.listing) else { return false };
+        !listing.is_empty() && !listing.has(model)
+    }
 }
 
-/// A healthy worker for each known model, and those whose model is not known.
-fn representatives(snapshot: &Snapshot) -> Vec<Arc<Target>> {
-    let mut seen = HashSet::new();
-    let healthy = snapshot.targets().iter().filter(|target| target.worker().is_healthy());
-    healthy
-        .filter(|target| target.worker().model_id().is_none_or(|model| seen.insert(model)))
-        .take(MAX_ASKED)
-        .cloned()
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(body: &Value) -> Listing {
+        Listing::read(body.to_string().as_bytes()).unwrap()
+    }
+
+    fn ids(known: &Known) -> Vec<String> {
+        known.cards().iter().map(|card| card.id.clone()).collect()
+    }
+
+    #[test]
+    fn list_of_vllm_is_read_with_its_adapters() {
+        let list = listing(&serde_json::json!({"object": "list", "data": [
+            {"id": "m", "object": "model", "parent": null, "root": "/m", "max_model_len": 9},
+            {"id": "sql", "object": "model", "parent": "m"},
+            {"id": ""}, {"id": 7}, {"object": "model"}, {"id": "x".repeat(257)},
+            {"id": "long", "description": "x".repeat(5000)},
+        ]}));
+        let read: Vec<(&str, bool)> =
+            list.cards().iter().map(|card| (card.id(), card.is_adapter())).collect();
+        assert_eq!(read, [("m", false), ("sql", true), ("long", false)]);
+        assert_eq!(list.cards()[0].shown()["max_model_len"], 9);
+        assert!(list.cards()[2].shown().get("description").is_none());
+        for bad in ["", "[]", "{}", r#"{"data": 1}"#, r#"{"data": ["m"]}"#] {
+            assert!(Listing::read(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_engines_make_up_anew_is_no_change() {
+        let list = |created: u32, len: u32| {
+            listing(&serde_json::json!({"data": [
+                {"id": "m", "created": created, "permission": [{"id": created}], "max_model_len": len},
+            ]}))
+        };
+        assert!(list(1, 9).says_the_same(&list(2, 9)));
+        assert!(!list(1, 9).says_the_same(&list(1, 8)));
+        assert!(!list(1, 9).says_the_same(&Listing::default()));
+    }
+
+    #[test]
+    fn configured_model_counts_where_the_worker_lists_others_and_its_adapters_stay() {
+        let list =
+            Arc::new(listing(&serde_json::json!({"data": [{"id": "m"}, {"id": "sql", "parent": "m"}]})));
+        let known = |configured: Option<&str>, list: Option<&Arc<Listing>>| Known {
+            configured: configured.map(str::to_owned),
+            listing: list.map(Arc::clone),
+        };
+        assert!(ids(&known(None, None)).is_empty());
+        assert_eq!(ids(&known(Some("a"), None)), ["a"]);
+        assert_eq!(ids(&known(None, Some(&list))), ["m", "sql"]);
+        assert_eq!(ids(&known(Some("m"), Some(&list))), ["m", "sql"]);
+        assert_eq!(ids(&known(Some("a"), Some(&list))), ["a", "sql"]);
+        assert_eq!(ids(&known(Some("a"), Some(&Arc::default()))), ["a"]);
+    }
 }

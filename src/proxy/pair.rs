@@ -71,7 +71,10 @@ pub async fn answer(
         let pair = match decided {
             Ok(pair) => pair,
             Err(DecideError::NoWorker) if tried.finds_all_full(snapshot, eligible) => continue,
-            Err(error) => return tried.give_up(error.into()).into_response(client, inbound, None, record),
+            Err(error) => {
+                let outcome = tried.give_up(&error, snapshot, inbound.route, eligible);
+                return outcome.into_response(client, inbound, None, record);
+            }
         };
         let indexes = (pair.prefill.index(), pair.decode.index());
         let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };

@@ -9,9 +9,9 @@ use http::StatusCode;
 use http::header;
 use serde::Serialize;
 
-use crate::policies::DecideError;
 use crate::policies::FailureCause;
-use crate::proxy::snapshot::UnknownModel;
+use crate::proxy::model_index::UnknownModel;
+use crate::proxy::shortage::Shortage;
 
 /// Seconds after which a client may try again when no worker is there.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -56,8 +56,8 @@ pub enum ProxyError {
     #[error("no worker serves the model that the request names")]
     UnknownModel,
     /// No worker may be chosen now.
-    #[error("no worker is available")]
-    NoWorker,
+    #[error("no worker is available: {0}")]
+    NoWorker(Shortage),
     /// The policy failed and is set to reject.
     #[error("the routing policy failed ({cause})")]
     PolicyFailed {
@@ -81,15 +81,6 @@ pub enum ProxyError {
     Timeout,
 }
 
-impl From<DecideError> for ProxyError {
-    fn from(error: DecideError) -> Self {
-        match error {
-            DecideError::NoWorker | DecideError::Refused { .. } => Self::NoWorker,
-            DecideError::Rejected { cause } => Self::PolicyFailed { cause },
-        }
-    }
-}
-
 impl From<UnknownModel> for ProxyError {
     fn from(_: UnknownModel) -> Self {
         Self::UnknownModel
@@ -108,6 +99,9 @@ struct Problem<'a> {
     r#type: &'a str,
     param: Option<&'a str>,
     code: &'a str,
+    /// Not OpenAI's: why no worker is available.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 impl ProxyError {
@@ -119,7 +113,7 @@ impl ProxyError {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BrokenBody | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::NoWorker | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer | Self::PrefillFailed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -137,7 +131,7 @@ impl ProxyError {
             Self::SlowBody => "request_timeout",
             Self::InvalidBody { .. } => "invalid_body",
             Self::UnknownModel => "model_not_found",
-            Self::NoWorker => "no_worker_available",
+            Self::NoWorker(_) => "no_worker_available",
             Self::PolicyFailed { .. } => "policy_failed",
             Self::ConnectFailed => "upstream_connect_failed",
             Self::BrokenAnswer => "upstream_closed",
@@ -147,17 +141,27 @@ impl ProxyError {
         }
     }
 
+    /// Why no worker is available, if that is the error.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::NoWorker(shortage) => Some(*shortage),
+            _ => None,
+        }
+    }
+
     /// The answer.
     pub fn response(&self) -> Response<Bytes> {
         let status = self.status();
         let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
         let param = matches!(self, Self::UnknownModel).then_some("model");
-        let problem = Problem { message: &self.to_string(), r#type: kind, param, code: self.code() };
+        let (message, code) = (self.to_string(), self.code());
+        let reason = self.shortage().map(Shortage::as_str);
+        let problem = Problem { message: &message, r#type: kind, param, code, reason };
         let body = serde_json::to_vec(&Envelope { error: problem }).unwrap_or_default();
         let mut response = json(status, body);
         let headers = response.headers_mut();
         match self {
-            Self::NoWorker | Self::PolicyFailed { .. } => {
+            Self::NoWorker(_) | Self::PolicyFailed { .. } => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
             Self::MethodNotAllowed { allowed } => {
@@ -212,7 +216,13 @@ mod tests {
 
     #[test]
     fn absent_workers_tell_when_to_come_back_and_wrong_methods_which_is_right() {
-        assert_eq!(ProxyError::NoWorker.response().headers()[header::RETRY_AFTER], "1");
+        let nobody = ProxyError::NoWorker(Shortage::NoneHealthy).response();
+        assert_eq!(nobody.headers()[header::RETRY_AFTER], "1");
+        let body: serde_json::Value = serde_json::from_slice(nobody.body()).unwrap();
+        assert_eq!(
+            (&body["error"]["code"], &body["error"]["reason"]),
+            (&"no_worker_available".into(), &"none_healthy".into())
+        );
         let refused = ProxyError::MethodNotAllowed { allowed: Method::POST }.response();
         assert_eq!(refused.headers()[header::ALLOW], "POST");
     }

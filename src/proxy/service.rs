@@ -10,9 +10,10 @@ use http::Response;
 use http::StatusCode;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use serde::Serialize;
 
+use crate::core::FleetWorker;
 use crate::core::Worker;
-use crate::core::WorkerRole;
 use crate::proxy::attempts;
 use crate::proxy::body;
 use crate::proxy::clients::Client;
@@ -23,6 +24,7 @@ use crate::proxy::measures::Measures;
 use crate::proxy::respond;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::route::Route;
+use crate::proxy::shortage::Shortage;
 use crate::proxy::state::Proxy;
 use crate::proxy::stream::OutBody;
 
@@ -58,7 +60,7 @@ async fn measured(
     let measures = client.proxy().measures();
     let mut waiting = Waiting { measures, route, is_over: false };
     let answered = match route {
-        Route::Models => models(client, started).await,
+        Route::Models => models(client, started),
         _ => forwarded(client, route, request, started).await,
     };
     waiting.is_over = true;
@@ -66,6 +68,9 @@ async fn measured(
         Ok(response) => response,
         Err(error) => {
             measures.finished(route, started.elapsed());
+            if let Some(shortage) = error.shortage() {
+                measures.unplaced(shortage);
+            }
             own(client, error.response())
         }
     };
@@ -102,29 +107,57 @@ async fn forwarded(
     attempts::answer(client, &inbound).await
 }
 
-async fn models(client: &Arc<Client>, started: Instant) -> Result<Response<OutBody>, ProxyError> {
-    let proxy = client.proxy();
-    let limit = proxy.settings().health.timeout;
-    let page = proxy.models().page(&proxy.backends().snapshot(), limit).await.ok_or(ProxyError::NoWorker)?;
+/// What is known, at once: whether workers answer now matters to nobody who asks.
+fn models(client: &Arc<Client>, started: Instant) -> Result<Response<OutBody>, ProxyError> {
+    let snapshot = client.proxy().backends().snapshot();
+    if !snapshot.is_ready() {
+        return Err(ProxyError::NoWorker(Shortage::of_fleet(&snapshot)));
+    }
+    let page = snapshot.model_page().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))?;
     client.proxy().measures().finished(Route::Models, started.elapsed());
     Ok(own(client, respond::json(StatusCode::OK, page)))
 }
 
-/// Ready: not stopping, and a worker may be chosen; with pairs, one of each half.
+/// What `/readiness` says.
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    /// Why not, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// Why not, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    workers: usize,
+    healthy: usize,
+    draining: usize,
+}
+
+/// Ready: not stopping, and a worker may be chosen, or one of each half of a pair.
 fn readiness(proxy: &Proxy) -> Response<Bytes> {
     let snapshot = proxy.backends().snapshot();
-    let healthy = |role| {
-        let workers = snapshot.table().workers().iter();
-        workers.filter(|worker| worker.role() == role).any(|worker| worker.is_healthy())
+    let count = |counts: &dyn Fn(&FleetWorker) -> bool| {
+        snapshot.table().workers().iter().filter(|worker| counts(worker)).count()
     };
-    let pair = || healthy(WorkerRole::Prefill) && healthy(WorkerRole::Decode);
-    if proxy.is_stopping() {
-        return respond::text(StatusCode::SERVICE_UNAVAILABLE, "stopping");
-    }
-    if healthy(WorkerRole::Regular) || pair() {
-        return respond::text(StatusCode::OK, "ready");
-    }
-    respond::text(StatusCode::SERVICE_UNAVAILABLE, "no worker is available")
+    let reason = if proxy.is_stopping() {
+        Some(("stopping", "the router is stopping".to_owned()))
+    } else if snapshot.is_ready() {
+        None
+    } else {
+        let shortage = Shortage::of_fleet(&snapshot);
+        Some((shortage.as_str(), shortage.to_string()))
+    };
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let (reason, message) = reason.unzip();
+    let body = Readiness {
+        ready: reason.is_none(),
+        reason,
+        message,
+        workers: snapshot.targets().len(),
+        healthy: count(&|worker| worker.is_healthy()),
+        draining: count(&|worker| worker.is_draining()),
+    };
+    respond::json(status, serde_json::to_vec(&body).unwrap_or_default())
 }
 
 /// An answer that no worker gave.

@@ -1,68 +1,43 @@
 //! The fleet at one moment, with all that requests need worked out beforehand.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::core::FleetWorker;
+use bytes::Bytes;
+
 use crate::core::Worker;
 use crate::core::WorkerRole;
 use crate::core::WorkerTable;
+use crate::proxy::model_index::Group;
+use crate::proxy::model_index::ModelIndex;
+use crate::proxy::model_index::UnknownModel;
+use crate::proxy::models::Known;
 use crate::proxy::route::Route;
 use crate::proxy::target::Target;
 use crate::types::WorkerSet;
 
 /// A worker table, the targets at the same indexes, and who serves which model. Never changes:
-/// the masks are worked out once for each version of the table.
+/// the masks are worked out once for each version of the table and of what is known of models.
 #[derive(Debug)]
 pub struct Snapshot {
     table: Arc<WorkerTable>,
     targets: Box<[Arc<Target>]>,
-    models: HashMap<String, Group>,
-    /// Workers whose model is not known: they may serve any.
-    unknown_model: Group,
-    /// All workers.
-    all: Group,
+    models: ModelIndex,
+    /// Workers that will be asked for their models, and were not yet.
+    unasked: WorkerSet,
     has_pairs: bool,
 }
 
-/// Some workers, by role.
-#[derive(Debug, Default)]
-struct Group {
-    any_role: WorkerSet,
-    regular: WorkerSet,
-}
-
-impl Group {
-    fn of<'a>(workers: &'a [Arc<FleetWorker>], serves: impl Fn(&FleetWorker) -> bool + 'a) -> Self {
-        let members = || workers.iter().enumerate().filter(|(_, worker)| serves(worker));
-        let is_regular = |(_, worker): &(usize, &Arc<FleetWorker>)| worker.role() == WorkerRole::Regular;
-        Self {
-            any_role: members().map(|(index, _)| index).collect(),
-            regular: members().filter(is_regular).map(|(index, _)| index).collect(),
-        }
-    }
-}
-
-/// No worker serves this model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownModel;
-
 impl Snapshot {
-    /// `targets` in the order of the table.
-    pub fn new(table: Arc<WorkerTable>, targets: Vec<Arc<Target>>) -> Self {
+    /// `targets` and `known` in the order of the table; `learns` if workers are asked for their
+    /// models.
+    pub fn new(table: Arc<WorkerTable>, targets: Vec<Arc<Target>>, known: &[Known], learns: bool) -> Self {
         let workers = table.workers();
-        let mut models: HashMap<String, Group> = HashMap::new();
-        for model in workers.iter().filter_map(|worker| worker.model_id()) {
-            if !models.contains_key(model) {
-                let serves = |worker: &FleetWorker| worker.model_id().is_none_or(|own| own == model);
-                models.insert(model.to_owned(), Group::of(workers, serves));
-            }
-        }
         let has = |role| workers.iter().any(|worker| worker.role() == role);
+        let is_unasked = |known: &Known| learns && known.listing.is_none();
+        let unasked = known.iter().enumerate().filter(|(_, known)| is_unasked(known));
         Self {
-            models,
-            unknown_model: Group::of(workers, |worker| worker.model_id().is_none()),
-            all: Group::of(workers, |_| true),
+            models: ModelIndex::new(workers, known),
+            unasked: unasked.map(|(index, _)| index).collect(),
             has_pairs: has(WorkerRole::Prefill) && has(WorkerRole::Decode),
             targets: targets.into(),
             table,
@@ -92,7 +67,7 @@ impl Snapshot {
 
     /// True if it matters which model a request names.
     pub fn routes_by_model(&self) -> bool {
-        self.models.len() > 1
+        self.models.routes()
     }
 
     /// True if requests of this route go to a prefill and a decode worker.
@@ -106,15 +81,35 @@ impl Snapshot {
     ///
     /// [`UnknownModel`] if the fleet has several models, all of them known, and not this one.
     pub fn eligible(&self, route: Route, model: Option<&str>) -> Result<Option<&WorkerSet>, UnknownModel> {
-        let group = match model.filter(|_| self.routes_by_model()) {
-            None => &self.all,
-            Some(model) => match self.models.get(model) {
-                Some(group) => group,
-                None if self.unknown_model.any_role.is_empty() => return Err(UnknownModel),
-                None => &self.unknown_model,
-            },
-        };
+        let group = self.models.group(model)?;
         let set = if self.pairs(route) { &group.any_role } else { &group.regular };
         Ok((set.len() < self.table.workers().len()).then_some(set))
+    }
+
+    /// True if a request could be placed now: at a regular worker, or at a pair.
+    pub fn is_ready(&self) -> bool {
+        self.serves(|_| true)
+    }
+
+    /// The models that can be served now, in OpenAI's form; `None` if none is known, and some worker
+    /// that could be chosen was not asked yet.
+    pub fn model_page(&self) -> Option<Bytes> {
+        let data = self.models.list(|group: &Group| self.serves(|index| group.any_role.contains(index)));
+        let is_healthy = |index: usize| self.table.get(index).is_some_and(|worker| worker.is_healthy());
+        if data.is_empty()
+            && (0..self.targets.len()).any(|index| self.unasked.contains(index) && is_healthy(index))
+        {
+            return None;
+        }
+        serde_json::to_vec(&serde_json::json!({"object": "list", "data": data})).ok().map(Bytes::from)
+    }
+
+    fn serves(&self, admits: impl Fn(usize) -> bool) -> bool {
+        let has = |role| {
+            let workers = self.table.workers().iter().enumerate();
+            let mut fit = workers.filter(|(index, worker)| worker.role() == role && admits(*index));
+            fit.any(|(_, worker)| worker.is_healthy())
+        };
+        has(WorkerRole::Regular) || (self.has_pairs && has(WorkerRole::Prefill) && has(WorkerRole::Decode))
     }
 }

@@ -9,7 +9,6 @@ use crate::metrics::Metrics;
 use crate::policies::Policy;
 use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
-use crate::proxy::models::ModelList;
 use crate::records::Recorder;
 
 /// The data plane without its sockets.
@@ -19,7 +18,6 @@ pub struct Proxy {
     policy: Policy,
     backends: Arc<Backends>,
     measures: Arc<Measures>,
-    models: ModelList,
     recorder: Option<Arc<Recorder>>,
     stopping: AtomicBool,
 }
@@ -40,15 +38,7 @@ impl Proxy {
         let backends = Arc::new(Backends::new(settings.clone()));
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
-        Arc::new(Self {
-            settings,
-            policy,
-            backends,
-            measures,
-            models: ModelList::default(),
-            recorder,
-            stopping: AtomicBool::new(false),
-        })
+        Arc::new(Self { settings, policy, backends, measures, recorder, stopping: AtomicBool::new(false) })
     }
 
     /// The settings.
@@ -74,11 +64,6 @@ impl Proxy {
     /// What records decisions.
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
-    }
-
-    /// The merged list of models.
-    pub fn models(&self) -> &ModelList {
-        &self.models
     }
 
     /// True once the router was told to stop: it is not ready any more.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use crate::config::checked::ProxySettings;
 use crate::core::Worker;
 use crate::core::WorkerRole;
+use crate::policies::DecideError;
 use crate::policies::Decision;
 use crate::policies::Policy;
 use crate::proxy::forward::Outcome;
 use crate::proxy::measures::RetryReason;
 use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::route::Route;
 use crate::proxy::second_run::SecondRun;
+use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use crate::types::WorkerSet;
@@ -63,9 +66,9 @@ impl<'a> Tried<'a> {
     ) -> Result<Option<Placement>, ProxyError> {
         let index = decision.index();
         if self.workers.as_ref().is_some_and(|tried| tried.contains(index)) {
-            return Err(ProxyError::NoWorker);
+            return Err(ProxyError::NoWorker(Shortage::PolicyInsists));
         }
-        let target: &Arc<_> = snapshot.target(index).ok_or(ProxyError::NoWorker)?;
+        let target: &Arc<_> = snapshot.target(index).ok_or(ProxyError::NoWorker(Shortage::PolicyInsists))?;
         let placement = Placement::new(target, decision, policy);
         if placement.is_none() {
             self.exclude(index);
@@ -132,8 +135,22 @@ impl<'a> Tried<'a> {
         self.last = Some(outcome);
     }
 
-    /// What the client is told if there is nobody else to try.
-    pub(crate) fn give_up(self, error: ProxyError) -> Outcome {
-        self.last.unwrap_or(Outcome::Failed { error, retry: None })
+    /// What the client is told if the policy found nobody else to try.
+    pub(crate) fn give_up(
+        self,
+        error: &DecideError,
+        snapshot: &Snapshot,
+        route: Route,
+        eligible: Option<&WorkerSet>,
+    ) -> Outcome {
+        self.last.unwrap_or_else(|| Outcome::Failed {
+            error: match error {
+                DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
+                DecideError::NoWorker | DecideError::Refused { .. } => {
+                    ProxyError::NoWorker(Shortage::of(snapshot, snapshot.pairs(route), eligible))
+                }
+            },
+            retry: None,
+        })
     }
 }

@@ -1,5 +1,6 @@
 use http::StatusCode;
 use sglang_router_rs::core::Worker;
+use sglang_router_rs::proxy::shortage::Shortage;
 
 use crate::client::Client;
 use crate::client::call;
@@ -70,16 +71,103 @@ async fn liveness_does_not_ask_for_workers() {
 }
 
 #[tokio::test]
-async fn load_of_an_sglang_worker_is_read_with_its_health() {
+async fn load_of_an_sglang_worker_is_read_in_both_forms() {
+    for (path, body) in [
+        ("/get_load", r#"[{"dp_rank":0,"num_reqs":7,"num_waiting_reqs":3,"num_tokens":9}]"#),
+        (
+            "/v1/loads",
+            r#"{"timestamp":"2026-11-27T07:00:00","version":"0.5.23","loads":[{"dp_rank":0,"num_running_reqs":4,
+                "num_waiting_reqs":3,"num_used_tokens":10,"max_total_num_tokens":100}]}"#,
+        ),
+    ] {
+        let worker = Upstream::saying("{}").await;
+        worker.serve(path, 200, body);
+        let router = router::start(router::checking(vec![worker.entry()])).await;
+        let target = router::target(&router, &worker.url()).unwrap();
+        router::until(async || target.worker().report().running == 4).await;
+        let shown = router::shown(&router, &worker.url()).await.unwrap();
+        assert_eq!(
+            (shown["report"]["running"].as_i64(), shown["report"]["waiting"].as_i64()),
+            (Some(4), Some(3))
+        );
+        assert!(shown["report"]["kv_usage"].is_null());
+    }
+}
+
+#[tokio::test]
+async fn load_is_unknown_when_a_healthy_worker_does_not_report_any_more() {
     let worker = Upstream::saying("{}").await;
-    worker.serve("/get_load", 200, r#"[{"dp_rank":0,"num_reqs":7,"num_waiting_reqs":3,"num_tokens":9}]"#);
     let router = router::start(router::checking(vec![worker.entry()])).await;
     let target = router::target(&router, &worker.url()).unwrap();
-    router::until(async || target.worker().report().running == 4).await;
-    let shown = router::shown(&router, &worker.url()).await.unwrap();
-    assert_eq!(
-        (shown["report"]["running"].as_i64(), shown["report"]["waiting"].as_i64()),
-        (Some(4), Some(3))
-    );
-    assert!(shown["report"]["kv_usage"].is_null());
+    // An error, a path that is gone, nonsense, silence.
+    for (status, body) in [(500, ""), (404, ""), (200, "{\"num_reqs\": \"many\"}"), (0, "")] {
+        worker.serve("/get_load", 200, r#"{"num_reqs": 7}"#);
+        router::until(async || target.worker().report().running == 7).await;
+        worker.serve("/get_load", status, body);
+        router::until(async || target.worker().report().running == -1).await;
+        assert!(target.worker().is_healthy());
+    }
+}
+
+#[tokio::test]
+async fn worker_without_a_load_path_is_asked_again_and_read_once_it_has_one() {
+    let worker = Upstream::saying("{}").await;
+    let router = router::start(router::checking(vec![worker.entry()])).await;
+    let target = router::target(&router, &worker.url()).unwrap();
+    router::until(async || worker.asked("/v1/loads") >= 3 && worker.asked("/get_load") >= 3).await;
+    assert_eq!(target.worker().report().running, -1);
+    worker.serve("/get_load", 200, r#"{"num_reqs": 7}"#);
+    router::until(async || target.worker().report().running == 7).await;
+    // Another engine at the same URL.
+    worker.serve("/get_load", 404, "");
+    worker.serve("/v1/loads", 200, r#"{"loads": [{"num_running_reqs": 2}]}"#);
+    router::until(async || target.worker().report().running == 2).await;
+}
+
+#[tokio::test]
+async fn readiness_and_refusals_say_why_there_is_no_worker() {
+    let worker = Upstream::saying("{}").await;
+    let router = router::start(router::checking(Vec::new())).await;
+    let (data, admin) = (router.addresses().data, router.addresses().admin);
+    let why = async |expected: &str| {
+        let readiness = call(data, get("/readiness")).await;
+        assert_eq!(readiness.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            (&readiness.json()["ready"], &readiness.json()["reason"]),
+            (&false.into(), &expected.into())
+        );
+        for refused in [call(data, chat("hi")).await, call(data, get("/v1/models")).await] {
+            assert_eq!(refused.code(), "no_worker_available");
+            assert_eq!(refused.json()["error"]["reason"], expected);
+            let message = readiness.json()["message"].as_str().unwrap().to_owned();
+            assert!(refused.json()["error"]["message"].as_str().unwrap().ends_with(&message), "{message}");
+        }
+    };
+    why("none_configured").await;
+
+    worker.set_health(500);
+    call(admin, crate::client::post("/workers", &serde_json::json!({"url": worker.url()}).to_string())).await;
+    worker.checks(1).await;
+    why("none_healthy").await;
+
+    worker.set_health(200);
+    router::until(async || call(data, get("/readiness")).await.status == StatusCode::OK).await;
+    let ready = call(data, get("/readiness")).await.json();
+    let snapshot = router.proxy().backends().snapshot();
+    assert_eq!(Shortage::of(&snapshot, false, None), Shortage::PolicyChoseNone, "there was somebody");
+    assert_eq!(Shortage::of(&snapshot, true, None), Shortage::NoneQualifies, "it serves no half of a pair");
+    assert_eq!(ready, serde_json::json!({"ready": true, "workers": 1, "healthy": 1, "draining": 0}));
+    let drain = format!("/workers/drain?url={}", worker.url());
+    call(admin, crate::client::with_method("POST", &drain)).await;
+    why("all_draining").await;
+
+    let embeddings = call(data, crate::client::post("/v1/embeddings", "{}")).await;
+    assert_eq!(embeddings.json()["error"]["reason"], "all_draining");
+    let metrics = router::metrics(&router).await;
+    for (reason, count) in
+        [("none_configured", 2), ("none_healthy", 2), ("all_draining", 3), ("policy_chose_none", 0)]
+    {
+        let line = format!("unplaced_requests_total{{reason=\"{reason}\"}} {count}");
+        assert!(metrics.text().contains(&line), "{line} is missing in {}", metrics.text());
+    }
 }

@@ -21,13 +21,14 @@ use crate::client::call;
 use crate::client::get;
 use crate::upstream::Upstream;
 
-/// Settings for a test: free ports, round robin, no health checks.
+/// Settings for a test: free ports, round robin, no health checks, no questions for models.
 pub(crate) fn config(workers: Vec<WorkerEntry>) -> CheckedConfig {
     let mut config = RouterConfig { workers, ..RouterConfig::default() };
     config.server.port = 0;
     config.metrics.port = 0;
     config.admin.port = 0;
     config.health.interval_secs = 0;
+    config.health.poll_models = false;
     check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() })
         .expect("a configuration without faults")
 }
@@ -43,6 +44,14 @@ pub(crate) fn checking(workers: Vec<WorkerEntry>) -> CheckedConfig {
 /// A worker at this address.
 pub(crate) fn entry(address: SocketAddr) -> WorkerEntry {
     WorkerEntry { url: format!("http://{address}"), ..WorkerEntry::default() }
+}
+
+/// The same without checks, but with questions for models every 10 ms.
+pub(crate) fn learning(workers: Vec<WorkerEntry>) -> CheckedConfig {
+    let mut config = config(workers);
+    config.proxy.health.poll_models = true;
+    config.proxy.health.models_interval = Duration::from_millis(10);
+    config
 }
 
 pub(crate) async fn start(config: CheckedConfig) -> RunningRouter {

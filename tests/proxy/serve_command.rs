@@ -154,7 +154,7 @@ async fn router_is_not_ready_but_still_accepts_in_the_delay_after_sigterm() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     // New connections all the while.
     until(async || call(router.address, get("/readiness")).await.status != StatusCode::OK).await;
-    assert_eq!(call(router.address, get("/readiness")).await.text(), "stopping");
+    assert_eq!(call(router.address, get("/readiness")).await.json()["reason"], "stopping");
     assert_eq!(call(router.address, chat("hi")).await.text(), "ok");
     let status = spawn_blocking(move || router.child.wait().unwrap()).await.unwrap();
     assert!(status.success());

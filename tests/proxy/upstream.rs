@@ -1,5 +1,6 @@
 //! A worker that does what a test tells it to.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -121,7 +122,8 @@ struct State {
     connections: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
     arrived: Notify,
-    extra: Mutex<Vec<(String, u16, String)>>,
+    extra: Mutex<HashMap<String, (u16, String)>>,
+    asked: Mutex<HashMap<String, usize>>,
 }
 
 impl Upstream {
@@ -150,6 +152,7 @@ impl Upstream {
             seen: Mutex::default(),
             arrived: Notify::new(),
             extra: Mutex::default(),
+            asked: Mutex::default(),
         });
         let reply: Arc<dyn Fn(Seen) -> Reply + Send + Sync> = Arc::new(move |seen| Box::pin(reply(seen)));
         let mut accepting = JoinSet::new();
@@ -190,9 +193,15 @@ impl Upstream {
         self.state.health.store(status, Ordering::SeqCst);
     }
 
-    /// Another path that it answers by itself.
+    /// Another path that it answers by itself, or from now on in another way. With the status 0 it
+    /// never answers.
     pub(crate) fn serve(&self, path: &str, status: u16, body: &str) {
-        self.state.extra.lock().push((path.to_owned(), status, body.to_owned()));
+        self.state.extra.lock().insert(path.to_owned(), (status, body.to_owned()));
+    }
+
+    /// How often a path that it answers by itself was asked for.
+    pub(crate) fn asked(&self, path: &str) -> usize {
+        self.state.asked.lock().get(path).copied().unwrap_or_default()
     }
 
     /// Waits for that many more health checks.
@@ -258,12 +267,15 @@ async fn answer(
         state.checked.notify_waiters();
         return whole(state.health.load(Ordering::SeqCst), "");
     }
-    let extra = state.extra.lock().iter().find(|(known, _, _)| known == path).cloned();
-    if let Some((_, status, body)) = extra {
-        return whole(status, &body);
-    }
-    if path == "/get_load" || path == "/v1/models" {
-        return whole(404, "");
+    let is_question = ["/get_load", "/v1/loads", "/v1/models"].contains(&path);
+    let extra = state.extra.lock().get(path).cloned();
+    if is_question || extra.is_some() {
+        *state.asked.lock().entry(path.to_owned()).or_default() += 1;
+        return match extra {
+            None => whole(404, ""),
+            Some((0, _)) => std::future::pending().await,
+            Some((status, body)) => whole(status, &body),
+        };
     }
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return whole(400, "") };

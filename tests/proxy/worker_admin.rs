@@ -59,6 +59,48 @@ async fn worker_that_is_none_or_there_already_is_refused_with_all_faults() {
 }
 
 #[tokio::test]
+async fn worker_is_one_under_every_spelling_of_its_url() {
+    let router = router::start(router::config(Vec::new())).await;
+    let admin = router.addresses().admin;
+    let add =
+        async |url: &str| call(admin, post("/workers", &serde_json::json!({"url": url}).to_string())).await;
+    let added = add("HTTP://Worker.example:080/").await;
+    assert_eq!(added.json()["url"], "http://worker.example");
+    assert_eq!(add("http://[0:0::1]:7").await.json()["url"], "http://[::1]:7");
+    for again in ["http://worker.example", "http://WORKER.example:80", "http://[::1]:07/"] {
+        assert_eq!(add(again).await.status, StatusCode::CONFLICT, "{again}");
+    }
+    let drained = call(admin, with_method("POST", "/workers/drain?url=http://WORKER.EXAMPLE:80/")).await;
+    assert_eq!(drained.status, StatusCode::ACCEPTED);
+    let removed =
+        call(admin, with_method("DELETE", &format!("/workers/{}", encoded("http://[0::1]:7")))).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED);
+    router::until(async || router::shown(&router, "http://[::1]:7").await.is_none()).await;
+}
+
+#[tokio::test]
+async fn password_in_a_url_is_not_told_when_the_url_is_refused() {
+    let router = router::start(router::config(Vec::new())).await;
+    let admin = router.addresses().admin;
+    let url = "http://user:secret@w:1";
+    let mut answers = Vec::new();
+    for body in [
+        format!(r#"{{"url": "{url}"}}"#),
+        format!(r#""{url}""#),
+        format!(r#"{{"url": "{url}", "weight": "{url}"}}"#),
+    ] {
+        answers.push(call(admin, post("/workers", &body)).await);
+    }
+    answers.push(call(admin, with_method("DELETE", &format!("/workers/{}", encoded(url)))).await);
+    answers.push(call(admin, with_method("POST", &format!("/workers/drain?url={url}"))).await);
+    for answer in answers {
+        assert!(answer.status.is_client_error());
+        assert!(answer.text().contains("***@w"), "{}", answer.text());
+        assert!(!answer.text().contains("secret"), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn drained_worker_gets_no_requests_and_keeps_its_stream() {
     let (response, pieces, _) = upstream::stream();
     let worker = Upstream::once(response).await;
@@ -104,6 +146,36 @@ async fn removed_worker_leaves_the_list_when_its_last_request_has_ended() {
     pieces.send(Bytes::from_static(b"data: end\n\n")).await.unwrap();
     drop(pieces);
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: end\n\n"));
+    assert_eq!(piece(&mut body).await, None);
+    router::until(async || router::shown(&router, &worker.url()).await.is_none()).await;
+}
+
+#[tokio::test]
+async fn worker_that_is_removed_and_added_again_counts_its_streams_and_drains_them() {
+    let (response, pieces, _) = upstream::stream();
+    let slot = parking_lot::Mutex::new(Some(response));
+    let worker = Upstream::start(move |_| {
+        let response = slot.lock().take().expect("one request");
+        async { response }
+    })
+    .await;
+    let router = router::over(&[&worker]).await;
+    let (data, admin) = (router.addresses().data, router.addresses().admin);
+    let mut streaming = Client::connect(data).await;
+    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
+    assert!(piece(&mut body).await.is_some());
+
+    router.proxy().backends().remove(&worker.url()).expect("it was there");
+    assert!(router::shown(&router, &worker.url()).await.is_none());
+    let added = call(admin, post("/workers", &serde_json::json!({"url": worker.url()}).to_string())).await;
+    assert_eq!((added.status, added.json()["load"].as_u64()), (StatusCode::CREATED, Some(1)));
+    let removed = call(admin, with_method("DELETE", &format!("/workers/{}", encoded(&worker.url())))).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED);
+    let shown = router::shown(&router, &worker.url()).await.expect("it waits for the stream");
+    assert_eq!((shown["draining"].as_bool(), shown["load"].as_u64()), (Some(true), Some(1)));
+
+    drop(pieces);
     assert_eq!(piece(&mut body).await, None);
     router::until(async || router::shown(&router, &worker.url()).await.is_none()).await;
 }

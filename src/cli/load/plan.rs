@@ -67,17 +67,17 @@ fn usage(text: impl Into<String>) -> LoadError {
 fn targets(args: &LoadArgs) -> Result<Vec<Target>, LoadError> {
     let headers = headers(&args.header)?;
     let url = |flag: &str, text: &str| {
-        WorkerUrl::parse(text).map_err(|error| usage(format!("{flag}: found {text:?}; allowed: {error}")))
+        WorkerUrl::parse(text)
+            .map_err(|error| usage(format!("{flag}: found {:?}; allowed: {error}", WorkerUrl::refused(text))))
     };
     if args.compare.is_empty() {
         return Ok(vec![Target::new("router", url("--url", &args.url)?, headers)]);
     }
     let mut targets: Vec<Target> = Vec::new();
     for text in &args.compare {
-        let (name, address) = text
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| usage(format!("--compare: found {text:?}; allowed: NAME=URL")))?;
+        let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            usage(format!("--compare: found {:?}; allowed: NAME=URL", WorkerUrl::refused(text)))
+        })?;
         if targets.iter().any(|target| target.name() == name) {
             return Err(usage(format!("--compare: the name {name:?} is given twice")));
         }

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::admin::problem::Problem;
 use crate::cli::plugin::args::PluginArgs;
 use crate::cli::plugin::exit::Failure;
+use crate::config::worker_url::WorkerUrl;
 
 const TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
@@ -79,7 +80,10 @@ impl AdminClient {
         let url = url.trim_end_matches('/').to_owned();
         let parsed: Uri = url.parse().map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
         if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
-            return Err(Failure::Usage(format!("--admin-url: found {url:?}; allowed: http://HOST:PORT")));
+            return Err(Failure::Usage(format!(
+                "--admin-url: found {:?}; allowed: http://HOST:PORT",
+                WorkerUrl::refused(&url)
+            )));
         }
         let http = Client::builder(TokioExecutor::new()).build_http();
         Ok(Self { http, url, token })
@@ -149,7 +153,7 @@ impl AdminClient {
         while let Some(cause) = last.source() {
             last = cause;
         }
-        Failure::Unreachable { url: self.url.clone(), reason: last.to_string() }
+        Failure::Unreachable { url: WorkerUrl::refused(&self.url), reason: last.to_string() }
     }
 }
 
