@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use sglang_router_rs::cli::compile_worker;
+use sglang_router_rs::cli::compile_worker::CompileWorkerArgs;
 use sglang_router_rs::cli::flags::ServeArgs;
 use sglang_router_rs::cli::load;
 use sglang_router_rs::cli::load::LoadArgs;
@@ -30,6 +32,9 @@ enum Command {
     SimWorker(Box<SimWorkerArgs>),
     Plugin(PluginArgs),
     Load(Box<LoadArgs>),
+    /// What the router starts to compile a module
+    #[command(hide = true)]
+    CompileWorker(CompileWorkerArgs),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
         Command::SimWorker(args) => sim_worker::run(*args),
         Command::Plugin(args) => return plugin_command(&args),
         Command::Load(args) => return load_command(&args),
+        Command::CompileWorker(args) => return compile_worker::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,5 +8,6 @@ pub mod configuration;
 mod reload;
 pub mod serve;
 pub mod sim_worker;
+pub mod compile_worker;
 pub mod plugin;
 pub mod load;

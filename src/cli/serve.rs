@@ -17,8 +17,10 @@ use crate::cli::plugin_metrics;
 use crate::cli::reload::AtStart;
 use crate::cli::reload::Reloader;
 use crate::config::checked::CheckedConfig;
+use crate::config::checked::CompileSettings;
 use crate::config::faults::Faults;
 use crate::config::router::PluginEntry;
+use crate::engine::CompilerProcess;
 use crate::engine::setup::EngineOptions;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
@@ -85,6 +87,7 @@ async fn serve(args: &ServeArgs, mut config: CheckedConfig) -> Result<(), ServeE
     let engine = EngineOptions {
         max_plugin_memory: config.max_plugin_memory,
         aot_cache: config.aot_cache.clone(),
+        compiler: config.compile.map(compiler),
         ..EngineOptions::default()
     };
     let factory = PolicyFactory::with_engine(engine);
@@ -132,6 +135,12 @@ async fn serve(args: &ServeArgs, mut config: CheckedConfig) -> Result<(), ServeE
         _ = signalled() => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(())
+}
+
+/// This program, with the limits of the configuration.
+fn compiler(settings: CompileSettings) -> CompilerProcess {
+    let CompileSettings { max_memory, max_time } = settings;
+    CompilerProcess { max_memory_bytes: max_memory, max_time, ..CompilerProcess::this_program() }
 }
 
 /// Loads the plugins of the configuration into the factory, one after the other: compiling uses

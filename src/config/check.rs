@@ -11,6 +11,7 @@ use crate::config::check_plugins::check_plugins;
 use crate::config::check_trust::check_trust;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::CircuitSettings;
+use crate::config::checked::CompileSettings;
 use crate::config::checked::HealthSettings;
 use crate::config::checked::OperationsSettings;
 use crate::config::checked::ProxySettings;
@@ -18,6 +19,7 @@ use crate::config::checked::RecordSettings;
 use crate::config::checked::SilenceSettings;
 use crate::config::checked::UpstreamSettings;
 use crate::config::checked::limit_of;
+use crate::config::compile::CompileSection;
 use crate::config::faults::Fault;
 use crate::config::faults::Faults;
 use crate::config::files::read_plugin_dir;
@@ -72,6 +74,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let max_plugin_memory = config
         .max_plugin_memory
         .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
+    let compile = check_compile(&config.compile, &mut faults);
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -94,6 +97,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         state_dir: config.state_dir,
         max_plugin_memory,
         aot_cache: config.aot_cache,
+        compile,
     })
 }
 
@@ -236,6 +240,12 @@ fn check_hosts(section: &str, hosts: &[String], faults: &mut Vec<Fault>) {
             ));
         }
     }
+}
+
+fn check_compile(section: &CompileSection, faults: &mut Vec<Fault>) -> Option<CompileSettings> {
+    let max_memory = within("compile.max_memory", section.max_memory, 64 << 20..=1 << 50, faults);
+    let max_secs = within("compile.max_secs", section.max_secs, 1..=3600, faults);
+    (!section.in_process).then_some(CompileSettings { max_memory, max_time: Duration::from_secs(max_secs) })
 }
 
 /// The value, or a fault and the lower limit.

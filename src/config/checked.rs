@@ -48,6 +48,17 @@ pub struct CheckedConfig {
     pub max_plugin_memory: Option<u64>,
     /// Where compiled modules are kept.
     pub aot_cache: Option<PathBuf>,
+    /// Limits of the process that compiles; `None` = modules are compiled in this process.
+    pub compile: Option<CompileSettings>,
+}
+
+/// Limits of the process that compiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileSettings {
+    /// Bytes of memory.
+    pub max_memory: u64,
+    /// Time, of the clock and of processors.
+    pub max_time: Duration,
 }
 
 /// Settings of the data plane.

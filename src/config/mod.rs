@@ -13,6 +13,8 @@ pub mod worker_url;
 #[cfg(feature = "router")]
 pub mod retry_on;
 #[cfg(feature = "router")]
+pub mod compile;
+#[cfg(feature = "router")]
 pub mod router;
 #[cfg(feature = "router")]
 pub mod toml_text;

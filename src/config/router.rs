@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::config::compile::CompileSection;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::config::retry_on::RetryCondition;
@@ -36,6 +37,8 @@ pub struct RouterConfig {
     pub max_plugin_memory: Option<u64>,
     /// Directory where compiled modules are kept, made with mode 0700. Default: none.
     pub aot_cache: Option<PathBuf>,
+    /// How modules are compiled.
+    pub compile: CompileSection,
     /// Where clients connect.
     pub server: ServerSection,
     /// Where Prometheus connects.
@@ -69,6 +72,7 @@ impl Default for RouterConfig {
             state_dir: None,
             max_plugin_memory: None,
             aot_cache: None,
+            compile: CompileSection::default(),
             server: ServerSection::default(),
             metrics: MetricsSection::default(),
             admin: AdminSection::default(),

@@ -1,6 +1,7 @@
 //! A compiled module with its imports resolved: what instances are stamped from.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -31,18 +32,35 @@ pub struct Compiled {
 impl Compiled {
     /// Compiles a module that was validated before, or takes it from the compilation cache.
     ///
-    /// Takes a fraction of a second for a large module: call it off the request path.
+    /// Takes a fraction of a second for a large module: call it off the request path, and not on a thread
+    /// that runs asynchronous tasks.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Compile`] or [`EngineError::Link`].
+    /// [`EngineError::Compile`] or [`EngineError::Link`]; [`EngineError::CompileLimit`] or
+    /// [`EngineError::CompilerProcess`] where a process of its own compiles.
     pub fn new(engine: &Arc<Engine>, wasm: &[u8], spec: SandboxSpec) -> Result<Self, EngineError> {
+        Self::unless_stopped(engine, wasm, spec, &AtomicBool::new(false))
+    }
+
+    /// As [`new`](Self::new); ends the process that compiles, if there is one, as soon as `stopped` is
+    /// true.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn unless_stopped(
+        engine: &Arc<Engine>,
+        wasm: &[u8],
+        spec: SandboxSpec,
+        stopped: &AtomicBool,
+    ) -> Result<Self, EngineError> {
         let start = Instant::now();
         let cached = engine.cache.as_ref().and_then(|cache| cache.load(&engine.wasm, wasm));
         let from_cache = cached.is_some();
         let module = match cached {
             Some(module) => module,
-            None => compile(engine, wasm)?,
+            None => compile(engine, wasm, stopped)?,
         };
         let sandbox = Arc::new(Sandbox::new(spec));
         let linker = sandbox.linker(&module)?;
@@ -105,11 +123,24 @@ impl std::fmt::Debug for Compiled {
     }
 }
 
-fn compile(engine: &Engine, wasm: &[u8]) -> Result<Module, EngineError> {
-    let module = engine.preparation.compile(|| Module::from_binary(&engine.wasm, wasm));
+fn compile(engine: &Engine, wasm: &[u8], stopped: &AtomicBool) -> Result<Module, EngineError> {
+    let module = match &engine.compiler {
+        None => engine.preparation.compile(|| Module::from_binary(&engine.wasm, wasm)),
+        Some(compiler) => load(engine, &compiler.compile(wasm, stopped)?),
+    };
     let module = module.map_err(|error| EngineError::Compile(error.into()))?;
     if let Some(cache) = &engine.cache {
         cache.store(&module, wasm);
     }
     Ok(module)
+}
+
+/// What the process that compiles gave back.
+fn load(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Module> {
+    #[expect(unsafe_code, reason = "wasmtime cannot check native code; the pipe vouches for it")]
+    // SAFETY: these bytes came through a pipe from a process that we have started from our own program
+    // for this module alone; nobody else can write there. wasmtime checks that the engine that wrote
+    // them had equal settings and its own version.
+    let module = unsafe { Module::deserialize(&engine.wasm, artifact) };
+    module
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::types::printable;
+
 /// Any error, as a source.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -15,6 +17,26 @@ pub enum EngineError {
     /// The module is not valid or could not be compiled.
     #[error("the module does not compile: {}", with_causes(&**.0))]
     Compile(BoxError),
+    /// Compiling the module took more than it may.
+    #[error(
+        "compiling the module took more than {limit}; make it smaller, or its functions simpler, or raise \
+         compile.{key}"
+    )]
+    CompileLimit {
+        /// What it may take.
+        limit: String,
+        /// The setting.
+        key: &'static str,
+    },
+    /// The process that compiles did not do its work.
+    #[error(
+        "the process that compiles modules failed: {reason}; to compile in the router's own process: \
+         compile.in_process = true"
+    )]
+    CompilerProcess {
+        /// What happened.
+        reason: String,
+    },
     /// The module imports something that is not provided.
     #[error("the module's imports cannot be satisfied: {}", with_causes(&**.0))]
     Link(BoxError),
@@ -67,7 +89,8 @@ fn mebibytes(bytes: u64) -> String {
 /// An error with all its causes, in one line: whoever prints only this must learn what happened.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    // Names out of a module are in it.
+    printable(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 /// Why a guest call gave no answer.

@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::IsTerminal;
 use wasmtime_wasi::cli::StdoutStream;
 
+use crate::engine::last_words::LastWords;
 use crate::engine::sandbox::HostServices;
 
 /// Longest line that is kept, in bytes; a longer one is logged in pieces.
@@ -24,11 +25,17 @@ pub(crate) struct GuestLog {
     level: u8,
     // Shared: WASI asks for the stream more than once, and all are the same stream.
     line: Arc<Mutex<Vec<u8>>>,
+    /// Where panics are told, if this is where a guest writes them.
+    words: Option<Arc<Mutex<LastWords>>>,
 }
 
 impl GuestLog {
-    pub(crate) fn new(services: Arc<dyn HostServices>, level: u8) -> Self {
-        Self { services, level, line: Arc::default() }
+    pub(crate) fn new(
+        services: Arc<dyn HostServices>,
+        level: u8,
+        words: Option<Arc<Mutex<LastWords>>>,
+    ) -> Self {
+        Self { services, level, line: Arc::default(), words }
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -39,7 +46,12 @@ impl GuestLog {
                 line.push(*byte);
             }
             if *byte == b'\n' || full {
-                self.services.log(self.level, &String::from_utf8_lossy(&line));
+                let text = String::from_utf8_lossy(&line);
+                self.services.log(self.level, &text);
+                if let Some(words) = &self.words {
+                    words.lock().hear(&text);
+                }
+                drop(text);
                 line.clear();
             }
         }

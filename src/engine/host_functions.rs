@@ -1,5 +1,7 @@
 //! The `sgl` module: what every guest may call. None of it blocks.
 
+use std::sync::Arc;
+
 use wasmtime::Caller;
 use wasmtime::Extern;
 use wasmtime::Linker;
@@ -7,10 +9,14 @@ use wasmtime::Linker;
 use sgl_policy_abi::HOST_MODULE;
 use sgl_policy_abi::host_function;
 
+use crate::engine::last_words;
 use crate::engine::sandbox::Guest;
 
 /// Longest log line that is taken from a guest, in bytes; the rest is cut.
 const MAX_LOG_BYTES: u32 = 4096;
+
+/// The level at which a guest that panics says why.
+const ERROR: u8 = 0;
 
 /// Longest key of the shared map, in bytes.
 const MAX_KEY_BYTES: u32 = 1024;
@@ -24,11 +30,22 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: u32, len: u32) {
-    // A bad pointer logs nothing: a broken log call is no reason to fail a decision.
-    if let Some((line, guest)) = bytes(&mut caller, pointer, len.min(MAX_LOG_BYTES)) {
-        let level = u8::try_from(level.clamp(0, 4)).unwrap_or(4);
-        guest.services.log(level, &String::from_utf8_lossy(line));
-    }
+    let budget = {
+        // A bad pointer logs nothing: a broken log call is no reason to fail a decision.
+        let Some((line, guest)) = bytes(&mut caller, pointer, len.min(MAX_LOG_BYTES)) else { return };
+        let (level, line) = (u8::try_from(level.clamp(0, 4)).unwrap_or(4), String::from_utf8_lossy(line));
+        guest.services.log(level, &line);
+        if level != ERROR {
+            return;
+        }
+        guest.words.lock().hear(&line);
+        if !last_words::is_panic(&line) {
+            return;
+        }
+        Arc::clone(&guest.backtraces)
+    };
+    let frames = last_words::frames(&caller, &budget);
+    caller.data().words.lock().locate(frames);
 }
 
 fn counter_add(caller: Caller<'_, Guest>, slot: i32, delta: i64) -> i64 {

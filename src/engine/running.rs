@@ -104,5 +104,5 @@ pub(crate) fn explain(store: &Store<Guest>, error: &wasmtime::Error, total: Dura
         return CallError::Memory { limit_bytes: guest.limits.max_bytes() };
     }
     let reason = trap.map_or_else(|| format!("{:#}", error), ToString::to_string);
-    CallError::Trap { reason }
+    CallError::Trap { reason: guest.words.lock().before(reason) }
 }

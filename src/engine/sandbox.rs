@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use wasmtime::Linker;
 use wasmtime::Module;
@@ -18,6 +19,8 @@ use crate::engine::deadline::Deadline;
 use crate::engine::error::EngineError;
 use crate::engine::guest_log::GuestLog;
 use crate::engine::host_functions;
+use crate::engine::last_words::BacktraceBudget;
+use crate::engine::last_words::LastWords;
 use crate::engine::tmp_calls;
 use crate::engine::tmp_quota::Ledger;
 use crate::engine::tmp_quota::TmpLimits;
@@ -133,11 +136,12 @@ pub(crate) struct Tmp {
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     spec: SandboxSpec,
+    backtraces: Arc<BacktraceBudget>,
 }
 
 impl Sandbox {
     pub(crate) fn new(spec: SandboxSpec) -> Self {
-        Self { spec }
+        Self { spec, backtraces: Arc::default() }
     }
 
     /// Linear memory of one instance at most, in bytes.
@@ -148,7 +152,8 @@ impl Sandbox {
     /// What a new store starts with; the host does `services` for it.
     pub(crate) fn guest(&self, services: Arc<dyn HostServices>) -> Result<Guest, EngineError> {
         let none = self.spec.allowed_syscalls.is_empty();
-        let wasi = if none { None } else { Some(Box::new(self.wasi(&services)?)) };
+        let words = Arc::<Mutex<LastWords>>::default();
+        let wasi = if none { None } else { Some(Box::new(self.wasi(&services, &words)?)) };
         let limits = self.spec.tmp_limits;
         let tmp = self.spec.directory.clone().map(|directory| Tmp { directory, limits });
         Ok(Guest {
@@ -157,13 +162,19 @@ impl Sandbox {
             wasi,
             tmp,
             services,
+            words,
+            backtraces: Arc::clone(&self.backtraces),
         })
     }
 
-    fn wasi(&self, services: &Arc<dyn HostServices>) -> Result<WasiP1Ctx, EngineError> {
+    fn wasi(
+        &self,
+        services: &Arc<dyn HostServices>,
+        words: &Arc<Mutex<LastWords>>,
+    ) -> Result<WasiP1Ctx, EngineError> {
         let mut builder = WasiCtxBuilder::new();
-        builder.stdout(GuestLog::new(Arc::clone(services), 2));
-        builder.stderr(GuestLog::new(Arc::clone(services), 1));
+        builder.stdout(GuestLog::new(Arc::clone(services), 2, None));
+        builder.stderr(GuestLog::new(Arc::clone(services), 1, Some(Arc::clone(words))));
         builder.max_random_size(MAX_RANDOM_BYTES);
         if let Some(directory) = &self.spec.directory {
             let opened = builder.preopened_dir(directory.path(), "/tmp", FsPerms::ReadWrite);
@@ -212,6 +223,9 @@ pub(crate) struct Guest {
     wasi: Option<Box<WasiP1Ctx>>,
     tmp: Option<Tmp>,
     pub(crate) services: Arc<dyn HostServices>,
+    /// What it said as it panicked.
+    pub(crate) words: Arc<Mutex<LastWords>>,
+    pub(crate) backtraces: Arc<BacktraceBudget>,
 }
 
 impl Guest {

@@ -12,6 +12,7 @@ use crate::engine::aot_cache::AotCache;
 use crate::engine::background::Background;
 use crate::engine::capacity::Capacity;
 use crate::engine::clock::Clock;
+use crate::engine::compiler_process::CompilerProcess;
 use crate::engine::error::EngineError;
 use crate::engine::preparation::Preparation;
 
@@ -44,11 +45,20 @@ pub struct EngineOptions {
     /// Where compiled modules are kept; `None` = nowhere. The directory is made with mode 0700
     /// and must belong to this user. Default: `None`.
     pub aot_cache: Option<PathBuf>,
+    /// Modules are compiled in a process like this; `None` = in this one, on a thread that nothing can
+    /// end. Default: `None`. The router sets it.
+    pub compiler: Option<CompilerProcess>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { max_instances: 1024, tick: Duration::from_millis(1), max_plugin_memory: None, aot_cache: None }
+        Self {
+            max_instances: 1024,
+            tick: Duration::from_millis(1),
+            max_plugin_memory: None,
+            aot_cache: None,
+            compiler: None,
+        }
     }
 }
 
@@ -61,6 +71,7 @@ pub struct Engine {
     pub(crate) preparation: Preparation,
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) cache: Option<AotCache>,
+    pub(crate) compiler: Option<CompilerProcess>,
 }
 
 impl Engine {
@@ -86,7 +97,8 @@ impl Engine {
             None => None,
         };
         let capacity = Capacity::new(options.max_instances, options.max_plugin_memory);
-        Ok(Arc::new(Self { wasm, clock, background, preparation, capacity, cache }))
+        let compiler = options.compiler.clone();
+        Ok(Arc::new(Self { wasm, clock, background, preparation, capacity, cache, compiler }))
     }
 
     /// What budgets are counted in.
@@ -102,6 +114,14 @@ impl Drop for Engine {
 }
 
 fn wasm_config(options: &EngineOptions) -> Config {
+    let mut config = compile_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(options)));
+    config
+}
+
+/// What compiled code depends on: an engine with these settings compiles for all of ours, and needs no
+/// address space for instances.
+pub(crate) fn compile_config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -111,8 +131,7 @@ fn wasm_config(options: &EngineOptions) -> Config {
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .max_wasm_stack(MAX_WASM_STACK)
-        .async_stack_size(FIBER_STACK)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(options)));
+        .async_stack_size(FIBER_STACK);
     config
 }
 
@@ -135,4 +154,24 @@ fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+    use std::hash::Hash;
+    use std::hash::Hasher;
+
+    use super::*;
+
+    #[test]
+    fn compiler_and_engine_agree_on_everything_that_code_depends_on() {
+        let hash = |config: &Config| {
+            let mut hasher = DefaultHasher::new();
+            wasmtime::Engine::new(config).unwrap().precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let options = EngineOptions { max_instances: 2, ..EngineOptions::default() };
+        assert_eq!(hash(&compile_config()), hash(&wasm_config(&options)));
+    }
 }

@@ -14,5 +14,6 @@ pub use crate::types::budget::Ticks;
 pub use crate::types::future::BoxFuture;
 pub use crate::types::hash::stable_hash;
 pub use crate::types::shard::Sharded;
+pub use crate::types::shown::printable;
 pub use crate::types::shown::shown;
 pub use crate::types::worker_set::WorkerSet;

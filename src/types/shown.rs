@@ -6,19 +6,30 @@ const MAX_SHOWN: usize = 300;
 /// A text out of a module or a guest, fit for an error message and a terminal: what cannot be
 /// printed is escaped, and a long text is cut.
 pub fn shown(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut shown = String::new();
-    for c in chars.by_ref().take(MAX_SHOWN) {
-        match c {
-            // Printable, though `escape_debug` escapes them.
-            '"' | '\'' | '\\' => shown.push(c),
-            _ => shown.extend(c.escape_debug()),
-        }
-    }
-    if chars.next().is_some() {
+    let whole = text.chars().nth(MAX_SHOWN).is_none();
+    let mut shown = escaped(text.chars().take(MAX_SHOWN));
+    if !whole {
         shown.push('…');
     }
     shown
+}
+
+/// A text of bounded length, fit for a listing: what cannot be printed is escaped. That is what
+/// controls a terminal, ends a line, changes the direction of writing, or shows nothing at all.
+pub fn printable(text: &str) -> String {
+    escaped(text.chars())
+}
+
+fn escaped(chars: impl Iterator<Item = char>) -> String {
+    let mut escaped = String::new();
+    for c in chars {
+        match c {
+            // Printable, though `escape_debug` escapes them.
+            '"' | '\'' | '\\' => escaped.push(c),
+            _ => escaped.extend(c.escape_debug()),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -34,6 +45,26 @@ mod tests {
     #[test]
     fn what_cannot_be_printed_is_escaped() {
         assert_eq!(shown("a\u{1b}[2J\n\u{202e}b"), r"a\u{1b}[2J\n\u{202e}b");
+    }
+
+    #[test]
+    fn every_control_of_format_direction_and_line_is_escaped() {
+        let of = |range: std::ops::RangeInclusive<char>| range;
+        let ranges = [
+            of('\u{0}'..='\u{1f}'),
+            of('\u{7f}'..='\u{9f}'),
+            of('\u{ad}'..='\u{ad}'),
+            of('\u{61c}'..='\u{61c}'),
+            of('\u{200b}'..='\u{200f}'),
+            of('\u{2028}'..='\u{202e}'),
+            of('\u{2060}'..='\u{2069}'),
+            of('\u{feff}'..='\u{feff}'),
+            of('\u{e0001}'..='\u{e007f}'),
+        ];
+        for c in ranges.into_iter().flatten() {
+            let text = printable(&c.to_string());
+            assert!(text.starts_with('\\') && text.is_ascii(), "{:x} is shown as {text:?}", u32::from(c));
+        }
     }
 
     #[test]

@@ -140,6 +140,8 @@ async fn counters_beyond_the_last_are_refused() {
 async fn init_that_panics_loops_or_refuses_keeps_it_from_loading() {
     for (behaviour, said) in [
         ("panic_in_init", "does not start: init"),
+        ("panic_in_init", "misbehaving/src/lib.rs:"),
+        ("panic_in_init", ": in init"),
         ("spin_in_init", "does not start: init"),
         ("refuse_in_init", "it does not like its configuration"),
     ] {

@@ -10,7 +10,9 @@
 #[cfg(unix)]
 mod aot_cache;
 mod cancellation;
+mod candidates;
 mod capture;
+mod compiler_process;
 mod columns;
 mod counting;
 mod decoder;
@@ -20,6 +22,7 @@ mod files;
 mod host_functions;
 mod lifecycle;
 mod pairs;
+mod panics;
 mod pool;
 mod refusals;
 mod rollout;

@@ -193,9 +193,13 @@ impl Input {
     }
 }
 
+/// Longest name of a header input, in bytes: far above any that is in use. The host looks each up in
+/// every request.
+pub(crate) const MAX_HEADER_NAME_BYTES: usize = 256;
+
 fn is_header_name(name: &str) -> bool {
     let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(allowed)
+    (1..=MAX_HEADER_NAME_BYTES).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 impl TryFrom<String> for Input {
@@ -242,5 +246,12 @@ mod tests {
         assert_eq!(bytes(Input::Healthy, 9), Some(2));
         assert_eq!(bytes(Input::KvUsage, 9), Some(36));
         assert_eq!(bytes(Input::Random, 9), None);
+    }
+
+    #[test]
+    fn header_name_is_bounded() {
+        let input = |length: usize| Input::parse(&(String::from("header:") + &"x".repeat(length)));
+        assert!(input(MAX_HEADER_NAME_BYTES).is_ok());
+        assert!(input(MAX_HEADER_NAME_BYTES + 1).is_err());
     }
 }

@@ -113,6 +113,8 @@ fn of_engine(error: &EngineError) -> (StatusCode, &'static str) {
     match error {
         EngineError::Start(_) => (StatusCode::SERVICE_UNAVAILABLE, "engine_unavailable"),
         EngineError::Compile(_) => (StatusCode::UNPROCESSABLE_ENTITY, "does_not_compile"),
+        EngineError::CompileLimit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "compile_limit"),
+        EngineError::CompilerProcess { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "compiler_failed"),
         EngineError::Link(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused_import"),
         EngineError::Capacity { .. } => (StatusCode::INSUFFICIENT_STORAGE, "no_capacity"),
         EngineError::MemoryLimit { .. } => (StatusCode::INSUFFICIENT_STORAGE, "plugin_memory_exceeded"),

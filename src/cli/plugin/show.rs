@@ -14,6 +14,7 @@ use crate::policies::GenerationRole;
 use crate::policies::Provenance;
 use crate::policies::wasm::provenance::SignatureState;
 use crate::policies::wasm::provenance::SignedBy;
+use crate::types::printable;
 
 /// The table of `list`.
 pub fn list(plugins: &[PluginSummary]) -> String {
@@ -70,6 +71,7 @@ pub fn detail(view: &PluginView) -> String {
     if let Some((stable, provenance)) = stable.and_then(|one| Some((one, one.provenance.as_ref()?))) {
         lines.extend(provenance_lines(stable, provenance));
     }
+    lines.extend(plugin.last_failure.clone().map(|failure| ("failed", failure)));
     lines.extend(plugin.last_event.clone().map(|event| ("last event", event)));
     lines.extend(view.canary_percent.map(|percent| ("canary", format!("{percent} % of decisions"))));
     if let Some(shadow) = &plugin.shadow {
@@ -80,7 +82,8 @@ pub fn detail(view: &PluginView) -> String {
         );
         lines.push(("shadow", text));
     }
-    let mut text: String = lines.into_iter().map(|(key, value)| format!("{key:<11}{value}\n")).collect();
+    let mut text: String =
+        lines.into_iter().map(|(key, value)| format!("{key:<11}{}\n", printable(&value))).collect();
     text.push('\n');
     text.push_str(&generations(&plugin.generations));
     text

@@ -1,7 +1,12 @@
 //! Plain tables and numbers for people.
 
+use crate::types::printable;
+
 /// A table: columns as wide as their widest cell, two spaces apart.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    // Whatever a router passes on: a cell is one cell.
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain(head.get(column).map(|cell| cell.chars().count())).max().unwrap_or(0)

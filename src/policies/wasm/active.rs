@@ -63,6 +63,13 @@ impl Active {
             || self.canary.as_ref().is_some_and(|canary| canary.generation.waits_for_host())
     }
 
+    /// All generations in use.
+    pub(crate) fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        let canary = self.canary.as_ref().map(|canary| &canary.generation);
+        let shadow = self.shadow.as_ref().map(|shadow| &shadow.generation);
+        std::iter::once(&self.stable).chain(canary).chain(shadow).chain(&self.previous)
+    }
+
     /// The generation of that number, if it is in use.
     #[inline]
     pub(crate) fn find(&self, id: u64) -> Option<&Arc<Generation>> {

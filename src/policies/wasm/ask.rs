@@ -24,7 +24,6 @@ use crate::policies::wasm::call::Ended;
 use crate::policies::wasm::call::Mode;
 use crate::policies::wasm::call::ReadyCall;
 use crate::policies::wasm::call::Start;
-use crate::policies::wasm::call::Surroundings;
 use crate::policies::wasm::failure::Failure;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::plugin::WasmPolicy;
@@ -48,13 +47,13 @@ pub(crate) enum Route {
 }
 
 /// How far an attempt came without waiting.
-pub(crate) enum Begun<'a, T> {
+pub(crate) enum Begun<T> {
     /// Not at all.
     Not,
     /// To its end.
     Over(Attempt<T>),
     /// Something has to be waited for, or it could not begin.
-    Waits(Start<'a>),
+    Waits(Start),
 }
 
 /// What one attempt came to.
@@ -104,7 +103,7 @@ impl WasmPolicy {
     #[cold]
     fn blocking_one_from<C: Candidates + ?Sized>(
         &self,
-        begun: Begun<'_, usize>,
+        begun: Begun<usize>,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Result<Chosen<usize>, FailureCause> {
@@ -175,7 +174,7 @@ impl WasmPolicy {
     #[inline]
     async fn run<Q, C>(
         &self,
-        mut ready: ReadyCall<'_>,
+        mut ready: ReadyCall,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Attempt<Q::Answer>
@@ -192,12 +191,12 @@ impl WasmPolicy {
     /// The usual decision, as far as nothing has to be waited for and all is well. A plain function:
     /// a future with all that may happen in it is moved and stored at a price that shows.
     #[inline]
-    fn quick<'s, Q, C>(
-        &'s self,
+    fn quick<Q, C>(
+        &self,
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<Q::Answer>, Begun<'s, Q::Answer>>
+    ) -> Result<Chosen<Q::Answer>, Begun<Q::Answer>>
     where
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
@@ -223,19 +222,19 @@ impl WasmPolicy {
     /// Begins one run of a guest, and ends it if nothing has to be waited for. Under the guard of
     /// `active`, so that the generation need not be looked up again.
     #[inline]
-    fn begin<'s, Q, C>(
-        &'s self,
+    fn begin<Q, C>(
+        &self,
         generation: &Arc<Generation>,
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
         draw: Draw,
-    ) -> Begun<'s, Q::Answer>
+    ) -> Begun<Q::Answer>
     where
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
     {
-        match call::start(self.surroundings(), generation, mode, workers, info, draw) {
+        match call::start(&self.engine, generation, mode, workers, info, draw) {
             Start::Ready(ready) if ready.is_immediate() => {
                 Begun::Over(self.end::<Q, C>(ready.run_now::<Q>(), Some(generation), workers, info))
             }
@@ -246,7 +245,7 @@ impl WasmPolicy {
     /// One decision of the plugin, the first attempt of which may have begun.
     async fn ask_from<Q, C>(
         &self,
-        begun: Begun<'_, Q::Answer>,
+        begun: Begun<Q::Answer>,
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -339,7 +338,7 @@ impl WasmPolicy {
     async fn finish_attempt<Q, C>(
         &self,
         mode: Mode,
-        started: Start<'_>,
+        started: Start,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Attempt<Q::Answer>
@@ -351,7 +350,7 @@ impl WasmPolicy {
             Start::Ready(ready) => ready,
             Start::Slow(slow) => {
                 let generation = Arc::clone(&slow.generation);
-                match call::start_slow(self.surroundings(), slow, mode, workers, info).await {
+                match call::start_slow(&self.engine, slow, mode, workers, info).await {
                     Ok(ready) => ready,
                     Err(error) => return self.judge(Failure::of_call(error, generation.id)),
                 }
@@ -394,7 +393,9 @@ impl WasmPolicy {
         if ended.lost_state {
             // The first state that a plugin returns is not kept, since other calls may have run
             // meanwhile; from now on its calls are serialised, and it is asked again.
-            self.state.expect_rows();
+            if let Some(generation) = own {
+                generation.kept.expect_rows();
+            }
             return Attempt::Again(Route::Own);
         }
         if let (Some(explanation), Some(more)) = (info.explanation, ended.more) {
@@ -437,15 +438,12 @@ impl WasmPolicy {
         Attempt::Failed(failure)
     }
 
-    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings { engine: &self.engine, state: &self.state, completions: &self.completions }
-    }
-
     /// Counts and logs a failure, and tells the rollout.
     #[cold]
     pub(crate) fn note(&self, failure: &Failure) {
         let cause = failure.cause;
         let count = self.state.count(failure.generation, |stats| stats.fail(cause));
+        self.state.note_failure(failure.generation, cause, &failure.detail);
         let (plugin, generation) = (self.name.as_str(), failure.generation);
         // The 1st, 2nd, 4th, 8th … of a kind: seen at once, and no flood.
         if count.is_power_of_two() {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::sync::MutexGuard;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::core::candidates::Candidates;
 use crate::engine::background;
@@ -22,7 +22,6 @@ use crate::policies::wasm::completions::Completions;
 use crate::policies::wasm::failure::Failure;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::question::Question;
-use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
 use crate::policies::wasm::wire::Draw;
@@ -48,17 +47,9 @@ pub(crate) struct Chosen<T> {
     pub(crate) generation: u64,
 }
 
-/// What a call needs of its plugin.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Surroundings<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) state: &'a PluginState,
-    pub(crate) completions: &'a Completions,
-}
-
 /// A call whose message is written: only the guest has to run.
 #[derive(Debug)]
-pub(crate) struct ReadyCall<'a> {
+pub(crate) struct ReadyCall {
     lease: Lease,
     lane: Lane,
     message_len: u32,
@@ -66,18 +57,18 @@ pub(crate) struct ReadyCall<'a> {
     /// When the decision began, if it is one of those that are timed.
     timer: Option<Instant>,
     /// Held for the whole call of a plugin that returns state.
-    state: Option<StateGuard<'a>>,
+    state: Option<StateGuard>,
     /// True if a state in the answer means something: the other form has none, and ignores it.
     is_rows: bool,
 }
 
 /// The `rows` state, locked.
-type StateGuard<'a> = MutexGuard<'a, Vec<u8>>;
+type StateGuard = OwnedMutexGuard<Vec<u8>>;
 
 /// The beginning of a call.
-pub(crate) enum Start<'a> {
+pub(crate) enum Start {
     /// Everything was at hand.
-    Ready(ReadyCall<'a>),
+    Ready(ReadyCall),
     /// Something has to be waited for, or the guest must be told of a new table first.
     Slow(Box<SlowStart>),
     /// It could not begin.
@@ -113,20 +104,20 @@ pub(crate) struct Ended<T> {
 ///
 /// Runs under the guard of the generation pointer, which must not live across an await.
 #[inline]
-pub(crate) fn start<'a, C: Candidates + ?Sized>(
-    around: Surroundings<'a>,
+pub(crate) fn start<C: Candidates + ?Sized>(
+    engine: &Engine,
     generation: &Arc<Generation>,
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     draw: Draw,
-) -> Start<'a> {
+) -> Start {
     let timer = generation.stats.begin();
     let slow = |lease| {
         let generation = Arc::clone(generation);
         Start::Slow(Box::new(SlowStart { generation, lease, timer, draw }))
     };
-    if serializes(around, generation) {
+    if serializes(generation) {
         return slow(None);
     }
     let Some(mut lease) = generation.pool.try_acquire() else { return slow(None) };
@@ -136,7 +127,7 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
         return slow(Some(lease));
     }
     let lane = lane(generation, mode);
-    lease.begin(lane, Budget::start(around.engine.clock(), generation.budget, generation.ticks));
+    lease.begin(lane, Budget::start(engine.clock(), generation.budget, generation.ticks));
     let written = lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[], draw));
     match written {
         Ok(message_len) => Start::Ready(ReadyCall {
@@ -154,8 +145,8 @@ pub(crate) fn start<'a, C: Candidates + ?Sized>(
 
 /// True if calls of this generation must not overlap, because it is sent and returns state.
 #[inline]
-fn serializes(around: Surroundings<'_>, generation: &Generation) -> bool {
-    generation.plan.is_rows() && around.state.returns_rows()
+fn serializes(generation: &Generation) -> bool {
+    generation.plan.is_rows() && generation.kept.returns_rows()
 }
 
 #[inline]
@@ -165,18 +156,18 @@ fn lane(generation: &Generation, mode: Mode) -> Lane {
 
 /// Begins a call that has to wait for something. The budget begins when the guest may.
 #[cold]
-pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
-    around: Surroundings<'a>,
+pub(crate) async fn start_slow<C: Candidates + ?Sized>(
+    engine: &Engine,
     slow: Box<SlowStart>,
     mode: Mode,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
-) -> Result<ReadyCall<'a>, CallError> {
+) -> Result<ReadyCall, CallError> {
     let SlowStart { generation, lease, timer, draw } = *slow;
     let generation = &generation;
     let began = Instant::now();
-    let serialized = serializes(around, generation);
-    let state = if serialized { Some(lock_state(around, generation, mode).await?) } else { None };
+    let serialized = serializes(generation);
+    let state = if serialized { Some(lock_state(engine, generation, mode).await?) } else { None };
     let left = generation.wait.saturating_sub(began.elapsed());
     let mut lease = match (lease, mode) {
         (Some(lease), _) => lease,
@@ -184,9 +175,9 @@ pub(crate) async fn start_slow<'a, C: Candidates + ?Sized>(
         (None, Mode::Async) => generation.pool.acquire(left).await?,
     };
     let lane = lane(generation, mode);
-    lease.begin(lane, Budget::start(around.engine.clock(), generation.budget, generation.ticks));
+    lease.begin(lane, Budget::start(engine.clock(), generation.budget, generation.ticks));
     if lease.instance().told_version != workers.version().get() {
-        tell_workers(&mut lease, around.completions, workers).await?;
+        tell_workers(&mut lease, &generation.kept.completions, workers).await?;
     }
     let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
     lease.reserve(generation.plan.bound(workers, info, kept)).await?;
@@ -222,25 +213,22 @@ impl Drop for Waiting<'_> {
 }
 
 /// Waits for the state in the order of coming.
-async fn lock_state<'a>(
-    around: Surroundings<'a>,
-    generation: &Generation,
-    mode: Mode,
-) -> Result<StateGuard<'a>, CallError> {
-    let state = around.state;
-    if let Ok(guard) = state.rows.try_lock() {
+async fn lock_state(engine: &Engine, generation: &Generation, mode: Mode) -> Result<StateGuard, CallError> {
+    let rows = generation.kept.rows();
+    if let Ok(guard) = Arc::clone(&rows.state).try_lock_owned() {
         return Ok(guard);
     }
-    let waiting = state.rows_waiting.fetch_add(1, Ordering::Relaxed);
-    let _place = Waiting(&state.rows_waiting);
+    let waiting = rows.waiting.fetch_add(1, Ordering::Relaxed);
+    let _place = Waiting(&rows.waiting);
+    let turn = Arc::clone(&rows.state).lock_owned();
     if waiting >= generation.options.max_waiting {
         return Err(CallError::QueueFull { waiting });
     }
     let wait = generation.wait;
     let saturated = CallError::Saturated { waited: wait, size: 1 };
     match mode {
-        Mode::Blocking => background::block_on(state.rows.lock(), Instant::now() + wait).ok_or(saturated),
-        Mode::Async => within(around.engine, wait, state.rows.lock()).await.ok_or(saturated),
+        Mode::Blocking => background::block_on(turn, Instant::now() + wait).ok_or(saturated),
+        Mode::Async => within(engine, wait, turn).await.ok_or(saturated),
     }
 }
 
@@ -252,7 +240,7 @@ async fn within<F: Future>(engine: &Engine, wait: Duration, future: F) -> Option
     }
 }
 
-impl ReadyCall<'_> {
+impl ReadyCall {
     /// Runs the guest.
     ///
     /// # Cancel safety

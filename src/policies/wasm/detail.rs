@@ -76,6 +76,9 @@ pub struct PluginDetail {
     pub state: String,
     /// What happened last.
     pub last_event: Option<String>,
+    /// What the last failed decision was: generation, cause, and what is known of it; for a guest that
+    /// panicked its message, file and line.
+    pub last_failure: Option<String>,
     /// `closed` or `open`.
     pub breaker: String,
     /// Decisions over all generations.
@@ -112,6 +115,7 @@ pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
         name: name.to_owned(),
         state: state_of(&active).to_owned(),
         last_event,
+        last_failure: plugin.state.last_failure(),
         breaker: if stats.breaker_open { "open" } else { "closed" }.to_owned(),
         decisions: stats.decisions,
         fallbacks: stats.fallbacks,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::policies::wasm::trust::fault::Refusal;
+use crate::types::printable;
 
 /// Why a plugin was not loaded. The registry is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,7 @@ pub enum PluginError {
         generation: u64,
     },
     /// The file could not be read.
-    #[error("the module {} cannot be read: {source}; check the path (it is relative to the working directory)", path.display())]
+    #[error("the module {} cannot be read: {source}; check the path (it is relative to the working directory)", printable(&path.to_string_lossy()))]
     Read {
         /// The file.
         path: PathBuf,

@@ -14,6 +14,7 @@ use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::lease::Lease;
 use crate::engine::pool::Pool;
+use crate::policies::wasm::kept::Kept;
 use crate::policies::wasm::lane_choice::LaneChoice;
 use crate::policies::wasm::module_check::ModuleFacts;
 use crate::policies::wasm::provenance::Provenance;
@@ -41,6 +42,8 @@ pub(crate) struct Generation {
     pub(crate) wait: Duration,
     pub(crate) ticks: Ticks,
     pub(crate) stats: Arc<DecisionStats>,
+    /// What its guests leave with the host.
+    pub(crate) kept: Arc<Kept>,
     /// The only instance of a serial generation whose memories were handed over: nobody else may
     /// call it, since its decisions would be made twice.
     parked: Mutex<Option<Lease>>,
@@ -59,6 +62,7 @@ pub(crate) struct GenerationParts {
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) stats: Arc<DecisionStats>,
+    pub(crate) kept: Arc<Kept>,
 }
 
 impl Generation {
@@ -91,6 +95,7 @@ impl Generation {
             plan: parts.plan,
             pool: parts.pool,
             stats: parts.stats,
+            kept: parts.kept,
         }
     }
 

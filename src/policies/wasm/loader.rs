@@ -7,6 +7,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sgl_policy_abi::Concurrency;
@@ -16,6 +18,7 @@ use sha2::Sha256;
 use crate::config::plugin::Isolation;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::config::rollout::Rollout;
 use crate::engine::compiled::Compiled;
 use crate::engine::pool::Pool;
 use crate::engine::pool_options::PoolOptions;
@@ -25,6 +28,7 @@ use crate::engine::tmp_quota::TmpLimits;
 use crate::policies::wasm::error::PluginError;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::generation::GenerationParts;
+use crate::policies::wasm::kept::Kept;
 use crate::policies::wasm::module_check::ModuleFacts;
 use crate::policies::wasm::module_check::check_magic;
 use crate::policies::wasm::module_check::check_module;
@@ -50,8 +54,8 @@ use crate::types::hex;
 /// Largest module that is read, in bytes.
 pub(crate) const MAX_MODULE_BYTES: usize = 32 << 20;
 
-/// Longest time for reading, checking and compiling. The thread that compiles cannot be stopped: it
-/// goes on by itself, at low priority, and the next module waits for it.
+/// Longest time for reading, checking and compiling in this process. The thread that compiles cannot be
+/// stopped: it goes on by itself, at low priority, and the next module waits for it.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Shortest budget of each step of making an instance: `init` may take longer than a decision.
@@ -123,7 +127,8 @@ async fn make(
 ) -> Result<Generation, PluginError> {
     validator::check_config(&order.config, &order.options)?;
     let (config, options) = (order.config.clone(), order.options.clone());
-    let ready = compile(engine, state, order, progress).await?;
+    let kept = kept(state, options.rollout).await;
+    let ready = compile(engine, &kept, order, progress).await?;
     let manifest = &ready.facts.manifest;
     let serial = manifest.concurrency == Concurrency::Serial;
     let plan = Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config));
@@ -136,7 +141,8 @@ async fn make(
         config: config.config.clone(),
         plan: Arc::clone(&plan),
         serial,
-        state: Arc::clone(state),
+        tally: Arc::clone(&state.instances),
+        kept: Arc::clone(&kept),
         live,
         warm_up: OnceLock::new(),
     };
@@ -147,12 +153,13 @@ async fn make(
     } else {
         TrialFindings { returns_state: false }
     };
-    if plan.is_rows() && findings.returns_state {
-        state.expect_rows();
-    }
     progress(LoadStep::Warm);
     let pool_options = pool_options(&options, serial, budget);
     let pool = Pool::new(ready.compiled, Arc::new(recipe), pool_options).await.map_err(start_error)?;
+    // After all that may fail: the generation that serves may share it.
+    if plan.is_rows() && findings.returns_state {
+        kept.expect_rows();
+    }
     Ok(Generation::new(GenerationParts {
         id,
         digest: ready.digest,
@@ -163,7 +170,18 @@ async fn make(
         plan,
         pool,
         stats,
+        kept,
     }))
+}
+
+/// What the new generation keeps: a direct push goes on with what there is, a candidate has its own
+/// until it is promoted.
+async fn kept(state: &PluginState, rollout: Rollout) -> Arc<Kept> {
+    let serving = state.serving();
+    match rollout {
+        Rollout::Immediate => serving,
+        Rollout::Canary(_) | Rollout::Shadow(_) => serving.fork().await,
+    }
 }
 
 fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) -> PoolOptions {
@@ -183,13 +201,13 @@ fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) ->
 /// Reads, checks and compiles on a thread where that may take its time.
 async fn compile(
     engine: &Arc<Engine>,
-    state: &Arc<PluginState>,
+    kept: &Kept,
     order: Order,
     progress: &Progress,
 ) -> Result<Ready, PluginError> {
     let (config, options) = (&order.config, &order.options);
     let directory = if config.allowed_syscalls.iter().any(|name| syscalls::is_file_function(name)) {
-        Some(state.directory()?)
+        Some(kept.directory()?)
     } else {
         None
     };
@@ -200,9 +218,13 @@ async fn compile(
         tmp_limits: TmpLimits { max_bytes: options.max_tmp_bytes, max_files: options.max_tmp_files },
     };
     let (engine, progress) = (Arc::clone(engine), Arc::clone(progress));
-    let work = move || ready(&engine, order, spec, &progress);
+    // A process that compiles has a limit of its own.
+    let own_limit = engine.compiler.as_ref().map_or(Duration::ZERO, |compiler| compiler.max_time);
+    let limit = COMPILE_LIMIT.max(own_limit + Duration::from_secs(5));
+    let stopped = Arc::new(AtomicBool::new(false));
+    let _stop = SetOnDrop(Arc::clone(&stopped));
+    let work = move || ready(&engine, order, spec, &stopped, &progress);
     // On a thread of the preparation runtime, where `prepare` itself runs.
-    let limit = COMPILE_LIMIT;
     let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
     match compiled.map_err(|_| PluginError::CompileTime { limit })? {
         Ok(ready) => ready,
@@ -213,11 +235,22 @@ async fn compile(
     }
 }
 
+/// Tells a thread that nobody waits for it any more.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        // Relaxed: it is seen a look later.
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Reads, checks and compiles.
 fn ready(
     engine: &Arc<Engine>,
     order: Order,
     spec: SandboxSpec,
+    stopped: &AtomicBool,
     progress: &Progress,
 ) -> Result<Ready, PluginError> {
     let Order { config, options, source, trust } = order;
@@ -241,7 +274,7 @@ fn ready(
         tracing::warn!(plugin = config.name, oversight, "the module seems to have forgotten something");
     }
     progress(LoadStep::Compile);
-    let compiled = Arc::new(Compiled::new(engine, &wasm, spec)?);
+    let compiled = Arc::new(Compiled::unless_stopped(engine, &wasm, spec, stopped)?);
     Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
 }
 

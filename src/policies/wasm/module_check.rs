@@ -22,6 +22,7 @@ use crate::policies::wasm::oversights;
 use crate::policies::wasm::producers;
 use crate::policies::wasm::producers::Producers;
 use crate::policies::wasm::syscalls;
+use crate::types::printable;
 use crate::types::shown;
 
 /// Bytes in a page of linear memory.
@@ -258,7 +259,7 @@ impl<'a> Outline<'a> {
                 return Err(refuse(&format!("the module has {} such sections; leave one", many.len())));
             }
         };
-        let manifest = Manifest::decode(bytes).map_err(|error| refuse(&error.to_string()))?;
+        let mut manifest = Manifest::decode(bytes).map_err(|error| refuse(&error.to_string()))?;
         let Manifest { name, version, description, .. } = &manifest;
         // They are printed in listings, whoever wrote them.
         for (key, text) in [("name", name), ("version", version), ("description", description)] {
@@ -267,6 +268,9 @@ impl<'a> Outline<'a> {
                     "manifest key `{key}` has control characters, or more than {MAX_TEXT_BYTES} bytes"
                 )));
             }
+        }
+        for text in [&mut manifest.name, &mut manifest.version, &mut manifest.description] {
+            *text = printable(text);
         }
         Ok(manifest)
     }

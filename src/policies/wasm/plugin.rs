@@ -15,7 +15,6 @@ use crate::engine::setup::Engine;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::active::Active;
 use crate::policies::wasm::breaker::Breaker;
-use crate::policies::wasm::completions::Completions;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::stats::PluginStats;
@@ -45,7 +44,6 @@ pub struct WasmPolicy {
     pub(crate) breaker: Breaker,
     pub(crate) slices: SliceVersions,
     pub(crate) state: Arc<PluginState>,
-    pub(crate) completions: Arc<Completions>,
     pub(crate) watch: Mutex<Watch>,
     pub(crate) operation: tokio::sync::Mutex<()>,
 }
@@ -73,6 +71,7 @@ impl WasmPolicy {
         state: Arc<PluginState>,
         generation: Generation,
     ) -> Arc<Self> {
+        state.serve(&generation.kept);
         Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
             name: name.to_owned(),
@@ -83,7 +82,6 @@ impl WasmPolicy {
             active: ArcSwapOption::from_pointee(Active::only(Arc::new(generation))),
             slices: SliceVersions::default(),
             state,
-            completions: Arc::default(),
             watch: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         })
@@ -97,7 +95,13 @@ impl WasmPolicy {
         if waits {
             self.waits_for_host.store(true, Ordering::SeqCst);
         }
+        let shadow = next.as_ref().and_then(|active| active.shadow.clone());
         let before = self.active.swap(next);
+        if let Some(old) = before.as_ref().and_then(|active| active.shadow.as_ref())
+            && shadow.is_none_or(|new| !Arc::ptr_eq(&new, old))
+        {
+            old.stop();
+        }
         if !waits {
             self.waits_for_host.store(false, Ordering::SeqCst);
         }

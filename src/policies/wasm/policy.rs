@@ -170,15 +170,24 @@ impl LoadBalancingPolicy for WasmPolicy {
     }
 
     fn on_request_complete(&self, completion: &RequestCompletion) {
-        let (wanted, watched) = match self.active.load().as_ref() {
-            Some(active) => (active.stable.facts.has_on_complete, active.canary.is_some()),
-            None => (false, false),
-        };
-        if let (true, Chooser::Plugin { generation }) = (watched, completion.chooser) {
+        let active = self.active.load();
+        let Some(active) = active.as_ref() else { return };
+        let mut told = &active.stable;
+        if let Chooser::Plugin { generation } = completion.chooser
+            && generation != told.id
+        {
+            match &active.canary {
+                Some(canary) if canary.generation.id == generation => told = &canary.generation,
+                // It counted with what it had of its own, which is gone.
+                _ if self.state.was_dropped(generation) => return,
+                _ => {}
+            }
+        }
+        if let (true, Chooser::Plugin { generation }) = (active.canary.is_some(), completion.chooser) {
             self.state.count(Some(generation), |stats| stats.finish_request(completion.success));
         }
-        if wanted && self.completions.add(completion) {
-            self.schedule_completions();
+        if told.facts.has_on_complete && told.kept.completions.add(completion) {
+            self.schedule_completions(Arc::clone(told));
         }
     }
 }

@@ -27,8 +27,8 @@ use crate::engine::sandbox::HostServices;
 use crate::engine::trial::Trial;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::kept::Kept;
 use crate::policies::wasm::state::LiveGeneration;
-use crate::policies::wasm::state::PluginState;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
 use crate::policies::wasm::wire::Draw;
@@ -48,7 +48,10 @@ pub(crate) struct PluginRecipe {
     pub(crate) plan: Arc<WirePlan>,
     /// True if a decision changes what the guest remembers, so none may be made before it serves.
     pub(crate) serial: bool,
-    pub(crate) state: Arc<PluginState>,
+    /// Counts instances, of all generations.
+    pub(crate) tally: Arc<PoolTally>,
+    /// What the guests leave with the host.
+    pub(crate) kept: Arc<Kept>,
     /// Lives as long as the pool: until the last instance is gone.
     pub(crate) live: LiveGeneration,
     /// Made with the first instance: `fresh` isolation makes one for each decision.
@@ -60,7 +63,7 @@ pub(crate) struct PluginRecipe {
 pub(crate) struct WarmUp {
     /// What the guest does to counters and map while it warms up is nobody's business. One for all
     /// instances, whatever those before did to it: these are no decisions that anybody acts on.
-    state: Arc<PluginState>,
+    kept: Arc<Kept>,
     workers: Vec<u8>,
     select: Vec<u8>,
 }
@@ -69,7 +72,7 @@ impl WarmUp {
     fn new(recipe: &PluginRecipe) -> Result<Self, CallError> {
         let table = trial_fleet().table();
         Ok(Self {
-            state: recipe.state.detached(),
+            kept: recipe.kept.detached(),
             workers: workers_message(&table)?,
             select: select_message(&recipe.plan, &table)?,
         })
@@ -88,7 +91,7 @@ impl fmt::Debug for PluginRecipe {
 
 impl Recipe for PluginRecipe {
     fn tally(&self) -> Arc<PoolTally> {
-        Arc::clone(&self.state.instances)
+        Arc::clone(&self.tally)
     }
 
     fn init_message(&self) -> Vec<u8> {
@@ -103,7 +106,7 @@ impl Recipe for PluginRecipe {
     }
 
     fn services(&self) -> Arc<dyn HostServices> {
-        Arc::clone(&self.state) as Arc<dyn HostServices>
+        Arc::clone(&self.kept) as Arc<dyn HostServices>
     }
 
     fn warm<'a>(&'a self, trial: &'a mut Trial, answer: InitAnswer) -> BoxFuture<'a, Result<(), CallError>> {
@@ -119,7 +122,7 @@ impl Recipe for PluginRecipe {
                     self.warm_up.get_or_init(|| made)
                 }
             };
-            let real = trial.swap_services(Arc::clone(&warm_up.state) as Arc<dyn HostServices>);
+            let real = trial.swap_services(Arc::clone(&warm_up.kept) as Arc<dyn HostServices>);
             trial.tell(Tell::Workers, &warm_up.workers).await?;
             // Maps the pages that a decision needs.
             trial.ask(Ask::Select, &warm_up.select, |_| ()).await?;
@@ -150,7 +153,7 @@ pub(crate) async fn self_test(
     budget: Duration,
     may_refuse: bool,
 ) -> Result<TrialFindings, PluginError> {
-    let services = recipe.state.detached();
+    let services = recipe.kept.detached();
     let started = Trial::start(compiled, services, budget, &recipe.init_message()).await;
     let (mut trial, answer) = started.map_err(start_error)?;
     accept(&answer).map_err(|source| PluginError::Start { step: "init", source })?;

@@ -9,13 +9,11 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::config::rollout::CanaryOptions;
 use crate::config::rollout::Rollout;
-use crate::engine::pool::Pool;
 use crate::policies::wasm::active::Active;
 use crate::policies::wasm::active::Canary;
 use crate::policies::wasm::active::WHOLE;
@@ -23,6 +21,7 @@ use crate::policies::wasm::error::OperationError;
 use crate::policies::wasm::error::PluginError;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::handover;
+use crate::policies::wasm::kept::Saved;
 use crate::policies::wasm::plugin::Fallback;
 use crate::policies::wasm::plugin::WasmPolicy;
 use crate::policies::wasm::shadow::Shadow;
@@ -35,6 +34,9 @@ use crate::policies::wasm::watch::Watch;
 
 /// How often a rollout is looked at.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
+
+/// Longest wait for the `state` of the row form before a generation takes over: calls hold it.
+const SAVE_LIMIT: Duration = Duration::from_secs(1);
 
 impl WasmPolicy {
     /// Brings a new generation into use, as its options say.
@@ -62,13 +64,16 @@ impl WasmPolicy {
 
     /// Makes a generation the stable one. The one before stays warm for the probation.
     async fn take_over(self: &Arc<Self>, next: Arc<Generation>, how: &str) -> Result<(), PluginError> {
-        let Some(old) = self.generation() else { return Err(PluginError::Unloaded) };
+        let Some(active) = self.active.load_full() else { return Err(PluginError::Unloaded) };
+        let old = Arc::clone(&active.stable);
         let carry = old.can_hand_over_to(&next);
         // Callers of the new generation wait in its queue until it has the old one's memories.
         let held =
             if carry { Some(handover::hold(&next).await.map_err(PluginError::hand_over)?) } else { None };
         let event = format!("generation {} {how}, {} stays warm", next.id, old.id);
-        self.make_stable(&next, Some(&old), event);
+        let saved = self.save(&old, &next).await;
+        self.join(&active, &next).await;
+        self.make_stable(&next, Some((&old, saved)), event);
         let Some(lease) = held else { return Ok(()) };
         if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
             let event = format!("generation {} rolled back: {error}", next.id);
@@ -81,20 +86,49 @@ impl WasmPolicy {
         Ok(())
     }
 
+    /// Map and state of the old generation, if the next one may be rolled back to it.
+    async fn save(&self, old: &Generation, next: &Generation) -> Option<Saved> {
+        if next.options.probation.secs == 0 {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            saved = old.kept.save() => Some(saved),
+            () = self.engine.background.sleep(SAVE_LIMIT) => None,
+        }
+    }
+
+    /// A candidate that is promoted becomes the plugin's, with what it keeps.
+    async fn join(&self, active: &Active, next: &Generation) {
+        if active.canary.as_ref().is_some_and(|canary| canary.generation.id == next.id) {
+            next.kept.join_as_canary(&active.stable.kept);
+        }
+        let Some(shadow) = active.shadow.as_ref().filter(|shadow| shadow.generation.id == next.id) else {
+            return;
+        };
+        // What it is at must not write to what is the plugin's from now on.
+        shadow.stop();
+        tokio::select! {
+            () = shadow.ended() => {}
+            () = self.engine.background.sleep(SAVE_LIMIT) => {}
+        }
+        next.kept.join_as_shadow(&active.stable.kept);
+    }
+
     /// The one place where the stable generation changes.
     fn make_stable(
         self: &Arc<Self>,
         next: &Arc<Generation>,
-        previous: Option<&Arc<Generation>>,
+        previous: Option<(&Arc<Generation>, Option<Saved>)>,
         event: String,
     ) {
         let probation = next.options.probation;
-        let keep = previous.filter(|_| probation.secs > 0);
+        let (keep, saved) = previous.filter(|_| probation.secs > 0).unzip();
         let mut watch = self.watch.lock();
         let Some(active) = self.active.load_full() else { return };
         let phase = if keep.is_some() {
             let (since, generation, before) = (Instant::now(), next.id, next.stats.seen());
-            Phase::Probation { options: probation, since, generation, before }
+            Phase::Probation { options: probation, since, generation, before, saved: saved.flatten() }
         } else {
             Phase::Settled
         };
@@ -103,6 +137,7 @@ impl WasmPolicy {
         let epoch = watch.enter(phase, event);
         self.breaker.reset(next.options.breaker);
         self.fallback.store(Fallback::of(next));
+        self.state.serve(&next.kept);
         let paused = active.paused;
         self.switch(&active, Active { previous: keep.cloned(), paused, ..Active::only(Arc::clone(next)) });
         drop(watch);
@@ -131,19 +166,27 @@ impl WasmPolicy {
         let event = format!("generation {} is a shadow and sees every {every}th decision", generation.id);
         tracing::info!(plugin = self.name, event, "shadow");
         watch.enter(Phase::Shadow, event);
+        let (plugin, id) = (Arc::downgrade(self), generation.id);
         let shadow = Arc::new(Shadow::new(generation, every));
-        shadow.start(&self.engine);
+        shadow.start(&self.engine, move |reason| {
+            if let Some(plugin) = plugin.upgrade() {
+                plugin.drop_candidate(Some(id), reason);
+            }
+        });
         let shadow = Some(shadow);
         self.switch(&active, Active { shadow, canary: None, previous: None, ..(*active).clone() });
     }
 
     /// Puts `next` in place of `before`, and watches those that go out of use drain.
-    fn switch(&self, before: &Active, next: Active) {
+    pub(crate) fn switch(&self, before: &Active, next: Active) {
         let next = Arc::new(next);
         self.activate(Some(Arc::clone(&next)));
-        for generation in generations(before) {
-            let stays = generations(&next).any(|kept| kept.id == generation.id);
+        for generation in before.generations() {
+            let stays = next.generations().any(|kept| kept.id == generation.id);
             if !stays {
+                if before.canary.as_ref().is_some_and(|canary| canary.generation.id == generation.id) {
+                    self.state.note_dropped(generation.id);
+                }
                 self.watch_drain(generation);
             }
         }
@@ -175,7 +218,7 @@ impl WasmPolicy {
         let _operation = self.operation.lock().await;
         let active = self.active.load_full().ok_or(OperationError::NotFound { name: self.name.clone() })?;
         if active.canary.is_some() || active.shadow.is_some() {
-            self.drop_candidate(reason);
+            self.drop_candidate(None, reason);
             return Ok(active.stable.id);
         }
         let nothing = || OperationError::NothingToRollBack { name: self.name.clone() };
@@ -190,14 +233,13 @@ impl WasmPolicy {
         Ok(id)
     }
 
-    /// Ends a canary or a shadow.
-    fn drop_candidate(&self, reason: &str) {
+    /// Ends a canary or a shadow; if `only` says which one, no other.
+    fn drop_candidate(&self, only: Option<u64>, reason: &str) {
         let mut watch = self.watch.lock();
         let Some(active) = self.active.load_full() else { return };
         let canary = active.canary.as_ref().map(|canary| canary.generation.id);
-        let Some(id) = canary.or_else(|| active.shadow.as_ref().map(|shadow| shadow.generation.id)) else {
-            return;
-        };
+        let id = canary.or_else(|| active.shadow.as_ref().map(|shadow| shadow.generation.id));
+        let Some(id) = id.filter(|id| only.is_none_or(|only| only == *id)) else { return };
         let event = format!("generation {id} rolled back: {reason}");
         tracing::warn!(plugin = self.name, event, "rollback");
         watch.rollbacks += 1;
@@ -219,44 +261,16 @@ impl WasmPolicy {
         tracing::warn!(plugin = self.name, event, "rollback");
         watch.swaps += 1;
         watch.rollbacks += 1;
+        let before = std::mem::take(&mut watch.phase);
         watch.enter(Phase::Settled, event);
         self.breaker.reset(previous.options.breaker);
         self.fallback.store(Fallback::of(&previous));
-        self.switch(&active, Active { paused: active.paused, ..Active::only(previous) });
-    }
-
-    /// Takes the plugin out of the path, or puts it back; the failure policy decides meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// [`OperationError::NotFound`] if it was unloaded.
-    pub(crate) fn set_paused(&self, paused: bool) -> Result<(), OperationError> {
-        let mut watch = self.watch.lock();
-        let active = self.active.load_full().ok_or(OperationError::NotFound { name: self.name.clone() })?;
-        if active.paused != paused {
-            watch.last_event = Some(if paused { "paused" } else { "resumed" }.to_owned());
-            self.switch(&active, Active { paused, ..(*active).clone() });
+        self.state.serve(&previous.kept);
+        self.switch(&active, Active { paused: active.paused, ..Active::only(Arc::clone(&previous)) });
+        if let Phase::Probation { saved: Some(saved), .. } = before {
+            // What the failing one has left there is not to be trusted either.
+            self.engine.background.handle().spawn(previous.kept.restore(saved));
         }
-        Ok(())
-    }
-
-    /// Takes the plugin out of service: from now on its failure policy decides.
-    pub(crate) fn retire(&self) {
-        let mut watch = self.watch.lock();
-        watch.enter(Phase::Settled, "unloaded".to_owned());
-        let before = self.activate(None);
-        for generation in before.iter().flat_map(|active| generations(active)) {
-            self.watch_drain(generation);
-        }
-    }
-
-    /// Puts an unloaded plugin back into service, with its first generation.
-    pub(crate) fn revive(&self, generation: Generation) {
-        let mut watch = self.watch.lock();
-        watch.enter(Phase::Settled, format!("generation {} loaded", generation.id));
-        self.breaker.reset(generation.options.breaker);
-        self.fallback.store(Fallback::of(&generation));
-        self.activate(Some(Arc::new(Active::only(Arc::new(generation)))));
     }
 
     /// A failure of a generation: the end of its probation, if it was one too many.
@@ -311,7 +325,7 @@ impl WasmPolicy {
                 false
             }
             Verdict::RollBack(reason) => {
-                self.drop_candidate(&reason);
+                self.drop_candidate(None, &reason);
                 false
             }
         }
@@ -337,39 +351,6 @@ impl WasmPolicy {
             Phase::Settled | Phase::Shadow => None,
         }
     }
-
-    /// Measures how long a generation that went out of use takes to be gone, and reports one that
-    /// calls still hold.
-    fn watch_drain(&self, generation: &Arc<Generation>) {
-        let (id, pool) = (generation.id, Arc::downgrade(&generation.pool));
-        let limit = Duration::from_secs(generation.options.drain_report_secs);
-        let (state, plugin) = (Arc::clone(&self.state), self.name.clone());
-        let began = Instant::now();
-        self.engine.background.handle().spawn(async move {
-            let mut reported = false;
-            while let Some(held) = held_calls(&pool) {
-                if !reported && began.elapsed() >= limit {
-                    reported = true;
-                    state.count_overdue();
-                    tracing::warn!(plugin, generation = id, held, "a replaced generation does not drain");
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            state.count_drained(began.elapsed());
-        });
-    }
-}
-
-/// Calls that hold a pool; `None` if it is gone.
-fn held_calls(pool: &Weak<Pool>) -> Option<usize> {
-    let counts = pool.upgrade()?.counts();
-    Some(counts.live.saturating_sub(counts.idle))
-}
-
-fn generations(active: &Active) -> impl Iterator<Item = &Arc<Generation>> {
-    let canary = active.canary.as_ref().map(|canary| &canary.generation);
-    let shadow = active.shadow.as_ref().map(|shadow| &shadow.generation);
-    std::iter::once(&active.stable).chain(canary).chain(shadow).chain(&active.previous)
 }
 
 /// What was counted since `before`. The p99 is over the generation's whole life.

@@ -1,12 +1,17 @@
 //! A generation that is shown copies of decisions, off the request path.
 
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 
+use crate::config::plugin::BreakerOptions;
 use crate::core::candidates::Candidates;
 use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
@@ -16,6 +21,7 @@ use crate::engine::instance::Lane;
 use crate::engine::setup::Engine;
 use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::breaker::Breaker;
 use crate::policies::wasm::failure::cause_of;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::wire;
@@ -24,6 +30,31 @@ use crate::policies::wasm::wire::Draw;
 
 /// Copies that wait for the shadow; more are skipped and counted.
 const MAX_WAITING: usize = 1024;
+
+/// Bytes of copies that wait or are being made; what goes beyond is skipped and counted too.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+
+/// Part of the memory for copies; it is free again when this goes.
+#[derive(Debug)]
+struct Room {
+    taken: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Room {
+    fn take(taken: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let add = |now: usize| now.checked_add(bytes).filter(|sum| *sum <= MAX_WAITING_BYTES);
+        // Relaxed: a count that orders nothing else.
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some(Self { taken: Arc::clone(taken), bytes })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// A copy of one decision.
 #[derive(Debug)]
@@ -35,6 +66,7 @@ pub(crate) struct Copied {
     workers: usize,
     /// What the stable generation chose; filled in after its call.
     chosen: Option<usize>,
+    _room: Room,
 }
 
 /// How far a shadow agrees with the generation that decides.
@@ -53,7 +85,7 @@ pub struct ShadowReport {
     pub compared: u64,
     /// Decisions on which they agree.
     pub agreed: u64,
-    /// Copies that were not shown because the shadow was behind.
+    /// Copies that were not shown because the shadow was behind, or they were too large to wait.
     pub skipped: u64,
     /// `agreed / compared`; `None` before the first.
     pub agreement_rate: Option<f64>,
@@ -67,19 +99,33 @@ pub(crate) struct Shadow {
     seen: AtomicU64,
     told_version: AtomicU64,
     waiting: ArrayQueue<Copied>,
+    /// Bytes of all copies.
+    taken: Arc<AtomicUsize>,
     work: Notify,
+    /// True once it is out of use.
+    stopped: watch::Sender<bool>,
+    /// True once it looks at nothing any more.
+    ended: watch::Sender<bool>,
+    /// Adds up the time that it loses; nobody passes through it.
+    lost: Breaker,
     tally: Tally,
 }
 
 impl Shadow {
     pub(crate) fn new(generation: Arc<Generation>, every: u32) -> Self {
+        // It decides nothing, so that it fails harms nobody; what it takes from others does.
+        let lost = Breaker::new(BreakerOptions { failures: 0, ..generation.options.breaker });
         Self {
             generation,
             every: u64::from(every.max(1)),
             seen: AtomicU64::new(0),
             told_version: AtomicU64::new(0),
             waiting: ArrayQueue::new(MAX_WAITING),
+            taken: Arc::default(),
             work: Notify::new(),
+            stopped: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
+            lost,
             tally: Tally::default(),
         }
     }
@@ -105,62 +151,77 @@ impl Shadow {
         if !self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every) {
             return None;
         }
-        if self.waiting.is_full() {
+        let plan = &self.generation.plan;
+        let table_version = workers.version().get();
+        let known = self.told_version.load(Ordering::Relaxed) == table_version;
+        let (bound, table_bound) =
+            (plan.bound(workers, info, &[]), if known { 0 } else { wire::workers_bound(workers) });
+        let room = if self.waiting.is_full() { None } else { Room::take(&self.taken, bound + table_bound) };
+        let Some(room) = room else {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
             return None;
-        }
-        let plan = &self.generation.plan;
-        let message =
-            written(plan.bound(workers, info, &[]), |buffer| plan.encode(buffer, workers, info, &[], draw))?;
-        let table_version = workers.version().get();
-        let known = self.told_version.swap(table_version, Ordering::Relaxed) == table_version;
-        let table = if known {
-            None
-        } else {
-            written(wire::workers_bound(workers), |buffer| wire::encode_workers(buffer, workers))
         };
-        Some(Copied { table_version, table, message, workers: workers.len(), chosen: None })
+        let message = written(bound, |buffer| plan.encode(buffer, workers, info, &[], draw))?;
+        let table =
+            if known { None } else { written(table_bound, |buffer| wire::encode_workers(buffer, workers)) };
+        Some(Copied { table_version, table, message, workers: workers.len(), chosen: None, _room: room })
     }
 
     /// Hands over a copy with what was decided.
     pub(crate) fn show(&self, mut copied: Copied, chosen: Option<usize>) {
+        if *self.stopped.borrow() {
+            return;
+        }
         copied.chosen = chosen;
+        let tells = copied.table.is_some().then_some(copied.table_version);
         if self.waiting.push(copied).is_err() {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(version) = tells {
+            // Only now: copies without the table come behind the one that has it.
+            self.told_version.store(version, Ordering::Relaxed);
         }
         self.work.notify_one();
     }
 
-    /// Decides over the copies until the shadow is dropped by everybody else.
-    pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Engine>) {
-        let shadow = Arc::downgrade(self);
-        let engine = Arc::downgrade(engine);
-        let Some(running) = engine.upgrade() else { return };
-        running.background.handle().spawn(async move {
-            // The table outlives the copies that came with it.
-            let mut table: (u64, Vec<u8>) = (0, Vec::new());
-            loop {
-                let (Some(shadow), Some(engine)) = (shadow.upgrade(), engine.upgrade()) else { return };
-                while let Some(copied) = shadow.waiting.pop() {
-                    if let Some(message) = copied.table.clone() {
-                        table = (copied.table_version, message);
-                    }
-                    shadow.compare(&engine, &copied, &table).await;
-                }
-                // Waits a moment at most, so that a dropped shadow is noticed.
-                let pause = engine.background.sleep(std::time::Duration::from_millis(20));
-                tokio::select! {
-                    () = shadow.work.notified() => {}
-                    () = pause => {}
+    /// Takes it out of use: what it is at is broken off, and what waits for it is thrown away.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+        while self.waiting.pop().is_some() {}
+    }
+
+    /// Waits until it looks at nothing any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub(crate) async fn ended(&self) {
+        // An error cannot be: we hold the sender.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Decides over the copies until it is stopped or dropped by everybody else. `end` takes it out
+    /// of use, and is told why.
+    pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Engine>, end: impl FnOnce(&str) + Send + 'static) {
+        let work = look_on(Arc::downgrade(self), Arc::downgrade(engine));
+        let (mut stopped, ended) = (self.stopped.subscribe(), self.ended.clone());
+        engine.background.handle().spawn(async move {
+            tokio::select! {
+                biased;
+                // Breaking off a comparison discards its instance. An error means that it is gone.
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                has_lost = work => if has_lost {
+                    end("it lost more time than breaker.max_lost_percent allows");
                 }
             }
+            ended.send_replace(true);
         });
     }
 
-    async fn compare(&self, engine: &Engine, copied: &Copied, table: &(u64, Vec<u8>)) {
+    /// True if it has lost more time than it may.
+    async fn compare(&self, engine: &Engine, copied: &Copied, table: &(u64, Vec<u8>)) -> bool {
         if table.0 != copied.table_version {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
         let timer = self.generation.stats.begin();
         let choice = self.decide(engine, copied, &table.1).await;
@@ -169,7 +230,7 @@ impl Shadow {
             Ok(choice) => choice,
             Err(error) => {
                 self.generation.stats.fail(cause_of(&error));
-                return;
+                return matches!(error, CallError::Timeout { .. }) && self.lost.lose(self.generation.budget);
             }
         };
         let chosen = match choice {
@@ -177,7 +238,7 @@ impl Shadow {
             Choice::Nobody => None,
             other => {
                 self.generation.stats.fail(wire::cause_of(&other));
-                return;
+                return false;
             }
         };
         if chosen.is_none() && copied.chosen.is_some() {
@@ -188,6 +249,7 @@ impl Shadow {
         if chosen == copied.chosen {
             self.tally.agreed.fetch_add(1, Ordering::Relaxed);
         }
+        false
     }
 
     async fn decide(
@@ -210,6 +272,30 @@ impl Shadow {
         let reply = lease.ask(Ask::Select, len, wire::decode_choice).await?;
         lease.finish(Some(&generation.pool));
         Ok(reply.choice)
+    }
+}
+
+/// Works off the copies; ends when the shadow or the engine is gone (false), or when too much time was
+/// lost (true).
+async fn look_on(shadow: Weak<Shadow>, engine: Weak<Engine>) -> bool {
+    // The table outlives the copies that came with it.
+    let mut table: (u64, Vec<u8>) = (0, Vec::new());
+    loop {
+        let (Some(shadow), Some(engine)) = (shadow.upgrade(), engine.upgrade()) else { return false };
+        while let Some(mut copied) = shadow.waiting.pop() {
+            if let Some(message) = copied.table.take() {
+                table = (copied.table_version, message);
+            }
+            if shadow.compare(&engine, &copied, &table).await {
+                return true;
+            }
+        }
+        // Waits a moment at most, so that a dropped shadow is noticed.
+        let pause = engine.background.sleep(Duration::from_millis(20));
+        tokio::select! {
+            () = shadow.work.notified() => {}
+            () = pause => {}
+        }
     }
 }
 

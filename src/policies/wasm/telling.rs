@@ -15,9 +15,8 @@ use crate::policies::wasm::plugin::WasmPolicy;
 const BATCH: Duration = Duration::from_millis(20);
 
 impl WasmPolicy {
-    /// Hands collected completions to the plugin after a moment.
-    pub(crate) fn schedule_completions(&self) {
-        let Some(generation) = self.generation() else { return };
+    /// Hands collected completions to the generation after a moment.
+    pub(crate) fn schedule_completions(&self, generation: Arc<Generation>) {
         let plugin = self.itself.clone();
         self.engine.background.handle().spawn(async move {
             tokio::time::sleep(BATCH).await;
@@ -27,7 +26,7 @@ impl WasmPolicy {
     }
 
     async fn tell_completions(&self, generation: &Arc<Generation>) {
-        let Some(message) = self.completions.take_message() else { return };
+        let Some(message) = generation.kept.completions.take_message() else { return };
         // A plugin that is out of the path is told of nothing: perhaps it is out for what it does here.
         if self.breaker.is_open() {
             return;
@@ -45,7 +44,9 @@ impl WasmPolicy {
             return;
         }
         generation.stats.fail_batch();
-        let spent = matches!(error, CallError::Timeout { .. });
+        // A canary answers for itself alone.
+        let is_stable = self.generation().is_some_and(|stable| stable.id == generation.id);
+        let spent = is_stable && matches!(error, CallError::Timeout { .. });
         if spent && self.breaker.lose(generation.budget) {
             let plugin = self.name.as_str();
             tracing::warn!(

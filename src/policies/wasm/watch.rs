@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::config::rollout::CanaryOptions;
 use crate::config::rollout::ProbationOptions;
+use crate::policies::wasm::kept::Saved;
 use crate::policies::wasm::verdict::Seen;
 
 /// The rollout of one plugin.
@@ -33,6 +34,8 @@ pub(crate) enum Phase {
         generation: u64,
         /// What the generation had counted before.
         before: Seen,
+        /// Map and state before it took over.
+        saved: Option<Saved>,
     },
     /// A new generation has a share of the decisions.
     Canary {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::policies::wasm::trust::format::MAX_SIGNATURE_BYTES;
+use crate::types::printable;
 
 /// Where a module comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Push => f.write_str("pushed"),
-            Self::File { path } => write!(f, "file {}", path.display()),
+            Self::File { path } => write!(f, "file {}", printable(&path.to_string_lossy())),
         }
     }
 }

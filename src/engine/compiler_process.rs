@@ -1,0 +1,208 @@
+//! Compiling in a process of its own, as the engine sees it: started for one module, watched, ended.
+//!
+//! A module can be made to compile for minutes and to take gigabytes, and a thread that compiles cannot
+//! be stopped. A process can: by its limits, by its time, and when nobody waits for it any more. What
+//! it does to confine itself is in `compile_worker.rs`.
+
+use std::ffi::OsString;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::engine::error::EngineError;
+use crate::types::shown;
+
+/// How often it is looked whether anybody waits for the module any more.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// What is read of its complaints, in bytes.
+const MAX_COMPLAINT_BYTES: u64 = 8 << 10;
+
+/// How a module is compiled in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompilerProcess {
+    /// The program that is started. It must compile with the same version of this library.
+    pub program: PathBuf,
+    /// Its arguments; `--max-memory BYTES --max-secs SECONDS` are added.
+    pub arguments: Vec<OsString>,
+    /// Memory that it may take, in bytes: 64 MiB or more to be of use.
+    pub max_memory_bytes: u64,
+    /// Time that it may take: of the clock, and of processors; the second in whole seconds.
+    pub max_time: Duration,
+}
+
+impl CompilerProcess {
+    /// Memory that compiling may take by default: 1 GiB. The shipped policies need less than 20 MB.
+    pub const DEFAULT_MAX_MEMORY_BYTES: u64 = 1 << 30;
+
+    /// Time that compiling may take by default.
+    pub const DEFAULT_MAX_TIME: Duration = Duration::from_secs(60);
+
+    /// This program with the subcommand `compile-worker`, and the default limits.
+    pub fn this_program() -> Self {
+        // Not its path where there is a better name: an upgrade may have put another one there.
+        let own = Path::new("/proc/self/exe");
+        let program = if own.exists() { Ok(own.to_owned()) } else { std::env::current_exe() };
+        Self {
+            program: program.unwrap_or_else(|_| "sgl-router".into()),
+            arguments: vec!["compile-worker".into()],
+            max_memory_bytes: Self::DEFAULT_MAX_MEMORY_BYTES,
+            max_time: Self::DEFAULT_MAX_TIME,
+        }
+    }
+
+    /// The compiled module, as the engine with the same settings loads it. Blocks until it is there; the
+    /// process is gone by the end, also when `stopped` becomes true meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Compile`] if the module is at fault, [`EngineError::CompileLimit`] if it took more
+    /// than it may, [`EngineError::CompilerProcess`] if the process is.
+    pub(crate) fn compile(&self, wasm: &[u8], stopped: &AtomicBool) -> Result<Vec<u8>, EngineError> {
+        let mut child = Running(self.start()?);
+        let (input, output, complaints) =
+            (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
+        // They end with the process, whose ends of the pipes are the only other ones.
+        std::thread::scope(|scope| {
+            scope.spawn(move || hand_over(input, wasm));
+            let complaint = scope.spawn(move || read(complaints, MAX_COMPLAINT_BYTES));
+            let (send, artifact) = mpsc::channel();
+            let limit = self.max_memory_bytes;
+            // Nobody listens any more if the process was ended.
+            scope.spawn(move || send.send(read(output, limit)));
+            let waited = self.wait(&artifact, stopped);
+            if waited.is_err() {
+                child.end();
+            }
+            let artifact = waited?.map_err(|error| failed(&error))?;
+            let status = child.0.wait().map_err(|error| failed(&error))?;
+            let complaint = complaint.join().unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default();
+            let complaint = String::from_utf8_lossy(&complaint);
+            if status.success() { Ok(artifact) } else { Err(self.explain(status, complaint.trim())) }
+        })
+    }
+
+    fn start(&self) -> Result<Child, EngineError> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .arg("--max-memory")
+            .arg(self.max_memory_bytes.to_string())
+            .arg("--max-secs")
+            .arg(self.max_secs().to_string())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let failed = |error| EngineError::CompilerProcess {
+            reason: format!("{} cannot be started: {error}", self.program.display()),
+        };
+        command.spawn().map_err(failed)
+    }
+
+    /// Waits for what the process gives out, as long as it may take and anybody waits for it.
+    fn wait<T>(&self, artifact: &mpsc::Receiver<T>, stopped: &AtomicBool) -> Result<T, EngineError> {
+        let began = Instant::now();
+        loop {
+            match artifact.recv_timeout(LOOK_PERIOD) {
+                Ok(artifact) => return Ok(artifact),
+                // Relaxed: it is seen a look later.
+                Err(_) if stopped.load(Ordering::Relaxed) => {
+                    return Err(EngineError::Compile("nobody waits for it any more".into()));
+                }
+                Err(_) if began.elapsed() >= self.max_time => {
+                    return Err(self.limit(format!("{:?}", self.max_time), "max_secs"));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn max_secs(&self) -> u64 {
+        self.max_time.as_secs().max(1)
+    }
+
+    /// What a status means that is no success.
+    fn explain(&self, status: ExitStatus, complaint: &str) -> EngineError {
+        // What the standard library says before it aborts, and what the system calls it.
+        let out_of_memory = ["memory allocation of", "annot allocate memory", "out of memory"];
+        if out_of_memory.iter().any(|sign| complaint.contains(sign)) {
+            let limit = format!("{} MiB of memory", self.max_memory_bytes >> 20);
+            return self.limit(limit, "max_memory");
+        }
+        if is_out_of_time(status) {
+            return self.limit(format!("{} s of processor time", self.max_secs()), "max_secs");
+        }
+        if status.code() == Some(COMPILE_FAULT) {
+            return EngineError::Compile(complaint.into());
+        }
+        EngineError::CompilerProcess { reason: format!("it ended with {status}: {}", shown(complaint)) }
+    }
+
+    fn limit(&self, limit: String, key: &'static str) -> EngineError {
+        EngineError::CompileLimit { limit, key }
+    }
+}
+
+/// Exit code of a compiler that did its work: the module is at fault.
+pub(crate) const COMPILE_FAULT: i32 = 3;
+
+fn failed(error: &io::Error) -> EngineError {
+    EngineError::CompilerProcess { reason: error.to_string() }
+}
+
+fn hand_over(input: Option<impl Write>, wasm: &[u8]) {
+    let Some(mut input) = input else { return };
+    // A process that has died takes no more; its status says why.
+    let _ = input.write_all(&(wasm.len() as u64).to_le_bytes()).and_then(|()| input.write_all(wasm));
+}
+
+fn read(from: Option<impl Read>, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        from.take(limit).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// A process that does not outlive this value.
+struct Running(Child);
+
+impl Running {
+    fn end(&mut self) {
+        // An error means that it is gone; waiting takes it off the system's list.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_out_of_time(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    // The second: a limit that a process may have had before is lower than ours.
+    let signals = [rustix::process::Signal::XCPU, rustix::process::Signal::KILL];
+    signals.iter().any(|signal| status.signal() == Some(signal.as_raw()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_out_of_time(_: ExitStatus) -> bool {
+    false
+}

@@ -1,0 +1,78 @@
+//! Out of service and back: pausing, unloading, and watching what goes out of use.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::engine::pool::Pool;
+use crate::policies::wasm::active::Active;
+use crate::policies::wasm::error::OperationError;
+use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::plugin::Fallback;
+use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::watch::Phase;
+
+impl WasmPolicy {
+    /// Takes the plugin out of the path, or puts it back; the failure policy decides meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NotFound`] if it was unloaded.
+    pub(crate) fn set_paused(&self, paused: bool) -> Result<(), OperationError> {
+        let mut watch = self.watch.lock();
+        let active = self.active.load_full().ok_or(OperationError::NotFound { name: self.name.clone() })?;
+        if active.paused != paused {
+            watch.last_event = Some(if paused { "paused" } else { "resumed" }.to_owned());
+            self.switch(&active, Active { paused, ..(*active).clone() });
+        }
+        Ok(())
+    }
+
+    /// Takes the plugin out of service: from now on its failure policy decides.
+    pub(crate) fn retire(&self) {
+        let mut watch = self.watch.lock();
+        watch.enter(Phase::Settled, "unloaded".to_owned());
+        let before = self.activate(None);
+        for generation in before.iter().flat_map(|active| active.generations()) {
+            self.watch_drain(generation);
+        }
+    }
+
+    /// Puts an unloaded plugin back into service, with its first generation.
+    pub(crate) fn revive(&self, generation: Generation) {
+        let mut watch = self.watch.lock();
+        watch.enter(Phase::Settled, format!("generation {} loaded", generation.id));
+        self.breaker.reset(generation.options.breaker);
+        self.fallback.store(Fallback::of(&generation));
+        self.state.serve(&generation.kept);
+        self.activate(Some(Arc::new(Active::only(Arc::new(generation)))));
+    }
+
+    /// Measures how long a generation that went out of use takes to be gone, and reports one that
+    /// calls still hold.
+    pub(crate) fn watch_drain(&self, generation: &Arc<Generation>) {
+        let (id, pool) = (generation.id, Arc::downgrade(&generation.pool));
+        let limit = Duration::from_secs(generation.options.drain_report_secs);
+        let (state, plugin) = (Arc::clone(&self.state), self.name.clone());
+        let began = Instant::now();
+        self.engine.background.handle().spawn(async move {
+            let mut reported = false;
+            while let Some(held) = held_calls(&pool) {
+                if !reported && began.elapsed() >= limit {
+                    reported = true;
+                    state.count_overdue();
+                    tracing::warn!(plugin, generation = id, held, "a replaced generation does not drain");
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            state.count_drained(began.elapsed());
+        });
+    }
+}
+
+/// Calls that hold a pool; `None` if it is gone.
+fn held_calls(pool: &Weak<Pool>) -> Option<usize> {
+    let counts = pool.upgrade()?.counts();
+    Some(counts.live.saturating_sub(counts.idle))
+}
