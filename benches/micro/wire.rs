@@ -22,7 +22,7 @@ pub(crate) fn wire(c: &mut Criterion) {
     let mut group = c.benchmark_group("wire");
     let info = SelectWorkerInfo { request_text: Some("What is a router?"), ..SelectWorkerInfo::default() };
     for (name, form) in [("columns", Wire::Columns), ("rows", Wire::Rows)] {
-        let plan = WirePlan::new(form, &INPUTS, &HashMap::new());
+        let plan = WirePlan::new(form, &INPUTS, &HashMap::new(), 16 << 20);
         for count in [2, 8, 64, 1000, 10_000] {
             let fleet = stage::fleet(count);
             let table = fleet.table();

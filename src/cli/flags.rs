@@ -108,13 +108,19 @@ pub struct ServeArgs {
     /// Seconds between two pieces of a worker's answer, 0 = no limit [default: 600]
     #[arg(long)]
     pub silence_timeout_secs: Option<u64>,
-    /// Largest request body in bytes [default: 536870912]
+    /// Largest request body in bytes [default: 134217728]
     #[arg(long)]
     pub max_payload_size: Option<u64>,
     /// Seconds after SIGTERM in which the router still accepts requests but is not ready, so that
     /// balancers leave it [default: 0]
     #[arg(long)]
     pub shutdown_delay_secs: Option<u64>,
+    /// Bytes that the bodies of all requests may take together [default: half of the memory]
+    #[arg(long, value_name = "BYTES")]
+    pub max_total_body_bytes: Option<u64>,
+    /// Connections of clients at a time [default: what the limit of descriptors allows]
+    #[arg(long, value_name = "COUNT")]
+    pub max_connections: Option<usize>,
     /// Seconds that requests in flight may take after the signal to stop [default: 60]
     #[arg(long)]
     pub shutdown_timeout_secs: Option<u64>,
@@ -236,6 +242,8 @@ impl ServeArgs {
     fn lay_over_limits(&self, config: &mut RouterConfig) {
         set(&self.max_payload_size, &mut config.server.max_payload_size);
         set(&self.shutdown_delay_secs, &mut config.server.shutdown_delay_secs);
+        config.server.max_total_body_bytes = self.max_total_body_bytes.or(config.server.max_total_body_bytes);
+        config.server.max_connections = self.max_connections.or(config.server.max_connections);
         set(&self.shutdown_timeout_secs, &mut config.server.shutdown_timeout_secs);
         set(&self.request_timeout_secs, &mut config.upstream.request_timeout_secs);
         set(&self.first_byte_timeout_secs, &mut config.upstream.first_byte_timeout_secs);

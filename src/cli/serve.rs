@@ -27,6 +27,7 @@ use crate::policies::PolicyFactory;
 use crate::policies::TrustPolicy;
 use crate::policies::wasm::PluginError;
 use crate::policies::wasm::trust::KeyFault;
+use crate::proxy::descriptors::raise_descriptor_limit;
 
 /// Why `serve` ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,7 @@ pub enum ServeError {
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let config = configuration(args)?;
     log::start(&args.log_level, args.log_format)?;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Runtime::new().map_err(ServeError::Runtime)?;
     runtime.block_on(serve(args, config))
 }

@@ -270,6 +270,12 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
     };
     ProxySettings {
         max_payload_bytes: within("server.max_payload_size", server.max_payload_size, 1..=1 << 40, faults),
+        max_total_body_bytes: server
+            .max_total_body_bytes
+            .map(|bytes| within("server.max_total_body_bytes", bytes, 1..=1 << 50, faults)),
+        max_connections: server
+            .max_connections
+            .map(|count| within("server.max_connections", count, 1..=1_000_000, faults)),
         client_idle: seconds("server.idle_timeout_secs", server.idle_timeout_secs, 1..=DAY_SECS, faults),
         shutdown: seconds("server.shutdown_timeout_secs", server.shutdown_timeout_secs, 0..=DAY_SECS, faults),
         worker_header: server.worker_header,

@@ -67,6 +67,10 @@ pub struct CompileSettings {
 pub struct ProxySettings {
     /// Largest request body in bytes.
     pub max_payload_bytes: u64,
+    /// Bytes that the bodies of all requests may take together; `None` = half of the memory.
+    pub max_total_body_bytes: Option<u64>,
+    /// Connections of clients at a time; `None` = what the limit of descriptors allows.
+    pub max_connections: Option<usize>,
     /// How long a client connection may be without a request.
     pub client_idle: Duration,
     /// How long requests in flight may take after the signal to stop.

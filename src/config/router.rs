@@ -97,8 +97,15 @@ pub struct ServerSection {
     /// Port; 0 = any free one. Default: 30000.
     pub port: u16,
     /// Largest request body in bytes: 1 to 2^40; a larger one is answered with 413. A body is held
-    /// in memory until its request is answered. Default: 536,870,912 (512 MiB).
+    /// in memory until its request is answered. Default: 134,217,728 (128 MiB).
     pub max_payload_size: u64,
+    /// Bytes that the bodies of all requests may take together: 1 to 2^50; a request beyond that is
+    /// answered with 503. Default: none, half of the memory of the machine or of the control group.
+    pub max_total_body_bytes: Option<u64>,
+    /// Connections of clients at a time: 1 to 1,000,000. One more closes the one that is idle longest;
+    /// if none is idle it waits. Default: none, what the limit of descriptors allows: half of it after
+    /// a reserve of 256 or a quarter.
+    pub max_connections: Option<usize>,
     /// Seconds after which a client connection without a request is closed: 1 to 86,400.
     /// Default: 75.
     pub idle_timeout_secs: u64,
@@ -117,7 +124,9 @@ impl Default for ServerSection {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 30_000,
-            max_payload_size: 512 << 20,
+            max_payload_size: 128 << 20,
+            max_total_body_bytes: None,
+            max_connections: None,
             idle_timeout_secs: 75,
             shutdown_delay_secs: 0,
             shutdown_timeout_secs: 60,

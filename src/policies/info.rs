@@ -45,6 +45,8 @@ pub fn key_of(headers: &dyn HeaderLookup) -> Option<&str> {
 pub struct SelectWorkerInfo<'a> {
     /// The prompt, or the joined chat messages.
     pub request_text: Option<&'a str>,
+    /// Bytes of the whole prompt, where `request_text` is only its beginning; `None` = it is all.
+    pub prompt_bytes: Option<usize>,
     /// Token ids, where the router has them.
     pub tokens: Option<&'a [u32]>,
     /// The request's headers.
@@ -71,6 +73,12 @@ impl SelectWorkerInfo<'_> {
     pub fn admits(&self, index: usize) -> bool {
         !self.excluded.is_some_and(|set| set.contains(index))
             && self.eligible.is_none_or(|set| set.contains(index))
+    }
+
+    /// Bytes of the whole prompt.
+    #[inline]
+    pub fn whole_prompt_bytes(&self) -> u64 {
+        self.prompt_bytes.or(self.request_text.map(str::len)).unwrap_or_default() as u64
     }
 
     /// A request header by its lower-case name.

@@ -13,9 +13,9 @@ use crate::proxy::forward::Inbound;
 use crate::proxy::forward::attempt;
 use crate::proxy::headers::Headers;
 use crate::proxy::pair;
+use crate::proxy::parse;
 use crate::proxy::parse::Facts;
 use crate::proxy::parse::Wanted;
-use crate::proxy::parse::facts;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::OutBody;
@@ -69,10 +69,11 @@ async fn place(
     let snapshot = proxy.backends().snapshot();
     let pairs = snapshot.pairs(inbound.route);
     let wanted = Wanted::new(proxy.policy().needs(), snapshot.routes_by_model(), pairs);
-    let facts = read_facts(inbound, wanted, pairs)?;
+    let facts = read_facts(inbound, wanted, pairs).await?;
     let headers = Headers(&inbound.head.headers);
     let info = SelectWorkerInfo {
         request_text: facts.text.as_deref(),
+        prompt_bytes: Some(facts.text_bytes),
         tokens: facts.tokens.as_deref(),
         headers: Some(&headers),
         model: facts.model.as_deref(),
@@ -130,13 +131,13 @@ async fn single(
 
 /// What the policy needs to know. A body that is not what the API says is the worker's to refuse,
 /// unless it has to be changed on the way.
-fn read_facts(inbound: &Inbound, wanted: Wanted, pairs: bool) -> Result<Facts<'_>, ProxyError> {
+async fn read_facts(inbound: &Inbound, wanted: Wanted, pairs: bool) -> Result<Facts<'_>, ProxyError> {
     if !wanted.anything() {
         return Ok(Facts::default());
     }
-    match facts(inbound.route, &inbound.body, wanted) {
-        Ok(facts) => Ok(facts),
-        Err(error) if pairs => Err(ProxyError::InvalidBody { reason: error.to_string() }),
-        Err(_) => Ok(Facts::default()),
+    let facts = parse::read(inbound.route, &inbound.body, wanted).await;
+    match facts.broken {
+        Some(broken) if pairs => Err(ProxyError::InvalidBody { reason: broken.to_string() }),
+        _ => Ok(facts),
     }
 }

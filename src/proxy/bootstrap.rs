@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
+use crate::proxy::json::BYTE_ORDER_MARK;
+use crate::proxy::parse::MAX_INLINE_BYTES;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::target::Target;
 
@@ -20,17 +22,35 @@ const MAX_BATCH: usize = 4096;
 /// # Errors
 ///
 /// [`ProxyError::InvalidBody`] if the body is not an object or asks for too much.
-pub(crate) fn inject(body: &Bytes, prefill: &Target, batch: Option<usize>) -> Result<Bytes, ProxyError> {
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+pub(crate) async fn inject(
+    body: &Bytes,
+    prefill: &Target,
+    batch: Option<usize>,
+) -> Result<Bytes, ProxyError> {
     let invalid = |reason: &str| ProxyError::InvalidBody { reason: reason.to_owned() };
     if batch.is_some_and(|batch| batch > MAX_BATCH) {
         return Err(invalid("more than 4096 prompts or choices"));
     }
-    let trimmed = body.trim_ascii_end();
-    let object = trimmed.strip_suffix(b"}").ok_or_else(|| invalid("not a JSON object"))?;
-    let is_empty = object.trim_ascii_end().ends_with(b"{") && object.trim_ascii() == b"{";
     let fields = fields(prefill, batch);
-    let comma: &[u8] = if is_empty { b"" } else { b"," };
-    Ok(Bytes::from([object, comma, fields.as_bytes(), b"}"].concat()))
+    let extended = if body.len() <= MAX_INLINE_BYTES {
+        extend(body, &fields)
+    } else {
+        let body = body.clone();
+        tokio::task::spawn_blocking(move || extend(&body, &fields)).await.unwrap_or_default()
+    };
+    extended.ok_or_else(|| invalid("not a JSON object"))
+}
+
+/// A copy of the object with more fields.
+fn extend(body: &[u8], fields: &str) -> Option<Bytes> {
+    let object = body.trim_ascii_end().strip_suffix(b"}")?;
+    let before = object.strip_prefix(BYTE_ORDER_MARK).unwrap_or(object);
+    let comma: &[u8] = if before.trim_ascii() == b"{" { b"" } else { b"," };
+    Some(Bytes::from([object, comma, fields.as_bytes(), b"}"].concat()))
 }
 
 fn fields(prefill: &Target, batch: Option<usize>) -> String {

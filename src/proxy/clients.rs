@@ -23,7 +23,19 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::proxy::descriptors::connections_that_fit;
 use crate::proxy::state::Proxy;
+
+/// How long a new connection waits for another to end before it looks again which are idle.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// A connection is idle when it has been without a request for so long. One that has just been made,
+/// or that has just got an answer, may have a request on its way.
+const MIN_IDLE: Duration = Duration::from_millis(100);
+
+/// Of so many connections one is closed when room is needed, so that where there are very many, not
+/// all of them are looked at for each new one.
+const CLOSED_SHARE: usize = 256;
 
 /// What the connections as a whole are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +65,8 @@ pub struct Clients {
     emptied: Notify,
     /// How many workers the last sweep knew to have died.
     deaths: AtomicU64,
+    left: Notify,
+    max_connections: usize,
 }
 
 /// One client's connection.
@@ -84,6 +98,11 @@ pub struct Client {
     seen_at: AtomicU64,
     /// The `progress` that has stayed the same for too long.
     silent_for: AtomicU64,
+    /// Whether somebody waits for bytes of the client, and so hears of its end.
+    listening: AtomicBool,
+    /// Whether its connection is to look for its end.
+    look: AtomicBool,
+    hung_up: AtomicBool,
 }
 
 /// The request is out of time.
@@ -104,7 +123,9 @@ pub enum GaveUp {
 impl Clients {
     /// No connections yet.
     pub fn new(proxy: Arc<Proxy>) -> Arc<Self> {
+        let max_connections = proxy.settings().max_connections.unwrap_or_else(connections_that_fit);
         Arc::new(Self {
+            max_connections,
             proxy,
             epoch: Instant::now(),
             stage: AtomicU8::new(Stage::Open as u8),
@@ -112,6 +133,7 @@ impl Clients {
             next: AtomicU64::new(0),
             deaths: AtomicU64::new(0),
             emptied: Notify::new(),
+            left: Notify::new(),
         })
     }
 
@@ -138,8 +160,12 @@ impl Clients {
             seen: AtomicU64::new(0),
             seen_at: AtomicU64::new(0),
             silent_for: AtomicU64::new(u64::MAX),
+            listening: AtomicBool::new(false),
+            look: AtomicBool::new(false),
+            hung_up: AtomicBool::new(false),
         });
         self.open.lock().insert(client.number, Arc::clone(&client));
+        self.proxy.pressure().connected();
         client
     }
 
@@ -181,6 +207,43 @@ impl Clients {
         self.len() == 0
     }
 
+    /// Waits until one more connection may be served. At the limit the connections that are idle
+    /// longest are closed for it; where none is idle, one has to end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost but what was closed.
+    pub async fn room(&self) {
+        while self.len() >= self.max_connections {
+            self.close_longest_idle();
+            // Running out is no fault: it is time to look again.
+            let _ = tokio::time::timeout(ROOM_PAUSE, self.left.notified()).await;
+        }
+    }
+
+    /// Closes those that are idle longest: one, or a few where there are very many.
+    pub fn close_longest_idle(&self) {
+        let open = self.open.lock();
+        if open.values().any(|client| client.must_close()) {
+            // They are about to go.
+            return;
+        }
+        let idle = open.values().filter(|client| !client.is_busy());
+        // Relaxed: see `mark`.
+        let idle = idle.map(|client| (client.since.load(Ordering::Relaxed), client));
+        let latest = Instant::now().checked_sub(MIN_IDLE).map_or(0, |latest| self.micros(latest));
+        let mut idle: Vec<(u64, &Arc<Client>)> = idle.filter(|(since, _)| *since <= latest).collect();
+        let count = idle.len().min(open.len() / CLOSED_SHARE + 1);
+        if count < idle.len() {
+            idle.select_nth_unstable_by_key(count, |(since, _)| *since);
+        }
+        for (since, client) in idle.into_iter().take(count) {
+            client.idle_for.store(since, Ordering::Relaxed);
+            client.wake();
+            self.proxy.pressure().closed_idle();
+        }
+    }
+
     /// Wakes connections that are late, for ever.
     ///
     /// # Cancel safety
@@ -208,7 +271,8 @@ impl Clients {
         let wakes_all = self.deaths.swap(deaths, Ordering::Relaxed) != deaths;
         let is_due = |client: &&Arc<Client>| {
             let is_late = client.is_late(now, request, idle);
-            client.is_silent(now) || is_late || (wakes_all && client.is_busy())
+            let needs_look = client.needs_look();
+            client.is_silent(now) || is_late || needs_look || (wakes_all && client.is_busy())
         };
         let late: Vec<Arc<Client>> = self.open.lock().values().filter(is_due).cloned().collect();
         late.iter().for_each(|client| client.wake());
@@ -298,6 +362,39 @@ impl Client {
         !self.is_busy() && self.idle_for.load(Ordering::Relaxed) == self.since.load(Ordering::Relaxed)
     }
 
+    /// Says whether somebody waits for bytes of the client.
+    #[inline]
+    pub fn set_listening(&self, listening: bool) {
+        // Relaxed, as all of it: a sweep later is early enough.
+        self.listening.store(listening, Ordering::Relaxed);
+    }
+
+    /// Asks its connection to look for the client's end, if nobody would hear of it.
+    fn needs_look(&self) -> bool {
+        let needs = self.is_busy() && !self.listening.load(Ordering::Relaxed);
+        if needs {
+            self.look.store(true, Ordering::Relaxed);
+        }
+        needs
+    }
+
+    /// True if its connection is to look for the client's end; once.
+    #[inline]
+    pub fn takes_look(&self) -> bool {
+        self.look.load(Ordering::Relaxed) && self.look.swap(false, Ordering::Relaxed)
+    }
+
+    /// The client has hung up.
+    pub fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the client was seen to have hung up in the middle of a request.
+    #[inline]
+    pub fn has_hung_up(&self) -> bool {
+        self.is_busy() && self.hung_up.load(Ordering::Relaxed)
+    }
+
     /// Runs `work` until the current request is out of time.
     ///
     /// # Errors
@@ -352,6 +449,8 @@ impl Client {
     pub fn leave(&self) {
         let mut open = self.clients.open.lock();
         open.remove(&self.number);
+        self.clients.proxy.pressure().disconnected();
+        self.clients.left.notify_waiters();
         if open.is_empty() {
             self.clients.emptied.notify_waiters();
         }

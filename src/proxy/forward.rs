@@ -130,6 +130,10 @@ impl Outcome {
     /// There was no answer.
     pub fn no_answer(error: &CallError) -> Self {
         let (error, retry) = match error {
+            // Another worker would not be reached either.
+            CallError::OwnShortage(_) => {
+                return Self::Failed { error: ProxyError::OutOfResources, retry: None };
+            }
             CallError::ConnectTimeout { .. } | CallError::Connect(_) | CallError::Unsent(_) => {
                 (ProxyError::ConnectFailed, RetryReason::Connect)
             }
@@ -266,7 +270,9 @@ pub async fn attempt(
         }
         Ok(Err(error)) => {
             tracing::debug!(worker = target.worker().url(), %error, "no answer");
-            placement.fail();
+            if !error.is_own() {
+                placement.fail();
+            }
             Outcome::no_answer(&error)
         }
         Err(why) => {

@@ -15,6 +15,7 @@
 //! Names HTTP; knows policies only by [`crate::policies::Policy`].
 
 pub mod verdict;
+pub mod descriptors;
 pub mod circuit;
 pub mod fullness;
 pub mod second_run;
@@ -35,8 +36,10 @@ pub mod backends;
 pub mod shortage;
 pub mod measures;
 pub mod placement;
+pub mod pressure;
 pub mod state;
 pub mod clients;
+mod client_io;
 pub mod respond;
 pub mod body;
 pub mod headers;
@@ -44,6 +47,7 @@ pub mod event_stream;
 pub mod patience;
 pub mod open_end;
 pub mod opening;
+mod json;
 mod prompt;
 pub mod parse;
 pub mod prefill;

@@ -78,7 +78,7 @@ pub async fn answer(
         };
         let indexes = (pair.prefill.index(), pair.decode.index());
         let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };
-        let body = bootstrap::inject(&inbound.body, prefill.target(), batch)?;
+        let body = bootstrap::inject(&inbound.body, prefill.target(), batch).await?;
         let (guard, outcome, culprit) = attempt_pair(client, &head, &body, (prefill, decode), &second).await;
         match tried.take_retry(&outcome) {
             Some(reason) => {

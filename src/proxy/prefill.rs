@@ -28,6 +28,13 @@ pub enum PrefillFailure {
     BrokeOff,
 }
 
+impl PrefillFailure {
+    /// True if the worker cannot help it.
+    fn is_own(&self) -> bool {
+        matches!(self, Self::NoAnswer(error) if error.is_own())
+    }
+}
+
 /// The prefill half while the decode half is answering. Dropped, it is called off; released, it
 /// goes on to its end, within the time that a request has.
 #[derive(Debug)]
@@ -68,7 +75,9 @@ pub fn start(
             Ok(Ok(None)) => return placement.complete(),
             Ok(Ok(Some(opening))) => PrefillFailure::Refused(Box::new((opening, placement))),
             Ok(Err(failure)) => {
-                placement.fail();
+                if !failure.is_own() {
+                    placement.fail();
+                }
                 failure
             }
             Err(_) => return placement.fail(),

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::policies::FailureCause;
 use crate::proxy::model_index::UnknownModel;
+use crate::proxy::pressure::NoRoom;
 use crate::proxy::shortage::Shortage;
 
 /// Seconds after which a client may try again when no worker is there.
@@ -67,6 +68,15 @@ pub enum ProxyError {
     /// No worker could be connected to.
     #[error("the worker could not be reached")]
     ConnectFailed,
+    /// The bodies of all requests together would be too large.
+    #[error("the bodies of all requests together would be larger than {limit} bytes; try again soon")]
+    OutOfMemory {
+        /// The limit.
+        limit: u64,
+    },
+    /// No connection to a worker could be made, for want of something of the router's own.
+    #[error("the router has no descriptor or port left to connect to a worker; try again soon")]
+    OutOfResources,
     /// The worker gave no answer.
     #[error("the worker closed the connection without an answer")]
     BrokenAnswer,
@@ -79,6 +89,12 @@ pub enum ProxyError {
     /// The worker gave no answer in time.
     #[error("the worker did not answer in time")]
     Timeout,
+}
+
+impl From<NoRoom> for ProxyError {
+    fn from(NoRoom { limit }: NoRoom) -> Self {
+        Self::OutOfMemory { limit }
+    }
 }
 
 impl From<UnknownModel> for ProxyError {
@@ -114,6 +130,7 @@ impl ProxyError {
             Self::BrokenBody | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutOfMemory { .. } | Self::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer | Self::PrefillFailed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -133,6 +150,8 @@ impl ProxyError {
             Self::UnknownModel => "model_not_found",
             Self::NoWorker(_) => "no_worker_available",
             Self::PolicyFailed { .. } => "policy_failed",
+            Self::OutOfMemory { .. } => "router_out_of_memory",
+            Self::OutOfResources => "router_out_of_resources",
             Self::ConnectFailed => "upstream_connect_failed",
             Self::BrokenAnswer => "upstream_closed",
             Self::InvalidAnswer => "upstream_invalid_answer",
@@ -161,7 +180,11 @@ impl ProxyError {
         let mut response = json(status, body);
         let headers = response.headers_mut();
         match self {
-            Self::NoWorker(_) | Self::PolicyFailed { .. } => {
+            Self::OutOfMemory { .. } => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::NoWorker(_) | Self::PolicyFailed { .. } | Self::OutOfResources => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
             Self::MethodNotAllowed { allowed } => {

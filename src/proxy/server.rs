@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::proxy::client_io::ClientIo;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::Clients;
 use crate::proxy::clients::Stage;
@@ -27,6 +29,9 @@ use crate::proxy::stream::OutBody;
 
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is told that nothing can be accepted.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -86,11 +91,19 @@ impl DataServer {
 }
 
 async fn accept_for_ever(listener: &TcpListener, clients: &Arc<Clients>) {
+    let mut told = None;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => spawn(stream, peer, clients),
+            Ok((stream, peer)) => {
+                clients.room().await;
+                spawn(stream, peer, clients);
+            }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if told.is_none_or(|told: Instant| told.elapsed() > TELL_INTERVAL) {
+                    tracing::warn!(%error, connections = clients.len(), "cannot accept a connection");
+                    told = Some(Instant::now());
+                }
+                clients.close_longest_idle();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -104,6 +117,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) {
         return;
     }
     let client = clients.enter(peer.ip());
+    let io = ClientIo::new(stream, Arc::clone(&client));
     let handler = {
         let client = Arc::clone(&client);
         service_fn(move |request| {
@@ -111,7 +125,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) {
             async move { Ok::<_, Infallible>(answer.await) }
         })
     };
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), handler);
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(io), handler);
     tokio::spawn(async move {
         // Dropped last: whoever waits for the connections to end waits for their requests too.
         let _present = Present(Arc::clone(&client));
@@ -121,7 +135,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) {
 
 /// Serves one connection until it ends, is idle for too long, or has to close.
 async fn serve_connection<S>(
-    mut connection: Pin<&mut http1::Connection<TokioIo<TcpStream>, S>>,
+    mut connection: Pin<&mut http1::Connection<TokioIo<ClientIo>, S>>,
     client: &Client,
 ) where
     S: HttpService<Incoming, ResBody = OutBody, Error = Infallible>,
@@ -146,7 +160,7 @@ async fn serve_connection<S>(
         // A client that does not read its answer keeps hyper from asking for more of it, so that
         // the deadline is not noticed where it usually is.
         let is_stuck = client.is_busy() && client.is_late_now();
-        if is_stuck { Poll::Ready(()) } else { polled }
+        if is_stuck || client.has_hung_up() { Poll::Ready(()) } else { polled }
     })
     .await;
 }

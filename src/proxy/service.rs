@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Method;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::header;
+use http::request;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -16,6 +19,7 @@ use crate::core::FleetWorker;
 use crate::core::Worker;
 use crate::proxy::attempts;
 use crate::proxy::body;
+use crate::proxy::body::Arriving;
 use crate::proxy::clients::Client;
 use crate::proxy::forward::Head;
 use crate::proxy::forward::Inbound;
@@ -71,6 +75,7 @@ async fn measured(
             if let Some(shortage) = error.shortage() {
                 measures.unplaced(shortage);
             }
+            count_pressure(client.proxy(), &error);
             own(client, error.response())
         }
     };
@@ -101,10 +106,28 @@ async fn forwarded(
     started: Instant,
 ) -> Result<Response<OutBody>, ProxyError> {
     let (head, body) = request.into_parts();
+    let arriving = Arriving { body, is_held_back: expects_continue(&head) };
     let limit = client.proxy().settings().max_payload_bytes;
-    let body = client.in_time(body::read(body, limit)).await.map_err(|_| ProxyError::SlowBody)??;
+    let mut held = client.proxy().pressure().body();
+    let reading = body::read(arriving, limit, &mut held);
+    let body = client.in_time(reading).await.map_err(|_| ProxyError::SlowBody)??;
     let inbound = Inbound { route, head: Head::new(head, client), body, started };
     attempts::answer(client, &inbound).await
+}
+
+/// Counts an answer that says that the router itself was short of something.
+fn count_pressure(proxy: &Proxy, error: &ProxyError) {
+    match error {
+        ProxyError::OutOfMemory { .. } => proxy.pressure().refused_body(),
+        ProxyError::OutOfResources => proxy.pressure().ran_short(),
+        _ => {}
+    }
+}
+
+/// True if the client sends its body only when it is asked for it.
+fn expects_continue(head: &request::Parts) -> bool {
+    let expected = head.headers.get(header::EXPECT).map(HeaderValue::as_bytes);
+    expected.is_some_and(|expected| expected.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// What is known, at once: whether workers answer now matters to nobody who asks.

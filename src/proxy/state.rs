@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::policies::Policy;
 use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
+use crate::proxy::pressure::Pressure;
 use crate::records::Recorder;
 
 /// The data plane without its sockets.
@@ -18,6 +19,7 @@ pub struct Proxy {
     policy: Policy,
     backends: Arc<Backends>,
     measures: Arc<Measures>,
+    pressure: Arc<Pressure>,
     recorder: Option<Arc<Recorder>>,
     stopping: AtomicBool,
 }
@@ -38,7 +40,17 @@ impl Proxy {
         let backends = Arc::new(Backends::new(settings.clone()));
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
-        Arc::new(Self { settings, policy, backends, measures, recorder, stopping: AtomicBool::new(false) })
+        let pressure = Arc::new(Pressure::new(settings.max_total_body_bytes));
+        pressure.register(metrics);
+        Arc::new(Self {
+            settings,
+            policy,
+            backends,
+            measures,
+            pressure,
+            recorder,
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// The settings.
@@ -59,6 +71,11 @@ impl Proxy {
     /// The counters.
     pub fn measures(&self) -> &Measures {
         &self.measures
+    }
+
+    /// What the process may run short of.
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     /// What records decisions.

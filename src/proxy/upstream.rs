@@ -28,6 +28,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::config::worker_url::WorkerUrl;
+use crate::proxy::descriptors::is_own_shortage;
+
+/// Pause before connecting again after a shortage of our own.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What is sent to a worker.
 pub type Outgoing = Request<Full<Bytes>>;
@@ -48,6 +52,9 @@ pub enum CallError {
     /// The connection was closed before anything of the request was sent over it.
     #[error("the connection was closed before the request was sent")]
     Unsent(#[source] hyper::Error),
+    /// No connection, for want of something of our own: descriptors, ports, memory.
+    #[error("no connection, for want of something of our own")]
+    OwnShortage(#[source] io::Error),
     /// The connection broke before the head of the answer was complete.
     #[error("the connection broke before an answer")]
     Broken(#[source] hyper::Error),
@@ -60,6 +67,11 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// True if the worker cannot help it.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::OwnShortage(_))
+    }
+
     /// True if no connection was made, so that the worker saw nothing of the request.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::ConnectTimeout { .. } | Self::Connect(_) | Self::Unsent(_))
@@ -98,11 +110,7 @@ impl UpstreamConnection {
     ///
     /// Dropping the future closes what was opened.
     pub async fn open(url: &WorkerUrl, limit: Duration) -> Result<Box<Self>, CallError> {
-        let connecting = TcpStream::connect((url.bare_host(), url.port()));
-        let stream = match tokio::time::timeout(limit, connecting).await {
-            Ok(connected) => connected.map_err(CallError::Connect)?,
-            Err(_) => return Err(CallError::ConnectTimeout { limit }),
-        };
+        let stream = connect(url, limit).await?;
         stream.set_nodelay(true).map_err(CallError::Connect)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
         Ok(Box::new(Self { sender, driver: Some(driver), idle_since: Instant::now() }))
@@ -150,6 +158,26 @@ impl UpstreamConnection {
     /// When it was last used.
     pub fn idle_since(&self) -> Instant {
         self.idle_since
+    }
+}
+
+/// Connects. Waits where something of our own is short: requests that end give it back.
+async fn connect(url: &WorkerUrl, limit: Duration) -> Result<TcpStream, CallError> {
+    let mut shortage = None;
+    let connecting = async {
+        loop {
+            match TcpStream::connect((url.bare_host(), url.port())).await {
+                Err(error) if is_own_shortage(&error) => shortage = Some(error),
+                connected => return connected,
+            }
+            tokio::time::sleep(SHORTAGE_PAUSE).await;
+        }
+    };
+    let connected = tokio::time::timeout(limit, connecting).await;
+    match (connected, shortage) {
+        (Ok(connected), _) => connected.map_err(CallError::Connect),
+        (Err(_), Some(error)) => Err(CallError::OwnShortage(error)),
+        (Err(_), None) => Err(CallError::ConnectTimeout { limit }),
     }
 }
 

@@ -93,3 +93,16 @@ async fn overloaded_worker_spills_in_one_order_and_gets_its_session_back() {
     assert_eq!(stage.client.chat(&prompt(1, 17), Form::Plain).await, home);
     stage.decided(18);
 }
+
+#[tokio::test]
+async fn prompt_that_is_larger_than_the_plugins_memory_is_decided_by_it_and_closes_nothing() {
+    let workers = start_all(3, instant()).await;
+    let stage = Stage::start(plugin("prefix_affinity"), PluginConfig::new(), entries(&workers)).await;
+    let long = "x".repeat(9 << 20);
+    for text in [json!(long), json!([long.clone(), "\u{e9}".repeat(1 << 20)])] {
+        let request = json!({ "model": "sim-model", "prompt": text, "max_tokens": 1 });
+        stage.client.ask("/v1/completions", &Form::Plain.asked(request)).await;
+    }
+    stage.client.chat(&prompt(1, 0), Form::Plain).await;
+    stage.decided(3);
+}

@@ -5,12 +5,14 @@ mod raw;
 mod router;
 mod upstream;
 
+mod bodies;
 mod circuit_breaker;
 mod client_disconnects;
 mod config_example;
 mod error_events;
 mod framing;
 mod full_workers;
+mod connections;
 mod health_checks;
 mod limits;
 mod metrics;

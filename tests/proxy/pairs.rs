@@ -55,7 +55,10 @@ async fn each_request_has_a_room_of_its_own_and_batches_have_lists() {
     client.call(post("/v1/completions", r#"{"prompt": ["a", "b"]}"#)).await;
     client.call(post("/v1/chat/completions", r#"{"messages": [], "n": 3}"#)).await;
     client.call(post("/generate", "{}")).await;
-    let bodies: Vec<_> = second.seen().iter().map(upstream::Seen::json).collect();
+    client.call(post("/v1/chat/completions", r#"{"messages": [], "n": 2.0, "top_p": NaN}"#)).await;
+    let body = String::from_utf8(second.seen()[3].body.to_vec()).unwrap();
+    assert!(body.contains("\"bootstrap_host\":[\"127.0.0.1\",\"127.0.0.1\"]"), "{body}");
+    let bodies: Vec<_> = second.seen().iter().take(3).map(upstream::Seen::json).collect();
     assert_eq!(bodies[0]["bootstrap_host"], json!(["127.0.0.1", "127.0.0.1"]));
     assert_eq!(bodies[0]["bootstrap_port"], json!([null, null]));
     assert_ne!(bodies[0]["bootstrap_room"][0], bodies[0]["bootstrap_room"][1]);

@@ -50,9 +50,21 @@ pub(crate) struct Router {
 impl Router {
     /// Starts a router on free ports and reads from its log where it listens.
     pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        Self::spawn(command(&["serve"]), arguments).await
+    }
+
+    /// The same under limits of the shell, such as `ulimit -n 256`.
+    pub(crate) async fn serve_under(limits: &str, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("{limits}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_sgl-router"), "serve"]);
+        shell.stderr(Stdio::piped()).stdout(Stdio::null());
+        Self::spawn(shell, arguments).await
+    }
+
+    async fn spawn(mut command: Command, arguments: &[&str]) -> Self {
         let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
-        let mut command = command(&["serve", "--log-format", "json"]);
-        command.args(arguments);
+        command.args(["--log-format", "json"]).args(arguments);
         let (send, log) = mpsc::unbounded_channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let child = command.args(ports).spawn().expect("the binary");

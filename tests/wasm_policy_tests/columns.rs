@@ -102,6 +102,7 @@ async fn every_input_arrives_in_its_documented_encoding() {
     let excluded: WorkerSet = [0, 9].into_iter().collect();
     let info = SelectWorkerInfo {
         request_text: Some("héllo"),
+        prompt_bytes: Some(9_000_000),
         tokens: Some(&[1, 70_000, u32::MAX]),
         headers: Some(&headers),
         model: Some("m"),
@@ -129,7 +130,7 @@ async fn every_input_arrives_in_its_documented_encoding() {
     assert_eq!(items[10], Value::str("héllo"));
     let tokens = [1_u32, 70_000, u32::MAX].map(u32::to_le_bytes).concat();
     assert_eq!(items[11], Value::Bin(tokens));
-    assert_eq!(items[12].int(), 6, "bytes, not characters");
+    assert_eq!(items[12].int(), 9_000_000, "of the whole prompt");
     assert_eq!(items[13], Value::str("m"));
     assert_eq!(items[14], Value::str("s-1"));
     assert_eq!(items[15].int(), 2);

@@ -23,6 +23,7 @@ use crate::support::stats;
 
 const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     request_text: None,
+    prompt_bytes: None,
     tokens: None,
     headers: None,
     model: None,

@@ -33,6 +33,7 @@ use crate::support::slice;
 
 const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     request_text: None,
+    prompt_bytes: None,
     tokens: None,
     headers: None,
     model: None,

@@ -131,7 +131,8 @@ async fn make(
     let ready = compile(engine, &kept, order, progress).await?;
     let manifest = &ready.facts.manifest;
     let serial = manifest.concurrency == Concurrency::Serial;
-    let plan = Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config));
+    let plan =
+        Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config, config.max_memory_bytes));
     let id = Generation::next_id();
     let live = LiveGeneration::new(id, state);
     let stats = Arc::clone(live.stats());

@@ -26,6 +26,7 @@ pub(crate) mod oversights;
 pub mod module_check;
 /// Public for `benches/micro` alone.
 #[doc(hidden)]
+mod cut;
 pub mod wire;
 pub(crate) mod secret_headers;
 pub(crate) mod breaker;

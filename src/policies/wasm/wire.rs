@@ -33,6 +33,7 @@ use crate::policies::decision::FailureCause;
 use crate::policies::info::Leg;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::cut;
 
 /// Characters of a plugin's reason that are kept.
 const MAX_REASON_CHARS: usize = 1000;
@@ -87,8 +88,15 @@ pub struct WirePlan {
 #[derive(Debug)]
 enum Form {
     Columns(ColumnPlan),
+    Rows(RowPlan),
+}
+
+#[derive(Debug)]
+struct RowPlan {
     /// The encoded configuration map.
-    Rows(Vec<u8>),
+    config: Vec<u8>,
+    /// Bytes that the prompt may take.
+    max_text_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -100,13 +108,22 @@ struct ColumnPlan {
     word_columns: usize,
     /// True if some input's size depends on the request.
     variable: bool,
+    /// Bytes that each of those inputs may take.
+    max_text_bytes: usize,
 }
 
 impl WirePlan {
-    pub fn new(wire: Wire, inputs: &[Input], config: &HashMap<String, serde_json::Value>) -> Self {
+    /// The plan of a generation whose instances have `memory_bytes` of memory.
+    pub fn new(
+        wire: Wire,
+        inputs: &[Input],
+        config: &HashMap<String, serde_json::Value>,
+        memory_bytes: usize,
+    ) -> Self {
+        let texts = cut::bytes_of(memory_bytes);
         let form = match wire {
-            Wire::Columns => Form::Columns(ColumnPlan::new(inputs)),
-            Wire::Rows => Form::Rows(encoded_config(config)),
+            Wire::Columns => Form::Columns(ColumnPlan::new(inputs, texts)),
+            Wire::Rows => Form::Rows(RowPlan { config: encoded_config(config), max_text_bytes: texts }),
         };
         Self { needs: needs(&form), form }
     }
@@ -129,10 +146,10 @@ impl WirePlan {
     ) -> usize {
         match &self.form {
             Form::Columns(plan) => plan.bound(workers.len(), info),
-            Form::Rows(config) => {
+            Form::Rows(RowPlan { config, max_text_bytes }) => {
                 let urls = (0..workers.len()).filter_map(|index| workers.worker(index));
                 let rows: usize = urls.map(|worker| worker.url().len() + 48).sum();
-                let text = info.request_text.map_or(0, str::len);
+                let text = cut::text(info.request_text, *max_text_bytes).map_or(0, str::len);
                 rows + text + config.len() + state.len() + 96
             }
         }
@@ -151,7 +168,7 @@ impl WirePlan {
         let mut writer = Writer::new(buffer);
         match &self.form {
             Form::Columns(plan) => plan.encode(&mut writer, workers, info, draw).ok()?,
-            Form::Rows(config) => rows(&mut writer, workers, info, config, state).ok()?,
+            Form::Rows(plan) => rows(&mut writer, workers, info, plan, state).ok()?,
         }
         Some(writer.position())
     }
@@ -169,15 +186,17 @@ fn needs(form: &Form) -> RequestNeeds {
 }
 
 impl ColumnPlan {
-    fn new(inputs: &[Input]) -> Self {
+    fn new(inputs: &[Input], texts: usize) -> Self {
         let count = |width| inputs.iter().filter(|input| input.column_width() == Some(width)).count();
         let variable = |input: &Input| {
             matches!(input, Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_))
         };
+        let variables = inputs.iter().filter(|input| variable(input)).count();
         Self {
             bit_columns: count(ColumnWidth::Bit),
             word_columns: count(ColumnWidth::Word),
-            variable: inputs.iter().any(variable),
+            variable: variables > 0,
+            max_text_bytes: (texts / variables.max(1)).next_multiple_of(4), // whole tokens
             inputs: inputs.into(),
         }
     }
@@ -190,11 +209,12 @@ impl ColumnPlan {
     }
 
     fn variable_bytes(&self, info: &SelectWorkerInfo<'_>) -> usize {
+        let limit = self.max_text_bytes;
         let bytes = |input: &Input| match input {
-            Input::RequestText => info.request_text.map_or(0, str::len),
-            Input::RequestTokens => info.tokens.map_or(0, size_of_val::<[u32]>),
-            Input::Model => info.model.map_or(0, str::len),
-            Input::Header(name) => info.header(name).map_or(0, str::len),
+            Input::RequestText => cut::text(info.request_text, limit).map_or(0, str::len),
+            Input::RequestTokens => cut::tokens(info.tokens, limit).map_or(0, size_of_val::<[u32]>),
+            Input::Model => cut::text(info.model, limit).map_or(0, str::len),
+            Input::Header(name) => cut::text(info.header(name), limit).map_or(0, str::len),
             _ => 0,
         };
         self.inputs.iter().map(bytes).sum()
@@ -211,7 +231,7 @@ impl ColumnPlan {
         writer.array(1 + self.inputs.len())?;
         writer.uint(workers.version().get())?;
         for input in &self.inputs {
-            encode_input(writer, input, workers, info, draw)?;
+            encode_input(writer, input, workers, info, draw, self.max_text_bytes)?;
         }
         Ok(())
     }
@@ -224,6 +244,7 @@ fn encode_input<C: Candidates + ?Sized>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     draw: Draw,
+    limit: usize,
 ) -> Result<(), Full> {
     if let Some(column) = column_of(input) {
         workers.fill(column, writer.bin(workers.len() * Column::WIDTH)?);
@@ -232,11 +253,11 @@ fn encode_input<C: Candidates + ?Sized>(
     match input {
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
-        Input::RequestText => writer.opt_str(info.request_text)?,
-        Input::RequestTokens => tokens(writer, info.tokens)?,
-        Input::PromptBytes => writer.uint(info.request_text.map_or(0, str::len) as u64)?,
-        Input::Model => writer.opt_str(info.model)?,
-        Input::Header(name) => writer.opt_str(info.header(name))?,
+        Input::RequestText => writer.opt_str(cut::text(info.request_text, limit))?,
+        Input::RequestTokens => tokens(writer, cut::tokens(info.tokens, limit))?,
+        Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
+        Input::Model => writer.opt_str(cut::text(info.model, limit))?,
+        Input::Header(name) => writer.opt_str(cut::text(info.header(name), limit))?,
         Input::Leg => writer.uint(leg_number(info.leg))?,
         Input::Random => writer.uint(draw.random())?,
         Input::NowNs => writer.uint(draw.now_ns())?,
@@ -302,7 +323,7 @@ fn rows<C: Candidates + ?Sized>(
     writer: &mut Writer<'_>,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
-    config: &[u8],
+    plan: &RowPlan,
     state: &[u8],
 ) -> Result<(), Full> {
     let row = |index| RowWorker {
@@ -311,7 +332,8 @@ fn rows<C: Candidates + ?Sized>(
         healthy: workers.is_healthy(index) && info.admits(index),
         load: i64::try_from(workers.load(index)).unwrap_or(i64::MAX),
     };
-    encode_rows(writer, (0..workers.len()).map(row), info.request_text, config, state)
+    let text = cut::text(info.request_text, plan.max_text_bytes);
+    encode_rows(writer, (0..workers.len()).map(row), text, &plan.config, state)
 }
 
 /// Bytes that [`encode_workers`] takes at most.
@@ -372,6 +394,7 @@ pub(crate) fn cause_of<T>(choice: &Choice<T>) -> FailureCause {
 /// A decoded answer.
 #[derive(Debug)]
 pub struct Reply<T> {
+    /// The choice.
     pub choice: Choice<T>,
     /// What else came with it. Boxed: most answers are bare numbers.
     pub more: Option<Box<More>>,

@@ -1,0 +1,70 @@
+//! Descriptors, ports and buffers: what the system may refuse for want of something of this process
+//! or machine. A worker cannot help it.
+
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
+
+/// Descriptors that clients do not get at most: for files, operators, metrics, and what else runs.
+const MAX_RESERVED: u64 = 256;
+
+/// Assumed where there is no limit: more connections than a machine has memory for.
+const ASSUMED_DESCRIPTORS: u64 = 1 << 20;
+
+/// True if it is our own.
+pub fn is_own_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// Raises the number of descriptors that this process may have to what the system lets it have. Many
+/// systems begin with 1024 and allow a million.
+pub fn raise_descriptor_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(from = current, to = maximum, "raised the limit of descriptors"),
+        Err(error) => tracing::warn!(%error, current, "cannot raise the limit of descriptors"),
+    }
+}
+
+/// Connections of clients that there are descriptors for: after a reserve (256, or a quarter if that is
+/// less), half of them, since every request may need a connection to a worker too.
+pub fn connections_that_fit() -> usize {
+    connections_of(getrlimit(Resource::Nofile).current.unwrap_or(ASSUMED_DESCRIPTORS))
+}
+
+fn connections_of(descriptors: u64) -> usize {
+    let descriptors = descriptors.min(ASSUMED_DESCRIPTORS);
+    let reserved = (descriptors / 4).min(MAX_RESERVED);
+    usize::try_from((descriptors - reserved) / 2).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortage_of_descriptors_is_our_own_and_a_refusal_is_not() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(is_own_shortage(&errno.into()), "{errno}");
+        }
+        assert!(!is_own_shortage(&Errno::CONNREFUSED.into()));
+        assert!(!is_own_shortage(&io::Error::other("no code")));
+    }
+
+    #[test]
+    fn clients_get_half_of_what_is_left_of_the_descriptors() {
+        for (descriptors, expected) in
+            [(0, 1), (256, 96), (1024, 384), (1 << 20, 524_160), (u64::MAX, 524_160)]
+        {
+            assert_eq!(connections_of(descriptors), expected, "{descriptors}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What the process itself may run short of: memory for bodies, descriptors for connections.
+//!
+//! Nothing of it is a worker's fault, so nothing of it counts against one.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::metrics::FamilyKind;
+use crate::metrics::Metrics;
+
+/// The share of the memory that bodies may take by default: one half.
+const SHARE_OF_MEMORY: u64 = 2;
+
+/// Assumed where the system does not tell how much memory there is.
+const ASSUMED_MEMORY_BYTES: u64 = 8 << 30;
+
+/// Bodies in memory, connections of clients, and how often there was too little of something.
+///
+/// # Concurrency
+///
+/// All of it are counters of their own. Two bodies that grow at the same moment may both be refused
+/// where one would have fitted.
+#[derive(Debug)]
+pub struct Pressure {
+    max_body_bytes: u64,
+    body_bytes: AtomicU64,
+    connections: AtomicU64,
+    closed_idle: AtomicU64,
+    refused_bodies: AtomicU64,
+    shortages: AtomicU64,
+}
+
+impl Pressure {
+    /// Nothing is held. `None` = bodies may take half of the memory that the process may have.
+    pub fn new(max_total_body_bytes: Option<u64>) -> Self {
+        Self {
+            max_body_bytes: max_total_body_bytes.unwrap_or_else(|| memory_bytes() / SHARE_OF_MEMORY),
+            body_bytes: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            closed_idle: AtomicU64::new(0),
+            refused_bodies: AtomicU64::new(0),
+            shortages: AtomicU64::new(0),
+        }
+    }
+
+    /// A body of which nothing is there yet.
+    pub fn body(&self) -> HeldBody<'_> {
+        HeldBody { pressure: self, bytes: 0 }
+    }
+
+    /// A client has connected.
+    pub fn connected(&self) {
+        // Relaxed, as everywhere here: counters that order nothing.
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client's connection has ended.
+    pub fn disconnected(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A connection without a request was closed to make room.
+    pub fn closed_idle(&self) {
+        self.closed_idle.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request was refused because its body had no room.
+    pub fn refused_body(&self) {
+        self.refused_bodies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request failed because the router could make no connection, for want of something of its own.
+    pub fn ran_short(&self) {
+        self.shortages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has everything shown by `metrics`.
+    pub fn register(self: &Arc<Self>, metrics: &Metrics) {
+        let own = Arc::clone(self);
+        metrics.register(move |families| {
+            let mut gauge = |name, help, value: &AtomicU64| {
+                #[expect(clippy::cast_precision_loss, reason = "bytes and connections are far below 2^53")]
+                let value = value.load(Ordering::Relaxed) as f64;
+                families.family(name, help, FamilyKind::Gauge).gauge(&[], value);
+            };
+            gauge("client_connections", "Open connections of clients", &own.connections);
+            gauge("body_bytes", "Bytes of request bodies in memory", &own.body_bytes);
+            let mut count = |name, help, value: &AtomicU64| {
+                families.family(name, help, FamilyKind::Counter).count(&[], value.load(Ordering::Relaxed));
+            };
+            count("closed_idle_connections", "Idle connections closed to make room", &own.closed_idle);
+            count("refused_bodies", "Requests refused for want of memory for bodies", &own.refused_bodies);
+            count("own_shortages", "Requests failed for want of descriptors or ports", &own.shortages);
+        });
+    }
+}
+
+/// The bodies of all requests together would be too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom {
+    /// Bytes that all of them may take.
+    pub limit: u64,
+}
+
+/// What a request's body takes. Given back when it is dropped.
+#[derive(Debug)]
+pub struct HeldBody<'a> {
+    pressure: &'a Pressure,
+    bytes: u64,
+}
+
+impl HeldBody<'_> {
+    /// Looks whether `bytes` more would have room, without taking it.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`].
+    pub fn check(&self, bytes: u64) -> Result<(), NoRoom> {
+        let limit = self.pressure.max_body_bytes;
+        let held = self.pressure.body_bytes.load(Ordering::Relaxed);
+        if held.saturating_add(bytes) > limit { Err(NoRoom { limit }) } else { Ok(()) }
+    }
+
+    /// Takes room for `bytes` more.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`].
+    pub fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        let limit = self.pressure.max_body_bytes;
+        self.bytes += bytes;
+        let held = self.pressure.body_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if held.saturating_add(bytes) > limit { Err(NoRoom { limit }) } else { Ok(()) }
+    }
+}
+
+impl Drop for HeldBody<'_> {
+    fn drop(&mut self) {
+        self.pressure.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The memory that this process may have: of the machine, or of its control group.
+fn memory_bytes() -> u64 {
+    let read = |path| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| total_of(&text));
+    let group = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
+    machine.into_iter().chain(group).min().unwrap_or(ASSUMED_MEMORY_BYTES)
+}
+
+/// `MemTotal:  16316412 kB`
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_share_one_limit_and_give_back_what_they_held() {
+        let pressure = Pressure::new(Some(100));
+        let mut first = pressure.body();
+        first.grow(60).unwrap();
+        let mut second = pressure.body();
+        assert_eq!(second.check(41), Err(NoRoom { limit: 100 }));
+        assert_eq!(second.grow(41), Err(NoRoom { limit: 100 }));
+        drop(second);
+        let mut third = pressure.body();
+        third.grow(40).unwrap();
+        drop((first, third));
+        assert_eq!(pressure.body_bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn memory_of_the_machine_is_read() {
+        assert_eq!(total_of("MemFree: 1 kB\nMemTotal:       16316412 kB\n"), Some(16_316_412 << 10));
+        assert_eq!(total_of("MemTotal: much"), None);
+        assert!(memory_bytes() > 1 << 20);
+    }
+}

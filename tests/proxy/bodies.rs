@@ -1,0 +1,185 @@
+use http::StatusCode;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::proxy::parse::Wanted;
+use sglang_router_rs::proxy::parse::facts;
+use sglang_router_rs::proxy::route::Route;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+use crate::client::call;
+use crate::client::post;
+use crate::router;
+use crate::router::soon;
+use crate::upstream::Upstream;
+
+const ALL: Wanted = Wanted { prompt: true, model: true };
+
+/// Any value of JSON.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".*".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let fields = proptest::collection::btree_map(key(), inner.clone(), 0..4);
+        prop_oneof![
+            vec(inner, 0..4).prop_map(Value::from),
+            fields.prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof!["content|text|model|n|messages", ".*"]
+}
+
+/// A body with a model, messages and other fields, in any order.
+fn body() -> impl Strategy<Value = (String, Value)> {
+    let messages = vec((value(), prop_oneof![".*".prop_map(Value::from), value()]), 0..4);
+    let message = |(other, content): (Value, Value)| serde_json::json!({"x": other, "content": content});
+    let messages = messages.prop_map(move |all| Value::from_iter(all.into_iter().map(message)));
+    let fields = proptest::collection::btree_map("[a-m ]{0,3}", value(), 0..3);
+    (fields, prop_oneof![".*".prop_map(Value::from), value()], messages, any::<bool>()).prop_map(
+        |(fields, model, messages, pretty)| {
+            let mut body = Value::Object(fields.into_iter().collect());
+            body["model"] = model;
+            body["messages"] = messages;
+            let text =
+                if pretty { serde_json::to_string_pretty(&body) } else { serde_json::to_string(&body) };
+            (text.unwrap(), body)
+        },
+    )
+}
+
+/// The text of all messages, by the tree.
+fn expected_text(body: &Value) -> Option<String> {
+    let mut pieces: Vec<&str> = Vec::new();
+    for message in body["messages"].as_array().unwrap() {
+        match &message["content"] {
+            Value::String(text) => pieces.push(text),
+            Value::Array(parts) => pieces.extend(parts.iter().filter_map(|part| part.get("text")?.as_str())),
+            _ => {}
+        }
+    }
+    (!pieces.is_empty()).then(|| pieces.join("\n"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+    #[test]
+    fn valid_body_is_read_as_a_tree_of_it_is((text, body) in body()) {
+        let facts = facts(Route::Chat, text.as_bytes(), ALL);
+        prop_assert_eq!(facts.broken, None);
+        prop_assert_eq!(facts.model.as_deref(), body["model"].as_str());
+        let expected = expected_text(&body);
+        prop_assert_eq!(facts.text_bytes, expected.as_ref().map_or(0, String::len));
+        prop_assert_eq!(facts.text.as_deref(), expected.as_deref());
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd_to_be_looked_at(
+        (text, _) in body(),
+        cut in any::<prop::sample::Index>(),
+        odd in vec(any::<u8>(), 0..4),
+    ) {
+        let mut bytes = text.into_bytes();
+        let at = cut.index(bytes.len());
+        bytes.splice(at..(at + 1), odd);
+        for route in [Route::Chat, Route::Completions, Route::Embeddings, Route::Generate] {
+            let found = facts(route, &bytes, ALL);
+            prop_assert!(found.text.as_deref().is_none_or(|text| text.len() <= found.text_bytes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn request_goes_to_the_workers_of_its_model_whatever_else_is_odd_in_it() {
+    let [a, b] = [Upstream::saying("a").await, Upstream::saying("b").await];
+    let serving =
+        |worker: &Upstream, model: &str| WorkerEntry { model: Some(model.to_owned()), ..worker.entry() };
+    let router = router::start(router::config(vec![serving(&a, "small"), serving(&b, "big")])).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    for odd in [r#""n": 1.0"#, r#""top_p": NaN"#, r#""user": "\ud83d""#, r#""messages": 7"#, r#""x": "a	b""#]
+    {
+        for (model, answer) in [("small", "a"), ("big", "b")] {
+            let body = format!(r#"{{{odd}, "model": "{model}"}}"#);
+            assert_eq!(client.call(post("/v1/chat/completions", &body)).await.text(), answer, "{body}");
+        }
+        let unknown = format!(r#"{{{odd}, "model": "huge"}}"#);
+        let refused = client.call(post("/v1/chat/completions", &unknown)).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND, "{unknown}");
+    }
+    assert_eq!(a.seen().len(), 5, "nothing went astray");
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_large_together_are_refused_and_fit_again_later() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_total_body_bytes = Some(1000);
+    let router = router::start(config).await;
+    let address = router.addresses().data;
+    let mut holding = TcpStream::connect(address).await.unwrap();
+    let head = "POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 700\r\n\r\n";
+    holding.write_all(format!("{head}{}", "x".repeat(600)).as_bytes()).await.unwrap();
+    let held = "sgl_router_body_bytes 600.0";
+    router::until(async || router::metrics(&router).await.text().contains(held)).await;
+    let refused = call(address, post("/generate", &"x".repeat(500))).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "router_out_of_memory")
+    );
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(call(address, post("/generate", &"x".repeat(400))).await.status, StatusCode::OK);
+    holding.write_all("x".repeat(100).as_bytes()).await.unwrap();
+    assert!(answer_head(&mut holding).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(call(address, post("/generate", &"x".repeat(900))).await.status, StatusCode::OK);
+    assert!(router::metrics(&router).await.text().contains("sgl_router_refused_bodies_total 1"));
+}
+
+#[tokio::test]
+async fn client_is_asked_for_its_body_only_if_it_will_be_used() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_payload_bytes = 1000;
+    config.proxy.max_total_body_bytes = Some(900);
+    let router = router::start(config).await;
+    for (request, length, expected) in [
+        ("POST /generate", 1001, "413"),
+        ("POST /generate", 901, "503"),
+        ("POST /nothing", 10, "404"),
+        ("PUT /generate", 10, "405"),
+        ("POST /generate", 10, "100"),
+    ] {
+        let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: r\r\nexpect: 100-Continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = answer_head(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{request} {length}: {answer}");
+        if expected == "100" {
+            stream.write_all(b"0123456789").await.unwrap();
+            assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        }
+    }
+    assert_eq!(worker.seen().len(), 1);
+}
+
+/// The next head of an answer.
+async fn answer_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.expect("an answer"));
+    }
+    String::from_utf8(head).expect("text")
+}

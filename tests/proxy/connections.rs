@@ -1,0 +1,188 @@
+//! Clients' connections: how many there may be, which one gives way, and what is short.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::client::Client;
+use crate::client::Whole;
+use crate::client::call;
+use crate::client::chat;
+use crate::client::get;
+use crate::router;
+use crate::router::soon;
+use crate::router::until;
+use crate::serve_command::Router;
+use crate::upstream;
+use crate::upstream::Upstream;
+
+/// Reads until the other side closes.
+async fn closed(stream: &mut TcpStream) {
+    // Closed or reset, both are an end.
+    let _ = soon(stream.read_to_end(&mut Vec::new())).await;
+}
+
+#[tokio::test]
+async fn longest_idle_connection_gives_way_at_the_limit() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_connections = Some(3);
+    let router = router::start(config).await;
+    let address = router.addresses().data;
+    let mut served = Client::connect(address).await;
+    assert_eq!(served.call(chat("hi")).await.status, StatusCode::OK);
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    until(async || router::metrics(&router).await.text().contains("sgl_router_client_connections 2.0\n"))
+        .await;
+    assert_eq!(served.call(chat("hi")).await.status, StatusCode::OK);
+    let mut third = Client::connect(address).await;
+    assert_eq!(third.call(chat("hi")).await.status, StatusCode::OK);
+    let mut fourth = Client::connect(address).await;
+    assert_eq!(fourth.call(chat("hi")).await.status, StatusCode::OK);
+    closed(&mut silent).await;
+    for client in [&mut served, &mut third, &mut fourth] {
+        assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK, "its connection is still there");
+    }
+    let page = router::metrics(&router).await;
+    assert!(page.text().contains("sgl_router_closed_idle_connections_total 1\n"), "{}", page.text());
+}
+
+#[tokio::test]
+async fn connection_waits_while_all_others_are_busy() {
+    let go = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&go);
+    let worker = Upstream::start(move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.expect("it stays open").forget();
+            upstream::whole(200, "{}")
+        }
+    })
+    .await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_connections = Some(2);
+    let router = router::start(config).await;
+    let address = router.addresses().data;
+    let ask = || async move { call(address, chat("hi")).await.status };
+    let asking = async { tokio::join!(ask(), ask(), ask(), ask()) };
+    let releasing = async {
+        worker.arrived(2).await;
+        assert_eq!(worker.seen().len(), 2, "the others wait");
+        for count in 3..=6 {
+            go.add_permits(1);
+            if count <= 4 {
+                worker.arrived(count).await;
+            }
+        }
+    };
+    let ((a, b, c, d), ()) = soon(async { tokio::join!(asking, releasing) }).await;
+    assert_eq!([a, b, c, d], [StatusCode::OK; 4]);
+}
+
+#[tokio::test]
+async fn hang_up_behind_pipelined_bytes_ends_the_request() {
+    let ended = Arc::new(Notify::new());
+    let on_drop = Arc::clone(&ended);
+    let worker = Upstream::start(move |_| {
+        let guard = OnDrop(Arc::clone(&on_drop));
+        async move {
+            let _guard = guard;
+            pending().await
+        }
+    })
+    .await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.client_idle = std::time::Duration::from_secs(1);
+    let router = router::start(config).await;
+    let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+    let request = "POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 2\r\n\r\n{}";
+    stream.write_all(format!("{request}{request}").as_bytes()).await.unwrap();
+    worker.arrived(1).await;
+    drop(stream);
+    soon(ended.notified()).await;
+    until(async || router::in_flight(&router, &worker.url()) == 0).await;
+}
+
+/// Tells when it is dropped.
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_use_up_the_descriptors() {
+    let worker = Upstream::saying("{}").await;
+    let router = Router::serve_under("ulimit -n 256", &["--worker-urls", &worker.url()]).await;
+    until(async || call(router.address, get("/readiness")).await.status == StatusCode::OK).await;
+    let mut idle = Vec::new();
+    for _ in 0..500 {
+        idle.push(TcpStream::connect(router.address).await.unwrap());
+    }
+    for _ in 0..30 {
+        let mut client = Client::connect(router.address).await;
+        assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
+        assert_eq!(client.call(get("/readiness")).await.status, StatusCode::OK, "its worker is well");
+    }
+}
+
+#[tokio::test]
+async fn soft_limit_of_descriptors_is_raised_at_start() {
+    let worker = Upstream::saying("{}").await;
+    let limits = "ulimit -Sn 64";
+    let router = Router::serve_under(limits, &["--worker-urls", &worker.url()]).await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = Client::connect(router.address).await;
+        assert_eq!(client.call(get("/liveness")).await.status, StatusCode::OK);
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert_eq!(client.call(get("/liveness")).await.status, StatusCode::OK, "none had to give way");
+    }
+}
+
+#[tokio::test]
+async fn want_of_descriptors_is_told_as_such_and_counts_against_no_worker() {
+    let go = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&go);
+    let worker = Upstream::start(move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.expect("it stays open").forget();
+            upstream::whole(200, "{}")
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("router.toml");
+    let config = "[upstream]\nconnect_timeout_ms = 20\n[health]\ninterval_secs = 0\n";
+    std::fs::write(&file, config).unwrap();
+    let arguments = ["--config", file.to_str().unwrap(), "--worker-urls", &worker.url()];
+    let limited = [&arguments[..], &["--max-connections", "100000", "--cb-failure-threshold", "2"]].concat();
+    let router = Router::serve_under("ulimit -n 64", &limited).await;
+    let address = router.address;
+    // Each takes two descriptors, so that they do not suffice for all.
+    let mut asking: JoinSet<_> = (0..60).map(|_| call(address, chat("hi"))).collect();
+    let short = |answer: &Whole| {
+        answer.status == StatusCode::SERVICE_UNAVAILABLE && answer.code() == "router_out_of_resources"
+    };
+    let first = soon(asking.join_next()).await.unwrap().unwrap();
+    assert!(short(&first), "{first:?}");
+    assert_eq!(first.headers["retry-after"], "1");
+    go.add_permits(1000);
+    let others = soon(asking.join_all()).await;
+    assert!(others.iter().all(|answer| answer.status == StatusCode::OK || short(answer)), "{others:?}");
+    assert!(others.iter().any(|answer| answer.status == StatusCode::OK), "no circuit is open");
+    assert_eq!(call(address, get("/readiness")).await.status, StatusCode::OK);
+    assert_eq!(call(address, chat("hi")).await.status, StatusCode::OK);
+}
