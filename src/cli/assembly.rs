@@ -27,9 +27,9 @@ use crate::config::checked::CheckedConfig;
 use crate::config::checked::RecordSettings;
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
+use crate::manage::kept_plugin::BadFile;
 use crate::manage::restore::keep_up;
 use crate::manage::restore::restore;
-use crate::manage::state_dir::BadFile;
 use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
@@ -242,14 +242,14 @@ async fn open_manager(
     let manager = PluginManager::new(factory.clone(), config.plugin_dir.clone(), &config.policy);
     let Some(dir) = &config.state_dir else { return Ok(Arc::new(manager)) };
     let (state, fault) = StateDir::open(dir)?;
-    let untouched = restore(&state, factory, &config.policy).await?;
+    restore(&state, factory, &config.policy).await?;
     match fault {
         Some(fault) if factory.create_by_name(&config.policy).is_none() => Err(fault.into()),
         fault => {
             if let Some(error) = fault {
-                tracing::error!(%error, "no plugins from the state directory");
+                tracing::error!(%error, "plugins may be missing that the state directory should hold");
             }
-            Ok(Arc::new(manager.keeping(state, untouched)))
+            Ok(Arc::new(manager.keeping(state)))
         }
     }
 }

@@ -11,6 +11,8 @@ use std::time::SystemTime;
 use crate::cli::configuration::configuration;
 use crate::cli::flags::ServeArgs;
 use crate::config::checked::CheckedConfig;
+use crate::config::checked::FaultyPlugin;
+use crate::config::faults::Faults;
 use crate::config::router::PluginEntry;
 use crate::config::router::WorkerEntry;
 use crate::config::trust::TrustRule;
@@ -19,6 +21,7 @@ use crate::manage::PluginManager;
 use crate::policies::TrustPolicy;
 use crate::policies::wasm::loader;
 use crate::proxy::Backends;
+use crate::types::shown;
 
 /// What a configuration says of the things that can change while the router runs.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ struct Applied {
     policy: String,
     workers: BTreeMap<String, WorkerEntry>,
     plugins: BTreeMap<String, (PluginEntry, Print)>,
+    /// What is in the plugin directory and cannot be used.
+    faulty: Vec<FaultyPlugin>,
     trust: Vec<TrustRule>,
 }
 
@@ -45,6 +50,7 @@ impl Applied {
             policy: config.policy.clone(),
             workers: config.workers.iter().map(normal).collect(),
             plugins: config.plugins.iter().map(plugin).collect(),
+            faulty: config.faulty_plugins.clone(),
             trust: config.trust.clone(),
         }
     }
@@ -172,7 +178,20 @@ impl Reloader {
                 applied.insert(name.clone(), now.clone());
             }
         }
-        for name in self.applied.plugins.keys().filter(|name| !wanted.plugins.contains_key(*name)) {
+        for FaultyPlugin { name, file, faults, .. } in &wanted.faulty {
+            let error = Faults(faults.clone());
+            tracing::error!(plugin = shown(name), file, %error, "not loaded; what served goes on");
+        }
+        for (name, known) in &self.applied.plugins {
+            if wanted.plugins.contains_key(name) {
+                continue;
+            }
+            // Settings that cannot be read take nothing away.
+            let file = shown(&known.0.module_path);
+            if wanted.faulty.iter().any(|faulty| faulty.file == file) {
+                applied.insert(name.clone(), known.clone());
+                continue;
+            }
             match self.manager.unload(name, false).await {
                 Ok(()) => tracing::info!(plugin = name, "unloaded: not configured any more"),
                 Err(error) => tracing::error!(plugin = name, %error, "not unloaded"),

@@ -18,8 +18,8 @@ use crate::cli::reload::AtStart;
 use crate::cli::reload::Reloader;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::CompileSettings;
+use crate::config::checked::FaultyPlugin;
 use crate::config::faults::Faults;
-use crate::config::router::PluginEntry;
 use crate::engine::CompilerProcess;
 use crate::engine::setup::EngineOptions;
 use crate::metrics::Metrics;
@@ -28,6 +28,8 @@ use crate::policies::TrustPolicy;
 use crate::policies::wasm::PluginError;
 use crate::policies::wasm::trust::KeyFault;
 use crate::proxy::descriptors::raise_descriptor_limit;
+use crate::types::shown;
+use crate::types::shown::in_full;
 
 /// Why `serve` ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +75,7 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     runtime.block_on(serve(args, config))
 }
 
-async fn serve(args: &ServeArgs, mut config: CheckedConfig) -> Result<(), ServeError> {
+async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
     // From here on it does not end the process any more.
@@ -96,7 +98,7 @@ async fn serve(args: &ServeArgs, mut config: CheckedConfig) -> Result<(), ServeE
     let trust = TrustPolicy::new(config.trust.clone());
     trust.check_keys()?;
     factory.set_trust(trust);
-    load_plugins(&factory, std::mem::take(&mut config.plugins)).await?;
+    load_plugins(&factory, &config).await?;
     let metrics = Arc::new(Metrics::new());
     plugin_metrics::register(&factory, &metrics);
     let policy = config.policy.clone();
@@ -146,14 +148,25 @@ fn compiler(settings: CompileSettings) -> CompilerProcess {
 }
 
 /// Loads the plugins of the configuration into the factory, one after the other: compiling uses
-/// all cores by itself.
-async fn load_plugins(factory: &PolicyFactory, plugins: Vec<PluginEntry>) -> Result<(), ServeError> {
-    for plugin in plugins {
-        let (config, options) = plugin.into_parts();
-        let name = config.name.clone();
-        match factory.load_wasm_plugin_with(config, options).await {
+/// all cores by itself. One of the plugin directory that cannot be used keeps no other from serving:
+/// it is an error only if it is the policy.
+async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result<(), ServeError> {
+    for FaultyPlugin { name, file, faults, .. } in &config.faulty_plugins {
+        let error = Faults(faults.clone());
+        tracing::error!(plugin = shown(name), file, %error, "not loaded: its settings cannot be used");
+    }
+    for plugin in &config.plugins {
+        let is_needed = plugin.name == config.policy || !config.is_in_plugin_dir(plugin);
+        let file = shown(&plugin.module_path);
+        let (settings, options) = plugin.clone().into_parts();
+        let name = settings.name.clone();
+        match factory.load_wasm_plugin_with(settings, options).await {
             Ok(info) => tracing::info!(plugin = name, generation = info.generation, "loaded"),
-            Err(source) => return Err(ServeError::Plugin { name, source: Box::new(source) }),
+            Err(source) if is_needed => return Err(ServeError::Plugin { name, source: Box::new(source) }),
+            Err(source) => {
+                let error = in_full(&source);
+                tracing::error!(plugin = name, file, error, "not loaded: the module cannot be used");
+            }
         }
     }
     Ok(())

@@ -1,17 +1,21 @@
 //! The checks: from what was written to what may be used, all faults at once.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::config::check_plugins::check_plugin;
 use crate::config::check_plugins::check_plugins;
 use crate::config::check_trust::check_trust;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::CircuitSettings;
 use crate::config::checked::CompileSettings;
+use crate::config::checked::FaultyPlugin;
 use crate::config::checked::HealthSettings;
 use crate::config::checked::OperationsSettings;
 use crate::config::checked::ProxySettings;
@@ -22,7 +26,9 @@ use crate::config::checked::limit_of;
 use crate::config::compile::CompileSection;
 use crate::config::faults::Fault;
 use crate::config::faults::Faults;
+use crate::config::files::PluginInDir;
 use crate::config::files::read_plugin_dir;
+use crate::config::files::shown_path;
 use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
 use crate::config::router::PluginEntry;
@@ -31,8 +37,12 @@ use crate::config::router::RouterConfig;
 use crate::config::router::UpstreamSection;
 use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
+use crate::types::file;
 
 const DAY_SECS: u64 = 86_400;
+
+/// Largest token file that is read, in bytes.
+const MAX_TOKEN_BYTES: u64 = 1 << 16;
 
 /// How long an operator's client may leave its answer unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,7 +101,8 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         records,
         workers,
         trust: config.trust,
-        plugins,
+        plugins: plugins.good,
+        faulty_plugins: plugins.faulty,
         plugin_dir: config.plugin_dir,
         watch_plugin_dir: config.watch_plugin_dir,
         state_dir: config.state_dir,
@@ -101,26 +112,59 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     })
 }
 
-/// The plugins of the file and of the plugin directory, and whether the policy is one of them.
-fn check_all_plugins(config: &RouterConfig, built_in: &[&str], faults: &mut Vec<Fault>) -> Vec<PluginEntry> {
-    let mut plugins = config.plugins.clone();
+/// The plugins of a configuration and its plugin directory.
+#[derive(Debug, Default)]
+struct Plugins {
+    good: Vec<PluginEntry>,
+    /// Those of the directory that cannot be used.
+    faulty: Vec<FaultyPlugin>,
+}
+
+/// The plugins of the file and of the plugin directory, and whether the policy is one of them. What
+/// is wrong in the directory is a fault of the configuration only if the policy may be meant.
+fn check_all_plugins(config: &RouterConfig, built_in: &[&str], faults: &mut Vec<Fault>) -> Plugins {
+    let mut plugins = Plugins { good: config.plugins.clone(), faulty: Vec::new() };
+    check_plugins(&plugins.good, built_in, faults);
     if let Some(dir) = &config.plugin_dir {
-        let (found, faults_in_dir) = read_plugin_dir(dir);
-        plugins.extend(found);
-        faults.extend(faults_in_dir);
+        match read_plugin_dir(dir) {
+            Ok(found) => plugins.add(found, built_in),
+            Err(fault) => faults.push(fault),
+        }
     }
-    check_plugins(&plugins, built_in, faults);
     if config.watch_plugin_dir && config.plugin_dir.is_none() {
         faults.push(Fault::value("watch_plugin_dir", true, "true only with a plugin_dir"));
     }
-    let names: Vec<&str> =
-        built_in.iter().copied().chain(plugins.iter().map(|plugin| plugin.name.as_str())).collect();
-    // Whether the state directory holds it is seen when that is opened.
-    if !names.contains(&config.policy.as_str()) && config.state_dir.is_none() {
-        let allowed = format!("one of {}", names.join(", "));
-        faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
+    let known = plugins.good.iter().map(|plugin| plugin.name.as_str());
+    let names: Vec<&str> = built_in.iter().copied().chain(known).collect();
+    if !names.contains(&config.policy.as_str()) {
+        // Whether the state directory holds it is seen when that is opened.
+        let may_be_meant =
+            |plugin: &&FaultyPlugin| config.state_dir.is_none() || plugin.name == config.policy;
+        let meant = plugins.faulty.iter().filter(may_be_meant);
+        faults.extend(meant.flat_map(|plugin| plugin.faults.iter().cloned()));
+        if config.state_dir.is_none() {
+            let allowed = format!("one of {}", names.join(", "));
+            faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
+        }
     }
     plugins
+}
+
+impl Plugins {
+    /// Adds the plugins of the directory. Names of the file are taken.
+    fn add(&mut self, found: Vec<PluginInDir>, built_in: &[&str]) {
+        let mut taken: BTreeSet<String> = self.good.iter().map(|plugin| plugin.name.clone()).collect();
+        for PluginInDir { entry, mut faults } in found {
+            let file = shown_path(Path::new(&entry.module_path));
+            check_plugin(&entry, taken.contains(&entry.name), built_in, &file, &mut faults);
+            if faults.is_empty() {
+                taken.insert(entry.name.clone());
+                self.good.push(entry);
+            } else {
+                self.faulty.push(FaultyPlugin { name: entry.name, file, faults });
+            }
+        }
+    }
 }
 
 /// Adds the faults of one worker, and brings its URL into its normal form.
@@ -190,11 +234,11 @@ fn check_token(
 ) -> Option<String> {
     let token = match &config.admin.token_file {
         None => environment,
-        Some(file) => match std::fs::read_to_string(file) {
+        Some(file) => match file::read_text(file, MAX_TOKEN_BYTES) {
             Ok(text) => Some(text.trim().to_owned()),
             Err(error) => {
                 let found = format!("{} ({error})", file.display());
-                faults.push(Fault::value("admin.token_file", found, "a file that can be read"));
+                faults.push(Fault::value("admin.token_file", found, "a regular file that can be read"));
                 return None;
             }
         },

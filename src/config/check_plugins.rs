@@ -17,21 +17,27 @@ const NAME_BYTES: RangeInclusive<usize> = 1..=64;
 /// Adds the faults of all plugins. `built_in` are the names that no plugin may have.
 pub(crate) fn check_plugins(plugins: &[PluginEntry], built_in: &[&str], faults: &mut Vec<Fault>) {
     for (position, plugin) in plugins.iter().enumerate() {
-        let path = format!("plugins[{position}]");
-        check_name(plugins, position, built_in, &path, faults);
-        check_limits(plugin, &path, faults);
-        check_options(plugin, built_in, &path, faults);
+        let earlier = plugins.get(..position).unwrap_or_default();
+        let is_taken = earlier.iter().any(|other| other.name == plugin.name);
+        check_plugin(plugin, is_taken, built_in, &format!("plugins[{position}]"), faults);
     }
 }
 
-fn check_name(
-    plugins: &[PluginEntry],
-    position: usize,
+/// Adds the faults of one plugin; `path` is where it stands, `is_taken` says that another has
+/// its name.
+pub(crate) fn check_plugin(
+    plugin: &PluginEntry,
+    is_taken: bool,
     built_in: &[&str],
     path: &str,
     faults: &mut Vec<Fault>,
 ) {
-    let Some((earlier, plugin)) = plugins.get(..position).zip(plugins.get(position)) else { return };
+    check_name(plugin, is_taken, built_in, path, faults);
+    check_limits(plugin, path, faults);
+    check_options(plugin, built_in, path, faults);
+}
+
+fn check_name(plugin: &PluginEntry, is_taken: bool, built_in: &[&str], path: &str, faults: &mut Vec<Fault>) {
     let name = plugin.name.as_str();
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     let mut fault = |allowed: &str| faults.push(Fault::value(format!("{path}.name"), quoted(name), allowed));
@@ -39,7 +45,7 @@ fn check_name(
         fault("1 to 64 letters, digits, `_`, `-`, `.`");
     } else if built_in.contains(&name) {
         fault("any name but those of the built-in policies");
-    } else if earlier.iter().any(|other| other.name == name) {
+    } else if is_taken {
         fault("a name that no other plugin has");
     }
     if plugin.module_path.is_empty() {

@@ -1,9 +1,11 @@
 //! A configuration that was checked: what the router runs on.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::faults::Fault;
 use crate::config::retry_on::RetryOn;
 use crate::config::router::PluginEntry;
 use crate::config::router::WorkerEntry;
@@ -36,8 +38,10 @@ pub struct CheckedConfig {
     pub workers: Vec<WorkerEntry>,
     /// Whose signatures modules must carry.
     pub trust: Vec<TrustRule>,
-    /// The plugins; their names are valid and unique.
+    /// The plugins, those of the plugin directory last; their names are valid and unique.
     pub plugins: Vec<PluginEntry>,
+    /// What is in the plugin directory and cannot be used, and is not needed to start.
+    pub faulty_plugins: Vec<FaultyPlugin>,
     /// Where operators may have modules loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Whether changes there become new generations.
@@ -59,6 +63,26 @@ pub struct CompileSettings {
     pub max_memory: u64,
     /// Time, of the clock and of processors.
     pub max_time: Duration,
+}
+
+impl CheckedConfig {
+    /// True if the plugin is one of the plugin directory.
+    pub fn is_in_plugin_dir(&self, plugin: &PluginEntry) -> bool {
+        let folder = Path::new(&plugin.module_path).parent();
+        self.plugin_dir.is_some() && folder == self.plugin_dir.as_deref()
+    }
+}
+
+/// A plugin of the plugin directory that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultyPlugin {
+    /// Its name, as far as its settings can be read.
+    pub name: String,
+    /// Its module's file.
+    pub file: String,
+    /// What is wrong with its settings; not empty.
+    pub faults: Vec<Fault>,
 }
 
 /// Settings of the data plane.

@@ -7,25 +7,45 @@ use crate::config::faults::Fault;
 use crate::config::router::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::toml_text::read;
+use crate::types::file;
+use crate::types::shown;
+
+/// Largest configuration file that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// Largest file of settings beside a module that is read, in bytes.
+pub(crate) const MAX_SETTINGS_BYTES: u64 = 1 << 20;
 
 /// The configuration in a file. With faults, what could not be read is at its default.
 pub fn read_config(path: &Path) -> (RouterConfig, Vec<Fault>) {
-    match std::fs::read_to_string(path) {
+    match file::read_text(path, MAX_CONFIG_BYTES) {
         Ok(text) => read(&text),
         Err(error) => (RouterConfig::default(), vec![unreadable(String::new(), path, &error)]),
     }
 }
 
+/// A plugin of the plugin directory, as its files say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginInDir {
+    /// The plugin; with faults, what could not be read is at its default.
+    pub entry: PluginEntry,
+    /// What is wrong with its settings.
+    pub faults: Vec<Fault>,
+}
+
 /// The plugins of a directory: each `.wasm` file, configured by a `.toml` file of the same stem
 /// where there is one. In the order of their file names.
-pub fn read_plugin_dir(dir: &Path) -> (Vec<PluginEntry>, Vec<Fault>) {
-    let paths = match modules_in(dir) {
-        Ok(paths) => paths,
-        Err(error) => return (Vec::new(), vec![unreadable("plugin_dir".to_owned(), dir, &error)]),
+///
+/// # Errors
+///
+/// The fault of the directory itself.
+pub fn read_plugin_dir(dir: &Path) -> Result<Vec<PluginInDir>, Fault> {
+    let paths = modules_in(dir).map_err(|error| unreadable("plugin_dir".to_owned(), dir, &error))?;
+    let one = |path: &PathBuf| {
+        let mut faults = Vec::new();
+        PluginInDir { entry: plugin_of(path, &mut faults), faults }
     };
-    let mut faults = Vec::new();
-    let entries = paths.iter().map(|path| plugin_of(path, &mut faults)).collect();
-    (entries, faults)
+    Ok(paths.iter().map(one).collect())
 }
 
 /// The `.wasm` files of a directory, sorted. Hidden ones are left out: tools write there before
@@ -39,21 +59,37 @@ pub(crate) fn modules_in(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Where the settings of a module are: `MODULE.toml`, without `.wasm`.
+pub(crate) fn settings_file(module: &Path) -> PathBuf {
+    module.with_extension("toml")
+}
+
 /// The plugin of a module in the plugin directory, with the settings beside it.
-pub(crate) fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
-    let beside = module.with_extension("toml");
-    let mut entry = match std::fs::read_to_string(&beside) {
-        Ok(text) => {
-            let (entry, found) = read::<PluginEntry>(&text);
+fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
+    let beside = settings_file(module);
+    let settings = file::read_if_there(&beside, MAX_SETTINGS_BYTES).unwrap_or_else(|error| {
+        faults.push(unreadable("plugin_dir".to_owned(), &beside, &error));
+        None
+    });
+    plugin_with(module, settings.as_deref(), faults)
+}
+
+/// The plugin of a module in the plugin directory, with the content of its settings.
+pub(crate) fn plugin_with(module: &Path, settings: Option<&[u8]>, faults: &mut Vec<Fault>) -> PluginEntry {
+    let beside = settings_file(module);
+    let mut entry = match settings.map(std::str::from_utf8) {
+        Some(Ok(text)) => {
+            let (entry, found) = read::<PluginEntry>(text);
             let within = |fault| Fault { path: within_file(&beside, &fault), ..fault };
             faults.extend(found.into_iter().map(within));
             entry
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => PluginEntry::default(),
-        Err(error) => {
+        Some(Err(error)) => {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
             faults.push(unreadable("plugin_dir".to_owned(), &beside, &error));
             PluginEntry::default()
         }
+        None => PluginEntry::default(),
     };
     if entry.name.is_empty() {
         entry.name = module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -61,7 +97,7 @@ pub(crate) fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
     // Who writes here may have modules loaded from here: another path would get a module past the
     // rules about signatures of this directory.
     if !entry.module_path.is_empty() && Path::new(&entry.module_path) != module {
-        let path = format!("{}: module_path", beside.display());
+        let path = format!("{}: module_path", shown_path(&beside));
         let allowed = "nothing: the module is the file beside";
         faults.push(Fault::value(path, format!("{:?}", entry.module_path), allowed));
     }
@@ -70,11 +106,16 @@ pub(crate) fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
 }
 
 fn within_file(file: &Path, fault: &Fault) -> String {
-    format!("{}: {}", file.display(), fault.path)
+    format!("{}: {}", shown_path(file), fault.path)
+}
+
+/// A path as an operator may see it: a name cannot look like lines of a log.
+pub(crate) fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
 fn unreadable(path: String, file: &Path, error: &std::io::Error) -> Fault {
-    Fault::text(path, None, format!("{} cannot be read: {error}", file.display()))
+    Fault::text(path, None, format!("{} cannot be read: {error}", shown_path(file)))
 }
 
 #[cfg(test)]
@@ -89,11 +130,13 @@ mod tests {
         write("b.toml", "max_execution_time_ms = 7\nnaem = \"x\"\n");
         write("a.wasm", "");
         write("notes.toml", "");
-        let (entries, faults) = read_plugin_dir(dir.path());
-        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let found = read_plugin_dir(dir.path()).unwrap();
+        let names: Vec<&str> = found.iter().map(|plugin| plugin.entry.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(entries[1].max_execution_time_ms, 7);
-        assert!(entries[1].module_path.ends_with("b.wasm"));
+        assert_eq!(found[1].entry.max_execution_time_ms, 7);
+        assert!(found[1].entry.module_path.ends_with("b.wasm"));
+        assert_eq!(found[0].faults, []);
+        let faults = &found[1].faults;
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].to_string().contains("b.toml: naem (line 2)"), "{}", faults[0]);
     }
@@ -103,15 +146,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.wasm"), "").unwrap();
         std::fs::write(dir.path().join("a.toml"), "module_path = \"/elsewhere/b.wasm\"").unwrap();
-        let (entries, faults) = read_plugin_dir(dir.path());
+        let found = read_plugin_dir(dir.path()).unwrap();
+        let (entry, faults) = (&found[0].entry, &found[0].faults);
         assert!(faults[0].to_string().contains("a.toml: module_path: found \"/elsewhere"), "{faults:?}");
-        assert!(entries[0].module_path.ends_with("a.wasm"), "{entries:?}");
+        assert!(entry.module_path.ends_with("a.wasm"), "{entry:?}");
     }
 
     #[test]
     fn directory_that_is_missing_is_a_fault() {
-        let (entries, faults) = read_plugin_dir(Path::new("/nowhere/at/all"));
-        assert!(entries.is_empty());
-        assert!(faults[0].to_string().starts_with("plugin_dir: /nowhere/at/all cannot be read"));
+        let fault = read_plugin_dir(Path::new("/nowhere/at/all")).unwrap_err();
+        assert!(fault.to_string().starts_with("plugin_dir: /nowhere/at/all cannot be read"));
     }
 }

@@ -8,7 +8,6 @@
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::io;
-use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
@@ -21,6 +20,7 @@ use wasmtime::Module;
 use crate::engine::error::EngineError;
 use crate::engine::private_dir;
 use crate::engine::private_dir::Bounds;
+use crate::types::file;
 use crate::types::hex;
 
 /// Bytes before the artifact: SHA-256 of what it is, whose it is, and its content.
@@ -34,6 +34,9 @@ const EXTENSION: &str = "aot";
 
 /// What the directory may hold: many times what the plugins of one router need.
 const BOUNDS: Bounds = Bounds { files: 256, bytes: 1 << 30 };
+
+/// Largest file that is read: compiled code of the largest module has some multiple of its size.
+const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// A private directory of compiled modules. Of what is beyond its bounds, the files that were not
 /// used for longest go.
@@ -76,17 +79,17 @@ impl AotCache {
             tracing::warn!(file = %path.display(), %reason, "not used from the compilation cache; compiling again");
         };
         // Each time: it may have been opened to others since it was made.
-        let file = private_dir::check(&self.directory).and_then(|()| private_dir::open(path));
-        let mut file = match file {
-            Ok(file) => file,
+        let file = private_dir::check(&self.directory).and_then(|()| private_dir::open(path, MAX_FILE_BYTES));
+        let (file, facts) = match file {
+            Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 doubt(&error);
                 return None;
             }
         };
-        let mut content = Vec::new();
-        file.read_to_end(&mut content).inspect_err(|error| doubt(error)).ok()?;
+        let used = file.try_clone().inspect_err(|error| doubt(error)).ok()?;
+        let content = file::bytes_of(file, &facts, MAX_FILE_BYTES).inspect_err(|error| doubt(error)).ok()?;
         let is_whole = content
             .split_at_checked(HEADER_BYTES)
             .is_some_and(|(digest, artifact)| digest == seal(key, artifact).as_slice());
@@ -95,7 +98,7 @@ impl AotCache {
             return None;
         }
         // It was used: the others go first. If that cannot be noted, it goes earlier than it should.
-        let _ = file.set_modified(SystemTime::now());
+        let _ = used.set_modified(SystemTime::now());
         Some(content)
     }
 

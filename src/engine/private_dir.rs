@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::fs::File;
+use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
+
+use crate::types::file;
 
 /// What a directory may hold.
 #[derive(Clone, Copy, Debug)]
@@ -53,25 +56,24 @@ pub(crate) fn check(directory: &Path) -> io::Result<()> {
     check_owner(directory, &facts)
 }
 
-/// Opens a regular file of this user that nobody else can write. What is checked is what was
+/// Opens a regular file of this user, of at most `most` bytes, that nobody else can write. What is checked is what was
 /// opened, not what has the name a moment later.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path, most: u64) -> io::Result<(File, Metadata)> {
     let named = fs::symlink_metadata(path)?;
     // Before it is opened: opening a named pipe would wait for its other end.
     if !named.is_file() {
         return Err(io::Error::other(format!("{} is no regular file", path.display())));
     }
-    let file = File::open(path)?;
-    let facts = file.metadata()?;
+    let (file, facts) = file::open(path, most)?;
     if !is_same(&named, &facts) {
         return Err(io::Error::other(format!("{} is being replaced", path.display())));
     }
     check_owner(path, &facts)?;
-    Ok(file)
+    Ok((file, facts))
 }
 
 /// Removes the oldest files with this extension until the rest is within bounds, and what killed
@@ -108,7 +110,7 @@ fn is_temporary(path: &Path) -> bool {
 
 /// An error unless it belongs to this user and nobody else can write it.
 #[cfg(unix)]
-fn check_owner(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
+fn check_owner(path: &Path, facts: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let me = this_user()?;
     if facts.uid() != me || facts.mode() & 0o022 != 0 {
@@ -135,18 +137,18 @@ fn this_user() -> io::Result<u32> {
 }
 
 #[cfg(unix)]
-fn is_same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 #[cfg(not(unix))]
-fn check_owner(_: &Path, _: &fs::Metadata) -> io::Result<()> {
+fn check_owner(_: &Path, _: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+fn is_same(_: &fs::Metadata, _: &Metadata) -> bool {
     true
 }
 

@@ -5,12 +5,17 @@
 //! write in place and a rename both give one generation. A write that pauses for longer is seen
 //! half done; such a module does not pass its checks, is reported, and the rest of the write
 //! starts over. The detached signature beside a module counts as part of it.
+//!
+//! All of it happens on a thread of its own: a slow or broken drive, a directory of many files or
+//! a large module holds up nobody but this watch.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use notify::EventKind;
 use notify::RecommendedWatcher;
@@ -18,16 +23,19 @@ use notify::RecursiveMode;
 use notify::Watcher;
 use notify::event::AccessKind;
 use notify::event::AccessMode;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::faults::Faults;
 use crate::config::files;
-use crate::manage::digest::sha256;
+use crate::config::files::shown_path;
 use crate::manage::manager::PluginManager;
-use crate::policies::ModuleBytes;
-use crate::policies::wasm::loader;
-use crate::policies::wasm::trust::origin::signature_file;
+use crate::manage::plugin_files::PluginFiles;
+use crate::manage::plugin_files::Print;
+use crate::manage::plugin_files::Stamps;
+use crate::types::shown;
 
 /// How long the directory must be quiet, and the pause between the two looks at a file.
 const QUIET: Duration = Duration::from_millis(200);
@@ -35,12 +43,24 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Looks that are put off by further changes before the files are looked at all the same.
 const MOST_PUT_OFFS: u32 = 50;
 
-/// What a plugin's files are, by their digests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Print {
-    module: String,
-    settings: Option<String>,
-    signature: Option<String>,
+/// Changed files that are acted upon in one look: what was changed meanwhile need not wait for a
+/// directory full of others.
+const MOST_AT_ONCE: usize = 256;
+
+/// What was last seen of a plugin's files and acted upon.
+#[derive(Debug)]
+struct Seen {
+    stamps: Stamps,
+    /// True if no change can hide behind the stamps.
+    is_sure: bool,
+    print: Print,
+    plugin: String,
+}
+
+/// A plugin whose files differ from what was acted upon.
+struct Change {
+    path: PathBuf,
+    print: Print,
 }
 
 /// A watched plugin directory.
@@ -48,8 +68,7 @@ pub struct DirWatch {
     dir: PathBuf,
     manager: Arc<PluginManager>,
     changed: Arc<Notify>,
-    /// What was last acted upon, with the plugin's name.
-    known: BTreeMap<PathBuf, (Print, String)>,
+    known: BTreeMap<PathBuf, Seen>,
     _watcher: RecommendedWatcher,
 }
 
@@ -82,8 +101,24 @@ impl DirWatch {
     ///
     /// # Cancel safety
     ///
-    /// Not to be dropped: a load may be on its way. Stop it.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Dropping the future does not stop it: a load may be on its way. Stop it by `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let runtime = Handle::current();
+        let (ended, end) = oneshot::channel::<()>();
+        let watch = move || {
+            runtime.block_on(self.watch(stop));
+            drop(ended);
+        };
+        match std::thread::Builder::new().name("plugin-dir".to_owned()).spawn(watch) {
+            // The sender is dropped when the thread ends, however that comes about.
+            Ok(_) => drop(end.await),
+            Err(error) => {
+                tracing::error!(%error, "the plugin directory is not watched: there is no thread for it")
+            }
+        }
+    }
+
+    async fn watch(mut self, stop: CancellationToken) {
         self.changed.notify_one();
         loop {
             tokio::select! {
@@ -93,7 +128,7 @@ impl DirWatch {
             if !self.quiet(&stop).await {
                 return;
             }
-            self.look().await;
+            self.look(&stop).await;
         }
     }
 
@@ -109,7 +144,7 @@ impl DirWatch {
         true
     }
 
-    async fn look(&mut self) {
+    async fn look(&mut self, stop: &CancellationToken) {
         let modules = match files::modules_in(&self.dir) {
             Ok(modules) => modules,
             Err(error) => {
@@ -118,77 +153,108 @@ impl DirWatch {
             }
         };
         self.forget_gone(&modules);
-        let first: Vec<_> = modules.into_iter().map(|path| (print(&path), path)).collect();
-        let is_new = |(print, path): &(Option<Print>, PathBuf)| match print {
-            Some(print) => self.known.get(path).is_none_or(|(known, _)| known != print),
-            None => true,
-        };
-        let changed: Vec<_> = first.into_iter().filter(is_new).collect();
-        if changed.is_empty() {
+        let changes = self.changes(modules);
+        if changes.is_empty() {
             return;
         }
         tokio::time::sleep(QUIET).await;
-        for (first, path) in changed {
-            match (first, print(&path)) {
-                (Some(first), Some(second)) if first == second => self.act(path, second).await,
-                // Still being written: once more.
-                _ => self.changed.notify_one(),
+        for Change { path, print } in changes {
+            if stop.is_cancelled() {
+                return;
             }
+            let stamps = Stamps::of(&path);
+            let files = PluginFiles::read(&path);
+            // Still being written: once more.
+            if files.as_ref().map(PluginFiles::digests).map_err(Clone::clone) != print {
+                self.changed.notify_one();
+                continue;
+            }
+            let is_sure = stamps.are_proof(SystemTime::now());
+            self.act(path, Seen { stamps, is_sure, print, plugin: String::new() }, files).await;
         }
     }
 
+    /// What differs from what was acted upon, the latest first. Only what may have changed is read.
+    fn changes(&mut self, modules: Vec<PathBuf>) -> Vec<Change> {
+        let now = SystemTime::now();
+        let suspects = modules.into_iter().map(|path| (Stamps::of(&path), path));
+        let mut suspects: Vec<_> = suspects
+            .filter(|(stamps, path)| {
+                self.known.get(path).is_none_or(|seen| !seen.is_sure || seen.stamps != *stamps)
+            })
+            .collect();
+        suspects.sort_by_key(|(stamps, _)| Reverse(stamps.modified()));
+        if suspects.len() > MOST_AT_ONCE {
+            suspects.truncate(MOST_AT_ONCE);
+            self.changed.notify_one();
+        }
+        let mut changes = Vec::new();
+        for (stamps, path) in suspects {
+            let print = PluginFiles::read(&path).map(|files| files.digests());
+            match self.known.get_mut(&path) {
+                Some(seen) if seen.print == print => {
+                    seen.is_sure = stamps.are_proof(now);
+                    seen.stamps = stamps;
+                }
+                _ => changes.push(Change { path, print }),
+            }
+        }
+        changes
+    }
+
     fn forget_gone(&mut self, modules: &[PathBuf]) {
-        self.known.retain(|path, (_, plugin)| {
-            let stays = modules.contains(path);
+        self.known.retain(|path, seen| {
+            // They are sorted.
+            let stays = modules.binary_search(path).is_ok();
             if !stays {
-                let file = path.display();
-                tracing::warn!(plugin, %file, "the file of a plugin is gone; the plugin goes on");
+                let (plugin, file) = (&seen.plugin, shown_path(path));
+                tracing::warn!(plugin, file, "the file of a plugin is gone; the plugin goes on");
             }
             stays
         });
     }
 
-    async fn act(&mut self, path: PathBuf, print: Print) {
+    async fn act(&mut self, path: PathBuf, mut seen: Seen, files: Result<PluginFiles, String>) {
+        let file = shown_path(&path);
         let mut faults = Vec::new();
-        let entry = files::plugin_of(&path, &mut faults);
+        let settings = files.as_ref().ok().and_then(|files| files.settings.as_deref());
+        let entry = files::plugin_with(&path, settings, &mut faults);
         let name = entry.name.clone();
-        let file = path.display().to_string();
-        let owner = self.known.iter().find(|(other, (_, known))| **other != path && *known == name);
-        let taken = owner.map(|(other, _)| other.display().to_string());
+        let owner = self.known.iter().find(|(other, seen)| **other != path && seen.plugin == name);
+        let taken = owner.map(|(other, _)| shown_path(other));
         // Whatever comes of it: it is tried and reported once for each change.
-        self.known.insert(path.clone(), (print.clone(), name.clone()));
-        if !faults.is_empty() {
-            tracing::error!(plugin = name, file, error = %Faults(faults), "not loaded; what served goes on");
-            return;
-        }
-        if let Some(other) = taken {
-            tracing::error!(plugin = name, file, other, "not loaded: another file has this plugin's name");
-            return;
-        }
-        let module = match loader::read_module(&path) {
-            Ok(module) if is_of(&module, &print) => module,
-            // Changed again: its event has come or will come.
-            Ok(_) => {
-                self.known.remove(&path);
-                self.changed.notify_one();
-                return;
-            }
+        seen.plugin.clone_from(&name);
+        self.known.insert(path, seen);
+        let module = match files {
+            Ok(files) => files.module,
             Err(error) => {
-                tracing::error!(plugin = name, file, %error, "not loaded; what served goes on");
+                tracing::error!(plugin = shown(&name), file, error, "not loaded; what served goes on");
                 return;
             }
         };
+        if !faults.is_empty() {
+            let error = Faults(faults);
+            tracing::error!(plugin = shown(&name), file, %error, "not loaded; what served goes on");
+            return;
+        }
+        if let Some(other) = taken {
+            tracing::error!(
+                plugin = shown(&name),
+                file,
+                other,
+                "not loaded: another file has this plugin's name"
+            );
+            return;
+        }
         match self.manager.push_entry(entry, module).await {
             Ok(Some(pushed)) => {
-                tracing::info!(
-                    plugin = name,
-                    file,
-                    generation = pushed.generation,
-                    "loaded the changed file"
-                );
+                let generation = pushed.generation;
+                tracing::info!(plugin = name, file, generation, "loaded the changed file");
             }
             Ok(None) => {}
-            Err(error) => tracing::error!(plugin = name, file, %error, "not loaded; what served goes on"),
+            Err(error) => {
+                tracing::error!(plugin = shown(&name), file, %error, "not loaded; what served goes on");
+            }
         }
     }
 }
@@ -199,18 +265,4 @@ fn is_change(kind: EventKind) -> bool {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
         _ => true,
     }
-}
-
-/// The digests of a plugin's files; `None` if its module cannot be read right now.
-fn print(module: &Path) -> Option<Print> {
-    let bytes = std::fs::read(module).ok()?;
-    let settings = std::fs::read(module.with_extension("toml")).ok();
-    let signature = std::fs::read(signature_file(module)).ok();
-    let [settings, signature] = [settings, signature].map(|bytes| bytes.map(|bytes| sha256(&bytes)));
-    Some(Print { module: sha256(&bytes), settings, signature })
-}
-
-/// True if the module is still what it was when it was looked at.
-fn is_of(module: &ModuleBytes, print: &Print) -> bool {
-    sha256(&module.wasm) == print.module && module.signature.as_deref().map(sha256) == print.signature
 }

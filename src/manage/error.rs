@@ -1,6 +1,6 @@
 //! Why a change of a plugin was refused.
 
-use crate::manage::state_dir::BadFile;
+use crate::manage::kept_plugin::BadFile;
 use crate::policies::OperationError;
 use crate::policies::PluginError;
 

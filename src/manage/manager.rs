@@ -18,9 +18,11 @@ use crate::config::rollout::Rollout;
 use crate::config::router::PluginEntry;
 use crate::manage::digest::sha256;
 use crate::manage::error::ManageError;
+use crate::manage::kept_plugin::KeptPlugin;
+use crate::manage::kept_set::Change;
+use crate::manage::kept_set::Snapshot;
 use crate::manage::module_file;
 use crate::manage::settings::Settings;
-use crate::manage::state_dir::KeptPlugin;
 use crate::manage::state_dir::StateDir;
 use crate::policies::ModuleBytes;
 use crate::policies::OperationError;
@@ -82,14 +84,7 @@ pub struct PluginManager {
     plugin_dir: Option<PathBuf>,
     policy: String,
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    kept: Option<Kept>,
-}
-
-/// The state directory, and the names in it that nobody has changed since the start.
-#[derive(Debug)]
-struct Kept {
-    state: Arc<StateDir>,
-    untouched: Mutex<BTreeSet<String>>,
+    kept: Option<Arc<StateDir>>,
 }
 
 impl PluginManager {
@@ -98,11 +93,10 @@ impl PluginManager {
         Self { factory, plugin_dir, policy: policy.to_owned(), turns: Mutex::default(), kept: None }
     }
 
-    /// The same manager, which keeps what serves in a state directory. `untouched` are the names
-    /// there that [`restore`](crate::manage::restore::restore) did not load.
+    /// The same manager, which keeps what is pushed and serves in a state directory.
     #[must_use]
-    pub fn keeping(mut self, state: StateDir, untouched: BTreeSet<String>) -> Self {
-        self.kept = Some(Kept { state: Arc::new(state), untouched: Mutex::new(untouched) });
+    pub fn keeping(mut self, state: StateDir) -> Self {
+        self.kept = Some(Arc::new(state));
         self
     }
 
@@ -158,12 +152,12 @@ impl PluginManager {
         };
         config.module_path = path;
         let (config, options) = settings.over(config, options, true)?;
-        let arriving = self.keep_module(&module.wasm).await?;
+        let arriving = self.keep_module(name, &module.wasm).await?;
         let loaded = self.factory.load_wasm_module(config, options, module, progress).await;
-        if loaded.is_ok() {
-            self.touch(name);
+        if let Some(digest) = arriving {
+            let (name, loaded) = (name.to_owned(), loaded.is_ok());
+            self.record(Change::Arrived { name, digest, loaded }).await;
         }
-        self.record(arriving).await;
         Ok(pushed(loaded?, created, began))
     }
 
@@ -187,8 +181,7 @@ impl PluginManager {
         let known = self.detail(name)?;
         let (config, options) = settings.over(known.config, known.options, false)?;
         let info = self.factory.reconfigure_wasm_plugin(config, options, progress).await?;
-        self.touch(name);
-        self.record(None).await;
+        self.record(Change::Touched { name: name.to_owned() }).await;
         Ok(pushed(info, false, began))
     }
 
@@ -222,8 +215,7 @@ impl PluginManager {
         } else {
             self.factory.load_wasm_module(config, options, module, unwatched()).await?
         };
-        self.touch(&name);
-        self.record(None).await;
+        self.record(Change::Touched { name }).await;
         Ok(Some(pushed(info, created, began)))
     }
 
@@ -245,8 +237,7 @@ impl PluginManager {
         if !self.factory.unload_wasm_plugin(name) {
             return Err(not_found(name).into());
         }
-        self.touch(name);
-        self.record(None).await;
+        self.record(Change::Unloaded { name: name.to_owned() }).await;
         Ok(())
     }
 
@@ -261,7 +252,7 @@ impl PluginManager {
     /// As [`push`](Self::push).
     pub async fn promote(&self, name: &str) -> Result<(), ManageError> {
         self.factory.promote_wasm_plugin(name).await?;
-        self.record(None).await;
+        self.record(Change::ByItself).await;
         Ok(())
     }
 
@@ -276,7 +267,7 @@ impl PluginManager {
     /// As [`push`](Self::push).
     pub async fn roll_back(&self, name: &str) -> Result<(), ManageError> {
         self.factory.roll_back_wasm_plugin(name).await?;
-        self.record(None).await;
+        self.record(Change::ByItself).await;
         Ok(())
     }
 
@@ -294,19 +285,17 @@ impl PluginManager {
         canary_percent(&self.factory, name)
     }
 
-    /// Brings the state directory up to date, if there is one; `arrived` is the module of a load
-    /// that is over. False if that failed, which is logged.
+    /// Brings the state directory up to date after a change, if there is one. False if that failed,
+    /// which is logged.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future does not stop it.
-    pub async fn record(&self, arrived: Option<String>) -> bool {
+    pub async fn record(&self, change: Change) -> bool {
         let Some(kept) = &self.kept else { return true };
-        let (state, untouched) = (Arc::clone(&kept.state), kept.untouched.lock().clone());
-        let factory = self.factory.clone();
-        let record =
-            move || state.record(serving(&factory), &untouched, &alive(&factory), arrived.as_deref());
-        match tokio::task::spawn_blocking(record).await {
+        let (state, factory) = (Arc::clone(kept), self.factory.clone());
+        let look = move || Snapshot { serving: serving(&factory), alive: alive(&factory) };
+        match tokio::task::spawn_blocking(move || state.record(change, look)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a restart would not come back with what serves now");
@@ -316,17 +305,10 @@ impl PluginManager {
         }
     }
 
-    /// From now on the state directory follows this plugin.
-    fn touch(&self, name: &str) {
-        if let Some(kept) = &self.kept {
-            kept.untouched.lock().remove(name);
-        }
-    }
-
-    async fn keep_module(&self, wasm: &[u8]) -> Result<Option<String>, ManageError> {
+    async fn keep_module(&self, name: &str, wasm: &[u8]) -> Result<Option<String>, ManageError> {
         let Some(kept) = &self.kept else { return Ok(None) };
-        let (state, wasm) = (Arc::clone(&kept.state), wasm.to_vec());
-        let keep = move || state.keep_module(&wasm);
+        let (state, name, wasm) = (Arc::clone(kept), name.to_owned(), wasm.to_vec());
+        let keep = move || state.keep_module(&name, &wasm);
         let digest = tokio::task::spawn_blocking(keep).await.map_err(|_| ManageError::Stopping)??;
         Ok(Some(digest))
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::manage::kept_plugin::BadFile;
+use crate::manage::kept_plugin::KeptPlugin;
+use crate::manage::kept_set::Change;
 use crate::manage::manager::PluginManager;
 use crate::manage::manager::UPLOADED;
-use crate::manage::state_dir::BadFile;
-use crate::manage::state_dir::KeptPlugin;
 use crate::manage::state_dir::StateDir;
 use crate::policies::ModuleBytes;
 use crate::policies::Origin;
@@ -20,9 +21,8 @@ use crate::types::hex;
 /// How often it is looked whether a canary or a probation has come to its end by itself.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Loads the plugins of a state directory; a name that is loaded already stays as it is. Returns
-/// the names that could not be loaded or were taken: their entries stay until an operator changes
-/// the plugin.
+/// Loads the plugins of a state directory; a name that is loaded already stays as it is. Entries
+/// of names that could not be loaded or were taken stay until an operator changes the plugin.
 ///
 /// # Errors
 ///
@@ -31,11 +31,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// # Cancel safety
 ///
 /// Dropping the future leaves the plugins that were loaded so far.
-pub async fn restore(
-    state: &StateDir,
-    factory: &PolicyFactory,
-    policy: &str,
-) -> Result<BTreeSet<String>, BadFile> {
+pub async fn restore(state: &StateDir, factory: &PolicyFactory, policy: &str) -> Result<(), BadFile> {
     let mut untouched = BTreeSet::new();
     for plugin in state.plugins() {
         let name = plugin.config.name.clone();
@@ -53,7 +49,8 @@ pub async fn restore(
             }
         }
     }
-    Ok(untouched)
+    state.leave(untouched);
+    Ok(())
 }
 
 async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> Result<u64, BadFile> {
@@ -81,7 +78,7 @@ pub async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
     loop {
         let infos = manager.factory().plugin_infos();
         let now: Vec<(String, u64)> = infos.into_iter().map(|info| (info.name, info.generation)).collect();
-        if now != known && manager.record(None).await {
+        if now != known && manager.record(Change::ByItself).await {
             known = now;
         }
         tokio::select! {

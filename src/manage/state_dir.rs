@@ -12,55 +12,28 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
-use serde::Deserialize;
-use serde::Serialize;
 
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
 use crate::manage::digest::sha256;
-use crate::policies::Origin;
+use crate::manage::durable_file;
+use crate::manage::durable_file::TEMPORARY;
+use crate::manage::kept_plugin::BadFile;
+use crate::manage::kept_plugin::KeptPlugin;
+use crate::manage::kept_set::Change;
+use crate::manage::kept_set::Disk;
+use crate::manage::kept_set::KeptSet;
+use crate::manage::kept_set::Snapshot;
+use crate::types::file;
 
 const LIST: &str = "plugins";
+const SET_ASIDE: &str = "plugins.bad";
 const MODULES: &str = "modules";
-const CHECKSUM: &str = "sha256:";
 
-/// A plugin as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeptPlugin {
-    /// SHA-256 of its module, 64 hex digits.
-    pub digest: String,
-    /// What it was loaded with; its name is in it.
-    pub config: WasmPolicyConfig,
-    /// What it was loaded with.
-    pub options: PluginOptions,
-    /// Where its module came from: the rules about signatures go by that, at every start again. Lists
-    /// of older routers do not have it; it is what `module_path` says then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
-    /// The detached signature that came with its module, in hex.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<String>,
-}
-
-/// A file of the directory that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{} is bad: {reason}", file.display())]
-pub struct BadFile {
-    /// Which.
-    pub file: PathBuf,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-fn bad(file: &Path, reason: impl ToString) -> BadFile {
-    BadFile { file: file.to_owned(), reason: reason.to_string() }
-}
+/// Largest module that is read, in bytes: what is pushed is bounded by less.
+const MAX_MODULE_BYTES: u64 = 64 << 20;
 
 /// The directory, held by this process.
 ///
@@ -70,18 +43,10 @@ fn bad(file: &Path, reason: impl ToString) -> BadFile {
 /// callers are on threads where that may take its time.
 #[derive(Debug)]
 pub struct StateDir {
-    dir: PathBuf,
+    files: Files,
     /// Locked as long as it is open.
     _lock: File,
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// What the list on disk says.
-    plugins: BTreeMap<String, KeptPlugin>,
-    /// Modules of loads on their way.
-    arriving: BTreeSet<String>,
+    kept: Mutex<KeptSet>,
 }
 
 /// What the list says; nothing if there is none.
@@ -90,57 +55,60 @@ struct Kept {
 ///
 /// [`BadFile`] if it cannot be read or its checksum is wrong.
 pub fn read_list(dir: &Path) -> Result<Vec<KeptPlugin>, BadFile> {
-    let file = dir.join(LIST);
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(bad(&file, error)),
-    };
-    let (first, rest) = text.split_once('\n').ok_or_else(|| bad(&file, "it has no checksum"))?;
-    if first.strip_prefix(CHECKSUM) != Some(sha256(rest.as_bytes()).as_str()) {
-        return Err(bad(&file, "its checksum does not match its content"));
-    }
-    serde_json::from_str(rest).map_err(|error| bad(&file, error))
+    durable_file::read_list(&dir.join(LIST))
 }
 
 impl StateDir {
     /// Opens the directory, which is made if need be, and reads its list. A list that is bad is
-    /// set aside (`plugins.bad`) and reported; what it named is not removed.
+    /// set aside (`plugins.bad`) and reported, at each start until an operator removes it; what it
+    /// named is not removed.
     ///
     /// # Errors
     ///
     /// [`BadFile`] if the directory cannot be made or another router uses it.
     pub fn open(dir: &Path) -> Result<(Self, Option<BadFile>), BadFile> {
-        std::fs::create_dir_all(dir.join(MODULES)).map_err(|error| bad(dir, error))?;
+        let files = Files { dir: dir.to_owned() };
+        std::fs::create_dir_all(files.modules()).map_err(|error| bad(dir, error))?;
         let path = dir.join("lock");
-        let lock = File::create(&path).map_err(|error| bad(&path, error))?;
+        let mut options = file::without_waiting();
+        let lock = options.write(true).create(true).truncate(false).open(&path);
+        let lock = lock.map_err(|error| bad(&path, error))?;
         lock.try_lock().map_err(|_| bad(&path, "another router uses this state directory"))?;
+        for folder in [files.modules(), dir.to_owned()] {
+            remove_half_written(&folder);
+        }
+        let aside = dir.join(SET_ASIDE);
         let (list, fault) = match read_list(dir) {
-            Ok(list) => (list, None),
+            Ok(list) => (
+                list,
+                aside.exists().then(|| {
+                    bad(
+                        &aside,
+                        "it was set aside by an earlier start; repair it and name it `plugins`, or remove it",
+                    )
+                }),
+            ),
             Err(fault) => (Vec::new(), Some(fault)),
         };
-        if fault.is_some() {
-            let aside = dir.join("plugins.bad");
+        if fault.as_ref().is_some_and(|fault| fault.file != aside) {
             std::fs::rename(dir.join(LIST), &aside).map_err(|error| bad(&aside, error))?;
         }
-        let plugins = list.into_iter().map(|plugin| (plugin.config.name.clone(), plugin)).collect();
-        let kept = Mutex::new(Kept { plugins, arriving: BTreeSet::new() });
-        Ok((Self { dir: dir.to_owned(), _lock: lock, kept }, fault))
+        Ok((Self { files, _lock: lock, kept: Mutex::new(KeptSet::new(list)) }, fault))
     }
 
     /// What the list says.
     pub fn plugins(&self) -> Vec<KeptPlugin> {
-        self.kept.lock().plugins.values().cloned().collect()
+        self.kept.lock().listed().cloned().collect()
     }
 
     /// Where the list is.
     pub fn list_file(&self) -> PathBuf {
-        self.dir.join(LIST)
+        self.files.list()
     }
 
     /// Where a module is, or would be.
     pub fn module_file(&self, digest: &str) -> PathBuf {
-        self.dir.join(MODULES).join(format!("{digest}.wasm"))
+        self.files.module(digest)
     }
 
     /// The bytes of a kept plugin's module.
@@ -150,7 +118,7 @@ impl StateDir {
     /// [`BadFile`] if it cannot be read or is not what it was.
     pub fn read_module(&self, digest: &str) -> Result<Vec<u8>, BadFile> {
         let file = self.module_file(digest);
-        let bytes = std::fs::read(&file).map_err(|error| bad(&file, error))?;
+        let bytes = file::read(&file, MAX_MODULE_BYTES).map_err(|error| bad(&file, error))?;
         let found = sha256(&bytes);
         if found != digest {
             return Err(bad(&file, format!("its digest is {found}")));
@@ -158,102 +126,109 @@ impl StateDir {
         Ok(bytes)
     }
 
-    /// Keeps a module for a load that is on its way, until [`record`](Self::record) says that it
-    /// is over. Returns its digest.
+    /// The entries of these names stay as they are until an operator changes the plugins.
+    pub fn leave(&self, names: BTreeSet<String>) {
+        self.kept.lock().leave(names);
+    }
+
+    /// Keeps a module for a load under a name that is on its way, until
+    /// [`record`](Self::record) says that it is over. Returns its digest.
     ///
     /// # Errors
     ///
     /// [`BadFile`] if it cannot be written.
-    pub fn keep_module(&self, wasm: &[u8]) -> Result<String, BadFile> {
+    pub fn keep_module(&self, name: &str, wasm: &[u8]) -> Result<String, BadFile> {
         let digest = sha256(wasm);
-        let mut kept = self.kept.lock();
-        self.write(&self.module_file(&digest), wasm)?;
-        kept.arriving.insert(digest.clone());
+        self.kept.lock().arrive(&self.files, name, &digest, wasm)?;
         Ok(digest)
     }
 
-    /// Makes the list say what serves: of each plugin in `serving` whose module is kept here, and
-    /// of each named in `untouched` as it was. `arrived` is the module of a load that is over.
-    /// Modules that neither the list nor `alive` names are removed: a generation that lives may
-    /// serve again.
+    /// Makes the list say what serves, of what was pushed; other entries that nobody has touched
+    /// stay. Modules that nobody needs are removed. `look` is asked while no other record can be
+    /// written.
     ///
     /// # Errors
     ///
     /// [`BadFile`] if the list cannot be written; the old one is whole then.
-    pub fn record(
-        &self,
-        serving: Vec<KeptPlugin>,
-        untouched: &BTreeSet<String>,
-        alive: &BTreeSet<String>,
-        arrived: Option<&str>,
-    ) -> Result<(), BadFile> {
+    pub fn record(&self, change: Change, look: impl FnOnce() -> Snapshot) -> Result<(), BadFile> {
         let mut kept = self.kept.lock();
-        if let Some(digest) = arrived {
-            kept.arriving.remove(digest);
-        }
-        let mut plugins: BTreeMap<String, KeptPlugin> =
-            kept.plugins.iter().filter(|(name, _)| untouched.contains(*name)).map(cloned).collect();
-        for plugin in serving {
-            if !untouched.contains(&plugin.config.name) && self.module_file(&plugin.digest).exists() {
-                plugins.insert(plugin.config.name.clone(), plugin);
-            }
-        }
-        if plugins != kept.plugins {
-            self.write_list(&plugins)?;
-            kept.plugins = plugins;
-        }
-        self.sweep(&kept, alive);
-        Ok(())
+        // Here and not before: what was looked up earlier may be older than the list.
+        let snapshot = look();
+        kept.record(&self.files, change, snapshot)
     }
+}
 
-    fn write_list(&self, plugins: &BTreeMap<String, KeptPlugin>) -> Result<(), BadFile> {
-        let list: Vec<&KeptPlugin> = plugins.values().collect();
-        let file = self.list_file();
-        let text = serde_json::to_string_pretty(&list).map_err(|error| bad(&file, error))?;
-        self.write(&file, format!("{CHECKSUM}{}\n{text}", sha256(text.as_bytes())).as_bytes())
-    }
-
-    /// Writes a file that is whole or not there, whatever happens.
-    fn write(&self, file: &Path, bytes: &[u8]) -> Result<(), BadFile> {
-        let write = || {
-            let folder = file.parent().unwrap_or(&self.dir);
-            let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-            beside.write_all(bytes)?;
-            beside.as_file().sync_all()?;
-            beside.persist(file).map_err(|error| error.error)?;
-            // The new name is only as durable as the folder that holds it.
-            File::open(folder)?.sync_all()
-        };
-        write().map_err(|error| bad(file, error))
-    }
-
-    /// Removes modules that neither the list nor a load on its way names, and what a killed
-    /// process left half written. Not while a list that was set aside may need them.
-    fn sweep(&self, kept: &Kept, alive: &BTreeSet<String>) {
-        if self.dir.join("plugins.bad").exists() {
-            return;
-        }
-        let Ok(entries) = std::fs::read_dir(self.dir.join(MODULES)) else { return };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            let digest = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            let needed = alive.contains(&digest)
-                || kept.arriving.contains(&digest)
-                || kept.plugins.values().any(|plugin| plugin.digest == digest);
-            if !needed {
-                // It is tried again the next time.
-                let _ = std::fs::remove_file(&path);
-            }
+/// What killed routers left behind. Nobody else writes here: the directory is locked.
+fn remove_half_written(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            // It is tried again at the next start.
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }
 
-fn cloned((name, plugin): (&String, &KeptPlugin)) -> (String, KeptPlugin) {
-    (name.clone(), plugin.clone())
+/// The files of the directory.
+#[derive(Debug)]
+struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    fn list(&self) -> PathBuf {
+        self.dir.join(LIST)
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.dir.join(MODULES)
+    }
+
+    fn module(&self, digest: &str) -> PathBuf {
+        self.modules().join(format!("{digest}.wasm"))
+    }
+}
+
+impl Disk for Files {
+    fn write_module(&self, digest: &str, wasm: &[u8]) -> Result<(), BadFile> {
+        durable_file::write(&self.module(digest), wasm)
+    }
+
+    fn has_module(&self, digest: &str) -> bool {
+        std::fs::metadata(self.module(digest)).is_ok_and(|facts| facts.is_file())
+    }
+
+    /// None while a list that was set aside may need them.
+    fn removable(&self) -> Vec<String> {
+        if self.dir.join(SET_ASIDE).exists() {
+            return Vec::new();
+        }
+        let Ok(entries) = std::fs::read_dir(self.modules()) else { return Vec::new() };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "wasm")).filter_map(stem).collect()
+    }
+
+    fn remove_module(&self, digest: &str) {
+        // It is tried again the next time.
+        let _ = std::fs::remove_file(self.module(digest));
+    }
+
+    fn write_list(&self, plugins: &BTreeMap<String, KeptPlugin>) -> Result<(), BadFile> {
+        let list: Vec<&KeptPlugin> = plugins.values().collect();
+        durable_file::write_list(&self.list(), &list)
+    }
+}
+
+fn bad(file: &Path, reason: impl ToString) -> BadFile {
+    BadFile::new(file, reason)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::plugin::PluginOptions;
+    use crate::config::plugin::WasmPolicyConfig;
 
     fn plugin(name: &str, digest: &str) -> KeptPlugin {
         let config = WasmPolicyConfig::new(name, "p.wasm");
@@ -265,22 +240,31 @@ mod tests {
         std::fs::read_dir(dir.join(MODULES)).unwrap().count()
     }
 
+    fn arrived(name: &str, digest: &str) -> Change {
+        Change::Arrived { name: name.to_owned(), digest: digest.to_owned(), loaded: true }
+    }
+
+    fn serving(serving: &[KeptPlugin]) -> impl FnOnce() -> Snapshot {
+        let serving = serving.to_vec();
+        move || Snapshot { serving, alive: BTreeSet::new() }
+    }
+
+    /// A directory that keeps the plugin `p`.
+    fn keeping(root: &Path, wasm: &[u8]) -> (StateDir, String) {
+        let (state, _) = StateDir::open(root).unwrap();
+        let digest = state.keep_module("p", wasm).unwrap();
+        state.record(arrived("p", &digest), serving(&[plugin("p", &digest)])).unwrap();
+        (state, digest)
+    }
+
     #[test]
     fn set_comes_back_and_modules_that_nobody_needs_go() {
         let root = tempfile::tempdir().unwrap();
-        let (state, _) = StateDir::open(root.path()).unwrap();
-        let old = state.keep_module(b"old").unwrap();
-        state.record(vec![plugin("p", &old)], &BTreeSet::new(), &BTreeSet::new(), Some(&old)).unwrap();
-        let new = state.keep_module(b"new").unwrap();
+        let (state, _) = keeping(root.path(), b"old");
+        let new = state.keep_module("p", b"new").unwrap();
         assert_eq!(modules(root.path()), 2);
-        state
-            .record(
-                vec![plugin("p", &new), plugin("q", "elsewhere")],
-                &BTreeSet::new(),
-                &BTreeSet::new(),
-                Some(&new),
-            )
-            .unwrap();
+        let both = [plugin("p", &new), plugin("q", "elsewhere")];
+        state.record(arrived("p", &new), serving(&both)).unwrap();
         drop(state);
         let (state, fault) = StateDir::open(root.path()).unwrap();
         assert!(fault.is_none());
@@ -292,9 +276,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_the_list_is_seen() {
         let root = tempfile::tempdir().unwrap();
-        let (state, _) = StateDir::open(root.path()).unwrap();
-        let digest = state.keep_module(b"module").unwrap();
-        state.record(vec![plugin("p", &digest)], &BTreeSet::new(), &BTreeSet::new(), Some(&digest)).unwrap();
+        let (state, _) = keeping(root.path(), b"module");
         let file = state.list_file();
         let whole = std::fs::read(&file).unwrap();
         for at in 0..whole.len() {
@@ -306,17 +288,20 @@ mod tests {
     }
 
     #[test]
-    fn bad_list_is_set_aside_and_its_modules_stay() {
+    fn bad_list_is_set_aside_and_its_modules_stay_and_it_is_reported_at_each_start() {
         let root = tempfile::tempdir().unwrap();
-        let (state, _) = StateDir::open(root.path()).unwrap();
-        let digest = state.keep_module(b"module").unwrap();
-        state.record(vec![plugin("p", &digest)], &BTreeSet::new(), &BTreeSet::new(), Some(&digest)).unwrap();
+        let (state, digest) = keeping(root.path(), b"module");
         drop(state);
         std::fs::write(root.path().join(LIST), "sha256:0\n[]").unwrap();
         let (state, fault) = StateDir::open(root.path()).unwrap();
         assert_eq!(fault.unwrap().file, root.path().join(LIST));
-        state.record(Vec::new(), &BTreeSet::new(), &BTreeSet::new(), None).unwrap();
+        state.record(Change::ByItself, Snapshot::default).unwrap();
         assert!(state.module_file(&digest).exists());
+        drop(state);
+        for _ in 0..2 {
+            let (_, fault) = StateDir::open(root.path()).unwrap();
+            assert_eq!(fault.unwrap().file, root.path().join(SET_ASIDE));
+        }
     }
 
     #[test]
@@ -324,5 +309,38 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let _first = StateDir::open(root.path()).unwrap();
         assert!(StateDir::open(root.path()).unwrap_err().reason.contains("another router"));
+    }
+
+    #[test]
+    fn what_killed_routers_left_half_written_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let (state, digest) = keeping(root.path(), b"module");
+        drop(state);
+        let left = [root.path().join(".tmpAbc123"), root.path().join(MODULES).join(".tmpXyz789")];
+        for file in &left {
+            std::fs::write(file, "half").unwrap();
+        }
+        let (state, _) = StateDir::open(root.path()).unwrap();
+        assert!(left.iter().all(|file| !file.exists()) && state.module_file(&digest).exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_in_the_directory_are_reported_instead_of_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let (state, digest) = keeping(root.path(), b"module");
+        let pipe = |path: &Path| {
+            let _ = std::fs::remove_file(path);
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        };
+        pipe(&state.module_file(&digest));
+        assert!(state.read_module(&digest).unwrap_err().reason.contains("a named pipe"));
+        drop(state);
+        pipe(&root.path().join(LIST));
+        let (state, fault) = StateDir::open(root.path()).unwrap();
+        assert!(fault.unwrap().reason.contains("a named pipe"));
+        drop(state);
+        pipe(&root.path().join("lock"));
+        assert_eq!(StateDir::open(root.path()).unwrap_err().file, root.path().join("lock"));
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here knows workers, plugins or HTTP.
 
 pub mod budget;
+pub mod file;
 pub mod future;
 pub mod hash;
 pub mod hex;

@@ -32,6 +32,17 @@ fn escaped(chars: impl Iterator<Item = char>) -> String {
     escaped
 }
 
+/// An error with what caused it, in one line.
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

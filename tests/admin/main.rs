@@ -35,4 +35,5 @@ mod refusals;
 mod rollouts;
 mod signatures;
 mod state_dir;
+mod strange_files;
 mod watched_dir;

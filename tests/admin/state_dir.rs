@@ -122,3 +122,82 @@ async fn rollbacks_and_removals_are_kept_too() {
     assert_eq!(list["plugins"].as_array().unwrap().len(), 1, "{list}");
     assert_eq!(list["plugins"][0]["digest"], first["digest"]);
 }
+
+/// Pushes a plugin; what was answered, unless the router was gone first.
+async fn try_push(admin: std::net::SocketAddr, name: String, wasm: Vec<u8>) -> Option<(String, Value)> {
+    let mut client = Client::connect(admin).await;
+    let answer = client.send(put(&format!("/v1/plugins/{name}"), wasm)).await.ok()?;
+    let is_loaded = answer.status().is_success();
+    let body = answer.into_body().collect().await.ok()?.to_bytes();
+    is_loaded.then(|| (name, serde_json::from_slice(&body).expect("JSON")))
+}
+
+#[tokio::test]
+async fn routers_killed_in_the_middle_of_pushes_come_back_with_all_that_was_answered() {
+    let root = tempfile::tempdir().unwrap();
+    let arguments = ["--state-dir", root.path().to_str().unwrap()];
+    let mut kept: std::collections::BTreeMap<String, Value> = std::collections::BTreeMap::new();
+    for round in 0..4_usize {
+        let router = Process::serve(&arguments).await;
+        let list = call(router.admin, get("/v1/plugins")).await.json();
+        for (name, digest) in &kept {
+            let is_it = |plugin: &&Value| plugin["name"] == **name;
+            let found = list["plugins"].as_array().unwrap().iter().find(is_it);
+            assert_eq!(
+                found.map(|plugin| &plugin["digest"]),
+                Some(digest),
+                "{name} in round {round}: {list}"
+            );
+        }
+        let mut pushes = tokio::task::JoinSet::new();
+        for number in 0..6 {
+            // Two modules under many names, and one that is refused.
+            let wasm = guest_choosing(number % 2);
+            pushes.spawn(try_push(router.admin, format!("r{round}-{number}"), wasm));
+            pushes.spawn(try_push(router.admin, format!("bad{number}"), b"nonsense".to_vec()));
+        }
+        let mut answered = 0;
+        while let Some(push) = pushes.join_next().await {
+            let Some((name, view)) = push.expect("a task") else { continue };
+            kept.insert(name, view["digest"].clone());
+            answered += 1;
+            if answered > round {
+                break;
+            }
+        }
+        router.kill();
+        // Answers that had come before the end count, too.
+        while let Some(push) = pushes.join_next().await {
+            kept.extend(push.expect("a task").map(|(name, view)| (name, view["digest"].clone())));
+        }
+    }
+    let router = Process::serve(&arguments).await;
+    let list = call(router.admin, get("/v1/plugins")).await.json();
+    let names: Vec<&str> =
+        list["plugins"].as_array().unwrap().iter().filter_map(|plugin| plugin["name"].as_str()).collect();
+    assert!(kept.keys().all(|name| names.contains(&name.as_str())), "{names:?} {kept:?}");
+    assert!(names.iter().all(|name| name.starts_with('r')), "refused plugins are kept: {names:?}");
+    let left = |folder: &Path| {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(".tmp"))
+    };
+    assert!(!left(root.path()) && !left(&root.path().join("modules")));
+}
+
+#[tokio::test]
+async fn plugin_of_the_flags_is_not_kept_though_its_module_was_pushed_under_another_name() {
+    let root = tempfile::tempdir().unwrap();
+    let (state, file) = (root.path().join("state"), root.path().join("flags.wasm"));
+    std::fs::write(&file, guest_choosing(0)).unwrap();
+    let state = state.to_str().unwrap();
+    let plugin = format!("flags={}", file.display());
+    let router = Process::serve(&["--state-dir", state, "--plugin", &plugin]).await;
+    push(&router, "/v1/plugins/pushed", guest_choosing(0)).await;
+    router.kill();
+    let router = Process::serve(&["--state-dir", state]).await;
+    let list = call(router.admin, get("/v1/plugins")).await.json();
+    assert_eq!(list["plugins"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(list["plugins"][0]["name"], "pushed");
+}

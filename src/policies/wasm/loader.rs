@@ -1,9 +1,6 @@
 //! From a module's source to a generation that is ready to decide. Nothing of this is on the
 //! request path, and a failure leaves nothing behind.
 
-use std::fs::File;
-use std::io;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -49,6 +46,7 @@ use crate::policies::wasm::trust::TrustPolicy;
 use crate::policies::wasm::trust::origin;
 use crate::policies::wasm::validator;
 use crate::policies::wasm::wire::WirePlan;
+use crate::types::file;
 use crate::types::hex;
 
 /// Largest module that is read, in bytes.
@@ -313,21 +311,13 @@ pub(crate) fn read_module(path: &Path) -> Result<ModuleBytes, PluginError> {
 ///
 /// [`PluginError::Read`] or [`PluginError::TooLarge`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
-    let failed = |source| PluginError::Read { path: path.to_owned(), source };
-    // Before it is opened: opening a named pipe would wait for its other end, and a device has no
-    // end at all.
-    let facts = std::fs::metadata(path).map_err(failed)?;
-    if !facts.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-    }
-    let size = usize::try_from(facts.len()).unwrap_or(usize::MAX);
-    check_size(size)?;
-    let mut bytes = Vec::with_capacity(size);
-    // It may grow while it is read.
-    let file = File::open(path).map_err(failed)?;
-    file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    check_size(bytes.len())?;
-    Ok(bytes)
+    file::read(path, MAX_MODULE_BYTES as u64).map_err(|source| match file::TooLarge::of(&source) {
+        Some(large) => PluginError::TooLarge {
+            bytes: usize::try_from(large.found).unwrap_or(usize::MAX),
+            limit: MAX_MODULE_BYTES,
+        },
+        None => PluginError::Read { path: path.to_owned(), source },
+    })
 }
 
 fn check_size(bytes: usize) -> Result<(), PluginError> {

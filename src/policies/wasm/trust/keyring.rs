@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::policies::wasm::trust::fault::KeyFault;
 use crate::policies::wasm::trust::key::PublicKey;
+use crate::types::file;
 
 /// Largest key file that is read, in bytes.
 const MAX_KEY_BYTES: u64 = 1 << 16;
@@ -57,17 +58,14 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, KeyFault> {
     Ok(files)
 }
 
-fn read_file(file: &Path) -> Result<PublicKey, KeyFault> {
-    let facts = std::fs::metadata(file).map_err(|error| fault(file, error))?;
-    if !facts.is_file() || facts.len() > MAX_KEY_BYTES {
-        return Err(fault(file, "it is not a regular file of at most 64 KiB"));
-    }
+fn read_file(path: &Path) -> Result<PublicKey, KeyFault> {
+    let (opened, facts) = file::open(path, MAX_KEY_BYTES).map_err(|error| fault(path, error))?;
     #[cfg(unix)]
     if std::os::unix::fs::PermissionsExt::mode(&facts.permissions()) & 0o002 != 0 {
-        return Err(fault(file, "everybody can write it, so anybody could be trusted; chmod o-w"));
+        return Err(fault(path, "everybody can write it, so anybody could be trusted; chmod o-w"));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| fault(file, error))?;
-    PublicKey::from_pem(&text).map_err(|reason| fault(file, reason))
+    let text = file::text_of(opened, &facts, MAX_KEY_BYTES).map_err(|error| fault(path, error))?;
+    PublicKey::from_pem(&text).map_err(|reason| fault(path, reason))
 }
 
 fn fault(file: &Path, reason: impl ToString) -> KeyFault {

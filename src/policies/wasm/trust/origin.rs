@@ -1,9 +1,7 @@
 //! Where a module comes from, and what came with it.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
-use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -11,6 +9,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::policies::wasm::trust::format::MAX_SIGNATURE_BYTES;
+use crate::types::file;
 use crate::types::printable;
 
 /// Where a module comes from.
@@ -76,16 +75,5 @@ pub fn signature_file(module: &Path) -> PathBuf {
 ///
 /// What the system says if there is one that cannot be read.
 pub fn read_signature(module: &Path) -> io::Result<Option<Vec<u8>>> {
-    let path = signature_file(module);
-    // Before it is opened: opening a named pipe would wait for its other end.
-    match std::fs::metadata(&path) {
-        Ok(facts) if facts.is_file() => {}
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let mut bytes = Vec::new();
-    // One more than is allowed, so that a larger one is refused instead of cut.
-    File::open(path)?.take(MAX_SIGNATURE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    file::read_if_there(&signature_file(module), MAX_SIGNATURE_BYTES as u64)
 }

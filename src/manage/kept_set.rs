@@ -1,0 +1,204 @@
+//! Which plugins are kept over a restart, and the order in which files are written and removed.
+//!
+//! Kept is what was pushed and serves. A module is written before a list that names it, and removed
+//! after the last list that does. What serves is looked up under the same lock that orders the
+//! writes, so an old list never overwrites a new one; what is on its way is counted, so one load
+//! that is refused takes nothing from another of the same module.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::manage::kept_plugin::BadFile;
+use crate::manage::kept_plugin::KeptPlugin;
+
+/// Where the files are. Each call is whole or not there if the process is killed.
+pub(crate) trait Disk {
+    /// Writes a module, over what has its name.
+    fn write_module(&self, digest: &str, wasm: &[u8]) -> Result<(), BadFile>;
+    /// True if there is a module.
+    fn has_module(&self, digest: &str) -> bool;
+    /// Digests of the modules that nobody asked to stay.
+    fn removable(&self) -> Vec<String>;
+    /// Removes a module; one that cannot be removed is there the next time.
+    fn remove_module(&self, digest: &str);
+    /// Writes the list.
+    fn write_list(&self, plugins: &BTreeMap<String, KeptPlugin>) -> Result<(), BadFile>;
+}
+
+/// What the router does right now.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What serves, as it would be kept.
+    pub serving: Vec<KeptPlugin>,
+    /// Digests of all modules of generations that live: a canary may be promoted, a previous
+    /// generation may come back.
+    pub alive: BTreeSet<String>,
+}
+
+/// What has happened since the last record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that an operator asked for.
+    ByItself,
+    /// A load of a module that was kept for it is over.
+    Arrived {
+        /// The plugin.
+        name: String,
+        /// The module.
+        digest: String,
+        /// True if it serves, or will when its rollout says so.
+        loaded: bool,
+    },
+    /// A plugin was changed, but no module came.
+    Touched {
+        /// The plugin.
+        name: String,
+    },
+    /// A plugin was unloaded.
+    Unloaded {
+        /// The plugin.
+        name: String,
+    },
+}
+
+/// A module under a name.
+type NameAndDigest = (String, String);
+
+/// The plugins that are kept. What the list on the disk says, and why.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeptSet {
+    listed: BTreeMap<String, KeptPlugin>,
+    /// Names whose entries stay as they are until an operator changes the plugin.
+    untouched: BTreeSet<String>,
+    /// What was pushed, and not unloaded since.
+    pushed: BTreeSet<NameAndDigest>,
+    /// How many loads of it are on their way.
+    arriving: BTreeMap<NameAndDigest, usize>,
+    /// Modules that are gone, and were reported.
+    missing: BTreeSet<String>,
+}
+
+impl KeptSet {
+    /// The plugins of a list that was read.
+    pub(crate) fn new(list: Vec<KeptPlugin>) -> Self {
+        let pushed = list.iter().map(|plugin| (plugin.config.name.clone(), plugin.digest.clone())).collect();
+        let listed = list.into_iter().map(|plugin| (plugin.config.name.clone(), plugin)).collect();
+        Self { listed, pushed, ..Self::default() }
+    }
+
+    /// What the list says.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &KeptPlugin> {
+        self.listed.values()
+    }
+
+    /// These are not what serves under their names; their entries stay all the same.
+    pub(crate) fn leave(&mut self, names: BTreeSet<String>) {
+        self.pushed.retain(|(name, _)| !names.contains(name));
+        self.untouched = names;
+    }
+
+    /// Keeps a module for a load that is on its way, until it is recorded that it is over.
+    ///
+    /// # Errors
+    ///
+    /// [`BadFile`] if it cannot be written.
+    pub(crate) fn arrive(
+        &mut self,
+        disk: &impl Disk,
+        name: &str,
+        digest: &str,
+        wasm: &[u8],
+    ) -> Result<(), BadFile> {
+        disk.write_module(digest, wasm)?;
+        self.missing.remove(digest);
+        *self.arriving.entry((name.to_owned(), digest.to_owned())).or_default() += 1;
+        Ok(())
+    }
+
+    /// Makes the list say what serves, then removes the modules that nobody needs.
+    ///
+    /// # Errors
+    ///
+    /// [`BadFile`] if the list cannot be written; the old one is whole then.
+    pub(crate) fn record(
+        &mut self,
+        disk: &impl Disk,
+        change: Change,
+        snapshot: Snapshot,
+    ) -> Result<(), BadFile> {
+        self.settle(change);
+        let is_untouched = |(name, _): &(&String, &KeptPlugin)| self.untouched.contains(*name);
+        let cloned = |(name, plugin): (&String, &KeptPlugin)| (name.clone(), plugin.clone());
+        let mut plugins: BTreeMap<_, _> = self.listed.iter().filter(is_untouched).map(cloned).collect();
+        for plugin in snapshot.serving {
+            let name = plugin.config.name.clone();
+            if !self.untouched.contains(&name) && self.was_pushed(&name, &plugin.digest) {
+                plugins.insert(name, plugin);
+            }
+        }
+        if plugins != self.listed {
+            disk.write_list(&plugins)?;
+            self.listed = plugins;
+        }
+        self.report_missing(disk);
+        self.sweep(disk, &snapshot.alive);
+        Ok(())
+    }
+
+    fn settle(&mut self, change: Change) {
+        match change {
+            Change::ByItself => {}
+            Change::Touched { name } => {
+                self.untouched.remove(&name);
+            }
+            Change::Unloaded { name } => {
+                self.untouched.remove(&name);
+                self.pushed.retain(|(pushed, _)| *pushed != name);
+            }
+            Change::Arrived { name, digest, loaded } => {
+                let arrived = (name, digest);
+                if let Some(count) = self.arriving.get_mut(&arrived) {
+                    *count = count.saturating_sub(1);
+                    if *count == 0 {
+                        self.arriving.remove(&arrived);
+                    }
+                }
+                if loaded {
+                    self.untouched.remove(&arrived.0);
+                    self.pushed.insert(arrived);
+                }
+            }
+        }
+    }
+
+    /// One that is arriving may serve before it is recorded that its load is over.
+    fn was_pushed(&self, name: &str, digest: &str) -> bool {
+        let it = (name.to_owned(), digest.to_owned());
+        self.pushed.contains(&it) || self.arriving.contains_key(&it)
+    }
+
+    fn report_missing(&mut self, disk: &impl Disk) {
+        for plugin in self.listed.values() {
+            let (name, digest) = (&plugin.config.name, &plugin.digest);
+            if !disk.has_module(digest) && self.missing.insert(digest.clone()) {
+                tracing::error!(
+                    plugin = name,
+                    digest,
+                    "its module is gone from the state directory: a restart will not come back with it; push it again"
+                );
+            }
+        }
+    }
+
+    fn sweep(&mut self, disk: &impl Disk, alive: &BTreeSet<String>) {
+        for digest in disk.removable() {
+            let needed = alive.contains(&digest)
+                || self.arriving.keys().any(|(_, arriving)| *arriving == digest)
+                || self.listed.values().any(|plugin| plugin.digest == digest);
+            if !needed {
+                disk.remove_module(&digest);
+                self.pushed.retain(|(_, pushed)| *pushed != digest);
+            }
+        }
+    }
+}
