@@ -27,7 +27,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(StatusCode, Vec<u8>)> {
     let uri: Uri = path.parse().ok()?;
     let asked = async {
-        let answer = target.call(|| request(target, &uri), &SecondRun::default()).await;
+        let answer = target.call(|| request(target, &uri), &SecondRun::default(), || false).await;
         let answer: Answer =
             answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
         let (head, mut body) = answer.into_parts();

@@ -117,7 +117,10 @@ async fn single(
         };
         let index = decision.index();
         let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
-        let outcome = attempt(client, &inbound.head, &inbound.body, placement, &second).await;
+        let outcome = {
+            let has_other = || tried.has_other(snapshot, eligible, index);
+            attempt(client, &inbound.head, &inbound.body, placement, &second, has_other).await
+        };
         match tried.take_retry(&outcome) {
             Some(reason) => {
                 proxy.measures().retried(reason);

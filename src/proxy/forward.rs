@@ -138,7 +138,9 @@ impl Outcome {
                 (ProxyError::ConnectFailed, RetryReason::Connect)
             }
             CallError::Switched => (ProxyError::InvalidAnswer, RetryReason::Broken),
-            CallError::Broken(_) | CallError::Ended => (ProxyError::BrokenAnswer, RetryReason::Broken),
+            CallError::Broken(_) | CallError::Stale | CallError::Ended => {
+                (ProxyError::BrokenAnswer, RetryReason::Broken)
+            }
         };
         Self::Failed { error, retry: Some(retry) }
     }
@@ -244,7 +246,7 @@ impl Answered {
 pub struct ToldStatus(pub u16);
 
 /// Sends a request to the worker that it was placed at, and waits for the head of the answer, and
-/// for the first event of a streamed one.
+/// for the first event of a streamed one. `has_other` tells whether another worker could be tried.
 ///
 /// # Cancel safety
 ///
@@ -255,13 +257,15 @@ pub async fn attempt(
     body: &Bytes,
     mut placement: Placement,
     second: &SecondRun,
+    has_other: impl Fn() -> bool,
 ) -> Outcome {
     let target = Arc::clone(placement.target());
     let patience = Patience::of(&head.headers, target.silence());
     let deaths = target.deaths();
     client.wait_for(patience.first_byte);
     let target = &target;
-    let opening = async { Opening::of(target.call(|| head.outgoing(target, body), second).await?).await };
+    let opening =
+        async { Opening::of(target.call(|| head.outgoing(target, body), second, has_other).await?).await };
     match client.waiting(opening, || target.deaths() != deaths).await {
         Ok(Ok(opening)) => {
             client.wait_for(patience.between);
@@ -270,7 +274,8 @@ pub async fn attempt(
         }
         Ok(Err(error)) => {
             tracing::debug!(worker = target.worker().url(), %error, "no answer");
-            if !error.is_own() {
+            // A worker may close an idle connection whenever it likes.
+            if !error.is_own() && !matches!(error, CallError::Stale) {
                 placement.fail();
             }
             Outcome::no_answer(&error)

@@ -18,9 +18,9 @@ use crate::proxy::upstream::CallError;
 /// How much of a stream is read ahead at most.
 const MAX_HELD_BYTES: usize = 16 << 10;
 
-/// How long after its head a stream that consists of comments only is held back. They keep the
-/// connection alive while an engine queues the request, so clients must get them some day.
-const MAX_COMMENTS: Duration = Duration::from_secs(5);
+/// How long a stream is held back from its first bytes on, if they are no whole event: comments keep
+/// the connection alive while an engine queues the request, so clients must get them some day.
+const MAX_HELD: Duration = Duration::from_secs(5);
 
 /// An answer that was begun.
 #[derive(Debug)]
@@ -91,12 +91,21 @@ fn is_event_stream(head: &response::Parts) -> bool {
 }
 
 async fn read_first_event(body: &mut AnswerBody, events: &mut EventScan) -> Result<(), hyper::Error> {
-    let began = Instant::now();
+    // Runs from the first bytes: before them there is nothing that a client could be given.
+    let mut until: Option<Instant> = None;
     while !events.has_data() && body.held().len() < MAX_HELD_BYTES {
-        let goes_on = body.read_ahead(|piece| events.look(piece)).await?;
-        if !goes_on || began.elapsed() > MAX_COMMENTS {
+        let reading = body.read_ahead(|piece| events.look(piece));
+        let goes_on = match until {
+            None => reading.await?,
+            Some(until) => match tokio::time::timeout_at(until, reading).await {
+                Ok(goes_on) => goes_on?,
+                Err(_) => break,
+            },
+        };
+        if !goes_on {
             break;
         }
+        until.get_or_insert_with(|| Instant::now() + MAX_HELD);
     }
     Ok(())
 }

@@ -139,7 +139,7 @@ async fn attempt_pair(
     // The decode worker first: once it has answered, the prefill worker has done its part.
     let (outcome, half) = tokio::select! {
         biased;
-        outcome = attempt(client, head, body, decode, second) => (outcome, Half::Decode),
+        outcome = attempt(client, head, body, decode, second, || false) => (outcome, Half::Decode),
         failure = failed => (prefill_failed(failure), Half::Prefill),
         () = died => {
             let error = ProxyError::BrokenAnswer;

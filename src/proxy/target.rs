@@ -240,8 +240,9 @@ impl Target {
     /// Sends a request over an idle connection or a new one. A request is made anew for each
     /// connection: an idle one may be closed by the worker at the same moment, which is no failure
     /// of the worker. Unless the request was not even sent, nobody can tell that from a worker that
-    /// it made crash, so sending it again is its [`SecondRun`]; where none is left, a new connection
-    /// is used at once.
+    /// it made crash, so sending it again is its [`SecondRun`]. That goes to another worker if
+    /// `has_other` says that there is one: a worker that is about to be gone may still take a
+    /// connection, and break that too. Where no second run is left, a new connection is used at once.
     ///
     /// # Errors
     ///
@@ -250,12 +251,18 @@ impl Target {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection, which tells the worker to stop.
-    pub async fn call(&self, make: impl Fn() -> Outgoing, second: &SecondRun) -> Result<Answer, CallError> {
+    pub async fn call(
+        &self,
+        make: impl Fn() -> Outgoing,
+        second: &SecondRun,
+        has_other: impl Fn() -> bool,
+    ) -> Result<Answer, CallError> {
         if second.is_left()
             && let Some(connection) = self.pool.take()
         {
             match connection.send(make()).await {
                 Err(CallError::Unsent(_)) => {}
+                Err(CallError::Broken(_) | CallError::Ended) if has_other() => return Err(CallError::Stale),
                 Err(_) if second.take() => {
                     // Relaxed: a counter.
                     self.reconnects.fetch_add(1, Ordering::Relaxed);

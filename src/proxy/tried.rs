@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::checked::ProxySettings;
+use crate::config::retry_on::RetryCondition;
 use crate::core::Worker;
 use crate::core::WorkerRole;
 use crate::policies::DecideError;
@@ -128,6 +129,22 @@ impl<'a> Tried<'a> {
             }
         }
         !full.is_empty()
+    }
+
+    /// True if a retry is left, and a worker other than the one at `index` that may be chosen for it.
+    pub(crate) fn has_other(&self, snapshot: &Snapshot, eligible: Option<&WorkerSet>, index: usize) -> bool {
+        let may = |other: usize| {
+            other != index
+                && eligible.is_none_or(|set| set.contains(other))
+                && self.workers.as_ref().is_none_or(|tried| !tried.contains(other))
+        };
+        self.retries_left > 0
+            && self.settings.retry_on.has(RetryCondition::Broken)
+            && snapshot
+                .targets()
+                .iter()
+                .enumerate()
+                .any(|(other, target)| may(other) && target.worker().is_healthy())
     }
 
     /// Keeps an outcome in case nobody does better.

@@ -58,6 +58,10 @@ pub enum CallError {
     /// The connection broke before the head of the answer was complete.
     #[error("the connection broke before an answer")]
     Broken(#[source] hyper::Error),
+    /// A connection that had been idle broke under the request: the worker closed it at the same moment,
+    /// or it crashed.
+    #[error("an idle connection broke under the request")]
+    Stale,
     /// The connection ended in order, but without an answer.
     #[error("the connection ended without an answer")]
     Ended,

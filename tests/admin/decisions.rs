@@ -191,7 +191,7 @@ async fn retries_are_decisions_of_one_record_and_an_error_of_the_routers_own_is_
 async fn client_that_hangs_up_is_recorded_with_what_it_got() {
     let upstream = Upstream::start(|_| async {
         let (response, pieces, _) = stream();
-        pieces.send("piece".into()).await.unwrap();
+        pieces.send("data: piece\n\n".into()).await.unwrap();
         // The answer goes on until the router gives it up.
         tokio::spawn(async move { pieces.closed().await });
         response
@@ -205,7 +205,7 @@ async fn client_that_hangs_up_is_recorded_with_what_it_got() {
     .await;
     let mut client = Client::connect(setup.router.addresses().data).await;
     let mut body = client.send(named("gone", false)).await.unwrap().into_body();
-    assert_eq!(piece(&mut body).await.as_deref(), Some("piece"));
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: piece\n\n"));
     drop((body, client));
     let outcome = setup.record("gone").await["outcome"].clone();
     assert_eq!((&outcome["end"], &outcome["status"]), (&json!("client_gone"), &json!(200)));

@@ -64,6 +64,21 @@ async fn request_that_breaks_warm_connections_runs_twice_in_all() {
 }
 
 #[tokio::test]
+async fn request_whose_idle_connection_breaks_goes_to_another_worker() {
+    // The first still takes connections after it has broken one, as a process does that is being killed.
+    let mut workers = poisoned(1, || Act::Crash).await;
+    workers.push(Raw::start(|_: &str| Act::Say(raw::whole("{}"))).await);
+    let router = router::start(router::config(workers.iter().map(Raw::entry).collect())).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    warm(&mut client, &workers).await;
+    let before = workers[0].runs();
+    for _ in 0..4 {
+        assert_eq!(client.call(chat("poison")).await.status, StatusCode::OK);
+    }
+    assert!(workers[0].runs() > before, "it was asked");
+}
+
+#[tokio::test]
 async fn pair_whose_workers_crash_runs_twice_in_all() {
     for crashing in [RoleEntry::Prefill, RoleEntry::Decode] {
         let crash = poisoned(4, || Act::Die).await;
