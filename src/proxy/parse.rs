@@ -249,7 +249,7 @@ mod tests {
         let half =
             found(Route::Chat, r#"{"messages": [{"content": "a\ud83d"}, {"content": [{"text": "b"}]}]}"#);
         assert_eq!(half.text.as_deref(), Some("a\u{fffd}\nb"));
-        let broken = br#"{"prompt": "a\xff", "model": "m"}"#;
+        let broken = b"{\"prompt\": \"a\xff\", \"model\": \"m\"}";
         let facts = facts(Route::Completions, broken, ALL);
         assert_eq!((facts.text.as_deref(), facts.model.as_deref()), (Some("a\u{fffd}"), Some("m")));
         assert_eq!(found(Route::Chat, r#"{"n": 2.0, "messages": []}"#).batch, Some(2));
