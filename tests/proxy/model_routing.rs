@@ -68,8 +68,9 @@ async fn listed(router: &RunningRouter) -> Vec<String> {
         return Vec::new();
     }
     let list = list.json();
-    assert_eq!(list["object"], "list");
-    let ids = list["data"].as_array().expect("a list").iter().map(|model| model["id"].as_str());
+    assert_eq!(list.get("object").and_then(|object| object.as_str()), Some("list"));
+    let data = list.get("data").and_then(|data| data.as_array()).expect("a list");
+    let ids = data.iter().map(|model| model.get("id").and_then(|id| id.as_str()));
     ids.map(|id| id.expect("a name").to_owned()).collect()
 }
 
