@@ -82,7 +82,7 @@ async fn connection_waits_while_all_others_are_busy() {
             }
         }
     };
-    let ((a, b, c, d), ()) = soon(async { tokio::join!(asking, releasing) }).await;
+    let ((a, b, c, d), ()) = Box::pin(soon(async { tokio::join!(asking, releasing) })).await;
     assert_eq!([a, b, c, d], [StatusCode::OK; 4]);
 }
 

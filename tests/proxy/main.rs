@@ -1,4 +1,9 @@
 //! The data plane over real HTTP on loopback, with scripted workers.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test's helpers stop the test where something is not as it must be"
+)]
 
 mod client;
 mod raw;

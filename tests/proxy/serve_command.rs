@@ -85,14 +85,7 @@ impl Router {
 
     /// Waits for a line of the log with this text.
     pub(crate) async fn logged(&mut self, text: &str) {
-        loop {
-            let line = soon(self.log.recv()).await.expect("a line");
-            // Shown only if the test fails.
-            eprintln!("{line}");
-            if line.contains(text) {
-                return;
-            }
-        }
+        while !soon(self.log.recv()).await.expect("a line").contains(text) {}
     }
 
     /// Sends it a signal.
