@@ -72,7 +72,10 @@ pub(crate) fn pooling() -> PoolingAllocationConfig {
 pub(crate) fn prepared(config: &Config) -> InstancePre<()> {
     let engine = Engine::new(config).expect("an engine");
     let module = Module::from_file(&engine, stage::module("least_connections")).expect("a module");
-    Linker::new(&engine).instantiate_pre(&module).expect("no imports")
+    let mut linker = Linker::new(&engine);
+    // It logs only before it panics.
+    linker.define_unknown_imports_as_traps(&module).expect("functions");
+    linker.instantiate_pre(&module).expect("nothing else is imported")
 }
 
 /// A store that nothing interrupts.

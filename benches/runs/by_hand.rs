@@ -29,7 +29,11 @@ impl ByHand {
         config.epoch_interruption(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
         let engine = Engine::new(&config).expect("an engine");
         let module = Module::from_file(&engine, stage::module("plugins/least_connections.wasm"));
-        let pre = Linker::new(&engine).instantiate_pre(&module.expect("a module")).expect("no imports");
+        let module = module.expect("a module");
+        let mut linker = Linker::new(&engine);
+        // It logs only before it panics.
+        linker.define_unknown_imports_as_traps(&module).expect("functions");
+        let pre = linker.instantiate_pre(&module).expect("nothing else is imported");
         let init = serde_json::json!({"abi": 1, "plugin": "bench", "generation": 1, "config": {}, "seed": 1});
         Self { engine, pre, init: rmp_serde::to_vec_named(&init).expect("a message") }
     }

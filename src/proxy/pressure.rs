@@ -86,12 +86,12 @@ impl Pressure {
             };
             gauge("client_connections", "Open connections of clients", &own.connections);
             gauge("body_bytes", "Bytes of request bodies in memory", &own.body_bytes);
-            let mut count = |name, help, value: &AtomicU64| {
+            let mut counters = |name, help, value: &AtomicU64| {
                 families.family(name, help, FamilyKind::Counter).count(&[], value.load(Ordering::Relaxed));
             };
-            count("closed_idle_connections", "Idle connections closed to make room", &own.closed_idle);
-            count("refused_bodies", "Requests refused for want of memory for bodies", &own.refused_bodies);
-            count("own_shortages", "Requests failed for want of descriptors or ports", &own.shortages);
+            counters("closed_idle_connections", "Idle connections closed to make room", &own.closed_idle);
+            counters("refused_bodies", "Requests refused for want of memory for bodies", &own.refused_bodies);
+            counters("own_shortages", "Requests failed for want of descriptors or ports", &own.shortages);
         });
     }
 }

@@ -120,7 +120,7 @@ async fn file_that_is_no_file_is_refused() {
         let load = Box::pin(stage.factory.load_wasm_plugin_with(config, options()));
         let error = stage.beside(load).await.unwrap_err();
         assert!(matches!(error, PluginError::Read { .. }), "{error:?}");
-        says(&error, &[path, "it is not a regular file"]);
+        says(&error, &[path, "expected a regular file"]);
         stage.nothing_is_left().await;
     }
 }

@@ -325,13 +325,21 @@ async fn copies_for_a_shadow_are_bounded_in_bytes() {
     let (factory, policy) = loaded(guest_choosing(0)).await;
     let fleet = fleet(1);
     let table = fleet.table();
-    // The stable generation must not be sent the text, which it has no memory for.
     push(&factory, without_probation(), commanded("", "")).await;
-    push(&factory, shadow(), guest_with(r#"(data (i32.const 16) "\00")"#, &answer(16, 1))).await;
+    let mut limits = config("test");
+    // An eighth of it is what a plugin is sent of a text: few of them fill the queue.
+    limits.max_memory_bytes = 100_000_000;
+    let all = guest_with(r#"(data (i32.const 16) "\00")"#, &answer(16, 1));
+    factory.push_wasm_plugin(limits, shadow(), Some(all), unwatched()).await.expect("it loads");
     let text = "x".repeat(17 << 20);
-    policy.decide_async(&table, &asking(&text)).await.unwrap();
-    let report = detail(&factory).shadow.unwrap();
-    assert_eq!((report.skipped, report.compared), (1, 0));
+    let skipped = || detail(&factory).shadow.unwrap().skipped;
+    for _ in 0..200 {
+        policy.decide(&table, &asking(&text)).unwrap();
+        if skipped() > 0 {
+            break;
+        }
+    }
+    assert!(skipped() > 0, "a queue without bounds took 200 copies");
     policy.decide_async(&table, &asking("short")).await.unwrap();
-    eventually("short ones are shown", || detail(&factory).shadow.unwrap().compared == 1).await;
+    eventually("what was taken is shown", || detail(&factory).shadow.unwrap().compared > 0).await;
 }

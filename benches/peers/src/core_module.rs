@@ -37,7 +37,10 @@ impl CoreModule {
     pub(crate) fn new(module: &Path, workers: usize, pooling: bool) -> anyhow::Result<Self> {
         let engine = engine(pooling)?;
         let module = Module::from_file(&engine, module)?;
-        let module = Linker::new(&engine).instantiate_pre(&module)?;
+        let mut linker = Linker::new(&engine);
+        // It logs only before it panics.
+        linker.define_unknown_imports_as_traps(&module)?;
+        let module = linker.instantiate_pre(&module)?;
         Ok(Self { engine, module, message: Message::new(workers) })
     }
 
