@@ -245,7 +245,8 @@ class Checks:
         assert error.code == "not_found" and "/v1/images/generations" in error.message, error
 
     def check_conversation_stays_with_its_worker(self):
-        messages = say("You are a patient teacher. " * 12 + "Explain routers to me.")
+        # Longer than the prefix that the policy looks at by default, 8 KiB.
+        messages = say("You are a patient teacher. " * 400 + "Explain routers to me.")
         workers = set()
         for turn in range(6):
             worker, answer = self.chat(messages, max_tokens=8)
