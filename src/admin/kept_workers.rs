@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::router::WorkerEntry;
+use crate::types::file;
 
 const FILE: &str = "workers.json";
 
@@ -107,16 +108,10 @@ impl KeptWorkers {
 }
 
 fn read(path: &Path) -> io::Result<Listed> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::default()),
-        Err(error) => return Err(error),
-    };
-    if !found.is_file() || found.len() > MAX_BYTES {
-        let reason = format!("{} is no regular file of at most {MAX_BYTES} bytes", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    match file::read_if_there(path, MAX_BYTES)? {
+        Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        None => Ok(Listed::default()),
     }
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 #[cfg(test)]
