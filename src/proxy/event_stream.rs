@@ -44,6 +44,11 @@ pub struct EventError {
     pub code: u16,
     /// Whether the engine says that it is dying or stopping.
     pub is_dying: bool,
+    /// Whether nothing of an answer came before it: no other event with data, and no text with it. Only
+    /// such an error says that the request is not served; behind that the engine has worked on it
+    /// (vLLM, SGLang and llama.cpp send even an event that names a role and no text with their first
+    /// token only).
+    pub is_first: bool,
 }
 
 /// Looks through a stream as it comes, however it is cut into pieces.
@@ -57,6 +62,8 @@ pub struct EventScan {
     /// Whether the line is too long and is passed by.
     skipping: bool,
     has_data: bool,
+    /// Whether there was a line that is neither blank nor a comment.
+    has_fields: bool,
     error: Option<EventError>,
 }
 
@@ -74,6 +81,17 @@ impl EventScan {
     /// True once an event with data came, be it an error.
     pub fn has_data(&self) -> bool {
         self.has_data
+    }
+
+    /// True if nothing came but comments and blank lines.
+    pub fn is_empty(&self) -> bool {
+        !self.has_fields
+    }
+
+    /// The stream is over. Its last line counts, ended or not.
+    pub fn end(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.end_line(&line);
     }
 
     /// The first event that told of an error, if one did.
@@ -98,6 +116,7 @@ impl EventScan {
         if self.skipping || self.line.len() + rest.len() > MAX_LINE_BYTES {
             // Too long for an error, so it is content.
             self.has_data |= !self.skipping;
+            self.has_fields = true;
             self.skipping = true;
             self.line = Vec::new();
         } else {
@@ -108,9 +127,10 @@ impl EventScan {
     /// Comments, blank lines and fields other than `data` say nothing.
     fn end_line(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.has_fields |= !line.is_empty() && !line.starts_with(b":");
         let Some(data) = line.strip_prefix(b"data:") else { return };
         if self.error.is_none() {
-            self.error = error_of(data);
+            self.error = error_of(data, !self.has_data);
         }
         self.has_data = true;
     }
@@ -125,7 +145,8 @@ pub fn is_dying(text: &[u8]) -> bool {
     LAST_WORDS.iter().any(|words| words.find(text).is_some())
 }
 
-fn error_of(data: &[u8]) -> Option<EventError> {
+/// The error that an event tells of; `is_first` if it is the first with data.
+fn error_of(data: &[u8], is_first: bool) -> Option<EventError> {
     if data.len() > MAX_LINE_BYTES || !is_marked(data) {
         return None;
     }
@@ -138,7 +159,10 @@ fn error_of(data: &[u8]) -> Option<EventError> {
     } else {
         abort?.get("status_code")
     };
-    Some(EventError { code: code.map_or(NO_CODE, code_of), is_dying: is_dying(data) })
+    // SGLang's `/generate` repeats what it has generated.
+    let has_text = event.get("text").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let code = code.map_or(NO_CODE, code_of);
+    Some(EventError { code, is_dying: is_dying(data), is_first: is_first && !has_text })
 }
 
 fn is(value: Option<&Value>, text: &str) -> bool {
@@ -246,6 +270,57 @@ mod tests {
     }
 
     #[test]
+    fn error_is_first_only_if_nothing_of_an_answer_came_before_it() {
+        let error = "data: {\"error\": {\"code\": 503}}\n\n";
+        let role = "data: {\"choices\": [{\"delta\": {\"role\": \"assistant\", \"content\": \"\"}}]}\n\n";
+        let abort = |text: &str| {
+            let reason = "{\"finish_reason\": {\"type\": \"abort\", \"status_code\": 503}}";
+            format!("data: {{\"text\": \"{text}\", \"meta_info\": {reason}}}\n\n")
+        };
+        for (stream, is_first) in [
+            (error.to_owned(), true),
+            (format!(": x\n\nevent: error\n{error}"), true),
+            (abort(""), true),
+            (format!("{error}{role}"), true),
+            (format!("{role}{error}"), false),
+            (format!("data: {}\n{error}", "x".repeat(MAX_LINE_BYTES)), false),
+            (abort("some"), false),
+        ] {
+            for size in [1, 7, stream.len()] {
+                let mut scan = EventScan::default();
+                stream.as_bytes().chunks(size).for_each(|piece| scan.look(piece));
+                assert_eq!(scan.error().map(|error| error.is_first), Some(is_first), "{stream:.80}");
+            }
+        }
+    }
+
+    #[test]
+    fn stream_is_empty_with_comments_and_blank_lines_only() {
+        for (stream, is_empty) in [
+            ("", true),
+            ("\n\r\n", true),
+            (": keep-alive\n\n: keep-alive", true),
+            (": x\n\ndata: 1", false),
+            ("event: end\n\n", false),
+            ("{\"error\": \"no event\"}", false),
+        ] {
+            let mut scan = EventScan::default();
+            scan.look(stream.as_bytes());
+            scan.end();
+            assert_eq!(scan.is_empty(), is_empty, "{stream}");
+        }
+    }
+
+    #[test]
+    fn last_line_counts_without_its_end() {
+        let mut scan = EventScan::default();
+        scan.look(b"data: {\"error\": {\"code\": 503}}");
+        assert_eq!((scan.has_data(), scan.error()), (false, None));
+        scan.end();
+        assert_eq!((scan.has_data(), scan.error().map(|error| error.code)), (true, Some(503)));
+    }
+
+    #[test]
     fn line_without_end_is_bounded_and_those_after_it_are_read() {
         let long = "x".repeat(MAX_LINE_BYTES / 2 + 1);
         let mut scan = EventScan::default();
@@ -262,7 +337,7 @@ mod tests {
     fn dying_engine_is_known_by_its_words() {
         let mut scan = EventScan::default();
         scan.look(b"data: {\"error\": {\"message\": \"EngineCore encountered an issue. See stack trace\", \"code\": 500}}\n\n");
-        assert_eq!(scan.error(), Some(EventError { code: 500, is_dying: true }));
+        assert_eq!(scan.error(), Some(EventError { code: 500, is_dying: true, is_first: true }));
         assert!(!is_dying(b"{\"error\": {\"message\": \"list index out of range\"}}"));
     }
 }

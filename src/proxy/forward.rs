@@ -138,7 +138,7 @@ impl Outcome {
                 (ProxyError::ConnectFailed, RetryReason::Connect)
             }
             CallError::Switched => (ProxyError::InvalidAnswer, RetryReason::Broken),
-            CallError::Broken(_) | CallError::Stale | CallError::Ended => {
+            CallError::Broken(_) | CallError::Stale | CallError::Ended | CallError::Empty => {
                 (ProxyError::BrokenAnswer, RetryReason::Broken)
             }
         };
@@ -232,10 +232,10 @@ impl Answered {
         if let Some(told) = told {
             head.extensions.insert(told);
         }
-        let is_clients = Patience::of(&inbound.head.headers, placement.target().silence()).is_clients;
+        let limit = Patience::of(&inbound.head.headers, placement.target().silence()).between;
         let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
         passed.watch_end(open_end);
-        let passed = if is_clients { passed.with_hurried_client() } else { passed };
+        let passed = if limit.is_clients { passed.with_hurried_client() } else { passed };
         (head, passed)
     }
 }
@@ -262,13 +262,22 @@ pub async fn attempt(
     let target = Arc::clone(placement.target());
     let patience = Patience::of(&head.headers, target.silence());
     let deaths = target.deaths();
-    client.wait_for(patience.first_byte);
+    let mut limit = patience.first_byte;
+    client.wait_for(limit.after);
+    // From its first bytes on a worker speaks, be they comments.
+    let heard = || {
+        limit = patience.between;
+        client.wait_for(limit.after);
+    };
     let target = &target;
-    let opening =
-        async { Opening::of(target.call(|| head.outgoing(target, body), second, has_other).await?).await };
-    match client.waiting(opening, || target.deaths() != deaths).await {
+    let opening = async {
+        let answer = target.call(|| head.outgoing(target, body), second, has_other).await?;
+        Opening::of(answer, heard).await
+    };
+    let opened = client.waiting(opening, || target.deaths() != deaths).await;
+    match opened {
         Ok(Ok(opening)) => {
-            client.wait_for(patience.between);
+            client.wait_for(patience.between.after);
             placement.answered(opening.status(), || retry_after(&opening.head.headers));
             Outcome::Answered(Answered::new(opening, placement))
         }
@@ -282,7 +291,7 @@ pub async fn attempt(
         }
         Err(why) => {
             // A client that is in a hurry says nothing against the worker.
-            if why != GaveUp::Silent || !patience.is_clients {
+            if why != GaveUp::Silent || !limit.is_clients {
                 placement.fail();
             }
             match why {

@@ -69,16 +69,25 @@ pub fn prepare_answer(head: &mut response::Parts) {
 /// Takes out what concerns one connection only. Where the coding of a body goes, so does a length
 /// beside it, which says nothing then (RFC 9112, section 6.3) and may be a lie.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // First: the coding may be among the headers that `connection` names.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     // One pass over few names is cheaper than nine look-ups; most messages have one or none.
     let named: Vec<HeaderValue> =
         headers.get_all(header::CONNECTION).iter().filter(|value| names_headers(value)).cloned().collect();
     named.iter().for_each(|value| remove_named(value, headers));
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        headers.remove(header::CONTENT_LENGTH);
-    }
     while let Some(name) = headers.keys().find_map(|name| HOP_BY_HOP.iter().find(|hop| *hop == name)) {
         headers.remove(name);
     }
+}
+
+/// True if a body of this kind can be read as it comes: compressed, it is none until it is whole.
+pub fn is_readable_as(headers: &HeaderMap, kind: &[u8]) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    value.get(..kind.len()).is_some_and(|value| value.eq_ignore_ascii_case(kind))
+        && headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain)
 }
 
 /// True if a value of `connection` names headers that are to be removed too.
@@ -122,12 +131,37 @@ mod tests {
 
     #[test]
     fn length_goes_with_the_coding_that_made_it_void() {
-        let mut headers = map(&[("content-length", "1"), ("transfer-encoding", "chunked"), ("etag", "x")]);
-        remove_hop_by_hop(&mut headers);
-        assert_eq!(headers, map(&[("etag", "x")]));
+        for connection in ["close", "transfer-encoding", "close, Transfer-Encoding"] {
+            let mut headers = map(&[
+                ("connection", connection),
+                ("content-length", "1"),
+                ("transfer-encoding", "chunked"),
+                ("etag", "x"),
+            ]);
+            remove_hop_by_hop(&mut headers);
+            assert_eq!(headers, map(&[("etag", "x")]), "{connection}");
+        }
         let mut headers = map(&[("content-length", "1")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("content-length", "1")]));
+    }
+
+    #[test]
+    fn compressed_body_is_not_read_as_what_it_is() {
+        for (encoding, readable) in [("identity", true), ("Identity", true), ("gzip", false), ("br", false)] {
+            let headers =
+                map(&[("content-type", "Text/Event-Stream; charset=utf-8"), ("content-encoding", encoding)]);
+            assert_eq!(is_readable_as(&headers, b"text/event-stream"), readable, "{encoding}");
+            assert!(!is_readable_as(&headers, b"application/json"));
+        }
+        let headers = map(&[
+            ("content-type", "application/json"),
+            ("content-encoding", "identity"),
+            ("content-encoding", "gzip"),
+        ]);
+        assert!(!is_readable_as(&headers, b"application/json"), "all values count");
+        assert!(is_readable_as(&map(&[("content-type", "application/json")]), b"application/json"));
+        assert!(!is_readable_as(&map(&[]), b"application/json"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Bodies that end with their connection, so that a cut-off looks like an end.
 
-use http::HeaderMap;
 use http::Version;
 use http::header;
 use http::response;
+
+use crate::proxy::headers::is_readable_as;
 
 /// How much of the end is kept: `[DONE]` and a few line ends.
 const TAIL_BYTES: usize = 16;
@@ -17,7 +18,7 @@ pub struct OpenEnd {
 }
 
 impl OpenEnd {
-    /// `None` if the body says itself where it ends, or is neither events nor JSON.
+    /// `None` if the body says itself where it ends, or is neither events nor JSON, or is compressed.
     pub fn of(head: &response::Parts) -> Option<Self> {
         let has_length = head.headers.contains_key(header::CONTENT_LENGTH);
         let is_chunked =
@@ -25,8 +26,8 @@ impl OpenEnd {
         if has_length || is_chunked {
             return None;
         }
-        let is_stream = is(&head.headers, b"text/event-stream");
-        let known = is_stream || is(&head.headers, b"application/json");
+        let is_stream = is_readable_as(&head.headers, b"text/event-stream");
+        let known = is_stream || is_readable_as(&head.headers, b"application/json");
         known.then_some(Self { is_stream, tail: [b' '; TAIL_BYTES] })
     }
 
@@ -44,11 +45,6 @@ impl OpenEnd {
         let ends: &[&[u8]] = if self.is_stream { &[b"[DONE]"] } else { &[b"}", b"]"] };
         !end.is_empty() && !ends.iter().any(|known| end.ends_with(known))
     }
-}
-
-fn is(headers: &HeaderMap, kind: &[u8]) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
-    value.get(..kind.len()).is_some_and(|value| value.eq_ignore_ascii_case(kind))
 }
 
 #[cfg(test)]

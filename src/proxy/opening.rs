@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header;
 use http::response;
 use tokio::time::Instant;
 
 use crate::proxy::event_stream::EventError;
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::event_stream::is_dying;
+use crate::proxy::headers::is_readable_as;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::AnswerBody;
@@ -38,32 +38,35 @@ pub struct Opening {
 
 impl Opening {
     /// Reads on to the first event of a stream, which tells whether the request is served at all.
+    /// Tells `heard` of each piece that comes: a worker that sends comments is not silent.
     ///
     /// # Errors
     ///
-    /// [`CallError::Broken`] if the connection breaks before, [`CallError::Switched`].
+    /// [`CallError::Broken`] if the connection breaks before, [`CallError::Empty`] if a stream ends
+    /// before, [`CallError::Switched`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub async fn of(answer: Answer) -> Result<Self, CallError> {
+    pub async fn of(answer: Answer, mut heard: impl FnMut()) -> Result<Self, CallError> {
         let (head, mut body) = answer.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(CallError::Switched);
         }
-        let is_dying =
-            head.status == StatusCode::INTERNAL_SERVER_ERROR && tells_of_its_end(&mut body).await?;
+        let is_dying = head.status == StatusCode::INTERNAL_SERVER_ERROR
+            && tells_of_its_end(&mut body, &mut heard).await?;
         let mut events = is_event_stream(&head).then(EventScan::default);
         if let Some(events) = &mut events {
-            read_first_event(&mut body, events).await.map_err(CallError::Broken)?;
+            read_first_event(&mut body, events, heard).await?;
         }
         let open_end = OpenEnd::of(&head);
         Ok(Self { head, body, events, open_end, is_dying })
     }
 
-    /// The error that the stream began with, if it did.
+    /// The error that the stream began with, if it did. One behind content is none, be it in the same
+    /// piece: how a stream is cut must not decide what becomes of a request.
     pub fn error(&self) -> Option<EventError> {
-        self.events.as_ref()?.error()
+        self.events.as_ref()?.error().filter(|error| error.is_first)
     }
 
     /// True if the engine says with its error that it is dying or stopping, and would say so to any
@@ -79,32 +82,39 @@ impl Opening {
 }
 
 /// Reads an answer that says 500, to see whether the engine is dying.
-async fn tells_of_its_end(body: &mut AnswerBody) -> Result<bool, CallError> {
-    while body.held().len() < MAX_HELD_BYTES && body.read_ahead(|_| {}).await.map_err(CallError::Broken)? {}
+async fn tells_of_its_end(body: &mut AnswerBody, mut heard: impl FnMut()) -> Result<bool, CallError> {
+    while body.held().len() < MAX_HELD_BYTES && body.read_ahead(|_| {}).await.map_err(CallError::Broken)? {
+        heard();
+    }
     Ok(is_dying(body.held()))
 }
 
+/// In a compressed one no event would be found, and it would be held in vain.
 fn is_event_stream(head: &response::Parts) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
-    let kind = head.headers.get(header::CONTENT_TYPE).map_or(&[][..], |kind| kind.as_bytes());
-    head.status.is_success() && kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+    head.status == StatusCode::OK && is_readable_as(&head.headers, b"text/event-stream")
 }
 
-async fn read_first_event(body: &mut AnswerBody, events: &mut EventScan) -> Result<(), hyper::Error> {
+async fn read_first_event(
+    body: &mut AnswerBody,
+    events: &mut EventScan,
+    mut heard: impl FnMut(),
+) -> Result<(), CallError> {
     // Runs from the first bytes: before them there is nothing that a client could be given.
     let mut until: Option<Instant> = None;
     while !events.has_data() && body.held().len() < MAX_HELD_BYTES {
         let reading = body.read_ahead(|piece| events.look(piece));
         let goes_on = match until {
-            None => reading.await?,
+            None => reading.await,
             Some(until) => match tokio::time::timeout_at(until, reading).await {
-                Ok(goes_on) => goes_on?,
+                Ok(goes_on) => goes_on,
                 Err(_) => break,
             },
         };
-        if !goes_on {
-            break;
+        if !goes_on.map_err(CallError::Broken)? {
+            events.end();
+            return if events.is_empty() { Err(CallError::Empty) } else { Ok(()) };
         }
+        heard();
         until.get_or_insert_with(|| Instant::now() + MAX_HELD);
     }
     Ok(())

@@ -15,26 +15,35 @@ const SILENCE_HEADER: &str = "x-sgl-silence-timeout";
 /// The longest that a client may ask for, in seconds.
 const LONGEST_SECS: f64 = 86_400.0;
 
-/// The limits of one request at one worker; `None` = as long as the request may take.
+/// How long a worker may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// So long; `None` = as long as the request may take.
+    pub after: Option<Duration>,
+    /// Whether it is the client's own, so that exceeding it is no failure of the worker.
+    pub is_clients: bool,
+}
+
+/// The limits of one request at one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// To the first byte of an answer.
-    pub first_byte: Option<Duration>,
+    pub first_byte: Limit,
     /// Between two pieces.
-    pub between: Option<Duration>,
-    /// Whether one of them is the client's own, so that exceeding it is no failure of the worker.
-    pub is_clients: bool,
+    pub between: Limit,
 }
 
 impl Patience {
     /// What the client asks for, else what is set for the worker. What is no number above 0 is not
     /// understood, and does not count.
     pub fn of(headers: &HeaderMap, worker: SilenceSettings) -> Self {
-        let (first_byte, between) = (asked(headers, FIRST_BYTE_HEADER), asked(headers, SILENCE_HEADER));
+        let limit = |name, of_worker: Option<Duration>| {
+            let asked = asked(headers, name);
+            Limit { after: asked.or(of_worker), is_clients: asked.is_some() }
+        };
         Self {
-            first_byte: first_byte.or(worker.first_byte),
-            between: between.or(worker.between),
-            is_clients: first_byte.is_some() || between.is_some(),
+            first_byte: limit(FIRST_BYTE_HEADER, worker.first_byte),
+            between: limit(SILENCE_HEADER, worker.between),
         }
     }
 }
@@ -56,13 +65,14 @@ mod tests {
         let worker = SilenceSettings { first_byte: None, between: Some(Duration::from_secs(9)) };
         let of = |value: &'static str| {
             let header = (HeaderName::from_static(SILENCE_HEADER), HeaderValue::from_static(value));
-            Patience::of(&HeaderMap::from_iter([header]), worker).between
+            Patience::of(&HeaderMap::from_iter([header]), worker)
         };
-        assert_eq!(of("2.5"), Some(Duration::from_millis(2500)));
-        assert_eq!(of("1e300"), Some(Duration::from_secs(86_400)));
+        assert_eq!(of("2.5").between.after, Some(Duration::from_millis(2500)));
+        assert_eq!(of("1e300").between.after, Some(Duration::from_secs(86_400)));
         for other in ["0", "-1", "NaN", "soon", ""] {
-            assert_eq!(of(other), worker.between, "{other}");
+            assert_eq!(of(other).between, Limit { after: worker.between, is_clients: false }, "{other}");
         }
-        assert!(!Patience::of(&HeaderMap::new(), worker).is_clients);
+        assert!(of("2.5").between.is_clients);
+        assert!(!of("2.5").first_byte.is_clients, "the other limit is the worker's");
     }
 }

@@ -95,7 +95,8 @@ async fn run(
     outgoing: impl Fn() -> Outgoing,
     second: &SecondRun,
 ) -> Result<Option<Opening>, PrefillFailure> {
-    let called = async { Opening::of(placement.target().call(outgoing, second, || false).await?).await };
+    let called =
+        async { Opening::of(placement.target().call(outgoing, second, || false).await?, || {}).await };
     let opening = called.await.map_err(PrefillFailure::NoAnswer)?;
     placement.answered(opening.status(), || retry_after(&opening.head.headers));
     if placement.verdict() != Verdict::Served {

@@ -78,7 +78,7 @@ pub enum ProxyError {
     #[error("the router has no descriptor or port left to connect to a worker; try again soon")]
     OutOfResources,
     /// The worker gave no answer.
-    #[error("the worker closed the connection without an answer")]
+    #[error("the worker closed the connection, or ended a stream of events, without an answer")]
     BrokenAnswer,
     /// The worker's answer is none to this request.
     #[error("the worker answered 101 (switching protocols), which the request did not ask for")]

@@ -142,7 +142,7 @@ impl Passed {
         let mut passed = Self {
             is_known: !body.held().is_empty(),
             body,
-            erred: events.as_ref().and_then(EventScan::error).map(|error| error.code),
+            erred: None,
             events,
             placement,
             client: Arc::clone(client),
@@ -157,6 +157,7 @@ impl Passed {
             open_end: None,
             is_hurried: false,
         };
+        passed.heed_error();
         if passed.body.is_end() {
             passed.complete();
         }
@@ -185,7 +186,9 @@ impl Passed {
 
     /// Records what comes of the answer, and tells the client in its head under which id.
     pub fn with_record(mut self, mut record: Box<Draft>, head: &mut response::Parts) -> Self {
-        record.answered(self.erred.unwrap_or(head.status.as_u16()), self.placement.target().worker().url());
+        let refusal = self.events.as_ref().and_then(EventScan::error).filter(|error| error.is_first);
+        let status = refusal.map_or(head.status.as_u16(), |error| error.code);
+        record.answered(status, self.placement.target().worker().url());
         if let Ok(id) = HeaderValue::from_str(record.request_id()) {
             head.headers.insert(RECORD_HEADER, id);
         }
@@ -280,11 +283,18 @@ impl Passed {
         let Some(events) = &mut self.events else { return };
         let Some(piece) = frame.data_ref().filter(|_| !std::mem::take(&mut self.is_known)) else { return };
         events.look(piece);
+        self.heed_error();
+    }
+
+    /// Tells the placement of an error that an event told of. What the stream began with it knows.
+    fn heed_error(&mut self) {
         if self.erred.is_none()
-            && let Some(error) = events.error()
+            && let Some(error) = self.events.as_ref().and_then(EventScan::error)
         {
             self.erred = Some(error.code);
-            self.placement.answered(error.code, || None);
+            if self.has_begun || !error.is_first {
+                self.placement.answered(error.code, || None);
+            }
         }
     }
 
@@ -293,6 +303,13 @@ impl Passed {
         if self.ended {
             return;
         }
+        if let Some(events) = &mut self.events {
+            events.end();
+            if events.is_empty() {
+                self.placement.fail();
+            }
+        }
+        self.heed_error();
         self.placement.complete();
         if let Some(connection) = self.body.reclaim() {
             self.placement.target().pool().put(connection);

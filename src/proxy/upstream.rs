@@ -65,6 +65,9 @@ pub enum CallError {
     /// The connection ended in order, but without an answer.
     #[error("the connection ended without an answer")]
     Ended,
+    /// A stream of events ended in order, but without one: comments at most.
+    #[error("a stream of events ended without one")]
+    Empty,
     /// The worker wants to speak another protocol, which no request asks for.
     #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
     Switched,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use sglang_router_rs::cli::assembly::RunningRouter;
 use sglang_router_rs::config::checked::RecordSettings;
+use sglang_router_rs::proxy::verdict::Verdict;
 
 use crate::client::Client;
 use crate::client::call;
@@ -130,6 +131,65 @@ async fn stream_that_breaks_before_its_first_event_is_tried_elsewhere() {
     let router = router::start(router::config(vec![worker.entry(), other.entry()])).await;
     assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "fine");
     line(&router, r#"sgl_router_retries_total{reason="broken"} 1"#).await;
+}
+
+#[tokio::test]
+async fn stream_that_ends_without_an_event_is_tried_elsewhere_and_a_failure() {
+    let forms: [&[&str]; 3] = [&[], &[": keep-alive\n\n", ": keep-alive\n\n"], &["\n", ": cut"]];
+    for form in forms {
+        let [empty, free] = [streaming(form).await, streaming(&[CONTENT, DONE]).await];
+        let router = router::over(&[&empty, &free]).await;
+        assert_eq!(call(router.addresses().data, chat("hi")).await.text(), format!("{CONTENT}{DONE}"));
+        let outcomes = router::target(&router, &empty.url()).unwrap().outcomes();
+        assert_eq!(outcomes, (0, 1), "{form:?}");
+        let alone = router::over(&[&empty]).await;
+        let answer = call(alone.addresses().data, chat("hi")).await;
+        let code = answer.code();
+        assert_eq!((answer.status, code.as_str()), (StatusCode::BAD_GATEWAY, "upstream_closed"), "{form:?}");
+    }
+}
+
+#[tokio::test]
+async fn stream_without_an_event_that_says_something_is_passed_on_as_it_came() {
+    let worker = streaming(&["event: end\n\n"]).await;
+    let router = router::over(&[&worker]).await;
+    assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "event: end\n\n");
+    assert_eq!(router::target(&router, &worker.url()).unwrap().outcomes(), (1, 0));
+}
+
+#[tokio::test]
+async fn error_behind_content_is_no_refusal_although_both_come_in_one_piece() {
+    for (no_retry, code, verdict) in
+        [("0", 503, Verdict::Full), ("1", 503, Verdict::Full), ("0", 502, Verdict::Failed)]
+    {
+        let stream = format!("{CONTENT}data: {{\"error\": {{\"code\": {code}}}}}\n\n{DONE}");
+        let answer = format!("{}0\r\n\r\n", raw::events(&[&stream]));
+        let worker = Raw::start(move |_| Act::Say(answer.clone())).await;
+        let other = streaming(&[CONTENT]).await;
+        let router = router::start(router::config(vec![worker.entry(), other.entry()])).await;
+        let mut request = chat("hi");
+        request.headers_mut().insert("x-sgl-no-retry", no_retry.parse().unwrap());
+        assert_eq!(call(router.addresses().data, request).await.text(), stream);
+        assert!(other.seen().is_empty(), "{code}: the worker has worked on it");
+        let target = router::target(&router, &worker.entry().url).unwrap();
+        assert_eq!((target.counted(verdict), target.counted(Verdict::Served)), (1, 0));
+        line(&router, r#"sgl_router_requests_total{route="chat_completions",status="2xx"} 1"#).await;
+        line(&router, r#"sgl_router_error_events_total{route="chat_completions"} 1"#).await;
+    }
+}
+
+#[tokio::test]
+async fn compressed_stream_is_not_held_for_an_event_that_would_not_be_found() {
+    let answer = raw::events(&["\u{1f}8 no line of data"]);
+    let answer = answer.replacen("\r\n", "\r\ncontent-encoding: gzip\r\n", 1);
+    let worker = Raw::start(move |_| Act::SayAndClose(answer.clone())).await;
+    let other = Upstream::saying("fine").await;
+    let router = router::start(router::config(vec![worker.entry(), other.entry()])).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    let response = soon(client.send(chat("hi"))).await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    assert_eq!(piece(&mut response.into_body()).await.as_deref(), Some("\u{1f}8 no line of data"));
+    assert!(other.seen().is_empty(), "what has begun is not tried elsewhere");
 }
 
 #[tokio::test]

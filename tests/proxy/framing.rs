@@ -63,18 +63,22 @@ async fn version_of_an_old_worker_is_not_passed_on() {
 #[tokio::test]
 async fn answer_of_an_old_worker_that_was_cut_off_is_a_break_for_the_client() {
     let event = "data: {\"choices\": []}\n\n";
-    for (kind, body, is_whole) in [
-        ("application/json", "{\"a\": 1", false),
-        ("application/json", "{\"a\": 1}", true),
-        ("text/event-stream", event, false),
-        ("text/event-stream", "data: 1\n\ndata: [DONE]\n\n", true),
-        ("text/plain", "any", true),
+    for (kind, coding, body, is_whole) in [
+        ("application/json", "identity", "{\"a\": 1", false),
+        ("application/json", "identity", "{\"a\": 1}", true),
+        // The end of a compressed body says nothing.
+        ("application/json", "gzip", "{\"a\": 1", true),
+        ("text/event-stream", "identity", event, false),
+        ("text/event-stream", "br", event, true),
+        ("text/event-stream", "identity", "data: 1\n\ndata: [DONE]\n\n", true),
+        ("text/plain", "identity", "any", true),
     ] {
-        let answer = format!("HTTP/1.0 200 OK\r\ncontent-type: {kind}\r\n\r\n{body}");
+        let head = format!("HTTP/1.0 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: {coding}");
+        let answer = format!("{head}\r\n\r\n{body}");
         let worker = Raw::start(move |_| Act::SayAndClose(answer.clone())).await;
         let router = router::start(router::config(vec![worker.entry()])).await;
         let mut client = Client::connect(router.addresses().data).await;
         let whole = soon(client.send(chat("hi"))).await.unwrap().into_body().collect().await;
-        assert_eq!(whole.is_ok(), is_whole, "{kind}: {body}");
+        assert_eq!(whole.is_ok(), is_whole, "{kind}, {coding}: {body}");
     }
 }

@@ -67,6 +67,47 @@ async fn client_in_a_hurry_says_nothing_against_a_worker() {
 }
 
 #[tokio::test]
+async fn comments_before_the_first_event_are_no_silence() {
+    let worker = Upstream::start(|_| async {
+        let (response, pieces, _) = upstream::stream();
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let _ = pieces.send(Bytes::from_static(b": keep-alive\n\n")).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+            let _ = pieces.send(Bytes::from_static(EVENT.as_bytes())).await;
+        });
+        response
+    })
+    .await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.silence.first_byte = Some(Duration::from_millis(200));
+    let router = router::start(config).await;
+    let answer = call(router.addresses().data, chat("hi")).await;
+    assert_eq!((answer.status, answer.text().ends_with(EVENT)), (StatusCode::OK, true));
+    assert_eq!(router::target(&router, &worker.url()).unwrap().outcomes(), (1, 0));
+}
+
+#[tokio::test]
+async fn clients_own_limit_does_not_excuse_from_the_other() {
+    let silent = Raw::start(|_| Act::Fall(String::new())).await;
+    let falling = Raw::start(|_| Act::Fall(raw::events(&[EVENT]))).await;
+    for (worker, own) in [(&silent, "x-sgl-silence-timeout"), (&falling, "x-sgl-first-byte-timeout")] {
+        let mut config = router::config(vec![worker.entry()]);
+        config.proxy.silence.first_byte = Some(Duration::from_millis(50));
+        config.proxy.silence.between = Some(Duration::from_millis(50));
+        let router = router::start(config).await;
+        let mut request = chat("hi");
+        request.headers_mut().insert(own, "100".parse().unwrap());
+        let mut client = Client::connect(router.addresses().data).await;
+        let response = soon(client.send(request)).await.unwrap();
+        // One is answered with 504, the other breaks off.
+        let _ = soon(response.into_body().collect()).await;
+        assert_eq!(router::target(&router, &worker.entry().url).unwrap().outcomes(), (0, 1), "{own}");
+    }
+}
+
+#[tokio::test]
 async fn stream_that_falls_silent_is_broken_off() {
     let worker = Raw::start(|_| Act::Fall(raw::events(&[EVENT]))).await;
     let mut config = router::config(vec![worker.entry()]);
