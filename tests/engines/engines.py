@@ -28,7 +28,7 @@ class Engine:
     """A running engine."""
 
     def __init__(self, stack, directory, kind, *flags):
-        self.port, self.kind = free_port(), kind
+        self.port, self.kind, self.ended = free_port(), kind, False
         self.url = f"http://127.0.0.1:{self.port}"
         command = [os.path.join(HERE, "start.sh"), directory, kind, str(self.port), *flags]
         began = time.monotonic()
@@ -37,10 +37,13 @@ class Engine:
         # The first answer of a kind compiles.
         for stream in (False, True):
             assert ask(self.url, "POST", CHAT, chat(stream=stream)).status == 200
-        print(f"        {kind} {' '.join(flags)}: started in {time.monotonic() - began:.0f} s")
+        print(f"        {' '.join([kind, *flags])}: started in {time.monotonic() - began:.0f} s")
 
     def end(self):
-        kill_session(self.pid)
+        # Once: its number may be somebody else's afterwards.
+        if not self.ended:
+            self.ended = True
+            kill_session(self.pid)
 
     def signal(self, number):
         os.kill(self.pid, number)
@@ -91,14 +94,20 @@ class Checks:
         answers = all_at_once(30, lambda n: ask(router.host, "POST", CHAT, chat(f"s {n}", 40, True, ignore_eos=True)))
         bad = [answer for answer in answers if not answer.is_complete_stream() or b'"error"' in answer.body]
         assert not bad, f"{len(bad)} of {len(answers)}, such as {bad[0]}"
+        refused = router.metric('sgl_router_retries_total{reason="full"}')
+        assert refused, "the full one refused some"
         by = [dict(answer.headers)["x-sgl-worker"] for answer in answers]
-        return f"{by.count(full.url)} of {len(by)} served by the full one"
+        return f"the full one served {by.count(full.url)} of {len(by)}, and refused {refused:.0f} times"
 
     def check_streams_that_a_full_vllm_refuses_go_elsewhere(self):
         return self.streams_beside(self.tight, "round_robin")
 
     def check_streams_that_a_full_sglang_refuses_go_elsewhere(self):
-        return self.streams_beside(self.full, "least_load")
+        try:
+            return self.streams_beside(self.full, "least_load")
+        finally:
+            # Idle, it keeps a core busy.
+            self.end("full")
 
     def check_full_engine_is_not_taken_out(self):
         router = self.over(self.tight)
@@ -138,7 +147,8 @@ class Checks:
         path = os.path.join(self.directory, f"v-{name}", "bin")
         environment = os.environ | {"PATH": f"{path}:{os.environ['PATH']}"}
         # aiperf takes no local tokenizer while these are set, whatever to; the others need no hub for one.
-        for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        # Without bytecode they take half a minute to start.
+        for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "PYTHONDONTWRITEBYTECODE"):
             environment.pop(variable, None)
         done = subprocess.run([name, *arguments], env=environment, cwd=self.logs, timeout=TOOL_S, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -185,28 +195,42 @@ class Checks:
 
     # --- engines that go ---
 
-    def stream_of_requests(self, router, seconds, at, act):
-        """Ten plain requests and streams a second; `act` is called after `at` seconds."""
-        count = int(seconds * 10)
+    def requests_while(self, router, seconds, leaving, number):
+        """Ten requests a second, of which the first eight are long. The first long stream of the engine
+        `leaving` sends it the signal `number` when it has begun. The answers to plain requests, and those
+        to streams; two of the one follow two of the other, so that each of two engines gets both in turn."""
+        count, lock, signalled = int(seconds * 10), threading.Lock(), []
+        streams = [n % 4 > 1 for n in range(count)]
 
-        def one(number):
-            time.sleep(number / 10)
-            if number == int(at * 10):
-                act()
-            return ask(router.host, "POST", CHAT, chat(f"r {number}", 20, number % 2 == 1, ignore_eos=True))
+        def one(n):
+            time.sleep(n / 10)
+            body = chat(f"r {n}", 1500 if n < 8 else 20, streams[n], ignore_eos=True)
+            if n >= 8 or not streams[n]:
+                return ask(router.host, "POST", CHAT, body)
+            response = send(connect(router.host), "POST", CHAT, body)
+            if response.status == 200 and response.readline() and response.getheader("x-sgl-worker") == leaving.url:
+                with lock:
+                    if not signalled:
+                        leaving.signal(number)
+                        signalled.append(n)
+            return whole(response)
 
-        return all_at_once(count, one)
+        answers = all_at_once(count, one)
+        self.retries = router.metric("sgl_router_retries_total")
+        assert signalled and self.retries, "the engine that went had streams, and requests that went elsewhere"
+        return [[answer for n, answer in enumerate(answers) if streams[n] == kind] for kind in (False, True)]
 
     def check_engine_that_drains_costs_no_request(self):
-        self.end("tight", "full")
+        self.end("tight")
         router = self.over(self.roomy, self.second)
-        answers = self.stream_of_requests(router, 15, 3, lambda: self.roomy.signal(signal.SIGTERM))
-        bad = [answer for answer in answers if answer.status != 200 or answer.broken or b'"error"' in answer.body]
-        assert not bad, f"{len(bad)} of {len(answers)}, such as {bad[:3]}"
-        return f"{len(answers)} requests"
+        plain, streams = self.requests_while(router, 15, self.roomy, signal.SIGTERM)
+        bad = [answer for answer in plain if answer.status != 200 or answer.broken]
+        bad += [answer for answer in streams if not answer.is_complete_stream() or b'"error"' in answer.body]
+        assert not bad, f"{len(bad)} of {len(plain + streams)}, such as {bad[:3]}"
+        return f"{len(plain + streams)} requests, {self.retries:.0f} retries"
 
     def check_silence_after_sigterm_ends(self):
-        self.end("roomy", "tight", "full")
+        self.end("roomy", "tight")
         router = self.over(self.second, self.third)
         count, lock, begun = 16, threading.Lock(), []
 
@@ -224,8 +248,11 @@ class Checks:
             answer = whole(response)
             return worker, answer, time.monotonic()
 
-        ended = [one for one in all_at_once(count, stream) if one[0] == self.second.url]
+        streams = all_at_once(count, stream)
+        ended = [one for one in streams if one[0] == self.second.url]
         assert ended, "the engine that went had streams"
+        others = [answer for worker, answer, _ in streams if worker != self.second.url]
+        assert others and all(answer.is_complete_stream() for answer in others), others
         cut_off = [answer for _, answer, _ in ended if not answer.is_complete_stream() or b'"error"' in answer.body]
         assert cut_off, "the engine went before its streams had ended"
         took = max(at for _, _, at in ended) - self.signalled
@@ -235,15 +262,16 @@ class Checks:
         return f"{len(cut_off)} of {len(ended)} streams were broken off, the last {took:.1f} s after the signal"
 
     def check_killed_engine_costs_no_request_that_had_no_answer(self):
-        self.end("roomy", "tight", "full", "second")
+        self.end("roomy", "tight", "second")
         router = self.over(self.third, self.fourth)
-        answers = self.stream_of_requests(router, 8, 2, lambda: self.third.signal(signal.SIGKILL))
-        bad = [answer for answer in answers if answer.status != 200]
-        assert not bad, f"{len(bad)} of {len(answers)}, such as {bad[:3]}"
-        plain = [answer for number, answer in enumerate(answers) if number % 2 == 0]
-        assert not [answer for answer in plain if answer.broken], plain
-        broken = sum(not answer.is_complete_stream() for number, answer in enumerate(answers) if number % 2 == 1)
-        return f"{broken} of {len(answers) // 2} streams were under way and broke off"
+        plain, streams = self.requests_while(router, 8, self.third, signal.SIGKILL)
+        bad = [answer for answer in plain if answer.status != 200 or answer.broken]
+        bad += [answer for answer in streams if answer.status != 200]
+        assert not bad, f"{len(bad)} of {len(plain + streams)}, such as {bad[:3]}"
+        broken = [answer for answer in streams if not answer.is_complete_stream()]
+        elsewhere = [answer for answer in broken if dict(answer.headers)["x-sgl-worker"] != self.third.url]
+        assert broken and not elsewhere, f"streams of the killed engine break off, no others: {elsewhere}"
+        return f"{len(broken)} of {len(streams)} streams were under way and broke off, {self.retries:.0f} retries"
 
 
 def body(stack):

@@ -10,6 +10,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 cd "$1"
 shift
+# The user's own cache would keep what DIR may be deleted for.
+export UV_CACHE_DIR=$PWD/uv-cache
 [ -x uv/bin/uv ] || { python3 -m venv uv && uv/bin/pip install --quiet --disable-pip-version-check uv; }
 
 # usage: install NAME PACKAGES AND FLAGS...
@@ -60,3 +62,5 @@ for name in "$@"; do
   "$name"
   touch "v-$name/complete"
 done
+# It shares its files with the environments.
+rm -rf uv-cache
