@@ -22,15 +22,19 @@ def stream():
     seen.append((response.status, head, time.monotonic() - began))
     response.read()
 
+def is_head_first():
+    seen.clear()
+    threads = [threading.Thread(target=stream) for _ in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    for status, head, first in sorted(seen, key=lambda one: one[2]):
+        print(f"status {status}, head after {head:.2f} s, first event after {first:.2f} s")
+    last = max(seen, key=lambda one: one[2])
+    assert all(status == 200 for status, _, _ in seen)
+    return last[2] > 3 * last[1] and last[2] - last[1] > 0.5
+
 seen = []
 stream()  # The first one compiles.
-seen.clear()
-threads = [threading.Thread(target=stream) for _ in range(3)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-for status, head, first in sorted(seen, key=lambda one: one[2]):
-    print(f"status {status}, head after {head:.2f} s, first event after {first:.2f} s")
-last = max(seen, key=lambda one: one[2])
-assert all(status == 200 for status, _, _ in seen)
-assert last[2] > 3 * last[1] and last[2] - last[1] > 0.5, "the head waits for the queue now"
+# On a busy machine the engine may be done with all three before its server runs again.
+assert any(is_head_first() for _ in range(5)), "the head waits for the queue now"
 PY
