@@ -1,7 +1,6 @@
 //! Appends records to a file, a JSON object a line, on a thread of its own.
 
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
 use std::io::BufWriter;
 use std::io::Write;
@@ -17,6 +16,7 @@ use crossbeam::channel::TrySendError;
 use crossbeam::channel::bounded;
 
 use crate::records::record::RequestRecord;
+use crate::types::file;
 
 /// Records that may wait to be written; beyond that they are dropped and counted, since a slow
 /// disk must not hold up requests.
@@ -32,9 +32,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Opens the file for appending, made if it is not there.
+    /// Opens the file for appending, made if it is not there. A regular one: a pipe that nobody reads
+    /// would hold up the start, or later the end.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = file::append(path)?;
         let (queue, records) = bounded(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let failed = Arc::clone(&dropped);

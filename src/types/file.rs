@@ -1,4 +1,5 @@
-//! Files that are read whole: regular ones, of a bounded size, without ever waiting for a writer.
+//! Files that are read whole, and such as are appended to: regular ones, those that are read of a
+//! bounded size, without ever waiting for who is at the other end.
 //!
 //! Opening a named pipe waits for its other end, a device may have no end, and a sparse file is
 //! larger than any memory. So what a path names is judged twice: before it is opened, since opening
@@ -54,6 +55,22 @@ pub fn open(path: &Path, most: u64) -> io::Result<(File, Metadata)> {
     let facts = file.metadata()?;
     judge(&facts, most)?;
     Ok((file, facts))
+}
+
+/// Opens a regular file for appending; makes it if it is not there.
+///
+/// # Errors
+///
+/// What the system says, or what was found instead.
+pub fn append(path: &Path) -> io::Result<File> {
+    match std::fs::metadata(path) {
+        Ok(facts) => check_kind(&facts)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let file = without_waiting().create(true).append(true).open(path)?;
+    check_kind(&file.metadata()?)?;
+    Ok(file)
 }
 
 /// The content of a regular file of at most `most` bytes.
@@ -113,11 +130,16 @@ pub fn read_if_there(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn judge(facts: &Metadata, most: u64) -> io::Result<()> {
-    if !facts.is_file() {
-        let text = format!("it is {}; expected a regular file", Kind(facts));
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
+    check_kind(facts)?;
     check_size(facts.len(), most)
+}
+
+fn check_kind(facts: &Metadata) -> io::Result<()> {
+    if facts.is_file() {
+        return Ok(());
+    }
+    let text = format!("it is {}; expected a regular file", Kind(facts));
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 fn check_size(found: u64, allowed: u64) -> io::Result<()> {
@@ -164,8 +186,9 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
         for (path, found) in [(&*pipe, "a named pipe"), (&*link, "a device"), (dir.path(), "a directory")] {
-            let error = read(path, 10).unwrap_err();
-            assert_eq!(error.to_string(), format!("it is {found}; expected a regular file"));
+            for error in [read(path, 10).unwrap_err(), append(path).unwrap_err()] {
+                assert_eq!(error.to_string(), format!("it is {found}; expected a regular file"));
+            }
         }
         // Had it changed hands between the two looks, the second would see it.
         let opened = without_waiting().read(true).open(&pipe).unwrap();
@@ -199,8 +222,15 @@ mod tests {
     }
 
     #[test]
-    fn file_that_is_not_there_is_none() {
+    fn file_that_is_not_there_is_none_and_appending_makes_it() {
+        use std::io::Write;
+
         let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        for line in ["a", "b"] {
+            append(&log).unwrap().write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(read(&log, 2).unwrap(), b"ab");
         assert_eq!(read_if_there(&dir.path().join("none"), 1).unwrap(), None);
     }
 }

@@ -65,6 +65,20 @@ async fn pipes_devices_and_giants_in_the_watched_directory_stop_nobody() {
 }
 
 #[tokio::test]
+async fn pipe_for_decision_records_is_named_and_not_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("records");
+    pipe(&file);
+    let records = ["--record-sample", "1", "--record-file", file.to_str().unwrap()];
+    let mut command = command(&["serve", "--port", "0", "--prometheus-port", "0", "--admin-port", "0"]);
+    command.args(records);
+    let ended = soon(output(command)).await;
+    assert_eq!(ended.status.code(), Some(1));
+    let why = stderr(&ended);
+    assert!(why.contains("it is a named pipe; expected a regular file"), "{why}");
+}
+
+#[tokio::test]
 async fn file_names_do_not_look_like_lines_of_the_log() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path();
