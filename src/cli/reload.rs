@@ -2,11 +2,9 @@
 //! follow it. Everything else needs a restart.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::cli::configuration::configuration;
 use crate::cli::flags::ServeArgs;
@@ -18,9 +16,12 @@ use crate::config::router::WorkerEntry;
 use crate::config::trust::TrustRule;
 use crate::config::worker_url::WorkerUrl;
 use crate::manage::PluginManager;
+use crate::manage::digest::sha256;
 use crate::policies::TrustPolicy;
 use crate::policies::wasm::loader;
+use crate::policies::wasm::loader::MAX_MODULE_BYTES;
 use crate::proxy::Backends;
+use crate::types::file;
 use crate::types::shown;
 
 /// What a configuration says of the things that can change while the router runs.
@@ -34,11 +35,12 @@ struct Applied {
     trust: Vec<TrustRule>,
 }
 
-/// Tells whether a module or its signature has changed, without reading it.
-type Print = [Option<(u64, u64, SystemTime)>; 2];
+/// Digests of a module and of its signature, if they can be read. Size and time would not do: a file
+/// that is written twice within one tick of the file system's clock has both in common with itself.
+type Print = [Option<String>; 2];
 
 impl Applied {
-    /// Of a configuration. Looks at the files of its plugins.
+    /// Of a configuration. Reads the files of its plugins.
     fn of(config: &CheckedConfig) -> Self {
         let normal = |entry: &WorkerEntry| {
             let url = WorkerUrl::parse(&entry.url).map_or_else(|_| entry.url.clone(), |url| url.to_string());
@@ -59,10 +61,8 @@ impl Applied {
 fn print(module: &Path) -> Print {
     let mut signature = module.as_os_str().to_owned();
     signature.push(".sig");
-    [module.to_owned(), PathBuf::from(signature)].map(|path| {
-        let found = std::fs::metadata(path).ok()?;
-        Some((found.ino(), found.len(), found.modified().ok()?))
-    })
+    [module.to_owned(), PathBuf::from(signature)]
+        .map(|path| file::read(&path, MAX_MODULE_BYTES as u64).ok().map(|bytes| sha256(&bytes)))
 }
 
 /// Applies configurations to a running router.
@@ -141,29 +141,32 @@ impl Reloader {
 
     /// Workers that operators added are none of the configuration's business.
     fn reload_workers(&self, wanted: &Applied) {
-        for (url, entry) in &self.applied.workers {
-            match wanted.workers.get(url) {
-                Some(same) if same == entry => {}
-                // Its requests go on; what is told of it is new.
-                Some(_) => drop(self.backends.remove(url)),
-                None => {
-                    let is_there = self.backends.retire(url).is_some();
-                    tracing::info!(
-                        worker = url,
-                        is_there,
-                        "not configured any more: draining, then removing"
-                    );
-                }
-            }
+        for url in self.applied.workers.keys().filter(|url| !wanted.workers.contains_key(*url)) {
+            let is_there = self.backends.retire(url).is_some();
+            tracing::info!(worker = url, is_there, "not configured any more: draining, then removing");
         }
         for (url, entry) in &wanted.workers {
-            if self.applied.workers.get(url) == Some(entry) {
-                continue;
+            match self.applied.workers.get(url) {
+                Some(same) if same == entry => {}
+                Some(_) if self.change(url, entry) => {}
+                _ => self.add(url, entry),
             }
-            match self.backends.add(entry) {
-                Ok(_) => tracing::info!(worker = url, "added by the configuration"),
-                Err(error) => tracing::error!(worker = url, %error, "not added"),
-            }
+        }
+    }
+
+    /// False if the worker is not there: an operator removed it.
+    fn change(&self, url: &str, entry: &WorkerEntry) -> bool {
+        let is_there = matches!(self.backends.change(entry), Ok(Some(_)));
+        if is_there {
+            tracing::info!(worker = url, "changed by the configuration");
+        }
+        is_there
+    }
+
+    fn add(&self, url: &str, entry: &WorkerEntry) {
+        match self.backends.add(entry) {
+            Ok(_) => tracing::info!(worker = url, "added by the configuration"),
+            Err(error) => tracing::error!(worker = url, %error, "not added"),
         }
     }
 

@@ -99,6 +99,23 @@ impl Fleet {
         Some(removed)
     }
 
+    /// Gives the worker with the URL of `spec` other facts. It stays where it is in the table, with its
+    /// health, its numbers and its requests in flight, and goes on draining if it was. `None` if it is
+    /// not there.
+    pub fn replace(&self, spec: WorkerSpec) -> Option<Arc<FleetWorker>> {
+        let _changing = self.changes.lock();
+        let table = self.table();
+        let position = table.position(&spec.url)?;
+        let before = table.get(position)?;
+        let (chunk, slot) = before.slot();
+        self.slots.lock().share(chunk, slot);
+        let worker = Arc::new(before.succeeded_by(spec));
+        let mut workers = table.workers().to_vec();
+        *workers.get_mut(position)? = Arc::clone(&worker);
+        self.publish(workers);
+        Some(worker)
+    }
+
     /// Marks a worker as draining and not to be chosen. `None` if it is not there.
     pub fn drain(&self, url: &str) -> Option<Arc<FleetWorker>> {
         let table = self.table();
@@ -205,6 +222,36 @@ mod tests {
         back.set_healthy(false);
         before.set_healthy(true);
         assert!(!back.is_healthy());
+    }
+
+    #[test]
+    fn worker_that_is_replaced_keeps_its_place_its_health_and_its_numbers() {
+        let fleet = fleet(3);
+        let before = fleet.table();
+        let guard = InFlight::on_fleet(&before.workers()[1]);
+        before.workers()[1].observe_latency(7.0);
+        let spec = WorkerSpec { weight: 2.0, ..WorkerSpec::new("http://w1") };
+        let worker = fleet.replace(spec).unwrap();
+        let table = fleet.table();
+        assert!(table.version() != before.version() && Arc::ptr_eq(&table.workers()[1], &worker));
+        assert_eq!((worker.weight(), worker.load(), worker.report().latency_ewma), (2.0, 1, 7.0));
+        assert!(worker.is_healthy() && before.workers()[1].is_healthy());
+        before.workers()[1].set_healthy(false);
+        assert!(worker.is_healthy(), "the one before does not speak for it");
+        drop((guard, before));
+        assert_eq!(worker.load(), 0);
+        fleet.add(WorkerSpec::new("http://other"), true).unwrap();
+        assert_eq!(fleet.table().position("http://w1"), Some(1), "its slot is still its own");
+        assert!(fleet.replace(WorkerSpec::new("http://none")).is_none());
+    }
+
+    #[test]
+    fn draining_worker_goes_on_draining_when_it_is_replaced() {
+        let fleet = fleet(1);
+        fleet.drain("http://w0").unwrap();
+        let worker = fleet.replace(WorkerSpec::new("http://w0")).unwrap();
+        worker.set_healthy(true);
+        assert!(worker.is_draining() && !fleet.table().is_healthy(0));
     }
 
     #[test]

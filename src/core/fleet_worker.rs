@@ -53,6 +53,17 @@ impl FleetWorker {
         }
     }
 
+    /// The worker that follows this one in the same slot, with other facts. As draining as this one,
+    /// which touches its slot no more from now on. The slot has one owner more.
+    pub(crate) fn succeeded_by(&self, spec: WorkerSpec) -> Self {
+        let next = Self::new(spec, self.chunk, self.slot, &self.slots);
+        // Relaxed: see `is_draining`; who replaces a worker lets no other change run.
+        next.draining.store(self.is_draining(), Ordering::Relaxed);
+        // Relaxed: see `set_healthy`.
+        self.retired.store(true, Ordering::Relaxed);
+        next
+    }
+
     pub(crate) fn slot(&self) -> (&'static SignalChunk, usize) {
         (self.chunk, self.slot)
     }

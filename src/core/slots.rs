@@ -36,11 +36,16 @@ impl Slots {
         let (chunk, slot) = self.of_before(url).or_else(|| self.free()).unwrap_or_else(|| self.grow());
         // A free slot may be one that another worker left.
         self.left.retain(|left| !(std::ptr::eq(left.chunk, chunk) && left.slot == slot));
+        self.share(chunk, slot);
+        chunk.reset(slot);
+        (chunk, slot)
+    }
+
+    /// One worker more is in a slot that is taken.
+    pub(crate) fn share(&mut self, chunk: &'static SignalChunk, slot: usize) {
         if let Some(owners) = self.owners(chunk, slot) {
             *owners += 1;
         }
-        chunk.reset(slot);
-        (chunk, slot)
     }
 
     fn of_before(&self, url: &str) -> Option<(&'static SignalChunk, usize)> {

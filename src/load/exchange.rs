@@ -70,9 +70,9 @@ impl Line {
         self.head.clear();
         let connection = match self.connection.take_if(|connection| connection.is_usable()) {
             Some(connection) => connection,
-            None => {
-                UpstreamConnection::open(target.url(), CONNECT_LIMIT).await.map_err(|_| ErrorKind::Connect)?
-            }
+            None => UpstreamConnection::open(target.address(), CONNECT_LIMIT)
+                .await
+                .map_err(|_| ErrorKind::Connect)?,
         };
         let answer = connection.send(target.request(body)).await;
         let (head, mut body) = answer.map_err(|_| ErrorKind::Closed)?.into_parts();

@@ -18,7 +18,7 @@ use crate::load::swaps::SwapMark;
 use crate::load::swaps::Swapper;
 use crate::load::swaps::Swaps;
 use crate::load::target::Target;
-use crate::proxy::upstream::CallError;
+use crate::proxy::call_error::CallError;
 use crate::proxy::upstream::UpstreamConnection;
 
 /// For the first connection to a target.
@@ -144,7 +144,7 @@ async fn one_round(
 }
 
 async fn reach(target: &Target) -> Result<(), RunError> {
-    match UpstreamConnection::open(target.url(), REACH_LIMIT).await {
+    match UpstreamConnection::open(target.address(), REACH_LIMIT).await {
         Ok(_) => Ok(()),
         Err(source) => {
             let (name, url) = (target.name().to_owned(), target.url().to_string());

@@ -1,5 +1,7 @@
 //! What is tested: a router, or anything else that speaks OpenAI's chat API.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -10,12 +12,13 @@ use http::header;
 use http_body_util::Full;
 
 use crate::config::worker_url::WorkerUrl;
+use crate::proxy::address::Address;
 
 /// One address, under the name that reports give it.
 #[derive(Clone, Debug)]
 pub struct Target {
     name: String,
-    url: WorkerUrl,
+    address: Arc<Address>,
     path: Uri,
     headers: HeaderMap,
 }
@@ -28,7 +31,8 @@ impl Target {
         // An authority is made of characters that a header may have.
         all.extend(HeaderValue::from_str(&url.authority()).into_iter().map(|host| (header::HOST, host)));
         all.extend(headers);
-        Self { name: name.into(), url, path: Uri::from_static("/v1/chat/completions"), headers: all }
+        let address = Arc::new(Address::new(url));
+        Self { name: name.into(), address, path: Uri::from_static("/v1/chat/completions"), headers: all }
     }
 
     /// Its name.
@@ -36,9 +40,14 @@ impl Target {
         &self.name
     }
 
-    /// Its address.
+    /// Its URL.
     pub fn url(&self) -> &WorkerUrl {
-        &self.url
+        self.address.url()
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// A chat request with this body.

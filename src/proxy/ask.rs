@@ -9,17 +9,21 @@ use http::StatusCode;
 use http::Uri;
 use http::header;
 use http_body_util::Full;
+use tokio::time::Instant;
 
 use crate::core::Worker;
+use crate::proxy::call_error::CallError;
 use crate::proxy::second_run::SecondRun;
+
 use crate::proxy::target::Target;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::Outgoing;
+use crate::proxy::upstream::UpstreamConnection;
 
 /// The most that is read of an answer.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Asks a worker for something small; `None` if there is no answer within the limit.
+/// Asks a worker for something small, over an idle connection if there is one; `None` if there is no answer within the limit.
 ///
 /// # Cancel safety
 ///
@@ -38,6 +42,42 @@ pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(Status
         Some((head.status, whole))
     };
     tokio::time::timeout(limit, asked).await.ok().flatten()
+}
+
+/// What a check of a worker's health found.
+#[derive(Debug)]
+pub enum Finding {
+    /// It is well.
+    Passed,
+    /// It is ill, or cannot be reached.
+    Failed,
+    /// Nothing: it could not be asked, and cannot help it.
+    Nothing(CallError),
+}
+
+/// Asks a worker whether it is well, over a connection of its own: one that has closed its port may
+/// go on answering over connections that it has.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the connection.
+pub async fn check(target: &Target, path: &str, limit: Duration) -> Finding {
+    let Ok(uri) = path.parse() else { return Finding::Failed };
+    let deadline = Instant::now() + limit;
+    let connect_limit = limit.min(target.pool().settings().connect_timeout);
+    let connection = match UpstreamConnection::open(target.address(), connect_limit).await {
+        Ok(connection) => connection,
+        Err(error) if error.is_own() => return Finding::Nothing(error),
+        Err(_) => return Finding::Failed,
+    };
+    let asked = async {
+        let (head, mut body) = connection.send(request(target, &uri)).await.ok()?.into_parts();
+        body.collect(MAX_ANSWER_BYTES).await.filter(|_| head.status.is_success())
+    };
+    match tokio::time::timeout_at(deadline, asked).await {
+        Ok(Some(_)) => Finding::Passed,
+        _ => Finding::Failed,
+    }
 }
 
 /// True if the status says that the worker has no such endpoint.

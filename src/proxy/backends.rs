@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::config::checked::ProxySettings;
 use crate::config::router::RoleEntry;
@@ -14,9 +15,11 @@ use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 use crate::config::worker_url::WorkerUrlError;
 use crate::core::FleetError;
+use crate::core::FleetWorker;
 use crate::core::Worker;
 use crate::core::WorkerRole;
 use crate::core::WorkerSpec;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::health;
 use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
@@ -42,17 +45,35 @@ pub enum AddError {
 /// # Concurrency
 ///
 /// Changes take one lock, then the roster's; requests load the current snapshot and take none.
-/// Keepers are ended when their worker is removed or the value is dropped.
+/// Keepers are ended when their worker is removed, those of removed workers with the last request
+/// at them, and all when the value is dropped.
 #[derive(Debug)]
 pub struct Backends {
     roster: Arc<Roster>,
-    keepers: Mutex<HashMap<String, Keeper>>,
+    keepers: Mutex<Keepers>,
     settings: ProxySettings,
     runtime: Handle,
 }
 
+#[derive(Debug, Default)]
+struct Keepers {
+    /// By the URLs of their workers.
+    present: HashMap<String, Keeper>,
+    /// Of workers that were removed and may have requests in flight.
+    removed: JoinSet<()>,
+}
+
 #[derive(Debug)]
 struct Keeper(JoinHandle<()>);
+
+impl Keeper {
+    /// Ends it, and waits until it has ended: some of what it waits for tells only one.
+    async fn end(mut self) {
+        self.0.abort();
+        // It was aborted, which is no news.
+        let _ = (&mut self.0).await;
+    }
+}
 
 impl Drop for Keeper {
     fn drop(&mut self) {
@@ -76,6 +97,11 @@ impl Backends {
         self.roster.snapshot()
     }
 
+    /// How often a worker was found dead, those that were removed included.
+    pub fn deaths(&self) -> u64 {
+        self.roster.deaths()
+    }
+
     /// Adds a worker. It may be chosen once its first health check has passed, which starts at
     /// once; without health checks it may be chosen right away.
     ///
@@ -88,12 +114,47 @@ impl Backends {
         let healthy = self.settings.health.interval.is_none();
         let mut keepers = self.keepers.lock();
         let silence = self.settings.silence.of_worker(entry);
-        let make = |worker| Target::new(worker, url, &self.settings, healthy).with_silence(silence);
+        let make = |worker: Arc<FleetWorker>| {
+            let endpoint = Endpoint::new(Arc::clone(&worker), url, &self.settings, healthy);
+            Target::new(worker, silence, endpoint)
+        };
         let target = self.roster.add(spec, healthy, make)?;
-        let keeper =
-            health::keep(Arc::clone(&target), Arc::clone(&self.roster), self.settings.health.clone());
-        keepers.insert(target.worker().url().to_owned(), Keeper(self.runtime.spawn(keeper)));
+        self.look_after(&mut keepers, &target);
         Ok(target)
+    }
+
+    /// Gives a worker that is there the role, the model, the weight, the labels and the limits of
+    /// `entry`. It is the same worker as before in all else: as healthy and as draining, with its
+    /// requests in flight, its connections, its circuit and what is known of its models. `None` if it
+    /// is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerUrlError`] if the URL is none.
+    pub fn change(&self, entry: &WorkerEntry) -> Result<Option<Arc<Target>>, WorkerUrlError> {
+        let url = WorkerUrl::parse(&entry.url)?;
+        let mut keepers = self.keepers.lock();
+        let silence = self.settings.silence.of_worker(entry);
+        let target = self.roster.replace(spec_of(entry, &url), silence);
+        if let Some(target) = &target {
+            self.look_after(&mut keepers, target);
+        }
+        Ok(target)
+    }
+
+    /// Gives a worker a keeper, which begins when the one before has ended.
+    fn look_after(&self, keepers: &mut Keepers, target: &Arc<Target>) {
+        let url = target.worker().url().to_owned();
+        let before = keepers.present.remove(&url);
+        let keeping =
+            health::keep(Arc::clone(target), Arc::clone(&self.roster), self.settings.health.clone());
+        let keeper = self.runtime.spawn(async {
+            if let Some(before) = before {
+                before.end().await;
+            }
+            keeping.await;
+        });
+        keepers.present.insert(url, Keeper(keeper));
     }
 
     /// No new requests to a worker from now on; those in flight go on. `None` if it is not there.
@@ -104,10 +165,7 @@ impl Backends {
 
     /// Takes a worker out at once; its requests in flight go on. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
-        let url = normal(url);
-        let mut keepers = self.keepers.lock();
-        keepers.remove(&url);
-        self.roster.remove(&url)
+        self.take_out(&mut self.keepers.lock(), &normal(url))
     }
 
     /// Drains a worker and removes it once it has no request in flight, or after the time that a
@@ -131,13 +189,22 @@ impl Backends {
     }
 
     /// Removes this worker, not one of the same URL that was added since.
-    fn remove_target(&self, target: &Arc<Target>) {
+    fn remove_target(&self, target: &Target) {
         let url = target.worker().url();
         let mut keepers = self.keepers.lock();
         if self.roster.has(target) {
-            keepers.remove(url);
-            self.roster.remove(url);
+            self.take_out(&mut keepers, url);
         }
+    }
+
+    fn take_out(&self, keepers: &mut Keepers, url: &str) -> Option<Arc<Target>> {
+        keepers.present.remove(url);
+        let target = self.roster.remove(url)?;
+        while keepers.removed.try_join_next().is_some() {}
+        let (watched, roster) = (Arc::downgrade(target.endpoint()), Arc::clone(&self.roster));
+        let keeper = health::keep_removed(watched, roster, self.settings.health.clone());
+        keepers.removed.spawn_on(keeper, &self.runtime);
+        Some(target)
     }
 }
 

@@ -266,7 +266,7 @@ impl Clients {
         let settings = self.proxy.settings();
         let (request, idle) = (micros(settings.request_timeout), micros(settings.client_idle));
         // A worker was found dead: whoever waits for it has to see that.
-        let deaths = self.proxy.backends().snapshot().deaths();
+        let deaths = self.proxy.backends().deaths();
         // Relaxed: the sweeper's own.
         let wakes_all = self.deaths.swap(deaths, Ordering::Relaxed) != deaths;
         let is_due = |client: &&Arc<Client>| {

@@ -1,6 +1,7 @@
 //! Descriptors, ports and buffers: what the system may refuse for want of something of this process
 //! or machine. A worker cannot help it.
 
+use std::fs::File;
 use std::io;
 
 use rustix::io::Errno;
@@ -19,6 +20,11 @@ const ASSUMED_DESCRIPTORS: u64 = 1 << 20;
 pub fn is_own_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
     error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// True if this process or this machine has no descriptor left at this moment. Looks by taking one.
+pub fn is_short_of_descriptors() -> bool {
+    File::open("/dev/null").is_err_and(|error| is_own_shortage(&error))
 }
 
 /// Raises the number of descriptors that this process may have to what the system lets it have. Many

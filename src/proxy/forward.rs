@@ -18,6 +18,7 @@ use http_body_util::Full;
 use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
 use crate::core::Worker;
+use crate::proxy::call_error::CallError;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::GaveUp;
 use crate::proxy::fullness::retry_after;
@@ -34,7 +35,6 @@ use crate::proxy::second_run::SecondRun;
 use crate::proxy::stream::OutBody;
 use crate::proxy::stream::Passed;
 use crate::proxy::target::Target;
-use crate::proxy::upstream::CallError;
 use crate::proxy::upstream::Outgoing;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
@@ -134,9 +134,10 @@ impl Outcome {
             CallError::OwnShortage(_) => {
                 return Self::Failed { error: ProxyError::OutOfResources, retry: None };
             }
-            CallError::ConnectTimeout { .. } | CallError::Connect(_) | CallError::Unsent(_) => {
-                (ProxyError::ConnectFailed, RetryReason::Connect)
-            }
+            CallError::ConnectTimeout { .. }
+            | CallError::Connect(_)
+            | CallError::Unresolved(_)
+            | CallError::Unsent(_) => (ProxyError::ConnectFailed, RetryReason::Connect),
             CallError::Switched => (ProxyError::InvalidAnswer, RetryReason::Broken),
             CallError::Broken(_) | CallError::Stale | CallError::Ended | CallError::Empty => {
                 (ProxyError::BrokenAnswer, RetryReason::Broken)

@@ -2,6 +2,7 @@
 //! connections.
 
 use std::sync::Arc;
+use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,10 +11,13 @@ use crate::config::checked::HealthSettings;
 use crate::core::Worker;
 use crate::core::WorkerReport;
 use crate::proxy::ask;
+use crate::proxy::ask::Finding;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::learning::Learner;
 use crate::proxy::load_poll;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
+use crate::types::shown::in_full;
 
 /// How often idle connections are looked at.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
@@ -26,7 +30,7 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
 pub async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSettings) {
     let came_up = Notify::new();
     let learner = Learner::new(&target, &roster, &settings);
-    let checks = check_for_ever(&target, &settings, &learner, &came_up);
+    let checks = check_for_ever(&target, &roster, &settings, &learner, &came_up);
     let loads = async {
         match settings.interval.filter(|_| settings.poll_load) {
             Some(interval) => load_poll::keep(&target, &settings, interval, &came_up).await,
@@ -42,27 +46,74 @@ pub async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSett
     tokio::join!(checks, loads, learner.keep(), target.recover(), pruning);
 }
 
-async fn check_for_ever(target: &Target, settings: &HealthSettings, learner: &Learner<'_>, came_up: &Notify) {
-    let Some(interval) = settings.interval else { return std::future::pending().await };
-    let mut streak = Streak::default();
+/// Looks after a worker that was removed while requests may wait for it: they must learn of its death.
+/// Ends with the last of them. Asks nothing of the worker but whether it takes connections.
+///
+/// # Cancel safety
+///
+/// As [`keep`].
+pub async fn keep_removed(endpoint: Weak<Endpoint>, roster: Arc<Roster>, settings: HealthSettings) {
+    let Some(interval) = settings.interval else { return };
     loop {
-        let answer = ask::get(target, &settings.endpoint, settings.timeout).await;
-        let passed = matches!(answer, Some(answer) if answer.0.is_success());
-        if let Some(passing) = streak.after(passed, settings) {
-            if passing {
-                // Before anybody chooses it: it may serve other models than before.
-                learner.learn_at_start().await;
+        tokio::time::sleep(ask::jittered(interval)).await;
+        // Whoever waits holds it. One that was added again at its URL counts the same requests, so
+        // the number alone would not tell that the last one has ended.
+        let Some(endpoint) = endpoint.upgrade().filter(|endpoint| endpoint.load() > 0) else { return };
+        if endpoint.checked(false).await {
+            roster.found_dead();
+        }
+    }
+}
+
+async fn check_for_ever(
+    target: &Target,
+    roster: &Roster,
+    settings: &HealthSettings,
+    learner: &Learner<'_>,
+    came_up: &Notify,
+) {
+    let Some(interval) = settings.interval else { return std::future::pending().await };
+    // One that passes already was looked after by another keeper.
+    let mut streak = Streak { passing: target.is_passing().then_some(true), against: 0 };
+    let mut knows = true;
+    loop {
+        let finding = ask::check(target, &settings.endpoint, settings.timeout).await;
+        let passed = match finding {
+            Finding::Passed => Some(true),
+            Finding::Failed => Some(false),
+            Finding::Nothing(ref error) => {
+                if knows {
+                    let error = in_full(error);
+                    tracing::warn!(worker = target.worker().url(), error, "its health cannot be checked");
+                }
+                None
             }
-            tracing::info!(worker = target.worker().url(), passing, "health check");
-            target.set_passing(passing);
-            if passing {
-                came_up.notify_one();
-            } else {
-                target.worker().set_report(&WorkerReport::UNKNOWN);
+        };
+        knows = passed.is_some();
+        if let Some(passed) = passed {
+            if let Some(passing) = streak.after(passed, settings) {
+                turn(target, passing, learner, came_up).await;
+            }
+            if target.checked(passed).await {
+                roster.found_dead();
             }
         }
-        target.checked(passed).await;
         tokio::time::sleep(ask::jittered(interval)).await;
+    }
+}
+
+/// A worker passes its checks from now on, or does not.
+async fn turn(target: &Target, passing: bool, learner: &Learner<'_>, came_up: &Notify) {
+    if passing {
+        // Before anybody chooses it: it may serve other models than before.
+        learner.learn_at_start().await;
+    }
+    tracing::info!(worker = target.worker().url(), passing, "health check");
+    target.set_passing(passing);
+    if passing {
+        came_up.notify_one();
+    } else {
+        target.worker().set_report(&WorkerReport::UNKNOWN);
     }
 }
 

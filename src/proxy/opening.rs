@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::response;
 use tokio::time::Instant;
 
+use crate::proxy::call_error::CallError;
 use crate::proxy::event_stream::EventError;
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::event_stream::is_dying;
@@ -13,7 +14,6 @@ use crate::proxy::headers::is_readable_as;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::AnswerBody;
-use crate::proxy::upstream::CallError;
 
 /// How much of a stream is read ahead at most.
 const MAX_HELD_BYTES: usize = 16 << 10;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::proxy::call_error::CallError;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::opening::Opening;
 use crate::proxy::placement::Placement;
 use crate::proxy::second_run::SecondRun;
-use crate::proxy::upstream::CallError;
 use crate::proxy::upstream::Outgoing;
 use crate::proxy::verdict::Verdict;
 

@@ -3,10 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::config::checked::SilenceSettings;
 use crate::core::Fleet;
 use crate::core::FleetError;
 use crate::core::FleetWorker;
@@ -29,6 +32,7 @@ pub struct Roster {
     entries: Mutex<HashMap<String, Entry>>,
     /// Whether workers are asked for their models.
     learns: bool,
+    deaths: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Roster {
     pub fn new(learns: bool) -> Self {
         let fleet = Fleet::new();
         let snapshot = ArcSwap::from_pointee(Snapshot::new(fleet.table(), Vec::new(), &[], learns));
-        Self { fleet, snapshot, entries: Mutex::default(), learns }
+        Self { fleet, snapshot, entries: Mutex::default(), learns, deaths: AtomicU64::new(0) }
     }
 
     /// The workers now.
@@ -82,9 +86,23 @@ impl Roster {
         Some(target)
     }
 
-    /// True if this worker is there, not only one of the same URL.
-    pub fn has(&self, target: &Arc<Target>) -> bool {
-        self.entries.lock().get(target.worker().url()).is_some_and(|entry| Arc::ptr_eq(&entry.target, target))
+    /// Gives a worker other facts and limits; all else of it goes on. `None` if it is not there.
+    pub fn replace(&self, spec: WorkerSpec, silence: SilenceSettings) -> Option<Arc<Target>> {
+        let mut entries = self.entries.lock();
+        let entry = entries.get_mut(&spec.url)?;
+        let worker = self.fleet.replace(spec)?;
+        entry.known.configured.clone_from(&worker.spec().model);
+        entry.target = Arc::new(entry.target.succeeded_by(worker, silence));
+        let target = Arc::clone(&entry.target);
+        self.publish(&entries);
+        Some(target)
+    }
+
+    /// True if this worker is there, perhaps with other facts, not only one of the same URL.
+    pub fn has(&self, target: &Target) -> bool {
+        let entries = self.entries.lock();
+        let entry = entries.get(target.worker().url());
+        entry.is_some_and(|entry| Arc::ptr_eq(entry.target.endpoint(), target.endpoint()))
     }
 
     /// Takes a worker out. `None` if it is not there.
@@ -96,6 +114,18 @@ impl Roster {
         removed.target.refresh();
         self.publish(&entries);
         Some(removed.target)
+    }
+
+    /// A worker was found dead, also one that was removed and that requests still wait for.
+    pub fn found_dead(&self) {
+        // Release: who reads the number sees the worker's own.
+        self.deaths.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often a worker was found dead, over all that there are and ever were.
+    pub fn deaths(&self) -> u64 {
+        // Acquire: see `found_dead`.
+        self.deaths.load(Ordering::Acquire)
     }
 
     /// A worker says which models it has; nothing if it is gone.

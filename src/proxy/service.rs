@@ -154,9 +154,10 @@ struct Readiness {
     workers: usize,
     healthy: usize,
     draining: usize,
+    full: usize,
 }
 
-/// Ready: not stopping, and a worker may be chosen, or one of each half of a pair.
+/// Ready: not stopping, and a worker is well and not draining, or one of each half of a pair.
 fn readiness(proxy: &Proxy) -> Response<Bytes> {
     let snapshot = proxy.backends().snapshot();
     let count = |counts: &dyn Fn(&FleetWorker) -> bool| {
@@ -179,6 +180,7 @@ fn readiness(proxy: &Proxy) -> Response<Bytes> {
         workers: snapshot.targets().len(),
         healthy: count(&|worker| worker.is_healthy()),
         draining: count(&|worker| worker.is_draining()),
+        full: snapshot.targets().iter().filter(|target| target.fullness().is_full()).count(),
     };
     respond::json(status, serde_json::to_vec(&body).unwrap_or_default())
 }

@@ -54,12 +54,6 @@ impl Snapshot {
         &self.targets
     }
 
-    /// How often a worker was found dead, over all workers. Another number means that one was, or
-    /// that the fleet has changed.
-    pub fn deaths(&self) -> u64 {
-        self.targets.iter().fold(0, |sum, target| sum.wrapping_add(target.deaths()))
-    }
-
     /// The target of the worker at `index`.
     pub fn target(&self, index: usize) -> Option<&Arc<Target>> {
         self.targets.get(index)
@@ -86,19 +80,18 @@ impl Snapshot {
         Ok((set.len() < self.table.workers().len()).then_some(set))
     }
 
-    /// True if a request could be placed now: at a regular worker, or at a pair.
+    /// True if requests can be served: by a regular worker, or by a pair. Workers that are full for
+    /// a moment count: they serve others, and what they say of themselves is an answer too.
     pub fn is_ready(&self) -> bool {
         self.serves(|_| true)
     }
 
     /// The models that can be served now, in OpenAI's form; `None` if none is known, and some worker
-    /// that could be chosen was not asked yet.
+    /// that serves was not asked yet.
     pub fn model_page(&self) -> Option<Bytes> {
         let data = self.models.list(|group: &Group| self.serves(|index| group.any_role.contains(index)));
-        let is_healthy = |index: usize| self.table.get(index).is_some_and(|worker| worker.is_healthy());
-        if data.is_empty()
-            && (0..self.targets.len()).any(|index| self.unasked.contains(index) && is_healthy(index))
-        {
+        let mut targets = self.targets.iter().enumerate();
+        if data.is_empty() && targets.any(|(index, target)| self.unasked.contains(index) && target.is_fit()) {
             return None;
         }
         serde_json::to_vec(&serde_json::json!({"object": "list", "data": data})).ok().map(Bytes::from)
@@ -106,9 +99,8 @@ impl Snapshot {
 
     fn serves(&self, admits: impl Fn(usize) -> bool) -> bool {
         let has = |role| {
-            let workers = self.table.workers().iter().enumerate();
-            let mut fit = workers.filter(|(index, worker)| worker.role() == role && admits(*index));
-            fit.any(|(_, worker)| worker.is_healthy())
+            let mut targets = self.targets.iter().enumerate();
+            targets.any(|(index, target)| target.worker().role() == role && admits(index) && target.is_fit())
         };
         has(WorkerRole::Regular) || (self.has_pairs && has(WorkerRole::Prefill) && has(WorkerRole::Decode))
     }

@@ -6,7 +6,6 @@
 //! itself. The price: an idle connection is not watched; it is looked at when it is taken from
 //! the pool, and pruned now and then.
 
-use std::io;
 use std::pin::Pin;
 use std::pin::pin;
 use std::task::Context;
@@ -27,75 +26,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::config::worker_url::WorkerUrl;
-use crate::proxy::descriptors::is_own_shortage;
-
-/// Pause before connecting again after a shortage of our own.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
+use crate::proxy::address::Address;
+use crate::proxy::call_error::CallError;
 
 /// What is sent to a worker.
 pub type Outgoing = Request<Full<Bytes>>;
-
-/// Why a worker gave no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// No connection within the limit.
-    #[error("no connection within {limit:?}")]
-    ConnectTimeout {
-        /// The limit.
-        limit: Duration,
-    },
-    /// No connection.
-    #[error("no connection")]
-    Connect(#[source] io::Error),
-    /// The connection was closed before anything of the request was sent over it.
-    #[error("the connection was closed before the request was sent")]
-    Unsent(#[source] hyper::Error),
-    /// No connection, for want of something of our own: descriptors, ports, memory.
-    #[error("no connection, for want of something of our own")]
-    OwnShortage(#[source] io::Error),
-    /// The connection broke before the head of the answer was complete.
-    #[error("the connection broke before an answer")]
-    Broken(#[source] hyper::Error),
-    /// A connection that had been idle broke under the request: the worker closed it at the same moment,
-    /// or it crashed.
-    #[error("an idle connection broke under the request")]
-    Stale,
-    /// The connection ended in order, but without an answer.
-    #[error("the connection ended without an answer")]
-    Ended,
-    /// A stream of events ended in order, but without one: comments at most.
-    #[error("a stream of events ended without one")]
-    Empty,
-    /// The worker wants to speak another protocol, which no request asks for.
-    #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
-    Switched,
-}
-
-impl CallError {
-    /// True if the worker cannot help it.
-    pub fn is_own(&self) -> bool {
-        matches!(self, Self::OwnShortage(_))
-    }
-
-    /// True if no connection was made, so that the worker saw nothing of the request.
-    pub fn is_connect(&self) -> bool {
-        matches!(self, Self::ConnectTimeout { .. } | Self::Connect(_) | Self::Unsent(_))
-    }
-
-    /// True if nobody is there: a refusal, or no answer at all. Shortages of our own are not that.
-    pub fn is_absence(&self) -> bool {
-        match self {
-            Self::ConnectTimeout { .. } => true,
-            Self::Connect(error) => matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut
-            ),
-            _ => false,
-        }
-    }
-}
 
 /// A connection to a worker.
 #[derive(Debug)]
@@ -111,14 +46,13 @@ impl UpstreamConnection {
     ///
     /// # Errors
     ///
-    /// [`CallError`] says whether it took too long or was refused.
+    /// As [`Address::connect`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes what was opened.
-    pub async fn open(url: &WorkerUrl, limit: Duration) -> Result<Box<Self>, CallError> {
-        let stream = connect(url, limit).await?;
-        stream.set_nodelay(true).map_err(CallError::Connect)?;
+    pub async fn open(address: &Address, limit: Duration) -> Result<Box<Self>, CallError> {
+        let stream = address.connect(limit).await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
         Ok(Box::new(Self { sender, driver: Some(driver), idle_since: Instant::now() }))
     }
@@ -165,26 +99,6 @@ impl UpstreamConnection {
     /// When it was last used.
     pub fn idle_since(&self) -> Instant {
         self.idle_since
-    }
-}
-
-/// Connects. Waits where something of our own is short: requests that end give it back.
-async fn connect(url: &WorkerUrl, limit: Duration) -> Result<TcpStream, CallError> {
-    let mut shortage = None;
-    let connecting = async {
-        loop {
-            match TcpStream::connect((url.bare_host(), url.port())).await {
-                Err(error) if is_own_shortage(&error) => shortage = Some(error),
-                connected => return connected,
-            }
-            tokio::time::sleep(SHORTAGE_PAUSE).await;
-        }
-    };
-    let connected = tokio::time::timeout(limit, connecting).await;
-    match (connected, shortage) {
-        (Ok(connected), _) => connected.map_err(CallError::Connect),
-        (Err(_), Some(error)) => Err(CallError::OwnShortage(error)),
-        (Err(_), None) => Err(CallError::ConnectTimeout { limit }),
     }
 }
 

@@ -153,6 +153,15 @@ async fn soft_limit_of_descriptors_is_raised_at_start() {
 
 #[tokio::test]
 async fn want_of_descriptors_is_told_as_such_and_counts_against_no_worker() {
+    want_of_descriptors("127.0.0.1").await;
+}
+
+#[tokio::test]
+async fn want_of_descriptors_to_look_up_a_name_is_told_as_such_and_counts_against_no_worker() {
+    want_of_descriptors("localhost").await;
+}
+
+async fn want_of_descriptors(host: &str) {
     let go = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&go);
     let worker = Upstream::start(move |_| {
@@ -167,7 +176,8 @@ async fn want_of_descriptors_is_told_as_such_and_counts_against_no_worker() {
     let file = folder.path().join("router.toml");
     let config = "[upstream]\nconnect_timeout_ms = 20\n[health]\ninterval_secs = 0\n";
     std::fs::write(&file, config).unwrap();
-    let arguments = ["--config", file.to_str().unwrap(), "--worker-urls", &worker.url()];
+    let url = format!("http://{host}:{}", worker.address.port());
+    let arguments = ["--config", file.to_str().unwrap(), "--worker-urls", &url];
     let limited = [&arguments[..], &["--max-connections", "100000", "--cb-failure-threshold", "2"]].concat();
     let router = Router::serve_under("ulimit -n 64", &limited).await;
     let address = router.address;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::StatusCode;
+use sglang_router_rs::config::router::WorkerEntry;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::sim::SimConfig;
 use sglang_router_rs::sim::SimWorker;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::client::Client;
 use crate::client::call;
 use crate::client::chat;
+use crate::client::get;
 use crate::client::post;
 use crate::router;
 use crate::upstream;
@@ -91,6 +93,25 @@ async fn client_gets_a_workers_own_answer_when_all_are_full_and_each_request_ask
     }
     assert!(asked() <= 3 + 30 * 2, "two a request on average at most: {}", asked());
     assert!(most <= 3, "{most}");
+}
+
+#[tokio::test]
+async fn router_whose_workers_are_all_full_is_ready_and_lists_their_models() {
+    let full = refusing(429, Some("30")).await;
+    let entry = WorkerEntry { model: Some("m".to_owned()), ..full.entry() };
+    let router = router::start(router::config(vec![entry])).await;
+    let address = router.addresses().data;
+    assert_eq!(call(address, chat("hi")).await.status, StatusCode::TOO_MANY_REQUESTS);
+    let target = router::target(&router, &full.url()).unwrap();
+    assert!(!target.worker().is_healthy(), "it is passed over");
+    let ready = call(address, get("/readiness")).await;
+    assert_eq!(ready.status, StatusCode::OK);
+    assert_eq!(
+        ready.json(),
+        serde_json::json!({"ready": true, "workers": 1, "healthy": 0, "draining": 0, "full": 1})
+    );
+    let models = call(address, get("/v1/models")).await;
+    assert_eq!(models.json()["data"][0]["id"], "m", "{}", models.text());
 }
 
 #[tokio::test]

@@ -1,12 +1,18 @@
 use http::StatusCode;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::proxy::shortage::Shortage;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::client::Client;
 use crate::client::call;
 use crate::client::chat;
 use crate::client::get;
+use crate::raw;
+use crate::raw::Act;
+use crate::raw::Raw;
 use crate::router;
+use crate::serve_command::Router;
 use crate::upstream::Upstream;
 
 #[tokio::test]
@@ -56,6 +62,41 @@ async fn worker_that_does_not_listen_is_not_healthy_until_it_does() {
     let _worker = Upstream::start_at(address, |_| async { crate::upstream::whole(200, "{}") }).await;
     router::until(async || ready().await == StatusCode::OK).await;
     assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn worker_that_answers_only_over_connections_that_it_has_does_not_pass() {
+    let worker = Raw::start(|_| Act::Say(raw::whole(""))).await;
+    let router = router::start(router::checking(vec![worker.entry()])).await;
+    let target = router::target(&router, &worker.entry().url).unwrap();
+    router::until(async || target.is_passing()).await;
+    worker.stop_listening();
+    router::until(async || !target.is_passing()).await;
+}
+
+#[tokio::test]
+async fn check_that_fails_for_want_of_descriptors_says_nothing_of_the_worker() {
+    let worker = Upstream::saying("{}").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("router.toml");
+    std::fs::write(&file, "[upstream]\nconnect_timeout_ms = 20\n").unwrap();
+    let checks = ["--health-check-interval-secs", "1", "--health-failure-threshold", "1"];
+    let rest = ["--config", file.to_str().unwrap(), "--worker-urls", &worker.url()];
+    let arguments = [&checks[..], &rest, &["--max-connections", "100000"]].concat();
+    let mut router = Router::serve_under("ulimit -n 64", &arguments).await;
+    router.ready().await;
+    // Idle ones would give way.
+    let mut busy = Vec::new();
+    for _ in 0..80 {
+        let mut client = TcpStream::connect(router.address).await.unwrap();
+        let head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: router\r\ncontent-length: 9\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        busy.push(client);
+    }
+    router.logged("its health cannot be checked").await;
+    drop(busy);
+    assert_eq!(call(router.address, get("/readiness")).await.status, StatusCode::OK);
+    assert_eq!(call(router.address, chat("hi")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -156,7 +197,10 @@ async fn readiness_and_refusals_say_why_there_is_no_worker() {
     let snapshot = router.proxy().backends().snapshot();
     assert_eq!(Shortage::of(&snapshot, false, None), Shortage::PolicyChoseNone, "there was somebody");
     assert_eq!(Shortage::of(&snapshot, true, None), Shortage::NoneQualifies, "it serves no half of a pair");
-    assert_eq!(ready, serde_json::json!({"ready": true, "workers": 1, "healthy": 1, "draining": 0}));
+    assert_eq!(
+        ready,
+        serde_json::json!({"ready": true, "workers": 1, "healthy": 1, "draining": 0, "full": 0})
+    );
     let drain = format!("/workers/drain?url={}", worker.url());
     call(admin, crate::client::with_method("POST", &drain)).await;
     why("all_draining").await;

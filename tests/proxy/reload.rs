@@ -1,16 +1,27 @@
 //! SIGHUP, and what a restart comes back with.
 
 use std::path::Path;
+use std::time::Duration;
 
 use http::Request;
 use http::StatusCode;
+use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::proxy::circuit::CircuitState;
+use sglang_router_rs::proxy::circuit::Pass;
+use sglang_router_rs::proxy::verdict::Verdict;
 
+use crate::client::Client;
 use crate::client::call;
 use crate::client::chat;
+use crate::client::get;
 use crate::plugins::SECOND_WORKER;
 use crate::plugins::guest;
+use crate::router;
+use crate::router::soon;
 use crate::router::until;
 use crate::serve_command::Router;
+use crate::upstream;
 use crate::upstream::Upstream;
 
 /// Writes a configuration with these workers, and a plugin if there is one.
@@ -46,6 +57,86 @@ async fn hangup_reloads_workers_and_keeps_what_serves_if_the_file_is_bad() {
 
     router.signal("-TERM");
     assert!(router.child.wait().unwrap().success(), "it still ends by the other signals");
+}
+
+#[tokio::test]
+async fn worker_that_hangup_changes_serves_on_without_waiting_for_a_check() {
+    let worker = Upstream::saying("fine").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[&worker.url()], "");
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+    // A new worker would never pass.
+    worker.set_health(500);
+    std::fs::write(&file, format!("[[workers]]\nurl = \"{}\"\nweight = 2.0\n", worker.url())).unwrap();
+    router.signal("-HUP");
+    router.logged("changed by the configuration").await;
+    assert!(answers(&router, "fine").await);
+}
+
+#[tokio::test]
+async fn changed_worker_is_the_same_in_all_that_was_not_changed() {
+    let (response, pieces, _) = upstream::stream();
+    let worker = Upstream::once(response).await;
+    worker.serve("/v1/models", 200, r#"{"data": [{"id": "learnt"}]}"#);
+    let mut config = router::learning(vec![worker.entry()]);
+    config.proxy.circuit.failures = 1;
+    config.proxy.shutdown = Duration::from_secs(60);
+    let router = router::start(config).await;
+    let (data, backends) = (router.addresses().data, router.proxy().backends());
+    let lists = async || call(data, get("/v1/models")).await.text().contains("learnt");
+    until(lists).await;
+    worker.serve("/v1/models", 0, "");
+    let mut client = Client::connect(data).await;
+    let send = async { pieces.send("data: {}\n\n".into()).await.unwrap() };
+    let (answer, ()) = soon(async { tokio::join!(client.send(chat("hi")), send) }).await;
+    let before = router::target(&router, &worker.url()).unwrap();
+    before.circuit().fail(Pass::Ordinary);
+    before.count(Verdict::Failed);
+
+    let entry = WorkerEntry { weight: 3.0, ..worker.entry() };
+    let after = backends.change(&entry).unwrap().unwrap();
+    assert_eq!((after.worker().weight(), after.worker().load(), after.outcomes()), (3.0, 1, (0, 1)));
+    assert_eq!(after.circuit().state(), CircuitState::Open);
+    before.circuit().half_opened().await;
+    assert!(lists().await, "its models are still known");
+
+    // Who removes it means it also if it is changed meanwhile.
+    let removed = backends.retire(&worker.url()).unwrap();
+    let after = backends.change(&worker.entry()).unwrap().unwrap();
+    assert!(after.worker().is_draining());
+    drop((client, pieces, answer));
+    soon(removed).await.unwrap();
+    assert!(router::target(&router, &worker.url()).is_none());
+    assert!(backends.change(&entry).unwrap().is_none(), "it is not there");
+}
+
+#[tokio::test]
+async fn hangup_reads_modules_again_whatever_their_size_and_time_say() {
+    let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
+    let dir = tempfile::tempdir().unwrap();
+    let (file, path) = (dir.path().join("router.toml"), dir.path().join("mine.wasm"));
+    let write = |index: u8| {
+        let module =
+            guest(&format!("(i32.store8 (i32.const 18) (i32.const {index})) (i64.const 0x12_0000_0001)"));
+        let before = path.metadata().and_then(|facts| facts.modified()).ok();
+        std::fs::write(&path, module).unwrap();
+        if let Some(before) = before {
+            std::fs::File::options().append(true).open(&path).unwrap().set_modified(before).unwrap();
+        }
+        path.metadata().unwrap().len()
+    };
+    let length = write(0);
+    let plugin = format!("[[plugins]]\nname = \"mine\"\nmodule_path = \"{}\"\n", path.display());
+    configure(&file, &[&first.url(), &second.url()], &plugin);
+    let mut router = Router::serve(&["--config", file.to_str().unwrap(), "--policy", "mine"]).await;
+    router.ready().await;
+    until(async || answers(&router, "first").await).await;
+    assert_eq!(write(1), length);
+    router.signal("-HUP");
+    router.logged("reloaded the configuration").await;
+    until(async || answers(&router, "second").await).await;
 }
 
 #[tokio::test]

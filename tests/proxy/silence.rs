@@ -1,17 +1,22 @@
 //! Workers that say nothing.
 
 use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
+use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::core::Worker;
 use sglang_router_rs::proxy::verdict::Verdict;
 
 use crate::client::Client;
 use crate::client::call;
 use crate::client::chat;
 use crate::client::piece;
+use crate::client::with_method;
 use crate::raw;
 use crate::raw::Act;
 use crate::raw::Raw;
@@ -162,17 +167,84 @@ async fn what_waits_for_a_worker_that_is_found_dead_is_tried_elsewhere() {
         snapshot.targets().iter().all(|target| target.is_passing())
     };
     router::until(healthy).await;
-    let asked = tokio::spawn(async move {
-        let requests = (0..2).map(|_| tokio::spawn(call(address, chat("hi"))));
-        let mut answers = Vec::new();
-        for request in requests.collect::<Vec<_>>() {
-            answers.push(request.await.expect("an answer").text().to_owned());
-        }
-        answers
-    });
+    let asked = tokio::spawn(two_answers(address));
     router::until(async || router::in_flight(&router, &dying.entry().url) > 0).await;
     dying.stop_listening();
     assert_eq!(soon(asked).await.unwrap(), ["fine", "fine"]);
+}
+
+/// What two requests at the same time are answered.
+async fn two_answers(address: SocketAddr) -> [String; 2] {
+    let answers = tokio::join!(call(address, chat("hi")), call(address, chat("hi")));
+    [answers.0, answers.1].map(|answer| answer.text().to_owned())
+}
+
+#[tokio::test]
+async fn what_waits_for_a_removed_worker_that_is_found_dead_is_tried_elsewhere() {
+    let dying = falling(&[]).await;
+    let worker = Upstream::saying("fine").await;
+    let mut config = router::checking(vec![dying.entry(), worker.entry()]);
+    config.proxy.health.poll_load = false;
+    config.proxy.client_idle = Duration::from_millis(500);
+    config.proxy.shutdown = Duration::from_millis(20);
+    let router = router::start(config).await;
+    let url = dying.entry().url;
+    let target = router::target(&router, &url).unwrap();
+    router::until(async || {
+        let snapshot = router.proxy().backends().snapshot();
+        snapshot.targets().iter().all(|target| target.is_passing())
+    })
+    .await;
+    let asked = tokio::spawn(two_answers(router.addresses().data));
+    router::until(async || target.worker().load() > 0).await;
+    let removal = with_method("DELETE", &format!("/workers?url={url}"));
+    assert_eq!(call(router.addresses().admin, removal).await.status, StatusCode::ACCEPTED);
+    router::until(async || router::target(&router, &url).is_none()).await;
+    // Another one at its URL, which counts the requests of before as its own and is as dead.
+    router.proxy().backends().add(&dying.entry()).unwrap();
+    dying.stop_listening();
+    assert_eq!(soon(asked).await.unwrap(), ["fine", "fine"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_worker_that_was_changed_since_learns_of_its_death() {
+    let dying = falling(&[]).await;
+    let worker = Upstream::saying("fine").await;
+    let mut config = router::checking(vec![dying.entry(), worker.entry()]);
+    config.proxy.health.poll_load = false;
+    config.proxy.client_idle = Duration::from_millis(500);
+    let router = router::start(config).await;
+    let url = dying.entry().url;
+    router::until(async || {
+        let snapshot = router.proxy().backends().snapshot();
+        snapshot.targets().iter().all(|target| target.is_passing())
+    })
+    .await;
+    let asked = tokio::spawn(two_answers(router.addresses().data));
+    router::until(async || router::in_flight(&router, &url) > 0).await;
+    let entry = WorkerEntry { weight: 2.0, ..dying.entry() };
+    router.proxy().backends().change(&entry).unwrap().unwrap();
+    dying.stop_listening();
+    assert_eq!(soon(asked).await.unwrap(), ["fine", "fine"]);
+}
+
+#[tokio::test]
+async fn removed_worker_is_looked_after_until_its_last_request_has_ended() {
+    let (response, pieces, _) = upstream::stream();
+    let worker = Upstream::once(response).await;
+    let router = router::start(router::checking(vec![worker.entry()])).await;
+    let target = router::target(&router, &worker.url()).unwrap();
+    router::until(async || target.is_passing()).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    let send = async { pieces.send(Bytes::from_static(EVENT.as_bytes())).await.unwrap() };
+    let (answer, ()) = soon(async { tokio::join!(client.send(chat("hi")), send) }).await;
+    router.proxy().backends().remove(&worker.url()).unwrap();
+    let connections = worker.connections();
+    router::until(async || worker.connections() > connections + 2).await;
+    assert_eq!(target.deaths(), 0, "it takes connections");
+    drop((answer, client));
+    let target = Arc::downgrade(&{ target });
+    router::until(async || target.strong_count() == 0).await;
 }
 
 #[tokio::test]
