@@ -9,10 +9,10 @@ use http::Method;
 use http::Request;
 use http::Uri;
 use http::header;
-use http_body_util::Full;
 
 use crate::config::worker_url::WorkerUrl;
 use crate::proxy::address::Address;
+use crate::proxy::upstream::Outgoing;
 
 /// One address, under the name that reports give it.
 #[derive(Clone, Debug)]
@@ -51,8 +51,8 @@ impl Target {
     }
 
     /// A chat request with this body.
-    pub(crate) fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
+    pub(crate) fn request(&self, body: Bytes) -> Outgoing {
+        let mut request = Request::new(body.into());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();
         request.headers_mut().clone_from(&self.headers);

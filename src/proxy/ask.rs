@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderValue;
 use http::Request;
 use http::StatusCode;
 use http::Uri;
 use http::header;
-use http_body_util::Full;
 use tokio::time::Instant;
 
 use crate::core::Worker;
 use crate::proxy::call_error::CallError;
+use crate::proxy::payload::Payload;
 use crate::proxy::second_run::SecondRun;
 
 use crate::proxy::target::Target;
@@ -91,7 +90,7 @@ pub fn jittered(interval: Duration) -> Duration {
 }
 
 fn request(target: &Target, uri: &Uri) -> Outgoing {
-    let mut request = Request::new(Full::new(Bytes::new()));
+    let mut request = Request::new(Payload::default());
     *request.uri_mut() = uri.clone();
     request.headers_mut().insert(header::HOST, target.host().clone());
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));

@@ -16,6 +16,7 @@ use crate::proxy::pair;
 use crate::proxy::parse;
 use crate::proxy::parse::Facts;
 use crate::proxy::parse::Wanted;
+use crate::proxy::payload::Payload;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::OutBody;
@@ -98,6 +99,7 @@ async fn single(
     let (proxy, table, eligible) = (client.proxy(), snapshot.table(), info.eligible);
     let second = inbound.second_run();
     let mut tried = Tried::new(proxy.settings(), &second);
+    let body = Payload::from(inbound.body.clone());
     loop {
         let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
         let asked = record.is_some().then(|| Asked::now(table, &info));
@@ -119,7 +121,7 @@ async fn single(
         let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
         let outcome = {
             let has_other = || tried.has_other(snapshot, eligible, index);
-            attempt(client, &inbound.head, &inbound.body, placement, &second, has_other).await
+            attempt(client, &inbound.head, &body, placement, &second, has_other).await
         };
         match tried.take_retry(&outcome) {
             Some(reason) => {

@@ -1,7 +1,6 @@
 //! Reading a request's body.
 
 use bytes::Bytes;
-use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::body::Incoming;
@@ -9,7 +8,8 @@ use hyper::body::Incoming;
 use crate::proxy::pressure::HeldBody;
 use crate::proxy::respond::ProxyError;
 
-/// What is reserved at once on a client's word.
+/// What is reserved at once on a client's word. Beyond that as much again as came, so that nobody
+/// takes memory by announcing much.
 const MAX_RESERVED_BYTES: u64 = 1 << 20;
 
 /// How much of a body that is too large is read and dropped. A client that is still sending when
@@ -36,7 +36,7 @@ pub struct Arriving {
 /// # Cancel safety
 ///
 /// Dropping the future loses what was read.
-pub async fn read(arriving: Arriving, limit: u64, held: &mut HeldBody<'_>) -> Result<Bytes, ProxyError> {
+pub async fn read(arriving: Arriving, limit: u64, held: &mut HeldBody) -> Result<Bytes, ProxyError> {
     let Arriving { mut body, is_held_back } = arriving;
     let announced = body.size_hint().lower();
     let has_room = || held.check(announced).map_err(ProxyError::from);
@@ -47,7 +47,7 @@ pub async fn read(arriving: Arriving, limit: u64, held: &mut HeldBody<'_>) -> Re
         }
         return Err(error);
     }
-    match collect(&mut body, announced, limit, held).await {
+    match collect(&mut body, limit, held).await {
         Err(error @ (ProxyError::TooLarge { .. } | ProxyError::OutOfMemory { .. })) => {
             discard(body, 0).await;
             Err(error)
@@ -56,27 +56,30 @@ pub async fn read(arriving: Arriving, limit: u64, held: &mut HeldBody<'_>) -> Re
     }
 }
 
-async fn collect(
-    body: &mut Incoming,
-    announced: u64,
-    limit: u64,
-    held: &mut HeldBody<'_>,
-) -> Result<Bytes, ProxyError> {
-    let Some(first) = next(body).await? else { return Ok(Bytes::new()) };
-    held.grow(length(&first))?;
-    if body.is_end_stream() && length(&first) <= limit {
-        return Ok(first);
+async fn collect(body: &mut Incoming, limit: u64, held: &mut HeldBody) -> Result<Bytes, ProxyError> {
+    let hint = body.size_hint();
+    let most = hint.upper().map_or(limit, |upper| upper.min(limit));
+    let Some(mut piece) = next(body).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() && length(&piece) <= limit {
+        held.grow(length(&piece))?;
+        return Ok(piece);
     }
-    let reserved = announced.min(MAX_RESERVED_BYTES).max(length(&first));
-    let mut whole = BytesMut::with_capacity(usize::try_from(reserved).unwrap_or_default());
-    whole.extend_from_slice(&first);
+    let mut whole = Vec::new();
+    let mut room = 0;
     loop {
-        if length(&whole) > limit {
+        let needed = length(&whole) + length(&piece);
+        if needed > limit {
             return Err(ProxyError::TooLarge { limit });
         }
-        let Some(piece) = next(body).await? else { return Ok(whole.freeze()) };
-        held.grow(length(&piece))?;
+        if needed > room {
+            let wanted = (2 * room).max(hint.lower().min(MAX_RESERVED_BYTES)).min(most).max(needed);
+            held.grow(wanted - room)?;
+            room = wanted;
+            whole.reserve_exact(usize::try_from(room).unwrap_or_default().saturating_sub(whole.len()));
+        }
         whole.extend_from_slice(&piece);
+        let Some(next) = next(body).await? else { return Ok(Bytes::from(whole)) };
+        piece = next;
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::proxy::json::BYTE_ORDER_MARK;
 use crate::proxy::parse::MAX_INLINE_BYTES;
+use crate::proxy::payload::Payload;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::target::Target;
 
@@ -17,7 +18,7 @@ use crate::proxy::target::Target;
 const MAX_BATCH: usize = 4096;
 
 /// The body with the bootstrap fields. They are put at the end of the object, where they win over
-/// fields of the same name before them; nothing else is touched.
+/// fields of the same name before them; nothing else is touched, and nothing of it copied.
 ///
 /// # Errors
 ///
@@ -30,7 +31,7 @@ pub(crate) async fn inject(
     body: &Bytes,
     prefill: &Target,
     batch: Option<usize>,
-) -> Result<Bytes, ProxyError> {
+) -> Result<Payload, ProxyError> {
     let invalid = |reason: &str| ProxyError::InvalidBody { reason: reason.to_owned() };
     if batch.is_some_and(|batch| batch > MAX_BATCH) {
         return Err(invalid("more than 4096 prompts or choices"));
@@ -39,18 +40,19 @@ pub(crate) async fn inject(
     let extended = if body.len() <= MAX_INLINE_BYTES {
         extend(body, &fields)
     } else {
+        // It may consist of blanks, all of which are looked at.
         let body = body.clone();
         tokio::task::spawn_blocking(move || extend(&body, &fields)).await.unwrap_or_default()
     };
     extended.ok_or_else(|| invalid("not a JSON object"))
 }
 
-/// A copy of the object with more fields.
-fn extend(body: &[u8], fields: &str) -> Option<Bytes> {
+/// The object with more fields.
+fn extend(body: &Bytes, fields: &str) -> Option<Payload> {
     let object = body.trim_ascii_end().strip_suffix(b"}")?;
     let before = object.strip_prefix(BYTE_ORDER_MARK).unwrap_or(object);
-    let comma: &[u8] = if before.trim_ascii() == b"{" { b"" } else { b"," };
-    Some(Bytes::from([object, comma, fields.as_bytes(), b"}"].concat()))
+    let comma = if before.trim_ascii() == b"{" { "" } else { "," };
+    Some(Payload::with_tail(body.slice(..object.len()), format!("{comma}{fields}}}").into()))
 }
 
 fn fields(prefill: &Target, batch: Option<usize>) -> String {
@@ -82,4 +84,28 @@ fn add(fields: &mut String, name: &str, batch: Option<usize>, mut value: impl Fn
     };
     // Writing to a string cannot fail.
     let _ = write!(fields, "{comma}\"{name}\":{value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn fields_are_put_into_the_object_without_a_copy_of_it() {
+        for (body, expected) in [
+            ("{\"a\": 1}", "{\"a\": 1,\"b\":2}"),
+            ("\u{feff} {\"a\": {}} \n", "\u{feff} {\"a\": {},\"b\":2}"),
+            ("\u{feff} { } ", "\u{feff} { \"b\":2}"),
+        ] {
+            let body = Bytes::from(body);
+            let mut payload = extend(&body, "\"b\":2").unwrap();
+            let first = payload.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(first.as_ptr(), body.as_ptr());
+            let rest = payload.collect().await.unwrap().to_bytes();
+            assert_eq!([&*first, &*rest].concat(), expected.as_bytes());
+        }
+        assert!(extend(&Bytes::from_static(b"[]"), "").is_none());
+    }
 }

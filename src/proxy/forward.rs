@@ -13,7 +13,6 @@ use http::Uri;
 use http::header;
 use http::request;
 use http::response;
-use http_body_util::Full;
 
 use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
@@ -27,8 +26,10 @@ use crate::proxy::headers::prepare_request;
 use crate::proxy::measures::RetryReason;
 use crate::proxy::opening::Opening;
 use crate::proxy::patience::Patience;
+use crate::proxy::payload::Payload;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::pressure::HeldBody;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::route::Route;
 use crate::proxy::second_run::SecondRun;
@@ -61,8 +62,8 @@ impl Head {
     }
 
     /// The request to one worker.
-    pub fn outgoing(&self, target: &Target, body: &Bytes) -> Outgoing {
-        let mut request = Request::new(Full::new(body.clone()));
+    pub fn outgoing(&self, target: &Target, body: &Payload) -> Outgoing {
+        let mut request = Request::new(body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
@@ -92,6 +93,8 @@ pub struct Inbound {
     pub head: Head,
     /// Its body.
     pub body: Bytes,
+    /// What the body takes.
+    pub held: HeldBody,
     /// When its head was read.
     pub started: Instant,
 }
@@ -255,7 +258,7 @@ pub struct ToldStatus(pub u16);
 pub async fn attempt(
     client: &Client,
     head: &Head,
-    body: &Bytes,
+    body: &Payload,
     mut placement: Placement,
     second: &SecondRun,
     has_other: impl Fn() -> bool,

@@ -21,6 +21,7 @@ pub mod fullness;
 pub mod second_run;
 pub mod call_error;
 pub mod address;
+pub mod payload;
 pub mod upstream;
 pub mod pool;
 pub mod endpoint;

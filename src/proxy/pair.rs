@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::Bytes;
 use http::Response;
 use http::header;
 
@@ -23,6 +22,7 @@ use crate::proxy::forward::Inbound;
 use crate::proxy::forward::Outcome;
 use crate::proxy::forward::attempt;
 use crate::proxy::measures::RetryReason;
+use crate::proxy::payload::Payload;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill;
 use crate::proxy::prefill::PrefillFailure;
@@ -57,6 +57,8 @@ pub async fn answer(
     let mut head = inbound.head.clone();
     // The body grows.
     head.headers.remove(header::CONTENT_LENGTH);
+    // The prefill half may need it for longer than the answer takes to begin.
+    let body = inbound.held.move_into(inbound.body.clone());
     let second = Arc::new(inbound.second_run());
     let mut tried = Tried::new(proxy.settings(), &second);
     loop {
@@ -78,8 +80,9 @@ pub async fn answer(
         };
         let indexes = (pair.prefill.index(), pair.decode.index());
         let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };
-        let body = bootstrap::inject(&inbound.body, prefill.target(), batch).await?;
-        let (guard, outcome, culprit) = attempt_pair(client, &head, &body, (prefill, decode), &second).await;
+        let payload = bootstrap::inject(&body, prefill.target(), batch).await?;
+        let (guard, outcome, culprit) =
+            attempt_pair(client, &head, &payload, (prefill, decode), &second).await;
         match tried.take_retry(&outcome) {
             Some(reason) => {
                 proxy.measures().retried(reason);
@@ -116,7 +119,7 @@ fn place(
 async fn attempt_pair(
     client: &Client,
     head: &Head,
-    body: &Bytes,
+    body: &Payload,
     (prefill, decode): (Placement, Placement),
     second: &Arc<SecondRun>,
 ) -> (PrefillGuard, Outcome, Half) {

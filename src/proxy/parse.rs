@@ -16,8 +16,14 @@ use crate::proxy::route::Route;
 /// Larger bodies are read and copied by a thread that serves nobody: this much takes well below a millisecond.
 pub(crate) const MAX_INLINE_BYTES: usize = 128 << 10;
 
+/// From here on a body is huge: reading it may take a tenth of a second.
+const HUGE_BYTES: usize = 8 << 20;
+
 /// Large bodies that are read at a time. More would take the processor from those who serve.
 static LARGE: Semaphore = Semaphore::const_new(2);
+
+/// The same for huge ones, which wait for each other and hold up nobody else.
+static HUGE: Semaphore = Semaphore::const_new(1);
 
 /// What is looked for in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +86,7 @@ pub async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> Facts<'a
     }
     let body = body.clone();
     // It is never closed.
-    let permit = LARGE.acquire().await;
+    let permit = if body.len() < HUGE_BYTES { LARGE.acquire() } else { HUGE.acquire() }.await;
     let reading = tokio::task::spawn_blocking(move || {
         // Given back even if nobody waits for the facts any more, and not before.
         let _permit = permit;
@@ -274,6 +280,19 @@ mod tests {
         let several = found(Route::Completions, &several);
         assert_eq!((several.text_bytes, several.batch), (long.len() + 6, Some(3)));
         assert_eq!(several.text.map(|text| text.len()), Some(MAX_TEXT_BYTES));
+    }
+
+    #[tokio::test]
+    async fn huge_bodies_hold_up_no_ordinary_prompt() {
+        let _taken = HUGE.acquire_many(1).await;
+        let body = |length: usize| Bytes::from(format!(r#"{{"model": "m", "x": "{}"}}"#, "x".repeat(length)));
+        let [large, huge] = [body(MAX_INLINE_BYTES), body(HUGE_BYTES)];
+        let waiting = read(Route::Chat, &huge, ALL);
+        tokio::select! {
+            biased;
+            _ = waiting => panic!("it is not its turn"),
+            facts = read(Route::Chat, &large, ALL) => assert_eq!(facts.model.as_deref(), Some("m")),
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use crate::metrics::FamilyKind;
 use crate::metrics::Metrics;
 
@@ -45,8 +47,8 @@ impl Pressure {
     }
 
     /// A body of which nothing is there yet.
-    pub fn body(&self) -> HeldBody<'_> {
-        HeldBody { pressure: self, bytes: 0 }
+    pub fn body(self: &Arc<Self>) -> HeldBody {
+        HeldBody { pressure: Arc::clone(self), bytes: AtomicU64::new(0) }
     }
 
     /// A client has connected.
@@ -85,7 +87,7 @@ impl Pressure {
                 families.family(name, help, FamilyKind::Gauge).gauge(&[], value);
             };
             gauge("client_connections", "Open connections of clients", &own.connections);
-            gauge("body_bytes", "Bytes of request bodies in memory", &own.body_bytes);
+            gauge("body_bytes", "Bytes of memory that request bodies take", &own.body_bytes);
             let mut counters = |name, help, value: &AtomicU64| {
                 families.family(name, help, FamilyKind::Counter).count(&[], value.load(Ordering::Relaxed));
             };
@@ -105,12 +107,24 @@ pub struct NoRoom {
 
 /// What a request's body takes. Given back when it is dropped.
 #[derive(Debug)]
-pub struct HeldBody<'a> {
-    pressure: &'a Pressure,
-    bytes: u64,
+pub struct HeldBody {
+    pressure: Arc<Pressure>,
+    bytes: AtomicU64,
 }
 
-impl HeldBody<'_> {
+/// A body that gives back what it takes when the last copy of it is dropped.
+struct Counted {
+    body: Bytes,
+    _held: HeldBody,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl HeldBody {
     /// Looks whether `bytes` more would have room, without taking it.
     ///
     /// # Errors
@@ -129,15 +143,23 @@ impl HeldBody<'_> {
     /// [`NoRoom`].
     pub fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
         let limit = self.pressure.max_body_bytes;
-        self.bytes += bytes;
+        *self.bytes.get_mut() += bytes;
         let held = self.pressure.body_bytes.fetch_add(bytes, Ordering::Relaxed);
         if held.saturating_add(bytes) > limit { Err(NoRoom { limit }) } else { Ok(()) }
     }
+
+    /// The body, which is from now on counted for as long as there is a copy of it. Needs an allocation.
+    pub fn move_into(&self, body: Bytes) -> Bytes {
+        // Relaxed: whoever swaps first has it.
+        let bytes = AtomicU64::new(self.bytes.swap(0, Ordering::Relaxed));
+        let held = Self { pressure: Arc::clone(&self.pressure), bytes };
+        Bytes::from_owner(Counted { body, _held: held })
+    }
 }
 
-impl Drop for HeldBody<'_> {
+impl Drop for HeldBody {
     fn drop(&mut self) {
-        self.pressure.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.pressure.body_bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -161,7 +183,7 @@ mod tests {
 
     #[test]
     fn bodies_share_one_limit_and_give_back_what_they_held() {
-        let pressure = Pressure::new(Some(100));
+        let pressure = Arc::new(Pressure::new(Some(100)));
         let mut first = pressure.body();
         first.grow(60).unwrap();
         let mut second = pressure.body();
@@ -171,6 +193,20 @@ mod tests {
         let mut third = pressure.body();
         third.grow(40).unwrap();
         drop((first, third));
+        assert_eq!(pressure.body_bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn body_counts_until_its_last_copy_is_dropped() {
+        let pressure = Arc::new(Pressure::new(None));
+        let mut held = pressure.body();
+        held.grow(5).unwrap();
+        let body = held.move_into(Bytes::from_static(b"hello"));
+        drop(held);
+        let slice = body.slice(1..3);
+        drop(body);
+        assert_eq!((&*slice, pressure.body_bytes.load(Ordering::Relaxed)), (&b"el"[..], 5));
+        drop(slice);
         assert_eq!(pressure.body_bytes.load(Ordering::Relaxed), 0);
     }
 

@@ -35,6 +35,9 @@ pub enum ProxyError {
         /// The method that it takes.
         allowed: Method,
     },
+    /// The client expects what nobody knows of.
+    #[error("the header `expect` asks for something else than 100-continue; leave it out")]
+    UnknownExpectation,
     /// The body is too large.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge {
@@ -126,6 +129,7 @@ impl ProxyError {
         match self {
             Self::NotFound { .. } | Self::UnknownModel => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BrokenBody | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -143,6 +147,7 @@ impl ProxyError {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::UnknownExpectation => "expectation_failed",
             Self::TooLarge { .. } => "request_too_large",
             Self::BrokenBody => "request_incomplete",
             Self::SlowBody => "request_timeout",

@@ -106,12 +106,15 @@ async fn forwarded(
     started: Instant,
 ) -> Result<Response<OutBody>, ProxyError> {
     let (head, body) = request.into_parts();
-    let arriving = Arriving { body, is_held_back: expects_continue(&head) };
+    let arriving = Arriving { body, is_held_back: expects_continue(&head)? };
+    if arriving.is_held_back {
+        somebody_is_fit(client.proxy(), route)?;
+    }
     let limit = client.proxy().settings().max_payload_bytes;
     let mut held = client.proxy().pressure().body();
     let reading = body::read(arriving, limit, &mut held);
     let body = client.in_time(reading).await.map_err(|_| ProxyError::SlowBody)??;
-    let inbound = Inbound { route, head: Head::new(head, client), body, started };
+    let inbound = Inbound { route, head: Head::new(head, client), body, held, started };
     attempts::answer(client, &inbound).await
 }
 
@@ -124,10 +127,24 @@ fn count_pressure(proxy: &Proxy, error: &ProxyError) {
     }
 }
 
-/// True if the client sends its body only when it is asked for it.
-fn expects_continue(head: &request::Parts) -> bool {
-    let expected = head.headers.get(header::EXPECT).map(HeaderValue::as_bytes);
-    expected.is_some_and(|expected| expected.eq_ignore_ascii_case(b"100-continue"))
+/// True if the client sends its body only when it is asked for it. That is all that a client may
+/// expect (RFC 9110, section 10.1.1).
+fn expects_continue(head: &request::Parts) -> Result<bool, ProxyError> {
+    match head.headers.get(header::EXPECT).map(HeaderValue::as_bytes) {
+        None | Some(b"") => Ok(false),
+        Some(expected) if expected.eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        Some(_) => Err(ProxyError::UnknownExpectation),
+    }
+}
+
+/// An error if no worker could be chosen whatever the body says, so that nobody sends one in vain.
+/// Full workers are tried all the same.
+fn somebody_is_fit(proxy: &Proxy, route: Route) -> Result<(), ProxyError> {
+    let snapshot = proxy.backends().snapshot();
+    if snapshot.targets().iter().any(|target| target.is_fit()) {
+        return Ok(());
+    }
+    Err(ProxyError::NoWorker(Shortage::of(&snapshot, snapshot.pairs(route), None)))
 }
 
 /// What is known, at once: whether workers answer now matters to nobody who asks.

@@ -74,7 +74,7 @@ impl Proxy {
     }
 
     /// What the process may run short of.
-    pub fn pressure(&self) -> &Pressure {
+    pub fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure
     }
 

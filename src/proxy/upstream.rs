@@ -16,7 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http::Response;
-use http_body_util::Full;
 use hyper::body::Body;
 use hyper::body::Frame;
 use hyper::body::Incoming;
@@ -28,16 +27,17 @@ use tokio::time::Instant;
 
 use crate::proxy::address::Address;
 use crate::proxy::call_error::CallError;
+use crate::proxy::payload::Payload;
 
 /// What is sent to a worker.
-pub type Outgoing = Request<Full<Bytes>>;
+pub type Outgoing = Request<Payload>;
 
 /// A connection to a worker.
 #[derive(Debug)]
 pub struct UpstreamConnection {
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<Payload>,
     /// `None` once it has ended.
-    driver: Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+    driver: Option<http1::Connection<TokioIo<TcpStream>, Payload>>,
     idle_since: Instant,
 }
 
@@ -103,7 +103,7 @@ impl UpstreamConnection {
 }
 
 /// Lets the connection make progress; takes it away if it has ended.
-fn drive(driver: &mut Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>, cx: &mut Context<'_>) {
+fn drive(driver: &mut Option<http1::Connection<TokioIo<TcpStream>, Payload>>, cx: &mut Context<'_>) {
     // An error of the driver also reaches the answer or its body, which is where it is handled.
     if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
         *driver = None;

@@ -131,19 +131,47 @@ async fn bodies_that_are_too_large_together_are_refused_and_fit_again_later() {
     let mut holding = TcpStream::connect(address).await.unwrap();
     let head = "POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 700\r\n\r\n";
     holding.write_all(format!("{head}{}", "x".repeat(600)).as_bytes()).await.unwrap();
-    let held = "sgl_router_body_bytes 600.0";
+    // All that it announced, since that is reserved at once.
+    let held = "sgl_router_body_bytes 700.0";
     router::until(async || router::metrics(&router).await.text().contains(held)).await;
-    let refused = call(address, post("/generate", &"x".repeat(500))).await;
+    let refused = call(address, post("/generate", &"x".repeat(301))).await;
     assert_eq!(
         (refused.status, refused.code().as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, "router_out_of_memory")
     );
     assert_eq!(refused.headers["retry-after"], "1");
-    assert_eq!(call(address, post("/generate", &"x".repeat(400))).await.status, StatusCode::OK);
+    assert_eq!(call(address, post("/generate", &"x".repeat(300))).await.status, StatusCode::OK);
     holding.write_all("x".repeat(100).as_bytes()).await.unwrap();
     assert!(answer_head(&mut holding).await.starts_with("HTTP/1.1 200"));
     assert_eq!(call(address, post("/generate", &"x".repeat(900))).await.status, StatusCode::OK);
     assert!(router::metrics(&router).await.text().contains("sgl_router_refused_bodies_total 1"));
+}
+
+#[tokio::test]
+async fn body_of_unknown_length_counts_with_the_memory_that_is_reserved_for_it() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_payload_bytes = 1000;
+    let router = router::start(config).await;
+    let counted = async |bytes: u64| {
+        let line = format!("sgl_router_body_bytes {bytes}.0");
+        router::until(async || router::metrics(&router).await.text().contains(&line)).await;
+    };
+    let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+    let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+    stream
+        .write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    // As much again as came, but no more than a body may have.
+    for (length, bytes) in [(300, 300), (100, 600), (300, 1000)] {
+        stream.write_all(chunk(length).as_bytes()).await.unwrap();
+        counted(bytes).await;
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(worker.seen()[0].body.len(), 700);
+    counted(0).await;
 }
 
 #[tokio::test]
@@ -153,13 +181,16 @@ async fn client_is_asked_for_its_body_only_if_it_will_be_used() {
     config.proxy.max_payload_bytes = 1000;
     config.proxy.max_total_body_bytes = Some(900);
     let router = router::start(config).await;
-    for (request, length, expected) in [
-        ("POST /generate", 1001, "413"),
-        ("POST /generate", 901, "503"),
-        ("POST /nothing", 10, "404"),
-        ("PUT /generate", 10, "405"),
-        ("POST /generate", 10, "100"),
+    let target = router::target(&router, &worker.url()).unwrap();
+    for (request, length, is_passing, expected) in [
+        ("POST /generate", 1001, true, "413"),
+        ("POST /generate", 901, true, "503"),
+        ("POST /nothing", 10, true, "404"),
+        ("PUT /generate", 10, true, "405"),
+        ("POST /generate", 10, false, "503"),
+        ("POST /generate", 10, true, "100"),
     ] {
+        target.set_passing(is_passing);
         let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
         let head = format!(
             "{request} HTTP/1.1\r\nhost: r\r\nexpect: 100-Continue\r\ncontent-length: {length}\r\n\r\n"
@@ -170,6 +201,37 @@ async fn client_is_asked_for_its_body_only_if_it_will_be_used() {
         if expected == "100" {
             stream.write_all(b"0123456789").await.unwrap();
             assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        }
+    }
+    assert_eq!(worker.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn full_worker_does_not_keep_a_client_from_being_asked_for_its_body() {
+    let worker = Upstream::failing(503).await;
+    let router = router::over(&[&worker]).await;
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+        let head = "POST /generate HTTP/1.1\r\nhost: r\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 100 "));
+        stream.write_all(b"{}").await.unwrap();
+        assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 503 "));
+    }
+    assert_eq!(worker.seen().len(), 2, "it is the worker's own answer");
+}
+
+#[tokio::test]
+async fn expectation_that_nobody_knows_is_refused() {
+    let worker = Upstream::saying("{}").await;
+    let router = router::over(&[&worker]).await;
+    for (expected, status) in [("200-ok", 417), ("100-continue, x=y", 417), ("", 200)] {
+        let mut request = post("/generate", "{}");
+        request.headers_mut().insert("expect", expected.parse().unwrap());
+        let answer = call(router.addresses().data, request).await;
+        assert_eq!(answer.status.as_u16(), status, "{expected}");
+        if status == 417 {
+            assert_eq!(answer.code(), "expectation_failed");
         }
     }
     assert_eq!(worker.seen().len(), 1);

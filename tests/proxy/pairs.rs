@@ -91,6 +91,22 @@ async fn prefill_that_fails_does_not_leave_the_client_waiting() {
 }
 
 #[tokio::test]
+async fn body_counts_until_both_halves_are_done_with_it() {
+    let [first, second] = [Upstream::start(|_| pending()).await, Upstream::saying("{}").await];
+    let router = router::start(router::config(vec![prefill(&first, None), decode(&second)])).await;
+    let body = r#"{"text": "some prompt"}"#;
+    assert_eq!(call(router.addresses().data, post("/generate", body)).await.text(), "{}");
+    first.arrived(1).await;
+    let counted = async |bytes: usize| {
+        let line = format!("sgl_router_body_bytes {bytes}.0");
+        router::metrics(&router).await.text().contains(&line)
+    };
+    assert!(counted(body.len()).await, "the prefill half may need it again");
+    drop(first);
+    router::until(async || counted(0).await).await;
+}
+
+#[tokio::test]
 async fn another_prefill_worker_is_tried_when_one_is_unavailable() {
     let ill = Upstream::failing(503).await;
     let well = Upstream::saying("{}").await;
