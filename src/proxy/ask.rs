@@ -13,7 +13,6 @@ use crate::core::Worker;
 use crate::proxy::call_error::CallError;
 use crate::proxy::payload::Payload;
 use crate::proxy::second_run::SecondRun;
-
 use crate::proxy::target::Target;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::Outgoing;
