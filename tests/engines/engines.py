@@ -16,7 +16,7 @@ import threading
 import time
 from functools import cached_property
 
-from harness import CHAT, Router, all_at_once, ask, chat, connect, free_port, kill_session, main, run, send, wait_for, whole
+from harness import CHAT, Router, all_at_once, ask, chat, connect, free_port, kill_session, main, run, send, session_of, wait_for, whole
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Of one tool: it sends some dozens of short requests.
@@ -47,6 +47,15 @@ class Engine:
 
     def signal(self, number):
         os.kill(self.pid, number)
+
+    def fall_silent(self):
+        """SIGTERM to vLLM's server, which kills its engine at once and waits for connections to end. Whether
+        the engine can tell of its end before that is a race; one that is stopped cannot."""
+        for pid in session_of(self.pid):
+            with open(f"/proc/{pid}/cmdline") as file:
+                if file.read().startswith("VLLM::"):
+                    os.kill(pid, signal.SIGSTOP)
+        self.signal(signal.SIGTERM)
 
     def metric(self, name):
         lines = ask(self.url, "GET", "/metrics").body.decode().splitlines()
@@ -242,7 +251,7 @@ class Checks:
                 begun.append(number)
                 # The last one to begin: none has ended yet.
                 if len(begun) == count:
-                    self.second.signal(signal.SIGTERM)
+                    self.second.fall_silent()
                     self.signalled = time.monotonic()
             worker = dict(response.getheaders())["x-sgl-worker"]
             answer = whole(response)
@@ -253,13 +262,13 @@ class Checks:
         assert ended, "the engine that went had streams"
         others = [answer for worker, answer, _ in streams if worker != self.second.url]
         assert others and all(answer.is_complete_stream() for answer in others), others
-        cut_off = [answer for _, answer, _ in ended if not answer.is_complete_stream() or b'"error"' in answer.body]
-        assert cut_off, "the engine went before its streams had ended"
+        otherwise = [answer for _, answer, _ in ended if not answer.broken or b'"error"' in answer.body]
+        assert not otherwise, f"broken off in silence, not by the engine: {otherwise}"
         took = max(at for _, _, at in ended) - self.signalled
         assert took < 60, f"clients waited {took:.0f} s"
         after = [ask(router.host, "POST", CHAT, chat()) for _ in range(10)]
         assert all(answer.status == 200 for answer in after), after
-        return f"{len(cut_off)} of {len(ended)} streams were broken off, the last {took:.1f} s after the signal"
+        return f"{len(ended)} of {count} streams were broken off, the last {took:.1f} s after the signal"
 
     def check_killed_engine_costs_no_request_that_had_no_answer(self):
         self.end("roomy", "tight", "second")
