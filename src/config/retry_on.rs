@@ -16,7 +16,7 @@ pub enum RetryCondition {
     InternalError = 1 << 4,
     /// Status 500 with the words of an engine that is dying or stopping. Once.
     EngineDead = 1 << 5,
-    /// Status 502.
+    /// Status 502. Once.
     BadGateway = 1 << 6,
     /// Status 503.
     Unavailable = 1 << 7,

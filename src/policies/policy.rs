@@ -21,7 +21,8 @@ pub struct RequestCompletion {
     pub worker_url: String,
     /// Who had chosen the worker.
     pub chooser: Chooser,
-    /// True if the worker answered without an error.
+    /// True if the worker answered without an error, or refused the request for its own sake before
+    /// anything of an answer was sent.
     pub success: bool,
     /// Time to the first byte of the answer.
     pub first_byte: Option<Duration>,

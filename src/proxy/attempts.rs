@@ -32,7 +32,7 @@ const EXPLAIN_HEADER: &str = "x-sgl-explain";
 const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// Gets an answer to a request from a worker of the policy's choice. Another worker is tried if
-/// one cannot be reached, breaks off (once), is full (429, 503) or answers with 502; nothing was
+/// one cannot be reached, breaks off or answers with 502 (once), or is full (429, 503); nothing was
 /// sent to the client until then. The last answer counts if there is no other worker.
 ///
 /// # Errors
@@ -129,7 +129,7 @@ async fn single(
                 tried.exclude(index);
                 tried.keep(outcome);
             }
-            None => return outcome.into_response(client, inbound, None, record),
+            None => return tried.settle(outcome).into_response(client, inbound, None, record),
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::proxy::headers::prepare_answer;
 use crate::proxy::headers::prepare_request;
 use crate::proxy::measures::RetryReason;
 use crate::proxy::opening::Opening;
+use crate::proxy::patience::Limit;
 use crate::proxy::patience::Patience;
 use crate::proxy::payload::Payload;
 use crate::proxy::placement::Placement;
@@ -117,9 +118,20 @@ pub enum Outcome {
     Failed {
         /// What to tell the client.
         error: ProxyError,
-        /// Why another worker may be tried; `None` if there is no time left.
+        /// Why another worker may be tried; `None` if none may.
         retry: Option<RetryReason>,
     },
+}
+
+/// Who tells of an outcome; the later here, the more it says to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Teller {
+    /// This router: there was no answer.
+    Router,
+    /// A proxy in front of an engine, with a 502 or 504 in the engine's stead.
+    Gateway,
+    /// An engine.
+    Engine,
 }
 
 /// The beginning of an answer, and where it comes from.
@@ -173,14 +185,53 @@ impl Outcome {
         on.has(condition).then_some(reason)
     }
 
-    /// `error` instead of an answer that says that the worker failed.
+    /// The answer was not waited for any longer.
+    pub fn given_up(why: GaveUp) -> Self {
+        let (error, retry) = match why {
+            GaveUp::OutOfTime => (ProxyError::Timeout, None),
+            GaveUp::Silent => (ProxyError::Timeout, Some(RetryReason::Silent)),
+            GaveUp::Dead => (ProxyError::BrokenAnswer, Some(RetryReason::Silent)),
+        };
+        Self::Failed { error, retry }
+    }
+
+    /// `error` instead of an answer that says that the worker failed. It is the client's: whether
+    /// there is a retry is decided by then.
     pub fn unless_failed(self, error: ProxyError) -> Self {
         match self {
             Self::Answered(answered) if answered.placement.verdict() == Verdict::Failed => {
-                let retry = (answered.opening.status() == 502).then_some(RetryReason::Status);
-                Self::Failed { error, retry }
+                Self::Failed { error, retry: None }
             }
             other => other,
+        }
+    }
+
+    /// Who tells of it.
+    pub fn teller(&self) -> Teller {
+        match self {
+            Self::Failed { .. } => Teller::Router,
+            Self::Answered(answered) if matches!(answered.opening.status(), 502 | 504) => Teller::Gateway,
+            Self::Answered(_) => Teller::Engine,
+        }
+    }
+
+    /// Its worker is done with the request: it counts as in flight no longer, and the connection of
+    /// an answer that was read whole is free. The answer can still be passed on.
+    pub fn let_go(&mut self) {
+        if let Self::Answered(answered) = self {
+            if let Some(connection) = answered.opening.reclaim() {
+                answered.placement.target().pool().put(connection);
+            }
+            answered.placement.leave();
+        }
+    }
+
+    /// True if the request may have taken the worker with it: the connection broke, or a proxy in
+    /// front of the worker says so.
+    pub fn broke(&self) -> bool {
+        match self {
+            Self::Failed { retry, .. } => *retry == Some(RetryReason::Broken),
+            Self::Answered(answered) => answered.opening.status() == 502,
         }
     }
 
@@ -259,12 +310,56 @@ pub async fn attempt(
     client: &Client,
     head: &Head,
     body: &Payload,
-    mut placement: Placement,
+    placement: Placement,
     second: &SecondRun,
     has_other: impl Fn() -> bool,
 ) -> Outcome {
+    let patience = Patience::of(&head.headers, placement.target().silence());
+    match ask(client, head, body, placement, patience, second, has_other).await {
+        Ok(outcome) => outcome,
+        Err(unanswered) => unanswered.blamed(),
+    }
+}
+
+/// A request that is not waited for any longer, while it is open whose fault that is.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why not.
+    pub why: GaveUp,
+    /// The limit that ran.
+    pub limit: Limit,
+    placement: Placement,
+}
+
+impl Unanswered {
+    /// It is the worker's fault; unless only a client in a hurry says so.
+    pub fn blamed(mut self) -> Outcome {
+        if self.why != GaveUp::Silent || !self.limit.is_clients {
+            self.placement.fail();
+        }
+        Outcome::given_up(self.why)
+    }
+}
+
+/// The same with this patience; leaves it open whose fault it is if the worker is silent.
+///
+/// # Errors
+///
+/// [`Unanswered`].
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the connection to the worker.
+pub async fn ask(
+    client: &Client,
+    head: &Head,
+    body: &Payload,
+    mut placement: Placement,
+    patience: Patience,
+    second: &SecondRun,
+    has_other: impl Fn() -> bool,
+) -> Result<Outcome, Box<Unanswered>> {
     let target = Arc::clone(placement.target());
-    let patience = Patience::of(&head.headers, target.silence());
     let deaths = target.deaths();
     let mut limit = patience.first_byte;
     client.wait_for(limit.after);
@@ -283,7 +378,7 @@ pub async fn attempt(
         Ok(Ok(opening)) => {
             client.wait_for(patience.between.after);
             placement.answered(opening.status(), || retry_after(&opening.head.headers));
-            Outcome::Answered(Answered::new(opening, placement))
+            Ok(Outcome::Answered(Answered::new(opening, placement)))
         }
         Ok(Err(error)) => {
             tracing::debug!(worker = target.worker().url(), %error, "no answer");
@@ -291,22 +386,8 @@ pub async fn attempt(
             if !error.is_own() && !matches!(error, CallError::Stale) {
                 placement.fail();
             }
-            Outcome::no_answer(&error)
+            Ok(Outcome::no_answer(&error))
         }
-        Err(why) => {
-            // A client that is in a hurry says nothing against the worker.
-            if why != GaveUp::Silent || !limit.is_clients {
-                placement.fail();
-            }
-            match why {
-                GaveUp::OutOfTime => Outcome::Failed { error: ProxyError::Timeout, retry: None },
-                GaveUp::Silent => {
-                    Outcome::Failed { error: ProxyError::Timeout, retry: Some(RetryReason::Silent) }
-                }
-                GaveUp::Dead => {
-                    Outcome::Failed { error: ProxyError::BrokenAnswer, retry: Some(RetryReason::Silent) }
-                }
-            }
-        }
+        Err(why) => Err(Box::new(Unanswered { why, limit, placement })),
     }
 }

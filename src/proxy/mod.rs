@@ -58,6 +58,7 @@ pub mod prefill;
 pub mod stream;
 pub mod forward;
 mod tried;
+mod culprit;
 mod bootstrap;
 pub mod pair;
 pub mod attempts;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::response;
+use memchr::memmem;
 use tokio::time::Instant;
 
 use crate::proxy::call_error::CallError;
@@ -14,6 +15,7 @@ use crate::proxy::headers::is_readable_as;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::AnswerBody;
+use crate::proxy::upstream::UpstreamConnection;
 
 /// How much of a stream is read ahead at most.
 const MAX_HELD_BYTES: usize = 16 << 10;
@@ -21,6 +23,13 @@ const MAX_HELD_BYTES: usize = 16 << 10;
 /// How long a stream is held back from its first bytes on, if they are no whole event: comments keep
 /// the connection alive while an engine queues the request, so clients must get them some day.
 const MAX_HELD: Duration = Duration::from_secs(5);
+
+/// How long the rest of a refusal is waited for. Engines send it together with its head.
+const MAX_REFUSAL: Duration = Duration::from_secs(1);
+
+/// What Envoy says in a 503 of its own after the connection to the engine broke under the request.
+/// Other reasons (no connection, too many requests) say that the engine saw nothing of it.
+const BREAKS: [&[u8]; 2] = [b"reset reason: connection termination", b"reset reason: remote reset"];
 
 /// An answer that was begun.
 #[derive(Debug)]
@@ -34,10 +43,14 @@ pub struct Opening {
     /// Watches for a cut-off of a body that ends with its connection.
     pub open_end: Option<OpenEnd>,
     is_dying: bool,
+    hides_break: bool,
+    /// Whether its body was read to the end.
+    is_whole: bool,
 }
 
 impl Opening {
-    /// Reads on to the first event of a stream, which tells whether the request is served at all.
+    /// Reads on to the first event of a stream, which tells whether the request is served at all, and
+    /// to the end of a short answer that may be a reason to ask another worker.
     /// Tells `heard` of each piece that comes: a worker that sends comments is not silent.
     ///
     /// # Errors
@@ -53,14 +66,43 @@ impl Opening {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(CallError::Switched);
         }
-        let is_dying = head.status == StatusCode::INTERNAL_SERVER_ERROR
-            && tells_of_its_end(&mut body, &mut heard).await?;
         let mut events = is_event_stream(&head).then(EventScan::default);
         if let Some(events) = &mut events {
-            read_first_event(&mut body, events, heard).await?;
+            read_first_event(&mut body, events, &mut heard).await?;
         }
         let open_end = OpenEnd::of(&head);
-        Ok(Self { head, body, events, open_end, is_dying })
+        let mut opening =
+            Self { head, body, events, open_end, is_dying: false, hides_break: false, is_whole: false };
+        if matches!(opening.status(), 429 | 500 | 502 | 503 | 504) {
+            opening.read_refusal(heard).await.map_err(CallError::Broken)?;
+        }
+        Ok(opening)
+    }
+
+    /// Reads on, as far as it comes soon.
+    async fn read_refusal(&mut self, mut heard: impl FnMut()) -> Result<(), hyper::Error> {
+        let body = &mut self.body;
+        let reading = async {
+            while body.held().len() < MAX_HELD_BYTES {
+                if !body.read_ahead(|_| {}).await? {
+                    return Ok::<_, hyper::Error>(true);
+                }
+                heard();
+            }
+            Ok(false)
+        };
+        self.is_whole = tokio::time::timeout(MAX_REFUSAL, reading).await.unwrap_or(Ok(false))?;
+        let (status, text) = (self.head.status, self.body.held());
+        self.is_dying = status == StatusCode::INTERNAL_SERVER_ERROR && is_dying(text);
+        self.hides_break = status == StatusCode::SERVICE_UNAVAILABLE
+            && BREAKS.iter().any(|words| memmem::find(text, words).is_some());
+        Ok(())
+    }
+
+    /// Its connection, if all of it was read and the connection can be used again. What was read is
+    /// still there.
+    pub fn reclaim(&mut self) -> Option<Box<UpstreamConnection>> {
+        if self.is_whole { self.body.reclaim() } else { None }
     }
 
     /// The error that the stream began with, if it did. One behind content is none, be it in the same
@@ -75,18 +117,14 @@ impl Opening {
         self.is_dying || self.error().is_some_and(|error| error.is_dying)
     }
 
-    /// The status, or the code of the error that the stream began with.
+    /// The status, or the code of the error that the stream began with; 502 for whatever a proxy makes
+    /// of a connection that broke.
     pub fn status(&self) -> u16 {
+        if self.hides_break {
+            return StatusCode::BAD_GATEWAY.as_u16();
+        }
         self.error().map_or(self.head.status.as_u16(), |error| error.code)
     }
-}
-
-/// Reads an answer that says 500, to see whether the engine is dying.
-async fn tells_of_its_end(body: &mut AnswerBody, mut heard: impl FnMut()) -> Result<bool, CallError> {
-    while body.held().len() < MAX_HELD_BYTES && body.read_ahead(|_| {}).await.map_err(CallError::Broken)? {
-        heard();
-    }
-    Ok(is_dying(body.held()))
 }
 
 /// In a compressed one no event would be found, and it would be held in vain.

@@ -3,9 +3,14 @@
 //! Both get the request at once, with the fields of `crate::proxy::bootstrap`; the decode
 //! worker's answer goes to the client, the prefill worker's is read and dropped. Log
 //! probabilities of the prompt, which only the prefill worker knows, are not merged in.
+//!
+//! A run of a pair is one run of the request. If one half breaks it off, the second run is one at
+//! another pair; if both do, both runs were had, and the request ends.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::Response;
 use http::header;
@@ -16,12 +21,18 @@ use crate::policies::Policy;
 use crate::policies::SelectWorkerInfo;
 use crate::proxy::bootstrap;
 use crate::proxy::clients::Client;
+use crate::proxy::clients::GaveUp;
+use crate::proxy::culprit::Culprit;
+use crate::proxy::culprit::Meanwhile;
 use crate::proxy::forward::Answered;
 use crate::proxy::forward::Head;
 use crate::proxy::forward::Inbound;
 use crate::proxy::forward::Outcome;
-use crate::proxy::forward::attempt;
+use crate::proxy::forward::Unanswered;
+use crate::proxy::forward::ask;
 use crate::proxy::measures::RetryReason;
+use crate::proxy::patience::Limit;
+use crate::proxy::patience::Patience;
 use crate::proxy::payload::Payload;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill;
@@ -34,6 +45,10 @@ use crate::proxy::stream::OutBody;
 use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
+
+/// How long after one half broke the other may take to break too, so that it counts as one request
+/// that breaks both. A half that lives on waits for the other in vain, which costs so much.
+const BREAKS_TOO: Duration = Duration::from_millis(100);
 
 /// Gets an answer from a pair of the policy's choice; another pair is tried as another worker
 /// would be, without the half that failed.
@@ -83,26 +98,22 @@ pub async fn answer(
         let payload = bootstrap::inject(&body, prefill.target(), batch).await?;
         let (guard, outcome, culprit) =
             attempt_pair(client, &head, &payload, (prefill, decode), &second).await;
-        match tried.take_retry(&outcome) {
+        let reason = tried.take_retry(&outcome);
+        let outcome = culprit.told(outcome);
+        match reason {
             Some(reason) => {
                 proxy.measures().retried(reason);
-                tried.exclude(if culprit == Half::Prefill { indexes.0 } else { indexes.1 });
+                culprit.exclude(&mut tried, snapshot, eligible, indexes);
                 tried.keep(outcome);
             }
             None => {
+                let outcome = tried.settle(outcome);
                 // Unless both halves serve the request, nothing is left running.
-                let guard = (culprit == Half::Decode && outcome.is_served()).then_some(guard);
+                let guard = (culprit == Culprit::Decode && outcome.is_served()).then_some(guard);
                 return outcome.into_response(client, inbound, guard, record);
             }
         }
     }
-}
-
-/// One half of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
-    Prefill,
-    Decode,
 }
 
 fn place(
@@ -116,40 +127,91 @@ fn place(
     Ok(prefill.zip(decode))
 }
 
+/// Who spoke first.
+enum First {
+    Decode(Result<Outcome, Box<Unanswered>>),
+    Prefill(PrefillFailure),
+    /// The prefill worker was found dead.
+    Died,
+}
+
 async fn attempt_pair(
     client: &Client,
     head: &Head,
     body: &Payload,
     (prefill, decode): (Placement, Placement),
     second: &Arc<SecondRun>,
-) -> (PrefillGuard, Outcome, Half) {
+) -> (PrefillGuard, Outcome, Culprit) {
     let target = Arc::clone(prefill.target());
+    let own = Patience::of(&head.headers, decode.target().silence());
+    let patience = own.within(Patience::of(&head.headers, target.silence()).first_byte);
     let (watched, deaths) = (Arc::clone(&target), target.deaths());
+    let meanwhile = Meanwhile::begin(&target, decode.target());
     let (own_head, own_body) = (head.clone(), body.clone());
     let limit = client.proxy().settings().request_timeout;
-    let (guard, failure) =
+    let mut guard =
         prefill::start(prefill, move || own_head.outgoing(&target, &own_body), Arc::clone(second), limit);
-    let failed = async {
-        match failure.await {
-            Ok(failure) => failure,
-            // All went well, so only the decode worker's answer is waited for.
-            Err(_) => std::future::pending().await,
-        }
-    };
+    let mut decoding = pin!(ask(client, head, body, decode, patience, second, || false));
     // Whoever finds workers dead wakes this task.
     let died =
         std::future::poll_fn(|_| if watched.deaths() == deaths { Poll::Pending } else { Poll::Ready(()) });
     // The decode worker first: once it has answered, the prefill worker has done its part.
-    let (outcome, half) = tokio::select! {
+    let first = tokio::select! {
         biased;
-        outcome = attempt(client, head, body, decode, second, || false) => (outcome, Half::Decode),
-        failure = failed => (prefill_failed(failure), Half::Prefill),
-        () = died => {
-            let error = ProxyError::BrokenAnswer;
-            (Outcome::Failed { error, retry: Some(RetryReason::Silent) }, Half::Prefill)
+        answered = &mut decoding => First::Decode(answered),
+        failure = failed(client, &mut guard, own.first_byte, patience.first_byte) => First::Prefill(failure),
+        () = died => First::Died,
+    };
+    let (outcome, culprit) = match first {
+        First::Decode(Ok(outcome)) => (outcome, Culprit::Decode),
+        First::Decode(Err(unanswered)) => silent(*unanswered, &mut guard, &meanwhile),
+        First::Prefill(failure) => (prefill_failed(failure), Culprit::Prefill),
+        First::Died => {
+            guard.blame();
+            (Outcome::given_up(GaveUp::Dead), Culprit::Prefill)
         }
     };
-    (guard, outcome, half)
+    if outcome.broke() {
+        let other = async {
+            if culprit == Culprit::Prefill {
+                decoding.await.ok()
+            } else {
+                guard.ended().await.map(prefill_failed)
+            }
+        };
+        let other = tokio::time::timeout(BREAKS_TOO, other).await.ok().flatten();
+        if other.is_some_and(|other| other.broke()) {
+            second.take();
+        }
+    }
+    (guard, outcome, culprit)
+}
+
+/// Waits for a failure of the prefill half. Once all went well there, only the decode worker's answer
+/// is waited for, anew and as long as that worker may take; a client's own limit goes on.
+async fn failed(client: &Client, guard: &mut PrefillGuard, decodes: Limit, running: Limit) -> PrefillFailure {
+    if let Some(failure) = guard.ended().await {
+        return failure;
+    }
+    if decodes != running {
+        client.wait_for(decodes.after);
+    } else if !decodes.is_clients {
+        client.heard();
+    }
+    std::future::pending().await
+}
+
+/// The decode half is not waited for any longer. Until the prefill half has ended, its silence may be
+/// the other's doing.
+fn silent(unanswered: Unanswered, guard: &mut PrefillGuard, meanwhile: &Meanwhile) -> (Outcome, Culprit) {
+    let is_open = unanswered.why == GaveUp::Silent && !guard.is_over();
+    let culprit = if is_open { meanwhile.culprit() } else { Culprit::Decode };
+    if culprit != Culprit::Decode && !unanswered.limit.is_clients {
+        guard.blame();
+    }
+    let outcome =
+        if culprit == Culprit::Prefill { Outcome::given_up(unanswered.why) } else { unanswered.blamed() };
+    (outcome, culprit)
 }
 
 /// A refusal is an answer like any other: the request ends with it, or another pair is tried.
@@ -158,7 +220,7 @@ fn prefill_failed(failure: PrefillFailure) -> Outcome {
         PrefillFailure::NoAnswer(error) => Outcome::no_answer(&error),
         PrefillFailure::Refused(refused) => {
             let (opening, placement) = *refused;
-            Outcome::Answered(Answered::new(opening, placement)).unless_failed(ProxyError::PrefillFailed)
+            Outcome::Answered(Answered::new(opening, placement))
         }
         PrefillFailure::BrokeOff => {
             Outcome::Failed { error: ProxyError::BrokenAnswer, retry: Some(RetryReason::Broken) }

@@ -46,6 +46,12 @@ impl Patience {
             between: limit(SILENCE_HEADER, worker.between),
         }
     }
+
+    /// The same, but to the first byte no longer than this.
+    pub fn within(self, first_byte: Limit) -> Self {
+        let after = self.first_byte.after.into_iter().chain(first_byte.after).min();
+        Self { first_byte: Limit { after, ..self.first_byte }, ..self }
+    }
 }
 
 fn asked(headers: &HeaderMap, name: &str) -> Option<Duration> {

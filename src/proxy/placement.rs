@@ -14,8 +14,8 @@ use crate::proxy::circuit::Pass;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
 
-/// A request that was placed at a worker. Until it is dropped it counts as in flight; when it is
-/// dropped, whatever became of the request, the policy is told.
+/// A request that was placed at a worker. Until it is dropped, or the worker is done with it, it counts
+/// as in flight; then, whatever became of the request, the policy is told.
 ///
 /// What came of it is told once. A refusal or an error is told when it is known, a success at the
 /// end: a stream that breaks off is a failure, however well it began. Only a probe of the circuit breaker is judged by its first bytes, since the others
@@ -23,7 +23,7 @@ use crate::proxy::verdict::Verdict;
 /// ordinary failure.
 #[derive(Debug)]
 pub struct Placement {
-    /// `None` only while it is dropped.
+    /// `None` once the worker is done with it.
     in_flight: Option<InFlight>,
     /// Who had chosen the worker.
     chooser: Chooser,
@@ -32,6 +32,8 @@ pub struct Placement {
     /// What the answer says so far.
     verdict: Verdict,
     settled: bool,
+    /// Whether its stream told of an error after it had begun.
+    broke_its_word: bool,
     placed: Instant,
     /// How often the worker had been found dead before.
     deaths: u64,
@@ -54,6 +56,7 @@ impl Placement {
             pass,
             verdict: Verdict::Abandoned,
             settled: false,
+            broke_its_word: false,
             placed: Instant::now(),
             deaths: target.deaths(),
             first_byte: None,
@@ -79,6 +82,7 @@ impl Placement {
     /// An answer began, or told of an error later on. `retry_after` is what a full worker asks for.
     pub fn answered(&mut self, status: u16, retry_after: impl FnOnce() -> Option<Duration>) {
         let verdict = Verdict::of(status);
+        self.broke_its_word |= self.verdict == Verdict::Served && verdict != Verdict::Served;
         if verdict == Verdict::Full {
             self.target.fullness().tell(retry_after());
             self.target.refresh();
@@ -116,6 +120,26 @@ impl Placement {
         self.settle(Verdict::Failed);
     }
 
+    /// The worker is done with the request, though its answer may still be kept: it counts as in
+    /// flight no longer, and the policy is told.
+    pub fn leave(&mut self) {
+        self.settle(Verdict::Abandoned);
+        let Some(in_flight) = self.in_flight.take() else { return };
+        drop(in_flight);
+        self.target.left();
+        if let Some(policy) = &self.listener {
+            policy.on_request_complete(&RequestCompletion {
+                worker_url: self.target.worker().url().to_owned(),
+                chooser: self.chooser,
+                success: !self.broke_its_word && matches!(self.verdict, Verdict::Served | Verdict::Refused),
+                first_byte: self.first_byte,
+                total: self.placed.elapsed(),
+                prompt_tokens: None,
+                completion_tokens: None,
+            });
+        }
+    }
+
     fn admitted(&self) {
         if self.target.fullness().served() {
             self.target.refresh();
@@ -135,10 +159,11 @@ impl Placement {
         let circuit = self.target.circuit();
         let pass = std::mem::replace(&mut self.pass, Pass::Ordinary);
         let (changed, why) = match verdict {
-            Verdict::Served | Verdict::Refused => (circuit.succeed(pass), "a probe succeeded"),
+            Verdict::Served => (circuit.succeed(pass), "a probe succeeded"),
             Verdict::Failed => (circuit.fail(pass), "too many requests failed"),
-            // Says nothing of its health: the next request is the probe.
-            Verdict::Full | Verdict::Abandoned => {
+            // Says nothing of its health: the next request is the probe. A refusal neither, since a
+            // front that checks requests goes on refusing them when the engine behind it is gone.
+            Verdict::Refused | Verdict::Full | Verdict::Abandoned => {
                 if circuit.abandon(pass) {
                     self.target.refresh();
                 }
@@ -155,19 +180,6 @@ impl Placement {
 
 impl Drop for Placement {
     fn drop(&mut self) {
-        self.settle(Verdict::Abandoned);
-        drop(self.in_flight.take());
-        self.target.left();
-        if let Some(policy) = &self.listener {
-            policy.on_request_complete(&RequestCompletion {
-                worker_url: self.target.worker().url().to_owned(),
-                chooser: self.chooser,
-                success: matches!(self.verdict, Verdict::Served | Verdict::Refused),
-                first_byte: self.first_byte,
-                total: self.placed.elapsed(),
-                prompt_tokens: None,
-                completion_tokens: None,
-            });
-        }
+        self.leave();
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::proxy::call_error::CallError;
 use crate::proxy::fullness::retry_after;
@@ -39,11 +39,41 @@ impl PrefillFailure {
 /// goes on to its end, within the time that a request has.
 #[derive(Debug)]
 pub struct PrefillGuard {
-    task: AbortHandle,
+    task: JoinHandle<Option<PrefillFailure>>,
+    /// Calls it off with the word that it failed; `None` once that was said.
+    blame: Option<oneshot::Sender<()>>,
+    is_over: bool,
     released: bool,
 }
 
 impl PrefillGuard {
+    /// Waits for its end; `None` if all went well, or if that was told before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn ended(&mut self) -> Option<PrefillFailure> {
+        if self.is_over {
+            return None;
+        }
+        let ended = (&mut self.task).await;
+        self.is_over = true;
+        ended.unwrap_or(Some(PrefillFailure::BrokeOff))
+    }
+
+    /// True if its end was waited for.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Calls it off, and says that its worker failed.
+    pub fn blame(&mut self) {
+        if let Some(blame) = self.blame.take() {
+            // One that is over has said what came of it.
+            let _ = blame.send(());
+        }
+    }
+
     /// Lets it go on to its end.
     pub fn release(mut self) {
         self.released = true;
@@ -52,14 +82,13 @@ impl PrefillGuard {
 
 impl Drop for PrefillGuard {
     fn drop(&mut self) {
-        if !self.released {
+        if !self.released && self.blame.is_some() {
             self.task.abort();
         }
     }
 }
 
-/// Sends the request to the prefill worker. The receiver hears of a failure; it hears nothing if
-/// all goes well.
+/// Sends the request to the prefill worker. The guard hears of a failure.
 ///
 /// Runs in a task of its own, since it may outlive the client's answer.
 pub fn start(
@@ -67,26 +96,42 @@ pub fn start(
     outgoing: impl Fn() -> Outgoing + Send + 'static,
     second: Arc<SecondRun>,
     limit: Duration,
-) -> (PrefillGuard, oneshot::Receiver<PrefillFailure>) {
-    let (tell, hear) = oneshot::channel();
+) -> PrefillGuard {
+    let (blame, blamed) = oneshot::channel();
     let task = tokio::spawn(async move {
-        let ran = tokio::time::timeout(limit, run(&mut placement, outgoing, &second)).await;
+        let ran = tokio::select! {
+            biased;
+            ran = tokio::time::timeout(limit, run(&mut placement, outgoing, &second)) => ran,
+            Ok(()) = blamed => {
+                placement.fail();
+                return None;
+            }
+        };
         let failure = match ran {
-            Ok(Ok(None)) => return placement.complete(),
-            Ok(Ok(Some(opening))) => PrefillFailure::Refused(Box::new((opening, placement))),
+            Ok(Ok(None)) => {
+                placement.complete();
+                return None;
+            }
+            Ok(Ok(Some(opening))) => {
+                // Who hears of it may keep it for long.
+                placement.leave();
+                PrefillFailure::Refused(Box::new((opening, placement)))
+            }
             Ok(Err(failure)) => {
                 if !failure.is_own() {
                     placement.fail();
                 }
                 failure
             }
-            Err(_) => return placement.fail(),
+            Err(_) => {
+                placement.fail();
+                return None;
+            }
         };
         tracing::debug!(?failure, "prefill");
-        // Nobody listens once the decode worker has answered.
-        let _ = tell.send(failure);
+        Some(failure)
     });
-    (PrefillGuard { task: task.abort_handle(), released: false }, hear)
+    PrefillGuard { task, blame: Some(blame), is_over: false, released: false }
 }
 
 /// Runs to the end; gives back an answer that is a refusal.

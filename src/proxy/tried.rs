@@ -10,6 +10,7 @@ use crate::policies::DecideError;
 use crate::policies::Decision;
 use crate::policies::Policy;
 use crate::proxy::forward::Outcome;
+use crate::proxy::forward::Teller;
 use crate::proxy::measures::RetryReason;
 use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
@@ -26,10 +27,8 @@ pub(crate) struct Tried<'a> {
     workers: Option<WorkerSet>,
     settings: &'a ProxySettings,
     retries_left: u32,
-    /// Whether it may be worked on twice.
-    is_repeatable: bool,
     second: &'a SecondRun,
-    /// Whether all workers were found full before anything was tried.
+    /// Whether all workers that were left were found full.
     is_crowded: bool,
     last: Option<Outcome>,
 }
@@ -40,7 +39,6 @@ impl<'a> Tried<'a> {
             workers: None,
             settings,
             retries_left: settings.max_retries,
-            is_repeatable: second.is_left(),
             second,
             is_crowded: false,
             last: None,
@@ -84,7 +82,7 @@ impl<'a> Tried<'a> {
 
     /// Uses up a retry, if the outcome is a reason for one and one is left. What the worker may have
     /// worked on is a reason only once: a request that makes workers crash must not go round all of
-    /// them.
+    /// them. A 502 counts as that, since it is what a proxy in front of an engine makes of a crash.
     pub(crate) fn take_retry(&mut self, outcome: &Outcome) -> Option<RetryReason> {
         let reason = outcome.retry(self.settings.retry_on)?;
         let left = self.retries_left.checked_sub(1)?;
@@ -92,8 +90,9 @@ impl<'a> Tried<'a> {
             RetryReason::Connect => true,
             // One that found everybody full has asked the one that it may ask.
             RetryReason::Full => !self.is_crowded,
-            RetryReason::Status => self.is_repeatable,
-            RetryReason::Broken | RetryReason::Error | RetryReason::Silent => self.second.take(),
+            RetryReason::Status | RetryReason::Broken | RetryReason::Error | RetryReason::Silent => {
+                self.second.take()
+            }
         };
         if !may {
             return None;
@@ -102,11 +101,13 @@ impl<'a> Tried<'a> {
         Some(reason)
     }
 
-    /// True if the policy found nobody because all workers that may serve the request are full. They
-    /// may be tried again then, this request at one of them and no more: it gets the worker's own
-    /// answer, and those that free a place get somebody to fill it.
+    /// True if the policy found nobody because all workers that may serve the request are full, but for
+    /// those that gave no answer. They may be tried again then, this request at one of them and no more:
+    /// it gets the worker's own answer, and those that free a place get somebody to fill it.
     pub(crate) fn finds_all_full(&mut self, snapshot: &Snapshot, eligible: Option<&WorkerSet>) -> bool {
-        if self.last.is_some() || std::mem::replace(&mut self.is_crowded, true) {
+        // One that has such an answer may have it from a full worker.
+        let has_answer = self.last.as_ref().is_some_and(|last| last.teller() == Teller::Engine);
+        if has_answer || std::mem::replace(&mut self.is_crowded, true) {
             return false;
         }
         let admits = |index: usize| {
@@ -133,23 +134,46 @@ impl<'a> Tried<'a> {
 
     /// True if a retry is left, and a worker other than the one at `index` that may be chosen for it.
     pub(crate) fn has_other(&self, snapshot: &Snapshot, eligible: Option<&WorkerSet>, index: usize) -> bool {
+        self.retries_left > 0
+            && self.settings.retry_on.has(RetryCondition::Broken)
+            && self.could_replace(snapshot, eligible, index)
+    }
+
+    /// True if a worker of the same role as the one at `index` may be chosen in its stead.
+    pub(crate) fn could_replace(
+        &self,
+        snapshot: &Snapshot,
+        eligible: Option<&WorkerSet>,
+        index: usize,
+    ) -> bool {
+        let role = |target: &Arc<Target>| target.worker().role();
+        let own = snapshot.target(index).map(role);
         let may = |other: usize| {
             other != index
                 && eligible.is_none_or(|set| set.contains(other))
                 && self.workers.as_ref().is_none_or(|tried| !tried.contains(other))
         };
-        self.retries_left > 0
-            && self.settings.retry_on.has(RetryCondition::Broken)
-            && snapshot
-                .targets()
-                .iter()
-                .enumerate()
-                .any(|(other, target)| may(other) && target.worker().is_healthy())
+        let mut targets = snapshot.targets().iter().enumerate();
+        targets.any(|(other, target)| may(other) && Some(role(target)) == own && target.worker().is_healthy())
     }
 
-    /// Keeps an outcome in case nobody does better.
-    pub(crate) fn keep(&mut self, outcome: Outcome) {
-        self.last = Some(outcome);
+    /// Keeps an outcome in case nobody does better, unless what is kept tells the client more. Its
+    /// worker is done with the request.
+    pub(crate) fn keep(&mut self, mut outcome: Outcome) {
+        outcome.let_go();
+        if self.last.as_ref().is_none_or(|last| last.teller() <= outcome.teller()) {
+            self.last = Some(outcome);
+        }
+    }
+
+    /// What the client is told if there is no retry after this outcome: one that ends the request by
+    /// itself counts; one that would have been tried elsewhere, only if no earlier one tells more.
+    pub(crate) fn settle(&mut self, outcome: Outcome) -> Outcome {
+        let is_final = outcome.retry(self.settings.retry_on).is_none();
+        match self.last.take() {
+            Some(last) if !is_final && last.teller() > outcome.teller() => last,
+            _ => outcome,
+        }
     }
 
     /// What the client is told if the policy found nobody else to try.

@@ -7,7 +7,8 @@ pub enum Verdict {
     /// It was served: a status below 400, and a whole answer.
     Served,
     /// It was refused for its own sake: 400 to 499 but for 429, 501 and 505. Says nothing against
-    /// the worker: a client that asks for what a worker does not have must not take it out.
+    /// the worker, since a client that asks for what a worker does not have must not take it out; and
+    /// nothing for it either.
     Refused,
     /// The worker has no room now: 429 or 503. It is passed over for a moment, and is not ill.
     Full,

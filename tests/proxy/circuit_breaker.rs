@@ -98,3 +98,49 @@ async fn errors_of_clients_do_not_open_the_circuit() {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::BAD_REQUEST);
     }
 }
+
+/// A worker that answers requests with the status that is their prompt.
+async fn obedient() -> Upstream {
+    Upstream::start(|seen: upstream::Seen| async move {
+        let body = String::from_utf8_lossy(&seen.body).into_owned();
+        let named = |status: &u16| body.contains(&status.to_string());
+        upstream::whole([200, 400, 404, 500, 501, 505].into_iter().find(named).expect("a status"), "{}")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn refusals_between_failures_do_not_keep_a_worker_in() {
+    for refusal in ["400", "501", "505"] {
+        let worker = obedient().await;
+        let mut config = router::config(vec![worker.entry()]);
+        config.proxy.circuit.failures = 3;
+        let router = router::start(config).await;
+        let mut client = Client::connect(router.addresses().data).await;
+        for prompt in ["500", refusal, "500", refusal, "500"] {
+            assert_eq!(client.call(chat(prompt)).await.status.as_str(), prompt);
+        }
+        assert_eq!(client.call(chat("200")).await.code(), "no_worker_available", "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn refusal_is_no_probe_and_makes_room_for_one() {
+    for refusal in ["404", "501", "505"] {
+        let worker = obedient().await;
+        let mut config = router::config(vec![worker.entry()]);
+        config.proxy.circuit.failures = 1;
+        config.proxy.circuit.timeout = Duration::from_millis(20);
+        let router = router::start(config).await;
+        let target = router::target(&router, &worker.url()).unwrap();
+        let mut client = Client::connect(router.addresses().data).await;
+        client.call(chat("500")).await;
+        router::until(async || target.worker().is_healthy()).await;
+        for _ in 0..3 {
+            assert_eq!(client.call(chat(refusal)).await.status.as_str(), refusal);
+            assert_eq!(target.circuit().state().as_str(), "half_open", "{refusal}");
+        }
+        assert_eq!(client.call(chat("200")).await.status, StatusCode::OK);
+        assert_eq!(target.circuit().state().as_str(), "closed");
+    }
+}

@@ -177,3 +177,68 @@ async fn fleet_at_twice_its_capacity_keeps_giving_good_answers() {
         assert_eq!(target.circuit().state().as_str(), "closed");
     }
 }
+
+#[tokio::test]
+async fn own_answer_of_a_full_worker_is_told_rather_than_that_another_gave_none() {
+    let full = refusing(503, Some("30")).await;
+    let behind_a_proxy = Upstream::failing(502).await;
+    let gone = router::entry("127.0.0.1:1".parse().unwrap());
+    for other in [gone, behind_a_proxy.entry()] {
+        for max_retries in [1, 5] {
+            let mut config = router::config(vec![full.entry(), other.clone()]);
+            config.proxy.max_retries = max_retries;
+            let router = router::start(config).await;
+            let answer = call(router.addresses().data, chat("hi")).await;
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{other:?}, {max_retries}");
+            assert_eq!(answer.headers["retry-after"], "30");
+        }
+    }
+    // An answer that is no reason to try another worker ends the request.
+    let failing = Upstream::failing(500).await;
+    let router = router::over(&[&full, &failing]).await;
+    assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn refused_request_counts_only_where_it_waits_and_the_connection_of_its_refusal_is_free() {
+    for is_stream in [false, true] {
+        let full = Upstream::start(move |_| async move {
+            if !is_stream {
+                return upstream::whole(503, r#"{"error":"scripted"}"#);
+            }
+            let (response, send, _) = upstream::stream();
+            tokio::spawn(async move {
+                for event in ["data: {\"error\": {\"code\": 503}}\n\n", "data: [DONE]\n\n"] {
+                    send.send(event.into()).await.expect("the router reads on");
+                }
+            });
+            response
+        })
+        .await;
+        let slow = Upstream::start(|_| std::future::pending()).await;
+        let router = router::over(&[&full, &slow]).await;
+        let asking = tokio::spawn(call(router.addresses().data, chat("hi")));
+        slow.arrived(1).await;
+        assert_eq!(full.seen().len(), 1);
+        let loads = (router::in_flight(&router, &full.url()), router::in_flight(&router, &slow.url()));
+        assert_eq!(loads, (0, 1), "{is_stream}");
+        assert_eq!(router::target(&router, &full.url()).unwrap().pool().len(), 1, "{is_stream}");
+        asking.abort();
+    }
+}
+
+#[tokio::test]
+async fn refusal_of_any_length_is_passed_on_whole_if_nobody_does_better() {
+    for length in [0, 10, 16 << 10, 100_000] {
+        let full = Upstream::start(move |_| async move { upstream::whole(503, &"x".repeat(length)) }).await;
+        let router =
+            router::start(router::config(vec![full.entry(), router::entry("127.0.0.1:1".parse().unwrap())]))
+                .await;
+        let mut client = Client::connect(router.addresses().data).await;
+        for _ in 0..2 {
+            let answer = client.call(chat("hi")).await;
+            assert_eq!((answer.status, answer.body.len()), (StatusCode::SERVICE_UNAVAILABLE, length));
+        }
+        assert_eq!(router::in_flight(&router, &full.url()), 0);
+    }
+}

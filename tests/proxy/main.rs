@@ -22,6 +22,7 @@ mod health_checks;
 mod limits;
 mod metrics;
 mod model_routing;
+mod pair_failures;
 mod pairs;
 mod pass_through;
 mod plugins;

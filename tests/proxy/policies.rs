@@ -27,6 +27,7 @@ use crate::client::call;
 use crate::client::chat;
 use crate::client::post;
 use crate::router;
+use crate::upstream;
 use crate::upstream::Upstream;
 
 #[tokio::test]
@@ -207,4 +208,25 @@ async fn policy_hears_of_every_request_that_it_placed_and_of_what_was_tried() {
     assert!(!of(&ill).success && of(&well).success);
     assert!(of(&ill).first_byte.is_none());
     assert!(of(&well).first_byte.unwrap() <= of(&well).total);
+}
+
+#[tokio::test]
+async fn policy_hears_of_a_refusal_as_served_unless_the_stream_had_begun() {
+    const REFUSAL: &str = "data: {\"error\": {\"code\": 400}}\n\n";
+    for (pieces, success) in [(&[REFUSAL][..], true), (&["data: {}\n\n", REFUSAL][..], false)] {
+        let worker = Upstream::start(move |_| async move {
+            let (response, send, _) = upstream::stream();
+            tokio::spawn(async move {
+                for piece in pieces {
+                    send.send((*piece).into()).await.expect("the router reads on");
+                }
+            });
+            response
+        })
+        .await;
+        let (policy, address) = listening(RequestNeeds::default(), &[&worker]).await;
+        assert_eq!(call(address, chat("hi")).await.text(), pieces.concat());
+        router::until(async || policy.completions.lock().len() == 1).await;
+        assert_eq!(policy.completions.lock()[0].success, success);
+    }
 }

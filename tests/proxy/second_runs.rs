@@ -157,3 +157,44 @@ async fn operator_says_what_is_tried_again() {
     let router = router::start(config).await;
     assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test]
+async fn request_that_proxies_of_workers_answer_with_502_runs_twice_in_all() {
+    let mut workers = Vec::new();
+    for _ in 0..5 {
+        workers.push(Upstream::failing(502).await);
+    }
+    let router = router::over(&workers.iter().collect::<Vec<_>>()).await;
+    let address = router.addresses().data;
+    let asked = || workers.iter().map(|worker| worker.seen().len()).sum::<usize>();
+    let answer = call(address, chat("poison")).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::BAD_GATEWAY, r#"{"error":"scripted"}"#));
+    assert_eq!(asked(), 2);
+    let mut request = chat("poison");
+    request.headers_mut().insert("x-sgl-no-retry", "1".parse().unwrap());
+    assert_eq!(call(address, request).await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(asked(), 3);
+}
+
+#[tokio::test]
+async fn break_that_envoy_answers_with_503_is_a_break_and_no_fullness() {
+    for (reason, runs) in [("connection termination", 2), ("remote reset", 2), ("connection failure", 3)] {
+        let text =
+            format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+        let mut workers = Vec::new();
+        for _ in 0..3 {
+            let text = text.clone();
+            workers.push(
+                Upstream::start(move |_| {
+                    let text = text.clone();
+                    async move { upstream::whole(503, &text) }
+                })
+                .await,
+            );
+        }
+        let router = router::over(&workers.iter().collect::<Vec<_>>()).await;
+        let answer = call(router.addresses().data, chat("poison")).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::SERVICE_UNAVAILABLE, text.as_str()));
+        assert_eq!(workers.iter().map(|worker| worker.seen().len()).sum::<usize>(), runs, "{reason}");
+    }
+}
