@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::net::lookup_host;
+use tokio::time::Instant;
 
 use crate::config::worker_url::WorkerUrl;
 use crate::proxy::call_error::CallError;
@@ -45,41 +46,55 @@ impl Address {
     ///
     /// Dropping the future closes what was opened.
     pub async fn connect(&self, limit: Duration) -> Result<TcpStream, CallError> {
+        let deadline = Instant::now() + limit;
         let mut shortage = None;
-        let connecting = async {
-            loop {
-                match self.dial(limit / 2).await {
-                    Err(CallError::OwnShortage(error)) => shortage = Some(error),
-                    connected => return connected,
+        loop {
+            match (self.dial(limit, deadline).await, shortage.take()) {
+                (Err(CallError::OwnShortage(error)), _) => shortage = Some(error),
+                // The worker had less than the whole time.
+                (Err(CallError::ConnectTimeout { .. }), Some(error)) => {
+                    return Err(CallError::OwnShortage(error));
                 }
-                tokio::time::sleep(SHORTAGE_PAUSE).await;
+                (connected, _) => return connected,
             }
-        };
-        let connected = tokio::time::timeout(limit, connecting).await;
-        match (connected, shortage) {
-            (Ok(connected), _) => connected,
-            (Err(_), Some(error)) => Err(CallError::OwnShortage(error)),
-            (Err(_), None) => Err(CallError::ConnectTimeout { limit }),
+            match shortage {
+                Some(error) if Instant::now() + SHORTAGE_PAUSE > deadline => {
+                    return Err(CallError::OwnShortage(error));
+                }
+                _ => tokio::time::sleep(SHORTAGE_PAUSE).await,
+            }
         }
     }
 
-    /// Looks the name up for that long, and connects to what it stands for. Addresses need no looking up.
-    async fn dial(&self, limit: Duration) -> Result<TcpStream, CallError> {
+    /// Looks the name up, and connects to what it stands for. Addresses need no looking up.
+    async fn dial(&self, limit: Duration, deadline: Instant) -> Result<TcpStream, CallError> {
+        let last = *self.last.lock();
+        // Time is left for the address that is known.
+        let until = if last.is_some() { deadline - limit / 2 } else { deadline };
         let looking = lookup_host((self.url.bare_host(), self.url.port()));
-        let found = tokio::time::timeout(limit, looking).await;
-        let error = match found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(addresses) => return self.reach(addresses).await,
+        let found = tokio::time::timeout_at(until, looking).await;
+        let found = match found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(addresses) => return self.reach(addresses, limit, deadline).await,
             Err(error) => CallError::of_looking_up(error),
         };
-        let last = *self.last.lock();
-        match last.filter(|_| error.is_own()) {
-            Some(last) => self.reach([last].into_iter()).await,
-            None => Err(error),
+        match last.filter(|_| found.is_own()) {
+            Some(last) => self.reach([last].into_iter(), limit, deadline).await,
+            None => Err(found),
         }
+    }
+
+    async fn reach(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+        limit: Duration,
+        deadline: Instant,
+    ) -> Result<TcpStream, CallError> {
+        let connected = tokio::time::timeout_at(deadline, self.first_of(addresses)).await;
+        connected.unwrap_or(Err(CallError::ConnectTimeout { limit }))
     }
 
     /// Connects to the first of these that takes the connection.
-    async fn reach(&self, addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, CallError> {
+    async fn first_of(&self, addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, CallError> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name stands for no address");
         let mut is_telling = false;
         for address in addresses {
@@ -122,21 +137,26 @@ mod tests {
         drop(closed);
         let (_open, taking) = listener().await;
         let address = Address::new(WorkerUrl::parse("http://worker").unwrap());
-        address.reach([refusing, taking].into_iter()).await.unwrap();
+        address.first_of([refusing, taking].into_iter()).await.unwrap();
         assert_eq!(*address.last.lock(), Some(taking));
-        let refused = address.reach([refusing].into_iter()).await.unwrap_err();
+        let refused = address.first_of([refusing].into_iter()).await.unwrap_err();
         assert!(refused.is_absence(), "{refused}");
     }
 
     #[tokio::test]
-    async fn name_that_does_not_exist_is_no_shortage_of_ours_and_leads_nowhere() {
+    async fn name_that_is_not_found_in_time_leads_where_it_led_last() {
         let (_open, known) = listener().await;
         let address = Address::new(WorkerUrl::parse("http://no-such-worker.invalid").unwrap());
+        // No time at all for looking up, and enough for connecting.
+        let dial = || address.dial(LIMIT * 2, Instant::now() + LIMIT);
         *address.last.lock() = Some(known);
-        // A machine without a server of names cannot tell.
-        match address.connect(LIMIT).await {
-            Err(CallError::Connect(_)) | Ok(_) => {}
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(dial().await.unwrap().peer_addr().unwrap(), known);
+    }
+
+    #[tokio::test]
+    async fn name_that_is_not_found_in_time_is_no_silence_of_the_worker() {
+        let address = Address::new(WorkerUrl::parse("http://no-such-worker.invalid").unwrap());
+        let error = address.connect(Duration::ZERO).await.unwrap_err();
+        assert!(error.is_own() && !error.is_absence(), "{error:?}");
     }
 }

@@ -52,10 +52,10 @@ impl CallError {
         if is_own_shortage(&error) { Self::OwnShortage(error) } else { Self::Connect(error) }
     }
 
-    /// Of an attempt to look up a name. Without a descriptor to spare that fails with whatever the
-    /// system makes of it, so that is looked at too.
+    /// Of an attempt to look up a name. One that ends with a code of the system has not come to ask
+    /// for it, and without descriptors to spare it ends with whatever the C library makes of that.
     pub(crate) fn of_looking_up(error: io::Error) -> Self {
-        if is_own_shortage(&error) || is_short_of_descriptors() {
+        if error.raw_os_error().is_some() || is_short_of_descriptors() {
             Self::OwnShortage(error)
         } else if is_for_now(&error) {
             Self::Unresolved(error)

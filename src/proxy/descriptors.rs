@@ -13,6 +13,9 @@ use rustix::process::setrlimit;
 /// Descriptors that clients do not get at most: for files, operators, metrics, and what else runs.
 const MAX_RESERVED: u64 = 256;
 
+/// Descriptors that looking up a name takes at most: its files, and a socket for each server of names.
+const LOOKUP_DESCRIPTORS: usize = 8;
+
 /// Assumed where there is no limit: more connections than a machine has memory for.
 const ASSUMED_DESCRIPTORS: u64 = 1 << 20;
 
@@ -22,9 +25,11 @@ pub fn is_own_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// True if this process or this machine has no descriptor left at this moment. Looks by taking one.
+/// True if this process or this machine has next to no descriptor left at this moment: fewer than
+/// looking up a name takes. Looks by taking some.
 pub fn is_short_of_descriptors() -> bool {
-    File::open("/dev/null").is_err_and(|error| is_own_shortage(&error))
+    let taken: io::Result<Vec<File>> = (0..LOOKUP_DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    taken.is_err_and(|error| is_own_shortage(&error))
 }
 
 /// Raises the number of descriptors that this process may have to what the system lets it have. Many
