@@ -102,6 +102,7 @@ fn options() -> PoolOptions {
         min_warm: INSTANCES,
         max_instances: INSTANCES,
         max_waiting: 1024,
+        irreplaceable: false,
         fresh: false,
         recycle_after_calls: 0,
         recycle_after: Duration::ZERO,

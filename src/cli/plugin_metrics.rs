@@ -10,8 +10,8 @@ use crate::metrics::Metrics;
 use crate::policies::PluginDetail;
 use crate::policies::PolicyFactory;
 use crate::policies::wasm::PluginStats;
+use crate::policies::wasm::latency::LatencyCounts;
 use crate::policies::wasm::shadow::ShadowReport;
-use crate::policies::wasm::stats::LatencyCounts;
 
 /// Bounds of the decision-time histogram as powers of two of a nanosecond: 128 ns to 34 s. The
 /// first three hold what an undisturbed decision takes.

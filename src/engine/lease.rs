@@ -42,6 +42,14 @@ impl Lease {
         &mut pooled.instance
     }
 
+    /// True if a call that has begun must end although its caller goes away: its instance is the only
+    /// one that remembers something, and on a fiber it may be left in the middle.
+    #[inline]
+    pub fn must_end(&self) -> bool {
+        let irreplaceable = || self.pooled.as_ref().is_some_and(|pooled| pooled.home.options.irreplaceable);
+        self.lane == Lane::Fiber && irreplaceable()
+    }
+
     /// Begins a call: from here to [`finish`](Self::finish) everything runs under `budget`, and
     /// leaving early discards the instance.
     #[inline]

@@ -13,6 +13,8 @@ pub struct PoolOptions {
     pub max_waiting: usize,
     /// True if every call gets an instance that no call has used before.
     pub fresh: bool,
+    /// True if the only instance keeps in its memory what no other has.
+    pub irreplaceable: bool,
     /// Calls after which an instance is replaced, give or take a tenth; 0 = never.
     pub recycle_after_calls: u64,
     /// Age at which an instance is replaced, give or take a tenth; zero = never.

@@ -68,6 +68,9 @@ pub struct Pushed {
     pub created: bool,
     /// How it takes over: `immediate` (it has), `canary` or `shadow`.
     pub rollout: String,
+    /// The generation that was a canary or a shadow and had to go for this one; left out if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub displaced: Option<u64>,
     /// Milliseconds that all of it took.
     pub elapsed_ms: u64,
 }
@@ -379,6 +382,7 @@ fn pushed(info: PluginInfo, created: bool, began: Instant) -> Pushed {
         version: info.manifest.1,
         created,
         rollout: name_of(rollout).to_owned(),
+        displaced: info.displaced,
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     }
 }

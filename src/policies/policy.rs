@@ -24,6 +24,10 @@ pub struct RequestCompletion {
     /// True if the worker answered without an error, or refused the request for its own sake before
     /// anything of an answer was sent.
     pub success: bool,
+    /// False if what came of it says nothing of the choice: the client went away, or the worker had no
+    /// room. It counts neither for nor against a canary then. A plugin is told of it all the same, as of
+    /// a request without success.
+    pub judged: bool,
     /// Time to the first byte of the answer.
     pub first_byte: Option<Duration>,
     /// Time to the last byte.

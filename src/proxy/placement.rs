@@ -132,6 +132,7 @@ impl Placement {
                 worker_url: self.target.worker().url().to_owned(),
                 chooser: self.chooser,
                 success: !self.broke_its_word && matches!(self.verdict, Verdict::Served | Verdict::Refused),
+                judged: !matches!(self.verdict, Verdict::Full | Verdict::Abandoned),
                 first_byte: self.first_byte,
                 total: self.placed.elapsed(),
                 prompt_tokens: None,

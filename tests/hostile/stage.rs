@@ -77,6 +77,7 @@ impl Hostile {
             worker_url: "http://w0".into(),
             chooser: decided.chooser(),
             success: true,
+            judged: true,
             first_byte: None,
             total: Duration::from_millis(1),
             prompt_tokens: None,

@@ -2,7 +2,9 @@ use std::path::Path;
 
 use sglang_router_rs::cli::configuration::configuration;
 use sglang_router_rs::cli::flags::ServeArgs;
+use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::config::RouterConfig;
+use sglang_router_rs::config::ShadowOptions;
 use sglang_router_rs::config::check::Surroundings;
 use sglang_router_rs::config::check::check;
 use sglang_router_rs::config::files::read_config;
@@ -39,7 +41,8 @@ fn example_file_has_no_faults_and_names_every_key() {
         Surroundings { built_in_policies: &NativePolicy::NAMES, faults, ..Surroundings::default() };
     check(config, surroundings).expect("no faults");
     let text = std::fs::read_to_string(EXAMPLE).unwrap();
-    let debug = format!("{:?}", RouterConfig::default());
+    let ways = (CanaryOptions::default(), ShadowOptions::default());
+    let debug = format!("{:?} {:?} {ways:?}", RouterConfig::default(), PluginEntry::default());
     let keys = debug.split([' ', '{', '}', ',', '(', ')', '"']).filter_map(|word| word.strip_suffix(':'));
     for key in keys {
         let named = text.contains(&format!("{key} ="))

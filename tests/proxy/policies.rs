@@ -206,6 +206,7 @@ async fn policy_hears_of_every_request_that_it_placed_and_of_what_was_tried() {
     let completions = policy.completions.lock().clone();
     let of = |worker: &Upstream| completions.iter().find(|c| c.worker_url == worker.url()).unwrap().clone();
     assert!(!of(&ill).success && of(&well).success);
+    assert!(!of(&ill).judged && of(&well).judged, "a worker without room says nothing of the choice");
     assert!(of(&ill).first_byte.is_none());
     assert!(of(&well).first_byte.unwrap() <= of(&well).total);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Chooser;
@@ -23,6 +24,7 @@ use crate::support::HOST;
 use crate::support::answer;
 use crate::support::asking;
 use crate::support::commanded;
+use crate::support::commanded_as;
 use crate::support::config;
 use crate::support::eventually;
 use crate::support::fleet;
@@ -100,6 +102,45 @@ async fn caller_that_leaves_in_the_middle_of_the_guest_costs_its_instance() {
     assert!(!poll_then_drop(policy.select_worker_async(&workers, &info), POLLS).await);
     assert_eq!(workers[0].load() + workers[1].load(), 0);
     all_is_well(&factory, &policy, &table, 2, POLLS as u64 + 1).await;
+}
+
+/// Counts to a hundred million, which takes more ticks than [`POLLS`].
+const LONG: &str = "(local.set $ptr (i32.const 100000000))
+    (loop $more (br_if $more (local.tee $ptr (i32.sub (local.get $ptr) (i32.const 1)))))";
+
+/// Remembers in its own memory how many calls of command 1 have ended, each of them long; command 2
+/// answers how many.
+fn remembers_long_calls() -> Vec<u8> {
+    let count = "(i32.store8 (i32.const 40) (i32.add (i32.load8_u (i32.const 40)) (i32.const 1)))";
+    let cases = [on(1, &format!("{LONG} {count}")), on(2, &format!("(return {})", answer(40, 1)))];
+    commanded_as(Concurrency::Serial, "", &cases.concat())
+}
+
+#[tokio::test]
+async fn call_of_a_serial_plugin_ends_without_its_caller() {
+    let (factory, policy) = plugin("test", 1, remembers_long_calls()).await;
+    let table = fleet(9).table();
+    let (long, asks) = (prompt(1), prompt(2));
+    for ended in 1..=3 {
+        assert!(!poll_then_drop(policy.decide_async(&table, &asking(&long)), POLLS).await);
+        let decision = policy.decide_async(&table, &asking(&asks)).await.unwrap();
+        assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{decision:?}");
+        assert_eq!(decision.index(), ended, "it has counted the call whose caller left");
+    }
+    all_is_well(&factory, &policy, &table, 1, 0).await;
+}
+
+#[tokio::test]
+async fn call_without_a_caller_that_runs_out_of_its_budget_counts_as_lost_time() {
+    let limits = WasmPolicyConfig { max_execution_time_ms: 60, ..config("test") };
+    let breaker = BreakerOptions { failures: 0, max_lost_percent: 1, ..BreakerOptions::default() };
+    let wasm = commanded_as(Concurrency::Serial, "", &on(1, FOREVER));
+    let (factory, policy) = loaded_with(limits, PluginOptions { breaker, ..Default::default() }, wasm).await;
+    let table = fleet(2).table();
+    let text = prompt(1);
+    assert!(!poll_then_drop(policy.decide_async(&table, &asking(&text)), POLLS).await);
+    eventually("the breaker opens", || stats(&factory).breaker_open).await;
+    assert_eq!(stats(&factory).pool.discarded, 1);
 }
 
 #[tokio::test]

@@ -170,6 +170,7 @@ fn finished(generation: u64) -> RequestCompletion {
     RequestCompletion {
         worker_url: "http://w0".into(),
         success: true,
+        judged: true,
         first_byte: None,
         total: Duration::from_millis(1),
         prompt_tokens: None,

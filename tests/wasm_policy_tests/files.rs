@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use sglang_router_rs::config::CanaryOptions;
+use sglang_router_rs::config::Rollout;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::unwatched;
 
 use crate::support::answer;
 use crate::support::asking;
@@ -135,6 +138,31 @@ async fn files_work_in_the_private_directory_which_goes_at_the_end() {
     assert_eq!(mode(&directory), 0o700);
     factory.unload_wasm_plugin("test");
     eventually("the directory is gone", || !directory.exists()).await;
+}
+
+#[tokio::test]
+async fn files_of_a_canary_are_its_own_and_go_with_it() {
+    let data = ["canary-5e1c.txt".to_owned()];
+    let own = text(&data, &data[0]);
+    let cases = [errno(&open(&own, CREATE)), errno(&open(&own, 0))];
+    let (factory, policy) = plugin(&cases, &data).await;
+    for promoted in [false, true] {
+        let percent = CanaryOptions { percent: 100.0, min_secs: 3600, ..CanaryOptions::default() };
+        let canary = PluginOptions { rollout: Rollout::Canary(percent), ..PluginOptions::default() };
+        let same = factory.plugin_infos()[0].config.clone();
+        factory.reconfigure_wasm_plugin(same, canary, unwatched()).await.unwrap();
+        assert_ne!(run(&policy, 1).await, 0, "its directory begins empty");
+        assert_eq!((run(&policy, 0).await, run(&policy, 1).await), (0, 0), "it finds what it wrote");
+        let directory = private_directory_with(&data[0]);
+        if promoted {
+            factory.promote_wasm_plugin("test").await.unwrap();
+            assert_eq!(run(&policy, 1).await, 0, "they are the plugin's now");
+        } else {
+            factory.roll_back_wasm_plugin("test").await.unwrap();
+            assert_ne!(run(&policy, 1).await, 0, "the stable generation has seen nothing of them");
+            eventually("the directory is gone", || !directory.exists()).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
@@ -19,6 +20,7 @@ use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::RequestCompletion;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::unwatched;
 
@@ -218,10 +220,10 @@ fn silent() -> Vec<u8> {
 #[tokio::test]
 async fn canary_that_chooses_nobody_is_rolled_back_and_no_decision_notices() {
     let (factory, policy) = loaded(guest_choosing(0)).await;
-    let generation = push(&factory, canary(50.0, 0, 100_000), silent()).await;
+    let generation = push(&factory, canary(100.0, 0, 100_000), silent()).await;
     let table = fleet(2).table();
-    // Fewer than are judged: what was counted is still there to be seen.
-    for _ in 0..20 {
+    // Fewer than say anything: what was counted is still there to be seen.
+    for _ in 0..4 {
         let (index, chooser) = decide(&policy, &table).await;
         assert_eq!(index, 0, "the stable generation makes up for the canary");
         assert!(matches!(chooser, Chooser::Plugin { .. }), "{chooser:?}");
@@ -235,6 +237,59 @@ async fn canary_that_chooses_nobody_is_rolled_back_and_no_decision_notices() {
     let event = detail(&factory).last_event.unwrap();
     assert!(event.contains("rolled back: failure rate 100.00 %") && event.contains("(no_choice)"), "{event}");
     assert_eq!((stats(&factory).rollbacks, stats(&factory).fallbacks), (1, 0));
+}
+
+#[tokio::test]
+async fn requests_that_say_nothing_of_a_choice_count_for_no_side() {
+    let (factory, policy) = loaded(guest_choosing(0)).await;
+    let generation = push(&factory, canary(50.0, 3600, 1), guest_choosing(0)).await;
+    let stable = detail(&factory).generations[0].generation;
+    let finish = |generation, success, judged, total| {
+        policy.on_request_complete(&RequestCompletion {
+            worker_url: "http://w0".to_owned(),
+            chooser: Chooser::Plugin { generation },
+            success,
+            judged,
+            first_byte: None,
+            total,
+            prompt_tokens: None,
+            completion_tokens: None,
+        });
+    };
+    for _ in 0..200 {
+        finish(stable, true, true, Duration::ZERO);
+        // The client went away, or the worker had no room.
+        finish(generation, false, false, Duration::ZERO);
+        // Placed long before the canary was there.
+        finish(generation, false, true, Duration::from_secs(3600));
+    }
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(detail(&factory).state, "canary");
+    (0..10).for_each(|_| finish(generation, false, true, Duration::ZERO));
+    eventually("it is rolled back", || detail(&factory).state == "serving").await;
+    let event = detail(&factory).last_event.unwrap();
+    assert!(event.contains("request error rate 100.00 % (10 of 10) against 0.00 % (0 of 200)"), "{event}");
+}
+
+#[tokio::test]
+async fn load_that_ends_a_canary_says_so() {
+    let (factory, policy) = loaded(guest_choosing(0)).await;
+    let first = push(&factory, canary(50.0, 3600, 1), guest_choosing(1)).await;
+    let options =
+        PluginOptions { rollout: Rollout::Shadow(ShadowOptions { every: 1 }), ..without_probation() };
+    let shadow = factory.push_wasm_plugin(config("test"), options, Some(guest_choosing(1)), unwatched());
+    let shadow = shadow.await.unwrap();
+    assert_eq!(shadow.displaced, Some(first));
+    let event = detail(&factory).last_event.unwrap();
+    assert!(event.ends_with(&format!("; generation {first}, a canary until then, is dropped")), "{event}");
+    let info =
+        factory.reconfigure_wasm_plugin(config("test"), without_probation(), unwatched()).await.unwrap();
+    assert_eq!(info.displaced, Some(shadow.generation));
+    assert_eq!(stats(&factory).rollbacks, 2);
+    let last = push(&factory, canary(50.0, 3600, 1), guest_choosing(1)).await;
+    factory.promote_wasm_plugin("test").await.unwrap();
+    assert_eq!(stats(&factory).rollbacks, 2, "a promotion drops nobody");
+    assert_eq!(decide(&policy, &fleet(2).table()).await, (1, Chooser::Plugin { generation: last }));
 }
 
 #[tokio::test]

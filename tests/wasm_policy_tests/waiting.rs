@@ -11,8 +11,10 @@ use std::time::Duration;
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
 use sglang_router_rs::config::BreakerOptions;
+use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::config::Lane;
 use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::config::Rollout;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
@@ -225,6 +227,7 @@ async fn finishing_until(factory: &PolicyFactory, policy: &Policy, what: &str, d
             worker_url: "http://w0".to_owned(),
             chooser: decided.chooser(),
             success: true,
+            judged: true,
             first_byte: None,
             total: Duration::from_millis(1),
             prompt_tokens: None,
@@ -243,6 +246,24 @@ async fn time_that_is_lost_to_finished_requests_opens_the_breaker() {
     finishing_until(&factory, &policy, "the breaker opens", || stats(&factory).breaker_open).await;
     let told = stats(&factory).completion_failures;
     assert!((5..20).contains(&told), "{told} batches of 10 ms, of 50 ms that it may lose");
+}
+
+#[tokio::test]
+async fn canary_that_loses_too_much_time_to_finished_requests_is_ended() {
+    let (factory, policy) = loaded_with(budget(10), pool_of(2), guest_choosing(1)).await;
+    let rollout = CanaryOptions {
+        percent: 100.0,
+        min_secs: 3600,
+        max_failure_rate_increase: 1.0,
+        ..CanaryOptions::default()
+    };
+    let breaker = BreakerOptions { max_lost_percent: 1, ..BreakerOptions::default() };
+    let options = PluginOptions { breaker, rollout: Rollout::Canary(rollout), ..pool_of(2) };
+    factory.load_wasm_plugin_bytes(budget(10), options, spins_at_completions()).await.unwrap();
+    finishing_until(&factory, &policy, "it is ended", || stats(&factory).rollbacks == 1).await;
+    assert!(!stats(&factory).breaker_open, "the stable generation decides");
+    let event = factory.plugin_detail("test").unwrap().last_event.unwrap();
+    assert!(event.contains("it lost more time than breaker.max_lost_percent allows"), "{event}");
 }
 
 #[tokio::test]

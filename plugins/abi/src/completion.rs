@@ -19,7 +19,8 @@ use crate::writer::Writer;
 pub struct Completion {
     /// Index of the worker in the batch's table.
     pub worker: u32,
-    /// True if the worker answered with success and the answer was delivered in full.
+    /// True if the worker answered, with success or a refusal for the request's own sake, and the answer
+    /// was delivered in full. False also if the client went away or the worker was full.
     pub ok: bool,
     /// HTTP status of the worker's answer; none if there was no answer.
     pub status: Option<u16>,

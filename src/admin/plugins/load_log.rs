@@ -59,6 +59,7 @@ impl LoadLog {
         match outcome {
             Ok(pushed) => tracing::info!(
                 %who, plugin, generation = pushed.generation, digest = pushed.digest, strategy = pushed.rollout,
+                displaced = pushed.displaced,
                 "a plugin was loaded over HTTP"
             ),
             Err(error) => {

@@ -65,7 +65,9 @@ fn said(pushed: &Pushed) -> String {
         _ => "serves",
     };
     let (name, generation, digest) = (&pushed.name, pushed.generation, short(&pushed.digest));
-    format!("{name}: generation {generation} {how} (sha256 {digest}, {} ms)", pushed.elapsed_ms)
+    let displaced = pushed.displaced.map(|id| format!("; generation {id}, which was on trial, is dropped"));
+    let displaced = displaced.unwrap_or_default();
+    format!("{name}: generation {generation} {how} (sha256 {digest}, {} ms){displaced}", pushed.elapsed_ms)
 }
 
 /// The settings as a query: each value as JSON.

@@ -1,9 +1,11 @@
 //! Which generations of a plugin are in use, and which of them a decision goes to.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::breaker::Breaker;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::shadow::Shadow;
 use crate::types::hash::stable_hash;
@@ -32,6 +34,18 @@ pub(crate) struct Canary {
     pub(crate) generation: Arc<Generation>,
     /// In hundredths of a percent.
     pub(crate) share: u32,
+    /// Since when it has it.
+    pub(crate) since: Instant,
+    /// Adds up the time that it loses; nobody passes through it.
+    pub(crate) lost: Arc<Breaker>,
+}
+
+impl Canary {
+    pub(crate) fn new(generation: Arc<Generation>, percent: f64) -> Self {
+        // What it fails at is asked of the stable generation; what it takes from others is gone.
+        let lost = Arc::new(Breaker::for_lost_time(generation.options.breaker));
+        Self { generation, share: share_of(percent), since: Instant::now(), lost }
+    }
 }
 
 impl Active {
@@ -79,6 +93,15 @@ impl Active {
         let canary = self.canary.as_ref().map(|canary| &canary.generation);
         canary.into_iter().chain(&self.previous).find(|generation| generation.id == id)
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the validator keeps it above 0 and at most 100"
+)]
+fn share_of(percent: f64) -> u32 {
+    ((percent * f64::from(WHOLE) / 100.0).round() as u32).clamp(1, WHOLE)
 }
 
 fn draw(info: &SelectWorkerInfo<'_>) -> u32 {

@@ -182,10 +182,17 @@ impl WasmPolicy {
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
     {
-        let reply = ready.run::<Q>().await;
+        let generation = ready.generation;
+        let ended = if ready.must_end() {
+            // Boxed, as others need nothing of it.
+            Box::pin(self.run_to_its_end::<Q>(ready)).await
+        } else {
+            let reply = ready.run::<Q>().await;
+            ready.over(reply)
+        };
         let active = self.active.load();
-        let own = active.as_ref().and_then(|active| active.find(ready.generation));
-        self.end::<Q, C>(ready.over(reply), own, workers, info)
+        let own = active.as_ref().and_then(|active| active.find(generation));
+        self.end::<Q, C>(ended, own, workers, info)
     }
 
     /// The usual decision, as far as nothing has to be waited for and all is well. A plain function:
@@ -407,17 +414,6 @@ impl WasmPolicy {
         }
     }
 
-    /// The time of a decision whose generation was replaced meanwhile.
-    #[cold]
-    fn end_elsewhere(&self, generation: u64, timer: Option<Instant>) {
-        if timer.is_some() {
-            self.state.count(Some(generation), |stats| {
-                stats.end(timer);
-                0
-            });
-        }
-    }
-
     /// Whether a failure is to be put up with: a canary's is not, and neither is that of a
     /// generation which was taken out of use meanwhile. Both are counted, and the stable
     /// generation is asked.
@@ -433,6 +429,9 @@ impl WasmPolicy {
         }
         if active.canary.as_ref().is_some_and(|canary| canary.generation.id == id) {
             self.note(&failure);
+            if failure.cause == FailureCause::Timeout {
+                self.lose(id);
+            }
             return Attempt::Again(Route::Stable);
         }
         Attempt::Failed(failure)

@@ -117,6 +117,12 @@ impl Breaker {
         }
     }
 
+    /// One that adds up lost time alone: for a generation that decides nothing, or whose failures are
+    /// made up for.
+    pub(crate) fn for_lost_time(options: BreakerOptions) -> Self {
+        Self::new(BreakerOptions { failures: 0, ..options })
+    }
+
     /// True while the plugin is out of the path.
     pub(crate) fn is_open(&self) -> bool {
         // Relaxed: a decision more or less on either side of the change is fine.

@@ -21,6 +21,8 @@ use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::completions::Completions;
 use crate::policies::wasm::failure::Failure;
 use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::outliving;
+use crate::policies::wasm::outliving::Step;
 use crate::policies::wasm::question::Question;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
@@ -177,30 +179,34 @@ pub(crate) async fn start_slow<C: Candidates + ?Sized>(
     let lane = lane(generation, mode);
     lease.begin(lane, Budget::start(engine.clock(), generation.budget, generation.ticks));
     if lease.instance().told_version != workers.version().get() {
-        tell_workers(&mut lease, &generation.kept.completions, workers).await?;
+        lease = tell_workers(engine, lease, &generation.kept.completions, workers).await?;
     }
     let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
-    lease.reserve(generation.plan.bound(workers, info, kept)).await?;
+    let bound = generation.plan.bound(workers, info, kept);
+    lease = outliving::take(engine, lease, Step::Reserve(bound)).await?;
     let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept, draw))?;
     let is_rows = generation.plan.is_rows();
     Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state, is_rows })
 }
 
 async fn tell_workers<C: Candidates + ?Sized>(
-    lease: &mut Lease,
+    engine: &Engine,
+    mut lease: Lease,
     completions: &Completions,
     workers: &C,
-) -> Result<(), CallError> {
-    if lease.instance().can_tell(Tell::Workers) {
-        lease.reserve(wire::workers_bound(workers)).await?;
-        let len = lease.write(|buffer| wire::encode_workers(buffer, workers))?;
-        lease.tell(Tell::Workers, len).await?;
-    }
+) -> Result<Lease, CallError> {
+    let version = workers.version().get();
     if lease.instance().can_tell(Tell::Complete) {
+        // Before it is told: a caller that goes away meanwhile does not come back to this.
         completions.remember(workers);
     }
-    lease.instance().told_version = workers.version().get();
-    Ok(())
+    if lease.instance().can_tell(Tell::Workers) {
+        lease = outliving::take(engine, lease, Step::Reserve(wire::workers_bound(workers))).await?;
+        let len = lease.write(|buffer| wire::encode_workers(buffer, workers))?;
+        lease = outliving::take(engine, lease, Step::LearnWorkers { len, version }).await?;
+    }
+    lease.instance().told_version = version;
+    Ok(lease)
 }
 
 /// One caller in the queue for the state.
@@ -245,10 +251,17 @@ impl ReadyCall {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future discards the instance and keeps the state as it was.
+    /// Dropping the future discards the instance and keeps the state as it was; where it
+    /// [must end](Self::must_end), use [`Outliving`](outliving::Outliving).
     #[inline]
     pub(crate) async fn run<Q: Question>(&mut self) -> Result<Reply<Q::Answer>, CallError> {
         self.lease.ask(Q::ASK, self.message_len, Q::decode).await
+    }
+
+    /// True if the call must end although its caller goes away.
+    #[inline]
+    pub(crate) fn must_end(&self) -> bool {
+        self.lease.must_end()
     }
 
     /// True if the guest runs on the caller's stack: [`run_now`](Self::run_now) does then.

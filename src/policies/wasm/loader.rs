@@ -189,6 +189,7 @@ fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) ->
         max_instances: if serial { 1 } else { options.max_instances },
         max_waiting: options.max_waiting,
         // A serial plugin lives from remembering.
+        irreplaceable: serial,
         fresh: !serial && options.isolation == Isolation::Fresh,
         recycle_after_calls: if serial { 0 } else { options.recycle_after_calls },
         recycle_after: Duration::from_secs(if serial { 0 } else { options.recycle_after_secs }),

@@ -183,8 +183,12 @@ impl LoadBalancingPolicy for WasmPolicy {
                 _ => {}
             }
         }
-        if let (true, Chooser::Plugin { generation }) = (active.canary.is_some(), completion.chooser) {
-            self.state.count(Some(generation), |stats| stats.finish_request(completion.success));
+        if let (Some(canary), Chooser::Plugin { generation }) = (&active.canary, completion.chooser) {
+            // Only what was placed beside the canary: errors end soon and answers take their time, so
+            // what the stable generation placed before looks better than what either places now.
+            if completion.judged && completion.total <= canary.since.elapsed() {
+                self.state.count(Some(generation), |stats| stats.finish_request(completion.success));
+            }
         }
         if told.facts.has_on_complete && told.kept.completions.add(completion) {
             self.schedule_completions(Arc::clone(told));

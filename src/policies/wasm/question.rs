@@ -8,9 +8,9 @@ use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Reply;
 
 /// A question, its answer, and the host's check of the answer.
-pub(crate) trait Question {
+pub(crate) trait Question: 'static {
     /// What is chosen.
-    type Answer: Copy + Send;
+    type Answer: Copy + Send + 'static;
 
     /// The export that answers.
     const ASK: Ask;

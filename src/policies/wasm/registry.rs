@@ -52,6 +52,8 @@ pub struct PluginInfo {
     pub provenance: Provenance,
     /// The detached signature that came with its module.
     pub detached_signature: Option<Vec<u8>>,
+    /// The canary or shadow that was under way and had to go for this load, in the answer to one.
+    pub displaced: Option<u64>,
 }
 
 /// The plugins of one process, on one engine.
@@ -126,10 +128,10 @@ impl Registry {
             &progress,
         )
         .await?;
-        let info = info(&name, &generation);
+        let mut info = info(&name, &generation);
         let max_bytes = generation.pool.max_bytes();
         progress(LoadStep::Swap);
-        self.install(&name, if_loaded, state, generation).await?;
+        info.displaced = self.install(&name, if_loaded, state, generation).await?;
         progress(LoadStep::Drain);
         let all_max_bytes = engine.capacity.reserved().bytes;
         let (generation, digest) = (info.generation, info.digest.as_str());
@@ -143,7 +145,7 @@ impl Registry {
         if_loaded: IfLoaded,
         state: Arc<PluginState>,
         generation: Generation,
-    ) -> Result<(), PluginError> {
+    ) -> Result<Option<u64>, PluginError> {
         let plugin = {
             let mut plugins = self.plugins.write();
             match plugins.get(name) {
@@ -162,7 +164,7 @@ impl Registry {
                         }
                     };
                     plugins.insert(name.to_owned(), plugin);
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         };
@@ -305,5 +307,6 @@ fn info(name: &str, generation: &Generation) -> PluginInfo {
         options: generation.options.clone(),
         provenance: generation.provenance(),
         detached_signature: generation.supply.signature.clone(),
+        displaced: None,
     }
 }

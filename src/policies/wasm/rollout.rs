@@ -16,7 +16,6 @@ use crate::config::rollout::CanaryOptions;
 use crate::config::rollout::Rollout;
 use crate::policies::wasm::active::Active;
 use crate::policies::wasm::active::Canary;
-use crate::policies::wasm::active::WHOLE;
 use crate::policies::wasm::error::OperationError;
 use crate::policies::wasm::error::PluginError;
 use crate::policies::wasm::generation::Generation;
@@ -39,31 +38,34 @@ const WATCH_PERIOD: Duration = Duration::from_millis(20);
 const SAVE_LIMIT: Duration = Duration::from_secs(1);
 
 impl WasmPolicy {
-    /// Brings a new generation into use, as its options say.
+    /// Brings a new generation into use, as its options say. Returns the canary or shadow that had to
+    /// go for it.
     ///
     /// # Errors
     ///
     /// [`PluginError::HandOver`] if the guest's state could not be carried over; the old
     /// generation goes on with it.
-    pub(crate) async fn install(self: &Arc<Self>, generation: Generation) -> Result<(), PluginError> {
+    pub(crate) async fn install(
+        self: &Arc<Self>,
+        generation: Generation,
+    ) -> Result<Option<u64>, PluginError> {
         let _operation = self.operation.lock().await;
         let rollout = generation.options.rollout;
         let generation = Arc::new(generation);
         match rollout {
             Rollout::Immediate => self.take_over(generation, "loaded").await,
-            Rollout::Canary(options) => {
-                self.start_canary(generation, options);
-                Ok(())
-            }
-            Rollout::Shadow(options) => {
-                self.start_shadow(generation, options.every);
-                Ok(())
-            }
+            Rollout::Canary(options) => Ok(self.start_canary(generation, options)),
+            Rollout::Shadow(options) => Ok(self.start_shadow(generation, options.every)),
         }
     }
 
     /// Makes a generation the stable one. The one before stays warm for the probation.
-    async fn take_over(self: &Arc<Self>, next: Arc<Generation>, how: &str) -> Result<(), PluginError> {
+    /// Returns the candidate that had to go for it.
+    async fn take_over(
+        self: &Arc<Self>,
+        next: Arc<Generation>,
+        how: &str,
+    ) -> Result<Option<u64>, PluginError> {
         let Some(active) = self.active.load_full() else { return Err(PluginError::Unloaded) };
         let old = Arc::clone(&active.stable);
         let carry = old.can_hand_over_to(&next);
@@ -73,8 +75,8 @@ impl WasmPolicy {
         let event = format!("generation {} {how}, {} stays warm", next.id, old.id);
         let saved = self.save(&old, &next).await;
         self.join(&active, &next).await;
-        self.make_stable(&next, Some((&old, saved)), event);
-        let Some(lease) = held else { return Ok(()) };
+        let displaced = self.make_stable(&next, Some((&old, saved)), event);
+        let Some(lease) = held else { return Ok(displaced) };
         if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
             let event = format!("generation {} rolled back: {error}", next.id);
             old.wake();
@@ -83,7 +85,7 @@ impl WasmPolicy {
             next.pool.close();
             return Err(PluginError::hand_over(error));
         }
-        Ok(())
+        Ok(displaced)
     }
 
     /// Map and state of the old generation, if the next one may be rolled back to it.
@@ -120,12 +122,13 @@ impl WasmPolicy {
         self: &Arc<Self>,
         next: &Arc<Generation>,
         previous: Option<(&Arc<Generation>, Option<Saved>)>,
-        event: String,
-    ) {
+        mut event: String,
+    ) -> Option<u64> {
         let probation = next.options.probation;
         let (keep, saved) = previous.filter(|_| probation.secs > 0).unzip();
         let mut watch = self.watch.lock();
-        let Some(active) = self.active.load_full() else { return };
+        let active = self.active.load_full()?;
+        let displaced = self.displace(&mut watch, &active, next.id, &mut event);
         let phase = if keep.is_some() {
             let (since, generation, before) = (Instant::now(), next.id, next.stats.seen());
             Phase::Probation { options: probation, since, generation, before, saved: saved.flatten() }
@@ -144,26 +147,46 @@ impl WasmPolicy {
         if keep.is_some() {
             self.supervise(epoch);
         }
+        displaced
     }
 
-    fn start_canary(self: &Arc<Self>, generation: Arc<Generation>, options: CanaryOptions) {
+    /// A candidate that is under way has to go for `next`, unless it is that: counts, logs and tells of it.
+    fn displace(&self, watch: &mut Watch, active: &Active, next: u64, event: &mut String) -> Option<u64> {
+        let canary = active.canary.as_ref().map(|canary| (canary.generation.id, "canary"));
+        let shadow = || active.shadow.as_ref().map(|shadow| (shadow.generation.id, "shadow"));
+        let (id, what) = canary.or_else(shadow).filter(|(id, _)| *id != next)?;
+        tracing::warn!(
+            plugin = self.name,
+            generation = id,
+            by = next,
+            "a load ended the {what} that was under way"
+        );
+        watch.rollbacks += 1;
+        event.push_str(&format!("; generation {id}, a {what} until then, is dropped"));
+        Some(id)
+    }
+
+    fn start_canary(self: &Arc<Self>, generation: Arc<Generation>, options: CanaryOptions) -> Option<u64> {
         let mut watch = self.watch.lock();
-        let Some(active) = self.active.load_full() else { return };
-        let event =
+        let active = self.active.load_full()?;
+        let mut event =
             format!("generation {} is a canary with {} % of decisions", generation.id, options.percent);
+        let displaced = self.displace(&mut watch, &active, generation.id, &mut event);
         tracing::info!(plugin = self.name, event, "canary");
         let stable_before = active.stable.stats.seen();
         let epoch = watch.enter(Phase::Canary { options, since: Instant::now(), stable_before }, event);
-        let canary = Some(Canary { generation, share: share_of(options.percent) });
+        let canary = Some(Canary::new(generation, options.percent));
         self.switch(&active, Active { canary, shadow: None, previous: None, ..(*active).clone() });
         drop(watch);
         self.supervise(epoch);
+        displaced
     }
 
-    fn start_shadow(self: &Arc<Self>, generation: Arc<Generation>, every: u32) {
+    fn start_shadow(self: &Arc<Self>, generation: Arc<Generation>, every: u32) -> Option<u64> {
         let mut watch = self.watch.lock();
-        let Some(active) = self.active.load_full() else { return };
-        let event = format!("generation {} is a shadow and sees every {every}th decision", generation.id);
+        let active = self.active.load_full()?;
+        let mut event = format!("generation {} is a shadow and sees every {every}th decision", generation.id);
+        let displaced = self.displace(&mut watch, &active, generation.id, &mut event);
         tracing::info!(plugin = self.name, event, "shadow");
         watch.enter(Phase::Shadow, event);
         let (plugin, id) = (Arc::downgrade(self), generation.id);
@@ -175,6 +198,7 @@ impl WasmPolicy {
         });
         let shadow = Some(shadow);
         self.switch(&active, Active { shadow, canary: None, previous: None, ..(*active).clone() });
+        displaced
     }
 
     /// Puts `next` in place of `before`, and watches those that go out of use drain.
@@ -234,7 +258,7 @@ impl WasmPolicy {
     }
 
     /// Ends a canary or a shadow; if `only` says which one, no other.
-    fn drop_candidate(&self, only: Option<u64>, reason: &str) {
+    pub(crate) fn drop_candidate(&self, only: Option<u64>, reason: &str) {
         let mut watch = self.watch.lock();
         let Some(active) = self.active.load_full() else { return };
         let canary = active.canary.as_ref().map(|canary| canary.generation.id);
@@ -364,13 +388,4 @@ fn since(stats: &DecisionStats, before: &Seen) -> Seen {
         request_errors: now.request_errors.saturating_sub(before.request_errors),
         ..now
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the validator keeps it above 0 and at most 100"
-)]
-fn share_of(percent: f64) -> u32 {
-    ((percent * f64::from(WHOLE) / 100.0).round() as u32).clamp(1, WHOLE)
 }

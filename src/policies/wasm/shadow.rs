@@ -11,7 +11,6 @@ use crossbeam::queue::ArrayQueue;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
-use crate::config::plugin::BreakerOptions;
 use crate::core::candidates::Candidates;
 use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
@@ -24,6 +23,7 @@ use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::breaker::Breaker;
 use crate::policies::wasm::failure::cause_of;
 use crate::policies::wasm::generation::Generation;
+use crate::policies::wasm::verdict::LOST_TIME;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
 use crate::policies::wasm::wire::Draw;
@@ -114,7 +114,7 @@ pub(crate) struct Shadow {
 impl Shadow {
     pub(crate) fn new(generation: Arc<Generation>, every: u32) -> Self {
         // It decides nothing, so that it fails harms nobody; what it takes from others does.
-        let lost = Breaker::new(BreakerOptions { failures: 0, ..generation.options.breaker });
+        let lost = Breaker::for_lost_time(generation.options.breaker);
         Self {
             generation,
             every: u64::from(every.max(1)),
@@ -210,7 +210,7 @@ impl Shadow {
                 // Breaking off a comparison discards its instance. An error means that it is gone.
                 _ = stopped.wait_for(|stopped| *stopped) => {}
                 has_lost = work => if has_lost {
-                    end("it lost more time than breaker.max_lost_percent allows");
+                    end(LOST_TIME);
                 }
             }
             ended.send_replace(true);

@@ -7,75 +7,14 @@ use std::time::Instant;
 
 use crate::engine::pool::PoolCounts;
 use crate::policies::decision::FailureCause;
+use crate::policies::wasm::latency::BUCKETS;
+use crate::policies::wasm::latency::LatencyCounts;
+use crate::policies::wasm::latency::bucket_of;
 use crate::policies::wasm::verdict::Seen;
 use crate::types::shard::Sharded;
 
 /// One decision in this many is timed: reading the clock twice costs more than a small guest.
 const TIMED_ONE_IN: u64 = 16;
-
-/// Sub-buckets of an octave: a quantile is right within 12 %.
-const STEPS: u32 = 4;
-
-/// Times below 2^LOWEST nanoseconds share the first bucket.
-const LOWEST: u32 = 6;
-
-/// Octaves: from 64 ns to 34 s.
-const OCTAVES: u32 = 29;
-
-const BUCKETS: usize = (OCTAVES * STEPS) as usize;
-
-/// Decision times of some period.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LatencyCounts {
-    buckets: Vec<u64>,
-    sum_ns: u64,
-}
-
-impl Default for LatencyCounts {
-    fn default() -> Self {
-        Self { buckets: vec![0; BUCKETS], sum_ns: 0 }
-    }
-}
-
-impl LatencyCounts {
-    /// How many decisions were timed.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-
-    /// Their times together.
-    pub fn sum(&self) -> Duration {
-        Duration::from_nanos(self.sum_ns)
-    }
-
-    /// The time that `quantile` (0.0 to 1.0) of the decisions did not exceed, right within 12 %;
-    /// `None` if none was timed.
-    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
-        let count = self.count();
-        if count == 0 {
-            return None;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a rank between 1 and count; counts beyond 2^52 do not occur"
-        )]
-        let rank = ((quantile.clamp(0.0, 1.0) * count as f64).ceil() as u64).max(1);
-        let mut seen = 0;
-        let at = self.buckets.iter().position(|bucket| {
-            seen += bucket;
-            seen >= rank
-        });
-        at.map(|index| Duration::from_nanos(upper_bound_ns(index)))
-    }
-
-    /// How many took at most `2^exponent` nanoseconds, for a histogram with such bounds.
-    pub fn at_most_pow2(&self, exponent: u32) -> u64 {
-        let full = (exponent.saturating_sub(LOWEST) * STEPS) as usize;
-        self.buckets.iter().take(full).sum()
-    }
-}
 
 #[derive(Debug)]
 struct Shard {
@@ -180,13 +119,11 @@ impl DecisionStats {
 
     /// What it has counted so far, as rollouts look at it.
     pub(crate) fn seen(&self) -> Seen {
-        let latency = self.latency();
         Seen {
             decisions: self.decisions(),
             failures: self.guest_failures() + self.failed_batches.load(Ordering::Relaxed),
             no_choice: self.failed(FailureCause::NoChoice),
-            timed: latency.count(),
-            p99: latency.quantile(0.99),
+            latency: self.latency(),
             requests: self.requests.load(Ordering::Relaxed),
             request_errors: self.request_errors.load(Ordering::Relaxed),
         }
@@ -233,22 +170,6 @@ impl DecisionStats {
         }
         counts
     }
-}
-
-fn bucket_of(ns: u64) -> usize {
-    if ns < 1 << LOWEST {
-        return 0;
-    }
-    let octave = ns.ilog2();
-    let step = (ns >> (octave - 2)) & u64::from(STEPS - 1);
-    let index = u64::from((octave - LOWEST) * STEPS) + step;
-    usize::try_from(index).unwrap_or(BUCKETS).min(BUCKETS - 1)
-}
-
-fn upper_bound_ns(index: usize) -> u64 {
-    let index = index as u64;
-    let (octave, step) = (index / u64::from(STEPS) + u64::from(LOWEST), index % u64::from(STEPS));
-    (1 << octave) + ((step + 1) << (octave - 2))
 }
 
 /// What is counted of one generation that lives.
@@ -318,32 +239,6 @@ pub struct PluginStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bucket_bounds_hold_their_values() {
-        for ns in (0..40).map(|shift| 3_u64 << shift) {
-            let index = bucket_of(ns);
-            if index < BUCKETS - 1 {
-                assert!(ns < upper_bound_ns(index), "{ns} in {index}");
-                assert!(index == 0 || ns >= upper_bound_ns(index - 1), "{ns} in {index}");
-            }
-        }
-    }
-
-    #[test]
-    fn quantiles_come_from_the_recorded_times() {
-        let stats = DecisionStats::default();
-        (0..90).for_each(|_| stats.record(Duration::from_nanos(200)));
-        (0..10).for_each(|_| stats.record(Duration::from_micros(50)));
-        let counts = stats.latency();
-        let p50 = counts.quantile(0.5).unwrap();
-        let p99 = counts.quantile(0.99).unwrap();
-        assert!((200..=225).contains(&p50.as_nanos()), "{p50:?}");
-        assert!((50_000..=57_344).contains(&p99.as_nanos()), "{p99:?}");
-        assert_eq!(counts.at_most_pow2(8), 90);
-        assert_eq!(counts.at_most_pow2(7), 0);
-        assert_eq!(counts.count(), 100);
-    }
 
     #[test]
     fn absorbed_counts_add_up() {

@@ -10,6 +10,7 @@ use crate::engine::instance::Lane;
 use crate::engine::setup::Engine;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::plugin::WasmPolicy;
+use crate::policies::wasm::verdict::LOST_TIME;
 
 /// How long finished requests are collected before the plugin is told.
 const BATCH: Duration = Duration::from_millis(20);
@@ -44,17 +45,30 @@ impl WasmPolicy {
             return;
         }
         generation.stats.fail_batch();
+        if matches!(error, CallError::Timeout { .. }) {
+            self.lose(generation.id);
+        }
+        self.failed_on_watch(generation.id);
+    }
+
+    /// A guest has spent its budget beside the decisions that are counted as failed: in a call that
+    /// nobody waits for, or as a canary, whose failures are made up for.
+    #[cold]
+    pub(crate) fn lose(&self, generation: u64) {
+        let active = self.active.load();
+        let Some(active) = active.as_ref() else { return };
         // A canary answers for itself alone.
-        let is_stable = self.generation().is_some_and(|stable| stable.id == generation.id);
-        let spent = is_stable && matches!(error, CallError::Timeout { .. });
-        if spent && self.breaker.lose(generation.budget) {
+        if let Some(canary) = active.canary.as_ref().filter(|canary| canary.generation.id == generation) {
+            if canary.lost.lose(canary.generation.budget) {
+                self.drop_candidate(Some(generation), LOST_TIME);
+            }
+        } else if active.stable.id == generation && self.breaker.lose(active.stable.budget) {
             let plugin = self.name.as_str();
             tracing::warn!(
                 plugin,
-                "the plugin spends too long on finished requests and is out of the path for a while"
+                "the plugin spends too long beside its decisions and is out of the path for a while"
             );
         }
-        self.failed_on_watch(generation.id);
     }
 }
 

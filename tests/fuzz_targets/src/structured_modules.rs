@@ -281,6 +281,7 @@ fn completion(policy: &Policy, number: usize) -> RequestCompletion {
         worker_url: format!("http://w{}:1", number % 6),
         chooser: Chooser::Plugin { generation: plugin.stats().generation },
         success: number.is_multiple_of(8),
+        judged: true,
         first_byte: number.is_multiple_of(3).then_some(Duration::from_millis(3)),
         total: Duration::from_millis(9),
         prompt_tokens: u32::try_from(number).ok(),
