@@ -1,7 +1,11 @@
-//! What a decision may cost whatever the machine: no allocation, in any form.
+//! What a decision may cost whatever the machine, and what the head of a stream that is held for its
+//! first event may: no allocation, in any form.
 //!
 //! A target of its own: the counting allocator is that of the whole process. System calls and locks
 //! are counted from outside, by scripts/decision_trace.sh.
+
+#[cfg(feature = "router")]
+mod held_heads;
 
 use std::path::PathBuf;
 use std::pin::pin;
