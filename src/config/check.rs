@@ -321,6 +321,12 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
             .max_connections
             .map(|count| within("server.max_connections", count, 1..=1_000_000, faults)),
         client_idle: seconds("server.idle_timeout_secs", server.idle_timeout_secs, 1..=DAY_SECS, faults),
+        body_silence: seconds(
+            "server.body_silence_timeout_secs",
+            server.body_silence_timeout_secs,
+            1..=DAY_SECS,
+            faults,
+        ),
         shutdown: seconds("server.shutdown_timeout_secs", server.shutdown_timeout_secs, 0..=DAY_SECS, faults),
         worker_header: server.worker_header,
         request_timeout: seconds(

@@ -97,6 +97,8 @@ pub struct ProxySettings {
     pub max_connections: Option<usize>,
     /// How long a client connection may be without a request.
     pub client_idle: Duration,
+    /// How long a client may be silent while its body comes.
+    pub body_silence: Duration,
     /// How long requests in flight may take after the signal to stop.
     pub shutdown: Duration,
     /// Whether answers name the worker.

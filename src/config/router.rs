@@ -109,6 +109,8 @@ pub struct ServerSection {
     /// Seconds after which a client connection without a request is closed: 1 to 86,400.
     /// Default: 75.
     pub idle_timeout_secs: u64,
+    /// Seconds that a client may be silent while its body comes: 1 to 86,400; then 408. Default: 30.
+    pub body_silence_timeout_secs: u64,
     /// Seconds after SIGTERM in which the router still accepts requests but is not ready, so that
     /// balancers leave it: 0 to 3600. Default: 0.
     pub shutdown_delay_secs: u64,
@@ -128,6 +130,7 @@ impl Default for ServerSection {
             max_total_body_bytes: None,
             max_connections: None,
             idle_timeout_secs: 75,
+            body_silence_timeout_secs: 30,
             shutdown_delay_secs: 0,
             shutdown_timeout_secs: 60,
             worker_header: false,

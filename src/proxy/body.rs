@@ -1,5 +1,7 @@
 //! Reading a request's body.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
@@ -16,6 +18,9 @@ const MAX_RESERVED_BYTES: u64 = 1 << 20;
 /// the connection closes may never see the answer.
 const MAX_DISCARDED_BYTES: u64 = 8 << 20;
 
+/// How long it is read at most.
+const MAX_DISCARDING: Duration = Duration::from_secs(5);
+
 /// A body that is still to come.
 #[derive(Debug)]
 pub struct Arriving {
@@ -27,7 +32,7 @@ pub struct Arriving {
 }
 
 /// The whole body, so that it can be sent more than once. One that came in one piece, as most
-/// do, is not copied. `held` counts what it takes.
+/// do, is not copied. `held` counts what it takes, and `heard` is told of each piece.
 ///
 /// # Errors
 ///
@@ -36,7 +41,12 @@ pub struct Arriving {
 /// # Cancel safety
 ///
 /// Dropping the future loses what was read.
-pub async fn read(arriving: Arriving, limit: u64, held: &mut HeldBody) -> Result<Bytes, ProxyError> {
+pub async fn read(
+    arriving: Arriving,
+    limit: u64,
+    held: &mut HeldBody,
+    heard: impl Fn(),
+) -> Result<Bytes, ProxyError> {
     let Arriving { mut body, is_held_back } = arriving;
     let announced = body.size_hint().lower();
     let has_room = || held.check(announced).map_err(ProxyError::from);
@@ -47,8 +57,9 @@ pub async fn read(arriving: Arriving, limit: u64, held: &mut HeldBody) -> Result
         }
         return Err(error);
     }
-    match collect(&mut body, limit, held).await {
+    match collect(&mut body, limit, held, heard).await {
         Err(error @ (ProxyError::TooLarge { .. } | ProxyError::OutOfMemory { .. })) => {
+            held.give_back();
             discard(body, 0).await;
             Err(error)
         }
@@ -56,7 +67,12 @@ pub async fn read(arriving: Arriving, limit: u64, held: &mut HeldBody) -> Result
     }
 }
 
-async fn collect(body: &mut Incoming, limit: u64, held: &mut HeldBody) -> Result<Bytes, ProxyError> {
+async fn collect(
+    body: &mut Incoming,
+    limit: u64,
+    held: &mut HeldBody,
+    heard: impl Fn(),
+) -> Result<Bytes, ProxyError> {
     let hint = body.size_hint();
     let most = hint.upper().map_or(limit, |upper| upper.min(limit));
     let Some(mut piece) = next(body).await? else { return Ok(Bytes::new()) };
@@ -67,6 +83,7 @@ async fn collect(body: &mut Incoming, limit: u64, held: &mut HeldBody) -> Result
     let mut whole = Vec::new();
     let mut room = 0;
     loop {
+        heard();
         let needed = length(&whole) + length(&piece);
         if needed > limit {
             return Err(ProxyError::TooLarge { limit });
@@ -94,18 +111,22 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, ProxyError> {
     Ok(None)
 }
 
-/// Reads and drops the rest, unless it is far too much.
+/// Reads and drops the rest, unless it is far too much or does not come.
 async fn discard(mut body: Incoming, announced: u64) {
     let mut left = MAX_DISCARDED_BYTES;
     if announced > left {
         return;
     }
-    while let Some(Ok(frame)) = body.frame().await {
-        left = left.saturating_sub(frame.data_ref().map_or(0, |data| length(data)));
-        if left == 0 {
-            return;
+    let discarding = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| length(data)));
+            if left == 0 {
+                return;
+            }
         }
-    }
+    };
+    // Whatever is left then, the error is told.
+    let _ = tokio::time::timeout(MAX_DISCARDING, discarding).await;
 }
 
 fn length(data: &[u8]) -> u64 {

@@ -26,17 +26,6 @@ use tokio::sync::Notify;
 use crate::proxy::descriptors::connections_that_fit;
 use crate::proxy::state::Proxy;
 
-/// How long a new connection waits for another to end before it looks again which are idle.
-const ROOM_PAUSE: Duration = Duration::from_millis(20);
-
-/// A connection is idle when it has been without a request for so long. One that has just been made,
-/// or that has just got an answer, may have a request on its way.
-const MIN_IDLE: Duration = Duration::from_millis(100);
-
-/// Of so many connections one is closed when room is needed, so that where there are very many, not
-/// all of them are looked at for each new one.
-const CLOSED_SHARE: usize = 256;
-
 /// What the connections as a whole are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -60,20 +49,20 @@ pub struct Clients {
     /// Zero of the records' clocks.
     epoch: Instant,
     stage: AtomicU8,
-    open: Mutex<HashMap<u64, Arc<Client>>>,
+    pub(in crate::proxy) open: Mutex<HashMap<u64, Arc<Client>>>,
     next: AtomicU64,
     emptied: Notify,
     /// How many workers the last sweep knew to have died.
     deaths: AtomicU64,
-    left: Notify,
-    max_connections: usize,
+    pub(in crate::proxy) left: Notify,
+    pub(in crate::proxy) max_connections: usize,
 }
 
 /// One client's connection.
 ///
 /// # Concurrency
 ///
-/// The connection's task writes `since`, `busy`, `progress` and `patience`; the sweeper reads them
+/// The connection's task writes `since`, `busy`, `receiving`, `progress` and `patience`; the sweeper reads them
 /// and writes the others. A deadline that is found just as its state ends names a `since` that is over,
 /// so it cannot hit the next request.
 #[derive(Debug)]
@@ -83,21 +72,23 @@ pub struct Client {
     forwarded_for: HeaderValue,
     waker: Mutex<Option<Waker>>,
     /// Since when it is in its current state, microseconds after the epoch.
-    since: AtomicU64,
+    pub(in crate::proxy) since: AtomicU64,
     busy: AtomicBool,
     /// The `since` of the request that is out of time.
     late_for: AtomicU64,
     /// The `since` of the idleness that lasts too long.
-    idle_for: AtomicU64,
-    /// Counts what comes from the worker.
-    progress: AtomicU64,
+    pub(in crate::proxy) idle_for: AtomicU64,
+    /// Whether the body of its request is still to come.
+    pub(in crate::proxy) receiving: AtomicBool,
+    /// Counts what comes from the worker, or of the body.
+    pub(in crate::proxy) progress: AtomicU64,
     /// How long `progress` may stay the same, in microseconds.
     patience: AtomicU64,
     /// The `progress` that the sweeper saw last, and when it saw it first.
-    seen: AtomicU64,
-    seen_at: AtomicU64,
+    pub(in crate::proxy) seen: AtomicU64,
+    pub(in crate::proxy) seen_at: AtomicU64,
     /// The `progress` that has stayed the same for too long.
-    silent_for: AtomicU64,
+    pub(in crate::proxy) silent_for: AtomicU64,
     /// Whether somebody waits for bytes of the client, and so hears of its end.
     listening: AtomicBool,
     /// Whether its connection is to look for its end.
@@ -155,6 +146,7 @@ impl Clients {
             busy: AtomicBool::new(false),
             late_for: AtomicU64::new(u64::MAX),
             idle_for: AtomicU64::new(u64::MAX),
+            receiving: AtomicBool::new(false),
             progress: AtomicU64::new(0),
             patience: AtomicU64::new(u64::MAX),
             seen: AtomicU64::new(0),
@@ -207,43 +199,6 @@ impl Clients {
         self.len() == 0
     }
 
-    /// Waits until one more connection may be served. At the limit the connections that are idle
-    /// longest are closed for it; where none is idle, one has to end.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost but what was closed.
-    pub async fn room(&self) {
-        while self.len() >= self.max_connections {
-            self.close_longest_idle();
-            // Running out is no fault: it is time to look again.
-            let _ = tokio::time::timeout(ROOM_PAUSE, self.left.notified()).await;
-        }
-    }
-
-    /// Closes those that are idle longest: one, or a few where there are very many.
-    pub fn close_longest_idle(&self) {
-        let open = self.open.lock();
-        if open.values().any(|client| client.must_close()) {
-            // They are about to go.
-            return;
-        }
-        let idle = open.values().filter(|client| !client.is_busy());
-        // Relaxed: see `mark`.
-        let idle = idle.map(|client| (client.since.load(Ordering::Relaxed), client));
-        let latest = Instant::now().checked_sub(MIN_IDLE).map_or(0, |latest| self.micros(latest));
-        let mut idle: Vec<(u64, &Arc<Client>)> = idle.filter(|(since, _)| *since <= latest).collect();
-        let count = idle.len().min(open.len() / CLOSED_SHARE + 1);
-        if count < idle.len() {
-            idle.select_nth_unstable_by_key(count, |(since, _)| *since);
-        }
-        for (since, client) in idle.into_iter().take(count) {
-            client.idle_for.store(since, Ordering::Relaxed);
-            client.wake();
-            self.proxy.pressure().closed_idle();
-        }
-    }
-
     /// Wakes connections that are late, for ever.
     ///
     /// # Cancel safety
@@ -252,7 +207,11 @@ impl Clients {
     pub async fn sweep_for_ever(&self) {
         let settings = self.proxy.settings();
         let silence = [settings.silence.first_byte, settings.silence.between];
-        let limits = silence.into_iter().flatten().chain([settings.request_timeout, settings.client_idle]);
+        let limits = silence.into_iter().flatten().chain([
+            settings.request_timeout,
+            settings.client_idle,
+            settings.body_silence,
+        ]);
         let shortest = limits.min().unwrap_or_default();
         let interval = (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
@@ -278,7 +237,8 @@ impl Clients {
         late.iter().for_each(|client| client.wake());
     }
 
-    fn micros(&self, now: Instant) -> u64 {
+    /// Microseconds after the epoch.
+    pub(in crate::proxy) fn micros(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
     }
 }
@@ -329,7 +289,7 @@ impl Client {
         self.heard();
     }
 
-    /// Something came from the worker. Costs no look at the clock: the sweeper has one.
+    /// Something came from the worker, or of the body. Costs no look at the clock: the sweeper has one.
     #[inline]
     pub fn heard(&self) {
         // Relaxed: one task writes.
@@ -395,26 +355,26 @@ impl Client {
         self.is_busy() && self.hung_up.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` until the current request is out of time.
+    /// Reads the body of its request, as `work` does, of which something has to come now and then.
     ///
     /// # Errors
     ///
-    /// [`OutOfTime`].
+    /// [`OutOfTime`] if it does not come, or not in the time of the request.
     ///
     /// # Cancel safety
     ///
-    /// That of `work`.
-    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, OutOfTime> {
-        let mut work = pin!(work);
-        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending if self.is_late_now() => Poll::Ready(Err(OutOfTime)),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
+    /// That of `work`; the connection has to end then.
+    pub async fn receive<T>(&self, work: impl Future<Output = T>) -> Result<T, OutOfTime> {
+        // Relaxed: see `mark`.
+        self.receiving.store(true, Ordering::Relaxed);
+        self.wait_for(Some(self.proxy().settings().body_silence));
+        let received = self.waiting(work, || false).await;
+        self.receiving.store(false, Ordering::Relaxed);
+        self.wait_for(None);
+        received.map_err(|_| OutOfTime)
     }
 
-    /// Waits for a worker until the current request is out of time, the worker has been silent for
+    /// Waits for a worker or for a body until the current request is out of time, the worker has been silent for
     /// too long, or `is_dead`.
     ///
     /// # Errors
@@ -456,7 +416,8 @@ impl Client {
         }
     }
 
-    fn wake(&self) {
+    /// Has its connection look at what was marked.
+    pub(in crate::proxy) fn wake(&self) {
         if let Some(waker) = &*self.waker.lock() {
             waker.wake_by_ref();
         }

@@ -43,6 +43,7 @@ pub mod placement;
 pub mod pressure;
 pub mod state;
 pub mod clients;
+mod room;
 mod client_io;
 pub mod respond;
 pub mod body;

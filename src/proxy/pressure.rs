@@ -148,6 +148,12 @@ impl HeldBody {
         if held.saturating_add(bytes) > limit { Err(NoRoom { limit }) } else { Ok(()) }
     }
 
+    /// Gives back all that was taken.
+    pub fn give_back(&mut self) {
+        let bytes = std::mem::take(self.bytes.get_mut());
+        self.pressure.body_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// The body, which is from now on counted for as long as there is a copy of it. Needs an allocation.
     pub fn move_into(&self, body: Bytes) -> Bytes {
         // Relaxed: whoever swaps first has it.
@@ -159,7 +165,7 @@ impl HeldBody {
 
 impl Drop for HeldBody {
     fn drop(&mut self) {
-        self.pressure.body_bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+        self.give_back();
     }
 }
 

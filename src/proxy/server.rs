@@ -103,7 +103,7 @@ async fn accept_for_ever(listener: &TcpListener, clients: &Arc<Clients>) {
                     tracing::warn!(%error, connections = clients.len(), "cannot accept a connection");
                     told = Some(Instant::now());
                 }
-                clients.close_longest_idle();
+                clients.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

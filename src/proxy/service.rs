@@ -112,8 +112,12 @@ async fn forwarded(
     }
     let limit = client.proxy().settings().max_payload_bytes;
     let mut held = client.proxy().pressure().body();
-    let reading = body::read(arriving, limit, &mut held);
-    let body = client.in_time(reading).await.map_err(|_| ProxyError::SlowBody)??;
+    let reading = body::read(arriving, limit, &mut held, || client.heard());
+    let body = client.receive(reading).await.map_err(|_| ProxyError::SlowBody)?;
+    if matches!(body, Err(ProxyError::OutOfMemory { .. })) {
+        client.clients().give_up_stalled();
+    }
+    let body = body?;
     let inbound = Inbound { route, head: Head::new(head, client), body, held, started };
     attempts::answer(client, &inbound).await
 }

@@ -234,8 +234,8 @@ impl Passed {
                     end.look(piece);
                 }
                 self.look(&frame);
-                // With a known length hyper does not ask again after the last byte.
-                if self.body.is_end() {
+                // With a known length hyper does not ask again after the last byte, and never after trailers.
+                if self.body.is_end() || frame.is_trailers() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))

@@ -72,6 +72,61 @@ fn expected_text(body: &Value) -> Option<String> {
     (!pieces.is_empty()).then(|| pieces.join("\n"))
 }
 
+/// A prompt in one of the forms that the API knows, or any value.
+fn prompt() -> impl Strategy<Value = Value> {
+    let number = prop_oneof![
+        (0..70_000_u64).prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (0..9_u8).prop_map(|whole| Value::from(f64::from(whole))),
+        (0..9_u8).prop_map(|whole| Value::from(whole.to_string())),
+    ];
+    let text = || ".*".prop_map(Value::from);
+    prop_oneof![
+        text(),
+        vec(text(), 0..4).prop_map(Value::from),
+        vec(number.clone(), 0..4).prop_map(Value::from),
+        vec(vec(prop_oneof![number, value()], 0..4).prop_map(Value::from), 0..4).prop_map(Value::from),
+        value(),
+    ]
+}
+
+/// A whole number, in the forms that engines take it in.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and not negative")]
+fn count(value: &Value) -> Option<u64> {
+    let of_float = |float: f64| (float >= 0.0 && float.fract() == 0.0).then_some(float as u64);
+    let of_text = |text: &str| text.parse().ok().or_else(|| of_float(text.parse().ok()?));
+    value.as_u64().or_else(|| of_float(value.as_f64()?)).or_else(|| of_text(value.as_str()?.trim()))
+}
+
+/// What there is of a prompt by the tree: its texts, its token ids, how many prompts it has.
+fn expected_prompt(prompt: &Value) -> (Vec<&str>, Vec<u32>, Option<usize>) {
+    let token = |value: &Value| Some(u32::try_from(count(value)?).unwrap_or(u32::MAX));
+    let (mut texts, mut tokens, mut prompts) = (Vec::new(), Vec::new(), 0);
+    texts.extend(prompt.as_str());
+    for item in prompt.as_array().into_iter().flatten() {
+        texts.extend(item.as_str());
+        let ids = item.as_array().map_or(&[][..], Vec::as_slice).iter();
+        tokens.extend(ids.chain(item.is_number().then_some(item)).filter_map(token));
+        prompts += usize::from(!item.is_number());
+    }
+    (texts, tokens, (prompts > 0).then_some(prompts))
+}
+
+/// The same JSON with all characters but those of ASCII as escapes.
+fn in_ascii(json: &str) -> String {
+    let mut units = [0; 2];
+    let mut ascii = String::new();
+    for letter in json.chars() {
+        if letter.is_ascii() {
+            ascii.push(letter);
+        } else {
+            let units = letter.encode_utf16(&mut units).iter();
+            ascii.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    ascii
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
@@ -83,6 +138,31 @@ proptest! {
         let expected = expected_text(&body);
         prop_assert_eq!(facts.text_bytes, expected.as_ref().map_or(0, String::len));
         prop_assert_eq!(facts.text.as_deref(), expected.as_deref());
+    }
+
+    #[test]
+    fn valid_prompt_is_read_as_a_tree_of_it_is(prompt in prompt(), other in value(), escapes in any::<bool>()) {
+        for (route, name) in
+            [(Route::Completions, "prompt"), (Route::Embeddings, "input"), (Route::Generate, "text")]
+        {
+            let body = serde_json::json!({"a": other, name: prompt, "model": other, "z": other}).to_string();
+            let body = if escapes { in_ascii(&body) } else { body };
+            let facts = facts(route, body.as_bytes(), ALL);
+            let (texts, tokens, batch) = expected_prompt(&prompt);
+            prop_assert_eq!(facts.broken, None);
+            prop_assert_eq!(facts.model.as_deref(), other.as_str());
+            let text = (!texts.is_empty()).then(|| texts.join("\n"));
+            prop_assert_eq!(facts.text.as_deref(), text.as_deref());
+            prop_assert_eq!(facts.tokens, (!tokens.is_empty()).then_some(tokens));
+            prop_assert_eq!(facts.batch, batch);
+        }
+    }
+
+    #[test]
+    fn count_of_choices_is_read_as_a_tree_of_it_is(choices in prop_oneof![value(), (0..9_u64).prop_map(Value::from)]) {
+        let body = serde_json::json!({"messages": [], "n": choices}).to_string();
+        let expected = count(&choices).map(|choices| usize::try_from(choices).unwrap_or(usize::MAX));
+        prop_assert_eq!(facts(Route::Chat, body.as_bytes(), ALL).batch, expected.filter(|choices| *choices > 1));
     }
 
     #[test]
@@ -145,6 +225,25 @@ async fn bodies_that_are_too_large_together_are_refused_and_fit_again_later() {
     assert!(answer_head(&mut holding).await.starts_with("HTTP/1.1 200"));
     assert_eq!(call(address, post("/generate", &"x".repeat(900))).await.status, StatusCode::OK);
     assert!(router::metrics(&router).await.text().contains("sgl_router_refused_bodies_total 1"));
+}
+
+#[tokio::test]
+async fn body_that_does_not_come_gives_its_memory_to_others() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_total_body_bytes = Some(1000);
+    config.proxy.client_idle = std::time::Duration::from_millis(500);
+    let router = router::start(config).await;
+    let address = router.addresses().data;
+    let mut stalled = TcpStream::connect(address).await.unwrap();
+    let head = "POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 900\r\n\r\n{";
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    let held = "sgl_router_body_bytes 900.0";
+    router::until(async || router::metrics(&router).await.text().contains(held)).await;
+    let post = || post("/generate", &"x".repeat(500));
+    assert_eq!(call(address, post()).await.code(), "router_out_of_memory");
+    router::until(async || call(address, post()).await.status == StatusCode::OK).await;
+    assert!(answer_head(&mut stalled).await.starts_with("HTTP/1.1 408 "));
 }
 
 #[tokio::test]

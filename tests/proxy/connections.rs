@@ -87,6 +87,31 @@ async fn connection_waits_while_all_others_are_busy() {
 }
 
 #[tokio::test]
+async fn bodies_that_do_not_come_give_way_to_another_connection() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_connections = Some(3);
+    // The sweeps come as often as the shortest limit needs.
+    config.proxy.client_idle = std::time::Duration::from_millis(500);
+    let router = router::start(config).await;
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+        stream.write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 9\r\n\r\n{").await.unwrap();
+        stalled.push(stream);
+    }
+    let answer = soon(call(router.addresses().data, chat("hi"))).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let mut given_up = 0;
+    for stream in &mut stalled {
+        let mut head = [0; 12];
+        let read = tokio::time::timeout(std::time::Duration::from_millis(20), stream.read_exact(&mut head));
+        given_up += usize::from(read.await.is_ok() && &head == b"HTTP/1.1 408");
+    }
+    assert!((1..3).contains(&given_up), "no more than necessary: {given_up}");
+}
+
+#[tokio::test]
 async fn hang_up_behind_pipelined_bytes_ends_the_request() {
     let ended = Arc::new(Notify::new());
     let on_drop = Arc::clone(&ended);

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use http_body_util::BodyExt;
+use sglang_router_rs::proxy::verdict::Verdict;
 
 use crate::client::Client;
 use crate::client::call;
@@ -81,4 +82,16 @@ async fn answer_of_an_old_worker_that_was_cut_off_is_a_break_for_the_client() {
         let whole = soon(client.send(chat("hi"))).await.unwrap().into_body().collect().await;
         assert_eq!(whole.is_ok(), is_whole, "{kind}, {coding}: {body}");
     }
+}
+
+#[tokio::test]
+async fn answer_with_trailers_is_whole_and_its_connection_is_used_again() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = format!("{head}9\r\ndata: 1\n\n\r\n0\r\nx-sum: 1\r\n\r\n");
+    let worker = Raw::start(move |_| Act::Say(answer.clone())).await;
+    let router = router::start(router::config(vec![worker.entry()])).await;
+    assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "data: 1\n\n");
+    let target = router::target(&router, &worker.entry().url).unwrap();
+    assert_eq!((target.counted(Verdict::Served), target.counted(Verdict::Abandoned)), (1, 0));
+    assert_eq!(target.pool().len(), 1);
 }

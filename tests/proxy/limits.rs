@@ -130,6 +130,31 @@ async fn body_that_does_not_come_in_time_is_a_408() {
 }
 
 #[tokio::test]
+async fn body_that_stalls_is_a_408_and_one_that_drips_is_none() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.body_silence = Duration::from_millis(200);
+    let router = router::start(config).await;
+    let head = "POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\n";
+    let mut answer = [0; 12];
+    let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for byte in 0..10_u8 {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        stream.write_all(&[byte]).await.unwrap();
+    }
+    soon(stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+    stream.write_all(format!("{head}abc").as_bytes()).await.unwrap();
+    soon(stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    // What is not read of the body may turn the end into a reset.
+    let _ = soon(stream.read_to_end(&mut Vec::new())).await;
+    assert_eq!(worker.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn connection_without_a_request_is_closed_after_a_while() {
     let worker = Upstream::saying("{}").await;
     let mut config = router::config(vec![worker.entry()]);

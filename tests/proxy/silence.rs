@@ -6,10 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_url::WorkerUrl;
 use sglang_router_rs::core::Worker;
+use sglang_router_rs::proxy::address::Address;
+use sglang_router_rs::proxy::opening::Opening;
+use sglang_router_rs::proxy::payload::Payload;
+use sglang_router_rs::proxy::upstream::UpstreamConnection;
 use sglang_router_rs::proxy::verdict::Verdict;
 
 use crate::client::Client;
@@ -263,4 +269,19 @@ async fn silent_stream_of_a_worker_that_is_found_dead_is_broken_off() {
     assert_eq!(piece(&mut body).await.as_deref(), Some(EVENT));
     dying.stop_listening();
     assert!(soon(body.frame()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn error_whose_body_does_not_end_is_passed_on_as_far_as_it_came() {
+    let begun = "HTTP/1.1 500 Internal Server Error\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let worker = Raw::start(|_| Act::Fall(begun.to_owned())).await;
+    let address = Address::new(WorkerUrl::parse(&worker.entry().url).unwrap());
+    let connection = UpstreamConnection::open(&address, Duration::from_secs(5)).await.unwrap();
+    let answer = connection.send(Request::new(Payload::default())).await.unwrap();
+    // All of it is there, so the time goes by at once.
+    tokio::time::pause();
+    let opening = Opening::of(answer, || {});
+    let opening =
+        tokio::time::timeout(Duration::from_secs(60), opening).await.expect("it is not held").unwrap();
+    assert_eq!((opening.status(), opening.is_dying(), opening.body.held()), (500, false, &b"hello"[..]));
 }

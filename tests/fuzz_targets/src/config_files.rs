@@ -65,7 +65,8 @@ pub fn config_files(bytes: &[u8]) {
 fn check_limits(config: &CheckedConfig) {
     assert!(config.admin_token.is_some() || config.admin_address.ip().is_loopback());
     let proxy = &config.proxy;
-    for time in [proxy.client_idle, proxy.request_timeout, proxy.upstream.connect_timeout] {
+    for time in [proxy.client_idle, proxy.body_silence, proxy.request_timeout, proxy.upstream.connect_timeout]
+    {
         assert!((Duration::from_millis(1)..=DAY).contains(&time));
     }
     assert!(proxy.shutdown <= DAY && proxy.max_retries <= 100 && proxy.max_payload_bytes > 0);
