@@ -79,29 +79,29 @@ async fn place(
         headers: Some(&headers),
         model: facts.model.as_deref(),
         request_key: key_of(&headers),
-        eligible: snapshot.eligible(inbound.route, facts.model.as_deref())?,
         ..SelectWorkerInfo::default()
     };
     if pairs {
         // Boxed: it is much larger than what most requests need.
-        return Box::pin(pair::answer(client, inbound, &snapshot, &info, facts.batch, record)).await;
+        return Box::pin(pair::answer(client, inbound, snapshot, &info, facts.batch, record)).await;
     }
-    single(client, inbound, &snapshot, &info, record).await
+    single(client, inbound, snapshot, &info, record).await
 }
 
 async fn single(
     client: &Arc<Client>,
     inbound: &Inbound,
-    snapshot: &Snapshot,
+    mut snapshot: Arc<Snapshot>,
     info: &SelectWorkerInfo<'_>,
     record: &mut Option<Box<Draft>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let (proxy, table, eligible) = (client.proxy(), snapshot.table(), info.eligible);
+    let (proxy, route, model) = (client.proxy(), inbound.route, info.model);
     let second = inbound.second_run();
     let mut tried = Tried::new(proxy.settings(), &second);
     let body = Payload::from(inbound.body.clone());
     loop {
-        let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
+        let (table, eligible) = (snapshot.table(), snapshot.eligible(route, model)?);
+        let info = SelectWorkerInfo { excluded: tried.workers(), eligible, ..*info };
         let asked = record.is_some().then(|| Asked::now(table, &info));
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let info = SelectWorkerInfo { explanation, ..info };
@@ -111,26 +111,25 @@ async fn single(
         }
         let decision = match decided {
             Ok(decision) => decision,
-            Err(DecideError::NoWorker) if tried.finds_all_full(snapshot, eligible) => continue,
+            Err(DecideError::NoWorker) if tried.finds_all_full(&snapshot, eligible) => continue,
             Err(error) => {
-                let outcome = tried.give_up(&error, snapshot, inbound.route, eligible);
+                let outcome = tried.give_up(&error, &snapshot, route, eligible);
                 return outcome.into_response(client, inbound, None, record);
             }
         };
         let index = decision.index();
-        let Some(placement) = tried.place(snapshot, decision, proxy.policy())? else { continue };
+        let Some(placement) = tried.place(&snapshot, decision, proxy.policy())? else { continue };
+        tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
         let outcome = {
-            let has_other = || tried.has_other(snapshot, eligible, index);
+            let has_other = || tried.has_other(&snapshot, eligible, index);
             attempt(client, &inbound.head, &body, placement, &second, has_other).await
         };
-        match tried.take_retry(&outcome) {
-            Some(reason) => {
-                proxy.measures().retried(reason);
-                tried.exclude(index);
-                tried.keep(outcome);
-            }
-            None => return tried.settle(outcome).into_response(client, inbound, None, record),
+        if !tried.take_retry(&outcome) {
+            return tried.settle(outcome).into_response(client, inbound, None, record);
         }
+        tried.exclude(index);
+        tried.keep(outcome);
+        snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, model);
     }
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //!            failures in a row               time is over
 //!  Closed ───────────────────────► Open ───────────────────► HalfOpen
-//!    ▲                              ▲                          │  │ one probe at a time
+//!    ▲                              ▲                          │  │ one probe at a time,
+//!    │                              │                          │  │ another when it lasts
 //!    │                              └──────── probe failed ────┘  │
 //!    └──────────────────── enough probes succeeded ───────────────┘
 //! ```
@@ -26,7 +27,7 @@ pub enum CircuitState {
     Closed = 0,
     /// None.
     Open = 1,
-    /// One at a time, to see whether the worker is back.
+    /// One at a time, to see whether the worker is back; another if that takes too long.
     HalfOpen = 2,
 }
 
@@ -68,6 +69,7 @@ pub struct Circuit {
 #[derive(Debug)]
 struct Inner {
     state: CircuitState,
+    /// When the next probe may go through, though one may still be on its way.
     probe_at: Option<Instant>,
     probing: bool,
     successes: u32,
@@ -118,6 +120,7 @@ impl Circuit {
             CircuitState::Closed => Some(Pass::Ordinary),
             CircuitState::HalfOpen if !inner.probing => {
                 inner.probing = true;
+                self.schedule(&mut inner);
                 Some(Pass::Probe)
             }
             CircuitState::Open | CircuitState::HalfOpen => None,
@@ -135,6 +138,10 @@ impl Circuit {
             return false;
         }
         let mut inner = self.inner.lock();
+        if inner.state != CircuitState::HalfOpen {
+            // Another probe was faster.
+            return false;
+        }
         inner.probing = false;
         inner.successes += 1;
         if inner.successes >= self.settings.successes {
@@ -149,21 +156,26 @@ impl Circuit {
             return false;
         }
         let mut inner = self.inner.lock();
-        match pass {
-            Pass::Probe => inner.probing = false,
-            // What was on its way when the circuit opened says nothing new.
-            Pass::Ordinary if inner.state != CircuitState::Closed => return false,
+        match (inner.state, pass) {
+            (CircuitState::HalfOpen, Pass::Probe) => inner.probing = false,
             // Relaxed: see `succeed`.
-            Pass::Ordinary => {
+            (CircuitState::Closed, _) => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < self.settings.failures {
                     return false;
                 }
             }
+            // What was on its way when the circuit opened says nothing new.
+            (CircuitState::Open, _) | (CircuitState::HalfOpen, Pass::Ordinary) => return false,
         }
-        inner.probe_at = Some(Instant::now() + self.settings.timeout);
+        self.schedule(&mut inner);
         self.change(&mut inner, CircuitState::Open);
-        self.opened.notify_one();
         true
+    }
+
+    /// The next probe may go through after the usual time.
+    fn schedule(&self, inner: &mut Inner) {
+        inner.probe_at = Some(Instant::now() + self.settings.timeout);
+        self.opened.notify_one();
     }
 
     /// A request ended without an outcome. True if that changed what [`admits`](Self::admits) says.
@@ -175,7 +187,8 @@ impl Circuit {
         true
     }
 
-    /// Waits until an open circuit turns half-open. For one caller.
+    /// Waits until an open circuit turns half-open, or a half-open one admits another probe because the
+    /// last one lasts. For one caller.
     ///
     /// # Cancel safety
     ///
@@ -188,11 +201,18 @@ impl Circuit {
                 Some(at) => {
                     tokio::time::sleep_until(at).await;
                     let mut inner = self.inner.lock();
-                    inner.probe_at = None;
-                    if inner.state == CircuitState::Open {
-                        self.change(&mut inner, CircuitState::HalfOpen);
-                        return;
+                    // Another probe may have gone through meanwhile, or failed.
+                    if inner.probe_at.is_some_and(|next| next > at) {
+                        continue;
                     }
+                    inner.probe_at = None;
+                    match inner.state {
+                        CircuitState::Open => self.change(&mut inner, CircuitState::HalfOpen),
+                        CircuitState::HalfOpen if inner.probing => {}
+                        CircuitState::HalfOpen | CircuitState::Closed => continue,
+                    }
+                    inner.probing = false;
+                    return;
                 }
             }
         }
@@ -268,6 +288,27 @@ mod tests {
         assert_eq!(circuit.state(), CircuitState::Open);
         circuit.half_opened().await;
         assert_eq!(circuit.state(), CircuitState::HalfOpen);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probe_that_lasts_makes_room_for_another_and_counts_as_any_request_if_that_was_faster() {
+        let circuit = circuit(2, 1);
+        assert_eq!([circuit.fail(Pass::Ordinary), circuit.fail(Pass::Ordinary)], [false, true]);
+        circuit.half_opened().await;
+        let before = Instant::now();
+        for _ in 0..2 {
+            assert_eq!((circuit.enter(), circuit.enter()), (Some(Pass::Probe), None));
+            circuit.half_opened().await;
+        }
+        assert_eq!(before.elapsed(), Duration::from_secs(20));
+        assert_eq!(circuit.enter(), Some(Pass::Probe));
+        assert!(circuit.succeed(Pass::Probe));
+        assert_eq!(circuit.state(), CircuitState::Closed);
+        assert!(!circuit.succeed(Pass::Probe), "it says nothing new");
+        assert!(!circuit.fail(Pass::Probe), "one failure of the two that open it");
+        assert!(circuit.fail(Pass::Ordinary));
+        assert!(!circuit.succeed(Pass::Probe));
+        assert_eq!(circuit.state(), CircuitState::Open);
     }
 
     #[tokio::test(start_paused = true)]

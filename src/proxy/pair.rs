@@ -63,12 +63,12 @@ const BREAKS_TOO: Duration = Duration::from_millis(100);
 pub async fn answer(
     client: &Arc<Client>,
     inbound: &Inbound,
-    snapshot: &Snapshot,
+    mut snapshot: Arc<Snapshot>,
     info: &SelectWorkerInfo<'_>,
     batch: Option<usize>,
     record: &mut Option<Box<Draft>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let (proxy, table, eligible) = (client.proxy(), snapshot.table(), info.eligible);
+    let (proxy, route, model) = (client.proxy(), inbound.route, info.model);
     let mut head = inbound.head.clone();
     // The body grows.
     head.headers.remove(header::CONTENT_LENGTH);
@@ -77,7 +77,8 @@ pub async fn answer(
     let second = Arc::new(inbound.second_run());
     let mut tried = Tried::new(proxy.settings(), &second);
     loop {
-        let info = SelectWorkerInfo { excluded: tried.workers(), ..*info };
+        let (table, eligible) = (snapshot.table(), snapshot.eligible(route, model)?);
+        let info = SelectWorkerInfo { excluded: tried.workers(), eligible, ..*info };
         let asked = record.is_some().then(|| Asked::now(table, &info));
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let info = SelectWorkerInfo { explanation, ..info };
@@ -87,32 +88,29 @@ pub async fn answer(
         }
         let pair = match decided {
             Ok(pair) => pair,
-            Err(DecideError::NoWorker) if tried.finds_all_full(snapshot, eligible) => continue,
+            Err(DecideError::NoWorker) if tried.finds_all_full(&snapshot, eligible) => continue,
             Err(error) => {
-                let outcome = tried.give_up(&error, snapshot, inbound.route, eligible);
+                let outcome = tried.give_up(&error, &snapshot, route, eligible);
                 return outcome.into_response(client, inbound, None, record);
             }
         };
         let indexes = (pair.prefill.index(), pair.decode.index());
-        let Some((prefill, decode)) = place(&mut tried, snapshot, pair, proxy.policy())? else { continue };
+        let Some((prefill, decode)) = place(&mut tried, &snapshot, pair, proxy.policy())? else { continue };
+        tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
         let payload = bootstrap::inject(&body, prefill.target(), batch).await?;
         let (guard, outcome, culprit) =
             attempt_pair(client, &head, &payload, (prefill, decode), &second).await;
-        let reason = tried.take_retry(&outcome);
+        let is_over = !tried.take_retry(&outcome);
         let outcome = culprit.told(outcome);
-        match reason {
-            Some(reason) => {
-                proxy.measures().retried(reason);
-                culprit.exclude(&mut tried, snapshot, eligible, indexes);
-                tried.keep(outcome);
-            }
-            None => {
-                let outcome = tried.settle(outcome);
-                // Unless both halves serve the request, nothing is left running.
-                let guard = (culprit == Culprit::Decode && outcome.is_served()).then_some(guard);
-                return outcome.into_response(client, inbound, guard, record);
-            }
+        if is_over {
+            let outcome = tried.settle(outcome);
+            // Unless both halves serve the request, nothing is left running.
+            let guard = (culprit == Culprit::Decode && outcome.is_served()).then_some(guard);
+            return outcome.into_response(client, inbound, guard, record);
         }
+        culprit.exclude(&mut tried, &snapshot, eligible, indexes);
+        tried.keep(outcome);
+        snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, model);
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Tried<'a> {
     /// Whether all workers that were left were found full.
     is_crowded: bool,
     last: Option<Outcome>,
+    /// Why the next attempt is made, if it is one more.
+    reason: Option<RetryReason>,
 }
 
 impl<'a> Tried<'a> {
@@ -42,6 +44,7 @@ impl<'a> Tried<'a> {
             second,
             is_crowded: false,
             last: None,
+            reason: None,
         }
     }
 
@@ -83,9 +86,9 @@ impl<'a> Tried<'a> {
     /// Uses up a retry, if the outcome is a reason for one and one is left. What the worker may have
     /// worked on is a reason only once: a request that makes workers crash must not go round all of
     /// them. A 502 counts as that, since it is what a proxy in front of an engine makes of a crash.
-    pub(crate) fn take_retry(&mut self, outcome: &Outcome) -> Option<RetryReason> {
-        let reason = outcome.retry(self.settings.retry_on)?;
-        let left = self.retries_left.checked_sub(1)?;
+    pub(crate) fn take_retry(&mut self, outcome: &Outcome) -> bool {
+        let Some(reason) = outcome.retry(self.settings.retry_on) else { return false };
+        let Some(left) = self.retries_left.checked_sub(1) else { return false };
         let may = match reason {
             RetryReason::Connect => true,
             // One that found everybody full has asked the one that it may ask.
@@ -94,11 +97,45 @@ impl<'a> Tried<'a> {
                 self.second.take()
             }
         };
-        if !may {
-            return None;
+        if may {
+            self.retries_left = left;
+            self.reason = Some(reason);
         }
-        self.retries_left = left;
-        Some(reason)
+        may
+    }
+
+    /// An attempt begins: why, if it is one more.
+    pub(crate) fn begin(&mut self) -> Option<RetryReason> {
+        self.reason.take()
+    }
+
+    /// The fleet as it is `now`, for one more attempt: a worker that came meanwhile may be chosen. As
+    /// it was `seen` if that is the same, or if it would have been read or placed in another way now:
+    /// nobody serves its model any more, models matter that did not, or there are pairs where there were
+    /// none.
+    pub(crate) fn follow(
+        &mut self,
+        seen: Arc<Snapshot>,
+        now: Arc<Snapshot>,
+        route: Route,
+        model: Option<&str>,
+    ) -> Arc<Snapshot> {
+        let is_others = seen.pairs(route) != now.pairs(route)
+            || now.eligible(route, model).is_err()
+            || (now.routes_by_model() && !seen.routes_by_model());
+        if Arc::ptr_eq(&seen, &now) || is_others {
+            return seen;
+        }
+        if let Some(tried) = &mut self.workers {
+            let known = seen.targets().iter().enumerate().filter(|(index, _)| tried.contains(*index));
+            let known: Vec<&Arc<Target>> = known.map(|(_, target)| target).collect();
+            let is_known = |target: &Arc<Target>| {
+                known.iter().any(|known| Arc::ptr_eq(known.endpoint(), target.endpoint()))
+            };
+            let targets = now.targets().iter().enumerate();
+            *tried = targets.filter(|(_, target)| is_known(target)).map(|(index, _)| index).collect();
+        }
+        now
     }
 
     /// True if the policy found nobody because all workers that may serve the request are full, but for

@@ -70,7 +70,8 @@ async fn half_open_circuit_lets_one_request_through_at_a_time() {
     .await;
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.circuit.failures = 1;
-    config.proxy.circuit.timeout = Duration::from_millis(20);
+    // So long a probe has the circuit for itself.
+    config.proxy.circuit.timeout = Duration::from_millis(600);
     let router = router::start(config).await;
     let address = router.addresses().data;
     let target = router::target(&router, &worker.url()).unwrap();
@@ -143,4 +144,35 @@ async fn refusal_is_no_probe_and_makes_room_for_one() {
         assert_eq!(client.call(chat("200")).await.status, StatusCode::OK);
         assert_eq!(target.circuit().state().as_str(), "closed");
     }
+}
+
+#[tokio::test]
+async fn probe_that_lasts_does_not_keep_a_worker_out() {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let worker = Upstream::start(move |_| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match number {
+                0 => upstream::whole(500, "{}"),
+                1 => std::future::pending().await,
+                _ => upstream::whole(200, "{}"),
+            }
+        }
+    })
+    .await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.circuit.failures = 1;
+    config.proxy.circuit.timeout = Duration::from_millis(50);
+    let router = router::start(config).await;
+    let target = router::target(&router, &worker.url()).unwrap();
+    let address = router.addresses().data;
+    let mut client = Client::connect(address).await;
+    client.call(chat("hi")).await;
+    router::until(async || target.worker().is_healthy()).await;
+    let probe = tokio::spawn(async move { Client::connect(address).await.call(chat("long")).await });
+    worker.arrived(2).await;
+    router::until(async || target.worker().is_healthy()).await;
+    assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
+    assert_eq!(target.circuit().state().as_str(), "closed");
+    probe.abort();
 }

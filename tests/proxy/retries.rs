@@ -11,6 +11,9 @@ use crate::client::Client;
 use crate::client::call;
 use crate::client::chat;
 use crate::client::piece;
+use crate::client::with_method;
+use crate::raw::Act;
+use crate::raw::Raw;
 use crate::router;
 use crate::router::entry;
 use crate::router::soon;
@@ -201,4 +204,38 @@ async fn request_that_makes_workers_crash_does_not_go_round_all_of_them() {
     let answer = call(router.addresses().data, chat("poison")).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_GATEWAY, "upstream_closed"));
     assert_eq!(crashes.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn retry_is_counted_when_there_is_one() {
+    for status in [429, 502, 503] {
+        let only = Upstream::failing(status).await;
+        let router = router::over(&[&only]).await;
+        assert_eq!(call(router.addresses().data, chat("hi")).await.status.as_u16(), status);
+        let page = router::metrics(&router).await;
+        let mut counts = page.text().lines().filter(|line| line.starts_with("sgl_router_retries_total"));
+        assert!(counts.all(|line| line.ends_with(" 0")), "{}", page.text());
+    }
+}
+
+#[tokio::test]
+async fn retry_goes_to_a_worker_that_came_while_the_request_waited() {
+    let leaving = Upstream::saying("{}").await;
+    let hung = Raw::start(|_: &str| Act::Fall(String::new())).await;
+    let router = router::start(router::config(vec![leaving.entry(), hung.entry()])).await;
+    let address = router.addresses().data;
+    assert_eq!(call(address, chat("hi")).await.status, StatusCode::OK);
+    let waiting = tokio::spawn(call(address, chat("hi")));
+    router::until(async || hung.runs() == 1).await;
+    // Its place in the table becomes another's.
+    let came = Upstream::saying("fine").await;
+    router.proxy().backends().add(&came.entry()).expect("a worker");
+    let path = format!("/workers?url={}", leaving.url());
+    call(router.addresses().admin, with_method("DELETE", &path)).await;
+    router::until(async || router::target(&router, &leaving.url()).is_none()).await;
+    drop(hung);
+    assert_eq!(soon(waiting).await.unwrap().text(), "fine");
+    let page = router::metrics(&router).await;
+    assert!(page.text().contains(r#"sgl_router_retries_total{reason="broken"} 1"#), "{}", page.text());
+    assert!(page.text().contains(r#"sgl_router_retries_total{reason="connect"} 0"#), "{}", page.text());
 }
