@@ -70,6 +70,8 @@ pub(crate) struct WorkerView {
     healthy: bool,
     /// True if its health checks pass.
     passing: bool,
+    /// True if it said a moment ago that it is full, and is passed over while others are not.
+    full: bool,
     draining: bool,
     /// Requests in flight to it from this router.
     load: usize,
@@ -106,6 +108,7 @@ impl WorkerView {
             bootstrap_port: spec.bootstrap_port,
             healthy: worker.is_healthy(),
             passing: target.is_passing(),
+            full: target.fullness().is_full(),
             draining: worker.is_draining(),
             load: worker.load(),
             circuit: target.circuit().state().as_str(),

@@ -62,7 +62,7 @@ pub enum ServeError {
 
 /// Runs a router until SIGTERM or SIGINT, and then until its requests are finished. After SIGTERM it
 /// goes on accepting for as long as the settings say, so that balancers see that it is not ready. A
-/// second signal ends it at once. SIGHUP reads the configuration again.
+/// second signal ends it at once, and one does that comes before it serves. SIGHUP reads the configuration again.
 ///
 /// # Errors
 ///
@@ -98,11 +98,15 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
     let trust = TrustPolicy::new(config.trust.clone());
     trust.check_keys()?;
     factory.set_trust(trust);
-    load_plugins(&factory, &config).await?;
-    let metrics = Arc::new(Metrics::new());
-    plugin_metrics::register(&factory, &metrics);
     let policy = config.policy.clone();
-    let router = RunningRouter::start(config, &factory, metrics).await?;
+    let router = tokio::select! {
+        // Boxed: it is much larger than waiting for a signal.
+        started = Box::pin(start(&factory, config)) => started?,
+        _ = signalled() => {
+            tracing::info!("stopped by a signal before it served");
+            return Ok(());
+        }
+    };
     let addresses = router.addresses();
     tracing::info!(
         clients = %addresses.data,
@@ -139,6 +143,14 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
         _ = signalled() => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(())
+}
+
+/// Loads the plugins, which may take its time, then starts the router.
+async fn start(factory: &PolicyFactory, config: CheckedConfig) -> Result<RunningRouter, ServeError> {
+    load_plugins(factory, &config).await?;
+    let metrics = Arc::new(Metrics::new());
+    plugin_metrics::register(factory, &metrics);
+    Ok(RunningRouter::start(config, factory, metrics).await?)
 }
 
 /// This program, with the limits of the configuration.

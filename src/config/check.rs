@@ -178,8 +178,13 @@ pub fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -
             faults.push(Fault::value(within("url"), found, allowed));
         }
     }
-    if !(worker.weight.is_finite() && worker.weight > 0.0) {
-        faults.push(Fault::value(within("weight"), worker.weight, "a number above 0"));
+    // Policies see it in 32 bits.
+    if !(f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&worker.weight) {
+        faults.push(Fault::value(
+            within("weight"),
+            worker.weight,
+            "a number above 0, from 1.2e-38 to 3.4e38",
+        ));
     }
     if worker.model.as_deref() == Some("") {
         faults.push(Fault::value(within("model"), "\"\"", "a model's name, or leave it out"));

@@ -37,7 +37,7 @@ pub fn read(body: &[u8]) -> Option<WorkerReport> {
         Load::Ranks(ranks) | Load::Wrapped { loads: ranks } => ranks,
         Load::One(rank) => vec![rank],
     };
-    let difference = |rank: &Rank| Some(rank.num_reqs? - rank.num_waiting_reqs.unwrap_or(0));
+    let difference = |rank: &Rank| Some(rank.num_reqs?.saturating_sub(rank.num_waiting_reqs.unwrap_or(0)));
     let running = |rank: &Rank| rank.num_running_reqs.or_else(|| difference(rank));
     let usage = mean(ranks.iter().map(|rank| rank.token_usage));
     Some(WorkerReport {

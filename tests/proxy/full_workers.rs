@@ -110,6 +110,9 @@ async fn router_whose_workers_are_all_full_is_ready_and_lists_their_models() {
         ready.json(),
         serde_json::json!({"ready": true, "workers": 1, "healthy": 0, "draining": 0, "full": 1})
     );
+    let shown = router::shown(&router, &full.url()).await.unwrap();
+    let told = ["healthy", "passing", "full"].map(|key| shown[key].as_bool().unwrap());
+    assert_eq!((told, shown["circuit"].as_str()), ([false, true, true], Some("closed")));
     let models = call(address, get("/v1/models")).await;
     assert_eq!(models.json()["data"][0]["id"], "m", "{}", models.text());
 }

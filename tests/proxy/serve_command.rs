@@ -231,3 +231,30 @@ async fn plugin_that_does_not_load_ends_it_with_the_reason() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("cannot load plugin mine:") && text.contains("/nowhere/at/all.wasm"), "{text}");
 }
+
+#[tokio::test]
+async fn signal_while_plugins_are_loaded_ends_the_router_before_it_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..6 {
+        std::fs::write(dir.path().join(format!("p{number}.wasm")), guest(SECOND_WORKER)).unwrap();
+    }
+    let mut command =
+        command(&["serve", "--log-format", "json", "--plugin-dir", dir.path().to_str().unwrap()]);
+    command.args(["--port", "0", "--prometheus-port", "0", "--admin-port", "0"]);
+    let ended = spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().to_string();
+        let mut said = String::new();
+        for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+            let line = line.unwrap();
+            if line.contains("\"loaded\"") && !said.contains("\"loaded\"") {
+                assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            }
+            said.push_str(&line);
+        }
+        (child.wait().unwrap(), said)
+    });
+    let (status, said) = soon(ended).await.unwrap();
+    assert!(status.success() && said.contains("stopped by a signal before it served"), "{said}");
+    assert!(!said.contains("\"serving\""), "{said}");
+}

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use http::StatusCode;
 use http_body_util::BodyExt;
+use sglang_router_rs::cli::assembly::RunningRouter;
 use sglang_router_rs::config::router::WorkerEntry;
 use sglang_router_rs::config::worker_url::WorkerUrl;
 use sglang_router_rs::core::Worker;
@@ -163,20 +164,32 @@ async fn falling(answer: &'static [&'static str]) -> Raw {
 async fn what_waits_for_a_worker_that_is_found_dead_is_tried_elsewhere() {
     let dying = falling(&[]).await;
     let worker = Upstream::saying("fine").await;
-    let mut config = router::checking(vec![dying.entry(), worker.entry()]);
-    config.proxy.health.poll_load = false;
-    config.proxy.client_idle = Duration::from_millis(500);
-    let router = router::start(config).await;
+    let router = over_dying(&dying, &worker).await;
     let address = router.addresses().data;
-    let healthy = async || {
-        let snapshot = router.proxy().backends().snapshot();
-        snapshot.targets().iter().all(|target| target.is_passing())
-    };
-    router::until(healthy).await;
     let asked = tokio::spawn(two_answers(address));
     router::until(async || router::in_flight(&router, &dying.entry().url) > 0).await;
     dying.stop_listening();
     assert_eq!(soon(asked).await.unwrap(), ["fine", "fine"]);
+}
+
+/// Waits until all workers pass their checks.
+async fn all_passing(router: &RunningRouter) {
+    router::until(async || {
+        let snapshot = router.proxy().backends().snapshot();
+        snapshot.targets().iter().all(|target| target.is_passing())
+    })
+    .await;
+}
+
+/// A router over one that is dying and one that is well, quick to see it.
+async fn over_dying(dying: &Raw, worker: &Upstream) -> RunningRouter {
+    let mut config = router::checking(vec![dying.entry(), worker.entry()]);
+    config.proxy.health.poll_load = false;
+    config.proxy.client_idle = Duration::from_millis(500);
+    config.proxy.shutdown = Duration::from_millis(20);
+    let router = router::start(config).await;
+    all_passing(&router).await;
+    router
 }
 
 /// What two requests at the same time are answered.
@@ -189,18 +202,9 @@ async fn two_answers(address: SocketAddr) -> [String; 2] {
 async fn what_waits_for_a_removed_worker_that_is_found_dead_is_tried_elsewhere() {
     let dying = falling(&[]).await;
     let worker = Upstream::saying("fine").await;
-    let mut config = router::checking(vec![dying.entry(), worker.entry()]);
-    config.proxy.health.poll_load = false;
-    config.proxy.client_idle = Duration::from_millis(500);
-    config.proxy.shutdown = Duration::from_millis(20);
-    let router = router::start(config).await;
+    let router = over_dying(&dying, &worker).await;
     let url = dying.entry().url;
     let target = router::target(&router, &url).unwrap();
-    router::until(async || {
-        let snapshot = router.proxy().backends().snapshot();
-        snapshot.targets().iter().all(|target| target.is_passing())
-    })
-    .await;
     let asked = tokio::spawn(two_answers(router.addresses().data));
     router::until(async || target.worker().load() > 0).await;
     let removal = with_method("DELETE", &format!("/workers?url={url}"));
@@ -216,16 +220,8 @@ async fn what_waits_for_a_removed_worker_that_is_found_dead_is_tried_elsewhere()
 async fn what_waits_for_a_worker_that_was_changed_since_learns_of_its_death() {
     let dying = falling(&[]).await;
     let worker = Upstream::saying("fine").await;
-    let mut config = router::checking(vec![dying.entry(), worker.entry()]);
-    config.proxy.health.poll_load = false;
-    config.proxy.client_idle = Duration::from_millis(500);
-    let router = router::start(config).await;
+    let router = over_dying(&dying, &worker).await;
     let url = dying.entry().url;
-    router::until(async || {
-        let snapshot = router.proxy().backends().snapshot();
-        snapshot.targets().iter().all(|target| target.is_passing())
-    })
-    .await;
     let asked = tokio::spawn(two_answers(router.addresses().data));
     router::until(async || router::in_flight(&router, &url) > 0).await;
     let entry = WorkerEntry { weight: 2.0, ..dying.entry() };
