@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::api::Setup;
 use crate::api::generation_of;
+use crate::api::json;
 use crate::api::options;
 use crate::router;
 use crate::router::until;
@@ -57,6 +58,19 @@ async fn canary_that_chooses_nobody_is_rolled_back_and_no_client_sees_it() {
     let view = setup.show("mine").await;
     assert_eq!((generation_of(&view, "stable"), &view["rollbacks"]), (stable, &json!(1)));
     assert!(view["last_event"].as_str().unwrap().contains("failure rate"), "{view}");
+}
+
+#[tokio::test]
+async fn change_of_settings_says_which_canary_it_ends() {
+    let setup = Setup::new().await;
+    let on_trial = json!({"rollout": {"mode": "canary", "percent": 1.0}});
+    let pushed = setup.put("mine", &options(&on_trial), guest_choosing(1)).await.json();
+    assert_eq!(pushed["displaced"], json!(null));
+    let patch = json!({"max_execution_time_ms": 55});
+    let answer = setup.admin(json("PATCH", "/v1/plugins/mine/config", &patch)).await;
+    assert_eq!(answer.json()["displaced"], pushed["generation"], "{}", answer.text());
+    let page = router::metrics(&setup.router).await;
+    assert!(page.text().contains(r#"sgl_router_plugin_rollbacks_total{plugin="mine"} 1"#), "{}", page.text());
 }
 
 #[tokio::test]

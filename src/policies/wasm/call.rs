@@ -1,15 +1,9 @@
 //! One decision of a plugin: take an instance, write the message, run the guest, check the answer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 use std::time::Instant;
 
-use tokio::sync::OwnedMutexGuard;
-
 use crate::core::candidates::Candidates;
-use crate::engine::background;
 use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
@@ -24,6 +18,7 @@ use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::outliving;
 use crate::policies::wasm::outliving::Step;
 use crate::policies::wasm::question::Question;
+use crate::policies::wasm::row_state::StateGuard;
 use crate::policies::wasm::wire;
 use crate::policies::wasm::wire::Choice;
 use crate::policies::wasm::wire::Draw;
@@ -63,9 +58,6 @@ pub(crate) struct ReadyCall {
     /// True if a state in the answer means something: the other form has none, and ignores it.
     is_rows: bool,
 }
-
-/// The `rows` state, locked.
-type StateGuard = OwnedMutexGuard<Vec<u8>>;
 
 /// The beginning of a call.
 pub(crate) enum Start {
@@ -168,8 +160,7 @@ pub(crate) async fn start_slow<C: Candidates + ?Sized>(
     let SlowStart { generation, lease, timer, draw } = *slow;
     let generation = &generation;
     let began = Instant::now();
-    let serialized = serializes(generation);
-    let state = if serialized { Some(lock_state(engine, generation, mode).await?) } else { None };
+    let state = if serializes(generation) { Some(state(engine, generation, mode).await?) } else { None };
     let left = generation.wait.saturating_sub(began.elapsed());
     let mut lease = match (lease, mode) {
         (Some(lease), _) => lease,
@@ -187,6 +178,11 @@ pub(crate) async fn start_slow<C: Candidates + ?Sized>(
     let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept, draw))?;
     let is_rows = generation.plan.is_rows();
     Ok(ReadyCall { lease, lane, message_len, generation: generation.id, timer, state, is_rows })
+}
+
+async fn state(engine: &Engine, generation: &Generation, mode: Mode) -> Result<StateGuard, CallError> {
+    let (limit, wait) = (generation.options.max_waiting, generation.wait);
+    generation.kept.rows().lock_within(engine, limit, wait, mode == Mode::Blocking).await
 }
 
 async fn tell_workers<C: Candidates + ?Sized>(
@@ -207,43 +203,6 @@ async fn tell_workers<C: Candidates + ?Sized>(
     }
     lease.instance().told_version = version;
     Ok(lease)
-}
-
-/// One caller in the queue for the state.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Waits for the state in the order of coming.
-async fn lock_state(engine: &Engine, generation: &Generation, mode: Mode) -> Result<StateGuard, CallError> {
-    let rows = generation.kept.rows();
-    if let Ok(guard) = Arc::clone(&rows.state).try_lock_owned() {
-        return Ok(guard);
-    }
-    let waiting = rows.waiting.fetch_add(1, Ordering::Relaxed);
-    let _place = Waiting(&rows.waiting);
-    let turn = Arc::clone(&rows.state).lock_owned();
-    if waiting >= generation.options.max_waiting {
-        return Err(CallError::QueueFull { waiting });
-    }
-    let wait = generation.wait;
-    let saturated = CallError::Saturated { waited: wait, size: 1 };
-    match mode {
-        Mode::Blocking => background::block_on(turn, Instant::now() + wait).ok_or(saturated),
-        Mode::Async => within(engine, wait, turn).await.ok_or(saturated),
-    }
-}
-
-async fn within<F: Future>(engine: &Engine, wait: Duration, future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = engine.background.sleep(wait) => None,
-    }
 }
 
 impl ReadyCall {

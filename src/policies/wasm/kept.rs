@@ -11,9 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
@@ -25,21 +23,11 @@ use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::PrivateDirectory;
 use crate::policies::wasm::completions::Completions;
 use crate::policies::wasm::plugin_log::PluginLog;
+use crate::policies::wasm::row_state::RowState;
 use crate::policies::wasm::shared_map::SharedMap;
 
 /// Counters of a plugin.
 const COUNTERS: usize = host_function::COUNTER_SLOTS as usize;
-
-/// The encoded `state` map of the row form, and who waits for it.
-#[derive(Debug, Default)]
-pub(crate) struct RowState {
-    /// Empty = none yet. Held for a whole call, so that no update is lost.
-    pub(crate) state: Arc<tokio::sync::Mutex<Vec<u8>>>,
-    /// True once a generation has returned state: calls in the row form must not overlap then.
-    returned: AtomicBool,
-    /// Callers that wait for it.
-    pub(crate) waiting: AtomicUsize,
-}
 
 /// What is kept, each part on its own: a promoted candidate has some of its own and some of others.
 #[derive(Clone, Debug)]
@@ -68,8 +56,8 @@ impl Default for Parts {
 /// # Concurrency
 ///
 /// Counters are independent atomics. The map has a lock that is held for a lookup or an insert,
-/// never while a guest runs. The `rows` state has an asynchronous lock that is held for a whole
-/// call; only plugins that return state take it. `joined` is set once.
+/// never while a guest runs. The `rows` state is held for a whole call; only
+/// plugins that return state take it. `joined` is set once.
 #[derive(Debug)]
 pub(crate) struct Kept {
     log: Arc<PluginLog>,
@@ -109,8 +97,8 @@ impl Kept {
     /// Dropping the future changes nothing.
     pub(crate) async fn fork(&self) -> Arc<Self> {
         let copy = self.copied(Arc::clone(&self.log));
-        let state = self.rows().state.lock().await.clone();
-        *copy.rows().state.lock().await = state;
+        let state = self.rows().lock().await.clone();
+        *copy.rows().lock().await = state;
         if self.returns_rows() {
             copy.expect_rows();
         }
@@ -162,7 +150,7 @@ impl Kept {
     ///
     /// Dropping the future changes nothing.
     pub(crate) async fn save(&self) -> Saved {
-        let rows = self.rows().state.lock().await.clone();
+        let rows = self.rows().lock().await.clone();
         Saved { map: self.parts().map.read().clone(), rows }
     }
 
@@ -170,26 +158,24 @@ impl Kept {
     pub(crate) fn restore(&self, saved: Saved) -> impl Future<Output = ()> + Send + use<> {
         let Saved { map, rows } = saved;
         *self.parts().map.write() = map;
-        let state = Arc::clone(&self.rows().state);
+        let state = Arc::clone(self.rows());
         async move { *state.lock().await = rows }
     }
 
-    pub(crate) fn rows(&self) -> &RowState {
+    pub(crate) fn rows(&self) -> &Arc<RowState> {
         &self.parts().rows
     }
 
     /// True once a generation has returned state in the row form.
     #[inline]
     pub(crate) fn returns_rows(&self) -> bool {
-        // Acquire: pairs with `expect_rows`; a call that misses it discards its state and asks
-        // again.
-        self.rows().returned.load(Ordering::Acquire)
+        self.rows().is_returned()
     }
 
     /// From now on calls in the row form do not overlap.
     #[cold]
     pub(crate) fn expect_rows(&self) {
-        self.rows().returned.store(true, Ordering::Release);
+        self.rows().expect();
     }
 
     /// The private directory, made if there is none yet.
@@ -249,16 +235,16 @@ mod tests {
         let stable = kept();
         stable.counter_add(0, 7);
         stable.kv_set(b"k", b"v").unwrap();
-        *stable.rows().state.try_lock().unwrap() = b"state".to_vec();
+        *stable.rows().try_lock().unwrap() = b"state".to_vec();
         let fork = stable.fork().await;
-        assert_eq!(*fork.rows().state.try_lock().unwrap(), b"state");
+        assert_eq!(*fork.rows().try_lock().unwrap(), b"state");
         assert_eq!(fork.counter_add(0, 1), Some(8));
         fork.kv_set(b"k", b"w").unwrap();
-        *fork.rows().state.try_lock().unwrap() = b"other".to_vec();
+        *fork.rows().try_lock().unwrap() = b"other".to_vec();
         fork.expect_rows();
         assert_eq!(stable.counter_add(0, 0), Some(7));
         assert_eq!(stable.kv_get(b"k").as_deref(), Some(&b"v"[..]));
-        assert_eq!(*stable.rows().state.try_lock().unwrap(), b"state");
+        assert_eq!(*stable.rows().try_lock().unwrap(), b"state");
         assert!(!stable.returns_rows());
     }
 
@@ -295,14 +281,14 @@ mod tests {
     async fn map_and_state_go_back_to_where_they_were_saved() {
         let kept = kept();
         kept.kv_set(b"k", b"good").unwrap();
-        *kept.rows().state.lock().await = b"good".to_vec();
+        *kept.rows().lock().await = b"good".to_vec();
         let saved = kept.save().await;
         kept.kv_set(b"k", b"bad").unwrap();
         kept.kv_set(b"more", b"bad").unwrap();
-        *kept.rows().state.lock().await = b"bad".to_vec();
+        *kept.rows().lock().await = b"bad".to_vec();
         kept.restore(saved).await;
         assert_eq!(kept.kv_get(b"k").as_deref(), Some(&b"good"[..]));
         assert_eq!(kept.kv_get(b"more"), None);
-        assert_eq!(*kept.rows().state.lock().await, b"good");
+        assert_eq!(*kept.rows().lock().await, b"good");
     }
 }

@@ -19,6 +19,7 @@ pub mod stats;
 pub(crate) mod completions;
 pub(crate) mod plugin_log;
 pub(crate) mod shared_map;
+pub(crate) mod row_state;
 pub(crate) mod kept;
 pub mod state;
 pub mod syscalls;
