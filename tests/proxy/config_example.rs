@@ -47,7 +47,8 @@ fn example_file_has_no_faults_and_names_every_key() {
     for key in keys {
         let named = text.contains(&format!("{key} ="))
             || text.contains(&format!("[{key}]"))
-            || text.contains(&format!("[[{key}]]"));
+            || text.contains(&format!("[[{key}]]"))
+            || text.contains(&format!(".{key}]"));
         assert!(named, "{key} is missing");
     }
 }
