@@ -21,6 +21,7 @@ use crate::proxy::call_error::CallError;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::GaveUp;
 use crate::proxy::fullness::retry_after;
+use crate::proxy::headers::find;
 use crate::proxy::headers::prepare_answer;
 use crate::proxy::headers::prepare_request;
 use crate::proxy::measures::RetryReason;
@@ -103,7 +104,7 @@ pub struct Inbound {
 impl Inbound {
     /// Whether it may run a second time.
     pub fn second_run(&self) -> SecondRun {
-        let asked = self.head.headers.get(NO_RETRY_HEADER).map(HeaderValue::as_bytes);
+        let asked = find(&self.head.headers, NO_RETRY_HEADER).map(HeaderValue::as_bytes);
         let forbidden = asked.is_some_and(|value| value != b"0" && !value.eq_ignore_ascii_case(b"false"));
         if forbidden { SecondRun::none() } else { SecondRun::default() }
     }

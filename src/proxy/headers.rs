@@ -37,8 +37,14 @@ pub struct Headers<'a>(pub &'a HeaderMap);
 
 impl HeaderLookup for Headers<'_> {
     fn header(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.to_str().ok()
+        find(self.0, name)?.to_str().ok()
     }
+}
+
+/// The first value of a header that most requests do not have, by its lower-case name. Looking
+/// through the few names there are is cheaper than hashing this one.
+pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+    headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value)
 }
 
 /// Takes out what concerns the client's connection only, and adds the client's address.

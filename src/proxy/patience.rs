@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::config::checked::SilenceSettings;
+use crate::proxy::headers;
 
 /// A client's own limit to the first byte, in seconds.
 const FIRST_BYTE_HEADER: &str = "x-sgl-first-byte-timeout";
@@ -55,7 +56,7 @@ impl Patience {
 }
 
 fn asked(headers: &HeaderMap, name: &str) -> Option<Duration> {
-    let secs: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+    let secs: f64 = headers::find(headers, name)?.to_str().ok()?.trim().parse().ok()?;
     (secs > 0.0).then(|| Duration::from_secs_f64(secs.min(LONGEST_SECS)))
 }
 

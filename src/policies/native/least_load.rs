@@ -1,5 +1,7 @@
 //! `least_load`: the worker with the fewest requests in flight.
 
+use std::hint::select_unpredictable;
+
 use crate::core::candidates::Candidates;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::sampling::may_choose;
@@ -15,25 +17,22 @@ impl LeastLoad {
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Option<usize> {
-        let mut first = None;
-        let (mut least, mut ties) = (usize::MAX, 0_usize);
+        // A generator on the stack: the thread's own would be looked up for each of equals.
+        let mut draws = fastrand::Rng::with_seed(fastrand::u64(..));
+        let mut chosen = None;
+        let (mut least, mut ties) = (usize::MAX, 1_u64);
         for index in (0..workers.len()).filter(|index| may_choose(workers, info, *index)) {
             let load = workers.load(index);
-            if load < least || first.is_none() {
-                (first, least, ties) = (Some(index), load, 1);
+            if load < least || chosen.is_none() {
+                (chosen, least, ties) = (Some(index), load, 1);
             } else if load == least {
+                // The k-th of equals takes over with a chance of 1/k, so all have the same. Starting at
+                // a random worker instead would favour those behind a gap.
                 ties += 1;
+                let takes_over = (u64::from(draws.u32(..)) * ties) >> u32::BITS == 0;
+                chosen = select_unpredictable(takes_over, Some(index), chosen);
             }
         }
-        // Starting at a random worker instead would favour those behind a gap.
-        let skipped = if ties > 1 { fastrand::usize(..ties) } else { 0 };
-        if skipped == 0 {
-            return first;
-        }
-        let behind = first.map_or(0, |first| first + 1)..workers.len();
-        let mut equal =
-            behind.filter(|index| may_choose(workers, info, *index) && workers.load(*index) == least);
-        // Loads may have changed meanwhile.
-        equal.nth(skipped - 1).or(first)
+        chosen
     }
 }

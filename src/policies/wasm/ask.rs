@@ -228,7 +228,7 @@ impl WasmPolicy {
 
     /// Begins one run of a guest, and ends it if nothing has to be waited for. Under the guard of
     /// `active`, so that the generation need not be looked up again.
-    #[inline]
+    #[inline(always)]
     fn begin<Q, C>(
         &self,
         generation: &Arc<Generation>,
@@ -369,7 +369,7 @@ impl WasmPolicy {
 
     /// Puts the instance back, counts, and checks the answer. `own` is the generation of the call,
     /// if it is still in use.
-    #[inline]
+    #[inline(always)]
     fn end<Q, C>(
         &self,
         ended: Result<Ended<Q::Answer>, Box<Failure>>,

@@ -97,7 +97,7 @@ pub(crate) struct Ended<T> {
 /// Begins a call without waiting, if nothing stands in the way.
 ///
 /// Runs under the guard of the generation pointer, which must not live across an await.
-#[inline]
+#[inline(always)]
 pub(crate) fn start<C: Candidates + ?Sized>(
     engine: &Engine,
     generation: &Arc<Generation>,
@@ -230,14 +230,14 @@ impl ReadyCall {
     }
 
     /// Runs the guest on the caller's stack.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run_now<Q: Question>(mut self) -> Result<Ended<Q::Answer>, Box<Failure>> {
         let reply = self.lease.ask_now(Q::ASK, self.message_len, Q::decode);
         self.over(reply)
     }
 
     /// Takes what the guest replied.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn over<T>(mut self, reply: Result<Reply<T>, CallError>) -> Result<Ended<T>, Box<Failure>> {
         let mut reply = match reply {
             Ok(reply) => reply,
@@ -258,7 +258,7 @@ impl ReadyCall {
 }
 
 /// The host's check: only a choice that exists and may be made is acted on.
-#[inline]
+#[inline(always)]
 pub(crate) fn check<Q: Question, C: Candidates + ?Sized>(
     choice: Choice<Q::Answer>,
     generation: u64,

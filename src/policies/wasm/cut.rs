@@ -3,6 +3,12 @@
 //! A prompt may be larger than the memory of an instance. That is foreseen here and no failure of the
 //! plugin: it gets the beginning, and the length of all of it where it asks for that (`prompt_bytes`).
 
+use sgl_policy_abi::Full;
+use sgl_policy_abi::Input;
+use sgl_policy_abi::Writer;
+
+use crate::policies::info::SelectWorkerInfo;
+
 /// The share of an instance's memory that all of it may take: one eighth. The buffer for a message is a
 /// power of two and grows with the messages, so that even the sum of all its sizes fits.
 const SHARE: usize = 8;
@@ -28,6 +34,45 @@ pub(crate) fn text(text: Option<&str>, limit: usize) -> Option<&str> {
 #[inline]
 pub(crate) fn tokens(tokens: Option<&[u32]>, limit: usize) -> Option<&[u32]> {
     tokens.map(|tokens| tokens.get(..limit / size_of::<u32>()).unwrap_or(tokens))
+}
+
+/// Bytes that an input takes whose size depends on the request; 0 for all others.
+pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> usize {
+    match input {
+        Input::RequestText => text(info.request_text, limit).map_or(0, str::len),
+        Input::RequestTokens => tokens(info.tokens, limit).map_or(0, size_of_val::<[u32]>),
+        Input::Model => text(info.model, limit).map_or(0, str::len),
+        Input::Header(name) => text(info.header(name), limit).map_or(0, str::len),
+        _ => 0,
+    }
+}
+
+/// Writes an input whose size depends on the request. Apart from the others, so that the loop over those
+/// stays small.
+#[inline(never)]
+pub(crate) fn encode(
+    writer: &mut Writer<'_>,
+    input: &Input,
+    info: &SelectWorkerInfo<'_>,
+    limit: usize,
+) -> Result<(), Full> {
+    match input {
+        Input::RequestText => writer.opt_str(text(info.request_text, limit)),
+        Input::RequestTokens => encode_tokens(writer, tokens(info.tokens, limit)),
+        Input::Model => writer.opt_str(text(info.model, limit)),
+        Input::Header(name) => writer.opt_str(text(info.header(name), limit)),
+        // An input of a later ABI is refused at load.
+        _ => writer.nil(),
+    }
+}
+
+fn encode_tokens(writer: &mut Writer<'_>, tokens: Option<&[u32]>) -> Result<(), Full> {
+    let Some(tokens) = tokens else { return writer.nil() };
+    let out = writer.bin(size_of_val(tokens))?;
+    for (bytes, token) in out.chunks_exact_mut(4).zip(tokens) {
+        bytes.copy_from_slice(&token.to_le_bytes());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

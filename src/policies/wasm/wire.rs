@@ -209,15 +209,7 @@ impl ColumnPlan {
     }
 
     fn variable_bytes(&self, info: &SelectWorkerInfo<'_>) -> usize {
-        let limit = self.max_text_bytes;
-        let bytes = |input: &Input| match input {
-            Input::RequestText => cut::text(info.request_text, limit).map_or(0, str::len),
-            Input::RequestTokens => cut::tokens(info.tokens, limit).map_or(0, size_of_val::<[u32]>),
-            Input::Model => cut::text(info.model, limit).map_or(0, str::len),
-            Input::Header(name) => cut::text(info.header(name), limit).map_or(0, str::len),
-            _ => 0,
-        };
-        self.inputs.iter().map(bytes).sum()
+        self.inputs.iter().map(|input| cut::len(input, info, self.max_text_bytes)).sum()
     }
 
     #[inline]
@@ -253,16 +245,11 @@ fn encode_input<C: Candidates + ?Sized>(
     match input {
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
-        Input::RequestText => writer.opt_str(cut::text(info.request_text, limit))?,
-        Input::RequestTokens => tokens(writer, cut::tokens(info.tokens, limit))?,
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
-        Input::Model => writer.opt_str(cut::text(info.model, limit))?,
-        Input::Header(name) => writer.opt_str(cut::text(info.header(name), limit))?,
         Input::Leg => writer.uint(leg_number(info.leg))?,
         Input::Random => writer.uint(draw.random())?,
         Input::NowNs => writer.uint(draw.now_ns())?,
-        // An input of a later ABI is refused at load.
-        _ => writer.nil()?,
+        _ => cut::encode(writer, input, info, limit)?,
     }
     Ok(())
 }
@@ -295,15 +282,6 @@ fn excluded(out: &mut [u8], info: &SelectWorkerInfo<'_>) {
     let Some(set) = info.excluded else { return out.fill(0) };
     let members = set.as_bytes().iter().copied().chain(std::iter::repeat(0));
     out.iter_mut().zip(members).for_each(|(byte, members)| *byte = members);
-}
-
-fn tokens(writer: &mut Writer<'_>, tokens: Option<&[u32]>) -> Result<(), Full> {
-    let Some(tokens) = tokens else { return writer.nil() };
-    let out = writer.bin(size_of_val(tokens))?;
-    for (bytes, token) in out.chunks_exact_mut(4).zip(tokens) {
-        bytes.copy_from_slice(&token.to_le_bytes());
-    }
-    Ok(())
 }
 
 fn leg_number(leg: Leg) -> u64 {
