@@ -84,7 +84,11 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
+        let more = cause.to_string();
+        // Some texts tell of their cause themselves.
+        if !text.ends_with(&more) {
+            text.push_str(&format!(": {more}"));
+        }
         source = cause.source();
     }
     text

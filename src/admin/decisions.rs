@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::Path;
-use axum::extract::Query;
 use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
@@ -13,6 +11,8 @@ use serde::Deserialize;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::admin::extract::InPath;
+use crate::admin::extract::InQuery;
 use crate::admin::problem::Problem;
 use crate::records::Recorder;
 use crate::records::RequestRecord;
@@ -51,7 +51,7 @@ pub fn routes(recorder: Option<Arc<Recorder>>) -> Router {
 ))]
 pub(crate) async fn list(
     State(recorder): Recording,
-    Query(query): Query<Limit>,
+    InQuery(query): InQuery<Limit>,
 ) -> Result<Json<DecisionList>, Problem> {
     let recorder = recorder.ok_or_else(off)?;
     let newest = recorder.newest(query.limit.unwrap_or(DEFAULT_LIMIT));
@@ -67,7 +67,7 @@ pub(crate) async fn list(
 ))]
 pub(crate) async fn show(
     State(recorder): Recording,
-    Path(request_id): Path<String>,
+    InPath(request_id): InPath<String>,
 ) -> Result<Json<RequestRecord>, Problem> {
     let recorder = recorder.ok_or_else(off)?;
     match recorder.find(&request_id) {

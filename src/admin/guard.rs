@@ -16,6 +16,8 @@ use sha2::Sha256;
 use crate::admin::host_rule::HostRule;
 use crate::admin::problem::Problem;
 
+const SCHEME: &[u8] = b"Bearer";
+
 /// Lets requests with the right bearer token through, whatever host they name: no page has it.
 /// Without a token, lets everything through that no web page sent.
 #[derive(Clone, Debug)]
@@ -57,8 +59,12 @@ impl Guard {
 
 impl TokenDigest {
     fn is_shown(&self, header: Option<&HeaderValue>) -> bool {
-        let token = header.and_then(|header| header.as_bytes().strip_prefix(b"Bearer "));
-        token.is_some_and(|token| digest(token) == self.0)
+        let token = header.and_then(|header| {
+            let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len())?;
+            // Names of schemes are of any case, with at least one space behind (RFC 9110, 11.4).
+            scheme.eq_ignore_ascii_case(SCHEME).then(|| token.strip_prefix(b" "))?
+        });
+        token.map(<[u8]>::trim_ascii_start).is_some_and(|token| digest(token) == self.0)
     }
 }
 
@@ -84,7 +90,8 @@ mod tests {
     fn only_the_right_token_is_let_through() {
         let expected = TokenDigest(digest(b"secret"));
         let admits = |value: &'static str| expected.is_shown(Some(&HeaderValue::from_static(value)));
-        assert!(admits("Bearer secret"));
+        assert!(admits("Bearer secret") && admits("bearer secret") && admits("BEARER  secret"));
+        assert!(!admits("Bearersecret") && !admits("Basic secret") && !admits("bearer"));
         assert!(
             !admits("Bearer secre") && !admits("Bearer secret2") && !admits("secret") && !admits("Bearer ")
         );

@@ -5,6 +5,7 @@
 //! | admin | `GET /workers` | all workers: health, load, draining, circuit, report |
 //! | admin | `POST /workers` | adds a worker, body as `[[workers]]` in the configuration |
 //! | admin | `POST /workers/drain?url=…` | no new requests; those in flight go on |
+//! | admin | `POST /workers/undrain?url=…` | it may be chosen again |
 //! | admin | `DELETE /workers?url=…`, `DELETE /workers/{url}` | drains, then removes |
 //! | admin | `GET /v1/plugins`, `GET /v1/plugins/{name}` | what is known of plugins |
 //! | admin | `PUT /v1/plugins/{name}` | loads a module, or replaces the one of that name |
@@ -24,6 +25,7 @@ pub mod host_rule;
 pub mod guard;
 pub mod who;
 pub mod body;
+pub mod extract;
 pub mod listener;
 pub mod kept_workers;
 pub mod workers;

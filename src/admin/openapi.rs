@@ -31,6 +31,7 @@ use crate::admin::workers;
         workers::list,
         workers::add,
         workers::drain,
+        workers::undrain,
         workers::remove_by_query,
         workers::remove_by_path,
         describe,

@@ -11,8 +11,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::Path;
-use axum::extract::Query;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::routing::delete;
@@ -26,6 +24,8 @@ use utoipa::ToSchema;
 use crate::admin::body::Kind;
 use crate::admin::body::MAX_JSON_BYTES;
 use crate::admin::body::bytes_of;
+use crate::admin::extract::InPath;
+use crate::admin::extract::InQuery;
 use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::problem::Problem;
 use crate::config::check::check_worker;
@@ -46,7 +46,8 @@ pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router
     Router::new()
         .route("/workers", get(list).post(add).delete(remove_by_query))
         .route("/workers/drain", post(drain))
-        .route("/workers/{url}", delete(remove_by_path))
+        .route("/workers/undrain", post(undrain))
+        .route("/workers/{*url}", delete(remove_by_path))
         .with_state(Workers { backends, kept })
 }
 
@@ -179,7 +180,7 @@ pub(crate) async fn add(
             }
             Ok((StatusCode::CREATED, Json(WorkerView::of(&target))))
         }
-        Err(error @ AddError::Fleet(_)) => Err(Problem::new(StatusCode::CONFLICT, error.to_string())),
+        Err(error @ AddError::Fleet(_)) => Err(there_already(&backends, &entry, &error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
     }
 }
@@ -191,11 +192,41 @@ pub(crate) async fn add(
 ))]
 pub(crate) async fn drain(
     State(Workers { backends, .. }): State<Workers>,
-    Query(ByUrl { url }): Query<ByUrl>,
+    InQuery(ByUrl { url }): InQuery<ByUrl>,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
     let target = backends.drain(&url).ok_or_else(|| unknown(&url))?;
     tracing::info!(worker = target.worker().url(), "draining");
     Ok((StatusCode::ACCEPTED, Json(WorkerView::of(&target))))
+}
+
+/// What to do about a worker that is there.
+fn there_already(backends: &Backends, entry: &WorkerEntry, error: &AddError) -> Problem {
+    let url = normal(&entry.url);
+    let snapshot = backends.snapshot();
+    let known = snapshot.targets().iter().find(|target| target.worker().url() == url);
+    let hint = match known {
+        Some(target) if target.worker().is_draining() => {
+            "; it is draining: POST /workers/undrain?url=… ends that"
+        }
+        _ => "",
+    };
+    Problem::new(StatusCode::CONFLICT, format!("{error}{hint}"))
+}
+
+/// Lets a draining worker be chosen again
+#[utoipa::path(post, path = "/workers/undrain", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
+    (status = 200, description = "Not draining", body = WorkerView),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is being removed", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn undrain(
+    State(Workers { backends, .. }): State<Workers>,
+    InQuery(ByUrl { url }): InQuery<ByUrl>,
+) -> Result<Json<WorkerView>, Problem> {
+    let target = backends.undrain(&url).ok_or_else(|| unknown(&url))?;
+    let target = target.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
+    tracing::info!(worker = target.worker().url(), "not draining any more");
+    Ok(Json(WorkerView::of(&target)))
 }
 
 /// Drains a worker, then removes it
@@ -205,20 +236,20 @@ pub(crate) async fn drain(
 ))]
 pub(crate) async fn remove_by_query(
     State(workers): State<Workers>,
-    Query(ByUrl { url }): Query<ByUrl>,
+    InQuery(ByUrl { url }): InQuery<ByUrl>,
 ) -> Result<StatusCode, Problem> {
     remove(&workers, &url).await
 }
 
 /// Drains a worker, then removes it
 #[utoipa::path(delete, path = "/workers/{url}", tag = "workers",
-    params(("url" = String, Path, description = "URL of the worker, percent-encoded")), responses(
+    params(("url" = String, Path, description = "URL of the worker, as it is or percent-encoded")), responses(
     (status = 202, description = "Draining, removed then"),
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn remove_by_path(
     State(workers): State<Workers>,
-    Path(url): Path<String>,
+    InPath(url): InPath<String>,
 ) -> Result<StatusCode, Problem> {
     remove(&workers, &url).await
 }

@@ -1,5 +1,6 @@
 //! Puts a router together and runs it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
 use crate::admin::decisions;
+use crate::admin::extract;
 use crate::admin::guard;
 use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
@@ -152,6 +154,8 @@ impl RunningRouter {
             .merge(plugins::routes(Arc::clone(&manager)))
             .merge(decisions::routes(recorder))
             .merge(openapi::routes())
+            .fallback(extract::no_such_path)
+            .method_not_allowed_fallback(extract::no_such_method)
             .layer(middleware::from_fn_with_state(guard, guard::check))
             .layer(middleware::from_fn_with_state(ChangeLog::default(), who::log_changes));
         let hosts = HostRule::new(metrics_address.ip(), &allowed.metrics_hosts, "metrics.allowed_hosts");
@@ -240,6 +244,7 @@ async fn open_manager(
     factory: &PolicyFactory,
 ) -> Result<Arc<PluginManager>, StartError> {
     let manager = PluginManager::new(factory.clone(), config.plugin_dir.clone(), &config.policy);
+    manager.set_configured(config.plugins.iter().map(|plugin| plugin.name.clone()).collect());
     let Some(dir) = &config.state_dir else { return Ok(Arc::new(manager)) };
     let (state, fault) = StateDir::open(dir)?;
     restore(&state, factory, &config.policy).await?;
@@ -268,7 +273,14 @@ fn open_recorder(
 fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<Option<DirWatch>, StartError> {
     let Some(dir) = config.plugin_dir.as_ref().filter(|_| config.watch_plugin_dir) else { return Ok(None) };
     let failed = |source| StartError::Watch { dir: dir.clone(), source };
-    DirWatch::new(dir, Arc::clone(manager)).map(Some).map_err(failed)
+    DirWatch::new(dir, Arc::clone(manager), not_loaded(config, manager)).map(Some).map_err(failed)
+}
+
+/// Modules of the plugin directory that whoever loaded the plugins could not use, and said so.
+fn not_loaded(config: &CheckedConfig, manager: &PluginManager) -> BTreeSet<PathBuf> {
+    let bad = config.plugins.iter().filter(|plugin| manager.detail(&plugin.name).is_err());
+    let bad = bad.map(|plugin| PathBuf::from(&plugin.module_path));
+    bad.chain(config.faulty_plugins.iter().map(|plugin| PathBuf::from(&plugin.file))).collect()
 }
 
 async fn bind(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -1,5 +1,6 @@
 //! The flags of `sgl-router serve`. Names follow `sglang-router` where it has one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -212,8 +213,12 @@ impl ServeArgs {
             config.records.file.clone_from(&self.record_file);
         }
         config.records.header |= self.record_header;
+        let mut named = BTreeSet::new();
         for text in &self.plugin {
             match text.split_once('=') {
+                Some((name, _)) if !named.insert(name) => {
+                    faults.push(Fault::value("--plugin", format!("{name:?} twice"), "each name once"));
+                }
                 Some((name, path)) => lay_over_plugin(config, name, path),
                 None => faults.push(Fault::value("--plugin", format!("{text:?}"), "NAME=FILE")),
             }

@@ -11,6 +11,8 @@ use crate::cli::flags::ServeArgs;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::FaultyPlugin;
 use crate::config::faults::Faults;
+use crate::config::fixed::ChangedKey;
+use crate::config::fixed::FixedKeys;
 use crate::config::router::PluginEntry;
 use crate::config::router::WorkerEntry;
 use crate::config::trust::TrustRule;
@@ -27,7 +29,10 @@ use crate::types::shown;
 /// What a configuration says of the things that can change while the router runs.
 #[derive(Debug)]
 struct Applied {
-    policy: String,
+    /// What the router was started with; a reload does not follow it.
+    fixed: FixedKeys,
+    /// A digest: nothing that is printed tells of it.
+    admin_token: Option<String>,
     workers: BTreeMap<String, WorkerEntry>,
     plugins: BTreeMap<String, (PluginEntry, Print)>,
     /// What is in the plugin directory and cannot be used.
@@ -49,7 +54,8 @@ impl Applied {
         let plugin =
             |entry: &PluginEntry| (entry.name.clone(), (entry.clone(), print(Path::new(&entry.module_path))));
         Self {
-            policy: config.policy.clone(),
+            fixed: config.fixed.clone(),
+            admin_token: config.admin_token.as_deref().map(|token| sha256(token.as_bytes())),
             workers: config.workers.iter().map(normal).collect(),
             plugins: config.plugins.iter().map(plugin).collect(),
             faulty: config.faulty_plugins.clone(),
@@ -113,7 +119,8 @@ impl Reloader {
         let (wanted, trust) = match read {
             Ok(read) => read,
             Err(faults) => {
-                tracing::error!(%faults, "nothing reloaded: the configuration has faults");
+                let faults = faults.in_one_line();
+                tracing::error!(faults, "nothing reloaded: the configuration has faults");
                 return;
             }
         };
@@ -129,14 +136,28 @@ impl Reloader {
                 return;
             }
         }
-        if wanted.policy != self.applied.policy {
-            let (serves, asked) = (&self.applied.policy, &wanted.policy);
-            tracing::warn!(serves, asked, "another policy needs a restart");
-        }
+        let left = self.tell_what_is_left(&wanted);
         self.reload_workers(&wanted);
         let plugins = self.reload_plugins(&wanted).await;
-        self.applied = Applied { plugins, policy: std::mem::take(&mut self.applied.policy), ..wanted };
-        tracing::info!("reloaded the configuration");
+        // What was left stays what it was, so that the next time tells of it again.
+        let fixed = std::mem::take(&mut self.applied.fixed);
+        let admin_token = self.applied.admin_token.take();
+        self.applied = Applied { fixed, admin_token, plugins, ..wanted };
+        tracing::info!(left, "reloaded the configuration");
+    }
+
+    /// One line for each key that was changed and needs a restart. Returns how many.
+    fn tell_what_is_left(&self, wanted: &Applied) -> usize {
+        let changed = self.applied.fixed.changed(&wanted.fixed);
+        let keys = changed.map(|ChangedKey { key, before, now }| {
+            tracing::warn!(key, before, now, "changed, but not applied: this key needs a restart");
+        });
+        let mut left = keys.count();
+        if wanted.admin_token != self.applied.admin_token {
+            tracing::warn!("the operators' token has changed, but is not applied: that needs a restart");
+            left += 1;
+        }
+        left
     }
 
     /// Workers that operators added are none of the configuration's business.
@@ -173,6 +194,7 @@ impl Reloader {
     /// Returns what is applied now: of a plugin that was not loaded, what was applied before, so that the
     /// next time tries it again.
     async fn reload_plugins(&self, wanted: &Applied) -> BTreeMap<String, (PluginEntry, Print)> {
+        self.manager.set_configured(wanted.plugins.keys().cloned().collect());
         let mut applied = BTreeMap::new();
         for (name, known) in &wanted.plugins {
             let before = self.applied.plugins.get(name);
@@ -182,8 +204,8 @@ impl Reloader {
             }
         }
         for FaultyPlugin { name, file, faults, .. } in &wanted.faulty {
-            let error = Faults(faults.clone());
-            tracing::error!(plugin = shown(name), file, %error, "not loaded; what served goes on");
+            let error = Faults(faults.clone()).in_one_line();
+            tracing::error!(plugin = shown(name), file, error, "not loaded; what served goes on");
         }
         for (name, known) in &self.applied.plugins {
             if wanted.plugins.contains_key(name) {

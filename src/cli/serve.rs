@@ -1,6 +1,7 @@
 //! `sgl-router serve`: reads the configuration, starts the router, stops it on a signal.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ use crate::config::checked::CheckedConfig;
 use crate::config::checked::CompileSettings;
 use crate::config::checked::FaultyPlugin;
 use crate::config::faults::Faults;
+use crate::config::files::settings_without_module;
+use crate::config::files::shown_path;
 use crate::engine::CompilerProcess;
+use crate::engine::aot_cache;
 use crate::engine::setup::EngineOptions;
 use crate::metrics::Metrics;
 use crate::policies::PolicyFactory;
@@ -70,6 +74,7 @@ pub enum ServeError {
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let config = configuration(args)?;
     log::start(&args.log_level, args.log_format)?;
+    warn_of_surroundings(&config);
     raise_descriptor_limit();
     let runtime = tokio::runtime::Runtime::new().map_err(ServeError::Runtime)?;
     runtime.block_on(serve(args, config))
@@ -153,6 +158,35 @@ async fn start(factory: &PolicyFactory, config: CheckedConfig) -> Result<Running
     Ok(RunningRouter::start(config, factory, metrics).await?)
 }
 
+/// What lets the router start, but is hardly meant.
+fn warn_of_surroundings(config: &CheckedConfig) {
+    if let Some(file) = config.admin_token_file.as_deref().filter(|file| others_read(file)) {
+        let file = file.display();
+        tracing::warn!(%file, "every user of this machine can read the operators' token; allow its owner only");
+    }
+    let cache = config.aot_cache.as_deref();
+    if let Some((dir, error)) = cache.and_then(|dir| Some((dir, aot_cache::fault(dir)?))) {
+        let dir = dir.display();
+        tracing::warn!(%dir, %error, "compiled modules cannot be kept here; no plugin will load until that is mended");
+    }
+    let lonely = config.plugin_dir.as_deref().map(settings_without_module).unwrap_or_default();
+    for file in lonely {
+        let file = shown_path(&file);
+        tracing::warn!(file, "not used: there is no module (.wasm) of this name beside these settings");
+    }
+}
+
+#[cfg(unix)]
+fn others_read(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|facts| facts.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_read(_: &Path) -> bool {
+    false
+}
+
 /// This program, with the limits of the configuration.
 fn compiler(settings: CompileSettings) -> CompilerProcess {
     let CompileSettings { max_memory, max_time } = settings;
@@ -164,8 +198,8 @@ fn compiler(settings: CompileSettings) -> CompilerProcess {
 /// it is an error only if it is the policy.
 async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result<(), ServeError> {
     for FaultyPlugin { name, file, faults, .. } in &config.faulty_plugins {
-        let error = Faults(faults.clone());
-        tracing::error!(plugin = shown(name), file, %error, "not loaded: its settings cannot be used");
+        let error = Faults(faults.clone()).in_one_line();
+        tracing::error!(plugin = shown(name), file, error, "not loaded: its settings cannot be used");
     }
     for plugin in &config.plugins {
         let is_needed = plugin.name == config.policy || !config.is_in_plugin_dir(plugin);

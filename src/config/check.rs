@@ -29,6 +29,7 @@ use crate::config::faults::Faults;
 use crate::config::files::PluginInDir;
 use crate::config::files::read_plugin_dir;
 use crate::config::files::shown_path;
+use crate::config::fixed::FixedKeys;
 use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
 use crate::config::router::PluginEntry;
@@ -88,6 +89,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
+    let fixed = FixedKeys::of(&config);
     let policy = config.policy;
     Ok(CheckedConfig {
         policy,
@@ -95,6 +97,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         metrics_address,
         admin_address,
         admin_token,
+        admin_token_file: config.admin.token_file,
         operations,
         shutdown_delay,
         proxy,
@@ -109,6 +112,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         max_plugin_memory,
         aot_cache: config.aot_cache,
         compile,
+        fixed,
     })
 }
 
@@ -249,7 +253,9 @@ fn check_token(
         },
     };
     if token.as_deref().is_some_and(|token| token.trim().is_empty()) {
-        faults.push(Fault::value("admin.token_file", "an empty token", "at least one character"));
+        let from =
+            if config.admin.token_file.is_some() { "admin.token_file" } else { "SGL_ROUTER_ADMIN_TOKEN" };
+        faults.push(Fault::value(from, "an empty token", "at least one character"));
     }
     if token.is_none() && !address.ip().is_loopback() {
         let allowed = "a loopback address, or any with admin.token_file or SGL_ROUTER_ADMIN_TOKEN set";

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::faults::Fault;
+use crate::config::fixed::FixedKeys;
 use crate::config::retry_on::RetryOn;
 use crate::config::router::PluginEntry;
 use crate::config::router::WorkerEntry;
@@ -26,6 +27,8 @@ pub struct CheckedConfig {
     pub admin_address: SocketAddr,
     /// What operators must show; `None` only on loopback.
     pub admin_token: Option<String>,
+    /// The file that it comes from.
+    pub admin_token_file: Option<PathBuf>,
     /// What the listeners of operators and of Prometheus allow.
     pub operations: OperationsSettings,
     /// How long the router accepts requests after SIGTERM although it is not ready.
@@ -54,6 +57,8 @@ pub struct CheckedConfig {
     pub aot_cache: Option<PathBuf>,
     /// Limits of the process that compiles; `None` = modules are compiled in this process.
     pub compile: Option<CompileSettings>,
+    /// What is written for the keys that a running router does not follow.
+    pub fixed: FixedKeys,
 }
 
 /// Limits of the process that compiles.

@@ -40,6 +40,13 @@ impl fmt::Display for Fault {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Faults(pub Vec<Fault>);
 
+impl Faults {
+    /// All of them in one line, for a log.
+    pub fn in_one_line(&self) -> String {
+        self.0.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();

@@ -59,6 +59,17 @@ pub(crate) fn modules_in(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// The `.toml` files of a directory without a module of the same stem, sorted.
+pub(crate) fn settings_without_module(dir: &Path) -> Vec<PathBuf> {
+    // A directory that cannot be read is reported by who needs it.
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_settings = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let mut lonely: Vec<PathBuf> =
+        entries.filter(is_settings).filter(|path| !path.with_extension("wasm").exists()).collect();
+    lonely.sort();
+    lonely
+}
+
 /// Where the settings of a module are: `MODULE.toml`, without `.wasm`.
 pub(crate) fn settings_file(module: &Path) -> PathBuf {
     module.with_extension("toml")

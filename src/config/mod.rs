@@ -21,6 +21,8 @@ pub mod toml_text;
 #[cfg(feature = "router")]
 pub mod files;
 #[cfg(feature = "router")]
+pub mod fixed;
+#[cfg(feature = "router")]
 pub mod checked;
 #[cfg(feature = "router")]
 mod check_plugins;

@@ -17,8 +17,8 @@ use crate::config::plugin::WasmPolicyConfig;
 use crate::config::retry_on::RetryCondition;
 use crate::config::trust::TrustRule;
 
-/// The file as a whole. Flags win over it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// The file as a whole. Flags win over it. Serialised, it holds what needs a restart only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouterConfig {
     /// Name of the policy: a built-in one or a plugin. Default: `round_robin`.
@@ -56,10 +56,13 @@ pub struct RouterConfig {
     /// When a failing worker is taken out of the path.
     pub circuit_breaker: CircuitSection,
     /// The workers at start. Default: none.
+    #[serde(skip_serializing)]
     pub workers: Vec<WorkerEntry>,
     /// Whose signatures modules must carry. Default: none, any module is taken.
+    #[serde(skip_serializing)]
     pub trust: Vec<TrustRule>,
     /// The plugins. Default: none.
+    #[serde(skip_serializing)]
     pub plugins: Vec<PluginEntry>,
 }
 
@@ -89,7 +92,7 @@ impl Default for RouterConfig {
 }
 
 /// `[server]`: where clients connect.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSection {
     /// IP address, or `localhost`. Default: `127.0.0.1`.
@@ -139,7 +142,7 @@ impl Default for ServerSection {
 }
 
 /// `[metrics]`: where Prometheus connects.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsSection {
     /// IP address, or `localhost`. Default: `127.0.0.1`.
@@ -158,7 +161,7 @@ impl Default for MetricsSection {
 }
 
 /// `[admin]`: where operators add and remove workers.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminSection {
     /// IP address, or `localhost`. An address beyond loopback needs a token. Default: `127.0.0.1`.
@@ -200,7 +203,7 @@ impl Default for AdminSection {
 }
 
 /// `[records]`: which decisions are recorded.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecordsSection {
     /// Share of the requests whose decisions are recorded: 0.0 (none) to 1.0 (all). Default: 0.0.
@@ -222,7 +225,7 @@ impl Default for RecordsSection {
 }
 
 /// `[upstream]`: how workers are called.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamSection {
     /// Milliseconds to connect to a worker: 1 to 60,000. Default: 2000.
@@ -256,7 +259,7 @@ impl Default for UpstreamSection {
 }
 
 /// `[retry]`: second chances on other workers, before anything was sent to the client.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySection {
     /// Retries of one request: 0 (none) to 100. Default: 5.
@@ -273,7 +276,7 @@ impl Default for RetrySection {
 }
 
 /// `[health]`: active checks of each worker.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthSection {
     /// Seconds between checks: 0 (none: all workers count as healthy) to 3600. Default: 10.
@@ -310,7 +313,7 @@ impl Default for HealthSection {
 }
 
 /// `[circuit_breaker]`: when a worker that fails requests is taken out of the path.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CircuitSection {
     /// Failed requests in a row that open it: 0 (never) to 100,000. Failed means: no connection, no

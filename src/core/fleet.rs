@@ -15,7 +15,7 @@ use crate::core::worker::WorkerSpec;
 #[non_exhaustive]
 pub enum FleetError {
     /// The URL is in use.
-    #[error("worker {url} is already there; remove it first, or change its health instead")]
+    #[error("worker {url} is already there; remove it first to add it with other settings")]
     Duplicate {
         /// The URL that was given.
         url: String,
@@ -121,6 +121,15 @@ impl Fleet {
         let table = self.table();
         let worker = Arc::clone(table.get(table.position(url)?)?);
         worker.drain();
+        Some(worker)
+    }
+
+    /// Marks a worker as not draining any more; whether it may be chosen is for
+    /// [`FleetWorker::set_healthy`] to say. `None` if it is not there.
+    pub fn undrain(&self, url: &str) -> Option<Arc<FleetWorker>> {
+        let table = self.table();
+        let worker = Arc::clone(table.get(table.position(url)?)?);
+        worker.undrain();
         Some(worker)
     }
 

@@ -90,6 +90,11 @@ impl FleetWorker {
         self.set_healthy(false);
     }
 
+    pub(crate) fn undrain(&self) {
+        // Relaxed: see `is_draining`.
+        self.draining.store(false, Ordering::Relaxed);
+    }
+
     /// The worker was removed: it is not to be chosen from older tables, and does not touch its slot
     /// any more.
     pub(crate) fn retire(&self) {

@@ -107,8 +107,9 @@ pub(crate) fn frames(guest: impl AsContext, budget: &Arc<BacktraceBudget>) -> Ve
     names.filter(own).take(MAX_FRAMES).collect()
 }
 
-/// A name without the hash that Rust puts behind it.
+/// A name as it is written in Rust: not mangled, and without the hash that Rust puts behind it.
 fn rustc_name(name: &str) -> String {
+    let name = &format!("{:#}", rustc_demangle::demangle(name));
     match name.rsplit_once("::h") {
         Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
             path.to_owned()
@@ -142,5 +143,16 @@ mod tests {
     fn hash_of_a_rust_name_is_left_out() {
         assert_eq!(rustc_name("plugin::choose::h0123456789abcdef"), "plugin::choose");
         assert_eq!(rustc_name("plugin::hello"), "plugin::hello");
+    }
+
+    #[test]
+    fn name_is_told_as_it_is_written_in_rust() {
+        for name in [
+            "_ZN63_$LT$policy..Mine$u20$as$u20$sgl_policy_sdk..policy..Policy$GT$6select17h0123456789abcdefE",
+            "<policy::Mine as sgl_policy_sdk::policy::Policy>::select::h0123456789abcdef",
+        ] {
+            assert_eq!(rustc_name(name), "<policy::Mine as sgl_policy_sdk::policy::Policy>::select");
+        }
+        assert_eq!(rustc_name("select_worker"), "select_worker");
     }
 }

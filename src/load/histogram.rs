@@ -92,8 +92,8 @@ impl Times {
 }
 
 impl Quantiles {
-    /// The median of each figure over several rounds; `count` is their sum. Nothing if no round has
-    /// any.
+    /// The median of each figure over several rounds; `count` is their sum, and `max` the longest of all
+    /// of them. Nothing if no round has any.
     pub fn median(rounds: &[&Self]) -> Option<Self> {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(|round| figure(round)));
         Some(Self {
@@ -104,7 +104,7 @@ impl Quantiles {
             p95: of(|round| round.p95)?,
             p99: of(|round| round.p99)?,
             p999: of(|round| round.p999)?,
-            max: of(|round| round.max)?,
+            max: rounds.iter().map(|round| round.max).fold(0.0, f64::max),
         })
     }
 }
@@ -152,6 +152,19 @@ mod tests {
         {
             assert_eq!(median(numbers.iter().copied()), middle, "{numbers:?}");
         }
+    }
+
+    #[test]
+    fn longest_of_several_rounds_is_the_longest_of_all() {
+        let rounds: Vec<Quantiles> = [1, 900, 2]
+            .map(|ms| {
+                let mut times = Times::default();
+                times.record(Duration::from_millis(ms));
+                times.quantiles().unwrap()
+            })
+            .to_vec();
+        let median = Quantiles::median(&rounds.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!((median.p99, median.max), (rounds[2].p99, rounds[1].max));
     }
 
     #[test]

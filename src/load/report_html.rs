@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::load::course::Course;
 use crate::load::numbers::number;
 use crate::load::numbers::percent;
+use crate::load::numbers::times;
 use crate::load::run_info::RunInfo;
 use crate::load::summary::Comparison;
 use crate::load::summary::Curves;
@@ -31,8 +32,9 @@ pub fn page(summary: &Summary) -> String {
     if summary.interrupted {
         out.push_str("<p><strong>Ended early; these are the figures until then.</strong></p>\n");
     }
+    let class = if summary.all_failed().is_some() { "verdict bad" } else { "verdict" };
     for sentence in verdicts(summary) {
-        let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escaped(&sentence));
+        let _ = writeln!(out, "<p class=\"{class}\">{}</p>", escaped(&sentence));
     }
     push_run(&mut out, &summary.run);
     summary.targets.iter().for_each(|target| push_target(&mut out, target));
@@ -89,7 +91,7 @@ fn push_target(out: &mut String, target: &TargetSummary) {
         }
     }
     out.push_str(
-        "</table>\n<p class=\"quiet\">Medians of the rounds. In an open loop all times count from \
+        "</table>\n<p class=\"quiet\">Medians of the rounds; max is the longest of all. In an open loop all times count from \
          when a request was due.</p>\n",
     );
 }
@@ -129,13 +131,17 @@ fn push_comparison(out: &mut String, comparison: &[Comparison]) {
             other.first_token_p50,
             other.first_token_p99,
         ]
-        .map(|ratio| ratio.map_or("<td>-</td>".to_owned(), |ratio| format!("<td>{ratio:.2}×</td>")));
+        .map(|ratio| ratio.map_or("<td>-</td>".to_owned(), |ratio| format!("<td>{}</td>", times(ratio))));
         let _ = writeln!(out, "<tr><td>{}</td>{}</tr>", escaped(&other.name), cells.concat());
     }
     out.push_str("</table>\n<p class=\"quiet\">Medians of the ratios of each round.</p>\n");
 }
 
 fn push_distributions(out: &mut String, summary: &Summary) {
+    // Only answers have times.
+    if summary.targets.iter().all(|target| target.curves.latency.is_empty()) {
+        return;
+    }
     out.push_str("<h2>Distributions</h2>\n<p>");
     for (colour, target) in summary.targets.iter().enumerate() {
         let _ = write!(out, "<span class=\"key s{}\"></span>{}", colour % 6, escaped(&target.name));
@@ -186,6 +192,9 @@ fn push_course(out: &mut String, target: &TargetSummary, colour: usize) {
     let throughput = Plot { x: x.clone(), y, series, first_colour: colour, marks: marks.clone() };
     out.push_str("<div class=\"plots\">\n");
     push_figure(out, "Answers a second", &throughput);
+    if target.failed == target.requests {
+        return out.push_str("</div>\n");
+    }
     let y = Axis::linear(highest(&course.longest) * 1.05, "longest answer, ms");
     let series = vec![Series { name: "longest answer".to_owned(), points: course.longest }];
     push_figure(out, "Longest answers", &Plot { x, y, series, first_colour: colour, marks });

@@ -6,6 +6,7 @@ use crate::load::histogram::Quantiles;
 use crate::load::histogram::median;
 use crate::load::numbers::number;
 use crate::load::numbers::percent;
+use crate::load::numbers::times;
 use crate::load::summary::Comparison;
 use crate::load::summary::Figures;
 use crate::load::summary::RoundSummary;
@@ -51,7 +52,7 @@ fn push_target(out: &mut String, target: &TargetSummary, is_open: bool) {
     let median = match target.rounds.len() {
         0 => return line(out, &format!("{} ({}): not reached before the end", target.name, target.url)),
         1 => String::new(),
-        rounds => format!("   (medians of {rounds} rounds)"),
+        rounds => format!("   (medians of {rounds} rounds, max of all)"),
     };
     line(out, &format!("{} ({})", target.name, target.url));
     let answered = target.requests - target.failed;
@@ -156,9 +157,7 @@ fn push_comparison(out: &mut String, comparison: &[Comparison]) {
             other.first_token_p50,
             other.first_token_p99,
         ];
-        let ratios = ratios.map(|ratio| {
-            format!("{:>12}", ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}×")))
-        });
+        let ratios = ratios.map(|ratio| format!("{:>12}", ratio.map_or_else(|| "-".to_owned(), times)));
         line(out, &format!("{:<24}{}", other.name, ratios.concat()));
     }
 }

@@ -3,6 +3,7 @@
 use crate::load::histogram::Quantiles;
 use crate::load::numbers::number;
 use crate::load::numbers::percent;
+use crate::load::numbers::times;
 use crate::load::summary::Comparison;
 use crate::load::summary::Figures;
 use crate::load::summary::Spread;
@@ -64,7 +65,7 @@ fn of_two(other: &Comparison, rounds: usize) -> String {
         return format!("{name} and {against} cannot be compared: one of them answered nothing.");
     };
     let rate = match (other.requests_per_second, other.spread.requests_per_second) {
-        (Some(ratio), Some(spread)) => format!(", at {ratio:.2}× its throughput ({})", times(spread)),
+        (Some(ratio), Some(spread)) => format!(", at {} its throughput ({})", times(ratio), range_of(spread)),
         _ => String::new(),
     };
     let found = match spread {
@@ -75,13 +76,14 @@ fn of_two(other: &Comparison, rounds: usize) -> String {
     };
     let plural = if rounds == 1 { "round" } else { "rounds" };
     format!(
-        "{name} needed {p99:.2}× the time of {against} for 99 % of the answers ({} over {rounds} {plural}){rate}: {found}.",
-        times(spread)
+        "{name} needed {} the time of {against} for 99 % of the answers ({} over {rounds} {plural}){rate}: {found}.",
+        times(p99),
+        range_of(spread)
     )
 }
 
-fn times(Spread { low, high }: Spread) -> String {
-    format!("{low:.2} to {high:.2}")
+fn range_of(Spread { low, high }: Spread) -> String {
+    format!("{} to {}", times(low).trim_end_matches('×'), times(high).trim_end_matches('×'))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::manage::plugin_files::PluginFiles;
 use crate::manage::plugin_files::Print;
 use crate::manage::plugin_files::Stamps;
 use crate::types::shown;
+use crate::types::shown::in_full;
 
 /// How long the directory must be quiet, and the pause between the two looks at a file.
 const QUIET: Duration = Duration::from_millis(200);
@@ -69,6 +71,8 @@ pub struct DirWatch {
     manager: Arc<PluginManager>,
     changed: Arc<Notify>,
     known: BTreeMap<PathBuf, Seen>,
+    /// Modules that could not be used when the router started, which the log says already.
+    reported: BTreeSet<PathBuf>,
     _watcher: RecommendedWatcher,
 }
 
@@ -79,12 +83,17 @@ impl std::fmt::Debug for DirWatch {
 }
 
 impl DirWatch {
-    /// Watches from now on; nothing is done before [`run`](Self::run).
+    /// Watches from now on; nothing is done before [`run`](Self::run). Modules in `reported` are known to
+    /// be of no use as they are.
     ///
     /// # Errors
     ///
     /// What the system says if the directory cannot be watched.
-    pub fn new(dir: &Path, manager: Arc<PluginManager>) -> Result<Self, notify::Error> {
+    pub fn new(
+        dir: &Path,
+        manager: Arc<PluginManager>,
+        reported: BTreeSet<PathBuf>,
+    ) -> Result<Self, notify::Error> {
         let changed = Arc::new(Notify::new());
         let nudge = Arc::clone(&changed);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -94,7 +103,8 @@ impl DirWatch {
             }
         })?;
         watcher.watch(dir, RecursiveMode::NonRecursive)?;
-        Ok(Self { dir: dir.to_owned(), manager, changed, known: BTreeMap::new(), _watcher: watcher })
+        let known = BTreeMap::new();
+        Ok(Self { dir: dir.to_owned(), manager, changed, known, reported, _watcher: watcher })
     }
 
     /// Acts upon changes until it is stopped. Files that changed since they were loaded count.
@@ -222,28 +232,23 @@ impl DirWatch {
         let name = entry.name.clone();
         let owner = self.known.iter().find(|(other, seen)| **other != path && seen.plugin == name);
         let taken = owner.map(|(other, _)| shown_path(other));
+        let is_news = !self.reported.remove(&path);
         // Whatever comes of it: it is tried and reported once for each change.
         seen.plugin.clone_from(&name);
         self.known.insert(path, seen);
         let module = match files {
             Ok(files) => files.module,
             Err(error) => {
-                tracing::error!(plugin = shown(&name), file, error, "not loaded; what served goes on");
+                self.refused(&name, &file, &error, is_news);
                 return;
             }
         };
         if !faults.is_empty() {
-            let error = Faults(faults);
-            tracing::error!(plugin = shown(&name), file, %error, "not loaded; what served goes on");
+            self.refused(&name, &file, &Faults(faults).in_one_line(), is_news);
             return;
         }
         if let Some(other) = taken {
-            tracing::error!(
-                plugin = shown(&name),
-                file,
-                other,
-                "not loaded: another file has this plugin's name"
-            );
+            self.refused(&name, &file, &format!("another file has this plugin's name: {other}"), is_news);
             return;
         }
         match self.manager.push_entry(entry, module).await {
@@ -253,8 +258,20 @@ impl DirWatch {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(plugin = shown(&name), file, %error, "not loaded; what served goes on");
+                self.refused(&name, &file, &in_full(&error), is_news);
             }
+        }
+    }
+
+    /// Says that a file was not loaded, unless that was said when the router started.
+    fn refused(&self, name: &str, file: &str, error: &str, is_news: bool) {
+        let plugin = shown(name);
+        if !is_news {
+            tracing::debug!(plugin, file, error, "not loaded, as at the start");
+        } else if self.manager.detail(name).is_ok() {
+            tracing::error!(plugin, file, error, "not loaded; what served goes on");
+        } else {
+            tracing::error!(plugin, file, error, "not loaded; nothing serves under this name");
         }
     }
 }

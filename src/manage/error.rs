@@ -29,6 +29,19 @@ pub enum ManageError {
         /// The plugin.
         name: String,
     },
+    /// A canary or a shadow was asked for where no plugin serves.
+    #[error(
+        "`{name}` is a new plugin; there is nothing to be a {rollout} against; names in use: {names} \
+         (load it at once, or name the plugin that it is to replace)"
+    )]
+    NothingBeside {
+        /// The name.
+        name: String,
+        /// `canary` or `shadow`.
+        rollout: &'static str,
+        /// The names of all plugins.
+        names: String,
+    },
     /// The plugin or its new generation is at fault.
     #[error(transparent)]
     Plugin(#[from] PluginError),

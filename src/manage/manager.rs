@@ -7,10 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use serde::Deserialize;
-use serde::Serialize;
 use tokio::sync::OwnedMutexGuard;
-use utoipa::ToSchema;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
@@ -22,6 +19,9 @@ use crate::manage::kept_plugin::KeptPlugin;
 use crate::manage::kept_set::Change;
 use crate::manage::kept_set::Snapshot;
 use crate::manage::module_file;
+use crate::manage::pushed::AfterRestart;
+use crate::manage::pushed::Pushed;
+use crate::manage::pushed::name_of;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
 use crate::policies::ModuleBytes;
@@ -35,6 +35,7 @@ use crate::policies::Progress;
 use crate::policies::unwatched;
 use crate::policies::wasm::loader;
 use crate::types::hex;
+use crate::types::shown;
 
 /// What a plugin that was sent as bytes has for a path.
 pub(crate) const UPLOADED: &str = "(uploaded)";
@@ -53,28 +54,6 @@ pub enum Module {
     File(String),
 }
 
-/// What came of a load.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Pushed {
-    /// The plugin.
-    pub name: String,
-    /// The number of the new generation.
-    pub generation: u64,
-    /// SHA-256 of its module, 64 hex digits.
-    pub digest: String,
-    /// Version that the module's manifest states.
-    pub version: String,
-    /// True if no plugin of that name was loaded before.
-    pub created: bool,
-    /// How it takes over: `immediate` (it has), `canary` or `shadow`.
-    pub rollout: String,
-    /// The generation that was a canary or a shadow and had to go for this one; left out if there was none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub displaced: Option<u64>,
-    /// Milliseconds that all of it took.
-    pub elapsed_ms: u64,
-}
-
 /// Changes the plugins of a router: all operations of operators come here.
 ///
 /// # Concurrency
@@ -86,6 +65,8 @@ pub struct PluginManager {
     factory: PolicyFactory,
     plugin_dir: Option<PathBuf>,
     policy: String,
+    /// Names that the configuration and the plugin directory give: at a restart they win.
+    configured: Mutex<BTreeSet<String>>,
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     kept: Option<Arc<StateDir>>,
 }
@@ -93,7 +74,9 @@ pub struct PluginManager {
 impl PluginManager {
     /// A manager of the factory's plugins. `policy` is what the router places requests with.
     pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
-        Self { factory, plugin_dir, policy: policy.to_owned(), turns: Mutex::default(), kept: None }
+        let policy = policy.to_owned();
+        let (configured, turns) = (Mutex::default(), Mutex::default());
+        Self { factory, plugin_dir, policy, configured, turns, kept: None }
     }
 
     /// The same manager, which keeps what is pushed and serves in a state directory.
@@ -106,6 +89,11 @@ impl PluginManager {
     /// True if it keeps what serves.
     pub fn keeps(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// Says which names the configuration and the plugin directory give.
+    pub fn set_configured(&self, names: BTreeSet<String>) {
+        *self.configured.lock() = names;
     }
 
     /// The plugins themselves.
@@ -155,13 +143,16 @@ impl PluginManager {
         };
         config.module_path = path;
         let (config, options) = settings.over(config, options, true)?;
+        if created && options.rollout != Rollout::Immediate {
+            return Err(self.nothing_beside(name, options.rollout));
+        }
         let arriving = self.keep_module(name, &module.wasm).await?;
         let loaded = self.factory.load_wasm_module(config, options, module, progress).await;
         if let Some(digest) = arriving {
             let (name, loaded) = (name.to_owned(), loaded.is_ok());
             self.record(Change::Arrived { name, digest, loaded }).await;
         }
-        Ok(pushed(loaded?, created, began))
+        Ok(self.pushed(loaded?, (created, began)))
     }
 
     /// A new generation of the module that serves under a name, with other settings.
@@ -185,7 +176,7 @@ impl PluginManager {
         let (config, options) = settings.over(known.config, known.options, false)?;
         let info = self.factory.reconfigure_wasm_plugin(config, options, progress).await?;
         self.record(Change::Touched { name: name.to_owned() }).await;
-        Ok(pushed(info, false, began))
+        Ok(self.pushed(info, (false, began)))
     }
 
     /// Loads a plugin of the plugin directory with exactly these settings. `None` if that is what
@@ -218,8 +209,9 @@ impl PluginManager {
         } else {
             self.factory.load_wasm_module(config, options, module, unwatched()).await?
         };
+        self.configured.lock().insert(name.clone());
         self.record(Change::Touched { name }).await;
-        Ok(Some(pushed(info, created, began)))
+        Ok(Some(self.pushed(info, (created, began))))
     }
 
     /// Unloads a plugin; the one that the router uses only if that is forced.
@@ -308,6 +300,24 @@ impl PluginManager {
         }
     }
 
+    fn nothing_beside(&self, name: &str, rollout: Rollout) -> ManageError {
+        let names = match self.factory.list_wasm_plugins() {
+            names if names.is_empty() => "none".to_owned(),
+            names => names.join(", "),
+        };
+        ManageError::NothingBeside { name: shown(name), rollout: name_of(rollout), names }
+    }
+
+    fn pushed(&self, info: PluginInfo, load: (bool, Instant)) -> Pushed {
+        let in_use = self.is_in_use(&info.name);
+        let after_restart = match &self.kept {
+            _ if self.configured.lock().contains(&info.name) => AfterRestart::Configured,
+            Some(_) => AfterRestart::Kept,
+            None => AfterRestart::Gone,
+        };
+        Pushed::new(info, load, in_use, after_restart)
+    }
+
     async fn keep_module(&self, name: &str, wasm: &[u8]) -> Result<Option<String>, ManageError> {
         let Some(kept) = &self.kept else { return Ok(None) };
         let (state, name, wasm) = (Arc::clone(kept), name.to_owned(), wasm.to_vec());
@@ -370,29 +380,6 @@ fn alive(factory: &PolicyFactory) -> BTreeSet<String> {
     let names = factory.list_wasm_plugins();
     let details = names.iter().filter_map(|name| factory.plugin_detail(name));
     details.flat_map(|detail| detail.generations).map(|generation| generation.digest).collect()
-}
-
-fn pushed(info: PluginInfo, created: bool, began: Instant) -> Pushed {
-    // The first generation has nobody to take over from.
-    let rollout = if created { Rollout::Immediate } else { info.options.rollout };
-    Pushed {
-        name: info.name,
-        generation: info.generation,
-        digest: info.digest,
-        version: info.manifest.1,
-        created,
-        rollout: name_of(rollout).to_owned(),
-        displaced: info.displaced,
-        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-    }
-}
-
-fn name_of(rollout: Rollout) -> &'static str {
-    match rollout {
-        Rollout::Immediate => "immediate",
-        Rollout::Canary(_) => "canary",
-        Rollout::Shadow(_) => "shadow",
-    }
 }
 
 fn not_found(name: &str) -> OperationError {

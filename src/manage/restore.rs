@@ -35,8 +35,17 @@ pub async fn restore(state: &StateDir, factory: &PolicyFactory, policy: &str) ->
     let mut untouched = BTreeSet::new();
     for plugin in state.plugins() {
         let name = plugin.config.name.clone();
-        if factory.plugin_detail(&name).is_some() {
-            tracing::info!(plugin = name, "the configuration wins over the state directory");
+        if let Some(serving) = factory.plugin_detail(&name) {
+            let digest = plugin.digest;
+            if serving.generations.iter().any(|one| one.digest == digest) {
+                tracing::info!(plugin = name, digest, "the configuration has what was pushed, too");
+            } else {
+                tracing::warn!(
+                    plugin = name,
+                    digest,
+                    "the configuration wins over the state directory: what was pushed under this name does not serve"
+                );
+            }
             untouched.insert(name);
             continue;
         }

@@ -1,6 +1,7 @@
 //! The workers of the data plane: adding, draining, removing, looking after.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,14 @@ pub enum AddError {
     Url(#[from] WorkerUrlError),
 }
 
+/// A worker that is being removed cannot be kept: it was taken off the list that outlives a restart.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("worker {url} is being removed; add it again once it is gone")]
+pub struct Leaving {
+    /// Its URL.
+    pub url: String,
+}
+
 /// Owns the workers, and for each a keeper task.
 ///
 /// # Concurrency
@@ -59,6 +68,8 @@ pub struct Backends {
 struct Keepers {
     /// By the URLs of their workers.
     present: HashMap<String, Keeper>,
+    /// URLs of workers that are there until they are drained.
+    leaving: HashSet<String>,
     /// Of workers that were removed and may have requests in flight.
     removed: JoinSet<()>,
 }
@@ -163,6 +174,21 @@ impl Backends {
         self.roster.drain(&normal(url))
     }
 
+    /// Ends [`drain`](Self::drain): the worker may be chosen if it is well. `None` if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Leaving`] if it is being removed.
+    pub fn undrain(&self, url: &str) -> Option<Result<Arc<Target>, Leaving>> {
+        let url = normal(url);
+        // Held, so that no removal begins meanwhile.
+        let keepers = self.keepers.lock();
+        if keepers.leaving.contains(&url) {
+            return Some(Err(Leaving { url }));
+        }
+        self.roster.undrain(&url).map(Ok)
+    }
+
     /// Takes a worker out at once; its requests in flight go on. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
         self.take_out(&mut self.keepers.lock(), &normal(url))
@@ -173,7 +199,12 @@ impl Backends {
     ///
     /// The removal goes on in the background; the value that is returned can be waited for.
     pub fn retire(self: &Arc<Self>, url: &str) -> Option<JoinHandle<()>> {
-        let target = self.drain(url)?;
+        let target = {
+            let mut keepers = self.keepers.lock();
+            let target = self.drain(url)?;
+            keepers.leaving.insert(target.worker().url().to_owned());
+            target
+        };
         let this = Arc::clone(self);
         Some(self.runtime.spawn(async move {
             let url = target.worker().url();
@@ -199,6 +230,7 @@ impl Backends {
 
     fn take_out(&self, keepers: &mut Keepers, url: &str) -> Option<Arc<Target>> {
         keepers.present.remove(url);
+        keepers.leaving.remove(url);
         let target = self.roster.remove(url)?;
         while keepers.removed.try_join_next().is_some() {}
         let (watched, roster) = (Arc::downgrade(target.endpoint()), Arc::clone(&self.roster));

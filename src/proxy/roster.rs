@@ -86,6 +86,15 @@ impl Roster {
         Some(target)
     }
 
+    /// Marks a worker as not draining any more: it may be chosen if it is well. `None` if it is not there.
+    pub fn undrain(&self, url: &str) -> Option<Arc<Target>> {
+        let entries = self.entries.lock();
+        self.fleet.undrain(url)?;
+        let target = Arc::clone(&entries.get(url)?.target);
+        target.refresh();
+        Some(target)
+    }
+
     /// Gives a worker other facts and limits; all else of it goes on. `None` if it is not there.
     pub fn replace(&self, spec: WorkerSpec, silence: SilenceSettings) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();

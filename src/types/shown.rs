@@ -32,12 +32,15 @@ fn escaped(chars: impl Iterator<Item = char>) -> String {
     escaped
 }
 
-/// An error with what caused it, in one line.
+/// An error with what caused it, in one line. A cause that a text ends with is not told twice.
 pub fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text = format!("{text}: {cause}");
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
         next = cause.source();
     }
     text
@@ -76,6 +79,14 @@ mod tests {
             let text = printable(&c.to_string());
             assert!(text.starts_with('\\') && text.is_ascii(), "{:x} is shown as {text:?}", u32::from(c));
         }
+    }
+
+    #[test]
+    fn cause_that_a_text_tells_itself_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read: {0}")]
+        struct Told(#[source] std::io::Error);
+        assert_eq!(in_full(&Told(std::io::Error::other("gone"))), "cannot read: gone");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::process::stderr;
 use crate::process::stdout;
 use crate::support::guest;
 use crate::support::guest_choosing;
+use crate::upstream::Upstream;
 
 /// Runs `plugin` against a router; gives exit code, standard output and standard error.
 async fn plugin(admin: &str, arguments: &[&str]) -> (i32, String, String) {
@@ -37,8 +38,9 @@ async fn plugin_is_pushed_shown_rolled_back_paused_and_removed() {
     let admin = format!("http://{}", router.admin);
     let (code, out, progress) = plugin(&admin, &["push", &a, "--name", "p", "--time-ms", "50"]).await;
     assert_eq!(code, 0, "{progress}");
-    assert!(out.starts_with("p: generation 1 serves"), "{out}");
-    for step in ["read", "verify", "compile", "selftest", "warm", "swap"] {
+    assert!(out.starts_with("p: generation 1 is loaded") && out.contains("not in use"), "{out}");
+    assert!(out.contains("the router has no --state-dir"), "{out}");
+    for step in ["read", "verify", "compile", "self_test", "warm", "swap"] {
         assert!(progress.contains(step), "{step} is missing in {progress}");
     }
     let (code, out, _) =
@@ -52,10 +54,18 @@ async fn plugin_is_pushed_shown_rolled_back_paused_and_removed() {
     assert_eq!(shown["config"]["max_execution_time_ms"], 50);
     let (code, out, _) = plugin(&admin, &["show", "p"]).await;
     assert!(code == 0 && out.contains("probation") && out.contains("previous"), "{out}");
+    for line in
+        ["config     {\"a\":[1],\"b\":\"text\"}", "on_failure fallback", "fallback   ", "may_refuse no"]
+    {
+        assert!(out.contains(line), "{line:?} is not in {out}");
+    }
     let (code, out, _) = plugin(&admin, &["list"]).await;
     assert!(code == 0 && out.starts_with("NAME") && out.lines().count() == 2, "{out}");
     let (code, _, error) = plugin(&admin, &["push", &bad, "--name", "p"]).await;
     assert!(code == 1 && error.contains("self_test_failed"), "{code} {error}");
+    let (code, out, error) = plugin(&admin, &["push", &bad, "--name", "p", "--json"]).await;
+    let problem: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &problem["code"]), (1, &"self_test_failed".into()), "{error}");
     let (code, out, _) = plugin(&admin, &["rollback", "p"]).await;
     assert!(code == 0 && out.contains("serving"), "{code} {out}");
     let (code, _, error) = plugin(&admin, &["watch", "p", "--until-settled", "--generation", "2"]).await;
@@ -85,6 +95,31 @@ async fn canary_and_shadow_are_started_by_flags_and_ended_by_hand() {
     let (code, out, _) = plugin(&admin, &["push", &a, "--shadow", "3"]).await;
     assert!(code == 0 && out.contains("is a shadow"), "{out}");
     assert_eq!(plugin(&admin, &["rollback", "p"]).await.0, 0);
+}
+
+#[tokio::test]
+async fn canary_under_a_name_where_nothing_serves_is_refused_and_names_those_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = file(dir.path(), "p.wasm", guest_choosing(0));
+    let router = Process::serve(&[]).await;
+    let admin = format!("http://{}", router.admin);
+    assert_eq!(plugin(&admin, &["push", &a]).await.0, 0);
+    for how in [["--canary", "5"], ["--shadow", "2"]] {
+        let (code, _, error) = plugin(&admin, &["push", &a, "--name", "q", how[0], how[1]]).await;
+        assert!(code == 1 && error.contains("`q` is a new plugin"), "{code} {error}");
+        assert!(error.contains("names in use: p ") && error.contains("(new_plugin)"), "{error}");
+    }
+    let (_, out, _) = plugin(&admin, &["list"]).await;
+    assert_eq!(out.lines().count(), 2, "nothing was loaded: {out}");
+}
+
+#[tokio::test]
+async fn router_that_sends_controls_of_a_terminal_is_printed_without_them() {
+    let problem = r#"{"type": "t", "title": "t", "status": 409, "detail": "one\u001b[2J\ntwo", "code": "c"}"#;
+    let fake = Upstream::saying("").await;
+    fake.serve("/v1/plugins", 409, problem);
+    let (code, _, error) = plugin(&fake.url(), &["list"]).await;
+    assert!(code == 1 && error.contains("one\\u{1b}[2J\ntwo (c)"), "{code} {error:?}");
 }
 
 #[tokio::test]

@@ -36,7 +36,8 @@ fn served(dir: &Path, found: &mut Vec<(String, String)>) {
             let line = handlers.lines().next().unwrap();
             for method in METHODS {
                 if line.contains(&format!("{method}(")) {
-                    found.push((method.to_owned(), route.to_owned()));
+                    // A parameter that takes the rest of the path is one like others.
+                    found.push((method.to_owned(), route.replace("{*", "{")));
                 }
             }
         }

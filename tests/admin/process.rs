@@ -47,6 +47,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a router on free ports and reads from its log where it listens.
     pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        Self::serve_and_log(arguments).await.0
+    }
+
+    /// The same, with the lines of the log until then.
+    pub(crate) async fn serve_and_log(arguments: &[&str]) -> (Self, Vec<String>) {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
         let mut command = command(&["serve", "--log-format", "json"]);
@@ -56,21 +61,27 @@ impl Process {
         let mut process = Self { child, data: nowhere, admin: nowhere, log };
         let lines = BufReader::new(process.child.stderr.take().expect("piped")).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
-        let entry = process.logged("serving").await;
+        let lines = process.lines_until("\"serving\"").await;
+        let entry: Value = serde_json::from_str(&lines[lines.len() - 1]).expect("JSON");
         let address =
             |key: &str| entry["fields"][key].as_str().expect("an address").parse().expect("an address");
         (process.data, process.admin) = (address("clients"), address("admin"));
-        process
+        (process, lines)
+    }
+
+    /// The lines of the log up to one that contains this text.
+    pub(crate) async fn lines_until(&mut self, text: &str) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        while lines.last().is_none_or(|line| !line.contains(text)) {
+            lines.push(soon(self.log.recv()).await.expect("a line that contains the text"));
+        }
+        lines
     }
 
     /// Waits for a log line that contains this text.
     pub(crate) async fn logged(&mut self, text: &str) -> Value {
-        loop {
-            let line = soon(self.log.recv()).await.expect("a line that contains the text");
-            if line.contains(text) {
-                return serde_json::from_str(&line).expect("JSON");
-            }
-        }
+        let lines = self.lines_until(text).await;
+        serde_json::from_str(&lines[lines.len() - 1]).expect("JSON")
     }
 
     /// SIGKILL, and until it is gone.

@@ -173,7 +173,7 @@ async fn watched_directory_loads_a_module_once_its_signature_is_there() {
     let dir = stage.at("plugins");
     let mut router = stage.serve(&["--plugin-dir", &dir, "--watch"]).await;
     std::fs::write(stage.at("plugins/q.wasm"), guest_choosing(0)).unwrap();
-    let refused = router.logged("not loaded; what served goes on").await;
+    let refused = router.logged("not loaded; nothing serves under this name").await;
     let error = refused["fields"]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("not signed") && error.contains("q.wasm.sig"), "{error}");
     stage.sign("plugins/q.wasm", "one").await;

@@ -187,6 +187,25 @@ async fn routers_killed_in_the_middle_of_pushes_come_back_with_all_that_was_answ
 }
 
 #[tokio::test]
+async fn push_that_the_flags_outlive_says_so_and_the_restart_warns_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (state, file) = (root.path().join("state"), root.path().join("p.wasm"));
+    std::fs::write(&file, guest_choosing(0)).unwrap();
+    let (state, plugin) = (state.to_str().unwrap(), format!("p={}", file.display()));
+    let flags = ["--state-dir", state, "--plugin", &plugin, "--policy", "p"];
+    let router = Process::serve(&flags).await;
+    let pushed = push(&router, "/v1/plugins/p", guest_choosing(1)).await;
+    assert_eq!((&pushed["after_restart"], &pushed["in_use"]), (&"configured".into(), &true.into()));
+    let other = push(&router, "/v1/plugins/q", guest_choosing(1)).await;
+    assert_eq!((&other["after_restart"], &other["in_use"]), (&"kept".into(), &false.into()));
+    router.kill();
+    let (router, log) = Process::serve_and_log(&flags).await;
+    let line = log.iter().find(|line| line.contains("wins over the state directory")).expect("a line");
+    assert!(line.contains("\"WARN\"") && line.contains(pushed["digest"].as_str().unwrap()), "{line}");
+    drop(router);
+}
+
+#[tokio::test]
 async fn plugin_of_the_flags_is_not_kept_though_its_module_was_pushed_under_another_name() {
     let root = tempfile::tempdir().unwrap();
     let (state, file) = (root.path().join("state"), root.path().join("flags.wasm"));

@@ -11,6 +11,7 @@ use sglang_router_rs::policies::PolicyFactory;
 
 use crate::client::call;
 use crate::client::get;
+use crate::process::Process;
 use crate::router;
 use crate::router::until;
 use crate::support::guest_choosing;
@@ -72,4 +73,27 @@ async fn bad_or_missing_file_leaves_what_serves() {
     mark(&router, dir, "mark2").await;
     let view = show(&router, "p").await;
     assert_eq!((&view["state"], &view["swaps"]), (&"serving".into(), &0.into()));
+}
+
+#[tokio::test]
+async fn file_that_was_bad_at_the_start_is_told_once_and_settings_without_a_module_too() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    std::fs::write(dir.join("bad.wasm"), "nonsense").unwrap();
+    std::fs::write(dir.join("worse.wasm"), guest_choosing(0)).unwrap();
+    std::fs::write(dir.join("worse.toml"), "a = 1\nb = 2").unwrap();
+    std::fs::write(dir.join("lonely.toml"), "").unwrap();
+    let flags = ["--plugin-dir", dir.to_str().unwrap(), "--watch"];
+    let (mut router, mut lines) = Process::serve_and_log(&flags).await;
+    std::fs::write(dir.join("mark.wasm"), guest_choosing(0)).unwrap();
+    lines.extend(router.lines_until("loaded the changed file").await);
+    for (name, level) in [("bad.wasm", "ERROR"), ("worse.wasm", "ERROR"), ("lonely.toml", "WARN")] {
+        let file = |line: &&String| line.contains(&format!("/{name}\"")) && !line.contains("DEBUG");
+        let told: Vec<_> = lines.iter().filter(file).collect();
+        assert!(told.len() == 1 && told[0].contains(level), "{name}: {told:?}");
+    }
+    // Nothing served.
+    std::fs::write(dir.join("bad.wasm"), "other nonsense").unwrap();
+    let line = router.logged("not loaded").await;
+    assert_eq!(line["fields"]["message"], "not loaded; nothing serves under this name", "{line}");
 }

@@ -121,7 +121,7 @@ async fn table_tells_the_figures_of_every_target_and_how_they_compare() {
     for part in [
         "first (http://127.0.0.1:",
         "60 requests: 60 answered, 0 failed (0.00 %)",
-        "(medians of 2 rounds)",
+        "(medians of 2 rounds, max of all)",
         "whole answer",
         "first token",
         "between tokens",

@@ -60,6 +60,27 @@ async fn hangup_reloads_workers_and_keeps_what_serves_if_the_file_is_bad() {
 }
 
 #[tokio::test]
+async fn hangup_names_each_changed_key_that_needs_a_restart_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, token) = (dir.path().join("router.toml"), dir.path().join("token"));
+    std::fs::write(&token, "before").unwrap();
+    std::fs::write(&file, format!("[admin]\ntoken_file = {token:?}\n[health]\ninterval_secs = 9\n")).unwrap();
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.signal("-HUP");
+    router.logged("\"left\":0").await;
+
+    std::fs::write(&token, "after").unwrap();
+    std::fs::write(&file, format!("policy = \"random\"\n[admin]\ntoken_file = {token:?}\n")).unwrap();
+    for _ in 0..2 {
+        router.signal("-HUP");
+        router.logged("\"key\":\"health.interval_secs\",\"before\":\"9\",\"now\":\"10\"").await;
+        router.logged("\"key\":\"policy\",\"before\":\"round_robin\",\"now\":\"random\"").await;
+        router.logged("the operators' token has changed").await;
+        router.logged("\"left\":3").await;
+    }
+}
+
+#[tokio::test]
 async fn worker_that_hangup_changes_serves_on_without_waiting_for_a_check() {
     let worker = Upstream::saying("fine").await;
     let dir = tempfile::tempdir().unwrap();

@@ -198,6 +198,18 @@ async fn faults_of_the_configuration_end_it_with_an_error_that_shows_them() {
 }
 
 #[tokio::test]
+async fn plugin_that_is_named_twice_and_an_empty_token_are_told_as_what_they_are() {
+    let mut command = command(&["serve", "--plugin", "a=x", "--plugin", "a=y"]);
+    command.env("SGL_ROUTER_ADMIN_TOKEN", " ");
+    let output = spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("--plugin: found \"a\" twice"), "{text}");
+    assert!(text.contains("SGL_ROUTER_ADMIN_TOKEN: found an empty token"), "{text}");
+    let text = text.replace("No such file or directory (os error 2)", "");
+    assert!(!text.contains("os error 2"), "{text}");
+}
+
+#[tokio::test]
 async fn address_that_is_taken_ends_it_with_an_error_that_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

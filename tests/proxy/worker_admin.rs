@@ -186,11 +186,76 @@ async fn worker_that_is_not_there_cannot_be_removed_or_drained() {
     for (method, path) in [
         ("DELETE", "/workers?url=http://w"),
         ("DELETE", "/workers/http%3A%2F%2Fw"),
+        ("DELETE", "/workers/http://w"),
         ("POST", "/workers/drain?url=http://w"),
+        ("POST", "/workers/undrain?url=http://w"),
     ] {
         let answer = call(router.addresses().admin, with_method(method, path)).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn worker_is_removed_by_its_url_as_it_is_written() {
+    let worker = Upstream::saying("{}").await;
+    let router = router::over(&[&worker]).await;
+    let path = format!("/workers/{}", worker.url());
+    let answer = call(router.addresses().admin, with_method("DELETE", &path)).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    router::until(async || router::shown(&router, &worker.url()).await.is_none()).await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_asked_for_rightly_is_a_problem() {
+    let router = router::start(router::config(Vec::new())).await;
+    for (method, path, status, code) in [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("POST", "/v1/plugins", 405, "method_not_allowed"),
+        ("POST", "/workers/drain", 400, "bad_query"),
+        ("DELETE", "/v1/plugins/p?force=perhaps", 400, "bad_query"),
+        ("DELETE", "/workers/%FF", 400, "bad_path"),
+    ] {
+        let answer = call(router.addresses().admin, with_method(method, path)).await;
+        let problem = answer.json();
+        assert_eq!(
+            (answer.status.as_u16(), problem["code"].as_str()),
+            (status, Some(code)),
+            "{method} {path}"
+        );
+        assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {path}");
+        assert_eq!(answer.headers.contains_key("allow"), status == 405, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn undrained_worker_is_chosen_again_unless_it_is_being_removed() {
+    let (response, pieces, _) = upstream::stream();
+    let worker = Upstream::once(response).await;
+    let router = router::over(&[&worker]).await;
+    let (data, admin) = (router.addresses().data, router.addresses().admin);
+    let to = async |what: &str| {
+        call(admin, with_method("POST", &format!("/workers/{what}?url={}", encoded(&worker.url())))).await
+    };
+    assert_eq!(to("drain").await.status, StatusCode::ACCEPTED);
+    assert_eq!(call(data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let body = serde_json::json!({"url": worker.url()}).to_string();
+    let again = call(admin, post("/workers", &body)).await;
+    assert!(again.status == StatusCode::CONFLICT && again.text().contains("undrain"), "{}", again.text());
+    let back = to("undrain").await;
+    assert_eq!((back.status, &back.json()["draining"]), (StatusCode::OK, &false.into()));
+
+    let mut streaming = Client::connect(data).await;
+    pieces.send(Bytes::from_static(b"data: begin\n\n")).await.unwrap();
+    let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
+    let path = format!("/workers/{}", encoded(&worker.url()));
+    assert_eq!(call(admin, with_method("DELETE", &path)).await.status, StatusCode::ACCEPTED);
+    let refused = to("undrain").await;
+    assert!(
+        refused.status == StatusCode::CONFLICT && refused.text().contains("being removed"),
+        "{}",
+        refused.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

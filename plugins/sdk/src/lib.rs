@@ -133,6 +133,7 @@ pub mod prelude {
     pub use crate::Rng;
     pub use crate::StateHook;
     pub use crate::Table;
+    pub use crate::host::Level;
 }
 
 /// A hook that is written but not listed is an error of the build:

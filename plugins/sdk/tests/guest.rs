@@ -310,7 +310,7 @@ fn malformed_table_is_logged_and_keeps_the_old_one() {
     let mut harness = echo(Worker::fleet(2));
     harness.guest().on_workers(b"\x80");
     let logged = take_logged();
-    assert_eq!(logged, [(host::Level::Error, "worker table message is malformed".to_owned())]);
+    assert_eq!(logged, [(Level::Error, "worker table message is malformed".to_owned())]);
     assert_eq!(harness.select(&Request::new()).worker, Some(0));
 }
 
@@ -335,8 +335,8 @@ fn host_functions_have_stand_ins_with_the_routers_limits() {
     assert_eq!(stored, 15);
     assert_eq!(host::kv_set("one more", &long), Err(host::KvError::Full));
 
-    sgl_policy_sdk::log!(host::Level::Warn, "{} of {}", 1, 2);
-    assert_eq!(take_logged(), [(host::Level::Warn, "1 of 2".to_owned())]);
+    sgl_policy_sdk::log!(Level::Warn, "{} of {}", 1, 2);
+    assert_eq!(take_logged(), [(Level::Warn, "1 of 2".to_owned())]);
 }
 
 proptest! {

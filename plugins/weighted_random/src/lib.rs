@@ -82,9 +82,7 @@ impl WeightedRandom {
         if let Some(text) = worker.labels.get(&self.label) {
             match parse_weight(text) {
                 Some(weight) => return weight,
-                None => {
-                    host::log(host::Level::Warn, "a weight label is no number; the table's weight counts")
-                }
+                None => host::log(Level::Warn, "a weight label is no number; the table's weight counts"),
             }
         }
         Some(worker.weight).filter(|weight| is_weight(*weight)).unwrap_or(0.0)

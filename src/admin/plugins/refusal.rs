@@ -28,6 +28,7 @@ impl Problem {
             ManageError::Settings { .. } => (StatusCode::BAD_REQUEST, "bad_settings"),
             ManageError::NoPluginDir => (StatusCode::CONFLICT, "no_plugin_dir"),
             ManageError::OutsidePluginDir { .. } => (StatusCode::BAD_REQUEST, "outside_plugin_dir"),
+            ManageError::NothingBeside { .. } => (StatusCode::CONFLICT, "new_plugin"),
             ManageError::InUse { .. } => (StatusCode::CONFLICT, "in_use"),
             ManageError::State(_) => (StatusCode::INSUFFICIENT_STORAGE, "state_dir_unwritable"),
             ManageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::Path;
-use axum::extract::Query;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::response::Response;
@@ -15,6 +13,8 @@ use axum::routing::post;
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::admin::extract::InPath;
+use crate::admin::extract::InQuery;
 use crate::admin::plugins::load_log::LoadLog;
 use crate::admin::plugins::push;
 use crate::admin::plugins::push::ProgressLine;
@@ -63,7 +63,7 @@ pub(crate) async fn list(State(manager): Manager) -> Json<PluginList> {
 ))]
 pub(crate) async fn show(
     State(manager): Manager,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<PluginView>, Problem> {
     Ok(Json(view(&manager, &name)?))
 }
@@ -109,7 +109,7 @@ pub(crate) async fn show(
 ))]
 pub(crate) async fn put(
     State(manager): Manager,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     who: Who,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -142,7 +142,7 @@ pub(crate) async fn put(
 ))]
 pub(crate) async fn reconfigure(
     State(manager): Manager,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     who: Who,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -177,8 +177,8 @@ pub(crate) struct Unload {
 ))]
 pub(crate) async fn unload(
     State(manager): Manager,
-    Path(name): Path<String>,
-    Query(Unload { force }): Query<Unload>,
+    InPath(name): InPath<String>,
+    InQuery(Unload { force }): InQuery<Unload>,
 ) -> Result<StatusCode, Problem> {
     manager.unload(&name, force).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -194,7 +194,7 @@ pub(crate) async fn unload(
 ))]
 pub(crate) async fn roll_back(
     State(manager): Manager,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<PluginView>, Problem> {
     changed(manager, name, |manager, name| async move { manager.roll_back(&name).await }).await
 }
@@ -209,7 +209,7 @@ pub(crate) async fn roll_back(
 ))]
 pub(crate) async fn promote(
     State(manager): Manager,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<PluginView>, Problem> {
     changed(manager, name, |manager, name| async move { manager.promote(&name).await }).await
 }
@@ -222,7 +222,7 @@ pub(crate) async fn promote(
 ))]
 pub(crate) async fn pause(
     State(manager): Manager,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<PluginView>, Problem> {
     manager.set_paused(&name, true)?;
     Ok(Json(view(&manager, &name)?))
@@ -236,7 +236,7 @@ pub(crate) async fn pause(
 ))]
 pub(crate) async fn resume(
     State(manager): Manager,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<PluginView>, Problem> {
     manager.set_paused(&name, false)?;
     Ok(Json(view(&manager, &name)?))

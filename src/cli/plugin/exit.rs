@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use http::StatusCode;
 
 use crate::admin::problem::Problem;
+use crate::types::printable;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +24,10 @@ pub enum Failure {
         reason: String,
     },
     /// The router refused.
-    #[error("{} ({})", .0.detail, .0.code)]
+    #[error("{} ({})", by_line(&.0.detail), printable(&.0.code))]
     Refused(Box<Problem>),
     /// The router's answer makes no sense.
-    #[error("the router's answer cannot be understood: {0}")]
+    #[error("the router's answer cannot be understood: {}", printable(.0))]
     Answer(String),
     /// A rollout that was watched has ended the other way.
     #[error("{0}")]
@@ -42,6 +43,11 @@ pub enum Failure {
     /// Nobody reads the output any more, or the terminal is gone.
     #[error("the output cannot be written")]
     Output(#[from] io::Error),
+}
+
+/// What a router says, with its lines, and nothing in them that a terminal obeys.
+fn by_line(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 impl Failure {

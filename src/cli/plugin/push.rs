@@ -22,8 +22,11 @@ use crate::cli::plugin::client::module_type;
 use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
+use crate::manage::AfterRestart;
 use crate::manage::Pushed;
+use crate::policies::LoadStep;
 use crate::types::hex;
+use crate::types::printable;
 
 /// Loads a module. With `json`, the result goes to standard output as one line; else a line for
 /// people does, and progress goes to standard error.
@@ -62,12 +65,26 @@ fn said(pushed: &Pushed) -> String {
     let how = match pushed.rollout.as_str() {
         "canary" => "is a canary",
         "shadow" => "is a shadow",
-        _ => "serves",
+        _ if pushed.in_use => "serves",
+        _ => "is loaded",
     };
-    let (name, generation, digest) = (&pushed.name, pushed.generation, short(&pushed.digest));
-    let displaced = pushed.displaced.map(|id| format!("; generation {id}, which was on trial, is dropped"));
-    let displaced = displaced.unwrap_or_default();
-    format!("{name}: generation {generation} {how} (sha256 {digest}, {} ms){displaced}", pushed.elapsed_ms)
+    let (name, generation, digest) = (printable(&pushed.name), pushed.generation, short(&pushed.digest));
+    let mut text =
+        format!("{name}: generation {generation} {how} (sha256 {digest}, {} ms)", pushed.elapsed_ms);
+    if let Some(id) = pushed.displaced {
+        text.push_str(&format!("; generation {id}, which was on trial, is dropped"));
+    }
+    if !pushed.in_use {
+        text.push_str("\n  not in use: the router's policy is another one (`list` shows USED no)");
+    }
+    text.push_str(match pushed.after_restart {
+        AfterRestart::Kept => "",
+        AfterRestart::Configured => {
+            "\n  until a restart only: the configuration names this plugin, too, and wins then"
+        }
+        AfterRestart::Gone => "\n  until a restart only: the router has no --state-dir",
+    });
+    text
 }
 
 /// The settings as a query: each value as JSON.
@@ -131,7 +148,7 @@ async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             match serde_json::from_slice(&line).map_err(|error| Failure::Answer(error.to_string()))? {
-                ProgressLine::Step { step, elapsed_ms } => meter.step(&format!("{step:?}"), elapsed_ms),
+                ProgressLine::Step { step, elapsed_ms } => meter.step(word(step), elapsed_ms),
                 ProgressLine::Result { result } => {
                     meter.end();
                     return Ok(result);
@@ -147,6 +164,11 @@ async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<
     Err(Failure::Answer("it ended before it said what came of the load".to_owned()))
 }
 
+/// A step as the router writes it.
+fn word(step: LoadStep) -> String {
+    serde_json::to_value(step).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// The progress line: written over and over on a terminal, else one line for each step.
 struct Meter {
     silent: bool,
@@ -159,17 +181,18 @@ impl Meter {
         Self { silent, terminal: std::io::stderr().is_terminal(), steps: Vec::new() }
     }
 
-    fn step(&mut self, step: &str, elapsed_ms: u64) {
+    fn step(&mut self, step: String, elapsed_ms: u64) {
         if self.silent {
             return;
         }
-        self.steps.push(step.to_lowercase());
         let mut out = std::io::stderr().lock();
+        let line = format!("{elapsed_ms:>6} ms  {step}");
+        self.steps.push(step);
         // Progress that cannot be written is no reason to stop.
         let _ = if self.terminal {
             write!(out, "\r\x1b[K{} … {elapsed_ms} ms", self.steps.join(" · "))
         } else {
-            writeln!(out, "{elapsed_ms:>6} ms  {}", step.to_lowercase())
+            writeln!(out, "{line}")
         };
         let _ = out.flush();
     }

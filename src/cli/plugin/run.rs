@@ -18,14 +18,19 @@ use crate::cli::plugin::signing;
 use crate::cli::plugin::verify;
 use crate::cli::plugin::watch;
 
-/// Runs one command on a runtime of its own. Not to be called inside another runtime.
+/// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output as well.
+/// Not to be called inside another runtime.
 ///
 /// # Errors
 ///
 /// [`Failure`], which has an exit code.
 pub fn run(args: &PluginArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command(args))
+    let done = runtime.block_on(command(args));
+    if let (true, Err(Failure::Refused(problem))) = (args.json, &done) {
+        print(problem, true, |_| String::new())?;
+    }
+    done
 }
 
 async fn command(args: &PluginArgs) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use crate::cli::plugin::table::short;
 use crate::cli::plugin::table::table;
 use crate::policies::GenerationDetail;
 use crate::policies::GenerationRole;
+use crate::policies::PluginDetail;
 use crate::policies::Provenance;
 use crate::policies::wasm::provenance::SignatureState;
 use crate::policies::wasm::provenance::SignedBy;
@@ -65,6 +66,7 @@ pub fn detail(view: &PluginView) -> String {
         ("memory", format!("{} bytes", plugin.config.max_memory_bytes)),
         ("syscalls", or_dash(&plugin.syscalls.join(", "))),
     ];
+    lines.extend(settings_lines(plugin));
     let seldom = [("not told", plugin.completion_failures), ("/tmp full", plugin.tmp_refusals)];
     lines.extend(seldom.into_iter().filter(|(_, n)| *n > 0).map(|(key, n)| (key, format!("{n} times"))));
     let stable = plugin.generations.iter().find(|one| one.role == GenerationRole::Stable);
@@ -87,6 +89,23 @@ pub fn detail(view: &PluginView) -> String {
     text.push('\n');
     text.push_str(&generations(&plugin.generations));
     text
+}
+
+/// What the operator has set, as the configuration would say it.
+fn settings_lines(plugin: &PluginDetail) -> Vec<(&'static str, String)> {
+    let options = &plugin.options;
+    // Plain data with text keys: nothing in it can fail.
+    let config = serde_json::to_string(&plugin.config.config).unwrap_or_default();
+    let on_failure = match serde_json::to_value(options.on_failure) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    };
+    vec![
+        ("config", config),
+        ("on_failure", on_failure),
+        ("fallback", options.fallback.clone()),
+        ("may_refuse", if options.may_refuse { "yes" } else { "no" }.to_owned()),
+    ]
 }
 
 /// Where the generation that decides comes from, and who vouches for it.

@@ -185,7 +185,7 @@ impl WasmPolicy {
     fn start_shadow(self: &Arc<Self>, generation: Arc<Generation>, every: u32) -> Option<u64> {
         let mut watch = self.watch.lock();
         let active = self.active.load_full()?;
-        let mut event = format!("generation {} is a shadow and sees every {every}th decision", generation.id);
+        let mut event = format!("generation {} is a shadow and sees one decision in {every}", generation.id);
         let displaced = self.displace(&mut watch, &active, generation.id, &mut event);
         tracing::info!(plugin = self.name, event, "shadow");
         watch.enter(Phase::Shadow, event);
