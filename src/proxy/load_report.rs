@@ -96,6 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn counts_beyond_all_bounds_do_no_harm() {
+        let extremes = format!(
+            r#"[{{"num_reqs": {min}, "num_waiting_reqs": {max}}}, {{"num_reqs": {max}, "num_waiting_reqs": {min}}}]"#,
+            min = i64::MIN,
+            max = i64::MAX
+        );
+        let report = read(extremes.as_bytes()).unwrap();
+        assert_eq!((report.running, report.waiting), (i32::MAX, i32::MAX));
+    }
+
+    #[test]
     fn anything_else_is_no_report() {
         assert!(read(b"not json").is_none());
         assert!(read(br#"{"num_reqs": "many"}"#).is_none());

@@ -77,6 +77,9 @@ url = "http://w:1"
 [[workers]]
 url = "http://w:1/"
 weight = 0.0
+[[workers]]
+url = "http://w:2"
+weight = 1e39
 [[plugins]]
 name = "round_robin"
 module_path = "a.wasm"
@@ -114,6 +117,7 @@ module_path = "b.wasm"
         "retry.max_retries: found 101; allowed: 0 to 100",
         "workers[0].url: found \"https://w\"; allowed: `http://host`",
         "workers[2].weight: found 0; allowed: a number above 0, from 1.2e-38 to 3.4e38",
+        "workers[3].weight: found 1000",
         "workers[2].url: found \"http://w:1\"; allowed: a URL that no other worker has",
         "plugins[0].name: found \"round_robin\"; allowed: any name but those of the built-in policies",
         "plugins[0].max_execution_time_ms: found 30001; allowed: 1 to 30000",
