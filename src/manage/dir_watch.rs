@@ -73,6 +73,8 @@ pub struct DirWatch {
     known: BTreeMap<PathBuf, Seen>,
     /// Modules that could not be used when the router started, which the log says already.
     reported: BTreeSet<PathBuf>,
+    /// What changed later is not as it was then.
+    since: SystemTime,
     _watcher: RecommendedWatcher,
 }
 
@@ -103,8 +105,8 @@ impl DirWatch {
             }
         })?;
         watcher.watch(dir, RecursiveMode::NonRecursive)?;
-        let known = BTreeMap::new();
-        Ok(Self { dir: dir.to_owned(), manager, changed, known, reported, _watcher: watcher })
+        let (known, since) = (BTreeMap::new(), SystemTime::now());
+        Ok(Self { dir: dir.to_owned(), manager, changed, known, reported, since, _watcher: watcher })
     }
 
     /// Acts upon changes until it is stopped. Files that changed since they were loaded count.
@@ -232,7 +234,8 @@ impl DirWatch {
         let name = entry.name.clone();
         let owner = self.known.iter().find(|(other, seen)| **other != path && seen.plugin == name);
         let taken = owner.map(|(other, _)| shown_path(other));
-        let is_news = !self.reported.remove(&path);
+        let has_changed = seen.stamps.modified().is_some_and(|modified| modified > self.since);
+        let is_news = !self.reported.remove(&path) || has_changed;
         // Whatever comes of it: it is tried and reported once for each change.
         seen.plugin.clone_from(&name);
         self.known.insert(path, seen);

@@ -1,5 +1,6 @@
 //! How plugins are shown to people.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
@@ -94,8 +95,9 @@ pub fn detail(view: &PluginView) -> String {
 /// What the operator has set, as the configuration would say it.
 fn settings_lines(plugin: &PluginDetail) -> Vec<(&'static str, String)> {
     let options = &plugin.options;
-    // Plain data with text keys: nothing in it can fail.
-    let config = serde_json::to_string(&plugin.config.config).unwrap_or_default();
+    // Sorted; plain data with text keys, so that nothing in it can fail.
+    let config: BTreeMap<_, _> = plugin.config.config.iter().collect();
+    let config = serde_json::to_string(&config).unwrap_or_default();
     let on_failure = match serde_json::to_value(options.on_failure) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),
