@@ -85,8 +85,11 @@ async fn file_that_was_bad_at_the_start_is_told_once_and_settings_without_a_modu
     std::fs::write(dir.join("lonely.toml"), "").unwrap();
     let flags = ["--plugin-dir", dir.to_str().unwrap(), "--watch"];
     let (mut router, mut lines) = Process::serve_and_log(&flags).await;
-    std::fs::write(dir.join("mark.wasm"), guest_choosing(0)).unwrap();
-    lines.extend(router.lines_until("loaded the changed file").await);
+    // The latest file comes first, so the second shows that all that was there at the start was seen.
+    for mark in ["mark1.wasm", "mark2.wasm"] {
+        std::fs::write(dir.join(mark), guest_choosing(0)).unwrap();
+        lines.extend(router.lines_until("loaded the changed file").await);
+    }
     for (name, level) in [("bad.wasm", "ERROR"), ("worse.wasm", "ERROR"), ("lonely.toml", "WARN")] {
         let file = |line: &&String| line.contains(&format!("/{name}\"")) && !line.contains("DEBUG");
         let told: Vec<_> = lines.iter().filter(file).collect();
