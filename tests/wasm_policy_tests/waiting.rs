@@ -83,7 +83,7 @@ async fn crowd(policy: &Policy, tasks: usize, decisions: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn crowd_over_a_small_pool_is_never_passed_over_and_costs_no_instance() {
     let options = PluginOptions { max_wait_ms: LONG, ..pool_of(2) };
-    let (factory, policy) = loaded_with(budget(10), options, guest_choosing(1)).await;
+    let (factory, policy) = loaded_with(budget(100), options, guest_choosing(1)).await;
     crowd(&policy, 2000, 5).await;
     let found = stats(&factory);
     assert_eq!((found.fallbacks, found.pool.discarded), (0, 0), "{:?}", found.failures);
@@ -98,7 +98,7 @@ async fn serial_guest_keeps_its_memory_in_a_crowd() {
         (return (i64.const 0x1000000001))";
     let wasm = commanded_as(Concurrency::Serial, counting, &format!("{count}{}", on(2, tell)));
     let options = PluginOptions { max_wait_ms: LONG, ..pool_of(1) };
-    let (factory, policy) = loaded_with(budget(10), options, wasm).await;
+    let (factory, policy) = loaded_with(budget(100), options, wasm).await;
     crowd(&policy, 1000, 5).await;
     let calls = policy.decide(&fleet(100).table(), &asking(&prompt(2))).unwrap().index();
     assert_eq!(calls, 5001 % 97);
