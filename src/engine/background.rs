@@ -162,11 +162,14 @@ mod tests {
         let (ran, runs) = std::sync::mpsc::channel();
         let caller = tokio::spawn(async move {
             tokio::spawn(async move { ran.send(()) });
-            give_thread_up();
-            // This thread still has the task, as a guest that goes on.
-            runs.recv_timeout(Duration::from_secs(10))
+            // This thread still has the task, as a guest that goes on. Offered again and again: the
+            // system may start no other thread in time.
+            (0..100).any(|_| {
+                give_thread_up();
+                runs.recv_timeout(Duration::from_millis(100)).is_ok()
+            })
         });
-        assert_eq!(caller.await.unwrap(), Ok(()));
+        assert!(caller.await.unwrap());
     }
 
     #[tokio::test]

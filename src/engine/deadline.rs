@@ -118,11 +118,14 @@ impl Deadline {
             mark.give_way();
             return UpdateDeadline::YieldCustom(1, Box::pin(gives_way(Arc::clone(clock), Arc::clone(mark))));
         }
+        let ticks = |time: Duration| time.as_nanos().div_ceil(clock.tick().as_nanos().max(1));
+        let mut next = ticks(left);
         if self.stack == Stack::Polled {
             give_thread_up();
+            // No other thread may have come in time: it is offered again, after twice as long each time.
+            next = next.min(ticks(self.budget.total - left).max(1));
         }
-        let ticks = left.as_nanos().div_ceil(clock.tick().as_nanos().max(1));
-        UpdateDeadline::Continue(u64::from(u32::try_from(ticks).unwrap_or(u32::MAX)))
+        UpdateDeadline::Continue(u64::from(u32::try_from(next).unwrap_or(u32::MAX)))
     }
 }
 
