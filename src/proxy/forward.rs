@@ -140,6 +140,8 @@ pub enum Teller {
 pub struct Answered {
     opening: Opening,
     placement: Placement,
+    /// Whether the limit between two pieces is the client's own.
+    is_hurried: bool,
 }
 
 impl Outcome {
@@ -271,14 +273,15 @@ impl Outcome {
 }
 
 impl Answered {
-    /// The beginning of an answer that the placement was told of.
-    pub fn new(opening: Opening, placement: Placement) -> Box<Self> {
-        Box::new(Self { opening, placement })
+    /// The beginning of an answer that the placement was told of; `is_hurried` if the limit between two
+    /// pieces is the client's own.
+    pub fn new(opening: Opening, placement: Placement, is_hurried: bool) -> Box<Self> {
+        Box::new(Self { opening, placement, is_hurried })
     }
 
     /// The head as the client gets it, and the body.
     fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Passed) {
-        let Self { opening, placement } = self;
+        let Self { opening, placement, is_hurried } = self;
         let told = opening.error().map(|error| ToldStatus(error.code));
         let Opening { mut head, body, events, open_end, .. } = opening;
         prepare_answer(&mut head);
@@ -288,10 +291,9 @@ impl Answered {
         if let Some(told) = told {
             head.extensions.insert(told);
         }
-        let limit = Patience::of(&inbound.head.headers, placement.target().silence()).between;
         let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
         passed.watch_end(open_end);
-        let passed = if limit.is_clients { passed.with_hurried_client() } else { passed };
+        let passed = if is_hurried { passed.with_hurried_client() } else { passed };
         (head, passed)
     }
 }
@@ -379,7 +381,7 @@ pub async fn ask(
         Ok(Ok(opening)) => {
             client.wait_for(patience.between.after);
             placement.answered(opening.status(), || retry_after(&opening.head.headers));
-            Ok(Outcome::Answered(Answered::new(opening, placement)))
+            Ok(Outcome::Answered(Answered::new(opening, placement, patience.between.is_clients)))
         }
         Ok(Err(error)) => {
             tracing::debug!(worker = target.worker().url(), %error, "no answer");

@@ -143,6 +143,8 @@ async fn attempt_pair(
     let target = Arc::clone(prefill.target());
     let own = Patience::of(&head.headers, decode.target().silence());
     let patience = own.within(Patience::of(&head.headers, target.silence()).first_byte);
+    // What the client asks for holds at either worker.
+    let is_hurried = patience.between.is_clients;
     let (watched, deaths) = (Arc::clone(&target), target.deaths());
     let meanwhile = Meanwhile::begin(&target, decode.target());
     let (own_head, own_body) = (head.clone(), body.clone());
@@ -163,7 +165,7 @@ async fn attempt_pair(
     let (outcome, culprit) = match first {
         First::Decode(Ok(outcome)) => (outcome, Culprit::Decode),
         First::Decode(Err(unanswered)) => silent(*unanswered, &mut guard, &meanwhile),
-        First::Prefill(failure) => (prefill_failed(failure), Culprit::Prefill),
+        First::Prefill(failure) => (prefill_failed(failure, is_hurried), Culprit::Prefill),
         First::Died => {
             guard.blame();
             (Outcome::given_up(GaveUp::Dead), Culprit::Prefill)
@@ -174,7 +176,7 @@ async fn attempt_pair(
             if culprit == Culprit::Prefill {
                 decoding.await.ok()
             } else {
-                guard.ended().await.map(prefill_failed)
+                guard.ended().await.map(|failure| prefill_failed(failure, is_hurried))
             }
         };
         let other = tokio::time::timeout(BREAKS_TOO, other).await.ok().flatten();
@@ -213,12 +215,12 @@ fn silent(unanswered: Unanswered, guard: &mut PrefillGuard, meanwhile: &Meanwhil
 }
 
 /// A refusal is an answer like any other: the request ends with it, or another pair is tried.
-fn prefill_failed(failure: PrefillFailure) -> Outcome {
+fn prefill_failed(failure: PrefillFailure, is_hurried: bool) -> Outcome {
     match failure {
         PrefillFailure::NoAnswer(error) => Outcome::no_answer(&error),
         PrefillFailure::Refused(refused) => {
             let (opening, placement) = *refused;
-            Outcome::Answered(Answered::new(opening, placement))
+            Outcome::Answered(Answered::new(opening, placement, is_hurried))
         }
         PrefillFailure::BrokeOff => {
             Outcome::Failed { error: ProxyError::BrokenAnswer, retry: Some(RetryReason::Broken) }

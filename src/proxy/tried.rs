@@ -120,10 +120,13 @@ impl<'a> Tried<'a> {
         route: Route,
         model: Option<&str>,
     ) -> Arc<Snapshot> {
+        if Arc::ptr_eq(&seen, &now) {
+            return seen;
+        }
         let is_others = seen.pairs(route) != now.pairs(route)
             || now.eligible(route, model).is_err()
             || (now.routes_by_model() && !seen.routes_by_model());
-        if Arc::ptr_eq(&seen, &now) || is_others {
+        if is_others {
             return seen;
         }
         if let Some(tried) = &mut self.workers {

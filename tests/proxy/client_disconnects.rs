@@ -1,8 +1,4 @@
-use std::future::pending;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use tokio::sync::Notify;
 
 use crate::client::Client;
 use crate::client::chat;
@@ -12,27 +8,9 @@ use crate::router::soon;
 use crate::upstream;
 use crate::upstream::Upstream;
 
-/// Tells when it is dropped.
-struct OnDrop(Arc<Notify>);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
-}
-
 #[tokio::test]
 async fn client_that_hangs_up_before_the_answer_ends_the_call_to_the_worker() {
-    let ended = Arc::new(Notify::new());
-    let on_drop = Arc::clone(&ended);
-    let worker = Upstream::start(move |_| {
-        let guard = OnDrop(Arc::clone(&on_drop));
-        async move {
-            let _guard = guard;
-            pending().await
-        }
-    })
-    .await;
+    let (worker, ended) = Upstream::without_an_answer().await;
     let router = router::over(&[&worker]).await;
     let mut client = Client::connect(router.addresses().data).await;
     {

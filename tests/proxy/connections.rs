@@ -1,14 +1,9 @@
 //! Clients' connections: how many there may be, which one gives way, and what is short.
 
-use std::future::pending;
-use std::sync::Arc;
-
 use http::StatusCode;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
@@ -20,7 +15,6 @@ use crate::router;
 use crate::router::soon;
 use crate::router::until;
 use crate::serve_command::Router;
-use crate::upstream;
 use crate::upstream::Upstream;
 
 /// Reads until the other side closes.
@@ -56,16 +50,7 @@ async fn longest_idle_connection_gives_way_at_the_limit() {
 
 #[tokio::test]
 async fn connection_waits_while_all_others_are_busy() {
-    let go = Arc::new(Semaphore::new(0));
-    let gate = Arc::clone(&go);
-    let worker = Upstream::start(move |_| {
-        let gate = Arc::clone(&gate);
-        async move {
-            gate.acquire().await.expect("it stays open").forget();
-            upstream::whole(200, "{}")
-        }
-    })
-    .await;
+    let (worker, go) = Upstream::behind_a_gate().await;
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.max_connections = Some(2);
     let router = router::start(config).await;
@@ -113,16 +98,7 @@ async fn bodies_that_do_not_come_give_way_to_another_connection() {
 
 #[tokio::test]
 async fn hang_up_behind_pipelined_bytes_ends_the_request() {
-    let ended = Arc::new(Notify::new());
-    let on_drop = Arc::clone(&ended);
-    let worker = Upstream::start(move |_| {
-        let guard = OnDrop(Arc::clone(&on_drop));
-        async move {
-            let _guard = guard;
-            pending().await
-        }
-    })
-    .await;
+    let (worker, ended) = Upstream::without_an_answer().await;
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.client_idle = std::time::Duration::from_secs(1);
     let router = router::start(config).await;
@@ -133,15 +109,6 @@ async fn hang_up_behind_pipelined_bytes_ends_the_request() {
     drop(stream);
     soon(ended.notified()).await;
     until(async || router::in_flight(&router, &worker.url()) == 0).await;
-}
-
-/// Tells when it is dropped.
-struct OnDrop(Arc<Notify>);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
 }
 
 #[tokio::test]
@@ -188,16 +155,7 @@ async fn want_of_descriptors_to_look_up_a_name_is_told_as_such_and_counts_agains
 
 /// Looking up a name takes its time.
 async fn want_of_descriptors(host: &str, connect_timeout_ms: u64) {
-    let go = Arc::new(Semaphore::new(0));
-    let gate = Arc::clone(&go);
-    let worker = Upstream::start(move |_| {
-        let gate = Arc::clone(&gate);
-        async move {
-            gate.acquire().await.expect("it stays open").forget();
-            upstream::whole(200, "{}")
-        }
-    })
-    .await;
+    let (worker, go) = Upstream::behind_a_gate().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("router.toml");
     let config =

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,10 +30,20 @@ use parking_lot::Mutex;
 use sglang_router_rs::config::router::WorkerEntry;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::router::soon;
+
+/// Tells when it is dropped.
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
 
 /// A request as a worker got it.
 #[derive(Clone, Debug)]
@@ -175,6 +186,34 @@ impl Upstream {
         Self::start(move |_| async move { whole(200, body) }).await
     }
 
+    /// A worker that answers each request once somebody adds a permit for it.
+    pub(crate) async fn behind_a_gate() -> (Self, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let permits = Arc::clone(&gate);
+        let worker = Self::start(move |_| {
+            let permits = Arc::clone(&permits);
+            async move {
+                permits.acquire().await.expect("it stays open").forget();
+                whole(200, "{}")
+            }
+        });
+        (worker.await, gate)
+    }
+
+    /// A worker that answers nothing, and tells when a request to it ends.
+    pub(crate) async fn without_an_answer() -> (Self, Arc<Notify>) {
+        let ended = Arc::new(Notify::new());
+        let on_drop = Arc::clone(&ended);
+        let worker = Self::start(move |_| {
+            let guard = OnDrop(Arc::clone(&on_drop));
+            async move {
+                let _guard = guard;
+                pending().await
+            }
+        });
+        (worker.await, ended)
+    }
+
     /// A worker that answers everything with this status.
     pub(crate) async fn failing(status: u16) -> Self {
         Self::start(move |_| async move { whole(status, r#"{"error":"scripted"}"#) }).await
@@ -273,7 +312,7 @@ async fn answer(
         *state.asked.lock().entry(path.to_owned()).or_default() += 1;
         return match extra {
             None => whole(404, ""),
-            Some((0, _)) => std::future::pending().await,
+            Some((0, _)) => pending().await,
             Some((status, body)) => whole(status, &body),
         };
     }
