@@ -12,7 +12,6 @@ use crate::proxy::clients::Client;
 use crate::proxy::forward::Inbound;
 use crate::proxy::forward::attempt;
 use crate::proxy::headers::Headers;
-use crate::proxy::headers::find;
 use crate::proxy::pair;
 use crate::proxy::parse;
 use crate::proxy::parse::Facts;
@@ -48,7 +47,7 @@ pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<
     let headers = Headers(&inbound.head.headers);
     let mut record = Draft::begin(
         recorder,
-        find(&inbound.head.headers, EXPLAIN_HEADER).is_some(),
+        inbound.head.own(EXPLAIN_HEADER).is_some(),
         headers.header(REQUEST_ID_HEADER),
         inbound.route.name(),
         client.proxy().policy().name(),

@@ -12,6 +12,7 @@
 
 use std::sync::LazyLock;
 
+use aho_corasick::packed::Searcher;
 use memchr::memchr;
 use memchr::memmem::Finder;
 use serde_json::Value;
@@ -33,9 +34,8 @@ static LAST_WORDS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
 });
 
 /// What every error has in it, and hardly any other event: in a text that a model generates, the
-/// quotes are escaped.
-static MARKS: LazyLock<[Finder<'static>; 2]> =
-    LazyLock::new(|| [Finder::new("\"error\""), Finder::new("\"abort\"")]);
+/// quotes are escaped. One pass looks for both. `None` where the processor cannot do that.
+static MARKS: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::new(["\"error\"", "\"abort\""]));
 
 /// An event that tells of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct EventError {
 
 /// Looks through a stream as it comes, however it is cut into pieces.
 ///
-/// Ordinary pieces end with a line and hold no mark of an error: they cost two searches, and
+/// Ordinary pieces end with a line and hold no mark of an error: they cost one search, and
 /// nothing is kept or allocated.
 #[derive(Debug, Default)]
 pub struct EventScan {
@@ -137,7 +137,8 @@ impl EventScan {
 }
 
 fn is_marked(text: &[u8]) -> bool {
-    MARKS.iter().any(|mark| mark.find(text).is_some())
+    // Without a searcher every piece is read.
+    MARKS.as_ref().is_none_or(|marks| marks.find(text).is_some())
 }
 
 /// True if an engine says in this text that it is dying or stopping.

@@ -4,14 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::HeaderValue;
-use http::Method;
-use http::Request;
 use http::Response;
-use http::Uri;
-use http::header;
-use http::request;
 use http::response;
 
 use crate::config::retry_on::RetryCondition;
@@ -21,9 +15,8 @@ use crate::proxy::call_error::CallError;
 use crate::proxy::clients::Client;
 use crate::proxy::clients::GaveUp;
 use crate::proxy::fullness::retry_after;
-use crate::proxy::headers::find;
+use crate::proxy::head::Head;
 use crate::proxy::headers::prepare_answer;
-use crate::proxy::headers::prepare_request;
 use crate::proxy::measures::RetryReason;
 use crate::proxy::opening::Opening;
 use crate::proxy::patience::Limit;
@@ -37,50 +30,10 @@ use crate::proxy::route::Route;
 use crate::proxy::second_run::SecondRun;
 use crate::proxy::stream::OutBody;
 use crate::proxy::stream::Passed;
-use crate::proxy::target::Target;
-use crate::proxy::upstream::Outgoing;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 
 const WORKER_HEADER: &str = "x-sgl-worker";
-
-/// The head of a request as every worker gets it, but for `host`.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// The method.
-    pub method: Method,
-    /// Path and query.
-    pub uri: Uri,
-    /// Headers, without those of the client's connection.
-    pub headers: HeaderMap,
-}
-
-impl Head {
-    /// From the head as it came.
-    pub fn new(head: request::Parts, client: &Client) -> Self {
-        let request::Parts { method, uri, mut headers, .. } = head;
-        prepare_request(&mut headers, client.forwarded_for());
-        Self { method, uri: origin_form(uri), headers }
-    }
-
-    /// The request to one worker.
-    pub fn outgoing(&self, target: &Target, body: &Payload) -> Outgoing {
-        let mut request = Request::new(body.clone());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(header::HOST, target.host().clone());
-        request
-    }
-}
-
-/// Proxies may be sent the whole URL; workers get path and query.
-fn origin_form(uri: Uri) -> Uri {
-    if uri.authority().is_none() {
-        return uri;
-    }
-    uri.into_parts().path_and_query.map(Uri::from).unwrap_or_default()
-}
 
 /// A client that sends this, with anything but 0 or false, has a request that must not be worked on
 /// twice.
@@ -104,7 +57,7 @@ pub struct Inbound {
 impl Inbound {
     /// Whether it may run a second time.
     pub fn second_run(&self) -> SecondRun {
-        let asked = find(&self.head.headers, NO_RETRY_HEADER).map(HeaderValue::as_bytes);
+        let asked = self.head.own(NO_RETRY_HEADER).map(HeaderValue::as_bytes);
         let forbidden = asked.is_some_and(|value| value != b"0" && !value.eq_ignore_ascii_case(b"false"));
         if forbidden { SecondRun::none() } else { SecondRun::default() }
     }
@@ -261,10 +214,10 @@ impl Outcome {
             Self::Answered(answered) => {
                 let (mut head, mut passed) = answered.into_parts(client, inbound);
                 if let Some(record) = record.take() {
-                    passed = passed.with_record(record, &mut head);
+                    passed.record(record, &mut head);
                 }
                 if let Some(prefill) = prefill {
-                    passed = passed.with_prefill(prefill);
+                    passed.keep_prefill(prefill);
                 }
                 Ok(Response::from_parts(head, OutBody::Passed(passed)))
             }
@@ -280,7 +233,7 @@ impl Answered {
     }
 
     /// The head as the client gets it, and the body.
-    fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Passed) {
+    fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Box<Passed>) {
         let Self { opening, placement, is_hurried } = self;
         let told = opening.error().map(|error| ToldStatus(error.code));
         let Opening { mut head, body, events, open_end, .. } = opening;
@@ -293,7 +246,9 @@ impl Answered {
         }
         let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
         passed.watch_end(open_end);
-        let passed = if is_hurried { passed.with_hurried_client() } else { passed };
+        if is_hurried {
+            passed.hurry();
+        }
         (head, passed)
     }
 }
@@ -317,7 +272,7 @@ pub async fn attempt(
     second: &SecondRun,
     has_other: impl Fn() -> bool,
 ) -> Outcome {
-    let patience = Patience::of(&head.headers, placement.target().silence());
+    let patience = Patience::of(head, placement.target().silence());
     match ask(client, head, body, placement, patience, second, has_other).await {
         Ok(outcome) => outcome,
         Err(unanswered) => unanswered.blamed(),

@@ -11,25 +11,48 @@ use http::response;
 use crate::policies::HeaderLookup;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// What the router's own headers begin with.
 const OWN_PREFIX: &str = "x-sgl-";
 
-/// Headers that concern one connection only (RFC 9110, section 7.6.1). `expect` is answered by
-/// this side.
-static HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-    header::EXPECT,
-];
+/// True for headers that concern one connection only (RFC 9110, section 7.6.1). `expect` is answered
+/// by this side.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "transfer-encoding"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "upgrade"
+            | "expect"
+    )
+}
+
+fn is_own(name: &str) -> bool {
+    name.starts_with(OWN_PREFIX)
+}
+
+/// What is among the names of the headers, from one pass: looking for each by its hash costs more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    has_hop_by_hop: bool,
+    has_own: bool,
+}
+
+impl Seen {
+    fn in_names(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys().map(HeaderName::as_str) {
+            seen.has_hop_by_hop |= is_hop_by_hop(name);
+            seen.has_own |= is_own(name);
+        }
+        seen
+    }
+}
 
 /// A header map, as policies look at it.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +70,13 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
     headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value)
 }
 
-/// Takes out what concerns the client's connection only, and adds the client's address.
-pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) {
-    remove_hop_by_hop(headers);
+/// Takes out what concerns the client's connection only, and adds the client's address. True if
+/// there are headers that speak to this router.
+pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> bool {
+    let seen = Seen::in_names(headers);
+    if seen.has_hop_by_hop {
+        remove_hop_by_hop(headers);
+    }
     let mut before = headers.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).peekable();
     let value = if before.peek().is_none() {
         client.clone()
@@ -58,14 +85,18 @@ pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) {
         HeaderValue::from_maybe_shared(Bytes::from(all.join(&b", "[..]))).unwrap_or_else(|_| client.clone())
     };
     headers.insert(X_FORWARDED_FOR, value);
+    seen.has_own
 }
 
 /// Makes the head of a worker's answer fit for the client's connection: without what concerns the
 /// worker's, and without headers in the router's name.
 pub fn prepare_answer(head: &mut response::Parts) {
-    remove_hop_by_hop(&mut head.headers);
-    while let Some(own) = head.headers.keys().find(|name| name.as_str().starts_with(OWN_PREFIX)).cloned() {
-        head.headers.remove(own);
+    let seen = Seen::in_names(&head.headers);
+    if seen.has_hop_by_hop {
+        remove_hop_by_hop(&mut head.headers);
+    }
+    if seen.has_own {
+        remove_all(&mut head.headers, is_own);
     }
     // The version is the connection's too: a worker's HTTP/1.0 would have the client take the end
     // of the connection for the end of the answer.
@@ -74,16 +105,19 @@ pub fn prepare_answer(head: &mut response::Parts) {
 
 /// Takes out what concerns one connection only. Where the coding of a body goes, so does a length
 /// beside it, which says nothing then (RFC 9112, section 6.3) and may be a lie.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // First: the coding may be among the headers that `connection` names.
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    // One pass over few names is cheaper than nine look-ups; most messages have one or none.
     let named: Vec<HeaderValue> =
         headers.get_all(header::CONNECTION).iter().filter(|value| names_headers(value)).cloned().collect();
     named.iter().for_each(|value| remove_named(value, headers));
-    while let Some(name) = headers.keys().find_map(|name| HOP_BY_HOP.iter().find(|hop| *hop == name)) {
+    remove_all(headers, is_hop_by_hop);
+}
+
+fn remove_all(headers: &mut HeaderMap, is_meant: fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_meant(name.as_str())).cloned() {
         headers.remove(name);
     }
 }

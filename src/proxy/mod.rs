@@ -48,6 +48,7 @@ mod client_io;
 pub mod respond;
 pub mod body;
 pub mod headers;
+pub mod head;
 pub mod event_stream;
 pub mod patience;
 pub mod open_end;

@@ -18,12 +18,12 @@ pub struct OpenEnd {
 }
 
 impl OpenEnd {
-    /// `None` if the body says itself where it ends, or is neither events nor JSON, or is compressed.
-    pub fn of(head: &response::Parts) -> Option<Self> {
-        let has_length = head.headers.contains_key(header::CONTENT_LENGTH);
+    /// `None` if the body says itself where it ends, by its length if it `has_length`; or is neither
+    /// events nor JSON, or is compressed.
+    pub fn of(head: &response::Parts, has_length: bool) -> Option<Self> {
         let is_chunked =
-            head.version == Version::HTTP_11 && head.headers.contains_key(header::TRANSFER_ENCODING);
-        if has_length || is_chunked {
+            || head.version == Version::HTTP_11 && head.headers.contains_key(header::TRANSFER_ENCODING);
+        if has_length || is_chunked() {
             return None;
         }
         let is_stream = is_readable_as(&head.headers, b"text/event-stream");

@@ -70,7 +70,7 @@ impl Opening {
         if let Some(events) = &mut events {
             read_first_event(&mut body, events, &mut heard).await?;
         }
-        let open_end = OpenEnd::of(&head);
+        let open_end = OpenEnd::of(&head, body.has_length());
         let mut opening =
             Self { head, body, events, open_end, is_dying: false, hides_break: false, is_whole: false };
         if matches!(opening.status(), 429 | 500 | 502 | 503 | 504) {

@@ -25,11 +25,11 @@ use crate::proxy::clients::GaveUp;
 use crate::proxy::culprit::Culprit;
 use crate::proxy::culprit::Meanwhile;
 use crate::proxy::forward::Answered;
-use crate::proxy::forward::Head;
 use crate::proxy::forward::Inbound;
 use crate::proxy::forward::Outcome;
 use crate::proxy::forward::Unanswered;
 use crate::proxy::forward::ask;
+use crate::proxy::head::Head;
 use crate::proxy::measures::RetryReason;
 use crate::proxy::patience::Limit;
 use crate::proxy::patience::Patience;
@@ -141,8 +141,8 @@ async fn attempt_pair(
     second: &Arc<SecondRun>,
 ) -> (PrefillGuard, Outcome, Culprit) {
     let target = Arc::clone(prefill.target());
-    let own = Patience::of(&head.headers, decode.target().silence());
-    let patience = own.within(Patience::of(&head.headers, target.silence()).first_byte);
+    let own = Patience::of(head, decode.target().silence());
+    let patience = own.within(Patience::of(head, target.silence()).first_byte);
     // What the client asks for holds at either worker.
     let is_hurried = patience.between.is_clients;
     let (watched, deaths) = (Arc::clone(&target), target.deaths());

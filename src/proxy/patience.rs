@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::HeaderValue;
 
 use crate::config::checked::SilenceSettings;
-use crate::proxy::headers;
+use crate::proxy::head::Head;
 
 /// A client's own limit to the first byte, in seconds.
 const FIRST_BYTE_HEADER: &str = "x-sgl-first-byte-timeout";
@@ -37,9 +37,9 @@ pub struct Patience {
 impl Patience {
     /// What the client asks for, else what is set for the worker. What is no number above 0 is not
     /// understood, and does not count.
-    pub fn of(headers: &HeaderMap, worker: SilenceSettings) -> Self {
+    pub fn of(head: &Head, worker: SilenceSettings) -> Self {
         let limit = |name, of_worker: Option<Duration>| {
-            let asked = asked(headers, name);
+            let asked = head.own(name).and_then(asked);
             Limit { after: asked.or(of_worker), is_clients: asked.is_some() }
         };
         Self {
@@ -55,15 +55,14 @@ impl Patience {
     }
 }
 
-fn asked(headers: &HeaderMap, name: &str) -> Option<Duration> {
-    let secs: f64 = headers::find(headers, name)?.to_str().ok()?.trim().parse().ok()?;
+fn asked(value: &HeaderValue) -> Option<Duration> {
+    let secs: f64 = value.to_str().ok()?.trim().parse().ok()?;
     (secs > 0.0).then(|| Duration::from_secs_f64(secs.min(LONGEST_SECS)))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-    use http::HeaderValue;
+    use http::Request;
 
     use super::*;
 
@@ -71,8 +70,9 @@ mod tests {
     fn clients_limit_wins_where_it_is_a_number() {
         let worker = SilenceSettings { first_byte: None, between: Some(Duration::from_secs(9)) };
         let of = |value: &'static str| {
-            let header = (HeaderName::from_static(SILENCE_HEADER), HeaderValue::from_static(value));
-            Patience::of(&HeaderMap::from_iter([header]), worker)
+            let request = Request::builder().header(SILENCE_HEADER, value);
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            Patience::of(&Head::new(parts, &HeaderValue::from_static("::1")), worker)
         };
         assert_eq!(of("2.5").between.after, Some(Duration::from_millis(2500)));
         assert_eq!(of("1e300").between.after, Some(Duration::from_secs(86_400)));

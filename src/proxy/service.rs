@@ -21,9 +21,9 @@ use crate::proxy::attempts;
 use crate::proxy::body;
 use crate::proxy::body::Arriving;
 use crate::proxy::clients::Client;
-use crate::proxy::forward::Head;
 use crate::proxy::forward::Inbound;
 use crate::proxy::forward::ToldStatus;
+use crate::proxy::head::Head;
 use crate::proxy::measures::Measures;
 use crate::proxy::respond;
 use crate::proxy::respond::ProxyError;
@@ -118,7 +118,7 @@ async fn forwarded(
         client.clients().give_up_stalled();
     }
     let body = body?;
-    let inbound = Inbound { route, head: Head::new(head, client), body, held, started };
+    let inbound = Inbound { route, head: Head::new(head, client.forwarded_for()), body, held, started };
     attempts::answer(client, &inbound).await
 }
 

@@ -35,12 +35,12 @@ const DECISION_HEADER: &str = "x-sgl-decision";
 
 /// The body of any answer to a client.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are passed through; a box would allocate for each")]
 pub enum OutBody {
     /// Made here.
     Own(Full<Bytes>),
-    /// A worker's, passed through.
-    Passed(Passed),
+    /// A worker's, passed through. On its way to hyper an answer changes hands often: copying all of
+    /// this each time costs more than the box.
+    Passed(Box<Passed>),
 }
 
 /// An answer that breaks off. hyper closes the client's connection, which is how HTTP/1.1 says so.
@@ -137,9 +137,9 @@ impl Passed {
         client: &Arc<Client>,
         route: Route,
         started: Instant,
-    ) -> Self {
+    ) -> Box<Self> {
         let deaths = placement.deaths();
-        let mut passed = Self {
+        let mut passed = Box::new(Self {
             is_known: !body.held().is_empty(),
             body,
             erred: None,
@@ -156,7 +156,7 @@ impl Passed {
             deaths,
             open_end: None,
             is_hurried: false,
-        };
+        });
         passed.heed_error();
         if passed.body.is_end() {
             passed.complete();
@@ -170,22 +170,20 @@ impl Passed {
     }
 
     /// The limits of silence are the client's own.
-    pub fn with_hurried_client(mut self) -> Self {
+    pub fn hurry(&mut self) {
         self.is_hurried = true;
-        self
     }
 
     /// Keeps the prefill half of a pair going until this answer ends.
-    pub fn with_prefill(mut self, prefill: PrefillGuard) -> Self {
+    pub fn keep_prefill(&mut self, prefill: PrefillGuard) {
         self.prefill = Some(prefill);
         if self.ended {
             self.end_prefill();
         }
-        self
     }
 
     /// Records what comes of the answer, and tells the client in its head under which id.
-    pub fn with_record(mut self, mut record: Box<Draft>, head: &mut response::Parts) -> Self {
+    pub fn record(&mut self, mut record: Box<Draft>, head: &mut response::Parts) {
         let refusal = self.events.as_ref().and_then(EventScan::error).filter(|error| error.is_first);
         let status = refusal.map_or(head.status.as_u16(), |error| error.code);
         record.answered(status, self.placement.target().worker().url());
@@ -199,7 +197,6 @@ impl Passed {
         if self.ended {
             self.end_record(self.end());
         }
-        self
     }
 
     /// How an answer ended that came whole.

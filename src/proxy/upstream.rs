@@ -14,6 +14,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::Request;
 use http::Response;
 use hyper::body::Body;
@@ -133,7 +134,8 @@ pub struct AnswerBody {
     connection: Option<Box<UpstreamConnection>>,
     /// What was [read ahead](Self::read_ahead) and is still to be given out.
     held: Bytes,
-    trailers: Option<Frame<Bytes>>,
+    /// Boxed, since nearly none has them.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 impl AnswerBody {
@@ -143,7 +145,7 @@ impl AnswerBody {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.held)))));
         }
         if let Some(trailers) = self.trailers.take() {
-            return Poll::Ready(Some(Ok(trailers)));
+            return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
         }
         self.poll_incoming(cx)
     }
@@ -170,8 +172,8 @@ impl AnswerBody {
                 Ok(true)
             }
             // They end a body.
-            Err(trailers) => {
-                self.trailers = Some(trailers);
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok().map(Box::new);
                 Ok(false)
             }
         }
@@ -197,6 +199,11 @@ impl AnswerBody {
     /// True if nothing more comes.
     pub fn is_end(&self) -> bool {
         self.held.is_empty() && self.trailers.is_none() && self.incoming.is_end_stream()
+    }
+
+    /// True if its head says how long it is.
+    pub fn has_length(&self) -> bool {
+        self.incoming.size_hint().exact().is_some()
     }
 
     /// How much is still to come.
