@@ -12,7 +12,7 @@ use wasmtime::PoolingAllocationConfig;
 use wasmtime::Store;
 use wasmtime::TypedFunc;
 
-use crate::instantiate;
+use crate::by_hand;
 use crate::pool;
 
 /// One instance with a message that is written once and copied in before each call, but for its
@@ -50,8 +50,8 @@ impl Floor {
 
     /// With these settings.
     pub(crate) fn configured(config: &Config, workers: usize) -> Self {
-        let pre = instantiate::prepared(config);
-        let mut floor = Self::with(instantiate::store(&pre), &pre, &Messages::new(workers));
+        let pre = by_hand::prepared(config);
+        let mut floor = Self::with(by_hand::store(&pre), &pre, &Messages::new(workers));
         assert!(floor.call() < workers, "it chooses");
         floor
     }

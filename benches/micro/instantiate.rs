@@ -12,31 +12,25 @@ use criterion::Criterion;
 use sglang_router_rs::engine::HostServices;
 use sglang_router_rs::engine::trial::Trial;
 use wasmtime::Config;
-use wasmtime::Engine;
 use wasmtime::InstanceAllocationStrategy;
-use wasmtime::InstancePre;
-use wasmtime::Linker;
-use wasmtime::Module;
-use wasmtime::PoolingAllocationConfig;
-use wasmtime::Store;
 
+use crate::by_hand;
 use crate::floor::Floor;
 use crate::floor::Messages;
 use crate::pool;
-use crate::stage;
 
 pub(crate) fn instantiate(c: &mut Criterion) {
     let mut group = c.benchmark_group("instantiate");
     for (name, strategy) in [
         ("on-demand", InstanceAllocationStrategy::OnDemand),
-        ("pooling", InstanceAllocationStrategy::Pooling(pooling())),
+        ("pooling", InstanceAllocationStrategy::Pooling(by_hand::pooling())),
     ] {
         let mut config = Config::new();
         config.epoch_interruption(true).allocation_strategy(strategy);
-        let pre = prepared(&config);
+        let pre = by_hand::prepared(&config);
         group.bench_function(BenchmarkId::new("by-hand", name), |b| {
             b.iter(|| {
-                let mut store = store(&pre);
+                let mut store = by_hand::store(&pre);
                 black_box(pre.instantiate(&mut store).expect("an instance"));
             });
         });
@@ -44,7 +38,7 @@ pub(crate) fn instantiate(c: &mut Criterion) {
         // does it.
         let messages = Messages::new(8);
         group.bench_function(BenchmarkId::new("per-call", name), |b| {
-            b.iter(|| black_box(Floor::with(store(&pre), &pre, &messages).call()));
+            b.iter(|| black_box(Floor::with(by_hand::store(&pre), &pre, &messages).call()));
         });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -59,30 +53,4 @@ pub(crate) fn instantiate(c: &mut Criterion) {
         });
     });
     group.finish();
-}
-
-/// As the router's engine has it.
-pub(crate) fn pooling() -> PoolingAllocationConfig {
-    let mut pooling = PoolingAllocationConfig::new();
-    pooling.linear_memory_keep_resident(256 << 10).table_keep_resident(16 << 10);
-    pooling
-}
-
-/// `least_connections`, compiled.
-pub(crate) fn prepared(config: &Config) -> InstancePre<()> {
-    let engine = Engine::new(config).expect("an engine");
-    let module = Module::from_file(&engine, stage::module("least_connections")).expect("a module");
-    let mut linker = Linker::new(&engine);
-    // It logs only before it panics.
-    linker.define_unknown_imports_as_traps(&module).expect("functions");
-    linker.instantiate_pre(&module).expect("nothing else is imported")
-}
-
-/// A store that nothing interrupts.
-pub(crate) fn store(pre: &InstancePre<()>) -> Store<()> {
-    let mut store = Store::new(pre.module().engine(), ());
-    store.set_epoch_deadline(1 << 40);
-    // An engine without fuel has none to set.
-    let _ = store.set_fuel(u64::MAX);
-    store
 }

@@ -5,6 +5,7 @@
 use criterion::criterion_group;
 use criterion::criterion_main;
 
+mod by_hand;
 mod decision;
 mod floor;
 mod instantiate;

@@ -13,8 +13,8 @@ use wasmtime::OptLevel;
 use wasmtime::PoolingAllocationConfig;
 use wasmtime::RegallocAlgorithm;
 
+use crate::by_hand;
 use crate::floor::Floor;
-use crate::instantiate;
 
 /// A name, and what it changes of the engine's settings.
 type Setting = (&'static str, fn(&mut Config, &mut PoolingAllocationConfig));
@@ -67,7 +67,7 @@ pub(crate) fn settings(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut group = c.benchmark_group("settings");
     for (name, change) in SETTINGS {
-        let (mut config, mut pooling) = (Config::new(), instantiate::pooling());
+        let (mut config, mut pooling) = (Config::new(), by_hand::pooling());
         config.epoch_interruption(true);
         change(&mut config, &mut pooling);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
@@ -89,10 +89,10 @@ pub(crate) fn settings(c: &mut Criterion) {
                 });
             });
         }
-        let pre = instantiate::prepared(&config);
+        let pre = by_hand::prepared(&config);
         group.bench_function(BenchmarkId::new(format!("{name}/instantiate"), "w8"), |b| {
             let messages = crate::floor::Messages::new(8);
-            b.iter(|| black_box(Floor::with(instantiate::store(&pre), &pre, &messages).call()));
+            b.iter(|| black_box(Floor::with(by_hand::store(&pre), &pre, &messages).call()));
         });
     }
     group.finish();
