@@ -10,10 +10,10 @@ use wasmtime::Module;
 
 use crate::engine::error::EngineError;
 use crate::engine::exports::Places;
-use crate::engine::sandbox;
 use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::Sandbox;
 use crate::engine::sandbox::SandboxSpec;
+use crate::engine::sandbox::wasi;
 use crate::engine::setup::BESIDE_MEMORY;
 use crate::engine::setup::Engine;
 
@@ -67,7 +67,7 @@ impl Compiled {
         let pre = linker.instantiate_pre(&module).map_err(|error| EngineError::Link(error.into()))?;
         Ok(Self {
             engine: Arc::clone(engine),
-            host_futures: sandbox::needs_host_futures(&module),
+            host_futures: wasi::needs_host_futures(&module),
             places: Places::of(pre.module()),
             pre,
             sandbox,

@@ -12,8 +12,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::IsTerminal;
 use wasmtime_wasi::cli::StdoutStream;
 
-use crate::engine::last_words::LastWords;
-use crate::engine::sandbox::HostServices;
+use crate::engine::sandbox::last_words::LastWords;
+use crate::engine::sandbox::services::HostServices;
 
 /// Longest line that is kept, in bytes; a longer one is logged in pieces.
 const MAX_LINE_BYTES: usize = 1024;

@@ -9,8 +9,8 @@ use wasmtime::Linker;
 use sgl_policy_abi::HOST_MODULE;
 use sgl_policy_abi::host_function;
 
-use crate::engine::last_words;
-use crate::engine::sandbox::Guest;
+use crate::engine::sandbox::guest::Guest;
+use crate::engine::sandbox::last_words;
 
 /// Longest log line that is taken from a guest, in bytes; the rest is cut.
 const MAX_LOG_BYTES: u32 = 4096;

@@ -23,15 +23,15 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::GuestMemory;
 
-use crate::engine::sandbox::Guest;
-use crate::engine::sandbox::HostServices;
-use crate::engine::sandbox::Tmp;
-use crate::engine::sandbox::WASI;
-use crate::engine::tmp_quota::Admission;
-use crate::engine::tmp_quota::Charge;
-use crate::engine::tmp_quota::Demand;
-use crate::engine::tmp_quota::Ledger;
-use crate::engine::tmp_quota::Usage;
+use crate::engine::sandbox::directory::Tmp;
+use crate::engine::sandbox::guest::Guest;
+use crate::engine::sandbox::services::HostServices;
+use crate::engine::sandbox::tmp_quota::Admission;
+use crate::engine::sandbox::tmp_quota::Charge;
+use crate::engine::sandbox::tmp_quota::Demand;
+use crate::engine::sandbox::tmp_quota::Ledger;
+use crate::engine::sandbox::tmp_usage::Usage;
+use crate::engine::sandbox::wasi::WASI;
 
 /// What a guest is told that may not have more.
 const FULL: i32 = Errno::Dquot as i32;

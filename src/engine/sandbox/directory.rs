@@ -1,0 +1,51 @@
+//! What a guest sees as `/tmp`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::engine::error::EngineError;
+use crate::engine::sandbox::tmp_quota::Ledger;
+use crate::engine::sandbox::tmp_usage::TmpLimits;
+
+/// A directory of one plugin's own, under the system's temp directory, with mode 0700 and an
+/// unguessable name. It goes, with all that is in it, when the last generation of the plugin does.
+#[derive(Debug)]
+pub struct PrivateDirectory {
+    directory: TempDir,
+    ledger: Arc<Ledger>,
+}
+
+impl PrivateDirectory {
+    /// Makes the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Directory`] if the system refuses.
+    pub fn new() -> Result<Self, EngineError> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("sgl-plugin-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let directory = builder.tempdir().map_err(EngineError::Directory)?;
+        Ok(Self { directory, ledger: Arc::default() })
+    }
+
+    /// Where it is on the host.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What is in it.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+}
+
+/// The private directory as one guest sees it.
+#[derive(Debug)]
+pub(crate) struct Tmp {
+    pub(crate) directory: Arc<PrivateDirectory>,
+    pub(crate) limits: TmpLimits,
+}
