@@ -13,7 +13,7 @@ use crate::config::retry_on::RetryOn;
 use crate::core::Worker;
 use crate::proxy::call_error::CallError;
 use crate::proxy::clients::Client;
-use crate::proxy::clients::GaveUp;
+use crate::proxy::deadlines::GaveUp;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::head::Head;
 use crate::proxy::headers::prepare_answer;

@@ -15,6 +15,7 @@
 //! Names HTTP; knows policies only by [`crate::policies::Policy`].
 
 pub mod verdict;
+pub mod deadlines;
 pub mod descriptors;
 pub mod circuit;
 pub mod fullness;

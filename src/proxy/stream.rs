@@ -16,7 +16,7 @@ use hyper::body::SizeHint;
 
 use crate::core::Worker;
 use crate::proxy::clients::Client;
-use crate::proxy::clients::OutOfTime;
+use crate::proxy::deadlines::OutOfTime;
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::placement::Placement;
