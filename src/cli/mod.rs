@@ -2,7 +2,6 @@
 
 pub mod flags;
 pub mod log;
-pub mod plugin_metrics;
 pub mod assembly;
 pub mod configuration;
 mod reload;

@@ -13,6 +13,7 @@ pub mod settings;
 pub mod module_file;
 pub mod pushed;
 pub mod manager;
+pub mod plugin_metrics;
 pub mod restore;
 mod plugin_files;
 pub mod dir_watch;

@@ -8,25 +8,14 @@ use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType;
 
 use crate::metrics::histogram::HistogramSnapshot;
-
-/// What kind of number a family holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FamilyKind {
-    /// Only ever grows; the page adds `_total` to the name.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Durations by upper bound.
-    Histogram,
-}
+use crate::metrics::metric::Metric;
+use crate::metrics::metric::MetricKind;
 
 /// One metric with all its label values.
 #[derive(Debug)]
 pub struct Family {
-    name: String,
-    help: String,
-    kind: FamilyKind,
-    samples: Vec<(Vec<(String, String)>, Value)>,
+    metric: &'static Metric,
+    samples: Vec<(Vec<(&'static str, String)>, Value)>,
 }
 
 #[derive(Debug)]
@@ -37,34 +26,38 @@ enum Value {
 }
 
 impl Family {
-    /// Adds a count. For [`FamilyKind::Counter`].
-    pub fn count(&mut self, labels: &[(&str, &str)], count: u64) -> &mut Self {
+    /// Adds a count. For [`MetricKind::Counter`]. `labels` are the values of the metric's labels, in
+    /// their order.
+    pub fn count(&mut self, labels: &[&str], count: u64) -> &mut Self {
         self.push(labels, Value::Count(count))
     }
 
-    /// Adds a gauge. For [`FamilyKind::Gauge`].
-    pub fn gauge(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
+    /// Adds a gauge. For [`MetricKind::Gauge`]; `labels` as for [`count`](Self::count).
+    pub fn gauge(&mut self, labels: &[&str], value: f64) -> &mut Self {
         self.push(labels, Value::Gauge(value))
     }
 
-    /// Adds a histogram. For [`FamilyKind::Histogram`].
-    pub fn histogram(&mut self, labels: &[(&str, &str)], snapshot: HistogramSnapshot) -> &mut Self {
+    /// Adds a histogram. For [`MetricKind::Histogram`]; `labels` as for [`count`](Self::count).
+    pub fn histogram(&mut self, labels: &[&str], snapshot: HistogramSnapshot) -> &mut Self {
         self.push(labels, Value::Histogram(snapshot))
     }
 
-    fn push(&mut self, labels: &[(&str, &str)], value: Value) -> &mut Self {
-        let owned = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.samples.push((owned, value));
+    fn push(&mut self, labels: &[&str], value: Value) -> &mut Self {
+        let metric = self.metric;
+        debug_assert_eq!(labels.len(), metric.labels.len(), "a value for each label of {}", metric.name);
+        debug_assert_eq!(value.kind(), metric.kind, "the kind of {}", metric.name);
+        let values = labels.iter().map(|value| (*value).to_owned());
+        self.samples.push((metric.labels.iter().copied().zip(values).collect(), value));
         self
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let metric_type = match self.kind {
-            FamilyKind::Counter => MetricType::Counter,
-            FamilyKind::Gauge => MetricType::Gauge,
-            FamilyKind::Histogram => MetricType::Histogram,
+        let metric_type = match self.metric.kind {
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Gauge => MetricType::Gauge,
+            MetricKind::Histogram => MetricType::Histogram,
         };
-        let mut metric = encoder.encode_descriptor(&self.name, &self.help, None, metric_type)?;
+        let mut metric = encoder.encode_descriptor(self.metric.name, self.metric.help, None, metric_type)?;
         for (labels, value) in &self.samples {
             if labels.is_empty() {
                 value.encode(&mut metric)?;
@@ -77,6 +70,14 @@ impl Family {
 }
 
 impl Value {
+    fn kind(&self) -> MetricKind {
+        match self {
+            Self::Count(_) => MetricKind::Counter,
+            Self::Gauge(_) => MetricKind::Gauge,
+            Self::Histogram(_) => MetricKind::Histogram,
+        }
+    }
+
     fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => encoder.encode_counter::<NoLabelSet, u64, f64>(count, None),
@@ -95,9 +96,9 @@ pub struct Families {
 }
 
 impl Families {
-    /// Starts a family. `name` without a prefix and, for counters, without `_total`.
-    pub fn family(&mut self, name: &str, help: &str, kind: FamilyKind) -> &mut Family {
-        let family = Family { name: name.to_owned(), help: help.to_owned(), kind, samples: Vec::new() };
+    /// Starts the family of a metric.
+    pub fn family(&mut self, metric: &'static Metric) -> &mut Family {
+        let family = Family { metric, samples: Vec::new() };
         let position = self.families.len();
         self.families.push(family);
         #[expect(clippy::indexing_slicing, reason = "pushed in the line before")]

@@ -5,17 +5,23 @@
 //! path is one addition to a cache line of this thread. What is only known at the time of a
 //! scrape (workers, plugins) is told by closures.
 //!
+//! Names, kinds, labels and help texts of all metrics stand in [`catalogue`], which the documents are
+//! made from.
+//!
 //! Nothing here knows workers, plugins or HTTP.
 
 pub mod counter;
 pub mod histogram;
+pub mod metric;
+pub mod catalogue;
 pub mod families;
 pub mod registry;
 
 pub use crate::metrics::counter::CounterSet;
 pub use crate::metrics::families::Families;
 pub use crate::metrics::families::Family;
-pub use crate::metrics::families::FamilyKind;
 pub use crate::metrics::histogram::DurationHistogram;
 pub use crate::metrics::histogram::HistogramSnapshot;
+pub use crate::metrics::metric::Metric;
+pub use crate::metrics::metric::MetricKind;
 pub use crate::metrics::registry::Metrics;

@@ -9,6 +9,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::families::Families;
+use crate::metrics::metric::Metric;
 
 /// The registry: made once, passed in, shown by [`Metrics::page`].
 #[derive(Debug)]
@@ -23,15 +24,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// What every metric's name starts with.
-    pub const PREFIX: &'static str = "sgl_router";
-
     /// The media type of [`page`](Self::page).
     pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
     /// A registry without metrics.
     pub fn new() -> Self {
-        Self { registry: RwLock::new(Registry::with_prefix(Self::PREFIX)) }
+        Self { registry: RwLock::new(Registry::with_prefix(Metric::PREFIX)) }
     }
 
     /// Has `tell` called at each scrape. It must not block.
@@ -72,26 +70,27 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::families::FamilyKind;
+    use crate::metrics::catalogue;
     use crate::metrics::histogram::DurationHistogram;
+    use crate::metrics::metric::MetricKind;
 
     #[test]
     fn page_shows_what_closures_tell_in_openmetrics_text() {
         const BOUNDS: &[Duration] = &[Duration::from_nanos(100), Duration::from_millis(1)];
+        const UP: Metric = Metric { name: "up", kind: MetricKind::Gauge, labels: &[], help: "Up" };
+        const NONE: Metric =
+            Metric { name: "none", kind: MetricKind::Gauge, labels: &[], help: "No samples" };
+        const TIME: Metric =
+            Metric { name: "time_seconds", kind: MetricKind::Histogram, labels: &["plugin"], help: "Time" };
         let metrics = Metrics::new();
         let histogram = DurationHistogram::new(BOUNDS);
         histogram.observe(Duration::from_nanos(50));
         histogram.observe(Duration::from_secs(1));
         metrics.register(move |families| {
-            families
-                .family("requests", "Requests", FamilyKind::Counter)
-                .count(&[("route", "chat"), ("status", "2xx")], 3)
-                .count(&[("route", "ch\"at"), ("status", "5xx")], 1);
-            families.family("up", "Up", FamilyKind::Gauge).gauge(&[], 1.5);
-            families.family("none", "No samples", FamilyKind::Gauge);
-            families
-                .family("time_seconds", "Time", FamilyKind::Histogram)
-                .histogram(&[("plugin", "p")], histogram.snapshot());
+            families.family(&catalogue::REQUESTS).count(&["chat", "2xx"], 3).count(&["ch\"at", "5xx"], 1);
+            families.family(&UP).gauge(&[], 1.5);
+            families.family(&NONE);
+            families.family(&TIME).histogram(&["p"], histogram.snapshot());
         });
         let page = metrics.page().unwrap();
         for line in [

@@ -8,8 +8,9 @@ use crate::core::Worker;
 use crate::metrics::CounterSet;
 use crate::metrics::DurationHistogram;
 use crate::metrics::Families;
-use crate::metrics::FamilyKind;
+use crate::metrics::Metric;
 use crate::metrics::Metrics;
+use crate::metrics::catalogue;
 use crate::proxy::backends::Backends;
 use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
@@ -137,84 +138,70 @@ impl Measures {
     }
 
     fn tell(&self, families: &mut Families) {
-        let by_class = families.family("requests", "Answered requests", FamilyKind::Counter);
+        let by_class = families.family(&catalogue::REQUESTS);
         for route in Route::MEASURED {
             for (class, name) in CLASSES.iter().enumerate() {
                 let total = self.requests.total(route.position() * CLASSES.len() + class);
                 if total > 0 {
-                    by_class.count(&[("route", route.name()), ("status", name)], total);
+                    by_class.count(&[route.name(), name], total);
                 }
             }
         }
-        let mut by_route = |name, help, counters: &CounterSet| {
-            let family = families.family(name, help, FamilyKind::Counter);
+        let mut by_route = |metric: &'static Metric, counters: &CounterSet| {
+            let family = families.family(metric);
             for route in Route::MEASURED {
-                family.count(&[("route", route.name())], counters.total(route.position()));
+                family.count(&[route.name()], counters.total(route.position()));
             }
         };
-        by_route("client_disconnects", "Clients that hung up before their answer", &self.disconnects);
-        by_route("broken_answers", "Answers that broke off after their head", &self.aborted);
-        by_route("error_events", "Streams in which an event told of an error", &self.error_events);
-        let retries =
-            families.family("retries", "Requests tried again on another worker", FamilyKind::Counter);
+        by_route(&catalogue::CLIENT_DISCONNECTS, &self.disconnects);
+        by_route(&catalogue::BROKEN_ANSWERS, &self.aborted);
+        by_route(&catalogue::ERROR_EVENTS, &self.error_events);
+        let retries = families.family(&catalogue::RETRIES);
         for (reason, name) in RetryReason::ALL {
-            retries.count(&[("reason", name)], self.retries.total(reason as usize));
+            retries.count(&[name], self.retries.total(reason as usize));
         }
-        let unplaced =
-            families.family("unplaced_requests", "Requests that got no worker", FamilyKind::Counter);
+        let unplaced = families.family(&catalogue::UNPLACED_REQUESTS);
         for shortage in Shortage::ALL {
-            unplaced.count(&[("reason", shortage.as_str())], self.unplaced.total(shortage as usize));
+            unplaced.count(&[shortage.as_str()], self.unplaced.total(shortage as usize));
         }
-        let mut histograms = |name, help, histograms: &[DurationHistogram]| {
-            let family = families.family(name, help, FamilyKind::Histogram);
+        let mut histograms = |metric: &'static Metric, histograms: &[DurationHistogram]| {
+            let family = families.family(metric);
             for (route, histogram) in Route::MEASURED.into_iter().zip(histograms) {
                 let snapshot = histogram.snapshot();
                 if snapshot.count > 0 {
-                    family.histogram(&[("route", route.name())], snapshot);
+                    family.histogram(&[route.name()], snapshot);
                 }
             }
         };
-        histograms("request_duration_seconds", "Time to the last byte of an answer", &self.duration);
-        histograms("first_byte_seconds", "Time to the first byte of an answer's body", &self.first_byte);
+        histograms(&catalogue::REQUEST_DURATION, &self.duration);
+        histograms(&catalogue::FIRST_BYTE, &self.first_byte);
     }
 }
 
 fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     let Some(backends) = backends.upgrade() else { return };
     let snapshot = backends.snapshot();
-    let mut gauge = |name, help, value: &dyn Fn(&Target) -> f64| {
-        let family = families.family(name, help, FamilyKind::Gauge);
+    let mut gauge = |metric: &'static Metric, value: &dyn Fn(&Target) -> f64| {
+        let family = families.family(metric);
         for target in snapshot.targets() {
-            family.gauge(&[("worker", target.worker().url())], value(target));
+            family.gauge(&[target.worker().url()], value(target));
         }
     };
-    gauge("worker_in_flight", "Requests in flight to a worker", &|target| count(target.worker().load()));
-    gauge("worker_healthy", "Whether policies may choose a worker: 0 or 1", &|target| {
-        f64::from(u8::from(target.worker().is_healthy()))
-    });
-    gauge("worker_draining", "Whether a worker gets no new requests: 0 or 1", &|target| {
-        f64::from(u8::from(target.worker().is_draining()))
-    });
-    gauge("worker_circuit_state", "Circuit breaker: 0 closed, 1 open, 2 half-open", &|target| {
-        f64::from(target.circuit().state() as u8)
-    });
-    gauge("worker_full", "Whether a worker said that it is full, a moment ago: 0 or 1", &|target| {
-        f64::from(u8::from(target.fullness().is_full()))
-    });
-    gauge("worker_idle_connections", "Idle connections to a worker", &|target| count(target.pool().len()));
-    let again = families.family(
-        "worker_reconnects",
-        "Requests sent again because an idle connection closed under them",
-        FamilyKind::Counter,
-    );
+    let flag = |is_set: bool| f64::from(u8::from(is_set));
+    gauge(&catalogue::WORKER_IN_FLIGHT, &|target| count(target.worker().load()));
+    gauge(&catalogue::WORKER_HEALTHY, &|target| flag(target.worker().is_healthy()));
+    gauge(&catalogue::WORKER_DRAINING, &|target| flag(target.worker().is_draining()));
+    gauge(&catalogue::WORKER_CIRCUIT_STATE, &|target| f64::from(target.circuit().state() as u8));
+    gauge(&catalogue::WORKER_FULL, &|target| flag(target.fullness().is_full()));
+    gauge(&catalogue::WORKER_IDLE_CONNECTIONS, &|target| count(target.pool().len()));
+    let again = families.family(&catalogue::WORKER_RECONNECTS);
     for target in snapshot.targets() {
-        again.count(&[("worker", target.worker().url())], target.reconnects());
+        again.count(&[target.worker().url()], target.reconnects());
     }
-    let outcomes = families.family("worker_requests", "Requests by worker and outcome", FamilyKind::Counter);
+    let outcomes = families.family(&catalogue::WORKER_REQUESTS);
     for target in snapshot.targets() {
         for (verdict, name) in Verdict::ALL {
-            let labels = [("worker", target.worker().url()), ("outcome", name)];
-            outcomes.count(&labels, target.counted(verdict));
+            outcomes.count(&[target.worker().url(), name], target.counted(verdict));
         }
     }
 }

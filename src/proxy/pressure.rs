@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::metrics::FamilyKind;
+use crate::metrics::Metric;
 use crate::metrics::Metrics;
+use crate::metrics::catalogue;
 
 /// The share of the memory that bodies may take by default: one half.
 const SHARE_OF_MEMORY: u64 = 2;
@@ -81,19 +82,19 @@ impl Pressure {
     pub fn register(self: &Arc<Self>, metrics: &Metrics) {
         let own = Arc::clone(self);
         metrics.register(move |families| {
-            let mut gauge = |name, help, value: &AtomicU64| {
+            let mut gauge = |metric: &'static Metric, value: &AtomicU64| {
                 #[expect(clippy::cast_precision_loss, reason = "bytes and connections are far below 2^53")]
                 let value = value.load(Ordering::Relaxed) as f64;
-                families.family(name, help, FamilyKind::Gauge).gauge(&[], value);
+                families.family(metric).gauge(&[], value);
             };
-            gauge("client_connections", "Open connections of clients", &own.connections);
-            gauge("body_bytes", "Bytes of memory that request bodies take", &own.body_bytes);
-            let mut counters = |name, help, value: &AtomicU64| {
-                families.family(name, help, FamilyKind::Counter).count(&[], value.load(Ordering::Relaxed));
+            gauge(&catalogue::CLIENT_CONNECTIONS, &own.connections);
+            gauge(&catalogue::BODY_BYTES, &own.body_bytes);
+            let mut counters = |metric: &'static Metric, value: &AtomicU64| {
+                families.family(metric).count(&[], value.load(Ordering::Relaxed));
             };
-            counters("closed_idle_connections", "Idle connections closed to make room", &own.closed_idle);
-            counters("refused_bodies", "Requests refused for want of memory for bodies", &own.refused_bodies);
-            counters("own_shortages", "Requests failed for want of descriptors or ports", &own.shortages);
+            counters(&catalogue::CLOSED_IDLE_CONNECTIONS, &own.closed_idle);
+            counters(&catalogue::REFUSED_BODIES, &own.refused_bodies);
+            counters(&catalogue::OWN_SHORTAGES, &own.shortages);
         });
     }
 }

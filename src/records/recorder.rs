@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use crate::config::checked::RecordSettings;
-use crate::metrics::FamilyKind;
 use crate::metrics::Metrics;
+use crate::metrics::catalogue;
 use crate::records::record::RequestRecord;
 use crate::records::writer::Writer;
 
@@ -45,13 +45,10 @@ impl Recorder {
         let recorder = Arc::downgrade(self);
         metrics.register(move |families| {
             let Some(recorder) = recorder.upgrade() else { return };
-            let mut counters = |name, help, count| {
-                families.family(name, help, FamilyKind::Counter).count(&[], count);
-            };
             let recorded = recorder.recorded.load(Ordering::Relaxed);
-            counters("decision_records", "Requests whose decisions were recorded", recorded);
+            families.family(&catalogue::DECISION_RECORDS).count(&[], recorded);
             let dropped = recorder.writer.as_ref().map_or(0, Writer::dropped);
-            counters("decision_records_dropped", "Records that could not be written in time", dropped);
+            families.family(&catalogue::DECISION_RECORDS_DROPPED).count(&[], dropped);
         });
     }
 

@@ -7,9 +7,9 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
 use sglang_router_rs::cli::assembly::RunningRouter;
-use sglang_router_rs::cli::plugin_metrics;
 use sglang_router_rs::config::CheckedConfig;
 use sglang_router_rs::config::PluginOptions;
+use sglang_router_rs::manage::plugin_metrics;
 use sglang_router_rs::metrics::Metrics;
 use sglang_router_rs::policies::PolicyFactory;
 

@@ -6,4 +6,5 @@ mod pages;
 mod abi_bytes;
 mod code;
 mod links;
+mod metrics;
 mod names;

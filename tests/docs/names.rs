@@ -1,6 +1,4 @@
-//! Names that the code knows are in the documents: options, metrics, flags, causes, system calls.
-
-use std::collections::BTreeSet;
+//! Names that the code knows are in the documents: options, flags, causes, system calls.
 
 use clap::Args;
 use sglang_router_rs::cli::flags::ServeArgs;
@@ -12,8 +10,6 @@ use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::policies::wasm::syscalls;
 
 use crate::pages;
-
-const PREFIX: &str = "sgl_router_";
 
 /// Asserts that the document has each of the names between backticks.
 fn assert_names(document: &str, what: &str, names: impl IntoIterator<Item = String>) {
@@ -80,46 +76,4 @@ fn assert_flags(page: &str, command: &clap::Command) {
         .filter(|flag| !page.contains(&format!("`{flag}`")) && !page.contains(&format!("`{flag} ")))
         .collect();
     assert!(missing.is_empty(), "docs/operations.md does not name these flags: {missing:?}");
-}
-
-/// The names of all metric families: the first argument of what registers one.
-fn metrics() -> BTreeSet<String> {
-    const CALLS: [&str; 6] = ["family(", "counters(", "gauges(", "gauge(", "by_route(", "histograms("];
-    let mut names = BTreeSet::new();
-    for file in pages::files("src", ".rs") {
-        let text = pages::read(&file);
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for call in CALLS {
-            let arguments = code.split(call).skip(1).map(str::trim_start);
-            let literals = arguments.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
-            names.extend(literals.map(str::to_owned));
-        }
-    }
-    names
-}
-
-#[test]
-fn every_metric_is_in_the_operations_guide() {
-    let page = pages::read("docs/operations.md");
-    let metrics = metrics();
-    assert!(metrics.len() >= 25, "only {metrics:?} were found");
-    let is_there = |name: &String| {
-        page.contains(&format!("`{PREFIX}{name}`")) || page.contains(&format!("`{PREFIX}{name}_total`"))
-    };
-    let missing: Vec<&String> = metrics.iter().filter(|name| !is_there(name)).collect();
-    assert!(missing.is_empty(), "docs/operations.md does not name these metrics: {missing:?}");
-}
-
-#[test]
-fn documents_name_no_metric_that_does_not_exist() {
-    let metrics = metrics();
-    for document in pages::documents() {
-        let page = pages::read(&document);
-        for rest in page.split(PREFIX).skip(1) {
-            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            let name = name.strip_suffix("_total").unwrap_or(&name);
-            let exists = metrics.contains(name);
-            assert!(exists, "{}: there is no metric {PREFIX}{name}", document.display());
-        }
-    }
 }

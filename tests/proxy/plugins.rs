@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use sglang_router_rs::cli::assembly::RunningRouter;
-use sglang_router_rs::cli::plugin_metrics;
 use sglang_router_rs::config::PluginOptions;
 use sglang_router_rs::config::WasmPolicyConfig;
+use sglang_router_rs::manage::plugin_metrics;
 use sglang_router_rs::metrics::Metrics;
 use sglang_router_rs::policies::PolicyFactory;
 

@@ -1,0 +1,153 @@
+//! All metrics of the router. Whoever counts something takes its metric from here, and the tables of
+//! `docs/operations.md` are made from here: `UPDATE=1 cargo test --all-features --test docs`.
+
+use crate::metrics::metric::Metric;
+use crate::metrics::metric::MetricKind;
+
+/// Defines a constant for each metric, and a list of them that cannot miss one.
+macro_rules! metrics {
+    (
+        $(#[$about:meta])*
+        $list:ident:
+        $($metric:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+
+    ) => {
+        $(
+            #[doc = $help]
+            pub const $metric: Metric =
+                Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };
+        )+
+
+        $(#[$about])*
+        pub const $list: &[Metric] = &[$($metric),+];
+    };
+}
+
+metrics! {
+    /// What becomes of requests, and what the router itself needs for them.
+    REQUEST_METRICS:
+
+    REQUESTS = Counter "requests" ["route", "status"]
+        "Answered requests";
+    REQUEST_DURATION = Histogram "request_duration_seconds" ["route"]
+        "Time to the last byte of an answer";
+    FIRST_BYTE = Histogram "first_byte_seconds" ["route"]
+        "Time to the first byte of an answer's body";
+    CLIENT_DISCONNECTS = Counter "client_disconnects" ["route"]
+        "Clients that hung up before their answer";
+    BROKEN_ANSWERS = Counter "broken_answers" ["route"]
+        "Answers that broke off after their head";
+    ERROR_EVENTS = Counter "error_events" ["route"]
+        "Streams in which an event told of an error";
+    UNPLACED_REQUESTS = Counter "unplaced_requests" ["reason"]
+        "Requests that got no worker";
+    RETRIES = Counter "retries" ["reason"]
+        "Requests tried again on another worker";
+    CLIENT_CONNECTIONS = Gauge "client_connections" []
+        "Open connections of clients";
+    CLOSED_IDLE_CONNECTIONS = Counter "closed_idle_connections" []
+        "Idle connections closed to make room";
+    BODY_BYTES = Gauge "body_bytes" []
+        "Bytes of memory that request bodies take";
+    REFUSED_BODIES = Counter "refused_bodies" []
+        "Requests refused for want of memory for bodies";
+    OWN_SHORTAGES = Counter "own_shortages" []
+        "Requests failed for want of descriptors or ports";
+    DECISION_RECORDS = Counter "decision_records" []
+        "Requests whose decisions were recorded";
+    DECISION_RECORDS_DROPPED = Counter "decision_records_dropped" []
+        "Records that could not be written in time";
+}
+
+metrics! {
+    /// The workers, one by one.
+    WORKER_METRICS:
+
+    WORKER_IN_FLIGHT = Gauge "worker_in_flight" ["worker"]
+        "Requests in flight to a worker";
+    WORKER_HEALTHY = Gauge "worker_healthy" ["worker"]
+        "Whether policies may choose a worker: 0 or 1";
+    WORKER_DRAINING = Gauge "worker_draining" ["worker"]
+        "Whether a worker gets no new requests: 0 or 1";
+    WORKER_CIRCUIT_STATE = Gauge "worker_circuit_state" ["worker"]
+        "Circuit breaker: 0 closed, 1 open, 2 half-open";
+    WORKER_FULL = Gauge "worker_full" ["worker"]
+        "Whether a worker said that it is full, a moment ago: 0 or 1";
+    WORKER_IDLE_CONNECTIONS = Gauge "worker_idle_connections" ["worker"]
+        "Idle connections to a worker";
+    WORKER_RECONNECTS = Counter "worker_reconnects" ["worker"]
+        "Requests sent again because an idle connection closed under them";
+    WORKER_REQUESTS = Counter "worker_requests" ["worker", "outcome"]
+        "Requests by worker and outcome";
+}
+
+metrics! {
+    /// The plugins, one by one.
+    PLUGIN_METRICS:
+
+    PLUGIN_DECISIONS = Counter "plugin_decisions" ["plugin"]
+        "Decisions that were asked of a plugin";
+    PLUGIN_FALLBACKS = Counter "plugin_fallbacks" ["plugin"]
+        "Decisions of the fallback policy instead";
+    PLUGIN_FAILURES = Counter "plugin_failures" ["plugin", "cause"]
+        "Failures by cause";
+    PLUGIN_DECISION_TIME = Histogram "plugin_decision_seconds" ["plugin"]
+        "Times of one decision in sixteen, from the call to the checked choice";
+    PLUGIN_INSTANCES_IDLE = Gauge "plugin_instances_idle" ["plugin"]
+        "Instances that wait for a call";
+    PLUGIN_INSTANCES_BUSY = Gauge "plugin_instances_busy" ["plugin"]
+        "Instances in a call or being made";
+    PLUGIN_CALLERS_WAITING = Gauge "plugin_callers_waiting" ["plugin"]
+        "Callers that wait for an instance";
+    PLUGIN_INSTANCES_CREATED = Counter "plugin_instances_created" ["plugin"]
+        "Instances made";
+    PLUGIN_INSTANCES_RECYCLED = Counter "plugin_instances_recycled" ["plugin"]
+        "Instances replaced for age, use or growth";
+    PLUGIN_INSTANCES_DISCARDED = Counter "plugin_instances_discarded" ["plugin"]
+        "Instances dropped after a failure";
+    PLUGIN_LIVE_GENERATIONS = Gauge "plugin_live_generations" ["plugin"]
+        "Generations that live";
+    PLUGIN_GENERATION = Gauge "plugin_generation" ["plugin"]
+        "The generation that serves";
+    PLUGIN_BREAKER_OPEN = Gauge "plugin_breaker_open" ["plugin"]
+        "Whether the breaker keeps it out of the path: 0 or 1";
+    PLUGIN_GENERATION_DECISIONS = Counter "plugin_generation_decisions" ["plugin", "generation"]
+        "Decisions that were asked of a generation that lives";
+    PLUGIN_GENERATION_FAILURES = Counter "plugin_generation_failures" ["plugin", "generation", "cause"]
+        "Failures of a generation that lives, by cause";
+    PLUGIN_GENERATION_DECISION_TIME = Histogram "plugin_generation_decision_seconds" ["plugin", "generation"]
+        "Times of one decision in sixteen of a generation that lives";
+    PLUGIN_SWAPS = Counter "plugin_swaps" ["plugin"]
+        "Changes of the generation that decides";
+    PLUGIN_ROLLBACKS = Counter "plugin_rollbacks" ["plugin"]
+        "Rollbacks, canaries and shadows that were dropped included";
+    PLUGIN_DRAINS = Counter "plugin_drains" ["plugin"]
+        "Generations that are gone";
+    PLUGIN_DRAIN_MILLISECONDS = Counter "plugin_drain_milliseconds" ["plugin"]
+        "Time from a swap to the last instance, together";
+    PLUGIN_DRAIN_LAST = Gauge "plugin_drain_last_seconds" ["plugin"]
+        "Seconds that the last generation took to be gone";
+    PLUGIN_DRAINS_OVERDUE = Counter "plugin_drains_overdue" ["plugin"]
+        "Generations that took longer than they should";
+    PLUGIN_CANARY_SHARE = Gauge "plugin_canary_share" ["plugin"]
+        "Share of the decisions that go to the canary, 0 to 1";
+    PLUGIN_SHADOW_AGREEMENT = Gauge "plugin_shadow_agreement" ["plugin"]
+        "Share of the compared decisions on which the shadow agrees, 0 to 1";
+    PLUGIN_SHADOW_COMPARED = Counter "plugin_shadow_compared" ["plugin"]
+        "Decisions that the shadow made too";
+    PLUGIN_SHADOW_AGREED = Counter "plugin_shadow_agreed" ["plugin"]
+        "Those on which it agrees";
+    PLUGIN_SHADOW_SKIPPED = Counter "plugin_shadow_skipped" ["plugin"]
+        "Copies that it was too slow for";
+    PLUGIN_PAUSED = Gauge "plugin_paused" ["plugin"]
+        "Whether an operator paused it: 0 or 1";
+    PLUGIN_TMP_REFUSALS = Counter "plugin_tmp_refusals" ["plugin"]
+        "Calls refused since the private directory is full";
+    PLUGIN_COMPLETION_FAILURES = Counter "plugin_completion_failures" ["plugin"]
+        "Batches of finished requests that it was not told of";
+    PLUGIN_LOG_SUPPRESSED = Counter "plugin_log_suppressed" ["plugin"]
+        "Log lines that were not passed on";
+}
+
+/// All of them, as the documents show them: the heading of a table, and its metrics.
+pub const TABLES: [(&str, &[Metric]); 3] =
+    [("Requests", REQUEST_METRICS), ("Workers", WORKER_METRICS), ("Plugins", PLUGIN_METRICS)];
