@@ -28,7 +28,7 @@ use crate::admin::extract::InPath;
 use crate::admin::extract::InQuery;
 use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::problem::Problem;
-use crate::config::check::check_worker;
+use crate::config::check_workers::check_worker;
 use crate::config::faults::Faults;
 use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;

@@ -1,21 +1,18 @@
 //! The checks: from what was written to what may be used, all faults at once.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::time::Duration;
 
-use crate::config::check_plugins::check_plugin;
-use crate::config::check_plugins::check_plugins;
 use crate::config::check_trust::check_trust;
+use crate::config::check_workers::check_workers;
 use crate::config::checked::CheckedConfig;
 use crate::config::checked::CircuitSettings;
 use crate::config::checked::CompileSettings;
-use crate::config::checked::FaultyPlugin;
+use crate::config::checked::DAY_SECS;
 use crate::config::checked::HealthSettings;
 use crate::config::checked::OperationsSettings;
 use crate::config::checked::ProxySettings;
@@ -26,21 +23,13 @@ use crate::config::checked::limit_of;
 use crate::config::compile::CompileSection;
 use crate::config::faults::Fault;
 use crate::config::faults::Faults;
-use crate::config::files::PluginInDir;
-use crate::config::files::read_plugin_dir;
-use crate::config::files::shown_path;
 use crate::config::fixed::FixedKeys;
+use crate::config::plugin_set::PluginSet;
 use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
-use crate::config::router::PluginEntry;
-use crate::config::router::RoleEntry;
 use crate::config::router::RouterConfig;
 use crate::config::router::UpstreamSection;
-use crate::config::router::WorkerEntry;
-use crate::config::worker_url::WorkerUrl;
 use crate::types::file;
-
-const DAY_SECS: u64 = 86_400;
 
 /// Largest token file that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 1 << 16;
@@ -69,7 +58,7 @@ pub struct Surroundings<'a> {
 /// [`Faults`] holds every fault, those of reading first.
 pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
     let Surroundings { built_in_policies, admin_token, mut faults } = surroundings;
-    let plugins = check_all_plugins(&config, built_in_policies, &mut faults);
+    let plugins = PluginSet::checked(&config, built_in_policies, &mut faults);
     check_trust(&config, &mut faults);
     let workers = check_workers(&config.workers, &mut faults);
     let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
@@ -114,112 +103,6 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         compile,
         fixed,
     })
-}
-
-/// The plugins of a configuration and its plugin directory.
-#[derive(Debug, Default)]
-struct Plugins {
-    good: Vec<PluginEntry>,
-    /// Those of the directory that cannot be used.
-    faulty: Vec<FaultyPlugin>,
-}
-
-/// The plugins of the file and of the plugin directory, and whether the policy is one of them. What
-/// is wrong in the directory is a fault of the configuration only if the policy may be meant.
-fn check_all_plugins(config: &RouterConfig, built_in: &[&str], faults: &mut Vec<Fault>) -> Plugins {
-    let mut plugins = Plugins { good: config.plugins.clone(), faulty: Vec::new() };
-    check_plugins(&plugins.good, built_in, faults);
-    if let Some(dir) = &config.plugin_dir {
-        match read_plugin_dir(dir) {
-            Ok(found) => plugins.add(found, built_in),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if config.watch_plugin_dir && config.plugin_dir.is_none() {
-        faults.push(Fault::value("watch_plugin_dir", true, "true only with a plugin_dir"));
-    }
-    let known = plugins.good.iter().map(|plugin| plugin.name.as_str());
-    let names: Vec<&str> = built_in.iter().copied().chain(known).collect();
-    if !names.contains(&config.policy.as_str()) {
-        // Whether the state directory holds it is seen when that is opened.
-        let may_be_meant =
-            |plugin: &&FaultyPlugin| config.state_dir.is_none() || plugin.name == config.policy;
-        let meant = plugins.faulty.iter().filter(may_be_meant);
-        faults.extend(meant.flat_map(|plugin| plugin.faults.iter().cloned()));
-        if config.state_dir.is_none() {
-            let allowed = format!("one of {}", names.join(", "));
-            faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
-        }
-    }
-    plugins
-}
-
-impl Plugins {
-    /// Adds the plugins of the directory. Names of the file are taken.
-    fn add(&mut self, found: Vec<PluginInDir>, built_in: &[&str]) {
-        let mut taken: BTreeSet<String> = self.good.iter().map(|plugin| plugin.name.clone()).collect();
-        for PluginInDir { entry, mut faults } in found {
-            let file = shown_path(Path::new(&entry.module_path));
-            check_plugin(&entry, taken.contains(&entry.name), built_in, &file, &mut faults);
-            if faults.is_empty() {
-                taken.insert(entry.name.clone());
-                self.good.push(entry);
-            } else {
-                self.faulty.push(FaultyPlugin { name: entry.name, file, faults });
-            }
-        }
-    }
-}
-
-/// Adds the faults of one worker, and brings its URL into its normal form.
-pub fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -> WorkerEntry {
-    let mut checked = worker.clone();
-    let within = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    match WorkerUrl::parse(&worker.url) {
-        Ok(url) => checked.url = url.to_string(),
-        Err(allowed) => {
-            let found = format!("{:?}", WorkerUrl::refused(&worker.url));
-            faults.push(Fault::value(within("url"), found, allowed));
-        }
-    }
-    // Policies see it in 32 bits.
-    if !(f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&worker.weight) {
-        faults.push(Fault::value(
-            within("weight"),
-            worker.weight,
-            "a number above 0, from 1.2e-38 to 3.4e38",
-        ));
-    }
-    if worker.model.as_deref() == Some("") {
-        faults.push(Fault::value(within("model"), "\"\"", "a model's name, or leave it out"));
-    }
-    for (key, secs) in [
-        ("first_byte_timeout_secs", worker.first_byte_timeout_secs),
-        ("silence_timeout_secs", worker.silence_timeout_secs),
-    ] {
-        if let Some(secs) = secs.filter(|secs| *secs > DAY_SECS) {
-            faults.push(Fault::value(within(key), secs, format!("0 to {DAY_SECS}")));
-        }
-    }
-    if let (Some(port), false) = (worker.bootstrap_port, worker.role == RoleEntry::Prefill) {
-        faults.push(Fault::value(within("bootstrap_port"), port, "only with role = \"prefill\""));
-    }
-    checked
-}
-
-fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) -> Vec<WorkerEntry> {
-    let mut checked: Vec<WorkerEntry> = Vec::with_capacity(workers.len());
-    for (position, worker) in workers.iter().enumerate() {
-        let path = format!("workers[{position}]");
-        let worker = check_worker(worker, &path, faults);
-        if checked.iter().any(|earlier| earlier.url == worker.url) {
-            let allowed = "a URL that no other worker has";
-            let found = format!("{:?}", WorkerUrl::refused(&worker.url));
-            faults.push(Fault::value(format!("{path}.url"), found, allowed));
-        }
-        checked.push(worker);
-    }
-    checked
 }
 
 fn check_address(section: &str, host: &str, port: u16, faults: &mut Vec<Fault>) -> SocketAddr {

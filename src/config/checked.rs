@@ -12,6 +12,9 @@ use crate::config::router::PluginEntry;
 use crate::config::router::WorkerEntry;
 use crate::config::trust::TrustRule;
 
+/// Longest time that can be set in seconds, where nothing else is said.
+pub(crate) const DAY_SECS: u64 = 86_400;
+
 /// All settings, within their limits. Made by [`crate::config::check::check`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -2,36 +2,74 @@
 
 use std::fmt;
 
-/// One fault: where it is, what was found, what is allowed.
+/// One fault: where it is and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Key path, such as `plugins[1].max_memory_bytes`; empty for the file as a whole.
     pub path: String,
     /// Line in the file, from 1, where it is known.
     pub line: Option<usize>,
-    /// What was found and what is allowed.
-    pub problem: String,
+    /// What is wrong there.
+    pub kind: FaultKind,
+}
+
+/// What is wrong at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A value that is not allowed.
+    Value {
+        /// What was found.
+        found: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A text that cannot be read: what its reader says.
+    Text(String),
 }
 
 impl Fault {
     /// A fault in a value: what was found, and what is allowed.
     pub fn value(path: impl Into<String>, found: impl fmt::Display, allowed: impl fmt::Display) -> Self {
-        Self { path: path.into(), line: None, problem: format!("found {found}; allowed: {allowed}") }
+        let kind = FaultKind::Value { found: found.to_string(), allowed: allowed.to_string() };
+        Self { path: path.into(), line: None, kind }
     }
 
     /// A fault in the text of a file.
-    pub(crate) fn text(path: String, line: Option<usize>, problem: impl Into<String>) -> Self {
-        Self { path, line, problem: problem.into() }
+    pub fn text(path: impl Into<String>, line: Option<usize>, problem: impl Into<String>) -> Self {
+        Self { path: path.into(), line, kind: FaultKind::Text(problem.into()) }
+    }
+
+    /// The same fault, seen from further out: `key` is the table that its path starts in.
+    #[must_use]
+    pub fn below(self, key: &str) -> Self {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{key}.{}", self.path) };
+        Self { path, ..self }
+    }
+
+    /// The same fault, seen from outside of the file that its path starts in.
+    #[must_use]
+    pub fn in_file(self, file: &str) -> Self {
+        let path = if self.path.is_empty() { file.to_owned() } else { format!("{file}: {}", self.path) };
+        Self { path, ..self }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value { found, allowed } => write!(f, "found {found}; allowed: {allowed}"),
+            Self::Text(problem) => f.write_str(problem),
+        }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.path.as_str(), self.line) {
-            ("", Some(line)) => write!(f, "line {line}: {}", self.problem),
-            ("", None) => f.write_str(&self.problem),
-            (path, Some(line)) => write!(f, "{path} (line {line}): {}", self.problem),
-            (path, None) => write!(f, "{path}: {}", self.problem),
+            ("", Some(line)) => write!(f, "line {line}: {}", self.kind),
+            ("", None) => write!(f, "{}", self.kind),
+            (path, Some(line)) => write!(f, "{path} (line {line}): {}", self.kind),
+            (path, None) => write!(f, "{path}: {}", self.kind),
         }
     }
 }

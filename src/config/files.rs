@@ -34,18 +34,15 @@ pub struct PluginInDir {
 }
 
 /// The plugins of a directory: each `.wasm` file, configured by a `.toml` file of the same stem
-/// where there is one. In the order of their file names.
+/// where there is one. In the order of their file names. `built_in` are the names of the built-in
+/// policies.
 ///
 /// # Errors
 ///
 /// The fault of the directory itself.
-pub fn read_plugin_dir(dir: &Path) -> Result<Vec<PluginInDir>, Fault> {
+pub fn read_plugin_dir(dir: &Path, built_in: &[&str]) -> Result<Vec<PluginInDir>, Fault> {
     let paths = modules_in(dir).map_err(|error| unreadable("plugin_dir".to_owned(), dir, &error))?;
-    let one = |path: &PathBuf| {
-        let mut faults = Vec::new();
-        PluginInDir { entry: plugin_of(path, &mut faults), faults }
-    };
-    Ok(paths.iter().map(one).collect())
+    Ok(paths.iter().map(|path| plugin_of(path, built_in)).collect())
 }
 
 /// The `.wasm` files of a directory, sorted. Hidden ones are left out: tools write there before
@@ -76,48 +73,54 @@ pub(crate) fn settings_file(module: &Path) -> PathBuf {
 }
 
 /// The plugin of a module in the plugin directory, with the settings beside it.
-fn plugin_of(module: &Path, faults: &mut Vec<Fault>) -> PluginEntry {
+fn plugin_of(module: &Path, built_in: &[&str]) -> PluginInDir {
     let beside = settings_file(module);
-    let settings = file::read_if_there(&beside, MAX_SETTINGS_BYTES).unwrap_or_else(|error| {
-        faults.push(unreadable("plugin_dir".to_owned(), &beside, &error));
-        None
-    });
-    plugin_with(module, settings.as_deref(), faults)
+    match file::read_if_there(&beside, MAX_SETTINGS_BYTES) {
+        Ok(settings) => plugin_with(module, settings.as_deref(), built_in),
+        Err(error) => {
+            let mut plugin = plugin_with(module, None, built_in);
+            plugin.faults.insert(0, unreadable("plugin_dir".to_owned(), &beside, &error));
+            plugin
+        }
+    }
 }
 
-/// The plugin of a module in the plugin directory, with the content of its settings.
-pub(crate) fn plugin_with(module: &Path, settings: Option<&[u8]>, faults: &mut Vec<Fault>) -> PluginEntry {
+/// The plugin of a module in the plugin directory, with the content of its settings. `built_in` are
+/// the names of the built-in policies.
+pub(crate) fn plugin_with(module: &Path, settings: Option<&[u8]>, built_in: &[&str]) -> PluginInDir {
     let beside = settings_file(module);
-    let mut entry = match settings.map(std::str::from_utf8) {
-        Some(Ok(text)) => {
-            let (entry, found) = read::<PluginEntry>(text);
-            let within = |fault| Fault { path: within_file(&beside, &fault), ..fault };
-            faults.extend(found.into_iter().map(within));
-            entry
-        }
-        Some(Err(error)) => {
-            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
-            faults.push(unreadable("plugin_dir".to_owned(), &beside, &error));
-            PluginEntry::default()
-        }
-        None => PluginEntry::default(),
-    };
+    let (mut entry, mut faults) = read_settings(&beside, settings);
     if entry.name.is_empty() {
         entry.name = module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     }
     // Who writes here may have modules loaded from here: another path would get a module past the
     // rules about signatures of this directory.
     if !entry.module_path.is_empty() && Path::new(&entry.module_path) != module {
-        let path = format!("{}: module_path", shown_path(&beside));
         let allowed = "nothing: the module is the file beside";
-        faults.push(Fault::value(path, format!("{:?}", entry.module_path), allowed));
+        let fault = Fault::value("module_path", format!("{:?}", entry.module_path), allowed);
+        faults.push(fault.in_file(&shown_path(&beside)));
     }
     entry.module_path = module.to_string_lossy().into_owned();
-    entry
+    // Without settings only the name can be at fault, which is the module's then.
+    let file = shown_path(if settings.is_some() { &beside } else { module });
+    faults.extend(entry.faults(built_in).into_iter().map(|fault| fault.in_file(&file)));
+    PluginInDir { entry, faults }
 }
 
-fn within_file(file: &Path, fault: &Fault) -> String {
-    format!("{}: {}", shown_path(file), fault.path)
+/// What the content of a file of settings says, and what in it cannot be read.
+fn read_settings(file: &Path, content: Option<&[u8]>) -> (PluginEntry, Vec<Fault>) {
+    match content.map(std::str::from_utf8) {
+        Some(Ok(text)) => {
+            let (entry, faults) = read::<PluginEntry>(text);
+            let file = shown_path(file);
+            (entry, faults.into_iter().map(|fault| fault.in_file(&file)).collect())
+        }
+        Some(Err(error)) => {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            (PluginEntry::default(), vec![unreadable("plugin_dir".to_owned(), file, &error)])
+        }
+        None => (PluginEntry::default(), Vec::new()),
+    }
 }
 
 /// A path as an operator may see it: a name cannot look like lines of a log.
@@ -141,7 +144,7 @@ mod tests {
         write("b.toml", "max_execution_time_ms = 7\nnaem = \"x\"\n");
         write("a.wasm", "");
         write("notes.toml", "");
-        let found = read_plugin_dir(dir.path()).unwrap();
+        let found = read_plugin_dir(dir.path(), &["round_robin"]).unwrap();
         let names: Vec<&str> = found.iter().map(|plugin| plugin.entry.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(found[1].entry.max_execution_time_ms, 7);
@@ -157,7 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.wasm"), "").unwrap();
         std::fs::write(dir.path().join("a.toml"), "module_path = \"/elsewhere/b.wasm\"").unwrap();
-        let found = read_plugin_dir(dir.path()).unwrap();
+        let found = read_plugin_dir(dir.path(), &["round_robin"]).unwrap();
         let (entry, faults) = (&found[0].entry, &found[0].faults);
         assert!(faults[0].to_string().contains("a.toml: module_path: found \"/elsewhere"), "{faults:?}");
         assert!(entry.module_path.ends_with("a.wasm"), "{entry:?}");
@@ -165,7 +168,7 @@ mod tests {
 
     #[test]
     fn directory_that_is_missing_is_a_fault() {
-        let fault = read_plugin_dir(Path::new("/nowhere/at/all")).unwrap_err();
+        let fault = read_plugin_dir(Path::new("/nowhere/at/all"), &[]).unwrap_err();
         assert!(fault.to_string().starts_with("plugin_dir: /nowhere/at/all cannot be read"));
     }
 }

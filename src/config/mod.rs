@@ -1,13 +1,18 @@
 //! What an operator may set: serde types with their defaults, and the checks of a config file.
 //!
+//! What a plugin may be given ([`plugin`], [`rollout`], [`trust`]) and its checks ([`plugin_faults`])
+//! are the library's; the rest is the router's file.
+//!
 //! Text becomes a [`router::RouterConfig`] ([`toml_text`]), flags are laid over it, and
 //! [`check`] turns it into a [`checked::CheckedConfig`], which is all that the rest accepts.
 
+pub mod faults;
+pub mod limits;
+pub mod syscalls;
 pub mod rollout;
 pub mod plugin;
 pub mod trust;
-#[cfg(feature = "router")]
-pub mod faults;
+pub mod plugin_faults;
 #[cfg(feature = "router")]
 pub mod worker_url;
 #[cfg(feature = "router")]
@@ -25,17 +30,18 @@ pub mod fixed;
 #[cfg(feature = "router")]
 pub mod checked;
 #[cfg(feature = "router")]
-mod check_plugins;
+mod plugin_set;
 #[cfg(feature = "router")]
 mod check_trust;
+#[cfg(feature = "router")]
+pub(crate) mod check_workers;
 #[cfg(feature = "router")]
 pub mod check;
 
 #[cfg(feature = "router")]
 pub use crate::config::checked::CheckedConfig;
-#[cfg(feature = "router")]
 pub use crate::config::faults::Fault;
-#[cfg(feature = "router")]
+pub use crate::config::faults::FaultKind;
 pub use crate::config::faults::Faults;
 pub use crate::config::plugin::BreakerOptions;
 pub use crate::config::plugin::FailurePolicy;

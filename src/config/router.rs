@@ -12,8 +12,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::compile::CompileSection;
+use crate::config::faults::Fault;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin_faults::plugin_faults;
 use crate::config::retry_on::RetryCondition;
 use crate::config::trust::TrustRule;
 
@@ -431,5 +433,12 @@ impl PluginEntry {
             config: self.config,
         };
         (config, self.options)
+    }
+
+    /// All faults of its settings, with their keys as they are in its table. `built_in` are the names
+    /// of the built-in policies.
+    pub fn faults(&self, built_in: &[&str]) -> Vec<Fault> {
+        let (config, options) = self.clone().into_parts();
+        plugin_faults(&config, &options, built_in)
     }
 }

@@ -8,6 +8,7 @@ use wasmtime::Config;
 use wasmtime::InstanceAllocationStrategy;
 use wasmtime::PoolingAllocationConfig;
 
+use crate::config::limits::MAX_MEMORY_BYTES;
 use crate::engine::aot_cache::AotCache;
 use crate::engine::background::Background;
 use crate::engine::capacity::Capacity;
@@ -15,9 +16,6 @@ use crate::engine::clock::Clock;
 use crate::engine::compiler_process::CompilerProcess;
 use crate::engine::error::EngineError;
 use crate::engine::preparation::Preparation;
-
-/// The most memory that any plugin may be given, in bytes: 100 MB.
-pub const MAX_MEMORY_BYTES: usize = 100 * 1024 * 1024;
 
 /// Stack of a guest, in bytes. Deeper recursion is a trap.
 const MAX_WASM_STACK: usize = 256 << 10;

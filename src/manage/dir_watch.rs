@@ -31,11 +31,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::faults::Faults;
 use crate::config::files;
+use crate::config::files::PluginInDir;
 use crate::config::files::shown_path;
 use crate::manage::manager::PluginManager;
 use crate::manage::plugin_files::PluginFiles;
 use crate::manage::plugin_files::Print;
 use crate::manage::plugin_files::Stamps;
+use crate::policies::native::NativePolicy;
 use crate::types::shown;
 use crate::types::shown::in_full;
 
@@ -228,9 +230,8 @@ impl DirWatch {
 
     async fn act(&mut self, path: PathBuf, mut seen: Seen, files: Result<PluginFiles, String>) {
         let file = shown_path(&path);
-        let mut faults = Vec::new();
         let settings = files.as_ref().ok().and_then(|files| files.settings.as_deref());
-        let entry = files::plugin_with(&path, settings, &mut faults);
+        let PluginInDir { entry, faults } = files::plugin_with(&path, settings, &NativePolicy::NAMES);
         let name = entry.name.clone();
         let owner = self.known.iter().find(|(other, seen)| **other != path && seen.plugin == name);
         let taken = owner.map(|(other, _)| shown_path(other));

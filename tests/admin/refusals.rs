@@ -77,6 +77,19 @@ async fn bad_requests_say_what_is_wrong() {
     }
     let faults = setup.put("mine", "max_execution_time_ms=0&max_memory_bytes=1", guest_choosing(1)).await;
     assert_eq!(faults.json()["faults"].as_array().unwrap().len(), 2, "{}", faults.text());
+    let options = r#"{"breaker":{"backoff_ms":0},"rollout":{"mode":"canary","percent":0,"max_p99_ratio":0}}"#;
+    let query = format!("allowed_syscalls=[\"clock\"]&options={options}");
+    let query = query.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+    let faults = setup.put("mine", &query, guest_choosing(1)).await.json()["faults"].clone();
+    let keys: Vec<&str> =
+        faults.as_array().unwrap().iter().map(|fault| fault["key"].as_str().unwrap()).collect();
+    let expected = [
+        "allowed_syscalls[0]",
+        "options.rollout.percent",
+        "options.rollout.max_p99_ratio",
+        "options.breaker.backoff_ms",
+    ];
+    assert_eq!(keys, expected, "{faults}");
     let empty = setup.put("mine", "", Vec::new()).await;
     assert_eq!((empty.status, empty.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("no_module")));
 }

@@ -100,3 +100,22 @@ async fn file_that_was_bad_at_the_start_is_told_once_and_settings_without_a_modu
     let line = router.logged("not loaded").await;
     assert_eq!(line["fields"]["message"], "not loaded; nothing serves under this name", "{line}");
 }
+
+#[tokio::test]
+async fn all_faults_of_changed_settings_are_told_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let flags = ["--plugin-dir", dir.to_str().unwrap(), "--watch"];
+    let mut router = Process::serve(&flags).await;
+    let settings = "max_memory_bytes = \"many\"\nallowed_syscalls = [\"clock\"]\n[options]\n\
+                    rollout = { mode = \"shadow\", every = 0 }\nbreaker = { backoff_ms = 0 }\n";
+    std::fs::write(dir.join("p.toml"), settings).unwrap();
+    std::fs::write(dir.join("p.wasm"), guest_choosing(0)).unwrap();
+    let line = router.logged("not loaded").await;
+    let error = line["fields"]["error"].as_str().unwrap();
+    for key in
+        ["max_memory_bytes (line 1)", "allowed_syscalls[0]", "options.rollout.every", "options.breaker"]
+    {
+        assert!(error.contains(&format!("p.toml: {key}")), "{key} is missing in {error}");
+    }
+}

@@ -3,11 +3,11 @@
 use clap::Args;
 use sglang_router_rs::cli::flags::ServeArgs;
 use sglang_router_rs::cli::load::LoadArgs;
+use sglang_router_rs::config::syscalls;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
 use sglang_router_rs::policies::native::NativePolicy;
-use sglang_router_rs::policies::wasm::syscalls;
 
 use crate::pages;
 

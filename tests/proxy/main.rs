@@ -25,6 +25,7 @@ mod model_routing;
 mod pair_failures;
 mod pairs;
 mod pass_through;
+mod plugin_settings;
 mod plugins;
 mod policies;
 mod reload;

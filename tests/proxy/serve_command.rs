@@ -33,7 +33,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// Runs it to its end.
-async fn output(arguments: &[&str]) -> Output {
+pub(crate) async fn output(arguments: &[&str]) -> Output {
     let mut command = command(arguments);
     spawn_blocking(move || command.output().expect("the binary")).await.expect("a thread")
 }

@@ -4,12 +4,13 @@ use http::StatusCode;
 
 use crate::admin::problem::Problem;
 use crate::admin::problem::ProblemFault;
+use crate::config::faults::Fault;
+use crate::config::faults::FaultKind;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::manage::ManageError;
 use crate::policies::OperationError;
 use crate::policies::PluginError;
-use crate::policies::wasm::error::ConfigFault;
 use crate::policies::wasm::error::ModuleFault;
 use crate::policies::wasm::trust::TrustFault;
 
@@ -51,16 +52,19 @@ fn of_operation(error: &OperationError) -> (StatusCode, &'static str) {
 
 fn of_plugin(error: &PluginError) -> Problem {
     let (status, code, faults) = kind_of(error);
-    let view = |fault: &ConfigFault| ProblemFault {
-        key: fault.key.clone(),
-        found: fault.found.clone(),
-        expected: fault.expected.clone(),
-    };
-    let faults = faults.iter().map(view).collect();
+    let faults = faults.iter().map(fault_view).collect();
     Problem { faults, ..Problem::coded(status, code, whole(error)) }
 }
 
-fn kind_of(error: &PluginError) -> (StatusCode, &'static str, &[ConfigFault]) {
+fn fault_view(fault: &Fault) -> ProblemFault {
+    let (found, expected) = match &fault.kind {
+        FaultKind::Value { found, allowed } => (found.clone(), allowed.clone()),
+        FaultKind::Text(problem) => (problem.clone(), String::new()),
+    };
+    ProblemFault { key: fault.path.clone(), found, expected }
+}
+
+fn kind_of(error: &PluginError) -> (StatusCode, &'static str, &[Fault]) {
     const BAD: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
     let (status, code) = match error {
         PluginError::Config { faults, .. } => return (BAD, "config_faults", faults),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::config::faults::Fault;
+use crate::config::faults::FaultKind;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::policies::wasm::trust::fault::Refusal;
@@ -17,7 +19,7 @@ pub enum PluginError {
         /// The plugin.
         name: String,
         /// One entry for each fault: the key, what was found, what is allowed.
-        faults: Vec<ConfigFault>,
+        faults: Vec<Fault>,
     },
     /// The name is a built-in policy's.
     #[error("`{name}` is a built-in policy; give the plugin another name (built in: {})", built_in.join(", "))]
@@ -141,18 +143,6 @@ pub enum OperationError {
     Plugin(#[from] PluginError),
 }
 
-/// One fault of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: found {found}, expected {expected}")]
-pub struct ConfigFault {
-    /// The key, such as `max_memory_bytes`.
-    pub key: String,
-    /// What was there.
-    pub found: String,
-    /// What is allowed.
-    pub expected: String,
-}
-
 /// What is wrong with a module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -260,8 +250,12 @@ pub enum ModuleFault {
     },
 }
 
-fn join(faults: &[ConfigFault]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn join(faults: &[Fault]) -> String {
+    let text = |fault: &Fault| match &fault.kind {
+        FaultKind::Value { found, allowed } => format!("{}: found {found}, expected {allowed}", fault.path),
+        FaultKind::Text(_) => fault.to_string(),
+    };
+    faults.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 impl From<CallError> for PluginError {

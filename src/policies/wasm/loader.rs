@@ -15,13 +15,17 @@ use sha2::Sha256;
 use crate::config::plugin::Isolation;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin_faults::pinned_digest;
+use crate::config::plugin_faults::plugin_faults;
 use crate::config::rollout::Rollout;
+use crate::config::syscalls;
 use crate::engine::compiled::Compiled;
 use crate::engine::pool::Pool;
 use crate::engine::pool_options::PoolOptions;
 use crate::engine::sandbox::SandboxSpec;
 use crate::engine::sandbox::TmpLimits;
 use crate::engine::setup::Engine;
+use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::error::PluginError;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::generation::GenerationParts;
@@ -39,12 +43,10 @@ use crate::policies::wasm::recipe::start_error;
 use crate::policies::wasm::secret_headers;
 use crate::policies::wasm::state::LiveGeneration;
 use crate::policies::wasm::state::PluginState;
-use crate::policies::wasm::syscalls;
 use crate::policies::wasm::trust::ModuleBytes;
 use crate::policies::wasm::trust::Origin;
 use crate::policies::wasm::trust::TrustPolicy;
 use crate::policies::wasm::trust::origin;
-use crate::policies::wasm::validator;
 use crate::policies::wasm::wire::WirePlan;
 use crate::types::file;
 use crate::types::hex;
@@ -123,7 +125,7 @@ async fn make(
     order: Order,
     progress: &Progress,
 ) -> Result<Generation, PluginError> {
-    validator::check_config(&order.config, &order.options)?;
+    check_settings(&order.config, &order.options)?;
     let (config, options) = (order.config.clone(), order.options.clone());
     let kept = kept(state, options.rollout).await;
     let ready = compile(engine, &kept, order, progress).await?;
@@ -171,6 +173,17 @@ async fn make(
         stats,
         kept,
     }))
+}
+
+/// A name that is taken for good is told apart from other faults: another name is all it needs.
+fn check_settings(config: &WasmPolicyConfig, options: &PluginOptions) -> Result<(), PluginError> {
+    let built_in = NativePolicy::NAMES;
+    let name = config.name.clone();
+    if built_in.contains(&name.as_str()) {
+        return Err(PluginError::ReservedName { name, built_in: built_in.to_vec() });
+    }
+    let faults = plugin_faults(config, options, &built_in);
+    if faults.is_empty() { Ok(()) } else { Err(PluginError::Config { name, faults }) }
 }
 
 /// What the new generation keeps: a direct push goes on with what there is, a candidate has its own
@@ -333,7 +346,7 @@ fn check_digest(wasm: &[u8], pin: Option<&str>) -> Result<String, PluginError> {
 }
 
 fn check_pin(found: &str, pin: Option<&str>) -> Result<(), PluginError> {
-    match pin.map(|pin| validator::pinned_digest(pin).to_ascii_lowercase()) {
+    match pin.map(|pin| pinned_digest(pin).to_ascii_lowercase()) {
         Some(expected) if expected != found => Err(PluginError::Digest { found: found.to_owned(), expected }),
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! Policies that are Wasm plugins.
 //!
 //! ```text
-//!  WasmPolicyConfig ─► validator ─► loader ─► Generation ─► ArcSwap in its Plugin ─► Registry
+//!  WasmPolicyConfig ─► plugin_faults ─► loader ─► Generation ─► ArcSwap in its Plugin ─► Registry
 //!                                                │
 //!  decide: Plugin ─► Generation.pool ─► wire.encode ─► guest ─► wire.decode + check ─► Decision
 //! ```
@@ -22,8 +22,6 @@ pub(crate) mod shared_map;
 pub(crate) mod row_state;
 pub(crate) mod kept;
 pub mod state;
-pub mod syscalls;
-pub mod validator;
 pub mod producers;
 pub(crate) mod oversights;
 pub mod module_check;

@@ -17,11 +17,11 @@ use wasmparser::WasmFeatures;
 use wasmparser::types::EntityType;
 use wasmparser::types::TypesRef;
 
+use crate::config::syscalls;
 use crate::policies::wasm::error::ModuleFault;
 use crate::policies::wasm::oversights;
 use crate::policies::wasm::producers;
 use crate::policies::wasm::producers::Producers;
-use crate::policies::wasm::syscalls;
 use crate::types::printable;
 use crate::types::shown;
 
