@@ -12,7 +12,6 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::packed::Searcher;
 use memchr::memchr;
 use memchr::memmem::Finder;
 use serde_json::Value;
@@ -33,9 +32,15 @@ static LAST_WORDS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
     ]
 });
 
-/// What every error has in it, and hardly any other event: in a text that a model generates, the
-/// quotes are escaped. One pass looks for both. `None` where the processor cannot do that.
-static MARKS: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::new(["\"error\"", "\"abort\""]));
+/// What an error has in it, and hardly any other event: in a text that a model generates, the quotes
+/// are escaped.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+
+/// The same of an error in the form of SGLang's `/generate`.
+static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"abort\""));
+
+/// What every event of that form has in it, from the first.
+static META_INFO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"meta_info\""));
 
 /// An event that tells of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +67,8 @@ pub struct EventScan {
     /// Whether the line is too long and is passed by.
     skipping: bool,
     has_data: bool,
+    /// Whether the first event says that no later one tells of an error by an abort.
+    is_without_aborts: bool,
     /// Whether there was a line that is neither blank nor a comment.
     has_fields: bool,
     error: Option<EventError>,
@@ -72,7 +79,7 @@ impl EventScan {
     #[inline]
     pub fn look(&mut self, piece: &[u8]) {
         let is_whole = self.line.is_empty() && !self.skipping && piece.last() == Some(&b'\n');
-        if self.has_data && is_whole && !is_marked(piece) {
+        if self.has_data && is_whole && !self.is_marked(piece) {
             return;
         }
         self.walk(piece);
@@ -97,6 +104,10 @@ impl EventScan {
     /// The first event that told of an error, if one did.
     pub fn error(&self) -> Option<EventError> {
         self.error
+    }
+
+    fn is_marked(&self, piece: &[u8]) -> bool {
+        ERROR.find(piece).is_some() || (!self.is_without_aborts && ABORT.find(piece).is_some())
     }
 
     fn walk(&mut self, mut rest: &[u8]) {
@@ -132,13 +143,15 @@ impl EventScan {
         if self.error.is_none() {
             self.error = error_of(data, !self.has_data);
         }
+        if !self.has_data {
+            self.is_without_aborts = META_INFO.find(data).is_none();
+        }
         self.has_data = true;
     }
 }
 
 fn is_marked(text: &[u8]) -> bool {
-    // Without a searcher every piece is read.
-    MARKS.as_ref().is_none_or(|marks| marks.find(text).is_some())
+    ERROR.find(text).is_some() || ABORT.find(text).is_some()
 }
 
 /// True if an engine says in this text that it is dying or stopping.
@@ -263,6 +276,16 @@ mod tests {
             (true, Some(500)),
             "the first counts"
         );
+    }
+
+    #[test]
+    fn abort_behind_content_is_an_error() {
+        let event = |reason: &str| {
+            format!("data: {{\"text\": \"x\", \"meta_info\": {{\"finish_reason\": {reason}}}}}\n\n")
+        };
+        let abort = event(r#"{"type": "abort", "status_code": 500}"#);
+        assert_eq!(scan(&[&event("null"), &abort]), (true, Some(500)));
+        assert_eq!(scan(&[": x\n\n", &event("null"), &event("null"), &abort]), (true, Some(500)));
     }
 
     #[test]
