@@ -33,6 +33,7 @@ use crate::config::faults::Faults;
 use crate::config::router::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 use crate::config::worker_url::without_user;
+use crate::core::KnownReport;
 use crate::core::Worker;
 use crate::core::WorkerRole;
 use crate::proxy::Backends;
@@ -79,27 +80,14 @@ pub(crate) struct WorkerView {
     circuit: &'static str,
     succeeded: u64,
     failed: u64,
-    report: ReportView,
-}
-
-/// What a worker said of itself; what is not known is null.
-#[derive(Debug, Serialize, ToSchema)]
-struct ReportView {
-    running: Option<i32>,
-    waiting: Option<i32>,
-    queued_tokens: Option<i32>,
-    kv_usage: Option<f32>,
-    throughput: Option<f32>,
-    latency_ms: Option<f32>,
+    report: KnownReport,
 }
 
 impl WorkerView {
     fn of(target: &Target) -> Self {
         let worker = target.worker();
-        let (spec, report) = (worker.spec(), worker.report());
+        let spec = worker.spec();
         let (succeeded, failed) = target.outcomes();
-        let known = |value: i32| (value >= 0).then_some(value);
-        let number = |value: f32| value.is_finite().then_some(value);
         Self {
             url: spec.url.clone(),
             role: spec.role,
@@ -115,14 +103,7 @@ impl WorkerView {
             circuit: target.circuit().state().as_str(),
             succeeded,
             failed,
-            report: ReportView {
-                running: known(report.running),
-                waiting: known(report.waiting),
-                queued_tokens: known(report.queued_tokens),
-                kv_usage: number(report.kv_usage),
-                throughput: number(report.throughput),
-                latency_ms: number(report.latency_ewma),
-            },
+            report: worker.report().known(),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use crate::core::signals::Column;
 use crate::core::worker::Worker;
 use crate::core::worker::WorkerRole;
+use sgl_policy_abi::Column;
 
 /// Names one list of workers, process-wide: no two different lists ever have the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,9 +123,10 @@ impl Candidates for SliceCandidates<'_> {
 
     fn fill(&self, column: Column, out: &mut [u8]) {
         for (bytes, worker) in out.chunks_exact_mut(Column::WIDTH).zip(self.workers) {
-            let bits = match column {
-                Column::Load => i32::try_from(worker.load()).unwrap_or(i32::MAX).cast_unsigned(),
-                other => other.of(&worker.report()),
+            let bits = if column == Column::Load {
+                i32::try_from(worker.load()).unwrap_or(i32::MAX).cast_unsigned()
+            } else {
+                worker.report().bits(column)
             };
             bytes.copy_from_slice(&bits.to_le_bytes());
         }

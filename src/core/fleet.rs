@@ -150,8 +150,8 @@ mod tests {
     use super::*;
     use crate::core::candidates::Candidates;
     use crate::core::in_flight::InFlight;
-    use crate::core::signals::Column;
     use crate::core::worker::Worker;
+    use sgl_policy_abi::Column;
 
     fn fleet(count: usize) -> Fleet {
         let fleet = Fleet::new();

@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use crate::core::signals::Column;
+use crate::core::report::WorkerReport;
 use crate::core::signals::SignalChunk;
 use crate::core::slots::Slots;
 use crate::core::worker::Worker;
-use crate::core::worker::WorkerReport;
 use crate::core::worker::WorkerRole;
 use crate::core::worker::WorkerSpec;
+use sgl_policy_abi::Column;
 
 /// One worker of a [`crate::core::Fleet`].
 #[derive(Debug)]
@@ -103,12 +103,10 @@ impl FleetWorker {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// Stores what the worker said of itself. `latency_ewma` is the router's own and stays.
+    /// Stores what the worker said of itself. What the router measures of it stays.
     pub fn set_report(&self, report: &WorkerReport) {
-        for column in
-            [Column::Running, Column::Waiting, Column::QueuedTokens, Column::KvUsage, Column::Throughput]
-        {
-            self.chunk.store(column, self.slot, column.of(report));
+        for column in Column::ALL.into_iter().filter(|column| WorkerReport::is_said_by_worker(*column)) {
+            self.chunk.store(column, self.slot, report.bits(column));
         }
     }
 
@@ -163,16 +161,7 @@ impl Worker for FleetWorker {
     }
 
     fn report(&self) -> WorkerReport {
-        let signed = |column| self.chunk.load(column, self.slot).cast_signed();
-        let float = |column| f32::from_bits(self.chunk.load(column, self.slot));
-        WorkerReport {
-            running: signed(Column::Running),
-            waiting: signed(Column::Waiting),
-            queued_tokens: signed(Column::QueuedTokens),
-            kv_usage: float(Column::KvUsage),
-            throughput: float(Column::Throughput),
-            latency_ewma: float(Column::LatencyEwma),
-        }
+        WorkerReport::of(|column| self.chunk.load(column, self.slot))
     }
 }
 

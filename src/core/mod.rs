@@ -10,6 +10,7 @@
 //! Policies see neither of them but [`candidates::Candidates`]: the same columns whether they
 //! come from the router's own table or from an embedder's slice of [`worker::Worker`]s.
 
+pub mod report;
 pub mod worker;
 pub mod signals;
 mod slots;
@@ -27,10 +28,11 @@ pub use crate::core::fleet::Fleet;
 pub use crate::core::fleet::FleetError;
 pub use crate::core::fleet_worker::FleetWorker;
 pub use crate::core::in_flight::InFlight;
-pub use crate::core::signals::Column;
+pub use crate::core::report::KnownReport;
+pub use crate::core::report::WorkerReport;
 pub use crate::core::table::WorkerTable;
 pub use crate::core::worker::BasicWorker;
 pub use crate::core::worker::Worker;
-pub use crate::core::worker::WorkerReport;
 pub use crate::core::worker::WorkerRole;
 pub use crate::core::worker::WorkerSpec;
+pub use sgl_policy_abi::Column;

@@ -8,70 +8,11 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use crate::core::worker::WorkerReport;
+use sgl_policy_abi::Column;
 
 /// Workers in one chunk. 1024 keeps a table of a thousand in one copy per column, and an empty
 /// router at 29 KiB.
 pub(crate) const CHUNK_SLOTS: usize = 1024;
-
-/// A per-worker number that policies may ask for: four little-endian bytes a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Column {
-    /// `i32`, requests in flight from this router.
-    Load,
-    /// `i32`, requests in the worker's batch, -1 = unknown.
-    Running,
-    /// `i32`, requests in the worker's queue, -1 = unknown.
-    Waiting,
-    /// `i32`, uncached prompt tokens that wait, -1 = unknown.
-    QueuedTokens,
-    /// `f32`, 0.0 to 1.0, NaN = unknown.
-    KvUsage,
-    /// `f32`, generated tokens per second, NaN = unknown.
-    Throughput,
-    /// `f32`, router-measured time to first byte in milliseconds, NaN = unknown.
-    LatencyEwma,
-}
-
-impl Column {
-    /// Bytes per worker.
-    pub const WIDTH: usize = 4;
-
-    const COUNT: usize = 7;
-
-    /// The bits of "unknown" in this column.
-    pub fn unknown(self) -> u32 {
-        match self {
-            Self::Load => 0,
-            Self::Running | Self::Waiting | Self::QueuedTokens => (-1_i32).cast_unsigned(),
-            Self::KvUsage | Self::Throughput | Self::LatencyEwma => f32::NAN.to_bits(),
-        }
-    }
-
-    /// This column's bits in a report. `Load` is not in it: the router counts that itself.
-    pub fn of(self, report: &WorkerReport) -> u32 {
-        match self {
-            Self::Load => 0,
-            Self::Running => report.running.cast_unsigned(),
-            Self::Waiting => report.waiting.cast_unsigned(),
-            Self::QueuedTokens => report.queued_tokens.cast_unsigned(),
-            Self::KvUsage => report.kv_usage.to_bits(),
-            Self::Throughput => report.throughput.to_bits(),
-            Self::LatencyEwma => report.latency_ewma.to_bits(),
-        }
-    }
-
-    const ALL: [Self; Self::COUNT] = [
-        Self::Load,
-        Self::Running,
-        Self::Waiting,
-        Self::QueuedTokens,
-        Self::KvUsage,
-        Self::Throughput,
-        Self::LatencyEwma,
-    ];
-}
 
 type Cells = [AtomicU32; CHUNK_SLOTS];
 

@@ -3,8 +3,8 @@
 use parking_lot::Mutex;
 
 use crate::core::signals::CHUNK_SLOTS;
-use crate::core::signals::Column;
 use crate::core::signals::SignalChunk;
+use sgl_policy_abi::Column;
 
 /// Chunks that belong to no fleet. They are never freed, but used again: so a guard of a request in
 /// flight can name its counter without owning anything, and needs no reference count that all

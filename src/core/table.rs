@@ -6,9 +6,9 @@ use crate::core::candidates::Candidates;
 use crate::core::candidates::TableVersion;
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::signals::CHUNK_SLOTS;
-use crate::core::signals::Column;
 use crate::core::signals::SignalChunk;
 use crate::core::worker::Worker;
+use sgl_policy_abi::Column;
 
 /// Neighbouring slots of one chunk, so that their columns can be copied at once.
 #[derive(Debug)]

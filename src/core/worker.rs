@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::core::report::WorkerReport;
+
 /// Which part of a request a worker serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
@@ -37,41 +39,6 @@ impl WorkerRole {
 impl fmt::Display for WorkerRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// What a worker says of its own load. Unknown until it was asked.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WorkerReport {
-    /// Requests in its running batch; -1 = unknown.
-    pub running: i32,
-    /// Requests in its queue; -1 = unknown.
-    pub waiting: i32,
-    /// Prompt tokens that wait and are in no cache; -1 = unknown.
-    pub queued_tokens: i32,
-    /// Share of the KV cache in use, 0.0 to 1.0; NaN = unknown.
-    pub kv_usage: f32,
-    /// Generated tokens per second; NaN = unknown.
-    pub throughput: f32,
-    /// Time to first byte as the router measures it, milliseconds, moving average; NaN = unknown.
-    pub latency_ewma: f32,
-}
-
-impl WorkerReport {
-    /// Nothing is known.
-    pub const UNKNOWN: Self = Self {
-        running: -1,
-        waiting: -1,
-        queued_tokens: -1,
-        kv_usage: f32::NAN,
-        throughput: f32::NAN,
-        latency_ewma: f32::NAN,
-    };
-}
-
-impl Default for WorkerReport {
-    fn default() -> Self {
-        Self::UNKNOWN
     }
 }
 

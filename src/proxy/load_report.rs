@@ -46,7 +46,8 @@ pub fn read(body: &[u8]) -> Option<WorkerReport> {
         queued_tokens: total(ranks.iter().map(|rank| rank.num_waiting_uncached_tokens)),
         kv_usage: usage,
         throughput: sum(ranks.iter().map(|rank| rank.gen_throughput)),
-        ..WorkerReport::UNKNOWN
+        // Not for the worker to say.
+        latency_ewma: f32::NAN,
     })
 }
 

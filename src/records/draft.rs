@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 use serde::Serialize;
 
 use crate::core::Candidates;
+use crate::core::KnownReport;
 use crate::core::Worker;
 use crate::core::WorkerTable;
 use crate::policies::Chooser;
@@ -248,9 +249,8 @@ impl Asked {
 
 fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<CandidateRecord> {
     let worker = table.get(index)?;
-    let report = worker.report();
-    let count = |count: i32| (count >= 0).then_some(count);
-    let measure = |number: f32| number.is_finite().then_some(number);
+    let KnownReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ms } =
+        worker.report().known();
     Some(CandidateRecord {
         index,
         url: worker.url().to_owned(),
@@ -258,12 +258,12 @@ fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<Candid
         healthy: worker.is_healthy(),
         admitted,
         load: worker.load(),
-        running: count(report.running),
-        waiting: count(report.waiting),
-        queued_tokens: count(report.queued_tokens),
-        kv_usage: measure(report.kv_usage),
-        throughput: measure(report.throughput),
-        latency_ms: measure(report.latency_ewma),
+        running,
+        waiting,
+        queued_tokens,
+        kv_usage,
+        throughput,
+        latency_ms,
         score: None,
     })
 }

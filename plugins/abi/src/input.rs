@@ -4,33 +4,24 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt;
 
+use crate::column::Column;
+
 /// What a column plugin wants to know for each decision, in its own order.
 ///
 /// Names are those of the manifest; [`Input::parse`] and [`Input::name`] are each
-/// other's reverse.
+/// other's reverse. Every [`Column`] is also there by its own name: [`Input::Load`] is
+/// `Input::Column(Column::Load)`.
+// Exhaustive on purpose: whoever writes or reads an input shall not build without a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
-#[non_exhaustive]
 pub enum Input {
     /// `healthy`, a bit per worker: may be chosen.
     Healthy,
     /// `excluded`, a bit per worker: already tried for this request.
     Excluded,
-    /// `load`, i32 per worker: requests in flight from this router.
-    Load,
-    /// `running`, i32 per worker: requests running as last reported, -1 unknown.
-    Running,
-    /// `waiting`, i32 per worker: requests queued as last reported, -1 unknown.
-    Waiting,
-    /// `queued_tokens`, i32 per worker: uncached prompt tokens waiting, -1 unknown.
-    QueuedTokens,
-    /// `kv_usage`, f32 per worker: 0.0 to 1.0, NaN unknown.
-    KvUsage,
-    /// `throughput`, f32 per worker: generated tokens per second, NaN unknown.
-    Throughput,
-    /// `latency_ewma`, f32 per worker: time to first byte in milliseconds, NaN unknown.
-    LatencyEwma,
+    /// A number per worker.
+    Column(Column),
     /// `request_text`, text or nil: the prompt, or the joined chat messages.
     RequestText,
     /// `request_tokens`, u32 token ids in a `bin`, or nil.
@@ -49,6 +40,20 @@ pub enum Input {
     NowNs,
 }
 
+macro_rules! constants {
+    ($($column:ident($name:ident): $number:ident = $unknown:expr, $meaning:literal;)+) => {
+        #[expect(non_upper_case_globals, reason = "read like variants, as `inputs` of a plugin lists them")]
+        impl Input {
+            $(
+                #[doc = concat!("`", stringify!($name), "`, ", stringify!($number), " per worker: ", $meaning, ".")]
+                pub const $column: Self = Self::Column(Column::$column);
+            )+
+        }
+    };
+}
+
+crate::for_each_column!(constants);
+
 /// How wide a per-worker column is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnWidth {
@@ -65,7 +70,7 @@ impl ColumnWidth {
     pub const fn bytes(self, workers: usize) -> usize {
         match self {
             Self::Bit => workers.div_ceil(8),
-            Self::Word => workers.saturating_mul(4),
+            Self::Word => workers.saturating_mul(Column::WIDTH),
         }
     }
 }
@@ -80,8 +85,8 @@ pub struct UnknownInput {
 impl fmt::Display for UnknownInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unknown input `{}`, known are ", self.name)?;
-        for (name, _) in NAMED {
-            write!(f, "{name}, ")?;
+        for input in named() {
+            write!(f, "{}, ", input.static_name())?;
         }
         f.write_str("header:<lower-case name>")
     }
@@ -89,24 +94,19 @@ impl fmt::Display for UnknownInput {
 
 impl core::error::Error for UnknownInput {}
 
-const NAMED: [(&str, Input); 16] = [
-    ("healthy", Input::Healthy),
-    ("excluded", Input::Excluded),
-    ("load", Input::Load),
-    ("running", Input::Running),
-    ("waiting", Input::Waiting),
-    ("queued_tokens", Input::QueuedTokens),
-    ("kv_usage", Input::KvUsage),
-    ("throughput", Input::Throughput),
-    ("latency_ewma", Input::LatencyEwma),
-    ("request_text", Input::RequestText),
-    ("request_tokens", Input::RequestTokens),
-    ("prompt_bytes", Input::PromptBytes),
-    ("model", Input::Model),
-    ("leg", Input::Leg),
-    ("random", Input::Random),
-    ("now_ns", Input::NowNs),
-];
+/// All inputs but headers, in the order of the documentation.
+fn named() -> impl Iterator<Item = Input> {
+    let requests = [
+        Input::RequestText,
+        Input::RequestTokens,
+        Input::PromptBytes,
+        Input::Model,
+        Input::Leg,
+        Input::Random,
+        Input::NowNs,
+    ];
+    [Input::Healthy, Input::Excluded].into_iter().chain(Column::ALL.map(Input::Column)).chain(requests)
+}
 
 impl Input {
     /// What stands before a header's name.
@@ -118,8 +118,8 @@ impl Input {
     /// [`UnknownInput`], also for a header name that is empty, has upper-case
     /// letters, or has bytes that no header name has.
     pub fn parse(name: &str) -> Result<Self, UnknownInput> {
-        if let Some((_, input)) = NAMED.iter().find(|(known, _)| *known == name) {
-            return Ok(input.clone());
+        if let Some(input) = named().find(|known| known.static_name() == name) {
+            return Ok(input);
         }
         match name.strip_prefix(Self::HEADER_PREFIX) {
             Some(header) if is_header_name(header) => Ok(Self::Header(Cow::Owned(String::from(header)))),
@@ -144,13 +144,7 @@ impl Input {
         match self {
             Self::Healthy => "healthy",
             Self::Excluded => "excluded",
-            Self::Load => "load",
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::QueuedTokens => "queued_tokens",
-            Self::KvUsage => "kv_usage",
-            Self::Throughput => "throughput",
-            Self::LatencyEwma => "latency_ewma",
+            Self::Column(column) => column.name(),
             Self::RequestText => "request_text",
             Self::RequestTokens => "request_tokens",
             Self::PromptBytes => "prompt_bytes",
@@ -168,14 +162,15 @@ impl Input {
     pub const fn column_width(&self) -> Option<ColumnWidth> {
         match self {
             Self::Healthy | Self::Excluded => Some(ColumnWidth::Bit),
-            Self::Load
-            | Self::Running
-            | Self::Waiting
-            | Self::QueuedTokens
-            | Self::KvUsage
-            | Self::Throughput
-            | Self::LatencyEwma => Some(ColumnWidth::Word),
-            _ => None,
+            Self::Column(_) => Some(ColumnWidth::Word),
+            Self::RequestText
+            | Self::RequestTokens
+            | Self::PromptBytes
+            | Self::Model
+            | Self::Header(_)
+            | Self::Leg
+            | Self::Random
+            | Self::NowNs => None,
         }
     }
 
@@ -189,7 +184,16 @@ impl Input {
     /// True if the value comes out of the request's body, so that the body must be parsed.
     #[must_use]
     pub const fn needs_body(&self) -> bool {
-        matches!(self, Self::RequestText | Self::RequestTokens | Self::PromptBytes | Self::Model)
+        match self {
+            Self::RequestText | Self::RequestTokens | Self::PromptBytes | Self::Model => true,
+            Self::Healthy
+            | Self::Excluded
+            | Self::Column(_)
+            | Self::Header(_)
+            | Self::Leg
+            | Self::Random
+            | Self::NowNs => false,
+        }
     }
 }
 
@@ -222,10 +226,12 @@ mod tests {
 
     #[test]
     fn input_names_parse_back_to_their_input() {
-        for (name, input) in NAMED {
-            assert_eq!(input.name(), name);
-            assert_eq!(Input::parse(name), Ok(input));
+        for input in named() {
+            assert_eq!(Input::parse(&input.name()), Ok(input));
         }
+        let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma \
+                     request_text request_tokens prompt_bytes model leg random now_ns";
+        assert!(named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
         let header = Input::parse("header:x-session-id").unwrap();
         assert_eq!(header, Input::Header("x-session-id".into()));
         assert_eq!(header.name(), "header:x-session-id");

@@ -32,6 +32,7 @@ mod value;
 mod writer;
 
 mod answer;
+mod column;
 mod completion;
 mod init;
 mod input;
@@ -45,6 +46,8 @@ mod value_serde;
 
 pub use crate::answer::Answer;
 pub use crate::answer::AnswerMap;
+pub use crate::column::Column;
+pub use crate::column::ColumnNumber;
 pub use crate::completion::Completion;
 pub use crate::completion::CompletionBatch;
 pub use crate::completion::encode_completions;

@@ -2,6 +2,7 @@
 
 use core::marker::PhantomData;
 
+use sgl_policy_abi::Column;
 use sgl_policy_abi::Input;
 
 use crate::candidates::Candidates;
@@ -17,17 +18,37 @@ use crate::table::Table;
 
 /// Stops the build of a policy `P` that reads this input without declaring it.
 macro_rules! declared {
-    ($input:literal) => {
+    ($($input:tt)+) => {
         const {
             assert!(
-                P::MANIFEST.declares($input),
+                P::MANIFEST.declares($($input)+),
                 concat!(
                     "the policy reads the input `",
-                    $input,
+                    $($input)+,
                     "`, which `inputs` of export_policy! does not list"
                 )
             );
         }
+    };
+}
+
+macro_rules! column {
+    (i32) => { Ints<'a> };
+    (f32) => { Floats<'a> };
+}
+
+/// One method for each column, with the column's own name.
+macro_rules! accessors {
+    ($($column:ident($name:ident): $number:ident = $unknown:expr, $meaning:literal;)+) => {
+        $(
+            #[doc = concat!("Input `", stringify!($name), "`: ", $meaning, ".")]
+            #[inline]
+            #[must_use]
+            pub fn $name(&self) -> column!($number) {
+                declared!(stringify!($name));
+                <column!($number)>::new(self.message.columns.numbers(Column::$column))
+            }
+        )+
     };
 }
 
@@ -94,61 +115,7 @@ impl<'a, P: Plugin> Context<'a, P> {
         self.message.columns.excluded
     }
 
-    /// Input `load`: requests in flight from this router.
-    #[inline]
-    #[must_use]
-    pub fn load(&self) -> Ints<'a> {
-        declared!("load");
-        self.message.columns.load
-    }
-
-    /// Input `running`: requests running as last reported.
-    #[inline]
-    #[must_use]
-    pub fn running(&self) -> Ints<'a> {
-        declared!("running");
-        self.message.columns.running
-    }
-
-    /// Input `waiting`: requests queued as last reported.
-    #[inline]
-    #[must_use]
-    pub fn waiting(&self) -> Ints<'a> {
-        declared!("waiting");
-        self.message.columns.waiting
-    }
-
-    /// Input `queued_tokens`: uncached prompt tokens waiting.
-    #[inline]
-    #[must_use]
-    pub fn queued_tokens(&self) -> Ints<'a> {
-        declared!("queued_tokens");
-        self.message.columns.queued_tokens
-    }
-
-    /// Input `kv_usage`: 0.0 to 1.0.
-    #[inline]
-    #[must_use]
-    pub fn kv_usage(&self) -> Floats<'a> {
-        declared!("kv_usage");
-        self.message.columns.kv_usage
-    }
-
-    /// Input `throughput`: generated tokens per second.
-    #[inline]
-    #[must_use]
-    pub fn throughput(&self) -> Floats<'a> {
-        declared!("throughput");
-        self.message.columns.throughput
-    }
-
-    /// Input `latency_ewma`: time to first byte in milliseconds.
-    #[inline]
-    #[must_use]
-    pub fn latency_ewma(&self) -> Floats<'a> {
-        declared!("latency_ewma");
-        self.message.columns.latency_ewma
-    }
+    sgl_policy_abi::for_each_column!(accessors);
 
     /// Input `request_text`, as bytes: cheaper than [`Context::text`], which checks UTF-8.
     #[inline]

@@ -1,12 +1,11 @@
 //! The column message of a decision, taken apart in the order of the inputs.
 
+use sgl_policy_abi::Column;
 use sgl_policy_abi::DecodeError;
 use sgl_policy_abi::Input;
 use sgl_policy_abi::Reader;
 
 use crate::column::Bits;
-use crate::column::Floats;
-use crate::column::Ints;
 use crate::column::Tokens;
 use crate::table::Table;
 
@@ -26,13 +25,21 @@ pub enum Leg {
 pub(crate) struct Columns<'a> {
     pub(crate) healthy: Bits<'a>,
     pub(crate) excluded: Bits<'a>,
-    pub(crate) load: Ints<'a>,
-    pub(crate) running: Ints<'a>,
-    pub(crate) waiting: Ints<'a>,
-    pub(crate) queued_tokens: Ints<'a>,
-    pub(crate) kv_usage: Floats<'a>,
-    pub(crate) throughput: Floats<'a>,
-    pub(crate) latency_ewma: Floats<'a>,
+    /// By the number of the [`Column`]; empty where it is not declared.
+    numbers: [&'a [[u8; 4]]; Column::COUNT],
+}
+
+#[expect(clippy::indexing_slicing, reason = "there is one place for each column")]
+impl<'a> Columns<'a> {
+    #[inline]
+    pub(crate) const fn numbers(&self, column: Column) -> &'a [[u8; 4]] {
+        self.numbers[column as usize]
+    }
+
+    #[inline]
+    const fn set(&mut self, column: Column, numbers: &'a [[u8; 4]]) {
+        self.numbers[column as usize] = numbers;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -139,13 +146,7 @@ impl<'a> Message<'a> {
         match input {
             Input::Healthy => columns.healthy = Bits::new(r.bin()?),
             Input::Excluded => columns.excluded = Bits::new(r.bin()?),
-            Input::Load => columns.load = Ints::new(words(r, workers)?),
-            Input::Running => columns.running = Ints::new(words(r, workers)?),
-            Input::Waiting => columns.waiting = Ints::new(words(r, workers)?),
-            Input::QueuedTokens => columns.queued_tokens = Ints::new(words(r, workers)?),
-            Input::KvUsage => columns.kv_usage = Floats::new(words(r, workers)?),
-            Input::Throughput => columns.throughput = Floats::new(words(r, workers)?),
-            Input::LatencyEwma => columns.latency_ewma = Floats::new(words(r, workers)?),
+            Input::Column(column) => columns.set(*column, words(r, workers)?),
             Input::RequestText => request.text = opt_str_bytes(r)?,
             Input::RequestTokens => request.tokens = opt_tokens(r)?,
             Input::PromptBytes => request.prompt_bytes = r.uint()?,
@@ -154,7 +155,7 @@ impl<'a> Message<'a> {
             Input::Random => request.random = r.uint()?,
             Input::NowNs => request.now_ns = r.uint()?,
             // Headers are read again when they are asked for.
-            _ => drop(opt_str_bytes(r)?),
+            Input::Header(_) => drop(opt_str_bytes(r)?),
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::nanoseconds;
 use crate::cli::plugin::table::table;
+use crate::core::Column;
 use crate::records::RequestRecord;
 use crate::records::record::CandidateRecord;
 use crate::records::record::DecisionRecord;
@@ -153,20 +154,9 @@ fn of_decision(decision: &DecisionRecord) -> String {
         text.push_str(&format!("reason   {reason:?}\n"));
     }
     text.push_str(&format!("table    version {}, {} workers\n\n", decision.table_version, decision.workers));
-    let head = [
-        "",
-        "#",
-        "WORKER",
-        "ROLE",
-        "MAY BE CHOSEN",
-        "LOAD",
-        "RUNNING",
-        "WAITING",
-        "TOKENS",
-        "KV",
-        "LATENCY",
-        "SCORE",
-    ];
+    let columns = Column::ALL.into_iter().filter_map(shown).map(|(head, _)| head);
+    let head: Vec<&str> =
+        ["", "#", "WORKER", "ROLE", "MAY BE CHOSEN"].into_iter().chain(columns).chain(["SCORE"]).collect();
     let rows: Vec<Vec<String>> =
         decision.candidates.iter().map(|one| row(one, decision.chosen.contains(&one.index))).collect();
     text.push_str(&table(&head, &rows));
@@ -177,28 +167,42 @@ fn of_decision(decision: &DecisionRecord) -> String {
 }
 
 fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
-    fn or_dash<T: ToString>(value: Option<T>) -> String {
-        value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-    }
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let may = match (worker.healthy, worker.admitted) {
         (true, true) => "yes",
         (false, _) => "no: unhealthy",
         (true, false) => "no: tried, or another model",
     };
-    vec![
+    let mut cells = vec![
         if chosen { "->" } else { "" }.to_owned(),
         worker.index.to_string(),
         worker.url.clone(),
         worker.role.clone(),
         may.to_owned(),
-        worker.load.to_string(),
-        or_dash(worker.running),
-        or_dash(worker.waiting),
-        or_dash(worker.queued_tokens),
-        or_dash(worker.kv_usage.map(|share| format!("{:.0} %", share * 100.0))),
-        or_dash(worker.latency_ms.map(|ms| format!("{ms:.1} ms"))),
-        or_dash(worker.score),
-    ]
+    ];
+    cells.extend(Column::ALL.into_iter().filter_map(shown).map(|(_, cell)| or_dash(cell(worker))));
+    cells.push(or_dash(worker.score.map(|score| score.to_string())));
+    cells
+}
+
+/// What a worker has in a column; `None` if it is not known.
+type Cell = fn(&CandidateRecord) -> Option<String>;
+
+/// The head and the cell of a column; `None` for one that is not shown.
+fn shown(column: Column) -> Option<(&'static str, Cell)> {
+    match column {
+        Column::Load => Some(("LOAD", |worker| Some(worker.load.to_string()))),
+        Column::Running => Some(("RUNNING", |worker| worker.running.map(|count| count.to_string()))),
+        Column::Waiting => Some(("WAITING", |worker| worker.waiting.map(|count| count.to_string()))),
+        Column::QueuedTokens => {
+            Some(("TOKENS", |worker| worker.queued_tokens.map(|count| count.to_string())))
+        }
+        Column::KvUsage => {
+            Some(("KV", |worker| worker.kv_usage.map(|share| format!("{:.0} %", share * 100.0))))
+        }
+        Column::Throughput => None,
+        Column::LatencyEwma => Some(("LATENCY", |worker| worker.latency_ms.map(|ms| format!("{ms:.1} ms")))),
+    }
 }
 
 fn ended(end: End) -> &'static str {

@@ -36,6 +36,20 @@ pub(crate) fn tokens(tokens: Option<&[u32]>, limit: usize) -> Option<&[u32]> {
     tokens.map(|tokens| tokens.get(..limit / size_of::<u32>()).unwrap_or(tokens))
 }
 
+/// True for an input whose size depends on the request.
+pub(crate) fn is_variable(input: &Input) -> bool {
+    match input {
+        Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_) => true,
+        Input::Healthy
+        | Input::Excluded
+        | Input::Column(_)
+        | Input::PromptBytes
+        | Input::Leg
+        | Input::Random
+        | Input::NowNs => false,
+    }
+}
+
 /// Bytes that an input takes whose size depends on the request; 0 for all others.
 pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> usize {
     match input {
@@ -43,7 +57,13 @@ pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> u
         Input::RequestTokens => tokens(info.tokens, limit).map_or(0, size_of_val::<[u32]>),
         Input::Model => text(info.model, limit).map_or(0, str::len),
         Input::Header(name) => text(info.header(name), limit).map_or(0, str::len),
-        _ => 0,
+        Input::Healthy
+        | Input::Excluded
+        | Input::Column(_)
+        | Input::PromptBytes
+        | Input::Leg
+        | Input::Random
+        | Input::NowNs => 0,
     }
 }
 
@@ -61,8 +81,14 @@ pub(crate) fn encode(
         Input::RequestTokens => encode_tokens(writer, tokens(info.tokens, limit)),
         Input::Model => writer.opt_str(text(info.model, limit)),
         Input::Header(name) => writer.opt_str(text(info.header(name), limit)),
-        // An input of a later ABI is refused at load.
-        _ => writer.nil(),
+        // Written by the caller.
+        Input::Healthy
+        | Input::Excluded
+        | Input::Column(_)
+        | Input::PromptBytes
+        | Input::Leg
+        | Input::Random
+        | Input::NowNs => writer.nil(),
     }
 }
 

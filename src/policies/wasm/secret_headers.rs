@@ -34,9 +34,9 @@ const SECRET_KEYS: [&str; 6] = ["access", "account", "api", "functions", "privat
 ///
 /// [`ModuleFault::SecretHeaders`] if one of them carries credentials and is not allowed.
 pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFault> {
-    let secret = |input: &Input| match input {
-        Input::Header(name) if is_secret(name) => Some(name.to_string()),
-        _ => None,
+    let secret = |input: &Input| {
+        let Input::Header(name) = input else { return None };
+        is_secret(name).then(|| name.to_string())
     };
     let mut needed: Vec<String> = inputs.iter().filter_map(secret).collect();
     needed.sort_unstable();

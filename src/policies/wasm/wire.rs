@@ -26,7 +26,6 @@ use sgl_policy_abi::encode_table;
 use sgl_policy_abi::encode_worker;
 
 use crate::core::candidates::Candidates;
-use crate::core::signals::Column;
 use crate::core::worker::Worker;
 use crate::core::worker::WorkerRole;
 use crate::policies::decision::FailureCause;
@@ -34,6 +33,7 @@ use crate::policies::info::Leg;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::cut;
+use sgl_policy_abi::Column;
 
 /// Characters of a plugin's reason that are kept.
 const MAX_REASON_CHARS: usize = 1000;
@@ -177,21 +177,14 @@ impl WirePlan {
 fn needs(form: &Form) -> RequestNeeds {
     match form {
         Form::Rows(_) => RequestNeeds { text: true, ..RequestNeeds::default() },
-        Form::Columns(plan) => RequestNeeds {
-            text: plan.inputs.iter().any(|input| matches!(input, Input::RequestText | Input::PromptBytes)),
-            tokens: plan.inputs.contains(&Input::RequestTokens),
-            model: plan.inputs.contains(&Input::Model),
-        },
+        Form::Columns(plan) => plan.needs(),
     }
 }
 
 impl ColumnPlan {
     fn new(inputs: &[Input], texts: usize) -> Self {
         let count = |width| inputs.iter().filter(|input| input.column_width() == Some(width)).count();
-        let variable = |input: &Input| {
-            matches!(input, Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_))
-        };
-        let variables = inputs.iter().filter(|input| variable(input)).count();
+        let variables = inputs.iter().filter(|input| cut::is_variable(input)).count();
         Self {
             bit_columns: count(ColumnWidth::Bit),
             word_columns: count(ColumnWidth::Word),
@@ -199,6 +192,25 @@ impl ColumnPlan {
             max_text_bytes: (texts / variables.max(1)).next_multiple_of(4), // whole tokens
             inputs: inputs.into(),
         }
+    }
+
+    fn needs(&self) -> RequestNeeds {
+        let mut needs = RequestNeeds::default();
+        for input in &self.inputs {
+            match input {
+                Input::RequestText | Input::PromptBytes => needs.text = true,
+                Input::RequestTokens => needs.tokens = true,
+                Input::Model => needs.model = true,
+                Input::Healthy
+                | Input::Excluded
+                | Input::Column(_)
+                | Input::Header(_)
+                | Input::Leg
+                | Input::Random
+                | Input::NowNs => {}
+            }
+        }
+        needs
     }
 
     #[inline]
@@ -238,34 +250,19 @@ fn encode_input<C: Candidates + ?Sized>(
     draw: Draw,
     limit: usize,
 ) -> Result<(), Full> {
-    if let Some(column) = column_of(input) {
-        workers.fill(column, writer.bin(workers.len() * Column::WIDTH)?);
-        return Ok(());
-    }
     match input {
+        Input::Column(column) => workers.fill(*column, writer.bin(workers.len() * Column::WIDTH)?),
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
         Input::Leg => writer.uint(leg_number(info.leg))?,
         Input::Random => writer.uint(draw.random())?,
         Input::NowNs => writer.uint(draw.now_ns())?,
-        _ => cut::encode(writer, input, info, limit)?,
+        Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_) => {
+            cut::encode(writer, input, info, limit)?;
+        }
     }
     Ok(())
-}
-
-#[inline]
-fn column_of(input: &Input) -> Option<Column> {
-    Some(match input {
-        Input::Load => Column::Load,
-        Input::Running => Column::Running,
-        Input::Waiting => Column::Waiting,
-        Input::QueuedTokens => Column::QueuedTokens,
-        Input::KvUsage => Column::KvUsage,
-        Input::Throughput => Column::Throughput,
-        Input::LatencyEwma => Column::LatencyEwma,
-        _ => return None,
-    })
 }
 
 #[inline]

@@ -3,65 +3,66 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use sgl_policy_abi::Column;
 use sgl_policy_abi::Role;
 
 use crate::message::Leg;
 
-/// One worker with its facts and signals.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Worker {
-    /// Base address.
-    pub url: String,
-    /// The model that it serves. Default unknown.
-    pub model: Option<String>,
-    /// Default regular.
-    pub role: Role,
-    /// Default 1.0.
-    pub weight: f64,
-    /// Default none.
-    pub labels: Vec<(String, String)>,
-    /// Default true.
-    pub healthy: bool,
-    /// Default false.
-    pub excluded: bool,
-    /// Default 0.
-    pub load: i32,
-    /// Default -1, unknown.
-    pub running: i32,
-    /// Default -1, unknown.
-    pub waiting: i32,
-    /// Default -1, unknown.
-    pub queued_tokens: i32,
-    /// Default NaN, unknown.
-    pub kv_usage: f32,
-    /// Default NaN, unknown.
-    pub throughput: f32,
-    /// Default NaN, unknown.
-    pub latency_ewma: f32,
+/// The worker with a field for each column, at first unknown.
+macro_rules! worker {
+    ($($column:ident($name:ident): $number:ident = $unknown:expr, $meaning:literal;)+) => {
+        /// One worker with its facts and signals.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Worker {
+            /// Base address.
+            pub url: String,
+            /// The model that it serves. Default unknown.
+            pub model: Option<String>,
+            /// Default regular.
+            pub role: Role,
+            /// Default 1.0.
+            pub weight: f64,
+            /// Default none.
+            pub labels: Vec<(String, String)>,
+            /// Default true.
+            pub healthy: bool,
+            /// Default false.
+            pub excluded: bool,
+            $(
+                #[doc = concat!("Input `", stringify!($name), "`: ", $meaning, ". Default ", stringify!($unknown), ".")]
+                pub $name: $number,
+            )+
+        }
+
+        impl Worker {
+            /// A healthy idle worker of which nothing else is known.
+            #[must_use]
+            pub fn new(url: &str) -> Self {
+                Self {
+                    url: String::from(url),
+                    model: None,
+                    role: Role::Regular,
+                    weight: 1.0,
+                    labels: Vec::new(),
+                    healthy: true,
+                    excluded: false,
+                    $($name: $unknown,)+
+                }
+            }
+
+            /// Its bytes in a column.
+            pub(super) const fn number(&self, column: Column) -> [u8; Column::WIDTH] {
+                match column {
+                    $(Column::$column => self.$name.to_le_bytes(),)+
+                }
+            }
+        }
+    };
 }
 
-impl Worker {
-    /// A healthy idle worker of which nothing else is known.
-    #[must_use]
-    pub fn new(url: &str) -> Self {
-        Self {
-            url: String::from(url),
-            model: None,
-            role: Role::Regular,
-            weight: 1.0,
-            labels: Vec::new(),
-            healthy: true,
-            excluded: false,
-            load: 0,
-            running: -1,
-            waiting: -1,
-            queued_tokens: -1,
-            kv_usage: f32::NAN,
-            throughput: f32::NAN,
-            latency_ewma: f32::NAN,
-        }
-    }
+sgl_policy_abi::for_each_column!(worker);
 
+impl Worker {
     /// `count` such workers, `http://w0`, `http://w1` and so on.
     #[must_use]
     pub fn fleet(count: usize) -> Vec<Self> {

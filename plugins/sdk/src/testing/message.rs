@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use sgl_policy_abi::Column;
 use sgl_policy_abi::ColumnWidth;
 use sgl_policy_abi::Full;
 use sgl_policy_abi::Input;
@@ -45,44 +46,22 @@ pub(super) fn decision(
     encode_to_vec(|w| {
         w.array(inputs.len() + 1)?;
         w.uint(version)?;
-        inputs.iter().try_for_each(|input| match input.column_width() {
-            Some(ColumnWidth::Bit) => bits(w, input, workers),
-            Some(ColumnWidth::Word) => words(w, input, workers),
-            None => scalar(w, input, request, random),
-        })
+        inputs.iter().try_for_each(|input| element(w, input, workers, request, random))
     })
 }
 
-fn bits(w: &mut Writer<'_>, input: &Input, workers: &[Worker]) -> Result<(), Full> {
-    let mut bytes = vec![0u8; ColumnWidth::Bit.bytes(workers.len())];
-    for (byte, block) in bytes.iter_mut().zip(workers.chunks(8)) {
-        for (bit, worker) in block.iter().enumerate() {
-            let set = if *input == Input::Healthy { worker.healthy } else { worker.excluded };
-            *byte |= u8::from(set) << bit;
-        }
-    }
-    w.bin(bytes.len())?.copy_from_slice(&bytes);
-    Ok(())
-}
-
-fn words(w: &mut Writer<'_>, input: &Input, workers: &[Worker]) -> Result<(), Full> {
-    let column = w.bin(ColumnWidth::Word.bytes(workers.len()))?;
-    for (entry, worker) in column.chunks_exact_mut(4).zip(workers) {
-        entry.copy_from_slice(&match input {
-            Input::Load => worker.load.to_le_bytes(),
-            Input::Running => worker.running.to_le_bytes(),
-            Input::Waiting => worker.waiting.to_le_bytes(),
-            Input::QueuedTokens => worker.queued_tokens.to_le_bytes(),
-            Input::KvUsage => worker.kv_usage.to_le_bytes(),
-            Input::Throughput => worker.throughput.to_le_bytes(),
-            _ => worker.latency_ewma.to_le_bytes(),
-        });
-    }
-    Ok(())
-}
-
-fn scalar(w: &mut Writer<'_>, input: &Input, request: &Request, random: u64) -> Result<(), Full> {
+/// What the message has for one input.
+fn element(
+    w: &mut Writer<'_>,
+    input: &Input,
+    workers: &[Worker],
+    request: &Request,
+    random: u64,
+) -> Result<(), Full> {
     match input {
+        Input::Healthy => bits(w, workers, |worker| worker.healthy),
+        Input::Excluded => bits(w, workers, |worker| worker.excluded),
+        Input::Column(column) => numbers(w, *column, workers),
         Input::RequestText => w.opt_str(request.text.as_deref()),
         Input::RequestTokens => match &request.tokens {
             Some(tokens) => {
@@ -109,6 +88,24 @@ fn scalar(w: &mut Writer<'_>, input: &Input, request: &Request, random: u64) -> 
         }),
         Input::Random => w.uint(random),
         Input::NowNs => w.uint(request.now_ns),
-        _ => w.nil(),
     }
+}
+
+fn bits(w: &mut Writer<'_>, workers: &[Worker], is_set: fn(&Worker) -> bool) -> Result<(), Full> {
+    let mut bytes = vec![0u8; ColumnWidth::Bit.bytes(workers.len())];
+    for (byte, block) in bytes.iter_mut().zip(workers.chunks(8)) {
+        for (bit, worker) in block.iter().enumerate() {
+            *byte |= u8::from(is_set(worker)) << bit;
+        }
+    }
+    w.bin(bytes.len())?.copy_from_slice(&bytes);
+    Ok(())
+}
+
+fn numbers(w: &mut Writer<'_>, column: Column, workers: &[Worker]) -> Result<(), Full> {
+    let bytes = w.bin(ColumnWidth::Word.bytes(workers.len()))?;
+    for (entry, worker) in bytes.chunks_exact_mut(Column::WIDTH).zip(workers) {
+        entry.copy_from_slice(&worker.number(column));
+    }
+    Ok(())
 }

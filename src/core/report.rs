@@ -1,0 +1,96 @@
+//! What is reported of a worker's own load.
+
+use serde::Serialize;
+use sgl_policy_abi::Column;
+
+macro_rules! says {
+    (worker) => {
+        true
+    };
+    (router) => {
+        false
+    };
+}
+
+macro_rules! known {
+    (i32, $value:expr) => {
+        ($value >= 0).then_some($value)
+    };
+    (f32, $value:expr) => {
+        $value.is_finite().then_some($value)
+    };
+}
+
+/// A row for each column but `Load`, which the router counts itself:
+/// `Variant => field: type as name in the API, by who says it;`. A column without a row stops the
+/// build.
+macro_rules! report {
+    ($($(#[$meaning:meta])+ $column:ident => $field:ident: $number:ident as $shown:ident, by $who:ident;)+) => {
+        /// What a worker says of its own load; -1 and NaN where it is not known.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct WorkerReport {
+            $($(#[$meaning])+ pub $field: $number,)+
+        }
+
+        impl WorkerReport {
+            /// Nothing is known.
+            pub const UNKNOWN: Self = Self {
+                $($field: $number::from_le_bytes(Column::$column.unknown().to_le_bytes()),)+
+            };
+
+            /// The report that has these bits in its columns.
+            pub(crate) fn of(bits: impl Fn(Column) -> u32) -> Self {
+                Self { $($field: $number::from_le_bytes(bits(Column::$column).to_le_bytes()),)+ }
+            }
+
+            /// The bits of a column; 0 for `Load`, which is in no report.
+            pub fn bits(&self, column: Column) -> u32 {
+                match column {
+                    Column::Load => 0,
+                    $(Column::$column => u32::from_le_bytes(self.$field.to_le_bytes()),)+
+                }
+            }
+
+            /// True if the worker itself says it, false for what the router counts or measures.
+            pub(crate) fn is_said_by_worker(column: Column) -> bool {
+                match column {
+                    Column::Load => false,
+                    $(Column::$column => says!($who),)+
+                }
+            }
+
+            /// What is known.
+            pub fn known(&self) -> KnownReport {
+                KnownReport { $($shown: known!($number, self.$field),)+ }
+            }
+        }
+
+        /// What a worker said of itself; what is not known is null.
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+        #[cfg_attr(feature = "router", derive(utoipa::ToSchema), schema(as = ReportView))]
+        pub struct KnownReport {
+            $($(#[$meaning])+ pub $shown: Option<$number>,)+
+        }
+    };
+}
+
+report! {
+    /// Requests in its running batch.
+    Running => running: i32 as running, by worker;
+    /// Requests in its queue.
+    Waiting => waiting: i32 as waiting, by worker;
+    /// Prompt tokens that wait and are in no cache.
+    QueuedTokens => queued_tokens: i32 as queued_tokens, by worker;
+    /// Share of the KV cache in use, 0.0 to 1.0.
+    KvUsage => kv_usage: f32 as kv_usage, by worker;
+    /// Generated tokens per second.
+    Throughput => throughput: f32 as throughput, by worker;
+    /// Time to first byte as the router measures it, milliseconds, moving average.
+    LatencyEwma => latency_ewma: f32 as latency_ms, by router;
+}
+
+impl Default for WorkerReport {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
