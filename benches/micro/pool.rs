@@ -16,9 +16,9 @@ use sglang_router_rs::engine::Pool;
 use sglang_router_rs::engine::PoolOptions;
 use sglang_router_rs::engine::SandboxSpec;
 use sglang_router_rs::engine::TmpLimits;
-use sglang_router_rs::engine::instance::InitAnswer;
-use sglang_router_rs::engine::recipe::PoolTally;
-use sglang_router_rs::engine::recipe::Recipe;
+use sglang_router_rs::engine::making::InitAnswer;
+use sglang_router_rs::engine::pool::recipe::PoolTally;
+use sglang_router_rs::engine::pool::recipe::Recipe;
 use sglang_router_rs::engine::trial::Trial;
 use sglang_router_rs::types::future::BoxFuture;
 

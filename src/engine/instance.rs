@@ -7,25 +7,20 @@ use std::time::Duration;
 use sgl_policy_abi::unpack;
 use wasmtime::Memory;
 use wasmtime::Store;
-use wasmtime::TypedFunc;
 
 use crate::engine::background::ready;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
 use crate::engine::deadline::Budget;
 use crate::engine::deadline::Deadline;
-use crate::engine::deadline::Stack;
 use crate::engine::error::CallError;
 use crate::engine::exports::AnswerFunc;
 use crate::engine::exports::Ask;
 use crate::engine::exports::Exports;
-use crate::engine::exports::InitFunc;
-use crate::engine::exports::Lookup;
 use crate::engine::exports::Tell;
+use crate::engine::lane::Lane;
 use crate::engine::running::explain;
-use crate::engine::running::new_store;
 use crate::engine::running::run;
-use crate::engine::running::timed;
 use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::HostServices;
 use crate::types::budget::Ticks;
@@ -38,19 +33,19 @@ const MIN_INPUT_BYTES: usize = 4096;
 
 /// The input buffer that a guest gave us.
 #[derive(Clone, Copy, Debug, Default)]
-struct InputBuffer {
-    pointer: u32,
-    capacity: u32,
+pub(crate) struct InputBuffer {
+    pub(crate) pointer: u32,
+    pub(crate) capacity: u32,
 }
 
 /// A live guest.
 pub struct Instance {
-    store: Store<Guest>,
-    memory: Memory,
-    exports: Exports,
-    input: InputBuffer,
-    mark: Arc<CallMark>,
-    compiled: Arc<Compiled>,
+    pub(crate) store: Store<Guest>,
+    pub(crate) memory: Memory,
+    pub(crate) exports: Exports,
+    pub(crate) input: InputBuffer,
+    pub(crate) mark: Arc<CallMark>,
+    pub(crate) compiled: Arc<Compiled>,
     /// What the layer above last told the guest: the version of the worker table.
     pub told_version: u64,
     pub(crate) calls: u64,
@@ -64,102 +59,7 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// A step of making an instance that failed.
-pub(crate) struct StepError {
-    pub(crate) step: &'static str,
-    pub(crate) error: CallError,
-}
-
 impl Instance {
-    /// Makes a guest and runs `_initialize` and `init`, each under `budget`.
-    ///
-    /// `init_message` goes to an `init` that takes one; the host does `services` for the guest.
-    pub(crate) async fn new(
-        compiled: &Arc<Compiled>,
-        services: Arc<dyn HostServices>,
-        budget: Duration,
-        init_message: &[u8],
-    ) -> Result<(Self, InitAnswer), StepError> {
-        let engine = &compiled.engine;
-        let mark = engine.clock.register();
-        let mut store =
-            new_store(compiled, &mark, services).map_err(|error| StepError { step: "sandbox", error })?;
-        engine.clock.begin(&mark);
-        // Marked as in a call until the end of its making: the start function runs guest code.
-        let ticks = Ticks::covering(budget, engine.clock.tick());
-        store.data_mut().deadline = Deadline::new(Stack::Fiber, Budget::start(&engine.clock, budget, ticks));
-        store.set_epoch_deadline(1);
-        let made = compiled.pre.instantiate_async(&mut store);
-        let made = timed(engine, &mark, budget, made).await;
-        let guest =
-            made.map_err(|error| StepError { step: "instantiate", error: explain(&store, &error, budget) })?;
-        let mut lookup = Lookup { places: &compiled.places, guest: &guest, store: &mut store };
-        let at = |error| StepError { step: "exports", error };
-        let exports = lookup.exports().map_err(at)?;
-        let memory = lookup.memory().map_err(at)?;
-        let mut instance = Self {
-            store,
-            memory,
-            exports,
-            input: InputBuffer::default(),
-            mark,
-            compiled: Arc::clone(compiled),
-            told_version: 0,
-            calls: 0,
-            warm_bytes: 0,
-        };
-        instance.end();
-        let answer = instance.initialize(&guest, budget, init_message).await?;
-        Ok((instance, answer))
-    }
-
-    async fn initialize(
-        &mut self,
-        guest: &wasmtime::Instance,
-        total: Duration,
-        message: &[u8],
-    ) -> Result<InitAnswer, StepError> {
-        let lane = Lane::Fiber;
-        let at = |step| move |error| StepError { step, error };
-        let compiled = Arc::clone(&self.compiled);
-        let mut lookup = Lookup { places: &compiled.places, guest, store: &mut self.store };
-        let reactor = lookup.initialize();
-        let init = lookup.init().map_err(at("exports"))?;
-        if let Some(reactor) = reactor {
-            self.begin(lane, self.whole(total));
-            let done =
-                run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &reactor, ()).await;
-            self.end();
-            done.map_err(at("_initialize"))?;
-        }
-        self.begin(lane, self.whole(total));
-        let answer = match init {
-            InitFunc::Plain(init) => {
-                let done =
-                    run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &init, ()).await;
-                done.map(|()| Vec::new())
-            }
-            InitFunc::Answering(init) => self.init_with(&init, total, message).await,
-        };
-        self.end();
-        answer.map(InitAnswer).map_err(at("init"))
-    }
-
-    async fn init_with(
-        &mut self,
-        init: &TypedFunc<(u32, u32), i64>,
-        total: Duration,
-        message: &[u8],
-    ) -> Result<Vec<u8>, CallError> {
-        self.reserve_input(Lane::Fiber, total, message.len()).await?;
-        let len = self.write_message(message)?;
-        let message = (self.input.pointer, len);
-        let packed =
-            run(&mut self.store, &self.compiled, &self.mark, Stack::Fiber, total, init, message).await?;
-        let (pointer, len) = unpack(packed);
-        Ok(self.guest_bytes(pointer, len)?.to_vec())
-    }
-
     /// A budget of `total` that starts now.
     pub(crate) fn whole(&self, total: Duration) -> Budget {
         let engine = &self.compiled.engine;
@@ -413,7 +313,7 @@ impl Instance {
     }
 
     #[inline]
-    fn guest_bytes(&self, pointer: u32, len: u32) -> Result<&[u8], CallError> {
+    pub(crate) fn guest_bytes(&self, pointer: u32, len: u32) -> Result<&[u8], CallError> {
         if len as usize > MAX_ANSWER_BYTES {
             return Err(CallError::AnswerTooLarge { len, limit: MAX_ANSWER_BYTES });
         }
@@ -424,33 +324,6 @@ impl Instance {
             .ok_or(CallError::BadPointer { pointer, len, memory_bytes: memory.len() })
     }
 }
-
-/// How a call runs its guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// On the caller's stack, until the budget is spent.
-    Caller,
-    /// On the caller's stack, noticing when it takes more than a tick: then another thread takes over
-    /// what else the caller's thread does.
-    Adaptive,
-    /// On a fiber that yields after two ticks and from then on at every one. A guest that may wait for the host also gets a timer
-    /// and the engine's runtime context.
-    Fiber,
-}
-
-impl Lane {
-    fn stack(self) -> Stack {
-        match self {
-            Self::Caller => Stack::Caller,
-            Self::Adaptive => Stack::Polled,
-            Self::Fiber => Stack::Fiber,
-        }
-    }
-}
-
-/// What `init` answered; empty if it takes no message.
-#[derive(Debug)]
-pub struct InitAnswer(pub Vec<u8>);
 
 fn refused(reason: &str) -> CallError {
     CallError::Refused { reason: reason.to_owned() }

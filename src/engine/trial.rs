@@ -9,10 +9,10 @@ use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::engine::exports::Ask;
 use crate::engine::exports::Tell;
-use crate::engine::instance::InitAnswer;
 use crate::engine::instance::Instance;
-use crate::engine::instance::Lane;
-use crate::engine::instance::StepError;
+use crate::engine::lane::Lane;
+use crate::engine::making::InitAnswer;
+use crate::engine::making::StepError;
 use crate::engine::sandbox::HostServices;
 
 /// An instance that serves nobody yet. Every call has the whole budget.

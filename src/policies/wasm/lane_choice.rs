@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::engine::instance::Lane;
+use crate::engine::lane::Lane;
 
 /// A timed decision below this was no reason to be on a fiber.
 const SHORT: Duration = Duration::from_micros(250);

@@ -21,7 +21,7 @@ use crate::config::rollout::Rollout;
 use crate::config::syscalls;
 use crate::engine::compiled::Compiled;
 use crate::engine::pool::Pool;
-use crate::engine::pool_options::PoolOptions;
+use crate::engine::pool::options::PoolOptions;
 use crate::engine::sandbox::SandboxSpec;
 use crate::engine::sandbox::TmpLimits;
 use crate::engine::setup::Engine;

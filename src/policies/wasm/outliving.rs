@@ -13,7 +13,7 @@ use std::task::ready;
 
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
-use crate::engine::lease::Lease;
+use crate::engine::pool::lease::Lease;
 use crate::engine::setup::Engine;
 use crate::types::future::BoxFuture;
 

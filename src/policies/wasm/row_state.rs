@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 
 use crate::engine::background;
 use crate::engine::error::CallError;
+use crate::engine::pool::waiters::Place;
+use crate::engine::pool::waiters::Waiters;
 use crate::engine::setup::Engine;
-use crate::engine::waiters::Place;
-use crate::engine::waiters::Waiters;
 
 /// The encoded `state` map, and who waits for it.
 ///

@@ -16,7 +16,7 @@ use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::exports::Ask;
 use crate::engine::exports::Tell;
-use crate::engine::instance::Lane;
+use crate::engine::lane::Lane;
 use crate::engine::setup::Engine;
 use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::engine::error::CallError;
-use crate::engine::recipe::PoolTally;
+use crate::engine::pool::recipe::PoolTally;
 use crate::policies::decision::FailureCause;
 use crate::policies::wasm::kept::Kept;
 use crate::policies::wasm::plugin_log::PluginLog;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
-use crate::engine::instance::Lane;
+use crate::engine::lane::Lane;
 use crate::engine::setup::Engine;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::plugin::WasmPolicy;

@@ -8,9 +8,4 @@ pub mod capacity;
 pub mod clock;
 #[path = "../../../src/engine/error.rs"]
 pub mod error;
-#[path = "../../../src/engine/idle.rs"]
-pub mod idle;
-#[path = "../../../src/engine/line.rs"]
-pub mod line;
-#[path = "../../../src/engine/waiters.rs"]
-pub mod waiters;
+pub mod pool;

@@ -15,9 +15,9 @@ use crate::core::Fleet;
 use crate::core::InFlight;
 use crate::core::WorkerSpec;
 use crate::engine::background::block_on;
-use crate::engine::idle::Idle;
-use crate::engine::idle::full_barrier;
-use crate::engine::waiters::Waiters;
+use crate::engine::pool::idle::Idle;
+use crate::engine::pool::idle::full_barrier;
+use crate::engine::pool::waiters::Waiters;
 use crate::policies::wasm::breaker::Breaker;
 
 /// Turns of each thread: Miri is some thousand times slower.

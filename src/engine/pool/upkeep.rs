@@ -7,9 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::engine::instance::Instance;
-use crate::engine::instance::StepError;
-use crate::engine::pool::Pool;
-use crate::engine::pool::Pooled;
+use crate::engine::making::StepError;
+use crate::engine::pool::instance_pool::Pool;
+use crate::engine::pool::instance_pool::Pooled;
 use crate::engine::trial::Trial;
 
 /// How often a pool looks whether enough instances are warm and how old they are.

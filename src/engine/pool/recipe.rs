@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::engine::error::CallError;
-use crate::engine::instance::InitAnswer;
+use crate::engine::making::InitAnswer;
 use crate::engine::sandbox::HostServices;
 use crate::engine::trial::Trial;
 use crate::types::future::BoxFuture;

@@ -19,14 +19,11 @@ use std::task::Poll;
 use std::task::Waker;
 
 use parking_lot::Mutex;
-use slab::Slab;
 
-use crate::engine::line::Line;
-use crate::engine::line::Links;
-use crate::engine::line::Member;
-
-/// Lost tries after which a caller is handed the next thing that comes back, whoever runs.
-const LOSSES: u32 = 8;
+use crate::engine::pool::line::Links;
+use crate::engine::pool::queue::Caller;
+use crate::engine::pool::queue::Queue;
+use crate::engine::pool::queue::Standing;
 
 /// A bounded queue of callers. Not on the decision path: a caller comes here only if nothing is
 /// free.
@@ -45,108 +42,12 @@ pub(crate) struct Waiters<T> {
     limit: usize,
 }
 
-#[derive(Debug)]
-struct Queue<T> {
-    callers: Slab<Caller<T>>,
-    /// Those that nobody has woken.
-    waiting: Line,
-    /// Those that lost [`LOSSES`] times.
-    owed: Line,
-    /// True while something that was handed over was not taken: one at a time, so that what lies
-    /// idle for fairness is little.
-    handed: bool,
-    /// Changes when everybody is sent away.
-    era: u64,
-}
-
-#[derive(Debug)]
-struct Caller<T> {
-    links: Links,
-    standing: Standing,
-    waker: Option<Waker>,
-    lost: u32,
-    gift: Option<T>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Waiting,
-    Owed,
-    /// In no line: it was woken, or handed something.
-    Woken,
-}
-
-impl<T> Member for Caller<T> {
-    fn links(&mut self) -> &mut Links {
-        &mut self.links
-    }
-}
-
 /// A place in the queue; leaving early gives it up.
 #[derive(Debug)]
 pub(crate) struct Place<'a, T> {
     waiters: &'a Waiters<T>,
     key: usize,
     era: u64,
-}
-
-impl<T> Queue<T> {
-    fn new(era: u64) -> Self {
-        let (waiting, owed) = (Line::default(), Line::default());
-        Self { callers: Slab::new(), waiting, owed, handed: false, era }
-    }
-
-    /// Takes the caller that comes next out of its line.
-    fn wake_next(&mut self) -> Option<Waker> {
-        let line = if self.owed.first().is_some() { &mut self.owed } else { &mut self.waiting };
-        let key = line.first()?;
-        line.leave(&mut self.callers, key);
-        let caller = self.callers.get_mut(key)?;
-        caller.standing = Standing::Woken;
-        caller.waker.take()
-    }
-
-    /// Gives the first caller that is owed something what `take` finds.
-    fn hand_over(&mut self, take: impl FnOnce() -> Option<T>) -> Option<Waker> {
-        let key = self.owed.first().filter(|_| !self.handed)?;
-        let gift = take()?;
-        self.owed.leave(&mut self.callers, key);
-        let caller = self.callers.get_mut(key)?;
-        caller.standing = Standing::Woken;
-        caller.gift = Some(gift);
-        self.handed = true;
-        caller.waker.take()
-    }
-
-    /// A caller has tried in vain: it lies down again.
-    fn lie_down(&mut self, key: usize, waker: &Waker) {
-        let Some(caller) = self.callers.get_mut(key) else { return };
-        match &mut caller.waker {
-            Some(known) => known.clone_from(waker),
-            unset => *unset = Some(waker.clone()),
-        }
-        if caller.standing != Standing::Woken {
-            return;
-        }
-        caller.lost += 1;
-        if caller.lost < LOSSES {
-            caller.standing = Standing::Waiting;
-            self.waiting.enter_first(&mut self.callers, key);
-        } else {
-            caller.standing = Standing::Owed;
-            self.owed.enter_last(&mut self.callers, key);
-        }
-    }
-
-    /// Takes a caller out, wherever it is.
-    fn remove(&mut self, key: usize) -> Option<Caller<T>> {
-        match self.callers.get(key)?.standing {
-            Standing::Waiting => self.waiting.leave(&mut self.callers, key),
-            Standing::Owed => self.owed.leave(&mut self.callers, key),
-            Standing::Woken => {}
-        }
-        self.callers.try_remove(key)
-    }
 }
 
 impl<T> Waiters<T> {
@@ -264,6 +165,8 @@ impl<T> Drop for Place<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::engine::pool::queue::LOSSES;
 
     use std::sync::Arc;
     use std::task::Wake;

@@ -1,47 +1,28 @@
-//! Pre-warmed instances of one generation: idle ones, callers that wait, recycling.
-//!
-//! ```text
-//!            acquire                            release
-//!   this thread's slot ──► shared queue    slot, else queue ◄── clean, young ── Lease
-//!            │ empty                            │ somebody waits: wake the first to try
-//!            ▼                                  │ used up, dirty, closed
-//!   others' slots, for a moment again and again ▼
-//!            │                               destroyed in the background, refilled
-//!            ├── below the limit: make one
-//!            └── wait in order
-//! ```
+//! Instances of one generation, and how those that come back are put away.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
 
 use crossbeam::queue::ArrayQueue;
-use crossbeam::utils::Backoff;
 use parking_lot::Mutex;
 
-use crate::engine::background::block_on;
 use crate::engine::capacity::Reservation;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
-use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
-use crate::engine::idle::Idle;
-use crate::engine::idle::full_barrier;
 use crate::engine::instance::Instance;
-use crate::engine::instance::StepError;
-use crate::engine::lease::Lease;
-use crate::engine::pool_options::PoolOptions;
-use crate::engine::recipe::PoolTally;
-use crate::engine::recipe::Recipe;
-use crate::engine::waiters::Place;
-use crate::engine::waiters::Waiters;
+use crate::engine::making::StepError;
+use crate::engine::pool::idle::Idle;
+use crate::engine::pool::idle::full_barrier;
+use crate::engine::pool::options::PoolOptions;
+use crate::engine::pool::recipe::PoolTally;
+use crate::engine::pool::recipe::Recipe;
+use crate::engine::pool::waiters::Waiters;
 
 /// An instance with what the pool knows of it.
 #[derive(Debug)]
@@ -52,6 +33,26 @@ pub(crate) struct Pooled {
     pub(crate) recycle_at_calls: u64,
     /// In periods of maintenance since the pool's start.
     pub(crate) recycle_at_age: u64,
+}
+
+/// An instance on its way to a caller that waits. It goes back if the caller does not take it.
+#[derive(Debug)]
+pub(crate) struct Handed(Option<Box<Pooled>>);
+
+impl Handed {
+    /// The instance; it is the caller's from now on.
+    pub(crate) fn take(mut self) -> Option<Box<Pooled>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Some(pooled) = self.0.take() {
+            let home = Arc::clone(&pooled.home);
+            home.put(pooled);
+        }
+    }
 }
 
 /// A count of what a pool has and did.
@@ -80,14 +81,14 @@ pub struct PoolCounts {
 /// other. Putting into a slot is an atomic swap, which on x86-64 is a full barrier; on other targets
 /// a fence stands in between (see `full_barrier`). `closed` works the same way.
 ///
-/// A caller that runs takes what is idle although others wait: see [`crate::engine::waiters`].
+/// A caller that runs takes what is idle although others wait: see [`crate::engine::pool::waiters`].
 pub struct Pool {
-    idle: Idle<Pooled>,
+    pub(crate) idle: Idle<Pooled>,
     /// Instances that are used up, until the background drops them.
     pub(crate) spent: ArrayQueue<Box<Pooled>>,
     /// True while the background is about to look at `spent`.
     pub(crate) sweeping: AtomicBool,
-    pub(crate) waiters: Waiters<Lease>,
+    pub(crate) waiters: Waiters<Handed>,
     closed: AtomicBool,
     /// True while nobody may wait for an instance.
     suspended: AtomicBool,
@@ -164,72 +165,6 @@ impl Pool {
         Ok(pool)
     }
 
-    /// An idle instance, if there is one, whoever waits. Never blocks.
-    #[inline]
-    pub fn try_acquire(&self) -> Option<Lease> {
-        self.idle.take().map(Lease::new)
-    }
-
-    /// An instance, waiting for one up to `wait` if need be. What counts is that one is there when
-    /// this future is polled: an executor that comes back to it late does not make it fail.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::QueueFull`] at once, [`CallError::Saturated`] after `wait`, or
-    /// [`CallError::OutOfUse`] if the pool is closed, [`CallError::Unavailable`] if it has no instance
-    /// and none can be made.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future gives the place up; an instance that was handed over goes back.
-    pub async fn acquire(self: &Arc<Self>, wait: Duration) -> Result<Lease, CallError> {
-        if let Some(lease) = self.acquire_soon() {
-            return Ok(lease);
-        }
-        let mut place = self.join()?;
-        let sleep = self.compiled.engine.background.sleep(wait);
-        tokio::select! {
-            biased;
-            served = self.served(&mut place) => served.ok_or_else(|| self.unavailable()),
-            () = sleep => self.acquire_soon().ok_or_else(|| self.saturated(wait)),
-        }
-    }
-
-    /// Like [`acquire`](Self::acquire), blocking this thread. Needs no async runtime.
-    ///
-    /// # Errors
-    ///
-    /// As [`acquire`](Self::acquire).
-    pub fn acquire_blocking(self: &Arc<Self>, wait: Duration) -> Result<Lease, CallError> {
-        if let Some(lease) = self.acquire_soon() {
-            return Ok(lease);
-        }
-        let mut place = self.join()?;
-        match block_on(self.served(&mut place), Instant::now() + wait) {
-            Some(served) => served.ok_or_else(|| self.unavailable()),
-            None => self.acquire_soon().ok_or_else(|| self.saturated(wait)),
-        }
-    }
-
-    /// An idle instance, looking for some microseconds: most calls are over by then, and lying down
-    /// costs a turn of the executor. At last it lets other threads run, since the system may have
-    /// stopped one in the middle of a call: all callers would lie down meanwhile.
-    #[cold]
-    fn acquire_soon(&self) -> Option<Lease> {
-        let backoff = Backoff::new();
-        loop {
-            let lease = self.try_acquire();
-            if lease.is_some() || backoff.is_completed() {
-                return lease;
-            }
-            backoff.snooze();
-        }
-    }
-
-    async fn served(&self, place: &mut Place<'_, Lease>) -> Option<Lease> {
-        poll_fn(|context| place.poll(context, || self.try_acquire())).await
-    }
-
     /// What the pool has and did.
     pub fn counts(&self) -> PoolCounts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -266,7 +201,7 @@ impl Pool {
         self.suspended.store(false, Ordering::SeqCst);
     }
 
-    fn turns_away(&self) -> bool {
+    pub(crate) fn turns_away(&self) -> bool {
         self.is_closed() || self.suspended.load(Ordering::SeqCst)
     }
 
@@ -328,40 +263,16 @@ impl Pool {
         }
         full_barrier();
         if self.waiters.count() > 0 {
-            self.waiters.serve(|| self.try_acquire());
+            self.waiters.serve(|| self.hand());
         }
         if self.is_closed() {
             self.close();
         }
     }
 
-    fn join(self: &Arc<Self>) -> Result<Place<'_, Lease>, CallError> {
-        if self.turns_away() {
-            return Err(self.unavailable());
-        }
-        let place = self.waiters.join().map_err(|waiting| CallError::QueueFull { waiting })?;
-        full_barrier();
-        if self.turns_away() {
-            self.waiters.dismiss();
-        } else {
-            self.grow();
-        }
-        Ok(place)
-    }
-
-    fn saturated(&self, waited: Duration) -> CallError {
-        // Those that live are all being made: the guest's `init` holds them up.
-        if self.live.load(Ordering::Relaxed) <= self.making.load(Ordering::Relaxed) {
-            return CallError::Unavailable { reason: format!("it is not made within {waited:?}") };
-        }
-        CallError::Saturated { waited, size: self.options.max_instances }
-    }
-
-    fn unavailable(&self) -> CallError {
-        if self.turns_away() {
-            return CallError::OutOfUse;
-        }
-        CallError::Unavailable { reason: "making one failed, see the log".to_owned() }
+    /// An idle instance for a caller that waits, if there is one.
+    pub(crate) fn hand(&self) -> Option<Handed> {
+        self.idle.take().map(|pooled| Handed(Some(pooled)))
     }
 
     fn idle_count(&self) -> usize {

@@ -7,9 +7,9 @@ use crate::engine::error::CallError;
 use crate::engine::exports::Ask;
 use crate::engine::exports::Tell;
 use crate::engine::instance::Instance;
-use crate::engine::instance::Lane;
-use crate::engine::pool::Pool;
-use crate::engine::pool::Pooled;
+use crate::engine::lane::Lane;
+use crate::engine::pool::instance_pool::Pool;
+use crate::engine::pool::instance_pool::Pooled;
 
 /// Exclusive use of an instance.
 ///

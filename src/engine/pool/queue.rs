@@ -1,0 +1,108 @@
+//! Who waits, in which order, and who of them is owed something.
+
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::engine::pool::line::Line;
+use crate::engine::pool::line::Links;
+use crate::engine::pool::line::Member;
+
+/// Lost tries after which a caller is handed the next thing that comes back, whoever runs.
+pub(crate) const LOSSES: u32 = 8;
+
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    pub(crate) callers: Slab<Caller<T>>,
+    /// Those that nobody has woken.
+    pub(crate) waiting: Line,
+    /// Those that lost [`LOSSES`] times.
+    pub(crate) owed: Line,
+    /// True while something that was handed over was not taken: one at a time, so that what lies
+    /// idle for fairness is little.
+    pub(crate) handed: bool,
+    /// Changes when everybody is sent away.
+    pub(crate) era: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Caller<T> {
+    pub(crate) links: Links,
+    pub(crate) standing: Standing,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) lost: u32,
+    pub(crate) gift: Option<T>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Waiting,
+    Owed,
+    /// In no line: it was woken, or handed something.
+    Woken,
+}
+
+impl<T> Member for Caller<T> {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(era: u64) -> Self {
+        let (waiting, owed) = (Line::default(), Line::default());
+        Self { callers: Slab::new(), waiting, owed, handed: false, era }
+    }
+
+    /// Takes the caller that comes next out of its line.
+    pub(crate) fn wake_next(&mut self) -> Option<Waker> {
+        let line = if self.owed.first().is_some() { &mut self.owed } else { &mut self.waiting };
+        let key = line.first()?;
+        line.leave(&mut self.callers, key);
+        let caller = self.callers.get_mut(key)?;
+        caller.standing = Standing::Woken;
+        caller.waker.take()
+    }
+
+    /// Gives the first caller that is owed something what `take` finds.
+    pub(crate) fn hand_over(&mut self, take: impl FnOnce() -> Option<T>) -> Option<Waker> {
+        let key = self.owed.first().filter(|_| !self.handed)?;
+        let gift = take()?;
+        self.owed.leave(&mut self.callers, key);
+        let caller = self.callers.get_mut(key)?;
+        caller.standing = Standing::Woken;
+        caller.gift = Some(gift);
+        self.handed = true;
+        caller.waker.take()
+    }
+
+    /// A caller has tried in vain: it lies down again.
+    pub(crate) fn lie_down(&mut self, key: usize, waker: &Waker) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        match &mut caller.waker {
+            Some(known) => known.clone_from(waker),
+            unset => *unset = Some(waker.clone()),
+        }
+        if caller.standing != Standing::Woken {
+            return;
+        }
+        caller.lost += 1;
+        if caller.lost < LOSSES {
+            caller.standing = Standing::Waiting;
+            self.waiting.enter_first(&mut self.callers, key);
+        } else {
+            caller.standing = Standing::Owed;
+            self.owed.enter_last(&mut self.callers, key);
+        }
+    }
+
+    /// Takes a caller out, wherever it is.
+    pub(crate) fn remove(&mut self, key: usize) -> Option<Caller<T>> {
+        match self.callers.get(key)?.standing {
+            Standing::Waiting => self.waiting.leave(&mut self.callers, key),
+            Standing::Owed => self.owed.leave(&mut self.callers, key),
+            Standing::Woken => {}
+        }
+        self.callers.try_remove(key)
+    }
+}
