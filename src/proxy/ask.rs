@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::core::Worker;
 use crate::proxy::call_error::CallError;
 use crate::proxy::payload::Payload;
-use crate::proxy::second_run::SecondRun;
+use crate::proxy::retry::SecondRun;
 use crate::proxy::target::Target;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::Outgoing;

@@ -9,15 +9,16 @@ use crate::policies::HeaderLookup;
 use crate::policies::SelectWorkerInfo;
 use crate::policies::key_of;
 use crate::proxy::clients::Client;
-use crate::proxy::forward::Inbound;
-use crate::proxy::forward::attempt;
+use crate::proxy::form::Attempted;
+use crate::proxy::form::Form;
 use crate::proxy::headers::Headers;
-use crate::proxy::pair;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::pair::Pair;
 use crate::proxy::parse;
 use crate::proxy::parse::Facts;
 use crate::proxy::parse::Wanted;
-use crate::proxy::payload::Payload;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::single::Single;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::OutBody;
 use crate::proxy::tried::Tried;
@@ -31,9 +32,9 @@ const EXPLAIN_HEADER: &str = "x-sgl-explain";
 /// Under which id a client knows its request.
 const REQUEST_ID_HEADER: &str = "x-request-id";
 
-/// Gets an answer to a request from a worker of the policy's choice. Another worker is tried if
-/// one cannot be reached, breaks off or answers with 502 (once), or is full (429, 503); nothing was
-/// sent to the client until then. The last answer counts if there is no other worker.
+/// Gets an answer to a request from a worker of the policy's choice, or from a pair of them. Others
+/// are tried as [`crate::proxy::retry`] says; nothing was sent to the client until then. The last
+/// answer counts if nobody else is left.
 ///
 /// # Errors
 ///
@@ -43,52 +44,45 @@ const REQUEST_ID_HEADER: &str = "x-request-id";
 ///
 /// Dropping the future ends the request.
 pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
-    let Some(recorder) = client.proxy().recorder() else { return place(client, inbound, &mut None).await };
-    let headers = Headers(&inbound.head.headers);
-    let mut record = Draft::begin(
-        recorder,
-        inbound.head.own(EXPLAIN_HEADER).is_some(),
-        headers.header(REQUEST_ID_HEADER),
-        inbound.route.name(),
-        client.proxy().policy().name(),
-        inbound.started,
-    );
-    let answered = place(client, inbound, &mut record).await;
+    let proxy = client.proxy();
+    let snapshot = proxy.backends().snapshot();
+    let pairs = snapshot.pairs(inbound.route);
+    let wanted = Wanted::new(proxy.policy().needs(), snapshot.routes_by_model(), pairs);
+    let mut record = begin_record(client, inbound);
+    // One future for all of it, though an error has to be recorded: each more would be copied into
+    // the one around it.
+    let answered = match read_facts(inbound, wanted, pairs).await {
+        Err(error) => Err(error),
+        Ok(facts) => {
+            let headers = Headers(&inbound.head.headers);
+            let info = SelectWorkerInfo {
+                request_text: facts.text.as_deref(),
+                prompt_bytes: Some(facts.text_bytes),
+                tokens: facts.tokens.as_deref(),
+                headers: Some(&headers),
+                model: facts.model.as_deref(),
+                request_key: key_of(&headers),
+                ..SelectWorkerInfo::default()
+            };
+            if pairs {
+                let pair = Pair::new(client, inbound, facts.batch);
+                // Boxed: it is much larger than what most requests need.
+                Box::pin(serve(&pair, client, inbound, snapshot, &info, &mut record)).await
+            } else {
+                let single = Single::new(client, inbound);
+                serve(&single, client, inbound, snapshot, &info, &mut record).await
+            }
+        }
+    };
     if let (Err(error), Some(record)) = (&answered, record) {
         record.end(End::NoAnswer, Some(error.to_string()));
     }
     answered
 }
 
-/// The same for a request that may be recorded; an answer takes the record along.
-async fn place(
-    client: &Arc<Client>,
-    inbound: &Inbound,
-    record: &mut Option<Box<Draft>>,
-) -> Result<Response<OutBody>, ProxyError> {
-    let proxy = client.proxy();
-    let snapshot = proxy.backends().snapshot();
-    let pairs = snapshot.pairs(inbound.route);
-    let wanted = Wanted::new(proxy.policy().needs(), snapshot.routes_by_model(), pairs);
-    let facts = read_facts(inbound, wanted, pairs).await?;
-    let headers = Headers(&inbound.head.headers);
-    let info = SelectWorkerInfo {
-        request_text: facts.text.as_deref(),
-        prompt_bytes: Some(facts.text_bytes),
-        tokens: facts.tokens.as_deref(),
-        headers: Some(&headers),
-        model: facts.model.as_deref(),
-        request_key: key_of(&headers),
-        ..SelectWorkerInfo::default()
-    };
-    if pairs {
-        // Boxed: it is much larger than what most requests need.
-        return Box::pin(pair::answer(client, inbound, snapshot, &info, facts.batch, record)).await;
-    }
-    single(client, inbound, snapshot, &info, record).await
-}
-
-async fn single(
+/// Tries until there is an answer; it takes the record along.
+async fn serve<F: Form>(
+    form: &F,
     client: &Arc<Client>,
     inbound: &Inbound,
     mut snapshot: Arc<Snapshot>,
@@ -96,18 +90,16 @@ async fn single(
     record: &mut Option<Box<Draft>>,
 ) -> Result<Response<OutBody>, ProxyError> {
     let (proxy, route, model) = (client.proxy(), inbound.route, info.model);
-    let second = inbound.second_run();
-    let mut tried = Tried::new(proxy.settings(), &second);
-    let body = Payload::from(inbound.body.clone());
+    let mut tried = Tried::new(proxy.settings(), form.second_run());
     loop {
         let (table, eligible) = (snapshot.table(), snapshot.eligible(route, model)?);
         let info = SelectWorkerInfo { excluded: tried.workers(), eligible, ..*info };
         let asked = record.is_some().then(|| Asked::now(table, &info));
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let info = SelectWorkerInfo { explanation, ..info };
-        let decided = proxy.policy().decide_async(table, &info).await;
+        let decided = F::decide(proxy.policy(), table, &info).await;
         if let Some((record, asked)) = record.as_mut().zip(asked) {
-            record.decided(*asked, table, &decided);
+            F::record(record, *asked, table, &decided);
         }
         let decision = match decided {
             Ok(decision) => decision,
@@ -117,20 +109,34 @@ async fn single(
                 return outcome.into_response(client, inbound, None, record);
             }
         };
-        let index = decision.index();
-        let Some(placement) = tried.place(&snapshot, decision, proxy.policy())? else { continue };
+        let chosen = F::chosen(&decision);
+        let Some(placed) = F::place(decision, &mut tried, &snapshot, proxy.policy())? else { continue };
         tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
-        let outcome = {
-            let has_other = || tried.has_other(&snapshot, eligible, index);
-            attempt(client, &inbound.head, &body, placement, &second, has_other).await
-        };
-        if !tried.take_retry(&outcome) {
-            return tried.settle(outcome).into_response(client, inbound, None, record);
+        let has_other = || tried.has_other(&snapshot, eligible, chosen.decode);
+        let attempted = F::judge(form.attempt(placed, has_other).await)?;
+        if !tried.take_retry(&attempted.outcome) {
+            let (outcome, prefill) = attempted.settled(&mut tried);
+            return outcome.into_response(client, inbound, prefill, record);
         }
-        tried.exclude(index);
-        tried.keep(outcome);
+        let Attempted { outcome, culprit, .. } = attempted;
+        culprit.exclude(&mut tried, &snapshot, eligible, chosen);
+        tried.keep(culprit.told(outcome));
         snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, model);
     }
+}
+
+fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
+    let proxy = client.proxy();
+    let recorder = proxy.recorder()?;
+    let headers = Headers(&inbound.head.headers);
+    Draft::begin(
+        recorder,
+        inbound.head.own(EXPLAIN_HEADER).is_some(),
+        headers.header(REQUEST_ID_HEADER),
+        inbound.route.name(),
+        proxy.policy().name(),
+        inbound.started,
+    )
 }
 
 /// What the policy needs to know. A body that is not what the API says is the worker's to refuse,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::proxy::forward::Outcome;
+use crate::proxy::outcome::Outcome;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
+use crate::proxy::tried::Chosen;
 use crate::proxy::tried::Tried;
 use crate::proxy::verdict::Verdict;
 use crate::types::WorkerSet;
@@ -15,7 +16,7 @@ use crate::types::WorkerSet;
 pub(crate) enum Culprit {
     /// The prefill half.
     Prefill,
-    /// The decode half.
+    /// The decode half, or the only worker.
     Decode,
     /// Both were silent.
     Both,
@@ -35,20 +36,22 @@ impl Culprit {
         tried: &mut Tried,
         snapshot: &Snapshot,
         eligible: Option<&WorkerSet>,
-        (prefill, decode): (usize, usize),
+        chosen: Chosen,
     ) {
-        let [for_prefill, for_decode] =
-            [prefill, decode].map(|index| tried.could_replace(snapshot, eligible, index));
+        let is_replaceable = |index| tried.could_replace(snapshot, eligible, index);
         let (excludes_prefill, excludes_decode) = match self {
             Self::Prefill => (true, false),
             Self::Decode => (false, true),
-            Self::Both => (for_prefill || !for_decode, for_decode),
+            Self::Both => {
+                let for_decode = is_replaceable(chosen.decode);
+                (!for_decode || chosen.prefill.is_some_and(is_replaceable), for_decode)
+            }
         };
-        if excludes_prefill {
+        if let Some(prefill) = chosen.prefill.filter(|_| excludes_prefill) {
             tried.exclude(prefill);
         }
         if excludes_decode {
-            tried.exclude(decode);
+            tried.exclude(chosen.decode);
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::proxy::call_error::CallError;
 use crate::proxy::circuit::Circuit;
 use crate::proxy::fullness::Fullness;
 use crate::proxy::pool::Pool;
-use crate::proxy::second_run::SecondRun;
+use crate::proxy::retry::AfterIdle;
+use crate::proxy::retry::SecondRun;
 use crate::proxy::upstream::Answer;
 use crate::proxy::upstream::Outgoing;
 use crate::proxy::upstream::UpstreamConnection;
@@ -234,12 +235,10 @@ impl Endpoint {
         }
     }
 
-    /// Sends a request over an idle connection or a new one. A request is made anew for each
-    /// connection: an idle one may be closed by the worker at the same moment, which is no failure
-    /// of the worker. Unless the request was not even sent, nobody can tell that from a worker that
-    /// it made crash, so sending it again is its [`SecondRun`]. That goes to another worker if
-    /// `has_other` says that there is one: a worker that is about to be gone may still take a
-    /// connection, and break that too. Where no second run is left, a new connection is used at once.
+    /// Sends a request over an idle connection or a new one. If an idle one ends before an answer,
+    /// [`SecondRun::after_idle`] says whether the request is made anew for a new one; `has_other` tells
+    /// it whether there is another worker. Where no second run is left, a new connection is used at
+    /// once.
     ///
     /// # Errors
     ///
@@ -257,14 +256,18 @@ impl Endpoint {
         if second.is_left()
             && let Some(connection) = self.pool.take()
         {
-            match connection.send(make()).await {
-                Err(CallError::Unsent(_)) => {}
-                Err(CallError::Broken(_) | CallError::Ended) if has_other() => return Err(CallError::Stale),
-                Err(_) if second.take() => {
+            let error = match connection.send(make()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match second.after_idle(&error, has_other) {
+                AfterIdle::Unsent => {}
+                AfterIdle::SecondRun => {
                     // Relaxed: a counter.
                     self.reconnects.fetch_add(1, Ordering::Relaxed);
                 }
-                answered => return answered,
+                AfterIdle::Elsewhere => return Err(CallError::Stale),
+                AfterIdle::Failed => return Err(error),
             }
         }
         let connection =

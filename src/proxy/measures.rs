@@ -12,6 +12,7 @@ use crate::metrics::Metric;
 use crate::metrics::Metrics;
 use crate::metrics::catalogue;
 use crate::proxy::backends::Backends;
+use crate::proxy::retry::RetryReason;
 use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::target::Target;
@@ -19,35 +20,6 @@ use crate::proxy::verdict::Verdict;
 
 /// Status classes, as labels.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// Why a request was tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RetryReason {
-    /// No connection to the worker.
-    Connect,
-    /// The connection broke before an answer.
-    Broken,
-    /// The worker answered with 502.
-    Status,
-    /// The worker is full: it answered with 429 or 503.
-    Full,
-    /// The worker answered with 500 or 504.
-    Error,
-    /// The worker gave no byte of an answer.
-    Silent,
-}
-
-impl RetryReason {
-    const ALL: [(Self, &'static str); 6] = [
-        (Self::Connect, "connect"),
-        (Self::Broken, "broken"),
-        (Self::Status, "status"),
-        (Self::Full, "full"),
-        (Self::Error, "error"),
-        (Self::Silent, "silent"),
-    ];
-}
 
 /// Counters of the request path. Each has its place, so that counting needs no look-up.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The HTTP data plane: from a client's request to a worker's streamed answer.
 //!
 //! ```text
-//!  client ──► server ──► service ──► attempts ──► policy ──► forward ──► worker
+//!  client ──► server ──► service ──► attempts ──► policy ──► attempt ──► worker
 //!               │           │           │ retry: full, no connection …    │
 //!             clients     route      snapshot (table, targets, masks)     │
 //!   (deadlines, shutdown)                                                 ▼
@@ -19,8 +19,8 @@ pub mod deadlines;
 pub mod descriptors;
 pub mod circuit;
 pub mod fullness;
-pub mod second_run;
 pub mod call_error;
+pub mod retry;
 pub mod address;
 pub mod payload;
 pub mod upstream;
@@ -59,11 +59,15 @@ mod prompt;
 pub mod parse;
 pub mod prefill;
 pub mod stream;
-pub mod forward;
+pub mod inbound;
+pub mod outcome;
+pub mod attempt;
 mod tried;
 mod culprit;
 mod bootstrap;
-pub mod pair;
+mod form;
+mod single;
+mod pair;
 pub mod attempts;
 pub mod service;
 pub mod server;

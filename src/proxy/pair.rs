@@ -12,25 +12,27 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Response;
+use bytes::Bytes;
 use http::header;
 
+use crate::core::WorkerTable;
 use crate::policies::DecideError;
 use crate::policies::PairDecision;
 use crate::policies::Policy;
 use crate::policies::SelectWorkerInfo;
+use crate::proxy::attempt::Unanswered;
+use crate::proxy::attempt::attempt;
 use crate::proxy::bootstrap;
 use crate::proxy::clients::Client;
 use crate::proxy::culprit::Culprit;
 use crate::proxy::culprit::Meanwhile;
 use crate::proxy::deadlines::GaveUp;
-use crate::proxy::forward::Answered;
-use crate::proxy::forward::Inbound;
-use crate::proxy::forward::Outcome;
-use crate::proxy::forward::Unanswered;
-use crate::proxy::forward::ask;
+use crate::proxy::form::Attempted;
+use crate::proxy::form::Form;
 use crate::proxy::head::Head;
-use crate::proxy::measures::RetryReason;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::outcome::Answered;
+use crate::proxy::outcome::Outcome;
 use crate::proxy::patience::Limit;
 use crate::proxy::patience::Patience;
 use crate::proxy::payload::Payload;
@@ -39,9 +41,10 @@ use crate::proxy::prefill;
 use crate::proxy::prefill::PrefillFailure;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
-use crate::proxy::second_run::SecondRun;
+use crate::proxy::retry::Ending;
+use crate::proxy::retry::SecondRun;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::stream::OutBody;
+use crate::proxy::tried::Chosen;
 use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
@@ -50,79 +53,80 @@ use crate::records::draft::Asked;
 /// that breaks both. A half that lives on waits for the other in vain, which costs so much.
 const BREAKS_TOO: Duration = Duration::from_millis(100);
 
-/// Gets an answer from a pair of the policy's choice; another pair is tried as another worker
-/// would be, without the half that failed.
-///
-/// # Errors
-///
-/// [`ProxyError`] if no pair answered.
-///
-/// # Cancel safety
-///
-/// Dropping the future ends the request at both workers.
-pub async fn answer(
-    client: &Arc<Client>,
-    inbound: &Inbound,
-    mut snapshot: Arc<Snapshot>,
-    info: &SelectWorkerInfo<'_>,
+/// A request for a pair.
+#[derive(Debug)]
+pub(crate) struct Pair<'a> {
+    client: &'a Client,
+    head: Head,
+    body: Bytes,
+    /// How many prompts or choices it has, if they are several.
     batch: Option<usize>,
-    record: &mut Option<Box<Draft>>,
-) -> Result<Response<OutBody>, ProxyError> {
-    let (proxy, route, model) = (client.proxy(), inbound.route, info.model);
-    let mut head = inbound.head.clone();
-    // The body grows.
-    head.headers.remove(header::CONTENT_LENGTH);
-    // The prefill half may need it for longer than the answer takes to begin.
-    let body = inbound.held.move_into(inbound.body.clone());
-    let second = Arc::new(inbound.second_run());
-    let mut tried = Tried::new(proxy.settings(), &second);
-    loop {
-        let (table, eligible) = (snapshot.table(), snapshot.eligible(route, model)?);
-        let info = SelectWorkerInfo { excluded: tried.workers(), eligible, ..*info };
-        let asked = record.is_some().then(|| Asked::now(table, &info));
-        let explanation = asked.as_ref().map(|asked| asked.explanation());
-        let info = SelectWorkerInfo { explanation, ..info };
-        let decided = proxy.policy().decide_pair_async(table, &info).await;
-        if let Some((record, asked)) = record.as_mut().zip(asked) {
-            record.decided_pair(*asked, table, &decided);
-        }
-        let pair = match decided {
-            Ok(pair) => pair,
-            Err(DecideError::NoWorker) if tried.finds_all_full(&snapshot, eligible) => continue,
-            Err(error) => {
-                let outcome = tried.give_up(&error, &snapshot, route, eligible);
-                return outcome.into_response(client, inbound, None, record);
-            }
-        };
-        let indexes = (pair.prefill.index(), pair.decode.index());
-        let Some((prefill, decode)) = place(&mut tried, &snapshot, pair, proxy.policy())? else { continue };
-        tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
-        let payload = bootstrap::inject(&body, prefill.target(), batch).await?;
-        let (guard, outcome, culprit) =
-            attempt_pair(client, &head, &payload, (prefill, decode), &second).await;
-        let is_over = !tried.take_retry(&outcome);
-        let outcome = culprit.told(outcome);
-        if is_over {
-            let outcome = tried.settle(outcome);
-            // Unless both halves serve the request, nothing is left running.
-            let guard = (culprit == Culprit::Decode && outcome.is_served()).then_some(guard);
-            return outcome.into_response(client, inbound, guard, record);
-        }
-        culprit.exclude(&mut tried, &snapshot, eligible, indexes);
-        tried.keep(outcome);
-        snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, model);
+    second: Arc<SecondRun>,
+}
+
+impl<'a> Pair<'a> {
+    pub(crate) fn new(client: &'a Client, inbound: &Inbound, batch: Option<usize>) -> Self {
+        let mut head = inbound.head.clone();
+        // The body grows.
+        head.headers.remove(header::CONTENT_LENGTH);
+        // The prefill half may need it for longer than the answer takes to begin.
+        let body = inbound.held.move_into(inbound.body.clone());
+        Self { client, head, body, batch, second: Arc::new(inbound.second_run()) }
     }
 }
 
-fn place(
-    tried: &mut Tried,
-    snapshot: &Snapshot,
-    pair: PairDecision,
-    policy: &Policy,
-) -> Result<Option<(Placement, Placement)>, ProxyError> {
-    let prefill = tried.place(snapshot, pair.prefill, policy)?;
-    let decode = tried.place(snapshot, pair.decode, policy)?;
-    Ok(prefill.zip(decode))
+impl Form for Pair<'_> {
+    type Decision = PairDecision;
+    /// The prefill half and the decode half.
+    type Placed = (Placement, Placement);
+    type Ended = Result<Attempted, ProxyError>;
+
+    fn second_run(&self) -> &SecondRun {
+        &self.second
+    }
+
+    fn decide(
+        policy: &Policy,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> impl Future<Output = Result<PairDecision, DecideError>> {
+        policy.decide_pair_async(table, info)
+    }
+
+    fn record(
+        record: &mut Draft,
+        asked: Asked,
+        table: &WorkerTable,
+        decided: &Result<PairDecision, DecideError>,
+    ) {
+        record.decided_pair(asked, table, decided);
+    }
+
+    fn chosen(pair: &PairDecision) -> Chosen {
+        Chosen { decode: pair.decode.index(), prefill: Some(pair.prefill.index()) }
+    }
+
+    fn place(
+        pair: PairDecision,
+        tried: &mut Tried<'_>,
+        snapshot: &Snapshot,
+        policy: &Policy,
+    ) -> Result<Option<Self::Placed>, ProxyError> {
+        let prefill = tried.place(snapshot, pair.prefill, policy)?;
+        let decode = tried.place(snapshot, pair.decode, policy)?;
+        Ok(prefill.zip(decode))
+    }
+
+    /// Another pair is tried as another worker would be, without the half that failed; but an idle
+    /// connection that ends is replaced at the same worker.
+    async fn attempt(&self, placed: Self::Placed, _: impl Fn() -> bool) -> Self::Ended {
+        let body = bootstrap::inject(&self.body, placed.0.target(), self.batch).await?;
+        Ok(attempt_pair(self.client, &self.head, &body, placed, &self.second).await)
+    }
+
+    fn judge(ended: Self::Ended) -> Self::Ended {
+        ended
+    }
 }
 
 /// Who spoke first.
@@ -139,7 +143,7 @@ async fn attempt_pair(
     body: &Payload,
     (prefill, decode): (Placement, Placement),
     second: &Arc<SecondRun>,
-) -> (PrefillGuard, Outcome, Culprit) {
+) -> Attempted {
     let target = Arc::clone(prefill.target());
     let own = Patience::of(head, decode.target().silence());
     let patience = own.within(Patience::of(head, target.silence()).first_byte);
@@ -151,7 +155,7 @@ async fn attempt_pair(
     let limit = client.proxy().settings().request_timeout;
     let mut guard =
         prefill::start(prefill, move || own_head.outgoing(&target, &own_body), Arc::clone(second), limit);
-    let mut decoding = pin!(ask(client, head, body, decode, patience, second, || false));
+    let mut decoding = pin!(attempt(client, head, body, decode, patience, second, || false));
     // Whoever finds workers dead wakes this task.
     let died =
         std::future::poll_fn(|_| if watched.deaths() == deaths { Poll::Pending } else { Poll::Ready(()) });
@@ -171,7 +175,7 @@ async fn attempt_pair(
             (Outcome::given_up(GaveUp::Dead), Culprit::Prefill)
         }
     };
-    if outcome.broke() {
+    if outcome.ending().is_break() {
         let other = async {
             if culprit == Culprit::Prefill {
                 decoding.await.ok()
@@ -180,11 +184,11 @@ async fn attempt_pair(
             }
         };
         let other = tokio::time::timeout(BREAKS_TOO, other).await.ok().flatten();
-        if other.is_some_and(|other| other.broke()) {
+        if other.is_some_and(|other| other.ending().is_break()) {
             second.take();
         }
     }
-    (guard, outcome, culprit)
+    Attempted { outcome, culprit, prefill: Some(guard) }
 }
 
 /// Waits for a failure of the prefill half. Once all went well there, only the decode worker's answer
@@ -223,7 +227,7 @@ fn prefill_failed(failure: PrefillFailure, is_hurried: bool) -> Outcome {
             Outcome::Answered(Answered::new(opening, placement, is_hurried))
         }
         PrefillFailure::BrokeOff => {
-            Outcome::Failed { error: ProxyError::BrokenAnswer, retry: Some(RetryReason::Broken) }
+            Outcome::Failed { error: ProxyError::BrokenAnswer, ending: Ending::BROKEN }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::proxy::call_error::CallError;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::opening::Opening;
 use crate::proxy::placement::Placement;
-use crate::proxy::second_run::SecondRun;
+use crate::proxy::retry::SecondRun;
 use crate::proxy::upstream::Outgoing;
 use crate::proxy::verdict::Verdict;
 

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use crate::config::checked::ProxySettings;
-use crate::config::retry_on::RetryCondition;
 use crate::core::Worker;
 use crate::core::WorkerRole;
 use crate::policies::DecideError;
 use crate::policies::Decision;
 use crate::policies::Policy;
-use crate::proxy::forward::Outcome;
-use crate::proxy::forward::Teller;
-use crate::proxy::measures::RetryReason;
+use crate::proxy::outcome::Outcome;
+use crate::proxy::outcome::Teller;
 use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::Retries;
+use crate::proxy::retry::RetryReason;
+use crate::proxy::retry::SecondRun;
 use crate::proxy::route::Route;
-use crate::proxy::second_run::SecondRun;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
@@ -25,27 +25,23 @@ use crate::types::WorkerSet;
 #[derive(Debug)]
 pub(crate) struct Tried<'a> {
     workers: Option<WorkerSet>,
-    settings: &'a ProxySettings,
-    retries_left: u32,
-    second: &'a SecondRun,
-    /// Whether all workers that were left were found full.
-    is_crowded: bool,
+    retries: Retries<'a>,
     last: Option<Outcome>,
-    /// Why the next attempt is made, if it is one more.
-    reason: Option<RetryReason>,
+}
+
+/// Whom a policy chose, by their places in the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chosen {
+    /// The worker whose answer the client gets: the decode half of a pair, or the only one.
+    pub(crate) decode: usize,
+    /// The other half of a pair.
+    pub(crate) prefill: Option<usize>,
 }
 
 impl<'a> Tried<'a> {
     pub(crate) fn new(settings: &'a ProxySettings, second: &'a SecondRun) -> Self {
-        Self {
-            workers: None,
-            settings,
-            retries_left: settings.max_retries,
-            second,
-            is_crowded: false,
-            last: None,
-            reason: None,
-        }
+        let retries = Retries::new(settings.max_retries, settings.retry_on, second);
+        Self { workers: None, retries, last: None }
     }
 
     /// The workers that were tried.
@@ -83,30 +79,14 @@ impl<'a> Tried<'a> {
         self.workers.get_or_insert_default().insert(index);
     }
 
-    /// Uses up a retry, if the outcome is a reason for one and one is left. What the worker may have
-    /// worked on is a reason only once: a request that makes workers crash must not go round all of
-    /// them. A 502 counts as that, since it is what a proxy in front of an engine makes of a crash.
+    /// Uses up a retry, if the outcome is a reason for one and one is left.
     pub(crate) fn take_retry(&mut self, outcome: &Outcome) -> bool {
-        let Some(reason) = outcome.retry(self.settings.retry_on) else { return false };
-        let Some(left) = self.retries_left.checked_sub(1) else { return false };
-        let may = match reason {
-            RetryReason::Connect => true,
-            // One that found everybody full has asked the one that it may ask.
-            RetryReason::Full => !self.is_crowded,
-            RetryReason::Status | RetryReason::Broken | RetryReason::Error | RetryReason::Silent => {
-                self.second.take()
-            }
-        };
-        if may {
-            self.retries_left = left;
-            self.reason = Some(reason);
-        }
-        may
+        self.retries.take(outcome.ending())
     }
 
     /// An attempt begins: why, if it is one more.
     pub(crate) fn begin(&mut self) -> Option<RetryReason> {
-        self.reason.take()
+        self.retries.begin()
     }
 
     /// The fleet as it is `now`, for one more attempt: a worker that came meanwhile may be chosen. As
@@ -147,7 +127,7 @@ impl<'a> Tried<'a> {
     pub(crate) fn finds_all_full(&mut self, snapshot: &Snapshot, eligible: Option<&WorkerSet>) -> bool {
         // One that has such an answer may have it from a full worker.
         let has_answer = self.last.as_ref().is_some_and(|last| last.teller() == Teller::Engine);
-        if has_answer || std::mem::replace(&mut self.is_crowded, true) {
+        if has_answer || !self.retries.find_crowded() {
             return false;
         }
         let admits = |index: usize| {
@@ -174,9 +154,7 @@ impl<'a> Tried<'a> {
 
     /// True if a retry is left, and a worker other than the one at `index` that may be chosen for it.
     pub(crate) fn has_other(&self, snapshot: &Snapshot, eligible: Option<&WorkerSet>, index: usize) -> bool {
-        self.retries_left > 0
-            && self.settings.retry_on.has(RetryCondition::Broken)
-            && self.could_replace(snapshot, eligible, index)
+        self.retries.has_for_break() && self.could_replace(snapshot, eligible, index)
     }
 
     /// True if a worker of the same role as the one at `index` may be chosen in its stead.
@@ -209,7 +187,7 @@ impl<'a> Tried<'a> {
     /// What the client is told if there is no retry after this outcome: one that ends the request by
     /// itself counts; one that would have been tried elsewhere, only if no earlier one tells more.
     pub(crate) fn settle(&mut self, outcome: Outcome) -> Outcome {
-        let is_final = outcome.retry(self.settings.retry_on).is_none();
+        let is_final = self.retries.is_final(outcome.ending());
         match self.last.take() {
             Some(last) if !is_final && last.teller() > outcome.teller() => last,
             _ => outcome,
@@ -224,14 +202,13 @@ impl<'a> Tried<'a> {
         route: Route,
         eligible: Option<&WorkerSet>,
     ) -> Outcome {
-        self.last.unwrap_or_else(|| Outcome::Failed {
-            error: match error {
+        self.last.unwrap_or_else(|| {
+            Outcome::end(match error {
                 DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
                 DecideError::NoWorker | DecideError::Refused { .. } => {
                     ProxyError::NoWorker(Shortage::of(snapshot, snapshot.pairs(route), eligible))
                 }
-            },
-            retry: None,
+            })
         })
     }
 }

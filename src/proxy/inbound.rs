@@ -1,0 +1,33 @@
+//! A client's request that was read, on its way to a worker.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::proxy::head::Head;
+use crate::proxy::pressure::HeldBody;
+use crate::proxy::retry::NO_RETRY_HEADER;
+use crate::proxy::retry::SecondRun;
+use crate::proxy::route::Route;
+
+/// A request that was read.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Where it goes.
+    pub route: Route,
+    /// Its head.
+    pub head: Head,
+    /// Its body.
+    pub body: Bytes,
+    /// What the body takes.
+    pub held: HeldBody,
+    /// When its head was read.
+    pub started: Instant,
+}
+
+impl Inbound {
+    /// Whether it may run a second time.
+    pub fn second_run(&self) -> SecondRun {
+        SecondRun::allowed_by(self.head.own(NO_RETRY_HEADER))
+    }
+}
