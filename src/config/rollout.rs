@@ -1,5 +1,7 @@
 //! How a new generation gets the traffic: at once, a share of it first, or a copy of it only.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -15,6 +17,47 @@ pub enum Rollout {
     Canary(CanaryOptions),
     /// A copy of every n-th decision, off the request path. It never decides; promote it by hand.
     Shadow(ShadowOptions),
+}
+
+/// How a new generation takes over, without the options of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum RolloutMode {
+    /// All decisions at once.
+    Immediate,
+    /// A share of the decisions first.
+    Canary,
+    /// Copies of decisions.
+    Shadow,
+}
+
+impl Rollout {
+    /// Which of the three it is.
+    pub fn mode(&self) -> RolloutMode {
+        match self {
+            Self::Immediate => RolloutMode::Immediate,
+            Self::Canary(_) => RolloutMode::Canary,
+            Self::Shadow(_) => RolloutMode::Shadow,
+        }
+    }
+}
+
+impl RolloutMode {
+    /// The name that configuration, API and logs use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Immediate => "immediate",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+impl fmt::Display for RolloutMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// When a canary is promoted or rolled back. Each bound compares it with the stable generation

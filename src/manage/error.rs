@@ -1,5 +1,6 @@
 //! Why a change of a plugin was refused.
 
+use crate::config::rollout::RolloutMode;
 use crate::manage::kept_plugin::BadFile;
 use crate::policies::OperationError;
 use crate::policies::PluginError;
@@ -37,8 +38,8 @@ pub enum ManageError {
     NothingBeside {
         /// The name.
         name: String,
-        /// `canary` or `shadow`.
-        rollout: &'static str,
+        /// Canary or shadow.
+        rollout: RolloutMode,
         /// The names of all plugins.
         names: String,
     },

@@ -21,7 +21,6 @@ use crate::manage::kept_set::Snapshot;
 use crate::manage::module_file;
 use crate::manage::pushed::AfterRestart;
 use crate::manage::pushed::Pushed;
-use crate::manage::pushed::name_of;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
 use crate::policies::ModuleBytes;
@@ -305,7 +304,7 @@ impl PluginManager {
             names if names.is_empty() => "none".to_owned(),
             names => names.join(", "),
         };
-        ManageError::NothingBeside { name: shown(name), rollout: name_of(rollout), names }
+        ManageError::NothingBeside { name: shown(name), rollout: rollout.mode(), names }
     }
 
     fn pushed(&self, info: PluginInfo, load: (bool, Instant)) -> Pushed {

@@ -9,6 +9,7 @@ use crate::metrics::Metric;
 use crate::metrics::Metrics;
 use crate::metrics::catalogue;
 use crate::policies::PluginDetail;
+use crate::policies::PluginStatus;
 use crate::policies::PolicyFactory;
 use crate::policies::wasm::PluginStats;
 use crate::policies::wasm::latency::LatencyCounts;
@@ -113,7 +114,7 @@ fn tell_rollouts(factory: &PolicyFactory, families: &mut Families) {
     let plugins: Vec<PluginDetail> = names.iter().filter_map(|name| factory.plugin_detail(name)).collect();
     let paused = families.family(&catalogue::PLUGIN_PAUSED);
     for plugin in &plugins {
-        paused.gauge(&[&plugin.name], f64::from(u8::from(plugin.state == "paused")));
+        paused.gauge(&[&plugin.name], f64::from(u8::from(plugin.state == PluginStatus::Paused)));
     }
     let share = families.family(&catalogue::PLUGIN_CANARY_SHARE);
     for plugin in &plugins {

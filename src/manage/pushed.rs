@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::config::rollout::Rollout;
+use crate::config::rollout::RolloutMode;
 use crate::policies::PluginInfo;
 
 /// What came of a load.
@@ -22,8 +22,8 @@ pub struct Pushed {
     pub version: String,
     /// True if no plugin of that name was loaded before.
     pub created: bool,
-    /// How it takes over: `immediate` (it has), `canary` or `shadow`.
-    pub rollout: String,
+    /// How it takes over; `immediate`: it has.
+    pub rollout: RolloutMode,
     /// The generation that was a canary or a shadow and had to go for this one; left out if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub displaced: Option<u64>,
@@ -56,27 +56,18 @@ impl Pushed {
         after_restart: AfterRestart,
     ) -> Self {
         // The first generation has nobody to take over from.
-        let rollout = if created { Rollout::Immediate } else { info.options.rollout };
+        let rollout = if created { RolloutMode::Immediate } else { info.options.rollout.mode() };
         Self {
             name: info.name,
             generation: info.generation,
             digest: info.digest,
-            version: info.manifest.1,
+            version: info.manifest.version,
             created,
-            rollout: name_of(rollout).to_owned(),
+            rollout,
             displaced: info.displaced,
             in_use,
             after_restart,
             elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
-    }
-}
-
-/// What a rollout is called.
-pub(crate) fn name_of(rollout: Rollout) -> &'static str {
-    match rollout {
-        Rollout::Immediate => "immediate",
-        Rollout::Canary(_) => "canary",
-        Rollout::Shadow(_) => "shadow",
     }
 }

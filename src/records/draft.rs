@@ -19,6 +19,7 @@ use crate::policies::FailureCause;
 use crate::policies::PairDecision;
 use crate::policies::SelectWorkerInfo;
 use crate::records::record::CandidateRecord;
+use crate::records::record::DecidedBy;
 use crate::records::record::DecisionRecord;
 use crate::records::record::End;
 use crate::records::record::OutcomeRecord;
@@ -55,7 +56,7 @@ pub struct Asked {
 struct Told<'a> {
     request_id: &'a str,
     policy: &'a str,
-    chooser: &'a str,
+    chooser: DecidedBy,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +108,7 @@ impl Draft {
         let told = Told {
             request_id: &self.record.request_id,
             policy: &self.record.policy,
-            chooser: &last.chooser,
+            chooser: last.chooser,
             generation: last.generation,
             failure: last.failure.as_deref(),
             table_version: last.table_version,
@@ -150,18 +151,17 @@ impl Draft {
         let mut cause = None;
         match chosen {
             Ok((chosen, chooser)) => {
-                match chooser {
-                    Chooser::Native => "native",
+                decision.chooser = match chooser {
+                    Chooser::Native => DecidedBy::Native,
                     Chooser::Plugin { generation } => {
                         decision.generation = Some(generation);
-                        "plugin"
+                        DecidedBy::Plugin
                     }
                     Chooser::Fallback { cause: why } => {
                         cause = Some(why);
-                        "fallback"
+                        DecidedBy::Fallback
                     }
-                }
-                .clone_into(&mut decision.chooser);
+                };
                 let more = chosen.iter().filter(|index| **index >= MAX_CANDIDATES);
                 decision.candidates.extend(more.filter_map(|index| candidate(table, *index, true)));
                 decision.chosen = chosen;
@@ -227,7 +227,7 @@ impl Asked {
         let indexes = 0..table.len().min(MAX_CANDIDATES);
         let candidates = indexes.filter_map(|index| candidate(table, index, info.admits(index))).collect();
         let decision = DecisionRecord {
-            chooser: "nobody".to_owned(),
+            chooser: DecidedBy::Nobody,
             generation: None,
             failure: None,
             failure_detail: None,
@@ -254,7 +254,7 @@ fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<Candid
     Some(CandidateRecord {
         index,
         url: worker.url().to_owned(),
-        role: worker.role().as_str().to_owned(),
+        role: worker.role(),
         healthy: worker.is_healthy(),
         admitted,
         load: worker.load(),

@@ -1,8 +1,12 @@
 //! One record, as it is written and shown.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::core::WorkerRole;
 
 /// The decisions of one request and what came of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -21,11 +25,43 @@ pub struct RequestRecord {
     pub outcome: OutcomeRecord,
 }
 
+/// Who made a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DecidedBy {
+    /// A native policy, as configured.
+    Native,
+    /// The plugin.
+    Plugin,
+    /// The fallback policy, because the plugin failed.
+    Fallback,
+    /// Nobody: there is no decision.
+    Nobody,
+}
+
+impl DecidedBy {
+    /// The name that records and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Plugin => "plugin",
+            Self::Fallback => "fallback",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+impl fmt::Display for DecidedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionRecord {
-    /// Who decided: `native`, `plugin`, `fallback` (the plugin failed), or `nobody`.
-    pub chooser: String,
+    /// Who decided.
+    pub chooser: DecidedBy,
     /// The generation of the plugin that decided, or whose failure it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
@@ -57,8 +93,8 @@ pub struct CandidateRecord {
     pub index: usize,
     /// Its URL.
     pub url: String,
-    /// `regular`, `prefill` or `decode`.
-    pub role: String,
+    /// Which part of a request it serves.
+    pub role: WorkerRole,
     /// Whether it was healthy.
     pub healthy: bool,
     /// Whether the request admitted it: it serves the model, and was not tried before.

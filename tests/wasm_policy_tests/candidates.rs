@@ -14,11 +14,11 @@ use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::PluginStatus;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::RequestCompletion;
 use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::unwatched;
 
 use crate::capture::catch_logs;
 use crate::counting::counted;
@@ -59,7 +59,7 @@ async fn push(factory: &PolicyFactory, options: PluginOptions, wasm: Vec<u8>) ->
 }
 
 async fn push_as(factory: &PolicyFactory, name: &str, options: PluginOptions, wasm: Vec<u8>) -> u64 {
-    let pushed = factory.push_wasm_plugin(config(name), options, Some(wasm), unwatched()).await;
+    let pushed = factory.load_wasm_plugin_bytes(config(name), options, wasm).await;
     pushed.expect("it loads").generation
 }
 
@@ -309,15 +309,15 @@ async fn shadow_that_loses_too_much_time_is_ended() {
     let (factory, policy) = loaded(guest_choosing(0)).await;
     let mut limits = config("test");
     limits.max_execution_time_ms = 50;
-    let pushed = factory.push_wasm_plugin(limits, shadow(), Some(spinning()), unwatched()).await;
+    let pushed = factory.load_wasm_plugin_bytes(limits, shadow(), spinning()).await;
     pushed.expect("it loads");
     let fleet = fleet(1);
     let table = fleet.table();
     for _ in 0..100 {
         policy.decide_async(&table, &SelectWorkerInfo::default()).await.unwrap();
     }
-    eventually("it is ended", || detail(&factory).state == "serving").await;
-    let event = detail(&factory).last_event.unwrap();
+    eventually("it is ended", || detail(&factory).state == PluginStatus::Serving).await;
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("it lost more time than breaker.max_lost_percent"), "{event}");
 }
 
@@ -331,7 +331,7 @@ async fn copies_for_a_shadow_are_bounded_in_bytes() {
     // An eighth of it is what a plugin is sent of a text: few of them fill the queue.
     limits.max_memory_bytes = 100_000_000;
     let all = guest_with(r#"(data (i32.const 16) "\00")"#, &answer(16, 1));
-    factory.push_wasm_plugin(limits, shadow(), Some(all), unwatched()).await.expect("it loads");
+    factory.load_wasm_plugin_bytes(limits, shadow(), all).await.expect("it loads");
     let text = "x".repeat(17 << 20);
     let skipped = || detail(&factory).shadow.unwrap().skipped;
     for _ in 0..200 {

@@ -18,6 +18,7 @@ use sglang_router_rs::policies::GenerationRole;
 use sglang_router_rs::policies::OperationError;
 use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::PluginStatus;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::RequestCompletion;
@@ -67,7 +68,7 @@ fn trapping_every_third_time() -> Vec<u8> {
 }
 
 async fn push(factory: &PolicyFactory, options: PluginOptions, wasm: Vec<u8>) -> u64 {
-    let pushed = factory.push_wasm_plugin(config("test"), options, Some(wasm), unwatched()).await;
+    let pushed = factory.load_wasm_plugin_bytes(config("test"), options, wasm).await;
     pushed.expect("it loads").generation
 }
 
@@ -95,7 +96,7 @@ async fn canary_gets_its_share_and_requests_with_a_key_stay_on_one_side() {
     }
     let canaries = sides.values().sum::<usize>();
     assert!((30..90).contains(&canaries), "about 60 of 200 keys: {canaries}");
-    assert_eq!(detail(&factory).state, "canary");
+    assert_eq!(detail(&factory).state, PluginStatus::Canary);
 }
 
 #[tokio::test]
@@ -106,9 +107,9 @@ async fn good_canary_is_promoted() {
     for _ in 0..600 {
         decide(&policy, &table).await;
     }
-    eventually("it is promoted", || detail(&factory).state == "serving").await;
+    eventually("it is promoted", || detail(&factory).state == PluginStatus::Serving).await;
     assert_eq!(decide(&policy, &table).await, (1, Chooser::Plugin { generation }));
-    let event = detail(&factory).last_event.unwrap();
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("promoted"), "{event}");
     eventually("one live generation", || stats(&factory).live_generations == 1).await;
 }
@@ -124,8 +125,8 @@ async fn canary_with_invalid_choices_is_rolled_back_and_no_decision_notices() {
         assert_eq!(index, 0, "the stable generation makes up for the canary");
         assert!(matches!(chooser, Chooser::Plugin { .. }), "{chooser:?}");
     }
-    eventually("it is rolled back", || detail(&factory).state == "serving").await;
-    let event = detail(&factory).last_event.unwrap();
+    eventually("it is rolled back", || detail(&factory).state == PluginStatus::Serving).await;
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("rolled back: failure rate 100.00 %"), "{event}");
     assert_eq!(stats(&factory).rollbacks, 1);
     assert_eq!(stats(&factory).fallbacks, 0);
@@ -143,12 +144,12 @@ async fn slow_canary_is_rolled_back() {
         for _ in 0..20 {
             decide(&policy, &table).await;
         }
-        if detail(&factory).state == "serving" {
+        if detail(&factory).state == PluginStatus::Serving {
             break;
         }
     }
-    eventually("it is rolled back", || detail(&factory).state == "serving").await;
-    let event = detail(&factory).last_event.unwrap();
+    eventually("it is rolled back", || detail(&factory).state == PluginStatus::Serving).await;
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("rolled back: decision p99"), "{event}");
     assert_eq!(decide(&policy, &table).await.0, 0);
 }
@@ -171,7 +172,7 @@ async fn shadow_reports_a_known_disagreement_exactly_and_decides_nothing() {
     assert_eq!(stats(&factory).fallbacks, 0);
 
     factory.promote_wasm_plugin("test").await.unwrap();
-    assert_eq!(detail(&factory).state, "serving");
+    assert_eq!(detail(&factory).state, PluginStatus::Serving);
 }
 
 /// Chooses worker 1, but worker 0 on every third call.
@@ -199,7 +200,7 @@ async fn generation_that_starts_to_fail_is_rolled_back_on_probation() {
     }
     assert_eq!(by_bad, 10, "it made ten good decisions among its five bad ones");
     assert_eq!(decide(&policy, &table).await, (0, Chooser::Plugin { generation: before }));
-    let event = detail(&factory).last_event.unwrap();
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("5 of 15 decisions failed on probation"), "{event}");
     let stats = stats(&factory);
     assert_eq!((stats.swaps, stats.rollbacks, stats.fallbacks), (2, 1, 5));
@@ -233,8 +234,8 @@ async fn canary_that_chooses_nobody_is_rolled_back_and_no_decision_notices() {
     for _ in 0..400 {
         assert_eq!(decide(&policy, &table).await.0, 0);
     }
-    eventually("it is rolled back", || detail(&factory).state == "serving").await;
-    let event = detail(&factory).last_event.unwrap();
+    eventually("it is rolled back", || detail(&factory).state == PluginStatus::Serving).await;
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("rolled back: failure rate 100.00 %") && event.contains("(no_choice)"), "{event}");
     assert_eq!((stats(&factory).rollbacks, stats(&factory).fallbacks), (1, 0));
 }
@@ -264,10 +265,10 @@ async fn requests_that_say_nothing_of_a_choice_count_for_no_side() {
         finish(generation, false, true, Duration::from_secs(3600));
     }
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_eq!(detail(&factory).state, "canary");
+    assert_eq!(detail(&factory).state, PluginStatus::Canary);
     (0..10).for_each(|_| finish(generation, false, true, Duration::ZERO));
-    eventually("it is rolled back", || detail(&factory).state == "serving").await;
-    let event = detail(&factory).last_event.unwrap();
+    eventually("it is rolled back", || detail(&factory).state == PluginStatus::Serving).await;
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("request error rate 100.00 % (10 of 10) against 0.00 % (0 of 200)"), "{event}");
 }
 
@@ -277,10 +278,10 @@ async fn load_that_ends_a_canary_says_so() {
     let first = push(&factory, canary(50.0, 3600, 1), guest_choosing(1)).await;
     let options =
         PluginOptions { rollout: Rollout::Shadow(ShadowOptions { every: 1 }), ..without_probation() };
-    let shadow = factory.push_wasm_plugin(config("test"), options, Some(guest_choosing(1)), unwatched());
+    let shadow = factory.load_wasm_plugin_bytes(config("test"), options, guest_choosing(1));
     let shadow = shadow.await.unwrap();
     assert_eq!(shadow.displaced, Some(first));
-    let event = detail(&factory).last_event.unwrap();
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.ends_with(&format!("; generation {first}, a canary until then, is dropped")), "{event}");
     let info =
         factory.reconfigure_wasm_plugin(config("test"), without_probation(), unwatched()).await.unwrap();
@@ -301,8 +302,8 @@ async fn canary_that_may_refuse_and_always_does_is_rolled_back() {
     for _ in 0..400 {
         let _ = policy.decide_async(&table, &SelectWorkerInfo::default()).await;
     }
-    eventually("it is rolled back", || detail(&factory).state == "serving").await;
-    let event = detail(&factory).last_event.unwrap();
+    eventually("it is rolled back", || detail(&factory).state == PluginStatus::Serving).await;
+    let event = detail(&factory).last_event.unwrap().to_string();
     assert!(event.contains("rolled back: failure rate 100.00 %"), "{event}");
 }
 
@@ -316,12 +317,12 @@ async fn generation_that_chooses_nobody_is_rolled_back_on_probation() {
         push(&factory, PluginOptions { probation, may_refuse, ..PluginOptions::default() }, silent()).await;
         let table = fleet(2).table();
         for _ in 0..after {
-            assert_eq!(detail(&factory).state, "probation");
+            assert_eq!(detail(&factory).state, PluginStatus::Probation);
             let decided = policy.decide_async(&table, &SelectWorkerInfo::default()).await;
             assert_eq!(decided.is_err(), may_refuse);
         }
         assert_eq!(decide(&policy, &table).await, (0, Chooser::Plugin { generation: before }));
-        let event = detail(&factory).last_event.unwrap();
+        let event = detail(&factory).last_event.unwrap().to_string();
         let expected = format!("{after} of {after} decisions failed on probation");
         assert!(event.contains(&expected) && event.contains("(no_choice)"), "{event}");
     }
@@ -347,7 +348,7 @@ async fn operator_rolls_back_while_the_previous_generation_is_warm() {
     let (factory, policy) = loaded(guest_choosing(0)).await;
     let table = fleet(2).table();
     push(&factory, PluginOptions::default(), guest_choosing(1)).await;
-    assert_eq!(detail(&factory).state, "probation");
+    assert_eq!(detail(&factory).state, PluginStatus::Probation);
     let roles: Vec<_> = detail(&factory).generations.iter().map(|generation| generation.role).collect();
     assert_eq!(roles, [GenerationRole::Previous, GenerationRole::Stable]);
     assert_eq!(decide(&policy, &table).await.0, 1);
@@ -365,7 +366,7 @@ async fn paused_plugin_leaves_the_decision_to_its_fallback() {
     let table = fleet(2).table();
     factory.pause_wasm_plugin("test", true).unwrap();
     assert!(matches!(decide(&policy, &table).await.1, Chooser::Fallback { .. }));
-    assert_eq!(detail(&factory).state, "paused");
+    assert_eq!(detail(&factory).state, PluginStatus::Paused);
     factory.pause_wasm_plugin("test", false).unwrap();
     assert!(matches!(decide(&policy, &table).await.1, Chooser::Plugin { .. }));
 }

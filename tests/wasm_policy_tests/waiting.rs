@@ -262,7 +262,7 @@ async fn canary_that_loses_too_much_time_to_finished_requests_is_ended() {
     factory.load_wasm_plugin_bytes(budget(10), options, spins_at_completions()).await.unwrap();
     finishing_until(&factory, &policy, "it is ended", || stats(&factory).rollbacks == 1).await;
     assert!(!stats(&factory).breaker_open, "the stable generation decides");
-    let event = factory.plugin_detail("test").unwrap().last_event.unwrap();
+    let event = factory.plugin_detail("test").unwrap().last_event.unwrap().to_string();
     assert!(event.contains("it lost more time than breaker.max_lost_percent allows"), "{event}");
 }
 

@@ -58,7 +58,7 @@ impl LoadLog {
         let Self { who, plugin, module, strategy } = self;
         match outcome {
             Ok(pushed) => tracing::info!(
-                %who, plugin, generation = pushed.generation, digest = pushed.digest, strategy = pushed.rollout,
+                %who, plugin, generation = pushed.generation, digest = pushed.digest, strategy = pushed.rollout.as_str(),
                 displaced = pushed.displaced,
                 "a plugin was loaded over HTTP"
             ),

@@ -4,17 +4,20 @@ use serde::Deserialize;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::policies::BreakerState;
 use crate::policies::GenerationDetail;
 use crate::policies::GenerationRole;
 use crate::policies::PluginDetail;
+use crate::policies::PluginEvent;
+use crate::policies::PluginStatus;
 
 /// One plugin in a list.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginSummary {
     /// Its name.
     pub name: String,
-    /// `serving`, `paused`, `canary`, `shadow` or `probation`.
-    pub state: String,
+    /// What it is in.
+    pub state: PluginStatus,
     /// True if the router places requests with it.
     pub in_use: bool,
     /// The generation that decides.
@@ -23,8 +26,8 @@ pub struct PluginSummary {
     pub digest: String,
     /// Version that the module's manifest states.
     pub version: String,
-    /// `closed` or `open`.
-    pub breaker: String,
+    /// Whether its breaker lets requests through.
+    pub breaker: BreakerState,
     /// Decisions over all generations.
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
@@ -36,7 +39,8 @@ pub struct PluginSummary {
     /// Generations that live.
     pub live_generations: usize,
     /// What happened last.
-    pub last_event: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub last_event: Option<PluginEvent>,
 }
 
 /// All plugins.
@@ -64,12 +68,12 @@ impl PluginSummary {
         let stable = detail.generations.iter().find(|one| one.role == GenerationRole::Stable);
         Self {
             name: detail.name.clone(),
-            state: detail.state.clone(),
+            state: detail.state,
             in_use,
             generation: stable.map_or(0, |one| one.generation),
             digest: stable.map(|one| one.digest.clone()).unwrap_or_default(),
             version: stable.map(|one| one.version.clone()).unwrap_or_default(),
-            breaker: detail.breaker.clone(),
+            breaker: detail.breaker,
             decisions: detail.decisions,
             fallbacks: detail.fallbacks,
             failures: detail.generations.iter().map(failures).sum(),

@@ -21,6 +21,7 @@ use crate::cli::plugin::table::table;
 use crate::core::Column;
 use crate::records::RequestRecord;
 use crate::records::record::CandidateRecord;
+use crate::records::record::DecidedBy;
 use crate::records::record::DecisionRecord;
 use crate::records::record::End;
 
@@ -96,7 +97,7 @@ fn list(records: &[RequestRecord]) -> String {
             record.request_id.clone(),
             time(record.time_unix_ms),
             record.route.clone(),
-            text(last.map(|decision| decision.chooser.clone())),
+            text(last.map(|decision| decision.chooser.to_string())),
             text(last.and_then(|decision| decision.generation).map(|number| number.to_string())),
             text(record.outcome.worker.clone()),
             record.decisions.len().to_string(),
@@ -137,10 +138,9 @@ fn page(record: &RequestRecord) -> String {
 }
 
 fn of_decision(decision: &DecisionRecord) -> String {
-    let by = match (decision.chooser.as_str(), decision.generation) {
-        ("plugin", Some(generation)) => format!("the plugin, generation {generation}"),
-        ("fallback", _) => "the fallback policy".to_owned(),
-        ("nobody", _) => "nobody".to_owned(),
+    let by = match (decision.chooser, decision.generation) {
+        (DecidedBy::Plugin, Some(generation)) => format!("the plugin, generation {generation}"),
+        (DecidedBy::Nobody, _) => "nobody".to_owned(),
         (other, _) => format!("the {other} policy"),
     };
     let mut text = format!("by       {by}, in {}\n", nanoseconds(Some(decision.cost_ns)));
@@ -177,7 +177,7 @@ fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
         if chosen { "->" } else { "" }.to_owned(),
         worker.index.to_string(),
         worker.url.clone(),
-        worker.role.clone(),
+        worker.role.to_string(),
         may.to_owned(),
     ];
     cells.extend(Column::ALL.into_iter().filter_map(shown).map(|(_, cell)| or_dash(cell(worker))));

@@ -22,6 +22,7 @@ use crate::cli::plugin::client::module_type;
 use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
+use crate::config::rollout::RolloutMode;
 use crate::manage::AfterRestart;
 use crate::manage::Pushed;
 use crate::policies::LoadStep;
@@ -62,11 +63,11 @@ pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(
 }
 
 fn said(pushed: &Pushed) -> String {
-    let how = match pushed.rollout.as_str() {
-        "canary" => "is a canary",
-        "shadow" => "is a shadow",
-        _ if pushed.in_use => "serves",
-        _ => "is loaded",
+    let how = match pushed.rollout {
+        RolloutMode::Canary => "is a canary",
+        RolloutMode::Shadow => "is a shadow",
+        RolloutMode::Immediate if pushed.in_use => "serves",
+        RolloutMode::Immediate => "is loaded",
     };
     let (name, generation, digest) = (printable(&pushed.name), pushed.generation, short(&pushed.digest));
     let mut text =

@@ -74,12 +74,9 @@ async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str)
     let path = format!("/v1/plugins/{}/{what}", encoded(name));
     let view: PluginView = client.json(Call::new(Method::POST, path)).await?;
     let event = |view: &PluginView| {
-        format!(
-            "{}: {}; {}\n",
-            view.detail.name,
-            view.detail.state,
-            view.detail.last_event.as_deref().unwrap_or(what)
-        )
+        let plugin = &view.detail;
+        let event = plugin.last_event.as_ref().map_or_else(|| what.to_owned(), ToString::to_string);
+        format!("{}: {}; {event}\n", plugin.name, plugin.state)
     };
     print(&view, args.json, event)
 }

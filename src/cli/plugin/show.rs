@@ -36,7 +36,7 @@ pub fn list(plugins: &[PluginSummary]) -> String {
     let row = |plugin: &PluginSummary| {
         vec![
             plugin.name.clone(),
-            plugin.state.clone(),
+            plugin.state.to_string(),
             if plugin.in_use { "yes" } else { "no" }.to_owned(),
             plugin.generation.to_string(),
             or_dash(&plugin.version),
@@ -45,7 +45,7 @@ pub fn list(plugins: &[PluginSummary]) -> String {
             plugin.failures.to_string(),
             plugin.fallbacks.to_string(),
             nanoseconds(plugin.p99_ns),
-            plugin.breaker.clone(),
+            plugin.breaker.to_string(),
         ]
     };
     table(&head, &plugins.iter().map(row).collect::<Vec<_>>())
@@ -56,9 +56,9 @@ pub fn detail(view: &PluginView) -> String {
     let plugin = &view.detail;
     let mut lines = vec![
         ("name", plugin.name.clone()),
-        ("state", plugin.state.clone()),
+        ("state", plugin.state.to_string()),
         ("in use", if view.in_use { "yes" } else { "no" }.to_owned()),
-        ("breaker", plugin.breaker.clone()),
+        ("breaker", plugin.breaker.to_string()),
         ("decisions", plugin.decisions.to_string()),
         ("fallbacks", plugin.fallbacks.to_string()),
         ("swaps", format!("{}, {} of them back", plugin.swaps, plugin.rollbacks)),
@@ -75,7 +75,7 @@ pub fn detail(view: &PluginView) -> String {
         lines.extend(provenance_lines(stable, provenance));
     }
     lines.extend(plugin.last_failure.clone().map(|failure| ("failed", failure)));
-    lines.extend(plugin.last_event.clone().map(|event| ("last event", event)));
+    lines.extend(plugin.last_event.as_ref().map(|event| ("last event", event.to_string())));
     lines.extend(view.canary_percent.map(|percent| ("canary", format!("{percent} % of decisions"))));
     if let Some(shadow) = &plugin.shadow {
         let rate = shadow.agreement_rate.map_or("-".to_owned(), |rate| format!("{:.2} %", rate * 100.0));

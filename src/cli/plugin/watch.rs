@@ -17,6 +17,8 @@ use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::table::nanoseconds;
 use crate::policies::GenerationRole;
 use crate::policies::PluginDetail;
+use crate::policies::PluginEvent;
+use crate::policies::PluginStatus;
 
 /// Prints a line for each look, until the rollout is over if that is asked for.
 ///
@@ -42,7 +44,7 @@ pub async fn watch(client: &AdminClient, args: &WatchArgs, json: bool) -> Result
         drop(out);
         if args.until_settled {
             candidate = candidate.or_else(|| on_trial(&view.detail));
-            if view.detail.state == "serving" {
+            if view.detail.state == PluginStatus::Serving {
                 return settled(&view.detail, candidate);
             }
         }
@@ -61,36 +63,38 @@ fn id_of(plugin: &PluginDetail, role: GenerationRole) -> Option<u64> {
 
 /// The generation whose stay is being decided.
 fn on_trial(plugin: &PluginDetail) -> Option<u64> {
-    let probation = || (plugin.state == "probation").then(|| id_of(plugin, GenerationRole::Stable)).flatten();
+    let stable = || id_of(plugin, GenerationRole::Stable);
+    let probation = || (plugin.state == PluginStatus::Probation).then(stable).flatten();
     id_of(plugin, GenerationRole::Canary).or_else(|| id_of(plugin, GenerationRole::Shadow)).or_else(probation)
 }
 
 /// What came of a rollout that is over. If it was over before the first look, the last event
 /// tells.
 fn settled(plugin: &PluginDetail, candidate: Option<u64>) -> Result<(), Failure> {
-    let event = plugin.last_event.clone().unwrap_or_default();
+    let event = plugin.last_event.as_ref();
     let stays = match candidate {
         Some(candidate) => id_of(plugin, GenerationRole::Stable) == Some(candidate),
-        None => !event.contains("rolled back"),
+        None => !event.is_some_and(PluginEvent::is_rollback),
     };
-    if stays { Ok(()) } else { Err(Failure::RolledBack(format!("{}: {event}", plugin.name))) }
+    let event = || event.map(ToString::to_string).unwrap_or_default();
+    if stays { Ok(()) } else { Err(Failure::RolledBack(format!("{}: {}", plugin.name, event()))) }
 }
 
 fn as_text(view: &PluginView, rate: Option<f64>) -> String {
     let plugin = &view.detail;
     let rate = rate.map_or("-".to_owned(), |rate| format!("{rate:.0}"));
     let one = |one: &crate::policies::GenerationDetail| {
-        let role = format!("{:?}", one.role).to_lowercase();
         let p99 = nanoseconds(one.latency_ns.get("p99").copied());
         format!(
-            "{role} {} ({} decisions, {} failed, p99 {p99})",
+            "{} {} ({} decisions, {} failed, p99 {p99})",
+            one.role,
             one.generation,
             one.decisions,
             failures(one)
         )
     };
     let generations: Vec<String> = plugin.generations.iter().map(one).collect();
-    let event = plugin.last_event.as_deref().map(|event| format!("; {event}")).unwrap_or_default();
+    let event = plugin.last_event.as_ref().map(|event| format!("; {event}")).unwrap_or_default();
     format!("{} {}: {rate}/s; {}{event}", plugin.name, plugin.state, generations.join(", "))
 }
 
@@ -110,4 +114,71 @@ fn as_json(view: &PluginView, rate: Option<f64>) -> String {
         "last_event": plugin.last_event,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policies::BreakerState;
+    use crate::policies::GenerationDetail;
+    use crate::policies::PluginOptions;
+    use crate::policies::WasmPolicyConfig;
+
+    /// A plugin of which generation 1 serves, as the router's JSON tells it.
+    fn serving(last_event: &str) -> PluginDetail {
+        let stable = GenerationDetail {
+            generation: 1,
+            role: GenerationRole::Stable,
+            digest: String::new(),
+            loaded_at_secs: 0,
+            version: String::new(),
+            provenance: None,
+            decisions: 0,
+            failures: std::collections::BTreeMap::new(),
+            latency_ns: std::collections::BTreeMap::new(),
+            instances: 0,
+            idle: 0,
+            in_call: 0,
+            waiting: 0,
+        };
+        PluginDetail {
+            name: "p".to_owned(),
+            state: PluginStatus::Serving,
+            last_event: Some(PluginEvent::from(last_event.to_owned())),
+            last_failure: None,
+            breaker: BreakerState::Closed,
+            decisions: 0,
+            fallbacks: 0,
+            completion_failures: 0,
+            tmp_refusals: 0,
+            swaps: 0,
+            rollbacks: 0,
+            shadow: None,
+            generations: vec![stable],
+            syscalls: Vec::new(),
+            config: WasmPolicyConfig::new("p", "p.wasm"),
+            options: PluginOptions::default(),
+        }
+    }
+
+    #[test]
+    fn rollout_that_was_over_before_the_first_look_is_judged_by_its_event() {
+        for event in [
+            "generation 2 rolled back: too slow",
+            "generation 2 rolled back to 1: too slow",
+            "generation 1 is back (by the operator), 2 stays warm",
+            "generation 2 rolled back: too slow; generation 3, a canary until then, is dropped",
+        ] {
+            let plugin = serving(event);
+            match settled(&plugin, None) {
+                Err(Failure::RolledBack(text)) => assert_eq!(text, format!("p: {event}")),
+                other => panic!("{event}: {other:?}"),
+            }
+            assert!(settled(&plugin, Some(1)).is_ok() && settled(&plugin, Some(2)).is_err());
+        }
+        for event in ["generation 1 passed its probation", "resumed", "words of a newer router: rolled back"]
+        {
+            assert!(settled(&serving(event), None).is_ok(), "{event}");
+        }
+    }
 }

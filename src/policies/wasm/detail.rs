@@ -1,6 +1,7 @@
 //! Everything that is known of one plugin, for operators.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::policies::wasm::active::Active;
+use crate::policies::wasm::event::PluginEvent;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::plugin::WasmPolicy;
 use crate::policies::wasm::provenance::Provenance;
@@ -32,6 +34,98 @@ pub enum GenerationRole {
     Previous,
     /// It finishes its calls, or is being prepared.
     Draining,
+}
+
+impl GenerationRole {
+    /// The name that API and command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+            Self::Previous => "previous",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl fmt::Display for GenerationRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a plugin is in, as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum PluginStatus {
+    /// Its stable generation decides, and nothing is on trial.
+    Serving,
+    /// An operator took it out of the path.
+    Paused,
+    /// A canary is on trial.
+    Canary,
+    /// A shadow is on trial.
+    Shadow,
+    /// Its stable generation is new and on trial: the one before stays warm.
+    Probation,
+}
+
+impl PluginStatus {
+    /// The name that API and command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Paused => "paused",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+            Self::Probation => "probation",
+        }
+    }
+
+    fn of(active: &Active) -> Self {
+        match active {
+            Active { paused: true, .. } => Self::Paused,
+            Active { canary: Some(_), .. } => Self::Canary,
+            Active { shadow: Some(_), .. } => Self::Shadow,
+            Active { previous: Some(_), .. } => Self::Probation,
+            Active { .. } => Self::Serving,
+        }
+    }
+}
+
+impl fmt::Display for PluginStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a plugin's breaker lets requests through to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum BreakerState {
+    /// It does.
+    Closed,
+    /// It keeps the plugin out of the path.
+    Open,
+}
+
+impl BreakerState {
+    /// The name that API and command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl fmt::Display for BreakerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// One generation that lives.
@@ -72,15 +166,16 @@ pub struct GenerationDetail {
 pub struct PluginDetail {
     /// Its name.
     pub name: String,
-    /// `serving`, `paused`, `canary`, `shadow` or `probation`.
-    pub state: String,
+    /// What it is in.
+    pub state: PluginStatus,
     /// What happened last.
-    pub last_event: Option<String>,
+    #[cfg_attr(feature = "router", schema(value_type = Option<String>))]
+    pub last_event: Option<PluginEvent>,
     /// What the last failed decision was: generation, cause, and what is known of it; for a guest that
     /// panicked its message, file and line.
     pub last_failure: Option<String>,
-    /// `closed` or `open`.
-    pub breaker: String,
+    /// Whether its breaker lets requests through.
+    pub breaker: BreakerState,
     /// Decisions over all generations.
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
@@ -113,10 +208,10 @@ pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
     let generations = stats.generations.iter().map(|counted| generation(counted, &active)).collect();
     Some(PluginDetail {
         name: name.to_owned(),
-        state: state_of(&active).to_owned(),
+        state: PluginStatus::of(&active),
         last_event,
         last_failure: plugin.state.last_failure(),
-        breaker: if stats.breaker_open { "open" } else { "closed" }.to_owned(),
+        breaker: if stats.breaker_open { BreakerState::Open } else { BreakerState::Closed },
         decisions: stats.decisions,
         fallbacks: stats.fallbacks,
         completion_failures: stats.completion_failures,
@@ -129,16 +224,6 @@ pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
         config: active.stable.config.clone(),
         options: active.stable.options.clone(),
     })
-}
-
-fn state_of(active: &Active) -> &'static str {
-    match active {
-        Active { paused: true, .. } => "paused",
-        Active { canary: Some(_), .. } => "canary",
-        Active { shadow: Some(_), .. } => "shadow",
-        Active { previous: Some(_), .. } => "probation",
-        Active { .. } => "serving",
-    }
 }
 
 fn role_in(active: &Active, id: u64) -> (GenerationRole, Option<Arc<Generation>>) {

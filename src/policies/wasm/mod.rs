@@ -42,6 +42,7 @@ pub(crate) mod active;
 pub(crate) mod question;
 mod outliving;
 pub(crate) mod call;
+pub mod event;
 pub(crate) mod watch;
 pub(crate) mod handover;
 pub mod plugin;

@@ -40,8 +40,8 @@ pub struct PluginInfo {
     pub digest: String,
     /// When the generation was loaded.
     pub loaded_at: SystemTime,
-    /// What the module's manifest says of itself: name, version, description.
-    pub manifest: (String, String, String),
+    /// What the module's manifest says of it.
+    pub manifest: ManifestInfo,
     /// System calls that the module imports.
     pub syscalls: Vec<String>,
     /// What it was loaded with.
@@ -54,6 +54,17 @@ pub struct PluginInfo {
     pub detached_signature: Option<Vec<u8>>,
     /// The canary or shadow that was under way and had to go for this load, in the answer to one.
     pub displaced: Option<u64>,
+}
+
+/// What a module's manifest says of it, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestInfo {
+    /// The policy's name, as its author calls it.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it does.
+    pub description: String,
 }
 
 /// The plugins of one process, on one engine.
@@ -301,7 +312,11 @@ fn info(name: &str, generation: &Generation) -> PluginInfo {
         generation: generation.id,
         digest: generation.digest.clone(),
         loaded_at: generation.loaded_at,
-        manifest: (manifest.name.clone(), manifest.version.clone(), manifest.description.clone()),
+        manifest: ManifestInfo {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            description: manifest.description.clone(),
+        },
         syscalls: generation.facts.syscalls.clone(),
         config: generation.config.clone(),
         options: generation.options.clone(),

@@ -14,10 +14,15 @@ use std::time::Instant;
 
 use crate::config::rollout::CanaryOptions;
 use crate::config::rollout::Rollout;
+use crate::config::rollout::RolloutMode;
 use crate::policies::wasm::active::Active;
 use crate::policies::wasm::active::Canary;
 use crate::policies::wasm::error::OperationError;
 use crate::policies::wasm::error::PluginError;
+use crate::policies::wasm::event::Displaced;
+use crate::policies::wasm::event::Happened;
+use crate::policies::wasm::event::PluginEvent;
+use crate::policies::wasm::event::TakeOver;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::handover;
 use crate::policies::wasm::kept::Saved;
@@ -53,7 +58,7 @@ impl WasmPolicy {
         let rollout = generation.options.rollout;
         let generation = Arc::new(generation);
         match rollout {
-            Rollout::Immediate => self.take_over(generation, "loaded").await,
+            Rollout::Immediate => self.take_over(generation, TakeOver::Loaded).await,
             Rollout::Canary(options) => Ok(self.start_canary(generation, options)),
             Rollout::Shadow(options) => Ok(self.start_shadow(generation, options.every)),
         }
@@ -64,7 +69,7 @@ impl WasmPolicy {
     async fn take_over(
         self: &Arc<Self>,
         next: Arc<Generation>,
-        how: &str,
+        how: TakeOver,
     ) -> Result<Option<u64>, PluginError> {
         let Some(active) = self.active.load_full() else { return Err(PluginError::Unloaded) };
         let old = Arc::clone(&active.stable);
@@ -72,15 +77,16 @@ impl WasmPolicy {
         // Callers of the new generation wait in its queue until it has the old one's memories.
         let held =
             if carry { Some(handover::hold(&next).await.map_err(PluginError::hand_over)?) } else { None };
-        let event = format!("generation {} {how}, {} stays warm", next.id, old.id);
+        let event = Happened::TookOver { generation: next.id, how, warm: Some(old.id) };
         let saved = self.save(&old, &next).await;
         self.join(&active, &next).await;
-        let displaced = self.make_stable(&next, Some((&old, saved)), event);
+        let displaced = self.make_stable(&next, Some((&old, saved)), event.into());
         let Some(lease) = held else { return Ok(displaced) };
         if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
-            let event = format!("generation {} rolled back: {error}", next.id);
+            let reason = error.to_string();
+            let event = Happened::RolledBack { generation: next.id, to: None, reason };
             old.wake();
-            self.make_stable(&old, None, event);
+            self.make_stable(&old, None, event.into());
             // Its waiting callers are sent away and ask the old one.
             next.pool.close();
             return Err(PluginError::hand_over(error));
@@ -122,7 +128,7 @@ impl WasmPolicy {
         self: &Arc<Self>,
         next: &Arc<Generation>,
         previous: Option<(&Arc<Generation>, Option<Saved>)>,
-        mut event: String,
+        mut event: PluginEvent,
     ) -> Option<u64> {
         let probation = next.options.probation;
         let (keep, saved) = previous.filter(|_| probation.secs > 0).unzip();
@@ -135,7 +141,7 @@ impl WasmPolicy {
         } else {
             Phase::Settled
         };
-        tracing::info!(plugin = self.name, event, "swap");
+        tracing::info!(plugin = self.name, event = event.to_string(), "swap");
         watch.swaps += 1;
         let epoch = watch.enter(phase, event);
         self.breaker.reset(next.options.breaker);
@@ -151,28 +157,34 @@ impl WasmPolicy {
     }
 
     /// A candidate that is under way has to go for `next`, unless it is that: counts, logs and tells of it.
-    fn displace(&self, watch: &mut Watch, active: &Active, next: u64, event: &mut String) -> Option<u64> {
-        let canary = active.canary.as_ref().map(|canary| (canary.generation.id, "canary"));
-        let shadow = || active.shadow.as_ref().map(|shadow| (shadow.generation.id, "shadow"));
-        let (id, what) = canary.or_else(shadow).filter(|(id, _)| *id != next)?;
+    fn displace(
+        &self,
+        watch: &mut Watch,
+        active: &Active,
+        next: u64,
+        event: &mut PluginEvent,
+    ) -> Option<u64> {
+        let canary = active.canary.as_ref().map(|canary| (canary.generation.id, RolloutMode::Canary));
+        let shadow = || active.shadow.as_ref().map(|shadow| (shadow.generation.id, RolloutMode::Shadow));
+        let (id, mode) = canary.or_else(shadow).filter(|(id, _)| *id != next)?;
         tracing::warn!(
             plugin = self.name,
             generation = id,
             by = next,
-            "a load ended the {what} that was under way"
+            "a load ended the {mode} that was under way"
         );
         watch.rollbacks += 1;
-        event.push_str(&format!("; generation {id}, a {what} until then, is dropped"));
+        event.displaced = Some(Displaced { generation: id, mode });
         Some(id)
     }
 
     fn start_canary(self: &Arc<Self>, generation: Arc<Generation>, options: CanaryOptions) -> Option<u64> {
         let mut watch = self.watch.lock();
         let active = self.active.load_full()?;
-        let mut event =
-            format!("generation {} is a canary with {} % of decisions", generation.id, options.percent);
+        let event = Happened::CanaryStarted { generation: generation.id, percent: options.percent };
+        let mut event = PluginEvent::from(event);
         let displaced = self.displace(&mut watch, &active, generation.id, &mut event);
-        tracing::info!(plugin = self.name, event, "canary");
+        tracing::info!(plugin = self.name, event = event.to_string(), "canary");
         let stable_before = active.stable.stats.seen();
         let epoch = watch.enter(Phase::Canary { options, since: Instant::now(), stable_before }, event);
         let canary = Some(Canary::new(generation, options.percent));
@@ -185,9 +197,9 @@ impl WasmPolicy {
     fn start_shadow(self: &Arc<Self>, generation: Arc<Generation>, every: u32) -> Option<u64> {
         let mut watch = self.watch.lock();
         let active = self.active.load_full()?;
-        let mut event = format!("generation {} is a shadow and sees one decision in {every}", generation.id);
+        let mut event = PluginEvent::from(Happened::ShadowStarted { generation: generation.id, every });
         let displaced = self.displace(&mut watch, &active, generation.id, &mut event);
-        tracing::info!(plugin = self.name, event, "shadow");
+        tracing::info!(plugin = self.name, event = event.to_string(), "shadow");
         watch.enter(Phase::Shadow, event);
         let (plugin, id) = (Arc::downgrade(self), generation.id);
         let shadow = Arc::new(Shadow::new(generation, every));
@@ -229,7 +241,7 @@ impl WasmPolicy {
             candidate.or_else(|| active.shadow.as_ref().map(|shadow| Arc::clone(&shadow.generation)));
         let next = candidate.ok_or_else(|| OperationError::NothingToPromote { name: self.name.clone() })?;
         let id = next.id;
-        self.take_over(next, "promoted").await?;
+        self.take_over(next, TakeOver::Promoted).await?;
         Ok(id)
     }
 
@@ -250,7 +262,7 @@ impl WasmPolicy {
         let id = previous.id;
         if active.stable.can_hand_over_to(&previous) {
             self.watch.lock().rollbacks += 1;
-            self.take_over(previous, &format!("is back ({reason})")).await?;
+            self.take_over(previous, TakeOver::Back { reason: reason.to_owned() }).await?;
         } else {
             self.go_back(active.stable.id, reason);
         }
@@ -264,8 +276,9 @@ impl WasmPolicy {
         let canary = active.canary.as_ref().map(|canary| canary.generation.id);
         let id = canary.or_else(|| active.shadow.as_ref().map(|shadow| shadow.generation.id));
         let Some(id) = id.filter(|id| only.is_none_or(|only| only == *id)) else { return };
-        let event = format!("generation {id} rolled back: {reason}");
-        tracing::warn!(plugin = self.name, event, "rollback");
+        let event = Happened::RolledBack { generation: id, to: None, reason: reason.to_owned() };
+        let event = PluginEvent::from(event);
+        tracing::warn!(plugin = self.name, event = event.to_string(), "rollback");
         watch.rollbacks += 1;
         watch.enter(Phase::Settled, event);
         self.switch(&active, Active { canary: None, shadow: None, ..(*active).clone() });
@@ -281,8 +294,9 @@ impl WasmPolicy {
         let Some(previous) = active.previous.clone() else { return };
         // Its memories are those that it had handed over: the failing one's are not to be trusted.
         drop(previous.wake());
-        let event = format!("generation {failing} rolled back to {}: {reason}", previous.id);
-        tracing::warn!(plugin = self.name, event, "rollback");
+        let (to, reason) = (Some(previous.id), reason.to_owned());
+        let event = PluginEvent::from(Happened::RolledBack { generation: failing, to, reason });
+        tracing::warn!(plugin = self.name, event = event.to_string(), "rollback");
         watch.swaps += 1;
         watch.rollbacks += 1;
         let before = std::mem::take(&mut watch.phase);
@@ -367,8 +381,8 @@ impl WasmPolicy {
                 if began.elapsed() < Duration::from_secs(options.secs) {
                     return Some(Verdict::Wait);
                 }
-                let event = format!("generation {} passed its probation", active.stable.id);
-                watch.enter(Phase::Settled, event);
+                let event = Happened::PassedProbation { generation: active.stable.id };
+                watch.enter(Phase::Settled, event.into());
                 self.switch(active, Active { previous: None, ..(**active).clone() });
                 None
             }

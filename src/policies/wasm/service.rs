@@ -8,6 +8,8 @@ use std::time::Instant;
 use crate::engine::pool::Pool;
 use crate::policies::wasm::active::Active;
 use crate::policies::wasm::error::OperationError;
+use crate::policies::wasm::event::Happened;
+use crate::policies::wasm::event::TakeOver;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::plugin::Fallback;
 use crate::policies::wasm::plugin::WasmPolicy;
@@ -23,7 +25,7 @@ impl WasmPolicy {
         let mut watch = self.watch.lock();
         let active = self.active.load_full().ok_or(OperationError::NotFound { name: self.name.clone() })?;
         if active.paused != paused {
-            watch.last_event = Some(if paused { "paused" } else { "resumed" }.to_owned());
+            watch.last_event = Some(if paused { Happened::Paused } else { Happened::Resumed }.into());
             self.switch(&active, Active { paused, ..(*active).clone() });
         }
         Ok(())
@@ -32,7 +34,7 @@ impl WasmPolicy {
     /// Takes the plugin out of service: from now on its failure policy decides.
     pub(crate) fn retire(&self) {
         let mut watch = self.watch.lock();
-        watch.enter(Phase::Settled, "unloaded".to_owned());
+        watch.enter(Phase::Settled, Happened::Unloaded.into());
         let before = self.activate(None);
         for generation in before.iter().flat_map(|active| active.generations()) {
             self.watch_drain(generation);
@@ -42,7 +44,8 @@ impl WasmPolicy {
     /// Puts an unloaded plugin back into service, with its first generation.
     pub(crate) fn revive(&self, generation: Generation) {
         let mut watch = self.watch.lock();
-        watch.enter(Phase::Settled, format!("generation {} loaded", generation.id));
+        let event = Happened::TookOver { generation: generation.id, how: TakeOver::Loaded, warm: None };
+        watch.enter(Phase::Settled, event.into());
         self.breaker.reset(generation.options.breaker);
         self.fallback.store(Fallback::of(&generation));
         self.state.serve(&generation.kept);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::config::rollout::CanaryOptions;
 use crate::config::rollout::ProbationOptions;
+use crate::policies::wasm::event::PluginEvent;
 use crate::policies::wasm::kept::Saved;
 use crate::policies::wasm::verdict::Seen;
 
@@ -13,8 +14,8 @@ pub(crate) struct Watch {
     pub(crate) phase: Phase,
     /// Changes with every phase, so that a watcher knows when its phase is over.
     pub(crate) epoch: u64,
-    /// What happened last, for people.
-    pub(crate) last_event: Option<String>,
+    /// What happened last.
+    pub(crate) last_event: Option<PluginEvent>,
     /// Changes of the stable generation.
     pub(crate) swaps: u64,
     /// Those of them that went back.
@@ -50,7 +51,7 @@ pub(crate) enum Phase {
 
 impl Watch {
     /// Enters a phase and returns its epoch.
-    pub(crate) fn enter(&mut self, phase: Phase, event: String) -> u64 {
+    pub(crate) fn enter(&mut self, phase: Phase, event: PluginEvent) -> u64 {
         self.phase = phase;
         self.epoch += 1;
         self.last_event = Some(event);

@@ -25,6 +25,7 @@ use sglang_router_rs::config::check::check;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::manage::PluginManager;
 use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::PluginStatus;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::WasmPolicyConfig;
 use sglang_router_rs::proxy::Backends;
@@ -135,7 +136,7 @@ impl Stage {
         let factory = &self.host.factory;
         let untouched = factory.plugin_infos();
         let untouched = matches!(&*untouched, [mine] if mine.name == "mine" && mine.generation == generation)
-            && factory.plugin_detail("mine").is_some_and(|detail| detail.state == "serving");
+            && factory.plugin_detail("mine").is_some_and(|detail| detail.state == PluginStatus::Serving);
         if untouched {
             return;
         }
