@@ -26,7 +26,6 @@ pub struct Compiled {
     /// True if calls may have to wait for the host, so they cannot run on the caller's stack.
     pub(crate) host_futures: bool,
     compile_time: Duration,
-    from_cache: bool,
 }
 
 impl Compiled {
@@ -56,9 +55,7 @@ impl Compiled {
         stopped: &AtomicBool,
     ) -> Result<Self, EngineError> {
         let start = Instant::now();
-        let cached = engine.cache.as_ref().and_then(|cache| cache.load(&engine.wasm, wasm));
-        let from_cache = cached.is_some();
-        let module = match cached {
+        let module = match engine.cache.as_ref().and_then(|cache| cache.load(&engine.wasm, wasm)) {
             Some(module) => module,
             None => compile(engine, wasm, stopped)?,
         };
@@ -72,7 +69,6 @@ impl Compiled {
             pre,
             sandbox,
             compile_time: start.elapsed(),
-            from_cache,
         })
     }
 
@@ -94,7 +90,6 @@ impl Compiled {
             pre,
             sandbox,
             compile_time: start.elapsed(),
-            from_cache: true,
         })
     }
 
@@ -106,11 +101,6 @@ impl Compiled {
     /// How long compiling, or loading from the cache, took.
     pub fn compile_time(&self) -> Duration {
         self.compile_time
-    }
-
-    /// True if the module came from the compilation cache.
-    pub fn is_from_cache(&self) -> bool {
-        self.from_cache
     }
 }
 

@@ -93,27 +93,6 @@ impl PolicyFactory {
         self.registry.load(config, options, Source::Module(wasm.into()), unwatched()).await
     }
 
-    /// Loads or replaces a plugin, from bytes if there are any, else from its file; `progress` is
-    /// told of each step.
-    ///
-    /// # Errors
-    ///
-    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
-    pub async fn push_wasm_plugin(
-        &self,
-        config: WasmPolicyConfig,
-        options: PluginOptions,
-        wasm: Option<Vec<u8>>,
-        progress: Progress,
-    ) -> Result<PluginInfo, PluginError> {
-        let source = wasm.map_or(Source::File, |wasm| Source::Module(wasm.into()));
-        self.registry.load(config, options, source, progress).await
-    }
-
     /// Loads or replaces a plugin from bytes of which it is known where they come from, with a
     /// detached signature if there is one.
     ///

@@ -56,11 +56,6 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
         RequestNeeds::default()
     }
 
-    /// True if [`SelectWorkerInfo::request_text`] should be filled in.
-    fn needs_request_text(&self) -> bool {
-        self.needs().text
-    }
-
     /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks at
     /// most for the policy's budget.
     ///

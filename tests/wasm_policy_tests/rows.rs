@@ -64,7 +64,7 @@ async fn module_without_a_manifest_gets_the_row_form() {
     let wasm = guest_with(&fields, &body);
     let (_factory, policy) = loaded_with(config, PluginOptions::default(), wasm).await;
     take_lines("plain-rows");
-    assert!(policy.needs_request_text());
+    assert!(policy.needs().text);
     let table = fleet(4).table();
     table.workers()[0].set_healthy(false);
     let _held = InFlight::on_fleet(&table.workers()[3]);

@@ -257,9 +257,3 @@ fn join(faults: &[Fault]) -> String {
     };
     faults.iter().map(text).collect::<Vec<_>>().join("; ")
 }
-
-impl From<CallError> for PluginError {
-    fn from(source: CallError) -> Self {
-        Self::Start { step: "warm-up", source }
-    }
-}
