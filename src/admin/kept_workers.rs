@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::config::router::WorkerEntry;
+use crate::config::worker_entry::WorkerEntry;
 use crate::types::file;
 
 const FILE: &str = "workers.json";

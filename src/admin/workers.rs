@@ -30,7 +30,7 @@ use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::problem::Problem;
 use crate::config::check_workers::check_worker;
 use crate::config::faults::Faults;
-use crate::config::router::WorkerEntry;
+use crate::config::worker_entry::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 use crate::config::worker_url::without_user;
 use crate::core::KnownReport;

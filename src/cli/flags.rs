@@ -7,10 +7,10 @@ use clap::Args;
 use clap::ValueEnum;
 
 use crate::config::faults::Fault;
-use crate::config::router::PluginEntry;
-use crate::config::router::RoleEntry;
+use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
-use crate::config::router::WorkerEntry;
+use crate::config::worker_entry::RoleEntry;
+use crate::config::worker_entry::WorkerEntry;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

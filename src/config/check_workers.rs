@@ -2,8 +2,8 @@
 
 use crate::config::checked::DAY_SECS;
 use crate::config::faults::Fault;
-use crate::config::router::RoleEntry;
-use crate::config::router::WorkerEntry;
+use crate::config::worker_entry::RoleEntry;
+use crate::config::worker_entry::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 
 /// Adds the faults of one worker, and brings its URL into its normal form.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::config::faults::Fault;
 use crate::config::fixed::FixedKeys;
+use crate::config::plugin_entry::PluginEntry;
 use crate::config::retry_on::RetryOn;
-use crate::config::router::PluginEntry;
-use crate::config::router::WorkerEntry;
 use crate::config::trust::TrustRule;
+use crate::config::worker_entry::WorkerEntry;
 
 /// Longest time that can be set in seconds, where nothing else is said.
 pub(crate) const DAY_SECS: u64 = 86_400;

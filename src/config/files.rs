@@ -4,7 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::faults::Fault;
-use crate::config::router::PluginEntry;
+use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::toml_text::read;
 use crate::types::file;

@@ -20,6 +20,10 @@ pub mod retry_on;
 #[cfg(feature = "router")]
 pub mod compile;
 #[cfg(feature = "router")]
+pub mod plugin_entry;
+#[cfg(feature = "router")]
+pub mod worker_entry;
+#[cfg(feature = "router")]
 pub mod router;
 #[cfg(feature = "router")]
 pub mod toml_text;

@@ -8,7 +8,7 @@ use crate::config::faults::Fault;
 use crate::config::files::PluginInDir;
 use crate::config::files::read_plugin_dir;
 use crate::config::files::shown_path;
-use crate::config::router::PluginEntry;
+use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 
 /// The plugins of a configuration and its plugin directory.

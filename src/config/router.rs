@@ -4,20 +4,16 @@
 //! (a plugin's name, a worker's URL) is reported by the check. `docs/router.example.toml` shows
 //! all of it.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::compile::CompileSection;
-use crate::config::faults::Fault;
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
-use crate::config::plugin_faults::plugin_faults;
+use crate::config::plugin_entry::PluginEntry;
 use crate::config::retry_on::RetryCondition;
 use crate::config::trust::TrustRule;
+use crate::config::worker_entry::WorkerEntry;
 
 /// The file as a whole. Flags win over it. Serialised, it holds what needs a restart only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -331,114 +327,5 @@ pub struct CircuitSection {
 impl Default for CircuitSection {
     fn default() -> Self {
         Self { failure_threshold: 10, success_threshold: 1, timeout_secs: 10 }
-    }
-}
-
-/// Which part of a request a worker serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RoleEntry {
-    /// All of it. The default.
-    #[default]
-    Regular,
-    /// Prefill only.
-    Prefill,
-    /// Decode only.
-    Decode,
-}
-
-/// `[[workers]]`, and the body of `POST /workers`: one worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WorkerEntry {
-    /// `http://host[:port]`. Must be given.
-    pub url: String,
-    /// Part of a request that it serves. Default: `regular`.
-    pub role: RoleEntry,
-    /// Model that it serves; counts where the worker lists other names. Default: what it lists; if
-    /// that is nothing, it may serve any.
-    pub model: Option<String>,
-    /// Relative capacity, above 0. Default: 1.0.
-    pub weight: f64,
-    /// Free-form labels. Default: none.
-    pub labels: BTreeMap<String, String>,
-    /// Port of the bootstrap server of a prefill worker. Default: none.
-    pub bootstrap_port: Option<u16>,
-    /// `upstream.first_byte_timeout_secs` for this worker. Default: that of all.
-    pub first_byte_timeout_secs: Option<u64>,
-    /// `upstream.silence_timeout_secs` for this worker. Default: that of all.
-    pub silence_timeout_secs: Option<u64>,
-}
-
-impl Default for WorkerEntry {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            role: RoleEntry::default(),
-            model: None,
-            weight: 1.0,
-            labels: BTreeMap::new(),
-            bootstrap_port: None,
-            first_byte_timeout_secs: None,
-            silence_timeout_secs: None,
-        }
-    }
-}
-
-/// `[[plugins]]`, and the `.toml` file beside a module in the plugin directory: one plugin.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PluginEntry {
-    /// Path of the `.wasm` file. Must be given; in the plugin directory it is the file beside, and
-    /// no other can be named.
-    pub module_path: String,
-    /// Name of the policy: 1 to 64 letters, digits, `_`, `-`, `.`; not a built-in policy's.
-    /// Must be given; in the plugin directory it is the file's stem by default.
-    pub name: String,
-    /// Budget of one call in milliseconds: 1 to 30,000. Default: 10.
-    pub max_execution_time_ms: u64,
-    /// Linear memory of one instance in bytes: 65,536 to 104,857,600. Default: 16 MiB.
-    pub max_memory_bytes: usize,
-    /// WASI preview 1 functions that the module may import. Default: none.
-    pub allowed_syscalls: Vec<String>,
-    /// The plugin's own configuration. Default: empty.
-    pub config: HashMap<String, serde_json::Value>,
-    /// Everything else.
-    pub options: PluginOptions,
-}
-
-impl Default for PluginEntry {
-    fn default() -> Self {
-        Self {
-            module_path: String::new(),
-            name: String::new(),
-            max_execution_time_ms: WasmPolicyConfig::DEFAULT_EXECUTION_TIME_MS,
-            max_memory_bytes: WasmPolicyConfig::DEFAULT_MEMORY_BYTES,
-            allowed_syscalls: Vec::new(),
-            config: HashMap::new(),
-            options: PluginOptions::default(),
-        }
-    }
-}
-
-impl PluginEntry {
-    /// The two halves that the policy factory takes.
-    pub fn into_parts(self) -> (WasmPolicyConfig, PluginOptions) {
-        let config = WasmPolicyConfig {
-            module_path: self.module_path,
-            name: self.name,
-            max_execution_time_ms: self.max_execution_time_ms,
-            max_memory_bytes: self.max_memory_bytes,
-            allowed_syscalls: self.allowed_syscalls,
-            config: self.config,
-        };
-        (config, self.options)
-    }
-
-    /// All faults of its settings, with their keys as they are in its table. `built_in` are the names
-    /// of the built-in policies.
-    pub fn faults(&self, built_in: &[&str]) -> Vec<Fault> {
-        let (config, options) = self.clone().into_parts();
-        plugin_faults(&config, &options, built_in)
     }
 }

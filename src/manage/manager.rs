@@ -11,8 +11,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin_entry::PluginEntry;
 use crate::config::rollout::Rollout;
-use crate::config::router::PluginEntry;
 use crate::manage::digest::sha256;
 use crate::manage::error::ManageError;
 use crate::manage::kept_plugin::KeptPlugin;

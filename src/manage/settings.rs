@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::config::rollout::Rollout;
-use crate::config::router::PluginEntry;
+use crate::config::plugin_entry::PluginEntry;
 use crate::manage::error::ManageError;
 
 /// What the place of a request says, so its settings must not.

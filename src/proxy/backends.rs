@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 
 use crate::config::checked::ProxySettings;
-use crate::config::router::RoleEntry;
-use crate::config::router::WorkerEntry;
+use crate::config::worker_entry::RoleEntry;
+use crate::config::worker_entry::WorkerEntry;
 use crate::config::worker_url::WorkerUrl;
 use crate::config::worker_url::WorkerUrlError;
 use crate::core::FleetError;

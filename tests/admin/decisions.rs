@@ -11,7 +11,7 @@ use sgl_policy_abi::Answer;
 use sgl_policy_abi::AnswerMap;
 use sgl_policy_abi::encode_to_vec;
 use sglang_router_rs::config::checked::RecordSettings;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::records::RequestRecord;
 
 use crate::api::Setup;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::load::Pace;
 use sglang_router_rs::load::Plan;
 use sglang_router_rs::load::run::RoundOutcome;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 
 use crate::modules::plugin;
 use crate::stage::PluginConfig;

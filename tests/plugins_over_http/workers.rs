@@ -1,7 +1,7 @@
 //! Simulated workers.
 
 use serde_json::Value;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::sim::SimConfig;
 use sglang_router_rs::sim::SimWorker;
 

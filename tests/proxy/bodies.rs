@@ -2,7 +2,7 @@ use http::StatusCode;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::proxy::parse::Wanted;
 use sglang_router_rs::proxy::parse::facts;
 use sglang_router_rs::proxy::route::Route;

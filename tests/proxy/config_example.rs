@@ -8,9 +8,9 @@ use sglang_router_rs::config::ShadowOptions;
 use sglang_router_rs::config::check::Surroundings;
 use sglang_router_rs::config::check::check;
 use sglang_router_rs::config::files::read_config;
-use sglang_router_rs::config::router::PluginEntry;
-use sglang_router_rs::config::router::RoleEntry;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::plugin_entry::PluginEntry;
+use sglang_router_rs::config::worker_entry::RoleEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::policies::native::NativePolicy;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/router.example.toml");

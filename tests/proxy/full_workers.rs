@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::StatusCode;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::sim::SimConfig;
 use sglang_router_rs::sim::SimWorker;

@@ -1,6 +1,6 @@
 use http::StatusCode;
 use sglang_router_rs::cli::assembly::RunningRouter;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::core::Worker;
 
 use crate::client::Client;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use http::StatusCode;
 use sglang_router_rs::cli::assembly::RunningRouter;
 use sglang_router_rs::config::retry_on::RetryCondition;
-use sglang_router_rs::config::router::RoleEntry;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::RoleEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::proxy::verdict::Verdict;
 

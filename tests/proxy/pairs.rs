@@ -4,8 +4,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
-use sglang_router_rs::config::router::RoleEntry;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::RoleEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use tokio::sync::Notify;
 
 use crate::client::Client;

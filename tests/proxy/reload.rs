@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Request;
 use http::StatusCode;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::proxy::circuit::CircuitState;
 use sglang_router_rs::proxy::circuit::Pass;

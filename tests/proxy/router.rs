@@ -9,7 +9,7 @@ use sglang_router_rs::config::CheckedConfig;
 use sglang_router_rs::config::RouterConfig;
 use sglang_router_rs::config::check::Surroundings;
 use sglang_router_rs::config::check::check;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::metrics::Metrics;
 use sglang_router_rs::policies::PolicyFactory;

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 use sglang_router_rs::config::retry_on::RetryCondition;
-use sglang_router_rs::config::router::RoleEntry;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::RoleEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 
 use crate::client::Client;
 use crate::client::call;

@@ -10,7 +10,7 @@ use http::Request;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use sglang_router_rs::cli::assembly::RunningRouter;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use sglang_router_rs::config::worker_url::WorkerUrl;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::proxy::address::Address;

@@ -27,7 +27,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use sglang_router_rs::config::router::WorkerEntry;
+use sglang_router_rs::config::worker_entry::WorkerEntry;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::sync::Semaphore;

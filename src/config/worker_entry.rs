@@ -1,0 +1,57 @@
+//! A worker, as the configuration says.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// Which part of a request a worker serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleEntry {
+    /// All of it. The default.
+    #[default]
+    Regular,
+    /// Prefill only.
+    Prefill,
+    /// Decode only.
+    Decode,
+}
+
+/// `[[workers]]`, and the body of `POST /workers`: one worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerEntry {
+    /// `http://host[:port]`. Must be given.
+    pub url: String,
+    /// Part of a request that it serves. Default: `regular`.
+    pub role: RoleEntry,
+    /// Model that it serves; counts where the worker lists other names. Default: what it lists; if
+    /// that is nothing, it may serve any.
+    pub model: Option<String>,
+    /// Relative capacity, above 0. Default: 1.0.
+    pub weight: f64,
+    /// Free-form labels. Default: none.
+    pub labels: BTreeMap<String, String>,
+    /// Port of the bootstrap server of a prefill worker. Default: none.
+    pub bootstrap_port: Option<u16>,
+    /// `upstream.first_byte_timeout_secs` for this worker. Default: that of all.
+    pub first_byte_timeout_secs: Option<u64>,
+    /// `upstream.silence_timeout_secs` for this worker. Default: that of all.
+    pub silence_timeout_secs: Option<u64>,
+}
+
+impl Default for WorkerEntry {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            role: RoleEntry::default(),
+            model: None,
+            weight: 1.0,
+            labels: BTreeMap::new(),
+            bootstrap_port: None,
+            first_byte_timeout_secs: None,
+            silence_timeout_secs: None,
+        }
+    }
+}
