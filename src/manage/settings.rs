@@ -3,14 +3,19 @@
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::config::faults::Fault;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
-use crate::config::rollout::Rollout;
 use crate::config::plugin_entry::PluginEntry;
+use crate::config::rollout::Rollout;
 use crate::manage::error::ManageError;
 
 /// What the place of a request says, so its settings must not.
 const GIVEN_ELSEWHERE: [&str; 2] = ["name", "module_path"];
+
+/// Objects that are one value. A rollout's mode says which keys it has; a plugin's own configuration may
+/// hold anything.
+const SET_AS_A_WHOLE: [&str; 2] = ["rollout", "config"];
 
 /// Some keys of a `[[plugins]]` table, as JSON. Laid over other settings, objects are merged key
 /// by key and `null` brings a key back to its default (a JSON merge patch, RFC 7396).
@@ -48,7 +53,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`ManageError::Settings`] names a key that does not exist or has a value of another type.
+    /// [`ManageError::Settings`] names all keys that do not exist or have a value of another type.
     pub fn over(
         &self,
         config: WasmPolicyConfig,
@@ -64,10 +69,54 @@ impl Settings {
         if let Value::Object(table) = &mut table {
             table.insert("options".to_owned(), serde_json::to_value(options).map_err(unusable)?);
         }
+        let before = table.clone();
         merge(&mut table, &Value::Object(self.0.clone()));
-        let entry: PluginEntry = serde_json::from_value(table).map_err(unusable)?;
-        Ok(entry.into_parts())
+        match serde_json::from_value::<PluginEntry>(table) {
+            Ok(entry) => Ok(entry.into_parts()),
+            Err(first) => Err(self.unusable(&before, &first)),
+        }
     }
+
+    /// All keys that cannot be used, each with what is wrong. The deserializer stops at the first and
+    /// does not tell its key, so each is laid over `before` alone.
+    fn unusable(&self, before: &Value, first: &serde_json::Error) -> ManageError {
+        let mut reasons = Vec::new();
+        for way in leaves(&self.0) {
+            let (alone, mut table) = (only(&self.0, &way), before.clone());
+            merge(&mut table, &alone);
+            if let Err(error) = serde_json::from_value::<PluginEntry>(table) {
+                reasons.push(Fault::text(way.join("."), None, error.to_string()).to_string());
+            }
+        }
+        let reason = if reasons.is_empty() { first.to_string() } else { reasons.join("; ") };
+        ManageError::Settings { reason }
+    }
+}
+
+/// The ways to all values that can be set alone.
+fn leaves(keys: &Map<String, Value>) -> Vec<Vec<&str>> {
+    let mut ways = Vec::new();
+    for (key, value) in keys {
+        match value {
+            Value::Object(inner) if !SET_AS_A_WHOLE.contains(&key.as_str()) && !inner.is_empty() => {
+                ways.extend(
+                    leaves(inner).into_iter().map(|rest| [&[key.as_str()], rest.as_slice()].concat()),
+                );
+            }
+            _ => ways.push(vec![key.as_str()]),
+        }
+    }
+    ways
+}
+
+/// The value at the end of the way, in its objects.
+fn only(keys: &Map<String, Value>, way: &[&str]) -> Value {
+    let Some((key, rest)) = way.split_first() else { return Value::Object(keys.clone()) };
+    let inner = match keys.get(*key) {
+        Some(Value::Object(inner)) => only(inner, rest),
+        other => other.cloned().unwrap_or_default(),
+    };
+    Value::Object(Map::from_iter([((*key).to_owned(), inner)]))
 }
 
 /// A JSON merge patch, except that a `mode` other than before replaces its whole object: the keys
@@ -143,6 +192,26 @@ mod tests {
             let error = settings(value).over(config, options, true).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+        let (config, options) = base();
+        let several = json!({
+            "max_memory_bytes": "many",
+            "max_time": 1,
+            "max_execution_time_ms": 5,
+            "config": {"any": {"thing": []}},
+            "options": {"min_warmth": 1, "min_warm": 2, "breaker": {"failures": "few"},
+                "rollout": {"mode": "canary", "percent": "x"}},
+        });
+        let error = settings(several).over(config, options, true).unwrap_err().to_string();
+        let parts: Vec<&str> = error.split("; ").collect();
+        let expected = [
+            "the settings cannot be used: max_memory_bytes: invalid type: string \"many\"",
+            "max_time: unknown field `max_time`",
+            "options.breaker.failures: invalid type: string \"few\"",
+            "options.min_warmth: unknown field `min_warmth`",
+            "options.rollout: invalid type: string \"x\"",
+        ];
+        assert_eq!(parts.len(), expected.len(), "{error}");
+        assert!(parts.iter().zip(expected).all(|(part, expected)| part.starts_with(expected)), "{error}");
         let Value::Object(renamed) = json!({"name": "other"}) else { panic!("an object") };
         assert!(Settings::new(renamed).unwrap_err().to_string().contains("`name`"));
     }
