@@ -161,7 +161,7 @@ impl Worker for FleetWorker {
     }
 
     fn report(&self) -> WorkerReport {
-        WorkerReport::of(|column| self.chunk.load(column, self.slot))
+        WorkerReport::from_bits(|column| self.chunk.load(column, self.slot))
     }
 }
 

@@ -38,8 +38,8 @@ macro_rules! report {
                 $($field: $number::from_le_bytes(Column::$column.unknown().to_le_bytes()),)+
             };
 
-            /// The report that has these bits in its columns.
-            pub(crate) fn of(bits: impl Fn(Column) -> u32) -> Self {
+            /// The report that has these bits in its columns; those of `Load` are not asked for.
+            pub fn from_bits(bits: impl Fn(Column) -> u32) -> Self {
                 Self { $($field: $number::from_le_bytes(bits(Column::$column).to_le_bytes()),)+ }
             }
 

@@ -4,6 +4,7 @@ use clap::Args;
 use sglang_router_rs::cli::flags::ServeArgs;
 use sglang_router_rs::cli::load::LoadArgs;
 use sglang_router_rs::config::syscalls;
+use sglang_router_rs::core::Column;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
@@ -27,6 +28,14 @@ fn keys(value: &serde_json::Value, within: &str) -> Vec<String> {
         if inner.is_empty() { vec![format!("{within}{key}")] } else { inner }
     };
     map.flat_map(key).collect()
+}
+
+#[test]
+fn every_column_is_in_the_abi_and_in_the_guide() {
+    let names = Column::ALL.map(|column| column.name().to_owned());
+    assert_names("docs/plugin-abi.md", "columns", names);
+    let inputs = Column::ALL.map(|column| format!("{column:?}"));
+    assert_names("docs/wasm_plugins.md", "inputs", inputs);
 }
 
 #[test]

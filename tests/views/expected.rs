@@ -1,7 +1,7 @@
 //! What a policy must see, told by the host's own workers and by the request.
 
 use sglang_router_rs::core::Candidates;
-use sglang_router_rs::core::WorkerReport;
+use sglang_router_rs::core::Column;
 use sglang_router_rs::policies::Explanation;
 use sglang_router_rs::policies::Leg;
 use sglang_router_rs::policies::SelectWorkerInfo;
@@ -54,8 +54,7 @@ pub(crate) fn view<C: Candidates + ?Sized>(workers: &C, asked: &Asked) -> View {
     let is_in = |set: &Option<WorkerSet>, index| set.as_ref().is_some_and(|set| set.contains(index));
     let one = |index: usize| {
         let worker = workers.worker(index).expect("below the length");
-        let WorkerReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ewma } =
-            worker.report();
+        let report = worker.report();
         WorkerView {
             url: worker.url().to_owned(),
             model: worker.model_id().map(str::to_owned),
@@ -64,13 +63,10 @@ pub(crate) fn view<C: Candidates + ?Sized>(workers: &C, asked: &Asked) -> View {
             labels: worker.labels().clone(),
             healthy: worker.is_healthy() && (asked.eligible.is_none() || is_in(&asked.eligible, index)),
             excluded: is_in(&asked.excluded, index),
-            load: i32::try_from(worker.load()).expect("few"),
-            running,
-            waiting,
-            queued_tokens,
-            kv_usage: kv_usage.to_bits(),
-            throughput: throughput.to_bits(),
-            latency_ewma: latency_ewma.to_bits(),
+            numbers: Column::ALL.map(|column| {
+                let load = || u32::try_from(worker.load()).expect("few");
+                if column == Column::Load { load() } else { report.bits(column) }
+            }),
         }
     };
     View { workers: (0..workers.len()).map(one).collect(), ..asked.seen() }

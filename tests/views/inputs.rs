@@ -6,6 +6,7 @@ use proptest::collection::btree_map;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use sglang_router_rs::core::Column;
 use sglang_router_rs::core::WorkerReport;
 use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::core::WorkerSpec;
@@ -54,19 +55,12 @@ impl Facts {
     }
 }
 
-/// What a worker says of itself; `latency_ewma` is the router's own.
+/// What a worker says of itself, with any bits and often with none that are known.
 pub(crate) fn report() -> impl Strategy<Value = WorkerReport> {
-    let float = || prop_oneof![Just(f32::NAN), any::<f32>()];
-    (any::<i32>(), any::<i32>(), any::<i32>(), float(), float()).prop_map(
-        |(running, waiting, queued_tokens, kv_usage, throughput)| WorkerReport {
-            running,
-            waiting,
-            queued_tokens,
-            kv_usage,
-            throughput,
-            ..WorkerReport::UNKNOWN
-        },
-    )
+    let known = vec(option::of(any::<u32>()), Column::COUNT);
+    known.prop_map(|known| {
+        WorkerReport::from_bits(|column| known[column as usize].unwrap_or(column.unknown()))
+    })
 }
 
 /// One worker with all that is known of it.

@@ -43,6 +43,11 @@ impl Policy for Recorder {
 }
 
 fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
+    macro_rules! numbers {
+        ($($column:ident($name:ident): $number:ident = $unknown:expr, $meaning:literal;)+) => {
+            [$(u32::from_le_bytes(ctx.$name().get(index).to_le_bytes())),+]
+        };
+    }
     let facts = ctx.table().get(index).expect("as many as in the table");
     WorkerView {
         url: facts.url.to_owned(),
@@ -52,13 +57,7 @@ fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
         labels: facts.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         healthy: ctx.healthy().get(index),
         excluded: ctx.excluded().get(index),
-        load: ctx.load().get(index),
-        running: ctx.running().get(index),
-        waiting: ctx.waiting().get(index),
-        queued_tokens: ctx.queued_tokens().get(index),
-        kv_usage: ctx.kv_usage().get(index).to_bits(),
-        throughput: ctx.throughput().get(index).to_bits(),
-        latency_ewma: ctx.latency_ewma().get(index).to_bits(),
+        numbers: sgl_policy_sdk::abi::for_each_column!(numbers),
     }
 }
 
@@ -74,7 +73,7 @@ sgl_policy_sdk::export_policy! {
 
 /// What the messages of [`Mirror::see`] must be for: the manifest's inputs.
 pub(crate) fn inputs() -> Vec<Input> {
-    <Recorder as sgl_policy_sdk::Plugin>::MANIFEST.inputs.to_vec()
+    <Recorder as sgl_policy_sdk::Declares>::MANIFEST.inputs.to_vec()
 }
 
 /// A native guest that is told what a real one was told.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sgl_policy_abi::Column;
+
 /// One worker, its facts and its signals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct WorkerView {
@@ -13,14 +15,8 @@ pub(crate) struct WorkerView {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) healthy: bool,
     pub(crate) excluded: bool,
-    pub(crate) load: i32,
-    pub(crate) running: i32,
-    pub(crate) waiting: i32,
-    pub(crate) queued_tokens: i32,
     /// Bits, so that NaN equals itself.
-    pub(crate) kv_usage: u32,
-    pub(crate) throughput: u32,
-    pub(crate) latency_ewma: u32,
+    pub(crate) numbers: [u32; Column::COUNT],
 }
 
 /// All of it. What differs each time (`random`, `now_ns`) is left out.

@@ -12,8 +12,8 @@ use crate::column::Ints;
 use crate::column::Tokens;
 use crate::message::Leg;
 use crate::message::Message;
-use crate::policy::Plugin;
 use crate::random::Rng;
+use crate::section::Declares;
 use crate::table::Table;
 
 /// Stops the build of a policy `P` that reads this input without declaring it.
@@ -63,7 +63,7 @@ pub struct Context<'a, P> {
     policy: PhantomData<fn() -> P>,
 }
 
-impl<'a, P: Plugin> Context<'a, P> {
+impl<'a, P: Declares> Context<'a, P> {
     /// The view of a message that was read.
     #[inline]
     pub(crate) const fn new(message: &'a Message<'a>, table: &'a Table) -> Self {

@@ -58,6 +58,7 @@ mod lanes;
 
 mod candidates;
 mod message;
+mod section;
 
 mod context;
 mod policy;
@@ -65,7 +66,6 @@ mod policy;
 mod guest;
 #[doc(hidden)]
 pub mod hook_check;
-mod section;
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -108,6 +108,7 @@ pub use crate::policy::Policy;
 pub use crate::policy::StateHook;
 pub use crate::random::Rng;
 pub use crate::random::mix;
+pub use crate::section::Declares;
 pub use crate::section::StaticManifest;
 pub use crate::table::Table;
 pub use crate::table::TableWorker;

@@ -39,7 +39,7 @@ macro_rules! export_policy {
         $(, hooks: [$($hook:ident),* $(,)?])?
         $(,)?
     ) => {
-        impl $crate::Plugin for $policy {
+        impl $crate::Declares for $policy {
             const MANIFEST: $crate::StaticManifest = $crate::StaticManifest {
                 name: $name,
                 version: ::core::env!("CARGO_PKG_VERSION"),
@@ -47,6 +47,9 @@ macro_rules! export_policy {
                 inputs: &[$($crate::__input!($input $(($header))?)),*],
                 concurrency: $crate::__concurrency!($($concurrency)?),
             };
+        }
+
+        impl $crate::Plugin for $policy {
             const HOOKS: $crate::Hooks = $crate::Hooks::DEFAULT$($(.$hook())*)?;
 
             #[inline]
@@ -123,7 +126,7 @@ macro_rules! __concurrency {
 #[macro_export]
 macro_rules! __exports {
     () => {
-        const MANIFEST: $crate::StaticManifest = <Exported as $crate::Plugin>::MANIFEST;
+        const MANIFEST: $crate::StaticManifest = <Exported as $crate::Declares>::MANIFEST;
 
         #[expect(unsafe_code, reason = "names a section of the module")]
         // SAFETY: a custom section that only the host reads.

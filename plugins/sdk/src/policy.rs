@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::message::Message;
 use crate::message::MessageError;
-use crate::section::StaticManifest;
+use crate::section::Declares;
 use crate::table::Table;
 
 /// A routing policy: one value per instance of the plugin.
@@ -100,9 +100,7 @@ impl Hooks {
 }
 
 /// A policy with its name; implemented by [`export_policy!`](crate::export_policy).
-pub trait Plugin: Policy {
-    /// What the plugin says about itself.
-    const MANIFEST: StaticManifest;
+pub trait Plugin: Policy + Declares {
     /// Which optional exports it has.
     const HOOKS: Hooks;
 

@@ -26,6 +26,12 @@ pub struct StaticManifest {
     pub concurrency: Concurrency,
 }
 
+/// A policy's manifest; implemented by [`export_policy!`](crate::export_policy).
+pub trait Declares {
+    /// What the plugin says about itself.
+    const MANIFEST: StaticManifest;
+}
+
 impl StaticManifest {
     /// Bytes of the encoded manifest.
     #[must_use]
