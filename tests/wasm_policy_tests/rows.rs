@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sglang_router_rs::core::InFlight;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::LoadBalancingPolicy;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;

@@ -272,3 +272,35 @@ fn generation(counted: &GenerationStats, active: &Active) -> GenerationDetail {
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_called_the_same_in_json_and_on_the_command_line() {
+        let states = [
+            PluginStatus::Serving,
+            PluginStatus::Paused,
+            PluginStatus::Canary,
+            PluginStatus::Shadow,
+            PluginStatus::Probation,
+        ];
+        for state in states {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for breaker in [BreakerState::Closed, BreakerState::Open] {
+            assert_eq!(serde_json::to_value(breaker).unwrap(), breaker.as_str());
+        }
+        let roles = [
+            GenerationRole::Stable,
+            GenerationRole::Canary,
+            GenerationRole::Shadow,
+            GenerationRole::Previous,
+            GenerationRole::Draining,
+        ];
+        for role in roles {
+            assert_eq!(serde_json::to_value(role).unwrap(), role.as_str());
+        }
+    }
+}

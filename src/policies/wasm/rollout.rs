@@ -80,13 +80,13 @@ impl WasmPolicy {
         let event = Happened::TookOver { generation: next.id, how, warm: Some(old.id) };
         let saved = self.save(&old, &next).await;
         self.join(&active, &next).await;
-        let displaced = self.make_stable(&next, Some((&old, saved)), event.into());
+        let displaced = self.make_stable(&next, Some((&old, saved)), event);
         let Some(lease) = held else { return Ok(displaced) };
         if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
             let reason = error.to_string();
             let event = Happened::RolledBack { generation: next.id, to: None, reason };
             old.wake();
-            self.make_stable(&old, None, event.into());
+            self.make_stable(&old, None, event);
             // Its waiting callers are sent away and ask the old one.
             next.pool.close();
             return Err(PluginError::hand_over(error));
@@ -128,13 +128,14 @@ impl WasmPolicy {
         self: &Arc<Self>,
         next: &Arc<Generation>,
         previous: Option<(&Arc<Generation>, Option<Saved>)>,
-        mut event: PluginEvent,
+        what: Happened,
     ) -> Option<u64> {
         let probation = next.options.probation;
         let (keep, saved) = previous.filter(|_| probation.secs > 0).unzip();
         let mut watch = self.watch.lock();
         let active = self.active.load_full()?;
-        let displaced = self.displace(&mut watch, &active, next.id, &mut event);
+        let displaced = self.displace(&mut watch, &active, next.id);
+        let event = PluginEvent { what, displaced };
         let phase = if keep.is_some() {
             let (since, generation, before) = (Instant::now(), next.id, next.stats.seen());
             Phase::Probation { options: probation, since, generation, before, saved: saved.flatten() }
@@ -153,17 +154,11 @@ impl WasmPolicy {
         if keep.is_some() {
             self.supervise(epoch);
         }
-        displaced
+        displaced.map(|candidate| candidate.generation)
     }
 
-    /// A candidate that is under way has to go for `next`, unless it is that: counts, logs and tells of it.
-    fn displace(
-        &self,
-        watch: &mut Watch,
-        active: &Active,
-        next: u64,
-        event: &mut PluginEvent,
-    ) -> Option<u64> {
+    /// A candidate that is under way has to go for `next`, unless it is that: counts and logs it.
+    fn displace(&self, watch: &mut Watch, active: &Active, next: u64) -> Option<Displaced> {
         let canary = active.canary.as_ref().map(|canary| (canary.generation.id, RolloutMode::Canary));
         let shadow = || active.shadow.as_ref().map(|shadow| (shadow.generation.id, RolloutMode::Shadow));
         let (id, mode) = canary.or_else(shadow).filter(|(id, _)| *id != next)?;
@@ -174,16 +169,15 @@ impl WasmPolicy {
             "a load ended the {mode} that was under way"
         );
         watch.rollbacks += 1;
-        event.displaced = Some(Displaced { generation: id, mode });
-        Some(id)
+        Some(Displaced { generation: id, mode })
     }
 
     fn start_canary(self: &Arc<Self>, generation: Arc<Generation>, options: CanaryOptions) -> Option<u64> {
         let mut watch = self.watch.lock();
         let active = self.active.load_full()?;
-        let event = Happened::CanaryStarted { generation: generation.id, percent: options.percent };
-        let mut event = PluginEvent::from(event);
-        let displaced = self.displace(&mut watch, &active, generation.id, &mut event);
+        let what = Happened::CanaryStarted { generation: generation.id, percent: options.percent };
+        let displaced = self.displace(&mut watch, &active, generation.id);
+        let event = PluginEvent { what, displaced };
         tracing::info!(plugin = self.name, event = event.to_string(), "canary");
         let stable_before = active.stable.stats.seen();
         let epoch = watch.enter(Phase::Canary { options, since: Instant::now(), stable_before }, event);
@@ -191,14 +185,15 @@ impl WasmPolicy {
         self.switch(&active, Active { canary, shadow: None, previous: None, ..(*active).clone() });
         drop(watch);
         self.supervise(epoch);
-        displaced
+        displaced.map(|candidate| candidate.generation)
     }
 
     fn start_shadow(self: &Arc<Self>, generation: Arc<Generation>, every: u32) -> Option<u64> {
         let mut watch = self.watch.lock();
         let active = self.active.load_full()?;
-        let mut event = PluginEvent::from(Happened::ShadowStarted { generation: generation.id, every });
-        let displaced = self.displace(&mut watch, &active, generation.id, &mut event);
+        let what = Happened::ShadowStarted { generation: generation.id, every };
+        let displaced = self.displace(&mut watch, &active, generation.id);
+        let event = PluginEvent { what, displaced };
         tracing::info!(plugin = self.name, event = event.to_string(), "shadow");
         watch.enter(Phase::Shadow, event);
         let (plugin, id) = (Arc::downgrade(self), generation.id);
@@ -210,7 +205,7 @@ impl WasmPolicy {
         });
         let shadow = Some(shadow);
         self.switch(&active, Active { shadow, canary: None, previous: None, ..(*active).clone() });
-        displaced
+        displaced.map(|candidate| candidate.generation)
     }
 
     /// Puts `next` in place of `before`, and watches those that go out of use drain.
@@ -277,10 +272,9 @@ impl WasmPolicy {
         let id = canary.or_else(|| active.shadow.as_ref().map(|shadow| shadow.generation.id));
         let Some(id) = id.filter(|id| only.is_none_or(|only| only == *id)) else { return };
         let event = Happened::RolledBack { generation: id, to: None, reason: reason.to_owned() };
-        let event = PluginEvent::from(event);
         tracing::warn!(plugin = self.name, event = event.to_string(), "rollback");
         watch.rollbacks += 1;
-        watch.enter(Phase::Settled, event);
+        watch.enter(Phase::Settled, event.into());
         self.switch(&active, Active { canary: None, shadow: None, ..(*active).clone() });
     }
 
@@ -295,12 +289,12 @@ impl WasmPolicy {
         // Its memories are those that it had handed over: the failing one's are not to be trusted.
         drop(previous.wake());
         let (to, reason) = (Some(previous.id), reason.to_owned());
-        let event = PluginEvent::from(Happened::RolledBack { generation: failing, to, reason });
+        let event = Happened::RolledBack { generation: failing, to, reason };
         tracing::warn!(plugin = self.name, event = event.to_string(), "rollback");
         watch.swaps += 1;
         watch.rollbacks += 1;
         let before = std::mem::take(&mut watch.phase);
-        watch.enter(Phase::Settled, event);
+        watch.enter(Phase::Settled, event.into());
         self.breaker.reset(previous.options.breaker);
         self.fallback.store(Fallback::of(&previous));
         self.state.serve(&previous.kept);
