@@ -5,8 +5,8 @@
 //! is replaced by loading its name again.
 //!
 //! ```no_run
-//! use sglang_router_rs::core::{Fleet, WorkerSpec};
-//! use sglang_router_rs::policies::{PolicyFactory, SelectWorkerInfo, WasmPolicyConfig};
+//! use crate::core::{Fleet, WorkerSpec};
+//! use crate::policies::{PolicyFactory, SelectWorkerInfo, WasmPolicyConfig};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,22 +56,6 @@
 
 pub mod types;
 pub mod config;
-#[cfg(feature = "router")]
-pub mod metrics;
 pub mod core;
 pub mod engine;
 pub mod policies;
-#[cfg(feature = "router")]
-pub mod records;
-#[cfg(feature = "router")]
-pub mod manage;
-#[cfg(feature = "router")]
-pub mod proxy;
-#[cfg(feature = "router")]
-pub mod admin;
-#[cfg(feature = "router")]
-pub mod sim;
-#[cfg(feature = "router")]
-pub mod load;
-#[cfg(feature = "router")]
-pub mod cli;

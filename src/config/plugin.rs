@@ -13,7 +13,7 @@ use crate::config::rollout::Rollout;
 /// These six fields are all that a plugin needs; everything else has a default and lives in
 /// [`PluginOptions`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WasmPolicyConfig {
     /// Path of the `.wasm` file.
@@ -53,7 +53,7 @@ impl WasmPolicyConfig {
 
 /// Whether instances are used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// A warm instance serves many decisions. The default.
@@ -66,7 +66,7 @@ pub enum Isolation {
 
 /// How asynchronous callers run the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// On a fiber that yields to the async runtime at every tick. The default.
@@ -81,7 +81,7 @@ pub enum Lane {
 
 /// What becomes of a request whose plugin failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FailurePolicy {
     /// The `fallback` policy decides. The default.
@@ -93,7 +93,7 @@ pub enum FailurePolicy {
 
 /// What a load does if the name is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IfLoaded {
     /// A new generation replaces the old one, atomically. The default.
@@ -105,7 +105,7 @@ pub enum IfLoaded {
 
 /// When a plugin that keeps failing is taken out of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerOptions {
     /// Failures in a row that open the breaker; 0 = never. Default: 5.
@@ -128,7 +128,7 @@ impl Default for BreakerOptions {
 
 /// Everything else that an operator may set for a plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginOptions {
     /// What a load does if the name is taken. Default: `replace`.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// How a new generation of a plugin takes over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "mode", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Rollout {
     /// All decisions at once; the old generation stays warm for the probation. The default.
@@ -21,7 +21,7 @@ pub enum Rollout {
 
 /// How a new generation takes over, without the options of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutMode {
     /// All decisions at once.
@@ -63,7 +63,7 @@ impl fmt::Display for RolloutMode {
 /// When a canary is promoted or rolled back. Each bound compares it with the stable generation
 /// over the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CanaryOptions {
     /// Share of the decisions in percent, above 0 and at most 100. Requests with a key stay on
@@ -101,7 +101,7 @@ impl Default for CanaryOptions {
 
 /// What a shadow is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ShadowOptions {
     /// Every n-th decision is copied; 1 = all. Default: 10.
@@ -116,7 +116,7 @@ impl Default for ShadowOptions {
 
 /// When a generation that has just taken over is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbationOptions {
     /// Seconds that the previous generation stays warm; 0 = no probation. Default: 30.

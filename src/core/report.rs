@@ -67,7 +67,7 @@ macro_rules! report {
 
         /// What a worker said of itself; what is not known is null.
         #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-        #[cfg_attr(feature = "router", derive(utoipa::ToSchema), schema(as = ReportView))]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ReportView))]
         pub struct KnownReport {
             $($(#[$meaning])+ pub $shown: Option<$number>,)+
         }

@@ -13,7 +13,7 @@ use crate::core::report::WorkerReport;
 
 /// Which part of a request a worker serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerRole {
     /// Prefill and decode. The default.

@@ -39,6 +39,8 @@ pub use crate::policies::wasm::detail::PluginStatus;
 pub use crate::policies::wasm::error::OperationError;
 pub use crate::policies::wasm::error::PluginError;
 pub use crate::policies::wasm::event::PluginEvent;
+pub use crate::policies::wasm::loader::MAX_MODULE_BYTES;
+pub use crate::policies::wasm::loader::read_module;
 pub use crate::policies::wasm::plugin::WasmPolicy;
 pub use crate::policies::wasm::progress::LoadStep;
 pub use crate::policies::wasm::progress::Progress;

@@ -4,9 +4,6 @@
 //! A target of its own: the counting allocator is that of the whole process. System calls and locks
 //! are counted from outside, by scripts/decision_trace.sh.
 
-#[cfg(feature = "router")]
-mod held_heads;
-
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;

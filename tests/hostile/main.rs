@@ -11,10 +11,6 @@
     reason = "a panic in a helper is a failed test"
 )]
 
-#[path = "../plugins_over_http/modules.rs"]
-#[expect(dead_code, reason = "shared with the tests of the plugins, which use all of it")]
-mod built;
-
 mod answers;
 mod buffers;
 mod choices;

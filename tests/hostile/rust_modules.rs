@@ -6,7 +6,6 @@ use serde_json::json;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
-use crate::built::fixture;
 use crate::stage::BAD;
 use crate::stage::GOOD;
 use crate::stage::Hostile;
@@ -15,6 +14,7 @@ use crate::stage::eventually;
 use crate::stage::hasty;
 use crate::stage::limits;
 use crate::stage::options;
+use sgl_testkit::modules::fixture;
 
 fn told(behaviour: &str, limits: WasmPolicyConfig) -> WasmPolicyConfig {
     let config = [("behaviour".to_owned(), json!(behaviour))].into();

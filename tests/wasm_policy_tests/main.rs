@@ -12,7 +12,6 @@ mod aot_cache;
 mod cancellation;
 mod candidates;
 mod capture;
-mod compiler_process;
 mod columns;
 mod counting;
 mod decoder;

@@ -48,6 +48,13 @@ impl Canary {
     }
 }
 
+impl Canary {
+    /// Its share in percent.
+    pub(crate) fn percent(&self) -> f64 {
+        f64::from(self.share) * 100.0 / f64::from(WHOLE)
+    }
+}
+
 impl Active {
     /// Only one generation.
     pub(crate) fn only(stable: Arc<Generation>) -> Self {

@@ -21,7 +21,7 @@ use crate::policies::wasm::stats::GenerationStats;
 
 /// What a generation is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum GenerationRole {
     /// It decides.
@@ -57,7 +57,7 @@ impl fmt::Display for GenerationRole {
 
 /// What a plugin is in, as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PluginStatus {
     /// Its stable generation decides, and nothing is on trial.
@@ -103,7 +103,7 @@ impl fmt::Display for PluginStatus {
 
 /// Whether a plugin's breaker lets requests through to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BreakerState {
     /// It does.
@@ -130,7 +130,7 @@ impl fmt::Display for BreakerState {
 
 /// One generation that lives.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GenerationDetail {
     /// Its number, process-wide.
     pub generation: u64,
@@ -162,14 +162,14 @@ pub struct GenerationDetail {
 
 /// Everything that is known of one plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PluginDetail {
     /// Its name.
     pub name: String,
     /// What it is in.
     pub state: PluginStatus,
     /// What happened last.
-    #[cfg_attr(feature = "router", schema(value_type = Option<String>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub last_event: Option<PluginEvent>,
     /// What the last failed decision was: generation, cause, and what is known of it; for a guest that
     /// panicked its message, file and line.

@@ -52,7 +52,7 @@ use crate::types::file;
 use crate::types::hex;
 
 /// Largest module that is read, in bytes.
-pub(crate) const MAX_MODULE_BYTES: usize = 32 << 20;
+pub const MAX_MODULE_BYTES: usize = 32 << 20;
 
 /// Longest time for reading, checking and compiling in this process. The thread that compiles cannot be
 /// stopped: it goes on by itself, at low priority, and the next module waits for it.
@@ -312,7 +312,7 @@ fn reuse(
 /// # Errors
 ///
 /// [`PluginError::Read`] or [`PluginError::TooLarge`].
-pub(crate) fn read_module(path: &Path) -> Result<ModuleBytes, PluginError> {
+pub fn read_module(path: &Path) -> Result<ModuleBytes, PluginError> {
     let wasm = read(path)?;
     let signature = origin::read_signature(path)
         .map_err(|source| PluginError::Read { path: origin::signature_file(path), source })?;

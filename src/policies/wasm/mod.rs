@@ -11,6 +11,7 @@
 
 pub mod trust;
 pub mod error;
+mod error_code;
 pub mod progress;
 pub mod latency;
 pub(crate) mod significance;
@@ -37,7 +38,7 @@ pub mod provenance;
 pub(crate) mod lane_choice;
 pub(crate) mod generation;
 pub(crate) mod loader;
-pub(crate) mod shadow;
+pub mod shadow;
 pub(crate) mod active;
 pub(crate) mod question;
 mod outliving;
@@ -60,6 +61,8 @@ pub use crate::config::plugin::PluginOptions;
 pub use crate::config::plugin::WasmPolicyConfig;
 pub use crate::policies::wasm::error::OperationError;
 pub use crate::policies::wasm::error::PluginError;
+pub use crate::policies::wasm::loader::MAX_MODULE_BYTES;
+pub use crate::policies::wasm::loader::read_module;
 pub use crate::policies::wasm::plugin::WasmPolicy;
 pub use crate::policies::wasm::provenance::Provenance;
 pub use crate::policies::wasm::registry::PluginInfo;

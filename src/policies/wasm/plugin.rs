@@ -14,6 +14,7 @@ use crate::core::slice_versions::SliceVersions;
 use crate::engine::setup::Engine;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::active::Active;
+use crate::policies::wasm::active::Canary;
 use crate::policies::wasm::breaker::Breaker;
 use crate::policies::wasm::generation::Generation;
 use crate::policies::wasm::state::PluginState;
@@ -111,6 +112,11 @@ impl WasmPolicy {
     /// The generation that serves; `None` once unloaded.
     pub(crate) fn generation(&self) -> Option<Arc<Generation>> {
         self.active.load().as_ref().map(|active| Arc::clone(&active.stable))
+    }
+
+    /// Share of the decisions that go to the canary in percent, if there is one.
+    pub fn canary_percent(&self) -> Option<f64> {
+        self.active.load().as_ref()?.canary.as_ref().map(Canary::percent)
     }
 
     /// What is known of the plugin, for metrics and listings.

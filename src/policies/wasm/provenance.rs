@@ -22,7 +22,7 @@ pub(crate) struct Supply {
 
 /// What is known of a module's signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureState {
     /// A trusted key signed it.
@@ -35,7 +35,7 @@ pub enum SignatureState {
 
 /// A key that signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignedBy {
     /// Its id: 24 hex digits.
     pub key: String,
@@ -45,7 +45,7 @@ pub struct SignedBy {
 
 /// What a generation may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Limits {
     /// Budget of one call in milliseconds.
     pub max_execution_time_ms: u64,
@@ -58,7 +58,7 @@ pub struct Limits {
 /// Where a generation comes from, who vouches for it, and what it asked for and got. Its digest and
 /// the time of its load stand beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Provenance {
     /// Where its module was read from, or that it was pushed.
     pub origin: Origin,

@@ -79,7 +79,7 @@ struct Tally {
 
 /// A snapshot of a shadow's tally.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShadowReport {
     /// Decisions that both made.
     pub compared: u64,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sglang_router_rs::config::CheckedConfig;
-use sglang_router_rs::config::check::Surroundings;
-use sglang_router_rs::config::check::check;
-use sglang_router_rs::config::files::read_config;
+use sgl_router::config::CheckedConfig;
+use sgl_router::config::check::Surroundings;
+use sgl_router::config::check::check;
+use sgl_router::config::files::read_config;
 use sglang_router_rs::policies::native::NativePolicy;
 use tempfile::TempDir;
 

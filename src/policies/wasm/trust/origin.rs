@@ -14,7 +14,7 @@ use crate::types::printable;
 
 /// Where a module comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "router", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Origin {
     /// It was sent as bytes: pushed over the operations API, or given by an embedder.
@@ -23,7 +23,7 @@ pub enum Origin {
     /// It was read from a file.
     File {
         /// Which, as it was named.
-        #[cfg_attr(feature = "router", schema(value_type = String))]
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
     },
 }

@@ -1,0 +1,149 @@
+//! Workers that operators added, on disk, so that a restart comes back with them.
+//!
+//! One file in the state directory, written beside its place, synced and renamed, so that it is whole
+//! or the one before. Workers of the configuration are not in it: the configuration wins.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::worker_entry::WorkerEntry;
+use sglang_router_rs::types::file;
+
+const FILE: &str = "workers.json";
+
+/// Where a file goes that cannot be read.
+const SET_ASIDE: &str = "workers.bad";
+
+/// The most that is read: some ten thousand workers.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// The workers that were added while the router ran, and the file that holds them.
+///
+/// # Concurrency
+///
+/// The lock is held while the file is written, so that the last change is the last one on disk.
+#[derive(Debug)]
+pub struct KeptWorkers {
+    dir: PathBuf,
+    entries: Mutex<BTreeMap<String, WorkerEntry>>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Listed {
+    workers: Vec<WorkerEntry>,
+}
+
+impl KeptWorkers {
+    /// Reads the file of a state directory. One that is bad is set aside and reported in the log; the
+    /// router starts without its workers then.
+    pub fn open(dir: &Path) -> Self {
+        let listed = read(&dir.join(FILE)).unwrap_or_else(|error| {
+            let aside = dir.join(SET_ASIDE);
+            tracing::error!(%error, aside = %aside.display(), "workers that were added before are not known any more");
+            // Without this the next change would overwrite what somebody may still want to read.
+            if let Err(error) = fs::rename(dir.join(FILE), &aside) {
+                tracing::error!(%error, "the bad file cannot be set aside");
+            }
+            Listed::default()
+        });
+        let entries = listed.workers.into_iter().map(|entry| (entry.url.clone(), entry)).collect();
+        Self { dir: dir.to_owned(), entries: Mutex::new(entries) }
+    }
+
+    /// All of them, by their URLs.
+    pub fn entries(&self) -> Vec<WorkerEntry> {
+        self.entries.lock().values().cloned().collect()
+    }
+
+    /// A worker was added. A failure to write is logged: the worker serves all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop it.
+    pub async fn add(self: &Arc<Self>, entry: WorkerEntry) {
+        self.change(|entries| entries.insert(entry.url.clone(), entry).is_none()).await;
+    }
+
+    /// A worker was removed; nothing changes if it was not added by an operator.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`add`](Self::add).
+    pub async fn remove(self: &Arc<Self>, url: String) {
+        self.change(move |entries| entries.remove(&url).is_some()).await;
+    }
+
+    async fn change(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut BTreeMap<String, WorkerEntry>) -> bool + Send + 'static,
+    ) {
+        let this = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut entries = this.entries.lock();
+            if change(&mut entries) { this.write(&entries) } else { Ok(()) }
+        });
+        if let Ok(Err(error)) = written.await {
+            let file = self.dir.join(FILE);
+            tracing::error!(%error, file = %file.display(), "a restart would not come back with these workers");
+        }
+    }
+
+    fn write(&self, entries: &BTreeMap<String, WorkerEntry>) -> io::Result<()> {
+        let listed = Listed { workers: entries.values().cloned().collect() };
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(&serde_json::to_vec_pretty(&listed)?)?;
+        file.as_file().sync_all()?;
+        file.persist(self.dir.join(FILE)).map_err(|error| error.error)?;
+        fs::File::open(&self.dir)?.sync_all()
+    }
+}
+
+fn read(path: &Path) -> io::Result<Listed> {
+    match file::read_if_there(path, MAX_BYTES)? {
+        Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        None => Ok(Listed::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(url: &str) -> WorkerEntry {
+        WorkerEntry { url: url.to_owned(), weight: 2.0, ..WorkerEntry::default() }
+    }
+
+    #[tokio::test]
+    async fn workers_are_there_after_a_restart_until_they_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Arc::new(KeptWorkers::open(dir.path()));
+        assert!(kept.entries().is_empty());
+        kept.add(entry("http://a:1")).await;
+        kept.add(entry("http://b:1")).await;
+        kept.remove("http://a:1".to_owned()).await;
+        kept.remove("http://never:1".to_owned()).await;
+        assert_eq!(KeptWorkers::open(dir.path()).entries(), [entry("http://b:1")]);
+        let files = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(files, 1, "nothing is left beside the file");
+    }
+
+    #[tokio::test]
+    async fn bad_file_is_set_aside_and_the_next_change_makes_a_good_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), "{\"workers\": [").unwrap();
+        let kept = Arc::new(KeptWorkers::open(dir.path()));
+        assert!(kept.entries().is_empty());
+        assert_eq!(fs::read_to_string(dir.path().join(SET_ASIDE)).unwrap(), "{\"workers\": [");
+        kept.add(entry("http://a:1")).await;
+        assert_eq!(KeptWorkers::open(dir.path()).entries(), [entry("http://a:1")]);
+    }
+}

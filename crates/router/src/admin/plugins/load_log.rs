@@ -1,0 +1,74 @@
+//! The log line of a load: who, what, and what came of it.
+
+use crate::admin::problem::Problem;
+use crate::admin::who::Who;
+use crate::manage::ManageError;
+use crate::manage::Module;
+use crate::manage::Pushed;
+use crate::manage::Settings;
+use crate::manage::digest::sha256;
+use sglang_router_rs::types::shown;
+
+/// A load that has begun.
+#[derive(Debug)]
+pub(crate) struct LoadLog {
+    who: Who,
+    plugin: String,
+    /// The digest of a module that was sent, else where it comes from.
+    module: String,
+    strategy: String,
+}
+
+impl LoadLog {
+    /// The load of a module, which is given back: its digest is made on a thread that may be kept.
+    pub(crate) async fn of_module(
+        who: Who,
+        plugin: &str,
+        module: Module,
+        settings: &Settings,
+    ) -> (Self, Module) {
+        let kept = Self::new(who, plugin, String::new(), settings);
+        match module {
+            Module::File(file) => {
+                (Self { module: format!("file {}", shown(&file)), ..kept }, Module::File(file))
+            }
+            Module::Bytes { wasm, signature } => {
+                let digest = move || (format!("sha256 {}", sha256(&wasm)), wasm);
+                match tokio::task::spawn_blocking(digest).await {
+                    Ok((module, wasm)) => (Self { module, ..kept }, Module::Bytes { wasm, signature }),
+                    // Only if the runtime ends; what follows finds an empty module then.
+                    Err(_) => (kept, Module::Bytes { wasm: Vec::new(), signature }),
+                }
+            }
+        }
+    }
+
+    /// The load of other settings for the module that serves.
+    pub(crate) fn of_settings(who: Who, plugin: &str, settings: &Settings) -> Self {
+        Self::new(who, plugin, "the module that serves".to_owned(), settings)
+    }
+
+    fn new(who: Who, plugin: &str, module: String, settings: &Settings) -> Self {
+        let strategy = settings.rollout_mode().unwrap_or("immediate").to_owned();
+        Self { who, plugin: shown(plugin), module, strategy: shown(&strategy) }
+    }
+
+    /// Writes what came of it.
+    pub(crate) fn write(&self, outcome: &Result<Pushed, ManageError>) {
+        let Self { who, plugin, module, strategy } = self;
+        match outcome {
+            Ok(pushed) => tracing::info!(
+                %who, plugin, generation = pushed.generation, digest = pushed.digest, strategy = pushed.rollout.as_str(),
+                displaced = pushed.displaced,
+                "a plugin was loaded over HTTP"
+            ),
+            Err(error) => {
+                let Problem { code, detail, .. } = Problem::of(error);
+                tracing::warn!(
+                    %who, plugin, module, strategy, code, reason = shown(&detail),
+                    "a plugin was refused; what served goes on"
+                );
+            }
+        }
+    }
+}

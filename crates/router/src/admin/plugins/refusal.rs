@@ -1,0 +1,106 @@
+//! The one place where an error of a plugin becomes an answer.
+
+use http::StatusCode;
+
+use crate::admin::problem::Problem;
+use crate::admin::problem::ProblemFault;
+use crate::manage::ManageError;
+use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::faults::FaultKind;
+use sglang_router_rs::engine::error::EngineError;
+use sglang_router_rs::policies::OperationError;
+use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::policies::wasm::trust::TrustFault;
+
+impl From<ManageError> for Problem {
+    fn from(error: ManageError) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl Problem {
+    /// The answer that an error becomes.
+    pub(crate) fn of(error: &ManageError) -> Self {
+        let (status, code) = match error {
+            ManageError::Plugin(error) => return of_plugin(error),
+            ManageError::Operation(error) => of_operation(error),
+            ManageError::Settings { .. } => (StatusCode::BAD_REQUEST, "bad_settings"),
+            ManageError::NoPluginDir => (StatusCode::CONFLICT, "no_plugin_dir"),
+            ManageError::OutsidePluginDir { .. } => (StatusCode::BAD_REQUEST, "outside_plugin_dir"),
+            ManageError::NothingBeside { .. } => (StatusCode::CONFLICT, "new_plugin"),
+            ManageError::InUse { .. } => (StatusCode::CONFLICT, "in_use"),
+            ManageError::State(_) => (StatusCode::INSUFFICIENT_STORAGE, "state_dir_unwritable"),
+            ManageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        };
+        Self::coded(status, code, error.to_string())
+    }
+}
+
+fn of_operation(error: &OperationError) -> (StatusCode, &'static str) {
+    let status = match error {
+        OperationError::NotFound { .. } => StatusCode::NOT_FOUND,
+        OperationError::Plugin(error) => status_of(error),
+        _ => StatusCode::CONFLICT,
+    };
+    (status, error.code())
+}
+
+fn of_plugin(error: &PluginError) -> Problem {
+    let faults = match error {
+        PluginError::Config { faults, .. } => faults.iter().map(fault_view).collect(),
+        _ => Vec::new(),
+    };
+    Problem { faults, ..Problem::coded(status_of(error), error.code(), whole(error)) }
+}
+
+fn fault_view(fault: &Fault) -> ProblemFault {
+    let (found, expected) = match &fault.kind {
+        FaultKind::Value { found, allowed } => (found.clone(), allowed.clone()),
+        FaultKind::Text(problem) => (problem.clone(), String::new()),
+    };
+    ProblemFault { key: fault.path.clone(), found, expected }
+}
+
+/// Most errors say that the module or its settings cannot be used; the others are named.
+fn status_of(error: &PluginError) -> StatusCode {
+    match error {
+        PluginError::Duplicate { .. } | PluginError::HandOver { .. } | PluginError::Unloaded => {
+            StatusCode::CONFLICT
+        }
+        PluginError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            StatusCode::NOT_FOUND
+        }
+        PluginError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        // Not the module's fault.
+        PluginError::Trust(refusal) if matches!(refusal.fault, TrustFault::Keys(_)) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        PluginError::Engine(error) => status_of_engine(error),
+        PluginError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+fn status_of_engine(error: &EngineError) -> StatusCode {
+    match error {
+        EngineError::Start(_) => StatusCode::SERVICE_UNAVAILABLE,
+        EngineError::CompilerProcess { .. } | EngineError::Directory(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        EngineError::Capacity { .. } | EngineError::MemoryLimit { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+/// The error and those of its causes that its own text does not tell.
+fn whole(error: &PluginError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}

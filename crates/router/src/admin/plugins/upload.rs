@@ -1,0 +1,118 @@
+//! What a `PUT` brings: a module and settings, in one of two forms.
+
+use axum::extract::Request;
+use http::HeaderMap;
+use http::StatusCode;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::admin::body::Kind;
+use crate::admin::body::MAX_JSON_BYTES;
+use crate::admin::body::bytes_of;
+use crate::admin::connection::UploadPermit;
+use crate::admin::connection::room_for_upload;
+use crate::admin::problem::Problem;
+use crate::manage::Module;
+use crate::manage::Settings;
+use sglang_router_rs::policies::MAX_MODULE_BYTES;
+use sglang_router_rs::types::hex;
+
+/// Header that brings a module's detached signature, in hex: the body is the module and nothing else.
+pub const SIGNATURE_HEADER: &str = "x-sgl-module-signature";
+
+/// What a `PUT` brings.
+#[derive(Debug)]
+pub struct Upload {
+    /// The module.
+    pub module: Module,
+    /// The settings that are to change.
+    pub settings: Settings,
+    /// The right to have the module in memory; to be kept until the load has ended.
+    pub permit: UploadPermit,
+}
+
+/// Reads a `PUT`.
+///
+/// A JSON body holds `file`, the name of a file in the plugin directory, and settings. Otherwise the
+/// body is the module itself; the settings are in the query then, each value as JSON.
+///
+/// # Errors
+///
+/// What cannot be read, as a problem.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the upload.
+pub async fn read(request: Request) -> Result<Upload, Problem> {
+    let (head, body) = request.into_parts();
+    let kind = Kind::of(&head.headers, &[Kind::Module, Kind::Json])?;
+    let permit = room_for_upload(&head.extensions)?;
+    let in_query = query_settings(head.uri.query().unwrap_or_default())?;
+    if kind == Kind::Module {
+        let bytes = bytes_of(&head, body, MAX_MODULE_BYTES).await?;
+        if bytes.is_empty() {
+            let detail = "the body is empty; send the module's bytes, or JSON that names a file";
+            return Err(Problem::coded(StatusCode::BAD_REQUEST, "no_module", detail));
+        }
+        let signature = signature_of(&head.headers)?;
+        let module = Module::Bytes { wasm: bytes, signature };
+        return Ok(Upload { module, settings: Settings::new(in_query)?, permit });
+    }
+    let mut keys = in_query;
+    keys.extend(json_object(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?);
+    let Some(Value::String(file)) = keys.remove("file") else {
+        let detail = "`file` is missing: the name of a file in the plugin directory";
+        return Err(Problem::coded(StatusCode::BAD_REQUEST, "no_module", detail));
+    };
+    Ok(Upload { module: Module::File(file), settings: Settings::new(keys)?, permit })
+}
+
+/// Reads the settings of a `PATCH`.
+///
+/// # Errors
+///
+/// As [`read`].
+///
+/// # Cancel safety
+///
+/// As [`read`].
+pub async fn read_settings(request: Request) -> Result<Settings, Problem> {
+    let (head, body) = request.into_parts();
+    Kind::of(&head.headers, &[Kind::Json])?;
+    Ok(Settings::new(json_object(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?)?)
+}
+
+/// The detached signature in the head, if there is one.
+fn signature_of(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
+    let Some(value) = headers.get(SIGNATURE_HEADER) else { return Ok(None) };
+    let bytes = value.to_str().ok().and_then(|text| hex::decode(text.trim()));
+    let detail = format!("`{SIGNATURE_HEADER}` must be the content of a detached signature in hex digits");
+    bytes.map(Some).ok_or_else(|| Problem::coded(StatusCode::BAD_REQUEST, "bad_signature_header", detail))
+}
+
+fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Problem::coded(StatusCode::BAD_REQUEST, "bad_json", format!("not a JSON object: {error}"))
+    })
+}
+
+fn query_settings(query: &str) -> Result<Map<String, Value>, Problem> {
+    let bad = |detail: String| Problem::coded(StatusCode::BAD_REQUEST, "bad_query", detail);
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded(query).ok_or_else(|| bad("the query is not URL-encoded UTF-8".to_owned()))?;
+    let mut keys = Map::new();
+    for (key, text) in pairs {
+        let value = serde_json::from_str(&text)
+            .map_err(|error| bad(format!("`{key}` is {text:?}, which is not JSON: {error}")))?;
+        if keys.insert(key.clone(), value).is_some() {
+            return Err(bad(format!("`{key}` is given twice")));
+        }
+    }
+    Ok(keys)
+}
+
+/// The pairs of a query; `None` if they are not URL-encoded UTF-8.
+fn serde_urlencoded(query: &str) -> Option<Vec<(String, String)>> {
+    let uri = format!("/?{query}").parse().ok()?;
+    axum::extract::Query::try_from_uri(&uri).ok().map(|axum::extract::Query(pairs)| pairs)
+}

@@ -1,0 +1,90 @@
+//! Plugins, as they are shown.
+
+use serde::Deserialize;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use sglang_router_rs::policies::BreakerState;
+use sglang_router_rs::policies::GenerationDetail;
+use sglang_router_rs::policies::GenerationRole;
+use sglang_router_rs::policies::PluginDetail;
+use sglang_router_rs::policies::PluginEvent;
+use sglang_router_rs::policies::PluginStatus;
+
+/// One plugin in a list.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginSummary {
+    /// Its name.
+    pub name: String,
+    /// What it is in.
+    pub state: PluginStatus,
+    /// True if the router places requests with it.
+    pub in_use: bool,
+    /// The generation that decides.
+    pub generation: u64,
+    /// SHA-256 of its module, 64 hex digits.
+    pub digest: String,
+    /// Version that the module's manifest states.
+    pub version: String,
+    /// Whether its breaker lets requests through.
+    pub breaker: BreakerState,
+    /// Decisions over all generations.
+    pub decisions: u64,
+    /// Decisions that the fallback policy made instead.
+    pub fallbacks: u64,
+    /// Failures of the generations that live.
+    pub failures: u64,
+    /// 99th percentile of the decision times of the generation that decides, in nanoseconds.
+    pub p99_ns: Option<u64>,
+    /// Generations that live.
+    pub live_generations: usize,
+    /// What happened last.
+    #[schema(value_type = Option<String>)]
+    pub last_event: Option<PluginEvent>,
+}
+
+/// All plugins.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginList {
+    /// Sorted by name.
+    pub plugins: Vec<PluginSummary>,
+}
+
+/// Everything that is known of one plugin.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginView {
+    /// True if the router places requests with it.
+    pub in_use: bool,
+    /// Share of the decisions that go to the canary in percent, if there is one.
+    pub canary_percent: Option<f64>,
+    /// The rest.
+    #[serde(flatten)]
+    pub detail: PluginDetail,
+}
+
+impl PluginSummary {
+    /// The short form.
+    pub fn of(detail: &PluginDetail, in_use: bool) -> Self {
+        let stable = detail.generations.iter().find(|one| one.role == GenerationRole::Stable);
+        Self {
+            name: detail.name.clone(),
+            state: detail.state,
+            in_use,
+            generation: stable.map_or(0, |one| one.generation),
+            digest: stable.map(|one| one.digest.clone()).unwrap_or_default(),
+            version: stable.map(|one| one.version.clone()).unwrap_or_default(),
+            breaker: detail.breaker,
+            decisions: detail.decisions,
+            fallbacks: detail.fallbacks,
+            failures: detail.generations.iter().map(failures).sum(),
+            p99_ns: stable.and_then(|one| one.latency_ns.get("p99").copied()),
+            live_generations: detail.generations.len(),
+            last_event: detail.last_event.clone(),
+        }
+    }
+}
+
+/// Failures of a generation, whatever their cause.
+pub fn failures(generation: &GenerationDetail) -> u64 {
+    generation.failures.values().sum()
+}

@@ -1,0 +1,154 @@
+//! Who changes something, and the log line of it.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use axum::extract::FromRequestParts;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+use parking_lot::Mutex;
+
+use crate::admin::connection::Connection;
+use crate::admin::problem::Problem;
+use crate::admin::problem::Told;
+use sgl_upstream::worker_url::without_user;
+use sglang_router_rs::types::shown;
+
+/// Lines on refused requests in a second: who sends many must not fill the disk.
+const MAX_REFUSALS: u32 = 20;
+
+/// Who sent a request, as far as that is known.
+#[derive(Clone, Debug)]
+pub struct Who {
+    peer: Option<SocketAddr>,
+    has_token: bool,
+    agent: String,
+}
+
+impl Who {
+    /// The sender of the request with this head.
+    fn of(head: &Parts) -> Self {
+        let agent = head.headers.get(header::USER_AGENT).map(|agent| agent.as_bytes()).unwrap_or_default();
+        Self {
+            peer: head.extensions.get::<Connection>().map(|connection| connection.peer),
+            has_token: head.headers.contains_key(header::AUTHORIZATION),
+            agent: shown(&String::from_utf8_lossy(agent)),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.peer {
+            Some(peer) => write!(f, "{peer}")?,
+            None => f.write_str("unknown")?,
+        }
+        f.write_str(if self.has_token { " with a token" } else { " without a token" })?;
+        if self.agent.is_empty() { Ok(()) } else { write!(f, " ({})", self.agent) }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(head))
+    }
+}
+
+/// In the extensions of an answer whose log line somebody else writes.
+#[derive(Clone, Copy, Debug)]
+pub struct LoggedElsewhere;
+
+/// Logs changes and refused attempts at them.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeLog {
+    refusals: Arc<Mutex<Refusals>>,
+}
+
+/// Refusals of the second that runs.
+#[derive(Debug, Default)]
+struct Refusals {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl ChangeLog {
+    fn write(&self, who: &Who, change: &str, response: &Response) {
+        let status = response.status().as_u16();
+        if response.status().is_success() {
+            tracing::info!(%who, change, status, "changed");
+            return;
+        }
+        let Some(suppressed) = self.refusals.lock().admit(Instant::now()) else { return };
+        if suppressed > 0 {
+            tracing::warn!(suppressed, "more refused requests of operators than are logged");
+        }
+        let reason = response.extensions().get::<Told>().map_or("", |told| told.0.as_str());
+        tracing::warn!(%who, change, status, reason, "refused");
+    }
+}
+
+impl Refusals {
+    /// How many were left out before this one; none if it is to be left out itself.
+    fn admit(&mut self, now: Instant) -> Option<u32> {
+        let is_over = self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
+        let suppressed = self.count.saturating_sub(MAX_REFUSALS);
+        if is_over {
+            *self = Self { since: Some(now), count: 1 };
+            return Some(suppressed);
+        }
+        self.count = self.count.saturating_add(1);
+        (self.count <= MAX_REFUSALS).then_some(0)
+    }
+}
+
+/// The middleware. A request that changes something runs on a task of its own: it goes to its end
+/// and into the log, whether its client waits or not.
+pub async fn log_changes(State(log): State<ChangeLog>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    let who = Who::of(&head);
+    let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+    // A worker's URL is the only one in a path, and may be one that is refused for its password.
+    let path = if path.starts_with("/workers") { without_user(path) } else { path.to_owned() };
+    let change = shown(&format!("{} {path}", head.method));
+    let request = Request::from_parts(head, body);
+    let done = tokio::spawn(async move {
+        let response = next.run(request).await;
+        if response.extensions().get::<LoggedElsewhere>().is_none() {
+            log.write(&who, &change, &response);
+        }
+        response
+    });
+    done.await.unwrap_or_else(|_| {
+        let detail = "the request was given up: a fault of the router, see its log";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_above_the_limit_are_counted_and_told_in_the_next_second() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        let admitted = (0..50).filter(|_| refusals.admit(now).is_some()).count();
+        assert_eq!(admitted, usize::try_from(MAX_REFUSALS).unwrap());
+        assert_eq!(refusals.admit(now + Duration::from_secs(1)), Some(50 - MAX_REFUSALS));
+        assert_eq!(refusals.admit(now + Duration::from_secs(2)), Some(0));
+    }
+}

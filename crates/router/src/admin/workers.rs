@@ -1,0 +1,256 @@
+//! Adding, draining and removing workers while the router runs.
+//!
+//! - **Adding** starts a health check at once; the worker is chosen from the first that passes.
+//! - **Draining** ends new requests to a worker; those in flight, streams included, go on.
+//! - **Removing** drains first. The worker leaves the list when its last request has ended, or
+//!   when `server.shutdown_timeout_secs` have passed, whichever comes first. Even then its
+//!   requests are not cut: they go on until they end by themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::routing::delete;
+use axum::routing::get;
+use axum::routing::post;
+use http::StatusCode;
+use serde::Deserialize;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::admin::body::Kind;
+use crate::admin::body::MAX_JSON_BYTES;
+use crate::admin::body::bytes_of;
+use crate::admin::extract::InPath;
+use crate::admin::extract::InQuery;
+use crate::admin::kept_workers::KeptWorkers;
+use crate::admin::problem::Problem;
+use crate::config::check_workers::check_worker;
+use crate::config::worker_entry::WorkerEntry;
+use crate::proxy::Backends;
+use crate::proxy::backends::AddError;
+use crate::proxy::target::Target;
+use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::worker_url::without_user;
+use sglang_router_rs::config::faults::Faults;
+use sglang_router_rs::core::KnownReport;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerRole;
+
+/// The endpoints of workers.
+///
+/// What is added or removed here is kept in `kept`, if there is a state directory.
+pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router {
+    Router::new()
+        .route("/workers", get(list).post(add).delete(remove_by_query))
+        .route("/workers/drain", post(drain))
+        .route("/workers/undrain", post(undrain))
+        .route("/workers/{*url}", delete(remove_by_path))
+        .with_state(Workers { backends, kept })
+}
+
+/// What the endpoints change.
+#[derive(Clone, Debug)]
+pub(crate) struct Workers {
+    backends: Arc<Backends>,
+    kept: Option<Arc<KeptWorkers>>,
+}
+
+/// A worker, as it is shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerView {
+    url: String,
+    role: WorkerRole,
+    model: Option<String>,
+    weight: f64,
+    labels: BTreeMap<String, String>,
+    bootstrap_port: Option<u16>,
+    /// True if policies may choose it.
+    healthy: bool,
+    /// True if its health checks pass.
+    passing: bool,
+    /// True if it said a moment ago that it is full, and is passed over while others are not.
+    full: bool,
+    draining: bool,
+    /// Requests in flight to it from this router.
+    load: usize,
+    circuit: &'static str,
+    succeeded: u64,
+    failed: u64,
+    report: KnownReport,
+}
+
+impl WorkerView {
+    fn of(target: &Target) -> Self {
+        let worker = target.worker();
+        let spec = worker.spec();
+        let (succeeded, failed) = target.outcomes();
+        Self {
+            url: spec.url.clone(),
+            role: spec.role,
+            model: spec.model.clone(),
+            weight: spec.weight,
+            labels: spec.labels.clone(),
+            bootstrap_port: spec.bootstrap_port,
+            healthy: worker.is_healthy(),
+            passing: target.is_passing(),
+            full: target.fullness().is_full(),
+            draining: worker.is_draining(),
+            load: worker.load(),
+            circuit: target.circuit().state().as_str(),
+            succeeded,
+            failed,
+            report: worker.report().known(),
+        }
+    }
+}
+
+/// All workers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerList {
+    workers: Vec<WorkerView>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ByUrl {
+    /// URL of the worker.
+    url: String,
+}
+
+/// Lists the workers
+#[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
+pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Json<WorkerList> {
+    let snapshot = backends.snapshot();
+    let workers = snapshot.targets().iter().map(|target| WorkerView::of(target)).collect();
+    Json(WorkerList { workers })
+}
+
+/// Adds a worker
+///
+/// Its health is checked at once; it is chosen from the first check that passes.
+#[utoipa::path(post, path = "/workers", tag = "workers", request_body = WorkerEntry, responses(
+    (status = 201, description = "Added", body = WorkerView),
+    (status = 400, description = "Not a worker", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "There already", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn add(
+    State(Workers { backends, kept }): State<Workers>,
+    request: Request,
+) -> Result<(StatusCode, Json<WorkerView>), Problem> {
+    let (head, body) = request.into_parts();
+    Kind::of(&head.headers, &[Kind::Json])?;
+    let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
+    let entry: WorkerEntry = serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {}", without_user(&error.to_string())))
+    })?;
+    let mut faults = Vec::new();
+    let entry = check_worker(&entry, "", &mut faults);
+    if !faults.is_empty() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, Faults(faults).to_string()));
+    }
+    match backends.add(&entry) {
+        Ok(target) => {
+            tracing::info!(worker = entry.url, "added");
+            if let Some(kept) = kept {
+                let url = target.worker().url().to_owned();
+                kept.add(WorkerEntry { url, ..entry }).await;
+            }
+            Ok((StatusCode::CREATED, Json(WorkerView::of(&target))))
+        }
+        Err(error @ AddError::Fleet(_)) => Err(there_already(&backends, &entry, &error)),
+        Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
+    }
+}
+
+/// Ends new requests to a worker
+#[utoipa::path(post, path = "/workers/drain", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
+    (status = 202, description = "Draining", body = WorkerView),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn drain(
+    State(Workers { backends, .. }): State<Workers>,
+    InQuery(ByUrl { url }): InQuery<ByUrl>,
+) -> Result<(StatusCode, Json<WorkerView>), Problem> {
+    let target = backends.drain(&url).ok_or_else(|| unknown(&url))?;
+    tracing::info!(worker = target.worker().url(), "draining");
+    Ok((StatusCode::ACCEPTED, Json(WorkerView::of(&target))))
+}
+
+/// What to do about a worker that is there.
+fn there_already(backends: &Backends, entry: &WorkerEntry, error: &AddError) -> Problem {
+    let url = normal(&entry.url);
+    let snapshot = backends.snapshot();
+    let known = snapshot.targets().iter().find(|target| target.worker().url() == url);
+    let hint = match known {
+        Some(target) if target.worker().is_draining() => {
+            "; it is draining: POST /workers/undrain?url=… ends that"
+        }
+        _ => "",
+    };
+    Problem::new(StatusCode::CONFLICT, format!("{error}{hint}"))
+}
+
+/// Lets a draining worker be chosen again
+#[utoipa::path(post, path = "/workers/undrain", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
+    (status = 200, description = "Not draining", body = WorkerView),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is being removed", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn undrain(
+    State(Workers { backends, .. }): State<Workers>,
+    InQuery(ByUrl { url }): InQuery<ByUrl>,
+) -> Result<Json<WorkerView>, Problem> {
+    let target = backends.undrain(&url).ok_or_else(|| unknown(&url))?;
+    let target = target.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
+    tracing::info!(worker = target.worker().url(), "not draining any more");
+    Ok(Json(WorkerView::of(&target)))
+}
+
+/// Drains a worker, then removes it
+#[utoipa::path(delete, path = "/workers", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
+    (status = 202, description = "Draining, removed then"),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn remove_by_query(
+    State(workers): State<Workers>,
+    InQuery(ByUrl { url }): InQuery<ByUrl>,
+) -> Result<StatusCode, Problem> {
+    remove(&workers, &url).await
+}
+
+/// Drains a worker, then removes it
+#[utoipa::path(delete, path = "/workers/{url}", tag = "workers",
+    params(("url" = String, Path, description = "URL of the worker, as it is or percent-encoded")), responses(
+    (status = 202, description = "Draining, removed then"),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn remove_by_path(
+    State(workers): State<Workers>,
+    InPath(url): InPath<String>,
+) -> Result<StatusCode, Problem> {
+    remove(&workers, &url).await
+}
+
+/// 202: the removal goes on in the background.
+async fn remove(workers: &Workers, url: &str) -> Result<StatusCode, Problem> {
+    let normal = normal(url);
+    let _removal = workers.backends.retire(&normal).ok_or_else(|| unknown(url))?;
+    tracing::info!(worker = normal, "draining, then removing");
+    if let Some(kept) = &workers.kept {
+        kept.remove(normal).await;
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// The URL as the fleet knows it.
+fn normal(url: &str) -> String {
+    WorkerUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
+}
+
+fn unknown(url: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no worker {}", WorkerUrl::refused(url)))
+}

@@ -1,0 +1,291 @@
+//! Puts a router together and runs it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::middleware;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+
+use crate::admin::decisions;
+use crate::admin::extract;
+use crate::admin::guard;
+use crate::admin::guard::Guard;
+use crate::admin::host_rule::HostRule;
+use crate::admin::kept_workers::KeptWorkers;
+use crate::admin::listener;
+use crate::admin::metrics_page;
+use crate::admin::openapi;
+use crate::admin::plugins;
+use crate::admin::who;
+use crate::admin::who::ChangeLog;
+use crate::admin::workers;
+use crate::config::checked::CheckedConfig;
+use crate::config::checked::RecordSettings;
+use crate::manage::PluginManager;
+use crate::manage::dir_watch::DirWatch;
+use crate::manage::kept_plugin::BadFile;
+use crate::manage::restore::keep_up;
+use crate::manage::restore::restore;
+use crate::manage::state_dir::StateDir;
+use crate::metrics::Metrics;
+use crate::proxy::Backends;
+use crate::proxy::DataServer;
+use crate::proxy::Proxy;
+use crate::proxy::backends::AddError;
+use crate::records::Recorder;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::TrustPolicy;
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address could not be bound.
+    #[error("cannot listen on {address} for {purpose}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Who connects there.
+        purpose: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no such policy.
+    #[error("there is no policy {name}")]
+    Policy {
+        /// Its name.
+        name: String,
+    },
+    /// The state directory cannot be used, or holds a bad file of the policy.
+    #[error("the state directory cannot be used")]
+    State(#[from] BadFile),
+    /// The plugin directory cannot be watched.
+    #[error("the plugin directory {} cannot be watched", dir.display())]
+    Watch {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: notify::Error,
+    },
+    /// The file of decision records cannot be opened.
+    #[error("records.file: {} cannot be opened for appending", file.display())]
+    Records {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A worker could not be added.
+    #[error(transparent)]
+    Worker(#[from] AddError),
+}
+
+/// A router that serves. Dropped, it stops in the background.
+#[derive(Debug)]
+pub struct RunningRouter {
+    proxy: Arc<Proxy>,
+    manager: Arc<PluginManager>,
+    addresses: Addresses,
+    stop_data: DropGuard,
+    stop_operations: DropGuard,
+    data: JoinHandle<()>,
+    operations: Vec<JoinHandle<()>>,
+}
+
+/// Where a router listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For clients.
+    pub data: SocketAddr,
+    /// For Prometheus.
+    pub metrics: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
+impl RunningRouter {
+    /// Starts a router: all listeners are bound when it returns. The policy comes from `factory`,
+    /// into which plugins were loaded before.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing running.
+    pub async fn start(
+        config: CheckedConfig,
+        factory: &PolicyFactory,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        // The plugins that were loaded before may have been judged by the same rules; what comes from
+        // the state directory is from here on.
+        factory.set_trust(TrustPolicy::new(config.trust.clone()));
+        let manager = open_manager(&config, factory).await?;
+        let watch = start_watch(&config, &manager)?;
+        let policy = factory
+            .create_by_name(&config.policy)
+            .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
+        let recorder = open_recorder(config.records, &metrics)?;
+        let proxy = Proxy::new(config.proxy, policy, &metrics, recorder.clone());
+        let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
+        let address = config.data_address;
+        let server =
+            DataServer::bind(address, Arc::clone(&proxy)).await.map_err(listen(address, "clients"))?;
+        let data = server.address().map_err(listen(address, "clients"))?;
+        let (metrics_listener, metrics_address) = bind(config.metrics_address, "metrics").await?;
+        let (admin_listener, admin) = bind(config.admin_address, "operators").await?;
+        for worker in &config.workers {
+            proxy.backends().add(worker)?;
+        }
+        let kept = config.state_dir.as_deref().map(|dir| Arc::new(KeptWorkers::open(dir)));
+        add_kept(kept.as_deref(), proxy.backends());
+        let allowed = config.operations;
+        let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
+        let guard = Guard::new(config.admin_token.as_deref(), hosts);
+        let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
+            .merge(plugins::routes(Arc::clone(&manager)))
+            .merge(decisions::routes(recorder))
+            .merge(openapi::routes())
+            .fallback(extract::no_such_path)
+            .method_not_allowed_fallback(extract::no_such_method)
+            .layer(middleware::from_fn_with_state(guard, guard::check))
+            .layer(middleware::from_fn_with_state(ChangeLog::default(), who::log_changes));
+        let hosts = HostRule::new(metrics_address.ip(), &allowed.metrics_hosts, "metrics.allowed_hosts");
+        let guard = Guard::new(None, hosts);
+        let metrics_routes =
+            metrics_page::routes(metrics).layer(middleware::from_fn_with_state(guard, guard::check));
+        let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
+        let mut operations = vec![
+            tokio::spawn(listener::serve(
+                metrics_listener,
+                metrics_routes,
+                allowed.clone(),
+                stop_operations.clone(),
+            )),
+            tokio::spawn(listener::serve(admin_listener, admin_routes, allowed, stop_operations.clone())),
+        ];
+        operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
+        if manager.keeps() {
+            operations.push(tokio::spawn(keep_up(Arc::clone(&manager), stop_operations.clone())));
+        }
+        Ok(Self {
+            proxy,
+            manager,
+            addresses: Addresses { data, metrics: metrics_address, admin },
+            data: tokio::spawn(server.serve(stop_data.clone())),
+            stop_data: stop_data.drop_guard(),
+            stop_operations: stop_operations.drop_guard(),
+            operations,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The data plane.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// What changes its plugins.
+    pub fn manager(&self) -> &Arc<PluginManager> {
+        &self.manager
+    }
+
+    /// From now on it accepts no connections and is not ready; requests in flight go on.
+    pub fn stop(&self) {
+        self.stop_data.token().cancel();
+    }
+
+    /// Stops it and waits until requests in flight are finished, or the time that the settings
+    /// give them is over. Metrics can be read until then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future goes on stopping in the background, but the listeners of operations
+    /// stay open.
+    pub async fn shut_down(self) {
+        self.stop();
+        // Fails only if the task panicked, which was reported then.
+        let _ = self.data.await;
+        drop(self.stop_operations);
+        for task in self.operations {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Adds the workers that operators added before the restart; the configuration wins.
+fn add_kept(kept: Option<&KeptWorkers>, backends: &Backends) {
+    for entry in kept.map(KeptWorkers::entries).unwrap_or_default() {
+        match backends.add(&entry) {
+            Ok(_) => tracing::info!(worker = entry.url, "added from the state directory"),
+            Err(AddError::Fleet(_)) => {
+                tracing::info!(worker = entry.url, "the configuration wins over the state directory")
+            }
+            Err(error) => tracing::error!(worker = entry.url, %error, "not added from the state directory"),
+        }
+    }
+}
+
+/// The manager of the factory's plugins, with those of the state directory loaded.
+async fn open_manager(
+    config: &CheckedConfig,
+    factory: &PolicyFactory,
+) -> Result<Arc<PluginManager>, StartError> {
+    let manager = PluginManager::new(factory.clone(), config.plugin_dir.clone(), &config.policy);
+    manager.set_configured(config.plugins.iter().map(|plugin| plugin.name.clone()).collect());
+    let Some(dir) = &config.state_dir else { return Ok(Arc::new(manager)) };
+    let (state, fault) = StateDir::open(dir)?;
+    restore(&state, factory, &config.policy).await?;
+    match fault {
+        Some(fault) if factory.create_by_name(&config.policy).is_none() => Err(fault.into()),
+        fault => {
+            if let Some(error) = fault {
+                tracing::error!(%error, "plugins may be missing that the state directory should hold");
+            }
+            Ok(Arc::new(manager.keeping(state)))
+        }
+    }
+}
+
+fn open_recorder(
+    settings: Option<RecordSettings>,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Recorder>>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let file = settings.file.clone().unwrap_or_default();
+    let recorder = Recorder::new(settings).map_err(|source| StartError::Records { file, source })?;
+    recorder.register(metrics);
+    Ok(Some(recorder))
+}
+
+fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<Option<DirWatch>, StartError> {
+    let Some(dir) = config.plugin_dir.as_ref().filter(|_| config.watch_plugin_dir) else { return Ok(None) };
+    let failed = |source| StartError::Watch { dir: dir.clone(), source };
+    DirWatch::new(dir, Arc::clone(manager), not_loaded(config, manager)).map(Some).map_err(failed)
+}
+
+/// Modules of the plugin directory that whoever loaded the plugins could not use, and said so.
+fn not_loaded(config: &CheckedConfig, manager: &PluginManager) -> BTreeSet<PathBuf> {
+    let bad = config.plugins.iter().filter(|plugin| manager.detail(&plugin.name).is_err());
+    let bad = bad.map(|plugin| PathBuf::from(&plugin.module_path));
+    bad.chain(config.faulty_plugins.iter().map(|plugin| PathBuf::from(&plugin.file))).collect()
+}
+
+async fn bind(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, purpose, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

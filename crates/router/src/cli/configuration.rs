@@ -1,0 +1,27 @@
+//! The configuration of `serve`: the file, the flags, the environment.
+
+use crate::cli::flags::ServeArgs;
+use crate::config::check::Surroundings;
+use crate::config::check::check;
+use crate::config::checked::CheckedConfig;
+use crate::config::files::read_config;
+use crate::config::router::RouterConfig;
+use sglang_router_rs::config::faults::Faults;
+use sglang_router_rs::policies::native::NativePolicy;
+
+const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
+
+/// The checked configuration: the file, with the flags laid over it.
+///
+/// # Errors
+///
+/// [`Faults`], all of them.
+pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
+    let (mut config, mut faults) = match &args.config {
+        Some(path) => read_config(path),
+        None => (RouterConfig::default(), Vec::new()),
+    };
+    args.lay_over(&mut config, &mut faults);
+    let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
+    check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token, faults })
+}

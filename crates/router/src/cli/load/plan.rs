@@ -1,0 +1,153 @@
+//! From flags to a plan.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+
+use crate::cli::load::args::LoadArgs;
+use crate::cli::load::args::Spread;
+use crate::cli::load::error::LoadError;
+use sgl_tools::load::Limits;
+use sgl_tools::load::Pace;
+use sgl_tools::load::Plan;
+use sgl_tools::load::RequestShape;
+use sgl_tools::load::SwapPlan;
+use sgl_tools::load::Target;
+use sgl_tools::load::trace::Trace;
+use sgl_upstream::worker_url::WorkerUrl;
+
+/// Rounds if several targets are compared.
+const COMPARE_ROUNDS: u32 = 3;
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// All prompts are held in memory: a gibibyte of them at most, at four bytes per token.
+const MOST_PROMPT_TOKENS: u64 = 1 << 28;
+
+/// What the flags ask for.
+///
+/// # Errors
+///
+/// [`LoadError::Usage`].
+pub(crate) fn plan(args: &LoadArgs) -> Result<Plan, LoadError> {
+    let targets = targets(args)?;
+    let pace = pace(args)?;
+    let is_endless = args.requests.is_none() && args.trace.is_none();
+    let duration = args.duration.or(is_endless.then_some(DEFAULT_DURATION));
+    if duration.is_some_and(|duration| duration.is_zero()) {
+        return Err(usage("--duration: found 0; allowed: above 0"));
+    }
+    Ok(Plan {
+        pace,
+        shape: shape(args)?,
+        limits: Limits {
+            duration,
+            requests: args.requests,
+            warmup: args.warmup,
+            timeout: args.timeout,
+            drain: args.drain,
+            max_in_flight: args.max_in_flight,
+        },
+        rounds: args.rounds.unwrap_or(if targets.len() > 1 { COMPARE_ROUNDS } else { 1 }),
+        seed: args.seed,
+        swaps: swaps(args, &targets)?,
+        targets,
+    })
+}
+
+fn usage(text: impl Into<String>) -> LoadError {
+    LoadError::Usage(text.into())
+}
+
+fn targets(args: &LoadArgs) -> Result<Vec<Target>, LoadError> {
+    let headers = headers(&args.header)?;
+    let url = |flag: &str, text: &str| {
+        WorkerUrl::parse(text)
+            .map_err(|error| usage(format!("{flag}: found {:?}; allowed: {error}", WorkerUrl::refused(text))))
+    };
+    if args.compare.is_empty() {
+        return Ok(vec![Target::new("router", url("--url", &args.url)?, headers)]);
+    }
+    let mut targets: Vec<Target> = Vec::new();
+    for text in &args.compare {
+        let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            usage(format!("--compare: found {:?}; allowed: NAME=URL", WorkerUrl::refused(text)))
+        })?;
+        if targets.iter().any(|target| target.name() == name) {
+            return Err(usage(format!("--compare: the name {name:?} is given twice")));
+        }
+        targets.push(Target::new(name, url("--compare", address)?, headers.clone()));
+    }
+    Ok(targets)
+}
+
+fn headers(texts: &[String]) -> Result<HeaderMap, LoadError> {
+    let header = |text: &String| {
+        let (name, value) = text.split_once(':')?;
+        let name = HeaderName::try_from(name.trim()).ok()?;
+        Some((name, HeaderValue::try_from(value.trim()).ok()?))
+    };
+    let fault = |text: &String| usage(format!("--header: found {text:?}; allowed: NAME: VALUE"));
+    texts.iter().map(|text| header(text).ok_or_else(|| fault(text))).collect()
+}
+
+fn pace(args: &LoadArgs) -> Result<Pace, LoadError> {
+    if let Some(path) = &args.trace {
+        let trace = Arc::new(read_trace(path)?);
+        return Ok(Pace::Trace { trace, speed: args.trace_speed });
+    }
+    Ok(match (args.rate, args.arrivals) {
+        (None, _) => Pace::Closed { connections: args.connections },
+        (Some(per_second), Spread::Poisson) => Pace::Poisson { per_second },
+        (Some(per_second), Spread::Constant) => Pace::Constant { per_second },
+    })
+}
+
+fn read_trace(path: &Path) -> Result<Trace, LoadError> {
+    let fault = |reason: String| usage(format!("--trace: {}: {reason}", path.display()));
+    let file = File::open(path).map_err(|error| fault(error.to_string()))?;
+    Trace::read(BufReader::new(file)).map_err(|error| fault(error.to_string()))
+}
+
+fn shape(args: &LoadArgs) -> Result<RequestShape, LoadError> {
+    let fields = match &args.body_fields {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| usage(format!("--body-fields: not a JSON object: {error}")))?,
+        None => serde_json::Map::new(),
+    };
+    if u64::from(args.prompts) * u64::from(args.prompt_tokens) > MOST_PROMPT_TOKENS {
+        let limit = format!("--prompts times --prompt-tokens: allowed: at most {MOST_PROMPT_TOKENS}");
+        return Err(usage(limit));
+    }
+    Ok(RequestShape {
+        model: args.model.clone(),
+        prompt_tokens: args.prompt_tokens,
+        output_tokens: args.output_tokens,
+        prompts: args.prompts,
+        stream: args.stream,
+        fields,
+    })
+}
+
+fn swaps(args: &LoadArgs, targets: &[Target]) -> Result<Option<SwapPlan>, LoadError> {
+    if args.swap_plugin.is_none() {
+        return Ok(None);
+    }
+    let is_known = |name: &String| targets.iter().any(|target| target.name() == name);
+    if let Some(name) = args.swap_target.as_ref().filter(|name| !is_known(name)) {
+        return Err(usage(format!("--swap-target: no --compare has the name {name:?}")));
+    }
+    let module = |path: &PathBuf| {
+        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    };
+    Ok(Some(SwapPlan {
+        every: args.swap_every,
+        target: args.swap_target.clone(),
+        modules: args.swap_module.iter().map(module).collect(),
+    }))
+}

@@ -1,0 +1,188 @@
+//! The client of the operators' listener.
+
+use bytes::Bytes;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::Uri;
+use http::header;
+use http_body_util::BodyExt;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
+
+use crate::admin::problem::Problem;
+use crate::cli::plugin::args::PluginArgs;
+use crate::cli::plugin::exit::Failure;
+use sgl_upstream::worker_url::WorkerUrl;
+
+const TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
+
+/// A client of one router.
+#[derive(Debug)]
+pub struct AdminClient {
+    http: Client<HttpConnector, Full<Bytes>>,
+    url: String,
+    token: Option<String>,
+}
+
+/// A request before it is sent.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// Media type of the answer that is wanted.
+    pub accept: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// A request without a body.
+    pub fn new(method: Method, path: impl Into<String>) -> Self {
+        let headers = Vec::new();
+        Self { method, path: path.into(), accept: "application/json", headers, body: Bytes::new() }
+    }
+}
+
+impl AdminClient {
+    /// A client as the flags and the environment say.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if the URL is none or the token cannot be read.
+    pub fn new(args: &PluginArgs) -> Result<Self, Failure> {
+        let token = match &args.admin_token_file {
+            None => std::env::var(TOKEN_VARIABLE).ok(),
+            Some(file) => {
+                let unreadable =
+                    |error| Failure::Usage(format!("--admin-token-file: {}: {error}", file.display()));
+                Some(std::fs::read_to_string(file).map_err(unreadable)?.trim().to_owned())
+            }
+        };
+        Self::at(&args.admin_url, token)
+    }
+
+    /// A client of the router whose operators' listener is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if the URL is none.
+    pub fn at(url: &str, token: Option<String>) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        let parsed: Uri = url.parse().map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
+        if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
+            return Err(Failure::Usage(format!(
+                "--admin-url: found {:?}; allowed: http://HOST:PORT",
+                WorkerUrl::refused(&url)
+            )));
+        }
+        let http = Client::builder(TokioExecutor::new()).build_http();
+        Ok(Self { http, url, token })
+    }
+
+    /// Sends a request; an answer that is an error becomes one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unreachable`], [`Failure::Refused`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future hangs up.
+    pub async fn send(&self, call: Call) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(format!("{}{}", self.url, call.path))
+            .header(header::ACCEPT, call.accept);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in call.headers {
+            request = request.header(name, value);
+        }
+        let request =
+            request.body(Full::new(call.body)).map_err(|error| Failure::Usage(error.to_string()))?;
+        let response = self.http.request(request).await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        Err(problem(status, &self.whole(response).await?))
+    }
+
+    /// Sends a request and reads its JSON answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`Failure::Answer`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future hangs up.
+    pub async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failure> {
+        let body = self.whole(self.send(call).await?).await?;
+        serde_json::from_slice(&body).map_err(|error| Failure::Answer(error.to_string()))
+    }
+
+    /// Reads a whole answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unreachable`] if it breaks off.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future hangs up.
+    pub async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+        let body = response.into_body().collect().await;
+        Ok(body.map_err(|error| self.unreachable(&error))?.to_bytes())
+    }
+
+    /// The error of a connection.
+    pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+        let mut last = error;
+        while let Some(cause) = last.source() {
+            last = cause;
+        }
+        Failure::Unreachable { url: WorkerUrl::refused(&self.url), reason: last.to_string() }
+    }
+}
+
+fn problem(status: StatusCode, body: &[u8]) -> Failure {
+    let problem = serde_json::from_slice(body)
+        .unwrap_or_else(|_| Problem::new(status, format!("{status} {}", String::from_utf8_lossy(body))));
+    Failure::Refused(Box::new(problem))
+}
+
+/// The header that says that a body is a module.
+pub fn module_type() -> (&'static str, String) {
+    ("content-type", "application/wasm".to_owned())
+}
+
+/// A text as a segment of a path or a value of a query.
+pub fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_encoded_for_urls() {
+        assert_eq!(encoded("a-b_c.d~1"), "a-b_c.d~1");
+        assert_eq!(encoded("{\"é\": 1}&x/y"), "%7B%22%C3%A9%22%3A%201%7D%26x%2Fy");
+    }
+}

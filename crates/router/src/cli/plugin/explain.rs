@@ -1,0 +1,270 @@
+//! `explain`: what was known, chosen and came of a request.
+
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
+
+use http::Method;
+
+use crate::admin::decisions::DecisionList;
+use crate::cli::plugin::args::ExplainArgs;
+use crate::cli::plugin::client::AdminClient;
+use crate::cli::plugin::client::Call;
+use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::output::print;
+use crate::cli::plugin::table::nanoseconds;
+use crate::cli::plugin::table::table;
+use crate::records::RequestRecord;
+use crate::records::record::CandidateRecord;
+use crate::records::record::DecidedBy;
+use crate::records::record::DecisionRecord;
+use crate::records::record::End;
+use sglang_router_rs::core::Column;
+
+/// Prints one record, or a line for each of the newest.
+///
+/// # Errors
+///
+/// [`Failure`]; without such a record it is [`Failure::Refused`], or [`Failure::Usage`] for a file.
+///
+/// # Cancel safety
+///
+/// Dropping the future changes nothing.
+pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result<(), Failure> {
+    match (&args.request_id, &args.file) {
+        (Some(id), None) => {
+            let path = format!("/v1/decisions/{}", encoded(id));
+            let record: RequestRecord = client.json(Call::new(Method::GET, path)).await?;
+            print(&record, json, page)
+        }
+        (None, None) => {
+            let path = format!("/v1/decisions?limit={}", args.limit);
+            let newest: DecisionList = client.json(Call::new(Method::GET, path)).await?;
+            print(&newest, json, |newest| list(&newest.decisions))
+        }
+        (Some(id), Some(file)) => {
+            let found = read(file)?.into_iter().rev().find(|record| record.request_id == *id);
+            let missing = || Failure::Usage(format!("{} holds no record of request {id:?}", file.display()));
+            print(&found.ok_or_else(missing)?, json, page)
+        }
+        (None, Some(file)) => {
+            let decisions = read(file)?.into_iter().rev().take(args.limit).collect();
+            print(&DecisionList { decisions }, json, |newest| list(&newest.decisions))
+        }
+    }
+}
+
+/// All records of a file. The last line may be cut short, by a crash or because it is being
+/// written.
+fn read(path: &Path) -> Result<Vec<RequestRecord>, Failure> {
+    let fault = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
+    let file = File::open(path).map_err(|error| fault(error.to_string()))?;
+    let mut lines = BufReader::new(file).lines().enumerate().peekable();
+    let mut records = Vec::new();
+    while let Some((number, line)) = lines.next() {
+        let line = line.map_err(|error| fault(error.to_string()))?;
+        match serde_json::from_str(&line) {
+            Ok(record) => records.push(record),
+            Err(_) if lines.peek().is_none() => {}
+            Err(error) => return Err(fault(format!("line {} is no record: {error}", number + 1))),
+        }
+    }
+    Ok(records)
+}
+
+fn list(records: &[RequestRecord]) -> String {
+    let head = [
+        "REQUEST",
+        "TIME",
+        "ROUTE",
+        "CHOOSER",
+        "GENERATION",
+        "WORKER",
+        "TRIES",
+        "COST",
+        "END",
+        "STATUS",
+        "TOTAL",
+    ];
+    let row = |record: &RequestRecord| {
+        let last = record.decisions.last();
+        let text = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
+        vec![
+            record.request_id.clone(),
+            time(record.time_unix_ms),
+            record.route.clone(),
+            text(last.map(|decision| decision.chooser.to_string())),
+            text(last.and_then(|decision| decision.generation).map(|number| number.to_string())),
+            text(record.outcome.worker.clone()),
+            record.decisions.len().to_string(),
+            nanoseconds(last.map(|decision| decision.cost_ns)),
+            ended(record.outcome.end).to_owned(),
+            text(record.outcome.status.map(|status| status.to_string())),
+            format!("{:.1} ms", record.outcome.total_ms),
+        ]
+    };
+    table(&head, &records.iter().map(row).collect::<Vec<_>>())
+}
+
+fn page(record: &RequestRecord) -> String {
+    let mut text = format!(
+        "request  {}\ntime     {}\nroute    {}\npolicy   {}\n",
+        record.request_id,
+        time(record.time_unix_ms),
+        record.route,
+        record.policy
+    );
+    for (number, decision) in record.decisions.iter().enumerate() {
+        text.push_str(&format!("\ndecision {} of {}\n", number + 1, record.decisions.len()));
+        text.push_str(&of_decision(decision));
+    }
+    let outcome = &record.outcome;
+    text.push_str(&format!("\noutcome  {}", ended(outcome.end)));
+    if let (Some(status), Some(worker)) = (outcome.status, &outcome.worker) {
+        text.push_str(&format!(", {status} from {worker}"));
+    }
+    if let Some(error) = &outcome.error {
+        text.push_str(&format!(": {error}"));
+    }
+    if let Some(first) = outcome.first_byte_ms {
+        text.push_str(&format!(", first byte after {first:.1} ms"));
+    }
+    text.push_str(&format!(", over after {:.1} ms\n", outcome.total_ms));
+    text
+}
+
+fn of_decision(decision: &DecisionRecord) -> String {
+    let by = match (decision.chooser, decision.generation) {
+        (DecidedBy::Plugin, Some(generation)) => format!("the plugin, generation {generation}"),
+        (DecidedBy::Nobody, _) => "nobody".to_owned(),
+        (other, _) => format!("the {other} policy"),
+    };
+    let mut text = format!("by       {by}, in {}\n", nanoseconds(Some(decision.cost_ns)));
+    if let Some(failure) = &decision.failure {
+        let detail = decision.failure_detail.as_deref().unwrap_or_default();
+        let generation =
+            decision.generation.map(|number| format!(", generation {number},")).unwrap_or_default();
+        text.push_str(&format!("failure  the plugin{generation} did not decide ({failure}): {detail}\n"));
+    }
+    if let Some(reason) = &decision.reason {
+        text.push_str(&format!("reason   {reason:?}\n"));
+    }
+    text.push_str(&format!("table    version {}, {} workers\n\n", decision.table_version, decision.workers));
+    let columns = Column::ALL.into_iter().filter_map(shown).map(|(head, _)| head);
+    let head: Vec<&str> =
+        ["", "#", "WORKER", "ROLE", "MAY BE CHOSEN"].into_iter().chain(columns).chain(["SCORE"]).collect();
+    let rows: Vec<Vec<String>> =
+        decision.candidates.iter().map(|one| row(one, decision.chosen.contains(&one.index))).collect();
+    text.push_str(&table(&head, &rows));
+    if decision.candidates.len() < decision.workers {
+        text.push_str(&format!("… {} more workers\n", decision.workers - decision.candidates.len()));
+    }
+    text
+}
+
+fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let may = match (worker.healthy, worker.admitted) {
+        (true, true) => "yes",
+        (false, _) => "no: unhealthy",
+        (true, false) => "no: tried, or another model",
+    };
+    let mut cells = vec![
+        if chosen { "->" } else { "" }.to_owned(),
+        worker.index.to_string(),
+        worker.url.clone(),
+        worker.role.to_string(),
+        may.to_owned(),
+    ];
+    cells.extend(Column::ALL.into_iter().filter_map(shown).map(|(_, cell)| or_dash(cell(worker))));
+    cells.push(or_dash(worker.score.map(|score| score.to_string())));
+    cells
+}
+
+/// What a worker has in a column; `None` if it is not known.
+type Cell = fn(&CandidateRecord) -> Option<String>;
+
+/// The head and the cell of a column; `None` for one that is not shown.
+fn shown(column: Column) -> Option<(&'static str, Cell)> {
+    match column {
+        Column::Load => Some(("LOAD", |worker| Some(worker.load.to_string()))),
+        Column::Running => Some(("RUNNING", |worker| worker.running.map(|count| count.to_string()))),
+        Column::Waiting => Some(("WAITING", |worker| worker.waiting.map(|count| count.to_string()))),
+        Column::QueuedTokens => {
+            Some(("TOKENS", |worker| worker.queued_tokens.map(|count| count.to_string())))
+        }
+        Column::KvUsage => {
+            Some(("KV", |worker| worker.kv_usage.map(|share| format!("{:.0} %", share * 100.0))))
+        }
+        Column::Throughput => None,
+        Column::LatencyEwma => Some(("LATENCY", |worker| worker.latency_ms.map(|ms| format!("{ms:.1} ms")))),
+    }
+}
+
+fn ended(end: End) -> &'static str {
+    match end {
+        End::Complete => "complete",
+        End::ErrorEvent => "error event",
+        End::BrokeOff => "broke off",
+        End::NoAnswer => "no answer",
+        End::ClientGone => "client gone",
+    }
+}
+
+fn time(unix_ms: u64) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(unix_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn record(id: &str) -> RequestRecord {
+        serde_json::from_value(serde_json::json!({
+            "request_id": id, "time_unix_ms": 1_700_000_000_000_u64, "route": "chat", "policy": "mine",
+            "decisions": [{
+                "chooser": "plugin", "generation": 3, "table_version": 7, "workers": 2,
+                "candidates": [
+                    {"index": 0, "url": "http://a", "role": "regular", "healthy": true, "admitted": true, "load": 4},
+                    {"index": 1, "url": "http://b", "role": "regular", "healthy": true, "admitted": true, "load": 1,
+                     "score": 0.5},
+                ],
+                "chosen": [1], "reason": "the\nleast", "cost_ns": 1500,
+            }],
+            "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "total_ms": 80.0},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn page_shows_the_choice_its_reason_and_the_outcome() {
+        let page = page(&record("r1"));
+        for text in [
+            "request  r1",
+            "Tue, 14 Nov 2023 22:13:20 GMT",
+            "the plugin, generation 3, in 1500 ns",
+            r#"reason   "the\nleast""#,
+            "outcome  complete, 200 from http://b, first byte after 1.2 ms, over after 80.0 ms",
+        ] {
+            assert!(page.contains(text), "{text:?} is not in\n{page}");
+        }
+        let chosen = page.lines().find(|line| line.starts_with("->")).unwrap();
+        assert!(chosen.contains("http://b") && chosen.ends_with("0.5"), "{chosen}");
+    }
+
+    #[test]
+    fn file_may_end_in_a_line_that_is_cut_short_but_not_hold_one() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let line = serde_json::to_string(&record("r1")).unwrap();
+        write!(file, "{line}\n{}", &line[..40]).unwrap();
+        assert_eq!(read(file.path()).unwrap(), [record("r1")]);
+        write!(file, "\n{line}\n").unwrap();
+        let error = read(file.path()).unwrap_err().to_string();
+        assert!(error.contains("line 2 is no record"), "{error}");
+    }
+}

@@ -1,0 +1,206 @@
+//! `push`: sends a module and follows its way.
+
+use std::io::IsTerminal;
+use std::io::Write;
+
+use bytes::Bytes;
+use http::Method;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::admin::plugins::push::NDJSON;
+use crate::admin::plugins::push::ProgressLine;
+use crate::admin::plugins::upload::SIGNATURE_HEADER;
+use crate::cli::plugin::args::PushArgs;
+use crate::cli::plugin::client::AdminClient;
+use crate::cli::plugin::client::Call;
+use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::client::module_type;
+use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::signing::detached;
+use crate::cli::plugin::table::short;
+use crate::manage::AfterRestart;
+use crate::manage::Pushed;
+use sglang_router_rs::config::rollout::RolloutMode;
+use sglang_router_rs::policies::LoadStep;
+use sglang_router_rs::types::hex;
+use sglang_router_rs::types::printable;
+
+/// Loads a module. With `json`, the result goes to standard output as one line; else a line for
+/// people does, and progress goes to standard error.
+///
+/// # Errors
+///
+/// [`Failure`].
+///
+/// # Cancel safety
+///
+/// The router goes on loading if the future is dropped after the module was sent.
+pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), Failure> {
+    let unreadable = |error| Failure::Usage(format!("{}: {error}", args.file.display()));
+    let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    let path = format!("/v1/plugins/{}{}", encoded(&name), query(args)?);
+    let signature = detached(&args.file, args.signature.as_deref())?;
+    let mut headers = vec![module_type()];
+    headers.extend(signature.map(|bytes| (SIGNATURE_HEADER, hex::encode(&bytes))));
+    let response = client.send(Call { method: Method::PUT, path, accept: NDJSON, headers, body }).await?;
+    let pushed = follow(client, response.into_body(), json).await?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        let text = serde_json::to_string(&pushed).map_err(|error| Failure::Answer(error.to_string()))?;
+        writeln!(out, "{text}")?;
+    } else {
+        writeln!(out, "{}", said(&pushed))?;
+    }
+    Ok(())
+}
+
+fn said(pushed: &Pushed) -> String {
+    let how = match pushed.rollout {
+        RolloutMode::Canary => "is a canary",
+        RolloutMode::Shadow => "is a shadow",
+        RolloutMode::Immediate if pushed.in_use => "serves",
+        RolloutMode::Immediate => "is loaded",
+    };
+    let (name, generation, digest) = (printable(&pushed.name), pushed.generation, short(&pushed.digest));
+    let mut text =
+        format!("{name}: generation {generation} {how} (sha256 {digest}, {} ms)", pushed.elapsed_ms);
+    if let Some(id) = pushed.displaced {
+        text.push_str(&format!("; generation {id}, which was on trial, is dropped"));
+    }
+    if !pushed.in_use {
+        text.push_str("\n  not in use: the router's policy is another one (`list` shows USED no)");
+    }
+    text.push_str(match pushed.after_restart {
+        AfterRestart::Kept => "",
+        AfterRestart::Configured => {
+            "\n  until a restart only: the configuration names this plugin, too, and wins then"
+        }
+        AfterRestart::Gone => "\n  until a restart only: the router has no --state-dir",
+    });
+    text
+}
+
+/// The settings as a query: each value as JSON.
+fn query(args: &PushArgs) -> Result<String, Failure> {
+    let mut pairs: Vec<(&str, Value)> = Vec::new();
+    pairs.extend(args.time_ms.map(|ms| ("max_execution_time_ms", json!(ms))));
+    pairs.extend(args.memory.map(|bytes| ("max_memory_bytes", json!(bytes))));
+    if !args.allow_syscall.is_empty() {
+        pairs.push(("allowed_syscalls", json!(args.allow_syscall)));
+    }
+    if !args.config.is_empty() {
+        pairs.push(("config", Value::Object(own_config(&args.config)?)));
+    }
+    let options = options(args)?;
+    if !options.is_empty() {
+        pairs.push(("options", Value::Object(options)));
+    }
+    let pairs: Vec<String> =
+        pairs.into_iter().map(|(key, value)| format!("{key}={}", encoded(&value.to_string()))).collect();
+    Ok(if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
+}
+
+fn own_config(texts: &[String]) -> Result<Map<String, Value>, Failure> {
+    let pair = |text: &String| {
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("--config: found {text:?}; allowed: KEY=VALUE")))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        Ok((key.to_owned(), value))
+    };
+    texts.iter().map(pair).collect()
+}
+
+fn options(args: &PushArgs) -> Result<Map<String, Value>, Failure> {
+    let mut options: Map<String, Value> = match &args.options {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| Failure::Usage(format!("--options: not a JSON object: {error}")))?,
+        None => Map::new(),
+    };
+    options.extend(args.digest.iter().map(|digest| ("digest".to_owned(), json!(digest))));
+    options
+        .extend(args.shadow.map(|every| ("rollout".to_owned(), json!({"mode": "shadow", "every": every}))));
+    if let Some(percent) = args.canary {
+        let mut rollout = json!({"mode": "canary", "percent": percent});
+        if let Value::Object(rollout) = &mut rollout {
+            rollout.extend(args.canary_secs.map(|secs| ("min_secs".to_owned(), json!(secs))));
+            rollout.extend(args.canary_decisions.map(|count| ("min_decisions".to_owned(), json!(count))));
+        }
+        options.insert("rollout".to_owned(), rollout);
+    }
+    Ok(options)
+}
+
+/// Reads lines until the last.
+async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<Pushed, Failure> {
+    let mut meter = Meter::new(json);
+    let mut text: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| client.unreachable(&error))?;
+        text.extend_from_slice(&frame.into_data().unwrap_or_default());
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            match serde_json::from_slice(&line).map_err(|error| Failure::Answer(error.to_string()))? {
+                ProgressLine::Step { step, elapsed_ms } => meter.step(word(step), elapsed_ms),
+                ProgressLine::Result { result } => {
+                    meter.end();
+                    return Ok(result);
+                }
+                ProgressLine::Problem { problem } => {
+                    meter.end();
+                    return Err(Failure::Refused(Box::new(problem)));
+                }
+            }
+        }
+    }
+    meter.end();
+    Err(Failure::Answer("it ended before it said what came of the load".to_owned()))
+}
+
+/// A step as the router writes it.
+fn word(step: LoadStep) -> String {
+    serde_json::to_value(step).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// The progress line: written over and over on a terminal, else one line for each step.
+struct Meter {
+    silent: bool,
+    terminal: bool,
+    steps: Vec<String>,
+}
+
+impl Meter {
+    fn new(silent: bool) -> Self {
+        Self { silent, terminal: std::io::stderr().is_terminal(), steps: Vec::new() }
+    }
+
+    fn step(&mut self, step: String, elapsed_ms: u64) {
+        if self.silent {
+            return;
+        }
+        let mut out = std::io::stderr().lock();
+        let line = format!("{elapsed_ms:>6} ms  {step}");
+        self.steps.push(step);
+        // Progress that cannot be written is no reason to stop.
+        let _ = if self.terminal {
+            write!(out, "\r\x1b[K{} … {elapsed_ms} ms", self.steps.join(" · "))
+        } else {
+            writeln!(out, "{line}")
+        };
+        let _ = out.flush();
+    }
+
+    fn end(&mut self) {
+        if self.terminal && !self.silent && !self.steps.is_empty() {
+            let _ = writeln!(std::io::stderr().lock());
+        }
+    }
+}

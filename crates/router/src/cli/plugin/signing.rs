@@ -1,0 +1,138 @@
+//! `keygen` and `sign`: what is done where modules are made, without a router.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::plugin::args::KeygenArgs;
+use crate::cli::plugin::args::SignArgs;
+use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::output::print;
+use sglang_router_rs::policies::wasm::trust::SecretKey;
+use sglang_router_rs::policies::wasm::trust::origin;
+use sglang_router_rs::policies::wasm::trust::signing;
+
+/// Makes a pair of keys. The private one can be read by its user only; nothing is overwritten.
+///
+/// # Errors
+///
+/// [`Failure::Usage`] if a file exists or cannot be written.
+pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), Failure> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Failure::Usage(format!("no randomness: {error}")))?;
+    let key = SecretKey::from_seed(&seed, &args.comment);
+    seed.fill(0);
+    let [private, public] = ["key", "pub"].map(|extension| with(&args.name, extension));
+    let texts = key.to_pem().and_then(|private| Ok((private, key.public().to_pem()?)));
+    let (private_text, public_text) = texts.map_err(Failure::Usage)?;
+    let mut public_file = create_new(&public, 0o644)?;
+    let written = create_new(&private, 0o600).and_then(|mut file| {
+        write(&mut file, &private, &private_text)?;
+        write(&mut public_file, &public, &public_text)
+    });
+    if written.is_err() {
+        // Half a pair is of no use; the other half was there before, or could not be made.
+        let _ = std::fs::remove_file(&public);
+    }
+    written?;
+    let made = json!({
+        "key": key.public().id(), "comment": key.public().comment(),
+        "private": private, "public": public,
+    });
+    let (private, public) = (private.display(), public.display());
+    print(&made, json, |_| {
+        format!("key {}\n{private}  signs; keep it secret\n{public}  checks\n", key.public())
+    })
+}
+
+/// Signs a module. Other keys' signatures of the same bytes stay.
+///
+/// # Errors
+///
+/// [`Failure::Usage`] for files that cannot be read or written, [`Failure::Unsigned`] for a module
+/// that cannot be signed.
+pub fn sign(args: &SignArgs, json: bool) -> Result<(), Failure> {
+    let wasm = read(&args.file)?;
+    let text = String::from_utf8(read(&args.key)?).map_err(|_| unusable(&args.key, "it is no PEM text"))?;
+    let key = SecretKey::from_pem(&text).map_err(|reason| unusable(&args.key, &reason))?;
+    let refused = |reason| Failure::Unsigned { file: args.file.display().to_string(), reason };
+    let (out, bytes) = if args.embed {
+        let out = args.out.clone().unwrap_or_else(|| args.file.clone());
+        (out, signing::embed(&wasm, &key).map_err(refused)?)
+    } else {
+        let out = args.out.clone().unwrap_or_else(|| origin::signature_file(&args.file));
+        let before = if out.exists() { Some(read(&out)?) } else { None };
+        (out, signing::detach(&wasm, before.as_deref(), &key).map_err(refused)?)
+    };
+    replace(&out, &bytes, &args.file).map_err(|error| unusable(&out, &error.to_string()))?;
+    let done = json!({"key": key.public().id(), "file": args.file, "written": out, "embedded": args.embed});
+    let (file, out) = (args.file.display(), out.display());
+    print(&done, json, |_| format!("{file}: signed by key {} in {out}\n", key.public()))
+}
+
+/// The detached signature of a module's file: the one that is named, else the one beside it if it
+/// is there.
+///
+/// # Errors
+///
+/// [`Failure::Usage`] if it cannot be read.
+pub fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    match named {
+        Some(file) => read(file).map(Some),
+        None => {
+            let file = origin::signature_file(module);
+            origin::read_signature(module).map_err(|error| unusable(&file, &error.to_string()))
+        }
+    }
+}
+
+/// The bytes of a file.
+///
+/// # Errors
+///
+/// [`Failure::Usage`] names it.
+pub fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| unusable(file, &error.to_string()))
+}
+
+/// Writes beside the place and renames, so that a router that watches sees all of it or nothing.
+/// Who may read the module may read what is written.
+fn replace(out: &Path, bytes: &[u8], module: &Path) -> io::Result<()> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+    beside.write_all(bytes)?;
+    beside.as_file().set_permissions(std::fs::metadata(module)?.permissions())?;
+    beside.as_file().sync_all()?;
+    beside.persist(out).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn create_new(path: &Path, mode: u32) -> Result<File, Failure> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    file.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => unusable(path, "it is there already; keys are never overwritten"),
+        _ => unusable(path, &error.to_string()),
+    })
+}
+
+fn write(file: &mut File, path: &Path, text: &str) -> Result<(), Failure> {
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| unusable(path, &error.to_string()))
+}
+
+/// The path with `.extension` behind it, whatever it ends with.
+fn with(name: &Path, extension: &str) -> PathBuf {
+    let mut path = name.as_os_str().to_owned();
+    path.push(format!(".{extension}"));
+    path.into()
+}
+
+fn unusable(file: &Path, reason: &str) -> Failure {
+    Failure::Usage(format!("{}: {reason}", file.display()))
+}

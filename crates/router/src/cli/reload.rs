@@ -1,0 +1,249 @@
+//! What SIGHUP does: the configuration is read again, and workers, plugins and rules about signatures
+//! follow it. Everything else needs a restart.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::configuration::configuration;
+use crate::cli::flags::ServeArgs;
+use crate::config::checked::CheckedConfig;
+use crate::config::checked::FaultyPlugin;
+use crate::config::fixed::ChangedKey;
+use crate::config::fixed::FixedKeys;
+use crate::config::plugin_entry::PluginEntry;
+use crate::config::worker_entry::WorkerEntry;
+use crate::manage::PluginManager;
+use crate::manage::digest::sha256;
+use crate::proxy::Backends;
+use sgl_upstream::worker_url::WorkerUrl;
+use sglang_router_rs::config::faults::Faults;
+use sglang_router_rs::config::trust::TrustRule;
+use sglang_router_rs::policies::MAX_MODULE_BYTES;
+use sglang_router_rs::policies::TrustPolicy;
+use sglang_router_rs::policies::read_module;
+use sglang_router_rs::types::file;
+use sglang_router_rs::types::shown;
+
+/// What a configuration says of the things that can change while the router runs.
+#[derive(Debug)]
+struct Applied {
+    /// What the router was started with; a reload does not follow it.
+    fixed: FixedKeys,
+    /// A digest: nothing that is printed tells of it.
+    admin_token: Option<String>,
+    workers: BTreeMap<String, WorkerEntry>,
+    plugins: BTreeMap<String, (PluginEntry, Print)>,
+    /// What is in the plugin directory and cannot be used.
+    faulty: Vec<FaultyPlugin>,
+    trust: Vec<TrustRule>,
+}
+
+/// Digests of a module and of its signature, if they can be read. Size and time would not do: a file
+/// that is written twice within one tick of the file system's clock has both in common with itself.
+type Print = [Option<String>; 2];
+
+impl Applied {
+    /// Of a configuration. Reads the files of its plugins.
+    fn of(config: &CheckedConfig) -> Self {
+        let normal = |entry: &WorkerEntry| {
+            let url = WorkerUrl::parse(&entry.url).map_or_else(|_| entry.url.clone(), |url| url.to_string());
+            (url, entry.clone())
+        };
+        let plugin =
+            |entry: &PluginEntry| (entry.name.clone(), (entry.clone(), print(Path::new(&entry.module_path))));
+        Self {
+            fixed: config.fixed.clone(),
+            admin_token: config.admin_token.as_deref().map(|token| sha256(token.as_bytes())),
+            workers: config.workers.iter().map(normal).collect(),
+            plugins: config.plugins.iter().map(plugin).collect(),
+            faulty: config.faulty_plugins.clone(),
+            trust: config.trust.clone(),
+        }
+    }
+}
+
+fn print(module: &Path) -> Print {
+    let mut signature = module.as_os_str().to_owned();
+    signature.push(".sig");
+    [module.to_owned(), PathBuf::from(signature)]
+        .map(|path| file::read(&path, MAX_MODULE_BYTES as u64).ok().map(|bytes| sha256(&bytes)))
+}
+
+/// Applies configurations to a running router.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    args: ServeArgs,
+    applied: Applied,
+    backends: Arc<Backends>,
+    manager: Arc<PluginManager>,
+}
+
+/// What was on disk before the router started, for a [`Reloader`].
+#[derive(Debug)]
+pub(crate) struct AtStart(Applied);
+
+impl AtStart {
+    /// Of the configuration that the router is started with.
+    pub(crate) fn of(config: &CheckedConfig) -> Self {
+        Self(Applied::of(config))
+    }
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        args: ServeArgs,
+        AtStart(applied): AtStart,
+        backends: Arc<Backends>,
+        manager: Arc<PluginManager>,
+    ) -> Self {
+        Self { args, applied, backends, manager }
+    }
+
+    /// Reads the configuration again and applies what has changed. With a fault in it nothing is
+    /// changed; a plugin that cannot be loaded keeps what served.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves what was applied so far.
+    pub(crate) async fn reload(&mut self) {
+        let args = self.args.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            configuration(&args).map(|config| {
+                let trust = TrustPolicy::new(config.trust.clone());
+                (Applied::of(&config), trust.check_keys().map(|_| trust))
+            })
+        });
+        let Ok(read) = read.await else { return };
+        let (wanted, trust) = match read {
+            Ok(read) => read,
+            Err(faults) => {
+                let faults = faults.in_one_line();
+                tracing::error!(faults, "nothing reloaded: the configuration has faults");
+                return;
+            }
+        };
+        match trust {
+            Ok(trust) if wanted.trust != self.applied.trust => {
+                self.manager.factory().set_trust(trust);
+                tracing::info!("reloaded the rules about signatures");
+            }
+            // Keys are read when the rules are used, so those that did not change follow their files.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "nothing reloaded: a rule about signatures cannot be used");
+                return;
+            }
+        }
+        let left = self.tell_what_is_left(&wanted);
+        self.reload_workers(&wanted);
+        let plugins = self.reload_plugins(&wanted).await;
+        // What was left stays what it was, so that the next time tells of it again.
+        let fixed = std::mem::take(&mut self.applied.fixed);
+        let admin_token = self.applied.admin_token.take();
+        self.applied = Applied { fixed, admin_token, plugins, ..wanted };
+        tracing::info!(left, "reloaded the configuration");
+    }
+
+    /// One line for each key that was changed and needs a restart. Returns how many.
+    fn tell_what_is_left(&self, wanted: &Applied) -> usize {
+        let changed = self.applied.fixed.changed(&wanted.fixed);
+        let keys = changed.map(|ChangedKey { key, before, now }| {
+            tracing::warn!(key, before, now, "changed, but not applied: this key needs a restart");
+        });
+        let mut left = keys.count();
+        if wanted.admin_token != self.applied.admin_token {
+            tracing::warn!("the operators' token has changed, but is not applied: that needs a restart");
+            left += 1;
+        }
+        left
+    }
+
+    /// Workers that operators added are none of the configuration's business.
+    fn reload_workers(&self, wanted: &Applied) {
+        for url in self.applied.workers.keys().filter(|url| !wanted.workers.contains_key(*url)) {
+            let is_there = self.backends.retire(url).is_some();
+            tracing::info!(worker = url, is_there, "not configured any more: draining, then removing");
+        }
+        for (url, entry) in &wanted.workers {
+            match self.applied.workers.get(url) {
+                Some(same) if same == entry => {}
+                Some(_) if self.change(url, entry) => {}
+                _ => self.add(url, entry),
+            }
+        }
+    }
+
+    /// False if the worker is not there: an operator removed it.
+    fn change(&self, url: &str, entry: &WorkerEntry) -> bool {
+        let is_there = matches!(self.backends.change(entry), Ok(Some(_)));
+        if is_there {
+            tracing::info!(worker = url, "changed by the configuration");
+        }
+        is_there
+    }
+
+    fn add(&self, url: &str, entry: &WorkerEntry) {
+        match self.backends.add(entry) {
+            Ok(_) => tracing::info!(worker = url, "added by the configuration"),
+            Err(error) => tracing::error!(worker = url, %error, "not added"),
+        }
+    }
+
+    /// Returns what is applied now: of a plugin that was not loaded, what was applied before, so that the
+    /// next time tries it again.
+    async fn reload_plugins(&self, wanted: &Applied) -> BTreeMap<String, (PluginEntry, Print)> {
+        self.manager.set_configured(wanted.plugins.keys().cloned().collect());
+        let mut applied = BTreeMap::new();
+        for (name, known) in &wanted.plugins {
+            let before = self.applied.plugins.get(name);
+            let is_applied = before == Some(known) || self.load(name, &known.0).await;
+            if let Some(now) = if is_applied { Some(known) } else { before } {
+                applied.insert(name.clone(), now.clone());
+            }
+        }
+        for FaultyPlugin { name, file, faults, .. } in &wanted.faulty {
+            let error = Faults(faults.clone()).in_one_line();
+            tracing::error!(plugin = shown(name), file, error, "not loaded; what served goes on");
+        }
+        for (name, known) in &self.applied.plugins {
+            if wanted.plugins.contains_key(name) {
+                continue;
+            }
+            // Settings that cannot be read take nothing away.
+            let file = shown(&known.0.module_path);
+            if wanted.faulty.iter().any(|faulty| faulty.file == file) {
+                applied.insert(name.clone(), known.clone());
+                continue;
+            }
+            match self.manager.unload(name, false).await {
+                Ok(()) => tracing::info!(plugin = name, "unloaded: not configured any more"),
+                Err(error) => tracing::error!(plugin = name, %error, "not unloaded"),
+            }
+        }
+        applied
+    }
+
+    async fn load(&self, name: &str, entry: &PluginEntry) -> bool {
+        let path = PathBuf::from(&entry.module_path);
+        let read = tokio::task::spawn_blocking(move || read_module(&path));
+        let Ok(read) = read.await else { return false };
+        let module = match read {
+            Ok(module) => module,
+            Err(error) => {
+                tracing::error!(plugin = name, %error, "not loaded; what served goes on");
+                return false;
+            }
+        };
+        match self.manager.push_entry(entry.clone(), module).await {
+            Ok(Some(pushed)) => tracing::info!(plugin = name, generation = pushed.generation, "reloaded"),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(plugin = name, %error, "not loaded; what served goes on");
+                return false;
+            }
+        }
+        true
+    }
+}

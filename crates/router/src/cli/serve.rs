@@ -1,0 +1,219 @@
+//! `sgl-router serve`: reads the configuration, starts the router, stops it on a signal.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use crate::cli::assembly::RunningRouter;
+use crate::cli::assembly::StartError;
+use crate::cli::configuration::configuration;
+use crate::cli::flags::ServeArgs;
+use crate::cli::log;
+use crate::cli::log::LogLevelError;
+use crate::cli::reload::AtStart;
+use crate::cli::reload::Reloader;
+use crate::config::checked::CheckedConfig;
+use crate::config::checked::CompileSettings;
+use crate::config::checked::FaultyPlugin;
+use crate::config::files::settings_without_module;
+use crate::config::files::shown_path;
+use crate::manage::plugin_metrics;
+use crate::metrics::Metrics;
+use sgl_upstream::descriptors::raise_descriptor_limit;
+use sglang_router_rs::config::faults::Faults;
+use sglang_router_rs::engine::CompilerProcess;
+use sglang_router_rs::engine::aot_cache;
+use sglang_router_rs::engine::setup::EngineOptions;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::TrustPolicy;
+use sglang_router_rs::policies::wasm::PluginError;
+use sglang_router_rs::policies::wasm::trust::KeyFault;
+use sglang_router_rs::types::shown;
+use sglang_router_rs::types::shown::in_full;
+
+/// Why `serve` ended with an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The configuration has faults.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// The log filter is none.
+    #[error(transparent)]
+    LogLevel(#[from] LogLevelError),
+    /// The runtime or its signal handlers could not be made.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// A plugin could not be loaded.
+    #[error("cannot load plugin {name}")]
+    Plugin {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: Box<PluginError>,
+    },
+    /// A key of a rule about signatures cannot be used.
+    #[error(transparent)]
+    Trust(#[from] KeyFault),
+    /// The router did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Runs a router until SIGTERM or SIGINT, and then until its requests are finished. After SIGTERM it
+/// goes on accepting for as long as the settings say, so that balancers see that it is not ready. A
+/// second signal ends it at once, and one does that comes before it serves. SIGHUP reads the configuration again.
+///
+/// # Errors
+///
+/// [`ServeError`] if it did not start.
+pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
+    let config = configuration(args)?;
+    log::start(&args.log_level, args.log_format)?;
+    warn_of_surroundings(&config);
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Runtime::new().map_err(ServeError::Runtime)?;
+    runtime.block_on(serve(args, config))
+}
+
+async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
+    // From here on it does not end the process any more.
+    let mut hang_up = signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        }
+    };
+    let delay = config.shutdown_delay;
+    let at_start = AtStart::of(&config);
+    let engine = EngineOptions {
+        max_plugin_memory: config.max_plugin_memory,
+        aot_cache: config.aot_cache.clone(),
+        compiler: config.compile.map(compiler),
+        ..EngineOptions::default()
+    };
+    let factory = PolicyFactory::with_engine(engine);
+    let trust = TrustPolicy::new(config.trust.clone());
+    trust.check_keys()?;
+    factory.set_trust(trust);
+    let policy = config.policy.clone();
+    let router = tokio::select! {
+        // Boxed: it is much larger than waiting for a signal.
+        started = Box::pin(start(&factory, config)) => started?,
+        _ = signalled() => {
+            tracing::info!("stopped by a signal before it served");
+            return Ok(());
+        }
+    };
+    let addresses = router.addresses();
+    tracing::info!(
+        clients = %addresses.data,
+        metrics = %addresses.metrics,
+        admin = %addresses.admin,
+        policy,
+        "serving"
+    );
+    let (backends, manager) = (Arc::clone(router.proxy().backends()), Arc::clone(router.manager()));
+    let mut reloader = Reloader::new(args.clone(), at_start, backends, manager);
+    let reloading = async {
+        while hang_up.recv().await.is_some() {
+            reloader.reload().await;
+        }
+        std::future::pending::<SignalKind>().await
+    };
+    let ended_by = tokio::select! {
+        kind = signalled() => kind,
+        never = reloading => never,
+    };
+    // Whoever presses Ctrl-C has no balancer that must be given time.
+    let delay = if ended_by == SignalKind::terminate() { delay } else { Duration::ZERO };
+    let stopping = async {
+        if !delay.is_zero() {
+            tracing::info!(?delay, "stopping: not ready any more, still accepting");
+            router.proxy().stop();
+            tokio::time::sleep(delay).await;
+        }
+        tracing::info!("stopping: finishing requests in flight");
+        router.shut_down().await;
+    };
+    tokio::select! {
+        () = stopping => tracing::info!("stopped"),
+        _ = signalled() => tracing::warn!("stopped at once by a second signal"),
+    }
+    Ok(())
+}
+
+/// Loads the plugins, which may take its time, then starts the router.
+async fn start(factory: &PolicyFactory, config: CheckedConfig) -> Result<RunningRouter, ServeError> {
+    load_plugins(factory, &config).await?;
+    let metrics = Arc::new(Metrics::new());
+    plugin_metrics::register(factory, &metrics);
+    Ok(RunningRouter::start(config, factory, metrics).await?)
+}
+
+/// What lets the router start, but is hardly meant.
+fn warn_of_surroundings(config: &CheckedConfig) {
+    if let Some(file) = config.admin_token_file.as_deref().filter(|file| others_read(file)) {
+        let file = file.display();
+        tracing::warn!(%file, "every user of this machine can read the operators' token; allow its owner only");
+    }
+    let cache = config.aot_cache.as_deref();
+    if let Some((dir, error)) = cache.and_then(|dir| Some((dir, aot_cache::fault(dir)?))) {
+        let dir = dir.display();
+        tracing::warn!(%dir, %error, "compiled modules cannot be kept here; no plugin will load until that is mended");
+    }
+    let lonely = config.plugin_dir.as_deref().map(settings_without_module).unwrap_or_default();
+    for file in lonely {
+        let file = shown_path(&file);
+        tracing::warn!(file, "not used: there is no module (.wasm) of this name beside these settings");
+    }
+}
+
+#[cfg(unix)]
+fn others_read(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|facts| facts.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_read(_: &Path) -> bool {
+    false
+}
+
+/// This program, with the limits of the configuration.
+fn compiler(settings: CompileSettings) -> CompilerProcess {
+    let CompileSettings { max_memory, max_time } = settings;
+    CompilerProcess { max_memory_bytes: max_memory, max_time, ..CompilerProcess::this_program() }
+}
+
+/// Loads the plugins of the configuration into the factory, one after the other: compiling uses
+/// all cores by itself. One of the plugin directory that cannot be used keeps no other from serving:
+/// it is an error only if it is the policy.
+async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result<(), ServeError> {
+    for FaultyPlugin { name, file, faults, .. } in &config.faulty_plugins {
+        let error = Faults(faults.clone()).in_one_line();
+        tracing::error!(plugin = shown(name), file, error, "not loaded: its settings cannot be used");
+    }
+    for plugin in &config.plugins {
+        let is_needed = plugin.name == config.policy || !config.is_in_plugin_dir(plugin);
+        let file = shown(&plugin.module_path);
+        let (settings, options) = plugin.clone().into_parts();
+        let name = settings.name.clone();
+        match factory.load_wasm_plugin_with(settings, options).await {
+            Ok(info) => tracing::info!(plugin = name, generation = info.generation, "loaded"),
+            Err(source) if is_needed => return Err(ServeError::Plugin { name, source: Box::new(source) }),
+            Err(source) => {
+                let error = in_full(&source);
+                tracing::error!(plugin = name, file, error, "not loaded: the module cannot be used");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! The checks: from what was written to what may be used, all faults at once.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::check_trust::check_trust;
+use crate::config::check_workers::check_workers;
+use crate::config::checked::CheckedConfig;
+use crate::config::checked::CircuitSettings;
+use crate::config::checked::CompileSettings;
+use crate::config::checked::DAY_SECS;
+use crate::config::checked::HealthSettings;
+use crate::config::checked::OperationsSettings;
+use crate::config::checked::ProxySettings;
+use crate::config::checked::RecordSettings;
+use crate::config::checked::SilenceSettings;
+use crate::config::checked::UpstreamSettings;
+use crate::config::checked::limit_of;
+use crate::config::compile::CompileSection;
+use crate::config::fixed::FixedKeys;
+use crate::config::plugin_set::PluginSet;
+use crate::config::retry_on::RetryCondition;
+use crate::config::retry_on::RetryOn;
+use crate::config::router::RouterConfig;
+use crate::config::router::UpstreamSection;
+use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::faults::Faults;
+use sglang_router_rs::types::file;
+
+/// Largest token file that is read, in bytes.
+const MAX_TOKEN_BYTES: u64 = 1 << 16;
+
+/// How long an operator's client may leave its answer unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often workers are asked for their models.
+const MODELS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a configuration is checked against.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// Names of the built-in policies.
+    pub built_in_policies: &'a [&'a str],
+    /// The admin token from the environment.
+    pub admin_token: Option<String>,
+    /// Faults that were found while the configuration was read.
+    pub faults: Vec<Fault>,
+}
+
+/// Checks everything. The plugins of the plugin directory are read and added.
+///
+/// # Errors
+///
+/// [`Faults`] holds every fault, those of reading first.
+pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
+    let Surroundings { built_in_policies, admin_token, mut faults } = surroundings;
+    let plugins = PluginSet::checked(&config, built_in_policies, &mut faults);
+    check_trust(&config, &mut faults);
+    let workers = check_workers(&config.workers, &mut faults);
+    let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
+    let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
+    let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
+    let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
+    let operations = check_operations(&config, &mut faults);
+    let delay = config.server.shutdown_delay_secs;
+    let shutdown_delay =
+        Duration::from_secs(within("server.shutdown_delay_secs", delay, 0..=3600, &mut faults));
+    let proxy = check_proxy(&config, &mut faults);
+    let records = check_records(&config, &mut faults);
+    let max_plugin_memory = config
+        .max_plugin_memory
+        .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
+    let compile = check_compile(&config.compile, &mut faults);
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    let fixed = FixedKeys::of(&config);
+    let policy = config.policy;
+    Ok(CheckedConfig {
+        policy,
+        data_address,
+        metrics_address,
+        admin_address,
+        admin_token,
+        admin_token_file: config.admin.token_file,
+        operations,
+        shutdown_delay,
+        proxy,
+        records,
+        workers,
+        trust: config.trust,
+        plugins: plugins.good,
+        faulty_plugins: plugins.faulty,
+        plugin_dir: config.plugin_dir,
+        watch_plugin_dir: config.watch_plugin_dir,
+        state_dir: config.state_dir,
+        max_plugin_memory,
+        aot_cache: config.aot_cache,
+        compile,
+        fixed,
+    })
+}
+
+fn check_address(section: &str, host: &str, port: u16, faults: &mut Vec<Fault>) -> SocketAddr {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = match bare {
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        bare => bare.parse().ok(),
+    };
+    if address.is_none() {
+        let allowed = "an IP address such as 127.0.0.1 or 0.0.0.0, or localhost";
+        faults.push(Fault::value(format!("{section}.host"), format!("{host:?}"), allowed));
+    }
+    SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+fn check_token(
+    config: &RouterConfig,
+    environment: Option<String>,
+    address: SocketAddr,
+    faults: &mut Vec<Fault>,
+) -> Option<String> {
+    let token = match &config.admin.token_file {
+        None => environment,
+        Some(file) => match file::read_text(file, MAX_TOKEN_BYTES) {
+            Ok(text) => Some(text.trim().to_owned()),
+            Err(error) => {
+                let found = format!("{} ({error})", file.display());
+                faults.push(Fault::value("admin.token_file", found, "a regular file that can be read"));
+                return None;
+            }
+        },
+    };
+    if token.as_deref().is_some_and(|token| token.trim().is_empty()) {
+        let from =
+            if config.admin.token_file.is_some() { "admin.token_file" } else { "SGL_ROUTER_ADMIN_TOKEN" };
+        faults.push(Fault::value(from, "an empty token", "at least one character"));
+    }
+    if token.is_none() && !address.ip().is_loopback() {
+        let allowed = "a loopback address, or any with admin.token_file or SGL_ROUTER_ADMIN_TOKEN set";
+        faults.push(Fault::value("admin.host", address.ip(), allowed));
+    }
+    token
+}
+
+fn check_operations(config: &RouterConfig, faults: &mut Vec<Fault>) -> OperationsSettings {
+    let admin = &config.admin;
+    check_hosts("admin", &admin.allowed_hosts, faults);
+    check_hosts("metrics", &config.metrics.allowed_hosts, faults);
+    let mut seconds = |path: &str, value| Duration::from_secs(within(path, value, 1..=DAY_SECS, faults));
+    let idle_timeout = seconds("admin.idle_timeout_secs", admin.idle_timeout_secs);
+    let body_timeout = seconds("admin.body_timeout_secs", admin.body_timeout_secs);
+    OperationsSettings {
+        admin_hosts: admin.allowed_hosts.clone(),
+        metrics_hosts: config.metrics.allowed_hosts.clone(),
+        max_connections: within("admin.max_connections", admin.max_connections, 1..=10_000, faults),
+        max_uploads: within("admin.max_uploads", admin.max_uploads, 1..=1000, faults),
+        idle_timeout,
+        body_timeout,
+        write_timeout: WRITE_TIMEOUT,
+    }
+}
+
+fn check_hosts(section: &str, hosts: &[String], faults: &mut Vec<Fault>) {
+    for (position, host) in hosts.iter().enumerate() {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        if host.is_empty() || !(host.chars().all(is_name) || is_address) {
+            let allowed = "a host's name or IP address, without a scheme or port";
+            faults.push(Fault::value(
+                format!("{section}.allowed_hosts[{position}]"),
+                format!("{host:?}"),
+                allowed,
+            ));
+        }
+    }
+}
+
+fn check_compile(section: &CompileSection, faults: &mut Vec<Fault>) -> Option<CompileSettings> {
+    let max_memory = within("compile.max_memory", section.max_memory, 64 << 20..=1 << 50, faults);
+    let max_secs = within("compile.max_secs", section.max_secs, 1..=3600, faults);
+    (!section.in_process).then_some(CompileSettings { max_memory, max_time: Duration::from_secs(max_secs) })
+}
+
+/// The value, or a fault and the lower limit.
+fn within<T: PartialOrd + Display + Copy>(
+    path: &str,
+    value: T,
+    range: RangeInclusive<T>,
+    faults: &mut Vec<Fault>,
+) -> T {
+    if range.contains(&value) {
+        return value;
+    }
+    faults.push(Fault::value(path, value, format!("{} to {}", range.start(), range.end())));
+    *range.start()
+}
+
+fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings {
+    let server = &config.server;
+    let upstream = &config.upstream;
+    let seconds = |path: &str, value, range, faults: &mut Vec<Fault>| {
+        Duration::from_secs(within(path, value, range, faults))
+    };
+    ProxySettings {
+        max_payload_bytes: within("server.max_payload_size", server.max_payload_size, 1..=1 << 40, faults),
+        max_total_body_bytes: server
+            .max_total_body_bytes
+            .map(|bytes| within("server.max_total_body_bytes", bytes, 1..=1 << 50, faults)),
+        max_connections: server
+            .max_connections
+            .map(|count| within("server.max_connections", count, 1..=1_000_000, faults)),
+        client_idle: seconds("server.idle_timeout_secs", server.idle_timeout_secs, 1..=DAY_SECS, faults),
+        body_silence: seconds(
+            "server.body_silence_timeout_secs",
+            server.body_silence_timeout_secs,
+            1..=DAY_SECS,
+            faults,
+        ),
+        shutdown: seconds("server.shutdown_timeout_secs", server.shutdown_timeout_secs, 0..=DAY_SECS, faults),
+        worker_header: server.worker_header,
+        request_timeout: seconds(
+            "upstream.request_timeout_secs",
+            upstream.request_timeout_secs,
+            1..=DAY_SECS,
+            faults,
+        ),
+        silence: check_silence(upstream, faults),
+        max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
+        retry_on: check_retry_on(&config.retry.on, faults),
+        upstream: UpstreamSettings {
+            connect_timeout: Duration::from_millis(within(
+                "upstream.connect_timeout_ms",
+                upstream.connect_timeout_ms,
+                1..=60_000,
+                faults,
+            )),
+            max_idle: within(
+                "upstream.max_idle_connections",
+                upstream.max_idle_connections,
+                0..=65_536,
+                faults,
+            ),
+            idle_timeout: seconds("upstream.idle_timeout_secs", upstream.idle_timeout_secs, 1..=3600, faults),
+        },
+        health: check_health(config, faults),
+        circuit: check_circuit(config, faults),
+    }
+}
+
+fn check_silence(upstream: &UpstreamSection, faults: &mut Vec<Fault>) -> SilenceSettings {
+    let mut limit = |path, secs| limit_of(within(path, secs, 0..=DAY_SECS, faults));
+    SilenceSettings {
+        first_byte: limit("upstream.first_byte_timeout_secs", upstream.first_byte_timeout_secs),
+        between: limit("upstream.silence_timeout_secs", upstream.silence_timeout_secs),
+    }
+}
+
+fn check_retry_on(names: &[String], faults: &mut Vec<Fault>) -> RetryOn {
+    let mut check = |(position, name): (usize, &String)| {
+        let known = RetryCondition::named(name);
+        if known.is_none() {
+            let names = RetryCondition::ALL.map(|(_, name)| name).join(", ");
+            let allowed = format!("any of {names}");
+            faults.push(Fault::value(format!("retry.on[{position}]"), format!("{name:?}"), allowed));
+        }
+        known
+    };
+    names.iter().enumerate().filter_map(&mut check).collect()
+}
+
+fn check_records(config: &RouterConfig, faults: &mut Vec<Fault>) -> Option<RecordSettings> {
+    let records = &config.records;
+    let sample = within("records.sample", records.sample, 0.0..=1.0, faults);
+    let keep = within("records.keep", records.keep, 0..=100_000, faults);
+    if records.file.is_some() && sample == 0.0 && !records.header {
+        let found = "a file, but nothing that is recorded";
+        faults.push(Fault::value(
+            "records.file",
+            found,
+            "a file only with a sample above 0, or header = true",
+        ));
+    }
+    (sample > 0.0 || records.header).then(|| RecordSettings {
+        sample,
+        file: records.file.clone(),
+        keep,
+        header: records.header,
+    })
+}
+
+fn check_health(config: &RouterConfig, faults: &mut Vec<Fault>) -> HealthSettings {
+    let health = &config.health;
+    let interval = within("health.interval_secs", health.interval_secs, 0..=3600, faults);
+    if !health.endpoint.starts_with('/') || !health.endpoint.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let allowed = "a path that starts with `/`, without spaces";
+        faults.push(Fault::value("health.endpoint", format!("{:?}", health.endpoint), allowed));
+    }
+    HealthSettings {
+        interval: (interval > 0).then(|| Duration::from_secs(interval)),
+        timeout: Duration::from_secs(within("health.timeout_secs", health.timeout_secs, 1..=600, faults)),
+        failures: within("health.failure_threshold", health.failure_threshold, 1..=1000, faults),
+        successes: within("health.success_threshold", health.success_threshold, 1..=1000, faults),
+        endpoint: health.endpoint.clone(),
+        poll_load: health.poll_load,
+        poll_models: health.poll_models,
+        models_interval: MODELS_INTERVAL,
+    }
+}
+
+fn check_circuit(config: &RouterConfig, faults: &mut Vec<Fault>) -> CircuitSettings {
+    let circuit = &config.circuit_breaker;
+    let timeout = within("circuit_breaker.timeout_secs", circuit.timeout_secs, 1..=3600, faults);
+    CircuitSettings {
+        failures: within("circuit_breaker.failure_threshold", circuit.failure_threshold, 0..=100_000, faults),
+        successes: within("circuit_breaker.success_threshold", circuit.success_threshold, 1..=1000, faults),
+        timeout: Duration::from_secs(timeout),
+    }
+}

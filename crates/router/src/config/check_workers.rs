@@ -1,0 +1,58 @@
+//! The checks of workers.
+
+use crate::config::checked::DAY_SECS;
+use crate::config::worker_entry::RoleEntry;
+use crate::config::worker_entry::WorkerEntry;
+use sgl_upstream::worker_url::WorkerUrl;
+use sglang_router_rs::config::faults::Fault;
+
+/// Adds the faults of one worker, and brings its URL into its normal form.
+pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -> WorkerEntry {
+    let mut checked = worker.clone();
+    let within = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match WorkerUrl::parse(&worker.url) {
+        Ok(url) => checked.url = url.to_string(),
+        Err(allowed) => {
+            let found = format!("{:?}", WorkerUrl::refused(&worker.url));
+            faults.push(Fault::value(within("url"), found, allowed));
+        }
+    }
+    // Policies see it in 32 bits.
+    if !(f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&worker.weight) {
+        faults.push(Fault::value(
+            within("weight"),
+            worker.weight,
+            "a number above 0, from 1.2e-38 to 3.4e38",
+        ));
+    }
+    if worker.model.as_deref() == Some("") {
+        faults.push(Fault::value(within("model"), "\"\"", "a model's name, or leave it out"));
+    }
+    for (key, secs) in [
+        ("first_byte_timeout_secs", worker.first_byte_timeout_secs),
+        ("silence_timeout_secs", worker.silence_timeout_secs),
+    ] {
+        if let Some(secs) = secs.filter(|secs| *secs > DAY_SECS) {
+            faults.push(Fault::value(within(key), secs, format!("0 to {DAY_SECS}")));
+        }
+    }
+    if let (Some(port), false) = (worker.bootstrap_port, worker.role == RoleEntry::Prefill) {
+        faults.push(Fault::value(within("bootstrap_port"), port, "only with role = \"prefill\""));
+    }
+    checked
+}
+
+pub(crate) fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) -> Vec<WorkerEntry> {
+    let mut checked: Vec<WorkerEntry> = Vec::with_capacity(workers.len());
+    for (position, worker) in workers.iter().enumerate() {
+        let path = format!("workers[{position}]");
+        let worker = check_worker(worker, &path, faults);
+        if checked.iter().any(|earlier| earlier.url == worker.url) {
+            let allowed = "a URL that no other worker has";
+            let found = format!("{:?}", WorkerUrl::refused(&worker.url));
+            faults.push(Fault::value(format!("{path}.url"), found, allowed));
+        }
+        checked.push(worker);
+    }
+    checked
+}

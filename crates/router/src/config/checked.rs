@@ -1,0 +1,229 @@
+//! A configuration that was checked: what the router runs on.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::fixed::FixedKeys;
+use crate::config::plugin_entry::PluginEntry;
+use crate::config::retry_on::RetryOn;
+use crate::config::worker_entry::WorkerEntry;
+use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::trust::TrustRule;
+
+/// Longest time that can be set in seconds, where nothing else is said.
+pub(crate) const DAY_SECS: u64 = 86_400;
+
+/// All settings, within their limits. Made by [`crate::config::check::check`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CheckedConfig {
+    /// Name of the policy: a built-in one, one of `plugins`, or
+    /// one that the state directory holds.
+    pub policy: String,
+    /// Where clients connect.
+    pub data_address: SocketAddr,
+    /// Where Prometheus connects.
+    pub metrics_address: SocketAddr,
+    /// Where operators connect.
+    pub admin_address: SocketAddr,
+    /// What operators must show; `None` only on loopback.
+    pub admin_token: Option<String>,
+    /// The file that it comes from.
+    pub admin_token_file: Option<PathBuf>,
+    /// What the listeners of operators and of Prometheus allow.
+    pub operations: OperationsSettings,
+    /// How long the router accepts requests after SIGTERM although it is not ready.
+    pub shutdown_delay: Duration,
+    /// Settings of the data plane.
+    pub proxy: ProxySettings,
+    /// Which decisions are recorded; `None` = none.
+    pub records: Option<RecordSettings>,
+    /// The workers at start; their URLs are valid and unique.
+    pub workers: Vec<WorkerEntry>,
+    /// Whose signatures modules must carry.
+    pub trust: Vec<TrustRule>,
+    /// The plugins, those of the plugin directory last; their names are valid and unique.
+    pub plugins: Vec<PluginEntry>,
+    /// What is in the plugin directory and cannot be used, and is not needed to start.
+    pub faulty_plugins: Vec<FaultyPlugin>,
+    /// Where operators may have modules loaded from.
+    pub plugin_dir: Option<PathBuf>,
+    /// Whether changes there become new generations.
+    pub watch_plugin_dir: bool,
+    /// Where plugins are kept over a restart.
+    pub state_dir: Option<PathBuf>,
+    /// Bytes that the instances of all plugins may come to have.
+    pub max_plugin_memory: Option<u64>,
+    /// Where compiled modules are kept.
+    pub aot_cache: Option<PathBuf>,
+    /// Limits of the process that compiles; `None` = modules are compiled in this process.
+    pub compile: Option<CompileSettings>,
+    /// What is written for the keys that a running router does not follow.
+    pub fixed: FixedKeys,
+}
+
+/// Limits of the process that compiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileSettings {
+    /// Bytes of memory.
+    pub max_memory: u64,
+    /// Time, of the clock and of processors.
+    pub max_time: Duration,
+}
+
+impl CheckedConfig {
+    /// True if the plugin is one of the plugin directory.
+    pub fn is_in_plugin_dir(&self, plugin: &PluginEntry) -> bool {
+        let folder = Path::new(&plugin.module_path).parent();
+        self.plugin_dir.is_some() && folder == self.plugin_dir.as_deref()
+    }
+}
+
+/// A plugin of the plugin directory that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultyPlugin {
+    /// Its name, as far as its settings can be read.
+    pub name: String,
+    /// Its module's file.
+    pub file: String,
+    /// What is wrong with its settings; not empty.
+    pub faults: Vec<Fault>,
+}
+
+/// Settings of the data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProxySettings {
+    /// Largest request body in bytes.
+    pub max_payload_bytes: u64,
+    /// Bytes that the bodies of all requests may take together; `None` = half of the memory.
+    pub max_total_body_bytes: Option<u64>,
+    /// Connections of clients at a time; `None` = what the limit of descriptors allows.
+    pub max_connections: Option<usize>,
+    /// How long a client connection may be without a request.
+    pub client_idle: Duration,
+    /// How long a client may be silent while its body comes.
+    pub body_silence: Duration,
+    /// How long requests in flight may take after the signal to stop.
+    pub shutdown: Duration,
+    /// Whether answers name the worker.
+    pub worker_header: bool,
+    /// Limit for a whole request.
+    pub request_timeout: Duration,
+    /// How long workers may be silent.
+    pub silence: SilenceSettings,
+    /// Retries of one request.
+    pub max_retries: u32,
+    /// What is a reason for one.
+    pub retry_on: RetryOn,
+    /// How workers are connected to.
+    pub upstream: UpstreamSettings,
+    /// Active checks.
+    pub health: HealthSettings,
+    /// When a failing worker is taken out of the path.
+    pub circuit: CircuitSettings,
+}
+
+/// What the listeners of operators and of Prometheus allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperationsSettings {
+    /// Names that operators may call the router by, besides loopback's.
+    pub admin_hosts: Vec<String>,
+    /// Names that Prometheus may call it by.
+    pub metrics_hosts: Vec<String>,
+    /// Connections at a time, of each listener.
+    pub max_connections: usize,
+    /// Modules on their way at a time.
+    pub max_uploads: usize,
+    /// How long a connection may be without a whole head of a request.
+    pub idle_timeout: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long an answer may wait for its client to read on. Not to be set in the file: 30 s.
+    pub write_timeout: Duration,
+}
+
+/// How long a worker may be silent; `None` = as long as the request may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SilenceSettings {
+    /// Before the first byte of an answer.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of an answer.
+    pub between: Option<Duration>,
+}
+
+impl SilenceSettings {
+    /// With what a worker has of its own.
+    pub fn of_worker(self, worker: &WorkerEntry) -> Self {
+        let own = |secs: Option<u64>, all| secs.map_or(all, limit_of);
+        Self {
+            first_byte: own(worker.first_byte_timeout_secs, self.first_byte),
+            between: own(worker.silence_timeout_secs, self.between),
+        }
+    }
+}
+
+/// Seconds as a limit, 0 as none.
+pub(crate) fn limit_of(secs: u64) -> Option<Duration> {
+    (secs > 0).then(|| Duration::from_secs(secs))
+}
+
+/// Which decisions are recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordSettings {
+    /// Share of the requests, 0.0 to 1.0.
+    pub sample: f64,
+    /// Where records are appended to.
+    pub file: Option<PathBuf>,
+    /// Newest records that are kept in memory.
+    pub keep: usize,
+    /// Whether clients may ask for a record, and get it in a header.
+    pub header: bool,
+}
+
+/// How workers are connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+    /// Idle connections that are kept for each worker.
+    pub max_idle: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// Active checks of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// Time between checks; `None` = no checks.
+    pub interval: Option<Duration>,
+    /// Limit for one check.
+    pub timeout: Duration,
+    /// Failures in a row after which a worker is out.
+    pub failures: u32,
+    /// Passes in a row after which it is back.
+    pub successes: u32,
+    /// Path that is asked.
+    pub endpoint: String,
+    /// Whether `/v1/loads` or `/get_load` is asked too.
+    pub poll_load: bool,
+    /// Whether `/v1/models` is asked too.
+    pub poll_models: bool,
+    /// Time between two questions for models. Not to be set in the file: 30 s.
+    pub models_interval: Duration,
+}
+
+/// When a worker that fails requests is taken out of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CircuitSettings {
+    /// Failures in a row that open it; 0 = never.
+    pub failures: u32,
+    /// Probes in a row that must succeed to close it.
+    pub successes: u32,
+    /// Time until the first probe.
+    pub timeout: Duration,
+}

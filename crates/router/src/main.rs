@@ -1,0 +1,104 @@
+//! The `sgl-router` binary.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+use sgl_router::cli::compile_worker;
+use sgl_router::cli::compile_worker::CompileWorkerArgs;
+use sgl_router::cli::flags::ServeArgs;
+#[cfg(feature = "tools")]
+use sgl_router::cli::load;
+#[cfg(feature = "tools")]
+use sgl_router::cli::load::LoadArgs;
+use sgl_router::cli::plugin;
+use sgl_router::cli::plugin::PluginArgs;
+use sgl_router::cli::serve;
+#[cfg(feature = "tools")]
+use sgl_router::cli::sim_worker;
+#[cfg(feature = "tools")]
+use sgl_router::cli::sim_worker::SimWorkerArgs;
+
+/// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
+#[derive(Debug, Parser)]
+#[command(name = "sgl-router", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the router
+    Serve(Box<ServeArgs>),
+    #[cfg(feature = "tools")]
+    SimWorker(Box<SimWorkerArgs>),
+    Plugin(PluginArgs),
+    #[cfg(feature = "tools")]
+    Load(Box<LoadArgs>),
+    /// What the router starts to compile a module
+    #[command(hide = true)]
+    CompileWorker(CompileWorkerArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
+        #[cfg(feature = "tools")]
+        Command::SimWorker(args) => sim_worker::run(*args),
+        Command::Plugin(args) => return plugin_command(&args),
+        #[cfg(feature = "tools")]
+        Command::Load(args) => return load_command(&args),
+        Command::CompileWorker(args) => return compile_worker::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Scripts tell by the exit code what happened.
+fn plugin_command(args: &PluginArgs) -> ExitCode {
+    match plugin::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// Scripts tell by the exit code what happened.
+#[cfg(feature = "tools")]
+fn load_command(args: &LoadArgs) -> ExitCode {
+    match load::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", chain(&error));
+            error.exit_code()
+        }
+    }
+}
+
+/// An error and its causes, on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        // Some texts tell of their cause themselves.
+        if !text.ends_with(&more) {
+            text.push_str(&format!(": {more}"));
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,289 @@
+//! The plugin directory, watched: a changed module or its settings become a new generation.
+//!
+//! Writers are not asked to do anything special. After the last change the directory must be
+//! quiet for a while, and a file must have the same digest twice, with a pause in between: a slow
+//! write in place and a rename both give one generation. A write that pauses for longer is seen
+//! half done; such a module does not pass its checks, is reported, and the rest of the write
+//! starts over. The detached signature beside a module counts as part of it.
+//!
+//! All of it happens on a thread of its own: a slow or broken drive, a directory of many files or
+//! a large module holds up nobody but this watch.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use notify::EventKind;
+use notify::RecommendedWatcher;
+use notify::RecursiveMode;
+use notify::Watcher;
+use notify::event::AccessKind;
+use notify::event::AccessMode;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::files;
+use crate::config::files::PluginInDir;
+use crate::config::files::shown_path;
+use crate::manage::manager::PluginManager;
+use crate::manage::plugin_files::PluginFiles;
+use crate::manage::plugin_files::Print;
+use crate::manage::plugin_files::Stamps;
+use sglang_router_rs::config::faults::Faults;
+use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::types::shown;
+use sglang_router_rs::types::shown::in_full;
+
+/// How long the directory must be quiet, and the pause between the two looks at a file.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Looks that are put off by further changes before the files are looked at all the same.
+const MOST_PUT_OFFS: u32 = 50;
+
+/// Changed files that are acted upon in one look: what was changed meanwhile need not wait for a
+/// directory full of others.
+const MOST_AT_ONCE: usize = 256;
+
+/// What was last seen of a plugin's files and acted upon.
+#[derive(Debug)]
+struct Seen {
+    stamps: Stamps,
+    /// True if no change can hide behind the stamps.
+    is_sure: bool,
+    print: Print,
+    plugin: String,
+}
+
+/// A plugin whose files differ from what was acted upon.
+struct Change {
+    path: PathBuf,
+    print: Print,
+}
+
+/// A watched plugin directory.
+pub struct DirWatch {
+    dir: PathBuf,
+    manager: Arc<PluginManager>,
+    changed: Arc<Notify>,
+    known: BTreeMap<PathBuf, Seen>,
+    /// Modules that could not be used when the router started, which the log says already.
+    reported: BTreeSet<PathBuf>,
+    /// What changed later is not as it was then.
+    since: SystemTime,
+    _watcher: RecommendedWatcher,
+}
+
+impl std::fmt::Debug for DirWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirWatch").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl DirWatch {
+    /// Watches from now on; nothing is done before [`run`](Self::run). Modules in `reported` are known to
+    /// be of no use as they are.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the directory cannot be watched.
+    pub fn new(
+        dir: &Path,
+        manager: Arc<PluginManager>,
+        reported: BTreeSet<PathBuf>,
+    ) -> Result<Self, notify::Error> {
+        let changed = Arc::new(Notify::new());
+        let nudge = Arc::clone(&changed);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // After an error, events may be missing.
+            if event.map_or(true, |event| is_change(event.kind)) {
+                nudge.notify_one();
+            }
+        })?;
+        watcher.watch(dir, RecursiveMode::NonRecursive)?;
+        let (known, since) = (BTreeMap::new(), SystemTime::now());
+        Ok(Self { dir: dir.to_owned(), manager, changed, known, reported, since, _watcher: watcher })
+    }
+
+    /// Acts upon changes until it is stopped. Files that changed since they were loaded count.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop it: a load may be on its way. Stop it by `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let runtime = Handle::current();
+        let (ended, end) = oneshot::channel::<()>();
+        let watch = move || {
+            runtime.block_on(self.watch(stop));
+            drop(ended);
+        };
+        match std::thread::Builder::new().name("plugin-dir".to_owned()).spawn(watch) {
+            // The sender is dropped when the thread ends, however that comes about.
+            Ok(_) => drop(end.await),
+            Err(error) => {
+                tracing::error!(%error, "the plugin directory is not watched: there is no thread for it")
+            }
+        }
+    }
+
+    async fn watch(mut self, stop: CancellationToken) {
+        self.changed.notify_one();
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = stop.cancelled() => return,
+            }
+            if !self.quiet(&stop).await {
+                return;
+            }
+            self.look(&stop).await;
+        }
+    }
+
+    /// Waits until nothing changes any more; false if it is stopped.
+    async fn quiet(&self, stop: &CancellationToken) -> bool {
+        for _ in 0..MOST_PUT_OFFS {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(QUIET) => return true,
+                () = stop.cancelled() => return false,
+            }
+        }
+        true
+    }
+
+    async fn look(&mut self, stop: &CancellationToken) {
+        let modules = match files::modules_in(&self.dir) {
+            Ok(modules) => modules,
+            Err(error) => {
+                tracing::error!(dir = %self.dir.display(), %error, "the plugin directory cannot be read");
+                return;
+            }
+        };
+        self.forget_gone(&modules);
+        let changes = self.changes(modules);
+        if changes.is_empty() {
+            return;
+        }
+        tokio::time::sleep(QUIET).await;
+        for Change { path, print } in changes {
+            if stop.is_cancelled() {
+                return;
+            }
+            let stamps = Stamps::of(&path);
+            let files = PluginFiles::read(&path);
+            // Still being written: once more.
+            if files.as_ref().map(PluginFiles::digests).map_err(Clone::clone) != print {
+                self.changed.notify_one();
+                continue;
+            }
+            let is_sure = stamps.are_proof(SystemTime::now());
+            self.act(path, Seen { stamps, is_sure, print, plugin: String::new() }, files).await;
+        }
+    }
+
+    /// What differs from what was acted upon, the latest first. Only what may have changed is read.
+    fn changes(&mut self, modules: Vec<PathBuf>) -> Vec<Change> {
+        let now = SystemTime::now();
+        let suspects = modules.into_iter().map(|path| (Stamps::of(&path), path));
+        let mut suspects: Vec<_> = suspects
+            .filter(|(stamps, path)| {
+                self.known.get(path).is_none_or(|seen| !seen.is_sure || seen.stamps != *stamps)
+            })
+            .collect();
+        suspects.sort_by_key(|(stamps, _)| Reverse(stamps.modified()));
+        if suspects.len() > MOST_AT_ONCE {
+            suspects.truncate(MOST_AT_ONCE);
+            self.changed.notify_one();
+        }
+        let mut changes = Vec::new();
+        for (stamps, path) in suspects {
+            let print = PluginFiles::read(&path).map(|files| files.digests());
+            match self.known.get_mut(&path) {
+                Some(seen) if seen.print == print => {
+                    seen.is_sure = stamps.are_proof(now);
+                    seen.stamps = stamps;
+                }
+                _ => changes.push(Change { path, print }),
+            }
+        }
+        changes
+    }
+
+    fn forget_gone(&mut self, modules: &[PathBuf]) {
+        self.known.retain(|path, seen| {
+            // They are sorted.
+            let stays = modules.binary_search(path).is_ok();
+            if !stays {
+                let (plugin, file) = (&seen.plugin, shown_path(path));
+                tracing::warn!(plugin, file, "the file of a plugin is gone; the plugin goes on");
+            }
+            stays
+        });
+    }
+
+    async fn act(&mut self, path: PathBuf, mut seen: Seen, files: Result<PluginFiles, String>) {
+        let file = shown_path(&path);
+        let settings = files.as_ref().ok().and_then(|files| files.settings.as_deref());
+        let PluginInDir { entry, faults } = files::plugin_with(&path, settings, &NativePolicy::NAMES);
+        let name = entry.name.clone();
+        let owner = self.known.iter().find(|(other, seen)| **other != path && seen.plugin == name);
+        let taken = owner.map(|(other, _)| shown_path(other));
+        let has_changed = seen.stamps.modified().is_some_and(|modified| modified > self.since);
+        let is_news = !self.reported.remove(&path) || has_changed;
+        // Whatever comes of it: it is tried and reported once for each change.
+        seen.plugin.clone_from(&name);
+        self.known.insert(path, seen);
+        let module = match files {
+            Ok(files) => files.module,
+            Err(error) => {
+                self.refused(&name, &file, &error, is_news);
+                return;
+            }
+        };
+        if !faults.is_empty() {
+            self.refused(&name, &file, &Faults(faults).in_one_line(), is_news);
+            return;
+        }
+        if let Some(other) = taken {
+            self.refused(&name, &file, &format!("another file has this plugin's name: {other}"), is_news);
+            return;
+        }
+        match self.manager.push_entry(entry, module).await {
+            Ok(Some(pushed)) => {
+                let generation = pushed.generation;
+                tracing::info!(plugin = name, file, generation, "loaded the changed file");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.refused(&name, &file, &in_full(&error), is_news);
+            }
+        }
+    }
+
+    /// Says that a file was not loaded, unless that was said when the router started.
+    fn refused(&self, name: &str, file: &str, error: &str, is_news: bool) {
+        let plugin = shown(name);
+        if !is_news {
+            tracing::debug!(plugin, file, error, "not loaded, as at the start");
+        } else if self.manager.detail(name).is_ok() {
+            tracing::error!(plugin, file, error, "not loaded; what served goes on");
+        } else {
+            tracing::error!(plugin, file, error, "not loaded; nothing serves under this name");
+        }
+    }
+}
+
+/// Reading is no change, or looking would lead to looking.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}

@@ -1,0 +1,66 @@
+//! Files that are whole or not there, whatever happens, and tell by a checksum if they were
+//! changed: first line `sha256:` and the checksum of the rest.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::manage::digest::sha256;
+use crate::manage::kept_plugin::BadFile;
+use sglang_router_rs::types::file;
+
+/// What names of half written files begin with.
+pub(crate) const TEMPORARY: &str = ".tmp";
+
+const CHECKSUM: &str = "sha256:";
+
+/// Largest list that is read, in bytes.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+
+/// Writes beside its place, syncs and renames.
+///
+/// # Errors
+///
+/// [`BadFile`]; the old file is whole then.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), BadFile> {
+    let write = || {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut beside = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
+        beside.write_all(bytes)?;
+        beside.as_file().sync_all()?;
+        beside.persist(path).map_err(|error| error.error)?;
+        // The new name is only as durable as the folder that holds it.
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| BadFile::new(path, error))
+}
+
+/// Writes a list as JSON under its checksum.
+///
+/// # Errors
+///
+/// As [`write`].
+pub(crate) fn write_list<T: Serialize>(path: &Path, list: &[T]) -> Result<(), BadFile> {
+    let text = serde_json::to_string_pretty(list).map_err(|error| BadFile::new(path, error))?;
+    write(path, format!("{CHECKSUM}{}\n{text}", sha256(text.as_bytes())).as_bytes())
+}
+
+/// A list that was written so; nothing if there is none.
+///
+/// # Errors
+///
+/// [`BadFile`] if it cannot be read or its checksum is wrong.
+pub(crate) fn read_list<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, BadFile> {
+    let bad = |reason: String| BadFile::new(path, reason);
+    let read = file::read_if_there(path, MAX_LIST_BYTES).map_err(|error| bad(error.to_string()))?;
+    let Some(bytes) = read else { return Ok(Vec::new()) };
+    let text = String::from_utf8(bytes).map_err(|error| bad(error.to_string()))?;
+    let (first, rest) = text.split_once('\n').ok_or_else(|| bad("it has no checksum".to_owned()))?;
+    if first.strip_prefix(CHECKSUM) != Some(sha256(rest.as_bytes()).as_str()) {
+        return Err(bad("its checksum does not match its content".to_owned()));
+    }
+    serde_json::from_str(rest).map_err(|error| bad(error.to_string()))
+}

@@ -1,0 +1,67 @@
+//! Why a change of a plugin was refused.
+
+use crate::manage::kept_plugin::BadFile;
+use sglang_router_rs::config::rollout::RolloutMode;
+use sglang_router_rs::policies::OperationError;
+use sglang_router_rs::policies::PluginError;
+
+/// Why a change was refused. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManageError {
+    /// The settings cannot be read.
+    #[error("the settings cannot be used: {reason}")]
+    Settings {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file was named, but the router has no plugin directory.
+    #[error("the router has no plugin directory (--plugin-dir); send the module's bytes instead")]
+    NoPluginDir,
+    /// The named file is not in the plugin directory.
+    #[error("{file:?} names no file in the plugin directory; allowed: the plain name of a file there")]
+    OutsidePluginDir {
+        /// What was named.
+        file: String,
+    },
+    /// The router places requests with this plugin right now.
+    #[error("plugin `{name}` is the policy that the router uses; to unload it all the same, force it")]
+    InUse {
+        /// The plugin.
+        name: String,
+    },
+    /// A canary or a shadow was asked for where no plugin serves.
+    #[error(
+        "`{name}` is a new plugin; there is nothing to be a {rollout} against; names in use: {names} \
+         (load it at once, or name the plugin that it is to replace)"
+    )]
+    NothingBeside {
+        /// The name.
+        name: String,
+        /// Canary or shadow.
+        rollout: RolloutMode,
+        /// The names of all plugins.
+        names: String,
+    },
+    /// The plugin or its new generation is at fault.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// The operation does not fit the plugin's state.
+    #[error(transparent)]
+    Operation(OperationError),
+    /// The state directory could not be written.
+    #[error("the state directory cannot be written: {0}")]
+    State(#[from] BadFile),
+    /// The router is about to end.
+    #[error("the router is stopping")]
+    Stopping,
+}
+
+impl From<OperationError> for ManageError {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Plugin(error) => Self::Plugin(error),
+            other => Self::Operation(other),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A plugin as it is kept over a restart, and what is said of files that cannot be used.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use sglang_router_rs::config::plugin::PluginOptions;
+use sglang_router_rs::config::plugin::WasmPolicyConfig;
+use sglang_router_rs::policies::Origin;
+
+/// A plugin as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptPlugin {
+    /// SHA-256 of its module, 64 hex digits.
+    pub digest: String,
+    /// What it was loaded with; its name is in it.
+    pub config: WasmPolicyConfig,
+    /// What it was loaded with.
+    pub options: PluginOptions,
+    /// Where its module came from: the rules about signatures go by that, at every start again. Lists
+    /// of older routers do not have it; it is what `module_path` says then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The detached signature that came with its module, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+/// A file of the directory that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is bad: {reason}", file.display())]
+pub struct BadFile {
+    /// Which.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl BadFile {
+    pub(crate) fn new(file: &Path, reason: impl ToString) -> Self {
+        Self { file: file.to_owned(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,386 @@
+//! The one way to change plugins while the router runs.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::config::plugin_entry::PluginEntry;
+use crate::manage::digest::sha256;
+use crate::manage::error::ManageError;
+use crate::manage::kept_plugin::KeptPlugin;
+use crate::manage::kept_set::Change;
+use crate::manage::kept_set::Snapshot;
+use crate::manage::module_file;
+use crate::manage::pushed::AfterRestart;
+use crate::manage::pushed::Pushed;
+use crate::manage::settings::Settings;
+use crate::manage::state_dir::StateDir;
+use sglang_router_rs::config::plugin::PluginOptions;
+use sglang_router_rs::config::plugin::WasmPolicyConfig;
+use sglang_router_rs::config::rollout::Rollout;
+use sglang_router_rs::policies::ModuleBytes;
+use sglang_router_rs::policies::OperationError;
+use sglang_router_rs::policies::Origin;
+use sglang_router_rs::policies::PluginDetail;
+use sglang_router_rs::policies::PluginInfo;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::Progress;
+use sglang_router_rs::policies::read_module;
+use sglang_router_rs::policies::unwatched;
+use sglang_router_rs::types::hex;
+use sglang_router_rs::types::shown;
+
+/// What a plugin that was sent as bytes has for a path.
+pub(crate) const UPLOADED: &str = "(uploaded)";
+
+/// Where a module comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// It was sent, with a detached signature if there is one.
+    Bytes {
+        /// The module.
+        wasm: Vec<u8>,
+        /// Its signature.
+        signature: Option<Vec<u8>>,
+    },
+    /// The name of a file in the plugin directory.
+    File(String),
+}
+
+/// Changes the plugins of a router: all operations of operators come here.
+///
+/// # Concurrency
+///
+/// Loads of one name take turns (`turns`), since each starts from the settings that the one before
+/// left. Everything else may happen meanwhile: a rollback does not wait for a compilation.
+#[derive(Debug)]
+pub struct PluginManager {
+    factory: PolicyFactory,
+    plugin_dir: Option<PathBuf>,
+    policy: String,
+    /// Names that the configuration and the plugin directory give: at a restart they win.
+    configured: Mutex<BTreeSet<String>>,
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    kept: Option<Arc<StateDir>>,
+}
+
+impl PluginManager {
+    /// A manager of the factory's plugins. `policy` is what the router places requests with.
+    pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
+        let policy = policy.to_owned();
+        let (configured, turns) = (Mutex::default(), Mutex::default());
+        Self { factory, plugin_dir, policy, configured, turns, kept: None }
+    }
+
+    /// The same manager, which keeps what is pushed and serves in a state directory.
+    #[must_use]
+    pub fn keeping(mut self, state: StateDir) -> Self {
+        self.kept = Some(Arc::new(state));
+        self
+    }
+
+    /// True if it keeps what serves.
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Says which names the configuration and the plugin directory give.
+    pub fn set_configured(&self, names: BTreeSet<String>) {
+        *self.configured.lock() = names;
+    }
+
+    /// The plugins themselves.
+    pub fn factory(&self) -> &PolicyFactory {
+        &self.factory
+    }
+
+    /// True if the router places requests with this policy.
+    pub fn is_in_use(&self, name: &str) -> bool {
+        self.policy == name
+    }
+
+    /// Everything that is known of a plugin.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NotFound`].
+    pub fn detail(&self, name: &str) -> Result<PluginDetail, ManageError> {
+        Ok(self.factory.plugin_detail(name).ok_or_else(|| not_found(name))?)
+    }
+
+    /// Loads a module under a name. A plugin that serves there keeps what the settings do not
+    /// change, and serves until the new generation is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`]; what served goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not to be dropped: guest state that is being carried over may be lost.
+    pub async fn push(
+        &self,
+        name: &str,
+        module: Module,
+        settings: &Settings,
+        progress: Progress,
+    ) -> Result<Pushed, ManageError> {
+        let began = Instant::now();
+        let (module, path) = self.bytes_of(module).await?;
+        let _turn = self.turn(name).await;
+        let known = self.factory.plugin_detail(name);
+        let created = known.is_none();
+        let (mut config, options) = match known {
+            Some(known) => (known.config, known.options),
+            None => (WasmPolicyConfig::new(name, UPLOADED), PluginOptions::default()),
+        };
+        config.module_path = path;
+        let (config, options) = settings.over(config, options, true)?;
+        if created && options.rollout != Rollout::Immediate {
+            return Err(self.nothing_beside(name, options.rollout));
+        }
+        let arriving = self.keep_module(name, &module.wasm).await?;
+        let loaded = self.factory.load_wasm_module(config, options, module, progress).await;
+        if let Some(digest) = arriving {
+            let (name, loaded) = (name.to_owned(), loaded.is_ok());
+            self.record(Change::Arrived { name, digest, loaded }).await;
+        }
+        Ok(self.pushed(loaded?, (created, began)))
+    }
+
+    /// A new generation of the module that serves under a name, with other settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`]; what served goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn reconfigure(
+        &self,
+        name: &str,
+        settings: &Settings,
+        progress: Progress,
+    ) -> Result<Pushed, ManageError> {
+        let began = Instant::now();
+        let _turn = self.turn(name).await;
+        let known = self.detail(name)?;
+        let (config, options) = settings.over(known.config, known.options, false)?;
+        let info = self.factory.reconfigure_wasm_plugin(config, options, progress).await?;
+        self.record(Change::Touched { name: name.to_owned() }).await;
+        Ok(self.pushed(info, (false, began)))
+    }
+
+    /// Loads a plugin of the plugin directory with exactly these settings. `None` if that is what
+    /// serves already; if only the settings differ, nothing is compiled.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`]; what served goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn push_entry(
+        &self,
+        entry: PluginEntry,
+        module: ModuleBytes,
+    ) -> Result<Option<Pushed>, ManageError> {
+        let began = Instant::now();
+        let (config, options) = entry.into_parts();
+        let name = config.name.clone();
+        let _turn = self.turn(&name).await;
+        let known = self.factory.plugin_infos().into_iter().find(|info| info.name == name);
+        let created = known.is_none();
+        let same_module = known.as_ref().is_some_and(|known| known.digest == sha256(&module.wasm));
+        if same_module && known.is_some_and(|known| known.config == config && known.options == options) {
+            return Ok(None);
+        }
+        let info = if same_module {
+            self.factory.reconfigure_wasm_plugin(config, options, unwatched()).await?
+        } else {
+            self.factory.load_wasm_module(config, options, module, unwatched()).await?
+        };
+        self.configured.lock().insert(name.clone());
+        self.record(Change::Touched { name }).await;
+        Ok(Some(self.pushed(info, (created, began))))
+    }
+
+    /// Unloads a plugin; the one that the router uses only if that is forced.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError::InUse`], or [`OperationError::NotFound`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the plugin loaded.
+    pub async fn unload(&self, name: &str, force: bool) -> Result<(), ManageError> {
+        let _turn = self.turn(name).await;
+        self.detail(name)?;
+        if self.is_in_use(name) && !force {
+            return Err(ManageError::InUse { name: name.to_owned() });
+        }
+        if !self.factory.unload_wasm_plugin(name) {
+            return Err(not_found(name).into());
+        }
+        self.record(Change::Unloaded { name: name.to_owned() }).await;
+        Ok(())
+    }
+
+    /// Makes the canary or the shadow of a plugin its stable generation.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`] says why not; nothing has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn promote(&self, name: &str) -> Result<(), ManageError> {
+        self.factory.promote_wasm_plugin(name).await?;
+        self.record(Change::ByItself).await;
+        Ok(())
+    }
+
+    /// Drops the canary or the shadow of a plugin; else goes back to its previous generation.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError`] says why not; nothing has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`push`](Self::push).
+    pub async fn roll_back(&self, name: &str) -> Result<(), ManageError> {
+        self.factory.roll_back_wasm_plugin(name).await?;
+        self.record(Change::ByItself).await;
+        Ok(())
+    }
+
+    /// Takes a plugin out of the path, or puts it back. Not kept over a restart.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::NotFound`].
+    pub fn set_paused(&self, name: &str, paused: bool) -> Result<(), ManageError> {
+        Ok(self.factory.pause_wasm_plugin(name, paused)?)
+    }
+
+    /// Share of the decisions that go to a plugin's canary in percent, if it has one.
+    pub fn canary_percent(&self, name: &str) -> Option<f64> {
+        canary_percent(&self.factory, name)
+    }
+
+    /// Brings the state directory up to date after a change, if there is one. False if that failed,
+    /// which is logged.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop it.
+    pub async fn record(&self, change: Change) -> bool {
+        let Some(kept) = &self.kept else { return true };
+        let (state, factory) = (Arc::clone(kept), self.factory.clone());
+        let look = move || Snapshot { serving: serving(&factory), alive: alive(&factory) };
+        match tokio::task::spawn_blocking(move || state.record(change, look)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a restart would not come back with what serves now");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn nothing_beside(&self, name: &str, rollout: Rollout) -> ManageError {
+        let names = match self.factory.list_wasm_plugins() {
+            names if names.is_empty() => "none".to_owned(),
+            names => names.join(", "),
+        };
+        ManageError::NothingBeside { name: shown(name), rollout: rollout.mode(), names }
+    }
+
+    fn pushed(&self, info: PluginInfo, load: (bool, Instant)) -> Pushed {
+        let in_use = self.is_in_use(&info.name);
+        let after_restart = match &self.kept {
+            _ if self.configured.lock().contains(&info.name) => AfterRestart::Configured,
+            Some(_) => AfterRestart::Kept,
+            None => AfterRestart::Gone,
+        };
+        Pushed::new(info, load, in_use, after_restart)
+    }
+
+    async fn keep_module(&self, name: &str, wasm: &[u8]) -> Result<Option<String>, ManageError> {
+        let Some(kept) = &self.kept else { return Ok(None) };
+        let (state, name, wasm) = (Arc::clone(kept), name.to_owned(), wasm.to_vec());
+        let keep = move || state.keep_module(&name, &wasm);
+        let digest = tokio::task::spawn_blocking(keep).await.map_err(|_| ManageError::Stopping)??;
+        Ok(Some(digest))
+    }
+
+    /// Waits until no other load of this name is on its way.
+    async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock();
+            // Those that nobody holds or waits for are of no use any more.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    /// The bytes of a module, and what to call its source.
+    async fn bytes_of(&self, module: Module) -> Result<(ModuleBytes, String), ManageError> {
+        let file = match module {
+            Module::Bytes { wasm, signature } => {
+                let sent = ModuleBytes { wasm, signature, origin: Origin::Push };
+                return Ok((sent, UPLOADED.to_owned()));
+            }
+            Module::File(file) => file,
+        };
+        let dir = self.plugin_dir.clone().ok_or(ManageError::NoPluginDir)?;
+        let read = move || {
+            let path = module_file::within(&dir, &file)?;
+            let module = read_module(&path)?;
+            Ok::<_, ManageError>((module, path.to_string_lossy().into_owned()))
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| ManageError::Stopping)?
+    }
+}
+
+/// Share of the decisions that go to a plugin's canary in percent, if it has one.
+pub(crate) fn canary_percent(factory: &PolicyFactory, name: &str) -> Option<f64> {
+    let Some(Policy::Wasm(plugin)) = factory.create_by_name(name) else { return None };
+    plugin.canary_percent()
+}
+
+/// What serves, as it would be kept.
+fn serving(factory: &PolicyFactory) -> Vec<KeptPlugin> {
+    let kept = |mut info: PluginInfo| {
+        // How it took over is over.
+        info.options.rollout = Rollout::Immediate;
+        let origin = Some(info.provenance.origin);
+        let signature = info.detached_signature.map(|bytes| hex::encode(&bytes));
+        KeptPlugin { digest: info.digest, config: info.config, options: info.options, origin, signature }
+    };
+    factory.plugin_infos().into_iter().map(kept).collect()
+}
+
+/// Digests of all modules of generations that live: a canary may be promoted, a previous
+/// generation may come back.
+fn alive(factory: &PolicyFactory) -> BTreeSet<String> {
+    let names = factory.list_wasm_plugins();
+    let details = names.iter().filter_map(|name| factory.plugin_detail(name));
+    details.flat_map(|detail| detail.generations).map(|generation| generation.digest).collect()
+}
+
+fn not_found(name: &str) -> OperationError {
+    OperationError::NotFound { name: name.to_owned() }
+}

@@ -1,0 +1,98 @@
+//! The state directory and the manager: loading the last good set at start, keeping it up to date.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::manage::kept_plugin::BadFile;
+use crate::manage::kept_plugin::KeptPlugin;
+use crate::manage::kept_set::Change;
+use crate::manage::manager::PluginManager;
+use crate::manage::manager::UPLOADED;
+use crate::manage::state_dir::StateDir;
+use sglang_router_rs::policies::ModuleBytes;
+use sglang_router_rs::policies::Origin;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::unwatched;
+use sglang_router_rs::types::hex;
+
+/// How often it is looked whether a canary or a probation has come to its end by itself.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Loads the plugins of a state directory; a name that is loaded already stays as it is. Entries
+/// of names that could not be loaded or were taken stay until an operator changes the plugin.
+///
+/// # Errors
+///
+/// [`BadFile`] if `policy` is among those that are bad; others are logged.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the plugins that were loaded so far.
+pub async fn restore(state: &StateDir, factory: &PolicyFactory, policy: &str) -> Result<(), BadFile> {
+    let mut untouched = BTreeSet::new();
+    for plugin in state.plugins() {
+        let name = plugin.config.name.clone();
+        if let Some(serving) = factory.plugin_detail(&name) {
+            let digest = plugin.digest;
+            if serving.generations.iter().any(|one| one.digest == digest) {
+                tracing::info!(plugin = name, digest, "the configuration has what was pushed, too");
+            } else {
+                tracing::warn!(
+                    plugin = name,
+                    digest,
+                    "the configuration wins over the state directory: what was pushed under this name does not serve"
+                );
+            }
+            untouched.insert(name);
+            continue;
+        }
+        match load(state, factory, plugin).await {
+            Ok(generation) => tracing::info!(plugin = name, generation, "loaded from the state directory"),
+            Err(error) if name == policy => return Err(error),
+            Err(error) => {
+                tracing::error!(plugin = name, %error, "not loaded from the state directory");
+                untouched.insert(name);
+            }
+        }
+    }
+    state.leave(untouched);
+    Ok(())
+}
+
+async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> Result<u64, BadFile> {
+    let wasm = state.read_module(&plugin.digest)?;
+    let file = state.module_file(&plugin.digest);
+    let origin = plugin.origin.unwrap_or_else(|| match plugin.config.module_path.as_str() {
+        UPLOADED => Origin::Push,
+        path => Origin::file(path),
+    });
+    // One that is no hex is as good as none: the rules see to that.
+    let signature = plugin.signature.as_deref().and_then(hex::decode);
+    let module = ModuleBytes { wasm, signature, origin };
+    let loaded = factory.load_wasm_module(plugin.config, plugin.options, module, unwatched()).await;
+    loaded.map(|info| info.generation).map_err(|error| BadFile { file, reason: error.to_string() })
+}
+
+/// Keeps the state directory up to date with what happens without an operator, until it is
+/// stopped.
+///
+/// # Cancel safety
+///
+/// Dropping the future stops it.
+pub async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
+    let mut known = Vec::new();
+    loop {
+        let infos = manager.factory().plugin_infos();
+        let now: Vec<(String, u64)> = infos.into_iter().map(|info| (info.name, info.generation)).collect();
+        if now != known && manager.record(Change::ByItself).await {
+            known = now;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Small questions of the router's own to a worker.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::Request;
+use http::StatusCode;
+use http::Uri;
+use http::header;
+use tokio::time::Instant;
+
+use crate::proxy::retry::SecondRun;
+use crate::proxy::target::Target;
+use sgl_upstream::call_error::CallError;
+use sgl_upstream::payload::Payload;
+use sgl_upstream::upstream_connection::Answer;
+use sgl_upstream::upstream_connection::Outgoing;
+use sgl_upstream::upstream_connection::UpstreamConnection;
+use sglang_router_rs::core::Worker;
+
+/// The most that is read of an answer.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// Asks a worker for something small, over an idle connection if there is one; `None` if there is no answer within the limit.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the connection.
+pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(StatusCode, Vec<u8>)> {
+    let uri: Uri = path.parse().ok()?;
+    let asked = async {
+        let answer = target.call(|| request(target, &uri), &SecondRun::default(), || false).await;
+        let answer: Answer =
+            answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
+        let (head, mut body) = answer.into_parts();
+        let whole = body.collect(MAX_ANSWER_BYTES).await?;
+        if let Some(connection) = body.reclaim() {
+            target.pool().put(connection);
+        }
+        Some((head.status, whole))
+    };
+    tokio::time::timeout(limit, asked).await.ok().flatten()
+}
+
+/// What a check of a worker's health found.
+#[derive(Debug)]
+pub enum Finding {
+    /// It is well.
+    Passed,
+    /// It is ill, or cannot be reached.
+    Failed,
+    /// Nothing: it could not be asked, and cannot help it.
+    Nothing(CallError),
+}
+
+/// Asks a worker whether it is well, over a connection of its own: one that has closed its port may
+/// go on answering over connections that it has.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the connection.
+pub async fn check(target: &Target, path: &str, limit: Duration) -> Finding {
+    let Ok(uri) = path.parse() else { return Finding::Failed };
+    let deadline = Instant::now() + limit;
+    let connect_limit = limit.min(target.pool().settings().connect_timeout);
+    let connection = match UpstreamConnection::open(target.address(), connect_limit).await {
+        Ok(connection) => connection,
+        Err(error) if error.is_own() => return Finding::Nothing(error),
+        Err(_) => return Finding::Failed,
+    };
+    let asked = async {
+        let (head, mut body) = connection.send(request(target, &uri)).await.ok()?.into_parts();
+        body.collect(MAX_ANSWER_BYTES).await.filter(|_| head.status.is_success())
+    };
+    match tokio::time::timeout_at(deadline, asked).await {
+        Ok(Some(_)) => Finding::Passed,
+        _ => Finding::Failed,
+    }
+}
+
+/// True if the status says that the worker has no such endpoint.
+pub fn is_absent(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
+}
+
+/// Up to a tenth less, so that questions to many workers do not come in bursts.
+pub fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(1.0 - fastrand::f64() / 10.0)
+}
+
+fn request(target: &Target, uri: &Uri) -> Outgoing {
+    let mut request = Request::new(Payload::default());
+    *request.uri_mut() = uri.clone();
+    request.headers_mut().insert(header::HOST, target.host().clone());
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    request
+}

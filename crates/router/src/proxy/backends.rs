@@ -1,0 +1,268 @@
+//! The workers of the data plane: adding, draining, removing, looking after.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+
+use crate::config::checked::ProxySettings;
+use crate::config::worker_entry::RoleEntry;
+use crate::config::worker_entry::WorkerEntry;
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::health;
+use crate::proxy::roster::Roster;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::target::Target;
+use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::worker_url::WorkerUrlError;
+use sglang_router_rs::core::FleetError;
+use sglang_router_rs::core::FleetWorker;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::WorkerSpec;
+
+/// How often a draining worker is looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(500);
+
+/// Why a worker could not be added.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// The URL is in use.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The URL is none.
+    #[error("the URL of a worker must be {0}")]
+    Url(#[from] WorkerUrlError),
+}
+
+/// A worker that is being removed cannot be kept: it was taken off the list that outlives a restart.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("worker {url} is being removed; add it again once it is gone")]
+pub struct Leaving {
+    /// Its URL.
+    pub url: String,
+}
+
+/// Owns the workers, and for each a keeper task.
+///
+/// # Concurrency
+///
+/// Changes take one lock, then the roster's; requests load the current snapshot and take none.
+/// Keepers are ended when their worker is removed, those of removed workers with the last request
+/// at them, and all when the value is dropped.
+#[derive(Debug)]
+pub struct Backends {
+    roster: Arc<Roster>,
+    keepers: Mutex<Keepers>,
+    settings: ProxySettings,
+    runtime: Handle,
+}
+
+#[derive(Debug, Default)]
+struct Keepers {
+    /// By the URLs of their workers.
+    present: HashMap<String, Keeper>,
+    /// URLs of workers that are there until they are drained.
+    leaving: HashSet<String>,
+    /// Of workers that were removed and may have requests in flight.
+    removed: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Keeper(JoinHandle<()>);
+
+impl Keeper {
+    /// Ends it, and waits until it has ended: some of what it waits for tells only one.
+    async fn end(mut self) {
+        self.0.abort();
+        // It was aborted, which is no news.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Backends {
+    /// No workers yet. Keepers run on the current tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn new(settings: ProxySettings) -> Self {
+        let roster = Arc::new(Roster::new(settings.health.poll_models));
+        Self { roster, keepers: Mutex::default(), settings, runtime: Handle::current() }
+    }
+
+    /// The workers now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.roster.snapshot()
+    }
+
+    /// How often a worker was found dead, those that were removed included.
+    pub fn deaths(&self) -> u64 {
+        self.roster.deaths()
+    }
+
+    /// Adds a worker. It may be chosen once its first health check has passed, which starts at
+    /// once; without health checks it may be chosen right away.
+    ///
+    /// # Errors
+    ///
+    /// [`AddError`] if the URL is in use, in whatever spelling, or is none.
+    pub fn add(&self, entry: &WorkerEntry) -> Result<Arc<Target>, AddError> {
+        let url = WorkerUrl::parse(&entry.url)?;
+        let spec = spec_of(entry, &url);
+        let healthy = self.settings.health.interval.is_none();
+        let mut keepers = self.keepers.lock();
+        let silence = self.settings.silence.of_worker(entry);
+        let make = |worker: Arc<FleetWorker>| {
+            let endpoint = Endpoint::new(Arc::clone(&worker), url, &self.settings, healthy);
+            Target::new(worker, silence, endpoint)
+        };
+        let target = self.roster.add(spec, healthy, make)?;
+        self.look_after(&mut keepers, &target);
+        Ok(target)
+    }
+
+    /// Gives a worker that is there the role, the model, the weight, the labels and the limits of
+    /// `entry`. It is the same worker as before in all else: as healthy and as draining, with its
+    /// requests in flight, its connections, its circuit and what is known of its models. `None` if it
+    /// is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerUrlError`] if the URL is none.
+    pub fn change(&self, entry: &WorkerEntry) -> Result<Option<Arc<Target>>, WorkerUrlError> {
+        let url = WorkerUrl::parse(&entry.url)?;
+        let mut keepers = self.keepers.lock();
+        let silence = self.settings.silence.of_worker(entry);
+        let target = self.roster.replace(spec_of(entry, &url), silence);
+        if let Some(target) = &target {
+            self.look_after(&mut keepers, target);
+        }
+        Ok(target)
+    }
+
+    /// Gives a worker a keeper, which begins when the one before has ended.
+    fn look_after(&self, keepers: &mut Keepers, target: &Arc<Target>) {
+        let url = target.worker().url().to_owned();
+        let before = keepers.present.remove(&url);
+        let keeping =
+            health::keep(Arc::clone(target), Arc::clone(&self.roster), self.settings.health.clone());
+        let keeper = self.runtime.spawn(async {
+            if let Some(before) = before {
+                before.end().await;
+            }
+            keeping.await;
+        });
+        keepers.present.insert(url, Keeper(keeper));
+    }
+
+    /// No new requests to a worker from now on; those in flight go on. `None` if it is not there.
+    /// Any spelling of its URL will do, here and below.
+    pub fn drain(&self, url: &str) -> Option<Arc<Target>> {
+        self.roster.drain(&normal(url))
+    }
+
+    /// Ends [`drain`](Self::drain): the worker may be chosen if it is well. `None` if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Leaving`] if it is being removed.
+    pub fn undrain(&self, url: &str) -> Option<Result<Arc<Target>, Leaving>> {
+        let url = normal(url);
+        // Held, so that no removal begins meanwhile.
+        let keepers = self.keepers.lock();
+        if keepers.leaving.contains(&url) {
+            return Some(Err(Leaving { url }));
+        }
+        self.roster.undrain(&url).map(Ok)
+    }
+
+    /// Takes a worker out at once; its requests in flight go on. `None` if it is not there.
+    pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
+        self.take_out(&mut self.keepers.lock(), &normal(url))
+    }
+
+    /// Drains a worker and removes it once it has no request in flight, or after the time that a
+    /// shutdown may take, whichever comes first. `None` if it is not there.
+    ///
+    /// The removal goes on in the background; the value that is returned can be waited for.
+    pub fn retire(self: &Arc<Self>, url: &str) -> Option<JoinHandle<()>> {
+        let target = {
+            let mut keepers = self.keepers.lock();
+            let target = self.drain(url)?;
+            keepers.leaving.insert(target.worker().url().to_owned());
+            target
+        };
+        let this = Arc::clone(self);
+        Some(self.runtime.spawn(async move {
+            let url = target.worker().url();
+            if tokio::time::timeout(this.settings.shutdown, drained(&target)).await.is_err() {
+                tracing::warn!(
+                    worker = url,
+                    in_flight = target.worker().load(),
+                    "removed before it was drained"
+                );
+            }
+            this.remove_target(&target);
+        }))
+    }
+
+    /// Removes this worker, not one of the same URL that was added since.
+    fn remove_target(&self, target: &Target) {
+        let url = target.worker().url();
+        let mut keepers = self.keepers.lock();
+        if self.roster.has(target) {
+            self.take_out(&mut keepers, url);
+        }
+    }
+
+    fn take_out(&self, keepers: &mut Keepers, url: &str) -> Option<Arc<Target>> {
+        keepers.present.remove(url);
+        keepers.leaving.remove(url);
+        let target = self.roster.remove(url)?;
+        while keepers.removed.try_join_next().is_some() {}
+        let (watched, roster) = (Arc::downgrade(target.endpoint()), Arc::clone(&self.roster));
+        let keeper = health::keep_removed(watched, roster, self.settings.health.clone());
+        keepers.removed.spawn_on(keeper, &self.runtime);
+        Some(target)
+    }
+}
+
+/// Waits until a draining worker has no request in flight. Requests from before it was removed and
+/// added again end without telling, so it is looked at now and then too.
+async fn drained(target: &Target) {
+    while tokio::time::timeout(DRAIN_LOOK, target.drained()).await.is_err() {}
+}
+
+/// The URL as the fleet knows it.
+fn normal(url: &str) -> String {
+    WorkerUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
+}
+
+fn spec_of(entry: &WorkerEntry, url: &WorkerUrl) -> WorkerSpec {
+    let role = match entry.role {
+        RoleEntry::Regular => WorkerRole::Regular,
+        RoleEntry::Prefill => WorkerRole::Prefill,
+        RoleEntry::Decode => WorkerRole::Decode,
+    };
+    WorkerSpec {
+        role,
+        model: entry.model.clone(),
+        weight: entry.weight,
+        labels: entry.labels.clone(),
+        bootstrap_port: entry.bootstrap_port,
+        ..WorkerSpec::new(url.to_string())
+    }
+}

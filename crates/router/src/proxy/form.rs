@@ -1,0 +1,89 @@
+//! How a request is served: by one worker, or by a pair. What the loop of attempts leaves to each.
+
+use crate::proxy::culprit::Culprit;
+use crate::proxy::outcome::Outcome;
+use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::SecondRun;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::tried::Chosen;
+use crate::proxy::tried::Tried;
+use crate::records::Draft;
+use crate::records::draft::Asked;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::SelectWorkerInfo;
+
+/// A request in one of its forms: how a decision is made, placed and tried.
+pub(crate) trait Form {
+    /// What the policy says.
+    type Decision;
+    /// A decision at the workers that let it through.
+    type Placed;
+    /// What an attempt leaves behind, before it is judged.
+    type Ended;
+
+    /// What the request may do once.
+    fn second_run(&self) -> &SecondRun;
+
+    /// Asks the policy.
+    fn decide(
+        policy: &Policy,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> impl Future<Output = Result<Self::Decision, DecideError>>;
+
+    /// Has it recorded what the policy said.
+    fn record(
+        record: &mut Draft,
+        asked: Asked,
+        table: &WorkerTable,
+        decided: &Result<Self::Decision, DecideError>,
+    );
+
+    /// Whom the policy chose.
+    fn chosen(decision: &Self::Decision) -> Chosen;
+
+    /// Places the decision, as [`Tried::place`] does.
+    fn place(
+        decision: Self::Decision,
+        tried: &mut Tried<'_>,
+        snapshot: &Snapshot,
+        policy: &Policy,
+    ) -> Result<Option<Self::Placed>, ProxyError>;
+
+    /// Sends the request, up to the beginning of an answer. `has_other` tells whether another worker
+    /// could be tried.
+    ///
+    /// Not judged here but in [`judge`](Self::judge), so that no future is wrapped into another.
+    fn attempt(
+        &self,
+        placed: Self::Placed,
+        has_other: impl Fn() -> bool,
+    ) -> impl Future<Output = Self::Ended>;
+
+    /// What the attempt came to.
+    fn judge(ended: Self::Ended) -> Result<Attempted, ProxyError>;
+}
+
+/// What an attempt came to, and by whom.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub(crate) outcome: Outcome,
+    /// Whose outcome it is. A worker that serves a request alone stands where the decode half does.
+    pub(crate) culprit: Culprit,
+    /// The prefill half of a pair.
+    pub(crate) prefill: Option<PrefillGuard>,
+}
+
+impl Attempted {
+    /// What the client is told if there is no retry after it, and the prefill half that goes on for
+    /// that: unless both halves serve the request, nothing is left running.
+    pub(crate) fn settled(self, tried: &mut Tried<'_>) -> (Outcome, Option<PrefillGuard>) {
+        let Self { outcome, culprit, prefill } = self;
+        let outcome = tried.settle(culprit.told(outcome));
+        let goes_on = culprit == Culprit::Decode && outcome.is_served();
+        (outcome, prefill.filter(|_| goes_on))
+    }
+}

@@ -1,0 +1,61 @@
+//! The head of a request on its way to a worker.
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Uri;
+use http::header;
+use http::request;
+
+use crate::proxy::headers::find;
+use crate::proxy::headers::prepare_request;
+use crate::proxy::target::Target;
+use sgl_upstream::payload::Payload;
+use sgl_upstream::upstream_connection::Outgoing;
+
+/// The head of a request as every worker gets it, but for `host`.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// Headers, without those of the client's connection.
+    pub headers: HeaderMap,
+    /// Whether headers speak to this router.
+    has_own: bool,
+}
+
+impl Head {
+    /// From the head as it came from a client of this address.
+    pub fn new(head: request::Parts, forwarded_for: &HeaderValue) -> Self {
+        let request::Parts { method, uri, mut headers, .. } = head;
+        let has_own = prepare_request(&mut headers, forwarded_for);
+        Self { method, uri: origin_form(uri), headers, has_own }
+    }
+
+    /// The first value of a header that speaks to this router, by its lower-case name.
+    pub fn own(&self, name: &str) -> Option<&HeaderValue> {
+        // Nearly no request has one.
+        if self.has_own { find(&self.headers, name) } else { None }
+    }
+
+    /// The request to one worker.
+    pub fn outgoing(&self, target: &Target, body: &Payload) -> Outgoing {
+        let mut request = Request::new(body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(header::HOST, target.host().clone());
+        request
+    }
+}
+
+/// Proxies may be sent the whole URL; workers get path and query.
+fn origin_form(uri: Uri) -> Uri {
+    if uri.authority().is_none() {
+        return uri;
+    }
+    uri.into_parts().path_and_query.map(Uri::from).unwrap_or_default()
+}

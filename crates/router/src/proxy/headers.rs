@@ -1,0 +1,230 @@
+//! Headers on their way through.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Version;
+use http::header;
+use http::response;
+
+use sglang_router_rs::policies::HeaderLookup;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What the router's own headers begin with.
+const OWN_PREFIX: &str = "x-sgl-";
+
+/// True for headers that concern one connection only (RFC 9110, section 7.6.1). `expect` is answered
+/// by this side.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "transfer-encoding"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "upgrade"
+            | "expect"
+    )
+}
+
+fn is_own(name: &str) -> bool {
+    name.starts_with(OWN_PREFIX)
+}
+
+/// What is among the names of the headers, from one pass: looking for each by its hash costs more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    has_hop_by_hop: bool,
+    has_own: bool,
+}
+
+impl Seen {
+    fn in_names(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys().map(HeaderName::as_str) {
+            seen.has_hop_by_hop |= is_hop_by_hop(name);
+            seen.has_own |= is_own(name);
+        }
+        seen
+    }
+}
+
+/// A header map, as policies look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a>(pub &'a HeaderMap);
+
+impl HeaderLookup for Headers<'_> {
+    fn header(&self, name: &str) -> Option<&str> {
+        find(self.0, name)?.to_str().ok()
+    }
+}
+
+/// The first value of a header that most requests do not have, by its lower-case name. Looking
+/// through the few names there are is cheaper than hashing this one.
+pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+    headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value)
+}
+
+/// Takes out what concerns the client's connection only, and adds the client's address. True if
+/// there are headers that speak to this router.
+pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> bool {
+    let seen = Seen::in_names(headers);
+    if seen.has_hop_by_hop {
+        remove_hop_by_hop(headers);
+    }
+    let mut before = headers.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).peekable();
+    let value = if before.peek().is_none() {
+        client.clone()
+    } else {
+        let all: Vec<&[u8]> = before.chain(std::iter::once(client.as_bytes())).collect();
+        HeaderValue::from_maybe_shared(Bytes::from(all.join(&b", "[..]))).unwrap_or_else(|_| client.clone())
+    };
+    headers.insert(X_FORWARDED_FOR, value);
+    seen.has_own
+}
+
+/// Makes the head of a worker's answer fit for the client's connection: without what concerns the
+/// worker's, and without headers in the router's name.
+pub fn prepare_answer(head: &mut response::Parts) {
+    let seen = Seen::in_names(&head.headers);
+    if seen.has_hop_by_hop {
+        remove_hop_by_hop(&mut head.headers);
+    }
+    if seen.has_own {
+        remove_all(&mut head.headers, is_own);
+    }
+    // The version is the connection's too: a worker's HTTP/1.0 would have the client take the end
+    // of the connection for the end of the answer.
+    head.version = Version::HTTP_11;
+}
+
+/// Takes out what concerns one connection only. Where the coding of a body goes, so does a length
+/// beside it, which says nothing then (RFC 9112, section 6.3) and may be a lie.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // First: the coding may be among the headers that `connection` names.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let named: Vec<HeaderValue> =
+        headers.get_all(header::CONNECTION).iter().filter(|value| names_headers(value)).cloned().collect();
+    named.iter().for_each(|value| remove_named(value, headers));
+    remove_all(headers, is_hop_by_hop);
+}
+
+fn remove_all(headers: &mut HeaderMap, is_meant: fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_meant(name.as_str())).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// True if a body of this kind can be read as it comes: compressed, it is none until it is whole.
+pub fn is_readable_as(headers: &HeaderMap, kind: &[u8]) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    value.get(..kind.len()).is_some_and(|value| value.eq_ignore_ascii_case(kind))
+        && headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain)
+}
+
+/// True if a value of `connection` names headers that are to be removed too.
+fn names_headers(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close")
+}
+
+fn remove_named(value: &HeaderValue, headers: &mut HeaderMap) {
+    let Ok(names) = value.to_str() else { return };
+    for name in names.split(',').map(str::trim) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(header).collect()
+    }
+
+    #[test]
+    fn headers_of_the_connection_stay_behind_and_others_go_through() {
+        let mut headers = map(&[
+            ("connection", "x-private, Keep-Alive"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("authorization", "Bearer x"),
+            ("content-type", "application/json"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("authorization", "Bearer x"), ("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn length_goes_with_the_coding_that_made_it_void() {
+        for connection in ["close", "transfer-encoding", "close, Transfer-Encoding"] {
+            let mut headers = map(&[
+                ("connection", connection),
+                ("content-length", "1"),
+                ("transfer-encoding", "chunked"),
+                ("etag", "x"),
+            ]);
+            remove_hop_by_hop(&mut headers);
+            assert_eq!(headers, map(&[("etag", "x")]), "{connection}");
+        }
+        let mut headers = map(&[("content-length", "1")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "1")]));
+    }
+
+    #[test]
+    fn compressed_body_is_not_read_as_what_it_is() {
+        for (encoding, readable) in [("identity", true), ("Identity", true), ("gzip", false), ("br", false)] {
+            let headers =
+                map(&[("content-type", "Text/Event-Stream; charset=utf-8"), ("content-encoding", encoding)]);
+            assert_eq!(is_readable_as(&headers, b"text/event-stream"), readable, "{encoding}");
+            assert!(!is_readable_as(&headers, b"application/json"));
+        }
+        let headers = map(&[
+            ("content-type", "application/json"),
+            ("content-encoding", "identity"),
+            ("content-encoding", "gzip"),
+        ]);
+        assert!(!is_readable_as(&headers, b"application/json"), "all values count");
+        assert!(is_readable_as(&map(&[("content-type", "application/json")]), b"application/json"));
+        assert!(!is_readable_as(&map(&[]), b"application/json"));
+    }
+
+    #[test]
+    fn answer_has_no_header_in_the_routers_name_and_the_routers_version() {
+        let (mut head, ()) = http::Response::builder()
+            .version(Version::HTTP_10)
+            .header("x-sgl-worker", "forged")
+            .header("x-sgl-decision", "forged")
+            .header("x-sglang", "kept")
+            .body(())
+            .unwrap()
+            .into_parts();
+        prepare_answer(&mut head);
+        assert_eq!((head.version, head.headers), (Version::HTTP_11, map(&[("x-sglang", "kept")])));
+    }
+
+    #[test]
+    fn address_of_the_client_is_appended_to_those_before_it() {
+        let client = HeaderValue::from_static("10.0.0.1");
+        let mut headers = map(&[]);
+        prepare_request(&mut headers, &client);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
+        prepare_request(&mut headers, &client);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 10.0.0.1");
+    }
+}

@@ -1,0 +1,175 @@
+//! The keeper of one worker: asks for its health, load and models, lets it recover, prunes its
+//! connections.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::config::checked::HealthSettings;
+use crate::proxy::ask;
+use crate::proxy::ask::Finding;
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::learning::Learner;
+use crate::proxy::load_poll;
+use crate::proxy::roster::Roster;
+use crate::proxy::target::Target;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerReport;
+use sglang_router_rs::types::shown::in_full;
+
+/// How often idle connections are looked at.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Looks after a worker for as long as it is polled.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the looking after and nothing else.
+pub async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSettings) {
+    let came_up = Notify::new();
+    let learner = Learner::new(&target, &roster, &settings);
+    let checks = check_for_ever(&target, &roster, &settings, &learner, &came_up);
+    let loads = async {
+        match settings.interval.filter(|_| settings.poll_load) {
+            Some(interval) => load_poll::keep(&target, &settings, interval, &came_up).await,
+            None => std::future::pending().await,
+        }
+    };
+    let pruning = async {
+        loop {
+            tokio::time::sleep(PRUNE_INTERVAL).await;
+            target.pool().prune();
+        }
+    };
+    tokio::join!(checks, loads, learner.keep(), target.recover(), pruning);
+}
+
+/// Looks after a worker that was removed while requests may wait for it: they must learn of its death.
+/// Ends with the last of them. Asks nothing of the worker but whether it takes connections.
+///
+/// # Cancel safety
+///
+/// As [`keep`].
+pub async fn keep_removed(endpoint: Weak<Endpoint>, roster: Arc<Roster>, settings: HealthSettings) {
+    let Some(interval) = settings.interval else { return };
+    loop {
+        tokio::time::sleep(ask::jittered(interval)).await;
+        // Whoever waits holds it. One that was added again at its URL counts the same requests, so
+        // the number alone would not tell that the last one has ended.
+        let Some(endpoint) = endpoint.upgrade().filter(|endpoint| endpoint.load() > 0) else { return };
+        if endpoint.checked(false).await {
+            roster.found_dead();
+        }
+    }
+}
+
+async fn check_for_ever(
+    target: &Target,
+    roster: &Roster,
+    settings: &HealthSettings,
+    learner: &Learner<'_>,
+    came_up: &Notify,
+) {
+    let Some(interval) = settings.interval else { return std::future::pending().await };
+    // One that passes already was looked after by another keeper.
+    let mut streak = Streak { passing: target.is_passing().then_some(true), against: 0 };
+    let mut knows = true;
+    loop {
+        let finding = ask::check(target, &settings.endpoint, settings.timeout).await;
+        let passed = match finding {
+            Finding::Passed => Some(true),
+            Finding::Failed => Some(false),
+            Finding::Nothing(ref error) => {
+                if knows {
+                    let error = in_full(error);
+                    tracing::warn!(worker = target.worker().url(), error, "its health cannot be checked");
+                }
+                None
+            }
+        };
+        knows = passed.is_some();
+        if let Some(passed) = passed {
+            if let Some(passing) = streak.after(passed, settings) {
+                turn(target, passing, learner, came_up).await;
+            }
+            if target.checked(passed).await {
+                roster.found_dead();
+            }
+        }
+        tokio::time::sleep(ask::jittered(interval)).await;
+    }
+}
+
+/// A worker passes its checks from now on, or does not.
+async fn turn(target: &Target, passing: bool, learner: &Learner<'_>, came_up: &Notify) {
+    if passing {
+        // Before anybody chooses it: it may serve other models than before.
+        learner.learn_at_start().await;
+    }
+    tracing::info!(worker = target.worker().url(), passing, "health check");
+    target.set_passing(passing);
+    if passing {
+        came_up.notify_one();
+    } else {
+        target.worker().set_report(&WorkerReport::UNKNOWN);
+    }
+}
+
+/// Checks in a row with the same result.
+#[derive(Debug, Default)]
+struct Streak {
+    passing: Option<bool>,
+    against: u32,
+}
+
+impl Streak {
+    /// The new state, if this check changed it.
+    fn after(&mut self, passed: bool, settings: &HealthSettings) -> Option<bool> {
+        if self.passing == Some(passed) {
+            self.against = 0;
+            return None;
+        }
+        self.against += 1;
+        let needed = match (self.passing, passed) {
+            // Nothing is known of a new worker, so its first check decides.
+            (None, _) => 1,
+            (_, true) => settings.successes,
+            (_, false) => settings.failures,
+        };
+        if self.against < needed {
+            return None;
+        }
+        *self = Self { passing: Some(passed), against: 0 };
+        Some(passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> HealthSettings {
+        HealthSettings {
+            interval: None,
+            timeout: Duration::from_secs(1),
+            failures: 3,
+            successes: 2,
+            endpoint: "/health".to_owned(),
+            poll_load: false,
+            poll_models: false,
+            models_interval: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn first_check_decides_alone_and_later_ones_need_a_row() {
+        let mut streak = Streak::default();
+        let mut after = |passed| streak.after(passed, &settings());
+        assert_eq!(after(true), Some(true));
+        assert_eq!([after(false), after(false), after(true)], [None, None, None], "the row was broken");
+        assert_eq!([after(false), after(false), after(false)], [None, None, Some(false)]);
+        assert_eq!([after(true), after(false), after(true), after(true)], [None, None, None, Some(true)]);
+    }
+}

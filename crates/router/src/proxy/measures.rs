@@ -1,0 +1,183 @@
+//! What the data plane counts.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+
+use crate::metrics::CounterSet;
+use crate::metrics::DurationHistogram;
+use crate::metrics::Families;
+use crate::metrics::Metric;
+use crate::metrics::Metrics;
+use crate::metrics::catalogue;
+use crate::proxy::backends::Backends;
+use crate::proxy::retry::RetryReason;
+use crate::proxy::route::Route;
+use crate::proxy::shortage::Shortage;
+use crate::proxy::target::Target;
+use crate::proxy::verdict::Verdict;
+use sglang_router_rs::core::Worker;
+
+/// Status classes, as labels.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Counters of the request path. Each has its place, so that counting needs no look-up.
+#[derive(Debug)]
+pub struct Measures {
+    requests: CounterSet,
+    disconnects: CounterSet,
+    aborted: CounterSet,
+    error_events: CounterSet,
+    retries: CounterSet,
+    unplaced: CounterSet,
+    duration: [DurationHistogram; Route::MEASURED.len()],
+    first_byte: [DurationHistogram; Route::MEASURED.len()],
+}
+
+impl Default for Measures {
+    fn default() -> Self {
+        let routes = Route::MEASURED.len();
+        let histogram = |_| DurationHistogram::new(DurationHistogram::REQUEST_BOUNDS);
+        Self {
+            requests: CounterSet::new(routes * CLASSES.len()),
+            disconnects: CounterSet::new(routes),
+            aborted: CounterSet::new(routes),
+            error_events: CounterSet::new(routes),
+            retries: CounterSet::new(RetryReason::ALL.len()),
+            unplaced: CounterSet::new(Shortage::ALL.len()),
+            duration: std::array::from_fn(histogram),
+            first_byte: std::array::from_fn(histogram),
+        }
+    }
+}
+
+impl Measures {
+    /// A request was answered with this status, or with a stream that began with such an error.
+    #[inline]
+    pub fn answered(&self, route: Route, status: u16) {
+        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
+        self.requests.increment(route.position() * CLASSES.len() + class);
+    }
+
+    /// The first byte of an answer's body came.
+    #[inline]
+    pub fn first_byte(&self, route: Route, after: Duration) {
+        if let Some(histogram) = self.first_byte.get(route.position()) {
+            histogram.observe(after);
+        }
+    }
+
+    /// The last byte of an answer came.
+    #[inline]
+    pub fn finished(&self, route: Route, after: Duration) {
+        if let Some(histogram) = self.duration.get(route.position()) {
+            histogram.observe(after);
+        }
+    }
+
+    /// The client hung up before its answer was complete.
+    pub fn disconnected(&self, route: Route) {
+        self.disconnects.increment(route.position());
+    }
+
+    /// An answer broke off after its head was sent: the worker's fault, or out of time.
+    pub fn broke_off(&self, route: Route) {
+        self.aborted.increment(route.position());
+    }
+
+    /// An answer that the client got as a stream told of an error in an event.
+    pub fn told_error(&self, route: Route) {
+        self.error_events.increment(route.position());
+    }
+
+    /// A request is tried again.
+    pub fn retried(&self, reason: RetryReason) {
+        self.retries.increment(reason as usize);
+    }
+
+    /// There was no worker for a request.
+    pub fn unplaced(&self, shortage: Shortage) {
+        self.unplaced.increment(shortage as usize);
+    }
+
+    /// Has everything shown by `metrics`, that of the workers included.
+    pub fn register(self: &Arc<Self>, backends: &Arc<Backends>, metrics: &Metrics) {
+        let measures = Arc::clone(self);
+        metrics.register(move |families| measures.tell(families));
+        // Weak: the registry may outlive the data plane, and must not keep its tasks alive.
+        let backends = Arc::downgrade(backends);
+        metrics.register(move |families| tell_workers(&backends, families));
+    }
+
+    fn tell(&self, families: &mut Families) {
+        let by_class = families.family(&catalogue::REQUESTS);
+        for route in Route::MEASURED {
+            for (class, name) in CLASSES.iter().enumerate() {
+                let total = self.requests.total(route.position() * CLASSES.len() + class);
+                if total > 0 {
+                    by_class.count(&[route.name(), name], total);
+                }
+            }
+        }
+        let mut by_route = |metric: &'static Metric, counters: &CounterSet| {
+            let family = families.family(metric);
+            for route in Route::MEASURED {
+                family.count(&[route.name()], counters.total(route.position()));
+            }
+        };
+        by_route(&catalogue::CLIENT_DISCONNECTS, &self.disconnects);
+        by_route(&catalogue::BROKEN_ANSWERS, &self.aborted);
+        by_route(&catalogue::ERROR_EVENTS, &self.error_events);
+        let retries = families.family(&catalogue::RETRIES);
+        for (reason, name) in RetryReason::ALL {
+            retries.count(&[name], self.retries.total(reason as usize));
+        }
+        let unplaced = families.family(&catalogue::UNPLACED_REQUESTS);
+        for shortage in Shortage::ALL {
+            unplaced.count(&[shortage.as_str()], self.unplaced.total(shortage as usize));
+        }
+        let mut histograms = |metric: &'static Metric, histograms: &[DurationHistogram]| {
+            let family = families.family(metric);
+            for (route, histogram) in Route::MEASURED.into_iter().zip(histograms) {
+                let snapshot = histogram.snapshot();
+                if snapshot.count > 0 {
+                    family.histogram(&[route.name()], snapshot);
+                }
+            }
+        };
+        histograms(&catalogue::REQUEST_DURATION, &self.duration);
+        histograms(&catalogue::FIRST_BYTE, &self.first_byte);
+    }
+}
+
+fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
+    let Some(backends) = backends.upgrade() else { return };
+    let snapshot = backends.snapshot();
+    let mut gauge = |metric: &'static Metric, value: &dyn Fn(&Target) -> f64| {
+        let family = families.family(metric);
+        for target in snapshot.targets() {
+            family.gauge(&[target.worker().url()], value(target));
+        }
+    };
+    let flag = |is_set: bool| f64::from(u8::from(is_set));
+    gauge(&catalogue::WORKER_IN_FLIGHT, &|target| count(target.worker().load()));
+    gauge(&catalogue::WORKER_HEALTHY, &|target| flag(target.worker().is_healthy()));
+    gauge(&catalogue::WORKER_DRAINING, &|target| flag(target.worker().is_draining()));
+    gauge(&catalogue::WORKER_CIRCUIT_STATE, &|target| f64::from(target.circuit().state() as u8));
+    gauge(&catalogue::WORKER_FULL, &|target| flag(target.fullness().is_full()));
+    gauge(&catalogue::WORKER_IDLE_CONNECTIONS, &|target| count(target.pool().len()));
+    let again = families.family(&catalogue::WORKER_RECONNECTS);
+    for target in snapshot.targets() {
+        again.count(&[target.worker().url()], target.reconnects());
+    }
+    let outcomes = families.family(&catalogue::WORKER_REQUESTS);
+    for target in snapshot.targets() {
+        for (verdict, name) in Verdict::ALL {
+            outcomes.count(&[target.worker().url(), name], target.counted(verdict));
+        }
+    }
+}
+
+fn count(value: usize) -> f64 {
+    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
+}

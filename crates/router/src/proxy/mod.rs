@@ -1,0 +1,72 @@
+//! The HTTP data plane: from a client's request to a worker's streamed answer.
+//!
+//! ```text
+//!  client ──► server ──► service ──► attempts ──► policy ──► attempt ──► worker
+//!               │           │           │ retry: full, no connection …    │
+//!             clients     route      snapshot (table, targets, masks)     │
+//!   (deadlines, shutdown)                                                 ▼
+//!  client ◄────────────────────────────────────────── stream ◄── upstream connection
+//! ```
+//!
+//! One task serves one client connection and does everything for it: it also drives the
+//! connection to the worker, so a chunk of an answer wakes one task and costs one read and one
+//! write. A client that hangs up ends that task's request, which closes the worker's connection.
+//!
+//! Names HTTP; knows policies only by [`sglang_router_rs::policies::Policy`].
+
+pub mod verdict;
+pub mod deadlines;
+pub mod circuit;
+pub mod fullness;
+pub mod retry;
+pub mod pool;
+pub mod endpoint;
+pub mod target;
+pub mod ask;
+pub mod load_report;
+pub mod load_poll;
+pub mod route;
+pub mod models;
+pub mod model_index;
+pub mod snapshot;
+pub mod roster;
+pub mod learning;
+pub mod health;
+pub mod backends;
+pub mod shortage;
+pub mod measures;
+pub mod placement;
+pub mod pressure;
+pub mod state;
+pub mod clients;
+mod room;
+mod client_io;
+pub mod respond;
+pub mod body;
+pub mod headers;
+pub mod head;
+pub mod event_stream;
+pub mod patience;
+pub mod open_end;
+pub mod opening;
+mod json;
+mod prompt;
+pub mod parse;
+pub mod prefill;
+pub mod stream;
+pub mod inbound;
+pub mod outcome;
+pub mod attempt;
+mod tried;
+mod culprit;
+mod bootstrap;
+mod form;
+mod single;
+mod pair;
+pub mod attempts;
+pub mod service;
+pub mod server;
+
+pub use crate::proxy::backends::Backends;
+pub use crate::proxy::server::DataServer;
+pub use crate::proxy::state::Proxy;

@@ -1,0 +1,124 @@
+//! Which workers serve which model.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::proxy::models::Card;
+use crate::proxy::models::Known;
+use sglang_router_rs::core::FleetWorker;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::types::WorkerSet;
+
+/// No worker serves this model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownModel;
+
+/// Some workers, by role.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// All of them.
+    pub any_role: WorkerSet,
+    /// Those that serve whole requests.
+    pub regular: WorkerSet,
+}
+
+impl Group {
+    /// Adds a worker.
+    fn add(&mut self, index: usize, worker: &FleetWorker) {
+        self.any_role.insert(index);
+        if worker.role() == WorkerRole::Regular {
+            self.regular.insert(index);
+        }
+    }
+}
+
+/// A model and who serves it, workers that may serve any model included.
+#[derive(Debug)]
+struct Served {
+    group: Group,
+    /// Workers that are known to serve it as a model of its own, not as an adapter.
+    bases: usize,
+    shown: Value,
+}
+
+/// The models of a fleet, worked out from what is known of its workers.
+#[derive(Debug)]
+pub struct ModelIndex {
+    models: HashMap<String, Served>,
+    /// Workers whose models are not known: they may serve any.
+    unknown: Group,
+    all: Group,
+    /// Whether a name that nobody lists may go to any worker.
+    takes_any_name: bool,
+    routes: bool,
+}
+
+impl ModelIndex {
+    /// `known` in the order of the workers.
+    pub fn new(workers: &[Arc<FleetWorker>], known: &[Known]) -> Self {
+        let (mut all, mut unknown) = (Group::default(), Group::default());
+        let mut models: HashMap<String, Served> = HashMap::new();
+        let mut speaking = 0;
+        for (index, (worker, known)) in workers.iter().zip(known).enumerate() {
+            all.add(index, worker);
+            let cards = known.cards();
+            if cards.is_empty() {
+                unknown.add(index, worker);
+                continue;
+            }
+            speaking += 1;
+            for card in cards {
+                add(&mut models, &card, index, worker);
+            }
+        }
+        for (index, worker) in
+            workers.iter().enumerate().filter(|(index, _)| unknown.any_role.contains(*index))
+        {
+            models.values_mut().for_each(|served| served.group.add(index, worker));
+        }
+        // Engines such as SGLang and llama.cpp take any name. So a fleet of one model serves any.
+        let takes_any_name = models.is_empty() || models.values().any(|served| served.bases == speaking);
+        let routes = models.values().any(|served| served.group.any_role.len() < workers.len());
+        Self { models, unknown, all, takes_any_name, routes }
+    }
+
+    /// True if it matters which model a request names.
+    pub fn routes(&self) -> bool {
+        self.routes
+    }
+
+    /// The workers that may serve a request which names this model, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownModel`] if the fleet has several models, all of them known, and not this one.
+    pub fn group(&self, model: Option<&str>) -> Result<&Group, UnknownModel> {
+        let Some(model) = model.filter(|_| self.routes) else { return Ok(&self.all) };
+        match self.models.get(model) {
+            Some(served) => Ok(&served.group),
+            None if self.takes_any_name => Ok(&self.all),
+            None if self.unknown.any_role.is_empty() => Err(UnknownModel),
+            None => Ok(&self.unknown),
+        }
+    }
+
+    /// The entries of the models that somebody of this description serves, by name.
+    pub fn list(&self, is_served: impl Fn(&Group) -> bool) -> Vec<&Value> {
+        let served = self.models.iter().filter(|(_, served)| is_served(&served.group));
+        let mut listed: Vec<(&String, &Value)> = served.map(|(id, served)| (id, &served.shown)).collect();
+        listed.sort_by_key(|(id, _)| *id);
+        listed.into_iter().map(|(_, shown)| shown).collect()
+    }
+}
+
+fn add(models: &mut HashMap<String, Served>, card: &Card, index: usize, worker: &FleetWorker) {
+    let fresh = || Served { group: Group::default(), bases: 0, shown: card.shown().clone() };
+    let served = models.entry(card.id().to_owned()).or_insert_with(fresh);
+    if !served.group.any_role.contains(index) {
+        served.bases += usize::from(!card.is_adapter());
+    }
+    served.group.add(index, worker);
+}

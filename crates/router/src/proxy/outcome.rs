@@ -1,0 +1,195 @@
+//! What an attempt came to, and how a client is told of it.
+
+use std::sync::Arc;
+
+use http::Response;
+use http::response;
+
+use crate::proxy::clients::Client;
+use crate::proxy::deadlines::GaveUp;
+use crate::proxy::headers::prepare_answer;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::opening::Opening;
+use crate::proxy::placement::Placement;
+use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::Ending;
+use crate::proxy::stream::OutBody;
+use crate::proxy::stream::Passed;
+use crate::proxy::verdict::Verdict;
+use crate::records::Draft;
+use sgl_upstream::call_error::CallError;
+
+const WORKER_HEADER: &str = "x-sgl-worker";
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The beginning of an answer.
+    Answered(Box<Answered>),
+    /// No answer.
+    Failed {
+        /// What to tell the client.
+        error: ProxyError,
+        /// Whether another worker may be tried.
+        ending: Ending,
+    },
+}
+
+/// Who tells of an outcome; the later here, the more it says to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Teller {
+    /// This router: there was no answer.
+    Router,
+    /// A proxy in front of an engine, with a 502 or 504 in the engine's stead.
+    Gateway,
+    /// An engine.
+    Engine,
+}
+
+/// The beginning of an answer, and where it comes from.
+#[derive(Debug)]
+pub struct Answered {
+    opening: Opening,
+    placement: Placement,
+    /// Whether the limit between two pieces is the client's own.
+    is_hurried: bool,
+}
+
+/// The code of the error that a stream began with. The client gets the stream as the worker sent
+/// it, with the worker's status; in metrics and records the request counts by this code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldStatus(pub u16);
+
+impl Outcome {
+    /// The request ends with this error.
+    pub fn end(error: ProxyError) -> Self {
+        Self::Failed { error, ending: Ending::Failed(None) }
+    }
+
+    /// A worker gave no answer.
+    pub fn no_answer(error: &CallError) -> Self {
+        let told = match error {
+            CallError::OwnShortage(_) => ProxyError::OutOfResources,
+            CallError::ConnectTimeout { .. }
+            | CallError::Connect(_)
+            | CallError::Unresolved(_)
+            | CallError::Unsent(_) => ProxyError::ConnectFailed,
+            CallError::Switched => ProxyError::InvalidAnswer,
+            CallError::Broken(_) | CallError::Stale | CallError::Ended | CallError::Empty => {
+                ProxyError::BrokenAnswer
+            }
+        };
+        Self::Failed { error: told, ending: Ending::of_call(error) }
+    }
+
+    /// The answer was not waited for any longer.
+    pub fn given_up(why: GaveUp) -> Self {
+        let error = match why {
+            GaveUp::OutOfTime | GaveUp::Silent => ProxyError::Timeout,
+            GaveUp::Dead => ProxyError::BrokenAnswer,
+        };
+        Self::Failed { error, ending: Ending::of_waiting(why) }
+    }
+
+    /// `error` instead of an answer that says that the worker failed. It is the client's: whether
+    /// there is a retry is decided by then.
+    pub fn unless_failed(self, error: ProxyError) -> Self {
+        match self {
+            Self::Answered(answered) if answered.placement.verdict() == Verdict::Failed => Self::end(error),
+            other => other,
+        }
+    }
+
+    /// What a retry depends on.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Failed { ending, .. } => *ending,
+            Self::Answered(answered) => {
+                let opening = &answered.opening;
+                Ending::Answered { status: opening.status(), is_dying: opening.is_dying() }
+            }
+        }
+    }
+
+    /// Who tells of it.
+    pub fn teller(&self) -> Teller {
+        match self {
+            Self::Failed { .. } => Teller::Router,
+            Self::Answered(answered) if matches!(answered.opening.status(), 502 | 504) => Teller::Gateway,
+            Self::Answered(_) => Teller::Engine,
+        }
+    }
+
+    /// Its worker is done with the request: it counts as in flight no longer, and the connection of
+    /// an answer that was read whole is free. The answer can still be passed on.
+    pub fn let_go(&mut self) {
+        if let Self::Answered(answered) = self {
+            if let Some(connection) = answered.opening.reclaim() {
+                answered.placement.target().pool().put(connection);
+            }
+            answered.placement.leave();
+        }
+    }
+
+    /// True if a worker serves the request.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::Answered(answered) if answered.placement.verdict() == Verdict::Served)
+    }
+
+    /// The answer to the client. It keeps the prefill half of a pair going, if there is one, and
+    /// takes the record along.
+    ///
+    /// # Errors
+    ///
+    /// What to tell the client if there is no answer.
+    pub fn into_response(
+        self,
+        client: &Arc<Client>,
+        inbound: &Inbound,
+        prefill: Option<PrefillGuard>,
+        record: &mut Option<Box<Draft>>,
+    ) -> Result<Response<OutBody>, ProxyError> {
+        match self {
+            Self::Failed { error, .. } => Err(error),
+            Self::Answered(answered) => {
+                let (mut head, mut passed) = answered.into_parts(client, inbound);
+                if let Some(record) = record.take() {
+                    passed.record(record, &mut head);
+                }
+                if let Some(prefill) = prefill {
+                    passed.keep_prefill(prefill);
+                }
+                Ok(Response::from_parts(head, OutBody::Passed(passed)))
+            }
+        }
+    }
+}
+
+impl Answered {
+    /// The beginning of an answer that the placement was told of; `is_hurried` if the limit between two
+    /// pieces is the client's own.
+    pub fn new(opening: Opening, placement: Placement, is_hurried: bool) -> Box<Self> {
+        Box::new(Self { opening, placement, is_hurried })
+    }
+
+    /// The head as the client gets it, and the body.
+    fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Box<Passed>) {
+        let Self { opening, placement, is_hurried } = self;
+        let told = opening.error().map(|error| ToldStatus(error.code));
+        let Opening { mut head, body, events, open_end, .. } = opening;
+        prepare_answer(&mut head);
+        if client.proxy().settings().worker_header {
+            head.headers.insert(WORKER_HEADER, placement.target().name().clone());
+        }
+        if let Some(told) = told {
+            head.extensions.insert(told);
+        }
+        let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
+        passed.watch_end(open_end);
+        if is_hurried {
+            passed.hurry();
+        }
+        (head, passed)
+    }
+}

@@ -1,0 +1,233 @@
+//! Requests that a prefill and a decode worker serve together.
+//!
+//! Both get the request at once, with the fields of `crate::proxy::bootstrap`; the decode
+//! worker's answer goes to the client, the prefill worker's is read and dropped. Log
+//! probabilities of the prompt, which only the prefill worker knows, are not merged in.
+//!
+//! A run of a pair is one run of the request. If one half breaks it off, the second run is one at
+//! another pair; if both do, both runs were had, and the request ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header;
+
+use crate::proxy::attempt::Unanswered;
+use crate::proxy::attempt::attempt;
+use crate::proxy::bootstrap;
+use crate::proxy::clients::Client;
+use crate::proxy::culprit::Culprit;
+use crate::proxy::culprit::Meanwhile;
+use crate::proxy::deadlines::GaveUp;
+use crate::proxy::form::Attempted;
+use crate::proxy::form::Form;
+use crate::proxy::head::Head;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::outcome::Answered;
+use crate::proxy::outcome::Outcome;
+use crate::proxy::patience::Limit;
+use crate::proxy::patience::Patience;
+use crate::proxy::placement::Placement;
+use crate::proxy::prefill;
+use crate::proxy::prefill::PrefillFailure;
+use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::Ending;
+use crate::proxy::retry::SecondRun;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::tried::Chosen;
+use crate::proxy::tried::Tried;
+use crate::records::Draft;
+use crate::records::draft::Asked;
+use sgl_upstream::payload::Payload;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::PairDecision;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::SelectWorkerInfo;
+
+/// How long after one half broke the other may take to break too, so that it counts as one request
+/// that breaks both. A half that lives on waits for the other in vain, which costs so much.
+const BREAKS_TOO: Duration = Duration::from_millis(100);
+
+/// A request for a pair.
+#[derive(Debug)]
+pub(crate) struct Pair<'a> {
+    client: &'a Client,
+    head: Head,
+    body: Bytes,
+    /// How many prompts or choices it has, if they are several.
+    batch: Option<usize>,
+    second: Arc<SecondRun>,
+}
+
+impl<'a> Pair<'a> {
+    pub(crate) fn new(client: &'a Client, inbound: &Inbound, batch: Option<usize>) -> Self {
+        let mut head = inbound.head.clone();
+        // The body grows.
+        head.headers.remove(header::CONTENT_LENGTH);
+        // The prefill half may need it for longer than the answer takes to begin.
+        let body = inbound.held.move_into(inbound.body.clone());
+        Self { client, head, body, batch, second: Arc::new(inbound.second_run()) }
+    }
+}
+
+impl Form for Pair<'_> {
+    type Decision = PairDecision;
+    /// The prefill half and the decode half.
+    type Placed = (Placement, Placement);
+    type Ended = Result<Attempted, ProxyError>;
+
+    fn second_run(&self) -> &SecondRun {
+        &self.second
+    }
+
+    fn decide(
+        policy: &Policy,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> impl Future<Output = Result<PairDecision, DecideError>> {
+        policy.decide_pair_async(table, info)
+    }
+
+    fn record(
+        record: &mut Draft,
+        asked: Asked,
+        table: &WorkerTable,
+        decided: &Result<PairDecision, DecideError>,
+    ) {
+        record.decided_pair(asked, table, decided);
+    }
+
+    fn chosen(pair: &PairDecision) -> Chosen {
+        Chosen { decode: pair.decode.index(), prefill: Some(pair.prefill.index()) }
+    }
+
+    fn place(
+        pair: PairDecision,
+        tried: &mut Tried<'_>,
+        snapshot: &Snapshot,
+        policy: &Policy,
+    ) -> Result<Option<Self::Placed>, ProxyError> {
+        let prefill = tried.place(snapshot, pair.prefill, policy)?;
+        let decode = tried.place(snapshot, pair.decode, policy)?;
+        Ok(prefill.zip(decode))
+    }
+
+    /// Another pair is tried as another worker would be, without the half that failed; but an idle
+    /// connection that ends is replaced at the same worker.
+    async fn attempt(&self, placed: Self::Placed, _: impl Fn() -> bool) -> Self::Ended {
+        let body = bootstrap::inject(&self.body, placed.0.target(), self.batch).await?;
+        Ok(attempt_pair(self.client, &self.head, &body, placed, &self.second).await)
+    }
+
+    fn judge(ended: Self::Ended) -> Self::Ended {
+        ended
+    }
+}
+
+/// Who spoke first.
+enum First {
+    Decode(Result<Outcome, Box<Unanswered>>),
+    Prefill(PrefillFailure),
+    /// The prefill worker was found dead.
+    Died,
+}
+
+async fn attempt_pair(
+    client: &Client,
+    head: &Head,
+    body: &Payload,
+    (prefill, decode): (Placement, Placement),
+    second: &Arc<SecondRun>,
+) -> Attempted {
+    let target = Arc::clone(prefill.target());
+    let own = Patience::of(head, decode.target().silence());
+    let patience = own.within(Patience::of(head, target.silence()).first_byte);
+    // What the client asks for holds at either worker.
+    let is_hurried = patience.between.is_clients;
+    let (watched, deaths) = (Arc::clone(&target), target.deaths());
+    let meanwhile = Meanwhile::begin(&target, decode.target());
+    let (own_head, own_body) = (head.clone(), body.clone());
+    let limit = client.proxy().settings().request_timeout;
+    let mut guard =
+        prefill::start(prefill, move || own_head.outgoing(&target, &own_body), Arc::clone(second), limit);
+    let mut decoding = pin!(attempt(client, head, body, decode, patience, second, || false));
+    // Whoever finds workers dead wakes this task.
+    let died =
+        std::future::poll_fn(|_| if watched.deaths() == deaths { Poll::Pending } else { Poll::Ready(()) });
+    // The decode worker first: once it has answered, the prefill worker has done its part.
+    let first = tokio::select! {
+        biased;
+        answered = &mut decoding => First::Decode(answered),
+        failure = failed(client, &mut guard, own.first_byte, patience.first_byte) => First::Prefill(failure),
+        () = died => First::Died,
+    };
+    let (outcome, culprit) = match first {
+        First::Decode(Ok(outcome)) => (outcome, Culprit::Decode),
+        First::Decode(Err(unanswered)) => silent(*unanswered, &mut guard, &meanwhile),
+        First::Prefill(failure) => (prefill_failed(failure, is_hurried), Culprit::Prefill),
+        First::Died => {
+            guard.blame();
+            (Outcome::given_up(GaveUp::Dead), Culprit::Prefill)
+        }
+    };
+    if outcome.ending().is_break() {
+        let other = async {
+            if culprit == Culprit::Prefill {
+                decoding.await.ok()
+            } else {
+                guard.ended().await.map(|failure| prefill_failed(failure, is_hurried))
+            }
+        };
+        let other = tokio::time::timeout(BREAKS_TOO, other).await.ok().flatten();
+        if other.is_some_and(|other| other.ending().is_break()) {
+            second.take();
+        }
+    }
+    Attempted { outcome, culprit, prefill: Some(guard) }
+}
+
+/// Waits for a failure of the prefill half. Once all went well there, only the decode worker's answer
+/// is waited for, anew and as long as that worker may take; a client's own limit goes on.
+async fn failed(client: &Client, guard: &mut PrefillGuard, decodes: Limit, running: Limit) -> PrefillFailure {
+    if let Some(failure) = guard.ended().await {
+        return failure;
+    }
+    if decodes != running {
+        client.wait_for(decodes.after);
+    } else if !decodes.is_clients {
+        client.heard();
+    }
+    std::future::pending().await
+}
+
+/// The decode half is not waited for any longer. Until the prefill half has ended, its silence may be
+/// the other's doing.
+fn silent(unanswered: Unanswered, guard: &mut PrefillGuard, meanwhile: &Meanwhile) -> (Outcome, Culprit) {
+    let is_open = unanswered.why == GaveUp::Silent && !guard.is_over();
+    let culprit = if is_open { meanwhile.culprit() } else { Culprit::Decode };
+    if culprit != Culprit::Decode && !unanswered.limit.is_clients {
+        guard.blame();
+    }
+    let outcome =
+        if culprit == Culprit::Prefill { Outcome::given_up(unanswered.why) } else { unanswered.blamed() };
+    (outcome, culprit)
+}
+
+/// A refusal is an answer like any other: the request ends with it, or another pair is tried.
+fn prefill_failed(failure: PrefillFailure, is_hurried: bool) -> Outcome {
+    match failure {
+        PrefillFailure::NoAnswer(error) => Outcome::no_answer(&error),
+        PrefillFailure::Refused(refused) => {
+            let (opening, placement) = *refused;
+            Outcome::Answered(Answered::new(opening, placement, is_hurried))
+        }
+        PrefillFailure::BrokeOff => {
+            Outcome::Failed { error: ProxyError::BrokenAnswer, ending: Ending::BROKEN }
+        }
+    }
+}

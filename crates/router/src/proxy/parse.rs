@@ -1,0 +1,306 @@
+//! What policies and the data plane want to know of a body. One pass, no tree of values; the body
+//! itself goes to the worker as it came.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::proxy::json::Broken;
+use crate::proxy::json::Json;
+use crate::proxy::prompt::MAX_TEXT_BYTES;
+use crate::proxy::prompt::Prompt;
+use crate::proxy::route::Route;
+use sglang_router_rs::policies::RequestNeeds;
+
+/// Larger bodies are read and copied by a thread that serves nobody: this much takes well below a millisecond.
+pub(crate) const MAX_INLINE_BYTES: usize = 128 << 10;
+
+/// From here on a body is huge: reading it may take a tenth of a second.
+const HUGE_BYTES: usize = 8 << 20;
+
+/// Large bodies that are read at a time. More would take the processor from those who serve.
+static LARGE: Semaphore = Semaphore::const_new(2);
+
+/// The same for huge ones, which wait for each other and hold up nobody else.
+static HUGE: Semaphore = Semaphore::const_new(1);
+
+/// What is looked for in a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The prompt: its text, its token ids, how many there are.
+    pub prompt: bool,
+    /// The model.
+    pub model: bool,
+}
+
+impl Wanted {
+    /// What the policy needs, the model if requests are routed by it, and the prompt if a pair of
+    /// workers has to be told how many there are.
+    pub fn new(needs: RequestNeeds, by_model: bool, pair: bool) -> Self {
+        Self { prompt: needs.text || needs.tokens || pair, model: needs.model || by_model }
+    }
+
+    /// True if the body has to be parsed.
+    pub fn anything(self) -> bool {
+        self.prompt || self.model
+    }
+}
+
+/// What was found in a body.
+#[derive(Debug, Default)]
+pub struct Facts<'a> {
+    /// The prompt's text, 4 MiB of it at most: borrowed if it is one piece without escapes; otherwise
+    /// pieces (chat messages, parts of messages, prompts of a batch) joined by line feeds.
+    pub text: Option<Cow<'a, str>>,
+    /// Bytes of the whole text.
+    pub text_bytes: usize,
+    /// Token ids, where the request has them instead of text: the first 1,048,576 of them.
+    pub tokens: Option<Vec<u32>>,
+    /// The requested model.
+    pub model: Option<Cow<'a, str>>,
+    /// How many prompts or choices are asked for, if the request has a list of prompts or more
+    /// than one choice.
+    pub batch: Option<usize>,
+    /// Why the rest of the body could not be read.
+    pub broken: Option<Broken>,
+}
+
+impl Facts<'_> {
+    /// The same without the body.
+    fn into_owned(self) -> Facts<'static> {
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        let Self { text, text_bytes, tokens, model, batch, broken } = self;
+        Facts { text: owned(text), text_bytes, tokens, model: owned(model), batch, broken }
+    }
+}
+
+/// Looks for what is wanted in a JSON object, without keeping others from being served.
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+pub async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> Facts<'a> {
+    if body.len() <= MAX_INLINE_BYTES {
+        return facts(route, body, wanted);
+    }
+    let body = body.clone();
+    // It is never closed.
+    let permit = if body.len() < HUGE_BYTES { LARGE.acquire() } else { HUGE.acquire() }.await;
+    let reading = tokio::task::spawn_blocking(move || {
+        // Given back even if nobody waits for the facts any more, and not before.
+        let _permit = permit;
+        facts(route, &body, wanted).into_owned()
+    });
+    reading.await.unwrap_or_default()
+}
+
+/// Looks for what is wanted in a JSON object. Of a field that occurs twice the last counts, as for
+/// engines. What is wanted but has another form than the API says is passed over; where the
+/// structure is broken, what was found before counts.
+pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
+    let mut json = Json::new(body);
+    let mut found = Found { route, wanted, prompt: Prompt::default(), model: None, choices: None };
+    let whole = json.object(|key, json| found.field(key, json)).and_then(|()| json.end());
+    let Found { prompt: Prompt { text, text_bytes, tokens, batch }, model, choices, .. } = found;
+    let tokens = (!tokens.is_empty()).then_some(tokens);
+    let batch = batch.or(choices.filter(|choices| *choices > 1));
+    Facts { text, text_bytes, tokens, model, batch, broken: whole.err() }
+}
+
+struct Found<'a> {
+    route: Route,
+    wanted: Wanted,
+    prompt: Prompt<'a>,
+    model: Option<Cow<'a, str>>,
+    choices: Option<usize>,
+}
+
+impl<'a> Found<'a> {
+    fn field(&mut self, key: &str, json: &mut Json<'a>) -> Result<(), Broken> {
+        match (key, self.route) {
+            ("model", _) if self.wanted.model => {
+                self.model = None;
+                if json.peek() != Some(b'"') {
+                    return json.skip();
+                }
+                self.model = Some(json.string()?.text(MAX_TEXT_BYTES).0);
+                Ok(())
+            }
+            ("messages", Route::Chat) if self.wanted.prompt => {
+                self.prompt = Prompt::default();
+                self.prompt.read_messages(json)
+            }
+            ("prompt", Route::Completions) | ("input", Route::Embeddings) if self.wanted.prompt => {
+                self.prompt = Prompt::default();
+                self.prompt.read(json)
+            }
+            // Clients that have one of them may send null as the other.
+            ("text" | "input_ids", Route::Generate) if self.wanted.prompt => self.prompt.read(json),
+            ("n", Route::Chat) if self.wanted.prompt => {
+                let choices = json.count()?;
+                self.choices = choices.map(|choices| usize::try_from(choices).unwrap_or(usize::MAX));
+                Ok(())
+            }
+            _ => json.skip(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Wanted = Wanted { prompt: true, model: true };
+
+    fn found(route: Route, body: &str) -> Facts<'_> {
+        facts(route, body.as_bytes(), ALL)
+    }
+
+    #[test]
+    fn chat_messages_and_their_parts_are_joined() {
+        let body = r#"{"model": "m", "stream": true, "messages": [
+            {"role": "system", "content": "be\nbrief"},
+            {"role": "user", "content": [{"type": "text", "text": "what is"},
+                {"type": "image_url", "image_url": {"url": "data:"}}, {"type": "text", "text": "this?"}]},
+            {"role": "assistant", "content": null, "tool_calls": [{"text": "no"}]},
+            {"role": "user", "content": "ok"}]}"#;
+        let facts = found(Route::Chat, body);
+        assert_eq!(facts.text.as_deref(), Some("be\nbrief\nwhat is\nthis?\nok"));
+        assert_eq!(facts.model.as_deref(), Some("m"));
+        assert_eq!((facts.tokens, facts.batch), (None, None));
+    }
+
+    #[test]
+    fn single_text_is_borrowed_from_the_body() {
+        for (route, body) in [
+            (Route::Completions, r#"{"prompt": "hello"}"#),
+            (Route::Embeddings, r#"{"input": "hello"}"#),
+            (Route::Generate, r#"{"text": "hello", "sampling_params": {"n": 2}}"#),
+            (Route::Chat, r#"{"messages": [{"content": "hello"}]}"#),
+        ] {
+            let facts = found(route, body);
+            assert!(matches!(facts.text, Some(Cow::Borrowed("hello"))), "{route:?}: {facts:?}");
+        }
+    }
+
+    #[test]
+    fn lists_of_prompts_are_counted_and_token_ids_are_told_from_text() {
+        let texts = found(Route::Completions, r#"{"prompt": ["a", "b\t"]}"#);
+        assert_eq!((texts.text.as_deref(), texts.batch), (Some("a\nb\t"), Some(2)));
+        let ids = found(Route::Generate, r#"{"input_ids": [1, 2, 3]}"#);
+        assert_eq!((ids.tokens, ids.text, ids.batch), (Some(vec![1, 2, 3]), None, None));
+        let lists = found(Route::Embeddings, r#"{"input": [[1, 2], [3]]}"#);
+        assert_eq!((lists.tokens, lists.batch), (Some(vec![1, 2, 3]), Some(2)));
+        assert_eq!(found(Route::Chat, r#"{"n": 3, "messages": []}"#).batch, Some(3));
+        assert_eq!(found(Route::Chat, r#"{"n": 1, "messages": []}"#).batch, None);
+    }
+
+    #[test]
+    fn field_of_another_route_is_not_the_prompt() {
+        assert!(found(Route::Chat, r#"{"prompt": "a", "input": "b", "text": "c"}"#).text.is_none());
+        assert!(found(Route::Completions, r#"{"messages": 7, "input": {}}"#).text.is_none());
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_looked_at() {
+        let wanted = Wanted { prompt: false, model: true };
+        let facts = facts(Route::Chat, br#"{"messages": 7, "model": "m"}"#, wanted);
+        assert_eq!(facts.model.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn body_that_is_no_json_object_says_so_and_keeps_what_came_before() {
+        for body in ["", "[]", "{", "{} {}", "\u{fffd}", r#"{"model": "m""#, r#"{"model": "m", "n": ]}"#] {
+            let facts = found(Route::Chat, body);
+            assert!(facts.broken.is_some(), "{body}");
+            assert_eq!(facts.model.is_some(), body.contains("model"), "{body}");
+        }
+    }
+
+    #[test]
+    fn odd_field_does_not_lose_the_others() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for odd in [
+            r#""n": 1.0"#,
+            r#""n": 1e0"#,
+            r#""n": "x""#,
+            r#""n": null"#,
+            r#""n": {}"#,
+            r#""n": -1"#,
+            r#""temperature": NaN"#,
+            r#""temperature": -Infinity"#,
+            r#""x": "\ud83d""#,
+            r#""\ud83d": 1"#,
+            r#""x": "\q""#,
+            "\"x\": \"a\nb\"",
+            &format!(r#""x": {deep}"#),
+            r#""tools": [{"a": [1, {"b": "}]"}]}]"#,
+            r#""model": 5"#,
+            r#""messages": {"a": 1}"#,
+        ] {
+            let body = format!(
+                r#"{{{odd}, "messages": [7, {{"content": 1.5}}, {{"content": "hi"}}], "model": "m"}}"#
+            );
+            let facts = found(Route::Chat, &body);
+            assert_eq!((facts.model.as_deref(), facts.text.as_deref()), (Some("m"), Some("hi")), "{odd:.40}");
+            assert_eq!((facts.batch, facts.broken), (None, None), "{odd:.40}");
+        }
+        let marked = found(Route::Chat, "\u{feff}{\"model\": \"m\"}");
+        assert_eq!((marked.model.as_deref(), marked.broken), (Some("m"), None));
+    }
+
+    #[test]
+    fn odd_prompts_are_read_as_engines_read_them() {
+        let half =
+            found(Route::Chat, r#"{"messages": [{"content": "a\ud83d"}, {"content": [{"text": "b"}]}]}"#);
+        assert_eq!(half.text.as_deref(), Some("a\u{fffd}\nb"));
+        let broken = b"{\"prompt\": \"a\xff\", \"model\": \"m\"}";
+        let facts = facts(Route::Completions, broken, ALL);
+        assert_eq!((facts.text.as_deref(), facts.model.as_deref()), (Some("a\u{fffd}"), Some("m")));
+        assert_eq!(found(Route::Chat, r#"{"n": 2.0, "messages": []}"#).batch, Some(2));
+        let mixed = found(Route::Completions, r#"{"prompt": [[1, 2.0, null, 99999999999], null]}"#);
+        assert_eq!((mixed.tokens, mixed.batch), (Some(vec![1, 2, u32::MAX]), Some(2)));
+        let twice =
+            found(Route::Completions, r#"{"prompt": ["a", "b"], "model": "x", "prompt": "c", "model": "m"}"#);
+        assert_eq!(
+            (twice.text.as_deref(), twice.model.as_deref(), twice.batch),
+            (Some("c"), Some("m"), None)
+        );
+    }
+
+    #[test]
+    fn long_text_is_cut_and_its_length_is_known() {
+        let (long, short) = ("x".repeat(MAX_TEXT_BYTES - 1), "yz");
+        let one = format!(r#"{{"prompt": "{long}{short}{short}"}}"#);
+        let one = found(Route::Completions, &one);
+        assert_eq!(one.text_bytes, long.len() + 4);
+        assert!(matches!(one.text, Some(Cow::Borrowed(text)) if text.len() == MAX_TEXT_BYTES));
+        let several = format!(r#"{{"prompt": ["{long}", "{short}", "{short}"]}}"#);
+        let several = found(Route::Completions, &several);
+        assert_eq!((several.text_bytes, several.batch), (long.len() + 6, Some(3)));
+        assert_eq!(several.text.map(|text| text.len()), Some(MAX_TEXT_BYTES));
+    }
+
+    #[tokio::test]
+    async fn huge_bodies_hold_up_no_ordinary_prompt() {
+        let _taken = HUGE.acquire_many(1).await;
+        let body = |length: usize| Bytes::from(format!(r#"{{"model": "m", "x": "{}"}}"#, "x".repeat(length)));
+        let [large, huge] = [body(MAX_INLINE_BYTES), body(HUGE_BYTES)];
+        let waiting = read(Route::Chat, &huge, ALL);
+        tokio::select! {
+            biased;
+            _ = waiting => panic!("it is not its turn"),
+            facts = read(Route::Chat, &large, ALL) => assert_eq!(facts.model.as_deref(), Some("m")),
+        }
+    }
+
+    #[tokio::test]
+    async fn large_body_is_read_as_a_small_one_is() {
+        let long = "x".repeat(MAX_INLINE_BYTES);
+        let body = Bytes::from(format!(r#"{{"prompt": "{long}", "model": "m"}}"#));
+        let facts = read(Route::Completions, &body, ALL).await;
+        assert_eq!((facts.text.as_deref(), facts.text_bytes), (Some(&*long), long.len()));
+        assert_eq!((facts.model.as_deref(), facts.broken), (Some("m"), None));
+    }
+}

@@ -1,0 +1,257 @@
+//! The one place where an error becomes an HTTP answer: OpenAI's error JSON, with a code that
+//! stays.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Method;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use serde::Serialize;
+
+use crate::proxy::model_index::UnknownModel;
+use crate::proxy::pressure::NoRoom;
+use crate::proxy::shortage::Shortage;
+use sglang_router_rs::policies::FailureCause;
+
+/// Seconds after which a client may try again when no worker is there.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Why a request is not answered by a worker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// No endpoint has this path.
+    #[error("there is no endpoint {path}")]
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// The endpoint takes another method.
+    #[error("this endpoint takes {allowed}")]
+    MethodNotAllowed {
+        /// The method that it takes.
+        allowed: Method,
+    },
+    /// The client expects what nobody knows of.
+    #[error("the header `expect` asks for something else than 100-continue; leave it out")]
+    UnknownExpectation,
+    /// The body is too large.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The body did not arrive.
+    #[error("the request body broke off")]
+    BrokenBody,
+    /// The body did not arrive in time.
+    #[error("the request body did not arrive in time")]
+    SlowBody,
+    /// The body is not what the endpoint takes.
+    #[error("the request body is not valid: {reason}")]
+    InvalidBody {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No worker serves the model.
+    #[error("no worker serves the model that the request names")]
+    UnknownModel,
+    /// No worker may be chosen now.
+    #[error("no worker is available: {0}")]
+    NoWorker(Shortage),
+    /// The policy failed and is set to reject.
+    #[error("the routing policy failed ({cause})")]
+    PolicyFailed {
+        /// What failed.
+        cause: FailureCause,
+    },
+    /// No worker could be connected to.
+    #[error("the worker could not be reached")]
+    ConnectFailed,
+    /// The bodies of all requests together would be too large.
+    #[error("the bodies of all requests together would be larger than {limit} bytes; try again soon")]
+    OutOfMemory {
+        /// The limit.
+        limit: u64,
+    },
+    /// No connection to a worker could be made, for want of something of the router's own.
+    #[error("the router has no descriptor or port left to connect to a worker; try again soon")]
+    OutOfResources,
+    /// The worker gave no answer.
+    #[error("the worker closed the connection, or ended a stream of events, without an answer")]
+    BrokenAnswer,
+    /// The worker's answer is none to this request.
+    #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
+    InvalidAnswer,
+    /// The prefill half of a pair failed.
+    #[error("the prefill worker failed")]
+    PrefillFailed,
+    /// The worker gave no answer in time.
+    #[error("the worker did not answer in time")]
+    Timeout,
+}
+
+impl From<NoRoom> for ProxyError {
+    fn from(NoRoom { limit }: NoRoom) -> Self {
+        Self::OutOfMemory { limit }
+    }
+}
+
+impl From<UnknownModel> for ProxyError {
+    fn from(_: UnknownModel) -> Self {
+        Self::UnknownModel
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Problem<'a>,
+}
+
+/// The fields of OpenAI's error object.
+#[derive(Serialize)]
+struct Problem<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+    /// Not OpenAI's: why no worker is available.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl ProxyError {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound { .. } | Self::UnknownModel => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BrokenBody | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutOfMemory { .. } | Self::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer | Self::PrefillFailed => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The code, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::UnknownExpectation => "expectation_failed",
+            Self::TooLarge { .. } => "request_too_large",
+            Self::BrokenBody => "request_incomplete",
+            Self::SlowBody => "request_timeout",
+            Self::InvalidBody { .. } => "invalid_body",
+            Self::UnknownModel => "model_not_found",
+            Self::NoWorker(_) => "no_worker_available",
+            Self::PolicyFailed { .. } => "policy_failed",
+            Self::OutOfMemory { .. } => "router_out_of_memory",
+            Self::OutOfResources => "router_out_of_resources",
+            Self::ConnectFailed => "upstream_connect_failed",
+            Self::BrokenAnswer => "upstream_closed",
+            Self::InvalidAnswer => "upstream_invalid_answer",
+            Self::PrefillFailed => "upstream_prefill_failed",
+            Self::Timeout => "upstream_timeout",
+        }
+    }
+
+    /// Why no worker is available, if that is the error.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::NoWorker(shortage) => Some(*shortage),
+            _ => None,
+        }
+    }
+
+    /// The answer.
+    pub fn response(&self) -> Response<Bytes> {
+        let status = self.status();
+        let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
+        let param = matches!(self, Self::UnknownModel).then_some("model");
+        let (message, code) = (self.to_string(), self.code());
+        let reason = self.shortage().map(Shortage::as_str);
+        let problem = Problem { message: &message, r#type: kind, param, code, reason };
+        let body = serde_json::to_vec(&Envelope { error: problem }).unwrap_or_default();
+        let mut response = json(status, body);
+        let headers = response.headers_mut();
+        match self {
+            Self::OutOfMemory { .. } => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::NoWorker(_) | Self::PolicyFailed { .. } | Self::OutOfResources => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            Self::MethodNotAllowed { allowed } => {
+                let allowed = HeaderValue::from_str(allowed.as_str());
+                headers.extend(allowed.into_iter().map(|allowed| (header::ALLOW, allowed)));
+            }
+            // The rest of the body is not read, so the connection cannot be used again.
+            Self::TooLarge { .. } | Self::BrokenBody | Self::SlowBody => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// A JSON answer.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// A short text.
+pub fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(body.as_bytes()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_is_openai_json_with_a_code() {
+        let response = ProxyError::UnknownModel.response();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        let expected = serde_json::json!({"error": {
+            "message": "no worker serves the model that the request names",
+            "type": "invalid_request_error",
+            "param": "model",
+            "code": "model_not_found",
+        }});
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn absent_workers_tell_when_to_come_back_and_wrong_methods_which_is_right() {
+        let nobody = ProxyError::NoWorker(Shortage::NoneHealthy).response();
+        assert_eq!(nobody.headers()[header::RETRY_AFTER], "1");
+        let body: serde_json::Value = serde_json::from_slice(nobody.body()).unwrap();
+        assert_eq!(
+            (&body["error"]["code"], &body["error"]["reason"]),
+            (&"no_worker_available".into(), &"none_healthy".into())
+        );
+        let refused = ProxyError::MethodNotAllowed { allowed: Method::POST }.response();
+        assert_eq!(refused.headers()[header::ALLOW], "POST");
+    }
+}

@@ -1,0 +1,307 @@
+//! Where a retry is decided: what is a reason to try a request again, how often, and what only once.
+//!
+//! | what came of an attempt | its name in `retry.on` | its reason in metrics | |
+//! |---|---|---|---|
+//! | no connection, or nothing was sent over it | `connect` | `connect` | |
+//! | the connection broke before an answer | `broken` | `broken` | once |
+//! | no byte in time, or from a dead worker | `silent` | `silent` | once |
+//! | 429, 503 | `429`, `503` | `full` | |
+//! | 500, of them those of an engine that is dying | `500`, `500-engine-dead` | `error` | once |
+//! | 502 | `502` | `status` | once |
+//! | 504 | `504` | `error` | once |
+//!
+//! The loop that asks is in [`crate::proxy::attempts`]; which workers are left for it,
+//! `crate::proxy::tried` knows. [`Endpoint::call`](crate::proxy::endpoint::Endpoint::call) asks whether
+//! the same worker gets a request again over another connection.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use http::HeaderValue;
+
+use crate::config::retry_on::RetryCondition;
+use crate::config::retry_on::RetryOn;
+use crate::proxy::deadlines::GaveUp;
+use sgl_upstream::call_error::CallError;
+
+/// A client that sends this, with anything but 0 or false, has a request that must not be worked on
+/// twice.
+pub const NO_RETRY_HEADER: &str = "x-sgl-no-retry";
+
+/// Why a request was tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RetryReason {
+    /// No connection to the worker.
+    Connect,
+    /// The connection broke before an answer.
+    Broken,
+    /// The worker answered with 502.
+    Status,
+    /// The worker is full: it answered with 429 or 503.
+    Full,
+    /// The worker answered with 500 or 504.
+    Error,
+    /// The worker gave no byte of an answer.
+    Silent,
+}
+
+impl RetryReason {
+    /// All of them with their names in metrics, in the order of their numbers.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Connect, "connect"),
+        (Self::Broken, "broken"),
+        (Self::Status, "status"),
+        (Self::Full, "full"),
+        (Self::Error, "error"),
+        (Self::Silent, "silent"),
+    ];
+
+    /// The reason that counts where this condition is met.
+    pub fn of(condition: RetryCondition) -> Self {
+        match condition {
+            RetryCondition::Connect => Self::Connect,
+            RetryCondition::Broken => Self::Broken,
+            RetryCondition::Silent => Self::Silent,
+            RetryCondition::TooManyRequests | RetryCondition::Unavailable => Self::Full,
+            RetryCondition::InternalError | RetryCondition::EngineDead | RetryCondition::GatewayTimeout => {
+                Self::Error
+            }
+            RetryCondition::BadGateway => Self::Status,
+        }
+    }
+
+    /// True if the worker may have worked on the request, so that the retry is its [`SecondRun`]: a
+    /// request that makes workers crash must not go round all of them. A 502 counts as that, since it
+    /// is what a proxy in front of an engine makes of a crash.
+    fn may_have_run(self) -> bool {
+        match self {
+            Self::Connect | Self::Full => false,
+            Self::Broken | Self::Status | Self::Error | Self::Silent => true,
+        }
+    }
+}
+
+/// How an attempt ended, as far as it matters to a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Without an answer; `None` if that is no reason for a retry, whatever is configured.
+    Failed(Option<RetryCondition>),
+    /// With the beginning of an answer.
+    Answered {
+        /// Its status.
+        status: u16,
+        /// Whether the engine says that it is dying or stopping.
+        is_dying: bool,
+    },
+}
+
+impl Ending {
+    /// The connection to a worker broke before an answer, or under it.
+    pub const BROKEN: Self = Self::Failed(Some(RetryCondition::Broken));
+
+    /// A worker gave no answer.
+    pub fn of_call(error: &CallError) -> Self {
+        Self::Failed(match error {
+            // Another worker would not be reached either.
+            CallError::OwnShortage(_) => None,
+            CallError::ConnectTimeout { .. }
+            | CallError::Connect(_)
+            | CallError::Unresolved(_)
+            | CallError::Unsent(_) => Some(RetryCondition::Connect),
+            CallError::Switched
+            | CallError::Broken(_)
+            | CallError::Stale
+            | CallError::Ended
+            | CallError::Empty => Some(RetryCondition::Broken),
+        })
+    }
+
+    /// An answer was not waited for any longer.
+    pub fn of_waiting(why: GaveUp) -> Self {
+        Self::Failed(match why {
+            GaveUp::OutOfTime => None,
+            GaveUp::Silent | GaveUp::Dead => Some(RetryCondition::Silent),
+        })
+    }
+
+    /// What of this router's conditions it meets.
+    fn condition(self, on: RetryOn) -> Option<RetryCondition> {
+        let condition = match self {
+            Self::Failed(condition) => condition?,
+            Self::Answered { status, is_dying } => match status {
+                429 => RetryCondition::TooManyRequests,
+                500 if is_dying && on.has(RetryCondition::EngineDead) => RetryCondition::EngineDead,
+                500 => RetryCondition::InternalError,
+                502 => RetryCondition::BadGateway,
+                503 => RetryCondition::Unavailable,
+                504 => RetryCondition::GatewayTimeout,
+                _ => return None,
+            },
+        };
+        on.has(condition).then_some(condition)
+    }
+
+    /// True if the request may have taken the worker with it: the connection broke, or a proxy in
+    /// front of the worker says so.
+    pub fn is_break(self) -> bool {
+        self == Self::BROKEN || matches!(self, Self::Answered { status: 502, .. })
+    }
+}
+
+/// How often a request may still be tried again.
+#[derive(Debug)]
+pub struct Retries<'a> {
+    on: RetryOn,
+    left: u32,
+    second: &'a SecondRun,
+    /// Whether all workers that were left were found full.
+    is_crowded: bool,
+    /// Why the next attempt is made, if it is one more.
+    reason: Option<RetryReason>,
+}
+
+impl<'a> Retries<'a> {
+    /// This many, for these conditions.
+    pub fn new(left: u32, on: RetryOn, second: &'a SecondRun) -> Self {
+        Self { on, left, second, is_crowded: false, reason: None }
+    }
+
+    /// Uses up a retry, if the ending is a reason for one and one is left. What the worker may have
+    /// worked on is a reason only once.
+    pub fn take(&mut self, ending: Ending) -> bool {
+        let Some(reason) = ending.condition(self.on).map(RetryReason::of) else { return false };
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        // One that found everybody full has asked the one that it may ask.
+        let is_asked = reason == RetryReason::Full && self.is_crowded;
+        let may = if reason.may_have_run() { self.second.take() } else { !is_asked };
+        if may {
+            self.left = left;
+            self.reason = Some(reason);
+        }
+        may
+    }
+
+    /// True if the request ends with this, however many retries are left.
+    pub fn is_final(&self, ending: Ending) -> bool {
+        ending.condition(self.on).is_none()
+    }
+
+    /// True if a request whose connection breaks could still go to another worker.
+    pub fn has_for_break(&self) -> bool {
+        self.left > 0 && self.on.has(RetryCondition::Broken)
+    }
+
+    /// Notes that everybody is full, so that one worker is asked and no more; false if that was noted
+    /// before.
+    pub fn find_crowded(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_crowded, true)
+    }
+
+    /// An attempt begins: why, if it is one more.
+    pub fn begin(&mut self) -> Option<RetryReason> {
+        self.reason.take()
+    }
+}
+
+/// What a request may do once: run a second time after a run that broke its connection, fell
+/// silent or failed. One that makes workers crash thus takes two of them with it at most, whatever
+/// the state of their connections. Both halves of a pair share it.
+#[derive(Debug, Default)]
+pub struct SecondRun {
+    taken: AtomicBool,
+}
+
+/// What becomes of a request whose idle connection ended before an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterIdle {
+    /// It goes to the same worker over a new connection, since nothing of it was sent.
+    Unsent,
+    /// It goes to the same worker over a new connection: that is its second run.
+    SecondRun,
+    /// It may go to another worker, if it has a retry.
+    Elsewhere,
+    /// It has failed.
+    Failed,
+}
+
+impl SecondRun {
+    /// As the client asks in [`NO_RETRY_HEADER`].
+    pub fn allowed_by(header: Option<&HeaderValue>) -> Self {
+        let is_forbidden =
+            |value: &HeaderValue| value != "0" && !value.as_bytes().eq_ignore_ascii_case(b"false");
+        Self { taken: AtomicBool::new(header.is_some_and(is_forbidden)) }
+    }
+
+    /// True if it is left.
+    pub fn is_left(&self) -> bool {
+        // Relaxed: it orders nothing else.
+        !self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Uses it up; false if it was before.
+    pub fn take(&self) -> bool {
+        // Relaxed: see `is_left`.
+        !self.taken.swap(true, Ordering::Relaxed)
+    }
+
+    /// An idle connection ended with this error. A worker may close one at the moment when a request
+    /// is sent, which is no failure of the worker; but unless nothing was sent, nobody can tell that
+    /// from a worker that the request made crash. Another worker is better then, if `has_other`: one
+    /// that is about to be gone may still take a connection, and break that too.
+    pub fn after_idle(&self, error: &CallError, has_other: impl Fn() -> bool) -> AfterIdle {
+        match error {
+            CallError::Unsent(_) => AfterIdle::Unsent,
+            CallError::Broken(_) | CallError::Ended if has_other() => AfterIdle::Elsewhere,
+            _ if self.take() => AfterIdle::SecondRun,
+            _ => AfterIdle::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_stand_at_their_numbers() {
+        for (position, (reason, _)) in RetryReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, position);
+        }
+    }
+
+    #[test]
+    fn status_is_a_reason_only_where_it_is_configured() {
+        let answer = |status, is_dying| Ending::Answered { status, is_dying };
+        for (condition, name) in RetryCondition::ALL {
+            let on = RetryOn::from_iter([condition]);
+            let met: Vec<(u16, bool)> = (200..=599)
+                .flat_map(|status| [(status, false), (status, true)])
+                .filter(|(status, is_dying)| answer(*status, *is_dying).condition(on).is_some())
+                .collect();
+            let expected = match (condition, name.parse()) {
+                (RetryCondition::EngineDead, _) => vec![(500, true)],
+                (_, Ok(status)) => vec![(status, false), (status, true)],
+                (_, Err(_)) => Vec::new(),
+            };
+            assert_eq!(met, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn request_runs_a_second_time_once_and_leaves_full_workers_as_often_as_it_may() {
+        let (second, all) = (SecondRun::default(), RetryCondition::ALL.map(|(condition, _)| condition));
+        let mut retries = Retries::new(4, all.into_iter().collect(), &second);
+        let answer = |status| Ending::Answered { status, is_dying: false };
+        assert!(retries.take(answer(502)));
+        assert_eq!(retries.begin(), Some(RetryReason::Status));
+        assert_eq!(retries.begin(), None, "told twice");
+        assert!(!retries.take(answer(504)), "a third run");
+        assert!(!retries.take(answer(200)));
+        assert!(retries.take(answer(503)) && retries.take(answer(429)));
+        assert!(retries.find_crowded() && !retries.find_crowded());
+        assert!(!retries.take(answer(503)), "the one that may be asked of all that are full");
+        assert!(retries.take(Ending::Failed(Some(RetryCondition::Connect))));
+        assert!(!retries.take(Ending::Failed(Some(RetryCondition::Connect))), "none is left");
+    }
+}

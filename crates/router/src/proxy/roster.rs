@@ -1,0 +1,172 @@
+//! The workers that there are now: the fleet, a target for each, what is known of their models, and
+//! the snapshot of it all that requests see.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::config::checked::SilenceSettings;
+use crate::proxy::models::Known;
+use crate::proxy::models::Listing;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::target::Target;
+use sglang_router_rs::core::Fleet;
+use sglang_router_rs::core::FleetError;
+use sglang_router_rs::core::FleetWorker;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerSpec;
+
+/// Who is there. The keepers of workers write to it; [`crate::proxy::Backends`] owns them.
+///
+/// # Concurrency
+///
+/// Changes take one lock; requests load the current snapshot and take none.
+#[derive(Debug)]
+pub struct Roster {
+    fleet: Fleet,
+    snapshot: ArcSwap<Snapshot>,
+    entries: Mutex<HashMap<String, Entry>>,
+    /// Whether workers are asked for their models.
+    learns: bool,
+    deaths: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    target: Arc<Target>,
+    known: Known,
+}
+
+impl Roster {
+    /// No workers yet; `learns` says whether they will be asked for their models.
+    pub fn new(learns: bool) -> Self {
+        let fleet = Fleet::new();
+        let snapshot = ArcSwap::from_pointee(Snapshot::new(fleet.table(), Vec::new(), &[], learns));
+        Self { fleet, snapshot, entries: Mutex::default(), learns, deaths: AtomicU64::new(0) }
+    }
+
+    /// The workers now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Adds a worker, healthy from the start if `healthy`, with the target that `make` makes.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError`] if its URL is in use.
+    pub fn add(
+        &self,
+        spec: WorkerSpec,
+        healthy: bool,
+        make: impl FnOnce(Arc<FleetWorker>) -> Target,
+    ) -> Result<Arc<Target>, FleetError> {
+        let mut entries = self.entries.lock();
+        let worker = self.fleet.add(spec, healthy)?;
+        let known = Known { configured: worker.spec().model.clone(), listing: None };
+        let target = Arc::new(make(worker));
+        let entry = Entry { target: Arc::clone(&target), known };
+        let previous = entries.insert(target.worker().url().to_owned(), entry);
+        debug_assert!(previous.is_none(), "the fleet refuses duplicates");
+        self.publish(&entries);
+        Ok(target)
+    }
+
+    /// Marks a worker as draining. `None` if it is not there.
+    pub fn drain(&self, url: &str) -> Option<Arc<Target>> {
+        let entries = self.entries.lock();
+        self.fleet.drain(url)?;
+        let target = Arc::clone(&entries.get(url)?.target);
+        // A health check that ran at the same moment may have set the bit again.
+        target.refresh();
+        Some(target)
+    }
+
+    /// Marks a worker as not draining any more: it may be chosen if it is well. `None` if it is not there.
+    pub fn undrain(&self, url: &str) -> Option<Arc<Target>> {
+        let entries = self.entries.lock();
+        self.fleet.undrain(url)?;
+        let target = Arc::clone(&entries.get(url)?.target);
+        target.refresh();
+        Some(target)
+    }
+
+    /// Gives a worker other facts and limits; all else of it goes on. `None` if it is not there.
+    pub fn replace(&self, spec: WorkerSpec, silence: SilenceSettings) -> Option<Arc<Target>> {
+        let mut entries = self.entries.lock();
+        let entry = entries.get_mut(&spec.url)?;
+        let worker = self.fleet.replace(spec)?;
+        entry.known.configured.clone_from(&worker.spec().model);
+        entry.target = Arc::new(entry.target.succeeded_by(worker, silence));
+        let target = Arc::clone(&entry.target);
+        self.publish(&entries);
+        Some(target)
+    }
+
+    /// True if this worker is there, perhaps with other facts, not only one of the same URL.
+    pub fn has(&self, target: &Target) -> bool {
+        let entries = self.entries.lock();
+        let entry = entries.get(target.worker().url());
+        entry.is_some_and(|entry| Arc::ptr_eq(entry.target.endpoint(), target.endpoint()))
+    }
+
+    /// Takes a worker out. `None` if it is not there.
+    pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
+        let mut entries = self.entries.lock();
+        self.fleet.remove(url)?;
+        let removed = entries.remove(url)?;
+        // Ends a change of its health that runs at the same moment, before it can be added again.
+        removed.target.refresh();
+        self.publish(&entries);
+        Some(removed.target)
+    }
+
+    /// A worker was found dead, also one that was removed and that requests still wait for.
+    pub fn found_dead(&self) {
+        // Release: who reads the number sees the worker's own.
+        self.deaths.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often a worker was found dead, over all that there are and ever were.
+    pub fn deaths(&self) -> u64 {
+        // Acquire: see `found_dead`.
+        self.deaths.load(Ordering::Acquire)
+    }
+
+    /// A worker says which models it has; nothing if it is gone.
+    pub fn learn(&self, url: &str, listing: Listing) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(url) else { return };
+        if entry.known.listing.as_ref().is_some_and(|known| known.says_the_same(&listing)) {
+            return;
+        }
+        tracing::debug!(worker = url, models = listing.cards().len(), "models learnt");
+        entry.known.listing = Some(Arc::new(listing));
+        if entry.known.differs() {
+            let configured = entry.known.configured.as_deref();
+            let cards = entry.known.listing.iter().flat_map(|listing| listing.cards());
+            let listed: Vec<&str> = cards.map(|card| card.id()).take(5).collect();
+            let found = format!("{listed:?}");
+            tracing::warn!(
+                worker = url,
+                configured,
+                found,
+                "lists other models than its `model`, which counts"
+            );
+        }
+        self.publish(&entries);
+    }
+
+    fn publish(&self, entries: &HashMap<String, Entry>) {
+        let table = self.fleet.table();
+        let entries = table.workers().iter().filter_map(|worker| entries.get(worker.url()));
+        let (targets, known): (Vec<_>, Vec<_>) =
+            entries.map(|entry| (Arc::clone(&entry.target), entry.known.clone())).unzip();
+        debug_assert_eq!(targets.len(), table.workers().len());
+        self.snapshot.store(Arc::new(Snapshot::new(table, targets, &known, self.learns)));
+    }
+}

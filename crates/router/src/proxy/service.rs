@@ -1,0 +1,213 @@
+//! What happens to a request: which endpoint it is for, and what it is answered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http::request;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::proxy::attempts;
+use crate::proxy::body;
+use crate::proxy::body::Arriving;
+use crate::proxy::clients::Client;
+use crate::proxy::head::Head;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::measures::Measures;
+use crate::proxy::outcome::ToldStatus;
+use crate::proxy::respond;
+use crate::proxy::respond::ProxyError;
+use crate::proxy::route::Route;
+use crate::proxy::shortage::Shortage;
+use crate::proxy::state::Proxy;
+use crate::proxy::stream::OutBody;
+use sglang_router_rs::core::FleetWorker;
+use sglang_router_rs::core::Worker;
+
+/// Answers a request, whatever it is.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the request, at its worker too.
+pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<OutBody> {
+    let started = Instant::now();
+    client.begin(started);
+    let Some(route) = Route::of(request.uri().path()) else {
+        return own(&client, ProxyError::NotFound { path: request.uri().path().to_owned() }.response());
+    };
+    let allowed = route.method();
+    let head_for_get = allowed == Method::GET && request.method() == Method::HEAD;
+    if *request.method() != allowed && !head_for_get {
+        return own(&client, ProxyError::MethodNotAllowed { allowed }.response());
+    }
+    match route {
+        Route::Liveness => own(&client, respond::text(StatusCode::OK, "OK")),
+        Route::Readiness => own(&client, readiness(client.proxy())),
+        _ => measured(&client, route, request, started).await,
+    }
+}
+
+async fn measured(
+    client: &Arc<Client>,
+    route: Route,
+    request: Request<Incoming>,
+    started: Instant,
+) -> Response<OutBody> {
+    let measures = client.proxy().measures();
+    let mut waiting = Waiting { measures, route, is_over: false };
+    let answered = match route {
+        Route::Models => models(client, started),
+        _ => forwarded(client, route, request, started).await,
+    };
+    waiting.is_over = true;
+    let response = match answered {
+        Ok(response) => response,
+        Err(error) => {
+            measures.finished(route, started.elapsed());
+            if let Some(shortage) = error.shortage() {
+                measures.unplaced(shortage);
+            }
+            count_pressure(client.proxy(), &error);
+            own(client, error.response())
+        }
+    };
+    let told = response.extensions().get::<ToldStatus>();
+    measures.answered(route, told.map_or(response.status().as_u16(), |told| told.0));
+    response
+}
+
+/// Counts a client that hangs up while its request has no answer: hyper drops the request then.
+struct Waiting<'a> {
+    measures: &'a Measures,
+    route: Route,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.measures.disconnected(self.route);
+        }
+    }
+}
+
+async fn forwarded(
+    client: &Arc<Client>,
+    route: Route,
+    request: Request<Incoming>,
+    started: Instant,
+) -> Result<Response<OutBody>, ProxyError> {
+    let (head, body) = request.into_parts();
+    let arriving = Arriving { body, is_held_back: expects_continue(&head)? };
+    if arriving.is_held_back {
+        somebody_is_fit(client.proxy(), route)?;
+    }
+    let limit = client.proxy().settings().max_payload_bytes;
+    let mut held = client.proxy().pressure().body();
+    let reading = body::read(arriving, limit, &mut held, || client.heard());
+    let body = client.receive(reading).await.map_err(|_| ProxyError::SlowBody)?;
+    if matches!(body, Err(ProxyError::OutOfMemory { .. })) {
+        client.clients().give_up_stalled();
+    }
+    let body = body?;
+    let inbound = Inbound { route, head: Head::new(head, client.forwarded_for()), body, held, started };
+    attempts::answer(client, &inbound).await
+}
+
+/// Counts an answer that says that the router itself was short of something.
+fn count_pressure(proxy: &Proxy, error: &ProxyError) {
+    match error {
+        ProxyError::OutOfMemory { .. } => proxy.pressure().refused_body(),
+        ProxyError::OutOfResources => proxy.pressure().ran_short(),
+        _ => {}
+    }
+}
+
+/// True if the client sends its body only when it is asked for it. That is all that a client may
+/// expect (RFC 9110, section 10.1.1).
+fn expects_continue(head: &request::Parts) -> Result<bool, ProxyError> {
+    match head.headers.get(header::EXPECT).map(HeaderValue::as_bytes) {
+        None | Some(b"") => Ok(false),
+        Some(expected) if expected.eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        Some(_) => Err(ProxyError::UnknownExpectation),
+    }
+}
+
+/// An error if no worker could be chosen whatever the body says, so that nobody sends one in vain.
+/// Full workers are tried all the same.
+fn somebody_is_fit(proxy: &Proxy, route: Route) -> Result<(), ProxyError> {
+    let snapshot = proxy.backends().snapshot();
+    if snapshot.targets().iter().any(|target| target.is_fit()) {
+        return Ok(());
+    }
+    Err(ProxyError::NoWorker(Shortage::of(&snapshot, snapshot.pairs(route), None)))
+}
+
+/// What is known, at once: whether workers answer now matters to nobody who asks.
+fn models(client: &Arc<Client>, started: Instant) -> Result<Response<OutBody>, ProxyError> {
+    let snapshot = client.proxy().backends().snapshot();
+    if !snapshot.is_ready() {
+        return Err(ProxyError::NoWorker(Shortage::of_fleet(&snapshot)));
+    }
+    let page = snapshot.model_page().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))?;
+    client.proxy().measures().finished(Route::Models, started.elapsed());
+    Ok(own(client, respond::json(StatusCode::OK, page)))
+}
+
+/// What `/readiness` says.
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    /// Why not, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// Why not, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    workers: usize,
+    healthy: usize,
+    draining: usize,
+    full: usize,
+}
+
+/// Ready: not stopping, and a worker is well and not draining, or one of each half of a pair.
+fn readiness(proxy: &Proxy) -> Response<Bytes> {
+    let snapshot = proxy.backends().snapshot();
+    let count = |counts: &dyn Fn(&FleetWorker) -> bool| {
+        snapshot.table().workers().iter().filter(|worker| counts(worker)).count()
+    };
+    let reason = if proxy.is_stopping() {
+        Some(("stopping", "the router is stopping".to_owned()))
+    } else if snapshot.is_ready() {
+        None
+    } else {
+        let shortage = Shortage::of_fleet(&snapshot);
+        Some((shortage.as_str(), shortage.to_string()))
+    };
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let (reason, message) = reason.unzip();
+    let body = Readiness {
+        ready: reason.is_none(),
+        reason,
+        message,
+        workers: snapshot.targets().len(),
+        healthy: count(&|worker| worker.is_healthy()),
+        draining: count(&|worker| worker.is_draining()),
+        full: snapshot.targets().iter().filter(|target| target.fullness().is_full()).count(),
+    };
+    respond::json(status, serde_json::to_vec(&body).unwrap_or_default())
+}
+
+/// An answer that no worker gave.
+fn own(client: &Client, response: Response<Bytes>) -> Response<OutBody> {
+    client.end(Instant::now());
+    response.map(|body| OutBody::Own(Full::new(body)))
+}

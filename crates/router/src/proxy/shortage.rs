@@ -1,0 +1,121 @@
+//! Why there is no worker for a request.
+
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::target::Target;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::types::WorkerSet;
+
+/// Why a request got no worker, or none would get one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[repr(u8)]
+pub enum Shortage {
+    /// There are no workers.
+    #[error("the router has no workers")]
+    NoneConfigured,
+    /// There are some, and none has what the request needs.
+    #[error("no worker has the role and the model that are needed")]
+    NoneQualifies,
+    /// All that have are draining.
+    #[error("every worker that qualifies is draining")]
+    AllDraining,
+    /// Of those that are not draining, some are well and all of these full.
+    #[error("every worker that qualifies and is well is full")]
+    AllFull,
+    /// Of those that are not draining, none is healthy.
+    #[error("no worker that qualifies is healthy: health checks fail or circuits are open")]
+    NoneHealthy,
+    /// Some are healthy, and the policy chose none of them.
+    #[error("workers that qualify are healthy, and the routing policy chose none of them")]
+    PolicyChoseNone,
+    /// The policy goes on choosing a worker that was tried.
+    #[error("the routing policy insists on a worker that was tried")]
+    PolicyInsists,
+    /// No model can be listed yet.
+    #[error("no worker has said yet which models it serves")]
+    ModelsUnknown,
+}
+
+impl Shortage {
+    /// All of them, at the places of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::NoneConfigured,
+        Self::NoneQualifies,
+        Self::AllDraining,
+        Self::AllFull,
+        Self::NoneHealthy,
+        Self::PolicyChoseNone,
+        Self::PolicyInsists,
+        Self::ModelsUnknown,
+    ];
+
+    /// Why a request that only `eligible` workers may serve, all if `None`, was placed at none of
+    /// them, or at no two of them if it needs a pair.
+    ///
+    /// Works it out anew, from what is true now: this is off the path of requests that are placed.
+    pub fn of(snapshot: &Snapshot, is_pair: bool, eligible: Option<&WorkerSet>) -> Self {
+        if snapshot.targets().is_empty() {
+            return Self::NoneConfigured;
+        }
+        let halves: &[WorkerRole] =
+            if is_pair { &[WorkerRole::Prefill, WorkerRole::Decode] } else { &[WorkerRole::Regular] };
+        let short = halves.iter().find_map(|role| {
+            let targets = snapshot.targets().iter().enumerate();
+            let fit = targets.filter(|(index, target)| {
+                target.worker().role() == *role && eligible.is_none_or(|set| set.contains(*index))
+            });
+            Self::among(fit.map(|(_, target)| &**target))
+        });
+        short.unwrap_or(Self::PolicyChoseNone)
+    }
+
+    /// Why nobody would get a worker now.
+    pub fn of_fleet(snapshot: &Snapshot) -> Self {
+        let mut workers = snapshot.table().workers().iter();
+        let has_regular = workers.any(|worker| worker.role() == WorkerRole::Regular);
+        Self::of(snapshot, !has_regular, None)
+    }
+
+    /// Why none of these can be chosen; `None` if one can.
+    fn among<'a>(targets: impl Iterator<Item = &'a Target>) -> Option<Self> {
+        let mut why = Self::NoneQualifies;
+        for target in targets {
+            let worker = target.worker();
+            why = match why {
+                _ if worker.is_healthy() => return None,
+                _ if target.is_fit() => Self::AllFull,
+                Self::AllFull => Self::AllFull,
+                _ if !worker.is_draining() => Self::NoneHealthy,
+                Self::NoneQualifies => Self::AllDraining,
+                before => before,
+            };
+        }
+        Some(why)
+    }
+
+    /// The word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoneConfigured => "none_configured",
+            Self::NoneQualifies => "none_qualifies",
+            Self::AllDraining => "all_draining",
+            Self::AllFull => "all_full",
+            Self::NoneHealthy => "none_healthy",
+            Self::PolicyChoseNone => "policy_chose_none",
+            Self::PolicyInsists => "policy_insists",
+            Self::ModelsUnknown => "models_unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_stand_at_their_numbers() {
+        for (position, shortage) in Shortage::ALL.into_iter().enumerate() {
+            assert_eq!(shortage as usize, position);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Requests that one worker serves.
+
+use crate::proxy::attempt::Unanswered;
+use crate::proxy::attempt::attempt;
+use crate::proxy::clients::Client;
+use crate::proxy::culprit::Culprit;
+use crate::proxy::form::Attempted;
+use crate::proxy::form::Form;
+use crate::proxy::head::Head;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::outcome::Outcome;
+use crate::proxy::patience::Patience;
+use crate::proxy::placement::Placement;
+use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::SecondRun;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::tried::Chosen;
+use crate::proxy::tried::Tried;
+use crate::records::Draft;
+use crate::records::draft::Asked;
+use sgl_upstream::payload::Payload;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::Decision;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::SelectWorkerInfo;
+
+/// A request for one worker.
+#[derive(Debug)]
+pub(crate) struct Single<'a> {
+    client: &'a Client,
+    head: &'a Head,
+    body: Payload,
+    second: SecondRun,
+}
+
+impl<'a> Single<'a> {
+    pub(crate) fn new(client: &'a Client, inbound: &'a Inbound) -> Self {
+        let body = Payload::from(inbound.body.clone());
+        Self { client, head: &inbound.head, body, second: inbound.second_run() }
+    }
+}
+
+impl Form for Single<'_> {
+    type Decision = Decision;
+    type Placed = Placement;
+    type Ended = Result<Outcome, Box<Unanswered>>;
+
+    fn second_run(&self) -> &SecondRun {
+        &self.second
+    }
+
+    fn decide(
+        policy: &Policy,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> impl Future<Output = Result<Decision, DecideError>> {
+        policy.decide_async(table, info)
+    }
+
+    fn record(
+        record: &mut Draft,
+        asked: Asked,
+        table: &WorkerTable,
+        decided: &Result<Decision, DecideError>,
+    ) {
+        record.decided(asked, table, decided);
+    }
+
+    fn chosen(decision: &Decision) -> Chosen {
+        Chosen { decode: decision.index(), prefill: None }
+    }
+
+    fn place(
+        decision: Decision,
+        tried: &mut Tried<'_>,
+        snapshot: &Snapshot,
+        policy: &Policy,
+    ) -> Result<Option<Placement>, ProxyError> {
+        tried.place(snapshot, decision, policy)
+    }
+
+    fn attempt(
+        &self,
+        placement: Placement,
+        has_other: impl Fn() -> bool,
+    ) -> impl Future<Output = Self::Ended> {
+        let patience = Patience::of(self.head, placement.target().silence());
+        attempt(self.client, self.head, &self.body, placement, patience, &self.second, has_other)
+    }
+
+    fn judge(ended: Self::Ended) -> Result<Attempted, ProxyError> {
+        let outcome = ended.unwrap_or_else(|unanswered| unanswered.blamed());
+        Ok(Attempted { outcome, culprit: Culprit::Decode, prefill: None })
+    }
+}

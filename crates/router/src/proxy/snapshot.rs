@@ -1,0 +1,107 @@
+//! The fleet at one moment, with all that requests need worked out beforehand.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::proxy::model_index::Group;
+use crate::proxy::model_index::ModelIndex;
+use crate::proxy::model_index::UnknownModel;
+use crate::proxy::models::Known;
+use crate::proxy::route::Route;
+use crate::proxy::target::Target;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::types::WorkerSet;
+
+/// A worker table, the targets at the same indexes, and who serves which model. Never changes:
+/// the masks are worked out once for each version of the table and of what is known of models.
+#[derive(Debug)]
+pub struct Snapshot {
+    table: Arc<WorkerTable>,
+    targets: Box<[Arc<Target>]>,
+    models: ModelIndex,
+    /// Workers that will be asked for their models, and were not yet.
+    unasked: WorkerSet,
+    has_pairs: bool,
+}
+
+impl Snapshot {
+    /// `targets` and `known` in the order of the table; `learns` if workers are asked for their
+    /// models.
+    pub fn new(table: Arc<WorkerTable>, targets: Vec<Arc<Target>>, known: &[Known], learns: bool) -> Self {
+        let workers = table.workers();
+        let has = |role| workers.iter().any(|worker| worker.role() == role);
+        let is_unasked = |known: &Known| learns && known.listing.is_none();
+        let unasked = known.iter().enumerate().filter(|(_, known)| is_unasked(known));
+        Self {
+            models: ModelIndex::new(workers, known),
+            unasked: unasked.map(|(index, _)| index).collect(),
+            has_pairs: has(WorkerRole::Prefill) && has(WorkerRole::Decode),
+            targets: targets.into(),
+            table,
+        }
+    }
+
+    /// The workers.
+    pub fn table(&self) -> &Arc<WorkerTable> {
+        &self.table
+    }
+
+    /// All targets, in the order of the table.
+    pub fn targets(&self) -> &[Arc<Target>] {
+        &self.targets
+    }
+
+    /// The target of the worker at `index`.
+    pub fn target(&self, index: usize) -> Option<&Arc<Target>> {
+        self.targets.get(index)
+    }
+
+    /// True if it matters which model a request names.
+    pub fn routes_by_model(&self) -> bool {
+        self.models.routes()
+    }
+
+    /// True if requests of this route go to a prefill and a decode worker.
+    pub fn pairs(&self, route: Route) -> bool {
+        self.has_pairs && route.generates()
+    }
+
+    /// The only workers that may serve the request; `None` = all.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownModel`] if the fleet has several models, all of them known, and not this one.
+    pub fn eligible(&self, route: Route, model: Option<&str>) -> Result<Option<&WorkerSet>, UnknownModel> {
+        let group = self.models.group(model)?;
+        let set = if self.pairs(route) { &group.any_role } else { &group.regular };
+        Ok((set.len() < self.table.workers().len()).then_some(set))
+    }
+
+    /// True if requests can be served: by a regular worker, or by a pair. Workers that are full for
+    /// a moment count: they serve others, and what they say of themselves is an answer too.
+    pub fn is_ready(&self) -> bool {
+        self.serves(|_| true)
+    }
+
+    /// The models that can be served now, in OpenAI's form; `None` if none is known, and some worker
+    /// that serves was not asked yet.
+    pub fn model_page(&self) -> Option<Bytes> {
+        let data = self.models.list(|group: &Group| self.serves(|index| group.any_role.contains(index)));
+        let mut targets = self.targets.iter().enumerate();
+        if data.is_empty() && targets.any(|(index, target)| self.unasked.contains(index) && target.is_fit()) {
+            return None;
+        }
+        serde_json::to_vec(&serde_json::json!({"object": "list", "data": data})).ok().map(Bytes::from)
+    }
+
+    fn serves(&self, admits: impl Fn(usize) -> bool) -> bool {
+        let has = |role| {
+            let mut targets = self.targets.iter().enumerate();
+            targets.any(|(index, target)| target.worker().role() == role && admits(index) && target.is_fit())
+        };
+        has(WorkerRole::Regular) || (self.has_pairs && has(WorkerRole::Prefill) && has(WorkerRole::Decode))
+    }
+}

@@ -1,0 +1,97 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::config::checked::ProxySettings;
+use crate::metrics::Metrics;
+use crate::proxy::backends::Backends;
+use crate::proxy::measures::Measures;
+use crate::proxy::pressure::Pressure;
+use crate::records::Recorder;
+use sglang_router_rs::policies::Policy;
+
+/// The data plane without its sockets.
+#[derive(Debug)]
+pub struct Proxy {
+    settings: ProxySettings,
+    policy: Policy,
+    backends: Arc<Backends>,
+    measures: Arc<Measures>,
+    pressure: Arc<Pressure>,
+    recorder: Option<Arc<Recorder>>,
+    stopping: AtomicBool,
+}
+
+impl Proxy {
+    /// A data plane that places requests by `policy`; its numbers are shown by `metrics`, and
+    /// `recorder` records decisions, if there is one.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime: workers get their keeper tasks there.
+    pub fn new(
+        settings: ProxySettings,
+        policy: Policy,
+        metrics: &Metrics,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Arc<Self> {
+        let backends = Arc::new(Backends::new(settings.clone()));
+        let measures = Arc::new(Measures::default());
+        measures.register(&backends, metrics);
+        let pressure = Arc::new(Pressure::new(settings.max_total_body_bytes));
+        pressure.register(metrics);
+        Arc::new(Self {
+            settings,
+            policy,
+            backends,
+            measures,
+            pressure,
+            recorder,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &ProxySettings {
+        &self.settings
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The workers.
+    pub fn backends(&self) -> &Arc<Backends> {
+        &self.backends
+    }
+
+    /// The counters.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    /// What the process may run short of.
+    pub fn pressure(&self) -> &Arc<Pressure> {
+        &self.pressure
+    }
+
+    /// What records decisions.
+    pub fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.as_ref()
+    }
+
+    /// True once the router was told to stop: it is not ready any more.
+    pub fn is_stopping(&self) -> bool {
+        // Relaxed: a flag that orders nothing else.
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// From now on the router says that it is not ready.
+    pub fn stop(&self) {
+        // Relaxed: see `is_stopping`.
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}

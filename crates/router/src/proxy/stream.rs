@@ -1,0 +1,366 @@
+//! The body of an answer on its way to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::response;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::body::Frame;
+use hyper::body::SizeHint;
+
+use crate::proxy::clients::Client;
+use crate::proxy::deadlines::OutOfTime;
+use crate::proxy::event_stream::EventScan;
+use crate::proxy::open_end::OpenEnd;
+use crate::proxy::placement::Placement;
+use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::route::Route;
+use crate::proxy::verdict::Verdict;
+use crate::records::Draft;
+use crate::records::record::End;
+use sgl_upstream::upstream_connection::AnswerBody;
+use sglang_router_rs::core::Worker;
+
+/// Under which id the record of a request is found.
+const RECORD_HEADER: &str = "x-sgl-request-id";
+
+/// The decision, for clients that asked.
+const DECISION_HEADER: &str = "x-sgl-decision";
+
+/// The body of any answer to a client.
+#[derive(Debug)]
+pub enum OutBody {
+    /// Made here.
+    Own(Full<Bytes>),
+    /// A worker's, passed through. On its way to hyper an answer changes hands often: copying all of
+    /// this each time costs more than the box.
+    Passed(Box<Passed>),
+}
+
+/// An answer that breaks off. hyper closes the client's connection, which is how HTTP/1.1 says so.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The worker broke off.
+    #[error("the worker's answer broke off")]
+    Upstream(#[from] hyper::Error),
+    /// The request is out of time.
+    #[error("the request is out of time")]
+    OutOfTime,
+    /// The connection ended before a body that ends with it.
+    #[error("the worker closed the connection before the end of its answer")]
+    CutOff,
+    /// The worker has been silent for too long.
+    #[error("the worker has been silent for too long")]
+    Silent,
+}
+
+impl From<OutOfTime> for StreamError {
+    fn from(_: OutOfTime) -> Self {
+        Self::OutOfTime
+    }
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match self.get_mut() {
+            Self::Own(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {}))),
+                Poll::Pending => Poll::Pending,
+            },
+            Self::Passed(passed) => passed.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Passed(passed) => passed.body.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Passed(passed) => passed.body.size_hint(),
+        }
+    }
+}
+
+/// A worker's answer. It holds the request in flight until its end; dropped before, it closes the
+/// connection to the worker, which tells the worker to stop.
+#[derive(Debug)]
+pub struct Passed {
+    body: AnswerBody,
+    /// Looks for errors in a stream of events.
+    events: Option<EventScan>,
+    /// The code of the error that an event told of.
+    erred: Option<u16>,
+    /// Whether the next piece was looked at when it was read ahead.
+    is_known: bool,
+    placement: Placement,
+    client: Arc<Client>,
+    route: Route,
+    /// When the request's head was read.
+    started: Instant,
+    has_begun: bool,
+    prefill: Option<PrefillGuard>,
+    record: Option<Box<Draft>>,
+    ended: bool,
+    /// Why it broke off, until the client's side has been told.
+    broken: Option<StreamError>,
+    /// How often the worker had been found dead when this was looked at last.
+    deaths: u64,
+    open_end: Option<OpenEnd>,
+    /// Whether the client's own limit counts, which says nothing against the worker.
+    is_hurried: bool,
+}
+
+impl Passed {
+    /// The body of the answer to a request that was read at `started`; its `events` were looked at as
+    /// far as it was read ahead.
+    pub fn new(
+        body: AnswerBody,
+        events: Option<EventScan>,
+        placement: Placement,
+        client: &Arc<Client>,
+        route: Route,
+        started: Instant,
+    ) -> Box<Self> {
+        let deaths = placement.deaths();
+        let mut passed = Box::new(Self {
+            is_known: !body.held().is_empty(),
+            body,
+            erred: None,
+            events,
+            placement,
+            client: Arc::clone(client),
+            route,
+            started,
+            has_begun: false,
+            prefill: None,
+            record: None,
+            ended: false,
+            broken: None,
+            deaths,
+            open_end: None,
+            is_hurried: false,
+        });
+        passed.heed_error();
+        if passed.body.is_end() {
+            passed.complete();
+        }
+        passed
+    }
+
+    /// Has a cut-off noticed where the body ends with its connection.
+    pub fn watch_end(&mut self, end: Option<OpenEnd>) {
+        self.open_end = end;
+    }
+
+    /// The limits of silence are the client's own.
+    pub fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
+    /// Keeps the prefill half of a pair going until this answer ends.
+    pub fn keep_prefill(&mut self, prefill: PrefillGuard) {
+        self.prefill = Some(prefill);
+        if self.ended {
+            self.end_prefill();
+        }
+    }
+
+    /// Records what comes of the answer, and tells the client in its head under which id.
+    pub fn record(&mut self, mut record: Box<Draft>, head: &mut response::Parts) {
+        let refusal = self.events.as_ref().and_then(EventScan::error).filter(|error| error.is_first);
+        let status = refusal.map_or(head.status.as_u16(), |error| error.code);
+        record.answered(status, self.placement.target().worker().url());
+        if let Ok(id) = HeaderValue::from_str(record.request_id()) {
+            head.headers.insert(RECORD_HEADER, id);
+        }
+        if let Some(decision) = record.header().and_then(|text| HeaderValue::from_str(&text).ok()) {
+            head.headers.insert(DECISION_HEADER, decision);
+        }
+        self.record = Some(record);
+        if self.ended {
+            self.end_record(self.end());
+        }
+    }
+
+    /// How an answer ended that came whole.
+    fn end(&self) -> End {
+        if self.erred.is_some() { End::ErrorEvent } else { End::Complete }
+    }
+
+    fn end_record(&mut self, end: End) {
+        if let Some(record) = self.record.take() {
+            let told =
+                self.erred.map(|code| format!("an event of the stream told of an error with code {code}"));
+            record.end(end, told);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.client.is_late_now() && !self.ended {
+            return self.break_off(OutOfTime.into(), cx);
+        }
+        match self.body.poll_frame(cx) {
+            // Only here: a client that does not read makes a worker look silent that is not.
+            Poll::Pending => self.wait(cx),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.client.heard();
+                if !self.has_begun {
+                    self.begin();
+                }
+                if let (Some(end), Some(piece)) = (&mut self.open_end, frame.data_ref()) {
+                    end.look(piece);
+                }
+                self.look(&frame);
+                // With a known length hyper does not ask again after the last byte, and never after trailers.
+                if self.body.is_end() || frame.is_trailers() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.break_off(error.into(), cx),
+            Poll::Ready(None) if self.is_cut() => self.break_off(StreamError::CutOff, cx),
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// A stream that told of an error may end as it likes.
+    fn is_cut(&self) -> bool {
+        !self.ended && self.erred.is_none() && self.open_end.as_ref().is_some_and(OpenEnd::is_cut)
+    }
+
+    /// Nothing is there. A worker that was found dead may say something for as long as a
+    /// check may take.
+    fn wait(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let deaths = self.placement.target().deaths();
+        if std::mem::replace(&mut self.deaths, deaths) != deaths {
+            self.is_hurried = false;
+            self.client.wait_for(Some(self.client.proxy().settings().health.timeout));
+        }
+        if self.client.is_silent_now() && !self.ended {
+            return self.break_off(StreamError::Silent, cx);
+        }
+        Poll::Pending
+    }
+
+    fn begin(&mut self) {
+        self.has_begun = true;
+        let now = Instant::now();
+        self.placement.first_byte(now);
+        if let Some(record) = &mut self.record {
+            record.first_byte(now);
+        }
+        self.client.proxy().measures().first_byte(self.route, now - self.started);
+    }
+
+    /// Looks for an event that tells of an error. The request has failed then, however it goes on.
+    fn look(&mut self, frame: &Frame<Bytes>) {
+        let Some(events) = &mut self.events else { return };
+        let Some(piece) = frame.data_ref().filter(|_| !std::mem::take(&mut self.is_known)) else { return };
+        events.look(piece);
+        self.heed_error();
+    }
+
+    /// Tells the placement of an error that an event told of. What the stream began with it knows.
+    fn heed_error(&mut self) {
+        if self.erred.is_none()
+            && let Some(error) = self.events.as_ref().and_then(EventScan::error)
+        {
+            self.erred = Some(error.code);
+            if self.has_begun || !error.is_first {
+                self.placement.answered(error.code, || None);
+            }
+        }
+    }
+
+    /// The whole answer came.
+    fn complete(&mut self) {
+        if self.ended {
+            return;
+        }
+        if let Some(events) = &mut self.events {
+            events.end();
+            if events.is_empty() {
+                self.placement.fail();
+            }
+        }
+        self.heed_error();
+        self.placement.complete();
+        if let Some(connection) = self.body.reclaim() {
+            self.placement.target().pool().put(connection);
+        }
+        self.end_prefill();
+        if self.erred.is_some() {
+            self.client.proxy().measures().told_error(self.route);
+        }
+        self.finish(self.end());
+    }
+
+    /// The prefill half goes on to its end if the decode half has served the request; otherwise
+    /// nobody is left to hand anything over to.
+    fn end_prefill(&mut self) {
+        if let Some(prefill) = self.prefill.take()
+            && self.placement.verdict() == Verdict::Served
+        {
+            prefill.release();
+        }
+    }
+
+    /// The worker or the clock ended it. The error is told one poll later: hyper drops what it
+    /// has not written when a body fails, and writes it when a body makes it wait.
+    fn break_off(
+        &mut self,
+        error: StreamError,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if !self.ended {
+            if !(self.is_hurried && matches!(error, StreamError::Silent)) {
+                self.placement.fail();
+            }
+            self.client.proxy().measures().broke_off(self.route);
+            self.finish(End::BrokeOff);
+        }
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn finish(&mut self, end: End) {
+        self.ended = true;
+        self.end_record(end);
+        let now = Instant::now();
+        self.client.end(now);
+        self.client.proxy().measures().finished(self.route, now - self.started);
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.client.proxy().measures().disconnected(self.route);
+            self.finish(End::ClientGone);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The record of a request that is under way.
+
+use std::sync::Arc;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use crate::records::record::CandidateRecord;
+use crate::records::record::DecidedBy;
+use crate::records::record::DecisionRecord;
+use crate::records::record::End;
+use crate::records::record::OutcomeRecord;
+use crate::records::record::RequestRecord;
+use crate::records::recorder::Recorder;
+use sglang_router_rs::core::Candidates;
+use sglang_router_rs::core::KnownReport;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::Decision;
+use sglang_router_rs::policies::Explanation;
+use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::PairDecision;
+use sglang_router_rs::policies::SelectWorkerInfo;
+
+/// Workers of a table that are recorded, apart from those that were chosen.
+const MAX_CANDIDATES: usize = 256;
+
+/// Longest request id of a client's that is taken over, in bytes.
+const MAX_ID_BYTES: usize = 128;
+
+/// A request that is recorded. Dropped before its [`end`](Self::end), it records that the client
+/// has gone.
+#[derive(Debug)]
+pub struct Draft {
+    recorder: Arc<Recorder>,
+    started: Instant,
+    record: RequestRecord,
+    told: bool,
+    ended: bool,
+}
+
+/// A question to the policy, before it is answered.
+#[derive(Debug)]
+pub struct Asked {
+    explanation: Explanation,
+    decision: DecisionRecord,
+    began: Instant,
+}
+
+/// What a client is told in a header: the last decision without its candidates.
+#[derive(Serialize)]
+struct Told<'a> {
+    request_id: &'a str,
+    policy: &'a str,
+    chooser: DecidedBy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    table_version: u64,
+    chosen: &'a [usize],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    cost_ns: u64,
+    attempt: usize,
+}
+
+impl Draft {
+    /// A draft, if the request is in the sample, or `asked` for a record and may.
+    pub fn begin(
+        recorder: &Arc<Recorder>,
+        asked: bool,
+        request_id: Option<&str>,
+        route: &str,
+        policy: &str,
+        started: Instant,
+    ) -> Option<Box<Self>> {
+        let told = asked && recorder.answers_clients();
+        if !told && !recorder.samples() {
+            return None;
+        }
+        let known = request_id.filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES);
+        let request_id = known.map_or_else(|| format!("{:032x}", fastrand::u128(..)), str::to_owned);
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record = RequestRecord {
+            request_id,
+            time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            route: route.to_owned(),
+            policy: policy.to_owned(),
+            decisions: Vec::new(),
+            outcome: OutcomeRecord::default(),
+        };
+        Some(Box::new(Self { recorder: Arc::clone(recorder), started, record, told, ended: false }))
+    }
+
+    /// Under which id it will be found.
+    pub fn request_id(&self) -> &str {
+        &self.record.request_id
+    }
+
+    /// The value of a header, if the client asked for one.
+    pub fn header(&self) -> Option<String> {
+        let last = self.record.decisions.last().filter(|_| self.told)?;
+        let told = Told {
+            request_id: &self.record.request_id,
+            policy: &self.record.policy,
+            chooser: last.chooser,
+            generation: last.generation,
+            failure: last.failure.as_deref(),
+            table_version: last.table_version,
+            chosen: &last.chosen,
+            reason: last.reason.as_deref(),
+            cost_ns: last.cost_ns,
+            attempt: self.record.decisions.len(),
+        };
+        serde_json::to_string(&told).ok().map(|json| escaped(&json))
+    }
+
+    /// What a decision came to.
+    pub fn decided(&mut self, asked: Asked, table: &WorkerTable, decided: &Result<Decision, DecideError>) {
+        let chosen = match decided {
+            Ok(decision) => Ok((vec![decision.index()], decision.chooser())),
+            Err(error) => Err(*error),
+        };
+        self.add(asked, table, chosen);
+    }
+
+    /// What the decision for a pair came to.
+    pub fn decided_pair(
+        &mut self,
+        asked: Asked,
+        table: &WorkerTable,
+        decided: &Result<PairDecision, DecideError>,
+    ) {
+        let chosen = match decided {
+            Ok(pair) => Ok((vec![pair.prefill.index(), pair.decode.index()], pair.decode.chooser())),
+            Err(error) => Err(*error),
+        };
+        self.add(asked, table, chosen);
+    }
+
+    fn add(&mut self, asked: Asked, table: &WorkerTable, chosen: Result<(Vec<usize>, Chooser), DecideError>) {
+        let Asked { explanation, mut decision, began } = asked;
+        decision.cost_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let explained = explanation.take();
+        decision.reason = explained.reason;
+        let mut cause = None;
+        match chosen {
+            Ok((chosen, chooser)) => {
+                decision.chooser = match chooser {
+                    Chooser::Native => DecidedBy::Native,
+                    Chooser::Plugin { generation } => {
+                        decision.generation = Some(generation);
+                        DecidedBy::Plugin
+                    }
+                    Chooser::Fallback { cause: why } => {
+                        cause = Some(why);
+                        DecidedBy::Fallback
+                    }
+                };
+                let more = chosen.iter().filter(|index| **index >= MAX_CANDIDATES);
+                decision.candidates.extend(more.filter_map(|index| candidate(table, *index, true)));
+                decision.chosen = chosen;
+            }
+            Err(DecideError::Rejected { cause: why }) => cause = Some(why),
+            Err(DecideError::Refused { generation }) => {
+                cause = Some(FailureCause::NoChoice);
+                decision.generation = Some(generation);
+            }
+            // Nobody could be chosen.
+            Err(_) => {}
+        }
+        if let Some(cause) = cause {
+            decision.failure = Some(cause.as_str().to_owned());
+            decision.failure_detail = explained.failure;
+            decision.generation = decision.generation.or(explained.failed_generation);
+        }
+        for candidate in &mut decision.candidates {
+            candidate.score = explained.scores.get(candidate.index).copied();
+        }
+        self.record.decisions.push(decision);
+    }
+
+    /// The head of the answer that the client gets.
+    pub fn answered(&mut self, status: u16, worker: &str) {
+        self.record.outcome.status = Some(status);
+        self.record.outcome.worker = Some(worker.to_owned());
+    }
+
+    /// The first byte of the answer's body.
+    pub fn first_byte(&mut self, now: Instant) {
+        self.record.outcome.first_byte_ms = Some(self.millis(now));
+    }
+
+    /// The request is over, with this error of the router's own if there is one.
+    pub fn end(mut self: Box<Self>, end: End, error: Option<String>) {
+        self.record.outcome.end = end;
+        self.record.outcome.error = error;
+        self.hand_over();
+    }
+
+    fn millis(&self, now: Instant) -> f64 {
+        now.saturating_duration_since(self.started).as_secs_f64() * 1000.0
+    }
+
+    fn hand_over(&mut self) {
+        self.ended = true;
+        self.record.outcome.total_ms = self.millis(Instant::now());
+        self.recorder.take(std::mem::take(&mut self.record));
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.hand_over();
+        }
+    }
+}
+
+impl Asked {
+    /// A question over this table, which is asked now.
+    pub fn now(table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Box<Self> {
+        let indexes = 0..table.len().min(MAX_CANDIDATES);
+        let candidates = indexes.filter_map(|index| candidate(table, index, info.admits(index))).collect();
+        let decision = DecisionRecord {
+            chooser: DecidedBy::Nobody,
+            generation: None,
+            failure: None,
+            failure_detail: None,
+            table_version: table.version().get(),
+            workers: table.len(),
+            candidates,
+            chosen: Vec::new(),
+            reason: None,
+            cost_ns: 0,
+        };
+        Box::new(Self { explanation: Explanation::default(), decision, began: Instant::now() })
+    }
+
+    /// Where the policy explains itself.
+    pub fn explanation(&self) -> &Explanation {
+        &self.explanation
+    }
+}
+
+fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<CandidateRecord> {
+    let worker = table.get(index)?;
+    let KnownReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ms } =
+        worker.report().known();
+    Some(CandidateRecord {
+        index,
+        url: worker.url().to_owned(),
+        role: worker.role(),
+        healthy: worker.is_healthy(),
+        admitted,
+        load: worker.load(),
+        running,
+        waiting,
+        queued_tokens,
+        kv_usage,
+        throughput,
+        latency_ms,
+        score: None,
+    })
+}
+
+/// JSON that is ASCII, as headers must be: a plugin's reason may be any text.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for unit in json.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii_graphic() || byte == b' ' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_is_ascii_and_still_the_same_json() {
+        let text = serde_json::json!({"reason": "führt 🚀\n\u{7f}"}).to_string();
+        let escaped = escaped(&text);
+        assert!(escaped.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '), "{escaped}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&escaped), read(&text));
+    }
+}

@@ -1,0 +1,163 @@
+//! One record, as it is written and shown.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use sglang_router_rs::core::WorkerRole;
+
+/// The decisions of one request and what came of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RequestRecord {
+    /// The client's `x-request-id`, or one that was made up.
+    pub request_id: String,
+    /// When the request's head was read: milliseconds since 1970, UTC.
+    pub time_unix_ms: u64,
+    /// Which endpoint, as in metrics.
+    pub route: String,
+    /// The policy that places requests.
+    pub policy: String,
+    /// One, and one more for each retry on other workers.
+    pub decisions: Vec<DecisionRecord>,
+    /// What came of the request.
+    pub outcome: OutcomeRecord,
+}
+
+/// Who made a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DecidedBy {
+    /// A native policy, as configured.
+    Native,
+    /// The plugin.
+    Plugin,
+    /// The fallback policy, because the plugin failed.
+    Fallback,
+    /// Nobody: there is no decision.
+    Nobody,
+}
+
+impl DecidedBy {
+    /// The name that records and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Plugin => "plugin",
+            Self::Fallback => "fallback",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+impl fmt::Display for DecidedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionRecord {
+    /// Who decided.
+    pub chooser: DecidedBy,
+    /// The generation of the plugin that decided, or whose failure it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Why the plugin did not decide: a cause as in metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The same in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_detail: Option<String>,
+    /// The version of the worker table that was decided on.
+    pub table_version: u64,
+    /// How many workers it had.
+    pub workers: usize,
+    /// Its workers just before the decision: the first 256 and those that were chosen.
+    pub candidates: Vec<CandidateRecord>,
+    /// Indexes of the chosen workers: one, or prefill and decode; empty if nobody was chosen.
+    pub chosen: Vec<usize>,
+    /// What the plugin gave as its reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Nanoseconds from the question to the checked choice, waiting included.
+    pub cost_ns: u64,
+}
+
+/// One worker before a decision. Signals that are not known are left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CandidateRecord {
+    /// Its index in the table.
+    pub index: usize,
+    /// Its URL.
+    pub url: String,
+    /// Which part of a request it serves.
+    pub role: WorkerRole,
+    /// Whether it was healthy.
+    pub healthy: bool,
+    /// Whether the request admitted it: it serves the model, and was not tried before.
+    pub admitted: bool,
+    /// Requests in flight to it from this router.
+    pub load: usize,
+    /// Requests in its batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<i32>,
+    /// Requests in its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<i32>,
+    /// Prompt tokens that wait and are in no cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_tokens: Option<i32>,
+    /// Share of its KV cache in use, 0.0 to 1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_usage: Option<f32>,
+    /// Generated tokens per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<f32>,
+    /// Time to first byte, milliseconds, moving average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f32>,
+    /// What the plugin gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OutcomeRecord {
+    /// How it ended.
+    pub end: End,
+    /// Status of the answer's head, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// URL of the worker that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// What the client was told instead of a worker's answer, or by an event in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Milliseconds from the request's head to the first byte of the answer's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<f64>,
+    /// Milliseconds from the request's head to the end.
+    pub total_ms: f64,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The whole answer was passed on.
+    Complete,
+    /// The whole answer was passed on, but an event in it told of an error.
+    ErrorEvent,
+    /// The worker, or the time limit, broke the answer off.
+    BrokeOff,
+    /// No worker answered.
+    NoAnswer,
+    /// The client hung up.
+    #[default]
+    ClientGone,
+}

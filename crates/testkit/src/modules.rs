@@ -1,0 +1,40 @@
+//! The built plugins.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use parking_lot::Mutex;
+
+use crate::repository;
+
+/// One build at a time, for the tests of this process run in parallel.
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// The bytes of a plugin of `plugins/`.
+pub fn plugin(name: &str) -> Vec<u8> {
+    module(&format!("dist/plugins/{name}.wasm"))
+}
+
+/// The bytes of a plugin of `tests/fixtures/plugins/`.
+pub fn fixture(name: &str) -> Vec<u8> {
+    module(&format!("dist/fixtures/{name}.wasm"))
+}
+
+/// Reads a module; builds all of them first if it is not there.
+fn module(path: &str) -> Vec<u8> {
+    let path: PathBuf = repository::path(path);
+    let building = BUILDING.lock();
+    if !path.exists() {
+        build();
+    }
+    drop(building);
+    std::fs::read(path).expect("the script has built it")
+}
+
+fn build() {
+    let mut script = Command::new(repository::path("scripts/build_wasm_plugins.sh"));
+    let output =
+        script.arg("build").current_dir(repository::path("")).output().expect("the build script runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "scripts/build_wasm_plugins.sh build failed:\n{said}");
+}

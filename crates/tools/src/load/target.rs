@@ -1,0 +1,61 @@
+//! What is tested: a router, or anything else that speaks OpenAI's chat API.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Uri;
+use http::header;
+
+use sgl_upstream::address::Address;
+use sgl_upstream::upstream_connection::Outgoing;
+use sgl_upstream::worker_url::WorkerUrl;
+
+/// One address, under the name that reports give it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    name: String,
+    address: Arc<Address>,
+    path: Uri,
+    headers: HeaderMap,
+}
+
+impl Target {
+    /// A target whose requests carry these headers besides `host` and `content-type`.
+    pub fn new(name: impl Into<String>, url: WorkerUrl, headers: HeaderMap) -> Self {
+        let mut all = HeaderMap::new();
+        all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // An authority is made of characters that a header may have.
+        all.extend(HeaderValue::from_str(&url.authority()).into_iter().map(|host| (header::HOST, host)));
+        all.extend(headers);
+        let address = Arc::new(Address::new(url));
+        Self { name: name.into(), address, path: Uri::from_static("/v1/chat/completions"), headers: all }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &WorkerUrl {
+        self.address.url()
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A chat request with this body.
+    pub(crate) fn request(&self, body: Bytes) -> Outgoing {
+        let mut request = Request::new(body.into());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        request.headers_mut().clone_from(&self.headers);
+        request
+    }
+}

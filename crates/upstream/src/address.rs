@@ -1,0 +1,176 @@
+//! Where a worker is: its name is looked up, and a connection made.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::net::lookup_host;
+use tokio::time::Instant;
+
+use crate::call_error::CallError;
+use crate::descriptors::is_own_shortage;
+use crate::worker_url::WorkerUrl;
+
+/// Pause before connecting again after a shortage of our own.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
+
+/// A URL, and the address that it led to last. A name that cannot be looked up just now, for want of
+/// descriptors or of a server of names, leads there again: its worker is as well as before.
+#[derive(Debug)]
+pub struct Address {
+    url: WorkerUrl,
+    last: Mutex<Option<SocketAddr>>,
+}
+
+impl Address {
+    /// An address that nothing is known of yet.
+    pub fn new(url: WorkerUrl) -> Self {
+        Self { url, last: Mutex::default() }
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &WorkerUrl {
+        &self.url
+    }
+
+    /// Connects, without delaying small writes. Waits where something of our own is short: requests
+    /// that end give it back.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says whether it took too long, was refused, or was no fault of the worker.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn connect(&self, limit: Duration) -> Result<TcpStream, CallError> {
+        let deadline = Instant::now() + limit;
+        let mut shortage = None;
+        loop {
+            match (self.dial(limit, deadline).await, shortage.take()) {
+                (Err(CallError::OwnShortage(error)), _) => shortage = Some(error),
+                // The worker had less than the whole time.
+                (Err(CallError::ConnectTimeout { .. }), Some(error)) => {
+                    return Err(CallError::OwnShortage(error));
+                }
+                (connected, _) => return connected,
+            }
+            match shortage {
+                Some(error) if Instant::now() + SHORTAGE_PAUSE > deadline => {
+                    return Err(CallError::OwnShortage(error));
+                }
+                _ => tokio::time::sleep(SHORTAGE_PAUSE).await,
+            }
+        }
+    }
+
+    /// Looks the name up, and connects to what it stands for. Addresses need no looking up.
+    async fn dial(&self, limit: Duration, deadline: Instant) -> Result<TcpStream, CallError> {
+        let looking = lookup_host((self.url.bare_host(), self.url.port()));
+        self.dial_found(looking, limit, deadline).await
+    }
+
+    async fn dial_found<A: Iterator<Item = SocketAddr>>(
+        &self,
+        looking: impl Future<Output = io::Result<A>>,
+        limit: Duration,
+        deadline: Instant,
+    ) -> Result<TcpStream, CallError> {
+        let last = *self.last.lock();
+        // Time is left for the address that is known.
+        let until = if last.is_some() { deadline - limit / 2 } else { deadline };
+        let found = tokio::time::timeout_at(until, looking).await;
+        let found = match found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(addresses) => return self.reach(addresses, limit, deadline).await,
+            Err(error) => CallError::of_looking_up(error),
+        };
+        match last.filter(|_| found.is_own()) {
+            Some(last) => self.reach([last].into_iter(), limit, deadline).await,
+            None => Err(found),
+        }
+    }
+
+    async fn reach(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+        limit: Duration,
+        deadline: Instant,
+    ) -> Result<TcpStream, CallError> {
+        let connected = tokio::time::timeout_at(deadline, self.first_of(addresses)).await;
+        connected.unwrap_or(Err(CallError::ConnectTimeout { limit }))
+    }
+
+    /// Connects to the first of these that takes the connection.
+    async fn first_of(&self, addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, CallError> {
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name stands for no address");
+        let mut is_telling = false;
+        for address in addresses {
+            let connected = TcpStream::connect(address).await;
+            match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+                Ok(stream) => {
+                    *self.last.lock() = Some(address);
+                    return Ok(stream);
+                }
+                // One of a family that this machine does not have looks like a shortage of ours, so
+                // what another one says counts more.
+                Err(error) if !is_telling => {
+                    is_telling = !is_own_shortage(&error);
+                    failure = error;
+                }
+                Err(_) => {}
+            }
+        }
+        Err(CallError::of_connecting(failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// What a server of names that says nothing does.
+    fn nothing_found() -> impl Future<Output = io::Result<std::iter::Empty<SocketAddr>>> {
+        std::future::pending()
+    }
+
+    #[tokio::test]
+    async fn first_address_that_takes_the_connection_is_remembered() {
+        let (closed, refusing) = listener().await;
+        drop(closed);
+        let (_open, taking) = listener().await;
+        let address = Address::new(WorkerUrl::parse("http://worker").unwrap());
+        address.first_of([refusing, taking].into_iter()).await.unwrap();
+        assert_eq!(*address.last.lock(), Some(taking));
+        let refused = address.first_of([refusing].into_iter()).await.unwrap_err();
+        assert!(refused.is_absence(), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn name_that_is_not_found_in_time_leads_where_it_led_last() {
+        let (_open, known) = listener().await;
+        let address = Address::new(WorkerUrl::parse("http://worker").unwrap());
+        *address.last.lock() = Some(known);
+        // No time at all for looking up, and enough for connecting.
+        let dialled = address.dial_found(nothing_found(), LIMIT * 2, Instant::now() + LIMIT).await;
+        assert_eq!(dialled.unwrap().peer_addr().unwrap(), known);
+    }
+
+    #[tokio::test]
+    async fn name_that_is_not_found_in_time_is_no_silence_of_the_worker() {
+        let address = Address::new(WorkerUrl::parse("http://worker").unwrap());
+        let error = address.dial_found(nothing_found(), Duration::ZERO, Instant::now()).await.unwrap_err();
+        assert!(error.is_own() && !error.is_absence(), "{error:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Why a worker gave no answer.
+
+use std::io;
+use std::time::Duration;
+
+use crate::descriptors::is_own_shortage;
+use crate::descriptors::is_short_of_descriptors;
+
+/// Why a worker gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No connection within the limit.
+    #[error("no connection within {limit:?}")]
+    ConnectTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// No connection.
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    /// The worker's name could not be looked up just now, and no address of it is known.
+    #[error("its name cannot be looked up now")]
+    Unresolved(#[source] io::Error),
+    /// The connection was closed before anything of the request was sent over it.
+    #[error("the connection was closed before the request was sent")]
+    Unsent(#[source] hyper::Error),
+    /// No connection, for want of something of our own: descriptors, ports, memory.
+    #[error("no connection, for want of something of our own")]
+    OwnShortage(#[source] io::Error),
+    /// The connection broke before the head of the answer was complete.
+    #[error("the connection broke before an answer")]
+    Broken(#[source] hyper::Error),
+    /// A connection that had been idle broke under the request: the worker closed it at the same moment,
+    /// or it crashed.
+    #[error("an idle connection broke under the request")]
+    Stale,
+    /// The connection ended in order, but without an answer.
+    #[error("the connection ended without an answer")]
+    Ended,
+    /// A stream of events ended in order, but without one: comments at most.
+    #[error("a stream of events ended without one")]
+    Empty,
+    /// The worker wants to speak another protocol, which no request asks for.
+    #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
+    Switched,
+}
+
+impl CallError {
+    /// Of an attempt to connect.
+    pub(crate) fn of_connecting(error: io::Error) -> Self {
+        if is_own_shortage(&error) { Self::OwnShortage(error) } else { Self::Connect(error) }
+    }
+
+    /// Of an attempt to look up a name. One that ends with a code of the system has not come to ask
+    /// for it, and without descriptors to spare it ends with whatever the C library makes of that.
+    pub(crate) fn of_looking_up(error: io::Error) -> Self {
+        if error.raw_os_error().is_some() || is_short_of_descriptors() {
+            Self::OwnShortage(error)
+        } else if is_for_now(&error) {
+            Self::Unresolved(error)
+        } else {
+            Self::Connect(error)
+        }
+    }
+
+    /// True if the worker cannot help it.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::OwnShortage(_) | Self::Unresolved(_))
+    }
+
+    /// True if nobody is there: a refusal, or no answer at all. Shortages of our own are not that.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::ConnectTimeout { .. } => true,
+            Self::Connect(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// True if another attempt may find the name: no server of names answered. The standard library
+/// passes on the words of the C library (glibc's, musl's) and no code.
+fn is_for_now(error: &io::Error) -> bool {
+    let text = error.to_string();
+    error.kind() == io::ErrorKind::TimedOut
+        || ["Temporary failure in name resolution", "Try again"].iter().any(|words| text.ends_with(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_that_does_not_exist_is_the_workers_fault_and_one_that_nobody_can_look_up_is_not() {
+        let of = |text: &str| {
+            let text = format!("failed to lookup address information: {text}");
+            CallError::of_looking_up(io::Error::other(text))
+        };
+        assert!(matches!(of("Name or service not known"), CallError::Connect(_)));
+        assert!(matches!(of("Temporary failure in name resolution"), CallError::Unresolved(_)));
+        assert!(of("Try again").is_own() && !of("Try again").is_absence());
+        let slow = CallError::of_looking_up(io::ErrorKind::TimedOut.into());
+        assert!(slow.is_own() && !slow.is_absence(), "{slow}");
+    }
+}
