@@ -174,6 +174,13 @@ impl PolicyFactory {
         self.registry.plugin(name)?.set_paused(paused)
     }
 
+    /// Has a new value with every change of the generations in use, also those that nobody asked for:
+    /// a canary that is promoted, a probation that fails. What the number is says nothing; what serves
+    /// then is in [`plugin_infos`](Self::plugin_infos).
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.registry.changes()
+    }
+
     /// Everything that is known of a plugin.
     pub fn plugin_detail(&self, name: &str) -> Option<PluginDetail> {
         self.registry.detail(name)

@@ -47,6 +47,8 @@ pub struct WasmPolicy {
     pub(crate) state: Arc<PluginState>,
     pub(crate) watch: Mutex<Watch>,
     pub(crate) operation: tokio::sync::Mutex<()>,
+    /// Tells of every change of the generations in use.
+    changes: tokio::sync::watch::Sender<u64>,
 }
 
 /// What happens when the plugin fails.
@@ -65,12 +67,13 @@ impl Fallback {
 }
 
 impl WasmPolicy {
-    /// A plugin with its first generation.
+    /// A plugin with its first generation. Those that come later are told to `changes`.
     pub(crate) fn new(
         name: &str,
         engine: &Arc<Engine>,
         state: Arc<PluginState>,
         generation: Generation,
+        changes: tokio::sync::watch::Sender<u64>,
     ) -> Arc<Self> {
         state.serve(&generation.kept);
         Arc::new_cyclic(|itself| Self {
@@ -85,6 +88,7 @@ impl WasmPolicy {
             state,
             watch: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
+            changes,
         })
     }
 
@@ -106,6 +110,7 @@ impl WasmPolicy {
         if !waits {
             self.waits_for_host.store(false, Ordering::SeqCst);
         }
+        self.changes.send_modify(|changes| *changes += 1);
         before
     }
 

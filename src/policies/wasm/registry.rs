@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::config::plugin::IfLoaded;
 use crate::config::plugin::PluginOptions;
@@ -84,6 +85,8 @@ pub struct Registry {
     engine: Mutex<Option<Arc<Engine>>>,
     engine_options: EngineOptions,
     trust: RwLock<Arc<TrustPolicy>>,
+    /// Counts the changes of what serves, for those that wait for one.
+    changes: watch::Sender<u64>,
 }
 
 impl Registry {
@@ -96,6 +99,7 @@ impl Registry {
             engine: Mutex::new(None),
             engine_options,
             trust: RwLock::default(),
+            changes: watch::Sender::default(),
         }
     }
 
@@ -171,10 +175,11 @@ impl Registry {
                         }
                         None => {
                             let engine = Arc::clone(&generation.pool.compiled().engine);
-                            WasmPolicy::new(name, &engine, state, generation)
+                            WasmPolicy::new(name, &engine, state, generation, self.changes.clone())
                         }
                     };
                     plugins.insert(name.to_owned(), plugin);
+                    self.changes.send_modify(|changes| *changes += 1);
                     return Ok(None);
                 }
             }
@@ -202,6 +207,11 @@ impl Registry {
         let generation = generation.ok_or_else(|| OperationError::NotFound { name: config.name.clone() })?;
         let options = PluginOptions { if_loaded: IfLoaded::Replace, ..options };
         Ok(self.load(config, options, Source::Reuse(generation), progress).await?)
+    }
+
+    /// Changes with every change of what serves, and of what may soon.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The plugin of that name, or an error that says that there is none.

@@ -34,10 +34,12 @@ use crate::policies::wasm::verdict;
 use crate::policies::wasm::verdict::Seen;
 use crate::policies::wasm::verdict::Verdict;
 use crate::policies::wasm::watch::Phase;
+use crate::policies::wasm::watch::UnderWay;
 use crate::policies::wasm::watch::Watch;
 
-/// How often a rollout is looked at.
-const WATCH_PERIOD: Duration = Duration::from_millis(20);
+/// How often a canary is looked at. By a timer: what it is judged by is counted by decisions, and one
+/// that had to compare the counts with bounds and wake somebody would pay for it.
+const CANARY_PERIOD: Duration = Duration::from_millis(20);
 
 /// Longest wait for the `state` of the row form before a generation takes over: calls hold it.
 const SAVE_LIMIT: Duration = Duration::from_secs(1);
@@ -144,7 +146,7 @@ impl WasmPolicy {
         };
         tracing::info!(plugin = self.name, event = event.to_string(), "swap");
         watch.swaps += 1;
-        let epoch = watch.enter(phase, event);
+        let under_way = watch.enter(phase, event);
         self.breaker.reset(next.options.breaker);
         self.fallback.store(Fallback::of(next));
         self.state.serve(&next.kept);
@@ -152,7 +154,7 @@ impl WasmPolicy {
         self.switch(&active, Active { previous: keep.cloned(), paused, ..Active::only(Arc::clone(next)) });
         drop(watch);
         if keep.is_some() {
-            self.supervise(epoch);
+            self.supervise(under_way, Duration::from_secs(probation.secs));
         }
         displaced.map(|candidate| candidate.generation)
     }
@@ -180,11 +182,11 @@ impl WasmPolicy {
         let event = PluginEvent { what, displaced };
         tracing::info!(plugin = self.name, event = event.to_string(), "canary");
         let stable_before = active.stable.stats.seen();
-        let epoch = watch.enter(Phase::Canary { options, since: Instant::now(), stable_before }, event);
+        let under_way = watch.enter(Phase::Canary { options, since: Instant::now(), stable_before }, event);
         let canary = Some(Canary::new(generation, options.percent));
         self.switch(&active, Active { canary, shadow: None, previous: None, ..(*active).clone() });
         drop(watch);
-        self.supervise(epoch);
+        self.supervise(under_way, CANARY_PERIOD);
         displaced.map(|candidate| candidate.generation)
     }
 
@@ -321,12 +323,18 @@ impl WasmPolicy {
         }
     }
 
-    /// Looks at the rollout now and then until its phase is over.
-    fn supervise(self: &Arc<Self>, epoch: u64) {
+    /// Looks at the rollout once in a `period` until its phase is over. What ends a probation early is
+    /// a failure, which looks by itself.
+    fn supervise(self: &Arc<Self>, under_way: UnderWay, period: Duration) {
         let plugin = Arc::downgrade(self);
+        let UnderWay { epoch, mut over } = under_way;
         self.engine.background.handle().spawn(async move {
             loop {
-                tokio::time::sleep(WATCH_PERIOD).await;
+                tokio::select! {
+                    // Always an error: the other end goes with the phase.
+                    _ = &mut over => return,
+                    () = tokio::time::sleep(period) => {}
+                }
                 let Some(plugin) = plugin.upgrade() else { return };
                 if !plugin.look(epoch).await {
                     return;

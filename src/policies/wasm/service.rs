@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
-use std::time::Instant;
 
 use crate::engine::pool::Pool;
 use crate::policies::wasm::active::Active;
@@ -58,18 +57,16 @@ impl WasmPolicy {
         let (id, pool) = (generation.id, Arc::downgrade(&generation.pool));
         let limit = Duration::from_secs(generation.options.drain_report_secs);
         let (state, plugin) = (Arc::clone(&self.state), self.name.clone());
-        let began = Instant::now();
+        let gone = state.begin_drain(id);
         self.engine.background.handle().spawn(async move {
-            let mut reported = false;
-            while let Some(held) = held_calls(&pool) {
-                if !reported && began.elapsed() >= limit {
-                    reported = true;
-                    state.count_overdue();
-                    tracing::warn!(plugin, generation = id, held, "a replaced generation does not drain");
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::select! {
+                // Always an error: the other end goes with the generation.
+                _ = gone => return,
+                () = tokio::time::sleep(limit) => {}
             }
-            state.count_drained(began.elapsed());
+            let Some(held) = held_calls(&pool) else { return };
+            state.count_overdue();
+            tracing::warn!(plugin, generation = id, held, "a replaced generation does not drain");
         });
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use tokio::sync::Notify;
@@ -101,7 +100,8 @@ pub(crate) struct Shadow {
     waiting: ArrayQueue<Copied>,
     /// Bytes of all copies.
     taken: Arc<AtomicUsize>,
-    work: Notify,
+    /// Shared, so that who waits for a copy need not hold the shadow.
+    work: Arc<Notify>,
     /// True once it is out of use.
     stopped: watch::Sender<bool>,
     /// True once it looks at nothing any more.
@@ -122,7 +122,7 @@ impl Shadow {
             told_version: AtomicU64::new(0),
             waiting: ArrayQueue::new(MAX_WAITING),
             taken: Arc::default(),
-            work: Notify::new(),
+            work: Arc::default(),
             stopped: watch::Sender::new(false),
             ended: watch::Sender::new(false),
             lost,
@@ -202,7 +202,7 @@ impl Shadow {
     /// Decides over the copies until it is stopped or dropped by everybody else. `end` takes it out
     /// of use, and is told why.
     pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Engine>, end: impl FnOnce(&str) + Send + 'static) {
-        let work = look_on(Arc::downgrade(self), Arc::downgrade(engine));
+        let work = look_on(Arc::downgrade(self), Arc::downgrade(engine), Arc::clone(&self.work));
         let (mut stopped, ended) = (self.stopped.subscribe(), self.ended.clone());
         engine.background.handle().spawn(async move {
             tokio::select! {
@@ -277,7 +277,7 @@ impl Shadow {
 
 /// Works off the copies; ends when the shadow or the engine is gone (false), or when too much time was
 /// lost (true).
-async fn look_on(shadow: Weak<Shadow>, engine: Weak<Engine>) -> bool {
+async fn look_on(shadow: Weak<Shadow>, engine: Weak<Engine>, work: Arc<Notify>) -> bool {
     // The table outlives the copies that came with it.
     let mut table: (u64, Vec<u8>) = (0, Vec::new());
     loop {
@@ -290,12 +290,10 @@ async fn look_on(shadow: Weak<Shadow>, engine: Weak<Engine>) -> bool {
                 return true;
             }
         }
-        // Waits a moment at most, so that a dropped shadow is noticed.
-        let pause = engine.background.sleep(Duration::from_millis(20));
-        tokio::select! {
-            () = shadow.work.notified() => {}
-            () = pause => {}
-        }
+        // While it waits it holds neither: a shadow that all others have let go ends this by what it
+        // stops with, and an engine takes this along.
+        drop((shadow, engine));
+        work.notified().await;
     }
 }
 

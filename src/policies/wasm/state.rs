@@ -1,12 +1,14 @@
 //! What is known of a plugin across its generations.
 
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::engine::error::CallError;
 use crate::engine::pool::recipe::PoolTally;
@@ -39,7 +41,7 @@ pub struct PluginState {
     dropped: Mutex<VecDeque<u64>>,
     /// What is counted: of each generation that lives, and of all that are gone.
     counts: Mutex<Counts>,
-    drains: Mutex<DrainCounts>,
+    drains: Mutex<Drains>,
     /// Instances that were made, replaced and discarded, of all generations.
     pub(crate) instances: Arc<PoolTally>,
 }
@@ -49,6 +51,22 @@ pub struct PluginState {
 struct Counts {
     live: Vec<(u64, Arc<DecisionStats>)>,
     gone: DecisionStats,
+}
+
+/// How generations that went out of use drain.
+#[derive(Debug, Default)]
+struct Drains {
+    counts: DrainCounts,
+    /// Those that calls may still hold, by their numbers.
+    under_way: HashMap<u64, Drain>,
+}
+
+/// A generation that went out of use and is not gone yet.
+#[derive(Debug)]
+struct Drain {
+    began: Instant,
+    /// Goes with this value: who holds the other end learns that the generation is gone.
+    _gone: oneshot::Sender<()>,
 }
 
 impl PluginState {
@@ -154,18 +172,29 @@ impl PluginState {
 
     /// How replaced generations drained.
     pub(crate) fn drains(&self) -> DrainCounts {
-        *self.drains.lock()
+        self.drains.lock().counts
     }
 
-    pub(crate) fn count_drained(&self, time: Duration) {
+    /// A generation goes out of use now, and is counted once it is gone. What is returned ends then.
+    pub(crate) fn begin_drain(&self, generation: u64) -> oneshot::Receiver<()> {
+        let (sender, gone) = oneshot::channel();
+        let drain = Drain { began: Instant::now(), _gone: sender };
+        // One that came back into use meanwhile begins anew.
+        self.drains.lock().under_way.insert(generation, drain);
+        gone
+    }
+
+    fn end_drain(&self, generation: u64) {
         let mut drains = self.drains.lock();
-        drains.drained += 1;
-        drains.total += time;
-        drains.last = time;
+        let Some(drain) = drains.under_way.remove(&generation) else { return };
+        let time = drain.began.elapsed();
+        drains.counts.drained += 1;
+        drains.counts.total += time;
+        drains.counts.last = time;
     }
 
     pub(crate) fn count_overdue(&self) {
-        self.drains.lock().overdue += 1;
+        self.drains.lock().counts.overdue += 1;
     }
 
     /// Counts something of a generation that may be gone. Not for the decision path.
@@ -209,12 +238,16 @@ impl Drop for LiveGeneration {
         let mut counts = self.state.counts.lock();
         counts.live.retain(|(id, _)| *id != self.id);
         counts.gone.absorb(&self.stats);
+        drop(counts);
+        self.state.end_drain(self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use tokio::sync::oneshot::error::TryRecvError;
 
     #[test]
     fn counts_of_a_generation_outlive_it() {
@@ -226,5 +259,19 @@ mod tests {
         assert_eq!((state.live_generations(), state.totals().decisions()), (1, 3));
         drop(generation);
         assert_eq!((state.live_generations(), state.totals().decisions()), (0, 3));
+    }
+
+    #[test]
+    fn drain_ends_with_its_generation_however_often_it_began() {
+        let state = PluginState::new("p");
+        let (one, other) = (LiveGeneration::new(7, &state), LiveGeneration::new(8, &state));
+        let mut again = state.begin_drain(7);
+        let mut gone = state.begin_drain(7);
+        assert_eq!(again.try_recv(), Err(TryRecvError::Closed), "it was in use once more");
+        assert_eq!(gone.try_recv(), Err(TryRecvError::Empty));
+        drop(other);
+        assert_eq!((state.drains().drained, gone.try_recv()), (0, Err(TryRecvError::Empty)));
+        drop(one);
+        assert_eq!((state.drains().drained, gone.try_recv()), (1, Err(TryRecvError::Closed)));
     }
 }

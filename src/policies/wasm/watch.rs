@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use crate::config::rollout::CanaryOptions;
 use crate::config::rollout::ProbationOptions;
 use crate::policies::wasm::event::PluginEvent;
@@ -14,6 +16,8 @@ pub(crate) struct Watch {
     pub(crate) phase: Phase,
     /// Changes with every phase, so that a watcher knows when its phase is over.
     pub(crate) epoch: u64,
+    /// Goes with the phase: who holds the other end learns that it is over.
+    under_way: Option<oneshot::Sender<()>>,
     /// What happened last.
     pub(crate) last_event: Option<PluginEvent>,
     /// Changes of the stable generation.
@@ -49,12 +53,22 @@ pub(crate) enum Phase {
     Shadow,
 }
 
+/// One phase, to those that look at it.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    pub(crate) epoch: u64,
+    /// Ends with the phase, or with the plugin.
+    pub(crate) over: oneshot::Receiver<()>,
+}
+
 impl Watch {
-    /// Enters a phase and returns its epoch.
-    pub(crate) fn enter(&mut self, phase: Phase, event: PluginEvent) -> u64 {
+    /// Enters a phase; the one before is over.
+    pub(crate) fn enter(&mut self, phase: Phase, event: PluginEvent) -> UnderWay {
+        let (under_way, over) = oneshot::channel();
         self.phase = phase;
         self.epoch += 1;
+        self.under_way = Some(under_way);
         self.last_event = Some(event);
-        self.epoch
+        UnderWay { epoch: self.epoch, over }
     }
 }

@@ -18,8 +18,8 @@ use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::unwatched;
 use sglang_router_rs::types::hex;
 
-/// How often it is looked whether a canary or a probation has come to its end by itself.
-const LOOK: Duration = Duration::from_millis(250);
+/// Until what could not be written is written once more.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Loads the plugins of a state directory; a name that is loaded already stays as it is. Entries
 /// of names that could not be loaded or were taken stay until an operator changes the plugin.
@@ -83,15 +83,21 @@ async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> 
 ///
 /// Dropping the future stops it.
 pub async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
+    let mut changes = manager.factory().changes();
     let mut known = Vec::new();
     loop {
+        // Before the look: a change that comes after it is seen in the next turn.
+        changes.mark_unchanged();
         let infos = manager.factory().plugin_infos();
         let now: Vec<(String, u64)> = infos.into_iter().map(|info| (info.name, info.generation)).collect();
-        if now != known && manager.record(Change::ByItself).await {
+        let is_kept = now == known || manager.record(Change::ByItself).await;
+        if is_kept {
             known = now;
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            // An error cannot be: the manager holds the sender.
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(RETRY), if !is_kept => {}
             () = stop.cancelled() => return,
         }
     }
