@@ -22,6 +22,13 @@ const OTHER_WORDS: [(&str, &str); 8] = [
     ("notset", "trace"),
 ];
 
+/// The target that all of this program's events had before it was several crates. A filter that names
+/// it means the events of the others too.
+const LIBRARY: &str = "sglang_router_rs";
+
+/// The crates that were split off [`LIBRARY`].
+const SPLIT_OFF: [&str; 3] = ["sgl_router", "sgl_upstream", "sgl_tools"];
+
 /// Why there is no log.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -69,7 +76,22 @@ fn filter(text: &str) -> Result<EnvFilter, LogLevelError> {
             None => level(part).map(str::to_owned).ok_or_else(|| fault(part)),
         })
         .collect();
-    EnvFilter::try_new(parts?.join(",")).map_err(|_| fault(text))
+    let parts = parts?;
+    // The repeated parts come first: of two parts with one target, the last holds.
+    let all: Vec<String> = parts.iter().flat_map(|part| split_off(part)).chain(parts.clone()).collect();
+    EnvFilter::try_new(all.join(",")).map_err(|_| fault(text))
+}
+
+/// A part of a filter that names the library, for each crate that was split off it.
+fn split_off(part: &str) -> Vec<String> {
+    let Some(rest) = part.strip_prefix(LIBRARY) else { return Vec::new() };
+    let is_whole_name = ["=", "::", "["].iter().any(|next| rest.starts_with(next));
+    // A comma in brackets has cut the part off; half of it would mean something else.
+    let is_whole_part = rest.contains('[') == rest.contains(']');
+    if !(is_whole_name && is_whole_part) {
+        return Vec::new();
+    }
+    SPLIT_OFF.iter().map(|name| format!("{name}{rest}")).collect()
 }
 
 /// The level that a word means.
@@ -101,6 +123,25 @@ mod tests {
             assert!(error.starts_with("--log-level: found ") && error.contains("warn"), "{text}: {error}");
         }
         assert_eq!(filter("info,quiet").unwrap_err(), LogLevelError { found: "quiet".to_owned() });
+    }
+
+    #[test]
+    fn filter_of_the_library_holds_for_the_crates_that_were_split_off_it() {
+        for (text, whole) in [
+            (
+                "warn,sglang_router_rs=debug",
+                "sgl_router=debug,sgl_upstream=debug,sgl_tools=debug,warn,sglang_router_rs=debug",
+            ),
+            (
+                "sglang_router_rs::proxy=debug,sgl_router::proxy=error",
+                "sgl_router::proxy=error,sgl_upstream::proxy=debug,sgl_tools::proxy=debug,\
+                 sglang_router_rs::proxy=debug",
+            ),
+            ("sglang_router_rs_other=debug", "sglang_router_rs_other=debug"),
+            ("info,sgl_plugin=debug", "info,sgl_plugin=debug"),
+        ] {
+            assert_eq!(filter(text).unwrap().to_string(), EnvFilter::new(whole).to_string(), "{text}");
+        }
     }
 
     #[test]

@@ -8,11 +8,13 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::client::call;
@@ -175,10 +177,16 @@ async fn log_in_a_file_has_no_colours_and_a_word_that_is_no_level_is_refused() {
             .args(ports)
             .spawn()
             .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).unwrap();
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let first = spawn_blocking(move || {
+        let mut line = String::new();
+        log.read_line(&mut line).map(|_| line)
+    });
+    let line = timeout(Duration::from_secs(20), first).await;
+    // Before anything is asserted: the end of the log frees the thread that reads it.
     child.kill().unwrap();
     child.wait().unwrap();
+    let line = line.expect("a line in time").unwrap().unwrap();
     assert!(line.contains("INFO") && !line.contains('\u{1b}'), "{line:?}");
     let refused = output(&["serve", "--log-level", "loud"]).await;
     assert!(!refused.status.success());
