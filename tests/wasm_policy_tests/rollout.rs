@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -413,24 +414,38 @@ async fn turns_stay_exact_across_swaps_and_rollbacks_under_traffic() {
     push(&factory, PluginOptions::default(), serial_turns()).await;
     let policy = factory.create_by_name("test").unwrap();
     let done = Arc::new(AtomicBool::new(false));
+    let made: Arc<[AtomicU64; 8]> = Arc::default();
     let mut callers = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let (policy, done, table) = (policy.clone(), Arc::clone(&done), fleet(3).table());
+    for caller in 0..8 {
+        let (policy, done, made) = (policy.clone(), Arc::clone(&done), Arc::clone(&made));
+        let table = fleet(3).table();
         callers.spawn(async move {
             let mut turns = [0_u64; 3];
             while !done.load(Ordering::Relaxed) {
                 let (index, chooser) = decide(&policy, &table).await;
                 assert!(matches!(chooser, Chooser::Plugin { .. }), "{chooser:?}");
                 turns[index] += 1;
+                made[caller].fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
             }
             turns
         });
     }
+    // A decision is asked again a few times at most: on a busy machine more swaps than that fit into
+    // the wait of one caller, who would be right to give up.
+    let all_decide = async || {
+        let before = made.each_ref().map(|made| made.load(Ordering::Relaxed));
+        let all = || made.iter().zip(before).all(|(made, before)| made.load(Ordering::Relaxed) > before + 1);
+        while !all() && !callers.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
     for round in 0..12 {
         push(&factory, PluginOptions::default(), serial_turns()).await;
+        all_decide().await;
         if round % 4 == 3 {
             factory.roll_back_wasm_plugin("test").await.unwrap();
+            all_decide().await;
         }
     }
     done.store(true, Ordering::Relaxed);
