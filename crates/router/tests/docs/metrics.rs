@@ -69,8 +69,8 @@ fn tables_of_metrics_are_those_of_the_catalogue() {
     let differs = made.lines().zip(page.lines()).find(|(made, found)| made != found);
     assert!(
         made == page,
-        "the tables of {GUIDE} are not up to date, see {differs:?}; `UPDATE=1 cargo test --all-features --test \
-         docs` makes them anew and keeps what is written by hand"
+        "the tables of {GUIDE} are not up to date, see {differs:?}; `UPDATE=1 cargo test --workspace \
+         --all-features --test docs` makes them anew and keeps what is written by hand"
     );
 }
 
