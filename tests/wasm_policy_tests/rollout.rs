@@ -101,6 +101,23 @@ async fn canary_gets_its_share_and_requests_with_a_key_stay_on_one_side() {
 }
 
 #[tokio::test]
+async fn change_that_nobody_asked_for_is_told_to_whoever_waits_for_one() {
+    let (factory, policy) = loaded(guest_choosing(0)).await;
+    let generation = push(&factory, canary(50.0, 0, 200), guest_choosing(1)).await;
+    let mut changes = factory.changes();
+    let table = fleet(2).table();
+    for _ in 0..600 {
+        decide(&policy, &table).await;
+    }
+    let promoted = async {
+        while factory.plugin_infos().iter().all(|info| info.generation != generation) {
+            changes.changed().await.expect("the factory is there");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), promoted).await.expect("it is told");
+}
+
+#[tokio::test]
 async fn good_canary_is_promoted() {
     let (factory, policy) = loaded(guest_choosing(0)).await;
     let generation = push(&factory, canary(50.0, 0, 200), guest_choosing(1)).await;
