@@ -40,7 +40,7 @@ async fn answer() -> (Answer, TcpStream) {
         let connection =
             UpstreamConnection::open(&address, Duration::from_secs(5)).await.expect("a connection");
         let request = Request::post("/generate").header("host", "worker").body(Payload::default());
-        connection.send(request.expect("a request")).await.expect("an answer")
+        connection.send(|| request.expect("a request")).await.expect("an answer")
     };
     tokio::join!(router, worker)
 }
@@ -61,10 +61,9 @@ async fn allocations(run: impl FnOnce(Answer) -> AnswerBody) -> u64 {
 }
 
 fn held(answer: Answer) -> AnswerBody {
-    let opening = pin!(Opening::of(answer, || {}));
-    let Poll::Ready(Ok(mut opening)) = opening.poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("the first event is there")
-    };
+    let mut opening = Opening::new(answer).expect("an answer of HTTP");
+    let read_on = pin!(opening.read_on(|| {})).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(read_on, Poll::Ready(Ok(()))), "the first event is there");
     assert!(opening.events.is_some(), "it was looked at");
     read(&mut opening.body);
     opening.body

@@ -58,7 +58,8 @@ impl UpstreamConnection {
         Ok(Box::new(Self { sender, driver: Some(driver), idle_since: Instant::now() }))
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends the request that `make` makes, and waits for the head of the answer. Taken as a function,
+    /// since a request is large and would be kept in this future and copied with it.
     ///
     /// # Errors
     ///
@@ -67,8 +68,8 @@ impl UpstreamConnection {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection, which tells the worker to stop.
-    pub async fn send(mut self: Box<Self>, request: Outgoing) -> Result<Answer, CallError> {
-        let mut answer = pin!(self.sender.try_send_request(request));
+    pub async fn send(mut self: Box<Self>, make: impl FnOnce() -> Outgoing) -> Result<Answer, CallError> {
+        let mut answer = pin!(self.sender.try_send_request(make()));
         let driver = &mut self.driver;
         let answered = std::future::poll_fn(|cx| {
             drive(driver, cx);

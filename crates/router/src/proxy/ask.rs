@@ -69,7 +69,7 @@ pub async fn check(target: &Target, path: &str, limit: Duration) -> Finding {
         Err(_) => return Finding::Failed,
     };
     let asked = async {
-        let (head, mut body) = connection.send(request(target, &uri)).await.ok()?.into_parts();
+        let (head, mut body) = connection.send(|| request(target, &uri)).await.ok()?.into_parts();
         body.collect(MAX_ANSWER_BYTES).await.filter(|_| head.status.is_success())
     };
     match tokio::time::timeout_at(deadline, asked).await {

@@ -1,5 +1,6 @@
 //! One attempt: a request to one worker, up to the beginning of its answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use crate::proxy::clients::Client;
@@ -47,7 +48,7 @@ impl Unanswered {
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection to the worker.
-pub async fn attempt(
+pub fn attempt(
     client: &Client,
     head: &Head,
     body: &Payload,
@@ -55,36 +56,43 @@ pub async fn attempt(
     patience: Patience,
     second: &SecondRun,
     has_other: impl Fn() -> bool,
-) -> Result<Outcome, Box<Unanswered>> {
+) -> impl Future<Output = Result<Outcome, Box<Unanswered>>> {
     let target = Arc::clone(placement.target());
     let deaths = target.deaths();
     let mut limit = patience.first_byte;
     client.wait_for(limit.after);
-    // From its first bytes on a worker speaks, be they comments.
-    let heard = || {
-        limit = patience.between;
-        client.wait_for(limit.after);
-    };
-    let target = &target;
-    let opening = async {
-        let answer = target.call(|| head.outgoing(target, body), second, has_other).await?;
-        Opening::of(answer, heard).await
-    };
-    let opened = client.waiting(opening, || target.deaths() != deaths).await;
-    match opened {
-        Ok(Ok(opening)) => {
-            client.wait_for(patience.between.after);
-            placement.answered(opening.status(), || retry_after(&opening.head.headers));
-            Ok(Outcome::Answered(Answered::new(opening, placement, patience.between.is_clients)))
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(worker = target.worker().url(), %error, "no answer");
-            // A worker may close an idle connection whenever it likes.
-            if !error.is_own() && !matches!(error, CallError::Stale) {
-                placement.fail();
+    // What is moved into an `async` block lies in it once, an argument of an `async fn` twice.
+    async move {
+        // From its first bytes on a worker speaks, be they comments.
+        let heard = || {
+            limit = patience.between;
+            client.wait_for(limit.after);
+        };
+        let target = &target;
+        let opened = {
+            let opening = pin!(async {
+                let answer = target.call(|| head.outgoing(target, body), second, has_other).await?;
+                let mut opening = Opening::new(answer)?;
+                opening.read_on(heard).await?;
+                Ok::<_, CallError>(opening)
+            });
+            client.waiting(opening, || target.deaths() != deaths).await
+        };
+        match opened {
+            Ok(Ok(opening)) => {
+                client.wait_for(patience.between.after);
+                placement.answered(opening.status(), || retry_after(&opening.head.headers));
+                Ok(Outcome::Answered(Answered::new(opening, placement, patience.between.is_clients)))
             }
-            Ok(Outcome::no_answer(&error))
+            Ok(Err(error)) => {
+                tracing::debug!(worker = target.worker().url(), %error, "no answer");
+                // A worker may close an idle connection whenever it likes.
+                if !error.is_own() && !matches!(error, CallError::Stale) {
+                    placement.fail();
+                }
+                Ok(Outcome::no_answer(&error))
+            }
+            Err(why) => Err(Box::new(Unanswered { why, limit, placement })),
         }
-        Err(why) => Err(Box::new(Unanswered { why, limit, placement })),
     }
 }

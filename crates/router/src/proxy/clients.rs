@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU8;
@@ -263,7 +264,7 @@ impl Client {
     /// That of `work`; the connection has to end then.
     pub async fn receive<T>(&self, work: impl Future<Output = T>) -> Result<T, OutOfTime> {
         self.expect_body(Some(self.proxy().settings().body_silence));
-        let received = self.waiting(work, || false).await;
+        let received = self.waiting(pin!(work), || false).await;
         self.expect_body(None);
         received.map_err(|_| OutOfTime)
     }

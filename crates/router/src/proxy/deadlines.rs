@@ -4,7 +4,7 @@
 //! writes a few numbers here, and the sweeper of [`crate::proxy::clients`] compares them with the
 //! clock a few times a second. Deadlines are therefore met a sweep late.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -155,21 +155,19 @@ impl Deadlines {
     ///
     /// # Cancel safety
     ///
-    /// That of `work`.
-    pub async fn waiting<T>(
+    /// That of `work`, which is polled where it is: it may be large.
+    pub fn waiting<T>(
         &self,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
         is_dead: impl Fn() -> bool,
-    ) -> Result<T, GaveUp> {
-        let mut work = pin!(work);
-        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+    ) -> impl Future<Output = Result<T, GaveUp>> {
+        std::future::poll_fn(move |cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
             Poll::Pending if self.is_late_now() => Poll::Ready(Err(GaveUp::OutOfTime)),
             Poll::Pending if is_dead() => Poll::Ready(Err(GaveUp::Dead)),
             Poll::Pending if self.is_silent_now() => Poll::Ready(Err(GaveUp::Silent)),
             Poll::Pending => Poll::Pending,
         })
-        .await
     }
 
     /// Marks it if its worker has been silent for too long.

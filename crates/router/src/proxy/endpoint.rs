@@ -256,7 +256,7 @@ impl Endpoint {
         if second.is_left()
             && let Some(connection) = self.pool.take()
         {
-            let error = match connection.send(make()).await {
+            let error = match connection.send(&make).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -270,8 +270,10 @@ impl Endpoint {
                 AfterIdle::Failed => return Err(error),
             }
         }
-        let connection =
-            UpstreamConnection::open(&self.address, self.pool.settings().connect_timeout).await?;
-        connection.send(make()).await
+        let limit = self.pool.settings().connect_timeout;
+        // Boxed: connecting is rare, and its future larger than all the rest of this one.
+        let connection = Box::pin(UpstreamConnection::open(&self.address, limit)).await?;
+        // Lent, so that what a request is made of stays counted until there is an answer.
+        connection.send(&make).await
     }
 }

@@ -49,6 +49,27 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// What begins with this answer; [`read_on`](Self::read_on) tells more of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Switched`].
+    pub fn new(answer: Answer) -> Result<Self, CallError> {
+        let (head, body) = answer.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(CallError::Switched);
+        }
+        Ok(Self {
+            events: is_event_stream(&head).then(EventScan::default),
+            open_end: OpenEnd::of(&head, body.has_length()),
+            head,
+            body,
+            is_dying: false,
+            hides_break: false,
+            is_whole: false,
+        })
+    }
+
     /// Reads on to the first event of a stream, which tells whether the request is served at all, and
     /// to the end of a short answer that may be a reason to ask another worker.
     /// Tells `heard` of each piece that comes: a worker that sends comments is not silent.
@@ -56,27 +77,20 @@ impl Opening {
     /// # Errors
     ///
     /// [`CallError::Broken`] if the connection breaks before, [`CallError::Empty`] if a stream ends
-    /// before, [`CallError::Switched`].
+    /// before.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub async fn of(answer: Answer, mut heard: impl FnMut()) -> Result<Self, CallError> {
-        let (head, mut body) = answer.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(CallError::Switched);
+    pub async fn read_on(&mut self, mut heard: impl FnMut()) -> Result<(), CallError> {
+        if let Some(events) = &mut self.events {
+            read_first_event(&mut self.body, events, &mut heard).await?;
         }
-        let mut events = is_event_stream(&head).then(EventScan::default);
-        if let Some(events) = &mut events {
-            read_first_event(&mut body, events, &mut heard).await?;
+        if matches!(self.status(), 429 | 500 | 502 | 503 | 504) {
+            // Boxed: most answers are no refusals, and need no room for this.
+            Box::pin(self.read_refusal(heard)).await.map_err(CallError::Broken)?;
         }
-        let open_end = OpenEnd::of(&head, body.has_length());
-        let mut opening =
-            Self { head, body, events, open_end, is_dying: false, hides_break: false, is_whole: false };
-        if matches!(opening.status(), 429 | 500 | 502 | 503 | 504) {
-            opening.read_refusal(heard).await.map_err(CallError::Broken)?;
-        }
-        Ok(opening)
+        Ok(())
     }
 
     /// Reads on, as far as it comes soon.

@@ -93,7 +93,7 @@ impl Drop for PrefillGuard {
 /// Runs in a task of its own, since it may outlive the client's answer.
 pub fn start(
     mut placement: Placement,
-    outgoing: impl Fn() -> Outgoing + Send + 'static,
+    outgoing: impl Fn() -> Outgoing + Send + Sync + 'static,
     second: Arc<SecondRun>,
     limit: Duration,
 ) -> PrefillGuard {
@@ -140,8 +140,11 @@ async fn run(
     outgoing: impl Fn() -> Outgoing,
     second: &SecondRun,
 ) -> Result<Option<Opening>, PrefillFailure> {
-    let called =
-        async { Opening::of(placement.target().call(outgoing, second, || false).await?, || {}).await };
+    let called = async {
+        let mut opening = Opening::new(placement.target().call(outgoing, second, || false).await?)?;
+        opening.read_on(|| {}).await?;
+        Ok(opening)
+    };
     let opening = called.await.map_err(PrefillFailure::NoAnswer)?;
     placement.answered(opening.status(), || retry_after(&opening.head.headers));
     if placement.verdict() != Verdict::Served {

@@ -273,11 +273,11 @@ async fn error_whose_body_does_not_end_is_passed_on_as_far_as_it_came() {
     let worker = Raw::start(|_| Act::Fall(begun.to_owned())).await;
     let address = Address::new(WorkerUrl::parse(&worker.entry().url).unwrap());
     let connection = UpstreamConnection::open(&address, Duration::from_secs(5)).await.unwrap();
-    let answer = connection.send(Request::new(Payload::default())).await.unwrap();
+    let answer = connection.send(|| Request::new(Payload::default())).await.unwrap();
     // All of it is there, so the time goes by at once.
     tokio::time::pause();
-    let opening = Opening::of(answer, || {});
-    let opening =
-        tokio::time::timeout(Duration::from_secs(60), opening).await.expect("it is not held").unwrap();
+    let mut opening = Opening::new(answer).unwrap();
+    let reading = opening.read_on(|| {});
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it is not held").unwrap();
     assert_eq!((opening.status(), opening.is_dying(), opening.body.held()), (500, false, &b"hello"[..]));
 }

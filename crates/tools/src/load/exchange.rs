@@ -74,7 +74,7 @@ impl Line {
                 .await
                 .map_err(|_| ErrorKind::Connect)?,
         };
-        let answer = connection.send(target.request(body)).await;
+        let answer = connection.send(|| target.request(body)).await;
         let (head, mut body) = answer.map_err(|_| ErrorKind::Closed)?.into_parts();
         answered.worker = worker(&head.headers);
         let streamed = is_stream(&head.headers);
