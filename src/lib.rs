@@ -5,8 +5,8 @@
 //! is replaced by loading its name again.
 //!
 //! ```no_run
-//! use crate::core::{Fleet, WorkerSpec};
-//! use crate::policies::{PolicyFactory, SelectWorkerInfo, WasmPolicyConfig};
+//! use sglang_router_rs::core::{Fleet, WorkerSpec};
+//! use sglang_router_rs::policies::{PolicyFactory, SelectWorkerInfo, WasmPolicyConfig};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
