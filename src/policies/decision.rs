@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::core::in_flight::InFlight;
+use crate::engine::error::CallError;
 
 /// Why a plugin produced no decision. Each cause has its own counter and log field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +53,20 @@ impl FailureCause {
     /// True if the guest is to blame; waiting or an open breaker says nothing about it.
     pub fn is_guests(self) -> bool {
         !matches!(self, Self::QueueFull | Self::Saturated | Self::BreakerOpen | Self::Unavailable)
+    }
+
+    /// What a failed call counts as.
+    pub(crate) fn of_call(error: &CallError) -> Self {
+        match error {
+            CallError::Saturated { .. } => Self::Saturated,
+            CallError::Timeout { .. } => Self::Timeout,
+            CallError::QueueFull { .. } => Self::QueueFull,
+            CallError::Memory { .. } | CallError::MessageTooLarge { .. } => Self::Memory,
+            CallError::Trap { .. } => Self::Trap,
+            CallError::BadPointer { .. } | CallError::AnswerTooLarge { .. } => Self::Decode,
+            CallError::Refused { .. } => Self::GuestError,
+            CallError::OutOfUse | CallError::Unavailable { .. } => Self::Unavailable,
+        }
     }
 
     /// The name in metrics and logs.

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::setup::EngineOptions;
-use crate::policies::handle::Policy;
 use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::policy::Policy;
 use crate::policies::wasm::detail::PluginDetail;
-use crate::policies::wasm::error::OperationError;
-use crate::policies::wasm::error::PluginError;
-use crate::policies::wasm::loader::Source;
-use crate::policies::wasm::progress::Progress;
-use crate::policies::wasm::progress::unwatched;
+use crate::policies::wasm::load::error::OperationError;
+use crate::policies::wasm::load::error::PluginError;
+use crate::policies::wasm::load::loader::Source;
+use crate::policies::wasm::load::progress::Progress;
+use crate::policies::wasm::load::progress::unwatched;
+use crate::policies::wasm::load::trust::ModuleBytes;
+use crate::policies::wasm::load::trust::TrustPolicy;
 use crate::policies::wasm::registry::PluginInfo;
 use crate::policies::wasm::registry::Registry;
-use crate::policies::wasm::stats::PluginStats;
-use crate::policies::wasm::trust::ModuleBytes;
-use crate::policies::wasm::trust::TrustPolicy;
+use crate::policies::wasm::state::stats::PluginStats;
 
 /// Makes policies by name: the built-in ones, and the plugins that were loaded into it.
 ///

@@ -1,89 +1,58 @@
-//! The interface that every policy has.
+//! A policy as routers hold it.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
-use crate::policies::decision::Chooser;
 use crate::policies::decision::DecideError;
 use crate::policies::decision::Decision;
 use crate::policies::decision::PairDecision;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
+use crate::policies::load_balancing::LoadBalancingPolicy;
+use crate::policies::load_balancing::RequestCompletion;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::wasm::rollout::plugin::WasmPolicy;
 use crate::types::future::BoxFuture;
 
-/// A finished request, as the policy that placed it may want to know.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RequestCompletion {
-    /// URL of the worker that served it.
-    pub worker_url: String,
-    /// Who had chosen the worker.
-    pub chooser: Chooser,
-    /// True if the worker answered without an error, or refused the request for its own sake before
-    /// anything of an answer was sent.
-    pub success: bool,
-    /// False if what came of it says nothing of the choice: the client went away, or the worker had no
-    /// room. It counts neither for nor against a canary then. A plugin is told of it all the same, as of
-    /// a request without success.
-    pub judged: bool,
-    /// Time to the first byte of the answer.
-    pub first_byte: Option<Duration>,
-    /// Time to the last byte.
-    pub total: Duration,
-    /// Tokens of the prompt, if known.
-    pub prompt_tokens: Option<u32>,
-    /// Tokens that were generated, if known.
-    pub completion_tokens: Option<u32>,
+/// A cheap handle of a policy: native, plugin, or the embedder's own.
+///
+/// It knows its kinds, so that its asynchronous methods need no boxed future. As a
+/// [`LoadBalancingPolicy`] it can be used wherever a trait object is wanted.
+#[derive(Clone, Debug)]
+pub enum Policy {
+    /// A built-in policy.
+    Native(Arc<NativePolicy>),
+    /// A plugin.
+    Wasm(Arc<WasmPolicy>),
+    /// The embedder's own Rust policy.
+    Custom(Arc<dyn LoadBalancingPolicy>),
 }
 
-/// Something that picks a worker.
-///
-/// Two forms of everything: over a slice of [`Worker`]s, as SGLang's router calls its policies,
-/// and over the router's own [`WorkerTable`], which is the fast one. The slice form of
-/// [`select_worker`](Self::select_worker) returns a bare index, and its caller counts the
-/// request; all others return a [`Decision`] that counts it from the moment of the choice.
-///
-/// Asynchronous methods return boxed futures here so that the trait stays object-safe;
-/// [`crate::policies::Policy`] has the same methods without the box.
-pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
+impl Policy {
     /// The name under which it is configured.
-    fn name(&self) -> &str;
-
-    /// What it wants to know of a request's body. Default: nothing.
-    fn needs(&self) -> RequestNeeds {
-        RequestNeeds::default()
+    pub fn name(&self) -> &str {
+        self.as_dyn().name()
     }
 
-    /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks at
-    /// most for the policy's budget.
-    ///
-    /// On a thread of an asynchronous runtime use the asynchronous form: what this one waits for
-    /// may have been promised to a task of the thread that it blocks.
-    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize>;
+    /// What it wants to know of a request's body.
+    pub fn needs(&self) -> RequestNeeds {
+        self.as_dyn().needs()
+    }
 
-    /// Like [`select_worker`](Self::select_worker), with a guard, and without blocking.
+    /// A decision over the router's own table, on the caller's thread. Needs no async runtime.
     ///
     /// # Errors
     ///
     /// [`DecideError`] says why there is no decision.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future at any point leaks nothing and counts nothing in flight.
-    fn select_worker_async<'a>(
-        &'a self,
-        workers: &'a [Arc<dyn Worker>],
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<Decision, DecideError>>;
-
-    /// A decision over the router's own table, on the caller's thread.
-    ///
-    /// # Errors
-    ///
-    /// [`DecideError`] says why there is no decision.
-    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError>;
+    #[inline]
+    pub fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        match self {
+            Self::Native(policy) => policy.decide(table, info),
+            Self::Wasm(policy) => policy.decide(table, info),
+            Self::Custom(policy) => policy.decide(table, info),
+        }
+    }
 
     /// A decision over the router's own table, without blocking.
     ///
@@ -93,21 +62,19 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     ///
     /// # Cancel safety
     ///
-    /// As [`select_worker_async`](Self::select_worker_async).
-    fn decide_async<'a>(
-        &'a self,
-        table: &'a WorkerTable,
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<Decision, DecideError>>;
-
-    /// The indexes of a prefill and a decode worker, each in its own slice. A worker's role is that
-    /// of the slice that it is offered in; indexes in `info` count through `prefill`, then `decode`.
-    fn select_worker_pair(
+    /// Dropping the future at any point leaks nothing and counts nothing in flight.
+    #[inline]
+    pub async fn decide_async(
         &self,
-        prefill: &[Arc<dyn Worker>],
-        decode: &[Arc<dyn Worker>],
+        table: &WorkerTable,
         info: &SelectWorkerInfo<'_>,
-    ) -> Option<(usize, usize)>;
+    ) -> Result<Decision, DecideError> {
+        match self {
+            Self::Native(policy) => policy.decide(table, info),
+            Self::Wasm(policy) => policy.decide_async(table, info).await,
+            Self::Custom(policy) => policy.decide_async(table, info).await,
+        }
+    }
 
     /// A prefill and a decode worker of the router's own table, chosen together.
     ///
@@ -117,19 +84,93 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     ///
     /// # Cancel safety
     ///
-    /// As [`select_worker_async`](Self::select_worker_async).
+    /// As [`decide_async`](Self::decide_async).
+    pub async fn decide_pair_async(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<PairDecision, DecideError> {
+        self.as_dyn().decide_pair_async(table, info).await
+    }
+
+    /// Whether it is to be told of finished requests.
+    pub fn wants_completions(&self) -> bool {
+        match self {
+            Self::Native(_) => false,
+            Self::Wasm(policy) => policy.wants_completions(),
+            Self::Custom(policy) => policy.wants_completions(),
+        }
+    }
+
+    /// Tells the policy that a request which it placed has finished.
+    pub fn on_request_complete(&self, completion: &RequestCompletion) {
+        self.as_dyn().on_request_complete(completion);
+    }
+
+    fn as_dyn(&self) -> &dyn LoadBalancingPolicy {
+        match self {
+            Self::Native(policy) => &**policy,
+            Self::Wasm(policy) => &**policy,
+            Self::Custom(policy) => &**policy,
+        }
+    }
+}
+
+impl LoadBalancingPolicy for Policy {
+    fn name(&self) -> &str {
+        self.as_dyn().name()
+    }
+
+    fn needs(&self) -> RequestNeeds {
+        self.as_dyn().needs()
+    }
+
+    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
+        self.as_dyn().select_worker(workers, info)
+    }
+
+    fn select_worker_async<'a>(
+        &'a self,
+        workers: &'a [Arc<dyn Worker>],
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        self.as_dyn().select_worker_async(workers, info)
+    }
+
+    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        self.as_dyn().decide(table, info)
+    }
+
+    fn decide_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        self.as_dyn().decide_async(table, info)
+    }
+
+    fn select_worker_pair(
+        &self,
+        prefill: &[Arc<dyn Worker>],
+        decode: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)> {
+        self.as_dyn().select_worker_pair(prefill, decode, info)
+    }
+
     fn decide_pair_async<'a>(
         &'a self,
         table: &'a WorkerTable,
         info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<PairDecision, DecideError>>;
-
-    /// Whether it is to be told of finished requests now: telling costs an allocation each.
-    /// Default: true.
-    fn wants_completions(&self) -> bool {
-        true
+    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
+        self.as_dyn().decide_pair_async(table, info)
     }
 
-    /// Tells the policy that a request which it placed has finished. Default: ignored.
-    fn on_request_complete(&self, _completion: &RequestCompletion) {}
+    fn wants_completions(&self) -> bool {
+        Self::wants_completions(self)
+    }
+
+    fn on_request_complete(&self, completion: &RequestCompletion) {
+        self.as_dyn().on_request_complete(completion);
+    }
 }

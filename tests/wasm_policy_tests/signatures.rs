@@ -13,10 +13,10 @@ use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::TrustPolicy;
 use sglang_router_rs::policies::WasmPolicyConfig;
 use sglang_router_rs::policies::unwatched;
-use sglang_router_rs::policies::wasm::provenance::SignatureState;
-use sglang_router_rs::policies::wasm::trust::SecretKey;
-use sglang_router_rs::policies::wasm::trust::TrustFault;
-use sglang_router_rs::policies::wasm::trust::signing;
+use sglang_router_rs::policies::wasm::load::provenance::SignatureState;
+use sglang_router_rs::policies::wasm::load::trust::SecretKey;
+use sglang_router_rs::policies::wasm::load::trust::TrustFault;
+use sglang_router_rs::policies::wasm::load::trust::signing;
 
 use crate::support::config;
 use crate::support::guest_choosing;

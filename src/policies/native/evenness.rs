@@ -9,8 +9,8 @@ use crate::core::worker::Worker;
 use crate::core::worker::WorkerRole;
 use crate::core::worker::WorkerSpec;
 use crate::policies::info::SelectWorkerInfo;
+use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::policy::LoadBalancingPolicy;
 use crate::types::worker_set::WorkerSet;
 
 const WORKERS: usize = 4;

@@ -16,12 +16,12 @@ use crate::policies::decision::PairDecision;
 use crate::policies::info::Leg;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
+use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::consistent_hash::ConsistentHash;
 use crate::policies::native::least_load::LeastLoad;
 use crate::policies::native::power_of_two::PowerOfTwo;
 use crate::policies::native::random::Random;
 use crate::policies::native::round_robin::RoundRobin;
-use crate::policies::policy::LoadBalancingPolicy;
 use crate::types::future::BoxFuture;
 use crate::types::worker_set::WorkerSet;
 

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
-use crate::policies::wasm::active::Active;
-use crate::policies::wasm::event::PluginEvent;
-use crate::policies::wasm::generation::Generation;
-use crate::policies::wasm::plugin::WasmPolicy;
-use crate::policies::wasm::provenance::Provenance;
-use crate::policies::wasm::shadow::ShadowReport;
-use crate::policies::wasm::stats::GenerationStats;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::load::provenance::Provenance;
+use crate::policies::wasm::rollout::active::Active;
+use crate::policies::wasm::rollout::event::PluginEvent;
+use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::shadow::ShadowReport;
+use crate::policies::wasm::state::stats::GenerationStats;
 
 /// What a generation is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

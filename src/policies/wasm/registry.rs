@@ -16,19 +16,19 @@ use crate::engine::setup::Engine;
 use crate::engine::setup::EngineOptions;
 use crate::policies::wasm::detail;
 use crate::policies::wasm::detail::PluginDetail;
-use crate::policies::wasm::error::OperationError;
-use crate::policies::wasm::error::PluginError;
-use crate::policies::wasm::generation::Generation;
-use crate::policies::wasm::loader;
-use crate::policies::wasm::loader::Order;
-use crate::policies::wasm::loader::Source;
-use crate::policies::wasm::plugin::WasmPolicy;
-use crate::policies::wasm::progress::LoadStep;
-use crate::policies::wasm::progress::Progress;
-use crate::policies::wasm::provenance::Provenance;
-use crate::policies::wasm::state::PluginState;
-use crate::policies::wasm::stats::PluginStats;
-use crate::policies::wasm::trust::rules::TrustPolicy;
+use crate::policies::wasm::load::error::OperationError;
+use crate::policies::wasm::load::error::PluginError;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::load::loader;
+use crate::policies::wasm::load::loader::Order;
+use crate::policies::wasm::load::loader::Source;
+use crate::policies::wasm::load::progress::LoadStep;
+use crate::policies::wasm::load::progress::Progress;
+use crate::policies::wasm::load::provenance::Provenance;
+use crate::policies::wasm::load::trust::rules::TrustPolicy;
+use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::state::plugin_state::PluginState;
+use crate::policies::wasm::state::stats::PluginStats;
 
 /// A loaded plugin, as a listing shows it.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::wasm::module_check::check_module;
+use sglang_router_rs::policies::wasm::load::module_check::check_module;
 
 use crate::fleet;
 use crate::fleet::Requests;

@@ -18,7 +18,7 @@ use crate::engine::background::block_on;
 use crate::engine::pool::idle::Idle;
 use crate::engine::pool::idle::full_barrier;
 use crate::engine::pool::waiters::Waiters;
-use crate::policies::wasm::breaker::Breaker;
+use crate::policies::wasm::state::breaker::Breaker;
 
 /// Turns of each thread: Miri is some thousand times slower.
 const TURNS: usize = if cfg!(miri) { 20 } else { 20_000 };

@@ -31,7 +31,7 @@ use sglang_router_rs::engine::setup::EngineOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::TrustPolicy;
 use sglang_router_rs::policies::wasm::PluginError;
-use sglang_router_rs::policies::wasm::trust::KeyFault;
+use sglang_router_rs::policies::wasm::load::trust::KeyFault;
 use sglang_router_rs::types::shown;
 use sglang_router_rs::types::shown::in_full;
 

@@ -11,7 +11,7 @@ use crate::config::files::shown_path;
 use crate::manage::digest::sha256;
 use sglang_router_rs::policies::ModuleBytes;
 use sglang_router_rs::policies::read_module;
-use sglang_router_rs::policies::wasm::trust::origin::signature_file;
+use sglang_router_rs::policies::wasm::load::trust::origin::signature_file;
 use sglang_router_rs::types::file;
 use sglang_router_rs::types::shown::in_full;
 

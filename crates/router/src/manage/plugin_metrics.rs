@@ -12,8 +12,8 @@ use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginStatus;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::wasm::PluginStats;
-use sglang_router_rs::policies::wasm::latency::LatencyCounts;
-use sglang_router_rs::policies::wasm::shadow::ShadowReport;
+use sglang_router_rs::policies::wasm::rollout::shadow::ShadowReport;
+use sglang_router_rs::policies::wasm::state::latency::LatencyCounts;
 
 /// Bounds of the decision-time histogram as powers of two of a nanosecond: 128 ns to 34 s. The
 /// first three hold what an undisturbed decision takes.

@@ -10,7 +10,7 @@ use sglang_router_rs::config::faults::FaultKind;
 use sglang_router_rs::engine::error::EngineError;
 use sglang_router_rs::policies::OperationError;
 use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::wasm::trust::TrustFault;
+use sglang_router_rs::policies::wasm::load::trust::TrustFault;
 
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {

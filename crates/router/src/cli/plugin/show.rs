@@ -14,8 +14,8 @@ use sglang_router_rs::policies::GenerationDetail;
 use sglang_router_rs::policies::GenerationRole;
 use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::Provenance;
-use sglang_router_rs::policies::wasm::provenance::SignatureState;
-use sglang_router_rs::policies::wasm::provenance::SignedBy;
+use sglang_router_rs::policies::wasm::load::provenance::SignatureState;
+use sglang_router_rs::policies::wasm::load::provenance::SignedBy;
 use sglang_router_rs::types::printable;
 
 /// The table of `list`.

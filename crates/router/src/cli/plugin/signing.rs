@@ -14,9 +14,9 @@ use crate::cli::plugin::args::KeygenArgs;
 use crate::cli::plugin::args::SignArgs;
 use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::output::print;
-use sglang_router_rs::policies::wasm::trust::SecretKey;
-use sglang_router_rs::policies::wasm::trust::origin;
-use sglang_router_rs::policies::wasm::trust::signing;
+use sglang_router_rs::policies::wasm::load::trust::SecretKey;
+use sglang_router_rs::policies::wasm::load::trust::origin;
+use sglang_router_rs::policies::wasm::load::trust::signing;
 
 /// Makes a pair of keys. The private one can be read by its user only; nothing is overwritten.
 ///

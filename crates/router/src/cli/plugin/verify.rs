@@ -14,7 +14,7 @@ use sglang_router_rs::config::TrustRule;
 use sglang_router_rs::policies::ModuleBytes;
 use sglang_router_rs::policies::Origin;
 use sglang_router_rs::policies::TrustPolicy;
-use sglang_router_rs::policies::wasm::trust::PublicKey;
+use sglang_router_rs::policies::wasm::load::trust::PublicKey;
 
 /// Checks a module by keys, or by the rules of a router's configuration.
 ///

@@ -1,0 +1,135 @@
+//! The interface that every policy has.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::table::WorkerTable;
+use crate::core::worker::Worker;
+use crate::policies::decision::Chooser;
+use crate::policies::decision::DecideError;
+use crate::policies::decision::Decision;
+use crate::policies::decision::PairDecision;
+use crate::policies::info::RequestNeeds;
+use crate::policies::info::SelectWorkerInfo;
+use crate::types::future::BoxFuture;
+
+/// A finished request, as the policy that placed it may want to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestCompletion {
+    /// URL of the worker that served it.
+    pub worker_url: String,
+    /// Who had chosen the worker.
+    pub chooser: Chooser,
+    /// True if the worker answered without an error, or refused the request for its own sake before
+    /// anything of an answer was sent.
+    pub success: bool,
+    /// False if what came of it says nothing of the choice: the client went away, or the worker had no
+    /// room. It counts neither for nor against a canary then. A plugin is told of it all the same, as of
+    /// a request without success.
+    pub judged: bool,
+    /// Time to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// Time to the last byte.
+    pub total: Duration,
+    /// Tokens of the prompt, if known.
+    pub prompt_tokens: Option<u32>,
+    /// Tokens that were generated, if known.
+    pub completion_tokens: Option<u32>,
+}
+
+/// Something that picks a worker.
+///
+/// Two forms of everything: over a slice of [`Worker`]s, as SGLang's router calls its policies,
+/// and over the router's own [`WorkerTable`], which is the fast one. The slice form of
+/// [`select_worker`](Self::select_worker) returns a bare index, and its caller counts the
+/// request; all others return a [`Decision`] that counts it from the moment of the choice.
+///
+/// Asynchronous methods return boxed futures here so that the trait stays object-safe;
+/// [`crate::policies::Policy`] has the same methods without the box.
+pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
+    /// The name under which it is configured.
+    fn name(&self) -> &str;
+
+    /// What it wants to know of a request's body. Default: nothing.
+    fn needs(&self) -> RequestNeeds {
+        RequestNeeds::default()
+    }
+
+    /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks at
+    /// most for the policy's budget.
+    ///
+    /// On a thread of an asynchronous runtime use the asynchronous form: what this one waits for
+    /// may have been promised to a task of the thread that it blocks.
+    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize>;
+
+    /// Like [`select_worker`](Self::select_worker), with a guard, and without blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point leaks nothing and counts nothing in flight.
+    fn select_worker_async<'a>(
+        &'a self,
+        workers: &'a [Arc<dyn Worker>],
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>>;
+
+    /// A decision over the router's own table, on the caller's thread.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError>;
+
+    /// A decision over the router's own table, without blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`select_worker_async`](Self::select_worker_async).
+    fn decide_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>>;
+
+    /// The indexes of a prefill and a decode worker, each in its own slice. A worker's role is that
+    /// of the slice that it is offered in; indexes in `info` count through `prefill`, then `decode`.
+    fn select_worker_pair(
+        &self,
+        prefill: &[Arc<dyn Worker>],
+        decode: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)>;
+
+    /// A prefill and a decode worker of the router's own table, chosen together.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`select_worker_async`](Self::select_worker_async).
+    fn decide_pair_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<PairDecision, DecideError>>;
+
+    /// Whether it is to be told of finished requests now: telling costs an allocation each.
+    /// Default: true.
+    fn wants_completions(&self) -> bool {
+        true
+    }
+
+    /// Tells the policy that a request which it placed has finished. Default: ignored.
+    fn on_request_complete(&self, _completion: &RequestCompletion) {}
+}

@@ -1,0 +1,59 @@
+//! What a failed decision means.
+
+use crate::engine::error::CallError;
+use crate::policies::decision::FailureCause;
+
+/// A decision that a plugin did not make.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: FailureCause,
+    /// One line for the log.
+    pub(crate) detail: String,
+    /// Whose failure it is, if an instance was at work.
+    pub(crate) generation: Option<u64>,
+    /// True if it counts for the breaker; a full queue says nothing about the guest.
+    pub(crate) counts: bool,
+    /// True if the generation went out of use while the caller came to it.
+    pub(crate) out_of_use: bool,
+}
+
+/// Boxed from the start: a decision that succeeds should not carry room for a failure along.
+impl Failure {
+    /// A failure of the guest of this generation.
+    #[cold]
+    pub(crate) fn new(cause: FailureCause, detail: String, generation: u64) -> Box<Self> {
+        Box::new(Self { cause, detail, generation: Some(generation), counts: true, out_of_use: false })
+    }
+
+    /// This generation chose nobody although somebody could be chosen. Not for the breaker: it cost
+    /// no more than a choice, and one client's requests must not take the policy from all others.
+    #[cold]
+    pub(crate) fn no_choice(generation: u64) -> Box<Self> {
+        let detail = "it chose nobody although somebody could be chosen".to_owned();
+        Box::new(Self { counts: false, ..*Self::new(FailureCause::NoChoice, detail, generation) })
+    }
+
+    /// The plugin is not there (any more).
+    #[cold]
+    pub(crate) fn unavailable(detail: &str) -> Box<Self> {
+        Box::new(Self {
+            cause: FailureCause::Unavailable,
+            detail: detail.to_owned(),
+            generation: None,
+            counts: false,
+            out_of_use: false,
+        })
+    }
+
+    /// A call of this generation that failed.
+    #[cold]
+    pub(crate) fn of_call(error: CallError, generation: u64) -> Box<Self> {
+        Box::new(Self {
+            cause: FailureCause::of_call(&error),
+            counts: !error.is_untouched(),
+            generation: Some(generation),
+            out_of_use: matches!(error, CallError::OutOfUse),
+            detail: error.to_string(),
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! A plugin as a policy: the forms of a decision, and what it is told of finished requests.
+
+use std::sync::Arc;
+
+use crate::core::candidates::SliceCandidates;
+use crate::core::table::WorkerTable;
+use crate::core::worker::Worker;
+use crate::policies::decision::Chooser;
+use crate::policies::decision::DecideError;
+use crate::policies::decision::Decision;
+use crate::policies::decision::PairDecision;
+use crate::policies::info::RequestNeeds;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::load_balancing::LoadBalancingPolicy;
+use crate::policies::load_balancing::RequestCompletion;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::native::native_policy::fleet_decision;
+use crate::policies::native::native_policy::slice_decision;
+use crate::policies::wasm::decide::call::Chosen;
+use crate::policies::wasm::decide::call::Mode;
+use crate::policies::wasm::decide::nobody;
+use crate::policies::wasm::decide::question::One;
+use crate::policies::wasm::decide::question::Pair;
+use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::types::future::BoxFuture;
+
+impl WasmPolicy {
+    /// A decision over the router's own table, without blocking and without a boxed future.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point leaks nothing and counts nothing in flight.
+    #[inline]
+    pub async fn decide_async(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Decision, DecideError> {
+        match self.ask::<One, _>(Mode::Async, table, info).await {
+            Ok(Chosen { answer: Some(index), generation }) => {
+                fleet_decision(table, index, Chooser::Plugin { generation })
+            }
+            Ok(Chosen { answer: None, generation }) => Err(nobody::reason::<One, _>(generation, table, info)),
+            Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
+        }
+    }
+
+    async fn decide_slice(
+        &self,
+        workers: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Decision, DecideError> {
+        let candidates = SliceCandidates::new(self.slices.version(workers), workers);
+        match self.ask::<One, _>(Mode::Async, &candidates, info).await {
+            Ok(Chosen { answer: Some(index), generation }) => {
+                slice_decision(workers, index, Chooser::Plugin { generation })
+            }
+            Ok(Chosen { answer: None, generation }) => {
+                Err(nobody::reason::<One, _>(generation, &candidates, info))
+            }
+            Err(cause) => self.fall_back(cause, |policy, chooser| {
+                let index = policy.choose(&candidates, info).ok_or(DecideError::NoWorker)?;
+                slice_decision(workers, index, chooser)
+            }),
+        }
+    }
+
+    async fn decide_pair(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<PairDecision, DecideError> {
+        let chosen = match self.ask_pair(Mode::Async, table, info).await {
+            Ok(chosen) => chosen,
+            Err(cause) => {
+                return self.fall_back(cause, |policy, chooser| policy.decide_pair_as(table, info, chooser));
+            }
+        };
+        let generation = chosen.generation;
+        let none = || nobody::reason::<Pair, _>(generation, table, info);
+        let (prefill, decode) = chosen.answer.ok_or_else(none)?;
+        let chooser = Chooser::Plugin { generation };
+        Ok(PairDecision {
+            prefill: fleet_decision(table, prefill, chooser)?,
+            decode: fleet_decision(table, decode, chooser)?,
+        })
+    }
+}
+
+impl LoadBalancingPolicy for WasmPolicy {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn needs(&self) -> RequestNeeds {
+        self.active.load().as_ref().map(|active| active.needs()).unwrap_or_default()
+    }
+
+    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
+        let candidates = SliceCandidates::new(self.slices.version(workers), workers);
+        match self.blocking_one(&candidates, info) {
+            Ok(chosen) => chosen.answer,
+            Err(cause) => {
+                let fallback =
+                    |policy: &NativePolicy, _| policy.choose(&candidates, info).ok_or(DecideError::NoWorker);
+                self.fall_back(cause, fallback).ok()
+            }
+        }
+    }
+
+    fn select_worker_async<'a>(
+        &'a self,
+        workers: &'a [Arc<dyn Worker>],
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        Box::pin(self.decide_slice(workers, info))
+    }
+
+    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        match self.blocking_one(table, info) {
+            Ok(Chosen { answer: Some(index), generation }) => {
+                fleet_decision(table, index, Chooser::Plugin { generation })
+            }
+            Ok(Chosen { answer: None, generation }) => Err(nobody::reason::<One, _>(generation, table, info)),
+            Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
+        }
+    }
+
+    fn decide_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        Box::pin(Self::decide_async(self, table, info))
+    }
+
+    fn select_worker_pair(
+        &self,
+        prefill: &[Arc<dyn Worker>],
+        decode: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)> {
+        let both = [prefill, decode].concat();
+        let version = self.slices.pair_version(&both, prefill.len());
+        let candidates = SliceCandidates::pair(version, &both, prefill.len());
+        let chosen = self.blocking_pair(&candidates, info);
+        let chosen = chosen
+            .map(|chosen| chosen.answer)
+            .or_else(|cause| self.fall_back(cause, |policy, _| Ok(policy.choose_pair(&candidates, info))));
+        let (first, second) = chosen.ok().flatten()?;
+        // The first is below the boundary and the second above it: that is what their roles are.
+        Some((first, second.checked_sub(prefill.len())?))
+    }
+
+    fn decide_pair_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
+        Box::pin(self.decide_pair(table, info))
+    }
+
+    fn wants_completions(&self) -> bool {
+        let active = self.active.load();
+        active.as_ref().is_some_and(|active| active.stable.facts.has_on_complete || active.canary.is_some())
+    }
+
+    fn on_request_complete(&self, completion: &RequestCompletion) {
+        let active = self.active.load();
+        let Some(active) = active.as_ref() else { return };
+        let mut told = &active.stable;
+        if let Chooser::Plugin { generation } = completion.chooser
+            && generation != told.id
+        {
+            match &active.canary {
+                Some(canary) if canary.generation.id == generation => told = &canary.generation,
+                // It counted with what it had of its own, which is gone.
+                _ if self.state.was_dropped(generation) => return,
+                _ => {}
+            }
+        }
+        if let (Some(canary), Chooser::Plugin { generation }) = (&active.canary, completion.chooser) {
+            // Only what was placed beside the canary: errors end soon and answers take their time, so
+            // what the stable generation placed before looks better than what either places now.
+            if completion.judged && completion.total <= canary.since.elapsed() {
+                self.state.count(Some(generation), |stats| stats.finish_request(completion.success));
+            }
+        }
+        if told.facts.has_on_complete && told.kept.completions.add(completion) {
+            self.schedule_completions(Arc::clone(told));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The two questions that a guest can be asked.
+
+use crate::core::candidates::Candidates;
+use crate::core::worker::WorkerRole;
+use crate::engine::exports::Ask;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::message::wire;
+use crate::policies::wasm::message::wire::Reply;
+
+/// A question, its answer, and the host's check of the answer.
+pub(crate) trait Question: 'static {
+    /// What is chosen.
+    type Answer: Copy + Send + 'static;
+
+    /// The export that answers.
+    const ASK: Ask;
+
+    /// True if a shadow can be shown this question.
+    const CAN_BE_SHADOWED: bool;
+
+    /// The answer as one index, if it is one.
+    fn as_index(answer: Self::Answer) -> Option<usize>;
+
+    /// Reads the guest's answer.
+    fn decode(bytes: &[u8]) -> Reply<Self::Answer>;
+
+    /// True if there is something to choose, so that no choice needs an explanation.
+    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
+
+    /// True if the choice exists and may be made.
+    fn is_valid<C: Candidates + ?Sized>(
+        answer: Self::Answer,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> bool;
+}
+
+/// Which worker?
+#[derive(Debug)]
+pub(crate) struct One;
+
+impl Question for One {
+    type Answer = usize;
+
+    const ASK: Ask = Ask::Select;
+
+    const CAN_BE_SHADOWED: bool = true;
+
+    fn as_index(answer: usize) -> Option<usize> {
+        Some(answer)
+    }
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Reply<usize> {
+        wire::decode_choice(bytes)
+    }
+
+    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        (0..workers.len()).any(|index| Self::is_valid(index, workers, info))
+    }
+
+    #[inline]
+    fn is_valid<C: Candidates + ?Sized>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        index < workers.len() && workers.is_healthy(index) && info.admits(index)
+    }
+}
+
+/// Which prefill worker with which decode worker?
+#[derive(Debug)]
+pub(crate) struct Pair;
+
+impl Question for Pair {
+    type Answer = (usize, usize);
+
+    const ASK: Ask = Ask::SelectPair;
+
+    const CAN_BE_SHADOWED: bool = false;
+
+    fn as_index(_: (usize, usize)) -> Option<usize> {
+        None
+    }
+
+    fn decode(bytes: &[u8]) -> Reply<(usize, usize)> {
+        wire::decode_pair(bytes)
+    }
+
+    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        let any = |role| {
+            let open = |index: &usize| One::is_valid(*index, workers, info) && workers.role(*index) == role;
+            (0..workers.len()).find(open).is_some()
+        };
+        any(WorkerRole::Prefill) && any(WorkerRole::Decode)
+    }
+
+    fn is_valid<C: Candidates + ?Sized>(
+        (prefill, decode): (usize, usize),
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> bool {
+        One::is_valid(prefill, workers, info)
+            && One::is_valid(decode, workers, info)
+            && workers.role(prefill) == WorkerRole::Prefill
+            && workers.role(decode) == WorkerRole::Decode
+    }
+}

@@ -1,0 +1,353 @@
+//! From a module's source to a generation that is ready to decide. Nothing of this is on the
+//! request path, and a failure leaves nothing behind.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sgl_policy_abi::Concurrency;
+use sha2::Digest;
+use sha2::Sha256;
+
+use crate::config::plugin::Isolation;
+use crate::config::plugin::PluginOptions;
+use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin_faults::pinned_digest;
+use crate::config::plugin_faults::plugin_faults;
+use crate::config::rollout::Rollout;
+use crate::config::syscalls;
+use crate::engine::compiled::Compiled;
+use crate::engine::pool::Pool;
+use crate::engine::pool::options::PoolOptions;
+use crate::engine::sandbox::SandboxSpec;
+use crate::engine::sandbox::TmpLimits;
+use crate::engine::setup::Engine;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::wasm::load::error::PluginError;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::load::generation::GenerationParts;
+use crate::policies::wasm::load::module_check::ModuleFacts;
+use crate::policies::wasm::load::module_check::check_magic;
+use crate::policies::wasm::load::module_check::check_module;
+use crate::policies::wasm::load::progress::LoadStep;
+use crate::policies::wasm::load::progress::Progress;
+use crate::policies::wasm::load::provenance::Supply;
+use crate::policies::wasm::load::recipe::PluginRecipe;
+use crate::policies::wasm::load::recipe::TrialFindings;
+use crate::policies::wasm::load::recipe::self_test;
+use crate::policies::wasm::load::recipe::start_error;
+use crate::policies::wasm::load::secret_headers;
+use crate::policies::wasm::load::trust::ModuleBytes;
+use crate::policies::wasm::load::trust::Origin;
+use crate::policies::wasm::load::trust::TrustPolicy;
+use crate::policies::wasm::load::trust::origin;
+use crate::policies::wasm::message::wire::WirePlan;
+use crate::policies::wasm::state::kept::Kept;
+use crate::policies::wasm::state::plugin_state::LiveGeneration;
+use crate::policies::wasm::state::plugin_state::PluginState;
+use crate::types::file;
+use crate::types::hex;
+
+/// Largest module that is read, in bytes.
+pub const MAX_MODULE_BYTES: usize = 32 << 20;
+
+/// Longest time for reading, checking and compiling in this process. The thread that compiles cannot be
+/// stopped: it goes on by itself, at low priority, and the next module waits for it.
+const COMPILE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Shortest budget of each step of making an instance: `init` may take longer than a decision.
+const MIN_MAKE_BUDGET: Duration = Duration::from_secs(1);
+
+/// Where a module's bytes come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The file that the configuration names.
+    File,
+    /// The caller.
+    Module(ModuleBytes),
+    /// A generation that was compiled before: only limits and configuration change.
+    Reuse(Arc<Generation>),
+}
+
+/// What to make a generation of.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) config: WasmPolicyConfig,
+    pub(crate) options: PluginOptions,
+    pub(crate) source: Source,
+    /// Who must have signed it.
+    pub(crate) trust: Arc<TrustPolicy>,
+}
+
+/// A module that was checked and compiled.
+struct Ready {
+    digest: String,
+    supply: Supply,
+    facts: ModuleFacts,
+    compiled: Arc<Compiled>,
+}
+
+/// Makes a generation, on the engine's threads for that.
+///
+/// # Errors
+///
+/// [`PluginError`]: the first step that failed.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops what was made so far.
+pub(crate) async fn prepare(
+    engine: &Arc<Engine>,
+    state: Arc<PluginState>,
+    order: Order,
+    progress: &Progress,
+) -> Result<Generation, PluginError> {
+    let (own_engine, progress) = (Arc::clone(engine), Arc::clone(progress));
+    let work = async move { make(&own_engine, &state, order, &progress).await };
+    engine.preparation.run(work).await.unwrap_or(Err(PluginError::ShuttingDown))
+}
+
+/// Makes a generation.
+///
+/// # Errors
+///
+/// [`PluginError`]: the first step that failed.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops what was made so far.
+async fn make(
+    engine: &Arc<Engine>,
+    state: &Arc<PluginState>,
+    order: Order,
+    progress: &Progress,
+) -> Result<Generation, PluginError> {
+    check_settings(&order.config, &order.options)?;
+    let (config, options) = (order.config.clone(), order.options.clone());
+    let kept = kept(state, options.rollout).await;
+    let ready = compile(engine, &kept, order, progress).await?;
+    let manifest = &ready.facts.manifest;
+    let serial = manifest.concurrency == Concurrency::Serial;
+    let plan =
+        Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config, config.max_memory_bytes));
+    let id = Generation::next_id();
+    let live = LiveGeneration::new(id, state);
+    let stats = Arc::clone(live.stats());
+    let recipe = PluginRecipe {
+        name: config.name.clone(),
+        generation: id,
+        config: config.config.clone(),
+        plan: Arc::clone(&plan),
+        serial,
+        tally: Arc::clone(&state.instances),
+        kept: Arc::clone(&kept),
+        live,
+        warm_up: OnceLock::new(),
+    };
+    let budget = Duration::from_millis(config.max_execution_time_ms).max(MIN_MAKE_BUDGET);
+    let findings = if options.self_test {
+        progress(LoadStep::SelfTest);
+        self_test(&ready.compiled, &recipe, budget, options.may_refuse).await?
+    } else {
+        TrialFindings { returns_state: false }
+    };
+    progress(LoadStep::Warm);
+    let pool_options = pool_options(&options, serial, budget);
+    let pool = Pool::new(ready.compiled, Arc::new(recipe), pool_options).await.map_err(start_error)?;
+    // After all that may fail: the generation that serves may share it.
+    if plan.is_rows() && findings.returns_state {
+        kept.expect_rows();
+    }
+    Ok(Generation::new(GenerationParts {
+        id,
+        digest: ready.digest,
+        facts: ready.facts,
+        supply: ready.supply,
+        config,
+        options,
+        plan,
+        pool,
+        stats,
+        kept,
+    }))
+}
+
+/// A name that is taken for good is told apart from other faults: another name is all it needs.
+fn check_settings(config: &WasmPolicyConfig, options: &PluginOptions) -> Result<(), PluginError> {
+    let built_in = NativePolicy::NAMES;
+    let name = config.name.clone();
+    if built_in.contains(&name.as_str()) {
+        return Err(PluginError::ReservedName { name, built_in: built_in.to_vec() });
+    }
+    let faults = plugin_faults(config, options, &built_in);
+    if faults.is_empty() { Ok(()) } else { Err(PluginError::Config { name, faults }) }
+}
+
+/// What the new generation keeps: a direct push goes on with what there is, a candidate has its own
+/// until it is promoted.
+async fn kept(state: &PluginState, rollout: Rollout) -> Arc<Kept> {
+    let serving = state.serving();
+    match rollout {
+        Rollout::Immediate => serving,
+        Rollout::Canary(_) | Rollout::Shadow(_) => serving.fork().await,
+    }
+}
+
+fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) -> PoolOptions {
+    PoolOptions {
+        min_warm: if serial { 1 } else { options.min_warm },
+        max_instances: if serial { 1 } else { options.max_instances },
+        max_waiting: options.max_waiting,
+        // A serial plugin lives from remembering.
+        irreplaceable: serial,
+        fresh: !serial && options.isolation == Isolation::Fresh,
+        recycle_after_calls: if serial { 0 } else { options.recycle_after_calls },
+        recycle_after: Duration::from_secs(if serial { 0 } else { options.recycle_after_secs }),
+        recycle_growth_bytes: if serial { 0 } else { options.recycle_growth_bytes },
+        make_budget,
+    }
+}
+
+/// Reads, checks and compiles on a thread where that may take its time.
+async fn compile(
+    engine: &Arc<Engine>,
+    kept: &Kept,
+    order: Order,
+    progress: &Progress,
+) -> Result<Ready, PluginError> {
+    let (config, options) = (&order.config, &order.options);
+    let directory = if config.allowed_syscalls.iter().any(|name| syscalls::is_file_function(name)) {
+        Some(kept.directory()?)
+    } else {
+        None
+    };
+    let spec = SandboxSpec {
+        max_memory_bytes: config.max_memory_bytes,
+        allowed_syscalls: config.allowed_syscalls.clone(),
+        directory,
+        tmp_limits: TmpLimits { max_bytes: options.max_tmp_bytes, max_files: options.max_tmp_files },
+    };
+    let (engine, progress) = (Arc::clone(engine), Arc::clone(progress));
+    // A process that compiles has a limit of its own.
+    let own_limit = engine.compiler.as_ref().map_or(Duration::ZERO, |compiler| compiler.max_time);
+    let limit = COMPILE_LIMIT.max(own_limit + Duration::from_secs(5));
+    let stopped = Arc::new(AtomicBool::new(false));
+    let _stop = SetOnDrop(Arc::clone(&stopped));
+    let work = move || ready(&engine, order, spec, &stopped, &progress);
+    // On a thread of the preparation runtime, where `prepare` itself runs.
+    let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
+    match compiled.map_err(|_| PluginError::CompileTime { limit })? {
+        Ok(ready) => ready,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(PluginError::ShuttingDown),
+        },
+    }
+}
+
+/// Tells a thread that nobody waits for it any more.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        // Relaxed: it is seen a look later.
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Reads, checks and compiles.
+fn ready(
+    engine: &Arc<Engine>,
+    order: Order,
+    spec: SandboxSpec,
+    stopped: &AtomicBool,
+    progress: &Progress,
+) -> Result<Ready, PluginError> {
+    let Order { config, options, source, trust } = order;
+    let pin = options.digest.as_deref();
+    progress(LoadStep::Read);
+    let module = match source {
+        Source::File => read_module(Path::new(&config.module_path))?,
+        Source::Module(module) => module,
+        Source::Reuse(known) => return reuse(&known, spec, &options, &trust),
+    };
+    progress(LoadStep::Verify);
+    check_size(module.wasm.len())?;
+    let digest = check_digest(&module.wasm, pin)?;
+    check_magic(&module.wasm)?;
+    // Before anything else of it is looked at.
+    let vouched = trust.check(&module)?;
+    let ModuleBytes { wasm, signature, origin } = module;
+    let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
+    secret_headers::check(&facts.manifest.inputs, &options.allowed_secret_headers)?;
+    for oversight in &facts.oversights {
+        tracing::warn!(plugin = config.name, oversight, "the module seems to have forgotten something");
+    }
+    progress(LoadStep::Compile);
+    let compiled = Arc::new(Compiled::unless_stopped(engine, &wasm, spec, stopped)?);
+    Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
+}
+
+fn reuse(
+    known: &Generation,
+    spec: SandboxSpec,
+    options: &PluginOptions,
+    trust: &TrustPolicy,
+) -> Result<Ready, PluginError> {
+    check_pin(&known.digest, options.digest.as_deref())?;
+    // Its bytes are gone, but not who signed them.
+    trust.check_again(&known.supply.origin, &known.supply.vouched.signers)?;
+    known.facts.check_limits(spec.max_memory_bytes, &spec.allowed_syscalls)?;
+    secret_headers::check(&known.facts.manifest.inputs, &options.allowed_secret_headers)?;
+    let compiled = Arc::new(known.pool.compiled().relink(spec)?);
+    let (digest, facts, supply) = (known.digest.clone(), known.facts.clone(), known.supply.clone());
+    Ok(Ready { digest, facts, compiled, supply })
+}
+
+/// A module's file, with the detached signature beside it if there is one.
+///
+/// # Errors
+///
+/// [`PluginError::Read`] or [`PluginError::TooLarge`].
+pub fn read_module(path: &Path) -> Result<ModuleBytes, PluginError> {
+    let wasm = read(path)?;
+    let signature = origin::read_signature(path)
+        .map_err(|source| PluginError::Read { path: origin::signature_file(path), source })?;
+    Ok(ModuleBytes { wasm, signature, origin: Origin::file(path) })
+}
+
+/// The bytes of a module's file.
+///
+/// # Errors
+///
+/// [`PluginError::Read`] or [`PluginError::TooLarge`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
+    file::read(path, MAX_MODULE_BYTES as u64).map_err(|source| match file::TooLarge::of(&source) {
+        Some(large) => PluginError::TooLarge {
+            bytes: usize::try_from(large.found).unwrap_or(usize::MAX),
+            limit: MAX_MODULE_BYTES,
+        },
+        None => PluginError::Read { path: path.to_owned(), source },
+    })
+}
+
+fn check_size(bytes: usize) -> Result<(), PluginError> {
+    let limit = MAX_MODULE_BYTES;
+    if bytes > limit { Err(PluginError::TooLarge { bytes, limit }) } else { Ok(()) }
+}
+
+fn check_digest(wasm: &[u8], pin: Option<&str>) -> Result<String, PluginError> {
+    let found = hex::encode(&Sha256::digest(wasm));
+    check_pin(&found, pin)?;
+    Ok(found)
+}
+
+fn check_pin(found: &str, pin: Option<&str>) -> Result<(), PluginError> {
+    match pin.map(|pin| pinned_digest(pin).to_ascii_lowercase()) {
+        Some(expected) if expected != found => Err(PluginError::Digest { found: found.to_owned(), expected }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,22 @@
+//! From a module's bytes to a generation that is ready to decide.
+//!
+//! ```text
+//!  source ─► trust ─► module check ─► compiled ─► self-test ─► warm-up ─► Generation
+//! ```
+//!
+//! It owns the checks of a module, who vouches for it, and the making of a [`generation`]. It refuses
+//! to know what serves meanwhile, and how the new generation comes into use. The registry calls it,
+//! never a decision.
+
+pub mod trust;
+pub mod error;
+mod error_code;
+pub mod progress;
+pub mod producers;
+pub(crate) mod oversights;
+pub mod module_check;
+pub(crate) mod secret_headers;
+pub mod provenance;
+pub(crate) mod generation;
+pub(crate) mod recipe;
+pub(crate) mod loader;

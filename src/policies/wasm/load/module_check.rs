@@ -1,0 +1,389 @@
+//! Checks a module's bytes before anything of it is compiled or run.
+
+use sgl_policy_abi::HOST_MODULE;
+use sgl_policy_abi::MANIFEST_SECTION;
+use sgl_policy_abi::Manifest;
+use sgl_policy_abi::WASI_MODULE;
+use sgl_policy_abi::export;
+use sgl_policy_abi::host_function;
+use wasmparser::ExternalKind;
+use wasmparser::FuncType;
+use wasmparser::MemoryType;
+use wasmparser::Parser;
+use wasmparser::Payload;
+use wasmparser::ValType;
+use wasmparser::Validator;
+use wasmparser::WasmFeatures;
+use wasmparser::types::EntityType;
+use wasmparser::types::TypesRef;
+
+use crate::config::syscalls;
+use crate::policies::wasm::load::error::ModuleFault;
+use crate::policies::wasm::load::oversights;
+use crate::policies::wasm::load::producers;
+use crate::policies::wasm::load::producers::Producers;
+use crate::types::printable;
+use crate::types::shown;
+
+/// Bytes in a page of linear memory.
+const PAGE_BYTES: u64 = 65_536;
+
+/// Longest name, version and description in a manifest, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+
+/// A signature: parameters, then results.
+type Signature = (&'static [ValType], &'static [ValType]);
+
+const I32: ValType = ValType::I32;
+const I64: ValType = ValType::I64;
+const MESSAGE: &[ValType] = &[I32, I32];
+
+/// An export that the host knows: name, allowed signatures, their text, whether it is needed.
+struct KnownExport {
+    name: &'static str,
+    allowed: &'static [Signature],
+    expected: &'static str,
+    needed: bool,
+}
+
+const KNOWN_EXPORTS: [KnownExport; 10] = [
+    known(export::ALLOC, &[(&[I32], &[I32])], "(i32) -> i32", true),
+    known(export::DEALLOC, &[(MESSAGE, &[])], "(i32, i32)", true),
+    known(export::INIT, &[(&[], &[]), (MESSAGE, &[I64])], "() or (i32, i32) -> i64", true),
+    known(
+        export::SELECT_WORKER,
+        &[(MESSAGE, &[I64]), (MESSAGE, &[I32])],
+        "(i32, i32) -> i64, or (i32, i32) -> i32",
+        true,
+    ),
+    known(export::SELECT_WORKER_PAIR, &[(MESSAGE, &[I64])], "(i32, i32) -> i64", false),
+    known(export::ON_WORKERS, &[(MESSAGE, &[])], "(i32, i32)", false),
+    known(export::ON_COMPLETE, &[(MESSAGE, &[])], "(i32, i32)", false),
+    known(export::SAVE_STATE, &[(&[], &[I64])], "() -> i64", false),
+    known(export::RESTORE_STATE, &[(MESSAGE, &[])], "(i32, i32)", false),
+    known(export::INITIALIZE, &[(&[], &[])], "()", false),
+];
+
+const fn known(
+    name: &'static str,
+    allowed: &'static [Signature],
+    expected: &'static str,
+    needed: bool,
+) -> KnownExport {
+    KnownExport { name, allowed, expected, needed }
+}
+
+/// What a module turned out to be.
+#[derive(Clone, Debug)]
+pub struct ModuleFacts {
+    /// Its manifest; the defaults of the ABI if it has none.
+    pub manifest: Manifest,
+    /// System calls that it imports, sorted.
+    pub syscalls: Vec<String>,
+    /// True if it chooses pairs by itself.
+    pub has_pair: bool,
+    /// True if it can give its guest's state to a later generation.
+    pub has_save_state: bool,
+    /// True if it can take the state of an earlier one.
+    pub has_restore_state: bool,
+    /// True if it wants to know of finished requests.
+    pub has_on_complete: bool,
+    /// Memory that it starts with, in bytes.
+    pub initial_memory_bytes: u64,
+    /// Its size in bytes.
+    pub size_bytes: usize,
+    /// Functions that it imports, as `module.name`, sorted.
+    pub imports: Vec<String>,
+    /// What it seems to have forgotten, a line each.
+    pub oversights: Vec<String>,
+    /// What its `producers` section says that it was made with.
+    pub producers: Producers,
+}
+
+impl ModuleFacts {
+    /// Checks a module that was checked before against other limits.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleFault::MemoryMinimum`] or [`ModuleFault::Syscalls`].
+    pub fn check_limits(&self, max_memory_bytes: usize, allowed: &[String]) -> Result<(), ModuleFault> {
+        check_minimum(self.initial_memory_bytes / PAGE_BYTES, max_memory_bytes)?;
+        check_allowed(&self.syscalls, allowed)
+    }
+}
+
+fn check_minimum(pages: u64, limit: usize) -> Result<(), ModuleFault> {
+    let bytes = pages.saturating_mul(PAGE_BYTES);
+    if bytes > limit as u64 { Err(ModuleFault::MemoryMinimum { pages, bytes, limit }) } else { Ok(()) }
+}
+
+fn check_allowed(needed: &[String], allowed: &[String]) -> Result<(), ModuleFault> {
+    let missing: Vec<String> = needed.iter().filter(|name| !allowed.contains(name)).cloned().collect();
+    if missing.is_empty() { Ok(()) } else { Err(ModuleFault::Syscalls { missing, needed: needed.to_vec() }) }
+}
+
+/// Checks a module against the plugin ABI and what it is allowed.
+///
+/// # Errors
+///
+/// [`ModuleFault`], the first that is found: what was there, what was expected, what to do.
+pub fn check_module(
+    wasm: &[u8],
+    max_memory_bytes: usize,
+    allowed_syscalls: &[String],
+) -> Result<ModuleFacts, ModuleFault> {
+    check_magic(wasm)?;
+    let outline = Outline::read(wasm)?;
+    let memory = outline.check_memory(max_memory_bytes)?;
+    let syscalls = outline.check_imports(allowed_syscalls)?;
+    let types =
+        Validator::new_with_features(features()).validate_all(wasm).map_err(|error| invalid(&error))?;
+    check_exports(&outline, types.as_ref())?;
+    let manifest = outline.manifest()?;
+    Ok(ModuleFacts {
+        oversights: oversights::of(outline.exports.iter().map(|export| export.name), &manifest),
+        manifest,
+        syscalls,
+        has_pair: outline.exports(export::SELECT_WORKER_PAIR),
+        has_save_state: outline.exports(export::SAVE_STATE),
+        has_restore_state: outline.exports(export::RESTORE_STATE),
+        has_on_complete: outline.exports(export::ON_COMPLETE),
+        initial_memory_bytes: memory.initial.saturating_mul(PAGE_BYTES),
+        size_bytes: wasm.len(),
+        imports: outline.import_names(),
+        producers: outline.producers.map(producers::read).unwrap_or_default(),
+    })
+}
+
+fn features() -> WasmFeatures {
+    // The engine's own: what it has by default, without what the ABI refuses, and without what needs
+    // a garbage collector, which is not built in.
+    let refused = WasmFeatures::THREADS | WasmFeatures::MEMORY64 | WasmFeatures::MULTI_MEMORY;
+    let collected = WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS;
+    WasmFeatures::WASM3.difference(refused | collected)
+}
+
+fn invalid(error: &wasmparser::BinaryReaderError) -> ModuleFault {
+    ModuleFault::Invalid { offset: error.offset() as u64, reason: shown(error.message()) }
+}
+
+/// Tells a module from everything else by its first bytes.
+///
+/// # Errors
+///
+/// [`ModuleFault::NotWasm`] says what it is instead.
+pub fn check_magic(wasm: &[u8]) -> Result<(), ModuleFault> {
+    let found = match wasm {
+        [] => "the file is empty".to_owned(),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => return Ok(()),
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => {
+            "it is a component; build a core module (Rust: target wasm32-unknown-unknown)".to_owned()
+        }
+        [0, b'a', b's', b'm', ..] => "its header is cut short or of another version".to_owned(),
+        text if text.trim_ascii_start().starts_with(b"(module") => {
+            "it is WebAssembly text; translate it with wat2wasm".to_owned()
+        }
+        [0x7f, b'E', b'L', b'F', ..] => "it is a native (ELF) file".to_owned(),
+        [first, ..] => format!("it starts with byte {first:#04x}"),
+    };
+    Err(ModuleFault::NotWasm { found })
+}
+
+/// What a module declares, read in one pass without looking at code.
+#[derive(Default)]
+struct Outline<'a> {
+    imports: Vec<wasmparser::Import<'a>>,
+    exports: Vec<wasmparser::Export<'a>>,
+    memories: Vec<MemoryType>,
+    manifests: Vec<&'a [u8]>,
+    producers: Option<&'a [u8]>,
+}
+
+impl<'a> Outline<'a> {
+    fn read(wasm: &'a [u8]) -> Result<Self, ModuleFault> {
+        let mut outline = Self::default();
+        for payload in Parser::new(0).parse_all(wasm) {
+            outline.take(payload.map_err(|error| invalid(&error))?).map_err(|error| invalid(&error))?;
+        }
+        Ok(outline)
+    }
+
+    fn take(&mut self, payload: Payload<'a>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    self.imports.push(import?);
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    self.exports.push(export?);
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    self.memories.push(memory?);
+                }
+            }
+            Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
+                self.manifests.push(section.data());
+            }
+            Payload::CustomSection(section) if section.name() == producers::SECTION => {
+                self.producers = Some(section.data());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn exports(&self, name: &str) -> bool {
+        self.exports.iter().any(|export| export.name == name)
+    }
+
+    /// What it imports. Each is a function that the host knows by then, so there are few names.
+    fn import_names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.imports.iter().map(|import| format!("{}.{}", import.module, import.name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn manifest(&self) -> Result<Manifest, ModuleFault> {
+        let refuse = |reason: &str| ModuleFault::Manifest { reason: shown(reason) };
+        let bytes = match self.manifests.as_slice() {
+            [] => return Ok(Manifest::default()),
+            [bytes] => *bytes,
+            // Whichever counted, somebody who looks at the module may have looked at another.
+            many => {
+                return Err(refuse(&format!("the module has {} such sections; leave one", many.len())));
+            }
+        };
+        let mut manifest = Manifest::decode(bytes).map_err(|error| refuse(&error.to_string()))?;
+        let Manifest { name, version, description, .. } = &manifest;
+        // They are printed in listings, whoever wrote them.
+        for (key, text) in [("name", name), ("version", version), ("description", description)] {
+            if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
+                return Err(refuse(&format!(
+                    "manifest key `{key}` has control characters, or more than {MAX_TEXT_BYTES} bytes"
+                )));
+            }
+        }
+        for text in [&mut manifest.name, &mut manifest.version, &mut manifest.description] {
+            *text = printable(text);
+        }
+        Ok(manifest)
+    }
+
+    fn check_memory(&self, max_memory_bytes: usize) -> Result<MemoryType, ModuleFault> {
+        let refuse = |found: &str| Err(ModuleFault::Memory { found: found.to_owned() });
+        if self.imports.iter().any(|import| matches!(import.ty, wasmparser::TypeRef::Memory(_))) {
+            return refuse("it imports its memory");
+        }
+        let memory = match self.memories.as_slice() {
+            [] => return refuse("it has no memory"),
+            [memory] => *memory,
+            many => return refuse(&format!("it has {} memories", many.len())),
+        };
+        if memory.memory64 {
+            return refuse("its memory is 64-bit");
+        }
+        if memory.shared {
+            return refuse("its memory is shared");
+        }
+        let exported = |export: &wasmparser::Export<'_>| {
+            export.name == export::MEMORY && export.kind == ExternalKind::Memory
+        };
+        if !self.exports.iter().any(exported) {
+            return refuse("its memory is not exported");
+        }
+        check_minimum(memory.initial, max_memory_bytes)?;
+        Ok(memory)
+    }
+
+    /// The system calls that it imports; an error for any import that it does not get.
+    fn check_imports(&self, allowed: &[String]) -> Result<Vec<String>, ModuleFault> {
+        let mut needed: Vec<String> = Vec::new();
+        for import in &self.imports {
+            match import.module {
+                HOST_MODULE => check_host_import(import)?,
+                WASI_MODULE => needed.push(check_wasi_import(import)?),
+                _ => {
+                    let why = format!(
+                        "plugins import from `{HOST_MODULE}` and `{WASI_MODULE}` only; \
+                         build without what needs it (wasm-bindgen and emscripten add such imports)"
+                    );
+                    return Err(refused_import(import, why));
+                }
+            }
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        check_allowed(&needed, allowed)?;
+        Ok(needed)
+    }
+}
+
+fn refused_import(import: &wasmparser::Import<'_>, why: String) -> ModuleFault {
+    ModuleFault::Import { module: shown(import.module), name: shown(import.name), why }
+}
+
+fn check_host_import(import: &wasmparser::Import<'_>) -> Result<(), ModuleFault> {
+    const PROVIDED: [&str; 4] =
+        [host_function::LOG, host_function::COUNTER_ADD, host_function::KV_GET, host_function::KV_SET];
+    if PROVIDED.contains(&import.name) {
+        return Ok(());
+    }
+    Err(refused_import(import, format!("`{HOST_MODULE}` has {}", PROVIDED.join(", "))))
+}
+
+fn check_wasi_import(import: &wasmparser::Import<'_>) -> Result<String, ModuleFault> {
+    let name = import.name.to_owned();
+    if let Some(why) = syscalls::forbidden(&name) {
+        return Err(ModuleFault::ForbiddenSyscall { name: shown(&name), why });
+    }
+    if !syscalls::KNOWN.contains(&import.name) {
+        return Err(refused_import(import, "WASI preview 1 has no such function".to_owned()));
+    }
+    Ok(name)
+}
+
+fn check_exports(outline: &Outline<'_>, types: TypesRef<'_>) -> Result<(), ModuleFault> {
+    for known in &KNOWN_EXPORTS {
+        let KnownExport { name, expected, .. } = *known;
+        let Some(export) = outline.exports.iter().find(|export| export.name == name) else {
+            if known.needed {
+                let present: Vec<&str> = outline.exports.iter().map(|export| export.name).collect();
+                return Err(ModuleFault::MissingExport {
+                    name,
+                    expected,
+                    present: shown(&present.join(", ")),
+                });
+            }
+            continue;
+        };
+        let Some(EntityType::Func(id)) = types.entity_type_from_export(export) else {
+            return Err(ModuleFault::Signature { name, found: "no function".to_owned(), expected });
+        };
+        #[expect(clippy::indexing_slicing, reason = "the id comes from the same types")]
+        let func = types[id].unwrap_func();
+        if !known
+            .allowed
+            .iter()
+            .any(|(params, results)| func.params() == *params && func.results() == *results)
+        {
+            return Err(ModuleFault::Signature { name, found: signature(func), expected });
+        }
+    }
+    Ok(())
+}
+
+fn signature(func: &FuncType) -> String {
+    let list = |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let params = list(func.params());
+    match func.results() {
+        [] => format!("({params})"),
+        [one] => format!("({params}) -> {one}"),
+        many => format!("({params}) -> ({})", list(many)),
+    }
+}

@@ -1,0 +1,98 @@
+//! Headers that carry credentials: no plugin sees them unless its operator has said so.
+
+use sgl_policy_abi::Input;
+
+use crate::policies::wasm::load::error::ModuleFault;
+
+/// Words that make a header one with credentials, wherever they stand in its name: `cookie`,
+/// `x-auth-token`, `x-goog-iam-authorization-token` …
+const SECRET_WORDS: [&str; 15] = [
+    "apikey",
+    "assertion",
+    "auth",
+    "authentication",
+    "authorization",
+    "cookie",
+    "cookie2",
+    "credential",
+    "credentials",
+    "jwt",
+    "passwd",
+    "password",
+    "secret",
+    "signature",
+    "token",
+];
+
+/// What a key is for, if it is a secret: `x-api-key`, `ocp-apim-subscription-key`; but not
+/// `x-routing-key`.
+const SECRET_KEYS: [&str; 6] = ["access", "account", "api", "functions", "private", "subscription"];
+
+/// Checks the headers that a module declares.
+///
+/// # Errors
+///
+/// [`ModuleFault::SecretHeaders`] if one of them carries credentials and is not allowed.
+pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFault> {
+    let secret = |input: &Input| {
+        let Input::Header(name) = input else { return None };
+        is_secret(name).then(|| name.to_string())
+    };
+    let mut needed: Vec<String> = inputs.iter().filter_map(secret).collect();
+    needed.sort_unstable();
+    needed.dedup();
+    let is_allowed = |name: &String| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+    let missing: Vec<String> = needed.iter().filter(|name| !is_allowed(name)).cloned().collect();
+    if missing.is_empty() { Ok(()) } else { Err(ModuleFault::SecretHeaders { missing, needed }) }
+}
+
+/// True if a header of this name, in lower case, usually carries credentials.
+fn is_secret(name: &str) -> bool {
+    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let is_key = |pair: &[&str]| matches!(pair, [kind, "key"] if SECRET_KEYS.contains(kind));
+    words.iter().any(|word| SECRET_WORDS.contains(word)) || words.windows(2).any(is_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_with_credentials_are_known_by_their_words() {
+        for name in [
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "x-api-key",
+            "api-key",
+            "apikey",
+            "x-goog-api-key",
+            "ocp-apim-subscription-key",
+            "x-amz-security-token",
+            "x-auth-token",
+            "x_access_token",
+            "x-forwarded-access-token",
+            "x-hub-signature",
+            "cf-access-jwt-assertion",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in
+            ["x-session-id", "x-tenant", "x-routing-key", "x-request-id", "user-agent", "x-max-tokens"]
+        {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_those_that_are_not_allowed_are_missing() {
+        let inputs = ["cookie", "x-tenant", "authorization"].map(|name| Input::Header(name.into()));
+        check(&inputs, &["Cookie".to_owned(), "authorization".to_owned()]).unwrap();
+        let error = check(&inputs, &["cookie".to_owned()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it wants to see headers that carry credentials: authorization; to allow it: \
+             allowed_secret_headers = [\"authorization\", \"cookie\"]"
+        );
+    }
+}

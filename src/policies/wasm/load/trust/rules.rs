@@ -1,0 +1,267 @@
+//! The rules: which keys must have signed a module that comes from there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::trust::Require;
+use crate::config::trust::TrustRule;
+use crate::policies::wasm::load::trust::envelope::Envelope;
+use crate::policies::wasm::load::trust::envelope::SECTION;
+use crate::policies::wasm::load::trust::fault::KeyFault;
+use crate::policies::wasm::load::trust::fault::Refusal;
+use crate::policies::wasm::load::trust::fault::TrustFault;
+use crate::policies::wasm::load::trust::format;
+use crate::policies::wasm::load::trust::format::Claim;
+use crate::policies::wasm::load::trust::key::PublicKey;
+use crate::policies::wasm::load::trust::keyring;
+use crate::policies::wasm::load::trust::origin::ModuleBytes;
+use crate::policies::wasm::load::trust::origin::Origin;
+use crate::types::hex;
+
+/// Signers that are named in an error.
+const MOST_NAMED: usize = 8;
+
+/// Who must have signed which modules. Without rules, nobody.
+///
+/// # Which rules count
+///
+/// For a file: those of the deepest directories that it is in, by its path as it is named, by that
+/// path with the links to its directory resolved, and by where it really lies. If these lead to
+/// several rules, all must be met: neither a link out of a directory nor one into it gets a module
+/// past a rule. If they lead to none, and for modules that are sent, the rule without a directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustPolicy {
+    rules: Vec<TrustRule>,
+}
+
+/// What was found out about a module's signatures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vouched {
+    /// The trusted keys that signed it, by the keys of the rules that count for it.
+    pub signers: Vec<PublicKey>,
+    /// Ids of keys that its signatures name; not checked.
+    pub claimed: Vec<String>,
+}
+
+/// A claim, and the hash that it should be about.
+struct Held {
+    claim: Claim,
+    hash: [u8; 32],
+}
+
+impl TrustPolicy {
+    /// Rules, in the order of the configuration.
+    pub fn new(rules: Vec<TrustRule>) -> Self {
+        Self { rules }
+    }
+
+    /// Reads every key once, to find faults early. Returns how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFault`], the first.
+    pub fn check_keys(&self) -> Result<usize, KeyFault> {
+        let count = |(at, rule): (usize, &TrustRule)| match keys_of(rule) {
+            Ok(keys) => Ok(keys.len()),
+            Err(fault) => Err(KeyFault { place: format!("{} of {}", fault.place, label(at, rule)), ..fault }),
+        };
+        self.rules.iter().enumerate().map(count).sum()
+    }
+
+    /// Says who vouches for a module.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: the first rule that it does not meet.
+    pub fn check(&self, module: &ModuleBytes) -> Result<Vouched, Refusal> {
+        let held = held(module);
+        let mut vouched = Vouched::default();
+        if let Ok(held) = &held {
+            vouched.claimed = named(held);
+        }
+        for (at, rule) in self.rules_for(&module.origin) {
+            let refuse = |fault| refuse(at, rule, fault);
+            let keys = keys_of(rule).map_err(|fault| refuse(fault.into()))?;
+            let signers = match (&held, rule.require) {
+                (Ok(held), _) => signers(held, &keys),
+                (Err(_), Require::Nothing) => Vec::new(),
+                (Err(fault), _) => return Err(refuse(fault.clone())),
+            };
+            if !is_enough(rule.require, &keys, &signers) {
+                let held = held.as_deref().unwrap_or_default();
+                return Err(refuse(fault(rule, &module.origin, &keys, held, &signers)));
+            }
+            vouched.signers.extend(signers.into_iter().cloned());
+        }
+        vouched.signers.dedup();
+        Ok(vouched)
+    }
+
+    /// Says whether those who signed a module when it was loaded would still do: keys and rules
+    /// may have changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: the first rule that they do not meet.
+    pub fn check_again(&self, origin: &Origin, signed: &[PublicKey]) -> Result<(), Refusal> {
+        for (at, rule) in self.rules_for(origin) {
+            let keys = keys_of(rule).map_err(|fault| refuse(at, rule, fault.into()))?;
+            let signers: Vec<&PublicKey> = keys.iter().filter(|key| signed.contains(key)).collect();
+            if !is_enough(rule.require, &keys, &signers) {
+                let expected = list(&keys);
+                let looked = "who signed the module that serves".to_owned();
+                let fault = match signed {
+                    [] => TrustFault::Unsigned { looked, expected },
+                    signed => TrustFault::UnknownKey { found: format!("key {}", list(signed)), expected },
+                };
+                return Err(refuse(at, rule, fault));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules that count for a module, with their places; see the type.
+    fn rules_for(&self, origin: &Origin) -> Vec<(usize, &TrustRule)> {
+        let mut places = BTreeSet::new();
+        if let Origin::File { path } = origin {
+            places.extend(paths_of(path).iter().filter_map(|path| self.deepest(path)));
+        }
+        if places.is_empty() {
+            places.extend(self.rules.iter().position(|rule| rule.dir.is_none()));
+        }
+        places.into_iter().filter_map(|at| Some((at, self.rules.get(at)?))).collect()
+    }
+
+    /// The rule of the deepest directory that holds the path; of two of the same, the first.
+    fn deepest(&self, path: &Path) -> Option<usize> {
+        let depth = |rule: &TrustRule| {
+            let dir = rule.dir.as_ref()?;
+            // Whatever it is called: a rule binds the directory.
+            let names = [std::path::absolute(dir).ok(), dir.canonicalize().ok()];
+            let held = names.into_iter().flatten().filter(|dir| path.starts_with(dir));
+            held.map(|dir| dir.components().count()).max()
+        };
+        let found = self.rules.iter().enumerate().filter_map(|(at, rule)| Some((depth(rule)?, at)));
+        found.min_by_key(|(depth, at)| (std::cmp::Reverse(*depth), *at)).map(|(_, at)| at)
+    }
+}
+
+/// A file's path as it is named, with the links to its directory resolved, and where it lies.
+fn paths_of(path: &Path) -> Vec<PathBuf> {
+    let named = std::path::absolute(path).ok();
+    let in_dir =
+        named.as_ref().and_then(|path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)));
+    [named, in_dir, path.canonicalize().ok()].into_iter().flatten().collect()
+}
+
+fn keys_of(rule: &TrustRule) -> Result<Vec<PublicKey>, KeyFault> {
+    let keys = keyring::read(&rule.keys)?;
+    if keys.is_empty() && rule.require != Require::Nothing {
+        let reason = "the rule has none; name at least one public key".to_owned();
+        return Err(KeyFault { place: "`keys`".to_owned(), reason });
+    }
+    Ok(keys)
+}
+
+/// All claims about a module, embedded and detached.
+fn held(module: &ModuleBytes) -> Result<Vec<Held>, TrustFault> {
+    let section = || format!("the custom section `{SECTION}`");
+    let bad = |place: String| move |reason| TrustFault::Malformed { place, reason };
+    let envelope = Envelope::open(&module.wasm).map_err(bad(section()))?;
+    let mut all = Vec::new();
+    let mut take = |bytes, place, hash| {
+        let claims = format::claims(format::decode(bytes).map_err(bad(place))?);
+        all.extend(claims.into_iter().map(|claim| Held { claim, hash }));
+        Ok::<(), TrustFault>(())
+    };
+    if let Some(embedded) = envelope.embedded {
+        take(embedded, section(), envelope.inner_hash())?;
+    }
+    if let Some(detached) = &module.signature {
+        take(detached, "the detached signature".to_owned(), envelope.outer_hash())?;
+    }
+    Ok(all)
+}
+
+/// The keys that did sign the module.
+fn signers<'k>(held: &[Held], keys: &'k [PublicKey]) -> Vec<&'k PublicKey> {
+    let signed = |key: &PublicKey, held: &Held| {
+        held.claim.hash == held.hash && key.signed(&format::message(&held.hash), &held.claim.signature)
+    };
+    keys.iter().filter(|key| held.iter().any(|held| signed(key, held))).collect()
+}
+
+fn is_enough(require: Require, keys: &[PublicKey], signers: &[&PublicKey]) -> bool {
+    match require {
+        Require::Nothing => true,
+        Require::AnyOfKeys => !signers.is_empty(),
+        Require::AllOfKeys => signers.len() == keys.len(),
+    }
+}
+
+/// Why the signers are not enough, as exactly as it can be told.
+fn fault(
+    rule: &TrustRule,
+    origin: &Origin,
+    keys: &[PublicKey],
+    held: &[Held],
+    signers: &[&PublicKey],
+) -> TrustFault {
+    if held.is_empty() {
+        let detached = match origin {
+            Origin::Push => "a detached signature that came with it".to_owned(),
+            Origin::File { path } => path.display().to_string() + ".sig",
+        };
+        let looked = format!("a section `{SECTION}` at its start, {detached}");
+        return TrustFault::Unsigned { looked, expected: list(keys) };
+    }
+    if rule.require == Require::AllOfKeys && !signers.is_empty() {
+        let missing: Vec<PublicKey> = keys.iter().filter(|key| !signers.contains(key)).cloned().collect();
+        let found: Vec<PublicKey> = signers.iter().map(|key| (*key).clone()).collect();
+        return TrustFault::Incomplete { found: list(&found), missing: list(&missing) };
+    }
+    for Held { claim, hash } in held {
+        for key in keys {
+            if claim.hash != *hash && key.signed(&format::message(&claim.hash), &claim.signature) {
+                let (signed, found) = (hex::encode(&claim.hash), hex::encode(hash));
+                return TrustFault::Changed { key: key.to_string(), signed, found };
+            }
+            if claim.key_id == key.id_bytes() {
+                return TrustFault::Invalid { key: key.to_string() };
+            }
+        }
+    }
+    TrustFault::UnknownKey { found: format!("key {}", named(held).join(", ")), expected: list(keys) }
+}
+
+/// The ids that signatures name, as text.
+fn named(held: &[Held]) -> Vec<String> {
+    let ids: BTreeSet<String> = held
+        .iter()
+        .map(|held| match held.claim.key_id.as_slice() {
+            [] => "without a name".to_owned(),
+            // Whatever its length: it is only shown.
+            id => hex::encode(id.get(..16).unwrap_or(id)),
+        })
+        .collect();
+    ids.into_iter().take(MOST_NAMED).collect()
+}
+
+fn list(keys: &[PublicKey]) -> String {
+    let mut names: Vec<String> = keys.iter().take(MOST_NAMED).map(PublicKey::to_string).collect();
+    if keys.len() > MOST_NAMED {
+        names.push(format!("{} more", keys.len() - MOST_NAMED));
+    }
+    names.join(", ")
+}
+
+fn refuse(at: usize, rule: &TrustRule, fault: TrustFault) -> Refusal {
+    Refusal { rule: label(at, rule), fault }
+}
+
+/// A rule, as its place in the configuration and what it says.
+fn label(at: usize, rule: &TrustRule) -> String {
+    let of = rule.dir.as_ref().map_or("everything else".to_owned(), |dir| dir.display().to_string());
+    format!("trust[{at}] (require = \"{}\", for {of})", rule.require)
+}

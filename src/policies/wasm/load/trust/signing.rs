@@ -1,0 +1,44 @@
+//! Signing modules. Routers do not do it; their operators' tools do.
+
+use crate::policies::wasm::load::trust::envelope::Envelope;
+use crate::policies::wasm::load::trust::format;
+use crate::policies::wasm::load::trust::format::One;
+use crate::policies::wasm::load::trust::format::Signed;
+use crate::policies::wasm::load::trust::key::SecretKey;
+
+/// The module with a signature of this key in it. Signatures that it has and that are about the
+/// same bytes stay, one of the same key is replaced, and those about other bytes go.
+///
+/// # Errors
+///
+/// What is wrong with the module, for people.
+pub fn embed(wasm: &[u8], key: &SecretKey) -> Result<Vec<u8>, String> {
+    let envelope = Envelope::open(wasm)?;
+    let before = envelope.embedded.map(format::decode).transpose()?;
+    let signatures = add(before.unwrap_or_default(), envelope.inner_hash(), key);
+    Ok(envelope.sealed(&format::encode(&signatures)))
+}
+
+/// A signature of this key beside the module: the content of `MODULE.sig`. `before` is what is
+/// there already, treated as in [`embed`].
+///
+/// # Errors
+///
+/// What is wrong with the module or with what is there, for people.
+pub fn detach(wasm: &[u8], before: Option<&[u8]>, key: &SecretKey) -> Result<Vec<u8>, String> {
+    let envelope = Envelope::open(wasm)?;
+    let before = before.map(format::decode).transpose()?;
+    Ok(format::encode(&add(before.unwrap_or_default(), envelope.outer_hash(), key)))
+}
+
+fn add(before: Vec<Signed>, hash: [u8; 32], key: &SecretKey) -> Vec<Signed> {
+    let id = key.public().id_bytes();
+    let mut signatures: Vec<One> = before
+        .into_iter()
+        .filter(|signed| signed.hashes == [hash])
+        .flat_map(|signed| signed.signatures)
+        .filter(|one| one.key_id != id)
+        .collect();
+    signatures.push(One::ed25519(&id, &key.sign(&format::message(&hash))));
+    vec![Signed { hashes: vec![hash], signatures }]
+}

@@ -1,0 +1,8 @@
+//! What is said to a guest, and what it answers.
+//!
+//! It owns the bytes of both wire forms and alone names their encoding. It refuses to know who asks,
+//! on which instance, and what becomes of the answer. The self-test, the shadow and the decisions
+//! call it.
+
+mod cut;
+pub mod wire;

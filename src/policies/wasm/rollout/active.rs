@@ -1,0 +1,120 @@
+//! Which generations of a plugin are in use, and which of them a decision goes to.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::policies::info::RequestNeeds;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::rollout::shadow::Shadow;
+use crate::policies::wasm::state::breaker::Breaker;
+use crate::types::hash::stable_hash;
+
+/// Shares are counted in hundredths of a percent.
+pub(crate) const WHOLE: u32 = 10_000;
+
+/// The generations of a plugin that are in use. Immutable: every change is a new value.
+#[derive(Clone, Debug)]
+pub(crate) struct Active {
+    /// Decides, but for the canary's share.
+    pub(crate) stable: Arc<Generation>,
+    /// Decides for a share of the requests.
+    pub(crate) canary: Option<Canary>,
+    /// Is shown copies of decisions.
+    pub(crate) shadow: Option<Arc<Shadow>>,
+    /// Was stable before and stays warm, to be rolled back to.
+    pub(crate) previous: Option<Arc<Generation>>,
+    /// True while the operator keeps the plugin out of the path.
+    pub(crate) paused: bool,
+}
+
+/// A generation with a share of the decisions.
+#[derive(Clone, Debug)]
+pub(crate) struct Canary {
+    pub(crate) generation: Arc<Generation>,
+    /// In hundredths of a percent.
+    pub(crate) share: u32,
+    /// Since when it has it.
+    pub(crate) since: Instant,
+    /// Adds up the time that it loses; nobody passes through it.
+    pub(crate) lost: Arc<Breaker>,
+}
+
+impl Canary {
+    pub(crate) fn new(generation: Arc<Generation>, percent: f64) -> Self {
+        // What it fails at is asked of the stable generation; what it takes from others is gone.
+        let lost = Arc::new(Breaker::for_lost_time(generation.options.breaker));
+        Self { generation, share: share_of(percent), since: Instant::now(), lost }
+    }
+}
+
+impl Canary {
+    /// Its share in percent.
+    pub(crate) fn percent(&self) -> f64 {
+        f64::from(self.share) * 100.0 / f64::from(WHOLE)
+    }
+}
+
+impl Active {
+    /// Only one generation.
+    pub(crate) fn only(stable: Arc<Generation>) -> Self {
+        Self { stable, canary: None, shadow: None, previous: None, paused: false }
+    }
+
+    /// The generation that this request goes to. Requests with a key always go to the same one.
+    #[inline]
+    pub(crate) fn pick(&self, info: &SelectWorkerInfo<'_>) -> &Arc<Generation> {
+        match &self.canary {
+            None => &self.stable,
+            Some(canary) if draw(info) < canary.share => &canary.generation,
+            Some(_) => &self.stable,
+        }
+    }
+
+    /// What the generations that decide want to know of a request's body.
+    pub(crate) fn needs(&self) -> RequestNeeds {
+        let others = self.canary.as_ref().map(|canary| &canary.generation);
+        let others = others.into_iter().chain(self.shadow.as_ref().map(|shadow| &shadow.generation));
+        others.fold(self.stable.plan.needs(), |needs, other| needs.and(other.plan.needs()))
+    }
+
+    /// True if a generation that decides may have to wait for the host.
+    pub(crate) fn waits_for_host(&self) -> bool {
+        self.stable.waits_for_host()
+            || self.canary.as_ref().is_some_and(|canary| canary.generation.waits_for_host())
+    }
+
+    /// All generations in use.
+    pub(crate) fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        let canary = self.canary.as_ref().map(|canary| &canary.generation);
+        let shadow = self.shadow.as_ref().map(|shadow| &shadow.generation);
+        std::iter::once(&self.stable).chain(canary).chain(shadow).chain(&self.previous)
+    }
+
+    /// The generation of that number, if it is in use.
+    #[inline]
+    pub(crate) fn find(&self, id: u64) -> Option<&Arc<Generation>> {
+        if self.stable.id == id {
+            return Some(&self.stable);
+        }
+        let canary = self.canary.as_ref().map(|canary| &canary.generation);
+        canary.into_iter().chain(&self.previous).find(|generation| generation.id == id)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the validator keeps it above 0 and at most 100"
+)]
+fn share_of(percent: f64) -> u32 {
+    ((percent * f64::from(WHOLE) / 100.0).round() as u32).clamp(1, WHOLE)
+}
+
+fn draw(info: &SelectWorkerInfo<'_>) -> u32 {
+    match info.request_key {
+        // Below WHOLE, so it fits.
+        Some(key) => u32::try_from(stable_hash(0, key.as_bytes()) % u64::from(WHOLE)).unwrap_or(0),
+        None => fastrand::u32(..WHOLE),
+    }
+}

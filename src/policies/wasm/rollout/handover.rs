@@ -1,0 +1,53 @@
+//! Carries a serial guest's memories from one generation to the next.
+//!
+//! The new generation is already the stable one, and its only instance is held: its callers queue.
+//! The old instance is leased behind the last caller of the old generation and parked: a caller
+//! that comes late to the old generation is sent away and asks the new one. So every decision is
+//! made exactly once, by one of the two.
+
+use std::time::Duration;
+
+use crate::engine::deadline::Budget;
+use crate::engine::error::CallError;
+use crate::engine::exports::Tell;
+use crate::engine::lane::Lane;
+use crate::engine::pool::lease::Lease;
+use crate::engine::setup::Engine;
+use crate::policies::wasm::load::generation::Generation;
+use crate::types::budget::Ticks;
+
+/// Longest wait for the old generation's callers, and budget of each of the two calls.
+const HAND_OVER_BUDGET: Duration = Duration::from_secs(1);
+
+/// Takes the only instance of a generation that has no callers yet, or none any more.
+pub(crate) async fn hold(next: &Generation) -> Result<Lease, CallError> {
+    match next.wake() {
+        Some(parked) => Ok(parked),
+        None => next.pool.acquire(HAND_OVER_BUDGET).await,
+    }
+}
+
+/// Moves the old guest's state to the held instance, and lets that one serve.
+pub(crate) async fn carry(
+    engine: &Engine,
+    old: &Generation,
+    next: &Generation,
+    mut held: Lease,
+) -> Result<(), CallError> {
+    let mut giver = old.pool.acquire(HAND_OVER_BUDGET).await?;
+    old.pool.suspend();
+    giver.begin(Lane::Fiber, budget(engine));
+    let state = giver.save_state().await?.unwrap_or_default();
+    giver.end();
+    held.begin(Lane::Fiber, budget(engine));
+    let len = held.write_message(&state).await?;
+    held.tell(Tell::RestoreState, len).await?;
+    // From here on the old memories are out of date.
+    old.park(giver);
+    held.finish(Some(&next.pool));
+    Ok(())
+}
+
+fn budget(engine: &Engine) -> Budget {
+    Budget::start(engine.clock(), HAND_OVER_BUDGET, Ticks::covering(HAND_OVER_BUDGET, engine.clock().tick()))
+}

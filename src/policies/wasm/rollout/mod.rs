@@ -1,0 +1,16 @@
+//! Which generations of a plugin are in use, and every change of that.
+//!
+//! It owns the pointer that decisions read ([`active`]), canaries, shadows, probations, promotions and
+//! rollbacks, pausing and unloading. It refuses to know how a generation was made, and how a decision
+//! is asked for: it is told of failures, and judges by counts. The registry and the decisions call it.
+
+pub mod event;
+pub(crate) mod significance;
+pub(crate) mod verdict;
+pub mod shadow;
+pub(crate) mod active;
+pub(crate) mod phase;
+pub(crate) mod handover;
+pub mod plugin;
+mod service;
+mod take_over;

@@ -1,0 +1,151 @@
+//! A plugin: a name, its state, and the generations in use.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+
+use crate::config::plugin::FailurePolicy;
+use crate::core::slice_versions::SliceVersions;
+use crate::engine::setup::Engine;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::rollout::active::Active;
+use crate::policies::wasm::rollout::active::Canary;
+use crate::policies::wasm::rollout::phase::Watch;
+use crate::policies::wasm::state::breaker::Breaker;
+use crate::policies::wasm::state::plugin_state::PluginState;
+use crate::policies::wasm::state::stats::PluginStats;
+
+/// A policy that is a plugin. Replacing its generation does not disturb its users.
+///
+/// # Concurrency
+///
+/// A decision takes its instance under the guard of `active`. A guest that may wait runs after the
+/// guard is dropped, and its instance keeps its generation's pool alive; one on the caller's stack
+/// runs under the guard. Nothing on the way is locked or counted
+/// on a shared cache line. Changes of `active` happen under `watch`; whole operations of an
+/// operator, which wait in between, under `operation`. Lock order: `operation`, `watch`.
+#[derive(Debug)]
+pub struct WasmPolicy {
+    /// This plugin, for what it does beside requests.
+    pub(crate) itself: Weak<Self>,
+    pub(crate) name: String,
+    pub(crate) engine: Arc<Engine>,
+    /// `None` once unloaded.
+    pub(crate) active: ArcSwapOption<Active>,
+    /// True if a generation that decides may have to wait for the host. Beside `active`, so that a
+    /// blocking caller need not look into that twice.
+    pub(crate) waits_for_host: AtomicBool,
+    pub(crate) fallback: ArcSwap<Fallback>,
+    pub(crate) breaker: Breaker,
+    pub(crate) slices: SliceVersions,
+    pub(crate) state: Arc<PluginState>,
+    pub(crate) watch: Mutex<Watch>,
+    pub(crate) operation: tokio::sync::Mutex<()>,
+    /// Tells of every change of the generations in use.
+    changes: tokio::sync::watch::Sender<u64>,
+}
+
+/// What happens when the plugin fails.
+#[derive(Debug)]
+pub(crate) struct Fallback {
+    pub(crate) policy: NativePolicy,
+    pub(crate) on_failure: FailurePolicy,
+}
+
+impl Fallback {
+    pub(crate) fn of(generation: &Generation) -> Arc<Self> {
+        // The validator has checked the name; the default is the last resort.
+        let policy = NativePolicy::by_name(&generation.options.fallback).unwrap_or_default();
+        Arc::new(Self { policy, on_failure: generation.options.on_failure })
+    }
+}
+
+impl WasmPolicy {
+    /// A plugin with its first generation. Those that come later are told to `changes`.
+    pub(crate) fn new(
+        name: &str,
+        engine: &Arc<Engine>,
+        state: Arc<PluginState>,
+        generation: Generation,
+        changes: tokio::sync::watch::Sender<u64>,
+    ) -> Arc<Self> {
+        state.serve(&generation.kept);
+        Arc::new_cyclic(|itself| Self {
+            itself: Weak::clone(itself),
+            name: name.to_owned(),
+            engine: Arc::clone(engine),
+            fallback: ArcSwap::new(Fallback::of(&generation)),
+            breaker: Breaker::new(generation.options.breaker),
+            waits_for_host: AtomicBool::new(generation.waits_for_host()),
+            active: ArcSwapOption::from_pointee(Active::only(Arc::new(generation))),
+            slices: SliceVersions::default(),
+            state,
+            watch: Mutex::default(),
+            operation: tokio::sync::Mutex::default(),
+            changes,
+        })
+    }
+
+    /// The one place where `active` is replaced; returns what it was.
+    pub(crate) fn activate(&self, next: Option<Arc<Active>>) -> Option<Arc<Active>> {
+        let waits = next.as_ref().is_some_and(|active| active.waits_for_host());
+        // Before the generations that wait are seen, or after those that did are gone: a blocking
+        // caller that runs one of them on the wrong stack would get an error.
+        if waits {
+            self.waits_for_host.store(true, Ordering::SeqCst);
+        }
+        let shadow = next.as_ref().and_then(|active| active.shadow.clone());
+        let before = self.active.swap(next);
+        if let Some(old) = before.as_ref().and_then(|active| active.shadow.as_ref())
+            && shadow.is_none_or(|new| !Arc::ptr_eq(&new, old))
+        {
+            old.stop();
+        }
+        if !waits {
+            self.waits_for_host.store(false, Ordering::SeqCst);
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+        before
+    }
+
+    /// The generation that serves; `None` once unloaded.
+    pub(crate) fn generation(&self) -> Option<Arc<Generation>> {
+        self.active.load().as_ref().map(|active| Arc::clone(&active.stable))
+    }
+
+    /// Share of the decisions that go to the canary in percent, if there is one.
+    pub fn canary_percent(&self) -> Option<f64> {
+        self.active.load().as_ref()?.canary.as_ref().map(Canary::percent)
+    }
+
+    /// What is known of the plugin, for metrics and listings.
+    pub fn stats(&self) -> PluginStats {
+        let generation = self.generation();
+        let totals = self.state.totals();
+        let watch = self.watch.lock();
+        PluginStats {
+            name: self.name.clone(),
+            generation: generation.as_ref().map_or(0, |generation| generation.id),
+            live_generations: self.state.live_generations(),
+            decisions: totals.decisions(),
+            fallbacks: totals.fallbacks(),
+            failures: totals.failures(),
+            latency: totals.latency(),
+            pool: generation.map(|generation| generation.pool.counts()).unwrap_or_default(),
+            breaker_open: self.breaker.is_open(),
+            log_suppressed: self.state.log_suppressed(),
+            tmp_refusals: self.state.tmp_refusals(),
+            completion_failures: self.state.completion_failures(),
+            generations: self.state.by_generation(),
+            drains: self.state.drains(),
+            swaps: watch.swaps,
+            rollbacks: watch.rollbacks,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A generation that is shown copies of decisions, off the request path.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use crossbeam::queue::ArrayQueue;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+
+use crate::core::candidates::Candidates;
+use crate::engine::deadline::Budget;
+use crate::engine::error::CallError;
+use crate::engine::exports::Ask;
+use crate::engine::exports::Tell;
+use crate::engine::lane::Lane;
+use crate::engine::setup::Engine;
+use crate::policies::decision::FailureCause;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::message::wire;
+use crate::policies::wasm::message::wire::Choice;
+use crate::policies::wasm::message::wire::Draw;
+use crate::policies::wasm::rollout::verdict::LOST_TIME;
+use crate::policies::wasm::state::breaker::Breaker;
+
+/// Copies that wait for the shadow; more are skipped and counted.
+const MAX_WAITING: usize = 1024;
+
+/// Bytes of copies that wait or are being made; what goes beyond is skipped and counted too.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+
+/// Part of the memory for copies; it is free again when this goes.
+#[derive(Debug)]
+struct Room {
+    taken: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Room {
+    fn take(taken: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let add = |now: usize| now.checked_add(bytes).filter(|sum| *sum <= MAX_WAITING_BYTES);
+        // Relaxed: a count that orders nothing else.
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some(Self { taken: Arc::clone(taken), bytes })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A copy of one decision.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    table_version: u64,
+    /// The static facts of the workers, if the shadow has not seen this table yet.
+    table: Option<Vec<u8>>,
+    message: Vec<u8>,
+    workers: usize,
+    /// What the stable generation chose; filled in after its call.
+    chosen: Option<usize>,
+    _room: Room,
+}
+
+/// How far a shadow agrees with the generation that decides.
+#[derive(Debug, Default)]
+struct Tally {
+    compared: AtomicU64,
+    agreed: AtomicU64,
+    skipped: AtomicU64,
+}
+
+/// A snapshot of a shadow's tally.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ShadowReport {
+    /// Decisions that both made.
+    pub compared: u64,
+    /// Decisions on which they agree.
+    pub agreed: u64,
+    /// Copies that were not shown because the shadow was behind, or they were too large to wait.
+    pub skipped: u64,
+    /// `agreed / compared`; `None` before the first.
+    pub agreement_rate: Option<f64>,
+}
+
+/// A generation in the shadow of another.
+#[derive(Debug)]
+pub(crate) struct Shadow {
+    pub(crate) generation: Arc<Generation>,
+    every: u64,
+    seen: AtomicU64,
+    told_version: AtomicU64,
+    waiting: ArrayQueue<Copied>,
+    /// Bytes of all copies.
+    taken: Arc<AtomicUsize>,
+    /// Shared, so that who waits for a copy need not hold the shadow.
+    work: Arc<Notify>,
+    /// True once it is out of use.
+    stopped: watch::Sender<bool>,
+    /// True once it looks at nothing any more.
+    ended: watch::Sender<bool>,
+    /// Adds up the time that it loses; nobody passes through it.
+    lost: Breaker,
+    tally: Tally,
+}
+
+impl Shadow {
+    pub(crate) fn new(generation: Arc<Generation>, every: u32) -> Self {
+        // It decides nothing, so that it fails harms nobody; what it takes from others does.
+        let lost = Breaker::for_lost_time(generation.options.breaker);
+        Self {
+            generation,
+            every: u64::from(every.max(1)),
+            seen: AtomicU64::new(0),
+            told_version: AtomicU64::new(0),
+            waiting: ArrayQueue::new(MAX_WAITING),
+            taken: Arc::default(),
+            work: Arc::default(),
+            stopped: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
+            lost,
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn report(&self) -> ShadowReport {
+        let compared = self.tally.compared.load(Ordering::Relaxed);
+        let agreed = self.tally.agreed.load(Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a rate; counts beyond 2^52 do not occur")]
+        let agreement_rate = (compared > 0).then(|| agreed as f64 / compared as f64);
+        ShadowReport { compared, agreed, skipped: self.tally.skipped.load(Ordering::Relaxed), agreement_rate }
+    }
+
+    /// Copies this decision, if it is one of those to be shown. Both generations get the same
+    /// `draw`, so that they differ only where the policies do.
+    #[cold]
+    pub(crate) fn copy<C: Candidates + ?Sized>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+        draw: Draw,
+    ) -> Option<Copied> {
+        // Relaxed: which decision is the n-th does not matter.
+        if !self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every) {
+            return None;
+        }
+        let plan = &self.generation.plan;
+        let table_version = workers.version().get();
+        let known = self.told_version.load(Ordering::Relaxed) == table_version;
+        let (bound, table_bound) =
+            (plan.bound(workers, info, &[]), if known { 0 } else { wire::workers_bound(workers) });
+        let room = if self.waiting.is_full() { None } else { Room::take(&self.taken, bound + table_bound) };
+        let Some(room) = room else {
+            self.tally.skipped.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        let message = written(bound, |buffer| plan.encode(buffer, workers, info, &[], draw))?;
+        let table =
+            if known { None } else { written(table_bound, |buffer| wire::encode_workers(buffer, workers)) };
+        Some(Copied { table_version, table, message, workers: workers.len(), chosen: None, _room: room })
+    }
+
+    /// Hands over a copy with what was decided.
+    pub(crate) fn show(&self, mut copied: Copied, chosen: Option<usize>) {
+        if *self.stopped.borrow() {
+            return;
+        }
+        copied.chosen = chosen;
+        let tells = copied.table.is_some().then_some(copied.table_version);
+        if self.waiting.push(copied).is_err() {
+            self.tally.skipped.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(version) = tells {
+            // Only now: copies without the table come behind the one that has it.
+            self.told_version.store(version, Ordering::Relaxed);
+        }
+        self.work.notify_one();
+    }
+
+    /// Takes it out of use: what it is at is broken off, and what waits for it is thrown away.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+        while self.waiting.pop().is_some() {}
+    }
+
+    /// Waits until it looks at nothing any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub(crate) async fn ended(&self) {
+        // An error cannot be: we hold the sender.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Decides over the copies until it is stopped or dropped by everybody else. `end` takes it out
+    /// of use, and is told why.
+    pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Engine>, end: impl FnOnce(&str) + Send + 'static) {
+        let work = look_on(Arc::downgrade(self), Arc::downgrade(engine), Arc::clone(&self.work));
+        let (mut stopped, ended) = (self.stopped.subscribe(), self.ended.clone());
+        engine.background.handle().spawn(async move {
+            tokio::select! {
+                biased;
+                // Breaking off a comparison discards its instance. An error means that it is gone.
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                has_lost = work => if has_lost {
+                    end(LOST_TIME);
+                }
+            }
+            ended.send_replace(true);
+        });
+    }
+
+    /// True if it has lost more time than it may.
+    async fn compare(&self, engine: &Engine, copied: &Copied, table: &(u64, Vec<u8>)) -> bool {
+        if table.0 != copied.table_version {
+            self.tally.skipped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let timer = self.generation.stats.begin();
+        let choice = self.decide(engine, copied, &table.1).await;
+        self.generation.stats.end(timer);
+        let choice = match choice {
+            Ok(choice) => choice,
+            Err(error) => {
+                self.generation.stats.fail(FailureCause::of_call(&error));
+                return matches!(error, CallError::Timeout { .. }) && self.lost.lose(self.generation.budget);
+            }
+        };
+        let chosen = match choice {
+            Choice::Chosen(index) if index < copied.workers => Some(index),
+            Choice::Nobody => None,
+            other => {
+                self.generation.stats.fail(wire::cause_of(&other));
+                return false;
+            }
+        };
+        if chosen.is_none() && copied.chosen.is_some() {
+            self.generation.stats.fail(FailureCause::NoChoice);
+        }
+        // Agreed before compared: a reader never sees more agreement than comparisons.
+        self.tally.compared.fetch_add(1, Ordering::Relaxed);
+        if chosen == copied.chosen {
+            self.tally.agreed.fetch_add(1, Ordering::Relaxed);
+        }
+        false
+    }
+
+    async fn decide(
+        &self,
+        engine: &Engine,
+        copied: &Copied,
+        table: &[u8],
+    ) -> Result<Choice<usize>, CallError> {
+        let generation = &self.generation;
+        let mut lease = generation.pool.acquire(generation.wait).await?;
+        lease.begin(Lane::Fiber, Budget::start(engine.clock(), generation.budget, generation.ticks));
+        if lease.instance().told_version != copied.table_version {
+            if lease.instance().can_tell(Tell::Workers) {
+                let len = lease.write_message(table).await?;
+                lease.tell(Tell::Workers, len).await?;
+            }
+            lease.instance().told_version = copied.table_version;
+        }
+        let len = lease.write_message(&copied.message).await?;
+        let reply = lease.ask(Ask::Select, len, wire::decode_choice).await?;
+        lease.finish(Some(&generation.pool));
+        Ok(reply.choice)
+    }
+}
+
+/// Works off the copies; ends when the shadow or the engine is gone (false), or when too much time was
+/// lost (true).
+async fn look_on(shadow: Weak<Shadow>, engine: Weak<Engine>, work: Arc<Notify>) -> bool {
+    // The table outlives the copies that came with it.
+    let mut table: (u64, Vec<u8>) = (0, Vec::new());
+    loop {
+        let (Some(shadow), Some(engine)) = (shadow.upgrade(), engine.upgrade()) else { return false };
+        while let Some(mut copied) = shadow.waiting.pop() {
+            if let Some(message) = copied.table.take() {
+                table = (copied.table_version, message);
+            }
+            if shadow.compare(&engine, &copied, &table).await {
+                return true;
+            }
+        }
+        // While it waits it holds neither: a shadow that all others have let go ends this by what it
+        // stops with, and an engine takes this along.
+        drop((shadow, engine));
+        work.notified().await;
+    }
+}
+
+fn written(bound: usize, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Vec<u8>> {
+    let mut message = vec![0; bound];
+    let used = write(&mut message)?;
+    message.truncate(used);
+    Some(message)
+}

@@ -1,0 +1,277 @@
+//! What is known of a plugin across its generations.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::engine::error::CallError;
+use crate::engine::pool::recipe::PoolTally;
+use crate::policies::decision::FailureCause;
+use crate::policies::wasm::state::kept::Kept;
+use crate::policies::wasm::state::plugin_log::PluginLog;
+use crate::policies::wasm::state::stats::DecisionStats;
+use crate::policies::wasm::state::stats::DrainCounts;
+use crate::policies::wasm::state::stats::GenerationStats;
+
+/// Rolled back candidates that are remembered: requests may still run that they have placed.
+const MAX_DROPPED: usize = 64;
+
+/// What is known of one plugin over all its generations, and what the one that serves keeps.
+///
+/// # Concurrency
+///
+/// Everything has its own lock, which is held for a lookup or a change and never while a guest runs;
+/// none of it is on the decision path.
+#[derive(Debug)]
+pub(crate) struct PluginState {
+    log: Arc<PluginLog>,
+    completion_failures: AtomicU64,
+    /// What the last failure was, in one line.
+    last_failure: Mutex<Option<String>>,
+    /// What the generation that serves keeps, and the next one shares.
+    serving: Mutex<Arc<Kept>>,
+    /// Generations that were rolled back before they were stable: what they began is not the
+    /// stable one's to be told of. The last ones.
+    dropped: Mutex<VecDeque<u64>>,
+    /// What is counted: of each generation that lives, and of all that are gone.
+    counts: Mutex<Counts>,
+    drains: Mutex<Drains>,
+    /// Instances that were made, replaced and discarded, of all generations.
+    pub(crate) instances: Arc<PoolTally>,
+}
+
+/// Counters of the plugin's generations. Together they never fall.
+#[derive(Debug, Default)]
+struct Counts {
+    live: Vec<(u64, Arc<DecisionStats>)>,
+    gone: DecisionStats,
+}
+
+/// How generations that went out of use drain.
+#[derive(Debug, Default)]
+struct Drains {
+    counts: DrainCounts,
+    /// Those that calls may still hold, by their numbers.
+    under_way: HashMap<u64, Drain>,
+}
+
+/// A generation that went out of use and is not gone yet.
+#[derive(Debug)]
+struct Drain {
+    began: Instant,
+    /// Goes with this value: who holds the other end learns that the generation is gone.
+    _gone: oneshot::Sender<()>,
+}
+
+impl PluginState {
+    /// The state of a plugin that has done nothing yet.
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        let log = Arc::new(PluginLog::new(name));
+        Arc::new(Self {
+            serving: Mutex::new(Kept::new(Arc::clone(&log))),
+            log,
+            completion_failures: AtomicU64::new(0),
+            last_failure: Mutex::default(),
+            dropped: Mutex::default(),
+            counts: Mutex::default(),
+            drains: Mutex::default(),
+            instances: Arc::default(),
+        })
+    }
+
+    /// What the last failure was, in one line; `None` before the first.
+    pub(crate) fn last_failure(&self) -> Option<String> {
+        self.last_failure.lock().clone()
+    }
+
+    /// Remembers what a failure was.
+    #[cold]
+    pub(crate) fn note_failure(&self, generation: Option<u64>, cause: FailureCause, detail: &str) {
+        let generation = generation.map_or_else(String::new, |id| format!("generation {id}: "));
+        *self.last_failure.lock() = Some(format!("{generation}{cause}: {detail}"));
+    }
+
+    /// What the generation that serves keeps.
+    pub(crate) fn serving(&self) -> Arc<Kept> {
+        Arc::clone(&self.serving.lock())
+    }
+
+    /// From now on a generation serves that keeps this.
+    pub(crate) fn serve(&self, kept: &Arc<Kept>) {
+        *self.serving.lock() = Arc::clone(kept);
+    }
+
+    /// Remembers that a candidate is gone with all that it kept.
+    pub(crate) fn note_dropped(&self, generation: u64) {
+        let mut dropped = self.dropped.lock();
+        if dropped.len() >= MAX_DROPPED {
+            dropped.pop_front();
+        }
+        dropped.push_back(generation);
+    }
+
+    /// True if this candidate was rolled back.
+    pub(crate) fn was_dropped(&self, generation: u64) -> bool {
+        self.dropped.lock().contains(&generation)
+    }
+
+    /// Log lines that were not passed on.
+    pub(crate) fn log_suppressed(&self) -> u64 {
+        self.log.suppressed()
+    }
+
+    /// Calls of guests that were refused because the private directory is full.
+    pub(crate) fn tmp_refusals(&self) -> u64 {
+        self.log.tmp_refusals()
+    }
+
+    /// Batches of finished requests that the plugin could not be told of.
+    pub(crate) fn completion_failures(&self) -> u64 {
+        self.completion_failures.load(Ordering::Relaxed)
+    }
+
+    /// Counts a batch of finished requests that the plugin could not be told of.
+    pub(crate) fn fail_completion(&self, generation: u64, error: &CallError) {
+        let count = self.completion_failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            let plugin = self.log.plugin();
+            tracing::warn!(plugin, generation, %error, count, "a plugin could not be told of finished requests");
+        }
+    }
+
+    /// Generations that live: serving, draining, or being tried.
+    pub(crate) fn live_generations(&self) -> usize {
+        self.counts.lock().live.len()
+    }
+
+    /// What all generations have counted, those that are gone included.
+    pub(crate) fn totals(&self) -> DecisionStats {
+        let totals = DecisionStats::default();
+        let counts = self.counts.lock();
+        totals.absorb(&counts.gone);
+        counts.live.iter().for_each(|(_, stats)| totals.absorb(stats));
+        totals
+    }
+
+    /// What each generation that lives has counted, oldest first.
+    pub(crate) fn by_generation(&self) -> Vec<GenerationStats> {
+        let of = |(id, stats): &(u64, Arc<DecisionStats>)| GenerationStats {
+            generation: *id,
+            decisions: stats.decisions(),
+            failures: stats.failures(),
+            latency: stats.latency(),
+        };
+        self.counts.lock().live.iter().map(of).collect()
+    }
+
+    /// How replaced generations drained.
+    pub(crate) fn drains(&self) -> DrainCounts {
+        self.drains.lock().counts
+    }
+
+    /// A generation goes out of use now, and is counted once it is gone. What is returned ends then.
+    pub(crate) fn begin_drain(&self, generation: u64) -> oneshot::Receiver<()> {
+        let (sender, gone) = oneshot::channel();
+        let drain = Drain { began: Instant::now(), _gone: sender };
+        // One that came back into use meanwhile begins anew.
+        self.drains.lock().under_way.insert(generation, drain);
+        gone
+    }
+
+    fn end_drain(&self, generation: u64) {
+        let mut drains = self.drains.lock();
+        let Some(drain) = drains.under_way.remove(&generation) else { return };
+        let time = drain.began.elapsed();
+        drains.counts.drained += 1;
+        drains.counts.total += time;
+        drains.counts.last = time;
+    }
+
+    pub(crate) fn count_overdue(&self) {
+        self.drains.lock().counts.overdue += 1;
+    }
+
+    /// Counts something of a generation that may be gone. Not for the decision path.
+    pub(crate) fn count(&self, generation: Option<u64>, count: impl FnOnce(&DecisionStats) -> u64) -> u64 {
+        let counts = self.counts.lock();
+        let own = counts.live.iter().find(|(id, _)| Some(*id) == generation);
+        count(own.map_or(&counts.gone, |(_, stats)| stats))
+    }
+
+    /// Forgets all that guests have left. The private directory goes with the last instance that sees
+    /// it. What the host has counted stays.
+    pub(crate) fn forget(&self) {
+        *self.serving.lock() = Kept::new(Arc::clone(&self.log));
+    }
+}
+
+/// Counts a generation as live until it is gone with its last instance; then its counts are kept
+/// among those of all that are gone.
+#[derive(Debug)]
+pub(crate) struct LiveGeneration {
+    id: u64,
+    stats: Arc<DecisionStats>,
+    state: Arc<PluginState>,
+}
+
+impl LiveGeneration {
+    pub(crate) fn new(id: u64, state: &Arc<PluginState>) -> Self {
+        let stats = Arc::<DecisionStats>::default();
+        state.counts.lock().live.push((id, Arc::clone(&stats)));
+        Self { id, stats, state: Arc::clone(state) }
+    }
+
+    /// The generation's counters.
+    pub(crate) fn stats(&self) -> &Arc<DecisionStats> {
+        &self.stats
+    }
+}
+
+impl Drop for LiveGeneration {
+    fn drop(&mut self) {
+        let mut counts = self.state.counts.lock();
+        counts.live.retain(|(id, _)| *id != self.id);
+        counts.gone.absorb(&self.stats);
+        drop(counts);
+        self.state.end_drain(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    #[test]
+    fn counts_of_a_generation_outlive_it() {
+        let state = PluginState::new("p");
+        let generation = LiveGeneration::new(7, &state);
+        for _ in 0..3 {
+            generation.stats().begin();
+        }
+        assert_eq!((state.live_generations(), state.totals().decisions()), (1, 3));
+        drop(generation);
+        assert_eq!((state.live_generations(), state.totals().decisions()), (0, 3));
+    }
+
+    #[test]
+    fn drain_ends_with_its_generation_however_often_it_began() {
+        let state = PluginState::new("p");
+        let (one, other) = (LiveGeneration::new(7, &state), LiveGeneration::new(8, &state));
+        let mut again = state.begin_drain(7);
+        let mut gone = state.begin_drain(7);
+        assert_eq!(again.try_recv(), Err(TryRecvError::Closed), "it was in use once more");
+        assert_eq!(gone.try_recv(), Err(TryRecvError::Empty));
+        drop(other);
+        assert_eq!((state.drains().drained, gone.try_recv()), (0, Err(TryRecvError::Empty)));
+        drop(one);
+        assert_eq!((state.drains().drained, gone.try_recv()), (1, Err(TryRecvError::Closed)));
+    }
+}
