@@ -78,7 +78,7 @@ fi
 say "building the plugins"
 scripts/build_wasm_plugins.sh build
 say "building the router and the demo's client"
-build_router
+build_router --bin sgl-demo
 
 say "starting three simulated workers"
 workers=''
@@ -111,7 +111,7 @@ clients=$(address clients) metrics=$(address metrics) admin=$(address admin)
 printf '    clients %s, operators %s, metrics %s\n' "$clients" "$admin" "$metrics"
 
 say "sending requests"
-"$CARGO_TARGET_DIR/debug/examples/demo_client" --requests "$requests" \
+"$CARGO_TARGET_DIR/debug/sgl-demo" --requests "$requests" \
   --router "$clients" --admin "$admin" --metrics "$metrics" \
   --plugin "$plugin" --replacement "dist/plugins/$replacement.wasm" &
 # In the background and waited for: a signal is seen at once then, not after the last request.

@@ -45,7 +45,7 @@ minutes() {
   if (($1 < 60)); then printf '%d s' "$1"; else printf '%d min %d s' $(($1 / 60)) $(($1 % 60)); fi
 }
 
-# The router, in the same build as the tests: `--examples` brings the dependencies of tests along,
-# so that nothing is built twice with other features.
-build_router() { cargo build --workspace --all-features --bin sgl-router --examples; }
+# The router. The whole workspace is named so that dependencies have the features that they have for the
+# tests, and are not built twice; only what the router itself needs is built.
+build_router() { cargo build --workspace --all-features --bin sgl-router "$@"; }
 router() { printf '%s/debug/sgl-router' "$CARGO_TARGET_DIR"; }
