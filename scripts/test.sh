@@ -106,6 +106,10 @@ dependencies() {
   fi
 }
 
+# The library as an embedder has it who switches everything off: in a build of its own, since the engine
+# has fewer features there.
+bare_library() { cargo clippy -p sglang_router_rs --no-default-features --lib --quiet -- -D warnings; }
+
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --quiet; }
 
 need_rust
@@ -119,6 +123,7 @@ if ! $fast; then
   step "a client that nobody here wrote" python_client
   step "an engine that nobody here wrote" real_engine
   step "lints" cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
+  step "the library without its features" bare_library
   step "documentation" documentation
   step "dependencies" dependencies
 fi

@@ -46,8 +46,11 @@
 //!
 //! # Features
 //!
-//! `router` (default): the HTTP data plane, its operations API and the `sgl-router` binary. Without
-//! it the crate only decides.
+//! - `wasi` (default): system calls (WASI preview 1) for plugins that are allowed some. Without it, a
+//!   plugin that is allowed a system call, or a module that imports one, is refused.
+//! - `signatures` (default): signed modules. Without it, a rule of a [`policies::TrustPolicy`] that
+//!   requires signatures refuses every module, and no module counts as verified.
+//! - `openapi`: descriptions of the types that an API may show.
 //!
 //! # Documents
 //!

@@ -68,6 +68,11 @@ fn check_range<T: PartialOrd + Display>(
 }
 
 fn check_syscalls(config: &WasmPolicyConfig, faults: &mut Vec<Fault>) {
+    if let (false, Some(_)) = (syscalls::AVAILABLE, config.allowed_syscalls.first()) {
+        let found = format!("{:?}", config.allowed_syscalls);
+        faults.push(Fault::value("allowed_syscalls", found, format!("nothing; {}", syscalls::MISSING)));
+        return;
+    }
     for (item, name) in config.allowed_syscalls.iter().enumerate() {
         let allowed = if let Some(why) = syscalls::forbidden(name) {
             format!("WASI preview 1 functions, but neither `sock_*` nor `proc_raise` ({why})")
@@ -167,6 +172,7 @@ mod tests {
         assert!(faults(&config, &PluginOptions::default()).is_empty());
     }
 
+    #[cfg(feature = "wasi")]
     #[test]
     fn all_faults_are_reported_at_once() {
         let config = WasmPolicyConfig {

@@ -1,5 +1,12 @@
 //! The system calls that a plugin can be allowed: the functions of WASI preview 1.
 
+/// True if this build has system calls at all.
+pub const AVAILABLE: bool = cfg!(feature = "wasi");
+
+/// What is said of system calls in a build without them.
+pub const MISSING: &str =
+    "this build has no system calls (WASI): switch on the feature `wasi` of sglang_router_rs";
+
 /// All functions of `wasi_snapshot_preview1` that can be allowed.
 pub const KNOWN: [&str; 41] = [
     "args_get",

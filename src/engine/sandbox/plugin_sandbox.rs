@@ -3,24 +3,22 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sgl_policy_abi::WASI_MODULE;
 use wasmtime::Linker;
 use wasmtime::Module;
-use wasmtime_wasi::p1;
 
 use crate::engine::deadline::Deadline;
 use crate::engine::error::EngineError;
-use crate::engine::sandbox::directory::PrivateDirectory;
-use crate::engine::sandbox::directory::Tmp;
 use crate::engine::sandbox::guest::Guest;
 use crate::engine::sandbox::host_functions;
 use crate::engine::sandbox::last_words::BacktraceBudget;
 use crate::engine::sandbox::last_words::LastWords;
 use crate::engine::sandbox::limits::Limits;
 use crate::engine::sandbox::services::HostServices;
-use crate::engine::sandbox::tmp_calls;
-use crate::engine::sandbox::tmp_usage::TmpLimits;
+use crate::engine::sandbox::tmp_limits::TmpLimits;
 use crate::engine::sandbox::wasi;
-use crate::engine::sandbox::wasi::WASI;
+use crate::engine::sandbox::wasi::PrivateDirectory;
+use crate::engine::sandbox::wasi::System;
 
 /// The limits of a plugin's guests.
 #[derive(Clone, Debug)]
@@ -54,17 +52,17 @@ impl Sandbox {
 
     /// What a new store starts with; the host does `services` for it.
     pub(crate) fn guest(&self, services: Arc<dyn HostServices>) -> Result<Guest, EngineError> {
-        let none = self.spec.allowed_syscalls.is_empty();
         let words = Arc::<Mutex<LastWords>>::default();
-        let directory = self.spec.directory.as_deref();
-        let wasi = if none { None } else { Some(Box::new(wasi::context(directory, &services, &words)?)) };
-        let limits = self.spec.tmp_limits;
-        let tmp = self.spec.directory.clone().map(|directory| Tmp { directory, limits });
+        let system = if self.spec.allowed_syscalls.is_empty() {
+            None
+        } else {
+            let directory = self.spec.directory.clone();
+            Some(Box::new(System::new(directory, self.spec.tmp_limits, &services, &words)?))
+        };
         Ok(Guest {
             limits: Limits::new(self.spec.max_memory_bytes),
             deadline: Deadline::default(),
-            wasi,
-            tmp,
+            system,
             services,
             words,
             backtraces: Arc::clone(&self.backtraces),
@@ -75,7 +73,7 @@ impl Sandbox {
     pub(crate) fn linker(&self, module: &Module) -> Result<Linker<Guest>, EngineError> {
         let mut linker = Linker::new(module.engine());
         host_functions::link(&mut linker).map_err(|error| EngineError::Link(error.into()))?;
-        let mut wanted = module.imports().filter(|import| import.module() == WASI).peekable();
+        let mut wanted = module.imports().filter(|import| import.module() == WASI_MODULE).peekable();
         if wanted.peek().is_none() {
             return Ok(linker);
         }
@@ -84,10 +82,7 @@ impl Sandbox {
         if let Some(import) = wanted.find(|import| !self.allows(import.name())) {
             return Err(EngineError::Link(format!("system call {} is not allowed", import.name()).into()));
         }
-        p1::add_to_linker_async(&mut linker, Guest::wasi).map_err(|error| EngineError::Link(error.into()))?;
-        if self.spec.directory.is_some() {
-            tmp_calls::link(&mut linker).map_err(|error| EngineError::Link(error.into()))?;
-        }
+        wasi::link(&mut linker, Guest::system, self.spec.directory.is_some())?;
         Ok(linker)
     }
 

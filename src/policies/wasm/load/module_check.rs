@@ -345,6 +345,9 @@ fn check_wasi_import(import: &wasmparser::Import<'_>) -> Result<String, ModuleFa
     if !syscalls::KNOWN.contains(&import.name) {
         return Err(refused_import(import, "WASI preview 1 has no such function".to_owned()));
     }
+    if !syscalls::AVAILABLE {
+        return Err(refused_import(import, syscalls::MISSING.to_owned()));
+    }
     Ok(name)
 }
 

@@ -13,6 +13,7 @@ use crate::policies::wasm::load::trust::fault::Refusal;
 use crate::policies::wasm::load::trust::fault::TrustFault;
 use crate::policies::wasm::load::trust::format;
 use crate::policies::wasm::load::trust::format::Claim;
+use crate::policies::wasm::load::trust::key::CAN_VERIFY;
 use crate::policies::wasm::load::trust::key::PublicKey;
 use crate::policies::wasm::load::trust::keyring;
 use crate::policies::wasm::load::trust::origin::ModuleBytes;
@@ -156,6 +157,10 @@ fn paths_of(path: &Path) -> Vec<PathBuf> {
 }
 
 fn keys_of(rule: &TrustRule) -> Result<Vec<PublicKey>, KeyFault> {
+    // Nobody has to have signed, and this build cannot tell who did.
+    if rule.require == Require::Nothing && !CAN_VERIFY {
+        return Ok(Vec::new());
+    }
     let keys = keyring::read(&rule.keys)?;
     if keys.is_empty() && rule.require != Require::Nothing {
         let reason = "the rule has none; name at least one public key".to_owned();

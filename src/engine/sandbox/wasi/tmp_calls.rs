@@ -8,6 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::Weak;
 
+use sgl_policy_abi::WASI_MODULE;
 use wasmtime::AsContextMut;
 use wasmtime::Caller;
 use wasmtime::Extern;
@@ -23,15 +24,14 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::GuestMemory;
 
-use crate::engine::sandbox::directory::Tmp;
-use crate::engine::sandbox::guest::Guest;
 use crate::engine::sandbox::services::HostServices;
-use crate::engine::sandbox::tmp_quota::Admission;
-use crate::engine::sandbox::tmp_quota::Charge;
-use crate::engine::sandbox::tmp_quota::Demand;
-use crate::engine::sandbox::tmp_quota::Ledger;
-use crate::engine::sandbox::tmp_usage::Usage;
-use crate::engine::sandbox::wasi::WASI;
+use crate::engine::sandbox::wasi::directory::Tmp;
+use crate::engine::sandbox::wasi::system::System;
+use crate::engine::sandbox::wasi::tmp_quota::Admission;
+use crate::engine::sandbox::wasi::tmp_quota::Charge;
+use crate::engine::sandbox::wasi::tmp_quota::Demand;
+use crate::engine::sandbox::wasi::tmp_quota::Ledger;
+use crate::engine::sandbox::wasi::tmp_usage::Usage;
 
 /// What a guest is told that may not have more.
 const FULL: i32 = Errno::Dquot as i32;
@@ -45,19 +45,31 @@ const EXCLUSIVE: i32 = 4;
 /// Bytes of a vector's entry: address and length.
 const VECTOR_BYTES: usize = 8;
 
+/// Where a store's data has what its guest's system calls work on.
+type SystemOf<T> = fn(&mut T) -> &mut System;
+
 /// Puts the functions in the place of those that are linked already.
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<T>, of: SystemOf<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    linker.func_wrap_async(WASI, "fd_filestat_set_size", |caller, args| Box::new(set_size(caller, args)))?;
-    linker.func_wrap_async(WASI, "fd_pwrite", |caller, args| Box::new(pwrite(caller, args)))?;
-    linker.func_wrap_async(WASI, "fd_write", |caller, args| Box::new(write(caller, args)))?;
-    linker.func_wrap_async(WASI, "path_create_directory", |caller, args| {
-        Box::new(create_directory(caller, args))
+    linker.func_wrap_async(WASI_MODULE, "fd_filestat_set_size", move |caller, args| {
+        Box::new(set_size(caller, of, args))
     })?;
-    linker.func_wrap_async(WASI, "path_link", |caller, args| Box::new(link_file(caller, args)))?;
-    linker.func_wrap_async(WASI, "path_open", |caller, args| Box::new(open(caller, args)))?;
-    linker.func_wrap_async(WASI, "path_rename", |caller, args| Box::new(rename(caller, args)))?;
-    linker.func_wrap_async(WASI, "path_symlink", |caller, args| Box::new(symlink(caller, args)))?;
+    linker
+        .func_wrap_async(WASI_MODULE, "fd_pwrite", move |caller, args| Box::new(pwrite(caller, of, args)))?;
+    linker.func_wrap_async(WASI_MODULE, "fd_write", move |caller, args| Box::new(write(caller, of, args)))?;
+    linker.func_wrap_async(WASI_MODULE, "path_create_directory", move |caller, args| {
+        Box::new(create_directory(caller, of, args))
+    })?;
+    linker.func_wrap_async(WASI_MODULE, "path_link", move |caller, args| {
+        Box::new(link_file(caller, of, args))
+    })?;
+    linker.func_wrap_async(WASI_MODULE, "path_open", move |caller, args| Box::new(open(caller, of, args)))?;
+    linker.func_wrap_async(WASI_MODULE, "path_rename", move |caller, args| {
+        Box::new(rename(caller, of, args))
+    })?;
+    linker.func_wrap_async(WASI_MODULE, "path_symlink", move |caller, args| {
+        Box::new(symlink(caller, of, args))
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -80,13 +92,13 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(caller: &'a mut Caller<'_, Guest>) -> wasmtime::Result<Self> {
+    fn new<T: 'static>(caller: &'a mut Caller<'_, T>, of: SystemOf<T>) -> wasmtime::Result<Self> {
         let fuel = caller.as_context_mut().hostcall_fuel();
         let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
             wasmtime::bail!("the guest has no memory");
         };
-        let (memory, guest) = memory.data_and_store_mut(caller);
-        let Some((wasi, tmp, services)) = guest.files() else {
+        let (memory, data) = memory.data_and_store_mut(caller);
+        let Some((wasi, tmp, services)) = of(data).files() else {
             wasmtime::bail!("the guest has no directory");
         };
         wasi.set_hostcall_fuel(fuel);
@@ -191,11 +203,12 @@ impl<'a> Call<'a> {
     }
 }
 
-async fn write(
-    mut caller: Caller<'_, Guest>,
+async fn write<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
     (fd, list, count, out): (i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+    let mut call = Call::new(&mut caller, of)?;
     let bytes = call.vectors(list, count);
     let Some(charge) = call.charge_size(fd, Place::Cursor, bytes).await else { return Ok(call.full()) };
     let result = wasi::fd_write(call.wasi, &mut call.memory, fd, list, count, out).await;
@@ -203,11 +216,12 @@ async fn write(
     result
 }
 
-async fn pwrite(
-    mut caller: Caller<'_, Guest>,
+async fn pwrite<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
     (fd, list, count, at, out): (i32, i32, i32, i64, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+    let mut call = Call::new(&mut caller, of)?;
     let bytes = call.vectors(list, count);
     let place = Place::At(at.cast_unsigned());
     let Some(charge) = call.charge_size(fd, place, bytes).await else { return Ok(call.full()) };
@@ -216,8 +230,12 @@ async fn pwrite(
     result
 }
 
-async fn set_size(mut caller: Caller<'_, Guest>, (fd, size): (i32, i64)) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+async fn set_size<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
+    (fd, size): (i32, i64),
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller, of)?;
     let place = Place::At(size.cast_unsigned());
     let Some(charge) = call.charge_size(fd, place, 0).await else { return Ok(call.full()) };
     let result = wasi::fd_filestat_set_size(call.wasi, &mut call.memory, fd, size).await;
@@ -230,22 +248,24 @@ fn entry(bytes: u64) -> Usage {
     Usage { bytes, files: 1 }
 }
 
-async fn create_directory(
-    mut caller: Caller<'_, Guest>,
+async fn create_directory<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
     (fd, path, len): (i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+    let mut call = Call::new(&mut caller, of)?;
     let Some(charge) = call.charge_names(entry(0)).await else { return Ok(call.full()) };
     let result = wasi::path_create_directory(call.wasi, &mut call.memory, fd, path, len).await;
     charge.settle();
     result
 }
 
-async fn symlink(
-    mut caller: Caller<'_, Guest>,
+async fn symlink<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
     (to, to_len, fd, path, len): (i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+    let mut call = Call::new(&mut caller, of)?;
     let bytes = u64::from(to_len.cast_unsigned());
     let Some(charge) = call.charge_names(entry(bytes)).await else { return Ok(call.full()) };
     let result = wasi::path_symlink(call.wasi, &mut call.memory, to, to_len, fd, path, len).await;
@@ -253,11 +273,12 @@ async fn symlink(
     result
 }
 
-async fn link_file(
-    mut caller: Caller<'_, Guest>,
+async fn link_file<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
     (fd, flags, from, from_len, to_fd, to, to_len): (i32, i32, i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+    let mut call = Call::new(&mut caller, of)?;
     let Some(charge) = call.charge_names(entry(0)).await else { return Ok(call.full()) };
     let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
     let result = wasi::path_link(ctx, memory, fd, flags, from, from_len, to_fd, to, to_len).await;
@@ -265,11 +286,12 @@ async fn link_file(
     result
 }
 
-async fn rename(
-    mut caller: Caller<'_, Guest>,
+async fn rename<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
     (fd, from, from_len, to_fd, to, to_len): (i32, i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+    let mut call = Call::new(&mut caller, of)?;
     // It takes nothing, but the directory must not be measured meanwhile.
     let Some(charge) = call.charge_names(Usage::default()).await else { return Ok(call.full()) };
     let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
@@ -280,8 +302,12 @@ async fn rename(
 
 type OpenArgs = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-async fn open(mut caller: Caller<'_, Guest>, args: OpenArgs) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller)?;
+async fn open<T: 'static>(
+    mut caller: Caller<'_, T>,
+    of: SystemOf<T>,
+    args: OpenArgs,
+) -> wasmtime::Result<i32> {
+    let mut call = Call::new(&mut caller, of)?;
     let (fd, look, path, len, flags, base, inheriting, fd_flags, out) = args;
     let creates = flags & CREATE != 0;
     if creates {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::engine::error::EngineError;
-use crate::engine::sandbox::tmp_quota::Ledger;
-use crate::engine::sandbox::tmp_usage::TmpLimits;
+use crate::engine::sandbox::tmp_limits::TmpLimits;
+use crate::engine::sandbox::wasi::tmp_quota::Ledger;
 
 /// A directory of one plugin's own, under the system's temp directory, with mode 0700 and an
 /// unguessable name. It goes, with all that is in it, when the last generation of the plugin does.

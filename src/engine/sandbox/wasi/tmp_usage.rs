@@ -1,4 +1,4 @@
-//! How much a private directory may hold, and how much is in it.
+//! How much is in a private directory.
 //!
 //! Sizes are those that files have, holes included. Names, and the last block of each file, are
 //! bounded by the number of files.
@@ -12,16 +12,9 @@ use std::ops::AddAssign;
 use std::path::Path;
 use std::sync::Weak;
 
-/// What the guests of a plugin may have in their private directory together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TmpLimits {
-    /// Bytes of all files.
-    pub max_bytes: u64,
-    /// Files, directories and links.
-    pub max_files: u64,
-}
+use crate::engine::sandbox::tmp_limits::TmpLimits;
 
-/// An amount of both.
+/// Bytes of files, and a number of files, directories and links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) bytes: u64,

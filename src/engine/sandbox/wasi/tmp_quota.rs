@@ -22,9 +22,9 @@ use tokio::sync::OwnedRwLockReadGuard;
 use tokio::sync::RwLock;
 use wasmtime_wasi::runtime::spawn_blocking;
 
-use crate::engine::sandbox::tmp_usage::TmpLimits;
-use crate::engine::sandbox::tmp_usage::Usage;
-use crate::engine::sandbox::tmp_usage::usage_of;
+use crate::engine::sandbox::tmp_limits::TmpLimits;
+use crate::engine::sandbox::wasi::tmp_usage::Usage;
+use crate::engine::sandbox::wasi::tmp_usage::usage_of;
 
 /// What a call may take.
 #[derive(Clone, Copy, Debug, Default)]
