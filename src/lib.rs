@@ -52,6 +52,8 @@
 //!   requires signatures refuses every module, and no module counts as verified.
 //! - `openapi`: descriptions of the types that an API may show.
 //!
+//! This crate decides and knows no HTTP. The router around it is the package `sgl-router`.
+//!
 //! # Documents
 //!
 //! `docs/wasm_plugins.md` (authors and operators), `docs/plugin-abi.md` (the wire contract),

@@ -41,16 +41,13 @@ fn embedding_example_is_the_same_in_readme_crate_docs_and_file() {
     let start = file.find("use sglang").expect("its first use");
     let end = file.find("#[cfg(test)]").expect("its test");
     let code = file[start..end].trim_end().to_owned() + "\n";
-    let first_rust = |page: &str| {
-        let is_rust = |info: &str| info == "rust" || info == "no_run";
-        pages::blocks(page).into_iter().find(|(info, _)| is_rust(info)).map(|(_, code)| code)
-    };
-    assert_eq!(first_rust(&pages::read("README.md")).as_deref(), Some(code.as_str()));
+    let shows = |page: &str, info: &str| pages::blocks(page).contains(&(info.to_owned(), code.clone()));
+    assert!(shows(&pages::read("README.md"), "rust"), "README.md does not show it as it is");
     let library = pages::read("src/lib.rs");
     let docs: Vec<&str> = library.lines().map_while(|line| line.strip_prefix("//!")).collect();
     let docs: String =
         docs.iter().map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned() + "\n").collect();
-    assert_eq!(first_rust(&docs).as_deref(), Some(code.as_str()));
+    assert!(shows(&docs, "no_run"), "src/lib.rs does not show it as it is");
 }
 
 #[test]
