@@ -1,5 +1,6 @@
 //! What is reported of a worker's own load.
 
+use serde::Deserialize;
 use serde::Serialize;
 use sgl_policy_abi::Column;
 
@@ -66,7 +67,7 @@ macro_rules! report {
         }
 
         /// What a worker said of itself; what is not known is null.
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ReportView))]
         pub struct KnownReport {
             $($(#[$meaning])+ pub $shown: Option<$number>,)+

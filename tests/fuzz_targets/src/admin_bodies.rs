@@ -16,7 +16,6 @@ use sgl_router::admin::guard;
 use sgl_router::admin::guard::Guard;
 use sgl_router::admin::openapi;
 use sgl_router::admin::plugins;
-use sgl_router::admin::problem::Problem;
 use sgl_router::admin::workers;
 use sgl_router::config::RouterConfig;
 use sgl_router::config::check::Surroundings;
@@ -38,6 +37,7 @@ use crate::fleet::Requests;
 use crate::guests;
 use crate::host;
 use crate::host::Host;
+use sgl_api::Problem;
 
 /// Decisions after every request, of each plugin.
 const DECISIONS: usize = 40;

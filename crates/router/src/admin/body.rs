@@ -8,8 +8,8 @@ use http::request::Parts;
 use http_body_util::LengthLimitError;
 
 use crate::admin::connection::Connection;
-use crate::admin::problem::Problem;
 use crate::manage::ManageError;
+use sgl_api::Problem;
 use sglang_router_rs::policies::MAX_MODULE_BYTES;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::types::shown;

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use http::Extensions;
 use http::StatusCode;
+use sgl_api::Problem;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
-
-use crate::admin::problem::Problem;
 
 /// In the extensions of every request that came over a listener; missing where routes are called
 /// without one.

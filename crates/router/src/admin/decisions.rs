@@ -8,26 +8,18 @@ use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
 use serde::Deserialize;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::admin::extract::InPath;
 use crate::admin::extract::InQuery;
-use crate::admin::problem::Problem;
 use crate::records::Recorder;
-use crate::records::RequestRecord;
+use sgl_api::DecisionList;
+use sgl_api::Problem;
+use sgl_api::RequestRecord;
 
 type Recording = State<Option<Arc<Recorder>>>;
 
 /// Records that are listed if nothing is said.
 const DEFAULT_LIMIT: usize = 20;
-
-/// The newest records.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct DecisionList {
-    /// Newest first.
-    pub decisions: Vec<RequestRecord>,
-}
 
 /// How many are wanted.
 #[derive(Clone, Copy, Debug, Deserialize)]

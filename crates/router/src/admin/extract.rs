@@ -9,7 +9,7 @@ use http::Uri;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::admin::problem::Problem;
+use sgl_api::Problem;
 use sglang_router_rs::types::shown;
 
 /// The query.

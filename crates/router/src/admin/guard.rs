@@ -14,7 +14,7 @@ use sha2::Digest;
 use sha2::Sha256;
 
 use crate::admin::host_rule::HostRule;
-use crate::admin::problem::Problem;
+use sgl_api::Problem;
 
 const SCHEME: &[u8] = b"Bearer";
 

@@ -14,7 +14,7 @@ use http::Uri;
 use http::header;
 use http::uri::Authority;
 
-use crate::admin::problem::Problem;
+use sgl_api::Problem;
 use sglang_router_rs::types::shown;
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";

@@ -10,8 +10,8 @@ use axum::routing::get;
 use http::StatusCode;
 use http::header;
 
-use crate::admin::problem::Problem;
 use crate::metrics::Metrics;
+use sgl_api::Problem;
 
 /// `GET /metrics`.
 pub fn routes(metrics: Arc<Metrics>) -> Router {

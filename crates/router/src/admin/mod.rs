@@ -19,7 +19,6 @@
 //!
 //! Answers are JSON, errors are problem JSON (RFC 9457).
 
-pub mod problem;
 pub mod connection;
 pub mod host_rule;
 pub mod guard;

@@ -19,8 +19,8 @@ use http::request::Parts;
 use parking_lot::Mutex;
 
 use crate::admin::connection::Connection;
-use crate::admin::problem::Problem;
-use crate::admin::problem::Told;
+use sgl_api::Problem;
+use sgl_api::ToldProblem;
 use sgl_upstream::worker_url::without_user;
 use sglang_router_rs::types::shown;
 
@@ -94,7 +94,7 @@ impl ChangeLog {
         if suppressed > 0 {
             tracing::warn!(suppressed, "more refused requests of operators than are logged");
         }
-        let reason = response.extensions().get::<Told>().map_or("", |told| told.0.as_str());
+        let reason = response.extensions().get::<ToldProblem>().map_or("", |told| told.0.as_str());
         tracing::warn!(%who, change, status, reason, "refused");
     }
 }

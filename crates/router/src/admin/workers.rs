@@ -6,7 +6,6 @@
 //!   when `server.shutdown_timeout_secs` have passed, whichever comes first. Even then its
 //!   requests are not cut: they go on until they end by themselves.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,8 +17,6 @@ use axum::routing::get;
 use axum::routing::post;
 use http::StatusCode;
 use serde::Deserialize;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::admin::body::Kind;
 use crate::admin::body::MAX_JSON_BYTES;
@@ -27,18 +24,18 @@ use crate::admin::body::bytes_of;
 use crate::admin::extract::InPath;
 use crate::admin::extract::InQuery;
 use crate::admin::kept_workers::KeptWorkers;
-use crate::admin::problem::Problem;
 use crate::config::check_workers::check_worker;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
+use sgl_api::Problem;
+use sgl_api::WorkerList;
+use sgl_api::WorkerView;
 use sgl_upstream::worker_url::WorkerUrl;
 use sgl_upstream::worker_url::without_user;
 use sglang_router_rs::config::faults::Faults;
-use sglang_router_rs::core::KnownReport;
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
 
 /// The endpoints of workers.
 ///
@@ -59,59 +56,28 @@ pub(crate) struct Workers {
     kept: Option<Arc<KeptWorkers>>,
 }
 
-/// A worker, as it is shown.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WorkerView {
-    url: String,
-    role: WorkerRole,
-    model: Option<String>,
-    weight: f64,
-    labels: BTreeMap<String, String>,
-    bootstrap_port: Option<u16>,
-    /// True if policies may choose it.
-    healthy: bool,
-    /// True if its health checks pass.
-    passing: bool,
-    /// True if it said a moment ago that it is full, and is passed over while others are not.
-    full: bool,
-    draining: bool,
-    /// Requests in flight to it from this router.
-    load: usize,
-    circuit: &'static str,
-    succeeded: u64,
-    failed: u64,
-    report: KnownReport,
-}
-
-impl WorkerView {
-    fn of(target: &Target) -> Self {
-        let worker = target.worker();
-        let spec = worker.spec();
-        let (succeeded, failed) = target.outcomes();
-        Self {
-            url: spec.url.clone(),
-            role: spec.role,
-            model: spec.model.clone(),
-            weight: spec.weight,
-            labels: spec.labels.clone(),
-            bootstrap_port: spec.bootstrap_port,
-            healthy: worker.is_healthy(),
-            passing: target.is_passing(),
-            full: target.fullness().is_full(),
-            draining: worker.is_draining(),
-            load: worker.load(),
-            circuit: target.circuit().state().as_str(),
-            succeeded,
-            failed,
-            report: worker.report().known(),
-        }
+/// The worker as it is now.
+fn view(target: &Target) -> WorkerView {
+    let worker = target.worker();
+    let spec = worker.spec();
+    let (succeeded, failed) = target.outcomes();
+    WorkerView {
+        url: spec.url.clone(),
+        role: spec.role,
+        model: spec.model.clone(),
+        weight: spec.weight,
+        labels: spec.labels.clone(),
+        bootstrap_port: spec.bootstrap_port,
+        healthy: worker.is_healthy(),
+        passing: target.is_passing(),
+        full: target.fullness().is_full(),
+        draining: worker.is_draining(),
+        load: worker.load(),
+        circuit: target.circuit().state(),
+        succeeded,
+        failed,
+        report: worker.report().known(),
     }
-}
-
-/// All workers.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WorkerList {
-    workers: Vec<WorkerView>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,7 +90,7 @@ pub(crate) struct ByUrl {
 #[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
 pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Json<WorkerList> {
     let snapshot = backends.snapshot();
-    let workers = snapshot.targets().iter().map(|target| WorkerView::of(target)).collect();
+    let workers = snapshot.targets().iter().map(|target| view(target)).collect();
     Json(WorkerList { workers })
 }
 
@@ -159,7 +125,7 @@ pub(crate) async fn add(
                 let url = target.worker().url().to_owned();
                 kept.add(WorkerEntry { url, ..entry }).await;
             }
-            Ok((StatusCode::CREATED, Json(WorkerView::of(&target))))
+            Ok((StatusCode::CREATED, Json(view(&target))))
         }
         Err(error @ AddError::Fleet(_)) => Err(there_already(&backends, &entry, &error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
@@ -177,7 +143,7 @@ pub(crate) async fn drain(
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
     let target = backends.drain(&url).ok_or_else(|| unknown(&url))?;
     tracing::info!(worker = target.worker().url(), "draining");
-    Ok((StatusCode::ACCEPTED, Json(WorkerView::of(&target))))
+    Ok((StatusCode::ACCEPTED, Json(view(&target))))
 }
 
 /// What to do about a worker that is there.
@@ -207,7 +173,7 @@ pub(crate) async fn undrain(
     let target = backends.undrain(&url).ok_or_else(|| unknown(&url))?;
     let target = target.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
     tracing::info!(worker = target.worker().url(), "not draining any more");
-    Ok(Json(WorkerView::of(&target)))
+    Ok(Json(view(&target)))
 }
 
 /// Drains a worker, then removes it

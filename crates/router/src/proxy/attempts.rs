@@ -20,7 +20,7 @@ use crate::proxy::stream::OutBody;
 use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
-use crate::records::record::End;
+use sgl_api::End;
 use sglang_router_rs::policies::DecideError;
 use sglang_router_rs::policies::HeaderLookup;
 use sglang_router_rs::policies::SelectWorkerInfo;

@@ -18,29 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::checked::CircuitSettings;
-
-/// Whether requests may go through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum CircuitState {
-    /// All requests.
-    Closed = 0,
-    /// None.
-    Open = 1,
-    /// One at a time, to see whether the worker is back; another if that takes too long.
-    HalfOpen = 2,
-}
-
-impl CircuitState {
-    /// The name in the admin API and in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
+use sgl_api::CircuitState;
 
 /// What a request that was let through is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::route::Route;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
-use crate::records::record::End;
+use sgl_api::End;
 use sgl_upstream::upstream_connection::AnswerBody;
 use sglang_router_rs::core::Worker;
 

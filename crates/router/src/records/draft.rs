@@ -7,13 +7,13 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::records::record::CandidateRecord;
-use crate::records::record::DecidedBy;
-use crate::records::record::DecisionRecord;
-use crate::records::record::End;
-use crate::records::record::OutcomeRecord;
-use crate::records::record::RequestRecord;
 use crate::records::recorder::Recorder;
+use sgl_api::CandidateRecord;
+use sgl_api::DecidedBy;
+use sgl_api::DecisionRecord;
+use sgl_api::End;
+use sgl_api::OutcomeRecord;
+use sgl_api::RequestRecord;
 use sglang_router_rs::core::Candidates;
 use sglang_router_rs::core::KnownReport;
 use sglang_router_rs::core::Worker;

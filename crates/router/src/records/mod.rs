@@ -7,11 +7,9 @@
 //!
 //! A request that is not sampled costs one random number; without a recorder nothing at all.
 
-pub mod record;
 pub mod writer;
 pub mod recorder;
 pub mod draft;
 
 pub use crate::records::draft::Draft;
-pub use crate::records::record::RequestRecord;
 pub use crate::records::recorder::Recorder;

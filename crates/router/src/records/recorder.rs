@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use crate::config::checked::RecordSettings;
 use crate::metrics::Metrics;
 use crate::metrics::catalogue;
-use crate::records::record::RequestRecord;
 use crate::records::writer::Writer;
+use sgl_api::RequestRecord;
 
 /// Records decisions of one router.
 ///

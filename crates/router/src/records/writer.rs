@@ -15,7 +15,7 @@ use crossbeam::channel::Sender;
 use crossbeam::channel::TrySendError;
 use crossbeam::channel::bounded;
 
-use crate::records::record::RequestRecord;
+use sgl_api::RequestRecord;
 use sglang_router_rs::types::file;
 
 /// Records that may wait to be written; beyond that they are dropped and counted, since a slow

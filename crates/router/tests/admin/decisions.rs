@@ -12,7 +12,6 @@ use sgl_policy_abi::AnswerMap;
 use sgl_policy_abi::encode_to_vec;
 use sgl_router::config::checked::RecordSettings;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_router::records::RequestRecord;
 
 use crate::api::Setup;
 use crate::api::generation_of;
@@ -35,6 +34,7 @@ use crate::support::guest_with;
 use crate::upstream::Upstream;
 use crate::upstream::stream;
 use crate::upstream::whole;
+use sgl_api::RequestRecord;
 
 fn records(sample: f64, header: bool, file: Option<PathBuf>) -> Option<RecordSettings> {
     Some(RecordSettings { sample, file, keep: 5, header })

@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::Request;
 use http::StatusCode;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_router::proxy::circuit::CircuitState;
 use sgl_router::proxy::circuit::Pass;
 use sgl_router::proxy::verdict::Verdict;
 use sglang_router_rs::core::Worker;
@@ -23,6 +22,7 @@ use crate::router::until;
 use crate::serve_command::Router;
 use crate::upstream;
 use crate::upstream::Upstream;
+use sgl_api::CircuitState;
 
 /// Writes a configuration with these workers, and a plugin if there is one.
 fn configure(file: &Path, workers: &[&str], rest: &str) {

@@ -1,12 +1,12 @@
 //! The log line of a load: who, what, and what came of it.
 
-use crate::admin::problem::Problem;
 use crate::admin::who::Who;
 use crate::manage::ManageError;
 use crate::manage::Module;
-use crate::manage::Pushed;
 use crate::manage::Settings;
 use crate::manage::digest::sha256;
+use sgl_api::Problem;
+use sgl_api::Pushed;
 use sglang_router_rs::types::shown;
 
 /// A load that has begun.
@@ -63,7 +63,7 @@ impl LoadLog {
                 "a plugin was loaded over HTTP"
             ),
             Err(error) => {
-                let Problem { code, detail, .. } = Problem::of(error);
+                let Problem { code, detail, .. } = Problem::from(error);
                 tracing::warn!(
                     %who, plugin, module, strategy, code, reason = shown(&detail),
                     "a plugin was refused; what served goes on"

@@ -2,7 +2,6 @@
 
 pub mod refusal;
 mod settings_schema;
-pub mod view;
 pub mod upload;
 pub mod push;
 mod load_log;

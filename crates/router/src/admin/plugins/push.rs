@@ -15,45 +15,17 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::StatusCode;
 use http::header;
-use serde::Deserialize;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
-use utoipa::ToSchema;
 
-use crate::admin::problem::Problem;
 use crate::admin::who::LoggedElsewhere;
 use crate::manage::ManageError;
-use crate::manage::Pushed;
-use sglang_router_rs::policies::LoadStep;
+use sgl_api::NDJSON;
+use sgl_api::Problem;
+use sgl_api::ProgressLine;
+use sgl_api::Pushed;
 use sglang_router_rs::policies::Progress;
 use sglang_router_rs::policies::unwatched;
-
-/// Media type of a stream of [`ProgressLine`]s.
-pub const NDJSON: &str = "application/x-ndjson";
-
-/// One line of a stream of progress.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum ProgressLine {
-    /// A step begins.
-    Step {
-        /// Which.
-        step: LoadStep,
-        /// Milliseconds since the load began.
-        elapsed_ms: u64,
-    },
-    /// The last line: it is loaded.
-    Result {
-        /// What came of it.
-        result: Pushed,
-    },
-    /// The last line: it is not loaded; nothing has changed.
-    Problem {
-        /// Why.
-        problem: Problem,
-    },
-}
 
 /// True if the client wants a line for each step.
 pub fn wants_stream(headers: &HeaderMap) -> bool {

@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 
-use crate::admin::problem::Problem;
-use crate::admin::problem::ProblemFault;
 use crate::manage::ManageError;
+use sgl_api::Problem;
+use sgl_api::ProblemFault;
 use sglang_router_rs::config::faults::Fault;
 use sglang_router_rs::config::faults::FaultKind;
 use sglang_router_rs::engine::error::EngineError;
@@ -14,13 +14,12 @@ use sglang_router_rs::policies::wasm::load::trust::TrustFault;
 
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {
-        Self::of(&error)
+        Self::from(&error)
     }
 }
 
-impl Problem {
-    /// The answer that an error becomes.
-    pub(crate) fn of(error: &ManageError) -> Self {
+impl From<&ManageError> for Problem {
+    fn from(error: &ManageError) -> Self {
         let (status, code) = match error {
             ManageError::Plugin(error) => return of_plugin(error),
             ManageError::Operation(error) => of_operation(error),

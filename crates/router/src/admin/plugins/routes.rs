@@ -17,18 +17,18 @@ use crate::admin::extract::InPath;
 use crate::admin::extract::InQuery;
 use crate::admin::plugins::load_log::LoadLog;
 use crate::admin::plugins::push;
-use crate::admin::plugins::push::ProgressLine;
 use crate::admin::plugins::settings_schema::FileAndSettings;
 use crate::admin::plugins::settings_schema::SettingsPatch;
 use crate::admin::plugins::upload;
 use crate::admin::plugins::upload::Upload;
-use crate::admin::plugins::view::PluginList;
-use crate::admin::plugins::view::PluginSummary;
-use crate::admin::plugins::view::PluginView;
-use crate::admin::problem::Problem;
 use crate::admin::who::Who;
 use crate::manage::PluginManager;
-use crate::manage::Pushed;
+use sgl_api::PluginList;
+use sgl_api::PluginSummary;
+use sgl_api::PluginView;
+use sgl_api::Problem;
+use sgl_api::ProgressLine;
+use sgl_api::Pushed;
 
 type Manager = State<Arc<PluginManager>>;
 

@@ -11,14 +11,12 @@ use crate::admin::body::MAX_JSON_BYTES;
 use crate::admin::body::bytes_of;
 use crate::admin::connection::UploadPermit;
 use crate::admin::connection::room_for_upload;
-use crate::admin::problem::Problem;
 use crate::manage::Module;
 use crate::manage::Settings;
+use sgl_api::Problem;
+use sgl_api::SIGNATURE_HEADER;
 use sglang_router_rs::policies::MAX_MODULE_BYTES;
 use sglang_router_rs::types::hex;
-
-/// Header that brings a module's detached signature, in hex: the body is the module and nothing else.
-pub const SIGNATURE_HEADER: &str = "x-sgl-module-signature";
 
 /// What a `PUT` brings.
 #[derive(Debug)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 
-use crate::admin::plugins::view::PluginView;
 use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
 use crate::cli::plugin::client::module_type;
-use crate::manage::Pushed;
+use sgl_api::PluginView;
+use sgl_api::Pushed;
 use sgl_tools::load::swaps::Swapper;
 use sgl_tools::load::swaps::Swapping;
 

@@ -15,9 +15,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 
-use crate::admin::problem::Problem;
 use crate::cli::plugin::args::PluginArgs;
 use crate::cli::plugin::exit::Failure;
+use sgl_api::Problem;
 use sgl_upstream::worker_url::WorkerUrl;
 
 const TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 
-use crate::admin::problem::Problem;
+use sgl_api::Problem;
 use sglang_router_rs::types::printable;
 
 /// Why a command did not do what it was asked for.

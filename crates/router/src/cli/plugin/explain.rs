@@ -9,7 +9,6 @@ use std::time::UNIX_EPOCH;
 
 use http::Method;
 
-use crate::admin::decisions::DecisionList;
 use crate::cli::plugin::args::ExplainArgs;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
@@ -18,11 +17,12 @@ use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::nanoseconds;
 use crate::cli::plugin::table::table;
-use crate::records::RequestRecord;
-use crate::records::record::CandidateRecord;
-use crate::records::record::DecidedBy;
-use crate::records::record::DecisionRecord;
-use crate::records::record::End;
+use sgl_api::CandidateRecord;
+use sgl_api::DecidedBy;
+use sgl_api::DecisionList;
+use sgl_api::DecisionRecord;
+use sgl_api::End;
+use sgl_api::RequestRecord;
 use sglang_router_rs::core::Column;
 
 /// Prints one record, or a line for each of the newest.

@@ -2,8 +2,6 @@
 
 use http::Method;
 
-use crate::admin::plugins::view::PluginList;
-use crate::admin::plugins::view::PluginView;
 use crate::cli::plugin::args::PluginArgs;
 use crate::cli::plugin::args::PluginCommand;
 use crate::cli::plugin::client::AdminClient;
@@ -17,6 +15,8 @@ use crate::cli::plugin::show;
 use crate::cli::plugin::signing;
 use crate::cli::plugin::verify;
 use crate::cli::plugin::watch;
+use sgl_api::PluginList;
+use sgl_api::PluginView;
 
 /// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output as well.
 /// Not to be called inside another runtime.

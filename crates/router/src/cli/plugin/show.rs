@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
-use crate::admin::plugins::view::PluginSummary;
-use crate::admin::plugins::view::PluginView;
-use crate::admin::plugins::view::failures;
 use crate::cli::plugin::table::nanoseconds;
 use crate::cli::plugin::table::short;
 use crate::cli::plugin::table::table;
+use sgl_api::PluginSummary;
+use sgl_api::PluginView;
+use sgl_api::failures;
 use sglang_router_rs::policies::GenerationDetail;
 use sglang_router_rs::policies::GenerationRole;
 use sglang_router_rs::policies::PluginDetail;

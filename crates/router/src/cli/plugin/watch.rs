@@ -7,14 +7,14 @@ use std::time::Instant;
 use http::Method;
 use serde_json::json;
 
-use crate::admin::plugins::view::PluginView;
-use crate::admin::plugins::view::failures;
 use crate::cli::plugin::args::WatchArgs;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
 use crate::cli::plugin::exit::Failure;
 use crate::cli::plugin::table::nanoseconds;
+use sgl_api::PluginView;
+use sgl_api::failures;
 use sglang_router_rs::policies::GenerationRole;
 use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginEvent;

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use serde::Deserialize;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use sglang_router_rs::config::rollout::RolloutMode;
 use sglang_router_rs::policies::PluginInfo;
 
 /// What came of a load.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Pushed {
     /// The plugin.
     pub name: String,
@@ -36,9 +36,9 @@ pub struct Pushed {
 }
 
 /// What a restart comes back with under the name of a plugin that was loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum AfterRestart {
     /// With this plugin: the state directory keeps it.
     Kept,
@@ -49,7 +49,8 @@ pub enum AfterRestart {
 }
 
 impl Pushed {
-    pub(crate) fn new(
+    /// The load of a plugin: whether it created it and when it began.
+    pub fn new(
         info: PluginInfo,
         (created, began): (bool, Instant),
         in_use: bool,

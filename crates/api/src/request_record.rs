@@ -1,15 +1,15 @@
-//! One record, as it is written and shown.
+//! What was decided for one request and what came of it, as it is written and shown.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use sglang_router_rs::core::WorkerRole;
 
 /// The decisions of one request and what came of them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct RequestRecord {
     /// The client's `x-request-id`, or one that was made up.
     pub request_id: String,
@@ -25,8 +25,17 @@ pub struct RequestRecord {
     pub outcome: OutcomeRecord,
 }
 
+/// The newest records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct DecisionList {
+    /// Newest first.
+    pub decisions: Vec<RequestRecord>,
+}
+
 /// Who made a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DecidedBy {
     /// A native policy, as configured.
@@ -58,7 +67,8 @@ impl fmt::Display for DecidedBy {
 }
 
 /// One decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct DecisionRecord {
     /// Who decided.
     pub chooser: DecidedBy,
@@ -87,7 +97,8 @@ pub struct DecisionRecord {
 }
 
 /// One worker before a decision. Signals that are not known are left out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct CandidateRecord {
     /// Its index in the table.
     pub index: usize,
@@ -125,7 +136,8 @@ pub struct CandidateRecord {
 }
 
 /// What came of a request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct OutcomeRecord {
     /// How it ended.
     pub end: End,
@@ -146,7 +158,8 @@ pub struct OutcomeRecord {
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// The whole answer was passed on.

@@ -1,20 +1,15 @@
 //! Errors of the operations API: problem JSON (RFC 9457).
 
-use axum::Json;
-use axum::response::IntoResponse;
-use axum::response::Response;
-use http::HeaderValue;
 use http::StatusCode;
-use http::header;
 use serde::Deserialize;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 /// Media type of a [`Problem`].
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// One error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// Which kind of error, as a URI: `urn:sgl-router:problem:` and the code.
     #[serde(rename = "type")]
@@ -33,7 +28,8 @@ pub struct Problem {
 }
 
 /// One fault of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct ProblemFault {
     /// The key, such as `max_memory_bytes`.
     pub key: String,
@@ -42,10 +38,6 @@ pub struct ProblemFault {
     /// What is allowed.
     pub expected: String,
 }
-
-/// Code and detail of a [`Problem`], in the extensions of its answer: for the log.
-#[derive(Clone, Debug)]
-pub struct Told(pub String);
 
 impl Problem {
     /// An error with this status; its code is the status in words, such as `not_found`.
@@ -65,19 +57,5 @@ impl Problem {
             code: code.to_owned(),
             faults: Vec::new(),
         }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let detail = format!("{}: {}", self.code, self.detail);
-        let mut response = (status, Json(self)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response.extensions_mut().insert(Told(detail));
-        response
     }
 }

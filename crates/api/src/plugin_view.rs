@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use sglang_router_rs::policies::BreakerState;
 use sglang_router_rs::policies::GenerationDetail;
@@ -12,7 +11,8 @@ use sglang_router_rs::policies::PluginEvent;
 use sglang_router_rs::policies::PluginStatus;
 
 /// One plugin in a list.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct PluginSummary {
     /// Its name.
     pub name: String,
@@ -39,19 +39,21 @@ pub struct PluginSummary {
     /// Generations that live.
     pub live_generations: usize,
     /// What happened last.
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
     pub last_event: Option<PluginEvent>,
 }
 
 /// All plugins.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct PluginList {
     /// Sorted by name.
     pub plugins: Vec<PluginSummary>,
 }
 
 /// Everything that is known of one plugin.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct PluginView {
     /// True if the router places requests with it.
     pub in_use: bool,

@@ -1,0 +1,49 @@
+//! What the operations API of `sgl-router` takes and answers, as types that are JSON.
+//!
+//! | endpoint | answer |
+//! |---|---|
+//! | `GET /workers` | [`WorkerList`] of [`WorkerView`]s |
+//! | `GET /v1/plugins`, `GET /v1/plugins/{name}` | [`PluginList`] of [`PluginSummary`]s, [`PluginView`] |
+//! | `PUT /v1/plugins/{name}`, `PATCH …/config` | [`Pushed`], or a stream of [`ProgressLine`]s |
+//! | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | [`DecisionList`], [`RequestRecord`] |
+//! | any, if it fails | [`Problem`] |
+//!
+//! # Features
+//!
+//! `server`: what the router itself needs, a [`Problem`] as an answer of axum and descriptions
+//! (OpenAPI) of all types. A client needs neither.
+
+mod problem;
+#[cfg(feature = "server")]
+mod problem_answer;
+mod worker_view;
+mod plugin_view;
+mod pushed;
+mod progress_line;
+mod signature_header;
+mod request_record;
+
+pub use crate::plugin_view::PluginList;
+pub use crate::plugin_view::PluginSummary;
+pub use crate::plugin_view::PluginView;
+pub use crate::plugin_view::failures;
+pub use crate::problem::PROBLEM_JSON;
+pub use crate::problem::Problem;
+pub use crate::problem::ProblemFault;
+#[cfg(feature = "server")]
+pub use crate::problem_answer::ToldProblem;
+pub use crate::progress_line::NDJSON;
+pub use crate::progress_line::ProgressLine;
+pub use crate::pushed::AfterRestart;
+pub use crate::pushed::Pushed;
+pub use crate::request_record::CandidateRecord;
+pub use crate::request_record::DecidedBy;
+pub use crate::request_record::DecisionList;
+pub use crate::request_record::DecisionRecord;
+pub use crate::request_record::End;
+pub use crate::request_record::OutcomeRecord;
+pub use crate::request_record::RequestRecord;
+pub use crate::signature_header::SIGNATURE_HEADER;
+pub use crate::worker_view::CircuitState;
+pub use crate::worker_view::WorkerList;
+pub use crate::worker_view::WorkerView;
