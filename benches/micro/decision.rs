@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::BenchmarkId;
 use criterion::Criterion;
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
@@ -18,7 +18,7 @@ use crate::stage;
 async fn factory() -> PolicyFactory {
     let module = stage::module("least_connections");
     let factory = PolicyFactory::new();
-    for (name, lane) in [("fiber", Lane::Fiber), ("adaptive", Lane::Adaptive)] {
+    for (name, lane) in [("fiber", LaneOption::Fiber), ("adaptive", LaneOption::Adaptive)] {
         let config = WasmPolicyConfig::new(name, module.to_string_lossy());
         let options = PluginOptions { lane, ..PluginOptions::default() };
         factory.load_wasm_plugin_with(config, options).await.expect("it loads");

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
 
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
@@ -27,8 +27,8 @@ pub(crate) fn run(_length: Length) {
     let factory = PolicyFactory::new();
     let runtime = stage::runtime();
     let options = |lane| PluginOptions { lane, ..PluginOptions::default() };
-    let adaptive = runtime.block_on(stage::load(&factory, "adaptive", options(Lane::Adaptive)));
-    let fiber = runtime.block_on(stage::load(&factory, "fiber", options(Lane::Fiber)));
+    let adaptive = runtime.block_on(stage::load(&factory, "adaptive", options(LaneOption::Adaptive)));
+    let fiber = runtime.block_on(stage::load(&factory, "fiber", options(LaneOption::Fiber)));
     let fleet = stage::fleet(8);
     let table = fleet.table();
     let decide_all = || {

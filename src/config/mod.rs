@@ -15,7 +15,7 @@ pub use crate::config::plugin::BreakerOptions;
 pub use crate::config::plugin::FailurePolicy;
 pub use crate::config::plugin::IfLoaded;
 pub use crate::config::plugin::Isolation;
-pub use crate::config::plugin::Lane;
+pub use crate::config::plugin::LaneOption;
 pub use crate::config::plugin::PluginOptions;
 pub use crate::config::plugin::WasmPolicyConfig;
 pub use crate::config::rollout::CanaryOptions;

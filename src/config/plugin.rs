@@ -68,7 +68,7 @@ pub enum Isolation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Lane {
+pub enum LaneOption {
     /// On a fiber that yields to the async runtime at every tick. The default.
     #[default]
     Fiber,
@@ -151,7 +151,7 @@ pub struct PluginOptions {
     /// Whether instances are used again. Default: `reuse`.
     pub isolation: Isolation,
     /// How asynchronous callers run the guest. Default: `fiber`.
-    pub lane: Lane,
+    pub lane: LaneOption,
     /// What becomes of a request whose plugin failed. Default: `fallback`.
     pub on_failure: FailurePolicy,
     /// Whether it may choose nobody on purpose, to shed load: the request is refused then. Otherwise
@@ -209,7 +209,7 @@ impl Default for PluginOptions {
             max_waiting: 8192,
             max_wait_ms: 100,
             isolation: Isolation::default(),
-            lane: Lane::default(),
+            lane: LaneOption::default(),
             on_failure: FailurePolicy::default(),
             may_refuse: false,
             fallback: "round_robin".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -33,6 +34,16 @@ impl WorkerRole {
             Self::Prefill => "prefill",
             Self::Decode => "decode",
         }
+    }
+}
+
+impl FromStr for WorkerRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Regular, Self::Prefill, Self::Decode];
+        let known = all.into_iter().find(|role| role.as_str() == text);
+        known.ok_or_else(|| format!("unknown role `{text}`: expected regular, prefill or decode"))
     }
 }
 

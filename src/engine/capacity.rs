@@ -16,12 +16,12 @@ pub(crate) struct Capacity {
     instances: usize,
     /// Bytes over all instances; `None` = no limit.
     bytes: Option<u64>,
-    reserved: Mutex<Share>,
+    reserved: Mutex<CapacityShare>,
 }
 
 /// A part of what there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct CapacityShare {
     pub(crate) instances: usize,
     pub(crate) bytes: u64,
 }
@@ -47,11 +47,11 @@ impl Capacity {
         }
         reserved.instances += asked;
         reserved.bytes = reserved.bytes.saturating_add(bytes);
-        Ok(Reservation { capacity: Arc::clone(self), share: Share { instances: asked, bytes } })
+        Ok(Reservation { capacity: Arc::clone(self), share: CapacityShare { instances: asked, bytes } })
     }
 
     /// What is reserved now.
-    pub(crate) fn reserved(&self) -> Share {
+    pub(crate) fn reserved(&self) -> CapacityShare {
         *self.reserved.lock()
     }
 }
@@ -60,12 +60,12 @@ impl Capacity {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     capacity: Arc<Capacity>,
-    share: Share,
+    share: CapacityShare,
 }
 
 impl Reservation {
     /// How much it is.
-    pub(crate) fn share(&self) -> Share {
+    pub(crate) fn share(&self) -> CapacityShare {
         self.share
     }
 }
@@ -96,12 +96,12 @@ mod tests {
     fn memory_beyond_the_limit_is_refused_until_another_reservation_is_dropped() {
         let capacity = Capacity::new(10, Some(1000));
         let first = capacity.reserve(3, 200).unwrap();
-        assert_eq!(capacity.reserved(), Share { instances: 3, bytes: 600 });
+        assert_eq!(capacity.reserved(), CapacityShare { instances: 3, bytes: 600 });
         let refused = capacity.reserve(3, 200).unwrap_err();
         assert!(matches!(refused, EngineError::MemoryLimit { asked: 600, reserved: 600, limit: 1000 }));
         let second = capacity.reserve(2, 200).unwrap();
         drop((first, second));
-        assert_eq!(capacity.reserved(), Share::default());
+        assert_eq!(capacity.reserved(), CapacityShare::default());
         capacity.reserve(5, 200).unwrap();
     }
 }

@@ -10,9 +10,9 @@ use wasmtime::Module;
 
 use crate::engine::error::EngineError;
 use crate::engine::exports::Places;
-use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::Sandbox;
 use crate::engine::sandbox::SandboxSpec;
+use crate::engine::sandbox::StoreData;
 use crate::engine::sandbox::wasi;
 use crate::engine::setup::BESIDE_MEMORY;
 use crate::engine::setup::Engine;
@@ -20,7 +20,7 @@ use crate::engine::setup::Engine;
 /// A module, compiled, linked against its sandbox.
 pub struct Compiled {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) pre: InstancePre<StoreData>,
     pub(crate) places: Places,
     pub(crate) sandbox: Arc<Sandbox>,
     /// True if calls may have to wait for the host, so they cannot run on the caller's stack.

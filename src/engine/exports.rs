@@ -12,7 +12,7 @@ use wasmtime::WasmParams;
 use wasmtime::WasmResults;
 
 use crate::engine::error::CallError;
-use crate::engine::sandbox::Guest;
+use crate::engine::sandbox::StoreData;
 
 /// A guest function that takes a message and gives an answer.
 pub(crate) enum AnswerFunc {
@@ -121,7 +121,7 @@ impl Places {
 pub(crate) struct Lookup<'a> {
     pub(crate) places: &'a Places,
     pub(crate) guest: &'a Instance,
-    pub(crate) store: &'a mut Store<Guest>,
+    pub(crate) store: &'a mut Store<StoreData>,
 }
 
 impl Lookup<'_> {

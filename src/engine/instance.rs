@@ -21,8 +21,8 @@ use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
 use crate::engine::running::explain;
 use crate::engine::running::run;
-use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::HostServices;
+use crate::engine::sandbox::StoreData;
 use crate::types::budget::Ticks;
 
 /// Largest answer that is read, in bytes.
@@ -40,7 +40,7 @@ pub(crate) struct InputBuffer {
 
 /// A live guest.
 pub struct Instance {
-    pub(crate) store: Store<Guest>,
+    pub(crate) store: Store<StoreData>,
     pub(crate) memory: Memory,
     pub(crate) exports: Exports,
     pub(crate) input: InputBuffer,

@@ -16,8 +16,8 @@ use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
 use crate::engine::deadline::Stack;
 use crate::engine::error::CallError;
-use crate::engine::sandbox::Guest;
 use crate::engine::sandbox::HostServices;
+use crate::engine::sandbox::StoreData;
 use crate::engine::setup::Engine;
 
 /// One guest call, on this stack.
@@ -26,7 +26,7 @@ use crate::engine::setup::Engine;
 /// that all instances share.
 #[inline]
 pub(crate) async fn run<P, R>(
-    store: &mut Store<Guest>,
+    store: &mut Store<StoreData>,
     compiled: &Compiled,
     mark: &CallMark,
     stack: Stack,
@@ -55,7 +55,7 @@ pub(crate) fn new_store(
     compiled: &Compiled,
     mark: &Arc<CallMark>,
     services: Arc<dyn HostServices>,
-) -> Result<Store<Guest>, CallError> {
+) -> Result<Store<StoreData>, CallError> {
     let guest = compiled
         .sandbox
         .guest(services)
@@ -94,7 +94,7 @@ pub(crate) async fn timed<R>(
 
 /// What a failed call means: a timeout and a memory failure are told from other traps.
 #[cold]
-pub(crate) fn explain(store: &Store<Guest>, error: &wasmtime::Error, total: Duration) -> CallError {
+pub(crate) fn explain(store: &Store<StoreData>, error: &wasmtime::Error, total: Duration) -> CallError {
     let guest = store.data();
     let trap = error.downcast_ref::<wasmtime::Trap>();
     if guest.deadline.expired || trap == Some(&wasmtime::Trap::Interrupt) {

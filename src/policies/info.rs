@@ -4,18 +4,7 @@ use std::fmt;
 
 use crate::policies::explanation::Explanation;
 use crate::types::worker_set::WorkerSet;
-
-/// Which selection of a request this is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Leg {
-    /// One worker does everything. The default.
-    #[default]
-    Single,
-    /// The prefill worker of a disaggregated pair.
-    Prefill,
-    /// The decode worker of a disaggregated pair.
-    Decode,
-}
+use sgl_policy_abi::Leg;
 
 /// Finds a request header. The proxy implements it for its header map, embedders for theirs.
 pub trait HeaderLookup: Sync {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::task::Waker;
 
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
@@ -26,7 +26,7 @@ use sglang_router_rs::policies::WasmPolicyConfig;
 /// More than one in sixteen, which is timed, and some that find a tick gone by.
 const DECISIONS: usize = 1000;
 
-async fn least_connections(lane: Lane) -> (PolicyFactory, Policy) {
+async fn least_connections(lane: LaneOption) -> (PolicyFactory, Policy) {
     let module = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
     let factory = PolicyFactory::new();
     let config = WasmPolicyConfig {
@@ -64,7 +64,7 @@ fn waiting(policy: &Policy, table: &WorkerTable) {
 
 #[tokio::test]
 async fn blocking_decision_allocates_nothing() {
-    let (_factory, policy) = least_connections(Lane::Fiber).await;
+    let (_factory, policy) = least_connections(LaneOption::Fiber).await;
     for workers in [2, 64, 1000] {
         let table = table(workers);
         let decide = || drop(policy.decide(&table, &SelectWorkerInfo::default()).unwrap());
@@ -74,7 +74,7 @@ async fn blocking_decision_allocates_nothing() {
 
 #[tokio::test]
 async fn decision_over_an_embedders_workers_allocates_nothing() {
-    let (_factory, policy) = least_connections(Lane::Fiber).await;
+    let (_factory, policy) = least_connections(LaneOption::Fiber).await;
     let worker =
         |index| Arc::new(BasicWorker::new(WorkerSpec::new(format!("http://w{index}")))) as Arc<dyn Worker>;
     let workers: Vec<_> = (0..64).map(worker).collect();
@@ -85,11 +85,11 @@ async fn decision_over_an_embedders_workers_allocates_nothing() {
 #[tokio::test]
 async fn asynchronous_decision_allocates_nothing_of_its_own() {
     let table = table(64);
-    let (_factory, policy) = least_connections(Lane::Adaptive).await;
+    let (_factory, policy) = least_connections(LaneOption::Adaptive).await;
     // One that lost its processor moves the plugin to a fiber for a while: then as below.
     let adaptive = allocations(|| waiting(&policy, &table));
     assert!(adaptive <= FIBER * DECISIONS as u64, "{adaptive}");
-    let (_factory, policy) = least_connections(Lane::Fiber).await;
+    let (_factory, policy) = least_connections(LaneOption::Fiber).await;
     // A decision that lost its processor for two ticks gives way, which costs a box: another run then.
     let undisturbed = (0..20).map(|_| allocations(|| waiting(&policy, &table))).min();
     assert_eq!(undisturbed, Some(FIBER * DECISIONS as u64));

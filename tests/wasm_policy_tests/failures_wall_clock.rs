@@ -14,7 +14,7 @@ use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::FailurePolicy;
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::DecideError;
 use sglang_router_rs::policies::Decision;
@@ -300,7 +300,7 @@ async fn replacing_a_plugin_closes_its_breaker() {
 }
 
 fn adaptive() -> PluginOptions {
-    PluginOptions { lane: Lane::Adaptive, min_warm: 2, max_instances: 2, ..options() }
+    PluginOptions { lane: LaneOption::Adaptive, min_warm: 2, max_instances: 2, ..options() }
 }
 
 /// True if a call with this command gives the caller's thread back before it ends.

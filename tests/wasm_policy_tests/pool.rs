@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sgl_policy_abi::Concurrency;
 use sglang_router_rs::config::Isolation;
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::Decision;
@@ -287,7 +287,7 @@ async fn callers_that_wait_for_discarded_instances_get_others() {
     let meet = "(drop (call $count (i32.const 1) (i64.const 1)))
         (loop $wait (br_if $wait (i64.lt_s (call $count (i32.const 1) (i64.const 0)) (i64.const 2))))";
     let cases = [on(1, "(loop $forever (br $forever))"), on(2, meet)].concat();
-    let options = PluginOptions { lane: Lane::Fiber, ..pool_of(1, 2) };
+    let options = PluginOptions { lane: LaneOption::Fiber, ..pool_of(1, 2) };
     let (factory, policy) = loaded_with(patient(), options, commanded("", &cases)).await;
     let table = fleet(2).table();
     let ask = |command| {

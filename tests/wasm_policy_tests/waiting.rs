@@ -12,7 +12,7 @@ use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::CanaryOptions;
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::config::Rollout;
 use sglang_router_rs::policies::Chooser;
@@ -191,7 +191,7 @@ fn sockets_go_on_between_the_ticks_of_a_guest_that_loops() {
 fn adaptive_call_that_takes_long_does_not_keep_its_thread_from_others() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let options = PluginOptions { lane: Lane::Adaptive, ..pool_of(1) };
+        let options = PluginOptions { lane: LaneOption::Adaptive, ..pool_of(1) };
         let gated = commanded("", &on(1, WAIT_AT_GATE));
         let (factory, policy) = loaded_with(budget(3000), options, gated).await;
         let table = fleet(2).table();

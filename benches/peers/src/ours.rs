@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
@@ -21,7 +21,7 @@ use crate::rounds::Shape;
 /// The plugin under the name of each lane.
 pub(crate) async fn factory(module: &Path) -> anyhow::Result<PolicyFactory> {
     let factory = PolicyFactory::new();
-    for (name, lane) in [("fiber", Lane::Fiber), ("adaptive", Lane::Adaptive)] {
+    for (name, lane) in [("fiber", LaneOption::Fiber), ("adaptive", LaneOption::Adaptive)] {
         let config = WasmPolicyConfig::new(name, module.to_string_lossy());
         let options = PluginOptions { lane, ..PluginOptions::default() };
         factory.load_wasm_plugin_with(config, options).await.context("least_connections does not load")?;

@@ -11,8 +11,8 @@ use http::Request;
 use sgl_router::proxy::opening::Opening;
 use sgl_upstream::address::Address;
 use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_connection::Answer;
 use sgl_upstream::upstream_connection::AnswerBody;
+use sgl_upstream::upstream_connection::UpstreamAnswer;
 use sgl_upstream::upstream_connection::UpstreamConnection;
 use sgl_upstream::worker_url::WorkerUrl;
 use tokio::io::AsyncReadExt;
@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 const EVENT: &str = "data: {\"choices\": [{\"delta\": {\"content\": \"hi\"}}]}\n\n";
 
 /// The head of a streamed answer, whose first chunk has arrived with it; the worker's side stays open.
-async fn answer() -> (Answer, TcpStream) {
+async fn answer() -> (UpstreamAnswer, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let address = Address::new(WorkerUrl::parse(&url).expect("a worker's URL"));
@@ -53,14 +53,14 @@ fn read(body: &mut AnswerBody) {
     }
 }
 
-async fn allocations(run: impl FnOnce(Answer) -> AnswerBody) -> u64 {
+async fn allocations(run: impl FnOnce(UpstreamAnswer) -> AnswerBody) -> u64 {
     let (answer, _worker) = answer().await;
     let mut body = None;
     let counted = allocation_counter::measure(|| body = Some(run(answer)));
     counted.count_total
 }
 
-fn held(answer: Answer) -> AnswerBody {
+fn held(answer: UpstreamAnswer) -> AnswerBody {
     let mut opening = Opening::new(answer).expect("an answer of HTTP");
     let read_on = pin!(opening.read_on(|| {})).poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(read_on, Poll::Ready(Ok(()))), "the first event is there");
@@ -69,7 +69,7 @@ fn held(answer: Answer) -> AnswerBody {
     opening.body
 }
 
-fn passed_on(answer: Answer) -> AnswerBody {
+fn passed_on(answer: UpstreamAnswer) -> AnswerBody {
     let (_, mut body) = answer.into_parts();
     read(&mut body);
     body

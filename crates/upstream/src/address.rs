@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::net::lookup_host;
 use tokio::time::Instant;
 
-use crate::call_error::CallError;
 use crate::descriptors::is_own_shortage;
+use crate::upstream_error::UpstreamError;
 use crate::worker_url::WorkerUrl;
 
 /// Pause before connecting again after a shortage of our own.
@@ -40,26 +40,26 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// [`CallError`] says whether it took too long, was refused, or was no fault of the worker.
+    /// [`UpstreamError`] says whether it took too long, was refused, or was no fault of the worker.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes what was opened.
-    pub async fn connect(&self, limit: Duration) -> Result<TcpStream, CallError> {
+    pub async fn connect(&self, limit: Duration) -> Result<TcpStream, UpstreamError> {
         let deadline = Instant::now() + limit;
         let mut shortage = None;
         loop {
             match (self.dial(limit, deadline).await, shortage.take()) {
-                (Err(CallError::OwnShortage(error)), _) => shortage = Some(error),
+                (Err(UpstreamError::OwnShortage(error)), _) => shortage = Some(error),
                 // The worker had less than the whole time.
-                (Err(CallError::ConnectTimeout { .. }), Some(error)) => {
-                    return Err(CallError::OwnShortage(error));
+                (Err(UpstreamError::ConnectTimeout { .. }), Some(error)) => {
+                    return Err(UpstreamError::OwnShortage(error));
                 }
                 (connected, _) => return connected,
             }
             match shortage {
                 Some(error) if Instant::now() + SHORTAGE_PAUSE > deadline => {
-                    return Err(CallError::OwnShortage(error));
+                    return Err(UpstreamError::OwnShortage(error));
                 }
                 _ => tokio::time::sleep(SHORTAGE_PAUSE).await,
             }
@@ -67,7 +67,7 @@ impl Address {
     }
 
     /// Looks the name up, and connects to what it stands for. Addresses need no looking up.
-    async fn dial(&self, limit: Duration, deadline: Instant) -> Result<TcpStream, CallError> {
+    async fn dial(&self, limit: Duration, deadline: Instant) -> Result<TcpStream, UpstreamError> {
         let looking = lookup_host((self.url.bare_host(), self.url.port()));
         self.dial_found(looking, limit, deadline).await
     }
@@ -77,14 +77,14 @@ impl Address {
         looking: impl Future<Output = io::Result<A>>,
         limit: Duration,
         deadline: Instant,
-    ) -> Result<TcpStream, CallError> {
+    ) -> Result<TcpStream, UpstreamError> {
         let last = *self.last.lock();
         // Time is left for the address that is known.
         let until = if last.is_some() { deadline - limit / 2 } else { deadline };
         let found = tokio::time::timeout_at(until, looking).await;
         let found = match found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(addresses) => return self.reach(addresses, limit, deadline).await,
-            Err(error) => CallError::of_looking_up(error),
+            Err(error) => UpstreamError::of_looking_up(error),
         };
         match last.filter(|_| found.is_own()) {
             Some(last) => self.reach([last].into_iter(), limit, deadline).await,
@@ -97,13 +97,16 @@ impl Address {
         addresses: impl Iterator<Item = SocketAddr>,
         limit: Duration,
         deadline: Instant,
-    ) -> Result<TcpStream, CallError> {
+    ) -> Result<TcpStream, UpstreamError> {
         let connected = tokio::time::timeout_at(deadline, self.first_of(addresses)).await;
-        connected.unwrap_or(Err(CallError::ConnectTimeout { limit }))
+        connected.unwrap_or(Err(UpstreamError::ConnectTimeout { limit }))
     }
 
     /// Connects to the first of these that takes the connection.
-    async fn first_of(&self, addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, CallError> {
+    async fn first_of(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> Result<TcpStream, UpstreamError> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name stands for no address");
         let mut is_telling = false;
         for address in addresses {
@@ -122,7 +125,7 @@ impl Address {
                 Err(_) => {}
             }
         }
-        Err(CallError::of_connecting(failure))
+        Err(UpstreamError::of_connecting(failure))
     }
 }
 

@@ -3,7 +3,7 @@
 
 pub mod worker_url;
 pub mod descriptors;
-pub mod call_error;
+pub mod upstream_error;
 pub mod address;
 pub mod payload;
 pub mod upstream_connection;

@@ -27,8 +27,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::address::Address;
-use crate::call_error::CallError;
 use crate::payload::Payload;
+use crate::upstream_error::UpstreamError;
 
 /// What is sent to a worker.
 pub type Outgoing = Request<Payload>;
@@ -52,9 +52,9 @@ impl UpstreamConnection {
     /// # Cancel safety
     ///
     /// Dropping the future closes what was opened.
-    pub async fn open(address: &Address, limit: Duration) -> Result<Box<Self>, CallError> {
+    pub async fn open(address: &Address, limit: Duration) -> Result<Box<Self>, UpstreamError> {
         let stream = address.connect(limit).await?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
         Ok(Box::new(Self { sender, driver: Some(driver), idle_since: Instant::now() }))
     }
 
@@ -63,12 +63,15 @@ impl UpstreamConnection {
     ///
     /// # Errors
     ///
-    /// [`CallError::Unsent`], [`CallError::Broken`] or [`CallError::Ended`].
+    /// [`UpstreamError::Unsent`], [`UpstreamError::Broken`] or [`UpstreamError::Ended`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection, which tells the worker to stop.
-    pub async fn send(mut self: Box<Self>, make: impl FnOnce() -> Outgoing) -> Result<Answer, CallError> {
+    pub async fn send(
+        mut self: Box<Self>,
+        make: impl FnOnce() -> Outgoing,
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         let mut answer = pin!(self.sender.try_send_request(make()));
         let driver = &mut self.driver;
         let answered = std::future::poll_fn(|cx| {
@@ -81,13 +84,13 @@ impl UpstreamConnection {
             }
         });
         match answered.await {
-            Some(Ok(response)) => Ok(Answer { response, connection: self }),
+            Some(Ok(response)) => Ok(UpstreamAnswer { response, connection: self }),
             Some(Err(mut error)) => {
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
-                Err(if unsent { CallError::Unsent(error) } else { CallError::Broken(error) })
+                Err(if unsent { UpstreamError::Unsent(error) } else { UpstreamError::Broken(error) })
             }
-            None => Err(CallError::Ended),
+            None => Err(UpstreamError::Ended),
         }
     }
 
@@ -114,13 +117,13 @@ fn drive(driver: &mut Option<http1::Connection<TokioIo<TcpStream>, Payload>>, cx
 
 /// The head of an answer, and the connection that its body comes from.
 #[derive(Debug)]
-pub struct Answer {
+pub struct UpstreamAnswer {
     /// Status, headers, and hyper's half of the body.
     pub response: Response<Incoming>,
     connection: Box<UpstreamConnection>,
 }
 
-impl Answer {
+impl UpstreamAnswer {
     /// The head and the body.
     pub fn into_parts(self) -> (http::response::Parts, AnswerBody) {
         let (head, incoming) = self.response.into_parts();

@@ -17,7 +17,7 @@ pub enum Choice {
     Nobody,
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
-    /// A choice with what led to it, for decision records; made from [`Explained`].
+    /// A choice with what led to it, for decision records; made from [`ExplainedChoice`].
     Explained(Encoded),
 }
 
@@ -30,7 +30,7 @@ pub struct Encoded(pub(crate) Vec<u8>);
 
 /// A choice and what led to it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Explained {
+pub struct ExplainedChoice {
     /// The worker, if there is a choice.
     pub worker: Option<usize>,
     /// One score per worker, in table order; empty for none.
@@ -51,8 +51,8 @@ impl From<Option<usize>> for Choice {
     }
 }
 
-impl From<Explained> for Choice {
-    fn from(explained: Explained) -> Self {
+impl From<ExplainedChoice> for Choice {
+    fn from(explained: ExplainedChoice) -> Self {
         let scores: Vec<u8> = explained.scores.iter().flat_map(|score| score.to_le_bytes()).collect();
         let map = AnswerMap {
             selected_worker: explained.worker.and_then(|worker| i64::try_from(worker).ok()),

@@ -10,11 +10,11 @@ use crate::column::Bits;
 use crate::column::Floats;
 use crate::column::Ints;
 use crate::column::Tokens;
-use crate::message::Leg;
 use crate::message::Message;
 use crate::random::Rng;
 use crate::section::Declares;
 use crate::table::Table;
+use sgl_policy_abi::Leg;
 
 /// Stops the build of a policy `P` that reads this input without declaring it.
 macro_rules! declared {

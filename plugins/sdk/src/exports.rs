@@ -15,14 +15,14 @@ const PAGE_BYTES: usize = 1 << 16;
 
 /// The plugin's one guest, a static.
 #[derive(Debug)]
-pub struct Instance<P>(RefCell<Guest<P>>);
+pub struct GuestCell<P>(RefCell<Guest<P>>);
 
 #[expect(unsafe_code, reason = "a static has to be Sync")]
 // SAFETY: a plugin is a module without threads (the ABI refuses them), so there
 // is no second thread that could reach the static.
-unsafe impl<P> Sync for Instance<P> {}
+unsafe impl<P> Sync for GuestCell<P> {}
 
-impl<P: Plugin> Instance<P> {
+impl<P: Plugin> GuestCell<P> {
     /// A guest that waits for `init`.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "only a static makes one")]

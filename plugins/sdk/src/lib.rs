@@ -84,7 +84,7 @@ pub use crate::candidates::CandidateIter;
 pub use crate::candidates::Candidates;
 pub use crate::choice::Choice;
 pub use crate::choice::Encoded;
-pub use crate::choice::Explained;
+pub use crate::choice::ExplainedChoice;
 pub use crate::choice::PairChoice;
 pub use crate::column::Bits;
 pub use crate::column::Floats;
@@ -95,7 +95,6 @@ pub use crate::context::Context;
 pub use crate::error::Error;
 pub use crate::guest::Guest;
 pub use crate::hash::hash;
-pub use crate::message::Leg;
 #[doc(hidden)]
 pub use crate::message::Message;
 #[doc(hidden)]
@@ -112,6 +111,7 @@ pub use crate::section::Declares;
 pub use crate::section::StaticManifest;
 pub use crate::table::Table;
 pub use crate::table::TableWorker;
+pub use sgl_policy_abi::Leg;
 
 /// What nearly every policy needs.
 pub mod prelude {

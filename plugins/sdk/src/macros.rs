@@ -134,7 +134,7 @@ macro_rules! __exports {
         #[used]
         static SECTION: [u8; MANIFEST.encoded_len()] = MANIFEST.encode();
 
-        static INSTANCE: $crate::exports::Instance<Exported> = $crate::exports::Instance::new();
+        static INSTANCE: $crate::exports::GuestCell<Exported> = $crate::exports::GuestCell::new();
 
         #[expect(unsafe_code, reason = "an export of the plugin ABI")]
         // SAFETY: no other function of the module has this name.

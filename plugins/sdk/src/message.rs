@@ -3,23 +3,12 @@
 use sgl_policy_abi::Column;
 use sgl_policy_abi::DecodeError;
 use sgl_policy_abi::Input;
+use sgl_policy_abi::Leg;
 use sgl_policy_abi::Reader;
 
 use crate::column::Bits;
 use crate::column::Tokens;
 use crate::table::Table;
-
-/// Which selection this is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Leg {
-    /// The one worker of a request. The default.
-    #[default]
-    Single,
-    /// The worker that reads the prompt.
-    Prefill,
-    /// The worker that generates.
-    Decode,
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Columns<'a> {
@@ -43,7 +32,7 @@ impl<'a> Columns<'a> {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Request<'a> {
+pub(crate) struct RequestInputs<'a> {
     pub(crate) text: Option<&'a [u8]>,
     pub(crate) tokens: Option<Tokens<'a>>,
     pub(crate) model: Option<&'a [u8]>,
@@ -97,7 +86,7 @@ pub struct Message<'a> {
     elements: Reader<'a>,
     workers: Option<usize>,
     pub(crate) columns: Columns<'a>,
-    pub(crate) request: Request<'a>,
+    pub(crate) request: RequestInputs<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -117,7 +106,7 @@ impl<'a> Message<'a> {
             elements: reader,
             workers: table.map(Table::len),
             columns: Columns::default(),
-            request: Request::default(),
+            request: RequestInputs::default(),
         })
     }
 
@@ -151,7 +140,7 @@ impl<'a> Message<'a> {
             Input::RequestTokens => request.tokens = opt_tokens(r)?,
             Input::PromptBytes => request.prompt_bytes = r.uint()?,
             Input::Model => request.model = opt_str_bytes(r)?,
-            Input::Leg => request.leg = leg(r.uint()?)?,
+            Input::Leg => request.leg = Leg::from_number(r.uint()?).ok_or(MessageError::UnknownLeg)?,
             Input::Random => request.random = r.uint()?,
             Input::NowNs => request.now_ns = r.uint()?,
             // Headers are read again when they are asked for.
@@ -196,15 +185,5 @@ fn opt_tokens<'a>(r: &mut Reader<'a>) -> Result<Option<Tokens<'a>>, MessageError
     match r.bin()?.as_chunks() {
         (words, []) => Ok(Some(Tokens::new(words))),
         _ => Err(MessageError::ColumnLength),
-    }
-}
-
-#[inline]
-fn leg(number: u64) -> Result<Leg, MessageError> {
-    match number {
-        0 => Ok(Leg::Single),
-        1 => Ok(Leg::Prefill),
-        2 => Ok(Leg::Decode),
-        _ => Err(MessageError::UnknownLeg),
     }
 }

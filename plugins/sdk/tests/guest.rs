@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sgl_policy_sdk::Explained;
+use sgl_policy_sdk::ExplainedChoice;
 use sgl_policy_sdk::Guest;
 use sgl_policy_sdk::abi::Answer;
 use sgl_policy_sdk::abi::PairAnswer;
@@ -68,7 +68,7 @@ impl Policy for Echo {
             u8::from(ctx.excluded().get(0)),
         );
         let scores = (0..ctx.len()).map(|_| 0.5).collect();
-        Explained { worker: ctx.candidates().iter().next(), scores, reason }.into()
+        ExplainedChoice { worker: ctx.candidates().iter().next(), scores, reason }.into()
     }
 
     fn on_workers(&mut self, _table: &Table) {

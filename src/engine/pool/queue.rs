@@ -28,14 +28,14 @@ pub(crate) struct Queue<T> {
 #[derive(Debug)]
 pub(crate) struct Caller<T> {
     pub(crate) links: Links,
-    pub(crate) standing: Standing,
+    pub(crate) standing: CallerStanding,
     pub(crate) waker: Option<Waker>,
     pub(crate) lost: u32,
     pub(crate) gift: Option<T>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum CallerStanding {
     Waiting,
     Owed,
     /// In no line: it was woken, or handed something.
@@ -60,7 +60,7 @@ impl<T> Queue<T> {
         let key = line.first()?;
         line.leave(&mut self.callers, key);
         let caller = self.callers.get_mut(key)?;
-        caller.standing = Standing::Woken;
+        caller.standing = CallerStanding::Woken;
         caller.waker.take()
     }
 
@@ -70,7 +70,7 @@ impl<T> Queue<T> {
         let gift = take()?;
         self.owed.leave(&mut self.callers, key);
         let caller = self.callers.get_mut(key)?;
-        caller.standing = Standing::Woken;
+        caller.standing = CallerStanding::Woken;
         caller.gift = Some(gift);
         self.handed = true;
         caller.waker.take()
@@ -83,15 +83,15 @@ impl<T> Queue<T> {
             Some(known) => known.clone_from(waker),
             unset => *unset = Some(waker.clone()),
         }
-        if caller.standing != Standing::Woken {
+        if caller.standing != CallerStanding::Woken {
             return;
         }
         caller.lost += 1;
         if caller.lost < LOSSES {
-            caller.standing = Standing::Waiting;
+            caller.standing = CallerStanding::Waiting;
             self.waiting.enter_first(&mut self.callers, key);
         } else {
-            caller.standing = Standing::Owed;
+            caller.standing = CallerStanding::Owed;
             self.owed.enter_last(&mut self.callers, key);
         }
     }
@@ -99,9 +99,9 @@ impl<T> Queue<T> {
     /// Takes a caller out, wherever it is.
     pub(crate) fn remove(&mut self, key: usize) -> Option<Caller<T>> {
         match self.callers.get(key)?.standing {
-            Standing::Waiting => self.waiting.leave(&mut self.callers, key),
-            Standing::Owed => self.owed.leave(&mut self.callers, key),
-            Standing::Woken => {}
+            CallerStanding::Waiting => self.waiting.leave(&mut self.callers, key),
+            CallerStanding::Owed => self.owed.leave(&mut self.callers, key),
+            CallerStanding::Woken => {}
         }
         self.callers.try_remove(key)
     }

@@ -22,8 +22,8 @@ use parking_lot::Mutex;
 
 use crate::engine::pool::line::Links;
 use crate::engine::pool::queue::Caller;
+use crate::engine::pool::queue::CallerStanding;
 use crate::engine::pool::queue::Queue;
-use crate::engine::pool::queue::Standing;
 
 /// A bounded queue of callers. Not on the decision path: a caller comes here only if nothing is
 /// free.
@@ -70,7 +70,7 @@ impl<T> Waiters<T> {
         }
         let Queue { callers, waiting, era, .. } = &mut *queue;
         let links = Links::default();
-        let caller = Caller { links, standing: Standing::Waiting, waker: None, lost: 0, gift: None };
+        let caller = Caller { links, standing: CallerStanding::Waiting, waker: None, lost: 0, gift: None };
         let key = callers.insert(caller);
         waiting.enter_last(callers, key);
         let place = Place { waiters: self, key, era: *era };
@@ -153,7 +153,7 @@ impl<T> Drop for Place<'_, T> {
             queue.handed = false;
         }
         // It was woken for something that it does not take.
-        let waker = if left.standing == Standing::Woken { queue.wake_next() } else { None };
+        let waker = if left.standing == CallerStanding::Woken { queue.wake_next() } else { None };
         self.waiters.update(&queue);
         drop(queue);
         waker.into_iter().for_each(Waker::wake);

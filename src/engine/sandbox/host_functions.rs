@@ -9,8 +9,8 @@ use wasmtime::Linker;
 use sgl_policy_abi::HOST_MODULE;
 use sgl_policy_abi::host_function;
 
-use crate::engine::sandbox::guest::Guest;
 use crate::engine::sandbox::last_words;
+use crate::engine::sandbox::store_data::StoreData;
 
 /// Longest log line that is taken from a guest, in bytes; the rest is cut.
 const MAX_LOG_BYTES: u32 = 4096;
@@ -21,7 +21,7 @@ const ERROR: u8 = 0;
 /// Longest key of the shared map, in bytes.
 const MAX_KEY_BYTES: u32 = 1024;
 
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     linker.func_wrap(HOST_MODULE, host_function::LOG, log)?;
     linker.func_wrap(HOST_MODULE, host_function::COUNTER_ADD, counter_add)?;
     linker.func_wrap(HOST_MODULE, host_function::KV_GET, kv_get)?;
@@ -29,7 +29,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: u32, len: u32) {
+fn log(mut caller: Caller<'_, StoreData>, level: i32, pointer: u32, len: u32) {
     let budget = {
         // A bad pointer logs nothing: a broken log call is no reason to fail a decision.
         let Some((line, guest)) = bytes(&mut caller, pointer, len.min(MAX_LOG_BYTES)) else { return };
@@ -48,12 +48,12 @@ fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: u32, len: u32) {
     caller.data().words.lock().locate(frames);
 }
 
-fn counter_add(caller: Caller<'_, Guest>, slot: i32, delta: i64) -> i64 {
+fn counter_add(caller: Caller<'_, StoreData>, slot: i32, delta: i64) -> i64 {
     let slot = u32::try_from(slot).ok();
     slot.and_then(|slot| caller.data().services.counter_add(slot, delta)).unwrap_or(i64::MIN)
 }
 
-fn kv_get(mut caller: Caller<'_, Guest>, key: u32, key_len: u32, out: u32, capacity: u32) -> i32 {
+fn kv_get(mut caller: Caller<'_, StoreData>, key: u32, key_len: u32, out: u32, capacity: u32) -> i32 {
     if key_len > MAX_KEY_BYTES {
         return host_function::KV_BAD_ARGUMENT;
     }
@@ -71,7 +71,7 @@ fn kv_get(mut caller: Caller<'_, Guest>, key: u32, key_len: u32, out: u32, capac
     i32::try_from(value.len()).unwrap_or(host_function::KV_BAD_ARGUMENT)
 }
 
-fn kv_set(mut caller: Caller<'_, Guest>, key: u32, key_len: u32, value: u32, value_len: u32) -> i32 {
+fn kv_set(mut caller: Caller<'_, StoreData>, key: u32, key_len: u32, value: u32, value_len: u32) -> i32 {
     if key_len > MAX_KEY_BYTES {
         return host_function::KV_BAD_ARGUMENT;
     }
@@ -87,12 +87,16 @@ fn kv_set(mut caller: Caller<'_, Guest>, key: u32, key_len: u32, value: u32, val
     }
 }
 
-fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> Option<(&'a mut [u8], &'a mut Guest)> {
+fn memory<'a>(caller: &'a mut Caller<'_, StoreData>) -> Option<(&'a mut [u8], &'a mut StoreData)> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { return None };
     Some(memory.data_and_store_mut(caller))
 }
 
-fn bytes<'a>(caller: &'a mut Caller<'_, Guest>, pointer: u32, len: u32) -> Option<(&'a [u8], &'a mut Guest)> {
+fn bytes<'a>(
+    caller: &'a mut Caller<'_, StoreData>,
+    pointer: u32,
+    len: u32,
+) -> Option<(&'a [u8], &'a mut StoreData)> {
     let (memory, guest) = memory(caller)?;
     Some((memory.get(pointer as usize..)?.get(..len as usize)?, guest))
 }

@@ -6,7 +6,7 @@
 //! ```
 
 pub mod services;
-pub(crate) mod limits;
+pub(crate) mod memory_limiter;
 pub(crate) mod last_words;
 pub mod tmp_limits;
 #[cfg(feature = "wasi")]
@@ -14,13 +14,13 @@ pub mod wasi;
 #[cfg(not(feature = "wasi"))]
 #[path = "no_wasi.rs"]
 pub mod wasi;
-pub(crate) mod guest;
+pub(crate) mod store_data;
 pub(crate) mod host_functions;
 pub mod plugin_sandbox;
 
-pub(crate) use crate::engine::sandbox::guest::Guest;
 pub(crate) use crate::engine::sandbox::plugin_sandbox::Sandbox;
 pub use crate::engine::sandbox::plugin_sandbox::SandboxSpec;
 pub use crate::engine::sandbox::services::HostServices;
+pub(crate) use crate::engine::sandbox::store_data::StoreData;
 pub use crate::engine::sandbox::tmp_limits::TmpLimits;
 pub use crate::engine::sandbox::wasi::PrivateDirectory;

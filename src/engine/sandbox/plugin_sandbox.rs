@@ -9,12 +9,12 @@ use wasmtime::Module;
 
 use crate::engine::deadline::Deadline;
 use crate::engine::error::EngineError;
-use crate::engine::sandbox::guest::Guest;
 use crate::engine::sandbox::host_functions;
 use crate::engine::sandbox::last_words::BacktraceBudget;
 use crate::engine::sandbox::last_words::LastWords;
-use crate::engine::sandbox::limits::Limits;
+use crate::engine::sandbox::memory_limiter::MemoryLimiter;
 use crate::engine::sandbox::services::HostServices;
+use crate::engine::sandbox::store_data::StoreData;
 use crate::engine::sandbox::tmp_limits::TmpLimits;
 use crate::engine::sandbox::wasi;
 use crate::engine::sandbox::wasi::PrivateDirectory;
@@ -51,7 +51,7 @@ impl Sandbox {
     }
 
     /// What a new store starts with; the host does `services` for it.
-    pub(crate) fn guest(&self, services: Arc<dyn HostServices>) -> Result<Guest, EngineError> {
+    pub(crate) fn guest(&self, services: Arc<dyn HostServices>) -> Result<StoreData, EngineError> {
         let words = Arc::<Mutex<LastWords>>::default();
         let system = if self.spec.allowed_syscalls.is_empty() {
             None
@@ -59,8 +59,8 @@ impl Sandbox {
             let directory = self.spec.directory.clone();
             Some(Box::new(System::new(directory, self.spec.tmp_limits, &services, &words)?))
         };
-        Ok(Guest {
-            limits: Limits::new(self.spec.max_memory_bytes),
+        Ok(StoreData {
+            limits: MemoryLimiter::new(self.spec.max_memory_bytes),
             deadline: Deadline::default(),
             system,
             services,
@@ -70,7 +70,7 @@ impl Sandbox {
     }
 
     /// Everything that the module may import and does.
-    pub(crate) fn linker(&self, module: &Module) -> Result<Linker<Guest>, EngineError> {
+    pub(crate) fn linker(&self, module: &Module) -> Result<Linker<StoreData>, EngineError> {
         let mut linker = Linker::new(module.engine());
         host_functions::link(&mut linker).map_err(|error| EngineError::Link(error.into()))?;
         let mut wanted = module.imports().filter(|import| import.module() == WASI_MODULE).peekable();
@@ -82,7 +82,7 @@ impl Sandbox {
         if let Some(import) = wanted.find(|import| !self.allows(import.name())) {
             return Err(EngineError::Link(format!("system call {} is not allowed", import.name()).into()));
         }
-        wasi::link(&mut linker, Guest::system, self.spec.directory.is_some())?;
+        wasi::link(&mut linker, StoreData::system, self.spec.directory.is_some())?;
         Ok(linker)
     }
 

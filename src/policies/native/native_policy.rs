@@ -13,7 +13,6 @@ use crate::policies::decision::Chooser;
 use crate::policies::decision::DecideError;
 use crate::policies::decision::Decision;
 use crate::policies::decision::PairDecision;
-use crate::policies::info::Leg;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::load_balancing::LoadBalancingPolicy;
@@ -24,6 +23,7 @@ use crate::policies::native::random::Random;
 use crate::policies::native::round_robin::RoundRobin;
 use crate::types::future::BoxFuture;
 use crate::types::worker_set::WorkerSet;
+use sgl_policy_abi::Leg;
 
 /// A built-in policy.
 #[derive(Debug)]

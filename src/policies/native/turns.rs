@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use crate::core::candidates::Candidates;
-use crate::policies::info::Leg;
 use crate::policies::info::SelectWorkerInfo;
 use crate::types::worker_set::WorkerSet;
+use sgl_policy_abi::Leg;
 
 /// Lists that have turns of their own at a time: one for each model, and for each half of a pair.
 /// Beyond that lists begin to share, which is uneven only where their requests alternate.

@@ -12,7 +12,7 @@ use sgl_policy_abi::MANIFEST_SECTION;
 use sgl_policy_abi::Wire;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::Isolation;
-use sglang_router_rs::config::Lane;
+use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::PluginOptions;
@@ -173,7 +173,7 @@ impl Shape {
         PluginOptions {
             self_test: self.has_self_test,
             isolation: if self.is_fresh { Isolation::Fresh } else { Isolation::Reuse },
-            lane: if self.is_adaptive { Lane::Adaptive } else { Lane::Fiber },
+            lane: if self.is_adaptive { LaneOption::Adaptive } else { LaneOption::Fiber },
             breaker: BreakerOptions { failures, ..host::options().breaker },
             ..host::options()
         }

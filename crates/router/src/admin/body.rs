@@ -19,14 +19,14 @@ pub const MAX_JSON_BYTES: usize = 1 << 20;
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BodyKind {
     /// JSON, merge patches included.
     Json,
     /// A module.
     Module,
 }
 
-impl Kind {
+impl BodyKind {
     /// What the head says that the body is. A web page can send bodies of other types to any
     /// address without asking; those of these two it cannot.
     ///
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-fn unsupported(found: Option<&str>, wanted: &[Kind]) -> Problem {
+fn unsupported(found: Option<&str>, wanted: &[BodyKind]) -> Problem {
     let found = found.map_or("missing".to_owned(), |found| format!("{:?}", shown(found)));
     let wanted: Vec<&str> = wanted.iter().map(|kind| kind.in_words()).collect();
     let detail = format!("`content-type` is {found}; send {}", wanted.join(", or "));

@@ -23,7 +23,7 @@ const DEFAULT_LIMIT: usize = 20;
 
 /// How many are wanted.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Limit {
+pub(crate) struct ListLimit {
     limit: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ pub fn routes(recorder: Option<Arc<Recorder>>) -> Router {
 ))]
 pub(crate) async fn list(
     State(recorder): Recording,
-    InQuery(query): InQuery<Limit>,
+    InQuery(query): InQuery<ListLimit>,
 ) -> Result<Json<DecisionList>, Problem> {
     let recorder = recorder.ok_or_else(off)?;
     let newest = recorder.newest(query.limit.unwrap_or(DEFAULT_LIMIT));

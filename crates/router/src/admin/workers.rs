@@ -18,7 +18,7 @@ use axum::routing::post;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::admin::body::Kind;
+use crate::admin::body::BodyKind;
 use crate::admin::body::MAX_JSON_BYTES;
 use crate::admin::body::bytes_of;
 use crate::admin::extract::InPath;
@@ -108,7 +108,7 @@ pub(crate) async fn add(
     request: Request,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
     let (head, body) = request.into_parts();
-    Kind::of(&head.headers, &[Kind::Json])?;
+    BodyKind::of(&head.headers, &[BodyKind::Json])?;
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
     let entry: WorkerEntry = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {}", without_user(&error.to_string())))

@@ -9,9 +9,9 @@ use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
-use sgl_tools::sim::Role;
 use sgl_tools::sim::SimConfig;
 use sgl_tools::sim::SimWorker;
+use sglang_router_rs::core::WorkerRole;
 
 /// A simulated inference server for demos, tests and load runs: OpenAI and SGLang endpoints,
 /// seeded answers at a modelled pace. Prints `listening on http://…` when it accepts connections,
@@ -34,8 +34,8 @@ pub struct SimWorkerArgs {
     #[arg(long, default_value = "sim-worker")]
     pub worker_id: String,
     /// regular, prefill (answers end after one token) or decode (prompts take no time).
-    #[arg(long, default_value_t = Role::Regular)]
-    pub role: Role,
+    #[arg(long, default_value_t = WorkerRole::Regular)]
+    pub role: WorkerRole,
     /// Milliseconds of a prefill of no token.
     #[arg(long, default_value_t = 4.0, value_parser = milliseconds)]
     pub prefill_base_ms: f64,

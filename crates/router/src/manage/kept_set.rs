@@ -27,7 +27,7 @@ pub(crate) trait Disk {
 
 /// What the router does right now.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct PluginSnapshot {
     /// What serves, as it would be kept.
     pub serving: Vec<KeptPlugin>,
     /// Digests of all modules of generations that live: a canary may be promoted, a previous
@@ -124,7 +124,7 @@ impl KeptSet {
         &mut self,
         disk: &impl Disk,
         change: Change,
-        snapshot: Snapshot,
+        snapshot: PluginSnapshot,
     ) -> Result<(), BadFile> {
         self.settle(change);
         let is_untouched = |(name, _): &(&String, &KeptPlugin)| self.untouched.contains(*name);

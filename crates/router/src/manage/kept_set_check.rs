@@ -10,7 +10,7 @@ use crate::manage::kept_plugin::KeptPlugin;
 use crate::manage::kept_set::Change;
 use crate::manage::kept_set::Disk;
 use crate::manage::kept_set::KeptSet;
-use crate::manage::kept_set::Snapshot;
+use crate::manage::kept_set::PluginSnapshot;
 use sglang_router_rs::config::plugin::PluginOptions;
 use sglang_router_rs::config::plugin::WasmPolicyConfig;
 
@@ -125,10 +125,10 @@ impl World {
         }
     }
 
-    fn look(&self) -> Snapshot {
+    fn look(&self) -> PluginSnapshot {
         let serving = self.serving.iter().map(|(name, digest)| plugin(name, digest)).collect();
         let alive = self.serving.values().chain(&self.previous).cloned().collect();
-        Snapshot { serving, alive }
+        PluginSnapshot { serving, alive }
     }
 
     fn allow(&mut self, name: &str, also: Option<String>) {

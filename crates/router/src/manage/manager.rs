@@ -14,7 +14,7 @@ use crate::manage::digest::sha256;
 use crate::manage::error::ManageError;
 use crate::manage::kept_plugin::KeptPlugin;
 use crate::manage::kept_set::Change;
-use crate::manage::kept_set::Snapshot;
+use crate::manage::kept_set::PluginSnapshot;
 use crate::manage::module_file;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
@@ -288,7 +288,7 @@ impl PluginManager {
     pub async fn record(&self, change: Change) -> bool {
         let Some(kept) = &self.kept else { return true };
         let (state, factory) = (Arc::clone(kept), self.factory.clone());
-        let look = move || Snapshot { serving: serving(&factory), alive: alive(&factory) };
+        let look = move || PluginSnapshot { serving: serving(&factory), alive: alive(&factory) };
         match tokio::task::spawn_blocking(move || state.record(change, look)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {

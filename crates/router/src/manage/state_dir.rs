@@ -25,7 +25,7 @@ use crate::manage::kept_plugin::KeptPlugin;
 use crate::manage::kept_set::Change;
 use crate::manage::kept_set::Disk;
 use crate::manage::kept_set::KeptSet;
-use crate::manage::kept_set::Snapshot;
+use crate::manage::kept_set::PluginSnapshot;
 use sglang_router_rs::types::file;
 
 const LIST: &str = "plugins";
@@ -150,7 +150,7 @@ impl StateDir {
     /// # Errors
     ///
     /// [`BadFile`] if the list cannot be written; the old one is whole then.
-    pub fn record(&self, change: Change, look: impl FnOnce() -> Snapshot) -> Result<(), BadFile> {
+    pub fn record(&self, change: Change, look: impl FnOnce() -> PluginSnapshot) -> Result<(), BadFile> {
         let mut kept = self.kept.lock();
         // Here and not before: what was looked up earlier may be older than the list.
         let snapshot = look();
@@ -244,9 +244,9 @@ mod tests {
         Change::Arrived { name: name.to_owned(), digest: digest.to_owned(), loaded: true }
     }
 
-    fn serving(serving: &[KeptPlugin]) -> impl FnOnce() -> Snapshot {
+    fn serving(serving: &[KeptPlugin]) -> impl FnOnce() -> PluginSnapshot {
         let serving = serving.to_vec();
-        move || Snapshot { serving, alive: BTreeSet::new() }
+        move || PluginSnapshot { serving, alive: BTreeSet::new() }
     }
 
     /// A directory that keeps the plugin `p`.
@@ -295,7 +295,7 @@ mod tests {
         std::fs::write(root.path().join(LIST), "sha256:0\n[]").unwrap();
         let (state, fault) = StateDir::open(root.path()).unwrap();
         assert_eq!(fault.unwrap().file, root.path().join(LIST));
-        state.record(Change::ByItself, Snapshot::default).unwrap();
+        state.record(Change::ByItself, PluginSnapshot::default).unwrap();
         assert!(state.module_file(&digest).exists());
         drop(state);
         for _ in 0..2 {

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use crate::proxy::retry::SecondRun;
 use crate::proxy::target::Target;
-use sgl_upstream::call_error::CallError;
 use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_connection::Answer;
 use sgl_upstream::upstream_connection::Outgoing;
+use sgl_upstream::upstream_connection::UpstreamAnswer;
 use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_error::UpstreamError;
 use sglang_router_rs::core::Worker;
 
 /// The most that is read of an answer.
@@ -30,7 +30,7 @@ pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(Status
     let uri: Uri = path.parse().ok()?;
     let asked = async {
         let answer = target.call(|| request(target, &uri), &SecondRun::default(), || false).await;
-        let answer: Answer =
+        let answer: UpstreamAnswer =
             answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
         let (head, mut body) = answer.into_parts();
         let whole = body.collect(MAX_ANSWER_BYTES).await?;
@@ -50,7 +50,7 @@ pub enum Finding {
     /// It is ill, or cannot be reached.
     Failed,
     /// Nothing: it could not be asked, and cannot help it.
-    Nothing(CallError),
+    Nothing(UpstreamError),
 }
 
 /// Asks a worker whether it is well, over a connection of its own: one that has closed its port may

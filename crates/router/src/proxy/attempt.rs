@@ -14,8 +14,8 @@ use crate::proxy::patience::Limit;
 use crate::proxy::patience::Patience;
 use crate::proxy::placement::Placement;
 use crate::proxy::retry::SecondRun;
-use sgl_upstream::call_error::CallError;
 use sgl_upstream::payload::Payload;
+use sgl_upstream::upstream_error::UpstreamError;
 use sglang_router_rs::core::Worker;
 
 /// A request that is not waited for any longer, while it is open whose fault that is.
@@ -74,7 +74,7 @@ pub fn attempt(
                 let answer = target.call(|| head.outgoing(target, body), second, has_other).await?;
                 let mut opening = Opening::new(answer)?;
                 opening.read_on(heard).await?;
-                Ok::<_, CallError>(opening)
+                Ok::<_, UpstreamError>(opening)
             });
             client.waiting(opening, || target.deaths() != deaths).await
         };
@@ -87,7 +87,7 @@ pub fn attempt(
             Ok(Err(error)) => {
                 tracing::debug!(worker = target.worker().url(), %error, "no answer");
                 // A worker may close an idle connection whenever it likes.
-                if !error.is_own() && !matches!(error, CallError::Stale) {
+                if !error.is_own() && !matches!(error, UpstreamError::Stale) {
                     placement.fail();
                 }
                 Ok(Outcome::no_answer(&error))

@@ -9,7 +9,7 @@ use crate::proxy::form::Attempted;
 use crate::proxy::form::Form;
 use crate::proxy::headers::Headers;
 use crate::proxy::inbound::Inbound;
-use crate::proxy::pair::Pair;
+use crate::proxy::pair::PairRequest;
 use crate::proxy::parse;
 use crate::proxy::parse::Facts;
 use crate::proxy::parse::Wanted;
@@ -65,7 +65,7 @@ pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<
                 ..SelectWorkerInfo::default()
             };
             if pairs {
-                let pair = Pair::new(client, inbound, facts.batch);
+                let pair = PairRequest::new(client, inbound, facts.batch);
                 // Boxed: it is much larger than what most requests need.
                 Box::pin(serve(&pair, client, inbound, snapshot, &info, &mut record)).await
             } else {

@@ -22,7 +22,7 @@ use sgl_api::CircuitState;
 
 /// What a request that was let through is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
+pub enum CircuitPass {
     /// One of many.
     Ordinary,
     /// The one that decides whether the circuit closes again. Its outcome must be told.
@@ -87,19 +87,19 @@ impl Circuit {
 
     /// Lets a request through, or not.
     #[inline]
-    pub fn enter(&self) -> Option<Pass> {
+    pub fn enter(&self) -> Option<CircuitPass> {
         // Relaxed: a request that slips through while the circuit opens is one more failure at
         // worst.
         if self.state.load(Ordering::Relaxed) == CircuitState::Closed as u8 {
-            return Some(Pass::Ordinary);
+            return Some(CircuitPass::Ordinary);
         }
         let mut inner = self.inner.lock();
         match inner.state {
-            CircuitState::Closed => Some(Pass::Ordinary),
+            CircuitState::Closed => Some(CircuitPass::Ordinary),
             CircuitState::HalfOpen if !inner.probing => {
                 inner.probing = true;
                 self.schedule(&mut inner);
-                Some(Pass::Probe)
+                Some(CircuitPass::Probe)
             }
             CircuitState::Open | CircuitState::HalfOpen => None,
         }
@@ -107,8 +107,8 @@ impl Circuit {
 
     /// A request succeeded. True if that changed what [`admits`](Self::admits) says.
     #[inline]
-    pub fn succeed(&self, pass: Pass) -> bool {
-        if pass == Pass::Ordinary {
+    pub fn succeed(&self, pass: CircuitPass) -> bool {
+        if pass == CircuitPass::Ordinary {
             // Relaxed: counts only. Not written while zero, so that cores do not share the line.
             if self.failures.load(Ordering::Relaxed) != 0 {
                 self.failures.store(0, Ordering::Relaxed);
@@ -129,13 +129,13 @@ impl Circuit {
     }
 
     /// A request failed. True if that changed what [`admits`](Self::admits) says.
-    pub fn fail(&self, pass: Pass) -> bool {
+    pub fn fail(&self, pass: CircuitPass) -> bool {
         if self.settings.failures == 0 {
             return false;
         }
         let mut inner = self.inner.lock();
         match (inner.state, pass) {
-            (CircuitState::HalfOpen, Pass::Probe) => inner.probing = false,
+            (CircuitState::HalfOpen, CircuitPass::Probe) => inner.probing = false,
             // Relaxed: see `succeed`.
             (CircuitState::Closed, _) => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < self.settings.failures {
@@ -143,7 +143,7 @@ impl Circuit {
                 }
             }
             // What was on its way when the circuit opened says nothing new.
-            (CircuitState::Open, _) | (CircuitState::HalfOpen, Pass::Ordinary) => return false,
+            (CircuitState::Open, _) | (CircuitState::HalfOpen, CircuitPass::Ordinary) => return false,
         }
         self.schedule(&mut inner);
         self.change(&mut inner, CircuitState::Open);
@@ -157,8 +157,8 @@ impl Circuit {
     }
 
     /// A request ended without an outcome. True if that changed what [`admits`](Self::admits) says.
-    pub fn abandon(&self, pass: Pass) -> bool {
-        if pass == Pass::Ordinary {
+    pub fn abandon(&self, pass: CircuitPass) -> bool {
+        if pass == CircuitPass::Ordinary {
             return false;
         }
         self.inner.lock().probing = false;
@@ -219,50 +219,50 @@ mod tests {
     fn circuit_opens_after_failures_in_a_row_only() {
         let circuit = circuit(3, 1);
         for _ in 0..2 {
-            assert!(!circuit.fail(Pass::Ordinary));
+            assert!(!circuit.fail(CircuitPass::Ordinary));
         }
-        circuit.succeed(Pass::Ordinary);
+        circuit.succeed(CircuitPass::Ordinary);
         for _ in 0..2 {
-            assert!(!circuit.fail(Pass::Ordinary));
+            assert!(!circuit.fail(CircuitPass::Ordinary));
         }
         assert_eq!(circuit.state(), CircuitState::Closed);
-        assert!(circuit.fail(Pass::Ordinary));
+        assert!(circuit.fail(CircuitPass::Ordinary));
         assert_eq!((circuit.state(), circuit.enter()), (CircuitState::Open, None));
     }
 
     #[test]
     fn circuit_without_threshold_never_opens() {
         let circuit = circuit(0, 1);
-        (0..100).for_each(|_| assert!(!circuit.fail(Pass::Ordinary)));
-        assert_eq!(circuit.enter(), Some(Pass::Ordinary));
+        (0..100).for_each(|_| assert!(!circuit.fail(CircuitPass::Ordinary)));
+        assert_eq!(circuit.enter(), Some(CircuitPass::Ordinary));
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_open_circuit_lets_one_probe_at_a_time_through_and_closes_after_enough() {
         let circuit = circuit(1, 2);
-        circuit.fail(Pass::Ordinary);
+        circuit.fail(CircuitPass::Ordinary);
         let before = Instant::now();
         circuit.half_opened().await;
         assert_eq!(before.elapsed(), Duration::from_secs(10));
         for _ in 0..2 {
             assert!(circuit.admits());
-            assert_eq!(circuit.enter(), Some(Pass::Probe));
+            assert_eq!(circuit.enter(), Some(CircuitPass::Probe));
             assert!(!circuit.admits());
             assert_eq!(circuit.enter(), None, "one probe at a time");
-            assert!(circuit.succeed(Pass::Probe));
+            assert!(circuit.succeed(CircuitPass::Probe));
         }
-        assert_eq!((circuit.state(), circuit.enter()), (CircuitState::Closed, Some(Pass::Ordinary)));
+        assert_eq!((circuit.state(), circuit.enter()), (CircuitState::Closed, Some(CircuitPass::Ordinary)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn failed_probe_opens_again_and_abandoned_probe_makes_room_for_the_next() {
         let circuit = circuit(1, 1);
-        circuit.fail(Pass::Ordinary);
+        circuit.fail(CircuitPass::Ordinary);
         circuit.half_opened().await;
-        assert_eq!(circuit.enter(), Some(Pass::Probe));
-        assert!(circuit.abandon(Pass::Probe));
-        assert_eq!(circuit.enter(), Some(Pass::Probe));
-        assert!(circuit.fail(Pass::Probe));
+        assert_eq!(circuit.enter(), Some(CircuitPass::Probe));
+        assert!(circuit.abandon(CircuitPass::Probe));
+        assert_eq!(circuit.enter(), Some(CircuitPass::Probe));
+        assert!(circuit.fail(CircuitPass::Probe));
         assert_eq!(circuit.state(), CircuitState::Open);
         circuit.half_opened().await;
         assert_eq!(circuit.state(), CircuitState::HalfOpen);
@@ -271,28 +271,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn probe_that_lasts_makes_room_for_another_and_counts_as_any_request_if_that_was_faster() {
         let circuit = circuit(2, 1);
-        assert_eq!([circuit.fail(Pass::Ordinary), circuit.fail(Pass::Ordinary)], [false, true]);
+        assert_eq!([circuit.fail(CircuitPass::Ordinary), circuit.fail(CircuitPass::Ordinary)], [false, true]);
         circuit.half_opened().await;
         let before = Instant::now();
         for _ in 0..2 {
-            assert_eq!((circuit.enter(), circuit.enter()), (Some(Pass::Probe), None));
+            assert_eq!((circuit.enter(), circuit.enter()), (Some(CircuitPass::Probe), None));
             circuit.half_opened().await;
         }
         assert_eq!(before.elapsed(), Duration::from_secs(20));
-        assert_eq!(circuit.enter(), Some(Pass::Probe));
-        assert!(circuit.succeed(Pass::Probe));
+        assert_eq!(circuit.enter(), Some(CircuitPass::Probe));
+        assert!(circuit.succeed(CircuitPass::Probe));
         assert_eq!(circuit.state(), CircuitState::Closed);
-        assert!(!circuit.succeed(Pass::Probe), "it says nothing new");
-        assert!(!circuit.fail(Pass::Probe), "one failure of the two that open it");
-        assert!(circuit.fail(Pass::Ordinary));
-        assert!(!circuit.succeed(Pass::Probe));
+        assert!(!circuit.succeed(CircuitPass::Probe), "it says nothing new");
+        assert!(!circuit.fail(CircuitPass::Probe), "one failure of the two that open it");
+        assert!(circuit.fail(CircuitPass::Ordinary));
+        assert!(!circuit.succeed(CircuitPass::Probe));
         assert_eq!(circuit.state(), CircuitState::Open);
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_half_open_can_be_dropped_and_taken_up_again() {
         let circuit = circuit(1, 1);
-        circuit.fail(Pass::Ordinary);
+        circuit.fail(CircuitPass::Ordinary);
         let wait = tokio::time::timeout(Duration::from_secs(5), circuit.half_opened()).await;
         assert!(wait.is_err());
         circuit.half_opened().await;

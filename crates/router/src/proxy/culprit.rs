@@ -6,7 +6,7 @@ use crate::proxy::outcome::Outcome;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
-use crate::proxy::tried::Chosen;
+use crate::proxy::tried::Selection;
 use crate::proxy::tried::Tried;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::types::WorkerSet;
@@ -36,7 +36,7 @@ impl Culprit {
         tried: &mut Tried,
         snapshot: &Snapshot,
         eligible: Option<&WorkerSet>,
-        chosen: Chosen,
+        chosen: Selection,
     ) {
         let is_replaceable = |index| tried.could_replace(snapshot, eligible, index);
         let (excludes_prefill, excludes_decode) = match self {

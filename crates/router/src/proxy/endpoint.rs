@@ -12,15 +12,15 @@ use tokio::sync::Notify;
 use crate::config::checked::ProxySettings;
 use crate::proxy::circuit::Circuit;
 use crate::proxy::fullness::Fullness;
-use crate::proxy::pool::Pool;
+use crate::proxy::idle_connections::IdleConnections;
 use crate::proxy::retry::AfterIdle;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::verdict::Verdict;
 use sgl_upstream::address::Address;
-use sgl_upstream::call_error::CallError;
-use sgl_upstream::upstream_connection::Answer;
 use sgl_upstream::upstream_connection::Outgoing;
+use sgl_upstream::upstream_connection::UpstreamAnswer;
 use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_error::UpstreamError;
 use sgl_upstream::worker_url::WorkerUrl;
 use sglang_router_rs::core::FleetWorker;
 use sglang_router_rs::core::Worker;
@@ -41,7 +41,7 @@ pub struct Endpoint {
     address: Address,
     host: HeaderValue,
     name: HeaderValue,
-    pool: Pool,
+    pool: IdleConnections,
     circuit: Circuit,
     fullness: Fullness,
     passing: AtomicBool,
@@ -62,7 +62,7 @@ impl Endpoint {
             name: text(worker.url()),
             worker: Mutex::new(worker),
             address: Address::new(url),
-            pool: Pool::new(settings.upstream.clone()),
+            pool: IdleConnections::new(settings.upstream.clone()),
             circuit: Circuit::new(settings.circuit.clone()),
             fullness: Fullness::default(),
             passing: AtomicBool::new(passing),
@@ -133,7 +133,7 @@ impl Endpoint {
     }
 
     /// Its idle connections.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &IdleConnections {
         &self.pool
     }
 
@@ -242,7 +242,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`CallError`] says how far it came.
+    /// [`UpstreamError`] says how far it came.
     ///
     /// # Cancel safety
     ///
@@ -252,7 +252,7 @@ impl Endpoint {
         make: impl Fn() -> Outgoing,
         second: &SecondRun,
         has_other: impl Fn() -> bool,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         if second.is_left()
             && let Some(connection) = self.pool.take()
         {
@@ -266,7 +266,7 @@ impl Endpoint {
                     // Relaxed: a counter.
                     self.reconnects.fetch_add(1, Ordering::Relaxed);
                 }
-                AfterIdle::Elsewhere => return Err(CallError::Stale),
+                AfterIdle::Elsewhere => return Err(UpstreamError::Stale),
                 AfterIdle::Failed => return Err(error),
             }
         }

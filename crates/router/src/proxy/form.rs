@@ -6,7 +6,7 @@ use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tried::Chosen;
+use crate::proxy::tried::Selection;
 use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
@@ -43,7 +43,7 @@ pub(crate) trait Form {
     );
 
     /// Whom the policy chose.
-    fn chosen(decision: &Self::Decision) -> Chosen;
+    fn chosen(decision: &Self::Decision) -> Selection;
 
     /// Places the decision, as [`Tried::place`] does.
     fn place(

@@ -19,7 +19,7 @@ pub mod deadlines;
 pub mod circuit;
 pub mod fullness;
 pub mod retry;
-pub mod pool;
+pub mod idle_connections;
 pub mod endpoint;
 pub mod target;
 pub mod ask;

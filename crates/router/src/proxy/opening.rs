@@ -12,10 +12,10 @@ use crate::proxy::event_stream::EventScan;
 use crate::proxy::event_stream::is_dying;
 use crate::proxy::headers::is_readable_as;
 use crate::proxy::open_end::OpenEnd;
-use sgl_upstream::call_error::CallError;
-use sgl_upstream::upstream_connection::Answer;
 use sgl_upstream::upstream_connection::AnswerBody;
+use sgl_upstream::upstream_connection::UpstreamAnswer;
 use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_error::UpstreamError;
 
 /// How much of a stream is read ahead at most.
 const MAX_HELD_BYTES: usize = 16 << 10;
@@ -53,11 +53,11 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// [`CallError::Switched`].
-    pub fn new(answer: Answer) -> Result<Self, CallError> {
+    /// [`UpstreamError::Switched`].
+    pub fn new(answer: UpstreamAnswer) -> Result<Self, UpstreamError> {
         let (head, body) = answer.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(CallError::Switched);
+            return Err(UpstreamError::Switched);
         }
         Ok(Self {
             events: is_event_stream(&head).then(EventScan::default),
@@ -76,19 +76,19 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// [`CallError::Broken`] if the connection breaks before, [`CallError::Empty`] if a stream ends
+    /// [`UpstreamError::Broken`] if the connection breaks before, [`UpstreamError::Empty`] if a stream ends
     /// before.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub async fn read_on(&mut self, mut heard: impl FnMut()) -> Result<(), CallError> {
+    pub async fn read_on(&mut self, mut heard: impl FnMut()) -> Result<(), UpstreamError> {
         if let Some(events) = &mut self.events {
             read_first_event(&mut self.body, events, &mut heard).await?;
         }
         if matches!(self.status(), 429 | 500 | 502 | 503 | 504) {
             // Boxed: most answers are no refusals, and need no room for this.
-            Box::pin(self.read_refusal(heard)).await.map_err(CallError::Broken)?;
+            Box::pin(self.read_refusal(heard)).await.map_err(UpstreamError::Broken)?;
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ async fn read_first_event(
     body: &mut AnswerBody,
     events: &mut EventScan,
     mut heard: impl FnMut(),
-) -> Result<(), CallError> {
+) -> Result<(), UpstreamError> {
     // Runs from the first bytes: before them there is nothing that a client could be given.
     let mut until: Option<Instant> = None;
     while !events.has_data() && body.held().len() < MAX_HELD_BYTES {
@@ -162,9 +162,9 @@ async fn read_first_event(
                 Err(_) => break,
             },
         };
-        if !goes_on.map_err(CallError::Broken)? {
+        if !goes_on.map_err(UpstreamError::Broken)? {
             events.end();
-            return if events.is_empty() { Err(CallError::Empty) } else { Ok(()) };
+            return if events.is_empty() { Err(UpstreamError::Empty) } else { Ok(()) };
         }
         heard();
         until.get_or_insert_with(|| Instant::now() + MAX_HELD);

@@ -18,7 +18,7 @@ use crate::proxy::stream::OutBody;
 use crate::proxy::stream::Passed;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
-use sgl_upstream::call_error::CallError;
+use sgl_upstream::upstream_error::UpstreamError;
 
 const WORKER_HEADER: &str = "x-sgl-worker";
 
@@ -68,15 +68,15 @@ impl Outcome {
     }
 
     /// A worker gave no answer.
-    pub fn no_answer(error: &CallError) -> Self {
+    pub fn no_answer(error: &UpstreamError) -> Self {
         let told = match error {
-            CallError::OwnShortage(_) => ProxyError::OutOfResources,
-            CallError::ConnectTimeout { .. }
-            | CallError::Connect(_)
-            | CallError::Unresolved(_)
-            | CallError::Unsent(_) => ProxyError::ConnectFailed,
-            CallError::Switched => ProxyError::InvalidAnswer,
-            CallError::Broken(_) | CallError::Stale | CallError::Ended | CallError::Empty => {
+            UpstreamError::OwnShortage(_) => ProxyError::OutOfResources,
+            UpstreamError::ConnectTimeout { .. }
+            | UpstreamError::Connect(_)
+            | UpstreamError::Unresolved(_)
+            | UpstreamError::Unsent(_) => ProxyError::ConnectFailed,
+            UpstreamError::Switched => ProxyError::InvalidAnswer,
+            UpstreamError::Broken(_) | UpstreamError::Stale | UpstreamError::Ended | UpstreamError::Empty => {
                 ProxyError::BrokenAnswer
             }
         };

@@ -38,7 +38,7 @@ use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::Ending;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tried::Chosen;
+use crate::proxy::tried::Selection;
 use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
@@ -55,7 +55,7 @@ const BREAKS_TOO: Duration = Duration::from_millis(100);
 
 /// A request for a pair.
 #[derive(Debug)]
-pub(crate) struct Pair<'a> {
+pub(crate) struct PairRequest<'a> {
     client: &'a Client,
     head: Head,
     body: Bytes,
@@ -64,7 +64,7 @@ pub(crate) struct Pair<'a> {
     second: Arc<SecondRun>,
 }
 
-impl<'a> Pair<'a> {
+impl<'a> PairRequest<'a> {
     pub(crate) fn new(client: &'a Client, inbound: &Inbound, batch: Option<usize>) -> Self {
         let mut head = inbound.head.clone();
         // The body grows.
@@ -75,7 +75,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-impl Form for Pair<'_> {
+impl Form for PairRequest<'_> {
     type Decision = PairDecision;
     /// The prefill half and the decode half.
     type Placed = (Placement, Placement);
@@ -102,8 +102,8 @@ impl Form for Pair<'_> {
         record.decided_pair(asked, table, decided);
     }
 
-    fn chosen(pair: &PairDecision) -> Chosen {
-        Chosen { decode: pair.decode.index(), prefill: Some(pair.prefill.index()) }
+    fn chosen(pair: &PairDecision) -> Selection {
+        Selection { decode: pair.decode.index(), prefill: Some(pair.prefill.index()) }
     }
 
     fn place(

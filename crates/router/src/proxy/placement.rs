@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::proxy::circuit::Pass;
+use crate::proxy::circuit::CircuitPass;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::InFlight;
@@ -28,7 +28,7 @@ pub struct Placement {
     /// Who had chosen the worker.
     chooser: Chooser,
     target: Arc<Target>,
-    pass: Pass,
+    pass: CircuitPass,
     /// What the answer says so far.
     verdict: Verdict,
     settled: bool,
@@ -46,7 +46,7 @@ impl Placement {
     /// `None` if the circuit breaker does not let the request through.
     pub fn new(target: &Arc<Target>, decision: Decision, policy: &Policy) -> Option<Self> {
         let pass = target.circuit().enter()?;
-        if pass == Pass::Probe {
+        if pass == CircuitPass::Probe {
             target.refresh();
         }
         Some(Self {
@@ -101,7 +101,7 @@ impl Placement {
         if self.verdict == Verdict::Served {
             self.target.worker().observe_latency(after.as_secs_f32() * 1e3);
             self.admitted();
-            if self.pass == Pass::Probe {
+            if self.pass == CircuitPass::Probe {
                 self.tell_circuit(Verdict::Served);
             }
         }
@@ -158,7 +158,7 @@ impl Placement {
 
     fn tell_circuit(&mut self, verdict: Verdict) {
         let circuit = self.target.circuit();
-        let pass = std::mem::replace(&mut self.pass, Pass::Ordinary);
+        let pass = std::mem::replace(&mut self.pass, CircuitPass::Ordinary);
         let (changed, why) = match verdict {
             Verdict::Served => (circuit.succeed(pass), "a probe succeeded"),
             Verdict::Failed => (circuit.fail(pass), "too many requests failed"),

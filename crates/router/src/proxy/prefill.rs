@@ -11,8 +11,8 @@ use crate::proxy::opening::Opening;
 use crate::proxy::placement::Placement;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::verdict::Verdict;
-use sgl_upstream::call_error::CallError;
 use sgl_upstream::upstream_connection::Outgoing;
+use sgl_upstream::upstream_error::UpstreamError;
 
 /// The most that is read of a prefill worker's answer; it holds log probabilities at most.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -21,7 +21,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub enum PrefillFailure {
     /// It gave no answer.
-    NoAnswer(CallError),
+    NoAnswer(UpstreamError),
     /// It answered, but does not serve the request: the answer is the client's.
     Refused(Box<(Opening, Placement)>),
     /// Its answer broke off.

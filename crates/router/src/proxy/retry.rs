@@ -22,7 +22,7 @@ use http::HeaderValue;
 use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
 use crate::proxy::deadlines::GaveUp;
-use sgl_upstream::call_error::CallError;
+use sgl_upstream::upstream_error::UpstreamError;
 
 /// A client that sends this, with anything but 0 or false, has a request that must not be worked on
 /// twice.
@@ -101,19 +101,19 @@ impl Ending {
     pub const BROKEN: Self = Self::Failed(Some(RetryCondition::Broken));
 
     /// A worker gave no answer.
-    pub fn of_call(error: &CallError) -> Self {
+    pub fn of_call(error: &UpstreamError) -> Self {
         Self::Failed(match error {
             // Another worker would not be reached either.
-            CallError::OwnShortage(_) => None,
-            CallError::ConnectTimeout { .. }
-            | CallError::Connect(_)
-            | CallError::Unresolved(_)
-            | CallError::Unsent(_) => Some(RetryCondition::Connect),
-            CallError::Switched
-            | CallError::Broken(_)
-            | CallError::Stale
-            | CallError::Ended
-            | CallError::Empty => Some(RetryCondition::Broken),
+            UpstreamError::OwnShortage(_) => None,
+            UpstreamError::ConnectTimeout { .. }
+            | UpstreamError::Connect(_)
+            | UpstreamError::Unresolved(_)
+            | UpstreamError::Unsent(_) => Some(RetryCondition::Connect),
+            UpstreamError::Switched
+            | UpstreamError::Broken(_)
+            | UpstreamError::Stale
+            | UpstreamError::Ended
+            | UpstreamError::Empty => Some(RetryCondition::Broken),
         })
     }
 
@@ -249,10 +249,10 @@ impl SecondRun {
     /// is sent, which is no failure of the worker; but unless nothing was sent, nobody can tell that
     /// from a worker that the request made crash. Another worker is better then, if `has_other`: one
     /// that is about to be gone may still take a connection, and break that too.
-    pub fn after_idle(&self, error: &CallError, has_other: impl Fn() -> bool) -> AfterIdle {
+    pub fn after_idle(&self, error: &UpstreamError, has_other: impl Fn() -> bool) -> AfterIdle {
         match error {
-            CallError::Unsent(_) => AfterIdle::Unsent,
-            CallError::Broken(_) | CallError::Ended if has_other() => AfterIdle::Elsewhere,
+            UpstreamError::Unsent(_) => AfterIdle::Unsent,
+            UpstreamError::Broken(_) | UpstreamError::Ended if has_other() => AfterIdle::Elsewhere,
             _ if self.take() => AfterIdle::SecondRun,
             _ => AfterIdle::Failed,
         }

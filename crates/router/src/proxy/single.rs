@@ -14,7 +14,7 @@ use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tried::Chosen;
+use crate::proxy::tried::Selection;
 use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
@@ -67,8 +67,8 @@ impl Form for Single<'_> {
         record.decided(asked, table, decided);
     }
 
-    fn chosen(decision: &Decision) -> Chosen {
-        Chosen { decode: decision.index(), prefill: None }
+    fn chosen(decision: &Decision) -> Selection {
+        Selection { decode: decision.index(), prefill: None }
     }
 
     fn place(

@@ -31,7 +31,7 @@ pub(crate) struct Tried<'a> {
 
 /// Whom a policy chose, by their places in the table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct Selection {
     /// The worker whose answer the client gets: the decode half of a pair, or the only one.
     pub(crate) decode: usize,
     /// The other half of a pair.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::config::checked::RecordSettings;
 use crate::metrics::Metrics;
 use crate::metrics::catalogue;
-use crate::records::writer::Writer;
+use crate::records::writer::RecordWriter;
 use sgl_api::RequestRecord;
 
 /// Records decisions of one router.
@@ -24,7 +24,7 @@ use sgl_api::RequestRecord;
 pub struct Recorder {
     settings: RecordSettings,
     kept: Mutex<VecDeque<Arc<RequestRecord>>>,
-    writer: Option<Writer>,
+    writer: Option<RecordWriter>,
     recorded: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ impl Recorder {
     ///
     /// What the system says of the file.
     pub fn new(settings: RecordSettings) -> io::Result<Arc<Self>> {
-        let writer = settings.file.as_deref().map(Writer::open).transpose()?;
+        let writer = settings.file.as_deref().map(RecordWriter::open).transpose()?;
         Ok(Arc::new(Self { settings, kept: Mutex::default(), writer, recorded: AtomicU64::new(0) }))
     }
 
@@ -47,7 +47,7 @@ impl Recorder {
             let Some(recorder) = recorder.upgrade() else { return };
             let recorded = recorder.recorded.load(Ordering::Relaxed);
             families.family(&catalogue::DECISION_RECORDS).count(&[], recorded);
-            let dropped = recorder.writer.as_ref().map_or(0, Writer::dropped);
+            let dropped = recorder.writer.as_ref().map_or(0, RecordWriter::dropped);
             families.family(&catalogue::DECISION_RECORDS_DROPPED).count(&[], dropped);
         });
     }

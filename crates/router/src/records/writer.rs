@@ -24,14 +24,14 @@ const QUEUE: usize = 1024;
 
 /// The writing half. Dropped, it waits until everything is written.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct RecordWriter {
     // Options only so that `Drop` can take them.
     queue: Option<Sender<Arc<RequestRecord>>>,
     thread: Option<JoinHandle<()>>,
     dropped: Arc<AtomicU64>,
 }
 
-impl Writer {
+impl RecordWriter {
     /// Opens the file for appending, made if it is not there. A regular one: a pipe that nobody reads
     /// would hold up the start, or later the end.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
@@ -59,7 +59,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for RecordWriter {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {

@@ -1,6 +1,6 @@
 //! Runs that an operator ends early.
 
-use sgl_tools::load::Control;
+use sgl_tools::load::RunControl;
 use sgl_tools::load::run;
 
 use crate::plans::all_at_once;
@@ -16,7 +16,7 @@ async fn stopped_run_finishes_requests_in_flight_and_reports() {
     let worker = sim("w").await;
     let mut plan = plan(&worker.url(), u64::MAX);
     plan.rounds = 5;
-    let control = Control::default();
+    let control = RunControl::default();
     let watched = control.clone();
     let running = tokio::spawn(async move { run(&plan, &control, None).await });
     until(async || watched.counts().ok >= 50).await;
@@ -36,7 +36,7 @@ async fn aborted_run_cuts_off_what_is_in_flight_without_calling_it_a_failure() {
     let mut plan = plan(&worker.url(), 9);
     plan.pace = all_at_once(9);
     plan.limits.max_in_flight = 4;
-    let control = Control::default();
+    let control = RunControl::default();
     let watched = control.clone();
     let running = tokio::spawn(async move { run(&plan, &control, None).await });
     worker.arrived(4).await;

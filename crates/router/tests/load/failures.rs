@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sgl_tools::load::Control;
+use sgl_tools::load::RunControl;
 use sgl_tools::load::record::ErrorKind;
 use sgl_tools::load::run;
 use sgl_tools::load::run::RunError;
@@ -61,6 +61,6 @@ async fn connection_that_is_closed_instead_of_answered_fails() {
 #[tokio::test]
 async fn run_is_not_made_if_a_target_cannot_be_reached() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let result = run(&plan(&format!("http://{free}"), 5), &Control::default(), None).await;
+    let result = run(&plan(&format!("http://{free}"), 5), &RunControl::default(), None).await;
     assert!(matches!(result, Err(RunError::Unreachable { name, .. }) if name == "router"));
 }

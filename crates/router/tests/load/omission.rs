@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use sgl_tools::load::Control;
+use sgl_tools::load::RunControl;
 use sgl_tools::load::record::ErrorKind;
 use sgl_tools::load::run;
 use tokio::sync::Semaphore;
@@ -38,7 +38,7 @@ async fn requests_that_a_stall_delays_are_counted_from_when_they_were_due() {
     let mut plan = plan(&worker.url(), 20);
     plan.pace = all_at_once(20);
     plan.limits.max_in_flight = 1;
-    let running = tokio::spawn(async move { run(&plan, &Control::default(), None).await });
+    let running = tokio::spawn(async move { run(&plan, &RunControl::default(), None).await });
     worker.arrived(1).await;
     // All 20 are due by now. The first is the only one that was sent: it holds the one place.
     let stalled = Instant::now();

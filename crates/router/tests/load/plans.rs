@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use sgl_tools::load::Control;
-use sgl_tools::load::Limits;
+use sgl_tools::load::LoadTarget;
 use sgl_tools::load::Pace;
 use sgl_tools::load::Plan;
 use sgl_tools::load::RequestShape;
-use sgl_tools::load::Target;
+use sgl_tools::load::RunControl;
+use sgl_tools::load::RunLimits;
 use sgl_tools::load::run;
-use sgl_tools::load::run::Outcome;
 use sgl_tools::load::run::RoundOutcome;
+use sgl_tools::load::run::RunOutcome;
 use sgl_tools::load::trace::Trace;
 use sgl_tools::sim::SimConfig;
 use sgl_tools::sim::SimWorker;
@@ -20,8 +20,8 @@ use sgl_upstream::worker_url::WorkerUrl;
 
 use crate::router::soon;
 
-pub(crate) fn target(name: &str, url: &str) -> Target {
-    Target::new(name, WorkerUrl::parse(url).expect("a URL"), HeaderMap::new())
+pub(crate) fn target(name: &str, url: &str) -> LoadTarget {
+    LoadTarget::new(name, WorkerUrl::parse(url).expect("a URL"), HeaderMap::new())
 }
 
 /// So many requests over three connections to one target, in one round.
@@ -37,7 +37,7 @@ pub(crate) fn plan(url: &str, requests: u64) -> Plan {
             stream: false,
             fields: serde_json::Map::new(),
         },
-        limits: Limits {
+        limits: RunLimits {
             duration: None,
             requests: Some(requests),
             warmup: Duration::ZERO,
@@ -59,12 +59,12 @@ pub(crate) fn all_at_once(requests: usize) -> Pace {
 }
 
 /// Makes a run without swaps.
-pub(crate) async fn made(plan: &Plan) -> Outcome {
-    soon(run(plan, &Control::default(), None)).await.expect("the run is made")
+pub(crate) async fn made(plan: &Plan) -> RunOutcome {
+    soon(run(plan, &RunControl::default(), None)).await.expect("the run is made")
 }
 
 /// The one round of a run.
-pub(crate) fn only_round(mut outcome: Outcome) -> RoundOutcome {
+pub(crate) fn only_round(mut outcome: RunOutcome) -> RoundOutcome {
     assert_eq!((outcome.targets.len(), outcome.targets[0].rounds.len()), (1, 1));
     outcome.targets.remove(0).rounds.remove(0)
 }

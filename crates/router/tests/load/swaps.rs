@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sgl_tools::load::Control;
 use sgl_tools::load::Pace;
 use sgl_tools::load::Plan;
+use sgl_tools::load::RunControl;
 use sgl_tools::load::RunInfo;
 use sgl_tools::load::Summary;
 use sgl_tools::load::SwapPlan;
@@ -25,7 +25,7 @@ use crate::router::soon;
 #[derive(Debug, Default)]
 struct Scripted {
     asked: Mutex<Vec<usize>>,
-    control: Control,
+    control: RunControl,
 }
 
 impl Swapper for Scripted {

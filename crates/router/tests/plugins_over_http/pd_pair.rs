@@ -11,9 +11,9 @@ use serde_json::Value;
 use serde_json::json;
 use sgl_router::config::worker_entry::RoleEntry;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_tools::sim::Role;
 use sgl_tools::sim::SimConfig;
 use sgl_tools::sim::SimWorker;
+use sglang_router_rs::core::WorkerRole;
 
 use crate::answer::Form;
 use crate::client::CHAT;
@@ -49,8 +49,8 @@ impl Pairs {
         let passed = Arc::new(Passed::default());
         for index in 0..ZONES.len() {
             let config = match role(index) {
-                RoleEntry::Prefill => SimConfig { role: Role::Prefill, ..instant() },
-                _ => SimConfig { role: Role::Decode, ..decode.clone() },
+                RoleEntry::Prefill => SimConfig { role: WorkerRole::Prefill, ..instant() },
+                _ => SimConfig { role: WorkerRole::Decode, ..decode.clone() },
             };
             let worker = workers::start(index, config).await;
             let tap = Tap::before(&worker, index, &passed).await;

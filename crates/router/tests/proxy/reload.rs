@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Request;
 use http::StatusCode;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_router::proxy::circuit::Pass;
+use sgl_router::proxy::circuit::CircuitPass;
 use sgl_router::proxy::verdict::Verdict;
 use sglang_router_rs::core::Worker;
 
@@ -113,7 +113,7 @@ async fn changed_worker_is_the_same_in_all_that_was_not_changed() {
     let send = async { pieces.send("data: {}\n\n".into()).await.unwrap() };
     let (answer, ()) = soon(async { tokio::join!(client.send(chat("hi")), send) }).await;
     let before = router::target(&router, &worker.url()).unwrap();
-    before.circuit().fail(Pass::Ordinary);
+    before.circuit().fail(CircuitPass::Ordinary);
     before.count(Verdict::Failed);
 
     let entry = WorkerEntry { weight: 3.0, ..worker.entry() };

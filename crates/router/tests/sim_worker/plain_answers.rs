@@ -4,8 +4,8 @@ use http::Method;
 use http::StatusCode;
 use serde_json::Value;
 use serde_json::json;
-use sgl_tools::sim::Role;
 use sgl_tools::sim::SimConfig;
+use sglang_router_rs::core::WorkerRole;
 
 use crate::client::Client;
 use crate::client::chat;
@@ -104,7 +104,7 @@ async fn generate_answers_in_sglang_form() {
 
 #[tokio::test]
 async fn prefill_worker_answers_one_token_and_sends_the_room_back() {
-    let worker = start(SimConfig { role: Role::Prefill, ..instant() }).await;
+    let worker = start(SimConfig { role: WorkerRole::Prefill, ..instant() }).await;
     let mut request = chat(50, false);
     request["bootstrap_host"] = json!("10.0.0.1");
     request["bootstrap_port"] = json!(8998);

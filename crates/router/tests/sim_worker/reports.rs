@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 use serde_json::json;
-use sgl_tools::sim::Role;
 use sgl_tools::sim::SimConfig;
+use sglang_router_rs::core::WorkerRole;
 
 use crate::client::Client;
 use crate::client::chat;
@@ -39,7 +39,7 @@ async fn load_has_exactly_the_keys_of_sglang() {
 
 #[tokio::test]
 async fn server_and_model_info_describe_the_worker() {
-    let worker = start(SimConfig { role: Role::Decode, max_running: 3, ..instant() }).await;
+    let worker = start(SimConfig { role: WorkerRole::Decode, max_running: 3, ..instant() }).await;
     let client = Client::new(&worker);
     for path in ["/get_server_info", "/server_info"] {
         let info = client.get(path).await.json();

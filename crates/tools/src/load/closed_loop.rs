@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use crate::load::exchange::Line;
+use crate::load::exchange::ClientConnection;
 use crate::load::record::ErrorKind;
 use crate::load::round::OpenRequest;
 use crate::load::round::Round;
@@ -61,7 +61,7 @@ pub(crate) async fn run(round: &Arc<Round>, connections: usize) {
 }
 
 async fn ask_on(round: Arc<Round>, tickets: Arc<Tickets>) {
-    let mut line = Line::default();
+    let mut line = ClientConnection::default();
     loop {
         let now = Instant::now();
         if round.is_over(now) {

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use crate::load::events::EventReader;
 use crate::load::events::completion_tokens;
 use crate::load::record::ErrorKind;
-use crate::load::target::Target;
+use crate::load::target::LoadTarget;
 use sgl_upstream::upstream_connection::AnswerBody;
 use sgl_upstream::upstream_connection::UpstreamConnection;
 
@@ -26,7 +26,7 @@ const WORKER_HEADERS: [&str; 2] = ["x-sgl-worker", "x-sim-worker"];
 
 /// A connection and the buffers that its requests use one after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Line {
+pub(crate) struct ClientConnection {
     connection: Option<Box<UpstreamConnection>>,
     events: EventReader,
     /// Microseconds between texts of the answer that was read last.
@@ -38,7 +38,7 @@ pub(crate) struct Line {
 
 /// What was read of an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Answered {
+pub(crate) struct ReadAnswer {
     pub(crate) worker: Option<HeaderValue>,
     pub(crate) first_token: Option<Instant>,
     pub(crate) tokens: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Answered {
     pub(crate) said: Option<String>,
 }
 
-impl Line {
+impl ClientConnection {
     /// Sends a request and reads its whole answer. What is known of the answer is in `answered`
     /// also if it fails.
     ///
@@ -59,10 +59,10 @@ impl Line {
     /// Dropping the future closes the connection; the next request opens another.
     pub(crate) async fn exchange(
         &mut self,
-        target: &Target,
+        target: &LoadTarget,
         body: Bytes,
         expects_stream: bool,
-        answered: &mut Answered,
+        answered: &mut ReadAnswer,
     ) -> Result<(), ErrorKind> {
         self.gaps.clear();
         self.events.clear();
@@ -121,7 +121,11 @@ impl Line {
     }
 
     /// All texts of one piece came at the same time, as a client sees it: gaps of zero.
-    async fn read_events(&mut self, body: &mut AnswerBody, answered: &mut Answered) -> Result<(), ErrorKind> {
+    async fn read_events(
+        &mut self,
+        body: &mut AnswerBody,
+        answered: &mut ReadAnswer,
+    ) -> Result<(), ErrorKind> {
         let mut last: Option<Instant> = None;
         while let Some(piece) = next(body).await? {
             let mut texts = self.events.push(&piece);

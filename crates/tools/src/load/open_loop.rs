@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::load::arrivals::Arrival;
 use crate::load::arrivals::Arrivals;
-use crate::load::exchange::Line;
+use crate::load::exchange::ClientConnection;
 use crate::load::pacer::Due;
 use crate::load::pacer::Pacer;
 use crate::load::round::OpenRequest;
@@ -21,7 +21,7 @@ use crate::load::round::Round;
 use crate::load::round::perform;
 
 /// Connections that wait for a request; the one used last is taken first.
-type IdleLines = Arc<Mutex<Vec<Line>>>;
+type IdleLines = Arc<Mutex<Vec<ClientConnection>>>;
 
 /// Runs a round of these arrivals, until all are answered, it has run out, or the run is aborted.
 ///

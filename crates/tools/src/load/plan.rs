@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use crate::load::arrivals::Pace;
 use crate::load::request::RequestShape;
-use crate::load::target::Target;
+use crate::load::target::LoadTarget;
 
 /// A run: each round sends the same load to one target after the other.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// What is tested, at least one. In every other round the order is turned by one, so that
     /// none always goes first.
-    pub targets: Vec<Target>,
+    pub targets: Vec<LoadTarget>,
     /// When requests are sent.
     pub pace: Pace,
     /// What is sent.
     pub shape: RequestShape,
     /// When a round ends.
-    pub limits: Limits,
+    pub limits: RunLimits,
     /// Rounds, at least 1.
     pub rounds: u32,
     /// Seed of the arrivals. Round `n` has the same arrivals for every target.
@@ -28,7 +28,7 @@ pub struct Plan {
 
 /// When requests and rounds end.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RunLimits {
     /// Time of one round of one target, without its warm-up. Without it, `requests` or the trace
     /// ends the round.
     pub duration: Option<Duration>,
@@ -58,7 +58,7 @@ pub struct SwapPlan {
 
 impl Plan {
     /// True if swaps belong to the rounds of this target.
-    pub(crate) fn swaps_of(&self, target: &Target) -> Option<&SwapPlan> {
+    pub(crate) fn swaps_of(&self, target: &LoadTarget) -> Option<&SwapPlan> {
         let swaps = self.swaps.as_ref()?;
         swaps.target.as_deref().is_none_or(|name| name == target.name()).then_some(swaps)
     }

@@ -227,12 +227,12 @@ pub(crate) struct Window {
 ///
 /// A tally per shard behind a lock that is held for one sample; nothing else.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct SampleRecorder {
     window: Window,
     shards: Box<[CachePadded<Mutex<Tally>>]>,
 }
 
-impl Recorder {
+impl SampleRecorder {
     pub(crate) fn new(window: Window) -> Self {
         Self { window, shards: (0..SHARDS).map(|_| CachePadded::default()).collect() }
     }
@@ -288,7 +288,7 @@ mod tests {
     fn sample_counts_from_when_it_was_due_and_into_its_bin() {
         let start = Instant::now();
         let window = Window { start: at(start, 1000), end: Some(at(start, 2000)) };
-        let recorder = Recorder::new(window);
+        let recorder = SampleRecorder::new(window);
         let gaps = [5000, 7000];
         let success = |tokens| Success { first_token: Some(at(start, 1150)), gaps: &gaps, tokens };
         recorder.add(0, sample(start, [1000, 1100, 1250], Ok(success(3))));
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn request_that_is_cut_off_fails_unless_the_operator_did_it() {
         let start = Instant::now();
-        let recorder = Recorder::new(Window { start, end: None });
+        let recorder = SampleRecorder::new(Window { start, end: None });
         recorder.cut(0, start, false);
         recorder.cut(1, start, true);
         let total = recorder.total();

@@ -10,30 +10,30 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::arrivals::Pace;
-use crate::load::control::Control;
-use crate::load::exchange::Answered;
-use crate::load::exchange::Line;
-use crate::load::plan::Limits;
+use crate::load::exchange::ClientConnection;
+use crate::load::exchange::ReadAnswer;
+use crate::load::plan::RunLimits;
 use crate::load::record::ErrorKind;
-use crate::load::record::Recorder;
 use crate::load::record::Sample;
+use crate::load::record::SampleRecorder;
 use crate::load::record::Success;
 use crate::load::record::Window;
 use crate::load::request::Bodies;
-use crate::load::target::Target;
+use crate::load::run_control::RunControl;
+use crate::load::target::LoadTarget;
 use crate::load::trace::Trace;
 
 /// One round of one target.
 #[derive(Debug)]
 pub(crate) struct Round {
-    pub(crate) target: Target,
+    pub(crate) target: LoadTarget,
     bodies: Arc<Bodies>,
     trace: Option<Arc<Trace>>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RunLimits,
     pub(crate) begin: Instant,
     pub(crate) window: Window,
-    pub(crate) recorder: Recorder,
-    pub(crate) control: Control,
+    pub(crate) recorder: SampleRecorder,
+    pub(crate) control: RunControl,
     /// Cancelled when there is nothing more to send.
     pub(crate) exhausted: CancellationToken,
     /// Set if that is so because the next request would be due after the round's time.
@@ -44,11 +44,11 @@ pub(crate) struct Round {
 
 impl Round {
     pub(crate) fn new(
-        target: &Target,
+        target: &LoadTarget,
         bodies: &Arc<Bodies>,
         pace: &Pace,
-        limits: Limits,
-        control: &Control,
+        limits: RunLimits,
+        control: &RunControl,
     ) -> Self {
         let begin = Instant::now();
         let start = begin + limits.warmup;
@@ -64,7 +64,7 @@ impl Round {
             limits,
             begin,
             window,
-            recorder: Recorder::new(window),
+            recorder: SampleRecorder::new(window),
             control: control.clone(),
             exhausted: CancellationToken::new(),
             filled: AtomicBool::new(false),
@@ -124,12 +124,12 @@ impl Round {
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection and records the request as cut off.
-pub(crate) async fn perform(mut open: OpenRequest, line: &mut Line) -> Result<(), ErrorKind> {
+pub(crate) async fn perform(mut open: OpenRequest, line: &mut ClientConnection) -> Result<(), ErrorKind> {
     let (number, intended) = (open.number, open.intended);
     let round = Arc::clone(&open.round);
     let body = round.body(number);
     let started = Instant::now();
-    let mut answered = Answered::default();
+    let mut answered = ReadAnswer::default();
     let exchange = line.exchange(&round.target, body, round.bodies.stream(), &mut answered);
     let result = match tokio::time::timeout(round.limits.timeout, exchange).await {
         Ok(result) => result,
@@ -138,7 +138,7 @@ pub(crate) async fn perform(mut open: OpenRequest, line: &mut Line) -> Result<()
     let ended = Instant::now();
     open.settled = true;
     round.control.request_ended(result.is_ok());
-    let Answered { worker, first_token, tokens, said } = answered;
+    let ReadAnswer { worker, first_token, tokens, said } = answered;
     let success = |()| Success { first_token, gaps: line.gaps(), tokens };
     let sample = Sample { intended, started, ended, worker, result: result.map(success), said };
     round.recorder.add(number, sample);

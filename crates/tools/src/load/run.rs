@@ -7,19 +7,19 @@ use std::time::Duration;
 use crate::load::arrivals::Arrivals;
 use crate::load::arrivals::Pace;
 use crate::load::closed_loop;
-use crate::load::control::Control;
-use crate::load::control::Stage;
 use crate::load::open_loop;
 use crate::load::plan::Plan;
 use crate::load::record::Tally;
 use crate::load::request::Bodies;
 use crate::load::round::Round;
+use crate::load::run_control::RunControl;
+use crate::load::run_control::RunStage;
 use crate::load::swaps::SwapMark;
 use crate::load::swaps::Swapper;
 use crate::load::swaps::Swaps;
-use crate::load::target::Target;
-use sgl_upstream::call_error::CallError;
+use crate::load::target::LoadTarget;
 use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_error::UpstreamError;
 
 /// For the first connection to a target.
 const REACH_LIMIT: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub enum RunError {
         /// Its address.
         url: String,
         /// What went wrong.
-        source: CallError,
+        source: UpstreamError,
     },
     /// The system has no thread for the pace.
     #[error("no thread could be started")]
@@ -45,7 +45,7 @@ pub enum RunError {
 
 /// What was measured.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// In the order of [`Plan::targets`].
     pub targets: Vec<TargetOutcome>,
     /// True if the run was ended early.
@@ -56,7 +56,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct TargetOutcome {
     /// The target.
-    pub target: Target,
+    pub target: LoadTarget,
     /// Its rounds; none if the run was ended before its first.
     pub rounds: Vec<RoundOutcome>,
 }
@@ -81,13 +81,13 @@ pub struct RoundOutcome {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future cuts everything off, and nothing is reported; [`Control::stop`] ends a run
+/// Dropping the future cuts everything off, and nothing is reported; [`RunControl::stop`] ends a run
 /// with its report.
 pub async fn run(
     plan: &Plan,
-    control: &Control,
+    control: &RunControl,
     swapper: Option<Arc<dyn Swapper>>,
-) -> Result<Outcome, RunError> {
+) -> Result<RunOutcome, RunError> {
     for target in &plan.targets {
         reach(target).await?;
     }
@@ -106,20 +106,20 @@ pub async fn run(
                 break;
             }
             let target = outcome.target.name().to_owned();
-            control.enter(Stage { round: number + 1, rounds: plan.rounds, target });
+            control.enter(RunStage { round: number + 1, rounds: plan.rounds, target });
             let round = one_round(plan, number, &outcome.target, &bodies, control, swapper.as_ref());
             outcome.rounds.push(round.await?);
         }
     }
-    Ok(Outcome { targets, interrupted: control.is_stopped() })
+    Ok(RunOutcome { targets, interrupted: control.is_stopped() })
 }
 
 async fn one_round(
     plan: &Plan,
     number: u32,
-    target: &Target,
+    target: &LoadTarget,
     bodies: &Arc<Bodies>,
-    control: &Control,
+    control: &RunControl,
     swapper: Option<&Arc<dyn Swapper>>,
 ) -> Result<RoundOutcome, RunError> {
     let round = Arc::new(Round::new(target, bodies, &plan.pace, plan.limits, control));
@@ -143,7 +143,7 @@ async fn one_round(
     Ok(RoundOutcome { tally, measured, swaps })
 }
 
-async fn reach(target: &Target) -> Result<(), RunError> {
+async fn reach(target: &LoadTarget) -> Result<(), RunError> {
     match UpstreamConnection::open(target.address(), REACH_LIMIT).await {
         Ok(_) => Ok(()),
         Err(source) => {

@@ -13,8 +13,8 @@ use crate::load::histogram::median;
 use crate::load::plan::Plan;
 use crate::load::record::BIN;
 use crate::load::record::Tally;
-use crate::load::run::Outcome;
 use crate::load::run::RoundOutcome;
+use crate::load::run::RunOutcome;
 use crate::load::run::TargetOutcome;
 use crate::load::run_info::RunInfo;
 use crate::load::swaps::SwapMark;
@@ -219,7 +219,7 @@ pub struct Curves {
 
 impl Summary {
     /// The figures of a run.
-    pub fn new(plan: &Plan, outcome: &Outcome, run: RunInfo) -> Self {
+    pub fn new(plan: &Plan, outcome: &RunOutcome, run: RunInfo) -> Self {
         let targets: Vec<TargetSummary> =
             outcome.targets.iter().map(|target| TargetSummary::new(plan, target)).collect();
         let comparison = match targets.split_first() {

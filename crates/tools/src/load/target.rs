@@ -16,14 +16,14 @@ use sgl_upstream::worker_url::WorkerUrl;
 
 /// One address, under the name that reports give it.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct LoadTarget {
     name: String,
     address: Arc<Address>,
     path: Uri,
     headers: HeaderMap,
 }
 
-impl Target {
+impl LoadTarget {
     /// A target whose requests carry these headers besides `host` and `content-type`.
     pub fn new(name: impl Into<String>, url: WorkerUrl, headers: HeaderMap) -> Self {
         let mut all = HeaderMap::new();

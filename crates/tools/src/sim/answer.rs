@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use crate::sim::config::SimConfig;
 use crate::sim::generation::Finish;
 use crate::sim::generation::Format;
-use crate::sim::generation::Generation;
+use crate::sim::generation::GenerationPlan;
 use crate::sim::json::push_hex;
 use crate::sim::json::push_u64;
 use crate::sim::json::quoted;
@@ -41,7 +41,7 @@ impl Wording {
     pub(crate) fn push_head(
         &self,
         out: &mut BytesMut,
-        generation: &Generation,
+        generation: &GenerationPlan,
         id_prefix: &str,
         object: &str,
     ) {
@@ -60,7 +60,7 @@ impl Wording {
     pub(crate) fn push_meta(
         &self,
         out: &mut BytesMut,
-        generation: &Generation,
+        generation: &GenerationPlan,
         choice: u32,
         completion_tokens: u32,
     ) {
@@ -89,7 +89,7 @@ impl Wording {
     }
 
     /// A whole answer; `format` is not [`Format::Embeddings`], which has a form of its own.
-    pub(crate) fn answer(&self, format: Format, generation: &Generation) -> Bytes {
+    pub(crate) fn answer(&self, format: Format, generation: &GenerationPlan) -> Bytes {
         let words = usize::try_from(generation.completion_tokens()).unwrap_or(0);
         let mut out = BytesMut::with_capacity(words.saturating_mul(BYTES_PER_WORD) + 512);
         match format {
@@ -109,7 +109,7 @@ impl Wording {
         out.freeze()
     }
 
-    fn push_generated(&self, out: &mut BytesMut, generation: &Generation, choice: u32) {
+    fn push_generated(&self, out: &mut BytesMut, generation: &GenerationPlan, choice: u32) {
         out.put_slice(br#"{"text":""#);
         generation.push_text(out, choice);
         out.put_slice(br#"","output_ids":["#);
@@ -121,7 +121,7 @@ impl Wording {
         out.put_u8(b'}');
     }
 
-    fn push_completion(&self, out: &mut BytesMut, format: Format, generation: &Generation) {
+    fn push_completion(&self, out: &mut BytesMut, format: Format, generation: &GenerationPlan) {
         let chat = format == Format::Chat;
         let (id, object) = if chat { ("chatcmpl-", "chat.completion") } else { ("cmpl-", "text_completion") };
         self.push_head(out, generation, id, object);
@@ -146,7 +146,7 @@ impl Wording {
 }
 
 /// Appends `"usage"` in OpenAI's form.
-pub(crate) fn push_usage(out: &mut BytesMut, generation: &Generation) {
+pub(crate) fn push_usage(out: &mut BytesMut, generation: &GenerationPlan) {
     let prompt = u64::from(generation.prompt_tokens);
     let completion = generation.completion_tokens();
     out.put_slice(br#""usage":{"prompt_tokens":"#);

@@ -71,7 +71,7 @@ impl Batch {
     /// # Cancel safety
     /// Safe: dropping it leaves the queue, and a place that was being handed over goes to the
     /// next in line.
-    pub(crate) async fn admit(self: &Arc<Self>, tokens: u64) -> Result<Place, QueueFull> {
+    pub(crate) async fn admit(self: &Arc<Self>, tokens: u64) -> Result<BatchPlace, QueueFull> {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -80,7 +80,7 @@ impl Batch {
                 Arc::clone(&self.places).acquire_owned().await.map_err(|_| QueueFull)?
             }
         };
-        Ok(Place::take(Arc::clone(self), permit, tokens))
+        Ok(BatchPlace::take(Arc::clone(self), permit, tokens))
     }
 }
 
@@ -115,13 +115,13 @@ impl Drop for Waiting<'_> {
 
 /// A place in the batch, freed when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct BatchPlace {
     batch: Arc<Batch>,
     tokens: u64,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl BatchPlace {
     fn take(batch: Arc<Batch>, permit: OwnedSemaphorePermit, tokens: u64) -> Self {
         batch.running_tokens.fetch_add(tokens, Ordering::Relaxed);
         batch.running.fetch_add(1, Ordering::SeqCst);
@@ -136,7 +136,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for BatchPlace {
     fn drop(&mut self) {
         self.batch.running_tokens.fetch_sub(self.tokens, Ordering::Relaxed);
         self.batch.running.fetch_sub(1, Ordering::SeqCst);

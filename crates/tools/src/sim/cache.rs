@@ -7,7 +7,7 @@ use std::hash::Hasher;
 
 use parking_lot::Mutex;
 
-use crate::sim::tokens::Prompt;
+use crate::sim::tokens::PromptShape;
 use crate::sim::tokens::TOKENS_PER_BLOCK;
 
 /// What a worker knows of the prompts it has prefilled; nothing if its cache is switched off.
@@ -25,7 +25,7 @@ impl PromptCache {
 
     /// How many tokens of a request's prompts are cached. At least one token is always left to
     /// be computed: its logits are needed.
-    pub(crate) fn cached_tokens(&self, prompts: &[Prompt], prompt_tokens: u32) -> u32 {
+    pub(crate) fn cached_tokens(&self, prompts: &[PromptShape], prompt_tokens: u32) -> u32 {
         let Some(cache) = &self.0 else { return 0 };
         let mut cache = cache.lock();
         let blocks: usize = prompts.iter().map(|prompt| cache.lookup(&prompt.blocks)).sum();
@@ -34,7 +34,7 @@ impl PromptCache {
     }
 
     /// Adds prompts that were prefilled.
-    pub(crate) fn remember(&self, prompts: &[Prompt]) {
+    pub(crate) fn remember(&self, prompts: &[PromptShape]) {
         let Some(cache) = &self.0 else { return };
         let mut cache = cache.lock();
         prompts.iter().for_each(|prompt| cache.insert(&prompt.blocks));

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use crate::sim::answer::Wording;
 use crate::sim::answer::push_usage;
 use crate::sim::generation::Format;
-use crate::sim::generation::Generation;
+use crate::sim::generation::GenerationPlan;
 use crate::sim::json::push_u64;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -21,7 +21,7 @@ const BUFFER_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct ChunkWriter {
     format: Format,
-    generation: Generation,
+    generation: GenerationPlan,
     include_usage: bool,
     wording: Arc<Wording>,
     /// `data: ` and the head of every OpenAI chunk, up to the index of the choice.
@@ -34,7 +34,7 @@ pub(crate) struct ChunkWriter {
 impl ChunkWriter {
     pub(crate) fn new(
         format: Format,
-        generation: Generation,
+        generation: GenerationPlan,
         include_usage: bool,
         wording: Arc<Wording>,
     ) -> Self {

@@ -2,56 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::sim::tokens::TOKENS_PER_BLOCK;
+use sglang_router_rs::core::WorkerRole;
 
 /// Bound on counts: far beyond any real batch, and small enough to add up.
 const MILLION: usize = 1_000_000;
-
-/// Which half of a request a worker does when prefill and decode run on different workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Both halves.
-    #[default]
-    Regular,
-    /// Prefill only: every answer ends after one token.
-    Prefill,
-    /// Decode only: the KV cache comes from a prefill worker, so prompts take no time.
-    Decode,
-}
-
-impl Role {
-    /// The role's name as the flag spells it. (In SGLang's `engine_type` label a regular worker
-    /// is `unified`.)
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Regular => "regular",
-            Self::Prefill => "prefill",
-            Self::Decode => "decode",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "regular" => Ok(Self::Regular),
-            "prefill" => Ok(Self::Prefill),
-            "decode" => Ok(Self::Decode),
-            other => Err(format!("unknown role `{other}`: expected regular, prefill or decode")),
-        }
-    }
-}
 
 /// Settings of one simulated worker. [`SimWorker::start`](crate::sim::SimWorker::start) checks
 /// them; the ranges below are what it accepts.
@@ -68,8 +25,8 @@ pub struct SimConfig {
     /// Name of this worker: sent as header `x-sim-worker` and as `system_fingerprint`. Visible
     /// ASCII, not empty. Default `sim-worker`.
     pub worker_id: String,
-    /// Which half of a request is done here. Default [`Role::Regular`].
-    pub role: Role,
+    /// Which half of a request is done here. Default [`WorkerRole::Regular`].
+    pub role: WorkerRole,
     /// Time of a prefill of no token. Default 4 ms.
     pub prefill_base: Duration,
     /// Prompt tokens that are prefilled in a second, above 0. Default 16,000. Prefills run one
@@ -114,7 +71,7 @@ impl Default for SimConfig {
             model: "sim-model".to_owned(),
             seed: 0,
             worker_id: "sim-worker".to_owned(),
-            role: Role::Regular,
+            role: WorkerRole::Regular,
             prefill_base: Duration::from_millis(4),
             prefill_tokens_per_second: 16_000.0,
             decode_step: Duration::from_millis(10),
@@ -240,9 +197,9 @@ mod tests {
 
     #[test]
     fn role_reads_what_it_prints() {
-        for role in [Role::Regular, Role::Prefill, Role::Decode] {
+        for role in [WorkerRole::Regular, WorkerRole::Prefill, WorkerRole::Decode] {
             assert_eq!(role.to_string().parse(), Ok(role));
         }
-        assert!("both".parse::<Role>().unwrap_err().contains("both"));
+        assert!("both".parse::<WorkerRole>().unwrap_err().contains("both"));
     }
 }

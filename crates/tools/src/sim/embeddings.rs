@@ -9,8 +9,8 @@ use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
 use crate::sim::fields::PromptField;
 use crate::sim::fields::Text;
-use crate::sim::generation::Ask;
 use crate::sim::generation::Format;
+use crate::sim::generation::GenerationRequest;
 use crate::sim::openai::bounded;
 use crate::sim::openai::check_model;
 use crate::sim::seed::mix;
@@ -53,7 +53,10 @@ pub(crate) struct EmbeddingForm {
 ///
 /// # Errors
 /// What is wrong with it, as the client is told.
-pub(crate) fn read_embeddings(body: &[u8], config: &SimConfig) -> Result<(Ask, EmbeddingForm), ApiError> {
+pub(crate) fn read_embeddings(
+    body: &[u8],
+    config: &SimConfig,
+) -> Result<(GenerationRequest, EmbeddingForm), ApiError> {
     let request: EmbeddingRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     check_model(request.model.as_ref(), config)?;
@@ -65,7 +68,7 @@ pub(crate) fn read_embeddings(body: &[u8], config: &SimConfig) -> Result<(Ask, E
         let message = format!("`dimensions` is {dimensions}: expected 1 to {MAX_DIMENSIONS}");
         return Err(ApiError::parameter("dimensions", message));
     }
-    let ask = Ask {
+    let ask = GenerationRequest {
         format: Format::Embeddings,
         prompts: input.read("input", Hashing::On)?,
         choices_per_prompt: 1,
@@ -79,7 +82,7 @@ pub(crate) fn read_embeddings(body: &[u8], config: &SimConfig) -> Result<(Ask, E
 }
 
 /// The body of the answer.
-pub(crate) fn embeddings_answer(ask: &Ask, form: EmbeddingForm, config: &SimConfig) -> Value {
+pub(crate) fn embeddings_answer(ask: &GenerationRequest, form: EmbeddingForm, config: &SimConfig) -> Value {
     let data: Vec<Value> = ask
         .prompts
         .iter()

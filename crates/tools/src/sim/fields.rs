@@ -11,8 +11,8 @@ use serde::de;
 
 use crate::sim::error::ApiError;
 use crate::sim::tokens::Hashing;
-use crate::sim::tokens::Prompt;
 use crate::sim::tokens::PromptReader;
+use crate::sim::tokens::PromptShape;
 
 /// A string.
 #[derive(Debug, Deserialize)]
@@ -129,7 +129,7 @@ impl PromptField<'_> {
     ///
     /// # Errors
     /// `param` is to blame if the list is empty or mixes token ids with prompts.
-    pub(crate) fn read(&self, param: &'static str, hashing: Hashing) -> Result<Vec<Prompt>, ApiError> {
+    pub(crate) fn read(&self, param: &'static str, hashing: Hashing) -> Result<Vec<PromptShape>, ApiError> {
         let items = match self {
             Self::Text(text) => return Ok(vec![read_text(text, hashing)]),
             Self::List(items) => items,
@@ -167,7 +167,7 @@ fn mixed(param: &'static str) -> ApiError {
     ApiError::parameter(param, message)
 }
 
-fn read_text(text: &str, hashing: Hashing) -> Prompt {
+fn read_text(text: &str, hashing: Hashing) -> PromptShape {
     let mut reader = PromptReader::new(hashing);
     reader.push(text.as_bytes());
     reader.finish()

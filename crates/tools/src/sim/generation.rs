@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::sim::json::push_u64;
 use crate::sim::seed::RequestSeed;
-use crate::sim::tokens::Prompt;
+use crate::sim::tokens::PromptShape;
 use crate::sim::tokens::token_id;
 use crate::sim::tokens::word;
 
@@ -27,10 +27,10 @@ pub(crate) enum Format {
 
 /// A checked request.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct GenerationRequest {
     pub(crate) format: Format,
     /// At least one.
-    pub(crate) prompts: Vec<Prompt>,
+    pub(crate) prompts: Vec<PromptShape>,
     /// Answers wanted for each prompt, at least 1.
     pub(crate) choices_per_prompt: u32,
     /// Exact length of each answer in tokens; without it the seed decides.
@@ -43,7 +43,7 @@ pub(crate) struct Ask {
     pub(crate) room: Option<HeaderValue>,
 }
 
-impl Ask {
+impl GenerationRequest {
     /// Tokens of all prompts.
     pub(crate) fn prompt_tokens(&self) -> u32 {
         self.prompts.iter().fold(0, |sum, prompt| sum.saturating_add(prompt.tokens))
@@ -76,7 +76,7 @@ impl Finish {
 
 /// An answer before it is written: small numbers that determine every byte of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Generation {
+pub(crate) struct GenerationPlan {
     /// Number of the request at its worker, from 0.
     pub(crate) number: u64,
     pub(crate) seed: RequestSeed,
@@ -91,7 +91,7 @@ pub(crate) struct Generation {
     pub(crate) finish: Finish,
 }
 
-impl Generation {
+impl GenerationPlan {
     /// Output tokens of all choices.
     pub(crate) fn completion_tokens(&self) -> u64 {
         u64::from(self.output_tokens) * u64::from(self.choices)

@@ -14,9 +14,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::sim::config::Role;
+use crate::sim::accelerator::Accelerator;
 use crate::sim::counters::Counters;
-use crate::sim::engine::Engine;
+use sglang_router_rs::core::WorkerRole;
 
 /// Content type of the exposition.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,22 +28,22 @@ pub(crate) struct Exposition {
 }
 
 impl Exposition {
-    pub(crate) fn new(engine: &Arc<Engine>) -> Self {
-        let config = engine.config();
+    pub(crate) fn new(accelerator: &Arc<Accelerator>) -> Self {
+        let config = accelerator.config();
         let mut registry = Registry::with_labels([label("model_name", &config.model)].into_iter());
-        register_histograms(&mut registry, engine.counters());
-        registry.register_collector(Box::new(Totals(Arc::clone(engine))));
+        register_histograms(&mut registry, accelerator.counters());
+        registry.register_collector(Box::new(Totals(Arc::clone(accelerator))));
         registry
             .sub_registry_with_label(label("cache_source", "device"))
-            .register_collector(Box::new(CachedTokens(Arc::clone(engine))));
+            .register_collector(Box::new(CachedTokens(Arc::clone(accelerator))));
         let engine_type = match config.role {
-            Role::Regular => "unified",
-            Role::Prefill | Role::Decode => config.role.as_str(),
+            WorkerRole::Regular => "unified",
+            WorkerRole::Prefill | WorkerRole::Decode => config.role.as_str(),
         };
         let scheduler = [label("engine_type", engine_type), label("tp_rank", "0"), label("pp_rank", "0")];
         registry
             .sub_registry_with_labels(scheduler.into_iter())
-            .register_collector(Box::new(Gauges(Arc::clone(engine))));
+            .register_collector(Box::new(Gauges(Arc::clone(accelerator))));
         Self { registry }
     }
 
@@ -75,7 +75,7 @@ fn register_histograms(registry: &mut Registry, counters: &Counters) {
 
 /// What SGLang's scheduler reports.
 #[derive(Debug)]
-struct Gauges(Arc<Engine>);
+struct Gauges(Arc<Accelerator>);
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -114,7 +114,7 @@ impl Collector for Gauges {
 /// What SGLang's tokenizer manager counts, and the simulation's own counters. The encoder adds
 /// `_total` to the names.
 #[derive(Debug)]
-struct Totals(Arc<Engine>);
+struct Totals(Arc<Accelerator>);
 
 impl Collector for Totals {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -140,7 +140,7 @@ impl Collector for Totals {
 }
 
 #[derive(Debug)]
-struct CachedTokens(Arc<Engine>);
+struct CachedTokens(Arc<Accelerator>);
 
 impl Collector for CachedTokens {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

@@ -34,7 +34,7 @@ mod model;
 mod openai;
 mod embeddings;
 mod run;
-mod engine;
+mod accelerator;
 mod metrics;
 mod sglang;
 mod stream;
@@ -42,7 +42,6 @@ mod reply;
 mod routes;
 mod server;
 
-pub use config::Role;
 pub use config::SimConfig;
 pub use config::SimError;
 pub use server::SimWorker;

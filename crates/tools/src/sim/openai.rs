@@ -9,8 +9,8 @@ use crate::sim::fields::Content;
 use crate::sim::fields::PromptField;
 use crate::sim::fields::Room;
 use crate::sim::fields::Text;
-use crate::sim::generation::Ask;
 use crate::sim::generation::Format;
+use crate::sim::generation::GenerationRequest;
 use crate::sim::tokens::Hashing;
 use crate::sim::tokens::PromptReader;
 
@@ -63,7 +63,7 @@ struct CompletionRequest<'a> {
 ///
 /// # Errors
 /// What is wrong with it, as the client is told.
-pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<Ask, ApiError> {
+pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<GenerationRequest, ApiError> {
     let request: ChatRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     check_model(request.model.as_ref(), config)?;
@@ -79,7 +79,7 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<Ask, ApiError
         reader.push(message.content.0.as_bytes());
         reader.push(b"\n");
     }
-    let ask = Ask {
+    let ask = GenerationRequest {
         format: Format::Chat,
         prompts: vec![reader.finish()],
         choices_per_prompt: request.n.unwrap_or(1),
@@ -95,14 +95,14 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<Ask, ApiError
 ///
 /// # Errors
 /// What is wrong with it, as the client is told.
-pub(crate) fn read_completion(body: &[u8], config: &SimConfig) -> Result<Ask, ApiError> {
+pub(crate) fn read_completion(body: &[u8], config: &SimConfig) -> Result<GenerationRequest, ApiError> {
     let request: CompletionRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     check_model(request.model.as_ref(), config)?;
     let prompt = request
         .prompt
         .ok_or_else(|| ApiError::parameter("prompt", "`prompt` is missing: expected a string or a list"))?;
-    let ask = Ask {
+    let ask = GenerationRequest {
         format: Format::Completion,
         prompts: prompt.read("prompt", hashing(config))?,
         choices_per_prompt: request.n.unwrap_or(1),
@@ -128,7 +128,11 @@ pub(crate) fn hashing(config: &SimConfig) -> Hashing {
 }
 
 /// Checks the numbers of a request and sets its length.
-pub(crate) fn bounded(ask: Ask, max_tokens: Option<u64>, config: &SimConfig) -> Result<Ask, ApiError> {
+pub(crate) fn bounded(
+    ask: GenerationRequest,
+    max_tokens: Option<u64>,
+    config: &SimConfig,
+) -> Result<GenerationRequest, ApiError> {
     let n = ask.choices_per_prompt;
     if !(1..=MAX_N).contains(&n) {
         return Err(ApiError::parameter("n", format!("`n` is {n}: expected 1 to {MAX_N}")));
@@ -147,7 +151,7 @@ pub(crate) fn bounded(ask: Ask, max_tokens: Option<u64>, config: &SimConfig) -> 
     }
     // Within the context now, so within u32.
     let max_tokens = max_tokens.and_then(|max| u32::try_from(max).ok());
-    Ok(Ask { max_tokens, ..ask })
+    Ok(GenerationRequest { max_tokens, ..ask })
 }
 
 fn wants_usage(options: Option<&StreamOptions>) -> bool {
@@ -164,7 +168,7 @@ mod tests {
         SimConfig { context_tokens: 100, ..SimConfig::default() }
     }
 
-    fn chat(json: &str) -> Result<Ask, ApiError> {
+    fn chat(json: &str) -> Result<GenerationRequest, ApiError> {
         read_chat(json.as_bytes(), &config())
     }
 

@@ -70,34 +70,34 @@ impl Body for ReplyBody {
 }
 
 /// A response of this server.
-pub(crate) type Reply = Response<ReplyBody>;
+pub(crate) type SimResponse = Response<ReplyBody>;
 
 /// A response without a body.
-pub(crate) fn empty(status: StatusCode) -> Reply {
+pub(crate) fn empty(status: StatusCode) -> SimResponse {
     let mut reply = Response::new(ReplyBody::Full(Full::default()));
     *reply.status_mut() = status;
     reply
 }
 
 /// A response with a content type.
-pub(crate) fn typed(content_type: HeaderValue, body: Bytes) -> Reply {
+pub(crate) fn typed(content_type: HeaderValue, body: Bytes) -> SimResponse {
     let mut reply = Response::new(ReplyBody::Full(Full::new(body)));
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply
 }
 
 /// JSON that is written already.
-pub(crate) fn json_bytes(body: Bytes) -> Reply {
+pub(crate) fn json_bytes(body: Bytes) -> SimResponse {
     typed(JSON, body)
 }
 
 /// JSON.
-pub(crate) fn json(value: &Value) -> Reply {
+pub(crate) fn json(value: &Value) -> SimResponse {
     json_bytes(Bytes::from(value.to_string()))
 }
 
 /// Server-sent events.
-pub(crate) fn events(stream: TokenStream) -> Reply {
+pub(crate) fn events(stream: TokenStream) -> SimResponse {
     let mut reply = Response::new(ReplyBody::Stream(Box::new(stream)));
     reply.headers_mut().insert(CONTENT_TYPE, EVENTS);
     reply.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
@@ -105,7 +105,7 @@ pub(crate) fn events(stream: TokenStream) -> Reply {
 }
 
 /// An error; 503 says when to try again.
-pub(crate) fn error(error: &ApiError) -> Reply {
+pub(crate) fn error(error: &ApiError) -> SimResponse {
     let mut reply = json_bytes(Bytes::from(error.to_json()));
     *reply.status_mut() = error.status;
     if error.status == StatusCode::SERVICE_UNAVAILABLE {

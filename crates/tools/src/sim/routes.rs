@@ -26,6 +26,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::sim::accelerator::Accelerator;
 use crate::sim::answer::FIRST_CREATED;
 use crate::sim::answer::Wording;
 use crate::sim::chunks::ChunkWriter;
@@ -33,16 +34,15 @@ use crate::sim::config::SimConfig;
 use crate::sim::control::ControlPatch;
 use crate::sim::embeddings::embeddings_answer;
 use crate::sim::embeddings::read_embeddings;
-use crate::sim::engine::Engine;
 use crate::sim::error::ApiError;
-use crate::sim::generation::Ask;
+use crate::sim::generation::GenerationRequest;
 use crate::sim::metrics::CONTENT_TYPE;
 use crate::sim::metrics::Exposition;
 use crate::sim::openai::read_chat;
 use crate::sim::openai::read_completion;
 use crate::sim::reply;
 use crate::sim::reply::ROOM_HEADER;
-use crate::sim::reply::Reply;
+use crate::sim::reply::SimResponse;
 use crate::sim::reply::WORKER_HEADER;
 use crate::sim::sglang;
 use crate::sim::stream::TokenStream;
@@ -51,26 +51,26 @@ use crate::sim::stream::TokenStream;
 const MAX_BODY_BYTES: usize = 32 << 20;
 
 /// How a body becomes a request, per endpoint.
-type Reader = fn(&[u8], &SimConfig) -> Result<Ask, ApiError>;
+type Reader = fn(&[u8], &SimConfig) -> Result<GenerationRequest, ApiError>;
 
 /// The HTTP side of one worker.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    engine: Arc<Engine>,
+    accelerator: Arc<Accelerator>,
     wording: Arc<Wording>,
     exposition: Exposition,
     worker: HeaderValue,
 }
 
 impl Routes {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        let config = engine.config();
+    pub(crate) fn new(accelerator: Arc<Accelerator>) -> Self {
+        let config = accelerator.config();
         Self {
             wording: Arc::new(Wording::new(config)),
-            exposition: Exposition::new(&engine),
+            exposition: Exposition::new(&accelerator),
             // Checked to be visible ASCII.
             worker: HeaderValue::from_str(&config.worker_id).unwrap_or(HeaderValue::from_static("invalid")),
-            engine,
+            accelerator,
         }
     }
 
@@ -78,7 +78,7 @@ impl Routes {
     ///
     /// # Cancel safety
     /// Safe: a request dropped here is counted as cancelled and holds nothing.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Reply {
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> SimResponse {
         let mut reply = match self.route(request).await {
             Ok(reply) => reply,
             Err(error) => reply::error(&error),
@@ -87,7 +87,7 @@ impl Routes {
         reply
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Reply, ApiError> {
+    async fn route(&self, request: Request<Incoming>) -> Result<SimResponse, ApiError> {
         let path = request.uri().path();
         let reader: Reader = match path {
             "/v1/chat/completions" => read_chat,
@@ -112,18 +112,18 @@ impl Routes {
         self.generate(request, reader).await
     }
 
-    async fn generate(&self, request: Request<Incoming>, reader: Reader) -> Result<Reply, ApiError> {
+    async fn generate(&self, request: Request<Incoming>, reader: Reader) -> Result<SimResponse, ApiError> {
         let body = read_body(request).await?;
-        let mut ask = reader(&body, self.engine.config())?;
+        let mut ask = reader(&body, self.accelerator.config())?;
         // A prompt may be long; its bytes are not needed while its answer is made.
         drop(body);
         let room = ask.room.take();
-        let mut run = self.engine.begin(&ask).await?;
+        let mut run = self.accelerator.begin(&ask).await?;
         let generation = *run.generation();
         let mut reply = if ask.stream {
             let wording = Arc::clone(&self.wording);
             let chunks = ChunkWriter::new(ask.format, generation, ask.include_usage, wording);
-            reply::events(TokenStream::new(run, chunks, self.engine.config().stall_after))
+            reply::events(TokenStream::new(run, chunks, self.accelerator.config().stall_after))
         } else {
             run.complete().await;
             let answer = self.wording.answer(ask.format, &generation);
@@ -136,47 +136,50 @@ impl Routes {
         Ok(reply)
     }
 
-    async fn embed(&self, request: Request<Incoming>) -> Result<Reply, ApiError> {
+    async fn embed(&self, request: Request<Incoming>) -> Result<SimResponse, ApiError> {
         let body = read_body(request).await?;
-        let config = self.engine.config();
+        let config = self.accelerator.config();
         let (ask, form) = read_embeddings(&body, config)?;
-        let mut run = self.engine.begin(&ask).await?;
+        let mut run = self.accelerator.begin(&ask).await?;
         run.complete().await;
         let answer = embeddings_answer(&ask, form, config);
         run.finish();
         Ok(reply::json(&answer))
     }
 
-    async fn health(&self, generate: bool) -> Reply {
-        if !self.engine.control().is_healthy() {
+    async fn health(&self, generate: bool) -> SimResponse {
+        if !self.accelerator.control().is_healthy() {
             return reply::empty(StatusCode::SERVICE_UNAVAILABLE);
         }
         if generate {
-            self.engine.probe().await;
+            self.accelerator.probe().await;
         }
         reply::empty(StatusCode::OK)
     }
 
-    async fn control(&self, request: Request<Incoming>) -> Result<Reply, ApiError> {
+    async fn control(&self, request: Request<Incoming>) -> Result<SimResponse, ApiError> {
         if request.method() == Method::POST {
             let body = read_body(request).await?;
             let patch: ControlPatch =
                 serde_json::from_slice(&body).map_err(|cause| ApiError::malformed(&cause))?;
-            self.engine.control().apply(&patch).map_err(|fault| ApiError::parameter("control", fault))?;
+            self.accelerator
+                .control()
+                .apply(&patch)
+                .map_err(|fault| ApiError::parameter("control", fault))?;
         }
-        Ok(reply::json(&json!(self.engine.control().state())))
+        Ok(reply::json(&json!(self.accelerator.control().state())))
     }
 
     /// The endpoints that report and take no body.
-    fn report(&self, request: &Request<Incoming>) -> Result<Reply, ApiError> {
-        let config = self.engine.config();
+    fn report(&self, request: &Request<Incoming>) -> Result<SimResponse, ApiError> {
+        let config = self.accelerator.config();
         let path = request.uri().path();
         let flush = path == "/flush_cache";
         let reply = match path {
             "/v1/models" => reply::json(&json!({ "object": "list", "data": [model_card(config)] })),
-            "/get_load" => reply::json(&sglang::load(&self.engine.load())),
+            "/get_load" => reply::json(&sglang::load(&self.accelerator.load())),
             "/get_server_info" | "/server_info" => {
-                reply::json(&sglang::server_info(config, &self.engine.load()))
+                reply::json(&sglang::server_info(config, &self.accelerator.load()))
             }
             "/get_model_info" | "/model_info" => reply::json(&sglang::model_info(config)),
             "/metrics" => {
@@ -191,7 +194,7 @@ impl Routes {
         };
         allow(request, if flush { &[Method::GET, Method::POST] } else { &[Method::GET] })?;
         if flush {
-            self.engine.flush_cache();
+            self.accelerator.flush_cache();
         }
         Ok(reply)
     }

@@ -14,10 +14,10 @@ use tokio::time::Sleep;
 use tokio::time::sleep_until;
 
 use crate::sim::batch::Batch;
-use crate::sim::batch::Place;
+use crate::sim::batch::BatchPlace;
 use crate::sim::counters::Counters;
 use crate::sim::counters::Flight;
-use crate::sim::generation::Generation;
+use crate::sim::generation::GenerationPlan;
 use crate::sim::model::TimeModel;
 
 /// Tokens of one request, in order.
@@ -26,14 +26,14 @@ use crate::sim::model::TimeModel;
 /// cancelled.
 #[derive(Debug)]
 pub(crate) struct Run {
-    generation: Generation,
+    generation: GenerationPlan,
     batch: Arc<Batch>,
     counters: Arc<Counters>,
     model: TimeModel,
     emitted: u32,
     /// None if nothing takes time.
     pace: Option<Pace>,
-    place: Place,
+    place: BatchPlace,
     flight: Flight,
 }
 
@@ -48,11 +48,11 @@ struct Pace {
 
 impl Run {
     pub(crate) fn new(
-        generation: Generation,
+        generation: GenerationPlan,
         model: TimeModel,
         batch: Arc<Batch>,
         counters: Arc<Counters>,
-        place: Place,
+        place: BatchPlace,
         flight: Flight,
     ) -> Self {
         // Prefill makes the first token; a request for none or one never sets a timer.
@@ -64,7 +64,7 @@ impl Run {
     }
 
     /// What this run answers.
-    pub(crate) fn generation(&self) -> &Generation {
+    pub(crate) fn generation(&self) -> &GenerationPlan {
         &self.generation
     }
 

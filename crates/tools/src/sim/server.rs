@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use crate::sim::accelerator::Accelerator;
 use crate::sim::config::SimConfig;
 use crate::sim::config::SimError;
-use crate::sim::engine::Engine;
 use crate::sim::routes::Routes;
 
 /// Pause after a failed accept, so that running out of file descriptors does not spin.
@@ -32,7 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// running requests end first.
 pub struct SimWorker {
     addr: SocketAddr,
-    engine: Arc<Engine>,
+    accelerator: Arc<Accelerator>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -41,7 +41,7 @@ impl fmt::Debug for SimWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimWorker")
             .field("addr", &self.addr)
-            .field("worker_id", &self.engine.config().worker_id)
+            .field("worker_id", &self.accelerator.config().worker_id)
             .finish_non_exhaustive()
     }
 }
@@ -61,11 +61,11 @@ impl SimWorker {
         let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(bind_error)?;
         let addr = listener.local_addr().map_err(bind_error)?;
         let grace = config.shutdown_grace;
-        let engine = Arc::new(Engine::new(config));
-        let routes = Arc::new(Routes::new(Arc::clone(&engine)));
+        let accelerator = Arc::new(Accelerator::new(config));
+        let routes = Arc::new(Routes::new(Arc::clone(&accelerator)));
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, routes, stopped, grace));
-        Ok(Self { addr, engine, stop: Some(stop), serving })
+        Ok(Self { addr, accelerator, stop: Some(stop), serving })
     }
 
     /// Where it listens, with the port that was picked.
@@ -80,27 +80,27 @@ impl SimWorker {
 
     /// Inference requests that arrived and could be read, whatever became of them.
     pub fn requests(&self) -> u64 {
-        self.engine.counters().requests()
+        self.accelerator.counters().requests()
     }
 
     /// Inference requests between arrival and the end of their answer, waiting ones included.
     pub fn in_flight(&self) -> usize {
-        self.engine.counters().in_flight()
+        self.accelerator.counters().in_flight()
     }
 
     /// Inference requests whose client went away before the end.
     pub fn cancelled(&self) -> u64 {
-        self.engine.counters().cancelled()
+        self.accelerator.counters().cancelled()
     }
 
     /// Requests that hold a place in the batch.
     pub fn running(&self) -> usize {
-        self.engine.batch().running()
+        self.accelerator.batch().running()
     }
 
     /// Requests that wait for a place in the batch.
     pub fn queued(&self) -> usize {
-        self.engine.batch().waiting()
+        self.accelerator.batch().waiting()
     }
 
     /// Waits until `reached` holds. It is asked at once, and again after every change of
@@ -110,7 +110,7 @@ impl SimWorker {
     /// # Cancel safety
     /// Safe: dropping it only stops the watching.
     pub async fn wait_until(&self, reached: impl Fn(&Self) -> bool) {
-        self.engine.counters().changes.until(|| reached(self)).await;
+        self.accelerator.counters().changes.until(|| reached(self)).await;
     }
 
     /// Stops accepting, lets running requests end for the configured grace, then cuts off the

@@ -6,16 +6,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::sim::config::Role;
+use crate::sim::accelerator::Load;
 use crate::sim::config::SimConfig;
-use crate::sim::engine::Load;
 use crate::sim::error::ApiError;
 use crate::sim::fields::PromptField;
 use crate::sim::fields::Room;
-use crate::sim::generation::Ask;
 use crate::sim::generation::Format;
+use crate::sim::generation::GenerationRequest;
 use crate::sim::openai::bounded;
 use crate::sim::openai::hashing;
+use sglang_router_rs::core::WorkerRole;
 
 #[derive(Deserialize)]
 struct GenerateRequest<'a> {
@@ -38,7 +38,7 @@ struct SamplingParams {
 ///
 /// # Errors
 /// What is wrong with it, as the client is told.
-pub(crate) fn read_generate(body: &[u8], config: &SimConfig) -> Result<Ask, ApiError> {
+pub(crate) fn read_generate(body: &[u8], config: &SimConfig) -> Result<GenerationRequest, ApiError> {
     let request: GenerateRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     let (param, prompt) = match (request.text, request.input_ids) {
@@ -51,7 +51,7 @@ pub(crate) fn read_generate(body: &[u8], config: &SimConfig) -> Result<Ask, ApiE
     };
     let sampling = request.sampling_params.unwrap_or(SamplingParams { max_new_tokens: None, n: None });
     let n = sampling.n.unwrap_or(1);
-    let ask = Ask {
+    let ask = GenerationRequest {
         // SGLang answers with a list for a list of prompts, and for more than one answer.
         format: if prompt.is_batch() || n > 1 { Format::GenerateBatch } else { Format::Generate },
         prompts: prompt.read(param, hashing(config))?,
@@ -95,8 +95,8 @@ pub(crate) fn server_info(config: &SimConfig, load: &Load) -> Value {
         "pp_size": 1,
         "dp_size": 1,
         "disaggregation_mode": match config.role {
-            Role::Regular => "null",
-            Role::Prefill | Role::Decode => config.role.as_str(),
+            WorkerRole::Regular => "null",
+            WorkerRole::Prefill | WorkerRole::Decode => config.role.as_str(),
         },
         "context_length": config.context_tokens,
         "max_running_requests": config.max_running,
@@ -122,7 +122,7 @@ pub(crate) fn server_info(config: &SimConfig, load: &Load) -> Value {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Result<Ask, ApiError> {
+    fn read(json: &str) -> Result<GenerationRequest, ApiError> {
         read_generate(json.as_bytes(), &SimConfig::default())
     }
 

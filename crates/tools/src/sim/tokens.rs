@@ -14,7 +14,7 @@ const BYTES_PER_BLOCK: usize = BYTES_PER_TOKEN * TOKENS_PER_BLOCK;
 
 /// A prompt after reading: only what the simulation needs of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Prompt {
+pub(crate) struct PromptShape {
     /// Length in tokens.
     pub(crate) tokens: u32,
     /// One hash per full block. Each covers all text before it too, so equal hashes mean equal
@@ -80,13 +80,13 @@ impl PromptReader {
         self.push(&id.to_le_bytes());
     }
 
-    pub(crate) fn finish(self) -> Prompt {
+    pub(crate) fn finish(self) -> PromptShape {
         let digest = match self.hashing {
             Hashing::On => mix(fold(self.chain, &self.carry) ^ self.bytes as u64),
             Hashing::Off => 0,
         };
         let tokens = u32::try_from(self.bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
-        Prompt { tokens, blocks: self.blocks, digest }
+        PromptShape { tokens, blocks: self.blocks, digest }
     }
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn token_id(token: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn read(pieces: &[&str]) -> Prompt {
+    fn read(pieces: &[&str]) -> PromptShape {
         let mut reader = PromptReader::new(Hashing::On);
         for piece in pieces {
             reader.push(piece.as_bytes());
@@ -174,7 +174,7 @@ mod tests {
         let mut reader = PromptReader::new(Hashing::Off);
         reader.push(&[b'x'; 401]);
         reader.push_id(7);
-        assert_eq!(reader.finish(), Prompt { tokens: 102, blocks: Vec::new(), digest: 0 });
+        assert_eq!(reader.finish(), PromptShape { tokens: 102, blocks: Vec::new(), digest: 0 });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use sgl_policy_abi::Column;
 use sgl_policy_abi::Role;
 
-use crate::message::Leg;
+use sgl_policy_abi::Leg;
 
 /// The worker with a field for each column, at first unknown.
 macro_rules! worker {

@@ -26,7 +26,7 @@ use crate::testing::message;
 
 /// What `select_worker` answered.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
+pub struct TestDecision {
     /// The index; an index that no worker has is given as it is.
     pub worker: Option<usize>,
     /// Why there was no decision.
@@ -39,7 +39,7 @@ pub struct Decision {
 
 /// What `select_worker_pair` answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PairDecision {
+pub struct TestPairDecision {
     /// Prefill and decode by index.
     pub pair: Option<(usize, usize)>,
     /// Why there was no decision.
@@ -98,12 +98,12 @@ impl<P: Plugin> Harness<P> {
     }
 
     /// Decides one request.
-    pub fn select(&mut self, request: &Request) -> Decision {
+    pub fn select(&mut self, request: &Request) -> TestDecision {
         let bytes = self.message(request);
         let answer = Answer::decode(self.guest.select(&bytes)).expect("the SDK answers as the ABI says");
         let worker = answer.selected().map(|index| usize::try_from(index).expect("never negative"));
         match answer {
-            Answer::Map(map) => Decision {
+            Answer::Map(map) => TestDecision {
                 worker,
                 error: map.error.map(String::from),
                 scores: map.scores.map(|bytes| {
@@ -111,12 +111,12 @@ impl<P: Plugin> Harness<P> {
                 }),
                 reason: map.reason.map(String::from),
             },
-            _ => Decision { worker, ..Decision::default() },
+            _ => TestDecision { worker, ..TestDecision::default() },
         }
     }
 
     /// Decides one request for prefill and decode together.
-    pub fn select_pair(&mut self, request: &Request) -> PairDecision
+    pub fn select_pair(&mut self, request: &Request) -> TestPairDecision
     where
         P: PairHook,
     {
@@ -128,7 +128,7 @@ impl<P: Plugin> Harness<P> {
             PairAnswer::Map(map) => map.error.map(String::from),
             _ => None,
         };
-        PairDecision { pair: answer.selected().map(|(p, d)| (index(p), index(d))), error }
+        TestPairDecision { pair: answer.selected().map(|(p, d)| (index(p), index(d))), error }
     }
 
     /// Reports finished requests.

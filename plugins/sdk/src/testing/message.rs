@@ -14,7 +14,6 @@ use sgl_policy_abi::encode_table;
 use sgl_policy_abi::encode_to_vec;
 use sgl_policy_abi::encode_worker;
 
-use crate::message::Leg;
 use crate::testing::fleet::Request;
 use crate::testing::fleet::Worker;
 
@@ -81,11 +80,7 @@ fn element(
             let header = request.headers.iter().find(|(header, _)| header == name);
             w.opt_str(header.map(|(_, value)| value.as_str()))
         }
-        Input::Leg => w.uint(match request.leg {
-            Leg::Single => 0,
-            Leg::Prefill => 1,
-            Leg::Decode => 2,
-        }),
+        Input::Leg => w.uint(request.leg.number()),
         Input::Random => w.uint(random),
         Input::NowNs => w.uint(request.now_ns),
     }

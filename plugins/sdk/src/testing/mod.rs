@@ -11,8 +11,8 @@ mod standin;
 
 pub use crate::testing::fleet::Request;
 pub use crate::testing::fleet::Worker;
-pub use crate::testing::harness::Decision;
 pub use crate::testing::harness::Harness;
-pub use crate::testing::harness::PairDecision;
+pub use crate::testing::harness::TestDecision;
+pub use crate::testing::harness::TestPairDecision;
 pub use crate::testing::standin::reset_host;
 pub use crate::testing::standin::take_logged;

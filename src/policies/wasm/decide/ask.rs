@@ -13,7 +13,6 @@ use crate::engine::background;
 use crate::policies::decision::Chooser;
 use crate::policies::decision::DecideError;
 use crate::policies::decision::FailureCause;
-use crate::policies::info::Leg;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::native::native_policy::with_role;
@@ -32,6 +31,7 @@ use crate::policies::wasm::message::wire::Draw;
 use crate::policies::wasm::rollout::plugin::WasmPolicy;
 use crate::policies::wasm::state::breaker::Pass;
 use crate::policies::wasm::state::stats::DecisionStats;
+use sgl_policy_abi::Leg;
 
 /// How often a decision is asked again because of something that was not its generation's fault:
 /// it was found to return state, it was a canary that failed, or it was closed by a rollback.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use sgl_policy_abi::Concurrency;
 
-use crate::config::plugin::Lane as LaneOption;
+use crate::config::plugin::LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
 use crate::engine::pool::Pool;

@@ -29,7 +29,6 @@ use crate::core::candidates::Candidates;
 use crate::core::worker::Worker;
 use crate::core::worker::WorkerRole;
 use crate::policies::decision::FailureCause;
-use crate::policies::info::Leg;
 use crate::policies::info::RequestNeeds;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::message::cut;
@@ -255,7 +254,7 @@ fn encode_input<C: Candidates + ?Sized>(
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
-        Input::Leg => writer.uint(leg_number(info.leg))?,
+        Input::Leg => writer.uint(info.leg.number())?,
         Input::Random => writer.uint(draw.random())?,
         Input::NowNs => writer.uint(draw.now_ns())?,
         Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_) => {
@@ -279,14 +278,6 @@ fn excluded(out: &mut [u8], info: &SelectWorkerInfo<'_>) {
     let Some(set) = info.excluded else { return out.fill(0) };
     let members = set.as_bytes().iter().copied().chain(std::iter::repeat(0));
     out.iter_mut().zip(members).for_each(|(byte, members)| *byte = members);
-}
-
-fn leg_number(leg: Leg) -> u64 {
-    match leg {
-        Leg::Single => 0,
-        Leg::Prefill => 1,
-        Leg::Decode => 2,
-    }
 }
 
 fn now_ns() -> u64 {

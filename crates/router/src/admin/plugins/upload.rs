@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::Map;
 use serde_json::Value;
 
-use crate::admin::body::Kind;
+use crate::admin::body::BodyKind;
 use crate::admin::body::MAX_JSON_BYTES;
 use crate::admin::body::bytes_of;
 use crate::admin::connection::UploadPermit;
@@ -43,10 +43,10 @@ pub struct Upload {
 /// Dropping the future ends the upload.
 pub async fn read(request: Request) -> Result<Upload, Problem> {
     let (head, body) = request.into_parts();
-    let kind = Kind::of(&head.headers, &[Kind::Module, Kind::Json])?;
+    let kind = BodyKind::of(&head.headers, &[BodyKind::Module, BodyKind::Json])?;
     let permit = room_for_upload(&head.extensions)?;
     let in_query = query_settings(head.uri.query().unwrap_or_default())?;
-    if kind == Kind::Module {
+    if kind == BodyKind::Module {
         let bytes = bytes_of(&head, body, MAX_MODULE_BYTES).await?;
         if bytes.is_empty() {
             let detail = "the body is empty; send the module's bytes, or JSON that names a file";
@@ -76,7 +76,7 @@ pub async fn read(request: Request) -> Result<Upload, Problem> {
 /// As [`read`].
 pub async fn read_settings(request: Request) -> Result<Settings, Problem> {
     let (head, body) = request.into_parts();
-    Kind::of(&head.headers, &[Kind::Json])?;
+    BodyKind::of(&head.headers, &[BodyKind::Json])?;
     Ok(Settings::new(json_object(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?)?)
 }
 

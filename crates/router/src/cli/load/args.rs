@@ -10,7 +10,7 @@ const MOST_SECONDS: f64 = 86_400.0;
 
 /// How the gaps between requests are spread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Spread {
+pub enum ArrivalProcess {
     /// As those of many independent clients.
     #[default]
     Poisson,
@@ -44,7 +44,7 @@ pub struct LoadArgs {
     pub rate: Option<f64>,
     /// How the gaps between requests are spread
     #[arg(long, value_enum, default_value_t, requires = "rate")]
-    pub arrivals: Spread,
+    pub arrivals: ArrivalProcess,
     /// Open loop: times and lengths from a file of JSON lines with timestamp (ms), input_length,
     /// output_length and maybe hash_ids, or the CSV of Azure's public traces
     #[arg(long, value_name = "FILE")]

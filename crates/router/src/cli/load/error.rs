@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use sgl_tools::load::run::RunError;
 use sgl_tools::load::summary::TargetSummary;
 use sglang_router_rs::types::shown::shown;
@@ -21,7 +21,7 @@ pub enum LoadError {
     Run(#[from] RunError),
     /// The operators' listener that swaps need does not answer as it should.
     #[error("--swap-plugin: {0}")]
-    Swaps(Failure),
+    Swaps(CommandError),
     /// The runtime or its signal handlers could not be made.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -68,7 +68,7 @@ impl LoadError {
     /// The exit code: 1 the run could not be made, 2 wrong usage, 3 too many failed requests.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::Swaps(Failure::Usage(_)) => ExitCode::from(2),
+            Self::Usage(_) | Self::Swaps(CommandError::Usage(_)) => ExitCode::from(2),
             Self::TooManyErrors { .. } | Self::AllFailed { .. } => ExitCode::from(3),
             _ => ExitCode::FAILURE,
         }

@@ -7,7 +7,7 @@ pub mod args;
 mod error;
 mod plan;
 mod swapper;
-mod progress;
+mod progress_writer;
 mod output;
 mod run;
 

@@ -11,15 +11,15 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 
+use crate::cli::load::args::ArrivalProcess;
 use crate::cli::load::args::LoadArgs;
-use crate::cli::load::args::Spread;
 use crate::cli::load::error::LoadError;
-use sgl_tools::load::Limits;
+use sgl_tools::load::LoadTarget;
 use sgl_tools::load::Pace;
 use sgl_tools::load::Plan;
 use sgl_tools::load::RequestShape;
+use sgl_tools::load::RunLimits;
 use sgl_tools::load::SwapPlan;
-use sgl_tools::load::Target;
 use sgl_tools::load::trace::Trace;
 use sgl_upstream::worker_url::WorkerUrl;
 
@@ -45,7 +45,7 @@ pub(crate) fn plan(args: &LoadArgs) -> Result<Plan, LoadError> {
     Ok(Plan {
         pace,
         shape: shape(args)?,
-        limits: Limits {
+        limits: RunLimits {
             duration,
             requests: args.requests,
             warmup: args.warmup,
@@ -64,16 +64,16 @@ fn usage(text: impl Into<String>) -> LoadError {
     LoadError::Usage(text.into())
 }
 
-fn targets(args: &LoadArgs) -> Result<Vec<Target>, LoadError> {
+fn targets(args: &LoadArgs) -> Result<Vec<LoadTarget>, LoadError> {
     let headers = headers(&args.header)?;
     let url = |flag: &str, text: &str| {
         WorkerUrl::parse(text)
             .map_err(|error| usage(format!("{flag}: found {:?}; allowed: {error}", WorkerUrl::refused(text))))
     };
     if args.compare.is_empty() {
-        return Ok(vec![Target::new("router", url("--url", &args.url)?, headers)]);
+        return Ok(vec![LoadTarget::new("router", url("--url", &args.url)?, headers)]);
     }
-    let mut targets: Vec<Target> = Vec::new();
+    let mut targets: Vec<LoadTarget> = Vec::new();
     for text in &args.compare {
         let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
             usage(format!("--compare: found {:?}; allowed: NAME=URL", WorkerUrl::refused(text)))
@@ -81,7 +81,7 @@ fn targets(args: &LoadArgs) -> Result<Vec<Target>, LoadError> {
         if targets.iter().any(|target| target.name() == name) {
             return Err(usage(format!("--compare: the name {name:?} is given twice")));
         }
-        targets.push(Target::new(name, url("--compare", address)?, headers.clone()));
+        targets.push(LoadTarget::new(name, url("--compare", address)?, headers.clone()));
     }
     Ok(targets)
 }
@@ -103,8 +103,8 @@ fn pace(args: &LoadArgs) -> Result<Pace, LoadError> {
     }
     Ok(match (args.rate, args.arrivals) {
         (None, _) => Pace::Closed { connections: args.connections },
-        (Some(per_second), Spread::Poisson) => Pace::Poisson { per_second },
-        (Some(per_second), Spread::Constant) => Pace::Constant { per_second },
+        (Some(per_second), ArrivalProcess::Poisson) => Pace::Poisson { per_second },
+        (Some(per_second), ArrivalProcess::Constant) => Pace::Constant { per_second },
     })
 }
 
@@ -134,7 +134,7 @@ fn shape(args: &LoadArgs) -> Result<RequestShape, LoadError> {
     })
 }
 
-fn swaps(args: &LoadArgs, targets: &[Target]) -> Result<Option<SwapPlan>, LoadError> {
+fn swaps(args: &LoadArgs, targets: &[LoadTarget]) -> Result<Option<SwapPlan>, LoadError> {
     if args.swap_plugin.is_none() {
         return Ok(None);
     }

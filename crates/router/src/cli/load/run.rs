@@ -8,10 +8,10 @@ use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
 use crate::cli::load::output::Outputs;
 use crate::cli::load::plan::plan;
-use crate::cli::load::progress::Progress;
+use crate::cli::load::progress_writer::ProgressWriter;
 use crate::cli::load::swapper::PluginSwapper;
-use sgl_tools::load::Control;
 use sgl_tools::load::Plan;
+use sgl_tools::load::RunControl;
 use sgl_tools::load::RunInfo;
 use sgl_tools::load::Summary;
 
@@ -36,9 +36,9 @@ async fn make(args: &LoadArgs, plan: &Plan) -> Result<(), LoadError> {
     let signals = [handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?];
     let swapper = PluginSwapper::open(args).await?;
     let outputs = Outputs::open(args)?;
-    let control = Control::default();
+    let control = RunControl::default();
     let about = RunInfo::now(std::env::args_os().map(|word| word.to_string_lossy().into_owned()));
-    let progress = Progress::start(&control, args.progress);
+    let progress = ProgressWriter::start(&control, args.progress);
     let outcome = tokio::select! {
         outcome = sgl_tools::load::run(plan, &control, swapper) => outcome?,
         never = end_on(signals, &control) => match never {},
@@ -55,7 +55,10 @@ async fn make(args: &LoadArgs, plan: &Plan) -> Result<(), LoadError> {
 }
 
 /// The first signal ends the run early, the second cuts it off.
-async fn end_on([mut interrupt, mut terminate]: [Signal; 2], control: &Control) -> std::convert::Infallible {
+async fn end_on(
+    [mut interrupt, mut terminate]: [Signal; 2],
+    control: &RunControl,
+) -> std::convert::Infallible {
     let mut signalled = async || {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 
 use crate::cli::plugin::args::PluginArgs;
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use sgl_api::Problem;
 use sgl_upstream::worker_url::WorkerUrl;
 
@@ -58,13 +58,13 @@ impl AdminClient {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`] if the URL is none or the token cannot be read.
-    pub fn new(args: &PluginArgs) -> Result<Self, Failure> {
+    /// [`CommandError::Usage`] if the URL is none or the token cannot be read.
+    pub fn new(args: &PluginArgs) -> Result<Self, CommandError> {
         let token = match &args.admin_token_file {
             None => std::env::var(TOKEN_VARIABLE).ok(),
             Some(file) => {
                 let unreadable =
-                    |error| Failure::Usage(format!("--admin-token-file: {}: {error}", file.display()));
+                    |error| CommandError::Usage(format!("--admin-token-file: {}: {error}", file.display()));
                 Some(std::fs::read_to_string(file).map_err(unreadable)?.trim().to_owned())
             }
         };
@@ -75,12 +75,13 @@ impl AdminClient {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`] if the URL is none.
-    pub fn at(url: &str, token: Option<String>) -> Result<Self, Failure> {
+    /// [`CommandError::Usage`] if the URL is none.
+    pub fn at(url: &str, token: Option<String>) -> Result<Self, CommandError> {
         let url = url.trim_end_matches('/').to_owned();
-        let parsed: Uri = url.parse().map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
+        let parsed: Uri =
+            url.parse().map_err(|error| CommandError::Usage(format!("--admin-url: {error}")))?;
         if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
-            return Err(Failure::Usage(format!(
+            return Err(CommandError::Usage(format!(
                 "--admin-url: found {:?}; allowed: http://HOST:PORT",
                 WorkerUrl::refused(&url)
             )));
@@ -93,12 +94,12 @@ impl AdminClient {
     ///
     /// # Errors
     ///
-    /// [`Failure::Unreachable`], [`Failure::Refused`].
+    /// [`CommandError::Unreachable`], [`CommandError::Refused`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub async fn send(&self, call: Call) -> Result<Response<Incoming>, Failure> {
+    pub async fn send(&self, call: Call) -> Result<Response<Incoming>, CommandError> {
         let mut request = Request::builder()
             .method(call.method)
             .uri(format!("{}{}", self.url, call.path))
@@ -110,7 +111,7 @@ impl AdminClient {
             request = request.header(name, value);
         }
         let request =
-            request.body(Full::new(call.body)).map_err(|error| Failure::Usage(error.to_string()))?;
+            request.body(Full::new(call.body)).map_err(|error| CommandError::Usage(error.to_string()))?;
         let response = self.http.request(request).await.map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
             return Ok(response);
@@ -123,44 +124,44 @@ impl AdminClient {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and [`Failure::Answer`].
+    /// As [`send`](Self::send), and [`CommandError::Answer`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failure> {
+    pub async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, CommandError> {
         let body = self.whole(self.send(call).await?).await?;
-        serde_json::from_slice(&body).map_err(|error| Failure::Answer(error.to_string()))
+        serde_json::from_slice(&body).map_err(|error| CommandError::Answer(error.to_string()))
     }
 
     /// Reads a whole answer.
     ///
     /// # Errors
     ///
-    /// [`Failure::Unreachable`] if it breaks off.
+    /// [`CommandError::Unreachable`] if it breaks off.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+    pub async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, CommandError> {
         let body = response.into_body().collect().await;
         Ok(body.map_err(|error| self.unreachable(&error))?.to_bytes())
     }
 
     /// The error of a connection.
-    pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+    pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CommandError {
         let mut last = error;
         while let Some(cause) = last.source() {
             last = cause;
         }
-        Failure::Unreachable { url: WorkerUrl::refused(&self.url), reason: last.to_string() }
+        CommandError::Unreachable { url: WorkerUrl::refused(&self.url), reason: last.to_string() }
     }
 }
 
-fn problem(status: StatusCode, body: &[u8]) -> Failure {
+fn problem(status: StatusCode, body: &[u8]) -> CommandError {
     let problem = serde_json::from_slice(body)
         .unwrap_or_else(|_| Problem::new(status, format!("{status} {}", String::from_utf8_lossy(body))));
-    Failure::Refused(Box::new(problem))
+    CommandError::Refused(Box::new(problem))
 }
 
 /// The header that says that a body is a module.

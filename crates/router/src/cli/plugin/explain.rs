@@ -13,7 +13,7 @@ use crate::cli::plugin::args::ExplainArgs;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::nanoseconds;
 use crate::cli::plugin::table::table;
@@ -29,12 +29,12 @@ use sglang_router_rs::core::Column;
 ///
 /// # Errors
 ///
-/// [`Failure`]; without such a record it is [`Failure::Refused`], or [`Failure::Usage`] for a file.
+/// [`CommandError`]; without such a record it is [`CommandError::Refused`], or [`CommandError::Usage`] for a file.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future changes nothing.
-pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result<(), Failure> {
+pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result<(), CommandError> {
     match (&args.request_id, &args.file) {
         (Some(id), None) => {
             let path = format!("/v1/decisions/{}", encoded(id));
@@ -48,7 +48,8 @@ pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result
         }
         (Some(id), Some(file)) => {
             let found = read(file)?.into_iter().rev().find(|record| record.request_id == *id);
-            let missing = || Failure::Usage(format!("{} holds no record of request {id:?}", file.display()));
+            let missing =
+                || CommandError::Usage(format!("{} holds no record of request {id:?}", file.display()));
             print(&found.ok_or_else(missing)?, json, page)
         }
         (None, Some(file)) => {
@@ -60,8 +61,8 @@ pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result
 
 /// All records of a file. The last line may be cut short, by a crash or because it is being
 /// written.
-fn read(path: &Path) -> Result<Vec<RequestRecord>, Failure> {
-    let fault = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
+fn read(path: &Path) -> Result<Vec<RequestRecord>, CommandError> {
+    let fault = |what: String| CommandError::Usage(format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| fault(error.to_string()))?;
     let mut lines = BufReader::new(file).lines().enumerate().peekable();
     let mut records = Vec::new();

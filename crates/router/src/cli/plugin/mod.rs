@@ -4,7 +4,7 @@
 //! Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the router cannot be reached,
 //! 4 no such plugin.
 
-pub mod exit;
+pub mod command_error;
 pub mod args;
 pub mod client;
 pub mod output;

@@ -4,16 +4,20 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 
 /// Prints a value, as JSON or as the text that `text` makes of it.
 ///
 /// # Errors
 ///
-/// [`Failure::Output`] if nobody reads it.
-pub fn print<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+/// [`CommandError::Output`] if nobody reads it.
+pub fn print<T: Serialize>(
+    value: &T,
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), CommandError> {
     let text = if json {
-        serde_json::to_string(value).map_err(|error| Failure::Answer(error.to_string()))? + "\n"
+        serde_json::to_string(value).map_err(|error| CommandError::Answer(error.to_string()))? + "\n"
     } else {
         text(value)
     };

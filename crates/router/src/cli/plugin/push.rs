@@ -16,7 +16,7 @@ use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
 use crate::cli::plugin::client::module_type;
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
 use sgl_api::AfterRestart;
@@ -34,13 +34,13 @@ use sglang_router_rs::types::printable;
 ///
 /// # Errors
 ///
-/// [`Failure`].
+/// [`CommandError`].
 ///
 /// # Cancel safety
 ///
 /// The router goes on loading if the future is dropped after the module was sent.
-pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), Failure> {
-    let unreadable = |error| Failure::Usage(format!("{}: {error}", args.file.display()));
+pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), CommandError> {
+    let unreadable = |error| CommandError::Usage(format!("{}: {error}", args.file.display()));
     let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -54,7 +54,7 @@ pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(
     let pushed = follow(client, response.into_body(), json).await?;
     let mut out = std::io::stdout().lock();
     if json {
-        let text = serde_json::to_string(&pushed).map_err(|error| Failure::Answer(error.to_string()))?;
+        let text = serde_json::to_string(&pushed).map_err(|error| CommandError::Answer(error.to_string()))?;
         writeln!(out, "{text}")?;
     } else {
         writeln!(out, "{}", said(&pushed))?;
@@ -89,7 +89,7 @@ fn said(pushed: &Pushed) -> String {
 }
 
 /// The settings as a query: each value as JSON.
-fn query(args: &PushArgs) -> Result<String, Failure> {
+fn query(args: &PushArgs) -> Result<String, CommandError> {
     let mut pairs: Vec<(&str, Value)> = Vec::new();
     pairs.extend(args.time_ms.map(|ms| ("max_execution_time_ms", json!(ms))));
     pairs.extend(args.memory.map(|bytes| ("max_memory_bytes", json!(bytes))));
@@ -108,21 +108,21 @@ fn query(args: &PushArgs) -> Result<String, Failure> {
     Ok(if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
 }
 
-fn own_config(texts: &[String]) -> Result<Map<String, Value>, Failure> {
+fn own_config(texts: &[String]) -> Result<Map<String, Value>, CommandError> {
     let pair = |text: &String| {
         let (key, value) = text
             .split_once('=')
-            .ok_or_else(|| Failure::Usage(format!("--config: found {text:?}; allowed: KEY=VALUE")))?;
+            .ok_or_else(|| CommandError::Usage(format!("--config: found {text:?}; allowed: KEY=VALUE")))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         Ok((key.to_owned(), value))
     };
     texts.iter().map(pair).collect()
 }
 
-fn options(args: &PushArgs) -> Result<Map<String, Value>, Failure> {
+fn options(args: &PushArgs) -> Result<Map<String, Value>, CommandError> {
     let mut options: Map<String, Value> = match &args.options {
         Some(text) => serde_json::from_str(text)
-            .map_err(|error| Failure::Usage(format!("--options: not a JSON object: {error}")))?,
+            .map_err(|error| CommandError::Usage(format!("--options: not a JSON object: {error}")))?,
         None => Map::new(),
     };
     options.extend(args.digest.iter().map(|digest| ("digest".to_owned(), json!(digest))));
@@ -140,7 +140,7 @@ fn options(args: &PushArgs) -> Result<Map<String, Value>, Failure> {
 }
 
 /// Reads lines until the last.
-async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<Pushed, Failure> {
+async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<Pushed, CommandError> {
     let mut meter = Meter::new(json);
     let mut text: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -148,7 +148,7 @@ async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<
         text.extend_from_slice(&frame.into_data().unwrap_or_default());
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
-            match serde_json::from_slice(&line).map_err(|error| Failure::Answer(error.to_string()))? {
+            match serde_json::from_slice(&line).map_err(|error| CommandError::Answer(error.to_string()))? {
                 ProgressLine::Step { step, elapsed_ms } => meter.step(word(step), elapsed_ms),
                 ProgressLine::Result { result } => {
                     meter.end();
@@ -156,13 +156,13 @@ async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<
                 }
                 ProgressLine::Problem { problem } => {
                     meter.end();
-                    return Err(Failure::Refused(Box::new(problem)));
+                    return Err(CommandError::Refused(Box::new(problem)));
                 }
             }
         }
     }
     meter.end();
-    Err(Failure::Answer("it ended before it said what came of the load".to_owned()))
+    Err(CommandError::Answer("it ended before it said what came of the load".to_owned()))
 }
 
 /// A step as the router writes it.

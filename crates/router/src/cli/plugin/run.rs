@@ -7,7 +7,7 @@ use crate::cli::plugin::args::PluginCommand;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::explain;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::push;
@@ -23,17 +23,17 @@ use sgl_api::PluginView;
 ///
 /// # Errors
 ///
-/// [`Failure`], which has an exit code.
-pub fn run(args: &PluginArgs) -> Result<(), Failure> {
+/// [`CommandError`], which has an exit code.
+pub fn run(args: &PluginArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(command(args));
-    if let (true, Err(Failure::Refused(problem))) = (args.json, &done) {
+    if let (true, Err(CommandError::Refused(problem))) = (args.json, &done) {
         print(problem, true, |_| String::new())?;
     }
     done
 }
 
-async fn command(args: &PluginArgs) -> Result<(), Failure> {
+async fn command(args: &PluginArgs) -> Result<(), CommandError> {
     match &args.command {
         PluginCommand::Keygen(keygen) => return signing::keygen(keygen, args.json),
         PluginCommand::Sign(sign) => return signing::sign(sign, args.json),
@@ -70,7 +70,7 @@ async fn command(args: &PluginArgs) -> Result<(), Failure> {
 }
 
 /// A change that is one POST; what the plugin is then goes to standard output.
-async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str) -> Result<(), Failure> {
+async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str) -> Result<(), CommandError> {
     let path = format!("/v1/plugins/{}/{what}", encoded(name));
     let view: PluginView = client.json(Call::new(Method::POST, path)).await?;
     let event = |view: &PluginView| {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::cli::plugin::args::KeygenArgs;
 use crate::cli::plugin::args::SignArgs;
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use sglang_router_rs::policies::wasm::load::trust::SecretKey;
 use sglang_router_rs::policies::wasm::load::trust::origin;
@@ -22,15 +22,15 @@ use sglang_router_rs::policies::wasm::load::trust::signing;
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`] if a file exists or cannot be written.
-pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), Failure> {
+/// [`CommandError::Usage`] if a file exists or cannot be written.
+pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), CommandError> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| Failure::Usage(format!("no randomness: {error}")))?;
+    getrandom::fill(&mut seed).map_err(|error| CommandError::Usage(format!("no randomness: {error}")))?;
     let key = SecretKey::from_seed(&seed, &args.comment);
     seed.fill(0);
     let [private, public] = ["key", "pub"].map(|extension| with(&args.name, extension));
     let texts = key.to_pem().and_then(|private| Ok((private, key.public().to_pem()?)));
-    let (private_text, public_text) = texts.map_err(Failure::Usage)?;
+    let (private_text, public_text) = texts.map_err(CommandError::Usage)?;
     let mut public_file = create_new(&public, 0o644)?;
     let written = create_new(&private, 0o600).and_then(|mut file| {
         write(&mut file, &private, &private_text)?;
@@ -55,13 +55,13 @@ pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`] for files that cannot be read or written, [`Failure::Unsigned`] for a module
+/// [`CommandError::Usage`] for files that cannot be read or written, [`CommandError::Unsigned`] for a module
 /// that cannot be signed.
-pub fn sign(args: &SignArgs, json: bool) -> Result<(), Failure> {
+pub fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
     let wasm = read(&args.file)?;
     let text = String::from_utf8(read(&args.key)?).map_err(|_| unusable(&args.key, "it is no PEM text"))?;
     let key = SecretKey::from_pem(&text).map_err(|reason| unusable(&args.key, &reason))?;
-    let refused = |reason| Failure::Unsigned { file: args.file.display().to_string(), reason };
+    let refused = |reason| CommandError::Unsigned { file: args.file.display().to_string(), reason };
     let (out, bytes) = if args.embed {
         let out = args.out.clone().unwrap_or_else(|| args.file.clone());
         (out, signing::embed(&wasm, &key).map_err(refused)?)
@@ -81,8 +81,8 @@ pub fn sign(args: &SignArgs, json: bool) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`] if it cannot be read.
-pub fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+/// [`CommandError::Usage`] if it cannot be read.
+pub fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, CommandError> {
     match named {
         Some(file) => read(file).map(Some),
         None => {
@@ -96,8 +96,8 @@ pub fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, 
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`] names it.
-pub fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+/// [`CommandError::Usage`] names it.
+pub fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     std::fs::read(file).map_err(|error| unusable(file, &error.to_string()))
 }
 
@@ -113,7 +113,7 @@ fn replace(out: &Path, bytes: &[u8], module: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn create_new(path: &Path, mode: u32) -> Result<File, Failure> {
+fn create_new(path: &Path, mode: u32) -> Result<File, CommandError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     file.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => unusable(path, "it is there already; keys are never overwritten"),
@@ -121,7 +121,7 @@ fn create_new(path: &Path, mode: u32) -> Result<File, Failure> {
     })
 }
 
-fn write(file: &mut File, path: &Path, text: &str) -> Result<(), Failure> {
+fn write(file: &mut File, path: &Path, text: &str) -> Result<(), CommandError> {
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| unusable(path, &error.to_string()))
 }
@@ -133,6 +133,6 @@ fn with(name: &Path, extension: &str) -> PathBuf {
     path.into()
 }
 
-fn unusable(file: &Path, reason: &str) -> Failure {
-    Failure::Usage(format!("{}: {reason}", file.display()))
+fn unusable(file: &Path, reason: &str) -> CommandError {
+    CommandError::Usage(format!("{}: {reason}", file.display()))
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::plugin::args::VerifyArgs;
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::signing;
 use crate::config::files::read_config;
@@ -20,15 +20,15 @@ use sglang_router_rs::policies::wasm::load::trust::PublicKey;
 ///
 /// # Errors
 ///
-/// [`Failure::Unsigned`] says which rule it does not meet, [`Failure::Usage`] what cannot be read.
-pub fn verify(args: &VerifyArgs, json: bool) -> Result<(), Failure> {
+/// [`CommandError::Unsigned`] says which rule it does not meet, [`CommandError::Usage`] what cannot be read.
+pub fn verify(args: &VerifyArgs, json: bool) -> Result<(), CommandError> {
     let wasm = signing::read(&args.file)?;
     let digest = sha256(&wasm);
     let signature = signing::detached(&args.file, args.signature.as_deref())?;
     let module = ModuleBytes { wasm, signature, origin: Origin::file(&args.file) };
     let trust = TrustPolicy::new(rules(args)?);
-    trust.check_keys().map_err(|fault| Failure::Usage(fault.to_string()))?;
-    let refused = |reason: String| Failure::Unsigned { file: args.file.display().to_string(), reason };
+    trust.check_keys().map_err(|fault| CommandError::Usage(fault.to_string()))?;
+    let refused = |reason: String| CommandError::Unsigned { file: args.file.display().to_string(), reason };
     let vouched = trust.check(&module).map_err(|refusal| match args.config {
         Some(_) => refused(refusal.to_string()),
         None => refused(refusal.fault.to_string()),
@@ -47,11 +47,11 @@ pub fn verify(args: &VerifyArgs, json: bool) -> Result<(), Failure> {
     })
 }
 
-fn rules(args: &VerifyArgs) -> Result<Vec<TrustRule>, Failure> {
+fn rules(args: &VerifyArgs) -> Result<Vec<TrustRule>, CommandError> {
     let Some(file) = &args.config else {
         let require = if args.all { Require::AllOfKeys } else { Require::AnyOfKeys };
         return Ok(vec![TrustRule { dir: None, require, keys: args.key.clone() }]);
     };
     let (config, faults) = read_config(file);
-    if faults.is_empty() { Ok(config.trust) } else { Err(Failure::Usage(Faults(faults).to_string())) }
+    if faults.is_empty() { Ok(config.trust) } else { Err(CommandError::Usage(Faults(faults).to_string())) }
 }

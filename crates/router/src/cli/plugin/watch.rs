@@ -11,7 +11,7 @@ use crate::cli::plugin::args::WatchArgs;
 use crate::cli::plugin::client::AdminClient;
 use crate::cli::plugin::client::Call;
 use crate::cli::plugin::client::encoded;
-use crate::cli::plugin::exit::Failure;
+use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::table::nanoseconds;
 use sgl_api::PluginView;
 use sgl_api::failures;
@@ -24,12 +24,12 @@ use sglang_router_rs::policies::PluginStatus;
 ///
 /// # Errors
 ///
-/// [`Failure`]; [`Failure::RolledBack`] if the rollout ended so.
+/// [`CommandError`]; [`CommandError::RolledBack`] if the rollout ended so.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future changes nothing.
-pub async fn watch(client: &AdminClient, args: &WatchArgs, json: bool) -> Result<(), Failure> {
+pub async fn watch(client: &AdminClient, args: &WatchArgs, json: bool) -> Result<(), CommandError> {
     let path = format!("/v1/plugins/{}", encoded(&args.name));
     let mut before: Option<(Instant, u64)> = None;
     let mut candidate = args.generation;
@@ -70,14 +70,14 @@ fn on_trial(plugin: &PluginDetail) -> Option<u64> {
 
 /// What came of a rollout that is over. If it was over before the first look, the last event
 /// tells.
-fn settled(plugin: &PluginDetail, candidate: Option<u64>) -> Result<(), Failure> {
+fn settled(plugin: &PluginDetail, candidate: Option<u64>) -> Result<(), CommandError> {
     let event = plugin.last_event.as_ref();
     let stays = match candidate {
         Some(candidate) => id_of(plugin, GenerationRole::Stable) == Some(candidate),
         None => !event.is_some_and(PluginEvent::is_rollback),
     };
     let event = || event.map(ToString::to_string).unwrap_or_default();
-    if stays { Ok(()) } else { Err(Failure::RolledBack(format!("{}: {}", plugin.name, event()))) }
+    if stays { Ok(()) } else { Err(CommandError::RolledBack(format!("{}: {}", plugin.name, event()))) }
 }
 
 fn as_text(view: &PluginView, rate: Option<f64>) -> String {
@@ -171,7 +171,7 @@ mod tests {
         ] {
             let plugin = serving(event);
             match settled(&plugin, None) {
-                Err(Failure::RolledBack(text)) => assert_eq!(text, format!("p: {event}")),
+                Err(CommandError::RolledBack(text)) => assert_eq!(text, format!("p: {event}")),
                 other => panic!("{event}: {other:?}"),
             }
             assert!(settled(&plugin, Some(1)).is_ok() && settled(&plugin, Some(2)).is_err());

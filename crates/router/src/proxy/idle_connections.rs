@@ -10,12 +10,12 @@ type Idle = Box<UpstreamConnection>;
 
 /// Idle connections, the one that was used last on top, so that those on the bottom grow old.
 #[derive(Debug)]
-pub struct Pool {
+pub struct IdleConnections {
     idle: Mutex<Vec<Idle>>,
     settings: UpstreamSettings,
 }
 
-impl Pool {
+impl IdleConnections {
     /// An empty pool.
     pub fn new(settings: UpstreamSettings) -> Self {
         Self { idle: Mutex::new(Vec::new()), settings }

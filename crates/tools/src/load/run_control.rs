@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 ///
 /// Counters are gauges for a progress line: `Relaxed`, and not in step with each other.
 #[derive(Clone, Debug, Default)]
-pub struct Control {
+pub struct RunControl {
     stop: CancellationToken,
     abort: CancellationToken,
     live: Arc<Live>,
@@ -25,12 +25,12 @@ struct Live {
     failed: AtomicU64,
     started: AtomicU64,
     swaps: AtomicU64,
-    stage: Mutex<Stage>,
+    stage: Mutex<RunStage>,
 }
 
 /// Where a run is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stage {
+pub struct RunStage {
     /// The round, from 1; 0 before the first.
     pub round: u32,
     /// Rounds in all.
@@ -52,7 +52,7 @@ pub struct Counts {
     pub swaps: u64,
 }
 
-impl Control {
+impl RunControl {
     /// Ends the run early: nothing more is sent, requests in flight are waited for. What was
     /// measured is reported.
     pub fn stop(&self) {
@@ -71,7 +71,7 @@ impl Control {
     }
 
     /// Where the run is.
-    pub fn stage(&self) -> Stage {
+    pub fn stage(&self) -> RunStage {
         self.live.stage.lock().clone()
     }
 
@@ -91,7 +91,7 @@ impl Control {
         &self.abort
     }
 
-    pub(crate) fn enter(&self, stage: Stage) {
+    pub(crate) fn enter(&self, stage: RunStage) {
         *self.live.stage.lock() = stage;
     }
 

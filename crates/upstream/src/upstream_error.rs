@@ -8,7 +8,7 @@ use crate::descriptors::is_short_of_descriptors;
 
 /// Why a worker gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum CallError {
+pub enum UpstreamError {
     /// No connection within the limit.
     #[error("no connection within {limit:?}")]
     ConnectTimeout {
@@ -45,7 +45,7 @@ pub enum CallError {
     Switched,
 }
 
-impl CallError {
+impl UpstreamError {
     /// Of an attempt to connect.
     pub(crate) fn of_connecting(error: io::Error) -> Self {
         if is_own_shortage(&error) { Self::OwnShortage(error) } else { Self::Connect(error) }
@@ -97,12 +97,12 @@ mod tests {
     fn name_that_does_not_exist_is_the_workers_fault_and_one_that_nobody_can_look_up_is_not() {
         let of = |text: &str| {
             let text = format!("failed to lookup address information: {text}");
-            CallError::of_looking_up(io::Error::other(text))
+            UpstreamError::of_looking_up(io::Error::other(text))
         };
-        assert!(matches!(of("Name or service not known"), CallError::Connect(_)));
-        assert!(matches!(of("Temporary failure in name resolution"), CallError::Unresolved(_)));
+        assert!(matches!(of("Name or service not known"), UpstreamError::Connect(_)));
+        assert!(matches!(of("Temporary failure in name resolution"), UpstreamError::Unresolved(_)));
         assert!(of("Try again").is_own() && !of("Try again").is_absence());
-        let slow = CallError::of_looking_up(io::ErrorKind::TimedOut.into());
+        let slow = UpstreamError::of_looking_up(io::ErrorKind::TimedOut.into());
         assert!(slow.is_own() && !slow.is_absence(), "{slow}");
     }
 }

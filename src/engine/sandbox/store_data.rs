@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use crate::engine::deadline::Deadline;
 use crate::engine::sandbox::last_words::BacktraceBudget;
 use crate::engine::sandbox::last_words::LastWords;
-use crate::engine::sandbox::limits::Limits;
+use crate::engine::sandbox::memory_limiter::MemoryLimiter;
 use crate::engine::sandbox::services::HostServices;
 use crate::engine::sandbox::wasi::System;
 
 /// A store's data.
-pub(crate) struct Guest {
-    pub(crate) limits: Limits,
+pub(crate) struct StoreData {
+    pub(crate) limits: MemoryLimiter,
     pub(crate) deadline: Deadline,
     /// What its system calls work on, if it may make any.
     pub(crate) system: Option<Box<System>>,
@@ -24,7 +24,7 @@ pub(crate) struct Guest {
     pub(crate) backtraces: Arc<BacktraceBudget>,
 }
 
-impl Guest {
+impl StoreData {
     #[expect(clippy::expect_used, reason = "the linker refuses WASI imports of a plugin without any")]
     /// What system calls work on.
     ///
@@ -36,9 +36,9 @@ impl Guest {
     }
 }
 
-impl fmt::Debug for Guest {
+impl fmt::Debug for StoreData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guest")
+        f.debug_struct("StoreData")
             .field("limits", &self.limits)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()

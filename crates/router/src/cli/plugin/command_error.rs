@@ -11,7 +11,7 @@ use sglang_router_rs::types::printable;
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Failure {
+pub enum CommandError {
     /// The flags do not fit together, or a file that they name cannot be read.
     #[error("{0}")]
     Usage(String),
@@ -50,7 +50,7 @@ fn by_line(text: &str) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
-impl Failure {
+impl CommandError {
     /// The exit code: 1 failed, 2 wrong usage, 3 not reached, 4 no such plugin.
     pub fn exit_code(&self) -> ExitCode {
         match self {

@@ -7,7 +7,7 @@ const MAX_TABLE_ELEMENTS: usize = 20_000;
 
 /// Memory and table limits of a store.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct MemoryLimiter {
     max_bytes: usize,
     /// Set when growth was refused, to tell a memory failure from other traps.
     pub(crate) refused: bool,
@@ -15,7 +15,7 @@ pub(crate) struct Limits {
     pub(crate) grown_to: usize,
 }
 
-impl Limits {
+impl MemoryLimiter {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self { max_bytes, refused: false, grown_to: 0 }
     }
@@ -26,7 +26,7 @@ impl Limits {
     }
 }
 
-impl ResourceLimiter for Limits {
+impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(
         &mut self,
         _current: usize,
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn growth_beyond_the_limit_is_refused_and_remembered() {
-        let mut limits = Limits::new(131_072);
+        let mut limits = MemoryLimiter::new(131_072);
         assert!(limits.memory_growing(0, 131_072, None).unwrap());
         assert!(!limits.refused);
         assert!(!limits.memory_growing(131_072, 196_608, None).unwrap());

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use sgl_tools::load::Control;
-use sgl_tools::load::control::Counts;
+use sgl_tools::load::RunControl;
+use sgl_tools::load::run_control::Counts;
 
 /// Between two states of the line on a terminal.
 const TERMINAL_PAUSE: Duration = Duration::from_millis(200);
@@ -17,21 +17,21 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes progress to standard error until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct ProgressWriter {
     task: Option<JoinHandle<()>>,
     terminal: bool,
 }
 
-impl Progress {
+impl ProgressWriter {
     /// Starts to write if somebody may want to see it.
-    pub(crate) fn start(control: &Control, forced: bool) -> Self {
+    pub(crate) fn start(control: &RunControl, forced: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let task = (terminal || forced).then(|| tokio::spawn(show(control.clone(), terminal)));
         Self { task, terminal }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressWriter {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -43,7 +43,7 @@ impl Drop for Progress {
     }
 }
 
-async fn show(control: Control, terminal: bool) {
+async fn show(control: RunControl, terminal: bool) {
     let begin = Instant::now();
     let (mut last, mut last_at) = (Counts::default(), begin);
     // The first at once: it tells that the run has begun.
@@ -62,7 +62,7 @@ async fn show(control: Control, terminal: bool) {
     }
 }
 
-fn line(control: &Control, counts: Counts, rate: f64, elapsed: Duration) -> String {
+fn line(control: &RunControl, counts: Counts, rate: f64, elapsed: Duration) -> String {
     let stage = control.stage();
     let Counts { ok, failed, in_flight, swaps } = counts;
     let seconds = elapsed.as_secs_f64();

@@ -8,28 +8,28 @@ use tokio::time::sleep;
 
 use crate::sim::batch::Batch;
 use crate::sim::cache::PromptCache;
-use crate::sim::config::Role;
 use crate::sim::config::SimConfig;
 use crate::sim::control::Control;
 use crate::sim::counters::Changes;
 use crate::sim::counters::Counters;
 use crate::sim::counters::Flight;
 use crate::sim::error::ApiError;
-use crate::sim::generation::Ask;
 use crate::sim::generation::Finish;
 use crate::sim::generation::Format;
-use crate::sim::generation::Generation;
+use crate::sim::generation::GenerationPlan;
+use crate::sim::generation::GenerationRequest;
 use crate::sim::model::TimeModel;
 use crate::sim::run::Run;
 use crate::sim::seed::RequestSeed;
 use crate::sim::throughput::Throughput;
+use sglang_router_rs::core::WorkerRole;
 
 /// One worker without its HTTP side.
 ///
 /// # Concurrency
 /// `prefill_lane` is held across the time of a prefill: that is its purpose.
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub(crate) struct Accelerator {
     config: SimConfig,
     fail_status: StatusCode,
     model: TimeModel,
@@ -57,7 +57,7 @@ pub(crate) struct Load {
     pub(crate) tokens_per_second: f64,
 }
 
-impl Engine {
+impl Accelerator {
     /// An idle worker. `config` has been checked.
     pub(crate) fn new(config: SimConfig) -> Self {
         let changes: Arc<Changes> = Arc::default();
@@ -99,7 +99,7 @@ impl Engine {
     /// # Cancel safety
     /// Safe: dropped at any point, the request leaves queue, batch and prefill lane at once and
     /// counts as cancelled. What it prefilled is cached only if the prefill was done.
-    pub(crate) async fn begin(&self, ask: &Ask) -> Result<Run, ApiError> {
+    pub(crate) async fn begin(&self, ask: &GenerationRequest) -> Result<Run, ApiError> {
         let flight = Flight::open(Arc::clone(&self.counters));
         let seed = RequestSeed::new(self.config.seed, flight.number());
         let delay = self.control.extra_delay();
@@ -119,7 +119,7 @@ impl Engine {
         };
         let cached_tokens = self.prefill(ask, prompt_tokens, seed).await;
         let (output_tokens, finish) = self.output_length(ask, seed);
-        let generation = Generation {
+        let generation = GenerationPlan {
             number: flight.number(),
             seed,
             prompt_tokens,
@@ -133,9 +133,9 @@ impl Engine {
     }
 
     /// Takes the time of a prefill; returns how many prompt tokens were cached before.
-    async fn prefill(&self, ask: &Ask, prompt_tokens: u32, seed: RequestSeed) -> u32 {
+    async fn prefill(&self, ask: &GenerationRequest, prompt_tokens: u32, seed: RequestSeed) -> u32 {
         // A decode worker gets its KV cache from elsewhere.
-        let takes_time = !self.model.is_instant() && self.config.role != Role::Decode;
+        let takes_time = !self.model.is_instant() && self.config.role != WorkerRole::Decode;
         let lane = if takes_time { Some(self.prefill_lane.lock().await) } else { None };
         // In the lane, so that prompts prefilled just before are cached by now.
         let cached = self.cache.cached_tokens(&ask.prompts, prompt_tokens);
@@ -149,11 +149,11 @@ impl Engine {
         cached
     }
 
-    fn output_length(&self, ask: &Ask, seed: RequestSeed) -> (u32, Finish) {
+    fn output_length(&self, ask: &GenerationRequest, seed: RequestSeed) -> (u32, Finish) {
         if ask.format == Format::Embeddings {
             return (0, Finish::Stop);
         }
-        if self.config.role == Role::Prefill {
+        if self.config.role == WorkerRole::Prefill {
             return (1, Finish::Length);
         }
         match ask.max_tokens {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     /// A chat request; role and line ends add 6 bytes to the prompt.
-    fn ask(prompt_tokens: usize, max_tokens: usize, config: &SimConfig) -> Ask {
+    fn ask(prompt_tokens: usize, max_tokens: usize, config: &SimConfig) -> GenerationRequest {
         let text = "x".repeat(prompt_tokens * 4 - 6);
         let body =
             format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"max_tokens":{max_tokens}}}"#);
@@ -219,9 +219,9 @@ mod tests {
     }
 
     /// Serves one request; returns its prefill and its decode time in milliseconds.
-    async fn serve(engine: &Engine, ask: &Ask) -> (u128, u128) {
+    async fn serve(accelerator: &Accelerator, ask: &GenerationRequest) -> (u128, u128) {
         let start = Instant::now();
-        let mut run = engine.begin(ask).await.unwrap();
+        let mut run = accelerator.begin(ask).await.unwrap();
         let prefill = start.elapsed();
         run.complete().await;
         run.finish();
@@ -230,118 +230,118 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn request_takes_prefill_and_one_step_for_each_token_after_the_first() {
-        let engine = Engine::new(config());
-        let ask = ask(100, 6, engine.config());
-        assert_eq!(serve(&engine, &ask).await, (105, 50));
-        assert_eq!(engine.load().running, 0);
+        let accelerator = Accelerator::new(config());
+        let ask = ask(100, 6, accelerator.config());
+        assert_eq!(serve(&accelerator, &ask).await, (105, 50));
+        assert_eq!(accelerator.load().running, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn cached_blocks_skip_prefill() {
-        let engine = Engine::new(config());
+        let accelerator = Accelerator::new(config());
         // 100 tokens are six full blocks of 16 and four tokens.
-        let ask = ask(100, 1, engine.config());
-        assert_eq!(serve(&engine, &ask).await, (105, 0));
-        assert_eq!(serve(&engine, &ask).await, (9, 0));
-        engine.flush_cache();
-        assert_eq!(serve(&engine, &ask).await, (105, 0));
+        let ask = ask(100, 1, accelerator.config());
+        assert_eq!(serve(&accelerator, &ask).await, (105, 0));
+        assert_eq!(serve(&accelerator, &ask).await, (9, 0));
+        accelerator.flush_cache();
+        assert_eq!(serve(&accelerator, &ask).await, (105, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn prompt_that_is_cached_whole_still_computes_one_token() {
-        let engine = Engine::new(config());
-        let ask = ask(64, 1, engine.config());
-        serve(&engine, &ask).await;
-        assert_eq!(serve(&engine, &ask).await, (6, 0));
+        let accelerator = Accelerator::new(config());
+        let ask = ask(64, 1, accelerator.config());
+        serve(&accelerator, &ask).await;
+        assert_eq!(serve(&accelerator, &ask).await, (6, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn cache_switched_off_prefills_every_time() {
-        let engine = Engine::new(SimConfig { cache_tokens: 0, ..config() });
-        let ask = ask(100, 1, engine.config());
-        serve(&engine, &ask).await;
-        assert_eq!(serve(&engine, &ask).await, (105, 0));
+        let accelerator = Accelerator::new(SimConfig { cache_tokens: 0, ..config() });
+        let ask = ask(100, 1, accelerator.config());
+        serve(&accelerator, &ask).await;
+        assert_eq!(serve(&accelerator, &ask).await, (105, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn prefills_run_one_after_another_and_the_second_finds_the_first_cached() {
-        let engine = Engine::new(config());
-        let ask = ask(100, 1, engine.config());
-        let (first, second) = tokio::join!(serve(&engine, &ask), serve(&engine, &ask));
+        let accelerator = Accelerator::new(config());
+        let ask = ask(100, 1, accelerator.config());
+        let (first, second) = tokio::join!(serve(&accelerator, &ask), serve(&accelerator, &ask));
         assert_eq!((first.0, second.0), (105, 105 + 9));
     }
 
     #[tokio::test(start_paused = true)]
     async fn decode_slows_down_with_the_batch() {
-        let engine = Engine::new(SimConfig { max_running: 65, ..config() });
-        let one = ask(2, 1, engine.config());
+        let accelerator = Accelerator::new(SimConfig { max_running: 65, ..config() });
+        let one = ask(2, 1, accelerator.config());
         let mut others = Vec::new();
         for _ in 0..64 {
-            others.push(engine.begin(&one).await.unwrap());
+            others.push(accelerator.begin(&one).await.unwrap());
         }
-        let ask = ask(2, 3, engine.config());
-        assert_eq!(serve(&engine, &ask).await.1, 40);
+        let ask = ask(2, 3, accelerator.config());
+        assert_eq!(serve(&accelerator, &ask).await.1, 40);
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_scale_zero_answers_without_any_time() {
-        let engine = Engine::new(SimConfig { time_scale: 0.0, ..config() });
-        let ask = ask(1000, 1000, engine.config());
-        assert_eq!(serve(&engine, &ask).await, (0, 0));
-        assert_eq!(engine.counters().generated_tokens.load(Ordering::Relaxed), 1000);
+        let accelerator = Accelerator::new(SimConfig { time_scale: 0.0, ..config() });
+        let ask = ask(1000, 1000, accelerator.config());
+        assert_eq!(serve(&accelerator, &ask).await, (0, 0));
+        assert_eq!(accelerator.counters().generated_tokens.load(Ordering::Relaxed), 1000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn prefill_worker_stops_after_one_token_and_decode_worker_skips_the_prompt() {
-        let prefill = Engine::new(SimConfig { role: Role::Prefill, ..config() });
+        let prefill = Accelerator::new(SimConfig { role: WorkerRole::Prefill, ..config() });
         let ask = ask(100, 6, prefill.config());
         assert_eq!(serve(&prefill, &ask).await, (105, 0));
         assert_eq!(prefill.counters().generated_tokens.load(Ordering::Relaxed), 1);
-        let decode = Engine::new(SimConfig { role: Role::Decode, ..config() });
+        let decode = Accelerator::new(SimConfig { role: WorkerRole::Decode, ..config() });
         assert_eq!(serve(&decode, &ask).await, (0, 50));
     }
 
     #[tokio::test(start_paused = true)]
     async fn request_dropped_while_it_waits_prefills_or_decodes_leaves_nothing() {
-        let engine = Engine::new(SimConfig { max_running: 2, ..config() });
-        let ask = ask(100, 10, engine.config());
+        let accelerator = Accelerator::new(SimConfig { max_running: 2, ..config() });
+        let ask = ask(100, 10, accelerator.config());
         // The first decodes, the second prefills, the third waits for a place.
-        let first = engine.begin(&ask).await.unwrap();
-        let mut second = Box::pin(engine.begin(&ask));
-        let mut third = Box::pin(engine.begin(&ask));
+        let first = accelerator.begin(&ask).await.unwrap();
+        let mut second = Box::pin(accelerator.begin(&ask));
+        let mut third = Box::pin(accelerator.begin(&ask));
         let short = Duration::from_millis(1);
         assert!(tokio::time::timeout(short, &mut second).await.is_err());
         assert!(tokio::time::timeout(short, &mut third).await.is_err());
-        let load = engine.load();
+        let load = accelerator.load();
         assert_eq!((load.running, load.waiting), (2, 1));
         assert_eq!((load.running_tokens, load.waiting_tokens), (200, 100));
         drop((third, second, first));
-        let load = engine.load();
+        let load = accelerator.load();
         assert_eq!((load.running, load.waiting), (0, 0));
         assert_eq!((load.running_tokens, load.waiting_tokens), (0, 0));
-        assert_eq!((engine.counters().in_flight(), engine.counters().cancelled()), (0, 3));
+        assert_eq!((accelerator.counters().in_flight(), accelerator.counters().cancelled()), (0, 3));
         // Neither the batch nor the prefill lane is stuck.
-        assert_eq!(serve(&engine, &ask).await, (9, 90));
+        assert_eq!(serve(&accelerator, &ask).await, (9, 90));
     }
 
     #[tokio::test(start_paused = true)]
     async fn load_tells_the_throughput_since_the_last_reading() {
-        let engine = Engine::new(config());
-        let ask = ask(100, 100, engine.config());
-        serve(&engine, &ask).await;
+        let accelerator = Accelerator::new(config());
+        let ask = ask(100, 100, accelerator.config());
+        serve(&accelerator, &ask).await;
         // 100 tokens in 105 + 990 ms.
-        let rate = engine.load().tokens_per_second;
+        let rate = accelerator.load().tokens_per_second;
         assert!((rate - 100.0 / 1.095).abs() < 0.1, "{rate}");
         sleep(Duration::from_secs(2)).await;
-        assert_eq!(engine.load().tokens_per_second, 0.0);
+        assert_eq!(accelerator.load().tokens_per_second, 0.0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn extra_delay_comes_on_top_even_without_modelled_time() {
-        let engine = Engine::new(SimConfig { time_scale: 0.0, ..config() });
+        let accelerator = Accelerator::new(SimConfig { time_scale: 0.0, ..config() });
         let patch = serde_json::from_str(r#"{"extra_delay_ms": 30}"#).unwrap();
-        engine.control().apply(&patch).unwrap();
-        let ask = ask(100, 5, engine.config());
-        assert_eq!(serve(&engine, &ask).await, (30, 0));
+        accelerator.control().apply(&patch).unwrap();
+        let ask = ask(100, 5, accelerator.config());
+        assert_eq!(serve(&accelerator, &ask).await, (30, 0));
     }
 }
