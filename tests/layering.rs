@@ -1,7 +1,8 @@
-//! The import rule, executable: a file imports only from files and folders that are listed before it,
-//! in its folder's `mod.rs` or in its crate's `lib.rs`. What a crate may know of another the compiler
-//! holds.
+//! What holds of the sources as text. A file imports only from files and folders that are listed before
+//! it, in its folder's `mod.rs` or in its crate's `lib.rs`; what a crate may know of another the compiler
+//! holds. No name is the name of two types.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -27,6 +28,27 @@ const WITHOUT_RINGS: [&str; 9] = [
 
 /// Files above [`MAX_LINES`], and why.
 const LONG: [(&str, &str); 0] = [];
+
+/// Roots of what others build upon: the library and its crates, ABI and SDK. The demo is a program
+/// from outside and names its own things.
+const LIBRARIES: [&str; 8] = [
+    "src",
+    "crates/api/src",
+    "crates/router/src",
+    "crates/testkit/src",
+    "crates/tools/src",
+    "crates/upstream/src",
+    "plugins/abi/src",
+    "plugins/sdk/src",
+];
+
+/// Names that two types have, and why.
+const TWICE: [(&str, &str); 4] = [
+    ("Candidates", "the same workers, from the host's side and from the guest's"),
+    ("Choice", "a guest's choice as the host reads it and as its author makes it"),
+    ("Policy", "what an embedder calls and what a plugin's author writes"),
+    ("Route", "which generation is asked, and which endpoint: neither leaves its layer"),
+];
 
 /// A source file: where it is, and its code without comments and inline tests.
 struct Source {
@@ -73,6 +95,15 @@ impl Source {
             !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
         })
     }
+}
+
+/// The name of the type that a line at the top of a file declares, if others can see it.
+fn declared_type(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("pub")?;
+    let rest = rest.strip_prefix('(').map_or(Some(rest), |scope| Some(scope.split_once(')')?.1))?;
+    let (kind, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+    let is_type = ["struct", "enum", "trait", "type"].contains(&kind);
+    is_type.then(|| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()).flatten()
 }
 
 fn sources() -> Vec<Source> {
@@ -288,4 +319,22 @@ fn files_stay_short() {
     none(&faults);
     let stale = LONG.iter().filter(|known| !used.contains(known));
     none(&stale.map(|(file, _)| format!("{file} is short now")).collect::<Vec<_>>());
+}
+
+#[test]
+fn type_has_a_name_that_no_other_has() {
+    let sources: Vec<Source> = LIBRARIES.iter().flat_map(|root| sources_of(root)).collect();
+    let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    // A file `no_x.rs` stands in for `x` in builds without it, under the same names.
+    for source in sources.iter().filter(|source| !source.path.contains("/no_")) {
+        for name in source.code.lines().filter_map(declared_type) {
+            places.entry(name).or_default().push(&source.path);
+        }
+    }
+    assert!(places.len() > 500, "the types are found");
+    let is_known = |name: &str| TWICE.iter().any(|(known, _)| *known == name);
+    let doubles = places.iter().filter(|(name, files)| files.len() > 1 && !is_known(name));
+    none(&doubles.map(|(name, files)| format!("{name}: {}", files.join(", "))).collect::<Vec<_>>());
+    let stale = TWICE.iter().filter(|(name, _)| places.get(name).is_none_or(|files| files.len() < 2));
+    none(&stale.map(|(name, _)| format!("{name} is the name of one type now")).collect::<Vec<_>>());
 }

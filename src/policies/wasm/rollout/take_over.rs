@@ -32,7 +32,7 @@ use crate::policies::wasm::rollout::plugin::Fallback;
 use crate::policies::wasm::rollout::plugin::WasmPolicy;
 use crate::policies::wasm::rollout::shadow::Shadow;
 use crate::policies::wasm::rollout::verdict;
-use crate::policies::wasm::rollout::verdict::Verdict;
+use crate::policies::wasm::rollout::verdict::CanaryVerdict;
 use crate::policies::wasm::state::kept::Saved;
 use crate::policies::wasm::state::seen::Seen;
 use crate::policies::wasm::state::stats::DecisionStats;
@@ -357,14 +357,14 @@ impl WasmPolicy {
             }
         };
         match verdict {
-            Verdict::Wait => true,
-            Verdict::Promote => {
+            CanaryVerdict::Wait => true,
+            CanaryVerdict::Promote => {
                 if let Err(error) = self.promote().await {
                     tracing::warn!(plugin = self.name, %error, "the canary could not be promoted");
                 }
                 false
             }
-            Verdict::RollBack(reason) => {
+            CanaryVerdict::RollBack(reason) => {
                 self.drop_candidate(None, &reason);
                 false
             }
@@ -372,7 +372,7 @@ impl WasmPolicy {
     }
 
     /// What the phase has come to; `None` if it has ended.
-    fn judge_phase(&self, watch: &mut Watch, active: &Arc<Active>) -> Option<Verdict> {
+    fn judge_phase(&self, watch: &mut Watch, active: &Arc<Active>) -> Option<CanaryVerdict> {
         match &watch.phase {
             Phase::Canary { options, since: began, stable_before } => {
                 let canary = &active.canary.as_ref()?.generation;
@@ -381,7 +381,7 @@ impl WasmPolicy {
             }
             Phase::Probation { options, since: began, .. } => {
                 if began.elapsed() < Duration::from_secs(options.secs) {
-                    return Some(Verdict::Wait);
+                    return Some(CanaryVerdict::Wait);
                 }
                 let event = Happened::PassedProbation { generation: active.stable.id };
                 watch.enter(Phase::Settled, event.into());

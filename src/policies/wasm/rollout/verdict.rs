@@ -45,7 +45,7 @@ impl Seen {
 
 /// What becomes of a canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum CanaryVerdict {
     /// Too early to say.
     Wait,
     /// All bounds hold, long enough and often enough.
@@ -59,7 +59,12 @@ type Judged = (Standing, String);
 
 /// Judges a canary against the stable generation over the same time. What may be chance breaks no
 /// bound, and keeps it from being promoted.
-pub(crate) fn canary(options: &CanaryOptions, watched: Duration, stable: &Seen, canary: &Seen) -> Verdict {
+pub(crate) fn canary(
+    options: &CanaryOptions,
+    watched: Duration,
+    stable: &Seen,
+    canary: &Seen,
+) -> CanaryVerdict {
     let bounds = [
         failure_rate(options, stable, canary),
         request_error_rate(options, stable, canary),
@@ -67,11 +72,11 @@ pub(crate) fn canary(options: &CanaryOptions, watched: Duration, stable: &Seen, 
     ];
     let within = bounds.iter().all(|(standing, _)| *standing == Standing::Within);
     if let Some((_, reason)) = bounds.into_iter().find(|(standing, _)| *standing == Standing::Above) {
-        return Verdict::RollBack(reason);
+        return CanaryVerdict::RollBack(reason);
     }
     let long_enough = watched >= Duration::from_secs(options.min_secs);
     let often_enough = canary.decisions >= options.min_decisions;
-    if within && long_enough && often_enough { Verdict::Promote } else { Verdict::Wait }
+    if within && long_enough && often_enough { CanaryVerdict::Promote } else { CanaryVerdict::Wait }
 }
 
 fn failure_rate(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Judged {
@@ -175,9 +180,9 @@ mod tests {
     fn good_canary_is_promoted_after_time_and_number() {
         let (stable, good) = (seen(9000, 0, 10), seen(1000, 0, 10));
         let at = |secs, seen: &Seen| canary(&OPTIONS, Duration::from_secs(secs), &stable, seen);
-        assert_eq!(at(9, &good), Verdict::Wait);
-        assert_eq!(at(10, &seen(999, 0, 10)), Verdict::Wait);
-        assert_eq!(at(10, &good), Verdict::Promote);
+        assert_eq!(at(9, &good), CanaryVerdict::Wait);
+        assert_eq!(at(10, &seen(999, 0, 10)), CanaryVerdict::Wait);
+        assert_eq!(at(10, &good), CanaryVerdict::Promote);
     }
 
     #[test]
@@ -185,7 +190,7 @@ mod tests {
         let stable = seen(9000, 0, 10);
         let early = Duration::from_secs(1);
         let broken = |seen: &Seen| match canary(&OPTIONS, early, &stable, seen) {
-            Verdict::RollBack(reason) => reason,
+            CanaryVerdict::RollBack(reason) => reason,
             other => panic!("{other:?}"),
         };
         assert!(broken(&seen(100, 9, 10)).starts_with("failure rate 9.00 % (9 of 100) against 0.00 %"));
@@ -202,7 +207,7 @@ mod tests {
     #[test]
     fn noise_on_a_fast_plugin_breaks_no_bound() {
         let verdict = canary(&OPTIONS, Duration::from_secs(1), &seen(9000, 0, 1), &seen(1000, 0, 90));
-        assert_eq!(verdict, Verdict::Wait);
+        assert_eq!(verdict, CanaryVerdict::Wait);
     }
 
     #[test]
@@ -213,7 +218,7 @@ mod tests {
         ];
         for options in boundless {
             let verdict = canary(&options, Duration::from_secs(1), &seen(9000, 0, 1), &seen(1000, 0, 9000));
-            assert_eq!(verdict, Verdict::Wait);
+            assert_eq!(verdict, CanaryVerdict::Wait);
         }
     }
 
@@ -221,21 +226,24 @@ mod tests {
     fn few_failures_are_not_judged_and_a_canary_that_only_fails_goes_soon() {
         let after =
             |failures| canary(&OPTIONS, Duration::ZERO, &seen(9000, 0, 1), &seen(failures, failures, 1));
-        assert_eq!(after(1), Verdict::Wait);
-        assert!(matches!(after(2), Verdict::RollBack(_)), "{:?}", after(2));
+        assert_eq!(after(1), CanaryVerdict::Wait);
+        assert!(matches!(after(2), CanaryVerdict::RollBack(_)), "{:?}", after(2));
         // With half of the traffic, there is as little to compare it with.
         let half =
             |failures| canary(&OPTIONS, Duration::ZERO, &seen(failures, 0, 1), &seen(failures, failures, 1));
-        assert_eq!(half(4), Verdict::Wait);
-        assert!(matches!(half(6), Verdict::RollBack(_)), "{:?}", half(6));
+        assert_eq!(half(4), CanaryVerdict::Wait);
+        assert!(matches!(half(6), CanaryVerdict::RollBack(_)), "{:?}", half(6));
     }
 
     #[test]
     fn difference_that_may_be_chance_keeps_a_canary_from_being_promoted_only() {
         let watched = Duration::from_secs(3600);
         let unclear = canary(&OPTIONS, watched, &seen(9000, 90, 1), &seen(1000, 25, 1));
-        assert_eq!(unclear, Verdict::Wait);
-        assert_eq!(canary(&OPTIONS, watched, &seen(36000, 360, 1), &seen(4000, 79, 1)), Verdict::Promote);
+        assert_eq!(unclear, CanaryVerdict::Wait);
+        assert_eq!(
+            canary(&OPTIONS, watched, &seen(36000, 360, 1), &seen(4000, 79, 1)),
+            CanaryVerdict::Promote
+        );
     }
 
     #[test]
@@ -243,10 +251,10 @@ mod tests {
         let all = CanaryOptions { percent: 100.0, ..OPTIONS };
         let own = Seen { request_errors: 10, ..seen(100, 0, 1) };
         let judged = canary(&all, Duration::ZERO, &seen(0, 0, 1), &own);
-        assert!(matches!(judged, Verdict::RollBack(_)), "{judged:?}");
+        assert!(matches!(judged, CanaryVerdict::RollBack(_)), "{judged:?}");
         assert_eq!(
             canary(&OPTIONS, Duration::ZERO, &seen(0, 0, 1), &own),
-            Verdict::Wait,
+            CanaryVerdict::Wait,
             "nothing beside it"
         );
     }

@@ -33,19 +33,19 @@ pub(super) fn message(hash: &[u8; 32]) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Signed {
     pub(super) hashes: Vec<[u8; 32]>,
-    pub(super) signatures: Vec<One>,
+    pub(super) signatures: Vec<SignatureEntry>,
 }
 
 /// One signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct One {
+pub(super) struct SignatureEntry {
     /// What the signer's key is called; only a hint.
     pub(super) key_id: Vec<u8>,
     pub(super) algorithm: u8,
     pub(super) signature: Vec<u8>,
 }
 
-impl One {
+impl SignatureEntry {
     pub(super) fn ed25519(key_id: &[u8], signature: &[u8]) -> Self {
         Self { key_id: key_id.to_vec(), algorithm: ED25519, signature: signature.to_vec() }
     }
@@ -138,7 +138,11 @@ fn signed(mut bytes: &[u8], left: &mut usize) -> Result<Signed, String> {
         let key_id = slice(&mut entry)?.to_vec();
         let (algorithm, rest) = entry.split_first().ok_or(CUT)?;
         entry = rest;
-        signatures.push(One { key_id, algorithm: *algorithm, signature: slice(&mut entry)?.to_vec() });
+        signatures.push(SignatureEntry {
+            key_id,
+            algorithm: *algorithm,
+            signature: slice(&mut entry)?.to_vec(),
+        });
     }
     Ok(Signed { hashes, signatures })
 }
@@ -189,10 +193,15 @@ mod tests {
     fn example() -> Vec<Signed> {
         let whole = Signed {
             hashes: vec![[1; 32]],
-            signatures: vec![One::ed25519(b"id", &[2; 64]), One::ed25519(b"", &[3; 64])],
+            signatures: vec![
+                SignatureEntry::ed25519(b"id", &[2; 64]),
+                SignatureEntry::ed25519(b"", &[3; 64]),
+            ],
         };
-        let parts =
-            Signed { hashes: vec![[1; 32], [4; 32]], signatures: vec![One::ed25519(b"id", &[5; 64])] };
+        let parts = Signed {
+            hashes: vec![[1; 32], [4; 32]],
+            signatures: vec![SignatureEntry::ed25519(b"id", &[5; 64])],
+        };
         vec![whole, parts]
     }
 
@@ -228,7 +237,10 @@ mod tests {
         assert!(decode(&[1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]).unwrap_err().contains("four bytes"));
         assert!(decode(&[1, 2, 1, 0]).unwrap_err().contains("kind"));
         assert!(decode(&vec![1; MAX_SIGNATURE_BYTES + 1]).unwrap_err().contains("limit"));
-        let many = |count| Signed { hashes: vec![[1; 32]], signatures: vec![One::ed25519(b"", b""); count] };
+        let many = |count| Signed {
+            hashes: vec![[1; 32]],
+            signatures: vec![SignatureEntry::ed25519(b"", b""); count],
+        };
         assert!(decode(&encode(&[many(64)])).is_ok());
         assert!(decode(&encode(&[many(40), many(25)])).unwrap_err().contains("too many"));
         assert!(decode(&encode(&vec![many(0); 65])).unwrap_err().contains("too many"));

@@ -2,7 +2,7 @@
 
 use crate::policies::wasm::load::trust::envelope::Envelope;
 use crate::policies::wasm::load::trust::format;
-use crate::policies::wasm::load::trust::format::One;
+use crate::policies::wasm::load::trust::format::SignatureEntry;
 use crate::policies::wasm::load::trust::format::Signed;
 use crate::policies::wasm::load::trust::key::SecretKey;
 
@@ -33,12 +33,12 @@ pub fn detach(wasm: &[u8], before: Option<&[u8]>, key: &SecretKey) -> Result<Vec
 
 fn add(before: Vec<Signed>, hash: [u8; 32], key: &SecretKey) -> Vec<Signed> {
     let id = key.public().id_bytes();
-    let mut signatures: Vec<One> = before
+    let mut signatures: Vec<SignatureEntry> = before
         .into_iter()
         .filter(|signed| signed.hashes == [hash])
         .flat_map(|signed| signed.signatures)
         .filter(|one| one.key_id != id)
         .collect();
-    signatures.push(One::ed25519(&id, &key.sign(&format::message(&hash))));
+    signatures.push(SignatureEntry::ed25519(&id, &key.sign(&format::message(&hash))));
     vec![Signed { hashes: vec![hash], signatures }]
 }
