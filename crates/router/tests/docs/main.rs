@@ -6,3 +6,4 @@ mod code;
 mod links;
 mod metrics;
 mod names;
+mod paths;
