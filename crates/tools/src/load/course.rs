@@ -1,8 +1,8 @@
 //! How a target did over time, ready to be drawn: the rounds one after the other.
 
 use crate::load::numbers::number;
-use crate::load::summary::RoundSummary;
-use crate::load::summary::SwapSummary;
+use crate::load::round_summary::RoundSummary;
+use crate::load::round_summary::SwapSummary;
 use crate::load::svg::Mark;
 
 /// Points of a line at most: bins are joined until there are no more.
@@ -78,8 +78,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::load::summary::Figures;
-    use crate::load::summary::Timeline;
+    use crate::load::figures::Figures;
+    use crate::load::round_summary::Timeline;
 
     fn round(number: u32, bins: usize) -> RoundSummary {
         let swap = |error: Option<&str>| SwapSummary {

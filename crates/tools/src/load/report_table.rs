@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
+use crate::load::comparison::Comparison;
+use crate::load::figures::Figures;
 use crate::load::histogram::Quantiles;
 use crate::load::histogram::median;
 use crate::load::numbers::number;
 use crate::load::numbers::percent;
 use crate::load::numbers::times;
-use crate::load::summary::Comparison;
-use crate::load::summary::Figures;
-use crate::load::summary::RoundSummary;
+use crate::load::round_summary::RoundSummary;
 use crate::load::summary::Summary;
-use crate::load::summary::TargetSummary;
+use crate::load::target_summary::TargetSummary;
 use crate::load::verdict::verdicts;
 use sglang_router_rs::types::shown::shown;
 

@@ -1,14 +1,14 @@
 //! What a run has shown, in a sentence.
 
+use crate::load::comparison::Comparison;
+use crate::load::comparison::Spread;
+use crate::load::figures::Figures;
 use crate::load::histogram::Quantiles;
 use crate::load::numbers::number;
 use crate::load::numbers::percent;
 use crate::load::numbers::times;
-use crate::load::summary::Comparison;
-use crate::load::summary::Figures;
-use crate::load::summary::Spread;
 use crate::load::summary::Summary;
-use crate::load::summary::TargetSummary;
+use crate::load::target_summary::TargetSummary;
 
 /// Rounds below which a difference is not called one.
 const MIN_ROUNDS: usize = 3;
@@ -89,7 +89,7 @@ fn range_of(Spread { low, high }: Spread) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::summary::Spreads;
+    use crate::load::comparison::Spreads;
 
     fn compared(low: f64, high: f64, rounds: usize) -> String {
         let spread = Some(Spread { low, high });

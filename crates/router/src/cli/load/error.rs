@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::cli::plugin::command_error::CommandError;
 use sgl_tools::load::run::RunError;
-use sgl_tools::load::summary::TargetSummary;
+use sgl_tools::load::target_summary::TargetSummary;
 use sglang_router_rs::types::shown::shown;
 
 /// Why a load run ended with an error.
