@@ -111,7 +111,7 @@ pub struct BreakerOptions {
     /// Failures in a row that open the breaker; 0 = never. Default: 5.
     pub failures: u32,
     /// Time that calls which ran out of their budget may take together, in percent of one core over
-    /// five seconds, before they open the breaker too, whatever succeeds in between; 0 = any.
+    /// five seconds. More opens the breaker too, whatever succeeds in between. 0 = no limit.
     /// Default: 10.
     pub max_lost_percent: u32,
     /// First pause in milliseconds; each failed probe doubles it. Default: 500.

@@ -14,8 +14,8 @@ static STOCK: Mutex<Vec<&'static SignalChunk>> = Mutex::new(Vec::new());
 /// Which slots of a fleet are taken. Lowest free slot first, so that tables stay dense.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    /// With the number of workers that own each slot: 0, 1, or more while tables live in which a
-    /// worker still is that was removed and added again.
+    /// How many workers own each slot: 0 or 1, or more if a worker was removed and added again and
+    /// older tables with it still live.
     chunks: Vec<(&'static SignalChunk, Vec<u32>)>,
     /// The slots of removed workers that may have requests in flight.
     left: Vec<Left>,

@@ -38,14 +38,14 @@ const BOUNDS: Bounds = Bounds { files: 256, bytes: 1 << 30 };
 /// Largest file that is read: compiled code of the largest module has some multiple of its size.
 const MAX_FILE_BYTES: u64 = 512 << 20;
 
-/// Why a directory cannot be the cache of compiled modules, if it cannot. It is made if it is not there,
-/// as the engine will when it starts with the first plugin.
+/// Why a directory cannot hold the cache of compiled modules; `None` if it can. Makes the directory if
+/// it is missing, as the engine does with the first plugin.
 pub fn fault(directory: &Path) -> Option<io::Error> {
     private_dir::make(directory).err()
 }
 
-/// A private directory of compiled modules. Of what is beyond its bounds, the files that were not
-/// used for longest go.
+/// A private directory of compiled modules. When it exceeds its bounds, the files that were unused for
+/// longest are removed.
 #[derive(Debug)]
 pub(crate) struct AotCache {
     directory: PathBuf,

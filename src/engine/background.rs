@@ -18,13 +18,14 @@ use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 use tokio::runtime::RuntimeFlavor;
 
-/// In which another thread takes over what this one gave up; starting one takes a tenth of that.
+/// How long a thread that was given up sleeps, so that another takes over its work. Starting one takes
+/// a tenth of that.
 const TAKING_OVER: Duration = Duration::from_micros(500);
 
 /// The engine's own small runtime.
 ///
-/// Guests are made on it with the epoch yielding at every tick, so a plugin whose `init` loops
-/// holds up nobody's else. It also drives timers, so callers may use any executor or none.
+/// Guests that are made on it yield at every tick, so a plugin whose `init` loops does not hold up other
+/// plugins. It also drives timers, so callers may use any executor or none.
 #[derive(Debug)]
 pub(crate) struct Background {
     // An `Option` only so that `Drop` can take it.
@@ -84,7 +85,7 @@ pub(crate) async fn in_context<F: Future>(handle: &Handle, future: F) -> F::Outp
 /// takes. Needs a runtime of tokio with several threads; elsewhere nothing happens.
 #[cold]
 pub(crate) fn give_thread_up() {
-    // A `LocalSet` refuses, which nobody can ask it beforehand: once is enough.
+    // A `LocalSet` refuses by a panic, and cannot be asked beforehand. One refusal is enough to know.
     static REFUSED: AtomicBool = AtomicBool::new(false);
     let several = |runtime: Handle| runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
     let in_task = tokio::task::try_id().is_some() && Handle::try_current().is_ok_and(several);

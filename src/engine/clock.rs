@@ -68,7 +68,7 @@ impl CallMark {
 
     /// True while the guest waits for its executor, which it gave way to.
     pub(crate) fn gave_way(&self) -> bool {
-        // Relaxed, as all of `resumed`: whoever holds the instance reads and writes it.
+        // Relaxed, as for `resumed` everywhere: only the holder of the instance reads and writes it.
         self.0.resumed.load(Ordering::Relaxed) == 0
     }
 
@@ -155,9 +155,8 @@ impl Clock {
         self.tick
     }
 
-    /// Says that there are calls with this budget. A call that begins while the ticker naps is looked
-    /// at when it wakes: that is to be early enough, so calls with small budgets get short naps, for
-    /// good.
+    /// Says that there are calls with this budget. A call that begins during a nap of the ticker is
+    /// checked after the nap, so a small budget makes all later naps shorter.
     pub(crate) fn expect(&self, budget: Duration) {
         let ticks = budget.as_nanos() / self.tick.as_nanos().max(1) / 2;
         let nap = u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, NAP_TICKS);
@@ -172,8 +171,8 @@ impl Clock {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// When the clock went on from `tick`: no call that read this tick began later. `None` if it has
-    /// not. Of a tick that is too long ago to be remembered, the end of an earlier one.
+    /// When `tick` ended: a call that read this tick did not begin later. `None` if the tick has not ended. If
+    /// the tick is too long ago to be remembered, the end of an earlier one.
     #[cold]
     pub(crate) fn end_of(&self, tick: u64) -> Option<Instant> {
         // Acquire: the end is seen with the number that says that it is there.

@@ -26,9 +26,9 @@ pub struct CompileLimits {
     pub max_module_bytes: u64,
 }
 
-/// Reads a module (its length as eight bytes, little endian, then its bytes), and writes what it compiles
-/// to. Called once, first of all, in a process that does nothing else: what it takes from itself does
-/// not come back. Returns the exit code; what went wrong goes to `complaints`.
+/// Reads a module (its length as eight bytes, little endian, then its bytes) and writes the compiled
+/// code. Call it once, before anything else, in a process that does nothing else: the rights that it
+/// gives up do not come back. Returns the exit code, and writes errors to `complaints`.
 pub fn run(
     limits: CompileLimits,
     mut input: impl Read,
@@ -47,7 +47,7 @@ pub fn run(
     match done {
         Ok(()) => 0,
         Err((code, error)) => {
-            // Nobody is there to be told if that fails.
+            // If that fails too, there is nobody left to tell.
             let _ = write!(complaints, "{error}");
             code
         }
@@ -89,7 +89,8 @@ fn confine(limits: CompileLimits) -> Result<(), BoxError> {
         let value = Some(before.map_or(value, |before| before.min(value)));
         rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
     };
-    // Data is what is used; address space has the program itself and what allocators reserve on top.
+    // Limits the data and not the address space: that also counts the program itself and what
+    // allocators only reserve.
     at_most(Resource::Data, limits.max_memory_bytes)?;
     at_most(Resource::As, limits.max_memory_bytes.saturating_mul(2).saturating_add(1 << 30))?;
     at_most(Resource::Cpu, limits.max_secs)?;
@@ -97,7 +98,7 @@ fn confine(limits: CompileLimits) -> Result<(), BoxError> {
     at_most(Resource::Core, 0)?;
     at_most(Resource::Nofile, 16)?;
     let nice = rustix::process::getpriority_process(None).unwrap_or(0);
-    // Costs only the priority.
+    // If that fails, only the priority is wrong.
     let _ = rustix::process::setpriority_process(None, nice + NICE);
     forbid_files()
 }
@@ -108,7 +109,7 @@ fn confine(_: CompileLimits) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// No file, no directory and no network for this process, as far as the kernel has that: what is open
+/// Takes files, directories and the network from this process, as far as the kernel can. What is open
 /// stays open.
 #[cfg(target_os = "linux")]
 fn forbid_files() -> Result<(), BoxError> {

@@ -23,7 +23,7 @@ use std::time::Instant;
 use crate::engine::error::EngineError;
 use crate::types::shown;
 
-/// How often it is looked whether anybody waits for the module any more.
+/// How often the engine checks whether anybody still waits for the module.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// What is read of its complaints, in bytes.
@@ -62,8 +62,8 @@ impl CompilerProcess {
         }
     }
 
-    /// The compiled module, as the engine with the same settings loads it. Blocks until it is there; the
-    /// process is gone by the end, also when `stopped` becomes true meanwhile.
+    /// The compiled module, in the form that an engine with the same settings loads. Blocks until the
+    /// process has ended, which it also does when `stopped` becomes true.
     ///
     /// # Errors
     ///

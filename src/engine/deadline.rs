@@ -14,8 +14,8 @@ use crate::engine::clock::CallMark;
 use crate::engine::clock::Clock;
 use crate::types::budget::Ticks;
 
-/// Ticks after which a call is looked at first. Not one: that would find a call of a microsecond in
-/// which a tick ends, and on a fiber hold its instance for a turn of the executor.
+/// Ticks after which a call is checked first. With one, a call of a microsecond that meets the end of a
+/// tick would be checked; on a fiber it would yield, and hold its instance for a turn of the executor.
 const FIRST_LOOK: u64 = 2;
 
 /// How long a guest may run in one call.

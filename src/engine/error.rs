@@ -86,7 +86,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
-/// An error with all its causes, in one line: whoever prints only this must learn what happened.
+/// An error with all its causes in one line, for those who print nothing else.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     // Names out of a module are in it.

@@ -33,8 +33,9 @@ pub struct EngineOptions {
     /// Instances that can live at once, over all plugins and generations: 1 to 10,000. Each
     /// reserves 4 GiB of address space and touches none of it. Default: 1024.
     pub max_instances: usize,
-    /// Length of an epoch tick. A budget is overrun by at most two; by five, but not by more than half
-    /// of it, if the call was the first in a while that took longer than a tick. Default: 1 ms.
+    /// Length of an epoch tick. A guest overruns its budget by two ticks at most. If for a while no call
+    /// took longer than a tick, it may overrun by five ticks, but by half of the budget at most.
+    /// Default: 1 ms.
     pub tick: Duration,
     /// Bytes that the instances of all plugins and generations may come to have resident together,
     /// each as large as it may become; a load beyond that is refused. Replacing a plugin needs room

@@ -93,7 +93,7 @@ impl PolicyFactory {
         self.registry.load(config, options, Source::Module(wasm.into()), unwatched()).await
     }
 
-    /// Loads or replaces a plugin from bytes of which it is known where they come from, with a
+    /// Loads or replaces a plugin from a module's bytes. They come with their origin, and with their
     /// detached signature if there is one.
     ///
     /// # Errors
@@ -113,14 +113,14 @@ impl PolicyFactory {
         self.registry.load(config, options, Source::Module(module), progress).await
     }
 
-    /// From now on, modules must be signed as these rules say; what is loaded stays. The default is
-    /// no rules: any module is taken.
+    /// Sets the rules about signatures for all later loads; loaded plugins stay. By default there are no
+    /// rules, and any module is taken.
     pub fn set_trust(&self, trust: TrustPolicy) {
         self.registry.set_trust(trust);
     }
 
-    /// A new generation of a loaded plugin from the module that serves, with other limits,
-    /// options or configuration (`config.name` says of which). Nothing is compiled.
+    /// Makes a new generation of the plugin `config.name` from the module that serves, with other
+    /// limits, options or configuration. Nothing is compiled.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Files that are read whole, and such as are appended to: regular ones, those that are read of a
-//! bounded size, without ever waiting for who is at the other end.
+//! Reads whole files of a bounded size, and opens files to append to them. It takes regular files only,
+//! so it never waits for somebody at the other end.
 //!
 //! Opening a named pipe waits for its other end, a device may have no end, and a sparse file is
 //! larger than any memory. So what a path names is judged twice: before it is opened, since opening
@@ -172,7 +172,7 @@ impl fmt::Display for Kind<'_> {
     }
 }
 
-// They are of what the system does, which Miri does not.
+// The tests need system calls that Miri does not have.
 #[cfg(all(unix, not(miri)))]
 #[cfg(test)]
 mod tests {

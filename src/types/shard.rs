@@ -61,7 +61,7 @@ impl<T> Sharded<T> {
         self.mine().shard
     }
 
-    /// The calling thread's shard, and whether it is that of no other thread.
+    /// The calling thread's shard, and whether no other thread uses it.
     #[inline]
     pub fn mine(&self) -> Local<'_, T> {
         let number = thread_number();

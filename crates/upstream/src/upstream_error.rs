@@ -51,8 +51,8 @@ impl UpstreamError {
         if is_own_shortage(&error) { Self::OwnShortage(error) } else { Self::Connect(error) }
     }
 
-    /// Of an attempt to look up a name. One that ends with a code of the system has not come to ask
-    /// for it, and without descriptors to spare it ends with whatever the C library makes of that.
+    /// The error of a look-up of a name. If it has a code of the system, no server of names was asked;
+    /// without a free descriptor, the C library reports whatever it likes.
     pub(crate) fn of_looking_up(error: io::Error) -> Self {
         if error.raw_os_error().is_some() || is_short_of_descriptors() {
             Self::OwnShortage(error)

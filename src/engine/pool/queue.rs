@@ -1,4 +1,4 @@
-//! Who waits, in which order, and who of them is owed something.
+//! Who waits, in which order, and who of them is due to be handed something.
 
 use std::task::Waker;
 

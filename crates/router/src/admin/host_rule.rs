@@ -1,4 +1,4 @@
-//! Requests that come from web pages are none of an operator's.
+//! Tells requests of web pages from requests of operators.
 //!
 //! A browser lets any page send requests to any address, the loopback one included, and a page
 //! whose own name is made to point here (DNS rebinding) may read the answers too. Both can be told

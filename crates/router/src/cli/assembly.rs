@@ -276,7 +276,7 @@ fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<O
     DirWatch::new(dir, Arc::clone(manager), not_loaded(config, manager)).map(Some).map_err(failed)
 }
 
-/// Modules of the plugin directory that whoever loaded the plugins could not use, and said so.
+/// Modules of the plugin directory that could not be loaded at the start; that was logged then.
 fn not_loaded(config: &CheckedConfig, manager: &PluginManager) -> BTreeSet<PathBuf> {
     let bad = config.plugins.iter().filter(|plugin| manager.detail(&plugin.name).is_err());
     let bad = bad.map(|plugin| PathBuf::from(&plugin.module_path));

@@ -89,8 +89,8 @@ fn find_in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Ve
     }
 }
 
-/// Takes the value at the end of the way out; an item of an array takes its place in the numbering
-/// along, so the array itself goes.
+/// Removes the value at the end of the way. Without an item of an array the others would have other
+/// numbers, so the whole array is removed then.
 fn remove(table: &mut DeTable<'_>, way: &[Step]) -> bool {
     let Some((Step::Key(name), rest)) = way.split_first() else { return false };
     let Some(key) = table.keys().find(|key| key.get_ref() == name).cloned() else { return false };

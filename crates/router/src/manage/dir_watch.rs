@@ -44,7 +44,7 @@ use sglang_router_rs::types::shown::in_full;
 /// How long the directory must be quiet, and the pause between the two looks at a file.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Looks that are put off by further changes before the files are looked at all the same.
+/// How often further changes may put off a look at the files.
 const MOST_PUT_OFFS: u32 = 50;
 
 /// Changed files that are acted upon in one look: what was changed meanwhile need not wait for a

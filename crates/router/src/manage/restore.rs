@@ -18,7 +18,7 @@ use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::unwatched;
 use sglang_router_rs::types::hex;
 
-/// Until what could not be written is written once more.
+/// Time after which a failed write is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Loads the plugins of a state directory; a name that is loaded already stays as it is. Entries
@@ -69,7 +69,7 @@ async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> 
         UPLOADED => Origin::Push,
         path => Origin::file(path),
     });
-    // One that is no hex is as good as none: the rules see to that.
+    // A signature that is no hex counts as missing; the rules about signatures then decide.
     let signature = plugin.signature.as_deref().and_then(hex::decode);
     let module = ModuleBytes { wasm, signature, origin };
     let loaded = factory.load_wasm_module(plugin.config, plugin.options, module, unwatched()).await;

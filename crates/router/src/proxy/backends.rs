@@ -26,7 +26,7 @@ use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::core::WorkerSpec;
 
-/// How often a draining worker is looked at.
+/// How often a draining worker's requests are counted.
 const DRAIN_LOOK: Duration = Duration::from_millis(500);
 
 /// Why a worker could not be added.
@@ -240,8 +240,8 @@ impl Backends {
     }
 }
 
-/// Waits until a draining worker has no request in flight. Requests from before it was removed and
-/// added again end without telling, so it is looked at now and then too.
+/// Waits until a draining worker has no request in flight. If it was removed and added again, the
+/// requests from before end without a notice; so this also counts them now and then.
 async fn drained(target: &Target) {
     while tokio::time::timeout(DRAIN_LOOK, target.drained()).await.is_err() {}
 }

@@ -24,10 +24,10 @@ const MAX_DISCARDING: Duration = Duration::from_secs(5);
 /// A body that is still to come.
 #[derive(Debug)]
 pub struct Arriving {
-    /// It.
+    /// The body.
     pub body: Incoming,
-    /// Whether the client waits to be asked for it (`expect: 100-continue`). It is asked by the
-    /// first look at the body, so a body that will not be used must not be looked at.
+    /// Whether the client waits until it is asked for the body (`expect: 100-continue`). hyper asks when
+    /// the body is first polled, so nobody may poll a body that will not be used.
     pub is_held_back: bool,
 }
 

@@ -91,9 +91,9 @@ impl Endpoint {
         self.deaths.load(Ordering::Relaxed)
     }
 
-    /// Says whether a check passed. If not, sees whether anybody listens at all: a worker that is
-    /// busy or ill may still finish what it has, one that takes no connections is dead, and what
-    /// waits for it in silence waits in vain. True if it is dead and was not before.
+    /// Takes the result of a check. If it failed, tries to connect: a worker that is busy or ill may
+    /// still finish its requests, but one that takes no connection is dead and will not. True if it is
+    /// dead and was not before.
     ///
     /// # Cancel safety
     ///

@@ -8,7 +8,7 @@
 //! - SGLang's `/generate`:
 //!   `data: {"text": "", "meta_info": {"finish_reason": {"type": "abort", "status_code": 503, …}}}`
 //!
-//! A line of data is looked at by itself: no engine spreads the JSON of an error over several.
+//! Each line of data is read by itself: no engine spreads the JSON of an error over several lines.
 
 use std::sync::LazyLock;
 
@@ -16,10 +16,10 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 use serde_json::Value;
 
-/// Longest line that is looked at. Errors are short; a longer line is passed by unread.
+/// Longest line that is read. Errors are short; a longer line passes unread.
 const MAX_LINE_BYTES: usize = 16 << 10;
 
-/// The code of an error that names none, or none that HTTP knows.
+/// The code of an error that has no code, or one that HTTP does not know.
 const NO_CODE: u16 = 500;
 
 /// What vLLM says of itself while it dies or stops, in answers to requests that it did not serve.

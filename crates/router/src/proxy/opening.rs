@@ -141,7 +141,7 @@ impl Opening {
     }
 }
 
-/// In a compressed one no event would be found, and it would be held in vain.
+/// A compressed stream is not held: no event could be found in it.
 fn is_event_stream(head: &response::Parts) -> bool {
     head.status == StatusCode::OK && is_readable_as(&head.headers, b"text/event-stream")
 }

@@ -49,8 +49,8 @@ use sglang_router_rs::policies::PairDecision;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::SelectWorkerInfo;
 
-/// How long after one half broke the other may take to break too, so that it counts as one request
-/// that breaks both. A half that lives on waits for the other in vain, which costs so much.
+/// If both halves break within this time, the request counts as one that breaks both. A half that lives
+/// on waits this long for nothing.
 const BREAKS_TOO: Duration = Duration::from_millis(100);
 
 /// A request for a pair.

@@ -16,8 +16,8 @@ const MIN_IDLE: Duration = Duration::from_millis(100);
 /// A body is stalled when nothing of it has come for so long.
 const MIN_STALL: Duration = Duration::from_secs(1);
 
-/// Of so many connections one is closed when room is needed, so that where there are very many, not
-/// all of them are looked at for each new one.
+/// When room is needed, one of this many connections is closed, so that a new connection does not have
+/// to pass over all of them.
 const CLOSED_SHARE: usize = 256;
 
 impl Clients {

@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
         };
         wasi.set_hostcall_fuel(fuel);
         let mut memory = GuestMemory::Unshared(memory);
-        // Has the descriptors made that a guest begins with; what it answers is of no interest.
+        // This call only makes the descriptors that a guest begins with; its answer does not matter.
         let _ = wasi.fd_tell(&mut memory, Fd::from(0));
         Ok(Self { memory, wasi, tmp, services })
     }
@@ -334,7 +334,7 @@ async fn open_charged(call: &mut Call<'_>, charge: Charge, args: OpenArgs) -> wa
     let result =
         wasi::path_open(ctx, memory, fd, look, path, len, flags, base, inheriting, fd_flags, out).await;
     let descriptors = call.descriptors();
-    // Before names may be looked at again: the file may lose its own at any time.
+    // Before the directory may be measured again: the file may lose its name at any time.
     call.ledger().note_open(&descriptors);
     charge.settle();
     result

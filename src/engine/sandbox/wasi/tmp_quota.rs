@@ -71,9 +71,9 @@ struct State {
     /// What will be `since` once the measurement under way is over.
     carried: Usage,
     measurements: u64,
-    /// What a measurement that begins now may not see: of calls that are under way,
+    /// What calls that are under way may take. A measurement that begins now may miss it.
     under_way: Usage,
-    /// and of calls whose caller is gone, while the system may still be at them.
+    /// The same of calls whose caller is gone: the system may still work on them.
     abandoned: Vec<Abandoned>,
     /// What guests have open, by address: a file may have no name any more.
     open: HashMap<usize, Weak<File>>,
