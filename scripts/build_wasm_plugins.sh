@@ -145,8 +145,9 @@ check() {
             *) fixtures+=("$module") ;;
         esac
     done
-    cargo build --quiet --target-dir "$target_dir" -p sgl-policy-sdk --example check_modules
-    "$target_dir/debug/examples/check_modules" \
+    # The whole workspace is named so that what it needs is built as for the router, and not twice.
+    cargo build --quiet --target-dir "$target_dir" --workspace --all-features --bin check_modules
+    "$target_dir/debug/check_modules" \
         --max-bytes "$max_plugin_bytes" ${plugins[@]+"${plugins[@]}"} \
         --max-bytes "$max_fixture_bytes" ${fixtures[@]+"${fixtures[@]}"} ||
         fail "a module breaks the rules of the ABI (see above)"

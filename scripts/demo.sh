@@ -73,7 +73,7 @@ found_in() {
 
 need_rust
 if [ ! -x "$(router)" ]; then
-  say "first build: some 350 crates, 10 to 20 minutes on two cores; later ones take seconds"
+  say "first build: some 300 crates, 10 to 20 minutes on two cores; later ones take seconds"
 fi
 say "building the plugins"
 scripts/build_wasm_plugins.sh build

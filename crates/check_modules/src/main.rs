@@ -1,7 +1,7 @@
 //! Prints what built plugins are, and fails if one breaks a rule of the ABI.
 //!
 //! ```text
-//! cargo run -p sgl-policy-sdk --example check_modules -- [--max-bytes N] FILE...
+//! cargo run -p check_modules -- [--max-bytes N] FILE...
 //! ```
 //! A size limit holds for the files after it.
 //! The router checks the same and more when it loads a plugin; this needs no router
@@ -15,10 +15,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use sgl_policy_sdk::abi::HOST_MODULE;
-use sgl_policy_sdk::abi::MANIFEST_SECTION;
-use sgl_policy_sdk::abi::Manifest;
-use sgl_policy_sdk::abi::export;
+use sgl_policy_abi::HOST_MODULE;
+use sgl_policy_abi::MANIFEST_SECTION;
+use sgl_policy_abi::Manifest;
+use sgl_policy_abi::export;
 use wasmparser::Export;
 use wasmparser::ExternalKind;
 use wasmparser::FuncType;
