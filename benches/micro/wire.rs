@@ -9,9 +9,9 @@ use sgl_policy_abi::Input;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::Writer;
 use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::wasm::message::wire::Draw;
-use sglang_router_rs::policies::wasm::message::wire::WirePlan;
-use sglang_router_rs::policies::wasm::message::wire::decode_choice;
+use sglang_router_rs::policies::wasm::message::draw::Draw;
+use sglang_router_rs::policies::wasm::message::reply::decode_choice;
+use sglang_router_rs::policies::wasm::message::wire_plan::WirePlan;
 
 use crate::stage;
 

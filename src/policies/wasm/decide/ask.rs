@@ -27,7 +27,7 @@ use crate::policies::wasm::decide::question::One;
 use crate::policies::wasm::decide::question::Pair;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::message::wire::Draw;
+use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::rollout::plugin::WasmPolicy;
 use crate::policies::wasm::state::breaker::Pass;
 use crate::policies::wasm::state::stats::DecisionStats;

@@ -17,11 +17,11 @@ use crate::policies::wasm::decide::outliving;
 use crate::policies::wasm::decide::outliving::Step;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::message::wire;
-use crate::policies::wasm::message::wire::Choice;
-use crate::policies::wasm::message::wire::Draw;
-use crate::policies::wasm::message::wire::More;
-use crate::policies::wasm::message::wire::Reply;
+use crate::policies::wasm::message::draw::Draw;
+use crate::policies::wasm::message::reply::Choice;
+use crate::policies::wasm::message::reply::More;
+use crate::policies::wasm::message::reply::Reply;
+use crate::policies::wasm::message::table;
 use crate::policies::wasm::state::completions::Completions;
 use crate::policies::wasm::state::row_state::StateGuard;
 use crate::types::shown;
@@ -197,8 +197,8 @@ async fn tell_workers<C: Candidates + ?Sized>(
         completions.remember(workers);
     }
     if lease.instance().can_tell(Tell::Workers) {
-        lease = outliving::take(engine, lease, Step::Reserve(wire::workers_bound(workers))).await?;
-        let len = lease.write(|buffer| wire::encode_workers(buffer, workers))?;
+        lease = outliving::take(engine, lease, Step::Reserve(table::workers_bound(workers))).await?;
+        let len = lease.write(|buffer| table::encode_workers(buffer, workers))?;
         lease = outliving::take(engine, lease, Step::LearnWorkers { len, version }).await?;
     }
     lease.instance().told_version = version;

@@ -4,8 +4,9 @@ use crate::core::candidates::Candidates;
 use crate::core::worker::WorkerRole;
 use crate::engine::exports::Ask;
 use crate::policies::info::SelectWorkerInfo;
-use crate::policies::wasm::message::wire;
-use crate::policies::wasm::message::wire::Reply;
+use crate::policies::wasm::message::reply::Reply;
+use crate::policies::wasm::message::reply::decode_choice;
+use crate::policies::wasm::message::reply::decode_pair;
 
 /// A question, its answer, and the host's check of the answer.
 pub(crate) trait Question: 'static {
@@ -52,7 +53,7 @@ impl Question for One {
 
     #[inline]
     fn decode(bytes: &[u8]) -> Reply<usize> {
-        wire::decode_choice(bytes)
+        decode_choice(bytes)
     }
 
     fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
@@ -81,7 +82,7 @@ impl Question for Pair {
     }
 
     fn decode(bytes: &[u8]) -> Reply<(usize, usize)> {
-        wire::decode_pair(bytes)
+        decode_pair(bytes)
     }
 
     fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {

@@ -17,7 +17,7 @@ use crate::engine::pool::lease::Lease;
 use crate::policies::wasm::load::module_check::ModuleFacts;
 use crate::policies::wasm::load::provenance::Provenance;
 use crate::policies::wasm::load::provenance::Supply;
-use crate::policies::wasm::message::wire::WirePlan;
+use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::lane_choice::LaneChoice;
 use crate::policies::wasm::state::stats::DecisionStats;

@@ -44,7 +44,7 @@ use crate::policies::wasm::load::trust::ModuleBytes;
 use crate::policies::wasm::load::trust::Origin;
 use crate::policies::wasm::load::trust::TrustPolicy;
 use crate::policies::wasm::load::trust::origin;
-use crate::policies::wasm::message::wire::WirePlan;
+use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::plugin_state::LiveGeneration;
 use crate::policies::wasm::state::plugin_state::PluginState;

@@ -27,11 +27,13 @@ use crate::engine::sandbox::HostServices;
 use crate::engine::trial::Trial;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::load::error::PluginError;
-use crate::policies::wasm::message::wire;
-use crate::policies::wasm::message::wire::Choice;
-use crate::policies::wasm::message::wire::Draw;
-use crate::policies::wasm::message::wire::InitMessage;
-use crate::policies::wasm::message::wire::WirePlan;
+use crate::policies::wasm::message::draw::Draw;
+use crate::policies::wasm::message::init::InitMessage;
+use crate::policies::wasm::message::reply::Choice;
+use crate::policies::wasm::message::reply::decode_choice;
+use crate::policies::wasm::message::reply::decode_pair;
+use crate::policies::wasm::message::table;
+use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::plugin_state::LiveGeneration;
 use crate::types::future::BoxFuture;
@@ -162,13 +164,13 @@ pub(crate) async fn self_test(
     let workers = workers_message(&table).map_err(failed)?;
     trial.tell(Tell::Workers, &workers).await.map_err(failed)?;
     let message = select_message(&recipe.plan, &table).map_err(failed)?;
-    let reply = trial.ask(Ask::Select, &message, wire::decode_choice).await.map_err(failed)?;
+    let reply = trial.ask(Ask::Select, &message, decode_choice).await.map_err(failed)?;
     let returns_state = reply.more.as_ref().is_some_and(|more| more.state.is_some());
     let pairs = trial.instance().can_ask(Ask::SelectPair);
     // One that chooses pairs may know of nothing else.
     judge(export::SELECT_WORKER, &reply.choice, may_refuse || pairs, |index| *index < table.len())?;
     if pairs {
-        let reply = trial.ask(Ask::SelectPair, &message, wire::decode_pair).await.map_err(failed)?;
+        let reply = trial.ask(Ask::SelectPair, &message, decode_pair).await.map_err(failed)?;
         // Roles are checked with each decision.
         let exists = |(prefill, decode): &(usize, usize)| *prefill.max(decode) < table.len();
         judge(export::SELECT_WORKER_PAIR, &reply.choice, may_refuse, exists)?;
@@ -220,9 +222,9 @@ fn accept(answer: &InitAnswer) -> Result<(), CallError> {
 }
 
 fn workers_message(table: &WorkerTable) -> Result<Vec<u8>, CallError> {
-    let mut message = vec![0; wire::workers_bound(table)];
+    let mut message = vec![0; table::workers_bound(table)];
     let capacity = message.len();
-    let used = wire::encode_workers(&mut message, table).ok_or(CallError::MessageTooLarge { capacity })?;
+    let used = table::encode_workers(&mut message, table).ok_or(CallError::MessageTooLarge { capacity })?;
     message.truncate(used);
     Ok(message)
 }

@@ -5,4 +5,8 @@
 //! call it.
 
 mod cut;
-pub mod wire;
+pub mod draw;
+pub(crate) mod init;
+pub mod wire_plan;
+pub(crate) mod table;
+pub mod reply;

@@ -20,9 +20,10 @@ use crate::engine::setup::Engine;
 use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::message::wire;
-use crate::policies::wasm::message::wire::Choice;
-use crate::policies::wasm::message::wire::Draw;
+use crate::policies::wasm::message::draw::Draw;
+use crate::policies::wasm::message::reply::Choice;
+use crate::policies::wasm::message::reply::decode_choice;
+use crate::policies::wasm::message::table;
 use crate::policies::wasm::rollout::verdict::LOST_TIME;
 use crate::policies::wasm::state::breaker::Breaker;
 
@@ -154,7 +155,7 @@ impl Shadow {
         let table_version = workers.version().get();
         let known = self.told_version.load(Ordering::Relaxed) == table_version;
         let (bound, table_bound) =
-            (plan.bound(workers, info, &[]), if known { 0 } else { wire::workers_bound(workers) });
+            (plan.bound(workers, info, &[]), if known { 0 } else { table::workers_bound(workers) });
         let room = if self.waiting.is_full() { None } else { Room::take(&self.taken, bound + table_bound) };
         let Some(room) = room else {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +163,7 @@ impl Shadow {
         };
         let message = written(bound, |buffer| plan.encode(buffer, workers, info, &[], draw))?;
         let table =
-            if known { None } else { written(table_bound, |buffer| wire::encode_workers(buffer, workers)) };
+            if known { None } else { written(table_bound, |buffer| table::encode_workers(buffer, workers)) };
         Some(Copied { table_version, table, message, workers: workers.len(), chosen: None, _room: room })
     }
 
@@ -236,7 +237,7 @@ impl Shadow {
             Choice::Chosen(index) if index < copied.workers => Some(index),
             Choice::Nobody => None,
             other => {
-                self.generation.stats.fail(wire::cause_of(&other));
+                self.generation.stats.fail(other.cause());
                 return false;
             }
         };
@@ -268,7 +269,7 @@ impl Shadow {
             lease.instance().told_version = copied.table_version;
         }
         let len = lease.write_message(&copied.message).await?;
-        let reply = lease.ask(Ask::Select, len, wire::decode_choice).await?;
+        let reply = lease.ask(Ask::Select, len, decode_choice).await?;
         lease.finish(Some(&generation.pool));
         Ok(reply.choice)
     }

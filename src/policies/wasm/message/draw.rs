@@ -1,0 +1,46 @@
+//! What differs from message to message without being asked for.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// What differs from decision to decision without being asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Draw {
+    /// New for this message.
+    Fresh,
+    /// The same for two messages that are to be compared.
+    Same {
+        /// The `random` input.
+        random: u64,
+        /// The `now_ns` input.
+        now_ns: u64,
+    },
+}
+
+impl Draw {
+    /// A draw that can be used twice.
+    pub(crate) fn shared() -> Self {
+        Self::Same { random: fastrand::u64(..), now_ns: now_ns() }
+    }
+
+    #[inline]
+    pub(crate) fn random(self) -> u64 {
+        match self {
+            Self::Fresh => fastrand::u64(..),
+            Self::Same { random, .. } => random,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn now_ns(self) -> u64 {
+        match self {
+            Self::Fresh => now_ns(),
+            Self::Same { now_ns, .. } => now_ns,
+        }
+    }
+}
+
+fn now_ns() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,116 @@
+//! What a guest answers.
+
+use sgl_policy_abi::Answer;
+use sgl_policy_abi::DecodeError;
+use sgl_policy_abi::PairAnswer;
+
+use crate::policies::decision::FailureCause;
+
+/// Characters of a plugin's reason that are kept.
+const MAX_REASON_CHARS: usize = 1000;
+
+/// What a guest chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice<T> {
+    /// This worker, or this pair.
+    Chosen(T),
+    /// None.
+    Nobody,
+    /// It reports an error of its own. Boxed, as the next: a choice is moved through the decision.
+    Error(Box<str>),
+    /// The answer is not what the ABI asks for.
+    Malformed(Box<DecodeError>),
+}
+
+impl<T> Choice<T> {
+    /// The cause of failure that a choice which cannot be acted on counts as.
+    pub(crate) fn cause(&self) -> FailureCause {
+        match self {
+            Self::Chosen(_) | Self::Nobody => FailureCause::InvalidChoice,
+            Self::Error(_) => FailureCause::GuestError,
+            Self::Malformed(_) => FailureCause::Decode,
+        }
+    }
+}
+
+/// A decoded answer.
+#[derive(Debug)]
+pub struct Reply<T> {
+    /// The choice.
+    pub choice: Choice<T>,
+    /// What else came with it. Boxed: most answers are bare numbers.
+    pub more: Option<Box<More>>,
+}
+
+/// What a guest may add to its choice.
+#[derive(Debug)]
+pub struct More {
+    /// The new encoded state of a row-form plugin.
+    pub state: Option<Vec<u8>>,
+    /// Numbers for the workers, `f32` little-endian.
+    pub scores: Vec<f32>,
+    /// A sentence.
+    pub reason: Option<String>,
+}
+
+impl More {
+    #[cold]
+    fn of(state: Option<&[u8]>, scores: Option<&[u8]>, reason: Option<&str>) -> Option<Box<Self>> {
+        if state.is_none() && scores.is_none() && reason.is_none() {
+            return None;
+        }
+        let (words, _) = scores.unwrap_or_default().as_chunks();
+        Some(Box::new(Self {
+            state: state.map(<[u8]>::to_vec),
+            scores: words.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+            reason: reason.map(|reason| reason.chars().take(MAX_REASON_CHARS).collect()),
+        }))
+    }
+}
+
+impl<T> Reply<T> {
+    fn of(choice: Choice<T>) -> Self {
+        Self { choice, more: None }
+    }
+}
+
+/// An answer of `select_worker`. An index that is no index is a choice beyond every table.
+#[inline]
+pub fn decode_choice(bytes: &[u8]) -> Reply<usize> {
+    match Answer::decode(bytes) {
+        Ok(Answer::Index(index)) => Reply::of(Choice::Chosen(index_of(index))),
+        Ok(Answer::NoChoice) => Reply::of(Choice::Nobody),
+        Ok(Answer::Map(map)) => {
+            let choice = match (map.error, map.selected_worker) {
+                (Some(error), _) => Choice::Error(error.into()),
+                (None, Some(index)) => Choice::Chosen(index_of(index)),
+                (None, None) => Choice::Nobody,
+            };
+            Reply { choice, more: More::of(map.state, map.scores, map.reason) }
+        }
+        Err(error) => Reply::of(Choice::Malformed(Box::new(error))),
+    }
+}
+
+/// An answer of `select_worker_pair`: prefill, then decode.
+pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
+    let answer = match PairAnswer::decode(bytes) {
+        Ok(answer) => answer,
+        Err(error) => return Reply::of(Choice::Malformed(Box::new(error))),
+    };
+    let (error, reason) = match &answer {
+        PairAnswer::Map(map) => (map.error, map.reason),
+        _ => (None, None),
+    };
+    let choice = match (error, answer.selected()) {
+        (Some(error), _) => Choice::Error(error.into()),
+        (None, Some((prefill, decode))) => Choice::Chosen((index_of(prefill), index_of(decode))),
+        (None, None) => Choice::Nobody,
+    };
+    Reply { choice, more: More::of(None, None, reason) }
+}
+
+#[inline]
+fn index_of(index: i64) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,45 @@
+//! The static facts of all workers, which a guest is told once for each table.
+
+use sgl_policy_abi::Labels;
+use sgl_policy_abi::Role;
+use sgl_policy_abi::WorkerFacts;
+use sgl_policy_abi::Writer;
+use sgl_policy_abi::encode_table;
+use sgl_policy_abi::encode_worker;
+
+use crate::core::candidates::Candidates;
+use crate::core::worker::Worker;
+use crate::core::worker::WorkerRole;
+
+/// Bytes that [`encode_workers`] takes at most.
+pub(crate) fn workers_bound<C: Candidates + ?Sized>(workers: &C) -> usize {
+    let bytes = |worker: &dyn Worker| {
+        let labels: usize = worker.labels().iter().map(|(key, value)| key.len() + value.len() + 10).sum();
+        worker.url().len() + worker.model_id().map_or(0, str::len) + labels + 80
+    };
+    let all: usize = (0..workers.len()).filter_map(|index| workers.worker(index)).map(bytes).sum();
+    all + 64
+}
+
+/// Writes the static facts of all workers; `None` if they do not fit.
+pub(crate) fn encode_workers<C: Candidates + ?Sized>(buffer: &mut [u8], workers: &C) -> Option<usize> {
+    let mut writer = Writer::new(buffer);
+    encode_table(&mut writer, workers.version().get(), workers.len()).ok()?;
+    for index in 0..workers.len() {
+        let worker = workers.worker(index)?;
+        let facts = WorkerFacts {
+            url: worker.url(),
+            model: worker.model_id(),
+            role: match workers.role(index) {
+                WorkerRole::Regular => Role::Regular,
+                WorkerRole::Prefill => Role::Prefill,
+                WorkerRole::Decode => Role::Decode,
+            },
+            weight: worker.weight(),
+            labels: Labels::default(),
+        };
+        let labels = worker.labels().iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        encode_worker(&mut writer, &facts, labels).ok()?;
+    }
+    Some(writer.position())
+}
