@@ -8,15 +8,15 @@ use crate::engine::setup::EngineOptions;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::policy::Policy;
 use crate::policies::wasm::detail::PluginDetail;
-use crate::policies::wasm::load::error::OperationError;
 use crate::policies::wasm::load::error::PluginError;
-use crate::policies::wasm::load::loader::Source;
 use crate::policies::wasm::load::progress::Progress;
 use crate::policies::wasm::load::progress::unwatched;
+use crate::policies::wasm::load::source::Source;
 use crate::policies::wasm::load::trust::ModuleBytes;
 use crate::policies::wasm::load::trust::TrustPolicy;
 use crate::policies::wasm::registry::PluginInfo;
 use crate::policies::wasm::registry::Registry;
+use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::state::stats::PluginStats;
 
 /// Makes policies by name: the built-in ones, and the plugins that were loaded into it.

@@ -112,35 +112,14 @@ impl PluginError {
     pub(crate) fn hand_over(source: CallError) -> Self {
         Self::HandOver { source }
     }
-}
 
-/// Why an operation on a loaded plugin was not done. Nothing has changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OperationError {
-    /// No plugin of that name is loaded.
-    #[error("no plugin named `{name}` is loaded")]
-    NotFound {
-        /// The name.
-        name: String,
-    },
-    /// There is neither a canary nor a shadow.
-    #[error("plugin `{name}` has no canary and no shadow to promote; load a generation as one first")]
-    NothingToPromote {
-        /// The name.
-        name: String,
-    },
-    /// No previous generation is warm.
-    #[error(
-        "plugin `{name}` has no warm generation to go back to; its probation is over, load the old module again"
-    )]
-    NothingToRollBack {
-        /// The name.
-        name: String,
-    },
-    /// The generation could not take over.
-    #[error("the generation could not take over: {0}")]
-    Plugin(#[from] PluginError),
+    /// Tells which step of starting failed.
+    pub(crate) fn of_start(error: EngineError) -> Self {
+        match error {
+            EngineError::FirstInstance { step, source } => Self::Start { step, source },
+            other => Self::Engine(other),
+        }
+    }
 }
 
 /// What is wrong with a module.

@@ -5,7 +5,6 @@ use std::io::ErrorKind;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::policies::wasm::load::error::ModuleFault;
-use crate::policies::wasm::load::error::OperationError;
 use crate::policies::wasm::load::error::PluginError;
 
 impl PluginError {
@@ -28,18 +27,6 @@ impl PluginError {
             Self::CompileTime { .. } => "compile_time",
             Self::ShuttingDown => "shutting_down",
             Self::SelfTest { .. } => "self_test_failed",
-        }
-    }
-}
-
-impl OperationError {
-    /// Which kind of error it is, for programs, such as `nothing_to_promote`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound { .. } => "plugin_not_found",
-            Self::NothingToPromote { .. } => "nothing_to_promote",
-            Self::NothingToRollBack { .. } => "nothing_to_roll_back",
-            Self::Plugin(error) => error.code(),
         }
     }
 }

@@ -9,13 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sgl_policy_abi::Concurrency;
-use sha2::Digest;
-use sha2::Sha256;
 
 use crate::config::plugin::Isolation;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
-use crate::config::plugin_faults::pinned_digest;
 use crate::config::plugin_faults::plugin_faults;
 use crate::config::rollout::Rollout;
 use crate::config::syscalls;
@@ -32,27 +29,24 @@ use crate::policies::wasm::load::generation::GenerationParts;
 use crate::policies::wasm::load::module_check::ModuleFacts;
 use crate::policies::wasm::load::module_check::check_magic;
 use crate::policies::wasm::load::module_check::check_module;
+use crate::policies::wasm::load::plugin_recipe::PluginRecipe;
 use crate::policies::wasm::load::progress::LoadStep;
 use crate::policies::wasm::load::progress::Progress;
 use crate::policies::wasm::load::provenance::Supply;
-use crate::policies::wasm::load::recipe::PluginRecipe;
-use crate::policies::wasm::load::recipe::TrialFindings;
-use crate::policies::wasm::load::recipe::self_test;
-use crate::policies::wasm::load::recipe::start_error;
 use crate::policies::wasm::load::secret_headers;
+use crate::policies::wasm::load::self_test::TrialFindings;
+use crate::policies::wasm::load::self_test::self_test;
+use crate::policies::wasm::load::source::Source;
+use crate::policies::wasm::load::source::check_digest;
+use crate::policies::wasm::load::source::check_pin;
+use crate::policies::wasm::load::source::check_size;
+use crate::policies::wasm::load::source::read_module;
 use crate::policies::wasm::load::trust::ModuleBytes;
-use crate::policies::wasm::load::trust::Origin;
 use crate::policies::wasm::load::trust::TrustPolicy;
-use crate::policies::wasm::load::trust::origin;
 use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::plugin_state::LiveGeneration;
 use crate::policies::wasm::state::plugin_state::PluginState;
-use crate::types::file;
-use crate::types::hex;
-
-/// Largest module that is read, in bytes.
-pub const MAX_MODULE_BYTES: usize = 32 << 20;
 
 /// Longest time for reading, checking and compiling in this process. The thread that compiles cannot be
 /// stopped: it goes on by itself, at low priority, and the next module waits for it.
@@ -60,17 +54,6 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Shortest budget of each step of making an instance: `init` may take longer than a decision.
 const MIN_MAKE_BUDGET: Duration = Duration::from_secs(1);
-
-/// Where a module's bytes come from.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// The file that the configuration names.
-    File,
-    /// The caller.
-    Module(ModuleBytes),
-    /// A generation that was compiled before: only limits and configuration change.
-    Reuse(Arc<Generation>),
-}
 
 /// What to make a generation of.
 #[derive(Debug)]
@@ -156,7 +139,8 @@ async fn make(
     };
     progress(LoadStep::Warm);
     let pool_options = pool_options(&options, serial, budget);
-    let pool = Pool::new(ready.compiled, Arc::new(recipe), pool_options).await.map_err(start_error)?;
+    let pool =
+        Pool::new(ready.compiled, Arc::new(recipe), pool_options).await.map_err(PluginError::of_start)?;
     // After all that may fail: the generation that serves may share it.
     if plan.is_rows() && findings.returns_state {
         kept.expect_rows();
@@ -305,49 +289,4 @@ fn reuse(
     let compiled = Arc::new(known.pool.compiled().relink(spec)?);
     let (digest, facts, supply) = (known.digest.clone(), known.facts.clone(), known.supply.clone());
     Ok(Ready { digest, facts, compiled, supply })
-}
-
-/// A module's file, with the detached signature beside it if there is one.
-///
-/// # Errors
-///
-/// [`PluginError::Read`] or [`PluginError::TooLarge`].
-pub fn read_module(path: &Path) -> Result<ModuleBytes, PluginError> {
-    let wasm = read(path)?;
-    let signature = origin::read_signature(path)
-        .map_err(|source| PluginError::Read { path: origin::signature_file(path), source })?;
-    Ok(ModuleBytes { wasm, signature, origin: Origin::file(path) })
-}
-
-/// The bytes of a module's file.
-///
-/// # Errors
-///
-/// [`PluginError::Read`] or [`PluginError::TooLarge`].
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
-    file::read(path, MAX_MODULE_BYTES as u64).map_err(|source| match file::TooLarge::of(&source) {
-        Some(large) => PluginError::TooLarge {
-            bytes: usize::try_from(large.found).unwrap_or(usize::MAX),
-            limit: MAX_MODULE_BYTES,
-        },
-        None => PluginError::Read { path: path.to_owned(), source },
-    })
-}
-
-fn check_size(bytes: usize) -> Result<(), PluginError> {
-    let limit = MAX_MODULE_BYTES;
-    if bytes > limit { Err(PluginError::TooLarge { bytes, limit }) } else { Ok(()) }
-}
-
-fn check_digest(wasm: &[u8], pin: Option<&str>) -> Result<String, PluginError> {
-    let found = hex::encode(&Sha256::digest(wasm));
-    check_pin(&found, pin)?;
-    Ok(found)
-}
-
-fn check_pin(found: &str, pin: Option<&str>) -> Result<(), PluginError> {
-    match pin.map(|pin| pinned_digest(pin).to_ascii_lowercase()) {
-        Some(expected) if expected != found => Err(PluginError::Digest { found: found.to_owned(), expected }),
-        _ => Ok(()),
-    }
 }

@@ -5,6 +5,7 @@
 //! call it.
 
 mod cut;
+pub(crate) mod owned;
 pub mod draw;
 pub(crate) mod init;
 pub mod wire_plan;

@@ -4,6 +4,7 @@
 //! rollbacks, pausing and unloading. It refuses to know how a generation was made, and how a decision
 //! is asked for: it is told of failures, and judges by counts. The registry and the decisions call it.
 
+pub mod operation_error;
 pub mod event;
 pub(crate) mod significance;
 pub(crate) mod verdict;

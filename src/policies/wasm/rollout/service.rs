@@ -5,11 +5,11 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use crate::engine::pool::Pool;
-use crate::policies::wasm::load::error::OperationError;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::active::Active;
 use crate::policies::wasm::rollout::event::Happened;
 use crate::policies::wasm::rollout::event::TakeOver;
+use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::rollout::phase::Phase;
 use crate::policies::wasm::rollout::plugin::Fallback;
 use crate::policies::wasm::rollout::plugin::WasmPolicy;

@@ -21,6 +21,7 @@ use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
+use crate::policies::wasm::message::owned::owned;
 use crate::policies::wasm::message::reply::Choice;
 use crate::policies::wasm::message::reply::decode_choice;
 use crate::policies::wasm::message::table;
@@ -161,9 +162,9 @@ impl Shadow {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        let message = written(bound, |buffer| plan.encode(buffer, workers, info, &[], draw))?;
+        let message = owned(bound, |buffer| plan.encode(buffer, workers, info, &[], draw))?;
         let table =
-            if known { None } else { written(table_bound, |buffer| table::encode_workers(buffer, workers)) };
+            if known { None } else { owned(table_bound, |buffer| table::encode_workers(buffer, workers)) };
         Some(Copied { table_version, table, message, workers: workers.len(), chosen: None, _room: room })
     }
 
@@ -295,11 +296,4 @@ async fn look_on(shadow: Weak<Shadow>, engine: Weak<Engine>, work: Arc<Notify>) 
         drop((shadow, engine));
         work.notified().await;
     }
-}
-
-fn written(bound: usize, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Vec<u8>> {
-    let mut message = vec![0; bound];
-    let used = write(&mut message)?;
-    message.truncate(used);
-    Some(message)
 }

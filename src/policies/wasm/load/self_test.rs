@@ -1,0 +1,91 @@
+//! Trying a generation before it serves.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sgl_policy_abi::export;
+
+use crate::engine::compiled::Compiled;
+use crate::engine::error::CallError;
+use crate::engine::exports::Ask;
+use crate::engine::exports::Tell;
+use crate::engine::pool::recipe::Recipe;
+use crate::engine::trial::Trial;
+use crate::policies::wasm::load::error::PluginError;
+use crate::policies::wasm::load::plugin_recipe::PluginRecipe;
+use crate::policies::wasm::load::plugin_recipe::accept;
+use crate::policies::wasm::load::rehearsal::REHEARSAL_WORKERS;
+use crate::policies::wasm::load::rehearsal::Rehearsal;
+use crate::policies::wasm::message::reply::Choice;
+use crate::policies::wasm::message::reply::decode_choice;
+use crate::policies::wasm::message::reply::decode_pair;
+use crate::types::shown;
+
+/// What the self-test found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TrialFindings {
+    /// True if the plugin returns state, so its calls must not overlap.
+    pub(crate) returns_state: bool,
+}
+
+/// Lets a throw-away instance make a decision over made-up workers. Its host functions work on a
+/// copy of the plugin's state.
+///
+/// # Errors
+///
+/// [`PluginError::Start`] if the instance cannot be made, [`PluginError::SelfTest`] if it traps,
+/// takes too long, answers what no plugin may answer, or chooses nobody and is not one that
+/// `may_refuse`.
+pub(crate) async fn self_test(
+    compiled: &Arc<Compiled>,
+    recipe: &PluginRecipe,
+    budget: Duration,
+    may_refuse: bool,
+) -> Result<TrialFindings, PluginError> {
+    let services = recipe.kept.detached();
+    let started = Trial::start(compiled, services, budget, &recipe.init_message()).await;
+    let (mut trial, answer) = started.map_err(PluginError::of_start)?;
+    accept(&answer).map_err(|source| PluginError::Start { step: "init", source })?;
+    let failed = |error: CallError| PluginError::SelfTest { reason: error.to_string() };
+    let Rehearsal { workers, question } = Rehearsal::new(&recipe.plan).map_err(failed)?;
+    trial.tell(Tell::Workers, &workers).await.map_err(failed)?;
+    let reply = trial.ask(Ask::Select, &question, decode_choice).await.map_err(failed)?;
+    let returns_state = reply.more.as_ref().is_some_and(|more| more.state.is_some());
+    let pairs = trial.instance().can_ask(Ask::SelectPair);
+    // One that chooses pairs may know of nothing else.
+    judge(export::SELECT_WORKER, &reply.choice, may_refuse || pairs, |index| *index < REHEARSAL_WORKERS)?;
+    if pairs {
+        let reply = trial.ask(Ask::SelectPair, &question, decode_pair).await.map_err(failed)?;
+        // Roles are checked with each decision.
+        let exists = |(prefill, decode): &(usize, usize)| *prefill.max(decode) < REHEARSAL_WORKERS;
+        judge(export::SELECT_WORKER_PAIR, &reply.choice, may_refuse, exists)?;
+    }
+    Ok(TrialFindings { returns_state })
+}
+
+fn judge<T: fmt::Debug>(
+    export: &str,
+    choice: &Choice<T>,
+    may_refuse: bool,
+    exists: impl Fn(&T) -> bool,
+) -> Result<(), PluginError> {
+    let reason = match choice {
+        Choice::Chosen(answer) if exists(answer) => return Ok(()),
+        Choice::Nobody if may_refuse => return Ok(()),
+        Choice::Error(error) => {
+            // It may be right to refuse made-up workers; what it does with real ones is counted.
+            tracing::warn!(error = shown(error), export, "the plugin answers its self-test with an error");
+            return Ok(());
+        }
+        Choice::Nobody => format!(
+            "`{export}` chose nobody of {REHEARSAL_WORKERS} workers that are healthy and idle: its answer was empty \
+             or nil (an i64 result is pointer << 32 | length; an i32 one points to a length and that many \
+             bytes). If it is meant to refuse, set the option may_refuse = true; if it can only choose workers \
+             that it knows, set self_test = false"
+        ),
+        Choice::Chosen(answer) => format!("it chose worker {answer:?} of {REHEARSAL_WORKERS}"),
+        Choice::Malformed(error) => format!("its answer is malformed: {error}"),
+    };
+    Err(PluginError::SelfTest { reason })
+}
