@@ -49,6 +49,6 @@ pub use crate::policies::wasm::registry::ManifestInfo;
 pub use crate::policies::wasm::registry::PluginInfo;
 pub use crate::policies::wasm::rollout::event::PluginEvent;
 pub use crate::policies::wasm::rollout::operation_error::OperationError;
-pub use crate::policies::wasm::rollout::plugin::WasmPolicy;
+pub use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 pub use crate::policies::wasm::state::stats::PluginStats;
 pub use sgl_policy_abi::Leg;

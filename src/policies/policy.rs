@@ -12,7 +12,7 @@ use crate::policies::info::SelectWorkerInfo;
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::load_balancing::RequestCompletion;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::types::future::BoxFuture;
 
 /// A cheap handle of a policy: native, plugin, or the embedder's own.

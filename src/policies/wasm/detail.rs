@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use arc_swap::Guard;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -15,8 +16,8 @@ use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::load::provenance::Provenance;
 use crate::policies::wasm::rollout::active::Active;
 use crate::policies::wasm::rollout::event::PluginEvent;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
 use crate::policies::wasm::rollout::shadow::ShadowReport;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::stats::GenerationStats;
 
 /// What a generation is used for.
@@ -202,15 +203,15 @@ pub struct PluginDetail {
 
 /// Everything that is known of a plugin; `None` once unloaded.
 pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
-    let active = plugin.active.load_full()?;
+    let active = Guard::into_inner(plugin.in_use())?;
     let stats = plugin.stats();
-    let last_event = plugin.watch.lock().last_event.clone();
+    let last_event = plugin.last_event();
     let generations = stats.generations.iter().map(|counted| generation(counted, &active)).collect();
     Some(PluginDetail {
         name: name.to_owned(),
         state: PluginStatus::of(&active),
         last_event,
-        last_failure: plugin.state.last_failure(),
+        last_failure: plugin.state().last_failure(),
         breaker: if stats.breaker_open { BreakerState::Open } else { BreakerState::Closed },
         decisions: stats.decisions,
         fallbacks: stats.fallbacks,

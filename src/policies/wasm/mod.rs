@@ -32,5 +32,5 @@ pub use crate::policies::wasm::load::trust::TrustPolicy;
 pub use crate::policies::wasm::registry::PluginInfo;
 pub use crate::policies::wasm::registry::Registry;
 pub use crate::policies::wasm::rollout::operation_error::OperationError;
-pub use crate::policies::wasm::rollout::plugin::WasmPolicy;
+pub use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 pub use crate::policies::wasm::state::stats::PluginStats;

@@ -26,7 +26,7 @@ use crate::policies::wasm::load::provenance::Provenance;
 use crate::policies::wasm::load::source::Source;
 use crate::policies::wasm::load::trust::rules::TrustPolicy;
 use crate::policies::wasm::rollout::operation_error::OperationError;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::plugin_state::PluginState;
 use crate::policies::wasm::state::stats::PluginStats;
 
@@ -168,7 +168,7 @@ impl Registry {
                 Some(plugin) => Arc::clone(plugin),
                 None => {
                     let held = self.unloaded.lock().remove(name).and_then(|plugin| plugin.upgrade());
-                    let plugin = match held.filter(|plugin| Arc::ptr_eq(&plugin.state, &state)) {
+                    let plugin = match held.filter(|plugin| Arc::ptr_eq(plugin.state(), &state)) {
                         Some(plugin) => {
                             plugin.revive(generation);
                             plugin
@@ -227,10 +227,10 @@ impl Registry {
     /// The state of the plugin of that name, whether it is loaded or being loaded.
     fn state(&self, name: &str) -> Arc<PluginState> {
         if let Some(plugin) = self.get(name) {
-            return Arc::clone(&plugin.state);
+            return Arc::clone(plugin.state());
         }
         if let Some(plugin) = self.unloaded.lock().get(name).and_then(Weak::upgrade) {
-            return Arc::clone(&plugin.state);
+            return Arc::clone(plugin.state());
         }
         let mut states = self.states.lock();
         if let Some(known) = states.get(name).and_then(Weak::upgrade) {
@@ -280,7 +280,7 @@ impl Registry {
         // What is loaded under this name from now on starts from nothing.
         self.states.lock().remove(name);
         plugin.retire();
-        plugin.state.forget();
+        plugin.state().forget();
         let mut unloaded = self.unloaded.lock();
         unloaded.retain(|_, plugin| plugin.strong_count() > 0);
         unloaded.insert(name.to_owned(), Arc::downgrade(&plugin));

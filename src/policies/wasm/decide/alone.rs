@@ -8,7 +8,7 @@ use crate::policies::wasm::decide::call::ReadyCall;
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::outliving::Outliving;
 use crate::policies::wasm::decide::question::Question;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
 impl WasmPolicy {
     /// Runs a guest whose memory must not be lost if its caller goes away.
@@ -20,7 +20,7 @@ impl WasmPolicy {
         &self,
         mut ready: ReadyCall,
     ) -> Result<Ended<Q::Answer>, Box<Failure>> {
-        let plugin = self.itself.clone();
+        let plugin = self.downgrade();
         let call = Box::pin(async move {
             let reply = ready.run::<Q>().await;
             ready.over(reply)
@@ -30,7 +30,7 @@ impl WasmPolicy {
                 plugin.end_alone(ended);
             }
         };
-        Outliving::new(&self.engine, call, alone).await
+        Outliving::new(self.engine(), call, alone).await
     }
 
     /// Its instance goes back, or what it failed at is counted.
@@ -53,7 +53,7 @@ impl WasmPolicy {
     #[cold]
     pub(crate) fn end_elsewhere(&self, generation: u64, timer: Option<Instant>) {
         if timer.is_some() {
-            self.state.count(Some(generation), |stats| {
+            self.state().count(Some(generation), |stats| {
                 stats.end(timer);
                 0
             });

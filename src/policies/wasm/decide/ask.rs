@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -28,7 +27,7 @@ use crate::policies::wasm::decide::question::Pair;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::breaker::Pass;
 use crate::policies::wasm::state::stats::DecisionStats;
 use sgl_policy_abi::Leg;
@@ -72,7 +71,7 @@ impl WasmPolicy {
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Result<Chosen<(usize, usize)>, FailureCause> {
-        let has_pair = self.active.load().as_ref().is_some_and(|active| active.pick(info).facts.has_pair);
+        let has_pair = self.in_use().as_ref().is_some_and(|active| active.pick(info).facts.has_pair);
         if has_pair {
             return self.ask::<Pair, _>(mode, workers, info).await;
         }
@@ -134,11 +133,10 @@ impl WasmPolicy {
     /// timeout. `None` if the plugin can run on the caller's stack.
     #[inline]
     fn host_deadline(&self) -> Option<Instant> {
-        // Relaxed: the generation itself is read with `active`.
-        if !self.waits_for_host.load(Ordering::Relaxed) {
+        if !self.waits_for_host() {
             return None;
         }
-        let active = self.active.load();
+        let active = self.in_use();
         let active = active.as_ref().filter(|active| active.waits_for_host())?;
         Some(Instant::now() + active.stable.wait + active.stable.budget + Duration::from_millis(100))
     }
@@ -159,7 +157,7 @@ impl WasmPolicy {
             Ok(chosen) => return Ok(chosen),
             Err(Begun::Waits(Start::Ready(ready))) => match self.run::<Q, C>(ready, workers, info).await {
                 Attempt::Chosen(chosen) => {
-                    self.breaker.note_success();
+                    self.breaker().note_success();
                     return Ok(chosen);
                 }
                 outcome => Begun::Over(outcome),
@@ -190,7 +188,7 @@ impl WasmPolicy {
             let reply = ready.run::<Q>().await;
             ready.over(reply)
         };
-        let active = self.active.load();
+        let active = self.in_use();
         let own = active.as_ref().and_then(|active| active.find(generation));
         self.end::<Q, C>(ended, own, workers, info)
     }
@@ -208,18 +206,17 @@ impl WasmPolicy {
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
     {
-        // Relaxed: as in `host_deadline`.
-        let needs_fiber = mode == Mode::Blocking && self.waits_for_host.load(Ordering::Relaxed);
-        if needs_fiber || self.breaker.is_open() {
+        let needs_fiber = mode == Mode::Blocking && self.waits_for_host();
+        if needs_fiber || self.breaker().is_open() {
             return Err(Begun::Not);
         }
-        let active = self.active.load();
+        let active = self.in_use();
         let Some(active) = active.as_ref().filter(|active| !active.paused && active.shadow.is_none()) else {
             return Err(Begun::Not);
         };
         match self.begin::<Q, C>(active.pick(info), mode, workers, info, Draw::Fresh) {
             Begun::Over(Attempt::Chosen(chosen)) => {
-                self.breaker.note_success();
+                self.breaker().note_success();
                 Ok(chosen)
             }
             begun => Err(begun),
@@ -241,7 +238,7 @@ impl WasmPolicy {
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
     {
-        match call::start(&self.engine, generation, mode, workers, info, draw) {
+        match call::start(self.engine(), generation, mode, workers, info, draw) {
             Start::Ready(ready) if ready.is_immediate() => {
                 Begun::Over(self.end::<Q, C>(ready.run_now::<Q>(), Some(generation), workers, info))
             }
@@ -261,8 +258,8 @@ impl WasmPolicy {
         Q: Question<Answer: Debug>,
         C: Candidates + ?Sized,
     {
-        let Some(pass) = self.breaker.admit() else {
-            self.state.count(None, |stats| stats.fail(FailureCause::BreakerOpen));
+        let Some(pass) = self.breaker().admit() else {
+            self.state().count(None, |stats| stats.fail(FailureCause::BreakerOpen));
             return Err(FailureCause::BreakerOpen);
         };
         let mut outcome = match begun {
@@ -309,7 +306,7 @@ impl WasmPolicy {
         C: Candidates + ?Sized,
     {
         let mut copied = None;
-        let active = self.active.load();
+        let active = self.in_use();
         let started = match active.as_ref() {
             Some(active) if !active.paused => {
                 let draw = match &active.shadow {
@@ -357,7 +354,7 @@ impl WasmPolicy {
             Start::Ready(ready) => ready,
             Start::Slow(slow) => {
                 let generation = Arc::clone(&slow.generation);
-                match call::start_slow(&self.engine, slow, mode, workers, info).await {
+                match call::start_slow(self.engine(), slow, mode, workers, info).await {
                     Ok(ready) => ready,
                     Err(error) => return self.judge(Failure::of_call(error, generation.id)),
                 }
@@ -419,7 +416,7 @@ impl WasmPolicy {
     /// generation is asked.
     #[cold]
     pub(crate) fn judge<T>(&self, failure: Box<Failure>) -> Attempt<T> {
-        let active = self.active.load();
+        let active = self.in_use();
         let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
         let Some(id) = failure.generation else { return Attempt::Failed(failure) };
         if failure.out_of_use {
@@ -441,9 +438,9 @@ impl WasmPolicy {
     #[cold]
     pub(crate) fn note(&self, failure: &Failure) {
         let cause = failure.cause;
-        let count = self.state.count(failure.generation, |stats| stats.fail(cause));
-        self.state.note_failure(failure.generation, cause, &failure.detail);
-        let (plugin, generation) = (self.name.as_str(), failure.generation);
+        let count = self.state().count(failure.generation, |stats| stats.fail(cause));
+        self.state().note_failure(failure.generation, cause, &failure.detail);
+        let (plugin, generation) = (self.name(), failure.generation);
         // The 1st, 2nd, 4th, 8th … of a kind: seen at once, and no flood.
         if count.is_power_of_two() {
             tracing::warn!(plugin, generation, %cause, count, detail = failure.detail, "a decision failed");
@@ -451,7 +448,7 @@ impl WasmPolicy {
         let Some(generation) = generation else { return };
         if cause == FailureCause::Timeout && failure.counts {
             // The guest has spent its budget, perhaps on its caller's stack.
-            if let Some(own) = self.active.load().as_ref().and_then(|active| active.find(generation)) {
+            if let Some(own) = self.in_use().as_ref().and_then(|active| active.find(generation)) {
                 own.lane.took_long();
             }
         }
@@ -460,7 +457,7 @@ impl WasmPolicy {
 
     /// The budget of the generation that serves.
     fn budget(&self) -> Duration {
-        self.active.load().as_ref().map_or(Duration::ZERO, |active| active.stable.budget)
+        self.in_use().as_ref().map_or(Duration::ZERO, |active| active.stable.budget)
     }
 
     #[cold]
@@ -468,7 +465,7 @@ impl WasmPolicy {
         self.note(failure);
         let lost = if failure.cause == FailureCause::Timeout { self.budget() } else { Duration::ZERO };
         if failure.counts && pass.fail(lost) {
-            let plugin = self.name.as_str();
+            let plugin = self.name();
             tracing::warn!(plugin, "the plugin keeps failing and is out of the path for a while");
         }
         failure.cause
@@ -481,11 +478,11 @@ impl WasmPolicy {
         cause: FailureCause,
         decide: impl FnOnce(&NativePolicy, Chooser) -> Result<D, DecideError>,
     ) -> Result<D, DecideError> {
-        let fallback = self.fallback.load();
+        let fallback = self.fallback();
         match fallback.on_failure {
             FailurePolicy::Reject => Err(DecideError::Rejected { cause }),
             FailurePolicy::Fallback => {
-                self.state.count(None, DecisionStats::fall_back);
+                self.state().count(None, DecisionStats::fall_back);
                 decide(&fallback.policy, Chooser::Fallback { cause })
             }
         }

@@ -21,7 +21,7 @@ use crate::policies::wasm::decide::call::Mode;
 use crate::policies::wasm::decide::nobody;
 use crate::policies::wasm::decide::question::One;
 use crate::policies::wasm::decide::question::Pair;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::types::future::BoxFuture;
 
 impl WasmPolicy {
@@ -54,7 +54,7 @@ impl WasmPolicy {
         workers: &[Arc<dyn Worker>],
         info: &SelectWorkerInfo<'_>,
     ) -> Result<Decision, DecideError> {
-        let candidates = SliceCandidates::new(self.slices.version(workers), workers);
+        let candidates = SliceCandidates::new(self.slices().version(workers), workers);
         match self.ask::<One, _>(Mode::Async, &candidates, info).await {
             Ok(Chosen { answer: Some(index), generation }) => {
                 slice_decision(workers, index, Chooser::Plugin { generation })
@@ -93,15 +93,15 @@ impl WasmPolicy {
 
 impl LoadBalancingPolicy for WasmPolicy {
     fn name(&self) -> &str {
-        &self.name
+        Self::name(self)
     }
 
     fn needs(&self) -> RequestNeeds {
-        self.active.load().as_ref().map(|active| active.needs()).unwrap_or_default()
+        self.in_use().as_ref().map(|active| active.needs()).unwrap_or_default()
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
-        let candidates = SliceCandidates::new(self.slices.version(workers), workers);
+        let candidates = SliceCandidates::new(self.slices().version(workers), workers);
         match self.blocking_one(&candidates, info) {
             Ok(chosen) => chosen.answer,
             Err(cause) => {
@@ -145,7 +145,7 @@ impl LoadBalancingPolicy for WasmPolicy {
         info: &SelectWorkerInfo<'_>,
     ) -> Option<(usize, usize)> {
         let both = [prefill, decode].concat();
-        let version = self.slices.pair_version(&both, prefill.len());
+        let version = self.slices().pair_version(&both, prefill.len());
         let candidates = SliceCandidates::pair(version, &both, prefill.len());
         let chosen = self.blocking_pair(&candidates, info);
         let chosen = chosen
@@ -165,12 +165,12 @@ impl LoadBalancingPolicy for WasmPolicy {
     }
 
     fn wants_completions(&self) -> bool {
-        let active = self.active.load();
+        let active = self.in_use();
         active.as_ref().is_some_and(|active| active.stable.facts.has_on_complete || active.canary.is_some())
     }
 
     fn on_request_complete(&self, completion: &RequestCompletion) {
-        let active = self.active.load();
+        let active = self.in_use();
         let Some(active) = active.as_ref() else { return };
         let mut told = &active.stable;
         if let Chooser::Plugin { generation } = completion.chooser
@@ -179,7 +179,7 @@ impl LoadBalancingPolicy for WasmPolicy {
             match &active.canary {
                 Some(canary) if canary.generation.id == generation => told = &canary.generation,
                 // It counted with what it had of its own, which is gone.
-                _ if self.state.was_dropped(generation) => return,
+                _ if self.state().was_dropped(generation) => return,
                 _ => {}
             }
         }
@@ -187,7 +187,7 @@ impl LoadBalancingPolicy for WasmPolicy {
             // Only what was placed beside the canary: errors end soon and answers take their time, so
             // what the stable generation placed before looks better than what either places now.
             if completion.judged && completion.total <= canary.since.elapsed() {
-                self.state.count(Some(generation), |stats| stats.finish_request(completion.success));
+                self.state().count(Some(generation), |stats| stats.finish_request(completion.success));
             }
         }
         if told.facts.has_on_complete && told.kept.completions.add(completion) {

@@ -14,7 +14,7 @@ use crate::policies::wasm::decide::call::Chosen;
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
 /// Why there is no decision of this generation: nobody may be chosen, or it refused.
 #[cold]

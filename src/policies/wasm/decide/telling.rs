@@ -9,8 +9,8 @@ use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
 use crate::engine::setup::Engine;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
 use crate::policies::wasm::rollout::verdict::LOST_TIME;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
 /// How long finished requests are collected before the plugin is told.
 const BATCH: Duration = Duration::from_millis(20);
@@ -18,8 +18,8 @@ const BATCH: Duration = Duration::from_millis(20);
 impl WasmPolicy {
     /// Hands collected completions to the generation after a moment.
     pub(crate) fn schedule_completions(&self, generation: Arc<Generation>) {
-        let plugin = self.itself.clone();
-        self.engine.background.handle().spawn(async move {
+        let plugin = self.downgrade();
+        self.engine().background.handle().spawn(async move {
             tokio::time::sleep(BATCH).await;
             let Some(plugin) = plugin.upgrade() else { return };
             plugin.tell_completions(&generation).await;
@@ -29,10 +29,10 @@ impl WasmPolicy {
     async fn tell_completions(&self, generation: &Arc<Generation>) {
         let Some(message) = generation.kept.completions.take_message() else { return };
         // A plugin that is out of the path is told of nothing: perhaps it is out for what it does here.
-        if self.breaker.is_open() {
+        if self.breaker().is_open() {
             return;
         }
-        if let Err(error) = tell(&self.engine, generation, &message).await {
+        if let Err(error) = tell(self.engine(), generation, &message).await {
             self.fail_completion(generation, &error);
         }
     }
@@ -40,7 +40,7 @@ impl WasmPolicy {
     /// A batch that failed counts like a decision that did: on probation, as a canary, and with the
     /// time that it lost.
     fn fail_completion(&self, generation: &Generation, error: &CallError) {
-        self.state.fail_completion(generation.id, error);
+        self.state().fail_completion(generation.id, error);
         if error.is_untouched() {
             return;
         }
@@ -55,15 +55,15 @@ impl WasmPolicy {
     /// nobody waits for, or as a canary, whose failures are made up for.
     #[cold]
     pub(crate) fn lose(&self, generation: u64) {
-        let active = self.active.load();
+        let active = self.in_use();
         let Some(active) = active.as_ref() else { return };
         // A canary answers for itself alone.
         if let Some(canary) = active.canary.as_ref().filter(|canary| canary.generation.id == generation) {
             if canary.lost.lose(canary.generation.budget) {
                 self.drop_candidate(Some(generation), LOST_TIME);
             }
-        } else if active.stable.id == generation && self.breaker.lose(active.stable.budget) {
-            let plugin = self.name.as_str();
+        } else if active.stable.id == generation && self.breaker().lose(active.stable.budget) {
+            let plugin = self.name();
             tracing::warn!(
                 plugin,
                 "the plugin spends too long beside its decisions and is out of the path for a while"

@@ -11,8 +11,7 @@ use crate::policies::wasm::rollout::event::Happened;
 use crate::policies::wasm::rollout::event::TakeOver;
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::rollout::phase::Phase;
-use crate::policies::wasm::rollout::plugin::Fallback;
-use crate::policies::wasm::rollout::plugin::WasmPolicy;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
 impl WasmPolicy {
     /// Takes the plugin out of the path, or puts it back; the failure policy decides meanwhile.
@@ -45,9 +44,7 @@ impl WasmPolicy {
         let mut watch = self.watch.lock();
         let event = Happened::TookOver { generation: generation.id, how: TakeOver::Loaded, warm: None };
         watch.enter(Phase::Settled, event.into());
-        self.breaker.reset(generation.options.breaker);
-        self.fallback.store(Fallback::of(&generation));
-        self.state.serve(&generation.kept);
+        self.serve(&generation);
         self.activate(Some(Arc::new(Active::only(Arc::new(generation)))));
     }
 

@@ -1,4 +1,6 @@
 //! A plugin: a name, its state, and the generations in use.
+//!
+//! The rollout changes it; decisions only see what its methods show.
 
 use std::sync::Arc;
 use std::sync::Weak;
@@ -7,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
+use arc_swap::Guard;
 use parking_lot::Mutex;
 
 use crate::config::plugin::FailurePolicy;
@@ -16,6 +19,7 @@ use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::active::Active;
 use crate::policies::wasm::rollout::active::Canary;
+use crate::policies::wasm::rollout::event::PluginEvent;
 use crate::policies::wasm::rollout::phase::Watch;
 use crate::policies::wasm::state::breaker::Breaker;
 use crate::policies::wasm::state::plugin_state::PluginState;
@@ -33,20 +37,20 @@ use crate::policies::wasm::state::stats::PluginStats;
 #[derive(Debug)]
 pub struct WasmPolicy {
     /// This plugin, for what it does beside requests.
-    pub(crate) itself: Weak<Self>,
-    pub(crate) name: String,
-    pub(crate) engine: Arc<Engine>,
+    itself: Weak<Self>,
+    pub(super) name: String,
+    pub(super) engine: Arc<Engine>,
     /// `None` once unloaded.
-    pub(crate) active: ArcSwapOption<Active>,
+    pub(super) active: ArcSwapOption<Active>,
     /// True if a generation that decides may have to wait for the host. Beside `active`, so that a
     /// blocking caller need not look into that twice.
-    pub(crate) waits_for_host: AtomicBool,
-    pub(crate) fallback: ArcSwap<Fallback>,
-    pub(crate) breaker: Breaker,
-    pub(crate) slices: SliceVersions,
-    pub(crate) state: Arc<PluginState>,
-    pub(crate) watch: Mutex<Watch>,
-    pub(crate) operation: tokio::sync::Mutex<()>,
+    waits_for_host: AtomicBool,
+    fallback: ArcSwap<Fallback>,
+    breaker: Breaker,
+    slices: SliceVersions,
+    pub(super) state: Arc<PluginState>,
+    pub(super) watch: Mutex<Watch>,
+    pub(super) operation: tokio::sync::Mutex<()>,
     /// Tells of every change of the generations in use.
     changes: tokio::sync::watch::Sender<u64>,
 }
@@ -59,7 +63,7 @@ pub(crate) struct Fallback {
 }
 
 impl Fallback {
-    pub(crate) fn of(generation: &Generation) -> Arc<Self> {
+    fn of(generation: &Generation) -> Arc<Self> {
         // The validator has checked the name; the default is the last resort.
         let policy = NativePolicy::by_name(&generation.options.fallback).unwrap_or_default();
         Arc::new(Self { policy, on_failure: generation.options.on_failure })
@@ -92,8 +96,69 @@ impl WasmPolicy {
         })
     }
 
+    /// Under which it is loaded.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[inline]
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> &Arc<PluginState> {
+        &self.state
+    }
+
+    #[inline]
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    #[inline]
+    pub(crate) fn slices(&self) -> &SliceVersions {
+        &self.slices
+    }
+
+    /// Itself, for what it does when it may be gone.
+    pub(crate) fn downgrade(&self) -> Weak<Self> {
+        Weak::clone(&self.itself)
+    }
+
+    /// What happens if it fails now.
+    pub(crate) fn fallback(&self) -> Guard<Arc<Fallback>> {
+        self.fallback.load()
+    }
+
+    /// The generations in use; `None` once unloaded. Not to be held across an await.
+    #[inline]
+    pub(crate) fn in_use(&self) -> Guard<Option<Arc<Active>>> {
+        self.active.load()
+    }
+
+    /// True if a generation that decides may have to wait for the host.
+    #[inline]
+    pub(crate) fn waits_for_host(&self) -> bool {
+        // Relaxed: the generation itself is read with `active`.
+        self.waits_for_host.load(Ordering::Relaxed)
+    }
+
+    /// What happened to it last.
+    pub(crate) fn last_event(&self) -> Option<PluginEvent> {
+        self.watch.lock().last_event.clone()
+    }
+
+    /// From now on this generation's failures count, its options hold, and the next one goes on with
+    /// what it keeps.
+    pub(super) fn serve(&self, generation: &Generation) {
+        self.breaker.reset(generation.options.breaker);
+        self.fallback.store(Fallback::of(generation));
+        self.state.serve(&generation.kept);
+    }
+
     /// The one place where `active` is replaced; returns what it was.
-    pub(crate) fn activate(&self, next: Option<Arc<Active>>) -> Option<Arc<Active>> {
+    pub(super) fn activate(&self, next: Option<Arc<Active>>) -> Option<Arc<Active>> {
         let waits = next.as_ref().is_some_and(|active| active.waits_for_host());
         // Before the generations that wait are seen, or after those that did are gone: a blocking
         // caller that runs one of them on the wrong stack would get an error.

@@ -1,0 +1,115 @@
+//! Looking at a rollout until its phase is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policies::wasm::rollout::active::Active;
+use crate::policies::wasm::rollout::event::Happened;
+use crate::policies::wasm::rollout::phase::Phase;
+use crate::policies::wasm::rollout::phase::UnderWay;
+use crate::policies::wasm::rollout::phase::Watch;
+use crate::policies::wasm::rollout::verdict;
+use crate::policies::wasm::rollout::verdict::CanaryVerdict;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
+use crate::policies::wasm::state::seen::Seen;
+use crate::policies::wasm::state::stats::DecisionStats;
+
+impl WasmPolicy {
+    /// A failure of a generation: the end of its probation, if it was one too many.
+    #[cold]
+    pub(crate) fn failed_on_watch(&self, failed: u64) {
+        let reason = match &self.watch.lock().phase {
+            Phase::Probation { options, generation, before, .. } if *generation == failed => {
+                let Some(active) = self.active.load_full() else { return };
+                let seen = since(&active.stable.stats, before);
+                verdict::probation(options, active.stable.options.may_refuse, &seen)
+            }
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            self.go_back(failed, &reason);
+        }
+    }
+
+    /// Looks at the rollout once in a `period` until its phase is over. What ends a probation early is
+    /// a failure, which looks by itself.
+    pub(super) fn supervise(self: &Arc<Self>, under_way: UnderWay, period: Duration) {
+        let plugin = Arc::downgrade(self);
+        let UnderWay { epoch, mut over } = under_way;
+        self.engine.background.handle().spawn(async move {
+            loop {
+                tokio::select! {
+                    // Always an error: the other end goes with the phase.
+                    _ = &mut over => return,
+                    () = tokio::time::sleep(period) => {}
+                }
+                let Some(plugin) = plugin.upgrade() else { return };
+                if !plugin.look(epoch).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// One look; false if the phase is over.
+    async fn look(self: &Arc<Self>, epoch: u64) -> bool {
+        let verdict = {
+            let mut watch = self.watch.lock();
+            if watch.epoch != epoch {
+                return false;
+            }
+            let Some(active) = self.active.load_full() else { return false };
+            match self.judge_phase(&mut watch, &active) {
+                Some(verdict) => verdict,
+                None => return false,
+            }
+        };
+        match verdict {
+            CanaryVerdict::Wait => true,
+            CanaryVerdict::Promote => {
+                if let Err(error) = self.promote().await {
+                    tracing::warn!(plugin = self.name, %error, "the canary could not be promoted");
+                }
+                false
+            }
+            CanaryVerdict::RollBack(reason) => {
+                self.drop_candidate(None, &reason);
+                false
+            }
+        }
+    }
+
+    /// What the phase has come to; `None` if it has ended.
+    fn judge_phase(&self, watch: &mut Watch, active: &Arc<Active>) -> Option<CanaryVerdict> {
+        match &watch.phase {
+            Phase::Canary { options, since: began, stable_before } => {
+                let canary = &active.canary.as_ref()?.generation;
+                let stable = since(&active.stable.stats, stable_before);
+                Some(verdict::canary(options, began.elapsed(), &stable, &canary.stats.seen()))
+            }
+            Phase::Probation { options, since: began, .. } => {
+                if began.elapsed() < Duration::from_secs(options.secs) {
+                    return Some(CanaryVerdict::Wait);
+                }
+                let event = Happened::PassedProbation { generation: active.stable.id };
+                watch.enter(Phase::Settled, event.into());
+                self.switch(active, Active { previous: None, ..(**active).clone() });
+                None
+            }
+            Phase::Settled | Phase::Shadow => None,
+        }
+    }
+}
+
+/// What was counted since `before`. The p99 is over the generation's whole life.
+fn since(stats: &DecisionStats, before: &Seen) -> Seen {
+    let now = stats.seen();
+    Seen {
+        decisions: now.decisions.saturating_sub(before.decisions),
+        failures: now.failures.saturating_sub(before.failures),
+        no_choice: now.no_choice.saturating_sub(before.no_choice),
+        requests: now.requests.saturating_sub(before.requests),
+        request_errors: now.request_errors.saturating_sub(before.request_errors),
+        ..now
+    }
+}
