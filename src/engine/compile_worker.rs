@@ -9,7 +9,7 @@ use std::io::Write;
 
 use crate::engine::compiler_process::COMPILE_FAULT;
 use crate::engine::error::BoxError;
-use crate::engine::setup;
+use crate::engine::wasm_engine;
 
 /// Added to the nice value.
 #[cfg(target_os = "linux")]
@@ -71,7 +71,7 @@ fn read_module(input: &mut impl Read, limit: u64) -> Result<Vec<u8>, BoxError> {
 
 fn compile(wasm: &[u8], threads: usize) -> Result<Vec<u8>, (u8, BoxError)> {
     let fault = u8::try_from(COMPILE_FAULT).unwrap_or(1);
-    let engine = wasmtime::Engine::new(&setup::compile_config()).map_err(|error| (1, error.into()))?;
+    let engine = wasmtime::Engine::new(&wasm_engine::compile_config()).map_err(|error| (1, error.into()))?;
     // The compiler's own parallelism stays in the pool that it is started in.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| (1, BoxError::from(error)))?;

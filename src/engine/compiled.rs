@@ -14,8 +14,8 @@ use crate::engine::sandbox::Sandbox;
 use crate::engine::sandbox::SandboxSpec;
 use crate::engine::sandbox::StoreData;
 use crate::engine::sandbox::wasi;
-use crate::engine::setup::BESIDE_MEMORY;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::BESIDE_MEMORY;
+use crate::engine::wasm_engine::Engine;
 
 /// A module, compiled, linked against its sandbox.
 pub struct Compiled {

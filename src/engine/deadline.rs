@@ -3,6 +3,7 @@
 //! A budget is time in which the guest runs: what it waits for an instance before, and for its
 //! executor after it gave way, is not in it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -12,17 +13,38 @@ use wasmtime::UpdateDeadline;
 use crate::engine::background::give_thread_up;
 use crate::engine::clock::CallMark;
 use crate::engine::clock::Clock;
-use crate::types::budget::Ticks;
 
 /// Ticks after which a call is checked first. With one, a call of a microsecond that meets the end of a
 /// tick would be checked; on a fiber it would yield, and hold its instance for a turn of the executor.
 const FIRST_LOOK: u64 = 2;
 
+/// Deadline of one guest call, in epoch ticks.
+///
+/// The guest may run for at least its budget and less than the budget + 2 ticks, plus the
+/// ticker's scheduling delay. Never 0: zero would trap before the first instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticks(NonZeroU64);
+
+impl Ticks {
+    /// Rounds `budget` up to whole ticks, then adds the tick already in progress.
+    pub fn covering(budget: Duration, tick: Duration) -> Self {
+        let whole = budget.as_nanos().div_ceil(tick.as_nanos().max(1));
+        // Capped at u32: the engine adds this to its epoch and must not overflow.
+        let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+        Self(NonZeroU64::MIN.saturating_add(u64::from(whole)))
+    }
+
+    /// The number of ticks.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
 /// How long a guest may run in one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
     /// The whole budget.
-    pub(crate) total: Duration,
+    total: Duration,
     /// The clock's tick in which it began.
     began_at: u64,
     ticks: u64,
@@ -83,6 +105,18 @@ impl Deadline {
             expired: false,
             overran: false,
         }
+    }
+
+    /// The stack that the call was begun on.
+    #[inline]
+    pub(crate) fn stack(&self) -> Stack {
+        self.stack
+    }
+
+    /// The whole budget of the call.
+    #[inline]
+    pub(crate) fn total(&self) -> Duration {
+        self.budget.total
     }
 
     /// Since when the guest runs, or a little later; `None` if the tick in which it began has not
@@ -174,6 +208,7 @@ mod tests {
         clock.end(&mark);
         clock.stop();
     }
+
     #[test]
     fn time_in_which_the_executor_does_not_come_back_is_not_the_guests() {
         let clock = Clock::start(TICK, |_| ()).unwrap();
@@ -202,5 +237,19 @@ mod tests {
         );
         clock.end(&mark);
         clock.stop();
+    }
+
+    #[test]
+    fn budget_is_covered_by_whole_ticks_and_the_one_in_progress() {
+        let tick = Duration::from_millis(1);
+        assert_eq!(Ticks::covering(Duration::from_millis(10), tick).get(), 11);
+        assert_eq!(Ticks::covering(Duration::from_micros(1), tick).get(), 2);
+        assert_eq!(Ticks::covering(Duration::ZERO, tick).get(), 1);
+    }
+
+    #[test]
+    fn budget_beyond_the_epoch_counter_is_capped() {
+        let ticks = Ticks::covering(Duration::MAX, Duration::from_nanos(1));
+        assert_eq!(ticks.get(), u64::from(u32::MAX) + 1);
     }
 }

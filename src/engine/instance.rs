@@ -13,6 +13,8 @@ use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
 use crate::engine::deadline::Budget;
 use crate::engine::deadline::Deadline;
+use crate::engine::deadline::Stack;
+use crate::engine::deadline::Ticks;
 use crate::engine::error::CallError;
 use crate::engine::exports::AnswerFunc;
 use crate::engine::exports::Ask;
@@ -23,7 +25,6 @@ use crate::engine::running::explain;
 use crate::engine::running::run;
 use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::StoreData;
-use crate::types::budget::Ticks;
 
 /// Largest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;
@@ -138,12 +139,7 @@ impl Instance {
     }
 
     /// Makes the input buffer hold at least `bytes`, by asking the guest for a larger one.
-    pub(crate) async fn reserve_input(
-        &mut self,
-        lane: Lane,
-        total: Duration,
-        bytes: usize,
-    ) -> Result<(), CallError> {
+    pub(crate) async fn reserve_input(&mut self, bytes: usize) -> Result<(), CallError> {
         if self.has_room(bytes) {
             return Ok(());
         }
@@ -153,27 +149,9 @@ impl Instance {
         let old = std::mem::take(&mut self.input);
         if old.capacity > 0 {
             let buffer = (old.pointer, old.capacity);
-            run(
-                &mut self.store,
-                &self.compiled,
-                &self.mark,
-                lane.stack(),
-                total,
-                &self.exports.dealloc,
-                buffer,
-            )
-            .await?;
+            run(&mut self.store, &self.compiled, &self.mark, &self.exports.dealloc, buffer).await?;
         }
-        let pointer = run(
-            &mut self.store,
-            &self.compiled,
-            &self.mark,
-            lane.stack(),
-            total,
-            &self.exports.alloc,
-            wanted,
-        )
-        .await?;
+        let pointer = run(&mut self.store, &self.compiled, &self.mark, &self.exports.alloc, wanted).await?;
         if pointer == 0 {
             return Err(CallError::Memory { limit_bytes });
         }
@@ -215,8 +193,6 @@ impl Instance {
     #[inline]
     pub(crate) async fn ask<R>(
         &mut self,
-        lane: Lane,
-        total: Duration,
         ask: Ask,
         len: u32,
         read: impl FnOnce(&[u8]) -> R,
@@ -224,17 +200,13 @@ impl Instance {
         let message = (self.input.pointer, len);
         match self.exports.answering(ask) {
             Some(AnswerFunc::Packed(func)) => {
-                let packed =
-                    run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, message)
-                        .await?;
+                let packed = run(&mut self.store, &self.compiled, &self.mark, func, message).await?;
                 let (pointer, len) = unpack(packed);
                 Ok(read(self.guest_bytes(pointer, len)?))
             }
             Some(AnswerFunc::Prefixed(func)) => {
-                let pointer =
-                    run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, message)
-                        .await?;
-                self.read_prefixed(lane, total, pointer, read).await
+                let pointer = run(&mut self.store, &self.compiled, &self.mark, func, message).await?;
+                self.read_prefixed(pointer, read).await
             }
             None => Err(refused("the module has no such export")),
         }
@@ -245,27 +217,23 @@ impl Instance {
     #[inline]
     pub(crate) fn ask_now<R>(
         &mut self,
-        lane: Lane,
-        total: Duration,
         ask: Ask,
         len: u32,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CallError> {
-        debug_assert!(lane != Lane::Fiber);
+        debug_assert!(self.store.data().deadline.stack() != Stack::Fiber);
         let message = (self.input.pointer, len);
         if let Some(AnswerFunc::Packed(func)) = self.exports.answering(ask) {
             let packed = func.call(&mut self.store, message);
-            let packed = packed.map_err(|error| explain(&self.store, &error, total))?;
+            let packed = packed.map_err(|error| explain(&self.store, &error))?;
             let (pointer, len) = unpack(packed);
             return Ok(read(self.guest_bytes(pointer, len)?));
         }
-        ready(self.ask(lane, total, ask, len, read)).unwrap_or_else(|| Err(refused("the guest had to wait")))
+        ready(self.ask(ask, len, read)).unwrap_or_else(|| Err(refused("the guest had to wait")))
     }
 
     async fn read_prefixed<R>(
         &mut self,
-        lane: Lane,
-        total: Duration,
         pointer: u32,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CallError> {
@@ -281,34 +249,21 @@ impl Instance {
         };
         let answer = read(self.guest_bytes(start, len)?);
         let buffer = (pointer, whole);
-        run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &self.exports.dealloc, buffer)
-            .await?;
+        run(&mut self.store, &self.compiled, &self.mark, &self.exports.dealloc, buffer).await?;
         Ok(answer)
     }
 
     /// Sends the `len` bytes of the input buffer to the guest. Nothing happens if it has no such
     /// export.
-    pub(crate) async fn tell(
-        &mut self,
-        lane: Lane,
-        total: Duration,
-        tell: Tell,
-        len: u32,
-    ) -> Result<(), CallError> {
+    pub(crate) async fn tell(&mut self, tell: Tell, len: u32) -> Result<(), CallError> {
         let Some(func) = self.exports.taking(tell) else { return Ok(()) };
-        run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, (self.input.pointer, len))
-            .await
+        run(&mut self.store, &self.compiled, &self.mark, func, (self.input.pointer, len)).await
     }
 
     /// The guest's saved state; `None` if it has no `save_state`.
-    pub(crate) async fn save_state(
-        &mut self,
-        lane: Lane,
-        total: Duration,
-    ) -> Result<Option<Vec<u8>>, CallError> {
+    pub(crate) async fn save_state(&mut self) -> Result<Option<Vec<u8>>, CallError> {
         let Some(func) = &self.exports.save_state else { return Ok(None) };
-        let (pointer, len) =
-            unpack(run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, func, ()).await?);
+        let (pointer, len) = unpack(run(&mut self.store, &self.compiled, &self.mark, func, ()).await?);
         Ok(Some(self.guest_bytes(pointer, len)?.to_vec()))
     }
 

@@ -10,6 +10,7 @@ use crate::engine::compiled::Compiled;
 use crate::engine::deadline::Budget;
 use crate::engine::deadline::Deadline;
 use crate::engine::deadline::Stack;
+use crate::engine::deadline::Ticks;
 use crate::engine::error::CallError;
 use crate::engine::exports::InitFunc;
 use crate::engine::exports::Lookup;
@@ -21,7 +22,6 @@ use crate::engine::running::new_store;
 use crate::engine::running::run;
 use crate::engine::running::timed;
 use crate::engine::sandbox::HostServices;
-use crate::types::budget::Ticks;
 
 /// What `init` answered; empty if it takes no message.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Instance {
         let made = compiled.pre.instantiate_async(&mut store);
         let made = timed(engine, &mark, budget, made).await;
         let guest =
-            made.map_err(|error| StepError { step: "instantiate", error: explain(&store, &error, budget) })?;
+            made.map_err(|error| StepError { step: "instantiate", error: explain(&store, &error) })?;
         let mut lookup = Lookup { places: &compiled.places, guest: &guest, store: &mut store };
         let at = |error| StepError { step: "exports", error };
         let exports = lookup.exports().map_err(at)?;
@@ -82,27 +82,24 @@ impl Instance {
         total: Duration,
         message: &[u8],
     ) -> Result<InitAnswer, StepError> {
-        let lane = Lane::Fiber;
         let at = |step| move |error| StepError { step, error };
         let compiled = Arc::clone(&self.compiled);
         let mut lookup = Lookup { places: &compiled.places, guest, store: &mut self.store };
         let reactor = lookup.initialize();
         let init = lookup.init().map_err(at("exports"))?;
         if let Some(reactor) = reactor {
-            self.begin(lane, self.whole(total));
-            let done =
-                run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &reactor, ()).await;
+            self.begin(Lane::Fiber, self.whole(total));
+            let done = run(&mut self.store, &self.compiled, &self.mark, &reactor, ()).await;
             self.end();
             done.map_err(at("_initialize"))?;
         }
-        self.begin(lane, self.whole(total));
+        self.begin(Lane::Fiber, self.whole(total));
         let answer = match init {
             InitFunc::Plain(init) => {
-                let done =
-                    run(&mut self.store, &self.compiled, &self.mark, lane.stack(), total, &init, ()).await;
+                let done = run(&mut self.store, &self.compiled, &self.mark, &init, ()).await;
                 done.map(|()| Vec::new())
             }
-            InitFunc::Answering(init) => self.init_with(&init, total, message).await,
+            InitFunc::Answering(init) => self.init_with(&init, message).await,
         };
         self.end();
         answer.map(InitAnswer).map_err(at("init"))
@@ -111,14 +108,12 @@ impl Instance {
     async fn init_with(
         &mut self,
         init: &TypedFunc<(u32, u32), i64>,
-        total: Duration,
         message: &[u8],
     ) -> Result<Vec<u8>, CallError> {
-        self.reserve_input(Lane::Fiber, total, message.len()).await?;
+        self.reserve_input(message.len()).await?;
         let len = self.write_message(message)?;
         let message = (self.input.pointer, len);
-        let packed =
-            run(&mut self.store, &self.compiled, &self.mark, Stack::Fiber, total, init, message).await?;
+        let packed = run(&mut self.store, &self.compiled, &self.mark, init, message).await?;
         let (pointer, len) = unpack(packed);
         Ok(self.guest_bytes(pointer, len)?.to_vec())
     }

@@ -18,9 +18,9 @@ use crate::engine::deadline::Stack;
 use crate::engine::error::CallError;
 use crate::engine::sandbox::HostServices;
 use crate::engine::sandbox::StoreData;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 
-/// One guest call, on this stack.
+/// One guest call, on the stack and under the budget that it was begun with.
 ///
 /// A function of its parts, so that no export has to be cloned: a clone writes reference counts
 /// that all instances share.
@@ -29,8 +29,6 @@ pub(crate) async fn run<P, R>(
     store: &mut Store<StoreData>,
     compiled: &Compiled,
     mark: &CallMark,
-    stack: Stack,
-    total: Duration,
     func: &TypedFunc<P, R>,
     params: P,
 ) -> Result<R, CallError>
@@ -38,16 +36,17 @@ where
     P: WasmParams + Sync,
     R: WasmResults + Sync,
 {
-    let result = match stack {
+    let result = match store.data().deadline.stack() {
         Stack::Caller | Stack::Polled => func.call(&mut *store, params),
         Stack::Fiber if !compiled.host_futures => func.call_async(&mut *store, params).await,
         Stack::Fiber => {
-            let left = store.data_mut().deadline.left(&compiled.engine.clock, mark);
+            let deadline = &mut store.data_mut().deadline;
+            let left = deadline.left(&compiled.engine.clock, mark).unwrap_or(deadline.total());
             let call = func.call_async(&mut *store, params);
-            timed(&compiled.engine, mark, left.unwrap_or(total), call).await
+            timed(&compiled.engine, mark, left, call).await
         }
     };
-    result.map_err(|error| explain(store, &error, total))
+    result.map_err(|error| explain(store, &error))
 }
 
 /// A store for one guest, whose deadline the epoch looks at.
@@ -94,11 +93,11 @@ pub(crate) async fn timed<R>(
 
 /// What a failed call means: a timeout and a memory failure are told from other traps.
 #[cold]
-pub(crate) fn explain(store: &Store<StoreData>, error: &wasmtime::Error, total: Duration) -> CallError {
+pub(crate) fn explain(store: &Store<StoreData>, error: &wasmtime::Error) -> CallError {
     let guest = store.data();
     let trap = error.downcast_ref::<wasmtime::Trap>();
     if guest.deadline.expired || trap == Some(&wasmtime::Trap::Interrupt) {
-        return CallError::Timeout { budget: total };
+        return CallError::Timeout { budget: guest.deadline.total() };
     }
     if guest.limits.refused {
         return CallError::Memory { limit_bytes: guest.limits.max_bytes() };

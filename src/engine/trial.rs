@@ -73,11 +73,8 @@ impl Trial {
     ///
     /// Dropping the future, of this method and of `ask`, leaves an instance of no use.
     pub async fn tell(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
-        let (lane, total) = (Lane::Fiber, self.budget);
-        self.instance.begin(lane, self.instance.whole(total));
-        self.instance.reserve_input(lane, total, message.len()).await?;
-        let len = self.instance.write_message(message)?;
-        self.instance.tell(lane, total, tell, len).await?;
+        let len = self.begin(message).await?;
+        self.instance.tell(tell, len).await?;
         self.instance.end();
         Ok(())
     }
@@ -93,12 +90,15 @@ impl Trial {
         message: &[u8],
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CallError> {
-        let (lane, total) = (Lane::Fiber, self.budget);
-        self.instance.begin(lane, self.instance.whole(total));
-        self.instance.reserve_input(lane, total, message.len()).await?;
-        let len = self.instance.write_message(message)?;
-        let answer = self.instance.ask(lane, total, ask, len, read).await?;
+        let len = self.begin(message).await?;
+        let answer = self.instance.ask(ask, len, read).await?;
         self.instance.end();
         Ok(answer)
+    }
+
+    async fn begin(&mut self, message: &[u8]) -> Result<u32, CallError> {
+        self.instance.begin(Lane::Fiber, self.instance.whole(self.budget));
+        self.instance.reserve_input(message.len()).await?;
+        self.instance.write_message(message)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
-use crate::engine::setup::EngineOptions;
+use crate::engine::wasm_engine::EngineOptions;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::policy::Policy;
 use crate::policies::wasm::detail::PluginDetail;

@@ -1,8 +1,7 @@
-//! Small types that every layer shares: budgets, per-thread sharding, sets of workers.
+//! Small types that every layer shares: per-thread sharding, sets of workers.
 //!
 //! Nothing here knows workers, plugins or HTTP.
 
-pub mod budget;
 pub mod file;
 pub mod future;
 pub mod hash;
@@ -11,7 +10,6 @@ pub mod shard;
 pub mod shown;
 pub mod worker_set;
 
-pub use crate::types::budget::Ticks;
 pub use crate::types::future::BoxFuture;
 pub use crate::types::hash::stable_hash;
 pub use crate::types::shard::Sharded;

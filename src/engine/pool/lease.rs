@@ -1,7 +1,5 @@
 //! An instance that was taken out of its pool.
 
-use std::time::Duration;
-
 use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::exports::Ask;
@@ -20,14 +18,13 @@ pub struct Lease {
     /// `None` only after `finish`, or in `drop`.
     pooled: Option<Box<Pooled>>,
     lane: Lane,
-    total: Duration,
     in_call: bool,
 }
 
 impl Lease {
     #[inline]
     pub(crate) fn new(pooled: Box<Pooled>) -> Self {
-        Self { pooled: Some(pooled), lane: Lane::Fiber, total: Duration::ZERO, in_call: false }
+        Self { pooled: Some(pooled), lane: Lane::Fiber, in_call: false }
     }
 
     /// The instance.
@@ -50,12 +47,17 @@ impl Lease {
         self.lane == Lane::Fiber && irreplaceable()
     }
 
+    /// The lane of the call that was begun.
+    #[inline]
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
     /// Begins a call: from here to [`finish`](Self::finish) everything runs under `budget`, and
     /// leaving early discards the instance.
     #[inline]
     pub fn begin(&mut self, lane: Lane, budget: Budget) {
         self.lane = lane;
-        self.total = budget.total;
         self.in_call = true;
         self.instance().begin(lane, budget);
     }
@@ -100,8 +102,7 @@ impl Lease {
     ///
     /// Dropping the future, of this method and of the others, discards the instance.
     pub async fn reserve(&mut self, bytes: usize) -> Result<(), CallError> {
-        let (lane, total) = (self.lane, self.total);
-        self.instance().reserve_input(lane, total, bytes).await
+        self.instance().reserve_input(bytes).await
     }
 
     /// Makes room for a message and copies it into the input buffer; returns its bytes.
@@ -137,8 +138,7 @@ impl Lease {
         len: u32,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CallError> {
-        let (lane, total) = (self.lane, self.total);
-        self.instance().ask(lane, total, ask, len, read).await
+        self.instance().ask(ask, len, read).await
     }
 
     /// Like [`ask`](Self::ask), for a call that was begun on a lane of the caller's stack.
@@ -148,8 +148,7 @@ impl Lease {
     /// [`CallError`] says why there is no answer.
     #[inline]
     pub fn ask_now<R>(&mut self, ask: Ask, len: u32, read: impl FnOnce(&[u8]) -> R) -> Result<R, CallError> {
-        let (lane, total) = (self.lane, self.total);
-        self.instance().ask_now(lane, total, ask, len, read)
+        self.instance().ask_now(ask, len, read)
     }
 
     /// Sends the first `len` bytes of the input buffer to an export without an answer.
@@ -158,8 +157,7 @@ impl Lease {
     ///
     /// [`CallError`] says what went wrong.
     pub async fn tell(&mut self, tell: Tell, len: u32) -> Result<(), CallError> {
-        let (lane, total) = (self.lane, self.total);
-        self.instance().tell(lane, total, tell, len).await
+        self.instance().tell(tell, len).await
     }
 
     /// The guest's saved state; `None` if it keeps none.
@@ -168,8 +166,7 @@ impl Lease {
     ///
     /// [`CallError`] says what went wrong.
     pub async fn save_state(&mut self) -> Result<Option<Vec<u8>>, CallError> {
-        let (lane, total) = (self.lane, self.total);
-        self.instance().save_state(lane, total).await
+        self.instance().save_state().await
     }
 }
 

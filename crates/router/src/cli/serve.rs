@@ -27,7 +27,7 @@ use sgl_upstream::descriptors::raise_descriptor_limit;
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::engine::CompilerProcess;
 use sglang_router_rs::engine::aot_cache;
-use sglang_router_rs::engine::setup::EngineOptions;
+use sglang_router_rs::engine::wasm_engine::EngineOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::TrustPolicy;
 use sglang_router_rs::policies::wasm::PluginError;

@@ -14,7 +14,7 @@ use std::task::ready;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::engine::pool::lease::Lease;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 use crate::types::future::BoxFuture;
 
 /// A call that owns all that it needs, and what is done with its outcome if nobody waits for it.

@@ -7,7 +7,7 @@ use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::verdict::LOST_TIME;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;

@@ -12,6 +12,7 @@ use sgl_policy_abi::Concurrency;
 use crate::config::plugin::LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
+use crate::engine::deadline::Ticks;
 use crate::engine::pool::Pool;
 use crate::engine::pool::lease::Lease;
 use crate::policies::wasm::load::module_check::ModuleFacts;
@@ -21,7 +22,6 @@ use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::lane_choice::LaneChoice;
 use crate::policies::wasm::state::stats::DecisionStats;
-use crate::types::budget::Ticks;
 
 /// One version of a plugin, ready to decide.
 ///

@@ -21,7 +21,7 @@ use crate::engine::pool::Pool;
 use crate::engine::pool::options::PoolOptions;
 use crate::engine::sandbox::SandboxSpec;
 use crate::engine::sandbox::TmpLimits;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::Generation;

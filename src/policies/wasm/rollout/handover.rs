@@ -8,13 +8,13 @@
 use std::time::Duration;
 
 use crate::engine::deadline::Budget;
+use crate::engine::deadline::Ticks;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
 use crate::engine::pool::lease::Lease;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 use crate::policies::wasm::load::generation::Generation;
-use crate::types::budget::Ticks;
 
 /// Longest wait for the old generation's callers, and budget of each of the two calls.
 const HAND_OVER_BUDGET: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use crate::engine::error::CallError;
 use crate::engine::exports::Ask;
 use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;

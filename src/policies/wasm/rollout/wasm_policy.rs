@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::config::plugin::FailurePolicy;
 use crate::core::slice_versions::SliceVersions;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::active::Active;

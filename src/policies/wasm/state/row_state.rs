@@ -17,7 +17,7 @@ use crate::engine::background;
 use crate::engine::error::CallError;
 use crate::engine::pool::waiters::Place;
 use crate::engine::pool::waiters::Waiters;
-use crate::engine::setup::Engine;
+use crate::engine::wasm_engine::Engine;
 
 /// The encoded `state` map, and who waits for it.
 ///
