@@ -40,9 +40,28 @@ impl Ticks {
     }
 }
 
-/// How long a guest may run in one call.
+/// How long a guest may run in one call: in time, and in the ticks of the clock that looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    total: Duration,
+    ticks: Ticks,
+}
+
+impl Allowance {
+    /// An allowance of `total`.
+    pub(crate) fn new(total: Duration, clock: &Clock) -> Self {
+        Self { total, ticks: Ticks::covering(total, clock.tick()) }
+    }
+
+    /// The same in time.
+    pub(crate) fn total(self) -> Duration {
+        self.total
+    }
+}
+
+/// An allowance that runs since a call began.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// The whole budget.
     total: Duration,
     /// The clock's tick in which it began.
@@ -51,10 +70,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget that starts now.
+    /// An allowance that starts now.
     #[inline]
-    pub(crate) fn start(clock: &Clock, total: Duration, ticks: Ticks) -> Self {
-        Self { total, began_at: clock.now(), ticks: ticks.get() }
+    pub(crate) fn start(clock: &Clock, allowance: Allowance) -> Self {
+        Self { total: allowance.total, began_at: clock.now(), ticks: allowance.ticks.get() }
     }
 
     /// Ticks after which the guest is looked at first.
@@ -198,7 +217,7 @@ mod tests {
         // The ticker is late by 50 ticks when the call begins.
         std::thread::sleep(TICK * 50);
         let total = TICK * 20;
-        let budget = Budget::start(&clock, total, Ticks::covering(total, TICK));
+        let budget = Budget::start(&clock, Allowance::new(total, &clock));
         let began = Instant::now();
         let mut deadline = Deadline::new(Stack::Caller, budget);
         drop(go_on);
@@ -215,7 +234,7 @@ mod tests {
         let mark = clock.register();
         clock.begin(&mark);
         let total = TICK * 5;
-        let budget = Budget::start(&clock, total, Ticks::covering(total, TICK));
+        let budget = Budget::start(&clock, Allowance::new(total, &clock));
         let mut deadline = Deadline::new(Stack::Fiber, budget);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let first = loop {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sgl_policy_abi::unpack;
 use wasmtime::Memory;
@@ -11,10 +10,10 @@ use wasmtime::Store;
 use crate::engine::background::ready;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
+use crate::engine::deadline::Allowance;
 use crate::engine::deadline::Budget;
 use crate::engine::deadline::Deadline;
 use crate::engine::deadline::Stack;
-use crate::engine::deadline::Ticks;
 use crate::engine::error::CallError;
 use crate::engine::exports::AnswerFunc;
 use crate::engine::exports::Ask;
@@ -61,12 +60,6 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// A budget of `total` that starts now.
-    pub(crate) fn whole(&self, total: Duration) -> Budget {
-        let engine = &self.compiled.engine;
-        Budget::start(&engine.clock, total, Ticks::covering(total, engine.clock.tick()))
-    }
-
     /// Takes the present memory size as the one that growth is measured from.
     pub(crate) fn settle(&mut self) {
         self.warm_bytes = self.memory_bytes();
@@ -123,8 +116,9 @@ impl Instance {
 
     /// Begins a decision: everything until [`end`](Self::end) runs under one budget.
     #[inline]
-    pub(crate) fn begin(&mut self, lane: Lane, budget: Budget) {
+    pub(crate) fn begin(&mut self, lane: Lane, allowance: Allowance) {
         let clock = &self.compiled.engine.clock;
+        let budget = Budget::start(clock, allowance);
         clock.begin(&self.mark);
         let guest = self.store.data_mut();
         guest.deadline = Deadline::new(lane.stack(), budget);
@@ -181,14 +175,6 @@ impl Instance {
         used.ok_or(CallError::MessageTooLarge { capacity: capacity as usize })
     }
 
-    /// Copies a message into the input buffer.
-    pub(crate) fn write_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
-        self.write_input(|buffer| {
-            buffer.get_mut(..message.len())?.copy_from_slice(message);
-            Some(message.len())
-        })
-    }
-
     /// Sends the `len` bytes of the input buffer to the guest and reads its answer.
     #[inline]
     pub(crate) async fn ask<R>(
@@ -230,6 +216,32 @@ impl Instance {
             return Ok(read(self.guest_bytes(pointer, len)?));
         }
         ready(self.ask(ask, len, read)).unwrap_or_else(|| Err(refused("the guest had to wait")))
+    }
+
+    /// Makes room for a message, sends it to the guest and reads its answer.
+    pub(crate) async fn ask_message<R>(
+        &mut self,
+        ask: Ask,
+        message: &[u8],
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
+        let len = self.put_message(message).await?;
+        self.ask(ask, len, read).await
+    }
+
+    /// Makes room for a message and sends it to the guest. Nothing happens if it has no such export.
+    pub(crate) async fn tell_message(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
+        let len = self.put_message(message).await?;
+        self.tell(tell, len).await
+    }
+
+    /// Makes room for a message and copies it into the input buffer; returns its bytes.
+    pub(crate) async fn put_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
+        self.reserve_input(message.len()).await?;
+        self.write_input(|buffer| {
+            buffer.get_mut(..message.len())?.copy_from_slice(message);
+            Some(message.len())
+        })
     }
 
     async fn read_prefixed<R>(

@@ -7,10 +7,10 @@ use sgl_policy_abi::unpack;
 use wasmtime::TypedFunc;
 
 use crate::engine::compiled::Compiled;
+use crate::engine::deadline::Allowance;
 use crate::engine::deadline::Budget;
 use crate::engine::deadline::Deadline;
 use crate::engine::deadline::Stack;
-use crate::engine::deadline::Ticks;
 use crate::engine::error::CallError;
 use crate::engine::exports::InitFunc;
 use crate::engine::exports::Lookup;
@@ -49,8 +49,8 @@ impl Instance {
             new_store(compiled, &mark, services).map_err(|error| StepError { step: "sandbox", error })?;
         engine.clock.begin(&mark);
         // Marked as in a call until the end of its making: the start function runs guest code.
-        let ticks = Ticks::covering(budget, engine.clock.tick());
-        store.data_mut().deadline = Deadline::new(Stack::Fiber, Budget::start(&engine.clock, budget, ticks));
+        let allowance = Allowance::new(budget, &engine.clock);
+        store.data_mut().deadline = Deadline::new(Stack::Fiber, Budget::start(&engine.clock, allowance));
         store.set_epoch_deadline(1);
         let made = compiled.pre.instantiate_async(&mut store);
         let made = timed(engine, &mark, budget, made).await;
@@ -72,14 +72,14 @@ impl Instance {
             warm_bytes: 0,
         };
         instance.end();
-        let answer = instance.initialize(&guest, budget, init_message).await?;
+        let answer = instance.initialize(&guest, allowance, init_message).await?;
         Ok((instance, answer))
     }
 
     async fn initialize(
         &mut self,
         guest: &wasmtime::Instance,
-        total: Duration,
+        allowance: Allowance,
         message: &[u8],
     ) -> Result<InitAnswer, StepError> {
         let at = |step| move |error| StepError { step, error };
@@ -88,12 +88,12 @@ impl Instance {
         let reactor = lookup.initialize();
         let init = lookup.init().map_err(at("exports"))?;
         if let Some(reactor) = reactor {
-            self.begin(Lane::Fiber, self.whole(total));
+            self.begin(Lane::Fiber, allowance);
             let done = run(&mut self.store, &self.compiled, &self.mark, &reactor, ()).await;
             self.end();
             done.map_err(at("_initialize"))?;
         }
-        self.begin(Lane::Fiber, self.whole(total));
+        self.begin(Lane::Fiber, allowance);
         let answer = match init {
             InitFunc::Plain(init) => {
                 let done = run(&mut self.store, &self.compiled, &self.mark, &init, ()).await;
@@ -110,8 +110,7 @@ impl Instance {
         init: &TypedFunc<(u32, u32), i64>,
         message: &[u8],
     ) -> Result<Vec<u8>, CallError> {
-        self.reserve_input(message.len()).await?;
-        let len = self.write_message(message)?;
+        let len = self.put_message(message).await?;
         let message = (self.input.pointer, len);
         let packed = run(&mut self.store, &self.compiled, &self.mark, init, message).await?;
         let (pointer, len) = unpack(packed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::engine::capacity::Reservation;
 use crate::engine::compiled::Compiled;
+use crate::engine::deadline::Allowance;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::engine::exports::Ask;
@@ -73,8 +74,8 @@ impl Trial {
     ///
     /// Dropping the future, of this method and of `ask`, leaves an instance of no use.
     pub async fn tell(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
-        let len = self.begin(message).await?;
-        self.instance.tell(tell, len).await?;
+        self.begin();
+        self.instance.tell_message(tell, message).await?;
         self.instance.end();
         Ok(())
     }
@@ -90,15 +91,14 @@ impl Trial {
         message: &[u8],
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CallError> {
-        let len = self.begin(message).await?;
-        let answer = self.instance.ask(ask, len, read).await?;
+        self.begin();
+        let answer = self.instance.ask_message(ask, message, read).await?;
         self.instance.end();
         Ok(answer)
     }
 
-    async fn begin(&mut self, message: &[u8]) -> Result<u32, CallError> {
-        self.instance.begin(Lane::Fiber, self.instance.whole(self.budget));
-        self.instance.reserve_input(message.len()).await?;
-        self.instance.write_message(message)
+    fn begin(&mut self) {
+        let allowance = Allowance::new(self.budget, &self.instance.compiled.engine.clock);
+        self.instance.begin(Lane::Fiber, allowance);
     }
 }

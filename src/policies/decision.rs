@@ -1,8 +1,11 @@
 //! What a policy answers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::core::in_flight::InFlight;
+use crate::core::table::WorkerTable;
+use crate::core::worker::Worker;
 use crate::engine::error::CallError;
 
 /// Why a plugin produced no decision. Each cause has its own counter and log field.
@@ -119,6 +122,31 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// A decision for a worker of the router's table, at which the request counts from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError::NoWorker`] if there is no worker at `index`.
+    #[inline]
+    pub(crate) fn on_fleet(table: &WorkerTable, index: usize, chooser: Chooser) -> Result<Self, DecideError> {
+        let worker = table.get(index).ok_or(DecideError::NoWorker)?;
+        Ok(Self::new(index, InFlight::on_fleet(worker), chooser))
+    }
+
+    /// A decision for a worker of an embedder's slice, at which the request counts from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError::NoWorker`] if there is no worker at `index`.
+    pub(crate) fn on_slice(
+        workers: &[Arc<dyn Worker>],
+        index: usize,
+        chooser: Chooser,
+    ) -> Result<Self, DecideError> {
+        let worker = workers.get(index).ok_or(DecideError::NoWorker)?;
+        Ok(Self::new(index, InFlight::on_worker(Arc::clone(worker)), chooser))
+    }
+
     /// A decision for the worker at `index`, which `in_flight` counts.
     #[inline]
     pub fn new(index: usize, in_flight: InFlight, chooser: Chooser) -> Self {

@@ -50,7 +50,7 @@ impl Asked {
 }
 
 /// What is seen of workers, in the order of the table.
-pub(crate) fn view<C: Candidates + ?Sized>(workers: &C, asked: &Asked) -> View {
+pub(crate) fn view<C: Candidates>(workers: &C, asked: &Asked) -> View {
     let is_in = |set: &Option<WorkerSet>, index| set.as_ref().is_some_and(|set| set.contains(index));
     let one = |index: usize| {
         let worker = workers.worker(index).expect("below the length");

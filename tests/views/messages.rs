@@ -61,11 +61,7 @@ fn slice_of(workers: &[Made]) -> Vec<Arc<dyn Worker>> {
 }
 
 /// An instance is told of a table when it has not seen it: each case has tables of its own.
-fn sees_the_same<C: Candidates + ?Sized>(
-    workers: &C,
-    asked: &Asked,
-    explanation: &Explanation,
-) -> TestCaseResult {
+fn sees_the_same<C: Candidates>(workers: &C, asked: &Asked, explanation: &Explanation) -> TestCaseResult {
     let messages = echo::messages(explanation);
     prop_assert!(messages.table.is_some(), "it does not know this table");
     let seen = Mirror::new(&messages.init).see(messages.table.as_deref(), &messages.select);

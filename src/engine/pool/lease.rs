@@ -1,6 +1,6 @@
 //! An instance that was taken out of its pool.
 
-use crate::engine::deadline::Budget;
+use crate::engine::deadline::Allowance;
 use crate::engine::error::CallError;
 use crate::engine::exports::Ask;
 use crate::engine::exports::Tell;
@@ -53,13 +53,13 @@ impl Lease {
         self.lane
     }
 
-    /// Begins a call: from here to [`finish`](Self::finish) everything runs under `budget`, and
+    /// Begins a call: from here to [`finish`](Self::finish) everything runs under `allowance`, and
     /// leaving early discards the instance.
     #[inline]
-    pub fn begin(&mut self, lane: Lane, budget: Budget) {
+    pub fn begin(&mut self, lane: Lane, allowance: Allowance) {
         self.lane = lane;
         self.in_call = true;
-        self.instance().begin(lane, budget);
+        self.instance().begin(lane, allowance);
     }
 
     /// Ends a complete call and keeps the instance.
@@ -105,14 +105,27 @@ impl Lease {
         self.instance().reserve_input(bytes).await
     }
 
-    /// Makes room for a message and copies it into the input buffer; returns its bytes.
+    /// Makes room for a message, sends it and lets `read` look at the answer.
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
-    pub async fn write_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
-        self.reserve(message.len()).await?;
-        self.instance().write_message(message)
+    /// As [`reserve`](Self::reserve), and what the guest fails with.
+    pub async fn ask_message<R>(
+        &mut self,
+        ask: Ask,
+        message: &[u8],
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
+        self.instance().ask_message(ask, message, read).await
+    }
+
+    /// Makes room for a message and sends it to an export without an answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask_message`](Self::ask_message).
+    pub async fn tell_message(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
+        self.instance().tell_message(tell, message).await
     }
 
     /// Lets `write` fill the input buffer; it returns the bytes it used, or `None` if they did

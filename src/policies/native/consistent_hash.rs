@@ -38,11 +38,7 @@ struct Ring {
 }
 
 impl ConsistentHash {
-    pub(crate) fn choose<C: Candidates + ?Sized>(
-        &self,
-        workers: &C,
-        info: &SelectWorkerInfo<'_>,
-    ) -> Option<usize> {
+    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
         let Some(key) = request_key(info) else { return random_worker(workers, info) };
         let ring = self.ring(workers);
         let start = ring.points.partition_point(|(point, _)| *point < key);
@@ -50,7 +46,7 @@ impl ConsistentHash {
         around.map(|(_, index)| *index).find(|index| may_choose(workers, info, *index))
     }
 
-    fn ring<C: Candidates + ?Sized>(&self, workers: &C) -> Arc<Ring> {
+    fn ring<C: Candidates>(&self, workers: &C) -> Arc<Ring> {
         let version = workers.version();
         if let Some(known) = self.rings.load().iter().find(|ring| ring.version == version) {
             return Arc::clone(known);
@@ -66,7 +62,7 @@ impl ConsistentHash {
 }
 
 impl Ring {
-    fn new<C: Candidates + ?Sized>(workers: &C) -> Self {
+    fn new<C: Candidates>(workers: &C) -> Self {
         let mut points = Vec::new();
         for index in 0..workers.len() {
             let url = workers.worker(index).map_or("", |worker| worker.url());

@@ -12,11 +12,7 @@ use crate::policies::native::sampling::may_choose;
 pub struct LeastLoad;
 
 impl LeastLoad {
-    pub(crate) fn choose<C: Candidates + ?Sized>(
-        &self,
-        workers: &C,
-        info: &SelectWorkerInfo<'_>,
-    ) -> Option<usize> {
+    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
         // A generator on the stack: the thread's own would be looked up for each of equals.
         let mut draws = fastrand::Rng::with_seed(fastrand::u64(..));
         let mut chosen = None;

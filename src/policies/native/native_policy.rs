@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::core::candidates::Candidates;
 use crate::core::candidates::SliceCandidates;
-use crate::core::in_flight::InFlight;
 use crate::core::slice_versions::SliceVersions;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
@@ -68,7 +67,7 @@ impl NativePolicy {
 
     /// The index of a worker, or `None` if none may be chosen. Counts nothing in flight.
     #[inline]
-    pub fn choose<C: Candidates + ?Sized>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+    pub fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
         match &self.kind {
             Kind::Random(policy) => policy.choose(workers, info),
             Kind::RoundRobin(policy) => policy.choose(workers, info),
@@ -79,7 +78,7 @@ impl NativePolicy {
     }
 
     /// A prefill and a decode worker of one list, each chosen by itself among those of its role.
-    pub(crate) fn choose_pair<C: Candidates + ?Sized>(
+    pub(crate) fn choose_pair<C: Candidates>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -100,7 +99,7 @@ impl NativePolicy {
         chooser: Chooser,
     ) -> Result<Decision, DecideError> {
         let index = self.choose(table, info).ok_or(DecideError::NoWorker)?;
-        fleet_decision(table, index, chooser)
+        Decision::on_fleet(table, index, chooser)
     }
 
     /// A counted pair over the router's table, said to be made by `chooser`.
@@ -112,35 +111,14 @@ impl NativePolicy {
     ) -> Result<PairDecision, DecideError> {
         let (prefill, decode) = self.choose_pair(table, info).ok_or(DecideError::NoWorker)?;
         Ok(PairDecision {
-            prefill: fleet_decision(table, prefill, chooser)?,
-            decode: fleet_decision(table, decode, chooser)?,
+            prefill: Decision::on_fleet(table, prefill, chooser)?,
+            decode: Decision::on_fleet(table, decode, chooser)?,
         })
     }
 }
 
-/// Counts the request at a worker of the router's table.
-#[inline]
-pub(crate) fn fleet_decision(
-    table: &WorkerTable,
-    index: usize,
-    chooser: Chooser,
-) -> Result<Decision, DecideError> {
-    let worker = table.get(index).ok_or(DecideError::NoWorker)?;
-    Ok(Decision::new(index, InFlight::on_fleet(worker), chooser))
-}
-
-/// Counts the request at a worker of an embedder's slice.
-pub(crate) fn slice_decision(
-    workers: &[Arc<dyn Worker>],
-    index: usize,
-    chooser: Chooser,
-) -> Result<Decision, DecideError> {
-    let worker = workers.get(index).ok_or(DecideError::NoWorker)?;
-    Ok(Decision::new(index, InFlight::on_worker(Arc::clone(worker)), chooser))
-}
-
 /// The workers of a role that the request admits.
-pub(crate) fn with_role<C: Candidates + ?Sized>(
+pub(crate) fn with_role<C: Candidates>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     role: WorkerRole,
@@ -176,7 +154,7 @@ impl LoadBalancingPolicy for NativePolicy {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<Decision, DecideError>> {
         let index = self.select_worker(workers, info).ok_or(DecideError::NoWorker);
-        let decision = index.and_then(|index| slice_decision(workers, index, Chooser::Native));
+        let decision = index.and_then(|index| Decision::on_slice(workers, index, Chooser::Native));
         Box::pin(std::future::ready(decision))
     }
 
@@ -218,6 +196,7 @@ impl LoadBalancingPolicy for NativePolicy {
 mod tests {
     use super::*;
     use crate::core::fleet::Fleet;
+    use crate::core::in_flight::InFlight;
     use crate::core::worker::WorkerSpec;
 
     fn fleet(count: usize) -> Fleet {

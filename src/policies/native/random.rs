@@ -9,11 +9,7 @@ use crate::policies::native::sampling::random_worker;
 pub struct Random;
 
 impl Random {
-    pub(crate) fn choose<C: Candidates + ?Sized>(
-        &self,
-        workers: &C,
-        info: &SelectWorkerInfo<'_>,
-    ) -> Option<usize> {
+    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
         random_worker(workers, info)
     }
 }

@@ -30,11 +30,7 @@ pub struct RoundRobin {
 
 impl RoundRobin {
     #[inline]
-    pub(crate) fn choose<C: Candidates + ?Sized>(
-        &self,
-        workers: &C,
-        info: &SelectWorkerInfo<'_>,
-    ) -> Option<usize> {
+    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
         let count = workers.len();
         if count == 0 {
             return None;
@@ -51,11 +47,7 @@ impl RoundRobin {
 }
 
 /// The next one that may be chosen, however many are passed over.
-fn pass_over<C: Candidates + ?Sized>(
-    turns: &AtomicUsize,
-    workers: &C,
-    info: &SelectWorkerInfo<'_>,
-) -> Option<usize> {
+fn pass_over<C: Candidates>(turns: &AtomicUsize, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
     let count = workers.len();
     let open = |index: &usize| may_choose(workers, info, *index);
     let mut turn = turns.load(Ordering::Relaxed);

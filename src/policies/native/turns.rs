@@ -51,11 +51,7 @@ impl Turns {
     /// The turns of the list that this request chooses from: a table (or slice), a leg, and who of
     /// it qualifies.
     #[inline]
-    pub(crate) fn of<C: Candidates + ?Sized>(
-        &self,
-        workers: &C,
-        info: &SelectWorkerInfo<'_>,
-    ) -> &AtomicUsize {
+    pub(crate) fn of<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> &AtomicUsize {
         // The usual request needs no look-up, and its turns go on when the table changes.
         if workers.is_fleet() && info.eligible.is_none() && info.leg == Leg::Single {
             return &self.fleet;

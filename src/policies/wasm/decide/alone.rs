@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
+use crate::engine::error::CallError;
 use crate::policies::decision::FailureCause;
-use crate::policies::wasm::decide::call::Ended;
-use crate::policies::wasm::decide::call::ReadyCall;
-use crate::policies::wasm::decide::failure::Failure;
+use crate::policies::wasm::decide::call::GuestCall;
 use crate::policies::wasm::decide::outliving::Outliving;
 use crate::policies::wasm::decide::question::Question;
+use crate::policies::wasm::message::reply::Reply;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
 impl WasmPolicy {
@@ -18,29 +18,31 @@ impl WasmPolicy {
     /// The call goes on in the background; nobody hears its answer.
     pub(crate) async fn run_to_its_end<Q: Question>(
         &self,
-        mut ready: ReadyCall,
-    ) -> Result<Ended<Q::Answer>, Box<Failure>> {
+        mut call: GuestCall,
+    ) -> (GuestCall, Result<Reply<Q::Answer>, CallError>) {
         let plugin = self.downgrade();
-        let call = Box::pin(async move {
-            let reply = ready.run::<Q>().await;
-            ready.over(reply)
+        let work = Box::pin(async move {
+            let reply = call.run::<Q>().await;
+            (call, reply)
         });
-        let alone = move |ended| {
+        let alone = move |(call, reply)| {
             if let Some(plugin) = plugin.upgrade() {
-                plugin.end_alone(ended);
+                plugin.end_alone(call, reply);
             }
         };
-        Outliving::new(self.engine(), call, alone).await
+        Outliving::new(self.engine(), work, alone).await
     }
 
     /// Its instance goes back, or what it failed at is counted.
-    fn end_alone<T>(&self, ended: Result<Ended<T>, Box<Failure>>) {
-        match ended {
-            Ok(ended) => {
-                self.end_elsewhere(ended.generation, ended.timer);
-                ended.lease.finish(None);
+    fn end_alone<T>(&self, mut call: GuestCall, reply: Result<Reply<T>, CallError>) {
+        match reply {
+            Ok(mut reply) => {
+                call.loses_state(&mut reply);
+                self.end_elsewhere(call.generation, call.timer);
+                call.finish(None);
             }
-            Err(failure) => {
+            Err(error) => {
+                let failure = call.fail(error);
                 self.note(&failure);
                 if let (FailureCause::Timeout, Some(generation)) = (failure.cause, failure.generation) {
                     self.lose(generation);

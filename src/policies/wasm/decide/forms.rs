@@ -14,11 +14,9 @@ use crate::policies::info::SelectWorkerInfo;
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::load_balancing::RequestCompletion;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::native::native_policy::fleet_decision;
-use crate::policies::native::native_policy::slice_decision;
 use crate::policies::wasm::decide::call::Chosen;
 use crate::policies::wasm::decide::call::Mode;
-use crate::policies::wasm::decide::nobody;
+use crate::policies::wasm::decide::judging::nobody;
 use crate::policies::wasm::decide::question::One;
 use crate::policies::wasm::decide::question::Pair;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
@@ -42,9 +40,9 @@ impl WasmPolicy {
     ) -> Result<Decision, DecideError> {
         match self.ask::<One, _>(Mode::Async, table, info).await {
             Ok(Chosen { answer: Some(index), generation }) => {
-                fleet_decision(table, index, Chooser::Plugin { generation })
+                Decision::on_fleet(table, index, Chooser::Plugin { generation })
             }
-            Ok(Chosen { answer: None, generation }) => Err(nobody::reason::<One, _>(generation, table, info)),
+            Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
         }
     }
@@ -57,14 +55,12 @@ impl WasmPolicy {
         let candidates = SliceCandidates::new(self.slices().version(workers), workers);
         match self.ask::<One, _>(Mode::Async, &candidates, info).await {
             Ok(Chosen { answer: Some(index), generation }) => {
-                slice_decision(workers, index, Chooser::Plugin { generation })
+                Decision::on_slice(workers, index, Chooser::Plugin { generation })
             }
-            Ok(Chosen { answer: None, generation }) => {
-                Err(nobody::reason::<One, _>(generation, &candidates, info))
-            }
+            Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, &candidates, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| {
                 let index = policy.choose(&candidates, info).ok_or(DecideError::NoWorker)?;
-                slice_decision(workers, index, chooser)
+                Decision::on_slice(workers, index, chooser)
             }),
         }
     }
@@ -81,12 +77,12 @@ impl WasmPolicy {
             }
         };
         let generation = chosen.generation;
-        let none = || nobody::reason::<Pair, _>(generation, table, info);
+        let none = || nobody::<Pair, _>(generation, table, info);
         let (prefill, decode) = chosen.answer.ok_or_else(none)?;
         let chooser = Chooser::Plugin { generation };
         Ok(PairDecision {
-            prefill: fleet_decision(table, prefill, chooser)?,
-            decode: fleet_decision(table, decode, chooser)?,
+            prefill: Decision::on_fleet(table, prefill, chooser)?,
+            decode: Decision::on_fleet(table, decode, chooser)?,
         })
     }
 }
@@ -123,9 +119,9 @@ impl LoadBalancingPolicy for WasmPolicy {
     fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
         match self.blocking_one(table, info) {
             Ok(Chosen { answer: Some(index), generation }) => {
-                fleet_decision(table, index, Chooser::Plugin { generation })
+                Decision::on_fleet(table, index, Chooser::Plugin { generation })
             }
-            Ok(Chosen { answer: None, generation }) => Err(nobody::reason::<One, _>(generation, table, info)),
+            Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
         }
     }

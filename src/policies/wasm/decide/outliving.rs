@@ -53,7 +53,7 @@ impl<T: Send + 'static, A: FnOnce(T) + Send + 'static> Future for Outliving<'_, 
 impl<T: Send + 'static, A: FnOnce(T) + Send + 'static> Drop for Outliving<'_, T, A> {
     fn drop(&mut self) {
         if let (Some(call), Some(alone)) = (self.call.take(), self.alone.take()) {
-            self.engine().background.handle().spawn(async move { alone(call.await) });
+            self.engine.background.handle().spawn(async move { alone(call.await) });
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The two questions that a guest can be asked.
 
+use std::fmt::Debug;
+
 use crate::core::candidates::Candidates;
 use crate::core::worker::WorkerRole;
 use crate::engine::exports::Ask;
@@ -11,7 +13,7 @@ use crate::policies::wasm::message::reply::decode_pair;
 /// A question, its answer, and the host's check of the answer.
 pub(crate) trait Question: 'static {
     /// What is chosen.
-    type Answer: Copy + Send + 'static;
+    type Answer: Copy + Debug + Send + 'static;
 
     /// The export that answers.
     const ASK: Ask;
@@ -26,14 +28,10 @@ pub(crate) trait Question: 'static {
     fn decode(bytes: &[u8]) -> Reply<Self::Answer>;
 
     /// True if there is something to choose, so that no choice needs an explanation.
-    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
+    fn has_answer<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
 
     /// True if the choice exists and may be made.
-    fn is_valid<C: Candidates + ?Sized>(
-        answer: Self::Answer,
-        workers: &C,
-        info: &SelectWorkerInfo<'_>,
-    ) -> bool;
+    fn is_valid<C: Candidates>(answer: Self::Answer, workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
 }
 
 /// Which worker?
@@ -56,12 +54,12 @@ impl Question for One {
         decode_choice(bytes)
     }
 
-    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    fn has_answer<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         (0..workers.len()).any(|index| Self::is_valid(index, workers, info))
     }
 
     #[inline]
-    fn is_valid<C: Candidates + ?Sized>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    fn is_valid<C: Candidates>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         index < workers.len() && workers.is_healthy(index) && info.admits(index)
     }
 }
@@ -85,7 +83,7 @@ impl Question for Pair {
         decode_pair(bytes)
     }
 
-    fn has_answer<C: Candidates + ?Sized>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    fn has_answer<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         let any = |role| {
             let open = |index: &usize| One::is_valid(*index, workers, info) && workers.role(*index) == role;
             (0..workers.len()).find(open).is_some()
@@ -93,7 +91,7 @@ impl Question for Pair {
         any(WorkerRole::Prefill) && any(WorkerRole::Decode)
     }
 
-    fn is_valid<C: Candidates + ?Sized>(
+    fn is_valid<C: Candidates>(
         (prefill, decode): (usize, usize),
         workers: &C,
         info: &SelectWorkerInfo<'_>,

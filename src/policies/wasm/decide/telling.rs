@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
-use crate::engine::lane::Lane;
-use crate::engine::wasm_engine::Engine;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::verdict::LOST_TIME;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
@@ -32,7 +29,7 @@ impl WasmPolicy {
         if self.breaker().is_open() {
             return;
         }
-        if let Err(error) = tell(self.engine(), generation, &message).await {
+        if let Err(error) = tell(generation, &message).await {
             self.fail_completion(generation, &error);
         }
     }
@@ -59,10 +56,10 @@ impl WasmPolicy {
         let Some(active) = active.as_ref() else { return };
         // A canary answers for itself alone.
         if let Some(canary) = active.canary.as_ref().filter(|canary| canary.generation.id == generation) {
-            if canary.lost.lose(canary.generation.budget) {
+            if canary.lost.lose(canary.generation.budget()) {
                 self.drop_candidate(Some(generation), LOST_TIME);
             }
-        } else if active.stable.id == generation && self.breaker().lose(active.stable.budget) {
+        } else if active.stable.id == generation && self.breaker().lose(active.stable.budget()) {
             let plugin = self.name();
             tracing::warn!(
                 plugin,
@@ -72,11 +69,9 @@ impl WasmPolicy {
     }
 }
 
-async fn tell(engine: &Engine, generation: &Generation, message: &[u8]) -> Result<(), CallError> {
-    let mut lease = generation.pool.acquire(generation.wait).await?;
-    lease.begin(Lane::Fiber, Budget::start(engine.clock(), generation.budget, generation.ticks));
-    let len = lease.write_message(message).await?;
-    lease.tell(Tell::Complete, len).await?;
+async fn tell(generation: &Generation, message: &[u8]) -> Result<(), CallError> {
+    let mut lease = generation.begin_call().await?;
+    lease.tell_message(Tell::Complete, message).await?;
     lease.finish(Some(&generation.pool));
     Ok(())
 }

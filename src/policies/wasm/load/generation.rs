@@ -12,9 +12,12 @@ use sgl_policy_abi::Concurrency;
 use crate::config::plugin::LaneOption;
 use crate::config::plugin::PluginOptions;
 use crate::config::plugin::WasmPolicyConfig;
-use crate::engine::deadline::Ticks;
+use crate::engine::deadline::Allowance;
+use crate::engine::error::CallError;
+use crate::engine::lane::Lane;
 use crate::engine::pool::Pool;
 use crate::engine::pool::lease::Lease;
+use crate::engine::wasm_engine::Engine;
 use crate::policies::wasm::load::module_check::ModuleFacts;
 use crate::policies::wasm::load::provenance::Provenance;
 use crate::policies::wasm::load::provenance::Supply;
@@ -37,10 +40,10 @@ pub(crate) struct Generation {
     pub(crate) supply: Supply,
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) budget: Duration,
     /// How long a caller may wait for an instance, and for the state.
     pub(crate) wait: Duration,
-    pub(crate) ticks: Ticks,
+    /// How long its guest may run for one decision.
+    pub(crate) allowance: Allowance,
     pub(crate) stats: Arc<DecisionStats>,
     /// What its guests leave with the host.
     pub(crate) kept: Arc<Kept>,
@@ -76,13 +79,12 @@ impl Generation {
     pub(crate) fn new(parts: GenerationParts) -> Self {
         let engine = &parts.pool.compiled().engine;
         let budget = Duration::from_millis(parts.config.max_execution_time_ms);
-        let ticks = Ticks::covering(budget, engine.clock.tick());
+        let allowance = Allowance::new(budget, &engine.clock);
         engine.clock.expect(budget);
         let adaptive = parts.options.lane == LaneOption::Adaptive && !parts.pool.compiled().host_futures;
         Self {
-            budget,
             wait: Duration::from_millis(parts.options.max_wait_ms),
-            ticks,
+            allowance,
             loaded_at: SystemTime::now(),
             parked: Mutex::new(None),
             lane: LaneChoice::new(adaptive),
@@ -102,6 +104,31 @@ impl Generation {
     /// Where it comes from, and who vouches for it.
     pub(crate) fn provenance(&self) -> Provenance {
         Provenance::of(&self.supply, &self.facts, &self.config)
+    }
+
+    /// The engine that it runs on.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.pool.compiled().engine
+    }
+
+    /// How long its guest may run for one decision.
+    pub(crate) fn budget(&self) -> Duration {
+        self.allowance.total()
+    }
+
+    /// Waits for an instance and begins a call on a fiber, beside the decisions.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if there is no instance in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub(crate) async fn begin_call(&self) -> Result<Lease, CallError> {
+        let mut lease = self.pool.acquire(self.wait).await?;
+        lease.begin(Lane::Fiber, self.allowance);
+        Ok(lease)
     }
 
     /// True if its calls may have to wait for the host, so they cannot run on the caller's stack.

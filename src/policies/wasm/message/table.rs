@@ -12,7 +12,7 @@ use crate::core::worker::Worker;
 use crate::core::worker::WorkerRole;
 
 /// Bytes that [`encode_workers`] takes at most.
-pub(crate) fn workers_bound<C: Candidates + ?Sized>(workers: &C) -> usize {
+pub(crate) fn workers_bound<C: Candidates>(workers: &C) -> usize {
     let bytes = |worker: &dyn Worker| {
         let labels: usize = worker.labels().iter().map(|(key, value)| key.len() + value.len() + 10).sum();
         worker.url().len() + worker.model_id().map_or(0, str::len) + labels + 80
@@ -22,7 +22,7 @@ pub(crate) fn workers_bound<C: Candidates + ?Sized>(workers: &C) -> usize {
 }
 
 /// Writes the static facts of all workers; `None` if they do not fit.
-pub(crate) fn encode_workers<C: Candidates + ?Sized>(buffer: &mut [u8], workers: &C) -> Option<usize> {
+pub(crate) fn encode_workers<C: Candidates>(buffer: &mut [u8], workers: &C) -> Option<usize> {
     let mut writer = Writer::new(buffer);
     encode_table(&mut writer, workers.version().get(), workers.len()).ok()?;
     for index in 0..workers.len() {

@@ -85,12 +85,7 @@ impl WirePlan {
 
     /// Bytes that the message takes at most.
     #[inline]
-    pub fn bound<C: Candidates + ?Sized>(
-        &self,
-        workers: &C,
-        info: &SelectWorkerInfo<'_>,
-        state: &[u8],
-    ) -> usize {
+    pub fn bound<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>, state: &[u8]) -> usize {
         match &self.form {
             Form::Columns(plan) => plan.bound(workers.len(), info),
             Form::Rows(RowPlan { config, max_text_bytes }) => {
@@ -104,7 +99,7 @@ impl WirePlan {
 
     /// Writes the message; `None` if it does not fit. `state` is used by the row form only.
     #[inline]
-    pub fn encode<C: Candidates + ?Sized>(
+    pub fn encode<C: Candidates>(
         &self,
         buffer: &mut [u8],
         workers: &C,
@@ -172,7 +167,7 @@ impl ColumnPlan {
     }
 
     #[inline]
-    fn encode<C: Candidates + ?Sized>(
+    fn encode<C: Candidates>(
         &self,
         writer: &mut Writer<'_>,
         workers: &C,
@@ -189,7 +184,7 @@ impl ColumnPlan {
 }
 
 #[inline]
-fn encode_input<C: Candidates + ?Sized>(
+fn encode_input<C: Candidates>(
     writer: &mut Writer<'_>,
     input: &Input,
     workers: &C,
@@ -213,7 +208,7 @@ fn encode_input<C: Candidates + ?Sized>(
 }
 
 #[inline]
-fn healthy<C: Candidates + ?Sized>(out: &mut [u8], workers: &C, info: &SelectWorkerInfo<'_>) {
+fn healthy<C: Candidates>(out: &mut [u8], workers: &C, info: &SelectWorkerInfo<'_>) {
     workers.fill_healthy(out);
     if let Some(eligible) = info.eligible {
         let members = eligible.as_bytes().iter().copied().chain(std::iter::repeat(0));
@@ -228,7 +223,7 @@ fn excluded(out: &mut [u8], info: &SelectWorkerInfo<'_>) {
     out.iter_mut().zip(members).for_each(|(byte, members)| *byte = members);
 }
 
-fn rows<C: Candidates + ?Sized>(
+fn rows<C: Candidates>(
     writer: &mut Writer<'_>,
     workers: &C,
     info: &SelectWorkerInfo<'_>,

@@ -7,13 +7,11 @@
 
 use std::time::Duration;
 
-use crate::engine::deadline::Budget;
-use crate::engine::deadline::Ticks;
+use crate::engine::deadline::Allowance;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
 use crate::engine::pool::lease::Lease;
-use crate::engine::wasm_engine::Engine;
 use crate::policies::wasm::load::generation::Generation;
 
 /// Longest wait for the old generation's callers, and budget of each of the two calls.
@@ -28,26 +26,17 @@ pub(crate) async fn hold(next: &Generation) -> Result<Lease, CallError> {
 }
 
 /// Moves the old guest's state to the held instance, and lets that one serve.
-pub(crate) async fn carry(
-    engine: &Engine,
-    old: &Generation,
-    next: &Generation,
-    mut held: Lease,
-) -> Result<(), CallError> {
+pub(crate) async fn carry(old: &Generation, next: &Generation, mut held: Lease) -> Result<(), CallError> {
     let mut giver = old.pool.acquire(HAND_OVER_BUDGET).await?;
     old.pool.suspend();
-    giver.begin(Lane::Fiber, budget(engine));
+    let allowance = Allowance::new(HAND_OVER_BUDGET, old.engine().clock());
+    giver.begin(Lane::Fiber, allowance);
     let state = giver.save_state().await?.unwrap_or_default();
     giver.end();
-    held.begin(Lane::Fiber, budget(engine));
-    let len = held.write_message(&state).await?;
-    held.tell(Tell::RestoreState, len).await?;
+    held.begin(Lane::Fiber, allowance);
+    held.tell_message(Tell::RestoreState, &state).await?;
     // From here on the old memories are out of date.
     old.park(giver);
     held.finish(Some(&next.pool));
     Ok(())
-}
-
-fn budget(engine: &Engine) -> Budget {
-    Budget::start(engine.clock(), HAND_OVER_BUDGET, Ticks::covering(HAND_OVER_BUDGET, engine.clock().tick()))
 }

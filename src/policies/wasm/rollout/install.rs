@@ -78,7 +78,7 @@ impl WasmPolicy {
         watch.enter(Phase::Shadow, event);
         let (plugin, id) = (Arc::downgrade(self), generation.id);
         let shadow = Arc::new(Shadow::new(generation, every));
-        shadow.start(&self.engine, move |reason| {
+        shadow.start(move |reason| {
             if let Some(plugin) = plugin.upgrade() {
                 plugin.drop_candidate(Some(id), reason);
             }

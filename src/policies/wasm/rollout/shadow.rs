@@ -11,12 +11,9 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use crate::core::candidates::Candidates;
-use crate::engine::deadline::Budget;
 use crate::engine::error::CallError;
 use crate::engine::exports::Ask;
 use crate::engine::exports::Tell;
-use crate::engine::lane::Lane;
-use crate::engine::wasm_engine::Engine;
 use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;
@@ -142,7 +139,7 @@ impl Shadow {
     /// Copies this decision, if it is one of those to be shown. Both generations get the same
     /// `draw`, so that they differ only where the policies do.
     #[cold]
-    pub(crate) fn copy<C: Candidates + ?Sized>(
+    pub(crate) fn copy<C: Candidates>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -202,10 +199,10 @@ impl Shadow {
 
     /// Decides over the copies until it is stopped or dropped by everybody else. `end` takes it out
     /// of use, and is told why.
-    pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Engine>, end: impl FnOnce(&str) + Send + 'static) {
-        let work = look_on(Arc::downgrade(self), Arc::downgrade(engine), Arc::clone(&self.work));
+    pub(crate) fn start(self: &Arc<Self>, end: impl FnOnce(&str) + Send + 'static) {
+        let work = look_on(Arc::downgrade(self), Arc::clone(&self.work));
         let (mut stopped, ended) = (self.stopped.subscribe(), self.ended.clone());
-        engine.background.handle().spawn(async move {
+        self.generation.engine().background.handle().spawn(async move {
             tokio::select! {
                 biased;
                 // Breaking off a comparison discards its instance. An error means that it is gone.
@@ -219,19 +216,20 @@ impl Shadow {
     }
 
     /// True if it has lost more time than it may.
-    async fn compare(&self, engine: &Engine, copied: &Copied, table: &(u64, Vec<u8>)) -> bool {
+    async fn compare(&self, copied: &Copied, table: &(u64, Vec<u8>)) -> bool {
         if table.0 != copied.table_version {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         let timer = self.generation.stats.begin();
-        let choice = self.decide(engine, copied, &table.1).await;
+        let choice = self.decide(copied, &table.1).await;
         self.generation.stats.end(timer);
         let choice = match choice {
             Ok(choice) => choice,
             Err(error) => {
                 self.generation.stats.fail(FailureCause::of_call(&error));
-                return matches!(error, CallError::Timeout { .. }) && self.lost.lose(self.generation.budget);
+                return matches!(error, CallError::Timeout { .. })
+                    && self.lost.lose(self.generation.budget());
             }
         };
         let chosen = match choice {
@@ -253,47 +251,37 @@ impl Shadow {
         false
     }
 
-    async fn decide(
-        &self,
-        engine: &Engine,
-        copied: &Copied,
-        table: &[u8],
-    ) -> Result<Choice<usize>, CallError> {
-        let generation = &self.generation;
-        let mut lease = generation.pool.acquire(generation.wait).await?;
-        lease.begin(Lane::Fiber, Budget::start(engine.clock(), generation.budget, generation.ticks));
+    async fn decide(&self, copied: &Copied, table: &[u8]) -> Result<Choice<usize>, CallError> {
+        let mut lease = self.generation.begin_call().await?;
         if lease.instance().told_version != copied.table_version {
             if lease.instance().can_tell(Tell::Workers) {
-                let len = lease.write_message(table).await?;
-                lease.tell(Tell::Workers, len).await?;
+                lease.tell_message(Tell::Workers, table).await?;
             }
             lease.instance().told_version = copied.table_version;
         }
-        let len = lease.write_message(&copied.message).await?;
-        let reply = lease.ask(Ask::Select, len, decode_choice).await?;
-        lease.finish(Some(&generation.pool));
+        let reply = lease.ask_message(Ask::Select, &copied.message, decode_choice).await?;
+        lease.finish(Some(&self.generation.pool));
         Ok(reply.choice)
     }
 }
 
-/// Works off the copies; ends when the shadow or the engine is gone (false), or when too much time was
-/// lost (true).
-async fn look_on(shadow: Weak<Shadow>, engine: Weak<Engine>, work: Arc<Notify>) -> bool {
+/// Works off the copies; ends when the shadow is gone (false), or when too much time was lost (true).
+async fn look_on(shadow: Weak<Shadow>, work: Arc<Notify>) -> bool {
     // The table outlives the copies that came with it.
     let mut table: (u64, Vec<u8>) = (0, Vec::new());
     loop {
-        let (Some(shadow), Some(engine)) = (shadow.upgrade(), engine.upgrade()) else { return false };
+        let Some(shadow) = shadow.upgrade() else { return false };
         while let Some(mut copied) = shadow.waiting.pop() {
             if let Some(message) = copied.table.take() {
                 table = (copied.table_version, message);
             }
-            if shadow.compare(&engine, &copied, &table).await {
+            if shadow.compare(&copied, &table).await {
                 return true;
             }
         }
-        // While it waits it holds neither: a shadow that all others have let go ends this by what it
-        // stops with, and an engine takes this along.
-        drop((shadow, engine));
+        // While it waits it does not hold it: a shadow that all others have let go ends this by what
+        // it stops with.
+        drop(shadow);
         work.notified().await;
     }
 }

@@ -40,7 +40,7 @@ impl WasmPolicy {
         self.join(&active, &next).await;
         let displaced = self.make_stable(&next, Some((&old, saved)), event);
         let Some(lease) = held else { return Ok(displaced) };
-        if let Err(error) = handover::carry(&self.engine, &old, &next, lease).await {
+        if let Err(error) = handover::carry(&old, &next, lease).await {
             let reason = error.to_string();
             let event = Happened::RolledBack { generation: next.id, to: None, reason };
             old.wake();

@@ -43,7 +43,7 @@ impl Completions {
     }
 
     /// Remembers what the guest was told, so that completions name workers as it does.
-    pub(crate) fn remember<C: Candidates + ?Sized>(&self, workers: &C) {
+    pub(crate) fn remember<C: Candidates>(&self, workers: &C) {
         let url = |index| workers.worker(index).map_or("", |worker| worker.url()).to_owned();
         let indexes = (0..workers.len()).filter_map(|index| Some((url(index), u32::try_from(index).ok()?)));
         *self.table.lock() = KnownTable { version: workers.version().get(), indexes: indexes.collect() };

@@ -1,0 +1,123 @@
+//! What becomes of a decision that the plugin did not make.
+//!
+//! Where nobody may be chosen, to choose nobody is the right answer. Where somebody may be, it is a
+//! failure, unless the plugin may refuse requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::plugin::FailurePolicy;
+use crate::core::candidates::Candidates;
+use crate::policies::decision::Chooser;
+use crate::policies::decision::DecideError;
+use crate::policies::decision::FailureCause;
+use crate::policies::info::SelectWorkerInfo;
+use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::wasm::decide::call::Attempt;
+use crate::policies::wasm::decide::call::Chosen;
+use crate::policies::wasm::decide::call::Route;
+use crate::policies::wasm::decide::failure::Failure;
+use crate::policies::wasm::decide::question::Question;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
+use crate::policies::wasm::state::breaker::Pass;
+use crate::policies::wasm::state::stats::DecisionStats;
+
+/// Why there is no decision of this generation: nobody may be chosen, or it refused.
+#[cold]
+pub(crate) fn nobody<Q: Question, C: Candidates>(
+    generation: u64,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> DecideError {
+    if Q::has_answer(workers, info) { DecideError::Refused { generation } } else { DecideError::NoWorker }
+}
+
+impl WasmPolicy {
+    /// What becomes of an answer that did not pass the check. The refusal of a plugin that may refuse
+    /// stands, and is counted.
+    #[cold]
+    pub(crate) fn judge_choice<T>(&self, failure: Box<Failure>, own: Option<&Arc<Generation>>) -> Attempt<T> {
+        let may_refuse = own.filter(|own| failure.cause == FailureCause::NoChoice && own.options.may_refuse);
+        let Some(generation) = may_refuse.map(|own| own.id) else { return self.judge(failure) };
+        self.note(&failure);
+        Attempt::Chosen(Chosen { answer: None, generation })
+    }
+
+    /// Whether a failure is to be put up with: a canary's is not, and neither is that of a
+    /// generation which was taken out of use meanwhile. Both are counted, and the stable
+    /// generation is asked.
+    #[cold]
+    pub(crate) fn judge<T>(&self, failure: Box<Failure>) -> Attempt<T> {
+        let active = self.in_use();
+        let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
+        let Some(id) = failure.generation else { return Attempt::Failed(failure) };
+        if failure.out_of_use {
+            // By now another one is stable, or the same again: nothing has failed yet.
+            return Attempt::Again(Route::Stable);
+        }
+        if active.canary.as_ref().is_some_and(|canary| canary.generation.id == id) {
+            self.note(&failure);
+            if failure.cause == FailureCause::Timeout {
+                self.lose(id);
+            }
+            return Attempt::Again(Route::Stable);
+        }
+        Attempt::Failed(failure)
+    }
+
+    /// Counts and logs a failure, and tells the rollout.
+    #[cold]
+    pub(crate) fn note(&self, failure: &Failure) {
+        let cause = failure.cause;
+        let count = self.state().count(failure.generation, |stats| stats.fail(cause));
+        self.state().note_failure(failure.generation, cause, &failure.detail);
+        let (plugin, generation) = (self.name(), failure.generation);
+        // The 1st, 2nd, 4th, 8th … of a kind: seen at once, and no flood.
+        if count.is_power_of_two() {
+            tracing::warn!(plugin, generation, %cause, count, detail = failure.detail, "a decision failed");
+        }
+        let Some(generation) = generation else { return };
+        if cause == FailureCause::Timeout && failure.counts {
+            // The guest has spent its budget, perhaps on its caller's stack.
+            if let Some(own) = self.in_use().as_ref().and_then(|active| active.find(generation)) {
+                own.lane.took_long();
+            }
+        }
+        self.failed_on_watch(generation);
+    }
+
+    /// The budget of the generation that serves.
+    fn budget(&self) -> Duration {
+        self.in_use().as_ref().map_or(Duration::ZERO, |active| active.stable.budget())
+    }
+
+    /// Counts a failure that stands, and tells the breaker.
+    #[cold]
+    pub(crate) fn fail(&self, pass: Pass<'_>, failure: &Failure) -> FailureCause {
+        self.note(failure);
+        let lost = if failure.cause == FailureCause::Timeout { self.budget() } else { Duration::ZERO };
+        if failure.counts && pass.fail(lost) {
+            let plugin = self.name();
+            tracing::warn!(plugin, "the plugin keeps failing and is out of the path for a while");
+        }
+        failure.cause
+    }
+
+    /// What the failure policy makes of a failed decision.
+    #[cold]
+    pub(crate) fn fall_back<D>(
+        &self,
+        cause: FailureCause,
+        decide: impl FnOnce(&NativePolicy, Chooser) -> Result<D, DecideError>,
+    ) -> Result<D, DecideError> {
+        let fallback = self.fallback();
+        match fallback.on_failure {
+            FailurePolicy::Reject => Err(DecideError::Rejected { cause }),
+            FailurePolicy::Fallback => {
+                self.state().count(None, DecisionStats::fall_back);
+                decide(&fallback.policy, Chooser::Fallback { cause })
+            }
+        }
+    }
+}
