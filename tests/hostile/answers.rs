@@ -3,20 +3,20 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use sgl_testkit::guest::Guest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::text::answer;
+use sgl_testkit::text::escaped;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 
-use crate::guest::Guest;
-use crate::guest::answer;
 use crate::guest::answering;
-use crate::guest::escaped;
 use crate::guest::guest;
 use crate::stage::BAD;
 use crate::stage::Stage;
-use crate::stage::asking;
 use crate::stage::limits;
 use crate::stage::options;
 

@@ -1,13 +1,13 @@
 //! `alloc` and `dealloc` that lie.
 
 use sgl_policy_abi::Input;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::text::module;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginError;
 
-use crate::guest::Guest;
-use crate::guest::manifest;
-use crate::guest::module;
 use crate::stage::BAD;
 use crate::stage::GOOD;
 use crate::stage::Stage;

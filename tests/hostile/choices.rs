@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use sgl_policy_abi::Input;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::text::answer;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
@@ -16,15 +20,11 @@ use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::types::WorkerSet;
 
-use crate::guest::Guest;
-use crate::guest::answer;
 use crate::guest::answering;
 use crate::guest::guest;
-use crate::guest::manifest;
 use crate::stage::BAD;
 use crate::stage::Stage;
 use crate::stage::WORKERS;
-use crate::stage::asking;
 use crate::stage::limits;
 use crate::stage::options;
 
@@ -191,8 +191,10 @@ async fn always_the_same_worker_is_the_policys_right_and_is_counted_in_flight() 
 async fn inputs_that_do_not_exist_are_refused() {
     let known = manifest(&[Input::Load]);
     for (from, to) in [("load", "lxad"), ("load", "l\u{1b}ad")] {
-        let wrong =
-            known.replace(&crate::guest::escaped(from.as_bytes()), &crate::guest::escaped(to.as_bytes()));
+        let wrong = known.replace(
+            &sgl_testkit::text::escaped(from.as_bytes()),
+            &sgl_testkit::text::escaped(to.as_bytes()),
+        );
         assert_ne!(wrong, known);
         let wasm = Guest { manifest: wrong, ..Guest::default() }.wasm();
         let parts =

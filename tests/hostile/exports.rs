@@ -1,9 +1,9 @@
 //! Exports that are not what their names say.
 
+use sgl_testkit::guest::Guest;
+use sgl_testkit::text::module;
 use sglang_router_rs::policies::PluginError;
 
-use crate::guest::Guest;
-use crate::guest::module;
 use crate::stage::Stage;
 
 /// The exports of a plugin, each with its right field and one of another signature.

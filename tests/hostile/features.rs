@@ -1,8 +1,8 @@
 //! Features of Wasm that plugins do not get.
 
+use sgl_testkit::guest::Guest;
 use sglang_router_rs::policies::PluginError;
 
-use crate::guest::Guest;
 use crate::stage::Stage;
 
 async fn refused(guest: Guest<'_>, parts: &[&str]) -> PluginError {

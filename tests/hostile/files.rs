@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use sgl_testkit::guest::Guest;
+use sgl_testkit::text::answer;
+use sgl_testkit::text::escaped;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
-use crate::guest::Guest;
-use crate::guest::answer;
-use crate::guest::escaped;
 use crate::guest::wasi;
 use crate::stage::BAD;
 use crate::stage::GOOD;
 use crate::stage::Hostile;
 use crate::stage::Stage;
 use crate::stage::allowing;
-use crate::stage::eventually;
 use crate::stage::options;
 
 const FUNCTIONS: [(&str, &str); 8] = [

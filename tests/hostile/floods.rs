@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use sgl_testkit::guest::Guest;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
-use crate::guest::Guest;
-use crate::guest::HOST;
-use crate::guest::answer;
 use crate::guest::wasi;
 use crate::stage::BAD;
 use crate::stage::GOOD;
@@ -158,7 +158,7 @@ async fn output_flood_is_cut_and_counted() {
     let stage = Stage::new().await;
     let hostile = stage.load_with(allowing(&WRITE), options(), wasm).await;
     stage.by_plugin(&hostile, BAD, 0).await;
-    crate::stage::eventually("most of it is suppressed", || hostile.stats().log_suppressed > 200).await;
+    sgl_testkit::waits::eventually("most of it is suppressed", || hostile.stats().log_suppressed > 200).await;
     stage.ends(hostile).await;
 }
 
@@ -190,7 +190,7 @@ async fn sleeping_beyond_the_budget_is_a_timeout() {
 
 #[tokio::test]
 async fn more_callers_than_may_wait_are_served_by_the_fallback_at_once() {
-    let wasm = Guest { bad: crate::guest::FOREVER, ..Guest::default() }.wasm();
+    let wasm = Guest { bad: sgl_testkit::guest::FOREVER, ..Guest::default() }.wasm();
     let stage = Stage::new().await;
     let mut options = options();
     (options.max_instances, options.max_waiting) = (1, 2);
@@ -198,7 +198,7 @@ async fn more_callers_than_may_wait_are_served_by_the_fallback_at_once() {
     let callers: Vec<_> = (0..12)
         .map(|_| {
             let (policy, table) = (hostile.policy.clone(), Arc::clone(&stage.table));
-            tokio::spawn(async move { policy.decide_async(&table, &crate::stage::asking(BAD)).await })
+            tokio::spawn(async move { policy.decide_async(&table, &sgl_testkit::plugins::asking(BAD)).await })
         })
         .collect();
     for caller in callers {

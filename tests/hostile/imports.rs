@@ -1,8 +1,8 @@
 //! Imports of what no plugin gets.
 
+use sgl_testkit::guest::Guest;
 use sglang_router_rs::policies::PluginError;
 
-use crate::guest::Guest;
 use crate::guest::wasi;
 use crate::stage::Stage;
 use crate::stage::allowing;

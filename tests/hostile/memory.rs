@@ -1,11 +1,11 @@
 //! Guests that take all the room they can get.
 
+use sgl_testkit::guest::Guest;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
-use crate::guest::Guest;
 use crate::guest::guest;
 use crate::stage::BAD;
 use crate::stage::GOOD;

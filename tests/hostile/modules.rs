@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use sgl_policy_abi::Input;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::text::custom_section;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
-use crate::guest::Guest;
-use crate::guest::custom;
-use crate::guest::manifest;
 use crate::stage::BAD;
 use crate::stage::Stage;
 use crate::stage::limits;
@@ -128,7 +128,7 @@ async fn file_that_is_no_file_is_refused() {
 #[tokio::test]
 async fn thirty_megabytes_that_mean_nothing_are_carried() {
     let mut wasm = Guest::default().wasm();
-    let section = wat::parse_str(format!("(module {})", custom("padding", b"x"))).unwrap();
+    let section = wat::parse_str(format!("(module {})", custom_section("padding", b"x"))).unwrap();
     // Its content is made longer in the bytes: id, size, name, then the padding.
     assert_eq!(section[8], 0);
     let padding = 30 << 20;

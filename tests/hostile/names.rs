@@ -2,14 +2,14 @@
 
 use sgl_policy_abi::Input;
 use sgl_policy_abi::Manifest;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::manifest::plain_manifest;
+use sgl_testkit::manifest::section;
+use sgl_testkit::text::answer;
+use sgl_testkit::text::escaped;
+use sgl_testkit::text::module;
 use sglang_router_rs::policies::PluginError;
 
-use crate::guest::Guest;
-use crate::guest::answer;
-use crate::guest::escaped;
-use crate::guest::module;
-use crate::guest::plain_manifest;
-use crate::guest::section;
 use crate::stage::Stage;
 
 /// A message that an operator can read in a terminal.

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
+use sgl_testkit::guest::FOREVER;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::text::HOST;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 
-use crate::guest::FOREVER;
-use crate::guest::Guest;
-use crate::guest::HOST;
 use crate::guest::guest;
 use crate::stage::BAD;
 use crate::stage::GOOD;
 use crate::stage::Hostile;
 use crate::stage::Stage;
-use crate::stage::asking;
-use crate::stage::eventually;
 use crate::stage::hasty;
 use crate::stage::limits;
 use crate::stage::options;
@@ -164,7 +164,7 @@ async fn instances_of_fresh_isolation_remember_nothing() {
     let bad = format!(
         "(global.set $asked (i32.add (global.get $asked) (i32.const 1)))
          (i32.store8 (i32.const 40) (global.get $asked)) (return {})",
-        crate::guest::answer(40, 1)
+        sgl_testkit::text::answer(40, 1)
     );
     let wasm = Guest { fields, bad: &bad, ..Guest::default() }.wasm();
     let stage = Stage::new().await;

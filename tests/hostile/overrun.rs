@@ -7,15 +7,15 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
+use sgl_testkit::guest::FOREVER;
+use sgl_testkit::plugins::asking;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
-use crate::guest::FOREVER;
 use crate::guest::guest;
 use crate::stage::BAD;
 use crate::stage::Stage;
-use crate::stage::asking;
 use crate::stage::limits;
 use crate::stage::options;
 

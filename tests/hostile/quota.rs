@@ -1,5 +1,8 @@
 //! Every way to take space in the private directory, and what is given back.
 
+use sgl_testkit::guest::Guest;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
@@ -9,9 +12,6 @@ use crate::files::Texts;
 use crate::files::must;
 use crate::files::must_not;
 use crate::files::open;
-use crate::guest::Guest;
-use crate::guest::HOST;
-use crate::guest::answer;
 use crate::guest::wasi;
 use crate::stage::BAD;
 use crate::stage::GOOD;

@@ -4,6 +4,9 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use sgl_testkit::plugins::asking;
+use sgl_testkit::text::answer;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
@@ -11,7 +14,6 @@ use crate::files::CREATE;
 use crate::files::Texts;
 use crate::files::directory_with;
 use crate::files::must;
-use crate::guest::answer;
 use crate::quota::MAX_BYTES;
 use crate::quota::close;
 use crate::quota::config;
@@ -22,8 +24,6 @@ use crate::quota::wasm;
 use crate::quota::write;
 use crate::stage::BAD;
 use crate::stage::Stage;
-use crate::stage::asking;
-use crate::stage::eventually;
 
 /// Bytes and entries of a directory, whatever lies in it counted once.
 fn used(directory: &Path) -> (u64, u64) {

@@ -1,10 +1,10 @@
 //! Guests that go too deep, and ways back into a guest.
 
+use sgl_testkit::guest::Guest;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::module;
 use sglang_router_rs::policies::FailureCause;
 
-use crate::guest::Guest;
-use crate::guest::HOST;
-use crate::guest::module;
 use crate::guest::wasi;
 use crate::stage::Stage;
 use crate::stage::allowing;

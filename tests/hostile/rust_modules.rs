@@ -3,6 +3,7 @@
 //! One module, `tests/fixtures/plugins/misbehaving`; its configuration says what it does.
 
 use serde_json::json;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
@@ -10,7 +11,6 @@ use crate::stage::BAD;
 use crate::stage::GOOD;
 use crate::stage::Hostile;
 use crate::stage::Stage;
-use crate::stage::eventually;
 use crate::stage::hasty;
 use crate::stage::limits;
 use crate::stage::options;

@@ -1,14 +1,14 @@
 //! What a plugin gets to see: what it declares, and nothing else.
 
 use sgl_policy_abi::Input;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
-use crate::guest::Guest;
-use crate::guest::HOST;
-use crate::guest::answer;
-use crate::guest::manifest;
 use crate::guest::wasi;
 use crate::stage::BAD;
 use crate::stage::Stage;

@@ -1,7 +1,6 @@
 //! The stage of every case: an engine that is small enough for a leak to show, a well-behaved
 //! plugin on it, and the checks that are the same for all.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::pin::pin;
@@ -9,10 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::finished;
+use sgl_testkit::text::answer;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::ProbationOptions;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::Chooser;
@@ -24,12 +28,7 @@ use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PluginStats;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::RequestCompletion;
-use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
-
-use crate::guest::Guest;
-use crate::guest::answer;
 
 /// Instances that the engine can hold: few, so that all of them can be made at the end.
 const ENGINE_INSTANCES: usize = 8;
@@ -73,16 +72,7 @@ impl Hostile {
 
     /// Tells the plugin that a request which it, or its fallback, placed has finished.
     pub(crate) fn complete(&self, decided: &Decision) {
-        self.policy.on_request_complete(&RequestCompletion {
-            worker_url: "http://w0".into(),
-            chooser: decided.chooser(),
-            success: true,
-            judged: true,
-            first_byte: None,
-            total: Duration::from_millis(1),
-            prompt_tokens: None,
-            completion_tokens: None,
-        });
+        self.policy.on_request_complete(&finished(decided.chooser()));
     }
 
     /// Waits until an instance is ready: one that failed is replaced in the background.
@@ -101,7 +91,7 @@ impl Stage {
         let load = Box::pin(factory.load_wasm_plugin_bytes(patient, options, neighbour()));
         load.await.expect("it behaves");
         let neighbour = factory.create_by_name("neighbour").unwrap();
-        let stage = Self { factory, neighbour, table: fleet().table() };
+        let stage = Self { factory, neighbour, table: fleet(WORKERS).table() };
         stage.neighbour_decides().await;
         stage
     }
@@ -294,31 +284,10 @@ fn failures(stats: &PluginStats, cause: FailureCause) -> u64 {
     stats.failures.iter().find(|(known, _)| *known == cause).expect("a known cause").1
 }
 
-/// A request with this text.
-pub(crate) fn asking(text: &str) -> SelectWorkerInfo<'_> {
-    SelectWorkerInfo { request_text: Some(text), ..SelectWorkerInfo::default() }
-}
-
-/// Workers `http://w0` …, all healthy.
-pub(crate) fn fleet() -> Fleet {
-    let fleet = Fleet::new();
-    for index in 0..WORKERS {
-        fleet.add(WorkerSpec::new(format!("http://w{index}")), true).expect("a new URL");
-    }
-    fleet
-}
-
-/// The numbers of the first document: 1 MiB, 1000 ms, no system calls. Far more time than any
-/// guest here needs that does not mean to spend it.
+/// The numbers of the first document. Far more time than any guest here needs that does not mean
+/// to spend it.
 pub(crate) fn limits() -> WasmPolicyConfig {
-    WasmPolicyConfig {
-        module_path: "hostile.wasm".into(),
-        name: "hostile".into(),
-        max_execution_time_ms: 1000,
-        max_memory_bytes: 1 << 20,
-        allowed_syscalls: vec![],
-        config: HashMap::new(),
-    }
+    config("hostile")
 }
 
 /// The same with 20 ms, for guests that spend all they get.
@@ -349,14 +318,5 @@ pub(crate) fn says(error: &PluginError, parts: &[&str]) {
     let message = error.to_string();
     for part in parts {
         assert!(message.contains(part), "{part:?} is not in: {message}");
-    }
-}
-
-/// Waits for something that happens in the background, without a fixed sleep.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(20), "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -1,5 +1,11 @@
 //! State that grows, or that is none.
 
+use sgl_testkit::guest::Guest;
+use sgl_testkit::manifest::plain_manifest;
+use sgl_testkit::manifest::section;
+use sgl_testkit::text::answer;
+use sgl_testkit::text::escaped;
+use sgl_testkit::text::module;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::WasmPolicyConfig;
@@ -7,12 +13,6 @@ use sglang_router_rs::policies::WasmPolicyConfig;
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
 
-use crate::guest::Guest;
-use crate::guest::answer;
-use crate::guest::escaped;
-use crate::guest::module;
-use crate::guest::plain_manifest;
-use crate::guest::section;
 use crate::stage::GOOD;
 use crate::stage::Stage;
 use crate::stage::limits;

@@ -6,14 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::plugins::load;
+use sgl_testkit::small_guests::guest_choosing;
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
-
-use crate::support::fleet;
-use crate::support::guest_choosing;
-use crate::support::load;
 
 fn factory(directory: &Path) -> PolicyFactory {
     let aot_cache = Some(directory.to_owned());

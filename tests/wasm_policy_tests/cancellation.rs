@@ -6,6 +6,22 @@ use std::sync::Arc;
 
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::commanded_as;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::fleets::slice;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
+use sgl_testkit::waits::eventually;
+use sgl_testkit::waits::poll_then_drop;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerTable;
@@ -20,22 +36,6 @@ use sglang_router_rs::policies::WasmPolicyConfig;
 use crate::capture::catch_logs;
 use crate::counting::counted;
 use crate::counting::counts_always;
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::commanded_as;
-use crate::support::config;
-use crate::support::eventually;
-use crate::support::fleet;
-use crate::support::guest_with;
-use crate::support::loaded_with;
-use crate::support::manifest;
-use crate::support::on;
-use crate::support::poll_then_drop;
-use crate::support::prompt;
-use crate::support::slice;
-use crate::support::stats;
 
 const FOREVER: &str = "(loop $forever (br $forever))";
 
@@ -252,7 +252,7 @@ fn slow_listener() -> Vec<u8> {
               (then (local.set $at (i32.add (local.get $at) (i32.const 1))) (br $search))))
           (if (i32.eq (i32.load8_u (i32.add (local.get $at) (i32.const 8))) (i32.const 0x99))
             (then {FOREVER})))"#,
-        manifest(&[Input::Load], Concurrency::Parallel)
+        manifest(&[Input::Load])
     );
     guest_with(&fields, &answer(16, 1))
 }
@@ -278,7 +278,7 @@ async fn pair_that_is_given_up_at_its_second_leg_counts_nothing() {
         {}"#,
         answer(16, 1)
     );
-    let fields = format!(r#"{}(data (i32.const 16) "\00")"#, manifest(&[Input::Leg], Concurrency::Parallel));
+    let fields = format!(r#"{}(data (i32.const 16) "\00")"#, manifest(&[Input::Leg]));
     let (factory, policy) = plugin("test", 1, guest_with(&fields, &body)).await;
     let fleet = sglang_router_rs::core::Fleet::new();
     for (index, role) in ["prefill", "decode"].into_iter().enumerate() {

@@ -4,8 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::finished;
+use sgl_testkit::plugins::loaded;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::plugins::without_probation;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::config::Rollout;
@@ -17,28 +33,11 @@ use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PluginStatus;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::RequestCompletion;
 use sglang_router_rs::policies::SelectWorkerInfo;
 
 use crate::capture::catch_logs;
 use crate::counting::counted;
 use crate::counting::counts_always;
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::config;
-use crate::support::eventually;
-use crate::support::fleet;
-use crate::support::guest_choosing;
-use crate::support::guest_with;
-use crate::support::loaded;
-use crate::support::loaded_with;
-use crate::support::manifest;
-use crate::support::on;
-use crate::support::prompt;
-use crate::support::stats;
-use crate::support::without_probation;
 
 fn detail(factory: &PolicyFactory) -> PluginDetail {
     factory.plugin_detail("test").expect("it is loaded")
@@ -166,24 +165,11 @@ async fn promoted_canary_keeps_its_map_and_adds_to_the_counters() {
     assert_eq!((pair.counter(&pair.stable, 0).await, pair.ask(&pair.stable, LOAD).await), (9, 1));
 }
 
-fn finished(generation: u64) -> RequestCompletion {
-    RequestCompletion {
-        worker_url: "http://w0".into(),
-        success: true,
-        judged: true,
-        first_byte: None,
-        total: Duration::from_millis(1),
-        prompt_tokens: None,
-        completion_tokens: None,
-        chooser: Chooser::Plugin { generation },
-    }
-}
-
 #[tokio::test]
 async fn finished_requests_are_told_to_the_generation_that_placed_them() {
     let pair = Pair::of(remembering()).await;
     let stable_id = detail(&pair.factory).generations[0].generation;
-    pair.policy.on_request_complete(&finished(pair.canary_id));
+    pair.policy.on_request_complete(&finished(Chooser::Plugin { generation: pair.canary_id }));
     let canary = || async { pair.counter(&pair.canary, 1).await };
     for _ in 0..2000 {
         if canary().await == 1 {
@@ -194,8 +180,8 @@ async fn finished_requests_are_told_to_the_generation_that_placed_them() {
     assert_eq!((canary().await, pair.counter(&pair.stable, 1).await), (1, 0));
     pair.factory.roll_back_wasm_plugin("test").await.unwrap();
     // The first is nobody's any more; the batch of the second would have had both.
-    pair.policy.on_request_complete(&finished(pair.canary_id));
-    pair.policy.on_request_complete(&finished(stable_id));
+    pair.policy.on_request_complete(&finished(Chooser::Plugin { generation: pair.canary_id }));
+    pair.policy.on_request_complete(&finished(Chooser::Plugin { generation: stable_id }));
     for _ in 0..2000 {
         if pair.counter(&pair.stable, 1).await > 0 {
             break;
@@ -258,7 +244,7 @@ async fn generation_rolled_back_on_probation_takes_its_map_and_state_along() {
 /// Counts in counter 5, which the stable generation's choice depends on.
 fn counting() -> Vec<u8> {
     let body = format!("(drop (call $count (i32.const 5) (i64.const 1))) {}", answer(16, 1));
-    let inputs = manifest(&[Input::PromptBytes], Concurrency::Parallel);
+    let inputs = manifest(&[Input::PromptBytes]);
     guest_with(&format!(r#"{HOST}{inputs}(data (i32.const 16) "\00")"#), &body)
 }
 
@@ -285,7 +271,7 @@ fn spinning() -> Vec<u8> {
            (then (loop $on (br $on)))) {}",
         answer(16, 1)
     );
-    let inputs = manifest(&[Input::PromptBytes], Concurrency::Parallel);
+    let inputs = manifest(&[Input::PromptBytes]);
     guest_with(&format!(r#"{inputs}(data (i32.const 16) "\00")"#), &body)
 }
 

@@ -1,7 +1,17 @@
 //! The column form: what a guest is sent for a decision, and guests that read it in place.
 
-use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::ECHO;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::fleets::slice;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::loaded;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::InFlight;
 use sglang_router_rs::core::Worker;
@@ -18,17 +28,6 @@ use crate::capture::catch_logs;
 use crate::capture::take_echo;
 use crate::capture::take_lines;
 use crate::decoder::Value;
-use crate::support::ECHO;
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::config;
-use crate::support::fleet;
-use crate::support::guest_with;
-use crate::support::loaded;
-use crate::support::loaded_with;
-use crate::support::manifest;
-use crate::support::slice;
-use crate::support::stats;
 
 const ALL: [Input; 17] = [
     Input::Healthy,
@@ -53,8 +52,7 @@ const ALL: [Input; 17] = [
 /// A guest that logs every message and chooses worker 1.
 async fn echoing(name: &str, inputs: &[Input]) -> (PolicyFactory, Policy) {
     catch_logs();
-    let fields =
-        format!(r#"{HOST}{}{ECHO}(data (i32.const 16) "\01")"#, manifest(inputs, Concurrency::Parallel));
+    let fields = format!(r#"{HOST}{}{ECHO}(data (i32.const 16) "\01")"#, manifest(inputs));
     let body = format!("(call $echo (i32.const 83) (local.get $ptr) (local.get $len)) {}", answer(16, 1));
     let loaded = loaded_with(config(name), Default::default(), guest_with(&fields, &body)).await;
     take_lines(name);
@@ -255,7 +253,7 @@ fn argmin() -> Vec<u8> {
       (i32.store8 (i32.const 16) (i32.const 0xcd))
       (i32.store8 (i32.const 17) (i32.shr_u (local.get $best) (i32.const 8)))
       (i32.store8 (i32.const 18) (local.get $best))"#;
-    let fields = format!("{}{ARGMIN}", manifest(&inputs, Concurrency::Parallel));
+    let fields = format!("{}{ARGMIN}", manifest(&inputs));
     guest_with(&fields, &format!("{body}{}", answer(16, 3)))
 }
 
@@ -311,7 +309,7 @@ async fn loads_are_spread_when_decisions_are_held() {
 async fn state_in_an_answer_of_the_column_form_is_ignored() {
     // {"selected_worker": 1, "state": {"n": 7}}
     let data = r#"(data (i32.const 16) "\82\afselected_worker\01\a5state\81\a1n\07")"#;
-    let fields = format!("{}{data}", manifest(&[Input::Load], Concurrency::Parallel));
+    let fields = format!("{}{data}", manifest(&[Input::Load]));
     let (factory, policy) = loaded(guest_with(&fields, &answer(16, 28))).await;
     let table = fleet(3).table();
     let info = SelectWorkerInfo::default();

@@ -1,13 +1,13 @@
 //! Row-form guests that count in their `state`.
 
+use sgl_testkit::commanded::ECHO;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Policy;
 
 use crate::capture::take_echo;
-use crate::support::ECHO;
-use crate::support::HOST;
-use crate::support::asking;
-use crate::support::guest_with;
 
 /// Finds `state` at the end of the message: an empty map, or `{"n": u32}` of eight bytes; and in
 /// front of it `"config": {}` and the last character of the request's text.
@@ -49,8 +49,8 @@ fn counting(when: &str) -> Vec<u8> {
         (if {when} (then {COUNT} (return {all})))
         (i32.store8 (i32.const 16) (i32.const 0))
         {one}"#,
-        one = crate::support::answer(16, 1),
-        all = crate::support::answer(1024, 32),
+        one = sgl_testkit::text::answer(16, 1),
+        all = sgl_testkit::text::answer(1024, 32),
     );
     guest_with(&format!("{HOST}{ECHO}{ANSWER}"), &body)
 }

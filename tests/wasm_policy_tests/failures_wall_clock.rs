@@ -10,8 +10,24 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::WAIT_AT_GATE;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::fleets::slice;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::failures;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::small_guests::BASICS;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::text::answer;
+use sgl_testkit::waits::eventually;
+use sgl_testkit::waits::poll_then_drop;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::FailurePolicy;
 use sglang_router_rs::config::LaneOption;
@@ -24,24 +40,6 @@ use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
-
-use crate::support::BASICS;
-use crate::support::WAIT_AT_GATE;
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::config;
-use crate::support::eventually;
-use crate::support::failures;
-use crate::support::fleet;
-use crate::support::guest_choosing;
-use crate::support::loaded_with;
-use crate::support::manifest;
-use crate::support::on;
-use crate::support::poll_then_drop;
-use crate::support::prompt;
-use crate::support::slice;
-use crate::support::stats;
 
 const BUDGET: Duration = Duration::from_millis(20);
 
@@ -144,7 +142,7 @@ fn loops_at(on_workers: &str, alloc: &str) -> Vec<u8> {
         (func (export "on_workers") (param $ptr i32) (param $len i32) {on_workers})
         (data (i32.const 16) "\00")
         (func (export "select_worker") (param i32 i32) (result i64) {}))"#,
-        manifest(&[Input::Load], Concurrency::Parallel),
+        manifest(&[Input::Load]),
         answer(16, 1)
     );
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))

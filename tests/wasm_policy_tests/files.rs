@@ -3,6 +3,16 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::text::answer;
+use sgl_testkit::text::escaped;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::config::Rollout;
 use sglang_router_rs::policies::Chooser;
@@ -12,16 +22,6 @@ use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::WasmPolicyConfig;
 use sglang_router_rs::policies::unwatched;
 
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::config;
-use crate::support::escaped;
-use crate::support::eventually;
-use crate::support::fleet;
-use crate::support::loaded_with;
-use crate::support::on;
-use crate::support::prompt;
 use crate::wasi::allowed;
 use crate::wasi::imports;
 

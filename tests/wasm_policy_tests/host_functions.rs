@@ -1,21 +1,20 @@
 //! The `sgl` functions with arguments of every kind.
 
 use sgl_policy_abi::host_function::COUNTER_SLOTS;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::counter;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::load;
+use sgl_testkit::plugins::loaded;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::text::answer;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
-
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::config;
-use crate::support::counter;
-use crate::support::fleet;
-use crate::support::load;
-use crate::support::loaded;
-use crate::support::loaded_with;
-use crate::support::on;
-use crate::support::prompt;
 
 /// Answers the negative of what the instruction leaves: an error code of the map functions.
 fn code(instruction: &str) -> String {

@@ -29,7 +29,6 @@ mod rows;
 mod sandbox;
 #[cfg(unix)]
 mod signatures;
-mod support;
 mod tables;
 mod waiting;
 mod wasi;

@@ -2,8 +2,17 @@
 
 use std::sync::Arc;
 
-use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::ECHO;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::failures;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
@@ -21,16 +30,6 @@ use crate::capture::catch_logs;
 use crate::capture::take_echo;
 use crate::capture::take_lines;
 use crate::decoder::Value;
-use crate::support::ECHO;
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::config;
-use crate::support::failures;
-use crate::support::guest_with;
-use crate::support::loaded_with;
-use crate::support::manifest;
-use crate::support::prompt;
 
 const ROLES: [WorkerRole; 5] =
     [WorkerRole::Regular, WorkerRole::Prefill, WorkerRole::Decode, WorkerRole::Prefill, WorkerRole::Decode];
@@ -59,7 +58,7 @@ fn pairing() -> Vec<u8> {
           (i32.store8 (i32.const 17) (i32.shr_u (local.get $size) (i32.const 3)))
           (i32.store8 (i32.const 18) (i32.and (local.get $size) (i32.const 7)))
           {})"#,
-        manifest(&[Input::PromptBytes], Concurrency::Parallel),
+        manifest(&[Input::PromptBytes]),
         answer(16, 3)
     );
     guest_with(&fields, "(i64.const 0)")
@@ -105,7 +104,7 @@ async fn no_pair_is_a_failure_where_there_is_one_to_choose_and_else_an_answer() 
     let table = fleet_of_roles().table();
     let pair = policy.decide_pair_async(&table, &asking("")).await.unwrap();
     assert_eq!(pair.decode.chooser(), Chooser::Fallback { cause: FailureCause::NoChoice });
-    assert_eq!((failures(&factory, "no_choice"), crate::support::stats(&factory).fallbacks), (1, 1));
+    assert_eq!((failures(&factory, "no_choice"), sgl_testkit::plugins::stats(&factory).fallbacks), (1, 1));
     table
         .workers()
         .iter()
@@ -113,25 +112,28 @@ async fn no_pair_is_a_failure_where_there_is_one_to_choose_and_else_an_answer() 
         .for_each(|one| one.set_healthy(false));
     let error = policy.decide_pair_async(&table, &asking("")).await.unwrap_err();
     assert_eq!(error, DecideError::NoWorker);
-    assert_eq!((failures(&factory, "no_choice"), crate::support::stats(&factory).fallbacks), (1, 1));
+    assert_eq!((failures(&factory, "no_choice"), sgl_testkit::plugins::stats(&factory).fallbacks), (1, 1));
 }
 
 #[tokio::test]
 async fn pair_is_refused_by_a_plugin_that_may_refuse() {
     let options = PluginOptions { may_refuse: true, ..PluginOptions::default() };
-    for wasm in [pairing(), crate::support::guest("(i64.const 0)")] {
+    for wasm in [pairing(), sgl_testkit::small_guests::guest("(i64.const 0)")] {
         let (factory, policy) = loaded_with(config("test"), options.clone(), wasm).await;
         let table = fleet_of_roles().table();
         let error = policy.decide_pair_async(&table, &asking("")).await.unwrap_err();
         assert!(matches!(error, DecideError::Refused { .. }), "{error:?}");
-        assert_eq!((failures(&factory, "no_choice"), crate::support::stats(&factory).fallbacks), (1, 0));
+        assert_eq!(
+            (failures(&factory, "no_choice"), sgl_testkit::plugins::stats(&factory).fallbacks),
+            (1, 0)
+        );
     }
 }
 
 /// A guest without `select_worker_pair` that logs its questions and chooses the first worker that
 /// may be chosen, among 8.
 fn first_healthy() -> Vec<u8> {
-    let fields = format!("{HOST}{}{ECHO}", manifest(&[Input::Healthy, Input::Leg], Concurrency::Parallel));
+    let fields = format!("{HOST}{}{ECHO}", manifest(&[Input::Healthy, Input::Leg]));
     let body = format!(
         r#"(call $echo (i32.const 83) (local.get $ptr) (local.get $len))
            (i32.store8 (i32.const 16) (i32.ctz
@@ -206,7 +208,7 @@ fn told() -> Vec<u8> {
         (func (export "on_workers") (param $ptr i32) (param $len i32)
           (call $echo (i32.const 87) (local.get $ptr) (local.get $len)))
         (func (export "select_worker_pair") (param i32 i32) (result i64) {})"#,
-        manifest(&[Input::PromptBytes], Concurrency::Parallel),
+        manifest(&[Input::PromptBytes]),
         answer(16, 3)
     );
     guest_with(&fields, "(i64.const 0)")

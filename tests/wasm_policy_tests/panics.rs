@@ -1,17 +1,15 @@
 //! A guest that panics says why: its message, file and line, and where it was.
 
-use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::load;
+use sgl_testkit::plugins::loaded;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
-
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::fleet;
-use crate::support::guest_with;
-use crate::support::load;
-use crate::support::loaded;
-use crate::support::manifest;
 
 const MESSAGE: &str = r"panicked at src/lib.rs:7:5:\0aindex out of bounds";
 
@@ -22,7 +20,7 @@ fn panicking(when: &str) -> Vec<u8> {
         r#"{HOST}{}(data (i32.const 16) "\00")(data (i32.const 3000) "{MESSAGE}")
         (func $inner (call $log (i32.const 0) (i32.const 3000) (i32.const {len})) unreachable)
         (func $score_all (call $inner))"#,
-        manifest(&[Input::PromptBytes], Concurrency::Parallel)
+        manifest(&[Input::PromptBytes])
     );
     guest_with(&fields, &format!("(if {when} (then (call $score_all))) {}", answer(16, 1)))
 }

@@ -4,6 +4,23 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sgl_policy_abi::Concurrency;
+use sgl_testkit::commanded::WAIT_AT_GATE;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::commanded_as;
+use sgl_testkit::commanded::counter;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::opener;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::failures;
+use sgl_testkit::plugins::load;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::plugins::without_probation;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::Isolation;
 use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::engine::EngineOptions;
@@ -16,24 +33,6 @@ use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 use tokio::task::JoinSet;
-
-use crate::support::WAIT_AT_GATE;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::commanded_as;
-use crate::support::config;
-use crate::support::counter;
-use crate::support::eventually;
-use crate::support::failures;
-use crate::support::fleet;
-use crate::support::guest_choosing;
-use crate::support::load;
-use crate::support::loaded_with;
-use crate::support::on;
-use crate::support::opener;
-use crate::support::prompt;
-use crate::support::stats;
-use crate::support::without_probation;
 
 fn pool_of(min_warm: usize, max_instances: usize) -> PluginOptions {
     PluginOptions { min_warm, max_instances, max_wait_ms: 30_000, ..without_probation() }

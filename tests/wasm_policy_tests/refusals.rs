@@ -1,21 +1,19 @@
 //! Bad input of every kind: its own clear error, and the registry is as it was.
 
-use sgl_policy_abi::Concurrency;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::load;
+use sgl_testkit::small_guests::BASICS;
+use sgl_testkit::small_guests::guest;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::answer;
+use sgl_testkit::text::custom_section;
 use sglang_router_rs::config::IfLoaded;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::WasmPolicyConfig;
-
-use crate::support::BASICS;
-use crate::support::answer;
-use crate::support::config;
-use crate::support::custom_section;
-use crate::support::guest;
-use crate::support::guest_choosing;
-use crate::support::guest_with;
-use crate::support::load;
-use crate::support::manifest;
 
 /// Tries to load over a plugin that serves, and returns the error after checking that it still
 /// does.
@@ -223,7 +221,7 @@ async fn import_of_another_signature() {
 async fn manifests_that_cannot_be_used() {
     let broken = custom_section("sgl.policy", b"\xc1");
     says(&refused(guest_with(&broken, "(i64.const 0)")).await, &["its manifest", "sgl.policy"]);
-    let good = manifest(&[], Concurrency::Parallel);
+    let good = manifest(&[]);
     let newer = good.replace(r"\a3\61\62\69\01", r"\a3\61\62\69\63");
     assert_ne!(good, newer, "the manifest has the key `abi`");
     says(&refused(guest_with(&newer, "(i64.const 0)")).await, &["its manifest", "99"]);
@@ -235,7 +233,7 @@ async fn init_that_traps_or_refuses() {
     says(&refused(traps).await, &["does not start: init trapped"]);
     let mut answer_bytes = Vec::from(*b"\x81\xa5error\xa7no luck");
     answer_bytes.shrink_to_fit();
-    let data = format!(r#"(data (i32.const 32) "{}")"#, crate::support::escaped(&answer_bytes));
+    let data = format!(r#"(data (i32.const 32) "{}")"#, sgl_testkit::text::escaped(&answer_bytes));
     let refuses = module(&format!(
         r#"{BASICS}{SELECT}{data}(func (export "init") (param i32 i32) (result i64) {})"#,
         answer(32, u32::try_from(answer_bytes.len()).unwrap())

@@ -9,6 +9,21 @@ use std::time::Duration;
 
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::on;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::manifest::manifest_of;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::finished;
+use sgl_testkit::plugins::loaded;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::plugins::without_probation;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::config::Rollout;
@@ -25,20 +40,6 @@ use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::RequestCompletion;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::unwatched;
-
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::commanded;
-use crate::support::config;
-use crate::support::eventually;
-use crate::support::fleet;
-use crate::support::guest_choosing;
-use crate::support::guest_with;
-use crate::support::loaded;
-use crate::support::manifest;
-use crate::support::on;
-use crate::support::stats;
-use crate::support::without_probation;
 
 fn detail(factory: &PolicyFactory) -> PluginDetail {
     factory.plugin_detail("test").expect("it is loaded")
@@ -64,7 +65,7 @@ fn trapping_every_third_time() -> Vec<u8> {
             (then (unreachable))))) {}",
         answer(16, 1)
     );
-    let inputs = manifest(&[Input::PromptBytes], Concurrency::Parallel);
+    let inputs = manifest(&[Input::PromptBytes]);
     guest_with(&format!(r#"{HOST}{inputs}(data (i32.const 16) "\01")"#), &body)
 }
 
@@ -200,7 +201,7 @@ fn disagreeing_every_third_time() -> Vec<u8> {
             (i64.const 3))) (i32.const 0))) {}",
         answer(16, 1)
     );
-    guest_with(&format!("{HOST}{}", manifest(&[], Concurrency::Parallel)), &body)
+    guest_with(&format!("{HOST}{}", manifest(&[])), &body)
 }
 
 #[tokio::test]
@@ -232,7 +233,7 @@ fn silent() -> Vec<u8> {
           (then (return (i64.const 0)))) {}",
         answer(16, 1)
     );
-    let inputs = manifest(&[Input::PromptBytes], Concurrency::Parallel);
+    let inputs = manifest(&[Input::PromptBytes]);
     guest_with(&format!(r#"{inputs}(data (i32.const 16) "\01")"#), &body)
 }
 
@@ -265,14 +266,10 @@ async fn requests_that_say_nothing_of_a_choice_count_for_no_side() {
     let stable = detail(&factory).generations[0].generation;
     let finish = |generation, success, judged, total| {
         policy.on_request_complete(&RequestCompletion {
-            worker_url: "http://w0".to_owned(),
-            chooser: Chooser::Plugin { generation },
             success,
             judged,
-            first_byte: None,
             total,
-            prompt_tokens: None,
-            completion_tokens: None,
+            ..finished(Chooser::Plugin { generation })
         });
     };
     for _ in 0..200 {
@@ -414,7 +411,7 @@ fn serial_turns() -> Vec<u8> {
         (func (export "save_state") (result i64) {})
         (func (export "restore_state") (param $ptr i32) (param $len i32)
           (i64.store (i32.const 32) (i64.load (local.get $ptr))))"#,
-        manifest(&[], Concurrency::Serial),
+        manifest_of(&[], Concurrency::Serial),
         answer(32, 8)
     );
     let body = format!(

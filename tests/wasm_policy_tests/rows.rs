@@ -2,6 +2,19 @@
 
 use std::sync::Arc;
 
+use sgl_testkit::commanded::ECHO;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::failures;
+use sgl_testkit::plugins::loaded;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::small_guests::BASICS;
+use sgl_testkit::small_guests::guest;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::core::InFlight;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::DecideError;
@@ -18,19 +31,6 @@ use crate::counting::counted;
 use crate::counting::counts_always;
 use crate::counting::counts_sometimes;
 use crate::decoder::Value;
-use crate::support::BASICS;
-use crate::support::ECHO;
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::config;
-use crate::support::failures;
-use crate::support::fleet;
-use crate::support::guest;
-use crate::support::guest_with;
-use crate::support::loaded;
-use crate::support::loaded_with;
-use crate::support::stats;
 
 const CALLERS: usize = 64;
 const ROUNDS: usize = 100;
@@ -303,7 +303,8 @@ async fn no_choice_in_any_form_is_refused_at_load_and_taken_from_a_plugin_that_m
     ));
     let may_refuse = PluginOptions { may_refuse: true, ..PluginOptions::default() };
     for wasm in [guest("(i64.const 0)"), nil, map, prefixed.unwrap()] {
-        let refused = crate::support::load(&PolicyFactory::new(), "test", wasm.clone()).await.unwrap_err();
+        let refused =
+            sgl_testkit::plugins::load(&PolicyFactory::new(), "test", wasm.clone()).await.unwrap_err();
         assert!(refused.to_string().contains("chose nobody of 4 workers"), "{refused}");
         let (factory, policy) = loaded_with(config("test"), may_refuse.clone(), wasm).await;
         let table = fleet(3).table();

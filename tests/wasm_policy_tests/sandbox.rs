@@ -4,6 +4,18 @@ use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
+use sgl_testkit::commanded::ECHO;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::fleets::slice;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::failures;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::LoadBalancingPolicy;
@@ -18,18 +30,6 @@ use crate::capture::Line;
 use crate::capture::catch_logs;
 use crate::capture::take_echo;
 use crate::capture::take_lines;
-use crate::support::ECHO;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::config;
-use crate::support::eventually;
-use crate::support::failures;
-use crate::support::fleet;
-use crate::support::loaded_with;
-use crate::support::on;
-use crate::support::prompt;
-use crate::support::slice;
-use crate::support::stats;
 use crate::wasi::allowed;
 use crate::wasi::imports;
 
@@ -280,5 +280,5 @@ async fn self_test_and_warm_up_leave_no_trace_in_counters() {
     let info = SelectWorkerInfo::default();
     policy.decide_async(&table, &info).await.unwrap();
     policy.decide(&table, &info).unwrap();
-    assert_eq!(crate::support::counter(&policy, &table, 3).await, 3);
+    assert_eq!(sgl_testkit::commanded::counter(&policy, &table, 3).await, 3);
 }

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::load;
+use sgl_testkit::small_guests::guest_choosing;
 use sglang_router_rs::config::Require;
 use sglang_router_rs::config::TrustRule;
 use sglang_router_rs::policies::ModuleBytes;
@@ -17,10 +20,6 @@ use sglang_router_rs::policies::wasm::load::provenance::SignatureState;
 use sglang_router_rs::policies::wasm::load::trust::SecretKey;
 use sglang_router_rs::policies::wasm::load::trust::TrustFault;
 use sglang_router_rs::policies::wasm::load::trust::signing;
-
-use crate::support::config;
-use crate::support::guest_choosing;
-use crate::support::load;
 
 fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32], &format!("key {seed}"))

@@ -3,8 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::ECHO;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::fleets::slice;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::failures;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::HOST;
+use sgl_testkit::text::answer;
 use sglang_router_rs::core::BasicWorker;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
@@ -20,16 +29,6 @@ use crate::capture::catch_logs;
 use crate::capture::take_echo;
 use crate::capture::take_lines;
 use crate::decoder::Value;
-use crate::support::ECHO;
-use crate::support::HOST;
-use crate::support::answer;
-use crate::support::config;
-use crate::support::failures;
-use crate::support::fleet;
-use crate::support::guest_with;
-use crate::support::loaded_with;
-use crate::support::manifest;
-use crate::support::slice;
 
 const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     request_text: None,
@@ -49,7 +48,7 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
 async fn listening(name: &str, instances: usize, echo: bool) -> (PolicyFactory, Policy) {
     catch_logs();
     let echo = if echo { "(call $echo (i32.const 87) (local.get 0) (local.get 1))" } else { "" };
-    let manifest = manifest(&[Input::Load], Concurrency::Parallel);
+    let manifest = manifest(&[Input::Load]);
     // The version stands behind {"version": in the table and behind the array's head in the
     // question; its encoding is the same.
     let fields = format!(
@@ -200,7 +199,7 @@ async fn input_buffer_grows_with_the_table() {
         assert_eq!(policy.select_worker(&workers, &NOTHING), Some(2));
         assert_eq!(policy.select_worker_async(&workers, &NOTHING).await.unwrap().index(), 2);
         assert_eq!(policy.select_worker(&slice(4), &NOTHING), Some(3), "and small again");
-        let stats = crate::support::stats(&factory);
+        let stats = sgl_testkit::plugins::stats(&factory);
         assert_eq!((stats.fallbacks, stats.pool.discarded), (0, 0));
     }
 }

@@ -10,6 +10,25 @@ use std::time::Duration;
 
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::commanded::WAIT_AT_GATE;
+use sgl_testkit::commanded::commanded;
+use sgl_testkit::commanded::commanded_as;
+use sgl_testkit::commanded::on;
+use sgl_testkit::commanded::opener;
+use sgl_testkit::commanded::prompt;
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::asking;
+use sgl_testkit::plugins::config;
+use sgl_testkit::plugins::failures;
+use sgl_testkit::plugins::finished;
+use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::stats;
+use sgl_testkit::plugins::without_probation;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::answer;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::config::LaneOption;
@@ -20,31 +39,11 @@ use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::RequestCompletion;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
-
-use crate::support::WAIT_AT_GATE;
-use crate::support::answer;
-use crate::support::asking;
-use crate::support::commanded;
-use crate::support::commanded_as;
-use crate::support::config;
-use crate::support::eventually;
-use crate::support::failures;
-use crate::support::fleet;
-use crate::support::guest_choosing;
-use crate::support::guest_with;
-use crate::support::loaded_with;
-use crate::support::manifest;
-use crate::support::on;
-use crate::support::opener;
-use crate::support::prompt;
-use crate::support::stats;
-use crate::support::without_probation;
 
 const FOREVER: &str = "(loop $forever (br $forever))";
 
@@ -210,7 +209,7 @@ fn adaptive_call_that_takes_long_does_not_keep_its_thread_from_others() {
 fn spins_at_completions() -> Vec<u8> {
     let fields = format!(
         r#"{}(data (i32.const 16) "\00") (func (export "on_complete") (param i32 i32) {FOREVER})"#,
-        manifest(&[Input::Load], Concurrency::Parallel)
+        manifest(&[Input::Load])
     );
     guest_with(&fields, &answer(16, 1))
 }
@@ -223,16 +222,7 @@ async fn finishing_until(factory: &PolicyFactory, policy: &Policy, what: &str, d
             return;
         }
         let decided = policy.decide_async(&table, &SelectWorkerInfo::default()).await.unwrap();
-        policy.on_request_complete(&RequestCompletion {
-            worker_url: "http://w0".to_owned(),
-            chooser: decided.chooser(),
-            success: true,
-            judged: true,
-            first_byte: None,
-            total: Duration::from_millis(1),
-            prompt_tokens: None,
-            completion_tokens: None,
-        });
+        policy.on_request_complete(&finished(decided.chooser()));
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     panic!("never happened: {what}; {:?}", stats(factory));

@@ -4,6 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
+use sgl_testkit::fleets::fleet;
+use sgl_testkit::plugins::load;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::waits::eventually;
 use sglang_router_rs::engine::CompilerProcess;
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::PluginError;
@@ -11,14 +15,6 @@ use sglang_router_rs::policies::PluginInfo;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 
-#[path = "../../../tests/wasm_policy_tests/support.rs"]
-#[expect(dead_code, reason = "shared with the tests of plugins, which use all of it")]
-mod support;
-
-use crate::support::eventually;
-use crate::support::fleet;
-use crate::support::guest_choosing;
-use crate::support::load;
 use sgl_testkit::modules;
 
 /// The router's own compiler.

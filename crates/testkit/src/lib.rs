@@ -1,4 +1,21 @@
 //! What tests of several crates share.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic in a helper is a failed test"
+)]
 
 pub mod repository;
 pub mod modules;
+
+pub mod waits;
+pub mod fleets;
+pub mod plugins;
+
+pub mod text;
+pub mod manifest;
+pub mod guest;
+pub mod small_guests;
+pub mod commanded;

@@ -10,6 +10,7 @@ use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::CheckedConfig;
 use sgl_router::manage::plugin_metrics;
 use sgl_router::metrics::Metrics;
+use sgl_testkit::small_guests::guest_choosing;
 use sglang_router_rs::config::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 
@@ -19,9 +20,8 @@ use crate::client::chat;
 use crate::client::get;
 use crate::client::with_method;
 use crate::router;
-use crate::support;
-use crate::support::guest_choosing;
 use crate::upstream::Upstream;
+use sgl_testkit::plugins;
 
 /// Two workers that say their names, and a router whose policy `mine` chooses the first.
 pub(crate) struct Setup {
@@ -38,7 +38,7 @@ impl Setup {
     pub(crate) async fn with(change: impl FnOnce(&mut CheckedConfig)) -> Self {
         let workers = [Upstream::saying("first").await, Upstream::saying("second").await];
         let factory = PolicyFactory::new();
-        let config = support::config("mine");
+        let config = plugins::config("mine");
         let options = PluginOptions::default();
         factory.load_wasm_plugin_bytes(config, options, guest_choosing(0)).await.expect("it loads");
         let metrics = Arc::new(Metrics::new());

@@ -5,6 +5,8 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
 use serde_json::json;
+use sgl_testkit::small_guests::guest;
+use sgl_testkit::small_guests::guest_choosing;
 
 use crate::api::json;
 use crate::api::options;
@@ -12,8 +14,6 @@ use crate::api::put;
 use crate::client::call;
 use crate::client::with_method;
 use crate::process::Process;
-use crate::support::guest;
-use crate::support::guest_choosing;
 
 /// Sends it under a name of its own, and waits for the line that says so.
 async fn logged(router: &mut Process, agent: &str, mut request: Request<Full<Bytes>>) -> Value {

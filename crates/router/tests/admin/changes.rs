@@ -2,12 +2,12 @@
 
 use http::StatusCode;
 use serde_json::json;
+use sgl_testkit::small_guests::guest_choosing;
 
 use crate::api::Setup;
 use crate::api::generation_of;
 use crate::api::json;
 use crate::client::with_method;
-use crate::support::guest_choosing;
 
 #[tokio::test]
 async fn rollback_brings_the_previous_generation_back() {

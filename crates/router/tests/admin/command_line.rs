@@ -4,14 +4,14 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
+use sgl_testkit::small_guests::guest;
+use sgl_testkit::small_guests::guest_choosing;
 
 use crate::process::Process;
 use crate::process::command;
 use crate::process::output;
 use crate::process::stderr;
 use crate::process::stdout;
-use crate::support::guest;
-use crate::support::guest_choosing;
 use crate::upstream::Upstream;
 
 /// Runs `plugin` against a router; gives exit code, standard output and standard error.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use sgl_router::config::CheckedConfig;
+use sgl_testkit::small_guests::guest_choosing;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -14,7 +15,6 @@ use crate::client::call;
 use crate::client::get;
 use crate::router::soon;
 use crate::router::until;
-use crate::support::guest_choosing;
 
 const SHORT: Duration = Duration::from_millis(100);
 

@@ -7,6 +7,7 @@ use http::StatusCode;
 use http_body_util::Full;
 use serde_json::Value;
 use serde_json::json;
+use sgl_testkit::small_guests::guest_choosing;
 
 use crate::api::Setup;
 use crate::api::json;
@@ -15,7 +16,6 @@ use crate::client::Whole;
 use crate::client::call;
 use crate::client::get;
 use crate::client::with_method;
-use crate::support::guest_choosing;
 
 /// Everything that can be asked for and done, and the status that an operator gets.
 fn every_endpoint() -> Vec<Request<Full<Bytes>>> {

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 use serde_json::json;
+use sgl_testkit::small_guests::guest_choosing;
 
 use crate::api::Setup;
 use crate::api::generation_of;
@@ -10,7 +11,6 @@ use crate::api::json;
 use crate::api::options;
 use crate::api::put;
 use crate::client::get;
-use crate::support::guest_choosing;
 
 #[tokio::test]
 async fn upload_replaces_what_serves_and_keeps_its_settings() {

@@ -1,15 +1,15 @@
 //! What is refused, and that traffic does not notice.
 
 use http::StatusCode;
+use sgl_testkit::small_guests::BASICS;
+use sgl_testkit::small_guests::guest;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::guest_with;
 use tokio::sync::oneshot;
 
 use crate::api::Setup;
 use crate::client::Client;
 use crate::client::chat;
-use crate::support::BASICS;
-use crate::support::guest;
-use crate::support::guest_choosing;
-use crate::support::guest_with;
 
 fn module(fields: &str) -> Vec<u8> {
     wat::parse_str(format!("(module {fields})")).expect("a module")

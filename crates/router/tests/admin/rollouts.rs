@@ -1,6 +1,9 @@
 //! Canaries and shadows over HTTP, with real traffic.
 
 use serde_json::json;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::answer;
 
 use crate::api::Setup;
 use crate::api::generation_of;
@@ -8,9 +11,6 @@ use crate::api::json;
 use crate::api::options;
 use crate::router;
 use crate::router::until;
-use crate::support::answer;
-use crate::support::guest_choosing;
-use crate::support::guest_with;
 
 fn canary() -> serde_json::Value {
     // Bounds on time are for the benchmarks: nothing here may depend on the machine's speed.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use serde_json::json;
+use sgl_testkit::small_guests::guest_choosing;
 
 use crate::client::call;
 use crate::client::get;
@@ -15,7 +16,6 @@ use crate::process::output;
 use crate::process::stderr;
 use crate::process::stdout;
 use crate::router::soon;
-use crate::support::guest_choosing;
 
 /// Runs `plugin`; gives exit code, standard output and standard error.
 async fn plugin(arguments: &[&str]) -> (i32, String, String) {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use http_body_util::BodyExt;
 use serde_json::Value;
+use sgl_testkit::small_guests::BASICS;
+use sgl_testkit::small_guests::guest_choosing;
 
 use crate::api::options;
 use crate::api::put;
@@ -15,8 +17,6 @@ use crate::process::Process;
 use crate::process::command;
 use crate::process::output;
 use crate::process::stderr;
-use crate::support::BASICS;
-use crate::support::guest_choosing;
 
 /// A guest whose `init` never comes to an end by itself.
 fn endless() -> Vec<u8> {

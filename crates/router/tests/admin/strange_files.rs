@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::process::ExitStatus;
 
+use sgl_testkit::small_guests::guest_choosing;
 use tokio::task::spawn_blocking;
 
 use crate::client::call;
@@ -14,7 +15,6 @@ use crate::process::output;
 use crate::process::stderr;
 use crate::router::soon;
 use crate::router::until;
-use crate::support::guest_choosing;
 
 fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::metrics::Metrics;
+use sgl_testkit::small_guests::guest_choosing;
 use sglang_router_rs::policies::PolicyFactory;
 
 use crate::client::call;
@@ -14,7 +15,6 @@ use crate::client::get;
 use crate::process::Process;
 use crate::router;
 use crate::router::until;
-use crate::support::guest_choosing;
 
 async fn watching(dir: &Path) -> RunningRouter {
     let mut config = router::config(Vec::new());

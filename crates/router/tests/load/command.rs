@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::Value;
+use sgl_testkit::small_guests::guest_choosing;
 use sgl_tools::sim::SimConfig;
 use sgl_tools::sim::SimWorker;
 use tokio::net::TcpListener;
@@ -26,7 +27,6 @@ use crate::process::stderr;
 use crate::process::stdout;
 use crate::router::soon;
 use crate::router::until;
-use crate::support::guest_choosing;
 
 async fn load(arguments: &[&str]) -> Output {
     let mut command = command(&["load"]);

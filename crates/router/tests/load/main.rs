@@ -15,9 +15,6 @@ mod process;
 #[path = "../proxy/router.rs"]
 #[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
 mod router;
-#[path = "../../../../tests/wasm_policy_tests/support.rs"]
-#[expect(dead_code, reason = "shared with the tests of plugins, which use all of it")]
-mod support;
 #[path = "../proxy/upstream.rs"]
 #[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
 mod upstream;

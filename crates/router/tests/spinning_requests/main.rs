@@ -16,9 +16,6 @@
 #[path = "../proxy/client.rs"]
 #[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
 mod client;
-#[path = "../../../../tests/hostile/guest.rs"]
-#[expect(dead_code, reason = "shared with the tests of hostile plugins, which use all of it")]
-mod guest;
 #[path = "../admin/process.rs"]
 #[expect(dead_code, reason = "shared with the tests of operations, which use all of it")]
 mod process;
@@ -38,13 +35,13 @@ use std::time::Instant;
 
 use serde_json::Value;
 use sgl_policy_abi::Input;
+use sgl_testkit::guest::FOREVER;
+use sgl_testkit::guest::Guest;
+use sgl_testkit::manifest::manifest;
 
 use crate::client::call;
 use crate::client::get;
 use crate::crowd::Crowd;
-use crate::guest::FOREVER;
-use crate::guest::Guest;
-use crate::guest::manifest;
 use crate::process::Process;
 use crate::router::until;
 use crate::worker::Worker;

@@ -19,9 +19,6 @@ mod process;
 #[path = "../proxy/router.rs"]
 #[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
 mod router;
-#[path = "../../../../tests/wasm_policy_tests/support.rs"]
-#[expect(dead_code, reason = "shared with the tests of plugins, which use all of it")]
-mod support;
 #[path = "../proxy/upstream.rs"]
 #[expect(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
 mod upstream;
@@ -39,8 +36,10 @@ use http::Request;
 use http::StatusCode;
 use http_body_util::Full;
 use serde_json::Value;
-use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::answer;
 
 use crate::client::call;
 use crate::client::get;
@@ -48,9 +47,6 @@ use crate::crowd::Crowd;
 use crate::crowd::Epoch;
 use crate::process::Process;
 use crate::router::until;
-use crate::support::answer;
-use crate::support::guest_with;
-use crate::support::manifest;
 use crate::worker::Worker;
 
 /// Between two swaps.
@@ -63,7 +59,7 @@ const GROWTH_BYTES: u64 = 32 << 20;
 
 /// A column guest that always chooses this worker.
 fn tag(worker: u8) -> Vec<u8> {
-    let inputs = manifest(&[Input::Load, Input::Healthy], Concurrency::Parallel);
+    let inputs = manifest(&[Input::Load, Input::Healthy]);
     guest_with(&format!(r#"{inputs}(data (i32.const 16) "\{worker:02x}")"#), &answer(16, 1))
 }
 

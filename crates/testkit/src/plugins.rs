@@ -1,0 +1,87 @@
+//! Loading plugins, asking them, and what was counted of them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::policies::PluginInfo;
+use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::PluginStats;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::RequestCompletion;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::WasmPolicyConfig;
+
+/// The numbers of the first document: 1 MiB, 1000 ms, no system calls.
+pub fn config(name: &str) -> WasmPolicyConfig {
+    WasmPolicyConfig {
+        module_path: format!("{name}.wasm"),
+        name: name.to_owned(),
+        max_execution_time_ms: 1000,
+        max_memory_bytes: 1024 * 1024,
+        allowed_syscalls: vec![],
+        config: HashMap::new(),
+    }
+}
+
+/// The defaults, but for a probation: a replaced generation goes at once.
+pub fn without_probation() -> PluginOptions {
+    let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
+    PluginOptions { probation, ..PluginOptions::default() }
+}
+
+/// Loads bytes under a name, with the first document's numbers and without a probation.
+pub async fn load(factory: &PolicyFactory, name: &str, wasm: Vec<u8>) -> Result<PluginInfo, PluginError> {
+    factory.load_wasm_plugin_bytes(config(name), without_probation(), wasm).await
+}
+
+/// A factory with one plugin, and the plugin.
+pub async fn loaded(wasm: Vec<u8>) -> (PolicyFactory, Policy) {
+    loaded_with(config("test"), PluginOptions::default(), wasm).await
+}
+
+/// The same, with limits and options.
+pub async fn loaded_with(
+    config: WasmPolicyConfig,
+    options: PluginOptions,
+    wasm: Vec<u8>,
+) -> (PolicyFactory, Policy) {
+    let factory = PolicyFactory::new();
+    let name = config.name.clone();
+    factory.load_wasm_plugin_bytes(config, options, wasm).await.expect("it loads");
+    let policy = factory.create_by_name(&name).expect("it is there");
+    (factory, policy)
+}
+
+/// A request with this text and nothing else.
+pub fn asking(text: &str) -> SelectWorkerInfo<'_> {
+    SelectWorkerInfo { request_text: Some(text), ..SelectWorkerInfo::default() }
+}
+
+/// What was counted of the only plugin.
+pub fn stats(factory: &PolicyFactory) -> PluginStats {
+    factory.plugin_stats().into_iter().next().expect("one plugin")
+}
+
+/// How often the only plugin failed for this cause.
+pub fn failures(factory: &PolicyFactory, cause: &str) -> u64 {
+    let stats = stats(factory);
+    stats.failures.iter().find(|(known, _)| known.as_str() == cause).expect("a known cause").1
+}
+
+/// A request that came to a good end on `http://w0` after a millisecond.
+pub fn finished(chooser: Chooser) -> RequestCompletion {
+    RequestCompletion {
+        worker_url: "http://w0".into(),
+        chooser,
+        success: true,
+        judged: true,
+        first_byte: None,
+        total: Duration::from_millis(1),
+        prompt_tokens: None,
+        completion_tokens: None,
+    }
+}
