@@ -30,5 +30,6 @@ mod sandbox;
 #[cfg(unix)]
 mod signatures;
 mod tables;
+mod views;
 mod waiting;
 mod wasi;

@@ -19,3 +19,14 @@ pub mod manifest;
 pub mod guest;
 pub mod small_guests;
 pub mod commanded;
+
+#[cfg(feature = "router")]
+pub mod client;
+#[cfg(feature = "router")]
+pub mod upstream;
+#[cfg(feature = "router")]
+pub mod raw;
+#[cfg(feature = "router")]
+pub mod router;
+#[cfg(feature = "router")]
+pub mod process;

@@ -1,5 +1,6 @@
 //! All metrics of the router. Whoever counts something takes its metric from here, and the tables of
-//! `docs/operations.md` are made from here: `UPDATE=1 cargo test --workspace --all-features --test docs`.
+//! `docs/operations.md` are made from here:
+//! `UPDATE=1 cargo test --workspace --all-features --test router docs`.
 
 use crate::metrics::metric::Metric;
 use crate::metrics::metric::MetricKind;

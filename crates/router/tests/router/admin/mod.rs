@@ -1,0 +1,19 @@
+//! The operations API, its command line, the watched directory and the state directory, over real
+//! HTTP and with real processes.
+
+mod api;
+
+mod change_log;
+mod changes;
+mod command_line;
+mod decisions;
+mod description;
+mod held;
+mod pages;
+mod push;
+mod refusals;
+mod rollouts;
+mod signatures;
+mod state_dir;
+mod strange_files;
+mod watched_dir;

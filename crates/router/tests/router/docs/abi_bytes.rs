@@ -1,0 +1,139 @@
+//! The example bytes of docs/plugin-abi.md are what the encoders write.
+
+use sgl_policy_abi::Answer;
+use sgl_policy_abi::AnswerMap;
+use sgl_policy_abi::Completion;
+use sgl_policy_abi::Concurrency;
+use sgl_policy_abi::Full;
+use sgl_policy_abi::Init;
+use sgl_policy_abi::Input;
+use sgl_policy_abi::Labels;
+use sgl_policy_abi::Manifest;
+use sgl_policy_abi::PairAnswer;
+use sgl_policy_abi::Role;
+use sgl_policy_abi::RowWorker;
+use sgl_policy_abi::Value;
+use sgl_policy_abi::Wire;
+use sgl_policy_abi::WorkerFacts;
+use sgl_policy_abi::Writer;
+use sgl_policy_abi::encode_completions;
+use sgl_policy_abi::encode_error;
+use sgl_policy_abi::encode_rows;
+use sgl_policy_abi::encode_table;
+use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::encode_worker;
+
+use crate::docs::pages;
+
+fn bytes(write: impl FnMut(&mut Writer<'_>) -> Result<(), Full>) -> Vec<u8> {
+    encode_to_vec(write).expect("a small message")
+}
+
+/// Every example, by the name that its block has.
+fn examples() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("manifest", bytes(manifest)),
+        ("init", bytes(init)),
+        ("on_workers", bytes(table)),
+        ("columns", bytes(columns)),
+        ("rows", bytes(rows)),
+        ("index", bytes(|w| Answer::Index(1).encode(w))),
+        ("no-choice", bytes(|w| Answer::NoChoice.encode(w))),
+        ("state", bytes(state)),
+        ("error", bytes(|w| encode_error(w, "cold"))),
+        ("pair", bytes(|w| PairAnswer::Pair { prefill: 1, decode: 0 }.encode(w))),
+        ("on_complete", bytes(completions)),
+    ]
+}
+
+fn manifest(w: &mut Writer<'_>) -> Result<(), Full> {
+    Manifest {
+        name: "mine".to_owned(),
+        version: "0.1.0".to_owned(),
+        wire: Wire::Columns,
+        inputs: vec![Input::Healthy, Input::Load, Input::Header("x-user".into())],
+        concurrency: Concurrency::Parallel,
+        ..Manifest::default()
+    }
+    .encode(w)
+}
+
+fn init(w: &mut Writer<'_>) -> Result<(), Full> {
+    let config = vec![("spread".to_owned(), Value::Float(0.5))];
+    Init { abi: 1, plugin: "mine".to_owned(), generation: 7, config, seed: 300 }.encode(w)
+}
+
+fn table(w: &mut Writer<'_>) -> Result<(), Full> {
+    let facts =
+        |url, model, role, weight| WorkerFacts { url, model, role, weight, labels: Labels::default() };
+    encode_table(w, 3, 2)?;
+    encode_worker(w, &facts("http://a", None, Role::Decode, 1.0), std::iter::empty())?;
+    encode_worker(w, &facts("http://b", Some("m"), Role::Prefill, 2.0), [("zone", "x")].into_iter())
+}
+
+fn columns(w: &mut Writer<'_>) -> Result<(), Full> {
+    w.array(4)?;
+    w.uint(3)?;
+    w.bin(1)?.copy_from_slice(&[0b11]);
+    w.bin(8)?.copy_from_slice(&[[4, 0, 0, 0], [1, 0, 0, 0]].concat());
+    w.opt_str(None)
+}
+
+fn rows(w: &mut Writer<'_>) -> Result<(), Full> {
+    let workers = [RowWorker { url: "http://a", healthy: true, load: 4 }];
+    encode_rows(w, workers.into_iter(), Some("Hi"), &[], &bytes(count))
+}
+
+fn count(w: &mut Writer<'_>) -> Result<(), Full> {
+    w.map(1)?;
+    w.str("count")?;
+    w.uint(1)
+}
+
+fn state(w: &mut Writer<'_>) -> Result<(), Full> {
+    let kept = bytes(count);
+    Answer::Map(AnswerMap { selected_worker: Some(1), state: Some(&kept), ..AnswerMap::default() }).encode(w)
+}
+
+fn completions(w: &mut Writer<'_>) -> Result<(), Full> {
+    let done = [
+        Completion {
+            worker: 1,
+            ok: true,
+            first_byte_ms: Some(12.5),
+            total_ms: Some(80.0),
+            ..Completion::default()
+        },
+        Completion { worker: 0, total_ms: Some(5.0), ..Completion::default() },
+    ];
+    encode_completions(w, 3, done.iter())
+}
+
+/// The bytes of a block: two hex digits each, up to the `|` that begins a line's explanation.
+fn bytes_of(block: &str) -> Vec<u8> {
+    let before_bar = |line: &str| line.split('|').next().unwrap_or_default().to_owned();
+    let text: Vec<String> = block.lines().map(before_bar).collect();
+    let byte = |digits: &str| u8::from_str_radix(digits, 16).expect("two hex digits");
+    text.iter().flat_map(|line| line.split_whitespace()).map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x} ")).collect()
+}
+
+#[test]
+fn every_example_of_the_abi_is_what_its_encoder_writes() {
+    let page = pages::read("docs/plugin-abi.md");
+    let blocks: Vec<(String, String)> = pages::blocks(&page)
+        .into_iter()
+        .filter_map(|(info, text)| Some((info.strip_prefix("hex ")?.to_owned(), text)))
+        .collect();
+    let examples = examples();
+    for (name, expected) in &examples {
+        let found = blocks.iter().find(|(known, _)| known == name);
+        let found = found.map(|(_, text)| bytes_of(text)).unwrap_or_default();
+
+        assert_eq!(hex(&found), hex(expected), "the block `hex {name}` of docs/plugin-abi.md");
+    }
+    assert_eq!(blocks.len(), examples.len(), "every block has its encoder here");
+}

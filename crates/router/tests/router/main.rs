@@ -1,0 +1,15 @@
+//! The router: what it does for clients and operators, as a library and as a process, and what its
+//! documents say of it.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic in a helper is a failed test"
+)]
+
+mod admin;
+mod compiler_process;
+mod docs;
+mod held_heads;
+mod plugins_over_http;
+mod proxy;

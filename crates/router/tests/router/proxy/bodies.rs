@@ -1,0 +1,346 @@
+use http::StatusCode;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::proxy::parse::Wanted;
+use sgl_router::proxy::parse::facts;
+use sgl_router::proxy::route::Route;
+use sgl_testkit::client::Client;
+use sgl_testkit::client::call;
+use sgl_testkit::client::post;
+use sgl_testkit::router;
+use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::soon;
+use sgl_testkit::waits::until;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+const ALL: Wanted = Wanted { prompt: true, model: true };
+
+/// Any value of JSON.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".*".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let fields = proptest::collection::btree_map(key(), inner.clone(), 0..4);
+        prop_oneof![
+            vec(inner, 0..4).prop_map(Value::from),
+            fields.prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof!["content|text|model|n|messages", ".*"]
+}
+
+/// A body with a model, messages and other fields, in any order.
+fn body() -> impl Strategy<Value = (String, Value)> {
+    let messages = vec((value(), prop_oneof![".*".prop_map(Value::from), value()]), 0..4);
+    let message = |(other, content): (Value, Value)| serde_json::json!({"x": other, "content": content});
+    let messages = messages.prop_map(move |all| Value::from_iter(all.into_iter().map(message)));
+    let fields = proptest::collection::btree_map("[a-m ]{0,3}", value(), 0..3);
+    (fields, prop_oneof![".*".prop_map(Value::from), value()], messages, any::<bool>()).prop_map(
+        |(fields, model, messages, pretty)| {
+            let mut body = Value::Object(fields.into_iter().collect());
+            body["model"] = model;
+            body["messages"] = messages;
+            let text =
+                if pretty { serde_json::to_string_pretty(&body) } else { serde_json::to_string(&body) };
+            (text.unwrap(), body)
+        },
+    )
+}
+
+/// The text of all messages, by the tree.
+fn expected_text(body: &Value) -> Option<String> {
+    let mut pieces: Vec<&str> = Vec::new();
+    for message in body["messages"].as_array().unwrap() {
+        match &message["content"] {
+            Value::String(text) => pieces.push(text),
+            Value::Array(parts) => pieces.extend(parts.iter().filter_map(|part| part.get("text")?.as_str())),
+            _ => {}
+        }
+    }
+    (!pieces.is_empty()).then(|| pieces.join("\n"))
+}
+
+/// A prompt in one of the forms that the API knows, or any value.
+fn prompt() -> impl Strategy<Value = Value> {
+    let number = prop_oneof![
+        (0..70_000_u64).prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (0..9_u8).prop_map(|whole| Value::from(f64::from(whole))),
+        (0..9_u8).prop_map(|whole| Value::from(whole.to_string())),
+    ];
+    let text = || ".*".prop_map(Value::from);
+    prop_oneof![
+        text(),
+        vec(text(), 0..4).prop_map(Value::from),
+        vec(number.clone(), 0..4).prop_map(Value::from),
+        vec(vec(prop_oneof![number, value()], 0..4).prop_map(Value::from), 0..4).prop_map(Value::from),
+        value(),
+    ]
+}
+
+/// A whole number, in the forms that engines take it in.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and not negative")]
+fn count(value: &Value) -> Option<u64> {
+    let of_float = |float: f64| (float >= 0.0 && float.fract() == 0.0).then_some(float as u64);
+    let of_text = |text: &str| text.parse().ok().or_else(|| of_float(text.parse().ok()?));
+    value.as_u64().or_else(|| of_float(value.as_f64()?)).or_else(|| of_text(value.as_str()?.trim()))
+}
+
+/// What there is of a prompt by the tree: its texts, its token ids, how many prompts it has.
+fn expected_prompt(prompt: &Value) -> (Vec<&str>, Vec<u32>, Option<usize>) {
+    let token = |value: &Value| Some(u32::try_from(count(value)?).unwrap_or(u32::MAX));
+    let (mut texts, mut tokens, mut prompts) = (Vec::new(), Vec::new(), 0);
+    texts.extend(prompt.as_str());
+    for item in prompt.as_array().into_iter().flatten() {
+        texts.extend(item.as_str());
+        let ids = item.as_array().map_or(&[][..], Vec::as_slice).iter();
+        tokens.extend(ids.chain(item.is_number().then_some(item)).filter_map(token));
+        prompts += usize::from(!item.is_number());
+    }
+    (texts, tokens, (prompts > 0).then_some(prompts))
+}
+
+/// The same JSON with all characters but those of ASCII as escapes.
+fn in_ascii(json: &str) -> String {
+    let mut units = [0; 2];
+    let mut ascii = String::new();
+    for letter in json.chars() {
+        if letter.is_ascii() {
+            ascii.push(letter);
+        } else {
+            let units = letter.encode_utf16(&mut units).iter();
+            ascii.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    ascii
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+    #[test]
+    fn valid_body_is_read_as_a_tree_of_it_is((text, body) in body()) {
+        let facts = facts(Route::Chat, text.as_bytes(), ALL);
+        prop_assert_eq!(facts.broken, None);
+        prop_assert_eq!(facts.model.as_deref(), body["model"].as_str());
+        let expected = expected_text(&body);
+        prop_assert_eq!(facts.text_bytes, expected.as_ref().map_or(0, String::len));
+        prop_assert_eq!(facts.text.as_deref(), expected.as_deref());
+    }
+
+    #[test]
+    fn valid_prompt_is_read_as_a_tree_of_it_is(prompt in prompt(), other in value(), escapes in any::<bool>()) {
+        for (route, name) in
+            [(Route::Completions, "prompt"), (Route::Embeddings, "input"), (Route::Generate, "text")]
+        {
+            let body = serde_json::json!({"a": other, name: prompt, "model": other, "z": other}).to_string();
+            let body = if escapes { in_ascii(&body) } else { body };
+            let facts = facts(route, body.as_bytes(), ALL);
+            let (texts, tokens, batch) = expected_prompt(&prompt);
+            prop_assert_eq!(facts.broken, None);
+            prop_assert_eq!(facts.model.as_deref(), other.as_str());
+            let text = (!texts.is_empty()).then(|| texts.join("\n"));
+            prop_assert_eq!(facts.text.as_deref(), text.as_deref());
+            prop_assert_eq!(facts.tokens, (!tokens.is_empty()).then_some(tokens));
+            prop_assert_eq!(facts.batch, batch);
+        }
+    }
+
+    #[test]
+    fn count_of_choices_is_read_as_a_tree_of_it_is(choices in prop_oneof![value(), (0..9_u64).prop_map(Value::from)]) {
+        let body = serde_json::json!({"messages": [], "n": choices}).to_string();
+        let expected = count(&choices).map(|choices| usize::try_from(choices).unwrap_or(usize::MAX));
+        prop_assert_eq!(facts(Route::Chat, body.as_bytes(), ALL).batch, expected.filter(|choices| *choices > 1));
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd_to_be_looked_at(
+        (text, _) in body(),
+        cut in any::<prop::sample::Index>(),
+        odd in vec(any::<u8>(), 0..4),
+    ) {
+        let mut bytes = text.into_bytes();
+        let at = cut.index(bytes.len());
+        bytes.splice(at..(at + 1), odd);
+        for route in [Route::Chat, Route::Completions, Route::Embeddings, Route::Generate] {
+            let found = facts(route, &bytes, ALL);
+            prop_assert!(found.text.as_deref().is_none_or(|text| text.len() <= found.text_bytes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn request_goes_to_the_workers_of_its_model_whatever_else_is_odd_in_it() {
+    let [a, b] = [Upstream::saying("a").await, Upstream::saying("b").await];
+    let serving =
+        |worker: &Upstream, model: &str| WorkerEntry { model: Some(model.to_owned()), ..worker.entry() };
+    let router = router::start(router::config(vec![serving(&a, "small"), serving(&b, "big")])).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    for odd in [r#""n": 1.0"#, r#""top_p": NaN"#, r#""user": "\ud83d""#, r#""messages": 7"#, r#""x": "a	b""#]
+    {
+        for (model, answer) in [("small", "a"), ("big", "b")] {
+            let body = format!(r#"{{{odd}, "model": "{model}"}}"#);
+            assert_eq!(client.call(post("/v1/chat/completions", &body)).await.text(), answer, "{body}");
+        }
+        let unknown = format!(r#"{{{odd}, "model": "huge"}}"#);
+        let refused = client.call(post("/v1/chat/completions", &unknown)).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND, "{unknown}");
+    }
+    assert_eq!(a.seen().len(), 5, "nothing went astray");
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_large_together_are_refused_and_fit_again_later() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_total_body_bytes = Some(1000);
+    let router = router::start(config).await;
+    let address = router.addresses().data;
+    let mut holding = TcpStream::connect(address).await.unwrap();
+    let head = "POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 700\r\n\r\n";
+    holding.write_all(format!("{head}{}", "x".repeat(600)).as_bytes()).await.unwrap();
+    // All that it announced, since that is reserved at once.
+    let held = "sgl_router_body_bytes 700.0";
+    until(async || router::metrics(&router).await.text().contains(held)).await;
+    let refused = call(address, post("/generate", &"x".repeat(301))).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "router_out_of_memory")
+    );
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(call(address, post("/generate", &"x".repeat(300))).await.status, StatusCode::OK);
+    holding.write_all("x".repeat(100).as_bytes()).await.unwrap();
+    assert!(answer_head(&mut holding).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(call(address, post("/generate", &"x".repeat(900))).await.status, StatusCode::OK);
+    assert!(router::metrics(&router).await.text().contains("sgl_router_refused_bodies_total 1"));
+}
+
+#[tokio::test]
+async fn body_that_does_not_come_gives_its_memory_to_others() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_total_body_bytes = Some(1000);
+    config.proxy.client_idle = std::time::Duration::from_millis(500);
+    let router = router::start(config).await;
+    let address = router.addresses().data;
+    let mut stalled = TcpStream::connect(address).await.unwrap();
+    let head = "POST /generate HTTP/1.1\r\nhost: r\r\ncontent-length: 900\r\n\r\n{";
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    let held = "sgl_router_body_bytes 900.0";
+    until(async || router::metrics(&router).await.text().contains(held)).await;
+    let post = || post("/generate", &"x".repeat(500));
+    assert_eq!(call(address, post()).await.code(), "router_out_of_memory");
+    until(async || call(address, post()).await.status == StatusCode::OK).await;
+    assert!(answer_head(&mut stalled).await.starts_with("HTTP/1.1 408 "));
+}
+
+#[tokio::test]
+async fn body_of_unknown_length_counts_with_the_memory_that_is_reserved_for_it() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_payload_bytes = 1000;
+    let router = router::start(config).await;
+    let counted = async |bytes: u64| {
+        let line = format!("sgl_router_body_bytes {bytes}.0");
+        until(async || router::metrics(&router).await.text().contains(&line)).await;
+    };
+    let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+    let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+    stream
+        .write_all(b"POST /generate HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    // As much again as came, but no more than a body may have.
+    for (length, bytes) in [(300, 300), (100, 600), (300, 1000)] {
+        stream.write_all(chunk(length).as_bytes()).await.unwrap();
+        counted(bytes).await;
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(worker.seen()[0].body.len(), 700);
+    counted(0).await;
+}
+
+#[tokio::test]
+async fn client_is_asked_for_its_body_only_if_it_will_be_used() {
+    let worker = Upstream::saying("{}").await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.proxy.max_payload_bytes = 1000;
+    config.proxy.max_total_body_bytes = Some(900);
+    let router = router::start(config).await;
+    let target = router::target(&router, &worker.url()).unwrap();
+    for (request, length, is_passing, expected) in [
+        ("POST /generate", 1001, true, "413"),
+        ("POST /generate", 901, true, "503"),
+        ("POST /nothing", 10, true, "404"),
+        ("PUT /generate", 10, true, "405"),
+        ("POST /generate", 10, false, "503"),
+        ("POST /generate", 10, true, "100"),
+    ] {
+        target.set_passing(is_passing);
+        let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: r\r\nexpect: 100-Continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = answer_head(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{request} {length}: {answer}");
+        if expected == "100" {
+            stream.write_all(b"0123456789").await.unwrap();
+            assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        }
+    }
+    assert_eq!(worker.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn full_worker_does_not_keep_a_client_from_being_asked_for_its_body() {
+    let worker = Upstream::failing(503).await;
+    let router = router::over(&[&worker]).await;
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+        let head = "POST /generate HTTP/1.1\r\nhost: r\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 100 "));
+        stream.write_all(b"{}").await.unwrap();
+        assert!(answer_head(&mut stream).await.starts_with("HTTP/1.1 503 "));
+    }
+    assert_eq!(worker.seen().len(), 2, "it is the worker's own answer");
+}
+
+#[tokio::test]
+async fn expectation_that_nobody_knows_is_refused() {
+    let worker = Upstream::saying("{}").await;
+    let router = router::over(&[&worker]).await;
+    for (expected, status) in [("200-ok", 417), ("100-continue, x=y", 417), ("", 200)] {
+        let mut request = post("/generate", "{}");
+        request.headers_mut().insert("expect", expected.parse().unwrap());
+        let answer = call(router.addresses().data, request).await;
+        assert_eq!(answer.status.as_u16(), status, "{expected}");
+        if status == 417 {
+            assert_eq!(answer.code(), "expectation_failed");
+        }
+    }
+    assert_eq!(worker.seen().len(), 1);
+}
+
+/// The next head of an answer.
+async fn answer_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.expect("an answer"));
+    }
+    String::from_utf8(head).expect("text")
+}

@@ -1,0 +1,233 @@
+//! What policies are told of a request, through the HTTP router.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::StatusCode;
+use parking_lot::Mutex;
+use sgl_router::metrics::Metrics;
+use sgl_router::proxy::DataServer;
+use sgl_router::proxy::Proxy;
+use sgl_testkit::client::Client;
+use sgl_testkit::client::call;
+use sgl_testkit::client::chat;
+use sgl_testkit::client::post;
+use sgl_testkit::router;
+use sgl_testkit::upstream;
+use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::until;
+use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::Decision;
+use sglang_router_rs::policies::LoadBalancingPolicy;
+use sglang_router_rs::policies::PairDecision;
+use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::RequestCompletion;
+use sglang_router_rs::policies::RequestNeeds;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::types::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test]
+async fn consistent_hash_keeps_a_prompt_at_its_worker() {
+    let workers = [Upstream::saying("0").await, Upstream::saying("1").await, Upstream::saying("2").await];
+    let mut config = router::config(workers.iter().map(Upstream::entry).collect());
+    config.policy = "consistent_hash".to_owned();
+    let router = router::start(config).await;
+    assert!(
+        matches!(router.proxy().policy(), Policy::Native(policy) if router.proxy().policy().needs().text && !format!("{policy:?}").is_empty())
+    );
+    let mut client = Client::connect(router.addresses().data).await;
+    let mut used = std::collections::BTreeSet::new();
+    for prompt in 0..20 {
+        let prompt = format!("prompt {prompt}");
+        let first = client.call(chat(&prompt)).await.text().to_owned();
+        for _ in 0..3 {
+            assert_eq!(client.call(chat(&prompt)).await.text(), first);
+        }
+        used.insert(first);
+    }
+    assert!(used.len() > 1, "twenty prompts do not share one worker");
+}
+
+#[tokio::test]
+async fn routing_header_wins_over_the_prompt() {
+    let workers = [Upstream::saying("0").await, Upstream::saying("1").await, Upstream::saying("2").await];
+    let mut config = router::config(workers.iter().map(Upstream::entry).collect());
+    config.policy = "consistent_hash".to_owned();
+    let router = router::start(config).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    let mut answers = std::collections::BTreeSet::new();
+    for prompt in 0..20 {
+        let mut request = chat(&format!("prompt {prompt}"));
+        request.headers_mut().insert("x-routing-key", "one".parse().unwrap());
+        answers.insert(client.call(request).await.text().to_owned());
+    }
+    assert_eq!(answers.len(), 1);
+}
+
+#[tokio::test]
+async fn body_that_is_not_json_is_left_to_the_worker() {
+    let worker = Upstream::failing(400).await;
+    let mut config = router::config(vec![worker.entry()]);
+    config.policy = "consistent_hash".to_owned();
+    let router = router::start(config).await;
+    let answer = call(router.addresses().data, post("/v1/completions", "not json")).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::BAD_REQUEST, r#"{"error":"scripted"}"#));
+    assert_eq!(worker.seen()[0].body, "not json");
+}
+
+/// Round robin in Rust that remembers what it was told.
+#[derive(Debug)]
+struct Listening {
+    inner: NativePolicy,
+    needs: RequestNeeds,
+    asked: Mutex<Vec<Asked>>,
+    completions: Mutex<Vec<RequestCompletion>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Asked {
+    text: Option<String>,
+    tokens: Option<Vec<u32>>,
+    model: Option<String>,
+    header: Option<String>,
+    excluded: Vec<usize>,
+}
+
+impl LoadBalancingPolicy for Listening {
+    fn name(&self) -> &str {
+        "listening"
+    }
+
+    fn needs(&self) -> RequestNeeds {
+        self.needs
+    }
+
+    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
+        self.inner.select_worker(workers, info)
+    }
+
+    fn select_worker_async<'a>(
+        &'a self,
+        workers: &'a [Arc<dyn Worker>],
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        self.inner.select_worker_async(workers, info)
+    }
+
+    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
+        self.asked.lock().push(Asked {
+            text: info.request_text.map(str::to_owned),
+            tokens: info.tokens.map(<[u32]>::to_vec),
+            model: info.model.map(str::to_owned),
+            header: info.header("x-tenant").map(str::to_owned),
+            excluded: (0..table.workers().len()).filter(|index| !info.admits(*index)).collect(),
+        });
+        self.inner.decide(table, info)
+    }
+
+    fn decide_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
+        Box::pin(async move { self.decide(table, info) })
+    }
+
+    fn select_worker_pair(
+        &self,
+        prefill: &[Arc<dyn Worker>],
+        decode: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<(usize, usize)> {
+        self.inner.select_worker_pair(prefill, decode, info)
+    }
+
+    fn decide_pair_async<'a>(
+        &'a self,
+        table: &'a WorkerTable,
+        info: &'a SelectWorkerInfo<'a>,
+    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
+        self.inner.decide_pair_async(table, info)
+    }
+
+    fn on_request_complete(&self, completion: &RequestCompletion) {
+        self.completions.lock().push(completion.clone());
+    }
+}
+
+/// A data plane with that policy.
+async fn listening(needs: RequestNeeds, workers: &[&Upstream]) -> (Arc<Listening>, SocketAddr) {
+    let inner = NativePolicy::by_name("round_robin").expect("a built-in policy");
+    let policy = Arc::new(Listening { inner, needs, asked: Mutex::default(), completions: Mutex::default() });
+    let as_policy = Policy::Custom(Arc::clone(&policy) as Arc<dyn LoadBalancingPolicy>);
+    let proxy = Proxy::new(router::config(Vec::new()).proxy, as_policy, &Metrics::new(), None);
+    for worker in workers {
+        proxy.backends().add(&worker.entry()).expect("a worker");
+    }
+    let server = DataServer::bind("127.0.0.1:0".parse().expect("an address"), proxy).await.expect("a port");
+    let address = server.address().expect("an address");
+    tokio::spawn(server.serve(CancellationToken::new()));
+    (policy, address)
+}
+
+#[tokio::test]
+async fn policy_is_told_what_it_needs_and_nothing_else() {
+    let worker = Upstream::saying("{}").await;
+    let all = RequestNeeds { text: true, tokens: true, model: true };
+    let (policy, address) = listening(all, &[&worker]).await;
+    let mut client = Client::connect(address).await;
+    let mut request = chat("hi");
+    request.headers_mut().insert("x-tenant", "t1".parse().unwrap());
+    client.call(request).await;
+    client.call(post("/generate", r#"{"input_ids": [1, 2]}"#)).await;
+    let asked = policy.asked.lock().clone();
+    assert_eq!((asked[0].text.as_deref(), asked[0].model.as_deref()), (Some("hi"), Some("m")));
+    assert_eq!(asked[0].header.as_deref(), Some("t1"));
+    assert_eq!((asked[1].tokens.as_deref(), asked[1].text.as_deref()), (Some(&[1, 2][..]), None));
+
+    let (policy, address) = listening(RequestNeeds::default(), &[&worker]).await;
+    call(address, chat("hi")).await;
+    let asked = policy.asked.lock().clone();
+    assert_eq!((&asked[0].text, &asked[0].model, &asked[0].tokens), (&None, &None, &None));
+}
+
+#[tokio::test]
+async fn policy_hears_of_every_request_that_it_placed_and_of_what_was_tried() {
+    let [ill, well] = [Upstream::failing(503).await, Upstream::saying("{}").await];
+    let (policy, address) = listening(RequestNeeds::default(), &[&ill, &well]).await;
+    assert_eq!(call(address, chat("hi")).await.status, StatusCode::OK);
+    let excluded: Vec<_> = policy.asked.lock().iter().map(|asked| asked.excluded.clone()).collect();
+    assert_eq!(excluded, [vec![], vec![0]]);
+    until(async || policy.completions.lock().len() == 2).await;
+    let completions = policy.completions.lock().clone();
+    let of = |worker: &Upstream| completions.iter().find(|c| c.worker_url == worker.url()).unwrap().clone();
+    assert!(!of(&ill).success && of(&well).success);
+    assert!(!of(&ill).judged && of(&well).judged, "a worker without room says nothing of the choice");
+    assert!(of(&ill).first_byte.is_none());
+    assert!(of(&well).first_byte.unwrap() <= of(&well).total);
+}
+
+#[tokio::test]
+async fn policy_hears_of_a_refusal_as_served_unless_the_stream_had_begun() {
+    const REFUSAL: &str = "data: {\"error\": {\"code\": 400}}\n\n";
+    for (pieces, success) in [(&[REFUSAL][..], true), (&["data: {}\n\n", REFUSAL][..], false)] {
+        let worker = Upstream::start(move |_| async move {
+            let (response, send, _) = upstream::stream();
+            tokio::spawn(async move {
+                for piece in pieces {
+                    send.send((*piece).into()).await.expect("the router reads on");
+                }
+            });
+            response
+        })
+        .await;
+        let (policy, address) = listening(RequestNeeds::default(), &[&worker]).await;
+        assert_eq!(call(address, chat("hi")).await.text(), pieces.concat());
+        until(async || policy.completions.lock().len() == 1).await;
+        assert_eq!(policy.completions.lock()[0].success, success);
+    }
+}

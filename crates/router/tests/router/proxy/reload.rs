@@ -1,0 +1,225 @@
+//! SIGHUP, and what a restart comes back with.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Request;
+use http::StatusCode;
+use sgl_api::CircuitState;
+use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::proxy::circuit::CircuitPass;
+use sgl_router::proxy::verdict::Verdict;
+use sgl_testkit::client::Client;
+use sgl_testkit::client::call;
+use sgl_testkit::client::chat;
+use sgl_testkit::client::get;
+use sgl_testkit::router;
+use sgl_testkit::upstream;
+use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::soon;
+use sgl_testkit::waits::until;
+use sglang_router_rs::core::Worker;
+
+use crate::proxy::plugins::SECOND_WORKER;
+use crate::proxy::plugins::guest;
+use crate::proxy::serve_command::Router;
+
+/// Writes a configuration with these workers, and a plugin if there is one.
+fn configure(file: &Path, workers: &[&str], rest: &str) {
+    let workers: String = workers.iter().map(|url| format!("[[workers]]\nurl = \"{url}\"\n")).collect();
+    std::fs::write(file, format!("{rest}\n{workers}")).unwrap();
+}
+
+async fn answers(router: &Router, text: &str) -> bool {
+    call(router.address, chat("hi")).await.text() == text
+}
+
+#[tokio::test]
+async fn hangup_reloads_workers_and_keeps_what_serves_if_the_file_is_bad() {
+    let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[&first.url()], "");
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+    assert!(answers(&router, "first").await);
+
+    configure(&file, &["not a url"], "");
+    router.signal("-HUP");
+    router.logged("nothing reloaded").await;
+    assert!(answers(&router, "first").await);
+
+    configure(&file, &[&second.url()], "");
+    router.signal("-HUP");
+    router.logged("reloaded the configuration").await;
+    until(async || answers(&router, "second").await).await;
+    assert!(answers(&router, "second").await && !answers(&router, "first").await);
+
+    router.signal("-TERM");
+    assert!(router.child.wait().unwrap().success(), "it still ends by the other signals");
+}
+
+#[tokio::test]
+async fn hangup_names_each_changed_key_that_needs_a_restart_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, token) = (dir.path().join("router.toml"), dir.path().join("token"));
+    std::fs::write(&token, "before").unwrap();
+    std::fs::write(&file, format!("[admin]\ntoken_file = {token:?}\n[health]\ninterval_secs = 9\n")).unwrap();
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.signal("-HUP");
+    router.logged("\"left\":0").await;
+
+    std::fs::write(&token, "after").unwrap();
+    std::fs::write(&file, format!("policy = \"random\"\n[admin]\ntoken_file = {token:?}\n")).unwrap();
+    for _ in 0..2 {
+        router.signal("-HUP");
+        router.logged("\"key\":\"health.interval_secs\",\"before\":\"9\",\"now\":\"10\"").await;
+        router.logged("\"key\":\"policy\",\"before\":\"round_robin\",\"now\":\"random\"").await;
+        router.logged("the operators' token has changed").await;
+        router.logged("\"left\":3").await;
+    }
+}
+
+#[tokio::test]
+async fn worker_that_hangup_changes_serves_on_without_waiting_for_a_check() {
+    let worker = Upstream::saying("fine").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[&worker.url()], "");
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+    // A new worker would never pass.
+    worker.set_health(500);
+    std::fs::write(&file, format!("[[workers]]\nurl = \"{}\"\nweight = 2.0\n", worker.url())).unwrap();
+    router.signal("-HUP");
+    router.logged("changed by the configuration").await;
+    assert!(answers(&router, "fine").await);
+}
+
+#[tokio::test]
+async fn changed_worker_is_the_same_in_all_that_was_not_changed() {
+    let (response, pieces, _) = upstream::stream();
+    let worker = Upstream::once(response).await;
+    worker.serve("/v1/models", 200, r#"{"data": [{"id": "learnt"}]}"#);
+    let mut config = router::learning(vec![worker.entry()]);
+    config.proxy.circuit.failures = 1;
+    config.proxy.shutdown = Duration::from_secs(60);
+    let router = router::start(config).await;
+    let (data, backends) = (router.addresses().data, router.proxy().backends());
+    let lists = async || call(data, get("/v1/models")).await.text().contains("learnt");
+    until(lists).await;
+    worker.serve("/v1/models", 0, "");
+    let mut client = Client::connect(data).await;
+    let send = async { pieces.send("data: {}\n\n".into()).await.unwrap() };
+    let (answer, ()) = soon(async { tokio::join!(client.send(chat("hi")), send) }).await;
+    let before = router::target(&router, &worker.url()).unwrap();
+    before.circuit().fail(CircuitPass::Ordinary);
+    before.count(Verdict::Failed);
+
+    let entry = WorkerEntry { weight: 3.0, ..worker.entry() };
+    let after = backends.change(&entry).unwrap().unwrap();
+    assert_eq!((after.worker().weight(), after.worker().load(), after.outcomes()), (3.0, 1, (0, 1)));
+    assert_eq!(after.circuit().state(), CircuitState::Open);
+    before.circuit().half_opened().await;
+    assert!(lists().await, "its models are still known");
+
+    // Who removes it means it also if it is changed meanwhile.
+    let removed = backends.retire(&worker.url()).unwrap();
+    let after = backends.change(&worker.entry()).unwrap().unwrap();
+    assert!(after.worker().is_draining());
+    drop((client, pieces, answer));
+    soon(removed).await.unwrap();
+    assert!(router::target(&router, &worker.url()).is_none());
+    assert!(backends.change(&entry).unwrap().is_none(), "it is not there");
+}
+
+#[tokio::test]
+async fn hangup_reads_modules_again_whatever_their_size_and_time_say() {
+    let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
+    let dir = tempfile::tempdir().unwrap();
+    let (file, path) = (dir.path().join("router.toml"), dir.path().join("mine.wasm"));
+    let write = |index: u8| {
+        let module =
+            guest(&format!("(i32.store8 (i32.const 18) (i32.const {index})) (i64.const 0x12_0000_0001)"));
+        let before = path.metadata().and_then(|facts| facts.modified()).ok();
+        std::fs::write(&path, module).unwrap();
+        if let Some(before) = before {
+            std::fs::File::options().append(true).open(&path).unwrap().set_modified(before).unwrap();
+        }
+        path.metadata().unwrap().len()
+    };
+    let length = write(0);
+    let plugin = format!("[[plugins]]\nname = \"mine\"\nmodule_path = \"{}\"\n", path.display());
+    configure(&file, &[&first.url(), &second.url()], &plugin);
+    let mut router = Router::serve(&["--config", file.to_str().unwrap(), "--policy", "mine"]).await;
+    router.ready().await;
+    until(async || answers(&router, "first").await).await;
+    assert_eq!(write(1), length);
+    router.signal("-HUP");
+    router.logged("reloaded the configuration").await;
+    until(async || answers(&router, "second").await).await;
+}
+
+#[tokio::test]
+async fn hangup_reloads_a_plugin_whose_file_has_changed_and_unloads_one_that_is_gone() {
+    let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
+    let dir = tempfile::tempdir().unwrap();
+    let (file, module) = (dir.path().join("router.toml"), dir.path().join("mine.wasm"));
+    std::fs::write(&module, guest("(i32.store8 (i32.const 18) (i32.const 0)) (i64.const 0x12_0000_0001)"))
+        .unwrap();
+    let plugin =
+        |name: &str| format!("[[plugins]]\nname = \"{name}\"\nmodule_path = \"{}\"\n", module.display());
+    let urls = [first.url(), second.url()];
+    let both = format!("{}{}", plugin("mine"), plugin("other"));
+    let workers = [&*urls[0], &*urls[1]];
+    configure(&file, &workers, &both);
+    let arguments = ["--config", file.to_str().unwrap(), "--policy", "mine"];
+    let mut router = Router::serve(&arguments).await;
+    router.ready().await;
+    until(async || answers(&router, "first").await).await;
+
+    std::fs::write(&module, b"no module").unwrap();
+    router.signal("-HUP");
+    router.logged("not loaded; what served goes on").await;
+    assert!(answers(&router, "first").await);
+
+    std::fs::write(&module, guest(SECOND_WORKER)).unwrap();
+    configure(&file, &workers, &plugin("mine"));
+    router.signal("-HUP");
+    router.logged("unloaded: not configured any more").await;
+    until(async || answers(&router, "second").await).await;
+}
+
+#[tokio::test]
+async fn worker_that_an_operator_added_is_there_after_a_restart_until_it_is_removed() {
+    let worker = Upstream::saying("kept").await;
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["--state-dir", dir.path().to_str().unwrap()];
+    let change = |method: &str, uri: &str, body: String| {
+        Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(http_body_util::Full::new(bytes::Bytes::from(body)))
+            .unwrap()
+    };
+    let router = Router::serve(&arguments).await;
+    let added =
+        call(router.admin, change("POST", "/workers", format!("{{\"url\": \"{}\"}}", worker.url()))).await;
+    assert_eq!(added.status, StatusCode::CREATED);
+    // Killed, as a crash would.
+    drop(router);
+
+    let router = Router::serve(&arguments).await;
+    router.ready().await;
+    assert!(answers(&router, "kept").await);
+    let uri = format!("/workers?url={}", worker.url());
+    let removed = call(router.admin, change("DELETE", &uri, String::new())).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED);
+    drop(router);
+
+    let router = Router::serve(&arguments).await;
+    let refused = call(router.address, chat("hi")).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text());
+}

@@ -1,0 +1,200 @@
+//! Requests that workers may have worked on: they run twice at most.
+
+use http::StatusCode;
+use sgl_router::config::retry_on::RetryCondition;
+use sgl_router::config::worker_entry::RoleEntry;
+use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_testkit::client::Client;
+use sgl_testkit::client::call;
+use sgl_testkit::client::chat;
+use sgl_testkit::client::post;
+use sgl_testkit::raw;
+use sgl_testkit::raw::Act;
+use sgl_testkit::raw::Raw;
+use sgl_testkit::router;
+use sgl_testkit::upstream;
+use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::until;
+
+/// Workers that a request with the word `poison` does something to.
+async fn poisoned(count: usize, act: fn() -> Act) -> Vec<Raw> {
+    let mut workers = Vec::new();
+    for _ in 0..count {
+        let script = move |request: &str| {
+            if request.contains("poison") { act() } else { Act::Say(raw::whole("{}")) }
+        };
+        workers.push(Raw::start(script).await);
+    }
+    workers
+}
+
+fn runs(workers: &[Raw]) -> usize {
+    workers.iter().map(Raw::runs).sum()
+}
+
+/// Leaves an idle connection to each worker.
+async fn warm(client: &mut Client, workers: &[Raw]) {
+    for _ in workers {
+        assert_eq!(client.call(post("/generate", "{}")).await.status, StatusCode::OK);
+    }
+    assert!(workers.iter().all(|worker| worker.runs() > 0), "each has had a request");
+}
+
+#[tokio::test]
+async fn request_that_breaks_warm_connections_runs_twice_in_all() {
+    for act in [|| Act::Crash, || Act::Die] {
+        let workers = poisoned(5, act).await;
+        let router = router::start(router::config(workers.iter().map(Raw::entry).collect())).await;
+        let mut client = Client::connect(router.addresses().data).await;
+        warm(&mut client, &workers).await;
+        let before = runs(&workers);
+        let answer = client.call(chat("poison")).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+        assert_eq!(runs(&workers) - before, 2);
+        let page = router::metrics(&router).await;
+        let sum = |name: &str| -> f64 {
+            let lines = page.text().lines().filter(|line| line.starts_with(name));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        let counted = sum("sgl_router_worker_requests_total") + sum("sgl_router_worker_reconnects_total");
+        // A refused connection is a request that was placed, but no run.
+        let refused = sum("sgl_router_retries_total{reason=\"connect\"}");
+        assert_eq!(counted - refused, runs(&workers) as f64, "{}", page.text());
+    }
+}
+
+#[tokio::test]
+async fn request_whose_idle_connection_breaks_goes_to_another_worker() {
+    // The first still takes connections after it has broken one, as a process does that is being killed.
+    let mut workers = poisoned(1, || Act::Crash).await;
+    workers.push(Raw::start(|_: &str| Act::Say(raw::whole("{}"))).await);
+    let router = router::start(router::config(workers.iter().map(Raw::entry).collect())).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    warm(&mut client, &workers).await;
+    let before = workers[0].runs();
+    for _ in 0..4 {
+        assert_eq!(client.call(chat("poison")).await.status, StatusCode::OK);
+    }
+    assert!(workers[0].runs() > before, "it was asked");
+}
+
+#[tokio::test]
+async fn pair_whose_workers_crash_runs_twice_in_all() {
+    for crashing in [RoleEntry::Prefill, RoleEntry::Decode] {
+        let crash = poisoned(4, || Act::Die).await;
+        let calm = Upstream::start(|seen: upstream::Seen| async move {
+            if seen.body.windows(6).any(|window| window == b"poison") {
+                std::future::pending().await
+            }
+            upstream::whole(200, "{}")
+        })
+        .await;
+        let other = if crashing == RoleEntry::Prefill { RoleEntry::Decode } else { RoleEntry::Prefill };
+        let mut entries: Vec<_> =
+            crash.iter().map(|worker| WorkerEntry { role: crashing, ..worker.entry() }).collect();
+        entries.push(WorkerEntry { role: other, ..calm.entry() });
+        let router = router::start(router::config(entries)).await;
+        let mut client = Client::connect(router.addresses().data).await;
+        for _ in 0..8 {
+            assert_eq!(client.call(post("/generate", "{}")).await.status, StatusCode::OK);
+        }
+        until(async || runs(&crash) == 8).await;
+        assert_eq!(
+            client.call(post("/generate", r#"{"text": "poison"}"#)).await.status,
+            StatusCode::BAD_GATEWAY
+        );
+        assert!(runs(&crash) - 8 <= 2, "{crashing:?}: {}", runs(&crash) - 8);
+    }
+}
+
+#[tokio::test]
+async fn request_that_must_not_run_twice_does_not() {
+    let workers = poisoned(3, || Act::Crash).await;
+    let router = router::start(router::config(workers.iter().map(Raw::entry).collect())).await;
+    let mut client = Client::connect(router.addresses().data).await;
+    warm(&mut client, &workers).await;
+    let before = runs(&workers);
+    let mut request = chat("poison");
+    request.headers_mut().insert("x-sgl-no-retry", "1".parse().unwrap());
+    assert_eq!(client.call(request).await.code(), "upstream_closed");
+    assert_eq!(runs(&workers) - before, 1);
+}
+
+const DYING: &str =
+    r#"{"error":{"message":"EngineCore encountered an issue. See stack trace (above).","code":500}}"#;
+
+#[tokio::test]
+async fn answer_of_a_dying_engine_is_tried_once_elsewhere() {
+    let dying = || Upstream::start(|_| async { upstream::whole(500, DYING) });
+    let (first, second, well) = (dying().await, dying().await, Upstream::saying("fine").await);
+    let router = router::over(&[&first, &well]).await;
+    assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "fine");
+    let page = router::metrics(&router).await;
+    assert!(page.text().contains(r#"sgl_router_retries_total{reason="error"} 1"#), "{}", page.text());
+
+    let third = dying().await;
+    let before = first.seen().len();
+    let router = router::over(&[&first, &second, &third]).await;
+    let answer = call(router.addresses().data, chat("hi")).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::INTERNAL_SERVER_ERROR, DYING));
+    assert_eq!(first.seen().len() - before + second.seen().len() + third.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn operator_says_what_is_tried_again() {
+    let failing = Upstream::failing(500).await;
+    let well = Upstream::saying("fine").await;
+    for (names, tried) in [(vec!["500"], true), (vec!["connect", "502"], false)] {
+        let mut config = router::config(vec![failing.entry(), well.entry()]);
+        config.proxy.retry_on = names.into_iter().filter_map(RetryCondition::named).collect();
+        let router = router::start(config).await;
+        let answer = call(router.addresses().data, chat("hi")).await;
+        assert_eq!(answer.text() == "fine", tried);
+    }
+    let full = Upstream::failing(503).await;
+    let mut config = router::config(vec![full.entry(), well.entry()]);
+    config.proxy.retry_on = std::iter::empty().collect();
+    let router = router::start(config).await;
+    assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn request_that_proxies_of_workers_answer_with_502_runs_twice_in_all() {
+    let mut workers = Vec::new();
+    for _ in 0..5 {
+        workers.push(Upstream::failing(502).await);
+    }
+    let router = router::over(&workers.iter().collect::<Vec<_>>()).await;
+    let address = router.addresses().data;
+    let asked = || workers.iter().map(|worker| worker.seen().len()).sum::<usize>();
+    let answer = call(address, chat("poison")).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::BAD_GATEWAY, r#"{"error":"scripted"}"#));
+    assert_eq!(asked(), 2);
+    let mut request = chat("poison");
+    request.headers_mut().insert("x-sgl-no-retry", "1".parse().unwrap());
+    assert_eq!(call(address, request).await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(asked(), 3);
+}
+
+#[tokio::test]
+async fn break_that_envoy_answers_with_503_is_a_break_and_no_fullness() {
+    for (reason, runs) in [("connection termination", 2), ("remote reset", 2), ("connection failure", 3)] {
+        let text =
+            format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+        let mut workers = Vec::new();
+        for _ in 0..3 {
+            let text = text.clone();
+            workers.push(
+                Upstream::start(move |_| {
+                    let text = text.clone();
+                    async move { upstream::whole(503, &text) }
+                })
+                .await,
+            );
+        }
+        let router = router::over(&workers.iter().collect::<Vec<_>>()).await;
+        let answer = call(router.addresses().data, chat("poison")).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::SERVICE_UNAVAILABLE, text.as_str()));
+        assert_eq!(workers.iter().map(|worker| worker.seen().len()).sum::<usize>(), runs, "{reason}");
+    }
+}

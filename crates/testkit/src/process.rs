@@ -1,0 +1,111 @@
+//! The binary as a process.
+
+use std::ffi::OsString;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::waits::soon;
+
+/// Where the binary is. Cargo builds it for the tests of its package, and tells only them.
+pub fn binary() -> OsString {
+    std::env::var_os("CARGO_BIN_EXE_sgl-router").expect("a test that cargo runs, of the router's package")
+}
+
+/// The binary with these arguments, and without a token from the environment.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).env_remove("SGL_ROUTER_ADMIN_TOKEN");
+    command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// Runs a command to its end.
+pub async fn output(mut command: Command) -> Output {
+    spawn_blocking(move || command.output().expect("the binary")).await.expect("a thread")
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+/// A running router; killed when it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    /// The process.
+    pub child: Child,
+    /// Where clients connect.
+    pub data: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    log: mpsc::UnboundedReceiver<String>,
+}
+
+impl Process {
+    /// Starts a router on free ports and reads from its log where it listens.
+    pub async fn serve(arguments: &[&str]) -> Self {
+        Self::serve_and_log(arguments).await.0
+    }
+
+    /// The same, with the lines of the log until then.
+    pub async fn serve_and_log(arguments: &[&str]) -> (Self, Vec<String>) {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
+        let mut command = command(&["serve", "--log-format", "json"]);
+        command.args(arguments).args(ports).stdout(Stdio::null());
+        let (send, log) = mpsc::unbounded_channel();
+        let child = command.spawn().expect("the binary");
+        let mut process = Self { child, data: nowhere, admin: nowhere, log };
+        let lines = BufReader::new(process.child.stderr.take().expect("piped")).lines();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        let lines = process.lines_until("\"serving\"").await;
+        let entry: Value = serde_json::from_str(&lines[lines.len() - 1]).expect("JSON");
+        let address =
+            |key: &str| entry["fields"][key].as_str().expect("an address").parse().expect("an address");
+        (process.data, process.admin) = (address("clients"), address("admin"));
+        (process, lines)
+    }
+
+    /// The lines of the log up to one that contains this text.
+    pub async fn lines_until(&mut self, text: &str) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        while lines.last().is_none_or(|line| !line.contains(text)) {
+            lines.push(soon(self.log.recv()).await.expect("a line that contains the text"));
+        }
+        lines
+    }
+
+    /// Waits for a log line that contains this text.
+    pub async fn logged(&mut self, text: &str) -> Value {
+        let lines = self.lines_until(text).await;
+        serde_json::from_str(&lines[lines.len() - 1]).expect("JSON")
+    }
+
+    /// SIGKILL, and until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already if it was killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

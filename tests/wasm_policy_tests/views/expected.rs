@@ -1,0 +1,73 @@
+//! What a policy must see, told by the host's own workers and by the request.
+
+use sglang_router_rs::core::Candidates;
+use sglang_router_rs::core::Column;
+use sglang_router_rs::policies::Explanation;
+use sglang_router_rs::policies::Leg;
+use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::types::WorkerSet;
+
+use crate::views::inputs::Asked;
+use crate::views::view::View;
+use crate::views::view::WorkerView;
+
+impl Asked {
+    pub(crate) fn info<'a>(&'a self, explanation: &'a Explanation) -> SelectWorkerInfo<'a> {
+        SelectWorkerInfo {
+            request_text: self.text.as_deref(),
+            tokens: self.tokens.as_deref(),
+            headers: self.headers.as_ref().map(|headers| headers as _),
+            model: self.model.as_deref(),
+            leg: self.leg,
+            excluded: self.excluded.as_ref(),
+            eligible: self.eligible.as_ref(),
+            explanation: Some(explanation),
+            ..SelectWorkerInfo::default()
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.as_ref()?.iter().find(|(known, _)| known == name)?;
+        Some(value.clone())
+    }
+
+    /// What is seen of the request itself.
+    fn seen(&self) -> View {
+        View {
+            workers: Vec::new(),
+            text: self.text.clone(),
+            tokens: self.tokens.clone(),
+            prompt_bytes: self.text.as_ref().map_or(0, String::len) as u64,
+            model: self.model.clone(),
+            headers: [self.header("x-a"), self.header("x-b")],
+            leg: match self.leg {
+                Leg::Single => 0,
+                Leg::Prefill => 1,
+                Leg::Decode => 2,
+            },
+        }
+    }
+}
+
+/// What is seen of workers, in the order of the table.
+pub(crate) fn view<C: Candidates>(workers: &C, asked: &Asked) -> View {
+    let is_in = |set: &Option<WorkerSet>, index| set.as_ref().is_some_and(|set| set.contains(index));
+    let one = |index: usize| {
+        let worker = workers.worker(index).expect("below the length");
+        let report = worker.report();
+        WorkerView {
+            url: worker.url().to_owned(),
+            model: worker.model_id().map(str::to_owned),
+            role: worker.role().as_str().to_owned(),
+            weight: worker.weight(),
+            labels: worker.labels().clone(),
+            healthy: worker.is_healthy() && (asked.eligible.is_none() || is_in(&asked.eligible, index)),
+            excluded: is_in(&asked.excluded, index),
+            numbers: Column::ALL.map(|column| {
+                let load = || u32::try_from(worker.load()).expect("few");
+                if column == Column::Load { load() } else { report.bits(column) }
+            }),
+        }
+    };
+    View { workers: (0..workers.len()).map(one).collect(), ..asked.seen() }
+}
