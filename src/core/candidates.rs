@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::core::worker::Worker;
-use crate::core::worker::WorkerRole;
 use sgl_policy_abi::Column;
+use sgl_policy_abi::WorkerRole;
 
 /// Names one list of workers, process-wide: no two different lists ever have the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,9 +11,9 @@ use crate::core::report::WorkerReport;
 use crate::core::signals::SignalChunk;
 use crate::core::slots::Slots;
 use crate::core::worker::Worker;
-use crate::core::worker::WorkerRole;
 use crate::core::worker::WorkerSpec;
 use sgl_policy_abi::Column;
+use sgl_policy_abi::WorkerRole;
 
 /// One worker of a [`crate::core::Fleet`].
 #[derive(Debug)]

@@ -33,6 +33,6 @@ pub use crate::core::report::WorkerReport;
 pub use crate::core::table::WorkerTable;
 pub use crate::core::worker::BasicWorker;
 pub use crate::core::worker::Worker;
-pub use crate::core::worker::WorkerRole;
 pub use crate::core::worker::WorkerSpec;
 pub use sgl_policy_abi::Column;
+pub use sgl_policy_abi::WorkerRole;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -11,47 +10,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::core::report::WorkerReport;
-
-/// Which part of a request a worker serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum WorkerRole {
-    /// Prefill and decode. The default.
-    #[default]
-    Regular,
-    /// Prefill only, in a disaggregated deployment.
-    Prefill,
-    /// Decode only, in a disaggregated deployment.
-    Decode,
-}
-
-impl WorkerRole {
-    /// The name that configuration, metrics and the plugin ABI use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Regular => "regular",
-            Self::Prefill => "prefill",
-            Self::Decode => "decode",
-        }
-    }
-}
-
-impl FromStr for WorkerRole {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Regular, Self::Prefill, Self::Decode];
-        let known = all.into_iter().find(|role| role.as_str() == text);
-        known.ok_or_else(|| format!("unknown role `{text}`: expected regular, prefill or decode"))
-    }
-}
-
-impl fmt::Display for WorkerRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use sgl_policy_abi::WorkerRole;
 
 /// An inference server. Routers that embed this crate implement it for their own worker type.
 ///

@@ -19,6 +19,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "openapi")]
+extern crate std;
 
 mod kind;
 mod names;
@@ -40,6 +42,7 @@ mod leg;
 mod manifest;
 mod pair;
 mod rows;
+mod worker_role;
 mod table;
 
 #[cfg(feature = "serde")]
@@ -86,12 +89,12 @@ pub use crate::rows::RowWorker;
 pub use crate::rows::RowsMessage;
 pub use crate::rows::encode_rows;
 pub use crate::table::Labels;
-pub use crate::table::Role;
 pub use crate::table::TableMessage;
 pub use crate::table::WorkerFacts;
 pub use crate::table::encode_table;
 pub use crate::table::encode_worker;
 pub use crate::value::Map;
 pub use crate::value::Value;
+pub use crate::worker_role::WorkerRole;
 pub use crate::writer::Writer;
 pub use crate::writer::encode_to_vec;

@@ -4,46 +4,8 @@ use crate::error::DecodeError;
 use crate::error::Full;
 use crate::error::Key;
 use crate::reader::Reader;
+use crate::worker_role::WorkerRole;
 use crate::writer::Writer;
-
-/// What a worker is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
-pub enum Role {
-    /// Whole requests. The default.
-    #[default]
-    Regular,
-    /// The prefill half of disaggregated requests.
-    Prefill,
-    /// The decode half of disaggregated requests.
-    Decode,
-}
-
-impl Role {
-    /// The word on the wire.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Regular => "regular",
-            Self::Prefill => "prefill",
-            Self::Decode => "decode",
-        }
-    }
-
-    /// The role of that word.
-    ///
-    /// # Errors
-    /// [`DecodeError::UnknownWord`].
-    pub fn parse(word: &str) -> Result<Self, DecodeError> {
-        match word {
-            "regular" => Ok(Self::Regular),
-            "prefill" => Ok(Self::Prefill),
-            "decode" => Ok(Self::Decode),
-            _ => Err(DecodeError::UnknownWord { key: Key::Role }),
-        }
-    }
-}
 
 /// The facts of one worker, borrowed from whoever keeps them.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +15,7 @@ pub struct WorkerFacts<'a> {
     /// The model that it serves, if that is known.
     pub model: Option<&'a str>,
     /// What it is for.
-    pub role: Role,
+    pub role: WorkerRole,
     /// Share of traffic that the operator gave it. Default 1.0.
     pub weight: f64,
     /// Free-form labels. Only used when reading; the writer takes its own iterator.
@@ -146,7 +108,7 @@ where
     w.str("model")?;
     w.opt_str(facts.model)?;
     w.str("role")?;
-    w.str(facts.role.word())?;
+    w.str(facts.role.as_str())?;
     w.str("weight")?;
     w.f64(facts.weight)?;
     w.str("labels")?;
@@ -219,13 +181,18 @@ impl<'a> TableMessage<'a> {
 
 fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<WorkerFacts<'a>, DecodeError> {
     let mut url = None;
-    let mut facts =
-        WorkerFacts { url: "", model: None, role: Role::default(), weight: 1.0, labels: Labels::default() };
+    let mut facts = WorkerFacts {
+        url: "",
+        model: None,
+        role: WorkerRole::default(),
+        weight: 1.0,
+        labels: Labels::default(),
+    };
     for _ in 0..r.map()? {
         match r.str()? {
             "url" => url = Some(r.str()?),
             "model" => facts.model = r.opt_str()?,
-            "role" => facts.role = Role::parse(r.str()?)?,
+            "role" => facts.role = WorkerRole::from_word(r.str()?)?,
             "weight" => facts.weight = r.number()?,
             "labels" => facts.labels = Labels::decode(r)?,
             _ => r.skip()?,

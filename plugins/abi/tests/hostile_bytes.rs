@@ -43,7 +43,7 @@ proptest! {
         let mut bytes = encode_to_vec(|w| {
             encode_table(w, 3, 2)?;
             for url in ["http://a", "http://b"] {
-                let facts = WorkerFacts { url, model: Some("m"), role: Role::Prefill, weight: 2.0, labels: Labels::default() };
+                let facts = WorkerFacts { url, model: Some("m"), role: WorkerRole::Prefill, weight: 2.0, labels: Labels::default() };
                 encode_worker(w, &facts, [("zone", "1")].into_iter())?;
             }
             Ok(())
@@ -165,7 +165,7 @@ fn table_without_a_url_or_with_an_unknown_role_is_refused() {
         first(&table(b"\x82\xa3url\xa1a\xa4role\xa1x")),
         Err(DecodeError::UnknownWord { key: Key::Role })
     );
-    assert_eq!(first(&table(b"\x82\xa3url\xa1a\xa6future\x90")), Ok(Role::Regular));
+    assert_eq!(first(&table(b"\x82\xa3url\xa1a\xa6future\x90")), Ok(WorkerRole::Regular));
 }
 
 #[test]

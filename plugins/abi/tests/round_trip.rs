@@ -102,7 +102,7 @@ proptest! {
         version: u64,
         workers in vec((".{0,40}", option::of(".{0,9}"), 0usize..3, 0.0f64..9.0, vec((".{0,5}", ".{0,5}"), 0..4)), 0..20),
     ) {
-        let roles = [Role::Regular, Role::Prefill, Role::Decode];
+        let roles = [WorkerRole::Regular, WorkerRole::Prefill, WorkerRole::Decode];
         let bytes = encoded(|w| {
             encode_table(w, version, workers.len())?;
             workers.iter().try_for_each(|(url, model, role, weight, labels)| {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use sgl_policy_sdk::Table;
-use sgl_policy_sdk::abi::Role;
+use sgl_policy_sdk::abi::WorkerRole;
 
 /// A worker as the policy keeps it.
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +42,11 @@ impl Fleet {
         fleet
     }
 
-    fn of_mut(&mut self, role: Role) -> &mut Vec<Member> {
+    fn of_mut(&mut self, role: WorkerRole) -> &mut Vec<Member> {
         match role {
-            Role::Regular => &mut self.regular,
-            Role::Prefill => &mut self.prefill,
-            Role::Decode => &mut self.decode,
+            WorkerRole::Regular => &mut self.regular,
+            WorkerRole::Prefill => &mut self.prefill,
+            WorkerRole::Decode => &mut self.decode,
         }
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use pd_pair::PdPair;
 use sgl_policy_sdk::prelude::Leg;
-use sgl_policy_sdk::prelude::Role;
 use sgl_policy_sdk::prelude::Value;
+use sgl_policy_sdk::prelude::WorkerRole;
 use sgl_policy_sdk::testing::Harness;
 use sgl_policy_sdk::testing::Request;
 use sgl_policy_sdk::testing::Worker;
 
-fn worker(role: Role, zone: &str) -> Worker {
+fn worker(role: WorkerRole, zone: &str) -> Worker {
     Worker::new(&format!("http://{role:?}-{zone}")).role(role).label("zone", zone)
 }
 
@@ -20,7 +20,12 @@ fn started(fleet: Vec<Worker>) -> Harness<PdPair> {
 
 /// Two prefill workers, then two decode workers, in zones a and b.
 fn two_zones() -> Harness<PdPair> {
-    let roles = [(Role::Prefill, "a"), (Role::Prefill, "b"), (Role::Decode, "a"), (Role::Decode, "b")];
+    let roles = [
+        (WorkerRole::Prefill, "a"),
+        (WorkerRole::Prefill, "b"),
+        (WorkerRole::Decode, "a"),
+        (WorkerRole::Decode, "b"),
+    ];
     started(roles.into_iter().map(|(role, zone)| worker(role, zone)).collect())
 }
 
@@ -79,8 +84,8 @@ fn every_pair_is_the_cheapest_of_all_pairs() {
     for _ in 0..300 {
         let fleet: Vec<Worker> = (0..12)
             .map(|_| {
-                let role =
-                    [Role::Prefill, Role::Decode, Role::Regular][usize::try_from(next(3)).expect("small")];
+                let role = [WorkerRole::Prefill, WorkerRole::Decode, WorkerRole::Regular]
+                    [usize::try_from(next(3)).expect("small")];
                 let mut worker = worker(role, zones[usize::try_from(next(3)).expect("small")]);
                 worker.healthy = next(5) > 0;
                 worker.queued_tokens = 40 * next(20);
@@ -88,16 +93,18 @@ fn every_pair_is_the_cheapest_of_all_pairs() {
                 worker
             })
             .collect();
-        let of = |role: Role| fleet.iter().enumerate().filter(move |(_, w)| w.role == role && w.healthy);
+        let of =
+            |role: WorkerRole| fleet.iter().enumerate().filter(move |(_, w)| w.role == role && w.healthy);
         let cost = |p: &Worker, d: &Worker| {
             let transfer = if p.labels == d.labels { 0.0 } else { 20.0 };
             (f64::from(p.queued_tokens) + 100.0) / 8.0 + f64::from(d.running) * 2.0 + transfer
         };
-        let costs = of(Role::Prefill).flat_map(|(_, p)| of(Role::Decode).map(move |(_, d)| cost(p, d)));
+        let costs =
+            of(WorkerRole::Prefill).flat_map(|(_, p)| of(WorkerRole::Decode).map(move |(_, d)| cost(p, d)));
         let lowest = costs.min_by(f64::total_cmp);
         let pair = started(fleet.clone()).select_pair(&request()).pair;
         if let Some((p, d)) = pair {
-            assert_eq!((fleet[p].role, fleet[d].role), (Role::Prefill, Role::Decode));
+            assert_eq!((fleet[p].role, fleet[d].role), (WorkerRole::Prefill, WorkerRole::Decode));
             assert!(fleet[p].healthy && fleet[d].healthy);
         }
         assert_eq!(pair.map(|(p, d)| cost(&fleet[p], &fleet[d])), lowest);
@@ -130,8 +137,16 @@ fn decode_worker_with_a_tight_cache_is_avoided() {
 
 #[test]
 fn single_leg_takes_a_worker_of_its_role() {
-    let mut fleet = vec![worker(Role::Regular, "a"), worker(Role::Regular, "a"), worker(Role::Prefill, "a")];
-    fleet.extend([worker(Role::Prefill, "a"), worker(Role::Decode, "a"), worker(Role::Decode, "a")]);
+    let mut fleet = vec![
+        worker(WorkerRole::Regular, "a"),
+        worker(WorkerRole::Regular, "a"),
+        worker(WorkerRole::Prefill, "a"),
+    ];
+    fleet.extend([
+        worker(WorkerRole::Prefill, "a"),
+        worker(WorkerRole::Decode, "a"),
+        worker(WorkerRole::Decode, "a"),
+    ]);
     for (worker, load) in fleet.iter_mut().zip([2, 1, 3, 0, 4, 5]) {
         worker.load = load;
     }
@@ -158,7 +173,11 @@ fn signals_that_are_not_reported_are_estimated_from_the_routers_own_load() {
 #[test]
 fn config_changes_the_costs_and_is_checked() {
     let config = [("transfer_ms", Value::Int(0)), ("zone_label", Value::Str("rack".to_owned()))];
-    let fleet = vec![worker(Role::Prefill, "a"), worker(Role::Decode, "a"), worker(Role::Decode, "b")];
+    let fleet = vec![
+        worker(WorkerRole::Prefill, "a"),
+        worker(WorkerRole::Decode, "a"),
+        worker(WorkerRole::Decode, "b"),
+    ];
     let mut harness = Harness::<PdPair>::new(config, fleet).expect("starts");
     harness.workers[1].running = 1;
     assert_eq!(harness.select_pair(&request()).pair, Some((0, 2)));

@@ -119,8 +119,8 @@ pub mod prelude {
     pub use sgl_policy_abi::Concurrency;
     pub use sgl_policy_abi::Init;
     pub use sgl_policy_abi::Input;
-    pub use sgl_policy_abi::Role;
     pub use sgl_policy_abi::Value;
+    pub use sgl_policy_abi::WorkerRole;
 
     pub use crate::Choice;
     pub use crate::CompletionHook;

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use sgl_policy_abi::DecodeError;
 use sgl_policy_abi::Expected;
 use sgl_policy_abi::Labels;
-use sgl_policy_abi::Role;
 use sgl_policy_abi::TableMessage;
 use sgl_policy_abi::WorkerFacts;
+use sgl_policy_abi::WorkerRole;
 
 /// What is known about workers and rarely changes.
 ///
@@ -29,7 +29,7 @@ struct Entry {
     model: Span,
     labels: Span,
     label_count: u32,
-    role: Role,
+    role: WorkerRole,
     weight: f64,
 }
 
@@ -58,7 +58,7 @@ pub struct TableWorker<'a> {
     /// The model that it serves, if that is known.
     pub model: Option<&'a str>,
     /// What it is for.
-    pub role: Role,
+    pub role: WorkerRole,
     /// Share of traffic that the operator gave it.
     pub weight: f64,
     /// Free-form labels.
@@ -150,7 +150,7 @@ impl Table {
     /// The role of worker `index`.
     #[inline]
     #[must_use]
-    pub fn role(&self, index: usize) -> Option<Role> {
+    pub fn role(&self, index: usize) -> Option<WorkerRole> {
         self.workers.get(index).map(|entry| entry.role)
     }
 
@@ -215,7 +215,7 @@ mod tests {
                 let facts = WorkerFacts {
                     url: &url,
                     model: *model,
-                    role: Role::Decode,
+                    role: WorkerRole::Decode,
                     weight: 0.5,
                     labels: Labels::default(),
                 };
@@ -233,7 +233,7 @@ mod tests {
         for (index, (worker, model)) in table.iter().zip(MODELS).enumerate() {
             let url = std::format!("http://{index}");
             assert_eq!((worker.url, worker.model), (url.as_str(), model));
-            assert_eq!((worker.role, worker.weight), (Role::Decode, 0.5));
+            assert_eq!((worker.role, worker.weight), (WorkerRole::Decode, 0.5));
             let labels: Vec<_> = worker.labels.iter().collect();
             assert_eq!(labels, [("zone", "z"), ("n", url.as_str())]);
         }

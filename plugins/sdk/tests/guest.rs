@@ -147,7 +147,7 @@ fn echo(workers: Vec<Worker>) -> Harness<Echo> {
 fn every_input_arrives_as_it_was_sent() {
     let worker = Worker {
         model: Some("m".to_owned()),
-        role: Role::Prefill,
+        role: WorkerRole::Prefill,
         weight: 2.5,
         excluded: false,
         load: 3,

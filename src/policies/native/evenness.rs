@@ -6,12 +6,12 @@ use crate::core::fleet::Fleet;
 use crate::core::table::WorkerTable;
 use crate::core::worker::BasicWorker;
 use crate::core::worker::Worker;
-use crate::core::worker::WorkerRole;
 use crate::core::worker::WorkerSpec;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::types::worker_set::WorkerSet;
+use sgl_policy_abi::WorkerRole;
 
 const WORKERS: usize = 4;
 

@@ -7,7 +7,6 @@ use crate::core::candidates::SliceCandidates;
 use crate::core::slice_versions::SliceVersions;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
-use crate::core::worker::WorkerRole;
 use crate::policies::decision::Chooser;
 use crate::policies::decision::DecideError;
 use crate::policies::decision::Decision;
@@ -23,6 +22,7 @@ use crate::policies::native::round_robin::RoundRobin;
 use crate::types::future::BoxFuture;
 use crate::types::worker_set::WorkerSet;
 use sgl_policy_abi::Leg;
+use sgl_policy_abi::WorkerRole;
 
 /// A built-in policy.
 #[derive(Debug)]

@@ -52,7 +52,7 @@ fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
     WorkerView {
         url: facts.url.to_owned(),
         model: facts.model.map(str::to_owned),
-        role: facts.role.word().to_owned(),
+        role: facts.role.as_str().to_owned(),
         weight: facts.weight,
         labels: facts.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         healthy: ctx.healthy().get(index),

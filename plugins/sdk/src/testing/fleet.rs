@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use sgl_policy_abi::Column;
-use sgl_policy_abi::Role;
+use sgl_policy_abi::WorkerRole;
 
 use sgl_policy_abi::Leg;
 
@@ -19,7 +19,7 @@ macro_rules! worker {
             /// The model that it serves. Default unknown.
             pub model: Option<String>,
             /// Default regular.
-            pub role: Role,
+            pub role: WorkerRole,
             /// Default 1.0.
             pub weight: f64,
             /// Default none.
@@ -41,7 +41,7 @@ macro_rules! worker {
                 Self {
                     url: String::from(url),
                     model: None,
-                    role: Role::Regular,
+                    role: WorkerRole::Regular,
                     weight: 1.0,
                     labels: Vec::new(),
                     healthy: true,
@@ -71,7 +71,7 @@ impl Worker {
 
     /// Sets the role.
     #[must_use]
-    pub fn role(self, role: Role) -> Self {
+    pub fn role(self, role: WorkerRole) -> Self {
         Self { role, ..self }
     }
 

@@ -7,7 +7,6 @@ use std::time::Instant;
 use sgl_policy_abi::Leg;
 
 use crate::core::candidates::Candidates;
-use crate::core::worker::WorkerRole;
 use crate::engine::background;
 use crate::engine::error::CallError;
 use crate::policies::decision::FailureCause;
@@ -28,6 +27,7 @@ use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::reply::Reply;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
+use sgl_policy_abi::WorkerRole;
 
 /// How often a decision is asked again because of something that was not its generation's fault:
 /// it was found to return state, it was a canary that failed, or it was closed by a rollback.

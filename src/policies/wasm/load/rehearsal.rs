@@ -2,7 +2,6 @@
 
 use crate::core::fleet::Fleet;
 use crate::core::table::WorkerTable;
-use crate::core::worker::WorkerRole;
 use crate::core::worker::WorkerSpec;
 use crate::engine::error::CallError;
 use crate::policies::info::SelectWorkerInfo;
@@ -10,6 +9,7 @@ use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::owned::owned;
 use crate::policies::wasm::message::table;
 use crate::policies::wasm::message::wire_plan::WirePlan;
+use sgl_policy_abi::WorkerRole;
 
 /// Workers of the made-up table.
 pub(crate) const REHEARSAL_WORKERS: usize = 4;

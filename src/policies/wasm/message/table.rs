@@ -1,7 +1,6 @@
 //! The static facts of all workers, which a guest is told once for each table.
 
 use sgl_policy_abi::Labels;
-use sgl_policy_abi::Role;
 use sgl_policy_abi::WorkerFacts;
 use sgl_policy_abi::Writer;
 use sgl_policy_abi::encode_table;
@@ -9,7 +8,6 @@ use sgl_policy_abi::encode_worker;
 
 use crate::core::candidates::Candidates;
 use crate::core::worker::Worker;
-use crate::core::worker::WorkerRole;
 
 /// Bytes that [`encode_workers`] takes at most.
 pub(crate) fn workers_bound<C: Candidates>(workers: &C) -> usize {
@@ -30,11 +28,7 @@ pub(crate) fn encode_workers<C: Candidates>(buffer: &mut [u8], workers: &C) -> O
         let facts = WorkerFacts {
             url: worker.url(),
             model: worker.model_id(),
-            role: match workers.role(index) {
-                WorkerRole::Regular => Role::Regular,
-                WorkerRole::Prefill => Role::Prefill,
-                WorkerRole::Decode => Role::Decode,
-            },
+            role: workers.role(index),
             weight: worker.weight(),
             labels: Labels::default(),
         };

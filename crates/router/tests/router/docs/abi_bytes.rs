@@ -10,11 +10,11 @@ use sgl_policy_abi::Input;
 use sgl_policy_abi::Labels;
 use sgl_policy_abi::Manifest;
 use sgl_policy_abi::PairAnswer;
-use sgl_policy_abi::Role;
 use sgl_policy_abi::RowWorker;
 use sgl_policy_abi::Value;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::WorkerFacts;
+use sgl_policy_abi::WorkerRole;
 use sgl_policy_abi::Writer;
 use sgl_policy_abi::encode_completions;
 use sgl_policy_abi::encode_error;
@@ -67,8 +67,8 @@ fn table(w: &mut Writer<'_>) -> Result<(), Full> {
     let facts =
         |url, model, role, weight| WorkerFacts { url, model, role, weight, labels: Labels::default() };
     encode_table(w, 3, 2)?;
-    encode_worker(w, &facts("http://a", None, Role::Decode, 1.0), std::iter::empty())?;
-    encode_worker(w, &facts("http://b", Some("m"), Role::Prefill, 2.0), [("zone", "x")].into_iter())
+    encode_worker(w, &facts("http://a", None, WorkerRole::Decode, 1.0), std::iter::empty())?;
+    encode_worker(w, &facts("http://b", Some("m"), WorkerRole::Prefill, 2.0), [("zone", "x")].into_iter())
 }
 
 fn columns(w: &mut Writer<'_>) -> Result<(), Full> {
