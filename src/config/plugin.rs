@@ -66,7 +66,7 @@ pub enum Isolation {
 
 /// How asynchronous callers run the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Lane))]
 #[serde(rename_all = "lowercase")]
 pub enum LaneOption {
     /// On a fiber that yields to the async runtime at every tick. The default.

@@ -49,7 +49,7 @@ pub struct WorkerView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct WorkerList {
-    /// Sorted by URL.
+    /// In the order of the worker table.
     pub workers: Vec<WorkerView>,
 }
 
