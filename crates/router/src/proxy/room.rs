@@ -16,8 +16,8 @@ const MIN_IDLE: Duration = Duration::from_millis(100);
 /// A body is stalled when nothing of it has come for so long.
 const MIN_STALL: Duration = Duration::from_secs(1);
 
-/// When room is needed, one of this many connections is closed, so that a new connection does not have
-/// to pass over all of them.
+/// When room is needed, one more connection is closed for each of this many that are open, so that the
+/// router need not pass over very many connections for each new one.
 const CLOSED_SHARE: usize = 256;
 
 impl Clients {
