@@ -131,7 +131,7 @@ fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
     let headers = Headers(&inbound.head.headers);
     Draft::begin(
         recorder,
-        inbound.head.own(EXPLAIN_HEADER).is_some(),
+        inbound.head.own(EXPLAIN_HEADER).next().is_some(),
         headers.header(REQUEST_ID_HEADER),
         inbound.route.name(),
         proxy.policy().name(),

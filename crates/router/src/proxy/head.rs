@@ -1,6 +1,7 @@
 //! The head of a request on its way to a worker.
 
 use http::HeaderMap;
+use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
@@ -8,7 +9,6 @@ use http::Uri;
 use http::header;
 use http::request;
 
-use crate::proxy::headers::find;
 use crate::proxy::headers::prepare_request;
 use crate::proxy::target::Target;
 use sgl_upstream::payload::Payload;
@@ -23,22 +23,21 @@ pub struct Head {
     pub uri: Uri,
     /// Headers, without those of the client's connection.
     pub headers: HeaderMap,
-    /// Whether headers speak to this router.
-    has_own: bool,
+    /// Those that speak to this router.
+    own: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Head {
     /// From the head as it came from a client of this address.
     pub fn new(head: request::Parts, forwarded_for: &HeaderValue) -> Self {
         let request::Parts { method, uri, mut headers, .. } = head;
-        let has_own = prepare_request(&mut headers, forwarded_for);
-        Self { method, uri: origin_form(uri), headers, has_own }
+        let own = prepare_request(&mut headers, forwarded_for);
+        Self { method, uri: origin_form(uri), headers, own }
     }
 
-    /// The first value of a header that speaks to this router, by its lower-case name.
-    pub fn own(&self, name: &str) -> Option<&HeaderValue> {
-        // Nearly no request has one.
-        if self.has_own { find(&self.headers, name) } else { None }
+    /// The values of a header that speaks to this router, by its lower-case name.
+    pub fn own(&self, name: &str) -> impl Iterator<Item = &HeaderValue> {
+        self.own.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// The request to one worker.

@@ -70,10 +70,13 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
     headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value)
 }
 
-/// Takes out what concerns the client's connection only, and adds the client's address. True if
-/// there are headers that speak to this router.
-pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> bool {
+/// Takes out what concerns the client's connection only, and adds the client's address. Gives what
+/// speaks to this router: also what `connection` names, since that is for the next hop, and so for
+/// this one.
+pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
     let seen = Seen::in_names(headers);
+    // Nearly no request has any, and an empty list takes no memory.
+    let own = if seen.has_own { own_of(headers) } else { Vec::new() };
     if seen.has_hop_by_hop {
         remove_hop_by_hop(headers);
     }
@@ -85,7 +88,12 @@ pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> bool {
         HeaderValue::from_maybe_shared(Bytes::from(all.join(&b", "[..]))).unwrap_or_else(|_| client.clone())
     };
     headers.insert(X_FORWARDED_FOR, value);
-    seen.has_own
+    own
+}
+
+fn own_of(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let own = headers.iter().filter(|(name, _)| is_own(name.as_str()));
+    own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Makes the head of a worker's answer fit for the client's connection: without what concerns the

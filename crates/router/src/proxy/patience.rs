@@ -39,7 +39,7 @@ impl Patience {
     /// understood, and does not count.
     pub fn of(head: &Head, worker: SilenceSettings) -> Self {
         let limit = |name, of_worker: Option<Duration>| {
-            let asked = head.own(name).and_then(asked);
+            let asked = head.own(name).find_map(asked);
             Limit { after: asked.or(of_worker), is_clients: asked.is_some() }
         };
         Self {
@@ -79,6 +79,10 @@ mod tests {
         for other in ["0", "-1", "NaN", "soon", ""] {
             assert_eq!(of(other).between, Limit { after: worker.between, is_clients: false }, "{other}");
         }
+        let both = Request::builder().header(SILENCE_HEADER, "soon").header(SILENCE_HEADER, "7");
+        let (parts, ()) = both.body(()).unwrap().into_parts();
+        let both = Patience::of(&Head::new(parts, &HeaderValue::from_static("::1")), worker);
+        assert_eq!(both.between.after, Some(Duration::from_secs(7)), "the first that is a number");
         assert!(of("2.5").between.is_clients);
         assert!(!of("2.5").first_byte.is_clients, "the other limit is the worker's");
     }

@@ -226,11 +226,12 @@ pub enum AfterIdle {
 }
 
 impl SecondRun {
-    /// As the client asks in [`NO_RETRY_HEADER`].
-    pub fn allowed_by(header: Option<&HeaderValue>) -> Self {
+    /// As the client asks in [`NO_RETRY_HEADER`]: one value that forbids it is enough, since a proxy on
+    /// the way may add one.
+    pub fn allowed_by<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Self {
         let is_forbidden =
             |value: &HeaderValue| value != "0" && !value.as_bytes().eq_ignore_ascii_case(b"false");
-        Self { taken: AtomicBool::new(header.is_some_and(is_forbidden)) }
+        Self { taken: AtomicBool::new(values.any(is_forbidden)) }
     }
 
     /// True if it is left.

@@ -303,7 +303,7 @@ impl Passed {
         if let Some(events) = &mut self.events {
             events.end();
             if events.is_empty() {
-                self.placement.fail();
+                return self.end_in_vain();
             }
         }
         self.heed_error();
@@ -316,6 +316,14 @@ impl Passed {
             self.client.proxy().measures().told_error(self.route);
         }
         self.finish(self.end());
+    }
+
+    /// A stream of events ended in order and without one: the worker broke it off, whatever it says.
+    fn end_in_vain(&mut self) {
+        self.placement.fail();
+        self.client.proxy().measures().broke_off(self.route);
+        self.end_prefill();
+        self.finish(End::BrokeOff);
     }
 
     /// The prefill half goes on to its end if the decode half has served the request; otherwise

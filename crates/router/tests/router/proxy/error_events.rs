@@ -212,6 +212,27 @@ async fn events_that_are_no_errors_are_passed_on_as_they_come() {
 }
 
 #[tokio::test]
+async fn stream_that_ends_in_comments_after_it_was_passed_on_has_broken_off() {
+    let worker = Upstream::start(|_| async {
+        let (response, send, _) = upstream::stream();
+        tokio::spawn(async move {
+            // More than is held back until the first event.
+            for _ in 0..40 {
+                let _ = send.send(Bytes::from(format!(": {}\n\n", "x".repeat(1000)))).await;
+            }
+        });
+        response
+    })
+    .await;
+    let router = router::over(&[&worker]).await;
+    let answer = call(router.addresses().data, chat("hi")).await;
+    assert_eq!((answer.status, answer.text().len()), (StatusCode::OK, 40 * 1004));
+    let broken = r#"sgl_router_broken_answers_total{route="chat_completions"} 1"#;
+    until(async || router::metrics(&router).await.text().contains(broken)).await;
+    line(&router, r#"outcome="failure"} 1"#).await;
+}
+
+#[tokio::test]
 async fn recorded_stream_tells_the_code_of_its_error() {
     let worker = streaming(&[CONTENT, "data: {\"error\": {\"code\": 507}}\n\n"]).await;
     let mut config = router::config(vec![worker.entry()]);
