@@ -3,7 +3,6 @@
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::panic,
-    clippy::unwrap_used,
     reason = "a panic in a helper is a failed test"
 )]
 

@@ -34,6 +34,10 @@ pub fn without_probation() -> PluginOptions {
 }
 
 /// Loads bytes under a name, with the first document's numbers and without a probation.
+///
+/// # Errors
+///
+/// The plugin is refused.
 pub async fn load(factory: &PolicyFactory, name: &str, wasm: Vec<u8>) -> Result<PluginInfo, PluginError> {
     factory.load_wasm_plugin_bytes(config(name), without_probation(), wasm).await
 }

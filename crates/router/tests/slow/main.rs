@@ -1,10 +1,5 @@
 //! Runs under as many requests as the machine sustains, one after the other.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a panic in a helper is a failed test"
-)]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 use tokio::sync::Mutex;
 
