@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::answer;
 use sgl_testkit::text::escaped;
@@ -171,8 +171,10 @@ async fn scores_and_reasons_that_make_no_sense_are_ignored() {
 #[tokio::test]
 async fn init_that_answers_nonsense_is_refused() {
     let starts = |bytes: &[u8], at: u32, len: u32| {
-        let wasm =
-            Guest { fields: &format!(r#"(data (i32.const 1024) "{}")"#, escaped(bytes)), ..Guest::default() };
+        let wasm = GuestText {
+            fields: &format!(r#"(data (i32.const 1024) "{}")"#, escaped(bytes)),
+            ..GuestText::default()
+        };
         let text = wasm.text().replace(
             r#"(func $init (export "init") )"#,
             &format!(r#"(func $init (export "init") (param i32 i32) (result i64) {})"#, answer(at, len)),
@@ -196,7 +198,7 @@ async fn malformed_pair_is_a_decode_failure_and_the_fallback_pairs() {
         (func (export "select_worker_pair") (param i32 i32) (result i64) {})"#,
         answer(1024, 4)
     );
-    let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let untested = PluginOptions { self_test: false, ..options() };
     let hostile = stage.load_with(limits(), untested, wasm).await;

@@ -1,7 +1,7 @@
 //! `alloc` and `dealloc` that lie.
 
 use sgl_policy_abi::Input;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::text::module;
 use sglang_router_rs::policies::Chooser;
@@ -15,7 +15,7 @@ use crate::stage::Stage;
 /// A guest with this `alloc` that is sent the text of the request.
 fn allocating(alloc: &str) -> Vec<u8> {
     let inputs = [Input::RequestText, Input::PromptBytes];
-    Guest { manifest: manifest(&inputs), alloc, ..Guest::default() }.wasm()
+    GuestText { manifest: manifest(&inputs), alloc, ..GuestText::default() }.wasm()
 }
 
 #[tokio::test]
@@ -100,7 +100,8 @@ async fn alloc_that_grows_for_ever_ends_at_the_memory_limit() {
 #[tokio::test]
 async fn dealloc_that_traps_is_a_trap_of_the_request_that_needs_more_room() {
     let inputs = [Input::RequestText, Input::PromptBytes];
-    let wasm = Guest { manifest: manifest(&inputs), dealloc: "unreachable", ..Guest::default() }.wasm();
+    let wasm =
+        GuestText { manifest: manifest(&inputs), dealloc: "unreachable", ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let hostile = stage.load(wasm).await;
     let decided = stage.decide(&hostile, &"x".repeat(9000)).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sgl_policy_abi::Input;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::answer;
@@ -90,7 +90,7 @@ async fn pairs_that_are_none_are_invalid_choices() {
             (func (export "select_worker_pair") (param i32 i32) (result i64) {})"#,
             answer(1024, 3)
         );
-        let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+        let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
         let stage = Stage::new().await;
         let hostile = stage.load(wasm).await;
         let fleet = Fleet::new();
@@ -158,16 +158,16 @@ async fn choosing_nobody_opens_no_breaker() {
 #[tokio::test]
 async fn module_that_always_chooses_nobody_is_refused() {
     let parts = ["fails its self-test: `select_worker` chose nobody of 4 workers", "may_refuse = true"];
-    let silent = Guest { always: "(return (i64.const 0))", ..Guest::default() }.wasm();
+    let silent = GuestText { always: "(return (i64.const 0))", ..GuestText::default() }.wasm();
     Stage::new().await.refuses(silent, &parts).await;
     // An i32 where an i64 was meant: what it returns is taken for a pointer to a length and bytes.
     let short = "(func (export \"select_worker\") (param i32 i32) (result i32) (i32.const 1))";
-    let text = Guest::default().text();
+    let text = GuestText::default().text();
     let at = text.find("(func $select").expect("it has one");
     let short = wat::parse_str(format!("{}{short})", &text[..at])).expect("a module");
     Stage::new().await.refuses(short, &parts).await;
     let fields = r#"(func (export "select_worker_pair") (param i32 i32) (result i64) (i64.const 0))"#;
-    let unpaired = Guest { fields, ..Guest::default() }.wasm();
+    let unpaired = GuestText { fields, ..GuestText::default() }.wasm();
     Stage::new().await.refuses(unpaired, &["`select_worker_pair` chose nobody of 4 workers"]).await;
 }
 
@@ -196,7 +196,7 @@ async fn inputs_that_do_not_exist_are_refused() {
             &sgl_testkit::text::escaped(to.as_bytes()),
         );
         assert_ne!(wrong, known);
-        let wasm = Guest { manifest: wrong, ..Guest::default() }.wasm();
+        let wasm = GuestText { manifest: wrong, ..GuestText::default() }.wasm();
         let parts =
             ["its manifest (custom section `sgl.policy`) is refused: unknown input", "known are healthy"];
         let error = Stage::new().await.refuses(wasm, &parts).await;
@@ -209,12 +209,12 @@ async fn inputs_without_number_are_refused() {
     // Each would be looked up for every request.
     let header = |index: usize| Input::Header(format!("x-{index:06}").into());
     let many: Vec<Input> = (0..100_000).map(header).collect();
-    let wasm = Guest { manifest: manifest(&many), ..Guest::default() }.wasm();
+    let wasm = GuestText { manifest: manifest(&many), ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["its manifest", "inputs"]).await;
 }
 
 #[tokio::test]
 async fn input_that_is_named_twice_is_refused() {
-    let wasm = Guest { manifest: manifest(&[Input::Load, Input::Load]), ..Guest::default() }.wasm();
+    let wasm = GuestText { manifest: manifest(&[Input::Load, Input::Load]), ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["manifest lists input `load` twice"]).await;
 }

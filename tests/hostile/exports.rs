@@ -1,6 +1,6 @@
 //! Exports that are not what their names say.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::text::module;
 use sglang_router_rs::policies::PluginError;
 
@@ -49,7 +49,7 @@ async fn optional_export_of_another_signature_is_refused() {
         ["select_worker_pair", "on_workers", "on_complete", "save_state", "restore_state", "_initialize"]
     {
         let fields = format!(r#"(func (export "{name}") (param v128) (result f32) unreachable)"#);
-        let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+        let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
         let part = format!("export `{name}` is (v128) -> f32; expected ");
         let error = Stage::new().await.refuses(wasm, &[&part]).await;
         assert!(matches!(error, PluginError::Module(_)), "{error:?}");
@@ -76,7 +76,7 @@ async fn memory_that_is_a_function_is_refused() {
 #[tokio::test]
 async fn export_named_twice_is_refused() {
     // The text format refuses that, too: the second name is changed in the bytes.
-    let mut wasm = Guest { fields: r#"(func (export "inix"))"#, ..Guest::default() }.wasm();
+    let mut wasm = GuestText { fields: r#"(func (export "inix"))"#, ..GuestText::default() }.wasm();
     let at = wasm.windows(4).position(|bytes| bytes == b"inix").unwrap();
     wasm[at + 3] = b't';
     Stage::new().await.refuses(wasm, &["not valid WebAssembly at byte", "duplicate export name"]).await;

@@ -1,59 +1,61 @@
 //! Features of Wasm that plugins do not get.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sglang_router_rs::policies::PluginError;
 
 use crate::stage::Stage;
 
-async fn refused(guest: Guest<'_>, parts: &[&str]) -> PluginError {
+async fn refused(guest: GuestText<'_>, parts: &[&str]) -> PluginError {
     Stage::new().await.refuses(guest.wasm(), parts).await
 }
 
 #[tokio::test]
 async fn two_memories_are_refused() {
-    refused(Guest { fields: "(memory 1)", ..Guest::default() }, &["it has 2 memories"]).await;
+    refused(GuestText { fields: "(memory 1)", ..GuestText::default() }, &["it has 2 memories"]).await;
 }
 
 #[tokio::test]
 async fn no_memory_is_refused() {
-    refused(Guest { memory: "", ..Guest::default() }, &["it has no memory"]).await;
+    refused(GuestText { memory: "", ..GuestText::default() }, &["it has no memory"]).await;
 }
 
 #[tokio::test]
 async fn shared_memory_is_refused() {
     let memory = r#"(memory (export "memory") 2 2 shared)"#;
-    refused(Guest { memory, ..Guest::default() }, &["its memory is shared"]).await;
+    refused(GuestText { memory, ..GuestText::default() }, &["its memory is shared"]).await;
 }
 
 #[tokio::test]
 async fn memory_of_64_bits_is_refused() {
     let memory = r#"(memory (export "memory") i64 2)"#;
-    refused(Guest { memory, ..Guest::default() }, &["its memory is 64-bit"]).await;
+    refused(GuestText { memory, ..GuestText::default() }, &["its memory is 64-bit"]).await;
 }
 
 #[tokio::test]
 async fn atomics_are_refused() {
     let bad = "(drop (i32.atomic.rmw.add (i32.const 0) (i32.const 1)))";
-    refused(Guest { bad, ..Guest::default() }, &["not valid WebAssembly at byte", "threads"]).await;
+    refused(GuestText { bad, ..GuestText::default() }, &["not valid WebAssembly at byte", "threads"]).await;
 }
 
 #[tokio::test]
 async fn waiting_on_memory_is_refused() {
     // Would block the thread of whoever asks.
     let bad = "(drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1)))";
-    refused(Guest { bad, ..Guest::default() }, &["not valid WebAssembly at byte", "threads"]).await;
+    refused(GuestText { bad, ..GuestText::default() }, &["not valid WebAssembly at byte", "threads"]).await;
 }
 
 #[tokio::test]
 async fn tables_of_64_bits_are_refused() {
     let fields = "(table i64 1 funcref)";
-    refused(Guest { fields, ..Guest::default() }, &["not valid WebAssembly at byte", "memory64"]).await;
+    refused(GuestText { fields, ..GuestText::default() }, &["not valid WebAssembly at byte", "memory64"])
+        .await;
 }
 
 /// What is kept for a guest by the host's collector, which there is none of: refused before it is
 /// compiled.
 async fn collected_is_refused(fields: &str) {
-    let error = refused(Guest { fields, ..Guest::default() }, &["not valid WebAssembly at byte"]).await;
+    let error =
+        refused(GuestText { fields, ..GuestText::default() }, &["not valid WebAssembly at byte"]).await;
     assert!(matches!(error, PluginError::Module(_)), "{error:?}");
 }
 

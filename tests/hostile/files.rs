@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::text::answer;
 use sgl_testkit::text::escaped;
 use sgl_testkit::waits::eventually;
@@ -76,7 +76,7 @@ fn config() -> WasmPolicyConfig {
 
 async fn load(stage: &Stage, texts: &Texts, bad: &str) -> Hostile {
     let imports = wasi(&FUNCTIONS);
-    let wasm = Guest { imports: &imports, fields: &texts.data(), bad, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &imports, fields: &texts.data(), bad, ..GuestText::default() }.wasm();
     stage.load_with(config(), options(), wasm).await
 }
 
@@ -288,7 +288,8 @@ async fn many_files_go_with_the_plugin() {
     );
     let stage = Stage::new().await;
     let imports = wasi(&FUNCTIONS);
-    let wasm = Guest { imports: &imports, fields: &texts.data(), bad: &bad, ..Guest::default() }.wasm();
+    let wasm =
+        GuestText { imports: &imports, fields: &texts.data(), bad: &bad, ..GuestText::default() }.wasm();
     let roomy = PluginOptions { max_tmp_files: 2001, ..options() };
     let hostile = stage.load_with(config(), roomy, wasm).await;
     stage.by_plugin(&hostile, BAD, 0).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::text::HOST;
 use sgl_testkit::text::answer;
 use sglang_router_rs::policies::Chooser;
@@ -28,7 +28,7 @@ fn times(count: u32, instructions: &str) -> String {
 }
 
 fn hosted(bad: &str) -> Vec<u8> {
-    Guest { imports: HOST, bad, ..Guest::default() }.wasm()
+    GuestText { imports: HOST, bad, ..GuestText::default() }.wasm()
 }
 
 /// Answers the number that the instructions leave, below 4.
@@ -154,7 +154,7 @@ async fn output_flood_is_cut_and_counted() {
     const WRITE: [(&str, &str); 1] = [("fd_write", "i32 i32 i32 i32")];
     let write = "(i32.store (i32.const 48) (i32.const 0)) (i32.store (i32.const 52) (i32.const 60000))
       (drop (call $fd_write (i32.const 2) (i32.const 48) (i32.const 1) (i32.const 56)))";
-    let wasm = Guest { imports: &wasi(&WRITE), bad: &times(20, write), ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &wasi(&WRITE), bad: &times(20, write), ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let hostile = stage.load_with(allowing(&WRITE), options(), wasm).await;
     stage.by_plugin(&hostile, BAD, 0).await;
@@ -167,7 +167,7 @@ async fn randomness_by_the_megabyte_is_a_trap() {
     // The host would hold as much again, outside the guest's limit, and nothing interrupts it.
     const RANDOM: [(&str, &str); 1] = [("random_get", "i32 i32")];
     let bad = "(drop (call $random_get (i32.const 0) (i32.const 131072)))";
-    let wasm = Guest { imports: &wasi(&RANDOM), bad, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &wasi(&RANDOM), bad, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let hostile = stage.load_with(allowing(&RANDOM), options(), wasm).await;
     stage.falls_back(&hostile, FailureCause::Trap).await;
@@ -180,7 +180,7 @@ async fn sleeping_beyond_the_budget_is_a_timeout() {
     let bad = "(i32.store (i32.const 2064) (i32.const 1))
       (i64.store (i32.const 2072) (i64.const 3600000000000))
       (drop (call $poll_oneoff (i32.const 2048) (i32.const 2200) (i32.const 1) (i32.const 2300)))";
-    let wasm = Guest { imports: &wasi(&POLL), bad, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &wasi(&POLL), bad, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let config = WasmPolicyConfig { max_execution_time_ms: 20, ..allowing(&POLL) };
     let hostile = stage.load_with(config, options(), wasm).await;
@@ -190,7 +190,7 @@ async fn sleeping_beyond_the_budget_is_a_timeout() {
 
 #[tokio::test]
 async fn more_callers_than_may_wait_are_served_by_the_fallback_at_once() {
-    let wasm = Guest { bad: sgl_testkit::guest::FOREVER, ..Guest::default() }.wasm();
+    let wasm = GuestText { bad: sgl_testkit::guest::FOREVER, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let mut options = options();
     (options.max_instances, options.max_waiting) = (1, 2);

@@ -1,19 +1,19 @@
 //! Guests that are wicked in one way.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::text::answer;
 use sgl_testkit::text::escaped;
 
 /// A guest that does this on the bad request.
 pub(crate) fn guest(bad: &str) -> Vec<u8> {
-    Guest { bad, ..Guest::default() }.wasm()
+    GuestText { bad, ..GuestText::default() }.wasm()
 }
 
 /// A guest that gives this answer to the bad request.
 pub(crate) fn answering(bytes: &[u8]) -> Vec<u8> {
     let fields = format!(r#"(data (i32.const 1024) "{}")"#, escaped(bytes));
     let bad = format!("(return {})", answer(1024, u32::try_from(bytes.len()).unwrap()));
-    Guest { fields: &fields, bad: &bad, ..Guest::default() }.wasm()
+    GuestText { fields: &fields, bad: &bad, ..GuestText::default() }.wasm()
 }
 
 /// Imports of WASI functions as `$<name>`, with their parameters; each gives an error number.

@@ -1,6 +1,6 @@
 //! Imports of what no plugin gets.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sglang_router_rs::policies::PluginError;
 
 use crate::guest::wasi;
@@ -8,7 +8,7 @@ use crate::stage::Stage;
 use crate::stage::allowing;
 
 async fn refused(imports: &str, parts: &[&str]) {
-    let wasm = Guest { imports, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports, ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, parts).await;
 }
 
@@ -52,7 +52,7 @@ async fn network_is_refused_even_if_it_is_allowed() {
         ("sock_recv", "i32 i32 i32 i32 i32 i32"),
         ("sock_shutdown", "i32 i32"),
     ] {
-        let wasm = Guest { imports: &wasi(&[(name, params)]), ..Guest::default() }.wasm();
+        let wasm = GuestText { imports: &wasi(&[(name, params)]), ..GuestText::default() }.wasm();
         let part = format!("system call `{name}` is never allowed: plugins have no network");
         Stage::new().await.refuses(wasm.clone(), &[&part]).await;
         let stage = Stage::new().await;
@@ -70,9 +70,9 @@ async fn signals_are_refused() {
 
 #[tokio::test]
 async fn system_call_that_is_not_allowed_is_refused_by_name() {
-    let wasm = Guest {
+    let wasm = GuestText {
         imports: &wasi(&[("path_open", "i32 i32 i32 i32 i32 i64 i64 i32 i32"), ("random_get", "i32 i32")]),
-        ..Guest::default()
+        ..GuestText::default()
     };
     let config = allowing(&[("random_get", "")]);
     let parts = ["not allowed: path_open;", r#"allowed_syscalls = ["path_open", "random_get"]"#];
@@ -82,13 +82,13 @@ async fn system_call_that_is_not_allowed_is_refused_by_name() {
 #[tokio::test]
 async fn system_call_of_another_signature_is_refused() {
     let wrong = [("random_get", "i64 i64")];
-    let wasm = Guest { imports: &wasi(&wrong), ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &wasi(&wrong), ..GuestText::default() }.wasm();
     Stage::new().await.refuses_with(allowing(&wrong), wasm, &["imports cannot be satisfied"]).await;
 }
 
 #[tokio::test]
 async fn memory_from_outside_is_refused() {
-    let text = Guest::default().text();
+    let text = GuestText::default().text();
     let own = r#"(memory (export "memory") 2)"#;
     for (module, name) in [("env", "memory"), ("sgl", "memory")] {
         let imported = format!(r#"(memory (export "memory") (import "{module}" "{name}") 2)"#);
@@ -101,7 +101,7 @@ async fn memory_from_outside_is_refused() {
 #[tokio::test]
 async fn imports_without_number_are_refused_with_a_short_message() {
     let imports: String = (0..5000).map(|at| format!(r#"(import "env" "f{at}" (func))"#)).collect();
-    let wasm = Guest { imports: &imports, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &imports, ..GuestText::default() }.wasm();
     let error = Stage::new().await.refuses(wasm, &["import `env.f0` is not provided"]).await;
     assert!(error.to_string().len() < 1000, "{error}");
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use sgl_policy_abi::Concurrency;
 use sgl_policy_abi::Input;
 use sgl_testkit::guest::FOREVER;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::manifest::plain_manifest;
 use sgl_testkit::manifest::section;
@@ -43,7 +43,7 @@ async fn select_worker_that_loops_is_a_timeout() {
 #[tokio::test]
 async fn start_function_that_loops_is_refused() {
     let fields = format!("(func $start {FOREVER}) (start $start)");
-    let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
     let parts = ["does not start", "instantiate stopped: the budget of 1s is spent"];
     let error = Stage::new().await.refuses(wasm, &parts).await;
     assert!(matches!(error, PluginError::Start { .. }));
@@ -51,7 +51,7 @@ async fn start_function_that_loops_is_refused() {
 
 #[tokio::test]
 async fn init_that_loops_is_refused() {
-    let wasm = Guest { init: FOREVER, ..Guest::default() }.wasm();
+    let wasm = GuestText { init: FOREVER, ..GuestText::default() }.wasm();
     let parts = ["does not start", "init stopped: the budget of 1s is spent"];
     Stage::new().await.refuses(wasm, &parts).await;
 }
@@ -59,14 +59,14 @@ async fn init_that_loops_is_refused() {
 #[tokio::test]
 async fn constructor_that_loops_is_refused() {
     let fields = format!(r#"(func (export "_initialize") {FOREVER})"#);
-    let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["does not start", "_initialize stopped"]).await;
 }
 
 #[tokio::test]
 async fn alloc_that_loops_is_refused() {
     let alloc = format!("{FOREVER} (i32.const 0)");
-    let wasm = Guest { alloc: &alloc, ..Guest::default() }.wasm();
+    let wasm = GuestText { alloc: &alloc, ..GuestText::default() }.wasm();
     let parts = ["fails its self-test", "stopped: the budget of 1s is spent"];
     let error = Stage::new().await.refuses(wasm, &parts).await;
     assert!(matches!(error, PluginError::SelfTest { .. }));
@@ -75,16 +75,16 @@ async fn alloc_that_loops_is_refused() {
 #[tokio::test]
 async fn on_workers_that_loops_is_refused() {
     let fields = format!(r#"(func (export "on_workers") (param i32 i32) {FOREVER})"#);
-    let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["fails its self-test", "the budget of 1s is spent"]).await;
 }
 
 #[tokio::test]
 async fn dealloc_that_loops_is_a_timeout_of_the_request_that_needs_more_room() {
-    let wasm = Guest {
+    let wasm = GuestText {
         manifest: manifest(&[Input::RequestText, Input::PromptBytes]),
         dealloc: FOREVER,
-        ..Guest::default()
+        ..GuestText::default()
     };
     let stage = Stage::new().await;
     let hostile = stage.load_with(hasty(), options(), wasm.wasm()).await;
@@ -99,7 +99,7 @@ async fn dealloc_that_loops_is_a_timeout_of_the_request_that_needs_more_room() {
 #[tokio::test]
 async fn tail_calls_without_end_are_a_timeout() {
     let fields = "(func $again (return_call $again))";
-    let wasm = Guest { fields, bad: "(call $again)", ..Guest::default() }.wasm();
+    let wasm = GuestText { fields, bad: "(call $again)", ..GuestText::default() }.wasm();
     Stage::new().await.times_out(wasm).await;
 }
 
@@ -120,7 +120,7 @@ async fn system_calls_without_end_are_a_timeout() {
     let bad = "(loop $forever
       (drop (call $clock_time_get (i32.const 1) (i64.const 0) (i32.const 2048)))
       (br $forever))";
-    let wasm = Guest { imports: &wasi(&CLOCK), bad, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &wasi(&CLOCK), bad, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let mut limits = allowing(&CLOCK);
     limits.max_execution_time_ms = 20;
@@ -142,7 +142,7 @@ async fn select_worker_pair_that_loops_is_a_timeout_and_the_fallback_pairs() {
         (data (i32.const 1024) "\92\00\01")"#,
         answer(1024, 3)
     );
-    let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let hostile = stage.load_with(hasty(), options(), wasm).await;
     let fleet = Fleet::new();
@@ -160,7 +160,7 @@ async fn select_worker_pair_that_loops_is_a_timeout_and_the_fallback_pairs() {
 #[tokio::test]
 async fn on_complete_that_loops_costs_its_instance_and_no_decision() {
     let fields = format!(r#"(func (export "on_complete") (param i32 i32) {FOREVER})"#);
-    let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let hostile = stage.load_with(hasty(), options(), wasm).await;
     let decided = stage.decide(&hostile, GOOD).await;
@@ -182,7 +182,7 @@ fn carrying(save: &str, restore: &str) -> Vec<u8> {
         r#"(func (export "save_state") (result i64) {save})
            (func (export "restore_state") (param i32 i32) {restore})"#
     );
-    Guest { manifest: section(&manifest), fields: &fields, ..Guest::default() }.wasm()
+    GuestText { manifest: section(&manifest), fields: &fields, ..GuestText::default() }.wasm()
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Guests that take all the room they can get.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginOptions;
@@ -19,7 +19,7 @@ const GROW_IN_STEPS: &str = "(loop $more (br_if $more (i32.ne (i32.const -1) (me
 #[tokio::test]
 async fn memory_above_the_limit_at_load_is_refused() {
     let memory = r#"(memory (export "memory") 17)"#;
-    let wasm = Guest { memory, ..Guest::default() }.wasm();
+    let wasm = GuestText { memory, ..GuestText::default() }.wasm();
     let parts = ["it starts with 17 pages of memory (1114112 bytes), above max_memory_bytes = 1048576"];
     Stage::new().await.refuses(wasm, &parts).await;
 }
@@ -27,7 +27,7 @@ async fn memory_above_the_limit_at_load_is_refused() {
 #[tokio::test]
 async fn whole_address_space_at_load_is_refused() {
     let memory = r#"(memory (export "memory") 65536 65536)"#;
-    let wasm = Guest { memory, ..Guest::default() }.wasm();
+    let wasm = GuestText { memory, ..GuestText::default() }.wasm();
     let parts = ["65536 pages of memory (4294967296 bytes), above max_memory_bytes"];
     Stage::new().await.refuses(wasm, &parts).await;
 }
@@ -48,7 +48,7 @@ async fn growth_beyond_the_limit_in_steps_is_a_memory_failure() {
 async fn growth_in_init_up_to_the_limit_leaves_no_room_for_messages_and_is_refused() {
     // It keeps all of it, so its own `alloc` finds none.
     let init = format!("{GROW_IN_STEPS} (global.set $heap (i32.shl (memory.size) (i32.const 16)))");
-    let wasm = Guest { init: &init, ..Guest::default() }.wasm();
+    let wasm = GuestText { init: &init, ..GuestText::default() }.wasm();
     let parts = ["fails its self-test", "needed more memory than its limit of 1048576 bytes"];
     Stage::new().await.refuses(wasm, &parts).await;
 }
@@ -86,13 +86,13 @@ async fn touching_all_of_the_largest_memory_disturbs_nobody() {
 async fn growth_of_a_table_beyond_the_limit_is_refused_to_the_guest() {
     let bad =
         "(if (i32.eq (i32.const -1) (table.grow $t (ref.null func) (i32.const 20001))) (then unreachable))";
-    let wasm = Guest { fields: "(table $t 0 funcref)", bad, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: "(table $t 0 funcref)", bad, ..GuestText::default() }.wasm();
     Stage::new().await.fails(wasm, FailureCause::Memory).await;
 }
 
 #[tokio::test]
 async fn table_that_is_too_large_at_load_is_refused() {
-    let wasm = Guest { fields: "(table 10000000 funcref)", ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: "(table 10000000 funcref)", ..GuestText::default() }.wasm();
     let error = Stage::new()
         .await
         .refuses(wasm, &["the module does not compile", "exceeds the limit of 20000"])
@@ -102,19 +102,21 @@ async fn table_that_is_too_large_at_load_is_refused() {
 
 #[tokio::test]
 async fn many_tables_are_refused() {
-    let wasm = Guest { fields: &"(table 1 funcref)".repeat(3), ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &"(table 1 funcref)".repeat(3), ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["the module does not compile", "pooling allocator"]).await;
 }
 
 #[tokio::test]
 async fn globals_without_number_are_refused() {
-    let wasm = Guest { fields: &"(global i64 (i64.const 1))".repeat(200_000), ..Guest::default() }.wasm();
+    let wasm =
+        GuestText { fields: &"(global i64 (i64.const 1))".repeat(200_000), ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["the module"]).await;
 }
 
 #[tokio::test]
 async fn data_outside_memory_is_refused_at_instantiation() {
-    let wasm = Guest { fields: r#"(data (i32.const 131070) "\01\02\03\04")"#, ..Guest::default() }.wasm();
+    let wasm =
+        GuestText { fields: r#"(data (i32.const 131070) "\01\02\03\04")"#, ..GuestText::default() }.wasm();
     let parts = ["does not start: instantiate trapped", "out of bounds memory access"];
     Stage::new().await.refuses(wasm, &parts).await;
 }
@@ -122,7 +124,7 @@ async fn data_outside_memory_is_refused_at_instantiation() {
 #[tokio::test]
 async fn elements_outside_their_table_are_refused_at_instantiation() {
     let fields = "(table 1 funcref) (elem (i32.const 4000000000) $select)";
-    let wasm = Guest { fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields, ..GuestText::default() }.wasm();
     let parts = ["does not start: instantiate trapped", "out of bounds table access"];
     Stage::new().await.refuses(wasm, &parts).await;
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use sgl_policy_abi::Input;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::text::custom_section;
 use sglang_router_rs::policies::PluginError;
@@ -29,13 +29,13 @@ async fn module_with_two_manifests_is_refused() {
     // Whoever looks at the first sees a plugin that wants less than the second.
     let modest = manifest(&[Input::PromptBytes]);
     let second = manifest(&[Input::RequestText, Input::PromptBytes]);
-    let wasm = Guest { manifest: format!("{modest}{second}"), ..Guest::default() }.wasm();
+    let wasm = GuestText { manifest: format!("{modest}{second}"), ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["has 2 such sections; leave one"]).await;
 }
 
 #[tokio::test]
 async fn custom_sections_cut_short_are_refused() {
-    let good = Guest::default().wasm();
+    let good = GuestText::default().wasm();
     for section in [
         // Longer than the file, by little and by 4 GiB.
         raw_section(&[40], 4, b"abcd"),
@@ -54,13 +54,13 @@ async fn custom_sections_cut_short_are_refused() {
 
 #[tokio::test]
 async fn manifest_cut_short_anywhere_is_refused() {
-    let whole = Guest::default().manifest;
+    let whole = GuestText::default().manifest;
     let inside = whole.split('"').nth(3).unwrap();
     let bytes = inside.len() / 3;
     let stage = Stage::new().await;
     for len in 0..bytes {
         let manifest = format!(r#"(@custom "sgl.policy" "{}")"#, &inside[..3 * len]);
-        let wasm = Guest { manifest, ..Guest::default() }.wasm();
+        let wasm = GuestText { manifest, ..GuestText::default() }.wasm();
         let load = stage.loading(limits(), options(), wasm);
         says(
             &stage.beside(load).await.unwrap_err(),
@@ -72,7 +72,7 @@ async fn manifest_cut_short_anywhere_is_refused() {
 
 #[tokio::test]
 async fn module_cut_short_anywhere_is_refused() {
-    let whole = Guest::default().wasm();
+    let whole = GuestText::default().wasm();
     let stage = Stage::new().await;
     let mut whole_without_its_end = 0;
     for len in 0..whole.len() {
@@ -91,7 +91,7 @@ async fn module_cut_short_anywhere_is_refused() {
 
 #[tokio::test]
 async fn module_of_a_hundred_megabytes_is_refused() {
-    let mut wasm = Guest::default().wasm();
+    let mut wasm = GuestText::default().wasm();
     wasm.resize(100 << 20, 0);
     let parts = ["the module has 104857600 bytes; the limit is 33554432"];
     let error = Stage::new().await.refuses(wasm, &parts).await;
@@ -127,7 +127,7 @@ async fn file_that_is_no_file_is_refused() {
 
 #[tokio::test]
 async fn thirty_megabytes_that_mean_nothing_are_carried() {
-    let mut wasm = Guest::default().wasm();
+    let mut wasm = GuestText::default().wasm();
     let section = wat::parse_str(format!("(module {})", custom_section("padding", b"x"))).unwrap();
     // Its content is made longer in the bytes: id, size, name, then the padding.
     assert_eq!(section[8], 0);
@@ -167,7 +167,7 @@ fn tangled(blocks: usize, locals: usize) -> String {
 async fn module_that_compiles_slowly_holds_up_nobody() {
     // Seconds of compilation for some ten kilobytes; how long does not matter here, only that
     // others go on: `load` asks the neighbour all the while.
-    let wasm = Guest { fields: &tangled(300, 40), ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &tangled(300, 40), ..GuestText::default() }.wasm();
     assert!(wasm.len() < 32 << 10);
     let stage = Stage::new().await;
     let hostile = stage.load(wasm).await;
@@ -179,6 +179,6 @@ async fn module_that_compiles_slowly_holds_up_nobody() {
 async fn function_of_too_many_locals_is_refused() {
     // `wat` writes each group of locals; the validator's limit is 50,000.
     let fields = format!("(func (local {}))", "i64 ".repeat(50_001));
-    let wasm = Guest { fields: &fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields: &fields, ..GuestText::default() }.wasm();
     Stage::new().await.refuses(wasm, &["not valid WebAssembly at byte", "locals"]).await;
 }

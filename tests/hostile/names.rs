@@ -2,7 +2,7 @@
 
 use sgl_policy_abi::Input;
 use sgl_policy_abi::Manifest;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::plain_manifest;
 use sgl_testkit::manifest::section;
 use sgl_testkit::text::answer;
@@ -30,7 +30,7 @@ async fn import_with_control_characters_is_shown_escaped() {
         format!(r#"(import "wasi_snapshot_preview1" "{EVIL}" (func))"#),
         format!(r#"(import "wasi_snapshot_preview1" "sock_{EVIL}" (func))"#),
     ] {
-        let wasm = Guest { imports: &import, ..Guest::default() }.wasm();
+        let wasm = GuestText { imports: &import, ..GuestText::default() }.wasm();
         let error = Stage::new().await.refuses(wasm, &["all is well"]).await;
         is_readable(&error);
     }
@@ -70,7 +70,7 @@ async fn manifest_with_control_characters_is_refused() {
         ("version", Manifest { version: evil.into(), ..good() }),
         ("description", Manifest { description: evil.into(), ..good() }),
     ] {
-        let wasm = Guest { manifest: section(&manifest), ..Guest::default() }.wasm();
+        let wasm = GuestText { manifest: section(&manifest), ..GuestText::default() }.wasm();
         let error = Stage::new().await.refuses(wasm, &["its manifest", &format!("`{key}`")]).await;
         is_readable(&error);
     }
@@ -80,7 +80,7 @@ async fn manifest_with_control_characters_is_refused() {
 async fn manifest_of_a_book_is_refused() {
     let manifest =
         Manifest { description: "x".repeat(1 << 20), inputs: vec![Input::PromptBytes], ..plain_manifest() };
-    let wasm = Guest { manifest: section(&manifest), ..Guest::default() }.wasm();
+    let wasm = GuestText { manifest: section(&manifest), ..GuestText::default() }.wasm();
     is_readable(&Stage::new().await.refuses(wasm, &["its manifest", "`description`"]).await);
 }
 
@@ -89,7 +89,7 @@ async fn refusal_of_init_with_control_characters_is_shown_escaped_and_cut() {
     let mut error = b"\x81\xa5error\xda\x80\x00".to_vec();
     error.extend(b"\x1b[2J all is well\n".iter().cycle().take(0x8000));
     let fields = format!(r#"(data (i32.const 1024) "{}")"#, escaped(&error));
-    let text = Guest { fields: &fields, ..Guest::default() }.text().replace(
+    let text = GuestText { fields: &fields, ..GuestText::default() }.text().replace(
         r#"(func $init (export "init") )"#,
         &format!(
             r#"(func $init (export "init") (param i32 i32) (result i64) {})"#,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sgl_testkit::guest::FOREVER;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::HOST;
 use sgl_testkit::waits::eventually;
@@ -71,7 +71,7 @@ async fn plugin_that_fails_every_request_is_soon_not_asked_any_more() {
 fn one_shot(later: &str) -> Vec<u8> {
     let init =
         format!("(if (i64.gt_s (call $count (i32.const 0) (i64.const 1)) (i64.const 1)) (then {later}))");
-    Guest { imports: HOST, init: &init, bad: "unreachable", ..Guest::default() }.wasm()
+    GuestText { imports: HOST, init: &init, bad: "unreachable", ..GuestText::default() }.wasm()
 }
 
 async fn loses_its_only_instance(stage: &Stage, later: &str, breaker: BreakerOptions) -> Hostile {
@@ -166,7 +166,7 @@ async fn instances_of_fresh_isolation_remember_nothing() {
          (i32.store8 (i32.const 40) (global.get $asked)) (return {})",
         sgl_testkit::text::answer(40, 1)
     );
-    let wasm = Guest { fields, bad: &bad, ..Guest::default() }.wasm();
+    let wasm = GuestText { fields, bad: &bad, ..GuestText::default() }.wasm();
     let stage = Stage::new().await;
     let fresh = PluginOptions { isolation: sglang_router_rs::config::Isolation::Fresh, ..options() };
     let hostile = stage.load_with(limits(), fresh, wasm).await;

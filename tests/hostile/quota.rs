@@ -1,6 +1,6 @@
 //! Every way to take space in the private directory, and what is given back.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::text::HOST;
 use sgl_testkit::text::answer;
 use sglang_router_rs::policies::FailureCause;
@@ -123,7 +123,7 @@ pub(crate) fn config() -> WasmPolicyConfig {
 
 pub(crate) fn wasm(texts: &Texts, bad: &str) -> Vec<u8> {
     let imports = format!("{}{SEEK}{HOST}", wasi(&FUNCTIONS));
-    Guest { imports: &imports, fields: &texts.data(), bad, ..Guest::default() }.wasm()
+    GuestText { imports: &imports, fields: &texts.data(), bad, ..GuestText::default() }.wasm()
 }
 
 pub(crate) async fn load(stage: &Stage, options: PluginOptions, texts: &Texts, bad: &str) -> Hostile {

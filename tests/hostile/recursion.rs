@@ -1,6 +1,6 @@
 //! Guests that go too deep, and ways back into a guest.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::text::HOST;
 use sgl_testkit::text::module;
 use sglang_router_rs::policies::FailureCause;
@@ -14,7 +14,7 @@ const DOWN: &str = "(func $down (param i64) (result i64)
 
 #[tokio::test]
 async fn deep_recursion_is_a_trap() {
-    let wasm = Guest { fields: DOWN, bad: "(drop (call $down (i64.const 0)))", ..Guest::default() };
+    let wasm = GuestText { fields: DOWN, bad: "(drop (call $down (i64.const 0)))", ..GuestText::default() };
     Stage::new().await.fails(wasm.wasm(), FailureCause::Trap).await;
 }
 
@@ -29,13 +29,14 @@ async fn deep_recursion_through_a_table_with_large_frames_is_a_trap() {
            (i64.add (local.get 9)
              (call_indirect (type $same) (i64.add (local.get 5) (i64.const 1)) (i32.const 0))))"
     );
-    let wasm = Guest { fields: &fields, bad: "(drop (call $down (i64.const 0)))", ..Guest::default() };
+    let wasm =
+        GuestText { fields: &fields, bad: "(drop (call $down (i64.const 0)))", ..GuestText::default() };
     Stage::new().await.fails(wasm.wasm(), FailureCause::Trap).await;
 }
 
 #[tokio::test]
 async fn deep_recursion_in_init_is_refused() {
-    let wasm = Guest { fields: DOWN, init: "(drop (call $down (i64.const 0)))", ..Guest::default() };
+    let wasm = GuestText { fields: DOWN, init: "(drop (call $down (i64.const 0)))", ..GuestText::default() };
     let parts = ["does not start: init trapped", "call stack exhausted"];
     Stage::new().await.refuses(wasm.wasm(), &parts).await;
 }
@@ -43,7 +44,7 @@ async fn deep_recursion_in_init_is_refused() {
 #[tokio::test]
 async fn deep_recursion_in_the_start_function_is_refused() {
     let fields = format!("{DOWN} (func $start (drop (call $down (i64.const 0)))) (start $start)");
-    let wasm = Guest { fields: &fields, ..Guest::default() };
+    let wasm = GuestText { fields: &fields, ..GuestText::default() };
     let parts = ["does not start: instantiate trapped", "call stack exhausted"];
     Stage::new().await.refuses(wasm.wasm(), &parts).await;
 }
@@ -54,7 +55,7 @@ async fn guest_that_calls_its_own_exports_is_only_recursion() {
     let bad = "(drop (call $select (call $alloc (i32.const 16)) (local.get $len)))
       (call $init) (call $dealloc (i32.const 0) (i32.const 0))
       (drop (call $select (local.get $ptr) (local.get $len)))";
-    Stage::new().await.fails(Guest { bad, ..Guest::default() }.wasm(), FailureCause::Trap).await;
+    Stage::new().await.fails(GuestText { bad, ..GuestText::default() }.wasm(), FailureCause::Trap).await;
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn host_function_as_an_export_is_a_trap_at_load() {
 #[tokio::test]
 async fn host_function_as_an_export_of_another_signature_is_refused() {
     let fields = "(export \"on_workers\" (func $log))";
-    let wasm = Guest { imports: HOST, fields, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: HOST, fields, ..GuestText::default() }.wasm();
     let parts = ["export `on_workers` is (i32, i32, i32); expected (i32, i32)"];
     Stage::new().await.refuses(wasm, &parts).await;
 }

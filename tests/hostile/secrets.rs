@@ -1,7 +1,7 @@
 //! What a plugin gets to see: what it declares, and nothing else.
 
 use sgl_policy_abi::Input;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::text::HOST;
 use sgl_testkit::text::answer;
@@ -29,7 +29,7 @@ fn searching(imports: &str, inputs: &[Input], needle: [u8; 4]) -> Vec<u8> {
         answer(17, 1),
         answer(18, 1)
     );
-    Guest { imports, manifest: manifest(inputs), bad: &bad, ..Guest::default() }.wasm()
+    GuestText { imports, manifest: manifest(inputs), bad: &bad, ..GuestText::default() }.wasm()
 }
 
 /// What a guest with these inputs finds of a secret in the prompt, and in a header.
@@ -85,7 +85,7 @@ async fn environment_and_arguments_are_empty() {
       (if (i64.ne (i64.const 0) (i64.or (i64.load (i32.const 2048)) (i64.load (i32.const 2056))))
         (then unreachable))";
     let bad = format!("{bad} (return {})", answer(17, 1));
-    let wasm = Guest { imports: &wasi(&SIZES), bad: &bad, ..Guest::default() }.wasm();
+    let wasm = GuestText { imports: &wasi(&SIZES), bad: &bad, ..GuestText::default() }.wasm();
     assert!(std::env::vars().next().is_some(), "the router has an environment");
     let stage = Stage::new().await;
     let hostile = stage.load_with(allowing(&SIZES), options(), wasm).await;
@@ -104,7 +104,8 @@ async fn memory_of_an_instance_that_is_gone_is_not_found_in_the_next() {
     let stage = Stage::new().await;
     let one = || PluginOptions { max_instances: 1, ..options() };
     let first = WasmPolicyConfig { name: "first".into(), ..limits() };
-    let wasm = Guest { bad: marks, memory: r#"(memory (export "memory") 8)"#, ..Guest::default() }.wasm();
+    let wasm =
+        GuestText { bad: marks, memory: r#"(memory (export "memory") 8)"#, ..GuestText::default() }.wasm();
     let first = stage.load_with(first, one(), wasm).await;
     for _ in 0..8 {
         first.ready().await;

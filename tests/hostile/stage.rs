@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::plugins::asking;
 use sgl_testkit::plugins::config;
 use sgl_testkit::plugins::finished;
@@ -271,7 +271,7 @@ fn neighbour() -> Vec<u8> {
          (return {})",
         answer(32, 1)
     );
-    Guest { always: &always, ..Guest::default() }.wasm()
+    GuestText { always: &always, ..GuestText::default() }.wasm()
 }
 
 /// What was counted of a plugin, whether it is still loaded or not.

@@ -1,6 +1,6 @@
 //! State that grows, or that is none.
 
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::plain_manifest;
 use sgl_testkit::manifest::section;
 use sgl_testkit::text::answer;
@@ -99,7 +99,7 @@ fn saving(save: &str) -> Vec<u8> {
         r#"(func (export "save_state") (result i64) {save})
            (func (export "restore_state") (param i32 i32))"#
     );
-    Guest { manifest: section(&manifest), fields: &fields, ..Guest::default() }.wasm()
+    GuestText { manifest: section(&manifest), fields: &fields, ..GuestText::default() }.wasm()
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::waits::soon;
 
 /// One connection. Dropped, it hangs up.
 #[derive(Debug)]
-pub struct Client {
+pub struct TestClient {
     sender: http1::SendRequest<Full<Bytes>>,
     driving: JoinSet<()>,
 }
@@ -52,7 +52,7 @@ impl Whole {
     }
 }
 
-impl Client {
+impl TestClient {
     /// Connects to a router or a worker.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("a listener");
@@ -92,7 +92,7 @@ impl Client {
 
 /// A request over a connection of its own.
 pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Whole {
-    Client::connect(address).await.call(request).await
+    TestClient::connect(address).await.call(request).await
 }
 
 /// A request with a JSON body.

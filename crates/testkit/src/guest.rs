@@ -9,7 +9,7 @@ use crate::text::parsed;
 
 /// A guest that behaves, and decides as `bad` says once the prompt is one byte long.
 #[derive(Clone, Debug)]
-pub struct Guest<'a> {
+pub struct GuestText<'a> {
     /// Fields that come first: imports and custom sections.
     pub imports: &'a str,
     /// The manifest, as a field; empty = the row form.
@@ -37,7 +37,7 @@ pub const FOREVER: &str = "(loop $forever (br $forever))";
 /// Choices 0 to 3, one byte each, at 16.
 const CHOICES: &str = r#"(data (i32.const 16) "\00\01\02\03")"#;
 
-impl Default for Guest<'_> {
+impl Default for GuestText<'_> {
     fn default() -> Self {
         Self {
             imports: "",
@@ -53,7 +53,7 @@ impl Default for Guest<'_> {
     }
 }
 
-impl Guest<'_> {
+impl GuestText<'_> {
     /// The module, translated.
     pub fn wasm(&self) -> Vec<u8> {
         parsed(&self.text())

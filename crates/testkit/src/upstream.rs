@@ -47,7 +47,7 @@ impl Drop for OnDrop {
 
 /// A request as a worker got it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct SeenRequest {
     /// What it is for.
     pub uri: Uri,
     /// Its headers.
@@ -56,7 +56,7 @@ pub struct Seen {
     pub body: Bytes,
 }
 
-impl Seen {
+impl SeenRequest {
     /// The body as JSON, which it must be.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
@@ -136,7 +136,7 @@ struct State {
     health_checks: AtomicUsize,
     checked: Notify,
     connections: AtomicUsize,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<SeenRequest>>,
     arrived: Notify,
     extra: Mutex<HashMap<String, (u16, String)>>,
     asked: Mutex<HashMap<String, usize>>,
@@ -146,7 +146,7 @@ impl Upstream {
     /// A healthy worker that answers requests with `reply`.
     pub async fn start<F, R>(reply: F) -> Self
     where
-        F: Fn(Seen) -> R + Send + Sync + 'static,
+        F: Fn(SeenRequest) -> R + Send + Sync + 'static,
         R: Future<Output = Response<Script>> + Send + 'static,
     {
         Self::start_at("127.0.0.1:0".parse().expect("an address"), reply).await
@@ -155,7 +155,7 @@ impl Upstream {
     /// The same at an address of its own.
     pub async fn start_at<F, R>(address: SocketAddr, reply: F) -> Self
     where
-        F: Fn(Seen) -> R + Send + Sync + 'static,
+        F: Fn(SeenRequest) -> R + Send + Sync + 'static,
         R: Future<Output = Response<Script>> + Send + 'static,
     {
         let listener = TcpListener::bind(address).await.expect("a free port");
@@ -170,7 +170,8 @@ impl Upstream {
             extra: Mutex::default(),
             asked: Mutex::default(),
         });
-        let reply: Arc<dyn Fn(Seen) -> Reply + Send + Sync> = Arc::new(move |seen| Box::pin(reply(seen)));
+        let reply: Arc<dyn Fn(SeenRequest) -> Reply + Send + Sync> =
+            Arc::new(move |seen| Box::pin(reply(seen)));
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&state), reply));
         Self { address, state, _accepting: accepting }
@@ -268,7 +269,7 @@ impl Upstream {
     }
 
     /// The requests that it got, health checks and the like not counted.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<SeenRequest> {
         self.state.seen.lock().clone()
     }
 
@@ -284,7 +285,11 @@ impl Upstream {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>, reply: Arc<dyn Fn(Seen) -> Reply + Send + Sync>) {
+async fn accept(
+    listener: TcpListener,
+    state: Arc<State>,
+    reply: Arc<dyn Fn(SeenRequest) -> Reply + Send + Sync>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -305,7 +310,7 @@ async fn accept(listener: TcpListener, state: Arc<State>, reply: Arc<dyn Fn(Seen
 async fn answer(
     request: Request<Incoming>,
     state: &State,
-    reply: &(dyn Fn(Seen) -> Reply + Send + Sync),
+    reply: &(dyn Fn(SeenRequest) -> Reply + Send + Sync),
 ) -> Response<Script> {
     let path = request.uri().path();
     if path == "/health" {
@@ -325,7 +330,7 @@ async fn answer(
     }
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return whole(400, "") };
-    let seen = Seen { uri: head.uri, headers: head.headers, body: body.to_bytes() };
+    let seen = SeenRequest { uri: head.uri, headers: head.headers, body: body.to_bytes() };
     state.seen.lock().push(seen.clone());
     state.arrived.notify_waiters();
     reply(seen).await

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use http::HeaderValue;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::waits::until;
 use tokio::task::JoinSet;
@@ -76,7 +76,7 @@ impl Crowd {
 }
 
 async fn ask(router: SocketAddr, shared: Arc<Shared>, other: bool) {
-    let mut client = Client::connect(router).await;
+    let mut client = TestClient::connect(router).await;
     while !shared.stop.load(Ordering::Relaxed) {
         let mut request = chat("who is it?");
         if other && shared.nasty.load(Ordering::Relaxed) {

@@ -15,7 +15,7 @@ use sgl_policy_abi::Input;
 use sgl_testkit::client::call;
 use sgl_testkit::client::get;
 use sgl_testkit::guest::FOREVER;
-use sgl_testkit::guest::Guest;
+use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::process::Process;
 use sgl_testkit::waits::until;
@@ -37,7 +37,7 @@ fn spinning() -> Vec<u8> {
            (then {FOREVER}))"
     );
     let manifest = manifest(&[Input::Load, Input::Header(SPIN.into())]);
-    Guest { manifest, always: &always, ..Guest::default() }.wasm()
+    GuestText { manifest, always: &always, ..GuestText::default() }.wasm()
 }
 
 async fn serve(workers: &[Worker; 2]) -> Process {

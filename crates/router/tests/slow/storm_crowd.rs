@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use serde_json::Value;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::waits::until;
 use tokio::task::JoinSet;
@@ -99,7 +99,7 @@ impl Crowd {
 }
 
 async fn ask(router: SocketAddr, epoch: Arc<Epoch>, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) -> Seen {
-    let mut client = Client::connect(router).await;
+    let mut client = TestClient::connect(router).await;
     let mut seen = Seen::default();
     while !stop.load(Ordering::Relaxed) {
         let mut request = chat("who is it?");

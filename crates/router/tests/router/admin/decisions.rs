@@ -13,7 +13,7 @@ use sgl_policy_abi::AnswerMap;
 use sgl_policy_abi::encode_to_vec;
 use sgl_router::config::checked::RecordSettings;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::Whole;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
@@ -203,7 +203,7 @@ async fn client_that_hangs_up_is_recorded_with_what_it_got() {
         config.records = records(1.0, false, None);
     })
     .await;
-    let mut client = Client::connect(setup.router.addresses().data).await;
+    let mut client = TestClient::connect(setup.router.addresses().data).await;
     let mut body = client.send(named("gone", false)).await.unwrap().into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: piece\n\n"));
     drop((body, client));

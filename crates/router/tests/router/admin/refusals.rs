@@ -1,7 +1,7 @@
 //! What is refused, and that traffic does not notice.
 
 use http::StatusCode;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::small_guests::BASICS;
 use sgl_testkit::small_guests::guest;
@@ -21,7 +21,7 @@ async fn bad_modules_are_refused_by_name_and_traffic_does_not_notice() {
     let (stop, mut stopped) = oneshot::channel::<()>();
     let address = setup.router.addresses().data;
     let traffic = tokio::spawn(async move {
-        let mut client = Client::connect(address).await;
+        let mut client = TestClient::connect(address).await;
         let mut answers = 0_u32;
         while stopped.try_recv().is_err() {
             let answer = client.call(chat("hi")).await;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use http_body_util::BodyExt;
 use serde_json::Value;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::get;
 use sgl_testkit::process::Process;
@@ -48,7 +48,7 @@ async fn router_killed_during_a_push_comes_back_with_what_served() {
     let router = Process::serve(&["--state-dir", dir]).await;
     push(&router, "/v1/plugins/p?max_execution_time_ms=44", guest_choosing(0)).await;
     let kept = push(&router, "/v1/plugins/p", guest_choosing(1)).await;
-    let mut client = Client::connect(router.admin).await;
+    let mut client = TestClient::connect(router.admin).await;
     let mut request = put("/v1/plugins/p?max_execution_time_ms=30000", endless());
     request.headers_mut().insert("accept", "application/x-ndjson".parse().unwrap());
     let mut body = client.send(request).await.unwrap().into_body();
@@ -125,7 +125,7 @@ async fn rollbacks_and_removals_are_kept_too() {
 
 /// Pushes a plugin; what was answered, unless the router was gone first.
 async fn try_push(admin: std::net::SocketAddr, name: String, wasm: Vec<u8>) -> Option<(String, Value)> {
-    let mut client = Client::connect(admin).await;
+    let mut client = TestClient::connect(admin).await;
     let answer = client.send(put(&format!("/v1/plugins/{name}"), wasm)).await.ok()?;
     let is_loaded = answer.status().is_success();
     let body = answer.into_body().collect().await.ok()?.to_bytes();

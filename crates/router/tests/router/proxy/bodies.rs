@@ -6,7 +6,7 @@ use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_router::proxy::parse::Wanted;
 use sgl_router::proxy::parse::facts;
 use sgl_router::proxy::route::Route;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::post;
 use sgl_testkit::router;
@@ -187,7 +187,7 @@ async fn request_goes_to_the_workers_of_its_model_whatever_else_is_odd_in_it() {
     let serving =
         |worker: &Upstream, model: &str| WorkerEntry { model: Some(model.to_owned()), ..worker.entry() };
     let router = router::start(router::config(vec![serving(&a, "small"), serving(&b, "big")])).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for odd in [r#""n": 1.0"#, r#""top_p": NaN"#, r#""user": "\ud83d""#, r#""messages": 7"#, r#""x": "a	b""#]
     {
         for (model, answer) in [("small", "a"), ("big", "b")] {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::router;
 use sgl_testkit::upstream;
@@ -27,7 +27,7 @@ async fn failures_in_a_row_open_the_circuit_and_a_probe_closes_it() {
     config.proxy.circuit.timeout = Duration::from_millis(50);
     let router = router::start(config).await;
     let target = router::target(&router, &worker.url()).unwrap();
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
 
     for _ in 0..3 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -75,13 +75,13 @@ async fn half_open_circuit_lets_one_request_through_at_a_time() {
     let router = router::start(config).await;
     let address = router.addresses().data;
     let target = router::target(&router, &worker.url()).unwrap();
-    let mut client = Client::connect(address).await;
+    let mut client = TestClient::connect(address).await;
     assert_eq!(client.call(chat("hi")).await.status, StatusCode::INTERNAL_SERVER_ERROR);
     until(async || target.worker().is_healthy()).await;
 
     let probe = tokio::spawn(async move { client.call(chat("probe")).await.status });
     let answer = soon(scripts.recv()).await.unwrap();
-    let mut other = Client::connect(address).await;
+    let mut other = TestClient::connect(address).await;
     assert_eq!(other.call(chat("hi")).await.code(), "no_worker_available");
     answer.send(()).unwrap();
     assert_eq!(probe.await.unwrap(), StatusCode::OK);
@@ -94,7 +94,7 @@ async fn errors_of_clients_do_not_open_the_circuit() {
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.circuit.failures = 1;
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..3 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::BAD_REQUEST);
     }
@@ -102,7 +102,7 @@ async fn errors_of_clients_do_not_open_the_circuit() {
 
 /// A worker that answers requests with the status that is their prompt.
 async fn obedient() -> Upstream {
-    Upstream::start(|seen: upstream::Seen| async move {
+    Upstream::start(|seen: upstream::SeenRequest| async move {
         let body = String::from_utf8_lossy(&seen.body).into_owned();
         let named = |status: &u16| body.contains(&status.to_string());
         upstream::whole([200, 400, 404, 500, 501, 505].into_iter().find(named).expect("a status"), "{}")
@@ -117,7 +117,7 @@ async fn refusals_between_failures_do_not_keep_a_worker_in() {
         let mut config = router::config(vec![worker.entry()]);
         config.proxy.circuit.failures = 3;
         let router = router::start(config).await;
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         for prompt in ["500", refusal, "500", refusal, "500"] {
             assert_eq!(client.call(chat(prompt)).await.status.as_str(), prompt);
         }
@@ -134,7 +134,7 @@ async fn refusal_is_no_probe_and_makes_room_for_one() {
         config.proxy.circuit.timeout = Duration::from_millis(20);
         let router = router::start(config).await;
         let target = router::target(&router, &worker.url()).unwrap();
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         client.call(chat("500")).await;
         until(async || target.worker().is_healthy()).await;
         for _ in 0..3 {
@@ -166,10 +166,10 @@ async fn probe_that_lasts_does_not_keep_a_worker_out() {
     let router = router::start(config).await;
     let target = router::target(&router, &worker.url()).unwrap();
     let address = router.addresses().data;
-    let mut client = Client::connect(address).await;
+    let mut client = TestClient::connect(address).await;
     client.call(chat("hi")).await;
     until(async || target.worker().is_healthy()).await;
-    let probe = tokio::spawn(async move { Client::connect(address).await.call(chat("long")).await });
+    let probe = tokio::spawn(async move { TestClient::connect(address).await.call(chat("long")).await });
     worker.arrived(2).await;
     until(async || target.worker().is_healthy()).await;
     assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::piece;
 use sgl_testkit::router;
@@ -12,7 +12,7 @@ use sgl_testkit::waits::until;
 async fn client_that_hangs_up_before_the_answer_ends_the_call_to_the_worker() {
     let (worker, ended) = Upstream::without_an_answer().await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     {
         let sent = client.send(chat("hi"));
         tokio::select! {
@@ -37,7 +37,7 @@ async fn client_that_hangs_up_in_a_stream_ends_the_call_to_the_worker() {
     })
     .await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let begun = async {
         let (pieces, ended) = soon(scripts.recv()).await.unwrap();
         pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();

@@ -1,7 +1,7 @@
 //! Clients' connections: how many there may be, which one gives way, and what is short.
 
 use http::StatusCode;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::Whole;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
@@ -30,15 +30,15 @@ async fn longest_idle_connection_gives_way_at_the_limit() {
     config.proxy.max_connections = Some(3);
     let router = router::start(config).await;
     let address = router.addresses().data;
-    let mut served = Client::connect(address).await;
+    let mut served = TestClient::connect(address).await;
     assert_eq!(served.call(chat("hi")).await.status, StatusCode::OK);
     let mut silent = TcpStream::connect(address).await.unwrap();
     until(async || router::metrics(&router).await.text().contains("sgl_router_client_connections 2.0\n"))
         .await;
     assert_eq!(served.call(chat("hi")).await.status, StatusCode::OK);
-    let mut third = Client::connect(address).await;
+    let mut third = TestClient::connect(address).await;
     assert_eq!(third.call(chat("hi")).await.status, StatusCode::OK);
-    let mut fourth = Client::connect(address).await;
+    let mut fourth = TestClient::connect(address).await;
     assert_eq!(fourth.call(chat("hi")).await.status, StatusCode::OK);
     closed(&mut silent).await;
     for client in [&mut served, &mut third, &mut fourth] {
@@ -121,7 +121,7 @@ async fn idle_connections_do_not_use_up_the_descriptors() {
         idle.push(TcpStream::connect(router.address).await.unwrap());
     }
     for _ in 0..30 {
-        let mut client = Client::connect(router.address).await;
+        let mut client = TestClient::connect(router.address).await;
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
         assert_eq!(client.call(get("/readiness")).await.status, StatusCode::OK, "its worker is well");
     }
@@ -134,7 +134,7 @@ async fn soft_limit_of_descriptors_is_raised_at_start() {
     let router = Router::serve_under(limits, &["--worker-urls", &worker.url()]).await;
     let mut clients = Vec::new();
     for _ in 0..100 {
-        let mut client = Client::connect(router.address).await;
+        let mut client = TestClient::connect(router.address).await;
         assert_eq!(client.call(get("/liveness")).await.status, StatusCode::OK);
         clients.push(client);
     }

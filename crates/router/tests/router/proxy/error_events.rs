@@ -5,7 +5,7 @@ use http::StatusCode;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::checked::RecordSettings;
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::get;
@@ -98,7 +98,7 @@ async fn failures_in_streams_open_the_circuit_as_those_at_their_heads_do() {
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.circuit.failures = 3;
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..3 {
         let answer = client.call(chat("hi")).await;
         assert!(answer.text().starts_with(CONTENT) && answer.text().ends_with(DONE), "passed on as it came");
@@ -115,7 +115,7 @@ async fn streams_that_break_off_open_the_circuit_although_their_heads_were_fine(
     config.proxy.circuit.failures = 4;
     let router = router::start(config).await;
     for _ in 0..4 {
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
         assert_eq!(piece(&mut body).await.as_deref(), Some(CONTENT));
         client.closed().await;
@@ -185,7 +185,7 @@ async fn compressed_stream_is_not_held_for_an_event_that_would_not_be_found() {
     let worker = Raw::start(move |_| Act::SayAndClose(answer.clone())).await;
     let other = Upstream::saying("fine").await;
     let router = router::start(router::config(vec![worker.entry(), other.entry()])).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let response = soon(client.send(chat("hi"))).await.unwrap();
     assert_eq!(response.headers()["content-encoding"], "gzip");
     assert_eq!(piece(&mut response.into_body()).await.as_deref(), Some("\u{1f}8 no line of data"));
@@ -197,7 +197,7 @@ async fn events_that_are_no_errors_are_passed_on_as_they_come() {
     let (response, pieces, _) = upstream::stream();
     let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let said = "data: {\"choices\": [{\"delta\": {\"content\": \"\\\"error\\\": 1\"}}], \"error\": null}\n\n";
     pieces.send(Bytes::from_static(said.as_bytes())).await.unwrap();
     let mut body = soon(client.send(post("/generate", "{}"))).await.unwrap().into_body();

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use http_body_util::BodyExt;
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::piece;
@@ -52,7 +52,7 @@ async fn headers_in_the_routers_name_are_the_routers_alone() {
 async fn version_of_an_old_worker_is_not_passed_on() {
     let (router, _worker) =
         router_over("HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{\"a\": 1}\n").await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let response = soon(client.send(chat("hi"))).await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_11);
     let mut body = response.into_body();
@@ -77,7 +77,7 @@ async fn answer_of_an_old_worker_that_was_cut_off_is_a_break_for_the_client() {
         let answer = format!("{head}\r\n\r\n{body}");
         let worker = Raw::start(move |_| Act::SayAndClose(answer.clone())).await;
         let router = router::start(router::config(vec![worker.entry()])).await;
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         let whole = soon(client.send(chat("hi"))).await.unwrap().into_body().collect().await;
         assert_eq!(whole.is_ok(), is_whole, "{kind}, {coding}: {body}");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::StatusCode;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::get;
@@ -42,7 +42,7 @@ async fn full_workers_are_passed_over_and_their_circuits_stay_closed() {
         let mut config = router::config(vec![full.entry(), free.entry()]);
         config.proxy.circuit.failures = 1;
         let router = router::start(config).await;
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         for _ in 0..20 {
             assert_eq!(client.call(chat("hi")).await.text(), "fine");
         }
@@ -77,7 +77,7 @@ async fn client_gets_a_workers_own_answer_when_all_are_full_and_each_request_ask
         [refusing(503, Some("30")).await, refusing(503, Some("30")).await, refusing(503, Some("30")).await];
     let router = router::over(&[&workers[0], &workers[1], &workers[2]]).await;
     let asked = || workers.iter().map(|worker| worker.seen().len()).sum::<usize>();
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     client.call(chat("hi")).await;
     assert_eq!(asked(), 3, "the first finds out");
     let mut most = 0;
@@ -124,7 +124,7 @@ async fn statuses_that_say_nothing_of_health_do_not_take_a_worker_out() {
         let mut config = router::config(vec![worker.entry()]);
         config.proxy.circuit.failures = 2;
         let router = router::start(config).await;
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         for _ in 0..5 {
             assert_eq!(client.call(chat("hi")).await.status.as_u16(), status);
         }
@@ -157,7 +157,7 @@ async fn fleet_at_twice_its_capacity_keeps_giving_good_answers() {
     for _ in 0..CLIENTS {
         let (good, own) = (Arc::clone(&good), Arc::clone(&own));
         clients.spawn(async move {
-            let mut client = Client::connect(address).await;
+            let mut client = TestClient::connect(address).await;
             for _ in 0..REQUESTS {
                 let body = r#"{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}"#;
                 let answer = client.call(post("/v1/chat/completions", body)).await;
@@ -239,7 +239,7 @@ async fn refusal_of_any_length_is_passed_on_whole_if_nobody_does_better() {
         let router =
             router::start(router::config(vec![full.entry(), router::entry("127.0.0.1:1".parse().unwrap())]))
                 .await;
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         for _ in 0..2 {
             let answer = client.call(chat("hi")).await;
             assert_eq!((answer.status, answer.body.len()), (StatusCode::SERVICE_UNAVAILABLE, length));

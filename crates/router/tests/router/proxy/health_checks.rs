@@ -1,6 +1,6 @@
 use http::StatusCode;
 use sgl_router::proxy::shortage::Shortage;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::get;
@@ -26,7 +26,7 @@ async fn worker_that_fails_its_checks_gets_no_requests_until_it_is_back() {
 
     ill.set_health(500);
     until(async || !is_healthy(ill.url())).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..6 {
         assert_eq!(client.call(chat("hi")).await.text(), "well");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::get;
@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 async fn unknown_path_and_wrong_method_are_openai_errors() {
     let worker = Upstream::saying("{}").await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let unknown = client.call(post("/v1/nothing", "{}")).await;
     assert_eq!((unknown.status, unknown.code().as_str()), (StatusCode::NOT_FOUND, "not_found"));
     assert_eq!(unknown.json()["error"]["type"], "invalid_request_error");
@@ -91,7 +91,7 @@ async fn stream_that_lasts_too_long_is_broken_off() {
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.request_timeout = Duration::from_millis(200);
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     let mut body = client.send(chat("hi")).await.unwrap().into_body();
     assert!(piece(&mut body).await.is_some());
@@ -109,7 +109,7 @@ async fn next_request_has_its_whole_time_again() {
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.request_timeout = Duration::from_secs(1);
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     // Forty times 30 ms are more than the limit of one.
     for _ in 0..40 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
@@ -162,7 +162,7 @@ async fn connection_without_a_request_is_closed_after_a_while() {
     let router = router::start(config).await;
     let mut silent = TcpStream::connect(router.addresses().data).await.unwrap();
     silent.write_all(b"POST /gen").await.unwrap();
-    let mut idle = Client::connect(router.addresses().data).await;
+    let mut idle = TestClient::connect(router.addresses().data).await;
     assert_eq!(idle.call(chat("hi")).await.status, StatusCode::OK);
     idle.closed().await;
     assert_eq!(soon(silent.read(&mut [0; 1])).await.unwrap_or_default(), 0);

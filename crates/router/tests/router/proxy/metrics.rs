@@ -1,5 +1,5 @@
 use http::StatusCode;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::post;
 use sgl_testkit::router;
@@ -9,7 +9,7 @@ use sgl_testkit::upstream::Upstream;
 async fn metrics_tell_requests_latencies_and_workers() {
     let [well, ill] = [Upstream::saying("{}").await, Upstream::failing(502).await];
     let router = router::over(&[&ill, &well]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     // Each retry takes a turn of round robin too, so both requests begin at the same worker.
     for _ in 0..2 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);

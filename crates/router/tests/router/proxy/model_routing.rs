@@ -1,7 +1,7 @@
 use http::StatusCode;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::get;
 use sgl_testkit::client::post;
@@ -24,7 +24,7 @@ async fn request_goes_to_a_worker_that_serves_its_model() {
     let router =
         router::start(router::config(vec![serving(&a, "small"), serving(&b, "big"), serving(&c, "big")]))
             .await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..6 {
         assert_eq!(client.call(post("/v1/completions", &asking("small"))).await.text(), "a");
         assert_eq!(client.call(post("/v1/completions", &asking("big"))).await.text(), "b");

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 use sgl_router::config::worker_entry::RoleEntry;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::get;
 use sgl_testkit::client::piece;
@@ -51,14 +51,14 @@ async fn both_halves_get_the_request_with_the_same_bootstrap_fields() {
 async fn each_request_has_a_room_of_its_own_and_batches_have_lists() {
     let [first, second] = [Upstream::saying("{}").await, Upstream::saying("{}").await];
     let router = router::start(router::config(vec![prefill(&first, None), decode(&second)])).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     client.call(post("/v1/completions", r#"{"prompt": ["a", "b"]}"#)).await;
     client.call(post("/v1/chat/completions", r#"{"messages": [], "n": 3}"#)).await;
     client.call(post("/generate", "{}")).await;
     client.call(post("/v1/chat/completions", r#"{"messages": [], "n": 2.0, "top_p": NaN}"#)).await;
     let body = String::from_utf8(second.seen()[3].body.to_vec()).unwrap();
     assert!(body.contains("\"bootstrap_host\":[\"127.0.0.1\",\"127.0.0.1\"]"), "{body}");
-    let bodies: Vec<_> = second.seen().iter().take(3).map(upstream::Seen::json).collect();
+    let bodies: Vec<_> = second.seen().iter().take(3).map(upstream::SeenRequest::json).collect();
     assert_eq!(bodies[0]["bootstrap_host"], json!(["127.0.0.1", "127.0.0.1"]));
     assert_eq!(bodies[0]["bootstrap_port"], json!([null, null]));
     assert_ne!(bodies[0]["bootstrap_room"][0], bodies[0]["bootstrap_room"][1]);
@@ -152,7 +152,7 @@ async fn client_that_hangs_up_ends_both_halves() {
     })
     .await;
     let router = router::start(router::config(vec![prefill(&first, None), decode(&second)])).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     let mut body = client.send(post("/generate", "{}")).await.unwrap().into_body();
     assert!(piece(&mut body).await.is_some());

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use http::StatusCode;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::piece;
 use sgl_testkit::client::post;
@@ -23,7 +23,7 @@ async fn json_answer_and_request_pass_unchanged() {
     request.headers_mut().insert("authorization", "Bearer key".parse().unwrap());
     request.headers_mut().insert("connection", "keep-alive, x-private".parse().unwrap());
     request.headers_mut().insert("x-private", "1".parse().unwrap());
-    let answer = Client::connect(router.addresses().data).await.call(request).await;
+    let answer = TestClient::connect(router.addresses().data).await.call(request).await;
 
     assert_eq!(answer.status, StatusCode::CREATED);
     assert_eq!(answer.text(), "{\"id\": 1,  \"x\":[1]}");
@@ -42,7 +42,7 @@ async fn json_answer_and_request_pass_unchanged() {
 async fn every_endpoint_reaches_the_worker_under_its_own_path() {
     let worker = Upstream::saying("{}").await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let paths = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/generate"];
     for path in paths {
         assert_eq!(client.call(post(path, "{}")).await.status, StatusCode::OK);
@@ -62,7 +62,7 @@ async fn stream_passes_piece_by_piece_before_the_worker_sends_the_next() {
     })
     .await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let begun = async {
         let pieces = soon(scripts.recv()).await.unwrap();
         // The head waits for the first event, which may be a refusal.
@@ -94,7 +94,7 @@ async fn connection_to_a_worker_is_used_again_after_a_stream() {
     })
     .await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..3 {
         assert_eq!(client.call(chat("hi")).await.text(), "data: x\n\n");
     }
@@ -103,14 +103,14 @@ async fn connection_to_a_worker_is_used_again_after_a_stream() {
 
 #[tokio::test]
 async fn large_bodies_pass_in_both_directions() {
-    let worker = Upstream::start(|seen: upstream::Seen| async move {
+    let worker = Upstream::start(|seen: upstream::SeenRequest| async move {
         let echo = String::from_utf8(seen.body.to_vec()).unwrap();
         upstream::whole(200, &echo)
     })
     .await;
     let router = router::over(&[&worker]).await;
     let text = "x".repeat(5 << 20);
-    let answer = Client::connect(router.addresses().data).await.call(post("/generate", &text)).await;
+    let answer = TestClient::connect(router.addresses().data).await.call(post("/generate", &text)).await;
     assert_eq!(answer.body.len(), text.len());
     assert_eq!(answer.text(), text);
 }
@@ -121,13 +121,13 @@ async fn answer_names_its_worker_where_that_is_asked_for() {
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.worker_header = true;
     let router = router::start(config).await;
-    let answer = Client::connect(router.addresses().data).await.call(chat("hi")).await;
+    let answer = TestClient::connect(router.addresses().data).await.call(chat("hi")).await;
     assert_eq!(answer.headers["x-sgl-worker"], worker.url().as_str());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn answers_of_many_clients_at_once_are_not_mixed_up() {
-    let worker = Upstream::start(|seen: upstream::Seen| async move {
+    let worker = Upstream::start(|seen: upstream::SeenRequest| async move {
         let prompt = seen.json()["messages"][0]["content"].as_str().unwrap().to_owned();
         upstream::whole(200, &prompt)
     })
@@ -136,7 +136,7 @@ async fn answers_of_many_clients_at_once_are_not_mixed_up() {
     let address = router.addresses().data;
     let clients = (0..20).map(|client| {
         tokio::spawn(async move {
-            let mut connection = Client::connect(address).await;
+            let mut connection = TestClient::connect(address).await;
             for request in 0..20 {
                 let prompt = format!("{client}/{request}");
                 assert_eq!(connection.call(chat(&prompt)).await.text(), prompt);

@@ -6,7 +6,7 @@ use http::StatusCode;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::manage::plugin_metrics;
 use sgl_router::metrics::Metrics;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::router;
@@ -55,7 +55,7 @@ async fn start(workers: &[&Upstream], options: PluginOptions, wasm: Vec<u8>) -> 
 async fn plugin_places_every_request_and_its_metrics_tell_so() {
     let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
     let router = start(&[&first, &second], PluginOptions::default(), guest(SECOND_WORKER)).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..10 {
         assert_eq!(client.call(chat("hi")).await.text(), "second");
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use sgl_router::metrics::Metrics;
 use sgl_router::proxy::DataServer;
 use sgl_router::proxy::Proxy;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::post;
@@ -39,7 +39,7 @@ async fn consistent_hash_keeps_a_prompt_at_its_worker() {
     assert!(
         matches!(router.proxy().policy(), Policy::Native(policy) if router.proxy().policy().needs().text && !format!("{policy:?}").is_empty())
     );
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let mut used = std::collections::BTreeSet::new();
     for prompt in 0..20 {
         let prompt = format!("prompt {prompt}");
@@ -58,7 +58,7 @@ async fn routing_header_wins_over_the_prompt() {
     let mut config = router::config(workers.iter().map(Upstream::entry).collect());
     config.policy = "consistent_hash".to_owned();
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let mut answers = std::collections::BTreeSet::new();
     for prompt in 0..20 {
         let mut request = chat(&format!("prompt {prompt}"));
@@ -179,7 +179,7 @@ async fn policy_is_told_what_it_needs_and_nothing_else() {
     let worker = Upstream::saying("{}").await;
     let all = RequestNeeds { text: true, tokens: true, model: true };
     let (policy, address) = listening(all, &[&worker]).await;
-    let mut client = Client::connect(address).await;
+    let mut client = TestClient::connect(address).await;
     let mut request = chat("hi");
     request.headers_mut().insert("x-tenant", "t1".parse().unwrap());
     client.call(request).await;

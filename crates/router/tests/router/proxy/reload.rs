@@ -9,7 +9,7 @@ use sgl_api::CircuitState;
 use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_router::proxy::circuit::CircuitPass;
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::get;
@@ -109,7 +109,7 @@ async fn changed_worker_is_the_same_in_all_that_was_not_changed() {
     let lists = async || call(data, get("/v1/models")).await.text().contains("learnt");
     until(lists).await;
     worker.serve("/v1/models", 0, "");
-    let mut client = Client::connect(data).await;
+    let mut client = TestClient::connect(data).await;
     let send = async { pieces.send("data: {}\n\n".into()).await.unwrap() };
     let (answer, ()) = soon(async { tokio::join!(client.send(chat("hi")), send) }).await;
     let before = router::target(&router, &worker.url()).unwrap();

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::piece;
@@ -30,7 +30,7 @@ async fn worker_that_cannot_be_reached_is_passed_over() {
     let gone = entry(nobody().await);
     let worker = Upstream::saying("{}").await;
     let router = router::start(router::config(vec![gone, worker.entry()])).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..4 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
     }
@@ -109,7 +109,7 @@ async fn nothing_is_tried_again_once_a_byte_was_sent() {
     let worker = breaking_off().await;
     let other = Upstream::saying("{}").await;
     let router = router::start(router::config(vec![entry(worker), other.entry()])).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let response = client.send(chat("hi")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let mut body = response.into_body();
@@ -160,7 +160,7 @@ async fn idle_connection_that_the_worker_has_closed_is_no_failure() {
     let mut config = router::config(vec![first.entry()]);
     config.proxy.max_retries = 0;
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     assert_eq!(client.call(chat("hi")).await.text(), "first");
     // The worker restarts: its old connections are closed.
     drop(first);

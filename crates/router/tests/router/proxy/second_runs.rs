@@ -4,7 +4,7 @@ use http::StatusCode;
 use sgl_router::config::retry_on::RetryCondition;
 use sgl_router::config::worker_entry::RoleEntry;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::post;
@@ -33,7 +33,7 @@ fn runs(workers: &[Raw]) -> usize {
 }
 
 /// Leaves an idle connection to each worker.
-async fn warm(client: &mut Client, workers: &[Raw]) {
+async fn warm(client: &mut TestClient, workers: &[Raw]) {
     for _ in workers {
         assert_eq!(client.call(post("/generate", "{}")).await.status, StatusCode::OK);
     }
@@ -45,7 +45,7 @@ async fn request_that_breaks_warm_connections_runs_twice_in_all() {
     for act in [|| Act::Crash, || Act::Die] {
         let workers = poisoned(5, act).await;
         let router = router::start(router::config(workers.iter().map(Raw::entry).collect())).await;
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         warm(&mut client, &workers).await;
         let before = runs(&workers);
         let answer = client.call(chat("poison")).await;
@@ -69,7 +69,7 @@ async fn request_whose_idle_connection_breaks_goes_to_another_worker() {
     let mut workers = poisoned(1, || Act::Crash).await;
     workers.push(Raw::start(|_: &str| Act::Say(raw::whole("{}"))).await);
     let router = router::start(router::config(workers.iter().map(Raw::entry).collect())).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     warm(&mut client, &workers).await;
     let before = workers[0].runs();
     for _ in 0..4 {
@@ -82,7 +82,7 @@ async fn request_whose_idle_connection_breaks_goes_to_another_worker() {
 async fn pair_whose_workers_crash_runs_twice_in_all() {
     for crashing in [RoleEntry::Prefill, RoleEntry::Decode] {
         let crash = poisoned(4, || Act::Die).await;
-        let calm = Upstream::start(|seen: upstream::Seen| async move {
+        let calm = Upstream::start(|seen: upstream::SeenRequest| async move {
             if seen.body.windows(6).any(|window| window == b"poison") {
                 std::future::pending().await
             }
@@ -94,7 +94,7 @@ async fn pair_whose_workers_crash_runs_twice_in_all() {
             crash.iter().map(|worker| WorkerEntry { role: crashing, ..worker.entry() }).collect();
         entries.push(WorkerEntry { role: other, ..calm.entry() });
         let router = router::start(router::config(entries)).await;
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         for _ in 0..8 {
             assert_eq!(client.call(post("/generate", "{}")).await.status, StatusCode::OK);
         }
@@ -111,7 +111,7 @@ async fn pair_whose_workers_crash_runs_twice_in_all() {
 async fn request_that_must_not_run_twice_does_not() {
     let workers = poisoned(3, || Act::Crash).await;
     let router = router::start(router::config(workers.iter().map(Raw::entry).collect())).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     warm(&mut client, &workers).await;
     // A proxy on the way may name the header in `connection`, or add one of its own.
     for (values, connection) in [(&["1"][..], None), (&["1"], Some("x-sgl-no-retry")), (&["0", "1"], None)] {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::get;
@@ -98,7 +98,7 @@ impl Router {
 
     /// Waits until the first health checks have passed.
     pub(crate) async fn ready(&self) {
-        let mut client = Client::connect(self.address).await;
+        let mut client = TestClient::connect(self.address).await;
         until(async || client.call(get("/readiness")).await.status == StatusCode::OK).await;
     }
 }
@@ -114,7 +114,7 @@ impl Drop for Router {
 #[tokio::test]
 async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
     let (send_script, mut scripts) = mpsc::channel(1);
-    let worker = Upstream::start(move |seen: upstream::Seen| {
+    let worker = Upstream::start(move |seen: upstream::SeenRequest| {
         let (response, pieces, _) = upstream::stream();
         let streams = seen.body.windows(6).any(|window| window == b"stream");
         if streams {
@@ -124,7 +124,7 @@ async fn router_serves_quietly_and_finishes_its_stream_on_sigterm() {
     })
     .await;
     let mut router = Router::serve(&["--worker-urls", &worker.url()]).await;
-    let mut client = Client::connect(router.address).await;
+    let mut client = TestClient::connect(router.address).await;
     router.ready().await;
     for _ in 0..50 {
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::get;
 use sgl_testkit::client::piece;
@@ -21,9 +21,9 @@ async fn shutdown_finishes_streams_and_takes_no_new_connections() {
     let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
     let address = router.addresses().data;
-    let mut streaming = Client::connect(address).await;
+    let mut streaming = TestClient::connect(address).await;
     let idle = {
-        let mut client = Client::connect(address).await;
+        let mut client = TestClient::connect(address).await;
         assert_eq!(client.call(get("/readiness")).await.status, StatusCode::OK);
         client
     };
@@ -48,7 +48,7 @@ async fn request_that_does_not_finish_is_cut_at_the_limit() {
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.shutdown = Duration::from_millis(50);
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let request = tokio::spawn(async move { client.send(chat("hi")).await.map(|_| ()) });
     worker.arrived(1).await;
     soon(router.shut_down()).await;
@@ -60,7 +60,7 @@ async fn stopping_router_is_not_ready_and_answers_what_it_is_still_asked() {
     let (response, pieces, _) = upstream::stream();
     let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     let response = client.send(chat("hi")).await.unwrap();
     router.stop();

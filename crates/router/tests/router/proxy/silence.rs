@@ -13,7 +13,7 @@ use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_router::proxy::opening::Opening;
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
 use sgl_testkit::client::piece;
@@ -41,7 +41,7 @@ async fn worker_that_gives_no_byte_in_time_is_passed_over() {
     let mut config = router::config(vec![silent.entry(), worker.entry()]);
     config.proxy.silence.first_byte = Some(Duration::from_millis(50));
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     for _ in 0..2 {
         assert_eq!(client.call(chat("hi")).await.text(), "fine");
     }
@@ -111,7 +111,7 @@ async fn clients_own_limit_does_not_excuse_from_the_other() {
         let router = router::start(config).await;
         let mut request = chat("hi");
         request.headers_mut().insert(own, "100".parse().unwrap());
-        let mut client = Client::connect(router.addresses().data).await;
+        let mut client = TestClient::connect(router.addresses().data).await;
         let response = soon(client.send(request)).await.unwrap();
         // One is answered with 504, the other breaks off.
         let _ = soon(response.into_body().collect()).await;
@@ -125,7 +125,7 @@ async fn stream_that_falls_silent_is_broken_off() {
     let mut config = router::config(vec![worker.entry()]);
     config.proxy.silence.between = Some(Duration::from_millis(50));
     let router = router::start(config).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some(EVENT));
     assert!(soon(body.frame()).await.unwrap().is_err());
@@ -237,7 +237,7 @@ async fn removed_worker_is_looked_after_until_its_last_request_has_ended() {
     let router = router::start(router::checking(vec![worker.entry()])).await;
     let target = router::target(&router, &worker.url()).unwrap();
     until(async || target.is_passing()).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let send = async { pieces.send(Bytes::from_static(EVENT.as_bytes())).await.unwrap() };
     let (answer, ()) = soon(async { tokio::join!(client.send(chat("hi")), send) }).await;
     router.proxy().backends().remove(&worker.url()).unwrap();
@@ -260,7 +260,7 @@ async fn silent_stream_of_a_worker_that_is_found_dead_is_broken_off() {
     let router = router::start(config).await;
     let target = router::target(&router, &dying.entry().url).unwrap();
     until(async || target.is_passing()).await;
-    let mut client = Client::connect(router.addresses().data).await;
+    let mut client = TestClient::connect(router.addresses().data).await;
     let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some(EVENT));
     dying.stop_listening();

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use http::StatusCode;
-use sgl_testkit::client::Client;
+use sgl_testkit::client::TestClient;
 use sgl_testkit::client::Whole;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
@@ -107,7 +107,7 @@ async fn drained_worker_gets_no_requests_and_keeps_its_stream() {
     let other = Upstream::saying("other").await;
     let router = router::over(&[&worker, &other]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
-    let mut streaming = Client::connect(data).await;
+    let mut streaming = TestClient::connect(data).await;
     pieces.send(Bytes::from_static(b"data: begin\n\n")).await.unwrap();
     let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
@@ -133,7 +133,7 @@ async fn removed_worker_leaves_the_list_when_its_last_request_has_ended() {
     let worker = Upstream::once(response).await;
     let router = router::over(&[&worker]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
-    let mut streaming = Client::connect(data).await;
+    let mut streaming = TestClient::connect(data).await;
     pieces.send(Bytes::from_static(b"data: begin\n\n")).await.unwrap();
     let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
@@ -161,7 +161,7 @@ async fn worker_that_is_removed_and_added_again_counts_its_streams_and_drains_th
     .await;
     let router = router::over(&[&worker]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
-    let mut streaming = Client::connect(data).await;
+    let mut streaming = TestClient::connect(data).await;
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
     let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
     assert!(piece(&mut body).await.is_some());
@@ -244,7 +244,7 @@ async fn undrained_worker_is_chosen_again_unless_it_is_being_removed() {
     let back = to("undrain").await;
     assert_eq!((back.status, &back.json()["draining"]), (StatusCode::OK, &false.into()));
 
-    let mut streaming = Client::connect(data).await;
+    let mut streaming = TestClient::connect(data).await;
     pieces.send(Bytes::from_static(b"data: begin\n\n")).await.unwrap();
     let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
@@ -268,7 +268,7 @@ async fn no_request_fails_while_workers_come_and_go() {
         .map(|_| {
             let done = std::sync::Arc::clone(&done);
             tokio::spawn(async move {
-                let mut client = Client::connect(data).await;
+                let mut client = TestClient::connect(data).await;
                 let mut sent = 0;
                 while !done.load(std::sync::atomic::Ordering::SeqCst) {
                     assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
