@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "as short as in the documents")]
 
-use sglang_router_rs::policies::{LoadBalancingPolicy, PluginOptions, SelectWorkerInfo};
+use sglang_router_rs::policies::{Load, LoadBalancingPolicy, PluginOptions, SelectWorkerInfo};
 use sglang_router_rs::policies::{PolicyFactory, WasmPolicyConfig};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = WasmPolicyConfig { config: HashMap::from([("weights".into(), weights)]), ..config };
     let options =
         PluginOptions { max_instances: 8, fallback: "least_load".into(), ..PluginOptions::default() };
-    let info = factory.load_wasm_plugin_with(config, options).await?;
+    let info = factory.load(Load::file(config).with(options)).await?;
     println!("generation {} of {} serves, sha256:{}", info.generation, info.name, info.digest);
 
     // 列出已加载的插件

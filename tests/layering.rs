@@ -43,9 +43,10 @@ const LIBRARIES: [&str; 8] = [
 ];
 
 /// Names that two types have, and why.
-const TWICE: [(&str, &str); 4] = [
+const TWICE: [(&str, &str); 5] = [
     ("Candidates", "the same workers, from the host's side and from the guest's"),
     ("Choice", "a guest's choice as the host reads it and as its author makes it"),
+    ("Load", "a plugin that is to be loaded, and what is in flight at a simulated worker"),
     ("Policy", "what an embedder calls and what a plugin's author writes"),
     ("Route", "which generation is asked, and which endpoint: neither leaves its layer"),
 ];

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use criterion::BenchmarkId;
 use criterion::Criterion;
 use sglang_router_rs::config::LaneOption;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
@@ -21,7 +22,7 @@ async fn factory() -> PolicyFactory {
     for (name, lane) in [("fiber", LaneOption::Fiber), ("adaptive", LaneOption::Adaptive)] {
         let config = WasmPolicyConfig::new(name, module.to_string_lossy());
         let options = PluginOptions { lane, ..PluginOptions::default() };
-        factory.load_wasm_plugin_with(config, options).await.expect("it loads");
+        factory.load(Load::file(config).with(options)).await.expect("it loads");
     }
     factory
 }

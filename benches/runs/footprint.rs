@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use sglang_router_rs::engine::EngineOptions;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::WasmPolicyConfig;
@@ -63,14 +64,14 @@ async fn load(path: &Path, cache: Option<PathBuf>, warm: usize) -> (PolicyFactor
     // The engine starts with another plugin, so that a load alone is measured.
     let other = stage::module("plugins/weighted_random.wasm");
     let other = WasmPolicyConfig::new("other", other.to_string_lossy());
-    factory.load_wasm_plugin_with(other, PluginOptions::default()).await.expect("it loads");
+    factory.load(Load::file(other)).await.expect("it loads");
     let options = PluginOptions { min_warm: warm, max_instances: warm, ..PluginOptions::default() };
     let config = WasmPolicyConfig {
         max_execution_time_ms: 1000,
         ..WasmPolicyConfig::new("loaded", path.to_string_lossy())
     };
     let start = Instant::now();
-    factory.load_wasm_plugin_with(config, options).await.expect("it loads");
+    factory.load(Load::file(config).with(options)).await.expect("it loads");
     (factory, start.elapsed())
 }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -72,7 +73,7 @@ async fn spinner(factory: &PolicyFactory) -> Policy {
         ..PluginOptions::default()
     };
     let config = WasmPolicyConfig::new("spinner", "from memory");
-    factory.load_wasm_plugin_bytes(config, options, wasm).await.expect("it loads");
+    factory.load(Load::bytes(config, wasm).with(options)).await.expect("it loads");
     factory.create_by_name("spinner").expect("it is there")
 }
 

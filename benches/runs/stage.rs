@@ -8,6 +8,7 @@ use std::time::Instant;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -57,7 +58,7 @@ pub(crate) async fn load(factory: &PolicyFactory, name: &str, options: PluginOpt
         max_execution_time_ms: 30_000,
         ..WasmPolicyConfig::new(name, module.to_string_lossy())
     };
-    factory.load_wasm_plugin_with(config, options).await.expect("it loads");
+    factory.load(Load::file(config).with(options)).await.expect("it loads");
     factory.create_by_name(name).expect("it is there")
 }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -42,7 +43,7 @@ pub(crate) fn run(length: Length) {
         };
         let probation = ProbationOptions { secs: 0, ..ProbationOptions::default() };
         let options = PluginOptions { probation, ..PluginOptions::default() };
-        factory.load_wasm_plugin_bytes(config, options, wasm.clone()).await.expect("it loads");
+        factory.load(Load::bytes(config, wasm.clone()).with(options)).await.expect("it loads");
     };
     runtime.block_on(load());
     let policy = factory.create_by_name("storm").expect("it is there");

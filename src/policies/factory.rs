@@ -9,10 +9,8 @@ use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::policy::Policy;
 use crate::policies::wasm::detail::PluginDetail;
 use crate::policies::wasm::load::error::PluginError;
+use crate::policies::wasm::load::order::Load;
 use crate::policies::wasm::load::progress::Progress;
-use crate::policies::wasm::load::progress::unwatched;
-use crate::policies::wasm::load::source::Source;
-use crate::policies::wasm::load::trust::ModuleBytes;
 use crate::policies::wasm::load::trust::TrustPolicy;
 use crate::policies::wasm::registry::PluginInfo;
 use crate::policies::wasm::registry::Registry;
@@ -55,10 +53,10 @@ impl PolicyFactory {
     ///
     /// Dropping the future loads nothing.
     pub async fn load_wasm_plugin(&mut self, config: WasmPolicyConfig) -> Result<PluginInfo, PluginError> {
-        self.load_wasm_plugin_with(config, PluginOptions::default()).await
+        self.load(Load::file(config)).await
     }
 
-    /// Loads or replaces a plugin with options.
+    /// Loads or replaces a plugin: from a file or from bytes, with options, watched or not.
     ///
     /// # Errors
     ///
@@ -67,50 +65,8 @@ impl PolicyFactory {
     /// # Cancel safety
     ///
     /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
-    pub async fn load_wasm_plugin_with(
-        &self,
-        config: WasmPolicyConfig,
-        options: PluginOptions,
-    ) -> Result<PluginInfo, PluginError> {
-        self.registry.load(config, options, Source::File, unwatched()).await
-    }
-
-    /// Loads or replaces a plugin from bytes; `module_path` is only a label then.
-    ///
-    /// # Errors
-    ///
-    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
-    pub async fn load_wasm_plugin_bytes(
-        &self,
-        config: WasmPolicyConfig,
-        options: PluginOptions,
-        wasm: Vec<u8>,
-    ) -> Result<PluginInfo, PluginError> {
-        self.registry.load(config, options, Source::Module(wasm.into()), unwatched()).await
-    }
-
-    /// Loads or replaces a plugin from a module's bytes. They come with their origin, and with their
-    /// detached signature if there is one.
-    ///
-    /// # Errors
-    ///
-    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`load_wasm_plugin`](Self::load_wasm_plugin).
-    pub async fn load_wasm_module(
-        &self,
-        config: WasmPolicyConfig,
-        options: PluginOptions,
-        module: ModuleBytes,
-        progress: Progress,
-    ) -> Result<PluginInfo, PluginError> {
-        self.registry.load(config, options, Source::Module(module), progress).await
+    pub async fn load(&self, load: Load) -> Result<PluginInfo, PluginError> {
+        self.registry.load(load).await
     }
 
     /// Sets the rules about signatures for all later loads; loaded plugins stay. By default there are no

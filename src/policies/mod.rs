@@ -36,6 +36,7 @@ pub use crate::policies::wasm::detail::GenerationRole;
 pub use crate::policies::wasm::detail::PluginDetail;
 pub use crate::policies::wasm::detail::PluginStatus;
 pub use crate::policies::wasm::load::error::PluginError;
+pub use crate::policies::wasm::load::order::Load;
 pub use crate::policies::wasm::load::progress::LoadStep;
 pub use crate::policies::wasm::load::progress::Progress;
 pub use crate::policies::wasm::load::progress::unwatched;

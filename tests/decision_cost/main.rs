@@ -16,6 +16,7 @@ use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::LoadBalancingPolicy;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
@@ -34,7 +35,7 @@ async fn least_connections(lane: LaneOption) -> (PolicyFactory, Policy) {
         ..WasmPolicyConfig::new("plugin", module.to_string_lossy())
     };
     let options = PluginOptions { lane, ..PluginOptions::default() };
-    factory.load_wasm_plugin_with(config, options).await.expect("it loads");
+    factory.load(Load::file(config).with(options)).await.expect("it loads");
     let policy = factory.create_by_name("plugin").expect("it is there");
     (factory, policy)
 }

@@ -6,6 +6,7 @@ use sgl_policy_abi::Input;
 use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::text::custom_section;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::WasmPolicyConfig;
 
@@ -105,7 +106,7 @@ async fn file_of_a_hundred_megabytes_is_refused_unread() {
     file.as_file().set_len(10 << 40).unwrap();
     let stage = Stage::new().await;
     let config = WasmPolicyConfig { module_path: file.path().to_str().unwrap().into(), ..limits() };
-    let load = Box::pin(stage.factory.load_wasm_plugin_with(config, options()));
+    let load = Box::pin(stage.factory.load(Load::file(config).with(options())));
     let error = stage.beside(load).await.unwrap_err();
     assert!(matches!(error, PluginError::TooLarge { .. }), "{error:?}");
     stage.nothing_is_left().await;
@@ -117,7 +118,7 @@ async fn file_that_is_no_file_is_refused() {
     for path in ["/dev/zero", "/dev/null", "/"] {
         let stage = Stage::new().await;
         let config = WasmPolicyConfig { module_path: path.into(), ..limits() };
-        let load = Box::pin(stage.factory.load_wasm_plugin_with(config, options()));
+        let load = Box::pin(stage.factory.load(Load::file(config).with(options())));
         let error = stage.beside(load).await.unwrap_err();
         assert!(matches!(error, PluginError::Read { .. }), "{error:?}");
         says(&error, &[path, "expected a regular file"]);

@@ -22,6 +22,7 @@ use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::Decision;
 use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginInfo;
 use sglang_router_rs::policies::PluginOptions;
@@ -88,7 +89,7 @@ impl Stage {
         let options = PluginOptions { min_warm: 1, max_instances: NEIGHBOUR_INSTANCES, ..options_of_all() };
         let patient = WasmPolicyConfig { max_execution_time_ms: 30_000, ..limits() };
         let patient = WasmPolicyConfig { name: "neighbour".into(), ..patient };
-        let load = Box::pin(factory.load_wasm_plugin_bytes(patient, options, neighbour()));
+        let load = Box::pin(factory.load(Load::bytes(patient, neighbour()).with(options)));
         load.await.expect("it behaves");
         let neighbour = factory.create_by_name("neighbour").unwrap();
         let stage = Self { factory, neighbour, table: fleet(WORKERS).table() };
@@ -131,7 +132,7 @@ impl Stage {
         options: PluginOptions,
         wasm: Vec<u8>,
     ) -> Loading<'_> {
-        Box::pin(self.factory.load_wasm_plugin_bytes(config, options, wasm))
+        Box::pin(self.factory.load(Load::bytes(config, wasm).with(options)))
     }
 
     /// Loads a plugin that gets as far as serving.

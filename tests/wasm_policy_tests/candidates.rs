@@ -28,6 +28,7 @@ use sglang_router_rs::config::Rollout;
 use sglang_router_rs::config::ShadowOptions;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PluginStatus;
@@ -58,7 +59,7 @@ async fn push(factory: &PolicyFactory, options: PluginOptions, wasm: Vec<u8>) ->
 }
 
 async fn push_as(factory: &PolicyFactory, name: &str, options: PluginOptions, wasm: Vec<u8>) -> u64 {
-    let pushed = factory.load_wasm_plugin_bytes(config(name), options, wasm).await;
+    let pushed = factory.load(Load::bytes(config(name), wasm).with(options)).await;
     pushed.expect("it loads").generation
 }
 
@@ -295,7 +296,7 @@ async fn shadow_that_loses_too_much_time_is_ended() {
     let (factory, policy) = loaded(guest_choosing(0)).await;
     let mut limits = config("test");
     limits.max_execution_time_ms = 50;
-    let pushed = factory.load_wasm_plugin_bytes(limits, shadow(), spinning()).await;
+    let pushed = factory.load(Load::bytes(limits, spinning()).with(shadow())).await;
     pushed.expect("it loads");
     let fleet = fleet(1);
     let table = fleet.table();
@@ -317,7 +318,7 @@ async fn copies_for_a_shadow_are_bounded_in_bytes() {
     // An eighth of it is what a plugin is sent of a text: few of them fill the queue.
     limits.max_memory_bytes = 100_000_000;
     let all = guest_with(r#"(data (i32.const 16) "\00")"#, &answer(16, 1));
-    factory.load_wasm_plugin_bytes(limits, shadow(), all).await.expect("it loads");
+    factory.load(Load::bytes(limits, all).with(shadow())).await.expect("it loads");
     let text = "x".repeat(17 << 20);
     let skipped = || detail(&factory).shadow.unwrap().skipped;
     for _ in 0..200 {

@@ -35,6 +35,7 @@ use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::DecideError;
 use sglang_router_rs::policies::Decision;
 use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::LoadBalancingPolicy;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
@@ -109,7 +110,7 @@ async fn another_plugin_does_not_notice_a_guest_that_loops() {
     let (factory, policy) = loaded_with(limits(), options(), commanded("", &on(1, FOREVER))).await;
     let mut other = config("other");
     other.max_execution_time_ms = 30_000;
-    factory.load_wasm_plugin_bytes(other, PluginOptions::default(), guest_choosing(1)).await.unwrap();
+    factory.load(Load::bytes(other, guest_choosing(1))).await.unwrap();
     let other = factory.create_by_name("other").unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let (stop, table) = (Arc::clone(&done), fleet(3).table());
@@ -177,7 +178,7 @@ async fn plugin_that_never_starts_is_a_load_error_and_harms_nobody() {
     let (factory, policy) = loaded_with(limits(), options(), guest_choosing(1)).await;
     for (step, text) in [("init", in_init), ("instantiate", in_start)] {
         let table = fleet(2).table();
-        let load = factory.load_wasm_plugin_bytes(limits(), options(), wat::parse_str(&text).unwrap());
+        let load = factory.load(Load::bytes(limits(), wat::parse_str(&text).unwrap()).with(options()));
         let deciding = async {
             for _ in 0..100 {
                 let decision = policy.decide_async(&table, &SelectWorkerInfo::default()).await.unwrap();
@@ -293,7 +294,7 @@ async fn replacing_a_plugin_closes_its_breaker() {
     let (table, traps) = (fleet(2).table(), prompt(1));
     is_fallback(&policy.decide(&table, &asking(&traps)).unwrap(), FailureCause::Trap);
     is_fallback(&policy.decide(&table, &asking("")).unwrap(), FailureCause::BreakerOpen);
-    factory.load_wasm_plugin_bytes(limits(), options, wasm).await.unwrap();
+    factory.load(Load::bytes(limits(), wasm).with(options)).await.unwrap();
     assert!(matches!(policy.decide(&table, &asking("")).unwrap().chooser(), Chooser::Plugin { .. }));
 }
 
@@ -315,7 +316,7 @@ async fn adaptive_plugin_moves_to_a_fiber_after_a_call_that_takes_long() {
     let limits = WasmPolicyConfig { max_execution_time_ms: 10_000, ..config("test") };
     let (factory, policy) = loaded_with(limits, adaptive(), commanded("", &cases)).await;
     let timer = WasmPolicyConfig { max_execution_time_ms: 5, ..config("timer") };
-    factory.load_wasm_plugin_bytes(timer, options(), commanded("", &on(2, FOREVER))).await.unwrap();
+    factory.load(Load::bytes(timer, commanded("", &on(2, FOREVER))).with(options())).await.unwrap();
     let timer = factory.create_by_name("timer").unwrap();
     let table = fleet(2).table();
     std::thread::scope(|scope| {

@@ -16,6 +16,7 @@ use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::config::Rollout;
 use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -247,9 +248,9 @@ async fn generations_of_a_plugin_share_their_directory_and_plugins_do_not() {
     let wasm = commanded(&format!("{}{}", imports(&FUNCTIONS), texts(&data)), &commands);
     let limits = WasmPolicyConfig { allowed_syscalls: allowed(&FUNCTIONS), ..config("test") };
     let options = PluginOptions::default();
-    factory.load_wasm_plugin_bytes(limits.clone(), options.clone(), wasm.clone()).await.unwrap();
+    factory.load(Load::bytes(limits.clone(), wasm.clone()).with(options.clone())).await.unwrap();
     assert_eq!(run(&policy, 1).await, 0, "the next generation finds the file");
     let other = WasmPolicyConfig { name: "other".into(), ..limits };
-    factory.load_wasm_plugin_bytes(other, options, wasm).await.unwrap();
+    factory.load(Load::bytes(other, wasm).with(options)).await.unwrap();
     assert_ne!(run(&factory.create_by_name("other").unwrap(), 1).await, 0, "another plugin does not");
 }

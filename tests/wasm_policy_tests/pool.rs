@@ -27,6 +27,7 @@ use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::Decision;
 use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -49,7 +50,7 @@ fn gated() -> Vec<u8> {
 }
 
 async fn open_gate(factory: &PolicyFactory) {
-    factory.load_wasm_plugin_bytes(patient(), pool_of(1, 4), opener()).await.unwrap();
+    factory.load(Load::bytes(patient(), opener()).with(pool_of(1, 4))).await.unwrap();
 }
 
 fn no_failures(factory: &PolicyFactory) {
@@ -244,7 +245,7 @@ async fn fresh_instances_never_remember_an_earlier_request() {
     // Just enough for the pool and one trial: making the next instance waits for the last to go.
     let engine = EngineOptions { max_instances: 4, ..EngineOptions::default() };
     let factory = PolicyFactory::with_engine(engine);
-    factory.load_wasm_plugin_bytes(patient(), options, remembering()).await.unwrap();
+    factory.load(Load::bytes(patient(), remembering()).with(options)).await.unwrap();
     let policy = factory.create_by_name("test").unwrap();
     assert_eq!(stats(&factory).pool.live, 3, "all that may be are ready");
     let table = fleet(200).table();
@@ -315,7 +316,7 @@ async fn engine_total_is_never_exceeded() {
     let engine = EngineOptions { max_instances: 10, ..EngineOptions::default() };
     let factory = PolicyFactory::with_engine(engine);
     let load =
-        |name: &str, most| factory.load_wasm_plugin_bytes(config(name), pool_of(1, most), guest_choosing(0));
+        |name: &str, most| factory.load(Load::bytes(config(name), guest_choosing(0)).with(pool_of(1, most)));
     load("a", 6).await.unwrap();
     let error = load("b", 5).await.unwrap_err().to_string();
     assert!(error.contains("no room for 5 more instances: 6 of 10 are reserved"), "{error}");
@@ -342,7 +343,7 @@ async fn memory_of_all_plugins_is_bounded_over_their_generations() {
     let small = |name| WasmPolicyConfig { max_memory_bytes: 128 << 10, ..config(name) };
     let engine = EngineOptions { max_plugin_memory: Some(8 << 20), ..EngineOptions::default() };
     let factory = PolicyFactory::with_engine(engine);
-    let load = |name, most| factory.load_wasm_plugin_bytes(small(name), pool_of(1, most), guest_choosing(0));
+    let load = |name, most| factory.load(Load::bytes(small(name), guest_choosing(0)).with(pool_of(1, most)));
     let error = load("a", 5).await.unwrap_err().to_string();
     assert!(error.contains("its instances may come to 10 MiB of memory, and 0 MiB of 8 MiB"), "{error}");
     load("a", 2).await.unwrap();
@@ -380,7 +381,7 @@ async fn reload_storm_fails_no_decision() {
     });
     for round in 0..40 {
         let wasm = if round % 2 == 0 { guest_choosing(1) } else { commanded("", "") };
-        factory.load_wasm_plugin_bytes(patient(), pool_of(2, 4), wasm).await.unwrap();
+        factory.load(Load::bytes(patient(), wasm).with(pool_of(2, 4))).await.unwrap();
     }
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     while let Some(caller) = callers.join_next().await {

@@ -10,6 +10,7 @@ use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::answer;
 use sgl_testkit::text::custom_section;
 use sglang_router_rs::config::IfLoaded;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
@@ -20,7 +21,7 @@ use sglang_router_rs::policies::WasmPolicyConfig;
 async fn refused_with(config: WasmPolicyConfig, options: PluginOptions, wasm: Vec<u8>) -> PluginError {
     let factory = PolicyFactory::new();
     let before = load(&factory, "test", guest_choosing(0)).await.unwrap();
-    let error = factory.load_wasm_plugin_bytes(config, options, wasm).await.expect_err("it must be refused");
+    let error = factory.load(Load::bytes(config, wasm).with(options)).await.expect_err("it must be refused");
     assert_eq!(factory.list_wasm_plugins(), ["test"]);
     assert_eq!(factory.plugin_infos()[0].generation, before.generation, "{error}");
     assert_eq!(factory.plugin_stats()[0].live_generations, 1, "{error}");

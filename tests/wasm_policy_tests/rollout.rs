@@ -31,6 +31,7 @@ use sglang_router_rs::config::ShadowOptions;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::GenerationRole;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::OperationError;
 use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginOptions;
@@ -70,7 +71,7 @@ fn trapping_every_third_time() -> Vec<u8> {
 }
 
 async fn push(factory: &PolicyFactory, options: PluginOptions, wasm: Vec<u8>) -> u64 {
-    let pushed = factory.load_wasm_plugin_bytes(config("test"), options, wasm).await;
+    let pushed = factory.load(Load::bytes(config("test"), wasm).with(options)).await;
     pushed.expect("it loads").generation
 }
 
@@ -293,7 +294,7 @@ async fn load_that_ends_a_canary_says_so() {
     let first = push(&factory, canary(50.0, 3600, 1), guest_choosing(1)).await;
     let options =
         PluginOptions { rollout: Rollout::Shadow(ShadowOptions { every: 1 }), ..without_probation() };
-    let shadow = factory.load_wasm_plugin_bytes(config("test"), options, guest_choosing(1));
+    let shadow = factory.load(Load::bytes(config("test"), guest_choosing(1)).with(options));
     let shadow = shadow.await.unwrap();
     assert_eq!(shadow.displaced, Some(first));
     let event = detail(&factory).last_event.unwrap().to_string();

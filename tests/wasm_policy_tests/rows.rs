@@ -18,6 +18,7 @@ use sgl_testkit::text::answer;
 use sglang_router_rs::core::InFlight;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -133,7 +134,7 @@ async fn length_prefix_that_lies_is_a_decode_failure() {
         let options = PluginOptions { self_test: false, min_warm: 1, ..PluginOptions::default() };
         let factory = PolicyFactory::new();
         let wasm = wat::parse_str(text).unwrap();
-        let error = factory.load_wasm_plugin_bytes(config("test"), options, wasm).await.unwrap_err();
+        let error = factory.load(Load::bytes(config("test"), wasm).with(options)).await.unwrap_err();
         assert!(error.to_string().contains("warm-up"), "{error}");
     }
 }
@@ -153,7 +154,7 @@ async fn state_is_kept_across_calls_instances_and_generations() {
     });
     assert_eq!(counted(&policy, &table).await, 15);
     let options = PluginOptions { min_warm: 1, ..PluginOptions::default() };
-    factory.load_wasm_plugin_bytes(config("kept"), options, counts_always()).await.unwrap();
+    factory.load(Load::bytes(config("kept"), counts_always()).with(options)).await.unwrap();
     assert_eq!(counted(&policy, &table).await, 15, "in the next generation");
     policy.decide(&table, &asking("a")).unwrap();
     assert_eq!(counted(&policy, &table).await, 16);
@@ -168,10 +169,7 @@ async fn state_reaches_a_generation_whose_self_test_returns_none() {
         policy.decide_async(&table, &asking("+")).await.unwrap();
     }
     assert_eq!(counted(&policy, &table).await, 7);
-    factory
-        .load_wasm_plugin_bytes(config("carried"), PluginOptions::default(), counts_sometimes())
-        .await
-        .unwrap();
+    factory.load(Load::bytes(config("carried"), counts_sometimes())).await.unwrap();
     assert_eq!(counted(&policy, &table).await, 7, "the new generation is sent it before it returns any");
 }
 
@@ -240,7 +238,7 @@ async fn state_is_exact_while_generations_are_replaced() {
     let storm = async {
         for _ in 0..10 {
             let options = PluginOptions { min_warm: 1, max_instances: 4, ..PluginOptions::default() };
-            factory.load_wasm_plugin_bytes(limits.clone(), options, counts_sometimes()).await.unwrap();
+            factory.load(Load::bytes(limits.clone(), counts_sometimes()).with(options)).await.unwrap();
         }
     };
     tokio::join!(decide_together(&policy, "+"), storm);

@@ -8,6 +8,7 @@ use sgl_testkit::plugins::load;
 use sgl_testkit::small_guests::guest_choosing;
 use sglang_router_rs::config::Require;
 use sglang_router_rs::config::TrustRule;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::ModuleBytes;
 use sglang_router_rs::policies::Origin;
 use sglang_router_rs::policies::PluginError;
@@ -233,7 +234,7 @@ fn two_directories() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathB
 
 async fn load_file(factory: &PolicyFactory, path: &Path) -> Result<(), PluginError> {
     let config = WasmPolicyConfig { module_path: path.to_str().unwrap().to_owned(), ..config("test") };
-    factory.load_wasm_plugin_with(config, PluginOptions::default()).await.map(|_| ())
+    factory.load(Load::file(config)).await.map(|_| ())
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::config::Rollout;
 use sglang_router_rs::policies::Chooser;
 use sglang_router_rs::policies::FailureCause;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -197,7 +198,7 @@ fn adaptive_call_that_takes_long_does_not_keep_its_thread_from_others() {
         let waiting = tokio::spawn(async move { policy.decide_async(&table, &asking(&prompt(1))).await });
         // Behind it on the same thread, and what ends it.
         let opening = tokio::spawn(async move {
-            factory.load_wasm_plugin_bytes(budget(3000), pool_of(1), opener()).await.unwrap();
+            factory.load(Load::bytes(budget(3000), opener()).with(pool_of(1))).await.unwrap();
         });
         let decided = waiting.await.unwrap().unwrap();
         assert!(matches!(decided.chooser(), Chooser::Plugin { .. }), "{decided:?}");
@@ -249,7 +250,7 @@ async fn canary_that_loses_too_much_time_to_finished_requests_is_ended() {
     };
     let breaker = BreakerOptions { max_lost_percent: 1, ..BreakerOptions::default() };
     let options = PluginOptions { breaker, rollout: Rollout::Canary(rollout), ..pool_of(2) };
-    factory.load_wasm_plugin_bytes(budget(10), options, spins_at_completions()).await.unwrap();
+    factory.load(Load::bytes(budget(10), spins_at_completions()).with(options)).await.unwrap();
     finishing_until(&factory, &policy, "it is ended", || stats(&factory).rollbacks == 1).await;
     assert!(!stats(&factory).breaker_open, "the stable generation decides");
     let event = factory.plugin_detail("test").unwrap().last_event.unwrap().to_string();
@@ -261,6 +262,6 @@ async fn finished_requests_that_a_new_generation_fails_at_bring_the_old_one_back
     let (factory, policy) = loaded_with(budget(5), pool_of(2), guest_choosing(1)).await;
     let probation = ProbationOptions { secs: 60, max_failures: 3, max_failure_rate: 0.0 };
     let options = PluginOptions { probation, ..pool_of(2) };
-    factory.load_wasm_plugin_bytes(budget(5), options, spins_at_completions()).await.unwrap();
+    factory.load(Load::bytes(budget(5), spins_at_completions()).with(options)).await.unwrap();
     finishing_until(&factory, &policy, "it is rolled back", || stats(&factory).rollbacks == 1).await;
 }

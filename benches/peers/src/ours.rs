@@ -9,6 +9,7 @@ use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -24,7 +25,7 @@ pub(crate) async fn factory(module: &Path) -> anyhow::Result<PolicyFactory> {
     for (name, lane) in [("fiber", LaneOption::Fiber), ("adaptive", LaneOption::Adaptive)] {
         let config = WasmPolicyConfig::new(name, module.to_string_lossy());
         let options = PluginOptions { lane, ..PluginOptions::default() };
-        factory.load_wasm_plugin_with(config, options).await.context("least_connections does not load")?;
+        factory.load(Load::file(config).with(options)).await.context("least_connections does not load")?;
     }
     Ok(factory)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginInfo;
 use sglang_router_rs::policies::PluginOptions;
@@ -39,7 +40,7 @@ pub fn without_probation() -> PluginOptions {
 ///
 /// The plugin is refused.
 pub async fn load(factory: &PolicyFactory, name: &str, wasm: Vec<u8>) -> Result<PluginInfo, PluginError> {
-    factory.load_wasm_plugin_bytes(config(name), without_probation(), wasm).await
+    factory.load(Load::bytes(config(name), wasm).with(without_probation())).await
 }
 
 /// A factory with one plugin, and the plugin.
@@ -55,7 +56,7 @@ pub async fn loaded_with(
 ) -> (PolicyFactory, Policy) {
     let factory = PolicyFactory::new();
     let name = config.name.clone();
-    factory.load_wasm_plugin_bytes(config, options, wasm).await.expect("it loads");
+    factory.load(Load::bytes(config, wasm).with(options)).await.expect("it loads");
     let policy = factory.create_by_name(&name).expect("it is there");
     (factory, policy)
 }

@@ -30,7 +30,6 @@ pub use crate::policies::wasm::load::trust::ModuleBytes;
 pub use crate::policies::wasm::load::trust::Origin;
 pub use crate::policies::wasm::load::trust::TrustPolicy;
 pub use crate::policies::wasm::registry::PluginInfo;
-pub use crate::policies::wasm::registry::Registry;
 pub use crate::policies::wasm::rollout::operation_error::OperationError;
 pub use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 pub use crate::policies::wasm::state::stats::PluginStats;

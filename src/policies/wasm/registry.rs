@@ -19,11 +19,10 @@ use crate::policies::wasm::detail::PluginDetail;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::load::loader;
-use crate::policies::wasm::load::loader::Order;
+use crate::policies::wasm::load::order::Load;
 use crate::policies::wasm::load::progress::LoadStep;
 use crate::policies::wasm::load::progress::Progress;
 use crate::policies::wasm::load::provenance::Provenance;
-use crate::policies::wasm::load::source::Source;
 use crate::policies::wasm::load::trust::rules::TrustPolicy;
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
@@ -124,25 +123,13 @@ impl Registry {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the registry as it was.
-    pub(crate) async fn load(
-        &self,
-        config: WasmPolicyConfig,
-        options: PluginOptions,
-        source: Source,
-        progress: Progress,
-    ) -> Result<PluginInfo, PluginError> {
-        let name = config.name.clone();
-        let if_loaded = options.if_loaded;
+    pub(crate) async fn load(&self, load: Load) -> Result<PluginInfo, PluginError> {
+        let (name, if_loaded) = (load.config.name.clone(), load.options.if_loaded);
+        let progress = Arc::clone(&load.progress);
         self.refuse_duplicate(&name, if_loaded)?;
         let engine = self.engine()?;
         let state = self.state(&name);
-        let generation = loader::prepare(
-            &engine,
-            Arc::clone(&state),
-            Order { config, options, source, trust: self.trust() },
-            &progress,
-        )
-        .await?;
+        let generation = loader::prepare(&engine, Arc::clone(&state), load, self.trust()).await?;
         let mut info = info(&name, &generation);
         let max_bytes = generation.pool.max_bytes();
         progress(LoadStep::Swap);
@@ -206,7 +193,8 @@ impl Registry {
         let generation = self.plugin(&config.name)?.generation();
         let generation = generation.ok_or_else(|| OperationError::NotFound { name: config.name.clone() })?;
         let options = PluginOptions { if_loaded: IfLoaded::Replace, ..options };
-        Ok(self.load(config, options, Source::Reuse(generation), progress).await?)
+        let load = Load::again(config, generation).with(options).watched_by(progress);
+        Ok(self.load(load).await?)
     }
 
     /// Changes with every change of what serves, and of what may soon.

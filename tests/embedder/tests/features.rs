@@ -3,14 +3,13 @@
 
 use sglang_router_rs::config::Require;
 use sglang_router_rs::config::TrustRule;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::ModuleBytes;
 use sglang_router_rs::policies::Origin;
 use sglang_router_rs::policies::PluginInfo;
-use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::TrustPolicy;
 use sglang_router_rs::policies::WasmPolicyConfig;
-use sglang_router_rs::policies::unwatched;
 
 const EXPORTS: &str = r#"
   (memory (export "memory") 1)
@@ -38,7 +37,7 @@ async fn load(
     let mut config = WasmPolicyConfig::new("policy", "policy.wasm");
     config.allowed_syscalls = syscalls.iter().map(ToString::to_string).collect();
     let module = ModuleBytes { wasm, signature, origin: Origin::Push };
-    let loaded = factory.load_wasm_module(config, PluginOptions::default(), module, unwatched());
+    let loaded = factory.load(Load::module(config, module));
     loaded.await.map_err(|error| error.to_string())
 }
 

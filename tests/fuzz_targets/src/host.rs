@@ -10,6 +10,7 @@ use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::engine::EngineError;
 use sglang_router_rs::engine::EngineOptions;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
@@ -64,7 +65,7 @@ impl Host {
         wasm: Vec<u8>,
     ) -> Result<Policy, PluginError> {
         let name = config.name.clone();
-        let loaded = self.run(Box::pin(self.factory.load_wasm_plugin_bytes(config, options, wasm)));
+        let loaded = self.run(Box::pin(self.factory.load(Load::bytes(config, wasm).with(options))));
         if let Err(PluginError::Engine(error @ EngineError::Capacity { .. })) = &loaded {
             panic!("instances were leaked: {error}");
         }
@@ -109,7 +110,7 @@ impl Host {
         let all = PluginOptions { min_warm: ENGINE_INSTANCES, max_instances: ENGINE_INSTANCES, ..options() };
         let config = WasmPolicyConfig { name: "filler".into(), ..config() };
         for look in 0.. {
-            let load = self.factory.load_wasm_plugin_bytes(config.clone(), all.clone(), guests::plain());
+            let load = self.factory.load(Load::bytes(config.clone(), guests::plain()).with(all.clone()));
             match self.run(Box::pin(load)) {
                 Ok(_) => break,
                 // Instances are dropped in the background.

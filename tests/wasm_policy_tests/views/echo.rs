@@ -9,6 +9,7 @@ use sgl_policy_abi::Manifest;
 use sgl_policy_abi::Wire;
 use sgl_policy_abi::encode_to_vec;
 use sglang_router_rs::policies::Explanation;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::PolicyFactory;
@@ -99,7 +100,7 @@ impl Echo {
                 may_refuse: true,
                 ..PluginOptions::default()
             };
-        factory.load_wasm_plugin_bytes(limits, options, module(wire, inputs)).await.expect("it loads");
+        factory.load(Load::bytes(limits, module(wire, inputs)).with(options)).await.expect("it loads");
         let policy = factory.create_by_name(NAME).expect("it is there");
         Self { factory, policy }
     }

@@ -28,6 +28,7 @@ use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::engine::CompilerProcess;
 use sglang_router_rs::engine::aot_cache;
 use sglang_router_rs::engine::wasm_engine::EngineOptions;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::TrustPolicy;
 use sglang_router_rs::policies::wasm::PluginError;
@@ -206,7 +207,7 @@ async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result
         let file = shown(&plugin.module_path);
         let (settings, options) = plugin.clone().into_parts();
         let name = settings.name.clone();
-        match factory.load_wasm_plugin_with(settings, options).await {
+        match factory.load(Load::file(settings).with(options)).await {
             Ok(info) => tracing::info!(plugin = name, generation = info.generation, "loaded"),
             Err(source) if is_needed => return Err(ServeError::Plugin { name, source: Box::new(source) }),
             Err(source) => {

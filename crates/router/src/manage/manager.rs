@@ -23,6 +23,7 @@ use sgl_api::Pushed;
 use sglang_router_rs::config::plugin::PluginOptions;
 use sglang_router_rs::config::plugin::WasmPolicyConfig;
 use sglang_router_rs::config::rollout::Rollout;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::ModuleBytes;
 use sglang_router_rs::policies::OperationError;
 use sglang_router_rs::policies::Origin;
@@ -146,7 +147,7 @@ impl PluginManager {
             return Err(self.nothing_beside(name, options.rollout));
         }
         let arriving = self.keep_module(name, &module.wasm).await?;
-        let loaded = self.factory.load_wasm_module(config, options, module, progress).await;
+        let loaded = self.factory.load(Load::module(config, module).with(options).watched_by(progress)).await;
         if let Some(digest) = arriving {
             let (name, loaded) = (name.to_owned(), loaded.is_ok());
             self.record(Change::Arrived { name, digest, loaded }).await;
@@ -206,7 +207,7 @@ impl PluginManager {
         let info = if same_module {
             self.factory.reconfigure_wasm_plugin(config, options, unwatched()).await?
         } else {
-            self.factory.load_wasm_module(config, options, module, unwatched()).await?
+            self.factory.load(Load::module(config, module).with(options)).await?
         };
         self.configured.lock().insert(name.clone());
         self.record(Change::Touched { name }).await;

@@ -12,10 +12,10 @@ use crate::manage::kept_set::Change;
 use crate::manage::manager::PluginManager;
 use crate::manage::manager::UPLOADED;
 use crate::manage::state_dir::StateDir;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::ModuleBytes;
 use sglang_router_rs::policies::Origin;
 use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::unwatched;
 use sglang_router_rs::types::hex;
 
 /// Time after which a failed write is tried again.
@@ -72,7 +72,7 @@ async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> 
     // A signature that is no hex counts as missing; the rules about signatures then decide.
     let signature = plugin.signature.as_deref().and_then(hex::decode);
     let module = ModuleBytes { wasm, signature, origin };
-    let loaded = factory.load_wasm_module(plugin.config, plugin.options, module, unwatched()).await;
+    let loaded = factory.load(Load::module(plugin.config, module).with(plugin.options)).await;
     loaded.map(|info| info.generation).map_err(|error| BadFile { file, reason: error.to_string() })
 }
 

@@ -29,9 +29,9 @@ use crate::policies::wasm::load::generation::GenerationParts;
 use crate::policies::wasm::load::module_check::ModuleFacts;
 use crate::policies::wasm::load::module_check::check_magic;
 use crate::policies::wasm::load::module_check::check_module;
+use crate::policies::wasm::load::order::Load;
 use crate::policies::wasm::load::plugin_recipe::PluginRecipe;
 use crate::policies::wasm::load::progress::LoadStep;
-use crate::policies::wasm::load::progress::Progress;
 use crate::policies::wasm::load::provenance::Supply;
 use crate::policies::wasm::load::secret_headers;
 use crate::policies::wasm::load::self_test::TrialFindings;
@@ -55,16 +55,6 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(60);
 /// Shortest budget of each step of making an instance: `init` may take longer than a decision.
 const MIN_MAKE_BUDGET: Duration = Duration::from_secs(1);
 
-/// What to make a generation of.
-#[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) config: WasmPolicyConfig,
-    pub(crate) options: PluginOptions,
-    pub(crate) source: Source,
-    /// Who must have signed it.
-    pub(crate) trust: Arc<TrustPolicy>,
-}
-
 /// A module that was checked and compiled.
 struct Ready {
     digest: String,
@@ -85,11 +75,11 @@ struct Ready {
 pub(crate) async fn prepare(
     engine: &Arc<Engine>,
     state: Arc<PluginState>,
-    order: Order,
-    progress: &Progress,
+    load: Load,
+    trust: Arc<TrustPolicy>,
 ) -> Result<Generation, PluginError> {
-    let (own_engine, progress) = (Arc::clone(engine), Arc::clone(progress));
-    let work = async move { make(&own_engine, &state, order, &progress).await };
+    let own_engine = Arc::clone(engine);
+    let work = async move { make(&own_engine, &state, load, trust).await };
     engine.preparation.run(work).await.unwrap_or(Err(PluginError::ShuttingDown))
 }
 
@@ -105,13 +95,13 @@ pub(crate) async fn prepare(
 async fn make(
     engine: &Arc<Engine>,
     state: &Arc<PluginState>,
-    order: Order,
-    progress: &Progress,
+    load: Load,
+    trust: Arc<TrustPolicy>,
 ) -> Result<Generation, PluginError> {
-    check_settings(&order.config, &order.options)?;
-    let (config, options) = (order.config.clone(), order.options.clone());
+    check_settings(&load.config, &load.options)?;
+    let (config, options, progress) = (load.config.clone(), load.options.clone(), Arc::clone(&load.progress));
     let kept = kept(state, options.rollout).await;
-    let ready = compile(engine, &kept, order, progress).await?;
+    let ready = compile(engine, &kept, load, trust).await?;
     let manifest = &ready.facts.manifest;
     let serial = manifest.concurrency == Concurrency::Serial;
     let plan =
@@ -199,10 +189,10 @@ fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) ->
 async fn compile(
     engine: &Arc<Engine>,
     kept: &Kept,
-    order: Order,
-    progress: &Progress,
+    load: Load,
+    trust: Arc<TrustPolicy>,
 ) -> Result<Ready, PluginError> {
-    let (config, options) = (&order.config, &order.options);
+    let (config, options) = (&load.config, &load.options);
     let directory = if config.allowed_syscalls.iter().any(|name| syscalls::is_file_function(name)) {
         Some(kept.directory()?)
     } else {
@@ -214,13 +204,13 @@ async fn compile(
         directory,
         tmp_limits: TmpLimits { max_bytes: options.max_tmp_bytes, max_files: options.max_tmp_files },
     };
-    let (engine, progress) = (Arc::clone(engine), Arc::clone(progress));
+    let engine = Arc::clone(engine);
     // A process that compiles has a limit of its own.
     let own_limit = engine.compiler.as_ref().map_or(Duration::ZERO, |compiler| compiler.max_time);
     let limit = COMPILE_LIMIT.max(own_limit + Duration::from_secs(5));
     let stopped = Arc::new(AtomicBool::new(false));
     let _stop = SetOnDrop(Arc::clone(&stopped));
-    let work = move || ready(&engine, order, spec, &stopped, &progress);
+    let work = move || ready(&engine, load, &trust, spec, &stopped);
     // On a thread of the preparation runtime, where `prepare` itself runs.
     let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
     match compiled.map_err(|_| PluginError::CompileTime { limit })? {
@@ -245,18 +235,18 @@ impl Drop for SetOnDrop {
 /// Reads, checks and compiles.
 fn ready(
     engine: &Arc<Engine>,
-    order: Order,
+    load: Load,
+    trust: &TrustPolicy,
     spec: SandboxSpec,
     stopped: &AtomicBool,
-    progress: &Progress,
 ) -> Result<Ready, PluginError> {
-    let Order { config, options, source, trust } = order;
+    let Load { config, options, source, progress } = load;
     let pin = options.digest.as_deref();
     progress(LoadStep::Read);
     let module = match source {
         Source::File => read_module(Path::new(&config.module_path))?,
         Source::Module(module) => module,
-        Source::Reuse(known) => return reuse(&known, spec, &options, &trust),
+        Source::Reuse(known) => return reuse(&known, spec, &options, trust),
     };
     progress(LoadStep::Verify);
     check_size(module.wasm.len())?;

@@ -19,6 +19,7 @@ pub(crate) mod secret_headers;
 pub mod provenance;
 pub(crate) mod generation;
 pub(crate) mod source;
+pub mod order;
 mod rehearsal;
 mod warm_up;
 pub(crate) mod plugin_recipe;

@@ -19,6 +19,7 @@ use sgl_testkit::router;
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::config::PluginOptions;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PolicyFactory;
 
 use sgl_testkit::plugins;
@@ -40,7 +41,7 @@ impl Setup {
         let factory = PolicyFactory::new();
         let config = plugins::config("mine");
         let options = PluginOptions::default();
-        factory.load_wasm_plugin_bytes(config, options, guest_choosing(0)).await.expect("it loads");
+        factory.load(Load::bytes(config, guest_choosing(0)).with(options)).await.expect("it loads");
         let metrics = Arc::new(Metrics::new());
         plugin_metrics::register(&factory, &metrics);
         let mut config = router::config(workers.iter().map(|worker| worker.entry()).collect());

@@ -6,6 +6,7 @@ use sglang_router_rs::core::Fleet;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::Chooser;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 
@@ -125,7 +126,7 @@ async fn least_loaded_healthy_worker_is_found_in_fleets_of_any_size() {
     let config =
         WasmPolicyConfig { max_execution_time_ms: 30_000, ..WasmPolicyConfig::new("least", "memory") };
     let wasm = plugin("least_connections");
-    factory.load_wasm_plugin_bytes(config, PluginOptions::default(), wasm).await.expect("it loads");
+    factory.load(Load::bytes(config, wasm)).await.expect("it loads");
     let policy = factory.create_by_name("least").expect("it is there");
     let mut random = fastrand::Rng::with_seed(1);
     // Every remainder of every lane width, and more than one chunk of signals.

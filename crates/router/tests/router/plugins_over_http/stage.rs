@@ -14,6 +14,7 @@ use sgl_router::metrics::Metrics;
 use sglang_router_rs::config::PluginOptions;
 use sglang_router_rs::config::WasmPolicyConfig;
 use sglang_router_rs::core::Worker;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::policies::wasm::PluginStats;
@@ -106,5 +107,5 @@ async fn load(factory: &PolicyFactory, wasm: Vec<u8>, config: PluginConfig) {
         ..WasmPolicyConfig::new(NAME, "from memory")
     };
     let options = PluginOptions::default();
-    factory.load_wasm_plugin_bytes(config, options, wasm).await.expect("the plugin loads");
+    factory.load(Load::bytes(config, wasm).with(options)).await.expect("the plugin loads");
 }

@@ -13,6 +13,7 @@ use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::config::PluginOptions;
 use sglang_router_rs::config::WasmPolicyConfig;
+use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PolicyFactory;
 
 /// A guest whose `select_worker` has this body. At 16 lies the answer "worker 1", at 17 "worker 100".
@@ -43,7 +44,7 @@ const NO_WORKER: &str = "(i64.const 0x11_0000_0001)";
 async fn start(workers: &[&Upstream], options: PluginOptions, wasm: Vec<u8>) -> RunningRouter {
     let factory = PolicyFactory::new();
     let config = WasmPolicyConfig::new("mine", "mine.wasm");
-    factory.load_wasm_plugin_bytes(config, options, wasm).await.expect("it loads");
+    factory.load(Load::bytes(config, wasm).with(options)).await.expect("it loads");
     let metrics = Arc::new(Metrics::new());
     plugin_metrics::register(&factory, &metrics);
     let mut config = router::config(workers.iter().map(|worker| worker.entry()).collect());
