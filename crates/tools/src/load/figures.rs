@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::load::histogram::Quantiles;
 use crate::load::histogram::median;
 use crate::load::record::Tally;
-use crate::load::round_summary::RoundSummary;
 
 /// What is measured.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -43,10 +42,11 @@ impl Figures {
         }
     }
 
-    pub(crate) fn median(rounds: &[RoundSummary]) -> Self {
-        let number = |of: fn(&Self) -> f64| median(rounds.iter().map(|round| of(&round.figures)));
+    /// The median of each figure.
+    pub(crate) fn median<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let number = |of: fn(&Self) -> f64| median(all.clone().map(of));
         let quantiles = |of: fn(&Self) -> Option<&Quantiles>| {
-            Quantiles::median(&rounds.iter().filter_map(|round| of(&round.figures)).collect::<Vec<_>>())
+            Quantiles::median(&all.clone().filter_map(of).collect::<Vec<_>>())
         };
         Self {
             requests_per_second: number(|figures| figures.requests_per_second).unwrap_or(0.0),

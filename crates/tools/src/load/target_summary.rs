@@ -71,7 +71,7 @@ impl TargetSummary {
             errors: named_errors(&total),
             error_bodies: total.said.iter().map(|(kind, text)| (kind.to_string(), text.clone())).collect(),
             workers: shares(&total),
-            median: Figures::median(&rounds),
+            median: Figures::median(rounds.iter().map(|round| &round.figures)),
             rounds,
             curves: Curves {
                 latency: total.latency.curve(),
