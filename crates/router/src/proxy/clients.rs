@@ -14,7 +14,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Waker;
-use std::time::Duration;
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -23,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::proxy::deadlines::Deadlines;
 use crate::proxy::deadlines::OutOfTime;
+use crate::proxy::deadlines::look_interval;
 use crate::proxy::deadlines::micros;
 use crate::proxy::state::Proxy;
 use sgl_upstream::descriptors::connections_that_fit;
@@ -166,8 +166,7 @@ impl Clients {
             settings.client_idle,
             settings.body_silence,
         ]);
-        let shortest = limits.min().unwrap_or_default();
-        let interval = (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let interval = look_interval(limits.min().unwrap_or_default());
         loop {
             tokio::time::sleep(interval).await;
             self.sweep(self.micros(Instant::now()));

@@ -200,6 +200,11 @@ impl Deadlines {
     }
 }
 
+/// How often to look at deadlines of which this is the shortest.
+pub fn look_interval(shortest: Duration) -> Duration {
+    (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))
+}
+
 /// The numbers are 64 bits wide.
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)

@@ -34,6 +34,7 @@ use crate::proxy::placement::Placement;
 use crate::proxy::prefill;
 use crate::proxy::prefill::PrefillFailure;
 use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::prefill::PrefillLimits;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::Ending;
 use crate::proxy::retry::SecondRun;
@@ -146,15 +147,15 @@ async fn attempt_pair(
 ) -> Attempted {
     let target = Arc::clone(prefill.target());
     let own = Patience::of(head, decode.target().silence());
-    let patience = own.within(Patience::of(head, target.silence()).first_byte);
+    let prefills = Patience::of(head, target.silence());
+    let patience = own.within(prefills.first_byte);
     // What the client asks for holds at either worker.
     let is_hurried = patience.between.is_clients;
     let (watched, deaths) = (Arc::clone(&target), target.deaths());
     let meanwhile = Meanwhile::begin(&target, decode.target());
     let (own_head, own_body) = (head.clone(), body.clone());
-    let limit = client.proxy().settings().request_timeout;
-    let mut guard =
-        prefill::start(prefill, move || own_head.outgoing(&target, &own_body), Arc::clone(second), limit);
+    let outgoing = move || own_head.outgoing(&target, &own_body);
+    let mut guard = prefill::start(prefill, outgoing, Arc::clone(second), limits(client, prefills));
     let mut decoding = pin!(attempt(client, head, body, decode, patience, second, || false));
     // Whoever finds workers dead wakes this task.
     let died =
@@ -189,6 +190,11 @@ async fn attempt_pair(
         }
     }
     Attempted { outcome, culprit, prefill: Some(guard) }
+}
+
+fn limits(client: &Client, silence: Patience) -> PrefillLimits {
+    let settings = client.proxy().settings();
+    PrefillLimits { request: settings.request_timeout, silence, after_death: settings.health.timeout }
 }
 
 /// Waits for a failure of the prefill half. Once all went well there, only the decode worker's answer

@@ -1,16 +1,24 @@
 //! The prefill half of a pair: its answer goes to nobody, but its failure matters.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use crate::proxy::deadlines::look_interval;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::opening::Opening;
+use crate::proxy::patience::Limit;
+use crate::proxy::patience::Patience;
 use crate::proxy::placement::Placement;
 use crate::proxy::retry::SecondRun;
+use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
+use sgl_upstream::upstream_connection::AnswerBody;
 use sgl_upstream::upstream_connection::Outgoing;
 use sgl_upstream::upstream_error::UpstreamError;
 
@@ -35,12 +43,25 @@ impl PrefillFailure {
     }
 }
 
+/// How long a prefill half may take.
+#[derive(Clone, Copy, Debug)]
+pub struct PrefillLimits {
+    /// In all.
+    pub request: Duration,
+    /// Without a word, once it is released. Before that the request waits for both halves, and decides.
+    pub silence: Patience,
+    /// Without a word after its worker was found dead.
+    pub after_death: Duration,
+}
+
 /// The prefill half while the decode half is answering. Dropped, it is called off; released, it
-/// goes on to its end, within the time that a request has.
+/// goes on to its end, within the time that a request has and its worker may be silent.
 #[derive(Debug)]
 pub struct PrefillGuard {
     task: JoinHandle<Option<PrefillFailure>>,
     /// Calls it off with the word that it failed; `None` once that was said.
+    ///
+    /// Dropped without a word, it says that the half was released.
     blame: Option<oneshot::Sender<()>>,
     is_over: bool,
     released: bool,
@@ -95,15 +116,26 @@ pub fn start(
     mut placement: Placement,
     outgoing: impl Fn() -> Outgoing + Send + Sync + 'static,
     second: Arc<SecondRun>,
-    limit: Duration,
+    limits: PrefillLimits,
 ) -> PrefillGuard {
     let (blame, blamed) = oneshot::channel();
     let task = tokio::spawn(async move {
+        let (target, deaths) = (Arc::clone(placement.target()), placement.deaths());
+        let pieces = AtomicU64::new(0);
+        let given_up = async {
+            match blamed.await {
+                Ok(()) => true,
+                Err(_) => fell_silent(&target, deaths, &pieces, &limits).await,
+            }
+        };
+        let running = run(&mut placement, outgoing, &second, &pieces);
         let ran = tokio::select! {
             biased;
-            ran = tokio::time::timeout(limit, run(&mut placement, outgoing, &second)) => ran,
-            Ok(()) = blamed => {
-                placement.fail();
+            ran = tokio::time::timeout(limits.request, running) => ran,
+            is_its_fault = given_up => {
+                if is_its_fault {
+                    placement.fail();
+                }
                 return None;
             }
         };
@@ -134,26 +166,71 @@ pub fn start(
     PrefillGuard { task, blame: Some(blame), is_over: false, released: false }
 }
 
-/// Runs to the end; gives back an answer that is a refusal.
+/// Runs to the end, and counts the `pieces` that come; gives back an answer that is a refusal.
 async fn run(
     placement: &mut Placement,
     outgoing: impl Fn() -> Outgoing,
     second: &SecondRun,
+    pieces: &AtomicU64,
 ) -> Result<Option<Opening>, PrefillFailure> {
+    // Relaxed: one task counts and reads.
+    let heard = || {
+        pieces.fetch_add(1, Ordering::Relaxed);
+    };
     let called = async {
         let mut opening = Opening::new(placement.target().call(outgoing, second, || false).await?)?;
-        opening.read_on(|| {}).await?;
+        opening.read_on(heard).await?;
         Ok(opening)
     };
     let opening = called.await.map_err(PrefillFailure::NoAnswer)?;
+    heard();
     placement.answered(opening.status(), || retry_after(&opening.head.headers));
     if placement.verdict() != Verdict::Served {
         return Ok(Some(opening));
     }
     let mut body = opening.body;
-    body.collect(MAX_ANSWER_BYTES).await.ok_or(PrefillFailure::BrokeOff)?;
+    read_out(&mut body, heard).await.ok_or(PrefillFailure::BrokeOff)?;
     if let Some(connection) = body.reclaim() {
         placement.target().pool().put(connection);
     }
     Ok(None)
+}
+
+/// Reads to the end and keeps nothing; `None` if it breaks off or is too long.
+async fn read_out(body: &mut AnswerBody, heard: impl Fn()) -> Option<()> {
+    let mut read = 0;
+    while let Some(frame) = std::future::poll_fn(|cx| body.poll_frame(cx)).await {
+        heard();
+        read += frame.ok()?.data_ref().map_or(0, |piece| piece.len());
+        if read > MAX_ANSWER_BYTES {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Waits until a half that was just released has been silent for too long; true if that is its worker's
+/// fault. The client has its answer, so nobody's connection looks at the deadlines of this half.
+async fn fell_silent(target: &Target, deaths: u64, pieces: &AtomicU64, limits: &PrefillLimits) -> bool {
+    let Patience { first_byte, between } = limits.silence;
+    let shortest = [first_byte.after, between.after].into_iter().flatten().min();
+    let interval = look_interval(shortest.unwrap_or(Duration::MAX).min(limits.after_death));
+    let dead = |own: Limit| Limit {
+        after: own.after.into_iter().chain([limits.after_death]).min(),
+        is_clients: false,
+    };
+    let (mut seen, mut since) = (pieces.load(Ordering::Relaxed), Instant::now());
+    loop {
+        tokio::time::sleep(interval).await;
+        // Relaxed: see `run`.
+        let come = pieces.load(Ordering::Relaxed);
+        if std::mem::replace(&mut seen, come) != come {
+            since = Instant::now();
+        }
+        let own = if come == 0 { first_byte } else { between };
+        let limit = if target.deaths() == deaths { own } else { dead(own) };
+        if limit.after.is_some_and(|after| since.elapsed() > after) {
+            return !limit.is_clients;
+        }
+    }
 }

@@ -192,6 +192,56 @@ async fn prefill_worker_that_is_found_dead_has_failed() {
     until(async || target.counted(Verdict::Failed) == 1).await;
 }
 
+/// A prefill worker that passes its checks and begins an answer that does not go on.
+async fn begins_only() -> Raw {
+    Raw::start(|request: &str| {
+        if request.starts_with("GET") {
+            Act::SayAndClose(sgl_testkit::raw::whole(""))
+        } else {
+            Act::Fall("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned())
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn prefill_half_that_falls_silent_after_the_answer_is_in_flight_no_longer() {
+    for (is_clients, (failed, abandoned)) in [(false, (3, 0)), (true, (0, 3))] {
+        let (begun, decoding) = (begins_only().await, Upstream::saying("decode").await);
+        let mut config = router::config(vec![prefill(begun.entry()), decode(decoding.entry())]);
+        config.proxy.silence.between = Some(Duration::from_millis(if is_clients { 60_000 } else { 50 }));
+        let router = router::start(config).await;
+        let target = router::target(&router, &begun.entry().url).unwrap();
+        for _ in 0..3 {
+            let mut request = post("/generate", "{}");
+            if is_clients {
+                request.headers_mut().insert("x-sgl-silence-timeout", "0.05".parse().unwrap());
+            }
+            assert_eq!(call(router.addresses().data, request).await.text(), "decode");
+        }
+        until(async || target.worker().load() == 0).await;
+        let told = (target.counted(Verdict::Failed), target.counted(Verdict::Abandoned));
+        assert_eq!(told, (failed, abandoned), "{is_clients}");
+    }
+}
+
+#[tokio::test]
+async fn prefill_half_of_a_worker_that_is_found_dead_ends_after_the_answer_too() {
+    let (dying, decoding) = (begins_only().await, Upstream::saying("decode").await);
+    let mut config = router::checking(vec![prefill(dying.entry()), decode(decoding.entry())]);
+    config.proxy.health.poll_load = false;
+    config.proxy.health.timeout = Duration::from_millis(200);
+    config.proxy.silence.between = None;
+    let router = router::start(config).await;
+    let target = router::target(&router, &dying.entry().url).unwrap();
+    until(async || router.proxy().backends().snapshot().is_ready()).await;
+    assert_eq!(call(router.addresses().data, post("/generate", "{}")).await.text(), "decode");
+    assert_eq!(target.worker().load(), 1);
+    dying.stop_listening();
+    until(async || target.worker().load() == 0).await;
+    assert_eq!((target.deaths(), target.counted(Verdict::Failed)), (1, 1));
+}
+
 #[tokio::test]
 async fn request_that_breaks_both_halves_of_a_pair_is_not_run_again() {
     let crash = || Raw::start(|_: &str| Act::Crash);
