@@ -132,10 +132,25 @@ fn remove_all(headers: &mut HeaderMap, is_meant: fn(&str) -> bool) {
 
 /// True if a body of this kind can be read as it comes: compressed, it is none until it is whole.
 pub fn is_readable_as(headers: &HeaderMap, kind: &[u8]) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    content_type(headers).get(..kind.len()).is_some_and(|value| value.eq_ignore_ascii_case(kind))
+        && is_plain(headers)
+}
+
+/// True if a body is JSON, perhaps of a special kind (`application/problem+json`), and not compressed.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    const SUFFIX: &[u8] = b"+json";
+    let name = content_type(headers).split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let end = name.get(name.len().saturating_sub(SUFFIX.len())..).unwrap_or_default();
+    is_readable_as(headers, b"application/json") || end.eq_ignore_ascii_case(SUFFIX) && is_plain(headers)
+}
+
+fn content_type(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::CONTENT_TYPE).map_or(&[], |value| value.as_bytes())
+}
+
+fn is_plain(headers: &HeaderMap) -> bool {
     let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-    value.get(..kind.len()).is_some_and(|value| value.eq_ignore_ascii_case(kind))
-        && headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain)
+    headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain)
 }
 
 /// True if a value of `connection` names headers that are to be removed too.
@@ -210,6 +225,19 @@ mod tests {
         assert!(!is_readable_as(&headers, b"application/json"), "all values count");
         assert!(is_readable_as(&map(&[("content-type", "application/json")]), b"application/json"));
         assert!(!is_readable_as(&map(&[]), b"application/json"));
+    }
+
+    #[test]
+    fn special_kinds_of_json_are_json() {
+        let is = |kind: &'static str| is_json(&map(&[("content-type", kind)]));
+        for kind in ["application/json", "application/problem+json", "Application/X+JSON ; charset=utf-8"] {
+            assert!(is(kind), "{kind}");
+        }
+        for kind in ["text/plain", "json", "+jso", "text/plain; a=b+json", ""] {
+            assert!(!is(kind), "{kind}");
+        }
+        let compressed = map(&[("content-type", "application/problem+json"), ("content-encoding", "gzip")]);
+        assert!(!is_json(&compressed));
     }
 
     #[test]

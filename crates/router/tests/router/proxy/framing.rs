@@ -66,6 +66,9 @@ async fn answer_of_an_old_worker_that_was_cut_off_is_a_break_for_the_client() {
     for (kind, coding, body, is_whole) in [
         ("application/json", "identity", "{\"a\": 1", false),
         ("application/json", "identity", "{\"a\": 1}", true),
+        ("application/json", "identity", "", false),
+        ("application/json", "identity", "{\"choices\":[{\"message\":{\"content\":\"hi\"}", false),
+        ("application/problem+json; charset=utf-8", "identity", "{\"a\": 1", false),
         // The end of a compressed body says nothing.
         ("application/json", "gzip", "{\"a\": 1", true),
         ("text/event-stream", "identity", event, false),
@@ -80,6 +83,8 @@ async fn answer_of_an_old_worker_that_was_cut_off_is_a_break_for_the_client() {
         let mut client = TestClient::connect(router.addresses().data).await;
         let whole = soon(client.send(chat("hi"))).await.unwrap().into_body().collect().await;
         assert_eq!(whole.is_ok(), is_whole, "{kind}, {coding}: {body}");
+        let outcomes = router::target(&router, &worker.entry().url).unwrap().outcomes();
+        assert_eq!(outcomes, if is_whole { (1, 0) } else { (0, 1) }, "{kind}, {coding}: {body}");
     }
 }
 
