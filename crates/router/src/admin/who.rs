@@ -70,6 +70,11 @@ impl<S: Sync> FromRequestParts<S> for Who {
 #[derive(Clone, Copy, Debug)]
 pub struct LoggedElsewhere;
 
+/// In the extensions of an answer: what was changed, where the path does not say it. Fit for a log:
+/// escaped, and without passwords.
+#[derive(Clone, Debug)]
+pub struct Changed(pub String);
+
 /// Logs changes and refused attempts at them.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeLog {
@@ -87,7 +92,8 @@ impl ChangeLog {
     fn write(&self, who: &Who, change: &str, response: &Response) {
         let status = response.status().as_u16();
         if response.status().is_success() {
-            tracing::info!(%who, change, status, "changed");
+            let what = response.extensions().get::<Changed>().map(|changed| changed.0.as_str());
+            tracing::info!(%who, change, status, what, "changed");
             return;
         }
         let Some(suppressed) = self.refusals.lock().admit(Instant::now()) else { return };

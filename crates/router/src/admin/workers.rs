@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::Router;
 use axum::extract::Request;
@@ -24,6 +25,7 @@ use crate::admin::body::bytes_of;
 use crate::admin::extract::InPath;
 use crate::admin::extract::InQuery;
 use crate::admin::kept_workers::KeptWorkers;
+use crate::admin::who::Changed;
 use crate::config::check_workers::check_worker;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::Backends;
@@ -36,6 +38,7 @@ use sgl_upstream::worker_url::WorkerUrl;
 use sgl_upstream::worker_url::without_user;
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::core::Worker;
+use sglang_router_rs::types::shown;
 
 /// The endpoints of workers.
 ///
@@ -80,6 +83,13 @@ fn view(target: &Target) -> WorkerView {
     }
 }
 
+/// What the log says of a worker that was added. Its URL is in its normal form, which has no user.
+fn added(target: &Target) -> Changed {
+    let spec = target.worker().spec();
+    let model = spec.model.as_ref().map_or_else(String::new, |model| format!(", model {model}"));
+    Changed(shown(&format!("worker {}, role {}{model}", spec.url, spec.role)))
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct ByUrl {
     /// URL of the worker.
@@ -106,7 +116,7 @@ pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Jso
 pub(crate) async fn add(
     State(Workers { backends, kept }): State<Workers>,
     request: Request,
-) -> Result<(StatusCode, Json<WorkerView>), Problem> {
+) -> Result<(StatusCode, Extension<Changed>, Json<WorkerView>), Problem> {
     let (head, body) = request.into_parts();
     BodyKind::of(&head.headers, &[BodyKind::Json])?;
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
@@ -125,7 +135,7 @@ pub(crate) async fn add(
                 let url = target.worker().url().to_owned();
                 kept.add(WorkerEntry { url, ..entry }).await;
             }
-            Ok((StatusCode::CREATED, Json(view(&target))))
+            Ok((StatusCode::CREATED, Extension(added(&target)), Json(view(&target))))
         }
         Err(error @ AddError::Fleet(_)) => Err(there_already(&backends, &entry, &error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),

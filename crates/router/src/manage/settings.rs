@@ -47,6 +47,18 @@ impl Settings {
         self.0.is_empty()
     }
 
+    /// The names of what is to change, each with its way: `options.min_warm`, and of the plugin's own
+    /// configuration `config.spread`.
+    pub fn names(&self) -> Vec<String> {
+        let name = |way: Vec<&str>| match (way.as_slice(), self.0.get("config")) {
+            (["config"], Some(Value::Object(own))) if !own.is_empty() => {
+                own.keys().map(|key| format!("config.{key}")).collect()
+            }
+            _ => vec![way.join(".")],
+        };
+        leaves(&self.0).into_iter().flat_map(name).collect()
+    }
+
     /// These settings over those that a plugin has. How the next generation takes over is not
     /// inherited, and neither is a pinned digest if `other_module` is true: both belong to the
     /// load that they were given with.
@@ -169,6 +181,27 @@ mod tests {
         assert_eq!((new_options.min_warm, new_options.max_waiting, new_options.digest), (3, 5, None));
         let canary = CanaryOptions { percent: 2.5, ..CanaryOptions::default() };
         assert_eq!(new_options.rollout, Rollout::Canary(canary));
+    }
+
+    #[test]
+    fn names_tell_what_is_to_change_and_no_value() {
+        let changed = json!({
+            "max_execution_time_ms": 7,
+            "config": {"token": "secret", "spread": {"x": 1}},
+            "options": {"max_waiting": null, "rollout": {"mode": "canary"}},
+        });
+        let mut names = settings(changed).names();
+        names.sort();
+        let expected = [
+            "config.spread",
+            "config.token",
+            "max_execution_time_ms",
+            "options.max_waiting",
+            "options.rollout",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(settings(json!({"config": {}})).names(), ["config"]);
+        assert!(Settings::default().names().is_empty());
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct LoadLog {
     /// The digest of a module that was sent, else where it comes from.
     module: String,
     strategy: String,
+    /// Names of the settings that were sent; none of them may be a secret, unlike the values.
+    settings: Option<String>,
 }
 
 impl LoadLog {
@@ -50,22 +52,25 @@ impl LoadLog {
 
     fn new(who: Who, plugin: &str, module: String, settings: &Settings) -> Self {
         let strategy = settings.rollout_mode().unwrap_or("immediate").to_owned();
-        Self { who, plugin: shown(plugin), module, strategy: shown(&strategy) }
+        let names = settings.names();
+        let settings = (!names.is_empty()).then(|| shown(&names.join(", ")));
+        Self { who, plugin: shown(plugin), module, strategy: shown(&strategy), settings }
     }
 
     /// Writes what came of it.
     pub(crate) fn write(&self, outcome: &Result<Pushed, ManageError>) {
-        let Self { who, plugin, module, strategy } = self;
+        let Self { who, plugin, module, strategy, settings } = self;
+        let settings = settings.as_deref();
         match outcome {
             Ok(pushed) => tracing::info!(
                 %who, plugin, generation = pushed.generation, digest = pushed.digest, strategy = pushed.rollout.as_str(),
-                displaced = pushed.displaced,
+                displaced = pushed.displaced, settings,
                 "a plugin was loaded over HTTP"
             ),
             Err(error) => {
                 let Problem { code, detail, .. } = Problem::from(error);
                 tracing::warn!(
-                    %who, plugin, module, strategy, code, reason = shown(&detail),
+                    %who, plugin, module, strategy, settings, code, reason = shown(&detail),
                     "a plugin was refused; what served goes on"
                 );
             }

@@ -57,6 +57,14 @@ async fn loads_and_refused_loads_are_logged_with_who_and_what() {
     let line = logged(&mut router, "agent/4", patch).await;
     assert_eq!(line["level"], "INFO", "{line}");
     assert!(line["fields"]["generation"].as_u64() > Some(1), "{line}");
+    assert_eq!(line["fields"]["settings"], "max_execution_time_ms", "{line}");
+
+    // Names only: a value may be a secret.
+    let secret = json!({"config": {"a\n\u{202e}": "hush"}, "options": {"min_warm": -1}});
+    let line = logged(&mut router, "agent/5", json("PATCH", "/v1/plugins/p/config", &secret)).await;
+    let named = r"config.a\n\u{202e}, options.min_warm";
+    assert_eq!((&line["level"], &line["fields"]["settings"]), (&json!("WARN"), &json!(named)), "{line}");
+    assert!(!line.to_string().contains("hush"), "{line}");
 }
 
 #[tokio::test]
@@ -65,9 +73,16 @@ async fn other_changes_and_what_never_reached_an_endpoint_are_logged() {
     let worker = json!({"url": "http://127.0.0.1:1"});
     let line = logged(&mut router, "agent/1", json("POST", "/workers", &worker)).await;
     assert_eq!(
-        (&line["fields"]["change"], &line["fields"]["status"]),
-        (&json!("POST /workers"), &json!(201))
+        (&line["fields"]["change"], &line["fields"]["status"], &line["fields"]["what"]),
+        (&json!("POST /workers"), &json!(201), &json!("worker http://127.0.0.1:1, role regular"))
     );
+    let worker = json!({"url": "http://127.0.0.1:2", "role": "decode", "model": "m\n\u{202e}"});
+    let line = logged(&mut router, "agent/1b", json("POST", "/workers", &worker)).await;
+    assert_eq!(line["fields"]["what"], r"worker http://127.0.0.1:2, role decode, model m\n\u{202e}");
+    let secret = json!({"url": "http://user:hush@127.0.0.1:3"});
+    let line = logged(&mut router, "agent/1c", json("POST", "/workers", &secret)).await;
+    assert_eq!((&line["level"], &line["fields"]["status"]), (&json!("WARN"), &json!(400)), "{line}");
+    assert!(!line.to_string().contains("hush"), "{line}");
     let drain = with_method("POST", "/workers/drain?url=http://127.0.0.1:1");
     let line = logged(&mut router, "agent/2", drain).await;
     assert_eq!(line["fields"]["change"], "POST /workers/drain?url=http://127.0.0.1:1");
