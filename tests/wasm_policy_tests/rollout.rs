@@ -189,10 +189,15 @@ async fn shadow_reports_a_known_disagreement_exactly_and_decides_nothing() {
     let report = report();
     assert_eq!(report.skipped, 0);
     assert_eq!((report.compared, report.agreed), (300, 200));
-    assert_eq!(stats(&factory).fallbacks, 0);
+    // What it was shown is its own, and no decision of the plugin.
+    assert_eq!((stats(&factory).decisions, stats(&factory).fallbacks), (300, 0));
+    let all = detail(&factory).generations;
+    assert_eq!(all.iter().map(|one| one.decisions).collect::<Vec<_>>(), [300, 300]);
 
     factory.promote_wasm_plugin("test").await.unwrap();
     assert_eq!(detail(&factory).state, PluginStatus::Serving);
+    decide(&policy, &table).await;
+    assert_eq!(stats(&factory).decisions, 301);
 }
 
 /// Chooses worker 1, but worker 0 on every third call.
@@ -357,6 +362,8 @@ async fn shadow_that_chooses_nobody_is_seen_to() {
     let seen = || detail(&factory).generations.into_iter().find(|one| one.generation == shadow).unwrap();
     eventually("it is seen", || seen().failures.get("no_choice") == Some(&10)).await;
     assert_eq!(detail(&factory).shadow.unwrap().agreed, 0);
+    let counted = stats(&factory).failures.iter().map(|(_, count)| count).sum::<u64>();
+    assert_eq!((stats(&factory).decisions, counted), (10, 0), "a shadow fails at nothing that counts");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use sglang_router_rs::policies::BreakerState;
+use sglang_router_rs::policies::FailureCause;
 use sglang_router_rs::policies::GenerationDetail;
 use sglang_router_rs::policies::GenerationRole;
 use sglang_router_rs::policies::PluginDetail;
@@ -28,12 +29,16 @@ pub struct PluginSummary {
     pub version: String,
     /// Whether its breaker lets requests through.
     pub breaker: BreakerState,
-    /// Decisions over all generations.
+    /// Decisions over all generations, without those that a shadow was shown.
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
-    /// Failures of the generations that live.
+    /// Failures of the generations that live, of a shadow left out.
     pub failures: u64,
+    /// Those among them in which it chose nobody though somebody could be chosen. A router before this
+    /// field tells none.
+    #[serde(default)]
+    pub no_choice: u64,
     /// 99th percentile of the decision times of the generation that decides, in nanoseconds.
     pub p99_ns: Option<u64>,
     /// Generations that live.
@@ -68,6 +73,8 @@ impl PluginSummary {
     /// The short form.
     pub fn of(detail: &PluginDetail, in_use: bool) -> Self {
         let stable = detail.generations.iter().find(|one| one.role == GenerationRole::Stable);
+        let deciding = || detail.generations.iter().filter(|one| one.role != GenerationRole::Shadow);
+        let no_choice = FailureCause::NoChoice.to_string();
         Self {
             name: detail.name.clone(),
             state: detail.state,
@@ -78,7 +85,8 @@ impl PluginSummary {
             breaker: detail.breaker,
             decisions: detail.decisions,
             fallbacks: detail.fallbacks,
-            failures: detail.generations.iter().map(failures).sum(),
+            failures: deciding().map(failures).sum(),
+            no_choice: deciding().filter_map(|one| one.failures.get(&no_choice)).sum(),
             p99_ns: stable.and_then(|one| one.latency_ns.get("p99").copied()),
             live_generations: detail.generations.len(),
             last_event: detail.last_event.clone(),

@@ -145,7 +145,7 @@ pub struct GenerationDetail {
     pub version: String,
     /// Where it comes from, and who vouches for it; none while it drains.
     pub provenance: Option<Provenance>,
-    /// Decisions that were asked of it.
+    /// Decisions that were asked of it, or shown to it as a shadow.
     pub decisions: u64,
     /// Failures by cause; causes that did not occur are left out.
     pub failures: BTreeMap<String, u64>,
@@ -177,7 +177,7 @@ pub struct PluginDetail {
     pub last_failure: Option<String>,
     /// Whether its breaker lets requests through.
     pub breaker: BreakerState,
-    /// Decisions over all generations.
+    /// Decisions over all generations, without those that a shadow was shown.
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,

@@ -77,7 +77,8 @@ impl WasmPolicy {
         tracing::info!(plugin = self.name, event = event.to_string(), "shadow");
         watch.enter(Phase::Shadow, event);
         let (plugin, id) = (Arc::downgrade(self), generation.id);
-        let shadow = Arc::new(Shadow::new(generation, every));
+        let stats = self.state.count_as_shadow(id);
+        let shadow = Arc::new(Shadow::new(generation, stats, every));
         shadow.start(move |reason| {
             if let Some(plugin) = plugin.upgrade() {
                 plugin.drop_candidate(Some(id), reason);

@@ -24,6 +24,7 @@ use crate::policies::wasm::message::reply::decode_choice;
 use crate::policies::wasm::message::table;
 use crate::policies::wasm::rollout::verdict::LOST_TIME;
 use crate::policies::wasm::state::breaker::Breaker;
+use crate::policies::wasm::state::stats::DecisionStats;
 
 /// Copies that wait for the shadow; more are skipped and counted.
 const MAX_WAITING: usize = 1024;
@@ -92,6 +93,8 @@ pub struct ShadowReport {
 #[derive(Debug)]
 pub(crate) struct Shadow {
     pub(crate) generation: Arc<Generation>,
+    /// Apart from what the generation decides, should it be promoted.
+    stats: Arc<DecisionStats>,
     every: u64,
     seen: AtomicU64,
     told_version: AtomicU64,
@@ -110,11 +113,12 @@ pub(crate) struct Shadow {
 }
 
 impl Shadow {
-    pub(crate) fn new(generation: Arc<Generation>, every: u32) -> Self {
+    pub(crate) fn new(generation: Arc<Generation>, stats: Arc<DecisionStats>, every: u32) -> Self {
         // It decides nothing, so that it fails harms nobody; what it takes from others does.
         let lost = Breaker::for_lost_time(generation.options.breaker);
         Self {
             generation,
+            stats,
             every: u64::from(every.max(1)),
             seen: AtomicU64::new(0),
             told_version: AtomicU64::new(0),
@@ -221,13 +225,13 @@ impl Shadow {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        let timer = self.generation.stats.begin();
+        let timer = self.stats.begin();
         let choice = self.decide(copied, &table.1).await;
-        self.generation.stats.end(timer);
+        self.stats.end(timer);
         let choice = match choice {
             Ok(choice) => choice,
             Err(error) => {
-                self.generation.stats.fail(FailureCause::of_call(&error));
+                self.stats.fail(FailureCause::of_call(&error));
                 return matches!(error, CallError::Timeout { .. })
                     && self.lost.lose(self.generation.budget());
             }
@@ -236,12 +240,12 @@ impl Shadow {
             Choice::Chosen(index) if index < copied.workers => Some(index),
             Choice::Nobody => None,
             other => {
-                self.generation.stats.fail(other.cause());
+                self.stats.fail(other.cause());
                 return false;
             }
         };
         if chosen.is_none() && copied.chosen.is_some() {
-            self.generation.stats.fail(FailureCause::NoChoice);
+            self.stats.fail(FailureCause::NoChoice);
         }
         // Agreed before compared: a reader never sees more agreement than comparisons.
         self.tally.compared.fetch_add(1, Ordering::Relaxed);

@@ -49,8 +49,32 @@ pub(crate) struct PluginState {
 /// Counters of the plugin's generations. Together they never fall.
 #[derive(Debug, Default)]
 struct Counts {
-    live: Vec<(u64, Arc<DecisionStats>)>,
+    live: Vec<Live>,
     gone: DecisionStats,
+}
+
+/// Counters of one generation that lives.
+#[derive(Debug)]
+struct Live {
+    id: u64,
+    /// Of what it decided.
+    stats: Arc<DecisionStats>,
+    /// Of what it was shown as a shadow. That decides nothing, so it is in no total.
+    as_shadow: Option<Arc<DecisionStats>>,
+}
+
+impl Live {
+    fn told(&self) -> GenerationStats {
+        let sum = DecisionStats::default();
+        sum.absorb(&self.stats);
+        self.as_shadow.iter().for_each(|stats| sum.absorb(stats));
+        GenerationStats {
+            generation: self.id,
+            decisions: sum.decisions(),
+            failures: sum.failures(),
+            latency: sum.latency(),
+        }
+    }
 }
 
 /// How generations that went out of use drain.
@@ -150,24 +174,29 @@ impl PluginState {
         self.counts.lock().live.len()
     }
 
-    /// What all generations have counted, those that are gone included.
+    /// What all generations have counted, those that are gone included, and what shadows were shown left
+    /// out.
     pub(crate) fn totals(&self) -> DecisionStats {
         let totals = DecisionStats::default();
         let counts = self.counts.lock();
         totals.absorb(&counts.gone);
-        counts.live.iter().for_each(|(_, stats)| totals.absorb(stats));
+        counts.live.iter().for_each(|live| totals.absorb(&live.stats));
         totals
     }
 
-    /// What each generation that lives has counted, oldest first.
+    /// What each generation that lives has counted, what it was shown as a shadow included, oldest first.
     pub(crate) fn by_generation(&self) -> Vec<GenerationStats> {
-        let of = |(id, stats): &(u64, Arc<DecisionStats>)| GenerationStats {
-            generation: *id,
-            decisions: stats.decisions(),
-            failures: stats.failures(),
-            latency: stats.latency(),
-        };
-        self.counts.lock().live.iter().map(of).collect()
+        self.counts.lock().live.iter().map(Live::told).collect()
+    }
+
+    /// Where a generation counts from now on what it is shown as a shadow.
+    pub(crate) fn count_as_shadow(&self, generation: u64) -> Arc<DecisionStats> {
+        let stats = Arc::<DecisionStats>::default();
+        let mut counts = self.counts.lock();
+        if let Some(live) = counts.live.iter_mut().find(|live| live.id == generation) {
+            live.as_shadow = Some(Arc::clone(&stats));
+        }
+        stats
     }
 
     /// How replaced generations drained.
@@ -200,8 +229,8 @@ impl PluginState {
     /// Counts something of a generation that may be gone. Not for the decision path.
     pub(crate) fn count(&self, generation: Option<u64>, count: impl FnOnce(&DecisionStats) -> u64) -> u64 {
         let counts = self.counts.lock();
-        let own = counts.live.iter().find(|(id, _)| Some(*id) == generation);
-        count(own.map_or(&counts.gone, |(_, stats)| stats))
+        let own = counts.live.iter().find(|live| Some(live.id) == generation);
+        count(own.map_or(&counts.gone, |live| &live.stats))
     }
 
     /// Forgets all that guests have left. The private directory goes with the last instance that sees
@@ -223,7 +252,7 @@ pub(crate) struct LiveGeneration {
 impl LiveGeneration {
     pub(crate) fn new(id: u64, state: &Arc<PluginState>) -> Self {
         let stats = Arc::<DecisionStats>::default();
-        state.counts.lock().live.push((id, Arc::clone(&stats)));
+        state.counts.lock().live.push(Live { id, stats: Arc::clone(&stats), as_shadow: None });
         Self { id, stats, state: Arc::clone(state) }
     }
 
@@ -236,7 +265,7 @@ impl LiveGeneration {
 impl Drop for LiveGeneration {
     fn drop(&mut self) {
         let mut counts = self.state.counts.lock();
-        counts.live.retain(|(id, _)| *id != self.id);
+        counts.live.retain(|live| live.id != self.id);
         counts.gone.absorb(&self.stats);
         drop(counts);
         self.state.end_drain(self.id);
@@ -259,6 +288,24 @@ mod tests {
         assert_eq!((state.live_generations(), state.totals().decisions()), (1, 3));
         drop(generation);
         assert_eq!((state.live_generations(), state.totals().decisions()), (0, 3));
+    }
+
+    #[test]
+    fn what_a_shadow_is_shown_is_its_own_and_in_no_total() {
+        let state = PluginState::new("p");
+        let generation = LiveGeneration::new(7, &state);
+        let as_shadow = state.count_as_shadow(7);
+        generation.stats().begin();
+        for _ in 0..3 {
+            as_shadow.begin();
+        }
+        as_shadow.fail(FailureCause::Trap);
+        let own = state.by_generation().remove(0);
+        assert_eq!((own.decisions, own.failures[FailureCause::Trap as usize].1), (4, 1));
+        let total = || (state.totals().decisions(), state.totals().failures()[FailureCause::Trap as usize].1);
+        assert_eq!(total(), (1, 0));
+        drop(generation);
+        assert_eq!(total(), (1, 0));
     }
 
     #[test]

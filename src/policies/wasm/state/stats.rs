@@ -177,7 +177,7 @@ impl DecisionStats {
 pub struct GenerationStats {
     /// Its number.
     pub generation: u64,
-    /// Decisions that were asked of it; failed ones included.
+    /// Decisions that were asked of it; failed ones included, and those that it was shown as a shadow.
     pub decisions: u64,
     /// Failures by cause.
     pub failures: Vec<(FailureCause, u64)>,
@@ -207,7 +207,8 @@ pub struct PluginStats {
     pub generation: u64,
     /// Generations that live.
     pub live_generations: usize,
-    /// Decisions that were asked of it, over all generations; failed ones included.
+    /// Decisions that were asked of it, over all generations; failed ones included. What a shadow is shown
+    /// is none, here and below.
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
