@@ -22,6 +22,7 @@ use crate::engine::private_dir;
 use crate::engine::private_dir::Bounds;
 use crate::types::file;
 use crate::types::hex;
+use crate::types::shown_path;
 
 /// Bytes before the artifact: SHA-256 of what it is, whose it is, and its content.
 const HEADER_BYTES: usize = 32;
@@ -57,7 +58,7 @@ impl AotCache {
     /// Opens the cache, making its directory if there is none.
     pub(crate) fn open(directory: &Path, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
         private_dir::make(directory).map_err(|error| {
-            let what = format!("the compilation cache {} cannot be used: {error}", directory.display());
+            let what = format!("the compilation cache {} cannot be used: {error}", shown_path(directory));
             EngineError::Start(what.into())
         })?;
         let mut settings = HashBytes(Sha256::new());
@@ -82,7 +83,7 @@ impl AotCache {
     /// The content of a file that is beyond doubt.
     fn trusted(&self, path: &Path, key: &[u8; 32]) -> Option<Vec<u8>> {
         let doubt = |reason: &dyn std::fmt::Display| {
-            tracing::warn!(file = %path.display(), %reason, "not used from the compilation cache; compiling again");
+            tracing::warn!(file = %shown_path(path), %reason, "not used from the compilation cache; compiling again");
         };
         // Each time: it may have been opened to others since it was made.
         let file = private_dir::check(&self.directory).and_then(|()| private_dir::open(path, MAX_FILE_BYTES));
@@ -116,7 +117,7 @@ impl AotCache {
             .and_then(|()| module.serialize().map_err(io::Error::other))
             .and_then(|artifact| self.write(&path, &key, &artifact));
         if let Err(error) = stored {
-            tracing::warn!(file = %path.display(), %error, "compiled module was not cached");
+            tracing::warn!(file = %shown_path(&path), %error, "compiled module was not cached");
         }
         private_dir::prune(&self.directory, EXTENSION, BOUNDS, &path);
     }

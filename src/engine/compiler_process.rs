@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use crate::engine::error::EngineError;
 use crate::types::shown;
+use crate::types::shown_path;
 
 /// How often the engine checks whether anybody still waits for the module.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
@@ -107,7 +108,7 @@ impl CompilerProcess {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let failed = |error| EngineError::CompilerProcess {
-            reason: format!("{} cannot be started: {error}", self.program.display()),
+            reason: format!("{} cannot be started: {error}", shown_path(&self.program)),
         };
         command.spawn().map_err(failed)
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::types::file;
+use crate::types::shown_path;
 
 /// What a directory may hold.
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +49,10 @@ pub(crate) fn make(directory: &Path) -> io::Result<()> {
 pub(crate) fn check(directory: &Path) -> io::Result<()> {
     let facts = fs::symlink_metadata(directory)?;
     if facts.file_type().is_symlink() {
-        return Err(io::Error::other(format!("{} is a symbolic link", directory.display())));
+        return Err(io::Error::other(format!("{} is a symbolic link", shown_path(directory))));
     }
     if !facts.is_dir() {
-        return Err(io::Error::other(format!("{} is no directory", directory.display())));
+        return Err(io::Error::other(format!("{} is no directory", shown_path(directory))));
     }
     check_owner(directory, &facts)
 }
@@ -66,11 +67,11 @@ pub(crate) fn open(path: &Path, most: u64) -> io::Result<(File, Metadata)> {
     let named = fs::symlink_metadata(path)?;
     // Before it is opened: opening a named pipe would wait for its other end.
     if !named.is_file() {
-        return Err(io::Error::other(format!("{} is no regular file", path.display())));
+        return Err(io::Error::other(format!("{} is no regular file", shown_path(path))));
     }
     let (file, facts) = file::open(path, most)?;
     if !is_same(&named, &facts) {
-        return Err(io::Error::other(format!("{} is being replaced", path.display())));
+        return Err(io::Error::other(format!("{} is being replaced", shown_path(path))));
     }
     check_owner(path, &facts)?;
     Ok((file, facts))
@@ -98,7 +99,7 @@ pub(crate) fn prune(directory: &Path, extension: &str, bounds: Bounds, newest: &
             return;
         }
         if path != newest && fs::remove_file(&path).is_ok() {
-            tracing::debug!(file = %path.display(), "removed from the compilation cache, which is full");
+            tracing::debug!(file = %shown_path(&path), "removed from the compilation cache, which is full");
             (files, bytes) = (files - 1, bytes.saturating_sub(size));
         }
     }
@@ -116,7 +117,7 @@ fn check_owner(path: &Path, facts: &Metadata) -> io::Result<()> {
     if facts.uid() != me || facts.mode() & 0o022 != 0 {
         let found = format!(
             "{} must belong to user {me} and be writable by nobody else (found: user {}, mode {:o})",
-            path.display(),
+            shown_path(path),
             facts.uid(),
             facts.mode() & 0o777
         );

@@ -14,5 +14,7 @@ pub use crate::types::future::BoxFuture;
 pub use crate::types::hash::stable_hash;
 pub use crate::types::shard::Sharded;
 pub use crate::types::shown::printable;
+pub use crate::types::shown::printable_lines;
 pub use crate::types::shown::shown;
+pub use crate::types::shown::shown_path;
 pub use crate::types::worker_set::WorkerSet;

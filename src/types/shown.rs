@@ -1,5 +1,7 @@
 //! Texts that nobody vouches for, as an operator may see them.
 
+use std::path::Path;
+
 /// Characters that are shown of such a text.
 const MAX_SHOWN: usize = 300;
 
@@ -18,6 +20,17 @@ pub fn shown(text: &str) -> String {
 /// controls a terminal, ends a line, changes the direction of writing, or shows nothing at all.
 pub fn printable(text: &str) -> String {
     escaped(text.chars())
+}
+
+/// A path as an operator may see it: a name cannot look like lines of a log or of a terminal. It is
+/// whole, since the system bounds how long a path is.
+pub fn shown_path(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// A text of several lines, each fit for a terminal.
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn escaped(chars: impl Iterator<Item = char>) -> String {
@@ -79,6 +92,18 @@ mod tests {
             let text = printable(&c.to_string());
             assert!(text.starts_with('\\') && text.is_ascii(), "{:x} is shown as {text:?}", u32::from(c));
         }
+    }
+
+    #[test]
+    fn path_is_one_line_and_whole() {
+        let long = "x".repeat(2 * MAX_SHOWN);
+        let path = Path::new("x\nok\u{202e}.wasm").join(&long);
+        assert_eq!(shown_path(&path), format!(r"x\nok\u{{202e}}.wasm/{long}"));
+    }
+
+    #[test]
+    fn lines_stay_lines_and_nothing_else_does() {
+        assert_eq!(printable_lines("two\nlines\r\u{202e}\n"), "two\nlines\\r\\u{202e}\n");
     }
 
     #[test]

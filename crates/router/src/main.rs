@@ -20,6 +20,7 @@ use sgl_router::cli::serve;
 use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker::SimWorkerArgs;
+use sglang_router_rs::types::printable_lines;
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
 #[derive(Debug, Parser)]
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report to if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "sgl-router: {}", chain(&*error));
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&chain(&*error)));
             ExitCode::FAILURE
         }
     }
@@ -69,7 +70,7 @@ fn plugin_command(args: &PluginArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nowhere to report to if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "sgl-router: {failure}");
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&failure.to_string()));
             failure.exit_code()
         }
     }
@@ -82,7 +83,7 @@ fn load_command(args: &LoadArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report to if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "sgl-router: {}", chain(&error));
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&chain(&error)));
             error.exit_code()
         }
     }

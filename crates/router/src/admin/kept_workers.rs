@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::types::file;
+use sglang_router_rs::types::shown_path;
 
 const FILE: &str = "workers.json";
 
@@ -48,7 +49,7 @@ impl KeptWorkers {
     pub fn open(dir: &Path) -> Self {
         let listed = read(&dir.join(FILE)).unwrap_or_else(|error| {
             let aside = dir.join(SET_ASIDE);
-            tracing::error!(%error, aside = %aside.display(), "workers that were added before are not known any more");
+            tracing::error!(%error, aside = %shown_path(&aside), "workers that were added before are not known any more");
             // Without this the next change would overwrite what somebody may still want to read.
             if let Err(error) = fs::rename(dir.join(FILE), &aside) {
                 tracing::error!(%error, "the bad file cannot be set aside");
@@ -93,7 +94,7 @@ impl KeptWorkers {
         });
         if let Ok(Err(error)) = written.await {
             let file = self.dir.join(FILE);
-            tracing::error!(%error, file = %file.display(), "a restart would not come back with these workers");
+            tracing::error!(%error, file = %shown_path(&file), "a restart would not come back with these workers");
         }
     }
 

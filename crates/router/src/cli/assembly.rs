@@ -41,6 +41,7 @@ use crate::proxy::backends::AddError;
 use crate::records::Recorder;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::TrustPolicy;
+use sglang_router_rs::types::shown_path;
 
 /// Why a router did not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,7 @@ pub enum StartError {
     #[error("the state directory cannot be used")]
     State(#[from] BadFile),
     /// The plugin directory cannot be watched.
-    #[error("the plugin directory {} cannot be watched", dir.display())]
+    #[error("the plugin directory {} cannot be watched", shown_path(dir))]
     Watch {
         /// The directory.
         dir: PathBuf,
@@ -74,7 +75,7 @@ pub enum StartError {
         source: notify::Error,
     },
     /// The file of decision records cannot be opened.
-    #[error("records.file: {} cannot be opened for appending", file.display())]
+    #[error("records.file: {} cannot be opened for appending", shown_path(file))]
     Records {
         /// The file.
         file: PathBuf,

@@ -20,7 +20,6 @@ use crate::config::checked::CheckedConfig;
 use crate::config::checked::CompileSettings;
 use crate::config::checked::FaultyPlugin;
 use crate::config::files::settings_without_module;
-use crate::config::files::shown_path;
 use crate::manage::plugin_metrics;
 use crate::metrics::Metrics;
 use sgl_upstream::descriptors::raise_descriptor_limit;
@@ -35,6 +34,7 @@ use sglang_router_rs::policies::wasm::PluginError;
 use sglang_router_rs::policies::wasm::load::trust::KeyFault;
 use sglang_router_rs::types::shown;
 use sglang_router_rs::types::shown::in_full;
+use sglang_router_rs::types::shown_path;
 
 /// Why `serve` ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -162,12 +162,12 @@ async fn start(factory: &PolicyFactory, config: CheckedConfig) -> Result<Running
 /// What lets the router start, but is hardly meant.
 fn warn_of_surroundings(config: &CheckedConfig) {
     if let Some(file) = config.admin_token_file.as_deref().filter(|file| others_read(file)) {
-        let file = file.display();
+        let file = shown_path(file);
         tracing::warn!(%file, "every user of this machine can read the operators' token; allow its owner only");
     }
     let cache = config.aot_cache.as_deref();
     if let Some((dir, error)) = cache.and_then(|dir| Some((dir, aot_cache::fault(dir)?))) {
-        let dir = dir.display();
+        let dir = shown_path(dir);
         tracing::warn!(%dir, %error, "compiled modules cannot be kept here; no plugin will load until that is mended");
     }
     let lonely = config.plugin_dir.as_deref().map(settings_without_module).unwrap_or_default();

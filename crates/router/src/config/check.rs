@@ -30,6 +30,7 @@ use crate::config::router::UpstreamSection;
 use sglang_router_rs::config::faults::Fault;
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::types::file;
+use sglang_router_rs::types::shown_path;
 
 /// Largest token file that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 1 << 16;
@@ -129,7 +130,7 @@ fn check_token(
         Some(file) => match file::read_text(file, MAX_TOKEN_BYTES) {
             Ok(text) => Some(text.trim().to_owned()),
             Err(error) => {
-                let found = format!("{} ({error})", file.display());
+                let found = format!("{} ({error})", shown_path(file));
                 faults.push(Fault::value("admin.token_file", found, "a regular file that can be read"));
                 return None;
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::config::router::RouterConfig;
 use sglang_router_rs::config::faults::Fault;
 use sglang_router_rs::config::trust::Require;
+use sglang_router_rs::types::shown_path;
 
 /// Adds the faults of all rules. Whether the keys are keys is seen when they are read.
 pub(crate) fn check_trust(config: &RouterConfig, faults: &mut Vec<Fault>) {
@@ -43,7 +44,7 @@ pub(crate) fn check_trust(config: &RouterConfig, faults: &mut Vec<Fault>) {
 fn writable_by_bound(config: &RouterConfig, key: &Path) -> Option<String> {
     let bound = config.trust.iter().filter_map(|rule| rule.dir.as_ref());
     let mut dirs = bound.chain(&config.plugin_dir).chain(&config.state_dir);
-    dirs.find(|dir| real(key).starts_with(real(dir))).map(|dir| dir.display().to_string())
+    dirs.find(|dir| real(key).starts_with(real(dir))).map(|dir| shown_path(dir))
 }
 
 /// With links resolved, where there is something.

@@ -8,7 +8,7 @@ use crate::config::router::RouterConfig;
 use crate::config::toml_text::read;
 use sglang_router_rs::config::faults::Fault;
 use sglang_router_rs::types::file;
-use sglang_router_rs::types::shown;
+use sglang_router_rs::types::shown_path;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
@@ -121,11 +121,6 @@ fn read_settings(file: &Path, content: Option<&[u8]>) -> (PluginEntry, Vec<Fault
         }
         None => (PluginEntry::default(), Vec::new()),
     }
-}
-
-/// A path as an operator may see it: a name cannot look like lines of a log.
-pub(crate) fn shown_path(path: &Path) -> String {
-    shown(&path.to_string_lossy())
 }
 
 fn unreadable(path: String, file: &Path, error: &std::io::Error) -> Fault {

@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::config::checked::FaultyPlugin;
 use crate::config::files::PluginInDir;
 use crate::config::files::read_plugin_dir;
-use crate::config::files::shown_path;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::types::shown_path;
 
 /// The plugins of a configuration and its plugin directory.
 #[derive(Debug, Default)]

@@ -31,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::files;
 use crate::config::files::PluginInDir;
-use crate::config::files::shown_path;
 use crate::manage::manager::PluginManager;
 use crate::manage::plugin_files::PluginFiles;
 use crate::manage::plugin_files::Print;
@@ -40,6 +39,7 @@ use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::types::shown;
 use sglang_router_rs::types::shown::in_full;
+use sglang_router_rs::types::shown_path;
 
 /// How long the directory must be quiet, and the pause between the two looks at a file.
 const QUIET: Duration = Duration::from_millis(200);
@@ -162,7 +162,7 @@ impl DirWatch {
         let modules = match files::modules_in(&self.dir) {
             Ok(modules) => modules,
             Err(error) => {
-                tracing::error!(dir = %self.dir.display(), %error, "the plugin directory cannot be read");
+                tracing::error!(dir = %shown_path(&self.dir), %error, "the plugin directory cannot be read");
                 return;
             }
         };

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sglang_router_rs::config::plugin::PluginOptions;
 use sglang_router_rs::config::plugin::WasmPolicyConfig;
 use sglang_router_rs::policies::Origin;
+use sglang_router_rs::types::shown_path;
 
 /// A plugin as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct KeptPlugin {
 
 /// A file of the directory that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is bad: {reason}", file.display())]
+#[error("{} is bad: {reason}", shown_path(file))]
 pub struct BadFile {
     /// Which.
     pub file: PathBuf,

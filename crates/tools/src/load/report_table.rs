@@ -120,7 +120,7 @@ fn push_workers(out: &mut String, target: &TargetSummary) {
     }
     let named = target.workers.iter().take(MOST_WORKERS);
     let mut shares: Vec<String> =
-        named.map(|share| format!("{} {:.1} %", share.worker, share.share * 100.0)).collect();
+        named.map(|share| format!("{} {:.1} %", shown(&share.worker), share.share * 100.0)).collect();
     let others = target.workers.get(MOST_WORKERS..).unwrap_or_default();
     if !others.is_empty() {
         let share: f64 = others.iter().map(|worker| worker.share).sum();
@@ -141,7 +141,7 @@ fn push_swaps(out: &mut String, rounds: &[RoundSummary]) {
     let took = took.map_or_else(String::new, |took| format!(", {took} ms each (median)"));
     line(out, &format!("  swaps: {} made{took}, {} refused", tried - refused.len(), refused.len()));
     if let Some(reason) = refused.first() {
-        line(out, &format!("    the first refusal: {reason}"));
+        line(out, &format!("    the first refusal: {}", shown(reason)));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::faults::FaultKind;
 use crate::engine::error::CallError;
 use crate::engine::error::EngineError;
 use crate::policies::wasm::load::trust::fault::Refusal;
-use crate::types::printable;
+use crate::types::shown_path;
 
 /// Why a plugin was not loaded. The registry is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,10 @@ pub enum PluginError {
         generation: u64,
     },
     /// The file could not be read.
-    #[error("the module {} cannot be read: {source}; check the path (it is relative to the working directory)", printable(&path.to_string_lossy()))]
+    #[error(
+        "the module {} cannot be read: {source}; check the path (it is relative to the working directory)",
+        shown_path(path)
+    )]
     Read {
         /// The file.
         path: PathBuf,

@@ -8,6 +8,7 @@ use crate::cli::plugin::command_error::CommandError;
 use sgl_tools::load::run::RunError;
 use sgl_tools::load::target_summary::TargetSummary;
 use sglang_router_rs::types::shown::shown;
+use sglang_router_rs::types::shown_path;
 
 /// Why a load run ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +27,7 @@ pub enum LoadError {
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     /// A report cannot be written.
-    #[error("the report cannot be written to {}", path.display())]
+    #[error("the report cannot be written to {}", shown_path(path))]
     Report {
         /// Where to.
         path: PathBuf,

@@ -22,6 +22,7 @@ use sgl_tools::load::RunLimits;
 use sgl_tools::load::SwapPlan;
 use sgl_tools::load::trace::Trace;
 use sgl_upstream::worker_url::WorkerUrl;
+use sglang_router_rs::types::shown_path;
 
 /// Rounds if several targets are compared.
 const COMPARE_ROUNDS: u32 = 3;
@@ -109,7 +110,7 @@ fn pace(args: &LoadArgs) -> Result<Pace, LoadError> {
 }
 
 fn read_trace(path: &Path) -> Result<Trace, LoadError> {
-    let fault = |reason: String| usage(format!("--trace: {}: {reason}", path.display()));
+    let fault = |reason: String| usage(format!("--trace: {}: {reason}", shown_path(path)));
     let file = File::open(path).map_err(|error| fault(error.to_string()))?;
     Trace::read(BufReader::new(file)).map_err(|error| fault(error.to_string()))
 }

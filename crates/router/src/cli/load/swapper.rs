@@ -16,6 +16,7 @@ use sgl_api::PluginView;
 use sgl_api::Pushed;
 use sgl_tools::load::swaps::Swapper;
 use sgl_tools::load::swaps::Swapping;
+use sglang_router_rs::types::shown_path;
 
 /// A router that takes longer for a swap is taken to be lost.
 const SWAP_LIMIT: Duration = Duration::from_secs(60);
@@ -43,7 +44,8 @@ impl PluginSwapper {
         let Some(name) = &args.swap_plugin else { return Ok(None) };
         let mut modules = Vec::new();
         for path in &args.swap_module {
-            let unreadable = |error| LoadError::Usage(format!("--swap-module: {}: {error}", path.display()));
+            let unreadable =
+                |error| LoadError::Usage(format!("--swap-module: {}: {error}", shown_path(path)));
             modules.push(Bytes::from(tokio::fs::read(path).await.map_err(unreadable)?));
         }
         let token = std::env::var(&args.admin_token_env).ok();

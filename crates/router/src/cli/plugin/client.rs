@@ -19,6 +19,7 @@ use crate::cli::plugin::args::PluginArgs;
 use crate::cli::plugin::command_error::CommandError;
 use sgl_api::Problem;
 use sgl_upstream::worker_url::WorkerUrl;
+use sglang_router_rs::types::shown_path;
 
 const TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
@@ -64,7 +65,7 @@ impl AdminClient {
             None => std::env::var(TOKEN_VARIABLE).ok(),
             Some(file) => {
                 let unreadable =
-                    |error| CommandError::Usage(format!("--admin-token-file: {}: {error}", file.display()));
+                    |error| CommandError::Usage(format!("--admin-token-file: {}: {error}", shown_path(file)));
                 Some(std::fs::read_to_string(file).map_err(unreadable)?.trim().to_owned())
             }
         };

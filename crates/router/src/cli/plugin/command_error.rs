@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use sgl_api::Problem;
 use sglang_router_rs::types::printable;
+use sglang_router_rs::types::printable_lines;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum CommandError {
         reason: String,
     },
     /// The router refused.
-    #[error("{} ({})", by_line(&.0.detail), printable(&.0.code))]
+    #[error("{} ({})", printable_lines(&.0.detail), printable(&.0.code))]
     Refused(Box<Problem>),
     /// The router's answer makes no sense.
     #[error("the router's answer cannot be understood: {}", printable(.0))]
@@ -43,11 +44,6 @@ pub enum CommandError {
     /// Nobody reads the output any more, or the terminal is gone.
     #[error("the output cannot be written")]
     Output(#[from] io::Error),
-}
-
-/// What a router says, with its lines, and nothing in them that a terminal obeys.
-fn by_line(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 impl CommandError {

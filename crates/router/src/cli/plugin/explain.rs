@@ -24,6 +24,8 @@ use sgl_api::DecisionRecord;
 use sgl_api::End;
 use sgl_api::RequestRecord;
 use sglang_router_rs::core::Column;
+use sglang_router_rs::types::printable;
+use sglang_router_rs::types::shown_path;
 
 /// Prints one record, or a line for each of the newest.
 ///
@@ -49,7 +51,7 @@ pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result
         (Some(id), Some(file)) => {
             let found = read(file)?.into_iter().rev().find(|record| record.request_id == *id);
             let missing =
-                || CommandError::Usage(format!("{} holds no record of request {id:?}", file.display()));
+                || CommandError::Usage(format!("{} holds no record of request {id:?}", shown_path(file)));
             print(&found.ok_or_else(missing)?, json, page)
         }
         (None, Some(file)) => {
@@ -62,7 +64,7 @@ pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result
 /// All records of a file. The last line may be cut short, by a crash or because it is being
 /// written.
 fn read(path: &Path) -> Result<Vec<RequestRecord>, CommandError> {
-    let fault = |what: String| CommandError::Usage(format!("{}: {what}", path.display()));
+    let fault = |what: String| CommandError::Usage(format!("{}: {what}", shown_path(path)));
     let file = File::open(path).map_err(|error| fault(error.to_string()))?;
     let mut lines = BufReader::new(file).lines().enumerate().peekable();
     let mut records = Vec::new();
@@ -114,10 +116,10 @@ fn list(records: &[RequestRecord]) -> String {
 fn page(record: &RequestRecord) -> String {
     let mut text = format!(
         "request  {}\ntime     {}\nroute    {}\npolicy   {}\n",
-        record.request_id,
+        printable(&record.request_id),
         time(record.time_unix_ms),
-        record.route,
-        record.policy
+        printable(&record.route),
+        printable(&record.policy)
     );
     for (number, decision) in record.decisions.iter().enumerate() {
         text.push_str(&format!("\ndecision {} of {}\n", number + 1, record.decisions.len()));
@@ -126,10 +128,10 @@ fn page(record: &RequestRecord) -> String {
     let outcome = &record.outcome;
     text.push_str(&format!("\noutcome  {}", ended(outcome.end)));
     if let (Some(status), Some(worker)) = (outcome.status, &outcome.worker) {
-        text.push_str(&format!(", {status} from {worker}"));
+        text.push_str(&format!(", {status} from {}", printable(worker)));
     }
     if let Some(error) = &outcome.error {
-        text.push_str(&format!(": {error}"));
+        text.push_str(&format!(": {}", printable(error)));
     }
     if let Some(first) = outcome.first_byte_ms {
         text.push_str(&format!(", first byte after {first:.1} ms"));
@@ -149,7 +151,10 @@ fn of_decision(decision: &DecisionRecord) -> String {
         let detail = decision.failure_detail.as_deref().unwrap_or_default();
         let generation =
             decision.generation.map(|number| format!(", generation {number},")).unwrap_or_default();
-        text.push_str(&format!("failure  the plugin{generation} did not decide ({failure}): {detail}\n"));
+        text.push_str(&format!(
+            "failure  the plugin{generation} did not decide ({failure}): {}\n",
+            printable(detail)
+        ));
     }
     if let Some(reason) = &decision.reason {
         text.push_str(&format!("reason   {reason:?}\n"));

@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::cli::plugin::command_error::CommandError;
+use sglang_router_rs::types::printable_lines;
 
 /// Prints a value, as JSON or as the text that `text` makes of it.
 ///
@@ -19,7 +20,8 @@ pub fn print<T: Serialize>(
     let text = if json {
         serde_json::to_string(value).map_err(|error| CommandError::Answer(error.to_string()))? + "\n"
     } else {
-        text(value)
+        // What stands for one line was made one where it was put in; nothing gets past this.
+        printable_lines(&text(value))
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(())

@@ -28,6 +28,7 @@ use sglang_router_rs::config::rollout::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
 use sglang_router_rs::types::hex;
 use sglang_router_rs::types::printable;
+use sglang_router_rs::types::shown_path;
 
 /// Loads a module. With `json`, the result goes to standard output as one line; else a line for
 /// people does, and progress goes to standard error.
@@ -40,7 +41,7 @@ use sglang_router_rs::types::printable;
 ///
 /// The router goes on loading if the future is dropped after the module was sent.
 pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), CommandError> {
-    let unreadable = |error| CommandError::Usage(format!("{}: {error}", args.file.display()));
+    let unreadable = |error| CommandError::Usage(format!("{}: {error}", shown_path(&args.file)));
     let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
     let name = match &args.name {
         Some(name) => name.clone(),

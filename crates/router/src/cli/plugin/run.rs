@@ -17,6 +17,7 @@ use crate::cli::plugin::verify;
 use crate::cli::plugin::watch;
 use sgl_api::PluginList;
 use sgl_api::PluginView;
+use sglang_router_rs::types::printable;
 
 /// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output as well.
 /// Not to be called inside another runtime.
@@ -60,7 +61,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
             let query = if *force { "?force=true" } else { "" };
             client.send(Call::new(Method::DELETE, of(name) + query)).await?;
             let done = serde_json::json!({"name": name, "unloaded": true});
-            print(&done, args.json, |_| format!("{name}: unloaded\n"))
+            print(&done, args.json, |_| format!("{}: unloaded\n", printable(name)))
         }
         PluginCommand::Explain(explain) => explain::run(&client, explain, args.json).await,
         // Done above: no router is asked.
@@ -76,7 +77,7 @@ async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str)
     let event = |view: &PluginView| {
         let plugin = &view.detail;
         let event = plugin.last_event.as_ref().map_or_else(|| what.to_owned(), ToString::to_string);
-        format!("{}: {}; {event}\n", plugin.name, plugin.state)
+        format!("{}: {}; {}\n", printable(&plugin.name), plugin.state, printable(&event))
     };
     print(&view, args.json, event)
 }

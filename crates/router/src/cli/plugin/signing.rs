@@ -17,6 +17,7 @@ use crate::cli::plugin::output::print;
 use sglang_router_rs::policies::wasm::load::trust::SecretKey;
 use sglang_router_rs::policies::wasm::load::trust::origin;
 use sglang_router_rs::policies::wasm::load::trust::signing;
+use sglang_router_rs::types::shown_path;
 
 /// Makes a pair of keys. The private one can be read by its user only; nothing is overwritten.
 ///
@@ -45,7 +46,7 @@ pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), CommandError> {
         "key": key.public().id(), "comment": key.public().comment(),
         "private": private, "public": public,
     });
-    let (private, public) = (private.display(), public.display());
+    let (private, public) = (shown_path(&private), shown_path(&public));
     print(&made, json, |_| {
         format!("key {}\n{private}  signs; keep it secret\n{public}  checks\n", key.public())
     })
@@ -61,7 +62,7 @@ pub fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
     let wasm = read(&args.file)?;
     let text = String::from_utf8(read(&args.key)?).map_err(|_| unusable(&args.key, "it is no PEM text"))?;
     let key = SecretKey::from_pem(&text).map_err(|reason| unusable(&args.key, &reason))?;
-    let refused = |reason| CommandError::Unsigned { file: args.file.display().to_string(), reason };
+    let refused = |reason| CommandError::Unsigned { file: shown_path(&args.file), reason };
     let (out, bytes) = if args.embed {
         let out = args.out.clone().unwrap_or_else(|| args.file.clone());
         (out, signing::embed(&wasm, &key).map_err(refused)?)
@@ -72,7 +73,7 @@ pub fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
     };
     replace(&out, &bytes, &args.file).map_err(|error| unusable(&out, &error.to_string()))?;
     let done = json!({"key": key.public().id(), "file": args.file, "written": out, "embedded": args.embed});
-    let (file, out) = (args.file.display(), out.display());
+    let (file, out) = (shown_path(&args.file), shown_path(&out));
     print(&done, json, |_| format!("{file}: signed by key {} in {out}\n", key.public()))
 }
 
@@ -134,5 +135,5 @@ fn with(name: &Path, extension: &str) -> PathBuf {
 }
 
 fn unusable(file: &Path, reason: &str) -> CommandError {
-    CommandError::Usage(format!("{}: {reason}", file.display()))
+    CommandError::Usage(format!("{}: {reason}", shown_path(file)))
 }

@@ -15,6 +15,7 @@ use sglang_router_rs::policies::ModuleBytes;
 use sglang_router_rs::policies::Origin;
 use sglang_router_rs::policies::TrustPolicy;
 use sglang_router_rs::policies::wasm::load::trust::PublicKey;
+use sglang_router_rs::types::shown_path;
 
 /// Checks a module by keys, or by the rules of a router's configuration.
 ///
@@ -28,7 +29,7 @@ pub fn verify(args: &VerifyArgs, json: bool) -> Result<(), CommandError> {
     let module = ModuleBytes { wasm, signature, origin: Origin::file(&args.file) };
     let trust = TrustPolicy::new(rules(args)?);
     trust.check_keys().map_err(|fault| CommandError::Usage(fault.to_string()))?;
-    let refused = |reason: String| CommandError::Unsigned { file: args.file.display().to_string(), reason };
+    let refused = |reason: String| CommandError::Unsigned { file: shown_path(&args.file), reason };
     let vouched = trust.check(&module).map_err(|refusal| match args.config {
         Some(_) => refused(refusal.to_string()),
         None => refused(refusal.fault.to_string()),
@@ -37,7 +38,7 @@ pub fn verify(args: &VerifyArgs, json: bool) -> Result<(), CommandError> {
         vouched.signers.iter().map(|key| json!({"key": key.id(), "comment": key.comment()})).collect();
     let done =
         json!({"file": args.file, "digest": digest, "signed_by": signed_by, "names_keys": vouched.claimed});
-    let file = args.file.display();
+    let file = shown_path(&args.file);
     print(&done, json, |_| {
         let keys: Vec<String> = vouched.signers.iter().map(PublicKey::to_string).collect();
         match keys.as_slice() {

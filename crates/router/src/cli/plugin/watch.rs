@@ -19,6 +19,7 @@ use sglang_router_rs::policies::GenerationRole;
 use sglang_router_rs::policies::PluginDetail;
 use sglang_router_rs::policies::PluginEvent;
 use sglang_router_rs::policies::PluginStatus;
+use sglang_router_rs::types::printable;
 
 /// Prints a line for each look, until the rollout is over if that is asked for.
 ///
@@ -77,7 +78,11 @@ fn settled(plugin: &PluginDetail, candidate: Option<u64>) -> Result<(), CommandE
         None => !event.is_some_and(PluginEvent::is_rollback),
     };
     let event = || event.map(ToString::to_string).unwrap_or_default();
-    if stays { Ok(()) } else { Err(CommandError::RolledBack(format!("{}: {}", plugin.name, event()))) }
+    if stays {
+        Ok(())
+    } else {
+        Err(CommandError::RolledBack(printable(&format!("{}: {}", plugin.name, event()))))
+    }
 }
 
 fn as_text(view: &PluginView, rate: Option<f64>) -> String {
@@ -95,7 +100,8 @@ fn as_text(view: &PluginView, rate: Option<f64>) -> String {
     };
     let generations: Vec<String> = plugin.generations.iter().map(one).collect();
     let event = plugin.last_event.as_ref().map(|event| format!("; {event}")).unwrap_or_default();
-    format!("{} {}: {rate}/s; {}{event}", plugin.name, plugin.state, generations.join(", "))
+    let line = format!("{} {}: {rate}/s; {}{event}", plugin.name, plugin.state, generations.join(", "));
+    printable(&line)
 }
 
 fn as_json(view: &PluginView, rate: Option<f64>) -> String {

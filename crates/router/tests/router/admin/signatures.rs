@@ -129,6 +129,36 @@ async fn module_is_signed_beside_or_inside_and_verified() {
 }
 
 #[tokio::test]
+async fn name_of_a_file_cannot_look_like_what_a_command_says() {
+    let stage = Stage::new().await;
+    let name = "x\nok: signed by key 00\u{202e}.wasm";
+    let [module, one, key] = [name, "keys/one.pub", "keys/one.key"].map(|name| stage.at(name));
+    std::fs::write(&module, guest_choosing(0)).unwrap();
+    let shown = r"x\nok: signed by key 00\u{202e}.wasm";
+    let is_one_line = |text: &str| {
+        assert!(text.contains(shown), "{text:?}");
+        assert_eq!((text.lines().count(), text.contains('\u{202e}')), (1, false), "{text:?}");
+    };
+    let (code, _, error) = plugin(&["verify", &module, "--key", &one]).await;
+    assert_eq!(code, 1, "{error}");
+    is_one_line(&error);
+    is_one_line(&done(&["sign", &module, "--key", &key]).await);
+    is_one_line(&done(&["verify", &module, "--key", &one]).await);
+    std::fs::remove_file(&module).unwrap();
+    let calls: [&[&str]; 3] =
+        [&["push", &module], &["verify", &one, "--key", &module], &["explain", "r", "--file", &module]];
+    for arguments in calls {
+        let (code, _, error) = plugin(arguments).await;
+        assert_eq!(code, 2, "{error}");
+        is_one_line(&error);
+    }
+    let (code, _, error) = plugin(&["keygen", &stage.at("keys/one\u{202e}\nx")]).await;
+    assert_eq!(code, 0, "{error}");
+    let (_, _, error) = plugin(&["keygen", &stage.at("keys/one\u{202e}\nx")]).await;
+    assert!(error.contains(r"one\u{202e}\nx.pub: it is there already"), "{error:?}");
+}
+
+#[tokio::test]
 async fn push_is_refused_unless_it_is_signed_and_show_tells_by_whom() {
     let stage = Stage::new().await;
     let router = stage.serve(&[]).await;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::policies::wasm::load::trust::fault::KeyFault;
 use crate::policies::wasm::load::trust::key::PublicKey;
 use crate::types::file;
+use crate::types::shown_path;
 
 /// Largest key file that is read, in bytes.
 const MAX_KEY_BYTES: u64 = 1 << 16;
@@ -69,5 +70,5 @@ fn read_file(path: &Path) -> Result<PublicKey, KeyFault> {
 }
 
 fn fault(file: &Path, reason: impl ToString) -> KeyFault {
-    KeyFault { place: file.display().to_string(), reason: reason.to_string() }
+    KeyFault { place: shown_path(file), reason: reason.to_string() }
 }

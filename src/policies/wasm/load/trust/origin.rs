@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::policies::wasm::load::trust::format::MAX_SIGNATURE_BYTES;
 use crate::types::file;
-use crate::types::printable;
+use crate::types::shown_path;
 
 /// Where a module comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Push => f.write_str("pushed"),
-            Self::File { path } => write!(f, "file {}", printable(&path.to_string_lossy())),
+            Self::File { path } => write!(f, "file {}", shown_path(path)),
         }
     }
 }

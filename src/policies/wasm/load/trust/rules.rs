@@ -19,6 +19,7 @@ use crate::policies::wasm::load::trust::keyring;
 use crate::policies::wasm::load::trust::origin::ModuleBytes;
 use crate::policies::wasm::load::trust::origin::Origin;
 use crate::types::hex;
+use crate::types::shown_path;
 
 /// Signers that are named in an error.
 const MOST_NAMED: usize = 8;
@@ -216,7 +217,7 @@ fn fault(
     if held.is_empty() {
         let detached = match origin {
             Origin::Push => "a detached signature that came with it".to_owned(),
-            Origin::File { path } => path.display().to_string() + ".sig",
+            Origin::File { path } => shown_path(path) + ".sig",
         };
         let looked = format!("a section `{SECTION}` at its start, {detached}");
         return TrustFault::Unsigned { looked, expected: list(keys) };
@@ -267,6 +268,6 @@ fn refuse(at: usize, rule: &TrustRule, fault: TrustFault) -> Refusal {
 
 /// A rule, as its place in the configuration and what it says.
 fn label(at: usize, rule: &TrustRule) -> String {
-    let of = rule.dir.as_ref().map_or("everything else".to_owned(), |dir| dir.display().to_string());
+    let of = rule.dir.as_ref().map_or("everything else".to_owned(), |dir| shown_path(dir));
     format!("trust[{at}] (require = \"{}\", for {of})", rule.require)
 }
