@@ -14,6 +14,7 @@ use crate::proxy::parse;
 use crate::proxy::parse::Facts;
 use crate::proxy::parse::Wanted;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::OutBody;
@@ -23,6 +24,7 @@ use crate::records::draft::Asked;
 use sgl_api::End;
 use sglang_router_rs::policies::DecideError;
 use sglang_router_rs::policies::HeaderLookup;
+use sglang_router_rs::policies::Policy;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::key_of;
 
@@ -46,14 +48,12 @@ const REQUEST_ID_HEADER: &str = "x-request-id";
 pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
     let proxy = client.proxy();
     let snapshot = proxy.backends().snapshot();
-    let pairs = snapshot.pairs(inbound.route);
-    let wanted = Wanted::new(proxy.policy().needs(), snapshot.routes_by_model(), pairs);
     let mut record = begin_record(client, inbound);
     // One future for all of it, though an error has to be recorded: each more would be copied into
     // the one around it.
-    let answered = match read_facts(inbound, wanted, pairs).await {
+    let answered = match read_facts(proxy.policy(), &snapshot, inbound).await {
         Err(error) => Err(error),
-        Ok(facts) => {
+        Ok((facts, shape)) => {
             let headers = Headers(&inbound.head.headers);
             let info = SelectWorkerInfo {
                 request_text: facts.text.as_deref(),
@@ -64,7 +64,7 @@ pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<
                 request_key: key_of(&headers),
                 ..SelectWorkerInfo::default()
             };
-            if pairs {
+            if shape == Shape::Pair {
                 let pair = PairRequest::new(client, inbound, facts.batch);
                 // Boxed: it is much larger than what most requests need.
                 Box::pin(serve(&pair, client, inbound, snapshot, &info, &mut record)).await
@@ -92,7 +92,7 @@ async fn serve<F: Form>(
     let (proxy, route, model) = (client.proxy(), inbound.route, info.model);
     let mut tried = Tried::new(proxy.settings(), form.second_run());
     loop {
-        let (table, eligible) = (snapshot.table(), snapshot.eligible(route, model)?);
+        let (table, eligible) = (snapshot.table(), snapshot.eligible(F::SHAPE, model)?);
         let info = SelectWorkerInfo { excluded: tried.workers(), eligible, ..*info };
         let asked = record.is_some().then(|| Asked::now(table, &info));
         let explanation = asked.as_ref().map(|asked| asked.explanation());
@@ -105,7 +105,7 @@ async fn serve<F: Form>(
             Ok(decision) => decision,
             Err(DecideError::NoWorker) if tried.finds_all_full(&snapshot, eligible) => continue,
             Err(error) => {
-                let outcome = tried.give_up(&error, &snapshot, route, eligible);
+                let outcome = tried.give_up(&error, &snapshot, F::SHAPE, eligible);
                 return outcome.into_response(client, inbound, None, record);
             }
         };
@@ -121,7 +121,7 @@ async fn serve<F: Form>(
         let Attempted { outcome, culprit, .. } = attempted;
         culprit.exclude(&mut tried, &snapshot, eligible, chosen);
         tried.keep(culprit.told(outcome));
-        snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, model);
+        snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, F::SHAPE, model);
     }
 }
 
@@ -139,15 +139,22 @@ fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
     )
 }
 
-/// What the policy needs to know. A body that is not what the API says is the worker's to refuse,
-/// unless it has to be changed on the way.
-async fn read_facts(inbound: &Inbound, wanted: Wanted, pairs: bool) -> Result<Facts<'_>, ProxyError> {
+/// What the policy needs to know, and by how many workers the request is to be served. A body that is
+/// not what the API says is the worker's to refuse, unless it has to be changed on the way.
+async fn read_facts<'a>(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    inbound: &'a Inbound,
+) -> Result<(Facts<'a>, Shape), ProxyError> {
+    let route = inbound.route;
+    let wanted = Wanted::new(policy.needs(), snapshot.routes_by_model(), snapshot.may_pair(route));
     if !wanted.anything() {
-        return Ok(Facts::default());
+        return Ok((Facts::default(), Shape::Single));
     }
-    let facts = parse::read(inbound.route, &inbound.body, wanted).await;
+    let facts = parse::read(route, &inbound.body, wanted).await;
+    let shape = snapshot.shape(route, facts.model.as_deref())?;
     match facts.broken {
-        Some(broken) if pairs => Err(ProxyError::InvalidBody { reason: broken.to_string() }),
-        _ => Ok(facts),
+        Some(broken) if shape == Shape::Pair => Err(ProxyError::InvalidBody { reason: broken.to_string() }),
+        _ => Ok((facts, shape)),
     }
 }

@@ -5,6 +5,7 @@ use crate::proxy::outcome::Outcome;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::SecondRun;
+use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::Selection;
 use crate::proxy::tried::Tried;
@@ -23,6 +24,9 @@ pub(crate) trait Form {
     type Placed;
     /// What an attempt leaves behind, before it is judged.
     type Ended;
+
+    /// Which of the two it is.
+    const SHAPE: Shape;
 
     /// What the request may do once.
     fn second_run(&self) -> &SecondRun;

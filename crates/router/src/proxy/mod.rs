@@ -26,6 +26,7 @@ pub mod ask;
 pub mod load_report;
 pub mod load_poll;
 pub mod route;
+pub mod shape;
 pub mod models;
 pub mod model_index;
 pub mod snapshot;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::proxy::models::Card;
 use crate::proxy::models::Known;
+use crate::proxy::shape::Shape;
 use sglang_router_rs::core::FleetWorker;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerRole;
@@ -23,15 +24,27 @@ pub struct Group {
     pub any_role: WorkerSet,
     /// Those that serve whole requests.
     pub regular: WorkerSet,
+    has_prefill: bool,
+    has_decode: bool,
 }
 
 impl Group {
     /// Adds a worker.
     fn add(&mut self, index: usize, worker: &FleetWorker) {
         self.any_role.insert(index);
-        if worker.role() == WorkerRole::Regular {
-            self.regular.insert(index);
+        match worker.role() {
+            WorkerRole::Prefill => self.has_prefill = true,
+            WorkerRole::Decode => self.has_decode = true,
+            WorkerRole::Regular => self.regular.insert(index),
         }
+    }
+
+    /// The only shape that a request for these workers can have; `None` if it can have either.
+    pub fn only_shape(&self) -> Option<Shape> {
+        if !(self.has_prefill && self.has_decode) {
+            return Some(Shape::Single);
+        }
+        self.regular.is_empty().then_some(Shape::Pair)
     }
 }
 

@@ -38,6 +38,7 @@ use crate::proxy::prefill::PrefillLimits;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::Ending;
 use crate::proxy::retry::SecondRun;
+use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::Selection;
 use crate::proxy::tried::Tried;
@@ -81,6 +82,7 @@ impl Form for PairRequest<'_> {
     /// The prefill half and the decode half.
     type Placed = (Placement, Placement);
     type Ended = Result<Attempted, ProxyError>;
+    const SHAPE: Shape = Shape::Pair;
 
     fn second_run(&self) -> &SecondRun {
         &self.second

@@ -145,17 +145,17 @@ fn expects_continue(head: &request::Parts) -> Result<bool, ProxyError> {
 /// Full workers are tried all the same.
 fn somebody_is_fit(proxy: &Proxy, route: Route) -> Result<(), ProxyError> {
     let snapshot = proxy.backends().snapshot();
-    if snapshot.targets().iter().any(|target| target.is_fit()) {
+    if snapshot.is_ready_for(route) {
         return Ok(());
     }
-    Err(ProxyError::NoWorker(Shortage::of(&snapshot, snapshot.pairs(route), None)))
+    Err(ProxyError::NoWorker(Shortage::of_fleet(&snapshot, route)))
 }
 
 /// What is known, at once: whether workers answer now matters to nobody who asks.
 fn models(client: &Arc<Client>, started: Instant) -> Result<Response<OutBody>, ProxyError> {
     let snapshot = client.proxy().backends().snapshot();
     if !snapshot.is_ready() {
-        return Err(ProxyError::NoWorker(Shortage::of_fleet(&snapshot)));
+        return Err(ProxyError::NoWorker(Shortage::of_fleet(&snapshot, Route::Chat)));
     }
     let page = snapshot.model_page().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))?;
     client.proxy().measures().finished(Route::Models, started.elapsed());
@@ -189,7 +189,7 @@ fn readiness(proxy: &Proxy) -> Response<Bytes> {
     } else if snapshot.is_ready() {
         None
     } else {
-        let shortage = Shortage::of_fleet(&snapshot);
+        let shortage = Shortage::of_fleet(&snapshot, Route::Chat);
         Some((shortage.as_str(), shortage.to_string()))
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

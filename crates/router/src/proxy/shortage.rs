@@ -1,5 +1,7 @@
 //! Why there is no worker for a request.
 
+use crate::proxy::route::Route;
+use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::Worker;
@@ -49,31 +51,42 @@ impl Shortage {
         Self::ModelsUnknown,
     ];
 
-    /// Why a request that only `eligible` workers may serve, all if `None`, was placed at none of
-    /// them, or at no two of them if it needs a pair.
+    /// Why a request of this shape that only `eligible` workers may serve, all if `None`, was placed at
+    /// none of them. If one of them could have served it alone, a pair was no better: what would have been
+    /// needed least counts.
     ///
     /// Works it out anew, from what is true now: this is off the path of requests that are placed.
-    pub fn of(snapshot: &Snapshot, is_pair: bool, eligible: Option<&WorkerSet>) -> Self {
+    pub fn of(snapshot: &Snapshot, shape: Shape, eligible: Option<&WorkerSet>) -> Self {
         if snapshot.targets().is_empty() {
             return Self::NoneConfigured;
         }
-        let halves: &[WorkerRole] =
-            if is_pair { &[WorkerRole::Prefill, WorkerRole::Decode] } else { &[WorkerRole::Regular] };
-        let short = halves.iter().find_map(|role| {
+        let short_of = |role| {
             let targets = snapshot.targets().iter().enumerate();
             let fit = targets.filter(|(index, target)| {
-                target.worker().role() == *role && eligible.is_none_or(|set| set.contains(*index))
+                target.worker().role() == role && eligible.is_none_or(|set| set.contains(*index))
             });
             Self::among(fit.map(|(_, target)| &**target))
-        });
+        };
+        let alone = short_of(WorkerRole::Regular);
+        let short = match shape {
+            Shape::Single => alone,
+            Shape::Pair => {
+                let halves = short_of(WorkerRole::Prefill).or_else(|| short_of(WorkerRole::Decode));
+                halves.map(|halves| alone.map_or(halves, |alone| alone.or_better(halves)))
+            }
+        };
         short.unwrap_or(Self::PolicyChoseNone)
     }
 
-    /// Why nobody would get a worker now.
-    pub fn of_fleet(snapshot: &Snapshot) -> Self {
-        let mut workers = snapshot.table().workers().iter();
-        let has_regular = workers.any(|worker| worker.role() == WorkerRole::Regular);
-        Self::of(snapshot, !has_regular, None)
+    /// Why no request of this route would get a worker now, whatever its model.
+    pub fn of_fleet(snapshot: &Snapshot, route: Route) -> Self {
+        Self::of(snapshot, snapshot.shape(route, None).unwrap_or(Shape::Single), None)
+    }
+
+    /// The one of two reasons that is told for workers of which either would do.
+    fn or_better(self, other: Self) -> Self {
+        let order = [Self::AllFull, Self::NoneHealthy, Self::AllDraining];
+        order.into_iter().find(|reason| [self, other].contains(reason)).unwrap_or(other)
     }
 
     /// Why none of these can be chosen; `None` if one can.

@@ -13,6 +13,7 @@ use crate::proxy::patience::Patience;
 use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::SecondRun;
+use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::Selection;
 use crate::proxy::tried::Tried;
@@ -45,6 +46,7 @@ impl Form for Single<'_> {
     type Decision = Decision;
     type Placed = Placement;
     type Ended = Result<Outcome, Box<Unanswered>>;
+    const SHAPE: Shape = Shape::Single;
 
     fn second_run(&self) -> &SecondRun {
         &self.second

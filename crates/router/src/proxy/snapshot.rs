@@ -9,6 +9,7 @@ use crate::proxy::model_index::ModelIndex;
 use crate::proxy::model_index::UnknownModel;
 use crate::proxy::models::Known;
 use crate::proxy::route::Route;
+use crate::proxy::shape::Shape;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::core::WorkerRole;
@@ -64,9 +65,33 @@ impl Snapshot {
         self.models.routes()
     }
 
-    /// True if requests of this route go to a prefill and a decode worker.
-    pub fn pairs(&self, route: Route) -> bool {
+    /// True if requests of this route may go to a pair. Whether one does depends on its model.
+    pub fn may_pair(&self, route: Route) -> bool {
         self.has_pairs && route.generates()
+    }
+
+    /// The only shape that this request can have; `None` if a regular worker may serve it, and a pair too.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownModel`], as [`eligible`](Self::eligible).
+    pub fn only_shape(&self, route: Route, model: Option<&str>) -> Result<Option<Shape>, UnknownModel> {
+        let group = self.models.group(model)?;
+        Ok(if self.may_pair(route) { group.only_shape() } else { Some(Shape::Single) })
+    }
+
+    /// The shape that this request gets. Where it may have either, that is a pair, unless only a regular
+    /// worker can serve it now.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownModel`], as [`eligible`](Self::eligible).
+    pub fn shape(&self, route: Route, model: Option<&str>) -> Result<Shape, UnknownModel> {
+        if !self.may_pair(route) {
+            return Ok(Shape::Single);
+        }
+        let group = self.models.group(model)?;
+        Ok(group.only_shape().unwrap_or_else(|| self.preferred(group)))
     }
 
     /// The only workers that may serve the request; `None` = all.
@@ -74,9 +99,12 @@ impl Snapshot {
     /// # Errors
     ///
     /// [`UnknownModel`] if the fleet has several models, all of them known, and not this one.
-    pub fn eligible(&self, route: Route, model: Option<&str>) -> Result<Option<&WorkerSet>, UnknownModel> {
+    pub fn eligible(&self, shape: Shape, model: Option<&str>) -> Result<Option<&WorkerSet>, UnknownModel> {
         let group = self.models.group(model)?;
-        let set = if self.pairs(route) { &group.any_role } else { &group.regular };
+        let set = match shape {
+            Shape::Single => &group.regular,
+            Shape::Pair => &group.any_role,
+        };
         Ok((set.len() < self.table.workers().len()).then_some(set))
     }
 
@@ -84,6 +112,12 @@ impl Snapshot {
     /// a moment count: they serve others, and what they say of themselves is an answer too.
     pub fn is_ready(&self) -> bool {
         self.serves(|_| true)
+    }
+
+    /// True if requests of this route can be served, some of them at least.
+    pub fn is_ready_for(&self, route: Route) -> bool {
+        let can = |shape| self.can(shape, |_, target| target.is_fit());
+        can(Shape::Single) || (route.generates() && can(Shape::Pair))
     }
 
     /// The models that can be served now, in OpenAI's form; `None` if none is known, and some worker
@@ -98,10 +132,33 @@ impl Snapshot {
     }
 
     fn serves(&self, admits: impl Fn(usize) -> bool) -> bool {
+        let can = |shape| self.can(shape, |index, target| admits(index) && target.is_fit());
+        can(Shape::Single) || can(Shape::Pair)
+    }
+
+    /// Among workers that could serve a request in either shape. One that is full is asked only where
+    /// nobody has room, as where there is one shape.
+    fn preferred(&self, group: &Group) -> Shape {
+        let conditions: [fn(&Target) -> bool; 2] = [|target| target.worker().is_healthy(), Target::is_fit];
+        for holds in conditions {
+            for shape in [Shape::Pair, Shape::Single] {
+                if self.can(shape, |index, target| group.any_role.contains(index) && holds(target)) {
+                    return shape;
+                }
+            }
+        }
+        Shape::Pair
+    }
+
+    /// True if workers like these are there that can serve a request in this shape.
+    fn can(&self, shape: Shape, may: impl Fn(usize, &Target) -> bool) -> bool {
         let has = |role| {
             let mut targets = self.targets.iter().enumerate();
-            targets.any(|(index, target)| target.worker().role() == role && admits(index) && target.is_fit())
+            targets.any(|(index, target)| target.worker().role() == role && may(index, target))
         };
-        has(WorkerRole::Regular) || (self.has_pairs && has(WorkerRole::Prefill) && has(WorkerRole::Decode))
+        match shape {
+            Shape::Single => has(WorkerRole::Regular),
+            Shape::Pair => self.has_pairs && has(WorkerRole::Prefill) && has(WorkerRole::Decode),
+        }
     }
 }

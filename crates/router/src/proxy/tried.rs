@@ -11,6 +11,7 @@ use crate::proxy::retry::Retries;
 use crate::proxy::retry::RetryReason;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::route::Route;
+use crate::proxy::shape::Shape;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
@@ -91,21 +92,21 @@ impl<'a> Tried<'a> {
 
     /// The fleet as it is `now`, for one more attempt: a worker that came meanwhile may be chosen. As
     /// it was `seen` if that is the same, or if it would have been read or placed in another way now:
-    /// nobody serves its model any more, models matter that did not, or there are pairs where there were
-    /// none.
+    /// nobody serves its model any more, models matter that did not, or it would need the other shape.
     pub(crate) fn follow(
         &mut self,
         seen: Arc<Snapshot>,
         now: Arc<Snapshot>,
         route: Route,
+        shape: Shape,
         model: Option<&str>,
     ) -> Arc<Snapshot> {
         if Arc::ptr_eq(&seen, &now) {
             return seen;
         }
-        let is_others = seen.pairs(route) != now.pairs(route)
-            || now.eligible(route, model).is_err()
-            || (now.routes_by_model() && !seen.routes_by_model());
+        let keeps_shape =
+            now.only_shape(route, model).is_ok_and(|only| only.is_none_or(|only| only == shape));
+        let is_others = !keeps_shape || (now.routes_by_model() && !seen.routes_by_model());
         if is_others {
             return seen;
         }
@@ -199,14 +200,14 @@ impl<'a> Tried<'a> {
         self,
         error: &DecideError,
         snapshot: &Snapshot,
-        route: Route,
+        shape: Shape,
         eligible: Option<&WorkerSet>,
     ) -> Outcome {
         self.last.unwrap_or_else(|| {
             Outcome::end(match error {
                 DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
                 // Nobody may be chosen, or the policy chose nobody.
-                _ => ProxyError::NoWorker(Shortage::of(snapshot, snapshot.pairs(route), eligible)),
+                _ => ProxyError::NoWorker(Shortage::of(snapshot, shape, eligible)),
             })
         })
     }

@@ -2,6 +2,7 @@ use http::StatusCode;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
+use sgl_router::config::worker_entry::RoleEntry;
 use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_router::proxy::parse::Wanted;
 use sgl_router::proxy::parse::facts;
@@ -303,6 +304,39 @@ async fn client_is_asked_for_its_body_only_if_it_will_be_used() {
         }
     }
     assert_eq!(worker.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn client_is_not_asked_for_a_body_that_nobody_of_the_right_role_could_take() {
+    let worker = Upstream::saying("{}").await;
+    let as_role = |role, worker: &Upstream| WorkerEntry { role, ..worker.entry() };
+    let (prefill, decode) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
+    let router = router::start(router::config(vec![
+        as_role(RoleEntry::Regular, &worker),
+        as_role(RoleEntry::Prefill, &prefill),
+        as_role(RoleEntry::Decode, &decode),
+    ]))
+    .await;
+    let (regular, pair) = (&[&worker][..], &[&prefill, &decode][..]);
+    for (well, path, expected) in [
+        (regular, "/generate", "100"),
+        (regular, "/v1/embeddings", "100"),
+        (pair, "/generate", "100"),
+        (pair, "/v1/embeddings", "503"),
+        (&[&prefill], "/generate", "503"),
+        (&[&decode], "/generate", "503"),
+    ] {
+        for one in [&worker, &prefill, &decode] {
+            let is_well = well.iter().any(|well| std::ptr::eq(*well, one));
+            router::target(&router, &one.url()).unwrap().set_passing(is_well);
+        }
+        let mut stream = TcpStream::connect(router.addresses().data).await.unwrap();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: r\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = answer_head(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{path} {expected}: {answer}");
+    }
 }
 
 #[tokio::test]

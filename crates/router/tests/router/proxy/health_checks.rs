@@ -1,4 +1,7 @@
 use http::StatusCode;
+use sgl_router::config::worker_entry::RoleEntry;
+use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::proxy::shape::Shape;
 use sgl_router::proxy::shortage::Shortage;
 use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
@@ -201,8 +204,12 @@ async fn readiness_and_refusals_say_why_there_is_no_worker() {
     until(async || call(data, get("/readiness")).await.status == StatusCode::OK).await;
     let ready = call(data, get("/readiness")).await.json();
     let snapshot = router.proxy().backends().snapshot();
-    assert_eq!(Shortage::of(&snapshot, false, None), Shortage::PolicyChoseNone, "there was somebody");
-    assert_eq!(Shortage::of(&snapshot, true, None), Shortage::NoneQualifies, "it serves no half of a pair");
+    assert_eq!(Shortage::of(&snapshot, Shape::Single, None), Shortage::PolicyChoseNone, "there was somebody");
+    assert_eq!(
+        Shortage::of(&snapshot, Shape::Pair, None),
+        Shortage::NoneQualifies,
+        "it serves no half of a pair"
+    );
     assert_eq!(
         ready,
         serde_json::json!({"ready": true, "workers": 1, "healthy": 1, "draining": 0, "full": 0})
@@ -219,5 +226,21 @@ async fn readiness_and_refusals_say_why_there_is_no_worker() {
     {
         let line = format!("unplaced_requests_total{{reason=\"{reason}\"}} {count}");
         assert!(metrics.text().contains(&line), "{line} is missing in {}", metrics.text());
+    }
+}
+
+#[tokio::test]
+async fn readiness_and_refusals_say_that_no_worker_has_the_role_that_is_needed() {
+    let half = Upstream::saying("{}").await;
+    for role in [RoleEntry::Prefill, RoleEntry::Decode] {
+        let entry = WorkerEntry { role, ..half.entry() };
+        let router = router::start(router::config(vec![entry])).await;
+        let readiness = call(router.addresses().data, get("/readiness")).await;
+        assert_eq!(readiness.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(readiness.json()["reason"], "none_qualifies");
+        for path in ["/v1/chat/completions", "/v1/embeddings"] {
+            let refused = call(router.addresses().data, sgl_testkit::client::post(path, "{}")).await;
+            assert_eq!(refused.json()["error"]["reason"], "none_qualifies", "{path}");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod connections;
 mod health_checks;
 mod limits;
 mod metrics;
+mod mixed_fleets;
 mod model_routing;
 mod pair_failures;
 mod pairs;
