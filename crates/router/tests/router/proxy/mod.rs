@@ -23,6 +23,7 @@ mod reload;
 mod retries;
 mod second_runs;
 mod serve_command;
+mod shortages;
 mod shutdown;
 mod silence;
 mod worker_admin;

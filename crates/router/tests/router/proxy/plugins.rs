@@ -118,4 +118,5 @@ async fn plugin_that_chooses_nobody_costs_no_request_unless_it_may_refuse() {
     let answer = call(router.addresses().data, chat("hi")).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.code(), "no_worker_available");
+    assert_eq!(answer.json()["error"]["reason"], "policy_chose_none");
 }
