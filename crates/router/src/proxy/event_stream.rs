@@ -1,64 +1,44 @@
 //! Errors in a stream of server-sent events.
 //!
 //! Engines send the head of a streamed answer before they know whether they will serve it, so
-//! refusals and failures come as events. Three forms are known:
+//! refusals and failures come as events; [`crate::proxy::event_error`] knows their forms.
 //!
-//! - vLLM, llama.cpp: `data: {"error": {"message": …, "code": 503}}`
-//! - SGLang's OpenAI endpoints: the same, or `data: {"object": "error", "message": …, "code": 503}`
-//! - SGLang's `/generate`:
-//!   `data: {"text": "", "meta_info": {"finish_reason": {"type": "abort", "status_code": 503, …}}}`
-//!
-//! Each line of data is read by itself: no engine spreads the JSON of an error over several lines.
+//! A line of data is read by itself where its JSON is whole, though its event has not ended: some
+//! servers end events with a line and no blank one. Where it is not, the lines of its event are joined.
 
 use std::sync::LazyLock;
 
 use memchr::memchr;
+use memchr::memchr_iter;
 use memchr::memmem::Finder;
-use serde_json::Value;
 
-/// Longest line that is read. Errors are short; a longer line passes unread.
+use crate::proxy::event_error::EventError;
+use crate::proxy::event_error::Said;
+use crate::proxy::event_error::read;
+use crate::proxy::event_error::read_beginning;
+
+/// Longest line that is kept, and longest data. Errors are short; of what is longer the beginning
+/// is read.
 const MAX_LINE_BYTES: usize = 16 << 10;
 
-/// The code of an error that has no code, or one that HTTP does not know.
-const NO_CODE: u16 = 500;
+/// Most lines that are joined: each may have the data read again.
+const MAX_LINES: usize = 256;
 
-/// What vLLM says of itself while it dies or stops, in answers to requests that it did not serve.
-static LAST_WORDS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
-    [
-        Finder::new("EngineCore encountered an issue"),
-        Finder::new("cannot schedule new futures after shutdown"),
-        Finder::new("EngineDeadError"),
-        Finder::new("Background loop has errored"),
-    ]
-});
+/// What may come before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What an error has in it, and hardly any other event: in a text that a model generates, the quotes
-/// are escaped.
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+/// What an error has in it, be it in its data or as its name.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("error"));
 
-/// The same of an error in the form of SGLang's `/generate`.
+/// What one in the form of SGLang's `/generate` has in it.
 static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"abort\""));
 
-/// What every event of that form has in it, from the first.
+/// What every event of SGLang's `/generate` has in it, from the first.
 static META_INFO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"meta_info\""));
-
-/// An event that tells of an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventError {
-    /// The code, 400 to 599.
-    pub code: u16,
-    /// Whether the engine says that it is dying or stopping.
-    pub is_dying: bool,
-    /// Whether nothing of an answer came before it: no other event with data, and no text with it. Only
-    /// such an error says that the request is not served; behind that the engine has worked on it
-    /// (vLLM, SGLang and llama.cpp send even an event that names a role and no text with their first
-    /// token only).
-    pub is_first: bool,
-}
 
 /// Looks through a stream as it comes, however it is cut into pieces.
 ///
-/// Ordinary pieces end with a line and hold no mark of an error: they cost one search, and
+/// Ordinary pieces end with an event and hold no mark of an error: they cost one search, and
 /// nothing is kept or allocated.
 #[derive(Debug, Default)]
 pub struct EventScan {
@@ -66,6 +46,14 @@ pub struct EventScan {
     line: Vec<u8>,
     /// Whether the line is too long and is passed by.
     skipping: bool,
+    /// The data of an event whose JSON goes on in its next line.
+    data: Vec<u8>,
+    /// Whether the event has the name `error`.
+    is_named: bool,
+    /// Whether a line or an event has begun and not ended.
+    is_within: bool,
+    /// Whether the first line has ended.
+    has_lines: bool,
     has_data: bool,
     /// Whether the first event says that no later one tells of an error by an abort.
     is_without_aborts: bool,
@@ -78,7 +66,7 @@ impl EventScan {
     /// Looks at the next piece.
     #[inline]
     pub fn look(&mut self, piece: &[u8]) {
-        let is_whole = self.line.is_empty() && !self.skipping && piece.last() == Some(&b'\n');
+        let is_whole = !self.is_within && (piece.ends_with(b"\n\n") || piece.ends_with(b"\n\r\n"));
         if self.has_data && is_whole && !self.is_marked(piece) {
             return;
         }
@@ -95,10 +83,11 @@ impl EventScan {
         !self.has_fields
     }
 
-    /// The stream is over. Its last line counts, ended or not.
+    /// The stream is over. Its last line counts, ended or not, and so does its last event.
     pub fn end(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.end_line(&line);
+        self.end_event();
     }
 
     /// The first event that told of an error, if one did.
@@ -124,83 +113,113 @@ impl EventScan {
                 self.end_line(&begun);
             }
         }
-        if self.skipping || self.line.len() + rest.len() > MAX_LINE_BYTES {
-            // Too long for an error, so it is content.
-            self.has_data |= !self.skipping;
-            self.has_fields = true;
-            self.skipping = true;
-            self.line = Vec::new();
-        } else {
-            self.line.extend_from_slice(rest);
+        if !self.skipping {
+            // One byte more tells that it is too long.
+            let room = MAX_LINE_BYTES + 1 - self.line.len();
+            self.line.extend_from_slice(rest.get(..room).unwrap_or(rest));
+            if self.line.len() > MAX_LINE_BYTES {
+                let line = std::mem::take(&mut self.line);
+                self.pass_by(&line);
+                self.skipping = true;
+            }
+        }
+        self.is_within = self.skipping || self.is_named || !self.line.is_empty() || !self.data.is_empty();
+    }
+
+    /// Comments, and fields other than `data` and `event`, say nothing.
+    fn end_line(&mut self, line: &[u8]) {
+        if line.len() > MAX_LINE_BYTES {
+            return self.pass_by(line);
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = self.without_mark(line);
+        if line.is_empty() {
+            return self.end_event();
+        }
+        self.has_fields |= !line.starts_with(b":");
+        if let Some(name) = line.strip_prefix(b"event:") {
+            self.is_named = name.trim_ascii() == b"error";
+        }
+        if let Some(data) = line.strip_prefix(b"data:") {
+            self.take(data);
         }
     }
 
-    /// Comments, blank lines and fields other than `data` say nothing.
-    fn end_line(&mut self, line: &[u8]) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        self.has_fields |= !line.is_empty() && !line.starts_with(b":");
-        let Some(data) = line.strip_prefix(b"data:") else { return };
-        if self.error.is_none() {
-            self.error = error_of(data, !self.has_data);
+    /// A line that is too long to be kept. How it was cut does not matter: its beginning is read.
+    fn pass_by(&mut self, line: &[u8]) {
+        let line = self.without_mark(line.get(..MAX_LINE_BYTES).unwrap_or(line));
+        if let Some(data) = line.strip_prefix(b"data:").filter(|_| self.data.is_empty()) {
+            self.take_beginning(data);
+        }
+        self.data = Vec::new();
+        self.has_data = true;
+        self.has_fields = true;
+    }
+
+    fn without_mark<'a>(&mut self, line: &'a [u8]) -> &'a [u8] {
+        let is_first = !std::mem::replace(&mut self.has_lines, true);
+        line.strip_prefix(BYTE_ORDER_MARK).filter(|_| is_first).unwrap_or(line)
+    }
+
+    /// Data of an event, after what came of the same in the lines before.
+    fn take(&mut self, data: &[u8]) {
+        if self.error.is_some() {
+            self.has_data = true;
+            return;
+        }
+        let mut joined = std::mem::take(&mut self.data);
+        let data = if joined.is_empty() {
+            data
+        } else {
+            joined.push(b'\n');
+            joined.extend_from_slice(data);
+            &joined
+        };
+        let is_long = data.len() > MAX_LINE_BYTES || memchr_iter(b'\n', data).count() > MAX_LINES;
+        if let Some(beginning) = data.get(..data.len().min(MAX_LINE_BYTES)).filter(|_| is_long) {
+            self.take_beginning(beginning);
+            self.has_data = true;
+            return;
+        }
+        match read(data, self.is_named, !self.has_data) {
+            Said::Unfinished => self.data = data.to_vec(),
+            said => self.heed(said, data),
+        }
+    }
+
+    fn heed(&mut self, said: Said, data: &[u8]) {
+        if let Said::Error(error) = said {
+            self.error.get_or_insert(error);
         }
         if !self.has_data {
             self.is_without_aborts = META_INFO.find(data).is_none();
         }
         self.has_data = true;
     }
-}
 
-fn is_marked(text: &[u8]) -> bool {
-    ERROR.find(text).is_some() || ABORT.find(text).is_some()
-}
-
-/// True if an engine says in this text that it is dying or stopping.
-pub fn is_dying(text: &[u8]) -> bool {
-    LAST_WORDS.iter().any(|words| words.find(text).is_some())
-}
-
-/// The error that an event tells of; `is_first` if it is the first with data.
-fn error_of(data: &[u8], is_first: bool) -> Option<EventError> {
-    if data.len() > MAX_LINE_BYTES || !is_marked(data) {
-        return None;
+    fn take_beginning(&mut self, data: &[u8]) {
+        if self.error.is_none() {
+            self.error = read_beginning(data, self.is_named, !self.has_data);
+        }
     }
-    let event: Value = serde_json::from_slice(data).ok()?;
-    let abort = event.pointer("/meta_info/finish_reason").filter(|reason| is(reason.get("type"), "abort"));
-    let code = if let Some(error) = event.get("error").filter(|error| says_something(error)) {
-        error.get("code").or_else(|| event.get("code"))
-    } else if is(event.get("object"), "error") {
-        event.get("code")
-    } else {
-        abort?.get("status_code")
-    };
-    // SGLang's `/generate` repeats what it has generated.
-    let has_text = event.get("text").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
-    let code = code.map_or(NO_CODE, code_of);
-    Some(EventError { code, is_dying: is_dying(data), is_first: is_first && !has_text })
-}
 
-fn is(value: Option<&Value>, text: &str) -> bool {
-    value.and_then(Value::as_str) == Some(text)
-}
-
-fn says_something(error: &Value) -> bool {
-    match error {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        _ => true,
+    /// What has not become whole until here never will: it is no error, unless its name says so.
+    fn end_event(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        if !data.is_empty() {
+            if self.is_named {
+                self.take_beginning(&data);
+            }
+            self.heed(Said::Content, &data);
+        }
+        self.is_named = false;
     }
-}
-
-fn code_of(code: &Value) -> u16 {
-    let number = code.as_u64().or_else(|| code.as_str()?.trim().parse().ok());
-    number
-        .and_then(|number| u16::try_from(number).ok())
-        .filter(|code| (400..600).contains(code))
-        .unwrap_or(NO_CODE)
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::proxy::event_error::is_dying;
+
     use super::*;
 
     fn scan(pieces: &[&str]) -> (bool, Option<u16>) {
@@ -363,5 +382,91 @@ mod tests {
         scan.look(b"data: {\"error\": {\"message\": \"EngineCore encountered an issue. See stack trace\", \"code\": 500}}\n\n");
         assert_eq!(scan.error(), Some(EventError { code: 500, is_dying: true, is_first: true }));
         assert!(!is_dying(b"{\"error\": {\"message\": \"list index out of range\"}}"));
+    }
+
+    #[test]
+    fn long_error_is_known_by_its_beginning_and_long_content_is_none() {
+        let long = "x".repeat(MAX_LINE_BYTES);
+        for (begin, code) in [
+            ("data: {\"error\": {\"message\": \"", Some(500)),
+            ("data: {\"object\": \"error\", \"code\": 400, \"message\": \"", Some(400)),
+            ("event: error\ndata: {\"message\": \"", Some(500)),
+            ("\u{feff}data: {\"error\": {\"message\": \"", Some(500)),
+            ("data: {\"choices\": [], \"error\": {\"message\": \"", None),
+            ("data: {\"error\": null, \"text\": \"", None),
+            ("event: message\ndata: {\"message\": \"", None),
+        ] {
+            let stream = format!("{begin}{long}\"}}}}\n\ndata: 1\n\n");
+            for size in [1000, 4096, stream.len()] {
+                let mut scan = EventScan::default();
+                stream.as_bytes().chunks(size).for_each(|piece| scan.look(piece));
+                let error = scan.error().map(|error| (error.code, error.is_first));
+                assert_eq!(error, code.map(|code| (code, true)), "{begin}, {size}");
+                assert!(scan.has_data() && !scan.is_within);
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_data_are_joined_until_their_json_is_whole() {
+        let content = "data: {\"choices\": []}\n\n";
+        for (event, code) in [
+            ("data: {\"error\":\ndata: {\"code\": 503}}\n\n", Some(503)),
+            (
+                "data: {\ndata: \"error\": {\ndata: \"x\": {},\ndata: \"code\": 503\ndata: }\ndata: }\n\n",
+                Some(503),
+            ),
+            ("data: {\"error\": {\"x\": {}\r\nid: 7\r\ndata: , \"code\": 429}}\r\n\r\n", Some(429)),
+            ("data: {\"error\": 1}\ndata: {\"error\": {\"code\": 503}}\n\n", Some(500)),
+            ("data: {\"x\":\n\ndata: {\"error\": {\"code\": 502}}\n\n", Some(502)),
+            ("data: {\"error\":\n\ndata: {\"code\": 503}}\n\n", None),
+        ] {
+            for (before, after) in [("", ""), (content, ""), ("", content), (content, content)] {
+                let stream = format!("{before}{event}{after}");
+                for size in 1..=stream.len() {
+                    let mut scan = EventScan::default();
+                    stream.as_bytes().chunks(size).for_each(|piece| scan.look(piece));
+                    let error = scan.error().map(|error| error.code);
+                    assert_eq!(error, code, "{stream} {size}");
+                }
+            }
+        }
+        let mut scan = EventScan::default();
+        scan.look(b"data: {\"error\": [\n");
+        assert!(!scan.has_data(), "the event has not ended");
+        (0..MAX_LINE_BYTES).for_each(|_| scan.look(b"data: 1,\n"));
+        assert!(scan.error().is_some() && scan.data.capacity() == 0, "bounded, and known by its beginning");
+    }
+
+    #[test]
+    fn event_with_the_name_error_is_one_in_any_form() {
+        let content = "data: {\"choices\": []}\n\n";
+        for (event, code) in [
+            ("event: error\ndata: {\"message\": \"full\", \"code\": 503}\n\n", Some(503)),
+            ("event:error\r\ndata:{\"message\":\"x\",\"code\":\"429\"}\r\n\r\n", Some(429)),
+            ("event: error\ndata: {\"error\": {\"code\": 502}}\n\n", Some(502)),
+            ("event: error\ndata: {\"message\":\ndata: \"x\"}\n\n", Some(500)),
+            ("event: error\ndata: it failed\n\n", Some(500)),
+            ("event: error\ndata: {\"message\"\n\n", Some(500)),
+            ("event: errors\ndata: {\"message\": \"x\", \"code\": 503}\n\n", None),
+            ("event: error\n\ndata: {\"message\": \"x\", \"code\": 503}\n\n", None),
+        ] {
+            for before in ["", content] {
+                let stream = format!("{before}{event}");
+                for size in 1..=stream.len() {
+                    let mut scan = EventScan::default();
+                    stream.as_bytes().chunks(size).for_each(|piece| scan.look(piece));
+                    assert_eq!(scan.error().map(|error| error.code), code, "{stream} {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn byte_order_mark_at_the_start_is_no_part_of_the_first_line() {
+        let error = "data: {\"error\": {\"code\": 503}}\n\n";
+        assert_eq!(scan(&[&format!("\u{feff}{error}")]), (true, Some(503)));
+        assert_eq!(scan(&[&format!("\u{feff}: x\n\n{error}")]), (true, Some(503)));
+        assert_eq!(scan(&[&format!("data: 1\n\n\u{feff}{error}")]), (true, None), "only there");
     }
 }

@@ -46,6 +46,7 @@ pub mod respond;
 pub mod body;
 pub mod headers;
 pub mod head;
+pub mod event_error;
 pub mod event_stream;
 pub mod patience;
 pub mod open_end;

@@ -7,9 +7,9 @@ use http::response;
 use memchr::memmem;
 use tokio::time::Instant;
 
-use crate::proxy::event_stream::EventError;
+use crate::proxy::event_error::EventError;
+use crate::proxy::event_error::is_dying;
 use crate::proxy::event_stream::EventScan;
-use crate::proxy::event_stream::is_dying;
 use crate::proxy::headers::is_readable_as;
 use crate::proxy::open_end::OpenEnd;
 use sgl_upstream::upstream_connection::AnswerBody;

@@ -46,7 +46,7 @@ async fn line(router: &RunningRouter, line: &str) {
 
 #[tokio::test]
 async fn stream_that_begins_with_a_refusal_is_tried_elsewhere() {
-    let forms: [&[&str]; 5] = [
+    let forms: [&[&str]; 8] = [
         &[FULL, DONE],
         &["data:{\"object\":\"error\",\"message\":\"full\",\"code\":\"429\"}\r\n\r\n"],
         &[
@@ -55,6 +55,9 @@ async fn stream_that_begins_with_a_refusal_is_tried_elsewhere() {
         ],
         &[": keep-alive\n\n", ": keep-alive\n\n", "da", "ta: {\"error\": {\"co", "de\": 503}}\n", "\n"],
         &["event: error\ndata: {\"error\": {\"code\": 502}}\n\n"],
+        &["event: error\n", "data: {\"message\": \"full\", \"code\": 503}\n\n"],
+        &["data: {\"error\":\n", "data: {\"code\": 503}}\n", "\n"],
+        &["\u{feff}data: {\"error\": {\"code\": 503}}\n\n"],
     ];
     for form in forms {
         let full = streaming(form).await;
@@ -79,6 +82,22 @@ async fn refusal_in_a_stream_is_the_answer_if_nobody_does_better_and_no_success(
     line(&router, &format!(r#"sgl_router_worker_requests_total{{worker="{url}",outcome="full"}} 1"#)).await;
     line(&router, &format!(r#"sgl_router_worker_requests_total{{worker="{url}",outcome="success"}} 0"#))
         .await;
+}
+
+#[tokio::test]
+async fn error_that_is_too_long_to_be_read_whole_is_no_success() {
+    let begin = "data: {\"error\": {\"message\": \"";
+    let stream = format!("{begin}{}\"}}}}\n\n", "x".repeat(20_000));
+    for cut in [stream.len(), 10_000] {
+        let (first, second) = stream.split_at(cut);
+        let chunks: Vec<&str> = [first, second].into_iter().filter(|piece| !piece.is_empty()).collect();
+        let answer = format!("{}0\r\n\r\n", raw::events(&chunks));
+        let worker = Raw::start(move |_| Act::Say(answer.clone())).await;
+        let router = router::start(router::config(vec![worker.entry()])).await;
+        assert_eq!(call(router.addresses().data, chat("hi")).await.text(), stream);
+        assert_eq!(router::target(&router, &worker.entry().url).unwrap().outcomes(), (0, 1), "{cut}");
+        line(&router, r#"sgl_router_error_events_total{route="chat_completions"} 1"#).await;
+    }
 }
 
 #[tokio::test]
