@@ -14,6 +14,7 @@ use crate::proxy::parse;
 use crate::proxy::parse::Facts;
 use crate::proxy::parse::Wanted;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::Ending;
 use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
 use crate::proxy::snapshot::Snapshot;
@@ -114,12 +115,15 @@ async fn serve<F: Form>(
         tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
         let has_other = || tried.has_other(&snapshot, eligible, chosen.decode);
         let attempted = F::judge(form.attempt(placed, has_other).await)?;
-        if !tried.take_retry(&attempted.outcome) {
+        if !tried.take_retry(&attempted.outcome, attempted.other) {
             let (outcome, prefill) = attempted.settled(&mut tried);
             return outcome.into_response(client, inbound, prefill, record);
         }
-        let Attempted { outcome, culprit, .. } = attempted;
+        let Attempted { outcome, culprit, other, .. } = attempted;
         culprit.exclude(&mut tried, &snapshot, eligible, chosen);
+        if other.is_some_and(Ending::is_break) {
+            culprit.other().exclude(&mut tried, &snapshot, eligible, chosen);
+        }
         tried.keep(culprit.told(outcome));
         snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, F::SHAPE, model);
     }

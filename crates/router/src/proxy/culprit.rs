@@ -29,6 +29,15 @@ impl Culprit {
         if self == Self::Prefill { outcome.unless_failed(ProxyError::PrefillFailed) } else { outcome }
     }
 
+    /// The half that the outcome does not come from.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Prefill => Self::Decode,
+            Self::Decode => Self::Prefill,
+            Self::Both => Self::Both,
+        }
+    }
+
     /// It is not to be chosen again. Of two that may both be at fault, one that nobody could replace
     /// is: without it there would be no second run.
     pub(crate) fn exclude(

@@ -4,6 +4,7 @@ use crate::proxy::culprit::Culprit;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::Ending;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
@@ -77,6 +78,8 @@ pub(crate) struct Attempted {
     pub(crate) outcome: Outcome,
     /// Whose outcome it is. A worker that serves a request alone stands where the decode half does.
     pub(crate) culprit: Culprit,
+    /// How the other half of a pair ended, if it has by then and that matters to a retry.
+    pub(crate) other: Option<Ending>,
     /// The prefill half of a pair.
     pub(crate) prefill: Option<PrefillGuard>,
 }
@@ -85,7 +88,7 @@ impl Attempted {
     /// What the client is told if there is no retry after it, and the prefill half that goes on for
     /// that: unless both halves serve the request, nothing is left running.
     pub(crate) fn settled(self, tried: &mut Tried<'_>) -> (Outcome, Option<PrefillGuard>) {
-        let Self { outcome, culprit, prefill } = self;
+        let Self { outcome, culprit, prefill, .. } = self;
         let outcome = tried.settle(culprit.told(outcome));
         let goes_on = culprit == Culprit::Decode && outcome.is_served();
         (outcome, prefill.filter(|_| goes_on))

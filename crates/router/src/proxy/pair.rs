@@ -5,7 +5,8 @@
 //! probabilities of the prompt, which only the prefill worker knows, are not merged in.
 //!
 //! A run of a pair is one run of the request. If one half breaks it off, the second run is one at
-//! another pair; if both do, both runs were had, and the request ends.
+//! another pair; if both do, both runs were had, and the request ends. If one half is full or cannot be
+//! reached, that is no run, unless the other half has ended by then.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header;
 
+use crate::config::retry_on::RetryOn;
 use crate::proxy::attempt::Unanswered;
 use crate::proxy::attempt::attempt;
 use crate::proxy::bootstrap;
@@ -54,6 +56,11 @@ use sglang_router_rs::policies::SelectWorkerInfo;
 /// If both halves break within this time, the request counts as one that breaks both. A half that lives
 /// on waits this long for nothing.
 const BREAKS_TOO: Duration = Duration::from_millis(100);
+
+/// What the other half of one that is full comes to within this time still counts: what both do at once
+/// may be heard of in either order. Much less than a prompt takes as a rule, since a half that is called
+/// off before it ends has not run, and the request waits for as long.
+const ENDS_TOO: Duration = Duration::from_millis(10);
 
 /// A request for a pair.
 #[derive(Debug)]
@@ -178,20 +185,27 @@ async fn attempt_pair(
             (Outcome::given_up(GaveUp::Dead), Culprit::Prefill)
         }
     };
-    if outcome.ending().is_break() {
-        let other = async {
-            if culprit == Culprit::Prefill {
-                decoding.await.ok()
-            } else {
-                guard.ended().await.map(|failure| prefill_failed(failure, is_hurried))
-            }
-        };
-        let other = tokio::time::timeout(BREAKS_TOO, other).await.ok().flatten();
-        if other.is_some_and(|other| other.ending().is_break()) {
-            second.take();
+    let other = async {
+        if culprit == Culprit::Prefill {
+            decoding.await.ok().map(|outcome| outcome.ending())
+        } else {
+            let failure = guard.ended().await;
+            Some(failure.map_or(Ending::SERVED, |failure| prefill_failed(failure, is_hurried).ending()))
         }
-    }
-    Attempted { outcome, culprit, prefill: Some(guard) }
+    };
+    let grace = grace(outcome.ending(), client.proxy().settings().retry_on);
+    let other = within(grace, other).await;
+    Attempted { outcome, culprit, other, prefill: Some(guard) }
+}
+
+/// How the other half ends, if it does within this time.
+async fn within(grace: Option<Duration>, other: impl Future<Output = Option<Ending>>) -> Option<Ending> {
+    tokio::time::timeout(grace?, other).await.ok()?
+}
+
+/// How long the other half of one that ended like this is waited for, if it matters to a retry.
+fn grace(ending: Ending, on: RetryOn) -> Option<Duration> {
+    if ending.is_break() { Some(BREAKS_TOO) } else { ending.is_untouched(on).then_some(ENDS_TOO) }
 }
 
 fn limits(client: &Client, silence: Patience) -> PrefillLimits {

@@ -22,6 +22,7 @@ use http::HeaderValue;
 use crate::config::retry_on::RetryCondition;
 use crate::config::retry_on::RetryOn;
 use crate::proxy::deadlines::GaveUp;
+use crate::proxy::verdict::Verdict;
 use sgl_upstream::upstream_error::UpstreamError;
 
 /// A client that sends this, with anything but 0 or false, has a request that must not be worked on
@@ -100,6 +101,9 @@ impl Ending {
     /// The connection to a worker broke before an answer, or under it.
     pub const BROKEN: Self = Self::Failed(Some(RetryCondition::Broken));
 
+    /// The worker did its part.
+    pub const SERVED: Self = Self::Answered { status: 200, is_dying: false };
+
     /// A worker gave no answer.
     pub fn of_call(error: &UpstreamError) -> Self {
         Self::Failed(match error {
@@ -147,6 +151,23 @@ impl Ending {
     pub fn is_break(self) -> bool {
         self == Self::BROKEN || matches!(self, Self::Answered { status: 502, .. })
     }
+
+    /// True if it is a reason for a retry although the worker did not work on the request.
+    pub fn is_untouched(self, on: RetryOn) -> bool {
+        self.condition(on).is_some_and(|condition| !RetryReason::of(condition).may_have_run())
+    }
+
+    /// True if the worker may have worked on the request, be it in vain.
+    fn may_have_run(self) -> bool {
+        match self {
+            Self::Failed(condition) => {
+                condition.is_some_and(|condition| RetryReason::of(condition).may_have_run())
+            }
+            Self::Answered { status, .. } => {
+                matches!(Verdict::of(status), Verdict::Served | Verdict::Failed)
+            }
+        }
+    }
 }
 
 /// How often a request may still be tried again.
@@ -168,13 +189,19 @@ impl<'a> Retries<'a> {
     }
 
     /// Uses up a retry, if the ending is a reason for one and one is left. What the worker may have
-    /// worked on is a reason only once.
-    pub fn take(&mut self, ending: Ending) -> bool {
+    /// worked on is a reason only once, and so is what the `other` half of a pair may have: how that
+    /// one ended, if it has.
+    pub fn take(&mut self, ending: Ending, other: Option<Ending>) -> bool {
         let Some(reason) = ending.condition(self.on).map(RetryReason::of) else { return false };
         let Some(left) = self.left.checked_sub(1) else { return false };
         // One that found everybody full has asked the one that it may ask.
         let is_asked = reason == RetryReason::Full && self.is_crowded;
-        let may = if reason.may_have_run() { self.second.take() } else { !is_asked };
+        if ending.is_break() && other.is_some_and(Ending::is_break) {
+            // A request that breaks both halves has had both runs.
+            self.second.take();
+        }
+        let has_run = reason.may_have_run() || other.is_some_and(Ending::may_have_run);
+        let may = !is_asked && (!has_run || self.second.take());
         if may {
             self.left = left;
             self.reason = Some(reason);
@@ -294,15 +321,39 @@ mod tests {
         let (second, all) = (SecondRun::default(), RetryCondition::ALL.map(|(condition, _)| condition));
         let mut retries = Retries::new(4, all.into_iter().collect(), &second);
         let answer = |status| Ending::Answered { status, is_dying: false };
-        assert!(retries.take(answer(502)));
+        assert!(retries.take(answer(502), None));
         assert_eq!(retries.begin(), Some(RetryReason::Status));
         assert_eq!(retries.begin(), None, "told twice");
-        assert!(!retries.take(answer(504)), "a third run");
-        assert!(!retries.take(answer(200)));
-        assert!(retries.take(answer(503)) && retries.take(answer(429)));
+        assert!(!retries.take(answer(504), None), "a third run");
+        assert!(!retries.take(answer(200), None));
+        assert!(retries.take(answer(503), None) && retries.take(answer(429), None));
         assert!(retries.find_crowded() && !retries.find_crowded());
-        assert!(!retries.take(answer(503)), "the one that may be asked of all that are full");
-        assert!(retries.take(Ending::Failed(Some(RetryCondition::Connect))));
-        assert!(!retries.take(Ending::Failed(Some(RetryCondition::Connect))), "none is left");
+        assert!(!retries.take(answer(503), None), "the one that may be asked of all that are full");
+        assert!(retries.take(Ending::Failed(Some(RetryCondition::Connect)), None));
+        assert!(!retries.take(Ending::Failed(Some(RetryCondition::Connect)), None), "none is left");
+    }
+    #[test]
+    fn full_half_hides_no_run_of_the_other() {
+        let on: RetryOn = RetryCondition::ALL.map(|(condition, _)| condition).into_iter().collect();
+        let answer = |status| Ending::Answered { status, is_dying: false };
+        let connect = Ending::Failed(Some(RetryCondition::Connect));
+        let runs = [Ending::BROKEN, Ending::SERVED, answer(500), answer(502), answer(504)];
+        for (other, may_again) in runs.map(|run| (run, false)).into_iter().chain([
+            (answer(503), true),
+            (answer(429), true),
+            (answer(400), true),
+            (connect, true),
+        ]) {
+            for ending in [answer(503), answer(429), connect] {
+                let second = SecondRun::default();
+                let mut retries = Retries::new(4, on, &second);
+                assert!(retries.take(ending, Some(other)), "{ending:?} {other:?}");
+                assert_eq!(retries.take(ending, Some(other)), may_again, "{ending:?} {other:?}");
+                assert!(retries.take(ending, None), "{ending:?} {other:?}: that is no run");
+            }
+        }
+        let second = SecondRun::default();
+        let mut retries = Retries::new(4, on, &second);
+        assert!(!retries.take(Ending::BROKEN, Some(answer(502))), "it broke both");
     }
 }

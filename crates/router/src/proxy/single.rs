@@ -93,6 +93,6 @@ impl Form for Single<'_> {
 
     fn judge(ended: Self::Ended) -> Result<Attempted, ProxyError> {
         let outcome = ended.unwrap_or_else(|unanswered| unanswered.blamed());
-        Ok(Attempted { outcome, culprit: Culprit::Decode, prefill: None })
+        Ok(Attempted { outcome, culprit: Culprit::Decode, other: None, prefill: None })
     }
 }

@@ -7,6 +7,7 @@ use crate::proxy::outcome::Outcome;
 use crate::proxy::outcome::Teller;
 use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
+use crate::proxy::retry::Ending;
 use crate::proxy::retry::Retries;
 use crate::proxy::retry::RetryReason;
 use crate::proxy::retry::SecondRun;
@@ -80,9 +81,10 @@ impl<'a> Tried<'a> {
         self.workers.get_or_insert_default().insert(index);
     }
 
-    /// Uses up a retry, if the outcome is a reason for one and one is left.
-    pub(crate) fn take_retry(&mut self, outcome: &Outcome) -> bool {
-        self.retries.take(outcome.ending())
+    /// Uses up a retry, if the outcome is a reason for one and one is left. `other` is how the other
+    /// half of a pair ended, if it has.
+    pub(crate) fn take_retry(&mut self, outcome: &Outcome, other: Option<Ending>) -> bool {
+        self.retries.take(outcome.ending(), other)
     }
 
     /// An attempt begins: why, if it is one more.

@@ -1,9 +1,17 @@
 //! Requests that workers may have worked on: they run twice at most.
 
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
 use http::StatusCode;
 use sgl_router::config::retry_on::RetryCondition;
 use sgl_router::config::worker_entry::RoleEntry;
 use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::proxy::target::Target;
+use sgl_router::proxy::verdict::Verdict;
 use sgl_testkit::client::TestClient;
 use sgl_testkit::client::call;
 use sgl_testkit::client::chat;
@@ -14,6 +22,7 @@ use sgl_testkit::raw::Raw;
 use sgl_testkit::router;
 use sgl_testkit::upstream;
 use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::eventually;
 use sgl_testkit::waits::until;
 
 /// Workers that a request with the word `poison` does something to.
@@ -84,7 +93,7 @@ async fn pair_whose_workers_crash_runs_twice_in_all() {
         let crash = poisoned(4, || Act::Die).await;
         let calm = Upstream::start(|seen: upstream::SeenRequest| async move {
             if seen.body.windows(6).any(|window| window == b"poison") {
-                std::future::pending().await
+                pending().await
             }
             upstream::whole(200, "{}")
         })
@@ -205,4 +214,101 @@ async fn break_that_envoy_answers_with_503_is_a_break_and_no_fullness() {
         assert_eq!((answer.status, answer.text()), (StatusCode::SERVICE_UNAVAILABLE, text.as_str()));
         assert_eq!(workers.iter().map(|worker| worker.seen().len()).sum::<usize>(), runs, "{reason}");
     }
+}
+
+/// Pairs of which one half waits for what the router has heard of the other.
+struct Pairs {
+    fast: Vec<Upstream>,
+    late: Vec<Upstream>,
+    entries: Vec<WorkerEntry>,
+    fast_targets: Arc<OnceLock<Vec<Arc<Target>>>>,
+}
+
+impl Pairs {
+    /// Workers of one half that answer with a status at once, and workers of the `late` role, each of
+    /// whose answers comes when the router has heard one answer more that means `verdict`.
+    async fn start(count: usize, late: RoleEntry, status: u16, verdict: Verdict, late_status: u16) -> Self {
+        let (fast_targets, arrived) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::new(0)));
+        let (mut fasts, mut lates, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (targets, arrived) = (Arc::clone(&fast_targets), Arc::clone(&arrived));
+            let slow = Upstream::start(move |_| {
+                let (targets, nth) = (Arc::clone(&targets), arrived.fetch_add(1, Ordering::SeqCst) + 1);
+                async move {
+                    let targets: &Vec<Arc<Target>> = targets.get().expect("set before the request");
+                    let heard = || targets.iter().map(|target| target.counted(verdict)).sum::<u64>();
+                    eventually("the other half's answer", || heard() >= nth as u64).await;
+                    upstream::whole(late_status, "{}")
+                }
+            })
+            .await;
+            let fast = Upstream::start(move |_| async move { upstream::whole(status, "{}") }).await;
+            let other = if late == RoleEntry::Decode { RoleEntry::Prefill } else { RoleEntry::Decode };
+            entries.push(WorkerEntry { role: late, ..slow.entry() });
+            entries.push(WorkerEntry { role: other, ..fast.entry() });
+            lates.push(slow);
+            fasts.push(fast);
+        }
+        Self { fast: fasts, late: lates, entries, fast_targets }
+    }
+
+    /// The status of an answer, how often the request was at the fast half, and how often at the late
+    /// one.
+    async fn ask(self, may_run_again: bool) -> (u16, usize, usize) {
+        let router = router::start(router::config(self.entries)).await;
+        let target = |worker: &Upstream| router::target(&router, &worker.url()).expect("a worker");
+        self.fast_targets.set(self.fast.iter().map(target).collect()).expect("set once");
+        let mut request = post("/generate", "{}");
+        if !may_run_again {
+            request.headers_mut().insert("x-sgl-no-retry", "1".parse().unwrap());
+        }
+        let answer = call(router.addresses().data, request).await;
+        let is_new = |worker: &Upstream| worker.seen().len() <= 1;
+        assert!(self.fast.iter().chain(&self.late).all(is_new), "one that failed is asked again");
+        let seen = |workers: &[Upstream]| workers.iter().map(|worker| worker.seen().len()).sum();
+        (answer.status.as_u16(), seen(&self.fast), seen(&self.late))
+    }
+}
+
+#[tokio::test]
+async fn full_half_does_not_hide_that_the_other_breaks() {
+    for breaking in [RoleEntry::Prefill, RoleEntry::Decode] {
+        for (may_run_again, runs) in [(true, 2), (false, 1)] {
+            let mut ran = Vec::new();
+            // The break counts if it comes at once, which a busy machine may prevent.
+            for _ in 0..10 {
+                let pairs = Pairs::start(5, breaking, 503, Verdict::Full, 502).await;
+                ran.push(pairs.ask(may_run_again).await);
+                if ran.ends_with(&[(503, runs, runs)]) {
+                    break;
+                }
+            }
+            assert_eq!(ran.last(), Some(&(503, runs, runs)), "{breaking:?}: {ran:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn request_that_was_prefilled_to_the_end_has_run_though_the_decode_worker_is_full() {
+    for (may_run_again, runs) in [(true, 2), (false, 1)] {
+        let pairs = Pairs::start(5, RoleEntry::Decode, 200, Verdict::Served, 503).await;
+        assert_eq!(pairs.ask(may_run_again).await, (503, runs, runs));
+    }
+}
+
+#[tokio::test]
+async fn request_that_is_called_off_at_the_prefill_worker_has_not_run() {
+    let prefill = Upstream::start(|_| pending()).await;
+    let mut entries = vec![WorkerEntry { role: RoleEntry::Prefill, ..prefill.entry() }];
+    let mut decodes = Vec::new();
+    for _ in 0..4 {
+        let decode = Upstream::failing(503).await;
+        entries.push(WorkerEntry { role: RoleEntry::Decode, ..decode.entry() });
+        decodes.push(decode);
+    }
+    let router = router::start(router::config(entries)).await;
+    let mut request = post("/generate", "{}");
+    request.headers_mut().insert("x-sgl-no-retry", "1".parse().unwrap());
+    assert_eq!(call(router.addresses().data, request).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(decodes.iter().all(|decode| decode.seen().len() == 1), "each was asked");
 }
