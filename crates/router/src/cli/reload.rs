@@ -17,6 +17,7 @@ use crate::config::worker_entry::WorkerEntry;
 use crate::manage::PluginManager;
 use crate::manage::digest::sha256;
 use crate::proxy::Backends;
+use crate::proxy::succession::Succession;
 use sgl_upstream::worker_url::WorkerUrl;
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::config::trust::TrustRule;
@@ -76,6 +77,9 @@ fn print(module: &Path) -> Print {
 pub(crate) struct Reloader {
     args: ServeArgs,
     applied: Applied,
+    /// Workers that are not configured any more and serve until others can, as they were configured.
+    leaving: BTreeMap<String, WorkerEntry>,
+    succession: Option<Succession>,
     backends: Arc<Backends>,
     manager: Arc<PluginManager>,
 }
@@ -98,7 +102,7 @@ impl Reloader {
         backends: Arc<Backends>,
         manager: Arc<PluginManager>,
     ) -> Self {
-        Self { args, applied, backends, manager }
+        Self { args, applied, leaving: BTreeMap::new(), succession: None, backends, manager }
     }
 
     /// Reads the configuration again and applies what has changed. With a fault in it nothing is
@@ -143,7 +147,34 @@ impl Reloader {
         let fixed = std::mem::take(&mut self.applied.fixed);
         let admin_token = self.applied.admin_token.take();
         self.applied = Applied { fixed, admin_token, plugins, ..wanted };
-        tracing::info!(left, "reloaded the configuration");
+        let leaving = self.leaving.len();
+        tracing::info!(left, leaving, "reloaded the configuration");
+    }
+
+    /// Takes workers out that are not configured any more, once the others can take their place or the
+    /// time for that is up. Waits for ever if there are none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the next call goes on.
+    pub(crate) async fn hand_over(&mut self) {
+        let Some(succession) = &self.succession else { return std::future::pending().await };
+        if !succession.ready().await {
+            let leaving = self.leaving.len();
+            tracing::warn!(
+                leaving,
+                "workers leave though those of the configuration cannot take their place"
+            );
+        }
+        self.retire();
+    }
+
+    fn retire(&mut self) {
+        self.succession = None;
+        for url in std::mem::take(&mut self.leaving).keys() {
+            let is_there = self.backends.retire(url).is_some();
+            tracing::info!(worker = url, is_there, "not configured any more: draining, then removing");
+        }
     }
 
     /// One line for each key that was changed and needs a restart. Returns how many.
@@ -160,19 +191,34 @@ impl Reloader {
         left
     }
 
-    /// Workers that operators added are none of the configuration's business.
-    fn reload_workers(&self, wanted: &Applied) {
-        for url in self.applied.workers.keys().filter(|url| !wanted.workers.contains_key(*url)) {
-            let is_there = self.backends.retire(url).is_some();
-            tracing::info!(worker = url, is_there, "not configured any more: draining, then removing");
-        }
+    /// Workers that operators added are none of the configuration's business. Those that are gone
+    /// leave after the others were added, and may serve until these can ([`hand_over`](Self::hand_over)).
+    fn reload_workers(&mut self, wanted: &Applied) {
+        let mut before = std::mem::take(&mut self.applied.workers);
+        before.append(&mut self.leaving);
         for (url, entry) in &wanted.workers {
-            match self.applied.workers.get(url) {
-                Some(same) if same == entry => {}
+            match before.remove(url) {
+                Some(same) if same == *entry => {}
                 Some(_) if self.change(url, entry) => {}
                 _ => self.add(url, entry),
             }
         }
+        self.leaving = before;
+        let urls = |workers: &BTreeMap<String, WorkerEntry>| workers.keys().cloned().collect();
+        let succession = self.backends.succession(urls(&self.leaving), urls(&wanted.workers));
+        if succession.is_ready() {
+            self.retire();
+            return;
+        }
+        let limit = succession.limit();
+        for url in succession.leaving() {
+            tracing::info!(
+                worker = url,
+                ?limit,
+                "not configured any more: serves on until the configured can"
+            );
+        }
+        self.succession = Some(succession);
     }
 
     /// False if the worker is not there: an operator removed it.

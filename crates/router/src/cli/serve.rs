@@ -124,10 +124,12 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
     let (backends, manager) = (Arc::clone(router.proxy().backends()), Arc::clone(router.manager()));
     let mut reloader = Reloader::new(args.clone(), at_start, backends, manager);
     let reloading = async {
-        while hang_up.recv().await.is_some() {
-            reloader.reload().await;
+        loop {
+            tokio::select! {
+                Some(()) = hang_up.recv() => reloader.reload().await,
+                () = reloader.hand_over() => {}
+            }
         }
-        std::future::pending::<SignalKind>().await
     };
     let ended_by = tokio::select! {
         kind = signalled() => kind,

@@ -17,6 +17,7 @@ use crate::proxy::endpoint::Endpoint;
 use crate::proxy::health;
 use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
 use sgl_upstream::worker_url::WorkerUrl;
 use sgl_upstream::worker_url::WorkerUrlError;
@@ -192,6 +193,12 @@ impl Backends {
     /// Takes a worker out at once; its requests in flight go on. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
         self.take_out(&mut self.keepers.lock(), &normal(url))
+    }
+
+    /// What to wait for before workers are retired of whom others take the place, by their URLs as the
+    /// fleet knows them.
+    pub fn succession(&self, leaving: Vec<String>, staying: Vec<String>) -> Succession {
+        Succession::new(Arc::clone(&self.roster), leaving, staying, &self.settings.health)
     }
 
     /// Drains a worker and removes it once it has no request in flight, or after the time that a

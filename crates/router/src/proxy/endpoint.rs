@@ -45,6 +45,8 @@ pub struct Endpoint {
     circuit: Circuit,
     fullness: Fullness,
     passing: AtomicBool,
+    /// Whether a check has found out if it passes, or nothing checks.
+    judged: AtomicBool,
     drained: Notify,
     verdicts: [AtomicU64; Verdict::ALL.len()],
     reconnects: AtomicU64,
@@ -66,6 +68,7 @@ impl Endpoint {
             circuit: Circuit::new(settings.circuit.clone()),
             fullness: Fullness::default(),
             passing: AtomicBool::new(passing),
+            judged: AtomicBool::new(passing),
             drained: Notify::new(),
             verdicts: [const { AtomicU64::new(0) }; Verdict::ALL.len()],
             reconnects: AtomicU64::new(0),
@@ -163,6 +166,14 @@ impl Endpoint {
         // Relaxed: see `is_passing`.
         self.passing.store(passing, Ordering::Relaxed);
         self.refresh();
+        // Release: who sees that it is judged sees how.
+        self.judged.store(true, Ordering::Release);
+    }
+
+    /// True if its first health check is over, or it has none.
+    pub fn is_judged(&self) -> bool {
+        // Acquire: see `set_passing`.
+        self.judged.load(Ordering::Acquire)
     }
 
     /// Works out anew whether policies may choose it.

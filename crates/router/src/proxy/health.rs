@@ -93,6 +93,7 @@ async fn check_for_ever(
         if let Some(passed) = passed {
             if let Some(passing) = streak.after(passed, settings) {
                 turn(target, passing, learner, came_up).await;
+                roster.judge();
             }
             if target.checked(passed).await {
                 roster.found_dead();

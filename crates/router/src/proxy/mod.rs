@@ -31,6 +31,7 @@ pub mod models;
 pub mod model_index;
 pub mod snapshot;
 pub mod roster;
+pub mod succession;
 pub mod learning;
 pub mod health;
 pub mod backends;

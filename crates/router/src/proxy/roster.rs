@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::config::checked::SilenceSettings;
 use crate::proxy::models::Known;
@@ -33,6 +35,7 @@ pub struct Roster {
     /// Whether workers are asked for their models.
     learns: bool,
     deaths: AtomicU64,
+    judged: Notify,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,14 @@ impl Roster {
     pub fn new(learns: bool) -> Self {
         let fleet = Fleet::new();
         let snapshot = ArcSwap::from_pointee(Snapshot::new(fleet.table(), Vec::new(), &[], learns));
-        Self { fleet, snapshot, entries: Mutex::default(), learns, deaths: AtomicU64::new(0) }
+        Self {
+            fleet,
+            snapshot,
+            entries: Mutex::default(),
+            learns,
+            deaths: AtomicU64::new(0),
+            judged: Notify::new(),
+        }
     }
 
     /// The workers now.
@@ -123,6 +133,23 @@ impl Roster {
         removed.target.refresh();
         self.publish(&entries);
         Some(removed.target)
+    }
+
+    /// A worker, and what is known of its models. `None` if it is not there.
+    pub fn find(&self, url: &str) -> Option<(Arc<Target>, Known)> {
+        let entries = self.entries.lock();
+        entries.get(url).map(|entry| (Arc::clone(&entry.target), entry.known.clone()))
+    }
+
+    /// Checks have found that a worker passes from now on, or does not.
+    pub fn judge(&self) {
+        self.judged.notify_waiters();
+    }
+
+    /// Ends when checks find the next time that a worker passes, or does not; from this call on none
+    /// is missed.
+    pub fn judged(&self) -> Notified<'_> {
+        self.judged.notified()
     }
 
     /// A worker was found dead, also one that was removed and that requests still wait for.

@@ -1,11 +1,15 @@
 //! SIGHUP, and what a restart comes back with.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Request;
 use http::StatusCode;
 use sgl_api::CircuitState;
+use sgl_router::config::worker_entry::RoleEntry;
 use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_router::proxy::circuit::CircuitPass;
 use sgl_router::proxy::verdict::Verdict;
@@ -19,6 +23,7 @@ use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::soon;
 use sgl_testkit::waits::until;
 use sglang_router_rs::core::Worker;
+use tokio::sync::Semaphore;
 
 use crate::proxy::plugins::SECOND_WORKER;
 use crate::proxy::plugins::guest;
@@ -51,8 +56,7 @@ async fn hangup_reloads_workers_and_keeps_what_serves_if_the_file_is_bad() {
 
     configure(&file, &[&second.url()], "");
     router.signal("-HUP");
-    router.logged("reloaded the configuration").await;
-    until(async || answers(&router, "second").await).await;
+    router.logged("draining, then removing").await;
     assert!(answers(&router, "second").await && !answers(&router, "first").await);
 
     router.signal("-TERM");
@@ -222,4 +226,132 @@ async fn worker_that_an_operator_added_is_there_after_a_restart_until_it_is_remo
     let router = Router::serve(&arguments).await;
     let refused = call(router.address, chat("hi")).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text());
+}
+
+/// Health checks ask another path, which a [`late`] worker answers when it is told to.
+const CHECKS: &str = "[health]\nendpoint = \"/late\"\ninterval_secs = 1\ntimeout_secs = 60\n";
+
+/// A worker that answers its first health check once somebody adds a permit.
+async fn late(body: &'static str) -> (Upstream, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let permits = Arc::clone(&gate);
+    let worker = Upstream::start(move |seen| {
+        let permits = Arc::clone(&permits);
+        async move {
+            if seen.uri.path() == "/late" {
+                drop(permits.acquire().await.expect("it stays open"));
+            }
+            upstream::whole(200, body)
+        }
+    });
+    (worker.await, gate)
+}
+
+#[tokio::test]
+async fn no_request_is_refused_while_hangup_replaces_all_workers() {
+    let first = Upstream::saying("first").await;
+    let (second, gate) = late("second").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[&first.url()], CHECKS);
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+
+    let (address, over) = (router.address, Arc::new(AtomicBool::new(false)));
+    let is_over = Arc::clone(&over);
+    let traffic = tokio::spawn(async move {
+        let mut client = Client::connect(address).await;
+        while !is_over.load(Ordering::SeqCst) {
+            let answer = client.call(chat("hi")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        }
+    });
+    configure(&file, &[&second.url()], CHECKS);
+    router.signal("-HUP");
+    router.logged("serves on until the configured can").await;
+    router.logged("\"left\":0,\"leaving\":1").await;
+    second.arrived(1).await;
+    for _ in 0..3 {
+        assert!(answers(&router, "first").await);
+    }
+    gate.add_permits(1);
+    router.logged("draining, then removing").await;
+    assert!(answers(&router, "second").await && answers(&router, "second").await);
+    over.store(true, Ordering::SeqCst);
+    soon(traffic).await.unwrap();
+}
+
+#[tokio::test]
+async fn workers_leave_in_the_end_if_none_of_the_file_passes_its_checks() {
+    let [first, second] = [Upstream::saying("first").await, Upstream::saying("second").await];
+    second.set_health(500);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    let checks = "[health]\ninterval_secs = 1\ntimeout_secs = 1\nfailure_threshold = 1\n";
+    configure(&file, &[&first.url()], checks);
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+    configure(&file, &[&second.url()], checks);
+    router.signal("-HUP");
+    router.logged("serves on until the configured can").await;
+    router.logged("cannot take their place").await;
+    router.logged("draining, then removing").await;
+    assert_eq!(call(router.address, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn second_hangup_replaces_what_the_first_one_waits_for() {
+    let first = Upstream::saying("first").await;
+    let (second, _gate) = late("second").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[&first.url()], CHECKS);
+    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+    for _ in 0..2 {
+        configure(&file, &[&second.url()], CHECKS);
+        router.signal("-HUP");
+        router.logged("\"leaving\":1").await;
+        assert!(answers(&router, "first").await);
+    }
+    configure(&file, &[&first.url()], CHECKS);
+    router.signal("-HUP");
+    router.logged(&format!("\"worker\":\"{}\",\"is_there\":true", second.url())).await;
+    router.logged("\"leaving\":0").await;
+    assert!(answers(&router, "first").await);
+}
+
+#[tokio::test]
+async fn worker_may_leave_once_others_are_judged_and_one_has_its_role_and_its_models() {
+    let mut workers = Vec::new();
+    for model in ["red", "blue", "red", "blue"] {
+        let worker = Upstream::saying("fine").await;
+        workers.push((WorkerEntry { model: Some(model.to_owned()), ..worker.entry() }, worker));
+    }
+    let entry = |index: usize| workers[index].0.clone();
+    let urls = |indexes: &[usize]| indexes.iter().map(|index| workers[*index].1.url()).collect::<Vec<_>>();
+    workers[3].1.set_health(500);
+    let mut config = router::checking(vec![entry(0), entry(1)]);
+    (config.proxy.health.timeout, config.proxy.health.failures) = (Duration::from_secs(1), 1);
+    let router = router::start(config).await;
+    let backends = router.proxy().backends();
+    let is_fit = async |index: usize| router::target(&router, &workers[index].1.url()).unwrap().is_fit();
+    until(async || is_fit(0).await && is_fit(1).await).await;
+    backends.add(&entry(2)).unwrap();
+    backends.add(&entry(3)).unwrap();
+    let ready = |leaving: &[usize], staying: &[usize]| {
+        let succession = backends.succession(urls(leaving), urls(staying));
+        async move { soon(succession.ready()).await }
+    };
+    assert!(!backends.succession(urls(&[0]), urls(&[2, 3])).is_ready(), "none is judged");
+    assert!(ready(&[0], &[2, 3]).await);
+    assert!(!backends.succession(urls(&[1]), urls(&[2, 3])).is_ready(), "nobody else has blue");
+    assert!(!ready(&[0, 1], &[2, 3]).await, "its time is over");
+    assert!(backends.succession(urls(&[1]), urls(&[2])).is_ready(), "the file wants no blue");
+    assert!(backends.succession(urls(&[0, 1]), urls(&[])).is_ready(), "the file wants nobody");
+    let red_prefill = WorkerEntry { role: RoleEntry::Prefill, bootstrap_port: Some(1), ..entry(2) };
+    backends.change(&red_prefill).unwrap();
+    assert!(!backends.succession(urls(&[0]), urls(&[2, 3])).is_ready(), "nobody else has its role");
+    backends.drain(&workers[0].1.url());
+    assert!(backends.succession(urls(&[0]), urls(&[2, 3])).is_ready(), "it serves nobody");
 }
