@@ -260,7 +260,7 @@ async fn no_request_is_refused_while_hangup_replaces_all_workers() {
     let (address, over) = (router.address, Arc::new(AtomicBool::new(false)));
     let is_over = Arc::clone(&over);
     let traffic = tokio::spawn(async move {
-        let mut client = Client::connect(address).await;
+        let mut client = TestClient::connect(address).await;
         while !is_over.load(Ordering::SeqCst) {
             let answer = client.call(chat("hi")).await;
             assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
