@@ -110,6 +110,7 @@ async fn canary_under_a_name_where_nothing_serves_is_refused_and_names_those_in_
     }
     let (_, out, _) = plugin(&admin, &["list"]).await;
     assert_eq!(out.lines().count(), 2, "nothing was loaded: {out}");
+    assert!(out.lines().next().unwrap().contains("FAILURES  NO CHOICE  FALLBACKS"), "{out}");
 }
 
 #[tokio::test]
@@ -119,6 +120,17 @@ async fn router_that_sends_controls_of_a_terminal_is_printed_without_them() {
     fake.serve("/v1/plugins", 409, problem);
     let (code, _, error) = plugin(&fake.url(), &["list"]).await;
     assert!(code == 1 && error.contains("one\\u{1b}[2J\ntwo (c)"), "{code} {error:?}");
+}
+
+#[tokio::test]
+async fn list_of_a_router_that_does_not_count_who_chose_nobody_is_read() {
+    let list = r#"{"plugins": [{"name": "p", "state": "serving", "in_use": true, "generation": 1, "digest": "d",
+        "version": "", "breaker": "closed", "decisions": 5, "fallbacks": 0, "failures": 0, "p99_ns": null,
+        "live_generations": 1, "last_event": null}]}"#;
+    let fake = Upstream::saying("").await;
+    fake.serve("/v1/plugins", 200, list);
+    let (code, out, error) = plugin(&fake.url(), &["list"]).await;
+    assert!(code == 0 && out.contains("NO CHOICE"), "{code} {out} {error}");
 }
 
 #[tokio::test]

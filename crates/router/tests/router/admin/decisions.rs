@@ -301,7 +301,9 @@ async fn no_choice_is_explained_with_its_generation_whoever_served_the_request()
         );
         // Of all generations that live; the one before may still be warm.
         let list = setup.admin(get("/v1/plugins")).await.json();
-        assert_ne!(list["plugins"][0]["failures"], json!(0), "{list}");
+        let summary = &list["plugins"][0];
+        assert_ne!(summary["failures"], json!(0), "{list}");
+        assert_eq!(summary["no_choice"], summary["failures"], "{list}");
         let shown = setup.show("mine").await;
         let stable = shown["generations"].as_array().unwrap().iter().find(|one| one["role"] == "stable");
         assert_eq!(stable.unwrap()["failures"], json!({"no_choice": 1}), "{shown}");
