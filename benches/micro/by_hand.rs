@@ -1,12 +1,6 @@
 //! What a guest needs that is called with wasmtime alone.
 
-use wasmtime::Config;
-use wasmtime::Engine;
-use wasmtime::InstancePre;
-use wasmtime::Linker;
-use wasmtime::Module;
-use wasmtime::PoolingAllocationConfig;
-use wasmtime::Store;
+use wasmtime::{Config, Engine, InstancePre, Linker, Module, PoolingAllocationConfig, Store};
 
 use crate::stage;
 

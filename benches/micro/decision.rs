@@ -3,14 +3,9 @@
 
 use std::hint::black_box;
 
-use criterion::BenchmarkId;
-use criterion::Criterion;
+use criterion::{BenchmarkId, Criterion};
 use sglang_router_rs::config::LaneOption;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{Load, PluginOptions, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig};
 
 use crate::floor::Floor;
 use crate::stage;

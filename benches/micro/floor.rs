@@ -2,18 +2,12 @@
 
 use std::sync::Arc;
 
-use sgl_policy_abi::Writer;
-use sgl_policy_abi::unpack;
-use wasmtime::Config;
-use wasmtime::InstanceAllocationStrategy;
-use wasmtime::InstancePre;
-use wasmtime::Memory;
-use wasmtime::PoolingAllocationConfig;
-use wasmtime::Store;
-use wasmtime::TypedFunc;
+use sgl_policy_abi::{Writer, unpack};
+use wasmtime::{
+    Config, InstanceAllocationStrategy, InstancePre, Memory, PoolingAllocationConfig, Store, TypedFunc,
+};
 
-use crate::by_hand;
-use crate::pool;
+use crate::{by_hand, pool};
 
 /// One instance with a message that is written once and copied in before each call, but for its
 /// last input.

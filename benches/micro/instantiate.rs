@@ -7,17 +7,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::BenchmarkId;
-use criterion::Criterion;
+use criterion::{BenchmarkId, Criterion};
 use sglang_router_rs::engine::HostServices;
 use sglang_router_rs::engine::trial::Trial;
-use wasmtime::Config;
-use wasmtime::InstanceAllocationStrategy;
+use wasmtime::{Config, InstanceAllocationStrategy};
 
-use crate::by_hand;
-use crate::floor::Floor;
-use crate::floor::Messages;
-use crate::pool;
+use crate::floor::{Floor, Messages};
+use crate::{by_hand, pool};
 
 pub(crate) fn instantiate(c: &mut Criterion) {
     let mut group = c.benchmark_group("instantiate");

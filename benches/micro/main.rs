@@ -2,8 +2,7 @@
 //!
 //! `cargo bench --bench micro -- decision/` runs one group.
 
-use criterion::criterion_group;
-use criterion::criterion_main;
+use criterion::{criterion_group, criterion_main};
 
 mod by_hand;
 mod decision;

@@ -2,24 +2,15 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use criterion::BenchmarkId;
-use criterion::Criterion;
-use sglang_router_rs::engine::CallError;
-use sglang_router_rs::engine::Compiled;
-use sglang_router_rs::engine::Engine;
-use sglang_router_rs::engine::EngineOptions;
-use sglang_router_rs::engine::HostServices;
-use sglang_router_rs::engine::Pool;
-use sglang_router_rs::engine::PoolOptions;
-use sglang_router_rs::engine::SandboxSpec;
-use sglang_router_rs::engine::TmpLimits;
+use criterion::{BenchmarkId, Criterion};
 use sglang_router_rs::engine::making::InitAnswer;
-use sglang_router_rs::engine::pool::recipe::PoolTally;
-use sglang_router_rs::engine::pool::recipe::Recipe;
+use sglang_router_rs::engine::pool::recipe::{PoolTally, Recipe};
 use sglang_router_rs::engine::trial::Trial;
+use sglang_router_rs::engine::{
+    CallError, Compiled, Engine, EngineOptions, HostServices, Pool, PoolOptions, SandboxSpec, TmpLimits,
+};
 use sglang_router_rs::types::future::BoxFuture;
 
 use crate::stage;

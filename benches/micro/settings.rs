@@ -4,14 +4,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use criterion::BenchmarkId;
-use criterion::Criterion;
-use wasmtime::Config;
-use wasmtime::Enabled;
-use wasmtime::InstanceAllocationStrategy;
-use wasmtime::OptLevel;
-use wasmtime::PoolingAllocationConfig;
-use wasmtime::RegallocAlgorithm;
+use criterion::{BenchmarkId, Criterion};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
+};
 
 use crate::by_hand;
 use crate::floor::Floor;

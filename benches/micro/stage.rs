@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::{Fleet, WorkerSpec};
 
 /// A plugin of the repository, built.
 pub(crate) fn module(name: &str) -> PathBuf {

@@ -3,11 +3,8 @@
 use std::collections::HashMap;
 use std::hint::black_box;
 
-use criterion::BenchmarkId;
-use criterion::Criterion;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Wire;
-use sgl_policy_abi::Writer;
+use criterion::{BenchmarkId, Criterion};
+use sgl_policy_abi::{Input, Wire, Writer};
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::wasm::message::draw::Draw;
 use sglang_router_rs::policies::wasm::message::reply::decode_choice;

@@ -2,14 +2,9 @@
 
 use std::hint::black_box;
 
-use wasmtime::Config;
-use wasmtime::Engine;
-use wasmtime::InstanceAllocationStrategy;
-use wasmtime::InstancePre;
-use wasmtime::Linker;
-use wasmtime::Module;
-use wasmtime::PoolingAllocationConfig;
-use wasmtime::Store;
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module, PoolingAllocationConfig, Store,
+};
 
 use crate::stage;
 

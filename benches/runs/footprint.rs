@@ -1,15 +1,10 @@
 //! How long a load takes, compiled and from the cache, and what a warm instance has resident.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sglang_router_rs::engine::EngineOptions;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{Load, PluginOptions, PolicyFactory, WasmPolicyConfig};
 
 use crate::stage;
 use crate::stage::Length;

@@ -2,17 +2,12 @@
 //! the background, beside instantiating, calling and dropping by hand; and what its caller waits.
 
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::time::ClockId;
-use rustix::time::clock_gettime;
+use rustix::time::{ClockId, clock_gettime};
 use sglang_router_rs::config::Isolation;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{PluginOptions, Policy, PolicyFactory, SelectWorkerInfo};
 
 use crate::by_hand::ByHand;
 use crate::stage;

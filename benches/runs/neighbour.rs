@@ -4,20 +4,15 @@
 //! so that both kinds of rounds take the same processors: with ordinary work, or with a plugin that
 //! never ends by itself.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{
+    Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+};
 
 use crate::stage;
 use crate::stage::Length;

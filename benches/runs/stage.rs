@@ -2,18 +2,12 @@
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::core::{Fleet, WorkerSpec, WorkerTable};
+use sglang_router_rs::policies::{
+    Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,19 +3,13 @@
 //! On as many threads as there are cores, each of which decides in bursts.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{Load, PluginOptions, Policy, PolicyFactory, WasmPolicyConfig};
 
 use crate::stage;
 use crate::stage::Length;

@@ -2,17 +2,12 @@
 //! that both share.
 
 use std::sync::Barrier;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{PluginOptions, Policy, PolicyFactory, SelectWorkerInfo};
 
 use crate::stage;
 use crate::stage::Length;

@@ -9,10 +9,7 @@ use std::thread;
 
 use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{PluginOptions, Policy, PolicyFactory, SelectWorkerInfo};
 
 use crate::stage;
 use crate::stage::Length;

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::config::rollout::ProbationOptions;
-use crate::config::rollout::Rollout;
+use crate::config::rollout::{ProbationOptions, Rollout};
 
 /// What to load, and within which limits.
 ///

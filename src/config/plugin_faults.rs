@@ -5,13 +5,9 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use crate::config::faults::Fault;
-use crate::config::limits;
-use crate::config::plugin::BreakerOptions;
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
-use crate::config::rollout::CanaryOptions;
-use crate::config::rollout::Rollout;
-use crate::config::syscalls;
+use crate::config::plugin::{BreakerOptions, PluginOptions, WasmPolicyConfig};
+use crate::config::rollout::{CanaryOptions, Rollout};
+use crate::config::{limits, syscalls};
 
 /// All faults of a plugin's settings, with their keys as they are in its table. `built_in` are the
 /// names of the built-in policies: no plugin may have one, and every fallback is one.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a new generation of a plugin takes over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,12 +1,10 @@
 //! What a policy chooses from, whoever owns it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::core::worker::Worker;
-use sgl_policy_abi::Column;
-use sgl_policy_abi::WorkerRole;
+use sgl_policy_abi::{Column, WorkerRole};
 
 /// Names one list of workers, process-wide: no two different lists ever have the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::core::report::WorkerReport;
 use crate::core::signals::SignalChunk;
 use crate::core::slots::Slots;
-use crate::core::worker::Worker;
-use crate::core::worker::WorkerSpec;
-use sgl_policy_abi::Column;
-use sgl_policy_abi::WorkerRole;
+use crate::core::worker::{Worker, WorkerSpec};
+use sgl_policy_abi::{Column, WorkerRole};
 
 /// One worker of a [`crate::core::Fleet`].
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! What is reported of a worker's own load.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sgl_policy_abi::Column;
 
 macro_rules! says {

@@ -4,9 +4,7 @@
 //! in flight can always find the number that it raised, whatever became of the table meanwhile.
 
 use std::fmt;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use sgl_policy_abi::Column;
 

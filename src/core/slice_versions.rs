@@ -1,7 +1,6 @@
 //! Recognises an embedder's slice of workers, so that static facts are sent only once.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 
@@ -76,8 +75,7 @@ impl SliceVersions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::worker::BasicWorker;
-    use crate::core::worker::WorkerSpec;
+    use crate::core::worker::{BasicWorker, WorkerSpec};
 
     fn worker(url: &str) -> Arc<dyn Worker> {
         Arc::new(BasicWorker::new(WorkerSpec::new(url)))

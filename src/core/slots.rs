@@ -2,8 +2,7 @@
 
 use parking_lot::Mutex;
 
-use crate::core::signals::CHUNK_SLOTS;
-use crate::core::signals::SignalChunk;
+use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use sgl_policy_abi::Column;
 
 /// Chunks that belong to no fleet. They are never freed, but used again: so a guard of a request in

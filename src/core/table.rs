@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::core::candidates::Candidates;
-use crate::core::candidates::TableVersion;
+use crate::core::candidates::{Candidates, TableVersion};
 use crate::core::fleet_worker::FleetWorker;
-use crate::core::signals::CHUNK_SLOTS;
-use crate::core::signals::SignalChunk;
+use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use crate::core::worker::Worker;
 use sgl_policy_abi::Column;
 

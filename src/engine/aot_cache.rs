@@ -5,24 +5,19 @@
 //! digest and of the engine's settings, and carries a digest over all of that and its own content:
 //! a file under another's name is not taken for it. Any doubt means compiling again.
 
-use std::hash::Hash;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use wasmtime::Module;
 
 use crate::engine::error::EngineError;
 use crate::engine::private_dir;
 use crate::engine::private_dir::Bounds;
-use crate::types::file;
-use crate::types::hex;
-use crate::types::shown_path;
+use crate::types::{file, hex, shown_path};
 
 /// Bytes before the artifact: SHA-256 of what it is, whose it is, and its content.
 const HEADER_BYTES: usize = 32;

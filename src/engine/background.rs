@@ -4,19 +4,12 @@ use std::future::Future;
 use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::task::Context;
-use std::task::Poll;
-use std::task::Wake;
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-use tokio::runtime::Runtime;
-use tokio::runtime::RuntimeFlavor;
+use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
 /// How long a thread that was given up sleeps, so that another takes over its work. Starting one takes
 /// a tenth of that.

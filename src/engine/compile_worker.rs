@@ -4,8 +4,7 @@
 //! everything else from itself: memory and processor time beyond its limits, files, the network,
 //! priority, and a life beyond that of the router.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use crate::engine::compiler_process::COMPILE_FAULT;
 use crate::engine::error::BoxError;
@@ -80,8 +79,7 @@ fn compile(wasm: &[u8], threads: usize) -> Result<Vec<u8>, (u8, BoxError)> {
 
 #[cfg(target_os = "linux")]
 fn confine(limits: CompileLimits) -> Result<(), BoxError> {
-    use rustix::process::Resource;
-    use rustix::process::Rlimit;
+    use rustix::process::{Resource, Rlimit};
     // First: if the router is gone already, the input ends early.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let at_most = |resource, value: u64| {
@@ -113,12 +111,7 @@ fn confine(_: CompileLimits) -> Result<(), BoxError> {
 /// stays open.
 #[cfg(target_os = "linux")]
 fn forbid_files() -> Result<(), BoxError> {
-    use landlock::ABI;
-    use landlock::Access;
-    use landlock::AccessFs;
-    use landlock::AccessNet;
-    use landlock::Ruleset;
-    use landlock::RulesetAttr;
+    use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr};
     Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V5))?

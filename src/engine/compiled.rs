@@ -2,20 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use wasmtime::InstancePre;
-use wasmtime::Module;
+use wasmtime::{InstancePre, Module};
 
 use crate::engine::error::EngineError;
 use crate::engine::exports::Places;
-use crate::engine::sandbox::Sandbox;
-use crate::engine::sandbox::SandboxSpec;
-use crate::engine::sandbox::StoreData;
-use crate::engine::sandbox::wasi;
-use crate::engine::wasm_engine::BESIDE_MEMORY;
-use crate::engine::wasm_engine::Engine;
+use crate::engine::sandbox::{Sandbox, SandboxSpec, StoreData, wasi};
+use crate::engine::wasm_engine::{BESIDE_MEMORY, Engine};
 
 /// A module, compiled, linked against its sandbox.
 pub struct Compiled {

@@ -6,23 +6,15 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::io::Read;
-use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::error::EngineError;
-use crate::types::shown;
-use crate::types::shown_path;
+use crate::types::{shown, shown_path};
 
 /// How often the engine checks whether anybody still waits for the module.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);

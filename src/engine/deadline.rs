@@ -5,14 +5,12 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::UpdateDeadline;
 
 use crate::engine::background::give_thread_up;
-use crate::engine::clock::CallMark;
-use crate::engine::clock::Clock;
+use crate::engine::clock::{CallMark, Clock};
 
 /// Ticks after which a call is checked first. With one, a call of a microsecond that meets the end of a
 /// tick would be checked; on a fiber it would yield, and hold its instance for a turn of the executor.

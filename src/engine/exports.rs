@@ -1,15 +1,7 @@
 //! What a guest exports: looked up by name once for its module, and by place in each instance.
 
 use sgl_policy_abi::export;
-use wasmtime::Extern;
-use wasmtime::Instance;
-use wasmtime::Memory;
-use wasmtime::Module;
-use wasmtime::ModuleExport;
-use wasmtime::Store;
-use wasmtime::TypedFunc;
-use wasmtime::WasmParams;
-use wasmtime::WasmResults;
+use wasmtime::{Extern, Instance, Memory, Module, ModuleExport, Store, TypedFunc, WasmParams, WasmResults};
 
 use crate::engine::error::CallError;
 use crate::engine::sandbox::StoreData;

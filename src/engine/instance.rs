@@ -4,26 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use sgl_policy_abi::unpack;
-use wasmtime::Memory;
-use wasmtime::Store;
+use wasmtime::{Memory, Store};
 
 use crate::engine::background::ready;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
-use crate::engine::deadline::Allowance;
-use crate::engine::deadline::Budget;
-use crate::engine::deadline::Deadline;
-use crate::engine::deadline::Stack;
+use crate::engine::deadline::{Allowance, Budget, Deadline, Stack};
 use crate::engine::error::CallError;
-use crate::engine::exports::AnswerFunc;
-use crate::engine::exports::Ask;
-use crate::engine::exports::Exports;
-use crate::engine::exports::Tell;
+use crate::engine::exports::{AnswerFunc, Ask, Exports, Tell};
 use crate::engine::lane::Lane;
-use crate::engine::running::explain;
-use crate::engine::running::run;
-use crate::engine::sandbox::HostServices;
-use crate::engine::sandbox::StoreData;
+use crate::engine::running::{explain, run};
+use crate::engine::sandbox::{HostServices, StoreData};
 
 /// Largest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;

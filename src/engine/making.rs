@@ -7,20 +7,12 @@ use sgl_policy_abi::unpack;
 use wasmtime::TypedFunc;
 
 use crate::engine::compiled::Compiled;
-use crate::engine::deadline::Allowance;
-use crate::engine::deadline::Budget;
-use crate::engine::deadline::Deadline;
-use crate::engine::deadline::Stack;
+use crate::engine::deadline::{Allowance, Budget, Deadline, Stack};
 use crate::engine::error::CallError;
-use crate::engine::exports::InitFunc;
-use crate::engine::exports::Lookup;
-use crate::engine::instance::InputBuffer;
-use crate::engine::instance::Instance;
+use crate::engine::exports::{InitFunc, Lookup};
+use crate::engine::instance::{InputBuffer, Instance};
 use crate::engine::lane::Lane;
-use crate::engine::running::explain;
-use crate::engine::running::new_store;
-use crate::engine::running::run;
-use crate::engine::running::timed;
+use crate::engine::running::{explain, new_store, run, timed};
 use crate::engine::sandbox::HostServices;
 
 /// What `init` answered; empty if it takes no message.

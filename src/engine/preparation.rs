@@ -2,11 +2,9 @@
 //! swap takes what request threads leave over.
 
 use std::future::Future;
-use std::io;
-use std::panic;
+use std::{io, panic};
 
-use rayon::ThreadPool;
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 

@@ -1,16 +1,11 @@
 //! A directory that nobody but this user can write, and that does not grow for ever.
 
-use std::fs;
-use std::fs::File;
-use std::fs::Metadata;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::fs::{File, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
-use crate::types::file;
-use crate::types::shown_path;
+use crate::types::{file, shown_path};
 
 /// What a directory may hold.
 #[derive(Clone, Copy, Debug)]

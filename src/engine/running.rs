@@ -6,18 +6,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use wasmtime::Store;
-use wasmtime::TypedFunc;
-use wasmtime::WasmParams;
-use wasmtime::WasmResults;
+use wasmtime::{Store, TypedFunc, WasmParams, WasmResults};
 
 use crate::engine::background::in_context;
 use crate::engine::clock::CallMark;
 use crate::engine::compiled::Compiled;
 use crate::engine::deadline::Stack;
 use crate::engine::error::CallError;
-use crate::engine::sandbox::HostServices;
-use crate::engine::sandbox::StoreData;
+use crate::engine::sandbox::{HostServices, StoreData};
 use crate::engine::wasm_engine::Engine;
 
 /// One guest call, on the stack and under the budget that it was begun with.

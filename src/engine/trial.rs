@@ -6,14 +6,11 @@ use std::time::Duration;
 use crate::engine::capacity::Reservation;
 use crate::engine::compiled::Compiled;
 use crate::engine::deadline::Allowance;
-use crate::engine::error::CallError;
-use crate::engine::error::EngineError;
-use crate::engine::exports::Ask;
-use crate::engine::exports::Tell;
+use crate::engine::error::{CallError, EngineError};
+use crate::engine::exports::{Ask, Tell};
 use crate::engine::instance::Instance;
 use crate::engine::lane::Lane;
-use crate::engine::making::InitAnswer;
-use crate::engine::making::StepError;
+use crate::engine::making::{InitAnswer, StepError};
 use crate::engine::sandbox::HostServices;
 
 /// An instance that serves nobody yet. Every call has the whole budget.

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::Config;
-use wasmtime::InstanceAllocationStrategy;
-use wasmtime::PoolingAllocationConfig;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::config::limits::MAX_MEMORY_BYTES;
 use crate::engine::aot_cache::AotCache;
@@ -157,9 +155,7 @@ fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
 
 #[cfg(test)]
 mod tests {
-    use std::hash::DefaultHasher;
-    use std::hash::Hash;
-    use std::hash::Hasher;
+    use std::hash::{DefaultHasher, Hash, Hasher};
 
     use super::*;
 

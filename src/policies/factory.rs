@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 use crate::engine::wasm_engine::EngineOptions;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::policy::Policy;
@@ -12,8 +11,7 @@ use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::order::Load;
 use crate::policies::wasm::load::progress::Progress;
 use crate::policies::wasm::load::trust::TrustPolicy;
-use crate::policies::wasm::registry::PluginInfo;
-use crate::policies::wasm::registry::Registry;
+use crate::policies::wasm::registry::{PluginInfo, Registry};
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::state::stats::PluginStats;
 

@@ -6,12 +6,8 @@ use std::time::Duration;
 
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
-use crate::policies::decision::Chooser;
-use crate::policies::decision::DecideError;
-use crate::policies::decision::Decision;
-use crate::policies::decision::PairDecision;
-use crate::policies::info::RequestNeeds;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
+use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::types::future::BoxFuture;
 
 /// A finished request, as the policy that placed it may want to know.

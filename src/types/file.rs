@@ -7,13 +7,10 @@
 //! between. A file on a broken network drive may still take its time: callers are on threads where
 //! that harms nobody.
 
-use std::fmt;
-use std::fs::File;
-use std::fs::Metadata;
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::path::Path;
+use std::{fmt, io};
 
 /// A file that is larger than it may be. Found in the [`io::Error`] of [`read`] and [`open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

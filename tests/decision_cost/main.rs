@@ -7,22 +7,13 @@
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use sglang_router_rs::config::LaneOption;
-use sglang_router_rs::core::BasicWorker;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerSpec, WorkerTable};
+use sglang_router_rs::policies::{
+    Load, LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+};
 
 /// More than one in sixteen, which is timed, and some that find a tick gone by.
 const DECISIONS: usize = 1000;

@@ -1,24 +1,15 @@
 //! Answers that are not what they should be.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sgl_testkit::guest::GuestText;
 use sgl_testkit::plugins::asking;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::escaped;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginOptions;
+use sgl_testkit::text::{answer, escaped};
+use sglang_router_rs::core::{Fleet, WorkerRole, WorkerSpec};
+use sglang_router_rs::policies::{FailureCause, PluginOptions};
 
-use crate::guest::answering;
-use crate::guest::guest;
-use crate::stage::BAD;
-use crate::stage::Stage;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::guest::{answering, guest};
+use crate::stage::{BAD, Stage, limits, options};
 
 /// A MessagePack map of one entry.
 fn map_with(key: &str, value: &[u8]) -> Vec<u8> {

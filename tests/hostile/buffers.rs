@@ -4,13 +4,9 @@ use sgl_policy_abi::Input;
 use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::text::module;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::policies::{Chooser, FailureCause, PluginError};
 
-use crate::stage::BAD;
-use crate::stage::GOOD;
-use crate::stage::Stage;
+use crate::stage::{BAD, GOOD, Stage};
 
 /// A guest with this `alloc` that is sent the text of the request.
 fn allocating(alloc: &str) -> Vec<u8> {

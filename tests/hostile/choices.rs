@@ -8,25 +8,14 @@ use sgl_testkit::manifest::manifest;
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::answer;
 use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::core::{Fleet, Worker, WorkerRole, WorkerSpec};
+use sglang_router_rs::policies::{
+    Chooser, DecideError, FailureCause, PluginOptions, Policy, SelectWorkerInfo,
+};
 use sglang_router_rs::types::WorkerSet;
 
-use crate::guest::answering;
-use crate::guest::guest;
-use crate::stage::BAD;
-use crate::stage::Stage;
-use crate::stage::WORKERS;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::guest::{answering, guest};
+use crate::stage::{BAD, Stage, WORKERS, limits, options};
 
 #[tokio::test]
 async fn worker_beyond_the_table_is_an_invalid_choice() {

@@ -2,24 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::escaped;
+use sgl_testkit::text::{answer, escaped};
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{FailureCause, PluginOptions, WasmPolicyConfig};
 
 use crate::guest::wasi;
-use crate::stage::BAD;
-use crate::stage::GOOD;
-use crate::stage::Hostile;
-use crate::stage::Stage;
-use crate::stage::allowing;
-use crate::stage::options;
+use crate::stage::{BAD, GOOD, Hostile, Stage, allowing, options};
 
 const FUNCTIONS: [(&str, &str); 8] = [
     ("fd_close", "i32"),

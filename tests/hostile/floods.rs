@@ -3,19 +3,11 @@
 use std::sync::Arc;
 
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sgl_testkit::text::{HOST, answer};
+use sglang_router_rs::policies::{Chooser, FailureCause, WasmPolicyConfig};
 
 use crate::guest::wasi;
-use crate::stage::BAD;
-use crate::stage::GOOD;
-use crate::stage::Stage;
-use crate::stage::allowing;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::stage::{BAD, GOOD, Stage, allowing, limits, options};
 
 /// This often, with `$i` counting down.
 fn times(count: u32, instructions: &str) -> String {

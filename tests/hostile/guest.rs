@@ -1,8 +1,7 @@
 //! Guests that are wicked in one way.
 
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::escaped;
+use sgl_testkit::text::{answer, escaped};
 
 /// A guest that does this on the bad request.
 pub(crate) fn guest(bad: &str) -> Vec<u8> {

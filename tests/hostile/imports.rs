@@ -4,8 +4,7 @@ use sgl_testkit::guest::GuestText;
 use sglang_router_rs::policies::PluginError;
 
 use crate::guest::wasi;
-use crate::stage::Stage;
-use crate::stage::allowing;
+use crate::stage::{Stage, allowing};
 
 async fn refused(imports: &str, parts: &[&str]) {
     let wasm = GuestText { imports, ..GuestText::default() }.wasm();

@@ -1,34 +1,19 @@
 //! Guests that do not come back.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_testkit::guest::FOREVER;
-use sgl_testkit::guest::GuestText;
-use sgl_testkit::manifest::manifest;
-use sgl_testkit::manifest::plain_manifest;
-use sgl_testkit::manifest::section;
+use sgl_policy_abi::{Concurrency, Input};
+use sgl_testkit::guest::{FOREVER, GuestText};
+use sgl_testkit::manifest::{manifest, plain_manifest, section};
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::answer;
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::core::{Fleet, WorkerRole, WorkerSpec};
+use sglang_router_rs::policies::{Chooser, FailureCause, PluginError};
 
-use crate::guest::guest;
-use crate::guest::wasi;
-use crate::stage::GOOD;
-use crate::stage::Stage;
-use crate::stage::allowing;
-use crate::stage::hasty;
-use crate::stage::options;
-use crate::stage::says;
+use crate::guest::{guest, wasi};
+use crate::stage::{GOOD, Stage, allowing, hasty, options, says};
 
 /// Far above budget + 2 ticks + the longest thing that cannot be interrupted.
 const LATE: Duration = Duration::from_secs(10);

@@ -1,17 +1,10 @@
 //! Guests that take all the room they can get.
 
 use sgl_testkit::guest::GuestText;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{FailureCause, PluginError, PluginOptions, WasmPolicyConfig};
 
 use crate::guest::guest;
-use crate::stage::BAD;
-use crate::stage::GOOD;
-use crate::stage::Stage;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::stage::{BAD, GOOD, Stage, limits, options};
 
 /// Grows one page at a time until that is refused.
 const GROW_IN_STEPS: &str = "(loop $more (br_if $more (i32.ne (i32.const -1) (memory.grow (i32.const 1)))))";

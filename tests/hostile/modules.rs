@@ -6,15 +6,9 @@ use sgl_policy_abi::Input;
 use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::text::custom_section;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{Load, PluginError, WasmPolicyConfig};
 
-use crate::stage::BAD;
-use crate::stage::Stage;
-use crate::stage::limits;
-use crate::stage::options;
-use crate::stage::says;
+use crate::stage::{BAD, Stage, limits, options, says};
 
 /// A custom section's bytes: id, size, name, content.
 fn raw_section(size: &[u8], name_len: u8, rest: &[u8]) -> Vec<u8> {

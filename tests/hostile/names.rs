@@ -1,13 +1,9 @@
 //! Names and texts that attack whoever reads them: control characters, and no end.
 
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Manifest;
+use sgl_policy_abi::{Input, Manifest};
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::manifest::plain_manifest;
-use sgl_testkit::manifest::section;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::escaped;
-use sgl_testkit::text::module;
+use sgl_testkit::manifest::{plain_manifest, section};
+use sgl_testkit::text::{answer, escaped, module};
 use sglang_router_rs::policies::PluginError;
 
 use crate::stage::Stage;

@@ -2,24 +2,15 @@
 
 use std::sync::Arc;
 
-use sgl_testkit::guest::FOREVER;
-use sgl_testkit::guest::GuestText;
+use sgl_testkit::guest::{FOREVER, GuestText};
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::HOST;
 use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginOptions;
+use sglang_router_rs::policies::{Chooser, FailureCause, PluginOptions};
 
 use crate::guest::guest;
-use crate::stage::BAD;
-use crate::stage::GOOD;
-use crate::stage::Hostile;
-use crate::stage::Stage;
-use crate::stage::hasty;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::stage::{BAD, GOOD, Hostile, Stage, hasty, limits, options};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ordinary_traffic_sees_no_error_beside_requests_that_spin() {

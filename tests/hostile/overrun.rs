@@ -2,22 +2,15 @@
 //!
 //! `cargo test --test hostile -- --ignored --nocapture overrun`
 
-use std::process::Child;
-use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use sgl_testkit::guest::FOREVER;
 use sgl_testkit::plugins::asking;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{Chooser, FailureCause, WasmPolicyConfig};
 
 use crate::guest::guest;
-use crate::stage::BAD;
-use crate::stage::Stage;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::stage::{BAD, Stage, limits, options};
 
 /// Decisions that are timed.
 const DECISIONS: usize = 40;

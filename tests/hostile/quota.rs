@@ -1,24 +1,12 @@
 //! Every way to take space in the private directory, and what is given back.
 
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sgl_testkit::text::{HOST, answer};
+use sglang_router_rs::policies::{FailureCause, PluginOptions, WasmPolicyConfig};
 
-use crate::files::CREATE;
-use crate::files::Texts;
-use crate::files::must;
-use crate::files::must_not;
-use crate::files::open;
+use crate::files::{CREATE, Texts, must, must_not, open};
 use crate::guest::wasi;
-use crate::stage::BAD;
-use crate::stage::GOOD;
-use crate::stage::Hostile;
-use crate::stage::Stage;
-use crate::stage::allowing;
-use crate::stage::options;
+use crate::stage::{BAD, GOOD, Hostile, Stage, allowing, options};
 
 const FUNCTIONS: [(&str, &str); 13] = [
     ("fd_allocate", "i32 i64 i64"),

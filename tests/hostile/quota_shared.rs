@@ -7,23 +7,11 @@ use std::path::Path;
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::answer;
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{PluginOptions, WasmPolicyConfig};
 
-use crate::files::CREATE;
-use crate::files::Texts;
-use crate::files::directory_with;
-use crate::files::must;
-use crate::quota::MAX_BYTES;
-use crate::quota::close;
-use crate::quota::config;
-use crate::quota::load;
-use crate::quota::opened;
-use crate::quota::quota;
-use crate::quota::wasm;
-use crate::quota::write;
-use crate::stage::BAD;
-use crate::stage::Stage;
+use crate::files::{CREATE, Texts, directory_with, must};
+use crate::quota::{MAX_BYTES, close, config, load, opened, quota, wasm, write};
+use crate::stage::{BAD, Stage};
 
 /// Bytes and entries of a directory, whatever lies in it counted once.
 fn used(directory: &Path) -> (u64, u64) {

@@ -1,13 +1,11 @@
 //! Guests that go too deep, and ways back into a guest.
 
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::module;
+use sgl_testkit::text::{HOST, module};
 use sglang_router_rs::policies::FailureCause;
 
 use crate::guest::wasi;
-use crate::stage::Stage;
-use crate::stage::allowing;
+use crate::stage::{Stage, allowing};
 
 const DOWN: &str = "(func $down (param i64) (result i64)
   (i64.add (local.get 0) (call $down (i64.add (local.get 0) (i64.const 1)))))";

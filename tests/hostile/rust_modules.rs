@@ -4,16 +4,9 @@
 
 use serde_json::json;
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{FailureCause, WasmPolicyConfig};
 
-use crate::stage::BAD;
-use crate::stage::GOOD;
-use crate::stage::Hostile;
-use crate::stage::Stage;
-use crate::stage::hasty;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::stage::{BAD, GOOD, Hostile, Stage, hasty, limits, options};
 use sgl_testkit::modules::fixture;
 
 fn told(behaviour: &str, limits: WasmPolicyConfig) -> WasmPolicyConfig {

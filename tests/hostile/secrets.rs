@@ -3,18 +3,11 @@
 use sgl_policy_abi::Input;
 use sgl_testkit::guest::GuestText;
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sgl_testkit::text::{HOST, answer};
+use sglang_router_rs::policies::{PluginOptions, SelectWorkerInfo, WasmPolicyConfig};
 
 use crate::guest::wasi;
-use crate::stage::BAD;
-use crate::stage::Stage;
-use crate::stage::allowing;
-use crate::stage::limits;
-use crate::stage::options;
+use crate::stage::{BAD, Stage, allowing, limits, options};
 
 /// Searches all of memory for these four bytes and answers 1 if they are there, else 2.
 fn searching(imports: &str, inputs: &[Input], needle: [u8; 4]) -> Vec<u8> {

@@ -2,34 +2,22 @@
 //! plugin on it, and the checks that are the same for all.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::finished;
+use sgl_testkit::plugins::{asking, config, finished};
 use sgl_testkit::text::answer;
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::config::{BreakerOptions, ProbationOptions};
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::engine::EngineOptions;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginInfo;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PluginStats;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{
+    Chooser, Decision, FailureCause, Load, PluginError, PluginInfo, PluginOptions, PluginStats, Policy,
+    PolicyFactory, WasmPolicyConfig,
+};
 
 /// Instances that the engine can hold: few, so that all of them can be made at the end.
 const ENGINE_INSTANCES: usize = 8;

@@ -1,23 +1,13 @@
 //! State that grows, or that is none.
 
 use sgl_testkit::guest::GuestText;
-use sgl_testkit::manifest::plain_manifest;
-use sgl_testkit::manifest::section;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::escaped;
-use sgl_testkit::text::module;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sgl_testkit::manifest::{plain_manifest, section};
+use sgl_testkit::text::{answer, escaped, module};
+use sglang_router_rs::policies::{FailureCause, PluginError, WasmPolicyConfig};
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
+use sgl_policy_abi::{Concurrency, Input};
 
-use crate::stage::GOOD;
-use crate::stage::Stage;
-use crate::stage::limits;
-use crate::stage::options;
-use crate::stage::says;
+use crate::stage::{GOOD, Stage, limits, options, says};
 
 /// A row guest that returns, with each decision, a state of 128 KiB more than before, until it is
 /// more than the host takes.

@@ -3,16 +3,13 @@
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::plugins::load;
 use sgl_testkit::small_guests::guest_choosing;
 use sglang_router_rs::engine::EngineOptions;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{PluginError, PolicyFactory, SelectWorkerInfo};
 
 fn factory(directory: &Path) -> PolicyFactory {
     let aot_cache = Some(directory.to_owned());

@@ -4,38 +4,22 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::commanded_as;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::prompt;
-use sgl_testkit::fleets::fleet;
-use sgl_testkit::fleets::slice;
+use sgl_policy_abi::{Concurrency, Input};
+use sgl_testkit::commanded::{commanded, commanded_as, on, prompt};
+use sgl_testkit::fleets::{fleet, slice};
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
+use sgl_testkit::plugins::{asking, config, loaded_with, stats};
 use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sgl_testkit::waits::eventually;
-use sgl_testkit::waits::poll_then_drop;
+use sgl_testkit::text::{HOST, answer};
+use sgl_testkit::waits::{eventually, poll_then_drop};
 use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::core::{Worker, WorkerTable};
+use sglang_router_rs::policies::{
+    Chooser, LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+};
 
 use crate::capture::catch_logs;
-use crate::counting::counted;
-use crate::counting::counts_always;
+use crate::counting::{counted, counts_always};
 
 const FOREVER: &str = "(loop $forever (br $forever))";
 

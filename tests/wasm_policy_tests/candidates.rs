@@ -5,40 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sgl_policy_abi::Input;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::prompt;
+use sgl_testkit::commanded::{commanded, on, prompt};
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::finished;
-use sgl_testkit::plugins::loaded;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
-use sgl_testkit::plugins::without_probation;
-use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
+use sgl_testkit::plugins::{asking, config, finished, loaded, loaded_with, stats, without_probation};
+use sgl_testkit::small_guests::{guest_choosing, guest_with};
+use sgl_testkit::text::{HOST, answer};
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::config::CanaryOptions;
-use sglang_router_rs::config::Rollout;
-use sglang_router_rs::config::ShadowOptions;
+use sglang_router_rs::config::{BreakerOptions, CanaryOptions, Rollout, ShadowOptions};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginDetail;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PluginStatus;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{
+    Chooser, Load, PluginDetail, PluginOptions, PluginStatus, Policy, PolicyFactory, SelectWorkerInfo,
+};
 
 use crate::capture::catch_logs;
-use crate::counting::counted;
-use crate::counting::counts_always;
+use crate::counting::{counted, counts_always};
 
 fn detail(factory: &PolicyFactory) -> PluginDetail {
     factory.plugin_detail("test").expect("it is loaded")

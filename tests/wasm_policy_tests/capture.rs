@@ -4,13 +4,8 @@ use std::fmt;
 use std::sync::Once;
 
 use parking_lot::Mutex;
-use tracing::Event;
-use tracing::Level;
-use tracing::Metadata;
-use tracing::Subscriber;
-use tracing::field::Field;
-use tracing::field::Visit;
-use tracing::span;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber, span};
 
 /// A line that a guest logged.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,31 +2,16 @@
 
 use sgl_policy_abi::Input;
 use sgl_testkit::commanded::ECHO;
-use sgl_testkit::fleets::fleet;
-use sgl_testkit::fleets::slice;
+use sgl_testkit::fleets::{fleet, slice};
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::loaded;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
+use sgl_testkit::plugins::{config, loaded, loaded_with, stats};
 use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::InFlight;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerReport;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Leg;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sgl_testkit::text::{HOST, answer};
+use sglang_router_rs::core::{Fleet, InFlight, Worker, WorkerReport, WorkerTable};
+use sglang_router_rs::policies::{Leg, LoadBalancingPolicy, Policy, PolicyFactory, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
-use crate::capture::catch_logs;
-use crate::capture::take_echo;
-use crate::capture::take_lines;
+use crate::capture::{catch_logs, take_echo, take_lines};
 use crate::decoder::Value;
 
 const ALL: [Input; 17] = [

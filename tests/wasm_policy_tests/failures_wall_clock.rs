@@ -4,43 +4,22 @@
 //! that a loaded machine does not fail them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use sgl_policy_abi::Input;
-use sgl_testkit::commanded::WAIT_AT_GATE;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::prompt;
-use sgl_testkit::fleets::fleet;
-use sgl_testkit::fleets::slice;
+use sgl_testkit::commanded::{WAIT_AT_GATE, commanded, on, prompt};
+use sgl_testkit::fleets::{fleet, slice};
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::failures;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
-use sgl_testkit::small_guests::BASICS;
-use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::plugins::{asking, config, failures, loaded_with, stats};
+use sgl_testkit::small_guests::{BASICS, guest_choosing};
 use sgl_testkit::text::answer;
-use sgl_testkit::waits::eventually;
-use sgl_testkit::waits::poll_then_drop;
-use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::config::FailurePolicy;
-use sglang_router_rs::config::LaneOption;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sgl_testkit::waits::{eventually, poll_then_drop};
+use sglang_router_rs::config::{BreakerOptions, FailurePolicy, LaneOption};
+use sglang_router_rs::policies::{
+    Chooser, DecideError, Decision, FailureCause, Load, LoadBalancingPolicy, PluginOptions, Policy,
+    SelectWorkerInfo, WasmPolicyConfig,
+};
 
 const BUDGET: Duration = Duration::from_millis(20);
 

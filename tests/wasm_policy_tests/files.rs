@@ -1,30 +1,18 @@
 //! The private directory: files work in it, and nothing leads out of it.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::prompt;
+use sgl_testkit::commanded::{commanded, on, prompt};
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::escaped;
+use sgl_testkit::plugins::{asking, config, loaded_with};
+use sgl_testkit::text::{answer, escaped};
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::config::CanaryOptions;
-use sglang_router_rs::config::Rollout;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::WasmPolicyConfig;
-use sglang_router_rs::policies::unwatched;
+use sglang_router_rs::config::{CanaryOptions, Rollout};
+use sglang_router_rs::policies::{
+    Chooser, Load, PluginOptions, Policy, PolicyFactory, WasmPolicyConfig, unwatched,
+};
 
-use crate::wasi::allowed;
-use crate::wasi::imports;
+use crate::wasi::{allowed, imports};
 
 const FUNCTIONS: [&str; 10] = [
     "fd_close",

@@ -1,20 +1,11 @@
 //! The `sgl` functions with arguments of every kind.
 
 use sgl_policy_abi::host_function::COUNTER_SLOTS;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::counter;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::prompt;
+use sgl_testkit::commanded::{commanded, counter, on, prompt};
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::load;
-use sgl_testkit::plugins::loaded;
-use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::{asking, config, load, loaded, loaded_with};
 use sgl_testkit::text::answer;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::{Chooser, PluginOptions, Policy};
 
 /// Answers the negative of what the instruction leaves: an error code of the map functions.
 fn code(instruction: &str) -> String {

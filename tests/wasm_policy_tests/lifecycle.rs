@@ -1,24 +1,14 @@
 //! Load, list, create, decide, replace, unload.
 
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::counter;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::prompt;
-use sgl_testkit::fleets::fleet;
-use sgl_testkit::fleets::slice;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::load;
-use sgl_testkit::plugins::loaded;
-use sgl_testkit::plugins::stats;
+use sgl_testkit::commanded::{commanded, counter, on, prompt};
+use sgl_testkit::fleets::{fleet, slice};
+use sgl_testkit::plugins::{asking, config, load, loaded, stats};
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::waits::eventually;
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{
+    Chooser, LoadBalancingPolicy, PluginOptions, PolicyFactory, SelectWorkerInfo,
+};
 
 const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
     request_text: None,

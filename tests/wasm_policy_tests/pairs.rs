@@ -3,32 +3,17 @@
 use std::sync::Arc;
 
 use sgl_policy_abi::Input;
-use sgl_testkit::commanded::ECHO;
-use sgl_testkit::commanded::prompt;
+use sgl_testkit::commanded::{ECHO, prompt};
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::failures;
-use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::{asking, config, failures, loaded_with};
 use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sglang_router_rs::core::BasicWorker;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PairDecision;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sgl_testkit::text::{HOST, answer};
+use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerRole, WorkerSpec};
+use sglang_router_rs::policies::{
+    Chooser, DecideError, FailureCause, LoadBalancingPolicy, PairDecision, PluginOptions, SelectWorkerInfo,
+};
 
-use crate::capture::catch_logs;
-use crate::capture::take_echo;
-use crate::capture::take_lines;
+use crate::capture::{catch_logs, take_echo, take_lines};
 use crate::decoder::Value;
 
 const ROLES: [WorkerRole; 5] =
@@ -167,8 +152,7 @@ fn slice_of(roles: &[WorkerRole]) -> Vec<Arc<dyn Worker>> {
 
 #[tokio::test]
 async fn indexes_of_a_pair_count_in_their_own_slices() {
-    use WorkerRole::Decode;
-    use WorkerRole::Prefill;
+    use WorkerRole::{Decode, Prefill};
     let (prefill, decode) = (slice_of(&[Prefill; 3]), slice_of(&[Decode; 2]));
     let (_factory, jointly) = loaded_with(config("test"), PluginOptions::default(), pairing()).await;
     assert_eq!(jointly.select_worker_pair(&prefill, &decode, &asking(&prompt(0o24))), Some((2, 1)));

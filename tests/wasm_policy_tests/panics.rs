@@ -3,13 +3,10 @@
 use sgl_policy_abi::Input;
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::load;
-use sgl_testkit::plugins::loaded;
+use sgl_testkit::plugins::{load, loaded};
 use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sgl_testkit::text::{HOST, answer};
+use sglang_router_rs::policies::{PolicyFactory, SelectWorkerInfo};
 
 const MESSAGE: &str = r"panicked at src/lib.rs:7:5:\0aindex out of bounds";
 

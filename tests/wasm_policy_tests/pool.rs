@@ -4,35 +4,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sgl_policy_abi::Concurrency;
-use sgl_testkit::commanded::WAIT_AT_GATE;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::commanded_as;
-use sgl_testkit::commanded::counter;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::opener;
-use sgl_testkit::commanded::prompt;
+use sgl_testkit::commanded::{WAIT_AT_GATE, commanded, commanded_as, counter, on, opener, prompt};
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::failures;
-use sgl_testkit::plugins::load;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
-use sgl_testkit::plugins::without_probation;
+use sgl_testkit::plugins::{asking, config, failures, load, loaded_with, stats, without_probation};
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::config::Isolation;
-use sglang_router_rs::config::LaneOption;
+use sglang_router_rs::config::{Isolation, LaneOption};
 use sglang_router_rs::engine::EngineOptions;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{
+    Chooser, Decision, FailureCause, Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+    WasmPolicyConfig,
+};
 use tokio::task::JoinSet;
 
 fn pool_of(min_warm: usize, max_instances: usize) -> PluginOptions {

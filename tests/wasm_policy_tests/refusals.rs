@@ -1,20 +1,11 @@
 //! Bad input of every kind: its own clear error, and the registry is as it was.
 
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::load;
-use sgl_testkit::small_guests::BASICS;
-use sgl_testkit::small_guests::guest;
-use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::custom_section;
+use sgl_testkit::plugins::{config, load};
+use sgl_testkit::small_guests::{BASICS, guest, guest_choosing, guest_with};
+use sgl_testkit::text::{answer, custom_section};
 use sglang_router_rs::config::IfLoaded;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{Load, PluginError, PluginOptions, PolicyFactory, WasmPolicyConfig};
 
 /// Tries to load over a plugin that serves, and returns the error after checking that it still
 /// does.

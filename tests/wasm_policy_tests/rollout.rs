@@ -2,45 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::on;
+use sgl_policy_abi::{Concurrency, Input};
+use sgl_testkit::commanded::{commanded, on};
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::manifest::manifest;
-use sgl_testkit::manifest::manifest_of;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::finished;
-use sgl_testkit::plugins::loaded;
-use sgl_testkit::plugins::stats;
-use sgl_testkit::plugins::without_probation;
-use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
+use sgl_testkit::manifest::{manifest, manifest_of};
+use sgl_testkit::plugins::{config, finished, loaded, stats, without_probation};
+use sgl_testkit::small_guests::{guest_choosing, guest_with};
+use sgl_testkit::text::{HOST, answer};
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::config::CanaryOptions;
-use sglang_router_rs::config::ProbationOptions;
-use sglang_router_rs::config::Rollout;
-use sglang_router_rs::config::ShadowOptions;
+use sglang_router_rs::config::{CanaryOptions, ProbationOptions, Rollout, ShadowOptions};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::GenerationRole;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::OperationError;
-use sglang_router_rs::policies::PluginDetail;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PluginStatus;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::RequestCompletion;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::unwatched;
+use sglang_router_rs::policies::{
+    Chooser, GenerationRole, Load, OperationError, PluginDetail, PluginOptions, PluginStatus, Policy,
+    PolicyFactory, RequestCompletion, SelectWorkerInfo, unwatched,
+};
 
 fn detail(factory: &PolicyFactory) -> PluginDetail {
     factory.plugin_detail("test").expect("it is loaded")

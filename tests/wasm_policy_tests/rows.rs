@@ -4,33 +4,17 @@ use std::sync::Arc;
 
 use sgl_testkit::commanded::ECHO;
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::failures;
-use sgl_testkit::plugins::loaded;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
-use sgl_testkit::small_guests::BASICS;
-use sgl_testkit::small_guests::guest;
-use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
+use sgl_testkit::plugins::{asking, config, failures, loaded, loaded_with, stats};
+use sgl_testkit::small_guests::{BASICS, guest, guest_with};
+use sgl_testkit::text::{HOST, answer};
 use sglang_router_rs::core::InFlight;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{
+    Chooser, DecideError, Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+};
 use sglang_router_rs::types::WorkerSet;
 
-use crate::capture::catch_logs;
-use crate::capture::take_echo;
-use crate::capture::take_lines;
-use crate::counting::counted;
-use crate::counting::counts_always;
-use crate::counting::counts_sometimes;
+use crate::capture::{catch_logs, take_echo, take_lines};
+use crate::counting::{counted, counts_always, counts_sometimes};
 use crate::decoder::Value;
 
 const CALLERS: usize = 64;

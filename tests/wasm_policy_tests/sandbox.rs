@@ -1,37 +1,20 @@
 //! What guests may and may not do: system calls, output, sleeping, exiting, recursion.
 
 use std::collections::HashSet;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sgl_testkit::commanded::ECHO;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::prompt;
-use sgl_testkit::fleets::fleet;
-use sgl_testkit::fleets::slice;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::failures;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
+use sgl_testkit::commanded::{ECHO, commanded, on, prompt};
+use sgl_testkit::fleets::{fleet, slice};
+use sgl_testkit::plugins::{asking, config, failures, loaded_with, stats};
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{
+    Chooser, FailureCause, LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+    WasmPolicyConfig,
+};
 use tracing::Level;
 
-use crate::capture::Line;
-use crate::capture::catch_logs;
-use crate::capture::take_echo;
-use crate::capture::take_lines;
-use crate::wasi::allowed;
-use crate::wasi::imports;
+use crate::capture::{Line, catch_logs, take_echo, take_lines};
+use crate::wasi::{allowed, imports};
 
 /// A guest that may call these functions, with cases for [`commanded`].
 async fn plugin(name: &str, functions: &[&str], fields: &str, cases: &str) -> (PolicyFactory, Policy) {

@@ -3,24 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::load;
+use sgl_testkit::plugins::{config, load};
 use sgl_testkit::small_guests::guest_choosing;
-use sglang_router_rs::config::Require;
-use sglang_router_rs::config::TrustRule;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::ModuleBytes;
-use sglang_router_rs::policies::Origin;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::TrustPolicy;
-use sglang_router_rs::policies::WasmPolicyConfig;
-use sglang_router_rs::policies::unwatched;
+use sglang_router_rs::config::{Require, TrustRule};
 use sglang_router_rs::policies::wasm::load::provenance::SignatureState;
-use sglang_router_rs::policies::wasm::load::trust::SecretKey;
-use sglang_router_rs::policies::wasm::load::trust::TrustFault;
-use sglang_router_rs::policies::wasm::load::trust::signing;
+use sglang_router_rs::policies::wasm::load::trust::{SecretKey, TrustFault, signing};
+use sglang_router_rs::policies::{
+    Load, ModuleBytes, Origin, PluginError, PluginOptions, PolicyFactory, TrustPolicy, WasmPolicyConfig,
+    unwatched,
+};
 
 fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32], &format!("key {seed}"))

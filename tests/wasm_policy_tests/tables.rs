@@ -5,29 +5,17 @@ use std::sync::Arc;
 
 use sgl_policy_abi::Input;
 use sgl_testkit::commanded::ECHO;
-use sgl_testkit::fleets::fleet;
-use sgl_testkit::fleets::slice;
+use sgl_testkit::fleets::{fleet, slice};
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::failures;
-use sgl_testkit::plugins::loaded_with;
+use sgl_testkit::plugins::{config, failures, loaded_with};
 use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::HOST;
-use sgl_testkit::text::answer;
-use sglang_router_rs::core::BasicWorker;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sgl_testkit::text::{HOST, answer};
+use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerRole, WorkerSpec};
+use sglang_router_rs::policies::{
+    LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+};
 
-use crate::capture::catch_logs;
-use crate::capture::take_echo;
-use crate::capture::take_lines;
+use crate::capture::{catch_logs, take_echo, take_lines};
 use crate::decoder::Value;
 
 const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {

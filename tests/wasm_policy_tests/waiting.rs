@@ -1,49 +1,24 @@
 //! Callers that wait for an instance, and guests that others wait for.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_testkit::commanded::WAIT_AT_GATE;
-use sgl_testkit::commanded::commanded;
-use sgl_testkit::commanded::commanded_as;
-use sgl_testkit::commanded::on;
-use sgl_testkit::commanded::opener;
-use sgl_testkit::commanded::prompt;
+use sgl_policy_abi::{Concurrency, Input};
+use sgl_testkit::commanded::{WAIT_AT_GATE, commanded, commanded_as, on, opener, prompt};
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins::asking;
-use sgl_testkit::plugins::config;
-use sgl_testkit::plugins::failures;
-use sgl_testkit::plugins::finished;
-use sgl_testkit::plugins::loaded_with;
-use sgl_testkit::plugins::stats;
-use sgl_testkit::plugins::without_probation;
-use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::plugins::{asking, config, failures, finished, loaded_with, stats, without_probation};
+use sgl_testkit::small_guests::{guest_choosing, guest_with};
 use sgl_testkit::text::answer;
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::config::CanaryOptions;
-use sglang_router_rs::config::LaneOption;
-use sglang_router_rs::config::ProbationOptions;
-use sglang_router_rs::config::Rollout;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
+use sglang_router_rs::config::{BreakerOptions, CanaryOptions, LaneOption, ProbationOptions, Rollout};
+use sglang_router_rs::policies::{
+    Chooser, FailureCause, Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 const FOREVER: &str = "(loop $forever (br $forever))";

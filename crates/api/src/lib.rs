@@ -23,27 +23,14 @@ mod progress_line;
 mod signature_header;
 mod request_record;
 
-pub use crate::plugin_view::PluginList;
-pub use crate::plugin_view::PluginSummary;
-pub use crate::plugin_view::PluginView;
-pub use crate::plugin_view::failures;
-pub use crate::problem::PROBLEM_JSON;
-pub use crate::problem::Problem;
-pub use crate::problem::ProblemFault;
+pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, failures};
+pub use crate::problem::{PROBLEM_JSON, Problem, ProblemFault};
 #[cfg(feature = "server")]
 pub use crate::problem_answer::ToldProblem;
-pub use crate::progress_line::NDJSON;
-pub use crate::progress_line::ProgressLine;
-pub use crate::pushed::AfterRestart;
-pub use crate::pushed::Pushed;
-pub use crate::request_record::CandidateRecord;
-pub use crate::request_record::DecidedBy;
-pub use crate::request_record::DecisionList;
-pub use crate::request_record::DecisionRecord;
-pub use crate::request_record::End;
-pub use crate::request_record::OutcomeRecord;
-pub use crate::request_record::RequestRecord;
+pub use crate::progress_line::{NDJSON, ProgressLine};
+pub use crate::pushed::{AfterRestart, Pushed};
+pub use crate::request_record::{
+    CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestRecord,
+};
 pub use crate::signature_header::SIGNATURE_HEADER;
-pub use crate::worker_view::CircuitState;
-pub use crate::worker_view::WorkerList;
-pub use crate::worker_view::WorkerView;
+pub use crate::worker_view::{CircuitState, WorkerList, WorkerView};

@@ -1,15 +1,10 @@
 //! Plugins, as they are shown.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::policies::BreakerState;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::GenerationDetail;
-use sglang_router_rs::policies::GenerationRole;
-use sglang_router_rs::policies::PluginDetail;
-use sglang_router_rs::policies::PluginEvent;
-use sglang_router_rs::policies::PluginStatus;
+use sglang_router_rs::policies::{
+    BreakerState, FailureCause, GenerationDetail, GenerationRole, PluginDetail, PluginEvent, PluginStatus,
+};
 
 /// One plugin in a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]

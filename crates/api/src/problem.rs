@@ -1,8 +1,7 @@
 //! Errors of the operations API: problem JSON (RFC 9457).
 
 use http::StatusCode;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Media type of a [`Problem`].
 pub const PROBLEM_JSON: &str = "application/problem+json";

@@ -1,14 +1,10 @@
 //! A problem as an answer.
 
 use axum::Json;
-use axum::response::IntoResponse;
-use axum::response::Response;
-use http::HeaderValue;
-use http::StatusCode;
-use http::header;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
 
-use crate::problem::PROBLEM_JSON;
-use crate::problem::Problem;
+use crate::problem::{PROBLEM_JSON, Problem};
 
 /// Code and detail of a [`Problem`], in the extensions of its answer: for the log.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
 //! One line of a load that is followed.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 use crate::pushed::Pushed;

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use sglang_router_rs::config::rollout::RolloutMode;
 use sglang_router_rs::policies::PluginInfo;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::core::KnownReport;
-use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::{KnownReport, WorkerRole};
 
 /// A worker, as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

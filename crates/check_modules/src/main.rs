@@ -9,26 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
-use std::io;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::{fs, io};
 
-use sgl_policy_abi::HOST_MODULE;
-use sgl_policy_abi::MANIFEST_SECTION;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::export;
-use wasmparser::Export;
-use wasmparser::ExternalKind;
-use wasmparser::FuncType;
-use wasmparser::Parser;
-use wasmparser::Payload;
-use wasmparser::TypeRef;
-use wasmparser::ValType::I32;
-use wasmparser::ValType::I64;
-use wasmparser::Validator;
-use wasmparser::WasmFeatures;
+use sgl_policy_abi::{HOST_MODULE, MANIFEST_SECTION, Manifest, export};
+use wasmparser::ValType::{I32, I64};
+use wasmparser::{Export, ExternalKind, FuncType, Parser, Payload, TypeRef, Validator, WasmFeatures};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -8,20 +8,16 @@ mod traffic;
 
 use std::io;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
 
-use crate::client::Client;
-use crate::client::Worker;
+use crate::client::{Client, Worker};
 use crate::page::Page;
-use crate::report::Report;
-use crate::report::Swap;
+use crate::report::{Report, Swap};
 use crate::traffic::Traffic;
 
 /// How long all workers may take to become healthy.

@@ -5,11 +5,9 @@ use std::io;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::client::Plugin;
-use crate::client::Worker;
+use crate::client::{Plugin, Worker};
 use crate::page::Page;
-use crate::traffic::Phase;
-use crate::traffic::Tally;
+use crate::traffic::{Phase, Tally};
 
 /// Width of the longest bar.
 const BAR: usize = 40;

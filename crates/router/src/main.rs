@@ -4,22 +4,19 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::Subcommand;
-use sgl_router::cli::compile_worker;
+use clap::{Parser, Subcommand};
 use sgl_router::cli::compile_worker::CompileWorkerArgs;
 use sgl_router::cli::flags::ServeArgs;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load::LoadArgs;
-use sgl_router::cli::plugin;
 use sgl_router::cli::plugin::PluginArgs;
-use sgl_router::cli::serve;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker::SimWorkerArgs;
+use sgl_router::cli::{compile_worker, plugin, serve};
 use sglang_router_rs::types::printable_lines;
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin

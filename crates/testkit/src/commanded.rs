@@ -1,18 +1,13 @@
 //! Guests that do what the size of the prompt asks for.
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
+use sgl_policy_abi::{Concurrency, Input};
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Policy;
 
-use crate::manifest::manifest;
-use crate::manifest::manifest_of;
+use crate::manifest::{manifest, manifest_of};
 use crate::plugins::asking;
-use crate::small_guests::BASICS;
-use crate::small_guests::guest_with;
-use crate::text::HOST;
-use crate::text::answer;
-use crate::text::parsed;
+use crate::small_guests::{BASICS, guest_with};
+use crate::text::{HOST, answer, parsed};
 
 /// Needs [`HOST`]. `$echo` logs bytes as `<tag>:<hex>`, a line for each 1000 of them; `$number`
 /// logs an `i64` that way. Both use memory from 40,000 on.

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use sglang_router_rs::core::BasicWorker;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerSpec};
 
 /// Healthy workers `http://w0` …
 pub fn fleet(count: usize) -> Fleet {

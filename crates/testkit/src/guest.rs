@@ -3,9 +3,7 @@
 use sgl_policy_abi::Input;
 
 use crate::manifest::manifest;
-use crate::text::allocator;
-use crate::text::answer;
-use crate::text::parsed;
+use crate::text::{allocator, answer, parsed};
 
 /// A guest that behaves, and decides as `bad` says once the prompt is one byte long.
 #[derive(Clone, Debug)]

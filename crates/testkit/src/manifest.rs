@@ -1,10 +1,6 @@
 //! Manifests of guests, as fields of a module.
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::Wire;
-use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::{Concurrency, Input, Manifest, Wire, encode_to_vec};
 
 use crate::text::custom_section;
 

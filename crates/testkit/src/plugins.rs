@@ -4,17 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sglang_router_rs::config::ProbationOptions;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginInfo;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::PluginStats;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::RequestCompletion;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{
+    Chooser, Load, PluginError, PluginInfo, PluginOptions, PluginStats, Policy, PolicyFactory,
+    RequestCompletion, SelectWorkerInfo, WasmPolicyConfig,
+};
 
 /// The numbers of the first document: 1 MiB, 1000 ms, no system calls.
 pub fn config(name: &str) -> WasmPolicyConfig {

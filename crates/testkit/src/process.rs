@@ -1,13 +1,9 @@
 //! The binary as a process.
 
 use std::ffi::OsString;
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::Child;
-use std::process::Command;
-use std::process::Output;
-use std::process::Stdio;
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tokio::sync::mpsc;

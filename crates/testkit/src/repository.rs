@@ -1,7 +1,6 @@
 //! Where the repository is, whichever crate's tests run.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The path of a file of the repository.
 pub fn path(within: impl AsRef<Path>) -> PathBuf {

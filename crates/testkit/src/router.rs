@@ -5,20 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::CheckedConfig;
-use sgl_router::config::RouterConfig;
-use sgl_router::config::check::Surroundings;
-use sgl_router::config::check::check;
+use sgl_router::config::check::{Surroundings, check};
 use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::{CheckedConfig, RouterConfig};
 use sgl_router::metrics::Metrics;
 use sgl_router::proxy::target::Target;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::native::NativePolicy;
 
-use crate::client::Whole;
-use crate::client::call;
-use crate::client::get;
+use crate::client::{Whole, call, get};
 use crate::upstream::Upstream;
 
 /// Settings for a test: free ports, round robin, no health checks, no questions for models.

@@ -1,8 +1,6 @@
 //! Guests in a few lines, each decision written out.
 
-use crate::text::allocator;
-use crate::text::answer;
-use crate::text::parsed;
+use crate::text::{allocator, answer, parsed};
 
 /// What every guest needs besides `select_worker`.
 pub const BASICS: &str = concat!(

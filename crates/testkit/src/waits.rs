@@ -1,11 +1,9 @@
 //! Waiting for what happens in the background, without fixed sleeps.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Waits for something that happens in the background, without a fixed sleep.
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

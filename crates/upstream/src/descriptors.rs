@@ -5,10 +5,7 @@ use std::fs::File;
 use std::io;
 
 use rustix::io::Errno;
-use rustix::process::Resource;
-use rustix::process::Rlimit;
-use rustix::process::getrlimit;
-use rustix::process::setrlimit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that clients do not get at most: for files, operators, metrics, and what else runs.
 const MAX_RESERVED: u64 = 256;

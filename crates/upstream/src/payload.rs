@@ -2,13 +2,10 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::body::Body;
-use hyper::body::Frame;
-use hyper::body::SizeHint;
+use hyper::body::{Body, Frame, SizeHint};
 
 /// A body as it came, perhaps with something behind it: a body that grows is not copied for that.
 #[derive(Clone, Debug, Default)]

@@ -3,8 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::descriptors::is_own_shortage;
-use crate::descriptors::is_short_of_descriptors;
+use crate::descriptors::{is_own_shortage, is_short_of_descriptors};
 
 /// Why a worker gave no answer.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,7 @@
 //! The address of a worker.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The port of `http` where none is given.
 const HTTP_PORT: u16 = 80;

@@ -1,8 +1,6 @@
 //! The answer of `select_worker`, in all its forms.
 
-use crate::error::DecodeError;
-use crate::error::Expected;
-use crate::error::Full;
+use crate::error::{DecodeError, Expected, Full};
 use crate::kind::Kind;
 use crate::names::MAX_RESULT_BYTES;
 use crate::reader::Reader;

@@ -7,10 +7,7 @@
 //! one drops the batch. What is not known is nil. Further elements of an entry
 //! are ignored.
 
-use crate::error::DecodeError;
-use crate::error::Expected;
-use crate::error::Full;
-use crate::error::Key;
+use crate::error::{DecodeError, Expected, Full, Key};
 use crate::reader::Reader;
 use crate::writer::Writer;
 

@@ -2,15 +2,9 @@
 
 use alloc::string::String;
 
-use crate::error::DecodeError;
-use crate::error::Expected;
-use crate::error::Full;
+use crate::error::{DecodeError, Expected, Full};
 use crate::reader::Reader;
-use crate::value::Map;
-use crate::value::Value;
-use crate::value::decode_map;
-use crate::value::encode_map;
-use crate::value::lookup;
+use crate::value::{Map, Value, decode_map, encode_map, lookup};
 use crate::writer::Writer;
 
 /// What an instance is told once, before anything else.

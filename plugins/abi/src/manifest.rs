@@ -4,10 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::error::DecodeError;
-use crate::error::Full;
-use crate::input::Input;
-use crate::input::UnknownInput;
+use crate::error::{DecodeError, Full};
+use crate::input::{Input, UnknownInput};
 use crate::names::ABI_VERSION;
 use crate::reader::Reader;
 use crate::writer::Writer;

@@ -1,11 +1,7 @@
 //! The answer of `select_worker_pair`.
 
-use crate::answer::check_size;
-use crate::answer::encode_opt_index;
-use crate::answer::opt_index;
-use crate::error::DecodeError;
-use crate::error::Expected;
-use crate::error::Full;
+use crate::answer::{check_size, encode_opt_index, opt_index};
+use crate::error::{DecodeError, Expected, Full};
 use crate::kind::Kind;
 use crate::reader::Reader;
 use crate::writer::Writer;

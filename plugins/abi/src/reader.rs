@@ -1,7 +1,6 @@
 //! MessagePack out of a slice that nobody vouches for.
 
-use crate::error::DecodeError;
-use crate::error::Expected;
+use crate::error::{DecodeError, Expected};
 use crate::kind::Kind;
 use crate::token::Token;
 

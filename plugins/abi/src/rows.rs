@@ -4,10 +4,7 @@
 //! {workers: [{url, healthy, load}], request_text, config, state}
 //! ```
 
-use crate::error::DecodeError;
-use crate::error::Expected;
-use crate::error::Full;
-use crate::error::Key;
+use crate::error::{DecodeError, Expected, Full, Key};
 use crate::kind::Kind;
 use crate::reader::Reader;
 use crate::writer::Writer;

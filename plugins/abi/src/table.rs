@@ -1,8 +1,6 @@
 //! The message of `on_workers`: what is known about workers and rarely changes.
 
-use crate::error::DecodeError;
-use crate::error::Full;
-use crate::error::Key;
+use crate::error::{DecodeError, Full, Key};
 use crate::reader::Reader;
 use crate::worker_role::WorkerRole;
 use crate::writer::Writer;

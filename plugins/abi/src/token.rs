@@ -1,7 +1,6 @@
 //! What stands before a value: its length, or all of it.
 
-use crate::error::DecodeError;
-use crate::error::Expected;
+use crate::error::{DecodeError, Expected};
 use crate::kind::Kind;
 
 /// A value's head: all of a scalar, the length of anything else.

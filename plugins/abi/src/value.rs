@@ -3,12 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::error::DecodeError;
-use crate::error::Expected;
-use crate::error::Full;
-use crate::reader::MAX_DEPTH;
-use crate::reader::Reader;
-use crate::reader::text;
+use crate::error::{DecodeError, Expected, Full};
+use crate::reader::{MAX_DEPTH, Reader, text};
 use crate::token::Token;
 use crate::writer::Writer;
 

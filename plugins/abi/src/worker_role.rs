@@ -9,8 +9,7 @@ use std::vec;
 #[cfg(feature = "openapi")]
 use std::vec::Vec;
 
-use crate::error::DecodeError;
-use crate::error::Key;
+use crate::error::{DecodeError, Key};
 
 /// Which part of a request a worker serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,9 +2,7 @@
 
 use least_connections::LeastConnections;
 use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::testing::Harness;
-use sgl_policy_sdk::testing::Request;
-use sgl_policy_sdk::testing::Worker;
+use sgl_policy_sdk::testing::{Harness, Request, Worker};
 
 fn started(fleet: Vec<Worker>) -> Harness<LeastConnections> {
     Harness::new([], fleet).expect("starts")

@@ -1,10 +1,6 @@
 //! What a request costs on a worker, in estimated milliseconds.
 
-use sgl_policy_sdk::Config;
-use sgl_policy_sdk::Context;
-use sgl_policy_sdk::Error;
-use sgl_policy_sdk::Floats;
-use sgl_policy_sdk::Ints;
+use sgl_policy_sdk::{Config, Context, Error, Floats, Ints};
 
 use crate::PdPair;
 

@@ -3,12 +3,8 @@
 use std::collections::BTreeMap;
 
 use pd_pair::PdPair;
-use sgl_policy_sdk::prelude::Leg;
-use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::prelude::WorkerRole;
-use sgl_policy_sdk::testing::Harness;
-use sgl_policy_sdk::testing::Request;
-use sgl_policy_sdk::testing::Worker;
+use sgl_policy_sdk::prelude::{Leg, Value, WorkerRole};
+use sgl_policy_sdk::testing::{Harness, Request, Worker};
 
 fn worker(role: WorkerRole, zone: &str) -> Worker {
     Worker::new(&format!("http://{role:?}-{zone}")).role(role).label("zone", zone)

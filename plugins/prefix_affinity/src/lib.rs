@@ -17,9 +17,8 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 
-use sgl_policy_sdk::hash;
-use sgl_policy_sdk::mix;
 use sgl_policy_sdk::prelude::*;
+use sgl_policy_sdk::{hash, mix};
 
 /// Bytes of a prompt that count by default: more than prompts share that have nothing else in
 /// common, such as a system prompt. The README says what was measured.

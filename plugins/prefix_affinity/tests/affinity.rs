@@ -2,9 +2,7 @@
 
 use prefix_affinity::PrefixAffinity;
 use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::testing::Harness;
-use sgl_policy_sdk::testing::Request;
-use sgl_policy_sdk::testing::Worker;
+use sgl_policy_sdk::testing::{Harness, Request, Worker};
 
 fn started(config: Vec<(&str, Value)>, workers: usize) -> Harness<PrefixAffinity> {
     Harness::new(config, Worker::fleet(workers)).expect("starts")

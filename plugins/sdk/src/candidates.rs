@@ -1,7 +1,6 @@
 //! The workers that may be chosen, and the scans over them.
 
-use crate::column::Bits;
-use crate::column::Ints;
+use crate::column::{Bits, Ints};
 use crate::lanes;
 use crate::lanes::Block;
 use crate::random::Rng;

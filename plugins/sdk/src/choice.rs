@@ -3,9 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sgl_policy_abi::AnswerMap;
-use sgl_policy_abi::Full;
-use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::{AnswerMap, Full, encode_to_vec};
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,6 @@
 //! Typed reading of the operator's configuration, with errors that name the key.
 
-use sgl_policy_abi::Init;
-use sgl_policy_abi::Value;
+use sgl_policy_abi::{Init, Value};
 
 use crate::error::Error;
 

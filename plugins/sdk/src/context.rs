@@ -2,14 +2,10 @@
 
 use core::marker::PhantomData;
 
-use sgl_policy_abi::Column;
-use sgl_policy_abi::Input;
+use sgl_policy_abi::{Column, Input};
 
 use crate::candidates::Candidates;
-use crate::column::Bits;
-use crate::column::Floats;
-use crate::column::Ints;
-use crate::column::Tokens;
+use crate::column::{Bits, Floats, Ints, Tokens};
 use crate::message::Message;
 use crate::random::Rng;
 use crate::section::Declares;

@@ -5,23 +5,13 @@
 
 use alloc::vec::Vec;
 
-use sgl_policy_abi::CompletionBatch;
-use sgl_policy_abi::Full;
-use sgl_policy_abi::Init;
-use sgl_policy_abi::Writer;
-use sgl_policy_abi::encode_error;
-use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::{CompletionBatch, Full, Init, Writer, encode_error, encode_to_vec};
 
-use crate::choice::Choice;
-use crate::choice::PairChoice;
+use crate::choice::{Choice, PairChoice};
 use crate::context::Context;
 use crate::host;
-use crate::message::Message;
-use crate::message::MessageError;
-use crate::policy::CompletionHook;
-use crate::policy::PairHook;
-use crate::policy::Plugin;
-use crate::policy::StateHook;
+use crate::message::{Message, MessageError};
+use crate::policy::{CompletionHook, PairHook, Plugin, StateHook};
 use crate::table::Table;
 
 /// One instance of a plugin.

@@ -6,9 +6,7 @@
 
 use core::marker::PhantomData;
 
-use crate::policy::CompletionHook;
-use crate::policy::PairHook;
-use crate::policy::StateHook;
+use crate::policy::{CompletionHook, PairHook, StateHook};
 
 /// What is said of a policy without the hook.
 pub trait Missing {

@@ -46,16 +46,10 @@ mod scalar {
 
 #[cfg(target_feature = "simd128")]
 mod simd {
-    use core::arch::wasm32::i32x4;
-    use core::arch::wasm32::i32x4_bitmask;
-    use core::arch::wasm32::i32x4_eq;
-    use core::arch::wasm32::i32x4_extract_lane;
-    use core::arch::wasm32::i32x4_min;
-    use core::arch::wasm32::i32x4_shuffle;
-    use core::arch::wasm32::i32x4_splat;
-    use core::arch::wasm32::v128;
-    use core::arch::wasm32::v128_and;
-    use core::arch::wasm32::v128_bitselect;
+    use core::arch::wasm32::{
+        i32x4, i32x4_bitmask, i32x4_eq, i32x4_extract_lane, i32x4_min, i32x4_shuffle, i32x4_splat, v128,
+        v128_and, v128_bitselect,
+    };
 
     use crate::lanes::Block;
 

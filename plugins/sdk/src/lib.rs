@@ -80,16 +80,9 @@ pub mod testing;
 
 pub use sgl_policy_abi as abi;
 
-pub use crate::candidates::CandidateIter;
-pub use crate::candidates::Candidates;
-pub use crate::choice::Choice;
-pub use crate::choice::Encoded;
-pub use crate::choice::ExplainedChoice;
-pub use crate::choice::PairChoice;
-pub use crate::column::Bits;
-pub use crate::column::Floats;
-pub use crate::column::Ints;
-pub use crate::column::Tokens;
+pub use crate::candidates::{CandidateIter, Candidates};
+pub use crate::choice::{Choice, Encoded, ExplainedChoice, PairChoice};
+pub use crate::column::{Bits, Floats, Ints, Tokens};
 pub use crate::config::Config;
 pub use crate::context::Context;
 pub use crate::error::Error;
@@ -99,42 +92,21 @@ pub use crate::hash::hash;
 pub use crate::message::Message;
 #[doc(hidden)]
 pub use crate::message::MessageError;
-pub use crate::policy::CompletionHook;
-pub use crate::policy::Hooks;
-pub use crate::policy::PairHook;
-pub use crate::policy::Plugin;
-pub use crate::policy::Policy;
-pub use crate::policy::StateHook;
-pub use crate::random::Rng;
-pub use crate::random::mix;
-pub use crate::section::Declares;
-pub use crate::section::StaticManifest;
-pub use crate::table::Table;
-pub use crate::table::TableWorker;
+pub use crate::policy::{CompletionHook, Hooks, PairHook, Plugin, Policy, StateHook};
+pub use crate::random::{Rng, mix};
+pub use crate::section::{Declares, StaticManifest};
+pub use crate::table::{Table, TableWorker};
 pub use sgl_policy_abi::Leg;
 
 /// What nearly every policy needs.
 pub mod prelude {
-    pub use sgl_policy_abi::Completion;
-    pub use sgl_policy_abi::Concurrency;
-    pub use sgl_policy_abi::Init;
-    pub use sgl_policy_abi::Input;
-    pub use sgl_policy_abi::Value;
-    pub use sgl_policy_abi::WorkerRole;
+    pub use sgl_policy_abi::{Completion, Concurrency, Init, Input, Value, WorkerRole};
 
-    pub use crate::Choice;
-    pub use crate::CompletionHook;
-    pub use crate::Config;
-    pub use crate::Context;
-    pub use crate::Error;
-    pub use crate::Leg;
-    pub use crate::PairChoice;
-    pub use crate::PairHook;
-    pub use crate::Policy;
-    pub use crate::Rng;
-    pub use crate::StateHook;
-    pub use crate::Table;
     pub use crate::host::Level;
+    pub use crate::{
+        Choice, CompletionHook, Config, Context, Error, Leg, PairChoice, PairHook, Policy, Rng, StateHook,
+        Table,
+    };
 }
 
 /// A hook that is written but not listed is an error of the build:

@@ -1,13 +1,8 @@
 //! The column message of a decision, taken apart in the order of the inputs.
 
-use sgl_policy_abi::Column;
-use sgl_policy_abi::DecodeError;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Leg;
-use sgl_policy_abi::Reader;
+use sgl_policy_abi::{Column, DecodeError, Input, Leg, Reader};
 
-use crate::column::Bits;
-use crate::column::Tokens;
+use crate::column::{Bits, Tokens};
 use crate::table::Table;
 
 #[derive(Debug, Default)]

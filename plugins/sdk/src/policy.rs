@@ -2,15 +2,12 @@
 
 use alloc::vec::Vec;
 
-use sgl_policy_abi::Completion;
-use sgl_policy_abi::Init;
+use sgl_policy_abi::{Completion, Init};
 
-use crate::choice::Choice;
-use crate::choice::PairChoice;
+use crate::choice::{Choice, PairChoice};
 use crate::context::Context;
 use crate::error::Error;
-use crate::message::Message;
-use crate::message::MessageError;
+use crate::message::{Message, MessageError};
 use crate::section::Declares;
 use crate::table::Table;
 

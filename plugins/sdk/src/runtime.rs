@@ -10,8 +10,7 @@
 use core::fmt::Write;
 use core::panic::PanicInfo;
 
-use lol_alloc::AssumeSingleThreaded;
-use lol_alloc::FreeListAllocator;
+use lol_alloc::{AssumeSingleThreaded, FreeListAllocator};
 
 use crate::host::Level;
 

@@ -6,10 +6,7 @@
 
 use alloc::borrow::Cow;
 
-use sgl_policy_abi::ABI_VERSION;
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Wire;
+use sgl_policy_abi::{ABI_VERSION, Concurrency, Input, Wire};
 
 /// A manifest of constants; the wire form is columns.
 #[derive(Clone, Copy, Debug)]

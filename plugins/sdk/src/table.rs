@@ -3,12 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sgl_policy_abi::DecodeError;
-use sgl_policy_abi::Expected;
-use sgl_policy_abi::Labels;
-use sgl_policy_abi::TableMessage;
-use sgl_policy_abi::WorkerFacts;
-use sgl_policy_abi::WorkerRole;
+use sgl_policy_abi::{DecodeError, Expected, Labels, TableMessage, WorkerFacts, WorkerRole};
 
 /// What is known about workers and rarely changes.
 ///
@@ -201,9 +196,7 @@ impl Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sgl_policy_abi::encode_table;
-    use sgl_policy_abi::encode_to_vec;
-    use sgl_policy_abi::encode_worker;
+    use sgl_policy_abi::{encode_table, encode_to_vec, encode_worker};
 
     const MODELS: [Option<&str>; 7] = [None, Some("a"), Some("a"), None, Some("bc"), Some("bc"), Some("a")];
 

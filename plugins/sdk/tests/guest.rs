@@ -3,20 +3,10 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sgl_policy_sdk::ExplainedChoice;
-use sgl_policy_sdk::Guest;
-use sgl_policy_sdk::abi::Answer;
-use sgl_policy_sdk::abi::PairAnswer;
-use sgl_policy_sdk::abi::encode_completions;
-use sgl_policy_sdk::abi::encode_to_vec;
-use sgl_policy_sdk::abi::init_error;
-use sgl_policy_sdk::host;
+use sgl_policy_sdk::abi::{Answer, PairAnswer, encode_completions, encode_to_vec, init_error};
 use sgl_policy_sdk::prelude::*;
-use sgl_policy_sdk::testing::Harness;
-use sgl_policy_sdk::testing::Request;
-use sgl_policy_sdk::testing::Worker;
-use sgl_policy_sdk::testing::reset_host;
-use sgl_policy_sdk::testing::take_logged;
+use sgl_policy_sdk::testing::{Harness, Request, Worker, reset_host, take_logged};
+use sgl_policy_sdk::{ExplainedChoice, Guest, host};
 
 /// A policy that repeats everything it was told as its reason.
 #[derive(Debug)]

@@ -15,13 +15,10 @@ mod weight;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sgl_policy_sdk::Candidates;
-use sgl_policy_sdk::TableWorker;
-use sgl_policy_sdk::host;
 use sgl_policy_sdk::prelude::*;
+use sgl_policy_sdk::{Candidates, TableWorker, host};
 
-use crate::weight::is_weight;
-use crate::weight::parse_weight;
+use crate::weight::{is_weight, parse_weight};
 
 /// Draws before the exact scan; with half of the weight out of reach, one decision
 /// in 256 scans.

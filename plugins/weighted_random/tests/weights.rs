@@ -3,9 +3,7 @@
 use std::iter;
 
 use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::testing::Harness;
-use sgl_policy_sdk::testing::Request;
-use sgl_policy_sdk::testing::Worker;
+use sgl_policy_sdk::testing::{Harness, Request, Worker};
 use weighted_random::WeightedRandom;
 
 const DRAWS: u32 = 20_000;

@@ -3,16 +3,14 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::utils::Backoff;
 
 use crate::engine::background::block_on;
 use crate::engine::error::CallError;
 use crate::engine::pool::idle::full_barrier;
-use crate::engine::pool::instance_pool::Handed;
-use crate::engine::pool::instance_pool::Pool;
+use crate::engine::pool::instance_pool::{Handed, Pool};
 use crate::engine::pool::lease::Lease;
 use crate::engine::pool::waiters::Place;
 

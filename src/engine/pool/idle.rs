@@ -1,8 +1,6 @@
 //! Idle instances: per-thread slots before one lock-free queue.
 
-use std::sync::atomic::Ordering;
-use std::sync::atomic::compiler_fence;
-use std::sync::atomic::fence;
+use std::sync::atomic::{Ordering, compiler_fence, fence};
 
 use crossbeam::atomic::AtomicCell;
 use crossbeam::queue::ArrayQueue;

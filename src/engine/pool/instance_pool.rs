@@ -1,12 +1,8 @@
 //! Instances of one generation, and how those that come back are put away.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Weak;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use crossbeam::queue::ArrayQueue;
 use parking_lot::Mutex;
@@ -17,11 +13,9 @@ use crate::engine::compiled::Compiled;
 use crate::engine::error::EngineError;
 use crate::engine::instance::Instance;
 use crate::engine::making::StepError;
-use crate::engine::pool::idle::Idle;
-use crate::engine::pool::idle::full_barrier;
+use crate::engine::pool::idle::{Idle, full_barrier};
 use crate::engine::pool::options::PoolOptions;
-use crate::engine::pool::recipe::PoolTally;
-use crate::engine::pool::recipe::Recipe;
+use crate::engine::pool::recipe::{PoolTally, Recipe};
 use crate::engine::pool::waiters::Waiters;
 
 /// An instance with what the pool knows of it.

@@ -2,12 +2,10 @@
 
 use crate::engine::deadline::Allowance;
 use crate::engine::error::CallError;
-use crate::engine::exports::Ask;
-use crate::engine::exports::Tell;
+use crate::engine::exports::{Ask, Tell};
 use crate::engine::instance::Instance;
 use crate::engine::lane::Lane;
-use crate::engine::pool::instance_pool::Pool;
-use crate::engine::pool::instance_pool::Pooled;
+use crate::engine::pool::instance_pool::{Pool, Pooled};
 
 /// Exclusive use of an instance.
 ///

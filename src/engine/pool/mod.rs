@@ -22,9 +22,7 @@ pub(crate) mod upkeep;
 pub mod lease;
 mod acquire;
 
-pub use crate::engine::pool::instance_pool::Pool;
-pub use crate::engine::pool::instance_pool::PoolCounts;
+pub use crate::engine::pool::instance_pool::{Pool, PoolCounts};
 pub use crate::engine::pool::lease::Lease;
 pub use crate::engine::pool::options::PoolOptions;
-pub use crate::engine::pool::recipe::PoolTally;
-pub use crate::engine::pool::recipe::Recipe;
+pub use crate::engine::pool::recipe::{PoolTally, Recipe};

@@ -4,9 +4,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::engine::pool::line::Line;
-use crate::engine::pool::line::Links;
-use crate::engine::pool::line::Member;
+use crate::engine::pool::line::{Line, Links, Member};
 
 /// Lost tries after which a caller is handed the next thing that comes back, whoever runs.
 pub(crate) const LOSSES: u32 = 8;

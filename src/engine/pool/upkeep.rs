@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use crate::engine::instance::Instance;
 use crate::engine::making::StepError;
-use crate::engine::pool::instance_pool::Pool;
-use crate::engine::pool::instance_pool::Pooled;
+use crate::engine::pool::instance_pool::{Pool, Pooled};
 use crate::engine::trial::Trial;
 
 /// How often a pool looks whether enough instances are warm and how old they are.

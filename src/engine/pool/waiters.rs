@@ -12,18 +12,13 @@
 //! run lies idle until its executor comes to it, and with thousands of tasks all would lie idle and
 //! all would wait. A caller that lost so often that this is no chance is handed the next.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-use std::task::Context;
-use std::task::Poll;
-use std::task::Waker;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
 use crate::engine::pool::line::Links;
-use crate::engine::pool::queue::Caller;
-use crate::engine::pool::queue::CallerStanding;
-use crate::engine::pool::queue::Queue;
+use crate::engine::pool::queue::{Caller, CallerStanding, Queue};
 
 /// A bounded queue of callers. Not on the decision path: a caller comes here only if nothing is
 /// free.

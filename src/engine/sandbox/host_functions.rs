@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use wasmtime::Caller;
-use wasmtime::Extern;
-use wasmtime::Linker;
+use wasmtime::{Caller, Extern, Linker};
 
-use sgl_policy_abi::HOST_MODULE;
-use sgl_policy_abi::host_function;
+use sgl_policy_abi::{HOST_MODULE, host_function};
 
 use crate::engine::sandbox::last_words;
 use crate::engine::sandbox::store_data::StoreData;

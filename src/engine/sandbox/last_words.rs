@@ -5,11 +5,9 @@
 //! takes no backtrace, which would make each many times as dear.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use wasmtime::AsContext;
-use wasmtime::WasmBacktrace;
+use wasmtime::{AsContext, WasmBacktrace};
 
 use crate::types::shown;
 

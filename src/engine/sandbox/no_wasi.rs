@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wasmtime::Linker;
-use wasmtime::Module;
+use wasmtime::{Linker, Module};
 
 use crate::config::syscalls;
 use crate::engine::error::EngineError;

@@ -4,21 +4,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sgl_policy_abi::WASI_MODULE;
-use wasmtime::Linker;
-use wasmtime::Module;
+use wasmtime::{Linker, Module};
 
 use crate::engine::deadline::Deadline;
 use crate::engine::error::EngineError;
-use crate::engine::sandbox::host_functions;
-use crate::engine::sandbox::last_words::BacktraceBudget;
-use crate::engine::sandbox::last_words::LastWords;
+use crate::engine::sandbox::last_words::{BacktraceBudget, LastWords};
 use crate::engine::sandbox::memory_limiter::MemoryLimiter;
 use crate::engine::sandbox::services::HostServices;
 use crate::engine::sandbox::store_data::StoreData;
 use crate::engine::sandbox::tmp_limits::TmpLimits;
-use crate::engine::sandbox::wasi;
-use crate::engine::sandbox::wasi::PrivateDirectory;
-use crate::engine::sandbox::wasi::System;
+use crate::engine::sandbox::wasi::{PrivateDirectory, System};
+use crate::engine::sandbox::{host_functions, wasi};
 
 /// The limits of a plugin's guests.
 #[derive(Clone, Debug)]

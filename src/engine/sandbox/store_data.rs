@@ -6,8 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::engine::deadline::Deadline;
-use crate::engine::sandbox::last_words::BacktraceBudget;
-use crate::engine::sandbox::last_words::LastWords;
+use crate::engine::sandbox::last_words::{BacktraceBudget, LastWords};
 use crate::engine::sandbox::memory_limiter::MemoryLimiter;
 use crate::engine::sandbox::services::HostServices;
 use crate::engine::sandbox::wasi::System;

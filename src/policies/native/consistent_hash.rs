@@ -7,12 +7,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::core::candidates::Candidates;
-use crate::core::candidates::TableVersion;
-use crate::policies::info::SelectWorkerInfo;
-use crate::policies::info::key_of;
-use crate::policies::native::sampling::may_choose;
-use crate::policies::native::sampling::random_worker;
+use crate::core::candidates::{Candidates, TableVersion};
+use crate::policies::info::{SelectWorkerInfo, key_of};
+use crate::policies::native::sampling::{may_choose, random_worker};
 use crate::types::hash::stable_hash;
 
 /// Points of one worker on the ring. 128 keeps the shares of equal workers within about a tenth.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use crate::core::fleet::Fleet;
 use crate::core::table::WorkerTable;
-use crate::core::worker::BasicWorker;
-use crate::core::worker::Worker;
-use crate::core::worker::WorkerSpec;
+use crate::core::worker::{BasicWorker, Worker, WorkerSpec};
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::native_policy::NativePolicy;

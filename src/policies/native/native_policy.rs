@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::core::candidates::Candidates;
-use crate::core::candidates::SliceCandidates;
+use crate::core::candidates::{Candidates, SliceCandidates};
 use crate::core::slice_versions::SliceVersions;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
-use crate::policies::decision::Chooser;
-use crate::policies::decision::DecideError;
-use crate::policies::decision::Decision;
-use crate::policies::decision::PairDecision;
-use crate::policies::info::RequestNeeds;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
+use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::consistent_hash::ConsistentHash;
 use crate::policies::native::least_load::LeastLoad;
@@ -21,8 +16,7 @@ use crate::policies::native::random::Random;
 use crate::policies::native::round_robin::RoundRobin;
 use crate::types::future::BoxFuture;
 use crate::types::worker_set::WorkerSet;
-use sgl_policy_abi::Leg;
-use sgl_policy_abi::WorkerRole;
+use sgl_policy_abi::{Leg, WorkerRole};
 
 /// A built-in policy.
 #[derive(Debug)]

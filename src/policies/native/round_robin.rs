@@ -1,7 +1,6 @@
 //! `round_robin`: one after the other.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::core::candidates::Candidates;
 use crate::policies::info::SelectWorkerInfo;

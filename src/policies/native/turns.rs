@@ -1,8 +1,6 @@
 //! Whose turn it is: one place in the order for each list of workers that requests choose from.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::core::candidates::Candidates;
 use crate::policies::info::SelectWorkerInfo;

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::Guard;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::load::provenance::Provenance;
 use crate::policies::wasm::rollout::active::Active;

@@ -20,15 +20,11 @@ mod decide;
 pub mod detail;
 pub mod registry;
 
-pub use crate::config::plugin::PluginOptions;
-pub use crate::config::plugin::WasmPolicyConfig;
+pub use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 pub use crate::policies::wasm::load::error::PluginError;
 pub use crate::policies::wasm::load::provenance::Provenance;
-pub use crate::policies::wasm::load::source::MAX_MODULE_BYTES;
-pub use crate::policies::wasm::load::source::read_module;
-pub use crate::policies::wasm::load::trust::ModuleBytes;
-pub use crate::policies::wasm::load::trust::Origin;
-pub use crate::policies::wasm::load::trust::TrustPolicy;
+pub use crate::policies::wasm::load::source::{MAX_MODULE_BYTES, read_module};
+pub use crate::policies::wasm::load::trust::{ModuleBytes, Origin, TrustPolicy};
 pub use crate::policies::wasm::registry::PluginInfo;
 pub use crate::policies::wasm::rollout::operation_error::OperationError;
 pub use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;

@@ -1,27 +1,21 @@
 //! All loaded plugins, by name.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::config::plugin::IfLoaded;
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
-use crate::engine::wasm_engine::Engine;
-use crate::engine::wasm_engine::EngineOptions;
+use crate::config::plugin::{IfLoaded, PluginOptions, WasmPolicyConfig};
+use crate::engine::wasm_engine::{Engine, EngineOptions};
 use crate::policies::wasm::detail;
 use crate::policies::wasm::detail::PluginDetail;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::load::loader;
 use crate::policies::wasm::load::order::Load;
-use crate::policies::wasm::load::progress::LoadStep;
-use crate::policies::wasm::load::progress::Progress;
+use crate::policies::wasm::load::progress::{LoadStep, Progress};
 use crate::policies::wasm::load::provenance::Provenance;
 use crate::policies::wasm::load::trust::rules::TrustPolicy;
 use crate::policies::wasm::rollout::operation_error::OperationError;

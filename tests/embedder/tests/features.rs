@@ -1,15 +1,10 @@
 //! What the features `wasi` and `signatures` of the library are for: with them, and without them
 //! (`cargo test -p embedder --no-default-features`).
 
-use sglang_router_rs::config::Require;
-use sglang_router_rs::config::TrustRule;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::ModuleBytes;
-use sglang_router_rs::policies::Origin;
-use sglang_router_rs::policies::PluginInfo;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::TrustPolicy;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::config::{Require, TrustRule};
+use sglang_router_rs::policies::{
+    Load, ModuleBytes, Origin, PluginInfo, PolicyFactory, TrustPolicy, WasmPolicyConfig,
+};
 
 const EXPORTS: &str = r#"
   (memory (export "memory") 1)

@@ -1,8 +1,7 @@
 //! The code of the first document, word for word.
 #![deny(warnings)]
 
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{LoadBalancingPolicy, SelectWorkerInfo};
 
 const MODULE: &str = r#"(module
   (memory (export "memory") 1)
@@ -13,8 +12,7 @@ const MODULE: &str = r#"(module
   (func (export "select_worker") (param i32 i32) (result i64) (i64.const 0x1000000001)))"#;
 
 fn workers() -> Vec<std::sync::Arc<dyn sglang_router_rs::core::Worker>> {
-    use sglang_router_rs::core::BasicWorker;
-    use sglang_router_rs::core::WorkerSpec;
+    use sglang_router_rs::core::{BasicWorker, WorkerSpec};
     let worker = |index| {
         let spec = WorkerSpec::new(format!("http://w{index}"));
         std::sync::Arc::new(BasicWorker::new(spec)) as _

@@ -1,42 +1,28 @@
 //! Requests to the operations API, through its own routes, without sockets.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use axum::Router;
 use axum::body::Body;
-use axum::middleware;
-use http::Request;
-use http::Response;
-use http::header;
+use axum::{Router, middleware};
+use http::{Request, Response, header};
 use http_body_util::BodyExt;
-use sgl_router::admin::decisions;
-use sgl_router::admin::guard;
 use sgl_router::admin::guard::Guard;
-use sgl_router::admin::openapi;
-use sgl_router::admin::plugins;
-use sgl_router::admin::workers;
+use sgl_router::admin::{decisions, guard, openapi, plugins, workers};
 use sgl_router::config::RouterConfig;
-use sgl_router::config::check::Surroundings;
-use sgl_router::config::check::check;
+use sgl_router::config::check::{Surroundings, check};
 use sgl_router::manage::PluginManager;
 use sgl_router::proxy::Backends;
 use sgl_router::records::Recorder;
 use sglang_router_rs::config::FailurePolicy;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::PluginStatus;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::policies::{DecideError, PluginStatus, Policy, WasmPolicyConfig};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::fleet;
 use crate::fleet::Requests;
-use crate::guests;
-use crate::host;
 use crate::host::Host;
+use crate::{fleet, guests, host};
 use sgl_api::Problem;
 
 /// Decisions after every request, of each plugin.

@@ -6,8 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use sgl_router::config::CheckedConfig;
-use sgl_router::config::check::Surroundings;
-use sgl_router::config::check::check;
+use sgl_router::config::check::{Surroundings, check};
 use sgl_router::config::files::read_config;
 use sglang_router_rs::policies::native::NativePolicy;
 use tempfile::TempDir;

@@ -2,16 +2,8 @@
 
 use std::sync::Arc;
 
-use sglang_router_rs::core::Candidates;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::Leg;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::core::{Candidates, Fleet, WorkerRole, WorkerSpec, WorkerTable};
+use sglang_router_rs::policies::{Chooser, DecideError, Decision, Leg, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
 /// A table of so many workers: prefill, decode and regular in turn, each fifth not healthy.

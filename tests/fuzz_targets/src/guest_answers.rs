@@ -2,30 +2,16 @@
 
 use std::sync::LazyLock;
 
-use sgl_policy_abi::Answer;
-use sgl_policy_abi::CompletionBatch;
-use sgl_policy_abi::Init;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::PairAnswer;
-use sgl_policy_abi::RowsMessage;
-use sgl_policy_abi::TableMessage;
-use sgl_policy_abi::encode_to_vec;
-use sgl_policy_abi::init_error;
-use sglang_router_rs::core::Candidates;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sgl_policy_abi::{
+    Answer, CompletionBatch, Init, Manifest, PairAnswer, RowsMessage, TableMessage, encode_to_vec, init_error,
+};
+use sglang_router_rs::core::{Candidates, WorkerRole, WorkerTable};
+use sglang_router_rs::policies::{
+    Chooser, DecideError, Decision, FailureCause, Policy, SelectWorkerInfo, WasmPolicyConfig,
+};
 
-use crate::fleet;
-use crate::guests;
-use crate::host;
 use crate::host::Host;
+use crate::{fleet, guests, host};
 
 /// Longest answer that is tried. One of 1 MiB is longer than any buffer of these guests.
 const MAX_BYTES: usize = 16 << 10;

@@ -1,11 +1,6 @@
 //! Guests as text.
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::MANIFEST_SECTION;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::Wire;
-use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::{Concurrency, Input, MANIFEST_SECTION, Manifest, Wire, encode_to_vec};
 
 /// What every guest here starts with: memory, a bump allocator from 128 KiB on, an answer that
 /// chooses worker 0.

@@ -1,26 +1,18 @@
 //! An engine that is small enough for a leak to show, and what happens to every module: it is
 //! loaded, asked, unloaded, and must be gone then.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::config::ProbationOptions;
+use sglang_router_rs::config::{BreakerOptions, ProbationOptions};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::engine::EngineError;
-use sglang_router_rs::engine::EngineOptions;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sglang_router_rs::engine::{EngineError, EngineOptions};
+use sglang_router_rs::policies::{
+    Load, PluginError, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+};
 use tokio::runtime::Runtime;
 
-use crate::fleet;
-use crate::guests;
+use crate::{fleet, guests};
 
 /// Instances that the engine can hold.
 const ENGINE_INSTANCES: usize = 8;

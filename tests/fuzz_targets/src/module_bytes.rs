@@ -3,14 +3,12 @@
 use std::sync::LazyLock;
 
 use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginOptions;
 use sglang_router_rs::policies::wasm::load::module_check::check_module;
+use sglang_router_rs::policies::{PluginError, PluginOptions};
 
-use crate::fleet;
 use crate::fleet::Requests;
-use crate::host;
 use crate::host::Host;
+use crate::{fleet, host};
 
 /// Decisions of a module that loads.
 const DECISIONS: usize = 4;

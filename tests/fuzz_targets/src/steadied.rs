@@ -1,15 +1,8 @@
 //! Makes what random functions return likely to be of use: a made-up module whose buffers lie
 //! anywhere would be refused at load, every time.
 
-use wasm_encoder::CodeSection;
-use wasm_encoder::Encode;
-use wasm_encoder::Instruction;
-use wasm_encoder::Module;
-use wasm_encoder::RawSection;
-use wasmparser::ImportSectionReader;
-use wasmparser::Parser;
-use wasmparser::Payload;
-use wasmparser::TypeRef;
+use wasm_encoder::{CodeSection, Encode, Instruction, Module, RawSection};
+use wasmparser::{ImportSectionReader, Parser, Payload, TypeRef};
 
 /// Addresses that are let through: the first quarter of a page, in steps of 16, but for 0.
 const ADDRESS: i32 = 0x3ff0;

@@ -4,34 +4,18 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use arbitrary::Arbitrary;
-use arbitrary::Unstructured;
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::MANIFEST_SECTION;
-use sgl_policy_abi::Wire;
-use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::config::Isolation;
-use sglang_router_rs::config::LaneOption;
+use arbitrary::{Arbitrary, Unstructured};
+use sgl_policy_abi::{Concurrency, Input, MANIFEST_SECTION, Wire};
+use sglang_router_rs::config::{BreakerOptions, Isolation, LaneOption};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::RequestCompletion;
-use sglang_router_rs::policies::WasmPolicyConfig;
-use wasm_encoder::CustomSection;
-use wasm_encoder::Section;
-use wasm_smith::Config;
-use wasm_smith::Module;
+use sglang_router_rs::policies::{Chooser, PluginOptions, Policy, RequestCompletion, WasmPolicyConfig};
+use wasm_encoder::{CustomSection, Section};
+use wasm_smith::{Config, Module};
 
-use crate::fleet;
 use crate::fleet::Requests;
-use crate::guests;
-use crate::host;
 use crate::host::Host;
-use crate::steadied::Answers;
-use crate::steadied::Steadiness;
-use crate::steadied::steadied;
+use crate::steadied::{Answers, Steadiness, steadied};
+use crate::{fleet, guests, host};
 
 /// Decisions of every module that loads.
 const DECISIONS: usize = 100;

@@ -3,8 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Inputs of one target: chosen ones, and those that once found something.
 fn inputs(target: &str) -> Vec<PathBuf> {

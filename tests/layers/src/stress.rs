@@ -2,21 +2,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::plugin::BreakerOptions;
-use crate::core::Candidates;
-use crate::core::Column;
-use crate::core::Fleet;
-use crate::core::InFlight;
-use crate::core::WorkerSpec;
+use crate::core::{Candidates, Column, Fleet, InFlight, WorkerSpec};
 use crate::engine::background::block_on;
-use crate::engine::pool::idle::Idle;
-use crate::engine::pool::idle::full_barrier;
+use crate::engine::pool::idle::{Idle, full_barrier};
 use crate::engine::pool::waiters::Waiters;
 use crate::policies::wasm::state::breaker::Breaker;
 

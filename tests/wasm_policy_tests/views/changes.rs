@@ -2,31 +2,20 @@
 //! host about it when it decides.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use sgl_policy_abi::Init;
-use sgl_policy_abi::Wire;
-use sglang_router_rs::core::Candidates;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::FleetWorker;
-use sglang_router_rs::core::InFlight;
-use sglang_router_rs::core::WorkerReport;
-use sglang_router_rs::core::WorkerTable;
+use sgl_policy_abi::{Init, Wire};
+use sglang_router_rs::core::{Candidates, Fleet, FleetWorker, InFlight, WorkerReport, WorkerTable};
 use sglang_router_rs::policies::Explanation;
 use tokio::runtime::Runtime;
 
-use crate::views::echo;
 use crate::views::echo::Echo;
-use crate::views::expected;
-use crate::views::inputs;
-use crate::views::inputs::Asked;
-use crate::views::inputs::Facts;
-use crate::views::recorder;
+use crate::views::inputs::{Asked, Facts};
 use crate::views::recorder::Mirror;
+use crate::views::{echo, expected, inputs, recorder};
 
 /// Instances of the guest: each must be told of every table by itself.
 const INSTANCES: usize = 3;

@@ -2,18 +2,8 @@
 
 use std::collections::HashMap;
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::MANIFEST_SECTION;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::Wire;
-use sgl_policy_abi::encode_to_vec;
-use sglang_router_rs::policies::Explanation;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::WasmPolicyConfig;
+use sgl_policy_abi::{Concurrency, Input, MANIFEST_SECTION, Manifest, Wire, encode_to_vec};
+use sglang_router_rs::policies::{Explanation, Load, PluginOptions, Policy, PolicyFactory, WasmPolicyConfig};
 
 /// Keeps `init` at 1 MiB and tables at 2 MiB until a decision takes them; answers at 3 MiB the map
 /// of no choice and these scores: three times a size and a message, then zeroes to a multiple of 4.

@@ -1,15 +1,11 @@
 //! What a policy must see, told by the host's own workers and by the request.
 
-use sglang_router_rs::core::Candidates;
-use sglang_router_rs::core::Column;
-use sglang_router_rs::policies::Explanation;
-use sglang_router_rs::policies::Leg;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::core::{Candidates, Column};
+use sglang_router_rs::policies::{Explanation, Leg, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
 use crate::views::inputs::Asked;
-use crate::views::view::View;
-use crate::views::view::WorkerView;
+use crate::views::view::{View, WorkerView};
 
 impl Asked {
     pub(crate) fn info<'a>(&'a self, explanation: &'a Explanation) -> SelectWorkerInfo<'a> {

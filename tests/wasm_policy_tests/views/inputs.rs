@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use proptest::collection::btree_map;
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use sglang_router_rs::core::Column;
-use sglang_router_rs::core::WorkerReport;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::{Column, WorkerReport, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::Leg;
 use sglang_router_rs::types::WorkerSet;
 

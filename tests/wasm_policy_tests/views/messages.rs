@@ -1,39 +1,22 @@
 //! Any message that the host writes is read as the same view, in both wire forms.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use proptest::collection::hash_map;
-use proptest::collection::vec;
+use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use sgl_policy_abi::Init;
-use sgl_policy_abi::Reader;
-use sgl_policy_abi::RowWorker;
-use sgl_policy_abi::RowsMessage;
-use sgl_policy_abi::Value;
-use sgl_policy_abi::Wire;
-use sglang_router_rs::core::BasicWorker;
-use sglang_router_rs::core::Candidates;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::InFlight;
-use sglang_router_rs::core::SliceCandidates;
-use sglang_router_rs::core::TableVersion;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Explanation;
-use sglang_router_rs::policies::LoadBalancingPolicy;
+use sgl_policy_abi::{Init, Reader, RowWorker, RowsMessage, Value, Wire};
+use sglang_router_rs::core::{
+    BasicWorker, Candidates, Fleet, InFlight, SliceCandidates, TableVersion, Worker, WorkerTable,
+};
+use sglang_router_rs::policies::{Explanation, LoadBalancingPolicy};
 use tokio::runtime::Runtime;
 
-use crate::views::echo;
 use crate::views::echo::Echo;
-use crate::views::expected;
-use crate::views::inputs;
-use crate::views::inputs::Asked;
-use crate::views::inputs::Made;
-use crate::views::recorder;
+use crate::views::inputs::{Asked, Made};
 use crate::views::recorder::Mirror;
+use crate::views::{echo, expected, inputs, recorder};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 

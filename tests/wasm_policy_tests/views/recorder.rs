@@ -6,8 +6,7 @@ use sgl_policy_sdk::Guest;
 use sgl_policy_sdk::abi::Answer;
 use sgl_policy_sdk::prelude::*;
 
-use crate::views::view::View;
-use crate::views::view::WorkerView;
+use crate::views::view::{View, WorkerView};
 
 thread_local! {
     /// What the last decision of this thread was shown.

@@ -1,17 +1,14 @@
 //! Bodies of operators' requests: of the right kind, of a bounded size, in a bounded time.
 
 use axum::body::Body;
-use http::HeaderMap;
-use http::StatusCode;
-use http::header;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::LengthLimitError;
 
 use crate::admin::connection::Connection;
 use crate::manage::ManageError;
 use sgl_api::Problem;
-use sglang_router_rs::policies::MAX_MODULE_BYTES;
-use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::policies::{MAX_MODULE_BYTES, PluginError};
 use sglang_router_rs::types::shown;
 
 /// Largest body that only names things, in bytes.

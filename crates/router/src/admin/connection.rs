@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Extensions;
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 use sgl_api::Problem;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// In the extensions of every request that came over a listener; missing where routes are called
 /// without one.

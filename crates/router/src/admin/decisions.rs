@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use axum::{Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::admin::extract::InPath;
-use crate::admin::extract::InQuery;
+use crate::admin::extract::{InPath, InQuery};
 use crate::records::Recorder;
-use sgl_api::DecisionList;
-use sgl_api::Problem;
-use sgl_api::RequestRecord;
+use sgl_api::{DecisionList, Problem, RequestRecord};
 
 type Recording = State<Option<Arc<Recorder>>>;
 

@@ -1,12 +1,8 @@
 //! What is read from the path and the query of a request; what cannot be read is a problem.
 
-use axum::extract::FromRequestParts;
-use axum::extract::Path;
-use axum::extract::Query;
-use http::Method;
-use http::StatusCode;
-use http::Uri;
+use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
+use http::{Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use sgl_api::Problem;

@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::IntoResponse;
-use axum::response::Response;
-use http::HeaderValue;
-use http::StatusCode;
-use http::header;
-use sha2::Digest;
-use sha2::Sha256;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use sha2::{Digest, Sha256};
 
 use crate::admin::host_rule::HostRule;
 use sgl_api::Problem;

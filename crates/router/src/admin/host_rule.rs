@@ -8,11 +8,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderMap;
-use http::StatusCode;
-use http::Uri;
-use http::header;
 use http::uri::Authority;
+use http::{HeaderMap, StatusCode, Uri, header};
 
 use sgl_api::Problem;
 use sglang_router_rs::types::shown;

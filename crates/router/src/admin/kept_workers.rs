@@ -4,20 +4,16 @@
 //! or the one before. Workers of the configuration are not in it: the configuration wins.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
 use parking_lot::Mutex;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::worker_entry::WorkerEntry;
-use sglang_router_rs::types::file;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{file, shown_path};
 
 const FILE: &str = "workers.json";
 

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::IntoResponse;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
-use http::header;
+use http::{StatusCode, header};
 
 use crate::metrics::Metrics;
 use sgl_api::Problem;

@@ -1,17 +1,12 @@
 //! The description of the operators' listener, generated from its handlers and types.
 
-use axum::Json;
-use axum::Router;
 use axum::routing::get;
-use utoipa::Modify;
-use utoipa::OpenApi;
-use utoipa::openapi::security::Http;
-use utoipa::openapi::security::HttpAuthScheme;
-use utoipa::openapi::security::SecurityScheme;
+use axum::{Json, Router};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
-use crate::admin::decisions;
 use crate::admin::plugins::routes as plugins;
-use crate::admin::workers;
+use crate::admin::{decisions, workers};
 
 #[derive(Debug, OpenApi)]
 #[openapi(

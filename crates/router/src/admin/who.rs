@@ -4,23 +4,17 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::extract::FromRequestParts;
-use axum::extract::Request;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
-use axum::response::IntoResponse;
-use axum::response::Response;
-use http::StatusCode;
-use http::header;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use http::{StatusCode, header};
 use parking_lot::Mutex;
 
 use crate::admin::connection::Connection;
-use sgl_api::Problem;
-use sgl_api::ToldProblem;
+use sgl_api::{Problem, ToldProblem};
 use sgl_upstream::worker_url::without_user;
 use sglang_router_rs::types::shown;
 

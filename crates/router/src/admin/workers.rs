@@ -8,22 +8,14 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::Json;
-use axum::Router;
-use axum::extract::Request;
-use axum::extract::State;
-use axum::routing::delete;
-use axum::routing::get;
-use axum::routing::post;
+use axum::extract::{Request, State};
+use axum::routing::{delete, get, post};
+use axum::{Extension, Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::admin::body::BodyKind;
-use crate::admin::body::MAX_JSON_BYTES;
-use crate::admin::body::bytes_of;
-use crate::admin::extract::InPath;
-use crate::admin::extract::InQuery;
+use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
+use crate::admin::extract::{InPath, InQuery};
 use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::who::Changed;
 use crate::config::check_workers::check_worker;
@@ -31,11 +23,8 @@ use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
-use sgl_api::Problem;
-use sgl_api::WorkerList;
-use sgl_api::WorkerView;
-use sgl_upstream::worker_url::WorkerUrl;
-use sgl_upstream::worker_url::without_user;
+use sgl_api::{Problem, WorkerList, WorkerView};
+use sgl_upstream::worker_url::{WorkerUrl, without_user};
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::types::shown;

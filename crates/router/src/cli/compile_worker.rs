@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use sglang_router_rs::engine::CompileLimits;
-use sglang_router_rs::engine::compile_worker;
+use sglang_router_rs::engine::{CompileLimits, compile_worker};
 use sglang_router_rs::policies::MAX_MODULE_BYTES;
 
 /// Compiles the module on standard input to standard output; the router starts it.

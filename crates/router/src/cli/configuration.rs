@@ -1,8 +1,7 @@
 //! The configuration of `serve`: the file, the flags, the environment.
 
 use crate::cli::flags::ServeArgs;
-use crate::config::check::Surroundings;
-use crate::config::check::check;
+use crate::config::check::{Surroundings, check};
 use crate::config::checked::CheckedConfig;
 use crate::config::files::read_config;
 use crate::config::router::RouterConfig;

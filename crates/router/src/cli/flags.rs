@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use clap::Args;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
-use crate::config::worker_entry::RoleEntry;
-use crate::config::worker_entry::WorkerEntry;
+use crate::config::worker_entry::{RoleEntry, WorkerEntry};
 use sglang_router_rs::config::faults::Fault;
 
 /// How log lines look.

@@ -2,16 +2,13 @@
 //! follow it. Everything else needs a restart.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::configuration::configuration;
 use crate::cli::flags::ServeArgs;
-use crate::config::checked::CheckedConfig;
-use crate::config::checked::FaultyPlugin;
-use crate::config::fixed::ChangedKey;
-use crate::config::fixed::FixedKeys;
+use crate::config::checked::{CheckedConfig, FaultyPlugin};
+use crate::config::fixed::{ChangedKey, FixedKeys};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::worker_entry::WorkerEntry;
 use crate::manage::PluginManager;
@@ -21,11 +18,8 @@ use crate::proxy::succession::Succession;
 use sgl_upstream::worker_url::WorkerUrl;
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::config::trust::TrustRule;
-use sglang_router_rs::policies::MAX_MODULE_BYTES;
-use sglang_router_rs::policies::TrustPolicy;
-use sglang_router_rs::policies::read_module;
-use sglang_router_rs::types::file;
-use sglang_router_rs::types::shown;
+use sglang_router_rs::policies::{MAX_MODULE_BYTES, TrustPolicy, read_module};
+use sglang_router_rs::types::{file, shown};
 
 /// What a configuration says of the things that can change while the router runs.
 #[derive(Debug)]

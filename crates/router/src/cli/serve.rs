@@ -5,36 +5,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::assembly::RunningRouter;
-use crate::cli::assembly::StartError;
+use crate::cli::assembly::{RunningRouter, StartError};
 use crate::cli::configuration::configuration;
 use crate::cli::flags::ServeArgs;
 use crate::cli::log;
 use crate::cli::log::LogLevelError;
-use crate::cli::reload::AtStart;
-use crate::cli::reload::Reloader;
-use crate::config::checked::CheckedConfig;
-use crate::config::checked::CompileSettings;
-use crate::config::checked::FaultyPlugin;
+use crate::cli::reload::{AtStart, Reloader};
+use crate::config::checked::{CheckedConfig, CompileSettings, FaultyPlugin};
 use crate::config::files::settings_without_module;
 use crate::manage::plugin_metrics;
 use crate::metrics::Metrics;
 use sgl_upstream::descriptors::raise_descriptor_limit;
 use sglang_router_rs::config::faults::Faults;
-use sglang_router_rs::engine::CompilerProcess;
-use sglang_router_rs::engine::aot_cache;
 use sglang_router_rs::engine::wasm_engine::EngineOptions;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::TrustPolicy;
+use sglang_router_rs::engine::{CompilerProcess, aot_cache};
 use sglang_router_rs::policies::wasm::PluginError;
 use sglang_router_rs::policies::wasm::load::trust::KeyFault;
-use sglang_router_rs::types::shown;
+use sglang_router_rs::policies::{Load, PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::shown::in_full;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{shown, shown_path};
 
 /// Why `serve` ended with an error.
 #[derive(Debug, thiserror::Error)]

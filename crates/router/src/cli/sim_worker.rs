@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimWorker;
+use sgl_tools::sim::{SimConfig, SimWorker};
 use sglang_router_rs::core::WorkerRole;
 
 /// A simulated inference server for demos, tests and load runs: OpenAI and SGLang endpoints,

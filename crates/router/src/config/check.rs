@@ -1,36 +1,23 @@
 //! The checks: from what was written to what may be used, all faults at once.
 
 use std::fmt::Display;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::check_trust::check_trust;
 use crate::config::check_workers::check_workers;
-use crate::config::checked::CheckedConfig;
-use crate::config::checked::CircuitSettings;
-use crate::config::checked::CompileSettings;
-use crate::config::checked::DAY_SECS;
-use crate::config::checked::HealthSettings;
-use crate::config::checked::OperationsSettings;
-use crate::config::checked::ProxySettings;
-use crate::config::checked::RecordSettings;
-use crate::config::checked::SilenceSettings;
-use crate::config::checked::UpstreamSettings;
-use crate::config::checked::limit_of;
+use crate::config::checked::{
+    CheckedConfig, CircuitSettings, CompileSettings, DAY_SECS, HealthSettings, OperationsSettings,
+    ProxySettings, RecordSettings, SilenceSettings, UpstreamSettings, limit_of,
+};
 use crate::config::compile::CompileSection;
 use crate::config::fixed::FixedKeys;
 use crate::config::plugin_set::PluginSet;
-use crate::config::retry_on::RetryCondition;
-use crate::config::retry_on::RetryOn;
-use crate::config::router::RouterConfig;
-use crate::config::router::UpstreamSection;
-use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::faults::Faults;
-use sglang_router_rs::types::file;
-use sglang_router_rs::types::shown_path;
+use crate::config::retry_on::{RetryCondition, RetryOn};
+use crate::config::router::{RouterConfig, UpstreamSection};
+use sglang_router_rs::config::faults::{Fault, Faults};
+use sglang_router_rs::types::{file, shown_path};
 
 /// Largest token file that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 1 << 16;

@@ -1,8 +1,7 @@
 //! The checks of workers.
 
 use crate::config::checked::DAY_SECS;
-use crate::config::worker_entry::RoleEntry;
-use crate::config::worker_entry::WorkerEntry;
+use crate::config::worker_entry::{RoleEntry, WorkerEntry};
 use sgl_upstream::worker_url::WorkerUrl;
 use sglang_router_rs::config::faults::Fault;
 

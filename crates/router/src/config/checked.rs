@@ -1,8 +1,7 @@
 //! A configuration that was checked: what the router runs on.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::fixed::FixedKeys;

@@ -1,7 +1,6 @@
 //! How modules are compiled.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How modules are compiled: section `compile`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

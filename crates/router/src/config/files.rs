@@ -1,14 +1,12 @@
 //! The files that configuration comes from.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::toml_text::read;
 use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::types::file;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{file, shown_path};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;

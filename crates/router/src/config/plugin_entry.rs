@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::plugin::PluginOptions;
-use sglang_router_rs::config::plugin::WasmPolicyConfig;
+use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::config::plugin_faults::plugin_faults;
 
 /// `[[plugins]]`, and the `.toml` file beside a module in the plugin directory: one plugin.

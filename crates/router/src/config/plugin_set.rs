@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::checked::FaultyPlugin;
-use crate::config::files::PluginInDir;
-use crate::config::files::read_plugin_dir;
+use crate::config::files::{PluginInDir, read_plugin_dir};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use sglang_router_rs::config::faults::Fault;

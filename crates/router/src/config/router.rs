@@ -6,8 +6,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::compile::CompileSection;
 use crate::config::plugin_entry::PluginEntry;

@@ -4,10 +4,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::DeArray;
-use toml::de::DeTable;
-use toml::de::DeValue;
-use toml::de::Deserializer;
+use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use sgl_upstream::worker_url::without_user;
 use sglang_router_rs::config::faults::Fault;

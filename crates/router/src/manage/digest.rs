@@ -1,7 +1,6 @@
 //! Digests, as they are written everywhere: 64 hex digits.
 
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use sglang_router_rs::types::hex;
 

@@ -10,36 +10,25 @@
 //! a large module holds up nobody but this watch.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use notify::EventKind;
-use notify::RecommendedWatcher;
-use notify::RecursiveMode;
-use notify::Watcher;
-use notify::event::AccessKind;
-use notify::event::AccessMode;
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::files;
 use crate::config::files::PluginInDir;
 use crate::manage::manager::PluginManager;
-use crate::manage::plugin_files::PluginFiles;
-use crate::manage::plugin_files::Print;
-use crate::manage::plugin_files::Stamps;
+use crate::manage::plugin_files::{PluginFiles, Print, Stamps};
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::policies::native::NativePolicy;
-use sglang_router_rs::types::shown;
 use sglang_router_rs::types::shown::in_full;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{shown, shown_path};
 
 /// How long the directory must be quiet, and the pause between the two looks at a file.
 const QUIET: Duration = Duration::from_millis(200);

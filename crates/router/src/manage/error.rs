@@ -2,8 +2,7 @@
 
 use crate::manage::kept_plugin::BadFile;
 use sglang_router_rs::config::rollout::RolloutMode;
-use sglang_router_rs::policies::OperationError;
-use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::policies::{OperationError, PluginError};
 
 /// Why a change was refused. Nothing has changed.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,10 @@
 //! A plugin as it is kept over a restart, and what is said of files that cannot be used.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::config::plugin::PluginOptions;
-use sglang_router_rs::config::plugin::WasmPolicyConfig;
+use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::policies::Origin;
 use sglang_router_rs::types::shown_path;
 

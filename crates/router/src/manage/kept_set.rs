@@ -5,11 +5,9 @@
 //! writes, so an old list never overwrites a new one; what is on its way is counted, so one load
 //! that is refused takes nothing from another of the same module.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::manage::kept_plugin::BadFile;
-use crate::manage::kept_plugin::KeptPlugin;
+use crate::manage::kept_plugin::{BadFile, KeptPlugin};
 
 /// Where the files are. Each call is whole or not there if the process is killed.
 pub(crate) trait Disk {

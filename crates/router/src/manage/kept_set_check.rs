@@ -2,17 +2,11 @@
 //! to the disk, driven through the real [`KeptSet`].
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::manage::kept_plugin::BadFile;
-use crate::manage::kept_plugin::KeptPlugin;
-use crate::manage::kept_set::Change;
-use crate::manage::kept_set::Disk;
-use crate::manage::kept_set::KeptSet;
-use crate::manage::kept_set::PluginSnapshot;
-use sglang_router_rs::config::plugin::PluginOptions;
-use sglang_router_rs::config::plugin::WasmPolicyConfig;
+use crate::manage::kept_plugin::{BadFile, KeptPlugin};
+use crate::manage::kept_set::{Change, Disk, KeptSet, PluginSnapshot};
+use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 
 /// A plugin of the configuration, which is never kept.
 const OF_FLAGS: (&str, &str) = ("flags", "X");

@@ -1,7 +1,6 @@
 //! The one way to change plugins while the router runs.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,29 +12,18 @@ use crate::config::plugin_entry::PluginEntry;
 use crate::manage::digest::sha256;
 use crate::manage::error::ManageError;
 use crate::manage::kept_plugin::KeptPlugin;
-use crate::manage::kept_set::Change;
-use crate::manage::kept_set::PluginSnapshot;
+use crate::manage::kept_set::{Change, PluginSnapshot};
 use crate::manage::module_file;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
-use sgl_api::AfterRestart;
-use sgl_api::Pushed;
-use sglang_router_rs::config::plugin::PluginOptions;
-use sglang_router_rs::config::plugin::WasmPolicyConfig;
+use sgl_api::{AfterRestart, Pushed};
+use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::config::rollout::Rollout;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::ModuleBytes;
-use sglang_router_rs::policies::OperationError;
-use sglang_router_rs::policies::Origin;
-use sglang_router_rs::policies::PluginDetail;
-use sglang_router_rs::policies::PluginInfo;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::Progress;
-use sglang_router_rs::policies::read_module;
-use sglang_router_rs::policies::unwatched;
-use sglang_router_rs::types::hex;
-use sglang_router_rs::types::shown;
+use sglang_router_rs::policies::{
+    Load, ModuleBytes, OperationError, Origin, PluginDetail, PluginInfo, Policy, PolicyFactory, Progress,
+    read_module, unwatched,
+};
+use sglang_router_rs::types::{hex, shown};
 
 /// What a plugin that was sent as bytes has for a path.
 pub(crate) const UPLOADED: &str = "(uploaded)";

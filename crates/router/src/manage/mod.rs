@@ -18,6 +18,5 @@ mod plugin_files;
 pub mod dir_watch;
 
 pub use crate::manage::error::ManageError;
-pub use crate::manage::manager::Module;
-pub use crate::manage::manager::PluginManager;
+pub use crate::manage::manager::{Module, PluginManager};
 pub use crate::manage::settings::Settings;

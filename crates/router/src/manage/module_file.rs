@@ -1,8 +1,6 @@
 //! Modules that are named instead of sent: files of the plugin directory, and no others.
 
-use std::path::Component;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use crate::manage::error::ManageError;
 use sglang_router_rs::policies::PluginError;

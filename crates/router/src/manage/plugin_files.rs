@@ -2,18 +2,14 @@
 //! signature beside it. What they are is told cheaply by their facts, and surely by their digests.
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::config::files::MAX_SETTINGS_BYTES;
-use crate::config::files::settings_file;
+use crate::config::files::{MAX_SETTINGS_BYTES, settings_file};
 use crate::manage::digest::sha256;
-use sglang_router_rs::policies::ModuleBytes;
-use sglang_router_rs::policies::read_module;
 use sglang_router_rs::policies::wasm::load::trust::origin::signature_file;
-use sglang_router_rs::types::file;
+use sglang_router_rs::policies::{ModuleBytes, read_module};
 use sglang_router_rs::types::shown::in_full;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{file, shown_path};
 
 /// How long after a file's last change its facts are no proof: clocks of file systems are coarse,
 /// and a change within the same tick leaves no trace in them.

@@ -3,17 +3,11 @@
 use std::time::Duration;
 
 use crate::manage::manager::canary_percent;
-use crate::metrics::Families;
-use crate::metrics::HistogramSnapshot;
-use crate::metrics::Metric;
-use crate::metrics::Metrics;
-use crate::metrics::catalogue;
-use sglang_router_rs::policies::PluginDetail;
-use sglang_router_rs::policies::PluginStatus;
-use sglang_router_rs::policies::PolicyFactory;
+use crate::metrics::{Families, HistogramSnapshot, Metric, Metrics, catalogue};
 use sglang_router_rs::policies::wasm::PluginStats;
 use sglang_router_rs::policies::wasm::rollout::shadow::ShadowReport;
 use sglang_router_rs::policies::wasm::state::latency::LatencyCounts;
+use sglang_router_rs::policies::{PluginDetail, PluginStatus, PolicyFactory};
 
 /// Bounds of the decision-time histogram as powers of two of a nanosecond: 128 ns to 34 s. The
 /// first three hold what an undisturbed decision takes.

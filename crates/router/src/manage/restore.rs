@@ -6,16 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::manage::kept_plugin::BadFile;
-use crate::manage::kept_plugin::KeptPlugin;
+use crate::manage::kept_plugin::{BadFile, KeptPlugin};
 use crate::manage::kept_set::Change;
-use crate::manage::manager::PluginManager;
-use crate::manage::manager::UPLOADED;
+use crate::manage::manager::{PluginManager, UPLOADED};
 use crate::manage::state_dir::StateDir;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::ModuleBytes;
-use sglang_router_rs::policies::Origin;
-use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::{Load, ModuleBytes, Origin, PolicyFactory};
 use sglang_router_rs::types::hex;
 
 /// Time after which a failed write is tried again.

@@ -1,13 +1,11 @@
 //! Settings of a plugin as an operator sends them: only what is to change.
 
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::config::plugin_entry::PluginEntry;
 use crate::manage::error::ManageError;
 use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::plugin::PluginOptions;
-use sglang_router_rs::config::plugin::WasmPolicyConfig;
+use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::config::rollout::Rollout;
 
 /// What the place of a request says, so its settings must not.

@@ -9,23 +9,17 @@
 //! Files are written beside their place, synced and renamed, so each is whole or not there. A
 //! module is written before a list that names it, and removed after the last list that does.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
 use crate::manage::digest::sha256;
 use crate::manage::durable_file;
 use crate::manage::durable_file::TEMPORARY;
-use crate::manage::kept_plugin::BadFile;
-use crate::manage::kept_plugin::KeptPlugin;
-use crate::manage::kept_set::Change;
-use crate::manage::kept_set::Disk;
-use crate::manage::kept_set::KeptSet;
-use crate::manage::kept_set::PluginSnapshot;
+use crate::manage::kept_plugin::{BadFile, KeptPlugin};
+use crate::manage::kept_set::{Change, Disk, KeptSet, PluginSnapshot};
 use sglang_router_rs::types::file;
 
 const LIST: &str = "plugins";
@@ -227,8 +221,7 @@ fn bad(file: &Path, reason: impl ToString) -> BadFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sglang_router_rs::config::plugin::PluginOptions;
-    use sglang_router_rs::config::plugin::WasmPolicyConfig;
+    use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 
     fn plugin(name: &str, digest: &str) -> KeptPlugin {
         let config = WasmPolicyConfig::new(name, "p.wasm");

@@ -2,8 +2,7 @@
 //! `docs/operations.md` are made from here:
 //! `UPDATE=1 cargo test --workspace --all-features --test router docs`.
 
-use crate::metrics::metric::Metric;
-use crate::metrics::metric::MetricKind;
+use crate::metrics::metric::{Metric, MetricKind};
 
 /// Defines a constant for each metric, and a list of them that cannot miss one.
 macro_rules! metrics {

@@ -2,14 +2,11 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::encoding::MetricEncoder;
-use prometheus_client::encoding::NoLabelSet;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use crate::metrics::histogram::HistogramSnapshot;
-use crate::metrics::metric::Metric;
-use crate::metrics::metric::MetricKind;
+use crate::metrics::metric::{Metric, MetricKind};
 
 /// One metric with all its label values.
 #[derive(Debug)]

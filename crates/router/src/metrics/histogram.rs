@@ -1,7 +1,6 @@
 //! Histograms of durations for the request path.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sglang_router_rs::types::shard::Sharded;

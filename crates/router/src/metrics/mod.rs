@@ -18,10 +18,7 @@ pub mod families;
 pub mod registry;
 
 pub use crate::metrics::counter::CounterSet;
-pub use crate::metrics::families::Families;
-pub use crate::metrics::families::Family;
-pub use crate::metrics::histogram::DurationHistogram;
-pub use crate::metrics::histogram::HistogramSnapshot;
-pub use crate::metrics::metric::Metric;
-pub use crate::metrics::metric::MetricKind;
+pub use crate::metrics::families::{Families, Family};
+pub use crate::metrics::histogram::{DurationHistogram, HistogramSnapshot};
+pub use crate::metrics::metric::{Metric, MetricKind};
 pub use crate::metrics::registry::Metrics;

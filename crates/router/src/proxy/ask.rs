@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::Request;
-use http::StatusCode;
-use http::Uri;
-use http::header;
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::Instant;
 
 use crate::proxy::retry::SecondRun;
 use crate::proxy::target::Target;
 use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_connection::Outgoing;
-use sgl_upstream::upstream_connection::UpstreamAnswer;
-use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_connection::{Outgoing, UpstreamAnswer, UpstreamConnection};
 use sgl_upstream::upstream_error::UpstreamError;
 use sglang_router_rs::core::Worker;
 

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::proxy::clients::Client;
-use crate::proxy::form::Attempted;
-use crate::proxy::form::Form;
+use crate::proxy::form::{Attempted, Form};
 use crate::proxy::headers::Headers;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::pair::PairRequest;
 use crate::proxy::parse;
-use crate::proxy::parse::Facts;
-use crate::proxy::parse::Wanted;
+use crate::proxy::parse::{Facts, Wanted};
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::Ending;
 use crate::proxy::shape::Shape;
@@ -23,11 +21,7 @@ use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_api::End;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::HeaderLookup;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::key_of;
+use sglang_router_rs::policies::{DecideError, HeaderLookup, Policy, SelectWorkerInfo, key_of};
 
 /// A client that sends this wants to know of the decision.
 const EXPLAIN_HEADER: &str = "x-sgl-explain";

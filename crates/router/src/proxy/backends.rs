@@ -1,31 +1,23 @@
 //! The workers of the data plane: adding, draining, removing, looking after.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::checked::ProxySettings;
-use crate::config::worker_entry::RoleEntry;
-use crate::config::worker_entry::WorkerEntry;
+use crate::config::worker_entry::{RoleEntry, WorkerEntry};
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::health;
 use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
-use sgl_upstream::worker_url::WorkerUrl;
-use sgl_upstream::worker_url::WorkerUrlError;
-use sglang_router_rs::core::FleetError;
-use sglang_router_rs::core::FleetWorker;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerSpec;
+use sgl_upstream::worker_url::{WorkerUrl, WorkerUrlError};
+use sglang_router_rs::core::{FleetError, FleetWorker, Worker, WorkerRole, WorkerSpec};
 
 /// How often a draining worker's requests are counted.
 const DRAIN_LOOK: Duration = Duration::from_millis(500);

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use crate::proxy::pressure::HeldBody;
 use crate::proxy::respond::ProxyError;

@@ -9,9 +9,7 @@
 //!    └──────────────────── enough probes succeeded ───────────────┘
 //! ```
 
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;

@@ -8,22 +8,15 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::task::Context;
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::proxy::deadlines::Deadlines;
-use crate::proxy::deadlines::OutOfTime;
-use crate::proxy::deadlines::look_interval;
-use crate::proxy::deadlines::micros;
+use crate::proxy::deadlines::{Deadlines, OutOfTime, look_interval, micros};
 use crate::proxy::state::Proxy;
 use sgl_upstream::descriptors::connections_that_fit;
 

@@ -6,8 +6,7 @@ use crate::proxy::outcome::Outcome;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
-use crate::proxy::tried::Selection;
-use crate::proxy::tried::Tried;
+use crate::proxy::tried::{Selection, Tried};
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::types::WorkerSet;
 

@@ -5,12 +5,9 @@
 //! clock a few times a second. Deadlines are therefore met a sweep late.
 
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The request is out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,7 @@
 //! What is behind the URL of a worker: how to reach it, and whether it may be chosen.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -13,17 +11,13 @@ use crate::config::checked::ProxySettings;
 use crate::proxy::circuit::Circuit;
 use crate::proxy::fullness::Fullness;
 use crate::proxy::idle_connections::IdleConnections;
-use crate::proxy::retry::AfterIdle;
-use crate::proxy::retry::SecondRun;
+use crate::proxy::retry::{AfterIdle, SecondRun};
 use crate::proxy::verdict::Verdict;
 use sgl_upstream::address::Address;
-use sgl_upstream::upstream_connection::Outgoing;
-use sgl_upstream::upstream_connection::UpstreamAnswer;
-use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_connection::{Outgoing, UpstreamAnswer, UpstreamConnection};
 use sgl_upstream::upstream_error::UpstreamError;
 use sgl_upstream::worker_url::WorkerUrl;
-use sglang_router_rs::core::FleetWorker;
-use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// An engine with its connections, its circuit, its room, its health and its counters: all that stays
 /// true when the configuration says something else of its worker.

@@ -8,14 +8,10 @@
 
 use std::sync::LazyLock;
 
-use memchr::memchr;
-use memchr::memchr_iter;
 use memchr::memmem::Finder;
+use memchr::{memchr, memchr_iter};
 
-use crate::proxy::event_error::EventError;
-use crate::proxy::event_error::Said;
-use crate::proxy::event_error::read;
-use crate::proxy::event_error::read_beginning;
+use crate::proxy::event_error::{EventError, Said, read, read_beginning};
 
 /// Longest line that is kept, and longest data. Errors are short; of what is longer the beginning
 /// is read.

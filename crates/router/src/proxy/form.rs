@@ -4,18 +4,14 @@ use crate::proxy::culprit::Culprit;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
-use crate::proxy::retry::Ending;
-use crate::proxy::retry::SecondRun;
+use crate::proxy::retry::{Ending, SecondRun};
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tried::Selection;
-use crate::proxy::tried::Tried;
+use crate::proxy::tried::{Selection, Tried};
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{DecideError, Policy, SelectWorkerInfo};
 
 /// A request in one of its forms: how a decision is made, placed and tried.
 pub(crate) trait Form {

@@ -9,13 +9,10 @@
 //!                               Opened ── time is over ► Free
 //! ```
 
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-use http::header;
+use http::{HeaderMap, header};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -1,13 +1,6 @@
 //! The head of a request on its way to a worker.
 
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
-use http::Method;
-use http::Request;
-use http::Uri;
-use http::header;
-use http::request;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request};
 
 use crate::proxy::headers::prepare_request;
 use crate::proxy::target::Target;

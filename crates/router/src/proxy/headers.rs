@@ -1,12 +1,7 @@
 //! Headers on their way through.
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
-use http::Version;
-use http::header;
-use http::response;
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, response};
 
 use sglang_router_rs::policies::HeaderLookup;
 

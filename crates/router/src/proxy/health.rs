@@ -1,22 +1,19 @@
 //! The keeper of one worker: asks for its health, load and models, lets it recover, prunes its
 //! connections.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::config::checked::HealthSettings;
-use crate::proxy::ask;
 use crate::proxy::ask::Finding;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::learning::Learner;
-use crate::proxy::load_poll;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerReport;
+use crate::proxy::{ask, load_poll};
+use sglang_router_rs::core::{Worker, WorkerReport};
 use sglang_router_rs::types::shown::in_full;
 
 /// How often idle connections are looked at.

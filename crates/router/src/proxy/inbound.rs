@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use crate::proxy::head::Head;
 use crate::proxy::pressure::HeldBody;
-use crate::proxy::retry::NO_RETRY_HEADER;
-use crate::proxy::retry::SecondRun;
+use crate::proxy::retry::{NO_RETRY_HEADER, SecondRun};
 use crate::proxy::route::Route;
 
 /// A request that was read.

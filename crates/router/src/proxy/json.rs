@@ -7,8 +7,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// What some editors and clients put before a text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

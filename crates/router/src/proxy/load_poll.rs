@@ -6,9 +6,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::checked::HealthSettings;
-use crate::proxy::ask;
-use crate::proxy::load_report;
 use crate::proxy::target::Target;
+use crate::proxy::{ask, load_report};
 use sglang_router_rs::core::WorkerReport;
 
 /// Where SGLang tells of its load: since 0.5, and before.

@@ -1,15 +1,9 @@
 //! What the data plane counts.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::metrics::CounterSet;
-use crate::metrics::DurationHistogram;
-use crate::metrics::Families;
-use crate::metrics::Metric;
-use crate::metrics::Metrics;
-use crate::metrics::catalogue;
+use crate::metrics::{CounterSet, DurationHistogram, Families, Metric, Metrics, catalogue};
 use crate::proxy::backends::Backends;
 use crate::proxy::retry::RetryReason;
 use crate::proxy::route::Route;

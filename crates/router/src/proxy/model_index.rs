@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::proxy::models::Card;
-use crate::proxy::models::Known;
+use crate::proxy::models::{Card, Known};
 use crate::proxy::shape::Shape;
-use sglang_router_rs::core::FleetWorker;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::{FleetWorker, Worker, WorkerRole};
 use sglang_router_rs::types::WorkerSet;
 
 /// No worker serves this model.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The most models of a worker that are known; what it lists beyond them is not.
 const MAX_MODELS: usize = 1024;

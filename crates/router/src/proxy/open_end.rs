@@ -1,11 +1,8 @@
 //! Bodies that end with their connection, so that a cut-off looks like an end.
 
-use http::Version;
-use http::header;
-use http::response;
+use http::{Version, header, response};
 
-use crate::proxy::headers::is_json;
-use crate::proxy::headers::is_readable_as;
+use crate::proxy::headers::{is_json, is_readable_as};
 
 /// How much of the end of a stream is kept: `[DONE]` and a few line ends.
 const TAIL_BYTES: usize = 16;

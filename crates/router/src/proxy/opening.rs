@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-use http::response;
+use http::{StatusCode, response};
 use memchr::memmem;
 use tokio::time::Instant;
 
-use crate::proxy::event_error::EventError;
-use crate::proxy::event_error::is_dying;
+use crate::proxy::event_error::{EventError, is_dying};
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::headers::is_readable_as;
 use crate::proxy::open_end::OpenEnd;
-use sgl_upstream::upstream_connection::AnswerBody;
-use sgl_upstream::upstream_connection::UpstreamAnswer;
-use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_connection::{AnswerBody, UpstreamAnswer, UpstreamConnection};
 use sgl_upstream::upstream_error::UpstreamError;
 
 /// How much of a stream is read ahead at most.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
-use http::response;
+use http::{Response, response};
 
 use crate::proxy::clients::Client;
 use crate::proxy::deadlines::GaveUp;
@@ -14,8 +13,7 @@ use crate::proxy::placement::Placement;
 use crate::proxy::prefill::PrefillGuard;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::Ending;
-use crate::proxy::stream::OutBody;
-use crate::proxy::stream::Passed;
+use crate::proxy::stream::{OutBody, Passed};
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_upstream::upstream_error::UpstreamError;

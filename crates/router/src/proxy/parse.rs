@@ -6,10 +6,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::proxy::json::Broken;
-use crate::proxy::json::Json;
-use crate::proxy::prompt::MAX_TEXT_BYTES;
-use crate::proxy::prompt::Prompt;
+use crate::proxy::json::{Broken, Json};
+use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt};
 use crate::proxy::route::Route;
 use sglang_router_rs::policies::RequestNeeds;
 

@@ -1,18 +1,13 @@
 //! A request at the worker that it was placed at, from the decision to its end.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::proxy::circuit::CircuitPass;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
-use sglang_router_rs::core::InFlight;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::RequestCompletion;
+use sglang_router_rs::core::{InFlight, Worker};
+use sglang_router_rs::policies::{Chooser, Decision, Policy, RequestCompletion};
 
 /// A request that was placed at a worker. Until it is dropped, or the worker is done with it, it counts
 /// as in flight; then, whatever became of the request, the policy is told.

@@ -1,8 +1,7 @@
 //! The prefill half of a pair: its answer goes to nobody, but its failure matters.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,14 +11,12 @@ use tokio::time::Instant;
 use crate::proxy::deadlines::look_interval;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::opening::Opening;
-use crate::proxy::patience::Limit;
-use crate::proxy::patience::Patience;
+use crate::proxy::patience::{Limit, Patience};
 use crate::proxy::placement::Placement;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
-use sgl_upstream::upstream_connection::AnswerBody;
-use sgl_upstream::upstream_connection::Outgoing;
+use sgl_upstream::upstream_connection::{AnswerBody, Outgoing};
 use sgl_upstream::upstream_error::UpstreamError;
 
 /// The most that is read of a prefill worker's answer; it holds log probabilities at most.

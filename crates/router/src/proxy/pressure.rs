@@ -3,14 +3,11 @@
 //! Nothing of it is a worker's fault, so nothing of it counts against one.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::metrics::Metric;
-use crate::metrics::Metrics;
-use crate::metrics::catalogue;
+use crate::metrics::{Metric, Metrics, catalogue};
 
 /// The share of the memory that bodies may take by default: one half.
 const SHARE_OF_MEMORY: u64 = 2;

@@ -3,9 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::proxy::json::Broken;
-use crate::proxy::json::Json;
-use crate::proxy::json::Quoted;
+use crate::proxy::json::{Broken, Json, Quoted};
 
 /// What is between two pieces of text: messages, parts of a message, prompts of a batch.
 const SEPARATOR: char = '\n';

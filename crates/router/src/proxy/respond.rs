@@ -2,11 +2,7 @@
 //! stays.
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::Method;
-use http::Response;
-use http::StatusCode;
-use http::header;
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 
 use crate::proxy::model_index::UnknownModel;

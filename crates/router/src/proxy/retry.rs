@@ -14,13 +14,11 @@
 //! `crate::proxy::tried` knows. [`Endpoint::call`](crate::proxy::endpoint::Endpoint::call) asks whether
 //! the same worker gets a request again over another connection.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
 
-use crate::config::retry_on::RetryCondition;
-use crate::config::retry_on::RetryOn;
+use crate::config::retry_on::{RetryCondition, RetryOn};
 use crate::proxy::deadlines::GaveUp;
 use crate::proxy::verdict::Verdict;
 use sgl_upstream::upstream_error::UpstreamError;

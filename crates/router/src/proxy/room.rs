@@ -1,8 +1,7 @@
 //! Room for one more, where connections or the memory for bodies run out: who gives way.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::proxy::clients::Clients;
 

@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -12,15 +11,10 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::config::checked::SilenceSettings;
-use crate::proxy::models::Known;
-use crate::proxy::models::Listing;
+use crate::proxy::models::{Known, Listing};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::FleetError;
-use sglang_router_rs::core::FleetWorker;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerSpec;
+use sglang_router_rs::core::{Fleet, FleetError, FleetWorker, Worker, WorkerSpec};
 
 /// Who is there. The keepers of workers write to it; [`crate::proxy::Backends`] owns them.
 ///

@@ -3,26 +3,20 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::HttpService;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::client_io::ClientIo;
-use crate::proxy::clients::Client;
-use crate::proxy::clients::Clients;
-use crate::proxy::clients::Stage;
+use crate::proxy::clients::{Client, Clients, Stage};
 use crate::proxy::service;
 use crate::proxy::state::Proxy;
 use crate::proxy::stream::OutBody;

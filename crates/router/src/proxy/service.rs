@@ -4,33 +4,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::Method;
-use http::Request;
-use http::Response;
-use http::StatusCode;
-use http::header;
-use http::request;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use crate::proxy::attempts;
-use crate::proxy::body;
 use crate::proxy::body::Arriving;
 use crate::proxy::clients::Client;
 use crate::proxy::head::Head;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
 use crate::proxy::outcome::ToldStatus;
-use crate::proxy::respond;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::state::Proxy;
 use crate::proxy::stream::OutBody;
-use sglang_router_rs::core::FleetWorker;
-use sglang_router_rs::core::Worker;
+use crate::proxy::{attempts, body, respond};
+use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// Answers a request, whatever it is.
 ///

@@ -4,8 +4,7 @@ use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::{Worker, WorkerRole};
 use sglang_router_rs::types::WorkerSet;
 
 /// Why a request got no worker, or none would get one.

@@ -1,11 +1,9 @@
 //! Requests that one worker serves.
 
-use crate::proxy::attempt::Unanswered;
-use crate::proxy::attempt::attempt;
+use crate::proxy::attempt::{Unanswered, attempt};
 use crate::proxy::clients::Client;
 use crate::proxy::culprit::Culprit;
-use crate::proxy::form::Attempted;
-use crate::proxy::form::Form;
+use crate::proxy::form::{Attempted, Form};
 use crate::proxy::head::Head;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::outcome::Outcome;
@@ -15,16 +13,12 @@ use crate::proxy::respond::ProxyError;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tried::Selection;
-use crate::proxy::tried::Tried;
+use crate::proxy::tried::{Selection, Tried};
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_upstream::payload::Payload;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::policies::{DecideError, Decision, Policy, SelectWorkerInfo};
 
 /// A request for one worker.
 #[derive(Debug)]

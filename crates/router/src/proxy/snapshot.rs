@@ -4,16 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::proxy::model_index::Group;
-use crate::proxy::model_index::ModelIndex;
-use crate::proxy::model_index::UnknownModel;
+use crate::proxy::model_index::{Group, ModelIndex, UnknownModel};
 use crate::proxy::models::Known;
 use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::target::Target;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::core::{Worker, WorkerRole, WorkerTable};
 use sglang_router_rs::types::WorkerSet;
 
 /// A worker table, the targets at the same indexes, and who serves which model. Never changes:

@@ -2,17 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::response;
+use http::{HeaderValue, response};
 use http_body_util::Full;
-use hyper::body::Body;
-use hyper::body::Frame;
-use hyper::body::SizeHint;
+use hyper::body::{Body, Frame, SizeHint};
 
 use crate::proxy::clients::Client;
 use crate::proxy::deadlines::OutOfTime;

@@ -3,24 +3,17 @@
 use std::sync::Arc;
 
 use crate::config::checked::ProxySettings;
-use crate::proxy::outcome::Outcome;
-use crate::proxy::outcome::Teller;
+use crate::proxy::outcome::{Outcome, Teller};
 use crate::proxy::placement::Placement;
 use crate::proxy::respond::ProxyError;
-use crate::proxy::retry::Ending;
-use crate::proxy::retry::Retries;
-use crate::proxy::retry::RetryReason;
-use crate::proxy::retry::SecondRun;
+use crate::proxy::retry::{Ending, Retries, RetryReason, SecondRun};
 use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::Policy;
+use sglang_router_rs::core::{Worker, WorkerRole};
+use sglang_router_rs::policies::{DecideError, Decision, Policy};
 use sglang_router_rs::types::WorkerSet;
 
 /// The workers that must not be chosen again, and the outcome that counts if none is left.

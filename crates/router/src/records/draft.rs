@@ -1,30 +1,16 @@
 //! The record of a request that is under way.
 
 use std::sync::Arc;
-use std::time::Instant;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use crate::records::recorder::Recorder;
-use sgl_api::CandidateRecord;
-use sgl_api::DecidedBy;
-use sgl_api::DecisionRecord;
-use sgl_api::End;
-use sgl_api::OutcomeRecord;
-use sgl_api::RequestRecord;
-use sglang_router_rs::core::Candidates;
-use sglang_router_rs::core::KnownReport;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::Explanation;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PairDecision;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sgl_api::{CandidateRecord, DecidedBy, DecisionRecord, End, OutcomeRecord, RequestRecord};
+use sglang_router_rs::core::{Candidates, KnownReport, Worker, WorkerTable};
+use sglang_router_rs::policies::{
+    Chooser, DecideError, Decision, Explanation, FailureCause, PairDecision, SelectWorkerInfo,
+};
 
 /// Workers of a table that are recorded, apart from those that were chosen.
 const MAX_CANDIDATES: usize = 256;

@@ -3,14 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::config::checked::RecordSettings;
-use crate::metrics::Metrics;
-use crate::metrics::catalogue;
+use crate::metrics::{Metrics, catalogue};
 use crate::records::writer::RecordWriter;
 use sgl_api::RequestRecord;
 

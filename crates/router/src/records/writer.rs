@@ -2,18 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::io::BufWriter;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::Receiver;
-use crossbeam::channel::Sender;
-use crossbeam::channel::TrySendError;
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use sgl_api::RequestRecord;
 use sglang_router_rs::types::file;

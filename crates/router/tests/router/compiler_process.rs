@@ -1,19 +1,14 @@
 //! Modules are compiled in a process of their own, which ends at its limits and when nobody waits for it.
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::plugins::load;
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::waits::eventually;
-use sglang_router_rs::engine::CompilerProcess;
-use sglang_router_rs::engine::EngineOptions;
-use sglang_router_rs::policies::PluginError;
-use sglang_router_rs::policies::PluginInfo;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::engine::{CompilerProcess, EngineOptions};
+use sglang_router_rs::policies::{PluginError, PluginInfo, PolicyFactory, SelectWorkerInfo};
 
 use sgl_testkit::modules;
 

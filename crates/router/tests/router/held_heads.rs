@@ -2,23 +2,17 @@
 //! Only those of its own thread are counted.
 
 use std::pin::pin;
-use std::task::Context;
-use std::task::Poll;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::Request;
 use sgl_router::proxy::opening::Opening;
 use sgl_upstream::address::Address;
 use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_connection::AnswerBody;
-use sgl_upstream::upstream_connection::UpstreamAnswer;
-use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_connection::{AnswerBody, UpstreamAnswer, UpstreamConnection};
 use sgl_upstream::worker_url::WorkerUrl;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const EVENT: &str = "data: {\"choices\": [{\"delta\": {\"content\": \"hi\"}}]}\n\n";
 

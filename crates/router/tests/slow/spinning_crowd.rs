@@ -2,15 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::chat;
+use sgl_testkit::client::{TestClient, chat};
 use sgl_testkit::waits::until;
 use tokio::task::JoinSet;
 

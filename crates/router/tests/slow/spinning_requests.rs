@@ -7,22 +7,18 @@
 //! time. `SPIN_ROUNDS` (3) and `SPIN_ROUND_MS` (1000) set how many and how long; `--nocapture`
 //! shows the figures.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sgl_policy_abi::Input;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::guest::FOREVER;
-use sgl_testkit::guest::GuestText;
+use sgl_testkit::client::{call, get};
+use sgl_testkit::guest::{FOREVER, GuestText};
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::process::Process;
 use sgl_testkit::waits::until;
 
 use crate::TURN;
-use crate::spinning_crowd::Crowd;
-use crate::spinning_crowd::SPIN;
+use crate::spinning_crowd::{Crowd, SPIN};
 use crate::worker::Worker;
 
 /// Below this the breaker does not protect ordinary traffic at all; two cores that others use, too,

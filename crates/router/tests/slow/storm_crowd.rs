@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 use serde_json::Value;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::chat;
+use sgl_testkit::client::{TestClient, chat};
 use sgl_testkit::waits::until;
 use tokio::task::JoinSet;
 

@@ -6,17 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
-use http::StatusCode;
+use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
 use sgl_policy_abi::Input;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
+use sgl_testkit::client::{call, get};
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::process::Process;
 use sgl_testkit::small_guests::guest_with;
@@ -24,8 +21,7 @@ use sgl_testkit::text::answer;
 use sgl_testkit::waits::until;
 
 use crate::TURN;
-use crate::storm_crowd::Crowd;
-use crate::storm_crowd::Epoch;
+use crate::storm_crowd::{Crowd, Epoch};
 use crate::worker::Worker;
 
 /// Between two swaps.

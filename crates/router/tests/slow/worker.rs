@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::Response;
-use http_body_util::BodyExt;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;

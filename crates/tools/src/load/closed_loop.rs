@@ -2,18 +2,14 @@
 //! so the latency of a target that stalls is told by few requests; the open loop tells it by all.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use crate::load::exchange::ClientConnection;
 use crate::load::record::ErrorKind;
-use crate::load::round::OpenRequest;
-use crate::load::round::Round;
-use crate::load::round::perform;
+use crate::load::round::{OpenRequest, Round, perform};
 
 /// Pause of a connection that could not be made, so that a dead target is not stormed.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);

@@ -1,8 +1,7 @@
 //! How a target did over time, ready to be drawn: the rounds one after the other.
 
 use crate::load::numbers::number;
-use crate::load::round_summary::RoundSummary;
-use crate::load::round_summary::SwapSummary;
+use crate::load::round_summary::{RoundSummary, SwapSummary};
 use crate::load::svg::Mark;
 
 /// Points of a line at most: bins are joined until there are no more.

@@ -1,19 +1,15 @@
 //! One request and its answer over a connection that is kept for the next.
 
 use std::future::poll_fn;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
-use crate::load::events::EventReader;
-use crate::load::events::completion_tokens;
+use crate::load::events::{EventReader, completion_tokens};
 use crate::load::record::ErrorKind;
 use crate::load::target::LoadTarget;
-use sgl_upstream::upstream_connection::AnswerBody;
-use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::upstream_connection::{AnswerBody, UpstreamConnection};
 
 /// For a new connection; it counts into the request's latency.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

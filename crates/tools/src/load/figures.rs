@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::load::histogram::Quantiles;
-use crate::load::histogram::median;
+use crate::load::histogram::{Quantiles, median};
 use crate::load::record::Tally;
 
 /// What is measured.

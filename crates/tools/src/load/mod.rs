@@ -46,9 +46,7 @@ mod course;
 pub mod report_html;
 
 pub use crate::load::arrivals::Pace;
-pub use crate::load::plan::Plan;
-pub use crate::load::plan::RunLimits;
-pub use crate::load::plan::SwapPlan;
+pub use crate::load::plan::{Plan, RunLimits, SwapPlan};
 pub use crate::load::request::RequestShape;
 pub use crate::load::run::run;
 pub use crate::load::run_control::RunControl;

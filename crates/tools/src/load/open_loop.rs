@@ -7,18 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::load::arrivals::Arrival;
-use crate::load::arrivals::Arrivals;
+use crate::load::arrivals::{Arrival, Arrivals};
 use crate::load::exchange::ClientConnection;
-use crate::load::pacer::Due;
-use crate::load::pacer::Pacer;
-use crate::load::round::OpenRequest;
-use crate::load::round::Round;
-use crate::load::round::perform;
+use crate::load::pacer::{Due, Pacer};
+use crate::load::round::{OpenRequest, Round, perform};
 
 /// Connections that wait for a request; the one used last is taken first.
 type IdleLines = Arc<Mutex<Vec<ClientConnection>>>;

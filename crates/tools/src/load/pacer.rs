@@ -1,14 +1,11 @@
 //! Tells when requests are due: a thread of its own, because the timers of the async runtime are
 //! exact to a millisecond only, which is more than many a latency that is measured.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use tokio::sync::mpsc;
 

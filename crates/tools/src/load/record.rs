@@ -1,17 +1,14 @@
 //! What came of the requests of one round.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use crate::load::histogram::Times;
-use crate::load::histogram::micros;
+use crate::load::histogram::{Times, micros};
 
 /// Connections record into this many tallies in turn, so that they seldom wait for each other.
 const SHARDS: usize = 8;

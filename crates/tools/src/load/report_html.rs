@@ -4,17 +4,11 @@ use std::fmt::Write;
 
 use crate::load::comparison::Comparison;
 use crate::load::course::Course;
-use crate::load::numbers::number;
-use crate::load::numbers::percent;
-use crate::load::numbers::times;
+use crate::load::numbers::{number, percent, times};
 use crate::load::run_info::RunInfo;
 use crate::load::summary::Summary;
-use crate::load::svg::Axis;
-use crate::load::svg::Plot;
-use crate::load::svg::Series;
-use crate::load::svg::escaped;
-use crate::load::target_summary::Curves;
-use crate::load::target_summary::TargetSummary;
+use crate::load::svg::{Axis, Plot, Series, escaped};
+use crate::load::target_summary::{Curves, TargetSummary};
 use crate::load::verdict::verdicts;
 
 /// Workers that get a bar.

@@ -4,11 +4,8 @@ use std::fmt::Write;
 
 use crate::load::comparison::Comparison;
 use crate::load::figures::Figures;
-use crate::load::histogram::Quantiles;
-use crate::load::histogram::median;
-use crate::load::numbers::number;
-use crate::load::numbers::percent;
-use crate::load::numbers::times;
+use crate::load::histogram::{Quantiles, median};
+use crate::load::numbers::{number, percent, times};
 use crate::load::round_summary::RoundSummary;
 use crate::load::summary::Summary;
 use crate::load::target_summary::TargetSummary;

@@ -3,11 +3,8 @@
 //! A token is taken to be four bytes of text, as the simulated worker takes it and as is usual for
 //! English; a real tokenizer will count somewhat differently.
 
-use bytes::BufMut;
-use bytes::Bytes;
-use bytes::BytesMut;
-use serde_json::Map;
-use serde_json::Value;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Map, Value};
 
 use crate::load::trace::Entry;
 

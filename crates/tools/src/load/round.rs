@@ -1,23 +1,16 @@
 //! What the requests of one round share, and the way of one of them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::arrivals::Pace;
-use crate::load::exchange::ClientConnection;
-use crate::load::exchange::ReadAnswer;
+use crate::load::exchange::{ClientConnection, ReadAnswer};
 use crate::load::plan::RunLimits;
-use crate::load::record::ErrorKind;
-use crate::load::record::Sample;
-use crate::load::record::SampleRecorder;
-use crate::load::record::Success;
-use crate::load::record::Window;
+use crate::load::record::{ErrorKind, Sample, SampleRecorder, Success, Window};
 use crate::load::request::Bodies;
 use crate::load::run_control::RunControl;
 use crate::load::target::LoadTarget;

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::load::figures::Figures;
-use crate::load::figures::share;
+use crate::load::figures::{Figures, share};
 use crate::load::plan::Plan;
-use crate::load::record::BIN;
-use crate::load::record::Tally;
+use crate::load::record::{BIN, Tally};
 use crate::load::run::RoundOutcome;
 use crate::load::swaps::SwapMark;
 

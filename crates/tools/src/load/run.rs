@@ -4,20 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::load::arrivals::Arrivals;
-use crate::load::arrivals::Pace;
-use crate::load::closed_loop;
-use crate::load::open_loop;
+use crate::load::arrivals::{Arrivals, Pace};
 use crate::load::plan::Plan;
 use crate::load::record::Tally;
 use crate::load::request::Bodies;
 use crate::load::round::Round;
-use crate::load::run_control::RunControl;
-use crate::load::run_control::RunStage;
-use crate::load::swaps::SwapMark;
-use crate::load::swaps::Swapper;
-use crate::load::swaps::Swaps;
+use crate::load::run_control::{RunControl, RunStage};
+use crate::load::swaps::{SwapMark, Swapper, Swaps};
 use crate::load::target::LoadTarget;
+use crate::load::{closed_loop, open_loop};
 use sgl_upstream::upstream_connection::UpstreamConnection;
 use sgl_upstream::upstream_error::UpstreamError;
 

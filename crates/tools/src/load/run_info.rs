@@ -1,8 +1,7 @@
 //! When, where and how a run was made: what a report says of itself.
 
 use std::fs;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::load::arrivals::Pace;
 use crate::load::comparison::Comparison;

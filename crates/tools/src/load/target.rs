@@ -3,12 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::HeaderValue;
-use http::Method;
-use http::Request;
-use http::Uri;
-use http::header;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
 use sgl_upstream::address::Address;
 use sgl_upstream::upstream_connection::Outgoing;

@@ -4,14 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::load::figures::Figures;
-use crate::load::figures::share;
+use crate::load::figures::{Figures, share};
 use crate::load::plan::Plan;
 use crate::load::record::Tally;
-use crate::load::round_summary::RoundSummary;
-use crate::load::round_summary::WorkerShare;
-use crate::load::round_summary::named_errors;
-use crate::load::round_summary::shares;
+use crate::load::round_summary::{RoundSummary, WorkerShare, named_errors, shares};
 use crate::load::run::TargetOutcome;
 
 /// One target in figures.

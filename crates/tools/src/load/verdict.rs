@@ -1,12 +1,9 @@
 //! What a run has shown, in a sentence.
 
-use crate::load::comparison::Comparison;
-use crate::load::comparison::Spread;
+use crate::load::comparison::{Comparison, Spread};
 use crate::load::figures::Figures;
 use crate::load::histogram::Quantiles;
-use crate::load::numbers::number;
-use crate::load::numbers::percent;
-use crate::load::numbers::times;
+use crate::load::numbers::{number, percent, times};
 use crate::load::summary::Summary;
 use crate::load::target_summary::TargetSummary;
 

@@ -1,16 +1,10 @@
 //! Whole answers, and the pieces of JSON that they share with streamed ones.
 
-use bytes::BufMut;
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::sim::config::SimConfig;
-use crate::sim::generation::Finish;
-use crate::sim::generation::Format;
-use crate::sim::generation::GenerationPlan;
-use crate::sim::json::push_hex;
-use crate::sim::json::push_u64;
-use crate::sim::json::quoted;
+use crate::sim::generation::{Finish, Format, GenerationPlan};
+use crate::sim::json::{push_hex, push_u64, quoted};
 use crate::sim::seed::mix;
 use crate::sim::tokens::token_id;
 

@@ -1,14 +1,11 @@
 //! The prefix cache: which blocks of prompts this worker has prefilled before.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
-use std::hash::BuildHasherDefault;
-use std::hash::Hasher;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use parking_lot::Mutex;
 
-use crate::sim::tokens::PromptShape;
-use crate::sim::tokens::TOKENS_PER_BLOCK;
+use crate::sim::tokens::{PromptShape, TOKENS_PER_BLOCK};
 
 /// What a worker knows of the prompts it has prefilled; nothing if its cache is switched off.
 ///

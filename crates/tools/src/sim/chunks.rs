@@ -3,14 +3,10 @@
 
 use std::sync::Arc;
 
-use bytes::BufMut;
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::sim::answer::Wording;
-use crate::sim::answer::push_usage;
-use crate::sim::generation::Format;
-use crate::sim::generation::GenerationPlan;
+use crate::sim::answer::{Wording, push_usage};
+use crate::sim::generation::{Format, GenerationPlan};
 use crate::sim::json::push_u64;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";

@@ -1,8 +1,7 @@
 //! What an operator or a test may choose, and the check of it.
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::sim::tokens::TOKENS_PER_BLOCK;
 use sglang_router_rs::core::WorkerRole;

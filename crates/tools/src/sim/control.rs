@@ -1,12 +1,9 @@
 //! What may be changed while a worker runs, through `/sim/control`.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest extra delay: an hour.
 const MAX_DELAY_MS: u64 = 3_600_000;

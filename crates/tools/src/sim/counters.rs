@@ -1,9 +1,7 @@
 //! What a worker has done: totals, and the guard that counts one request.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;

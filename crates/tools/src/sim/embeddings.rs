@@ -2,19 +2,14 @@
 //! embeddings at every worker.
 
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
-use crate::sim::fields::PromptField;
-use crate::sim::fields::Text;
-use crate::sim::generation::Format;
-use crate::sim::generation::GenerationRequest;
-use crate::sim::openai::bounded;
-use crate::sim::openai::check_model;
-use crate::sim::seed::mix;
-use crate::sim::seed::unit;
+use crate::sim::fields::{PromptField, Text};
+use crate::sim::generation::{Format, GenerationRequest};
+use crate::sim::openai::{bounded, check_model};
+use crate::sim::seed::{mix, unit};
 use crate::sim::tokens::Hashing;
 
 /// Length of a vector if the request names none.

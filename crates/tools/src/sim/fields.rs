@@ -5,14 +5,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::HeaderValue;
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::de;
+use serde::{Deserialize, Deserializer, de};
 
 use crate::sim::error::ApiError;
-use crate::sim::tokens::Hashing;
-use crate::sim::tokens::PromptReader;
-use crate::sim::tokens::PromptShape;
+use crate::sim::tokens::{Hashing, PromptReader, PromptShape};
 
 /// A string.
 #[derive(Debug, Deserialize)]

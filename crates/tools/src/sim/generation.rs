@@ -1,14 +1,11 @@
 //! One request between its wire form and the engine: what was asked, and what will be answered.
 
-use bytes::BufMut;
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use http::HeaderValue;
 
 use crate::sim::json::push_u64;
 use crate::sim::seed::RequestSeed;
-use crate::sim::tokens::PromptShape;
-use crate::sim::tokens::token_id;
-use crate::sim::tokens::word;
+use crate::sim::tokens::{PromptShape, token_id, word};
 
 /// The wire form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! Writes JSON by hand where it is written per token: the text around the few changing values is
 //! constant, and none of them needs escaping.
 
-use bytes::BufMut;
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 /// Appends a number in decimal.
 pub(crate) fn push_u64(out: &mut BytesMut, value: u64) {

@@ -42,6 +42,5 @@ mod reply;
 mod routes;
 mod server;
 
-pub use config::SimConfig;
-pub use config::SimError;
+pub use config::{SimConfig, SimError};
 pub use server::SimWorker;

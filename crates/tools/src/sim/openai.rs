@@ -5,14 +5,9 @@ use serde::Deserialize;
 
 use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
-use crate::sim::fields::Content;
-use crate::sim::fields::PromptField;
-use crate::sim::fields::Room;
-use crate::sim::fields::Text;
-use crate::sim::generation::Format;
-use crate::sim::generation::GenerationRequest;
-use crate::sim::tokens::Hashing;
-use crate::sim::tokens::PromptReader;
+use crate::sim::fields::{Content, PromptField, Room, Text};
+use crate::sim::generation::{Format, GenerationRequest};
+use crate::sim::tokens::{Hashing, PromptReader};
 
 /// Bound on `n`, as in OpenAI's API.
 const MAX_N: u32 = 128;

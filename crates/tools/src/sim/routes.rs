@@ -15,37 +15,24 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::Method;
-use http::Request;
-use http::StatusCode;
-use http_body_util::BodyExt;
-use http_body_util::LengthLimitError;
-use http_body_util::Limited;
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sim::accelerator::Accelerator;
-use crate::sim::answer::FIRST_CREATED;
-use crate::sim::answer::Wording;
+use crate::sim::answer::{FIRST_CREATED, Wording};
 use crate::sim::chunks::ChunkWriter;
 use crate::sim::config::SimConfig;
 use crate::sim::control::ControlPatch;
-use crate::sim::embeddings::embeddings_answer;
-use crate::sim::embeddings::read_embeddings;
+use crate::sim::embeddings::{embeddings_answer, read_embeddings};
 use crate::sim::error::ApiError;
 use crate::sim::generation::GenerationRequest;
-use crate::sim::metrics::CONTENT_TYPE;
-use crate::sim::metrics::Exposition;
-use crate::sim::openai::read_chat;
-use crate::sim::openai::read_completion;
-use crate::sim::reply;
-use crate::sim::reply::ROOM_HEADER;
-use crate::sim::reply::SimResponse;
-use crate::sim::reply::WORKER_HEADER;
-use crate::sim::sglang;
+use crate::sim::metrics::{CONTENT_TYPE, Exposition};
+use crate::sim::openai::{read_chat, read_completion};
+use crate::sim::reply::{ROOM_HEADER, SimResponse, WORKER_HEADER};
 use crate::sim::stream::TokenStream;
+use crate::sim::{reply, sglang};
 
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 32 << 20;

@@ -1,22 +1,15 @@
 //! A request with a place in the batch, past its prefill: hands out its tokens at their time.
 
-use std::future::Future;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Context;
-use std::task::Poll;
-use std::task::ready;
+use std::task::{Context, Poll, ready};
 
-use tokio::time::Instant;
-use tokio::time::Sleep;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::sim::batch::Batch;
-use crate::sim::batch::BatchPlace;
-use crate::sim::counters::Counters;
-use crate::sim::counters::Flight;
+use crate::sim::batch::{Batch, BatchPlace};
+use crate::sim::counters::{Counters, Flight};
 use crate::sim::generation::GenerationPlan;
 use crate::sim::model::TimeModel;
 

@@ -10,17 +10,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 
 use crate::sim::accelerator::Accelerator;
-use crate::sim::config::SimConfig;
-use crate::sim::config::SimError;
+use crate::sim::config::{SimConfig, SimError};
 use crate::sim::routes::Routes;
 
 /// Pause after a failed accept, so that running out of file descriptors does not spin.

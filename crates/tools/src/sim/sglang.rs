@@ -3,18 +3,14 @@
 //! `io_struct.py` of 2025.
 
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sim::accelerator::Load;
 use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
-use crate::sim::fields::PromptField;
-use crate::sim::fields::Room;
-use crate::sim::generation::Format;
-use crate::sim::generation::GenerationRequest;
-use crate::sim::openai::bounded;
-use crate::sim::openai::hashing;
+use crate::sim::fields::{PromptField, Room};
+use crate::sim::generation::{Format, GenerationRequest};
+use crate::sim::openai::{bounded, hashing};
 use sglang_router_rs::core::WorkerRole;
 
 #[derive(Deserialize)]

@@ -2,13 +2,10 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
-use std::task::ready;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::Body;
-use hyper::body::Frame;
+use hyper::body::{Body, Frame};
 
 use crate::sim::chunks::ChunkWriter;
 use crate::sim::run::Run;

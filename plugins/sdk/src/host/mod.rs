@@ -13,10 +13,5 @@ mod wasm;
 
 mod functions;
 
-pub use crate::host::functions::KvError;
-pub use crate::host::functions::count;
-pub use crate::host::functions::counter_add;
-pub use crate::host::functions::kv_get;
-pub use crate::host::functions::kv_set;
-pub use crate::host::functions::log;
+pub use crate::host::functions::{KvError, count, counter_add, kv_get, kv_set, log};
 pub use crate::host::level::Level;

@@ -3,8 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sgl_policy_abi::Column;
-use sgl_policy_abi::WorkerRole;
+use sgl_policy_abi::{Column, WorkerRole};
 
 use sgl_policy_abi::Leg;
 

@@ -1,27 +1,16 @@
 //! A router of one plugin, for tests.
 
-use alloc::string::String;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use sgl_policy_abi::ABI_VERSION;
-use sgl_policy_abi::Answer;
-use sgl_policy_abi::Completion;
-use sgl_policy_abi::Init;
-use sgl_policy_abi::PairAnswer;
-use sgl_policy_abi::Value;
-use sgl_policy_abi::encode_completions;
-use sgl_policy_abi::encode_to_vec;
-use sgl_policy_abi::init_error;
+use sgl_policy_abi::{
+    ABI_VERSION, Answer, Completion, Init, PairAnswer, Value, encode_completions, encode_to_vec, init_error,
+};
 
 use crate::guest::Guest;
-use crate::policy::CompletionHook;
-use crate::policy::PairHook;
-use crate::policy::Plugin;
-use crate::policy::StateHook;
+use crate::policy::{CompletionHook, PairHook, Plugin, StateHook};
 use crate::random::Rng;
-use crate::testing::fleet::Request;
-use crate::testing::fleet::Worker;
+use crate::testing::fleet::{Request, Worker};
 use crate::testing::message;
 
 /// What `select_worker` answered.

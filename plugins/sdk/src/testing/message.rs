@@ -3,19 +3,11 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use sgl_policy_abi::Column;
-use sgl_policy_abi::ColumnWidth;
-use sgl_policy_abi::Full;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Labels;
-use sgl_policy_abi::WorkerFacts;
-use sgl_policy_abi::Writer;
-use sgl_policy_abi::encode_table;
-use sgl_policy_abi::encode_to_vec;
-use sgl_policy_abi::encode_worker;
+use sgl_policy_abi::{
+    Column, ColumnWidth, Full, Input, Labels, WorkerFacts, Writer, encode_table, encode_to_vec, encode_worker,
+};
 
-use crate::testing::fleet::Request;
-use crate::testing::fleet::Worker;
+use crate::testing::fleet::{Request, Worker};
 
 /// The message of `on_workers`.
 pub(super) fn table(version: u64, workers: &[Worker]) -> Result<Vec<u8>, Full> {

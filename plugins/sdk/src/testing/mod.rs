@@ -9,10 +9,6 @@ mod harness;
 mod message;
 mod standin;
 
-pub use crate::testing::fleet::Request;
-pub use crate::testing::fleet::Worker;
-pub use crate::testing::harness::Harness;
-pub use crate::testing::harness::TestDecision;
-pub use crate::testing::harness::TestPairDecision;
-pub use crate::testing::standin::reset_host;
-pub use crate::testing::standin::take_logged;
+pub use crate::testing::fleet::{Request, Worker};
+pub use crate::testing::harness::{Harness, TestDecision, TestPairDecision};
+pub use crate::testing::standin::{reset_host, take_logged};

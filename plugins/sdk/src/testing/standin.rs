@@ -3,8 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::host::Level;
-use crate::host::native;
+use crate::host::{Level, native};
 
 /// Takes the lines that this thread's plugins logged since the last call.
 #[must_use]

@@ -1,16 +1,13 @@
 //! A guest's stdout and stderr, line by line into the plugin's log.
 
-use std::fmt;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
-use wasmtime_wasi::cli::IsTerminal;
-use wasmtime_wasi::cli::StdoutStream;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
 use crate::engine::sandbox::last_words::LastWords;
 use crate::engine::sandbox::services::HostServices;

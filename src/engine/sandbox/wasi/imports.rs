@@ -1,8 +1,7 @@
 //! The system calls as imports of a module.
 
 use sgl_policy_abi::WASI_MODULE;
-use wasmtime::Linker;
-use wasmtime::Module;
+use wasmtime::{Linker, Module};
 use wasmtime_wasi::p1;
 
 use crate::engine::error::EngineError;

@@ -19,6 +19,5 @@ mod tmp_calls;
 mod imports;
 
 pub use crate::engine::sandbox::wasi::directory::PrivateDirectory;
-pub(crate) use crate::engine::sandbox::wasi::imports::link;
-pub(crate) use crate::engine::sandbox::wasi::imports::needs_host_futures;
+pub(crate) use crate::engine::sandbox::wasi::imports::{link, needs_host_futures};
 pub(crate) use crate::engine::sandbox::wasi::system::System;

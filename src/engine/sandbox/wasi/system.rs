@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wasmtime_wasi::FsPerms;
-use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView};
 
 use crate::engine::error::EngineError;
 use crate::engine::sandbox::last_words::LastWords;
 use crate::engine::sandbox::services::HostServices;
 use crate::engine::sandbox::tmp_limits::TmpLimits;
-use crate::engine::sandbox::wasi::directory::PrivateDirectory;
-use crate::engine::sandbox::wasi::directory::Tmp;
+use crate::engine::sandbox::wasi::directory::{PrivateDirectory, Tmp};
 use crate::engine::sandbox::wasi::guest_log::GuestLog;
 
 /// Random bytes that a guest gets at once. The host holds as many again while it makes them, and

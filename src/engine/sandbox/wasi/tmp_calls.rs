@@ -5,32 +5,21 @@
 //! delete, or change times.
 
 use std::fs::File;
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use sgl_policy_abi::WASI_MODULE;
-use wasmtime::AsContextMut;
-use wasmtime::Caller;
-use wasmtime::Extern;
-use wasmtime::Linker;
+use wasmtime::{AsContextMut, Caller, Extern, Linker};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::p1::types::Errno;
-use wasmtime_wasi::p1::types::Fd;
-use wasmtime_wasi::p1::types::Fdflags;
-use wasmtime_wasi::p1::types::Filetype;
-use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
+use wasmtime_wasi::p1::types::{Errno, Fd, Fdflags, Filetype};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
+use wasmtime_wasi::p1::{WasiP1Ctx, wasi_snapshot_preview1 as wasi};
 use wiggle::GuestMemory;
 
 use crate::engine::sandbox::services::HostServices;
 use crate::engine::sandbox::wasi::directory::Tmp;
 use crate::engine::sandbox::wasi::system::System;
-use crate::engine::sandbox::wasi::tmp_quota::Admission;
-use crate::engine::sandbox::wasi::tmp_quota::Charge;
-use crate::engine::sandbox::wasi::tmp_quota::Demand;
-use crate::engine::sandbox::wasi::tmp_quota::Ledger;
+use crate::engine::sandbox::wasi::tmp_quota::{Admission, Charge, Demand, Ledger};
 use crate::engine::sandbox::wasi::tmp_usage::Usage;
 
 /// What a guest is told that may not have more.

@@ -14,17 +14,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::OwnedRwLockReadGuard;
-use tokio::sync::RwLock;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use wasmtime_wasi::runtime::spawn_blocking;
 
 use crate::engine::sandbox::tmp_limits::TmpLimits;
-use crate::engine::sandbox::wasi::tmp_usage::Usage;
-use crate::engine::sandbox::wasi::tmp_usage::usage_of;
+use crate::engine::sandbox::wasi::tmp_usage::{Usage, usage_of};
 
 /// What a call may take.
 #[derive(Clone, Copy, Debug, Default)]

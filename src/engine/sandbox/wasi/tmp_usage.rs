@@ -4,11 +4,9 @@
 //! bounded by the number of files.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
-use std::ops::Add;
-use std::ops::AddAssign;
+use std::ops::{Add, AddAssign};
 use std::path::Path;
 use std::sync::Weak;
 

@@ -1,8 +1,7 @@
 //! How a plugin is asked: with its breaker, its canary, its counters and its fallback.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sgl_policy_abi::Leg;
 
@@ -13,16 +12,9 @@ use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::with_role;
 use crate::policies::wasm::decide::call;
-use crate::policies::wasm::decide::call::Attempt;
-use crate::policies::wasm::decide::call::Begun;
-use crate::policies::wasm::decide::call::Chosen;
-use crate::policies::wasm::decide::call::GuestCall;
-use crate::policies::wasm::decide::call::Mode;
-use crate::policies::wasm::decide::call::Route;
+use crate::policies::wasm::decide::call::{Attempt, Begun, Chosen, GuestCall, Mode, Route};
 use crate::policies::wasm::decide::failure::Failure;
-use crate::policies::wasm::decide::question::One;
-use crate::policies::wasm::decide::question::Pair;
-use crate::policies::wasm::decide::question::Question;
+use crate::policies::wasm::decide::question::{One, Pair, Question};
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::reply::Reply;

@@ -8,14 +8,10 @@ use std::time::Duration;
 
 use crate::config::plugin::FailurePolicy;
 use crate::core::candidates::Candidates;
-use crate::policies::decision::Chooser;
-use crate::policies::decision::DecideError;
-use crate::policies::decision::FailureCause;
+use crate::policies::decision::{Chooser, DecideError, FailureCause};
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::wasm::decide::call::Attempt;
-use crate::policies::wasm::decide::call::Chosen;
-use crate::policies::wasm::decide::call::Route;
+use crate::policies::wasm::decide::call::{Attempt, Chosen, Route};
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;

@@ -7,9 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
-use std::task::ready;
+use std::task::{Context, Poll, ready};
 
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;

@@ -5,9 +5,7 @@ use std::fmt::Debug;
 use crate::core::candidates::Candidates;
 use crate::engine::exports::Ask;
 use crate::policies::info::SelectWorkerInfo;
-use crate::policies::wasm::message::reply::Reply;
-use crate::policies::wasm::message::reply::decode_choice;
-use crate::policies::wasm::message::reply::decode_pair;
+use crate::policies::wasm::message::reply::{Reply, decode_choice, decode_pair};
 use sgl_policy_abi::WorkerRole;
 
 /// A question, its answer, and the host's check of the answer.

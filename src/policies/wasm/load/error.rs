@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::config::faults::Fault;
-use crate::config::faults::FaultKind;
-use crate::engine::error::CallError;
-use crate::engine::error::EngineError;
+use crate::config::faults::{Fault, FaultKind};
+use crate::engine::error::{CallError, EngineError};
 use crate::policies::wasm::load::trust::fault::Refusal;
 use crate::types::shown_path;
 

@@ -2,10 +2,8 @@
 
 use std::io::ErrorKind;
 
-use crate::engine::error::CallError;
-use crate::engine::error::EngineError;
-use crate::policies::wasm::load::error::ModuleFault;
-use crate::policies::wasm::load::error::PluginError;
+use crate::engine::error::{CallError, EngineError};
+use crate::policies::wasm::load::error::{ModuleFault, PluginError};
 
 impl PluginError {
     /// Which kind of error it is, for programs, such as `missing_export`.

@@ -1,17 +1,13 @@
 //! One loaded, compiled, warmed version of a plugin.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use sgl_policy_abi::Concurrency;
 
-use crate::config::plugin::LaneOption;
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin::{LaneOption, PluginOptions, WasmPolicyConfig};
 use crate::engine::deadline::Allowance;
 use crate::engine::error::CallError;
 use crate::engine::lane::Lane;
@@ -19,8 +15,7 @@ use crate::engine::pool::Pool;
 use crate::engine::pool::lease::Lease;
 use crate::engine::wasm_engine::Engine;
 use crate::policies::wasm::load::module_check::ModuleFacts;
-use crate::policies::wasm::load::provenance::Provenance;
-use crate::policies::wasm::load::provenance::Supply;
+use crate::policies::wasm::load::provenance::{Provenance, Supply};
 use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::lane_choice::LaneChoice;

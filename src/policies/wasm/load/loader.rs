@@ -2,51 +2,36 @@
 //! request path, and a failure leaves nothing behind.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sgl_policy_abi::Concurrency;
 
-use crate::config::plugin::Isolation;
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin::{Isolation, PluginOptions, WasmPolicyConfig};
 use crate::config::plugin_faults::plugin_faults;
 use crate::config::rollout::Rollout;
 use crate::config::syscalls;
 use crate::engine::compiled::Compiled;
 use crate::engine::pool::Pool;
 use crate::engine::pool::options::PoolOptions;
-use crate::engine::sandbox::SandboxSpec;
-use crate::engine::sandbox::TmpLimits;
+use crate::engine::sandbox::{SandboxSpec, TmpLimits};
 use crate::engine::wasm_engine::Engine;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::load::error::PluginError;
-use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::load::generation::GenerationParts;
-use crate::policies::wasm::load::module_check::ModuleFacts;
-use crate::policies::wasm::load::module_check::check_magic;
-use crate::policies::wasm::load::module_check::check_module;
+use crate::policies::wasm::load::generation::{Generation, GenerationParts};
+use crate::policies::wasm::load::module_check::{ModuleFacts, check_magic, check_module};
 use crate::policies::wasm::load::order::Load;
 use crate::policies::wasm::load::plugin_recipe::PluginRecipe;
 use crate::policies::wasm::load::progress::LoadStep;
 use crate::policies::wasm::load::provenance::Supply;
 use crate::policies::wasm::load::secret_headers;
-use crate::policies::wasm::load::self_test::TrialFindings;
-use crate::policies::wasm::load::self_test::self_test;
-use crate::policies::wasm::load::source::Source;
-use crate::policies::wasm::load::source::check_digest;
-use crate::policies::wasm::load::source::check_pin;
-use crate::policies::wasm::load::source::check_size;
-use crate::policies::wasm::load::source::read_module;
-use crate::policies::wasm::load::trust::ModuleBytes;
-use crate::policies::wasm::load::trust::TrustPolicy;
+use crate::policies::wasm::load::self_test::{TrialFindings, self_test};
+use crate::policies::wasm::load::source::{Source, check_digest, check_pin, check_size, read_module};
+use crate::policies::wasm::load::trust::{ModuleBytes, TrustPolicy};
 use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
-use crate::policies::wasm::state::plugin_state::LiveGeneration;
-use crate::policies::wasm::state::plugin_state::PluginState;
+use crate::policies::wasm::state::plugin_state::{LiveGeneration, PluginState};
 
 /// Longest time for reading, checking and compiling in this process. The thread that compiles cannot be
 /// stopped: it goes on by itself, at low priority, and the next module waits for it.

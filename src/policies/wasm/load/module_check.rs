@@ -1,29 +1,14 @@
 //! Checks a module's bytes before anything of it is compiled or run.
 
-use sgl_policy_abi::HOST_MODULE;
-use sgl_policy_abi::MANIFEST_SECTION;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::WASI_MODULE;
-use sgl_policy_abi::export;
-use sgl_policy_abi::host_function;
-use wasmparser::ExternalKind;
-use wasmparser::FuncType;
-use wasmparser::MemoryType;
-use wasmparser::Parser;
-use wasmparser::Payload;
-use wasmparser::ValType;
-use wasmparser::Validator;
-use wasmparser::WasmFeatures;
-use wasmparser::types::EntityType;
-use wasmparser::types::TypesRef;
+use sgl_policy_abi::{HOST_MODULE, MANIFEST_SECTION, Manifest, WASI_MODULE, export, host_function};
+use wasmparser::types::{EntityType, TypesRef};
+use wasmparser::{ExternalKind, FuncType, MemoryType, Parser, Payload, ValType, Validator, WasmFeatures};
 
 use crate::config::syscalls;
 use crate::policies::wasm::load::error::ModuleFault;
-use crate::policies::wasm::load::oversights;
-use crate::policies::wasm::load::producers;
 use crate::policies::wasm::load::producers::Producers;
-use crate::types::printable;
-use crate::types::shown;
+use crate::policies::wasm::load::{oversights, producers};
+use crate::types::{printable, shown};
 
 /// Bytes in a page of linear memory.
 const PAGE_BYTES: u64 = 65_536;

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::plugin::PluginOptions;
-use crate::config::plugin::WasmPolicyConfig;
+use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::load::progress::Progress;
-use crate::policies::wasm::load::progress::unwatched;
+use crate::policies::wasm::load::progress::{Progress, unwatched};
 use crate::policies::wasm::load::source::Source;
 use crate::policies::wasm::load::trust::ModuleBytes;
 

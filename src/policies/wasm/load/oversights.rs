@@ -1,11 +1,7 @@
 //! What a module has that the host never uses, though it looks as if it was meant to, or lacks
 //! though it can hardly do without. No fault: each is one line in the log when it is loaded.
 
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::Wire;
-use sgl_policy_abi::export;
+use sgl_policy_abi::{Concurrency, Input, Manifest, Wire, export};
 
 use crate::types::shown;
 

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use sgl_policy_abi::ABI_VERSION;
-use sgl_policy_abi::init_error;
+use sgl_policy_abi::{ABI_VERSION, init_error};
 
 use crate::engine::error::CallError;
 use crate::engine::making::InitAnswer;
-use crate::engine::pool::recipe::PoolTally;
-use crate::engine::pool::recipe::Recipe;
+use crate::engine::pool::recipe::{PoolTally, Recipe};
 use crate::engine::sandbox::HostServices;
 use crate::engine::trial::Trial;
 use crate::policies::wasm::load::warm_up::WarmUp;

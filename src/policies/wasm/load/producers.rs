@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wasmparser::BinaryReader;
-use wasmparser::ProducersSectionReader;
+use wasmparser::{BinaryReader, ProducersSectionReader};
 
 use crate::types::shown;
 

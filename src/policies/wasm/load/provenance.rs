@@ -1,7 +1,6 @@
 //! Where a generation comes from, and who vouches for it.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sgl_policy_abi::Wire;
 
 use crate::config::plugin::WasmPolicyConfig;

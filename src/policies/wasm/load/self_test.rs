@@ -8,18 +8,13 @@ use sgl_policy_abi::export;
 
 use crate::engine::compiled::Compiled;
 use crate::engine::error::CallError;
-use crate::engine::exports::Ask;
-use crate::engine::exports::Tell;
+use crate::engine::exports::{Ask, Tell};
 use crate::engine::pool::recipe::Recipe;
 use crate::engine::trial::Trial;
 use crate::policies::wasm::load::error::PluginError;
-use crate::policies::wasm::load::plugin_recipe::PluginRecipe;
-use crate::policies::wasm::load::plugin_recipe::accept;
-use crate::policies::wasm::load::rehearsal::REHEARSAL_WORKERS;
-use crate::policies::wasm::load::rehearsal::Rehearsal;
-use crate::policies::wasm::message::reply::Choice;
-use crate::policies::wasm::message::reply::decode_choice;
-use crate::policies::wasm::message::reply::decode_pair;
+use crate::policies::wasm::load::plugin_recipe::{PluginRecipe, accept};
+use crate::policies::wasm::load::rehearsal::{REHEARSAL_WORKERS, Rehearsal};
+use crate::policies::wasm::message::reply::{Choice, decode_choice, decode_pair};
 use crate::types::shown;
 
 /// What the self-test found out.

@@ -3,17 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::config::plugin_faults::pinned_digest;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::load::trust::ModuleBytes;
-use crate::policies::wasm::load::trust::Origin;
-use crate::policies::wasm::load::trust::origin;
-use crate::types::file;
-use crate::types::hex;
+use crate::policies::wasm::load::trust::{ModuleBytes, Origin, origin};
+use crate::types::{file, hex};
 
 /// Largest module that is read, in bytes.
 pub const MAX_MODULE_BYTES: usize = 32 << 20;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::error::CallError;
-use crate::engine::exports::Ask;
-use crate::engine::exports::Tell;
+use crate::engine::exports::{Ask, Tell};
 use crate::engine::sandbox::HostServices;
 use crate::engine::trial::Trial;
 use crate::policies::wasm::load::rehearsal::Rehearsal;

@@ -3,9 +3,7 @@
 //! A prompt may be larger than the memory of an instance. That is foreseen here and no failure of the
 //! plugin: it gets the beginning, and the length of all of it where it asks for that (`prompt_bytes`).
 
-use sgl_policy_abi::Full;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Writer;
+use sgl_policy_abi::{Full, Input, Writer};
 
 use crate::policies::info::SelectWorkerInfo;
 

@@ -1,8 +1,6 @@
 //! What a guest answers.
 
-use sgl_policy_abi::Answer;
-use sgl_policy_abi::DecodeError;
-use sgl_policy_abi::PairAnswer;
+use sgl_policy_abi::{Answer, DecodeError, PairAnswer};
 
 use crate::policies::decision::FailureCause;
 

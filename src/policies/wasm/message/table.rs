@@ -1,10 +1,6 @@
 //! The static facts of all workers, which a guest is told once for each table.
 
-use sgl_policy_abi::Labels;
-use sgl_policy_abi::WorkerFacts;
-use sgl_policy_abi::Writer;
-use sgl_policy_abi::encode_table;
-use sgl_policy_abi::encode_worker;
+use sgl_policy_abi::{Labels, WorkerFacts, Writer, encode_table, encode_worker};
 
 use crate::core::candidates::Candidates;
 use crate::core::worker::Worker;

@@ -5,19 +5,11 @@
 
 use std::collections::HashMap;
 
-use sgl_policy_abi::Column;
-use sgl_policy_abi::ColumnWidth;
-use sgl_policy_abi::Full;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::RowWorker;
-use sgl_policy_abi::Wire;
-use sgl_policy_abi::Writer;
-use sgl_policy_abi::encode_rows;
+use sgl_policy_abi::{Column, ColumnWidth, Full, Input, RowWorker, Wire, Writer, encode_rows};
 
 use crate::core::candidates::Candidates;
 use crate::core::worker::Worker;
-use crate::policies::info::RequestNeeds;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wasm::message::cut;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::init::encoded_config;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::policies::info::RequestNeeds;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::shadow::Shadow;
 use crate::policies::wasm::state::breaker::Breaker;

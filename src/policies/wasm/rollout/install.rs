@@ -9,18 +9,13 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::config::rollout::CanaryOptions;
-use crate::config::rollout::Rollout;
+use crate::config::rollout::{CanaryOptions, Rollout};
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::rollout::active::Active;
-use crate::policies::wasm::rollout::active::Canary;
-use crate::policies::wasm::rollout::event::Happened;
-use crate::policies::wasm::rollout::event::PluginEvent;
-use crate::policies::wasm::rollout::event::TakeOver;
+use crate::policies::wasm::rollout::active::{Active, Canary};
+use crate::policies::wasm::rollout::event::{Happened, PluginEvent, TakeOver};
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::rollout::phase::Phase;
 use crate::policies::wasm::rollout::shadow::Shadow;

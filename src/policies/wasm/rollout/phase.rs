@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::config::rollout::CanaryOptions;
-use crate::config::rollout::ProbationOptions;
+use crate::config::rollout::{CanaryOptions, ProbationOptions};
 use crate::policies::wasm::rollout::event::PluginEvent;
 use crate::policies::wasm::state::kept::Saved;
 use crate::policies::wasm::state::seen::Seen;

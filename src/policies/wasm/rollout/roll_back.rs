@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::policies::wasm::rollout::active::Active;
-use crate::policies::wasm::rollout::event::Happened;
-use crate::policies::wasm::rollout::event::TakeOver;
+use crate::policies::wasm::rollout::event::{Happened, TakeOver};
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::rollout::phase::Phase;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;

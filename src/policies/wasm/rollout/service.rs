@@ -1,14 +1,12 @@
 //! Out of service and back: pausing, unloading, and watching what goes out of use.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::engine::pool::Pool;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::active::Active;
-use crate::policies::wasm::rollout::event::Happened;
-use crate::policies::wasm::rollout::event::TakeOver;
+use crate::policies::wasm::rollout::event::{Happened, TakeOver};
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::rollout::phase::Phase;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;

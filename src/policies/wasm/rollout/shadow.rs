@@ -1,26 +1,20 @@
 //! A generation that is shown copies of decisions, off the request path.
 
-use std::sync::Arc;
-use std::sync::Weak;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use crossbeam::queue::ArrayQueue;
-use tokio::sync::Notify;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::core::candidates::Candidates;
 use crate::engine::error::CallError;
-use crate::engine::exports::Ask;
-use crate::engine::exports::Tell;
+use crate::engine::exports::{Ask, Tell};
 use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::owned::owned;
-use crate::policies::wasm::message::reply::Choice;
-use crate::policies::wasm::message::reply::decode_choice;
+use crate::policies::wasm::message::reply::{Choice, decode_choice};
 use crate::policies::wasm::message::table;
 use crate::policies::wasm::rollout::verdict::LOST_TIME;
 use crate::policies::wasm::state::breaker::Breaker;

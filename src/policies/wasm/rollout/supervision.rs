@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use crate::policies::wasm::rollout::active::Active;
 use crate::policies::wasm::rollout::event::Happened;
-use crate::policies::wasm::rollout::phase::Phase;
-use crate::policies::wasm::rollout::phase::UnderWay;
-use crate::policies::wasm::rollout::phase::Watch;
+use crate::policies::wasm::rollout::phase::{Phase, UnderWay, Watch};
 use crate::policies::wasm::rollout::verdict;
 use crate::policies::wasm::rollout::verdict::CanaryVerdict;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;

@@ -1,20 +1,15 @@
 //! Making a generation the stable one, and the memories that go over to it.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::rollout::RolloutMode;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::active::Active;
-use crate::policies::wasm::rollout::event::Displaced;
-use crate::policies::wasm::rollout::event::Happened;
-use crate::policies::wasm::rollout::event::PluginEvent;
-use crate::policies::wasm::rollout::event::TakeOver;
+use crate::policies::wasm::rollout::event::{Displaced, Happened, PluginEvent, TakeOver};
 use crate::policies::wasm::rollout::handover;
-use crate::policies::wasm::rollout::phase::Phase;
-use crate::policies::wasm::rollout::phase::Watch;
+use crate::policies::wasm::rollout::phase::{Phase, Watch};
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::kept::Saved;
 

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::rollout::CanaryOptions;
-use crate::config::rollout::ProbationOptions;
-use crate::policies::wasm::rollout::significance::Share;
-use crate::policies::wasm::rollout::significance::Standing;
+use crate::config::rollout::{CanaryOptions, ProbationOptions};
+use crate::policies::wasm::rollout::significance::{Share, Standing};
 use crate::policies::wasm::state::seen::Seen;
 
 /// Timed decisions without which no p99 is compared: below, it is the maximum of a few.

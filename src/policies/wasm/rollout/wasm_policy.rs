@@ -2,14 +2,10 @@
 //!
 //! The rollout changes it; decisions only see what its methods show.
 
-use std::sync::Arc;
-use std::sync::Weak;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
-use arc_swap::ArcSwapOption;
-use arc_swap::Guard;
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
 use crate::config::plugin::FailurePolicy;
@@ -17,8 +13,7 @@ use crate::core::slice_versions::SliceVersions;
 use crate::engine::wasm_engine::Engine;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::rollout::active::Active;
-use crate::policies::wasm::rollout::active::Canary;
+use crate::policies::wasm::rollout::active::{Active, Canary};
 use crate::policies::wasm::rollout::event::PluginEvent;
 use crate::policies::wasm::rollout::phase::Watch;
 use crate::policies::wasm::state::breaker::Breaker;

@@ -1,12 +1,9 @@
 //! Tells plugins of finished requests, in batches, off the request path.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
-use sgl_policy_abi::Completion;
-use sgl_policy_abi::Writer;
-use sgl_policy_abi::encode_completions;
+use sgl_policy_abi::{Completion, Writer, encode_completions};
 
 use crate::core::candidates::Candidates;
 use crate::policies::load_balancing::RequestCompletion;

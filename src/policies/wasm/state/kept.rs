@@ -9,18 +9,14 @@
 //!                                     └─ shadow promoted ─► the plugin's; its own was only looking
 //! ```
 
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sgl_policy_abi::host_function;
 
 use crate::engine::error::EngineError;
-use crate::engine::sandbox::HostServices;
-use crate::engine::sandbox::PrivateDirectory;
+use crate::engine::sandbox::{HostServices, PrivateDirectory};
 use crate::policies::wasm::state::completions::Completions;
 use crate::policies::wasm::state::plugin_log::PluginLog;
 use crate::policies::wasm::state::row_state::RowState;

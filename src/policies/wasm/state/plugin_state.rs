@@ -1,10 +1,8 @@
 //! What is known of a plugin across its generations.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -15,9 +13,7 @@ use crate::engine::pool::recipe::PoolTally;
 use crate::policies::decision::FailureCause;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::plugin_log::PluginLog;
-use crate::policies::wasm::state::stats::DecisionStats;
-use crate::policies::wasm::state::stats::DrainCounts;
-use crate::policies::wasm::state::stats::GenerationStats;
+use crate::policies::wasm::state::stats::{DecisionStats, DrainCounts, GenerationStats};
 
 /// Rolled back candidates that are remembered: requests may still run that they have placed.
 const MAX_DROPPED: usize = 64;

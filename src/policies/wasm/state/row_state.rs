@@ -1,22 +1,17 @@
 //! The state that plugins in the row form return: a whole call holds it, so that no update is lost.
 
 use std::future::poll_fn;
-use std::ops::Deref;
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::sync::atomic::fence;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::{Duration, Instant};
 
 use crossbeam::utils::Backoff;
 use parking_lot::Mutex;
 
 use crate::engine::background;
 use crate::engine::error::CallError;
-use crate::engine::pool::waiters::Place;
-use crate::engine::pool::waiters::Waiters;
+use crate::engine::pool::waiters::{Place, Waiters};
 use crate::engine::wasm_engine::Engine;
 
 /// The encoded `state` map, and who waits for it.

@@ -1,15 +1,11 @@
 //! What is counted of a plugin's decisions.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::engine::pool::PoolCounts;
 use crate::policies::decision::FailureCause;
-use crate::policies::wasm::state::latency::BUCKETS;
-use crate::policies::wasm::state::latency::LatencyCounts;
-use crate::policies::wasm::state::latency::bucket_of;
+use crate::policies::wasm::state::latency::{BUCKETS, LatencyCounts, bucket_of};
 use crate::policies::wasm::state::seen::Seen;
 use crate::types::shard::Sharded;
 

@@ -1,12 +1,9 @@
 //! The log line of a load: who, what, and what came of it.
 
 use crate::admin::who::Who;
-use crate::manage::ManageError;
-use crate::manage::Module;
-use crate::manage::Settings;
 use crate::manage::digest::sha256;
-use sgl_api::Problem;
-use sgl_api::Pushed;
+use crate::manage::{ManageError, Module, Settings};
+use sgl_api::{Problem, Pushed};
 use sglang_router_rs::types::shown;
 
 /// A load that has begun.

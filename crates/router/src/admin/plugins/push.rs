@@ -7,25 +7,17 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
-use axum::response::IntoResponse;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use http::HeaderMap;
-use http::HeaderValue;
-use http::StatusCode;
-use http::header;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::admin::who::LoggedElsewhere;
 use crate::manage::ManageError;
-use sgl_api::NDJSON;
-use sgl_api::Problem;
-use sgl_api::ProgressLine;
-use sgl_api::Pushed;
-use sglang_router_rs::policies::Progress;
-use sglang_router_rs::policies::unwatched;
+use sgl_api::{NDJSON, Problem, ProgressLine, Pushed};
+use sglang_router_rs::policies::{Progress, unwatched};
 
 /// True if the client wants a line for each step.
 pub fn wants_stream(headers: &HeaderMap) -> bool {

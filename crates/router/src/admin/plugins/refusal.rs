@@ -3,14 +3,11 @@
 use http::StatusCode;
 
 use crate::manage::ManageError;
-use sgl_api::Problem;
-use sgl_api::ProblemFault;
-use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::faults::FaultKind;
+use sgl_api::{Problem, ProblemFault};
+use sglang_router_rs::config::faults::{Fault, FaultKind};
 use sglang_router_rs::engine::error::EngineError;
-use sglang_router_rs::policies::OperationError;
-use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::policies::wasm::load::trust::TrustFault;
+use sglang_router_rs::policies::{OperationError, PluginError};
 
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {

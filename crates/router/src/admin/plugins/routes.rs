@@ -2,33 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::Router;
-use axum::extract::Request;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::get;
-use axum::routing::patch;
-use axum::routing::post;
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::admin::extract::InPath;
-use crate::admin::extract::InQuery;
+use crate::admin::extract::{InPath, InQuery};
 use crate::admin::plugins::load_log::LoadLog;
-use crate::admin::plugins::push;
-use crate::admin::plugins::settings_schema::FileAndSettings;
-use crate::admin::plugins::settings_schema::SettingsPatch;
-use crate::admin::plugins::upload;
+use crate::admin::plugins::settings_schema::{FileAndSettings, SettingsPatch};
 use crate::admin::plugins::upload::Upload;
+use crate::admin::plugins::{push, upload};
 use crate::admin::who::Who;
 use crate::manage::PluginManager;
-use sgl_api::PluginList;
-use sgl_api::PluginSummary;
-use sgl_api::PluginView;
-use sgl_api::Problem;
-use sgl_api::ProgressLine;
-use sgl_api::Pushed;
+use sgl_api::{PluginList, PluginSummary, PluginView, Problem, ProgressLine, Pushed};
 
 type Manager = State<Arc<PluginManager>>;
 

@@ -1,20 +1,13 @@
 //! What a `PUT` brings: a module and settings, in one of two forms.
 
 use axum::extract::Request;
-use http::HeaderMap;
-use http::StatusCode;
-use serde_json::Map;
-use serde_json::Value;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
 
-use crate::admin::body::BodyKind;
-use crate::admin::body::MAX_JSON_BYTES;
-use crate::admin::body::bytes_of;
-use crate::admin::connection::UploadPermit;
-use crate::admin::connection::room_for_upload;
-use crate::manage::Module;
-use crate::manage::Settings;
-use sgl_api::Problem;
-use sgl_api::SIGNATURE_HEADER;
+use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
+use crate::admin::connection::{UploadPermit, room_for_upload};
+use crate::manage::{Module, Settings};
+use sgl_api::{Problem, SIGNATURE_HEADER};
 use sglang_router_rs::policies::MAX_MODULE_BYTES;
 use sglang_router_rs::types::hex;
 

@@ -3,14 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
-use sgl_tools::load::Summary;
-use sgl_tools::load::report_html;
-use sgl_tools::load::report_table;
+use sgl_tools::load::{Summary, report_html, report_table};
 
 /// The files of the reports, opened before the run: an hour of load must not end with a directory
 /// that does not exist.

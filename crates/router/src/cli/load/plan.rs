@@ -2,25 +2,16 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::cli::load::args::ArrivalProcess;
-use crate::cli::load::args::LoadArgs;
+use crate::cli::load::args::{ArrivalProcess, LoadArgs};
 use crate::cli::load::error::LoadError;
-use sgl_tools::load::LoadTarget;
-use sgl_tools::load::Pace;
-use sgl_tools::load::Plan;
-use sgl_tools::load::RequestShape;
-use sgl_tools::load::RunLimits;
-use sgl_tools::load::SwapPlan;
 use sgl_tools::load::trace::Trace;
+use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunLimits, SwapPlan};
 use sgl_upstream::worker_url::WorkerUrl;
 use sglang_router_rs::types::shown_path;
 

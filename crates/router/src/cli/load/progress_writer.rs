@@ -1,9 +1,7 @@
 //! The line that shows how a run goes on.
 
-use std::io::IsTerminal;
-use std::io::Write;
-use std::time::Duration;
-use std::time::Instant;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 

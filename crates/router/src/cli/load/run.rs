@@ -1,8 +1,6 @@
 //! One run, from flags to reports.
 
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
@@ -10,10 +8,7 @@ use crate::cli::load::output::Outputs;
 use crate::cli::load::plan::plan;
 use crate::cli::load::progress_writer::ProgressWriter;
 use crate::cli::load::swapper::PluginSwapper;
-use sgl_tools::load::Plan;
-use sgl_tools::load::RunControl;
-use sgl_tools::load::RunInfo;
-use sgl_tools::load::Summary;
+use sgl_tools::load::{Plan, RunControl, RunInfo, Summary};
 
 /// Makes a run on a runtime of its own and writes its reports. Not to be called inside another
 /// runtime.

@@ -8,14 +8,9 @@ use http::Method;
 
 use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
-use crate::cli::plugin::client::AdminClient;
-use crate::cli::plugin::client::Call;
-use crate::cli::plugin::client::encoded;
-use crate::cli::plugin::client::module_type;
-use sgl_api::PluginView;
-use sgl_api::Pushed;
-use sgl_tools::load::swaps::Swapper;
-use sgl_tools::load::swaps::Swapping;
+use crate::cli::plugin::client::{AdminClient, Call, encoded, module_type};
+use sgl_api::{PluginView, Pushed};
+use sgl_tools::load::swaps::{Swapper, Swapping};
 use sglang_router_rs::types::shown_path;
 
 /// A router that takes longer for a swap is taken to be lost.

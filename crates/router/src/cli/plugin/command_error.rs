@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use http::StatusCode;
 
 use sgl_api::Problem;
-use sglang_router_rs::types::printable;
-use sglang_router_rs::types::printable_lines;
+use sglang_router_rs::types::{printable, printable_lines};
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]

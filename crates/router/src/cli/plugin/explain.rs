@@ -1,31 +1,20 @@
 //! `explain`: what was known, chosen and came of a request.
 
 use std::fs::File;
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::time::Duration;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::Method;
 
 use crate::cli::plugin::args::ExplainArgs;
-use crate::cli::plugin::client::AdminClient;
-use crate::cli::plugin::client::Call;
-use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::table::nanoseconds;
-use crate::cli::plugin::table::table;
-use sgl_api::CandidateRecord;
-use sgl_api::DecidedBy;
-use sgl_api::DecisionList;
-use sgl_api::DecisionRecord;
-use sgl_api::End;
-use sgl_api::RequestRecord;
+use crate::cli::plugin::table::{nanoseconds, table};
+use sgl_api::{CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, RequestRecord};
 use sglang_router_rs::core::Column;
-use sglang_router_rs::types::printable;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{printable, shown_path};
 
 /// Prints one record, or a line for each of the newest.
 ///

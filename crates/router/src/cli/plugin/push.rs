@@ -1,34 +1,22 @@
 //! `push`: sends a module and follows its way.
 
-use std::io::IsTerminal;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde_json::Map;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::cli::plugin::args::PushArgs;
-use crate::cli::plugin::client::AdminClient;
-use crate::cli::plugin::client::Call;
-use crate::cli::plugin::client::encoded;
-use crate::cli::plugin::client::module_type;
+use crate::cli::plugin::client::{AdminClient, Call, encoded, module_type};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
-use sgl_api::AfterRestart;
-use sgl_api::NDJSON;
-use sgl_api::ProgressLine;
-use sgl_api::Pushed;
-use sgl_api::SIGNATURE_HEADER;
+use sgl_api::{AfterRestart, NDJSON, ProgressLine, Pushed, SIGNATURE_HEADER};
 use sglang_router_rs::config::rollout::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
-use sglang_router_rs::types::hex;
-use sglang_router_rs::types::printable;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{hex, printable, shown_path};
 
 /// Loads a module. With `json`, the result goes to standard output as one line; else a line for
 /// people does, and progress goes to standard error.

@@ -2,21 +2,12 @@
 
 use http::Method;
 
-use crate::cli::plugin::args::PluginArgs;
-use crate::cli::plugin::args::PluginCommand;
-use crate::cli::plugin::client::AdminClient;
-use crate::cli::plugin::client::Call;
-use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::args::{PluginArgs, PluginCommand};
+use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
-use crate::cli::plugin::explain;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::push;
-use crate::cli::plugin::show;
-use crate::cli::plugin::signing;
-use crate::cli::plugin::verify;
-use crate::cli::plugin::watch;
-use sgl_api::PluginList;
-use sgl_api::PluginView;
+use crate::cli::plugin::{explain, push, show, signing, verify, watch};
+use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::types::printable;
 
 /// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output as well.

@@ -1,21 +1,12 @@
 //! How plugins are shown to people.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::cli::plugin::table::nanoseconds;
-use crate::cli::plugin::table::short;
-use crate::cli::plugin::table::table;
-use sgl_api::PluginSummary;
-use sgl_api::PluginView;
-use sgl_api::failures;
-use sglang_router_rs::policies::GenerationDetail;
-use sglang_router_rs::policies::GenerationRole;
-use sglang_router_rs::policies::PluginDetail;
-use sglang_router_rs::policies::Provenance;
-use sglang_router_rs::policies::wasm::load::provenance::SignatureState;
-use sglang_router_rs::policies::wasm::load::provenance::SignedBy;
+use crate::cli::plugin::table::{nanoseconds, short, table};
+use sgl_api::{PluginSummary, PluginView, failures};
+use sglang_router_rs::policies::wasm::load::provenance::{SignatureState, SignedBy};
+use sglang_router_rs::policies::{GenerationDetail, GenerationRole, PluginDetail, Provenance};
 use sglang_router_rs::types::printable;
 
 /// The table of `list`.

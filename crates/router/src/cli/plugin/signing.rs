@@ -1,22 +1,17 @@
 //! `keygen` and `sign`: what is done where modules are made, without a router.
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::plugin::args::KeygenArgs;
-use crate::cli::plugin::args::SignArgs;
+use crate::cli::plugin::args::{KeygenArgs, SignArgs};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use sglang_router_rs::policies::wasm::load::trust::SecretKey;
-use sglang_router_rs::policies::wasm::load::trust::origin;
-use sglang_router_rs::policies::wasm::load::trust::signing;
+use sglang_router_rs::policies::wasm::load::trust::{SecretKey, origin, signing};
 use sglang_router_rs::types::shown_path;
 
 /// Makes a pair of keys. The private one can be read by its user only; nothing is overwritten.

@@ -8,13 +8,9 @@ use crate::cli::plugin::output::print;
 use crate::cli::plugin::signing;
 use crate::config::files::read_config;
 use crate::manage::digest::sha256;
-use sglang_router_rs::config::Faults;
-use sglang_router_rs::config::Require;
-use sglang_router_rs::config::TrustRule;
-use sglang_router_rs::policies::ModuleBytes;
-use sglang_router_rs::policies::Origin;
-use sglang_router_rs::policies::TrustPolicy;
+use sglang_router_rs::config::{Faults, Require, TrustRule};
 use sglang_router_rs::policies::wasm::load::trust::PublicKey;
+use sglang_router_rs::policies::{ModuleBytes, Origin, TrustPolicy};
 use sglang_router_rs::types::shown_path;
 
 /// Checks a module by keys, or by the rules of a router's configuration.

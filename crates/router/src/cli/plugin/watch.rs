@@ -1,24 +1,17 @@
 //! `watch`: follows one plugin.
 
 use std::io::Write;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::json;
 
 use crate::cli::plugin::args::WatchArgs;
-use crate::cli::plugin::client::AdminClient;
-use crate::cli::plugin::client::Call;
-use crate::cli::plugin::client::encoded;
+use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::table::nanoseconds;
-use sgl_api::PluginView;
-use sgl_api::failures;
-use sglang_router_rs::policies::GenerationRole;
-use sglang_router_rs::policies::PluginDetail;
-use sglang_router_rs::policies::PluginEvent;
-use sglang_router_rs::policies::PluginStatus;
+use sgl_api::{PluginView, failures};
+use sglang_router_rs::policies::{GenerationRole, PluginDetail, PluginEvent, PluginStatus};
 use sglang_router_rs::types::printable;
 
 /// Prints a line for each look, until the rollout is over if that is asked for.
@@ -125,10 +118,7 @@ fn as_json(view: &PluginView, rate: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sglang_router_rs::policies::BreakerState;
-    use sglang_router_rs::policies::GenerationDetail;
-    use sglang_router_rs::policies::PluginOptions;
-    use sglang_router_rs::policies::WasmPolicyConfig;
+    use sglang_router_rs::policies::{BreakerState, GenerationDetail, PluginOptions, WasmPolicyConfig};
 
     /// A plugin of which generation 1 serves, as the router's JSON tells it.
     fn serving(last_event: &str) -> PluginDetail {

@@ -10,17 +10,12 @@ use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::CheckedConfig;
 use sgl_router::manage::plugin_metrics;
 use sgl_router::metrics::Metrics;
-use sgl_testkit::client::Whole;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
-use sgl_testkit::client::with_method;
+use sgl_testkit::client::{Whole, call, chat, get, with_method};
 use sgl_testkit::router;
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::config::PluginOptions;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::policies::{Load, PolicyFactory};
 
 use sgl_testkit::plugins;
 

@@ -3,17 +3,12 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use serde_json::Value;
-use serde_json::json;
-use sgl_testkit::client::call;
-use sgl_testkit::client::with_method;
+use serde_json::{Value, json};
+use sgl_testkit::client::{call, with_method};
 use sgl_testkit::process::Process;
-use sgl_testkit::small_guests::guest;
-use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::{guest, guest_choosing};
 
-use crate::admin::api::json;
-use crate::admin::api::options;
-use crate::admin::api::put;
+use crate::admin::api::{json, options, put};
 
 /// Sends it under a name of its own, and waits for the line that says so.
 async fn logged(router: &mut Process, agent: &str, mut request: Request<Full<Bytes>>) -> Value {

@@ -5,9 +5,7 @@ use serde_json::json;
 use sgl_testkit::client::with_method;
 use sgl_testkit::small_guests::guest_choosing;
 
-use crate::admin::api::Setup;
-use crate::admin::api::generation_of;
-use crate::admin::api::json;
+use crate::admin::api::{Setup, generation_of, json};
 
 #[tokio::test]
 async fn rollback_brings_the_previous_generation_back() {

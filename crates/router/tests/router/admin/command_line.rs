@@ -4,13 +4,8 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
-use sgl_testkit::process::Process;
-use sgl_testkit::process::command;
-use sgl_testkit::process::output;
-use sgl_testkit::process::stderr;
-use sgl_testkit::process::stdout;
-use sgl_testkit::small_guests::guest;
-use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::process::{Process, command, output, stderr, stdout};
+use sgl_testkit::small_guests::{guest, guest_choosing};
 use sgl_testkit::upstream::Upstream;
 
 /// Runs `plugin` against a router; gives exit code, standard output and standard error.

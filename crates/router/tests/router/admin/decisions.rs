@@ -2,39 +2,21 @@
 
 use std::path::PathBuf;
 
-use http::HeaderValue;
-use http::Request;
-use http::StatusCode;
-use serde_json::Value;
-use serde_json::json;
+use http::{HeaderValue, Request, StatusCode};
+use serde_json::{Value, json};
 use sgl_api::RequestRecord;
-use sgl_policy_abi::Answer;
-use sgl_policy_abi::AnswerMap;
-use sgl_policy_abi::encode_to_vec;
+use sgl_policy_abi::{Answer, AnswerMap, encode_to_vec};
 use sgl_router::config::checked::RecordSettings;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::Whole;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
-use sgl_testkit::client::piece;
+use sgl_testkit::client::{TestClient, Whole, call, chat, get, piece};
 use sgl_testkit::commanded::commanded;
-use sgl_testkit::process::Process;
-use sgl_testkit::process::command;
-use sgl_testkit::process::output;
-use sgl_testkit::process::stderr;
-use sgl_testkit::process::stdout;
+use sgl_testkit::process::{Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::answer;
-use sgl_testkit::text::escaped;
-use sgl_testkit::upstream::Upstream;
-use sgl_testkit::upstream::stream;
-use sgl_testkit::upstream::whole;
+use sgl_testkit::text::{answer, escaped};
+use sgl_testkit::upstream::{Upstream, stream, whole};
 use sgl_testkit::waits::until;
 
-use crate::admin::api::Setup;
-use crate::admin::api::generation_of;
+use crate::admin::api::{Setup, generation_of};
 
 fn records(sample: f64, header: bool, file: Option<PathBuf>) -> Option<RecordSettings> {
     Some(RecordSettings { sample, file, keep: 5, header })

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use http::StatusCode;
 use serde_json::Value;
-use sgl_testkit::client::get;
-use sgl_testkit::client::with_method;
+use sgl_testkit::client::{get, with_method};
 
 use crate::admin::api::Setup;
 

@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use sgl_router::config::CheckedConfig;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
+use sgl_testkit::client::{call, get};
 use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
+use sgl_testkit::waits::{soon, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::admin::api::Setup;

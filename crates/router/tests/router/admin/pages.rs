@@ -1,21 +1,13 @@
 //! The operators' and the metrics listener are not for web pages.
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::Request;
-use http::StatusCode;
+use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
-use serde_json::Value;
-use serde_json::json;
-use sgl_testkit::client::Whole;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::client::with_method;
+use serde_json::{Value, json};
+use sgl_testkit::client::{Whole, call, get, with_method};
 use sgl_testkit::small_guests::guest_choosing;
 
-use crate::admin::api::Setup;
-use crate::admin::api::json;
-use crate::admin::api::put;
+use crate::admin::api::{Setup, json, put};
 
 /// Everything that can be asked for and done, and the status that an operator gets.
 fn every_endpoint() -> Vec<Request<Full<Bytes>>> {

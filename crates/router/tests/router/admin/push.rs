@@ -1,16 +1,11 @@
 //! Loading and replacing.
 
 use http::StatusCode;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 use sgl_testkit::client::get;
 use sgl_testkit::small_guests::guest_choosing;
 
-use crate::admin::api::Setup;
-use crate::admin::api::generation_of;
-use crate::admin::api::json;
-use crate::admin::api::options;
-use crate::admin::api::put;
+use crate::admin::api::{Setup, generation_of, json, options, put};
 
 #[tokio::test]
 async fn upload_replaces_what_serves_and_keeps_its_settings() {

@@ -1,12 +1,8 @@
 //! What is refused, and that traffic does not notice.
 
 use http::StatusCode;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::chat;
-use sgl_testkit::small_guests::BASICS;
-use sgl_testkit::small_guests::guest;
-use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::client::{TestClient, chat};
+use sgl_testkit::small_guests::{BASICS, guest, guest_choosing, guest_with};
 use tokio::sync::oneshot;
 
 use crate::admin::api::Setup;

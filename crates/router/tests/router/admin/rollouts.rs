@@ -2,15 +2,11 @@
 
 use serde_json::json;
 use sgl_testkit::router;
-use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::small_guests::{guest_choosing, guest_with};
 use sgl_testkit::text::answer;
 use sgl_testkit::waits::until;
 
-use crate::admin::api::Setup;
-use crate::admin::api::generation_of;
-use crate::admin::api::json;
-use crate::admin::api::options;
+use crate::admin::api::{Setup, generation_of, json, options};
 
 fn canary() -> serde_json::Value {
     // Bounds on time are for the benchmarks: nothing here may depend on the machine's speed.

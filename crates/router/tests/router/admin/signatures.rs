@@ -4,15 +4,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::Value;
-use serde_json::json;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::process::Process;
-use sgl_testkit::process::command;
-use sgl_testkit::process::output;
-use sgl_testkit::process::stderr;
-use sgl_testkit::process::stdout;
+use serde_json::{Value, json};
+use sgl_testkit::client::{call, get};
+use sgl_testkit::process::{Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::waits::soon;
 

@@ -1,22 +1,14 @@
 //! A router that was killed comes back with the last good set.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http_body_util::BodyExt;
 use serde_json::Value;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::process::Process;
-use sgl_testkit::process::command;
-use sgl_testkit::process::output;
-use sgl_testkit::process::stderr;
-use sgl_testkit::small_guests::BASICS;
-use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::client::{TestClient, call, get};
+use sgl_testkit::process::{Process, command, output, stderr};
+use sgl_testkit::small_guests::{BASICS, guest_choosing};
 
-use crate::admin::api::options;
-use crate::admin::api::put;
+use crate::admin::api::{options, put};
 
 /// A guest whose `init` never comes to an end by itself.
 fn endless() -> Vec<u8> {

@@ -1,18 +1,12 @@
 //! Files that are no modules, or are not even files, where modules are looked for.
 
 use std::path::Path;
-use std::process::Command;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::process::Process;
-use sgl_testkit::process::command;
-use sgl_testkit::process::output;
-use sgl_testkit::process::stderr;
+use sgl_testkit::client::{call, get};
+use sgl_testkit::process::{Process, command, output, stderr};
 use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
 use tokio::task::spawn_blocking;
 
 fn pipe(path: &Path) {

@@ -1,27 +1,10 @@
 //! The example bytes of docs/plugin-abi.md are what the encoders write.
 
-use sgl_policy_abi::Answer;
-use sgl_policy_abi::AnswerMap;
-use sgl_policy_abi::Completion;
-use sgl_policy_abi::Concurrency;
-use sgl_policy_abi::Full;
-use sgl_policy_abi::Init;
-use sgl_policy_abi::Input;
-use sgl_policy_abi::Labels;
-use sgl_policy_abi::Manifest;
-use sgl_policy_abi::PairAnswer;
-use sgl_policy_abi::RowWorker;
-use sgl_policy_abi::Value;
-use sgl_policy_abi::Wire;
-use sgl_policy_abi::WorkerFacts;
-use sgl_policy_abi::WorkerRole;
-use sgl_policy_abi::Writer;
-use sgl_policy_abi::encode_completions;
-use sgl_policy_abi::encode_error;
-use sgl_policy_abi::encode_rows;
-use sgl_policy_abi::encode_table;
-use sgl_policy_abi::encode_to_vec;
-use sgl_policy_abi::encode_worker;
+use sgl_policy_abi::{
+    Answer, AnswerMap, Completion, Concurrency, Full, Init, Input, Labels, Manifest, PairAnswer, RowWorker,
+    Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions, encode_error, encode_rows,
+    encode_table, encode_to_vec, encode_worker,
+};
 
 use crate::docs::pages;
 

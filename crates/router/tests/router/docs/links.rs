@@ -1,7 +1,6 @@
 //! Every relative link leads to a file, and every anchor to a heading.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::docs::pages;
 

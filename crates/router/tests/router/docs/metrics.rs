@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sgl_router::metrics::Metric;
-use sgl_router::metrics::catalogue;
+use sgl_router::metrics::{Metric, catalogue};
 
 use crate::docs::pages;
 

@@ -5,10 +5,8 @@ use sgl_router::cli::flags::ServeArgs;
 use sgl_router::cli::load::LoadArgs;
 use sglang_router_rs::config::syscalls;
 use sglang_router_rs::core::Column;
-use sglang_router_rs::policies::FailureCause;
-use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::WasmPolicyConfig;
 use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::{FailureCause, PluginOptions, WasmPolicyConfig};
 
 use crate::docs::pages;
 

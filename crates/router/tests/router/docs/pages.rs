@@ -1,7 +1,6 @@
 //! The documents: which there are, and their code blocks.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The repository.
 pub(crate) fn root() -> &'static Path {

@@ -1,8 +1,7 @@
 //! What comes back.
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 

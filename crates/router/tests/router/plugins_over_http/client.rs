@@ -4,11 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use http::Response;
-use http::StatusCode;
-use http_body_util::BodyExt;
-use http_body_util::Full;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -16,9 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::plugins_over_http::answer::Answer;
-use crate::plugins_over_http::answer::Form;
-use crate::plugins_over_http::answer::Held;
+use crate::plugins_over_http::answer::{Answer, Form, Held};
 use crate::plugins_over_http::workers::chat;
 
 /// Requests of a crowd that are under way at a time.

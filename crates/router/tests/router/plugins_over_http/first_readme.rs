@@ -2,11 +2,8 @@
 //! for it and takes turns by that count: the worker of a request tells the count.
 
 use crate::plugins_over_http::answer::Form;
-use crate::plugins_over_http::stage::PluginConfig;
-use crate::plugins_over_http::stage::Stage;
-use crate::plugins_over_http::workers::entries;
-use crate::plugins_over_http::workers::instant;
-use crate::plugins_over_http::workers::start_all;
+use crate::plugins_over_http::stage::{PluginConfig, Stage};
+use crate::plugins_over_http::workers::{entries, instant, start_all};
 use sgl_testkit::modules::fixture;
 
 #[tokio::test]

@@ -1,25 +1,13 @@
 //! Every request goes to a healthy worker that has the fewest in flight.
 
-use sglang_router_rs::config::PluginOptions;
-use sglang_router_rs::config::WasmPolicyConfig;
-use sglang_router_rs::core::Fleet;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::policies::Chooser;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::core::{Fleet, Worker, WorkerSpec};
+use sglang_router_rs::policies::{Chooser, Load, PolicyFactory, SelectWorkerInfo};
 
-use crate::plugins_over_http::answer::Form;
-use crate::plugins_over_http::answer::Held;
+use crate::plugins_over_http::answer::{Form, Held};
 use crate::plugins_over_http::client::CHAT;
-use crate::plugins_over_http::stage::PluginConfig;
-use crate::plugins_over_http::stage::Stage;
-use crate::plugins_over_http::workers::chat;
-use crate::plugins_over_http::workers::entries;
-use crate::plugins_over_http::workers::holding;
-use crate::plugins_over_http::workers::instant;
-use crate::plugins_over_http::workers::start_all;
+use crate::plugins_over_http::stage::{PluginConfig, Stage};
+use crate::plugins_over_http::workers::{chat, entries, holding, instant, start_all};
 use sgl_testkit::modules::plugin;
 
 /// A router over workers whose streams stay in flight.

@@ -1,31 +1,22 @@
 //! Prefill and decode worker are chosen together, and both get the request with the fields by
 //! which they find each other.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use serde_json::Value;
-use serde_json::json;
-use sgl_router::config::worker_entry::RoleEntry;
-use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimWorker;
+use serde_json::{Value, json};
+use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sgl_tools::sim::{SimConfig, SimWorker};
 use sglang_router_rs::core::WorkerRole;
 
 use crate::plugins_over_http::answer::Form;
-use crate::plugins_over_http::client::CHAT;
-use crate::plugins_over_http::client::within;
-use crate::plugins_over_http::stage::PluginConfig;
-use crate::plugins_over_http::stage::Stage;
-use crate::plugins_over_http::tap::Passed;
-use crate::plugins_over_http::tap::Tap;
+use crate::plugins_over_http::client::{CHAT, within};
+use crate::plugins_over_http::stage::{PluginConfig, Stage};
+use crate::plugins_over_http::tap::{Passed, Tap};
 use crate::plugins_over_http::workers;
-use crate::plugins_over_http::workers::chat;
-use crate::plugins_over_http::workers::holding;
-use crate::plugins_over_http::workers::instant;
+use crate::plugins_over_http::workers::{chat, holding, instant};
 use sgl_testkit::modules::plugin;
 
 /// Zones of the workers.

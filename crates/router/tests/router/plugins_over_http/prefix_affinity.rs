@@ -6,13 +6,8 @@ use serde_json::json;
 
 use crate::plugins_over_http::answer::Form;
 use crate::plugins_over_http::client::CHAT;
-use crate::plugins_over_http::stage::PluginConfig;
-use crate::plugins_over_http::stage::Stage;
-use crate::plugins_over_http::workers::chat;
-use crate::plugins_over_http::workers::entries;
-use crate::plugins_over_http::workers::holding;
-use crate::plugins_over_http::workers::instant;
-use crate::plugins_over_http::workers::start_all;
+use crate::plugins_over_http::stage::{PluginConfig, Stage};
+use crate::plugins_over_http::workers::{chat, entries, holding, instant, start_all};
 use sgl_testkit::modules::plugin;
 
 /// A prompt of a session: 8 KiB that all its prompts share, which is what the plugin looks at

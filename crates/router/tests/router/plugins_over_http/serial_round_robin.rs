@@ -1,11 +1,8 @@
 //! A plugin that keeps whose turn it is in its own memory: one instance, callers in a queue.
 
 use crate::plugins_over_http::answer::Form;
-use crate::plugins_over_http::stage::PluginConfig;
-use crate::plugins_over_http::stage::Stage;
-use crate::plugins_over_http::workers::entries;
-use crate::plugins_over_http::workers::instant;
-use crate::plugins_over_http::workers::start_all;
+use crate::plugins_over_http::stage::{PluginConfig, Stage};
+use crate::plugins_over_http::workers::{entries, instant, start_all};
 use sgl_testkit::modules::fixture;
 
 #[tokio::test]

@@ -7,20 +7,16 @@ use std::time::Duration;
 use serde_json::Value;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::RouterConfig;
-use sgl_router::config::check::Surroundings;
-use sgl_router::config::check::check;
+use sgl_router::config::check::{Surroundings, check};
 use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_router::metrics::Metrics;
-use sglang_router_rs::config::PluginOptions;
-use sglang_router_rs::config::WasmPolicyConfig;
+use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::policies::wasm::PluginStats;
+use sglang_router_rs::policies::{Load, PolicyFactory};
 
-use crate::plugins_over_http::client::Client;
-use crate::plugins_over_http::client::within;
+use crate::plugins_over_http::client::{Client, within};
 
 /// The name under which a stage loads its plugin.
 const NAME: &str = "mine";

@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sgl_router::config::worker_entry::WorkerEntry;
 
-use crate::plugins_over_http::stage::PluginConfig;
-use crate::plugins_over_http::stage::Stage;
-use crate::plugins_over_http::workers::entries;
-use crate::plugins_over_http::workers::instant;
-use crate::plugins_over_http::workers::start_all;
+use crate::plugins_over_http::stage::{PluginConfig, Stage};
+use crate::plugins_over_http::workers::{entries, instant, start_all};
 use sgl_testkit::modules::plugin;
 
 /// Requests of one test.

@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimWorker;
+use sgl_tools::sim::{SimConfig, SimWorker};
 
 /// Settings of a worker that answers at once.
 pub(crate) fn instant() -> SimConfig {

@@ -1,12 +1,8 @@
 use bytes::Bytes;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::piece;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{TestClient, chat, piece};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
+use sgl_testkit::{router, upstream};
 
 #[tokio::test]
 async fn client_that_hangs_up_before_the_answer_ends_the_call_to_the_worker() {

@@ -3,14 +3,11 @@ use std::path::Path;
 use sgl_router::cli::configuration::configuration;
 use sgl_router::cli::flags::ServeArgs;
 use sgl_router::config::RouterConfig;
-use sgl_router::config::check::Surroundings;
-use sgl_router::config::check::check;
+use sgl_router::config::check::{Surroundings, check};
 use sgl_router::config::files::read_config;
 use sgl_router::config::plugin_entry::PluginEntry;
-use sgl_router::config::worker_entry::RoleEntry;
-use sgl_router::config::worker_entry::WorkerEntry;
-use sglang_router_rs::config::CanaryOptions;
-use sglang_router_rs::config::ShadowOptions;
+use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sglang_router_rs::config::{CanaryOptions, ShadowOptions};
 use sglang_router_rs::policies::native::NativePolicy;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/router.example.toml");

@@ -1,17 +1,11 @@
 //! Clients' connections: how many there may be, which one gives way, and what is short.
 
 use http::StatusCode;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::Whole;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
+use sgl_testkit::client::{TestClient, Whole, call, chat, get};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
+use sgl_testkit::waits::{soon, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 

@@ -3,12 +3,8 @@
 use http::StatusCode;
 use http_body_util::BodyExt;
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::piece;
-use sgl_testkit::raw::Act;
-use sgl_testkit::raw::Raw;
+use sgl_testkit::client::{TestClient, call, chat, piece};
+use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::router;
 use sgl_testkit::waits::soon;
 

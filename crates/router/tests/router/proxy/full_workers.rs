@@ -1,24 +1,16 @@
 //! Workers that have no room, which is no illness.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
-use sgl_testkit::client::post;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{TestClient, call, chat, get, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimWorker;
+use sgl_testkit::{router, upstream};
+use sgl_tools::sim::{SimConfig, SimWorker};
 use sglang_router_rs::core::Worker;
 use tokio::task::JoinSet;
 

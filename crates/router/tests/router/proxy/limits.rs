@@ -4,19 +4,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
-use sgl_testkit::client::piece;
-use sgl_testkit::client::post;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{TestClient, call, chat, get, piece, post};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
+use sgl_testkit::waits::{soon, until};
+use sgl_testkit::{router, upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 use http::StatusCode;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::post;
+use sgl_testkit::client::{TestClient, chat, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 

@@ -2,12 +2,8 @@
 
 use http::StatusCode;
 use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::worker_entry::RoleEntry;
-use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::Whole;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::client::post;
+use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sgl_testkit::client::{Whole, call, get, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;

@@ -1,10 +1,7 @@
 use http::StatusCode;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::client::post;
+use sgl_testkit::client::{TestClient, call, get, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;

@@ -2,25 +2,19 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::config::retry_on::RetryCondition;
-use sgl_router::config::worker_entry::RoleEntry;
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::call;
-use sgl_testkit::client::post;
-use sgl_testkit::raw::Act;
-use sgl_testkit::raw::Raw;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{call, post};
+use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
+use sgl_testkit::{router, upstream};
 use sglang_router_rs::core::Worker;
 
 fn prefill(entry: WorkerEntry) -> WorkerEntry {

@@ -4,18 +4,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
-use sgl_router::config::worker_entry::RoleEntry;
-use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::client::piece;
-use sgl_testkit::client::post;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sgl_testkit::client::{TestClient, call, get, piece, post};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
+use sgl_testkit::{router, upstream};
 use tokio::sync::Notify;
 
 fn prefill(worker: &Upstream, bootstrap_port: Option<u16>) -> WorkerEntry {

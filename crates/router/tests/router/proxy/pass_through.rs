@@ -1,13 +1,9 @@
 use bytes::Bytes;
 use http::StatusCode;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::piece;
-use sgl_testkit::client::post;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{TestClient, chat, piece, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::soon;
+use sgl_testkit::{router, upstream};
 
 #[tokio::test]
 async fn json_answer_and_request_pass_unchanged() {

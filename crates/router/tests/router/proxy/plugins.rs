@@ -6,15 +6,11 @@ use http::StatusCode;
 use sgl_router::cli::assembly::RunningRouter;
 use sgl_router::manage::plugin_metrics;
 use sgl_router::metrics::Metrics;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
+use sgl_testkit::client::{TestClient, call, chat};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
-use sglang_router_rs::config::PluginOptions;
-use sglang_router_rs::config::WasmPolicyConfig;
-use sglang_router_rs::policies::Load;
-use sglang_router_rs::policies::PolicyFactory;
+use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::policies::{Load, PolicyFactory};
 
 /// A guest whose `select_worker` has this body. At 16 lies the answer "worker 1", at 17 "worker 100".
 pub(crate) fn guest(body: &str) -> Vec<u8> {

@@ -6,27 +6,17 @@ use std::sync::Arc;
 use http::StatusCode;
 use parking_lot::Mutex;
 use sgl_router::metrics::Metrics;
-use sgl_router::proxy::DataServer;
-use sgl_router::proxy::Proxy;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::post;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_router::proxy::{DataServer, Proxy};
+use sgl_testkit::client::{TestClient, call, chat, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PairDecision;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::RequestCompletion;
-use sglang_router_rs::policies::RequestNeeds;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sgl_testkit::{router, upstream};
+use sglang_router_rs::core::{Worker, WorkerTable};
 use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::{
+    DecideError, Decision, LoadBalancingPolicy, PairDecision, Policy, RequestCompletion, RequestNeeds,
+    SelectWorkerInfo,
+};
 use sglang_router_rs::types::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 

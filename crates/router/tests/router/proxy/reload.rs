@@ -2,31 +2,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::Request;
-use http::StatusCode;
+use http::{Request, StatusCode};
 use sgl_api::CircuitState;
-use sgl_router::config::worker_entry::RoleEntry;
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
 use sgl_router::proxy::circuit::CircuitPass;
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
+use sgl_testkit::{router, upstream};
 use sglang_router_rs::core::Worker;
 use tokio::sync::Semaphore;
 
-use crate::proxy::plugins::SECOND_WORKER;
-use crate::proxy::plugins::guest;
+use crate::proxy::plugins::{SECOND_WORKER, guest};
 use crate::proxy::serve_command::Router;
 
 /// Writes a configuration with these workers, and a plugin if there is one.

@@ -3,21 +3,13 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::piece;
-use sgl_testkit::client::with_method;
-use sgl_testkit::raw::Act;
-use sgl_testkit::raw::Raw;
-use sgl_testkit::router;
+use sgl_testkit::client::{TestClient, call, chat, piece, with_method};
+use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::router::entry;
-use sgl_testkit::upstream;
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
+use sgl_testkit::waits::{soon, until};
+use sgl_testkit::{router, upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// An address where nobody listens.

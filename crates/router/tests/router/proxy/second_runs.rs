@@ -1,29 +1,19 @@
 //! Requests that workers may have worked on: they run twice at most.
 
 use std::future::pending;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::StatusCode;
 use sgl_router::config::retry_on::RetryCondition;
-use sgl_router::config::worker_entry::RoleEntry;
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
 use sgl_router::proxy::target::Target;
 use sgl_router::proxy::verdict::Verdict;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::post;
-use sgl_testkit::raw;
-use sgl_testkit::raw::Act;
-use sgl_testkit::raw::Raw;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{TestClient, call, chat, post};
+use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::eventually;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{eventually, until};
+use sgl_testkit::{raw, router, upstream};
 
 /// Workers that a request with the word `poison` does something to.
 async fn poisoned(count: usize, act: fn() -> Act) -> Vec<Raw> {

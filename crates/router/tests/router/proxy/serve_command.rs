@@ -1,32 +1,21 @@
 //! The binary itself: flags, signals, exit codes.
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::process::Child;
-use std::process::Command;
-use std::process::Output;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
-use sgl_testkit::client::piece;
+use sgl_testkit::client::{TestClient, call, chat, get, piece};
 use sgl_testkit::upstream;
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::proxy::plugins::SECOND_WORKER;
-use crate::proxy::plugins::guest;
+use crate::proxy::plugins::{SECOND_WORKER, guest};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sgl-router"));

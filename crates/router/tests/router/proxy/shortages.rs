@@ -7,22 +7,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 use sgl_router::metrics::Metrics;
-use sgl_router::proxy::DataServer;
-use sgl_router::proxy::Proxy;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
+use sgl_router::proxy::{DataServer, Proxy};
+use sgl_testkit::client::{call, chat, get};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
-use sglang_router_rs::core::Worker;
-use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::DecideError;
-use sglang_router_rs::policies::Decision;
-use sglang_router_rs::policies::LoadBalancingPolicy;
-use sglang_router_rs::policies::PairDecision;
-use sglang_router_rs::policies::Policy;
-use sglang_router_rs::policies::SelectWorkerInfo;
+use sglang_router_rs::core::{Worker, WorkerTable};
 use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::{
+    DecideError, Decision, LoadBalancingPolicy, PairDecision, Policy, SelectWorkerInfo,
+};
 use sglang_router_rs::types::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 

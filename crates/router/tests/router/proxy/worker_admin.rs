@@ -1,17 +1,9 @@
 use bytes::Bytes;
 use http::StatusCode;
-use sgl_testkit::client::TestClient;
-use sgl_testkit::client::Whole;
-use sgl_testkit::client::call;
-use sgl_testkit::client::chat;
-use sgl_testkit::client::get;
-use sgl_testkit::client::piece;
-use sgl_testkit::client::post;
-use sgl_testkit::client::with_method;
-use sgl_testkit::router;
-use sgl_testkit::upstream;
+use sgl_testkit::client::{TestClient, Whole, call, chat, get, piece, post, with_method};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
+use sgl_testkit::{router, upstream};
 use sglang_router_rs::core::Worker;
 
 fn encoded(url: &str) -> String {

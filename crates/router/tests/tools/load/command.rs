@@ -2,31 +2,20 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Output;
-use std::process::Stdio;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use sgl_testkit::client::call;
-use sgl_testkit::client::get;
-use sgl_testkit::process::Process;
-use sgl_testkit::process::command;
-use sgl_testkit::process::output;
-use sgl_testkit::process::stderr;
-use sgl_testkit::process::stdout;
+use sgl_testkit::client::{call, get};
+use sgl_testkit::process::{Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimWorker;
+use sgl_testkit::waits::{soon, until};
+use sgl_tools::sim::{SimConfig, SimWorker};
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 
-use crate::load::plans::sim;
-use crate::load::plans::sim_with;
+use crate::load::plans::{sim, sim_with};
 
 async fn load(arguments: &[&str]) -> Output {
     let mut command = command(&["load"]);

@@ -3,16 +3,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sgl_testkit::upstream::Upstream;
-use sgl_testkit::upstream::whole;
-use sgl_tools::load::Pace;
-use sgl_tools::load::RunInfo;
-use sgl_tools::load::Summary;
+use sgl_testkit::upstream::{Upstream, whole};
+use sgl_tools::load::{Pace, RunInfo, Summary};
 
-use crate::load::plans::made;
-use crate::load::plans::plan;
-use crate::load::plans::sim;
-use crate::load::plans::target;
+use crate::load::plans::{made, plan, sim, target};
 
 #[tokio::test]
 async fn targets_take_turns_and_none_always_goes_first() {

@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_testkit::router;
-use sgl_tools::load::Pace;
-use sgl_tools::load::Plan;
 use sgl_tools::load::run::RoundOutcome;
+use sgl_tools::load::{Pace, Plan};
 
-use crate::load::plans::made;
-use crate::load::plans::only_round;
-use crate::load::plans::plan;
-use crate::load::plans::sim;
+use crate::load::plans::{made, only_round, plan, sim};
 
 /// All places in which a request without failure must be counted.
 fn assert_counted(round: &RoundOutcome, requests: u64) {

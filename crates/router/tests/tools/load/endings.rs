@@ -1,15 +1,10 @@
 //! Runs that an operator ends early.
 
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::soon;
-use sgl_testkit::waits::until;
-use sgl_tools::load::RunControl;
-use sgl_tools::load::run;
+use sgl_testkit::waits::{soon, until};
+use sgl_tools::load::{RunControl, run};
 
-use crate::load::plans::all_at_once;
-use crate::load::plans::only_round;
-use crate::load::plans::plan;
-use crate::load::plans::sim;
+use crate::load::plans::{all_at_once, only_round, plan, sim};
 
 #[tokio::test]
 async fn stopped_run_finishes_requests_in_flight_and_reports() {

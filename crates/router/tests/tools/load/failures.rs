@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use sgl_tools::load::RunControl;
 use sgl_tools::load::record::ErrorKind;
-use sgl_tools::load::run;
 use sgl_tools::load::run::RunError;
+use sgl_tools::load::{RunControl, run};
 use sgl_tools::sim::SimConfig;
 use tokio::net::TcpListener;
 
-use crate::load::plans::made;
-use crate::load::plans::only_round;
-use crate::load::plans::plan;
-use crate::load::plans::sim_with;
+use crate::load::plans::{made, only_round, plan, sim_with};
 
 #[tokio::test]
 async fn status_other_than_success_fails_and_still_names_its_worker() {

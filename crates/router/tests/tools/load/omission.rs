@@ -1,21 +1,15 @@
 //! No coordinated omission: a stall is in the latency of every request that it delayed.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sgl_testkit::upstream::Upstream;
-use sgl_testkit::upstream::whole;
+use sgl_testkit::upstream::{Upstream, whole};
 use sgl_testkit::waits::soon;
-use sgl_tools::load::RunControl;
 use sgl_tools::load::record::ErrorKind;
-use sgl_tools::load::run;
+use sgl_tools::load::{RunControl, run};
 use tokio::sync::Semaphore;
 
-use crate::load::plans::all_at_once;
-use crate::load::plans::made;
-use crate::load::plans::only_round;
-use crate::load::plans::plan;
+use crate::load::plans::{all_at_once, made, only_round, plan};
 
 /// A worker that answers only while the gate is open.
 async fn gated() -> (Upstream, Arc<Semaphore>) {

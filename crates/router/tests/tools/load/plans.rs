@@ -5,18 +5,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use sgl_testkit::waits::soon;
-use sgl_tools::load::LoadTarget;
-use sgl_tools::load::Pace;
-use sgl_tools::load::Plan;
-use sgl_tools::load::RequestShape;
-use sgl_tools::load::RunControl;
-use sgl_tools::load::RunLimits;
-use sgl_tools::load::run;
-use sgl_tools::load::run::RoundOutcome;
-use sgl_tools::load::run::RunOutcome;
+use sgl_tools::load::run::{RoundOutcome, RunOutcome};
 use sgl_tools::load::trace::Trace;
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimWorker;
+use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunControl, RunLimits, run};
+use sgl_tools::sim::{SimConfig, SimWorker};
 use sgl_upstream::worker_url::WorkerUrl;
 
 pub(crate) fn target(name: &str, url: &str) -> LoadTarget {

@@ -1,15 +1,9 @@
 //! The form of the reports.
 
 use serde_json::Value;
-use sgl_tools::load::RunInfo;
-use sgl_tools::load::Summary;
-use sgl_tools::load::report_html;
-use sgl_tools::load::report_table;
+use sgl_tools::load::{RunInfo, Summary, report_html, report_table};
 
-use crate::load::plans::made;
-use crate::load::plans::plan;
-use crate::load::plans::sim;
-use crate::load::plans::target;
+use crate::load::plans::{made, plan, sim, target};
 
 /// Two streamed rounds of two targets, one of which has a name that is no HTML.
 async fn summary() -> Summary {

@@ -1,16 +1,12 @@
 //! Times of streamed answers.
 
 use bytes::Bytes;
-use sgl_testkit::upstream::Upstream;
-use sgl_testkit::upstream::stream;
+use sgl_testkit::upstream::{Upstream, stream};
 use sgl_tools::load::Plan;
 use sgl_tools::load::record::ErrorKind;
 use sgl_tools::sim::SimConfig;
 
-use crate::load::plans::made;
-use crate::load::plans::only_round;
-use crate::load::plans::plan;
-use crate::load::plans::sim_with;
+use crate::load::plans::{made, only_round, plan, sim_with};
 
 fn streamed(url: &str, requests: u64, output_tokens: u32) -> Plan {
     let mut plan = plan(url, requests);

@@ -5,21 +5,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sgl_testkit::waits::soon;
-use sgl_tools::load::Pace;
-use sgl_tools::load::Plan;
-use sgl_tools::load::RunControl;
-use sgl_tools::load::RunInfo;
-use sgl_tools::load::Summary;
-use sgl_tools::load::SwapPlan;
-use sgl_tools::load::report_html;
-use sgl_tools::load::report_table;
-use sgl_tools::load::run;
-use sgl_tools::load::swaps::Swapper;
-use sgl_tools::load::swaps::Swapping;
+use sgl_tools::load::swaps::{Swapper, Swapping};
+use sgl_tools::load::{Pace, Plan, RunControl, RunInfo, Summary, SwapPlan, report_html, report_table, run};
 
-use crate::load::plans::plan;
-use crate::load::plans::sim;
-use crate::load::plans::target;
+use crate::load::plans::{plan, sim, target};
 
 /// Refuses the second swap, and ends the run with the third.
 #[derive(Debug, Default)]

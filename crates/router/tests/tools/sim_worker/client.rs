@@ -3,21 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::Method;
-use http::Request;
-use http::Response;
-use http::StatusCode;
-use http_body_util::BodyExt;
-use http_body_util::Full;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::Value;
-use serde_json::json;
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimWorker;
+use serde_json::{Value, json};
+use sgl_tools::sim::{SimConfig, SimWorker};
 
 /// A worker that answers at once.
 pub(crate) fn instant() -> SimConfig {

@@ -4,11 +4,7 @@ use http::Method;
 use sgl_tools::sim::SimConfig;
 use std::time::Duration;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::instant;
-use crate::sim_worker::client::start;
-use crate::sim_worker::client::within;
+use crate::sim_worker::client::{Client, chat, instant, start, within};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -3,11 +3,7 @@
 use http::StatusCode;
 use sgl_tools::sim::SimConfig;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::instant;
-use crate::sim_worker::client::start;
-use crate::sim_worker::client::within;
+use crate::sim_worker::client::{Client, chat, instant, start, within};
 
 #[tokio::test]
 async fn requests_wait_beyond_the_batch_and_get_503_beyond_the_queue() {

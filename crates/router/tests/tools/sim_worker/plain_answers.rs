@@ -1,16 +1,11 @@
 //! Each inference endpoint without streaming, and its refusals.
 
-use http::Method;
-use http::StatusCode;
-use serde_json::Value;
-use serde_json::json;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use sgl_tools::sim::SimConfig;
 use sglang_router_rs::core::WorkerRole;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::instant;
-use crate::sim_worker::client::start;
+use crate::sim_worker::client::{Client, chat, instant, start};
 
 fn words(text: &Value) -> usize {
     text.as_str().expect("a text").split(' ').count()

@@ -1,18 +1,12 @@
 //! The subcommand as a process.
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use http::StatusCode;
 use tokio::task::spawn_blocking;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::within;
+use crate::sim_worker::client::{Client, chat, within};
 
 /// A worker process, killed if a test ends before it does.
 struct Process(Child);

@@ -5,11 +5,7 @@ use serde_json::json;
 use sgl_tools::sim::SimConfig;
 use sglang_router_rs::core::WorkerRole;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::instant;
-use crate::sim_worker::client::start;
-use crate::sim_worker::client::within;
+use crate::sim_worker::client::{Client, chat, instant, start, within};
 
 #[tokio::test]
 async fn models_are_listed_and_found() {

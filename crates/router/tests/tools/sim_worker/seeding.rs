@@ -4,10 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 use sgl_tools::sim::SimConfig;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::instant;
-use crate::sim_worker::client::start;
+use crate::sim_worker::client::{Client, chat, instant, start};
 
 /// Status and body of a fixed row of requests, some of which fail.
 async fn run(config: SimConfig) -> Vec<(StatusCode, String)> {

@@ -3,16 +3,10 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use sgl_tools::sim::SimConfig;
-use sgl_tools::sim::SimError;
-use sgl_tools::sim::SimWorker;
+use sgl_tools::sim::{SimConfig, SimError, SimWorker};
 use tokio::net::TcpStream;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::instant;
-use crate::sim_worker::client::start;
-use crate::sim_worker::client::within;
+use crate::sim_worker::client::{Client, chat, instant, start, within};
 
 #[tokio::test]
 async fn shutdown_lets_running_streams_end() {

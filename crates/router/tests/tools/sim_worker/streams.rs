@@ -1,13 +1,9 @@
 //! Server-sent events of each inference endpoint.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 use sgl_tools::sim::SimConfig;
 
-use crate::sim_worker::client::Client;
-use crate::sim_worker::client::chat;
-use crate::sim_worker::client::instant;
-use crate::sim_worker::client::start;
+use crate::sim_worker::client::{Client, chat, instant, start};
 
 /// The two answers that two equal workers give to their first request, streamed and not.
 async fn both_ways(path: &str, mut request: Value) -> (Vec<Value>, Value) {

@@ -1,9 +1,7 @@
 //! Where a module's signatures are, and which bytes they are about.
 
-use sha2::Digest;
-use sha2::Sha256;
-use wasmparser::Parser;
-use wasmparser::Payload;
+use sha2::{Digest, Sha256};
+use wasmparser::{Parser, Payload};
 
 use crate::policies::wasm::load::trust::format;
 

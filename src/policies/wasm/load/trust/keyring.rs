@@ -1,12 +1,10 @@
 //! The public keys of a rule, read from where they are.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::policies::wasm::load::trust::fault::KeyFault;
 use crate::policies::wasm::load::trust::key::PublicKey;
-use crate::types::file;
-use crate::types::shown_path;
+use crate::types::{file, shown_path};
 
 /// Largest key file that is read, in bytes.
 const MAX_KEY_BYTES: u64 = 1 << 16;

@@ -43,12 +43,7 @@ mod keyring;
 pub mod origin;
 pub mod rules;
 
-pub use crate::policies::wasm::load::trust::fault::KeyFault;
-pub use crate::policies::wasm::load::trust::fault::Refusal;
-pub use crate::policies::wasm::load::trust::fault::TrustFault;
-pub use crate::policies::wasm::load::trust::key::PublicKey;
-pub use crate::policies::wasm::load::trust::key::SecretKey;
-pub use crate::policies::wasm::load::trust::origin::ModuleBytes;
-pub use crate::policies::wasm::load::trust::origin::Origin;
-pub use crate::policies::wasm::load::trust::rules::TrustPolicy;
-pub use crate::policies::wasm::load::trust::rules::Vouched;
+pub use crate::policies::wasm::load::trust::fault::{KeyFault, Refusal, TrustFault};
+pub use crate::policies::wasm::load::trust::key::{PublicKey, SecretKey};
+pub use crate::policies::wasm::load::trust::origin::{ModuleBytes, Origin};
+pub use crate::policies::wasm::load::trust::rules::{TrustPolicy, Vouched};

@@ -1,16 +1,12 @@
 //! Where a module comes from, and what came with it.
 
-use std::fmt;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::policies::wasm::load::trust::format::MAX_SIGNATURE_BYTES;
-use crate::types::file;
-use crate::types::shown_path;
+use crate::types::{file, shown_path};
 
 /// Where a module comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

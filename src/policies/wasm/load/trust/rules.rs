@@ -1,25 +1,16 @@
 //! The rules: which keys must have signed a module that comes from there.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::config::trust::Require;
-use crate::config::trust::TrustRule;
-use crate::policies::wasm::load::trust::envelope::Envelope;
-use crate::policies::wasm::load::trust::envelope::SECTION;
-use crate::policies::wasm::load::trust::fault::KeyFault;
-use crate::policies::wasm::load::trust::fault::Refusal;
-use crate::policies::wasm::load::trust::fault::TrustFault;
-use crate::policies::wasm::load::trust::format;
+use crate::config::trust::{Require, TrustRule};
+use crate::policies::wasm::load::trust::envelope::{Envelope, SECTION};
+use crate::policies::wasm::load::trust::fault::{KeyFault, Refusal, TrustFault};
 use crate::policies::wasm::load::trust::format::Claim;
-use crate::policies::wasm::load::trust::key::CAN_VERIFY;
-use crate::policies::wasm::load::trust::key::PublicKey;
-use crate::policies::wasm::load::trust::keyring;
-use crate::policies::wasm::load::trust::origin::ModuleBytes;
-use crate::policies::wasm::load::trust::origin::Origin;
-use crate::types::hex;
-use crate::types::shown_path;
+use crate::policies::wasm::load::trust::key::{CAN_VERIFY, PublicKey};
+use crate::policies::wasm::load::trust::origin::{ModuleBytes, Origin};
+use crate::policies::wasm::load::trust::{format, keyring};
+use crate::types::{hex, shown_path};
 
 /// Signers that are named in an error.
 const MOST_NAMED: usize = 8;

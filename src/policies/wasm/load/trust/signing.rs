@@ -2,8 +2,7 @@
 
 use crate::policies::wasm::load::trust::envelope::Envelope;
 use crate::policies::wasm::load::trust::format;
-use crate::policies::wasm::load::trust::format::SignatureEntry;
-use crate::policies::wasm::load::trust::format::Signed;
+use crate::policies::wasm::load::trust::format::{SignatureEntry, Signed};
 use crate::policies::wasm::load::trust::key::SecretKey;
 
 /// The module with a signature of this key in it. Signatures that it has and that are about the
