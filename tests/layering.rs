@@ -1,16 +1,14 @@
 //! What holds of the sources as text. A file imports only from files and folders that are listed before
 //! it, in its folder's `mod.rs` or in its crate's `lib.rs`; what a crate may know of another the compiler
 //! holds. No name is the name of two types.
+#![expect(clippy::indexing_slicing, reason = "numbers of files are positions in the list of files")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines of a file at most. The aim is 400; this is where a reason in a comment does not help.
-const MAX_LINES: usize = 500;
-
-/// The same for the engine, which is there already.
-const MAX_ENGINE_LINES: usize = 400;
+/// Lines of a file at most, its own tests included.
+const MAX_LINES: usize = 400;
 
 /// Roots of crates in which no ring of files may import one another.
 const WITHOUT_RINGS: [&str; 9] = [
@@ -26,7 +24,8 @@ const WITHOUT_RINGS: [&str; 9] = [
 ];
 
 /// Files above [`MAX_LINES`], and why.
-const LONG: [(&str, &str); 0] = [];
+const LONG: [(&str, &str); 1] =
+    [("crates/router/src/proxy/event_stream.rs", "the half of it is tests of how a stream may be cut")];
 
 /// Roots of what others build upon: the library and its crates, ABI and SDK. The demo is a program
 /// from outside and names its own things.
@@ -329,9 +328,7 @@ fn edges_alone_name_http() {
 fn files_stay_short() {
     let mut faults = Vec::new();
     let mut used = Vec::new();
-    for source in sources().into_iter().filter(|source| {
-        source.lines > if source.layer() == Some("engine") { MAX_ENGINE_LINES } else { MAX_LINES }
-    }) {
+    for source in sources().into_iter().filter(|source| source.lines > MAX_LINES) {
         match LONG.iter().find(|(file, _)| *file == source.path) {
             Some(known) => used.push(*known),
             None => faults.push(format!("{} has {} lines", source.path, source.lines)),
