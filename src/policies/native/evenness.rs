@@ -208,8 +208,9 @@ fn turns_are_even_over_threads_that_take_them_at_once() {
             sum
         })
     });
-    // Exactly 4000 each, but for the few that were content with what they found.
-    assert!(counts.iter().all(|count| *count == 0 || count.abs_diff(4000) < 200), "{counts:?}");
+    // 4000 each, but for those that were content with what they found: some hundred where threads are
+    // stopped in the middle. Turns over the whole table would give 7500 to the one behind the gap.
+    assert!(counts.iter().all(|count| *count == 0 || count.abs_diff(4000) < 1000), "{counts:?}");
 }
 
 #[test]
