@@ -1,7 +1,7 @@
 //! What an operator may set: serde types with their defaults, and the checks of a config file.
 //!
-//! What a plugin may be given ([`plugin`], [`rollout`], [`trust`]) and its checks ([`plugin_faults`])
-//! are the library's; the rest is the router's file.
+//! What a plugin may be given, and its checks, are the library's ([`sglang_router_rs::config`]); the
+//! rest, the router's file, is here.
 //!
 //! Text becomes a [`router::RouterConfig`] ([`toml_text`]), flags are laid over it, and
 //! [`check`] turns it into a [`checked::CheckedConfig`], which is all that the rest accepts.

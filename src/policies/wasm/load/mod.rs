@@ -4,7 +4,7 @@
 //!  source ─► trust ─► module check ─► compiled ─► self-test ─► warm-up ─► Generation
 //! ```
 //!
-//! It owns the checks of a module, who vouches for it, and the making of a [`generation`]. It refuses
+//! It owns the checks of a module, who vouches for it, and the making of a `generation`. It refuses
 //! to know what serves meanwhile, and how the new generation comes into use. The registry calls it,
 //! never a decision.
 

@@ -1,9 +1,9 @@
 //! What is kept and counted of a plugin while its generations come and go.
 //!
-//! It owns what guests leave with the host ([`kept`]: counters, map, state of the row form, finished
+//! It owns what guests leave with the host (`kept`: counters, map, state of the row form, finished
 //! requests), the counts and times of decisions ([`stats`], [`latency`]), and what the host has
-//! learnt of a plugin from them: whether it keeps failing ([`breaker`]), and where its guest runs
-//! ([`lane_choice`]). It refuses to know how a generation is made, asked or replaced. All other rooms
+//! learnt of a plugin from them: whether it keeps failing (`breaker`), and where its guest runs
+//! (`lane_choice`). It refuses to know how a generation is made, asked or replaced. All other rooms
 //! call it.
 
 pub mod latency;
