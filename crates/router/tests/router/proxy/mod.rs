@@ -18,6 +18,7 @@ mod pairs;
 mod pass_through;
 mod plugin_settings;
 mod plugins;
+mod custom_policy;
 mod policies;
 mod reload;
 mod retries;

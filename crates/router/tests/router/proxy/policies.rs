@@ -5,20 +5,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use parking_lot::Mutex;
-use sgl_router::metrics::Metrics;
-use sgl_router::proxy::{DataServer, Proxy};
 use sgl_testkit::client::{TestClient, call, chat, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sgl_testkit::{router, upstream};
-use sglang_router_rs::core::{Worker, WorkerTable};
-use sglang_router_rs::policies::native::NativePolicy;
-use sglang_router_rs::policies::{
-    DecideError, Decision, LoadBalancingPolicy, PairDecision, Policy, RequestCompletion, RequestNeeds,
-    SelectWorkerInfo,
-};
-use sglang_router_rs::types::future::BoxFuture;
-use tokio_util::sync::CancellationToken;
+use sglang_router_rs::policies::{LoadBalancingPolicy, Policy, RequestNeeds};
+
+use crate::proxy::custom_policy::{self, CustomPolicy};
 
 #[tokio::test]
 async fn consistent_hash_keeps_a_prompt_at_its_worker() {
@@ -69,13 +62,10 @@ async fn body_that_is_not_json_is_left_to_the_worker() {
     assert_eq!(worker.seen()[0].body, "not json");
 }
 
-/// Round robin in Rust that remembers what it was told.
-#[derive(Debug)]
+/// Round robin that remembers what it was told.
 struct Listening {
-    inner: NativePolicy,
-    needs: RequestNeeds,
-    asked: Mutex<Vec<Asked>>,
-    completions: Mutex<Vec<RequestCompletion>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    policy: Arc<CustomPolicy>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -87,81 +77,22 @@ struct Asked {
     excluded: Vec<usize>,
 }
 
-impl LoadBalancingPolicy for Listening {
-    fn name(&self) -> &str {
-        "listening"
-    }
-
-    fn needs(&self) -> RequestNeeds {
-        self.needs
-    }
-
-    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
-        self.inner.select_worker(workers, info)
-    }
-
-    fn select_worker_async<'a>(
-        &'a self,
-        workers: &'a [Arc<dyn Worker>],
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
-        self.inner.select_worker_async(workers, info)
-    }
-
-    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
-        self.asked.lock().push(Asked {
+/// A data plane with that policy.
+async fn listening(needs: RequestNeeds, workers: &[&Upstream]) -> (Listening, SocketAddr) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&asked);
+    let policy = CustomPolicy::new(needs, move |inner, table, info| {
+        told.lock().push(Asked {
             text: info.request_text.map(str::to_owned),
             tokens: info.tokens.map(<[u32]>::to_vec),
             model: info.model.map(str::to_owned),
             header: info.header("x-tenant").map(str::to_owned),
             excluded: (0..table.workers().len()).filter(|index| !info.admits(*index)).collect(),
         });
-        self.inner.decide(table, info)
-    }
-
-    fn decide_async<'a>(
-        &'a self,
-        table: &'a WorkerTable,
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
-        Box::pin(async move { self.decide(table, info) })
-    }
-
-    fn select_worker_pair(
-        &self,
-        prefill: &[Arc<dyn Worker>],
-        decode: &[Arc<dyn Worker>],
-        info: &SelectWorkerInfo<'_>,
-    ) -> Option<(usize, usize)> {
-        self.inner.select_worker_pair(prefill, decode, info)
-    }
-
-    fn decide_pair_async<'a>(
-        &'a self,
-        table: &'a WorkerTable,
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
-        self.inner.decide_pair_async(table, info)
-    }
-
-    fn on_request_complete(&self, completion: &RequestCompletion) {
-        self.completions.lock().push(completion.clone());
-    }
-}
-
-/// A data plane with that policy.
-async fn listening(needs: RequestNeeds, workers: &[&Upstream]) -> (Arc<Listening>, SocketAddr) {
-    let inner = NativePolicy::by_name("round_robin").expect("a built-in policy");
-    let policy = Arc::new(Listening { inner, needs, asked: Mutex::default(), completions: Mutex::default() });
-    let as_policy = Policy::Custom(Arc::clone(&policy) as Arc<dyn LoadBalancingPolicy>);
-    let proxy = Proxy::new(router::config(Vec::new()).proxy, as_policy, &Metrics::new(), None);
-    for worker in workers {
-        proxy.backends().add(&worker.entry()).expect("a worker");
-    }
-    let server = DataServer::bind("127.0.0.1:0".parse().expect("an address"), proxy).await.expect("a port");
-    let address = server.address().expect("an address");
-    tokio::spawn(server.serve(CancellationToken::new()));
-    (policy, address)
+        inner.decide(table, info)
+    });
+    let (_, address) = custom_policy::start(&policy, workers).await;
+    (Listening { asked, policy }, address)
 }
 
 #[tokio::test]
@@ -192,8 +123,8 @@ async fn policy_hears_of_every_request_that_it_placed_and_of_what_was_tried() {
     assert_eq!(call(address, chat("hi")).await.status, StatusCode::OK);
     let excluded: Vec<_> = policy.asked.lock().iter().map(|asked| asked.excluded.clone()).collect();
     assert_eq!(excluded, [vec![], vec![0]]);
-    until(async || policy.completions.lock().len() == 2).await;
-    let completions = policy.completions.lock().clone();
+    until(async || policy.policy.completions.lock().len() == 2).await;
+    let completions = policy.policy.completions.lock().clone();
     let of = |worker: &Upstream| completions.iter().find(|c| c.worker_url == worker.url()).unwrap().clone();
     assert!(!of(&ill).success && of(&well).success);
     assert!(!of(&ill).judged && of(&well).judged, "a worker without room says nothing of the choice");
@@ -217,7 +148,7 @@ async fn policy_hears_of_a_refusal_as_served_unless_the_stream_had_begun() {
         .await;
         let (policy, address) = listening(RequestNeeds::default(), &[&worker]).await;
         assert_eq!(call(address, chat("hi")).await.text(), pieces.concat());
-        until(async || policy.completions.lock().len() == 1).await;
-        assert_eq!(policy.completions.lock()[0].success, success);
+        until(async || policy.policy.completions.lock().len() == 1).await;
+        assert_eq!(policy.policy.completions.lock()[0].success, success);
     }
 }

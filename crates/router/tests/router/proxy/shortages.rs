@@ -6,82 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use sgl_router::metrics::Metrics;
-use sgl_router::proxy::{DataServer, Proxy};
+use sgl_router::proxy::Proxy;
 use sgl_testkit::client::{call, chat, get};
-use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
-use sglang_router_rs::core::{Worker, WorkerTable};
+use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::policies::{
-    DecideError, Decision, LoadBalancingPolicy, PairDecision, Policy, SelectWorkerInfo,
+    DecideError, Decision, LoadBalancingPolicy, RequestNeeds, SelectWorkerInfo,
 };
-use sglang_router_rs::types::future::BoxFuture;
-use tokio_util::sync::CancellationToken;
 
-/// What a policy does when it is asked.
-type Decide = Box<
-    dyn Fn(&NativePolicy, &WorkerTable, &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> + Send + Sync,
->;
-
-/// Decides over the router's table as a test says.
-struct Scripted {
-    inner: NativePolicy,
-    decide: Decide,
-}
-
-impl std::fmt::Debug for Scripted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Scripted")
-    }
-}
-
-impl LoadBalancingPolicy for Scripted {
-    fn name(&self) -> &str {
-        "scripted"
-    }
-
-    fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
-        self.inner.select_worker(workers, info)
-    }
-
-    fn select_worker_async<'a>(
-        &'a self,
-        workers: &'a [Arc<dyn Worker>],
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
-        self.inner.select_worker_async(workers, info)
-    }
-
-    fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
-        (self.decide)(&self.inner, table, info)
-    }
-
-    fn decide_async<'a>(
-        &'a self,
-        table: &'a WorkerTable,
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<Decision, DecideError>> {
-        Box::pin(async move { self.decide(table, info) })
-    }
-
-    fn select_worker_pair(
-        &self,
-        prefill: &[Arc<dyn Worker>],
-        decode: &[Arc<dyn Worker>],
-        info: &SelectWorkerInfo<'_>,
-    ) -> Option<(usize, usize)> {
-        self.inner.select_worker_pair(prefill, decode, info)
-    }
-
-    fn decide_pair_async<'a>(
-        &'a self,
-        table: &'a WorkerTable,
-        info: &'a SelectWorkerInfo<'a>,
-    ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
-        self.inner.decide_pair_async(table, info)
-    }
-}
+use crate::proxy::custom_policy::{self, CustomPolicy};
 
 /// A data plane with one worker and such a policy.
 async fn start(
@@ -91,16 +25,7 @@ async fn start(
     + Sync
     + 'static,
 ) -> (Arc<Proxy>, SocketAddr) {
-    let inner = NativePolicy::by_name("round_robin").expect("a built-in policy");
-    let policy = Policy::Custom(Arc::new(Scripted { inner, decide: Box::new(decide) }));
-    let proxy = Proxy::new(router::config(Vec::new()).proxy, policy, &Metrics::new(), None);
-    proxy.backends().add(&worker.entry()).expect("a worker");
-    let server = DataServer::bind("127.0.0.1:0".parse().expect("an address"), Arc::clone(&proxy))
-        .await
-        .expect("a port");
-    let address = server.address().expect("an address");
-    tokio::spawn(server.serve(CancellationToken::new()));
-    (proxy, address)
+    custom_policy::start(&CustomPolicy::new(RequestNeeds::default(), decide), &[worker]).await
 }
 
 /// A request is refused for this reason, in the words of the documents; the router is ready all the same.
