@@ -35,6 +35,9 @@ static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\
 /// The same of an error in the form of SGLang's `/generate`.
 static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"abort\""));
 
+/// Where SGLang's `/generate` says how a request ended.
+static META_INFO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"meta_info\""));
+
 /// Where a code is.
 static CODE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"code\""));
 
@@ -87,7 +90,7 @@ pub fn read(data: &[u8], is_named: bool, is_first: bool) -> Said {
 }
 
 /// The same of data that is too long to be kept, by its beginning. That tells the first two forms; the
-/// code is 500 unless it comes early.
+/// code is 500 unless it comes early. [`read_end`] tells the third.
 pub fn read_beginning(data: &[u8], is_named: bool, is_first: bool) -> Option<EventError> {
     if !is_named && !begins_as_error(data) {
         return None;
@@ -100,6 +103,15 @@ pub fn read_beginning(data: &[u8], is_named: bool, is_first: bool) -> Option<Eve
         known(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
     });
     Some(EventError { code, is_dying: is_dying(data), is_first })
+}
+
+/// The same by the end of the data: the third form has its text before what it says of its end. Within
+/// that text quotes are escaped, so it never holds the name of the key with both of its quotes.
+pub fn read_end(end: &[u8]) -> Option<EventError> {
+    let value = after(end.get(META_INFO.find(end)?..)?, &[b"\"meta_info\"", b":"])?;
+    let meta_info = serde_json::Deserializer::from_slice(value).into_iter::<Value>().next()?.ok()?;
+    let code = abort_code(&meta_info)?;
+    Some(EventError { code, is_dying: is_dying(value), is_first: false })
 }
 
 /// True if an engine says in this text that it is dying or stopping.
@@ -128,15 +140,20 @@ fn after<'a>(text: &'a [u8], words: &[&[u8]]) -> Option<&'a [u8]> {
 
 /// The code, if the event is an error in one of the forms.
 fn code_in(event: &Value) -> Option<u16> {
-    let abort = event.pointer("/meta_info/finish_reason").filter(|reason| is(reason.get("type"), "abort"));
     let code = if let Some(error) = event.get("error").filter(|error| says_something(error)) {
         error.get("code").or_else(|| event.get("code"))
     } else if is(event.get("object"), "error") {
         event.get("code")
     } else {
-        abort?.get("status_code")
+        return abort_code(event.get("meta_info")?);
     };
     Some(code.map_or(NO_CODE, code_of))
+}
+
+/// The code, if SGLang's `/generate` says here that it ended a request.
+fn abort_code(meta_info: &Value) -> Option<u16> {
+    let reason = meta_info.get("finish_reason").filter(|reason| is(reason.get("type"), "abort"))?;
+    Some(reason.get("status_code").map_or(NO_CODE, code_of))
 }
 
 /// SGLang's `/generate` repeats what it has generated.

@@ -11,11 +11,15 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr_iter};
 
-use crate::proxy::event_error::{EventError, Said, read, read_beginning};
+use crate::proxy::event_error::{EventError, Said, read, read_beginning, read_end};
 
 /// Longest line that is kept, and longest data. Errors are short; of what is longer the beginning
-/// is read.
+/// is read, and the end.
 const MAX_LINE_BYTES: usize = 16 << 10;
+
+/// What is kept of the end of a longer line. SGLang's `/generate` repeats all of its text in each event
+/// and says behind it how the request ended, in some 500 bytes.
+const MAX_END_BYTES: usize = 4 << 10;
 
 /// Most lines that are joined: each may have the data read again.
 const MAX_LINES: usize = 256;
@@ -42,6 +46,8 @@ pub struct EventScan {
     line: Vec<u8>,
     /// Whether the line is too long and is passed by.
     skipping: bool,
+    /// The end so far of data that is too long, where it could tell of an error.
+    long_end: Option<Vec<u8>>,
     /// The data of an event whose JSON goes on in its next line.
     data: Vec<u8>,
     /// Whether the event has the name `error`.
@@ -81,6 +87,7 @@ impl EventScan {
 
     /// The stream is over. Its last line counts, ended or not, and so does its last event.
     pub fn end(&mut self) {
+        self.end_long_line();
         let line = std::mem::take(&mut self.line);
         self.end_line(&line);
         self.end_event();
@@ -98,7 +105,9 @@ impl EventScan {
     fn walk(&mut self, mut rest: &[u8]) {
         while let Some((line, after)) = memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end)) {
             rest = after.get(1..).unwrap_or_default();
-            if std::mem::take(&mut self.skipping) {
+            if self.skipping {
+                self.keep_end(line);
+                self.end_long_line();
                 continue;
             }
             if self.line.is_empty() {
@@ -109,14 +118,17 @@ impl EventScan {
                 self.end_line(&begun);
             }
         }
-        if !self.skipping {
+        if self.skipping {
+            self.keep_end(rest);
+        } else {
             // One byte more tells that it is too long.
-            let room = MAX_LINE_BYTES + 1 - self.line.len();
-            self.line.extend_from_slice(rest.get(..room).unwrap_or(rest));
+            let room = (MAX_LINE_BYTES + 1 - self.line.len()).min(rest.len());
+            let (begin, after) = rest.split_at(room);
+            self.line.extend_from_slice(begin);
             if self.line.len() > MAX_LINE_BYTES {
                 let line = std::mem::take(&mut self.line);
                 self.pass_by(&line);
-                self.skipping = true;
+                self.keep_end(after);
             }
         }
         self.is_within = self.skipping || self.is_named || !self.line.is_empty() || !self.data.is_empty();
@@ -125,7 +137,8 @@ impl EventScan {
     /// Comments, and fields other than `data` and `event`, say nothing.
     fn end_line(&mut self, line: &[u8]) {
         if line.len() > MAX_LINE_BYTES {
-            return self.pass_by(line);
+            self.pass_by(line);
+            return self.end_long_line();
         }
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = self.without_mark(line);
@@ -141,15 +154,37 @@ impl EventScan {
         }
     }
 
-    /// A line that is too long to be kept. How it was cut does not matter: its beginning is read.
+    /// A line that is too long to be kept, or what came of it. How it was cut does not matter: its
+    /// beginning is read, and its end once it is there.
     fn pass_by(&mut self, line: &[u8]) {
-        let line = self.without_mark(line.get(..MAX_LINE_BYTES).unwrap_or(line));
-        if let Some(data) = line.strip_prefix(b"data:").filter(|_| self.data.is_empty()) {
-            self.take_beginning(data);
+        self.skipping = true;
+        let beginning = self.without_mark(line.get(..MAX_LINE_BYTES).unwrap_or(line));
+        if let Some(data) = beginning.strip_prefix(b"data:") {
+            if self.data.is_empty() {
+                self.take_beginning(data);
+            }
+            self.long_end = (!self.is_without_aborts).then(Vec::new);
+            self.keep_end(line);
         }
         self.data = Vec::new();
         self.has_data = true;
         self.has_fields = true;
+    }
+
+    /// Keeps the last bytes of data that is too long.
+    fn keep_end(&mut self, came: &[u8]) {
+        let Some(end) = &mut self.long_end else { return };
+        let came = came.get(came.len().saturating_sub(MAX_END_BYTES)..).unwrap_or(came);
+        end.drain(..(end.len() + came.len()).saturating_sub(MAX_END_BYTES));
+        end.extend_from_slice(came);
+    }
+
+    /// The end of a line that is too long, if there is one.
+    fn end_long_line(&mut self) {
+        self.skipping = false;
+        if let Some(end) = self.long_end.take() {
+            self.error = self.error.or_else(|| read_end(&end));
+        }
     }
 
     fn without_mark<'a>(&mut self, line: &'a [u8]) -> &'a [u8] {
@@ -301,6 +336,37 @@ mod tests {
         let abort = event(r#"{"type": "abort", "status_code": 500}"#);
         assert_eq!(scan(&[&event("null"), &abort]), (true, Some(500)));
         assert_eq!(scan(&[": x\n\n", &event("null"), &event("null"), &abort]), (true, Some(500)));
+    }
+
+    #[test]
+    fn abort_behind_a_long_text_is_an_error() {
+        let reason =
+            |reason: &str| format!("\"meta_info\": {{\"id\": \"1\", \"finish_reason\": {reason}}}}}\n\n");
+        let abort = reason(r#"{"type": "abort", "message": "stopped", "status_code": 503}"#);
+        let none = reason("null");
+        let quoted = reason(r#"null, "x": "{\"meta_info\": {\"finish_reason\": {\"type\": \"abort\"}}}""#);
+        for length in [MAX_LINE_BYTES - 200, MAX_LINE_BYTES, 5 * MAX_LINE_BYTES] {
+            let event = |end: &str| format!("data: {{\"text\": \"{}\", {end}", "x".repeat(length));
+            for (end, code) in [(&abort, Some(503)), (&none, None), (&quoted, None)] {
+                for before in [String::new(), event(&none)] {
+                    let stream = format!("{before}{}", event(end));
+                    for size in [1000, 4096, MAX_LINE_BYTES + 1, stream.len()] {
+                        let mut scan = EventScan::default();
+                        stream.as_bytes().chunks(size).for_each(|piece| scan.look(piece));
+                        let error = scan.error().map(|error| (error.code, error.is_first));
+                        assert_eq!(error, code.map(|code| (code, false)), "{length} {size} {end}");
+                        assert!(!scan.is_within && scan.long_end.is_none());
+                    }
+                    // Without the blank line and its own end, as a server leaves it that is killed.
+                    let mut scan = EventScan::default();
+                    scan.look(stream.trim_end().as_bytes());
+                    scan.end();
+                    assert_eq!(scan.error().map(|error| error.code), code, "{length} {end}");
+                }
+            }
+        }
+        let comment = format!(": {} {abort}", "x".repeat(MAX_LINE_BYTES));
+        assert_eq!(scan(&[&comment]), (true, None), "no data");
     }
 
     #[test]
