@@ -33,8 +33,8 @@
 //! ```
 //!
 //! - [`policies::PolicyFactory`] makes policies by name: built-in ones, and plugins that were loaded.
-//! - [`policies::Policy`] decides: over a [`core::WorkerTable`] (the fast form), or over a slice of an
-//!   embedder's own [`core::Worker`]s; on the caller's thread or as a future; one worker or a prefill
+//! - [`policies::PolicyHandle`] decides: over a [`core::WorkerTable`] (the fast form), or over a slice
+//!   of an embedder's own [`core::Worker`]s; on the caller's thread or as a future; one worker or a prefill
 //!   and decode pair.
 //! - [`policies::Decision`] counts its request as in flight until it is dropped.
 //! - [`policies::WasmPolicyConfig`] and [`policies::PluginOptions`] set limits and behaviour.

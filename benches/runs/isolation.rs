@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use sglang_router_rs::config::Isolation;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{PluginOptions, Policy, PolicyFactory, SelectWorkerInfo};
+use sglang_router_rs::policies::{PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo};
 
 use crate::by_hand::ByHand;
 use crate::stage;
@@ -56,7 +56,7 @@ pub(crate) fn run(length: Length) {
 }
 
 /// Sorted times that callers waited, in nanoseconds.
-fn decide_in_bursts(policy: &Policy, table: &WorkerTable, bursts: usize, ready: usize) -> Vec<u32> {
+fn decide_in_bursts(policy: &PolicyHandle, table: &WorkerTable, bursts: usize, ready: usize) -> Vec<u32> {
     let info = SelectWorkerInfo::default();
     let mut times = Vec::with_capacity(bursts * BURST);
     for _ in 0..bursts {
@@ -67,7 +67,7 @@ fn decide_in_bursts(policy: &Policy, table: &WorkerTable, bursts: usize, ready: 
             decision.expect("a decision");
         }
         // All that live are back, and those that went are made anew.
-        let Policy::Wasm(plugin) = policy else { continue };
+        let PolicyHandle::Wasm(plugin) = policy else { continue };
         while plugin.stats().pool.idle < ready {
             thread::sleep(Duration::from_millis(1));
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{
-    Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+    Load, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo, WasmPolicyConfig,
 };
 
 use crate::stage;
@@ -60,7 +60,7 @@ pub(crate) fn run(length: Length) {
 }
 
 /// A plugin that spends its whole budget in every decision, and no breaker that would stop it.
-async fn spinner(factory: &PolicyFactory) -> Policy {
+async fn spinner(factory: &PolicyFactory) -> PolicyHandle {
     let wasm = wat::parse_str(SPINNER).expect("valid");
     let options = PluginOptions {
         self_test: false,
@@ -73,7 +73,7 @@ async fn spinner(factory: &PolicyFactory) -> Policy {
 }
 
 /// Sorted times of the decisions of a round, in nanoseconds, while another thread does `other`.
-fn round(policy: &Policy, table: &WorkerTable, time: Duration, other: &(dyn Fn() + Sync)) -> Vec<u32> {
+fn round(policy: &PolicyHandle, table: &WorkerTable, time: Duration, other: &(dyn Fn() + Sync)) -> Vec<u32> {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {

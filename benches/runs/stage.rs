@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sglang_router_rs::core::{Fleet, WorkerSpec, WorkerTable};
 use sglang_router_rs::policies::{
-    Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+    Load, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo, WasmPolicyConfig,
 };
 
 /// How much is measured.
@@ -45,7 +45,7 @@ pub(crate) fn fleet(count: usize) -> Fleet {
 }
 
 /// `least_connections` with these options.
-pub(crate) async fn load(factory: &PolicyFactory, name: &str, options: PluginOptions) -> Policy {
+pub(crate) async fn load(factory: &PolicyFactory, name: &str, options: PluginOptions) -> PolicyHandle {
     let module = module("plugins/least_connections.wasm");
     // The default budget is there for guests that hang; here a busy machine must fail nothing.
     let config = WasmPolicyConfig {
@@ -61,7 +61,7 @@ const BURST: usize = 16;
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// Times one burst of decisions, in nanoseconds.
-pub(crate) fn burst(policy: &Policy, table: &WorkerTable, times: &mut Vec<u32>) {
+pub(crate) fn burst(policy: &PolicyHandle, table: &WorkerTable, times: &mut Vec<u32>) {
     let info = SelectWorkerInfo::default();
     for _ in 0..BURST {
         let start = Instant::now();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{Load, PluginOptions, Policy, PolicyFactory, WasmPolicyConfig};
+use sglang_router_rs::policies::{Load, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig};
 
 use crate::stage;
 use crate::stage::Length;
@@ -65,7 +65,12 @@ fn threads() -> usize {
 }
 
 /// Sorted times of all decisions of a round, in nanoseconds; `swap` is called every half second.
-fn round(policy: &Policy, table: &Arc<WorkerTable>, time: Duration, mut swap: impl FnMut()) -> Vec<u32> {
+fn round(
+    policy: &PolicyHandle,
+    table: &Arc<WorkerTable>,
+    time: Duration,
+    mut swap: impl FnMut(),
+) -> Vec<u32> {
     let done = AtomicBool::new(false);
     let mut all = thread::scope(|scope| {
         let deciders: Vec<_> = (0..threads()).map(|_| scope.spawn(|| decide(policy, table, &done))).collect();
@@ -82,7 +87,7 @@ fn round(policy: &Policy, table: &Arc<WorkerTable>, time: Duration, mut swap: im
     all
 }
 
-fn decide(policy: &Policy, table: &WorkerTable, done: &AtomicBool) -> Vec<u32> {
+fn decide(policy: &PolicyHandle, table: &WorkerTable, done: &AtomicBool) -> Vec<u32> {
     let mut times = Vec::with_capacity(1 << 20);
     while !done.load(Ordering::Relaxed) {
         stage::burst(policy, table, &mut times);

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{PluginOptions, Policy, PolicyFactory, SelectWorkerInfo};
+use sglang_router_rs::policies::{PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo};
 
 use crate::stage;
 use crate::stage::Length;
@@ -38,7 +38,7 @@ pub(crate) fn run(length: Length) {
 }
 
 /// Decisions a second, by one thread for each table together.
-fn rate(policy: &Policy, tables: &[&WorkerTable], time: Duration) -> f64 {
+fn rate(policy: &PolicyHandle, tables: &[&WorkerTable], time: Duration) -> f64 {
     let (done, start) = (AtomicBool::new(false), Barrier::new(tables.len() + 1));
     thread::scope(|scope| {
         let deciders: Vec<_> = tables
@@ -60,7 +60,7 @@ fn rate(policy: &Policy, tables: &[&WorkerTable], time: Duration) -> f64 {
     })
 }
 
-fn decide(policy: &Policy, table: &WorkerTable, done: &AtomicBool) -> u32 {
+fn decide(policy: &PolicyHandle, table: &WorkerTable, done: &AtomicBool) -> u32 {
     let info = SelectWorkerInfo::default();
     let mut decisions = 0;
     while !done.load(Ordering::Relaxed) {

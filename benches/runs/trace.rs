@@ -9,7 +9,7 @@ use std::thread;
 
 use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{PluginOptions, Policy, PolicyFactory, SelectWorkerInfo};
+use sglang_router_rs::policies::{PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo};
 
 use crate::stage;
 use crate::stage::Length;
@@ -51,7 +51,7 @@ pub(crate) fn run(_length: Length) {
 }
 
 /// An asynchronous decision, driven by a runtime that does nothing else.
-fn waiting(policy: &Policy, table: &WorkerTable) {
+fn waiting(policy: &PolicyHandle, table: &WorkerTable) {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let info = SelectWorkerInfo::default();
     let mut decision = std::pin::pin!(policy.decide_async(table, &info));

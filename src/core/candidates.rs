@@ -28,7 +28,7 @@ impl TableVersion {
 ///
 /// Two implementations: the router's own [`crate::core::WorkerTable`], whose columns are copied
 /// in bulk, and [`SliceCandidates`] over an embedder's workers, which asks each of them.
-pub trait Candidates: Send + Sync {
+pub trait CandidateWorkers: Send + Sync {
     /// Names the list of workers; equal versions mean equal lists.
     fn version(&self) -> TableVersion;
 
@@ -90,7 +90,7 @@ impl<'a> SliceCandidates<'a> {
     }
 }
 
-impl Candidates for SliceCandidates<'_> {
+impl CandidateWorkers for SliceCandidates<'_> {
     fn version(&self) -> TableVersion {
         self.version
     }

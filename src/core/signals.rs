@@ -12,7 +12,7 @@ use sgl_policy_abi::Column;
 /// router at 29 KiB.
 pub(crate) const CHUNK_SLOTS: usize = 1024;
 
-type Cells = [AtomicU32; CHUNK_SLOTS];
+type ColumnCells = [AtomicU32; CHUNK_SLOTS];
 
 /// Signals of up to [`CHUNK_SLOTS`] workers.
 ///
@@ -22,7 +22,7 @@ type Cells = [AtomicU32; CHUNK_SLOTS];
 /// column may see some workers before and some after a concurrent change. That is benign: a
 /// policy decides on numbers that are a moment old either way.
 pub(crate) struct SignalChunk {
-    columns: [Box<Cells>; Column::COUNT],
+    columns: [Box<ColumnCells>; Column::COUNT],
     healthy: [AtomicU64; CHUNK_SLOTS / 64],
 }
 

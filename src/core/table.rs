@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::candidates::{Candidates, TableVersion};
+use crate::core::candidates::{CandidateWorkers, TableVersion};
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use crate::core::worker::Worker;
@@ -10,7 +10,7 @@ use sgl_policy_abi::Column;
 
 /// Neighbouring slots of one chunk, so that their columns can be copied at once.
 #[derive(Debug)]
-struct Run {
+struct SlotRun {
     chunk: &'static SignalChunk,
     first: usize,
     len: usize,
@@ -22,18 +22,18 @@ struct Run {
 pub struct WorkerTable {
     version: TableVersion,
     workers: Box<[Arc<FleetWorker>]>,
-    runs: Box<[Run]>,
+    runs: Box<[SlotRun]>,
 }
 
 impl WorkerTable {
     /// `workers` in slot order.
     pub(crate) fn new(workers: Vec<Arc<FleetWorker>>) -> Self {
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<SlotRun> = Vec::new();
         for worker in &workers {
             let (chunk, slot) = worker.slot();
             match runs.last_mut() {
                 Some(run) if std::ptr::eq(run.chunk, chunk) && run.first + run.len == slot => run.len += 1,
-                _ => runs.push(Run { chunk, first: slot, len: 1 }),
+                _ => runs.push(SlotRun { chunk, first: slot, len: 1 }),
             }
         }
         Self { version: TableVersion::next(), workers: workers.into(), runs: runs.into() }
@@ -55,7 +55,7 @@ impl WorkerTable {
     }
 }
 
-impl Candidates for WorkerTable {
+impl CandidateWorkers for WorkerTable {
     #[inline]
     fn version(&self) -> TableVersion {
         self.version
@@ -106,7 +106,7 @@ impl Candidates for WorkerTable {
 
 /// Writes the health bits of one run at bit `at` of `out`, whose bits from there on are free.
 #[inline]
-fn fill_run_bits(run: &Run, at: usize, out: &mut [u8]) {
+fn fill_run_bits(run: &SlotRun, at: usize, out: &mut [u8]) {
     if run.first.is_multiple_of(64) && at.is_multiple_of(64) {
         let out = out.get_mut(at / 8..).unwrap_or_default();
         let (whole, rest) = (run.len / 64, run.len % 64);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 use crate::engine::wasm_engine::EngineOptions;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::policy::Policy;
+use crate::policies::policy_handle::PolicyHandle;
 use crate::policies::wasm::detail::PluginDetail;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::order::Load;
@@ -144,10 +144,10 @@ impl PolicyFactory {
     ///
     /// Each call of a built-in name makes a policy of its own; a plugin is the same for everybody,
     /// and its handle follows every replacement.
-    pub fn create_by_name(&self, name: &str) -> Option<Policy> {
+    pub fn create_by_name(&self, name: &str) -> Option<PolicyHandle> {
         match NativePolicy::by_name(name) {
-            Some(policy) => Some(Policy::Native(Arc::new(policy))),
-            None => self.registry.get(name).map(Policy::Wasm),
+            Some(policy) => Some(PolicyHandle::Native(Arc::new(policy))),
+            None => self.registry.get(name).map(PolicyHandle::Wasm),
         }
     }
 

@@ -42,7 +42,7 @@ pub struct RequestCompletion {
 /// request; all others return a [`Decision`] that counts it from the moment of the choice.
 ///
 /// Asynchronous methods return boxed futures here so that the trait stays object-safe;
-/// [`crate::policies::Policy`] has the same methods without the box.
+/// [`crate::policies::PolicyHandle`] has the same methods without the box.
 pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     /// The name under which it is configured.
     fn name(&self) -> &str;

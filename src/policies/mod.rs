@@ -1,8 +1,8 @@
 //! Policies: what picks a worker.
 //!
 //! A policy is native ([`native`], Rust) or a plugin ([`wasm`], a sandboxed Wasm module). Both
-//! are made by a [`factory::PolicyFactory`] and used through [`policy::Policy`], which also is a
-//! [`load_balancing::LoadBalancingPolicy`] for routers that embed this crate.
+//! are made by a [`factory::PolicyFactory`] and used through [`policy_handle::PolicyHandle`],
+//! which also is a [`load_balancing::LoadBalancingPolicy`] for routers that embed this crate.
 
 pub mod explanation;
 pub mod info;
@@ -10,7 +10,7 @@ pub mod decision;
 pub mod load_balancing;
 pub mod native;
 pub mod wasm;
-pub mod policy;
+pub mod policy_handle;
 pub mod factory;
 
 pub use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
@@ -19,7 +19,7 @@ pub use crate::policies::explanation::{Explained, Explanation};
 pub use crate::policies::factory::PolicyFactory;
 pub use crate::policies::info::{HeaderLookup, RequestNeeds, SelectWorkerInfo, key_of};
 pub use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
-pub use crate::policies::policy::Policy;
+pub use crate::policies::policy_handle::PolicyHandle;
 pub use crate::policies::wasm::detail::{
     BreakerState, GenerationDetail, GenerationRole, PluginDetail, PluginStatus,
 };

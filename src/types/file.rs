@@ -135,7 +135,7 @@ fn check_kind(facts: &Metadata) -> io::Result<()> {
     if facts.is_file() {
         return Ok(());
     }
-    let text = format!("it is {}; expected a regular file", Kind(facts));
+    let text = format!("it is {}; expected a regular file", FileKind(facts));
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
@@ -147,9 +147,9 @@ fn check_size(found: u64, allowed: u64) -> io::Result<()> {
 }
 
 /// What something is that is no regular file.
-struct Kind<'a>(&'a Metadata);
+struct FileKind<'a>(&'a Metadata);
 
-impl fmt::Display for Kind<'_> {
+impl fmt::Display for FileKind<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[cfg(unix)]
         {

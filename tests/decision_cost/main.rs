@@ -12,13 +12,13 @@ use std::task::{Context, Waker};
 use sglang_router_rs::config::LaneOption;
 use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerSpec, WorkerTable};
 use sglang_router_rs::policies::{
-    Load, LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+    Load, LoadBalancingPolicy, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo, WasmPolicyConfig,
 };
 
 /// More than one in sixteen, which is timed, and some that find a tick gone by.
 const DECISIONS: usize = 1000;
 
-async fn least_connections(lane: LaneOption) -> (PolicyFactory, Policy) {
+async fn least_connections(lane: LaneOption) -> (PolicyFactory, PolicyHandle) {
     let module = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dist/plugins/least_connections.wasm");
     let factory = PolicyFactory::new();
     let config = WasmPolicyConfig {
@@ -47,7 +47,7 @@ fn allocations(mut decide: impl FnMut()) -> u64 {
 }
 
 /// Drives a decision on this thread.
-fn waiting(policy: &Policy, table: &WorkerTable) {
+fn waiting(policy: &PolicyHandle, table: &WorkerTable) {
     let info = SelectWorkerInfo::default();
     let mut decision = pin!(policy.decide_async(table, &info));
     let mut context = Context::from_waker(Waker::noop());

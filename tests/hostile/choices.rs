@@ -10,7 +10,7 @@ use sgl_testkit::text::answer;
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::{Fleet, Worker, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{
-    Chooser, DecideError, FailureCause, PluginOptions, Policy, SelectWorkerInfo,
+    Chooser, DecideError, FailureCause, PluginOptions, PolicyHandle, SelectWorkerInfo,
 };
 use sglang_router_rs::types::WorkerSet;
 
@@ -119,7 +119,7 @@ async fn plugin_that_may_refuse_refuses_only_the_request_at_hand_and_is_counted(
     let stage = Stage::new().await;
     let shedding = PluginOptions { may_refuse: true, ..options() };
     let hostile = stage.load_with(limits(), shedding, guest("(return (i64.const 0))")).await;
-    let Policy::Wasm(plugin) = &hostile.policy else { panic!("a plugin") };
+    let PolicyHandle::Wasm(plugin) = &hostile.policy else { panic!("a plugin") };
     let generation = plugin.stats().generation;
     let refused = stage.beside(hostile.policy.decide_async(&stage.table, &asking(BAD))).await;
     assert_eq!(refused.unwrap_err(), DecideError::Refused { generation });

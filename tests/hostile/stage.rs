@@ -15,8 +15,8 @@ use sglang_router_rs::config::{BreakerOptions, ProbationOptions};
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::{
-    Chooser, Decision, FailureCause, Load, PluginError, PluginInfo, PluginOptions, PluginStats, Policy,
-    PolicyFactory, WasmPolicyConfig,
+    Chooser, Decision, FailureCause, Load, PluginError, PluginInfo, PluginOptions, PluginStats,
+    PolicyFactory, PolicyHandle, WasmPolicyConfig,
 };
 
 /// Instances that the engine can hold: few, so that all of them can be made at the end.
@@ -37,7 +37,7 @@ pub(crate) const GOOD: &str = "xx";
 /// One engine with a well-behaved plugin.
 pub(crate) struct Stage {
     pub(crate) factory: PolicyFactory,
-    neighbour: Policy,
+    neighbour: PolicyHandle,
     pub(crate) table: Arc<WorkerTable>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) type Loading<'a> = Pin<Box<dyn Future<Output = Result<PluginInfo, Plu
 
 /// A plugin that was loaded although it is hostile.
 pub(crate) struct Hostile {
-    pub(crate) policy: Policy,
+    pub(crate) policy: PolicyHandle,
 }
 
 impl Hostile {
@@ -264,8 +264,8 @@ fn neighbour() -> Vec<u8> {
 }
 
 /// What was counted of a plugin, whether it is still loaded or not.
-pub(crate) fn stats(policy: &Policy) -> PluginStats {
-    let Policy::Wasm(plugin) = policy else { panic!("no plugin: {policy:?}") };
+pub(crate) fn stats(policy: &PolicyHandle) -> PluginStats {
+    let PolicyHandle::Wasm(plugin) = policy else { panic!("no plugin: {policy:?}") };
     plugin.stats()
 }
 

@@ -15,7 +15,8 @@ use sgl_testkit::waits::{eventually, poll_then_drop};
 use sglang_router_rs::config::BreakerOptions;
 use sglang_router_rs::core::{Worker, WorkerTable};
 use sglang_router_rs::policies::{
-    Chooser, LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+    Chooser, LoadBalancingPolicy, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
+    WasmPolicyConfig,
 };
 
 use crate::capture::catch_logs;
@@ -26,7 +27,7 @@ const FOREVER: &str = "(loop $forever (br $forever))";
 /// Polls that a call surely survives: it ends at its budget, half a minute on.
 const POLLS: usize = 5;
 
-async fn plugin(name: &str, instances: usize, wasm: Vec<u8>) -> (PolicyFactory, Policy) {
+async fn plugin(name: &str, instances: usize, wasm: Vec<u8>) -> (PolicyFactory, PolicyHandle) {
     let limits = WasmPolicyConfig { max_execution_time_ms: 30_000, ..config(name) };
     let options = PluginOptions {
         min_warm: instances,
@@ -48,7 +49,7 @@ async fn start<F: Future + Unpin>(mut future: F) -> F {
 /// All is as it was after loading, but for so many discarded instances; and the plugin decides.
 async fn all_is_well(
     factory: &PolicyFactory,
-    policy: &Policy,
+    policy: &PolicyHandle,
     table: &WorkerTable,
     instances: usize,
     discarded: u64,

@@ -15,7 +15,7 @@ use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::{BreakerOptions, CanaryOptions, Rollout, ShadowOptions};
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{
-    Chooser, Load, PluginDetail, PluginOptions, PluginStatus, Policy, PolicyFactory, SelectWorkerInfo,
+    Chooser, Load, PluginDetail, PluginOptions, PluginStatus, PolicyFactory, PolicyHandle, SelectWorkerInfo,
 };
 
 use crate::capture::catch_logs;
@@ -72,7 +72,7 @@ fn remembering() -> Vec<u8> {
 }
 
 /// A key whose requests go to this generation.
-async fn key_of(policy: &Policy, table: &WorkerTable, generation: u64) -> String {
+async fn key_of(policy: &PolicyHandle, table: &WorkerTable, generation: u64) -> String {
     for number in 0..200 {
         let key = format!("key {number}");
         let info = SelectWorkerInfo { request_key: Some(&key), ..SelectWorkerInfo::default() };
@@ -86,7 +86,7 @@ async fn key_of(policy: &Policy, table: &WorkerTable, generation: u64) -> String
 /// One plugin with a canary, and a key for each of the two.
 struct Pair {
     factory: PolicyFactory,
-    policy: Policy,
+    policy: PolicyHandle,
     table: Arc<WorkerTable>,
     stable: String,
     canary: String,

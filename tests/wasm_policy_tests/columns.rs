@@ -8,7 +8,7 @@ use sgl_testkit::plugins::{config, loaded, loaded_with, stats};
 use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
 use sglang_router_rs::core::{Fleet, InFlight, Worker, WorkerReport, WorkerTable};
-use sglang_router_rs::policies::{Leg, LoadBalancingPolicy, Policy, PolicyFactory, SelectWorkerInfo};
+use sglang_router_rs::policies::{Leg, LoadBalancingPolicy, PolicyFactory, PolicyHandle, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
 use crate::capture::{catch_logs, take_echo, take_lines};
@@ -35,7 +35,7 @@ const ALL: [Input; 17] = [
 ];
 
 /// A guest that logs every message and chooses worker 1.
-async fn echoing(name: &str, inputs: &[Input]) -> (PolicyFactory, Policy) {
+async fn echoing(name: &str, inputs: &[Input]) -> (PolicyFactory, PolicyHandle) {
     catch_logs();
     let fields = format!(r#"{HOST}{}{ECHO}(data (i32.const 16) "\01")"#, manifest(inputs));
     let body = format!("(call $echo (i32.const 83) (local.get $ptr) (local.get $len)) {}", answer(16, 1));

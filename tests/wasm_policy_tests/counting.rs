@@ -5,7 +5,7 @@ use sgl_testkit::plugins::asking;
 use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::HOST;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyHandle;
 
 use crate::capture::take_echo;
 
@@ -66,7 +66,7 @@ pub(crate) fn counts_sometimes() -> Vec<u8> {
 }
 
 /// What the plugin of that name has counted.
-pub(crate) async fn counted(policy: &Policy, table: &WorkerTable) -> i64 {
+pub(crate) async fn counted(policy: &PolicyHandle, table: &WorkerTable) -> i64 {
     take_echo(policy.name(), 'N');
     policy.decide_async(table, &asking("how many?")).await.expect("it decides");
     crate::capture::take_number(policy.name(), 'N')

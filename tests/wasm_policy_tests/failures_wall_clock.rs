@@ -17,7 +17,7 @@ use sgl_testkit::text::answer;
 use sgl_testkit::waits::{eventually, poll_then_drop};
 use sglang_router_rs::config::{BreakerOptions, FailurePolicy, LaneOption};
 use sglang_router_rs::policies::{
-    Chooser, DecideError, Decision, FailureCause, Load, LoadBalancingPolicy, PluginOptions, Policy,
+    Chooser, DecideError, Decision, FailureCause, Load, LoadBalancingPolicy, PluginOptions, PolicyHandle,
     SelectWorkerInfo, WasmPolicyConfig,
 };
 
@@ -282,7 +282,7 @@ fn adaptive() -> PluginOptions {
 }
 
 /// True if a call with this command gives the caller's thread back before it ends.
-async fn yields(policy: &Policy, command: usize) -> bool {
+async fn yields(policy: &PolicyHandle, command: usize) -> bool {
     let (table, text) = (fleet(2).table(), prompt(command));
     !poll_then_drop(policy.decide_async(&table, &asking(&text)), 1).await
 }

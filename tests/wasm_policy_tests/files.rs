@@ -9,7 +9,7 @@ use sgl_testkit::text::{answer, escaped};
 use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::{CanaryOptions, Rollout};
 use sglang_router_rs::policies::{
-    Chooser, Load, PluginOptions, Policy, PolicyFactory, WasmPolicyConfig, unwatched,
+    Chooser, Load, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig, unwatched,
 };
 
 use crate::wasi::{allowed, imports};
@@ -67,7 +67,7 @@ fn errno(instruction: &str) -> String {
     format!("(i32.store8 (i32.const 16) {instruction}) (return {})", answer(16, 1))
 }
 
-async fn plugin(cases: &[String], data: &[String]) -> (PolicyFactory, Policy) {
+async fn plugin(cases: &[String], data: &[String]) -> (PolicyFactory, PolicyHandle) {
     let limits = WasmPolicyConfig { allowed_syscalls: allowed(&FUNCTIONS), ..config("test") };
     let options = PluginOptions { min_warm: 1, max_instances: 1, ..PluginOptions::default() };
     let cases: String =
@@ -76,7 +76,7 @@ async fn plugin(cases: &[String], data: &[String]) -> (PolicyFactory, Policy) {
     loaded_with(limits, options, wasm).await
 }
 
-async fn run(policy: &Policy, case: usize) -> usize {
+async fn run(policy: &PolicyHandle, case: usize) -> usize {
     let decision = policy.decide_async(&fleet(128).table(), &asking(&prompt(10 + case))).await.unwrap();
     assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "case {case}: {decision:?}");
     decision.index()

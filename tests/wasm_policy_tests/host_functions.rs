@@ -5,7 +5,7 @@ use sgl_testkit::commanded::{commanded, counter, on, prompt};
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::plugins::{asking, config, load, loaded, loaded_with};
 use sgl_testkit::text::answer;
-use sglang_router_rs::policies::{Chooser, PluginOptions, Policy};
+use sglang_router_rs::policies::{Chooser, PluginOptions, PolicyHandle};
 
 /// Answers the negative of what the instruction leaves: an error code of the map functions.
 fn code(instruction: &str) -> String {
@@ -17,7 +17,7 @@ fn truth(instruction: &str) -> String {
     format!("(i32.store8 (i32.const 16) {instruction}) (return {})", answer(16, 1))
 }
 
-async fn run(policy: &Policy, command: usize) -> usize {
+async fn run(policy: &PolicyHandle, command: usize) -> usize {
     let decision = policy.decide_async(&fleet(128).table(), &asking(&prompt(command))).await.unwrap();
     assert!(matches!(decision.chooser(), Chooser::Plugin { .. }), "{command}: {decision:?}");
     decision.index()

@@ -12,7 +12,7 @@ use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::{Isolation, LaneOption};
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::{
-    Chooser, Decision, FailureCause, Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+    Chooser, Decision, FailureCause, Load, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
     WasmPolicyConfig,
 };
 use tokio::task::JoinSet;
@@ -42,7 +42,7 @@ fn no_failures(factory: &PolicyFactory) {
 }
 
 /// Spawns decisions that wait at the gate; each adds its number to the list when it is served.
-fn spawn_callers(policy: &Policy, count: usize, served: &Arc<Mutex<Vec<usize>>>) -> JoinSet<Decision> {
+fn spawn_callers(policy: &PolicyHandle, count: usize, served: &Arc<Mutex<Vec<usize>>>) -> JoinSet<Decision> {
     let mut callers = JoinSet::new();
     let table = fleet(2).table();
     for number in 0..count {

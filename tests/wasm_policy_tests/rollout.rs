@@ -16,15 +16,15 @@ use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::{CanaryOptions, ProbationOptions, Rollout, ShadowOptions};
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{
-    Chooser, GenerationRole, Load, OperationError, PluginDetail, PluginOptions, PluginStatus, Policy,
-    PolicyFactory, RequestCompletion, SelectWorkerInfo, unwatched,
+    Chooser, GenerationRole, Load, OperationError, PluginDetail, PluginOptions, PluginStatus, PolicyFactory,
+    PolicyHandle, RequestCompletion, SelectWorkerInfo, unwatched,
 };
 
 fn detail(factory: &PolicyFactory) -> PluginDetail {
     factory.plugin_detail("test").expect("it is loaded")
 }
 
-async fn decide(policy: &Policy, table: &WorkerTable) -> (usize, Chooser) {
+async fn decide(policy: &PolicyHandle, table: &WorkerTable) -> (usize, Chooser) {
     let decision = policy.decide_async(table, &SelectWorkerInfo::default()).await.expect("it decides");
     (decision.index(), decision.chooser())
 }

@@ -9,7 +9,7 @@ use sgl_testkit::small_guests::{BASICS, guest, guest_with};
 use sgl_testkit::text::{HOST, answer};
 use sglang_router_rs::core::InFlight;
 use sglang_router_rs::policies::{
-    Chooser, DecideError, Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+    Chooser, DecideError, Load, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
 };
 use sglang_router_rs::types::WorkerSet;
 
@@ -20,7 +20,7 @@ use crate::decoder::Value;
 const CALLERS: usize = 64;
 const ROUNDS: usize = 100;
 
-async fn plugin(name: &str, wasm: Vec<u8>) -> (PolicyFactory, Policy) {
+async fn plugin(name: &str, wasm: Vec<u8>) -> (PolicyFactory, PolicyHandle) {
     catch_logs();
     let mut limits = config(name);
     // Sixty-four callers take turns.
@@ -157,7 +157,7 @@ async fn state_reaches_a_generation_whose_self_test_returns_none() {
     assert_eq!(counted(&policy, &table).await, 7, "the new generation is sent it before it returns any");
 }
 
-async fn decide_together(policy: &Policy, text: &'static str) {
+async fn decide_together(policy: &PolicyHandle, text: &'static str) {
     let fleet = Arc::new(fleet(4));
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..CALLERS {
@@ -174,7 +174,7 @@ async fn decide_together(policy: &Policy, text: &'static str) {
     }
 }
 
-fn decide_on_threads(policy: &Policy, text: &str) {
+fn decide_on_threads(policy: &PolicyHandle, text: &str) {
     let table = fleet(4).table();
     std::thread::scope(|scope| {
         for _ in 0..CALLERS {

@@ -8,7 +8,7 @@ use sgl_testkit::fleets::{fleet, slice};
 use sgl_testkit::plugins::{asking, config, failures, loaded_with, stats};
 use sgl_testkit::waits::eventually;
 use sglang_router_rs::policies::{
-    Chooser, FailureCause, LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+    Chooser, FailureCause, LoadBalancingPolicy, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
     WasmPolicyConfig,
 };
 use tracing::Level;
@@ -17,7 +17,7 @@ use crate::capture::{Line, catch_logs, take_echo, take_lines};
 use crate::wasi::{allowed, imports};
 
 /// A guest that may call these functions, with cases for [`commanded`].
-async fn plugin(name: &str, functions: &[&str], fields: &str, cases: &str) -> (PolicyFactory, Policy) {
+async fn plugin(name: &str, functions: &[&str], fields: &str, cases: &str) -> (PolicyFactory, PolicyHandle) {
     catch_logs();
     let limits = WasmPolicyConfig { allowed_syscalls: allowed(functions), ..config(name) };
     let options = PluginOptions { min_warm: 1, max_instances: 1, ..PluginOptions::default() };
@@ -28,14 +28,14 @@ async fn plugin(name: &str, functions: &[&str], fields: &str, cases: &str) -> (P
 }
 
 /// Decides on a thread without any runtime.
-fn decide_alone(policy: &Policy, command: usize) -> Chooser {
+fn decide_alone(policy: &PolicyHandle, command: usize) -> Chooser {
     std::thread::scope(|scope| {
         let alone = || policy.decide(&fleet(100).table(), &asking(&prompt(command))).unwrap().chooser();
         scope.spawn(alone).join().unwrap()
     })
 }
 
-async fn decide(policy: &Policy, command: usize) -> Chooser {
+async fn decide(policy: &PolicyHandle, command: usize) -> Chooser {
     policy.decide_async(&fleet(100).table(), &asking(&prompt(command))).await.unwrap().chooser()
 }
 

@@ -12,7 +12,7 @@ use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
 use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{
-    LoadBalancingPolicy, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo,
+    LoadBalancingPolicy, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
 };
 
 use crate::capture::{catch_logs, take_echo, take_lines};
@@ -33,7 +33,7 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
 
 /// Logs each table under `W` (if `echo`) and counts them in slot 1; answers how many it was told
 /// of, and an error if a decision came for another version than the last it was told.
-async fn listening(name: &str, instances: usize, echo: bool) -> (PolicyFactory, Policy) {
+async fn listening(name: &str, instances: usize, echo: bool) -> (PolicyFactory, PolicyHandle) {
     catch_logs();
     let echo = if echo { "(call $echo (i32.const 87) (local.get 0) (local.get 1))" } else { "" };
     let manifest = manifest(&[Input::Load]);

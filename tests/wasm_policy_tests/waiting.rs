@@ -16,7 +16,8 @@ use sgl_testkit::text::answer;
 use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::{BreakerOptions, CanaryOptions, LaneOption, ProbationOptions, Rollout};
 use sglang_router_rs::policies::{
-    Chooser, FailureCause, Load, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+    Chooser, FailureCause, Load, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
+    WasmPolicyConfig,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -37,7 +38,7 @@ fn pool_of(instances: usize) -> PluginOptions {
 }
 
 /// So many tasks decide so often each, over a runtime with fewer threads than instances or tasks.
-async fn crowd(policy: &Policy, tasks: usize, decisions: usize) {
+async fn crowd(policy: &PolicyHandle, tasks: usize, decisions: usize) {
     let table = fleet(3).table();
     let mut callers = JoinSet::new();
     for _ in 0..tasks {
@@ -191,7 +192,12 @@ fn spins_at_completions() -> Vec<u8> {
 }
 
 /// Decides and tells of the finished request until that has come about.
-async fn finishing_until(factory: &PolicyFactory, policy: &Policy, what: &str, done: impl Fn() -> bool) {
+async fn finishing_until(
+    factory: &PolicyFactory,
+    policy: &PolicyHandle,
+    what: &str,
+    done: impl Fn() -> bool,
+) {
     let table = fleet(2).table();
     for _ in 0..2000 {
         if done() {

@@ -11,7 +11,7 @@ use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::Load;
 use sglang_router_rs::policies::PluginOptions;
-use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyHandle;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::policies::WasmPolicyConfig;
@@ -42,7 +42,7 @@ pub(crate) fn fleet(count: usize) -> anyhow::Result<Fleet> {
 
 /// `decide`.
 pub(crate) struct Sync {
-    pub(crate) policy: Policy,
+    pub(crate) policy: PolicyHandle,
     pub(crate) table: Arc<WorkerTable>,
 }
 
@@ -59,7 +59,7 @@ impl Shape for Sync {
 /// `decide_async`.
 pub(crate) struct Async<'a> {
     pub(crate) runtime: &'a Runtime,
-    pub(crate) policy: Policy,
+    pub(crate) policy: PolicyHandle,
     pub(crate) table: Arc<WorkerTable>,
 }
 

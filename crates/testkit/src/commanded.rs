@@ -2,7 +2,7 @@
 
 use sgl_policy_abi::{Concurrency, Input};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyHandle;
 
 use crate::manifest::{manifest, manifest_of};
 use crate::plugins::asking;
@@ -89,6 +89,6 @@ pub fn prompt(command: usize) -> String {
 }
 
 /// The value of a counter of a [`commanded`] guest, below the number of workers in the table.
-pub async fn counter(policy: &Policy, table: &WorkerTable, slot: usize) -> usize {
+pub async fn counter(policy: &PolicyHandle, table: &WorkerTable, slot: usize) -> usize {
     policy.decide_async(table, &asking(&prompt(64 + slot))).await.expect("it decides").index()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sglang_router_rs::config::ProbationOptions;
 use sglang_router_rs::policies::{
-    Chooser, Load, PluginError, PluginInfo, PluginOptions, PluginStats, Policy, PolicyFactory,
+    Chooser, Load, PluginError, PluginInfo, PluginOptions, PluginStats, PolicyFactory, PolicyHandle,
     RequestCompletion, SelectWorkerInfo, WasmPolicyConfig,
 };
 
@@ -37,7 +37,7 @@ pub async fn load(factory: &PolicyFactory, name: &str, wasm: Vec<u8>) -> Result<
 }
 
 /// A factory with one plugin, and the plugin.
-pub async fn loaded(wasm: Vec<u8>) -> (PolicyFactory, Policy) {
+pub async fn loaded(wasm: Vec<u8>) -> (PolicyFactory, PolicyHandle) {
     loaded_with(config("test"), PluginOptions::default(), wasm).await
 }
 
@@ -46,7 +46,7 @@ pub async fn loaded_with(
     config: WasmPolicyConfig,
     options: PluginOptions,
     wasm: Vec<u8>,
-) -> (PolicyFactory, Policy) {
+) -> (PolicyFactory, PolicyHandle) {
     let factory = PolicyFactory::new();
     let name = config.name.clone();
     factory.load(Load::bytes(config, wasm).with(options)).await.expect("it loads");

@@ -35,7 +35,7 @@ pub struct Raw {
     _accepting: JoinSet<()>,
 }
 
-type Script = Arc<dyn Fn(&str) -> Act + Send + Sync>;
+type RawScript = Arc<dyn Fn(&str) -> Act + Send + Sync>;
 
 impl Raw {
     /// A worker that does what `script` says with each request.
@@ -65,7 +65,7 @@ impl Raw {
     }
 }
 
-async fn accept(listener: TcpListener, script: Script, runs: Arc<AtomicUsize>, deaf: Arc<Notify>) {
+async fn accept(listener: TcpListener, script: RawScript, runs: Arc<AtomicUsize>, deaf: Arc<Notify>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -86,7 +86,7 @@ async fn accept(listener: TcpListener, script: Script, runs: Arc<AtomicUsize>, d
 }
 
 /// True if the worker is to die.
-async fn serve(mut stream: TcpStream, script: Script, runs: Arc<AtomicUsize>) -> bool {
+async fn serve(mut stream: TcpStream, script: RawScript, runs: Arc<AtomicUsize>) -> bool {
     while let Some(request) = read_request(&mut stream).await {
         runs.fetch_add(1, Ordering::SeqCst);
         let (answer, stays) = match script(&request) {

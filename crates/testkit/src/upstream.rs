@@ -107,19 +107,19 @@ pub fn stream() -> (Response<Script>, mpsc::Sender<Bytes>, Arc<Notify>) {
     (response, send, dropped)
 }
 
-type Reply = Pin<Box<dyn Future<Output = Response<Script>> + Send>>;
+type PendingResponse = Pin<Box<dyn Future<Output = Response<Script>> + Send>>;
 
 /// A worker. It closes everything when it is dropped.
 #[derive(Debug)]
 pub struct Upstream {
     /// Where it listens.
     pub address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<UpstreamState>,
     _accepting: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct UpstreamState {
     health: AtomicU16,
     health_checks: AtomicUsize,
     checked: Notify,
@@ -148,7 +148,7 @@ impl Upstream {
     {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let state = Arc::new(State {
+        let state = Arc::new(UpstreamState {
             health: AtomicU16::new(200),
             health_checks: AtomicUsize::new(0),
             checked: Notify::new(),
@@ -158,7 +158,7 @@ impl Upstream {
             extra: Mutex::default(),
             asked: Mutex::default(),
         });
-        let reply: Arc<dyn Fn(SeenRequest) -> Reply + Send + Sync> =
+        let reply: Arc<dyn Fn(SeenRequest) -> PendingResponse + Send + Sync> =
             Arc::new(move |seen| Box::pin(reply(seen)));
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&state), reply));
@@ -275,8 +275,8 @@ impl Upstream {
 
 async fn accept(
     listener: TcpListener,
-    state: Arc<State>,
-    reply: Arc<dyn Fn(SeenRequest) -> Reply + Send + Sync>,
+    state: Arc<UpstreamState>,
+    reply: Arc<dyn Fn(SeenRequest) -> PendingResponse + Send + Sync>,
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -297,8 +297,8 @@ async fn accept(
 
 async fn answer(
     request: Request<Incoming>,
-    state: &State,
-    reply: &(dyn Fn(SeenRequest) -> Reply + Send + Sync),
+    state: &UpstreamState,
+    reply: &(dyn Fn(SeenRequest) -> PendingResponse + Send + Sync),
 ) -> Response<Script> {
     let path = request.uri().path();
     if path == "/health" {

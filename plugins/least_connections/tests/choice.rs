@@ -2,9 +2,9 @@
 
 use least_connections::LeastConnections;
 use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::testing::{Harness, Request, Worker};
+use sgl_policy_sdk::testing::{Harness, Request, TestWorker};
 
-fn started(fleet: Vec<Worker>) -> Harness<LeastConnections> {
+fn started(fleet: Vec<TestWorker>) -> Harness<LeastConnections> {
     Harness::new([], fleet).expect("starts")
 }
 
@@ -12,7 +12,7 @@ fn started(fleet: Vec<Worker>) -> Harness<LeastConnections> {
 fn worker_with_the_lowest_load_is_chosen_wherever_it_stands() {
     for len in [1, 2, 15, 16, 17, 33, 500] {
         for index in [0, len / 2, len - 1] {
-            let mut fleet = Worker::fleet(len);
+            let mut fleet = TestWorker::fleet(len);
             fleet.iter_mut().for_each(|worker| worker.load = 9);
             fleet[index].load = 3;
             assert_eq!(started(fleet).select(&Request::new()).worker, Some(index), "{len} workers");
@@ -22,7 +22,7 @@ fn worker_with_the_lowest_load_is_chosen_wherever_it_stands() {
 
 #[test]
 fn workers_that_are_down_or_tried_are_passed_over() {
-    let mut fleet = Worker::fleet(4);
+    let mut fleet = TestWorker::fleet(4);
     for (worker, load) in fleet.iter_mut().zip([0, 1, 2, 3]) {
         worker.load = load;
     }
@@ -37,7 +37,7 @@ fn workers_that_are_down_or_tried_are_passed_over() {
 
 #[test]
 fn burst_onto_an_idle_fleet_is_shared() {
-    let mut harness = started(Worker::fleet(8));
+    let mut harness = started(TestWorker::fleet(8));
     let mut counts = [0u32; 8];
     for _ in 0..8_000 {
         counts[harness.select(&Request::new()).worker.expect("a worker")] += 1;
@@ -48,7 +48,7 @@ fn burst_onto_an_idle_fleet_is_shared() {
 
 #[test]
 fn loads_that_follow_the_choices_stay_level() {
-    let mut harness = started(Worker::fleet(5));
+    let mut harness = started(TestWorker::fleet(5));
     for _ in 0..500 {
         let chosen = harness.select(&Request::new()).worker.expect("a worker");
         harness.workers[chosen].load += 1;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use pd_pair::PdPair;
 use sgl_policy_sdk::prelude::{Leg, Value, WorkerRole};
-use sgl_policy_sdk::testing::{Harness, Request, Worker};
+use sgl_policy_sdk::testing::{Harness, Request, TestWorker};
 
-fn worker(role: WorkerRole, zone: &str) -> Worker {
-    Worker::new(&format!("http://{role:?}-{zone}")).role(role).label("zone", zone)
+fn worker(role: WorkerRole, zone: &str) -> TestWorker {
+    TestWorker::new(&format!("http://{role:?}-{zone}")).role(role).label("zone", zone)
 }
 
-fn started(fleet: Vec<Worker>) -> Harness<PdPair> {
+fn started(fleet: Vec<TestWorker>) -> Harness<PdPair> {
     Harness::new([], fleet).expect("starts")
 }
 
@@ -78,7 +78,7 @@ fn every_pair_is_the_cheapest_of_all_pairs() {
         i32::try_from((state >> 33) % bound).expect("small")
     };
     for _ in 0..300 {
-        let fleet: Vec<Worker> = (0..12)
+        let fleet: Vec<TestWorker> = (0..12)
             .map(|_| {
                 let role = [WorkerRole::Prefill, WorkerRole::Decode, WorkerRole::Regular]
                     [usize::try_from(next(3)).expect("small")];
@@ -91,7 +91,7 @@ fn every_pair_is_the_cheapest_of_all_pairs() {
             .collect();
         let of =
             |role: WorkerRole| fleet.iter().enumerate().filter(move |(_, w)| w.role == role && w.healthy);
-        let cost = |p: &Worker, d: &Worker| {
+        let cost = |p: &TestWorker, d: &TestWorker| {
             let transfer = if p.labels == d.labels { 0.0 } else { 20.0 };
             (f64::from(p.queued_tokens) + 100.0) / 8.0 + f64::from(d.running) * 2.0 + transfer
         };

@@ -2,10 +2,10 @@
 
 use prefix_affinity::PrefixAffinity;
 use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::testing::{Harness, Request, Worker};
+use sgl_policy_sdk::testing::{Harness, Request, TestWorker};
 
 fn started(config: Vec<(&str, Value)>, workers: usize) -> Harness<PrefixAffinity> {
-    Harness::new(config, Worker::fleet(workers)).expect("starts")
+    Harness::new(config, TestWorker::fleet(workers)).expect("starts")
 }
 
 fn prompt(index: usize) -> Request {

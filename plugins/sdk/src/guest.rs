@@ -22,7 +22,7 @@ use crate::table::Table;
 pub struct Guest<P> {
     policy: Option<P>,
     table: Table,
-    output: Output,
+    output: AnswerBuffer,
 }
 
 const NOT_READY: &str = "the plugin decides before `init` succeeded";
@@ -31,7 +31,7 @@ impl<P: Plugin> Guest<P> {
     /// A guest whose `init` was not called yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { policy: None, table: Table::new(), output: Output::new() }
+        Self { policy: None, table: Table::new(), output: AnswerBuffer::new() }
     }
 
     /// Export `init`. Empty when ready.
@@ -168,13 +168,13 @@ fn wide(index: usize) -> u64 {
 
 /// Where answers stay until the next call.
 #[derive(Debug)]
-struct Output {
+struct AnswerBuffer {
     /// An index, nil, or a pair of indices: at most 1 + 9 + 9 bytes.
     small: [u8; 24],
     large: Vec<u8>,
 }
 
-impl Output {
+impl AnswerBuffer {
     const fn new() -> Self {
         Self { small: [0; 24], large: Vec::new() }
     }

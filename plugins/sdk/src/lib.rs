@@ -28,8 +28,8 @@
 //! }
 //!
 //! // In a unit test: the real messages, encoded and decoded, without a router.
-//! use sgl_policy_sdk::testing::{Harness, Request, Worker};
-//! let fleet = vec![Worker::new("http://a").healthy(false), Worker::new("http://b")];
+//! use sgl_policy_sdk::testing::{Harness, Request, TestWorker};
+//! let fleet = vec![TestWorker::new("http://a").healthy(false), TestWorker::new("http://b")];
 //! let mut harness = Harness::<First>::new([], fleet).unwrap();
 //! assert_eq!(harness.select(&Request::new()).worker, Some(1));
 //! ```

@@ -24,12 +24,12 @@ static HEAP: AssumeSingleThreaded<FreeListAllocator> =
 const MAX_MESSAGE_BYTES: usize = 512;
 
 /// A message on the stack: memory may be what is short.
-struct Message {
+struct PanicMessage {
     bytes: [u8; MAX_MESSAGE_BYTES],
     len: usize,
 }
 
-impl Write for Message {
+impl Write for PanicMessage {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         for (to, from) in self.bytes.iter_mut().skip(self.len).zip(text.bytes()) {
             *to = from;
@@ -39,7 +39,7 @@ impl Write for Message {
     }
 }
 
-impl Message {
+impl PanicMessage {
     /// What was written, without a character that was cut in two.
     fn text(&self) -> &str {
         let bytes = self.bytes.get(..self.len).unwrap_or_default();
@@ -49,7 +49,7 @@ impl Message {
 
 #[panic_handler]
 fn report(info: &PanicInfo<'_>) -> ! {
-    let mut message = Message { bytes: [0; MAX_MESSAGE_BYTES], len: 0 };
+    let mut message = PanicMessage { bytes: [0; MAX_MESSAGE_BYTES], len: 0 };
     // It takes everything.
     let _ = write!(message, "{info}");
     crate::host::log(Level::Error, message.text());

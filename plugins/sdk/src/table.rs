@@ -14,11 +14,11 @@ pub struct Table {
     version: u64,
     texts: String,
     labels: Vec<u8>,
-    workers: Vec<Entry>,
+    workers: Vec<WorkerRow>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct WorkerRow {
     url: Span,
     /// Empty range for a worker whose model is not known.
     model: Span,
@@ -93,7 +93,7 @@ impl Table {
         let labels = self.labels.len();
         self.labels.extend_from_slice(encoded);
         let url = self.push_text(facts.url)?;
-        self.workers.push(Entry {
+        self.workers.push(WorkerRow {
             url,
             model,
             labels: Span::new(labels, self.labels.len())?,
@@ -154,7 +154,7 @@ impl Table {
         self.workers.iter().map(|entry| self.view(entry))
     }
 
-    fn view(&self, entry: &Entry) -> TableWorker<'_> {
+    fn view(&self, entry: &WorkerRow) -> TableWorker<'_> {
         let labels = self.labels.get(entry.labels.range()).unwrap_or_default();
         TableWorker {
             url: self.text(entry.url),

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sgl_policy_sdk::abi::{Answer, PairAnswer, encode_completions, encode_to_vec, init_error};
 use sgl_policy_sdk::prelude::*;
-use sgl_policy_sdk::testing::{Harness, Request, Worker, reset_host, take_logged};
+use sgl_policy_sdk::testing::{Harness, Request, TestWorker, reset_host, take_logged};
 use sgl_policy_sdk::{ExplainedChoice, Guest, host};
 
 /// A policy that repeats everything it was told as its reason.
@@ -129,13 +129,13 @@ sgl_policy_sdk::export_policy! {
     hooks: [without_table],
 }
 
-fn echo(workers: Vec<Worker>) -> Harness<Echo> {
+fn echo(workers: Vec<TestWorker>) -> Harness<Echo> {
     Harness::new([], workers).expect("starts")
 }
 
 #[test]
 fn every_input_arrives_as_it_was_sent() {
-    let worker = Worker {
+    let worker = TestWorker {
         model: Some("m".to_owned()),
         role: WorkerRole::Prefill,
         weight: 2.5,
@@ -147,7 +147,7 @@ fn every_input_arrives_as_it_was_sent() {
         kv_usage: 0.5,
         throughput: 7.0,
         latency_ewma: 8.5,
-        ..Worker::new("http://a").label("zone", "z1")
+        ..TestWorker::new("http://a").label("zone", "z1")
     };
     let request = Request { tokens: Some(vec![1, 70_000]), now_ns: 99, ..Request::new() };
     let request = request.text("hé").model("mm").header("x-b", "v").leg(Leg::Decode).random(u64::MAX);
@@ -167,7 +167,7 @@ fn every_input_arrives_as_it_was_sent() {
 
 #[test]
 fn what_is_not_known_arrives_as_unknown() {
-    let decision = echo(vec![Worker::new("http://a")]).select(&Request::new().random(0));
+    let decision = echo(vec![TestWorker::new("http://a")]).select(&Request::new().random(0));
     assert_eq!(
         decision.reason.as_deref(),
         Some(
@@ -186,7 +186,7 @@ fn decision_without_workers_is_nobody() {
 
 #[test]
 fn pair_arrives_as_two_indices() {
-    let mut fleet = Worker::fleet(600);
+    let mut fleet = TestWorker::fleet(600);
     fleet.iter_mut().for_each(|worker| worker.healthy = false);
     fleet[3].healthy = true;
     fleet[599].healthy = true;
@@ -195,7 +195,7 @@ fn pair_arrives_as_two_indices() {
 
 #[test]
 fn completions_of_the_guests_table_arrive_and_others_are_dropped() {
-    let mut harness = echo(Worker::fleet(3));
+    let mut harness = echo(TestWorker::fleet(3));
     harness.complete(&[Completion { worker: 2, ok: true, ..Completion::default() }]);
     let stale = [Completion { worker: 1, ..Completion::default() }];
     let stale = encode_to_vec(|w| encode_completions(w, 77, stale.iter())).expect("fits");
@@ -205,10 +205,10 @@ fn completions_of_the_guests_table_arrive_and_others_are_dropped() {
 
 #[test]
 fn state_moves_into_the_next_generation() {
-    let mut old = echo(Worker::fleet(3));
+    let mut old = echo(TestWorker::fleet(3));
     old.complete(&[Completion { worker: 1, ..Completion::default() }]);
     let saved = old.save_state();
-    let mut new = echo(Worker::fleet(3));
+    let mut new = echo(TestWorker::fleet(3));
     assert_eq!(new.save_state(), Vec::<u8>::new());
     new.restore_state(&saved);
     assert_eq!(new.save_state(), saved);
@@ -227,7 +227,7 @@ fn init_error_reaches_the_host_word_for_word() {
 
 #[test]
 fn decision_before_init_is_an_error() {
-    let message = echo(Worker::fleet(1)).message(&Request::new());
+    let message = echo(TestWorker::fleet(1)).message(&Request::new());
     let mut guest = Guest::<Echo>::new();
     let Ok(Answer::Map(answer)) = Answer::decode(guest.select(&message)) else { panic!("an error") };
     assert_eq!(answer.error, Some("the plugin decides before `init` succeeded"));
@@ -240,7 +240,7 @@ fn decision_before_init_is_an_error() {
 
 #[test]
 fn decision_for_another_table_is_refused() {
-    let mut harness = echo(Worker::fleet(2));
+    let mut harness = echo(TestWorker::fleet(2));
     let message = harness.message(&Request::new());
     harness.send_table();
     let Ok(Answer::Map(answer)) = Answer::decode(harness.guest().select(&message)) else {
@@ -251,10 +251,10 @@ fn decision_for_another_table_is_refused() {
 
 #[test]
 fn columns_of_the_wrong_length_are_refused() {
-    let mut harness = echo(Worker::fleet(9));
+    let mut harness = echo(TestWorker::fleet(9));
     for len in [0, 1, 8, 10, 17, 100] {
         // The table still says nine.
-        harness.workers = Worker::fleet(len);
+        harness.workers = TestWorker::fleet(len);
         let decision = harness.select(&Request::new());
         assert_eq!(decision.error.as_deref(), Some("a column has not one entry per worker"), "{len}");
     }
@@ -282,7 +282,7 @@ fn missing_or_surplus_elements_are_refused() {
 
 #[test]
 fn plugin_without_table_learns_the_number_of_workers_from_its_columns() {
-    let mut harness = Harness::<Lean>::new([], Worker::fleet(11)).expect("starts");
+    let mut harness = Harness::<Lean>::new([], TestWorker::fleet(11)).expect("starts");
     assert_eq!(harness.select(&Request::new().random(14)).worker, Some(11));
     assert_eq!(harness.select(&Request::new().random(0)).error.as_deref(), Some("no"));
 }
@@ -290,14 +290,14 @@ fn plugin_without_table_learns_the_number_of_workers_from_its_columns() {
 #[test]
 #[should_panic(expected = "reads header `x-a`, which `inputs` of export_policy! does not list")]
 fn undeclared_header_is_found_by_native_tests() {
-    let mut harness = Harness::<Lean>::new([], Worker::fleet(1)).expect("starts");
+    let mut harness = Harness::<Lean>::new([], TestWorker::fleet(1)).expect("starts");
     harness.select(&Request::new().random(13));
 }
 
 #[test]
 fn malformed_table_is_logged_and_keeps_the_old_one() {
     reset_host();
-    let mut harness = echo(Worker::fleet(2));
+    let mut harness = echo(TestWorker::fleet(2));
     harness.guest().on_workers(b"\x80");
     let logged = take_logged();
     assert_eq!(logged, [(Level::Error, "worker table message is malformed".to_owned())]);
@@ -333,7 +333,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn arbitrary_messages_get_a_well_formed_answer(bytes in vec(any::<u8>(), 0..200)) {
-        let mut harness = echo(Worker::fleet(3));
+        let mut harness = echo(TestWorker::fleet(3));
         let guest = harness.guest();
         prop_assert!(Answer::decode(guest.select(&bytes)).is_ok());
         prop_assert!(PairAnswer::decode(guest.select_pair(&bytes)).is_ok());
@@ -345,7 +345,7 @@ proptest! {
 
     #[test]
     fn damaged_messages_get_a_well_formed_answer(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
-        let mut harness = echo(Worker::fleet(9));
+        let mut harness = echo(TestWorker::fleet(9));
         let mut message = harness.message(&Request::new().text("some text").header("x-a", "v"));
         let at = at.index(message.len());
         message[at] = byte;

@@ -3,7 +3,7 @@
 use std::iter;
 
 use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::testing::{Harness, Request, Worker};
+use sgl_policy_sdk::testing::{Harness, Request, TestWorker};
 use weighted_random::WeightedRandom;
 
 const DRAWS: u32 = 20_000;
@@ -13,7 +13,7 @@ fn weights(weights: &[(&str, f64)]) -> (&'static str, Value) {
     ("weights", Value::Map(entries.collect()))
 }
 
-fn started(config: Vec<(&'static str, Value)>, fleet: Vec<Worker>) -> Harness<WeightedRandom> {
+fn started(config: Vec<(&'static str, Value)>, fleet: Vec<TestWorker>) -> Harness<WeightedRandom> {
     Harness::new(config, fleet).expect("starts")
 }
 
@@ -42,16 +42,16 @@ fn assert_spread(harness: &mut Harness<WeightedRandom>, weights: &[f64], critica
 #[test]
 fn weights_of_the_table_count_without_any_other() {
     let fleet =
-        [1.0, 2.0, 5.0].iter().enumerate().map(|(i, w)| Worker::new(&format!("http://{i}")).weight(*w));
+        [1.0, 2.0, 5.0].iter().enumerate().map(|(i, w)| TestWorker::new(&format!("http://{i}")).weight(*w));
     assert_spread(&mut started(Vec::new(), fleet.collect()), &[1.0, 2.0, 5.0], 18.42);
 }
 
 #[test]
 fn label_beats_the_table_and_config_beats_the_label() {
     let fleet = vec![
-        Worker::new("http://table").weight(4.0),
-        Worker::new("http://label").weight(9.0).label("weight", "2"),
-        Worker::new("http://config").weight(9.0).label("weight", "9"),
+        TestWorker::new("http://table").weight(4.0),
+        TestWorker::new("http://label").weight(9.0).label("weight", "2"),
+        TestWorker::new("http://config").weight(9.0).label("weight", "9"),
     ];
     let mut harness = started(vec![weights(&[("http://config", 1.5), ("http://elsewhere", 7.0)])], fleet);
     assert_spread(&mut harness, &[4.0, 2.0, 1.5], 18.42);
@@ -60,8 +60,8 @@ fn label_beats_the_table_and_config_beats_the_label() {
 #[test]
 fn label_of_another_name_is_read_when_configured() {
     let fleet = vec![
-        Worker::new("http://a").label("share", "3").label("weight", "9"),
-        Worker::new("http://b").label("share", "1"),
+        TestWorker::new("http://a").label("share", "3").label("weight", "9"),
+        TestWorker::new("http://b").label("share", "1"),
     ];
     let mut harness = started(vec![("label", Value::Str("share".to_owned()))], fleet);
     assert_spread(&mut harness, &[3.0, 1.0], 15.14);
@@ -69,14 +69,15 @@ fn label_of_another_name_is_read_when_configured() {
 
 #[test]
 fn label_that_is_no_number_leaves_the_tables_weight() {
-    let fleet = vec![Worker::new("http://a").weight(3.0).label("weight", "high"), Worker::new("http://b")];
+    let fleet =
+        vec![TestWorker::new("http://a").weight(3.0).label("weight", "high"), TestWorker::new("http://b")];
     assert_spread(&mut started(Vec::new(), fleet), &[3.0, 1.0], 15.14);
 }
 
 #[test]
 fn proportions_of_the_rest_hold_when_workers_are_down_or_tried() {
     // The two that are out hold 98 % of the weight, so that most decisions scan.
-    let mut fleet = Worker::fleet(5);
+    let mut fleet = TestWorker::fleet(5);
     for (worker, weight) in iter::zip(&mut fleet, [1.0, 300.0, 2.0, 194.0, 3.0]) {
         worker.weight = weight;
     }
@@ -87,7 +88,7 @@ fn proportions_of_the_rest_hold_when_workers_are_down_or_tried() {
 
 #[test]
 fn workers_of_weight_zero_are_never_chosen_even_as_the_last_ones() {
-    let mut fleet = Worker::fleet(3);
+    let mut fleet = TestWorker::fleet(3);
     fleet[0].weight = 0.0;
     fleet[2].weight = 0.0;
     let mut harness = started(Vec::new(), fleet);
@@ -98,8 +99,8 @@ fn workers_of_weight_zero_are_never_chosen_even_as_the_last_ones() {
 
 #[test]
 fn new_table_brings_new_weights() {
-    let mut harness = started(Vec::new(), Worker::fleet(2));
-    harness.workers.push(Worker::new("http://c").weight(2.0));
+    let mut harness = started(Vec::new(), TestWorker::fleet(2));
+    harness.workers.push(TestWorker::new("http://c").weight(2.0));
     harness.workers[0].weight = 0.0;
     harness.send_table();
     assert_spread(&mut harness, &[0.0, 1.0, 2.0], 15.14);
@@ -108,7 +109,7 @@ fn new_table_brings_new_weights() {
 #[test]
 fn decision_without_candidates_is_nobody() {
     assert_eq!(started(Vec::new(), Vec::new()).select(&Request::new()).worker, None);
-    let fleet = vec![Worker::new("http://a").healthy(false)];
+    let fleet = vec![TestWorker::new("http://a").healthy(false)];
     assert_eq!(started(Vec::new(), fleet).select(&Request::new()).worker, None);
 }
 

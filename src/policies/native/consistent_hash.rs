@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::core::candidates::{Candidates, TableVersion};
+use crate::core::candidates::{CandidateWorkers, TableVersion};
 use crate::policies::info::{SelectWorkerInfo, key_of};
 use crate::policies::native::sampling::{may_choose, random_worker};
 use crate::types::hash::stable_hash;
@@ -35,7 +35,11 @@ struct Ring {
 }
 
 impl ConsistentHash {
-    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+    pub(crate) fn choose<C: CandidateWorkers>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<usize> {
         let Some(key) = request_key(info) else { return random_worker(workers, info) };
         let ring = self.ring(workers);
         let start = ring.points.partition_point(|(point, _)| *point < key);
@@ -43,7 +47,7 @@ impl ConsistentHash {
         around.map(|(_, index)| *index).find(|index| may_choose(workers, info, *index))
     }
 
-    fn ring<C: Candidates>(&self, workers: &C) -> Arc<Ring> {
+    fn ring<C: CandidateWorkers>(&self, workers: &C) -> Arc<Ring> {
         let version = workers.version();
         if let Some(known) = self.rings.load().iter().find(|ring| ring.version == version) {
             return Arc::clone(known);
@@ -59,7 +63,7 @@ impl ConsistentHash {
 }
 
 impl Ring {
-    fn new<C: Candidates>(workers: &C) -> Self {
+    fn new<C: CandidateWorkers>(workers: &C) -> Self {
         let mut points = Vec::new();
         for index in 0..workers.len() {
             let url = workers.worker(index).map_or("", |worker| worker.url());

@@ -2,7 +2,7 @@
 
 use std::hint::select_unpredictable;
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::sampling::may_choose;
 
@@ -12,7 +12,11 @@ use crate::policies::native::sampling::may_choose;
 pub struct LeastLoad;
 
 impl LeastLoad {
-    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+    pub(crate) fn choose<C: CandidateWorkers>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<usize> {
         // A generator on the stack: the thread's own would be looked up for each of equals.
         let mut draws = fastrand::Rng::with_seed(fastrand::u64(..));
         let mut chosen = None;

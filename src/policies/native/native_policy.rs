@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::candidates::{Candidates, SliceCandidates};
+use crate::core::candidates::{CandidateWorkers, SliceCandidates};
 use crate::core::slice_versions::SliceVersions;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
@@ -21,12 +21,12 @@ use sgl_policy_abi::{Leg, WorkerRole};
 /// A built-in policy.
 #[derive(Debug)]
 pub struct NativePolicy {
-    kind: Kind,
+    kind: NativeKind,
     slices: SliceVersions,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum NativeKind {
     Random(Random),
     RoundRobin(RoundRobin),
     PowerOfTwo(PowerOfTwo),
@@ -37,7 +37,7 @@ enum Kind {
 /// `round_robin`.
 impl Default for NativePolicy {
     fn default() -> Self {
-        Self { kind: Kind::RoundRobin(RoundRobin::default()), slices: SliceVersions::default() }
+        Self { kind: NativeKind::RoundRobin(RoundRobin::default()), slices: SliceVersions::default() }
     }
 }
 
@@ -49,11 +49,11 @@ impl NativePolicy {
     /// The built-in policy of that name.
     pub fn by_name(name: &str) -> Option<Self> {
         let kind = match name {
-            "random" => Kind::Random(Random),
-            "round_robin" => Kind::RoundRobin(RoundRobin::default()),
-            "power_of_two" => Kind::PowerOfTwo(PowerOfTwo),
-            "least_load" => Kind::LeastLoad(LeastLoad),
-            "consistent_hash" => Kind::ConsistentHash(ConsistentHash::default()),
+            "random" => NativeKind::Random(Random),
+            "round_robin" => NativeKind::RoundRobin(RoundRobin::default()),
+            "power_of_two" => NativeKind::PowerOfTwo(PowerOfTwo),
+            "least_load" => NativeKind::LeastLoad(LeastLoad),
+            "consistent_hash" => NativeKind::ConsistentHash(ConsistentHash::default()),
             _ => return None,
         };
         Some(Self { kind, slices: SliceVersions::default() })
@@ -61,18 +61,18 @@ impl NativePolicy {
 
     /// The index of a worker, or `None` if none may be chosen. Counts nothing in flight.
     #[inline]
-    pub fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+    pub fn choose<C: CandidateWorkers>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
         match &self.kind {
-            Kind::Random(policy) => policy.choose(workers, info),
-            Kind::RoundRobin(policy) => policy.choose(workers, info),
-            Kind::PowerOfTwo(policy) => policy.choose(workers, info),
-            Kind::LeastLoad(policy) => policy.choose(workers, info),
-            Kind::ConsistentHash(policy) => policy.choose(workers, info),
+            NativeKind::Random(policy) => policy.choose(workers, info),
+            NativeKind::RoundRobin(policy) => policy.choose(workers, info),
+            NativeKind::PowerOfTwo(policy) => policy.choose(workers, info),
+            NativeKind::LeastLoad(policy) => policy.choose(workers, info),
+            NativeKind::ConsistentHash(policy) => policy.choose(workers, info),
         }
     }
 
     /// A prefill and a decode worker of one list, each chosen by itself among those of its role.
-    pub(crate) fn choose_pair<C: Candidates>(
+    pub(crate) fn choose_pair<C: CandidateWorkers>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -112,7 +112,7 @@ impl NativePolicy {
 }
 
 /// The workers of a role that the request admits.
-pub(crate) fn with_role<C: Candidates>(
+pub(crate) fn with_role<C: CandidateWorkers>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     role: WorkerRole,
@@ -126,16 +126,16 @@ pub(crate) fn with_role<C: Candidates>(
 impl LoadBalancingPolicy for NativePolicy {
     fn name(&self) -> &str {
         match &self.kind {
-            Kind::Random(_) => "random",
-            Kind::RoundRobin(_) => "round_robin",
-            Kind::PowerOfTwo(_) => "power_of_two",
-            Kind::LeastLoad(_) => "least_load",
-            Kind::ConsistentHash(_) => "consistent_hash",
+            NativeKind::Random(_) => "random",
+            NativeKind::RoundRobin(_) => "round_robin",
+            NativeKind::PowerOfTwo(_) => "power_of_two",
+            NativeKind::LeastLoad(_) => "least_load",
+            NativeKind::ConsistentHash(_) => "consistent_hash",
         }
     }
 
     fn needs(&self) -> RequestNeeds {
-        RequestNeeds { text: matches!(self.kind, Kind::ConsistentHash(_)), ..RequestNeeds::default() }
+        RequestNeeds { text: matches!(self.kind, NativeKind::ConsistentHash(_)), ..RequestNeeds::default() }
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {

@@ -2,7 +2,7 @@
 //!
 //! Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::sampling::random_worker;
 
@@ -11,7 +11,11 @@ use crate::policies::native::sampling::random_worker;
 pub struct PowerOfTwo;
 
 impl PowerOfTwo {
-    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+    pub(crate) fn choose<C: CandidateWorkers>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<usize> {
         let first = random_worker(workers, info)?;
         // A second look that lands on the first again is retried a few times, not for ever.
         let second = (0..4).filter_map(|_| random_worker(workers, info)).find(|second| *second != first);

@@ -1,6 +1,6 @@
 //! `random`: every worker with the same chance.
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::sampling::random_worker;
 
@@ -9,7 +9,11 @@ use crate::policies::native::sampling::random_worker;
 pub struct Random;
 
 impl Random {
-    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+    pub(crate) fn choose<C: CandidateWorkers>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<usize> {
         random_worker(workers, info)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::sampling::may_choose;
 use crate::policies::native::turns::Turns;
@@ -29,7 +29,11 @@ pub struct RoundRobin {
 
 impl RoundRobin {
     #[inline]
-    pub(crate) fn choose<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+    pub(crate) fn choose<C: CandidateWorkers>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<usize> {
         let count = workers.len();
         if count == 0 {
             return None;
@@ -46,7 +50,11 @@ impl RoundRobin {
 }
 
 /// The next one that may be chosen, however many are passed over.
-fn pass_over<C: Candidates>(turns: &AtomicUsize, workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+fn pass_over<C: CandidateWorkers>(
+    turns: &AtomicUsize,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Option<usize> {
     let count = workers.len();
     let open = |index: &usize| may_choose(workers, info, *index);
     let mut turn = turns.load(Ordering::Relaxed);

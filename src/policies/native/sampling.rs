@@ -1,18 +1,22 @@
 //! Picking workers at random, for the policies that do.
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::info::SelectWorkerInfo;
 
 /// True if the worker may be chosen for this request.
 #[inline]
-pub(crate) fn may_choose<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>, index: usize) -> bool {
+pub(crate) fn may_choose<C: CandidateWorkers>(
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+    index: usize,
+) -> bool {
     workers.is_healthy(index) && info.admits(index)
 }
 
 /// A uniformly random worker among those that may be chosen.
 ///
 /// Rejection sampling: with most workers healthy it costs one or two looks instead of a scan.
-pub(crate) fn random_worker<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
+pub(crate) fn random_worker<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
     let count = workers.len();
     if count == 0 {
         return None;

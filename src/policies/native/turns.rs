@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::info::SelectWorkerInfo;
 use crate::types::worker_set::WorkerSet;
 use sgl_policy_abi::Leg;
@@ -49,7 +49,7 @@ impl Turns {
     /// The turns of the list that this request chooses from: a table (or slice), a leg, and who of
     /// it qualifies.
     #[inline]
-    pub(crate) fn of<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> &AtomicUsize {
+    pub(crate) fn of<C: CandidateWorkers>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> &AtomicUsize {
         // The usual request needs no look-up, and its turns go on when the table changes.
         if workers.is_fleet() && info.eligible.is_none() && info.leg == Leg::Single {
             return &self.fleet;

@@ -16,7 +16,7 @@ use sgl_router::proxy::Backends;
 use sgl_router::records::Recorder;
 use sglang_router_rs::config::FailurePolicy;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, PluginStatus, Policy, WasmPolicyConfig};
+use sglang_router_rs::policies::{DecideError, PluginStatus, PolicyHandle, WasmPolicyConfig};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -32,7 +32,7 @@ const DECISIONS: usize = 40;
 const WORKERS: [&str; 2] = ["http://10.0.0.1:30000", "http://10.0.0.2:30000"];
 
 /// A router without its data plane and its listeners.
-struct Stage {
+struct AdminStage {
     host: Host,
     routes: Router,
     backends: Arc<Backends>,
@@ -41,9 +41,9 @@ struct Stage {
     _dir: TempDir,
 }
 
-static STAGE: LazyLock<Stage> = LazyLock::new(Stage::new);
+static STAGE: LazyLock<AdminStage> = LazyLock::new(AdminStage::new);
 
-impl Stage {
+impl AdminStage {
     fn new() -> Self {
         let host = Host::new();
         let dir = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ impl Stage {
     }
 
     /// Two workers, and the plugin `mine`.
-    fn set_up(&self) -> Policy {
+    fn set_up(&self) -> PolicyHandle {
         for url in WORKERS {
             if self.backends.snapshot().targets().iter().all(|target| target.worker().spec().url != url) {
                 let entry = serde_json::from_value(serde_json::json!({ "url": url })).unwrap();
@@ -140,7 +140,7 @@ pub fn admin_bodies(bytes: &[u8]) {
     let Some(request) = request(bytes) else { return };
     let stage = &*STAGE;
     let mine = stage.set_up();
-    let Policy::Wasm(plugin) = &mine else { panic!("it is a plugin") };
+    let PolicyHandle::Wasm(plugin) = &mine else { panic!("it is a plugin") };
     let generation = plugin.stats().generation;
     stage.host.run(async {
         let answer = stage.routes.clone().oneshot(request).await.expect("a service that does not fail");

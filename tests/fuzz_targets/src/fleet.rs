@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sglang_router_rs::core::{Candidates, Fleet, WorkerRole, WorkerSpec, WorkerTable};
+use sglang_router_rs::core::{CandidateWorkers, Fleet, WorkerRole, WorkerSpec, WorkerTable};
 use sglang_router_rs::policies::{Chooser, DecideError, Decision, Leg, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use sgl_policy_abi::{
     Answer, CompletionBatch, Init, Manifest, PairAnswer, RowsMessage, TableMessage, encode_to_vec, init_error,
 };
-use sglang_router_rs::core::{Candidates, WorkerRole, WorkerTable};
+use sglang_router_rs::core::{CandidateWorkers, WorkerRole, WorkerTable};
 use sglang_router_rs::policies::{
-    Chooser, DecideError, Decision, FailureCause, Policy, SelectWorkerInfo, WasmPolicyConfig,
+    Chooser, DecideError, Decision, FailureCause, PolicyHandle, SelectWorkerInfo, WasmPolicyConfig,
 };
 
 use crate::host::Host;
@@ -20,14 +20,14 @@ const MAX_BYTES: usize = 16 << 10;
 const WORKERS: usize = 5;
 
 /// The guests, loaded once: what they answer is in the request.
-struct Stage {
+struct AnsweringGuests {
     host: Host,
-    columns: Policy,
-    sized: Policy,
-    rows: Policy,
+    columns: PolicyHandle,
+    sized: PolicyHandle,
+    rows: PolicyHandle,
 }
 
-static STAGE: LazyLock<Stage> = LazyLock::new(|| {
+static STAGE: LazyLock<AnsweringGuests> = LazyLock::new(|| {
     let host = Host::new();
     let load = |name: &str, wasm| {
         // Patient: what takes long here is the machine.
@@ -39,7 +39,7 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| {
         };
         host.load(config, host::options(), wasm).expect("it behaves")
     };
-    Stage {
+    AnsweringGuests {
         columns: load("columns", guests::answering()),
         sized: load("sized", guests::answering_sized()),
         rows: load("rows", guests::answering_rows()),
@@ -114,7 +114,7 @@ fn tokens(bytes: &[u8], raw: Option<u64>) -> Vec<u32> {
     all.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("four"))).collect()
 }
 
-fn answers(policy: &Policy, table: &WorkerTable, bytes: &[u8]) {
+fn answers(policy: &PolicyHandle, table: &WorkerTable, bytes: &[u8]) {
     let tokens = tokens(bytes, None);
     let info = SelectWorkerInfo { tokens: Some(&tokens), ..SelectWorkerInfo::default() };
     compare(table, &info, bytes, policy.decide(table, &info));

@@ -8,7 +8,7 @@ use sglang_router_rs::config::{BreakerOptions, ProbationOptions};
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::engine::{EngineError, EngineOptions};
 use sglang_router_rs::policies::{
-    Load, PluginError, PluginOptions, Policy, PolicyFactory, SelectWorkerInfo, WasmPolicyConfig,
+    Load, PluginError, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo, WasmPolicyConfig,
 };
 use tokio::runtime::Runtime;
 
@@ -55,7 +55,7 @@ impl Host {
         config: WasmPolicyConfig,
         options: PluginOptions,
         wasm: Vec<u8>,
-    ) -> Result<Policy, PluginError> {
+    ) -> Result<PolicyHandle, PluginError> {
         let name = config.name.clone();
         let loaded = self.run(Box::pin(self.factory.load(Load::bytes(config, wasm).with(options))));
         if let Err(PluginError::Engine(error @ EngineError::Capacity { .. })) = &loaded {
@@ -67,7 +67,7 @@ impl Host {
     /// One decision, on this thread or as a future.
     pub(crate) fn decide(
         &self,
-        policy: &Policy,
+        policy: &PolicyHandle,
         table: &WorkerTable,
         info: &SelectWorkerInfo<'_>,
         on_fiber: bool,
@@ -78,13 +78,13 @@ impl Host {
     }
 
     /// Unloads the plugin and waits until all of it is gone.
-    pub(crate) fn unload(&self, policy: &Policy) {
+    pub(crate) fn unload(&self, policy: &PolicyHandle) {
         assert!(self.factory.unload_wasm_plugin(policy.name()));
         self.gone(policy);
     }
 
-    fn gone(&self, policy: &Policy) {
-        let Policy::Wasm(plugin) = policy else { panic!("it is a plugin") };
+    fn gone(&self, policy: &PolicyHandle) {
+        let PolicyHandle::Wasm(plugin) = policy else { panic!("it is a plugin") };
         until("its generations are gone", || {
             let stats = plugin.stats();
             stats.live_generations == 0 && stats.pool.live == 0

@@ -8,7 +8,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use sgl_policy_abi::{Concurrency, Input, MANIFEST_SECTION, Wire};
 use sglang_router_rs::config::{BreakerOptions, Isolation, LaneOption};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{Chooser, PluginOptions, Policy, RequestCompletion, WasmPolicyConfig};
+use sglang_router_rs::policies::{Chooser, PluginOptions, PolicyHandle, RequestCompletion, WasmPolicyConfig};
 use wasm_encoder::{CustomSection, Section};
 use wasm_smith::{Config, Module};
 
@@ -239,7 +239,7 @@ fn module(choices: &mut Unstructured<'_>) -> arbitrary::Result<(Shape, Vec<u8>)>
     Ok((shape, wasm))
 }
 
-fn decide(policy: &Policy, shape: &Shape, tables: [&WorkerTable; 2]) {
+fn decide(policy: &PolicyHandle, shape: &Shape, tables: [&WorkerTable; 2]) {
     let requests = Requests::new();
     for number in 0..DECISIONS {
         // The table changes now and then, and comes back.
@@ -259,8 +259,8 @@ fn decide(policy: &Policy, shape: &Shape, tables: [&WorkerTable; 2]) {
     }
 }
 
-fn completion(policy: &Policy, number: usize) -> RequestCompletion {
-    let Policy::Wasm(plugin) = policy else { panic!("it is a plugin") };
+fn completion(policy: &PolicyHandle, number: usize) -> RequestCompletion {
+    let PolicyHandle::Wasm(plugin) = policy else { panic!("it is a plugin") };
     RequestCompletion {
         worker_url: format!("http://w{}:1", number % 6),
         chooser: Chooser::Plugin { generation: plugin.stats().generation },

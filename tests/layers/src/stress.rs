@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::plugin::BreakerOptions;
-use crate::core::{Candidates, Column, Fleet, InFlight, WorkerSpec};
+use crate::core::{CandidateWorkers, Column, Fleet, InFlight, WorkerSpec};
 use crate::engine::background::block_on;
 use crate::engine::pool::idle::{Idle, full_barrier};
 use crate::engine::pool::waiters::Waiters;

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use sgl_policy_abi::{Init, Wire};
-use sglang_router_rs::core::{Candidates, Fleet, FleetWorker, InFlight, WorkerReport, WorkerTable};
+use sglang_router_rs::core::{CandidateWorkers, Fleet, FleetWorker, InFlight, WorkerReport, WorkerTable};
 use sglang_router_rs::policies::Explanation;
 use tokio::runtime::Runtime;
 

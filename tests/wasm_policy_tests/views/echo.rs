@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use sgl_policy_abi::{Concurrency, Input, MANIFEST_SECTION, Manifest, Wire, encode_to_vec};
-use sglang_router_rs::policies::{Explanation, Load, PluginOptions, Policy, PolicyFactory, WasmPolicyConfig};
+use sglang_router_rs::policies::{
+    Explanation, Load, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig,
+};
 
 /// Keeps `init` at 1 MiB and tables at 2 MiB until a decision takes them; answers at 3 MiB the map
 /// of no choice and these scores: three times a size and a message, then zeroes to a multiple of 4.
@@ -64,7 +66,7 @@ pub(crate) struct Messages {
 #[derive(Debug)]
 pub(crate) struct Echo {
     pub(crate) factory: PolicyFactory,
-    pub(crate) policy: Policy,
+    pub(crate) policy: PolicyHandle,
 }
 
 impl Echo {

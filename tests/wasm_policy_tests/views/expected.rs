@@ -1,6 +1,6 @@
 //! What a policy must see, told by the host's own workers and by the request.
 
-use sglang_router_rs::core::{Candidates, Column};
+use sglang_router_rs::core::{CandidateWorkers, Column};
 use sglang_router_rs::policies::{Explanation, Leg, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
@@ -46,7 +46,7 @@ impl Asked {
 }
 
 /// What is seen of workers, in the order of the table.
-pub(crate) fn view<C: Candidates>(workers: &C, asked: &Asked) -> View {
+pub(crate) fn view<C: CandidateWorkers>(workers: &C, asked: &Asked) -> View {
     let is_in = |set: &Option<WorkerSet>, index| set.as_ref().is_some_and(|set| set.contains(index));
     let one = |index: usize| {
         let worker = workers.worker(index).expect("below the length");

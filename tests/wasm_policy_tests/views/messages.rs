@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use sgl_policy_abi::{Init, Reader, RowWorker, RowsMessage, Value, Wire};
 use sglang_router_rs::core::{
-    BasicWorker, Candidates, Fleet, InFlight, SliceCandidates, TableVersion, Worker, WorkerTable,
+    BasicWorker, CandidateWorkers, Fleet, InFlight, SliceCandidates, TableVersion, Worker, WorkerTable,
 };
 use sglang_router_rs::policies::{Explanation, LoadBalancingPolicy};
 use tokio::runtime::Runtime;
@@ -44,7 +44,11 @@ fn slice_of(workers: &[Made]) -> Vec<Arc<dyn Worker>> {
 }
 
 /// An instance is told of a table when it has not seen it: each case has tables of its own.
-fn sees_the_same<C: Candidates>(workers: &C, asked: &Asked, explanation: &Explanation) -> TestCaseResult {
+fn sees_the_same<C: CandidateWorkers>(
+    workers: &C,
+    asked: &Asked,
+    explanation: &Explanation,
+) -> TestCaseResult {
     let messages = echo::messages(explanation);
     prop_assert!(messages.table.is_some(), "it does not know this table");
     let seen = Mirror::new(&messages.init).see(messages.table.as_deref(), &messages.select);

@@ -29,7 +29,7 @@ struct Applied {
     /// A digest: nothing that is printed tells of it.
     admin_token: Option<String>,
     workers: BTreeMap<String, WorkerEntry>,
-    plugins: BTreeMap<String, (PluginEntry, Print)>,
+    plugins: BTreeMap<String, (PluginEntry, ModulePrint)>,
     /// What is in the plugin directory and cannot be used.
     faulty: Vec<FaultyPlugin>,
     trust: Vec<TrustRule>,
@@ -37,7 +37,7 @@ struct Applied {
 
 /// Digests of a module and of its signature, if they can be read. Size and time would not do: a file
 /// that is written twice within one tick of the file system's clock has both in common with itself.
-type Print = [Option<String>; 2];
+type ModulePrint = [Option<String>; 2];
 
 impl Applied {
     /// Of a configuration. Reads the files of its plugins.
@@ -59,7 +59,7 @@ impl Applied {
     }
 }
 
-fn print(module: &Path) -> Print {
+fn print(module: &Path) -> ModulePrint {
     let mut signature = module.as_os_str().to_owned();
     signature.push(".sig");
     [module.to_owned(), PathBuf::from(signature)]
@@ -233,7 +233,7 @@ impl Reloader {
 
     /// Returns what is applied now: of a plugin that was not loaded, what was applied before, so that the
     /// next time tries it again.
-    async fn reload_plugins(&self, wanted: &Applied) -> BTreeMap<String, (PluginEntry, Print)> {
+    async fn reload_plugins(&self, wanted: &Applied) -> BTreeMap<String, (PluginEntry, ModulePrint)> {
         self.manager.set_configured(wanted.plugins.keys().cloned().collect());
         let mut applied = BTreeMap::new();
         for (name, known) in &wanted.plugins {

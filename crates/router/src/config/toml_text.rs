@@ -11,7 +11,7 @@ use sglang_router_rs::config::faults::Fault;
 
 /// One step on the way to a value.
 #[derive(Clone, Debug, PartialEq)]
-enum Step {
+enum PathStep {
     Key(String),
     Item(usize),
 }
@@ -51,36 +51,36 @@ fn line(text: &str, span: Option<&Range<usize>>) -> Option<usize> {
     Some(before.bytes().filter(|byte| *byte == b'\n').count() + 1)
 }
 
-fn shown(way: &[Step]) -> String {
+fn shown(way: &[PathStep]) -> String {
     let mut path = String::new();
     for step in way {
         match step {
-            Step::Key(key) if path.is_empty() => path.push_str(key),
-            Step::Key(key) => path.extend([".", key]),
-            Step::Item(item) => path.push_str(&format!("[{item}]")),
+            PathStep::Key(key) if path.is_empty() => path.push_str(key),
+            PathStep::Key(key) => path.extend([".", key]),
+            PathStep::Item(item) => path.push_str(&format!("[{item}]")),
         }
     }
     path
 }
 
 /// The way to the deepest key or value that has exactly this span.
-fn find(table: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<Step>> {
+fn find(table: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<PathStep>> {
     table.iter().find_map(|(key, value)| {
-        let step = Step::Key(key.get_ref().to_string());
+        let step = PathStep::Key(key.get_ref().to_string());
         let inner = find_in_value(value, span);
         let here = key.span() == *span || value.span() == *span;
         inner.or_else(|| here.then(Vec::new)).map(|rest| std::iter::once(step).chain(rest).collect())
     })
 }
 
-fn find_in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Vec<Step>> {
+fn find_in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Vec<PathStep>> {
     match value.get_ref() {
         DeValue::Table(table) => find(table, span),
         DeValue::Array(items) => items.iter().enumerate().find_map(|(item, value)| {
             let inner = find_in_value(value, span);
             let here = value.span() == *span;
             let rest = inner.or_else(|| here.then(Vec::new))?;
-            Some(std::iter::once(Step::Item(item)).chain(rest).collect())
+            Some(std::iter::once(PathStep::Item(item)).chain(rest).collect())
         }),
         _ => None,
     }
@@ -88,8 +88,8 @@ fn find_in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Ve
 
 /// Removes the value at the end of the way. Without an item of an array the others would have other
 /// numbers, so the whole array is removed then.
-fn remove(table: &mut DeTable<'_>, way: &[Step]) -> bool {
-    let Some((Step::Key(name), rest)) = way.split_first() else { return false };
+fn remove(table: &mut DeTable<'_>, way: &[PathStep]) -> bool {
+    let Some((PathStep::Key(name), rest)) = way.split_first() else { return false };
     let Some(key) = table.keys().find(|key| key.get_ref() == name).cloned() else { return false };
     let inside = match table.get_mut(&key).map(Spanned::get_mut) {
         Some(DeValue::Table(inner)) if !rest.is_empty() => remove(inner, rest),
@@ -99,8 +99,8 @@ fn remove(table: &mut DeTable<'_>, way: &[Step]) -> bool {
     inside || table.remove(&key).is_some()
 }
 
-fn remove_in_array(items: &mut DeArray<'_>, way: &[Step]) -> bool {
-    let Some((Step::Item(item), rest)) = way.split_first() else { return false };
+fn remove_in_array(items: &mut DeArray<'_>, way: &[PathStep]) -> bool {
+    let Some((PathStep::Item(item), rest)) = way.split_first() else { return false };
     match items.get_mut(*item).map(Spanned::get_mut) {
         Some(DeValue::Table(table)) => remove(table, rest),
         Some(DeValue::Array(inner)) if rest.len() > 1 => remove_in_array(inner, rest),

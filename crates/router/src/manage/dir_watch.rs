@@ -42,7 +42,7 @@ const MOST_AT_ONCE: usize = 256;
 
 /// What was last seen of a plugin's files and acted upon.
 #[derive(Debug)]
-struct Seen {
+struct SeenFiles {
     stamps: Stamps,
     /// True if no change can hide behind the stamps.
     is_sure: bool,
@@ -51,7 +51,7 @@ struct Seen {
 }
 
 /// A plugin whose files differ from what was acted upon.
-struct Change {
+struct ChangedPlugin {
     path: PathBuf,
     print: Print,
 }
@@ -61,7 +61,7 @@ pub struct DirWatch {
     dir: PathBuf,
     manager: Arc<PluginManager>,
     changed: Arc<Notify>,
-    known: BTreeMap<PathBuf, Seen>,
+    known: BTreeMap<PathBuf, SeenFiles>,
     /// Modules that could not be used when the router started, which the log says already.
     reported: BTreeSet<PathBuf>,
     /// What changed later is not as it was then.
@@ -161,7 +161,7 @@ impl DirWatch {
             return;
         }
         tokio::time::sleep(QUIET).await;
-        for Change { path, print } in changes {
+        for ChangedPlugin { path, print } in changes {
             if stop.is_cancelled() {
                 return;
             }
@@ -173,12 +173,12 @@ impl DirWatch {
                 continue;
             }
             let is_sure = stamps.are_proof(SystemTime::now());
-            self.act(path, Seen { stamps, is_sure, print, plugin: String::new() }, files).await;
+            self.act(path, SeenFiles { stamps, is_sure, print, plugin: String::new() }, files).await;
         }
     }
 
     /// What differs from what was acted upon, the latest first. Only what may have changed is read.
-    fn changes(&mut self, modules: Vec<PathBuf>) -> Vec<Change> {
+    fn changes(&mut self, modules: Vec<PathBuf>) -> Vec<ChangedPlugin> {
         let now = SystemTime::now();
         let suspects = modules.into_iter().map(|path| (Stamps::of(&path), path));
         let mut suspects: Vec<_> = suspects
@@ -199,7 +199,7 @@ impl DirWatch {
                     seen.is_sure = stamps.are_proof(now);
                     seen.stamps = stamps;
                 }
-                _ => changes.push(Change { path, print }),
+                _ => changes.push(ChangedPlugin { path, print }),
             }
         }
         changes
@@ -217,7 +217,7 @@ impl DirWatch {
         });
     }
 
-    async fn act(&mut self, path: PathBuf, mut seen: Seen, files: Result<PluginFiles, String>) {
+    async fn act(&mut self, path: PathBuf, mut seen: SeenFiles, files: Result<PluginFiles, String>) {
         let file = shown_path(&path);
         let settings = files.as_ref().ok().and_then(|files| files.settings.as_deref());
         let PluginInDir { entry, faults } = files::plugin_with(&path, settings, &NativePolicy::NAMES);

@@ -13,24 +13,24 @@ const OF_FLAGS: (&str, &str) = ("flags", "X");
 /// What was kept before.
 const BEFORE: &str = "before";
 
-type Digests = BTreeMap<String, String>;
+type KeptDigests = BTreeMap<String, String>;
 
 /// The disk as it would be found after a crash.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Found {
+struct FoundDisk {
     modules: BTreeSet<String>,
-    list: Digests,
+    list: KeptDigests,
 }
 
 /// A disk, and what it was after each write.
 #[derive(Clone, Debug, Default)]
 struct FakeDisk {
-    now: RefCell<Found>,
-    moments: RefCell<Vec<Found>>,
+    now: RefCell<FoundDisk>,
+    moments: RefCell<Vec<FoundDisk>>,
 }
 
 impl FakeDisk {
-    fn change(&self, change: impl FnOnce(&mut Found)) {
+    fn change(&self, change: impl FnOnce(&mut FoundDisk)) {
         change(&mut self.now.borrow_mut());
         self.moments.borrow_mut().push(self.now.borrow().clone());
     }
@@ -97,7 +97,7 @@ impl Job {
 struct World {
     set: KeptSet,
     disk: FakeDisk,
-    serving: Digests,
+    serving: KeptDigests,
     /// What a rollback would bring back.
     previous: BTreeSet<String>,
     /// What the list may say of each name, by what was answered and what is on its way.
@@ -167,7 +167,7 @@ impl World {
     }
 
     /// What must hold whenever the process is killed.
-    fn check(&self, found: &Found, trace: &[(usize, usize)]) {
+    fn check(&self, found: &FoundDisk, trace: &[(usize, usize)]) {
         for (name, digest) in &found.list {
             assert!(found.modules.contains(digest), "{trace:?}: listed `{name}` has no module: {found:?}");
             assert!(self.allowed.contains_key(name), "{trace:?}: `{name}` was never pushed: {found:?}");

@@ -20,8 +20,8 @@ use sgl_api::{AfterRestart, Pushed};
 use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::config::rollout::Rollout;
 use sglang_router_rs::policies::{
-    Load, ModuleBytes, OperationError, Origin, PluginDetail, PluginInfo, Policy, PolicyFactory, Progress,
-    read_module, unwatched,
+    Load, ModuleBytes, OperationError, Origin, PluginDetail, PluginInfo, PolicyFactory, PolicyHandle,
+    Progress, read_module, unwatched,
 };
 use sglang_router_rs::types::{hex, shown};
 
@@ -346,7 +346,7 @@ impl PluginManager {
 
 /// Share of the decisions that go to a plugin's canary in percent, if it has one.
 pub(crate) fn canary_percent(factory: &PolicyFactory, name: &str) -> Option<f64> {
-    let Some(Policy::Wasm(plugin)) = factory.create_by_name(name) else { return None };
+    let Some(PolicyHandle::Wasm(plugin)) = factory.create_by_name(name) else { return None };
     plugin.canary_percent()
 }
 

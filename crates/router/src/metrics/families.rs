@@ -12,11 +12,11 @@ use crate::metrics::metric::{Metric, MetricKind};
 #[derive(Debug)]
 pub struct Family {
     metric: &'static Metric,
-    samples: Vec<(Vec<(&'static str, String)>, Value)>,
+    samples: Vec<(Vec<(&'static str, String)>, SampleValue)>,
 }
 
 #[derive(Debug)]
-enum Value {
+enum SampleValue {
     Count(u64),
     Gauge(f64),
     Histogram(HistogramSnapshot),
@@ -26,20 +26,20 @@ impl Family {
     /// Adds a count. For [`MetricKind::Counter`]. `labels` are the values of the metric's labels, in
     /// their order.
     pub fn count(&mut self, labels: &[&str], count: u64) -> &mut Self {
-        self.push(labels, Value::Count(count))
+        self.push(labels, SampleValue::Count(count))
     }
 
     /// Adds a gauge. For [`MetricKind::Gauge`]; `labels` as for [`count`](Self::count).
     pub fn gauge(&mut self, labels: &[&str], value: f64) -> &mut Self {
-        self.push(labels, Value::Gauge(value))
+        self.push(labels, SampleValue::Gauge(value))
     }
 
     /// Adds a histogram. For [`MetricKind::Histogram`]; `labels` as for [`count`](Self::count).
     pub fn histogram(&mut self, labels: &[&str], snapshot: HistogramSnapshot) -> &mut Self {
-        self.push(labels, Value::Histogram(snapshot))
+        self.push(labels, SampleValue::Histogram(snapshot))
     }
 
-    fn push(&mut self, labels: &[&str], value: Value) -> &mut Self {
+    fn push(&mut self, labels: &[&str], value: SampleValue) -> &mut Self {
         let metric = self.metric;
         debug_assert_eq!(labels.len(), metric.labels.len(), "a value for each label of {}", metric.name);
         debug_assert_eq!(value.kind(), metric.kind, "the kind of {}", metric.name);
@@ -66,7 +66,7 @@ impl Family {
     }
 }
 
-impl Value {
+impl SampleValue {
     fn kind(&self) -> MetricKind {
         match self {
             Self::Count(_) => MetricKind::Counter,

@@ -21,7 +21,7 @@ use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_api::End;
-use sglang_router_rs::policies::{DecideError, HeaderLookup, Policy, SelectWorkerInfo, key_of};
+use sglang_router_rs::policies::{DecideError, HeaderLookup, PolicyHandle, SelectWorkerInfo, key_of};
 
 /// A client that sends this wants to know of the decision.
 const EXPLAIN_HEADER: &str = "x-sgl-explain";
@@ -140,7 +140,7 @@ fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
 /// What the policy needs to know, and by how many workers the request is to be served. A body that is
 /// not what the API says is the worker's to refuse, unless it has to be changed on the way.
 async fn read_facts<'a>(
-    policy: &Policy,
+    policy: &PolicyHandle,
     snapshot: &Snapshot,
     inbound: &'a Inbound,
 ) -> Result<(Facts<'a>, Shape), ProxyError> {

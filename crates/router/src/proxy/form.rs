@@ -11,7 +11,7 @@ use crate::proxy::tried::{Selection, Tried};
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, Policy, SelectWorkerInfo};
+use sglang_router_rs::policies::{DecideError, PolicyHandle, SelectWorkerInfo};
 
 /// A request in one of its forms: how a decision is made, placed and tried.
 pub(crate) trait Form {
@@ -30,7 +30,7 @@ pub(crate) trait Form {
 
     /// Asks the policy.
     fn decide(
-        policy: &Policy,
+        policy: &PolicyHandle,
         table: &WorkerTable,
         info: &SelectWorkerInfo<'_>,
     ) -> impl Future<Output = Result<Self::Decision, DecideError>>;
@@ -51,7 +51,7 @@ pub(crate) trait Form {
         decision: Self::Decision,
         tried: &mut Tried<'_>,
         snapshot: &Snapshot,
-        policy: &Policy,
+        policy: &PolicyHandle,
     ) -> Result<Option<Self::Placed>, ProxyError>;
 
     /// Sends the request, up to the beginning of an answer. `has_other` tells whether another worker

@@ -51,12 +51,12 @@ enum Room {
 #[derive(Debug)]
 pub struct Fullness {
     room: AtomicU8,
-    inner: Mutex<Inner>,
+    inner: Mutex<Pause>,
     told: Notify,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Pause {
     room: Room,
     /// When the last pause ends or ended.
     until: Option<Instant>,
@@ -69,7 +69,7 @@ struct Inner {
 impl Default for Fullness {
     fn default() -> Self {
         let (room, next) = (Room::Free, FIRST_PAUSE);
-        let inner = Inner { room, until: None, next, asked: false };
+        let inner = Pause { room, until: None, next, asked: false };
         Self { room: AtomicU8::new(Room::Free as u8), inner: Mutex::new(inner), told: Notify::new() }
     }
 }
@@ -170,7 +170,7 @@ impl Fullness {
         ends
     }
 
-    fn change(&self, inner: &mut Inner, room: Room) {
+    fn change(&self, inner: &mut Pause, room: Room) {
         inner.room = room;
         // Relaxed: as in `served`.
         self.room.store(room as u8, Ordering::Relaxed);

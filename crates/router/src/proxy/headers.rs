@@ -33,12 +33,12 @@ fn is_own(name: &str) -> bool {
 
 /// What is among the names of the headers, from one pass: looking for each by its hash costs more.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct SeenNames {
     has_hop_by_hop: bool,
     has_own: bool,
 }
 
-impl Seen {
+impl SeenNames {
     fn in_names(headers: &HeaderMap) -> Self {
         let mut seen = Self::default();
         for name in headers.keys().map(HeaderName::as_str) {
@@ -69,7 +69,7 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
 /// speaks to this router: also what `connection` names, since that is for the next hop, and so for
 /// this one.
 pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
-    let seen = Seen::in_names(headers);
+    let seen = SeenNames::in_names(headers);
     // Nearly no request has any, and an empty list takes no memory.
     let own = if seen.has_own { own_of(headers) } else { Vec::new() };
     if seen.has_hop_by_hop {
@@ -94,7 +94,7 @@ fn own_of(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
 /// Makes the head of a worker's answer fit for the client's connection: without what concerns the
 /// worker's, and without headers in the router's name.
 pub fn prepare_answer(head: &mut response::Parts) {
-    let seen = Seen::in_names(&head.headers);
+    let seen = SeenNames::in_names(&head.headers);
     if seen.has_hop_by_hop {
         remove_hop_by_hop(&mut head.headers);
     }

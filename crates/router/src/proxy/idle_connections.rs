@@ -6,12 +6,12 @@ use crate::config::checked::UpstreamSettings;
 use sgl_upstream::upstream_connection::UpstreamConnection;
 
 /// A connection is large, and it moves between here, requests and answers.
-type Idle = Box<UpstreamConnection>;
+type BoxedConnection = Box<UpstreamConnection>;
 
 /// Idle connections, the one that was used last on top, so that those on the bottom grow old.
 #[derive(Debug)]
 pub struct IdleConnections {
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<BoxedConnection>>,
     settings: UpstreamSettings,
 }
 
@@ -28,7 +28,7 @@ impl IdleConnections {
 
     /// A connection that was alive a moment ago. The worker may still close it before it reads
     /// the request; the caller then tries a new one.
-    pub fn take(&self) -> Option<Idle> {
+    pub fn take(&self) -> Option<BoxedConnection> {
         loop {
             // Looked at outside the lock: it may read from the socket.
             let mut connection = self.pop()?;
@@ -38,12 +38,12 @@ impl IdleConnections {
         }
     }
 
-    fn pop(&self) -> Option<Idle> {
+    fn pop(&self) -> Option<BoxedConnection> {
         self.idle.lock().pop()
     }
 
     /// Keeps a usable connection for the next request.
-    pub fn put(&self, connection: Idle) {
+    pub fn put(&self, connection: BoxedConnection) {
         let mut idle = self.idle.lock();
         if idle.len() < self.settings.max_idle {
             idle.push(connection);
@@ -53,7 +53,7 @@ impl IdleConnections {
     /// Drops connections that are too old or that the worker has closed.
     pub fn prune(&self) {
         let connections = std::mem::take(&mut *self.idle.lock());
-        let fresh = |c: &Idle| c.idle_since().elapsed() < self.settings.idle_timeout;
+        let fresh = |c: &BoxedConnection| c.idle_since().elapsed() < self.settings.idle_timeout;
         let mut kept: Vec<_> = connections.into_iter().filter(fresh).collect();
         kept.retain_mut(|connection| connection.is_usable());
         let mut idle = self.idle.lock();

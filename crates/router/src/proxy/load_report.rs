@@ -24,7 +24,7 @@ struct Rank {
 /// A list of ranks, one rank, or a list inside an object.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Load {
+enum Reported {
     Ranks(Vec<Rank>),
     Wrapped { loads: Vec<Rank> },
     One(Rank),
@@ -34,8 +34,8 @@ enum Load {
 /// of the kind.
 pub fn read(body: &[u8]) -> Option<WorkerReport> {
     let ranks = match serde_json::from_slice(body).ok()? {
-        Load::Ranks(ranks) | Load::Wrapped { loads: ranks } => ranks,
-        Load::One(rank) => vec![rank],
+        Reported::Ranks(ranks) | Reported::Wrapped { loads: ranks } => ranks,
+        Reported::One(rank) => vec![rank],
     };
     let difference = |rank: &Rank| Some(rank.num_reqs?.saturating_sub(rank.num_waiting_reqs.unwrap_or(0)));
     let running = |rank: &Rank| rank.num_running_reqs.or_else(|| difference(rank));

@@ -12,7 +12,7 @@
 //! connection to the worker, so a chunk of an answer wakes one task and costs one read and one
 //! write. A client that hangs up ends that task's request, which closes the worker's connection.
 //!
-//! Names HTTP; knows policies only by [`sglang_router_rs::policies::Policy`].
+//! Names HTTP; knows policies only by [`sglang_router_rs::policies::PolicyHandle`].
 
 pub mod verdict;
 pub mod deadlines;

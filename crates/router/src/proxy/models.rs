@@ -33,7 +33,7 @@ pub struct Listing {
 
 /// What a worker answers.
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct ModelList {
     data: Vec<Map<String, Value>>,
 }
 
@@ -85,7 +85,7 @@ fn plain(id: &str) -> Value {
 impl Listing {
     /// Reads an answer in OpenAI's form; `None` if it is none.
     pub fn read(body: &[u8]) -> Option<Self> {
-        let answer: Answer = serde_json::from_slice(body).ok()?;
+        let answer: ModelList = serde_json::from_slice(body).ok()?;
         Some(Self { cards: answer.data.into_iter().filter_map(Card::read).take(MAX_MODELS).collect() })
     }
 

@@ -38,7 +38,7 @@ use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_upstream::payload::Payload;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, PairDecision, Policy, SelectWorkerInfo};
+use sglang_router_rs::policies::{DecideError, PairDecision, PolicyHandle, SelectWorkerInfo};
 
 /// If both halves break within this time, the request counts as one that breaks both. A half that lives
 /// on waits this long for nothing.
@@ -83,7 +83,7 @@ impl Form for PairRequest<'_> {
     }
 
     fn decide(
-        policy: &Policy,
+        policy: &PolicyHandle,
         table: &WorkerTable,
         info: &SelectWorkerInfo<'_>,
     ) -> impl Future<Output = Result<PairDecision, DecideError>> {
@@ -107,7 +107,7 @@ impl Form for PairRequest<'_> {
         pair: PairDecision,
         tried: &mut Tried<'_>,
         snapshot: &Snapshot,
-        policy: &Policy,
+        policy: &PolicyHandle,
     ) -> Result<Option<Self::Placed>, ProxyError> {
         let prefill = tried.place(snapshot, pair.prefill, policy)?;
         let decode = tried.place(snapshot, pair.decode, policy)?;

@@ -98,15 +98,15 @@ pub async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> Facts<'a
 /// structure is broken, what was found before counts.
 pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
     let mut json = Json::new(body);
-    let mut found = Found { route, wanted, prompt: Prompt::default(), model: None, choices: None };
+    let mut found = FoundFields { route, wanted, prompt: Prompt::default(), model: None, choices: None };
     let whole = json.object(|key, json| found.field(key, json)).and_then(|()| json.end());
-    let Found { prompt: Prompt { text, text_bytes, tokens, batch }, model, choices, .. } = found;
+    let FoundFields { prompt: Prompt { text, text_bytes, tokens, batch }, model, choices, .. } = found;
     let tokens = (!tokens.is_empty()).then_some(tokens);
     let batch = batch.or(choices.filter(|choices| *choices > 1));
     Facts { text, text_bytes, tokens, model, batch, broken: whole.err() }
 }
 
-struct Found<'a> {
+struct FoundFields<'a> {
     route: Route,
     wanted: Wanted,
     prompt: Prompt<'a>,
@@ -114,7 +114,7 @@ struct Found<'a> {
     choices: Option<usize>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FoundFields<'a> {
     fn field(&mut self, key: &str, json: &mut Json<'a>) -> Result<(), Broken> {
         match (key, self.route) {
             ("model", _) if self.wanted.model => {

@@ -7,7 +7,7 @@ use crate::proxy::circuit::CircuitPass;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::{InFlight, Worker};
-use sglang_router_rs::policies::{Chooser, Decision, Policy, RequestCompletion};
+use sglang_router_rs::policies::{Chooser, Decision, PolicyHandle, RequestCompletion};
 
 /// A request that was placed at a worker. Until it is dropped, or the worker is done with it, it counts
 /// as in flight; then, whatever became of the request, the policy is told.
@@ -34,12 +34,12 @@ pub struct Placement {
     deaths: u64,
     first_byte: Option<Duration>,
     /// The policy, if it listens: telling needs an allocation.
-    listener: Option<Policy>,
+    listener: Option<PolicyHandle>,
 }
 
 impl Placement {
     /// `None` if the circuit breaker does not let the request through.
-    pub fn new(target: &Arc<Target>, decision: Decision, policy: &Policy) -> Option<Self> {
+    pub fn new(target: &Arc<Target>, decision: Decision, policy: &PolicyHandle) -> Option<Self> {
         let pass = target.circuit().enter()?;
         if pass == CircuitPass::Probe {
             target.refresh();

@@ -103,13 +103,13 @@ impl From<UnknownModel> for ProxyError {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
-    error: Problem<'a>,
+struct ErrorBody<'a> {
+    error: OpenAiError<'a>,
 }
 
 /// The fields of OpenAI's error object.
 #[derive(Serialize)]
-struct Problem<'a> {
+struct OpenAiError<'a> {
     message: &'a str,
     r#type: &'a str,
     param: Option<&'a str>,
@@ -176,8 +176,8 @@ impl ProxyError {
         let param = matches!(self, Self::UnknownModel).then_some("model");
         let (message, code) = (self.to_string(), self.code());
         let reason = self.shortage().map(Shortage::as_str);
-        let problem = Problem { message: &message, r#type: kind, param, code, reason };
-        let body = serde_json::to_vec(&Envelope { error: problem }).unwrap_or_default();
+        let problem = OpenAiError { message: &message, r#type: kind, param, code, reason };
+        let body = serde_json::to_vec(&ErrorBody { error: problem }).unwrap_or_default();
         let mut response = json(status, body);
         let headers = response.headers_mut();
         match self {

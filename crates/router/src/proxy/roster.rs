@@ -25,7 +25,7 @@ use sglang_router_rs::core::{Fleet, FleetError, FleetWorker, Worker, WorkerSpec}
 pub struct Roster {
     fleet: Fleet,
     snapshot: ArcSwap<Snapshot>,
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<HashMap<String, RosterEntry>>,
     /// Whether workers are asked for their models.
     learns: bool,
     deaths: AtomicU64,
@@ -33,7 +33,7 @@ pub struct Roster {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RosterEntry {
     target: Arc<Target>,
     known: Known,
 }
@@ -73,7 +73,7 @@ impl Roster {
         let worker = self.fleet.add(spec, healthy)?;
         let known = Known { configured: worker.spec().model.clone(), listing: None };
         let target = Arc::new(make(worker));
-        let entry = Entry { target: Arc::clone(&target), known };
+        let entry = RosterEntry { target: Arc::clone(&target), known };
         let previous = entries.insert(target.worker().url().to_owned(), entry);
         debug_assert!(previous.is_none(), "the fleet refuses duplicates");
         self.publish(&entries);
@@ -182,7 +182,7 @@ impl Roster {
         self.publish(&entries);
     }
 
-    fn publish(&self, entries: &HashMap<String, Entry>) {
+    fn publish(&self, entries: &HashMap<String, RosterEntry>) {
         let table = self.fleet.table();
         let entries = table.workers().iter().filter_map(|worker| entries.get(worker.url()));
         let (targets, known): (Vec<_>, Vec<_>) =

@@ -53,7 +53,7 @@ async fn measured(
     started: Instant,
 ) -> Response<OutBody> {
     let measures = client.proxy().measures();
-    let mut waiting = Waiting { measures, route, is_over: false };
+    let mut waiting = WaitingClient { measures, route, is_over: false };
     let answered = match route {
         Route::Models => models(client, started),
         _ => forwarded(client, route, request, started).await,
@@ -76,13 +76,13 @@ async fn measured(
 }
 
 /// Counts a client that hangs up while its request has no answer: hyper drops the request then.
-struct Waiting<'a> {
+struct WaitingClient<'a> {
     measures: &'a Measures,
     route: Route,
     is_over: bool,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingClient<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.measures.disconnected(self.route);

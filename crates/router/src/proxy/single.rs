@@ -18,7 +18,7 @@ use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_upstream::payload::Payload;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, Decision, Policy, SelectWorkerInfo};
+use sglang_router_rs::policies::{DecideError, Decision, PolicyHandle, SelectWorkerInfo};
 
 /// A request for one worker.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Form for Single<'_> {
     }
 
     fn decide(
-        policy: &Policy,
+        policy: &PolicyHandle,
         table: &WorkerTable,
         info: &SelectWorkerInfo<'_>,
     ) -> impl Future<Output = Result<Decision, DecideError>> {
@@ -71,7 +71,7 @@ impl Form for Single<'_> {
         decision: Decision,
         tried: &mut Tried<'_>,
         snapshot: &Snapshot,
-        policy: &Policy,
+        policy: &PolicyHandle,
     ) -> Result<Option<Placement>, ProxyError> {
         tried.place(snapshot, decision, policy)
     }

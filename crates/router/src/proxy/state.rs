@@ -9,13 +9,13 @@ use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::records::Recorder;
-use sglang_router_rs::policies::Policy;
+use sglang_router_rs::policies::PolicyHandle;
 
 /// The data plane without its sockets.
 #[derive(Debug)]
 pub struct Proxy {
     settings: ProxySettings,
-    policy: Policy,
+    policy: PolicyHandle,
     backends: Arc<Backends>,
     measures: Arc<Measures>,
     pressure: Arc<Pressure>,
@@ -32,7 +32,7 @@ impl Proxy {
     /// Outside a tokio runtime: workers get their keeper tasks there.
     pub fn new(
         settings: ProxySettings,
-        policy: Policy,
+        policy: PolicyHandle,
         metrics: &Metrics,
         recorder: Option<Arc<Recorder>>,
     ) -> Arc<Self> {
@@ -58,7 +58,7 @@ impl Proxy {
     }
 
     /// The policy.
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &PolicyHandle {
         &self.policy
     }
 

@@ -88,10 +88,10 @@ impl Succession {
     }
 }
 
-type Found = (Arc<Target>, Known);
+type KnownTarget = (Arc<Target>, Known);
 
 /// True if what this worker serves is served by others too; one that serves nobody leaves no gap.
-fn is_covered((target, known): &Found, others: &[Found]) -> bool {
+fn is_covered((target, known): &KnownTarget, others: &[KnownTarget]) -> bool {
     if !target.is_fit() {
         return true;
     }

@@ -13,7 +13,7 @@ use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{Worker, WorkerRole};
-use sglang_router_rs::policies::{DecideError, Decision, Policy};
+use sglang_router_rs::policies::{DecideError, Decision, PolicyHandle};
 use sglang_router_rs::types::WorkerSet;
 
 /// The workers that must not be chosen again, and the outcome that counts if none is left.
@@ -55,7 +55,7 @@ impl<'a> Tried<'a> {
         &mut self,
         snapshot: &Snapshot,
         decision: Decision,
-        policy: &Policy,
+        policy: &PolicyHandle,
     ) -> Result<Option<Placement>, ProxyError> {
         let index = decision.index();
         if self.workers.as_ref().is_some_and(|tried| tried.contains(index)) {

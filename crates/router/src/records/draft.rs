@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::records::recorder::Recorder;
 use sgl_api::{CandidateRecord, DecidedBy, DecisionRecord, End, OutcomeRecord, RequestRecord};
-use sglang_router_rs::core::{Candidates, KnownReport, Worker, WorkerTable};
+use sglang_router_rs::core::{CandidateWorkers, KnownReport, Worker, WorkerTable};
 use sglang_router_rs::policies::{
     Chooser, DecideError, Decision, Explanation, FailureCause, PairDecision, SelectWorkerInfo,
 };
@@ -39,7 +39,7 @@ pub struct Asked {
 
 /// What a client is told in a header: the last decision without its candidates.
 #[derive(Serialize)]
-struct Told<'a> {
+struct ToldDecision<'a> {
     request_id: &'a str,
     policy: &'a str,
     chooser: DecidedBy,
@@ -91,7 +91,7 @@ impl Draft {
     /// The value of a header, if the client asked for one.
     pub fn header(&self) -> Option<String> {
         let last = self.record.decisions.last().filter(|_| self.told)?;
-        let told = Told {
+        let told = ToldDecision {
             request_id: &self.record.request_id,
             policy: &self.record.policy,
             chooser: last.chooser,

@@ -44,12 +44,12 @@ pub struct Arrival {
 /// The arrivals of one round, in order of time. The same pace and seed give the same arrivals.
 #[derive(Debug)]
 pub struct Arrivals {
-    source: Source,
+    source: Schedule,
     next: u64,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Schedule {
     None,
     Constant { per_second: f64 },
     Poisson { per_second: f64, at_seconds: f64, random: fastrand::Rng },
@@ -60,14 +60,14 @@ impl Arrivals {
     /// Arrivals at this pace; none for a closed loop, whose requests depend on the answers.
     pub fn new(pace: &Pace, seed: u64) -> Self {
         let source = match pace {
-            Pace::Closed { .. } => Source::None,
-            Pace::Constant { per_second } => Source::Constant { per_second: *per_second },
-            Pace::Poisson { per_second } => Source::Poisson {
+            Pace::Closed { .. } => Schedule::None,
+            Pace::Constant { per_second } => Schedule::Constant { per_second: *per_second },
+            Pace::Poisson { per_second } => Schedule::Poisson {
                 per_second: *per_second,
                 at_seconds: 0.0,
                 random: fastrand::Rng::with_seed(seed),
             },
-            Pace::Trace { trace, speed } => Source::Trace { trace: Arc::clone(trace), speed: *speed },
+            Pace::Trace { trace, speed } => Schedule::Trace { trace: Arc::clone(trace), speed: *speed },
         };
         Self { source, next: 0 }
     }
@@ -79,15 +79,15 @@ impl Iterator for Arrivals {
     fn next(&mut self) -> Option<Arrival> {
         let number = self.next;
         let seconds = match &mut self.source {
-            Source::None => return None,
+            Schedule::None => return None,
             // Counted from the start each time, so that no error adds up.
-            Source::Constant { per_second } => number as f64 / *per_second,
-            Source::Poisson { per_second, at_seconds, random } => {
+            Schedule::Constant { per_second } => number as f64 / *per_second,
+            Schedule::Poisson { per_second, at_seconds, random } => {
                 // 1 - f64() is above 0, so the logarithm is finite.
                 *at_seconds -= (1.0 - random.f64()).ln() / *per_second;
                 *at_seconds
             }
-            Source::Trace { trace, speed } => {
+            Schedule::Trace { trace, speed } => {
                 let entry = trace.entries().get(usize::try_from(number).ok()?)?;
                 entry.at.as_secs_f64() / *speed
             }

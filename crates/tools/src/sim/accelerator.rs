@@ -39,7 +39,7 @@ pub(crate) struct Accelerator {
 
 /// How busy a worker is now.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Load {
+pub(crate) struct Occupancy {
     /// Requests in the batch.
     pub(crate) running: usize,
     /// Requests in the queue.
@@ -172,8 +172,8 @@ impl Accelerator {
         }
     }
 
-    pub(crate) fn load(&self) -> Load {
-        Load {
+    pub(crate) fn load(&self) -> Occupancy {
+        Occupancy {
             running: self.batch.running(),
             waiting: self.batch.waiting(),
             running_tokens: self.batch.running_tokens(),

@@ -26,9 +26,9 @@ struct Part<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
+        struct ContentVisitor;
 
-        impl<'de> de::Visitor<'de> for Visitor {
+        impl<'de> de::Visitor<'de> for ContentVisitor {
             type Value = Content<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +57,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
         }
 
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(ContentVisitor)
     }
 }
 
@@ -85,9 +85,9 @@ pub(crate) enum PromptItem<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for PromptField<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
+        struct PromptVisitor;
 
-        impl<'de> de::Visitor<'de> for Visitor {
+        impl<'de> de::Visitor<'de> for PromptVisitor {
             type Value = PromptField<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,7 +111,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for PromptField<'a> {
             }
         }
 
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(PromptVisitor)
     }
 }
 
@@ -173,14 +173,14 @@ fn read_text(text: &str, hashing: Hashing) -> PromptShape {
 /// batch. (`bootstrap_host` and `bootstrap_port` are read over: nothing is transferred here.)
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Room {
+pub(crate) enum BootstrapRoom {
     /// For one request.
     One(u64),
     /// For each prompt of a batch.
     Many(Vec<u64>),
 }
 
-impl Room {
+impl BootstrapRoom {
     /// The room as a header, a list with commas.
     pub(crate) fn to_header(&self) -> Option<HeaderValue> {
         match self {
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn room_is_sent_back_as_it_came() {
-        let header = |json| serde_json::from_str::<Room>(json).unwrap().to_header().unwrap();
+        let header = |json| serde_json::from_str::<BootstrapRoom>(json).unwrap().to_header().unwrap();
         assert_eq!(header("9223372036854775807"), "9223372036854775807");
         assert_eq!(header("[1,2]"), "1,2");
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
-use crate::sim::fields::{Content, PromptField, Room, Text};
+use crate::sim::fields::{BootstrapRoom, Content, PromptField, Text};
 use crate::sim::generation::{Format, GenerationRequest};
 use crate::sim::tokens::{Hashing, PromptReader};
 
@@ -19,17 +19,17 @@ struct ChatRequest<'a> {
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow)]
-    messages: Option<Vec<Message<'a>>>,
+    messages: Option<Vec<ChatMessage<'a>>>,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     n: Option<u32>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    bootstrap_room: Option<Room>,
+    bootstrap_room: Option<BootstrapRoom>,
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct ChatMessage<'a> {
     #[serde(borrow)]
     role: Text<'a>,
     #[serde(borrow, default)]
@@ -51,7 +51,7 @@ struct CompletionRequest<'a> {
     n: Option<u32>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    bootstrap_room: Option<Room>,
+    bootstrap_room: Option<BootstrapRoom>,
 }
 
 /// Reads the body of `/v1/chat/completions`.
@@ -81,7 +81,7 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<GenerationReq
         max_tokens: None,
         stream: request.stream.unwrap_or(false),
         include_usage: wants_usage(request.stream_options.as_ref()),
-        room: request.bootstrap_room.as_ref().and_then(Room::to_header),
+        room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
     };
     bounded(ask, request.max_completion_tokens.or(request.max_tokens), config)
 }
@@ -104,7 +104,7 @@ pub(crate) fn read_completion(body: &[u8], config: &SimConfig) -> Result<Generat
         max_tokens: None,
         stream: request.stream.unwrap_or(false),
         include_usage: wants_usage(request.stream_options.as_ref()),
-        room: request.bootstrap_room.as_ref().and_then(Room::to_header),
+        room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
     };
     bounded(ask, request.max_tokens, config)
 }

@@ -38,7 +38,7 @@ use crate::sim::{reply, sglang};
 const MAX_BODY_BYTES: usize = 32 << 20;
 
 /// How a body becomes a request, per endpoint.
-type Reader = fn(&[u8], &SimConfig) -> Result<GenerationRequest, ApiError>;
+type BodyReader = fn(&[u8], &SimConfig) -> Result<GenerationRequest, ApiError>;
 
 /// The HTTP side of one worker.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Routes {
 
     async fn route(&self, request: Request<Incoming>) -> Result<SimResponse, ApiError> {
         let path = request.uri().path();
-        let reader: Reader = match path {
+        let reader: BodyReader = match path {
             "/v1/chat/completions" => read_chat,
             "/v1/completions" => read_completion,
             "/generate" => sglang::read_generate,
@@ -99,7 +99,11 @@ impl Routes {
         self.generate(request, reader).await
     }
 
-    async fn generate(&self, request: Request<Incoming>, reader: Reader) -> Result<SimResponse, ApiError> {
+    async fn generate(
+        &self,
+        request: Request<Incoming>,
+        reader: BodyReader,
+    ) -> Result<SimResponse, ApiError> {
         let body = read_body(request).await?;
         let mut ask = reader(&body, self.accelerator.config())?;
         // A prompt may be long; its bytes are not needed while its answer is made.

@@ -25,7 +25,7 @@ pub(crate) struct Run {
     model: TimeModel,
     emitted: u32,
     /// None if nothing takes time.
-    pace: Option<Pace>,
+    pace: Option<TokenPace>,
     place: BatchPlace,
     flight: Flight,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Run {
 /// When the next token is due. Due times add up, so that the rounding of timers to milliseconds
 /// does not: on average the pace is the modelled one.
 #[derive(Debug)]
-struct Pace {
+struct TokenPace {
     due: Instant,
     last: Instant,
     sleep: Pin<Box<Sleep>>,
@@ -51,7 +51,7 @@ impl Run {
         // Prefill makes the first token; a request for none or one never sets a timer.
         let pace = (!model.is_instant() && generation.output_tokens > 1).then(|| {
             let now = Instant::now();
-            Pace { due: now, last: now, sleep: Box::pin(sleep_until(now)) }
+            TokenPace { due: now, last: now, sleep: Box::pin(sleep_until(now)) }
         });
         Self { generation, batch, counters, model, emitted: 0, pace, place, flight }
     }

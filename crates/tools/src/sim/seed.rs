@@ -21,7 +21,7 @@ pub(crate) struct RequestSeed(u64);
 
 /// Keeps the draws of one request apart from each other.
 #[derive(Clone, Copy)]
-enum Draw {
+enum DrawKind {
     Failure = 1,
     Length = 2,
     Jitter = 3,
@@ -35,36 +35,36 @@ impl RequestSeed {
         Self(mix(mix(seed) ^ number))
     }
 
-    fn draw(self, draw: Draw, salt: u64) -> u64 {
+    fn draw(self, draw: DrawKind, salt: u64) -> u64 {
         mix(self.0 ^ mix(((draw as u64) << 56) ^ salt))
     }
 
     /// True for the share `rate` (0 to 1) of all requests.
     pub(crate) fn fails(self, rate: f64) -> bool {
-        rate > 0.0 && unit(self.draw(Draw::Failure, 0)) < rate
+        rate > 0.0 && unit(self.draw(DrawKind::Failure, 0)) < rate
     }
 
     /// Length of an answer that nobody bounded, in tokens: evenly spread from half of `mean` to
     /// one and a half of it, at least 1.
     pub(crate) fn natural_length(self, mean: u32) -> u32 {
-        let offset = self.draw(Draw::Length, 0) % (u64::from(mean) + 1);
+        let offset = self.draw(DrawKind::Length, 0) % (u64::from(mean) + 1);
         let offset = u32::try_from(offset).unwrap_or(mean);
         (mean / 2).saturating_add(offset).max(1)
     }
 
     /// A number in `0.0..1.0` for the pace of one step.
     pub(crate) fn jitter(self, step: u32) -> f64 {
-        unit(self.draw(Draw::Jitter, u64::from(step)))
+        unit(self.draw(DrawKind::Jitter, u64::from(step)))
     }
 
     /// A hash for the token at `index` of one choice.
     pub(crate) fn token(self, choice: u32, index: u32) -> u64 {
-        self.draw(Draw::Word, (u64::from(choice) << 32) ^ u64::from(index))
+        self.draw(DrawKind::Word, (u64::from(choice) << 32) ^ u64::from(index))
     }
 
     /// A request id; `salt` keeps the ids of workers with the same seed apart.
     pub(crate) fn id(self, salt: u64) -> u64 {
-        self.draw(Draw::Id, mix(salt))
+        self.draw(DrawKind::Id, mix(salt))
     }
 }
 

@@ -5,10 +5,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::sim::accelerator::Load;
+use crate::sim::accelerator::Occupancy;
 use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
-use crate::sim::fields::{PromptField, Room};
+use crate::sim::fields::{BootstrapRoom, PromptField};
 use crate::sim::generation::{Format, GenerationRequest};
 use crate::sim::openai::{bounded, hashing};
 use sglang_router_rs::core::WorkerRole;
@@ -21,7 +21,7 @@ struct GenerateRequest<'a> {
     input_ids: Option<PromptField<'a>>,
     sampling_params: Option<SamplingParams>,
     stream: Option<bool>,
-    bootstrap_room: Option<Room>,
+    bootstrap_room: Option<BootstrapRoom>,
 }
 
 #[derive(Deserialize)]
@@ -55,13 +55,13 @@ pub(crate) fn read_generate(body: &[u8], config: &SimConfig) -> Result<Generatio
         max_tokens: None,
         stream: request.stream.unwrap_or(false),
         include_usage: false,
-        room: request.bootstrap_room.as_ref().and_then(Room::to_header),
+        room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
     };
     bounded(ask, sampling.max_new_tokens, config)
 }
 
 /// What `/get_load` answers: one entry per data-parallel rank, and there is one rank.
-pub(crate) fn load(load: &Load) -> Value {
+pub(crate) fn load(load: &Occupancy) -> Value {
     json!([{
         "dp_rank": 0,
         "num_reqs": load.running + load.waiting,
@@ -83,7 +83,7 @@ pub(crate) fn model_info(config: &SimConfig) -> Value {
 
 /// What `/get_server_info` answers: the part of SGLang's server arguments that describes this
 /// worker, and the simulation's own settings under `sim`.
-pub(crate) fn server_info(config: &SimConfig, load: &Load) -> Value {
+pub(crate) fn server_info(config: &SimConfig, load: &Occupancy) -> Value {
     json!({
         "model_path": config.model,
         "served_model_name": config.model,
@@ -147,8 +147,13 @@ mod tests {
 
     #[test]
     fn load_counts_waiting_requests_and_their_tokens_in() {
-        let state =
-            Load { running: 3, waiting: 2, running_tokens: 50, waiting_tokens: 7, tokens_per_second: 0.0 };
+        let state = Occupancy {
+            running: 3,
+            waiting: 2,
+            running_tokens: 50,
+            waiting_tokens: 7,
+            tokens_per_second: 0.0,
+        };
         let expected = json!([{"dp_rank": 0, "num_reqs": 5, "num_waiting_reqs": 2, "num_tokens": 57}]);
         assert_eq!(load(&state), expected);
     }

@@ -10,10 +10,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// Turns a running total into a rate. The lock is held for a few instructions, by readers only.
 #[derive(Debug)]
-pub(crate) struct Throughput(Mutex<Window>);
+pub(crate) struct Throughput(Mutex<RateWindow>);
 
 #[derive(Debug)]
-struct Window {
+struct RateWindow {
     since: Instant,
     total: u64,
     rate: f64,
@@ -21,7 +21,7 @@ struct Window {
 
 impl Throughput {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Window { since: Instant::now(), total: 0, rate: 0.0 }))
+        Self(Mutex::new(RateWindow { since: Instant::now(), total: 0, rate: 0.0 }))
     }
 
     /// The rate since the last window began, in units per second. Readings less than a second
@@ -31,7 +31,7 @@ impl Throughput {
         let elapsed = window.since.elapsed();
         if elapsed >= WINDOW {
             let rate = total.saturating_sub(window.total) as f64 / elapsed.as_secs_f64();
-            *window = Window { since: Instant::now(), total, rate };
+            *window = RateWindow { since: Instant::now(), total, rate };
         }
         window.rate
     }

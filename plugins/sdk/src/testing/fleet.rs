@@ -12,7 +12,7 @@ macro_rules! worker {
     ($($column:ident($name:ident): $number:ident = $unknown:expr, $meaning:literal;)+) => {
         /// One worker with its facts and signals.
         #[derive(Clone, Debug, PartialEq)]
-        pub struct Worker {
+        pub struct TestWorker {
             /// Base address.
             pub url: String,
             /// The model that it serves. Default unknown.
@@ -33,7 +33,7 @@ macro_rules! worker {
             )+
         }
 
-        impl Worker {
+        impl TestWorker {
             /// A healthy idle worker of which nothing else is known.
             #[must_use]
             pub fn new(url: &str) -> Self {
@@ -61,7 +61,7 @@ macro_rules! worker {
 
 sgl_policy_abi::for_each_column!(worker);
 
-impl Worker {
+impl TestWorker {
     /// `count` such workers, `http://w0`, `http://w1` and so on.
     #[must_use]
     pub fn fleet(count: usize) -> Vec<Self> {

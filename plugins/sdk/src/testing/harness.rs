@@ -10,7 +10,7 @@ use sgl_policy_abi::{
 use crate::guest::Guest;
 use crate::policy::{CompletionHook, PairHook, Plugin, StateHook};
 use crate::random::Rng;
-use crate::testing::fleet::{Request, Worker};
+use crate::testing::fleet::{Request, TestWorker};
 use crate::testing::message;
 
 /// What `select_worker` answered.
@@ -40,7 +40,7 @@ pub struct TestPairDecision {
 pub struct Harness<P> {
     /// Facts and signals. Signals go out with each decision; after a change of
     /// facts, or of the number of workers, call [`Harness::send_table`].
-    pub workers: Vec<Worker>,
+    pub workers: Vec<TestWorker>,
     guest: Guest<P>,
     version: u64,
     rng: Rng,
@@ -55,7 +55,7 @@ impl<P: Plugin> Harness<P> {
     ///
     /// # Errors
     /// What `init` answered.
-    pub fn new<'k, C>(config: C, workers: Vec<Worker>) -> Result<Self, String>
+    pub fn new<'k, C>(config: C, workers: Vec<TestWorker>) -> Result<Self, String>
     where
         C: IntoIterator<Item = (&'k str, Value)>,
     {

@@ -7,10 +7,10 @@ use sgl_policy_abi::{
     Column, ColumnWidth, Full, Input, Labels, WorkerFacts, Writer, encode_table, encode_to_vec, encode_worker,
 };
 
-use crate::testing::fleet::{Request, Worker};
+use crate::testing::fleet::{Request, TestWorker};
 
 /// The message of `on_workers`.
-pub(super) fn table(version: u64, workers: &[Worker]) -> Result<Vec<u8>, Full> {
+pub(super) fn table(version: u64, workers: &[TestWorker]) -> Result<Vec<u8>, Full> {
     encode_to_vec(|w| {
         encode_table(w, version, workers.len())?;
         workers.iter().try_for_each(|worker| {
@@ -30,7 +30,7 @@ pub(super) fn table(version: u64, workers: &[Worker]) -> Result<Vec<u8>, Full> {
 pub(super) fn decision(
     inputs: &[Input],
     version: u64,
-    workers: &[Worker],
+    workers: &[TestWorker],
     request: &Request,
     random: u64,
 ) -> Result<Vec<u8>, Full> {
@@ -45,7 +45,7 @@ pub(super) fn decision(
 fn element(
     w: &mut Writer<'_>,
     input: &Input,
-    workers: &[Worker],
+    workers: &[TestWorker],
     request: &Request,
     random: u64,
 ) -> Result<(), Full> {
@@ -78,7 +78,7 @@ fn element(
     }
 }
 
-fn bits(w: &mut Writer<'_>, workers: &[Worker], is_set: fn(&Worker) -> bool) -> Result<(), Full> {
+fn bits(w: &mut Writer<'_>, workers: &[TestWorker], is_set: fn(&TestWorker) -> bool) -> Result<(), Full> {
     let mut bytes = vec![0u8; ColumnWidth::Bit.bytes(workers.len())];
     for (byte, block) in bytes.iter_mut().zip(workers.chunks(8)) {
         for (bit, worker) in block.iter().enumerate() {
@@ -89,7 +89,7 @@ fn bits(w: &mut Writer<'_>, workers: &[Worker], is_set: fn(&Worker) -> bool) -> 
     Ok(())
 }
 
-fn numbers(w: &mut Writer<'_>, column: Column, workers: &[Worker]) -> Result<(), Full> {
+fn numbers(w: &mut Writer<'_>, column: Column, workers: &[TestWorker]) -> Result<(), Full> {
     let bytes = w.bin(ColumnWidth::Word.bytes(workers.len()))?;
     for (entry, worker) in bytes.chunks_exact_mut(Column::WIDTH).zip(workers) {
         entry.copy_from_slice(&worker.number(column));

@@ -9,6 +9,6 @@ mod harness;
 mod message;
 mod standin;
 
-pub use crate::testing::fleet::{Request, Worker};
+pub use crate::testing::fleet::{Request, TestWorker};
 pub use crate::testing::harness::{Harness, TestDecision, TestPairDecision};
 pub use crate::testing::standin::{reset_host, take_logged};

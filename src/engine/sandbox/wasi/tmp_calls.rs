@@ -65,7 +65,7 @@ pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<T>, of: SystemOf<T>) -
 
 /// Where a write begins.
 #[derive(Clone, Copy)]
-enum Place {
+enum WriteStart {
     /// Where the descriptor is.
     Cursor,
     /// Here, unless the descriptor appends.
@@ -73,14 +73,14 @@ enum Place {
 }
 
 /// One call of a guest.
-struct Call<'a> {
+struct TmpCall<'a> {
     memory: GuestMemory<'a>,
     wasi: &'a mut WasiP1Ctx,
     tmp: &'a Tmp,
     services: &'a dyn HostServices,
 }
 
-impl<'a> Call<'a> {
+impl<'a> TmpCall<'a> {
     fn new<T: 'static>(caller: &'a mut Caller<'_, T>, of: SystemOf<T>) -> wasmtime::Result<Self> {
         let fuel = caller.as_context_mut().hostcall_fuel();
         let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
@@ -144,7 +144,7 @@ impl<'a> Call<'a> {
     }
 
     /// Charges a call that may enlarge an open file; `None` if that does not fit.
-    async fn charge_size(&mut self, fd: i32, place: Place, bytes: u64) -> Option<Charge> {
+    async fn charge_size(&mut self, fd: i32, place: WriteStart, bytes: u64) -> Option<Charge> {
         let mut measured = false;
         loop {
             let demand = self.demand_of_size(fd, place, bytes).await;
@@ -161,7 +161,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn demand_of_size(&mut self, fd: i32, place: Place, bytes: u64) -> Demand {
+    async fn demand_of_size(&mut self, fd: i32, place: WriteStart, bytes: u64) -> Demand {
         let measurement = self.ledger().measurements();
         let fd = Fd::from(fd.cast_unsigned());
         let size = match self.wasi.fd_filestat_get(&mut self.memory, fd).await {
@@ -174,8 +174,8 @@ impl<'a> Call<'a> {
             Err(_) => 0,
         };
         let at = match place {
-            Place::At(at) => at,
-            Place::Cursor => self.wasi.fd_tell(&mut self.memory, fd).unwrap_or(size),
+            WriteStart::At(at) => at,
+            WriteStart::Cursor => self.wasi.fd_tell(&mut self.memory, fd).unwrap_or(size),
         };
         let at = if at < size && bytes > 0 && self.appends(fd).await { size } else { at };
         let end = at.saturating_add(bytes);
@@ -197,9 +197,9 @@ async fn write<T: 'static>(
     of: SystemOf<T>,
     (fd, list, count, out): (i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
+    let mut call = TmpCall::new(&mut caller, of)?;
     let bytes = call.vectors(list, count);
-    let Some(charge) = call.charge_size(fd, Place::Cursor, bytes).await else { return Ok(call.full()) };
+    let Some(charge) = call.charge_size(fd, WriteStart::Cursor, bytes).await else { return Ok(call.full()) };
     let result = wasi::fd_write(call.wasi, &mut call.memory, fd, list, count, out).await;
     charge.settle();
     result
@@ -210,9 +210,9 @@ async fn pwrite<T: 'static>(
     of: SystemOf<T>,
     (fd, list, count, at, out): (i32, i32, i32, i64, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
+    let mut call = TmpCall::new(&mut caller, of)?;
     let bytes = call.vectors(list, count);
-    let place = Place::At(at.cast_unsigned());
+    let place = WriteStart::At(at.cast_unsigned());
     let Some(charge) = call.charge_size(fd, place, bytes).await else { return Ok(call.full()) };
     let result = wasi::fd_pwrite(call.wasi, &mut call.memory, fd, list, count, at, out).await;
     charge.settle();
@@ -224,8 +224,8 @@ async fn set_size<T: 'static>(
     of: SystemOf<T>,
     (fd, size): (i32, i64),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
-    let place = Place::At(size.cast_unsigned());
+    let mut call = TmpCall::new(&mut caller, of)?;
+    let place = WriteStart::At(size.cast_unsigned());
     let Some(charge) = call.charge_size(fd, place, 0).await else { return Ok(call.full()) };
     let result = wasi::fd_filestat_set_size(call.wasi, &mut call.memory, fd, size).await;
     charge.settle();
@@ -242,7 +242,7 @@ async fn create_directory<T: 'static>(
     of: SystemOf<T>,
     (fd, path, len): (i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
+    let mut call = TmpCall::new(&mut caller, of)?;
     let Some(charge) = call.charge_names(entry(0)).await else { return Ok(call.full()) };
     let result = wasi::path_create_directory(call.wasi, &mut call.memory, fd, path, len).await;
     charge.settle();
@@ -254,7 +254,7 @@ async fn symlink<T: 'static>(
     of: SystemOf<T>,
     (to, to_len, fd, path, len): (i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
+    let mut call = TmpCall::new(&mut caller, of)?;
     let bytes = u64::from(to_len.cast_unsigned());
     let Some(charge) = call.charge_names(entry(bytes)).await else { return Ok(call.full()) };
     let result = wasi::path_symlink(call.wasi, &mut call.memory, to, to_len, fd, path, len).await;
@@ -267,7 +267,7 @@ async fn link_file<T: 'static>(
     of: SystemOf<T>,
     (fd, flags, from, from_len, to_fd, to, to_len): (i32, i32, i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
+    let mut call = TmpCall::new(&mut caller, of)?;
     let Some(charge) = call.charge_names(entry(0)).await else { return Ok(call.full()) };
     let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
     let result = wasi::path_link(ctx, memory, fd, flags, from, from_len, to_fd, to, to_len).await;
@@ -280,7 +280,7 @@ async fn rename<T: 'static>(
     of: SystemOf<T>,
     (fd, from, from_len, to_fd, to, to_len): (i32, i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
+    let mut call = TmpCall::new(&mut caller, of)?;
     // It takes nothing, but the directory must not be measured meanwhile.
     let Some(charge) = call.charge_names(Usage::default()).await else { return Ok(call.full()) };
     let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
@@ -296,7 +296,7 @@ async fn open<T: 'static>(
     of: SystemOf<T>,
     args: OpenArgs,
 ) -> wasmtime::Result<i32> {
-    let mut call = Call::new(&mut caller, of)?;
+    let mut call = TmpCall::new(&mut caller, of)?;
     let (fd, look, path, len, flags, base, inheriting, fd_flags, out) = args;
     let creates = flags & CREATE != 0;
     if creates {
@@ -317,7 +317,7 @@ async fn open<T: 'static>(
     }
 }
 
-async fn open_charged(call: &mut Call<'_>, charge: Charge, args: OpenArgs) -> wasmtime::Result<i32> {
+async fn open_charged(call: &mut TmpCall<'_>, charge: Charge, args: OpenArgs) -> wasmtime::Result<i32> {
     let (fd, look, path, len, flags, base, inheriting, fd_flags, out) = args;
     let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
     let result =

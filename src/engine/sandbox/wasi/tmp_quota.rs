@@ -55,12 +55,12 @@ pub(crate) enum Admission {
 /// to where somebody has would not be seen. Neither is held while a guest runs.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    state: Mutex<State>,
+    state: Mutex<LedgerState>,
     paths: Arc<RwLock<()>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LedgerState {
     /// What the last measurement has found.
     measured: Usage,
     /// What was charged since it began, and what it may not have seen.

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use sgl_policy_abi::Leg;
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::engine::background;
 use crate::engine::error::CallError;
 use crate::policies::decision::FailureCause;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::with_role;
 use crate::policies::wasm::decide::call;
-use crate::policies::wasm::decide::call::{Attempt, Begun, Chosen, GuestCall, Mode, Route};
+use crate::policies::wasm::decide::call::{AskedGeneration, Attempt, Begun, Chosen, GuestCall, Mode};
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::question::{One, Pair, Question};
 use crate::policies::wasm::load::generation::Generation;
@@ -27,7 +27,7 @@ const RETRIES: usize = 8;
 
 impl WasmPolicy {
     /// A pair: from `select_worker_pair` if the plugin has it, else from two selections.
-    pub(crate) async fn ask_pair<C: Candidates>(
+    pub(crate) async fn ask_pair<C: CandidateWorkers>(
         &self,
         mode: Mode,
         workers: &C,
@@ -50,7 +50,7 @@ impl WasmPolicy {
     }
 
     #[inline]
-    pub(crate) fn blocking_one<C: Candidates>(
+    pub(crate) fn blocking_one<C: CandidateWorkers>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -62,7 +62,7 @@ impl WasmPolicy {
     }
 
     #[cold]
-    fn blocking_one_from<C: Candidates>(
+    fn blocking_one_from<C: CandidateWorkers>(
         &self,
         begun: Begun<usize>,
         workers: &C,
@@ -78,7 +78,7 @@ impl WasmPolicy {
         .unwrap_or(Err(FailureCause::Timeout))
     }
 
-    pub(crate) fn blocking_pair<C: Candidates>(
+    pub(crate) fn blocking_pair<C: CandidateWorkers>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -105,7 +105,7 @@ impl WasmPolicy {
 
     /// One decision of the plugin.
     #[inline]
-    pub(crate) async fn ask<Q: Question, C: Candidates>(
+    pub(crate) async fn ask<Q: Question, C: CandidateWorkers>(
         &self,
         mode: Mode,
         workers: &C,
@@ -128,7 +128,7 @@ impl WasmPolicy {
 
     /// Runs a guest that may yield, and ends its call.
     #[inline]
-    async fn run<Q: Question, C: Candidates>(
+    async fn run<Q: Question, C: CandidateWorkers>(
         &self,
         mut call: GuestCall,
         workers: &C,
@@ -149,7 +149,7 @@ impl WasmPolicy {
     /// The usual decision, as far as nothing has to be waited for and all is well. A plain function:
     /// a future with all that may happen in it is moved and stored at a price that shows.
     #[inline]
-    fn quick<Q: Question, C: Candidates>(
+    fn quick<Q: Question, C: CandidateWorkers>(
         &self,
         mode: Mode,
         workers: &C,
@@ -175,7 +175,7 @@ impl WasmPolicy {
     /// Begins one run of a guest, and ends it if nothing has to be waited for. Under the guard of
     /// `active`, so that the generation need not be looked up again.
     #[inline(always)]
-    fn begin<Q: Question, C: Candidates>(
+    fn begin<Q: Question, C: CandidateWorkers>(
         &self,
         generation: &Arc<Generation>,
         mode: Mode,
@@ -194,7 +194,7 @@ impl WasmPolicy {
     }
 
     /// One decision of the plugin, the first attempt of which may have begun.
-    async fn ask_from<Q: Question, C: Candidates>(
+    async fn ask_from<Q: Question, C: CandidateWorkers>(
         &self,
         begun: Begun<Q::Answer>,
         mode: Mode,
@@ -206,7 +206,7 @@ impl WasmPolicy {
             return Err(FailureCause::BreakerOpen);
         };
         let mut outcome = match begun {
-            Begun::Not => self.attempt::<Q, C>(mode, Route::Own, workers, info).await,
+            Begun::Not => self.attempt::<Q, C>(mode, AskedGeneration::Own, workers, info).await,
             begun => self.finish::<Q, C>(mode, begun, workers, info).await,
         };
         let mut retries_left = RETRIES;
@@ -236,10 +236,10 @@ impl WasmPolicy {
 
     /// One run of a guest.
     #[inline]
-    async fn attempt<Q: Question, C: Candidates>(
+    async fn attempt<Q: Question, C: CandidateWorkers>(
         &self,
         mode: Mode,
-        route: Route,
+        route: AskedGeneration,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Attempt<Q::Answer> {
@@ -256,7 +256,8 @@ impl WasmPolicy {
                         draw
                     }
                 };
-                let generation = if route == Route::Stable { &active.stable } else { active.pick(info) };
+                let generation =
+                    if route == AskedGeneration::Stable { &active.stable } else { active.pick(info) };
                 self.begin::<Q, C>(generation, mode, workers, info, draw)
             }
             Some(_) => Begun::Over(Attempt::Failed(Failure::unavailable("it is paused"))),
@@ -273,7 +274,7 @@ impl WasmPolicy {
 
     /// What an attempt comes to that has begun.
     #[inline]
-    async fn finish<Q: Question, C: Candidates>(
+    async fn finish<Q: Question, C: CandidateWorkers>(
         &self,
         mode: Mode,
         begun: Begun<Q::Answer>,
@@ -281,7 +282,7 @@ impl WasmPolicy {
         info: &SelectWorkerInfo<'_>,
     ) -> Attempt<Q::Answer> {
         let call = match begun {
-            Begun::Not => return Attempt::Again(Route::Own),
+            Begun::Not => return Attempt::Again(AskedGeneration::Own),
             Begun::Over(outcome) => return outcome,
             Begun::Ready(call) => call,
             Begun::Waits(waiting) => match waiting.begin(mode, workers, info).await {
@@ -295,7 +296,7 @@ impl WasmPolicy {
     /// Puts the instance back, counts, and checks the answer. `own` is the generation of the call,
     /// if it is still in use.
     #[inline(always)]
-    fn end<Q: Question, C: Candidates>(
+    fn end<Q: Question, C: CandidateWorkers>(
         &self,
         mut call: GuestCall,
         reply: Result<Reply<Q::Answer>, CallError>,
@@ -327,7 +328,7 @@ impl WasmPolicy {
             if let Some(generation) = own {
                 generation.kept.expect_rows();
             }
-            return Attempt::Again(Route::Own);
+            return Attempt::Again(AskedGeneration::Own);
         }
         if let (Some(explanation), Some(more)) = (info.explanation, reply.more) {
             explanation.give(more.scores, more.reason);

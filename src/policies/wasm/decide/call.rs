@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
@@ -17,7 +17,7 @@ use crate::policies::wasm::decide::outliving::Step;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
-use crate::policies::wasm::message::reply::{Choice, Reply};
+use crate::policies::wasm::message::reply::{GuestChoice, Reply};
 use crate::policies::wasm::message::table;
 use crate::policies::wasm::state::row_state::StateGuard;
 use crate::types::shown;
@@ -33,7 +33,7 @@ pub(crate) enum Mode {
 
 /// Which generation is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum AskedGeneration {
     /// The one that the request belongs to.
     Own,
     /// The stable one, because the canary failed.
@@ -53,7 +53,7 @@ pub(crate) struct Chosen<T> {
 pub(crate) enum Attempt<T> {
     Chosen(Chosen<T>),
     /// To be asked again, by this route.
-    Again(Route),
+    Again(AskedGeneration),
     Failed(Box<Failure>),
 }
 
@@ -67,12 +67,12 @@ pub(crate) enum Begun<T> {
     Ready(GuestCall),
     /// To something that has to be waited for: an instance, the state, or a guest that must be told
     /// of a new table first.
-    Waits(Box<Waiting>),
+    Waits(Box<WaitingCall>),
 }
 
 /// What a call that waits has already.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingCall {
     generation: Arc<Generation>,
     lease: Option<Lease>,
     timer: Option<Instant>,
@@ -97,7 +97,7 @@ pub(crate) struct GuestCall {
 ///
 /// Runs under the guard of the generation pointer, which must not live across an await.
 #[inline(always)]
-pub(crate) fn begin<T, C: Candidates>(
+pub(crate) fn begin<T, C: CandidateWorkers>(
     generation: &Arc<Generation>,
     mode: Mode,
     workers: &C,
@@ -107,7 +107,7 @@ pub(crate) fn begin<T, C: Candidates>(
     let timer = generation.stats.begin();
     let waits = |lease| {
         let generation = Arc::clone(generation);
-        Begun::Waits(Box::new(Waiting { generation, lease, timer, draw }))
+        Begun::Waits(Box::new(WaitingCall { generation, lease, timer, draw }))
     };
     if serializes(generation) {
         return waits(None);
@@ -136,14 +136,14 @@ fn lane(generation: &Generation, mode: Mode) -> Lane {
     if mode == Mode::Blocking { Lane::Caller } else { generation.lane.lane() }
 }
 
-impl Waiting {
+impl WaitingCall {
     /// Begins the call once there is all that it waits for. The budget begins when the guest may.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future discards an instance that was being told something.
     #[cold]
-    pub(crate) async fn begin<C: Candidates>(
+    pub(crate) async fn begin<C: CandidateWorkers>(
         self,
         mode: Mode,
         workers: &C,
@@ -153,7 +153,7 @@ impl Waiting {
         self.begun(mode, workers, info).await.map_err(|error| Failure::of_call(error, id))
     }
 
-    async fn begun<C: Candidates>(
+    async fn begun<C: CandidateWorkers>(
         self,
         mode: Mode,
         workers: &C,
@@ -185,7 +185,7 @@ async fn state(generation: &Generation, mode: Mode) -> Result<StateGuard, CallEr
     generation.kept.rows().lock_within(generation.engine(), limit, wait, mode == Mode::Blocking).await
 }
 
-async fn tell_workers<C: Candidates>(
+async fn tell_workers<C: CandidateWorkers>(
     generation: &Generation,
     mut lease: Lease,
     workers: &C,
@@ -283,29 +283,29 @@ impl GuestCall {
 
 /// The host's check: only a choice that exists and may be made is acted on.
 #[inline(always)]
-pub(crate) fn check<Q: Question, C: Candidates>(
-    choice: Choice<Q::Answer>,
+pub(crate) fn check<Q: Question, C: CandidateWorkers>(
+    choice: GuestChoice<Q::Answer>,
     generation: u64,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
 ) -> Result<Chosen<Q::Answer>, Box<Failure>> {
     match choice {
-        Choice::Chosen(answer) if Q::is_valid(answer, workers, info) => {
+        GuestChoice::Chosen(answer) if Q::is_valid(answer, workers, info) => {
             Ok(Chosen { answer: Some(answer), generation })
         }
-        Choice::Nobody => check_nobody::<Q, C>(generation, workers, info),
-        Choice::Chosen(answer) => {
+        GuestChoice::Nobody => check_nobody::<Q, C>(generation, workers, info),
+        GuestChoice::Chosen(answer) => {
             let detail = format!(
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
                 workers.len()
             );
             Err(Failure::new(FailureCause::InvalidChoice, detail, generation))
         }
-        Choice::Error(error) => {
+        GuestChoice::Error(error) => {
             let detail = format!("it answered \"{}\"", shown(&error));
             Err(Failure::new(FailureCause::GuestError, detail, generation))
         }
-        Choice::Malformed(error) => {
+        GuestChoice::Malformed(error) => {
             let detail = format!("its answer is malformed: {error}");
             Err(Failure::new(FailureCause::Decode, detail, generation))
         }
@@ -315,7 +315,7 @@ pub(crate) fn check<Q: Question, C: Candidates>(
 /// Nobody is an answer only where nobody may be chosen. Looked for only then: a decision that chooses
 /// pays nothing for it.
 #[cold]
-fn check_nobody<Q: Question, C: Candidates>(
+fn check_nobody<Q: Question, C: CandidateWorkers>(
     generation: u64,
     workers: &C,
     info: &SelectWorkerInfo<'_>,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::plugin::FailurePolicy;
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::decision::{Chooser, DecideError, FailureCause};
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::NativePolicy;
-use crate::policies::wasm::decide::call::{Attempt, Chosen, Route};
+use crate::policies::wasm::decide::call::{AskedGeneration, Attempt, Chosen};
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;
@@ -21,7 +21,7 @@ use crate::policies::wasm::state::stats::DecisionStats;
 
 /// Why there is no decision of this generation: nobody may be chosen, or it refused.
 #[cold]
-pub(crate) fn nobody<Q: Question, C: Candidates>(
+pub(crate) fn nobody<Q: Question, C: CandidateWorkers>(
     generation: u64,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
@@ -50,14 +50,14 @@ impl WasmPolicy {
         let Some(id) = failure.generation else { return Attempt::Failed(failure) };
         if failure.out_of_use {
             // By now another one is stable, or the same again: nothing has failed yet.
-            return Attempt::Again(Route::Stable);
+            return Attempt::Again(AskedGeneration::Stable);
         }
         if active.canary.as_ref().is_some_and(|canary| canary.generation.id == id) {
             self.note(&failure);
             if failure.cause == FailureCause::Timeout {
                 self.lose(id);
             }
-            return Attempt::Again(Route::Stable);
+            return Attempt::Again(AskedGeneration::Stable);
         }
         Attempt::Failed(failure)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::engine::exports::Ask;
 use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::message::reply::{Reply, decode_choice, decode_pair};
@@ -26,10 +26,10 @@ pub(crate) trait Question: 'static {
     fn decode(bytes: &[u8]) -> Reply<Self::Answer>;
 
     /// True if there is something to choose, so that no choice needs an explanation.
-    fn has_answer<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
+    fn has_answer<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
 
     /// True if the choice exists and may be made.
-    fn is_valid<C: Candidates>(answer: Self::Answer, workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
+    fn is_valid<C: CandidateWorkers>(answer: Self::Answer, workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
 }
 
 /// Which worker?
@@ -52,12 +52,12 @@ impl Question for One {
         decode_choice(bytes)
     }
 
-    fn has_answer<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    fn has_answer<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         (0..workers.len()).any(|index| Self::is_valid(index, workers, info))
     }
 
     #[inline]
-    fn is_valid<C: Candidates>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    fn is_valid<C: CandidateWorkers>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         index < workers.len() && workers.is_healthy(index) && info.admits(index)
     }
 }
@@ -81,7 +81,7 @@ impl Question for Pair {
         decode_pair(bytes)
     }
 
-    fn has_answer<C: Candidates>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    fn has_answer<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         let any = |role| {
             let open = |index: &usize| One::is_valid(*index, workers, info) && workers.role(*index) == role;
             (0..workers.len()).find(open).is_some()
@@ -89,7 +89,7 @@ impl Question for Pair {
         any(WorkerRole::Prefill) && any(WorkerRole::Decode)
     }
 
-    fn is_valid<C: Candidates>(
+    fn is_valid<C: CandidateWorkers>(
         (prefill, decode): (usize, usize),
         workers: &C,
         info: &SelectWorkerInfo<'_>,

@@ -14,7 +14,7 @@ use crate::engine::trial::Trial;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::plugin_recipe::{PluginRecipe, accept};
 use crate::policies::wasm::load::rehearsal::{REHEARSAL_WORKERS, Rehearsal};
-use crate::policies::wasm::message::reply::{Choice, decode_choice, decode_pair};
+use crate::policies::wasm::message::reply::{GuestChoice, decode_choice, decode_pair};
 use crate::types::shown;
 
 /// What the self-test found out.
@@ -61,26 +61,26 @@ pub(crate) async fn self_test(
 
 fn judge<T: fmt::Debug>(
     export: &str,
-    choice: &Choice<T>,
+    choice: &GuestChoice<T>,
     may_refuse: bool,
     exists: impl Fn(&T) -> bool,
 ) -> Result<(), PluginError> {
     let reason = match choice {
-        Choice::Chosen(answer) if exists(answer) => return Ok(()),
-        Choice::Nobody if may_refuse => return Ok(()),
-        Choice::Error(error) => {
+        GuestChoice::Chosen(answer) if exists(answer) => return Ok(()),
+        GuestChoice::Nobody if may_refuse => return Ok(()),
+        GuestChoice::Error(error) => {
             // It may be right to refuse made-up workers; what it does with real ones is counted.
             tracing::warn!(error = shown(error), export, "the plugin answers its self-test with an error");
             return Ok(());
         }
-        Choice::Nobody => format!(
+        GuestChoice::Nobody => format!(
             "`{export}` chose nobody of {REHEARSAL_WORKERS} workers that are healthy and idle: its answer was empty \
              or nil (an i64 result is pointer << 32 | length; an i32 one points to a length and that many \
              bytes). If it is meant to refuse, set the option may_refuse = true; if it can only choose workers \
              that it knows, set self_test = false"
         ),
-        Choice::Chosen(answer) => format!("it chose worker {answer:?} of {REHEARSAL_WORKERS}"),
-        Choice::Malformed(error) => format!("its answer is malformed: {error}"),
+        GuestChoice::Chosen(answer) => format!("it chose worker {answer:?} of {REHEARSAL_WORKERS}"),
+        GuestChoice::Malformed(error) => format!("its answer is malformed: {error}"),
     };
     Err(PluginError::SelfTest { reason })
 }

@@ -9,7 +9,7 @@ const MAX_REASON_CHARS: usize = 1000;
 
 /// What a guest chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice<T> {
+pub enum GuestChoice<T> {
     /// This worker, or this pair.
     Chosen(T),
     /// None.
@@ -20,7 +20,7 @@ pub enum Choice<T> {
     Malformed(Box<DecodeError>),
 }
 
-impl<T> Choice<T> {
+impl<T> GuestChoice<T> {
     /// The cause of failure that a choice which cannot be acted on counts as.
     pub(crate) fn cause(&self) -> FailureCause {
         match self {
@@ -35,7 +35,7 @@ impl<T> Choice<T> {
 #[derive(Debug)]
 pub struct Reply<T> {
     /// The choice.
-    pub choice: Choice<T>,
+    pub choice: GuestChoice<T>,
     /// What else came with it. Boxed: most answers are bare numbers.
     pub more: Option<Box<More>>,
 }
@@ -67,7 +67,7 @@ impl More {
 }
 
 impl<T> Reply<T> {
-    fn of(choice: Choice<T>) -> Self {
+    fn of(choice: GuestChoice<T>) -> Self {
         Self { choice, more: None }
     }
 }
@@ -76,17 +76,17 @@ impl<T> Reply<T> {
 #[inline]
 pub fn decode_choice(bytes: &[u8]) -> Reply<usize> {
     match Answer::decode(bytes) {
-        Ok(Answer::Index(index)) => Reply::of(Choice::Chosen(index_of(index))),
-        Ok(Answer::NoChoice) => Reply::of(Choice::Nobody),
+        Ok(Answer::Index(index)) => Reply::of(GuestChoice::Chosen(index_of(index))),
+        Ok(Answer::NoChoice) => Reply::of(GuestChoice::Nobody),
         Ok(Answer::Map(map)) => {
             let choice = match (map.error, map.selected_worker) {
-                (Some(error), _) => Choice::Error(error.into()),
-                (None, Some(index)) => Choice::Chosen(index_of(index)),
-                (None, None) => Choice::Nobody,
+                (Some(error), _) => GuestChoice::Error(error.into()),
+                (None, Some(index)) => GuestChoice::Chosen(index_of(index)),
+                (None, None) => GuestChoice::Nobody,
             };
             Reply { choice, more: More::of(map.state, map.scores, map.reason) }
         }
-        Err(error) => Reply::of(Choice::Malformed(Box::new(error))),
+        Err(error) => Reply::of(GuestChoice::Malformed(Box::new(error))),
     }
 }
 
@@ -94,16 +94,16 @@ pub fn decode_choice(bytes: &[u8]) -> Reply<usize> {
 pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
     let answer = match PairAnswer::decode(bytes) {
         Ok(answer) => answer,
-        Err(error) => return Reply::of(Choice::Malformed(Box::new(error))),
+        Err(error) => return Reply::of(GuestChoice::Malformed(Box::new(error))),
     };
     let (error, reason) = match &answer {
         PairAnswer::Map(map) => (map.error, map.reason),
         _ => (None, None),
     };
     let choice = match (error, answer.selected()) {
-        (Some(error), _) => Choice::Error(error.into()),
-        (None, Some((prefill, decode))) => Choice::Chosen((index_of(prefill), index_of(decode))),
-        (None, None) => Choice::Nobody,
+        (Some(error), _) => GuestChoice::Error(error.into()),
+        (None, Some((prefill, decode))) => GuestChoice::Chosen((index_of(prefill), index_of(decode))),
+        (None, None) => GuestChoice::Nobody,
     };
     Reply { choice, more: More::of(None, None, reason) }
 }

@@ -2,11 +2,11 @@
 
 use sgl_policy_abi::{Labels, WorkerFacts, Writer, encode_table, encode_worker};
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::core::worker::Worker;
 
 /// Bytes that [`encode_workers`] takes at most.
-pub(crate) fn workers_bound<C: Candidates>(workers: &C) -> usize {
+pub(crate) fn workers_bound<C: CandidateWorkers>(workers: &C) -> usize {
     let bytes = |worker: &dyn Worker| {
         let labels: usize = worker.labels().iter().map(|(key, value)| key.len() + value.len() + 10).sum();
         worker.url().len() + worker.model_id().map_or(0, str::len) + labels + 80
@@ -16,7 +16,7 @@ pub(crate) fn workers_bound<C: Candidates>(workers: &C) -> usize {
 }
 
 /// Writes the static facts of all workers; `None` if they do not fit.
-pub(crate) fn encode_workers<C: Candidates>(buffer: &mut [u8], workers: &C) -> Option<usize> {
+pub(crate) fn encode_workers<C: CandidateWorkers>(buffer: &mut [u8], workers: &C) -> Option<usize> {
     let mut writer = Writer::new(buffer);
     encode_table(&mut writer, workers.version().get(), workers.len()).ok()?;
     for index in 0..workers.len() {

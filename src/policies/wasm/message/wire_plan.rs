@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use sgl_policy_abi::{Column, ColumnWidth, Full, Input, RowWorker, Wire, Writer, encode_rows};
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::core::worker::Worker;
 use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wasm::message::cut;
@@ -20,12 +20,12 @@ const HEADER: usize = 9;
 /// What one generation wants to be sent.
 #[derive(Debug)]
 pub struct WirePlan {
-    form: Form,
+    form: FormPlan,
     needs: RequestNeeds,
 }
 
 #[derive(Debug)]
-enum Form {
+enum FormPlan {
     Columns(ColumnPlan),
     Rows(RowPlan),
 }
@@ -61,8 +61,8 @@ impl WirePlan {
     ) -> Self {
         let texts = cut::bytes_of(memory_bytes);
         let form = match wire {
-            Wire::Columns => Form::Columns(ColumnPlan::new(inputs, texts)),
-            Wire::Rows => Form::Rows(RowPlan { config: encoded_config(config), max_text_bytes: texts }),
+            Wire::Columns => FormPlan::Columns(ColumnPlan::new(inputs, texts)),
+            Wire::Rows => FormPlan::Rows(RowPlan { config: encoded_config(config), max_text_bytes: texts }),
         };
         Self { needs: needs(&form), form }
     }
@@ -72,15 +72,20 @@ impl WirePlan {
     }
 
     pub(crate) fn is_rows(&self) -> bool {
-        matches!(self.form, Form::Rows(_))
+        matches!(self.form, FormPlan::Rows(_))
     }
 
     /// Bytes that the message takes at most.
     #[inline]
-    pub fn bound<C: Candidates>(&self, workers: &C, info: &SelectWorkerInfo<'_>, state: &[u8]) -> usize {
+    pub fn bound<C: CandidateWorkers>(
+        &self,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+        state: &[u8],
+    ) -> usize {
         match &self.form {
-            Form::Columns(plan) => plan.bound(workers.len(), info),
-            Form::Rows(RowPlan { config, max_text_bytes }) => {
+            FormPlan::Columns(plan) => plan.bound(workers.len(), info),
+            FormPlan::Rows(RowPlan { config, max_text_bytes }) => {
                 let urls = (0..workers.len()).filter_map(|index| workers.worker(index));
                 let rows: usize = urls.map(|worker| worker.url().len() + 48).sum();
                 let text = cut::text(info.request_text, *max_text_bytes).map_or(0, str::len);
@@ -91,7 +96,7 @@ impl WirePlan {
 
     /// Writes the message; `None` if it does not fit. `state` is used by the row form only.
     #[inline]
-    pub fn encode<C: Candidates>(
+    pub fn encode<C: CandidateWorkers>(
         &self,
         buffer: &mut [u8],
         workers: &C,
@@ -101,17 +106,17 @@ impl WirePlan {
     ) -> Option<usize> {
         let mut writer = Writer::new(buffer);
         match &self.form {
-            Form::Columns(plan) => plan.encode(&mut writer, workers, info, draw).ok()?,
-            Form::Rows(plan) => rows(&mut writer, workers, info, plan, state).ok()?,
+            FormPlan::Columns(plan) => plan.encode(&mut writer, workers, info, draw).ok()?,
+            FormPlan::Rows(plan) => rows(&mut writer, workers, info, plan, state).ok()?,
         }
         Some(writer.position())
     }
 }
 
-fn needs(form: &Form) -> RequestNeeds {
+fn needs(form: &FormPlan) -> RequestNeeds {
     match form {
-        Form::Rows(_) => RequestNeeds { text: true, ..RequestNeeds::default() },
-        Form::Columns(plan) => plan.needs(),
+        FormPlan::Rows(_) => RequestNeeds { text: true, ..RequestNeeds::default() },
+        FormPlan::Columns(plan) => plan.needs(),
     }
 }
 
@@ -159,7 +164,7 @@ impl ColumnPlan {
     }
 
     #[inline]
-    fn encode<C: Candidates>(
+    fn encode<C: CandidateWorkers>(
         &self,
         writer: &mut Writer<'_>,
         workers: &C,
@@ -176,7 +181,7 @@ impl ColumnPlan {
 }
 
 #[inline]
-fn encode_input<C: Candidates>(
+fn encode_input<C: CandidateWorkers>(
     writer: &mut Writer<'_>,
     input: &Input,
     workers: &C,
@@ -200,7 +205,7 @@ fn encode_input<C: Candidates>(
 }
 
 #[inline]
-fn healthy<C: Candidates>(out: &mut [u8], workers: &C, info: &SelectWorkerInfo<'_>) {
+fn healthy<C: CandidateWorkers>(out: &mut [u8], workers: &C, info: &SelectWorkerInfo<'_>) {
     workers.fill_healthy(out);
     if let Some(eligible) = info.eligible {
         let members = eligible.as_bytes().iter().copied().chain(std::iter::repeat(0));
@@ -215,7 +220,7 @@ fn excluded(out: &mut [u8], info: &SelectWorkerInfo<'_>) {
     out.iter_mut().zip(members).for_each(|(byte, members)| *byte = members);
 }
 
-fn rows<C: Candidates>(
+fn rows<C: CandidateWorkers>(
     writer: &mut Writer<'_>,
     workers: &C,
     info: &SelectWorkerInfo<'_>,

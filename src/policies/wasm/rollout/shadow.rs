@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use crossbeam::queue::ArrayQueue;
 use tokio::sync::{Notify, watch};
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::engine::error::CallError;
 use crate::engine::exports::{Ask, Tell};
 use crate::policies::decision::FailureCause;
@@ -14,7 +14,7 @@ use crate::policies::info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::owned::owned;
-use crate::policies::wasm::message::reply::{Choice, decode_choice};
+use crate::policies::wasm::message::reply::{GuestChoice, decode_choice};
 use crate::policies::wasm::message::table;
 use crate::policies::wasm::rollout::verdict::LOST_TIME;
 use crate::policies::wasm::state::breaker::Breaker;
@@ -28,12 +28,12 @@ const MAX_WAITING_BYTES: usize = 16 << 20;
 
 /// Part of the memory for copies; it is free again when this goes.
 #[derive(Debug)]
-struct Room {
+struct CopyRoom {
     taken: Arc<AtomicUsize>,
     bytes: usize,
 }
 
-impl Room {
+impl CopyRoom {
     fn take(taken: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
         let add = |now: usize| now.checked_add(bytes).filter(|sum| *sum <= MAX_WAITING_BYTES);
         // Relaxed: a count that orders nothing else.
@@ -42,7 +42,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for CopyRoom {
     fn drop(&mut self) {
         self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -58,12 +58,12 @@ pub(crate) struct Copied {
     workers: usize,
     /// What the stable generation chose; filled in after its call.
     chosen: Option<usize>,
-    _room: Room,
+    _room: CopyRoom,
 }
 
 /// How far a shadow agrees with the generation that decides.
 #[derive(Debug, Default)]
-struct Tally {
+struct ShadowTally {
     compared: AtomicU64,
     agreed: AtomicU64,
     skipped: AtomicU64,
@@ -103,7 +103,7 @@ pub(crate) struct Shadow {
     ended: watch::Sender<bool>,
     /// Adds up the time that it loses; nobody passes through it.
     lost: Breaker,
-    tally: Tally,
+    tally: ShadowTally,
 }
 
 impl Shadow {
@@ -122,7 +122,7 @@ impl Shadow {
             stopped: watch::Sender::new(false),
             ended: watch::Sender::new(false),
             lost,
-            tally: Tally::default(),
+            tally: ShadowTally::default(),
         }
     }
 
@@ -137,7 +137,7 @@ impl Shadow {
     /// Copies this decision, if it is one of those to be shown. Both generations get the same
     /// `draw`, so that they differ only where the policies do.
     #[cold]
-    pub(crate) fn copy<C: Candidates>(
+    pub(crate) fn copy<C: CandidateWorkers>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
@@ -152,7 +152,8 @@ impl Shadow {
         let known = self.told_version.load(Ordering::Relaxed) == table_version;
         let (bound, table_bound) =
             (plan.bound(workers, info, &[]), if known { 0 } else { table::workers_bound(workers) });
-        let room = if self.waiting.is_full() { None } else { Room::take(&self.taken, bound + table_bound) };
+        let room =
+            if self.waiting.is_full() { None } else { CopyRoom::take(&self.taken, bound + table_bound) };
         let Some(room) = room else {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -231,8 +232,8 @@ impl Shadow {
             }
         };
         let chosen = match choice {
-            Choice::Chosen(index) if index < copied.workers => Some(index),
-            Choice::Nobody => None,
+            GuestChoice::Chosen(index) if index < copied.workers => Some(index),
+            GuestChoice::Nobody => None,
             other => {
                 self.stats.fail(other.cause());
                 return false;
@@ -249,7 +250,7 @@ impl Shadow {
         false
     }
 
-    async fn decide(&self, copied: &Copied, table: &[u8]) -> Result<Choice<usize>, CallError> {
+    async fn decide(&self, copied: &Copied, table: &[u8]) -> Result<GuestChoice<usize>, CallError> {
         let mut lease = self.generation.begin_call().await?;
         if lease.instance().told_version != copied.table_version {
             if lease.instance().can_tell(Tell::Workers) {

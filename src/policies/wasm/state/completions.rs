@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use parking_lot::Mutex;
 use sgl_policy_abi::{Completion, Writer, encode_completions};
 
-use crate::core::candidates::Candidates;
+use crate::core::candidates::CandidateWorkers;
 use crate::policies::load_balancing::RequestCompletion;
 
 /// Finished requests that wait for the next batch; beyond it the oldest are dropped.
@@ -40,7 +40,7 @@ impl Completions {
     }
 
     /// Remembers what the guest was told, so that completions name workers as it does.
-    pub(crate) fn remember<C: Candidates>(&self, workers: &C) {
+    pub(crate) fn remember<C: CandidateWorkers>(&self, workers: &C) {
         let url = |index| workers.worker(index).map_or("", |worker| worker.url()).to_owned();
         let indexes = (0..workers.len()).filter_map(|index| Some((url(index), u32::try_from(index).ok()?)));
         *self.table.lock() = KnownTable { version: workers.version().get(), indexes: indexes.collect() };

@@ -12,13 +12,13 @@ const LINES_PER_SECOND: u64 = 20;
 #[derive(Debug)]
 pub(crate) struct PluginLog {
     plugin: String,
-    window: Mutex<Window>,
+    window: Mutex<LogWindow>,
     suppressed: AtomicU64,
     tmp_refusals: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Window {
+struct LogWindow {
     started: Instant,
     lines: u64,
 }
@@ -27,7 +27,7 @@ impl PluginLog {
     pub(crate) fn new(plugin: &str) -> Self {
         Self {
             plugin: plugin.to_owned(),
-            window: Mutex::new(Window { started: Instant::now(), lines: 0 }),
+            window: Mutex::new(LogWindow { started: Instant::now(), lines: 0 }),
             suppressed: AtomicU64::new(0),
             tmp_refusals: AtomicU64::new(0),
         }
@@ -79,7 +79,7 @@ impl PluginLog {
     fn may_log(&self) -> bool {
         let mut window = self.window.lock();
         if window.started.elapsed().as_secs() >= 1 {
-            *window = Window { started: Instant::now(), lines: 0 };
+            *window = LogWindow { started: Instant::now(), lines: 0 };
         }
         window.lines += 1;
         window.lines <= LINES_PER_SECOND

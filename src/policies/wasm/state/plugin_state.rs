@@ -36,7 +36,7 @@ pub(crate) struct PluginState {
     /// stable one's to be told of. The last ones.
     dropped: Mutex<VecDeque<u64>>,
     /// What is counted: of each generation that lives, and of all that are gone.
-    counts: Mutex<Counts>,
+    counts: Mutex<GenerationCounts>,
     drains: Mutex<Drains>,
     /// Instances that were made, replaced and discarded, of all generations.
     pub(crate) instances: Arc<PoolTally>,
@@ -44,14 +44,14 @@ pub(crate) struct PluginState {
 
 /// Counters of the plugin's generations. Together they never fall.
 #[derive(Debug, Default)]
-struct Counts {
-    live: Vec<Live>,
+struct GenerationCounts {
+    live: Vec<LiveCounts>,
     gone: DecisionStats,
 }
 
 /// Counters of one generation that lives.
 #[derive(Debug)]
-struct Live {
+struct LiveCounts {
     id: u64,
     /// Of what it decided.
     stats: Arc<DecisionStats>,
@@ -59,7 +59,7 @@ struct Live {
     as_shadow: Option<Arc<DecisionStats>>,
 }
 
-impl Live {
+impl LiveCounts {
     fn told(&self) -> GenerationStats {
         let sum = DecisionStats::default();
         sum.absorb(&self.stats);
@@ -182,7 +182,7 @@ impl PluginState {
 
     /// What each generation that lives has counted, what it was shown as a shadow included, oldest first.
     pub(crate) fn by_generation(&self) -> Vec<GenerationStats> {
-        self.counts.lock().live.iter().map(Live::told).collect()
+        self.counts.lock().live.iter().map(LiveCounts::told).collect()
     }
 
     /// Where a generation counts from now on what it is shown as a shadow.
@@ -248,7 +248,7 @@ pub(crate) struct LiveGeneration {
 impl LiveGeneration {
     pub(crate) fn new(id: u64, state: &Arc<PluginState>) -> Self {
         let stats = Arc::<DecisionStats>::default();
-        state.counts.lock().live.push(Live { id, stats: Arc::clone(&stats), as_shadow: None });
+        state.counts.lock().live.push(LiveCounts { id, stats: Arc::clone(&stats), as_shadow: None });
         Self { id, stats, state: Arc::clone(state) }
     }
 

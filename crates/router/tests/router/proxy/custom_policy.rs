@@ -11,7 +11,7 @@ use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::{Worker, WorkerTable};
 use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::policies::{
-    DecideError, Decision, LoadBalancingPolicy, PairDecision, Policy, RequestCompletion, RequestNeeds,
+    DecideError, Decision, LoadBalancingPolicy, PairDecision, PolicyHandle, RequestCompletion, RequestNeeds,
     SelectWorkerInfo,
 };
 use sglang_router_rs::types::future::BoxFuture;
@@ -108,7 +108,7 @@ impl LoadBalancingPolicy for CustomPolicy {
 
 /// A data plane with these workers and that policy.
 pub(crate) async fn start(policy: &Arc<CustomPolicy>, workers: &[&Upstream]) -> (Arc<Proxy>, SocketAddr) {
-    let policy = Policy::Custom(Arc::clone(policy) as Arc<dyn LoadBalancingPolicy>);
+    let policy = PolicyHandle::Custom(Arc::clone(policy) as Arc<dyn LoadBalancingPolicy>);
     let proxy = Proxy::new(router::config(Vec::new()).proxy, policy, &Metrics::new(), None);
     for worker in workers {
         proxy.backends().add(&worker.entry()).expect("a worker");

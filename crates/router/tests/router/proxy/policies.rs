@@ -9,7 +9,7 @@ use sgl_testkit::client::{TestClient, call, chat, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sgl_testkit::{router, upstream};
-use sglang_router_rs::policies::{LoadBalancingPolicy, Policy, RequestNeeds};
+use sglang_router_rs::policies::{LoadBalancingPolicy, PolicyHandle, RequestNeeds};
 
 use crate::proxy::custom_policy::{self, CustomPolicy};
 
@@ -20,7 +20,7 @@ async fn consistent_hash_keeps_a_prompt_at_its_worker() {
     config.policy = "consistent_hash".to_owned();
     let router = router::start(config).await;
     assert!(
-        matches!(router.proxy().policy(), Policy::Native(policy) if router.proxy().policy().needs().text && !format!("{policy:?}").is_empty())
+        matches!(router.proxy().policy(), PolicyHandle::Native(policy) if router.proxy().policy().needs().text && !format!("{policy:?}").is_empty())
     );
     let mut client = TestClient::connect(router.addresses().data).await;
     let mut used = std::collections::BTreeSet::new();

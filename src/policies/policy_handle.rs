@@ -16,7 +16,7 @@ use crate::types::future::BoxFuture;
 /// It knows its kinds, so that its asynchronous methods need no boxed future. As a
 /// [`LoadBalancingPolicy`] it can be used wherever a trait object is wanted.
 #[derive(Clone, Debug)]
-pub enum Policy {
+pub enum PolicyHandle {
     /// A built-in policy.
     Native(Arc<NativePolicy>),
     /// A plugin.
@@ -25,7 +25,7 @@ pub enum Policy {
     Custom(Arc<dyn LoadBalancingPolicy>),
 }
 
-impl Policy {
+impl PolicyHandle {
     /// The name under which it is configured.
     pub fn name(&self) -> &str {
         self.as_dyn().name()
@@ -112,7 +112,7 @@ impl Policy {
     }
 }
 
-impl LoadBalancingPolicy for Policy {
+impl LoadBalancingPolicy for PolicyHandle {
     fn name(&self) -> &str {
         self.as_dyn().name()
     }
