@@ -148,7 +148,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::candidates::CandidateWorkers;
+    use crate::core::candidate_workers::CandidateWorkers;
     use crate::core::in_flight::InFlight;
     use crate::core::worker::Worker;
     use sgl_policy_abi::Column;

@@ -7,7 +7,7 @@
 //!  WorkerTable (versioned, immutable) ──────────────────┘
 //! ```
 //!
-//! Policies see neither of them but [`candidates::CandidateWorkers`]: the same columns whether they
+//! Policies see neither of them but [`candidate_workers::CandidateWorkers`]: the same columns whether they
 //! come from the router's own table or from an embedder's slice of [`worker::Worker`]s.
 
 pub mod report;
@@ -15,13 +15,13 @@ pub mod worker;
 pub mod signals;
 mod slots;
 pub mod fleet_worker;
-pub mod candidates;
+pub mod candidate_workers;
 pub mod slice_versions;
 pub mod table;
 pub mod in_flight;
 pub mod fleet;
 
-pub use crate::core::candidates::{CandidateWorkers, SliceCandidates, TableVersion};
+pub use crate::core::candidate_workers::{CandidateWorkers, SliceCandidates, TableVersion};
 pub use crate::core::fleet::{Fleet, FleetError};
 pub use crate::core::fleet_worker::FleetWorker;
 pub use crate::core::in_flight::InFlight;

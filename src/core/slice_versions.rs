@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 
-use crate::core::candidates::TableVersion;
+use crate::core::candidate_workers::TableVersion;
 use crate::core::worker::Worker;
 
 /// Slices that are remembered. An embedder alternates between a few (one for each model and

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::candidates::{CandidateWorkers, TableVersion};
+use crate::core::candidate_workers::{CandidateWorkers, TableVersion};
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use crate::core::worker::Worker;

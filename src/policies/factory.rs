@@ -8,7 +8,7 @@ use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::policy_handle::PolicyHandle;
 use crate::policies::wasm::detail::PluginDetail;
 use crate::policies::wasm::load::error::PluginError;
-use crate::policies::wasm::load::order::Load;
+use crate::policies::wasm::load::load_request::Load;
 use crate::policies::wasm::load::progress::Progress;
 use crate::policies::wasm::load::trust::TrustPolicy;
 use crate::policies::wasm::registry::{PluginInfo, Registry};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
-use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
+use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::types::future::BoxFuture;
 
 /// A finished request, as the policy that placed it may want to know.

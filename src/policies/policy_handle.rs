@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{DecideError, Decision, PairDecision};
-use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
 use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::types::future::BoxFuture;
 

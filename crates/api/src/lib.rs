@@ -15,7 +15,7 @@
 
 mod problem;
 #[cfg(feature = "server")]
-mod problem_answer;
+mod told_problem;
 mod worker_view;
 mod plugin_view;
 mod pushed;
@@ -25,12 +25,12 @@ mod request_record;
 
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, failures};
 pub use crate::problem::{PROBLEM_JSON, Problem, ProblemFault};
-#[cfg(feature = "server")]
-pub use crate::problem_answer::ToldProblem;
 pub use crate::progress_line::{NDJSON, ProgressLine};
 pub use crate::pushed::{AfterRestart, Pushed};
 pub use crate::request_record::{
     CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestRecord,
 };
 pub use crate::signature_header::SIGNATURE_HEADER;
+#[cfg(feature = "server")]
+pub use crate::told_problem::ToldProblem;
 pub use crate::worker_view::{CircuitState, WorkerList, WorkerView};

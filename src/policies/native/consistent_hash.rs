@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::core::candidates::{CandidateWorkers, TableVersion};
-use crate::policies::info::{SelectWorkerInfo, key_of};
+use crate::core::candidate_workers::{CandidateWorkers, TableVersion};
 use crate::policies::native::sampling::{may_choose, random_worker};
+use crate::policies::select_worker_info::{SelectWorkerInfo, key_of};
 use crate::types::hash::stable_hash;
 
 /// Points of one worker on the ring. 128 keeps the shares of equal workers within about a tenth.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::core::fleet::Fleet;
 use crate::core::table::WorkerTable;
 use crate::core::worker::{BasicWorker, Worker, WorkerSpec};
-use crate::policies::info::SelectWorkerInfo;
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::types::worker_set::WorkerSet;
 use sgl_policy_abi::WorkerRole;
 

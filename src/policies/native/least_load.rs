@@ -2,9 +2,9 @@
 
 use std::hint::select_unpredictable;
 
-use crate::core::candidates::CandidateWorkers;
-use crate::policies::info::SelectWorkerInfo;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::native::sampling::may_choose;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// A worker with the fewest requests in flight from this router. Those with equally few share
 /// evenly, by chance.

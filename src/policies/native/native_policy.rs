@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::core::candidates::{CandidateWorkers, SliceCandidates};
+use crate::core::candidate_workers::{CandidateWorkers, SliceCandidates};
 use crate::core::slice_versions::SliceVersions;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
-use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::consistent_hash::ConsistentHash;
 use crate::policies::native::least_load::LeastLoad;
 use crate::policies::native::power_of_two::PowerOfTwo;
 use crate::policies::native::random::Random;
 use crate::policies::native::round_robin::RoundRobin;
+use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::types::future::BoxFuture;
 use crate::types::worker_set::WorkerSet;
 use sgl_policy_abi::{Leg, WorkerRole};

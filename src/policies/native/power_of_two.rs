@@ -2,9 +2,9 @@
 //!
 //! Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
 
-use crate::core::candidates::CandidateWorkers;
-use crate::policies::info::SelectWorkerInfo;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::native::sampling::random_worker;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// The less loaded of two random workers.
 #[derive(Debug, Default)]

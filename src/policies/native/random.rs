@@ -1,8 +1,8 @@
 //! `random`: every worker with the same chance.
 
-use crate::core::candidates::CandidateWorkers;
-use crate::policies::info::SelectWorkerInfo;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::native::sampling::random_worker;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// A uniformly random worker.
 #[derive(Debug, Default)]

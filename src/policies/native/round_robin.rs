@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::core::candidates::CandidateWorkers;
-use crate::policies::info::SelectWorkerInfo;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::native::sampling::may_choose;
 use crate::policies::native::turns::Turns;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// How often a turn is given up because other threads took some meanwhile.
 const ATTEMPTS: usize = 16;

@@ -1,7 +1,7 @@
 //! Picking workers at random, for the policies that do.
 
-use crate::core::candidates::CandidateWorkers;
-use crate::policies::info::SelectWorkerInfo;
+use crate::core::candidate_workers::CandidateWorkers;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// True if the worker may be chosen for this request.
 #[inline]

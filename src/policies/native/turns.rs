@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::core::candidates::CandidateWorkers;
-use crate::policies::info::SelectWorkerInfo;
+use crate::core::candidate_workers::CandidateWorkers;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::types::worker_set::WorkerSet;
 use sgl_policy_abi::Leg;
 

@@ -24,7 +24,7 @@ use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
 use crate::proxy::backends::AddError;
-use crate::proxy::{Backends, DataServer, Proxy};
+use crate::proxy::{Backends, DataPlane, DataServer};
 use crate::records::Recorder;
 use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::shown_path;
@@ -76,7 +76,7 @@ pub enum StartError {
 /// A router that serves. Dropped, it stops in the background.
 #[derive(Debug)]
 pub struct RunningRouter {
-    proxy: Arc<Proxy>,
+    proxy: Arc<DataPlane>,
     manager: Arc<PluginManager>,
     addresses: Addresses,
     stop_data: DropGuard,
@@ -121,7 +121,7 @@ impl RunningRouter {
             .create_by_name(&config.policy)
             .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
         let recorder = open_recorder(config.records, &metrics)?;
-        let proxy = Proxy::new(config.proxy, policy, &metrics, recorder.clone());
+        let proxy = DataPlane::new(config.proxy, policy, &metrics, recorder.clone());
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
         let server =
@@ -180,7 +180,7 @@ impl RunningRouter {
     }
 
     /// The data plane.
-    pub fn proxy(&self) -> &Arc<Proxy> {
+    pub fn proxy(&self) -> &Arc<DataPlane> {
         &self.proxy
     }
 

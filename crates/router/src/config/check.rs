@@ -11,7 +11,7 @@ use crate::config::checked::{
     CheckedConfig, CircuitSettings, CompileSettings, DAY_SECS, HealthSettings, OperationsSettings,
     ProxySettings, RecordSettings, SilenceSettings, UpstreamSettings, limit_of,
 };
-use crate::config::compile::CompileSection;
+use crate::config::compile_section::CompileSection;
 use crate::config::fixed::FixedKeys;
 use crate::config::plugin_set::PluginSet;
 use crate::config::retry_on::{RetryCondition, RetryOn};

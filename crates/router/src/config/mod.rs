@@ -7,7 +7,7 @@
 //! [`check`] turns it into a [`checked::CheckedConfig`], which is all that the rest accepts.
 
 pub mod retry_on;
-pub mod compile;
+pub mod compile_section;
 pub mod plugin_entry;
 pub mod worker_entry;
 pub mod router;

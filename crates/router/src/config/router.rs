@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::compile::CompileSection;
+use crate::config::compile_section::CompileSection;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::retry_on::RetryCondition;
 use crate::config::worker_entry::WorkerEntry;

@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
-use crate::proxy::deadlines::GaveUp;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::head::Head;
 use crate::proxy::opening::Opening;

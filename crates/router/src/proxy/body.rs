@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use crate::proxy::pressure::HeldBody;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::proxy_error::ProxyError;
 
 /// What is reserved at once on a client's word. Beyond that as much again as came, so that nobody
 /// takes memory by announcing much.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::proxy::json::BYTE_ORDER_MARK;
 use crate::proxy::parse::MAX_INLINE_BYTES;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::target::Target;
 use sgl_upstream::payload::Payload;
 

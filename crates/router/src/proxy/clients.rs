@@ -16,8 +16,8 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::proxy::deadlines::{Deadlines, OutOfTime, look_interval, micros};
-use crate::proxy::state::Proxy;
+use crate::proxy::client_deadlines::{ClientDeadlines, OutOfTime, look_interval, micros};
+use crate::proxy::data_plane::DataPlane;
 use sgl_upstream::descriptors::connections_that_fit;
 
 /// What the connections as a whole are doing.
@@ -39,7 +39,7 @@ pub enum Stage {
 /// The lock is taken when a connection comes or goes, by the sweeper and at shutdown.
 #[derive(Debug)]
 pub struct Clients {
-    proxy: Arc<Proxy>,
+    proxy: Arc<DataPlane>,
     /// Zero of the connections' clocks.
     epoch: Instant,
     stage: AtomicU8,
@@ -52,14 +52,14 @@ pub struct Clients {
     pub(in crate::proxy) max_connections: usize,
 }
 
-/// One client's connection. It has [`Deadlines`].
+/// One client's connection. It has [`ClientDeadlines`].
 #[derive(Debug)]
 pub struct Client {
     number: u64,
     clients: Arc<Clients>,
     forwarded_for: HeaderValue,
     waker: Mutex<Option<Waker>>,
-    deadlines: Deadlines,
+    deadlines: ClientDeadlines,
     /// Whether somebody waits for bytes of the client, and so hears of its end.
     listening: AtomicBool,
     /// Whether its connection is to look for its end.
@@ -69,7 +69,7 @@ pub struct Client {
 
 impl Clients {
     /// No connections yet.
-    pub fn new(proxy: Arc<Proxy>) -> Arc<Self> {
+    pub fn new(proxy: Arc<DataPlane>) -> Arc<Self> {
         let max_connections = proxy.settings().max_connections.unwrap_or_else(connections_that_fit);
         Arc::new(Self {
             max_connections,
@@ -85,7 +85,7 @@ impl Clients {
     }
 
     /// The data plane.
-    pub fn proxy(&self) -> &Arc<Proxy> {
+    pub fn proxy(&self) -> &Arc<DataPlane> {
         &self.proxy
     }
 
@@ -98,7 +98,7 @@ impl Clients {
             clients: Arc::clone(self),
             forwarded_for: HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("unknown")),
             waker: Mutex::new(None),
-            deadlines: Deadlines::new(self.epoch),
+            deadlines: ClientDeadlines::new(self.epoch),
             listening: AtomicBool::new(false),
             look: AtomicBool::new(false),
             hung_up: AtomicBool::new(false),
@@ -189,16 +189,16 @@ impl Clients {
 }
 
 impl Deref for Client {
-    type Target = Deadlines;
+    type Target = ClientDeadlines;
 
-    fn deref(&self) -> &Deadlines {
+    fn deref(&self) -> &ClientDeadlines {
         &self.deadlines
     }
 }
 
 impl Client {
     /// The data plane.
-    pub fn proxy(&self) -> &Arc<Proxy> {
+    pub fn proxy(&self) -> &Arc<DataPlane> {
         &self.clients.proxy
     }
 

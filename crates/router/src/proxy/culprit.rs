@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::proxy::outcome::Outcome;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use crate::proxy::tried::{Selection, Tried};

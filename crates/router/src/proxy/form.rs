@@ -2,8 +2,8 @@
 
 use crate::proxy::culprit::Culprit;
 use crate::proxy::outcome::Outcome;
-use crate::proxy::prefill::PrefillGuard;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::prefill_guard::PrefillGuard;
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::{Ending, SecondRun};
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::config::checked::HealthSettings;
-use crate::proxy::ask::Finding;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::learning::Learner;
+use crate::proxy::own_questions::Finding;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
-use crate::proxy::{ask, load_poll};
+use crate::proxy::{load_poll, own_questions};
 use sglang_router_rs::core::{Worker, WorkerReport};
 use sglang_router_rs::types::shown::in_full;
 
@@ -52,7 +52,7 @@ pub async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSett
 pub async fn keep_removed(endpoint: Weak<Endpoint>, roster: Arc<Roster>, settings: HealthSettings) {
     let Some(interval) = settings.interval else { return };
     loop {
-        tokio::time::sleep(ask::jittered(interval)).await;
+        tokio::time::sleep(own_questions::jittered(interval)).await;
         // Whoever waits holds it. One that was added again at its URL counts the same requests, so
         // the number alone would not tell that the last one has ended.
         let Some(endpoint) = endpoint.upgrade().filter(|endpoint| endpoint.load() > 0) else { return };
@@ -74,7 +74,7 @@ async fn check_for_ever(
     let mut streak = Streak { passing: target.is_passing().then_some(true), against: 0 };
     let mut knows = true;
     loop {
-        let finding = ask::check(target, &settings.endpoint, settings.timeout).await;
+        let finding = own_questions::check(target, &settings.endpoint, settings.timeout).await;
         let passed = match finding {
             Finding::Passed => Some(true),
             Finding::Failed => Some(false),
@@ -96,7 +96,7 @@ async fn check_for_ever(
                 roster.found_dead();
             }
         }
-        tokio::time::sleep(ask::jittered(interval)).await;
+        tokio::time::sleep(own_questions::jittered(interval)).await;
     }
 }
 

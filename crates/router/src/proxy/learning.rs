@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::config::checked::HealthSettings;
-use crate::proxy::ask;
 use crate::proxy::models::Listing;
+use crate::proxy::own_questions;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::Worker;
@@ -60,7 +60,7 @@ impl<'a> Learner<'a> {
         let mut pause = if self.settings.interval.is_none() { Duration::ZERO } else { slow };
         loop {
             tokio::select! {
-                () = tokio::time::sleep(ask::jittered(pause)) => {}
+                () = tokio::time::sleep(own_questions::jittered(pause)) => {}
                 () = self.unanswered.notified() => {
                     pause = MIN_PAUSE.min(slow);
                     continue;
@@ -73,10 +73,10 @@ impl<'a> Learner<'a> {
 
     /// False if there was no answer that says anything. What was known stays known then.
     async fn learn(&self, limit: Duration) -> bool {
-        let Some((status, body)) = ask::get(self.target, PATH, limit).await else { return false };
+        let Some((status, body)) = own_questions::get(self.target, PATH, limit).await else { return false };
         let listing = match Listing::read(&body).filter(|_| status.is_success()) {
             Some(listing) => listing,
-            None if ask::is_absent(status) => Listing::default(),
+            None if own_questions::is_absent(status) => Listing::default(),
             None => return false,
         };
         self.roster.learn(self.target.worker().url(), listing);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::checked::HealthSettings;
 use crate::proxy::target::Target;
-use crate::proxy::{ask, load_report};
+use crate::proxy::{load_report, own_questions};
 use sglang_router_rs::core::WorkerReport;
 
 /// Where SGLang tells of its load: since 0.5, and before.
@@ -55,7 +55,7 @@ pub async fn keep(target: &Target, settings: &HealthSettings, interval: Duration
         let waited = async {
             tokio::select! {
                 () = came_up.notified() => true,
-                () = tokio::time::sleep(ask::jittered(pause)) => false,
+                () = tokio::time::sleep(own_questions::jittered(pause)) => false,
             }
         };
         if age.watched(waited).await {
@@ -68,11 +68,13 @@ pub async fn keep(target: &Target, settings: &HealthSettings, interval: Duration
 async fn hear(target: &Target, known: Option<&'static str>, limit: Duration) -> Heard {
     let mut is_offered = false;
     for path in known.into_iter().chain(PATHS.into_iter().filter(|path| known != Some(*path))) {
-        let Some((status, body)) = ask::get(target, path, limit).await else { return Heard::Nothing };
+        let Some((status, body)) = own_questions::get(target, path, limit).await else {
+            return Heard::Nothing;
+        };
         if let Some(report) = load_report::read(&body).filter(|_| status.is_success()) {
             return Heard::Report(path, report);
         }
-        is_offered |= !ask::is_absent(status);
+        is_offered |= !own_questions::is_absent(status);
     }
     if is_offered { Heard::Nothing } else { Heard::NotOffered }
 }

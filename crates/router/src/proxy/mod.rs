@@ -1,11 +1,11 @@
 //! The HTTP data plane: from a client's request to a worker's streamed answer.
 //!
 //! ```text
-//!  client ──► server ──► service ──► attempts ──► policy ──► attempt ──► worker
+//!  client ──► server ──► service ──► answering ─► policy ──► attempt ──► worker
 //!               │           │           │ retry: full, no connection …    │
 //!             clients     route      snapshot (table, targets, masks)     │
 //!   (deadlines, shutdown)                                                 ▼
-//!  client ◄────────────────────────────────────────── stream ◄── upstream connection
+//!  client ◄──────────────────────────────────────── out body ◄── upstream connection
 //! ```
 //!
 //! One task serves one client connection and does everything for it: it also drives the
@@ -15,14 +15,14 @@
 //! Names HTTP; knows policies only by [`sglang_router_rs::policies::PolicyHandle`].
 
 pub mod verdict;
-pub mod deadlines;
+pub mod client_deadlines;
 pub mod circuit;
 pub mod fullness;
 pub mod retry;
 pub mod idle_connections;
 pub mod endpoint;
 pub mod target;
-pub mod ask;
+pub mod own_questions;
 pub mod load_report;
 pub mod load_poll;
 pub mod route;
@@ -39,11 +39,11 @@ pub mod shortage;
 pub mod measures;
 pub mod placement;
 pub mod pressure;
-pub mod state;
+pub mod data_plane;
 pub mod clients;
 mod room;
 mod client_io;
-pub mod respond;
+pub mod proxy_error;
 pub mod body;
 pub mod headers;
 pub mod head;
@@ -55,8 +55,8 @@ pub mod opening;
 mod json;
 mod prompt;
 pub mod parse;
-pub mod prefill;
-pub mod stream;
+pub mod prefill_guard;
+pub mod out_body;
 pub mod inbound;
 pub mod outcome;
 pub mod attempt;
@@ -66,10 +66,10 @@ mod bootstrap;
 mod form;
 mod single;
 mod pair;
-pub mod attempts;
+pub mod answering;
 pub mod service;
 pub mod server;
 
 pub use crate::proxy::backends::Backends;
+pub use crate::proxy::data_plane::DataPlane;
 pub use crate::proxy::server::DataServer;
-pub use crate::proxy::state::Proxy;

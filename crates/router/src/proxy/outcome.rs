@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use http::{Response, response};
 
+use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
-use crate::proxy::deadlines::GaveUp;
 use crate::proxy::headers::prepare_answer;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::opening::Opening;
+use crate::proxy::out_body::{OutBody, Passed};
 use crate::proxy::placement::Placement;
-use crate::proxy::prefill::PrefillGuard;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::prefill_guard::PrefillGuard;
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::Ending;
-use crate::proxy::stream::{OutBody, Passed};
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_upstream::upstream_error::UpstreamError;

@@ -18,22 +18,22 @@ use http::header;
 
 use crate::config::retry_on::RetryOn;
 use crate::proxy::attempt::{Unanswered, attempt};
+use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
 use crate::proxy::culprit::{Culprit, Meanwhile};
-use crate::proxy::deadlines::GaveUp;
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::head::Head;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::outcome::{Answered, Outcome};
 use crate::proxy::patience::{Limit, Patience};
 use crate::proxy::placement::Placement;
-use crate::proxy::prefill::{PrefillFailure, PrefillGuard, PrefillLimits};
-use crate::proxy::respond::ProxyError;
+use crate::proxy::prefill_guard::{PrefillFailure, PrefillGuard, PrefillLimits};
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::{Ending, SecondRun};
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::{Selection, Tried};
-use crate::proxy::{bootstrap, prefill};
+use crate::proxy::{bootstrap, prefill_guard};
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_upstream::payload::Payload;
@@ -151,7 +151,7 @@ async fn attempt_pair(
     let meanwhile = Meanwhile::begin(&target, decode.target());
     let (own_head, own_body) = (head.clone(), body.clone());
     let outgoing = move || own_head.outgoing(&target, &own_body);
-    let mut guard = prefill::start(prefill, outgoing, Arc::clone(second), limits(client, prefills));
+    let mut guard = prefill_guard::start(prefill, outgoing, Arc::clone(second), limits(client, prefills));
     let mut decoding = pin!(attempt(client, head, body, decode, patience, second, || false));
     // Whoever finds workers dead wakes this task.
     let died =

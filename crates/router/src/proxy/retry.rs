@@ -10,7 +10,7 @@
 //! | 502 | `502` | `status` | once |
 //! | 504 | `504` | `error` | once |
 //!
-//! The loop that asks is in [`crate::proxy::attempts`]; which workers are left for it,
+//! The loop that asks is in [`crate::proxy::answering`]; which workers are left for it,
 //! `crate::proxy::tried` knows. [`Endpoint::call`](crate::proxy::endpoint::Endpoint::call) asks whether
 //! the same worker gets a request again over another connection.
 
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::HeaderValue;
 
 use crate::config::retry_on::{RetryCondition, RetryOn};
-use crate::proxy::deadlines::GaveUp;
+use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::verdict::Verdict;
 use sgl_upstream::upstream_error::UpstreamError;
 

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::proxy::client_io::ClientIo;
 use crate::proxy::clients::{Client, Clients, Stage};
+use crate::proxy::data_plane::DataPlane;
+use crate::proxy::out_body::OutBody;
 use crate::proxy::service;
-use crate::proxy::state::Proxy;
-use crate::proxy::stream::OutBody;
 
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ impl DataServer {
     /// # Errors
     ///
     /// If the address cannot be bound.
-    pub async fn bind(address: SocketAddr, proxy: Arc<Proxy>) -> io::Result<Self> {
+    pub async fn bind(address: SocketAddr, proxy: Arc<DataPlane>) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await?, clients: Clients::new(proxy) })
     }
 

@@ -11,16 +11,16 @@ use serde::Serialize;
 
 use crate::proxy::body::Arriving;
 use crate::proxy::clients::Client;
+use crate::proxy::data_plane::DataPlane;
 use crate::proxy::head::Head;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
+use crate::proxy::out_body::OutBody;
 use crate::proxy::outcome::ToldStatus;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
-use crate::proxy::state::Proxy;
-use crate::proxy::stream::OutBody;
-use crate::proxy::{attempts, body, respond};
+use crate::proxy::{answering, body, proxy_error};
 use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// Answers a request, whatever it is.
@@ -40,7 +40,7 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
         return own(&client, ProxyError::MethodNotAllowed { allowed }.response());
     }
     match route {
-        Route::Liveness => own(&client, respond::text(StatusCode::OK, "OK")),
+        Route::Liveness => own(&client, proxy_error::text(StatusCode::OK, "OK")),
         Route::Readiness => own(&client, readiness(client.proxy())),
         _ => measured(&client, route, request, started).await,
     }
@@ -110,11 +110,11 @@ async fn forwarded(
     }
     let body = body?;
     let inbound = Inbound { route, head: Head::new(head, client.forwarded_for()), body, held, started };
-    attempts::answer(client, &inbound).await
+    answering::answer(client, &inbound).await
 }
 
 /// Counts an answer that says that the router itself was short of something.
-fn count_pressure(proxy: &Proxy, error: &ProxyError) {
+fn count_pressure(proxy: &DataPlane, error: &ProxyError) {
     match error {
         ProxyError::OutOfMemory { .. } => proxy.pressure().refused_body(),
         ProxyError::OutOfResources => proxy.pressure().ran_short(),
@@ -134,7 +134,7 @@ fn expects_continue(head: &request::Parts) -> Result<bool, ProxyError> {
 
 /// An error if no worker could be chosen whatever the body says, so that nobody sends one in vain.
 /// Full workers are tried all the same.
-fn somebody_is_fit(proxy: &Proxy, route: Route) -> Result<(), ProxyError> {
+fn somebody_is_fit(proxy: &DataPlane, route: Route) -> Result<(), ProxyError> {
     let snapshot = proxy.backends().snapshot();
     if snapshot.is_ready_for(route) {
         return Ok(());
@@ -150,7 +150,7 @@ fn models(client: &Arc<Client>, started: Instant) -> Result<Response<OutBody>, P
     }
     let page = snapshot.model_page().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))?;
     client.proxy().measures().finished(Route::Models, started.elapsed());
-    Ok(own(client, respond::json(StatusCode::OK, page)))
+    Ok(own(client, proxy_error::json(StatusCode::OK, page)))
 }
 
 /// What `/readiness` says.
@@ -170,7 +170,7 @@ struct Readiness {
 }
 
 /// Ready: not stopping, and a worker is well and not draining, or one of each half of a pair.
-fn readiness(proxy: &Proxy) -> Response<Bytes> {
+fn readiness(proxy: &DataPlane) -> Response<Bytes> {
     let snapshot = proxy.backends().snapshot();
     let count = |counts: &dyn Fn(&FleetWorker) -> bool| {
         snapshot.table().workers().iter().filter(|worker| counts(worker)).count()
@@ -194,7 +194,7 @@ fn readiness(proxy: &Proxy) -> Response<Bytes> {
         draining: count(&|worker| worker.is_draining()),
         full: snapshot.targets().iter().filter(|target| target.fullness().is_full()).count(),
     };
-    respond::json(status, serde_json::to_vec(&body).unwrap_or_default())
+    proxy_error::json(status, serde_json::to_vec(&body).unwrap_or_default())
 }
 
 /// An answer that no worker gave.

@@ -9,7 +9,7 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::patience::Patience;
 use crate::proxy::placement::Placement;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;

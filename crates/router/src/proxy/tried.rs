@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::checked::ProxySettings;
 use crate::proxy::outcome::{Outcome, Teller};
 use crate::proxy::placement::Placement;
-use crate::proxy::respond::ProxyError;
+use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::{Ending, Retries, RetryReason, SecondRun};
 use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::load::exchange::ClientConnection;
+use crate::load::client_connection::ClientConnection;
 use crate::load::record::ErrorKind;
 use crate::load::round::{OpenRequest, Round, perform};
 

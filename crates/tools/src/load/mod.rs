@@ -18,14 +18,14 @@
 
 pub mod trace;
 pub mod arrivals;
-pub mod request;
+pub mod bodies;
 pub mod target;
 mod events;
 pub mod histogram;
 pub mod record;
 pub mod plan;
 pub mod run_control;
-mod exchange;
+mod client_connection;
 mod round;
 mod closed_loop;
 mod pacer;
@@ -39,15 +39,15 @@ pub mod round_summary;
 pub mod target_summary;
 pub mod comparison;
 pub mod summary;
-mod verdict;
+mod run_verdict;
 pub mod report_table;
 mod svg;
 mod course;
 pub mod report_html;
 
 pub use crate::load::arrivals::Pace;
+pub use crate::load::bodies::RequestShape;
 pub use crate::load::plan::{Plan, RunLimits, SwapPlan};
-pub use crate::load::request::RequestShape;
 pub use crate::load::run::run;
 pub use crate::load::run_control::RunControl;
 pub use crate::load::run_info::RunInfo;

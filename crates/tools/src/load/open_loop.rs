@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::load::arrivals::{Arrival, Arrivals};
-use crate::load::exchange::ClientConnection;
+use crate::load::client_connection::ClientConnection;
 use crate::load::pacer::{Due, Pacer};
 use crate::load::round::{OpenRequest, Round, perform};
 

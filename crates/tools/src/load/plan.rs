@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::load::arrivals::Pace;
-use crate::load::request::RequestShape;
+use crate::load::bodies::RequestShape;
 use crate::load::target::LoadTarget;
 
 /// A run: each round sends the same load to one target after the other.

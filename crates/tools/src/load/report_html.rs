@@ -6,10 +6,10 @@ use crate::load::comparison::Comparison;
 use crate::load::course::Course;
 use crate::load::numbers::{number, percent, times};
 use crate::load::run_info::RunInfo;
+use crate::load::run_verdict::verdicts;
 use crate::load::summary::Summary;
 use crate::load::svg::{Axis, Plot, Series, escaped};
 use crate::load::target_summary::{Curves, TargetSummary};
-use crate::load::verdict::verdicts;
 
 /// Workers that get a bar.
 const MOST_WORKERS: usize = 32;

@@ -7,9 +7,9 @@ use crate::load::figures::Figures;
 use crate::load::histogram::{Quantiles, median};
 use crate::load::numbers::{number, percent, times};
 use crate::load::round_summary::RoundSummary;
+use crate::load::run_verdict::verdicts;
 use crate::load::summary::Summary;
 use crate::load::target_summary::TargetSummary;
-use crate::load::verdict::verdicts;
 use sglang_router_rs::types::shown::shown;
 
 /// Workers that are named; the others are summed up.

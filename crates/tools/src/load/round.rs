@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::arrivals::Pace;
-use crate::load::exchange::{ClientConnection, ReadAnswer};
+use crate::load::bodies::Bodies;
+use crate::load::client_connection::{ClientConnection, ReadAnswer};
 use crate::load::plan::RunLimits;
 use crate::load::record::{ErrorKind, Sample, SampleRecorder, Success, Window};
-use crate::load::request::Bodies;
 use crate::load::run_control::RunControl;
 use crate::load::target::LoadTarget;
 use crate::load::trace::Trace;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::load::arrivals::{Arrivals, Pace};
+use crate::load::bodies::Bodies;
 use crate::load::plan::Plan;
 use crate::load::record::Tally;
-use crate::load::request::Bodies;
 use crate::load::round::Round;
 use crate::load::run_control::{RunControl, RunStage};
 use crate::load::swaps::{SwapMark, Swapper, Swaps};

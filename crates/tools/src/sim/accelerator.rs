@@ -13,10 +13,10 @@ use crate::sim::control::Control;
 use crate::sim::counters::{Changes, Counters, Flight};
 use crate::sim::error::ApiError;
 use crate::sim::generation::{Finish, Format, GenerationPlan, GenerationRequest};
-use crate::sim::model::TimeModel;
 use crate::sim::run::Run;
 use crate::sim::seed::RequestSeed;
 use crate::sim::throughput::Throughput;
+use crate::sim::time_model::TimeModel;
 use sglang_router_rs::core::WorkerRole;
 
 /// One worker without its HTTP side.

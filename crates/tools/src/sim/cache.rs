@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use parking_lot::Mutex;
 
-use crate::sim::tokens::{PromptShape, TOKENS_PER_BLOCK};
+use crate::sim::prompt_reader::{PromptShape, TOKENS_PER_BLOCK};
 
 /// What a worker knows of the prompts it has prefilled; nothing if its cache is switched off.
 ///

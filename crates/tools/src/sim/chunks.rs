@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::sim::answer::{Wording, push_usage};
 use crate::sim::generation::{Format, GenerationPlan};
 use crate::sim::json::push_u64;
+use crate::sim::wording::{Wording, push_usage};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 /// Chunks share buffers of this size.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::sim::tokens::TOKENS_PER_BLOCK;
+use crate::sim::prompt_reader::TOKENS_PER_BLOCK;
 use sglang_router_rs::core::WorkerRole;
 
 /// Bound on counts: far beyond any real batch, and small enough to add up.

@@ -9,8 +9,8 @@ use crate::sim::error::ApiError;
 use crate::sim::fields::{PromptField, Text};
 use crate::sim::generation::{Format, GenerationRequest};
 use crate::sim::openai::{bounded, check_model};
+use crate::sim::prompt_reader::Hashing;
 use crate::sim::seed::{mix, unit};
-use crate::sim::tokens::Hashing;
 
 /// Length of a vector if the request names none.
 const DEFAULT_DIMENSIONS: u32 = 64;

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::sim::error::ApiError;
-use crate::sim::tokens::{Hashing, PromptReader, PromptShape};
+use crate::sim::prompt_reader::{Hashing, PromptReader, PromptShape};
 
 /// A string.
 #[derive(Debug, Deserialize)]

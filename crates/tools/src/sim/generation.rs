@@ -4,8 +4,8 @@ use bytes::{BufMut, BytesMut};
 use http::HeaderValue;
 
 use crate::sim::json::push_u64;
+use crate::sim::prompt_reader::{PromptShape, token_id, word};
 use crate::sim::seed::RequestSeed;
-use crate::sim::tokens::{PromptShape, token_id, word};
 
 /// The wire form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

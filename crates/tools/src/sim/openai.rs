@@ -7,7 +7,7 @@ use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
 use crate::sim::fields::{BootstrapRoom, Content, PromptField, Text};
 use crate::sim::generation::{Format, GenerationRequest};
-use crate::sim::tokens::{Hashing, PromptReader};
+use crate::sim::prompt_reader::{Hashing, PromptReader};
 
 /// Bound on `n`, as in OpenAI's API.
 const MAX_N: u32 = 128;

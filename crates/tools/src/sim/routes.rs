@@ -21,17 +21,17 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use crate::sim::accelerator::Accelerator;
-use crate::sim::answer::{FIRST_CREATED, Wording};
 use crate::sim::chunks::ChunkWriter;
 use crate::sim::config::SimConfig;
 use crate::sim::control::ControlPatch;
 use crate::sim::embeddings::{embeddings_answer, read_embeddings};
 use crate::sim::error::ApiError;
+use crate::sim::exposition::{CONTENT_TYPE, Exposition};
 use crate::sim::generation::GenerationRequest;
-use crate::sim::metrics::{CONTENT_TYPE, Exposition};
 use crate::sim::openai::{read_chat, read_completion};
 use crate::sim::reply::{ROOM_HEADER, SimResponse, WORKER_HEADER};
 use crate::sim::stream::TokenStream;
+use crate::sim::wording::{FIRST_CREATED, Wording};
 use crate::sim::{reply, sglang};
 
 /// Longest request body.

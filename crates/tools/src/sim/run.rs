@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::sim::batch::{Batch, BatchPlace};
 use crate::sim::counters::{Counters, Flight};
 use crate::sim::generation::GenerationPlan;
-use crate::sim::model::TimeModel;
+use crate::sim::time_model::TimeModel;
 
 /// Tokens of one request, in order.
 ///

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use sgl_policy_abi::Leg;
 
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::background;
 use crate::engine::error::CallError;
 use crate::policies::decision::FailureCause;
-use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::with_role;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::decide::call;
 use crate::policies::wasm::decide::call::{AskedGeneration, Attempt, Begun, Chosen, GuestCall, Mode};
 use crate::policies::wasm::decide::failure::Failure;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
 use crate::engine::pool::Pool;
 use crate::engine::pool::lease::Lease;
 use crate::policies::decision::FailureCause;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::outliving;
 use crate::policies::wasm::decide::outliving::Step;

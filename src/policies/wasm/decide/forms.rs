@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::core::candidates::SliceCandidates;
+use crate::core::candidate_workers::SliceCandidates;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
-use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
 use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wasm::decide::call::{Chosen, Mode};
 use crate::policies::wasm::decide::judging::nobody;
 use crate::policies::wasm::decide::question::{One, Pair};

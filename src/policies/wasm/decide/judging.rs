@@ -6,18 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::plugin::FailurePolicy;
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::decision::{Chooser, DecideError, FailureCause};
-use crate::policies::info::SelectWorkerInfo;
 use crate::policies::native::native_policy::NativePolicy;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::decide::call::{AskedGeneration, Attempt, Chosen};
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::breaker::Pass;
-use crate::policies::wasm::state::stats::DecisionStats;
 
 /// Why there is no decision of this generation: nobody may be chosen, or it refused.
 #[cold]
@@ -100,20 +98,13 @@ impl WasmPolicy {
         failure.cause
     }
 
-    /// What the failure policy makes of a failed decision.
+    /// What becomes of a decision that failed.
     #[cold]
     pub(crate) fn fall_back<D>(
         &self,
         cause: FailureCause,
         decide: impl FnOnce(&NativePolicy, Chooser) -> Result<D, DecideError>,
     ) -> Result<D, DecideError> {
-        let fallback = self.fallback();
-        match fallback.on_failure {
-            FailurePolicy::Reject => Err(DecideError::Rejected { cause }),
-            FailurePolicy::Fallback => {
-                self.state().count(None, DecisionStats::fall_back);
-                decide(&fallback.policy, Chooser::Fallback { cause })
-            }
-        }
+        self.fallback().decide(self.state(), cause, decide)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::exports::Ask;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::message::reply::{Reply, decode_choice, decode_pair};
 use sgl_policy_abi::WorkerRole;
 

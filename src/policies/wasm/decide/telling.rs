@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::rollout::verdict::LOST_TIME;
+use crate::policies::wasm::rollout::canary_verdict::LOST_TIME;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
 /// How long finished requests are collected before the plugin is told.

@@ -19,7 +19,7 @@ pub(crate) mod secret_headers;
 pub mod provenance;
 pub(crate) mod generation;
 pub(crate) mod source;
-pub mod order;
+pub mod load_request;
 mod rehearsal;
 mod warm_up;
 pub(crate) mod plugin_recipe;

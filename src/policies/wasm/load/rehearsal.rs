@@ -4,7 +4,7 @@ use crate::core::fleet::Fleet;
 use crate::core::table::WorkerTable;
 use crate::core::worker::WorkerSpec;
 use crate::engine::error::CallError;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::owned::owned;
 use crate::policies::wasm::message::table;

@@ -5,7 +5,7 @@
 
 use sgl_policy_abi::{Full, Input, Writer};
 
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// The share of an instance's memory that all of it may take: one eighth. The buffer for a message is a
 /// power of two and grows with the messages, so that even the sum of all its sizes fits.

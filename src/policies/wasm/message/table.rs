@@ -2,7 +2,7 @@
 
 use sgl_policy_abi::{Labels, WorkerFacts, Writer, encode_table, encode_worker};
 
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::core::worker::Worker;
 
 /// Bytes that [`encode_workers`] takes at most.

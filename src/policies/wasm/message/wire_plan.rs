@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use sgl_policy_abi::{Column, ColumnWidth, Full, Input, RowWorker, Wire, Writer, encode_rows};
 
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::core::worker::Worker;
-use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
+use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wasm::message::cut;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::init::encoded_config;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::policies::info::{RequestNeeds, SelectWorkerInfo};
+use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::shadow::Shadow;
 use crate::policies::wasm::state::breaker::Breaker;

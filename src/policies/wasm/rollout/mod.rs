@@ -7,7 +7,7 @@
 pub mod operation_error;
 pub mod event;
 pub(crate) mod significance;
-pub(crate) mod verdict;
+pub(crate) mod canary_verdict;
 pub mod shadow;
 pub(crate) mod active;
 pub(crate) mod phase;
@@ -17,4 +17,4 @@ mod take_over;
 mod roll_back;
 mod supervision;
 mod install;
-mod service;
+mod in_service;

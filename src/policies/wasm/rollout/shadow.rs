@@ -6,17 +6,17 @@ use std::sync::{Arc, Weak};
 use crossbeam::queue::ArrayQueue;
 use tokio::sync::{Notify, watch};
 
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::error::CallError;
 use crate::engine::exports::{Ask, Tell};
 use crate::policies::decision::FailureCause;
-use crate::policies::info::SelectWorkerInfo;
+use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::owned::owned;
 use crate::policies::wasm::message::reply::{GuestChoice, decode_choice};
 use crate::policies::wasm::message::table;
-use crate::policies::wasm::rollout::verdict::LOST_TIME;
+use crate::policies::wasm::rollout::canary_verdict::LOST_TIME;
 use crate::policies::wasm::state::breaker::Breaker;
 use crate::policies::wasm::state::stats::DecisionStats;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policies::wasm::rollout::active::Active;
+use crate::policies::wasm::rollout::canary_verdict;
+use crate::policies::wasm::rollout::canary_verdict::CanaryVerdict;
 use crate::policies::wasm::rollout::event::Happened;
 use crate::policies::wasm::rollout::phase::{Phase, UnderWay, Watch};
-use crate::policies::wasm::rollout::verdict;
-use crate::policies::wasm::rollout::verdict::CanaryVerdict;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::seen::Seen;
 use crate::policies::wasm::state::stats::DecisionStats;
@@ -20,7 +20,7 @@ impl WasmPolicy {
             Phase::Probation { options, generation, before, .. } if *generation == failed => {
                 let Some(active) = self.active.load_full() else { return };
                 let seen = since(&active.stable.stats, before);
-                verdict::probation(options, active.stable.options.may_refuse, &seen)
+                canary_verdict::probation(options, active.stable.options.may_refuse, &seen)
             }
             _ => None,
         };
@@ -83,7 +83,7 @@ impl WasmPolicy {
             Phase::Canary { options, since: began, stable_before } => {
                 let canary = &active.canary.as_ref()?.generation;
                 let stable = since(&active.stable.stats, stable_before);
-                Some(verdict::canary(options, began.elapsed(), &stable, &canary.stats.seen()))
+                Some(canary_verdict::canary(options, began.elapsed(), &stable, &canary.stats.seen()))
             }
             Phase::Probation { options, since: began, .. } => {
                 if began.elapsed() < Duration::from_secs(options.secs) {

@@ -8,15 +8,14 @@ use std::sync::{Arc, Weak};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
-use crate::config::plugin::FailurePolicy;
 use crate::core::slice_versions::SliceVersions;
 use crate::engine::wasm_engine::Engine;
-use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::active::{Active, Canary};
 use crate::policies::wasm::rollout::event::PluginEvent;
 use crate::policies::wasm::rollout::phase::Watch;
 use crate::policies::wasm::state::breaker::Breaker;
+use crate::policies::wasm::state::fallback::Fallback;
 use crate::policies::wasm::state::plugin_state::PluginState;
 use crate::policies::wasm::state::stats::PluginStats;
 
@@ -50,21 +49,6 @@ pub struct WasmPolicy {
     changes: tokio::sync::watch::Sender<u64>,
 }
 
-/// What happens when the plugin fails.
-#[derive(Debug)]
-pub(crate) struct Fallback {
-    pub(crate) policy: NativePolicy,
-    pub(crate) on_failure: FailurePolicy,
-}
-
-impl Fallback {
-    fn of(generation: &Generation) -> Arc<Self> {
-        // The validator has checked the name; the default is the last resort.
-        let policy = NativePolicy::by_name(&generation.options.fallback).unwrap_or_default();
-        Arc::new(Self { policy, on_failure: generation.options.on_failure })
-    }
-}
-
 impl WasmPolicy {
     /// A plugin with its first generation. Those that come later are told to `changes`.
     pub(crate) fn new(
@@ -79,7 +63,7 @@ impl WasmPolicy {
             itself: Weak::clone(itself),
             name: name.to_owned(),
             engine: Arc::clone(engine),
-            fallback: ArcSwap::new(Fallback::of(&generation)),
+            fallback: ArcSwap::from_pointee(Fallback::of(&generation.options)),
             breaker: Breaker::new(generation.options.breaker),
             waits_for_host: AtomicBool::new(generation.waits_for_host()),
             active: ArcSwapOption::from_pointee(Active::only(Arc::new(generation))),
@@ -148,7 +132,7 @@ impl WasmPolicy {
     /// what it keeps.
     pub(super) fn serve(&self, generation: &Generation) {
         self.breaker.reset(generation.options.breaker);
-        self.fallback.store(Fallback::of(generation));
+        self.fallback.store(Arc::new(Fallback::of(&generation.options)));
         self.state.serve(&generation.kept);
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use parking_lot::Mutex;
 use sgl_policy_abi::{Completion, Writer, encode_completions};
 
-use crate::core::candidates::CandidateWorkers;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::load_balancing::RequestCompletion;
 
 /// Finished requests that wait for the next batch; beyond it the oldest are dropped.

@@ -3,7 +3,7 @@
 //! It owns what guests leave with the host (`kept`: counters, map, state of the row form, finished
 //! requests), the counts and times of decisions ([`stats`], [`latency`]), and what the host has
 //! learnt of a plugin from them: whether it keeps failing (`breaker`), and where its guest runs
-//! (`lane_choice`). It refuses to know how a generation is made, asked or replaced. All other rooms
+//! (`lane_choice`). What decides when it fails is here too (`fallback`). It refuses to know how a generation is made, asked or replaced. All other rooms
 //! call it.
 
 pub mod latency;
@@ -16,4 +16,5 @@ pub(crate) mod row_state;
 pub(crate) mod kept;
 pub(crate) mod plugin_state;
 pub(crate) mod breaker;
+pub(crate) mod fallback;
 pub(crate) mod lane_choice;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sgl_router::metrics::Metrics;
-use sgl_router::proxy::{DataServer, Proxy};
+use sgl_router::proxy::{DataPlane, DataServer};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::{Worker, WorkerTable};
@@ -107,9 +107,9 @@ impl LoadBalancingPolicy for CustomPolicy {
 }
 
 /// A data plane with these workers and that policy.
-pub(crate) async fn start(policy: &Arc<CustomPolicy>, workers: &[&Upstream]) -> (Arc<Proxy>, SocketAddr) {
+pub(crate) async fn start(policy: &Arc<CustomPolicy>, workers: &[&Upstream]) -> (Arc<DataPlane>, SocketAddr) {
     let policy = PolicyHandle::Custom(Arc::clone(policy) as Arc<dyn LoadBalancingPolicy>);
-    let proxy = Proxy::new(router::config(Vec::new()).proxy, policy, &Metrics::new(), None);
+    let proxy = DataPlane::new(router::config(Vec::new()).proxy, policy, &Metrics::new(), None);
     for worker in workers {
         proxy.backends().add(&worker.entry()).expect("a worker");
     }

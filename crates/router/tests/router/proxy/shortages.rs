@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use sgl_router::proxy::Proxy;
+use sgl_router::proxy::DataPlane;
 use sgl_testkit::client::{call, chat, get};
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::WorkerTable;
@@ -24,7 +24,7 @@ async fn start(
     + Send
     + Sync
     + 'static,
-) -> (Arc<Proxy>, SocketAddr) {
+) -> (Arc<DataPlane>, SocketAddr) {
     custom_policy::start(&CustomPolicy::new(RequestNeeds::default(), decide), &[worker]).await
 }
 
@@ -66,7 +66,7 @@ async fn policy_that_goes_on_choosing_a_worker_that_was_tried_is_named() {
 #[tokio::test]
 async fn request_that_finds_everybody_full_again_is_told_so() {
     let worker = Upstream::saying("{}").await;
-    let targets: Arc<std::sync::OnceLock<Arc<Proxy>>> = Arc::default();
+    let targets: Arc<std::sync::OnceLock<Arc<DataPlane>>> = Arc::default();
     let told = Arc::clone(&targets);
     // Between any two decisions another request hears that the worker is full.
     let crowded = move |inner: &NativePolicy, table: &WorkerTable, info: &SelectWorkerInfo<'_>| {

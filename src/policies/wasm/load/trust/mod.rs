@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  module bytes ─► envelope (section, covered bytes) ─► claims ─┐
-//!  MODULE.sig   ─► format ─────────────────────────────► claims ─┼─► rules: who signed, is it enough?
+//!  MODULE.sig   ─► format ─────────────────────────────► claims ─┼─► verification ─► rules
 //!  [[trust]]    ─► keyring ────────────────────────────► keys   ─┘
 //! ```
 //!
@@ -41,6 +41,7 @@ mod envelope;
 pub mod signing;
 mod keyring;
 pub mod origin;
+mod verification;
 pub mod rules;
 
 pub use crate::policies::wasm::load::trust::fault::{KeyFault, Refusal, TrustFault};

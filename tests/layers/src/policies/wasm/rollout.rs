@@ -2,5 +2,5 @@
 
 #[path = "../../../../../src/policies/wasm/rollout/significance.rs"]
 pub mod significance;
-#[path = "../../../../../src/policies/wasm/rollout/verdict.rs"]
-pub mod verdict;
+#[path = "../../../../../src/policies/wasm/rollout/canary_verdict.rs"]
+pub mod canary_verdict;

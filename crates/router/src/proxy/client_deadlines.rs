@@ -32,7 +32,7 @@ pub enum GaveUp {
 /// reads them and writes the others. A deadline that is found just as its state ends names a `since`
 /// that is over, so it cannot hit the next request.
 #[derive(Debug)]
-pub struct Deadlines {
+pub struct ClientDeadlines {
     /// Zero of its clock.
     epoch: Instant,
     /// Since when the connection is in its current state, microseconds after the epoch.
@@ -55,7 +55,7 @@ pub struct Deadlines {
     pub(in crate::proxy) silent_for: AtomicU64,
 }
 
-impl Deadlines {
+impl ClientDeadlines {
     /// Of a connection without a request. Its times count from `epoch`.
     pub fn new(epoch: Instant) -> Self {
         Self {

@@ -10,12 +10,12 @@ use http::{HeaderValue, response};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::proxy::client_deadlines::OutOfTime;
 use crate::proxy::clients::Client;
-use crate::proxy::deadlines::OutOfTime;
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::placement::Placement;
-use crate::proxy::prefill::PrefillGuard;
+use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::route::Route;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;

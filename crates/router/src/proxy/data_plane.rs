@@ -13,7 +13,7 @@ use sglang_router_rs::policies::PolicyHandle;
 
 /// The data plane without its sockets.
 #[derive(Debug)]
-pub struct Proxy {
+pub struct DataPlane {
     settings: ProxySettings,
     policy: PolicyHandle,
     backends: Arc<Backends>,
@@ -23,7 +23,7 @@ pub struct Proxy {
     stopping: AtomicBool,
 }
 
-impl Proxy {
+impl DataPlane {
     /// A data plane that places requests by `policy`; its numbers are shown by `metrics`, and
     /// `recorder` records decisions, if there is one.
     ///

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::proxy::deadlines::look_interval;
+use crate::proxy::client_deadlines::look_interval;
 use crate::proxy::fullness::retry_after;
 use crate::proxy::opening::Opening;
 use crate::proxy::patience::{Limit, Patience};

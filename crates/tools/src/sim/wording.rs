@@ -5,8 +5,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::sim::config::SimConfig;
 use crate::sim::generation::{Finish, Format, GenerationPlan};
 use crate::sim::json::{push_hex, push_u64, quoted};
+use crate::sim::prompt_reader::token_id;
 use crate::sim::seed::mix;
-use crate::sim::tokens::token_id;
 
 /// `created` of a worker's first request, in seconds since 1970; each further request adds one.
 pub(crate) const FIRST_CREATED: u64 = 1_700_000_000;
