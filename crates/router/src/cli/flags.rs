@@ -164,7 +164,7 @@ pub struct ServeArgs {
     #[arg(long)]
     pub health_success_threshold: Option<u32>,
 
-    /// Failed requests in a row that open a worker's circuit breaker [default: 10]
+    /// Failed requests in a row that open a worker's circuit [default: 10]
     #[arg(long)]
     pub cb_failure_threshold: Option<u32>,
     /// Probes in a row that close it again [default: 1]
@@ -173,7 +173,7 @@ pub struct ServeArgs {
     /// Seconds until the first probe [default: 10]
     #[arg(long)]
     pub cb_timeout_duration_secs: Option<u64>,
-    /// No circuit breaker
+    /// No circuits: failed requests take no worker out of the choice
     #[arg(long, conflicts_with = "cb_failure_threshold")]
     pub disable_circuit_breaker: bool,
 }

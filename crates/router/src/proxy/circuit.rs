@@ -1,4 +1,4 @@
-//! The circuit breaker of one worker.
+//! The circuit of one worker: it opens when too many requests failed there.
 //!
 //! ```text
 //!            failures in a row               time is over

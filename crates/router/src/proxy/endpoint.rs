@@ -134,7 +134,7 @@ impl Endpoint {
         &self.pool
     }
 
-    /// Its circuit breaker.
+    /// Its circuit.
     pub fn circuit(&self) -> &Circuit {
         &self.circuit
     }

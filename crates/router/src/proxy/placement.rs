@@ -13,7 +13,7 @@ use sglang_router_rs::policies::{Chooser, Decision, PolicyHandle, RequestComplet
 /// as in flight; then, whatever became of the request, the policy is told.
 ///
 /// What came of it is told once. A refusal or an error is told when it is known, a success at the
-/// end: a stream that breaks off is a failure, however well it began. Only a probe of the circuit breaker is judged by its first bytes, since the others
+/// end: a stream that breaks off is a failure, however well it began. Only a probe of the circuit is judged by its first bytes, since the others
 /// wait for it and a stream may last for minutes; if it breaks off later, that counts as an
 /// ordinary failure.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// `None` if the circuit breaker does not let the request through.
+    /// `None` if the circuit does not let the request through.
     pub fn new(target: &Arc<Target>, decision: Decision, policy: &PolicyHandle) -> Option<Self> {
         let pass = target.circuit().enter()?;
         if pass == CircuitPass::Probe {

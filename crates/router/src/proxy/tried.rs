@@ -44,7 +44,7 @@ impl<'a> Tried<'a> {
         self.workers.as_ref()
     }
 
-    /// The decision as a placement; `None` if the circuit breaker does not let it through, which
+    /// The decision as a placement; `None` if the circuit does not let it through, which
     /// happens when it changed since the decision. The worker is then not chosen again.
     ///
     /// # Errors

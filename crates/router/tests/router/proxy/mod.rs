@@ -1,7 +1,7 @@
 //! The data plane over real HTTP on loopback, with scripted workers.
 
 mod bodies;
-mod circuit_breaker;
+mod circuit;
 mod client_disconnects;
 mod config_example;
 mod error_events;
