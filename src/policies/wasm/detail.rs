@@ -1,4 +1,4 @@
-//! Everything that is known of one plugin, for operators.
+//! Everything known about one plugin, for operators.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,7 +53,7 @@ impl fmt::Display for GenerationRole {
     }
 }
 
-/// What a plugin is in, as a whole.
+/// The state of a plugin as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -130,7 +130,7 @@ impl fmt::Display for BreakerState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GenerationDetail {
-    /// Its number, process-wide.
+    /// Its number, unique in the process.
     pub generation: u64,
     /// What it is used for.
     pub role: GenerationRole,
@@ -142,7 +142,7 @@ pub struct GenerationDetail {
     pub version: String,
     /// Where it comes from, and who vouches for it; none while it drains.
     pub provenance: Option<Provenance>,
-    /// Decisions that were asked of it, or shown to it as a shadow.
+    /// Decisions it was asked for, or shown as a shadow.
     pub decisions: u64,
     /// Failures by cause; causes that did not occur are left out.
     pub failures: BTreeMap<String, u64>,
@@ -158,29 +158,29 @@ pub struct GenerationDetail {
     pub waiting: usize,
 }
 
-/// Everything that is known of one plugin.
+/// Everything known about one plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PluginDetail {
     /// Its name.
     pub name: String,
-    /// What it is in.
+    /// Its state as a whole.
     pub state: PluginStatus,
     /// What happened last.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub last_event: Option<PluginEvent>,
-    /// What the last failed decision was: generation, cause, and what is known of it; for a guest that
-    /// panicked its message, file and line.
+    /// The last failed decision: generation, cause and details; for a guest that panicked, its message,
+    /// file and line.
     pub last_failure: Option<String>,
     /// Whether its breaker lets requests through.
     pub breaker: BreakerState,
-    /// Decisions over all generations, without those that a shadow was shown.
+    /// Decisions of all generations, without those shown to a shadow.
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
-    /// Batches of finished requests that it could not be told of.
+    /// Batches of finished requests that could not be reported to it.
     pub completion_failures: u64,
-    /// Calls of its guests that were refused because its private directory is full.
+    /// File operations of its guests that were refused because its private directory was full.
     pub tmp_refusals: u64,
     /// Swaps, promotions and rollbacks.
     pub swaps: u64,
@@ -198,7 +198,7 @@ pub struct PluginDetail {
     pub options: PluginOptions,
 }
 
-/// Everything that is known of a plugin; `None` once unloaded.
+/// Everything known about a plugin; `None` once it is unloaded.
 pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
     let active = Guard::into_inner(plugin.in_use())?;
     let stats = plugin.stats();

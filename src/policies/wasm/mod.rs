@@ -9,7 +9,7 @@
 //! A *plugin* is a name with its state; a *generation* is one loaded, compiled, warmed version of
 //! it. A call keeps the generation that it started on.
 //!
-//! The rooms know each other in this order only: [`state`], [`message`], [`load`], [`rollout`],
+//! Each room knows only those before it, in this order: [`state`], [`message`], [`load`], [`rollout`],
 //! `decide`.
 
 pub mod state;

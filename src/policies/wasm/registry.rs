@@ -34,7 +34,7 @@ pub struct PluginInfo {
     pub digest: String,
     /// When the generation was loaded.
     pub loaded_at: SystemTime,
-    /// What the module's manifest says of it.
+    /// What the module's manifest says about it.
     pub manifest: ManifestInfo,
     /// System calls that the module imports.
     pub syscalls: Vec<String>,
@@ -46,11 +46,11 @@ pub struct PluginInfo {
     pub provenance: Provenance,
     /// The detached signature that came with its module.
     pub detached_signature: Option<Vec<u8>>,
-    /// The canary or shadow that was under way and had to go for this load, in the answer to one.
+    /// The canary or shadow on trial that this load replaced; only in the answer to a load.
     pub displaced: Option<u64>,
 }
 
-/// What a module's manifest says of it, for people.
+/// What a module's manifest says about it, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestInfo {
     /// The policy's name, as its author calls it.
@@ -70,15 +70,15 @@ pub struct ManifestInfo {
 #[derive(Debug)]
 pub struct Registry {
     plugins: RwLock<BTreeMap<String, Arc<WasmPolicy>>>,
-    /// States of plugins that are being loaded: loads of one name at once must share theirs.
+    /// States of plugins that are being loaded: concurrent loads of one name share one state.
     states: Mutex<BTreeMap<String, Weak<PluginState>>>,
-    /// Plugins that were unloaded. One that is still held as a policy serves it again when its name
-    /// is loaded again.
+    /// Unloaded plugins. A policy handle that still holds one serves it again once its name is loaded
+    /// again.
     unloaded: Mutex<BTreeMap<String, Weak<WasmPolicy>>>,
     engine: Mutex<Option<Arc<Engine>>>,
     engine_options: EngineOptions,
     trust: RwLock<Arc<TrustPolicy>>,
-    /// Counts the changes of what serves, for those that wait for one.
+    /// Counts changes of what serves; waiters watch it.
     changes: watch::Sender<u64>,
 }
 
@@ -96,7 +96,7 @@ impl Registry {
         }
     }
 
-    /// From now on, modules must be signed as these rules say. What is loaded stays.
+    /// From now on, requires modules to be signed by these rules. Loaded plugins stay.
     pub fn set_trust(&self, trust: TrustPolicy) {
         *self.trust.write() = Arc::new(trust);
     }
@@ -106,9 +106,9 @@ impl Registry {
         Arc::clone(&self.trust.read())
     }
 
-    /// Loads a plugin, or prepares a new generation of it if the name is taken; its options say how
-    /// that one takes over. Everything that can fail happens before anything changes. `progress`
-    /// is told of each step.
+    /// Loads a plugin, or prepares a new generation of it if the name is taken; the options say how that
+    /// generation takes over. Everything that can fail happens before anything changes. The load's
+    /// `progress` hears each step.
     ///
     /// # Errors
     ///
@@ -168,8 +168,8 @@ impl Registry {
         plugin.install(generation).await
     }
 
-    /// A new generation of a loaded plugin from the module that serves, with other limits,
-    /// options or configuration. Nothing is compiled.
+    /// Makes a new generation of a loaded plugin from the module that serves, with other limits, options
+    /// or configuration. Compiles nothing.
     ///
     /// # Errors
     ///
@@ -191,17 +191,17 @@ impl Registry {
         Ok(self.load(load).await?)
     }
 
-    /// Changes with every change of what serves, and of what may soon.
+    /// Changes when the serving generation or the one on trial changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// The plugin of that name, or an error that says that there is none.
+    /// The plugin of that name, or an error if there is none.
     pub(crate) fn plugin(&self, name: &str) -> Result<Arc<WasmPolicy>, OperationError> {
         self.get(name).ok_or_else(|| OperationError::NotFound { name: name.to_owned() })
     }
 
-    /// Everything that is known of a plugin.
+    /// Everything known about a plugin.
     pub(crate) fn detail(&self, name: &str) -> Option<PluginDetail> {
         detail::of(name, &*self.get(name)?)
     }
@@ -254,12 +254,12 @@ impl Registry {
         plugins.iter().map(|plugin| plugin.stats()).collect()
     }
 
-    /// Takes a plugin out of service. Calls in flight finish; policy handles that are still held
-    /// go on with the plugin's failure policy until its name is loaded again. False if there is no such plugin.
+    /// Takes a plugin out of service. Calls in flight finish; policy handles still held follow the
+    /// plugin's failure policy until its name is loaded again. False if there is no such plugin.
     pub fn unload(&self, name: &str) -> bool {
         let removed = self.plugins.write().remove(name);
         let Some(plugin) = removed else { return false };
-        // What is loaded under this name from now on starts from nothing.
+        // The next load of this name starts from nothing.
         self.states.lock().remove(name);
         plugin.retire();
         plugin.state().forget();

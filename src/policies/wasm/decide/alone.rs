@@ -1,4 +1,4 @@
-//! Calls that end when nobody waits for them any more, or when their generation is gone.
+//! Calls that outlive their caller, or their generation.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ impl WasmPolicy {
         Outliving::new(self.engine(), work, alone).await
     }
 
-    /// Its instance goes back, or what it failed at is counted.
+    /// Returns the instance, or counts the failure.
     fn end_alone<T>(&self, mut call: GuestCall, reply: Result<Reply<T>, CallError>) {
         match reply {
             Ok(mut reply) => {
@@ -51,7 +51,7 @@ impl WasmPolicy {
         }
     }
 
-    /// The time of a decision whose generation may have been replaced meanwhile.
+    /// Counts the time of a decision whose generation may have been replaced meanwhile.
     #[cold]
     pub(crate) fn end_elsewhere(&self, generation: u64, timer: Option<Instant>) {
         if timer.is_some() {

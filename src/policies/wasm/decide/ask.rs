@@ -21,8 +21,8 @@ use crate::policies::wasm::message::reply::Reply;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use sgl_policy_abi::WorkerRole;
 
-/// How often a decision is asked again because of something that was not its generation's fault:
-/// it was found to return state, it was a canary that failed, or it was closed by a rollback.
+/// How often a decision is asked again when its generation is not to blame: it turned out to return
+/// state, it was a canary that failed, or a rollback closed it.
 const RETRIES: usize = 8;
 
 impl WasmPolicy {
@@ -69,7 +69,7 @@ impl WasmPolicy {
         info: &SelectWorkerInfo<'_>,
     ) -> Result<Chosen<usize>, FailureCause> {
         match self.host_deadline() {
-            // A blocking call never waits in the sense of futures.
+            // The future of a blocking call is ready at its first poll.
             None => background::ready(self.ask_from::<One, C>(begun, Mode::Blocking, workers, info)),
             Some(deadline) => {
                 background::block_on(self.ask_from::<One, C>(begun, Mode::Async, workers, info), deadline)
@@ -90,9 +90,9 @@ impl WasmPolicy {
         .unwrap_or(Err(FailureCause::Timeout))
     }
 
-    /// Until when a blocking caller drives the future of a plugin that may wait for the host and
-    /// so needs a fiber: a little longer than waiting and budget, so that the call itself reports its
-    /// timeout. `None` if the plugin can run on the caller's stack.
+    /// How long a blocking caller drives the future of a plugin that may wait for the host and so needs
+    /// a fiber: waiting and budget and a little more, so that the call itself reports its timeout.
+    /// `None` if the plugin can run on the caller's stack.
     #[inline]
     fn host_deadline(&self) -> Option<Instant> {
         if !self.waits_for_host() {
@@ -135,7 +135,7 @@ impl WasmPolicy {
         info: &SelectWorkerInfo<'_>,
     ) -> Attempt<Q::Answer> {
         let (call, reply) = if call.must_end() {
-            // Boxed, as others need nothing of it.
+            // Boxed: other calls need no room for it.
             Box::pin(self.run_to_its_end::<Q>(call)).await
         } else {
             let reply = call.run::<Q>().await;
@@ -146,8 +146,8 @@ impl WasmPolicy {
         self.end::<Q, C>(call, reply, own, workers, info)
     }
 
-    /// The usual decision, as far as nothing has to be waited for and all is well. A plain function:
-    /// a future with all that may happen in it is moved and stored at a price that shows.
+    /// The usual decision, if nothing waits and nothing fails. A plain function: a future that covers
+    /// every case takes measurable time to move and store.
     #[inline]
     fn quick<Q: Question, C: CandidateWorkers>(
         &self,
@@ -172,8 +172,8 @@ impl WasmPolicy {
         }
     }
 
-    /// Begins one run of a guest, and ends it if nothing has to be waited for. Under the guard of
-    /// `active`, so that the generation need not be looked up again.
+    /// Begins one run of a guest, and ends it unless something must wait. Holds the guard of `active`,
+    /// so that the generation is looked up only once.
     #[inline(always)]
     fn begin<Q: Question, C: CandidateWorkers>(
         &self,
@@ -193,7 +193,7 @@ impl WasmPolicy {
         }
     }
 
-    /// One decision of the plugin, the first attempt of which may have begun.
+    /// One decision of the plugin; its first attempt may have begun already.
     async fn ask_from<Q: Question, C: CandidateWorkers>(
         &self,
         begun: Begun<Q::Answer>,
@@ -263,7 +263,7 @@ impl WasmPolicy {
             Some(_) => Begun::Over(Attempt::Failed(Failure::unavailable("it is paused"))),
             None => Begun::Over(Attempt::Failed(Failure::unavailable("it was unloaded"))),
         };
-        // Not across an await.
+        // The guard must not live across an await.
         drop(active);
         let outcome = self.finish::<Q, C>(mode, begun, workers, info).await;
         if let (Some((shadow, copy)), Attempt::Chosen(chosen)) = (copied, &outcome) {
@@ -272,7 +272,7 @@ impl WasmPolicy {
         outcome
     }
 
-    /// What an attempt comes to that has begun.
+    /// Finishes an attempt that has begun.
     #[inline]
     async fn finish<Q: Question, C: CandidateWorkers>(
         &self,

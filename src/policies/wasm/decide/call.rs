@@ -49,10 +49,10 @@ pub(crate) struct Chosen<T> {
     pub(crate) generation: u64,
 }
 
-/// What one attempt came to.
+/// The outcome of one attempt.
 pub(crate) enum Attempt<T> {
     Chosen(Chosen<T>),
-    /// To be asked again, by this route.
+    /// The question must be asked again, by this route.
     Again(AskedGeneration),
     Failed(Box<Failure>),
 }
@@ -65,12 +65,11 @@ pub(crate) enum Begun<T> {
     Over(Attempt<T>),
     /// To the guest.
     Ready(GuestCall),
-    /// To something that has to be waited for: an instance, the state, or a guest that must be told
-    /// of a new table first.
+    /// To a wait: for an instance, for the state, or for a guest that must learn a new table first.
     Waits(Box<WaitingCall>),
 }
 
-/// What a call that waits has already.
+/// What a waiting call holds already.
 #[derive(Debug)]
 pub(crate) struct WaitingCall {
     generation: Arc<Generation>,
@@ -85,11 +84,11 @@ pub(crate) struct GuestCall {
     lease: Lease,
     message_len: u32,
     pub(crate) generation: u64,
-    /// When the decision began, if it is one of those that are timed.
+    /// When the decision began, if it is timed.
     pub(crate) timer: Option<Instant>,
-    /// Held until the guest has answered, by a call of a plugin that returns state.
+    /// The lock on the state, held until the guest has answered; only for plugins that return state.
     state: Option<StateGuard>,
-    /// True if a state in the answer means something: the other form has none, and ignores it.
+    /// True if the host keeps a state that comes with the answer: only the row form has one.
     is_rows: bool,
 }
 
@@ -137,11 +136,11 @@ fn lane(generation: &Generation, mode: Mode) -> Lane {
 }
 
 impl WaitingCall {
-    /// Begins the call once there is all that it waits for. The budget begins when the guest may.
+    /// Waits for what the call needs, then begins it. The budget starts when the guest may run.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future discards an instance that was being told something.
+    /// Dropping the future while the guest learns something discards the instance.
     #[cold]
     pub(crate) async fn begin<C: CandidateWorkers>(
         self,
@@ -192,7 +191,7 @@ async fn tell_workers<C: CandidateWorkers>(
 ) -> Result<Lease, CallError> {
     let version = workers.version().get();
     if lease.instance().can_tell(Tell::Complete) {
-        // Before it is told: a caller that goes away meanwhile does not come back to this.
+        // Before the guest learns the table: a caller that goes away meanwhile would never get here.
         generation.kept.completions.remember(workers);
     }
     if lease.instance().can_tell(Tell::Workers) {
@@ -229,13 +228,13 @@ impl GuestCall {
         self.lease.ask(Q::ASK, self.message_len, Q::decode).await
     }
 
-    /// True if the call must end although its caller goes away.
+    /// True if the call must end even if its caller goes away.
     #[inline]
     pub(crate) fn must_end(&self) -> bool {
         self.lease.must_end()
     }
 
-    /// True if the guest runs on the caller's stack: [`run_now`](Self::run_now) does then.
+    /// True if the guest can run on the caller's stack, with [`run_now`](Self::run_now).
     #[inline]
     pub(crate) fn is_immediate(&self) -> bool {
         self.lease.lane() != Lane::Fiber
@@ -247,14 +246,14 @@ impl GuestCall {
         self.lease.ask_now(Q::ASK, self.message_len, Q::decode)
     }
 
-    /// True if the guest took more than a tick on the stack of a thread that others wait for.
+    /// True if the guest took more than a tick on a thread that other tasks need.
     #[inline]
     pub(crate) fn overran(&mut self) -> bool {
         self.lease.lane() == Lane::Adaptive && self.lease.instance().overran()
     }
 
-    /// Keeps the state that came with the answer, and lets the next call have it. True if it was
-    /// lost, because the calls of this generation were not serialised yet: it must be asked again.
+    /// Keeps the state in the answer for the next call. True if the state was lost because calls of this
+    /// generation were not serialised yet: the question must be asked again.
     #[inline(always)]
     pub(crate) fn loses_state<T>(&mut self, reply: &mut Reply<T>) -> bool {
         let held = self.state.take();
@@ -281,7 +280,7 @@ impl GuestCall {
     }
 }
 
-/// The host's check: only a choice that exists and may be made is acted on.
+/// The host's check: it lets through only a choice that exists and is allowed.
 #[inline(always)]
 pub(crate) fn check<Q: Question, C: CandidateWorkers>(
     choice: GuestChoice<Q::Answer>,
@@ -312,8 +311,8 @@ pub(crate) fn check<Q: Question, C: CandidateWorkers>(
     }
 }
 
-/// Nobody is an answer only where nobody may be chosen. Looked for only then: a decision that chooses
-/// pays nothing for it.
+/// Choosing nobody is valid only if nobody may be chosen. Checked for such answers only, so that a
+/// decision that chooses pays nothing for it.
 #[cold]
 fn check_nobody<Q: Question, C: CandidateWorkers>(
     generation: u64,

@@ -9,15 +9,15 @@ pub(crate) struct Failure {
     pub(crate) cause: FailureCause,
     /// One line for the log.
     pub(crate) detail: String,
-    /// Whose failure it is, if an instance was at work.
+    /// The generation that failed, if an instance was at work.
     pub(crate) generation: Option<u64>,
     /// True if it counts for the breaker; a full queue says nothing about the guest.
     pub(crate) counts: bool,
-    /// True if the generation went out of use while the caller came to it.
+    /// True if the generation went out of use before the call reached it.
     pub(crate) out_of_use: bool,
 }
 
-/// Boxed from the start: a decision that succeeds should not carry room for a failure along.
+/// Boxed from the start, so that a decision that succeeds carries no room for a failure.
 impl Failure {
     /// A failure of the guest of this generation.
     #[cold]
@@ -25,7 +25,7 @@ impl Failure {
         Box::new(Self { cause, detail, generation: Some(generation), counts: true, out_of_use: false })
     }
 
-    /// This generation chose nobody although somebody could be chosen. Not for the breaker: it cost
+    /// This generation chose nobody although a worker could be chosen. The breaker ignores it: it cost
     /// no more than a choice, and one client's requests must not take the policy from all others.
     #[cold]
     pub(crate) fn no_choice(generation: u64) -> Box<Self> {

@@ -141,7 +141,7 @@ impl LoadBalancingPolicy for WasmPolicy {
             .map(|chosen| chosen.answer)
             .or_else(|cause| self.fall_back(cause, |policy, _| Ok(policy.choose_pair(&candidates, info))));
         let (first, second) = chosen.ok().flatten()?;
-        // The first is below the boundary and the second above it: that is what their roles are.
+        // The roles guarantee that the first is below the boundary and the second above it.
         Some((first, second.checked_sub(prefill.len())?))
     }
 
@@ -167,14 +167,14 @@ impl LoadBalancingPolicy for WasmPolicy {
         {
             match &active.canary {
                 Some(canary) if canary.generation.id == generation => told = &canary.generation,
-                // It counted with what it had of its own, which is gone.
+                // That candidate counted the request in state of its own, which is gone.
                 _ if self.state().was_dropped(generation) => return,
                 _ => {}
             }
         }
         if let (Some(canary), Chooser::Plugin { generation }) = (&active.canary, completion.chooser) {
-            // Only what was placed beside the canary: errors end soon and answers take their time, so
-            // what the stable generation placed before looks better than what either places now.
+            // Only requests placed while the canary ran: errors end early and answers end late, so older
+            // requests of the stable generation look better than any placed now.
             if completion.judged && completion.total <= canary.since.elapsed() {
                 self.state().count(Some(generation), |stats| stats.finish_request(completion.success));
             }

@@ -1,7 +1,7 @@
 //! What becomes of a decision that the plugin did not make.
 //!
-//! Where nobody may be chosen, to choose nobody is the right answer. Where somebody may be, it is a
-//! failure, unless the plugin may refuse requests.
+//! If no worker may be chosen, choosing nobody is right. If one may, it is a failure, unless the plugin
+//! may refuse requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +28,8 @@ pub(crate) fn nobody<Q: Question, C: CandidateWorkers>(
 }
 
 impl WasmPolicy {
-    /// What becomes of an answer that did not pass the check. The refusal of a plugin that may refuse
-    /// stands, and is counted.
+    /// Judges an answer that failed the check. A refusal stands, and is counted, if the plugin may
+    /// refuse.
     #[cold]
     pub(crate) fn judge_choice<T>(&self, failure: Box<Failure>, own: Option<&Arc<Generation>>) -> Attempt<T> {
         let may_refuse = own.filter(|own| failure.cause == FailureCause::NoChoice && own.options.may_refuse);
@@ -38,16 +38,15 @@ impl WasmPolicy {
         Attempt::Chosen(Chosen { answer: None, generation })
     }
 
-    /// Whether a failure is to be put up with: a canary's is not, and neither is that of a
-    /// generation which was taken out of use meanwhile. Both are counted, and the stable
-    /// generation is asked.
+    /// Decides whether a failure stands. A canary's failure does not, nor does that of a generation
+    /// taken out of use meanwhile: both are counted, and the stable generation is asked.
     #[cold]
     pub(crate) fn judge<T>(&self, failure: Box<Failure>) -> Attempt<T> {
         let active = self.in_use();
         let Some(active) = active.as_ref() else { return Attempt::Failed(failure) };
         let Some(id) = failure.generation else { return Attempt::Failed(failure) };
         if failure.out_of_use {
-            // By now another one is stable, or the same again: nothing has failed yet.
+            // Another generation is stable by now, or the same one again: nothing has failed yet.
             return Attempt::Again(AskedGeneration::Stable);
         }
         if active.canary.as_ref().is_some_and(|canary| canary.generation.id == id) {
@@ -67,7 +66,7 @@ impl WasmPolicy {
         let count = self.state().count(failure.generation, |stats| stats.fail(cause));
         self.state().note_failure(failure.generation, cause, &failure.detail);
         let (plugin, generation) = (self.name(), failure.generation);
-        // The 1st, 2nd, 4th, 8th … of a kind: seen at once, and no flood.
+        // Logs the 1st, 2nd, 4th, 8th … of a kind: the first shows at once, and none flood the log.
         if count.is_power_of_two() {
             tracing::warn!(plugin, generation, %cause, count, detail = failure.detail, "a decision failed");
         }

@@ -1,9 +1,8 @@
 //! Calls that end whether their caller waits for them or not.
 //!
-//! A caller that goes away drops its future, and a call that is broken off leaves the memory of its
-//! guest in an unknown state, so its instance is discarded. Where that memory is all that a plugin
-//! remembers (`serial`), the hang-up of one client would make it forget. There the call goes on in the
-//! background, within its budget.
+//! A caller that goes away drops its future. A call cut short leaves guest memory in an unknown state,
+//! so its instance is discarded. A `serial` plugin remembers things only in that memory: one client that
+//! hangs up would make it forget. Its calls therefore go on in the background, within their budget.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use crate::engine::pool::lease::Lease;
 use crate::engine::wasm_engine::Engine;
 use crate::types::future::BoxFuture;
 
-/// A call that owns all that it needs, and what is done with its outcome if nobody waits for it.
+/// A call that owns all that it needs, and what to do with its outcome if nobody waits for it.
 ///
 /// # Cancel safety
 ///
@@ -65,8 +64,8 @@ pub(crate) enum Step {
     LearnWorkers { len: u32, version: u64 },
 }
 
-/// Has the guest take a step. If its memory must not be lost, it takes it to its end though the caller
-/// goes away; its instance goes back then.
+/// Makes the guest take a step. If guest memory must not be lost, the step ends even if the caller goes
+/// away, and the instance then goes back.
 pub(crate) async fn take(engine: &Engine, lease: Lease, step: Step) -> Result<Lease, CallError> {
     let (lease, outcome) = if lease.must_end() {
         let alone = |(mut lease, outcome): (Lease, Result<(), CallError>)| {

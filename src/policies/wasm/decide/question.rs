@@ -25,7 +25,7 @@ pub(crate) trait Question: 'static {
     /// Reads the guest's answer.
     fn decode(bytes: &[u8]) -> Reply<Self::Answer>;
 
-    /// True if there is something to choose, so that no choice needs an explanation.
+    /// True if there is something to choose, so that choosing nobody needs an explanation.
     fn has_answer<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
 
     /// True if the choice exists and may be made.

@@ -1,4 +1,4 @@
-//! Hands finished requests to a plugin, off the request path, and judges what becomes of it.
+//! Reports finished requests to a plugin, off the request path, and judges failures of that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl WasmPolicy {
 
     async fn tell_completions(&self, generation: &Arc<Generation>) {
         let Some(message) = generation.kept.completions.take_message() else { return };
-        // A plugin that is out of the path is told of nothing: perhaps it is out for what it does here.
+        // A plugin out of the path is told nothing: its failures here may be why it is out.
         if self.breaker().is_open() {
             return;
         }
@@ -34,8 +34,8 @@ impl WasmPolicy {
         }
     }
 
-    /// A batch that failed counts like a decision that did: on probation, as a canary, and with the
-    /// time that it lost.
+    /// A failed batch counts like a failed decision: on probation, as a canary, and for the time it
+    /// lost.
     fn fail_completion(&self, generation: &Generation, error: &CallError) {
         self.state().fail_completion(generation.id, error);
         if error.is_untouched() {
@@ -48,13 +48,13 @@ impl WasmPolicy {
         self.failed_on_watch(generation.id);
     }
 
-    /// A guest has spent its budget beside the decisions that are counted as failed: in a call that
-    /// nobody waits for, or as a canary, whose failures are made up for.
+    /// Counts a budget that a guest spent outside the decisions that fail: in a call nobody waits for,
+    /// or as a canary, whose failures the stable generation makes up for.
     #[cold]
     pub(crate) fn lose(&self, generation: u64) {
         let active = self.in_use();
         let Some(active) = active.as_ref() else { return };
-        // A canary answers for itself alone.
+        // Time that a canary loses counts against the canary only.
         if let Some(canary) = active.canary.as_ref().filter(|canary| canary.generation.id == generation) {
             if canary.lost.lose(canary.generation.budget()) {
                 self.drop_candidate(Some(generation), LOST_TIME);

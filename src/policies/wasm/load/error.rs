@@ -7,7 +7,7 @@ use crate::engine::error::{CallError, EngineError};
 use crate::policies::wasm::load::trust::fault::Refusal;
 use crate::types::shown_path;
 
-/// Why a plugin was not loaded. The registry is as it was before.
+/// Why a plugin was not loaded. The registry stays as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PluginError {
@@ -66,7 +66,7 @@ pub enum PluginError {
         /// The one in the options.
         expected: String,
     },
-    /// Who signed the module is not enough for where it comes from.
+    /// The signers are not enough for a module from there.
     #[error(transparent)]
     Trust(#[from] Refusal),
     /// The module breaks a rule of the plugin ABI.
@@ -114,7 +114,7 @@ impl PluginError {
         Self::HandOver { source }
     }
 
-    /// Tells which step of starting failed.
+    /// The error of starting, with the step that failed.
     pub(crate) fn of_start(error: EngineError) -> Self {
         match error {
             EngineError::FirstInstance { step, source } => Self::Start { step, source },
@@ -180,17 +180,17 @@ pub enum ModuleFault {
         /// What it should be.
         expected: &'static str,
     },
-    /// It imports something that no plugin gets.
+    /// It imports something that no plugin may have.
     #[error("import `{module}.{name}` is not provided: {why}")]
     Import {
         /// The import's module.
         module: String,
         /// The import's name.
         name: String,
-        /// Why, and what would be.
+        /// Why, and what it could import instead.
         why: String,
     },
-    /// It imports system calls that it is not allowed.
+    /// It imports system calls that it may not use.
     #[error(
         "it needs system calls that are not allowed: {}; to allow them: allowed_syscalls = [{}]",
         missing.join(", "),
@@ -210,7 +210,7 @@ pub enum ModuleFault {
         /// Why.
         why: &'static str,
     },
-    /// It declares headers with credentials as inputs, without leave.
+    /// It declares headers with credentials as inputs, without permission.
     #[error(
         "it wants to see headers that carry credentials: {}; to allow it: allowed_secret_headers = [{}]",
         missing.join(", "),

@@ -1,4 +1,4 @@
-//! What programs know an error by: a word that stays when its text changes.
+//! Codes by which programs know an error: a code stays when the error's text changes.
 
 use std::io::ErrorKind;
 
@@ -48,7 +48,7 @@ impl ModuleFault {
     }
 }
 
-/// A layer below, whose errors have codes only as errors of a plugin.
+/// The code of an engine's error: only as an error of a plugin has it one.
 fn engine_code(error: &EngineError) -> &'static str {
     match error {
         EngineError::Start(_) => "engine_unavailable",

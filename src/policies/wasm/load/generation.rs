@@ -35,15 +35,15 @@ pub(crate) struct Generation {
     pub(crate) supply: Supply,
     pub(crate) plan: Arc<WirePlan>,
     pub(crate) pool: Arc<Pool>,
-    /// How long a caller may wait for an instance, and for the state.
+    /// How long a caller may wait: for an instance, and for the state.
     pub(crate) wait: Duration,
     /// How long its guest may run for one decision.
     pub(crate) allowance: Allowance,
     pub(crate) stats: Arc<DecisionStats>,
-    /// What its guests leave with the host.
+    /// What its guests keep with the host.
     pub(crate) kept: Arc<Kept>,
-    /// The only instance of a serial generation whose memories were handed over: nobody else may
-    /// call it, since its decisions would be made twice.
+    /// The only instance of a serial generation whose memory was handed over. Nobody else may call it:
+    /// decisions would be made twice.
     parked: Mutex<Option<Lease>>,
     /// Where asynchronous callers run the guest.
     pub(crate) lane: LaneChoice,
@@ -141,12 +141,12 @@ impl Generation {
             && next.facts.has_restore_state
     }
 
-    /// Keeps its only instance from callers; those that come are sent away.
+    /// Keeps its only instance from callers; new callers are turned away.
     pub(crate) fn park(&self, lease: Lease) {
         *self.parked.lock() = Some(lease);
     }
 
-    /// Lets callers wait again, and returns the instance that was kept from them, if any.
+    /// Lets callers wait again, and returns the parked instance, if any.
     pub(crate) fn wake(&self) -> Option<Lease> {
         let lease = self.parked.lock().take();
         self.pool.resume();

@@ -27,8 +27,7 @@ impl Load {
         Self::new(config, Source::Module(wasm.into()))
     }
 
-    /// The module is bytes of which it is known where they come from, with a detached signature if
-    /// there is one.
+    /// The module is these bytes from a known origin, with a detached signature if there is one.
     pub fn module(config: WasmPolicyConfig, module: ModuleBytes) -> Self {
         Self::new(config, Source::Module(module))
     }
@@ -48,7 +47,7 @@ impl Load {
         Self { options, ..self }
     }
 
-    /// `progress` is told of each step, on the thread that takes it. Default: nobody is.
+    /// `progress` hears each step, on the thread that takes it. Default: nobody watches.
     #[must_use]
     pub fn watched_by(self, progress: Progress) -> Self {
         Self { progress, ..self }

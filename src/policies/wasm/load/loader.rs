@@ -1,5 +1,5 @@
-//! From a module's source to a generation that is ready to decide. Nothing of this is on the
-//! request path, and a failure leaves nothing behind.
+//! From a module's source to a generation that is ready to decide. None of this runs on the request
+//! path, and a failure leaves nothing behind.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,7 +116,7 @@ async fn make(
     let pool_options = pool_options(&options, serial, budget);
     let pool =
         Pool::new(ready.compiled, Arc::new(recipe), pool_options).await.map_err(PluginError::of_start)?;
-    // After all that may fail: the generation that serves may share it.
+    // After everything that may fail: the serving generation may share this state.
     if plan.is_rows() && findings.returns_state {
         kept.expect_rows();
     }
@@ -134,7 +134,7 @@ async fn make(
     }))
 }
 
-/// A name that is taken for good is told apart from other faults: another name is all it needs.
+/// Checks the settings. A reserved name has an error of its own: another name is all it needs.
 fn check_settings(config: &WasmPolicyConfig, options: &PluginOptions) -> Result<(), PluginError> {
     let built_in = NativePolicy::NAMES;
     let name = config.name.clone();
@@ -145,8 +145,8 @@ fn check_settings(config: &WasmPolicyConfig, options: &PluginOptions) -> Result<
     if faults.is_empty() { Ok(()) } else { Err(PluginError::Config { name, faults }) }
 }
 
-/// What the new generation keeps: a direct push goes on with what there is, a candidate has its own
-/// until it is promoted.
+/// What the new generation keeps: after a direct push what there is already, for a candidate a copy of
+/// its own until it is promoted.
 async fn kept(state: &PluginState, rollout: Rollout) -> Arc<Kept> {
     let serving = state.serving();
     match rollout {
@@ -160,7 +160,7 @@ fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) ->
         min_warm: if serial { 1 } else { options.min_warm },
         max_instances: if serial { 1 } else { options.max_instances },
         max_waiting: options.max_waiting,
-        // A serial plugin lives from remembering.
+        // A serial plugin has its memory in this one instance.
         irreplaceable: serial,
         fresh: !serial && options.isolation == Isolation::Fresh,
         recycle_after_calls: if serial { 0 } else { options.recycle_after_calls },
@@ -170,7 +170,7 @@ fn pool_options(options: &PluginOptions, serial: bool, make_budget: Duration) ->
     }
 }
 
-/// Reads, checks and compiles on a thread where that may take its time.
+/// Reads, checks and compiles on a thread that may block.
 async fn compile(
     engine: &Arc<Engine>,
     kept: &Kept,
@@ -207,12 +207,12 @@ async fn compile(
     }
 }
 
-/// Tells a thread that nobody waits for it any more.
+/// Tells a thread that nobody waits for its result any more.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
     fn drop(&mut self) {
-        // Relaxed: it is seen a look later.
+        // Relaxed: the thread may see it one check later.
         self.0.store(true, Ordering::Relaxed);
     }
 }
@@ -237,7 +237,7 @@ fn ready(
     check_size(module.wasm.len())?;
     let digest = check_digest(&module.wasm, pin)?;
     check_magic(&module.wasm)?;
-    // Before anything else of it is looked at.
+    // Before reading anything else in it.
     let vouched = trust.check(&module)?;
     let ModuleBytes { wasm, signature, origin } = module;
     let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
@@ -257,7 +257,7 @@ fn reuse(
     trust: &TrustPolicy,
 ) -> Result<Ready, PluginError> {
     check_pin(&known.digest, options.digest.as_deref())?;
-    // Its bytes are gone, but not who signed them.
+    // Its bytes are gone, but its signers are known.
     trust.check_again(&known.supply.origin, &known.supply.vouched.signers)?;
     known.facts.check_limits(spec.max_memory_bytes, &spec.allowed_syscalls)?;
     secret_headers::check(&known.facts.manifest.inputs, &options.allowed_secret_headers)?;

@@ -1,4 +1,4 @@
-//! Checks a module's bytes before anything of it is compiled or run.
+//! Checks a module's bytes before any of it is compiled or run.
 
 use sgl_policy_abi::{HOST_MODULE, MANIFEST_SECTION, Manifest, WASI_MODULE, export, host_function};
 use wasmparser::types::{EntityType, TypesRef};
@@ -71,7 +71,7 @@ pub struct ModuleFacts {
     pub has_save_state: bool,
     /// True if it can take the state of an earlier one.
     pub has_restore_state: bool,
-    /// True if it wants to know of finished requests.
+    /// True if it wants reports of finished requests.
     pub has_on_complete: bool,
     /// Memory that it starts with, in bytes.
     pub initial_memory_bytes: u64,
@@ -81,12 +81,12 @@ pub struct ModuleFacts {
     pub imports: Vec<String>,
     /// What it seems to have forgotten, a line each.
     pub oversights: Vec<String>,
-    /// What its `producers` section says that it was made with.
+    /// What its `producers` section says it was made with.
     pub producers: Producers,
 }
 
 impl ModuleFacts {
-    /// Checks a module that was checked before against other limits.
+    /// Checks a module, which was checked before, against other limits.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ fn check_allowed(needed: &[String], allowed: &[String]) -> Result<(), ModuleFaul
 ///
 /// # Errors
 ///
-/// [`ModuleFault`], the first that is found: what was there, what was expected, what to do.
+/// [`ModuleFault`], the first found: what was there, what was expected, what to do.
 pub fn check_module(
     wasm: &[u8],
     max_memory_bytes: usize,
@@ -225,7 +225,7 @@ impl<'a> Outline<'a> {
         self.exports.iter().any(|export| export.name == name)
     }
 
-    /// What it imports. Each is a function that the host knows by then, so there are few names.
+    /// Names of what it imports. The host knows each of these functions by then, so there are few.
     fn import_names(&self) -> Vec<String> {
         let mut names: Vec<String> =
             self.imports.iter().map(|import| format!("{}.{}", import.module, import.name)).collect();
@@ -239,14 +239,14 @@ impl<'a> Outline<'a> {
         let bytes = match self.manifests.as_slice() {
             [] => return Ok(Manifest::default()),
             [bytes] => *bytes,
-            // Whichever counted, somebody who looks at the module may have looked at another.
+            // Whichever one counted, a person who inspects the module may have read another.
             many => {
                 return Err(refuse(&format!("the module has {} such sections; leave one", many.len())));
             }
         };
         let mut manifest = Manifest::decode(bytes).map_err(|error| refuse(&error.to_string()))?;
         let Manifest { name, version, description, .. } = &manifest;
-        // They are printed in listings, whoever wrote them.
+        // Listings print them, whoever wrote them.
         for (key, text) in [("name", name), ("version", version), ("description", description)] {
             if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
                 return Err(refuse(&format!(
@@ -286,7 +286,7 @@ impl<'a> Outline<'a> {
         Ok(memory)
     }
 
-    /// The system calls that it imports; an error for any import that it does not get.
+    /// The system calls that it imports; an error for any import that it may not have.
     fn check_imports(&self, allowed: &[String]) -> Result<Vec<String>, ModuleFault> {
         let mut needed: Vec<String> = Vec::new();
         for import in &self.imports {

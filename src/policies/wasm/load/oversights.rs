@@ -1,12 +1,12 @@
-//! What a module has that the host never uses, though it looks as if it was meant to, or lacks
-//! though it can hardly do without. No fault: each is one line in the log when it is loaded.
+//! What a module has that looks useful but that the host never uses, or what it lacks and probably
+//! needs. These are no faults: loading the module logs a line for each.
 
 use sgl_policy_abi::{Concurrency, Input, Manifest, Wire, export};
 
 use crate::types::shown;
 
-/// Names that somebody may give to an optional export, in small letters without anything between
-/// them, and what it is called.
+/// Names that an author may give to an optional export by mistake, in lower case without separators, and
+/// the right name.
 const LIKELY: [(&str, &str); 17] = [
     ("selectworkerpair", export::SELECT_WORKER_PAIR),
     ("selectworkerpairs", export::SELECT_WORKER_PAIR),

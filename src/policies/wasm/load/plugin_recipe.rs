@@ -25,11 +25,11 @@ pub(crate) struct PluginRecipe {
     pub(crate) generation: u64,
     pub(crate) config: HashMap<String, serde_json::Value>,
     pub(crate) plan: Arc<WirePlan>,
-    /// True if a decision changes what the guest remembers, so none may be made before it serves.
+    /// True if a decision changes what the guest remembers: it must not make one before it serves.
     pub(crate) serial: bool,
     /// Counts instances, of all generations.
     pub(crate) tally: Arc<PoolTally>,
-    /// What the guests leave with the host.
+    /// What the guests keep with the host.
     pub(crate) kept: Arc<Kept>,
     /// Lives as long as the pool: until the last instance is gone.
     pub(crate) live: LiveGeneration,
@@ -85,11 +85,11 @@ impl Recipe for PluginRecipe {
     }
 }
 
-/// Takes the guest's answer to `init`.
+/// Checks the guest's answer to `init`.
 ///
 /// # Errors
 ///
-/// [`CallError::Refused`] if it is an error, or no answer.
+/// [`CallError::Refused`] if it is an error, or is no answer.
 pub(crate) fn accept(answer: &InitAnswer) -> Result<(), CallError> {
     let reason = match init_error(&answer.0) {
         Ok(None) => return Ok(()),

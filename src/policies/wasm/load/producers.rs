@@ -1,4 +1,4 @@
-//! What a module says that it was made with: its `producers` section.
+//! What a module says it was made with: its `producers` section.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ const MAX_ENTRIES: usize = 32;
 /// By field (`language`, `processed-by`, `sdk`), names with versions. Nobody vouches for any of it.
 pub type Producers = BTreeMap<String, Vec<String>>;
 
-/// Reads the section as far as it can be read: nothing depends on it, so a fault in it is no reason
-/// to refuse a module.
+/// Reads as much of the section as it can: nothing depends on it, so a fault in it does not refuse a
+/// module.
 pub(crate) fn read(bytes: &[u8]) -> Producers {
     let mut producers = Producers::new();
     let mut left = MAX_ENTRIES;

@@ -26,10 +26,10 @@ pub enum LoadStep {
     Drain,
 }
 
-/// Is told of each step as it begins.
+/// Called with each step as it begins.
 pub type Progress = Arc<dyn Fn(LoadStep) + Send + Sync>;
 
-/// A watcher that does not look.
+/// A watcher that ignores every step.
 pub fn unwatched() -> Progress {
     Arc::new(|_| ())
 }

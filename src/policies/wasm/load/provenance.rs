@@ -19,14 +19,14 @@ pub(crate) struct Supply {
     pub(crate) vouched: Vouched,
 }
 
-/// What is known of a module's signatures.
+/// What is known about a module's signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureState {
     /// A trusted key signed it.
     Verified,
-    /// It has signatures, none of which a trusted key made.
+    /// It has signatures, but none by a trusted key.
     Unverified,
     /// It has none.
     Absent,
@@ -38,7 +38,7 @@ pub enum SignatureState {
 pub struct SignedBy {
     /// Its id: 24 hex digits.
     pub key: String,
-    /// What its file says that it is for.
+    /// What its file says the key is for.
     pub comment: String,
 }
 
@@ -67,8 +67,7 @@ pub struct Provenance {
     pub signature: SignatureState,
     /// The trusted keys that signed it.
     pub signed_by: Vec<SignedBy>,
-    /// What the module says that it was made with: names with versions, by field. Nobody vouches for
-    /// it.
+    /// What the module says it was made with: names with versions, by field. Nobody vouches for it.
     pub producers: Producers,
     /// Functions that it imports, as `module.name`.
     pub imports: Vec<String>,

@@ -22,7 +22,7 @@ pub(crate) struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// What a generation of this plan is sent.
+    /// What a generation of this plan receives.
     ///
     /// # Errors
     ///

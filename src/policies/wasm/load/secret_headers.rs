@@ -1,11 +1,11 @@
-//! Headers that carry credentials: no plugin sees them unless its operator has said so.
+//! Headers that carry credentials: a plugin sees one only if its operator allows it.
 
 use sgl_policy_abi::Input;
 
 use crate::policies::wasm::load::error::ModuleFault;
 
-/// Words that make a header one with credentials, wherever they stand in its name: `cookie`,
-/// `x-auth-token`, `x-goog-iam-authorization-token` …
+/// A name that contains one of these words is a header with credentials: `cookie`, `x-auth-token`,
+/// `x-goog-iam-authorization-token` …
 const SECRET_WORDS: [&str; 15] = [
     "apikey",
     "assertion",
@@ -24,7 +24,7 @@ const SECRET_WORDS: [&str; 15] = [
     "token",
 ];
 
-/// What a key is for, if it is a secret: `x-api-key`, `ocp-apim-subscription-key`; but not
+/// Words before `key` that make it secret: `x-api-key`, `ocp-apim-subscription-key`; but not
 /// `x-routing-key`.
 const SECRET_KEYS: [&str; 6] = ["access", "account", "api", "functions", "private", "subscription"];
 

@@ -24,14 +24,13 @@ pub(crate) struct TrialFindings {
     pub(crate) returns_state: bool,
 }
 
-/// Lets a throw-away instance make a decision over made-up workers. Its host functions work on a
-/// copy of the plugin's state.
+/// Makes a throw-away instance decide over made-up workers. Its host functions work on a copy of the
+/// plugin's state.
 ///
 /// # Errors
 ///
-/// [`PluginError::Start`] if the instance cannot be made, [`PluginError::SelfTest`] if it traps,
-/// takes too long, answers what no plugin may answer, or chooses nobody and is not one that
-/// `may_refuse`.
+/// [`PluginError::Start`] if the instance cannot be made. [`PluginError::SelfTest`] if it traps, takes
+/// too long, gives an invalid answer, or chooses nobody although it may not refuse (`may_refuse`).
 pub(crate) async fn self_test(
     compiled: &Arc<Compiled>,
     recipe: &PluginRecipe,
@@ -48,11 +47,11 @@ pub(crate) async fn self_test(
     let reply = trial.ask(Ask::Select, &question, decode_choice).await.map_err(failed)?;
     let returns_state = reply.more.as_ref().is_some_and(|more| more.state.is_some());
     let pairs = trial.instance().can_ask(Ask::SelectPair);
-    // One that chooses pairs may know of nothing else.
+    // A plugin that chooses pairs may not know what to do with a single worker.
     judge(export::SELECT_WORKER, &reply.choice, may_refuse || pairs, |index| *index < REHEARSAL_WORKERS)?;
     if pairs {
         let reply = trial.ask(Ask::SelectPair, &question, decode_pair).await.map_err(failed)?;
-        // Roles are checked with each decision.
+        // The check of each decision checks the roles.
         let exists = |(prefill, decode): &(usize, usize)| *prefill.max(decode) < REHEARSAL_WORKERS;
         judge(export::SELECT_WORKER_PAIR, &reply.choice, may_refuse, exists)?;
     }
@@ -69,7 +68,7 @@ fn judge<T: fmt::Debug>(
         GuestChoice::Chosen(answer) if exists(answer) => return Ok(()),
         GuestChoice::Nobody if may_refuse => return Ok(()),
         GuestChoice::Error(error) => {
-            // It may be right to refuse made-up workers; what it does with real ones is counted.
+            // Refusing made-up workers may be right; errors over real ones are counted.
             tracing::warn!(error = shown(error), export, "the plugin answers its self-test with an error");
             return Ok(());
         }

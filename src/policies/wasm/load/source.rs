@@ -1,4 +1,4 @@
-//! Where a module's bytes come from, and what is checked of them before anything is read in them.
+//! Where a module's bytes come from, and what is checked before anything reads them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::load::trust::{ModuleBytes, Origin, origin};
 use crate::types::{file, hex};
 
-/// Largest module that is read, in bytes.
+/// Largest module that is accepted, in bytes.
 pub const MAX_MODULE_BYTES: usize = 32 << 20;
 
 /// Where a module's bytes come from.

@@ -1,4 +1,4 @@
-//! What an instance goes through before it serves.
+//! What an instance does before it serves.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use crate::policies::wasm::load::rehearsal::Rehearsal;
 use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 
-/// A decision that nobody acts on, and what the guest may do to the host in it.
+/// A decision that nobody acts on, and what the guest may change at the host in it.
 #[derive(Debug)]
 pub(crate) struct WarmUp {
-    /// What the guest does to counters and map while it warms up is nobody's business. One for all
-    /// instances, whatever those before did to it: these are no decisions that anybody acts on.
+    /// A copy of counters and map: what the guest does to them while it warms up does not count. All
+    /// instances share this one, whatever the earlier ones did to it, since nobody acts on their
+    /// decisions.
     kept: Arc<Kept>,
     rehearsal: Rehearsal,
 }
@@ -29,15 +30,15 @@ impl WarmUp {
         Ok(Self { kept: kept.detached(), rehearsal: Rehearsal::new(plan)? })
     }
 
-    /// Lets an instance make the decision.
+    /// Makes an instance decide.
     ///
     /// # Errors
     ///
-    /// [`CallError`] of the guest; the instance is of no use then.
+    /// [`CallError`] of the guest; the instance is useless then.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves an instance of no use.
+    /// Dropping the future leaves a useless instance.
     pub(crate) async fn run(&self, trial: &mut Trial) -> Result<(), CallError> {
         let real = trial.swap_services(Arc::clone(&self.kept) as Arc<dyn HostServices>);
         trial.tell(Tell::Workers, &self.rehearsal.workers).await?;

@@ -1,14 +1,14 @@
-//! How much of what a request brings a plugin is sent.
+//! How much of a request's content a plugin is sent.
 //!
-//! A prompt may be larger than the memory of an instance. That is foreseen here and no failure of the
-//! plugin: it gets the beginning, and the length of all of it where it asks for that (`prompt_bytes`).
+//! A prompt may be larger than an instance's memory. The plugin does not fail then: it gets the
+//! beginning, and the length of the whole if it asks for that (`prompt_bytes`).
 
 use sgl_policy_abi::{Full, Input, Writer};
 
 use crate::policies::select_worker_info::SelectWorkerInfo;
 
-/// The share of an instance's memory that all of it may take: one eighth. The buffer for a message is a
-/// power of two and grows with the messages, so that even the sum of all its sizes fits.
+/// All of it together may take one eighth of an instance's memory. The buffer for a message is a power
+/// of two and grows with the messages, so that even the sum of all its sizes fits.
 const SHARE: usize = 8;
 
 /// Bytes for texts, tokens and header values of one message.
@@ -48,7 +48,7 @@ pub(crate) fn is_variable(input: &Input) -> bool {
     }
 }
 
-/// Bytes that an input takes whose size depends on the request; 0 for all others.
+/// Bytes of an input whose size depends on the request; 0 for all others.
 pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> usize {
     match input {
         Input::RequestText => text(info.request_text, limit).map_or(0, str::len),
@@ -65,8 +65,8 @@ pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> u
     }
 }
 
-/// Writes an input whose size depends on the request. Apart from the others, so that the loop over those
-/// stays small.
+/// Writes an input whose size depends on the request. Kept apart, so that the loop over the others stays
+/// small.
 #[inline(never)]
 pub(crate) fn encode(
     writer: &mut Writer<'_>,

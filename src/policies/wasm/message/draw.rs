@@ -1,9 +1,9 @@
-//! What differs from message to message without being asked for.
+//! The inputs that differ from message to message by themselves: `random` and `now_ns`.
 
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// What differs from decision to decision without being asked for.
+/// The inputs that differ from decision to decision by themselves.
 #[derive(Clone, Copy, Debug)]
 pub enum Draw {
     /// New for this message.

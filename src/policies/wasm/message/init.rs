@@ -25,7 +25,7 @@ pub(crate) struct InitMessage<'a> {
 
 impl InitMessage<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // As above.
+        // Writing to memory does not fail, and every field has a MessagePack form.
         rmp_serde::to_vec_named(self).unwrap_or_default()
     }
 }

@@ -14,14 +14,14 @@ pub enum GuestChoice<T> {
     Chosen(T),
     /// None.
     Nobody,
-    /// It reports an error of its own. Boxed, as the next: a choice is moved through the decision.
+    /// The guest reports an error. Boxed, like the next: the decision moves this value along.
     Error(Box<str>),
     /// The answer is not what the ABI asks for.
     Malformed(Box<DecodeError>),
 }
 
 impl<T> GuestChoice<T> {
-    /// The cause of failure that a choice which cannot be acted on counts as.
+    /// The failure cause of a choice that cannot be acted on.
     pub(crate) fn cause(&self) -> FailureCause {
         match self {
             Self::Chosen(_) | Self::Nobody => FailureCause::InvalidChoice,
@@ -72,7 +72,7 @@ impl<T> Reply<T> {
     }
 }
 
-/// An answer of `select_worker`. An index that is no index is a choice beyond every table.
+/// Decodes an answer of `select_worker`. A number that is no index becomes one beyond every table.
 #[inline]
 pub fn decode_choice(bytes: &[u8]) -> Reply<usize> {
     match Answer::decode(bytes) {

@@ -17,7 +17,7 @@ use crate::policies::wasm::message::init::encoded_config;
 /// Bytes of the longest MessagePack header or number.
 const HEADER: usize = 9;
 
-/// What one generation wants to be sent.
+/// What one generation wants to receive.
 #[derive(Debug)]
 pub struct WirePlan {
     form: FormPlan,

@@ -15,13 +15,13 @@ pub(crate) const WHOLE: u32 = 10_000;
 /// The generations of a plugin that are in use. Immutable: every change is a new value.
 #[derive(Clone, Debug)]
 pub(crate) struct Active {
-    /// Decides, but for the canary's share.
+    /// Decides, except for the canary's share.
     pub(crate) stable: Arc<Generation>,
     /// Decides for a share of the requests.
     pub(crate) canary: Option<Canary>,
-    /// Is shown copies of decisions.
+    /// Gets copies of decisions.
     pub(crate) shadow: Option<Arc<Shadow>>,
-    /// Was stable before and stays warm, to be rolled back to.
+    /// Was stable before, and stays warm for a rollback.
     pub(crate) previous: Option<Arc<Generation>>,
     /// True while the operator keeps the plugin out of the path.
     pub(crate) paused: bool,
@@ -35,13 +35,13 @@ pub(crate) struct Canary {
     pub(crate) share: u32,
     /// Since when it has it.
     pub(crate) since: Instant,
-    /// Adds up the time that it loses; nobody passes through it.
+    /// Adds up the time that it loses; no call passes through it.
     pub(crate) lost: Arc<Breaker>,
 }
 
 impl Canary {
     pub(crate) fn new(generation: Arc<Generation>, percent: f64) -> Self {
-        // What it fails at is asked of the stable generation; what it takes from others is gone.
+        // The stable generation makes up for its failures, but not for the time that it takes.
         let lost = Arc::new(Breaker::for_lost_time(generation.options.breaker));
         Self { generation, share: share_of(percent), since: Instant::now(), lost }
     }
@@ -60,7 +60,7 @@ impl Active {
         Self { stable, canary: None, shadow: None, previous: None, paused: false }
     }
 
-    /// The generation that this request goes to. Requests with a key always go to the same one.
+    /// The generation that gets this request. A key always leads to the same one.
     #[inline]
     pub(crate) fn pick(&self, info: &SelectWorkerInfo<'_>) -> &Arc<Generation> {
         match &self.canary {
@@ -70,14 +70,14 @@ impl Active {
         }
     }
 
-    /// What the generations that decide want to know of a request's body.
+    /// What the deciding generations need to know of a request's body.
     pub(crate) fn needs(&self) -> RequestNeeds {
         let others = self.canary.as_ref().map(|canary| &canary.generation);
         let others = others.into_iter().chain(self.shadow.as_ref().map(|shadow| &shadow.generation));
         others.fold(self.stable.plan.needs(), |needs, other| needs.and(other.plan.needs()))
     }
 
-    /// True if a generation that decides may have to wait for the host.
+    /// True if a deciding generation may have to wait for the host.
     pub(crate) fn waits_for_host(&self) -> bool {
         self.stable.waits_for_host()
             || self.canary.as_ref().is_some_and(|canary| canary.generation.waits_for_host())

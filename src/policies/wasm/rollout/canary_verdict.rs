@@ -6,16 +6,16 @@ use crate::config::rollout::{CanaryOptions, ProbationOptions};
 use crate::policies::wasm::rollout::significance::{Share, Standing};
 use crate::policies::wasm::state::seen::Seen;
 
-/// Timed decisions without which no p99 is compared: below, it is the maximum of a few.
+/// Timed decisions below which no p99 is compared: it would be the maximum of a few.
 const MIN_TIMED: u64 = 20;
 
 /// The share of decisions that may take longer than the p99.
 const BEYOND_P99: f64 = 0.01;
 
-/// Decisions without which a generation that may refuse has not refused everything.
+/// A generation that may refuse must have made this many decisions before "refused all" can count.
 const MIN_REFUSED: u64 = 20;
 
-/// Why a candidate goes that spins.
+/// Why a candidate that spins has to go.
 pub(crate) const LOST_TIME: &str = "it lost more time than breaker.max_lost_percent allows";
 
 impl Seen {
@@ -32,7 +32,7 @@ impl Seen {
         Share { part: self.latency.beyond(limit), whole: self.latency.count() }
     }
 
-    /// For a verdict's reason: how much of the failures was no choice; empty without any.
+    /// For a verdict's reason: how many failures were `no_choice`; empty if none.
     fn no_choice_note(&self) -> String {
         if self.no_choice == 0 {
             return String::new();
@@ -41,22 +41,22 @@ impl Seen {
     }
 }
 
-/// What becomes of a canary.
+/// The verdict on a canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CanaryVerdict {
     /// Too early to say.
     Wait,
     /// All bounds hold, long enough and often enough.
     Promote,
-    /// A bound is broken: which, and by how much.
+    /// A bound is broken: which one, and by how much.
     RollBack(String),
 }
 
-/// How a canary stands to one of its bounds, and that in words.
+/// How a canary stands to one of its bounds, and a sentence about it.
 type Judged = (Standing, String);
 
-/// Judges a canary against the stable generation over the same time. What may be chance breaks no
-/// bound, and keeps it from being promoted.
+/// Judges a canary against the stable generation over the same time. A difference that may be chance
+/// breaks no bound, but also prevents promotion.
 pub(crate) fn canary(
     options: &CanaryOptions,
     watched: Duration,
@@ -92,7 +92,7 @@ fn request_error_rate(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> 
     })
 }
 
-/// The p99 is beyond what is allowed if more than one decision in a hundred is.
+/// The p99 is too long if more than one decision in a hundred takes longer than allowed.
 fn decision_p99(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Judged {
     let within = (Standing::Within, String::new());
     if canary.latency.count() < MIN_TIMED || stable.latency.count() < MIN_TIMED {
@@ -102,7 +102,7 @@ fn decision_p99(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Judged
         return within;
     };
     let slack = other.saturating_add(Duration::from_micros(options.p99_slack_us));
-    // A ratio may be so large that no `Duration` could hold the product.
+    // The product may exceed every `Duration`.
     let scaled = Duration::try_from_secs_f64(other.as_secs_f64() * options.max_p99_ratio.max(0.0));
     let limit = scaled.unwrap_or(Duration::MAX).max(slack);
     let standing = canary.slower_than(limit).against(Some(stable.slower_than(limit)), BEYOND_P99);
@@ -111,7 +111,7 @@ fn decision_p99(options: &CanaryOptions, stable: &Seen, canary: &Seen) -> Judged
     })
 }
 
-/// The share to compare with; none if the canary gets everything: the bound alone counts then.
+/// The share to compare with; none if the canary gets everything: then only the bound counts.
 fn beside(options: &CanaryOptions, stable: Share) -> Option<Share> {
     (stable.whole > 0 || options.percent < 100.0).then_some(stable)
 }
@@ -133,9 +133,9 @@ fn rates(what: &str, own: Share, other: Share, increase: f64) -> String {
     )
 }
 
-/// Why a generation on probation must go, if it must. One that may refuse goes for its refusals
-/// only if it refuses everything: how much it sheds is its own business, and there is no stable
-/// generation beside it to compare it with.
+/// Why a generation on probation must go, if it must. One that may refuse goes for its refusals only if
+/// it refuses everything: how much it sheds is its own business, and no stable generation runs beside it
+/// to compare with.
 pub(crate) fn probation(options: &ProbationOptions, may_refuse: bool, seen: &Seen) -> Option<String> {
     let refuses_all = seen.decisions >= MIN_REFUSED && seen.no_choice >= seen.decisions;
     let excused = if may_refuse && !refuses_all { seen.no_choice } else { 0 };

@@ -1,7 +1,7 @@
-//! What happens to a plugin, as the last event of its detail tells it.
+//! What happens to a plugin, as the last event of its detail.
 //!
-//! JSON carries an event as the sentence that people read. Whoever reads JSON gets the event back from
-//! the sentence here, beside what writes it, so that nobody else has to search the sentence for words.
+//! JSON carries an event as a sentence for people. The code that reads the sentence back into an event
+//! is here, beside the code that writes it, so that nobody else searches the sentence for words.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::rollout::RolloutMode;
 
-/// What happened to a plugin, and which candidate had to go for it.
+/// What happened to a plugin, and which candidate it displaced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub struct PluginEvent {
     /// What happened.
     pub what: Happened,
-    /// The canary or shadow that was under way and had to go.
+    /// The canary or shadow on trial that had to go.
     pub displaced: Option<Displaced>,
 }
 
@@ -23,11 +23,11 @@ pub struct PluginEvent {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Happened {
-    /// A generation decides from now on.
+    /// A generation took over: it decides from now on.
     TookOver {
         /// Which one.
         generation: u64,
-        /// How it came to that.
+        /// How it took over.
         how: TakeOver,
         /// The one before, if it stays warm.
         warm: Option<u64>,
@@ -43,7 +43,7 @@ pub enum Happened {
     ShadowStarted {
         /// Which one.
         generation: u64,
-        /// Of which decisions: every n-th.
+        /// It sees every n-th decision.
         every: u32,
     },
     /// A generation did not stay: a candidate, or one that had taken over.
@@ -77,7 +77,7 @@ pub enum TakeOver {
     Loaded,
     /// It was a canary or a shadow.
     Promoted,
-    /// It had decided before, and was given the state of the one that had taken over from it.
+    /// It had decided before, and got its state back from the generation that had replaced it.
     Back {
         /// Why.
         reason: String,
@@ -178,7 +178,7 @@ impl From<String> for PluginEvent {
     }
 }
 
-/// The end of a sentence that tells of a displaced candidate, and what is before it.
+/// Splits off the end of a sentence that tells of a displaced candidate.
 fn displaced_in(text: &str) -> Option<(&str, Displaced)> {
     let (first, last) = text.strip_suffix(" until then, is dropped")?.rsplit_once("; generation ")?;
     let (generation, mode) = last.split_once(", a ")?;

@@ -1,4 +1,4 @@
-//! Out of service and back: pausing, unloading, and watching what goes out of use.
+//! Out of service and back: pausing, unloading, and watching drains.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -46,8 +46,7 @@ impl WasmPolicy {
         self.activate(Some(Arc::new(Active::only(Arc::new(generation)))));
     }
 
-    /// Measures how long a generation that went out of use takes to be gone, and reports one that
-    /// calls still hold.
+    /// Measures how long a generation takes to drain, and reports one that calls hold for too long.
     pub(crate) fn watch_drain(&self, generation: &Arc<Generation>) {
         let (id, pool) = (generation.id, Arc::downgrade(&generation.pool));
         let limit = Duration::from_secs(generation.options.drain_report_secs);
@@ -55,7 +54,7 @@ impl WasmPolicy {
         let gone = state.begin_drain(id);
         self.engine.background.handle().spawn(async move {
             tokio::select! {
-                // Always an error: the other end goes with the generation.
+                // Always an error: the generation drops the other end.
                 _ = gone => return,
                 () = tokio::time::sleep(limit) => {}
             }

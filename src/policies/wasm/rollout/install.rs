@@ -21,13 +21,13 @@ use crate::policies::wasm::rollout::phase::Phase;
 use crate::policies::wasm::rollout::shadow::Shadow;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
-/// How often a canary is looked at. By a timer: what it is judged by is counted by decisions, and one
-/// that had to compare the counts with bounds and wake somebody would pay for it.
+/// How often a canary is judged. By a timer: a decision counts what the verdict needs, and would pay for
+/// comparing the counts with bounds and waking somebody.
 const CANARY_PERIOD: Duration = Duration::from_millis(20);
 
 impl WasmPolicy {
-    /// Brings a new generation into use, as its options say. Returns the canary or shadow that had to
-    /// go for it.
+    /// Brings a new generation into use as its options say. Returns the canary or shadow that it
+    /// displaced.
     ///
     /// # Errors
     ///

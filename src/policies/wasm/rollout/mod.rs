@@ -1,8 +1,8 @@
 //! Which generations of a plugin are in use, and every change of that.
 //!
 //! It owns the pointer that decisions read (`active`), canaries, shadows, probations, promotions and
-//! rollbacks, pausing and unloading. It refuses to know how a generation was made, and how a decision
-//! is asked for: it is told of failures, and judges by counts. The registry and the decisions call it.
+//! rollbacks, pausing and unloading. It refuses to know how a generation is made or a decision is asked
+//! for: it hears of failures, and judges by counts. The registry and the decisions call it.
 
 pub mod operation_error;
 pub mod event;

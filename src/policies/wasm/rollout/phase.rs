@@ -1,4 +1,4 @@
-//! What is being watched of a plugin's rollout, and what came of the last one.
+//! The phase of a plugin's rollout, and how the last one ended.
 
 use std::time::Instant;
 
@@ -15,17 +15,17 @@ pub(crate) struct Watch {
     pub(crate) phase: Phase,
     /// Changes with every phase, so that a watcher knows when its phase is over.
     pub(crate) epoch: u64,
-    /// Goes with the phase: who holds the other end learns that it is over.
+    /// Dropped with the phase: whoever holds the other end learns that it is over.
     under_way: Option<oneshot::Sender<()>>,
     /// What happened last.
     pub(crate) last_event: Option<PluginEvent>,
     /// Changes of the stable generation.
     pub(crate) swaps: u64,
-    /// Those of them that went back.
+    /// How many of them went back.
     pub(crate) rollbacks: u64,
 }
 
-/// What a plugin's rollout is in.
+/// The phase of a plugin's rollout.
 #[derive(Debug, Default)]
 pub(crate) enum Phase {
     /// Nothing is watched.
@@ -52,7 +52,7 @@ pub(crate) enum Phase {
     Shadow,
 }
 
-/// One phase, to those that look at it.
+/// One phase, for those that watch it.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     pub(crate) epoch: u64,

@@ -1,4 +1,4 @@
-//! Going back: a candidate is dropped, or the previous generation is the stable one again.
+//! Going back: drops a candidate, or makes the previous generation stable again.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::policies::wasm::rollout::phase::Phase;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
 impl WasmPolicy {
-    /// Drops the canary or the shadow; else goes back to the previous generation while it is warm.
+    /// Drops the canary or the shadow, or goes back to the previous generation while it is warm.
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl WasmPolicy {
         Ok(id)
     }
 
-    /// Ends a canary or a shadow; if `only` says which one, no other.
+    /// Ends a canary or a shadow; with `only`, only the one of that number.
     pub(crate) fn drop_candidate(&self, only: Option<u64>, reason: &str) {
         let mut watch = self.watch.lock();
         let Some(active) = self.active.load_full() else { return };
@@ -47,7 +47,7 @@ impl WasmPolicy {
         self.switch(&active, Active { canary: None, shadow: None, ..(*active).clone() });
     }
 
-    /// Makes the previous generation the stable one again, if `failing` is still stable. At once:
+    /// Makes the previous generation stable again if `failing` is still stable. Takes effect at once:
     /// nothing is compiled or made.
     pub(super) fn go_back(&self, failing: u64, reason: &str) {
         let mut watch = self.watch.lock();
@@ -55,7 +55,7 @@ impl WasmPolicy {
             return;
         };
         let Some(previous) = active.previous.clone() else { return };
-        // Its memories are those that it had handed over: the failing one's are not to be trusted.
+        // It goes on with the memory that it handed over: the failing one's is not to be trusted.
         drop(previous.wake());
         let (to, reason) = (Some(previous.id), reason.to_owned());
         let event = Happened::RolledBack { generation: failing, to, reason };
@@ -67,7 +67,7 @@ impl WasmPolicy {
         self.serve(&previous);
         self.switch(&active, Active { paused: active.paused, ..Active::only(Arc::clone(&previous)) });
         if let Phase::Probation { saved: Some(saved), .. } = before {
-            // What the failing one has left there is not to be trusted either.
+            // What the failing one changed there is not to be trusted either.
             self.engine.background.handle().spawn(previous.kept.restore(saved));
         }
     }

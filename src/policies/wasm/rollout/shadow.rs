@@ -1,4 +1,4 @@
-//! A generation that is shown copies of decisions, off the request path.
+//! A generation that gets copies of decisions, off the request path.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,13 +20,13 @@ use crate::policies::wasm::rollout::canary_verdict::LOST_TIME;
 use crate::policies::wasm::state::breaker::Breaker;
 use crate::policies::wasm::state::stats::DecisionStats;
 
-/// Copies that wait for the shadow; more are skipped and counted.
+/// How many copies may wait for the shadow; others are skipped and counted.
 const MAX_WAITING: usize = 1024;
 
-/// Bytes of copies that wait or are being made; what goes beyond is skipped and counted too.
+/// Bytes of copies that wait or are being made; copies beyond that are skipped and counted too.
 const MAX_WAITING_BYTES: usize = 16 << 20;
 
-/// Part of the memory for copies; it is free again when this goes.
+/// A part of the memory for copies; dropping it frees it.
 #[derive(Debug)]
 struct CopyRoom {
     taken: Arc<AtomicUsize>,
@@ -77,17 +77,17 @@ pub struct ShadowReport {
     pub compared: u64,
     /// Decisions on which they agree.
     pub agreed: u64,
-    /// Copies that were not shown because the shadow was behind, or they were too large to wait.
+    /// Copies that it never saw: it was behind, or they were too large to wait.
     pub skipped: u64,
     /// `agreed / compared`; `None` before the first.
     pub agreement_rate: Option<f64>,
 }
 
-/// A generation in the shadow of another.
+/// A generation that shadows another.
 #[derive(Debug)]
 pub(crate) struct Shadow {
     pub(crate) generation: Arc<Generation>,
-    /// Apart from what the generation decides, should it be promoted.
+    /// Kept apart from what the generation decides once it is promoted.
     stats: Arc<DecisionStats>,
     every: u64,
     seen: AtomicU64,
@@ -95,20 +95,20 @@ pub(crate) struct Shadow {
     waiting: ArrayQueue<Copied>,
     /// Bytes of all copies.
     taken: Arc<AtomicUsize>,
-    /// Shared, so that who waits for a copy need not hold the shadow.
+    /// Shared, so that waiting for a copy does not hold the shadow.
     work: Arc<Notify>,
     /// True once it is out of use.
     stopped: watch::Sender<bool>,
-    /// True once it looks at nothing any more.
+    /// True once it works on nothing any more.
     ended: watch::Sender<bool>,
-    /// Adds up the time that it loses; nobody passes through it.
+    /// Adds up the time that it loses; no call passes through it.
     lost: Breaker,
     tally: ShadowTally,
 }
 
 impl Shadow {
     pub(crate) fn new(generation: Arc<Generation>, stats: Arc<DecisionStats>, every: u32) -> Self {
-        // It decides nothing, so that it fails harms nobody; what it takes from others does.
+        // It decides nothing, so its failures harm nobody; the time that it takes from others does.
         let lost = Breaker::for_lost_time(generation.options.breaker);
         Self {
             generation,
@@ -134,8 +134,8 @@ impl Shadow {
         ShadowReport { compared, agreed, skipped: self.tally.skipped.load(Ordering::Relaxed), agreement_rate }
     }
 
-    /// Copies this decision, if it is one of those to be shown. Both generations get the same
-    /// `draw`, so that they differ only where the policies do.
+    /// Copies this decision if it is one to be shown. Both generations get the same `draw`, so that they
+    /// differ only where the policies do.
     #[cold]
     pub(crate) fn copy<C: CandidateWorkers>(
         &self,
@@ -174,37 +174,37 @@ impl Shadow {
         if self.waiting.push(copied).is_err() {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
         } else if let Some(version) = tells {
-            // Only now: copies without the table come behind the one that has it.
+            // Only now, so that copies without the table come behind the one that has it.
             self.told_version.store(version, Ordering::Relaxed);
         }
         self.work.notify_one();
     }
 
-    /// Takes it out of use: what it is at is broken off, and what waits for it is thrown away.
+    /// Takes it out of use: its present comparison is cut short, and waiting copies are thrown away.
     pub(crate) fn stop(&self) {
         self.stopped.send_replace(true);
         while self.waiting.pop().is_some() {}
     }
 
-    /// Waits until it looks at nothing any more.
+    /// Waits until it works on nothing any more.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing.
     pub(crate) async fn ended(&self) {
-        // An error cannot be: we hold the sender.
+        // Cannot fail: we hold the sender.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// Decides over the copies until it is stopped or dropped by everybody else. `end` takes it out
-    /// of use, and is told why.
+    /// Decides over the copies until it is stopped or everybody else has dropped it. `end` takes it out
+    /// of use and gets the reason.
     pub(crate) fn start(self: &Arc<Self>, end: impl FnOnce(&str) + Send + 'static) {
         let work = look_on(Arc::downgrade(self), Arc::clone(&self.work));
         let (mut stopped, ended) = (self.stopped.subscribe(), self.ended.clone());
         self.generation.engine().background.handle().spawn(async move {
             tokio::select! {
                 biased;
-                // Breaking off a comparison discards its instance. An error means that it is gone.
+                // Cutting a comparison short discards its instance. On an error the shadow is gone.
                 _ = stopped.wait_for(|stopped| *stopped) => {}
                 has_lost = work => if has_lost {
                     end(LOST_TIME);
@@ -214,7 +214,7 @@ impl Shadow {
         });
     }
 
-    /// True if it has lost more time than it may.
+    /// Shows it one copy; true if it has lost more time than it may.
     async fn compare(&self, copied: &Copied, table: &(u64, Vec<u8>)) -> bool {
         if table.0 != copied.table_version {
             self.tally.skipped.fetch_add(1, Ordering::Relaxed);
@@ -242,7 +242,7 @@ impl Shadow {
         if chosen.is_none() && copied.chosen.is_some() {
             self.stats.fail(FailureCause::NoChoice);
         }
-        // Agreed before compared: a reader never sees more agreement than comparisons.
+        // `agreed` is counted first: a reader never sees more agreement than comparisons.
         self.tally.compared.fetch_add(1, Ordering::Relaxed);
         if chosen == copied.chosen {
             self.tally.agreed.fetch_add(1, Ordering::Relaxed);
@@ -264,7 +264,7 @@ impl Shadow {
     }
 }
 
-/// Works off the copies; ends when the shadow is gone (false), or when too much time was lost (true).
+/// Works off the copies; ends when the shadow is gone (false), or has lost too much time (true).
 async fn look_on(shadow: Weak<Shadow>, work: Arc<Notify>) -> bool {
     // The table outlives the copies that came with it.
     let mut table: (u64, Vec<u8>) = (0, Vec::new());
@@ -278,8 +278,7 @@ async fn look_on(shadow: Weak<Shadow>, work: Arc<Notify>) -> bool {
                 return true;
             }
         }
-        // While it waits it does not hold it: a shadow that all others have let go ends this by what
-        // it stops with.
+        // Does not hold the shadow while it waits: one that all others have dropped then ends this loop.
         drop(shadow);
         work.notified().await;
     }

@@ -1,36 +1,36 @@
-//! Whether one rate is really above another, or may be so by chance.
+//! Whether one rate is really above another, or perhaps only by chance.
 //!
-//! The signed root of the likelihood ratio (Wilks, 1938): how much better the counts are explained by
-//! two rates of their own than by the best two of which the first exceeds the second by no more than is
+//! The signed root of the likelihood ratio (Wilks, 1938). It compares two explanations of the counts:
+//! two independent rates, and the best two of which the first exceeds the second by no more than is
 //! allowed (the constrained estimate of Miettinen and Nurminen, 1985, and of Farrington and Manning,
 //! 1990, who compare two shares in this way). It is roughly a number of standard deviations, needs no
-//! least count, and unlike a normal approximation it does not take one failure of one for a proof.
+//! least count, and unlike a normal approximation does not take one failure of one for a proof.
 
-/// Standard deviations from which on a difference is no chance.
+/// From this many standard deviations on, a difference is not chance.
 ///
-/// For one look it is a level of 1 in 30,000. A rollout is looked at 50 times a second, and many looks
-/// find what one would not; simulated over whole rollouts (see the tests of `verdict`), fewer than one
-/// canary in a hundred is dropped that is no worse than the bound.
+/// One check alone would then err once in 30,000. A rollout is checked 50 times a second, and many
+/// checks find what one would not: simulated over whole rollouts (see the tests of `verdict`), fewer
+/// than one in a hundred canaries that are no worse than the bound is dropped.
 const CERTAIN: f64 = 4.0;
 
 /// Steps of the search for the constrained estimate: each halves the interval, which is at most 1.
 const STEPS: usize = 50;
 
-/// So many of so many.
+/// A part of a whole, as counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
     pub(crate) part: u64,
     pub(crate) whole: u64,
 }
 
-/// How a rate stands to a bound.
+/// How a rate compares with a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It is no more than the bound, as far as was counted.
+    /// It is not above the bound, as far as counted.
     Within,
-    /// It is more, and that may be chance.
+    /// It is above, perhaps by chance.
     Unclear,
-    /// It is more, and that is no chance.
+    /// It is above, and not by chance.
     Above,
 }
 
@@ -41,7 +41,7 @@ impl Share {
         if self.whole == 0 { 0.0 } else { (self.part as f64 / self.whole as f64).min(1.0) }
     }
 
-    /// How this stands to what is allowed: `increase` more than `other`; without another, `increase`.
+    /// Compares this with what is allowed: `other` plus `increase`; without another, `increase` alone.
     pub(crate) fn against(self, other: Option<Self>, increase: f64) -> Standing {
         if self.rate() <= other.map_or(0.0, Self::rate) + increase {
             return Standing::Within;

@@ -1,4 +1,4 @@
-//! Looking at a rollout until its phase is over.
+//! Watches a rollout until its phase is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::policies::wasm::state::seen::Seen;
 use crate::policies::wasm::state::stats::DecisionStats;
 
 impl WasmPolicy {
-    /// A failure of a generation: the end of its probation, if it was one too many.
+    /// A generation has failed: ends its probation if that was one failure too many.
     #[cold]
     pub(crate) fn failed_on_watch(&self, failed: u64) {
         let reason = match &self.watch.lock().phase {
@@ -29,15 +29,15 @@ impl WasmPolicy {
         }
     }
 
-    /// Looks at the rollout once in a `period` until its phase is over. What ends a probation early is
-    /// a failure, which looks by itself.
+    /// Checks the rollout once in a `period` until its phase is over. A failure that ends a probation
+    /// early starts a check by itself.
     pub(super) fn supervise(self: &Arc<Self>, under_way: UnderWay, period: Duration) {
         let plugin = Arc::downgrade(self);
         let UnderWay { epoch, mut over } = under_way;
         self.engine.background.handle().spawn(async move {
             loop {
                 tokio::select! {
-                    // Always an error: the other end goes with the phase.
+                    // Always an error: the phase drops the other end.
                     _ = &mut over => return,
                     () = tokio::time::sleep(period) => {}
                 }
@@ -49,7 +49,7 @@ impl WasmPolicy {
         });
     }
 
-    /// One look; false if the phase is over.
+    /// One check; false if the phase is over.
     async fn look(self: &Arc<Self>, epoch: u64) -> bool {
         let verdict = {
             let mut watch = self.watch.lock();
@@ -77,7 +77,7 @@ impl WasmPolicy {
         }
     }
 
-    /// What the phase has come to; `None` if it has ended.
+    /// The verdict on the phase; `None` if the phase has ended.
     fn judge_phase(&self, watch: &mut Watch, active: &Arc<Active>) -> Option<CanaryVerdict> {
         match &watch.phase {
             Phase::Canary { options, since: began, stable_before } => {
@@ -99,7 +99,7 @@ impl WasmPolicy {
     }
 }
 
-/// What was counted since `before`. The p99 is over the generation's whole life.
+/// Counts since `before`. The p99 is over the generation's whole life.
 fn since(stats: &DecisionStats, before: &Seen) -> Seen {
     let now = stats.seen();
     Seen {

@@ -1,4 +1,4 @@
-//! Making a generation the stable one, and the memories that go over to it.
+//! Makes a generation the stable one, and moves the memory that goes with that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use crate::policies::wasm::state::kept::Saved;
 const SAVE_LIMIT: Duration = Duration::from_secs(1);
 
 impl WasmPolicy {
-    /// Makes a generation the stable one. The one before stays warm for the probation.
-    /// Returns the candidate that had to go for it.
+    /// Makes a generation the stable one. The previous one stays warm for the probation. Returns the
+    /// candidate that it displaced.
     pub(super) async fn take_over(
         self: &Arc<Self>,
         next: Arc<Generation>,
@@ -27,7 +27,7 @@ impl WasmPolicy {
         let Some(active) = self.active.load_full() else { return Err(PluginError::Unloaded) };
         let old = Arc::clone(&active.stable);
         let carry = old.can_hand_over_to(&next);
-        // Callers of the new generation wait in its queue until it has the old one's memories.
+        // Callers of the new generation wait in its queue until it has the old one's memory.
         let held =
             if carry { Some(handover::hold(&next).await.map_err(PluginError::hand_over)?) } else { None };
         let event = Happened::TookOver { generation: next.id, how, warm: Some(old.id) };
@@ -40,14 +40,14 @@ impl WasmPolicy {
             let event = Happened::RolledBack { generation: next.id, to: None, reason };
             old.wake();
             self.make_stable(&old, None, event);
-            // Its waiting callers are sent away and ask the old one.
+            // Its waiting callers are turned away and ask the old one.
             next.pool.close();
             return Err(PluginError::hand_over(error));
         }
         Ok(displaced)
     }
 
-    /// Map and state of the old generation, if the next one may be rolled back to it.
+    /// Map and state of the old generation, if the next one may be rolled back.
     pub(super) async fn save(&self, old: &Generation, next: &Generation) -> Option<Saved> {
         if next.options.probation.secs == 0 {
             return None;
@@ -59,7 +59,7 @@ impl WasmPolicy {
         }
     }
 
-    /// A candidate that is promoted becomes the plugin's, with what it keeps.
+    /// A promoted candidate's share of what is kept becomes the plugin's.
     pub(super) async fn join(&self, active: &Active, next: &Generation) {
         if active.canary.as_ref().is_some_and(|canary| canary.generation.id == next.id) {
             next.kept.join_as_canary(&active.stable.kept);
@@ -67,7 +67,7 @@ impl WasmPolicy {
         let Some(shadow) = active.shadow.as_ref().filter(|shadow| shadow.generation.id == next.id) else {
             return;
         };
-        // What it is at must not write to what is the plugin's from now on.
+        // Its present comparison must not write to what is the plugin's from now on.
         shadow.stop();
         tokio::select! {
             () = shadow.ended() => {}
@@ -76,7 +76,7 @@ impl WasmPolicy {
         next.kept.join_as_shadow(&active.stable.kept);
     }
 
-    /// The one place where the stable generation changes.
+    /// The only place where the stable generation changes.
     pub(super) fn make_stable(
         self: &Arc<Self>,
         next: &Arc<Generation>,
@@ -108,7 +108,7 @@ impl WasmPolicy {
         displaced.map(|candidate| candidate.generation)
     }
 
-    /// A candidate that is under way has to go for `next`, unless it is that: counts and logs it.
+    /// The candidate on trial that has to go for `next`, unless it is `next`: counts and logs it.
     pub(super) fn displace(&self, watch: &mut Watch, active: &Active, next: u64) -> Option<Displaced> {
         let canary = active.canary.as_ref().map(|canary| (canary.generation.id, RolloutMode::Canary));
         let shadow = || active.shadow.as_ref().map(|shadow| (shadow.generation.id, RolloutMode::Shadow));
@@ -123,7 +123,7 @@ impl WasmPolicy {
         Some(Displaced { generation: id, mode })
     }
 
-    /// Puts `next` in place of `before`, and watches those that go out of use drain.
+    /// Replaces `before` with `next`, and watches those that go out of use drain.
     pub(crate) fn switch(&self, before: &Active, next: Active) {
         let next = Arc::new(next);
         self.activate(Some(Arc::clone(&next)));

@@ -1,6 +1,6 @@
 //! A plugin: a name, its state, and the generations in use.
 //!
-//! The rollout changes it; decisions only see what its methods show.
+//! Only the rollout changes it; decisions see what its methods show.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -23,21 +23,21 @@ use crate::policies::wasm::state::stats::PluginStats;
 ///
 /// # Concurrency
 ///
-/// A decision takes its instance under the guard of `active`. A guest that may wait runs after the
-/// guard is dropped, and its instance keeps its generation's pool alive; one on the caller's stack
-/// runs under the guard. Nothing on the way is locked or counted
-/// on a shared cache line. Changes of `active` happen under `watch`; whole operations of an
-/// operator, which wait in between, under `operation`. Lock order: `operation`, `watch`.
+/// A decision takes its instance under the guard of `active`. A guest that may wait runs after the guard
+/// is dropped, and its instance keeps its generation's pool alive; one on the caller's stack runs under
+/// the guard. Nothing on the way takes a lock or counts on a shared cache line. Changes of `active`
+/// happen under `watch`; whole operations of an operator, which wait in between, under `operation`. Lock
+/// order: `operation`, `watch`.
 #[derive(Debug)]
 pub struct WasmPolicy {
-    /// This plugin, for what it does beside requests.
+    /// This plugin, for its work beside requests.
     itself: Weak<Self>,
     pub(super) name: String,
     pub(super) engine: Arc<Engine>,
     /// `None` once unloaded.
     pub(super) active: ArcSwapOption<Active>,
-    /// True if a generation that decides may have to wait for the host. Beside `active`, so that a
-    /// blocking caller need not look into that twice.
+    /// True if a deciding generation may have to wait for the host. Beside `active`, so that a blocking
+    /// caller need not read that twice.
     waits_for_host: AtomicBool,
     fallback: ArcSwap<Fallback>,
     breaker: Breaker,
@@ -45,12 +45,12 @@ pub struct WasmPolicy {
     pub(super) state: Arc<PluginState>,
     pub(super) watch: Mutex<Watch>,
     pub(super) operation: tokio::sync::Mutex<()>,
-    /// Tells of every change of the generations in use.
+    /// Signals each change of the generations in use.
     changes: tokio::sync::watch::Sender<u64>,
 }
 
 impl WasmPolicy {
-    /// A plugin with its first generation. Those that come later are told to `changes`.
+    /// A plugin with its first generation. It signals later ones on `changes`.
     pub(crate) fn new(
         name: &str,
         engine: &Arc<Engine>,
@@ -75,7 +75,7 @@ impl WasmPolicy {
         })
     }
 
-    /// Under which it is loaded.
+    /// The name it is loaded under.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -100,7 +100,7 @@ impl WasmPolicy {
         &self.slices
     }
 
-    /// Itself, for what it does when it may be gone.
+    /// A handle to itself that does not keep it alive.
     pub(crate) fn downgrade(&self) -> Weak<Self> {
         Weak::clone(&self.itself)
     }
@@ -110,37 +110,37 @@ impl WasmPolicy {
         self.fallback.load()
     }
 
-    /// The generations in use; `None` once unloaded. Not to be held across an await.
+    /// The generations in use; `None` once unloaded. Must not be held across an await.
     #[inline]
     pub(crate) fn in_use(&self) -> Guard<Option<Arc<Active>>> {
         self.active.load()
     }
 
-    /// True if a generation that decides may have to wait for the host.
+    /// True if a deciding generation may have to wait for the host.
     #[inline]
     pub(crate) fn waits_for_host(&self) -> bool {
         // Relaxed: the generation itself is read with `active`.
         self.waits_for_host.load(Ordering::Relaxed)
     }
 
-    /// What happened to it last.
+    /// Its last event.
     pub(crate) fn last_event(&self) -> Option<PluginEvent> {
         self.watch.lock().last_event.clone()
     }
 
-    /// From now on this generation's failures count, its options hold, and the next one goes on with
-    /// what it keeps.
+    /// From now on this generation's failures count, its options apply, and the next one shares what it
+    /// keeps.
     pub(super) fn serve(&self, generation: &Generation) {
         self.breaker.reset(generation.options.breaker);
         self.fallback.store(Arc::new(Fallback::of(&generation.options)));
         self.state.serve(&generation.kept);
     }
 
-    /// The one place where `active` is replaced; returns what it was.
+    /// The only place that replaces `active`; returns the value before.
     pub(super) fn activate(&self, next: Option<Arc<Active>>) -> Option<Arc<Active>> {
         let waits = next.as_ref().is_some_and(|active| active.waits_for_host());
-        // Before the generations that wait are seen, or after those that did are gone: a blocking
-        // caller that runs one of them on the wrong stack would get an error.
+        // The flag is set before generations that wait are visible, and cleared after they are gone: a
+        // blocking caller that runs one on the wrong stack would get an error.
         if waits {
             self.waits_for_host.store(true, Ordering::SeqCst);
         }
@@ -168,7 +168,7 @@ impl WasmPolicy {
         self.active.load().as_ref()?.canary.as_ref().map(Canary::percent)
     }
 
-    /// What is known of the plugin, for metrics and listings.
+    /// What is known about the plugin, for metrics and listings.
     pub fn stats(&self) -> PluginStats {
         let generation = self.generation();
         let totals = self.state.totals();

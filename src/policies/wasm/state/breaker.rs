@@ -1,7 +1,7 @@
 //! Takes a plugin that keeps failing out of the path, and probes whether it is well again.
 //!
-//! Failures in a row open it, and so does time that is lost to calls which run out of their budget,
-//! since a few requests that make a plugin spin could take cores from all others.
+//! Failures in a row open it. So does time lost to calls that run out of their budget: a few requests
+//! that make a plugin spin could otherwise take cores from all others.
 //!
 //! ```text
 //!  closed ── too many failures ──► open ── pause over ──► one probe
@@ -17,12 +17,12 @@ use parking_lot::Mutex;
 
 use crate::config::plugin::BreakerOptions;
 
-/// Over which lost time is added up.
+/// Lost time is added up over this window.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// A plugin that was out of the path for lost time and is back may lose this part of what others
-/// may, for as long as it was out and at least for a [`WINDOW`]: otherwise requests that make it
-/// spin had all of it again after each probe.
+/// A plugin that is back after it was out for lost time may lose only this part of the usual limit, for
+/// as long as its pause was and at least for a [`WINDOW`]. Otherwise the requests that make it spin
+/// could lose the whole limit again after each probe.
 const RELAPSE: u32 = 10;
 
 /// The breaker of one plugin.
@@ -71,10 +71,10 @@ impl LostTime {
     }
 }
 
-/// Leave to ask the plugin for one decision.
+/// Permission to ask the plugin for one decision.
 ///
-/// A probe that is dropped without having succeeded or failed (its caller was cancelled, or there
-/// was no instance to ask) says nothing of the plugin: the next decision is the probe.
+/// A probe dropped before it succeeds or fails (its caller was cancelled, or no instance was free) says
+/// nothing about the plugin: the next decision is the probe.
 #[derive(Debug)]
 pub(crate) struct Pass<'a> {
     breaker: &'a Breaker,
@@ -93,8 +93,8 @@ impl State {
         }
     }
 
-    /// True if it has closed not long ago: a plugin that was well for no longer than it was out has
-    /// not been well.
+    /// True if it closed only recently: a plugin that works for a shorter time than its pause has not
+    /// recovered.
     fn is_back_only_now(&self, now: Instant) -> bool {
         let enough = self.pause.max(WINDOW);
         self.closed.is_some_and(|closed| now.saturating_duration_since(closed) < enough)
@@ -114,8 +114,8 @@ impl Breaker {
         }
     }
 
-    /// One that adds up lost time alone: for a generation that decides nothing, or whose failures are
-    /// made up for.
+    /// A breaker that only adds up lost time: for a generation that decides nothing, or whose failures
+    /// the stable generation makes up for.
     pub(crate) fn for_lost_time(options: BreakerOptions) -> Self {
         Self::new(BreakerOptions { failures: 0, ..options })
     }
@@ -141,7 +141,7 @@ impl Breaker {
         due.map(|_| Pass { breaker: self, probe: true })
     }
 
-    /// A decision that had no pass, since the breaker was closed, has succeeded.
+    /// Notes the success of a decision that had no pass because the breaker was closed.
     #[inline]
     pub(crate) fn note_success(&self) {
         if self.failures.load(Ordering::Relaxed) > 0 {
@@ -177,8 +177,8 @@ impl Breaker {
         self.add(&mut state, limit > 0 && failures >= limit, lost, now)
     }
 
-    /// Adds lost time, and opens if that is too much, or if there were too many failures; true if it
-    /// did.
+    /// Adds lost time. Opens if that is too much, or if there are `too_many` failures; true if it
+    /// opened.
     fn add(&self, state: &mut State, too_many: bool, lost: Duration, now: Instant) -> bool {
         let options = state.options;
         let relapses = state.is_back_only_now(now);
@@ -198,8 +198,8 @@ impl Breaker {
         true
     }
 
-    /// Time was lost to a call beside the decisions that ran out of its budget; true if that opened
-    /// the breaker. Not one of the failures in a row: decisions succeed meanwhile.
+    /// Adds the time of a call, beside the decisions, that ran out of its budget; true if that opened
+    /// the breaker. It is not one of the failures in a row: decisions succeed meanwhile.
     #[cold]
     pub(crate) fn lose(&self, lost: Duration) -> bool {
         self.add(&mut self.state.lock(), false, lost, Instant::now())

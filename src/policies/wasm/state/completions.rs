@@ -14,14 +14,14 @@ const MAX_WAITING: usize = 4096;
 /// Bytes that one entry takes at most.
 const ENTRY_BYTES: usize = 48;
 
-/// Finished requests of one plugin that it was not told of yet.
+/// Finished requests of one plugin that were not reported to it yet.
 #[derive(Debug, Default)]
 pub(crate) struct Completions {
     waiting: Mutex<VecDeque<RequestCompletion>>,
     table: Mutex<KnownTable>,
 }
 
-/// The table that the guest was told of last, by URL.
+/// The table that the guest learned last, by URL.
 #[derive(Debug, Default)]
 struct KnownTable {
     version: u64,

@@ -21,7 +21,7 @@ impl Fallback {
         Self { policy, on_failure: options.on_failure }
     }
 
-    /// What the failure policy makes of a failed decision.
+    /// Applies the failure policy to a failed decision.
     #[cold]
     pub(crate) fn decide<D>(
         &self,

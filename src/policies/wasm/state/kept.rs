@@ -1,4 +1,4 @@
-//! What guests leave with the host across calls: counters, a small map, the `rows` state, files.
+//! What guests keep with the host across calls: counters, a small map, the `rows` state, files.
 //!
 //! ```text
 //!  generation ─ pushed directly ─► shares what the stable one keeps
@@ -25,7 +25,7 @@ use crate::policies::wasm::state::shared_map::SharedMap;
 /// Counters of a plugin.
 const COUNTERS: usize = host_function::COUNTER_SLOTS as usize;
 
-/// What is kept, each part on its own: a promoted candidate has some of its own and some of others.
+/// What is kept, in parts: a promoted candidate has some parts of its own and shares others.
 #[derive(Clone, Debug)]
 struct Parts {
     counters: Arc<[AtomicI64; COUNTERS]>,
@@ -60,13 +60,13 @@ pub(crate) struct Kept {
     own: Parts,
     /// The counters that the copy began with.
     base: [i64; COUNTERS],
-    /// In place of `own` since the promotion.
+    /// Replaces `own` after the promotion.
     joined: OnceLock<Parts>,
-    /// Finished requests that these generations are to be told of.
+    /// Finished requests to report to these generations.
     pub(crate) completions: Arc<Completions>,
 }
 
-/// Map and state of some moment, to be gone back to.
+/// A copy of map and state, to restore them.
 #[derive(Debug)]
 pub(crate) struct Saved {
     map: SharedMap,
@@ -101,8 +101,8 @@ impl Kept {
         copy
     }
 
-    /// A copy of counters and map that a trial may change without a trace, and without using up the log
-    /// lines of the plugin.
+    /// A copy of counters and map for a trial: its changes leave no trace, and its log lines do not use
+    /// up the plugin's.
     pub(crate) fn detached(&self) -> Arc<Self> {
         self.copied(Arc::new(PluginLog::new(self.log.plugin())))
     }
@@ -119,8 +119,8 @@ impl Kept {
         Arc::new(Self { log, own, base, joined: OnceLock::new(), completions: Arc::default() })
     }
 
-    /// Becomes the plugin's, with the counters of the stable generation: what was added to the copy
-    /// of them is added there. An addition at this very moment may be lost.
+    /// Becomes what the plugin keeps, with the stable generation's counters: it adds to them what the
+    /// canary added to its copy. An addition at this very moment may be lost.
     pub(crate) fn join_as_canary(&self, stable: &Self) {
         let counters = Arc::clone(&stable.parts().counters);
         if self.joined.set(Parts { counters, ..self.own.clone() }).is_err() {
@@ -132,8 +132,8 @@ impl Kept {
         }
     }
 
-    /// Becomes the plugin's, with all that the stable generation keeps but its files: what a shadow
-    /// has written came of decisions that nobody acted on.
+    /// Becomes what the plugin keeps: all that the stable generation keeps, except its files. Nothing
+    /// that the shadow wrote counts, since nobody acted on its decisions.
     pub(crate) fn join_as_shadow(&self, stable: &Self) {
         let directory = Arc::clone(&self.own.directory);
         // Set already means promoted already.

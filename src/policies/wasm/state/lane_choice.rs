@@ -5,22 +5,22 @@ use std::time::{Duration, Instant};
 
 use crate::engine::lane::Lane;
 
-/// A timed decision below this was no reason to be on a fiber.
+/// A timed decision shorter than this did not need a fiber.
 const SHORT: Duration = Duration::from_micros(250);
 
-/// Short timed decisions in a row after which an adaptive plugin first goes back to its caller's
-/// stack; twice as many each further time that it does not stay there for long.
+/// An adaptive plugin first goes back to its caller's stack after this many short timed decisions in a
+/// row. Each short stay there doubles the number.
 const FIRST_CALM: u32 = 16;
 
-/// It stayed for long if that was so many times as long as it had been on a fiber before: a machine
-/// that takes a thread away now and then costs no more than a few percent of the time.
+/// A stay counts as long if it lasted this many times as long as the time on a fiber before it. A
+/// machine that takes a thread away now and then thus costs at most a few percent of the time.
 const LONG_STAY: u64 = 16;
 
 /// The lane of one generation.
 ///
-/// A call that needs more than a tick says one of two things: the guest takes long, or the machine
-/// took its thread away. The first comes again soon and the second does not, so an adaptive plugin may
-/// go back, but less and less readily while that keeps happening.
+/// A call that needs more than a tick means one of two things: the guest takes long, or the machine took
+/// its thread away. The first soon happens again and the second does not. So an adaptive plugin may go
+/// back, but each time less readily if it does not last.
 ///
 /// # Concurrency
 ///
@@ -31,9 +31,9 @@ pub(crate) struct LaneChoice {
     /// False for a plugin that always needs a fiber.
     adaptive: bool,
     on_fiber: AtomicBool,
-    /// Short decisions in a row that are still missing.
+    /// How many more short decisions in a row it needs to go back.
     missing: AtomicU32,
-    /// How many are asked for.
+    /// How many it needs in all.
     asked: AtomicU32,
     started: Instant,
     /// When it last went to a fiber, and when it came back: nanoseconds since `started`.

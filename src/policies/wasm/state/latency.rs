@@ -65,7 +65,7 @@ impl LatencyCounts {
         self.buckets.iter().take(full).sum()
     }
 
-    /// How many took longer than `limit` for certain: those in its own bucket may have or not.
+    /// How many certainly took longer than `limit`: those in the limit's own bucket may not have.
     pub(crate) fn beyond(&self, limit: Duration) -> u64 {
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         self.buckets.iter().skip(bucket_of(limit) + 1).sum()

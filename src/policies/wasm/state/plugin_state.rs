@@ -1,4 +1,4 @@
-//! What is known of a plugin across its generations.
+//! What is known about a plugin across its generations.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::plugin_log::PluginLog;
 use crate::policies::wasm::state::stats::{DecisionStats, DrainCounts, GenerationStats};
 
-/// Rolled back candidates that are remembered: requests may still run that they have placed.
+/// How many rolled back candidates are remembered: requests that they placed may still run.
 const MAX_DROPPED: usize = 64;
 
-/// What is known of one plugin over all its generations, and what the one that serves keeps.
+/// What is known about one plugin over all its generations, and what the one that serves keeps.
 ///
 /// # Concurrency
 ///
@@ -28,12 +28,12 @@ const MAX_DROPPED: usize = 64;
 pub(crate) struct PluginState {
     log: Arc<PluginLog>,
     completion_failures: AtomicU64,
-    /// What the last failure was, in one line.
+    /// The last failure, in one line.
     last_failure: Mutex<Option<String>>,
     /// What the generation that serves keeps, and the next one shares.
     serving: Mutex<Arc<Kept>>,
-    /// Generations that were rolled back before they were stable: what they began is not the
-    /// stable one's to be told of. The last ones.
+    /// The last candidates that were rolled back: the stable generation is not told of requests that
+    /// they placed.
     dropped: Mutex<VecDeque<u64>>,
     /// What is counted: of each generation that lives, and of all that are gone.
     counts: Mutex<GenerationCounts>,
@@ -55,7 +55,7 @@ struct LiveCounts {
     id: u64,
     /// Of what it decided.
     stats: Arc<DecisionStats>,
-    /// Of what it was shown as a shadow. That decides nothing, so it is in no total.
+    /// Decisions that it was shown as a shadow. They decide nothing, so no total includes them.
     as_shadow: Option<Arc<DecisionStats>>,
 }
 
@@ -85,7 +85,7 @@ struct Drains {
 #[derive(Debug)]
 struct Drain {
     began: Instant,
-    /// Goes with this value: who holds the other end learns that the generation is gone.
+    /// Dropped with this value: whoever holds the other end then learns that the generation is gone.
     _gone: oneshot::Sender<()>,
 }
 
@@ -105,12 +105,12 @@ impl PluginState {
         })
     }
 
-    /// What the last failure was, in one line; `None` before the first.
+    /// The last failure, in one line; `None` before the first.
     pub(crate) fn last_failure(&self) -> Option<String> {
         self.last_failure.lock().clone()
     }
 
-    /// Remembers what a failure was.
+    /// Remembers a failure.
     #[cold]
     pub(crate) fn note_failure(&self, generation: Option<u64>, cause: FailureCause, detail: &str) {
         let generation = generation.map_or_else(String::new, |id| format!("generation {id}: "));
@@ -122,7 +122,7 @@ impl PluginState {
         Arc::clone(&self.serving.lock())
     }
 
-    /// From now on a generation serves that keeps this.
+    /// Sets what the generation that serves from now on keeps.
     pub(crate) fn serve(&self, kept: &Arc<Kept>) {
         *self.serving.lock() = Arc::clone(kept);
     }
@@ -151,12 +151,12 @@ impl PluginState {
         self.log.tmp_refusals()
     }
 
-    /// Batches of finished requests that the plugin could not be told of.
+    /// Batches of finished requests that could not be reported to the plugin.
     pub(crate) fn completion_failures(&self) -> u64 {
         self.completion_failures.load(Ordering::Relaxed)
     }
 
-    /// Counts a batch of finished requests that the plugin could not be told of.
+    /// Counts a batch of finished requests that could not be reported to the plugin.
     pub(crate) fn fail_completion(&self, generation: u64, error: &CallError) {
         let count = self.completion_failures.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
@@ -170,8 +170,7 @@ impl PluginState {
         self.counts.lock().live.len()
     }
 
-    /// What all generations have counted, those that are gone included, and what shadows were shown left
-    /// out.
+    /// Counts of all generations, including those that are gone; without what shadows were shown.
     pub(crate) fn totals(&self) -> DecisionStats {
         let totals = DecisionStats::default();
         let counts = self.counts.lock();
@@ -180,12 +179,12 @@ impl PluginState {
         totals
     }
 
-    /// What each generation that lives has counted, what it was shown as a shadow included, oldest first.
+    /// Counts of each live generation, including what it was shown as a shadow; oldest first.
     pub(crate) fn by_generation(&self) -> Vec<GenerationStats> {
         self.counts.lock().live.iter().map(LiveCounts::told).collect()
     }
 
-    /// Where a generation counts from now on what it is shown as a shadow.
+    /// The counters for what a generation is shown as a shadow from now on.
     pub(crate) fn count_as_shadow(&self, generation: u64) -> Arc<DecisionStats> {
         let stats = Arc::<DecisionStats>::default();
         let mut counts = self.counts.lock();
@@ -200,11 +199,11 @@ impl PluginState {
         self.drains.lock().counts
     }
 
-    /// A generation goes out of use now, and is counted once it is gone. What is returned ends then.
+    /// A generation goes out of use: it counts as drained once it is gone, and then the receiver ends.
     pub(crate) fn begin_drain(&self, generation: u64) -> oneshot::Receiver<()> {
         let (sender, gone) = oneshot::channel();
         let drain = Drain { began: Instant::now(), _gone: sender };
-        // One that came back into use meanwhile begins anew.
+        // A generation that came back into use meanwhile starts its drain anew.
         self.drains.lock().under_way.insert(generation, drain);
         gone
     }
@@ -222,22 +221,22 @@ impl PluginState {
         self.drains.lock().counts.overdue += 1;
     }
 
-    /// Counts something of a generation that may be gone. Not for the decision path.
+    /// Counts something for a generation that may be gone. Not for the decision path.
     pub(crate) fn count(&self, generation: Option<u64>, count: impl FnOnce(&DecisionStats) -> u64) -> u64 {
         let counts = self.counts.lock();
         let own = counts.live.iter().find(|live| Some(live.id) == generation);
         count(own.map_or(&counts.gone, |live| &live.stats))
     }
 
-    /// Forgets all that guests have left. The private directory goes with the last instance that sees
-    /// it. What the host has counted stays.
+    /// Forgets all that guests kept. The private directory goes with the last instance that sees it.
+    /// What the host counted stays.
     pub(crate) fn forget(&self) {
         *self.serving.lock() = Kept::new(Arc::clone(&self.log));
     }
 }
 
-/// Counts a generation as live until it is gone with its last instance; then its counts are kept
-/// among those of all that are gone.
+/// Counts a generation as live until its last instance is gone; its counts then join those of all gone
+/// ones.
 #[derive(Debug)]
 pub(crate) struct LiveGeneration {
     id: u64,

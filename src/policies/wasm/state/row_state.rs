@@ -18,11 +18,11 @@ use crate::engine::wasm_engine::Engine;
 ///
 /// # Concurrency
 ///
-/// Whoever has the state has taken it out of `free`. As in a pool, a caller that runs may be faster
-/// than one that waits: what is handed to a task that does not run lies idle until the executor comes
-/// to it, and with many tasks that is a convoy. A caller raises the count of the queue and then looks
-/// at `free` once more; whoever puts the state back reads that count after it. A fence on either side
-/// keeps one of them from missing the other.
+/// Whoever holds the state has taken it out of `free`. As in a pool, a running caller may overtake one
+/// that waits: a state handed to a task that does not run lies idle until the executor gets to it, and
+/// many tasks make that a convoy. A caller raises the count of the queue and then checks `free` once
+/// more; whoever puts the state back reads that count afterwards. A fence on each side keeps one from
+/// missing the other.
 #[derive(Debug)]
 pub(crate) struct RowState {
     /// Empty = none yet; `None` while a call has it.
@@ -74,10 +74,10 @@ impl RowState {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the place in the queue up.
+    /// Dropping the future gives up the place in the queue.
     pub(crate) async fn lock(self: &Arc<Self>) -> StateGuard {
         loop {
-            // Nobody is sent away, and the queue has room for all: the first round ends it.
+            // The queue has room for all and turns nobody away: the first round ends the loop.
             if let Ok(mut place) = self.waiters.join()
                 && let Some(state) = self.served(&mut place).await
             {
@@ -87,7 +87,7 @@ impl RowState {
         }
     }
 
-    /// The state, for one of at most `limit` callers that wait for `wait` at most; one that blocks its
+    /// The state, if it comes within `wait` and fewer than `limit` callers wait already. Blocks the
     /// thread if `blocking`.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl RowState {
         got.flatten().ok_or(CallError::Saturated { waited: wait, size: 1 })
     }
 
-    /// Looks for some microseconds: most calls are over by then, and lying down costs a turn of the
+    /// Tries for some microseconds: most calls are over by then, and sleeping costs a turn of the
     /// executor.
     fn lock_soon(self: &Arc<Self>) -> Option<StateGuard> {
         let backoff = Backoff::new();

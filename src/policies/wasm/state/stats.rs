@@ -43,7 +43,7 @@ pub(crate) struct DecisionStats {
 }
 
 impl DecisionStats {
-    /// Counts a decision that begins; the time to measure it from, if it is one of the timed.
+    /// Counts a decision that begins; returns its start if it is one of the timed.
     #[inline]
     pub(crate) fn begin(&self) -> Option<Instant> {
         let local = self.shards.mine();
@@ -113,7 +113,7 @@ impl DecisionStats {
         self.failures().into_iter().filter(|(cause, _)| cause.is_guests()).map(|(_, count)| count).sum()
     }
 
-    /// What it has counted so far, as rollouts look at it.
+    /// What it has counted so far, for rollouts to judge.
     pub(crate) fn seen(&self) -> Seen {
         Seen {
             decisions: self.decisions(),
@@ -125,7 +125,7 @@ impl DecisionStats {
         }
     }
 
-    /// Adds what another has counted. Nobody may be counting in the other any more.
+    /// Adds the other's counts. Nobody may count in the other any more.
     pub(crate) fn absorb(&self, other: &Self) {
         let own = self.shards.local();
         let add = |to: &AtomicU64, from: &AtomicU64| {
@@ -173,7 +173,7 @@ impl DecisionStats {
 pub struct GenerationStats {
     /// Its number.
     pub generation: u64,
-    /// Decisions that were asked of it; failed ones included, and those that it was shown as a shadow.
+    /// Decisions it was asked for, including failed ones and those it was shown as a shadow.
     pub decisions: u64,
     /// Failures by cause.
     pub failures: Vec<(FailureCause, u64)>,
@@ -203,8 +203,8 @@ pub struct PluginStats {
     pub generation: u64,
     /// Generations that live.
     pub live_generations: usize,
-    /// Decisions that were asked of it, over all generations; failed ones included. What a shadow is shown
-    /// is none, here and below.
+    /// Decisions of all generations, including failed ones. What a shadow is shown counts as none, here
+    /// and below.
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
@@ -219,9 +219,9 @@ pub struct PluginStats {
     pub breaker_open: bool,
     /// Log lines of the plugin that were not passed on.
     pub log_suppressed: u64,
-    /// Calls of its guests that were refused because its private directory is full.
+    /// File operations of its guests that were refused because its private directory was full.
     pub tmp_refusals: u64,
-    /// Batches of finished requests that it could not be told of.
+    /// Batches of finished requests that could not be reported to it.
     pub completion_failures: u64,
     /// Each generation that lives.
     pub generations: Vec<GenerationStats>,

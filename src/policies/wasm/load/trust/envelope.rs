@@ -1,4 +1,4 @@
-//! Where a module's signatures are, and which bytes they are about.
+//! Where a module's signatures are, and which bytes they cover.
 
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
@@ -11,7 +11,7 @@ pub(super) const SECTION: &str = "signature";
 /// Bytes of a module's header.
 const HEADER_BYTES: usize = 8;
 
-/// The one header of a core module. Nothing else about these bytes needs a signature.
+/// The only header a core module may have, so it needs no signature.
 const HEADER: [u8; HEADER_BYTES] = *b"\0asm\x01\0\0\0";
 
 /// A module, taken apart.
@@ -27,8 +27,8 @@ pub(super) struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Takes a module apart. The parser is the one that checks the module later, and of the same
-    /// project as the engine's: they see the same sections.
+    /// Takes a module apart. It uses the parser of the later checks, from the same project as the
+    /// engine's: all see the same sections.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl<'a> Envelope<'a> {
         Sha256::digest(self.outer).into()
     }
 
-    /// The module with this signature section in place of the one that it has.
+    /// The module with this signature section in place of its own.
     pub(super) fn sealed(&self, embedded: &[u8]) -> Vec<u8> {
         let mut content = Vec::new();
         format::put(&mut content, SECTION.as_bytes());

@@ -10,8 +10,8 @@ pub struct Refusal {
     pub fault: TrustFault,
 }
 
-/// What is wrong with a module's signatures, or with the keys that they are checked against. Keys
-/// are named by their ids.
+/// What is wrong with a module's signatures, or with the keys that check them. Keys are named by their
+/// ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustFault {
@@ -22,7 +22,7 @@ pub enum TrustFault {
     Unsigned {
         /// Where a signature could have been.
         looked: String,
-        /// The keys that would do.
+        /// The keys that would be enough.
         expected: String,
     },
     /// It is signed, but by none of the keys.
@@ -33,7 +33,7 @@ pub enum TrustFault {
     UnknownKey {
         /// The ids that its signatures name.
         found: String,
-        /// The keys that would do.
+        /// The keys that would be enough.
         expected: String,
     },
     /// A trusted key signed other bytes.
@@ -49,13 +49,13 @@ pub enum TrustFault {
         /// The hash that the bytes have.
         found: String,
     },
-    /// A signature names a trusted key and is not by it.
+    /// A signature names a trusted key, but that key did not make it.
     #[error("a signature says that it is by key {key}, and is not: it is damaged or forged; sign it again")]
     Invalid {
         /// Who is named.
         key: String,
     },
-    /// Some keys of a rule that wants all of them have not signed.
+    /// A rule wants all of its keys, and some have not signed.
     #[error("it is signed by {found}, but {missing} must have signed it, too: sign it with each of the keys")]
     Incomplete {
         /// Who signed.

@@ -1,4 +1,4 @@
-//! The bytes of a signature: lists of hashes, each with the signatures of it.
+//! The bytes of a signature: lists of hashes, each with its signatures.
 //!
 //! ```text
 //! 1, 1, 1                                     version, module, SHA-256
@@ -12,19 +12,19 @@
 /// Version 1, of a module, over SHA-256.
 pub(super) const KIND: [u8; 3] = [1, 1, 1];
 
-/// What every signed message begins with: it is a signature of this format and of nothing else.
+/// Every signed message begins with this, so that no signature of anything else passes for one.
 const DOMAIN: &[u8] = b"wasmsig";
 
 /// Ed25519.
 const ED25519: u8 = 1;
 
-/// Largest signature that is read, in bytes: of hundreds of keys.
+/// Largest signature that is read, in bytes: room for hundreds of keys.
 pub(crate) const MAX_SIGNATURE_BYTES: usize = 1 << 16;
 
-/// Signatures that are looked at: far above what a module has.
+/// Most signatures that are checked: far more than a module has.
 const MAX_SIGNATURES: usize = 64;
 
-/// What is signed for a module whose covered bytes have this hash.
+/// The message to sign for a module whose covered bytes have this hash.
 pub(super) fn message(hash: &[u8; 32]) -> Vec<u8> {
     [DOMAIN, &KIND, hash].concat()
 }
@@ -39,7 +39,7 @@ pub(super) struct Signed {
 /// One signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SignatureEntry {
-    /// What the signer's key is called; only a hint.
+    /// The id of the signer's key; only a hint.
     pub(super) key_id: Vec<u8>,
     pub(super) algorithm: u8,
     pub(super) signature: Vec<u8>,
@@ -51,7 +51,7 @@ impl SignatureEntry {
     }
 }
 
-/// Somebody says to have signed a whole module.
+/// Somebody claims to have signed a whole module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) hash: [u8; 32],
@@ -59,7 +59,7 @@ pub(super) struct Claim {
     pub(super) signature: Vec<u8>,
 }
 
-/// What is signed of a whole module; parts and other algorithms are passed over.
+/// The claims about a whole module; ignores parts and other algorithms.
 pub(super) fn claims(all: Vec<Signed>) -> Vec<Claim> {
     let mut claims = Vec::new();
     for signed in all {
@@ -91,7 +91,7 @@ pub(super) fn encode(all: &[Signed]) -> Vec<u8> {
     bytes
 }
 
-/// Reads signatures; what is read encodes to the same bytes.
+/// Reads signatures; accepts only what encodes to the same bytes again.
 ///
 /// # Errors
 ///
@@ -113,7 +113,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Signed>, String> {
             return Err(TOO_MANY.to_owned());
         }
     }
-    // The one form: no padded number, nothing behind the end, at any level.
+    // One form only: no padded number and nothing behind the end, at any level.
     if encode(&all) == bytes {
         Ok(all)
     } else {

@@ -11,13 +11,13 @@ use sha2::{Digest, Sha256};
 
 use crate::types::{hex, shown};
 
-/// True if this build can find out who signed.
+/// True if this build can verify signatures.
 pub(crate) const CAN_VERIFY: bool = true;
 
 /// Bytes of a key's id.
 const ID_BYTES: usize = 12;
 
-/// Before the PEM text, for people: PEM readers pass over what is in front of it.
+/// In front of the PEM text, for people: PEM readers skip it.
 const COMMENT: &str = "# comment: ";
 
 /// Where a PEM text begins.
@@ -54,19 +54,19 @@ impl PublicKey {
     ///
     /// # Errors
     ///
-    /// None that is known; the encoder has them.
+    /// Only what the encoder reports, which should never happen.
     pub fn to_pem(&self) -> Result<String, String> {
         let pem = self.key.to_public_key_pem(LineEnding::LF).map_err(|error| error.to_string())?;
         Ok(format!("# key: {}\n{}{pem}", self.id(), comment_line(&self.comment)))
     }
 
-    /// What the key is called: 24 hex digits. The convention of `wasmsign2`: the first 12 bytes of
-    /// HMAC-SHA256 of `key_id` under the key.
+    /// The key's id: 24 hex digits. By the convention of `wasmsign2`, the first 12 bytes of HMAC-SHA256
+    /// of `key_id` under the key.
     pub fn id(&self) -> String {
         hex::encode(&self.id_bytes())
     }
 
-    /// What it is for, in the words of who made it; empty if they said nothing.
+    /// What its maker says it is for; empty if they said nothing.
     pub fn comment(&self) -> &str {
         &self.comment
     }
@@ -78,7 +78,7 @@ impl PublicKey {
         id
     }
 
-    /// True if this key made that signature of the message; strict.
+    /// True if this key made that signature of the message; a strict check.
     pub(crate) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let signature = Signature::from_slice(signature);
         signature.is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
@@ -123,7 +123,7 @@ impl SecretKey {
     ///
     /// # Errors
     ///
-    /// What is wrong, for people; nothing of the key.
+    /// What is wrong, for people; reveals nothing of the key.
     pub fn from_pem(text: &str) -> Result<Self, String> {
         let (comment, pem) = split(text)?;
         if pem.starts_with("-----BEGIN PUBLIC KEY") {
@@ -134,11 +134,11 @@ impl SecretKey {
         Ok(Self { key, comment })
     }
 
-    /// The key as a PEM text. Keep it from others.
+    /// The key as a PEM text, which must stay secret.
     ///
     /// # Errors
     ///
-    /// None that is known; the encoder has them.
+    /// Only what the encoder reports, which should never happen.
     pub fn to_pem(&self) -> Result<String, String> {
         // Without the public key in it (version 1), which is the form that OpenSSL reads.
         let bytes = KeypairBytes { secret_key: self.key.to_bytes(), public_key: None };
@@ -146,7 +146,7 @@ impl SecretKey {
         Ok(format!("# key: {}\n{}{}", self.public().id(), comment_line(&self.comment), pem.as_str()))
     }
 
-    /// The key that its signatures are checked against.
+    /// The key that checks its signatures.
     pub fn public(&self) -> PublicKey {
         PublicKey { key: self.key.verifying_key(), comment: self.comment.clone() }
     }
@@ -164,7 +164,7 @@ impl fmt::Debug for SecretKey {
 
 /// The comment, and the PEM text after it.
 fn split(text: &str) -> Result<(String, &str), String> {
-    // At the start of a line only: a comment may say anything, but has no line breaks.
+    // Only at the start of a line: a comment may say anything, but has no line breaks.
     let at_line = || text.find(&format!("\n{BEGIN}")).map(|at| at + 1);
     let begin = if text.starts_with(BEGIN) { Some(0) } else { at_line() };
     let (before, pem) = text.split_at(begin.ok_or("it is no PEM text")?);

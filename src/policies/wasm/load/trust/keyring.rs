@@ -1,4 +1,4 @@
-//! The public keys of a rule, read from where they are.
+//! Reads the public keys of a rule from their sources.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ const MAX_KEY_BYTES: u64 = 1 << 16;
 ///
 /// # Errors
 ///
-/// [`KeyFault`], the first: with a key that cannot be read it is not known who is trusted.
+/// [`KeyFault`], the first: if a key cannot be read, nobody knows who is trusted.
 pub(super) fn read(sources: &[String]) -> Result<Vec<PublicKey>, KeyFault> {
     let mut keys = Vec::new();
     for (position, source) in sources.iter().enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn read(sources: &[String]) -> Result<Vec<PublicKey>, KeyFault> {
     }
 }
 
-/// One key in two files is one key.
+/// Adds a key once: the same key in two files is one key.
 fn add(keys: &mut Vec<PublicKey>, key: PublicKey) {
     if !keys.contains(&key) {
         keys.push(key);

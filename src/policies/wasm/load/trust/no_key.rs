@@ -1,26 +1,26 @@
-//! What is in the place of keys in a build without the feature `signatures`: no key can be read, so no
-//! rule that wants one is met.
+//! Replaces the keys in a build without the feature `signatures`: no key can be read, so no rule that
+//! wants one is met.
 
 use std::convert::Infallible;
 use std::fmt;
 
-/// What is said of keys.
+/// The error for every key.
 const MISSING: &str =
     "this build cannot check signatures: switch on the feature `signatures` of sglang_router_rs";
 
-/// True if this build can find out who signed.
+/// True if this build can verify signatures.
 pub(crate) const CAN_VERIFY: bool = false;
 
-/// A key that signatures are checked against. There is none in this build.
+/// A key that signatures are checked against. This build has none.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey(Infallible);
 
 impl PublicKey {
-    /// Refuses.
+    /// Always refuses.
     ///
     /// # Errors
     ///
-    /// What this build lacks, always.
+    /// What this build lacks.
     pub fn from_pem(_: &str) -> Result<Self, String> {
         Err(MISSING.to_owned())
     }
@@ -34,7 +34,7 @@ impl PublicKey {
         match self.0 {}
     }
 
-    /// What the key is called.
+    /// The key's id.
     pub fn id(&self) -> String {
         match self.0 {}
     }
@@ -66,16 +66,16 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A key that signs. There is none in this build.
+/// A key that signs. This build has none.
 #[derive(Debug)]
 pub struct SecretKey(Infallible);
 
 impl SecretKey {
-    /// Refuses.
+    /// Always refuses.
     ///
     /// # Errors
     ///
-    /// What this build lacks, always.
+    /// What this build lacks.
     pub fn from_pem(_: &str) -> Result<Self, String> {
         Err(MISSING.to_owned())
     }
@@ -89,7 +89,7 @@ impl SecretKey {
         match self.0 {}
     }
 
-    /// The key that its signatures are checked against.
+    /// The key that checks its signatures.
     pub fn public(&self) -> PublicKey {
         match self.0 {}
     }

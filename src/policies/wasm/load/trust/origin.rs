@@ -18,7 +18,7 @@ pub enum Origin {
     Push,
     /// It was read from a file.
     File {
-        /// Which, as it was named.
+        /// Its path, as it was named.
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
     },
@@ -47,7 +47,7 @@ pub struct ModuleBytes {
     pub wasm: Vec<u8>,
     /// A detached signature, if there is one.
     pub signature: Option<Vec<u8>>,
-    /// Where it comes from, which decides by which rules it is trusted.
+    /// Where it comes from, which decides the rules it must meet.
     pub origin: Origin,
 }
 
@@ -69,7 +69,7 @@ pub fn signature_file(module: &Path) -> PathBuf {
 ///
 /// # Errors
 ///
-/// What the system says if there is one that cannot be read.
+/// The system's error if there is one that cannot be read.
 pub fn read_signature(module: &Path) -> io::Result<Option<Vec<u8>>> {
     file::read_if_there(&signature_file(module), MAX_SIGNATURE_BYTES as u64)
 }

@@ -1,4 +1,4 @@
-//! The rules: which keys must have signed a module that comes from there.
+//! The rules: which keys must have signed a module of which origin.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,25 +11,25 @@ use crate::policies::wasm::load::trust::origin::{ModuleBytes, Origin};
 use crate::policies::wasm::load::trust::verification::{fault, held, list, named, signers};
 use crate::types::shown_path;
 
-/// Who must have signed which modules. Without rules, nobody.
+/// Who must have signed which modules. Without rules, nobody must.
 ///
 /// # Which rules count
 ///
-/// For a file: those of the deepest directories that it is in, by its path as it is named, by that
-/// path with the links to its directory resolved, and by where it really lies. If these lead to
-/// several rules, all must be met: neither a link out of a directory nor one into it gets a module
-/// past a rule. If they lead to none, and for modules that are sent, the rule without a directory.
+/// For a file, the rules of the deepest directories that it is in. Three paths count: the path as named,
+/// that path with the links to its directory resolved, and the file's real place. If they lead to
+/// several rules, all must be met: neither a link out of a directory nor one into it gets a module past
+/// a rule. The rule without a directory counts if they lead to none, and for modules that are sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustPolicy {
     rules: Vec<TrustRule>,
 }
 
-/// What was found out about a module's signatures.
+/// What the check found out about a module's signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vouched {
-    /// The trusted keys that signed it, by the keys of the rules that count for it.
+    /// The trusted keys that signed it, among the keys of its rules.
     pub signers: Vec<PublicKey>,
-    /// Ids of keys that its signatures name; not checked.
+    /// Key ids that its signatures name; not verified.
     pub claimed: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl TrustPolicy {
         Self { rules }
     }
 
-    /// Reads every key once, to find faults early. Returns how many there are.
+    /// Reads every key once, to find faults early. Returns the number of keys.
     ///
     /// # Errors
     ///
@@ -81,8 +81,8 @@ impl TrustPolicy {
         Ok(vouched)
     }
 
-    /// Says whether those who signed a module when it was loaded would still do: keys and rules
-    /// may have changed.
+    /// Checks whether the signers of a loaded module would still be enough: keys and rules may have
+    /// changed.
     ///
     /// # Errors
     ///
@@ -116,11 +116,11 @@ impl TrustPolicy {
         places.into_iter().filter_map(|at| Some((at, self.rules.get(at)?))).collect()
     }
 
-    /// The rule of the deepest directory that holds the path; of two of the same, the first.
+    /// The rule of the deepest directory that holds the path; the first of two for one directory.
     fn deepest(&self, path: &Path) -> Option<usize> {
         let depth = |rule: &TrustRule| {
             let dir = rule.dir.as_ref()?;
-            // Whatever it is called: a rule binds the directory.
+            // By any name: a rule binds the directory itself.
             let names = [std::path::absolute(dir).ok(), dir.canonicalize().ok()];
             let held = names.into_iter().flatten().filter(|dir| path.starts_with(dir));
             held.map(|dir| dir.components().count()).max()
@@ -130,7 +130,7 @@ impl TrustPolicy {
     }
 }
 
-/// A file's path as it is named, with the links to its directory resolved, and where it lies.
+/// A file's path as named, with the links to its directory resolved, and its real place.
 fn paths_of(path: &Path) -> Vec<PathBuf> {
     let named = std::path::absolute(path).ok();
     let in_dir =
@@ -139,7 +139,7 @@ fn paths_of(path: &Path) -> Vec<PathBuf> {
 }
 
 fn keys_of(rule: &TrustRule) -> Result<Vec<PublicKey>, KeyFault> {
-    // Nobody has to have signed, and this build cannot tell who did.
+    // No signature is required, and this build cannot verify any.
     if rule.require == Require::Nothing && !CAN_VERIFY {
         return Ok(Vec::new());
     }

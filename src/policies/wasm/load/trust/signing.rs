@@ -1,12 +1,12 @@
-//! Signing modules. Routers do not do it; their operators' tools do.
+//! Signs modules. Routers do not do this; their operators' tools do.
 
 use crate::policies::wasm::load::trust::envelope::Envelope;
 use crate::policies::wasm::load::trust::format;
 use crate::policies::wasm::load::trust::format::{SignatureEntry, Signed};
 use crate::policies::wasm::load::trust::key::SecretKey;
 
-/// The module with a signature of this key in it. Signatures that it has and that are about the
-/// same bytes stay, one of the same key is replaced, and those about other bytes go.
+/// The module with a signature by this key in it. Earlier signatures of the same bytes stay, except one
+/// by the same key; signatures of other bytes go.
 ///
 /// # Errors
 ///
@@ -18,8 +18,8 @@ pub fn embed(wasm: &[u8], key: &SecretKey) -> Result<Vec<u8>, String> {
     Ok(envelope.sealed(&format::encode(&signatures)))
 }
 
-/// A signature of this key beside the module: the content of `MODULE.sig`. `before` is what is
-/// there already, treated as in [`embed`].
+/// A signature by this key beside the module: the content of `MODULE.sig`. `before` is its present
+/// content, treated as in [`embed`].
 ///
 /// # Errors
 ///

@@ -11,16 +11,16 @@ use crate::policies::wasm::load::trust::key::PublicKey;
 use crate::policies::wasm::load::trust::origin::{ModuleBytes, Origin};
 use crate::types::{hex, shown_path};
 
-/// Signers that are named in an error.
+/// How many signers an error names at most.
 const MOST_NAMED: usize = 8;
 
-/// A claim, and the hash that it should be about.
+/// A claim, and the hash that it should cover.
 pub(super) struct Held {
     claim: Claim,
     hash: [u8; 32],
 }
 
-/// All claims about a module, embedded and detached.
+/// All claims about a module, from embedded and detached signatures.
 pub(super) fn held(module: &ModuleBytes) -> Result<Vec<Held>, TrustFault> {
     let section = || format!("the custom section `{SECTION}`");
     let bad = |place: String| move |reason| TrustFault::Malformed { place, reason };
@@ -40,7 +40,7 @@ pub(super) fn held(module: &ModuleBytes) -> Result<Vec<Held>, TrustFault> {
     Ok(all)
 }
 
-/// The keys that did sign the module.
+/// The keys that really signed the module.
 pub(super) fn signers<'k>(held: &[Held], keys: &'k [PublicKey]) -> Vec<&'k PublicKey> {
     let signed = |key: &PublicKey, held: &Held| {
         held.claim.hash == held.hash && key.signed(&format::message(&held.hash), &held.claim.signature)
@@ -48,7 +48,7 @@ pub(super) fn signers<'k>(held: &[Held], keys: &'k [PublicKey]) -> Vec<&'k Publi
     keys.iter().filter(|key| held.iter().any(|held| signed(key, held))).collect()
 }
 
-/// Why the signers are not enough, as exactly as it can be told.
+/// Why the signers are not enough, as exactly as it is known.
 pub(super) fn fault(
     rule: &TrustRule,
     origin: &Origin,
@@ -89,7 +89,7 @@ pub(super) fn named(held: &[Held]) -> Vec<String> {
         .iter()
         .map(|held| match held.claim.key_id.as_slice() {
             [] => "without a name".to_owned(),
-            // Whatever its length: it is only shown.
+            // Of any length: it is only shown.
             id => hex::encode(id.get(..16).unwrap_or(id)),
         })
         .collect();
