@@ -1,9 +1,9 @@
 //! Compiled modules on disk, written and read by this engine only.
 //!
-//! Running a compiled file is running native code, so a file is used only if it lies in a
-//! directory that only this user can write, belongs to this user, has the name of the module's
-//! digest and of the engine's settings, and carries a digest over all of that and its own content:
-//! a file under another's name is not taken for it. Any doubt means compiling again.
+//! Running a compiled file is running native code. So a file is used only if it lies in a directory that
+//! only this user can write, belongs to this user, is named after the digests of the module and of the
+//! engine's settings, and carries a digest over both and its own content: a file under another's name
+//! does not pass. Any doubt means compiling again.
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -19,29 +19,28 @@ use crate::engine::private_dir;
 use crate::engine::private_dir::Bounds;
 use crate::types::{file, hex, shown_path};
 
-/// Bytes before the artifact: SHA-256 of what it is, whose it is, and its content.
+/// Bytes before the artifact: SHA-256 over the key and the content.
 const HEADER_BYTES: usize = 32;
 
-/// What the digest in a file begins with, so that files of another layout are not taken for ours.
+/// The digest in a file begins with this, so that files of another layout do not pass for ours.
 const LAYOUT: &[u8] = b"sgl-router aot 2\0";
 
-/// Ends of the names of our files.
+/// The extension of our files' names.
 const EXTENSION: &str = "aot";
 
-/// What the directory may hold: many times what the plugins of one router need.
+/// What the directory may hold: many times the needs of one router's plugins.
 const BOUNDS: Bounds = Bounds { files: 256, bytes: 1 << 30 };
 
 /// Largest file that is read: compiled code of the largest module has some multiple of its size.
 const MAX_FILE_BYTES: u64 = 512 << 20;
 
-/// Why a directory cannot hold the cache of compiled modules; `None` if it can. Makes the directory if
-/// it is missing, as the engine does with the first plugin.
+/// Why a directory cannot hold the cache of compiled modules; `None` if it can. Makes a missing
+/// directory, as the engine does with the first plugin.
 pub fn fault(directory: &Path) -> Option<io::Error> {
     private_dir::make(directory).err()
 }
 
-/// A private directory of compiled modules. When it exceeds its bounds, the files that were unused for
-/// longest are removed.
+/// A private directory of compiled modules. Beyond its bounds, the files unused for longest are removed.
 #[derive(Debug)]
 pub(crate) struct AotCache {
     directory: PathBuf,
@@ -61,7 +60,7 @@ impl AotCache {
         Ok(Self { directory: directory.to_owned(), settings: settings.0.finalize().into() })
     }
 
-    /// The module from the cache; `None` if it is not there or not beyond doubt.
+    /// The module from the cache; `None` if it is missing or in doubt.
     pub(crate) fn load(&self, engine: &wasmtime::Engine, wasm: &[u8]) -> Option<Module> {
         let key = self.key(wasm);
         let path = self.path(&key);
@@ -69,18 +68,18 @@ impl AotCache {
         let (_, artifact) = file.split_at_checked(HEADER_BYTES)?;
         #[expect(unsafe_code, reason = "wasmtime cannot check native code; this cache vouches for it")]
         // SAFETY: `serialize` of an engine with equal settings wrote these bytes for this module: the
-        // digest over the settings, the module and the content is right, and only this user, as whom
-        // we run anyway, can write here.
+        // digest over settings, module and content is right, and only this user, as whom we run anyway,
+        // can write here.
         let module = unsafe { Module::deserialize(engine, artifact) };
         module.ok()
     }
 
-    /// The content of a file that is beyond doubt.
+    /// The content of a file, if nothing about it is in doubt.
     fn trusted(&self, path: &Path, key: &[u8; 32]) -> Option<Vec<u8>> {
         let doubt = |reason: &dyn std::fmt::Display| {
             tracing::warn!(file = %shown_path(path), %reason, "not used from the compilation cache; compiling again");
         };
-        // Each time: it may have been opened to others since it was made.
+        // Each time: somebody may have opened it to others since.
         let file = private_dir::check(&self.directory).and_then(|()| private_dir::open(path, MAX_FILE_BYTES));
         let (file, facts) = match file {
             Ok(opened) => opened,
@@ -99,12 +98,12 @@ impl AotCache {
             doubt(&"it is damaged, or another module's");
             return None;
         }
-        // It was used: the others go first. If that cannot be noted, it goes earlier than it should.
+        // Marks it as used, so that others go first. If that fails, it goes earlier than it should.
         let _ = used.set_modified(SystemTime::now());
         Some(content)
     }
 
-    /// Keeps a compiled module. Failing to is logged and harms nothing.
+    /// Keeps a compiled module. A failure is logged and harms nothing.
     pub(crate) fn store(&self, module: &Module, wasm: &[u8]) {
         let key = self.key(wasm);
         let path = self.path(&key);
@@ -135,7 +134,7 @@ impl AotCache {
     }
 }
 
-/// What a file begins with.
+/// The digest at the beginning of a file.
 fn seal(key: &[u8; 32], artifact: &[u8]) -> [u8; HEADER_BYTES] {
     Sha256::new().chain_update(LAYOUT).chain_update(key).chain_update(artifact).finalize().into()
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
-/// How long a thread that was given up sleeps, so that another takes over its work. Starting one takes
-/// a tenth of that.
+/// How long a thread that gave up its work sleeps, so that another takes it over. Starting a thread
+/// takes a tenth of that.
 const TAKING_OVER: Duration = Duration::from_micros(500);
 
 /// The engine's own small runtime.
@@ -31,8 +31,8 @@ impl Background {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(4)
-            // Timers are looked at after every turn of a task, not after 61: a guest that loops in
-            // `init` takes a whole tick each turn, and others wait on these timers.
+            // Checks timers after every turn of a task, not after 61: a guest that loops in `init` takes
+            // a whole tick each turn, and others wait on these timers.
             .event_interval(1)
             .thread_name("sgl-engine")
             .enable_all()
@@ -73,20 +73,20 @@ pub(crate) async fn in_context<F: Future>(handle: &Handle, future: F) -> F::Outp
     .await
 }
 
-/// Lets another thread go on with what this one does beside the call that it is in: a call on the
-/// stack of a runtime's thread keeps all that waits there, and perhaps all sockets, for as long as it
-/// takes. Needs a runtime of tokio with several threads; elsewhere nothing happens.
+/// Lets another thread take over this thread's other work: a call on the stack of a runtime's thread
+/// blocks all tasks there, and perhaps all sockets, for as long as it takes. Needs a multi-threaded
+/// runtime of tokio; elsewhere it does nothing.
 #[cold]
 pub(crate) fn give_thread_up() {
-    // A `LocalSet` refuses by a panic, and cannot be asked beforehand. One refusal is enough to know.
+    // A `LocalSet` refuses by a panic, and nothing tells beforehand. One refusal is enough to know.
     static REFUSED: AtomicBool = AtomicBool::new(false);
     let several = |runtime: Handle| runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
     let in_task = tokio::task::try_id().is_some() && Handle::try_current().is_ok_and(several);
-    // Relaxed: a refusal more does no harm.
+    // Relaxed: one refusal more does no harm.
     if !in_task || REFUSED.load(Ordering::Relaxed) {
         return;
     }
-    // The runtime takes this thread back if no other has come by the end of this.
+    // The runtime gives the work back to this thread if no other has taken it by the end of this.
     let given = catch_unwind(|| tokio::task::block_in_place(|| thread::sleep(TAKING_OVER)));
     if given.is_err() {
         REFUSED.store(true, Ordering::Relaxed);
@@ -114,8 +114,8 @@ pub(crate) fn block_on<F: Future>(future: F, deadline: Instant) -> Option<F::Out
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    // A task of tokio's that should yield finds nothing ready, however often it asks; the caller of
-    // a blocking function cannot yield.
+    // A task of tokio's that has used up its turn finds nothing ready until it yields, which the caller
+    // of a blocking function cannot do.
     let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -156,7 +156,7 @@ mod tests {
         let (ran, runs) = std::sync::mpsc::channel();
         let caller = tokio::spawn(async move {
             tokio::spawn(async move { ran.send(()) });
-            // This thread still has the task, as a guest that goes on. Offered again and again: the
+            // This thread still has the task, like a guest that goes on. Offers it again and again: the
             // system may start no other thread in time.
             (0..100).any(|_| {
                 give_thread_up();

@@ -1,8 +1,8 @@
 //! How many instances the pooling allocator can hold and how much memory they may have, and who has
 //! reserved both.
 //!
-//! Going over a pooling total is an error in wasmtime; a pool that reserves its share first never
-//! meets it. Memory is reserved for the worst case: every instance as large as it may become.
+//! Exceeding a pooling total is an error in wasmtime; a pool that reserves its share first never meets
+//! it. Memory is reserved for the worst case: every instance at its largest.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) struct Capacity {
     reserved: Mutex<CapacityShare>,
 }
 
-/// A part of what there is.
+/// A part of the capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CapacityShare {
     pub(crate) instances: usize,
@@ -64,7 +64,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// How much it is.
+    /// The reserved amount.
     pub(crate) fn share(&self) -> CapacityShare {
         self.share
     }

@@ -8,25 +8,25 @@ use std::time::{Duration, Instant};
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
-/// Ticks whose ends are remembered; a power of two.
+/// How many tick ends are remembered; a power of two.
 const REMEMBERED_TICKS: usize = 1024;
 
 /// Ticks without a call in flight after which the ticker goes to sleep.
 const IDLE_TICKS: u64 = 64;
 
 /// Ticks that the ticker sleeps at once while no call takes long. A tick costs some microseconds, and
-/// most calls are over long before the next one: at a thousand decisions a second, ticking for each
-/// of them costs more than the decisions.
+/// most calls end long before the next one: at a thousand decisions a second, a tick for each of them
+/// would cost more than the decisions.
 const NAP_TICKS: u32 = 4;
 
 /// Ticks in a row without a call in flight after which the ticker naps.
 const CALM_TICKS: u64 = 8;
 
-/// From the announcement that the ticker goes to sleep to its last look at the marks. Processors
-/// hold stores back for less than a microsecond, and never over an interrupt or a switch of threads.
+/// From announcing that the ticker goes to sleep to its last check of the marks. Processors hold stores
+/// back for less than a microsecond, and never over an interrupt or a switch of threads.
 const SETTLING: Duration = Duration::from_millis(2);
 
-/// How often a sleeping ticker looks at the marks, whatever happens.
+/// How often a sleeping ticker checks the marks, whatever happens.
 const SLEEP: Duration = Duration::from_secs(1);
 
 /// What others see of an instance's calls. One per instance, on a cache line of its own; only the
@@ -38,8 +38,8 @@ pub(crate) struct CallMark(CachePadded<Marked>);
 struct Marked {
     /// Counts the beginnings and ends of calls, so it is odd during one.
     count: AtomicU32,
-    /// When the guest last went on after it gave way, in nanoseconds since the clock's start; 0 while
-    /// it stands still.
+    /// When the guest last went on after it gave way, in nanoseconds since the clock's start; 0 while it
+    /// stands still.
     resumed: AtomicU64,
 }
 
@@ -60,7 +60,7 @@ impl CallMark {
         self.0.count.load(Ordering::Relaxed).wrapping_add(1)
     }
 
-    /// True while the guest waits for its executor, which it gave way to.
+    /// True while the guest waits for the executor that it gave way to.
     pub(crate) fn gave_way(&self) -> bool {
         // Relaxed, as for `resumed` everywhere: only the holder of the instance reads and writes it.
         self.0.resumed.load(Ordering::Relaxed) == 0
@@ -83,7 +83,7 @@ impl CallMark {
     }
 }
 
-/// What the marks say together.
+/// The marks' counts together.
 struct Activity {
     in_call: bool,
     /// Changes with every beginning and end.
@@ -94,19 +94,19 @@ struct Activity {
 ///
 /// # Concurrency
 ///
-/// `ticks` is written by the ticker once a tick and read by calls. A call sets its mark and then
-/// reads `parked`; the ticker sets `parked` and then reads the marks. A call sets its mark by a plain
-/// store, which its processor may hold back while it reads `parked`: that is some nanoseconds
-/// faster than a store that waits. So the ticker does not sleep at once: it looks at the marks again
-/// after [`SETTLING`], by when every store from before has long arrived, and now and then while it
-/// sleeps. A call never runs with the ticker asleep.
+/// The ticker writes `ticks` once a tick, and calls read it. A call sets its mark and then reads
+/// `parked`; the ticker sets `parked` and then reads the marks. A call sets its mark by a plain store,
+/// which is some nanoseconds faster than a store that waits, but the processor may delay it past the
+/// read of `parked`. So the ticker does not sleep at once: it checks the marks again after [`SETTLING`],
+/// when every earlier store has long arrived, and now and then while it sleeps. A call never runs with
+/// the ticker asleep.
 #[derive(Debug)]
 pub(crate) struct Clock {
     tick: Duration,
     /// Ticks that the ticker may sleep at once.
     nap: AtomicU32,
     ticks: CachePadded<AtomicU64>,
-    /// When the latest tick of each number, modulo the length, ended: nanoseconds since `started`.
+    /// When the latest tick of each number, modulo the length, ended: in nanoseconds since `started`.
     ended: Box<[AtomicU64]>,
     /// The ends of all ticks below this are in `ended`.
     recorded: AtomicU64,
@@ -149,8 +149,8 @@ impl Clock {
         self.tick
     }
 
-    /// Says that there are calls with this budget. A call that begins during a nap of the ticker is
-    /// checked after the nap, so a small budget makes all later naps shorter.
+    /// Notes that there are calls with this budget. A call that begins during a nap of the ticker is
+    /// checked only after the nap, so a small budget shortens all later naps.
     pub(crate) fn expect(&self, budget: Duration) {
         let ticks = budget.as_nanos() / self.tick.as_nanos().max(1) / 2;
         let nap = u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, NAP_TICKS);
@@ -165,11 +165,11 @@ impl Clock {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// When `tick` ended: a call that read this tick did not begin later. `None` if the tick has not ended. If
-    /// the tick is too long ago to be remembered, the end of an earlier one.
+    /// When `tick` ended: a call that read this tick began no later. `None` if the tick has not ended.
+    /// If the clock no longer remembers the tick, the end of an earlier one.
     #[cold]
     pub(crate) fn end_of(&self, tick: u64) -> Option<Instant> {
-        // Acquire: the end is seen with the number that says that it is there.
+        // Acquire: whoever sees the number of a tick also sees its end.
         if self.recorded.load(Ordering::Acquire) <= tick {
             return None;
         }
@@ -186,18 +186,18 @@ impl Clock {
         let mark = Arc::new(CallMark::default());
         let mut marks = self.marks.lock();
         if marks.len() == marks.capacity() {
-            // Growing is the moment to forget instances that are gone.
+            // Growing is a good moment to forget instances that are gone.
             marks.retain(|known| known.strong_count() > 0);
         }
         marks.push(Arc::downgrade(&mark));
         mark
     }
 
-    /// Says that a call begins on the mark's instance.
+    /// Notes that a call begins on the mark's instance.
     #[inline]
     pub(crate) fn begin(&self, mark: &CallMark) {
-        // Not SeqCst: pairs with the waiting in `park`, see the type. The fence keeps the compiler
-        // from reading first.
+        // Not SeqCst: pairs with the waiting in `park`, see the type. The fence keeps the compiler from
+        // moving the read before the store.
         mark.0.count.store(mark.next(), Ordering::Release);
         compiler_fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Acquire) {
@@ -205,7 +205,7 @@ impl Clock {
         }
     }
 
-    /// Says that the call has ended.
+    /// Notes that the call has ended.
     #[inline]
     pub(crate) fn end(&self, mark: &CallMark) {
         // Release: nothing depends on it; a late view keeps the ticker awake a little longer.
@@ -223,19 +223,19 @@ impl Clock {
     fn run(&self, advance: &dyn Fn(u64)) {
         let mut next = Instant::now() + self.tick;
         let (mut idle, mut calm, mut seen) = (0, 0, 0);
-        // Relaxed: `stop` unparks afterwards, and an extra tick does no harm.
+        // Relaxed: `stop` unparks afterwards, and one tick more does no harm.
         while !self.stopping.load(Ordering::Relaxed) {
             // Relaxed: see `expect`.
             let nap = if calm >= CALM_TICKS { self.nap.load(Ordering::Relaxed) - 1 } else { 0 };
             thread::sleep((next + self.tick * nap).saturating_duration_since(Instant::now()));
-            // A late wake-up, and a nap, make up for the ticks they missed: budgets are wall-clock time.
+            // Late wake-ups and naps make up for missed ticks: budgets are wall-clock time.
             let late = Instant::now().saturating_duration_since(next);
             let missed = u32::try_from(late.as_nanos() / self.tick.as_nanos().max(1)).unwrap_or(u32::MAX);
             next += self.tick.saturating_mul(missed.saturating_add(1));
             let passed = u64::from(missed) + 1;
             let ended = self.ticks.fetch_add(passed, Ordering::Relaxed);
-            // After the ticks went on, so that no call that read the old one began later, and
-            // before the epoch does, so that calls which that wakes find it.
+            // After `ticks` advanced, so that no call that read the old tick began later; before the
+            // epoch does, so that the calls it wakes find the end.
             if let Some(cell) = self.end_cell(ended) {
                 let nanos = self.started.elapsed().as_nanos();
                 cell.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);

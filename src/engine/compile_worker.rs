@@ -1,8 +1,8 @@
 //! The inside of the process that compiles one module and ends: the hidden subcommand `compile-worker`.
 //!
-//! It is given nothing but a pipe with a module and one for the result. Before it reads a byte it takes
-//! everything else from itself: memory and processor time beyond its limits, files, the network,
-//! priority, and a life beyond that of the router.
+//! It gets only a pipe with a module and one for the result. Before it reads a byte it gives up
+//! everything else: memory and processor time beyond its limits, files, the network, priority, and a
+//! life beyond the router's.
 
 use std::io::{Read, Write};
 
@@ -26,15 +26,15 @@ pub struct CompileLimits {
 }
 
 /// Reads a module (its length as eight bytes, little endian, then its bytes) and writes the compiled
-/// code. Call it once, before anything else, in a process that does nothing else: the rights that it
-/// gives up do not come back. Returns the exit code, and writes errors to `complaints`.
+/// code. Call it once, before anything else, in a process that does nothing else: the process cannot
+/// regain the rights that it gives up. Returns the exit code, and writes errors to `complaints`.
 pub fn run(
     limits: CompileLimits,
     mut input: impl Read,
     mut output: impl Write,
     mut complaints: impl Write,
 ) -> u8 {
-    // The first reads files.
+    // Before the limits: this reads files.
     let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(4);
     let done = confine(limits)
         .and_then(|()| read_module(&mut input, limits.max_module_bytes))
@@ -46,7 +46,7 @@ pub fn run(
     match done {
         Ok(()) => 0,
         Err((code, error)) => {
-            // If that fails too, there is nobody left to tell.
+            // If that fails too, nobody is left to tell.
             let _ = write!(complaints, "{error}");
             code
         }
@@ -71,7 +71,7 @@ fn read_module(input: &mut impl Read, limit: u64) -> Result<Vec<u8>, BoxError> {
 fn compile(wasm: &[u8], threads: usize) -> Result<Vec<u8>, (u8, BoxError)> {
     let fault = u8::try_from(COMPILE_FAULT).unwrap_or(1);
     let engine = wasmtime::Engine::new(&wasm_engine::compile_config()).map_err(|error| (1, error.into()))?;
-    // The compiler's own parallelism stays in the pool that it is started in.
+    // The compiler's own parallelism stays in the pool that starts it.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| (1, BoxError::from(error)))?;
     pool.install(|| engine.precompile_module(wasm)).map_err(|error| (fault, format!("{error:#}").into()))
@@ -87,8 +87,8 @@ fn confine(limits: CompileLimits) -> Result<(), BoxError> {
         let value = Some(before.map_or(value, |before| before.min(value)));
         rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
     };
-    // Limits the data and not the address space: that also counts the program itself and what
-    // allocators only reserve.
+    // Limits data, not address space: the latter includes the program itself and what allocators only
+    // reserve.
     at_most(Resource::Data, limits.max_memory_bytes)?;
     at_most(Resource::As, limits.max_memory_bytes.saturating_mul(2).saturating_add(1 << 30))?;
     at_most(Resource::Cpu, limits.max_secs)?;
@@ -107,8 +107,8 @@ fn confine(_: CompileLimits) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Takes files, directories and the network from this process, as far as the kernel can. What is open
-/// stays open.
+/// Gives up files, directories and the network, as far as the kernel can enforce it. What is open stays
+/// open.
 #[cfg(target_os = "linux")]
 fn forbid_files() -> Result<(), BoxError> {
     use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr};

@@ -36,8 +36,7 @@ impl Compiled {
         Self::unless_stopped(engine, wasm, spec, &AtomicBool::new(false))
     }
 
-    /// As [`new`](Self::new); ends the process that compiles, if there is one, as soon as `stopped` is
-    /// true.
+    /// As [`new`](Self::new); if a process compiles, ends it as soon as `stopped` is true.
     ///
     /// # Errors
     ///
@@ -87,7 +86,7 @@ impl Compiled {
         })
     }
 
-    /// What one instance may have resident at most, in bytes.
+    /// Most bytes that one instance may have resident.
     pub(crate) fn max_instance_bytes(&self) -> u64 {
         self.sandbox.max_memory_bytes() as u64 + BESIDE_MEMORY
     }
@@ -119,12 +118,12 @@ fn compile(engine: &Engine, wasm: &[u8], stopped: &AtomicBool) -> Result<Module,
     Ok(module)
 }
 
-/// What the process that compiles gave back.
+/// Loads what the compiling process returned.
 fn load(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Module> {
     #[expect(unsafe_code, reason = "wasmtime cannot check native code; the pipe vouches for it")]
-    // SAFETY: these bytes came through a pipe from a process that we have started from our own program
-    // for this module alone; nobody else can write there. wasmtime checks that the engine that wrote
-    // them had equal settings and its own version.
+    // SAFETY: these bytes came through a pipe from a process that we started from our own program for
+    // this module alone; nobody else can write there. wasmtime checks that the engine that wrote them
+    // has equal settings and its own version.
     let module = unsafe { Module::deserialize(&engine.wasm, artifact) };
     module
 }

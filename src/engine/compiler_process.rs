@@ -1,8 +1,8 @@
 //! Compiling in a process of its own, as the engine sees it: started for one module, watched, ended.
 //!
-//! A module can be made to compile for minutes and to take gigabytes, and a thread that compiles cannot
-//! be stopped. A process can: by its limits, by its time, and when nobody waits for it any more. What
-//! it does to confine itself is in `compile_worker.rs`.
+//! A module can be made to compile for minutes and take gigabytes, and a compiling thread cannot be
+//! stopped. A process can: by its limits, by its time, and when nobody waits for it any more.
+//! `compile_worker.rs` holds what it does to confine itself.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +19,7 @@ use crate::types::{shown, shown_path};
 /// How often the engine checks whether anybody still waits for the module.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
-/// What is read of its complaints, in bytes.
+/// How much of its complaints is read, in bytes.
 const MAX_COMPLAINT_BYTES: u64 = 8 << 10;
 
 /// How a module is compiled in a process of its own.
@@ -29,9 +29,9 @@ pub struct CompilerProcess {
     pub program: PathBuf,
     /// Its arguments; `--max-memory BYTES --max-secs SECONDS` are added.
     pub arguments: Vec<OsString>,
-    /// Memory that it may take, in bytes: 64 MiB or more to be of use.
+    /// Memory that it may take, in bytes: at least 64 MiB to be useful.
     pub max_memory_bytes: u64,
-    /// Time that it may take: of the clock, and of processors; the second in whole seconds.
+    /// Time that it may take: on the clock, and of processors (in whole seconds).
     pub max_time: Duration,
 }
 
@@ -44,7 +44,7 @@ impl CompilerProcess {
 
     /// This program with the subcommand `compile-worker`, and the default limits.
     pub fn this_program() -> Self {
-        // Not its path where there is a better name: an upgrade may have put another one there.
+        // By this name and not by its path: an upgrade may have put another program there.
         let own = Path::new("/proc/self/exe");
         let program = if own.exists() { Ok(own.to_owned()) } else { std::env::current_exe() };
         Self {
@@ -56,23 +56,23 @@ impl CompilerProcess {
     }
 
     /// The compiled module, in the form that an engine with the same settings loads. Blocks until the
-    /// process has ended, which it also does when `stopped` becomes true.
+    /// process ends, which also happens when `stopped` becomes true.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Compile`] if the module is at fault, [`EngineError::CompileLimit`] if it took more
-    /// than it may, [`EngineError::CompilerProcess`] if the process is.
+    /// [`EngineError::Compile`] if the module is at fault, [`EngineError::CompileLimit`] if compiling
+    /// took more than it may, [`EngineError::CompilerProcess`] if the process is at fault.
     pub(crate) fn compile(&self, wasm: &[u8], stopped: &AtomicBool) -> Result<Vec<u8>, EngineError> {
         let mut child = Running(self.start()?);
         let (input, output, complaints) =
             (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
-        // They end with the process, whose ends of the pipes are the only other ones.
+        // These threads end with the process, which holds the only other ends of the pipes.
         std::thread::scope(|scope| {
             scope.spawn(move || hand_over(input, wasm));
             let complaint = scope.spawn(move || read(complaints, MAX_COMPLAINT_BYTES));
             let (send, artifact) = mpsc::channel();
             let limit = self.max_memory_bytes;
-            // Nobody listens any more if the process was ended.
+            // If the process was ended, nobody listens any more.
             scope.spawn(move || send.send(read(output, limit)));
             let waited = self.wait(&artifact, stopped);
             if waited.is_err() {
@@ -105,13 +105,13 @@ impl CompilerProcess {
         command.spawn().map_err(failed)
     }
 
-    /// Waits for what the process gives out, as long as it may take and anybody waits for it.
+    /// Waits for the process's output, as long as it may take and somebody waits for it.
     fn wait<T>(&self, artifact: &mpsc::Receiver<T>, stopped: &AtomicBool) -> Result<T, EngineError> {
         let began = Instant::now();
         loop {
             match artifact.recv_timeout(LOOK_PERIOD) {
                 Ok(artifact) => return Ok(artifact),
-                // Relaxed: it is seen a look later.
+                // Relaxed: the next check sees it.
                 Err(_) if stopped.load(Ordering::Relaxed) => {
                     return Err(EngineError::Compile("nobody waits for it any more".into()));
                 }
@@ -127,9 +127,9 @@ impl CompilerProcess {
         self.max_time.as_secs().max(1)
     }
 
-    /// What a status means that is no success.
+    /// The error for a status that is not success.
     fn explain(&self, status: ExitStatus, complaint: &str) -> EngineError {
-        // What the standard library says before it aborts, and what the system calls it.
+        // The message of the standard library before it aborts, and the system's.
         let out_of_memory = ["memory allocation of", "annot allocate memory", "out of memory"];
         if out_of_memory.iter().any(|sign| complaint.contains(sign)) {
             let limit = format!("{} MiB of memory", self.max_memory_bytes >> 20);
@@ -158,7 +158,7 @@ fn failed(error: &io::Error) -> EngineError {
 
 fn hand_over(input: Option<impl Write>, wasm: &[u8]) {
     let Some(mut input) = input else { return };
-    // A process that has died takes no more; its status says why.
+    // A process that died takes no more; its status says why.
     let _ = input.write_all(&(wasm.len() as u64).to_le_bytes()).and_then(|()| input.write_all(wasm));
 }
 
@@ -175,7 +175,7 @@ struct Running(Child);
 
 impl Running {
     fn end(&mut self) {
-        // An error means that it is gone; waiting takes it off the system's list.
+        // An error means that it is gone; waiting removes it from the system's list.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -190,7 +190,7 @@ impl Drop for Running {
 #[cfg(target_os = "linux")]
 fn is_out_of_time(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
-    // The second: a limit that a process may have had before is lower than ours.
+    // KILL too: a limit that the process had before may be lower than ours.
     let signals = [rustix::process::Signal::XCPU, rustix::process::Signal::KILL];
     signals.iter().any(|signal| status.signal() == Some(signal.as_raw()))
 }

@@ -1,7 +1,7 @@
-//! When a guest call must end, and what happens each time that the epoch looks at it.
+//! When a guest call must end, and what happens each time the epoch checks it.
 //!
-//! A budget is time in which the guest runs: what it waits for an instance before, and for its
-//! executor after it gave way, is not in it.
+//! A budget is time in which the guest runs. Waiting for an instance beforehand, and for its executor
+//! after it gave way, does not count.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use wasmtime::UpdateDeadline;
 use crate::engine::background::give_thread_up;
 use crate::engine::clock::{CallMark, Clock};
 
-/// Ticks after which a call is checked first. With one, a call of a microsecond that meets the end of a
+/// Ticks after which a call is first checked. With one, a call of a microsecond that meets the end of a
 /// tick would be checked; on a fiber it would yield, and hold its instance for a turn of the executor.
 const FIRST_LOOK: u64 = 2;
 
@@ -38,7 +38,7 @@ impl Ticks {
     }
 }
 
-/// How long a guest may run in one call: in time, and in the ticks of the clock that looks at it.
+/// How long a guest may run in one call: as time, and in ticks of the clock that checks it.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     total: Duration,
@@ -51,7 +51,7 @@ impl Allowance {
         Self { total, ticks: Ticks::covering(total, clock.tick()) }
     }
 
-    /// The same in time.
+    /// The same as time.
     pub(crate) fn total(self) -> Duration {
         self.total
     }
@@ -74,7 +74,7 @@ impl Budget {
         Self { total: allowance.total, began_at: clock.now(), ticks: allowance.ticks.get() }
     }
 
-    /// Ticks after which the guest is looked at first.
+    /// Ticks after which the guest is first checked.
     #[inline]
     pub(crate) fn first_look(&self) -> u64 {
         self.ticks.min(FIRST_LOOK)
@@ -87,8 +87,8 @@ pub(crate) enum Stack {
     /// On the stack of a caller that blocks.
     #[default]
     Caller,
-    /// On the stack of a thread that drives other futures too: it cannot yield, but gives the thread
-    /// up.
+    /// On the stack of a thread that drives other futures too: it cannot yield, but lets another thread
+    /// take those over.
     Polled,
     /// On a fiber: it yields to the executor at every tick.
     Fiber,
@@ -99,9 +99,9 @@ pub(crate) enum Stack {
 pub(crate) struct Deadline {
     stack: Stack,
     budget: Budget,
-    /// The latest moment at which the call can have begun. Set at the first look.
+    /// The latest moment at which the call can have begun. Set at the first check.
     began: Option<Instant>,
-    /// How long the guest ran before it gave way last.
+    /// How long the guest ran until it last gave way.
     used: Duration,
     gave_way: bool,
     /// Set when the deadline stopped the guest, to tell a timeout from other traps.
@@ -124,7 +124,7 @@ impl Deadline {
         }
     }
 
-    /// The stack that the call was begun on.
+    /// The stack on which the call began.
     #[inline]
     pub(crate) fn stack(&self) -> Stack {
         self.stack
@@ -136,10 +136,10 @@ impl Deadline {
         self.budget.total
     }
 
-    /// Since when the guest runs, or a little later; `None` if the tick in which it began has not
-    /// ended. At the first look the clock still remembers that tick, however long the budget is. The
-    /// ticker may have been woken late, and the call have begun at that tick's end: it must not pay
-    /// for the ticks that the ticker made up for.
+    /// Since when the guest runs, or a little later; `None` if the tick in which it began has not ended.
+    /// At the first check the clock still remembers that tick, however long the budget is. If the ticker
+    /// woke late, the call may have begun at the end of that tick: it must not pay for the ticks that
+    /// the ticker made up for.
     fn runs_since(&mut self, clock: &Clock, mark: &CallMark) -> Option<Instant> {
         if self.gave_way {
             return Some(mark.went_on(clock));
@@ -148,7 +148,7 @@ impl Deadline {
         self.began
     }
 
-    /// What is left of the budget; `None` while that cannot be known, and is nearly all of it.
+    /// What is left of the budget; `None` while that is unknown, and then nearly all is left.
     pub(crate) fn left(&mut self, clock: &Clock, mark: &CallMark) -> Option<Duration> {
         let since = self.runs_since(clock, mark)?;
         let used = self.used + Instant::now().saturating_duration_since(since);
@@ -173,16 +173,16 @@ impl Deadline {
         let mut next = ticks(left);
         if self.stack == Stack::Polled {
             give_thread_up();
-            // No other thread may have come in time: it is offered again, after twice as long each time.
+            // Perhaps no other thread came in time: offers it again, each time after twice as long.
             next = next.min(ticks(self.budget.total - left).max(1));
         }
         UpdateDeadline::Continue(u64::from(u32::try_from(next).unwrap_or(u32::MAX)))
     }
 }
 
-/// Lets everybody else run first. A runtime of tokio also looks at its sockets and timers before it
-/// comes back; one that finds the guest ready at once would do so every 61st time only. Any other
-/// executor does what it does with a future that wakes itself.
+/// Lets everybody else run first. A runtime of tokio also checks its sockets and timers before it comes
+/// back; it would do so only every 61st time for a guest that is ready at once. Any other executor
+/// treats this like any future that wakes itself.
 async fn gives_way(clock: Arc<Clock>, mark: Arc<CallMark>) {
     tokio::task::yield_now().await;
     mark.go_on(&clock);
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn budget_that_begins_before_a_late_tick_is_not_cut_short() {
-        // A ticker that is held up by its own `advance`, for as long as the test wants.
+        // A ticker whose own `advance` holds it up for as long as the test wants.
         let (entered, in_advance) = mpsc::channel();
         let (go_on, held) = mpsc::channel::<()>();
         let held = Mutex::new(held);

@@ -17,18 +17,18 @@ pub enum EngineError {
     /// The module is not valid or could not be compiled.
     #[error("the module does not compile: {}", with_causes(&**.0))]
     Compile(BoxError),
-    /// Compiling the module took more than it may.
+    /// Compiling the module took more than is allowed.
     #[error(
         "compiling the module took more than {limit}; make it smaller, or its functions simpler, or raise \
          compile.{key}"
     )]
     CompileLimit {
-        /// What it may take.
+        /// How much is allowed.
         limit: String,
         /// The setting.
         key: &'static str,
     },
-    /// The process that compiles did not do its work.
+    /// The compiling process did not do its work.
     #[error(
         "the process that compiles modules failed: {reason}; to compile in the router's own process: \
          compile.in_process = true"
@@ -53,7 +53,7 @@ pub enum EngineError {
         /// What the engine can hold.
         total: usize,
     },
-    /// The instances of one more generation could come to need more memory than plugins may have.
+    /// At their largest, the instances of one more generation would need more memory than is allowed.
     #[error(
         "its instances may come to {} of memory, and {} of {} are reserved by others; lower \
          max_instances or max_memory_bytes, unload a plugin, or raise max_plugin_memory",
@@ -64,13 +64,13 @@ pub enum EngineError {
         asked: u64,
         /// Bytes that are reserved by others.
         reserved: u64,
-        /// Bytes that there may be.
+        /// Bytes that plugins may have.
         limit: u64,
     },
     /// A first instance could not be made.
     #[error("the first instance could not be made: {step}: {source}")]
     FirstInstance {
-        /// What was being done: `instantiate`, `init` …
+        /// The step that failed: `instantiate`, `init` …
         step: &'static str,
         /// What happened.
         #[source]
@@ -81,15 +81,15 @@ pub enum EngineError {
     Directory(std::io::Error),
 }
 
-/// Bytes for people.
+/// A number of bytes, for people.
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
-/// An error with all its causes in one line, for those who print nothing else.
+/// An error with all its causes in one line, for those who print only one.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    // Names out of a module are in it.
+    // It contains names from a module.
     printable(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
@@ -97,7 +97,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// No instance became free for as long as a caller may wait; the guest did not run.
+    /// No instance became free in the time that a caller may wait; the guest did not run.
     #[error("no instance became free within {waited:?} (the pool may have {size})")]
     Saturated {
         /// How long that is.
@@ -134,7 +134,7 @@ pub enum CallError {
     BadPointer {
         /// Where.
         pointer: u32,
-        /// How many.
+        /// How many bytes.
         len: u32,
         /// The size of its memory.
         memory_bytes: usize,
@@ -147,19 +147,19 @@ pub enum CallError {
         /// Bytes that are allowed.
         limit: usize,
     },
-    /// The message did not fit into the buffer that it was measured for.
+    /// The message did not fit into the buffer although it was measured first.
     #[error("a message did not fit into its {capacity} bytes")]
     MessageTooLarge {
         /// The buffer's size.
         capacity: usize,
     },
-    /// The guest was told of something in a message and refused it.
+    /// The guest refused a message.
     #[error("refused: {reason}")]
     Refused {
         /// What it said.
         reason: String,
     },
-    /// The generation is out of use; another one may be in its place.
+    /// The generation is out of use; another one may have replaced it.
     #[error("the generation is out of use")]
     OutOfUse,
     /// There is no instance, and none could be made.
@@ -171,7 +171,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// True if that says nothing of the guest.
+    /// True if the error says nothing about the guest.
     pub fn is_untouched(&self) -> bool {
         matches!(self, Self::Saturated { .. } | Self::QueueFull { .. } | Self::OutOfUse)
     }

@@ -1,4 +1,4 @@
-//! What a guest exports: looked up by name once for its module, and by place in each instance.
+//! What a guest exports: looked up by name once per module, and by position in each instance.
 
 use sgl_policy_abi::export;
 use wasmtime::{Extern, Instance, Memory, Module, ModuleExport, Store, TypedFunc, WasmParams, WasmResults};
@@ -75,7 +75,7 @@ impl Exports {
     }
 }
 
-/// Where a module has its exports: an instance finds them there without comparing names.
+/// The positions of a module's exports: an instance finds them without comparing names.
 pub(crate) struct Places {
     memory: Option<ModuleExport>,
     initialize: Option<ModuleExport>,

@@ -16,10 +16,10 @@ use crate::engine::lane::Lane;
 use crate::engine::running::{explain, run};
 use crate::engine::sandbox::{HostServices, StoreData};
 
-/// Largest answer that is read, in bytes.
+/// Largest answer that is accepted, in bytes.
 pub const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;
 
-/// Smallest input buffer: room for small tables without growing on the way.
+/// Smallest input buffer: small tables fit without growing it.
 const MIN_INPUT_BYTES: usize = 4096;
 
 /// The input buffer that a guest gave us.
@@ -37,7 +37,7 @@ pub struct Instance {
     pub(crate) input: InputBuffer,
     pub(crate) mark: Arc<CallMark>,
     pub(crate) compiled: Arc<Compiled>,
-    /// What the layer above last told the guest: the version of the worker table.
+    /// What the layer above last told the guest: a version of the worker table.
     pub told_version: u64,
     pub(crate) calls: u64,
     /// Size of linear memory after warm-up, in bytes.
@@ -51,13 +51,13 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Takes the present memory size as the one that growth is measured from.
+    /// Takes the present memory size as the base from which growth is measured.
     pub(crate) fn settle(&mut self) {
         self.warm_bytes = self.memory_bytes();
         self.calls = 0;
     }
 
-    /// Lets the host do other `services` for the guest; returns those it did before.
+    /// Lets the host do other `services` for the guest; returns the earlier ones.
     pub(crate) fn swap_services(&mut self, services: Arc<dyn HostServices>) -> Arc<dyn HostServices> {
         std::mem::replace(&mut self.store.data_mut().services, services)
     }
@@ -87,7 +87,7 @@ impl Instance {
         self.memory.data_size(&self.store)
     }
 
-    /// True if the last call needed more than a tick.
+    /// True if the last call took more than a tick.
     #[inline]
     pub fn overran(&self) -> bool {
         self.store.data().deadline.overran
@@ -189,8 +189,8 @@ impl Instance {
         }
     }
 
-    /// Like [`ask`](Self::ask) on a lane whose guest runs on the caller's stack, so that nothing
-    /// has to be awaited.
+    /// Like [`ask`](Self::ask), on a lane whose guest runs on the caller's stack: there is nothing to
+    /// await.
     #[inline]
     pub(crate) fn ask_now<R>(
         &mut self,
@@ -220,13 +220,13 @@ impl Instance {
         self.ask(ask, len, read).await
     }
 
-    /// Makes room for a message and sends it to the guest. Nothing happens if it has no such export.
+    /// Makes room for a message and sends it to the guest; does nothing if it has no such export.
     pub(crate) async fn tell_message(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
         let len = self.put_message(message).await?;
         self.tell(tell, len).await
     }
 
-    /// Makes room for a message and copies it into the input buffer; returns its bytes.
+    /// Makes room for a message and copies it into the input buffer; returns its length.
     pub(crate) async fn put_message(&mut self, message: &[u8]) -> Result<u32, CallError> {
         self.reserve_input(message.len()).await?;
         self.write_input(|buffer| {
@@ -256,8 +256,7 @@ impl Instance {
         Ok(answer)
     }
 
-    /// Sends the `len` bytes of the input buffer to the guest. Nothing happens if it has no such
-    /// export.
+    /// Sends the `len` bytes of the input buffer to the guest; does nothing if it has no such export.
     pub(crate) async fn tell(&mut self, tell: Tell, len: u32) -> Result<(), CallError> {
         let Some(func) = self.exports.taking(tell) else { return Ok(()) };
         run(&mut self.store, &self.compiled, &self.mark, func, (self.input.pointer, len)).await

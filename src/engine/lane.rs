@@ -7,16 +7,16 @@ use crate::engine::deadline::Stack;
 pub enum Lane {
     /// On the caller's stack, until the budget is spent.
     Caller,
-    /// On the caller's stack, noticing when it takes more than a tick: then another thread takes over
-    /// what else the caller's thread does.
+    /// On the caller's stack; if that takes more than a tick, another thread takes over the other work
+    /// of the caller's thread.
     Adaptive,
-    /// On a fiber that yields after two ticks and from then on at every one. A guest that may wait for the host also gets a timer
-    /// and the engine's runtime context.
+    /// On a fiber that yields after two ticks and then at every one. A guest that may wait for the host
+    /// also gets a timer and the engine's runtime context.
     Fiber,
 }
 
 impl Lane {
-    /// The stack that it is on, as far as a deadline cares.
+    /// The stack that it uses, as far as a deadline cares.
     #[inline]
     pub(crate) fn stack(self) -> Stack {
         match self {

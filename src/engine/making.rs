@@ -1,4 +1,4 @@
-//! The making of an instance: its first calls, and what `init` says.
+//! Makes an instance: its first calls, and the answer of `init`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::engine::sandbox::HostServices;
 #[derive(Debug)]
 pub struct InitAnswer(pub Vec<u8>);
 
-/// A step of making an instance that failed.
+/// The step of making an instance that failed.
 pub(crate) struct StepError {
     pub(crate) step: &'static str,
     pub(crate) error: CallError,
@@ -40,7 +40,7 @@ impl Instance {
         let mut store =
             new_store(compiled, &mark, services).map_err(|error| StepError { step: "sandbox", error })?;
         engine.clock.begin(&mark);
-        // Marked as in a call until the end of its making: the start function runs guest code.
+        // Marked as in a call until it is made: the start function runs guest code.
         let allowance = Allowance::new(budget, &engine.clock);
         store.data_mut().deadline = Deadline::new(Stack::Fiber, Budget::start(&engine.clock, allowance));
         store.set_epoch_deadline(1);

@@ -1,8 +1,8 @@
 //! Runs guests: compiled modules, pools of warm instances, calls under a budget.
 //!
-//! This folder is the only one that names wasmtime. It knows nothing of plugin names, of files
-//! other than its own compilation cache, of MessagePack or of HTTP: messages are bytes that a
-//! closure writes straight into guest memory and another one reads there.
+//! Only this folder names wasmtime. It knows nothing of plugin names, of files other than its own
+//! compilation cache, of MessagePack or of HTTP: a message is bytes that one closure writes straight
+//! into guest memory and another reads there.
 //!
 //! ```text
 //!  Engine ── compile ──► Compiled (InstancePre) ──► Pool ── acquire ──► Lease ── call ──► answer

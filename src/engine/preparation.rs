@@ -1,5 +1,5 @@
-//! Where modules are compiled and first instances warmed: few threads of low priority, so that a
-//! swap takes what request threads leave over.
+//! Compiles modules and warms first instances on few threads of low priority, so that a swap takes only
+//! what request threads leave over.
 
 use std::future::Future;
 use std::{io, panic};
@@ -8,14 +8,14 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 
-/// Added to the nice value of threads that compile, which takes a core for up to seconds.
+/// Added to the nice value of compiling threads, each of which takes a core for up to seconds.
 const COMPILER_NICE: i32 = 10;
 
-/// Added to the nice value of the thread that warms instances. Less, since guests have wall-clock
-/// budgets: on a machine without an idle core it still gets a quarter of one.
+/// Added to the nice value of the warming thread. Smaller, since guests have wall-clock budgets: on a
+/// machine without an idle core it still gets a quarter of one.
 const WARMER_NICE: i32 = 5;
 
-/// Threads for what comes before a swap. Both kinds start with the engine and sleep in between.
+/// Threads for the work before a swap. They start with the engine and sleep in between.
 #[derive(Debug)]
 pub(crate) struct Preparation {
     compilers: ThreadPool,
@@ -45,7 +45,7 @@ impl Preparation {
 
     /// Compiles on the compiling threads; blocks the caller until that is done.
     pub(crate) fn compile<T: Send>(&self, compile: impl FnOnce() -> T + Send) -> T {
-        // The compiler's own parallelism stays in the pool that it is started in.
+        // The compiler's own parallelism stays in the pool that starts it.
         self.compilers.install(compile)
     }
 
@@ -87,8 +87,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Makes the calling thread nicer. Where threads have no priority of their own, nothing happens; a
-/// system that refuses costs only the priority.
+/// Lowers the calling thread's priority. Does nothing where threads have no priority of their own; if
+/// the system refuses, only the priority is wrong.
 fn lower_priority(nice: i32) {
     #[cfg(target_os = "linux")]
     {

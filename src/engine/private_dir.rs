@@ -1,4 +1,4 @@
-//! A directory that nobody but this user can write, and that does not grow for ever.
+//! A directory that only this user can write, and that does not grow for ever.
 
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ pub(crate) struct Bounds {
     pub(crate) bytes: u64,
 }
 
-/// Age at which a file that was being written has no writer any more.
+/// Age at which a half-written file has lost its writer.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// What temporary files' names begin with.
+/// Prefix of temporary files' names.
 const TEMPORARY: &str = ".tmp";
 
 /// Makes the directory, mode 0700, if there is none; checks it in any case.
@@ -36,7 +36,7 @@ pub(crate) fn make(directory: &Path) -> io::Result<()> {
     check(directory)
 }
 
-/// An error unless it is a directory of this user that nobody else can write, and no link to one.
+/// An error unless it is a directory of this user, no link to one, that nobody else can write.
 ///
 /// # Errors
 ///
@@ -52,15 +52,15 @@ pub(crate) fn check(directory: &Path) -> io::Result<()> {
     check_owner(directory, &facts)
 }
 
-/// Opens a regular file of this user, of at most `most` bytes, that nobody else can write. What is checked is what was
-/// opened, not what has the name a moment later.
+/// Opens a regular file of this user, of at most `most` bytes, that nobody else can write. It checks the
+/// opened file itself, not what has the name a moment later.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
 pub(crate) fn open(path: &Path, most: u64) -> io::Result<(File, Metadata)> {
     let named = fs::symlink_metadata(path)?;
-    // Before it is opened: opening a named pipe would wait for its other end.
+    // Checked before opening: to open a named pipe would wait for its other end.
     if !named.is_file() {
         return Err(io::Error::other(format!("{} is no regular file", shown_path(path))));
     }
@@ -72,9 +72,9 @@ pub(crate) fn open(path: &Path, most: u64) -> io::Result<(File, Metadata)> {
     Ok((file, facts))
 }
 
-/// Removes the oldest files with this extension until the rest is within bounds, and what killed
-/// processes left half written. `newest` stays. Failing to remove something harms nothing: it is
-/// tried again the next time.
+/// Removes the oldest files with this extension until the rest is within bounds, and files that killed
+/// processes left half written. `newest` stays. What cannot be removed does no harm: the next run tries
+/// again.
 pub(crate) fn prune(directory: &Path, extension: &str, bounds: Bounds, newest: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     let mut kept: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
@@ -126,7 +126,7 @@ fn this_user() -> io::Result<u32> {
     Ok(rustix::process::geteuid().as_raw())
 }
 
-/// What we make ourselves belongs to the user that we run as.
+/// The user that we run as: what we make belongs to it.
 #[cfg(all(unix, not(target_os = "linux")))]
 fn this_user() -> io::Result<u32> {
     Ok(std::os::unix::fs::MetadataExt::uid(&tempfile::tempfile()?.metadata()?))

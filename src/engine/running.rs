@@ -1,4 +1,4 @@
-//! A guest at work: its store, one call on its stack, and what a failed call means.
+//! Runs a guest: its store, one call on its stack, and the meaning of a failed call.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,10 +16,10 @@ use crate::engine::error::CallError;
 use crate::engine::sandbox::{HostServices, StoreData};
 use crate::engine::wasm_engine::Engine;
 
-/// One guest call, on the stack and under the budget that it was begun with.
+/// One guest call, on the stack and under the budget that it began with.
 ///
-/// A function of its parts, so that no export has to be cloned: a clone writes reference counts
-/// that all instances share.
+/// Takes the parts separately, so that no export is cloned: a clone writes reference counts that all
+/// instances share.
 #[inline]
 pub(crate) async fn run<P, R>(
     store: &mut Store<StoreData>,
@@ -45,7 +45,7 @@ where
     result.map_err(|error| explain(store, &error))
 }
 
-/// A store for one guest, whose deadline the epoch looks at.
+/// A store for one guest, whose deadline the epoch checks.
 pub(crate) fn new_store(
     compiled: &Compiled,
     mark: &Arc<CallMark>,
@@ -62,9 +62,9 @@ pub(crate) fn new_store(
     Ok(store)
 }
 
-/// Runs a guest that may wait for the host: the epoch does not move it while it waits, so a timer
-/// ends it. A guest that waits for its executor is not ended: it has not run for that long, and when it
-/// does, the epoch looks at it.
+/// Runs a guest that may wait for the host. The epoch does not reach it while it waits, so a timer ends
+/// it. The timer does not end a guest that waits for its executor: such a guest has not run for that
+/// long, and the epoch checks it when it does.
 pub(crate) async fn timed<R>(
     engine: &Engine,
     mark: &CallMark,
@@ -87,7 +87,7 @@ pub(crate) async fn timed<R>(
     .await
 }
 
-/// What a failed call means: a timeout and a memory failure are told from other traps.
+/// The meaning of a failed call: tells timeouts and memory failures from other traps.
 #[cold]
 pub(crate) fn explain(store: &Store<StoreData>, error: &wasmtime::Error) -> CallError {
     let guest = store.data();

@@ -1,4 +1,4 @@
-//! An instance outside any pool: being warmed, or tried before its generation serves.
+//! An instance outside any pool, to warm it or to try it before its generation serves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ impl Trial {
         Self { instance, budget, _room: None }
     }
 
-    /// Makes an instance to be tried and dropped; the host does `services` for it, so that a
-    /// trial leaves no trace in the plugin's own.
+    /// Makes an instance to try and drop; the host does `services` for it, so that a trial leaves no
+    /// trace in the plugin's own.
     ///
     /// # Errors
     ///
@@ -56,20 +56,20 @@ impl Trial {
         &self.instance
     }
 
-    /// Lets the host do other `services` from here on; returns those it did before.
+    /// Lets the host do other `services` from here on; returns the earlier ones.
     pub fn swap_services(&mut self, services: Arc<dyn HostServices>) -> Arc<dyn HostServices> {
         self.instance.swap_services(services)
     }
 
-    /// Sends a message to an export without an answer; nothing happens if it has no such export.
+    /// Sends a message to an export without an answer; does nothing if there is no such export.
     ///
     /// # Errors
     ///
-    /// [`CallError`] says what went wrong; the instance is of no use then.
+    /// [`CallError`] says what went wrong; the instance is useless then.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future, of this method and of `ask`, leaves an instance of no use.
+    /// Dropping the future, of this method or of `ask`, leaves a useless instance.
     pub async fn tell(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
         self.begin();
         self.instance.tell_message(tell, message).await?;
@@ -77,7 +77,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Sends a message and lets `read` look at the answer.
+    /// Sends a message and lets `read` read the answer.
     ///
     /// # Errors
     ///

@@ -21,8 +21,8 @@ const MAX_WASM_STACK: usize = 256 << 10;
 /// Stack of a fiber, in bytes: the guest's and what host functions need above it.
 const FIBER_STACK: usize = 512 << 10;
 
-/// What an instance may have resident beside its linear memory, in bytes: two tables, a fiber's
-/// stack, and wasmtime's own state of it, which it limits to 1 MiB.
+/// What an instance may have resident beside its linear memory, in bytes: two tables, a fiber's stack,
+/// and wasmtime's own data for it, which is limited to 1 MiB.
 pub(crate) const BESIDE_MEMORY: u64 = 2 * 8 * 20_000 + FIBER_STACK as u64 + (1 << 20);
 
 /// What can be set for an engine. One engine serves all plugins of a process.
@@ -31,19 +31,19 @@ pub struct EngineOptions {
     /// Instances that can live at once, over all plugins and generations: 1 to 10,000. Each
     /// reserves 4 GiB of address space and touches none of it. Default: 1024.
     pub max_instances: usize,
-    /// Length of an epoch tick. A guest overruns its budget by two ticks at most. If for a while no call
-    /// took longer than a tick, it may overrun by five ticks, but by half of the budget at most.
+    /// Length of an epoch tick. A guest overruns its budget by at most two ticks. If no call has taken
+    /// longer than a tick for a while, it may overrun by five ticks, but by at most half of the budget.
     /// Default: 1 ms.
     pub tick: Duration,
-    /// Bytes that the instances of all plugins and generations may come to have resident together,
-    /// each as large as it may become; a load beyond that is refused. Replacing a plugin needs room
-    /// for both of its generations and one instance more. Default: `None`, no limit.
+    /// Bytes that all plugins and generations may have resident together, with every instance at its
+    /// largest; a load beyond that is refused. Replacing a plugin needs room for both of its generations
+    /// and one instance more. Default: `None`, no limit.
     pub max_plugin_memory: Option<u64>,
     /// Where compiled modules are kept; `None` = nowhere. The directory is made with mode 0700
     /// and must belong to this user. Default: `None`.
     pub aot_cache: Option<PathBuf>,
-    /// Modules are compiled in a process like this; `None` = in this one, on a thread that nothing can
-    /// end. Default: `None`. The router sets it.
+    /// The process that compiles modules; `None` = this one, on a thread that nothing can end. Default:
+    /// `None`. The router sets it.
     pub compiler: Option<CompilerProcess>,
 }
 
@@ -98,7 +98,7 @@ impl Engine {
         Ok(Arc::new(Self { wasm, clock, background, preparation, capacity, cache, compiler }))
     }
 
-    /// What budgets are counted in.
+    /// The clock that counts budgets.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -116,13 +116,13 @@ fn wasm_config(options: &EngineOptions) -> Config {
     config
 }
 
-/// What compiled code depends on: an engine with these settings compiles for all of ours, and needs no
-/// address space for instances.
+/// The settings that compiled code depends on: an engine with these compiles for all of ours, and needs
+/// no address space for instances.
 pub(crate) fn compile_config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // A trap with a backtrace costs many times one without; the reason alone is reported.
+        // A trap with a backtrace costs many times more; only the reason is reported.
         .wasm_backtrace_max_frames(None)
         .wasm_threads(false)
         .wasm_memory64(false)
@@ -146,8 +146,8 @@ fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
         .max_tables_per_module(2)
         .max_memories_per_module(1)
         .max_memory_size(MAX_MEMORY_BYTES)
-        // Zeroed by hand up to here when an instance goes, instead of one `madvise` (and its
-        // inter-processor interrupts) per instance. Stays resident in unused slots.
+        // Zeroed by hand up to here when an instance goes, instead of by one `madvise` (and its
+        // inter-processor interrupts) per instance. Unused slots keep it resident.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10);
     pool
