@@ -1,4 +1,4 @@
-//! Taking an instance out of its pool, and waiting for one.
+//! Takes an instance out of its pool, or waits for one.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::engine::pool::lease::Lease;
 use crate::engine::pool::waiters::Place;
 
 impl Pool {
-    /// An idle instance, if there is one, whoever waits. Never blocks.
+    /// An idle instance, if there is one, even if others wait. Never blocks.
     #[inline]
     pub fn try_acquire(&self) -> Option<Lease> {
         self.idle.take().map(Lease::new)
     }
 
-    /// An instance, waiting for one up to `wait` if need be. What counts is that one is there when
-    /// this future is polled: an executor that comes back to it late does not make it fail.
+    /// An instance; waits for one up to `wait` if need be. It succeeds if one is there when this future
+    /// is polled, even if its executor comes back to it late.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl Pool {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the place up; an instance that was handed over goes back.
+    /// Dropping the future gives up the place; an instance handed over already goes back.
     pub async fn acquire(self: &Arc<Self>, wait: Duration) -> Result<Lease, CallError> {
         if let Some(lease) = self.acquire_soon() {
             return Ok(lease);
@@ -62,9 +62,9 @@ impl Pool {
         }
     }
 
-    /// An idle instance, looking for some microseconds: most calls are over by then, and lying down
-    /// costs a turn of the executor. At last it lets other threads run, since the system may have
-    /// stopped one in the middle of a call: all callers would lie down meanwhile.
+    /// An idle instance; tries for some microseconds: most calls are over by then, and sleeping costs a
+    /// turn of the executor. At the end it lets other threads run: the system may have stopped one in
+    /// the middle of a call, and meanwhile all callers would go to sleep.
     #[cold]
     fn acquire_soon(&self) -> Option<Lease> {
         let backoff = Backoff::new();
@@ -97,7 +97,7 @@ impl Pool {
     }
 
     fn saturated(&self, waited: Duration) -> CallError {
-        // Those that live are all being made: the guest's `init` holds them up.
+        // All live instances are still being made: the guest's `init` holds them up.
         if self.live.load(Ordering::Relaxed) <= self.making.load(Ordering::Relaxed) {
             return CallError::Unavailable { reason: format!("it is not made within {waited:?}") };
         }

@@ -1,4 +1,4 @@
-//! Instances of one generation, and how those that come back are put away.
+//! Instances of one generation, and where they go when they come back.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,14 +18,14 @@ use crate::engine::pool::options::PoolOptions;
 use crate::engine::pool::recipe::{PoolTally, Recipe};
 use crate::engine::pool::waiters::Waiters;
 
-/// An instance with what the pool knows of it.
+/// An instance, with what the pool knows about it.
 #[derive(Debug)]
 pub(crate) struct Pooled {
     pub(crate) instance: Instance,
     /// The pool that made it. An idle instance and its pool hold each other; `close` ends that.
     pub(crate) home: Arc<Pool>,
     pub(crate) recycle_at_calls: u64,
-    /// In periods of maintenance since the pool's start.
+    /// Counted in periods of maintenance since the pool's start.
     pub(crate) recycle_at_age: u64,
 }
 
@@ -49,7 +49,7 @@ impl Drop for Handed {
     }
 }
 
-/// A count of what a pool has and did.
+/// Counts of what a pool has and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolCounts {
     /// Instances that live or are being made.
@@ -80,7 +80,7 @@ pub struct Pool {
     pub(crate) idle: Idle<Pooled>,
     /// Instances that are used up, until the background drops them.
     pub(crate) spent: ArrayQueue<Box<Pooled>>,
-    /// True while the background is about to look at `spent`.
+    /// True while the background is about to empty `spent`.
     pub(crate) sweeping: AtomicBool,
     pub(crate) waiters: Waiters<Handed>,
     closed: AtomicBool,
@@ -95,7 +95,7 @@ pub struct Pool {
     /// Marks of the live instances, to count those in a call.
     pub(crate) marks: Mutex<Vec<Weak<CallMark>>>,
     pub(crate) tally: Arc<PoolTally>,
-    /// Instances that could not be made.
+    /// Counts instances that could not be made.
     pub(crate) unmade: AtomicU64,
     pub(crate) compiled: Arc<Compiled>,
     pub(crate) recipe: Arc<dyn Recipe>,
@@ -182,8 +182,8 @@ impl Pool {
         }
     }
 
-    /// Sends away the callers that wait, and those that come, until [`resume`](Self::resume).
-    /// Idle instances stay, and are still given out: suspend a pool only while all are leased.
+    /// Turns away the callers that wait, and new ones, until [`resume`](Self::resume). Idle instances
+    /// stay and are still given out: suspend a pool only while all are leased.
     pub(crate) fn suspend(&self) {
         // SeqCst: pairs with the read in `join`, as `closed` does.
         self.suspended.store(true, Ordering::SeqCst);
@@ -230,7 +230,7 @@ impl Pool {
         let growth = self.options.recycle_growth_bytes;
         self.options.fresh
             || pooled.instance.calls >= pooled.recycle_at_calls
-            // Relaxed: a period more or less does not matter.
+            // Relaxed: one period more or less does not matter.
             || self.age.load(Ordering::Relaxed) >= pooled.recycle_at_age
             || (growth > 0 && pooled.instance.grew_beyond(growth))
     }
@@ -247,11 +247,11 @@ impl Pool {
         self.retire(pooled);
     }
 
-    /// Makes an idle instance available, and has a caller that waits try it.
+    /// Makes an idle instance available, and wakes a waiting caller to try for it.
     #[inline]
     pub(crate) fn put(&self, pooled: Box<Pooled>) {
         if let Some(surplus) = self.idle.put(pooled) {
-            // There is room for all that may live, so this would be a bug: the instance goes rather
+            // There is room for all that may live, so this would be a bug: drops the instance rather
             // than the request.
             self.retire(surplus);
         }
@@ -270,7 +270,7 @@ impl Pool {
     }
 
     fn idle_count(&self) -> usize {
-        // Slots cannot be looked into without taking; what is in no call is idle.
+        // Slots cannot be read without taking from them; every instance that is in no call is idle.
         let in_call =
             self.marks.lock().iter().filter_map(Weak::upgrade).filter(|mark| mark.in_call()).count();
         let live = self.live.load(Ordering::Relaxed);
@@ -278,7 +278,7 @@ impl Pool {
     }
 }
 
-/// Closes a pool that did not come to be.
+/// Closes a pool whose making failed.
 struct CloseOnDrop(Option<Arc<Pool>>);
 
 impl CloseOnDrop {

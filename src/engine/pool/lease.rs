@@ -37,15 +37,15 @@ impl Lease {
         &mut pooled.instance
     }
 
-    /// True if a call that has begun must end although its caller goes away: its instance is the only
-    /// one that remembers something, and on a fiber it may be left in the middle.
+    /// True if a call that has begun must end even if its caller goes away: its instance alone remembers
+    /// something, and on a fiber the guest may stop in the middle.
     #[inline]
     pub fn must_end(&self) -> bool {
         let irreplaceable = || self.pooled.as_ref().is_some_and(|pooled| pooled.home.options.irreplaceable);
         self.lane == Lane::Fiber && irreplaceable()
     }
 
-    /// The lane of the call that was begun.
+    /// The lane on which the call began.
     #[inline]
     pub fn lane(&self) -> Lane {
         self.lane
@@ -66,8 +66,8 @@ impl Lease {
         self.in_call = false;
     }
 
-    /// Ends a complete call and puts the instance back. `pool` is where the caller believes it
-    /// came from: if that is right, putting it back touches no reference count.
+    /// Ends a complete call and puts the instance back. `pool` is where the caller believes it came
+    /// from: if that is right, this touches no reference count.
     ///
     /// An instance whose memory could not grow is discarded: it may have lost something.
     #[inline]
@@ -103,7 +103,7 @@ impl Lease {
         self.instance().reserve_input(bytes).await
     }
 
-    /// Makes room for a message, sends it and lets `read` look at the answer.
+    /// Makes room for a message, sends it and lets `read` read the answer.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Lease {
         self.instance().write_input(write)
     }
 
-    /// Sends the first `len` bytes of the input buffer and lets `read` look at the answer.
+    /// Sends the first `len` bytes of the input buffer and lets `read` read the answer.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Lease {
         self.instance().ask(ask, len, read).await
     }
 
-    /// Like [`ask`](Self::ask), for a call that was begun on a lane of the caller's stack.
+    /// Like [`ask`](Self::ask), for a call that began on a lane of the caller's stack.
     ///
     /// # Errors
     ///

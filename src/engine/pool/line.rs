@@ -1,4 +1,4 @@
-//! Members of a slab in an order: any of them can leave at once, however long the line is.
+//! An order of members of a slab: any member can leave at once, however long the line is.
 
 use slab::Slab;
 

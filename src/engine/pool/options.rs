@@ -5,15 +5,15 @@ use std::time::Duration;
 /// What can be set for a pool.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
-    /// Instances that are kept ready.
+    /// Instances to keep ready.
     pub min_warm: usize,
-    /// Instances at most.
+    /// Most instances.
     pub max_instances: usize,
     /// Callers that may wait.
     pub max_waiting: usize,
     /// True if every call gets an instance that no call has used before.
     pub fresh: bool,
-    /// True if the only instance keeps in its memory what no other has.
+    /// True if the memory of the only instance holds what nothing else does.
     pub irreplaceable: bool,
     /// Calls after which an instance is replaced, give or take a tenth; 0 = never.
     pub recycle_after_calls: u64,

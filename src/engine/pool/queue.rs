@@ -1,4 +1,4 @@
-//! Who waits, in which order, and who of them is due to be handed something.
+//! Who waits, in which order, and who gets the next thing handed over.
 
 use std::task::Waker;
 
@@ -6,7 +6,7 @@ use slab::Slab;
 
 use crate::engine::pool::line::{Line, Links, Member};
 
-/// Lost tries after which a caller is handed the next thing that comes back, whoever runs.
+/// After this many lost tries a caller is handed the next thing that comes back, whoever runs.
 pub(crate) const LOSSES: u32 = 8;
 
 #[derive(Debug)]
@@ -16,10 +16,10 @@ pub(crate) struct Queue<T> {
     pub(crate) waiting: Line,
     /// Those that lost [`LOSSES`] times.
     pub(crate) owed: Line,
-    /// True while something that was handed over was not taken: one at a time, so that what lies
-    /// idle for fairness is little.
+    /// True while something handed over was not yet taken. One at a time, so that little lies idle for
+    /// the sake of fairness.
     pub(crate) handed: bool,
-    /// Changes when everybody is sent away.
+    /// Changes when everybody is turned away.
     pub(crate) era: u64,
 }
 
@@ -62,7 +62,7 @@ impl<T> Queue<T> {
         caller.waker.take()
     }
 
-    /// Gives the first caller that is owed something what `take` finds.
+    /// Hands what `take` finds to the first caller that is owed something.
     pub(crate) fn hand_over(&mut self, take: impl FnOnce() -> Option<T>) -> Option<Waker> {
         let key = self.owed.first().filter(|_| !self.handed)?;
         let gift = take()?;
@@ -74,7 +74,7 @@ impl<T> Queue<T> {
         caller.waker.take()
     }
 
-    /// A caller has tried in vain: it lies down again.
+    /// A caller that tried in vain waits again.
     pub(crate) fn lie_down(&mut self, key: usize, waker: &Waker) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         match &mut caller.waker {

@@ -1,4 +1,4 @@
-//! What a pool's instances are made by, and where they are counted.
+//! How a pool's instances are made, and where they are counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +29,6 @@ pub trait Recipe: Send + Sync + fmt::Debug {
     /// What the host does for the guests.
     fn services(&self) -> Arc<dyn HostServices>;
 
-    /// Looks at `init`'s answer, and warms the instance: tells it of workers, makes decisions.
+    /// Checks `init`'s answer, and warms the instance: tells it of workers, makes decisions.
     fn warm<'a>(&'a self, trial: &'a mut Trial, answer: InitAnswer) -> BoxFuture<'a, Result<(), CallError>>;
 }

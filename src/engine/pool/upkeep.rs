@@ -11,22 +11,22 @@ use crate::engine::making::StepError;
 use crate::engine::pool::instance_pool::{Pool, Pooled};
 use crate::engine::trial::Trial;
 
-/// How often a pool looks whether enough instances are warm and how old they are.
+/// How often a pool checks how many instances are warm and how old they are.
 const MAINTENANCE_PERIOD: Duration = Duration::from_millis(250);
 
 impl Pool {
-    /// The one way out: the background drops it, since unmapping its memory takes microseconds, and
-    /// makes another in its place if one is wanted.
+    /// The only way out: the background drops the instance, since unmapping its memory takes
+    /// microseconds, and makes another one in its place if one is wanted.
     pub(crate) fn retire(&self, pooled: Box<Pooled>) {
         let home = Arc::clone(&pooled.home);
         self.live.fetch_sub(1, Ordering::Relaxed);
         if let Err(pooled) = self.spent.push(pooled) {
-            // More go than may live: the background is far behind.
+            // More instances go than may live: the background is far behind.
             self.compiled.engine.background.handle().spawn(async move { drop(pooled) });
         }
         home.sweep();
         if home.waiters.count() > 0 {
-            // Whoever waits for the instance that went must get another one, above `min_warm` too.
+            // The callers that wait for this instance need another one, even above `min_warm`.
             home.grow();
         }
     }
@@ -83,18 +83,18 @@ impl Pool {
             Err(error) => error,
         };
         let count = self.unmade.fetch_add(1, Ordering::Relaxed) + 1;
-        // Every request may ask for one: the 1st, 2nd, 4th, 8th … are told.
+        // Every request may cause one: logs the 1st, 2nd, 4th, 8th …
         if count.is_power_of_two() {
             tracing::warn!(step, %error, count, "an instance could not be made");
         }
         if self.live.load(Ordering::Relaxed) == 0 {
-            // Nobody will be served: better told now than at the end of the budget.
+            // Nobody will be served: better to say so now than at the end of the budget.
             self.waiters.dismiss();
         }
         false
     }
 
-    /// One more instance, if more callers wait than instances are being made.
+    /// Makes one more instance if more callers wait than instances are being made.
     pub(crate) fn grow(self: &Arc<Self>) {
         let wanted = self.options.fresh || self.making.load(Ordering::Relaxed) < self.waiters.count();
         if let Some(vacancy) = wanted.then(|| self.claim()).flatten() {
@@ -102,8 +102,8 @@ impl Pool {
         }
     }
 
-    /// Makes one instance if too few are warm; false if there are enough or it could not be made. It
-    /// goes on by itself, as a task of its own, if it has to wait or takes more than a tick.
+    /// Makes one instance if too few are warm; false if there are enough or it could not be made. If
+    /// making it has to wait or takes more than a tick, that goes on as a task of its own.
     async fn refill(self: &Arc<Self>) -> bool {
         if self.is_closed() || self.live.load(Ordering::Relaxed) >= self.options.warm_target() {
             return false;
@@ -119,10 +119,10 @@ impl Pool {
         }
     }
 
-    /// Has the background drop what is spent and make others in its place. Of many instances that go
-    /// at once, only the first pays for waking it.
+    /// Makes the background drop spent instances and replace them. If many go at once, only the first
+    /// pays for waking it.
     fn sweep(self: &Arc<Self>) {
-        // SeqCst: after the push, and before the sweeper's last look; see there.
+        // SeqCst: after the push, and before the sweeper's last check; see there.
         if self.sweeping.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -131,11 +131,11 @@ impl Pool {
             loop {
                 let gone = pool.spent.pop().map(drop).is_some();
                 if pool.refill().await || gone {
-                    // Others wait for this thread, too.
+                    // Others wait for this thread too.
                     tokio::task::yield_now().await;
                     continue;
                 }
-                // What is pushed from here on wakes another sweeper, or is seen below.
+                // A later push wakes another sweeper, or is seen below.
                 pool.sweeping.store(false, Ordering::SeqCst);
                 if pool.spent.is_empty() || pool.sweeping.swap(true, Ordering::SeqCst) {
                     return;

@@ -1,4 +1,4 @@
-//! Callers that wait for something that others have now, in the order of their coming.
+//! Callers that wait for something that others have now, in the order of arrival.
 //!
 //! ```text
 //!  join ──► waiting ── something came back: woken ──► tries ── got it ──► gone
@@ -8,9 +8,9 @@
 //!              └ (first in line)                      owed ── the next is handed over ──► gone
 //! ```
 //!
-//! Whoever runs may take what is free although others wait: what is handed to a task that does not
-//! run lies idle until its executor comes to it, and with thousands of tasks all would lie idle and
-//! all would wait. A caller that lost so often that this is no chance is handed the next.
+//! A running caller may take what is free although others wait: something handed to a task that does not
+//! run lies idle until its executor gets to it, and with thousands of tasks everything would lie idle
+//! while everybody waits. A caller that lost too often for chance is handed the next thing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -20,16 +20,14 @@ use parking_lot::Mutex;
 use crate::engine::pool::line::Links;
 use crate::engine::pool::queue::{Caller, CallerStanding, Queue};
 
-/// A bounded queue of callers. Not on the decision path: a caller comes here only if nothing is
-/// free.
+/// A bounded queue of callers. Not on the decision path: a caller comes here only if nothing is free.
 ///
 /// # Concurrency
-///
-/// `count` mirrors the number of callers so that others can look without the lock. It is raised
+/// `count` mirrors the number of callers, so that others can read it without the lock. It is raised
 /// before the caller tries once more, and read after something is put back; see
-/// [`crate::engine::pool::Pool`] for the pairing. A caller tries and lies down again under the
-/// lock, and whoever puts something back takes the lock to wake the next, so a wake-up is never
-/// lost. A caller that was woken and leaves wakes the next.
+/// [`crate::engine::pool::Pool`] for the pairing. A caller tries and goes back to waiting under the
+/// lock, and whoever puts something back takes the lock to wake the next, so no wake-up is lost. A
+/// caller that was woken and leaves wakes the next.
 #[derive(Debug)]
 pub(crate) struct Waiters<T> {
     queue: Mutex<Queue<T>>,
@@ -50,7 +48,7 @@ impl<T> Waiters<T> {
         Self { queue: Mutex::new(Queue::new(0)), count: AtomicUsize::new(0), limit }
     }
 
-    /// How many callers wait, those that were woken and did not try yet included.
+    /// How many callers wait, including those that were woken but have not tried yet.
     #[inline]
     pub(crate) fn count(&self) -> usize {
         // SeqCst: pairs with the store in `update`, see the type.
@@ -83,7 +81,7 @@ impl<T> Waiters<T> {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Sends everybody away: their places report `None`. What was handed over is dropped.
+    /// Turns everybody away: their places report `None`. What was handed over is dropped.
     pub(crate) fn dismiss(&self) {
         let mut queue = self.queue.lock();
         let next = Queue::new(queue.era + 1);
@@ -103,12 +101,12 @@ impl<T> Waiters<T> {
 }
 
 impl<T> Place<'_, T> {
-    /// What this caller was handed, or else what `take` finds; `None` if everybody was sent away.
-    /// Under the lock of the queue, so `take` must not give anything back.
+    /// What this caller was handed, or else what `take` finds; `None` if everybody was turned away.
+    /// Holds the lock of the queue, so `take` must not give anything back.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the place gives it up; something that was already handed over is dropped with it.
+    /// Dropping the place gives it up, and drops what was handed over already.
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -127,7 +125,7 @@ impl<T> Place<'_, T> {
             return Poll::Pending;
         };
         queue.remove(self.key);
-        // Nobody, until everybody is sent away: this place is left.
+        // Matches no era until everybody is turned away: the caller has left this place.
         self.era = u64::MAX;
         let waker = queue.hand_over(take);
         self.waiters.update(&queue);
@@ -147,7 +145,7 @@ impl<T> Drop for Place<'_, T> {
         if left.gift.is_some() {
             queue.handed = false;
         }
-        // It was woken for something that it does not take.
+        // It was woken for something that it will not take.
         let waker = if left.standing == CallerStanding::Woken { queue.wake_next() } else { None };
         self.waiters.update(&queue);
         drop(queue);
@@ -245,8 +243,8 @@ mod tests {
         assert_eq!(waiters.count(), 1);
     }
 
-    /// A pool of `free` things and callers that do what they may in any order: nothing is ever free
-    /// while all who wait sleep, nothing is lost, and nobody is left.
+    /// A pool of `free` things and callers that do anything allowed in any order: nothing is ever free
+    /// while all waiting callers sleep, nothing is lost, and nobody is left over.
     #[test]
     fn nothing_lies_idle_while_all_who_wait_sleep_whatever_they_do() {
         let seeds = if cfg!(miri) { 20 } else { 3000 };

@@ -1,4 +1,4 @@
-//! The `sgl` module: what every guest may call. None of it blocks.
+//! The `sgl` module: what every guest may call. Nothing in it blocks.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use sgl_policy_abi::{HOST_MODULE, host_function};
 use crate::engine::sandbox::last_words;
 use crate::engine::sandbox::store_data::StoreData;
 
-/// Longest log line that is taken from a guest, in bytes; the rest is cut.
+/// Longest log line that is accepted from a guest, in bytes; the rest is cut.
 const MAX_LOG_BYTES: u32 = 4096;
 
-/// The level at which a guest that panics says why.
+/// The level at which a panicking guest logs its message.
 const ERROR: u8 = 0;
 
 /// Longest key of the shared map, in bytes.
@@ -28,7 +28,7 @@ pub(crate) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
 
 fn log(mut caller: Caller<'_, StoreData>, level: i32, pointer: u32, len: u32) {
     let budget = {
-        // A bad pointer logs nothing: a broken log call is no reason to fail a decision.
+        // A bad pointer logs nothing: a broken log call should not fail a decision.
         let Some((line, guest)) = bytes(&mut caller, pointer, len.min(MAX_LOG_BYTES)) else { return };
         let (level, line) = (u8::try_from(level.clamp(0, 4)).unwrap_or(4), String::from_utf8_lossy(line));
         guest.services.log(level, &line);

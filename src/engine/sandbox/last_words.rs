@@ -1,8 +1,8 @@
-//! What a guest said as it panicked, for the report of its failure.
+//! What a guest said when it panicked, for the report of its failure.
 //!
 //! A guest without the standard library logs its message through the host and traps; one with it writes
-//! to its standard error. Where the guest is at that moment is known to the first alone: a trap itself
-//! takes no backtrace, which would make each many times as dear.
+//! to its standard error. Only the first tells where the guest is at that moment: a trap itself takes no
+//! backtrace, which would make each trap many times as expensive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,13 +11,13 @@ use wasmtime::{AsContext, WasmBacktrace};
 
 use crate::types::shown;
 
-/// What the line of a panic has in it, whoever writes it.
+/// Every line of a panic contains this, whoever writes it.
 const PANIC: &str = "panicked at ";
 
-/// Backtraces that are taken of the guests of one module: those that serve too, so not many.
+/// Most backtraces taken of one module's guests: serving guests pay for them too, so not many.
 const BACKTRACES: u32 = 16;
 
-/// Functions of a backtrace that are told.
+/// Functions of a backtrace that are reported.
 const MAX_FRAMES: usize = 12;
 
 /// Bytes of a message that are kept.
@@ -48,7 +48,7 @@ pub(crate) struct LastWords {
 }
 
 impl LastWords {
-    /// Looks at a line of the guest; keeps it if it panics, and what follows it.
+    /// Reads a line of the guest; keeps it if it tells of a panic, and what follows it.
     pub(crate) fn hear(&mut self, line: &str) {
         if let Some(at) = line.find(PANIC) {
             let panic = line.get(at..).unwrap_or_default();
@@ -62,12 +62,12 @@ impl LastWords {
         }
     }
 
-    /// Adds where it was.
+    /// Adds where the guest was.
     pub(crate) fn locate(&mut self, frames: Vec<String>) {
         self.frames = frames;
     }
 
-    /// The reason of a trap, behind what was said.
+    /// The reason of a trap, after the guest's own words.
     pub(crate) fn before(&self, reason: String) -> String {
         match self.told() {
             Some(words) => format!("{words} ({reason})"),
@@ -75,7 +75,7 @@ impl LastWords {
         }
     }
 
-    /// What was said, in one line; `None` if it did not panic.
+    /// The guest's words in one line; `None` if it did not panic.
     fn told(&self) -> Option<String> {
         let message = self.message.as_deref()?.replace('\n', " ");
         let mut text = shown(message.trim());
@@ -87,13 +87,13 @@ impl LastWords {
     }
 }
 
-/// True if a line is of a panic.
+/// True if a line tells of a panic.
 pub(crate) fn is_panic(line: &str) -> bool {
     line.contains(PANIC)
 }
 
-/// The names of the functions that the guest is in, innermost first; those of the panic itself are left
-/// out. Empty where the module has no names, or enough was told of it.
+/// The names of the functions that the guest is in, innermost first, without those of the panic itself.
+/// Empty if the module has no names, or its budget is used up.
 pub(crate) fn frames(guest: impl AsContext, budget: &Arc<BacktraceBudget>) -> Vec<String> {
     if !budget.take() {
         return Vec::new();
@@ -105,7 +105,7 @@ pub(crate) fn frames(guest: impl AsContext, budget: &Arc<BacktraceBudget>) -> Ve
     names.filter(own).take(MAX_FRAMES).collect()
 }
 
-/// A name as it is written in Rust: not mangled, and without the hash that Rust puts behind it.
+/// A name as written in Rust: demangled, and without the hash that Rust appends.
 fn rustc_name(name: &str) -> String {
     let name = &format!("{:#}", rustc_demangle::demangle(name));
     match name.rsplit_once("::h") {

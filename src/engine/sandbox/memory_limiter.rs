@@ -55,7 +55,7 @@ impl ResourceLimiter for MemoryLimiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let allowed = desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
-        // A table is memory, too: a guest that fails for want of it fails for want of memory.
+        // A table is memory too: a guest that fails for lack of it fails for lack of memory.
         self.refused |= !allowed;
         Ok(allowed)
     }

@@ -1,5 +1,5 @@
-//! What is in the place of system calls in a build without the feature `wasi`: the same names as in
-//! `wasi/`, all of which refuse.
+//! Replaces the system calls in a build without the feature `wasi`: the same names as in `wasi/`, all of
+//! which refuse.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::sandbox::last_words::LastWords;
 use crate::engine::sandbox::services::HostServices;
 use crate::engine::sandbox::tmp_limits::TmpLimits;
 
-/// A directory of one plugin's own. There is none in this build.
+/// A plugin's own directory. This build has none.
 #[derive(Debug)]
 pub enum PrivateDirectory {}
 
@@ -33,7 +33,7 @@ impl PrivateDirectory {
     }
 }
 
-/// What a guest with system calls has. No guest has any in this build.
+/// What a guest with system calls has. This build has no such guest.
 pub(crate) enum System {}
 
 impl System {

@@ -19,13 +19,13 @@ use crate::engine::sandbox::{host_functions, wasi};
 /// The limits of a plugin's guests.
 #[derive(Clone, Debug)]
 pub struct SandboxSpec {
-    /// Linear memory of one instance at most, in bytes.
+    /// Most linear memory of one instance, in bytes.
     pub max_memory_bytes: usize,
     /// WASI functions that may be imported.
     pub allowed_syscalls: Vec<String>,
     /// What the guest sees as `/tmp`; `None` = it sees no file system.
     pub directory: Option<Arc<PrivateDirectory>>,
-    /// What all guests that see it may have in it.
+    /// What the directory may hold, for all guests that see it together.
     pub tmp_limits: TmpLimits,
 }
 
@@ -41,12 +41,12 @@ impl Sandbox {
         Self { spec, backtraces: Arc::default() }
     }
 
-    /// Linear memory of one instance at most, in bytes.
+    /// Most linear memory of one instance, in bytes.
     pub(crate) fn max_memory_bytes(&self) -> usize {
         self.spec.max_memory_bytes
     }
 
-    /// What a new store starts with; the host does `services` for it.
+    /// The initial data of a new store; the host does `services` for it.
     pub(crate) fn guest(&self, services: Arc<dyn HostServices>) -> Result<StoreData, EngineError> {
         let words = Arc::<Mutex<LastWords>>::default();
         let system = if self.spec.allowed_syscalls.is_empty() {
@@ -65,7 +65,7 @@ impl Sandbox {
         })
     }
 
-    /// Everything that the module may import and does.
+    /// Everything that the module may import and does import.
     pub(crate) fn linker(&self, module: &Module) -> Result<Linker<StoreData>, EngineError> {
         let mut linker = Linker::new(module.engine());
         host_functions::link(&mut linker).map_err(|error| EngineError::Link(error.into()))?;
@@ -73,8 +73,8 @@ impl Sandbox {
         if wanted.peek().is_none() {
             return Ok(linker);
         }
-        // The validator has refused this already, with a better message; here nothing that the
-        // plugin was not given is linked, whatever came before.
+        // The module check has refused this already, with a better message. This refuses to link what
+        // the plugin was not given, whatever happened before.
         if let Some(import) = wanted.find(|import| !self.allows(import.name())) {
             return Err(EngineError::Link(format!("system call {} is not allowed", import.name()).into()));
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 ///
 /// Implemented above the engine, which does not know what a plugin is.
 pub trait HostServices: Send + Sync + fmt::Debug {
-    /// A log line of the guest. 0 error, 1 warn, 2 info, 3 debug, 4 trace. The implementation
-    /// limits the rate.
+    /// A log line of the guest: 0 error, 1 warn, 2 info, 3 debug, 4 trace. The implementation limits the
+    /// rate.
     fn log(&self, level: u8, line: &str);
 
     /// Adds to a counter and returns its new value; `None` if there is no such slot.

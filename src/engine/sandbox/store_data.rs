@@ -1,4 +1,4 @@
-//! What a store has with it for its guest.
+//! The data that a store holds for its guest.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct StoreData {
     /// What its system calls work on, if it may make any.
     pub(crate) system: Option<Box<System>>,
     pub(crate) services: Arc<dyn HostServices>,
-    /// What it said as it panicked.
+    /// What it said when it panicked.
     pub(crate) words: Arc<Mutex<LastWords>>,
     pub(crate) backtraces: Arc<BacktraceBudget>,
 }
@@ -29,7 +29,7 @@ impl StoreData {
     ///
     /// # Panics
     ///
-    /// Never: no function that asks for it is linked for a guest without one.
+    /// Never: functions that ask for it are linked only for guests that have one.
     pub(crate) fn system(&mut self) -> &mut System {
         self.system.as_deref_mut().expect("a guest that imports WASI has what it works on")
     }

@@ -9,8 +9,8 @@ use crate::engine::error::EngineError;
 use crate::engine::sandbox::tmp_limits::TmpLimits;
 use crate::engine::sandbox::wasi::tmp_quota::Ledger;
 
-/// A directory of one plugin's own, under the system's temp directory, with mode 0700 and an
-/// unguessable name. It goes, with all that is in it, when the last generation of the plugin does.
+/// A plugin's own directory, under the system's temp directory, with mode 0700 and an unguessable name.
+/// It is removed with all its content when the plugin's last generation goes.
 #[derive(Debug)]
 pub struct PrivateDirectory {
     directory: TempDir,

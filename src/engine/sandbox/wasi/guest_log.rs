@@ -12,7 +12,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use crate::engine::sandbox::last_words::LastWords;
 use crate::engine::sandbox::services::HostServices;
 
-/// Longest line that is kept, in bytes; a longer one is logged in pieces.
+/// Longest line, in bytes; a longer one is logged in pieces.
 const MAX_LINE_BYTES: usize = 1024;
 
 /// One output stream of one guest.
@@ -22,7 +22,7 @@ pub(crate) struct GuestLog {
     level: u8,
     // Shared: WASI asks for the stream more than once, and all are the same stream.
     line: Arc<Mutex<Vec<u8>>>,
-    /// Where panics are told, if this is where a guest writes them.
+    /// Where to report panics, if a guest writes them to this stream.
     words: Option<Arc<Mutex<LastWords>>>,
 }
 

@@ -25,8 +25,8 @@ const IMMEDIATE: [&str; 12] = [
     "sched_yield",
 ];
 
-/// Links all system calls. `system` is where a store's data has what they work on; `has_directory` if
-/// they may fill one, and are held to its limits.
+/// Links all system calls. `system` finds what they work on in a store's data; with `has_directory` they
+/// may fill one, and are held to its limits.
 ///
 /// # Errors
 ///

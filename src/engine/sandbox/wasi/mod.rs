@@ -1,7 +1,7 @@
 //! System calls (WASI preview 1): what they work on, and the quota of the files that they make.
 //!
-//! This folder alone names wasmtime-wasi. A build without the feature `wasi` has `no_wasi.rs` in its
-//! place, which offers the same names and refuses every one.
+//! Only this folder names wasmtime-wasi. In a build without the feature `wasi`, `no_wasi.rs` replaces
+//! it: it offers the same names and refuses every one.
 //!
 //! ```text
 //!  System ─┬─ WASI context ── guest_log: stdout and stderr

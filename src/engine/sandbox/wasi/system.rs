@@ -13,8 +13,8 @@ use crate::engine::sandbox::tmp_limits::TmpLimits;
 use crate::engine::sandbox::wasi::directory::{PrivateDirectory, Tmp};
 use crate::engine::sandbox::wasi::guest_log::GuestLog;
 
-/// Random bytes that a guest gets at once. The host holds as many again while it makes them, and
-/// nothing interrupts it.
+/// Random bytes that a guest gets at once. The host holds as many again while it makes them, and nothing
+/// interrupts it.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
 /// Descriptors of one guest, its streams and `/tmp` included. Each open file is one of the
@@ -29,7 +29,7 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Opens the directory, and has what the guest writes to its streams logged.
+    /// Opens the directory, and logs what the guest writes to its streams.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl System {
             opened.map_err(|error| EngineError::Directory(std::io::Error::other(format!("{error:#}"))))?;
         }
         let mut wasi = builder.build_p1();
-        // One more is a trap.
+        // One descriptor more traps.
         wasi.ctx().table.set_max_capacity(MAX_DESCRIPTORS);
         let tmp = directory.map(|directory| Tmp { directory, limits });
         Ok(Self { wasi, tmp, services: Arc::clone(services) })

@@ -1,8 +1,8 @@
-//! The WASI functions that can take space in a plugin's private directory. Each is charged to the
-//! directory's tally first, and made by wasmtime-wasi then.
+//! The WASI functions that can take space in a plugin's private directory. Each is first charged to the
+//! directory's tally, and then made by wasmtime-wasi.
 //!
-//! Those that are not here take none: `fd_allocate` is not supported at all, and the others read,
-//! delete, or change times.
+//! All others take no space: `fd_allocate` is not supported at all, and the rest read, delete, or change
+//! times.
 
 use std::fs::File;
 use std::sync::{Arc, Weak};
@@ -22,7 +22,7 @@ use crate::engine::sandbox::wasi::system::System;
 use crate::engine::sandbox::wasi::tmp_quota::{Admission, Charge, Demand, Ledger};
 use crate::engine::sandbox::wasi::tmp_usage::Usage;
 
-/// What a guest is told that may not have more.
+/// The error for a guest that may not have more.
 const FULL: i32 = Errno::Dquot as i32;
 
 const NO_ENTRY: i32 = Errno::Noent as i32;
@@ -34,10 +34,10 @@ const EXCLUSIVE: i32 = 4;
 /// Bytes of a vector's entry: address and length.
 const VECTOR_BYTES: usize = 8;
 
-/// Where a store's data has what its guest's system calls work on.
+/// Finds what a guest's system calls work on in its store's data.
 type SystemOf<T> = fn(&mut T) -> &mut System;
 
-/// Puts the functions in the place of those that are linked already.
+/// Replaces the functions that are linked already.
 pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<T>, of: SystemOf<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.func_wrap_async(WASI_MODULE, "fd_filestat_set_size", move |caller, args| {
@@ -66,9 +66,9 @@ pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<T>, of: SystemOf<T>) -
 /// Where a write begins.
 #[derive(Clone, Copy)]
 enum WriteStart {
-    /// Where the descriptor is.
+    /// At the descriptor's position.
     Cursor,
-    /// Here, unless the descriptor appends.
+    /// At this position, unless the descriptor appends.
     At(u64),
 }
 
@@ -92,7 +92,7 @@ impl<'a> TmpCall<'a> {
         };
         wasi.set_hostcall_fuel(fuel);
         let mut memory = GuestMemory::Unshared(memory);
-        // This call only makes the descriptors that a guest begins with; its answer does not matter.
+        // This call only creates the descriptors that a guest begins with; its answer does not matter.
         let _ = wasi.fd_tell(&mut memory, Fd::from(0));
         Ok(Self { memory, wasi, tmp, services })
     }
@@ -116,7 +116,7 @@ impl<'a> TmpCall<'a> {
         table.iter_mut().filter_map(file).collect()
     }
 
-    /// Bytes that a list of vectors has together; what lies outside memory is left to WASI.
+    /// Total bytes of a list of vectors; WASI reports what lies outside memory.
     fn vectors(&self, at: i32, count: i32) -> u64 {
         let GuestMemory::Unshared(memory) = &self.memory else { return u64::MAX };
         let list = memory.get(at.cast_unsigned() as usize..).unwrap_or_default();
@@ -128,7 +128,7 @@ impl<'a> TmpCall<'a> {
         lengths.sum()
     }
 
-    /// Charges a call that changes names and adds this.
+    /// Charges a call that changes names and takes this much.
     async fn charge_names(&mut self, growth: Usage) -> Option<Charge> {
         for last in [false, true] {
             let names = self.ledger().names().await;
@@ -170,7 +170,7 @@ impl<'a> TmpCall<'a> {
                 return Demand { measurement, ..Demand::default() };
             }
             Ok(facts) => facts.size,
-            // WASI says what is wrong. If it does not, the file has been empty for the tally.
+            // WASI reports the error. If it does not, the tally takes the file as empty.
             Err(_) => 0,
         };
         let at = match place {
@@ -232,7 +232,7 @@ async fn set_size<T: 'static>(
     result
 }
 
-/// One entry more, and so many bytes.
+/// One more entry, and this many bytes.
 fn entry(bytes: u64) -> Usage {
     Usage { bytes, files: 1 }
 }
@@ -281,7 +281,7 @@ async fn rename<T: 'static>(
     (fd, from, from_len, to_fd, to, to_len): (i32, i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
     let mut call = TmpCall::new(&mut caller, of)?;
-    // It takes nothing, but the directory must not be measured meanwhile.
+    // It takes no space, but the directory must not be measured meanwhile.
     let Some(charge) = call.charge_names(Usage::default()).await else { return Ok(call.full()) };
     let (ctx, memory) = (&mut *call.wasi, &mut call.memory);
     let result = wasi::path_rename(ctx, memory, fd, from, from_len, to_fd, to, to_len).await;
@@ -307,11 +307,11 @@ async fn open<T: 'static>(
             return Ok(call.full());
         }
     }
-    // Takes nothing, whatever the limits: it is always granted.
+    // Takes no space, so it is granted whatever the limits.
     let Some(charge) = call.charge_names(Usage::default()).await else { return Ok(call.full()) };
     let args = (fd, look, path, len, flags & !CREATE, base, inheriting, fd_flags, out);
     match open_charged(&mut call, charge, args).await? {
-        // A file that is there may be opened; only a new one does not fit.
+        // It may open a file that exists; only a new one does not fit.
         NO_ENTRY if creates => Ok(call.full()),
         result => Ok(result),
     }

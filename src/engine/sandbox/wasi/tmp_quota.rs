@@ -1,8 +1,8 @@
 //! What the guests of a plugin have put into its private directory, and whether more fits.
 //!
-//! A call that could take space is charged before it is made, with the most that it can take. The
-//! sum of the charges is never below what is really there, and only rises; once it says that the
-//! directory is full, the directory is measured and what was deleted meanwhile is given back:
+//! A call that could take space is charged before it is made, with the most that it can take. The sum of
+//! the charges is never below the real use, and only rises. Once it says that the directory is full, the
+//! directory is measured, and what was deleted meanwhile is given back:
 //!
 //! ```text
 //!              fits ──► charge ──► the call ──► settle
@@ -26,12 +26,12 @@ use crate::engine::sandbox::wasi::tmp_usage::{Usage, usage_of};
 /// What a call may take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Demand {
-    /// By how much it may enlarge what is there.
+    /// By how much it may enlarge the content.
     pub(crate) growth: Usage,
-    /// What a measurement may miss that is made while the call is under way: all of a file's size,
-    /// since the file may have been cut just before the call writes to its end.
+    /// What a measurement during the call may miss: all of a file's size, since the file may have been
+    /// cut just before the call writes to its end.
     pub(crate) unseen: Usage,
-    /// How often the directory had been measured before this demand was made up.
+    /// How many measurements there had been when this demand was computed.
     pub(crate) measurement: u64,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Admission {
     Granted(Charge),
     /// What it would take does not fit.
     Full,
-    /// The demand comes from before the last measurement: make it up again.
+    /// The demand was computed before the last measurement: compute it again.
     Stale,
 }
 
@@ -51,8 +51,8 @@ pub(crate) enum Admission {
 /// # Concurrency
 ///
 /// `state` is locked for a few additions. `paths` is held for reading while names change, and for
-/// writing while the directory is measured: a file that is moved from where nobody has looked yet
-/// to where somebody has would not be seen. Neither is held while a guest runs.
+/// writing while the directory is measured, which would miss a file that moves from a place not yet
+/// measured to one already measured. Neither is held while a guest runs.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     state: Mutex<LedgerState>,
@@ -61,18 +61,18 @@ pub(crate) struct Ledger {
 
 #[derive(Debug, Default)]
 struct LedgerState {
-    /// What the last measurement has found.
+    /// Result of the last measurement.
     measured: Usage,
-    /// What was charged since it began, and what it may not have seen.
+    /// What was charged since it began, and what it may have missed.
     since: Usage,
-    /// What will be `since` once the measurement under way is over.
+    /// What `since` will be once the present measurement is over.
     carried: Usage,
     measurements: u64,
-    /// What calls that are under way may take. A measurement that begins now may miss it.
+    /// What calls under way may take. A measurement that begins now may miss it.
     under_way: Usage,
-    /// The same of calls whose caller is gone: the system may still work on them.
+    /// The same for calls whose caller is gone: the system may still work on them.
     abandoned: Vec<Abandoned>,
-    /// What guests have open, by address: a file may have no name any more.
+    /// Files that guests have open, by address: a file may have no name any more.
     open: HashMap<usize, Weak<File>>,
 }
 
@@ -80,7 +80,7 @@ struct LedgerState {
 struct Abandoned {
     unseen: Usage,
     moves: bool,
-    /// The descriptors of its guest. Work on a file holds the file.
+    /// The descriptors of its guest. Whoever works on a file holds it.
     descriptors: Vec<Weak<File>>,
 }
 
@@ -91,12 +91,12 @@ impl Abandoned {
 }
 
 impl Ledger {
-    /// How often the directory was measured: to be read before a file's size is.
+    /// How often the directory was measured: read this before a file's size.
     pub(crate) fn measurements(&self) -> u64 {
         self.state.lock().measurements
     }
 
-    /// Remembers what a guest has open.
+    /// Remembers a guest's open files.
     pub(crate) fn note_open(&self, descriptors: &[Weak<File>]) {
         let open = &mut self.state.lock().open;
         open.retain(|_, file| file.strong_count() > 0);
@@ -104,7 +104,7 @@ impl Ledger {
         open.extend(descriptors.iter().map(|file| (file.as_ptr().addr(), Weak::clone(file))));
     }
 
-    /// To be held while names change.
+    /// Hold this while names change.
     pub(crate) async fn names(&self) -> OwnedRwLockReadGuard<()> {
         Arc::clone(&self.paths).read_owned().await
     }
@@ -122,7 +122,7 @@ impl Ledger {
             return Admission::Stale;
         }
         let after = state.measured + state.since + demand.growth;
-        // A limit may have been lowered: what takes nothing is not refused for it.
+        // A limit may have been lowered: it does not refuse a call that takes nothing.
         if !(after.is_within(limits) || demand.growth.is_nothing()) {
             return Admission::Full;
         }
@@ -146,12 +146,12 @@ impl Ledger {
         let found = spawn_blocking(move || usage_of(&directory, &open)).await;
         match found {
             Ok(found) => self.end(found),
-            // Too deep for a path, for one. What is charged stays charged.
+            // For example too deep for a path. What is charged stays charged.
             Err(error) => tracing::debug!(%error, "a plugin's directory cannot be measured"),
         }
     }
 
-    /// Gives what is open, unless names may still change.
+    /// Returns the open files, unless names may still change.
     fn begin(&self) -> Option<Vec<Weak<File>>> {
         let mut state = self.state.lock();
         state.abandoned.retain(|call| !call.is_over());
@@ -171,8 +171,8 @@ impl Ledger {
     }
 }
 
-/// A call that was charged. It must be settled once it is over, however it ended; dropped before, it
-/// counts as under way until nobody works on a file of its guest any more.
+/// A call that was charged. Settle it once it is over, however it ended. Dropped unsettled, it counts as
+/// under way until nobody works on a file of its guest any more.
 #[derive(Debug)]
 pub(crate) struct Charge {
     ledger: Arc<Ledger>,
@@ -183,7 +183,7 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    /// The call is over.
+    /// Notes that the call is over.
     pub(crate) fn settle(mut self) {
         self.settled = true;
     }
@@ -200,7 +200,7 @@ impl Drop for Charge {
         if !self.settled {
             let descriptors = std::mem::take(&mut self.descriptors);
             let call = Abandoned { unseen: self.unseen, moves: self.names.is_some(), descriptors };
-            // Of a plugin that never fills its directory nobody asks for them.
+            // Cleans up here too: for a plugin that never fills its directory, nothing else does.
             state.abandoned.retain(|call| !call.is_over());
             state.abandoned.push(call);
         }

@@ -1,7 +1,7 @@
 //! How much is in a private directory.
 //!
-//! Sizes are those that files have, holes included. Names, and the last block of each file, are
-//! bounded by the number of files.
+//! Sizes are those that files have, holes included. The limit on files bounds what names and last blocks
+//! take.
 
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
@@ -44,7 +44,7 @@ impl Usage {
     }
 }
 
-/// What lies in a directory, and what is open without a name.
+/// What a directory holds, and open files without a name.
 pub(crate) fn usage_of(directory: &Path, open: &[Weak<File>]) -> io::Result<Usage> {
     let mut usage = Usage::default();
     let mut seen = HashSet::new();
@@ -79,7 +79,7 @@ fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Bytes of a file that was not seen under another name.
+/// Bytes of a file, unless it was seen under another name.
 fn new_bytes(facts: &Metadata, seen: &mut HashSet<(u64, u64)>) -> u64 {
     let is_new = identity(facts).is_none_or(|identity| seen.insert(identity));
     if is_new && !facts.is_dir() { facts.len() } else { 0 }
