@@ -23,7 +23,7 @@ pub enum FaultKind {
         /// What is allowed.
         allowed: String,
     },
-    /// A text that cannot be read: what its reader says.
+    /// A text that cannot be read: the message of its reader.
     Text(String),
 }
 
@@ -39,14 +39,14 @@ impl Fault {
         Self { path: path.into(), line, kind: FaultKind::Text(problem.into()) }
     }
 
-    /// The same fault, seen from further out: `key` is the table that its path starts in.
+    /// The same fault with a longer path: `key` is the table in which its path starts.
     #[must_use]
     pub fn below(self, key: &str) -> Self {
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{key}.{}", self.path) };
         Self { path, ..self }
     }
 
-    /// The same fault, seen from outside of the file that its path starts in.
+    /// The same fault with a path that starts outside the file.
     #[must_use]
     pub fn in_file(self, file: &str) -> Self {
         let path = if self.path.is_empty() { file.to_owned() } else { format!("{file}: {}", self.path) };

@@ -1,4 +1,4 @@
-//! What an operator may set of plugins, and its check.
+//! What an operator may set for plugins, and the check of that.
 
 pub mod faults;
 pub mod limits;

@@ -31,9 +31,9 @@ pub struct WasmPolicyConfig {
 }
 
 impl WasmPolicyConfig {
-    /// Budget of a call where nothing else is said: 10 ms.
+    /// Default budget of a call: 10 ms.
     pub const DEFAULT_EXECUTION_TIME_MS: u64 = 10;
-    /// Memory of an instance where nothing else is said: 16 MiB.
+    /// Default memory of an instance: 16 MiB.
     pub const DEFAULT_MEMORY_BYTES: usize = 16 << 20;
 
     /// The defaults for routing: 10 ms, 16 MiB, no system calls, no configuration.
@@ -70,14 +70,14 @@ pub enum LaneOption {
     /// On a fiber that yields to the async runtime at every tick. The default.
     #[default]
     Fiber,
-    /// On the caller's stack, which is more than 100 ns faster, until a call of this generation
-    /// needs more than a tick; then on a fiber, until hundreds of calls in a row were short. A long
-    /// call on the caller's stack keeps its runtime thread busy for two ticks; then another thread goes
-    /// on with what else that one did, if the runtime is one of tokio's with several threads.
+    /// On the caller's stack, which is more than 100 ns faster, until a call of this generation takes
+    /// more than a tick; then on a fiber, until hundreds of calls in a row were short. A long call on
+    /// the caller's stack keeps its runtime thread busy for two ticks; if the runtime is a
+    /// multi-threaded one of tokio, another thread then takes over the other work of that thread.
     Adaptive,
 }
 
-/// What becomes of a request whose plugin failed.
+/// What happens to a request whose plugin failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -108,9 +108,8 @@ pub enum IfLoaded {
 pub struct BreakerOptions {
     /// Failures in a row that open the breaker; 0 = never. Default: 5.
     pub failures: u32,
-    /// Time that calls which ran out of their budget may take together, in percent of one core over
-    /// five seconds. More opens the breaker too, whatever succeeds in between. 0 = no limit.
-    /// Default: 10.
+    /// Time that calls which run out of their budget may take together, in percent of one core over five
+    /// seconds. More also opens the breaker, whatever succeeds in between. 0 = no limit. Default: 10.
     pub max_lost_percent: u32,
     /// First pause in milliseconds; each failed probe doubles it. Default: 500.
     pub backoff_ms: u64,
@@ -134,26 +133,26 @@ pub struct PluginOptions {
     /// SHA-256 that the module must have: 64 hex digits, `sha256:` before them is fine.
     /// Default: any.
     pub digest: Option<String>,
-    /// Instances that are kept ready: 1 to `max_instances`. Each costs its touched memory (about
-    /// 100 KiB for a small plugin). Default: 2.
+    /// Instances to keep ready: 1 to `max_instances`. Each costs the memory that it touches (about 100
+    /// KiB for a small plugin). Default: 2.
     pub min_warm: usize,
-    /// Instances at most: 1 to 1000. Each reserves address space, twice while a generation
-    /// replaces another. Default: twice the cores, at least 4, at most 64. A `serial` plugin has one.
+    /// Most instances: 1 to 1000. Each reserves address space, twice while a generation replaces
+    /// another. Default: twice the cores, at least 4, at most 64. A `serial` plugin has one.
     pub max_instances: usize,
     /// Callers that may wait for an instance; more go to the failure policy at once: 0 to
     /// 1,000,000. Default: 8192.
     pub max_waiting: usize,
-    /// How long a caller may wait for an instance, in milliseconds: 0 to 60,000. A decision takes this
-    /// and `max_execution_time_ms` at most. Default: 100.
+    /// How long a caller may wait for an instance, in milliseconds: 0 to 60,000. A decision takes at
+    /// most this and `max_execution_time_ms`. Default: 100.
     pub max_wait_ms: u64,
     /// Whether instances are used again. Default: `reuse`.
     pub isolation: Isolation,
     /// How asynchronous callers run the guest. Default: `fiber`.
     pub lane: LaneOption,
-    /// What becomes of a request whose plugin failed. Default: `fallback`.
+    /// What happens to a request whose plugin failed. Default: `fallback`.
     pub on_failure: FailurePolicy,
-    /// Whether it may choose nobody on purpose, to shed load: the request is refused then. Otherwise
-    /// choosing nobody while somebody could be chosen is a failure (`no_choice`). Default: false.
+    /// Whether it may choose nobody on purpose, to shed load: the request is then refused. Otherwise
+    /// choosing nobody is a failure (`no_choice`) if a worker could be chosen. Default: false.
     pub may_refuse: bool,
     /// The built-in policy that decides instead. Default: `round_robin`.
     pub fallback: String,
@@ -175,8 +174,8 @@ pub struct PluginOptions {
     /// Files, directories and links that may be in it: 0 to 10,000. Each may cost a block of the
     /// file system more than its bytes. Default: 256.
     pub max_tmp_files: u64,
-    /// Headers with credentials, such as `authorization`, that the module may declare as inputs.
-    /// All other headers need no leave. Default: none.
+    /// Headers with credentials, such as `authorization`, that the module may declare as inputs. All
+    /// other headers need no permission. Default: none.
     pub allowed_secret_headers: Vec<String>,
     /// Whether a new generation must pass a decision over made-up workers before it is used.
     /// Default: true.
@@ -190,9 +189,9 @@ pub struct PluginOptions {
 }
 
 impl PluginOptions {
-    /// Bytes in the private directory where nothing else is said: 16 MiB.
+    /// Default for bytes in the private directory: 16 MiB.
     pub const DEFAULT_TMP_BYTES: u64 = 16 << 20;
-    /// Files in the private directory where nothing else is said: 256.
+    /// Default for files in the private directory: 256.
     pub const DEFAULT_TMP_FILES: u64 = 256;
 }
 

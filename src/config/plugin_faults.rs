@@ -1,5 +1,5 @@
-//! What is wrong with the settings of one plugin. The file, the operations API and the loader all
-//! ask here, so none of them takes what another refuses.
+//! What is wrong with the settings of one plugin. The file, the operations API and the loader all ask
+//! here, so that none of them accepts what another refuses.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -9,8 +9,8 @@ use crate::config::plugin::{BreakerOptions, PluginOptions, WasmPolicyConfig};
 use crate::config::rollout::{CanaryOptions, Rollout};
 use crate::config::{limits, syscalls};
 
-/// All faults of a plugin's settings, with their keys as they are in its table. `built_in` are the
-/// names of the built-in policies: no plugin may have one, and every fallback is one.
+/// All faults of a plugin's settings, with their keys in its table. `built_in` are the names of the
+/// built-in policies: no plugin may have one, and every fallback is one.
 pub fn plugin_faults(config: &WasmPolicyConfig, options: &PluginOptions, built_in: &[&str]) -> Vec<Fault> {
     let mut faults = Vec::new();
     check_name(&config.name, built_in, &mut faults);
@@ -142,7 +142,7 @@ fn check_canary(canary: &CanaryOptions, faults: &mut Vec<Fault>) {
     }
 }
 
-/// NaN is no share either.
+/// NaN is not a share either.
 fn check_share(key: &str, share: f64, faults: &mut Vec<Fault>) {
     if !(0.0..=1.0).contains(&share) {
         faults.push(Fault::value(key, share, "0.0 to 1.0"));

@@ -1,4 +1,4 @@
-//! How a new generation gets the traffic: at once, a share of it first, or a copy of it only.
+//! How a new generation gets the traffic: at once, first a share of it, or only a copy of it.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Rollout {
     Shadow(ShadowOptions),
 }
 
-/// How a new generation takes over, without the options of that.
+/// How a new generation takes over, without its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -79,8 +79,8 @@ pub struct CanaryOptions {
     pub max_request_error_rate_increase: f64,
     /// Times that its decision p99 may exceed the stable one's. Default: 1.5.
     pub max_p99_ratio: f64,
-    /// Microseconds that its decision p99 may exceed the stable one's whatever the ratio, so that
-    /// noise on fast plugins breaks no bound. Default: 100.
+    /// Microseconds that its decision p99 may exceed the stable one's in any case, so that noise on fast
+    /// plugins breaks no bound. Default: 100.
     pub p99_slack_us: u64,
 }
 
@@ -120,7 +120,7 @@ impl Default for ShadowOptions {
 pub struct ProbationOptions {
     /// Seconds that the previous generation stays warm; 0 = no probation. Default: 30.
     pub secs: u64,
-    /// Failures during that time that roll back at once, if the rate is broken too. Default: 5.
+    /// Failures during that time that roll back at once, if the rate is exceeded too. Default: 5.
     pub max_failures: u64,
     /// Failed decisions during that time, as a share of all (0.0 to 1.0), above which it is
     /// rolled back. Default: 0.01.

@@ -3,7 +3,7 @@
 /// True if this build has system calls at all.
 pub const AVAILABLE: bool = cfg!(feature = "wasi");
 
-/// What is said of system calls in a build without them.
+/// The message about system calls in a build without them.
 pub const MISSING: &str =
     "this build has no system calls (WASI): switch on the feature `wasi` of sglang_router_rs";
 

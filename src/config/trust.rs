@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What a rule asks of a module's signatures.
+/// What a rule requires of a module's signatures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Require {
     /// One of the keys must have signed it. The default.
@@ -30,18 +30,18 @@ impl fmt::Display for Require {
     }
 }
 
-/// `[[trust]]`: whose signatures the modules of one directory must carry, or those that no other
-/// rule is about.
+/// `[[trust]]`: whose signatures the modules of one directory must carry, or the modules that no other
+/// rule covers.
 ///
-/// Rules belong to who starts the router. None of them may come from a directory whose writer they
-/// are to bind, so the `.toml` file beside a module cannot say anything of this kind.
+/// Rules belong to whoever starts the router. None may come from a directory whose writers they
+/// restrict, so the `.toml` file beside a module cannot contain any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrustRule {
-    /// Modules below this directory. Default: every module that no other rule is about: those that
-    /// are pushed, and files elsewhere.
+    /// Modules below this directory. Default: every module that no other rule covers: pushed ones, and
+    /// files elsewhere.
     pub dir: Option<PathBuf>,
-    /// What is asked of them. Default: `any-of keys`.
+    /// What they must carry. Default: `any-of keys`.
     pub require: Require,
     /// Public keys: files (PEM), directories whose `.pub` files are keys, or PEM texts. Files are
     /// read anew for every module that is loaded, so that keys can be added and removed while the

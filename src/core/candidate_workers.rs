@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::core::worker::Worker;
 use sgl_policy_abi::{Column, WorkerRole};
 
-/// Names one list of workers, process-wide: no two different lists ever have the same version.
+/// Names one list of workers: no two different lists in the process have the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableVersion(u64);
 
@@ -32,7 +32,7 @@ pub trait CandidateWorkers: Send + Sync {
     /// Names the list of workers; equal versions mean equal lists.
     fn version(&self) -> TableVersion;
 
-    /// True for the router's own table: requests that may go to any worker all see this one list,
+    /// True for the router's own table: all requests that may go to any worker see this one list,
     /// whatever its version. Default: false.
     fn is_fleet(&self) -> bool {
         false
@@ -60,7 +60,7 @@ pub trait CandidateWorkers: Send + Sync {
     /// Requests in flight to the worker from this router; 0 beyond the end.
     fn load(&self, index: usize) -> usize;
 
-    /// Writes a column, [`Column::WIDTH`] bytes a worker, into `out`, which has that length.
+    /// Writes a column into `out`, [`Column::WIDTH`] bytes a worker; `out` has that length.
     fn fill(&self, column: Column, out: &mut [u8]);
 
     /// Writes the health bits into `out`, `len().div_ceil(8)` bytes, unused bits zero.
@@ -72,19 +72,19 @@ pub trait CandidateWorkers: Send + Sync {
 pub struct SliceCandidates<'a> {
     version: TableVersion,
     workers: &'a [Arc<dyn Worker>],
-    /// How many of them are offered for prefill, the others being offered for decode; `None` if
-    /// each worker's own role counts.
+    /// How many of them are offered for prefill, while the rest is offered for decode; `None` if each
+    /// worker's own role counts.
     prefills: Option<usize>,
 }
 
 impl<'a> SliceCandidates<'a> {
-    /// `version` must be the one under which exactly these workers are known.
+    /// `version` must be the one that names exactly these workers.
     pub fn new(version: TableVersion, workers: &'a [Arc<dyn Worker>]) -> Self {
         Self { version, workers, prefills: None }
     }
 
-    /// The first `prefills` workers are offered for prefill and the rest for decode, whatever
-    /// they say of their role. `version` must be the one of exactly this.
+    /// Offers the first `prefills` workers for prefill and the rest for decode, whatever their own
+    /// roles. `version` must be the one that names exactly this.
     pub fn pair(version: TableVersion, workers: &'a [Arc<dyn Worker>], prefills: usize) -> Self {
         Self { version, workers, prefills: Some(prefills) }
     }

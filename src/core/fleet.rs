@@ -17,7 +17,7 @@ pub enum FleetError {
     /// The URL is in use.
     #[error("worker {url} is already there; remove it first to add it with other settings")]
     Duplicate {
-        /// The URL that was given.
+        /// The given URL.
         url: String,
     },
 }
@@ -26,9 +26,9 @@ pub enum FleetError {
 ///
 /// # Concurrency
 ///
-/// Changes take one lock; readers load an `ArcSwap` and take none. Lock order: `changes`, then
-/// `slots`. Tables are made and dropped outside `slots`, because dropping the last table of a
-/// worker gives its slot back.
+/// Changes take one lock; readers load an `ArcSwap` and take none. Lock order: `changes`, then `slots`.
+/// Tables are made and dropped outside `slots`, because the drop of a worker's last table gives its slot
+/// back.
 #[derive(Debug)]
 pub struct Fleet {
     current: ArcSwap<WorkerTable>,
@@ -52,14 +52,14 @@ impl Fleet {
         }
     }
 
-    /// The current table. Holding on to it is fine: it goes on naming the same workers.
+    /// The current table. It may be kept: it goes on naming the same workers.
     ///
     /// This writes a shared reference count; on a decision path use [`Fleet::load`].
     pub fn table(&self) -> Arc<WorkerTable> {
         self.current.load_full()
     }
 
-    /// The current table under a guard that writes nothing shared. Not to be held over an await.
+    /// The current table under a guard that writes nothing shared. Must not be held across an await.
     #[inline]
     pub fn load(&self) -> arc_swap::Guard<Arc<WorkerTable>> {
         self.current.load()
@@ -85,7 +85,7 @@ impl Fleet {
         Ok(worker)
     }
 
-    /// Takes a worker out of the table; its requests in flight go on, and count again if it is added
+    /// Takes a worker out of the table. Its requests in flight go on, and count again if it is added
     /// again before they have ended. `None` if it was not there.
     pub fn remove(&self, url: &str) -> Option<Arc<FleetWorker>> {
         let _changing = self.changes.lock();
@@ -99,9 +99,9 @@ impl Fleet {
         Some(removed)
     }
 
-    /// Gives the worker with the URL of `spec` other facts. It stays where it is in the table, with its
-    /// health, its numbers and its requests in flight, and goes on draining if it was. `None` if it is
-    /// not there.
+    /// Gives the worker with the URL of `spec` other facts. It keeps its place in the table, its health,
+    /// its numbers and its requests in flight, and goes on draining if it was. `None` if it is not
+    /// there.
     pub fn replace(&self, spec: WorkerSpec) -> Option<Arc<FleetWorker>> {
         let _changing = self.changes.lock();
         let table = self.table();
@@ -116,7 +116,7 @@ impl Fleet {
         Some(worker)
     }
 
-    /// Marks a worker as draining and not to be chosen. `None` if it is not there.
+    /// Marks a worker as draining, so that it is not chosen. `None` if it is not there.
     pub fn drain(&self, url: &str) -> Option<Arc<FleetWorker>> {
         let table = self.table();
         let worker = Arc::clone(table.get(table.position(url)?)?);
@@ -124,8 +124,8 @@ impl Fleet {
         Some(worker)
     }
 
-    /// Marks a worker as not draining any more; whether it may be chosen is for
-    /// [`FleetWorker::set_healthy`] to say. `None` if it is not there.
+    /// Marks a worker as no longer draining; [`FleetWorker::set_healthy`] says whether it may be chosen.
+    /// `None` if it is not there.
     pub fn undrain(&self, url: &str) -> Option<Arc<FleetWorker>> {
         let table = self.table();
         let worker = Arc::clone(table.get(table.position(url)?)?);

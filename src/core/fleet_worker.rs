@@ -20,10 +20,10 @@ pub struct FleetWorker {
     slot: usize,
     /// Set while the worker must get no new requests; its requests in flight go on.
     draining: AtomicBool,
-    /// Set once the worker is removed: its slot may belong to one that was added again since.
+    /// Set once the worker is removed: its slot may since belong to the same worker, added again.
     retired: AtomicBool,
-    /// Shared with the fleet and its other workers: a table may outlive its fleet, and the slots of
-    /// its workers must not be given to others meanwhile.
+    /// Shared with the fleet and its other workers: a table may outlive its fleet, and until then no
+    /// other worker may get the slots of its workers.
     slots: Arc<Mutex<Slots>>,
 }
 
@@ -50,11 +50,11 @@ impl FleetWorker {
         }
     }
 
-    /// The worker that follows this one in the same slot, with other facts. As draining as this one,
-    /// which touches its slot no more from now on. The slot has one owner more.
+    /// The worker that follows this one in the same slot, with other facts. It drains if this one does.
+    /// This one touches the slot no more, which has one owner more.
     pub(crate) fn succeeded_by(&self, spec: WorkerSpec) -> Self {
         let next = Self::new(spec, self.chunk, self.slot, &self.slots);
-        // Relaxed: see `is_draining`; who replaces a worker lets no other change run.
+        // Relaxed: see `is_draining`; whoever replaces a worker lets no other change run.
         next.draining.store(self.is_draining(), Ordering::Relaxed);
         // Relaxed: see `set_healthy`.
         self.retired.store(true, Ordering::Relaxed);
@@ -65,10 +65,10 @@ impl FleetWorker {
         (self.chunk, self.slot)
     }
 
-    /// Says whether it may be chosen. No effect on requests in flight; a draining worker stays
-    /// not to be chosen. No effect at all on a worker that was removed.
+    /// Sets whether it may be chosen. Does not affect requests in flight. A draining worker is still not
+    /// chosen, and for a removed worker nothing happens.
     pub fn set_healthy(&self, healthy: bool) {
-        // Relaxed: who removes a worker lets a change that runs at that moment end first.
+        // Relaxed: whoever removes a worker first lets a change that runs at that moment end.
         if self.retired.load(Ordering::Relaxed) {
             return;
         }
@@ -92,15 +92,14 @@ impl FleetWorker {
         self.draining.store(false, Ordering::Relaxed);
     }
 
-    /// The worker was removed: it is not to be chosen from older tables, and does not touch its slot
-    /// any more.
+    /// Marks the worker as removed: it is not chosen from older tables, and no longer touches its slot.
     pub(crate) fn retire(&self) {
         self.drain();
         // Relaxed: see `set_healthy`.
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// Stores what the worker said of itself. What the router measures of it stays.
+    /// Stores what the worker reports. What the router measures stays.
     pub fn set_report(&self, report: &WorkerReport) {
         for column in Column::ALL.into_iter().filter(|column| WorkerReport::is_said_by_worker(*column)) {
             self.chunk.store(column, self.slot, report.bits(column));
@@ -164,7 +163,7 @@ impl Worker for FleetWorker {
 
 impl Drop for FleetWorker {
     fn drop(&mut self) {
-        // The last table is gone. Guards may still be there: the slot waits for them.
+        // The last table is gone. Guards may still exist: the slot waits for them.
         self.slots.lock().give_back(self.chunk, self.slot);
     }
 }

@@ -6,7 +6,7 @@ use crate::core::fleet_worker::FleetWorker;
 use crate::core::signals::SignalChunk;
 use crate::core::worker::Worker;
 
-/// Counts one request in flight to a worker, from its making until it is dropped.
+/// Counts one request in flight to a worker, from its creation until it is dropped.
 ///
 /// It is made at the moment of the choice, so that concurrent decisions see each other.
 #[derive(Debug)]
@@ -14,9 +14,8 @@ pub struct InFlight {
     counter: Counter,
 }
 
-/// Where the request is counted. The router's own workers are counted without a virtual call, and
-/// without a reference count: their counters are there for ever, and are given to another worker
-/// only at zero.
+/// Where the request is counted. The router's own workers need neither a virtual call nor a reference
+/// count: their counters live for ever, and another worker gets one only when it is at zero.
 #[derive(Debug)]
 enum Counter {
     Slot(&'static SignalChunk, usize),

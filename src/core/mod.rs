@@ -1,4 +1,4 @@
-//! Workers and what is known of them.
+//! Workers and what is known about them.
 //!
 //! ```text
 //!  Fleet ──owns──► FleetWorker ──has a slot in──► SignalChunk (columns of atomics)
@@ -7,8 +7,8 @@
 //!  WorkerTable (versioned, immutable) ──────────────────┘
 //! ```
 //!
-//! Policies see neither of them but [`candidate_workers::CandidateWorkers`]: the same columns whether they
-//! come from the router's own table or from an embedder's slice of [`worker::Worker`]s.
+//! Policies see only [`candidate_workers::CandidateWorkers`]: the same columns, whether they come from
+//! the router's own table or from an embedder's slice of [`worker::Worker`]s.
 
 pub mod report;
 pub mod worker;

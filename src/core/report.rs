@@ -1,4 +1,4 @@
-//! What is reported of a worker's own load.
+//! What is reported about a worker's own load.
 
 use serde::{Deserialize, Serialize};
 use sgl_policy_abi::Column;
@@ -22,11 +22,11 @@ macro_rules! known {
 }
 
 /// A row for each column but `Load`, which the router counts itself:
-/// `Variant => field: type as name in the API, by who says it;`. A column without a row stops the
-/// build.
+/// `Variant => field: type as name in the API, by who says it;`. The build fails for a column without a
+/// row.
 macro_rules! report {
     ($($(#[$meaning:meta])+ $column:ident => $field:ident: $number:ident as $shown:ident, by $who:ident;)+) => {
-        /// What a worker says of its own load; -1 and NaN where it is not known.
+        /// What a worker says about its own load; -1 and NaN where unknown.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub struct WorkerReport {
             $($(#[$meaning])+ pub $field: $number,)+
@@ -38,7 +38,7 @@ macro_rules! report {
                 $($field: $number::from_le_bytes(Column::$column.unknown().to_le_bytes()),)+
             };
 
-            /// The report that has these bits in its columns; those of `Load` are not asked for.
+            /// The report with these bits in its columns; does not ask for those of `Load`.
             pub fn from_bits(bits: impl Fn(Column) -> u32) -> Self {
                 Self { $($field: $number::from_le_bytes(bits(Column::$column).to_le_bytes()),)+ }
             }
@@ -51,7 +51,7 @@ macro_rules! report {
                 }
             }
 
-            /// True if the worker itself says it, false for what the router counts or measures.
+            /// True if the worker itself reports it, false for what the router counts or measures.
             pub(crate) fn is_said_by_worker(column: Column) -> bool {
                 match column {
                     Column::Load => false,
@@ -65,7 +65,7 @@ macro_rules! report {
             }
         }
 
-        /// What a worker said of itself; what is not known is null.
+        /// What a worker said about itself; unknown values are null.
         #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ReportView))]
         pub struct KnownReport {
@@ -79,7 +79,7 @@ report! {
     Running => running: i32 as running, by worker;
     /// Requests in its queue.
     Waiting => waiting: i32 as waiting, by worker;
-    /// Prompt tokens that wait and are in no cache.
+    /// Prompt tokens that wait and are not cached.
     QueuedTokens => queued_tokens: i32 as queued_tokens, by worker;
     /// Share of the KV cache in use, 0.0 to 1.0.
     KvUsage => kv_usage: f32 as kv_usage, by worker;

@@ -1,7 +1,7 @@
 //! The changing numbers of workers, in columns that can be copied in bulk.
 //!
-//! A worker keeps its slot (a chunk and a place in it) for life, so a guard that counts a request
-//! in flight can always find the number that it raised, whatever became of the table meanwhile.
+//! A worker keeps its slot (a chunk and a place in it) for life, so a guard that counts a request in
+//! flight always finds the number that it raised, whatever happened to the table since.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub(crate) struct SignalChunk {
     healthy: [AtomicU64; CHUNK_SLOTS / 64],
 }
 
-/// Not its thousands of numbers.
+/// Leaves out its thousands of numbers.
 impl fmt::Debug for SignalChunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignalChunk").finish_non_exhaustive()
@@ -50,8 +50,8 @@ impl SignalChunk {
         (0..CHUNK_SLOTS).all(|slot| self.load(Column::Load, slot) == 0)
     }
 
-    /// Back to "unknown, not healthy", for the next owner of the slot. Its requests in flight stay
-    /// counted: there are none unless the next owner is the last one, which came back.
+    /// Sets the slot back to "unknown, not healthy" for its next owner. Requests in flight stay counted:
+    /// there are none, unless the next owner is the last one come back.
     pub(crate) fn reset(&self, slot: usize) {
         for column in Column::ALL.into_iter().filter(|column| *column != Column::Load) {
             self.store(column, slot, column.unknown());
@@ -108,8 +108,8 @@ impl SignalChunk {
     }
 }
 
-/// Columns of at least so many cells are copied with one instruction: beginning it takes as long as
-/// copying half of them by blocks.
+/// From this many cells on, a column is copied with one instruction: to begin it takes as long as to
+/// copy half of them by blocks.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 const STRING_CELLS: usize = 256;
 
@@ -134,10 +134,10 @@ fn copy_cells(cells: &[AtomicU32], out: &mut [u8]) {
 
 // Compilers copy atomics one by one, which takes most of a decision over a thousand workers. The two
 // below are in assembly, because a plain copy of memory that others write to is undefined in the
-// language, and is not on the machine: an aligned word is read whole, before or after a concurrent
-// write, as by a relaxed load of each cell.
+// language. On the machine it is not: an aligned word is read whole, before or after a concurrent write,
+// as by a relaxed load of each cell.
 
-/// Sixteen cells, by four at a time.
+/// Copies sixteen cells, four at a time.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 #[expect(unsafe_code, reason = "a bulk copy of atomics has no safe form")]
@@ -165,14 +165,14 @@ fn copy_block(cells: &[AtomicU32; 16], out: &mut [u8; 64]) {
     }
 }
 
-/// All cells.
+/// Copies all cells.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 #[expect(unsafe_code, reason = "a bulk copy of atomics has no safe form")]
 fn copy_string(cells: &[AtomicU32], out: &mut [u8]) {
-    // SAFETY: it reads `cells` as a whole and nothing else, writes as many bytes of `out`, which is
-    // checked by the caller to have them and cannot overlap (`&mut`), and leaves the direction flag
-    // clear, as the ABI has it.
+    // SAFETY: it reads `cells` as a whole and nothing else, and writes as many bytes of `out`, which has
+    // them (the caller checks) and cannot overlap (`&mut`). It leaves the direction flag clear, as the
+    // ABI requires.
     unsafe {
         std::arch::asm!(
             "rep movsb",

@@ -7,14 +7,14 @@ use arc_swap::ArcSwap;
 use crate::core::candidate_workers::TableVersion;
 use crate::core::worker::Worker;
 
-/// Slices that are remembered. An embedder alternates between a few (one for each model and
-/// role); beyond that the oldest is forgotten, which costs a message and no correctness.
+/// How many slices are remembered. An embedder alternates between a few (one for each model and role);
+/// beyond that the oldest is forgotten, which costs a message and no correctness.
 const REMEMBERED: usize = 16;
 
 /// Gives equal slices of workers equal versions.
 ///
-/// Slices are compared by the identity of their workers, not by their text: a pointer per worker.
-/// A `Weak` keeps a worker's address from being used again, but does not keep the worker alive.
+/// Compares slices by the identity of their workers, not by their text: a pointer per worker. A `Weak`
+/// keeps a worker's address from being reused, but does not keep the worker alive.
 #[derive(Debug, Default)]
 pub struct SliceVersions {
     known: ArcSwap<Vec<Arc<KnownSlice>>>,
@@ -24,7 +24,7 @@ pub struct SliceVersions {
 struct KnownSlice {
     version: TableVersion,
     workers: Vec<Weak<dyn Worker>>,
-    /// Of a pair of slices: the length of the first.
+    /// For a pair of slices, the length of the first.
     prefills: Option<usize>,
 }
 
@@ -47,8 +47,8 @@ impl SliceVersions {
         self.version_of(workers, None)
     }
 
-    /// The version of two slices, one after the other: the first `prefills` are offered for
-    /// prefill, so the same workers divided elsewhere are another list.
+    /// The version of two slices, one after the other. The first `prefills` are offered for prefill, so
+    /// the same workers divided elsewhere are another list.
     pub fn pair_version(&self, workers: &[Arc<dyn Worker>], prefills: usize) -> TableVersion {
         self.version_of(workers, Some(prefills))
     }
@@ -62,8 +62,8 @@ impl SliceVersions {
             workers: workers.iter().map(Arc::downgrade).collect(),
             prefills,
         });
-        // Two threads may learn the same slice at once; both versions are right, and the newer
-        // entry is found first from then on.
+        // Two threads may learn the same slice at once; both versions are right, and later look-ups find
+        // the newer entry first.
         self.known.rcu(|known| {
             let kept = known.iter().take(REMEMBERED - 1);
             std::iter::once(&made).chain(kept).cloned().collect::<Vec<_>>()

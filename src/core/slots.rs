@@ -5,22 +5,22 @@ use parking_lot::Mutex;
 use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use sgl_policy_abi::Column;
 
-/// Chunks that belong to no fleet. They are never freed, but used again: so a guard of a request in
-/// flight can name its counter without owning anything, and needs no reference count that all
-/// decisions for a worker would write. There are as many as fleets needed at the same time.
+/// Chunks that belong to no fleet. They are never freed, only reused: so the guard of a request in
+/// flight can name its counter without owning anything, and needs no reference count that all decisions
+/// for a worker would write. There are as many as fleets needed at the same time.
 static STOCK: Mutex<Vec<&'static SignalChunk>> = Mutex::new(Vec::new());
 
-/// Which slots of a fleet are taken. Lowest free slot first, so that tables stay dense.
+/// Which slots of a fleet are taken. Takes the lowest free slot first, so that tables stay dense.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    /// How many workers own each slot: 0 or 1, or more if a worker was removed and added again and
+    /// How many workers own each slot: 0 or 1, or more if a worker was removed and added again while
     /// older tables with it still live.
     chunks: Vec<(&'static SignalChunk, Vec<u32>)>,
     /// The slots of removed workers that may have requests in flight.
     left: Vec<Left>,
 }
 
-/// Where a worker that was removed is counted.
+/// Where a removed worker is counted.
 #[derive(Debug)]
 struct Left {
     url: String,
@@ -29,8 +29,8 @@ struct Left {
 }
 
 impl Slots {
-    /// A slot for the worker with this URL: the one that it had, if requests of before are in flight
-    /// to it, so that they go on counting; else a free one that no request is in flight to.
+    /// A slot for the worker with this URL: its former one, if it still has requests in flight there, so
+    /// that they go on counting; else a free one without requests in flight.
     pub(crate) fn take(&mut self, url: &str) -> (&'static SignalChunk, usize) {
         let (chunk, slot) = self.of_before(url).or_else(|| self.free()).unwrap_or_else(|| self.grow());
         // A free slot may be one that another worker left.
@@ -40,7 +40,7 @@ impl Slots {
         (chunk, slot)
     }
 
-    /// One worker more is in a slot that is taken.
+    /// Gives a slot that is taken one owner more.
     pub(crate) fn share(&mut self, chunk: &'static SignalChunk, slot: usize) {
         if let Some(owners) = self.owners(chunk, slot) {
             *owners += 1;
@@ -71,7 +71,7 @@ impl Slots {
         own.and_then(|(_, owners)| owners.get_mut(slot))
     }
 
-    /// The worker was removed, and may come back while requests are in flight to it.
+    /// Notes that the worker was removed. It may come back while it has requests in flight.
     pub(crate) fn leave(&mut self, url: &str, chunk: &'static SignalChunk, slot: usize) {
         let mut left = std::mem::take(&mut self.left);
         left.retain(|left| {
@@ -82,14 +82,14 @@ impl Slots {
         self.left = left;
     }
 
-    /// The worker is gone; the slot is free once no request is in flight to it.
+    /// Takes an owner from the slot, which is free once no request is in flight to it.
     pub(crate) fn give_back(&mut self, chunk: &'static SignalChunk, slot: usize) {
         if let Some(owners) = self.owners(chunk, slot) {
             *owners = owners.saturating_sub(1);
         }
     }
 
-    /// Where a slot stands among all slots.
+    /// The position of a slot among all slots.
     pub(crate) fn rank(&self, chunk: &'static SignalChunk, slot: usize) -> (usize, usize) {
         let chunk = self.chunks.iter().position(|(candidate, _)| std::ptr::eq(*candidate, chunk));
         (chunk.unwrap_or(usize::MAX), slot)
@@ -102,7 +102,7 @@ impl Drop for Slots {
     }
 }
 
-/// One of the stock that no request is in flight to, else a new one.
+/// A chunk of the stock without requests in flight, else a new one.
 fn chunk() -> &'static SignalChunk {
     let mut stock = STOCK.lock();
     let idle = stock.iter().position(|chunk| chunk.is_idle());

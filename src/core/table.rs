@@ -117,14 +117,14 @@ fn fill_run_bits(run: &SlotRun, at: usize, out: &mut [u8]) {
             *bytes = word(offset).to_le_bytes();
         }
         if rest > 0 {
-            // What is left of `out` may be shorter than a word: it holds all bits of the run.
+            // The rest of `out` may be shorter than a word: it holds all bits of the run.
             let bits = (word(whole) & ((1 << rest) - 1)).to_le_bytes();
             let tail = words.get_mut(whole).map_or(tail, |bytes| &mut bytes[..]);
             tail.iter_mut().zip(bits).for_each(|(byte, bits)| *byte = bits);
         }
         return;
     }
-    // After removals a run starts anywhere. Rare, and one bit at a time is plain.
+    // After removals a run may start anywhere. That is rare, and one bit at a time is simple.
     for offset in 0..run.len {
         let index = at + offset;
         let Some(byte) = out.get_mut(index / 8) else { return };

@@ -10,9 +10,8 @@ use crate::core::report::WorkerReport;
 use sgl_policy_abi::WorkerRole;
 
 /// An inference server. Routers that embed this crate implement it for their own worker type.
-///
-/// The static facts (`url`, `role`, `model_id`, `weight`, `labels`) must not change during the
-/// life of a value: policies are told of them once. Make a new worker instead.
+/// The static facts (`url`, `role`, `model_id`, `weight`, `labels`) must not change during the life of a
+/// value: policies learn them only once. Make a new worker instead.
 pub trait Worker: Send + Sync + fmt::Debug {
     /// Base URL, such as `http://10.0.0.7:30000`.
     fn url(&self) -> &str;
@@ -50,7 +49,7 @@ pub trait Worker: Send + Sync + fmt::Debug {
         &NONE
     }
 
-    /// What the worker last said of itself. Default: nothing is known.
+    /// What the worker last said about itself. Default: nothing is known.
     fn report(&self) -> WorkerReport {
         WorkerReport::UNKNOWN
     }
@@ -111,7 +110,7 @@ impl BasicWorker {
         Self { spec, healthy: AtomicBool::new(true), load: AtomicUsize::new(0) }
     }
 
-    /// Says whether it may be chosen.
+    /// Sets whether it may be chosen.
     pub fn set_healthy(&self, healthy: bool) {
         // Relaxed: a flag that orders nothing else.
         self.healthy.store(healthy, Ordering::Relaxed);

@@ -19,9 +19,9 @@ pub enum FailureCause {
     Timeout,
     /// The guest needed more memory than it may have.
     Memory,
-    /// It named a worker that does not exist, is unhealthy, or was tried before.
+    /// It chose a worker that does not exist, is unhealthy, or was tried before.
     InvalidChoice,
-    /// It chose nobody although somebody could be chosen.
+    /// It chose nobody although a worker could be chosen.
     NoChoice,
     /// Too many callers were waiting for an instance.
     QueueFull,
@@ -33,7 +33,7 @@ pub enum FailureCause {
     BreakerOpen,
     /// The plugin was unloaded, or no instance could be made.
     Unavailable,
-    /// No instance was free for as long as a caller may wait.
+    /// No instance became free in the time that a caller may wait.
     Saturated,
 }
 
@@ -58,7 +58,7 @@ impl FailureCause {
         !matches!(self, Self::QueueFull | Self::Saturated | Self::BreakerOpen | Self::Unavailable)
     }
 
-    /// What a failed call counts as.
+    /// The cause that a failed call counts as.
     pub(crate) fn of_call(error: &CallError) -> Self {
         match error {
             CallError::Saturated { .. } => Self::Saturated,
@@ -113,7 +113,7 @@ pub enum Chooser {
     },
 }
 
-/// One selection. While it lives, the request counts as in flight to the worker.
+/// One choice. While this lives, the request counts as in flight to the worker.
 #[derive(Debug)]
 pub struct Decision {
     index: usize,
@@ -153,8 +153,8 @@ impl Decision {
         Self { index, in_flight, chooser }
     }
 
-    /// The worker's index in the table or slice that was decided on. A [`crate::core::WorkerTable`]
-    /// tells the worker by it, however the fleet changed meanwhile.
+    /// The worker's index in the table or slice of the decision. A [`crate::core::WorkerTable`] finds
+    /// the worker by it, however the fleet has changed since.
     pub fn index(&self) -> usize {
         self.index
     }
@@ -186,7 +186,7 @@ pub enum DecideError {
     /// No worker may be chosen.
     #[error("no worker may be chosen")]
     NoWorker,
-    /// Workers may be chosen, and a plugin that may refuse chose none of them.
+    /// Workers may be chosen, but a plugin that may refuse chose none of them.
     #[error("the policy chose none of the workers that may be chosen")]
     Refused {
         /// The generation that refused.

@@ -1,4 +1,4 @@
-//! What a policy says of a decision beyond its choice, for whoever records decisions.
+//! What a policy says about a decision beyond its choice, for decision records.
 
 use parking_lot::Mutex;
 
@@ -11,12 +11,12 @@ pub struct Explained {
     pub reason: Option<String>,
     /// Why the plugin did not decide, in one line.
     pub failure: Option<String>,
-    /// The generation whose failure that was, if one was at work.
+    /// The generation that failed, if one was at work.
     pub failed_generation: Option<u64>,
 }
 
-/// A place for it: put into [`crate::policies::SelectWorkerInfo::explanation`] before the decision,
-/// and read after it. Without one, nothing of it is kept.
+/// A place for [`Explained`]: put into [`crate::policies::SelectWorkerInfo::explanation`] before the
+/// decision and read after it. Without one, none of it is kept.
 #[derive(Debug, Default)]
 pub struct Explanation(Mutex<Explained>);
 

@@ -44,8 +44,8 @@ impl PolicyFactory {
     ///
     /// # Errors
     ///
-    /// [`PluginError`] says what was found, what was expected and what to do; whatever was loaded
-    /// before goes on serving.
+    /// [`PluginError`] says what was found, what was expected and what to do; the plugin loaded before
+    /// goes on serving.
     ///
     /// # Cancel safety
     ///
@@ -68,7 +68,7 @@ impl PolicyFactory {
     }
 
     /// Sets the rules about signatures for all later loads; loaded plugins stay. By default there are no
-    /// rules, and any module is taken.
+    /// rules, and any module is accepted.
     pub fn set_trust(&self, trust: TrustPolicy) {
         self.registry.set_trust(trust);
     }
@@ -100,13 +100,13 @@ impl PolicyFactory {
     ///
     /// # Cancel safety
     ///
-    /// Not to be dropped half way where guest state is carried over: the state may be lost.
+    /// Do not drop it half way if guest memory is being carried over: the memory may be lost.
     pub async fn promote_wasm_plugin(&self, name: &str) -> Result<u64, OperationError> {
         self.registry.plugin(name)?.promote().await
     }
 
-    /// Drops the canary or the shadow of a plugin; else goes back to the previous generation
-    /// while it is warm. Returns the number of the generation that decides then.
+    /// Drops the canary or the shadow of a plugin, or goes back to the previous generation while it is
+    /// warm. Returns the number of the generation that decides then.
     ///
     /// # Errors
     ///
@@ -128,22 +128,22 @@ impl PolicyFactory {
         self.registry.plugin(name)?.set_paused(paused)
     }
 
-    /// Has a new value with every change of the generations in use, also those that nobody asked for:
-    /// a canary that is promoted, a probation that fails. What the number is says nothing; what serves
-    /// then is in [`plugin_infos`](Self::plugin_infos).
+    /// Gets a new value with every change of the generations in use, also without an operator: when a
+    /// canary is promoted or a probation fails. The number itself says nothing; see
+    /// [`plugin_infos`](Self::plugin_infos) for what serves.
     pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.registry.changes()
     }
 
-    /// Everything that is known of a plugin.
+    /// Everything known about a plugin.
     pub fn plugin_detail(&self, name: &str) -> Option<PluginDetail> {
         self.registry.detail(name)
     }
 
     /// The policy of that name: a built-in one or a loaded plugin.
     ///
-    /// Each call of a built-in name makes a policy of its own; a plugin is the same for everybody,
-    /// and its handle follows every replacement.
+    /// Each call for a built-in name makes a separate policy; a plugin is the same for everybody, and
+    /// its handle follows every replacement.
     pub fn create_by_name(&self, name: &str) -> Option<PolicyHandle> {
         match NativePolicy::by_name(name) {
             Some(policy) => Some(PolicyHandle::Native(Arc::new(policy))),
@@ -156,7 +156,7 @@ impl PolicyFactory {
         self.registry.names()
     }
 
-    /// What is known of each loaded plugin, sorted by name.
+    /// What is known about each loaded plugin, sorted by name.
     pub fn plugin_infos(&self) -> Vec<PluginInfo> {
         self.registry.infos()
     }
@@ -166,8 +166,8 @@ impl PolicyFactory {
         self.registry.stats()
     }
 
-    /// Unloads a plugin. Calls in flight finish; handles that are still held go on with the
-    /// plugin's failure policy until its name is loaded again. False if there is no such plugin.
+    /// Unloads a plugin. Calls in flight finish; handles still held follow the plugin's failure policy
+    /// until its name is loaded again. False if there is no such plugin.
     pub fn unload_wasm_plugin(&self, name: &str) -> bool {
         self.registry.unload(name)
     }

@@ -10,19 +10,19 @@ use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::types::future::BoxFuture;
 
-/// A finished request, as the policy that placed it may want to know.
+/// A finished request, for the policy that placed it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestCompletion {
     /// URL of the worker that served it.
     pub worker_url: String,
-    /// Who had chosen the worker.
+    /// Who chose the worker.
     pub chooser: Chooser,
-    /// True if the worker answered without an error, or refused the request for its own sake before
-    /// anything of an answer was sent.
+    /// True if the worker answered without an error, or refused the request as faulty before it sent any
+    /// of an answer.
     pub success: bool,
-    /// False if what came of it says nothing of the choice: the client went away, or the worker had no
-    /// room. It counts neither for nor against a canary then. A plugin is told of it all the same, as of
-    /// a request without success.
+    /// False if the outcome says nothing about the choice: the client went away, or the worker had no
+    /// room. It then counts neither for nor against a canary. A plugin hears of it all the same, as of a
+    /// request without success.
     pub judged: bool,
     /// Time to the first byte of the answer.
     pub first_byte: Option<Duration>,
@@ -36,27 +36,27 @@ pub struct RequestCompletion {
 
 /// Something that picks a worker.
 ///
-/// Two forms of everything: over a slice of [`Worker`]s, as SGLang's router calls its policies,
-/// and over the router's own [`WorkerTable`], which is the fast one. The slice form of
-/// [`select_worker`](Self::select_worker) returns a bare index, and its caller counts the
-/// request; all others return a [`Decision`] that counts it from the moment of the choice.
+/// Everything comes in two forms: over a slice of [`Worker`]s, as SGLang's router calls its policies,
+/// and over the router's own [`WorkerTable`], which is faster. In the slice form
+/// [`select_worker`](Self::select_worker) returns a bare index, and its caller counts the request; all
+/// others return a [`Decision`] that counts it from the moment of the choice.
 ///
 /// Asynchronous methods return boxed futures here so that the trait stays object-safe;
 /// [`crate::policies::PolicyHandle`] has the same methods without the box.
 pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
-    /// The name under which it is configured.
+    /// The name in the configuration.
     fn name(&self) -> &str;
 
-    /// What it wants to know of a request's body. Default: nothing.
+    /// What it needs to know of a request's body. Default: nothing.
     fn needs(&self) -> RequestNeeds {
         RequestNeeds::default()
     }
 
-    /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks at
-    /// most for the policy's budget.
+    /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks for at most
+    /// the policy's budget.
     ///
-    /// On a thread of an asynchronous runtime use the asynchronous form: what this one waits for
-    /// may have been promised to a task of the thread that it blocks.
+    /// On a thread of an asynchronous runtime use the asynchronous form: this one may wait for something
+    /// that a task of the blocked thread has to do.
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize>;
 
     /// Like [`select_worker`](Self::select_worker), with a guard, and without blocking.
@@ -96,8 +96,8 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<Decision, DecideError>>;
 
-    /// The indexes of a prefill and a decode worker, each in its own slice. A worker's role is that
-    /// of the slice that it is offered in; indexes in `info` count through `prefill`, then `decode`.
+    /// The indexes of a prefill and a decode worker, each in its own slice. The slice gives a worker its
+    /// role; indexes in `info` count through `prefill`, then `decode`.
     fn select_worker_pair(
         &self,
         prefill: &[Arc<dyn Worker>],
@@ -120,12 +120,12 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<PairDecision, DecideError>>;
 
-    /// Whether it is to be told of finished requests now: telling costs an allocation each.
-    /// Default: true.
+    /// Whether it wants to hear of finished requests now: each report costs an allocation. Default:
+    /// true.
     fn wants_completions(&self) -> bool {
         true
     }
 
-    /// Tells the policy that a request which it placed has finished. Default: ignored.
+    /// Tells the policy that a request it placed has finished. Default: ignored.
     fn on_request_complete(&self, _completion: &RequestCompletion) {}
 }

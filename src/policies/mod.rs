@@ -1,7 +1,7 @@
-//! Policies: what picks a worker.
+//! Policies: they choose workers.
 //!
-//! A policy is native ([`native`], Rust) or a plugin ([`wasm`], a sandboxed Wasm module). Both
-//! are made by a [`factory::PolicyFactory`] and used through [`policy_handle::PolicyHandle`],
+//! A policy is native ([`native`], Rust) or a plugin ([`wasm`], a sandboxed Wasm module). A
+//! [`factory::PolicyFactory`] makes both, and they are used through [`policy_handle::PolicyHandle`],
 //! which also is a [`load_balancing::LoadBalancingPolicy`] for routers that embed this crate.
 
 pub mod explanation;

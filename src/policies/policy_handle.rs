@@ -14,7 +14,7 @@ use crate::types::future::BoxFuture;
 /// A cheap handle of a policy: native, plugin, or the embedder's own.
 ///
 /// It knows its kinds, so that its asynchronous methods need no boxed future. As a
-/// [`LoadBalancingPolicy`] it can be used wherever a trait object is wanted.
+/// [`LoadBalancingPolicy`] it fits wherever a trait object is wanted.
 #[derive(Clone, Debug)]
 pub enum PolicyHandle {
     /// A built-in policy.
@@ -26,12 +26,12 @@ pub enum PolicyHandle {
 }
 
 impl PolicyHandle {
-    /// The name under which it is configured.
+    /// The name in the configuration.
     pub fn name(&self) -> &str {
         self.as_dyn().name()
     }
 
-    /// What it wants to know of a request's body.
+    /// What it needs to know of a request's body.
     pub fn needs(&self) -> RequestNeeds {
         self.as_dyn().needs()
     }
@@ -89,7 +89,7 @@ impl PolicyHandle {
         self.as_dyn().decide_pair_async(table, info).await
     }
 
-    /// Whether it is to be told of finished requests.
+    /// Whether it wants to hear of finished requests now.
     pub fn wants_completions(&self) -> bool {
         match self {
             Self::Native(_) => false,
@@ -98,7 +98,7 @@ impl PolicyHandle {
         }
     }
 
-    /// Tells the policy that a request which it placed has finished.
+    /// Tells the policy that a request it placed has finished.
     pub fn on_request_complete(&self, completion: &RequestCompletion) {
         self.as_dyn().on_request_complete(completion);
     }

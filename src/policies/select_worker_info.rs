@@ -1,4 +1,4 @@
-//! What a policy may know of the request.
+//! What a policy may know about the request.
 
 use std::fmt;
 
@@ -19,22 +19,22 @@ impl HeaderLookup for Vec<(String, String)> {
     }
 }
 
-/// Headers that name what keeps requests together, the first that is there wins.
+/// Headers that name a key; the first one present wins.
 const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
 
-/// What keeps requests together, if a header says so: `x-routing-key`, `x-session-id` or
-/// `x-user-id`, in this order.
+/// The key that keeps requests together, from a header: `x-routing-key`, `x-session-id` or `x-user-id`,
+/// in this order.
 pub fn key_of(headers: &dyn HeaderLookup) -> Option<&str> {
     KEY_HEADERS.iter().find_map(|name| headers.header(name))
 }
 
-/// What is known of a request when its worker is chosen. Everything is optional: the router fills
-/// in what the policy asked for (see [`RequestNeeds`]).
+/// What is known about a request when its worker is chosen. Everything is optional: the router fills in
+/// what the policy asked for (see [`RequestNeeds`]).
 #[derive(Clone, Copy, Default)]
 pub struct SelectWorkerInfo<'a> {
     /// The prompt, or the joined chat messages.
     pub request_text: Option<&'a str>,
-    /// Bytes of the whole prompt, where `request_text` is only its beginning; `None` = it is all.
+    /// Bytes of the whole prompt, if `request_text` is only its beginning; `None` = it is complete.
     pub prompt_bytes: Option<usize>,
     /// Token ids, where the router has them.
     pub tokens: Option<&'a [u32]>,
@@ -42,14 +42,14 @@ pub struct SelectWorkerInfo<'a> {
     pub headers: Option<&'a dyn HeaderLookup>,
     /// The requested model.
     pub model: Option<&'a str>,
-    /// Which selection this is.
+    /// Which choice this is.
     pub leg: Leg,
     /// Workers that were already tried for this request; they are never chosen.
     pub excluded: Option<&'a WorkerSet>,
     /// The only workers that may be chosen (they serve the model, they have the role);
     /// `None` = all.
     pub eligible: Option<&'a WorkerSet>,
-    /// What keeps requests together, such as a session: requests with equal keys stay on the same
+    /// A key that keeps requests together, such as a session: requests with equal keys stay on the same
     /// side of a canary. `None` = chance decides.
     pub request_key: Option<&'a str>,
     /// Where the policy explains its choice; `None` = nobody wants to know.
@@ -87,7 +87,7 @@ impl fmt::Debug for SelectWorkerInfo<'_> {
     }
 }
 
-/// What a policy wants to be told of a request's body. A router parses the body only for that.
+/// What a policy needs to know of a request's body. A router parses the body only for that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestNeeds {
     /// The prompt text (or its size).
@@ -99,7 +99,7 @@ pub struct RequestNeeds {
 }
 
 impl RequestNeeds {
-    /// What either of two policies wants.
+    /// What either of two policies needs.
     pub fn and(self, other: Self) -> Self {
         Self {
             text: self.text || other.text,
@@ -108,7 +108,7 @@ impl RequestNeeds {
         }
     }
 
-    /// True if anything in the body is wanted.
+    /// True if it needs anything in the body.
     pub fn body(self) -> bool {
         self.text || self.tokens || self.model
     }

@@ -12,16 +12,17 @@ use crate::policies::native::sampling::{may_choose, random_worker};
 use crate::policies::select_worker_info::{SelectWorkerInfo, key_of};
 use crate::types::hash::stable_hash;
 
-/// Points of one worker on the ring. 128 keeps the shares of equal workers within about a tenth.
+/// Points of one worker on the ring. With 128, the shares of equal workers differ by about a tenth.
 const POINTS: u64 = 128;
 
-/// Rings that are kept: an embedder may alternate between a few slices, one for each model.
+/// How many rings are kept: an embedder may alternate between a few slices, one for each model.
 const RINGS: usize = 8;
 
 /// The worker that owns the request's key on a hash ring.
 ///
-/// The key is the first of: the request key that the router gives; header `x-routing-key`, `x-session-id`, `x-user-id`; the token ids;
-/// the request text. A request without any gets a random worker.
+/// The key is the first of: the request key that the router gives; header `x-routing-key`,
+/// `x-session-id`, `x-user-id`; the token ids; the request text. A request without any gets a random
+/// worker.
 #[derive(Debug, Default)]
 pub struct ConsistentHash {
     rings: ArcSwap<Vec<Arc<Ring>>>,

@@ -1,4 +1,4 @@
-//! Every built-in policy is even over those that may be chosen, whoever they are.
+//! Tests that every built-in policy is even over the workers that may be chosen, whichever these are.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ fn set_health(table: &WorkerTable, mask: usize) {
     }
 }
 
-/// That `counts` are even over the members of `open`: exactly for turns, within six standard
+/// Asserts that `counts` are even over the members of `open`: exactly for turns, within six standard
 /// deviations for chance, and within half for a ring of 128 points a worker.
 fn assert_even(name: &str, counts: &[usize], open: usize, case: &str) {
     let sent: usize = counts.iter().sum();
@@ -59,7 +59,7 @@ fn assert_even(name: &str, counts: &[usize], open: usize, case: &str) {
     }
 }
 
-/// Sends requests for the sets in turn; what each set's requests got must be even.
+/// Sends requests for the sets in turn, and asserts that each set's requests spread evenly.
 fn alternate(name: &str, table: &WorkerTable, healthy: usize, sets: &[usize], rounds: usize) {
     let policy = NativePolicy::by_name(name).unwrap();
     set_health(table, healthy);
@@ -208,8 +208,8 @@ fn turns_are_even_over_threads_that_take_them_at_once() {
             sum
         })
     });
-    // 4000 each, but for those that were content with what they found: some hundred where threads are
-    // stopped in the middle. Turns over the whole table would give 7500 to the one behind the gap.
+    // 4000 each, except for requests that took what they found: some hundred if threads are stopped in
+    // the middle. Turns over the whole table would give 7500 to the worker behind the gap.
     assert!(counts.iter().all(|count| *count == 0 || count.abs_diff(4000) < 1000), "{counts:?}");
 }
 

@@ -6,8 +6,7 @@ use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::native::sampling::may_choose;
 use crate::policies::select_worker_info::SelectWorkerInfo;
 
-/// A worker with the fewest requests in flight from this router. Those with equally few share
-/// evenly, by chance.
+/// A worker with the fewest requests in flight from this router. Equal ones share evenly, by chance.
 #[derive(Debug, Default)]
 pub struct LeastLoad;
 
@@ -17,7 +16,7 @@ impl LeastLoad {
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Option<usize> {
-        // A generator on the stack: the thread's own would be looked up for each of equals.
+        // A generator on the stack: each tie would have to look up the thread's own.
         let mut draws = fastrand::Rng::with_seed(fastrand::u64(..));
         let mut chosen = None;
         let (mut least, mut ties) = (usize::MAX, 1_u64);
@@ -26,8 +25,8 @@ impl LeastLoad {
             if load < least || chosen.is_none() {
                 (chosen, least, ties) = (Some(index), load, 1);
             } else if load == least {
-                // The k-th of equals takes over with a chance of 1/k, so all have the same. Starting at
-                // a random worker instead would favour those behind a gap.
+                // The k-th equal takes over with a chance of 1/k, so all have the same chance. Starting
+                // at a random worker instead would favour those behind a gap.
                 ties += 1;
                 let takes_over = (u64::from(draws.u32(..)) * ties) >> u32::BITS == 0;
                 chosen = select_unpredictable(takes_over, Some(index), chosen);

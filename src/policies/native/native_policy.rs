@@ -84,7 +84,7 @@ impl NativePolicy {
         Some((pick(WorkerRole::Prefill, Leg::Prefill)?, pick(WorkerRole::Decode, Leg::Decode)?))
     }
 
-    /// A counted decision over the router's table, said to be made by `chooser`.
+    /// A counted decision over the router's table, attributed to `chooser`.
     #[inline]
     pub(crate) fn decide_as(
         &self,
@@ -96,7 +96,7 @@ impl NativePolicy {
         Decision::on_fleet(table, index, chooser)
     }
 
-    /// A counted pair over the router's table, said to be made by `chooser`.
+    /// A counted pair over the router's table, attributed to `chooser`.
     pub(crate) fn decide_pair_as(
         &self,
         table: &WorkerTable,
@@ -269,7 +269,7 @@ mod tests {
         let policy = NativePolicy::by_name("power_of_two").unwrap();
         let chosen: Vec<usize> =
             (0..100).map(|_| policy.choose(&*table, &SelectWorkerInfo::default()).unwrap()).collect();
-        // Both looks land on worker 0 five times in a row once in 32 rounds.
+        // In 32 rounds, both draws fall on worker 0 five times in a row once.
         assert!(chosen.iter().filter(|index| **index == 1).count() > 80, "{chosen:?}");
         drop(busy);
     }

@@ -17,7 +17,7 @@ impl PowerOfTwo {
         info: &SelectWorkerInfo<'_>,
     ) -> Option<usize> {
         let first = random_worker(workers, info)?;
-        // A second look that lands on the first again is retried a few times, not for ever.
+        // Draws again a few times, but not for ever, if the second is the first.
         let second = (0..4).filter_map(|_| random_worker(workers, info)).find(|second| *second != first);
         match second {
             Some(second) if workers.load(second) < workers.load(first) => Some(second),

@@ -7,21 +7,20 @@ use crate::policies::native::sampling::may_choose;
 use crate::policies::native::turns::Turns;
 use crate::policies::select_worker_info::SelectWorkerInfo;
 
-/// How often a turn is given up because other threads took some meanwhile.
+/// How often a thread tries again because others took turns meanwhile.
 const ATTEMPTS: usize = 16;
 
 /// The next worker in table order that may be chosen.
 ///
-/// Turns are among those that may be chosen: a worker that is passed over loses its turn, and the
-/// one behind it gets no second one. Requests for different models, and the halves of a pair, take
-/// separate turns.
+/// Only workers that may be chosen take turns: a worker that is passed over loses its turn, and the one
+/// behind it gets no second one. Requests for different models, and the halves of a pair, take separate
+/// turns.
 ///
 /// # Concurrency
 ///
-/// One shared counter for each list of workers, since "next" is shared by nature. A thread that
-/// passes workers over takes their turns too, unless another thread took one meanwhile: then it
-/// looks again, so that no two of them have the same turn. After a number of such attempts it is
-/// content with what it found, so that it ends.
+/// One shared counter for each list of workers, since "next" is shared by nature. A thread that passes
+/// workers over takes their turns too, unless another thread took one meanwhile: then it tries again, so
+/// that no two threads have the same turn. After [`ATTEMPTS`] it takes what it found, so that it ends.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turns: Turns,
@@ -49,7 +48,7 @@ impl RoundRobin {
     }
 }
 
-/// The next one that may be chosen, however many are passed over.
+/// The next worker that may be chosen, however many are passed over.
 fn pass_over<C: CandidateWorkers>(
     turns: &AtomicUsize,
     workers: &C,
@@ -61,7 +60,7 @@ fn pass_over<C: CandidateWorkers>(
     let mut attempts_left = ATTEMPTS;
     loop {
         let start = turn % count;
-        // Two plain searches: a chained one asks at each step which of its halves it is in.
+        // Two plain searches: a chained one checks at each step which half it is in.
         let index = (start..count).find(open).or_else(|| (0..start).find(open))?;
         let passed = if index < start { index + count - start } else { index - start };
         let next = turn.wrapping_add(passed + 1);

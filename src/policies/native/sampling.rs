@@ -1,4 +1,4 @@
-//! Picking workers at random, for the policies that do.
+//! Picks workers at random, for policies that need that.
 
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::select_worker_info::SelectWorkerInfo;
@@ -15,7 +15,7 @@ pub(crate) fn may_choose<C: CandidateWorkers>(
 
 /// A uniformly random worker among those that may be chosen.
 ///
-/// Rejection sampling: with most workers healthy it costs one or two looks instead of a scan.
+/// Rejection sampling: with most workers healthy it costs one or two draws instead of a scan.
 pub(crate) fn random_worker<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> Option<usize> {
     let count = workers.len();
     if count == 0 {

@@ -1,4 +1,4 @@
-//! Whose turn it is: one place in the order for each list of workers that requests choose from.
+//! Whose turn it is: one position for each list of workers that requests choose from.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -7,25 +7,25 @@ use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::types::worker_set::WorkerSet;
 use sgl_policy_abi::Leg;
 
-/// Lists that have turns of their own at a time: one for each model, and for each half of a pair.
-/// Beyond that lists begin to share, which is uneven only where their requests alternate.
+/// How many lists have separate turns at a time: one for each model, and for each half of a pair. Beyond
+/// that lists begin to share, which is uneven only if their requests alternate.
 const SLOTS: usize = 64;
 
-/// Places where a list's turns may be, from the one that its key names.
+/// In how many slots a list may be, counted from the one that its key names.
 const PROBES: usize = 8;
 
-/// Turns by list. Requests that choose from different lists must not share one counter: where
-/// those for two models alternate, each model would see every second turn only, and half of its
-/// workers would get nothing.
+/// Turns by list. Requests that choose from different lists must not share a counter: if requests for
+/// two models alternated, each model would see only every second turn, and half of its workers would get
+/// nothing.
 ///
 /// # Concurrency
 ///
-/// Everything is `Relaxed`: a turn orders nothing else. Two threads that claim a place for the
-/// same list at once may use two for a moment, and one that loses its place to another list begins
-/// again somewhere: both cost a few turns and no correctness.
+/// Everything is `Relaxed`: a turn orders nothing else. Two threads that claim a slot for the same list
+/// at once may use two for a moment, and a list that loses its slot to another starts again somewhere:
+/// both cost a few turns and no correctness.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    /// Of requests that may go to any worker of the router's own table.
+    /// For requests that may go to any worker of the router's own table.
     fleet: AtomicUsize,
     slots: Box<[Slot; SLOTS]>,
     claimed: AtomicUsize,
@@ -46,16 +46,16 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// The turns of the list that this request chooses from: a table (or slice), a leg, and who of
-    /// it qualifies.
+    /// The turns of the list that this request chooses from: a table (or slice), a leg, and the workers
+    /// that qualify.
     #[inline]
     pub(crate) fn of<C: CandidateWorkers>(&self, workers: &C, info: &SelectWorkerInfo<'_>) -> &AtomicUsize {
         // The usual request needs no look-up, and its turns go on when the table changes.
         if workers.is_fleet() && info.eligible.is_none() && info.leg == Leg::Single {
             return &self.fleet;
         }
-        // No list has version 0, so without a set the key is never 0. Fingerprints are spread over
-        // all bits.
+        // No list has version 0, so without a set the key is never 0. A fingerprint spreads over all
+        // bits.
         let list = workers.version().get() << 2 | info.leg as u64;
         let key = list ^ info.eligible.map_or(0, WorkerSet::fingerprint);
         let slot = self.slot(key, 0);
@@ -69,7 +69,7 @@ impl Turns {
         &self.slots[(key as usize).wrapping_add(probe) & (SLOTS - 1)]
     }
 
-    /// The place of a list that is not where its key says, or is new.
+    /// The slot of a list that is new, or not where its key says.
     #[cold]
     fn search(&self, key: u64) -> &AtomicUsize {
         for slot in (0..PROBES).map(|probe| self.slot(key, probe)) {
@@ -79,15 +79,15 @@ impl Turns {
                 Err(_) => {}
             }
         }
-        // All are taken, mostly by tables that are gone. By chance, so that two lists which are in
-        // use do not take the same place from each other for ever.
+        // All are taken, mostly by tables that are gone. Takes one by chance, so that two lists in use
+        // do not take the same slot from each other for ever.
         let slot = self.slot(key, fastrand::usize(..PROBES));
         slot.list.store(key, Ordering::Relaxed);
         self.begin(slot)
     }
 
-    /// The first list begins with its first worker. Others begin anywhere: if every request came
-    /// with a new table, all of them would go to one worker otherwise.
+    /// The first list begins with its first worker. Others begin anywhere: otherwise, if every request
+    /// came with a new table, all of them would go to one worker.
     fn begin<'a>(&self, slot: &'a Slot) -> &'a AtomicUsize {
         if self.claimed.fetch_add(1, Ordering::Relaxed) > 0 {
             slot.turn.store(fastrand::u32(..) as usize, Ordering::Relaxed);
