@@ -1,6 +1,8 @@
 //! The column form: what a guest is sent for a decision, and guests that read it in place.
 
-use sgl_policy_abi::Input;
+use std::borrow::Cow;
+
+use sgl_policy_abi::{Column, Input};
 use sgl_testkit::commanded::ECHO;
 use sgl_testkit::fleets::{fleet, slice};
 use sgl_testkit::manifest::manifest;
@@ -14,25 +16,27 @@ use sglang_router_rs::types::WorkerSet;
 use crate::capture::{catch_logs, take_echo, take_lines};
 use crate::decoder::Value;
 
-const ALL: [Input; 17] = [
-    Input::Healthy,
-    Input::Excluded,
-    Input::Load,
-    Input::Running,
-    Input::Waiting,
-    Input::QueuedTokens,
-    Input::KvUsage,
-    Input::Throughput,
-    Input::LatencyEwma,
-    Input::RequestText,
-    Input::RequestTokens,
-    Input::PromptBytes,
-    Input::Model,
-    Input::Header(std::borrow::Cow::Borrowed("x-session-id")),
-    Input::Leg,
-    Input::Random,
-    Input::NowNs,
-];
+const SESSION: Input = Input::Header(Cow::Borrowed("x-session-id"));
+
+fn all_inputs() -> Vec<Input> {
+    Input::named().chain([SESSION]).collect()
+}
+
+/// A message with the values of [`all_inputs`].
+struct Everything(Value);
+
+impl Everything {
+    fn sent(name: &str) -> Self {
+        let message = sent(name);
+        assert_eq!(message.items().len(), 1 + all_inputs().len());
+        Self(message)
+    }
+
+    fn value(&self, input: &Input) -> &Value {
+        let position = all_inputs().iter().position(|known| known == input).unwrap();
+        &self.0.items()[1 + position]
+    }
+}
 
 /// A guest that logs every message and chooses worker 1.
 async fn echoing(name: &str, inputs: &[Input]) -> (PolicyFactory, PolicyHandle) {
@@ -68,18 +72,22 @@ fn varied_fleet() -> (Fleet, Vec<InFlight>) {
     (fleet, held)
 }
 
-fn one_known<T: Copy>(index: usize, value: T, unknown: T) -> Vec<T> {
-    (0..11).map(|at| if at == index { value } else { unknown }).collect()
-}
-
-/// NaN is "unknown", and equals nothing.
-fn known_floats(column: &Value) -> Vec<(usize, f32)> {
-    column.floats().into_iter().enumerate().filter(|(_, value)| !value.is_nan()).collect()
+/// Which worker of [`varied_fleet`] is known by a column, and the bits that arrive of it.
+fn known_in(column: Column) -> (usize, u32) {
+    match column {
+        Column::Load => (2, 2),
+        Column::Running => (3, 7),
+        Column::Waiting => (3, 2),
+        Column::QueuedTokens => (3, 70_000),
+        Column::KvUsage => (3, 0.25_f32.to_bits()),
+        Column::Throughput => (3, 812.5_f32.to_bits()),
+        Column::LatencyEwma => (10, 12.5_f32.to_bits()),
+    }
 }
 
 #[tokio::test]
 async fn every_input_arrives_in_its_documented_encoding() {
-    let (_factory, policy) = echoing("all-inputs", &ALL).await;
+    let (_factory, policy) = echoing("all-inputs", &all_inputs()).await;
     let (fleet, _held) = varied_fleet();
     let headers = vec![("x-session-id".to_owned(), "s-1".to_owned())];
     let excluded: WorkerSet = [0, 9].into_iter().collect();
@@ -97,42 +105,36 @@ async fn every_input_arrives_in_its_documented_encoding() {
     };
     let table = fleet.table();
     assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);
-    let message = sent("all-inputs");
-    let items = message.items();
-    assert_eq!(items.len(), 1 + ALL.len());
-    assert_eq!(items[1].bits(), [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]);
-    assert_eq!(items[2].bits(), [0, 9]);
-    assert_eq!(items[3].signed(), one_known(2, 2, 0));
-    assert_eq!(items[4].signed(), one_known(3, 7, -1));
-    assert_eq!(items[5].signed(), one_known(3, 2, -1));
-    assert_eq!(items[6].signed(), one_known(3, 70_000, -1));
-    assert_eq!(known_floats(&items[7]), [(3, 0.25)]);
-    assert_eq!(known_floats(&items[8]), [(3, 812.5)]);
-    assert_eq!(known_floats(&items[9]), [(10, 12.5)]);
-    assert_eq!(items[7].floats().len(), 11);
-    assert_eq!(items[10], Value::str("héllo"));
+    let sent = Everything::sent("all-inputs");
+    assert_eq!(sent.value(&Input::Healthy).bits(), [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(sent.value(&Input::Excluded).bits(), [0, 9]);
+    for column in Column::ALL {
+        let (known, bits) = known_in(column);
+        let expected = (0..11).map(|worker| if worker == known { bits } else { column.unknown() });
+        let arrived = sent.value(&Input::Column(column)).words().map(u32::from_le_bytes);
+        assert!(arrived.eq(expected), "{}", column.name());
+    }
+    assert_eq!(sent.value(&Input::RequestText), &Value::str("héllo"));
     let tokens = [1_u32, 70_000, u32::MAX].map(u32::to_le_bytes).concat();
-    assert_eq!(items[11], Value::Bin(tokens));
-    assert_eq!(items[12].int(), 9_000_000, "of the whole prompt");
-    assert_eq!(items[13], Value::str("m"));
-    assert_eq!(items[14], Value::str("s-1"));
-    assert_eq!(items[15].int(), 2);
+    assert_eq!(sent.value(&Input::RequestTokens), &Value::Bin(tokens));
+    assert_eq!(sent.value(&Input::PromptBytes).int(), 9_000_000, "of the whole prompt");
+    assert_eq!(sent.value(&Input::Model), &Value::str("m"));
+    assert_eq!(sent.value(&SESSION), &Value::str("s-1"));
+    assert_eq!(sent.value(&Input::Leg).int(), 2);
 }
 
 #[tokio::test]
 async fn what_a_request_does_not_have_arrives_as_nil() {
-    let (_factory, policy) = echoing("nil-inputs", &ALL).await;
+    let (_factory, policy) = echoing("nil-inputs", &all_inputs()).await;
     let table = fleet(3).table();
     policy.decide(&table, &SelectWorkerInfo::default()).unwrap();
-    let message = sent("nil-inputs");
-    let items = message.items();
-    assert_eq!(items[2].bits(), [] as [usize; 0]);
-    assert_eq!(items[2], Value::Bin(vec![0]));
-    for nil in [10, 11, 13, 14] {
-        assert_eq!(items[nil], Value::Nil, "input {nil}");
+    let sent = Everything::sent("nil-inputs");
+    assert_eq!(sent.value(&Input::Excluded), &Value::Bin(vec![0]));
+    for nil in [Input::RequestText, Input::RequestTokens, Input::Model, SESSION] {
+        assert_eq!(sent.value(&nil), &Value::Nil, "{}", nil.name());
     }
-    assert_eq!(items[12].int(), 0);
-    assert_eq!(items[15].int(), 0);
+    assert_eq!(sent.value(&Input::PromptBytes).int(), 0);
+    assert_eq!(sent.value(&Input::Leg).int(), 0);
 }
 
 #[tokio::test]
@@ -165,20 +167,21 @@ async fn eligible_workers_mask_the_healthy_ones() {
 
 #[tokio::test]
 async fn slice_of_workers_is_sent_like_a_table() {
-    let (_factory, policy) = echoing("slices", &ALL).await;
+    let (_factory, policy) = echoing("slices", &all_inputs()).await;
     let workers = slice(9);
     workers[7].increment_load();
     let info = SelectWorkerInfo::default();
     assert_eq!(policy.select_worker(&workers, &info), Some(1));
-    let message = sent("slices");
-    assert_eq!(message.items()[1].bits(), (0..9).collect::<Vec<_>>());
-    assert_eq!(message.items()[3].signed(), [0, 0, 0, 0, 0, 0, 0, 1, 0]);
-    assert_eq!(message.items()[4].signed(), [-1; 9]);
-    assert!(message.items()[7].floats().iter().all(|usage| usage.is_nan()));
+    let message = Everything::sent("slices");
+    assert_eq!(message.value(&Input::Healthy).bits(), (0..9).collect::<Vec<_>>());
+    assert_eq!(message.value(&Input::Load).signed(), [0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    assert_eq!(message.value(&Input::Running).signed(), [-1; 9]);
+    assert!(message.value(&Input::KvUsage).floats().iter().all(|usage| usage.is_nan()));
+    let load = || Everything::sent("slices").value(&Input::Load).signed();
     let held = policy.select_worker_async(&workers, &info).await.unwrap();
-    assert_eq!(sent("slices").items()[3].signed(), [0, 0, 0, 0, 0, 0, 0, 1, 0], "not counted yet");
+    assert_eq!(load(), [0, 0, 0, 0, 0, 0, 0, 1, 0], "not counted yet");
     policy.select_worker(&workers, &info);
-    assert_eq!(sent("slices").items()[3].signed(), [0, 1, 0, 0, 0, 0, 0, 1, 0], "counted while held");
+    assert_eq!(load(), [0, 1, 0, 0, 0, 0, 0, 1, 0], "counted while held");
     drop(held);
 }
 

@@ -64,7 +64,8 @@ impl Value {
         (0..bytes.len() * 8).filter(|bit| bytes[bit / 8] & (1 << (bit % 8)) != 0).collect()
     }
 
-    fn words(&self) -> impl Iterator<Item = [u8; 4]> {
+    /// A column's four bytes of each worker.
+    pub(crate) fn words(&self) -> impl Iterator<Item = [u8; 4]> {
         let Self::Bin(bytes) = self else { panic!("no bin: {self:?}") };
         assert!(bytes.len().is_multiple_of(4), "{bytes:02x?}");
         bytes.chunks_exact(4).map(|word| word.try_into().expect("four bytes"))

@@ -85,7 +85,7 @@ pub struct UnknownInput {
 impl fmt::Display for UnknownInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unknown input `{}`, known are ", self.name)?;
-        for input in named() {
+        for input in Input::named() {
             write!(f, "{}, ", input.static_name())?;
         }
         f.write_str("header:<lower-case name>")
@@ -94,23 +94,23 @@ impl fmt::Display for UnknownInput {
 
 impl core::error::Error for UnknownInput {}
 
-/// All inputs but headers, in the order of the documentation.
-fn named() -> impl Iterator<Item = Input> {
-    let requests = [
-        Input::RequestText,
-        Input::RequestTokens,
-        Input::PromptBytes,
-        Input::Model,
-        Input::Leg,
-        Input::Random,
-        Input::NowNs,
-    ];
-    [Input::Healthy, Input::Excluded].into_iter().chain(Column::ALL.map(Input::Column)).chain(requests)
-}
-
 impl Input {
     /// What stands before a header's name.
     pub const HEADER_PREFIX: &'static str = "header:";
+
+    /// All inputs but headers, in the order of the documentation.
+    pub fn named() -> impl Iterator<Item = Self> {
+        let requests = [
+            Self::RequestText,
+            Self::RequestTokens,
+            Self::PromptBytes,
+            Self::Model,
+            Self::Leg,
+            Self::Random,
+            Self::NowNs,
+        ];
+        [Self::Healthy, Self::Excluded].into_iter().chain(Column::ALL.map(Self::Column)).chain(requests)
+    }
 
     /// The input of that name.
     ///
@@ -118,7 +118,7 @@ impl Input {
     /// [`UnknownInput`], also for a header name that is empty, has upper-case
     /// letters, or has bytes that no header name has.
     pub fn parse(name: &str) -> Result<Self, UnknownInput> {
-        if let Some(input) = named().find(|known| known.static_name() == name) {
+        if let Some(input) = Self::named().find(|known| known.static_name() == name) {
             return Ok(input);
         }
         match name.strip_prefix(Self::HEADER_PREFIX) {
@@ -130,12 +130,23 @@ impl Input {
     /// The name in the manifest.
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
-        if let Self::Header(header) = self {
-            let mut name = String::from(Self::HEADER_PREFIX);
-            name.push_str(header);
-            return Cow::Owned(name);
+        match self {
+            Self::Header(header) => {
+                let mut name = String::from(Self::HEADER_PREFIX);
+                name.push_str(header);
+                Cow::Owned(name)
+            }
+            Self::Healthy
+            | Self::Excluded
+            | Self::Column(_)
+            | Self::RequestText
+            | Self::RequestTokens
+            | Self::PromptBytes
+            | Self::Model
+            | Self::Leg
+            | Self::Random
+            | Self::NowNs => Cow::Borrowed(self.static_name()),
         }
-        Cow::Borrowed(self.static_name())
     }
 
     /// The name, without the header's own part.
@@ -173,28 +184,6 @@ impl Input {
             | Self::NowNs => None,
         }
     }
-
-    /// True if there is one value per worker.
-    #[inline]
-    #[must_use]
-    pub const fn is_per_worker(&self) -> bool {
-        self.column_width().is_some()
-    }
-
-    /// True if the value comes out of the request's body, so that the body must be parsed.
-    #[must_use]
-    pub const fn needs_body(&self) -> bool {
-        match self {
-            Self::RequestText | Self::RequestTokens | Self::PromptBytes | Self::Model => true,
-            Self::Healthy
-            | Self::Excluded
-            | Self::Column(_)
-            | Self::Header(_)
-            | Self::Leg
-            | Self::Random
-            | Self::NowNs => false,
-        }
-    }
 }
 
 /// Longest name of a header input, in bytes: far above any that is in use. The host looks each up in
@@ -226,12 +215,12 @@ mod tests {
 
     #[test]
     fn input_names_parse_back_to_their_input() {
-        for input in named() {
+        for input in Input::named() {
             assert_eq!(Input::parse(&input.name()), Ok(input));
         }
         let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma \
                      request_text request_tokens prompt_bytes model leg random now_ns";
-        assert!(named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
+        assert!(Input::named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
         let header = Input::parse("header:x-session-id").unwrap();
         assert_eq!(header, Input::Header("x-session-id".into()));
         assert_eq!(header.name(), "header:x-session-id");

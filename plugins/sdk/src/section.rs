@@ -129,12 +129,23 @@ impl<const N: usize> Output<N> {
 
     #[expect(clippy::panic, reason = "evaluated at compile time: a build error")]
     const fn input(self, input: &Input) -> Self {
-        let Input::Header(header) = input else {
-            return self.text(input.static_name());
-        };
-        let Cow::Borrowed(header) = header else { panic!("a constant header is borrowed") };
-        let prefix = Input::HEADER_PREFIX;
-        self.header(0xa0, 32, 0xda, prefix.len() + header.len()).raw(prefix).raw(header)
+        match input {
+            Input::Header(Cow::Borrowed(header)) => {
+                let prefix = Input::HEADER_PREFIX;
+                self.header(0xa0, 32, 0xda, prefix.len() + header.len()).raw(prefix).raw(header)
+            }
+            Input::Header(Cow::Owned(_)) => panic!("a constant header is borrowed"),
+            Input::Healthy
+            | Input::Excluded
+            | Input::Column(_)
+            | Input::RequestText
+            | Input::RequestTokens
+            | Input::PromptBytes
+            | Input::Model
+            | Input::Leg
+            | Input::Random
+            | Input::NowNs => self.text(input.static_name()),
+        }
     }
 }
 
@@ -193,6 +204,7 @@ mod tests {
     fn constant_manifest_is_what_the_host_decodes() {
         const BYTES: [u8; EVERYTHING.encoded_len()] = EVERYTHING.encode();
         decoded(&BYTES, &EVERYTHING);
+        assert!(Input::named().all(|input| EVERYTHING.inputs.contains(&input)), "each input is written");
         const EMPTY: StaticManifest = StaticManifest {
             name: "",
             version: "",

@@ -34,9 +34,19 @@ const SECRET_KEYS: [&str; 6] = ["access", "account", "api", "functions", "privat
 ///
 /// [`ModuleFault::SecretHeaders`] if one of them carries credentials and is not allowed.
 pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFault> {
-    let secret = |input: &Input| {
-        let Input::Header(name) = input else { return None };
-        is_secret(name).then(|| name.to_string())
+    // In full: an input to come may carry credentials too.
+    let secret = |input: &Input| match input {
+        Input::Header(name) => is_secret(name).then(|| name.to_string()),
+        Input::Healthy
+        | Input::Excluded
+        | Input::Column(_)
+        | Input::RequestText
+        | Input::RequestTokens
+        | Input::PromptBytes
+        | Input::Model
+        | Input::Leg
+        | Input::Random
+        | Input::NowNs => None,
     };
     let mut needed: Vec<String> = inputs.iter().filter_map(secret).collect();
     needed.sort_unstable();
