@@ -1,8 +1,6 @@
 //! What a request costs on a worker, in estimated milliseconds.
 
-use sgl_policy_sdk::{Config, Context, Error, Floats, Ints};
-
-use crate::PdPair;
+use sgl_policy_sdk::{Config, Context, Declares, Error, Floats, Ints};
 
 /// The model's constants.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ impl Costs {
 
     /// The model for one request.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    pub(crate) fn of<'a>(&'a self, ctx: &Context<'a, PdPair>) -> RequestCosts<'a> {
+    pub(crate) fn of<'a, P: Declares>(&'a self, ctx: &Context<'a, P>) -> RequestCosts<'a> {
         RequestCosts {
             costs: self,
             own_tokens: f64::max(ctx.prompt_bytes() as f64 * self.tokens_per_byte, 1.0),
