@@ -10,6 +10,7 @@ use crate::core::report::WorkerReport;
 use sgl_policy_abi::WorkerRole;
 
 /// An inference server. Routers that embed this crate implement it for their own worker type.
+///
 /// The static facts (`url`, `role`, `model_id`, `weight`, `labels`) must not change during the life of a
 /// value: policies learn them only once. Make a new worker instead.
 pub trait Worker: Send + Sync + fmt::Debug {

@@ -23,6 +23,7 @@ use crate::engine::pool::queue::{Caller, CallerStanding, Queue};
 /// A bounded queue of callers. Not on the decision path: a caller comes here only if nothing is free.
 ///
 /// # Concurrency
+///
 /// `count` mirrors the number of callers, so that others can read it without the lock. It is raised
 /// before the caller tries once more, and read after something is put back; see
 /// [`crate::engine::pool::Pool`] for the pairing. A caller tries and goes back to waiting under the

@@ -14,7 +14,7 @@ use sglang_router_rs::types::shown;
 /// Largest body that only names things, in bytes.
 pub const MAX_JSON_BYTES: usize = 1 << 20;
 
-/// What a body is.
+/// What a body contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyKind {
     /// JSON, merge patches included.
@@ -24,8 +24,8 @@ pub enum BodyKind {
 }
 
 impl BodyKind {
-    /// What the head says that the body is. A web page can send bodies of other types to any
-    /// address without asking; those of these two it cannot.
+    /// The kind of body that the head states. Any web page may send bodies of other types to any
+    /// address, but none of these two.
     ///
     /// # Errors
     ///

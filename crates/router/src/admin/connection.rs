@@ -1,4 +1,4 @@
-//! What a listener knows of the connection that a request came over.
+//! What a listener knows about the connection of a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use http::{Extensions, StatusCode};
 use sgl_api::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// In the extensions of every request that came over a listener; missing where routes are called
-/// without one.
+/// In the extensions of every request that came through a listener; missing if routes are called without
+/// one.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Who connected.
@@ -20,7 +20,7 @@ pub struct Connection {
     pub uploads: Arc<Semaphore>,
 }
 
-/// The right to have a module in memory, until it is dropped; none where no listener counts.
+/// The right to have a module in memory until this is dropped; empty if no listener counts.
 #[derive(Debug)]
 pub struct UploadPermit {
     _counted: Option<OwnedSemaphorePermit>,
@@ -30,7 +30,7 @@ pub struct UploadPermit {
 ///
 /// # Errors
 ///
-/// 503 with `retry-after` if as many as may be are on their way.
+/// 503 with `retry-after` if the allowed number is on its way already.
 pub fn room_for_upload(extensions: &Extensions) -> Result<UploadPermit, Problem> {
     let Some(connection) = extensions.get::<Connection>() else {
         return Ok(UploadPermit { _counted: None });

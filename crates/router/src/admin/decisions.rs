@@ -14,7 +14,7 @@ use sgl_api::{DecisionList, Problem, RequestRecord};
 
 type Recording = State<Option<Arc<Recorder>>>;
 
-/// Records that are listed if nothing is said.
+/// Records that are listed by default.
 const DEFAULT_LIMIT: usize = 20;
 
 /// How many are wanted.

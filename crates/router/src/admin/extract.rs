@@ -1,4 +1,4 @@
-//! What is read from the path and the query of a request; what cannot be read is a problem.
+//! Reads the path and the query of a request; what it cannot read is a problem.
 
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
@@ -38,7 +38,7 @@ fn bad(code: &str, reason: &str) -> Problem {
     Problem::coded(StatusCode::BAD_REQUEST, code, shown(reason))
 }
 
-/// The answer where nothing is.
+/// The answer if nothing is at a path.
 pub async fn no_such_path(method: Method, uri: Uri) -> Problem {
     let asked = shown(&format!("{method} {}", uri.path()));
     let detail =

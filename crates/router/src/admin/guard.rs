@@ -1,4 +1,4 @@
-//! Who may use a listener: whoever has the token, or where there is none, whoever is no web page.
+//! Who may use a listener: whoever has the token or, without a token, whoever is not a web page.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use sgl_api::Problem;
 
 const SCHEME: &[u8] = b"Bearer";
 
-/// Lets requests with the right bearer token through, whatever host they name: no page has it.
-/// Without a token, lets everything through that no web page sent.
+/// Lets requests with the right bearer token through, whatever host they name: no web page has the
+/// token. Without a token, lets everything through that no web page sent.
 #[derive(Clone, Debug)]
 pub enum Guard {
     /// Asks for a token.
@@ -23,7 +23,7 @@ pub enum Guard {
     Hosts(HostRule),
 }
 
-/// Only a digest, so that comparing it tells nothing of the token by the time it takes.
+/// Only a digest, so that the time of a comparison reveals nothing of the token.
 #[derive(Clone, Debug)]
 pub struct TokenDigest(Arc<[u8]>);
 
@@ -56,7 +56,7 @@ impl TokenDigest {
     fn is_shown(&self, header: Option<&HeaderValue>) -> bool {
         let token = header.and_then(|header| {
             let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len())?;
-            // Names of schemes are of any case, with at least one space behind (RFC 9110, 11.4).
+            // Schemes are case-insensitive, with at least one space behind them (RFC 9110, 11.4).
             scheme.eq_ignore_ascii_case(SCHEME).then(|| token.strip_prefix(b" "))?
         });
         token.map(<[u8]>::trim_ascii_start).is_some_and(|token| digest(token) == self.0)

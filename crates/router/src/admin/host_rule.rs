@@ -1,9 +1,9 @@
 //! Tells requests of web pages from requests of operators.
 //!
-//! A browser lets any page send requests to any address, the loopback one included, and a page
-//! whose own name is made to point here (DNS rebinding) may read the answers too. Both can be told
-//! by what the browser adds and the page cannot change: the first by `origin` and `sec-fetch-site`,
-//! the second by `host`, which is the page's name then.
+//! A browser lets any page send requests to any address, including the loopback one, and a page whose
+//! own name is made to point here (DNS rebinding) may also read the answers. What the browser adds, and
+//! the page cannot change, reveals both: `origin` and `sec-fetch-site` the first, and `host`, which then
+//! is the page's name, the second.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ const SEC_FETCH_SITE: &str = "sec-fetch-site";
 /// The names that a listener answers to.
 #[derive(Clone, Debug)]
 pub struct HostRule {
-    /// Whether every IP address will do, not only those of loopback: for a listener beyond loopback.
-    /// No name of a page is an address.
+    /// Whether any IP address is accepted, not only those of loopback: for a listener beyond loopback.
+    /// No page has an address as its name.
     any_address: bool,
     /// Further names and addresses, in lower case.
     allowed: Arc<[String]>,
@@ -35,7 +35,7 @@ impl HostRule {
         Self { any_address: !address.is_loopback(), allowed, key }
     }
 
-    /// Lets requests through that no page of another place sent.
+    /// Lets requests through unless a page of another place sent them.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl HostRule {
         Ok(())
     }
 
-    /// The authority that the request names; every one that it names must be allowed.
+    /// The authority that the request names; if it names several, all must be allowed.
     fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
         let mut named = uri.authority().cloned();
         for value in headers.get_all(header::HOST) {
@@ -95,13 +95,13 @@ fn foreign_page(found: &str) -> Problem {
     Problem::coded(StatusCode::FORBIDDEN, "foreign_page", detail)
 }
 
-/// A host as it is compared: without brackets and the dot at its end, in lower case.
+/// A host in the form that is compared: in lower case, without brackets and without a dot at its end.
 fn plain(host: &str) -> String {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
 }
 
-/// True if the origin is the place that the request was sent to.
+/// True if the request was sent to the place that is its origin.
 fn is_own(origin: &[u8], host: &Authority) -> bool {
     let text = std::str::from_utf8(origin).unwrap_or_default();
     let place = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));

@@ -17,10 +17,10 @@ use sglang_router_rs::types::{file, shown_path};
 
 const FILE: &str = "workers.json";
 
-/// Where a file goes that cannot be read.
+/// Where an unreadable file goes.
 const SET_ASIDE: &str = "workers.bad";
 
-/// The most that is read: some ten thousand workers.
+/// Most bytes that are read: some ten thousand workers.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// The workers that were added while the router ran, and the file that holds them.
@@ -40,13 +40,13 @@ struct Listed {
 }
 
 impl KeptWorkers {
-    /// Reads the file of a state directory. One that is bad is set aside and reported in the log; the
-    /// router starts without its workers then.
+    /// Reads the file of a state directory. A bad file is set aside and reported in the log; the router
+    /// then starts without its workers.
     pub fn open(dir: &Path) -> Self {
         let listed = read(&dir.join(FILE)).unwrap_or_else(|error| {
             let aside = dir.join(SET_ASIDE);
             tracing::error!(%error, aside = %shown_path(&aside), "workers that were added before are not known any more");
-            // Without this the next change would overwrite what somebody may still want to read.
+            // Otherwise the next change would overwrite what somebody may still want to read.
             if let Err(error) = fs::rename(dir.join(FILE), &aside) {
                 tracing::error!(%error, "the bad file cannot be set aside");
             }
@@ -61,7 +61,7 @@ impl KeptWorkers {
         self.entries.lock().values().cloned().collect()
     }
 
-    /// A worker was added. A failure to write is logged: the worker serves all the same.
+    /// Keeps a worker that was added. A failure to write is logged: the worker serves all the same.
     ///
     /// # Cancel safety
     ///
@@ -70,7 +70,7 @@ impl KeptWorkers {
         self.change(|entries| entries.insert(entry.url.clone(), entry).is_none()).await;
     }
 
-    /// A worker was removed; nothing changes if it was not added by an operator.
+    /// Forgets a worker that was removed; nothing changes if no operator added it.
     ///
     /// # Cancel safety
     ///

@@ -32,8 +32,8 @@ use crate::config::checked::OperationsSettings;
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What requests in flight get when the listener is told to stop: a scraper that reads slowly must
-/// not hold up the end.
+/// Time that requests in flight get when the listener is told to stop: a scraper that reads slowly must
+/// not delay the end.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Most bytes of a head; hyper's own default is 400 KB.
@@ -69,7 +69,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    // What has not ended by then is cut.
+    // Requests that have not ended by then are cut off.
     let _ = tokio::time::timeout(STOP_GRACE, graceful.shutdown()).await;
     connections.shutdown().await;
 }
@@ -107,7 +107,7 @@ fn connection(
         routes.call(request)
     });
     let mut http = http1::Builder::new();
-    // This clock runs from the moment that the connection waits for a request, idle or not.
+    // This timer starts when the connection begins to wait for a request, idle or not.
     http.timer(TokioTimer::new()).header_read_timeout(settings.idle_timeout).max_buf_size(MAX_HEAD_BYTES);
     let serving = graceful.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
     async move {

@@ -18,7 +18,7 @@ use sgl_api::{Problem, ToldProblem};
 use sgl_upstream::worker_url::without_user;
 use sglang_router_rs::types::shown;
 
-/// Lines on refused requests in a second: who sends many must not fill the disk.
+/// Most log lines on refused requests in a second: whoever sends many must not fill the disk.
 const MAX_REFUSALS: u32 = 20;
 
 /// Who sent a request, as far as that is known.
@@ -60,11 +60,11 @@ impl<S: Sync> FromRequestParts<S> for Who {
     }
 }
 
-/// In the extensions of an answer whose log line somebody else writes.
+/// In the extensions of an answer whose log line another place writes.
 #[derive(Clone, Copy, Debug)]
 pub struct LoggedElsewhere;
 
-/// In the extensions of an answer: what was changed, where the path does not say it. Fit for a log:
+/// In the extensions of an answer: what was changed, if the path does not say it. Fit for a log:
 /// escaped, and without passwords.
 #[derive(Clone, Debug)]
 pub struct Changed(pub String);
@@ -75,7 +75,7 @@ pub struct ChangeLog {
     refusals: Arc<Mutex<Refusals>>,
 }
 
-/// Refusals of the second that runs.
+/// Refusals of the present second.
 #[derive(Debug, Default)]
 struct Refusals {
     since: Option<Instant>,
@@ -100,7 +100,7 @@ impl ChangeLog {
 }
 
 impl Refusals {
-    /// How many were left out before this one; none if it is to be left out itself.
+    /// How many lines were left out before this one; `None` if this one is to be left out too.
     fn admit(&mut self, now: Instant) -> Option<u32> {
         let is_over = self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
         let suppressed = self.count.saturating_sub(MAX_REFUSALS);
@@ -113,8 +113,8 @@ impl Refusals {
     }
 }
 
-/// The middleware. A request that changes something runs on a task of its own: it goes to its end
-/// and into the log, whether its client waits or not.
+/// The middleware. A request that changes something runs on a task of its own: it is finished and
+/// logged, whether its client waits or not.
 pub async fn log_changes(State(log): State<ChangeLog>, request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
@@ -122,7 +122,7 @@ pub async fn log_changes(State(log): State<ChangeLog>, request: Request, next: N
     let (head, body) = request.into_parts();
     let who = Who::of(&head);
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    // A worker's URL is the only one in a path, and may be one that is refused for its password.
+    // Only a worker's URL can be part of a path, and it may be refused just for its password.
     let path = if path.starts_with("/workers") { without_user(path) } else { path.to_owned() };
     let change = shown(&format!("{} {path}", head.method));
     let request = Request::from_parts(head, body);

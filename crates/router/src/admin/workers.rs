@@ -72,7 +72,7 @@ fn view(target: &Target) -> WorkerView {
     }
 }
 
-/// What the log says of a worker that was added. Its URL is in its normal form, which has no user.
+/// The log's text about a worker that was added. Its URL is in its normal form, which has no user.
 fn added(target: &Target) -> Changed {
     let spec = target.worker().spec();
     let model = spec.model.as_ref().map_or_else(String::new, |model| format!(", model {model}"));
@@ -145,7 +145,7 @@ pub(crate) async fn drain(
     Ok((StatusCode::ACCEPTED, Json(view(&target))))
 }
 
-/// What to do about a worker that is there.
+/// The advice about a worker that exists already.
 fn there_already(backends: &Backends, entry: &WorkerEntry, error: &AddError) -> Problem {
     let url = normal(&entry.url);
     let snapshot = backends.snapshot();

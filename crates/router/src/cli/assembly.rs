@@ -38,7 +38,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Who connects there.
+        /// Who would connect there.
         purpose: &'static str,
         /// What the system said.
         source: io::Error,
@@ -73,7 +73,7 @@ pub enum StartError {
     Worker(#[from] AddError),
 }
 
-/// A router that serves. Dropped, it stops in the background.
+/// A router that serves. If dropped, it stops in the background.
 #[derive(Debug)]
 pub struct RunningRouter {
     proxy: Arc<DataPlane>,
@@ -97,8 +97,8 @@ pub struct Addresses {
 }
 
 impl RunningRouter {
-    /// Starts a router: all listeners are bound when it returns. The policy comes from `factory`,
-    /// into which plugins were loaded before.
+    /// Starts a router: when it returns, all listeners are bound. The policy comes from `factory`, into
+    /// which plugins were loaded before.
     ///
     /// # Errors
     ///
@@ -112,8 +112,8 @@ impl RunningRouter {
         factory: &PolicyFactory,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        // The plugins that were loaded before may have been judged by the same rules; what comes from
-        // the state directory is from here on.
+        // The same rules may have judged the plugins loaded before; from here on they judge what comes
+        // from the state directory.
         factory.set_trust(TrustPolicy::new(config.trust.clone()));
         let manager = open_manager(&config, factory).await?;
         let watch = start_watch(&config, &manager)?;
@@ -189,13 +189,13 @@ impl RunningRouter {
         &self.manager
     }
 
-    /// From now on it accepts no connections and is not ready; requests in flight go on.
+    /// Stops accepting connections and being ready; requests in flight go on.
     pub fn stop(&self) {
         self.stop_data.token().cancel();
     }
 
-    /// Stops it and waits until requests in flight are finished, or the time that the settings
-    /// give them is over. Metrics can be read until then.
+    /// Stops it, and waits until requests in flight have finished or the configured time for them is
+    /// over. Metrics can be read until then.
     ///
     /// # Cancel safety
     ///
@@ -203,7 +203,7 @@ impl RunningRouter {
     /// stay open.
     pub async fn shut_down(self) {
         self.stop();
-        // Fails only if the task panicked, which was reported then.
+        // Fails only if the task panicked, which was reported when it happened.
         let _ = self.data.await;
         drop(self.stop_operations);
         for task in self.operations {
@@ -263,7 +263,7 @@ fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<O
     DirWatch::new(dir, Arc::clone(manager), not_loaded(config, manager)).map(Some).map_err(failed)
 }
 
-/// Modules of the plugin directory that could not be loaded at the start; that was logged then.
+/// Modules of the plugin directory that failed to load at the start, which the log already says.
 fn not_loaded(config: &CheckedConfig, manager: &PluginManager) -> BTreeSet<PathBuf> {
     let bad = config.plugins.iter().filter(|plugin| manager.detail(&plugin.name).is_err());
     let bad = bad.map(|plugin| PathBuf::from(&plugin.module_path));

@@ -185,8 +185,8 @@ fn set<T: Clone>(flag: &Option<T>, field: &mut T) {
 }
 
 impl ServeArgs {
-    /// Lays the flags over a configuration. What is wrong with a flag's form is added to `faults`;
-    /// its value is checked with the rest.
+    /// Lays the flags over a configuration. A flag with the wrong form adds to `faults`; its value is
+    /// checked with the rest.
     pub fn lay_over(&self, config: &mut RouterConfig, faults: &mut Vec<Fault>) {
         self.lay_over_listeners(config);
         self.lay_over_limits(config);
@@ -289,7 +289,7 @@ impl ServeArgs {
     }
 }
 
-/// A plugin of the same name in the file keeps its other settings.
+/// The plugin of the same name in the file keeps its other settings.
 fn lay_over_plugin(config: &mut RouterConfig, name: &str, path: &str) {
     match config.plugins.iter_mut().find(|plugin| plugin.name == name) {
         Some(plugin) => path.clone_into(&mut plugin.module_path),

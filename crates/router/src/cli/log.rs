@@ -10,7 +10,7 @@ use crate::cli::flags::LogFormat;
 /// The words that tracing knows.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Words that other programs have for levels, and what they are here.
+/// Other programs' words for levels, and the words here.
 const OTHER_WORDS: [(&str, &str); 8] = [
     ("warning", "warn"),
     ("err", "error"),
@@ -22,8 +22,8 @@ const OTHER_WORDS: [(&str, &str); 8] = [
     ("notset", "trace"),
 ];
 
-/// The target that all of this program's events had before it was several crates. A filter that names
-/// it means the events of the others too.
+/// The target of all this program's events before it became several crates. A filter that names it means
+/// the events of the other crates too.
 const LIBRARY: &str = "sglang_router_rs";
 
 /// The crates that were split off [`LIBRARY`].
@@ -62,31 +62,31 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError> {
     Ok(())
 }
 
-/// The filter. A bare word must be a level: tracing takes any other word for the name of a target, of
-/// which it would show everything, and of the rest nothing.
+/// The filter. A bare word must be a level: tracing takes any other word for a target, and would show
+/// all of that and nothing else.
 fn filter(text: &str) -> Result<EnvFilter, LogLevelError> {
     let fault = |found: &str| LogLevelError { found: found.to_owned() };
     let parts: Result<Vec<String>, LogLevelError> = text
         .split(',')
         .map(str::trim)
         .map(|part| match part.rsplit_once('=') {
-            // What is in brackets may hold anything; tracing reads it.
+            // Brackets may contain anything; tracing reads them.
             _ if part.contains(['[', ']']) => Ok(part.to_owned()),
             Some((target, word)) => Ok(format!("{target}={}", level(word).ok_or_else(|| fault(part))?)),
             None => level(part).map(str::to_owned).ok_or_else(|| fault(part)),
         })
         .collect();
     let parts = parts?;
-    // The repeated parts come first: of two parts with one target, the last holds.
+    // The repeated parts come first: of two parts with one target, the last one wins.
     let all: Vec<String> = parts.iter().flat_map(|part| split_off(part)).chain(parts.clone()).collect();
     EnvFilter::try_new(all.join(",")).map_err(|_| fault(text))
 }
 
-/// A part of a filter that names the library, for each crate that was split off it.
+/// Repeats a part of a filter that names the library, for each crate that was split off it.
 fn split_off(part: &str) -> Vec<String> {
     let Some(rest) = part.strip_prefix(LIBRARY) else { return Vec::new() };
     let is_whole_name = ["=", "::", "["].iter().any(|next| rest.starts_with(next));
-    // A comma in brackets has cut the part off; half of it would mean something else.
+    // A comma inside brackets has cut the part in two; half of it would mean something else.
     let is_whole_part = rest.contains('[') == rest.contains(']');
     if !(is_whole_name && is_whole_part) {
         return Vec::new();

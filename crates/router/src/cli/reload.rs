@@ -1,5 +1,5 @@
-//! What SIGHUP does: the configuration is read again, and workers, plugins and rules about signatures
-//! follow it. Everything else needs a restart.
+//! SIGHUP: the configuration is read again, and workers, plugins and rules about signatures follow it.
+//! Everything else needs a restart.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,22 +21,22 @@ use sglang_router_rs::config::trust::TrustRule;
 use sglang_router_rs::policies::{MAX_MODULE_BYTES, TrustPolicy, read_module};
 use sglang_router_rs::types::{file, shown};
 
-/// What a configuration says of the things that can change while the router runs.
+/// The part of a configuration that can change while the router runs.
 #[derive(Debug)]
 struct Applied {
     /// What the router was started with; a reload does not follow it.
     fixed: FixedKeys,
-    /// A digest: nothing that is printed tells of it.
+    /// Only a digest, so that nothing printed reveals the token.
     admin_token: Option<String>,
     workers: BTreeMap<String, WorkerEntry>,
     plugins: BTreeMap<String, (PluginEntry, ModulePrint)>,
-    /// What is in the plugin directory and cannot be used.
+    /// What is in the plugin directory but cannot be used.
     faulty: Vec<FaultyPlugin>,
     trust: Vec<TrustRule>,
 }
 
-/// Digests of a module and of its signature, if they can be read. Size and time would not do: a file
-/// that is written twice within one tick of the file system's clock has both in common with itself.
+/// Digests of a module and of its signature, if they can be read. Size and time are not enough: a file
+/// written twice within one tick of the file system's clock keeps both.
 type ModulePrint = [Option<String>; 2];
 
 impl Applied {
@@ -71,7 +71,7 @@ fn print(module: &Path) -> ModulePrint {
 pub(crate) struct Reloader {
     args: ServeArgs,
     applied: Applied,
-    /// Workers that are not configured any more and serve until others can, as they were configured.
+    /// Workers, as they were configured, that are configured no more and serve until others can.
     leaving: BTreeMap<String, WorkerEntry>,
     succession: Option<Succession>,
     backends: Arc<Backends>,
@@ -99,8 +99,8 @@ impl Reloader {
         Self { args, applied, leaving: BTreeMap::new(), succession: None, backends, manager }
     }
 
-    /// Reads the configuration again and applies what has changed. With a fault in it nothing is
-    /// changed; a plugin that cannot be loaded keeps what served.
+    /// Reads the configuration again and applies what has changed. A fault in it changes nothing; a
+    /// plugin that cannot be loaded keeps what served.
     ///
     /// # Cancel safety
     ///
@@ -127,7 +127,7 @@ impl Reloader {
                 self.manager.factory().set_trust(trust);
                 tracing::info!("reloaded the rules about signatures");
             }
-            // Keys are read when the rules are used, so those that did not change follow their files.
+            // Keys are read when the rules are used, so unchanged rules follow their key files.
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(%error, "nothing reloaded: a rule about signatures cannot be used");
@@ -137,7 +137,7 @@ impl Reloader {
         let left = self.tell_what_is_left(&wanted);
         self.reload_workers(&wanted);
         let plugins = self.reload_plugins(&wanted).await;
-        // What was left stays what it was, so that the next time tells of it again.
+        // Keeps the old values of keys that need a restart, so that the next reload reports them again.
         let fixed = std::mem::take(&mut self.applied.fixed);
         let admin_token = self.applied.admin_token.take();
         self.applied = Applied { fixed, admin_token, plugins, ..wanted };
@@ -145,8 +145,8 @@ impl Reloader {
         tracing::info!(left, leaving, "reloaded the configuration");
     }
 
-    /// Takes workers out that are not configured any more, once the others can take their place or the
-    /// time for that is up. Waits for ever if there are none.
+    /// Removes workers that are configured no more, once the others can take their place or the time for
+    /// that is up. Waits for ever if there are none.
     ///
     /// # Cancel safety
     ///
@@ -171,7 +171,7 @@ impl Reloader {
         }
     }
 
-    /// One line for each key that was changed and needs a restart. Returns how many.
+    /// Logs one line for each changed key that needs a restart. Returns how many.
     fn tell_what_is_left(&self, wanted: &Applied) -> usize {
         let changed = self.applied.fixed.changed(&wanted.fixed);
         let keys = changed.map(|ChangedKey { key, before, now }| {
@@ -185,8 +185,8 @@ impl Reloader {
         left
     }
 
-    /// Workers that operators added are none of the configuration's business. Those that are gone
-    /// leave after the others were added, and may serve until these can ([`hand_over`](Self::hand_over)).
+    /// Leaves workers alone that operators added. Workers that are gone leave after the others were
+    /// added, and may serve until these can ([`hand_over`](Self::hand_over)).
     fn reload_workers(&mut self, wanted: &Applied) {
         let mut before = std::mem::take(&mut self.applied.workers);
         before.append(&mut self.leaving);
@@ -231,8 +231,8 @@ impl Reloader {
         }
     }
 
-    /// Returns what is applied now: of a plugin that was not loaded, what was applied before, so that the
-    /// next time tries it again.
+    /// Returns what is applied now. For a plugin that was not loaded that is what was applied before, so
+    /// that the next reload tries again.
     async fn reload_plugins(&self, wanted: &Applied) -> BTreeMap<String, (PluginEntry, ModulePrint)> {
         self.manager.set_configured(wanted.plugins.keys().cloned().collect());
         let mut applied = BTreeMap::new();
@@ -251,7 +251,7 @@ impl Reloader {
             if wanted.plugins.contains_key(name) {
                 continue;
             }
-            // Settings that cannot be read take nothing away.
+            // Settings that cannot be read remove nothing.
             let file = shown(&known.0.module_path);
             if wanted.faulty.iter().any(|faulty| faulty.file == file) {
                 applied.insert(name.clone(), known.clone());

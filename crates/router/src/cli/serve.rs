@@ -57,8 +57,8 @@ pub enum ServeError {
 }
 
 /// Runs a router until SIGTERM or SIGINT, and then until its requests are finished. After SIGTERM it
-/// goes on accepting for as long as the settings say, so that balancers see that it is not ready. A
-/// second signal ends it at once, and one does that comes before it serves. SIGHUP reads the configuration again.
+/// goes on accepting for the configured time, so that balancers see that it is not ready. A second
+/// signal ends it at once, and so does one before it serves. SIGHUP reads the configuration again.
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
 async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
-    // From here on it does not end the process any more.
+    // From here on SIGHUP no longer ends the process.
     let mut hang_up = signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
     let mut signalled = async || {
         tokio::select! {
@@ -126,7 +126,7 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
         kind = signalled() => kind,
         never = reloading => never,
     };
-    // Whoever presses Ctrl-C has no balancer that must be given time.
+    // Ctrl-C comes from a person, who has no balancer to wait for.
     let delay = if ended_by == SignalKind::terminate() { delay } else { Duration::ZERO };
     let stopping = async {
         if !delay.is_zero() {
@@ -152,7 +152,7 @@ async fn start(factory: &PolicyFactory, config: CheckedConfig) -> Result<Running
     Ok(RunningRouter::start(config, factory, metrics).await?)
 }
 
-/// What lets the router start, but is hardly meant.
+/// Warns of what does not keep the router from starting, but is hardly intended.
 fn warn_of_surroundings(config: &CheckedConfig) {
     if let Some(file) = config.admin_token_file.as_deref().filter(|file| others_read(file)) {
         let file = shown_path(file);
@@ -187,9 +187,9 @@ fn compiler(settings: CompileSettings) -> CompilerProcess {
     CompilerProcess { max_memory_bytes: max_memory, max_time, ..CompilerProcess::this_program() }
 }
 
-/// Loads the plugins of the configuration into the factory, one after the other: compiling uses
-/// all cores by itself. One of the plugin directory that cannot be used keeps no other from serving:
-/// it is an error only if it is the policy.
+/// Loads the plugins of the configuration into the factory, one after the other: compiling uses all
+/// cores by itself. An unusable one of the plugin directory does not keep others from serving: it is an
+/// error only if it is the policy.
 async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result<(), ServeError> {
     for FaultyPlugin { name, file, faults, .. } in &config.faulty_plugins {
         let error = Faults(faults.clone()).in_one_line();

@@ -1,13 +1,13 @@
 //! The plugin directory, watched: a changed module or its settings become a new generation.
 //!
-//! Writers are not asked to do anything special. After the last change the directory must be
-//! quiet for a while, and a file must have the same digest twice, with a pause in between: a slow
-//! write in place and a rename both give one generation. A write that pauses for longer is seen
-//! half done; such a module does not pass its checks, is reported, and the rest of the write
-//! starts over. The detached signature beside a module counts as part of it.
+//! Writers need to do nothing special. After the last change the directory must be quiet for a while,
+//! and a file must have the same digest twice, with a pause in between: a slow write in place and a
+//! rename both give one generation. A write with a longer pause is seen half done; such a module fails
+//! its checks and is reported, and the rest of the write starts over. The detached signature beside a
+//! module counts as part of it.
 //!
-//! All of it happens on a thread of its own: a slow or broken drive, a directory of many files or
-//! a large module holds up nobody but this watch.
+//! All of this happens on a thread of its own: a slow or broken drive, a directory of many files or a
+//! large module delays only this watch.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,27 +30,27 @@ use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::types::shown::in_full;
 use sglang_router_rs::types::{shown, shown_path};
 
-/// How long the directory must be quiet, and the pause between the two looks at a file.
+/// How long the directory must be quiet, and the pause between the two reads of a file.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// How often further changes may put off a look at the files.
+/// How often further changes may delay a read of the files.
 const MOST_PUT_OFFS: u32 = 50;
 
-/// Changed files that are acted upon in one look: what was changed meanwhile need not wait for a
-/// directory full of others.
+/// Most changed files that are acted on in one round: later changes need not wait for a directory full
+/// of others.
 const MOST_AT_ONCE: usize = 256;
 
-/// What was last seen of a plugin's files and acted upon.
+/// The last state of a plugin's files that was acted on.
 #[derive(Debug)]
 struct SeenFiles {
     stamps: Stamps,
-    /// True if no change can hide behind the stamps.
+    /// True if the stamps would show any change.
     is_sure: bool,
     print: Print,
     plugin: String,
 }
 
-/// A plugin whose files differ from what was acted upon.
+/// A plugin whose files differ from the state last acted on.
 struct ChangedPlugin {
     path: PathBuf,
     print: Print,
@@ -62,9 +62,9 @@ pub struct DirWatch {
     manager: Arc<PluginManager>,
     changed: Arc<Notify>,
     known: BTreeMap<PathBuf, SeenFiles>,
-    /// Modules that could not be used when the router started, which the log says already.
+    /// Modules that were unusable when the router started, as the log says already.
     reported: BTreeSet<PathBuf>,
-    /// What changed later is not as it was then.
+    /// Files changed later than this are no longer those.
     since: SystemTime,
     _watcher: RecommendedWatcher,
 }
@@ -76,8 +76,8 @@ impl std::fmt::Debug for DirWatch {
 }
 
 impl DirWatch {
-    /// Watches from now on; nothing is done before [`run`](Self::run). Modules in `reported` are known to
-    /// be of no use as they are.
+    /// Starts watching; nothing is done before [`run`](Self::run). Modules in `reported` are known to be
+    /// unusable in their present state.
     ///
     /// # Errors
     ///
@@ -100,11 +100,11 @@ impl DirWatch {
         Ok(Self { dir: dir.to_owned(), manager, changed, known, reported, since, _watcher: watcher })
     }
 
-    /// Acts upon changes until it is stopped. Files that changed since they were loaded count.
+    /// Acts on changes until it is stopped, also on files that changed since they were loaded.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop it: a load may be on its way. Stop it by `stop`.
+    /// Dropping the future does not stop it: a load may be under way. Stop it with `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let runtime = Handle::current();
         let (ended, end) = oneshot::channel::<()>();
@@ -113,7 +113,7 @@ impl DirWatch {
             drop(ended);
         };
         match std::thread::Builder::new().name("plugin-dir".to_owned()).spawn(watch) {
-            // The sender is dropped when the thread ends, however that comes about.
+            // However the thread ends, it drops the sender.
             Ok(_) => drop(end.await),
             Err(error) => {
                 tracing::error!(%error, "the plugin directory is not watched: there is no thread for it")
@@ -135,7 +135,7 @@ impl DirWatch {
         }
     }
 
-    /// Waits until nothing changes any more; false if it is stopped.
+    /// Waits until nothing changes any more; false if it was stopped.
     async fn quiet(&self, stop: &CancellationToken) -> bool {
         for _ in 0..MOST_PUT_OFFS {
             tokio::select! {
@@ -167,7 +167,7 @@ impl DirWatch {
             }
             let stamps = Stamps::of(&path);
             let files = PluginFiles::read(&path);
-            // Still being written: once more.
+            // It is still being written: tries again later.
             if files.as_ref().map(PluginFiles::digests).map_err(Clone::clone) != print {
                 self.changed.notify_one();
                 continue;
@@ -177,7 +177,7 @@ impl DirWatch {
         }
     }
 
-    /// What differs from what was acted upon, the latest first. Only what may have changed is read.
+    /// What differs from the state last acted on, the latest first. Reads only what may have changed.
     fn changes(&mut self, modules: Vec<PathBuf>) -> Vec<ChangedPlugin> {
         let now = SystemTime::now();
         let suspects = modules.into_iter().map(|path| (Stamps::of(&path), path));
@@ -226,7 +226,7 @@ impl DirWatch {
         let taken = owner.map(|(other, _)| shown_path(other));
         let has_changed = seen.stamps.modified().is_some_and(|modified| modified > self.since);
         let is_news = !self.reported.remove(&path) || has_changed;
-        // Whatever comes of it: it is tried and reported once for each change.
+        // Noted before the outcome is known: each change is tried and reported once.
         seen.plugin.clone_from(&name);
         self.known.insert(path, seen);
         let module = match files {
@@ -256,7 +256,7 @@ impl DirWatch {
         }
     }
 
-    /// Says that a file was not loaded, unless that was said when the router started.
+    /// Reports that a file was not loaded, unless the log said so when the router started.
     fn refused(&self, name: &str, file: &str, error: &str, is_news: bool) {
         let plugin = shown(name);
         if !is_news {
@@ -269,7 +269,7 @@ impl DirWatch {
     }
 }
 
-/// Reading is no change, or looking would lead to looking.
+/// Reading is not a change; otherwise each read would cause another.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

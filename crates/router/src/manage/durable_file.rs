@@ -1,5 +1,5 @@
-//! Files that are whole or not there, whatever happens, and tell by a checksum if they were
-//! changed: first line `sha256:` and the checksum of the rest.
+//! Files that are whole or absent, whatever happens. A checksum shows whether they were changed: the
+//! first line is `sha256:` and the checksum of the rest.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,19 +12,19 @@ use crate::manage::digest::sha256;
 use crate::manage::kept_plugin::BadFile;
 use sglang_router_rs::types::file;
 
-/// What names of half written files begin with.
+/// Prefix of half-written files' names.
 pub(crate) const TEMPORARY: &str = ".tmp";
 
 const CHECKSUM: &str = "sha256:";
 
-/// Largest list that is read, in bytes.
+/// Largest list that is accepted, in bytes.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 
 /// Writes beside its place, syncs and renames.
 ///
 /// # Errors
 ///
-/// [`BadFile`]; the old file is whole then.
+/// [`BadFile`]; the old file then is still whole.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), BadFile> {
     let write = || {
         let folder = path.parent().unwrap_or(Path::new("."));
@@ -48,7 +48,7 @@ pub(crate) fn write_list<T: Serialize>(path: &Path, list: &[T]) -> Result<(), Ba
     write(path, format!("{CHECKSUM}{}\n{text}", sha256(text.as_bytes())).as_bytes())
 }
 
-/// A list that was written so; nothing if there is none.
+/// Reads a list written by [`write_list`]; empty if there is none.
 ///
 /// # Errors
 ///

@@ -29,7 +29,7 @@ pub enum ManageError {
         /// The plugin.
         name: String,
     },
-    /// A canary or a shadow was asked for where no plugin serves.
+    /// The first load of a plugin asked for a canary or a shadow.
     #[error(
         "`{name}` is a new plugin; there is nothing to be a {rollout} against; names in use: {names} \
          (load it at once, or name the plugin that it is to replace)"

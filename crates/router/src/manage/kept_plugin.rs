@@ -1,4 +1,4 @@
-//! A plugin as it is kept over a restart, and what is said of files that cannot be used.
+//! A plugin as kept over a restart, and the error for files that cannot be used.
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,8 @@ pub struct KeptPlugin {
     pub config: WasmPolicyConfig,
     /// What it was loaded with.
     pub options: PluginOptions,
-    /// Where its module came from: the rules about signatures go by that, at every start again. Lists
-    /// of older routers do not have it; it is what `module_path` says then.
+    /// Where its module came from: every start applies the rules about signatures to it. Lists of older
+    /// routers lack it; then `module_path` tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The detached signature that came with its module, in hex.

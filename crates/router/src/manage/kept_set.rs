@@ -1,23 +1,23 @@
 //! Which plugins are kept over a restart, and the order in which files are written and removed.
 //!
-//! Kept is what was pushed and serves. A module is written before a list that names it, and removed
-//! after the last list that does. What serves is looked up under the same lock that orders the
-//! writes, so an old list never overwrites a new one; what is on its way is counted, so one load
-//! that is refused takes nothing from another of the same module.
+//! A plugin is kept if it was pushed and serves. A module is written before a list that names it, and
+//! removed after the last list that does. One lock covers reading what serves and writing the list, so
+//! an old list never overwrites a new one. Loads under way are counted, so a load that is refused takes
+//! nothing from another load of the same module.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::manage::kept_plugin::{BadFile, KeptPlugin};
 
-/// Where the files are. Each call is whole or not there if the process is killed.
+/// The place of the files. If the process is killed, each call is done or not, never half.
 pub(crate) trait Disk {
-    /// Writes a module, over what has its name.
+    /// Writes a module, over one of the same name.
     fn write_module(&self, digest: &str, wasm: &[u8]) -> Result<(), BadFile>;
     /// True if there is a module.
     fn has_module(&self, digest: &str) -> bool;
-    /// Digests of the modules that nobody asked to stay.
+    /// Digests of modules that nobody asked to keep.
     fn removable(&self) -> Vec<String>;
-    /// Removes a module; one that cannot be removed is there the next time.
+    /// Removes a module; if that fails, it stays until the next time.
     fn remove_module(&self, digest: &str);
     /// Writes the list.
     fn write_list(&self, plugins: &BTreeMap<String, KeptPlugin>) -> Result<(), BadFile>;
@@ -33,12 +33,12 @@ pub struct PluginSnapshot {
     pub alive: BTreeSet<String>,
 }
 
-/// What has happened since the last record.
+/// What happened since the last record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing that an operator asked for.
     ByItself,
-    /// A load of a module that was kept for it is over.
+    /// A load whose module was kept for it is over.
     Arrived {
         /// The plugin.
         name: String,
@@ -62,7 +62,7 @@ pub enum Change {
 /// A module under a name.
 type NameAndDigest = (String, String);
 
-/// The plugins that are kept. What the list on the disk says, and why.
+/// The kept plugins: what the list on the disk says, and why.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeptSet {
     listed: BTreeMap<String, KeptPlugin>,
@@ -70,9 +70,9 @@ pub(crate) struct KeptSet {
     untouched: BTreeSet<String>,
     /// What was pushed, and not unloaded since.
     pushed: BTreeSet<NameAndDigest>,
-    /// How many loads of it are on their way.
+    /// How many loads of it are under way.
     arriving: BTreeMap<NameAndDigest, usize>,
-    /// Modules that are gone, and were reported.
+    /// Modules that are missing, as was reported.
     missing: BTreeSet<String>,
 }
 
@@ -89,13 +89,13 @@ impl KeptSet {
         self.listed.values()
     }
 
-    /// These are not what serves under their names; their entries stay all the same.
+    /// Keeps the entries of these names, although something else serves under them.
     pub(crate) fn leave(&mut self, names: BTreeSet<String>) {
         self.pushed.retain(|(name, _)| !names.contains(name));
         self.untouched = names;
     }
 
-    /// Keeps a module for a load that is on its way, until it is recorded that it is over.
+    /// Keeps a module for a load under way, until its end is recorded.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl KeptSet {
     ///
     /// # Errors
     ///
-    /// [`BadFile`] if the list cannot be written; the old one is whole then.
+    /// [`BadFile`] if the list cannot be written; the old one then is still whole.
     pub(crate) fn record(
         &mut self,
         disk: &impl Disk,
@@ -169,7 +169,7 @@ impl KeptSet {
         }
     }
 
-    /// One that is arriving may serve before it is recorded that its load is over.
+    /// An arriving plugin may serve before the end of its load is recorded.
     fn was_pushed(&self, name: &str, digest: &str) -> bool {
         let it = (name.to_owned(), digest.to_owned());
         self.pushed.contains(&it) || self.arriving.contains_key(&it)

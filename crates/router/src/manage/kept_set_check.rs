@@ -15,7 +15,7 @@ const BEFORE: &str = "before";
 
 type KeptDigests = BTreeMap<String, String>;
 
-/// The disk as it would be found after a crash.
+/// The disk as found after a crash.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct FoundDisk {
     modules: BTreeSet<String>,
@@ -100,7 +100,7 @@ struct World {
     serving: KeptDigests,
     /// What a rollback would bring back.
     previous: BTreeSet<String>,
-    /// What the list may say of each name, by what was answered and what is on its way.
+    /// What the list may say for each name, given the answers so far and the jobs under way.
     allowed: BTreeMap<String, BTreeSet<Option<String>>>,
 }
 
@@ -130,7 +130,7 @@ impl World {
         self.allowed.entry(name.to_owned()).or_insert_with(none).insert(also);
     }
 
-    /// A job was answered: its result is what counts.
+    /// A job was answered: from now on its result counts.
     fn answer(&mut self, name: &str) {
         let serves = self.serving.get(name).cloned();
         self.allowed.insert(name.to_owned(), [serves].into());
@@ -182,7 +182,7 @@ impl World {
     }
 }
 
-/// Goes through all interleavings from here; states that were seen are not gone through again.
+/// Goes through all interleavings from here, except from states seen before.
 fn explore(
     world: &World,
     jobs: &[Job],

@@ -1,4 +1,4 @@
-//! The one way to change plugins while the router runs.
+//! The only way to change plugins while the router runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use sglang_router_rs::policies::{
 };
 use sglang_router_rs::types::{hex, shown};
 
-/// What a plugin that was sent as bytes has for a path.
+/// The path of a plugin that was sent as bytes.
 pub(crate) const UPLOADED: &str = "(uploaded)";
 
 /// Where a module comes from.
@@ -46,7 +46,7 @@ pub enum Module {
 ///
 /// # Concurrency
 ///
-/// Loads of one name take turns (`turns`), since each starts from the settings that the one before
+/// Loads of one name take turns (`turns`), since each starts from the settings that the previous one
 /// left. Everything else may happen meanwhile: a rollback does not wait for a compilation.
 #[derive(Debug)]
 pub struct PluginManager {
@@ -60,14 +60,14 @@ pub struct PluginManager {
 }
 
 impl PluginManager {
-    /// A manager of the factory's plugins. `policy` is what the router places requests with.
+    /// A manager of the factory's plugins. `policy` is the one that places the router's requests.
     pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
         let policy = policy.to_owned();
         let (configured, turns) = (Mutex::default(), Mutex::default());
         Self { factory, plugin_dir, policy, configured, turns, kept: None }
     }
 
-    /// The same manager, which keeps what is pushed and serves in a state directory.
+    /// The same manager, which also keeps pushed plugins that serve in a state directory.
     #[must_use]
     pub fn keeping(mut self, state: StateDir) -> Self {
         self.kept = Some(Arc::new(state));
@@ -94,7 +94,7 @@ impl PluginManager {
         self.policy == name
     }
 
-    /// Everything that is known of a plugin.
+    /// Everything known about a plugin.
     ///
     /// # Errors
     ///
@@ -103,8 +103,8 @@ impl PluginManager {
         Ok(self.factory.plugin_detail(name).ok_or_else(|| not_found(name))?)
     }
 
-    /// Loads a module under a name. A plugin that serves there keeps what the settings do not
-    /// change, and serves until the new generation is ready.
+    /// Loads a module under a name. The plugin that serves there keeps all settings that are not given,
+    /// and serves until the new generation is ready.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl PluginManager {
     ///
     /// # Cancel safety
     ///
-    /// Not to be dropped: guest state that is being carried over may be lost.
+    /// Do not drop it: guest memory that is being carried over may be lost.
     pub async fn push(
         &self,
         name: &str,
@@ -143,7 +143,7 @@ impl PluginManager {
         Ok(self.pushed(loaded?, (created, began)))
     }
 
-    /// A new generation of the module that serves under a name, with other settings.
+    /// Makes a new generation of the module that serves under a name, with other settings.
     ///
     /// # Errors
     ///
@@ -167,8 +167,8 @@ impl PluginManager {
         Ok(self.pushed(info, (false, began)))
     }
 
-    /// Loads a plugin of the plugin directory with exactly these settings. `None` if that is what
-    /// serves already; if only the settings differ, nothing is compiled.
+    /// Loads a plugin of the plugin directory with exactly these settings. `None` if exactly that serves
+    /// already; if only the settings differ, nothing is compiled.
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl PluginManager {
         Ok(Some(self.pushed(info, (created, began))))
     }
 
-    /// Unloads a plugin; the one that the router uses only if that is forced.
+    /// Unloads a plugin; the one in use only if `force` is true.
     ///
     /// # Errors
     ///
@@ -239,7 +239,7 @@ impl PluginManager {
         Ok(())
     }
 
-    /// Drops the canary or the shadow of a plugin; else goes back to its previous generation.
+    /// Drops the canary or the shadow of a plugin, or goes back to its previous generation.
     ///
     /// # Errors
     ///
@@ -314,11 +314,11 @@ impl PluginManager {
         Ok(Some(digest))
     }
 
-    /// Waits until no other load of this name is on its way.
+    /// Waits until no other load of this name is under way.
     async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.turns.lock();
-            // Those that nobody holds or waits for are of no use any more.
+            // Drops turns that nobody holds or waits for.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             Arc::clone(turns.entry(name.to_owned()).or_default())
         };
@@ -350,10 +350,10 @@ pub(crate) fn canary_percent(factory: &PolicyFactory, name: &str) -> Option<f64>
     plugin.canary_percent()
 }
 
-/// What serves, as it would be kept.
+/// What serves, in the form that is kept.
 fn serving(factory: &PolicyFactory) -> Vec<KeptPlugin> {
     let kept = |mut info: PluginInfo| {
-        // How it took over is over.
+        // That rollout is over, and is not repeated at a restart.
         info.options.rollout = Rollout::Immediate;
         let origin = Some(info.provenance.origin);
         let signature = info.detached_signature.map(|bytes| hex::encode(&bytes));

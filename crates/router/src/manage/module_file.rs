@@ -1,4 +1,4 @@
-//! Modules that are named instead of sent: files of the plugin directory, and no others.
+//! Modules that are named instead of sent: only files of the plugin directory.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! The files of a plugin in the plugin directory: its module, and its settings and detached
-//! signature beside it. What they are is told cheaply by their facts, and surely by their digests.
+//! The files of a plugin in the plugin directory: its module, and beside it its settings and its
+//! detached signature. Stamps show cheaply whether they changed, digests show it surely.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,15 +11,15 @@ use sglang_router_rs::policies::{ModuleBytes, read_module};
 use sglang_router_rs::types::shown::in_full;
 use sglang_router_rs::types::{file, shown_path};
 
-/// How long after a file's last change its facts are no proof: clocks of file systems are coarse,
-/// and a change within the same tick leaves no trace in them.
+/// How long after a file's last change its stamp proves nothing: clocks of file systems are coarse, and
+/// a second change within the same tick leaves no trace.
 const RACY: Duration = Duration::from_secs(2);
 
-/// What the system says of a plugin's files, by which a change shows without reading them.
+/// What the system says about a plugin's files: shows changes without reading them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamps([Option<Stamp>; 3]);
 
-/// What the system says of a file.
+/// What the system says about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     bytes: u64,
@@ -34,7 +34,7 @@ impl Stamps {
         Self([stamp(module), stamp(&settings_file(module)), stamp(&signature_file(module))])
     }
 
-    /// True if a later change cannot hide behind these.
+    /// True if these would show any later change.
     pub(crate) fn are_proof(&self, now: SystemTime) -> bool {
         let is_old = |time| now.duration_since(time).is_ok_and(|age| age > RACY);
         self.0.iter().flatten().all(|stamp| stamp.modified.is_none_or(is_old))

@@ -9,11 +9,11 @@ use sglang_router_rs::policies::wasm::rollout::shadow::ShadowReport;
 use sglang_router_rs::policies::wasm::state::latency::LatencyCounts;
 use sglang_router_rs::policies::{PluginDetail, PluginStatus, PolicyFactory};
 
-/// Bounds of the decision-time histogram as powers of two of a nanosecond: 128 ns to 34 s. The
-/// first three hold what an undisturbed decision takes.
+/// Bounds of the decision-time histogram, as powers of two of a nanosecond: 128 ns to 34 s. Undisturbed
+/// decisions fall into the first three.
 const BOUNDS: std::ops::RangeInclusive<u32> = 7..=35;
 
-/// Has the metrics of the factory's plugins shown.
+/// Registers the metrics of the factory's plugins.
 pub fn register(factory: &PolicyFactory, metrics: &Metrics) {
     let factory = factory.clone();
     metrics.register(move |families| {
@@ -83,7 +83,7 @@ fn tell_gauges(plugins: &[PluginStats], families: &mut Families) {
     }
 }
 
-/// By generation: those that live. Their counts end with them; those of the plugin go on.
+/// Metrics of each live generation. They end with it; those of the plugin go on.
 fn tell_generations(plugins: &[PluginStats], families: &mut Families) {
     let each = || plugins.iter().flat_map(|plugin| plugin.generations.iter().map(move |one| (plugin, one)));
     let decisions = families.family(&catalogue::PLUGIN_GENERATION_DECISIONS);
@@ -102,7 +102,7 @@ fn tell_generations(plugins: &[PluginStats], families: &mut Families) {
     }
 }
 
-/// What only some plugins have: a canary, a shadow, a pause.
+/// Metrics that only some plugins have: a canary, a shadow, a pause.
 fn tell_rollouts(factory: &PolicyFactory, families: &mut Families) {
     let names = factory.list_wasm_plugins();
     let plugins: Vec<PluginDetail> = names.iter().filter_map(|name| factory.plugin_detail(name)).collect();

@@ -1,4 +1,4 @@
-//! The state directory and the manager: loading the last good set at start, keeping it up to date.
+//! Loads the last good set of the state directory at start, and keeps the directory up to date.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use sglang_router_rs::types::hex;
 /// Time after which a failed write is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Loads the plugins of a state directory; a name that is loaded already stays as it is. Entries
-/// of names that could not be loaded or were taken stay until an operator changes the plugin.
+/// Loads the plugins of a state directory; a name that is loaded already stays as it is. Entries whose
+/// names were taken or failed to load stay until an operator changes the plugin.
 ///
 /// # Errors
 ///
-/// [`BadFile`] if `policy` is among those that are bad; others are logged.
+/// [`BadFile`] if `policy` is among the bad ones; others are logged.
 ///
 /// # Cancel safety
 ///
@@ -64,15 +64,14 @@ async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> 
         UPLOADED => Origin::Push,
         path => Origin::file(path),
     });
-    // A signature that is no hex counts as missing; the rules about signatures then decide.
+    // A signature that is not hex counts as missing; the rules about signatures then decide.
     let signature = plugin.signature.as_deref().and_then(hex::decode);
     let module = ModuleBytes { wasm, signature, origin };
     let loaded = factory.load(Load::module(plugin.config, module).with(plugin.options)).await;
     loaded.map(|info| info.generation).map_err(|error| BadFile { file, reason: error.to_string() })
 }
 
-/// Keeps the state directory up to date with what happens without an operator, until it is
-/// stopped.
+/// Keeps the state directory up to date with changes that no operator made, until it is stopped.
 ///
 /// # Cancel safety
 ///
@@ -81,7 +80,7 @@ pub async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
     let mut changes = manager.factory().changes();
     let mut known = Vec::new();
     loop {
-        // Before the look: a change that comes after it is seen in the next turn.
+        // Before recording: a change after this point is seen in the next turn.
         changes.mark_unchanged();
         let infos = manager.factory().plugin_infos();
         let now: Vec<(String, u64)> = infos.into_iter().map(|info| (info.name, info.generation)).collect();
@@ -90,7 +89,7 @@ pub async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
             known = now;
         }
         tokio::select! {
-            // An error cannot be: the manager holds the sender.
+            // Cannot fail: the manager holds the sender.
             _ = changes.changed() => {}
             () = tokio::time::sleep(RETRY), if !is_kept => {}
             () = stop.cancelled() => return,

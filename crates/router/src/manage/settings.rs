@@ -1,4 +1,4 @@
-//! Settings of a plugin as an operator sends them: only what is to change.
+//! Settings of a plugin as an operator sends them: only those to change.
 
 use serde_json::{Map, Value};
 
@@ -8,11 +8,11 @@ use sglang_router_rs::config::faults::Fault;
 use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::config::rollout::Rollout;
 
-/// What the place of a request says, so its settings must not.
+/// Other parts of a request say these, so its settings must not.
 const GIVEN_ELSEWHERE: [&str; 2] = ["name", "module_path"];
 
-/// Objects that are one value. A rollout's mode says which keys it has; a plugin's own configuration may
-/// hold anything.
+/// Objects that count as one value. A rollout's mode decides which keys it has; a plugin's own
+/// configuration may contain anything.
 const SET_AS_A_WHOLE: [&str; 2] = ["rollout", "config"];
 
 /// Some keys of a `[[plugins]]` table, as JSON. Laid over other settings, objects are merged key
@@ -34,8 +34,8 @@ impl Settings {
         }
     }
 
-    /// How the next generation is to take over, if they say so: `immediate`, `canary` or `shadow`
-    /// where they are right.
+    /// How the next generation is to take over, if the settings say so: `immediate`, `canary` or
+    /// `shadow` if they are valid.
     pub fn rollout_mode(&self) -> Option<&str> {
         self.0.get("options")?.get("rollout")?.get("mode")?.as_str()
     }
@@ -45,8 +45,8 @@ impl Settings {
         self.0.is_empty()
     }
 
-    /// The names of what is to change, each with its way: `options.min_warm`, and of the plugin's own
-    /// configuration `config.spread`.
+    /// The names of the settings to change, each with its path: `options.min_warm`, or `config.spread`
+    /// in the plugin's own configuration.
     pub fn names(&self) -> Vec<String> {
         let name = |way: Vec<&str>| match (way.as_slice(), self.0.get("config")) {
             (["config"], Some(Value::Object(own))) if !own.is_empty() => {
@@ -57,9 +57,8 @@ impl Settings {
         leaves(&self.0).into_iter().flat_map(name).collect()
     }
 
-    /// These settings over those that a plugin has. How the next generation takes over is not
-    /// inherited, and neither is a pinned digest if `other_module` is true: both belong to the
-    /// load that they were given with.
+    /// Lays these settings over those of a plugin. The rollout is not inherited, nor, if `other_module`
+    /// is true, a pinned digest: both belong to the load that they were given for.
     ///
     /// # Errors
     ///
@@ -87,8 +86,8 @@ impl Settings {
         }
     }
 
-    /// All keys that cannot be used, each with what is wrong. The deserializer stops at the first and
-    /// does not tell its key, so each is laid over `before` alone.
+    /// All keys that cannot be used, each with its fault. The deserializer stops at the first and does
+    /// not name its key, so each is laid over `before` alone.
     fn unusable(&self, before: &Value, first: &serde_json::Error) -> ManageError {
         let mut reasons = Vec::new();
         for way in leaves(&self.0) {
@@ -103,7 +102,7 @@ impl Settings {
     }
 }
 
-/// The ways to all values that can be set alone.
+/// The paths to all values that can be set alone.
 fn leaves(keys: &Map<String, Value>) -> Vec<Vec<&str>> {
     let mut ways = Vec::new();
     for (key, value) in keys {
@@ -119,7 +118,7 @@ fn leaves(keys: &Map<String, Value>) -> Vec<Vec<&str>> {
     ways
 }
 
-/// The value at the end of the way, in its objects.
+/// Only the value at the end of a path, inside its objects.
 fn only(keys: &Map<String, Value>, way: &[&str]) -> Value {
     let Some((key, rest)) = way.split_first() else { return Value::Object(keys.clone()) };
     let inner = match keys.get(*key) {

@@ -6,8 +6,8 @@
 //! DIR/modules/<sha256>.wasm   the modules, named by their digests
 //! ```
 //!
-//! Files are written beside their place, synced and renamed, so each is whole or not there. A
-//! module is written before a list that names it, and removed after the last list that does.
+//! Files are written beside their place, synced and renamed, so each is whole or absent. A module is
+//! written before a list that names it, and removed after the last list that does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -26,7 +26,7 @@ const LIST: &str = "plugins";
 const SET_ASIDE: &str = "plugins.bad";
 const MODULES: &str = "modules";
 
-/// Largest module that is read, in bytes: what is pushed is bounded by less.
+/// Largest module that is accepted, in bytes: pushes have a lower limit.
 const MAX_MODULE_BYTES: u64 = 64 << 20;
 
 /// The directory, held by this process.
@@ -34,7 +34,7 @@ const MAX_MODULE_BYTES: u64 = 64 << 20;
 /// # Concurrency
 ///
 /// Everything but reading happens under the lock of `kept`, which is held during file operations:
-/// callers are on threads where that may take its time.
+/// callers are on threads that may block.
 #[derive(Debug)]
 pub struct StateDir {
     files: Files,
@@ -43,7 +43,7 @@ pub struct StateDir {
     kept: Mutex<KeptSet>,
 }
 
-/// What the list says; nothing if there is none.
+/// What the list says; empty if there is none.
 ///
 /// # Errors
 ///
@@ -53,9 +53,9 @@ pub fn read_list(dir: &Path) -> Result<Vec<KeptPlugin>, BadFile> {
 }
 
 impl StateDir {
-    /// Opens the directory, which is made if need be, and reads its list. A list that is bad is
-    /// set aside (`plugins.bad`) and reported, at each start until an operator removes it; what it
-    /// named is not removed.
+    /// Opens the directory, which is made if need be, and reads its list. A bad list is set aside
+    /// (`plugins.bad`) and reported at each start until an operator removes it; the modules that it
+    /// named stay.
     ///
     /// # Errors
     ///
@@ -120,13 +120,13 @@ impl StateDir {
         Ok(bytes)
     }
 
-    /// The entries of these names stay as they are until an operator changes the plugins.
+    /// Keeps the entries of these names as they are until an operator changes the plugins.
     pub fn leave(&self, names: BTreeSet<String>) {
         self.kept.lock().leave(names);
     }
 
-    /// Keeps a module for a load under a name that is on its way, until
-    /// [`record`](Self::record) says that it is over. Returns its digest.
+    /// Keeps a module for a load under a name, until [`record`](Self::record) says that the load is
+    /// over. Returns its digest.
     ///
     /// # Errors
     ///
@@ -137,27 +137,26 @@ impl StateDir {
         Ok(digest)
     }
 
-    /// Makes the list say what serves, of what was pushed; other entries that nobody has touched
-    /// stay. Modules that nobody needs are removed. `look` is asked while no other record can be
-    /// written.
+    /// Makes the list name the pushed plugins that serve; entries that nobody touched stay. Removes
+    /// modules that nobody needs. `look` is called while no other record can be written.
     ///
     /// # Errors
     ///
-    /// [`BadFile`] if the list cannot be written; the old one is whole then.
+    /// [`BadFile`] if the list cannot be written; the old one then is still whole.
     pub fn record(&self, change: Change, look: impl FnOnce() -> PluginSnapshot) -> Result<(), BadFile> {
         let mut kept = self.kept.lock();
-        // Here and not before: what was looked up earlier may be older than the list.
+        // Here and not earlier: an earlier snapshot may be older than the list.
         let snapshot = look();
         kept.record(&self.files, change, snapshot)
     }
 }
 
-/// What killed routers left behind. Nobody else writes here: the directory is locked.
+/// Removes what killed routers left behind. Nobody else writes here: the directory is locked.
 fn remove_half_written(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-            // It is tried again at the next start.
+            // The next start tries again.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -192,7 +191,7 @@ impl Disk for Files {
         std::fs::metadata(self.module(digest)).is_ok_and(|facts| facts.is_file())
     }
 
-    /// None while a list that was set aside may need them.
+    /// Nothing while a list that was set aside may need the modules.
     fn removable(&self) -> Vec<String> {
         if self.dir.join(SET_ASIDE).exists() {
             return Vec::new();
@@ -204,7 +203,7 @@ impl Disk for Files {
     }
 
     fn remove_module(&self, digest: &str) {
-        // It is tried again the next time.
+        // The next time tries again.
         let _ = std::fs::remove_file(self.module(digest));
     }
 

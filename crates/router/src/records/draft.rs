@@ -15,11 +15,11 @@ use sglang_router_rs::policies::{
 /// Workers of a table that are recorded, apart from those that were chosen.
 const MAX_CANDIDATES: usize = 256;
 
-/// Longest request id of a client's that is taken over, in bytes.
+/// Longest request id of a client that is accepted, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
-/// A request that is recorded. Dropped before its [`end`](Self::end), it records that the client
-/// has gone.
+/// The record of a request. If it is dropped before its [`end`](Self::end), it records that the client
+/// went away.
 #[derive(Debug)]
 pub struct Draft {
     recorder: Arc<Recorder>,
@@ -37,7 +37,7 @@ pub struct Asked {
     began: Instant,
 }
 
-/// What a client is told in a header: the last decision without its candidates.
+/// What a header tells a client: the last decision without its candidates.
 #[derive(Serialize)]
 struct ToldDecision<'a> {
     request_id: &'a str,
@@ -56,7 +56,7 @@ struct ToldDecision<'a> {
 }
 
 impl Draft {
-    /// A draft, if the request is in the sample, or `asked` for a record and may.
+    /// A draft, if the request is in the sample, or if it `asked` for a record and may ask.
     pub fn begin(
         recorder: &Arc<Recorder>,
         asked: bool,
@@ -83,7 +83,7 @@ impl Draft {
         Some(Box::new(Self { recorder: Arc::clone(recorder), started, record, told, ended: false }))
     }
 
-    /// Under which id it will be found.
+    /// The id under which it will be found.
     pub fn request_id(&self) -> &str {
         &self.record.request_id
     }
@@ -106,7 +106,7 @@ impl Draft {
         serde_json::to_string(&told).ok().map(|json| escaped(&json))
     }
 
-    /// What a decision came to.
+    /// Notes the outcome of a decision.
     pub fn decided(&mut self, asked: Asked, table: &WorkerTable, decided: &Result<Decision, DecideError>) {
         let chosen = match decided {
             Ok(decision) => Ok((vec![decision.index()], decision.chooser())),
@@ -115,7 +115,7 @@ impl Draft {
         self.add(asked, table, chosen);
     }
 
-    /// What the decision for a pair came to.
+    /// Notes the outcome of a decision for a pair.
     pub fn decided_pair(
         &mut self,
         asked: Asked,
@@ -171,18 +171,18 @@ impl Draft {
         self.record.decisions.push(decision);
     }
 
-    /// The head of the answer that the client gets.
+    /// Notes the head of the client's answer.
     pub fn answered(&mut self, status: u16, worker: &str) {
         self.record.outcome.status = Some(status);
         self.record.outcome.worker = Some(worker.to_owned());
     }
 
-    /// The first byte of the answer's body.
+    /// Notes the first byte of the answer's body.
     pub fn first_byte(&mut self, now: Instant) {
         self.record.outcome.first_byte_ms = Some(self.millis(now));
     }
 
-    /// The request is over, with this error of the router's own if there is one.
+    /// Ends the record; `error` is the router's own error, if there was one.
     pub fn end(mut self: Box<Self>, end: End, error: Option<String>) {
         self.record.outcome.end = end;
         self.record.outcome.error = error;
@@ -209,7 +209,7 @@ impl Drop for Draft {
 }
 
 impl Asked {
-    /// A question over this table, which is asked now.
+    /// A question over this table, asked now.
     pub fn now(table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Box<Self> {
         let indexes = 0..table.len().min(MAX_CANDIDATES);
         let candidates = indexes.filter_map(|index| candidate(table, index, info.admits(index))).collect();
@@ -228,7 +228,7 @@ impl Asked {
         Box::new(Self { explanation: Explanation::default(), decision, began: Instant::now() })
     }
 
-    /// Where the policy explains itself.
+    /// Where the policy explains its choice.
     pub fn explanation(&self) -> &Explanation {
         &self.explanation
     }

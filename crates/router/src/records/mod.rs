@@ -1,4 +1,4 @@
-//! Decision records: what was known, what was chosen and what came of it, of a sample of requests.
+//! Decision records of a sample of requests: what was known, what was chosen, and what came of it.
 //!
 //! ```text
 //!  request ─ begin ─► Draft ─ asking, decided (each attempt) ─ end ─► Recorder ─┬─ the newest, kept

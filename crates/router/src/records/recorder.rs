@@ -37,9 +37,9 @@ impl Recorder {
         Ok(Arc::new(Self { settings, kept: Mutex::default(), writer, recorded: AtomicU64::new(0) }))
     }
 
-    /// Lets metrics tell what it did.
+    /// Registers metrics of what it did.
     pub fn register(self: &Arc<Self>, metrics: &Metrics) {
-        // Weak: the registry may outlive the router, and its file is to be closed with it.
+        // Weak: the registry may outlive the router, and the router's end should close the file.
         let recorder = Arc::downgrade(self);
         metrics.register(move |families| {
             let Some(recorder) = recorder.upgrade() else { return };

@@ -27,8 +27,8 @@ pub(crate) struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Opens the file for appending, made if it is not there. A regular one: a pipe that nobody reads
-    /// would hold up the start, or later the end.
+    /// Opens the file for appending, or makes it. It must be a regular file: a pipe that nobody reads
+    /// would block the start, or later the end.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = file::append(path)?;
         let (queue, records) = bounded(QUEUE);
@@ -70,7 +70,7 @@ fn write_all(records: &Receiver<Arc<RequestRecord>>, mut file: BufWriter<File>, 
         let mut write = || {
             serde_json::to_writer(&mut file, &*record)?;
             file.write_all(b"\n")?;
-            // Nothing is lost in a crash but what still waits in the queue.
+            // A crash loses only what still waits in the queue.
             if records.is_empty() { file.flush() } else { Ok(()) }
         };
         if let Err(error) = write() {

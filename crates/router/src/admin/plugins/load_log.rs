@@ -1,4 +1,4 @@
-//! The log line of a load: who, what, and what came of it.
+//! The log line of a load: who, what, and how it ended.
 
 use crate::admin::who::Who;
 use crate::manage::digest::sha256;
@@ -11,15 +11,15 @@ use sglang_router_rs::types::shown;
 pub(crate) struct LoadLog {
     who: Who,
     plugin: String,
-    /// The digest of a module that was sent, else where it comes from.
+    /// The digest of a module that was sent, or else its origin.
     module: String,
     strategy: String,
-    /// Names of the settings that were sent; none of them may be a secret, unlike the values.
+    /// Names of the settings that were sent; unlike the values, no name may be a secret.
     settings: Option<String>,
 }
 
 impl LoadLog {
-    /// The load of a module, which is given back: its digest is made on a thread that may be kept.
+    /// The log of a module's load, and the module again: a thread that may block makes its digest.
     pub(crate) async fn of_module(
         who: Who,
         plugin: &str,
@@ -35,7 +35,7 @@ impl LoadLog {
                 let digest = move || (format!("sha256 {}", sha256(&wasm)), wasm);
                 match tokio::task::spawn_blocking(digest).await {
                     Ok((module, wasm)) => (Self { module, ..kept }, Module::Bytes { wasm, signature }),
-                    // Only if the runtime ends; what follows finds an empty module then.
+                    // Only if the runtime ends; the load then finds an empty module.
                     Err(_) => (kept, Module::Bytes { wasm: Vec::new(), signature }),
                 }
             }
@@ -54,7 +54,7 @@ impl LoadLog {
         Self { who, plugin: shown(plugin), module, strategy: shown(&strategy), settings }
     }
 
-    /// Writes what came of it.
+    /// Writes the outcome.
     pub(crate) fn write(&self, outcome: &Result<Pushed, ManageError>) {
         let Self { who, plugin, module, strategy, settings } = self;
         let settings = settings.as_deref();

@@ -1,4 +1,4 @@
-//! Loading over HTTP: at the end one answer, or a line for each step as it begins.
+//! Loading over HTTP: one answer at the end, or a line for each step as it begins.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,8 +27,8 @@ pub fn wants_stream(headers: &HeaderMap) -> bool {
         .any(|one| one.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(NDJSON))
 }
 
-/// Runs a load to its end and answers, as a stream if that is wanted. The load goes on if the
-/// client hangs up: half of it must not happen.
+/// Runs a load to its end and answers, as a stream if that is wanted. The load goes on if the client
+/// hangs up: it must not stop half way.
 ///
 /// # Cancel safety
 ///
@@ -46,7 +46,7 @@ where
             Err(error) => Problem::from(error).into_response(),
         }
     };
-    // A stream's status says nothing of the outcome, so the load itself writes the line.
+    // A stream's status says nothing about the outcome, so the load itself writes the line.
     response.extensions_mut().insert(LoggedElsewhere);
     response
 }
@@ -55,7 +55,7 @@ where
 ///
 /// # Errors
 ///
-/// What it came to, or [`ManageError::Stopping`] if the runtime ends first.
+/// What it fails with, or [`ManageError::Stopping`] if the runtime ends first.
 ///
 /// # Cancel safety
 ///
@@ -73,7 +73,7 @@ where
     let (send, lines) = mpsc::unbounded_channel();
     let began = Instant::now();
     let steps = send.clone();
-    // Nobody may listen any more; the load goes on.
+    // Perhaps nobody listens any more; the load goes on.
     let progress: Progress = Arc::new(move |step| {
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let _ = steps.send(ProgressLine::Step { step, elapsed_ms });
@@ -95,7 +95,7 @@ type Lines = UnboundedReceiver<ProgressLine>;
 
 async fn next_line(mut lines: Lines) -> Option<(Result<Bytes, Infallible>, Lines)> {
     let line = lines.recv().await?;
-    // Strings, numbers and lists only: nothing that cannot be JSON.
+    // Strings, numbers and lists only: all of it can be JSON.
     let mut text = serde_json::to_vec(&line).unwrap_or_default();
     text.push(b'\n');
     Some((Ok(text.into()), lines))

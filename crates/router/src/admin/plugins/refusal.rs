@@ -1,4 +1,4 @@
-//! The one place where an error of a plugin becomes an answer.
+//! The only place that turns an error of a plugin into an answer.
 
 use http::StatusCode;
 
@@ -57,7 +57,7 @@ fn fault_view(fault: &Fault) -> ProblemFault {
     ProblemFault { key: fault.path.clone(), found, expected }
 }
 
-/// Most errors say that the module or its settings cannot be used; the others are named.
+/// Most errors say that the module or its settings cannot be used; the match names the others.
 fn status_of(error: &PluginError) -> StatusCode {
     match error {
         PluginError::Duplicate { .. } | PluginError::HandOver { .. } | PluginError::Unloaded => {
@@ -86,7 +86,7 @@ fn status_of_engine(error: &EngineError) -> StatusCode {
     }
 }
 
-/// The error and those of its causes that its own text does not tell.
+/// The error, and those of its causes that its own text leaves out.
 fn whole(error: &PluginError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

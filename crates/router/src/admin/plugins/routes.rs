@@ -37,7 +37,7 @@ pub fn routes(manager: Arc<PluginManager>) -> Router {
 #[utoipa::path(get, path = "/v1/plugins", tag = "plugins", responses((status = 200, body = PluginList)))]
 pub(crate) async fn list(State(manager): Manager) -> Json<PluginList> {
     let names = manager.factory().list_wasm_plugins();
-    // One that is unloaded meanwhile is left out.
+    // Leaves out a plugin that is unloaded meanwhile.
     let details = names.iter().filter_map(|name| manager.factory().plugin_detail(name));
     let plugins = details.map(|detail| PluginSummary::of(&detail, manager.is_in_use(&detail.name))).collect();
     Json(PluginList { plugins })
@@ -230,7 +230,7 @@ pub(crate) async fn resume(
     Ok(Json(view(&manager, &name)?))
 }
 
-/// Does something to its end, whether the client waits for it or not, and shows the plugin then.
+/// Makes a change to its end, whether the client waits for it or not, and then shows the plugin.
 async fn changed<F>(
     manager: Arc<PluginManager>,
     name: String,

@@ -1,5 +1,5 @@
-//! The shape of settings in requests, for the API's description. Requests are merged as plain
-//! JSON and checked after that, so nothing is parsed into these.
+//! The shape of settings in requests, for the API's description. Requests are merged as plain JSON and
+//! checked afterwards, so nothing is parsed into these types.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a JSON body that is never parsed into it")]
 pub(crate) struct SettingsPatch {
-    /// Budget of one call in milliseconds, waiting for an instance included: 1 to 30,000.
+    /// Budget of one call in milliseconds, without the wait for an instance: 1 to 30,000.
     max_execution_time_ms: Option<u64>,
     /// Linear memory of one instance in bytes: 65,536 to 104,857,600.
     max_memory_bytes: Option<usize>,

@@ -16,9 +16,9 @@ use sglang_router_rs::types::hex;
 pub struct Upload {
     /// The module.
     pub module: Module,
-    /// The settings that are to change.
+    /// The settings to change.
     pub settings: Settings,
-    /// The right to have the module in memory; to be kept until the load has ended.
+    /// The right to have the module in memory; keep it until the load has ended.
     pub permit: UploadPermit,
 }
 

@@ -9,8 +9,8 @@ use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
 use sgl_tools::load::{Summary, report_html, report_table};
 
-/// The files of the reports, opened before the run: an hour of load must not end with a directory
-/// that does not exist.
+/// The files of the reports, opened before the run: an hour of load must not end at a directory that
+/// does not exist.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     json: Option<(PathBuf, Option<File>)>,
@@ -18,7 +18,7 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// Opens the files that the flags name. What was in them is gone.
+    /// Opens the files that the flags name, and empties them.
     ///
     /// # Errors
     ///

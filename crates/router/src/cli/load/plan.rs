@@ -18,7 +18,7 @@ use sglang_router_rs::types::shown_path;
 /// Rounds if several targets are compared.
 const COMPARE_ROUNDS: u32 = 3;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-/// All prompts are held in memory: a gibibyte of them at most, at four bytes per token.
+/// All prompts stay in memory: at most a gibibyte, at four bytes per token.
 const MOST_PROMPT_TOKENS: u64 = 1 << 28;
 
 /// What the flags ask for.

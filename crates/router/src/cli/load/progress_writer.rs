@@ -8,9 +8,9 @@ use tokio::task::JoinHandle;
 use sgl_tools::load::RunControl;
 use sgl_tools::load::run_control::Counts;
 
-/// Between two states of the line on a terminal.
+/// Pause between two states of the line on a terminal.
 const TERMINAL_PAUSE: Duration = Duration::from_millis(200);
-/// Between two lines elsewhere.
+/// Pause between two lines elsewhere.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes progress to standard error until it is dropped.
@@ -54,7 +54,7 @@ async fn show(control: RunControl, terminal: bool) {
         let line = line(&control, counts, rate, begin.elapsed());
         (last, last_at) = (counts, now);
         let mut out = std::io::stderr().lock();
-        // Progress that cannot be written is no reason to stop.
+        // A run goes on without its progress if that cannot be written.
         let _ = if terminal { write!(out, "\r\x1b[K{line}") } else { writeln!(out, "{line}") };
         let _ = out.flush();
     }

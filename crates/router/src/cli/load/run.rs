@@ -10,7 +10,7 @@ use crate::cli::load::progress_writer::ProgressWriter;
 use crate::cli::load::swapper::PluginSwapper;
 use sgl_tools::load::{Plan, RunControl, RunInfo, Summary};
 
-/// Makes a run on a runtime of its own and writes its reports. Not to be called inside another
+/// Makes a run on a runtime of its own and writes its reports. Must not be called inside another
 /// runtime.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use sgl_api::{PluginView, Pushed};
 use sgl_tools::load::swaps::{Swapper, Swapping};
 use sglang_router_rs::types::shown_path;
 
-/// A router that takes longer for a swap is taken to be lost.
+/// A router that takes longer for a swap counts as lost.
 const SWAP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Replaces one plugin of a running router.

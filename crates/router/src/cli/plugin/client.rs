@@ -25,7 +25,7 @@ pub struct AdminClient {
     token: Option<String>,
 }
 
-/// A request before it is sent.
+/// A request to send.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The method.
@@ -66,7 +66,7 @@ impl AdminClient {
         Self::at(&args.admin_url, token)
     }
 
-    /// A client of the router whose operators' listener is there.
+    /// A client of the router whose operators' listener is at `url`.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl AdminClient {
         Ok(Self { http, url, token })
     }
 
-    /// Sends a request; an answer that is an error becomes one.
+    /// Sends a request, and turns an answer that is an error into one.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use http::StatusCode;
 use sgl_api::Problem;
 use sglang_router_rs::types::{printable, printable_lines};
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
@@ -29,7 +29,7 @@ pub enum CommandError {
     /// The router's answer makes no sense.
     #[error("the router's answer cannot be understood: {}", printable(.0))]
     Answer(String),
-    /// A rollout that was watched has ended the other way.
+    /// A watched rollout was rolled back.
     #[error("{0}")]
     RolledBack(String),
     /// A module is not signed as it must be, or cannot be signed.
@@ -51,7 +51,7 @@ impl CommandError {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Unreachable { .. } => ExitCode::from(3),
-            // A file that is not there is not a plugin that is not there.
+            // A missing file is not a missing plugin.
             Self::Refused(problem)
                 if problem.status == StatusCode::NOT_FOUND.as_u16() && problem.code != "file_not_found" =>
             {

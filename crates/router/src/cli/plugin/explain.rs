@@ -180,7 +180,7 @@ fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
     cells
 }
 
-/// What a worker has in a column; `None` if it is not known.
+/// A worker's value in a column; `None` if unknown.
 type Cell = fn(&CandidateRecord) -> Option<String>;
 
 /// The head and the cell of a column; `None` for one that is not shown.

@@ -20,7 +20,7 @@ pub fn print<T: Serialize>(
     let text = if json {
         serde_json::to_string(value).map_err(|error| CommandError::Answer(error.to_string()))? + "\n"
     } else {
-        // What stands for one line was made one where it was put in; nothing gets past this.
+        // Each part that must be one line was made one where it was inserted; this is the last check.
         printable_lines(&text(value))
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! `push`: sends a module and follows its way.
+//! `push`: sends a module and follows its load.
 
 use std::io::{IsTerminal, Write};
 
@@ -18,7 +18,7 @@ use sglang_router_rs::config::rollout::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
 use sglang_router_rs::types::{hex, printable, shown_path};
 
-/// Loads a module. With `json`, the result goes to standard output as one line; else a line for
+/// Loads a module. With `json` the result goes to standard output as one line; otherwise a line for
 /// people does, and progress goes to standard error.
 ///
 /// # Errors
@@ -154,12 +154,12 @@ async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<
     Err(CommandError::Answer("it ended before it said what came of the load".to_owned()))
 }
 
-/// A step as the router writes it.
+/// A step, spelled as the router does.
 fn word(step: LoadStep) -> String {
     serde_json::to_value(step).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// The progress line: written over and over on a terminal, else one line for each step.
+/// The progress line: on a terminal it overwrites itself, elsewhere each step gets a line.
 struct Meter {
     silent: bool,
     terminal: bool,
@@ -178,7 +178,7 @@ impl Meter {
         let mut out = std::io::stderr().lock();
         let line = format!("{elapsed_ms:>6} ms  {step}");
         self.steps.push(step);
-        // Progress that cannot be written is no reason to stop.
+        // The load goes on without its progress if that cannot be written.
         let _ = if self.terminal {
             write!(out, "\r\x1b[K{} … {elapsed_ms} ms", self.steps.join(" · "))
         } else {

@@ -1,4 +1,4 @@
-//! The commands that are one request, and the way to all of them.
+//! Runs all commands; those that are one request are here.
 
 use http::Method;
 
@@ -10,8 +10,8 @@ use crate::cli::plugin::{explain, push, show, signing, verify, watch};
 use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::types::printable;
 
-/// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output as well.
-/// Not to be called inside another runtime.
+/// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output too. Must
+/// not be called inside another runtime.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
     }
 }
 
-/// A change that is one POST; what the plugin is then goes to standard output.
+/// A change by one POST; prints the plugin as it is afterwards.
 async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str) -> Result<(), CommandError> {
     let path = format!("/v1/plugins/{}/{what}", encoded(name));
     let view: PluginView = client.json(Call::new(Method::POST, path)).await?;

@@ -1,4 +1,4 @@
-//! `keygen` and `sign`: what is done where modules are made, without a router.
+//! `keygen` and `sign`: for those who make modules, without a router.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -33,7 +33,7 @@ pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), CommandError> {
         write(&mut public_file, &public, &public_text)
     });
     if written.is_err() {
-        // Half a pair is of no use; the other half was there before, or could not be made.
+        // Half a pair is useless; the other file existed already, or could not be made.
         let _ = std::fs::remove_file(&public);
     }
     written?;
@@ -72,8 +72,7 @@ pub fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
     print(&done, json, |_| format!("{file}: signed by key {} in {out}\n", key.public()))
 }
 
-/// The detached signature of a module's file: the one that is named, else the one beside it if it
-/// is there.
+/// The detached signature of a module's file: the named one, or else the one beside it if it exists.
 ///
 /// # Errors
 ///
@@ -97,8 +96,8 @@ pub fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     std::fs::read(file).map_err(|error| unusable(file, &error.to_string()))
 }
 
-/// Writes beside the place and renames, so that a router that watches sees all of it or nothing.
-/// Who may read the module may read what is written.
+/// Writes beside the place and renames, so that a router that watches sees all of it or nothing. Whoever
+/// may read the module may read the result.
 fn replace(out: &Path, bytes: &[u8], module: &Path) -> io::Result<()> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut beside = tempfile::NamedTempFile::new_in(folder)?;

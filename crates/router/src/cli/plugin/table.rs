@@ -4,7 +4,7 @@ use sglang_router_rs::types::printable;
 
 /// A table: columns as wide as their widest cell, two spaces apart.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    // Whatever a router passes on: a cell is one cell.
+    // Whatever a router sends, a cell stays one cell.
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let width = |column: usize| {

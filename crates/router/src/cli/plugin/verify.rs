@@ -1,4 +1,4 @@
-//! `verify`: what a router would say of a module's signatures.
+//! `verify`: what a router would say about a module's signatures.
 
 use serde_json::json;
 

@@ -14,7 +14,7 @@ use sgl_api::{PluginView, failures};
 use sglang_router_rs::policies::{GenerationRole, PluginDetail, PluginEvent, PluginStatus};
 use sglang_router_rs::types::printable;
 
-/// Prints a line for each look, until the rollout is over if that is asked for.
+/// Prints a line for each check of the plugin, on request until its rollout is over.
 ///
 /// # Errors
 ///
@@ -62,8 +62,7 @@ fn on_trial(plugin: &PluginDetail) -> Option<u64> {
     id_of(plugin, GenerationRole::Canary).or_else(|| id_of(plugin, GenerationRole::Shadow)).or_else(probation)
 }
 
-/// What came of a rollout that is over. If it was over before the first look, the last event
-/// tells.
+/// The result of a rollout that is over. If it was over before the first check, the last event tells.
 fn settled(plugin: &PluginDetail, candidate: Option<u64>) -> Result<(), CommandError> {
     let event = plugin.last_event.as_ref();
     let stays = match candidate {
