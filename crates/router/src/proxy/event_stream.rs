@@ -199,14 +199,14 @@ impl EventScan {
             return;
         }
         let mut joined = std::mem::take(&mut self.data);
-        let data = if joined.is_empty() {
-            data
+        let (data, breaks) = if joined.is_empty() {
+            (data, 0)
         } else {
             joined.push(b'\n');
             joined.extend_from_slice(data);
-            &joined
+            (joined.as_slice(), memchr_iter(b'\n', &joined).count())
         };
-        let is_long = data.len() > MAX_LINE_BYTES || memchr_iter(b'\n', data).count() > MAX_LINES;
+        let is_long = data.len() > MAX_LINE_BYTES || breaks > MAX_LINES;
         if let Some(beginning) = data.get(..data.len().min(MAX_LINE_BYTES)).filter(|_| is_long) {
             self.take_beginning(beginning);
             self.has_data = true;

@@ -28,7 +28,7 @@ fn example_file_shows_the_defaults() {
     assert_eq!(plugin.max_execution_time_ms, defaults.max_execution_time_ms);
     assert_eq!(plugin.max_memory_bytes, defaults.max_memory_bytes);
     assert_eq!(plugin.allowed_syscalls, defaults.allowed_syscalls);
-    assert_eq!(plugin.config["spread"], 0.5);
+    assert_eq!(plugin.config["factor"], 1.5);
 }
 
 #[test]
