@@ -91,6 +91,15 @@ impl Process {
         serde_json::from_str(&lines[lines.len() - 1]).expect("JSON")
     }
 
+    /// The rest of the log of a process that ends.
+    pub async fn lines_to_the_end(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = soon(self.log.recv()).await {
+            lines.push(line);
+        }
+        lines
+    }
+
     /// SIGKILL, and until it is gone.
     pub fn kill(mut self) {
         self.child.kill().expect("it runs");

@@ -232,6 +232,7 @@ async fn open_manager(
 ) -> Result<Arc<PluginManager>, StartError> {
     let manager = PluginManager::new(factory.clone(), config.plugin_dir.clone(), &config.policy);
     manager.set_configured(config.plugins.iter().map(|plugin| plugin.name.clone()).collect());
+    manager.take_for_loaded();
     let Some(dir) = &config.state_dir else { return Ok(Arc::new(manager)) };
     let (state, fault) = StateDir::open(dir)?;
     restore(&state, factory, &config.policy).await?;

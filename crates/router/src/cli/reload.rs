@@ -2,7 +2,7 @@
 //! Everything else needs a restart.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::configuration::configuration;
@@ -11,15 +11,15 @@ use crate::config::checked::{CheckedConfig, FaultyPlugin};
 use crate::config::fixed::{ChangedKey, FixedKeys};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::worker_entry::WorkerEntry;
-use crate::manage::PluginManager;
 use crate::manage::digest::sha256;
+use crate::manage::{ManageError, PluginManager};
 use crate::proxy::Backends;
 use crate::proxy::succession::Succession;
 use sgl_upstream::worker_url::WorkerUrl;
 use sglang_router_rs::config::faults::Faults;
 use sglang_router_rs::config::trust::TrustRule;
-use sglang_router_rs::policies::{MAX_MODULE_BYTES, TrustPolicy, read_module};
-use sglang_router_rs::types::{file, shown};
+use sglang_router_rs::policies::{OperationError, TrustPolicy, read_module};
+use sglang_router_rs::types::shown;
 
 /// The part of a configuration that can change while the router runs.
 #[derive(Debug)]
@@ -29,25 +29,20 @@ struct Applied {
     /// Only a digest, so that nothing printed reveals the token.
     admin_token: Option<String>,
     workers: BTreeMap<String, WorkerEntry>,
-    plugins: BTreeMap<String, (PluginEntry, ModulePrint)>,
+    /// Whether their files have changed is the manager's business.
+    plugins: BTreeMap<String, PluginEntry>,
     /// What is in the plugin directory but cannot be used.
     faulty: Vec<FaultyPlugin>,
     trust: Vec<TrustRule>,
 }
 
-/// Digests of a module and of its signature, if they can be read. Size and time are not enough: a file
-/// written twice within one tick of the file system's clock keeps both.
-type ModulePrint = [Option<String>; 2];
-
 impl Applied {
-    /// Of a configuration. Reads the files of its plugins.
     fn of(config: &CheckedConfig) -> Self {
         let normal = |entry: &WorkerEntry| {
             let url = WorkerUrl::parse(&entry.url).map_or_else(|_| entry.url.clone(), |url| url.to_string());
             (url, entry.clone())
         };
-        let plugin =
-            |entry: &PluginEntry| (entry.name.clone(), (entry.clone(), print(Path::new(&entry.module_path))));
+        let plugin = |entry: &PluginEntry| (entry.name.clone(), entry.clone());
         Self {
             fixed: config.fixed.clone(),
             admin_token: config.admin_token.as_deref().map(|token| sha256(token.as_bytes())),
@@ -57,13 +52,6 @@ impl Applied {
             trust: config.trust.clone(),
         }
     }
-}
-
-fn print(module: &Path) -> ModulePrint {
-    let mut signature = module.as_os_str().to_owned();
-    signature.push(".sig");
-    [module.to_owned(), PathBuf::from(signature)]
-        .map(|path| file::read(&path, MAX_MODULE_BYTES as u64).ok().map(|bytes| sha256(&bytes)))
 }
 
 /// Applies configurations to a running router.
@@ -136,11 +124,11 @@ impl Reloader {
         }
         let left = self.tell_what_is_left(&wanted);
         self.reload_workers(&wanted);
-        let plugins = self.reload_plugins(&wanted).await;
+        self.reload_plugins(&wanted).await;
         // Keeps the old values of keys that need a restart, so that the next reload reports them again.
         let fixed = std::mem::take(&mut self.applied.fixed);
         let admin_token = self.applied.admin_token.take();
-        self.applied = Applied { fixed, admin_token, plugins, ..wanted };
+        self.applied = Applied { fixed, admin_token, ..wanted };
         let leaving = self.leaving.len();
         tracing::info!(left, leaving, "reloaded the configuration");
     }
@@ -231,59 +219,51 @@ impl Reloader {
         }
     }
 
-    /// Returns what is applied now. For a plugin that was not loaded that is what was applied before, so
-    /// that the next reload tries again.
-    async fn reload_plugins(&self, wanted: &Applied) -> BTreeMap<String, (PluginEntry, ModulePrint)> {
+    /// Loads what has changed since it was loaded from its file, and unloads what the configuration does
+    /// not name any more. What could not be loaded is tried again by the next reload.
+    async fn reload_plugins(&self, wanted: &Applied) {
         self.manager.set_configured(wanted.plugins.keys().cloned().collect());
-        let mut applied = BTreeMap::new();
-        for (name, known) in &wanted.plugins {
-            let before = self.applied.plugins.get(name);
-            let is_applied = before == Some(known) || self.load(name, &known.0).await;
-            if let Some(now) = if is_applied { Some(known) } else { before } {
-                applied.insert(name.clone(), now.clone());
-            }
+        for (name, entry) in &wanted.plugins {
+            self.load(name, entry).await;
         }
         for FaultyPlugin { name, file, faults, .. } in &wanted.faulty {
             let error = Faults(faults.clone()).in_one_line();
             tracing::error!(plugin = shown(name), file, error, "not loaded; what served goes on");
         }
-        for (name, known) in &self.applied.plugins {
-            if wanted.plugins.contains_key(name) {
-                continue;
-            }
+        for (name, file) in self.manager.files().names() {
             // Settings that cannot be read remove nothing.
-            let file = shown(&known.0.module_path);
-            if wanted.faulty.iter().any(|faulty| faulty.file == file) {
-                applied.insert(name.clone(), known.clone());
+            let is_faulty = || wanted.faulty.iter().any(|faulty| faulty.file == shown(&file));
+            if wanted.plugins.contains_key(&name) || is_faulty() {
                 continue;
             }
-            match self.manager.unload(name, false).await {
+            match self.manager.unload(&name, false).await {
                 Ok(()) => tracing::info!(plugin = name, "unloaded: not configured any more"),
-                Err(error) => tracing::error!(plugin = name, %error, "not unloaded"),
+                // An operator was faster.
+                Err(ManageError::Operation(OperationError::NotFound { .. })) => {}
+                Err(error) => {
+                    tracing::error!(plugin = name, %error, "not unloaded");
+                    continue;
+                }
             }
+            self.manager.files().remove(&name);
         }
-        applied
     }
 
-    async fn load(&self, name: &str, entry: &PluginEntry) -> bool {
+    async fn load(&self, name: &str, entry: &PluginEntry) {
         let path = PathBuf::from(&entry.module_path);
         let read = tokio::task::spawn_blocking(move || read_module(&path));
-        let Ok(read) = read.await else { return false };
+        let Ok(read) = read.await else { return };
         let module = match read {
             Ok(module) => module,
             Err(error) => {
                 tracing::error!(plugin = name, %error, "not loaded; what served goes on");
-                return false;
+                return;
             }
         };
         match self.manager.push_entry(entry.clone(), module).await {
             Ok(Some(pushed)) => tracing::info!(plugin = name, generation = pushed.generation, "reloaded"),
             Ok(None) => {}
-            Err(error) => {
-                tracing::error!(plugin = name, %error, "not loaded; what served goes on");
-                return false;
-            }
+            Err(error) => tracing::error!(plugin = name, %error, "not loaded; what served goes on"),
         }
-        true
     }
 }

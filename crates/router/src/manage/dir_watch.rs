@@ -212,6 +212,7 @@ impl DirWatch {
             if !stays {
                 let (plugin, file) = (&seen.plugin, shown_path(path));
                 tracing::warn!(plugin, file, "the file of a plugin is gone; the plugin goes on");
+                self.manager.files().gone(plugin, &path.to_string_lossy());
             }
             stays
         });
@@ -222,13 +223,15 @@ impl DirWatch {
         let settings = files.as_ref().ok().and_then(|files| files.settings.as_deref());
         let PluginInDir { entry, faults } = files::plugin_with(&path, settings, &NativePolicy::NAMES);
         let name = entry.name.clone();
-        let owner = self.known.iter().find(|(other, seen)| **other != path && seen.plugin == name);
-        let taken = owner.map(|(other, _)| shown_path(other));
+        let taken = self.other_owner(&name, &path);
         let has_changed = seen.stamps.modified().is_some_and(|modified| modified > self.since);
         let is_news = !self.reported.remove(&path) || has_changed;
         // Noted before the outcome is known: each change is tried and reported once.
         seen.plugin.clone_from(&name);
-        self.known.insert(path, seen);
+        let before = self.known.insert(path, seen);
+        if let Some(before) = before.filter(|before| before.plugin != name) {
+            self.manager.files().gone(&before.plugin, &entry.module_path);
+        }
         let module = match files {
             Ok(files) => files.module,
             Err(error) => {
@@ -254,6 +257,15 @@ impl DirWatch {
                 self.refused(&name, &file, &in_full(&error), is_news);
             }
         }
+    }
+
+    /// The other file that has this plugin's name, if one does: what was loaded first goes on.
+    fn other_owner(&self, name: &str, path: &Path) -> Option<String> {
+        if let Some(owner) = self.manager.files().path_of(name) {
+            return Some(PathBuf::from(owner)).filter(|owner| owner != path).map(|owner| shown_path(&owner));
+        }
+        let owner = self.known.iter().find(|(other, seen)| *other != path && seen.plugin == name);
+        owner.map(|(other, _)| shown_path(other))
     }
 
     /// Reports that a file was not loaded, unless the log said so when the router started.

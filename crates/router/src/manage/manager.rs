@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::config::plugin_entry::PluginEntry;
-use crate::manage::digest::sha256;
 use crate::manage::error::ManageError;
 use crate::manage::kept_plugin::KeptPlugin;
 use crate::manage::kept_set::{Change, PluginSnapshot};
+use crate::manage::loaded_files::{FileContent, LoadedFiles};
 use crate::manage::module_file;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
@@ -55,6 +55,7 @@ pub struct PluginManager {
     policy: String,
     /// Names that the configuration and the plugin directory give: at a restart they win.
     configured: Mutex<BTreeSet<String>>,
+    files: LoadedFiles,
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     kept: Option<Arc<StateDir>>,
 }
@@ -63,8 +64,8 @@ impl PluginManager {
     /// A manager of the factory's plugins. `policy` is the one that places the router's requests.
     pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
         let policy = policy.to_owned();
-        let (configured, turns) = (Mutex::default(), Mutex::default());
-        Self { factory, plugin_dir, policy, configured, turns, kept: None }
+        let (configured, files, turns) = (Mutex::default(), LoadedFiles::default(), Mutex::default());
+        Self { factory, plugin_dir, policy, configured, files, turns, kept: None }
     }
 
     /// The same manager, which also keeps pushed plugins that serve in a state directory.
@@ -82,6 +83,22 @@ impl PluginManager {
     /// Says which names the configuration and the plugin directory give.
     pub fn set_configured(&self, names: BTreeSet<String>) {
         *self.configured.lock() = names;
+    }
+
+    /// Takes what serves under the names that the configuration gives for loaded from its files. To be
+    /// called before anything else can be loaded.
+    pub(crate) fn take_for_loaded(&self) {
+        let configured = self.configured.lock();
+        let infos = self.factory.plugin_infos();
+        infos
+            .iter()
+            .filter(|info| configured.contains(&info.name))
+            .for_each(|info| self.files.add_serving(info));
+    }
+
+    /// What was loaded from files.
+    pub(crate) fn files(&self) -> &LoadedFiles {
+        &self.files
     }
 
     /// The plugins themselves.
@@ -167,8 +184,9 @@ impl PluginManager {
         Ok(self.pushed(info, (false, began)))
     }
 
-    /// Loads a plugin of the plugin directory with exactly these settings. `None` if exactly that serves
-    /// already; if only the settings differ, nothing is compiled.
+    /// Loads a plugin of the configuration or of the plugin directory with exactly these settings. `None`
+    /// if its files have not changed since they were loaded last, whatever was pushed meanwhile, or if
+    /// that is what serves already. If only the settings differ, nothing is compiled.
     ///
     /// # Errors
     ///
@@ -185,21 +203,28 @@ impl PluginManager {
         let began = Instant::now();
         let (config, options) = entry.into_parts();
         let name = config.name.clone();
+        let content = FileContent::new(config, options, &module);
         let _turn = self.turn(&name).await;
-        let known = self.factory.plugin_infos().into_iter().find(|info| info.name == name);
-        let created = known.is_none();
-        let same_module = known.as_ref().is_some_and(|known| known.digest == sha256(&module.wasm));
-        if same_module && known.is_some_and(|known| known.config == config && known.options == options) {
+        if self.files.has(&content) {
             return Ok(None);
         }
-        let info = if same_module {
-            self.factory.reconfigure_wasm_plugin(config, options, unwatched()).await?
-        } else {
-            self.factory.load(Load::module(config, module).with(options)).await?
+        let known = self.factory.plugin_infos().into_iter().find(|info| info.name == name);
+        if let Some(same) = known.as_ref().filter(|known| content.is(known)) {
+            self.files.add(content, same.generation);
+            return Ok(None);
+        }
+        let (config, options) = (content.config.clone(), content.options.clone());
+        let info = match &known {
+            Some(known) if content.has_module_of(known) => {
+                self.factory.reconfigure_wasm_plugin(config, options, unwatched()).await?
+            }
+            _ => self.factory.load(Load::module(config, module).with(options)).await?,
         };
+        self.files.tell_of_displaced(known.as_ref(), &info);
+        self.files.add(content, info.generation);
         self.configured.lock().insert(name.clone());
         self.record(Change::Touched { name }).await;
-        Ok(Some(self.pushed(info, (created, began))))
+        Ok(Some(self.pushed(info, (known.is_none(), began))))
     }
 
     /// Unloads a plugin; the one in use only if `force` is true.

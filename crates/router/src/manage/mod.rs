@@ -11,6 +11,7 @@ pub mod state_dir;
 pub mod error;
 pub mod settings;
 pub mod module_file;
+pub(crate) mod loaded_files;
 pub mod manager;
 pub mod plugin_metrics;
 pub mod restore;

@@ -70,7 +70,7 @@ fn said(pushed: &Pushed) -> String {
     text.push_str(match pushed.after_restart {
         AfterRestart::Kept => "",
         AfterRestart::Configured => {
-            "\n  until a restart only: the configuration names this plugin, too, and wins then"
+            "\n  until a restart, or a reload after its file changed: the configuration names this plugin, too, and wins then"
         }
         AfterRestart::Gone => "\n  until a restart only: the router has no --state-dir",
     });

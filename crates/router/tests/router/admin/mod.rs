@@ -8,6 +8,7 @@ mod changes;
 mod command_line;
 mod decisions;
 mod description;
+mod files_and_pushes;
 mod held;
 mod pages;
 mod push;
