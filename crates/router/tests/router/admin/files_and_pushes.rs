@@ -59,10 +59,14 @@ impl Stage {
         self.router.logged("reloaded the configuration").await;
     }
 
-    /// Waits until the watch has seen everything up to now.
+    /// Waits until the watch has seen everything up to now. The latest file comes first, so the second
+    /// shows that the look at the first has ended.
     async fn seen(&mut self) {
-        std::fs::write(self.dir().join("mark.wasm"), guest_choosing(0)).expect("a file");
-        until(async || call(self.router.admin, get("/v1/plugins/mark")).await.status == StatusCode::OK).await;
+        for name in ["mark", "mark2"] {
+            std::fs::write(self.dir().join(format!("{name}.wasm")), guest_choosing(0)).expect("a file");
+            let path = format!("/v1/plugins/{name}");
+            until(async || call(self.router.admin, get(&path)).await.status == StatusCode::OK).await;
+        }
     }
 }
 
