@@ -20,7 +20,7 @@ const ATTEMPTS: usize = 16;
 ///
 /// One shared counter for each list of workers, since "next" is shared by nature. A thread that passes
 /// workers over takes their turns too, unless another thread took one meanwhile: then it tries again, so
-/// that no two threads have the same turn. After [`ATTEMPTS`] it takes what it found, so that it ends.
+/// that no two threads have the same turn. After `ATTEMPTS` it takes what it found, so that it ends.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turns: Turns,
