@@ -139,29 +139,29 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn get(&self, index: usize) -> Option<TableWorker<'_>> {
-        self.workers.get(index).map(|entry| self.view(entry))
+        self.workers.get(index).map(|row| self.view(row))
     }
 
     /// The role of worker `index`.
     #[inline]
     #[must_use]
     pub fn role(&self, index: usize) -> Option<WorkerRole> {
-        self.workers.get(index).map(|entry| entry.role)
+        self.workers.get(index).map(|row| row.role)
     }
 
     /// All workers in table order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = TableWorker<'_>> {
-        self.workers.iter().map(|entry| self.view(entry))
+        self.workers.iter().map(|row| self.view(row))
     }
 
-    fn view(&self, entry: &WorkerRow) -> TableWorker<'_> {
-        let labels = self.labels.get(entry.labels.range()).unwrap_or_default();
+    fn view(&self, row: &WorkerRow) -> TableWorker<'_> {
+        let labels = self.labels.get(row.labels.range()).unwrap_or_default();
         TableWorker {
-            url: self.text(entry.url),
-            model: Some(self.text(entry.model)).filter(|model| !model.is_empty()),
-            role: entry.role,
-            weight: entry.weight,
-            labels: Labels::from_parts(labels, usize::try_from(entry.label_count).unwrap_or(0)),
+            url: self.text(row.url),
+            model: Some(self.text(row.model)).filter(|model| !model.is_empty()),
+            role: row.role,
+            weight: row.weight,
+            labels: Labels::from_parts(labels, usize::try_from(row.label_count).unwrap_or(0)),
         }
     }
 }

@@ -85,8 +85,8 @@ fn plain(id: &str) -> Value {
 impl Listing {
     /// Reads an answer in OpenAI's form; `None` if it is none.
     pub fn read(body: &[u8]) -> Option<Self> {
-        let answer: ModelList = serde_json::from_slice(body).ok()?;
-        Some(Self { cards: answer.data.into_iter().filter_map(Card::read).take(MAX_MODELS).collect() })
+        let list: ModelList = serde_json::from_slice(body).ok()?;
+        Some(Self { cards: list.data.into_iter().filter_map(Card::read).take(MAX_MODELS).collect() })
     }
 
     /// True if it lists nothing.

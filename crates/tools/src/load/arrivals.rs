@@ -44,7 +44,7 @@ pub struct Arrival {
 /// The arrivals of one round, in order of time. The same pace and seed give the same arrivals.
 #[derive(Debug)]
 pub struct Arrivals {
-    source: Schedule,
+    schedule: Schedule,
     next: u64,
 }
 
@@ -59,7 +59,7 @@ enum Schedule {
 impl Arrivals {
     /// Arrivals at this pace; none for a closed loop, whose requests depend on the answers.
     pub fn new(pace: &Pace, seed: u64) -> Self {
-        let source = match pace {
+        let schedule = match pace {
             Pace::Closed { .. } => Schedule::None,
             Pace::Constant { per_second } => Schedule::Constant { per_second: *per_second },
             Pace::Poisson { per_second } => Schedule::Poisson {
@@ -69,7 +69,7 @@ impl Arrivals {
             },
             Pace::Trace { trace, speed } => Schedule::Trace { trace: Arc::clone(trace), speed: *speed },
         };
-        Self { source, next: 0 }
+        Self { schedule, next: 0 }
     }
 }
 
@@ -78,7 +78,7 @@ impl Iterator for Arrivals {
 
     fn next(&mut self) -> Option<Arrival> {
         let number = self.next;
-        let seconds = match &mut self.source {
+        let seconds = match &mut self.schedule {
             Schedule::None => return None,
             // Counted from the start each time, so that no error adds up.
             Schedule::Constant { per_second } => number as f64 / *per_second,

@@ -144,10 +144,10 @@ impl<'a> TmpCall<'a> {
     }
 
     /// Charges a call that may enlarge an open file; `None` if that does not fit.
-    async fn charge_size(&mut self, fd: i32, place: WriteStart, bytes: u64) -> Option<Charge> {
+    async fn charge_size(&mut self, fd: i32, start: WriteStart, bytes: u64) -> Option<Charge> {
         let mut measured = false;
         loop {
-            let demand = self.demand_of_size(fd, place, bytes).await;
+            let demand = self.demand_of_size(fd, start, bytes).await;
             let descriptors = self.descriptors();
             match self.ledger().charge(self.tmp.limits, demand, None, descriptors) {
                 Admission::Granted(charge) => return Some(charge),
@@ -161,7 +161,7 @@ impl<'a> TmpCall<'a> {
         }
     }
 
-    async fn demand_of_size(&mut self, fd: i32, place: WriteStart, bytes: u64) -> Demand {
+    async fn demand_of_size(&mut self, fd: i32, start: WriteStart, bytes: u64) -> Demand {
         let measurement = self.ledger().measurements();
         let fd = Fd::from(fd.cast_unsigned());
         let size = match self.wasi.fd_filestat_get(&mut self.memory, fd).await {
@@ -173,7 +173,7 @@ impl<'a> TmpCall<'a> {
             // WASI reports the error. If it does not, the tally takes the file as empty.
             Err(_) => 0,
         };
-        let at = match place {
+        let at = match start {
             WriteStart::At(at) => at,
             WriteStart::Cursor => self.wasi.fd_tell(&mut self.memory, fd).unwrap_or(size),
         };
@@ -212,8 +212,8 @@ async fn pwrite<T: 'static>(
 ) -> wasmtime::Result<i32> {
     let mut call = TmpCall::new(&mut caller, of)?;
     let bytes = call.vectors(list, count);
-    let place = WriteStart::At(at.cast_unsigned());
-    let Some(charge) = call.charge_size(fd, place, bytes).await else { return Ok(call.full()) };
+    let start = WriteStart::At(at.cast_unsigned());
+    let Some(charge) = call.charge_size(fd, start, bytes).await else { return Ok(call.full()) };
     let result = wasi::fd_pwrite(call.wasi, &mut call.memory, fd, list, count, at, out).await;
     charge.settle();
     result
@@ -225,8 +225,8 @@ async fn set_size<T: 'static>(
     (fd, size): (i32, i64),
 ) -> wasmtime::Result<i32> {
     let mut call = TmpCall::new(&mut caller, of)?;
-    let place = WriteStart::At(size.cast_unsigned());
-    let Some(charge) = call.charge_size(fd, place, 0).await else { return Ok(call.full()) };
+    let start = WriteStart::At(size.cast_unsigned());
+    let Some(charge) = call.charge_size(fd, start, 0).await else { return Ok(call.full()) };
     let result = wasi::fd_filestat_set_size(call.wasi, &mut call.memory, fd, size).await;
     charge.settle();
     result

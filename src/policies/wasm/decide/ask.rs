@@ -220,9 +220,9 @@ impl WasmPolicy {
                     let failure = Failure::unavailable("its generation changed too often meanwhile");
                     return Err(self.fail(pass, &failure));
                 }
-                Attempt::Again(route) => {
+                Attempt::Again(asked) => {
                     retries_left -= 1;
-                    outcome = self.attempt::<Q, C>(mode, route, workers, info).await;
+                    outcome = self.attempt::<Q, C>(mode, asked, workers, info).await;
                 }
                 Attempt::Failed(failure) => {
                     if let Some(explanation) = info.explanation {
@@ -239,7 +239,7 @@ impl WasmPolicy {
     async fn attempt<Q: Question, C: CandidateWorkers>(
         &self,
         mode: Mode,
-        route: AskedGeneration,
+        asked: AskedGeneration,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Attempt<Q::Answer> {
@@ -257,7 +257,7 @@ impl WasmPolicy {
                     }
                 };
                 let generation =
-                    if route == AskedGeneration::Stable { &active.stable } else { active.pick(info) };
+                    if asked == AskedGeneration::Stable { &active.stable } else { active.pick(info) };
                 self.begin::<Q, C>(generation, mode, workers, info, draw)
             }
             Some(_) => Begun::Over(Attempt::Failed(Failure::unavailable("it is paused"))),

@@ -52,7 +52,7 @@ pub(crate) struct Chosen<T> {
 /// The outcome of one attempt.
 pub(crate) enum Attempt<T> {
     Chosen(Chosen<T>),
-    /// The question must be asked again, by this route.
+    /// The question must be asked again, of this generation.
     Again(AskedGeneration),
     Failed(Box<Failure>),
 }
