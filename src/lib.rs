@@ -64,3 +64,25 @@ pub mod config;
 pub mod core;
 pub mod engine;
 pub mod policies;
+
+/// What this crate's own benchmarks, fuzz targets and tests read besides.
+///
+/// It is no part of the interface and promises nothing: what is here may change or go with any
+/// version.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::engine::compiled::Compiled;
+    pub use crate::engine::making::InitAnswer;
+    pub use crate::engine::pool::instance_pool::Pool;
+    pub use crate::engine::pool::options::PoolOptions;
+    pub use crate::engine::pool::recipe::{PoolTally, Recipe};
+    pub use crate::engine::sandbox::plugin_sandbox::SandboxSpec;
+    pub use crate::engine::sandbox::services::HostServices;
+    pub use crate::engine::sandbox::tmp_limits::TmpLimits;
+    pub use crate::engine::trial::Trial;
+    pub use crate::engine::wasm_engine::Engine;
+    pub use crate::policies::wasm::load::module_check::check_module;
+    pub use crate::policies::wasm::message::draw::Draw;
+    pub use crate::policies::wasm::message::reply::decode_choice;
+    pub use crate::policies::wasm::message::wire_plan::WirePlan;
+}

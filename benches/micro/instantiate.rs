@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
-use sglang_router_rs::engine::HostServices;
-use sglang_router_rs::engine::trial::Trial;
+use sglang_router_rs::internals::{HostServices, Trial};
 use wasmtime::{Config, InstanceAllocationStrategy};
 
 use crate::floor::{Floor, Messages};

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use sglang_router_rs::engine::making::InitAnswer;
-use sglang_router_rs::engine::pool::recipe::{PoolTally, Recipe};
-use sglang_router_rs::engine::trial::Trial;
-use sglang_router_rs::engine::{
-    CallError, Compiled, Engine, EngineOptions, HostServices, Pool, PoolOptions, SandboxSpec, TmpLimits,
+use sglang_router_rs::engine::{CallError, EngineOptions};
+use sglang_router_rs::internals::{
+    Compiled, Engine, HostServices, InitAnswer, Pool, PoolOptions, PoolTally, Recipe, SandboxSpec, TmpLimits,
+    Trial,
 };
-use sglang_router_rs::types::future::BoxFuture;
+use sglang_router_rs::types::BoxFuture;
 
 use crate::stage;
 

@@ -5,10 +5,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion};
 use sgl_policy_abi::{Input, Wire, Writer};
+use sglang_router_rs::internals::{Draw, WirePlan, decode_choice};
 use sglang_router_rs::policies::SelectWorkerInfo;
-use sglang_router_rs::policies::wasm::message::draw::Draw;
-use sglang_router_rs::policies::wasm::message::reply::decode_choice;
-use sglang_router_rs::policies::wasm::message::wire_plan::WirePlan;
 
 use crate::stage;
 

@@ -3,28 +3,28 @@
 use std::ops::RangeInclusive;
 
 /// Budget of a call, in milliseconds.
-pub const EXECUTION_TIME_MS: RangeInclusive<u64> = 1..=30_000;
+pub(crate) const EXECUTION_TIME_MS: RangeInclusive<u64> = 1..=30_000;
 
 /// The most memory that any plugin may be given, in bytes: 100 MB.
-pub const MAX_MEMORY_BYTES: usize = 100 * 1024 * 1024;
+pub(crate) const MAX_MEMORY_BYTES: usize = 100 * 1024 * 1024;
 
 /// Memory of an instance, in bytes: one page at least.
-pub const MEMORY_BYTES: RangeInclusive<usize> = 65_536..=MAX_MEMORY_BYTES;
+pub(crate) const MEMORY_BYTES: RangeInclusive<usize> = 65_536..=MAX_MEMORY_BYTES;
 
 /// Instances of one plugin.
-pub const INSTANCES: RangeInclusive<usize> = 1..=1000;
+pub(crate) const INSTANCES: RangeInclusive<usize> = 1..=1000;
 
 /// Callers that may wait for one plugin.
-pub const WAITING: RangeInclusive<usize> = 0..=1_000_000;
+pub(crate) const WAITING: RangeInclusive<usize> = 0..=1_000_000;
 
 /// Time that a caller may wait for an instance, in milliseconds.
-pub const WAIT_MS: RangeInclusive<u64> = 0..=60_000;
+pub(crate) const WAIT_MS: RangeInclusive<u64> = 0..=60_000;
 
 /// Bytes that a plugin may have in its private directory: 1 GiB at most.
-pub const TMP_BYTES: RangeInclusive<u64> = 0..=1 << 30;
+pub(crate) const TMP_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 
 /// Files that a plugin may have there.
-pub const TMP_FILES: RangeInclusive<u64> = 0..=10_000;
+pub(crate) const TMP_FILES: RangeInclusive<u64> = 0..=10_000;
 
 /// Longest name of a plugin, in bytes; they are all ASCII.
-pub const MAX_NAME_BYTES: usize = 64;
+pub(crate) const MAX_NAME_BYTES: usize = 64;

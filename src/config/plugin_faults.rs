@@ -72,7 +72,7 @@ fn check_syscalls(config: &WasmPolicyConfig, faults: &mut Vec<Fault>) {
     for (item, name) in config.allowed_syscalls.iter().enumerate() {
         let allowed = if let Some(why) = syscalls::forbidden(name) {
             format!("WASI preview 1 functions, but neither `sock_*` nor `proc_raise` ({why})")
-        } else if syscalls::KNOWN.contains(&name.as_str()) {
+        } else if syscalls::KNOWN_SYSCALLS.contains(&name.as_str()) {
             continue;
         } else {
             let near = syscalls::nearest(name);

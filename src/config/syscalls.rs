@@ -1,14 +1,14 @@
 //! The system calls that a plugin can be allowed: the functions of WASI preview 1.
 
 /// True if this build has system calls at all.
-pub const AVAILABLE: bool = cfg!(feature = "wasi");
+pub(crate) const AVAILABLE: bool = cfg!(feature = "wasi");
 
 /// The message about system calls in a build without them.
-pub const MISSING: &str =
+pub(crate) const MISSING: &str =
     "this build has no system calls (WASI): switch on the feature `wasi` of sglang_router_rs";
 
 /// All functions of `wasi_snapshot_preview1` that can be allowed.
-pub const KNOWN: [&str; 41] = [
+pub const KNOWN_SYSCALLS: [&str; 41] = [
     "args_get",
     "args_sizes_get",
     "clock_res_get",
@@ -53,7 +53,7 @@ pub const KNOWN: [&str; 41] = [
 ];
 
 /// Why a function is never allowed, if it is not.
-pub fn forbidden(name: &str) -> Option<&'static str> {
+pub(crate) fn forbidden(name: &str) -> Option<&'static str> {
     if name.starts_with("sock_") {
         return Some("plugins have no network");
     }
@@ -61,12 +61,12 @@ pub fn forbidden(name: &str) -> Option<&'static str> {
 }
 
 /// True if the function works on files.
-pub fn is_file_function(name: &str) -> bool {
+pub(crate) fn is_file_function(name: &str) -> bool {
     name.starts_with("path_")
 }
 
 /// The known name that is most like an unknown one, for an error message.
-pub fn nearest(name: &str) -> Option<&'static str> {
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     let shared = |known: &&str| known.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
-    KNOWN.iter().copied().max_by_key(|known| shared(known)).filter(|known| shared(known) >= 3)
+    KNOWN_SYSCALLS.iter().copied().max_by_key(|known| shared(known)).filter(|known| shared(known) >= 3)
 }

@@ -7,19 +7,19 @@
 //!  WorkerTable (versioned, immutable) ──────────────────┘
 //! ```
 //!
-//! Policies see only [`candidate_workers::CandidateWorkers`]: the same columns, whether they come from
-//! the router's own table or from an embedder's slice of [`worker::Worker`]s.
+//! Policies see only [`CandidateWorkers`]: the same columns, whether they come from
+//! the router's own table or from an embedder's slice of [`Worker`]s.
 
-pub mod report;
-pub mod worker;
-pub mod signals;
+mod report;
+pub(crate) mod worker;
+mod signals;
 mod slots;
-pub mod fleet_worker;
-pub mod candidate_workers;
-pub mod slice_versions;
-pub mod table;
-pub mod in_flight;
-pub mod fleet;
+mod fleet_worker;
+pub(crate) mod candidate_workers;
+pub(crate) mod slice_versions;
+pub(crate) mod table;
+pub(crate) mod in_flight;
+pub(crate) mod fleet;
 
 pub use crate::core::candidate_workers::{CandidateWorkers, SliceCandidates, TableVersion};
 pub use crate::core::fleet::{Fleet, FleetError};

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 16;
 /// Compares slices by the identity of their workers, not by their text: a pointer per worker. A `Weak`
 /// keeps a worker's address from being reused, but does not keep the worker alive.
 #[derive(Debug, Default)]
-pub struct SliceVersions {
+pub(crate) struct SliceVersions {
     known: ArcSwap<Vec<Arc<KnownSlice>>>,
 }
 
@@ -43,13 +43,13 @@ impl KnownSlice {
 impl SliceVersions {
     /// The version of this slice: the same as last time if it holds the same workers in the same
     /// order.
-    pub fn version(&self, workers: &[Arc<dyn Worker>]) -> TableVersion {
+    pub(crate) fn version(&self, workers: &[Arc<dyn Worker>]) -> TableVersion {
         self.version_of(workers, None)
     }
 
     /// The version of two slices, one after the other. The first `prefills` are offered for prefill, so
     /// the same workers divided elsewhere are another list.
-    pub fn pair_version(&self, workers: &[Arc<dyn Worker>], prefills: usize) -> TableVersion {
+    pub(crate) fn pair_version(&self, workers: &[Arc<dyn Worker>], prefills: usize) -> TableVersion {
         self.version_of(workers, Some(prefills))
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use wasmtime::{InstancePre, Module};
 
@@ -19,7 +18,6 @@ pub struct Compiled {
     pub(crate) sandbox: Arc<Sandbox>,
     /// True if calls may have to wait for the host, so they cannot run on the caller's stack.
     pub(crate) host_futures: bool,
-    compile_time: Duration,
 }
 
 impl Compiled {
@@ -41,13 +39,12 @@ impl Compiled {
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub fn unless_stopped(
+    pub(crate) fn unless_stopped(
         engine: &Arc<Engine>,
         wasm: &[u8],
         spec: SandboxSpec,
         stopped: &AtomicBool,
     ) -> Result<Self, EngineError> {
-        let start = Instant::now();
         let module = match engine.cache.as_ref().and_then(|cache| cache.load(&engine.wasm, wasm)) {
             Some(module) => module,
             None => compile(engine, wasm, stopped)?,
@@ -61,7 +58,6 @@ impl Compiled {
             places: Places::of(pre.module()),
             pre,
             sandbox,
-            compile_time: start.elapsed(),
         })
     }
 
@@ -70,8 +66,7 @@ impl Compiled {
     /// # Errors
     ///
     /// [`EngineError::Link`].
-    pub fn relink(&self, spec: SandboxSpec) -> Result<Self, EngineError> {
-        let start = Instant::now();
+    pub(crate) fn relink(&self, spec: SandboxSpec) -> Result<Self, EngineError> {
         let sandbox = Arc::new(Sandbox::new(spec));
         let module = self.pre.module();
         let linker = sandbox.linker(module)?;
@@ -82,7 +77,6 @@ impl Compiled {
             places: Places::of(pre.module()),
             pre,
             sandbox,
-            compile_time: start.elapsed(),
         })
     }
 
@@ -90,19 +84,11 @@ impl Compiled {
     pub(crate) fn max_instance_bytes(&self) -> u64 {
         self.sandbox.max_memory_bytes() as u64 + BESIDE_MEMORY
     }
-
-    /// How long compiling, or loading from the cache, took.
-    pub fn compile_time(&self) -> Duration {
-        self.compile_time
-    }
 }
 
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compiled")
-            .field("host_futures", &self.host_futures)
-            .field("compile_time", &self.compile_time)
-            .finish_non_exhaustive()
+        f.debug_struct("Compiled").field("host_futures", &self.host_futures).finish_non_exhaustive()
     }
 }
 

@@ -21,11 +21,11 @@ const FIRST_LOOK: u64 = 2;
 /// The guest may run for at least its budget and less than the budget + 2 ticks, plus the
 /// ticker's scheduling delay. Never 0: zero would trap before the first instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticks(NonZeroU64);
+pub(crate) struct Ticks(NonZeroU64);
 
 impl Ticks {
     /// Rounds `budget` up to whole ticks, then adds the tick already in progress.
-    pub fn covering(budget: Duration, tick: Duration) -> Self {
+    pub(crate) fn covering(budget: Duration, tick: Duration) -> Self {
         let whole = budget.as_nanos().div_ceil(tick.as_nanos().max(1));
         // Capped at u32: the engine adds this to its epoch and must not overflow.
         let whole = u32::try_from(whole).unwrap_or(u32::MAX);
@@ -33,7 +33,7 @@ impl Ticks {
     }
 
     /// The number of ticks.
-    pub fn get(self) -> u64 {
+    pub(crate) fn get(self) -> u64 {
         self.0.get()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::types::printable;
 
 /// Any error, as a source.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a module could not be made ready to serve.
 #[derive(Debug, thiserror::Error)]

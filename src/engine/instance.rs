@@ -17,7 +17,7 @@ use crate::engine::running::{explain, run};
 use crate::engine::sandbox::{HostServices, StoreData};
 
 /// Largest answer that is accepted, in bytes.
-pub const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;
+pub(super) const MAX_ANSWER_BYTES: usize = sgl_policy_abi::MAX_RESULT_BYTES;
 
 /// Smallest input buffer: small tables fit without growing it.
 const MIN_INPUT_BYTES: usize = 4096;
@@ -67,12 +67,12 @@ impl Instance {
     }
 
     /// True if the guest has this export.
-    pub fn can_ask(&self, ask: Ask) -> bool {
+    pub(crate) fn can_ask(&self, ask: Ask) -> bool {
         self.exports.answering(ask).is_some()
     }
 
     /// True if the guest has this export.
-    pub fn can_tell(&self, tell: Tell) -> bool {
+    pub(crate) fn can_tell(&self, tell: Tell) -> bool {
         self.exports.taking(tell).is_some()
     }
 
@@ -89,7 +89,7 @@ impl Instance {
 
     /// True if the last call took more than a tick.
     #[inline]
-    pub fn overran(&self) -> bool {
+    pub(crate) fn overran(&self) -> bool {
         self.store.data().deadline.overran
     }
 

@@ -12,31 +12,28 @@
 //!    └─ Capacity    what the pooling allocator can hold; pools reserve their share
 //! ```
 
-pub mod error;
-pub mod clock;
-pub mod background;
-pub mod preparation;
-pub mod capacity;
-pub mod deadline;
-pub mod sandbox;
-pub(crate) mod private_dir;
+pub(crate) mod error;
+mod clock;
+pub(crate) mod background;
+mod preparation;
+mod capacity;
+pub(crate) mod deadline;
+pub(crate) mod sandbox;
+mod private_dir;
 pub mod aot_cache;
-pub mod compiler_process;
-pub mod wasm_engine;
+mod compiler_process;
+pub(crate) mod wasm_engine;
 pub mod compile_worker;
-pub mod exports;
-pub mod compiled;
-pub(crate) mod running;
-pub mod lane;
-pub mod instance;
-pub mod making;
-pub mod trial;
-pub mod pool;
+pub(crate) mod exports;
+pub(crate) mod compiled;
+mod running;
+pub(crate) mod lane;
+mod instance;
+pub(crate) mod making;
+pub(crate) mod trial;
+pub(crate) mod pool;
 
 pub use crate::engine::compile_worker::CompileLimits;
-pub use crate::engine::compiled::Compiled;
 pub use crate::engine::compiler_process::CompilerProcess;
 pub use crate::engine::error::{CallError, EngineError};
-pub use crate::engine::pool::{Lease, Pool, PoolOptions};
-pub use crate::engine::sandbox::{HostServices, SandboxSpec, TmpLimits};
-pub use crate::engine::wasm_engine::{Engine, EngineOptions};
+pub use crate::engine::wasm_engine::EngineOptions;

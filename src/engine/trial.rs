@@ -57,7 +57,7 @@ impl Trial {
     }
 
     /// Lets the host do other `services` from here on; returns the earlier ones.
-    pub fn swap_services(&mut self, services: Arc<dyn HostServices>) -> Arc<dyn HostServices> {
+    pub(crate) fn swap_services(&mut self, services: Arc<dyn HostServices>) -> Arc<dyn HostServices> {
         self.instance.swap_services(services)
     }
 

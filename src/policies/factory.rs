@@ -10,7 +10,7 @@ use crate::policies::wasm::detail::PluginDetail;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::load_request::Load;
 use crate::policies::wasm::load::progress::Progress;
-use crate::policies::wasm::load::trust::TrustPolicy;
+use crate::policies::wasm::load::trust::rules::TrustPolicy;
 use crate::policies::wasm::registry::{PluginInfo, Registry};
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::state::stats::PluginStats;

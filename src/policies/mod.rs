@@ -1,37 +1,42 @@
 //! Policies: they choose workers.
 //!
-//! A policy is native ([`native`], Rust) or a plugin ([`wasm`], a sandboxed Wasm module). A
-//! [`factory::PolicyFactory`] makes both, and they are used through [`policy_handle::PolicyHandle`],
-//! which also is a [`load_balancing::LoadBalancingPolicy`] for routers that embed this crate.
+//! A policy is native ([`NativePolicy`], Rust) or a plugin ([`WasmPolicy`], a sandboxed Wasm module).
+//! A [`PolicyFactory`] makes both, and they are used through [`PolicyHandle`], which also is a
+//! [`LoadBalancingPolicy`] for routers that embed this crate. [`trust`] reads keys and signs modules.
 
-pub mod explanation;
-pub mod select_worker_info;
-pub mod decision;
-pub mod load_balancing;
-pub mod native;
-pub mod wasm;
-pub mod policy_handle;
-pub mod factory;
+mod explanation;
+mod select_worker_info;
+mod decision;
+mod load_balancing;
+mod native;
+pub(crate) mod wasm;
+mod policy_handle;
+mod factory;
 
 pub use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 pub use crate::policies::decision::{Chooser, DecideError, Decision, FailureCause, PairDecision};
 pub use crate::policies::explanation::{Explained, Explanation};
 pub use crate::policies::factory::PolicyFactory;
 pub use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
+pub use crate::policies::native::native_policy::NativePolicy;
 pub use crate::policies::policy_handle::PolicyHandle;
 pub use crate::policies::select_worker_info::{HeaderLookup, RequestNeeds, SelectWorkerInfo, key_of};
 pub use crate::policies::wasm::detail::{
     BreakerState, GenerationDetail, GenerationRole, PluginDetail, PluginStatus,
 };
-pub use crate::policies::wasm::load::error::PluginError;
+pub use crate::policies::wasm::load::error::{ModuleFault, PluginError};
 pub use crate::policies::wasm::load::load_request::Load;
 pub use crate::policies::wasm::load::progress::{LoadStep, Progress, unwatched};
-pub use crate::policies::wasm::load::provenance::Provenance;
+pub use crate::policies::wasm::load::provenance::{Limits, Provenance, SignatureState, SignedBy};
 pub use crate::policies::wasm::load::source::{MAX_MODULE_BYTES, read_module};
-pub use crate::policies::wasm::load::trust::{ModuleBytes, Origin, TrustPolicy};
+pub use crate::policies::wasm::load::trust;
+pub use crate::policies::wasm::load::trust::origin::{ModuleBytes, Origin};
+pub use crate::policies::wasm::load::trust::rules::TrustPolicy;
 pub use crate::policies::wasm::registry::{ManifestInfo, PluginInfo};
-pub use crate::policies::wasm::rollout::event::PluginEvent;
+pub use crate::policies::wasm::rollout::event::{Displaced, Happened, PluginEvent, TakeOver};
 pub use crate::policies::wasm::rollout::operation_error::OperationError;
+pub use crate::policies::wasm::rollout::shadow::ShadowReport;
 pub use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
-pub use crate::policies::wasm::state::stats::PluginStats;
+pub use crate::policies::wasm::state::latency::LatencyCounts;
+pub use crate::policies::wasm::state::stats::{DrainCounts, GenerationStats, PluginStats};
 pub use sgl_policy_abi::Leg;

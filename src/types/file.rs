@@ -98,7 +98,7 @@ pub fn bytes_of(file: File, facts: &Metadata, most: u64) -> io::Result<Vec<u8>> 
 /// # Errors
 ///
 /// As [`bytes_of`], or that it is no UTF-8.
-pub fn text_of(file: File, facts: &Metadata, most: u64) -> io::Result<String> {
+pub(crate) fn text_of(file: File, facts: &Metadata, most: u64) -> io::Result<String> {
     String::from_utf8(bytes_of(file, facts, most)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("it is no UTF-8 text: {error}")))
 }

@@ -4,7 +4,7 @@
 ///
 /// FNV: <https://datatracker.ietf.org/doc/draft-eastlake-fnv/>; mixer: Steele, Lea, Flood, "Fast
 /// Splittable Pseudorandom Number Generators", 2014. Not for secrets.
-pub fn stable_hash(seed: u64, bytes: &[u8]) -> u64 {
+pub(crate) fn stable_hash(seed: u64, bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed;
     let mixed =
         bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));

@@ -13,7 +13,7 @@ thread_local! {
 
 /// A small number that stays with the calling thread; the first thread that asks gets 0.
 #[inline]
-pub fn thread_number() -> usize {
+pub(crate) fn thread_number() -> usize {
     // Relaxed: only uniqueness matters.
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     THREAD_NUMBER.with(|number| {

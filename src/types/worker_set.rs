@@ -32,7 +32,7 @@ impl WorkerSet {
     /// Tells sets with different members apart, but for chance: equal sets have equal ones. Kept
     /// while members are added, so asking for it costs nothing.
     #[inline]
-    pub fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 

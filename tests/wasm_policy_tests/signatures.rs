@@ -6,11 +6,10 @@ use std::path::Path;
 use sgl_testkit::plugins::{config, load};
 use sgl_testkit::small_guests::guest_choosing;
 use sglang_router_rs::config::{Require, TrustRule};
-use sglang_router_rs::policies::wasm::load::provenance::SignatureState;
-use sglang_router_rs::policies::wasm::load::trust::{SecretKey, TrustFault, signing};
+use sglang_router_rs::policies::trust::{SecretKey, TrustFault, signing};
 use sglang_router_rs::policies::{
-    Load, ModuleBytes, Origin, PluginError, PluginOptions, PolicyFactory, TrustPolicy, WasmPolicyConfig,
-    unwatched,
+    Load, ModuleBytes, Origin, PluginError, PluginOptions, PolicyFactory, SignatureState, TrustPolicy,
+    WasmPolicyConfig, unwatched,
 };
 
 fn key(seed: u8) -> SecretKey {

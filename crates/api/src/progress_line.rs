@@ -38,7 +38,7 @@ mod tests {
     use http::StatusCode;
     use serde_json::{json, to_value};
 
-    use sglang_router_rs::config::rollout::RolloutMode;
+    use sglang_router_rs::config::RolloutMode;
 
     use super::*;
     use crate::pushed::AfterRestart;

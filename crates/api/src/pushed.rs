@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::config::rollout::RolloutMode;
+use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::PluginInfo;
 
 /// What came of a load.

@@ -11,8 +11,7 @@ use sgl_router::config::{CheckedConfig, RouterConfig};
 use sgl_router::metrics::Metrics;
 use sgl_router::proxy::target::Target;
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::policies::PolicyFactory;
-use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::{NativePolicy, PolicyFactory};
 
 use crate::client::{Whole, call, get};
 use crate::upstream::Upstream;

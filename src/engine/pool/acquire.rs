@@ -51,7 +51,7 @@ impl Pool {
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire).
-    pub fn acquire_blocking(self: &Arc<Self>, wait: Duration) -> Result<Lease, CallError> {
+    pub(crate) fn acquire_blocking(self: &Arc<Self>, wait: Duration) -> Result<Lease, CallError> {
         if let Some(lease) = self.acquire_soon() {
             return Ok(lease);
         }

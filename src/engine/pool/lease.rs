@@ -40,7 +40,7 @@ impl Lease {
     /// True if a call that has begun must end even if its caller goes away: its instance alone remembers
     /// something, and on a fiber the guest may stop in the middle.
     #[inline]
-    pub fn must_end(&self) -> bool {
+    pub(crate) fn must_end(&self) -> bool {
         let irreplaceable = || self.pooled.as_ref().is_some_and(|pooled| pooled.home.options.irreplaceable);
         self.lane == Lane::Fiber && irreplaceable()
     }
@@ -108,7 +108,7 @@ impl Lease {
     /// # Errors
     ///
     /// As [`reserve`](Self::reserve), and what the guest fails with.
-    pub async fn ask_message<R>(
+    pub(crate) async fn ask_message<R>(
         &mut self,
         ask: Ask,
         message: &[u8],
@@ -122,7 +122,7 @@ impl Lease {
     /// # Errors
     ///
     /// As [`ask_message`](Self::ask_message).
-    pub async fn tell_message(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
+    pub(crate) async fn tell_message(&mut self, tell: Tell, message: &[u8]) -> Result<(), CallError> {
         self.instance().tell_message(tell, message).await
     }
 
@@ -158,7 +158,12 @@ impl Lease {
     ///
     /// [`CallError`] says why there is no answer.
     #[inline]
-    pub fn ask_now<R>(&mut self, ask: Ask, len: u32, read: impl FnOnce(&[u8]) -> R) -> Result<R, CallError> {
+    pub(crate) fn ask_now<R>(
+        &mut self,
+        ask: Ask,
+        len: u32,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CallError> {
         self.instance().ask_now(ask, len, read)
     }
 

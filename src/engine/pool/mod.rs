@@ -11,18 +11,15 @@
 //!            └── wait in order
 //! ```
 
-pub mod options;
-pub mod recipe;
-pub(crate) mod line;
-pub(crate) mod queue;
-pub mod waiters;
-pub(crate) mod idle;
-pub mod instance_pool;
-pub(crate) mod upkeep;
-pub mod lease;
+pub(crate) mod options;
+pub(crate) mod recipe;
+mod line;
+mod queue;
+pub(crate) mod waiters;
+mod idle;
+pub(crate) mod instance_pool;
+mod upkeep;
+pub(crate) mod lease;
 mod acquire;
 
-pub use crate::engine::pool::instance_pool::{Pool, PoolCounts};
-pub use crate::engine::pool::lease::Lease;
-pub use crate::engine::pool::options::PoolOptions;
-pub use crate::engine::pool::recipe::{PoolTally, Recipe};
+pub(crate) use crate::engine::pool::instance_pool::{Pool, PoolCounts};

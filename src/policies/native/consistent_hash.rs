@@ -24,7 +24,7 @@ const RINGS: usize = 8;
 /// `x-session-id`, `x-user-id`; the token ids; the request text. A request without any gets a random
 /// worker.
 #[derive(Debug, Default)]
-pub struct ConsistentHash {
+pub(super) struct ConsistentHash {
     rings: ArcSwap<Vec<Arc<Ring>>>,
 }
 

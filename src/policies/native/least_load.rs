@@ -8,7 +8,7 @@ use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// A worker with the fewest requests in flight from this router. Equal ones share evenly, by chance.
 #[derive(Debug, Default)]
-pub struct LeastLoad;
+pub(super) struct LeastLoad;
 
 impl LeastLoad {
     pub(crate) fn choose<C: CandidateWorkers>(

@@ -8,7 +8,7 @@ use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// The less loaded of two random workers.
 #[derive(Debug, Default)]
-pub struct PowerOfTwo;
+pub(super) struct PowerOfTwo;
 
 impl PowerOfTwo {
     pub(crate) fn choose<C: CandidateWorkers>(

@@ -6,7 +6,7 @@ use crate::policies::select_worker_info::SelectWorkerInfo;
 
 /// A uniformly random worker.
 #[derive(Debug, Default)]
-pub struct Random;
+pub(super) struct Random;
 
 impl Random {
     pub(crate) fn choose<C: CandidateWorkers>(

@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 16;
 /// workers over takes their turns too, unless another thread took one meanwhile: then it tries again, so
 /// that no two threads have the same turn. After `ATTEMPTS` it takes what it found, so that it ends.
 #[derive(Debug, Default)]
-pub struct RoundRobin {
+pub(super) struct RoundRobin {
     turns: Turns,
 }
 

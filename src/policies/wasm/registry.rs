@@ -68,7 +68,7 @@ pub struct ManifestInfo {
 /// The map is locked for lookups and changes only, never while a plugin is prepared. Decisions
 /// do not come here: a policy handle goes straight to its plugin.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     plugins: RwLock<BTreeMap<String, Arc<WasmPolicy>>>,
     /// States of plugins that are being loaded: concurrent loads of one name share one state.
     states: Mutex<BTreeMap<String, Weak<PluginState>>>,
@@ -84,7 +84,7 @@ pub struct Registry {
 
 impl Registry {
     /// A registry without plugins; its engine starts with the first of them.
-    pub fn new(engine_options: EngineOptions) -> Self {
+    pub(crate) fn new(engine_options: EngineOptions) -> Self {
         Self {
             plugins: RwLock::default(),
             states: Mutex::default(),
@@ -97,12 +97,12 @@ impl Registry {
     }
 
     /// From now on, requires modules to be signed by these rules. Loaded plugins stay.
-    pub fn set_trust(&self, trust: TrustPolicy) {
+    pub(crate) fn set_trust(&self, trust: TrustPolicy) {
         *self.trust.write() = Arc::new(trust);
     }
 
     /// The rules about signatures.
-    pub fn trust(&self) -> Arc<TrustPolicy> {
+    pub(crate) fn trust(&self) -> Arc<TrustPolicy> {
         Arc::clone(&self.trust.read())
     }
 
@@ -232,31 +232,31 @@ impl Registry {
     }
 
     /// The plugin of that name.
-    pub fn get(&self, name: &str) -> Option<Arc<WasmPolicy>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<WasmPolicy>> {
         self.plugins.read().get(name).cloned()
     }
 
     /// The names of all plugins, sorted.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.plugins.read().keys().cloned().collect()
     }
 
     /// What is known of each plugin, sorted by name.
-    pub fn infos(&self) -> Vec<PluginInfo> {
+    pub(crate) fn infos(&self) -> Vec<PluginInfo> {
         let plugins = self.plugins.read();
         let one = |(name, plugin): (&String, &Arc<WasmPolicy>)| Some(info(name, &*plugin.generation()?));
         plugins.iter().filter_map(one).collect()
     }
 
     /// What was counted of each plugin, sorted by name.
-    pub fn stats(&self) -> Vec<PluginStats> {
+    pub(crate) fn stats(&self) -> Vec<PluginStats> {
         let plugins: Vec<Arc<WasmPolicy>> = self.plugins.read().values().cloned().collect();
         plugins.iter().map(|plugin| plugin.stats()).collect()
     }
 
     /// Takes a plugin out of service. Calls in flight finish; policy handles still held follow the
     /// plugin's failure policy until its name is loaded again. False if there is no such plugin.
-    pub fn unload(&self, name: &str) -> bool {
+    pub(crate) fn unload(&self, name: &str) -> bool {
         let removed = self.plugins.write().remove(name);
         let Some(plugin) = removed else { return false };
         // The next load of this name starts from nothing.

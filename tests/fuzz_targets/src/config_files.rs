@@ -8,7 +8,7 @@ use std::time::Duration;
 use sgl_router::config::CheckedConfig;
 use sgl_router::config::check::{Surroundings, check};
 use sgl_router::config::files::read_config;
-use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::NativePolicy;
 use tempfile::TempDir;
 
 /// Longest file that is tried: the reader starts again after each fault.

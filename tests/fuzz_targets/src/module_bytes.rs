@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::policies::wasm::load::module_check::check_module;
+use sglang_router_rs::internals::check_module;
 use sglang_router_rs::policies::{PluginError, PluginOptions};
 
 use crate::fleet::Requests;

@@ -5,8 +5,8 @@ use crate::config::check::{Surroundings, check};
 use crate::config::checked::CheckedConfig;
 use crate::config::files::read_config;
 use crate::config::router::RouterConfig;
-use sglang_router_rs::config::faults::Faults;
-use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::config::Faults;
+use sglang_router_rs::policies::NativePolicy;
 
 const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 

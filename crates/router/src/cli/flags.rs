@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::worker_entry::{RoleEntry, WorkerEntry};
-use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::Fault;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -18,14 +18,11 @@ use crate::config::files::settings_without_module;
 use crate::manage::plugin_metrics;
 use crate::metrics::Metrics;
 use sgl_upstream::descriptors::raise_descriptor_limit;
-use sglang_router_rs::config::faults::Faults;
-use sglang_router_rs::engine::wasm_engine::EngineOptions;
-use sglang_router_rs::engine::{CompilerProcess, aot_cache};
-use sglang_router_rs::policies::wasm::PluginError;
-use sglang_router_rs::policies::wasm::load::trust::KeyFault;
-use sglang_router_rs::policies::{Load, PolicyFactory, TrustPolicy};
-use sglang_router_rs::types::shown::in_full;
-use sglang_router_rs::types::{shown, shown_path};
+use sglang_router_rs::config::Faults;
+use sglang_router_rs::engine::{CompilerProcess, EngineOptions, aot_cache};
+use sglang_router_rs::policies::trust::KeyFault;
+use sglang_router_rs::policies::{Load, PluginError, PolicyFactory, TrustPolicy};
+use sglang_router_rs::types::{in_full, shown, shown_path};
 
 /// Why `serve` ended with an error.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::config::fixed::FixedKeys;
 use crate::config::plugin_set::PluginSet;
 use crate::config::retry_on::{RetryCondition, RetryOn};
 use crate::config::router::{RouterConfig, UpstreamSection};
-use sglang_router_rs::config::faults::{Fault, Faults};
+use sglang_router_rs::config::{Fault, Faults};
 use sglang_router_rs::types::{file, shown_path};
 
 /// Largest token file that is read, in bytes.

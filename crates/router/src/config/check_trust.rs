@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use crate::config::router::RouterConfig;
-use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::trust::Require;
+use sglang_router_rs::config::{Fault, Require};
 use sglang_router_rs::types::shown_path;
 
 /// Adds the faults of all rules. Whether the keys are keys is seen when they are read.

@@ -3,7 +3,7 @@
 use crate::config::checked::DAY_SECS;
 use crate::config::worker_entry::{RoleEntry, WorkerEntry};
 use sgl_upstream::worker_url::WorkerUrl;
-use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::Fault;
 
 /// Adds the faults of one worker, and brings its URL into its normal form.
 pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -> WorkerEntry {

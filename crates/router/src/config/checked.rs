@@ -8,8 +8,7 @@ use crate::config::fixed::FixedKeys;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::retry_on::RetryOn;
 use crate::config::worker_entry::WorkerEntry;
-use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::trust::TrustRule;
+use sglang_router_rs::config::{Fault, TrustRule};
 
 /// Longest time that can be set in seconds, where nothing else is said.
 pub(crate) const DAY_SECS: u64 = 86_400;

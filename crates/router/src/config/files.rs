@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::toml_text::read;
-use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::Fault;
 use sglang_router_rs::types::{file, shown_path};
 
 /// Largest configuration file that is read, in bytes.

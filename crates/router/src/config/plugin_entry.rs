@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
-use sglang_router_rs::config::plugin_faults::plugin_faults;
+use sglang_router_rs::config::{Fault, PluginOptions, WasmPolicyConfig, plugin_faults};
 
 /// `[[plugins]]`, and the `.toml` file beside a module in the plugin directory: one plugin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -7,7 +7,7 @@ use crate::config::checked::FaultyPlugin;
 use crate::config::files::{PluginInDir, read_plugin_dir};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
-use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::Fault;
 use sglang_router_rs::types::shown_path;
 
 /// The plugins of a configuration and its plugin directory.

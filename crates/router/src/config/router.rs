@@ -12,7 +12,7 @@ use crate::config::compile_section::CompileSection;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::retry_on::RetryCondition;
 use crate::config::worker_entry::WorkerEntry;
-use sglang_router_rs::config::trust::TrustRule;
+use sglang_router_rs::config::TrustRule;
 
 /// The file as a whole. Flags win over it. Serialised, it holds what needs a restart only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use sgl_upstream::worker_url::without_user;
-use sglang_router_rs::config::faults::Fault;
+use sglang_router_rs::config::Fault;
 
 /// One step on the way to a value.
 #[derive(Clone, Debug, PartialEq)]

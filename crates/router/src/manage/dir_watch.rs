@@ -25,10 +25,9 @@ use crate::config::files;
 use crate::config::files::PluginInDir;
 use crate::manage::manager::PluginManager;
 use crate::manage::plugin_files::{PluginFiles, Print, Stamps};
-use sglang_router_rs::config::faults::Faults;
-use sglang_router_rs::policies::native::NativePolicy;
-use sglang_router_rs::types::shown::in_full;
-use sglang_router_rs::types::{shown, shown_path};
+use sglang_router_rs::config::Faults;
+use sglang_router_rs::policies::NativePolicy;
+use sglang_router_rs::types::{in_full, shown, shown_path};
 
 /// How long the directory must be quiet, and the pause between the two reads of a file.
 const QUIET: Duration = Duration::from_millis(200);

@@ -1,7 +1,7 @@
 //! Why a change of a plugin was refused.
 
 use crate::manage::kept_plugin::BadFile;
-use sglang_router_rs::config::rollout::RolloutMode;
+use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::{OperationError, PluginError};
 
 /// Why a change was refused. Nothing has changed.

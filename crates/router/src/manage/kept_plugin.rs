@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::policies::Origin;
 use sglang_router_rs::types::shown_path;
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::manage::kept_plugin::{BadFile, KeptPlugin};
 use crate::manage::kept_set::{Change, Disk, KeptSet, PluginSnapshot};
-use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
 
 /// A plugin of the configuration, which is never kept.
 const OF_FLAGS: (&str, &str) = ("flags", "X");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::manage::digest::sha256;
-use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::policies::{ModuleBytes, PluginInfo};
 
 /// What a plugin's files say: its module and its signature, and the settings of its entry.

@@ -17,8 +17,7 @@ use crate::manage::module_file;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
 use sgl_api::{AfterRestart, Pushed};
-use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
-use sglang_router_rs::config::rollout::Rollout;
+use sglang_router_rs::config::{PluginOptions, Rollout, WasmPolicyConfig};
 use sglang_router_rs::policies::{
     Load, ModuleBytes, OperationError, Origin, PluginDetail, PluginInfo, PolicyFactory, PolicyHandle,
     Progress, read_module, unwatched,

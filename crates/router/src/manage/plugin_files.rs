@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::files::{MAX_SETTINGS_BYTES, settings_file};
 use crate::manage::digest::sha256;
-use sglang_router_rs::policies::wasm::load::trust::origin::signature_file;
+use sglang_router_rs::policies::trust::signature_file;
 use sglang_router_rs::policies::{ModuleBytes, read_module};
-use sglang_router_rs::types::shown::in_full;
-use sglang_router_rs::types::{file, shown_path};
+use sglang_router_rs::types::{file, in_full, shown_path};
 
 /// How long after a file's last change its stamp proves nothing: clocks of file systems are coarse, and
 /// a second change within the same tick leaves no trace.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use crate::manage::manager::canary_percent;
 use crate::metrics::{Families, HistogramSnapshot, Metric, Metrics, catalogue};
-use sglang_router_rs::policies::wasm::PluginStats;
-use sglang_router_rs::policies::wasm::rollout::shadow::ShadowReport;
-use sglang_router_rs::policies::wasm::state::latency::LatencyCounts;
-use sglang_router_rs::policies::{PluginDetail, PluginStatus, PolicyFactory};
+use sglang_router_rs::policies::{
+    LatencyCounts, PluginDetail, PluginStats, PluginStatus, PolicyFactory, ShadowReport,
+};
 
 /// Bounds of the decision-time histogram, as powers of two of a nanosecond: 128 ns to 34 s. Undisturbed
 /// decisions fall into the first three.

@@ -4,9 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::config::plugin_entry::PluginEntry;
 use crate::manage::error::ManageError;
-use sglang_router_rs::config::faults::Fault;
-use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
-use sglang_router_rs::config::rollout::Rollout;
+use sglang_router_rs::config::{Fault, PluginOptions, Rollout, WasmPolicyConfig};
 
 /// Other parts of a request say these, so its settings must not.
 const GIVEN_ELSEWHERE: [&str; 2] = ["name", "module_path"];
@@ -154,7 +152,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use sglang_router_rs::config::rollout::CanaryOptions;
+    use sglang_router_rs::config::CanaryOptions;
 
     fn settings(value: Value) -> Settings {
         let Value::Object(keys) = value else { panic!("an object") };

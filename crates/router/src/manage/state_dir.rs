@@ -220,7 +220,7 @@ fn bad(file: &Path, reason: impl ToString) -> BadFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sglang_router_rs::config::plugin::{PluginOptions, WasmPolicyConfig};
+    use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
 
     fn plugin(name: &str, digest: &str) -> KeptPlugin {
         let config = WasmPolicyConfig::new(name, "p.wasm");

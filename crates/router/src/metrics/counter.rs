@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sglang_router_rs::types::shard::Sharded;
+use sglang_router_rs::types::Sharded;
 
 /// A fixed number of counters, addressed by position.
 ///

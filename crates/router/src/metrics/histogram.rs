@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sglang_router_rs::types::shard::Sharded;
+use sglang_router_rs::types::Sharded;
 
 /// Counts durations by upper bound.
 ///

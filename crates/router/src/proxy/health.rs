@@ -14,7 +14,7 @@ use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
 use crate::proxy::{load_poll, own_questions};
 use sglang_router_rs::core::{Worker, WorkerReport};
-use sglang_router_rs::types::shown::in_full;
+use sglang_router_rs::types::in_full;
 
 /// How often idle connections are looked at.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use crate::load::round_summary::RoundSummary;
 use crate::load::run_verdict::verdicts;
 use crate::load::summary::Summary;
 use crate::load::target_summary::TargetSummary;
-use sglang_router_rs::types::shown::shown;
+use sglang_router_rs::types::shown;
 
 /// Workers that are named; the others are summed up.
 const MOST_WORKERS: usize = 8;

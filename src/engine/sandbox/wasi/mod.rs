@@ -18,6 +18,6 @@ mod system;
 mod tmp_calls;
 mod imports;
 
-pub use crate::engine::sandbox::wasi::directory::PrivateDirectory;
+pub(crate) use crate::engine::sandbox::wasi::directory::PrivateDirectory;
 pub(crate) use crate::engine::sandbox::wasi::imports::{link, needs_host_futures};
 pub(crate) use crate::engine::sandbox::wasi::system::System;

@@ -10,10 +10,10 @@
 //! use as they are, and tells the rollout what failed. Routers call it through
 //! [`LoadBalancingPolicy`](crate::policies::LoadBalancingPolicy).
 
-pub(crate) mod failure;
-pub(crate) mod question;
+mod failure;
+mod question;
 mod outliving;
-pub(crate) mod call;
+mod call;
 mod judging;
 mod telling;
 mod alone;

@@ -6,7 +6,7 @@ use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::load::progress::{Progress, unwatched};
 use crate::policies::wasm::load::source::Source;
-use crate::policies::wasm::load::trust::ModuleBytes;
+use crate::policies::wasm::load::trust::origin::ModuleBytes;
 
 /// A plugin that is to be loaded: its settings, where its module comes from, and who watches.
 pub struct Load {

@@ -9,19 +9,19 @@
 //! never a decision.
 
 pub mod trust;
-pub mod error;
+pub(crate) mod error;
 mod error_code;
-pub mod progress;
-pub mod producers;
-pub(crate) mod oversights;
-pub mod module_check;
-pub(crate) mod secret_headers;
-pub mod provenance;
+pub(crate) mod progress;
+mod producers;
+mod oversights;
+pub(crate) mod module_check;
+mod secret_headers;
+pub(crate) mod provenance;
 pub(crate) mod generation;
 pub(crate) mod source;
-pub mod load_request;
+pub(crate) mod load_request;
 mod rehearsal;
 mod warm_up;
-pub(crate) mod plugin_recipe;
+mod plugin_recipe;
 mod self_test;
 pub(crate) mod loader;

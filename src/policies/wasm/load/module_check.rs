@@ -157,7 +157,7 @@ fn invalid(error: &wasmparser::BinaryReaderError) -> ModuleFault {
 /// # Errors
 ///
 /// [`ModuleFault::NotWasm`] says what it is instead.
-pub fn check_magic(wasm: &[u8]) -> Result<(), ModuleFault> {
+pub(crate) fn check_magic(wasm: &[u8]) -> Result<(), ModuleFault> {
     let found = match wasm {
         [] => "the file is empty".to_owned(),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => return Ok(()),
@@ -327,7 +327,7 @@ fn check_wasi_import(import: &wasmparser::Import<'_>) -> Result<String, ModuleFa
     if let Some(why) = syscalls::forbidden(&name) {
         return Err(ModuleFault::ForbiddenSyscall { name: shown(&name), why });
     }
-    if !syscalls::KNOWN.contains(&import.name) {
+    if !syscalls::KNOWN_SYSCALLS.contains(&import.name) {
         return Err(refused_import(import, "WASI preview 1 has no such function".to_owned()));
     }
     if !syscalls::AVAILABLE {

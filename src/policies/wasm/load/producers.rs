@@ -13,7 +13,7 @@ pub(crate) const SECTION: &str = "producers";
 const MAX_ENTRIES: usize = 32;
 
 /// By field (`language`, `processed-by`, `sdk`), names with versions. Nobody vouches for any of it.
-pub type Producers = BTreeMap<String, Vec<String>>;
+pub(super) type Producers = BTreeMap<String, Vec<String>>;
 
 /// Reads as much of the section as it can: nothing depends on it, so a fault in it does not refuse a
 /// module.

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::config::plugin_faults::pinned_digest;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::Generation;
-use crate::policies::wasm::load::trust::{ModuleBytes, Origin, origin};
+use crate::policies::wasm::load::trust::origin;
+use crate::policies::wasm::load::trust::origin::{ModuleBytes, Origin};
 use crate::types::{file, hex};
 
 /// Largest module that is accepted, in bytes.

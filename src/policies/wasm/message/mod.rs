@@ -6,8 +6,8 @@
 
 mod cut;
 pub(crate) mod owned;
-pub mod draw;
+pub(crate) mod draw;
 pub(crate) mod init;
-pub mod wire_plan;
+pub(crate) mod wire_plan;
 pub(crate) mod table;
-pub mod reply;
+pub(crate) mod reply;

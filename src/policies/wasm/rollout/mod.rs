@@ -4,15 +4,15 @@
 //! rollbacks, pausing and unloading. It refuses to know how a generation is made or a decision is asked
 //! for: it hears of failures, and judges by counts. The registry and the decisions call it.
 
-pub mod operation_error;
-pub mod event;
-pub(crate) mod significance;
+pub(crate) mod operation_error;
+pub(crate) mod event;
+mod significance;
 pub(crate) mod canary_verdict;
-pub mod shadow;
+pub(crate) mod shadow;
 pub(crate) mod active;
-pub(crate) mod phase;
-pub(crate) mod handover;
-pub mod wasm_policy;
+mod phase;
+mod handover;
+pub(crate) mod wasm_policy;
 mod take_over;
 mod roll_back;
 mod supervision;

@@ -1,17 +1,17 @@
 //! What is kept and counted of a plugin while its generations come and go.
 //!
 //! It owns what guests leave with the host (`kept`: counters, map, state of the row form, finished
-//! requests), the counts and times of decisions ([`stats`], [`latency`]), and what the host has
+//! requests), the counts and times of decisions (`stats`, `latency`), and what the host has
 //! learnt of a plugin from them: whether it keeps failing (`breaker`), and where its guest runs
 //! (`lane_choice`). What decides when it fails is here too (`fallback`). It refuses to know how a generation is made, asked or replaced. All other rooms
 //! call it.
 
-pub mod latency;
+pub(crate) mod latency;
 pub(crate) mod seen;
-pub mod stats;
-pub(crate) mod completions;
-pub(crate) mod plugin_log;
-pub(crate) mod shared_map;
+pub(crate) mod stats;
+mod completions;
+mod plugin_log;
+mod shared_map;
 pub(crate) mod row_state;
 pub(crate) mod kept;
 pub(crate) mod plugin_state;

@@ -4,9 +4,9 @@ use http::StatusCode;
 
 use crate::manage::ManageError;
 use sgl_api::{Problem, ProblemFault};
-use sglang_router_rs::config::faults::{Fault, FaultKind};
-use sglang_router_rs::engine::error::EngineError;
-use sglang_router_rs::policies::wasm::load::trust::TrustFault;
+use sglang_router_rs::config::{Fault, FaultKind};
+use sglang_router_rs::engine::EngineError;
+use sglang_router_rs::policies::trust::TrustFault;
 use sglang_router_rs::policies::{OperationError, PluginError};
 
 impl From<ManageError> for Problem {

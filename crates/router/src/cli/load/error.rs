@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use crate::cli::plugin::command_error::CommandError;
 use sgl_tools::load::run::RunError;
 use sgl_tools::load::target_summary::TargetSummary;
-use sglang_router_rs::types::shown::shown;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{shown, shown_path};
 
 /// Why a load run ended with an error.
 #[derive(Debug, thiserror::Error)]

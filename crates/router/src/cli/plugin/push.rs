@@ -14,7 +14,7 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
 use sgl_api::{AfterRestart, NDJSON, ProgressLine, Pushed, SIGNATURE_HEADER};
-use sglang_router_rs::config::rollout::RolloutMode;
+use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
 use sglang_router_rs::types::{hex, printable, shown_path};
 

@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::cli::plugin::table::{nanoseconds, short, table};
 use sgl_api::{PluginSummary, PluginView, failures};
-use sglang_router_rs::policies::wasm::load::provenance::{SignatureState, SignedBy};
-use sglang_router_rs::policies::{GenerationDetail, GenerationRole, PluginDetail, Provenance};
+use sglang_router_rs::policies::{
+    GenerationDetail, GenerationRole, PluginDetail, Provenance, SignatureState, SignedBy,
+};
 use sglang_router_rs::types::printable;
 
 /// The table of `list`.

@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::cli::plugin::args::{KeygenArgs, SignArgs};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use sglang_router_rs::policies::wasm::load::trust::{SecretKey, origin, signing};
+use sglang_router_rs::policies::trust;
+use sglang_router_rs::policies::trust::{SecretKey, signing};
 use sglang_router_rs::types::shown_path;
 
 /// Makes a pair of keys. The private one can be read by its user only; nothing is overwritten.
@@ -62,7 +63,7 @@ pub fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
         let out = args.out.clone().unwrap_or_else(|| args.file.clone());
         (out, signing::embed(&wasm, &key).map_err(refused)?)
     } else {
-        let out = args.out.clone().unwrap_or_else(|| origin::signature_file(&args.file));
+        let out = args.out.clone().unwrap_or_else(|| trust::signature_file(&args.file));
         let before = if out.exists() { Some(read(&out)?) } else { None };
         (out, signing::detach(&wasm, before.as_deref(), &key).map_err(refused)?)
     };
@@ -81,8 +82,8 @@ pub fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, 
     match named {
         Some(file) => read(file).map(Some),
         None => {
-            let file = origin::signature_file(module);
-            origin::read_signature(module).map_err(|error| unusable(&file, &error.to_string()))
+            let file = trust::signature_file(module);
+            trust::read_signature(module).map_err(|error| unusable(&file, &error.to_string()))
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::plugin::signing;
 use crate::config::files::read_config;
 use crate::manage::digest::sha256;
 use sglang_router_rs::config::{Faults, Require, TrustRule};
-use sglang_router_rs::policies::wasm::load::trust::PublicKey;
+use sglang_router_rs::policies::trust::PublicKey;
 use sglang_router_rs::policies::{ModuleBytes, Origin, TrustPolicy};
 use sglang_router_rs::types::shown_path;
 

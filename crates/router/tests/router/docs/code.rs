@@ -2,7 +2,7 @@
 
 use sgl_router::config::check::{Surroundings, check};
 use sgl_router::config::files::read_config;
-use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::NativePolicy;
 
 use crate::docs::pages;
 

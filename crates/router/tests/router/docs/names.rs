@@ -3,10 +3,9 @@
 use clap::Args;
 use sgl_router::cli::flags::ServeArgs;
 use sgl_router::cli::load::LoadArgs;
-use sglang_router_rs::config::syscalls;
+use sglang_router_rs::config::KNOWN_SYSCALLS;
 use sglang_router_rs::core::Column;
-use sglang_router_rs::policies::native::NativePolicy;
-use sglang_router_rs::policies::{FailureCause, PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::policies::{FailureCause, NativePolicy, PluginOptions, WasmPolicyConfig};
 
 use crate::docs::pages;
 
@@ -57,7 +56,7 @@ fn every_cause_built_in_policy_and_system_call_is_in_the_guide() {
     assert_names("docs/wasm_plugins.md", "causes", causes);
     assert_names("docs/wasm_plugins.md", "policies", NativePolicy::NAMES.map(str::to_owned));
     assert_names("docs/operations.md", "policies", NativePolicy::NAMES.map(str::to_owned));
-    assert_names("docs/wasm_plugins.md", "system calls", syscalls::KNOWN.map(str::to_owned));
+    assert_names("docs/wasm_plugins.md", "system calls", KNOWN_SYSCALLS.map(str::to_owned));
 }
 
 #[test]

@@ -12,9 +12,7 @@ use sgl_router::config::worker_entry::WorkerEntry;
 use sgl_router::metrics::Metrics;
 use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::policies::native::NativePolicy;
-use sglang_router_rs::policies::wasm::PluginStats;
-use sglang_router_rs::policies::{Load, PolicyFactory};
+use sglang_router_rs::policies::{Load, NativePolicy, PluginStats, PolicyFactory};
 
 use crate::plugins_over_http::client::{Client, within};
 

@@ -8,7 +8,7 @@ use sgl_router::config::files::read_config;
 use sgl_router::config::plugin_entry::PluginEntry;
 use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
 use sglang_router_rs::config::{CanaryOptions, ShadowOptions};
-use sglang_router_rs::policies::native::NativePolicy;
+use sglang_router_rs::policies::NativePolicy;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/router.example.toml");
 

@@ -9,12 +9,11 @@ use sgl_router::proxy::{DataPlane, DataServer};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::{Worker, WorkerTable};
-use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::policies::{
-    DecideError, Decision, LoadBalancingPolicy, PairDecision, PolicyHandle, RequestCompletion, RequestNeeds,
-    SelectWorkerInfo,
+    DecideError, Decision, LoadBalancingPolicy, NativePolicy, PairDecision, PolicyHandle, RequestCompletion,
+    RequestNeeds, SelectWorkerInfo,
 };
-use sglang_router_rs::types::future::BoxFuture;
+use sglang_router_rs::types::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 /// What it does when it is asked; round robin does the rest.

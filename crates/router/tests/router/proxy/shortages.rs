@@ -10,9 +10,8 @@ use sgl_router::proxy::DataPlane;
 use sgl_testkit::client::{call, chat, get};
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::native::NativePolicy;
 use sglang_router_rs::policies::{
-    DecideError, Decision, LoadBalancingPolicy, RequestNeeds, SelectWorkerInfo,
+    DecideError, Decision, LoadBalancingPolicy, NativePolicy, RequestNeeds, SelectWorkerInfo,
 };
 
 use crate::proxy::custom_policy::{self, CustomPolicy};

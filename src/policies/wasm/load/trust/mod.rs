@@ -30,21 +30,21 @@
 //! A build without the feature `signatures` reads no key (`no_key.rs` is in the place of `key.rs`): a
 //! rule that requires signatures refuses every module, and no module counts as verified.
 
-pub mod fault;
+pub(crate) mod fault;
 #[cfg(feature = "signatures")]
-pub mod key;
+pub(crate) mod key;
 #[cfg(not(feature = "signatures"))]
 #[path = "no_key.rs"]
-pub mod key;
+pub(crate) mod key;
 mod format;
 mod envelope;
 pub mod signing;
 mod keyring;
-pub mod origin;
+pub(crate) mod origin;
 mod verification;
-pub mod rules;
+pub(crate) mod rules;
 
 pub use crate::policies::wasm::load::trust::fault::{KeyFault, Refusal, TrustFault};
 pub use crate::policies::wasm::load::trust::key::{PublicKey, SecretKey};
-pub use crate::policies::wasm::load::trust::origin::{ModuleBytes, Origin};
-pub use crate::policies::wasm::load::trust::rules::{TrustPolicy, Vouched};
+pub use crate::policies::wasm::load::trust::origin::{read_signature, signature_file};
+pub use crate::policies::wasm::load::trust::rules::Vouched;

@@ -87,7 +87,7 @@ impl TrustPolicy {
     /// # Errors
     ///
     /// [`Refusal`]: the first rule that they do not meet.
-    pub fn check_again(&self, origin: &Origin, signed: &[PublicKey]) -> Result<(), Refusal> {
+    pub(crate) fn check_again(&self, origin: &Origin, signed: &[PublicKey]) -> Result<(), Refusal> {
         for (at, rule) in self.rules_for(origin) {
             let keys = keys_of(rule).map_err(|fault| refuse(at, rule, fault.into()))?;
             let signers: Vec<&PublicKey> = keys.iter().filter(|key| signed.contains(key)).collect();
