@@ -5,11 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 
+use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::waits::soon;
+use crate::client::{TestClient, get};
+use crate::waits::{soon, until};
 
 /// Where the binary is. Cargo builds it for the tests of its package, and tells only them.
 pub fn binary() -> OsString {
@@ -18,8 +20,20 @@ pub fn binary() -> OsString {
 
 /// The binary with these arguments, and without a token from the environment.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command.args(arguments).env_remove("SGL_ROUTER_ADMIN_TOKEN");
+    let mut command = quiet(Command::new(binary()));
+    command.args(arguments);
+    command
+}
+
+/// The same under limits of the shell, such as `ulimit -n 256`.
+fn command_under(limits: &str, arguments: &[&str]) -> Command {
+    let mut shell = quiet(Command::new("sh"));
+    shell.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(binary()).args(arguments);
+    shell
+}
+
+fn quiet(mut command: Command) -> Command {
+    command.env_remove("SGL_ROUTER_ADMIN_TOKEN");
     command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
     command
 }
@@ -39,6 +53,8 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
+const SERVE: [&str; 3] = ["serve", "--log-format", "json"];
+
 /// A running router; killed when it is dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -57,11 +73,19 @@ impl Process {
         Self::serve_and_log(arguments).await.0
     }
 
-    /// The same, with the lines of the log until then.
+    /// The same under limits of the shell, such as `ulimit -n 256`.
+    pub async fn serve_under(limits: &str, arguments: &[&str]) -> Self {
+        Self::spawn(command_under(limits, &SERVE), arguments).await.0
+    }
+
+    /// As [`serve`](Self::serve), with the lines of the log until then.
     pub async fn serve_and_log(arguments: &[&str]) -> (Self, Vec<String>) {
+        Self::spawn(command(&SERVE), arguments).await
+    }
+
+    async fn spawn(mut command: Command, arguments: &[&str]) -> (Self, Vec<String>) {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
-        let mut command = command(&["serve", "--log-format", "json"]);
         command.args(arguments).args(ports).stdout(Stdio::null());
         let (send, log) = mpsc::unbounded_channel();
         let child = command.spawn().expect("the binary");
@@ -98,6 +122,18 @@ impl Process {
             lines.push(line);
         }
         lines
+    }
+
+    /// Waits until the first health checks have passed.
+    pub async fn ready(&self) {
+        let mut client = TestClient::connect(self.data).await;
+        until(async || client.call(get("/readiness")).await.status == StatusCode::OK).await;
+    }
+
+    /// Sends it a signal, such as `-TERM`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("a shell's tool").success(), "{signal}");
     }
 
     /// SIGKILL, and until it is gone.

@@ -2,14 +2,13 @@
 
 use http::StatusCode;
 use sgl_testkit::client::{TestClient, Whole, call, chat, get};
+use sgl_testkit::process::Process;
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-
-use crate::proxy::serve_command::Router;
 
 /// Reads until the other side closes.
 async fn closed(stream: &mut TcpStream) {
@@ -108,14 +107,14 @@ async fn hang_up_behind_pipelined_bytes_ends_the_request() {
 #[tokio::test]
 async fn idle_connections_do_not_use_up_the_descriptors() {
     let worker = Upstream::saying("{}").await;
-    let router = Router::serve_under("ulimit -n 256", &["--worker-urls", &worker.url()]).await;
-    until(async || call(router.address, get("/readiness")).await.status == StatusCode::OK).await;
+    let router = Process::serve_under("ulimit -n 256", &["--worker-urls", &worker.url()]).await;
+    until(async || call(router.data, get("/readiness")).await.status == StatusCode::OK).await;
     let mut idle = Vec::new();
     for _ in 0..500 {
-        idle.push(TcpStream::connect(router.address).await.unwrap());
+        idle.push(TcpStream::connect(router.data).await.unwrap());
     }
     for _ in 0..30 {
-        let mut client = TestClient::connect(router.address).await;
+        let mut client = TestClient::connect(router.data).await;
         assert_eq!(client.call(chat("hi")).await.status, StatusCode::OK);
         assert_eq!(client.call(get("/readiness")).await.status, StatusCode::OK, "its worker is well");
     }
@@ -125,10 +124,10 @@ async fn idle_connections_do_not_use_up_the_descriptors() {
 async fn soft_limit_of_descriptors_is_raised_at_start() {
     let worker = Upstream::saying("{}").await;
     let limits = "ulimit -Sn 64";
-    let router = Router::serve_under(limits, &["--worker-urls", &worker.url()]).await;
+    let router = Process::serve_under(limits, &["--worker-urls", &worker.url()]).await;
     let mut clients = Vec::new();
     for _ in 0..100 {
-        let mut client = TestClient::connect(router.address).await;
+        let mut client = TestClient::connect(router.data).await;
         assert_eq!(client.call(get("/liveness")).await.status, StatusCode::OK);
         clients.push(client);
     }
@@ -158,8 +157,8 @@ async fn want_of_descriptors(host: &str, connect_timeout_ms: u64) {
     let url = format!("http://{host}:{}", worker.address.port());
     let arguments = ["--config", file.to_str().unwrap(), "--worker-urls", &url];
     let limited = [&arguments[..], &["--max-connections", "100000", "--cb-failure-threshold", "2"]].concat();
-    let router = Router::serve_under("ulimit -n 64", &limited).await;
-    let address = router.address;
+    let router = Process::serve_under("ulimit -n 64", &limited).await;
+    let address = router.data;
     // Each takes two descriptors, so that they do not suffice for all.
     let mut asking: JoinSet<_> = (0..60).map(|_| call(address, chat("hi"))).collect();
     let short = |answer: &Whole| {

@@ -3,6 +3,7 @@ use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
 use sgl_router::proxy::shape::Shape;
 use sgl_router::proxy::shortage::Shortage;
 use sgl_testkit::client::{TestClient, call, chat, get};
+use sgl_testkit::process::Process;
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
@@ -10,8 +11,6 @@ use sgl_testkit::{raw, router};
 use sglang_router_rs::core::Worker;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-
-use crate::proxy::serve_command::Router;
 
 #[tokio::test]
 async fn worker_that_fails_its_checks_gets_no_requests_until_it_is_back() {
@@ -84,20 +83,20 @@ async fn check_that_fails_for_want_of_descriptors_says_nothing_of_the_worker() {
     let checks = ["--health-check-interval-secs", "1", "--health-failure-threshold", "1"];
     let rest = ["--config", file.to_str().unwrap(), "--worker-urls", &worker.url()];
     let arguments = [&checks[..], &rest, &["--max-connections", "100000"]].concat();
-    let mut router = Router::serve_under("ulimit -n 64", &arguments).await;
+    let mut router = Process::serve_under("ulimit -n 64", &arguments).await;
     router.ready().await;
     // Idle ones would give way.
     let mut busy = Vec::new();
     for _ in 0..80 {
-        let mut client = TcpStream::connect(router.address).await.unwrap();
+        let mut client = TcpStream::connect(router.data).await.unwrap();
         let head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: router\r\ncontent-length: 9\r\n\r\n";
         client.write_all(head).await.unwrap();
         busy.push(client);
     }
     soon(router.logged("its health cannot be checked")).await;
     drop(busy);
-    assert_eq!(call(router.address, get("/readiness")).await.status, StatusCode::OK);
-    assert_eq!(call(router.address, chat("hi")).await.status, StatusCode::OK);
+    assert_eq!(call(router.data, get("/readiness")).await.status, StatusCode::OK);
+    assert_eq!(call(router.data, chat("hi")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::proxy::serve_command::output;
+use sgl_testkit::process::{command, output};
 
 /// Two plugins of the file with every kind of fault that settings can have.
 const FILE: &str = r#"
@@ -110,7 +110,7 @@ async fn every_fault_of_every_plugin_is_reported_at_the_start_with_its_key() {
     let at = |text: &str| text.replace("DIR", path(&dir));
     let file = root.path().join("router.toml");
     std::fs::write(&file, at(FILE)).unwrap();
-    let output = output(&["serve", "--config", path(&file)]).await;
+    let output = output(command(&["serve", "--config", path(&file)])).await;
     assert!(!output.status.success());
     let text = String::from_utf8(output.stderr).unwrap();
     let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches("sgl-router:").trim()).collect();

@@ -11,6 +11,7 @@ use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
 use sgl_router::proxy::circuit::CircuitPass;
 use sgl_router::proxy::verdict::Verdict;
 use sgl_testkit::client::{TestClient, call, chat, get};
+use sgl_testkit::process::Process;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{router, upstream};
@@ -18,7 +19,6 @@ use sglang_router_rs::core::Worker;
 use tokio::sync::Semaphore;
 
 use crate::proxy::plugins::{SECOND_WORKER, guest};
-use crate::proxy::serve_command::Router;
 
 /// Writes a configuration with these workers, and a plugin if there is one.
 fn configure(file: &Path, workers: &[&str], rest: &str) {
@@ -26,8 +26,8 @@ fn configure(file: &Path, workers: &[&str], rest: &str) {
     std::fs::write(file, format!("{rest}\n{workers}")).unwrap();
 }
 
-async fn answers(router: &Router, text: &str) -> bool {
-    call(router.address, chat("hi")).await.text() == text
+async fn answers(router: &Process, text: &str) -> bool {
+    call(router.data, chat("hi")).await.text() == text
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn hangup_reloads_workers_and_keeps_what_serves_if_the_file_is_bad() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("router.toml");
     configure(&file, &[&first.url()], "");
-    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
     router.ready().await;
     assert!(answers(&router, "first").await);
 
@@ -60,7 +60,7 @@ async fn hangup_names_each_changed_key_that_needs_a_restart_each_time() {
     let (file, token) = (dir.path().join("router.toml"), dir.path().join("token"));
     std::fs::write(&token, "before").unwrap();
     std::fs::write(&file, format!("[admin]\ntoken_file = {token:?}\n[health]\ninterval_secs = 9\n")).unwrap();
-    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
     router.signal("-HUP");
     router.logged("\"left\":0").await;
 
@@ -81,7 +81,7 @@ async fn worker_that_hangup_changes_serves_on_without_waiting_for_a_check() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("router.toml");
     configure(&file, &[&worker.url()], "");
-    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
     router.ready().await;
     // A new worker would never pass.
     worker.set_health(500);
@@ -146,7 +146,7 @@ async fn hangup_reads_modules_again_whatever_their_size_and_time_say() {
     let length = write(0);
     let plugin = format!("[[plugins]]\nname = \"mine\"\nmodule_path = \"{}\"\n", path.display());
     configure(&file, &[&first.url(), &second.url()], &plugin);
-    let mut router = Router::serve(&["--config", file.to_str().unwrap(), "--policy", "mine"]).await;
+    let mut router = Process::serve(&["--config", file.to_str().unwrap(), "--policy", "mine"]).await;
     router.ready().await;
     until(async || answers(&router, "first").await).await;
     assert_eq!(write(1), length);
@@ -169,7 +169,7 @@ async fn hangup_reloads_a_plugin_whose_file_has_changed_and_unloads_one_that_is_
     let workers = [&*urls[0], &*urls[1]];
     configure(&file, &workers, &both);
     let arguments = ["--config", file.to_str().unwrap(), "--policy", "mine"];
-    let mut router = Router::serve(&arguments).await;
+    let mut router = Process::serve(&arguments).await;
     router.ready().await;
     until(async || answers(&router, "first").await).await;
 
@@ -199,14 +199,14 @@ async fn worker_that_an_operator_added_is_there_after_a_restart_until_it_is_remo
             .body(http_body_util::Full::new(bytes::Bytes::from(body)))
             .unwrap()
     };
-    let router = Router::serve(&arguments).await;
+    let router = Process::serve(&arguments).await;
     let added =
         call(router.admin, change("POST", "/workers", format!("{{\"url\": \"{}\"}}", worker.url()))).await;
     assert_eq!(added.status, StatusCode::CREATED);
     // Killed, as a crash would.
     drop(router);
 
-    let router = Router::serve(&arguments).await;
+    let router = Process::serve(&arguments).await;
     router.ready().await;
     assert!(answers(&router, "kept").await);
     let uri = format!("/workers?url={}", worker.url());
@@ -214,8 +214,8 @@ async fn worker_that_an_operator_added_is_there_after_a_restart_until_it_is_remo
     assert_eq!(removed.status, StatusCode::ACCEPTED);
     drop(router);
 
-    let router = Router::serve(&arguments).await;
-    let refused = call(router.address, chat("hi")).await;
+    let router = Process::serve(&arguments).await;
+    let refused = call(router.data, chat("hi")).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text());
 }
 
@@ -245,10 +245,10 @@ async fn no_request_is_refused_while_hangup_replaces_all_workers() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("router.toml");
     configure(&file, &[&first.url()], CHECKS);
-    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
     router.ready().await;
 
-    let (address, over) = (router.address, Arc::new(AtomicBool::new(false)));
+    let (address, over) = (router.data, Arc::new(AtomicBool::new(false)));
     let is_over = Arc::clone(&over);
     let traffic = tokio::spawn(async move {
         let mut client = TestClient::connect(address).await;
@@ -280,14 +280,14 @@ async fn workers_leave_in_the_end_if_none_of_the_file_passes_its_checks() {
     let file = dir.path().join("router.toml");
     let checks = "[health]\ninterval_secs = 1\ntimeout_secs = 1\nfailure_threshold = 1\n";
     configure(&file, &[&first.url()], checks);
-    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
     router.ready().await;
     configure(&file, &[&second.url()], checks);
     router.signal("-HUP");
     router.logged("serves on until the configured can").await;
     router.logged("cannot take their place").await;
     router.logged("draining, then removing").await;
-    assert_eq!(call(router.address, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(call(router.data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn second_hangup_replaces_what_the_first_one_waits_for() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("router.toml");
     configure(&file, &[&first.url()], CHECKS);
-    let mut router = Router::serve(&["--config", file.to_str().unwrap()]).await;
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
     router.ready().await;
     for _ in 0..2 {
         configure(&file, &[&second.url()], CHECKS);
