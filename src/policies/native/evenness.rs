@@ -1,7 +1,9 @@
 //! Tests that every built-in policy is even over the workers that may be chosen, whichever these are.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::core::candidate_workers::{CandidateWorkers, TableVersion};
 use crate::core::fleet::Fleet;
 use crate::core::table::WorkerTable;
 use crate::core::worker::{BasicWorker, Worker, WorkerSpec};
@@ -9,7 +11,7 @@ use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::types::worker_set::WorkerSet;
-use sgl_policy_abi::WorkerRole;
+use sgl_policy_abi::{Column, WorkerRole};
 
 const WORKERS: usize = 4;
 
@@ -189,28 +191,96 @@ fn tried_workers_are_passed_over_and_the_others_stay_even() {
     assert_even("round_robin", &counts, 0b1011, "one was tried");
 }
 
-#[test]
-fn turns_are_even_over_threads_that_take_them_at_once() {
-    let table = regular(8);
-    set_health(&table, 0b1110_1001);
-    let policy = NativePolicy::by_name("round_robin").unwrap();
-    let run = || {
-        let mut counts = [0_usize; 8];
-        for _ in 0..5000 {
-            counts[policy.choose(&*table, &SelectWorkerInfo::default()).unwrap()] += 1;
+/// A table over which others decide too: whenever a decision looks at a worker, the lowest bit of
+/// `script` says whether another decision is made first, which is interrupted in the same way. So a test
+/// chooses what threads leave to chance: who is overtaken by whom between its look and its claim.
+struct Overtaken<'a> {
+    table: &'a WorkerTable,
+    policy: NativePolicy,
+    script: AtomicU64,
+    counts: [AtomicUsize; WORKERS],
+}
+
+impl<'a> Overtaken<'a> {
+    fn new(table: &'a WorkerTable, script: u64) -> Self {
+        let policy = NativePolicy::by_name("round_robin").unwrap();
+        Self { table, policy, script: AtomicU64::new(script), counts: Default::default() }
+    }
+
+    fn decide(&self) {
+        let index = self.policy.choose(self, &SelectWorkerInfo::default()).unwrap();
+        self.counts[index].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> [usize; WORKERS] {
+        self.counts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl CandidateWorkers for Overtaken<'_> {
+    fn version(&self) -> TableVersion {
+        self.table.version()
+    }
+
+    fn is_fleet(&self) -> bool {
+        true
+    }
+
+    fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn worker(&self, index: usize) -> Option<&dyn Worker> {
+        self.table.worker(index)
+    }
+
+    fn is_healthy(&self, index: usize) -> bool {
+        let script = self.script.load(Ordering::Relaxed);
+        self.script.store(script >> 1, Ordering::Relaxed);
+        if script & 1 == 1 {
+            self.decide();
         }
-        counts
-    };
-    let counts = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).fold([0; 8], |mut sum, counts| {
-            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-            sum
-        })
-    });
-    // 4000 each, except for requests that took what they found: some hundred if threads are stopped in
-    // the middle. Turns over the whole table would give 7500 to the worker behind the gap.
-    assert!(counts.iter().all(|count| *count == 0 || count.abs_diff(4000) < 1000), "{counts:?}");
+        self.table.is_healthy(index)
+    }
+
+    fn load(&self, index: usize) -> usize {
+        self.table.load(index)
+    }
+
+    fn fill(&self, column: Column, out: &mut [u8]) {
+        self.table.fill(column, out);
+    }
+
+    fn fill_healthy(&self, out: &mut [u8]) {
+        self.table.fill_healthy(out);
+    }
+}
+
+#[test]
+fn turns_are_even_however_those_that_take_them_at_once_overtake_each_other() {
+    let table = regular(WORKERS);
+    // Fewer than the attempts after which a decision takes what it found.
+    const LOOKS: u32 = 10;
+    for healthy in 1..1 << WORKERS {
+        set_health(&table, healthy);
+        for script in 0..1 << LOOKS {
+            let case = format!("healthy {healthy:04b}, overtaken {script:010b}");
+            let overtaken = Overtaken::new(&table, script);
+            for _ in 0..12 {
+                overtaken.decide();
+                assert_even("round_robin", &overtaken.counts(), healthy, &case);
+            }
+        }
+    }
+}
+
+#[test]
+fn decision_that_is_overtaken_again_and_again_takes_what_it_found() {
+    let table = regular(WORKERS);
+    // Overtaken at each look, by a decision that looks once and is not.
+    let overtaken = Overtaken::new(&table, 0x5555_5555_5555_5555);
+    overtaken.decide();
+    assert_ne!(overtaken.script.load(Ordering::Relaxed), 0, "{:?}", overtaken.counts());
 }
 
 #[test]

@@ -20,7 +20,8 @@ const ATTEMPTS: usize = 16;
 ///
 /// One shared counter for each list of workers, since "next" is shared by nature. A thread that passes
 /// workers over takes their turns too, unless another thread took one meanwhile: then it tries again, so
-/// that no two threads have the same turn. After `ATTEMPTS` it takes what it found, so that it ends.
+/// that no two threads have the same turn and no turn is lost. After `ATTEMPTS` it takes what it found,
+/// so that it ends.
 #[derive(Debug, Default)]
 pub(super) struct RoundRobin {
     turns: Turns,
@@ -41,7 +42,10 @@ impl RoundRobin {
         // Relaxed: only the count matters.
         let turn = turns.load(Ordering::Relaxed);
         let index = turn % count;
-        if may_choose(workers, info, index) && turns.fetch_add(1, Ordering::Relaxed) == turn {
+        // Not `fetch_add`: a thread that is too late with it takes a turn that nobody gets.
+        let take =
+            || turns.compare_exchange(turn, turn.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        if may_choose(workers, info, index) && take().is_ok() {
             return Some(index);
         }
         pass_over(turns, workers, info)
