@@ -86,6 +86,16 @@ mod tests {
     }
 
     #[test]
+    fn all_that_a_worker_can_say_of_itself_is_read() {
+        let whole = br#"{"num_running_reqs": 1, "num_waiting_reqs": 1, "num_waiting_uncached_tokens": 1,
+                         "token_usage": 0.5, "gen_throughput": 1.0}"#;
+        let known = serde_json::to_value(read(whole).unwrap().known()).unwrap();
+        let unknown = known.as_object().unwrap().iter().filter(|(_, value)| value.is_null());
+        let unknown: Vec<&str> = unknown.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(unknown, ["latency_ms"], "what a worker says has a key in `Rank`, and in this answer");
+    }
+
+    #[test]
     fn other_forms_are_read_too() {
         let report = read(
             br#"{"loads": [{"num_running_reqs": 3, "num_waiting_uncached_tokens": 70, "gen_throughput": 9.5}]}"#,

@@ -1,4 +1,5 @@
-//! Names that the code knows are in the documents: options, flags, causes, system calls.
+//! Names that the code knows are in the documents: options, flags, causes, system calls; and those of
+//! columns also in the dictionaries of fuzzers.
 
 use clap::Args;
 use sgl_router::cli::flags::ServeArgs;
@@ -33,6 +34,21 @@ fn every_column_is_in_the_abi_and_in_the_guide() {
     assert_names("docs/plugin-abi.md", "columns", names);
     let inputs = Column::ALL.map(|column| format!("{column:?}"));
     assert_names("docs/wasm_plugins.md", "inputs", inputs);
+}
+
+#[test]
+fn every_column_is_in_the_dictionaries_of_the_fuzzers_that_write_manifests() {
+    // A short text of MessagePack: one byte says so and how long it is.
+    let word = |column: Column| format!("\"\\x{:x}{}\"", 0xa0 + column.name().len(), column.name());
+    for dictionary in ["fuzz/dictionaries/guest_answers", "fuzz/dictionaries/module_bytes"] {
+        let words = pages::read(dictionary);
+        let missing: Vec<String> = Column::ALL
+            .map(word)
+            .into_iter()
+            .filter(|word| !words.lines().any(|line| line == word))
+            .collect();
+        assert!(missing.is_empty(), "{dictionary} has no {missing:?}");
+    }
 }
 
 #[test]
