@@ -1,10 +1,36 @@
 //! The router `sgl-router`: a data plane, its operations and its command line, around the decisions of
 //! [`sglang_router_rs`].
+//!
+//! - [`cli`]: the commands of the binary.
+//! - [`RunningRouter`]: a router within a program, set up by a [`config::CheckedConfig`].
+//! - [`DataPlane`], served by a [`DataServer`]: the data plane alone, with any policy.
 
 pub mod config;
-pub mod metrics;
-pub mod records;
-pub mod manage;
-pub mod proxy;
-pub mod admin;
+mod metrics;
+mod records;
+mod manage;
+mod proxy;
+mod admin;
 pub mod cli;
+
+pub use crate::cli::assembly::{Addresses, RunningRouter, StartError};
+pub use crate::manage::{ManageError, PluginManager};
+pub use crate::metrics::Metrics;
+pub use crate::proxy::{AddError, Backends, DataPlane, DataServer, Leaving, Target};
+pub use crate::records::Recorder;
+
+/// What tests and fuzzers of this repository look at inside. It promises nothing: any of it may change
+/// or go with the next commit.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::admin::decisions::routes as decision_routes;
+    pub use crate::admin::guard::{Guard, check as check_guard};
+    pub use crate::admin::openapi::routes as openapi_routes;
+    pub use crate::admin::plugins::routes as plugin_routes;
+    pub use crate::admin::workers::routes as worker_routes;
+    pub use crate::cli::configuration::configuration;
+    pub use crate::manage::plugin_metrics::register as register_plugin_metrics;
+    pub use crate::metrics::Metric;
+    pub use crate::metrics::catalogue::TABLES as METRIC_TABLES;
+    pub use crate::proxy::{CircuitPass, Opening, Route, Shape, Shortage, Verdict, Wanted, facts};
+}

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sgl_router::cli::compile_worker::CompileWorkerArgs;
-use sgl_router::cli::flags::ServeArgs;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load;
 #[cfg(feature = "tools")]
@@ -16,7 +15,7 @@ use sgl_router::cli::plugin::PluginArgs;
 use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker::SimWorkerArgs;
-use sgl_router::cli::{compile_worker, plugin, serve};
+use sgl_router::cli::{ServeArgs, compile_worker, plugin, serve};
 use sglang_router_rs::types::printable_lines;
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin

@@ -6,7 +6,7 @@
     reason = "a panic in a helper is a failed test"
 )]
 
-pub mod repository;
+mod repository;
 pub mod modules;
 
 pub mod waits;

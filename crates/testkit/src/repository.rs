@@ -3,6 +3,6 @@
 use std::path::{Path, PathBuf};
 
 /// The path of a file of the repository.
-pub fn path(within: impl AsRef<Path>) -> PathBuf {
+pub(crate) fn path(within: impl AsRef<Path>) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(within)
 }

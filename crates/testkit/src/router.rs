@@ -4,12 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::check::{Surroundings, check};
-use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_router::config::{CheckedConfig, RouterConfig};
-use sgl_router::metrics::Metrics;
-use sgl_router::proxy::target::Target;
+use sgl_router::config::{CheckedConfig, RouterConfig, Surroundings, WorkerEntry, check};
+use sgl_router::{Metrics, RunningRouter, Target};
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::policies::{NativePolicy, PolicyFactory};
 

@@ -17,14 +17,14 @@ const LOOKUP_DESCRIPTORS: usize = 8;
 const ASSUMED_DESCRIPTORS: u64 = 1 << 20;
 
 /// True if it is our own.
-pub fn is_own_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_own_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
     error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// True if this process or this machine has next to no descriptor left at this moment: fewer than
 /// looking up a name takes. Looks by taking some.
-pub fn is_short_of_descriptors() -> bool {
+pub(crate) fn is_short_of_descriptors() -> bool {
     let taken: io::Result<Vec<File>> = (0..LOOKUP_DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
     taken.is_err_and(|error| is_own_shortage(&error))
 }

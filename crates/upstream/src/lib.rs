@@ -1,9 +1,16 @@
 //! A connection to an inference server, for whoever sends requests to one: the router and the load
 //! generator.
 
-pub mod worker_url;
-pub mod descriptors;
-pub mod upstream_error;
-pub mod address;
-pub mod payload;
-pub mod upstream_connection;
+mod worker_url;
+mod descriptors;
+mod upstream_error;
+mod address;
+mod payload;
+mod upstream_connection;
+
+pub use crate::address::Address;
+pub use crate::descriptors::{connections_that_fit, raise_descriptor_limit};
+pub use crate::payload::Payload;
+pub use crate::upstream_connection::{AnswerBody, Outgoing, UpstreamAnswer, UpstreamConnection};
+pub use crate::upstream_error::UpstreamError;
+pub use crate::worker_url::{WorkerUrl, WorkerUrlError, without_user};

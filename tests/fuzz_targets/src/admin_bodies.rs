@@ -7,13 +7,11 @@ use axum::body::Body;
 use axum::{Router, middleware};
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
-use sgl_router::admin::guard::Guard;
-use sgl_router::admin::{decisions, guard, openapi, plugins, workers};
-use sgl_router::config::RouterConfig;
-use sgl_router::config::check::{Surroundings, check};
-use sgl_router::manage::PluginManager;
-use sgl_router::proxy::Backends;
-use sgl_router::records::Recorder;
+use sgl_router::config::{RouterConfig, Surroundings, check};
+use sgl_router::internals::{
+    Guard, check_guard, decision_routes, openapi_routes, plugin_routes, worker_routes,
+};
+use sgl_router::{Backends, PluginManager, Recorder};
 use sglang_router_rs::config::FailurePolicy;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{DecideError, PluginStatus, PolicyHandle, WasmPolicyConfig};
@@ -65,11 +63,11 @@ impl AdminStage {
         let backends = host.run(async { Arc::new(Backends::new(config.proxy)) });
         let recorder = Recorder::new(config.records.expect("it is on")).unwrap();
         let manager = PluginManager::new(host.factory.clone(), Some(plugin_dir.clone()), "mine");
-        let routes = workers::routes(Arc::clone(&backends), None)
-            .merge(plugins::routes(Arc::new(manager)))
-            .merge(decisions::routes(Some(recorder)))
-            .merge(openapi::routes())
-            .layer(middleware::from_fn_with_state(Guard::for_token("token"), guard::check));
+        let routes = worker_routes(Arc::clone(&backends), None)
+            .merge(plugin_routes(Arc::new(manager)))
+            .merge(decision_routes(Some(recorder)))
+            .merge(openapi_routes())
+            .layer(middleware::from_fn_with_state(Guard::for_token("token"), check_guard));
         Self { host, routes, backends, table: fleet::table(5), plugin_dir, _dir: dir }
     }
 

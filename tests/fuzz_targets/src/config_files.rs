@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sgl_router::config::CheckedConfig;
-use sgl_router::config::check::{Surroundings, check};
-use sgl_router::config::files::read_config;
+use sgl_router::config::{CheckedConfig, Surroundings, check, read_config};
 use sglang_router_rs::policies::NativePolicy;
 use tempfile::TempDir;
 

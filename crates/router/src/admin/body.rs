@@ -12,11 +12,11 @@ use sglang_router_rs::policies::{MAX_MODULE_BYTES, PluginError};
 use sglang_router_rs::types::shown;
 
 /// Largest body that only names things, in bytes.
-pub const MAX_JSON_BYTES: usize = 1 << 20;
+pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 
 /// What a body contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyKind {
+pub(crate) enum BodyKind {
     /// JSON, merge patches included.
     Json,
     /// A module.
@@ -30,7 +30,7 @@ impl BodyKind {
     /// # Errors
     ///
     /// 415 if it is none of `wanted`, which names them.
-    pub fn of(headers: &HeaderMap, wanted: &[Self]) -> Result<Self, Problem> {
+    pub(crate) fn of(headers: &HeaderMap, wanted: &[Self]) -> Result<Self, Problem> {
         let found = headers.get(header::CONTENT_TYPE).map(|kind| String::from_utf8_lossy(kind.as_bytes()));
         let essence = found.as_deref().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let kind = match essence.to_ascii_lowercase().as_str() {
@@ -66,7 +66,7 @@ fn unsupported(found: Option<&str>, wanted: &[BodyKind]) -> Problem {
 /// # Cancel safety
 ///
 /// Dropping the future ends the upload.
-pub async fn bytes_of(head: &Parts, body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn bytes_of(head: &Parts, body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     let announced = head.headers.get(header::CONTENT_LENGTH);
     let announced: Option<usize> = announced.and_then(|size| size.to_str().ok()?.parse().ok());
     if let Some(bytes) = announced.filter(|bytes| *bytes > limit) {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// In the extensions of every request that came through a listener; missing if routes are called without
 /// one.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Who connected.
     pub peer: SocketAddr,
     /// How long a body may take to arrive.
@@ -22,7 +22,7 @@ pub struct Connection {
 
 /// The right to have a module in memory until this is dropped; empty if no listener counts.
 #[derive(Debug)]
-pub struct UploadPermit {
+pub(crate) struct UploadPermit {
     _counted: Option<OwnedSemaphorePermit>,
 }
 
@@ -31,7 +31,7 @@ pub struct UploadPermit {
 /// # Errors
 ///
 /// 503 with `retry-after` if the allowed number is on its way already.
-pub fn room_for_upload(extensions: &Extensions) -> Result<UploadPermit, Problem> {
+pub(crate) fn room_for_upload(extensions: &Extensions) -> Result<UploadPermit, Problem> {
     let Some(connection) = extensions.get::<Connection>() else {
         return Ok(UploadPermit { _counted: None });
     };

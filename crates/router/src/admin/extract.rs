@@ -39,7 +39,7 @@ fn bad(code: &str, reason: &str) -> Problem {
 }
 
 /// The answer if nothing is at a path.
-pub async fn no_such_path(method: Method, uri: Uri) -> Problem {
+pub(crate) async fn no_such_path(method: Method, uri: Uri) -> Problem {
     let asked = shown(&format!("{method} {}", uri.path()));
     let detail =
         format!("there is no {asked} on the operators' listener; GET /v1/openapi.json lists what there is");
@@ -47,7 +47,7 @@ pub async fn no_such_path(method: Method, uri: Uri) -> Problem {
 }
 
 /// The answer to a method that a path does not know.
-pub async fn no_such_method(method: Method, uri: Uri) -> Problem {
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     let asked = shown(&format!("{method} {}", uri.path()));
     let detail =
         format!("there is no {asked}; the header `allow` and GET /v1/openapi.json say what there is");

@@ -44,7 +44,7 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// # Cancel safety
 ///
 /// Dropping the future closes the listener and its connections.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     routes: Router,
     settings: OperationsSettings,

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use sgl_api::Problem;
 
 /// `GET /metrics`.
-pub fn routes(metrics: Arc<Metrics>) -> Router {
+pub(crate) fn routes(metrics: Arc<Metrics>) -> Router {
     Router::new().route("/metrics", get(page)).with_state(metrics)
 }
 

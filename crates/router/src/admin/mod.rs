@@ -19,16 +19,16 @@
 //!
 //! Answers are JSON, errors are problem JSON (RFC 9457).
 
-pub mod connection;
-pub mod host_rule;
-pub mod guard;
-pub mod who;
-pub mod body;
-pub mod extract;
-pub mod listener;
-pub mod kept_workers;
-pub mod workers;
-pub mod plugins;
-pub mod decisions;
-pub mod openapi;
-pub mod metrics_page;
+mod connection;
+pub(crate) mod host_rule;
+pub(crate) mod guard;
+pub(crate) mod who;
+mod body;
+pub(crate) mod extract;
+pub(crate) mod listener;
+pub(crate) mod kept_workers;
+pub(crate) mod workers;
+pub(crate) mod plugins;
+pub(crate) mod decisions;
+pub(crate) mod openapi;
+pub(crate) mod metrics_page;

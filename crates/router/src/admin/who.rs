@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::admin::connection::Connection;
 use sgl_api::{Problem, ToldProblem};
-use sgl_upstream::worker_url::without_user;
+use sgl_upstream::without_user;
 use sglang_router_rs::types::shown;
 
 /// Most log lines on refused requests in a second: whoever sends many must not fill the disk.
@@ -23,7 +23,7 @@ const MAX_REFUSALS: u32 = 20;
 
 /// Who sent a request, as far as that is known.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub(crate) struct Who {
     peer: Option<SocketAddr>,
     has_token: bool,
     agent: String,
@@ -62,16 +62,16 @@ impl<S: Sync> FromRequestParts<S> for Who {
 
 /// In the extensions of an answer whose log line another place writes.
 #[derive(Clone, Copy, Debug)]
-pub struct LoggedElsewhere;
+pub(crate) struct LoggedElsewhere;
 
 /// In the extensions of an answer: what was changed, if the path does not say it. Fit for a log:
 /// escaped, and without passwords.
 #[derive(Clone, Debug)]
-pub struct Changed(pub String);
+pub(crate) struct Changed(pub String);
 
 /// Logs changes and refused attempts at them.
 #[derive(Clone, Debug, Default)]
-pub struct ChangeLog {
+pub(crate) struct ChangeLog {
     refusals: Arc<Mutex<Refusals>>,
 }
 
@@ -115,7 +115,7 @@ impl Refusals {
 
 /// The middleware. A request that changes something runs on a task of its own: it is finished and
 /// logged, whether its client waits or not.
-pub async fn log_changes(State(log): State<ChangeLog>, request: Request, next: Next) -> Response {
+pub(crate) async fn log_changes(State(log): State<ChangeLog>, request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }

@@ -24,7 +24,7 @@ use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
 use sgl_api::{Problem, WorkerList, WorkerView};
-use sgl_upstream::worker_url::{WorkerUrl, without_user};
+use sgl_upstream::{WorkerUrl, without_user};
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::types::shown;

@@ -49,7 +49,7 @@ pub struct LogLevelError {
 /// # Panics
 ///
 /// If a log was started before.
-pub fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError> {
+pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError> {
     let filter = filter(level)?;
     let has_colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -1,9 +1,9 @@
 //! The subcommands of `sgl-router`, one file each, and what they share.
 
-pub mod flags;
-pub mod log;
-pub mod assembly;
-pub mod configuration;
+mod flags;
+mod log;
+pub(crate) mod assembly;
+pub(crate) mod configuration;
 mod reload;
 pub mod serve;
 #[cfg(feature = "tools")]
@@ -12,3 +12,5 @@ pub mod compile_worker;
 pub mod plugin;
 #[cfg(feature = "tools")]
 pub mod load;
+
+pub use crate::cli::flags::ServeArgs;

@@ -15,7 +15,7 @@ use crate::manage::digest::sha256;
 use crate::manage::{ManageError, PluginManager};
 use crate::proxy::Backends;
 use crate::proxy::succession::Succession;
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::{Faults, TrustRule};
 use sglang_router_rs::policies::{OperationError, TrustPolicy, read_module};
 use sglang_router_rs::types::shown;

@@ -17,7 +17,7 @@ use crate::config::checked::{CheckedConfig, CompileSettings, FaultyPlugin};
 use crate::config::files::settings_without_module;
 use crate::manage::plugin_metrics;
 use crate::metrics::Metrics;
-use sgl_upstream::descriptors::raise_descriptor_limit;
+use sgl_upstream::raise_descriptor_limit;
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::engine::{CompilerProcess, EngineOptions, aot_cache};
 use sglang_router_rs::policies::trust::KeyFault;

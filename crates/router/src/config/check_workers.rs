@@ -2,7 +2,7 @@
 
 use crate::config::checked::DAY_SECS;
 use crate::config::worker_entry::{RoleEntry, WorkerEntry};
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::Fault;
 
 /// Adds the faults of one worker, and brings its URL into its normal form.

@@ -13,7 +13,7 @@ use sglang_router_rs::config::{Fault, TrustRule};
 /// Longest time that can be set in seconds, where nothing else is said.
 pub(crate) const DAY_SECS: u64 = 86_400;
 
-/// All settings, within their limits. Made by [`crate::config::check::check`].
+/// All settings, within their limits. Made by [`crate::config::check()`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CheckedConfig {

@@ -24,7 +24,7 @@ pub fn read_config(path: &Path) -> (RouterConfig, Vec<Fault>) {
 
 /// A plugin of the plugin directory, as its files say.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PluginInDir {
+pub(crate) struct PluginInDir {
     /// The plugin; with faults, what could not be read is at its default.
     pub entry: PluginEntry,
     /// What is wrong with its settings.
@@ -38,7 +38,7 @@ pub struct PluginInDir {
 /// # Errors
 ///
 /// The fault of the directory itself.
-pub fn read_plugin_dir(dir: &Path, built_in: &[&str]) -> Result<Vec<PluginInDir>, Fault> {
+pub(crate) fn read_plugin_dir(dir: &Path, built_in: &[&str]) -> Result<Vec<PluginInDir>, Fault> {
     let paths = modules_in(dir).map_err(|error| unreadable("plugin_dir".to_owned(), dir, &error))?;
     Ok(paths.iter().map(|path| plugin_of(path, built_in)).collect())
 }

@@ -3,22 +3,27 @@
 //! What a plugin may be given, and its checks, are the library's ([`sglang_router_rs::config`]); the
 //! rest, the router's file, is here.
 //!
-//! Text becomes a [`router::RouterConfig`] ([`toml_text`]), flags are laid over it, and
-//! [`check`] turns it into a [`checked::CheckedConfig`], which is all that the rest accepts.
+//! Text becomes a [`RouterConfig`] (`toml_text`), flags are laid over it, and
+//! [`check()`] turns it into a [`CheckedConfig`], which is all that the rest accepts.
 
-pub mod retry_on;
-pub mod compile_section;
-pub mod plugin_entry;
-pub mod worker_entry;
-pub mod router;
-pub mod toml_text;
-pub mod files;
-pub mod fixed;
-pub mod checked;
+pub(crate) mod retry_on;
+mod compile_section;
+pub(crate) mod plugin_entry;
+pub(crate) mod worker_entry;
+pub(crate) mod router;
+mod toml_text;
+pub(crate) mod files;
+pub(crate) mod fixed;
+pub(crate) mod checked;
 mod plugin_set;
 mod check_trust;
 pub(crate) mod check_workers;
-pub mod check;
+pub(crate) mod check;
 
-pub use crate::config::checked::CheckedConfig;
+pub use crate::config::check::{Surroundings, check};
+pub use crate::config::checked::{CheckedConfig, RecordSettings};
+pub use crate::config::files::read_config;
+pub use crate::config::plugin_entry::PluginEntry;
+pub use crate::config::retry_on::RetryCondition;
 pub use crate::config::router::RouterConfig;
+pub use crate::config::worker_entry::{RoleEntry, WorkerEntry};

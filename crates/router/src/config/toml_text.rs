@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
-use sgl_upstream::worker_url::without_user;
+use sgl_upstream::without_user;
 use sglang_router_rs::config::Fault;
 
 /// One step on the way to a value.

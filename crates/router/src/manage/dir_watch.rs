@@ -56,7 +56,7 @@ struct ChangedPlugin {
 }
 
 /// A watched plugin directory.
-pub struct DirWatch {
+pub(crate) struct DirWatch {
     dir: PathBuf,
     manager: Arc<PluginManager>,
     changed: Arc<Notify>,
@@ -81,7 +81,7 @@ impl DirWatch {
     /// # Errors
     ///
     /// What the system says if the directory cannot be watched.
-    pub fn new(
+    pub(crate) fn new(
         dir: &Path,
         manager: Arc<PluginManager>,
         reported: BTreeSet<PathBuf>,
@@ -104,7 +104,7 @@ impl DirWatch {
     /// # Cancel safety
     ///
     /// Dropping the future does not stop it: a load may be under way. Stop it with `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let runtime = Handle::current();
         let (ended, end) = oneshot::channel::<()>();
         let watch = move || {

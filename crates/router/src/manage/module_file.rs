@@ -11,7 +11,7 @@ use sglang_router_rs::policies::PluginError;
 ///
 /// [`ManageError::OutsidePluginDir`] if the name is more than a plain name, or a link leads out of
 /// the directory; [`PluginError::Read`] if there is no such file.
-pub fn within(dir: &Path, name: &str) -> Result<PathBuf, ManageError> {
+pub(crate) fn within(dir: &Path, name: &str) -> Result<PathBuf, ManageError> {
     let outside = || ManageError::OutsidePluginDir { file: name.to_owned() };
     let mut parts = Path::new(name).components();
     let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(250);
 /// # Cancel safety
 ///
 /// Dropping the future leaves the plugins that were loaded so far.
-pub async fn restore(state: &StateDir, factory: &PolicyFactory, policy: &str) -> Result<(), BadFile> {
+pub(crate) async fn restore(state: &StateDir, factory: &PolicyFactory, policy: &str) -> Result<(), BadFile> {
     let mut untouched = BTreeSet::new();
     for plugin in state.plugins() {
         let name = plugin.config.name.clone();
@@ -76,7 +76,7 @@ async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> 
 /// # Cancel safety
 ///
 /// Dropping the future stops it.
-pub async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
+pub(crate) async fn keep_up(manager: Arc<PluginManager>, stop: CancellationToken) {
     let mut changes = manager.factory().changes();
     let mut known = Vec::new();
     loop {

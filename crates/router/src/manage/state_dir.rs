@@ -48,7 +48,7 @@ pub struct StateDir {
 /// # Errors
 ///
 /// [`BadFile`] if it cannot be read or its checksum is wrong.
-pub fn read_list(dir: &Path) -> Result<Vec<KeptPlugin>, BadFile> {
+pub(crate) fn read_list(dir: &Path) -> Result<Vec<KeptPlugin>, BadFile> {
     durable_file::read_list(&dir.join(LIST))
 }
 

@@ -13,12 +13,12 @@ macro_rules! metrics {
     ) => {
         $(
             #[doc = $help]
-            pub const $metric: Metric =
+            pub(crate) const $metric: Metric =
                 Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };
         )+
 
         $(#[$about])*
-        pub const $list: &[Metric] = &[$($metric),+];
+        pub(crate) const $list: &[Metric] = &[$($metric),+];
     };
 }
 

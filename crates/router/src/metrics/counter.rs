@@ -11,20 +11,19 @@ use sglang_router_rs::types::Sharded;
 /// A thread adds to its own shard; reading sums all of them, and may miss additions that happen
 /// meanwhile.
 #[derive(Debug)]
-pub struct CounterSet {
+pub(crate) struct CounterSet {
     shards: Sharded<Box<[AtomicU64]>>,
-    len: usize,
 }
 
 impl CounterSet {
     /// `len` counters at zero.
-    pub fn new(len: usize) -> Self {
-        Self { shards: Sharded::new(|| (0..len).map(|_| AtomicU64::new(0)).collect()), len }
+    pub(crate) fn new(len: usize) -> Self {
+        Self { shards: Sharded::new(|| (0..len).map(|_| AtomicU64::new(0)).collect()) }
     }
 
     /// Adds one to the counter at `position`; nothing happens beyond the end.
     #[inline]
-    pub fn increment(&self, position: usize) {
+    pub(crate) fn increment(&self, position: usize) {
         if let Some(counter) = self.shards.local().get(position) {
             // Relaxed: only the sum matters.
             counter.fetch_add(1, Ordering::Relaxed);
@@ -32,19 +31,9 @@ impl CounterSet {
     }
 
     /// How often the counter at `position` was incremented.
-    pub fn total(&self, position: usize) -> u64 {
+    pub(crate) fn total(&self, position: usize) -> u64 {
         // Relaxed: see `increment`.
         self.shards.iter().filter_map(|shard| shard.get(position)).map(|c| c.load(Ordering::Relaxed)).sum()
-    }
-
-    /// How many counters there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True if there are no counters.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 }
 

@@ -12,7 +12,7 @@ use sglang_router_rs::types::Sharded;
 /// A thread adds to its own shard; a snapshot sums all of them, and may miss observations that
 /// happen meanwhile.
 #[derive(Debug)]
-pub struct DurationHistogram {
+pub(crate) struct DurationHistogram {
     bounds: &'static [Duration],
     shards: Sharded<Cells>,
 }
@@ -38,7 +38,7 @@ pub struct HistogramSnapshot {
 
 impl DurationHistogram {
     /// Bounds for requests: 1 ms to 10 minutes.
-    pub const REQUEST_BOUNDS: &'static [Duration] = &[
+    pub(crate) const REQUEST_BOUNDS: &'static [Duration] = &[
         Duration::from_millis(1),
         Duration::from_millis(2),
         Duration::from_millis(5),
@@ -59,7 +59,7 @@ impl DurationHistogram {
     ];
 
     /// `bounds` in ascending order; a duration counts for the first bound that is not below it.
-    pub fn new(bounds: &'static [Duration]) -> Self {
+    pub(crate) fn new(bounds: &'static [Duration]) -> Self {
         let cells = || Cells {
             buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
             sum_ns: AtomicU64::new(0),
@@ -69,7 +69,7 @@ impl DurationHistogram {
 
     /// Counts a duration.
     #[inline]
-    pub fn observe(&self, duration: Duration) {
+    pub(crate) fn observe(&self, duration: Duration) {
         let bucket = self.bounds.partition_point(|bound| *bound < duration);
         let cells = self.shards.local();
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -82,7 +82,7 @@ impl DurationHistogram {
     }
 
     /// What was observed so far.
-    pub fn snapshot(&self) -> HistogramSnapshot {
+    pub(crate) fn snapshot(&self) -> HistogramSnapshot {
         let bounds = self.bounds.iter().map(Duration::as_secs_f64).chain(std::iter::once(f64::INFINITY));
         let count_at = |position: usize| -> u64 {
             // Relaxed: see `observe`.

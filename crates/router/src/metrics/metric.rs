@@ -11,7 +11,7 @@ pub enum MetricKind {
     Histogram,
 }
 
-/// One metric. All of them are in [`catalogue`](crate::metrics::catalogue).
+/// One metric. All of them are in `crate::metrics::catalogue`.
 #[derive(Debug)]
 pub struct Metric {
     /// Without the prefix and, for counters, without `_total`.

@@ -10,15 +10,15 @@
 //!
 //! Nothing here knows workers, plugins or HTTP.
 
-pub mod counter;
-pub mod histogram;
-pub mod metric;
-pub mod catalogue;
-pub mod families;
-pub mod registry;
+mod counter;
+mod histogram;
+mod metric;
+pub(crate) mod catalogue;
+mod families;
+mod registry;
 
-pub use crate::metrics::counter::CounterSet;
-pub use crate::metrics::families::{Families, Family};
-pub use crate::metrics::histogram::{DurationHistogram, HistogramSnapshot};
-pub use crate::metrics::metric::{Metric, MetricKind};
+pub(crate) use crate::metrics::counter::CounterSet;
+pub(crate) use crate::metrics::families::Families;
+pub(crate) use crate::metrics::histogram::{DurationHistogram, HistogramSnapshot};
+pub use crate::metrics::metric::Metric;
 pub use crate::metrics::registry::Metrics;

@@ -40,7 +40,7 @@ const REQUEST_ID_HEADER: &str = "x-request-id";
 /// # Cancel safety
 ///
 /// Dropping the future ends the request.
-pub async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
+pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
     let proxy = client.proxy();
     let snapshot = proxy.backends().snapshot();
     let mut record = begin_record(client, inbound);

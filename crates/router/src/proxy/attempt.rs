@@ -12,13 +12,12 @@ use crate::proxy::outcome::{Answered, Outcome};
 use crate::proxy::patience::{Limit, Patience};
 use crate::proxy::placement::Placement;
 use crate::proxy::retry::SecondRun;
-use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_error::UpstreamError;
+use sgl_upstream::{Payload, UpstreamError};
 use sglang_router_rs::core::Worker;
 
 /// A request that is not waited for any longer, while it is open whose fault that is.
 #[derive(Debug)]
-pub struct Unanswered {
+pub(crate) struct Unanswered {
     /// Why not.
     pub why: GaveUp,
     /// The limit that ran.
@@ -28,7 +27,7 @@ pub struct Unanswered {
 
 impl Unanswered {
     /// It is the worker's fault; unless only a client in a hurry says so.
-    pub fn blamed(mut self) -> Outcome {
+    pub(crate) fn blamed(mut self) -> Outcome {
         if self.why != GaveUp::Silent || !self.limit.is_clients {
             self.placement.fail();
         }
@@ -46,7 +45,7 @@ impl Unanswered {
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection to the worker.
-pub fn attempt(
+pub(crate) fn attempt(
     client: &Client,
     head: &Head,
     body: &Payload,

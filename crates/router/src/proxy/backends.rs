@@ -16,7 +16,7 @@ use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
-use sgl_upstream::worker_url::{WorkerUrl, WorkerUrlError};
+use sgl_upstream::{WorkerUrl, WorkerUrlError};
 use sglang_router_rs::core::{FleetError, FleetWorker, Worker, WorkerRole, WorkerSpec};
 
 /// How often a draining worker's requests are counted.

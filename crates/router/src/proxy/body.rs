@@ -22,7 +22,7 @@ const MAX_DISCARDING: Duration = Duration::from_secs(5);
 
 /// A body that is still to come.
 #[derive(Debug)]
-pub struct Arriving {
+pub(crate) struct Arriving {
     /// The body.
     pub body: Incoming,
     /// Whether the client waits until it is asked for the body (`expect: 100-continue`). hyper asks when
@@ -40,7 +40,7 @@ pub struct Arriving {
 /// # Cancel safety
 ///
 /// Dropping the future loses what was read.
-pub async fn read(
+pub(crate) async fn read(
     arriving: Arriving,
     limit: u64,
     held: &mut HeldBody,

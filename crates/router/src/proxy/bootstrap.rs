@@ -12,7 +12,7 @@ use crate::proxy::json::BYTE_ORDER_MARK;
 use crate::proxy::parse::MAX_INLINE_BYTES;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::target::Target;
-use sgl_upstream::payload::Payload;
+use sgl_upstream::Payload;
 
 /// The most prompts or choices of one request, so that a number in a body cannot fill the memory.
 const MAX_BATCH: usize = 4096;

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 /// The request is out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfTime;
+pub(crate) struct OutOfTime;
 
 /// Why an answer is not waited for any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GaveUp {
+pub(crate) enum GaveUp {
     /// The request is out of time.
     OutOfTime,
     /// The worker has been silent for too long.
@@ -32,7 +32,7 @@ pub enum GaveUp {
 /// reads them and writes the others. A deadline that is found just as its state ends names a `since`
 /// that is over, so it cannot hit the next request.
 #[derive(Debug)]
-pub struct ClientDeadlines {
+pub(crate) struct ClientDeadlines {
     /// Zero of its clock.
     epoch: Instant,
     /// Since when the connection is in its current state, microseconds after the epoch.
@@ -57,7 +57,7 @@ pub struct ClientDeadlines {
 
 impl ClientDeadlines {
     /// Of a connection without a request. Its times count from `epoch`.
-    pub fn new(epoch: Instant) -> Self {
+    pub(crate) fn new(epoch: Instant) -> Self {
         Self {
             epoch,
             since: AtomicU64::new(micros(epoch.elapsed())),
@@ -75,13 +75,13 @@ impl ClientDeadlines {
 
     /// A request begins.
     #[inline]
-    pub fn begin(&self, now: Instant) {
+    pub(crate) fn begin(&self, now: Instant) {
         self.mark(now, true);
     }
 
     /// The request has ended: its answer is complete or given up.
     #[inline]
-    pub fn end(&self, now: Instant) {
+    pub(crate) fn end(&self, now: Instant) {
         self.mark(now, false);
     }
 
@@ -96,7 +96,7 @@ impl ClientDeadlines {
 
     /// From now on a worker is waited for, at most so long at a time.
     #[inline]
-    pub fn wait_for(&self, limit: Option<Duration>) {
+    pub(crate) fn wait_for(&self, limit: Option<Duration>) {
         // Relaxed: see `mark`.
         self.patience.store(limit.map_or(u64::MAX, micros), Ordering::Relaxed);
         self.heard();
@@ -104,40 +104,40 @@ impl ClientDeadlines {
 
     /// Something came from the worker, or of the body. Costs no look at the clock: the sweeper has one.
     #[inline]
-    pub fn heard(&self) {
+    pub(crate) fn heard(&self) {
         // Relaxed: one task writes.
         self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// True if nothing has come from the worker for too long.
     #[inline]
-    pub fn is_silent_now(&self) -> bool {
+    pub(crate) fn is_silent_now(&self) -> bool {
         // Relaxed: as in `is_late_now`.
         self.silent_for.load(Ordering::Relaxed) == self.progress.load(Ordering::Relaxed)
     }
 
     /// True while a request is not answered.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         // Relaxed: see `mark`.
         self.busy.load(Ordering::Relaxed)
     }
 
     /// True if the current request is out of time.
     #[inline]
-    pub fn is_late_now(&self) -> bool {
+    pub(crate) fn is_late_now(&self) -> bool {
         // Relaxed: the wake-up that follows orders it.
         self.late_for.load(Ordering::Relaxed) == self.since.load(Ordering::Relaxed)
     }
 
     /// True if the connection has been without a request for too long.
-    pub fn must_close(&self) -> bool {
+    pub(crate) fn must_close(&self) -> bool {
         // Relaxed: see `is_late_now`.
         !self.is_busy() && self.idle_for.load(Ordering::Relaxed) == self.since.load(Ordering::Relaxed)
     }
 
     /// From now on a body is waited for, of which something has to come within `limit` each time;
     /// `None` if it came or is given up.
-    pub fn expect_body(&self, limit: Option<Duration>) {
+    pub(crate) fn expect_body(&self, limit: Option<Duration>) {
         // Relaxed: see `mark`.
         self.receiving.store(limit.is_some(), Ordering::Relaxed);
         self.wait_for(limit);
@@ -153,7 +153,7 @@ impl ClientDeadlines {
     /// # Cancel safety
     ///
     /// That of `work`, which is polled where it is: it may be large.
-    pub fn waiting<T>(
+    pub(crate) fn waiting<T>(
         &self,
         mut work: Pin<&mut impl Future<Output = T>>,
         is_dead: impl Fn() -> bool,
@@ -168,7 +168,7 @@ impl ClientDeadlines {
     }
 
     /// Marks it if its worker has been silent for too long.
-    pub fn is_silent(&self, now: u64) -> bool {
+    pub(crate) fn is_silent(&self, now: u64) -> bool {
         // Relaxed: see `mark`. If `progress` grows in between, the mark names one that is over.
         let progress = self.progress.load(Ordering::Relaxed);
         if self.seen.swap(progress, Ordering::Relaxed) != progress {
@@ -184,7 +184,7 @@ impl ClientDeadlines {
     }
 
     /// Marks it if it is late.
-    pub fn is_late(&self, now: u64, request: u64, idle: u64) -> bool {
+    pub(crate) fn is_late(&self, now: u64, request: u64, idle: u64) -> bool {
         // Relaxed: see `mark`. `since` is read first: if the state changes in between, the mark
         // names a state that is over.
         let since = self.since.load(Ordering::Relaxed);
@@ -198,11 +198,11 @@ impl ClientDeadlines {
 }
 
 /// How often to look at deadlines of which this is the shortest.
-pub fn look_interval(shortest: Duration) -> Duration {
+pub(crate) fn look_interval(shortest: Duration) -> Duration {
     (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))
 }
 
 /// The numbers are 64 bits wide.
-pub fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

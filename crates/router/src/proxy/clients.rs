@@ -18,12 +18,12 @@ use tokio::sync::Notify;
 
 use crate::proxy::client_deadlines::{ClientDeadlines, OutOfTime, look_interval, micros};
 use crate::proxy::data_plane::DataPlane;
-use sgl_upstream::descriptors::connections_that_fit;
+use sgl_upstream::connections_that_fit;
 
 /// What the connections as a whole are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Serving.
     Open = 0,
     /// Finishing what was begun.
@@ -38,7 +38,7 @@ pub enum Stage {
 ///
 /// The lock is taken when a connection comes or goes, by the sweeper and at shutdown.
 #[derive(Debug)]
-pub struct Clients {
+pub(crate) struct Clients {
     proxy: Arc<DataPlane>,
     /// Zero of the connections' clocks.
     epoch: Instant,
@@ -54,7 +54,7 @@ pub struct Clients {
 
 /// One client's connection. It has [`ClientDeadlines`].
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     number: u64,
     clients: Arc<Clients>,
     forwarded_for: HeaderValue,
@@ -69,7 +69,7 @@ pub struct Client {
 
 impl Clients {
     /// No connections yet.
-    pub fn new(proxy: Arc<DataPlane>) -> Arc<Self> {
+    pub(crate) fn new(proxy: Arc<DataPlane>) -> Arc<Self> {
         let max_connections = proxy.settings().max_connections.unwrap_or_else(connections_that_fit);
         Arc::new(Self {
             max_connections,
@@ -85,12 +85,12 @@ impl Clients {
     }
 
     /// The data plane.
-    pub fn proxy(&self) -> &Arc<DataPlane> {
+    pub(crate) fn proxy(&self) -> &Arc<DataPlane> {
         &self.proxy
     }
 
     /// A record for a new connection; [`Client::leave`] ends it.
-    pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Arc<Client> {
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Arc<Client> {
         let address = peer.to_canonical().to_string();
         let client = Arc::new(Client {
             // Relaxed: only uniqueness matters.
@@ -109,13 +109,13 @@ impl Clients {
     }
 
     /// What the connections are doing.
-    pub fn is_at_least(&self, stage: Stage) -> bool {
+    pub(crate) fn is_at_least(&self, stage: Stage) -> bool {
         // Acquire: pairs with `advance`; a connection that enters after it sees it.
         self.stage.load(Ordering::Acquire) >= stage as u8
     }
 
     /// Goes on to the next stage and wakes every connection to see it.
-    pub fn advance(&self, stage: Stage) {
+    pub(crate) fn advance(&self, stage: Stage) {
         // Release: pairs with `is_at_least`.
         self.stage.fetch_max(stage as u8, Ordering::Release);
         self.open.lock().values().for_each(|client| client.wake());
@@ -126,7 +126,7 @@ impl Clients {
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub async fn emptied(&self) {
+    pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
             if self.open.lock().is_empty() {
@@ -137,13 +137,8 @@ impl Clients {
     }
 
     /// How many connections are open.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.open.lock().len()
-    }
-
-    /// True if no connection is open.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Wakes connections that are late, for ever.
@@ -151,7 +146,7 @@ impl Clients {
     /// # Cancel safety
     ///
     /// Dropping the future ends the sweeping and nothing else.
-    pub async fn sweep_for_ever(&self) {
+    pub(crate) async fn sweep_for_ever(&self) {
         let settings = self.proxy.settings();
         let silence = [settings.silence.first_byte, settings.silence.between];
         let limits = silence.into_iter().flatten().chain([
@@ -198,23 +193,23 @@ impl Deref for Client {
 
 impl Client {
     /// The data plane.
-    pub fn proxy(&self) -> &Arc<DataPlane> {
+    pub(crate) fn proxy(&self) -> &Arc<DataPlane> {
         &self.clients.proxy
     }
 
     /// All connections.
-    pub fn clients(&self) -> &Arc<Clients> {
+    pub(crate) fn clients(&self) -> &Arc<Clients> {
         &self.clients
     }
 
     /// Its address, as a header.
-    pub fn forwarded_for(&self) -> &HeaderValue {
+    pub(crate) fn forwarded_for(&self) -> &HeaderValue {
         &self.forwarded_for
     }
 
     /// Says whether somebody waits for bytes of the client.
     #[inline]
-    pub fn set_listening(&self, listening: bool) {
+    pub(crate) fn set_listening(&self, listening: bool) {
         // Relaxed, as all of it: a sweep later is early enough.
         self.listening.store(listening, Ordering::Relaxed);
     }
@@ -230,18 +225,18 @@ impl Client {
 
     /// True if its connection is to look for the client's end; once.
     #[inline]
-    pub fn takes_look(&self) -> bool {
+    pub(crate) fn takes_look(&self) -> bool {
         self.look.load(Ordering::Relaxed) && self.look.swap(false, Ordering::Relaxed)
     }
 
     /// The client has hung up.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.hung_up.store(true, Ordering::Relaxed);
     }
 
     /// True if the client was seen to have hung up in the middle of a request.
     #[inline]
-    pub fn has_hung_up(&self) -> bool {
+    pub(crate) fn has_hung_up(&self) -> bool {
         self.is_busy() && self.hung_up.load(Ordering::Relaxed)
     }
 
@@ -254,7 +249,7 @@ impl Client {
     /// # Cancel safety
     ///
     /// That of `work`; the connection has to end then.
-    pub async fn receive<T>(&self, work: impl Future<Output = T>) -> Result<T, OutOfTime> {
+    pub(crate) async fn receive<T>(&self, work: impl Future<Output = T>) -> Result<T, OutOfTime> {
         self.expect_body(Some(self.proxy().settings().body_silence));
         let received = self.waiting(pin!(work), || false).await;
         self.expect_body(None);
@@ -262,12 +257,12 @@ impl Client {
     }
 
     /// Tells the task that polls the connection; it is the same for the connection's life.
-    pub fn set_waker(&self, cx: &Context<'_>) {
+    pub(crate) fn set_waker(&self, cx: &Context<'_>) {
         *self.waker.lock() = Some(cx.waker().clone());
     }
 
     /// The connection has ended.
-    pub fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let mut open = self.clients.open.lock();
         open.remove(&self.number);
         self.clients.proxy.pressure().disconnected();

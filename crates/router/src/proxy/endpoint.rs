@@ -13,10 +13,7 @@ use crate::proxy::fullness::Fullness;
 use crate::proxy::idle_connections::IdleConnections;
 use crate::proxy::retry::{AfterIdle, SecondRun};
 use crate::proxy::verdict::Verdict;
-use sgl_upstream::address::Address;
-use sgl_upstream::upstream_connection::{Outgoing, UpstreamAnswer, UpstreamConnection};
-use sgl_upstream::upstream_error::UpstreamError;
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::{Address, Outgoing, UpstreamAnswer, UpstreamConnection, UpstreamError, WorkerUrl};
 use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// An engine with its connections, its circuit, its room, its health and its counters: all that stays

@@ -57,7 +57,7 @@ pub struct EventError {
 
 /// What the data of an event says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub(crate) enum Said {
     /// No error.
     Content,
     /// An error.
@@ -68,7 +68,7 @@ pub enum Said {
 
 /// What this data says of an event that `is_named` error or is not; `is_first` if it is the first
 /// with data. Costs two searches if it has no mark of an error.
-pub fn read(data: &[u8], is_named: bool, is_first: bool) -> Said {
+pub(crate) fn read(data: &[u8], is_named: bool, is_first: bool) -> Said {
     let text = data.trim_ascii();
     let is_object = text.starts_with(b"{");
     if is_object && !text.ends_with(b"}") {
@@ -91,7 +91,7 @@ pub fn read(data: &[u8], is_named: bool, is_first: bool) -> Said {
 
 /// The same of data that is too long to be kept, by its beginning. That tells the first two forms; the
 /// code is 500 unless it comes early. [`read_end`] tells the third.
-pub fn read_beginning(data: &[u8], is_named: bool, is_first: bool) -> Option<EventError> {
+pub(crate) fn read_beginning(data: &[u8], is_named: bool, is_first: bool) -> Option<EventError> {
     if !is_named && !begins_as_error(data) {
         return None;
     }
@@ -107,7 +107,7 @@ pub fn read_beginning(data: &[u8], is_named: bool, is_first: bool) -> Option<Eve
 
 /// The same by the end of the data: the third form has its text before what it says of its end. Within
 /// that text quotes are escaped, so it never holds the name of the key with both of its quotes.
-pub fn read_end(end: &[u8]) -> Option<EventError> {
+pub(crate) fn read_end(end: &[u8]) -> Option<EventError> {
     let value = after(end.get(META_INFO.find(end)?..)?, &[b"\"meta_info\"", b":"])?;
     let meta_info = serde_json::Deserializer::from_slice(value).into_iter::<Value>().next()?.ok()?;
     let code = abort_code(&meta_info)?;
@@ -115,7 +115,7 @@ pub fn read_end(end: &[u8]) -> Option<EventError> {
 }
 
 /// True if an engine says in this text that it is dying or stopping.
-pub fn is_dying(text: &[u8]) -> bool {
+pub(crate) fn is_dying(text: &[u8]) -> bool {
     LAST_WORDS.iter().any(|words| words.find(text).is_some())
 }
 

@@ -4,12 +4,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, req
 
 use crate::proxy::headers::prepare_request;
 use crate::proxy::target::Target;
-use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_connection::Outgoing;
+use sgl_upstream::{Outgoing, Payload};
 
 /// The head of a request as every worker gets it, but for `host`.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// The method.
     pub method: Method,
     /// Path and query.
@@ -22,19 +21,19 @@ pub struct Head {
 
 impl Head {
     /// From the head as it came from a client of this address.
-    pub fn new(head: request::Parts, forwarded_for: &HeaderValue) -> Self {
+    pub(crate) fn new(head: request::Parts, forwarded_for: &HeaderValue) -> Self {
         let request::Parts { method, uri, mut headers, .. } = head;
         let own = prepare_request(&mut headers, forwarded_for);
         Self { method, uri: origin_form(uri), headers, own }
     }
 
     /// The values of a header that speaks to this router, by its lower-case name.
-    pub fn own(&self, name: &str) -> impl Iterator<Item = &HeaderValue> {
+    pub(crate) fn own(&self, name: &str) -> impl Iterator<Item = &HeaderValue> {
         self.own.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// The request to one worker.
-    pub fn outgoing(&self, target: &Target, body: &Payload) -> Outgoing {
+    pub(crate) fn outgoing(&self, target: &Target, body: &Payload) -> Outgoing {
         let mut request = Request::new(body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();

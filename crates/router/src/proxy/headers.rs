@@ -51,7 +51,7 @@ impl SeenNames {
 
 /// A header map, as policies look at it.
 #[derive(Clone, Copy, Debug)]
-pub struct Headers<'a>(pub &'a HeaderMap);
+pub(crate) struct Headers<'a>(pub &'a HeaderMap);
 
 impl HeaderLookup for Headers<'_> {
     fn header(&self, name: &str) -> Option<&str> {
@@ -61,14 +61,17 @@ impl HeaderLookup for Headers<'_> {
 
 /// The first value of a header that most requests do not have, by its lower-case name. Looking
 /// through the few names there are is cheaper than hashing this one.
-pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
     headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value)
 }
 
 /// Takes out what concerns the client's connection only, and adds the client's address. Gives what
 /// speaks to this router: also what `connection` names, since that is for the next hop, and so for
 /// this one.
-pub fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
+pub(crate) fn prepare_request(
+    headers: &mut HeaderMap,
+    client: &HeaderValue,
+) -> Vec<(HeaderName, HeaderValue)> {
     let seen = SeenNames::in_names(headers);
     // Nearly no request has any, and an empty list takes no memory.
     let own = if seen.has_own { own_of(headers) } else { Vec::new() };
@@ -93,7 +96,7 @@ fn own_of(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
 
 /// Makes the head of a worker's answer fit for the client's connection: without what concerns the
 /// worker's, and without headers in the router's name.
-pub fn prepare_answer(head: &mut response::Parts) {
+pub(crate) fn prepare_answer(head: &mut response::Parts) {
     let seen = SeenNames::in_names(&head.headers);
     if seen.has_hop_by_hop {
         remove_hop_by_hop(&mut head.headers);
@@ -126,13 +129,13 @@ fn remove_all(headers: &mut HeaderMap, is_meant: fn(&str) -> bool) {
 }
 
 /// True if a body of this kind can be read as it comes: compressed, it is none until it is whole.
-pub fn is_readable_as(headers: &HeaderMap, kind: &[u8]) -> bool {
+pub(crate) fn is_readable_as(headers: &HeaderMap, kind: &[u8]) -> bool {
     content_type(headers).get(..kind.len()).is_some_and(|value| value.eq_ignore_ascii_case(kind))
         && is_plain(headers)
 }
 
 /// True if a body is JSON, perhaps of a special kind (`application/problem+json`), and not compressed.
-pub fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     const SUFFIX: &[u8] = b"+json";
     let name = content_type(headers).split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let end = name.get(name.len().saturating_sub(SUFFIX.len())..).unwrap_or_default();

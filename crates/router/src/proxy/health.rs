@@ -24,7 +24,7 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
 /// # Cancel safety
 ///
 /// Dropping the future ends the looking after and nothing else.
-pub async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSettings) {
+pub(crate) async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSettings) {
     let came_up = Notify::new();
     let learner = Learner::new(&target, &roster, &settings);
     let checks = check_for_ever(&target, &roster, &settings, &learner, &came_up);
@@ -49,7 +49,7 @@ pub async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSett
 /// # Cancel safety
 ///
 /// As [`keep`].
-pub async fn keep_removed(endpoint: Weak<Endpoint>, roster: Arc<Roster>, settings: HealthSettings) {
+pub(crate) async fn keep_removed(endpoint: Weak<Endpoint>, roster: Arc<Roster>, settings: HealthSettings) {
     let Some(interval) = settings.interval else { return };
     loop {
         tokio::time::sleep(own_questions::jittered(interval)).await;

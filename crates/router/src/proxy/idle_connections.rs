@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::config::checked::UpstreamSettings;
-use sgl_upstream::upstream_connection::UpstreamConnection;
+use sgl_upstream::UpstreamConnection;
 
 /// A connection is large, and it moves between here, requests and answers.
 type BoxedConnection = Box<UpstreamConnection>;

@@ -11,7 +11,7 @@ use crate::proxy::route::Route;
 
 /// A request that was read.
 #[derive(Debug)]
-pub struct Inbound {
+pub(crate) struct Inbound {
     /// Where it goes.
     pub route: Route,
     /// Its head.
@@ -26,7 +26,7 @@ pub struct Inbound {
 
 impl Inbound {
     /// Whether it may run a second time.
-    pub fn second_run(&self) -> SecondRun {
+    pub(crate) fn second_run(&self) -> SecondRun {
         SecondRun::allowed_by(self.head.own(NO_RETRY_HEADER))
     }
 }

@@ -21,7 +21,7 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks a worker for its models and tells the roster.
 #[derive(Debug)]
-pub struct Learner<'a> {
+pub(crate) struct Learner<'a> {
     target: &'a Target,
     roster: &'a Roster,
     settings: &'a HealthSettings,
@@ -31,7 +31,7 @@ pub struct Learner<'a> {
 
 impl<'a> Learner<'a> {
     /// A learner that has not asked yet.
-    pub fn new(target: &'a Target, roster: &'a Roster, settings: &'a HealthSettings) -> Self {
+    pub(crate) fn new(target: &'a Target, roster: &'a Roster, settings: &'a HealthSettings) -> Self {
         Self { target, roster, settings, unanswered: Notify::new() }
     }
 
@@ -40,7 +40,7 @@ impl<'a> Learner<'a> {
     /// # Cancel safety
     ///
     /// Nothing is learnt then.
-    pub async fn learn_at_start(&self) {
+    pub(crate) async fn learn_at_start(&self) {
         if self.settings.poll_models && !self.learn(self.settings.timeout.min(START_LIMIT)).await {
             self.unanswered.notify_one();
         }
@@ -51,7 +51,7 @@ impl<'a> Learner<'a> {
     /// # Cancel safety
     ///
     /// Dropping the future ends the asking.
-    pub async fn keep(&self) {
+    pub(crate) async fn keep(&self) {
         if !self.settings.poll_models {
             return std::future::pending().await;
         }

@@ -36,7 +36,7 @@ enum Heard {
 /// # Cancel safety
 ///
 /// Dropping the future ends the asking.
-pub async fn keep(target: &Target, settings: &HealthSettings, interval: Duration, came_up: &Notify) {
+pub(crate) async fn keep(target: &Target, settings: &HealthSettings, interval: Duration, came_up: &Notify) {
     let mut age = Age { target, limit: interval * STALE_INTERVALS, stale_at: None };
     let (mut known, mut pause) = (None, interval);
     loop {

@@ -32,7 +32,7 @@ enum Reported {
 
 /// Reads an answer; the ranks are added up, their KV usage is averaged. `None` if it is nothing
 /// of the kind.
-pub fn read(body: &[u8]) -> Option<WorkerReport> {
+pub(crate) fn read(body: &[u8]) -> Option<WorkerReport> {
     let ranks = match serde_json::from_slice(body).ok()? {
         Reported::Ranks(ranks) | Reported::Wrapped { loads: ranks } => ranks,
         Reported::One(rank) => vec![rank],

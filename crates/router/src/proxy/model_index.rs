@@ -16,7 +16,7 @@ pub struct UnknownModel;
 
 /// Some workers, by role.
 #[derive(Clone, Debug, Default)]
-pub struct Group {
+pub(crate) struct Group {
     /// All of them.
     pub any_role: WorkerSet,
     /// Those that serve whole requests.
@@ -37,7 +37,7 @@ impl Group {
     }
 
     /// The only shape that a request for these workers can have; `None` if it can have either.
-    pub fn only_shape(&self) -> Option<Shape> {
+    pub(crate) fn only_shape(&self) -> Option<Shape> {
         if !(self.has_prefill && self.has_decode) {
             return Some(Shape::Single);
         }
@@ -56,7 +56,7 @@ struct Served {
 
 /// The models of a fleet, worked out from what is known of its workers.
 #[derive(Debug)]
-pub struct ModelIndex {
+pub(crate) struct ModelIndex {
     models: HashMap<String, Served>,
     /// Workers whose models are not known: they may serve any.
     unknown: Group,
@@ -68,7 +68,7 @@ pub struct ModelIndex {
 
 impl ModelIndex {
     /// `known` in the order of the workers.
-    pub fn new(workers: &[Arc<FleetWorker>], known: &[Known]) -> Self {
+    pub(crate) fn new(workers: &[Arc<FleetWorker>], known: &[Known]) -> Self {
         let (mut all, mut unknown) = (Group::default(), Group::default());
         let mut models: HashMap<String, Served> = HashMap::new();
         let mut speaking = 0;
@@ -96,7 +96,7 @@ impl ModelIndex {
     }
 
     /// True if it matters which model a request names.
-    pub fn routes(&self) -> bool {
+    pub(crate) fn routes(&self) -> bool {
         self.routes
     }
 
@@ -105,7 +105,7 @@ impl ModelIndex {
     /// # Errors
     ///
     /// [`UnknownModel`] if the fleet has several models, all of them known, and not this one.
-    pub fn group(&self, model: Option<&str>) -> Result<&Group, UnknownModel> {
+    pub(crate) fn group(&self, model: Option<&str>) -> Result<&Group, UnknownModel> {
         let Some(model) = model.filter(|_| self.routes) else { return Ok(&self.all) };
         match self.models.get(model) {
             Some(served) => Ok(&served.group),
@@ -116,7 +116,7 @@ impl ModelIndex {
     }
 
     /// The entries of the models that somebody of this description serves, by name.
-    pub fn list(&self, is_served: impl Fn(&Group) -> bool) -> Vec<&Value> {
+    pub(crate) fn list(&self, is_served: impl Fn(&Group) -> bool) -> Vec<&Value> {
         let served = self.models.iter().filter(|(_, served)| is_served(&served.group));
         let mut listed: Vec<(&String, &Value)> = served.map(|(id, served)| (id, &served.shown)).collect();
         listed.sort_by_key(|(id, _)| *id);

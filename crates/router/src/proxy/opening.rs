@@ -10,8 +10,7 @@ use crate::proxy::event_error::{EventError, is_dying};
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::headers::is_readable_as;
 use crate::proxy::open_end::OpenEnd;
-use sgl_upstream::upstream_connection::{AnswerBody, UpstreamAnswer, UpstreamConnection};
-use sgl_upstream::upstream_error::UpstreamError;
+use sgl_upstream::{AnswerBody, UpstreamAnswer, UpstreamConnection, UpstreamError};
 
 /// How much of a stream is read ahead at most.
 const MAX_HELD_BYTES: usize = 16 << 10;

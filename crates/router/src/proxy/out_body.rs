@@ -20,7 +20,7 @@ use crate::proxy::route::Route;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_api::End;
-use sgl_upstream::upstream_connection::AnswerBody;
+use sgl_upstream::AnswerBody;
 use sglang_router_rs::core::Worker;
 
 /// Under which id the record of a request is found.
@@ -31,7 +31,7 @@ const DECISION_HEADER: &str = "x-sgl-decision";
 
 /// The body of any answer to a client.
 #[derive(Debug)]
-pub enum OutBody {
+pub(crate) enum OutBody {
     /// Made here.
     Own(Full<Bytes>),
     /// A worker's, passed through. On its way to hyper an answer changes hands often: copying all of
@@ -41,7 +41,7 @@ pub enum OutBody {
 
 /// An answer that breaks off. hyper closes the client's connection, which is how HTTP/1.1 says so.
 #[derive(Debug, thiserror::Error)]
-pub enum StreamError {
+pub(crate) enum StreamError {
     /// The worker broke off.
     #[error("the worker's answer broke off")]
     Upstream(#[from] hyper::Error),
@@ -97,7 +97,7 @@ impl Body for OutBody {
 /// A worker's answer. It holds the request in flight until its end; dropped before, it closes the
 /// connection to the worker, which tells the worker to stop.
 #[derive(Debug)]
-pub struct Passed {
+pub(crate) struct Passed {
     body: AnswerBody,
     /// Looks for errors in a stream of events.
     events: Option<EventScan>,
@@ -126,7 +126,7 @@ pub struct Passed {
 impl Passed {
     /// The body of the answer to a request that was read at `started`; its `events` were looked at as
     /// far as it was read ahead.
-    pub fn new(
+    pub(crate) fn new(
         body: AnswerBody,
         events: Option<EventScan>,
         placement: Placement,
@@ -161,17 +161,17 @@ impl Passed {
     }
 
     /// Has a cut-off noticed where the body ends with its connection.
-    pub fn watch_end(&mut self, end: Option<OpenEnd>) {
+    pub(crate) fn watch_end(&mut self, end: Option<OpenEnd>) {
         self.open_end = end;
     }
 
     /// The limits of silence are the client's own.
-    pub fn hurry(&mut self) {
+    pub(crate) fn hurry(&mut self) {
         self.is_hurried = true;
     }
 
     /// Keeps the prefill half of a pair going until this answer ends.
-    pub fn keep_prefill(&mut self, prefill: PrefillGuard) {
+    pub(crate) fn keep_prefill(&mut self, prefill: PrefillGuard) {
         self.prefill = Some(prefill);
         if self.ended {
             self.end_prefill();
@@ -179,7 +179,7 @@ impl Passed {
     }
 
     /// Records what comes of the answer, and tells the client in its head under which id.
-    pub fn record(&mut self, mut record: Box<Draft>, head: &mut response::Parts) {
+    pub(crate) fn record(&mut self, mut record: Box<Draft>, head: &mut response::Parts) {
         let refusal = self.events.as_ref().and_then(EventScan::error).filter(|error| error.is_first);
         let status = refusal.map_or(head.status.as_u16(), |error| error.code);
         record.answered(status, self.placement.target().worker().url());

@@ -16,13 +16,13 @@ use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::Ending;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
-use sgl_upstream::upstream_error::UpstreamError;
+use sgl_upstream::UpstreamError;
 
 const WORKER_HEADER: &str = "x-sgl-worker";
 
 /// What an attempt came to.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The beginning of an answer.
     Answered(Box<Answered>),
     /// No answer.
@@ -36,7 +36,7 @@ pub enum Outcome {
 
 /// Who tells of an outcome; the later here, the more it says to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Teller {
+pub(crate) enum Teller {
     /// This router: there was no answer.
     Router,
     /// A proxy in front of an engine, with a 502 or 504 in the engine's stead.
@@ -47,7 +47,7 @@ pub enum Teller {
 
 /// The beginning of an answer, and where it comes from.
 #[derive(Debug)]
-pub struct Answered {
+pub(crate) struct Answered {
     opening: Opening,
     placement: Placement,
     /// Whether the limit between two pieces is the client's own.
@@ -57,16 +57,16 @@ pub struct Answered {
 /// The code of the error that a stream began with. The client gets the stream as the worker sent
 /// it, with the worker's status; in metrics and records the request counts by this code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ToldStatus(pub u16);
+pub(crate) struct ToldStatus(pub u16);
 
 impl Outcome {
     /// The request ends with this error.
-    pub fn end(error: ProxyError) -> Self {
+    pub(crate) fn end(error: ProxyError) -> Self {
         Self::Failed { error, ending: Ending::Failed(None) }
     }
 
     /// A worker gave no answer.
-    pub fn no_answer(error: &UpstreamError) -> Self {
+    pub(crate) fn no_answer(error: &UpstreamError) -> Self {
         let told = match error {
             UpstreamError::OwnShortage(_) => ProxyError::OutOfResources,
             UpstreamError::ConnectTimeout { .. }
@@ -82,7 +82,7 @@ impl Outcome {
     }
 
     /// The answer was not waited for any longer.
-    pub fn given_up(why: GaveUp) -> Self {
+    pub(crate) fn given_up(why: GaveUp) -> Self {
         let error = match why {
             GaveUp::OutOfTime | GaveUp::Silent => ProxyError::Timeout,
             GaveUp::Dead => ProxyError::BrokenAnswer,
@@ -92,7 +92,7 @@ impl Outcome {
 
     /// `error` instead of an answer that says that the worker failed. It is the client's: whether
     /// there is a retry is decided by then.
-    pub fn unless_failed(self, error: ProxyError) -> Self {
+    pub(crate) fn unless_failed(self, error: ProxyError) -> Self {
         match self {
             Self::Answered(answered) if answered.placement.verdict() == Verdict::Failed => Self::end(error),
             other => other,
@@ -100,7 +100,7 @@ impl Outcome {
     }
 
     /// What a retry depends on.
-    pub fn ending(&self) -> Ending {
+    pub(crate) fn ending(&self) -> Ending {
         match self {
             Self::Failed { ending, .. } => *ending,
             Self::Answered(answered) => {
@@ -111,7 +111,7 @@ impl Outcome {
     }
 
     /// Who tells of it.
-    pub fn teller(&self) -> Teller {
+    pub(crate) fn teller(&self) -> Teller {
         match self {
             Self::Failed { .. } => Teller::Router,
             Self::Answered(answered) if matches!(answered.opening.status(), 502 | 504) => Teller::Gateway,
@@ -121,7 +121,7 @@ impl Outcome {
 
     /// Its worker is done with the request: it counts as in flight no longer, and the connection of
     /// an answer that was read whole is free. The answer can still be passed on.
-    pub fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         if let Self::Answered(answered) = self {
             if let Some(connection) = answered.opening.reclaim() {
                 answered.placement.target().pool().put(connection);
@@ -131,7 +131,7 @@ impl Outcome {
     }
 
     /// True if a worker serves the request.
-    pub fn is_served(&self) -> bool {
+    pub(crate) fn is_served(&self) -> bool {
         matches!(self, Self::Answered(answered) if answered.placement.verdict() == Verdict::Served)
     }
 
@@ -141,7 +141,7 @@ impl Outcome {
     /// # Errors
     ///
     /// What to tell the client if there is no answer.
-    pub fn into_response(
+    pub(crate) fn into_response(
         self,
         client: &Arc<Client>,
         inbound: &Inbound,
@@ -167,7 +167,7 @@ impl Outcome {
 impl Answered {
     /// The beginning of an answer that the placement was told of; `is_hurried` if the limit between two
     /// pieces is the client's own.
-    pub fn new(opening: Opening, placement: Placement, is_hurried: bool) -> Box<Self> {
+    pub(crate) fn new(opening: Opening, placement: Placement, is_hurried: bool) -> Box<Self> {
         Box::new(Self { opening, placement, is_hurried })
     }
 

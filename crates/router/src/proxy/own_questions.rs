@@ -7,9 +7,7 @@ use tokio::time::Instant;
 
 use crate::proxy::retry::SecondRun;
 use crate::proxy::target::Target;
-use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_connection::{Outgoing, UpstreamAnswer, UpstreamConnection};
-use sgl_upstream::upstream_error::UpstreamError;
+use sgl_upstream::{Outgoing, Payload, UpstreamAnswer, UpstreamConnection, UpstreamError};
 use sglang_router_rs::core::Worker;
 
 /// The most that is read of an answer.
@@ -20,7 +18,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection.
-pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(StatusCode, Vec<u8>)> {
+pub(crate) async fn get(target: &Target, path: &str, limit: Duration) -> Option<(StatusCode, Vec<u8>)> {
     let uri: Uri = path.parse().ok()?;
     let asked = async {
         let answer = target.call(|| request(target, &uri), &SecondRun::default(), || false).await;
@@ -38,7 +36,7 @@ pub async fn get(target: &Target, path: &str, limit: Duration) -> Option<(Status
 
 /// What a check of a worker's health found.
 #[derive(Debug)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// It is well.
     Passed,
     /// It is ill, or cannot be reached.
@@ -53,7 +51,7 @@ pub enum Finding {
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection.
-pub async fn check(target: &Target, path: &str, limit: Duration) -> Finding {
+pub(crate) async fn check(target: &Target, path: &str, limit: Duration) -> Finding {
     let Ok(uri) = path.parse() else { return Finding::Failed };
     let deadline = Instant::now() + limit;
     let connect_limit = limit.min(target.pool().settings().connect_timeout);
@@ -73,12 +71,12 @@ pub async fn check(target: &Target, path: &str, limit: Duration) -> Finding {
 }
 
 /// True if the status says that the worker has no such endpoint.
-pub fn is_absent(status: StatusCode) -> bool {
+pub(crate) fn is_absent(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
 }
 
 /// Up to a tenth less, so that questions to many workers do not come in bursts.
-pub fn jittered(interval: Duration) -> Duration {
+pub(crate) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 

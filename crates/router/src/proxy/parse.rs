@@ -78,7 +78,7 @@ impl Facts<'_> {
 /// # Cancel safety
 ///
 /// Nothing is lost.
-pub async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> Facts<'a> {
+pub(crate) async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> Facts<'a> {
     if body.len() <= MAX_INLINE_BYTES {
         return facts(route, body, wanted);
     }

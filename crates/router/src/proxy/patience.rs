@@ -18,7 +18,7 @@ const LONGEST_SECS: f64 = 86_400.0;
 
 /// How long a worker may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// So long; `None` = as long as the request may take.
     pub after: Option<Duration>,
     /// Whether it is the client's own, so that exceeding it is no failure of the worker.
@@ -27,7 +27,7 @@ pub struct Limit {
 
 /// The limits of one request at one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// To the first byte of an answer.
     pub first_byte: Limit,
     /// Between two pieces.
@@ -37,7 +37,7 @@ pub struct Patience {
 impl Patience {
     /// What the client asks for, else what is set for the worker. What is no number above 0 is not
     /// understood, and does not count.
-    pub fn of(head: &Head, worker: SilenceSettings) -> Self {
+    pub(crate) fn of(head: &Head, worker: SilenceSettings) -> Self {
         let limit = |name, of_worker: Option<Duration>| {
             let asked = head.own(name).find_map(asked);
             Limit { after: asked.or(of_worker), is_clients: asked.is_some() }
@@ -49,7 +49,7 @@ impl Patience {
     }
 
     /// The same, but to the first byte no longer than this.
-    pub fn within(self, first_byte: Limit) -> Self {
+    pub(crate) fn within(self, first_byte: Limit) -> Self {
         let after = self.first_byte.after.into_iter().chain(first_byte.after).min();
         Self { first_byte: Limit { after, ..self.first_byte }, ..self }
     }

@@ -17,7 +17,7 @@ use sglang_router_rs::policies::{Chooser, Decision, PolicyHandle, RequestComplet
 /// wait for it and a stream may last for minutes; if it breaks off later, that counts as an
 /// ordinary failure.
 #[derive(Debug)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// `None` once the worker is done with it.
     in_flight: Option<InFlight>,
     /// Who had chosen the worker.
@@ -39,7 +39,7 @@ pub struct Placement {
 
 impl Placement {
     /// `None` if the circuit does not let the request through.
-    pub fn new(target: &Arc<Target>, decision: Decision, policy: &PolicyHandle) -> Option<Self> {
+    pub(crate) fn new(target: &Arc<Target>, decision: Decision, policy: &PolicyHandle) -> Option<Self> {
         let pass = target.circuit().enter()?;
         if pass == CircuitPass::Probe {
             target.refresh();
@@ -60,22 +60,22 @@ impl Placement {
     }
 
     /// The worker.
-    pub fn target(&self) -> &Arc<Target> {
+    pub(crate) fn target(&self) -> &Arc<Target> {
         &self.target
     }
 
     /// How often the worker had been found dead when the request was placed.
-    pub fn deaths(&self) -> u64 {
+    pub(crate) fn deaths(&self) -> u64 {
         self.deaths
     }
 
     /// What the answer says so far; [`Verdict::Abandoned`] before there is one.
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         self.verdict
     }
 
     /// An answer began, or told of an error later on. `retry_after` is what a full worker asks for.
-    pub fn answered(&mut self, status: u16, retry_after: impl FnOnce() -> Option<Duration>) {
+    pub(crate) fn answered(&mut self, status: u16, retry_after: impl FnOnce() -> Option<Duration>) {
         let verdict = Verdict::of(status);
         self.broke_its_word |= self.verdict == Verdict::Served && verdict != Verdict::Served;
         if verdict == Verdict::Full {
@@ -90,7 +90,7 @@ impl Placement {
     }
 
     /// The first byte of the answer's body came.
-    pub fn first_byte(&mut self, now: Instant) {
+    pub(crate) fn first_byte(&mut self, now: Instant) {
         let after = now - self.placed;
         self.first_byte = Some(after);
         if self.verdict == Verdict::Served {
@@ -103,7 +103,7 @@ impl Placement {
     }
 
     /// The whole answer came.
-    pub fn complete(&mut self) {
+    pub(crate) fn complete(&mut self) {
         if !self.settled {
             self.admitted();
             self.settle(Verdict::Served);
@@ -111,13 +111,13 @@ impl Placement {
     }
 
     /// The worker did not do its part.
-    pub fn fail(&mut self) {
+    pub(crate) fn fail(&mut self) {
         self.settle(Verdict::Failed);
     }
 
     /// The worker is done with the request, though its answer may still be kept: it counts as in
     /// flight no longer, and the policy is told.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.settle(Verdict::Abandoned);
         let Some(in_flight) = self.in_flight.take() else { return };
         drop(in_flight);

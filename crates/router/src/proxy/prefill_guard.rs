@@ -16,15 +16,14 @@ use crate::proxy::placement::Placement;
 use crate::proxy::retry::SecondRun;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
-use sgl_upstream::upstream_connection::{AnswerBody, Outgoing};
-use sgl_upstream::upstream_error::UpstreamError;
+use sgl_upstream::{AnswerBody, Outgoing, UpstreamError};
 
 /// The most that is read of a prefill worker's answer; it holds log probabilities at most.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// How a prefill worker failed.
 #[derive(Debug)]
-pub enum PrefillFailure {
+pub(crate) enum PrefillFailure {
     /// It gave no answer.
     NoAnswer(UpstreamError),
     /// It answered, but does not serve the request: the answer is the client's.
@@ -42,7 +41,7 @@ impl PrefillFailure {
 
 /// How long a prefill half may take.
 #[derive(Clone, Copy, Debug)]
-pub struct PrefillLimits {
+pub(crate) struct PrefillLimits {
     /// In all.
     pub request: Duration,
     /// Without a word, once it is released. Before that the request waits for both halves, and decides.
@@ -54,7 +53,7 @@ pub struct PrefillLimits {
 /// The prefill half while the decode half is answering. Dropped, it is called off; released, it
 /// goes on to its end, within the time that a request has and its worker may be silent.
 #[derive(Debug)]
-pub struct PrefillGuard {
+pub(crate) struct PrefillGuard {
     task: JoinHandle<Option<PrefillFailure>>,
     /// Calls it off with the word that it failed; `None` once that was said.
     ///
@@ -70,7 +69,7 @@ impl PrefillGuard {
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub async fn ended(&mut self) -> Option<PrefillFailure> {
+    pub(crate) async fn ended(&mut self) -> Option<PrefillFailure> {
         if self.is_over {
             return None;
         }
@@ -80,12 +79,12 @@ impl PrefillGuard {
     }
 
     /// True if its end was waited for.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
     /// Calls it off, and says that its worker failed.
-    pub fn blame(&mut self) {
+    pub(crate) fn blame(&mut self) {
         if let Some(blame) = self.blame.take() {
             // One that is over has said what came of it.
             let _ = blame.send(());
@@ -93,7 +92,7 @@ impl PrefillGuard {
     }
 
     /// Lets it go on to its end.
-    pub fn release(mut self) {
+    pub(crate) fn release(mut self) {
         self.released = true;
     }
 }
@@ -109,7 +108,7 @@ impl Drop for PrefillGuard {
 /// Sends the request to the prefill worker. The guard hears of a failure.
 ///
 /// Runs in a task of its own, since it may outlive the client's answer.
-pub fn start(
+pub(crate) fn start(
     mut placement: Placement,
     outgoing: impl Fn() -> Outgoing + Send + Sync + 'static,
     second: Arc<SecondRun>,

@@ -18,7 +18,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Why a request is not answered by a worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ProxyError {
+pub(crate) enum ProxyError {
     /// No endpoint has this path.
     #[error("there is no endpoint {path}")]
     NotFound {
@@ -121,7 +121,7 @@ struct OpenAiError<'a> {
 
 impl ProxyError {
     /// The status.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } | Self::UnknownModel => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -139,7 +139,7 @@ impl ProxyError {
     }
 
     /// The code, for programs.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -162,7 +162,7 @@ impl ProxyError {
     }
 
     /// Why no worker is available, if that is the error.
-    pub fn shortage(&self) -> Option<Shortage> {
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
         match self {
             Self::NoWorker(shortage) => Some(*shortage),
             _ => None,
@@ -170,7 +170,7 @@ impl ProxyError {
     }
 
     /// The answer.
-    pub fn response(&self) -> Response<Bytes> {
+    pub(crate) fn response(&self) -> Response<Bytes> {
         let status = self.status();
         let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
         let param = matches!(self, Self::UnknownModel).then_some("model");
@@ -203,7 +203,7 @@ impl ProxyError {
 }
 
 /// A JSON answer.
-pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -211,7 +211,7 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
 }
 
 /// A short text.
-pub fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
+pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(body.as_bytes()));
     *response.status_mut() = status;
     response

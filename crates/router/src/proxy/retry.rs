@@ -21,11 +21,11 @@ use http::HeaderValue;
 use crate::config::retry_on::{RetryCondition, RetryOn};
 use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::verdict::Verdict;
-use sgl_upstream::upstream_error::UpstreamError;
+use sgl_upstream::UpstreamError;
 
 /// A client that sends this, with anything but 0 or false, has a request that must not be worked on
 /// twice.
-pub const NO_RETRY_HEADER: &str = "x-sgl-no-retry";
+pub(crate) const NO_RETRY_HEADER: &str = "x-sgl-no-retry";
 
 /// Why a request was tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl RetryReason {
 
 /// How an attempt ended, as far as it matters to a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Without an answer; `None` if that is no reason for a retry, whatever is configured.
     Failed(Option<RetryCondition>),
     /// With the beginning of an answer.
@@ -97,13 +97,13 @@ pub enum Ending {
 
 impl Ending {
     /// The connection to a worker broke before an answer, or under it.
-    pub const BROKEN: Self = Self::Failed(Some(RetryCondition::Broken));
+    pub(crate) const BROKEN: Self = Self::Failed(Some(RetryCondition::Broken));
 
     /// The worker did its part.
-    pub const SERVED: Self = Self::Answered { status: 200, is_dying: false };
+    pub(crate) const SERVED: Self = Self::Answered { status: 200, is_dying: false };
 
     /// A worker gave no answer.
-    pub fn of_call(error: &UpstreamError) -> Self {
+    pub(crate) fn of_call(error: &UpstreamError) -> Self {
         Self::Failed(match error {
             // Another worker would not be reached either.
             UpstreamError::OwnShortage(_) => None,
@@ -120,7 +120,7 @@ impl Ending {
     }
 
     /// An answer was not waited for any longer.
-    pub fn of_waiting(why: GaveUp) -> Self {
+    pub(crate) fn of_waiting(why: GaveUp) -> Self {
         Self::Failed(match why {
             GaveUp::OutOfTime => None,
             GaveUp::Silent | GaveUp::Dead => Some(RetryCondition::Silent),
@@ -146,12 +146,12 @@ impl Ending {
 
     /// True if the request may have taken the worker with it: the connection broke, or a proxy in
     /// front of the worker says so.
-    pub fn is_break(self) -> bool {
+    pub(crate) fn is_break(self) -> bool {
         self == Self::BROKEN || matches!(self, Self::Answered { status: 502, .. })
     }
 
     /// True if it is a reason for a retry although the worker did not work on the request.
-    pub fn is_untouched(self, on: RetryOn) -> bool {
+    pub(crate) fn is_untouched(self, on: RetryOn) -> bool {
         self.condition(on).is_some_and(|condition| !RetryReason::of(condition).may_have_run())
     }
 
@@ -170,7 +170,7 @@ impl Ending {
 
 /// How often a request may still be tried again.
 #[derive(Debug)]
-pub struct Retries<'a> {
+pub(crate) struct Retries<'a> {
     on: RetryOn,
     left: u32,
     second: &'a SecondRun,
@@ -182,14 +182,14 @@ pub struct Retries<'a> {
 
 impl<'a> Retries<'a> {
     /// This many, for these conditions.
-    pub fn new(left: u32, on: RetryOn, second: &'a SecondRun) -> Self {
+    pub(crate) fn new(left: u32, on: RetryOn, second: &'a SecondRun) -> Self {
         Self { on, left, second, is_crowded: false, reason: None }
     }
 
     /// Uses up a retry, if the ending is a reason for one and one is left. What the worker may have
     /// worked on is a reason only once, and so is what the `other` half of a pair may have: how that
     /// one ended, if it has.
-    pub fn take(&mut self, ending: Ending, other: Option<Ending>) -> bool {
+    pub(crate) fn take(&mut self, ending: Ending, other: Option<Ending>) -> bool {
         let Some(reason) = ending.condition(self.on).map(RetryReason::of) else { return false };
         let Some(left) = self.left.checked_sub(1) else { return false };
         // One that found everybody full has asked the one that it may ask.
@@ -208,23 +208,23 @@ impl<'a> Retries<'a> {
     }
 
     /// True if the request ends with this, however many retries are left.
-    pub fn is_final(&self, ending: Ending) -> bool {
+    pub(crate) fn is_final(&self, ending: Ending) -> bool {
         ending.condition(self.on).is_none()
     }
 
     /// True if a request whose connection breaks could still go to another worker.
-    pub fn has_for_break(&self) -> bool {
+    pub(crate) fn has_for_break(&self) -> bool {
         self.left > 0 && self.on.has(RetryCondition::Broken)
     }
 
     /// Notes that everybody is full, so that one worker is asked and no more; false if that was noted
     /// before.
-    pub fn find_crowded(&mut self) -> bool {
+    pub(crate) fn find_crowded(&mut self) -> bool {
         !std::mem::replace(&mut self.is_crowded, true)
     }
 
     /// An attempt begins: why, if it is one more.
-    pub fn begin(&mut self) -> Option<RetryReason> {
+    pub(crate) fn begin(&mut self) -> Option<RetryReason> {
         self.reason.take()
     }
 }

@@ -27,7 +27,7 @@ impl Clients {
     /// # Cancel safety
     ///
     /// Nothing is lost but what was closed.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         while self.len() >= self.max_connections {
             self.make_room();
             // Running out is no fault: it is time to look again.
@@ -37,7 +37,7 @@ impl Clients {
 
     /// Closes those that are idle longest: one, or a few where there are very many. Where none is
     /// idle, gives up stalled bodies.
-    pub fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         if !self.close_longest_idle() {
             self.give_up_stalled();
         }
@@ -65,7 +65,7 @@ impl Clients {
 
     /// Gives up the bodies that have stalled longest: one, or a few where there are very many. Their
     /// requests are answered with 408, which gives back memory and connection.
-    pub fn give_up_stalled(&self) {
+    pub(crate) fn give_up_stalled(&self) {
         let open = self.open.lock();
         let receiving = || open.values().filter(|client| client.receiving.load(Ordering::Relaxed));
         if receiving().any(|client| client.is_silent_now()) {

@@ -28,7 +28,7 @@ use sglang_router_rs::core::{FleetWorker, Worker};
 /// # Cancel safety
 ///
 /// Dropping the future ends the request, at its worker too.
-pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<OutBody> {
+pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<OutBody> {
     let started = Instant::now();
     client.begin(started);
     let Some(route) = Route::of(request.uri().path()) else {

@@ -21,7 +21,7 @@ const MAX_ID_BYTES: usize = 128;
 /// The record of a request. If it is dropped before its [`end`](Self::end), it records that the client
 /// went away.
 #[derive(Debug)]
-pub struct Draft {
+pub(crate) struct Draft {
     recorder: Arc<Recorder>,
     started: Instant,
     record: RequestRecord,
@@ -31,7 +31,7 @@ pub struct Draft {
 
 /// A question to the policy, before it is answered.
 #[derive(Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     explanation: Explanation,
     decision: DecisionRecord,
     began: Instant,
@@ -57,7 +57,7 @@ struct ToldDecision<'a> {
 
 impl Draft {
     /// A draft, if the request is in the sample, or if it `asked` for a record and may ask.
-    pub fn begin(
+    pub(crate) fn begin(
         recorder: &Arc<Recorder>,
         asked: bool,
         request_id: Option<&str>,
@@ -84,12 +84,12 @@ impl Draft {
     }
 
     /// The id under which it will be found.
-    pub fn request_id(&self) -> &str {
+    pub(crate) fn request_id(&self) -> &str {
         &self.record.request_id
     }
 
     /// The value of a header, if the client asked for one.
-    pub fn header(&self) -> Option<String> {
+    pub(crate) fn header(&self) -> Option<String> {
         let last = self.record.decisions.last().filter(|_| self.told)?;
         let told = ToldDecision {
             request_id: &self.record.request_id,
@@ -107,7 +107,12 @@ impl Draft {
     }
 
     /// Notes the outcome of a decision.
-    pub fn decided(&mut self, asked: Asked, table: &WorkerTable, decided: &Result<Decision, DecideError>) {
+    pub(crate) fn decided(
+        &mut self,
+        asked: Asked,
+        table: &WorkerTable,
+        decided: &Result<Decision, DecideError>,
+    ) {
         let chosen = match decided {
             Ok(decision) => Ok((vec![decision.index()], decision.chooser())),
             Err(error) => Err(*error),
@@ -116,7 +121,7 @@ impl Draft {
     }
 
     /// Notes the outcome of a decision for a pair.
-    pub fn decided_pair(
+    pub(crate) fn decided_pair(
         &mut self,
         asked: Asked,
         table: &WorkerTable,
@@ -172,18 +177,18 @@ impl Draft {
     }
 
     /// Notes the head of the client's answer.
-    pub fn answered(&mut self, status: u16, worker: &str) {
+    pub(crate) fn answered(&mut self, status: u16, worker: &str) {
         self.record.outcome.status = Some(status);
         self.record.outcome.worker = Some(worker.to_owned());
     }
 
     /// Notes the first byte of the answer's body.
-    pub fn first_byte(&mut self, now: Instant) {
+    pub(crate) fn first_byte(&mut self, now: Instant) {
         self.record.outcome.first_byte_ms = Some(self.millis(now));
     }
 
     /// Ends the record; `error` is the router's own error, if there was one.
-    pub fn end(mut self: Box<Self>, end: End, error: Option<String>) {
+    pub(crate) fn end(mut self: Box<Self>, end: End, error: Option<String>) {
         self.record.outcome.end = end;
         self.record.outcome.error = error;
         self.hand_over();
@@ -210,7 +215,7 @@ impl Drop for Draft {
 
 impl Asked {
     /// A question over this table, asked now.
-    pub fn now(table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Box<Self> {
+    pub(crate) fn now(table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Box<Self> {
         let indexes = 0..table.len().min(MAX_CANDIDATES);
         let candidates = indexes.filter_map(|index| candidate(table, index, info.admits(index))).collect();
         let decision = DecisionRecord {
@@ -229,7 +234,7 @@ impl Asked {
     }
 
     /// Where the policy explains its choice.
-    pub fn explanation(&self) -> &Explanation {
+    pub(crate) fn explanation(&self) -> &Explanation {
         &self.explanation
     }
 }

@@ -7,9 +7,9 @@
 //!
 //! A request that is not sampled costs one random number; without a recorder nothing at all.
 
-pub mod writer;
-pub mod recorder;
-pub mod draft;
+mod writer;
+mod recorder;
+pub(crate) mod draft;
 
-pub use crate::records::draft::Draft;
+pub(crate) use crate::records::draft::Draft;
 pub use crate::records::recorder::Recorder;

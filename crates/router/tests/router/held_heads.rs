@@ -6,11 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::Request;
-use sgl_router::proxy::opening::Opening;
-use sgl_upstream::address::Address;
-use sgl_upstream::payload::Payload;
-use sgl_upstream::upstream_connection::{AnswerBody, UpstreamAnswer, UpstreamConnection};
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_router::internals::Opening;
+use sgl_upstream::{Address, AnswerBody, Payload, UpstreamAnswer, UpstreamConnection, WorkerUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

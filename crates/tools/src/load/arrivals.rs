@@ -34,7 +34,7 @@ pub enum Pace {
 
 /// A request that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// Its number, from 0: which prompt it gets.
     pub number: u64,
     /// From the start of the round.
@@ -43,7 +43,7 @@ pub struct Arrival {
 
 /// The arrivals of one round, in order of time. The same pace and seed give the same arrivals.
 #[derive(Debug)]
-pub struct Arrivals {
+pub(crate) struct Arrivals {
     schedule: Schedule,
     next: u64,
 }
@@ -58,7 +58,7 @@ enum Schedule {
 
 impl Arrivals {
     /// Arrivals at this pace; none for a closed loop, whose requests depend on the answers.
-    pub fn new(pace: &Pace, seed: u64) -> Self {
+    pub(crate) fn new(pace: &Pace, seed: u64) -> Self {
         let schedule = match pace {
             Pace::Closed { .. } => Schedule::None,
             Pace::Constant { per_second } => Schedule::Constant { per_second: *per_second },

@@ -42,7 +42,7 @@ pub struct RequestShape {
 
 /// The bodies of a run.
 #[derive(Debug)]
-pub struct Bodies {
+pub(crate) struct Bodies {
     /// Up to the prompt's text, inside its quotes.
     head: Bytes,
     /// From the closing quote of the prompt up to the value of `max_tokens`.
@@ -54,7 +54,7 @@ pub struct Bodies {
 
 impl Bodies {
     /// Renders all prompts of this shape.
-    pub fn new(shape: &RequestShape) -> Self {
+    pub(crate) fn new(shape: &RequestShape) -> Self {
         let mut fields = Map::new();
         fields.extend(shape.model.iter().map(|model| ("model".to_owned(), Value::from(model.as_str()))));
         if shape.stream {
@@ -86,7 +86,7 @@ impl Bodies {
     }
 
     /// The body of a request without a trace.
-    pub fn ready(&self, number: u64) -> Bytes {
+    pub(crate) fn ready(&self, number: u64) -> Bytes {
         let count = u64::try_from(self.ready.len()).unwrap_or(u64::MAX).max(1);
         let at = usize::try_from(number % count).unwrap_or(0);
         self.ready.get(at).cloned().unwrap_or_default()
@@ -94,7 +94,7 @@ impl Bodies {
 
     /// The body of a recorded request. The same block id gives the same text, so that prompts share
     /// the prefixes that they shared when they were recorded.
-    pub fn of_trace(&self, number: u64, entry: &Entry) -> Bytes {
+    pub(crate) fn of_trace(&self, number: u64, entry: &Entry) -> Bytes {
         let bytes = bytes_of(entry.input_tokens);
         self.render(entry.output_tokens, bytes, |out| {
             let mut left = bytes;
@@ -109,7 +109,7 @@ impl Bodies {
     }
 
     /// Whether answers are streamed.
-    pub fn stream(&self) -> bool {
+    pub(crate) fn stream(&self) -> bool {
         self.stream
     }
 

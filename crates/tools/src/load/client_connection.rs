@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::load::events::{EventReader, completion_tokens};
 use crate::load::record::ErrorKind;
 use crate::load::target::LoadTarget;
-use sgl_upstream::upstream_connection::{AnswerBody, UpstreamConnection};
+use sgl_upstream::{AnswerBody, UpstreamConnection};
 
 /// For a new connection; it counts into the request's latency.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

@@ -110,7 +110,7 @@ impl Quantiles {
 }
 
 /// The middle of these numbers, or the mean of the two in the middle; nothing if there are none.
-pub fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {
     let mut sorted: Vec<f64> = numbers.collect();
     sorted.sort_by(f64::total_cmp);
     let upper = sorted.get(sorted.len() / 2)?;
@@ -119,7 +119,7 @@ pub fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// A time in whole microseconds.
-pub fn micros(time: Duration) -> u64 {
+pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -13,7 +13,7 @@ use crate::load::histogram::{Times, micros};
 /// Connections record into this many tallies in turn, so that they seldom wait for each other.
 const SHARDS: usize = 8;
 /// Width of a bin of the timeline.
-pub const BIN: Duration = Duration::from_secs(1);
+pub(crate) const BIN: Duration = Duration::from_secs(1);
 /// A day of bins; whatever ends later counts in the last.
 const MOST_BINS: usize = 86_400;
 

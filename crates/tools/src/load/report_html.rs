@@ -17,7 +17,7 @@ const MOST_WORKERS: usize = 32;
 const STYLE: &str = include_str!("report.css");
 
 /// The page.
-pub fn page(summary: &Summary) -> String {
+pub fn html_page(summary: &Summary) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

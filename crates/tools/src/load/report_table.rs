@@ -16,7 +16,7 @@ use sglang_router_rs::types::shown;
 const MOST_WORKERS: usize = 8;
 
 /// The report as text.
-pub fn table(summary: &Summary) -> String {
+pub fn text_table(summary: &Summary) -> String {
     let mut out = String::new();
     if summary.interrupted {
         line(&mut out, "Ended early; these are the figures until then.\n");

@@ -13,8 +13,7 @@ use crate::load::run_control::{RunControl, RunStage};
 use crate::load::swaps::{SwapMark, Swapper, Swaps};
 use crate::load::target::LoadTarget;
 use crate::load::{closed_loop, open_loop};
-use sgl_upstream::upstream_connection::UpstreamConnection;
-use sgl_upstream::upstream_error::UpstreamError;
+use sgl_upstream::{UpstreamConnection, UpstreamError};
 
 /// For the first connection to a target.
 const REACH_LIMIT: Duration = Duration::from_secs(10);

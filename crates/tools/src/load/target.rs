@@ -5,9 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
-use sgl_upstream::address::Address;
-use sgl_upstream::upstream_connection::Outgoing;
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::{Address, Outgoing, WorkerUrl};
 
 /// One address, under the name that reports give it.
 #[derive(Clone, Debug)]

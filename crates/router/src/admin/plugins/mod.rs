@@ -1,10 +1,10 @@
 //! The plugins' endpoints.
 
-pub mod refusal;
+mod refusal;
 mod settings_schema;
-pub mod upload;
-pub mod push;
+mod upload;
+mod push;
 mod load_log;
-pub mod routes;
+pub(crate) mod routes;
 
 pub use crate::admin::plugins::routes::routes;

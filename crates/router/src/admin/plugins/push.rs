@@ -20,7 +20,7 @@ use sgl_api::{NDJSON, Problem, ProgressLine, Pushed};
 use sglang_router_rs::policies::{Progress, unwatched};
 
 /// True if the client wants a line for each step.
-pub fn wants_stream(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_stream(headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepts
         .flat_map(|value| value.split(','))
@@ -33,7 +33,7 @@ pub fn wants_stream(headers: &HeaderMap) -> bool {
 /// # Cancel safety
 ///
 /// Dropping the future loses the answer only.
-pub async fn answer<F>(streamed: bool, load: impl FnOnce(Progress) -> F) -> Response
+pub(crate) async fn answer<F>(streamed: bool, load: impl FnOnce(Progress) -> F) -> Response
 where
     F: Future<Output = Result<Pushed, ManageError>> + Send + 'static,
 {
@@ -60,7 +60,7 @@ where
 /// # Cancel safety
 ///
 /// Dropping the future loses the result only.
-pub async fn to_its_end<T: Send + 'static>(
+pub(crate) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, ManageError>> + Send + 'static,
 ) -> Result<T, ManageError> {
     tokio::spawn(work).await.unwrap_or(Err(ManageError::Stopping))

@@ -13,7 +13,7 @@ use sglang_router_rs::types::hex;
 
 /// What a `PUT` brings.
 #[derive(Debug)]
-pub struct Upload {
+pub(crate) struct Upload {
     /// The module.
     pub module: Module,
     /// The settings to change.
@@ -34,7 +34,7 @@ pub struct Upload {
 /// # Cancel safety
 ///
 /// Dropping the future ends the upload.
-pub async fn read(request: Request) -> Result<Upload, Problem> {
+pub(crate) async fn read(request: Request) -> Result<Upload, Problem> {
     let (head, body) = request.into_parts();
     let kind = BodyKind::of(&head.headers, &[BodyKind::Module, BodyKind::Json])?;
     let permit = room_for_upload(&head.extensions)?;
@@ -67,7 +67,7 @@ pub async fn read(request: Request) -> Result<Upload, Problem> {
 /// # Cancel safety
 ///
 /// As [`read`].
-pub async fn read_settings(request: Request) -> Result<Settings, Problem> {
+pub(crate) async fn read_settings(request: Request) -> Result<Settings, Problem> {
     let (head, body) = request.into_parts();
     BodyKind::of(&head.headers, &[BodyKind::Json])?;
     Ok(Settings::new(json_object(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?)?)

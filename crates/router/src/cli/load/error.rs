@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::plugin::command_error::CommandError;
-use sgl_tools::load::run::RunError;
-use sgl_tools::load::target_summary::TargetSummary;
+use sgl_tools::load::{RunError, TargetSummary};
 use sglang_router_rs::types::{shown, shown_path};
 
 /// Why a load run ended with an error.

@@ -3,7 +3,7 @@
 //! Exit codes: 0 done, 1 the run could not be made or its report not written, 2 wrong usage,
 //! 3 more requests failed than `--max-error-rate` allows or, without it, all requests of a target.
 
-pub mod args;
+mod args;
 mod error;
 mod plan;
 mod swapper;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
-use sgl_tools::load::{Summary, report_html, report_table};
+use sgl_tools::load::{Summary, html_page, text_table};
 
 /// The files of the reports, opened before the run: an hour of load must not end at a directory that
 /// does not exist.
@@ -47,16 +47,16 @@ impl Outputs {
             out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(failed(Path::new("-")))
         };
         if let Some((path, mut file)) = self.html {
-            file.write_all(report_html::page(summary).as_bytes()).map_err(failed(&path))?;
+            file.write_all(html_page(summary).as_bytes()).map_err(failed(&path))?;
         }
         let json = || summary.to_json() + "\n";
         match self.json {
             Some((_, None)) => stdout(&json()),
             Some((path, Some(mut file))) => {
                 file.write_all(json().as_bytes()).map_err(failed(&path))?;
-                stdout(&report_table::table(summary))
+                stdout(&text_table(summary))
             }
-            None => stdout(&report_table::table(summary)),
+            None => stdout(&text_table(summary)),
         }
     }
 }

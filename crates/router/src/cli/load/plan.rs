@@ -10,9 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cli::load::args::{ArrivalProcess, LoadArgs};
 use crate::cli::load::error::LoadError;
-use sgl_tools::load::trace::Trace;
-use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunLimits, SwapPlan};
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunLimits, SwapPlan, Trace};
+use sgl_upstream::WorkerUrl;
 use sglang_router_rs::types::shown_path;
 
 /// Rounds if several targets are compared.

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use sgl_tools::load::RunControl;
-use sgl_tools::load::run_control::Counts;
+use sgl_tools::load::{Counts, RunControl};
 
 /// Pause between two states of the line on a terminal.
 const TERMINAL_PAUSE: Duration = Duration::from_millis(200);

@@ -10,7 +10,7 @@ use crate::cli::load::args::LoadArgs;
 use crate::cli::load::error::LoadError;
 use crate::cli::plugin::client::{AdminClient, Call, encoded, module_type};
 use sgl_api::{PluginView, Pushed};
-use sgl_tools::load::swaps::{Swapper, Swapping};
+use sgl_tools::load::{Swapper, Swapping};
 use sglang_router_rs::types::shown_path;
 
 /// A router that takes longer for a swap counts as lost.

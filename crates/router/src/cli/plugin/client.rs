@@ -12,14 +12,14 @@ use serde::de::DeserializeOwned;
 use crate::cli::plugin::args::PluginArgs;
 use crate::cli::plugin::command_error::CommandError;
 use sgl_api::Problem;
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::WorkerUrl;
 use sglang_router_rs::types::shown_path;
 
 const TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
 /// A client of one router.
 #[derive(Debug)]
-pub struct AdminClient {
+pub(crate) struct AdminClient {
     http: Client<HttpConnector, Full<Bytes>>,
     url: String,
     token: Option<String>,
@@ -27,7 +27,7 @@ pub struct AdminClient {
 
 /// A request to send.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// The method.
     pub method: Method,
     /// Path and query.
@@ -42,7 +42,7 @@ pub struct Call {
 
 impl Call {
     /// A request without a body.
-    pub fn new(method: Method, path: impl Into<String>) -> Self {
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
         let headers = Vec::new();
         Self { method, path: path.into(), accept: "application/json", headers, body: Bytes::new() }
     }
@@ -54,7 +54,7 @@ impl AdminClient {
     /// # Errors
     ///
     /// [`CommandError::Usage`] if the URL is none or the token cannot be read.
-    pub fn new(args: &PluginArgs) -> Result<Self, CommandError> {
+    pub(crate) fn new(args: &PluginArgs) -> Result<Self, CommandError> {
         let token = match &args.admin_token_file {
             None => std::env::var(TOKEN_VARIABLE).ok(),
             Some(file) => {
@@ -71,7 +71,7 @@ impl AdminClient {
     /// # Errors
     ///
     /// [`CommandError::Usage`] if the URL is none.
-    pub fn at(url: &str, token: Option<String>) -> Result<Self, CommandError> {
+    pub(crate) fn at(url: &str, token: Option<String>) -> Result<Self, CommandError> {
         let url = url.trim_end_matches('/').to_owned();
         let parsed: Uri =
             url.parse().map_err(|error| CommandError::Usage(format!("--admin-url: {error}")))?;
@@ -94,7 +94,7 @@ impl AdminClient {
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub async fn send(&self, call: Call) -> Result<Response<Incoming>, CommandError> {
+    pub(crate) async fn send(&self, call: Call) -> Result<Response<Incoming>, CommandError> {
         let mut request = Request::builder()
             .method(call.method)
             .uri(format!("{}{}", self.url, call.path))
@@ -124,7 +124,7 @@ impl AdminClient {
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, CommandError> {
+    pub(crate) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, CommandError> {
         let body = self.whole(self.send(call).await?).await?;
         serde_json::from_slice(&body).map_err(|error| CommandError::Answer(error.to_string()))
     }
@@ -138,13 +138,13 @@ impl AdminClient {
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, CommandError> {
+    pub(crate) async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, CommandError> {
         let body = response.into_body().collect().await;
         Ok(body.map_err(|error| self.unreachable(&error))?.to_bytes())
     }
 
     /// The error of a connection.
-    pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CommandError {
+    pub(crate) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CommandError {
         let mut last = error;
         while let Some(cause) = last.source() {
             last = cause;
@@ -160,12 +160,12 @@ fn problem(status: StatusCode, body: &[u8]) -> CommandError {
 }
 
 /// The header that says that a body is a module.
-pub fn module_type() -> (&'static str, String) {
+pub(crate) fn module_type() -> (&'static str, String) {
     ("content-type", "application/wasm".to_owned())
 }
 
 /// A text as a segment of a path or a value of a query.
-pub fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

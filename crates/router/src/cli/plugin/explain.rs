@@ -25,7 +25,7 @@ use sglang_router_rs::types::{printable, shown_path};
 /// # Cancel safety
 ///
 /// Dropping the future changes nothing.
-pub async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) -> Result<(), CommandError> {
     match (&args.request_id, &args.file) {
         (Some(id), None) => {
             let path = format!("/v1/decisions/{}", encoded(id));

@@ -4,18 +4,19 @@
 //! Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the router cannot be reached,
 //! 4 no such plugin.
 
-pub mod command_error;
-pub mod args;
-pub mod client;
-pub mod output;
-pub mod table;
-pub mod show;
-pub mod signing;
-pub mod verify;
-pub mod push;
-pub mod watch;
-pub mod explain;
-pub mod run;
+pub(crate) mod command_error;
+mod args;
+pub(crate) mod client;
+mod output;
+mod table;
+mod show;
+mod signing;
+mod verify;
+mod push;
+mod watch;
+mod explain;
+mod run;
 
 pub use crate::cli::plugin::args::PluginArgs;
+pub use crate::cli::plugin::command_error::CommandError;
 pub use crate::cli::plugin::run::run;

@@ -12,7 +12,7 @@ use sglang_router_rs::types::printable_lines;
 /// # Errors
 ///
 /// [`CommandError::Output`] if nobody reads it.
-pub fn print<T: Serialize>(
+pub(crate) fn print<T: Serialize>(
     value: &T,
     json: bool,
     text: impl FnOnce(&T) -> String,

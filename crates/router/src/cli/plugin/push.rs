@@ -28,7 +28,7 @@ use sglang_router_rs::types::{hex, printable, shown_path};
 /// # Cancel safety
 ///
 /// The router goes on loading if the future is dropped after the module was sent.
-pub async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), CommandError> {
     let unreadable = |error| CommandError::Usage(format!("{}: {error}", shown_path(&args.file)));
     let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
     let name = match &args.name {

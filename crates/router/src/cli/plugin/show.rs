@@ -11,7 +11,7 @@ use sglang_router_rs::policies::{
 use sglang_router_rs::types::printable;
 
 /// The table of `list`.
-pub fn list(plugins: &[PluginSummary]) -> String {
+pub(crate) fn list(plugins: &[PluginSummary]) -> String {
     let head = [
         "NAME",
         "STATE",
@@ -46,7 +46,7 @@ pub fn list(plugins: &[PluginSummary]) -> String {
 }
 
 /// The page of `show`.
-pub fn detail(view: &PluginView) -> String {
+pub(crate) fn detail(view: &PluginView) -> String {
     let plugin = &view.detail;
     let mut lines = vec![
         ("name", plugin.name.clone()),

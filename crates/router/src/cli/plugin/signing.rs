@@ -20,7 +20,7 @@ use sglang_router_rs::types::shown_path;
 /// # Errors
 ///
 /// [`CommandError::Usage`] if a file exists or cannot be written.
-pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) fn keygen(args: &KeygenArgs, json: bool) -> Result<(), CommandError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| CommandError::Usage(format!("no randomness: {error}")))?;
     let key = SecretKey::from_seed(&seed, &args.comment);
@@ -54,7 +54,7 @@ pub fn keygen(args: &KeygenArgs, json: bool) -> Result<(), CommandError> {
 ///
 /// [`CommandError::Usage`] for files that cannot be read or written, [`CommandError::Unsigned`] for a module
 /// that cannot be signed.
-pub fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
     let wasm = read(&args.file)?;
     let text = String::from_utf8(read(&args.key)?).map_err(|_| unusable(&args.key, "it is no PEM text"))?;
     let key = SecretKey::from_pem(&text).map_err(|reason| unusable(&args.key, &reason))?;
@@ -78,7 +78,7 @@ pub fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
 /// # Errors
 ///
 /// [`CommandError::Usage`] if it cannot be read.
-pub fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, CommandError> {
+pub(crate) fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, CommandError> {
     match named {
         Some(file) => read(file).map(Some),
         None => {
@@ -93,7 +93,7 @@ pub fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>, 
 /// # Errors
 ///
 /// [`CommandError::Usage`] names it.
-pub fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     std::fs::read(file).map_err(|error| unusable(file, &error.to_string()))
 }
 

@@ -3,7 +3,7 @@
 use sglang_router_rs::types::printable;
 
 /// A table: columns as wide as their widest cell, two spaces apart.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     // Whatever a router sends, a cell stays one cell.
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
@@ -25,7 +25,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A time in nanoseconds, with the unit that suits it.
-pub fn nanoseconds(ns: Option<u64>) -> String {
+pub(crate) fn nanoseconds(ns: Option<u64>) -> String {
     match ns {
         None => "-".to_owned(),
         Some(ns) if ns < 10_000 => format!("{ns} ns"),
@@ -35,7 +35,7 @@ pub fn nanoseconds(ns: Option<u64>) -> String {
 }
 
 /// The start of a digest: enough to tell modules apart.
-pub fn short(digest: &str) -> String {
+pub(crate) fn short(digest: &str) -> String {
     digest.chars().take(12).collect()
 }
 

@@ -18,7 +18,7 @@ use sglang_router_rs::types::shown_path;
 /// # Errors
 ///
 /// [`CommandError::Unsigned`] says which rule it does not meet, [`CommandError::Usage`] what cannot be read.
-pub fn verify(args: &VerifyArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) fn verify(args: &VerifyArgs, json: bool) -> Result<(), CommandError> {
     let wasm = signing::read(&args.file)?;
     let digest = sha256(&wasm);
     let signature = signing::detached(&args.file, args.signature.as_deref())?;

@@ -23,7 +23,7 @@ use sglang_router_rs::types::printable;
 /// # Cancel safety
 ///
 /// Dropping the future changes nothing.
-pub async fn watch(client: &AdminClient, args: &WatchArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) async fn watch(client: &AdminClient, args: &WatchArgs, json: bool) -> Result<(), CommandError> {
     let path = format!("/v1/plugins/{}", encoded(&args.name));
     let mut before: Option<(Instant, u64)> = None;
     let mut candidate = args.generation;

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::metrics::Metrics;
+use sgl_router::{Metrics, RunningRouter};
 use sgl_testkit::client::{call, get};
 use sgl_testkit::process::Process;
 use sgl_testkit::router;

@@ -1,7 +1,6 @@
 //! The code of the documents is code that is compiled, and their configurations are read.
 
-use sgl_router::config::check::{Surroundings, check};
-use sgl_router::config::files::read_config;
+use sgl_router::config::{Surroundings, check, read_config};
 use sglang_router_rs::policies::NativePolicy;
 
 use crate::docs::pages;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sgl_router::metrics::{Metric, catalogue};
+use sgl_router::internals::{METRIC_TABLES, Metric};
 
 use crate::docs::pages;
 
@@ -49,7 +49,7 @@ fn row(metric: &Metric, before: &str) -> String {
 /// The guide with its tables made anew.
 fn made_anew(page: &str) -> String {
     let mut made = page.to_owned();
-    for (heading, metrics) in catalogue::TABLES {
+    for (heading, metrics) in METRIC_TABLES {
         let before = table_below(page, heading);
         let rows: String = metrics.iter().map(|metric| row(metric, before)).collect();
         made = made.replacen(before, format!("{HEAD}{rows}").trim_end(), 1);
@@ -75,7 +75,7 @@ fn tables_of_metrics_are_those_of_the_catalogue() {
 
 #[test]
 fn names_of_metrics_are_used_once_and_help_fits_into_a_table() {
-    let metrics = || catalogue::TABLES.into_iter().flat_map(|(_, metrics)| metrics);
+    let metrics = || METRIC_TABLES.into_iter().flat_map(|(_, metrics)| metrics);
     let names: BTreeSet<&str> = metrics().map(|metric| metric.name).collect();
     assert_eq!(names.len(), metrics().count());
     assert!(metrics().all(|metric| !metric.help.contains('|') && !metric.name.ends_with("_total")));
@@ -84,7 +84,7 @@ fn names_of_metrics_are_used_once_and_help_fits_into_a_table() {
 #[test]
 fn documents_name_no_metric_that_does_not_exist() {
     let prefix = format!("{}_", Metric::PREFIX);
-    let metrics = || catalogue::TABLES.into_iter().flat_map(|(_, metrics)| metrics);
+    let metrics = || METRIC_TABLES.into_iter().flat_map(|(_, metrics)| metrics);
     for document in pages::documents() {
         let page = pages::read(&document);
         for rest in page.split(&prefix).skip(1) {

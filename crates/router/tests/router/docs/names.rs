@@ -2,7 +2,7 @@
 //! columns also in the dictionaries of fuzzers.
 
 use clap::Args;
-use sgl_router::cli::flags::ServeArgs;
+use sgl_router::cli::ServeArgs;
 use sgl_router::cli::load::LoadArgs;
 use sglang_router_rs::config::KNOWN_SYSCALLS;
 use sglang_router_rs::core::Column;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sgl_router::config::{RoleEntry, WorkerEntry};
 use sgl_tools::sim::{SimConfig, SimWorker};
 use sglang_router_rs::core::WorkerRole;
 

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::RouterConfig;
-use sgl_router::config::check::{Surroundings, check};
-use sgl_router::config::worker_entry::WorkerEntry;
-use sgl_router::metrics::Metrics;
+use sgl_router::config::{RouterConfig, Surroundings, WorkerEntry, check};
+use sgl_router::{Metrics, RunningRouter};
 use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::core::Worker;
 use sglang_router_rs::policies::{Load, NativePolicy, PluginStats, PolicyFactory};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::WorkerEntry;
 
 use crate::plugins_over_http::stage::{PluginConfig, Stage};
 use crate::plugins_over_http::workers::{entries, instant, start_all};

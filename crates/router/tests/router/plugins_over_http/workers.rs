@@ -1,7 +1,7 @@
 //! Simulated workers.
 
 use serde_json::Value;
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::WorkerEntry;
 use sgl_tools::sim::{SimConfig, SimWorker};
 
 /// Settings of a worker that answers at once.

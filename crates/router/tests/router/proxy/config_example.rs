@@ -1,12 +1,10 @@
 use std::path::Path;
 
-use sgl_router::cli::configuration::configuration;
-use sgl_router::cli::flags::ServeArgs;
-use sgl_router::config::RouterConfig;
-use sgl_router::config::check::{Surroundings, check};
-use sgl_router::config::files::read_config;
-use sgl_router::config::plugin_entry::PluginEntry;
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sgl_router::cli::ServeArgs;
+use sgl_router::config::{
+    PluginEntry, RoleEntry, RouterConfig, Surroundings, WorkerEntry, check, read_config,
+};
+use sgl_router::internals::configuration;
 use sglang_router_rs::config::{CanaryOptions, ShadowOptions};
 use sglang_router_rs::policies::NativePolicy;
 

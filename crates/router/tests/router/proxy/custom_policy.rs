@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sgl_router::metrics::Metrics;
-use sgl_router::proxy::{DataPlane, DataServer};
+use sgl_router::{DataPlane, DataServer, Metrics};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::{Worker, WorkerTable};

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::checked::RecordSettings;
-use sgl_router::proxy::verdict::Verdict;
+use sgl_router::RunningRouter;
+use sgl_router::config::RecordSettings;
+use sgl_router::internals::Verdict;
 use sgl_testkit::client::{TestClient, call, chat, get, piece, post};
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;

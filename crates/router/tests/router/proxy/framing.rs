@@ -2,13 +2,13 @@
 
 use http::StatusCode;
 use http_body_util::BodyExt;
-use sgl_router::proxy::verdict::Verdict;
+use sgl_router::internals::Verdict;
 use sgl_testkit::client::{TestClient, call, chat, piece};
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::router;
 use sgl_testkit::waits::soon;
 
-async fn router_over(answer: &'static str) -> (sgl_router::cli::assembly::RunningRouter, Raw) {
+async fn router_over(answer: &'static str) -> (sgl_router::RunningRouter, Raw) {
     let worker = Raw::start(move |_| Act::SayAndClose(answer.to_owned())).await;
     (router::start(router::config(vec![worker.entry()])).await, worker)
 }

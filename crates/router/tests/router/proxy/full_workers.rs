@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderValue, StatusCode};
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::WorkerEntry;
 use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};

@@ -1,7 +1,6 @@
 use http::StatusCode;
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
-use sgl_router::proxy::shape::Shape;
-use sgl_router::proxy::shortage::Shortage;
+use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::internals::{Shape, Shortage};
 use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::process::Process;
 use sgl_testkit::raw::{Act, Raw};

@@ -1,8 +1,8 @@
 //! Regular workers beside prefill and decode workers.
 
 use http::StatusCode;
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sgl_router::RunningRouter;
+use sgl_router::config::{RoleEntry, WorkerEntry};
 use sgl_testkit::client::{Whole, call, get, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;

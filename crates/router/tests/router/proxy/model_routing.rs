@@ -1,6 +1,6 @@
 use http::StatusCode;
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::RunningRouter;
+use sgl_router::config::WorkerEntry;
 use sgl_testkit::client::{TestClient, call, get, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;

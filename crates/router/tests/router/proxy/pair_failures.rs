@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::config::retry_on::RetryCondition;
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
-use sgl_router::proxy::verdict::Verdict;
+use sgl_router::RunningRouter;
+use sgl_router::config::{RetryCondition, RoleEntry, WorkerEntry};
+use sgl_router::internals::Verdict;
 use sgl_testkit::client::{call, post};
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;

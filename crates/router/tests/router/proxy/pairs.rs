@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
+use sgl_router::config::{RoleEntry, WorkerEntry};
 use sgl_testkit::client::{TestClient, call, get, piece, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};

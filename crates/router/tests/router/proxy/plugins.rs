@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use sgl_router::cli::assembly::RunningRouter;
-use sgl_router::manage::plugin_metrics;
-use sgl_router::metrics::Metrics;
+use sgl_router::internals::register_plugin_metrics;
+use sgl_router::{Metrics, RunningRouter};
 use sgl_testkit::client::{TestClient, call, chat};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
@@ -42,7 +41,7 @@ async fn start(workers: &[&Upstream], options: PluginOptions, wasm: Vec<u8>) -> 
     let config = WasmPolicyConfig::new("mine", "mine.wasm");
     factory.load(Load::bytes(config, wasm).with(options)).await.expect("it loads");
     let metrics = Arc::new(Metrics::new());
-    plugin_metrics::register(&factory, &metrics);
+    register_plugin_metrics(&factory, &metrics);
     let mut config = router::config(workers.iter().map(|worker| worker.entry()).collect());
     config.policy = "mine".to_owned();
     RunningRouter::start(config, &factory, metrics).await.expect("a router")

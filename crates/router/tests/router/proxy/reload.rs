@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use sgl_api::CircuitState;
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
-use sgl_router::proxy::circuit::CircuitPass;
-use sgl_router::proxy::verdict::Verdict;
+use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::internals::{CircuitPass, Verdict};
 use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::process::Process;
 use sgl_testkit::upstream::Upstream;

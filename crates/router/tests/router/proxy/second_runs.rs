@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::StatusCode;
-use sgl_router::config::retry_on::RetryCondition;
-use sgl_router::config::worker_entry::{RoleEntry, WorkerEntry};
-use sgl_router::proxy::target::Target;
-use sgl_router::proxy::verdict::Verdict;
+use sgl_router::Target;
+use sgl_router::config::{RetryCondition, RoleEntry, WorkerEntry};
+use sgl_router::internals::Verdict;
 use sgl_testkit::client::{TestClient, call, chat, post};
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;

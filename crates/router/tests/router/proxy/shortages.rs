@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use sgl_router::proxy::DataPlane;
+use sgl_router::DataPlane;
 use sgl_testkit::client::{call, chat, get};
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::WorkerTable;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use sgl_router::config::worker_entry::WorkerEntry;
+use sgl_router::config::WorkerEntry;
 use sgl_testkit::router;
-use sgl_tools::load::run::RoundOutcome;
-use sgl_tools::load::{Pace, Plan};
+use sgl_tools::load::{Pace, Plan, RoundOutcome};
 
 use crate::load::plans::{made, only_round, plan, sim};
 

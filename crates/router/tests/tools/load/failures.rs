@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use sgl_tools::load::record::ErrorKind;
-use sgl_tools::load::run::RunError;
-use sgl_tools::load::{RunControl, run};
+use sgl_tools::load::{ErrorKind, RunControl, RunError, run};
 use sgl_tools::sim::SimConfig;
 use tokio::net::TcpListener;
 

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use sgl_testkit::upstream::{Upstream, whole};
 use sgl_testkit::waits::soon;
-use sgl_tools::load::record::ErrorKind;
-use sgl_tools::load::{RunControl, run};
+use sgl_tools::load::{ErrorKind, RunControl, run};
 use tokio::sync::Semaphore;
 
 use crate::load::plans::{all_at_once, made, only_round, plan};

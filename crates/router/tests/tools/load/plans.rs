@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use sgl_testkit::waits::soon;
-use sgl_tools::load::run::{RoundOutcome, RunOutcome};
-use sgl_tools::load::trace::Trace;
-use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunControl, RunLimits, run};
+use sgl_tools::load::{
+    LoadTarget, Pace, Plan, RequestShape, RoundOutcome, RunControl, RunLimits, RunOutcome, Trace, run,
+};
 use sgl_tools::sim::{SimConfig, SimWorker};
-use sgl_upstream::worker_url::WorkerUrl;
+use sgl_upstream::WorkerUrl;
 
 pub(crate) fn target(name: &str, url: &str) -> LoadTarget {
     LoadTarget::new(name, WorkerUrl::parse(url).expect("a URL"), HeaderMap::new())

@@ -1,7 +1,7 @@
 //! The form of the reports.
 
 use serde_json::Value;
-use sgl_tools::load::{RunInfo, Summary, report_html, report_table};
+use sgl_tools::load::{RunInfo, Summary, html_page, text_table};
 
 use crate::load::plans::{made, plan, sim, target};
 
@@ -86,7 +86,7 @@ async fn json_has_this_form() {
 
 #[tokio::test]
 async fn page_needs_nothing_else_and_has_every_plot() {
-    let page = report_html::page(&summary().await);
+    let page = html_page(&summary().await);
     for loads in ["src=", "href=", "url(", "@import", "<script", "<link", "<img", "<iframe", "<object"] {
         assert!(!page.contains(loads), "{loads} loads something");
     }
@@ -111,7 +111,7 @@ async fn page_needs_nothing_else_and_has_every_plot() {
 
 #[tokio::test]
 async fn table_tells_the_figures_of_every_target_and_how_they_compare() {
-    let table = report_table::table(&summary().await);
+    let table = text_table(&summary().await);
     for part in [
         "first (http://127.0.0.1:",
         "60 requests: 60 answered, 0 failed (0.00 %)",

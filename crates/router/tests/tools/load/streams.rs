@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use sgl_testkit::upstream::{Upstream, stream};
-use sgl_tools::load::Plan;
-use sgl_tools::load::record::ErrorKind;
+use sgl_tools::load::{ErrorKind, Plan};
 use sgl_tools::sim::SimConfig;
 
 use crate::load::plans::{made, only_round, plan, sim_with};

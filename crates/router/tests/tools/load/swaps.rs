@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sgl_testkit::waits::soon;
-use sgl_tools::load::swaps::{Swapper, Swapping};
-use sgl_tools::load::{Pace, Plan, RunControl, RunInfo, Summary, SwapPlan, report_html, report_table, run};
+use sgl_tools::load::{
+    Pace, Plan, RunControl, RunInfo, Summary, SwapPlan, Swapper, Swapping, html_page, run, text_table,
+};
 
 use crate::load::plans::{plan, sim, target};
 
@@ -63,12 +64,12 @@ async fn modules_take_turns_and_every_swap_is_marked_in_all_reports() {
         .collect();
     let refusal = Some("the module is no module");
     assert_eq!(told, [("a.wasm", Some(1), None), ("b.wasm", None, refusal), ("a.wasm", Some(3), None)]);
-    let page = report_html::page(&summary);
+    let page = html_page(&summary);
     // In the plot of the throughput and in that of the longest answers.
     assert_eq!(page.matches(r#"<line class="swap""#).count(), 4);
     assert_eq!(page.matches(r#"<line class="refused""#).count(), 2);
     assert!(page.contains("a.wasm: generation 3"));
-    let table = report_table::table(&summary);
+    let table = text_table(&summary);
     assert!(table.contains("swaps: 2 made") && table.contains("1 refused"), "{table}");
     assert!(table.contains("the first refusal: the module is no module"), "{table}");
 }
