@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Sets up and runs every check: formatting, plugins, all tests, doc tests, benches once each, the
 # end-to-end tests with a client and an engine from PyPI, lints, the library without its features,
-# documentation and dependencies. Fails if any of it fails, or if a test target runs no test. Up to half an hour on two cores from cold; a minute or two after that.
+# documentation, lock files and dependencies. Fails if any of it fails, or if a test target runs no
+# test. Up to half an hour on two cores from cold; a minute or two after that.
 #
 # usage: scripts/test.sh [--fast]     --fast leaves out the Python client, the engine, lints, the
-#                                     library without its features, documentation and dependencies
+#                                     library without its features, documentation, lock files and
+#                                     dependencies
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -107,6 +109,15 @@ dependencies() {
   fi
 }
 
+# Workspaces of their own follow the manifests here, but no build here writes their lock files.
+other_lock_files() {
+  local other
+  for other in fuzz benches/peers; do
+    cargo update --workspace --locked --quiet --manifest-path "$other/Cargo.toml" ||
+      die "out of date: cargo update --workspace --manifest-path $other/Cargo.toml"
+  done
+}
+
 # The library as an embedder has it who switches its features off. That is a build of its own, since the
 # engine has fewer features there too; unoptimised, for what these tests do, it takes two minutes of two
 # cores once. No warning either: code that only the features use must go with them.
@@ -130,11 +141,12 @@ if ! $fast; then
   step "lints" cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
   step "the library without its features" bare_library
   step "documentation" documentation
+  step "lock files of other workspaces" other_lock_files
   step "dependencies" dependencies
 fi
 
 if $fast; then
-  say "passed, without the Python client, the engine, lints, the library without its features, documentation and dependencies: $summary, $(minutes $SECONDS)"
+  say "passed, without the Python client, the engine, lints, the library without its features, documentation, lock files and dependencies: $summary, $(minutes $SECONDS)"
 else
   say "all checks passed: $summary, $(minutes $SECONDS)"
 fi
