@@ -42,7 +42,7 @@ pub struct RequestCompletion {
 /// others return a [`Decision`] that counts it from the moment of the choice.
 ///
 /// Asynchronous methods return boxed futures here so that the trait stays object-safe;
-/// [`crate::policies::PolicyHandle`] has the same methods without the box.
+/// [`crate::policies::PolicyHandle`] has those over a table without the box.
 pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     /// The name in the configuration.
     fn name(&self) -> &str;

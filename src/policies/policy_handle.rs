@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
-use crate::policies::decision::{DecideError, Decision, PairDecision};
+use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
 use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
@@ -13,8 +13,8 @@ use crate::types::future::BoxFuture;
 
 /// A cheap handle of a policy: native, plugin, or the embedder's own.
 ///
-/// It knows its kinds, so that its asynchronous methods need no boxed future. As a
-/// [`LoadBalancingPolicy`] it fits wherever a trait object is wanted.
+/// It knows its kinds, so that its own asynchronous methods box no future unless the policy is a custom
+/// one. As a [`LoadBalancingPolicy`] it fits wherever a trait object is wanted.
 #[derive(Clone, Debug)]
 pub enum PolicyHandle {
     /// A built-in policy.
@@ -86,7 +86,11 @@ impl PolicyHandle {
         table: &WorkerTable,
         info: &SelectWorkerInfo<'_>,
     ) -> Result<PairDecision, DecideError> {
-        self.as_dyn().decide_pair_async(table, info).await
+        match self {
+            Self::Native(policy) => policy.decide_pair_as(table, info, Chooser::Native),
+            Self::Wasm(policy) => policy.decide_pair_async(table, info).await,
+            Self::Custom(policy) => policy.decide_pair_async(table, info).await,
+        }
     }
 
     /// Whether it wants to hear of finished requests now.

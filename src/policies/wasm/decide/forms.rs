@@ -58,7 +58,16 @@ impl WasmPolicy {
         }
     }
 
-    async fn decide_pair(
+    /// A prefill and a decode worker of the router's own table, chosen together.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`decide_async`](Self::decide_async).
+    pub async fn decide_pair_async(
         &self,
         table: &WorkerTable,
         info: &SelectWorkerInfo<'_>,
@@ -150,7 +159,7 @@ impl LoadBalancingPolicy for WasmPolicy {
         table: &'a WorkerTable,
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
-        Box::pin(self.decide_pair(table, info))
+        Box::pin(Self::decide_pair_async(self, table, info))
     }
 
     fn wants_completions(&self) -> bool {
