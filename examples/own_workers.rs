@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // is not judged by requests that fail.
     policy.on_request_complete(&RequestCompletion {
         worker_url: chosen.url().to_owned(),
-        chooser: decision.chooser().clone(),
+        chooser: decision.chooser(),
         success: true,
         judged: true,
         first_byte: Some(began.elapsed()),

@@ -75,7 +75,7 @@ pub struct PoolCounts {
 /// other. Putting into a slot is an atomic swap, which on x86-64 is a full barrier; on other targets
 /// a fence stands in between (see `full_barrier`). `closed` works the same way.
 ///
-/// A caller that runs takes what is idle although others wait: see [`crate::engine::pool::waiters`].
+/// A caller that runs takes what is idle although others wait: see `waiters.rs`.
 pub struct Pool {
     pub(crate) idle: Idle<Pooled>,
     /// Instances that are used up, until the background drops them.
