@@ -8,6 +8,7 @@ use sgl_policy_abi::Leg;
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::background;
 use crate::engine::error::CallError;
+use crate::engine::lane::Lane;
 use crate::policies::decision::FailureCause;
 use crate::policies::native::native_policy::with_role;
 use crate::policies::select_worker_info::SelectWorkerInfo;
@@ -143,7 +144,8 @@ impl WasmPolicy {
         };
         let active = self.in_use();
         let own = active.as_ref().and_then(|active| active.find(call.generation));
-        self.end::<Q, C>(call, reply, own, workers, info)
+        let lane = call.lane();
+        self.end::<Q, C>(call, lane, reply, own, workers, info)
     }
 
     /// The usual decision, if nothing waits and nothing fails. A plain function: a future that covers
@@ -183,10 +185,13 @@ impl WasmPolicy {
         info: &SelectWorkerInfo<'_>,
         draw: Draw,
     ) -> Begun<Q::Answer> {
-        match call::begin(generation, mode, workers, info, draw) {
-            Begun::Ready(mut call) if call.is_immediate() => {
+        // The lane is handed on and not asked of the call: a blocking caller's is known to the compiler,
+        // which leaves out what only the other lanes need.
+        let lane = call::lane(generation, mode);
+        match call::begin(generation, lane, workers, info, draw) {
+            Begun::Ready(mut call) if lane != Lane::Fiber => {
                 let reply = call.run_now::<Q>();
-                Begun::Over(self.end::<Q, C>(call, reply, Some(generation), workers, info))
+                Begun::Over(self.end::<Q, C>(call, lane, reply, Some(generation), workers, info))
             }
             Begun::Over(Attempt::Failed(failure)) => Begun::Over(self.judge(failure)),
             begun => begun,
@@ -299,6 +304,7 @@ impl WasmPolicy {
     fn end<Q: Question, C: CandidateWorkers>(
         &self,
         mut call: GuestCall,
+        lane: Lane,
         reply: Result<Reply<Q::Answer>, CallError>,
         own: Option<&Arc<Generation>>,
         workers: &C,
@@ -314,7 +320,7 @@ impl WasmPolicy {
                 if let Some(time) = generation.stats.end(call.timer) {
                     generation.lane.timed(time);
                 }
-                if call.overran() {
+                if call.overran(lane) {
                     generation.lane.took_long();
                 }
             }

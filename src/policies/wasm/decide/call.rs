@@ -98,7 +98,7 @@ pub(crate) struct GuestCall {
 #[inline(always)]
 pub(crate) fn begin<T, C: CandidateWorkers>(
     generation: &Arc<Generation>,
-    mode: Mode,
+    lane: Lane,
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     draw: Draw,
@@ -117,7 +117,7 @@ pub(crate) fn begin<T, C: CandidateWorkers>(
     if instance.told_version != workers.version().get() || !instance.has_room(bound) {
         return waits(Some(lease));
     }
-    lease.begin(lane(generation, mode), generation.allowance);
+    lease.begin(lane, generation.allowance);
     match lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[], draw)) {
         Ok(message_len) => Begun::Ready(GuestCall::new(generation, lease, message_len, timer, None)),
         Err(error) => Begun::Over(Attempt::Failed(Failure::of_call(error, generation.id))),
@@ -130,8 +130,9 @@ fn serializes(generation: &Generation) -> bool {
     generation.plan.is_rows() && generation.kept.returns_rows()
 }
 
+/// The lane of a call.
 #[inline]
-fn lane(generation: &Generation, mode: Mode) -> Lane {
+pub(crate) fn lane(generation: &Generation, mode: Mode) -> Lane {
     if mode == Mode::Blocking { Lane::Caller } else { generation.lane.lane() }
 }
 
@@ -234,13 +235,7 @@ impl GuestCall {
         self.lease.must_end()
     }
 
-    /// True if the guest can run on the caller's stack, with [`run_now`](Self::run_now).
-    #[inline]
-    pub(crate) fn is_immediate(&self) -> bool {
-        self.lease.lane() != Lane::Fiber
-    }
-
-    /// Runs the guest on the caller's stack.
+    /// Runs the guest on the caller's stack, if its lane is there.
     #[inline(always)]
     pub(crate) fn run_now<Q: Question>(&mut self) -> Result<Reply<Q::Answer>, CallError> {
         self.lease.ask_now(Q::ASK, self.message_len, Q::decode)
@@ -248,8 +243,14 @@ impl GuestCall {
 
     /// True if the guest took more than a tick on a thread that other tasks need.
     #[inline]
-    pub(crate) fn overran(&mut self) -> bool {
-        self.lease.lane() == Lane::Adaptive && self.lease.instance().overran()
+    pub(crate) fn overran(&mut self, lane: Lane) -> bool {
+        lane == Lane::Adaptive && self.lease.instance().overran()
+    }
+
+    /// The lane on which it runs.
+    #[inline]
+    pub(crate) fn lane(&self) -> Lane {
+        self.lease.lane()
     }
 
     /// Keeps the state in the answer for the next call. True if the state was lost because calls of this
