@@ -24,10 +24,10 @@ macro_rules! log {
 /// }
 /// ```
 ///
-/// `inputs` are variants of [`Input`](crate::abi::Input): reading one that is not listed is an
-/// error of the build. The version is the crate's own. `hooks` are those whose traits the policy
-/// implements; a difference is an error of the build. They may also have `without_table`: the plugin then never gets
-/// the worker table, which saves its memory where only signals matter.
+/// `inputs` are variants of [`Input`](crate::abi::Input): reading one that is not listed fails the
+/// build. The version is the crate's own. `hooks` are those whose traits the policy implements; a
+/// difference fails the build. They may also have `without_table`: the plugin then never gets the worker
+/// table, which saves its memory if only signals matter.
 #[macro_export]
 macro_rules! export_policy {
     (

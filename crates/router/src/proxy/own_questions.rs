@@ -13,7 +13,8 @@ use sglang_router_rs::core::Worker;
 /// The most that is read of an answer.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Asks a worker for something small, over an idle connection if there is one; `None` if there is no answer within the limit.
+/// Asks a worker for something small, over an idle connection if there is one; `None` if it does not
+/// answer within the limit.
 ///
 /// # Cancel safety
 ///

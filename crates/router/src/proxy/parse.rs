@@ -11,7 +11,7 @@ use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt};
 use crate::proxy::route::Route;
 use sglang_router_rs::policies::RequestNeeds;
 
-/// Larger bodies are read and copied by a thread that serves nobody: this much takes well below a millisecond.
+/// A thread that serves nobody reads and copies larger bodies; this much takes well below a millisecond.
 pub(crate) const MAX_INLINE_BYTES: usize = 128 << 10;
 
 /// From here on a body is huge: reading it may take a tenth of a second.

@@ -10,12 +10,12 @@ use sglang_router_rs::core::{InFlight, Worker};
 use sglang_router_rs::policies::{Chooser, Decision, PolicyHandle, RequestCompletion};
 
 /// A request that was placed at a worker. Until it is dropped, or the worker is done with it, it counts
-/// as in flight; then, whatever became of the request, the policy is told.
+/// as in flight; then the policy is told, whatever became of the request.
 ///
-/// What came of it is told once. A refusal or an error is told when it is known, a success at the
-/// end: a stream that breaks off is a failure, however well it began. Only a probe of the circuit is judged by its first bytes, since the others
-/// wait for it and a stream may last for minutes; if it breaks off later, that counts as an
-/// ordinary failure.
+/// The outcome is reported once: a refusal or an error when it is known, a success at the end, since a
+/// stream that breaks off is a failure, however well it began. Only a probe of the circuit is judged by
+/// its first bytes, since the others wait for it and a stream may last for minutes; if it breaks off
+/// later, that counts as an ordinary failure.
 #[derive(Debug)]
 pub(crate) struct Placement {
     /// `None` once the worker is done with it.

@@ -20,7 +20,8 @@ use sglang_router_rs::types::{printable, shown_path};
 ///
 /// # Errors
 ///
-/// [`CommandError`]; without such a record it is [`CommandError::Refused`], or [`CommandError::Usage`] for a file.
+/// [`CommandError`]; without such a record [`CommandError::Refused`], or [`CommandError::Usage`] for a
+/// file.
 ///
 /// # Cancel safety
 ///
