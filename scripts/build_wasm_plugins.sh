@@ -136,7 +136,7 @@ build() {
     check "${modules[@]}"
 }
 
-# Prints a table of the modules and holds them to the rules of the ABI.
+# Prints a table of the modules and holds them to the rules of the ABI and of this repository.
 check() {
     local module plugins=() fixtures=()
     for module in "$@"; do
@@ -150,7 +150,7 @@ check() {
     "$target_dir/debug/check_modules" \
         --max-bytes "$max_plugin_bytes" ${plugins[@]+"${plugins[@]}"} \
         --max-bytes "$max_fixture_bytes" ${fixtures[@]+"${fixtures[@]}"} ||
-        fail "a module breaks the rules of the ABI (see above)"
+        fail "a module breaks a rule of the ABI or of this repository (see above)"
 }
 
 run_tests() {

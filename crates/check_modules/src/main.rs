@@ -1,4 +1,4 @@
-//! Prints what built plugins are, and fails if one breaks a rule of the ABI.
+//! Prints what built plugins are, and fails if one breaks a rule of the ABI or of this repository.
 //!
 //! ```text
 //! cargo run -p check_modules -- [--max-bytes N] FILE...
@@ -36,6 +36,14 @@ struct Facts {
     manifest: Option<Manifest>,
 }
 
+const USAGE: &str = "\
+Usage: check_modules [--max-bytes N] FILE...
+
+Prints what built plugin modules are, and fails if one breaks a rule of the ABI or of this
+repository. --max-bytes holds for the files after it. `sgl-router plugin check FILE` tells whether a
+router would load a module, of whatever repository.
+";
+
 fn main() -> ExitCode {
     match run() {
         Ok(true) => ExitCode::SUCCESS,
@@ -54,9 +62,17 @@ fn run() -> Result<bool> {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "-h" | "--help" => {
+                write!(io::stdout(), "{USAGE}")?;
+                return Ok(true);
+            }
             "--max-bytes" => max_bytes = args.next().ok_or("--max-bytes needs a number")?.parse()?,
+            flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}\n{USAGE}").into()),
             _ => files.push((arg, max_bytes)),
         }
+    }
+    if files.is_empty() {
+        return Err(format!("no file is named\n{USAGE}").into());
     }
     let mut out = io::stdout().lock();
     writeln!(out, "{:<20} {:>8} {:>6}  {:<8} {:<9} imports", "plugin", "bytes", "pages", "wire", "runs")?;
@@ -69,7 +85,10 @@ fn run() -> Result<bool> {
         print_row(&mut out, name, bytes.len(), &facts)?;
         let mut faults = faults(name, &facts);
         if bytes.len() > max_bytes {
-            faults.push(format!("the module has {} bytes, the limit is {max_bytes}", bytes.len()));
+            faults.push(format!(
+                "the module has {} bytes; the limit of this repository is {max_bytes}",
+                bytes.len()
+            ));
         }
         for fault in faults {
             good = false;
@@ -89,12 +108,25 @@ fn print_row(out: &mut impl Write, name: &str, bytes: usize, facts: &Facts) -> i
 
 /// Validates the module and collects what the rules speak of.
 fn read(bytes: &[u8]) -> Result<Facts> {
+    check_magic(bytes)?;
     Validator::new_with_features(WasmFeatures::default() - WasmFeatures::THREADS).validate_all(bytes)?;
     let mut facts = Facts::default();
     for payload in Parser::new(0).parse_all(bytes) {
         facts.add(payload?)?;
     }
     Ok(facts)
+}
+
+/// Says what the router says of something else.
+fn check_magic(bytes: &[u8]) -> Result<()> {
+    let found = match bytes {
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => return Ok(()),
+        [] => "the file is empty".to_owned(),
+        [0, b'a', b's', b'm', ..] => "it is a component, or cut short".to_owned(),
+        [first, ..] => format!("it starts with byte {first:#04x}"),
+    };
+    let expected = "a core WebAssembly binary (it starts with \"\\0asm\")";
+    Err(format!("the module is not a policy plugin: {found}; expected {expected}").into())
 }
 
 impl Facts {
@@ -151,7 +183,9 @@ fn faults(name: &str, facts: &Facts) -> Vec<String> {
         faults.push("it must have one memory, exported as `memory`".to_owned());
     }
     if facts.pages.iter().any(|pages| *pages > MAX_PAGES) {
-        faults.push(format!("its memory starts with more than {MAX_PAGES} pages: link with a smaller stack"));
+        faults.push(format!(
+            "its memory starts with more than {MAX_PAGES} pages, a rule of this repository: link with a smaller stack"
+        ));
     }
     for import in &facts.imports {
         if !import.starts_with(HOST_MODULE) {
@@ -180,7 +214,11 @@ fn faults(name: &str, facts: &Facts) -> Vec<String> {
         }
     }
     if let Some(manifest) = facts.manifest.as_ref().filter(|manifest| manifest.name != name) {
-        faults.push(format!("its manifest says `{}`, its file `{name}`", manifest.name));
+        faults.push(format!(
+            "its manifest says `{}`, its file `{name}`; in this repository folder, file and policy have one name \
+             (it is no rule of the ABI): write `name: \"{name}\"` in `export_policy!`, or rename the folder",
+            manifest.name
+        ));
     }
     faults
 }
