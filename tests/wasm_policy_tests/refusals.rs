@@ -61,7 +61,7 @@ async fn bad_limits() {
     bad.allowed_syscalls = vec!["sock_send".into(), "proc_raise".into(), "open".into()];
     let error = refused_with(bad, PluginOptions::default(), guest_choosing(0)).await;
     assert!(matches!(&error, PluginError::Config { faults, .. } if faults.len() == 5), "{error}");
-    says(&error, &["max_execution_time_ms: found 60000, expected 1 to 30000", "no network", "signals"]);
+    says(&error, &["max_execution_time_ms: found 60000; allowed: 1 to 30000", "no network", "signals"]);
 }
 
 #[tokio::test]

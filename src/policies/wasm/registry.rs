@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::config::plugin::{IfLoaded, PluginOptions, WasmPolicyConfig};
+use crate::config::rollout::Rollout;
 use crate::engine::wasm_engine::{Engine, EngineOptions};
 use crate::policies::wasm::detail;
 use crate::policies::wasm::detail::PluginDetail;
@@ -119,6 +120,7 @@ impl Registry {
     /// Dropping the future leaves the registry as it was.
     pub(crate) async fn load(&self, load: Load) -> Result<PluginInfo, PluginError> {
         let (name, if_loaded) = (load.config.name.clone(), load.options.if_loaded);
+        let at_once = load.options.rollout == Rollout::Immediate;
         let progress = Arc::clone(&load.progress);
         self.refuse_duplicate(&name, if_loaded)?;
         let engine = self.engine()?;
@@ -126,9 +128,15 @@ impl Registry {
         let generation = loader::prepare(&engine, Arc::clone(&state), load, self.trust()).await?;
         let mut info = info(&name, &generation);
         let max_bytes = generation.pool.max_bytes();
-        progress(LoadStep::Swap);
+        // A candidate swaps nothing yet, and before a first generation there is none.
+        let replaces = at_once && self.get(&name).is_some();
+        if replaces {
+            progress(LoadStep::Swap);
+        }
         info.displaced = self.install(&name, if_loaded, state, generation).await?;
-        progress(LoadStep::Drain);
+        if replaces {
+            progress(LoadStep::Drain);
+        }
         let all_max_bytes = engine.capacity.reserved().bytes;
         let (generation, digest) = (info.generation, info.digest.as_str());
         tracing::info!(plugin = name, generation, digest, max_bytes, all_max_bytes, "plugin loaded");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::faults::{Fault, FaultKind};
+use crate::config::faults::Fault;
 use crate::engine::error::{CallError, EngineError};
 use crate::policies::wasm::load::trust::fault::Refusal;
 use crate::types::shown_path;
@@ -12,7 +12,7 @@ use crate::types::shown_path;
 #[non_exhaustive]
 pub enum PluginError {
     /// The configuration has faults; all of them.
-    #[error("the configuration of plugin `{name}` has {} fault(s): {}", faults.len(), join(faults))]
+    #[error("the configuration of plugin `{name}` has {}", counted(faults))]
     Config {
         /// The plugin.
         name: String,
@@ -39,7 +39,7 @@ pub enum PluginError {
     },
     /// The file could not be read.
     #[error(
-        "the module {} cannot be read: {source}; check the path (it is relative to the working directory)",
+        "the module {} cannot be read (its path is relative to the working directory): {source}",
         shown_path(path)
     )]
     Read {
@@ -230,10 +230,8 @@ pub enum ModuleFault {
     },
 }
 
-fn join(faults: &[Fault]) -> String {
-    let text = |fault: &Fault| match &fault.kind {
-        FaultKind::Value { found, allowed } => format!("{}: found {found}, expected {allowed}", fault.path),
-        FaultKind::Text(_) => fault.to_string(),
-    };
-    faults.iter().map(text).collect::<Vec<_>>().join("; ")
+fn counted(faults: &[Fault]) -> String {
+    let (count, plural) = (faults.len(), if faults.len() == 1 { "" } else { "s" });
+    let texts: Vec<String> = faults.iter().map(Fault::to_string).collect();
+    format!("{count} fault{plural}: {}", texts.join("; "))
 }

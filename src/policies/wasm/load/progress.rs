@@ -20,9 +20,9 @@ pub enum LoadStep {
     SelfTest,
     /// Its instances are made and warmed.
     Warm,
-    /// It takes over.
+    /// It takes over. Left out for a canary, a shadow and a first generation: nothing is replaced.
     Swap,
-    /// The old generation finishes its calls, in the background.
+    /// The old generation finishes its calls, in the background. Left out as [`Swap`](Self::Swap) is.
     Drain,
 }
 
