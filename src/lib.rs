@@ -81,7 +81,6 @@ pub mod internals {
     pub use crate::engine::sandbox::tmp_limits::TmpLimits;
     pub use crate::engine::trial::Trial;
     pub use crate::engine::wasm_engine::Engine;
-    pub use crate::policies::wasm::load::module_check::check_module;
     pub use crate::policies::wasm::message::draw::Draw;
     pub use crate::policies::wasm::message::reply::decode_choice;
     pub use crate::policies::wasm::message::wire_plan::WirePlan;

@@ -13,6 +13,7 @@
 //! `server`: what the router itself needs, a [`Problem`] as an answer of axum and descriptions
 //! (OpenAPI) of all types. A client needs neither.
 
+pub mod problem_code;
 mod problem;
 #[cfg(feature = "server")]
 mod told_problem;

@@ -1,6 +1,5 @@
 //! The `sgl-router` binary.
 
-use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -16,7 +15,7 @@ use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker::SimWorkerArgs;
 use sgl_router::cli::{ServeArgs, compile_worker, plugin, serve};
-use sglang_router_rs::types::printable_lines;
+use sglang_router_rs::types::{in_full, printable_lines};
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
 #[derive(Debug, Parser)]
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report to if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&chain(&*error)));
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&in_full(&*error)));
             ExitCode::FAILURE
         }
     }
@@ -79,23 +78,8 @@ fn load_command(args: &LoadArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report to if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&chain(&error)));
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&in_full(&error)));
             error.exit_code()
         }
     }
-}
-
-/// An error and its causes, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        // Some texts tell of their cause themselves.
-        if !text.ends_with(&more) {
-            text.push_str(&format!(": {more}"));
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -3,8 +3,7 @@
 use std::sync::LazyLock;
 
 use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::internals::check_module;
-use sglang_router_rs::policies::{PluginError, PluginOptions};
+use sglang_router_rs::policies::{PluginError, PluginOptions, check_module};
 
 use crate::fleet::Requests;
 use crate::host::Host;

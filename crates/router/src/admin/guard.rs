@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use crate::admin::host_rule::HostRule;
-use sgl_api::Problem;
+use sgl_api::{Problem, problem_code};
 
 const SCHEME: &[u8] = b"Bearer";
 
@@ -45,7 +45,7 @@ impl Guard {
             }
             Self::Token(_) => {
                 let detail = "send the admin token as `authorization: Bearer …`";
-                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+                Err(Problem::coded(StatusCode::UNAUTHORIZED, problem_code::UNAUTHORIZED, detail))
             }
             Self::Hosts(rule) => rule.check(request.uri(), request.headers()),
         }

@@ -1,5 +1,6 @@
 //! The configuration of `serve`: the file, the flags, the environment.
 
+use crate::cli::flag_keys::FlagKeys;
 use crate::cli::flags::ServeArgs;
 use crate::config::check::{Surroundings, check};
 use crate::config::checked::CheckedConfig;
@@ -22,5 +23,8 @@ pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
     };
     args.lay_over(&mut config, &mut faults);
     let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
-    check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token, faults })
+    let flags = FlagKeys::of(args, &config);
+    let checked =
+        check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token, faults });
+    checked.map_err(|Faults(faults)| Faults(faults.into_iter().map(|fault| flags.name(fault)).collect()))
 }

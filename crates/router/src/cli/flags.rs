@@ -269,6 +269,11 @@ impl ServeArgs {
         }
     }
 
+    /// True if flags replace the workers of the file.
+    pub(crate) fn has_workers(&self) -> bool {
+        !self.workers(&mut Vec::new()).is_empty()
+    }
+
     fn workers(&self, faults: &mut Vec<Fault>) -> Vec<WorkerEntry> {
         let with = |url: &String, role| WorkerEntry { url: url.clone(), role, ..WorkerEntry::default() };
         let mut workers: Vec<WorkerEntry> =

@@ -1,6 +1,7 @@
 //! The subcommands of `sgl-router`, one file each, and what they share.
 
 mod flags;
+mod flag_keys;
 mod log;
 pub(crate) mod assembly;
 pub(crate) mod configuration;

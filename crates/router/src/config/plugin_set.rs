@@ -31,7 +31,7 @@ impl PluginSet {
             }
         }
         if config.watch_plugin_dir && config.plugin_dir.is_none() {
-            faults.push(Fault::value("watch_plugin_dir", true, "true only with a plugin_dir"));
+            faults.push(Fault::value("watch_plugin_dir", true, "true only with plugin_dir (--plugin-dir)"));
         }
         plugins.check_policy(config, built_in, faults);
         plugins

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::manage::ManageError;
-use sgl_api::{Problem, ProblemFault};
+use sgl_api::{Problem, ProblemFault, problem_code};
 use sglang_router_rs::config::{Fault, FaultKind};
 use sglang_router_rs::engine::EngineError;
 use sglang_router_rs::policies::trust::TrustFault;
@@ -24,7 +24,7 @@ impl From<&ManageError> for Problem {
             ManageError::NoPluginDir => (StatusCode::CONFLICT, "no_plugin_dir"),
             ManageError::OutsidePluginDir { .. } => (StatusCode::BAD_REQUEST, "outside_plugin_dir"),
             ManageError::NothingBeside { .. } => (StatusCode::CONFLICT, "new_plugin"),
-            ManageError::InUse { .. } => (StatusCode::CONFLICT, "in_use"),
+            ManageError::InUse { .. } => (StatusCode::CONFLICT, problem_code::IN_USE),
             ManageError::State(_) => (StatusCode::INSUFFICIENT_STORAGE, "state_dir_unwritable"),
             ManageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 /// Plugins of a running router: list, load, replace, roll back
 ///
@@ -58,6 +58,8 @@ pub enum PluginCommand {
     Sign(SignArgs),
     /// Checks who signed a module, as a router would
     Verify(VerifyArgs),
+    /// Checks modules as a router that loads them would; asks no router
+    Check(CheckArgs),
     /// Follows a plugin until interrupted, or until its rollout is over
     Watch(WatchArgs),
 }
@@ -80,11 +82,11 @@ pub struct PushArgs {
     /// First gives it a share of the decisions, in percent; promotes it or rolls it back by itself
     #[arg(long, value_name = "PERCENT", conflicts_with = "shadow")]
     pub canary: Option<f64>,
-    /// Seconds before the canary can be promoted [default: 30]
-    #[arg(long, value_name = "SECONDS", requires = "canary")]
+    /// With --canary: seconds before it can be promoted [default: 30]
+    #[arg(long, value_name = "SECONDS")]
     pub canary_secs: Option<u64>,
-    /// Decisions that the canary must make before it can be promoted [default: 1000]
-    #[arg(long, value_name = "NUMBER", requires = "canary")]
+    /// With --canary: decisions that it must make before it can be promoted [default: 1000]
+    #[arg(long, value_name = "NUMBER")]
     pub canary_decisions: Option<u64>,
     /// Only shows it a copy of every n-th decision
     #[arg(long, value_name = "EVERY")]
@@ -169,19 +171,28 @@ pub struct SignArgs {
     pub out: Option<PathBuf>,
 }
 
+/// Which modules to check.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// The modules
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
 /// What to check.
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("rule").args(["key", "config"]).required(true)))]
 pub struct VerifyArgs {
     /// The module
     pub file: PathBuf,
     /// A public key (PEM), or a directory whose .pub files are keys; may be given more than once
-    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    #[arg(long, value_name = "FILE")]
     pub key: Vec<String>,
     /// Every key must have signed it, not any
     #[arg(long, requires = "key")]
     pub all: bool,
     /// A router's configuration file: its rules for this file count
-    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A detached signature of the module [default: the module's file with .sig, if it is there]
     #[arg(long, value_name = "FILE")]

@@ -89,7 +89,7 @@ impl AdminClient {
     ///
     /// # Errors
     ///
-    /// [`CommandError::Unreachable`], [`CommandError::Refused`].
+    /// [`CommandError::Unreachable`], [`CommandError::Refused`], [`CommandError::Elsewhere`].
     ///
     /// # Cancel safety
     ///
@@ -112,7 +112,7 @@ impl AdminClient {
             return Ok(response);
         }
         let status = response.status();
-        Err(problem(status, &self.whole(response).await?))
+        Err(self.refused(status, &self.whole(response).await?))
     }
 
     /// Sends a request and reads its JSON answer.
@@ -143,6 +143,18 @@ impl AdminClient {
         Ok(body.map_err(|error| self.unreachable(&error))?.to_bytes())
     }
 
+    fn refused(&self, status: StatusCode, body: &[u8]) -> CommandError {
+        let problem = match serde_json::from_slice(body) {
+            Ok(problem) => problem,
+            // An operators' listener says what is missing as problem JSON; others only that it is.
+            Err(_) if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                return CommandError::Elsewhere { url: WorkerUrl::refused(&self.url) };
+            }
+            Err(_) => Problem::new(status, format!("{status} {}", String::from_utf8_lossy(body))),
+        };
+        CommandError::Refused(Box::new(problem))
+    }
+
     /// The error of a connection.
     pub(crate) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CommandError {
         let mut last = error;
@@ -151,12 +163,6 @@ impl AdminClient {
         }
         CommandError::Unreachable { url: WorkerUrl::refused(&self.url), reason: last.to_string() }
     }
-}
-
-fn problem(status: StatusCode, body: &[u8]) -> CommandError {
-    let problem = serde_json::from_slice(body)
-        .unwrap_or_else(|_| Problem::new(status, format!("{status} {}", String::from_utf8_lossy(body))));
-    CommandError::Refused(Box::new(problem))
 }
 
 /// The header that says that a body is a module.

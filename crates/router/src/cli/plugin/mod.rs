@@ -1,5 +1,5 @@
 //! `sgl-router plugin`: plugins of a running router, over its operators' listener; and, without a
-//! router, their signatures.
+//! router, their signatures and what a router would say of their modules.
 //!
 //! Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the router cannot be reached,
 //! 4 no such plugin.
@@ -12,6 +12,7 @@ mod table;
 mod show;
 mod signing;
 mod verify;
+mod check;
 mod push;
 mod watch;
 mod explain;

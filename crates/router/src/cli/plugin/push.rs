@@ -10,13 +10,26 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::plugin::args::PushArgs;
 use crate::cli::plugin::client::{AdminClient, Call, encoded, module_type};
-use crate::cli::plugin::command_error::CommandError;
+use crate::cli::plugin::command_error::{CommandError, KeyOfFlag};
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
 use sgl_api::{AfterRestart, NDJSON, ProgressLine, Pushed, SIGNATURE_HEADER};
 use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
 use sglang_router_rs::types::{hex, printable, shown_path};
+
+/// The flags that set keys of the settings.
+const FLAGS: &[KeyOfFlag] = &[
+    ("name", "--name"),
+    ("options.rollout.percent", "--canary"),
+    ("options.rollout.min_secs", "--canary-secs"),
+    ("options.rollout.min_decisions", "--canary-decisions"),
+    ("options.rollout.every", "--shadow"),
+    ("max_execution_time_ms", "--time-ms"),
+    ("max_memory_bytes", "--memory"),
+    ("allowed_syscalls", "--allow-syscall"),
+    ("options.digest", "--digest"),
+];
 
 /// Loads a module. With `json` the result goes to standard output as one line; otherwise a line for
 /// people does, and progress goes to standard error.
@@ -109,6 +122,10 @@ fn own_config(texts: &[String]) -> Result<Map<String, Value>, CommandError> {
 }
 
 fn options(args: &PushArgs) -> Result<Map<String, Value>, CommandError> {
+    if args.canary.is_none() && (args.canary_secs.is_some() || args.canary_decisions.is_some()) {
+        let needed = "--canary-secs and --canary-decisions go with --canary PERCENT, which is not given";
+        return Err(CommandError::Usage(needed.to_owned()));
+    }
     let mut options: Map<String, Value> = match &args.options {
         Some(text) => serde_json::from_str(text)
             .map_err(|error| CommandError::Usage(format!("--options: not a JSON object: {error}")))?,
@@ -145,7 +162,7 @@ async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<
                 }
                 ProgressLine::Problem { problem } => {
                     meter.end();
-                    return Err(CommandError::Refused(Box::new(problem)));
+                    return Err(CommandError::refused_load(problem, FLAGS));
                 }
             }
         }

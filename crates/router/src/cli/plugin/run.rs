@@ -6,8 +6,10 @@ use crate::cli::plugin::args::{PluginArgs, PluginCommand};
 use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::{explain, push, show, signing, verify, watch};
+use crate::cli::plugin::{check, explain, push, show, signing, verify, watch};
 use sgl_api::{PluginList, PluginView};
+use sglang_router_rs::config::FailurePolicy;
+use sglang_router_rs::policies::{Happened, PluginDetail};
 use sglang_router_rs::types::printable;
 
 /// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output too. Must
@@ -19,7 +21,7 @@ use sglang_router_rs::types::printable;
 pub fn run(args: &PluginArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(command(args));
-    if let (true, Err(CommandError::Refused(problem))) = (args.json, &done) {
+    if let (true, Some(problem)) = (args.json, done.as_ref().err().and_then(CommandError::problem)) {
         print(problem, true, |_| String::new())?;
     }
     done
@@ -30,6 +32,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         PluginCommand::Keygen(keygen) => return signing::keygen(keygen, args.json),
         PluginCommand::Sign(sign) => return signing::sign(sign, args.json),
         PluginCommand::Verify(verify) => return verify::verify(verify, args.json),
+        PluginCommand::Check(files) => return check::check(files, args.json).await,
         _ => {}
     }
     let client = AdminClient::new(args)?;
@@ -56,7 +59,10 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         }
         PluginCommand::Explain(explain) => explain::run(&client, explain, args.json).await,
         // Done above: no router is asked.
-        PluginCommand::Keygen(_) | PluginCommand::Sign(_) | PluginCommand::Verify(_) => Ok(()),
+        PluginCommand::Keygen(_)
+        | PluginCommand::Sign(_)
+        | PluginCommand::Verify(_)
+        | PluginCommand::Check(_) => Ok(()),
         PluginCommand::Watch(watch) => watch::watch(&client, watch, args.json).await,
     }
 }
@@ -67,8 +73,21 @@ async fn change(client: &AdminClient, args: &PluginArgs, name: &str, what: &str)
     let view: PluginView = client.json(Call::new(Method::POST, path)).await?;
     let event = |view: &PluginView| {
         let plugin = &view.detail;
-        let event = plugin.last_event.as_ref().map_or_else(|| what.to_owned(), ToString::to_string);
-        format!("{}: {}; {}\n", printable(&plugin.name), plugin.state, printable(&event))
+        let name = printable(&plugin.name);
+        match plugin.last_event.as_ref().map(|event| &event.what) {
+            Some(Happened::Paused) => format!("{name}: {}\n", paused(plugin)),
+            Some(Happened::Resumed) => format!("{name}: serving again\n"),
+            Some(event) => format!("{name}: {}; {}\n", plugin.state, printable(&event.to_string())),
+            None => format!("{name}: {}; {what}\n", plugin.state),
+        }
     };
     print(&view, args.json, event)
+}
+
+fn paused(plugin: &PluginDetail) -> String {
+    let decides = match plugin.options.on_failure {
+        FailurePolicy::Fallback => format!("the fallback policy ({}) decides", plugin.options.fallback),
+        FailurePolicy::Reject => "requests that it would place are rejected".to_owned(),
+    };
+    format!("paused by the operator; {}", printable(&decides))
 }

@@ -34,9 +34,10 @@ async fn plugin_is_pushed_shown_rolled_back_paused_and_removed() {
     assert_eq!(code, 0, "{progress}");
     assert!(out.starts_with("p: generation 1 is loaded") && out.contains("not in use"), "{out}");
     assert!(out.contains("the router has no --state-dir"), "{out}");
-    for step in ["read", "verify", "compile", "self_test", "warm", "swap"] {
+    for step in ["read", "verify", "compile", "self_test", "warm"] {
         assert!(progress.contains(step), "{step} is missing in {progress}");
     }
+    assert!(!progress.contains("swap") && !progress.contains("drain"), "it replaced nobody: {progress}");
     let (code, out, _) =
         plugin(&admin, &["push", &b, "--name", "p", "--json", "--config", "a=[1]", "--config", "b=text"])
             .await;
@@ -81,13 +82,15 @@ async fn canary_and_shadow_are_started_by_flags_and_ended_by_hand() {
     let router = Process::serve(&[]).await;
     let admin = format!("http://{}", router.admin);
     assert_eq!(plugin(&admin, &["push", &a]).await.0, 0);
-    let (code, out, _) = plugin(&admin, &["push", &a, "--canary", "5", "--canary-secs", "600"]).await;
+    let (code, out, progress) = plugin(&admin, &["push", &a, "--canary", "5", "--canary-secs", "600"]).await;
     assert!(code == 0 && out.contains("is a canary"), "{out}");
+    assert!(progress.contains("warm") && !progress.contains("swap"), "it replaced nobody: {progress}");
     let (_, out, _) = plugin(&admin, &["show", "p"]).await;
     assert!(out.contains("5 % of decisions"), "{out}");
     assert_eq!(plugin(&admin, &["promote", "p"]).await.0, 0);
-    let (code, out, _) = plugin(&admin, &["push", &a, "--shadow", "3"]).await;
+    let (code, out, progress) = plugin(&admin, &["push", &a, "--shadow", "3"]).await;
     assert!(code == 0 && out.contains("is a shadow"), "{out}");
+    assert!(progress.contains("warm") && !progress.contains("drain"), "it replaced nobody: {progress}");
     assert_eq!(plugin(&admin, &["rollback", "p"]).await.0, 0);
 }
 

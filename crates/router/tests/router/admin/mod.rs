@@ -5,6 +5,7 @@ mod api;
 
 mod change_log;
 mod changes;
+mod command_faults;
 mod command_line;
 mod decisions;
 mod description;

@@ -1,0 +1,10 @@
+//! The codes of problems that programs act upon. A code stays when its text changes.
+
+/// There is no plugin of that name.
+pub const PLUGIN_NOT_FOUND: &str = "plugin_not_found";
+
+/// The router places requests with the plugin that was to go.
+pub const IN_USE: &str = "in_use";
+
+/// The operators' token is missing or another one.
+pub const UNAUTHORIZED: &str = "unauthorized";

@@ -1,0 +1,144 @@
+//! `check`: loads modules as a router does, without one, and says what it would say of them.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::plugin::args::CheckArgs;
+use crate::cli::plugin::command_error::CommandError;
+use crate::cli::plugin::output::print;
+use sglang_router_rs::engine::{CompilerProcess, EngineOptions};
+use sglang_router_rs::policies::{
+    Load, ModuleFacts, PluginError, PluginInfo, PolicyFactory, WasmPolicyConfig, check_module, read_module,
+};
+use sglang_router_rs::types::{in_full, printable, shown_path};
+
+/// The name under which modules are loaded: theirs is the operator's to give.
+const NAME: &str = "checked";
+
+/// What was found of all modules.
+#[derive(Debug, Serialize)]
+struct Checked {
+    modules: Vec<CheckedModule>,
+}
+
+/// What was found of one.
+#[derive(Debug, Serialize)]
+struct CheckedModule {
+    file: String,
+    /// True if a router would load it with default settings.
+    fits: bool,
+    #[serde(flatten)]
+    found: Found,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Found {
+    Module(Box<ModuleView>),
+    Fault { code: &'static str, fault: String },
+}
+
+/// What a module is that a router would load.
+#[derive(Debug, Serialize)]
+struct ModuleView {
+    name: String,
+    version: String,
+    digest: String,
+    size_bytes: usize,
+    initial_memory_bytes: u64,
+    form: String,
+    abi: u32,
+    inputs: Vec<String>,
+    /// Optional exports that a router will call.
+    hooks: Vec<&'static str>,
+    imports: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Checks modules: manifest, imports and exports, then a load with default settings and its self-test.
+///
+/// # Errors
+///
+/// [`CommandError::Faulty`] if a router would refuse one of them.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the rest unchecked.
+pub async fn check(args: &CheckArgs, json: bool) -> Result<(), CommandError> {
+    let compiler = Some(CompilerProcess::this_program());
+    let factory = PolicyFactory::with_engine(EngineOptions { compiler, ..EngineOptions::default() });
+    let mut checked = Checked { modules: Vec::with_capacity(args.files.len()) };
+    for file in &args.files {
+        let found = match load(&factory, file).await {
+            Ok(view) => Found::Module(Box::new(view)),
+            Err(error) => Found::Fault { code: error.code(), fault: in_full(&error) },
+        };
+        let fits = matches!(found, Found::Module(_));
+        checked.modules.push(CheckedModule { file: shown_path(file), fits, found });
+    }
+    print(&checked, json, |checked| checked.modules.iter().map(text).collect())?;
+    let (all, good) = (checked.modules.len(), checked.modules.iter().filter(|module| module.fits).count());
+    if good == all { Ok(()) } else { Err(CommandError::Faulty { faulty: all - good, checked: all }) }
+}
+
+async fn load(factory: &PolicyFactory, file: &Path) -> Result<ModuleView, PluginError> {
+    let module = read_module(file)?;
+    let facts = check_module(&module.wasm, WasmPolicyConfig::DEFAULT_MEMORY_BYTES, &[])?;
+    let config = WasmPolicyConfig::new(NAME, file.to_string_lossy());
+    let info = factory.load(Load::module(config, module)).await?;
+    // The next module must not be given this one's state.
+    factory.unload_wasm_plugin(NAME);
+    Ok(ModuleView::of(info, facts))
+}
+
+impl ModuleView {
+    fn of(info: PluginInfo, facts: ModuleFacts) -> Self {
+        let hooks = [
+            ("select_worker_pair", facts.has_pair),
+            ("on_complete", facts.has_on_complete),
+            ("save_state", facts.has_save_state),
+            ("restore_state", facts.has_restore_state),
+        ];
+        Self {
+            name: info.manifest.name,
+            version: info.manifest.version,
+            digest: info.digest,
+            size_bytes: info.provenance.size_bytes,
+            initial_memory_bytes: facts.initial_memory_bytes,
+            form: info.provenance.form,
+            abi: info.provenance.abi,
+            inputs: info.provenance.inputs,
+            hooks: hooks.into_iter().filter_map(|(name, has)| has.then_some(name)).collect(),
+            imports: info.provenance.imports,
+            warnings: facts.oversights,
+        }
+    }
+}
+
+fn text(module: &CheckedModule) -> String {
+    let view = match &module.found {
+        Found::Module(view) => view,
+        Found::Fault { code, fault } => return format!("{}: {} ({code})\n", module.file, printable(fault)),
+    };
+    let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
+    let hooks: Vec<String> = view.hooks.iter().map(|&name| name.to_owned()).collect();
+    let size =
+        format!("{} bytes, {} bytes of memory at the start", view.size_bytes, view.initial_memory_bytes);
+    let mut lines = vec![
+        ("manifest", format!("{} {}", view.name, view.version)),
+        ("form", format!("{}, ABI {}", view.form, view.abi)),
+        ("inputs", list(&view.inputs)),
+        ("hooks", list(&hooks)),
+        ("imports", list(&view.imports)),
+        ("size", size),
+        ("digest", format!("sha256:{}", view.digest)),
+    ];
+    lines.extend(view.warnings.iter().map(|warning| ("warning", warning.clone())));
+    let lines = lines.iter().map(|(key, value)| format!("  {key:<9} {}\n", printable(value.trim())));
+    format!(
+        "{}: fits: a router would load it with default settings\n{}",
+        module.file,
+        lines.collect::<String>()
+    )
+}
