@@ -259,7 +259,7 @@ async fn explain_shows_a_request_of_a_router_or_of_a_file() {
     let (code, list, _) = explain(&[]).await;
     assert!(code == 0 && list.starts_with("REQUEST") && list.contains("mine"), "{list}");
     let (code, _, error) = explain(&["other"]).await;
-    assert!(code == 4 && error.contains("no record of request \"other\""), "{code} {error}");
+    assert!(code == 1 && error.contains("no record of request \"other\""), "{code} {error}");
 }
 
 #[tokio::test]

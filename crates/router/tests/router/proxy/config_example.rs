@@ -109,7 +109,7 @@ module_path = "b.wasm"
         "server.max_payload_size: found 0; allowed: 1 to",
         "admin.host: found 0.0.0.0; allowed: a loopback address",
         "health.endpoint: found \"health\"; allowed: a path that starts with `/`",
-        "retry.max_retries: found 101; allowed: 0 to 100",
+        "retry.max_retries (--retry-max-retries): found 101; allowed: 0 to 100",
         "workers[0].url: found \"https://w\"; allowed: `http://host`",
         "workers[2].weight: found 0; allowed: a number above 0, from 1.2e-38 to 3.4e38",
         "workers[3].weight: found 1000",

@@ -102,7 +102,9 @@ async fn faults_of_the_configuration_end_it_with_an_error_that_shows_them() {
     assert!(!output.status.success());
     let text = stderr(&output);
     assert!(
-        text.contains("2 faults") && text.contains("policy:") && text.contains("workers[0].url:"),
+        text.contains("2 faults")
+            && text.contains("policy (--policy):")
+            && text.contains("workers[0].url (--worker-urls):"),
         "{text}"
     );
 }
