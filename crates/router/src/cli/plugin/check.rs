@@ -65,7 +65,7 @@ struct ModuleView {
 /// # Cancel safety
 ///
 /// Dropping the future leaves the rest unchecked.
-pub async fn check(args: &CheckArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) async fn check(args: &CheckArgs, json: bool) -> Result<(), CommandError> {
     let compiler = Some(CompilerProcess::this_program());
     let factory = PolicyFactory::with_engine(EngineOptions { compiler, ..EngineOptions::default() });
     let mut checked = Checked { modules: Vec::with_capacity(args.files.len()) };

@@ -8,7 +8,7 @@ use sgl_api::{Problem, problem_code};
 use sglang_router_rs::types::{printable, printable_lines};
 
 /// A key of the settings and the flag that sets it.
-pub type KeyOfFlag = (&'static str, &'static str);
+pub(crate) type KeyOfFlag = (&'static str, &'static str);
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub enum CommandError {
 
 impl CommandError {
     /// A refusal of a load whose settings these flags set.
-    pub fn refused_load(problem: Problem, flags: &'static [KeyOfFlag]) -> Self {
+    pub(crate) fn refused_load(problem: Problem, flags: &'static [KeyOfFlag]) -> Self {
         let problem = Box::new(problem);
         if problem.faults.is_empty() {
             Self::Refused(problem)
@@ -83,7 +83,7 @@ impl CommandError {
     }
 
     /// What the router said, if it refused.
-    pub fn problem(&self) -> Option<&Problem> {
+    pub(crate) fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Refused(problem) | Self::RefusedSettings { problem, .. } => Some(problem),
             _ => None,
