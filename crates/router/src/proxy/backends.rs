@@ -1,6 +1,6 @@
 //! The workers of the data plane: adding, draining, removing, looking after.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +34,10 @@ pub enum AddError {
     Url(#[from] WorkerUrlError),
 }
 
-/// A worker that is being removed cannot be kept: it was taken off the list that outlives a restart.
+/// A worker that is being removed is not kept by ending its drain alone: it was taken off the list that
+/// outlives a restart. Who adds it again keeps it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("worker {url} is being removed; add it again once it is gone")]
+#[error("worker {url} is being removed; add it again to keep it")]
 pub struct Leaving {
     /// Its URL.
     pub url: String,
@@ -61,8 +62,10 @@ pub struct Backends {
 struct Keepers {
     /// By the URLs of their workers.
     present: HashMap<String, Keeper>,
-    /// URLs of workers that are there until they are drained.
-    leaving: HashSet<String>,
+    /// By the URLs of workers that are there until they are drained: which removal waits for that.
+    leaving: HashMap<String, u64>,
+    /// How many removals were begun.
+    removals: u64,
     /// Of workers that were removed and may have requests in flight.
     removed: JoinSet<()>,
 }
@@ -107,7 +110,8 @@ impl Backends {
     }
 
     /// Adds a worker. It may be chosen once its first health check has passed, which starts at
-    /// once; without health checks it may be chosen right away.
+    /// once; without health checks it may be chosen right away. One that is being removed is not removed
+    /// then, and may be chosen again at once: it is the worker that it was, as after [`change`](Self::change).
     ///
     /// # Errors
     ///
@@ -117,6 +121,9 @@ impl Backends {
         let spec = spec_of(entry, &url);
         let healthy = self.settings.health.interval.is_none();
         let mut keepers = self.keepers.lock();
+        if let Some(target) = self.recall(&mut keepers, entry, &spec) {
+            return Ok(target);
+        }
         let silence = self.settings.silence.of_worker(entry);
         let make = |worker: Arc<FleetWorker>| {
             let endpoint = Endpoint::new(Arc::clone(&worker), url, &self.settings, healthy);
@@ -125,6 +132,15 @@ impl Backends {
         let target = self.roster.add(spec, healthy, make)?;
         self.look_after(&mut keepers, &target);
         Ok(target)
+    }
+
+    /// Ends the removal of a worker and its drain. `None` if it is not being removed.
+    fn recall(&self, keepers: &mut Keepers, entry: &WorkerEntry, spec: &WorkerSpec) -> Option<Arc<Target>> {
+        keepers.leaving.remove(&spec.url)?;
+        self.roster.replace(spec.clone(), self.settings.silence.of_worker(entry))?;
+        let target = self.roster.undrain(&spec.url)?;
+        self.look_after(keepers, &target);
+        Some(target)
     }
 
     /// Gives a worker that is there the role, the model, the weight, the labels and the limits of
@@ -176,7 +192,7 @@ impl Backends {
         let url = normal(url);
         // Held, so that no removal begins meanwhile.
         let keepers = self.keepers.lock();
-        if keepers.leaving.contains(&url) {
+        if keepers.leaving.contains_key(&url) {
             return Some(Err(Leaving { url }));
         }
         self.roster.undrain(&url).map(Ok)
@@ -194,37 +210,36 @@ impl Backends {
     }
 
     /// Drains a worker and removes it once it has no request in flight, or after the time that a
-    /// shutdown may take, whichever comes first. `None` if it is not there.
+    /// shutdown may take, whichever comes first; unless it is [added](Self::add) again before. `None` if it
+    /// is not there.
     ///
     /// The removal goes on in the background; the value that is returned can be waited for.
     pub fn retire(self: &Arc<Self>, url: &str) -> Option<JoinHandle<()>> {
-        let target = {
+        let (target, removal) = {
             let mut keepers = self.keepers.lock();
             let target = self.drain(url)?;
-            keepers.leaving.insert(target.worker().url().to_owned());
-            target
+            keepers.removals += 1;
+            let next = keepers.removals;
+            (Arc::clone(&target), *keepers.leaving.entry(target.worker().url().to_owned()).or_insert(next))
         };
         let this = Arc::clone(self);
         Some(self.runtime.spawn(async move {
-            let url = target.worker().url();
-            if tokio::time::timeout(this.settings.shutdown, drained(&target)).await.is_err() {
-                tracing::warn!(
-                    worker = url,
-                    in_flight = target.worker().load(),
-                    "removed before it was drained"
-                );
-            }
-            this.remove_target(&target);
+            let is_drained = tokio::time::timeout(this.settings.shutdown, drained(&target)).await.is_ok();
+            this.end_removal(removal, &target, is_drained);
         }))
     }
 
-    /// Removes this worker, not one of the same URL that was added since.
-    fn remove_target(&self, target: &Target) {
+    /// Removes this worker if it is still to be removed.
+    fn end_removal(&self, removal: u64, target: &Target, is_drained: bool) {
         let url = target.worker().url();
         let mut keepers = self.keepers.lock();
-        if self.roster.has(target) {
-            self.take_out(&mut keepers, url);
+        if keepers.leaving.get(url) != Some(&removal) {
+            return;
         }
+        if !is_drained {
+            tracing::warn!(worker = url, in_flight = target.load(), "removed before it was drained");
+        }
+        self.take_out(&mut keepers, url);
     }
 
     fn take_out(&self, keepers: &mut Keepers, url: &str) -> Option<Arc<Target>> {

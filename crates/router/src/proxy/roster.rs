@@ -111,13 +111,6 @@ impl Roster {
         Some(target)
     }
 
-    /// True if this worker is there, perhaps with other facts, not only one of the same URL.
-    pub fn has(&self, target: &Target) -> bool {
-        let entries = self.entries.lock();
-        let entry = entries.get(target.worker().url());
-        entry.is_some_and(|entry| Arc::ptr_eq(entry.target.endpoint(), target.endpoint()))
-    }
-
     /// Takes a worker out. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();

@@ -221,6 +221,9 @@ async fn worker_that_an_operator_added_is_there_after_a_restart_until_it_is_remo
 /// Health checks ask another path, which a [`late`] worker answers when it is told to.
 const CHECKS: &str = "[health]\nendpoint = \"/late\"\ninterval_secs = 1\ntimeout_secs = 60\n";
 
+/// One check at the beginning is all there is within a test.
+const CHECKS_ONCE: &str = "[health]\ninterval_secs = 3600\n";
+
 /// A worker that answers its first health check once somebody adds a permit.
 async fn late(body: &'static str) -> (Upstream, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
@@ -309,6 +312,36 @@ async fn second_hangup_replaces_what_the_first_one_waits_for() {
     router.logged(&format!("\"worker\":\"{}\",\"is_there\":true", second.url())).await;
     router.logged("\"leaving\":0").await;
     assert!(answers(&router, "first").await);
+}
+
+#[tokio::test]
+async fn hangup_takes_a_worker_back_that_still_has_requests() {
+    let first = Upstream::start(|seen| async move {
+        if seen.json().to_string().contains("hold") {
+            std::future::pending().await
+        }
+        upstream::whole(200, "first")
+    })
+    .await;
+    let second = Upstream::saying("second").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[&first.url()], CHECKS_ONCE);
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+    let held = tokio::spawn(call(router.data, chat("hold")));
+    first.arrived(1).await;
+    configure(&file, &[&second.url()], CHECKS_ONCE);
+    router.signal("-HUP");
+    router.logged("draining, then removing").await;
+    assert!(answers(&router, "second").await);
+    configure(&file, &[&first.url()], CHECKS_ONCE);
+    router.signal("-HUP");
+    router.logged("added by the configuration").await;
+    router.logged(&format!("\"worker\":\"{}\",\"is_there\":true", second.url())).await;
+    assert!(answers(&router, "first").await);
+    assert!(!held.is_finished(), "it goes on");
+    held.abort();
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
+use sgl_api::CircuitState;
+use sgl_router::internals::CircuitPass;
 use sgl_testkit::client::{TestClient, Whole, call, chat, get, piece, post, with_method};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{router, upstream};
 use sglang_router_rs::core::Worker;
 
@@ -248,6 +252,49 @@ async fn undrained_worker_is_chosen_again_unless_it_is_being_removed() {
         "{}",
         refused.text()
     );
+}
+
+#[tokio::test]
+async fn worker_that_is_added_again_before_it_is_gone_is_the_one_that_it_was() {
+    let (response, pieces, _) = upstream::stream();
+    let worker = Upstream::once(response).await;
+    let mut config = router::checking(vec![worker.entry()]);
+    config.proxy.health.interval = Some(Duration::from_secs(3600));
+    config.proxy.circuit.failures = 2;
+    let router = router::start(config).await;
+    let (data, admin, url) = (router.addresses().data, router.addresses().admin, worker.url());
+    let backends = router.proxy().backends();
+    let before = router::target(&router, &url).unwrap();
+    until(async || before.worker().is_healthy()).await;
+    let mut streaming = TestClient::connect(data).await;
+    pieces.send(Bytes::from_static(b"data: begin\n\n")).await.unwrap();
+    let mut body = streaming.send(chat("hi")).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
+    before.circuit().fail(CircuitPass::Ordinary);
+
+    // One that is new would have to pass a check first.
+    worker.set_health(500);
+    let removal = backends.retire(&url).expect("it is there");
+    let entry = serde_json::json!({"url": url, "weight": 2.0}).to_string();
+    let added = call(admin, post("/workers", &entry)).await;
+    let shown = added.json();
+    assert_eq!((added.status, &shown["healthy"]), (StatusCode::CREATED, &true.into()), "{shown}");
+    assert_eq!(
+        (&shown["draining"], &shown["load"], &shown["weight"]),
+        (&false.into(), &1.into(), &2.0.into())
+    );
+    let after = router::target(&router, &url).unwrap();
+    after.circuit().fail(CircuitPass::Ordinary);
+    assert_eq!(after.circuit().state(), CircuitState::Open, "the second failure");
+
+    pieces.send(Bytes::from_static(b"data: on\n\n")).await.unwrap();
+    assert_eq!(piece(&mut body).await.as_deref(), Some("data: on\n\n"), "nothing was ended");
+    drop(pieces);
+    assert_eq!(piece(&mut body).await, None);
+    soon(removal).await.expect("it has nothing to do");
+    assert!(router::target(&router, &url).is_some(), "it stays, though it was drained");
+    soon(backends.retire(&url).expect("it is there")).await.unwrap();
+    assert!(router::target(&router, &url).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
