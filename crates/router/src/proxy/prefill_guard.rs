@@ -135,31 +135,35 @@ pub(crate) fn start(
                 return None;
             }
         };
-        let failure = match ran {
-            Ok(Ok(None)) => {
-                placement.complete();
-                return None;
-            }
-            Ok(Ok(Some(opening))) => {
-                // Who hears of it may keep it for long.
-                placement.leave();
-                PrefillFailure::Refused(Box::new((opening, placement)))
-            }
-            Ok(Err(failure)) => {
-                if !failure.is_own() {
-                    placement.fail();
-                }
-                failure
-            }
-            Err(_) => {
-                placement.fail();
-                return None;
-            }
+        // Out of time it has failed, and nobody waits for it.
+        let Ok(ran) = ran else {
+            placement.fail();
+            return None;
         };
-        tracing::debug!(?failure, "prefill");
-        Some(failure)
+        ended(placement, ran).inspect(|failure| tracing::debug!(?failure, "prefill"))
     });
     PrefillGuard { task, blame: Some(blame), is_over: false, released: false }
+}
+
+/// Tells the placement what came of it; `None` if all went well.
+fn ended(mut placement: Placement, ran: Result<Option<Opening>, PrefillFailure>) -> Option<PrefillFailure> {
+    match ran {
+        Ok(None) => {
+            placement.complete();
+            None
+        }
+        Ok(Some(opening)) => {
+            // Who hears of it may keep it for long.
+            placement.leave();
+            Some(PrefillFailure::Refused(Box::new((opening, placement))))
+        }
+        Err(failure) => {
+            if !failure.is_own() {
+                placement.fail();
+            }
+            Some(failure)
+        }
+    }
 }
 
 /// Runs to the end, and counts the `pieces` that come; gives back an answer that is a refusal.
