@@ -13,11 +13,10 @@ use crate::proxy::pair::PairRequest;
 use crate::proxy::parse;
 use crate::proxy::parse::{Facts, Wanted};
 use crate::proxy::proxy_error::ProxyError;
+use crate::proxy::request_course::RequestCourse;
 use crate::proxy::retry::Ending;
 use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
-use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tried::Tried;
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_api::End;
@@ -41,32 +40,39 @@ const REQUEST_ID_HEADER: &str = "x-request-id";
 ///
 /// Dropping the future ends the request.
 pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
-    let proxy = client.proxy();
-    let snapshot = proxy.backends().snapshot();
     let mut record = begin_record(client, inbound);
+    let mut course = RequestCourse::new(client.proxy(), inbound);
     // One future for all of it, though an error has to be recorded: each more would be copied into
     // the one around it.
-    let answered = match read_facts(proxy.policy(), &snapshot, inbound).await {
-        Err(error) => Err(error),
-        Ok((facts, shape)) => {
-            let headers = Headers(&inbound.head.headers);
-            let info = SelectWorkerInfo {
-                request_text: facts.text.as_deref(),
-                prompt_bytes: Some(facts.text_bytes),
-                tokens: facts.tokens.as_deref(),
-                headers: Some(&headers),
-                model: facts.model.as_deref(),
-                request_key: key_of(&headers),
-                ..SelectWorkerInfo::default()
-            };
-            if shape == Shape::Pair {
-                let pair = PairRequest::new(client, inbound, facts.batch);
-                // Boxed: it is much larger than what most requests need.
-                Box::pin(serve(&pair, client, inbound, snapshot, &info, &mut record)).await
-            } else {
-                let single = Single::new(client, inbound);
-                serve(&single, client, inbound, snapshot, &info, &mut record).await
+    let answered = loop {
+        let served = match read_facts(client.proxy().policy(), &course, inbound).await {
+            Err(error) => course.given_up(error).into_response(client, inbound, None, &mut record).map(Some),
+            Ok((facts, shape)) => {
+                let headers = Headers(&inbound.head.headers);
+                let info = SelectWorkerInfo {
+                    request_text: facts.text.as_deref(),
+                    prompt_bytes: Some(facts.text_bytes),
+                    tokens: facts.tokens.as_deref(),
+                    headers: Some(&headers),
+                    model: facts.model.as_deref(),
+                    request_key: key_of(&headers),
+                    ..SelectWorkerInfo::default()
+                };
+                let second = course.second.carried_on();
+                course.shape = Some(shape);
+                if shape == Shape::Pair {
+                    let body = course.counted(inbound);
+                    let pair = PairRequest::new(client, &inbound.head, body, facts.batch, second);
+                    // Boxed: it is much larger than what most requests need.
+                    Box::pin(serve(&pair, client, inbound, &mut course, &info, &mut record)).await
+                } else {
+                    let single = Single::new(client, inbound, second);
+                    serve(&single, client, inbound, &mut course, &info, &mut record).await
+                }
             }
+        };
+        if let Some(answered) = served.transpose() {
+            break answered;
         }
     };
     if let (Err(error), Some(record)) = (&answered, record) {
@@ -75,52 +81,57 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
     answered
 }
 
-/// Tries until there is an answer; it takes the record along.
+/// Tries until there is an answer; it takes the record along. `None` if the request goes on in the other
+/// form.
 async fn serve<F: Form>(
     form: &F,
     client: &Arc<Client>,
     inbound: &Inbound,
-    mut snapshot: Arc<Snapshot>,
+    course: &mut RequestCourse,
     info: &SelectWorkerInfo<'_>,
     record: &mut Option<Box<Draft>>,
-) -> Result<Response<OutBody>, ProxyError> {
-    let (proxy, route, model) = (client.proxy(), inbound.route, info.model);
-    let mut tried = Tried::new(proxy.settings(), form.second_run());
-    loop {
-        let (table, eligible) = (snapshot.table(), snapshot.eligible(F::SHAPE, model)?);
-        let info = SelectWorkerInfo { excluded: tried.workers(), eligible, ..*info };
-        let asked = record.is_some().then(|| Asked::now(table, &info));
+) -> Result<Option<Response<OutBody>>, ProxyError> {
+    let (proxy, model) = (client.proxy(), info.model);
+    while course.shape == Some(F::SHAPE) {
+        let snapshot = &course.snapshot;
+        let given = SelectWorkerInfo { excluded: course.tried.workers(), ..*info };
+        let (table, eligible) = (snapshot.table(), snapshot.eligible_of(F::SHAPE, &given)?);
+        let given = SelectWorkerInfo { eligible, ..given };
+        let asked = record.is_some().then(|| Asked::now(table, &given));
         let explanation = asked.as_ref().map(|asked| asked.explanation());
-        let info = SelectWorkerInfo { explanation, ..info };
-        let decided = F::decide(proxy.policy(), table, &info).await;
+        let given = SelectWorkerInfo { explanation, ..given };
+        let decided = F::decide(proxy.policy(), table, &given).await;
         if let Some((record, asked)) = record.as_mut().zip(asked) {
             F::record(record, *asked, table, &decided);
         }
         let decision = match decided {
             Ok(decision) => decision,
-            Err(DecideError::NoWorker) if tried.finds_all_full(&snapshot, eligible) => continue,
+            Err(DecideError::NoWorker) if course.finds_others(F::SHAPE, model) => continue,
             Err(error) => {
-                let outcome = tried.give_up(&error, &snapshot, F::SHAPE, eligible);
-                return outcome.into_response(client, inbound, None, record);
+                let outcome = course.give_up(&error, F::SHAPE, info);
+                return outcome.into_response(client, inbound, None, record).map(Some);
             }
         };
         let chosen = F::chosen(&decision);
-        let Some(placed) = F::place(decision, &mut tried, &snapshot, proxy.policy())? else { continue };
-        tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
-        let has_other = || tried.has_other(&snapshot, eligible, chosen.decode);
+        let Some(placed) = F::place(decision, &mut course.tried, snapshot, proxy.policy())? else { continue };
+        course.tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
+        let has_other = || course.has_other(F::SHAPE, model, chosen.decode);
         let attempted = F::judge(form.attempt(placed, has_other).await)?;
-        if !tried.take_retry(&attempted.outcome, attempted.other) {
-            let (outcome, prefill) = attempted.settled(&mut tried);
-            return outcome.into_response(client, inbound, prefill, record);
+        let tried = &mut course.tried;
+        if !tried.take_retry(&attempted.outcome, attempted.other, form.second_run()) {
+            let (outcome, prefill) = attempted.settled(tried);
+            return outcome.into_response(client, inbound, prefill, record).map(Some);
         }
         let Attempted { outcome, culprit, other, .. } = attempted;
-        culprit.exclude(&mut tried, &snapshot, eligible, chosen);
+        culprit.exclude(tried, snapshot, eligible, chosen);
         if other.is_some_and(Ending::is_break) {
-            culprit.other().exclude(&mut tried, &snapshot, eligible, chosen);
+            culprit.other().exclude(tried, snapshot, eligible, chosen);
         }
         tried.keep(culprit.told(outcome));
-        snapshot = tried.follow(snapshot, proxy.backends().snapshot(), route, F::SHAPE, model);
+        course.follow(proxy.backends().snapshot(), F::SHAPE, model);
     }
+    course.second = form.second_run().carried_on();
+    Ok(None)
 }
 
 fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
@@ -141,16 +152,19 @@ fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
 /// not what the API says is the worker's to refuse, unless it has to be changed on the way.
 async fn read_facts<'a>(
     policy: &PolicyHandle,
-    snapshot: &Snapshot,
+    course: &RequestCourse,
     inbound: &'a Inbound,
 ) -> Result<(Facts<'a>, Shape), ProxyError> {
-    let route = inbound.route;
+    let (route, snapshot) = (inbound.route, &course.snapshot);
     let wanted = Wanted::new(policy.needs(), snapshot.routes_by_model(), snapshot.may_pair(route));
     if !wanted.anything() {
         return Ok((Facts::default(), Shape::Single));
     }
     let facts = parse::read(route, &inbound.body, wanted).await;
-    let shape = snapshot.shape(route, facts.model.as_deref())?;
+    let shape = match course.shape {
+        Some(shape) => shape,
+        None => snapshot.shape(route, facts.model.as_deref())?,
+    };
     match facts.broken {
         Some(broken) if shape == Shape::Pair => Err(ProxyError::InvalidBody { reason: broken.to_string() }),
         _ => Ok((facts, shape)),

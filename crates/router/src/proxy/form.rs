@@ -49,7 +49,7 @@ pub(crate) trait Form {
     /// Places the decision, as [`Tried::place`] does.
     fn place(
         decision: Self::Decision,
-        tried: &mut Tried<'_>,
+        tried: &mut Tried,
         snapshot: &Snapshot,
         policy: &PolicyHandle,
     ) -> Result<Option<Self::Placed>, ProxyError>;
@@ -83,7 +83,7 @@ pub(crate) struct Attempted {
 impl Attempted {
     /// What the client is told if there is no retry after it, and the prefill half that goes on for
     /// that: unless both halves serve the request, nothing is left running.
-    pub(crate) fn settled(self, tried: &mut Tried<'_>) -> (Outcome, Option<PrefillGuard>) {
+    pub(crate) fn settled(self, tried: &mut Tried) -> (Outcome, Option<PrefillGuard>) {
         let Self { outcome, culprit, prefill, .. } = self;
         let outcome = tried.settle(culprit.told(outcome));
         let goes_on = culprit == Culprit::Decode && outcome.is_served();

@@ -61,6 +61,9 @@ pub(crate) struct ModelIndex {
     /// Workers whose models are not known: they may serve any.
     unknown: Group,
     all: Group,
+    /// Where not every prefill worker fits every decode worker: the largest sets in which each does, or an
+    /// empty one.
+    pairings: Vec<WorkerSet>,
     /// Whether a name that nobody lists may go to any worker.
     takes_any_name: bool,
     routes: bool,
@@ -92,7 +95,19 @@ impl ModelIndex {
         // Engines such as SGLang and llama.cpp take any name. So a fleet of one model serves any.
         let takes_any_name = models.is_empty() || models.values().any(|served| served.bases == speaking);
         let routes = models.values().any(|served| served.group.any_role.len() < workers.len());
-        Self { models, unknown, all, takes_any_name, routes }
+        let mut pairings = pairings(models.values().map(|served| &served.group).chain([&unknown]));
+        if pairings.is_empty() {
+            (all.has_prefill, all.has_decode) = (false, false);
+            pairings.push(WorkerSet::default());
+        }
+        pairings.retain(|set| set.len() < workers.len());
+        Self { models, unknown, all, pairings, takes_any_name, routes }
+    }
+
+    /// The sets of workers of one of which a pair for this request has to come; none if all of its
+    /// [`group`](Self::group) fit each other.
+    pub(crate) fn pairings(&self, model: Option<&str>) -> &[WorkerSet] {
+        if model.is_none() { &self.pairings } else { &[] }
     }
 
     /// True if it matters which model a request names.
@@ -122,6 +137,25 @@ impl ModelIndex {
         listed.sort_by_key(|(id, _)| *id);
         listed.into_iter().map(|(_, shown)| shown).collect()
     }
+}
+
+/// The largest sets of workers in which each prefill worker fits each decode worker. An adapter's workers
+/// are among those of its model as a rule.
+fn pairings<'a>(groups: impl Iterator<Item = &'a Group>) -> Vec<WorkerSet> {
+    let mut sets: Vec<&WorkerSet> = Vec::new();
+    let mut pairs: Vec<_> = groups.filter(|group| group.has_prefill && group.has_decode).collect();
+    pairs.sort_by_key(|group| std::cmp::Reverse(group.any_role.len()));
+    for Group { any_role: set, .. } in pairs {
+        if !sets.iter().any(|larger| is_among(set, larger)) {
+            sets.push(set);
+        }
+    }
+    sets.into_iter().cloned().collect()
+}
+
+fn is_among(set: &WorkerSet, larger: &WorkerSet) -> bool {
+    let bytes = set.as_bytes().iter().enumerate();
+    bytes.into_iter().all(|(at, byte)| byte & !larger.as_bytes().get(at).copied().unwrap_or_default() == 0)
 }
 
 fn add(models: &mut HashMap<String, Served>, card: &Card, index: usize, worker: &FleetWorker) {

@@ -23,7 +23,6 @@ use crate::proxy::clients::Client;
 use crate::proxy::culprit::{Culprit, Meanwhile};
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::head::Head;
-use crate::proxy::inbound::Inbound;
 use crate::proxy::outcome::{Answered, Outcome};
 use crate::proxy::patience::{Limit, Patience};
 use crate::proxy::placement::Placement;
@@ -61,13 +60,19 @@ pub(crate) struct PairRequest<'a> {
 }
 
 impl<'a> PairRequest<'a> {
-    pub(crate) fn new(client: &'a Client, inbound: &Inbound, batch: Option<usize>) -> Self {
-        let mut head = inbound.head.clone();
+    /// `body` is counted for as long as there is a copy of it: the prefill half may need it for longer
+    /// than the answer takes to begin.
+    pub(crate) fn new(
+        client: &'a Client,
+        head: &Head,
+        body: Bytes,
+        batch: Option<usize>,
+        second: SecondRun,
+    ) -> Self {
+        let mut head = head.clone();
         // The body grows.
         head.headers.remove(header::CONTENT_LENGTH);
-        // The prefill half may need it for longer than the answer takes to begin.
-        let body = inbound.held.move_into(inbound.body.clone());
-        Self { client, head, body, batch, second: Arc::new(inbound.second_run()) }
+        Self { client, head, body, batch, second: Arc::new(second) }
     }
 }
 
@@ -105,7 +110,7 @@ impl Form for PairRequest<'_> {
 
     fn place(
         pair: PairDecision,
-        tried: &mut Tried<'_>,
+        tried: &mut Tried,
         snapshot: &Snapshot,
         policy: &PolicyHandle,
     ) -> Result<Option<Self::Placed>, ProxyError> {
@@ -132,6 +137,21 @@ enum First {
     Prefill(PrefillFailure),
     /// The prefill worker was found dead.
     Died,
+}
+
+impl First {
+    /// What that comes to, and by whom.
+    fn told(self, guard: &mut PrefillGuard, meanwhile: &Meanwhile, is_hurried: bool) -> (Outcome, Culprit) {
+        match self {
+            Self::Decode(Ok(outcome)) => (outcome, Culprit::Decode),
+            Self::Decode(Err(unanswered)) => silent(*unanswered, guard, meanwhile),
+            Self::Prefill(failure) => (prefill_failed(failure, is_hurried), Culprit::Prefill),
+            Self::Died => {
+                guard.blame();
+                (Outcome::given_up(GaveUp::Dead), Culprit::Prefill)
+            }
+        }
+    }
 }
 
 async fn attempt_pair(
@@ -163,15 +183,7 @@ async fn attempt_pair(
         failure = failed(client, &mut guard, own.first_byte, patience.first_byte) => First::Prefill(failure),
         () = died => First::Died,
     };
-    let (outcome, culprit) = match first {
-        First::Decode(Ok(outcome)) => (outcome, Culprit::Decode),
-        First::Decode(Err(unanswered)) => silent(*unanswered, &mut guard, &meanwhile),
-        First::Prefill(failure) => (prefill_failed(failure, is_hurried), Culprit::Prefill),
-        First::Died => {
-            guard.blame();
-            (Outcome::given_up(GaveUp::Dead), Culprit::Prefill)
-        }
-    };
+    let (outcome, culprit) = first.told(&mut guard, &meanwhile, is_hurried);
     let other = async {
         if culprit == Culprit::Prefill {
             decoding.await.ok().map(|outcome| outcome.ending())

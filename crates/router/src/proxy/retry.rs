@@ -170,36 +170,35 @@ impl Ending {
 
 /// How often a request may still be tried again.
 #[derive(Debug)]
-pub(crate) struct Retries<'a> {
+pub(crate) struct Retries {
     on: RetryOn,
     left: u32,
-    second: &'a SecondRun,
     /// Whether all workers that were left were found full.
     is_crowded: bool,
     /// Why the next attempt is made, if it is one more.
     reason: Option<RetryReason>,
 }
 
-impl<'a> Retries<'a> {
+impl Retries {
     /// This many, for these conditions.
-    pub(crate) fn new(left: u32, on: RetryOn, second: &'a SecondRun) -> Self {
-        Self { on, left, second, is_crowded: false, reason: None }
+    pub(crate) fn new(left: u32, on: RetryOn) -> Self {
+        Self { on, left, is_crowded: false, reason: None }
     }
 
     /// Uses up a retry, if the ending is a reason for one and one is left. What the worker may have
     /// worked on is a reason only once, and so is what the `other` half of a pair may have: how that
-    /// one ended, if it has.
-    pub(crate) fn take(&mut self, ending: Ending, other: Option<Ending>) -> bool {
+    /// one ended, if it has. `second` is that once.
+    pub(crate) fn take(&mut self, ending: Ending, other: Option<Ending>, second: &SecondRun) -> bool {
         let Some(reason) = ending.condition(self.on).map(RetryReason::of) else { return false };
         let Some(left) = self.left.checked_sub(1) else { return false };
         // One that found everybody full has asked the one that it may ask.
         let is_asked = reason == RetryReason::Full && self.is_crowded;
         if ending.is_break() && other.is_some_and(Ending::is_break) {
             // A request that breaks both halves has had both runs.
-            self.second.take();
+            second.take();
         }
         let has_run = reason.may_have_run() || other.is_some_and(Ending::may_have_run);
-        let may = !is_asked && (!has_run || self.second.take());
+        let may = !is_asked && (!has_run || second.take());
         if may {
             self.left = left;
             self.reason = Some(reason);
@@ -257,6 +256,11 @@ impl SecondRun {
         let is_forbidden =
             |value: &HeaderValue| value != "0" && !value.as_bytes().eq_ignore_ascii_case(b"false");
         Self { taken: AtomicBool::new(values.any(is_forbidden)) }
+    }
+
+    /// What is left of it, for the request in another form. This one is not used from then on.
+    pub(crate) fn carried_on(&self) -> Self {
+        Self { taken: AtomicBool::new(!self.is_left()) }
     }
 
     /// True if it is left.
@@ -317,18 +321,18 @@ mod tests {
     #[test]
     fn request_runs_a_second_time_once_and_leaves_full_workers_as_often_as_it_may() {
         let (second, all) = (SecondRun::default(), RetryCondition::ALL.map(|(condition, _)| condition));
-        let mut retries = Retries::new(4, all.into_iter().collect(), &second);
+        let mut retries = Retries::new(4, all.into_iter().collect());
         let answer = |status| Ending::Answered { status, is_dying: false };
-        assert!(retries.take(answer(502), None));
+        assert!(retries.take(answer(502), None, &second));
         assert_eq!(retries.begin(), Some(RetryReason::Status));
         assert_eq!(retries.begin(), None, "told twice");
-        assert!(!retries.take(answer(504), None), "a third run");
-        assert!(!retries.take(answer(200), None));
-        assert!(retries.take(answer(503), None) && retries.take(answer(429), None));
+        assert!(!retries.take(answer(504), None, &second), "a third run");
+        assert!(!retries.take(answer(200), None, &second));
+        assert!(retries.take(answer(503), None, &second) && retries.take(answer(429), None, &second));
         assert!(retries.find_crowded() && !retries.find_crowded());
-        assert!(!retries.take(answer(503), None), "the one that may be asked of all that are full");
-        assert!(retries.take(Ending::Failed(Some(RetryCondition::Connect)), None));
-        assert!(!retries.take(Ending::Failed(Some(RetryCondition::Connect)), None), "none is left");
+        assert!(!retries.take(answer(503), None, &second), "the one that may be asked of all that are full");
+        assert!(retries.take(Ending::Failed(Some(RetryCondition::Connect)), None, &second));
+        assert!(!retries.take(Ending::Failed(Some(RetryCondition::Connect)), None, &second), "none is left");
     }
     #[test]
     fn full_half_hides_no_run_of_the_other() {
@@ -344,14 +348,14 @@ mod tests {
         ]) {
             for ending in [answer(503), answer(429), connect] {
                 let second = SecondRun::default();
-                let mut retries = Retries::new(4, on, &second);
-                assert!(retries.take(ending, Some(other)), "{ending:?} {other:?}");
-                assert_eq!(retries.take(ending, Some(other)), may_again, "{ending:?} {other:?}");
-                assert!(retries.take(ending, None), "{ending:?} {other:?}: that is no run");
+                let mut retries = Retries::new(4, on);
+                assert!(retries.take(ending, Some(other), &second), "{ending:?} {other:?}");
+                assert_eq!(retries.take(ending, Some(other), &second), may_again, "{ending:?} {other:?}");
+                assert!(retries.take(ending, None, &second), "{ending:?} {other:?}: that is no run");
             }
         }
         let second = SecondRun::default();
-        let mut retries = Retries::new(4, on, &second);
-        assert!(!retries.take(Ending::BROKEN, Some(answer(502))), "it broke both");
+        let mut retries = Retries::new(4, on);
+        assert!(!retries.take(Ending::BROKEN, Some(answer(502)), &second), "it broke both");
     }
 }

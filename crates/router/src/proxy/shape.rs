@@ -8,3 +8,13 @@ pub enum Shape {
     /// A prefill and a decode worker.
     Pair,
 }
+
+impl Shape {
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Single => Self::Pair,
+            Self::Pair => Self::Single,
+        }
+    }
+}

@@ -79,7 +79,9 @@ impl Shortage {
 
     /// Why no request of this route would get a worker now, whatever its model.
     pub fn of_fleet(snapshot: &Snapshot, route: Route) -> Self {
-        Self::of(snapshot, snapshot.shape(route, None).unwrap_or(Shape::Single), None)
+        let shape = snapshot.shape(route, None).unwrap_or(Shape::Single);
+        let eligible = snapshot.pairing(None, None, None).filter(|_| shape == Shape::Pair);
+        Self::of(snapshot, shape, eligible)
     }
 
     /// The one of two reasons that is told for workers of which either would do.

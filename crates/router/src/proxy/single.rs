@@ -30,9 +30,9 @@ pub(crate) struct Single<'a> {
 }
 
 impl<'a> Single<'a> {
-    pub(crate) fn new(client: &'a Client, inbound: &'a Inbound) -> Self {
+    pub(crate) fn new(client: &'a Client, inbound: &'a Inbound, second: SecondRun) -> Self {
         let body = Payload::from(inbound.body.clone());
-        Self { client, head: &inbound.head, body, second: inbound.second_run() }
+        Self { client, head: &inbound.head, body, second }
     }
 }
 
@@ -69,7 +69,7 @@ impl Form for Single<'_> {
 
     fn place(
         decision: Decision,
-        tried: &mut Tried<'_>,
+        tried: &mut Tried,
         snapshot: &Snapshot,
         policy: &PolicyHandle,
     ) -> Result<Option<Placement>, ProxyError> {

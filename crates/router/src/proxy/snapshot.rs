@@ -1,5 +1,6 @@
 //! The fleet at one moment, with all that requests need worked out beforehand.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{Worker, WorkerRole, WorkerTable};
+use sglang_router_rs::policies::SelectWorkerInfo;
 use sglang_router_rs::types::WorkerSet;
 
 /// A worker table, the targets at the same indexes, and who serves which model. Never changes:
@@ -87,7 +89,59 @@ impl Snapshot {
             return Ok(Shape::Single);
         }
         let group = self.models.group(model)?;
-        Ok(group.only_shape().unwrap_or_else(|| self.preferred(group)))
+        let sets = self.models.pairings(model);
+        Ok(group.only_shape().unwrap_or_else(|| self.preferred(group, sets)))
+    }
+
+    /// True if somebody who was not `tried` may be chosen for this request in this shape.
+    pub(crate) fn has_left(
+        &self,
+        shape: Shape,
+        route: Route,
+        model: Option<&str>,
+        tried: Option<&WorkerSet>,
+    ) -> bool {
+        let Ok(group) = self.models.group(model) else { return false };
+        let may = |index: usize, target: &Target| {
+            group.any_role.contains(index)
+                && tried.is_none_or(|tried| !tried.contains(index))
+                && target.worker().is_healthy()
+        };
+        (shape == Shape::Single || self.may_pair(route)) && self.can(shape, self.models.pairings(model), may)
+    }
+
+    /// The workers of which both halves of a pair have to be, where a request names no model and they
+    /// would not fit otherwise. Of several such sets one that has somebody who was not `tried`, by chance
+    /// and as often as it has decode workers; for the same `key` the same one, as long as they are well.
+    pub(crate) fn pairing(
+        &self,
+        model: Option<&str>,
+        tried: Option<&WorkerSet>,
+        key: Option<&str>,
+    ) -> Option<&WorkerSet> {
+        let sets = self.models.pairings(model);
+        if sets.len() < 2 {
+            return sets.first();
+        }
+        let conditions: [fn(&Target) -> bool; 2] = [|target| target.worker().is_healthy(), Target::is_fit];
+        for holds in conditions {
+            let count = |role, set: &WorkerSet| {
+                let targets = self.targets.iter().enumerate();
+                let may = |index| set.contains(index) && tried.is_none_or(|tried| !tried.contains(index));
+                let may =
+                    |index, target: &Target| may(index) && target.worker().role() == role && holds(target);
+                targets.filter(|(index, target)| may(*index, target)).count()
+            };
+            let weight = |set: &WorkerSet| match count(WorkerRole::Prefill, set) {
+                0 => 0,
+                _ => count(WorkerRole::Decode, set),
+            };
+            let weights: Vec<usize> = sets.iter().map(weight).collect();
+            if let Some(index) = drawn(&weights, key) {
+                return sets.get(index);
+            }
+        }
+        sets.first()
     }
 
     /// The only workers that may serve the request; `None` = all.
@@ -104,22 +158,41 @@ impl Snapshot {
         Ok((set.len() < self.table.workers().len()).then_some(set))
     }
 
+    /// The same for one attempt of a request: both halves of a pair have to fit each other.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownModel`], as [`eligible`](Self::eligible).
+    pub(crate) fn eligible_of(
+        &self,
+        shape: Shape,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Option<&WorkerSet>, UnknownModel> {
+        if shape == Shape::Pair
+            && let Some(pairing) = self.pairing(info.model, info.excluded, info.request_key)
+        {
+            return Ok(Some(pairing));
+        }
+        self.eligible(shape, info.model)
+    }
+
     /// True if requests can be served: by a regular worker, or by a pair. Workers that are full for
     /// a moment count: they serve others, and what they say of themselves is an answer too.
     pub fn is_ready(&self) -> bool {
-        self.serves(|_| true)
+        self.serves(self.models.pairings(None), |_| true)
     }
 
     /// True if requests of this route can be served, some of them at least.
     pub fn is_ready_for(&self, route: Route) -> bool {
-        let can = |shape| self.can(shape, |_, target| target.is_fit());
+        let sets = self.models.pairings(None);
+        let can = |shape| self.can(shape, sets, |_, target| target.is_fit());
         can(Shape::Single) || (route.generates() && can(Shape::Pair))
     }
 
     /// The models that can be served now, in OpenAI's form; `None` if none is known, and some worker
     /// that serves was not asked yet.
     pub fn model_page(&self) -> Option<Bytes> {
-        let data = self.models.list(|group: &Group| self.serves(|index| group.any_role.contains(index)));
+        let data = self.models.list(|group: &Group| self.serves(&[], |index| group.any_role.contains(index)));
         let mut targets = self.targets.iter().enumerate();
         if data.is_empty() && targets.any(|(index, target)| self.unasked.contains(index) && target.is_fit()) {
             return None;
@@ -127,18 +200,18 @@ impl Snapshot {
         serde_json::to_vec(&serde_json::json!({"object": "list", "data": data})).ok().map(Bytes::from)
     }
 
-    fn serves(&self, admits: impl Fn(usize) -> bool) -> bool {
-        let can = |shape| self.can(shape, |index, target| admits(index) && target.is_fit());
+    fn serves(&self, sets: &[WorkerSet], admits: impl Fn(usize) -> bool) -> bool {
+        let can = |shape| self.can(shape, sets, |index, target| admits(index) && target.is_fit());
         can(Shape::Single) || can(Shape::Pair)
     }
 
     /// Among workers that could serve a request in either shape. One that is full is asked only where
     /// nobody has room, as where there is one shape.
-    fn preferred(&self, group: &Group) -> Shape {
+    fn preferred(&self, group: &Group, sets: &[WorkerSet]) -> Shape {
         let conditions: [fn(&Target) -> bool; 2] = [|target| target.worker().is_healthy(), Target::is_fit];
         for holds in conditions {
             for shape in [Shape::Pair, Shape::Single] {
-                if self.can(shape, |index, target| group.any_role.contains(index) && holds(target)) {
+                if self.can(shape, sets, |index, target| group.any_role.contains(index) && holds(target)) {
                     return shape;
                 }
             }
@@ -146,15 +219,39 @@ impl Snapshot {
         Shape::Pair
     }
 
-    /// True if workers like these are there that can serve a request in this shape.
-    fn can(&self, shape: Shape, may: impl Fn(usize, &Target) -> bool) -> bool {
-        let has = |role| {
+    /// True if workers like these are there that can serve a request in this shape; a pair of them out of
+    /// one of these sets, if there are any.
+    fn can(&self, shape: Shape, sets: &[WorkerSet], may: impl Fn(usize, &Target) -> bool) -> bool {
+        let has = |role, set: Option<&WorkerSet>| {
+            let may = |index, target| set.is_none_or(|set| set.contains(index)) && may(index, target);
             let mut targets = self.targets.iter().enumerate();
             targets.any(|(index, target)| target.worker().role() == role && may(index, target))
         };
+        let has_both = |set| has(WorkerRole::Prefill, set) && has(WorkerRole::Decode, set);
         match shape {
-            Shape::Single => has(WorkerRole::Regular),
-            Shape::Pair => self.has_pairs && has(WorkerRole::Prefill) && has(WorkerRole::Decode),
+            Shape::Single => has(WorkerRole::Regular, None),
+            Shape::Pair if sets.is_empty() => self.has_pairs && has_both(None),
+            Shape::Pair => sets.iter().any(|set| has_both(Some(set))),
         }
     }
+}
+
+/// A place, as often as its weight is large; for the same key the same one.
+fn drawn(weights: &[usize], key: Option<&str>) -> Option<usize> {
+    let total = weights.iter().sum::<usize>() as u64;
+    let mut left = match key {
+        _ if total == 0 => return None,
+        None => fastrand::u64(..total),
+        Some(key) => {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            hasher.finish() % total
+        }
+    };
+    weights.iter().position(|weight| {
+        let weight = *weight as u64;
+        let is_here = left < weight;
+        left = left.saturating_sub(weight);
+        is_here
+    })
 }

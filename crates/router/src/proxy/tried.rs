@@ -7,20 +7,18 @@ use crate::proxy::outcome::{Outcome, Teller};
 use crate::proxy::placement::Placement;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::{Ending, Retries, RetryReason, SecondRun};
-use crate::proxy::route::Route;
-use crate::proxy::shape::Shape;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{Worker, WorkerRole};
-use sglang_router_rs::policies::{DecideError, Decision, PolicyHandle};
+use sglang_router_rs::policies::{Decision, PolicyHandle};
 use sglang_router_rs::types::WorkerSet;
 
 /// The workers that must not be chosen again, and the outcome that counts if none is left.
 #[derive(Debug)]
-pub(crate) struct Tried<'a> {
+pub(crate) struct Tried {
     workers: Option<WorkerSet>,
-    retries: Retries<'a>,
+    retries: Retries,
     last: Option<Outcome>,
 }
 
@@ -33,9 +31,9 @@ pub(crate) struct Selection {
     pub(crate) prefill: Option<usize>,
 }
 
-impl<'a> Tried<'a> {
-    pub(crate) fn new(settings: &'a ProxySettings, second: &'a SecondRun) -> Self {
-        let retries = Retries::new(settings.max_retries, settings.retry_on, second);
+impl Tried {
+    pub(crate) fn new(settings: &ProxySettings) -> Self {
+        let retries = Retries::new(settings.max_retries, settings.retry_on);
         Self { workers: None, retries, last: None }
     }
 
@@ -75,9 +73,14 @@ impl<'a> Tried<'a> {
     }
 
     /// Uses up a retry, if the outcome is a reason for one and one is left. `other` is how the other
-    /// half of a pair ended, if it has.
-    pub(crate) fn take_retry(&mut self, outcome: &Outcome, other: Option<Ending>) -> bool {
-        self.retries.take(outcome.ending(), other)
+    /// half of a pair ended, if it has; `second` is what the request may do once.
+    pub(crate) fn take_retry(
+        &mut self,
+        outcome: &Outcome,
+        other: Option<Ending>,
+        second: &SecondRun,
+    ) -> bool {
+        self.retries.take(outcome.ending(), other, second)
     }
 
     /// An attempt begins: why, if it is one more.
@@ -85,36 +88,15 @@ impl<'a> Tried<'a> {
         self.retries.begin()
     }
 
-    /// The fleet as it is `now`, for one more attempt: a worker that came meanwhile may be chosen. As
-    /// it was `seen` if that is the same, or if it would have been read or placed in another way now:
-    /// nobody serves its model any more, models matter that did not, or it would need the other shape.
-    pub(crate) fn follow(
-        &mut self,
-        seen: Arc<Snapshot>,
-        now: Arc<Snapshot>,
-        route: Route,
-        shape: Shape,
-        model: Option<&str>,
-    ) -> Arc<Snapshot> {
-        if Arc::ptr_eq(&seen, &now) {
-            return seen;
-        }
-        let keeps_shape =
-            now.only_shape(route, model).is_ok_and(|only| only.is_none_or(|only| only == shape));
-        let is_others = !keeps_shape || (now.routes_by_model() && !seen.routes_by_model());
-        if is_others {
-            return seen;
-        }
-        if let Some(tried) = &mut self.workers {
-            let known = seen.targets().iter().enumerate().filter(|(index, _)| tried.contains(*index));
-            let known: Vec<&Arc<Target>> = known.map(|(_, target)| target).collect();
-            let is_known = |target: &Arc<Target>| {
-                known.iter().any(|known| Arc::ptr_eq(known.endpoint(), target.endpoint()))
-            };
-            let targets = now.targets().iter().enumerate();
-            *tried = targets.filter(|(_, target)| is_known(target)).map(|(index, _)| index).collect();
-        }
-        now
+    /// The workers that were tried stand elsewhere in the fleet as it is `now` than in the one `seen`.
+    pub(crate) fn translate(&mut self, seen: &Snapshot, now: &Snapshot) {
+        let Some(tried) = &mut self.workers else { return };
+        let known = seen.targets().iter().enumerate().filter(|(index, _)| tried.contains(*index));
+        let known: Vec<&Arc<Target>> = known.map(|(_, target)| target).collect();
+        let is_known =
+            |target: &Arc<Target>| known.iter().any(|known| Arc::ptr_eq(known.endpoint(), target.endpoint()));
+        let targets = now.targets().iter().enumerate();
+        *tried = targets.filter(|(_, target)| is_known(target)).map(|(index, _)| index).collect();
     }
 
     /// True if the policy found nobody because all workers that may serve the request are full, but for
@@ -148,9 +130,9 @@ impl<'a> Tried<'a> {
         !full.is_empty()
     }
 
-    /// True if a retry is left, and a worker other than the one at `index` that may be chosen for it.
-    pub(crate) fn has_other(&self, snapshot: &Snapshot, eligible: Option<&WorkerSet>, index: usize) -> bool {
-        self.retries.has_for_break() && self.could_replace(snapshot, eligible, index)
+    /// True if a retry is left for a request whose connection breaks.
+    pub(crate) fn has_for_break(&self) -> bool {
+        self.retries.has_for_break()
     }
 
     /// True if a worker of the same role as the one at `index` may be chosen in its stead.
@@ -190,20 +172,8 @@ impl<'a> Tried<'a> {
         }
     }
 
-    /// What the client is told if the policy found nobody else to try.
-    pub(crate) fn give_up(
-        self,
-        error: &DecideError,
-        snapshot: &Snapshot,
-        shape: Shape,
-        eligible: Option<&WorkerSet>,
-    ) -> Outcome {
-        self.last.unwrap_or_else(|| {
-            Outcome::end(match error {
-                DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
-                // Nobody may be chosen, or the policy chose nobody.
-                _ => ProxyError::NoWorker(Shortage::of(snapshot, shape, eligible)),
-            })
-        })
+    /// The outcome that counts if nobody else is left.
+    pub(crate) fn take_last(&mut self) -> Option<Outcome> {
+        self.last.take()
     }
 }

@@ -1,13 +1,17 @@
 //! Regular workers beside prefill and decode workers.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use sgl_router::RunningRouter;
 use sgl_router::config::{RoleEntry, WorkerEntry};
 use sgl_testkit::client::{Whole, call, get, post};
-use sgl_testkit::router;
+use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::until;
+use sgl_testkit::waits::{soon, until};
+use sgl_testkit::{router, upstream};
 use sglang_router_rs::core::Worker;
+use tokio::sync::Semaphore;
 
 fn worker(worker: &Upstream, role: RoleEntry, model: Option<&str>) -> WorkerEntry {
     WorkerEntry { role, model: model.map(str::to_owned), ..worker.entry() }
@@ -125,4 +129,176 @@ async fn readiness_and_refusals_agree_on_why_nobody_serves() {
     why("none_healthy").await;
     drain(alone).await;
     why("all_draining").await;
+}
+
+fn role(entry: WorkerEntry, role: RoleEntry) -> WorkerEntry {
+    WorkerEntry { role, ..entry }
+}
+
+/// A worker that answers with this status once somebody adds a permit for it.
+async fn failing_behind_a_gate(status: u16) -> (Upstream, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let permits = Arc::clone(&gate);
+    let worker = Upstream::start(move |_| {
+        let permits = Arc::clone(&permits);
+        async move {
+            permits.acquire().await.expect("it stays open").forget();
+            upstream::whole(status, "{}")
+        }
+    });
+    (worker.await, gate)
+}
+
+#[tokio::test]
+async fn request_whose_pair_fails_changes_over_to_a_regular_worker() {
+    for failing in [RoleEntry::Prefill, RoleEntry::Decode] {
+        for crashes in [true, false] {
+            let [alone, prefill, _] = three().await;
+            // As one does that waits for its other half.
+            let (waiting, _) = Upstream::without_an_answer().await;
+            let (crashing, full) = (Raw::start(|_| Act::Crash).await, Upstream::failing(503).await);
+            let bad = if crashes { crashing.entry() } else { full.entry() };
+            let (prefill, decode) = match failing {
+                RoleEntry::Prefill => (bad, waiting.entry()),
+                _ => (prefill.entry(), bad),
+            };
+            let (prefill, decode) = (role(prefill, RoleEntry::Prefill), role(decode, RoleEntry::Decode));
+            let router = router::start(router::config(vec![alone.entry(), prefill, decode])).await;
+            let answer = ask(&router, "/generate", "m").await;
+            assert_eq!((answer.status, answer.text()), (StatusCode::OK, "alone"), "{failing:?} {crashes}");
+            let seen = alone.seen();
+            assert_eq!(seen.len(), 1);
+            assert_eq!(seen[0].json().get("bootstrap_room"), None, "it is no half of a pair there");
+        }
+    }
+}
+
+#[tokio::test]
+async fn request_that_changes_over_runs_twice_at_most() {
+    let [_, prefill, _] = three().await;
+    let crashing = [Raw::start(|_| Act::Crash).await, Raw::start(|_| Act::Crash).await];
+    let decode = Raw::start(|_| Act::Crash).await;
+    let mut entries: Vec<WorkerEntry> = crashing.iter().map(Raw::entry).collect();
+    entries.push(role(prefill.entry(), RoleEntry::Prefill));
+    entries.push(role(decode.entry(), RoleEntry::Decode));
+    let router = router::start(router::config(entries)).await;
+    let answer = ask(&router, "/generate", "m").await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_GATEWAY, "upstream_closed"));
+    let runs: usize = crashing.iter().map(Raw::runs).sum();
+    assert_eq!((decode.runs(), runs), (1, 1));
+}
+
+#[tokio::test]
+async fn request_whose_regular_worker_fails_changes_over_to_a_pair_that_came_up_meanwhile() {
+    let [_, prefill, decode] = three().await;
+    let (full, gate) = failing_behind_a_gate(503).await;
+    decode.set_health(500);
+    let router = router::start(router::checking(vec![
+        full.entry(),
+        role(prefill.entry(), RoleEntry::Prefill),
+        role(decode.entry(), RoleEntry::Decode),
+    ]))
+    .await;
+    for worker in [&full, &prefill] {
+        seen(&router, worker, true).await;
+    }
+    let address = router.addresses().data;
+    let asked = tokio::spawn(call(address, post("/generate", r#"{"text": ["a", "b"]}"#)));
+    let odd = tokio::spawn(call(address, post("/generate", "[]")));
+    full.arrived(2).await;
+    decode.set_health(200);
+    seen(&router, &decode, true).await;
+    gate.add_permits(2);
+    let answer = soon(asked).await.unwrap();
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "decode"));
+    assert_eq!(soon(odd).await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE, "no pair can be told of it");
+    assert_eq!(decode.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn pair_that_was_not_there_when_a_request_came_is_told_all_that_it_must_know() {
+    let [_, prefill, decode] = three().await;
+    let (full, gate) = failing_behind_a_gate(503).await;
+    let router = router::start(router::config(vec![full.entry()])).await;
+    let body = r#"{"prompt": ["a", "b"]}"#;
+    let asked = tokio::spawn(call(router.addresses().data, post("/v1/completions", body)));
+    full.arrived(1).await;
+    for (worker, half) in [(&prefill, RoleEntry::Prefill), (&decode, RoleEntry::Decode)] {
+        router.proxy().backends().add(&role(worker.entry(), half)).expect("a new worker");
+    }
+    gate.add_permits(1);
+    let answer = soon(asked).await.unwrap();
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "decode"));
+    let rooms = decode.seen()[0].json()["bootstrap_room"].as_array().map(Vec::len);
+    assert_eq!(rooms, Some(2), "one for each prompt");
+}
+
+#[tokio::test]
+async fn halves_of_a_request_without_a_model_serve_the_same_one() {
+    let mut workers = Vec::new();
+    for (model, half) in [
+        ("a", RoleEntry::Prefill),
+        ("b", RoleEntry::Decode),
+        ("b", RoleEntry::Prefill),
+        ("a", RoleEntry::Decode),
+        ("half", RoleEntry::Prefill),
+    ] {
+        workers.push((model, half, Upstream::saying("{}").await));
+    }
+    let entries = workers.iter().map(|(model, half, one)| worker(one, half.clone(), Some(model))).collect();
+    let router = router::start(router::config(entries)).await;
+    let rounds = 40;
+    for _ in 0..rounds {
+        let answer = call(router.addresses().data, post("/generate", "{}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    }
+    let rooms = |index: usize| {
+        let seen = workers[index].2.seen();
+        let mut rooms: Vec<u64> =
+            seen.iter().filter_map(|seen| seen.json()["bootstrap_room"].as_u64()).collect();
+        rooms.sort_unstable();
+        rooms
+    };
+    until(async || rooms(0).len() + rooms(2).len() == rounds).await;
+    for (prefill, decode) in [(0, 3), (2, 1)] {
+        assert_eq!(rooms(prefill), rooms(decode));
+        assert!(rooms(decode).len() > rounds / 8, "both models serve");
+    }
+    assert!(rooms(4).is_empty(), "it has no other half");
+}
+
+#[tokio::test]
+async fn request_without_a_model_finds_the_pair_that_is_well_and_whole() {
+    let [alone, prefill, decode] = three().await;
+    let entries = |alone_model| {
+        vec![
+            worker(&alone, RoleEntry::Regular, alone_model),
+            worker(&prefill, RoleEntry::Prefill, Some("a")),
+            worker(&decode, RoleEntry::Decode, Some("b")),
+        ]
+    };
+    let router = router::start(router::config(entries(Some("c")))).await;
+    let answer = call(router.addresses().data, post("/generate", "{}")).await;
+    assert_eq!(answer.text(), "alone", "the halves do not fit");
+    let router = router::start(router::config(entries(None).split_off(1))).await;
+    let answer = call(router.addresses().data, post("/generate", "{}")).await;
+    assert_eq!(reason(&answer), "none_qualifies");
+    assert_eq!(readiness(&router).await["ready"], false);
+    // One model is ill: the other serves.
+    let crashing = Raw::start(|_| Act::Crash).await;
+    let mut entries = Vec::new();
+    for (model, decode) in [("a", crashing.entry()), ("b", decode.entry())] {
+        let prefill = Upstream::saying("{}").await;
+        entries.push((WorkerEntry { model: Some(model.into()), ..role(decode, RoleEntry::Decode) }, prefill));
+    }
+    let mut all: Vec<WorkerEntry> = Vec::new();
+    for (decode, prefill) in &entries {
+        all.push(worker(prefill, RoleEntry::Prefill, decode.model.as_deref()));
+        all.push(decode.clone());
+    }
+    let router = router::start(router::config(all)).await;
+    for _ in 0..10 {
+        let answer = call(router.addresses().data, post("/generate", "{}")).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::OK, "decode"));
+    }
 }

@@ -1,0 +1,124 @@
+//! How far a request has come: in which fleet, in which form, and what was tried.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::proxy::data_plane::DataPlane;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::outcome::Outcome;
+use crate::proxy::proxy_error::ProxyError;
+use crate::proxy::retry::SecondRun;
+use crate::proxy::route::Route;
+use crate::proxy::shape::Shape;
+use crate::proxy::shortage::Shortage;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::tried::Tried;
+use sglang_router_rs::policies::{DecideError, SelectWorkerInfo};
+
+/// A request between its attempts. It keeps its form while somebody is left for that, and changes over
+/// to the other when only that can be served.
+#[derive(Debug)]
+pub(crate) struct RequestCourse {
+    /// The fleet that it is placed in.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What was tried, at the places of that fleet.
+    pub(crate) tried: Tried,
+    /// The form of the next attempt; `None` before the request was read.
+    pub(crate) shape: Option<Shape>,
+    /// What the form before had left.
+    pub(crate) second: SecondRun,
+    /// The body as [`counted`](Self::counted) made it.
+    body: Option<Bytes>,
+    route: Route,
+}
+
+impl RequestCourse {
+    /// Nothing was tried yet.
+    pub(crate) fn new(proxy: &DataPlane, inbound: &Inbound) -> Self {
+        Self {
+            snapshot: proxy.backends().snapshot(),
+            tried: Tried::new(proxy.settings()),
+            shape: None,
+            second: inbound.second_run(),
+            body: None,
+            route: inbound.route,
+        }
+    }
+
+    /// The body for those who may need it for longer than the answer takes to begin. Counted here too, in
+    /// case the request changes over to a form that does not.
+    pub(crate) fn counted(&mut self, inbound: &Inbound) -> Bytes {
+        self.body.get_or_insert_with(|| inbound.held.move_into(inbound.body.clone())).clone()
+    }
+
+    /// Goes on in the fleet as it is `now`, after an attempt in this shape: a worker that came meanwhile
+    /// may be chosen.
+    pub(crate) fn follow(&mut self, now: Arc<Snapshot>, own: Shape, model: Option<&str>) {
+        if !Arc::ptr_eq(&self.snapshot, &now) && !self.is_read_otherwise(&now, model) {
+            self.tried.translate(&self.snapshot, &now);
+            self.snapshot = now;
+        }
+        self.shape = Some(if self.is_left(own.other(), own, model) { own.other() } else { own });
+    }
+
+    /// True if this fleet is none for the request as it was read: nobody serves its model any more, or
+    /// models matter that did not.
+    fn is_read_otherwise(&self, now: &Snapshot, model: Option<&str>) -> bool {
+        now.only_shape(self.route, model).is_err()
+            || (now.routes_by_model() && !self.snapshot.routes_by_model())
+    }
+
+    /// True if the policy found nobody in this shape although somebody may serve the request, perhaps in
+    /// the other shape.
+    pub(crate) fn finds_others(&mut self, own: Shape, model: Option<&str>) -> bool {
+        if self.is_left(own.other(), own, model) {
+            self.shape = Some(own.other());
+            return true;
+        }
+        // Those of any role, if a pair would do.
+        let shape = if self.snapshot.may_pair(self.route) { Shape::Pair } else { own };
+        let eligible = self.snapshot.eligible(shape, model).ok().flatten();
+        self.tried.finds_all_full(&self.snapshot, eligible)
+    }
+
+    /// True if a request that breaks the connection to the worker at `index` could go elsewhere.
+    pub(crate) fn has_other(&self, own: Shape, model: Option<&str>, index: usize) -> bool {
+        let eligible = self.snapshot.eligible(own, model).ok().flatten();
+        self.tried.has_for_break()
+            && (self.tried.could_replace(&self.snapshot, eligible, index) || self.can(own.other(), model))
+    }
+
+    /// True if the request can be served in this shape only, no longer in the other.
+    fn is_left(&self, shape: Shape, other: Shape, model: Option<&str>) -> bool {
+        !self.can(other, model) && self.can(shape, model)
+    }
+
+    fn can(&self, shape: Shape, model: Option<&str>) -> bool {
+        self.snapshot.has_left(shape, self.route, model, self.tried.workers())
+    }
+
+    /// What the client is told if the policy found nobody else to try.
+    pub(crate) fn give_up(
+        &mut self,
+        error: &DecideError,
+        shape: Shape,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Outcome {
+        self.tried.take_last().unwrap_or_else(|| {
+            Outcome::end(match error {
+                DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
+                // Nobody may be chosen, or the policy chose nobody.
+                _ => {
+                    let eligible = self.snapshot.eligible_of(shape, info).ok().flatten();
+                    ProxyError::NoWorker(Shortage::of(&self.snapshot, shape, eligible))
+                }
+            })
+        })
+    }
+
+    /// What the client is told if the request cannot be served in the form that is left.
+    pub(crate) fn given_up(&mut self, error: ProxyError) -> Outcome {
+        self.tried.take_last().unwrap_or_else(|| Outcome::end(error))
+    }
+}
