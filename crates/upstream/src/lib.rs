@@ -6,6 +6,7 @@ mod descriptors;
 mod upstream_error;
 mod address;
 mod payload;
+mod worker_stream;
 mod upstream_connection;
 
 pub use crate::address::Address;

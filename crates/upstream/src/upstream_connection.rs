@@ -14,13 +14,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::payload::Payload;
 use crate::upstream_error::UpstreamError;
+use crate::worker_stream::WorkerStream;
 
 /// What is sent to a worker.
 pub type Outgoing = Request<Payload>;
@@ -30,7 +29,7 @@ pub type Outgoing = Request<Payload>;
 pub struct UpstreamConnection {
     sender: http1::SendRequest<Payload>,
     /// `None` once it has ended.
-    driver: Option<http1::Connection<TokioIo<TcpStream>, Payload>>,
+    driver: Option<http1::Connection<WorkerStream, Payload>>,
     idle_since: Instant,
 }
 
@@ -46,7 +45,8 @@ impl UpstreamConnection {
     /// Dropping the future closes what was opened.
     pub async fn open(address: &Address, limit: Duration) -> Result<Box<Self>, UpstreamError> {
         let stream = address.connect(limit).await?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
+        let (sender, driver) =
+            http1::handshake(WorkerStream::new(stream)).await.map_err(UpstreamError::Broken)?;
         Ok(Box::new(Self { sender, driver: Some(driver), idle_since: Instant::now() }))
     }
 
@@ -100,7 +100,7 @@ impl UpstreamConnection {
 }
 
 /// Lets the connection make progress; takes it away if it has ended.
-fn drive(driver: &mut Option<http1::Connection<TokioIo<TcpStream>, Payload>>, cx: &mut Context<'_>) {
+fn drive(driver: &mut Option<http1::Connection<WorkerStream, Payload>>, cx: &mut Context<'_>) {
     // An error of the driver also reaches the answer or its body, which is where it is handled.
     if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
         *driver = None;

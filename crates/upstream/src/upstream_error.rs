@@ -36,9 +36,13 @@ pub enum UpstreamError {
     /// The connection ended in order, but without an answer.
     #[error("the connection ended without an answer")]
     Ended,
-    /// A stream of events ended in order, but without one: comments at most.
-    #[error("a stream of events ended without one")]
+    /// An answer ended in order, but without what it promised: a stream of events without one (comments
+    /// at most), JSON up to the end of the connection without anything.
+    #[error("the answer ended without the events or the JSON that it promised")]
     Empty,
+    /// The body of the answer is coded for this connection in a way that no request offers.
+    #[error("the worker answered with a transfer coding other than chunked, which the request did not offer")]
+    Coded,
     /// The worker wants to speak another protocol, which no request asks for.
     #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
     Switched,

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, response};
 
+use sgl_upstream::UpstreamError;
 use sglang_router_rs::policies::HeaderLookup;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -128,6 +129,27 @@ fn remove_all(headers: &mut HeaderMap, is_meant: fn(&str) -> bool) {
     }
 }
 
+/// True if a body without a length says by its coding where it ends.
+///
+/// # Errors
+///
+/// [`UpstreamError::Coded`] if it is coded in another way too. Nobody asked for that (RFC 9112, sections
+/// 6.1 and 7.4: no `te` is sent), hyper undoes the chunks only, and the header is not the client's to see.
+pub(crate) fn is_chunked(headers: &HeaderMap) -> Result<bool, UpstreamError> {
+    let values = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut is_chunked = false;
+    for coding in codings.map(<[u8]>::trim_ascii) {
+        match coding {
+            b"" => {}
+            _ if coding.eq_ignore_ascii_case(b"identity") => {}
+            _ if !is_chunked && coding.eq_ignore_ascii_case(b"chunked") => is_chunked = true,
+            _ => return Err(UpstreamError::Coded),
+        }
+    }
+    Ok(is_chunked)
+}
+
 /// True if a body of this kind can be read as it comes: compressed, it is none until it is whole.
 pub(crate) fn is_readable_as(headers: &HeaderMap, kind: &[u8]) -> bool {
     content_type(headers).get(..kind.len()).is_some_and(|value| value.eq_ignore_ascii_case(kind))
@@ -205,6 +227,26 @@ mod tests {
         let mut headers = map(&[("content-length", "1")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("content-length", "1")]));
+    }
+
+    #[test]
+    fn coding_that_is_more_than_chunks_is_refused() {
+        for (values, expected) in [
+            (&[][..], Some(false)),
+            (&["chunked"], Some(true)),
+            (&[" Chunked ,"], Some(true)),
+            (&["identity"], Some(false)),
+            (&["identity, chunked"], Some(true)),
+            (&["gzip, chunked"], None),
+            (&["gzip", "chunked"], None),
+            (&["chunked", "gzip"], None),
+            (&["gzip"], None),
+            (&["chunked, chunked"], None),
+            (&["chunked;a=b"], None),
+        ] {
+            let headers: Vec<_> = values.iter().map(|value| ("transfer-encoding", *value)).collect();
+            assert_eq!(is_chunked(&map(&headers)).ok(), expected, "{values:?}");
+        }
     }
 
     #[test]

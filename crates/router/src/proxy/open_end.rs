@@ -1,6 +1,6 @@
 //! Bodies that end with their connection, so that a cut-off looks like an end.
 
-use http::{Version, header, response};
+use http::response;
 
 use crate::proxy::headers::{is_json, is_readable_as};
 
@@ -35,14 +35,9 @@ struct Nesting {
 }
 
 impl OpenEnd {
-    /// `None` if the body says itself where it ends, by its length if it `has_length`; or is neither
-    /// events nor JSON, or is compressed.
-    pub fn of(head: &response::Parts, has_length: bool) -> Option<Self> {
-        let is_chunked =
-            || head.version == Version::HTTP_11 && head.headers.contains_key(header::TRANSFER_ENCODING);
-        if has_length || is_chunked() {
-            return None;
-        }
+    /// Of a body that does not say itself where it ends; `None` if it is neither events nor JSON, or is
+    /// compressed.
+    pub fn of(head: &response::Parts) -> Option<Self> {
         let so_far = if is_readable_as(&head.headers, b"text/event-stream") {
             SoFar::Stream([b' '; TAIL_BYTES])
         } else if is_json(&head.headers) {
@@ -51,6 +46,11 @@ impl OpenEnd {
             return None;
         };
         Some(Self { so_far, may_be_empty: !head.status.is_success() })
+    }
+
+    /// True if there must be some JSON.
+    pub(crate) fn promises_json(&self) -> bool {
+        matches!(self.so_far, SoFar::Json(_)) && !self.may_be_empty
     }
 
     /// The next piece.
@@ -108,13 +108,13 @@ impl Nesting {
 
 #[cfg(test)]
 mod tests {
-    use http::Response;
+    use http::{Response, Version};
 
     use super::*;
 
     fn of(status: u16, kind: &str) -> Option<OpenEnd> {
         let head = Response::builder().version(Version::HTTP_10).status(status);
-        OpenEnd::of(&head.header("content-type", kind).body(()).unwrap().into_parts().0, false)
+        OpenEnd::of(&head.header("content-type", kind).body(()).unwrap().into_parts().0)
     }
 
     fn cut(kind: &str, pieces: &[&str]) -> bool {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::proxy::event_error::{EventError, is_dying};
 use crate::proxy::event_stream::EventScan;
-use crate::proxy::headers::is_readable_as;
+use crate::proxy::headers::{is_chunked, is_readable_as};
 use crate::proxy::open_end::OpenEnd;
 use sgl_upstream::{AnswerBody, UpstreamAnswer, UpstreamConnection, UpstreamError};
 
@@ -48,15 +48,16 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// [`UpstreamError::Switched`].
+    /// [`UpstreamError::Switched`] and [`UpstreamError::Coded`].
     pub fn new(answer: UpstreamAnswer) -> Result<Self, UpstreamError> {
         let (head, body) = answer.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched);
         }
+        let says_its_end = body.has_length() || is_chunked(&head.headers)?;
         Ok(Self {
             events: is_event_stream(&head).then(EventScan::default),
-            open_end: OpenEnd::of(&head, body.has_length()),
+            open_end: if says_its_end { None } else { OpenEnd::of(&head) },
             head,
             body,
             is_dying: false,
@@ -65,14 +66,14 @@ impl Opening {
         })
     }
 
-    /// Reads on to the first event of a stream, which tells whether the request is served at all, and
-    /// to the end of a short answer that may be a reason to ask another worker.
+    /// Reads on to the first event of a stream, which tells whether the request is served at all, to the
+    /// first bytes of JSON that ends with its connection, which may end without any, and to the end of a short answer that may be a reason to ask another worker.
     /// Tells `heard` of each piece that comes: a worker that sends comments is not silent.
     ///
     /// # Errors
     ///
-    /// [`UpstreamError::Broken`] if the connection breaks before, [`UpstreamError::Empty`] if a stream ends
-    /// before.
+    /// [`UpstreamError::Broken`] if the connection breaks before, [`UpstreamError::Empty`] if a stream or
+    /// the JSON ends before.
     ///
     /// # Cancel safety
     ///
@@ -80,6 +81,13 @@ impl Opening {
     pub async fn read_on(&mut self, mut heard: impl FnMut()) -> Result<(), UpstreamError> {
         if let Some(events) = &mut self.events {
             read_first_event(&mut self.body, events, &mut heard).await?;
+        }
+        if self.open_end.as_ref().is_some_and(OpenEnd::promises_json) {
+            // Boxed: only old workers answer so.
+            if !Box::pin(self.body.read_ahead(|_| {})).await.map_err(UpstreamError::Broken)? {
+                return Err(UpstreamError::Empty);
+            }
+            heard();
         }
         if matches!(self.status(), 429 | 500 | 502 | 503 | 504) {
             // Boxed: most answers are no refusals, and need no room for this.

@@ -73,7 +73,9 @@ impl Outcome {
             | UpstreamError::Connect(_)
             | UpstreamError::Unresolved(_)
             | UpstreamError::Unsent(_) => ProxyError::ConnectFailed,
-            UpstreamError::Switched => ProxyError::InvalidAnswer,
+            UpstreamError::Switched | UpstreamError::Coded => {
+                ProxyError::InvalidAnswer { reason: error.to_string() }
+            }
             UpstreamError::Broken(_) | UpstreamError::Stale | UpstreamError::Ended | UpstreamError::Empty => {
                 ProxyError::BrokenAnswer
             }

@@ -80,8 +80,11 @@ pub(crate) enum ProxyError {
     #[error("the worker closed the connection, or ended a stream of events, without an answer")]
     BrokenAnswer,
     /// The worker's answer is none to this request.
-    #[error("the worker answered 101 (switching protocols), which the request did not ask for")]
-    InvalidAnswer,
+    #[error("{reason}")]
+    InvalidAnswer {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The prefill half of a pair failed.
     #[error("the prefill worker failed")]
     PrefillFailed,
@@ -131,7 +134,7 @@ impl ProxyError {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::OutOfMemory { .. } | Self::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer | Self::PrefillFailed => {
+            Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer { .. } | Self::PrefillFailed => {
                 StatusCode::BAD_GATEWAY
             }
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -155,7 +158,7 @@ impl ProxyError {
             Self::OutOfResources => "router_out_of_resources",
             Self::ConnectFailed => "upstream_connect_failed",
             Self::BrokenAnswer => "upstream_closed",
-            Self::InvalidAnswer => "upstream_invalid_answer",
+            Self::InvalidAnswer { .. } => "upstream_invalid_answer",
             Self::PrefillFailed => "upstream_prefill_failed",
             Self::Timeout => "upstream_timeout",
         }

@@ -112,6 +112,7 @@ impl Ending {
             | UpstreamError::Unresolved(_)
             | UpstreamError::Unsent(_) => Some(RetryCondition::Connect),
             UpstreamError::Switched
+            | UpstreamError::Coded
             | UpstreamError::Broken(_)
             | UpstreamError::Stale
             | UpstreamError::Ended
