@@ -1,10 +1,10 @@
 //! A compiled module with its imports resolved: what instances are stamped from.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use wasmtime::{InstancePre, Module};
 
+use crate::engine::compiler_process::{Supplier, Wanted};
 use crate::engine::error::EngineError;
 use crate::engine::exports::Places;
 use crate::engine::sandbox::{Sandbox, SandboxSpec, StoreData, wasi};
@@ -31,23 +31,25 @@ impl Compiled {
     /// [`EngineError::Compile`] or [`EngineError::Link`]; [`EngineError::CompileLimit`] or
     /// [`EngineError::CompilerProcess`] where a process of its own compiles.
     pub fn new(engine: &Arc<Engine>, wasm: &[u8], spec: SandboxSpec) -> Result<Self, EngineError> {
-        Self::unless_stopped(engine, wasm, spec, &AtomicBool::new(false))
+        let (_wanted, supplier) = Wanted::new();
+        Self::while_wanted(engine, wasm, spec, &supplier)
     }
 
-    /// As [`new`](Self::new); if a process compiles, ends it as soon as `stopped` is true.
+    /// As [`new`](Self::new); if a process compiles, ends it as soon as the [`Wanted`] of this supplier is
+    /// gone.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub(crate) fn unless_stopped(
+    pub(crate) fn while_wanted(
         engine: &Arc<Engine>,
         wasm: &[u8],
         spec: SandboxSpec,
-        stopped: &AtomicBool,
+        supplier: &Supplier,
     ) -> Result<Self, EngineError> {
         let module = match engine.cache.as_ref().and_then(|cache| cache.load(&engine.wasm, wasm)) {
             Some(module) => module,
-            None => compile(engine, wasm, stopped)?,
+            None => compile(engine, wasm, supplier)?,
         };
         let sandbox = Arc::new(Sandbox::new(spec));
         let linker = sandbox.linker(&module)?;
@@ -92,10 +94,10 @@ impl std::fmt::Debug for Compiled {
     }
 }
 
-fn compile(engine: &Engine, wasm: &[u8], stopped: &AtomicBool) -> Result<Module, EngineError> {
+fn compile(engine: &Engine, wasm: &[u8], supplier: &Supplier) -> Result<Module, EngineError> {
     let module = match &engine.compiler {
         None => engine.preparation.compile(|| Module::from_binary(&engine.wasm, wasm)),
-        Some(compiler) => load(engine, &compiler.compile(wasm, stopped)?),
+        Some(compiler) => load(engine, &compiler.compile(wasm, supplier)?),
     };
     let module = module.map_err(|error| EngineError::Compile(error.into()))?;
     if let Some(cache) = &engine.cache {

@@ -9,15 +9,12 @@ use std::io;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use crate::engine::error::EngineError;
 use crate::types::{shown, shown_path};
-
-/// How often the engine checks whether anybody still waits for the module.
-const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// How much of its complaints is read, in bytes.
 const MAX_COMPLAINT_BYTES: u64 = 8 << 10;
@@ -33,6 +30,42 @@ pub struct CompilerProcess {
     pub max_memory_bytes: u64,
     /// Time that it may take: on the clock, and of processors (in whole seconds).
     pub max_time: Duration,
+}
+
+/// Somebody waits for a module as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Wanted(Sender<CompilerEvent>);
+
+/// The other end of a [`Wanted`], for the thread that compiles.
+#[derive(Debug)]
+pub(crate) struct Supplier {
+    events: Receiver<CompilerEvent>,
+    /// For the thread that reads from the process.
+    sender: Sender<CompilerEvent>,
+}
+
+/// What the thread that compiles waits for.
+#[derive(Debug)]
+enum CompilerEvent {
+    /// The process has closed its output, and this was in it.
+    Output(io::Result<Vec<u8>>),
+    /// Nobody waits for the module any more.
+    Unwanted,
+}
+
+impl Wanted {
+    /// Both ends.
+    pub(crate) fn new() -> (Self, Supplier) {
+        let (sender, events) = mpsc::channel();
+        (Self(sender.clone()), Supplier { events, sender })
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        // An error means that the module is there.
+        let _ = self.0.send(CompilerEvent::Unwanted);
+    }
 }
 
 impl CompilerProcess {
@@ -56,13 +89,13 @@ impl CompilerProcess {
     }
 
     /// The compiled module, in the form that an engine with the same settings loads. Blocks until the
-    /// process ends, which also happens when `stopped` becomes true.
+    /// process ends, which also happens when nobody waits for the module any more.
     ///
     /// # Errors
     ///
     /// [`EngineError::Compile`] if the module is at fault, [`EngineError::CompileLimit`] if compiling
     /// took more than it may, [`EngineError::CompilerProcess`] if the process is at fault.
-    pub(crate) fn compile(&self, wasm: &[u8], stopped: &AtomicBool) -> Result<Vec<u8>, EngineError> {
+    pub(crate) fn compile(&self, wasm: &[u8], supplier: &Supplier) -> Result<Vec<u8>, EngineError> {
         let mut child = Running(self.start()?);
         let (input, output, complaints) =
             (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
@@ -70,11 +103,10 @@ impl CompilerProcess {
         std::thread::scope(|scope| {
             scope.spawn(move || hand_over(input, wasm));
             let complaint = scope.spawn(move || read(complaints, MAX_COMPLAINT_BYTES));
-            let (send, artifact) = mpsc::channel();
-            let limit = self.max_memory_bytes;
+            let (limit, sender) = (self.max_memory_bytes, supplier.sender.clone());
             // If the process was ended, nobody listens any more.
-            scope.spawn(move || send.send(read(output, limit)));
-            let waited = self.wait(&artifact, stopped);
+            scope.spawn(move || sender.send(CompilerEvent::Output(read(output, limit))));
+            let waited = self.wait(&supplier.events);
             if waited.is_err() {
                 child.end();
             }
@@ -106,19 +138,12 @@ impl CompilerProcess {
     }
 
     /// Waits for the process's output, as long as it may take and somebody waits for it.
-    fn wait<T>(&self, artifact: &mpsc::Receiver<T>, stopped: &AtomicBool) -> Result<T, EngineError> {
-        let began = Instant::now();
-        loop {
-            match artifact.recv_timeout(LOOK_PERIOD) {
-                Ok(artifact) => return Ok(artifact),
-                // Relaxed: the next check sees it.
-                Err(_) if stopped.load(Ordering::Relaxed) => {
-                    return Err(EngineError::Compile("nobody waits for it any more".into()));
-                }
-                Err(_) if began.elapsed() >= self.max_time => {
-                    return Err(self.limit(format!("{:?}", self.max_time), "max_secs"));
-                }
-                Err(_) => {}
+    fn wait(&self, events: &Receiver<CompilerEvent>) -> Result<io::Result<Vec<u8>>, EngineError> {
+        match events.recv_timeout(self.max_time) {
+            Ok(CompilerEvent::Output(artifact)) => Ok(artifact),
+            Err(RecvTimeoutError::Timeout) => Err(self.limit(format!("{:?}", self.max_time), "max_secs")),
+            Ok(CompilerEvent::Unwanted) | Err(RecvTimeoutError::Disconnected) => {
+                Err(EngineError::Compile("nobody waits for it any more".into()))
             }
         }
     }

@@ -21,7 +21,7 @@ pub(crate) mod deadline;
 pub(crate) mod sandbox;
 mod private_dir;
 pub mod aot_cache;
-mod compiler_process;
+pub(crate) mod compiler_process;
 pub(crate) mod wasm_engine;
 pub mod compile_worker;
 pub(crate) mod exports;

@@ -11,7 +11,9 @@ use crate::engine::making::StepError;
 use crate::engine::pool::instance_pool::{Pool, Pooled};
 use crate::engine::trial::Trial;
 
-/// How often a pool checks how many instances are warm and how old they are.
+/// How often a pool checks how many instances are warm and how old they are. Not one timer for the next
+/// that is to be replaced: the period is also the unit of ages, which a release compares without looking
+/// at a clock, and it tries again where an instance could not be made.
 const MAINTENANCE_PERIOD: Duration = Duration::from_millis(250);
 
 impl Pool {

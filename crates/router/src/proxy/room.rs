@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::proxy::clients::Clients;
 
-/// How long a new connection waits for another to end before it looks again who can give way.
+/// How long a new connection waits for another to end before it looks again who can give way. Only at
+/// the limit of connections. A timer for the one that is idle longest would not do: connections become
+/// idle, and bodies go on or stall, without telling anybody, so that requests pay nothing for that.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection is idle when it has been without a request for so long. One that has just been made,

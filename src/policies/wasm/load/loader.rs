@@ -2,7 +2,6 @@
 //! path, and a failure leaves nothing behind.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::config::plugin_faults::plugin_faults;
 use crate::config::rollout::Rollout;
 use crate::config::syscalls;
 use crate::engine::compiled::Compiled;
+use crate::engine::compiler_process::{Supplier, Wanted};
 use crate::engine::pool::Pool;
 use crate::engine::pool::options::PoolOptions;
 use crate::engine::sandbox::{SandboxSpec, TmpLimits};
@@ -194,9 +194,8 @@ async fn compile(
     // A process that compiles has a limit of its own.
     let own_limit = engine.compiler.as_ref().map_or(Duration::ZERO, |compiler| compiler.max_time);
     let limit = COMPILE_LIMIT.max(own_limit + Duration::from_secs(5));
-    let stopped = Arc::new(AtomicBool::new(false));
-    let _stop = SetOnDrop(Arc::clone(&stopped));
-    let work = move || ready(&engine, load, &trust, spec, &stopped);
+    let (_wanted, supplier) = Wanted::new();
+    let work = move || ready(&engine, load, &trust, spec, &supplier);
     // On a thread of the preparation runtime, where `prepare` itself runs.
     let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
     match compiled.map_err(|_| PluginError::CompileTime { limit })? {
@@ -208,23 +207,13 @@ async fn compile(
     }
 }
 
-/// Tells a thread that nobody waits for its result any more.
-struct SetOnDrop(Arc<AtomicBool>);
-
-impl Drop for SetOnDrop {
-    fn drop(&mut self) {
-        // Relaxed: the thread may see it one check later.
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Reads, checks and compiles.
 fn ready(
     engine: &Arc<Engine>,
     load: Load,
     trust: &TrustPolicy,
     spec: SandboxSpec,
-    stopped: &AtomicBool,
+    supplier: &Supplier,
 ) -> Result<Ready, PluginError> {
     let Load { config, options, source, progress } = load;
     let pin = options.digest.as_deref();
@@ -247,7 +236,7 @@ fn ready(
         tracing::warn!(plugin = config.name, oversight, "the module seems to have forgotten something");
     }
     progress(LoadStep::Compile);
-    let compiled = Arc::new(Compiled::unless_stopped(engine, &wasm, spec, stopped)?);
+    let compiled = Arc::new(Compiled::while_wanted(engine, &wasm, spec, supplier)?);
     Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
 }
 

@@ -21,8 +21,9 @@ use crate::policies::wasm::rollout::phase::Phase;
 use crate::policies::wasm::rollout::shadow::Shadow;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 
-/// How often a canary is judged. By a timer: a decision counts what the verdict needs, and would pay for
-/// comparing the counts with bounds and waking somebody.
+/// How often a canary is judged, while there is one. By a timer: a failure could wake the judge, but the
+/// number of decisions that a promotion needs, and the time that they take, could do so only by a
+/// comparison in each decision.
 const CANARY_PERIOD: Duration = Duration::from_millis(20);
 
 impl WasmPolicy {
