@@ -34,6 +34,15 @@ enum NativeKind {
     ConsistentHash(ConsistentHash),
 }
 
+/// Each with its name.
+const KINDS: [(&str, fn() -> NativeKind); 5] = [
+    ("random", || NativeKind::Random(Random)),
+    ("round_robin", || NativeKind::RoundRobin(RoundRobin::default())),
+    ("power_of_two", || NativeKind::PowerOfTwo(PowerOfTwo)),
+    ("least_load", || NativeKind::LeastLoad(LeastLoad)),
+    ("consistent_hash", || NativeKind::ConsistentHash(ConsistentHash::default())),
+];
+
 /// `round_robin`.
 impl Default for NativePolicy {
     fn default() -> Self {
@@ -43,20 +52,15 @@ impl Default for NativePolicy {
 
 impl NativePolicy {
     /// The names of all built-in policies.
-    pub const NAMES: [&'static str; 5] =
-        ["random", "round_robin", "power_of_two", "least_load", "consistent_hash"];
+    pub const NAMES: [&'static str; KINDS.len()] = {
+        let [a, b, c, d, e] = KINDS;
+        [a.0, b.0, c.0, d.0, e.0]
+    };
 
     /// The built-in policy of that name.
     pub fn by_name(name: &str) -> Option<Self> {
-        let kind = match name {
-            "random" => NativeKind::Random(Random),
-            "round_robin" => NativeKind::RoundRobin(RoundRobin::default()),
-            "power_of_two" => NativeKind::PowerOfTwo(PowerOfTwo),
-            "least_load" => NativeKind::LeastLoad(LeastLoad),
-            "consistent_hash" => NativeKind::ConsistentHash(ConsistentHash::default()),
-            _ => return None,
-        };
-        Some(Self { kind, slices: SliceVersions::default() })
+        let (_, kind) = KINDS.into_iter().find(|(known, _)| *known == name)?;
+        Some(Self { kind: kind(), slices: SliceVersions::default() })
     }
 
     /// The index of a worker, or `None` if none may be chosen. Counts nothing in flight.
