@@ -10,6 +10,7 @@ use crate::proxy::event_error::{EventError, is_dying};
 use crate::proxy::event_stream::EventScan;
 use crate::proxy::headers::{is_chunked, is_readable_as};
 use crate::proxy::open_end::OpenEnd;
+use crate::proxy::retry;
 use sgl_upstream::{AnswerBody, UpstreamAnswer, UpstreamConnection, UpstreamError};
 
 /// How much of a stream is read ahead at most.
@@ -89,7 +90,7 @@ impl Opening {
             }
             heard();
         }
-        if matches!(self.status(), 429 | 500 | 502 | 503 | 504) {
+        if retry::is_reason(self.status()) {
             // Boxed: most answers are no refusals, and need no room for this.
             Box::pin(self.read_refusal(heard)).await.map_err(UpstreamError::Broken)?;
         }

@@ -16,7 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header;
 
-use crate::config::retry_on::RetryOn;
 use crate::proxy::attempt::{Unanswered, attempt};
 use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
@@ -38,15 +37,6 @@ use crate::records::draft::Asked;
 use sgl_upstream::Payload;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{DecideError, PairDecision, PolicyHandle, SelectWorkerInfo};
-
-/// If both halves break within this time, the request counts as one that breaks both. A half that lives
-/// on waits this long for nothing.
-const BREAKS_TOO: Duration = Duration::from_millis(100);
-
-/// What the other half of one that is full comes to within this time still counts: what both do at once
-/// may be heard of in either order. Much less than a prompt takes as a rule, since a half that is called
-/// off before it ends has not run, and the request waits for as long.
-const ENDS_TOO: Duration = Duration::from_millis(10);
 
 /// A request for a pair.
 #[derive(Debug)]
@@ -192,7 +182,7 @@ async fn attempt_pair(
             Some(failure.map_or(Ending::SERVED, |failure| prefill_failed(failure, is_hurried).ending()))
         }
     };
-    let grace = grace(outcome.ending(), client.proxy().settings().retry_on);
+    let grace = outcome.ending().grace(client.proxy().settings().retry_on);
     let other = within(grace, other).await;
     Attempted { outcome, culprit, other, prefill: Some(guard) }
 }
@@ -200,11 +190,6 @@ async fn attempt_pair(
 /// How the other half ends, if it does within this time.
 async fn within(grace: Option<Duration>, other: impl Future<Output = Option<Ending>>) -> Option<Ending> {
     tokio::time::timeout(grace?, other).await.ok()?
-}
-
-/// How long the other half of one that ended like this is waited for, if it matters to a retry.
-fn grace(ending: Ending, on: RetryOn) -> Option<Duration> {
-    if ending.is_break() { Some(BREAKS_TOO) } else { ending.is_untouched(on).then_some(ENDS_TOO) }
 }
 
 fn limits(client: &Client, silence: Patience) -> PrefillLimits {

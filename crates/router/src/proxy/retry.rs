@@ -15,6 +15,7 @@
 //! the same worker gets a request again over another connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -26,6 +27,32 @@ use sgl_upstream::UpstreamError;
 /// A client that sends this, with anything but 0 or false, has a request that must not be worked on
 /// twice.
 pub(crate) const NO_RETRY_HEADER: &str = "x-sgl-no-retry";
+
+/// If both halves of a pair break within this time, the request counts as one that breaks both. A half
+/// that lives on waits this long for nothing.
+const BREAKS_TOO: Duration = Duration::from_millis(100);
+
+/// What the other half of one that is full comes to within this time still counts: what both do at once
+/// may be heard of in either order. Much less than a prompt takes as a rule, since a half that is called
+/// off before it ends has not run, and the request waits for as long.
+const ENDS_TOO: Duration = Duration::from_millis(10);
+
+/// True if an answer with this status can be a reason for a retry, whatever is configured: it is worth
+/// reading on, since what it says may decide.
+pub(crate) fn is_reason(status: u16) -> bool {
+    condition_of(status).is_some()
+}
+
+fn condition_of(status: u16) -> Option<RetryCondition> {
+    Some(match status {
+        429 => RetryCondition::TooManyRequests,
+        500 => RetryCondition::InternalError,
+        502 => RetryCondition::BadGateway,
+        503 => RetryCondition::Unavailable,
+        504 => RetryCondition::GatewayTimeout,
+        _ => return None,
+    })
+}
 
 /// Why a request was tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +159,11 @@ impl Ending {
     fn condition(self, on: RetryOn) -> Option<RetryCondition> {
         let condition = match self {
             Self::Failed(condition) => condition?,
-            Self::Answered { status, is_dying } => match status {
-                429 => RetryCondition::TooManyRequests,
-                500 if is_dying && on.has(RetryCondition::EngineDead) => RetryCondition::EngineDead,
-                500 => RetryCondition::InternalError,
-                502 => RetryCondition::BadGateway,
-                503 => RetryCondition::Unavailable,
-                504 => RetryCondition::GatewayTimeout,
-                _ => return None,
+            Self::Answered { status, is_dying } => match condition_of(status)? {
+                RetryCondition::InternalError if is_dying && on.has(RetryCondition::EngineDead) => {
+                    RetryCondition::EngineDead
+                }
+                condition => condition,
             },
         };
         on.has(condition).then_some(condition)
@@ -151,8 +175,14 @@ impl Ending {
         self == Self::BROKEN || matches!(self, Self::Answered { status: 502, .. })
     }
 
+    /// How long the other half of a pair is waited for behind one that ended like this, if what it comes
+    /// to matters to a retry.
+    pub(crate) fn grace(self, on: RetryOn) -> Option<Duration> {
+        if self.is_break() { Some(BREAKS_TOO) } else { self.is_untouched(on).then_some(ENDS_TOO) }
+    }
+
     /// True if it is a reason for a retry although the worker did not work on the request.
-    pub(crate) fn is_untouched(self, on: RetryOn) -> bool {
+    fn is_untouched(self, on: RetryOn) -> bool {
         self.condition(on).is_some_and(|condition| !RetryReason::of(condition).may_have_run())
     }
 
