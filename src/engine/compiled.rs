@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::{InstancePre, Module};
 
-use crate::engine::compiler_process::{Supplier, Wanted};
+use crate::engine::compiler_process::{StillWanted, Supplier};
 use crate::engine::error::EngineError;
 use crate::engine::exports::Places;
 use crate::engine::sandbox::{Sandbox, SandboxSpec, StoreData, wasi};
@@ -31,11 +31,11 @@ impl Compiled {
     /// [`EngineError::Compile`] or [`EngineError::Link`]; [`EngineError::CompileLimit`] or
     /// [`EngineError::CompilerProcess`] where a process of its own compiles.
     pub fn new(engine: &Arc<Engine>, wasm: &[u8], spec: SandboxSpec) -> Result<Self, EngineError> {
-        let (_wanted, supplier) = Wanted::new();
+        let (_wanted, supplier) = StillWanted::new();
         Self::while_wanted(engine, wasm, spec, &supplier)
     }
 
-    /// As [`new`](Self::new); if a process compiles, ends it as soon as the [`Wanted`] of this supplier is
+    /// As [`new`](Self::new); if a process compiles, ends it as soon as the [`StillWanted`] of this supplier is
     /// gone.
     ///
     /// # Errors

@@ -34,9 +34,9 @@ pub struct CompilerProcess {
 
 /// Somebody waits for a module as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Wanted(Sender<CompilerEvent>);
+pub(crate) struct StillWanted(Sender<CompilerEvent>);
 
-/// The other end of a [`Wanted`], for the thread that compiles.
+/// The other end of a [`StillWanted`], for the thread that compiles.
 #[derive(Debug)]
 pub(crate) struct Supplier {
     events: Receiver<CompilerEvent>,
@@ -53,7 +53,7 @@ enum CompilerEvent {
     Unwanted,
 }
 
-impl Wanted {
+impl StillWanted {
     /// Both ends.
     pub(crate) fn new() -> (Self, Supplier) {
         let (sender, events) = mpsc::channel();
@@ -61,7 +61,7 @@ impl Wanted {
     }
 }
 
-impl Drop for Wanted {
+impl Drop for StillWanted {
     fn drop(&mut self) {
         // An error means that the module is there.
         let _ = self.0.send(CompilerEvent::Unwanted);

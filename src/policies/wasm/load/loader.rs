@@ -12,7 +12,7 @@ use crate::config::plugin_faults::plugin_faults;
 use crate::config::rollout::Rollout;
 use crate::config::syscalls;
 use crate::engine::compiled::Compiled;
-use crate::engine::compiler_process::{Supplier, Wanted};
+use crate::engine::compiler_process::{StillWanted, Supplier};
 use crate::engine::pool::Pool;
 use crate::engine::pool::options::PoolOptions;
 use crate::engine::sandbox::{SandboxSpec, TmpLimits};
@@ -194,7 +194,7 @@ async fn compile(
     // A process that compiles has a limit of its own.
     let own_limit = engine.compiler.as_ref().map_or(Duration::ZERO, |compiler| compiler.max_time);
     let limit = COMPILE_LIMIT.max(own_limit + Duration::from_secs(5));
-    let (_wanted, supplier) = Wanted::new();
+    let (_wanted, supplier) = StillWanted::new();
     let work = move || ready(&engine, load, &trust, spec, &supplier);
     // On a thread of the preparation runtime, where `prepare` itself runs.
     let compiled = tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await;
