@@ -1,6 +1,8 @@
 //! Modules are compiled in a process of their own, which ends at its limits and when nobody waits for it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sgl_testkit::fleets::fleet;
@@ -92,6 +94,34 @@ async fn load_that_is_given_up_ends_the_compiler() {
     }
     let process = Path::new("/proc").join(pid().unwrap().trim());
     eventually("the compiler is gone", || !process.exists()).await;
+}
+
+/// A shell in the place of a router that is killed: it can tell its child nothing.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn compiler_goes_with_its_router_although_its_module_may_still_come() {
+    let worker = "compile-worker --max-memory 1073741824 --max-secs 60";
+    let script = format!("exec 3<&0; \"$0\" {worker} <&3 & echo $!; wait");
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &script, env!("CARGO_BIN_EXE_sgl-router")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    // Kept open, since its end would end the compiler too.
+    let _module = shell.stdin.take();
+    let mut pid = String::new();
+    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+    let about = |what: &str| std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join(what));
+    // It takes descriptors from itself once its life is tied to its parent's.
+    let is_tied = |limits: String| {
+        limits.lines().any(|line| line.starts_with("Max open files") && line.contains(" 16 "))
+    };
+    eventually("it takes everything from itself", || about("limits").is_ok_and(is_tied)).await;
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let is_gone = || about("status").map_or(true, |status| status.contains("State:\tZ"));
+    eventually("the compiler is gone", is_gone).await;
 }
 
 #[tokio::test]

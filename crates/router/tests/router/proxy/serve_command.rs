@@ -121,6 +121,29 @@ async fn plugin_that_is_named_twice_and_an_empty_token_are_told_as_what_they_are
     assert!(!text.contains("os error 2"), "{text}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn token_that_everybody_can_read_and_cache_that_is_no_directory_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let [token, cache] = ["token", "cache"].map(|name| dir.path().join(name));
+    std::fs::write(&token, "a long secret of the operators").unwrap();
+    std::fs::write(&cache, "").unwrap();
+    let (file, folder) = (token.to_str().unwrap(), cache.to_str().unwrap());
+    let warned = async |mode| {
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (_router, log) =
+            Process::serve_and_log(&["--admin-token-file", file, "--aot-cache", folder]).await;
+        let warns = |file: &str, text: &str| {
+            log.iter().any(|line| line.contains("WARN") && line.contains(file) && line.contains(text))
+        };
+        (warns(file, "every user of this machine can read"), warns(folder, "cannot be kept here"))
+    };
+    assert_eq!(warned(0o644).await, (true, true));
+    std::fs::remove_file(&cache).unwrap();
+    assert_eq!(warned(0o640).await, (false, false));
+}
+
 #[tokio::test]
 async fn address_that_is_taken_ends_it_with_an_error_that_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

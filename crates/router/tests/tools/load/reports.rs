@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use sgl_tools::load::{RunInfo, Summary, html_page, text_table};
+use sgl_tools::sim::SimConfig;
 
-use crate::load::plans::{made, plan, sim, target};
+use crate::load::plans::{made, plan, sim, sim_with, target};
 
 /// Two streamed rounds of two targets, one of which has a name that is no HTML.
 async fn summary() -> Summary {
@@ -107,6 +108,16 @@ async fn page_needs_nothing_else_and_has_every_plot() {
     }
     let empty = page.split("points=\"").skip(1).filter(|points| points.starts_with('"')).count();
     assert_eq!(empty, 0, "every line has points");
+}
+
+#[tokio::test]
+async fn page_of_a_run_without_an_answer_plots_failures_and_nothing_else() {
+    let worker = sim_with(SimConfig { fail_rate: 1.0, ..SimConfig::default() }).await;
+    let plan = plan(&worker.url(), 30);
+    let page = html_page(&Summary::new(&plan, &made(&plan).await, RunInfo::default()));
+    assert_eq!(page.matches("<figcaption>").count(), 1, "{page}");
+    assert!(page.contains("<figcaption>Answers a second<") && page.contains("<title>failed</title>"));
+    assert!(!page.contains("Distributions") && !page.contains("NaN"), "{page}");
 }
 
 #[tokio::test]
