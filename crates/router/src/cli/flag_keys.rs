@@ -3,8 +3,8 @@
 
 use crate::cli::flags::ServeArgs;
 use crate::config::router::RouterConfig;
-use crate::config::worker_entry::RoleEntry;
 use sglang_router_rs::config::Fault;
+use sglang_router_rs::core::WorkerRole;
 
 /// Keys with the flags that have set them.
 #[derive(Debug, Default)]
@@ -19,9 +19,9 @@ impl FlagKeys {
         if args.has_workers() {
             keys.extend(config.workers.iter().enumerate().map(|(position, worker)| {
                 let flag = match worker.role {
-                    RoleEntry::Regular => "--worker-urls",
-                    RoleEntry::Prefill => "--prefill",
-                    RoleEntry::Decode => "--decode",
+                    WorkerRole::Regular => "--worker-urls",
+                    WorkerRole::Prefill => "--prefill",
+                    WorkerRole::Decode => "--decode",
                 };
                 (format!("workers[{position}]"), flag)
             }));

@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
-use crate::config::worker_entry::{RoleEntry, WorkerEntry};
+use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::config::Fault;
+use sglang_router_rs::core::WorkerRole;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -277,19 +278,19 @@ impl ServeArgs {
     fn workers(&self, faults: &mut Vec<Fault>) -> Vec<WorkerEntry> {
         let with = |url: &String, role| WorkerEntry { url: url.clone(), role, ..WorkerEntry::default() };
         let mut workers: Vec<WorkerEntry> =
-            self.worker_urls.iter().map(|url| with(url, RoleEntry::Regular)).collect();
+            self.worker_urls.iter().map(|url| with(url, WorkerRole::Regular)).collect();
         let mut prefill: Vec<WorkerEntry> = Vec::new();
         // One list: URLs, each followed by its port or not.
         for text in &self.prefill {
             match (text.parse::<u16>(), prefill.last_mut()) {
                 (Ok(port), Some(worker)) => worker.bootstrap_port = Some(port),
                 (Err(_), _) if text.eq_ignore_ascii_case("none") => {}
-                (Err(_), _) => prefill.push(with(text, RoleEntry::Prefill)),
+                (Err(_), _) => prefill.push(with(text, WorkerRole::Prefill)),
                 (Ok(port), None) => faults.push(Fault::value("--prefill", port, "URL [BOOTSTRAP_PORT]")),
             }
         }
         workers.append(&mut prefill);
-        workers.extend(self.decode.iter().map(|url| with(url, RoleEntry::Decode)));
+        workers.extend(self.decode.iter().map(|url| with(url, WorkerRole::Decode)));
         workers
     }
 }

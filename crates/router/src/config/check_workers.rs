@@ -1,9 +1,10 @@
 //! The checks of workers.
 
 use crate::config::checked::DAY_SECS;
-use crate::config::worker_entry::{RoleEntry, WorkerEntry};
+use crate::config::worker_entry::WorkerEntry;
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::Fault;
+use sglang_router_rs::core::WorkerRole;
 
 /// Adds the faults of one worker, and brings its URL into its normal form.
 pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -> WorkerEntry {
@@ -35,7 +36,7 @@ pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fa
             faults.push(Fault::value(within(key), secs, format!("0 to {DAY_SECS}")));
         }
     }
-    if let (Some(port), false) = (worker.bootstrap_port, worker.role == RoleEntry::Prefill) {
+    if let (Some(port), false) = (worker.bootstrap_port, worker.role == WorkerRole::Prefill) {
         faults.push(Fault::value(within("bootstrap_port"), port, "only with role = \"prefill\""));
     }
     checked

@@ -26,4 +26,4 @@ pub use crate::config::files::read_config;
 pub use crate::config::plugin_entry::PluginEntry;
 pub use crate::config::retry_on::RetryCondition;
 pub use crate::config::router::RouterConfig;
-pub use crate::config::worker_entry::{RoleEntry, WorkerEntry};
+pub use crate::config::worker_entry::WorkerEntry;

@@ -4,18 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Which part of a request a worker serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RoleEntry {
-    /// All of it. The default.
-    #[default]
-    Regular,
-    /// Prefill only.
-    Prefill,
-    /// Decode only.
-    Decode,
-}
+use sglang_router_rs::core::WorkerRole;
 
 /// `[[workers]]`, and the body of `POST /workers`: one worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -24,7 +13,7 @@ pub struct WorkerEntry {
     /// `http://host[:port]`. Must be given.
     pub url: String,
     /// Part of a request that it serves. Default: `regular`.
-    pub role: RoleEntry,
+    pub role: WorkerRole,
     /// Model that it serves; counts where the worker lists other names. Default: what it lists; if
     /// that is nothing, it may serve any.
     pub model: Option<String>,
@@ -44,7 +33,7 @@ impl Default for WorkerEntry {
     fn default() -> Self {
         Self {
             url: String::new(),
-            role: RoleEntry::default(),
+            role: WorkerRole::default(),
             model: None,
             weight: 1.0,
             labels: BTreeMap::new(),

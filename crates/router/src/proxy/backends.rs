@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::checked::ProxySettings;
-use crate::config::worker_entry::{RoleEntry, WorkerEntry};
+use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::health;
 use crate::proxy::roster::Roster;
@@ -17,7 +17,7 @@ use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
 use sgl_upstream::{WorkerUrl, WorkerUrlError};
-use sglang_router_rs::core::{FleetError, FleetWorker, Worker, WorkerRole, WorkerSpec};
+use sglang_router_rs::core::{FleetError, FleetWorker, Worker, WorkerSpec};
 
 /// How often a draining worker's requests are counted.
 const DRAIN_LOOK: Duration = Duration::from_millis(500);
@@ -266,13 +266,8 @@ fn normal(url: &str) -> String {
 }
 
 fn spec_of(entry: &WorkerEntry, url: &WorkerUrl) -> WorkerSpec {
-    let role = match entry.role {
-        RoleEntry::Regular => WorkerRole::Regular,
-        RoleEntry::Prefill => WorkerRole::Prefill,
-        RoleEntry::Decode => WorkerRole::Decode,
-    };
     WorkerSpec {
-        role,
+        role: entry.role,
         model: entry.model.clone(),
         weight: entry.weight,
         labels: entry.labels.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::config::WorkerEntry;
 use sgl_tools::sim::{SimConfig, SimWorker};
 use sglang_router_rs::core::WorkerRole;
 
@@ -40,7 +40,7 @@ impl Pairs {
         let passed = Arc::new(Passed::default());
         for index in 0..ZONES.len() {
             let config = match role(index) {
-                RoleEntry::Prefill => SimConfig { role: WorkerRole::Prefill, ..instant() },
+                WorkerRole::Prefill => SimConfig { role: WorkerRole::Prefill, ..instant() },
                 _ => SimConfig { role: WorkerRole::Decode, ..decode.clone() },
             };
             let worker = workers::start(index, config).await;
@@ -64,7 +64,7 @@ impl Pairs {
         assert_eq!(one, other, "both get the same");
         let prefill = if first == decode { second } else { first };
         assert_eq!([first, second].into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([prefill, decode]));
-        assert_eq!((role(prefill), role(decode)), (RoleEntry::Prefill, RoleEntry::Decode));
+        assert_eq!((role(prefill), role(decode)), (WorkerRole::Prefill, WorkerRole::Decode));
         let fields = (&one["bootstrap_host"], &one["bootstrap_port"]);
         assert_eq!(fields, (&json!("127.0.0.1"), &json!(bootstrap_port(prefill))));
         prefill
@@ -83,8 +83,8 @@ impl Pairs {
     }
 }
 
-fn role(worker: usize) -> RoleEntry {
-    if PREFILL.contains(&worker) { RoleEntry::Prefill } else { RoleEntry::Decode }
+fn role(worker: usize) -> WorkerRole {
+    if PREFILL.contains(&worker) { WorkerRole::Prefill } else { WorkerRole::Decode }
 }
 
 fn bootstrap_port(prefill: usize) -> u16 {
@@ -92,7 +92,7 @@ fn bootstrap_port(prefill: usize) -> u16 {
 }
 
 fn entry(index: usize, url: String) -> WorkerEntry {
-    let bootstrap_port = (role(index) == RoleEntry::Prefill).then(|| bootstrap_port(index));
+    let bootstrap_port = (role(index) == WorkerRole::Prefill).then(|| bootstrap_port(index));
     let labels = BTreeMap::from([("zone".to_owned(), ZONES[index].to_owned())]);
     WorkerEntry { url, role: role(index), bootstrap_port, labels, ..WorkerEntry::default() }
 }

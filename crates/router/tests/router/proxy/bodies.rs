@@ -2,12 +2,13 @@ use http::StatusCode;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
-use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::config::WorkerEntry;
 use sgl_router::internals::{Route, Wanted, facts};
 use sgl_testkit::client::{TestClient, call, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
+use sglang_router_rs::core::WorkerRole;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -305,9 +306,9 @@ async fn client_is_not_asked_for_a_body_that_nobody_of_the_right_role_could_take
     let as_role = |role, worker: &Upstream| WorkerEntry { role, ..worker.entry() };
     let (prefill, decode) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
     let router = router::start(router::config(vec![
-        as_role(RoleEntry::Regular, &worker),
-        as_role(RoleEntry::Prefill, &prefill),
-        as_role(RoleEntry::Decode, &decode),
+        as_role(WorkerRole::Regular, &worker),
+        as_role(WorkerRole::Prefill, &prefill),
+        as_role(WorkerRole::Decode, &decode),
     ]))
     .await;
     let (regular, pair) = (&[&worker][..], &[&prefill, &decode][..]);

@@ -1,11 +1,10 @@
 use std::path::Path;
 
 use sgl_router::cli::ServeArgs;
-use sgl_router::config::{
-    PluginEntry, RoleEntry, RouterConfig, Surroundings, WorkerEntry, check, read_config,
-};
+use sgl_router::config::{PluginEntry, RouterConfig, Surroundings, WorkerEntry, check, read_config};
 use sgl_router::internals::configuration;
 use sglang_router_rs::config::{CanaryOptions, ShadowOptions};
+use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::policies::NativePolicy;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/router.example.toml");
@@ -18,7 +17,7 @@ fn example_file_shows_the_defaults() {
     assert_eq!(shown, RouterConfig::default());
     // Where a default depends on the machine or is "nothing", the example shows a value.
     let worker = &workers[0];
-    assert_eq!((worker.role, worker.weight), (RoleEntry::Regular, WorkerEntry::default().weight));
+    assert_eq!((worker.role, worker.weight), (WorkerRole::Regular, WorkerEntry::default().weight));
     let mut plugin = plugins[0].clone();
     let defaults = PluginEntry::default();
     plugin.options.max_instances = defaults.options.max_instances;
@@ -151,10 +150,10 @@ fn flags_win_over_the_file() {
     assert_eq!((config.proxy.max_retries, config.proxy.circuit.failures), (0, 0));
     let workers: Vec<_> = config.workers.iter().map(|w| (w.url.as_str(), w.role, w.bootstrap_port)).collect();
     let expected = [
-        ("http://p1", RoleEntry::Prefill, Some(9001)),
-        ("http://p2", RoleEntry::Prefill, None),
-        ("http://p3", RoleEntry::Prefill, None),
-        ("http://d", RoleEntry::Decode, None),
+        ("http://p1", WorkerRole::Prefill, Some(9001)),
+        ("http://p2", WorkerRole::Prefill, None),
+        ("http://p3", WorkerRole::Prefill, None),
+        ("http://d", WorkerRole::Decode, None),
     ];
     assert_eq!(workers, expected, "flags replace the workers of the file");
     let plain = configuration(&ServeArgs { config: Some(file), ..ServeArgs::default() }).unwrap();

@@ -1,5 +1,5 @@
 use http::StatusCode;
-use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::config::WorkerEntry;
 use sgl_router::internals::{Shape, Shortage};
 use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::process::Process;
@@ -7,7 +7,7 @@ use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{raw, router};
-use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::{Worker, WorkerRole};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -223,7 +223,7 @@ async fn readiness_and_refusals_say_why_there_is_no_worker() {
 #[tokio::test]
 async fn readiness_and_refusals_say_that_no_worker_has_the_role_that_is_needed() {
     let half = Upstream::saying("{}").await;
-    for role in [RoleEntry::Prefill, RoleEntry::Decode] {
+    for role in [WorkerRole::Prefill, WorkerRole::Decode] {
         let entry = WorkerEntry { role, ..half.entry() };
         let router = router::start(router::config(vec![entry])).await;
         let readiness = call(router.addresses().data, get("/readiness")).await;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use sgl_router::RunningRouter;
-use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::config::WorkerEntry;
 use sgl_testkit::client::{Whole, call, get, post};
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{router, upstream};
-use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::{Worker, WorkerRole};
 use tokio::sync::Semaphore;
 
-fn worker(worker: &Upstream, role: RoleEntry, model: Option<&str>) -> WorkerEntry {
+fn worker(worker: &Upstream, role: WorkerRole, model: Option<&str>) -> WorkerEntry {
     WorkerEntry { role, model: model.map(str::to_owned), ..worker.entry() }
 }
 
@@ -25,9 +25,9 @@ async fn three() -> [Upstream; 3] {
 /// All of one model, or of none that is known.
 fn entries([alone, prefill, decode]: &[Upstream; 3]) -> Vec<WorkerEntry> {
     vec![
-        worker(alone, RoleEntry::Regular, None),
-        worker(prefill, RoleEntry::Prefill, None),
-        worker(decode, RoleEntry::Decode, None),
+        worker(alone, WorkerRole::Regular, None),
+        worker(prefill, WorkerRole::Prefill, None),
+        worker(decode, WorkerRole::Decode, None),
     ]
 }
 
@@ -59,10 +59,10 @@ async fn request_goes_to_those_who_serve_its_model_be_it_one_or_a_pair() {
     let [alone, prefill, decode] = three().await;
     let half = Upstream::saying("half").await;
     let router = router::start(router::config(vec![
-        worker(&alone, RoleEntry::Regular, Some("a")),
-        worker(&prefill, RoleEntry::Prefill, Some("b")),
-        worker(&decode, RoleEntry::Decode, Some("b")),
-        worker(&half, RoleEntry::Prefill, Some("c")),
+        worker(&alone, WorkerRole::Regular, Some("a")),
+        worker(&prefill, WorkerRole::Prefill, Some("b")),
+        worker(&decode, WorkerRole::Decode, Some("b")),
+        worker(&half, WorkerRole::Prefill, Some("c")),
     ]))
     .await;
     let listed = call(router.addresses().data, get("/v1/models")).await.json();
@@ -131,7 +131,7 @@ async fn readiness_and_refusals_agree_on_why_nobody_serves() {
     why("all_draining").await;
 }
 
-fn role(entry: WorkerEntry, role: RoleEntry) -> WorkerEntry {
+fn role(entry: WorkerEntry, role: WorkerRole) -> WorkerEntry {
     WorkerEntry { role, ..entry }
 }
 
@@ -151,7 +151,7 @@ async fn failing_behind_a_gate(status: u16) -> (Upstream, Arc<Semaphore>) {
 
 #[tokio::test]
 async fn request_whose_pair_fails_changes_over_to_a_regular_worker() {
-    for failing in [RoleEntry::Prefill, RoleEntry::Decode] {
+    for failing in [WorkerRole::Prefill, WorkerRole::Decode] {
         for crashes in [true, false] {
             let [alone, prefill, _] = three().await;
             // As one does that waits for its other half.
@@ -159,10 +159,10 @@ async fn request_whose_pair_fails_changes_over_to_a_regular_worker() {
             let (crashing, full) = (Raw::start(|_| Act::Crash).await, Upstream::failing(503).await);
             let bad = if crashes { crashing.entry() } else { full.entry() };
             let (prefill, decode) = match failing {
-                RoleEntry::Prefill => (bad, waiting.entry()),
+                WorkerRole::Prefill => (bad, waiting.entry()),
                 _ => (prefill.entry(), bad),
             };
-            let (prefill, decode) = (role(prefill, RoleEntry::Prefill), role(decode, RoleEntry::Decode));
+            let (prefill, decode) = (role(prefill, WorkerRole::Prefill), role(decode, WorkerRole::Decode));
             let router = router::start(router::config(vec![alone.entry(), prefill, decode])).await;
             let answer = ask(&router, "/generate", "m").await;
             assert_eq!((answer.status, answer.text()), (StatusCode::OK, "alone"), "{failing:?} {crashes}");
@@ -179,8 +179,8 @@ async fn request_that_changes_over_runs_twice_at_most() {
     let crashing = [Raw::start(|_| Act::Crash).await, Raw::start(|_| Act::Crash).await];
     let decode = Raw::start(|_| Act::Crash).await;
     let mut entries: Vec<WorkerEntry> = crashing.iter().map(Raw::entry).collect();
-    entries.push(role(prefill.entry(), RoleEntry::Prefill));
-    entries.push(role(decode.entry(), RoleEntry::Decode));
+    entries.push(role(prefill.entry(), WorkerRole::Prefill));
+    entries.push(role(decode.entry(), WorkerRole::Decode));
     let router = router::start(router::config(entries)).await;
     let answer = ask(&router, "/generate", "m").await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_GATEWAY, "upstream_closed"));
@@ -195,8 +195,8 @@ async fn request_whose_regular_worker_fails_changes_over_to_a_pair_that_came_up_
     decode.set_health(500);
     let router = router::start(router::checking(vec![
         full.entry(),
-        role(prefill.entry(), RoleEntry::Prefill),
-        role(decode.entry(), RoleEntry::Decode),
+        role(prefill.entry(), WorkerRole::Prefill),
+        role(decode.entry(), WorkerRole::Decode),
     ]))
     .await;
     for worker in [&full, &prefill] {
@@ -223,7 +223,7 @@ async fn pair_that_was_not_there_when_a_request_came_is_told_all_that_it_must_kn
     let body = r#"{"prompt": ["a", "b"]}"#;
     let asked = tokio::spawn(call(router.addresses().data, post("/v1/completions", body)));
     full.arrived(1).await;
-    for (worker, half) in [(&prefill, RoleEntry::Prefill), (&decode, RoleEntry::Decode)] {
+    for (worker, half) in [(&prefill, WorkerRole::Prefill), (&decode, WorkerRole::Decode)] {
         router.proxy().backends().add(&role(worker.entry(), half)).expect("a new worker");
     }
     gate.add_permits(1);
@@ -237,11 +237,11 @@ async fn pair_that_was_not_there_when_a_request_came_is_told_all_that_it_must_kn
 async fn halves_of_a_request_without_a_model_serve_the_same_one() {
     let mut workers = Vec::new();
     for (model, half) in [
-        ("a", RoleEntry::Prefill),
-        ("b", RoleEntry::Decode),
-        ("b", RoleEntry::Prefill),
-        ("a", RoleEntry::Decode),
-        ("half", RoleEntry::Prefill),
+        ("a", WorkerRole::Prefill),
+        ("b", WorkerRole::Decode),
+        ("b", WorkerRole::Prefill),
+        ("a", WorkerRole::Decode),
+        ("half", WorkerRole::Prefill),
     ] {
         workers.push((model, half, Upstream::saying("{}").await));
     }
@@ -272,9 +272,9 @@ async fn request_without_a_model_finds_the_pair_that_is_well_and_whole() {
     let [alone, prefill, decode] = three().await;
     let entries = |alone_model| {
         vec![
-            worker(&alone, RoleEntry::Regular, alone_model),
-            worker(&prefill, RoleEntry::Prefill, Some("a")),
-            worker(&decode, RoleEntry::Decode, Some("b")),
+            worker(&alone, WorkerRole::Regular, alone_model),
+            worker(&prefill, WorkerRole::Prefill, Some("a")),
+            worker(&decode, WorkerRole::Decode, Some("b")),
         ]
     };
     let router = router::start(router::config(entries(Some("c")))).await;
@@ -289,11 +289,12 @@ async fn request_without_a_model_finds_the_pair_that_is_well_and_whole() {
     let mut entries = Vec::new();
     for (model, decode) in [("a", crashing.entry()), ("b", decode.entry())] {
         let prefill = Upstream::saying("{}").await;
-        entries.push((WorkerEntry { model: Some(model.into()), ..role(decode, RoleEntry::Decode) }, prefill));
+        entries
+            .push((WorkerEntry { model: Some(model.into()), ..role(decode, WorkerRole::Decode) }, prefill));
     }
     let mut all: Vec<WorkerEntry> = Vec::new();
     for (decode, prefill) in &entries {
-        all.push(worker(prefill, RoleEntry::Prefill, decode.model.as_deref()));
+        all.push(worker(prefill, WorkerRole::Prefill, decode.model.as_deref()));
         all.push(decode.clone());
     }
     let router = router::start(router::config(all)).await;

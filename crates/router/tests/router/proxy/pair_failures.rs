@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use http::StatusCode;
 use sgl_router::RunningRouter;
-use sgl_router::config::{RetryCondition, RoleEntry, WorkerEntry};
+use sgl_router::config::{RetryCondition, WorkerEntry};
 use sgl_router::internals::Verdict;
 use sgl_testkit::client::{call, post};
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{router, upstream};
-use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::{Worker, WorkerRole};
 
 fn prefill(entry: WorkerEntry) -> WorkerEntry {
-    WorkerEntry { role: RoleEntry::Prefill, ..entry }
+    WorkerEntry { role: WorkerRole::Prefill, ..entry }
 }
 
 fn decode(entry: WorkerEntry) -> WorkerEntry {
-    WorkerEntry { role: RoleEntry::Decode, ..entry }
+    WorkerEntry { role: WorkerRole::Decode, ..entry }
 }
 
 /// Workers of which the one that gets the first request is silent, or answers with this status and text;
@@ -99,9 +99,9 @@ async fn prefill_worker_that_fails_is_tried_again_as_any_other() {
 #[tokio::test]
 async fn silent_half_is_the_one_that_serves_nobody_meanwhile() {
     // The second request is served by the other worker of one role with the only one of the other.
-    for stuck in [RoleEntry::Prefill, RoleEntry::Decode] {
+    for stuck in [WorkerRole::Prefill, WorkerRole::Decode] {
         let (two, one) = (silent_at_first(2, "answer").await, silent_at_first(1, "answer").await);
-        let entries = if stuck == RoleEntry::Prefill { entries(&two, &one) } else { entries(&one, &two) };
+        let entries = if stuck == WorkerRole::Prefill { entries(&two, &one) } else { entries(&one, &two) };
         let router = patient(entries, Duration::from_millis(400)).await;
         let address = router.addresses().data;
         let first = tokio::spawn(call(address, post("/generate", "{}")));

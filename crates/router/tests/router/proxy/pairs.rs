@@ -4,19 +4,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
-use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::config::WorkerEntry;
 use sgl_testkit::client::{TestClient, call, get, piece, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{router, upstream};
+use sglang_router_rs::core::WorkerRole;
 use tokio::sync::Notify;
 
 fn prefill(worker: &Upstream, bootstrap_port: Option<u16>) -> WorkerEntry {
-    WorkerEntry { role: RoleEntry::Prefill, bootstrap_port, ..worker.entry() }
+    WorkerEntry { role: WorkerRole::Prefill, bootstrap_port, ..worker.entry() }
 }
 
 fn decode(worker: &Upstream) -> WorkerEntry {
-    WorkerEntry { role: RoleEntry::Decode, ..worker.entry() }
+    WorkerEntry { role: WorkerRole::Decode, ..worker.entry() }
 }
 
 #[tokio::test]

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use sgl_api::CircuitState;
-use sgl_router::config::{RoleEntry, WorkerEntry};
+use sgl_router::config::WorkerEntry;
 use sgl_router::internals::{CircuitPass, Verdict};
 use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::process::Process;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{router, upstream};
-use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::{Worker, WorkerRole};
 use tokio::sync::Semaphore;
 
 use crate::proxy::plugins::{SECOND_WORKER, guest};
@@ -372,7 +372,7 @@ async fn worker_may_leave_once_others_are_judged_and_one_has_its_role_and_its_mo
     assert!(!ready(&[0, 1], &[2, 3]).await, "its time is over");
     assert!(backends.succession(urls(&[1]), urls(&[2])).is_ready(), "the file wants no blue");
     assert!(backends.succession(urls(&[0, 1]), urls(&[])).is_ready(), "the file wants nobody");
-    let red_prefill = WorkerEntry { role: RoleEntry::Prefill, bootstrap_port: Some(1), ..entry(2) };
+    let red_prefill = WorkerEntry { role: WorkerRole::Prefill, bootstrap_port: Some(1), ..entry(2) };
     backends.change(&red_prefill).unwrap();
     assert!(!backends.succession(urls(&[0]), urls(&[2, 3])).is_ready(), "nobody else has its role");
     backends.drain(&workers[0].1.url());

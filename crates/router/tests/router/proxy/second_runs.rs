@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use http::StatusCode;
 use sgl_router::Target;
-use sgl_router::config::{RetryCondition, RoleEntry, WorkerEntry};
+use sgl_router::config::{RetryCondition, WorkerEntry};
 use sgl_router::internals::Verdict;
 use sgl_testkit::client::{TestClient, call, chat, post};
 use sgl_testkit::raw::{Act, Raw};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{eventually, until};
 use sgl_testkit::{raw, router, upstream};
+use sglang_router_rs::core::WorkerRole;
 
 /// Workers that a request with the word `poison` does something to.
 async fn poisoned(count: usize, act: fn() -> Act) -> Vec<Raw> {
@@ -78,7 +79,7 @@ async fn request_whose_idle_connection_breaks_goes_to_another_worker() {
 
 #[tokio::test]
 async fn pair_whose_workers_crash_runs_twice_in_all() {
-    for crashing in [RoleEntry::Prefill, RoleEntry::Decode] {
+    for crashing in [WorkerRole::Prefill, WorkerRole::Decode] {
         let crash = poisoned(4, || Act::Die).await;
         let calm = Upstream::start(|seen: upstream::SeenRequest| async move {
             if seen.body.windows(6).any(|window| window == b"poison") {
@@ -87,7 +88,7 @@ async fn pair_whose_workers_crash_runs_twice_in_all() {
             upstream::whole(200, "{}")
         })
         .await;
-        let other = if crashing == RoleEntry::Prefill { RoleEntry::Decode } else { RoleEntry::Prefill };
+        let other = if crashing == WorkerRole::Prefill { WorkerRole::Decode } else { WorkerRole::Prefill };
         let mut entries: Vec<_> =
             crash.iter().map(|worker| WorkerEntry { role: crashing, ..worker.entry() }).collect();
         entries.push(WorkerEntry { role: other, ..calm.entry() });
@@ -216,7 +217,7 @@ struct Pairs {
 impl Pairs {
     /// Workers of one half that answer with a status at once, and workers of the `late` role, each of
     /// whose answers comes when the router has heard one answer more that means `verdict`.
-    async fn start(count: usize, late: RoleEntry, status: u16, verdict: Verdict, late_status: u16) -> Self {
+    async fn start(count: usize, late: WorkerRole, status: u16, verdict: Verdict, late_status: u16) -> Self {
         let (fast_targets, arrived) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::new(0)));
         let (mut fasts, mut lates, mut entries) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count {
@@ -232,7 +233,7 @@ impl Pairs {
             })
             .await;
             let fast = Upstream::start(move |_| async move { upstream::whole(status, "{}") }).await;
-            let other = if late == RoleEntry::Decode { RoleEntry::Prefill } else { RoleEntry::Decode };
+            let other = if late == WorkerRole::Decode { WorkerRole::Prefill } else { WorkerRole::Decode };
             entries.push(WorkerEntry { role: late, ..slow.entry() });
             entries.push(WorkerEntry { role: other, ..fast.entry() });
             lates.push(slow);
@@ -261,7 +262,7 @@ impl Pairs {
 
 #[tokio::test]
 async fn full_half_does_not_hide_that_the_other_breaks() {
-    for breaking in [RoleEntry::Prefill, RoleEntry::Decode] {
+    for breaking in [WorkerRole::Prefill, WorkerRole::Decode] {
         for (may_run_again, runs) in [(true, 2), (false, 1)] {
             let mut ran = Vec::new();
             // The break counts if it comes at once, which a busy machine may prevent.
@@ -280,7 +281,7 @@ async fn full_half_does_not_hide_that_the_other_breaks() {
 #[tokio::test]
 async fn request_that_was_prefilled_to_the_end_has_run_though_the_decode_worker_is_full() {
     for (may_run_again, runs) in [(true, 2), (false, 1)] {
-        let pairs = Pairs::start(5, RoleEntry::Decode, 200, Verdict::Served, 503).await;
+        let pairs = Pairs::start(5, WorkerRole::Decode, 200, Verdict::Served, 503).await;
         assert_eq!(pairs.ask(may_run_again).await, (503, runs, runs));
     }
 }
@@ -288,11 +289,11 @@ async fn request_that_was_prefilled_to_the_end_has_run_though_the_decode_worker_
 #[tokio::test]
 async fn request_that_is_called_off_at_the_prefill_worker_has_not_run() {
     let prefill = Upstream::start(|_| pending()).await;
-    let mut entries = vec![WorkerEntry { role: RoleEntry::Prefill, ..prefill.entry() }];
+    let mut entries = vec![WorkerEntry { role: WorkerRole::Prefill, ..prefill.entry() }];
     let mut decodes = Vec::new();
     for _ in 0..4 {
         let decode = Upstream::failing(503).await;
-        entries.push(WorkerEntry { role: RoleEntry::Decode, ..decode.entry() });
+        entries.push(WorkerEntry { role: WorkerRole::Decode, ..decode.entry() });
         decodes.push(decode);
     }
     let router = router::start(router::config(entries)).await;
