@@ -34,8 +34,11 @@ enum NativeKind {
     ConsistentHash(ConsistentHash),
 }
 
+/// A name, and what it makes.
+type NamedKind = (&'static str, fn() -> NativeKind);
+
 /// Each with its name.
-const KINDS: [(&str, fn() -> NativeKind); 5] = [
+const KINDS: [NamedKind; 5] = [
     ("random", || NativeKind::Random(Random)),
     ("round_robin", || NativeKind::RoundRobin(RoundRobin::default())),
     ("power_of_two", || NativeKind::PowerOfTwo(PowerOfTwo)),

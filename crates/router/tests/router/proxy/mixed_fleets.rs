@@ -245,7 +245,7 @@ async fn halves_of_a_request_without_a_model_serve_the_same_one() {
     ] {
         workers.push((model, half, Upstream::saying("{}").await));
     }
-    let entries = workers.iter().map(|(model, half, one)| worker(one, half.clone(), Some(model))).collect();
+    let entries = workers.iter().map(|(model, half, one)| worker(one, *half, Some(model))).collect();
     let router = router::start(router::config(entries)).await;
     let rounds = 40;
     for _ in 0..rounds {
