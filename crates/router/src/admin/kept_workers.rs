@@ -67,7 +67,7 @@ impl KeptWorkers {
     ///
     /// Dropping the future does not stop it.
     pub async fn add(self: &Arc<Self>, entry: WorkerEntry) {
-        self.change(|entries| entries.insert(entry.url.clone(), entry).is_none()).await;
+        self.change(|entries| entries.insert(entry.url.clone(), entry.clone()) != Some(entry)).await;
     }
 
     /// Forgets a worker that was removed; nothing changes if no operator added it.
@@ -128,7 +128,9 @@ mod tests {
         kept.add(entry("http://b:1")).await;
         kept.remove("http://a:1".to_owned()).await;
         kept.remove("http://never:1".to_owned()).await;
-        assert_eq!(KeptWorkers::open(dir.path()).entries(), [entry("http://b:1")]);
+        let other = WorkerEntry { weight: 7.0, ..entry("http://b:1") };
+        kept.add(other.clone()).await;
+        assert_eq!(KeptWorkers::open(dir.path()).entries(), [other]);
         let files = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(files, 1, "nothing is left beside the file");
     }

@@ -14,6 +14,7 @@ use crate::config::worker_entry::WorkerEntry;
 use crate::manage::digest::sha256;
 use crate::manage::{ManageError, PluginManager};
 use crate::proxy::Backends;
+use crate::proxy::backends::AddError;
 use crate::proxy::succession::Succession;
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::{Faults, TrustRule};
@@ -101,7 +102,7 @@ impl Reloader {
             })
         });
         let Ok(read) = read.await else { return };
-        let (wanted, trust) = match read {
+        let (mut wanted, trust) = match read {
             Ok(read) => read,
             Err(faults) => {
                 let faults = faults.in_one_line();
@@ -122,7 +123,7 @@ impl Reloader {
             }
         }
         let left = self.tell_what_is_left(&wanted);
-        self.reload_workers(&wanted);
+        self.reload_workers(&mut wanted);
         self.reload_plugins(&wanted).await;
         // Keeps the old values of keys that need a restart, so that the next reload reports them again.
         let fixed = std::mem::take(&mut self.applied.fixed);
@@ -174,19 +175,18 @@ impl Reloader {
 
     /// Leaves workers alone that operators added. Workers that are gone leave after the others were
     /// added, and may serve until these can ([`hand_over`](Self::hand_over)).
-    fn reload_workers(&mut self, wanted: &Applied) {
+    fn reload_workers(&mut self, wanted: &mut Applied) {
         let mut before = std::mem::take(&mut self.applied.workers);
         before.append(&mut self.leaving);
-        for (url, entry) in &wanted.workers {
-            match before.remove(url) {
-                Some(same) if same == *entry => {}
-                Some(_) if self.change(url, entry) => {}
-                _ => self.add(url, entry),
-            }
-        }
-        self.leaving = before;
         let urls = |workers: &BTreeMap<String, WorkerEntry>| workers.keys().cloned().collect();
-        let succession = self.backends.succession(urls(&self.leaving), urls(&wanted.workers));
+        let staying = urls(&wanted.workers);
+        // Whose worker is another's does not become the configuration's: it stays when its entry goes.
+        wanted.workers.retain(|url, entry| match before.remove(url) {
+            Some(same) if same == *entry => true,
+            known => self.apply(url, entry, known.is_some()),
+        });
+        self.leaving = before;
+        let succession = self.backends.succession(urls(&self.leaving), staying);
         if succession.is_ready() {
             self.retire();
             return;
@@ -202,19 +202,29 @@ impl Reloader {
         self.succession = Some(succession);
     }
 
-    /// False if the worker is not there: an operator removed it.
-    fn change(&self, url: &str, entry: &WorkerEntry) -> bool {
-        let is_there = matches!(self.backends.change(entry), Ok(Some(_)));
-        if is_there {
-            tracing::info!(worker = url, "changed by the configuration");
-        }
-        is_there
-    }
-
-    fn add(&self, url: &str, entry: &WorkerEntry) {
+    /// Adds a worker, also if an operator has removed it or does so right now. One that serves is changed
+    /// if it is the configuration's. True if it is from now on.
+    fn apply(&self, url: &str, entry: &WorkerEntry, is_configured: bool) -> bool {
         match self.backends.add(entry) {
-            Ok(_) => tracing::info!(worker = url, "added by the configuration"),
-            Err(error) => tracing::error!(worker = url, %error, "not added"),
+            Ok(_) => {
+                tracing::info!(worker = url, "added by the configuration");
+                true
+            }
+            Err(AddError::Fleet(_)) if is_configured => {
+                // Nothing changes if an operator was faster and removed it.
+                if matches!(self.backends.change(entry), Ok(Some(_))) {
+                    tracing::info!(worker = url, "changed by the configuration");
+                }
+                true
+            }
+            Err(AddError::Fleet(_)) => {
+                tracing::info!(worker = url, "left as it is: an operator added it");
+                false
+            }
+            Err(error) => {
+                tracing::error!(worker = url, %error, "not added");
+                false
+            }
         }
     }
 

@@ -189,18 +189,9 @@ async fn worker_that_an_operator_added_is_there_after_a_restart_until_it_is_remo
     let worker = Upstream::saying("kept").await;
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["--state-dir", dir.path().to_str().unwrap()];
-    let change = |method: &str, uri: &str, body: String| {
-        Request::builder()
-            .method(method)
-            .uri(uri)
-            .header("host", "localhost")
-            .header("content-type", "application/json")
-            .body(http_body_util::Full::new(bytes::Bytes::from(body)))
-            .unwrap()
-    };
     let router = Process::serve(&arguments).await;
-    let added =
-        call(router.admin, change("POST", "/workers", format!("{{\"url\": \"{}\"}}", worker.url()))).await;
+    let body = format!("{{\"url\": \"{}\"}}", worker.url());
+    let added = call(router.admin, change("POST", "/workers", &body)).await;
     assert_eq!(added.status, StatusCode::CREATED);
     // Killed, as a crash would.
     drop(router);
@@ -209,7 +200,7 @@ async fn worker_that_an_operator_added_is_there_after_a_restart_until_it_is_remo
     router.ready().await;
     assert!(answers(&router, "kept").await);
     let uri = format!("/workers?url={}", worker.url());
-    let removed = call(router.admin, change("DELETE", &uri, String::new())).await;
+    let removed = call(router.admin, change("DELETE", &uri, "")).await;
     assert_eq!(removed.status, StatusCode::ACCEPTED);
     drop(router);
 
@@ -377,4 +368,66 @@ async fn worker_may_leave_once_others_are_judged_and_one_has_its_role_and_its_mo
     assert!(!backends.succession(urls(&[0]), urls(&[2, 3])).is_ready(), "nobody else has its role");
     backends.drain(&workers[0].1.url());
     assert!(backends.succession(urls(&[0]), urls(&[2, 3])).is_ready(), "it serves nobody");
+}
+
+/// A request of an operator.
+fn change(method: &str, uri: &str, body: &str) -> Request<http_body_util::Full<bytes::Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(http_body_util::Full::new(bytes::Bytes::from(body.to_owned())))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn worker_that_an_operator_added_stays_though_the_file_names_it_for_a_while() {
+    let worker = Upstream::saying("operator's").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[], CHECKS_ONCE);
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
+    let body = format!("{{\"url\": \"{}\", \"weight\": 2.0}}", worker.url());
+    assert_eq!(call(router.admin, change("POST", "/workers", &body)).await.status, StatusCode::CREATED);
+    router.ready().await;
+    for workers in [&[&*worker.url()][..], &[]] {
+        configure(&file, workers, CHECKS_ONCE);
+        router.signal("-HUP");
+        let lines = router.lines_until("reloaded the configuration").await;
+        assert!(!lines.iter().any(|line| line.contains("ERROR")), "{lines:?}");
+    }
+    let listed = &call(router.admin, get("/workers")).await.json()["workers"][0];
+    assert_eq!((&listed["weight"], &listed["draining"]), (&2.0.into(), &false.into()), "{listed}");
+    assert!(answers(&router, "operator's").await);
+}
+
+#[tokio::test]
+async fn entry_that_changes_while_an_operator_removes_its_worker_takes_it_back() {
+    let worker = Upstream::start(|seen| async move {
+        if seen.json().to_string().contains("hold") {
+            std::future::pending().await
+        }
+        upstream::whole(200, "fine")
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    configure(&file, &[&worker.url()], CHECKS_ONCE);
+    let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
+    router.ready().await;
+    let held = tokio::spawn(call(router.data, chat("hold")));
+    worker.arrived(1).await;
+    let removed = call(router.admin, change("DELETE", &format!("/workers?url={}", worker.url()), "")).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED);
+    configure(&file, &[&worker.url()], CHECKS_ONCE);
+    router.signal("-HUP");
+    router.logged("reloaded the configuration").await;
+    assert!(!answers(&router, "fine").await, "an unchanged entry does not speak against an operator");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}weight = 2.0\n")).unwrap();
+    router.signal("-HUP");
+    router.logged("reloaded the configuration").await;
+    assert!(answers(&router, "fine").await);
+    held.abort();
 }
