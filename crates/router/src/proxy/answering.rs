@@ -115,8 +115,7 @@ async fn serve<F: Form>(
         let chosen = F::chosen(&decision);
         let Some(placed) = F::place(decision, &mut course.tried, snapshot, proxy.policy())? else { continue };
         course.tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
-        let has_other = || course.has_other(F::SHAPE, model, chosen.decode);
-        let attempted = F::judge(form.attempt(placed, has_other).await)?;
+        let attempted = F::judge(form.attempt(placed, course.others(model, chosen)).await)?;
         let tried = &mut course.tried;
         if !tried.take_retry(&attempted.outcome, attempted.other, form.second_run()) {
             let (outcome, prefill) = attempted.settled(tried);

@@ -1,6 +1,7 @@
 //! How a request is served: by one worker, or by a pair. What the loop of attempts leaves to each.
 
 use crate::proxy::culprit::Culprit;
+use crate::proxy::others::Others;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::proxy_error::ProxyError;
@@ -54,15 +55,10 @@ pub(crate) trait Form {
         policy: &PolicyHandle,
     ) -> Result<Option<Self::Placed>, ProxyError>;
 
-    /// Sends the request, up to the beginning of an answer. `has_other` tells whether another worker
-    /// could be tried.
+    /// Sends the request, up to the beginning of an answer.
     ///
     /// Not judged here but in [`judge`](Self::judge), so that no future is wrapped into another.
-    fn attempt(
-        &self,
-        placed: Self::Placed,
-        has_other: impl Fn() -> bool,
-    ) -> impl Future<Output = Self::Ended>;
+    fn attempt(&self, placed: Self::Placed, others: Others<'_>) -> impl Future<Output = Self::Ended>;
 
     /// What the attempt came to.
     fn judge(ended: Self::Ended) -> Result<Attempted, ProxyError>;

@@ -61,6 +61,7 @@ mod inbound;
 mod outcome;
 mod attempt;
 mod tried;
+mod others;
 mod request_course;
 mod culprit;
 mod bootstrap;

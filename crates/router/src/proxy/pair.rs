@@ -6,7 +6,8 @@
 //!
 //! A run of a pair is one run of the request. If one half breaks it off, the second run is one at
 //! another pair; if both do, both runs were had, and the request ends. If one half is full or cannot be
-//! reached, that is no run, unless the other half has ended by then.
+//! reached, that is no run, unless the other half has ended by then. If an idle connection to one half
+//! ends, that half broke, and only if nobody else is left it runs again at the same worker.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use crate::proxy::clients::Client;
 use crate::proxy::culprit::{Culprit, Meanwhile};
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::head::Head;
+use crate::proxy::others::Others;
 use crate::proxy::outcome::{Answered, Outcome};
 use crate::proxy::patience::{Limit, Patience};
 use crate::proxy::placement::Placement;
-use crate::proxy::prefill_guard::{PrefillFailure, PrefillGuard, PrefillLimits};
+use crate::proxy::prefill_guard::{PrefillFailure, PrefillGuard, PrefillLimits, Runs};
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::{Ending, SecondRun};
 use crate::proxy::shape::Shape;
@@ -109,11 +111,10 @@ impl Form for PairRequest<'_> {
         Ok(prefill.zip(decode))
     }
 
-    /// Another pair is tried as another worker would be, without the half that failed; but an idle
-    /// connection that ends is replaced at the same worker.
-    async fn attempt(&self, placed: Self::Placed, _: impl Fn() -> bool) -> Self::Ended {
+    /// Another pair is tried as another worker would be, without the half that failed.
+    async fn attempt(&self, placed: Self::Placed, others: Others<'_>) -> Self::Ended {
         let body = bootstrap::inject(&self.body, placed.0.target(), self.batch).await?;
-        Ok(attempt_pair(self.client, &self.head, &body, placed, &self.second).await)
+        Ok(attempt_pair(self.client, &self.head, &body, placed, &self.second, others).await)
     }
 
     fn judge(ended: Self::Ended) -> Self::Ended {
@@ -150,6 +151,7 @@ async fn attempt_pair(
     body: &Payload,
     (prefill, decode): (Placement, Placement),
     second: &Arc<SecondRun>,
+    others: Others<'_>,
 ) -> Attempted {
     let target = Arc::clone(prefill.target());
     let own = Patience::of(head, decode.target().silence());
@@ -161,8 +163,10 @@ async fn attempt_pair(
     let meanwhile = Meanwhile::begin(&target, decode.target());
     let (own_head, own_body) = (head.clone(), body.clone());
     let outgoing = move || own_head.outgoing(&target, &own_body);
-    let mut guard = prefill_guard::start(prefill, outgoing, Arc::clone(second), limits(client, prefills));
-    let mut decoding = pin!(attempt(client, head, body, decode, patience, second, || false));
+    let runs = Runs { second: Arc::clone(second), has_other: others.than_prefill() };
+    let mut guard = prefill_guard::start(prefill, outgoing, runs, limits(client, prefills));
+    let has_other = || others.than_decode();
+    let mut decoding = pin!(attempt(client, head, body, decode, patience, second, has_other));
     // Whoever finds workers dead wakes this task.
     let died =
         std::future::poll_fn(|_| if watched.deaths() == deaths { Poll::Pending } else { Poll::Ready(()) });

@@ -33,10 +33,19 @@ pub(crate) enum PrefillFailure {
 }
 
 impl PrefillFailure {
-    /// True if the worker cannot help it.
-    fn is_own(&self) -> bool {
-        matches!(self, Self::NoAnswer(error) if error.is_own())
+    /// True if the worker is not to blame; it may close an idle connection whenever it likes.
+    fn is_blameless(&self) -> bool {
+        matches!(self, Self::NoAnswer(error) if error.is_own() || matches!(error, UpstreamError::Stale))
     }
+}
+
+/// Where a prefill half may run again, if an idle connection ends under it.
+#[derive(Debug)]
+pub(crate) struct Runs<F> {
+    /// Shared with the decode half.
+    pub second: Arc<SecondRun>,
+    /// Tells whether another worker could be tried.
+    pub has_other: F,
 }
 
 /// How long a prefill half may take.
@@ -111,7 +120,7 @@ impl Drop for PrefillGuard {
 pub(crate) fn start(
     mut placement: Placement,
     outgoing: impl Fn() -> Outgoing + Send + Sync + 'static,
-    second: Arc<SecondRun>,
+    runs: Runs<impl Fn() -> bool + Send + Sync + 'static>,
     limits: PrefillLimits,
 ) -> PrefillGuard {
     let (blame, blamed) = oneshot::channel();
@@ -124,7 +133,7 @@ pub(crate) fn start(
                 Err(_) => fell_silent(&target, deaths, &pieces, &limits).await,
             }
         };
-        let running = run(&mut placement, outgoing, &second, &pieces);
+        let running = run(&mut placement, outgoing, &runs, &pieces);
         let ran = tokio::select! {
             biased;
             ran = tokio::time::timeout(limits.request, running) => ran,
@@ -158,7 +167,7 @@ fn ended(mut placement: Placement, ran: Result<Option<Opening>, PrefillFailure>)
             Some(PrefillFailure::Refused(Box::new((opening, placement))))
         }
         Err(failure) => {
-            if !failure.is_own() {
+            if !failure.is_blameless() {
                 placement.fail();
             }
             Some(failure)
@@ -170,7 +179,7 @@ fn ended(mut placement: Placement, ran: Result<Option<Opening>, PrefillFailure>)
 async fn run(
     placement: &mut Placement,
     outgoing: impl Fn() -> Outgoing,
-    second: &SecondRun,
+    runs: &Runs<impl Fn() -> bool>,
     pieces: &AtomicU64,
 ) -> Result<Option<Opening>, PrefillFailure> {
     // Relaxed: one task counts and reads.
@@ -178,7 +187,8 @@ async fn run(
         pieces.fetch_add(1, Ordering::Relaxed);
     };
     let called = async {
-        let mut opening = Opening::new(placement.target().call(outgoing, second, || false).await?)?;
+        let answer = placement.target().call(outgoing, &runs.second, &runs.has_other).await?;
+        let mut opening = Opening::new(answer)?;
         opening.read_on(heard).await?;
         Ok(opening)
     };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::others::Others;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::SecondRun;
@@ -13,7 +14,7 @@ use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tried::Tried;
+use crate::proxy::tried::{Selection, Tried};
 use sglang_router_rs::policies::{DecideError, SelectWorkerInfo};
 
 /// A request between its attempts. It keeps its form while somebody is left for that, and changes over
@@ -82,11 +83,10 @@ impl RequestCourse {
         self.tried.finds_all_full(&self.snapshot, eligible)
     }
 
-    /// True if a request that breaks the connection to the worker at `index` could go elsewhere.
-    pub(crate) fn has_other(&self, own: Shape, model: Option<&str>, index: usize) -> bool {
-        let eligible = self.snapshot.eligible(own, model).ok().flatten();
-        self.tried.has_for_break()
-            && (self.tried.could_replace(&self.snapshot, eligible, index) || self.can(own.other(), model))
+    /// Who else could serve the request than those that were chosen.
+    pub(crate) fn others<'a>(&'a self, model: Option<&'a str>, chosen: Selection) -> Others<'a> {
+        let Self { snapshot, tried, route, .. } = self;
+        Others { snapshot, tried, route: *route, model, chosen }
     }
 
     /// True if the request can be served in this shape only, no longer in the other.

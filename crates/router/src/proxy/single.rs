@@ -6,6 +6,7 @@ use crate::proxy::culprit::Culprit;
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::head::Head;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::others::Others;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::patience::Patience;
 use crate::proxy::placement::Placement;
@@ -76,12 +77,9 @@ impl Form for Single<'_> {
         tried.place(snapshot, decision, policy)
     }
 
-    fn attempt(
-        &self,
-        placement: Placement,
-        has_other: impl Fn() -> bool,
-    ) -> impl Future<Output = Self::Ended> {
+    fn attempt(&self, placement: Placement, others: Others<'_>) -> impl Future<Output = Self::Ended> {
         let patience = Patience::of(self.head, placement.target().silence());
+        let has_other = move || others.than_decode();
         attempt(self.client, self.head, &self.body, placement, patience, &self.second, has_other)
     }
 

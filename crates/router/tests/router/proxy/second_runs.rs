@@ -77,6 +77,56 @@ async fn request_whose_idle_connection_breaks_goes_to_another_worker() {
     assert!(workers[0].runs() > before, "it was asked");
 }
 
+/// The bootstrap port of a prefill worker that crashes.
+const CRASHING_PORT: u16 = 7;
+
+/// A worker that is well. As a decode worker it waits for a prefill worker that crashes.
+async fn well() -> Upstream {
+    Upstream::start(|seen: upstream::SeenRequest| async move {
+        let body = seen.json();
+        if body["text"] == "poison" && body["bootstrap_port"] == CRASHING_PORT {
+            pending().await
+        }
+        upstream::whole(200, "{}")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn request_whose_idle_connection_to_a_half_breaks_goes_elsewhere() {
+    for crashing in [WorkerRole::Prefill, WorkerRole::Decode] {
+        for elsewhere in [WorkerRole::Regular, crashing] {
+            for act in [|| Act::Crash, || Act::Die] {
+                let crash = poisoned(1, act).await.remove(0);
+                let (half, other) = (well().await, well().await);
+                let role =
+                    if crashing == WorkerRole::Prefill { WorkerRole::Decode } else { WorkerRole::Prefill };
+                let bootstrap_port = (crashing == WorkerRole::Prefill).then_some(CRASHING_PORT);
+                let router = router::start(router::config(vec![
+                    WorkerEntry { role: crashing, bootstrap_port, ..crash.entry() },
+                    WorkerEntry { role, ..half.entry() },
+                    WorkerEntry { role: elsewhere, ..other.entry() },
+                ]))
+                .await;
+                let target = router::target(&router, &crash.entry().url).expect("a worker");
+                let mut client = TestClient::connect(router.addresses().data).await;
+                while target.pool().is_empty() {
+                    assert_eq!(client.call(post("/generate", "{}")).await.status, StatusCode::OK);
+                }
+                let before = crash.runs();
+                while crash.runs() == before {
+                    let answer = client.call(post("/generate", r#"{"text": "poison"}"#)).await;
+                    assert_eq!(answer.status, StatusCode::OK, "{crashing:?} {elsewhere:?}");
+                }
+                assert_eq!(crash.runs() - before, 1, "{crashing:?} {elsewhere:?}");
+                assert_eq!(target.counted(Verdict::Failed), 0, "it may close an idle connection");
+                let page = router::metrics(&router).await;
+                assert!(page.text().contains(r#"retries_total{reason="broken"} 1"#), "{}", page.text());
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn pair_whose_workers_crash_runs_twice_in_all() {
     for crashing in [WorkerRole::Prefill, WorkerRole::Decode] {
