@@ -210,7 +210,8 @@ def all_at_once(count, work):
 
 
 class Tap:
-    """Passes connections on to an engine, counts them, and keeps all that the engine said."""
+    """Passes connections on to an engine, counts them, and keeps what the engine answers to the last POST:
+    the router has questions of its own, over other connections and at any time."""
 
     def __init__(self, stack, target):
         self.target = ("127.0.0.1", int(target.rsplit(":", 1)[1]))
@@ -228,14 +229,21 @@ class Tap:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self.pass_on, args=(client, engine, bytearray()), daemon=True).start()
-            threading.Thread(target=self.pass_on, args=(engine, client, self.heard), daemon=True).start()
+            answer = bytearray()
+            asked = lambda piece, answer=answer: self.ask(piece, answer)
+            threading.Thread(target=self.pass_on, args=(client, engine, asked), daemon=True).start()
+            threading.Thread(target=self.pass_on, args=(engine, client, answer.extend), daemon=True).start()
+
+    def ask(self, piece, answer):
+        if piece.startswith(b"POST "):
+            answer.clear()
+            self.heard = answer
 
     @staticmethod
-    def pass_on(source, target, heard):
+    def pass_on(source, target, hear):
         try:
             while piece := source.recv(65536):
-                heard += piece
+                hear(piece)
                 target.sendall(piece)
         except OSError:
             pass
