@@ -245,8 +245,14 @@ impl Reloader {
             if wanted.plugins.contains_key(&name) || is_faulty() {
                 continue;
             }
-            match self.manager.unload(&name, false).await {
-                Ok(()) => tracing::info!(plugin = name, "unloaded: not configured any more"),
+            match self.manager.unload_own(&name).await {
+                Ok(true) => tracing::info!(plugin = name, "unloaded: not configured any more"),
+                // Its file may come back as it was.
+                Ok(false) => {
+                    tracing::info!(plugin = name, "not configured any more; what was pushed goes on");
+                    self.manager.files().gone(&name, &file);
+                    continue;
+                }
                 // An operator was faster.
                 Err(ManageError::Operation(OperationError::NotFound { .. })) => {}
                 Err(error) => {

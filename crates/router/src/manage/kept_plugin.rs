@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::config::{PluginOptions, WasmPolicyConfig};
-use sglang_router_rs::policies::Origin;
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::config::{PluginOptions, Rollout, WasmPolicyConfig};
+use sglang_router_rs::policies::{Origin, PluginInfo};
+use sglang_router_rs::types::{hex, shown_path};
 
 /// A plugin as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,17 @@ pub struct KeptPlugin {
     /// The detached signature that came with its module, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+}
+
+impl KeptPlugin {
+    /// What serves, in the form that is kept.
+    pub(crate) fn of(mut info: PluginInfo) -> Self {
+        // That rollout is over, and is not repeated at a restart.
+        info.options.rollout = Rollout::Immediate;
+        let origin = Some(info.provenance.origin);
+        let signature = info.detached_signature.map(|bytes| hex::encode(&bytes));
+        Self { digest: info.digest, config: info.config, options: info.options, origin, signature }
+    }
 }
 
 /// A file of the directory that cannot be used.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::manage::kept_plugin::{BadFile, KeptPlugin};
+use sglang_router_rs::policies::PolicyFactory;
 
 /// The place of the files. If the process is killed, each call is done or not, never half.
 pub(crate) trait Disk {
@@ -31,6 +32,17 @@ pub struct PluginSnapshot {
     /// Digests of all modules of generations that live: a canary may be promoted, a previous
     /// generation may come back.
     pub alive: BTreeSet<String>,
+}
+
+impl PluginSnapshot {
+    /// What the plugins of a factory are now.
+    pub(crate) fn of(factory: &PolicyFactory) -> Self {
+        let serving = factory.plugin_infos().into_iter().map(KeptPlugin::of).collect();
+        let names = factory.list_wasm_plugins();
+        let details = names.iter().filter_map(|name| factory.plugin_detail(name));
+        let generations = details.flat_map(|detail| detail.generations);
+        Self { serving, alive: generations.map(|generation| generation.digest).collect() }
+    }
 }
 
 /// What happened since the last record.

@@ -52,8 +52,10 @@ struct LoadedFile {
     module_path: String,
     /// The number of what came of it.
     generation: u64,
-    /// What was in it; nothing since the file is gone or gives another name.
-    content: Option<FileContent>,
+    /// What was in it.
+    content: FileContent,
+    /// True since the file is gone or gives another name.
+    is_gone: bool,
 }
 
 /// What was loaded from the files of the configuration last.
@@ -64,7 +66,7 @@ impl LoadedFiles {
     /// Notes that a plugin was loaded from a file.
     pub(crate) fn add(&self, content: FileContent, generation: u64) {
         let (name, module_path) = (content.config.name.clone(), content.config.module_path.clone());
-        self.0.lock().insert(name, LoadedFile { module_path, generation, content: Some(content) });
+        self.0.lock().insert(name, LoadedFile { module_path, generation, content, is_gone: false });
     }
 
     /// Notes what serves, which nobody but the configuration can have loaded yet.
@@ -72,15 +74,29 @@ impl LoadedFiles {
         self.add(FileContent::of(info), info.generation);
     }
 
-    /// True if this was loaded last under its name.
-    pub(crate) fn has(&self, content: &FileContent) -> bool {
-        self.0.lock().get(&content.config.name).is_some_and(|file| file.content.as_ref() == Some(content))
+    /// True if this was loaded last under its name. A file that comes back as it was has not changed
+    /// either, if anything serves in its place.
+    pub(crate) fn has(&self, content: &FileContent, serves: bool) -> bool {
+        let mut files = self.0.lock();
+        let same = files.get_mut(&content.config.name).filter(|file| file.content == *content);
+        same.is_some_and(|file| !std::mem::take(&mut file.is_gone) || serves)
     }
 
     /// The file that gives a name, if one does.
     pub(crate) fn path_of(&self, name: &str) -> Option<String> {
         let files = self.0.lock();
-        files.get(name).filter(|file| file.content.is_some()).map(|file| file.module_path.clone())
+        files.get(name).filter(|file| !file.is_gone).map(|file| file.module_path.clone())
+    }
+
+    /// True if a file gave this name that is gone, or gives another one now.
+    pub(crate) fn is_gone(&self, name: &str) -> bool {
+        self.0.lock().get(name).is_some_and(|file| file.is_gone)
+    }
+
+    /// True if this generation came of the file and not of somebody's change after that: numbers of
+    /// generations grow.
+    pub(crate) fn gave(&self, name: &str, generation: u64) -> bool {
+        self.0.lock().get(name).is_some_and(|file| generation <= file.generation)
     }
 
     /// Warns if a changed file takes the place of what an operator has put there since it was loaded last:
@@ -110,7 +126,7 @@ impl LoadedFiles {
     pub(crate) fn gone(&self, name: &str, module_path: &str) {
         let mut files = self.0.lock();
         if let Some(file) = files.get_mut(name).filter(|file| file.module_path == module_path) {
-            file.content = None;
+            file.is_gone = true;
         }
     }
 

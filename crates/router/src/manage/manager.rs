@@ -10,10 +10,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::config::plugin_entry::PluginEntry;
 use crate::manage::error::ManageError;
-use crate::manage::kept_plugin::KeptPlugin;
 use crate::manage::kept_set::{Change, PluginSnapshot};
 use crate::manage::loaded_files::{FileContent, LoadedFiles};
 use crate::manage::module_file;
+use crate::manage::module_file::Module;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
 use sgl_api::{AfterRestart, Pushed};
@@ -22,24 +22,10 @@ use sglang_router_rs::policies::{
     Load, ModuleBytes, OperationError, Origin, PluginDetail, PluginInfo, PolicyFactory, PolicyHandle,
     Progress, read_module, unwatched,
 };
-use sglang_router_rs::types::{hex, shown};
+use sglang_router_rs::types::shown;
 
 /// The path of a plugin that was sent as bytes.
 pub(crate) const UPLOADED: &str = "(uploaded)";
-
-/// Where a module comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Module {
-    /// It was sent, with a detached signature if there is one.
-    Bytes {
-        /// The module.
-        wasm: Vec<u8>,
-        /// Its signature.
-        signature: Option<Vec<u8>>,
-    },
-    /// The name of a file in the plugin directory.
-    File(String),
-}
 
 /// Changes the plugins of a router: all operations of operators come here.
 ///
@@ -204,10 +190,10 @@ impl PluginManager {
         let name = config.name.clone();
         let content = FileContent::new(config, options, &module);
         let _turn = self.turn(&name).await;
-        if self.files.has(&content) {
+        let known = self.serving(&name);
+        if self.files.has(&content, known.is_some()) {
             return Ok(None);
         }
-        let known = self.factory.plugin_infos().into_iter().find(|info| info.name == name);
         if let Some(same) = known.as_ref().filter(|known| content.is(known)) {
             self.files.add(content, same.generation);
             return Ok(None);
@@ -237,6 +223,28 @@ impl PluginManager {
     /// Dropping the future may leave the plugin loaded.
     pub async fn unload(&self, name: &str, force: bool) -> Result<(), ManageError> {
         let _turn = self.turn(name).await;
+        self.unload_in_turn(name, force).await
+    }
+
+    /// Unloads a plugin whose file is gone, or is the configuration's no more. False if it stays: somebody
+    /// has pushed or changed it since it was loaded from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`unload`](Self::unload).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`unload`](Self::unload).
+    pub(crate) async fn unload_own(&self, name: &str) -> Result<bool, ManageError> {
+        let _turn = self.turn(name).await;
+        if self.serving(name).is_some_and(|info| !self.files.gave(name, info.generation)) {
+            return Ok(false);
+        }
+        self.unload_in_turn(name, false).await.map(|()| true)
+    }
+
+    async fn unload_in_turn(&self, name: &str, force: bool) -> Result<(), ManageError> {
         self.detail(name)?;
         if self.is_in_use(name) && !force {
             return Err(ManageError::InUse { name: name.to_owned() });
@@ -301,8 +309,8 @@ impl PluginManager {
     pub async fn record(&self, change: Change) -> bool {
         let Some(kept) = &self.kept else { return true };
         let (state, factory) = (Arc::clone(kept), self.factory.clone());
-        let look = move || PluginSnapshot { serving: serving(&factory), alive: alive(&factory) };
-        match tokio::task::spawn_blocking(move || state.record(change, look)).await {
+        let record = move || state.record(change, || PluginSnapshot::of(&factory));
+        match tokio::task::spawn_blocking(record).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a restart would not come back with what serves now");
@@ -310,6 +318,10 @@ impl PluginManager {
             }
             Err(_) => false,
         }
+    }
+
+    fn serving(&self, name: &str) -> Option<PluginInfo> {
+        self.factory.plugin_infos().into_iter().find(|info| info.name == name)
     }
 
     fn nothing_beside(&self, name: &str, rollout: Rollout) -> ManageError {
@@ -322,8 +334,9 @@ impl PluginManager {
 
     fn pushed(&self, info: PluginInfo, load: (bool, Instant)) -> Pushed {
         let in_use = self.is_in_use(&info.name);
+        let is_configured = self.configured.lock().contains(&info.name) && !self.files.is_gone(&info.name);
         let after_restart = match &self.kept {
-            _ if self.configured.lock().contains(&info.name) => AfterRestart::Configured,
+            _ if is_configured => AfterRestart::Configured,
             Some(_) => AfterRestart::Kept,
             None => AfterRestart::Gone,
         };
@@ -372,26 +385,6 @@ impl PluginManager {
 pub(crate) fn canary_percent(factory: &PolicyFactory, name: &str) -> Option<f64> {
     let Some(PolicyHandle::Wasm(plugin)) = factory.create_by_name(name) else { return None };
     plugin.canary_percent()
-}
-
-/// What serves, in the form that is kept.
-fn serving(factory: &PolicyFactory) -> Vec<KeptPlugin> {
-    let kept = |mut info: PluginInfo| {
-        // That rollout is over, and is not repeated at a restart.
-        info.options.rollout = Rollout::Immediate;
-        let origin = Some(info.provenance.origin);
-        let signature = info.detached_signature.map(|bytes| hex::encode(&bytes));
-        KeptPlugin { digest: info.digest, config: info.config, options: info.options, origin, signature }
-    };
-    factory.plugin_infos().into_iter().map(kept).collect()
-}
-
-/// Digests of all modules of generations that live: a canary may be promoted, a previous
-/// generation may come back.
-fn alive(factory: &PolicyFactory) -> BTreeSet<String> {
-    let names = factory.list_wasm_plugins();
-    let details = names.iter().filter_map(|name| factory.plugin_detail(name));
-    details.flat_map(|detail| detail.generations).map(|generation| generation.digest).collect()
 }
 
 fn not_found(name: &str) -> OperationError {

@@ -19,6 +19,6 @@ mod plugin_files;
 pub(crate) mod dir_watch;
 
 pub use crate::manage::error::ManageError;
-pub(crate) use crate::manage::manager::Module;
 pub use crate::manage::manager::PluginManager;
+pub(crate) use crate::manage::module_file::Module;
 pub(crate) use crate::manage::settings::Settings;

@@ -5,6 +5,20 @@ use std::path::{Component, Path, PathBuf};
 use crate::manage::error::ManageError;
 use sglang_router_rs::policies::PluginError;
 
+/// Where a module comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// It was sent, with a detached signature if there is one.
+    Bytes {
+        /// The module.
+        wasm: Vec<u8>,
+        /// Its signature.
+        signature: Option<Vec<u8>>,
+    },
+    /// The name of a file in the plugin directory.
+    File(String),
+}
+
 /// The path of a file in the directory.
 ///
 /// # Errors

@@ -166,3 +166,48 @@ async fn name_in_the_directory_that_the_configuration_has_given_away_stays_with_
     stage.seen().await;
     assert_eq!(stage.generation().await, before);
 }
+
+#[tokio::test]
+async fn what_was_pushed_stays_when_the_file_is_gone_and_is_kept_over_a_restart() {
+    for watch in [&[][..], &["--watch"]] {
+        let state = tempfile::tempdir().expect("a directory");
+        let flags = [&["--state-dir", state.path().to_str().expect("UTF-8")], watch].concat();
+        let mut stage = Stage::new(&flags).await;
+        if !watch.is_empty() {
+            stage.replace(guest_choosing(1)).await;
+        }
+        let early = stage.push(guest_choosing(3)).await;
+        std::fs::remove_file(stage.dir().join("p.wasm")).expect("a file");
+        if watch.is_empty() {
+            stage.hang_up().await;
+        } else {
+            stage.router.logged("is gone; the plugin goes on").await;
+        }
+        assert_eq!(stage.generation().await, early, "{watch:?}");
+        let answer = call(stage.router.admin, put("/v1/plugins/p", guest_choosing(2))).await.json();
+        assert_eq!(answer["after_restart"], "kept", "{watch:?} {answer}");
+        stage.hang_up().await;
+        stage.hang_up().await;
+        assert_eq!(json!(stage.generation().await), answer["generation"], "{watch:?}");
+        let Stage { root, router } = stage;
+        router.kill();
+        let flags = [&["--plugin-dir", root.path().to_str().expect("UTF-8")], &*flags].concat();
+        let stage = Stage { router: Process::serve(&flags).await, root };
+        assert_eq!(stage.show().await["generations"][0]["digest"], answer["digest"], "{watch:?}");
+    }
+}
+
+#[tokio::test]
+async fn file_that_is_back_as_it_was_displaces_nothing() {
+    let mut stage = Stage::new(&["--watch"]).await;
+    stage.replace(guest_choosing(1)).await;
+    let pushed = stage.push(guest_choosing(2)).await;
+    let (file, aside) = (stage.dir().join("p.wasm"), stage.dir().join("p.bak"));
+    std::fs::rename(&file, &aside).expect("a file");
+    stage.router.logged("is gone; the plugin goes on").await;
+    std::fs::rename(&aside, &file).expect("a file");
+    stage.seen().await;
+    assert_eq!(stage.generation().await, pushed);
+    let answer = call(stage.router.admin, put("/v1/plugins/p", guest_choosing(3))).await.json();
+    assert_eq!(answer["after_restart"], "configured", "{answer}");
+}
