@@ -11,6 +11,7 @@ use std::{fs, io};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::types::{file, shown_path};
@@ -27,12 +28,19 @@ const MAX_BYTES: u64 = 16 << 20;
 ///
 /// # Concurrency
 ///
-/// The lock is held while the file is written, so that the last change is the last one on disk.
+/// The lock is held while the file is written, so that the last change is the last one on disk. Who
+/// changes both the fleet and this takes a [`Turn`] first, which ends with the write: otherwise two of
+/// them at once could leave a worker that serves and is not kept, or the other way round.
 #[derive(Debug)]
 pub struct KeptWorkers {
     dir: PathBuf,
     entries: Mutex<BTreeMap<String, WorkerEntry>>,
+    turns: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// Nobody else changes workers that are kept while somebody has it.
+#[derive(Debug)]
+pub(crate) struct Turn(#[expect(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Listed {
@@ -53,7 +61,7 @@ impl KeptWorkers {
             Listed::default()
         });
         let entries = listed.workers.into_iter().map(|entry| (entry.url.clone(), entry)).collect();
-        Self { dir: dir.to_owned(), entries: Mutex::new(entries) }
+        Self { dir: dir.to_owned(), entries: Mutex::new(entries), turns: Arc::default() }
     }
 
     /// All of them, by their URLs.
@@ -61,13 +69,22 @@ impl KeptWorkers {
         self.entries.lock().values().cloned().collect()
     }
 
+    /// Waits until no change is under way.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the place in the row.
+    pub(crate) async fn turn(&self) -> Turn {
+        Turn(Arc::clone(&self.turns).lock_owned().await)
+    }
+
     /// Keeps a worker that was added. A failure to write is logged: the worker serves all the same.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future does not stop it.
-    pub async fn add(self: &Arc<Self>, entry: WorkerEntry) {
-        self.change(|entries| entries.insert(entry.url.clone(), entry.clone()) != Some(entry)).await;
+    pub(crate) async fn add(self: &Arc<Self>, turn: Turn, entry: WorkerEntry) {
+        self.change(turn, |entries| entries.insert(entry.url.clone(), entry.clone()) != Some(entry)).await;
     }
 
     /// Forgets a worker that was removed; nothing changes if no operator added it.
@@ -75,18 +92,21 @@ impl KeptWorkers {
     /// # Cancel safety
     ///
     /// As [`add`](Self::add).
-    pub async fn remove(self: &Arc<Self>, url: String) {
-        self.change(move |entries| entries.remove(&url).is_some()).await;
+    pub(crate) async fn remove(self: &Arc<Self>, turn: Turn, url: String) {
+        self.change(turn, move |entries| entries.remove(&url).is_some()).await;
     }
 
     async fn change(
         self: &Arc<Self>,
+        turn: Turn,
         change: impl FnOnce(&mut BTreeMap<String, WorkerEntry>) -> bool + Send + 'static,
     ) {
         let this = Arc::clone(self);
         let written = tokio::task::spawn_blocking(move || {
             let mut entries = this.entries.lock();
-            if change(&mut entries) { this.write(&entries) } else { Ok(()) }
+            let written = if change(&mut entries) { this.write(&entries) } else { Ok(()) };
+            drop(turn);
+            written
         });
         if let Ok(Err(error)) = written.await {
             let file = self.dir.join(FILE);
@@ -124,12 +144,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kept = Arc::new(KeptWorkers::open(dir.path()));
         assert!(kept.entries().is_empty());
-        kept.add(entry("http://a:1")).await;
-        kept.add(entry("http://b:1")).await;
-        kept.remove("http://a:1".to_owned()).await;
-        kept.remove("http://never:1".to_owned()).await;
+        kept.add(kept.turn().await, entry("http://a:1")).await;
+        kept.add(kept.turn().await, entry("http://b:1")).await;
+        kept.remove(kept.turn().await, "http://a:1".to_owned()).await;
+        kept.remove(kept.turn().await, "http://never:1".to_owned()).await;
         let other = WorkerEntry { weight: 7.0, ..entry("http://b:1") };
-        kept.add(other.clone()).await;
+        kept.add(kept.turn().await, other.clone()).await;
         assert_eq!(KeptWorkers::open(dir.path()).entries(), [other]);
         let files = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(files, 1, "nothing is left beside the file");
@@ -142,7 +162,7 @@ mod tests {
         let kept = Arc::new(KeptWorkers::open(dir.path()));
         assert!(kept.entries().is_empty());
         assert_eq!(fs::read_to_string(dir.path().join(SET_ASIDE)).unwrap(), "{\"workers\": [");
-        kept.add(entry("http://a:1")).await;
+        kept.add(kept.turn().await, entry("http://a:1")).await;
         assert_eq!(KeptWorkers::open(dir.path()).entries(), [entry("http://a:1")]);
     }
 }

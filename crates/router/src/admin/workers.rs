@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
 use crate::admin::extract::{InPath, InQuery};
-use crate::admin::kept_workers::KeptWorkers;
+use crate::admin::kept_workers::{KeptWorkers, Turn};
 use crate::admin::who::Changed;
 use crate::config::check_workers::check_worker;
 use crate::config::worker_entry::WorkerEntry;
@@ -117,12 +117,13 @@ pub(crate) async fn add(
     if !faults.is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, Faults(faults).to_string()));
     }
+    let turn = turn(kept.as_ref()).await;
     match backends.add(&entry) {
         Ok(target) => {
             tracing::info!(worker = entry.url, "added");
-            if let Some(kept) = kept {
+            if let Some((kept, turn)) = turn {
                 let url = target.worker().url().to_owned();
-                kept.add(WorkerEntry { url, ..entry }).await;
+                kept.add(turn, WorkerEntry { url, ..entry }).await;
             }
             Ok((StatusCode::CREATED, Extension(added(&target)), Json(view(&target))))
         }
@@ -203,12 +204,19 @@ pub(crate) async fn remove_by_path(
 /// 202: the removal goes on in the background.
 async fn remove(workers: &Workers, url: &str) -> Result<StatusCode, Problem> {
     let normal = normal(url);
+    let turn = turn(workers.kept.as_ref()).await;
     let _removal = workers.backends.retire(&normal).ok_or_else(|| unknown(url))?;
     tracing::info!(worker = normal, "draining, then removing");
-    if let Some(kept) = &workers.kept {
-        kept.remove(normal).await;
+    if let Some((kept, turn)) = turn {
+        kept.remove(turn, normal).await;
     }
     Ok(StatusCode::ACCEPTED)
+}
+
+/// The turn for a change of the fleet and of what is kept of it, if anything is.
+async fn turn(kept: Option<&Arc<KeptWorkers>>) -> Option<(&Arc<KeptWorkers>, Turn)> {
+    let kept = kept?;
+    Some((kept, kept.turn().await))
 }
 
 /// The URL as the fleet knows it.
@@ -218,4 +226,45 @@ fn normal(url: &str) -> String {
 
 fn unknown(url: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no worker {}", WorkerUrl::refused(url)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use crate::config::check::{Surroundings, check};
+    use crate::config::router::RouterConfig;
+    use sglang_router_rs::policies::NativePolicy;
+
+    use super::*;
+
+    fn starts(future: impl Future) -> bool {
+        matches!(pin!(future).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(_))
+    }
+
+    #[tokio::test]
+    async fn removal_waits_for_its_turn_and_ends_though_its_client_has_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Arc::new(KeptWorkers::open(dir.path()));
+        let surroundings =
+            Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() };
+        let config = check(RouterConfig::default(), surroundings).unwrap();
+        let backends = Arc::new(Backends::new(config.proxy));
+        let entry = WorkerEntry { url: "http://127.0.0.1:1".to_owned(), ..WorkerEntry::default() };
+        backends.add(&entry).unwrap();
+        kept.add(kept.turn().await, entry.clone()).await;
+        let workers = Workers { backends: Arc::clone(&backends), kept: Some(Arc::clone(&kept)) };
+        let is_draining = || backends.snapshot().targets().iter().all(|target| target.worker().is_draining());
+
+        let turn = kept.turn().await;
+        assert!(!starts(remove(&workers, &entry.url)));
+        assert!(!is_draining(), "another change is under way");
+        drop(turn);
+        assert!(!starts(remove(&workers, &entry.url)), "it writes the file, and nobody waits for that");
+        assert!(is_draining());
+        drop(kept.turn().await);
+        assert!(kept.entries().is_empty());
+    }
 }
