@@ -50,6 +50,10 @@ pub struct EventScan {
     long_end: Option<Vec<u8>>,
     /// The data of an event whose JSON goes on in its next line.
     data: Vec<u8>,
+    /// Data of the event that was whole and no error by itself: the name may come behind it.
+    early: Vec<u8>,
+    /// Whether that was the first data.
+    is_early_first: bool,
     /// Whether the event has the name `error`.
     is_named: bool,
     /// Whether a line or an event has begun and not ended.
@@ -59,8 +63,8 @@ pub struct EventScan {
     has_data: bool,
     /// Whether the first event says that no later one tells of an error by an abort.
     is_without_aborts: bool,
-    /// Whether there was a line that is neither blank nor a comment.
-    has_fields: bool,
+    /// Whether there was a line that is more than a blank one, a comment or a field beside data.
+    has_content: bool,
     error: Option<EventError>,
 }
 
@@ -80,9 +84,9 @@ impl EventScan {
         self.has_data
     }
 
-    /// True if nothing came but comments and blank lines.
+    /// True if no event came, which has data: comments, blank lines and other fields at most.
     pub fn is_empty(&self) -> bool {
-        !self.has_fields
+        !self.has_content
     }
 
     /// The stream is over. Its last line counts, ended or not, and so does its last event.
@@ -131,7 +135,8 @@ impl EventScan {
                 self.keep_end(after);
             }
         }
-        self.is_within = self.skipping || self.is_named || !self.line.is_empty() || !self.data.is_empty();
+        let has_begun = !self.line.is_empty() || !self.data.is_empty() || !self.early.is_empty();
+        self.is_within = self.skipping || self.is_named || has_begun;
     }
 
     /// Comments, and fields other than `data` and `event`, say nothing.
@@ -145,7 +150,7 @@ impl EventScan {
         if line.is_empty() {
             return self.end_event();
         }
-        self.has_fields |= !line.starts_with(b":");
+        self.has_content |= !says_nothing(line);
         if let Some(name) = line.strip_prefix(b"event:") {
             self.is_named = name.trim_ascii() == b"error";
         }
@@ -167,8 +172,9 @@ impl EventScan {
             self.keep_end(line);
         }
         self.data = Vec::new();
+        self.early = Vec::new();
         self.has_data = true;
-        self.has_fields = true;
+        self.has_content = true;
     }
 
     /// Keeps the last bytes of data that is too long.
@@ -198,6 +204,7 @@ impl EventScan {
             self.has_data = true;
             return;
         }
+        self.early = Vec::new();
         let mut joined = std::mem::take(&mut self.data);
         let (data, breaks) = if joined.is_empty() {
             (data, 0)
@@ -214,7 +221,13 @@ impl EventScan {
         }
         match read(data, self.is_named, !self.has_data) {
             Said::Unfinished => self.data = data.to_vec(),
-            said => self.heed(said, data),
+            said => {
+                if said == Said::Content && !self.is_named {
+                    self.early = data.to_vec();
+                    self.is_early_first = !self.has_data;
+                }
+                self.heed(said, data);
+            }
         }
     }
 
@@ -243,8 +256,18 @@ impl EventScan {
             }
             self.heed(Said::Content, &data);
         }
+        let early = std::mem::take(&mut self.early);
+        if self.is_named && !early.is_empty() {
+            self.heed(read(&early, true, self.is_early_first), &early);
+        }
         self.is_named = false;
     }
+}
+
+/// True for comments, and for fields that make no event without data.
+fn says_nothing(line: &[u8]) -> bool {
+    let name = memchr(b':', line).and_then(|end| line.get(..end)).unwrap_or(line);
+    matches!(name, b"" | b"event" | b"id" | b"retry")
 }
 
 #[cfg(test)]
@@ -400,13 +423,15 @@ mod tests {
     }
 
     #[test]
-    fn stream_is_empty_with_comments_and_blank_lines_only() {
+    fn stream_is_empty_until_data_comes() {
         for (stream, is_empty) in [
             ("", true),
             ("\n\r\n", true),
             (": keep-alive\n\n: keep-alive", true),
             (": x\n\ndata: 1", false),
-            ("event: end\n\n", false),
+            ("event: end\n\n", true),
+            ("retry: 3000\nid: 7\n\nid\n\nevent: ping\n", true),
+            ("event: end\ndata\n\n", false),
             ("{\"error\": \"no event\"}", false),
         ] {
             let mut scan = EventScan::default();
@@ -510,6 +535,10 @@ mod tests {
             ("event: error\ndata: {\"message\":\ndata: \"x\"}\n\n", Some(500)),
             ("event: error\ndata: it failed\n\n", Some(500)),
             ("event: error\ndata: {\"message\"\n\n", Some(500)),
+            ("data: {\"message\": \"full\", \"code\": 503}\nevent: error\n\n", Some(503)),
+            ("data: {\"message\": \"full\"}\nid: 7\nevent: error\nretry: 1\n\n", Some(500)),
+            ("data: {\"code\": 502}\nevent: error\ndata: {\"code\": 503}\n\n", Some(503)),
+            ("data: {\"message\": \"x\"}\n\nevent: error\n\n", None),
             ("event: errors\ndata: {\"message\": \"x\", \"code\": 503}\n\n", None),
             ("event: error\n\ndata: {\"message\": \"x\", \"code\": 503}\n\n", None),
         ] {

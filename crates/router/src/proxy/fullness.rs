@@ -6,7 +6,7 @@
 //!                                 │ ▲
 //!     everybody is passed over:   │ │ answered 429 or 503
 //!     it may be tried again       ▼ │
-//!                               Opened ── time is over ► Free
+//!                               Opened ── time is over, or it served ► Free
 //! ```
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -103,11 +103,13 @@ impl Fullness {
         }
         let mut inner = self.inner.lock();
         inner.next = FIRST_PAUSE;
-        let ends = inner.room == Room::Passed && !inner.asked;
-        if ends {
-            self.change(&mut inner, Room::Free);
+        let was_passed = inner.room == Room::Passed;
+        if was_passed && inner.asked {
+            return false;
         }
-        ends
+        // One that was tried although it is full has room, whatever time it asked for.
+        self.change(&mut inner, Room::Free);
+        was_passed
     }
 
     /// It may be tried although it is full. True if that changed what
@@ -121,7 +123,8 @@ impl Fullness {
         passed
     }
 
-    /// True if it said that it is full and the time is not over, also if it may be tried.
+    /// True if it said that it is full and the time is not over, also if it may be tried and has served
+    /// nobody since.
     pub fn is_full(&self) -> bool {
         // Relaxed: as in `served`.
         self.room.load(Ordering::Relaxed) != Room::Free as u8
@@ -237,6 +240,17 @@ mod tests {
         full.tell(None);
         assert!(full.is_passed_over());
         assert_eq!(pause(&full).await, Duration::from_millis(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn worker_that_serves_when_it_is_tried_although_full_is_not_full_any_more() {
+        let full = Fullness::default();
+        full.tell(Some(Duration::from_secs(3)));
+        assert!(full.open());
+        assert!(!full.served(), "it was not passed over before either");
+        assert_eq!((full.is_full(), full.is_passed_over()), (false, false));
+        full.tell(Some(Duration::from_secs(3)));
+        assert!(full.is_passed_over());
     }
 
     #[test]

@@ -145,7 +145,12 @@ async fn stream_that_breaks_before_its_first_event_is_tried_elsewhere() {
 
 #[tokio::test]
 async fn stream_that_ends_without_an_event_is_tried_elsewhere_and_a_failure() {
-    let forms: [&[&str]; 3] = [&[], &[": keep-alive\n\n", ": keep-alive\n\n"], &["\n", ": cut"]];
+    let forms: [&[&str]; 4] = [
+        &[],
+        &[": keep-alive\n\n", ": keep-alive\n\n"],
+        &["\n", ": cut"],
+        &["retry: 3000\n\n", "id: 7\nevent: end\n\n"],
+    ];
     for form in forms {
         let [empty, free] = [streaming(form).await, streaming(&[CONTENT, DONE]).await];
         let router = router::over(&[&empty, &free]).await;
@@ -161,9 +166,9 @@ async fn stream_that_ends_without_an_event_is_tried_elsewhere_and_a_failure() {
 
 #[tokio::test]
 async fn stream_without_an_event_that_says_something_is_passed_on_as_it_came() {
-    let worker = streaming(&["event: end\n\n"]).await;
+    let worker = streaming(&["[no event]\n\n"]).await;
     let router = router::over(&[&worker]).await;
-    assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "event: end\n\n");
+    assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "[no event]\n\n");
     assert_eq!(router::target(&router, &worker.url()).unwrap().outcomes(), (1, 0));
 }
 
