@@ -28,6 +28,7 @@ mod load_poll;
 mod route;
 mod shape;
 mod models;
+mod base_models;
 mod model_index;
 mod snapshot;
 mod roster;

@@ -1,10 +1,11 @@
 //! Which workers serve which model.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::proxy::base_models::{BaseModels, Common};
 use crate::proxy::models::{Card, Known};
 use crate::proxy::shape::Shape;
 use sglang_router_rs::core::{FleetWorker, Worker, WorkerRole};
@@ -23,7 +24,14 @@ pub(crate) struct Group {
     pub regular: WorkerSet,
     has_prefill: bool,
     has_decode: bool,
+    /// Where not every prefill worker fits every decode worker: the largest sets in which each does, or an
+    /// empty one.
+    pairings: Vec<WorkerSet>,
 }
+
+/// Workers that fit each other, by what they have in common. In an order, so that a key of requests finds
+/// the same ones each time.
+type Fitting<'a> = BTreeMap<Common<'a>, Group>;
 
 impl Group {
     /// Adds a worker.
@@ -43,6 +51,31 @@ impl Group {
         }
         self.regular.is_empty().then_some(Shape::Pair)
     }
+
+    /// The sets of workers of one of which a pair has to come; none if all fit each other.
+    pub(crate) fn pairings(&self) -> &[WorkerSet] {
+        &self.pairings
+    }
+
+    /// Says which of them fit each other, but for those of which nothing is known: these fit all.
+    fn restrict(&mut self, fitting: Fitting<'_>, unknown: &Group, workers: &[Arc<FleetWorker>]) {
+        if !(self.has_prefill && self.has_decode) {
+            return;
+        }
+        let mut groups: Vec<Self> = fitting.into_values().collect();
+        groups.iter_mut().for_each(|group| group.add_all(unknown, workers));
+        self.pairings = pairings(groups.iter().chain([unknown]));
+        if self.pairings.is_empty() {
+            (self.has_prefill, self.has_decode) = (false, false);
+            self.pairings.push(WorkerSet::default());
+        }
+        self.pairings.retain(|set| !is_among(&self.any_role, set));
+    }
+
+    fn add_all(&mut self, others: &Group, workers: &[Arc<FleetWorker>]) {
+        let members = workers.iter().enumerate().filter(|(index, _)| others.any_role.contains(*index));
+        members.for_each(|(index, worker)| self.add(index, worker));
+    }
 }
 
 /// A model and who serves it, workers that may serve any model included.
@@ -61,9 +94,6 @@ pub(crate) struct ModelIndex {
     /// Workers whose models are not known: they may serve any.
     unknown: Group,
     all: Group,
-    /// Where not every prefill worker fits every decode worker: the largest sets in which each does, or an
-    /// empty one.
-    pairings: Vec<WorkerSet>,
     /// Whether a name that nobody lists may go to any worker.
     takes_any_name: bool,
     routes: bool,
@@ -75,39 +105,32 @@ impl ModelIndex {
         let (mut all, mut unknown) = (Group::default(), Group::default());
         let mut models: HashMap<String, Served> = HashMap::new();
         let mut speaking = 0;
-        for (index, (worker, known)) in workers.iter().zip(known).enumerate() {
+        let cards: Vec<Vec<Card>> = known.iter().map(Known::cards).collect();
+        for (index, (worker, cards)) in workers.iter().zip(&cards).enumerate() {
             all.add(index, worker);
-            let cards = known.cards();
             if cards.is_empty() {
                 unknown.add(index, worker);
                 continue;
             }
             speaking += 1;
             for card in cards {
-                add(&mut models, &card, index, worker);
+                add(&mut models, card, index, worker);
             }
         }
-        for (index, worker) in
-            workers.iter().enumerate().filter(|(index, _)| unknown.any_role.contains(*index))
-        {
-            models.values_mut().for_each(|served| served.group.add(index, worker));
-        }
+        models.values_mut().for_each(|served| served.group.add_all(&unknown, workers));
+        restrict(&mut models, &mut all, &unknown, workers, &cards);
         // Engines such as SGLang and llama.cpp take any name. So a fleet of one model serves any.
         let takes_any_name = models.is_empty() || models.values().any(|served| served.bases == speaking);
-        let routes = models.values().any(|served| served.group.any_role.len() < workers.len());
-        let mut pairings = pairings(models.values().map(|served| &served.group).chain([&unknown]));
-        if pairings.is_empty() {
-            (all.has_prefill, all.has_decode) = (false, false);
-            pairings.push(WorkerSet::default());
-        }
-        pairings.retain(|set| set.len() < workers.len());
-        Self { models, unknown, all, pairings, takes_any_name, routes }
+        let is_told_apart =
+            |group: &Group| group.any_role.len() < workers.len() || !group.pairings.is_empty();
+        let routes = models.values().any(|served| is_told_apart(&served.group));
+        Self { models, unknown, all, takes_any_name, routes }
     }
 
     /// The sets of workers of one of which a pair for this request has to come; none if all of its
     /// [`group`](Self::group) fit each other.
     pub(crate) fn pairings(&self, model: Option<&str>) -> &[WorkerSet] {
-        if model.is_none() { &self.pairings } else { &[] }
+        self.group(model).map_or(&[], Group::pairings)
     }
 
     /// True if it matters which model a request names.
@@ -139,8 +162,39 @@ impl ModelIndex {
     }
 }
 
-/// The largest sets of workers in which each prefill worker fits each decode worker. An adapter's workers
-/// are among those of its model as a rule.
+/// Says of those who serve a model, and of all, which fit each other.
+fn restrict(
+    models: &mut HashMap<String, Served>,
+    all: &mut Group,
+    unknown: &Group,
+    workers: &[Arc<FleetWorker>],
+    cards: &[Vec<Card>],
+) {
+    let is_half = |index: usize| workers.get(index).is_some_and(|one| one.role() != WorkerRole::Regular);
+    let bases = BaseModels::new(cards, is_half);
+    if !bases.differ() {
+        return;
+    }
+    let mut of_all = Fitting::new();
+    let mut of_models: HashMap<&str, Fitting<'_>> = HashMap::new();
+    for (index, (worker, cards)) in workers.iter().zip(cards).enumerate() {
+        for common in bases.commons(index) {
+            of_all.entry(common).or_default().add(index, worker);
+        }
+        for card in cards {
+            let fitting = of_models.entry(card.id()).or_default();
+            for common in bases.commons_for(index, card) {
+                fitting.entry(common).or_default().add(index, worker);
+            }
+        }
+    }
+    all.restrict(of_all, unknown, workers);
+    for (id, served) in models {
+        served.group.restrict(of_models.remove(id.as_str()).unwrap_or_default(), unknown, workers);
+    }
+}
+
+/// The largest of these groups that have both halves of a pair.
 fn pairings<'a>(groups: impl Iterator<Item = &'a Group>) -> Vec<WorkerSet> {
     let mut sets: Vec<&WorkerSet> = Vec::new();
     let mut pairs: Vec<_> = groups.filter(|group| group.has_prefill && group.has_decode).collect();

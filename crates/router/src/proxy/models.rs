@@ -21,7 +21,8 @@ const RESTLESS: [&str; 2] = ["created", "permission"];
 #[derive(Clone, Debug)]
 pub struct Card {
     id: String,
-    is_adapter: bool,
+    /// Of an adapter, the model that it is for.
+    parent: Option<String>,
     shown: Value,
 }
 
@@ -40,7 +41,7 @@ struct ModelList {
 impl Card {
     /// A model of the configuration, of which no worker has told yet.
     pub fn configured(id: &str) -> Self {
-        Self { id: id.to_owned(), is_adapter: false, shown: plain(id) }
+        Self { id: id.to_owned(), parent: None, shown: plain(id) }
     }
 
     fn read(entry: Map<String, Value>) -> Option<Self> {
@@ -48,10 +49,11 @@ impl Card {
         if id.is_empty() || id.len() > MAX_ID_BYTES {
             return None;
         }
-        let is_adapter = entry.get("parent").is_some_and(Value::is_string);
+        let parent = entry.get("parent").and_then(Value::as_str);
+        let parent = parent.map(|parent| parent.chars().take(MAX_ID_BYTES).collect());
         let shown = Value::Object(entry);
         let shown = if shown.to_string().len() > MAX_CARD_BYTES { plain(&id) } else { shown };
-        Some(Self { id, is_adapter, shown })
+        Some(Self { id, parent, shown })
     }
 
     /// Its name.
@@ -61,7 +63,12 @@ impl Card {
 
     /// True for an adapter (LoRA) of another model.
     pub fn is_adapter(&self) -> bool {
-        self.is_adapter
+        self.parent.is_some()
+    }
+
+    /// The model that it is an adapter for.
+    pub fn parent(&self) -> Option<&str> {
+        self.parent.as_deref()
     }
 
     /// Its entry in a list.
@@ -129,7 +136,7 @@ impl Known {
         let listed = self.listing.iter().flat_map(|listing| listing.cards()).cloned();
         match &self.configured {
             Some(model) if !self.listing.as_ref().is_some_and(|listing| listing.has(model)) => {
-                let adapters = listed.filter(|card| card.is_adapter && card.id != *model);
+                let adapters = listed.filter(|card| card.is_adapter() && card.id != *model);
                 std::iter::once(Card::configured(model)).chain(adapters).collect()
             }
             _ => listed.collect(),

@@ -110,8 +110,7 @@ impl Snapshot {
         (shape == Shape::Single || self.may_pair(route)) && self.can(shape, self.models.pairings(model), may)
     }
 
-    /// The workers of which both halves of a pair have to be, where a request names no model and they
-    /// would not fit otherwise. Of several such sets one that has somebody who was not `tried`, by chance
+    /// The workers of which both halves of a pair have to be, where they would not fit otherwise. Of several such sets one that has somebody who was not `tried`, by chance
     /// and as often as it has decode workers; for the same `key` the same one, as long as they are well.
     pub(crate) fn pairing(
         &self,
@@ -192,7 +191,8 @@ impl Snapshot {
     /// The models that can be served now, in OpenAI's form; `None` if none is known, and some worker
     /// that serves was not asked yet.
     pub fn model_page(&self) -> Option<Bytes> {
-        let data = self.models.list(|group: &Group| self.serves(&[], |index| group.any_role.contains(index)));
+        let is_served = |group: &Group| self.serves(group.pairings(), |index| group.any_role.contains(index));
+        let data = self.models.list(is_served);
         let mut targets = self.targets.iter().enumerate();
         if data.is_empty() && targets.any(|(index, target)| self.unasked.contains(index) && target.is_fit()) {
             return None;

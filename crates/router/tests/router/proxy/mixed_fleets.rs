@@ -303,3 +303,115 @@ async fn request_without_a_model_finds_the_pair_that_is_well_and_whole() {
         assert_eq!((answer.status, answer.text()), (StatusCode::OK, "decode"));
     }
 }
+
+/// A pair for each of two models, `a` and `b`, whose workers list `more` of a name that both share. They
+/// stand crosswise, so that who takes them in turn mixes them.
+async fn two_models(more: fn(&str) -> serde_json::Value) -> (Vec<Upstream>, RunningRouter) {
+    let (mut workers, mut entries) = (Vec::new(), Vec::new());
+    for (model, half) in [
+        ("a", WorkerRole::Prefill),
+        ("b", WorkerRole::Decode),
+        ("b", WorkerRole::Prefill),
+        ("a", WorkerRole::Decode),
+    ] {
+        let one = Upstream::saying("{}").await;
+        let list = serde_json::json!({"data": [{"id": model}, more(model)]});
+        one.serve("/v1/models", 200, &list.to_string());
+        entries.push(worker(&one, half, None));
+        workers.push(one);
+    }
+    let router = router::start(router::learning(entries)).await;
+    until(async || call(router.addresses().data, get("/v1/models")).await.text().contains(r#""b""#)).await;
+    (workers, router)
+}
+
+/// The rooms in which a worker was to meet others.
+fn rooms(worker: &Upstream) -> Vec<u64> {
+    let seen = worker.seen();
+    let mut rooms: Vec<u64> = seen.iter().filter_map(|seen| seen.json()["bootstrap_room"].as_u64()).collect();
+    rooms.sort_unstable();
+    rooms
+}
+
+#[tokio::test]
+async fn halves_serve_the_same_model_though_a_name_is_shared() {
+    let adapter = |model: &str| serde_json::json!({"id": "shared", "parent": model});
+    let alias = |_: &str| serde_json::json!({"id": "shared"});
+    for more in [adapter as fn(&str) -> serde_json::Value, alias] {
+        let (workers, router) = two_models(more).await;
+        let [prefill, other_decode, other_prefill, decode] = &workers[..] else { panic!("four") };
+        for body in [r#"{}"#, r#"{"model": "shared"}"#, r#"{"model": "a"}"#] {
+            let before = rooms(prefill).len() + rooms(other_prefill).len();
+            let rounds = 24;
+            for _ in 0..rounds {
+                let answer = call(router.addresses().data, post("/v1/completions", body)).await;
+                assert_eq!(answer.status, StatusCode::OK, "{body} {}", answer.text());
+            }
+            until(async || rooms(prefill).len() + rooms(other_prefill).len() == before + rounds).await;
+            assert_eq!(rooms(prefill), rooms(decode), "{body}");
+            assert_eq!(rooms(other_prefill), rooms(other_decode), "{body}");
+            assert!(rooms(decode).len() > before / 8 && rooms(other_decode).len() > 1, "both models serve");
+        }
+    }
+}
+
+#[tokio::test]
+async fn halves_of_different_models_are_no_pair_though_a_name_is_shared() {
+    for (prefills, decodes, model) in [
+        (r#"{"id":"a"},{"id":"lora","parent":"a"}"#, r#"{"id":"b"},{"id":"lora","parent":"b"}"#, "lora"),
+        (r#"{"id":"a"},{"id":"alias"}"#, r#"{"id":"b"},{"id":"alias"}"#, "alias"),
+        // Both serve both models, but each has the adapter for another.
+        (
+            r#"{"id":"a"},{"id":"b"},{"id":"lora","parent":"a"}"#,
+            r#"{"id":"a"},{"id":"b"},{"id":"lora","parent":"b"}"#,
+            "lora",
+        ),
+    ] {
+        let workers = three().await;
+        let [alone, prefill, decode] = &workers;
+        alone.serve("/v1/models", 200, r#"{"data":[{"id":"c"}]}"#);
+        prefill.serve("/v1/models", 200, &format!(r#"{{"data":[{prefills}]}}"#));
+        decode.serve("/v1/models", 200, &format!(r#"{{"data":[{decodes}]}}"#));
+        let mut config = router::checking(entries(&workers));
+        config.proxy.health.poll_models = true;
+        let router = router::start(config).await;
+        until(async || {
+            let targets = router.proxy().backends().snapshot();
+            targets.targets().iter().all(|target| target.worker().is_healthy())
+        })
+        .await;
+        for _ in 0..4 {
+            assert_eq!(reason(&ask(&router, "/generate", model).await), "none_qualifies", "{model}");
+        }
+        let listed = call(router.addresses().data, get("/v1/models")).await;
+        assert!(!listed.text().contains(&format!(r#""{model}""#)), "{}", listed.text());
+    }
+}
+
+#[tokio::test]
+async fn halves_of_one_model_are_a_pair_whatever_else_one_of_them_lists() {
+    for (prefills, decodes) in [
+        (r#"{"id":"m"}"#, r#"{"id":"m"},{"id":"alias"}"#),
+        (r#"{"id":"m"}"#, r#"{"id":"m"},{"id":"lora","parent":"m"}"#),
+        (r#"{"id":"m"},{"id":"x","parent":"m"}"#, r#"{"id":"m"},{"id":"y","parent":"m"}"#),
+        (r#"{"id":"lora","parent":"m"}"#, r#"{"id":"m"},{"id":"lora","parent":"m"}"#),
+        (r#"{"id":"m"},{"id":"alias"}"#, r#"{"id":"m"},{"id":"alias"}"#),
+        ("", r#"{"id":"m"},{"id":"alias"}"#),
+    ] {
+        let [_, prefill, decode] = three().await;
+        prefill.serve("/v1/models", 200, &format!(r#"{{"data":[{prefills}]}}"#));
+        decode.serve("/v1/models", 200, &format!(r#"{{"data":[{decodes}]}}"#));
+        let entries =
+            vec![worker(&prefill, WorkerRole::Prefill, None), worker(&decode, WorkerRole::Decode, None)];
+        let mut config = router::checking(entries);
+        config.proxy.health.poll_models = true;
+        let router = router::start(config).await;
+        until(async || readiness(&router).await["ready"] == true).await;
+        // Whom a request with a name goes to, lists it.
+        let named = if prefills.starts_with(r#"{"id":"lora""#) { "lora" } else { "m" };
+        for body in ["{}", &format!(r#"{{"model": "{named}"}}"#)] {
+            let answer = call(router.addresses().data, post("/v1/completions", body)).await;
+            assert_eq!(answer.text(), "decode", "{prefills} {decodes} {body}");
+        }
+    }
+}
