@@ -1,6 +1,6 @@
 //! Why a plugin could not be loaded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::faults::Fault;
 use crate::engine::error::{CallError, EngineError};
@@ -38,10 +38,7 @@ pub enum PluginError {
         generation: u64,
     },
     /// The file could not be read.
-    #[error(
-        "the module {} cannot be read (its path is relative to the working directory): {source}",
-        shown_path(path)
-    )]
+    #[error("the module {} cannot be read{}: {source}", shown_path(path), hint_at(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -234,4 +231,9 @@ fn counted(faults: &[Fault]) -> String {
     let (count, plural) = (faults.len(), if faults.len() == 1 { "" } else { "s" });
     let texts: Vec<String> = faults.iter().map(Fault::to_string).collect();
     format!("{count} fault{plural}: {}", texts.join("; "))
+}
+
+/// Where a file was looked for, if its path alone does not tell.
+fn hint_at(path: &Path) -> &'static str {
+    if path.is_relative() { " (its path is relative to the working directory)" } else { "" }
 }

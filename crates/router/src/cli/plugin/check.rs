@@ -11,7 +11,7 @@ use sglang_router_rs::engine::{CompilerProcess, EngineOptions};
 use sglang_router_rs::policies::{
     Load, ModuleFacts, PluginError, PluginInfo, PolicyFactory, WasmPolicyConfig, check_module, read_module,
 };
-use sglang_router_rs::types::{in_full, printable, shown_path};
+use sglang_router_rs::types::{in_full, printable};
 
 /// The name under which modules are loaded: theirs is the operator's to give.
 const NAME: &str = "checked";
@@ -25,6 +25,7 @@ struct Checked {
 /// What was found of one.
 #[derive(Debug, Serialize)]
 struct CheckedModule {
+    /// As it was typed; a terminal gets it escaped.
     file: String,
     /// True if a router would load it with default settings.
     fits: bool,
@@ -75,7 +76,7 @@ pub(crate) async fn check(args: &CheckArgs, json: bool) -> Result<(), CommandErr
             Err(error) => Found::Fault { code: error.code(), fault: in_full(&error) },
         };
         let fits = matches!(found, Found::Module(_));
-        checked.modules.push(CheckedModule { file: shown_path(file), fits, found });
+        checked.modules.push(CheckedModule { file: file.to_string_lossy().into_owned(), fits, found });
     }
     print(&checked, json, |checked| checked.modules.iter().map(text).collect())?;
     let (all, good) = (checked.modules.len(), checked.modules.iter().filter(|module| module.fits).count());
@@ -117,9 +118,10 @@ impl ModuleView {
 }
 
 fn text(module: &CheckedModule) -> String {
+    let file = printable(&module.file);
     let view = match &module.found {
         Found::Module(view) => view,
-        Found::Fault { code, fault } => return format!("{}: {} ({code})\n", module.file, printable(fault)),
+        Found::Fault { code, fault } => return format!("{file}: {} ({code})\n", printable(fault)),
     };
     let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
     let hooks: Vec<String> = view.hooks.iter().map(|&name| name.to_owned()).collect();
@@ -136,9 +138,5 @@ fn text(module: &CheckedModule) -> String {
     ];
     lines.extend(view.warnings.iter().map(|warning| ("warning", warning.clone())));
     let lines = lines.iter().map(|(key, value)| format!("  {key:<9} {}\n", printable(value.trim())));
-    format!(
-        "{}: fits: a router would load it with default settings\n{}",
-        module.file,
-        lines.collect::<String>()
-    )
+    format!("{file}: fits: a router would load it with default settings\n{}", lines.collect::<String>())
 }

@@ -1,7 +1,7 @@
 //! The client of the operators' listener.
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -56,11 +56,14 @@ impl AdminClient {
     /// [`CommandError::Usage`] if the URL is none or the token cannot be read.
     pub(crate) fn new(args: &PluginArgs) -> Result<Self, CommandError> {
         let token = match &args.admin_token_file {
-            None => std::env::var(TOKEN_VARIABLE).ok(),
+            None => {
+                std::env::var(TOKEN_VARIABLE).ok().map(|token| sendable(token, TOKEN_VARIABLE)).transpose()?
+            }
             Some(file) => {
                 let unreadable =
                     |error| CommandError::Usage(format!("--admin-token-file: {}: {error}", shown_path(file)));
-                Some(std::fs::read_to_string(file).map_err(unreadable)?.trim().to_owned())
+                let token = std::fs::read_to_string(file).map_err(unreadable)?.trim().to_owned();
+                Some(sendable(token, "--admin-token-file")?)
             }
         };
         Self::at(&args.admin_url, token)
@@ -178,9 +181,24 @@ pub(crate) fn encoded(text: &str) -> String {
         .collect()
 }
 
+/// The token, if a header can hold it. The error does not show it.
+fn sendable(token: String, from: &str) -> Result<String, CommandError> {
+    let refused =
+        |_| CommandError::Usage(format!("{from}: a token has no line break or other control character"));
+    HeaderValue::from_str(&token).map_err(refused).map(|_| token)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn token_that_no_header_can_hold_is_refused_by_the_name_of_where_it_was() {
+        assert_eq!(sendable("a b".to_owned(), TOKEN_VARIABLE).unwrap(), "a b");
+        let error = sendable("secret\n".to_owned(), TOKEN_VARIABLE).unwrap_err().to_string();
+        assert!(error.contains(TOKEN_VARIABLE) && error.contains("line break"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
 
     #[test]
     fn text_is_encoded_for_urls() {

@@ -106,7 +106,7 @@ async fn modules_are_checked_without_a_router() {
     let bad = file(&dir, "bad.wasm", &guest("unreachable"));
     let text = file(&dir, "text.wasm", b"nonsense");
     let wrong = file(&dir, "wrong.wasm", &wat::parse_str("(module (memory (export \"memory\") 1))").unwrap());
-    let missing = dir.path().join("missing.wasm").to_str().unwrap().to_owned();
+    let missing = dir.path().join("missing\t.wasm").to_str().unwrap().to_owned();
     let all = ["plugin", "check", &good, &bad, &text, &wrong, &missing];
     let (code, out, error) = run(&all).await;
     assert!(code == 1 && error.contains("would refuse 4 of 5 modules"), "{code} {error}");
@@ -114,7 +114,7 @@ async fn modules_are_checked_without_a_router() {
         "bad.wasm: the plugin fails its self-test",
         "text.wasm: the module is not a policy plugin: it starts with byte 0x6e; expected a core WebAssembly",
         "export `alloc` is missing; expected (i32) -> i32",
-        "missing.wasm cannot be read",
+        "missing\\t.wasm cannot be read: ",
     ] {
         assert!(out.contains(part), "{part:?} is not in {out}");
     }
@@ -124,6 +124,9 @@ async fn modules_are_checked_without_a_router() {
         checked["modules"].as_array().unwrap().iter().map(|module| &module["code"]).collect();
     let expected = ["", "self_test_failed", "not_wasm", "missing_export", "file_not_found"];
     assert_eq!(codes[1..].iter().map(|code| code.as_str().unwrap()).collect::<Vec<_>>(), expected[1..]);
+    assert_eq!(checked["modules"][4]["file"], *missing, "as it was typed");
+    let (_, out, _) = run(&["plugin", "check", "missing.wasm"]).await;
+    assert!(out.contains("missing.wasm cannot be read (its path is relative"), "{out}");
     let first = &checked["modules"][0];
     assert!(code == 1 && first["fits"] == true && first["digest"].as_str().unwrap().len() == 64, "{first}");
 }
