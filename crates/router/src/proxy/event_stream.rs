@@ -54,6 +54,8 @@ pub struct EventScan {
     early: Vec<u8>,
     /// Whether that was the first data.
     is_early_first: bool,
+    /// Whether the line ends its event: a blank one follows in the same piece.
+    is_last_line: bool,
     /// Whether the event has the name `error`.
     is_named: bool,
     /// Whether a line or an event has begun and not ended.
@@ -114,6 +116,7 @@ impl EventScan {
                 self.end_long_line();
                 continue;
             }
+            self.is_last_line = rest.starts_with(b"\n") || rest.starts_with(b"\r\n");
             if self.line.is_empty() {
                 self.end_line(line);
             } else {
@@ -222,7 +225,8 @@ impl EventScan {
         match read(data, self.is_named, !self.has_data) {
             Said::Unfinished => self.data = data.to_vec(),
             said => {
-                if said == Said::Content && !self.is_named {
+                // Most events end in the piece that they began in: nothing is copied of them.
+                if said == Said::Content && !self.is_named && !self.is_last_line {
                     self.early = data.to_vec();
                     self.is_early_first = !self.has_data;
                 }
