@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::Instant;
 
-use crate::descriptors::is_own_shortage;
+use crate::descriptors::{is_own_shortage, is_want_of_descriptors};
 use crate::upstream_error::UpstreamError;
 use crate::worker_url::WorkerUrl;
 
@@ -106,8 +106,7 @@ impl Address {
         &self,
         addresses: impl Iterator<Item = SocketAddr>,
     ) -> Result<TcpStream, UpstreamError> {
-        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name stands for no address");
-        let mut is_telling = false;
+        let mut failure: Option<(Tells, io::Error)> = None;
         for address in addresses {
             let connected = TcpStream::connect(address).await;
             match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
@@ -115,16 +114,39 @@ impl Address {
                     *self.last.lock() = Some(address);
                     return Ok(stream);
                 }
-                // One of a family that this machine does not have looks like a shortage of ours, so
-                // what another one says counts more.
-                Err(error) if !is_telling => {
-                    is_telling = !is_own_shortage(&error);
-                    failure = error;
+                Err(error) => {
+                    let tells = Tells::of(&error);
+                    if failure.as_ref().is_none_or(|(before, _)| tells > *before) {
+                        failure = Some((tells, error));
+                    }
                 }
-                Err(_) => {}
             }
         }
-        Err(UpstreamError::of_connecting(failure))
+        let none = || io::Error::new(io::ErrorKind::NotFound, "the name stands for no address");
+        Err(UpstreamError::of_connecting(failure.map_or_else(none, |(_, error)| error)))
+    }
+}
+
+/// What the failure at one of several addresses tells of the worker, the weightiest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tells {
+    /// Nothing: the address may be of a family that this machine does not have.
+    Nothing,
+    /// That it is not at this address.
+    NotThere,
+    /// That this process has no descriptor left to find it: it may be at this address.
+    NotKnown,
+}
+
+impl Tells {
+    fn of(error: &io::Error) -> Self {
+        if is_want_of_descriptors(error) {
+            Self::NotKnown
+        } else if is_own_shortage(error) {
+            Self::Nothing
+        } else {
+            Self::NotThere
+        }
     }
 }
 
@@ -157,6 +179,14 @@ mod tests {
         assert_eq!(*address.last.lock(), Some(taking));
         let refused = address.first_of([refusing].into_iter()).await.unwrap_err();
         assert!(refused.is_absence(), "{refused}");
+    }
+
+    #[test]
+    fn want_of_descriptors_outweighs_a_refusal_at_another_address() {
+        use rustix::io::Errno;
+        let tells = |errno: Errno| Tells::of(&errno.into());
+        assert!(tells(Errno::MFILE) > tells(Errno::CONNREFUSED));
+        assert!(tells(Errno::CONNREFUSED) > tells(Errno::ADDRNOTAVAIL));
     }
 
     #[tokio::test]

@@ -18,8 +18,16 @@ const ASSUMED_DESCRIPTORS: u64 = 1 << 20;
 
 /// True if it is our own.
 pub(crate) fn is_own_shortage(error: &io::Error) -> bool {
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
-    error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
+    is_want_of_descriptors(error) || is_any(error, &[Errno::ADDRNOTAVAIL])
+}
+
+/// True if there is no descriptor or buffer left, whatever the address.
+pub(crate) fn is_want_of_descriptors(error: &io::Error) -> bool {
+    is_any(error, &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM])
+}
+
+fn is_any(error: &io::Error, errnos: &[Errno]) -> bool {
+    error.raw_os_error().is_some_and(|code| errnos.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// True if this process or this machine has next to no descriptor left at this moment: fewer than
