@@ -33,10 +33,10 @@ static LAST_WORDS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
 
 /// The same of an error in the form of SGLang's `/generate`.
-static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"abort\""));
+pub(crate) static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"abort\""));
 
-/// Where SGLang's `/generate` says how a request ended.
-static META_INFO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"meta_info\""));
+/// Where SGLang's `/generate` says how a request ended: each of its events has it, from the first.
+pub(crate) static META_INFO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"meta_info\""));
 
 /// Where a code is.
 static CODE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"code\""));

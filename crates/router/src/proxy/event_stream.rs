@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr_iter};
 
-use crate::proxy::event_error::{EventError, Said, read, read_beginning, read_end};
+use crate::proxy::event_error::{ABORT, EventError, META_INFO, Said, read, read_beginning, read_end};
 
 /// Longest line that is kept, and longest data. Errors are short; of what is longer the beginning
 /// is read, and the end.
@@ -29,12 +29,6 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What an error has in it, be it in its data or as its name.
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("error"));
-
-/// What one in the form of SGLang's `/generate` has in it.
-static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"abort\""));
-
-/// What every event of SGLang's `/generate` has in it, from the first.
-static META_INFO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"meta_info\""));
 
 /// Looks through a stream as it comes, however it is cut into pieces.
 ///
