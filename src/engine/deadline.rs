@@ -231,7 +231,8 @@ mod tests {
         let clock = Clock::start(TICK, |_| ()).unwrap();
         let mark = clock.register();
         clock.begin(&mark);
-        let total = TICK * 5;
+        // So long that no machine keeps this thread from running for as long.
+        let total = Duration::from_secs(1);
         let budget = Budget::start(&clock, Allowance::new(total, &clock));
         let mut deadline = Deadline::new(Stack::Fiber, budget);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -244,14 +245,11 @@ mod tests {
         let UpdateDeadline::YieldCustom(_, mut way) = first else { panic!("it has run for no time") };
         assert!(way.as_mut().poll(&mut context).is_pending());
         assert!(mark.gave_way());
-        // The executor has other things to do, for many budgets.
-        std::thread::sleep(total * 20);
+        // The executor has other things to do, for more than the budget.
+        std::thread::sleep(total + TICK);
         assert!(way.as_mut().poll(&mut context).is_ready());
         assert!(!mark.gave_way());
-        let on = Instant::now();
-        assert!(
-            matches!(deadline.look(&clock, &mark), UpdateDeadline::YieldCustom(..)) || on.elapsed() > TICK
-        );
+        assert!(matches!(deadline.look(&clock, &mark), UpdateDeadline::YieldCustom(..)));
         clock.end(&mark);
         clock.stop();
     }

@@ -460,7 +460,8 @@ async fn turns_stay_exact_across_swaps_and_rollbacks_under_traffic() {
     // Turn after turn, none skipped and none doubled, whoever made it.
     let expected = [0, 1, 2].map(|worker| (all + 2 - worker) / 3);
     assert_eq!(turns, expected, "of {all}");
-    assert_eq!(stats(&factory).fallbacks, 0);
+    let counted = stats(&factory);
+    assert_eq!((counted.decisions, counted.fallbacks), (all, 0), "{:?}", counted.failures);
 }
 
 #[tokio::test]

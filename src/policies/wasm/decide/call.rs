@@ -74,7 +74,7 @@ pub(crate) enum Begun<T> {
 pub(crate) struct WaitingCall {
     generation: Arc<Generation>,
     lease: Option<Lease>,
-    timer: Option<Instant>,
+    since: Instant,
     draw: Draw,
 }
 
@@ -103,10 +103,9 @@ pub(crate) fn begin<T, C: CandidateWorkers>(
     info: &SelectWorkerInfo<'_>,
     draw: Draw,
 ) -> Begun<T> {
-    let timer = generation.stats.begin();
     let waits = |lease| {
         let generation = Arc::clone(generation);
-        Begun::Waits(Box::new(WaitingCall { generation, lease, timer, draw }))
+        Begun::Waits(Box::new(WaitingCall { generation, lease, since: Instant::now(), draw }))
     };
     if serializes(generation) {
         return waits(None);
@@ -117,6 +116,7 @@ pub(crate) fn begin<T, C: CandidateWorkers>(
     if instance.told_version != workers.version().get() || !instance.has_room(bound) {
         return waits(Some(lease));
     }
+    let timer = generation.stats.begin();
     lease.begin(lane, generation.allowance);
     match lease.write(|buffer| generation.plan.encode(buffer, workers, info, &[], draw)) {
         Ok(message_len) => Begun::Ready(GuestCall::new(generation, lease, message_len, timer, None)),
@@ -144,39 +144,46 @@ impl WaitingCall {
     /// Dropping the future while the guest learns something discards the instance.
     #[cold]
     pub(crate) async fn begin<C: CandidateWorkers>(
-        self,
+        mut self,
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Result<GuestCall, Box<Failure>> {
-        let id = self.generation.id;
-        self.begun(mode, workers, info).await.map_err(|error| Failure::of_call(error, id))
+        let began = self.begun(mode, workers, info).await;
+        // A generation that went out of use was not asked: the one that is asked instead counts it.
+        let counts = !matches!(began, Err(CallError::OutOfUse));
+        let timer = if counts { self.generation.stats.begin().map(|_| self.since) } else { None };
+        match began {
+            Ok(call) => Ok(GuestCall { timer, ..call }),
+            Err(error) => Err(Failure::of_call(error, self.generation.id)),
+        }
     }
 
     async fn begun<C: CandidateWorkers>(
-        self,
+        &mut self,
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> Result<GuestCall, CallError> {
-        let Self { generation, lease, timer, draw } = self;
+        let generation = &self.generation;
         let began = Instant::now();
-        let state = if serializes(&generation) { Some(state(&generation, mode).await?) } else { None };
+        let state = if serializes(generation) { Some(state(generation, mode).await?) } else { None };
         let left = generation.wait.saturating_sub(began.elapsed());
-        let mut lease = match (lease, mode) {
+        let mut lease = match (self.lease.take(), mode) {
             (Some(lease), _) => lease,
             (None, Mode::Blocking) => generation.pool.acquire_blocking(left)?,
             (None, Mode::Async) => generation.pool.acquire(left).await?,
         };
-        lease.begin(lane(&generation, mode), generation.allowance);
+        lease.begin(lane(generation, mode), generation.allowance);
         if lease.instance().told_version != workers.version().get() {
-            lease = tell_workers(&generation, lease, workers).await?;
+            lease = tell_workers(generation, lease, workers).await?;
         }
         let kept = state.as_ref().map_or(&[][..], |state| state.as_slice());
         let bound = generation.plan.bound(workers, info, kept);
         lease = outliving::take(generation.engine(), lease, Step::Reserve(bound)).await?;
-        let message_len = lease.write(|buffer| generation.plan.encode(buffer, workers, info, kept, draw))?;
-        Ok(GuestCall::new(&generation, lease, message_len, timer, state))
+        let (plan, draw) = (&generation.plan, self.draw);
+        let message_len = lease.write(|buffer| plan.encode(buffer, workers, info, kept, draw))?;
+        Ok(GuestCall::new(generation, lease, message_len, None, state))
     }
 }
 
