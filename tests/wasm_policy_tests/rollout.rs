@@ -48,6 +48,11 @@ fn trapping_every_third_time() -> Vec<u8> {
     guest_with(&format!(r#"{HOST}{inputs}(data (i32.const 16) "\01")"#), &body)
 }
 
+/// A slow machine fails nobody: callers wait for as long as they may.
+fn patient() -> PluginOptions {
+    PluginOptions { max_wait_ms: 60_000, ..PluginOptions::default() }
+}
+
 async fn push(factory: &PolicyFactory, options: PluginOptions, wasm: Vec<u8>) -> u64 {
     let pushed = factory.load(Load::bytes(config("test"), wasm).with(options)).await;
     pushed.expect("it loads").generation
@@ -411,7 +416,7 @@ fn serial_turns() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn turns_stay_exact_across_swaps_and_rollbacks_under_traffic() {
     let factory = PolicyFactory::new();
-    push(&factory, PluginOptions::default(), serial_turns()).await;
+    push(&factory, patient(), serial_turns()).await;
     let policy = factory.create_by_name("test").unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let made: Arc<[AtomicU64; 8]> = Arc::default();
@@ -433,19 +438,21 @@ async fn turns_stay_exact_across_swaps_and_rollbacks_under_traffic() {
     }
     // A decision is asked again a few times at most: on a busy machine more swaps than that fit into
     // the wait of one caller, who would be right to give up.
-    let all_decide = async || {
+    let all_decide = async |callers: &mut tokio::task::JoinSet<[u64; 3]>| {
         let before = made.each_ref().map(|made| made.load(Ordering::Relaxed));
         let all = || made.iter().zip(before).all(|(made, before)| made.load(Ordering::Relaxed) > before + 1);
-        while !all() && !callers.is_empty() {
+        while !all() {
+            // None ends by itself before all have decided.
+            assert!(callers.try_join_next().map(Result::unwrap).is_none());
             tokio::task::yield_now().await;
         }
     };
     for round in 0..12 {
-        push(&factory, PluginOptions::default(), serial_turns()).await;
-        all_decide().await;
+        push(&factory, patient(), serial_turns()).await;
+        all_decide(&mut callers).await;
         if round % 4 == 3 {
             factory.roll_back_wasm_plugin("test").await.unwrap();
-            all_decide().await;
+            all_decide(&mut callers).await;
         }
     }
     done.store(true, Ordering::Relaxed);

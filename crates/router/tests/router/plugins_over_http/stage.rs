@@ -97,6 +97,6 @@ async fn load(factory: &PolicyFactory, wasm: Vec<u8>, config: PluginConfig) {
         config,
         ..WasmPolicyConfig::new(NAME, "from memory")
     };
-    let options = PluginOptions::default();
+    let options = PluginOptions { max_wait_ms: 60_000, ..PluginOptions::default() };
     factory.load(Load::bytes(config, wasm).with(options)).await.expect("the plugin loads");
 }
