@@ -20,6 +20,7 @@ pub(crate) mod slice_versions;
 pub(crate) mod table;
 pub(crate) mod in_flight;
 pub(crate) mod fleet;
+mod token_ratios;
 
 pub use crate::core::candidate_workers::{CandidateWorkers, SliceCandidates, TableVersion};
 pub use crate::core::fleet::{Fleet, FleetError};
@@ -27,5 +28,6 @@ pub use crate::core::fleet_worker::FleetWorker;
 pub use crate::core::in_flight::InFlight;
 pub use crate::core::report::{KnownReport, WorkerReport};
 pub use crate::core::table::WorkerTable;
+pub use crate::core::token_ratios::TokenRatios;
 pub use crate::core::worker::{BasicWorker, Worker, WorkerSpec};
 pub use sgl_policy_abi::{Column, WorkerRole};

@@ -20,7 +20,9 @@ pub use crate::policies::factory::PolicyFactory;
 pub use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
 pub use crate::policies::native::native_policy::NativePolicy;
 pub use crate::policies::policy_handle::PolicyHandle;
-pub use crate::policies::select_worker_info::{HeaderLookup, RequestNeeds, SelectWorkerInfo, key_of};
+pub use crate::policies::select_worker_info::{
+    HeaderLookup, PromptTokens, RequestNeeds, SelectWorkerInfo, key_of,
+};
 pub use crate::policies::wasm::detail::{
     BreakerState, GenerationDetail, GenerationRole, PluginDetail, PluginStatus,
 };

@@ -28,6 +28,15 @@ pub fn key_of(headers: &dyn HeaderLookup) -> Option<&str> {
     KEY_HEADERS.iter().find_map(|name| headers.header(name))
 }
 
+/// How long a prompt is, in the model's tokens. Of a batch, all prompts together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PromptTokens {
+    /// How many there are.
+    pub count: u32,
+    /// True if they were counted, false if the number is an estimate.
+    pub exact: bool,
+}
+
 /// What is known about a request when its worker is chosen. Everything is optional: the router fills in
 /// what the policy asked for (see [`RequestNeeds`]).
 #[derive(Clone, Copy, Default)]
@@ -38,6 +47,8 @@ pub struct SelectWorkerInfo<'a> {
     pub prompt_bytes: Option<usize>,
     /// Token ids, where the router has them.
     pub tokens: Option<&'a [u32]>,
+    /// How many tokens the prompt has.
+    pub prompt_tokens: Option<PromptTokens>,
     /// The request's headers.
     pub headers: Option<&'a dyn HeaderLookup>,
     /// The requested model.
@@ -54,6 +65,23 @@ pub struct SelectWorkerInfo<'a> {
     pub request_key: Option<&'a str>,
     /// Where the policy explains its choice; `None` = nobody wants to know.
     pub explanation: Option<&'a Explanation>,
+}
+
+impl SelectWorkerInfo<'static> {
+    /// Nothing is known: the default as a constant.
+    pub const NOTHING: Self = Self {
+        request_text: None,
+        prompt_bytes: None,
+        tokens: None,
+        prompt_tokens: None,
+        headers: None,
+        model: None,
+        leg: Leg::Single,
+        excluded: None,
+        eligible: None,
+        request_key: None,
+        explanation: None,
+    };
 }
 
 impl SelectWorkerInfo<'_> {
@@ -94,6 +122,8 @@ pub struct RequestNeeds {
     pub text: bool,
     /// Token ids.
     pub tokens: bool,
+    /// How many tokens the prompt has.
+    pub prompt_tokens: bool,
     /// The requested model.
     pub model: bool,
 }
@@ -104,12 +134,13 @@ impl RequestNeeds {
         Self {
             text: self.text || other.text,
             tokens: self.tokens || other.tokens,
+            prompt_tokens: self.prompt_tokens || other.prompt_tokens,
             model: self.model || other.model,
         }
     }
 
     /// True if it needs anything in the body.
     pub fn body(self) -> bool {
-        self.text || self.tokens || self.model
+        self.text || self.tokens || self.prompt_tokens || self.model
     }
 }

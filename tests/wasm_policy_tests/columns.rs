@@ -10,7 +10,9 @@ use sgl_testkit::plugins::{config, loaded, loaded_with, stats};
 use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
 use sglang_router_rs::core::{Fleet, InFlight, Worker, WorkerReport, WorkerTable};
-use sglang_router_rs::policies::{Leg, LoadBalancingPolicy, PolicyFactory, PolicyHandle, SelectWorkerInfo};
+use sglang_router_rs::policies::{
+    Leg, LoadBalancingPolicy, PolicyFactory, PolicyHandle, PromptTokens, SelectWorkerInfo,
+};
 use sglang_router_rs::types::WorkerSet;
 
 use crate::capture::{catch_logs, take_echo, take_lines};
@@ -99,9 +101,8 @@ async fn every_input_arrives_in_its_documented_encoding() {
         model: Some("m"),
         leg: Leg::Decode,
         excluded: Some(&excluded),
-        eligible: None,
-        request_key: None,
-        explanation: None,
+        prompt_tokens: Some(PromptTokens { count: 70_001, exact: true }),
+        ..SelectWorkerInfo::default()
     };
     let table = fleet.table();
     assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);
@@ -118,6 +119,8 @@ async fn every_input_arrives_in_its_documented_encoding() {
     let tokens = [1_u32, 70_000, u32::MAX].map(u32::to_le_bytes).concat();
     assert_eq!(sent.value(&Input::RequestTokens), &Value::Bin(tokens));
     assert_eq!(sent.value(&Input::PromptBytes).int(), 9_000_000, "of the whole prompt");
+    assert_eq!(sent.value(&Input::PromptTokens).int(), 70_001);
+    assert_eq!(sent.value(&Input::PromptTokensExact).int(), 1);
     assert_eq!(sent.value(&Input::Model), &Value::str("m"));
     assert_eq!(sent.value(&SESSION), &Value::str("s-1"));
     assert_eq!(sent.value(&Input::Leg).int(), 2);
@@ -133,8 +136,9 @@ async fn what_a_request_does_not_have_arrives_as_nil() {
     for nil in [Input::RequestText, Input::RequestTokens, Input::Model, SESSION] {
         assert_eq!(sent.value(&nil), &Value::Nil, "{}", nil.name());
     }
-    assert_eq!(sent.value(&Input::PromptBytes).int(), 0);
-    assert_eq!(sent.value(&Input::Leg).int(), 0);
+    for zero in [Input::PromptBytes, Input::PromptTokens, Input::PromptTokensExact, Input::Leg] {
+        assert_eq!(sent.value(&zero).int(), 0, "{}", zero.name());
+    }
 }
 
 #[tokio::test]

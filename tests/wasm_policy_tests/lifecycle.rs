@@ -10,18 +10,7 @@ use sglang_router_rs::policies::{
     Chooser, LoadBalancingPolicy, PluginOptions, PolicyFactory, SelectWorkerInfo,
 };
 
-const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
-    request_text: None,
-    prompt_bytes: None,
-    tokens: None,
-    headers: None,
-    model: None,
-    leg: sglang_router_rs::policies::Leg::Single,
-    excluded: None,
-    eligible: None,
-    request_key: None,
-    explanation: None,
-};
+const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo::NOTHING;
 
 #[tokio::test]
 async fn plugin_is_loaded_from_a_file_listed_and_unloaded() {

@@ -18,18 +18,7 @@ use sglang_router_rs::policies::{
 use crate::capture::{catch_logs, take_echo, take_lines};
 use crate::decoder::Value;
 
-const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo {
-    request_text: None,
-    prompt_bytes: None,
-    tokens: None,
-    headers: None,
-    model: None,
-    leg: sglang_router_rs::policies::Leg::Single,
-    excluded: None,
-    eligible: None,
-    request_key: None,
-    explanation: None,
-};
+const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo::NOTHING;
 
 /// Logs each table under `W` (if `echo`) and counts them in slot 1; answers how many it was told
 /// of, and an error if a decision came for another version than the last it was told.

@@ -28,6 +28,10 @@ pub enum Input {
     RequestTokens,
     /// `prompt_bytes`, integer: size of the prompt text.
     PromptBytes,
+    /// `prompt_tokens`, integer: tokens of the prompt, counted or estimated; 0 if nothing is known.
+    PromptTokens,
+    /// `prompt_tokens_exact`, integer: 1 if `prompt_tokens` was counted, 0 if it is an estimate.
+    PromptTokensExact,
     /// `model`, text or nil: the requested model.
     Model,
     /// `header:<name>`, text or nil: one request header. The name is lower-case.
@@ -104,6 +108,8 @@ impl Input {
             Self::RequestText,
             Self::RequestTokens,
             Self::PromptBytes,
+            Self::PromptTokens,
+            Self::PromptTokensExact,
             Self::Model,
             Self::Leg,
             Self::Random,
@@ -142,6 +148,8 @@ impl Input {
             | Self::RequestText
             | Self::RequestTokens
             | Self::PromptBytes
+            | Self::PromptTokens
+            | Self::PromptTokensExact
             | Self::Model
             | Self::Leg
             | Self::Random
@@ -159,6 +167,8 @@ impl Input {
             Self::RequestText => "request_text",
             Self::RequestTokens => "request_tokens",
             Self::PromptBytes => "prompt_bytes",
+            Self::PromptTokens => "prompt_tokens",
+            Self::PromptTokensExact => "prompt_tokens_exact",
             Self::Model => "model",
             Self::Header(_) => Self::HEADER_PREFIX,
             Self::Leg => "leg",
@@ -177,6 +187,8 @@ impl Input {
             Self::RequestText
             | Self::RequestTokens
             | Self::PromptBytes
+            | Self::PromptTokens
+            | Self::PromptTokensExact
             | Self::Model
             | Self::Header(_)
             | Self::Leg
@@ -219,7 +231,7 @@ mod tests {
             assert_eq!(Input::parse(&input.name()), Ok(input));
         }
         let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma \
-                     request_text request_tokens prompt_bytes model leg random now_ns";
+                     request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact model leg random now_ns";
         assert!(Input::named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
         let header = Input::parse("header:x-session-id").unwrap();
         assert_eq!(header, Input::Header("x-session-id".into()));

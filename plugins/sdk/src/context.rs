@@ -143,6 +143,24 @@ impl<'a, P: Declares> Context<'a, P> {
         self.message.request.prompt_bytes
     }
 
+    /// Input `prompt_tokens`: tokens of the prompt, of all prompts of a batch; 0 if nothing is known.
+    /// Counted or estimated, as [`Context::prompt_tokens_exact`] says.
+    #[inline]
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u64 {
+        declared!("prompt_tokens");
+        self.message.request.prompt_tokens
+    }
+
+    /// Input `prompt_tokens_exact`: true if [`Context::prompt_tokens`] was counted, false if it is an
+    /// estimate.
+    #[inline]
+    #[must_use]
+    pub fn prompt_tokens_exact(&self) -> bool {
+        declared!("prompt_tokens_exact");
+        self.message.request.prompt_tokens_exact != 0
+    }
+
     /// Input `model`: the requested model.
     #[must_use]
     pub fn model(&self) -> Option<&'a str> {

@@ -141,6 +141,8 @@ impl<const N: usize> Output<N> {
             | Input::RequestText
             | Input::RequestTokens
             | Input::PromptBytes
+            | Input::PromptTokens
+            | Input::PromptTokensExact
             | Input::Model
             | Input::Leg
             | Input::Random
@@ -177,6 +179,8 @@ mod tests {
             Input::RequestText,
             Input::RequestTokens,
             Input::PromptBytes,
+            Input::PromptTokens,
+            Input::PromptTokensExact,
             Input::Model,
             Input::Header(Cow::Borrowed("x-session-id")),
             Input::Header(Cow::Borrowed("x-a-header-with-a-name-beyond-32-bytes")),

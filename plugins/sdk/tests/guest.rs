@@ -32,7 +32,7 @@ impl Policy for Echo {
         let worker = ctx.table().get(0).expect("there is one");
         let reason = format!(
             "{} {:?} {:?} {} {:?} load={} running={:?} waiting={:?} queued={:?} kv={:?} tps={:?} ms={:?} \
-             text={:?} tokens={:?} bytes={} model={:?} a={:?} b={:?} leg={:?} random={} now={} {}{}",
+             text={:?} tokens={:?} bytes={} count={}{} model={:?} a={:?} b={:?} leg={:?} random={} now={} {}{}",
             worker.url,
             worker.model,
             worker.role,
@@ -48,6 +48,8 @@ impl Policy for Echo {
             ctx.text(),
             ctx.tokens().map(|tokens| tokens.iter().collect::<Vec<_>>()),
             ctx.prompt_bytes(),
+            ctx.prompt_tokens(),
+            if ctx.prompt_tokens_exact() { "" } else { "?" },
             ctx.model(),
             ctx.header("x-a"),
             ctx.header("x-b"),
@@ -97,7 +99,7 @@ sgl_policy_sdk::export_policy! {
     description: "repeats what it was told",
     inputs: [
         Healthy, Excluded, Load, Running, Waiting, QueuedTokens, KvUsage, Throughput, LatencyEwma,
-        RequestText, RequestTokens, PromptBytes, Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
+        RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
     ],
     hooks: [select_pair, on_complete, state],
 }
@@ -150,7 +152,8 @@ fn every_input_arrives_as_it_was_sent() {
         ..TestWorker::new("http://a").label("zone", "z1")
     };
     let request = Request { tokens: Some(vec![1, 70_000]), now_ns: 99, ..Request::new() };
-    let request = request.text("hé").model("mm").header("x-b", "v").leg(Leg::Decode).random(u64::MAX);
+    let request =
+        request.text("hé").prompt_tokens(2).model("mm").header("x-b", "v").leg(Leg::Decode).random(u64::MAX);
     let decision = echo(vec![worker]).select(&request);
     assert_eq!(decision.worker, Some(0));
     assert_eq!(decision.scores, Some(vec![0.5]));
@@ -159,7 +162,7 @@ fn every_input_arrives_as_it_was_sent() {
         Some(
             "http://a Some(\"m\") Prefill 2.5 [(\"zone\", \"z1\")] load=3 running=Some(4) waiting=Some(5) \
              queued=Some(6) kv=Some(0.5) tps=Some(7.0) ms=Some(8.5) text=Some(\"hé\") \
-             tokens=Some([1, 70000]) bytes=3 model=Some(\"mm\") a=None b=Some(\"v\") leg=Decode \
+             tokens=Some([1, 70000]) bytes=3 count=2 model=Some(\"mm\") a=None b=Some(\"v\") leg=Decode \
              random=18446744073709551615 now=99 10"
         )
     );
@@ -172,7 +175,7 @@ fn what_is_not_known_arrives_as_unknown() {
         decision.reason.as_deref(),
         Some(
             "http://a None Regular 1 [] load=0 running=None waiting=None queued=None kv=None tps=None ms=None \
-             text=None tokens=None bytes=0 model=None a=None b=None leg=Single random=0 now=0 10"
+             text=None tokens=None bytes=0 count=0? model=None a=None b=None leg=Single random=0 now=0 10"
         )
     );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sglang_router_rs::core::{CandidateWorkers, Fleet, WorkerRole, WorkerSpec, WorkerTable};
-use sglang_router_rs::policies::{Chooser, DecideError, Decision, Leg, SelectWorkerInfo};
+use sglang_router_rs::policies::{Chooser, DecideError, Decision, Leg, PromptTokens, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
 /// A table of so many workers: prefill, decode and regular in turn, each fifth not healthy.
@@ -50,6 +50,7 @@ impl Requests {
         SelectWorkerInfo {
             request_text: (!every(5)).then(|| &self.text[..number % self.text.len()]),
             tokens: every(2).then(|| &self.tokens[..number % self.tokens.len()]),
+            prompt_tokens: every(9).then_some(PromptTokens { count: u32::MAX, exact: every(2) }),
             headers: every(3).then_some(&self.headers as _),
             model: every(4).then_some("m"),
             leg: [Leg::Single, Leg::Prefill, Leg::Decode][number % 3],

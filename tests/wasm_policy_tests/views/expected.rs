@@ -12,6 +12,7 @@ impl Asked {
         SelectWorkerInfo {
             request_text: self.text.as_deref(),
             tokens: self.tokens.as_deref(),
+            prompt_tokens: self.prompt_tokens,
             headers: self.headers.as_ref().map(|headers| headers as _),
             model: self.model.as_deref(),
             leg: self.leg,
@@ -34,6 +35,8 @@ impl Asked {
             text: self.text.clone(),
             tokens: self.tokens.clone(),
             prompt_bytes: self.text.as_ref().map_or(0, String::len) as u64,
+            prompt_tokens: self.prompt_tokens.map_or(0, |tokens| tokens.count.into()),
+            prompt_tokens_exact: self.prompt_tokens.is_some_and(|tokens| tokens.exact),
             model: self.model.clone(),
             headers: [self.header("x-a"), self.header("x-b")],
             leg: match self.leg {

@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use sglang_router_rs::core::{Column, WorkerReport, WorkerRole, WorkerSpec};
-use sglang_router_rs::policies::Leg;
+use sglang_router_rs::policies::{Leg, PromptTokens};
 use sglang_router_rs::types::WorkerSet;
 
 /// Texts with lengths around the borders of MessagePack's headers.
@@ -85,6 +85,7 @@ pub(crate) fn workers() -> impl Strategy<Value = Vec<Made>> {
 pub(crate) struct Asked {
     pub(crate) text: Option<String>,
     pub(crate) tokens: Option<Vec<u32>>,
+    pub(crate) prompt_tokens: Option<PromptTokens>,
     pub(crate) model: Option<String>,
     pub(crate) headers: Option<Vec<(String, String)>>,
     pub(crate) leg: Leg,
@@ -97,18 +98,22 @@ pub(crate) fn request() -> impl Strategy<Value = Asked> {
     let headers = vec(header.prop_map(|(name, value)| (name.to_owned(), value)), 0..4);
     let leg = prop_oneof![Just(Leg::Single), Just(Leg::Prefill), Just(Leg::Decode)];
     let set = || option::of(vec(0_usize..80, 0..40).prop_map(|members| members.into_iter().collect()));
+    let prompt_tokens =
+        (any::<u32>(), any::<bool>()).prop_map(|(count, exact)| PromptTokens { count, exact });
     (
         option::of(text()),
         option::of(vec(any::<u32>(), 0..300)),
+        option::of(prompt_tokens),
         option::of(text()),
         option::of(headers),
         leg,
         set(),
         set(),
     )
-        .prop_map(|(text, tokens, model, headers, leg, excluded, eligible)| Asked {
+        .prop_map(|(text, tokens, prompt_tokens, model, headers, leg, excluded, eligible)| Asked {
             text,
             tokens,
+            prompt_tokens,
             model,
             headers,
             leg,

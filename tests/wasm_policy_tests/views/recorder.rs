@@ -28,6 +28,8 @@ impl Policy for Recorder {
             text: text(ctx.text()),
             tokens: ctx.tokens().map(|tokens| tokens.iter().collect()),
             prompt_bytes: ctx.prompt_bytes(),
+            prompt_tokens: ctx.prompt_tokens(),
+            prompt_tokens_exact: ctx.prompt_tokens_exact(),
             model: text(ctx.model()),
             headers: [text(ctx.header("x-a")), text(ctx.header("x-b"))],
             leg: match ctx.leg() {
@@ -66,7 +68,7 @@ sgl_policy_sdk::export_policy! {
     description: "writes down what it sees",
     inputs: [
         Healthy, Header("x-a"), Load, Running, Waiting, RequestText, QueuedTokens, KvUsage, Throughput,
-        LatencyEwma, RequestTokens, Excluded, PromptBytes, Model, Header("x-b"), Leg, Random, NowNs,
+        LatencyEwma, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model, Header("x-b"), Leg, Random, NowNs,
     ],
 }
 

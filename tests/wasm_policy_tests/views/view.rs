@@ -26,6 +26,8 @@ pub(crate) struct View {
     pub(crate) text: Option<String>,
     pub(crate) tokens: Option<Vec<u32>>,
     pub(crate) prompt_bytes: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) prompt_tokens_exact: bool,
     pub(crate) model: Option<String>,
     /// The values of `x-a` and `x-b`.
     pub(crate) headers: [Option<String>; 2],

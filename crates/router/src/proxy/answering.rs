@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::proxy::clients::Client;
+use crate::proxy::data_plane::DataPlane;
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::headers::Headers;
 use crate::proxy::inbound::Inbound;
@@ -20,7 +21,7 @@ use crate::proxy::single::Single;
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_api::End;
-use sglang_router_rs::policies::{DecideError, HeaderLookup, PolicyHandle, SelectWorkerInfo, key_of};
+use sglang_router_rs::policies::{DecideError, HeaderLookup, SelectWorkerInfo, key_of};
 
 /// A client that sends this wants to know of the decision.
 const EXPLAIN_HEADER: &str = "x-sgl-explain";
@@ -45,7 +46,7 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
     // One future for all of it, though an error has to be recorded: each more would be copied into
     // the one around it.
     let answered = loop {
-        let served = match read_facts(client.proxy().policy(), &course, inbound).await {
+        let served = match read_facts(client.proxy(), &course, inbound).await {
             Err(error) => course.given_up(error).into_response(client, inbound, None, &mut record).map(Some),
             Ok((facts, shape)) => {
                 let headers = Headers(&inbound.head.headers);
@@ -53,6 +54,7 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
                     request_text: facts.text.as_deref(),
                     prompt_bytes: Some(facts.text_bytes),
                     tokens: facts.tokens.as_deref(),
+                    prompt_tokens: facts.prompt_tokens,
                     headers: Some(&headers),
                     model: facts.model.as_deref(),
                     request_key: key_of(&headers),
@@ -150,16 +152,19 @@ fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
 /// What the policy needs to know, and by how many workers the request is to be served. A body that is
 /// not what the API says is the worker's to refuse, unless it has to be changed on the way.
 async fn read_facts<'a>(
-    policy: &PolicyHandle,
+    proxy: &DataPlane,
     course: &RequestCourse,
     inbound: &'a Inbound,
 ) -> Result<(Facts<'a>, Shape), ProxyError> {
     let (route, snapshot) = (inbound.route, &course.snapshot);
-    let wanted = Wanted::new(policy.needs(), snapshot.routes_by_model(), snapshot.may_pair(route));
+    let wanted = Wanted::new(proxy.policy().needs(), snapshot.routes_by_model(), snapshot.may_pair(route));
     if !wanted.anything() {
         return Ok((Facts::default(), Shape::Single));
     }
-    let facts = parse::read(route, &inbound.body, wanted).await;
+    let mut facts = parse::read(route, &inbound.body, wanted).await;
+    if wanted.prompt_tokens {
+        facts.prompt_tokens = Some(facts.count_tokens(proxy.token_ratios()));
+    }
     let shape = match course.shape {
         Some(shape) => shape,
         None => snapshot.shape(route, facts.model.as_deref())?,

@@ -9,6 +9,7 @@ use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::records::Recorder;
+use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::PolicyHandle;
 
 /// The data plane without its sockets.
@@ -20,6 +21,7 @@ pub struct DataPlane {
     measures: Arc<Measures>,
     pressure: Arc<Pressure>,
     recorder: Option<Arc<Recorder>>,
+    token_ratios: TokenRatios,
     stopping: AtomicBool,
 }
 
@@ -48,6 +50,7 @@ impl DataPlane {
             measures,
             pressure,
             recorder,
+            token_ratios: TokenRatios::default(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -80,6 +83,11 @@ impl DataPlane {
     /// What records decisions.
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
+    }
+
+    /// How long prompts are in tokens, as far as their text says.
+    pub fn token_ratios(&self) -> &TokenRatios {
+        &self.token_ratios
     }
 
     /// True once the router was told to stop: it is not ready any more.

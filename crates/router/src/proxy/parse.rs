@@ -7,9 +7,10 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::proxy::json::{Broken, Json};
-use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt};
+use crate::proxy::prompt::{Kept, MAX_TEXT_BYTES, Prompt};
 use crate::proxy::route::Route;
-use sglang_router_rs::policies::RequestNeeds;
+use sglang_router_rs::core::TokenRatios;
+use sglang_router_rs::policies::{PromptTokens, RequestNeeds};
 
 /// A thread that serves nobody reads and copies larger bodies; this much takes well below a millisecond.
 pub(crate) const MAX_INLINE_BYTES: usize = 128 << 10;
@@ -26,17 +27,34 @@ static HUGE: Semaphore = Semaphore::const_new(1);
 /// What is looked for in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// The prompt: its text, its token ids, how many there are.
+    /// The prompt: how long it is, and how many there are.
     pub prompt: bool,
+    /// Its text too.
+    pub text: bool,
+    /// Its token ids too.
+    pub tokens: bool,
+    /// Its length in tokens.
+    pub prompt_tokens: bool,
     /// The model.
     pub model: bool,
 }
 
 impl Wanted {
+    /// All that can be found.
+    pub const ALL: Self = Self { prompt: true, text: true, tokens: true, prompt_tokens: true, model: true };
+
     /// What the policy needs, the model if requests are routed by it, and the prompt if a pair of
     /// workers has to be told how many there are.
     pub fn new(needs: RequestNeeds, by_model: bool, pair: bool) -> Self {
-        Self { prompt: needs.text || needs.tokens || pair, model: needs.model || by_model }
+        let RequestNeeds { text, tokens, prompt_tokens, model } = needs;
+        Self {
+            prompt: text || tokens || prompt_tokens || pair,
+            text,
+            tokens,
+            prompt_tokens,
+            // Models differ in what they make of a text.
+            model: model || prompt_tokens || by_model,
+        }
     }
 
     /// True if the body has to be parsed.
@@ -55,6 +73,10 @@ pub struct Facts<'a> {
     pub text_bytes: usize,
     /// Token ids, where the request has them instead of text: the first 1,048,576 of them.
     pub tokens: Option<Vec<u32>>,
+    /// How many of them there are.
+    pub token_count: usize,
+    /// How many tokens the whole prompt has, if that is wanted.
+    pub prompt_tokens: Option<PromptTokens>,
     /// The requested model.
     pub model: Option<Cow<'a, str>>,
     /// How many prompts or choices are asked for, if the request has a list of prompts or more
@@ -65,11 +87,21 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// How many tokens the prompt has: counted where there is no text, else estimated by what is known of
+    /// the model.
+    pub fn count_tokens(&self, ratios: &TokenRatios) -> PromptTokens {
+        let counted = u32::try_from(self.token_count).unwrap_or(u32::MAX);
+        let estimated = ratios.estimate(self.model.as_deref(), self.text_bytes as u64);
+        PromptTokens {
+            count: counted.saturating_add(estimated),
+            exact: self.token_count > 0 && self.text_bytes == 0,
+        }
+    }
+
     /// The same without the body.
     fn into_owned(self) -> Facts<'static> {
         let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-        let Self { text, text_bytes, tokens, model, batch, broken } = self;
-        Facts { text: owned(text), text_bytes, tokens, model: owned(model), batch, broken }
+        Facts { text: owned(self.text), model: owned(self.model), ..self }
     }
 }
 
@@ -98,17 +130,27 @@ pub(crate) async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> F
 /// structure is broken, what was found before counts.
 pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
     let mut json = Json::new(body);
-    let mut found = FoundFields { route, wanted, prompt: Prompt::default(), model: None, choices: None };
+    let kept = Kept::new(wanted.text, wanted.tokens);
+    let mut found =
+        FoundFields { route, wanted, kept, prompt: Prompt::keeping(kept), model: None, choices: None };
     let whole = json.object(|key, json| found.field(key, json)).and_then(|()| json.end());
-    let FoundFields { prompt: Prompt { text, text_bytes, tokens, batch }, model, choices, .. } = found;
-    let tokens = (!tokens.is_empty()).then_some(tokens);
-    let batch = batch.or(choices.filter(|choices| *choices > 1));
-    Facts { text, text_bytes, tokens, model, batch, broken: whole.err() }
+    let FoundFields { prompt, model, choices, .. } = found;
+    Facts {
+        text: prompt.text.filter(|_| wanted.text),
+        text_bytes: prompt.text_bytes,
+        tokens: (!prompt.tokens.is_empty()).then_some(prompt.tokens),
+        token_count: prompt.token_count,
+        prompt_tokens: None,
+        model,
+        batch: prompt.batch.or(choices.filter(|choices| *choices > 1)),
+        broken: whole.err(),
+    }
 }
 
 struct FoundFields<'a> {
     route: Route,
     wanted: Wanted,
+    kept: Kept,
     prompt: Prompt<'a>,
     model: Option<Cow<'a, str>>,
     choices: Option<usize>,
@@ -126,11 +168,11 @@ impl<'a> FoundFields<'a> {
                 Ok(())
             }
             ("messages", Route::Chat) if self.wanted.prompt => {
-                self.prompt = Prompt::default();
+                self.prompt = Prompt::keeping(self.kept);
                 self.prompt.read_messages(json)
             }
             ("prompt", Route::Completions) | ("input", Route::Embeddings) if self.wanted.prompt => {
-                self.prompt = Prompt::default();
+                self.prompt = Prompt::keeping(self.kept);
                 self.prompt.read(json)
             }
             // Clients that have one of them may send null as the other.
@@ -148,8 +190,9 @@ impl<'a> FoundFields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::prompt::MAX_TOKENS;
 
-    const ALL: Wanted = Wanted { prompt: true, model: true };
+    const ALL: Wanted = Wanted::ALL;
 
     fn found(route: Route, body: &str) -> Facts<'_> {
         facts(route, body.as_bytes(), ALL)
@@ -202,9 +245,34 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_is_looked_at() {
-        let wanted = Wanted { prompt: false, model: true };
-        let facts = facts(Route::Chat, br#"{"messages": 7, "model": "m"}"#, wanted);
-        assert_eq!(facts.model.as_deref(), Some("m"));
+        let wanted = Wanted { model: true, ..Wanted::default() };
+        let body = r#"{"prompt": ["hello", [1, 2]], "model": "m"}"#;
+        let model = facts(Route::Completions, body.as_bytes(), wanted);
+        assert_eq!((model.model.as_deref(), model.text_bytes, model.batch), (Some("m"), 0, None));
+        let wanted = Wanted { prompt: true, ..Wanted::default() };
+        let size = facts(Route::Completions, body.as_bytes(), wanted);
+        assert_eq!((size.text_bytes, size.token_count, size.batch), (5, 2, Some(2)));
+        assert_eq!((size.text, size.tokens, size.model), (None, None, None));
+    }
+
+    #[test]
+    fn tokens_are_counted_where_there_are_ids_and_estimated_from_text() {
+        let ratios = TokenRatios::default();
+        let counted = |route, body: &str| {
+            let PromptTokens { count, exact } = found(route, body).count_tokens(&ratios);
+            (count, exact)
+        };
+        let text = "x".repeat(40);
+        let messages = format!(r#"{{"messages": [{{"content": "{text}"}}, {{"content": "{text}"}}]}}"#);
+        assert_eq!(counted(Route::Chat, &messages), (21, false));
+        assert_eq!(counted(Route::Generate, r#"{"input_ids": [1, 2, 3]}"#), (3, true));
+        assert_eq!(counted(Route::Completions, r#"{"prompt": [[1, 2], [3, 4]]}"#), (4, true));
+        assert_eq!(counted(Route::Completions, &format!(r#"{{"prompt": [[1, 2], "{text}"]}}"#)), (12, false));
+        assert_eq!(counted(Route::Completions, r#"{"prompt": 5}"#), (0, false));
+        let many = format!(r#"{{"prompt": [{}1]}}"#, "1,".repeat(MAX_TOKENS));
+        let many = found(Route::Completions, &many);
+        assert_eq!(many.tokens.as_ref().map(Vec::len), Some(MAX_TOKENS));
+        assert_eq!(many.count_tokens(&ratios).count as usize, MAX_TOKENS + 1);
     }
 
     #[test]

@@ -14,33 +14,58 @@ pub(crate) const MAX_TEXT_BYTES: usize = 4 << 20;
 /// Token ids that are kept for policies. The rest is counted.
 pub(crate) const MAX_TOKENS: usize = 1 << 20;
 
+/// What is kept of a prompt. The rest is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Bytes of text.
+    pub(crate) text_bytes: usize,
+    /// Token ids.
+    pub(crate) tokens: usize,
+}
+
+impl Kept {
+    /// As much as there is room for, of text or tokens or both.
+    pub(crate) fn new(text: bool, tokens: bool) -> Self {
+        let limit = |is_kept: bool, limit| if is_kept { limit } else { 0 };
+        Self { text_bytes: limit(text, MAX_TEXT_BYTES), tokens: limit(tokens, MAX_TOKENS) }
+    }
+}
+
 /// What was found of a prompt so far.
 #[derive(Debug, Default)]
 pub(crate) struct Prompt<'a> {
-    /// `None` until the first piece of text; at most [`MAX_TEXT_BYTES`].
+    kept: Kept,
+    /// `None` until the first piece of text; as much as is kept.
     pub(crate) text: Option<Cow<'a, str>>,
     /// Bytes of the whole text.
     pub(crate) text_bytes: usize,
-    /// Token ids, one prompt after the other; at most [`MAX_TOKENS`].
+    /// Token ids, one prompt after the other; as many as are kept.
     pub(crate) tokens: Vec<u32>,
+    /// How many there are.
+    pub(crate) token_count: usize,
     /// How many prompts there are, if the request has a list of them.
     pub(crate) batch: Option<usize>,
 }
 
 impl<'a> Prompt<'a> {
+    /// Nothing was found yet.
+    pub(crate) fn keeping(kept: Kept) -> Self {
+        Self { kept, ..Self::default() }
+    }
+
     /// Adds a piece of text. A single piece stays borrowed.
     fn push(&mut self, piece: Quoted<'a>) {
         let Some(text) = &mut self.text else {
-            let (text, whole) = piece.text(MAX_TEXT_BYTES);
+            let (text, whole) = piece.text(self.kept.text_bytes);
             (self.text, self.text_bytes) = (Some(text), whole);
             return;
         };
         // Nothing is put behind a gap.
-        let is_whole = text.len() == self.text_bytes && text.len() < MAX_TEXT_BYTES;
+        let is_whole = text.len() == self.text_bytes && text.len() < self.kept.text_bytes;
         let length = if is_whole {
             let text = text.to_mut();
             text.push(SEPARATOR);
-            piece.write(text, MAX_TEXT_BYTES)
+            piece.write(text, self.kept.text_bytes)
         } else {
             piece.text(0).1
         };
@@ -48,7 +73,8 @@ impl<'a> Prompt<'a> {
     }
 
     fn push_token(&mut self, token: u64) {
-        if self.tokens.len() < MAX_TOKENS {
+        self.token_count += 1;
+        if self.tokens.len() < self.kept.tokens {
             self.tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
         }
     }

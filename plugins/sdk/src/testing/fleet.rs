@@ -113,6 +113,10 @@ pub struct Request {
     pub text: Option<String>,
     /// Token ids. Default none.
     pub tokens: Option<Vec<u32>>,
+    /// Tokens of the prompt. Default 0.
+    pub prompt_tokens: u64,
+    /// Whether they were counted. Default false.
+    pub prompt_tokens_exact: bool,
     /// Requested model. Default none.
     pub model: Option<String>,
     /// Headers, names in lower case. Default none.
@@ -136,6 +140,12 @@ impl Request {
     #[must_use]
     pub fn text(self, text: &str) -> Self {
         Self { text: Some(String::from(text)), ..self }
+    }
+
+    /// Sets how many tokens the prompt has, as counted by the router.
+    #[must_use]
+    pub fn prompt_tokens(self, count: u64) -> Self {
+        Self { prompt_tokens: count, prompt_tokens_exact: true, ..self }
     }
 
     /// Sets the requested model.

@@ -67,6 +67,8 @@ fn element(
         Input::PromptBytes => {
             w.uint(u64::try_from(request.text.as_deref().map_or(0, str::len)).unwrap_or(u64::MAX))
         }
+        Input::PromptTokens => w.uint(request.prompt_tokens),
+        Input::PromptTokensExact => w.uint(u64::from(request.prompt_tokens_exact)),
         Input::Model => w.opt_str(request.model.as_deref()),
         Input::Header(name) => {
             let header = request.headers.iter().find(|(header, _)| header == name);

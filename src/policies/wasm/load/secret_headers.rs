@@ -43,6 +43,8 @@ pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFa
         | Input::RequestText
         | Input::RequestTokens
         | Input::PromptBytes
+        | Input::PromptTokens
+        | Input::PromptTokensExact
         | Input::Model
         | Input::Leg
         | Input::Random

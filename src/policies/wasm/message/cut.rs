@@ -42,6 +42,8 @@ pub(crate) fn is_variable(input: &Input) -> bool {
         | Input::Excluded
         | Input::Column(_)
         | Input::PromptBytes
+        | Input::PromptTokens
+        | Input::PromptTokensExact
         | Input::Leg
         | Input::Random
         | Input::NowNs => false,
@@ -59,6 +61,8 @@ pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> u
         | Input::Excluded
         | Input::Column(_)
         | Input::PromptBytes
+        | Input::PromptTokens
+        | Input::PromptTokensExact
         | Input::Leg
         | Input::Random
         | Input::NowNs => 0,
@@ -84,6 +88,8 @@ pub(crate) fn encode(
         | Input::Excluded
         | Input::Column(_)
         | Input::PromptBytes
+        | Input::PromptTokens
+        | Input::PromptTokensExact
         | Input::Leg
         | Input::Random
         | Input::NowNs => writer.nil(),

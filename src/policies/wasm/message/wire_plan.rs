@@ -139,6 +139,7 @@ impl ColumnPlan {
             match input {
                 Input::RequestText | Input::PromptBytes => needs.text = true,
                 Input::RequestTokens => needs.tokens = true,
+                Input::PromptTokens | Input::PromptTokensExact => needs.prompt_tokens = true,
                 Input::Model => needs.model = true,
                 Input::Healthy
                 | Input::Excluded
@@ -194,6 +195,12 @@ fn encode_input<C: CandidateWorkers>(
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
+        Input::PromptTokens => {
+            writer.uint(info.prompt_tokens.map_or(0, |tokens| u64::from(tokens.count)))?;
+        }
+        Input::PromptTokensExact => {
+            writer.uint(info.prompt_tokens.map_or(0, |tokens| u64::from(tokens.exact)))?;
+        }
         Input::Leg => writer.uint(info.leg.number())?,
         Input::Random => writer.uint(draw.random())?,
         Input::NowNs => writer.uint(draw.now_ns())?,

@@ -8,11 +8,12 @@ use sgl_testkit::client::{TestClient, call, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
-use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::{TokenRatios, WorkerRole};
+use sglang_router_rs::policies::PromptTokens;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const ALL: Wanted = Wanted { prompt: true, model: true };
+const ALL: Wanted = Wanted::ALL;
 
 /// Any value of JSON.
 fn value() -> impl Strategy<Value = Value> {
@@ -148,6 +149,12 @@ proptest! {
             prop_assert_eq!(facts.model.as_deref(), other.as_str());
             let text = (!texts.is_empty()).then(|| texts.join("\n"));
             prop_assert_eq!(facts.text.as_deref(), text.as_deref());
+            prop_assert_eq!(facts.token_count, tokens.len());
+            let expected = PromptTokens {
+                count: u32::try_from(tokens.len() + facts.text_bytes.div_ceil(4)).unwrap(),
+                exact: !tokens.is_empty() && facts.text_bytes == 0,
+            };
+            prop_assert_eq!(facts.count_tokens(&TokenRatios::default()), expected);
             prop_assert_eq!(facts.tokens, (!tokens.is_empty()).then_some(tokens));
             prop_assert_eq!(facts.batch, batch);
         }

@@ -9,7 +9,7 @@ use sgl_testkit::client::{TestClient, call, chat, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sgl_testkit::{router, upstream};
-use sglang_router_rs::policies::{LoadBalancingPolicy, PolicyHandle, RequestNeeds};
+use sglang_router_rs::policies::{LoadBalancingPolicy, PolicyHandle, PromptTokens, RequestNeeds};
 
 use crate::proxy::custom_policy::{self, CustomPolicy};
 
@@ -72,6 +72,7 @@ struct Listening {
 struct Asked {
     text: Option<String>,
     tokens: Option<Vec<u32>>,
+    prompt_tokens: Option<PromptTokens>,
     model: Option<String>,
     header: Option<String>,
     excluded: Vec<usize>,
@@ -85,6 +86,7 @@ async fn listening(needs: RequestNeeds, workers: &[&Upstream]) -> (Listening, So
         told.lock().push(Asked {
             text: info.request_text.map(str::to_owned),
             tokens: info.tokens.map(<[u32]>::to_vec),
+            prompt_tokens: info.prompt_tokens,
             model: info.model.map(str::to_owned),
             header: info.header("x-tenant").map(str::to_owned),
             excluded: (0..table.workers().len()).filter(|index| !info.admits(*index)).collect(),
@@ -98,7 +100,7 @@ async fn listening(needs: RequestNeeds, workers: &[&Upstream]) -> (Listening, So
 #[tokio::test]
 async fn policy_is_told_what_it_needs_and_nothing_else() {
     let worker = Upstream::saying("{}").await;
-    let all = RequestNeeds { text: true, tokens: true, model: true };
+    let all = RequestNeeds { text: true, tokens: true, prompt_tokens: true, model: true };
     let (policy, address) = listening(all, &[&worker]).await;
     let mut client = TestClient::connect(address).await;
     let mut request = chat("hi");
@@ -109,11 +111,14 @@ async fn policy_is_told_what_it_needs_and_nothing_else() {
     assert_eq!((asked[0].text.as_deref(), asked[0].model.as_deref()), (Some("hi"), Some("m")));
     assert_eq!(asked[0].header.as_deref(), Some("t1"));
     assert_eq!((asked[1].tokens.as_deref(), asked[1].text.as_deref()), (Some(&[1, 2][..]), None));
+    assert_eq!(asked[0].prompt_tokens, Some(PromptTokens { count: 1, exact: false }));
+    assert_eq!(asked[1].prompt_tokens, Some(PromptTokens { count: 2, exact: true }));
 
     let (policy, address) = listening(RequestNeeds::default(), &[&worker]).await;
     call(address, chat("hi")).await;
     let asked = policy.asked.lock().clone();
     assert_eq!((&asked[0].text, &asked[0].model, &asked[0].tokens), (&None, &None, &None));
+    assert_eq!(asked[0].prompt_tokens, None);
 }
 
 #[tokio::test]
