@@ -7,6 +7,7 @@ use crate::core::in_flight::InFlight;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::engine::error::CallError;
+use sgl_policy_abi::Ticket;
 
 /// Why a plugin produced no decision. Each cause has its own counter and log field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,12 +114,36 @@ pub enum Chooser {
     },
 }
 
+/// A chosen worker by its index, and what the policy gave along with it.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Placed {
+    /// The index.
+    pub(crate) index: usize,
+    /// The rest.
+    pub(crate) ticket: Ticket,
+}
+
+impl From<usize> for Placed {
+    #[inline]
+    fn from(index: usize) -> Self {
+        Self { index, ticket: Ticket::NONE }
+    }
+}
+
+/// The index alone, as messages for people show it.
+impl fmt::Debug for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.index.fmt(f)
+    }
+}
+
 /// One choice. While this lives, the request counts as in flight to the worker.
 #[derive(Debug)]
 pub struct Decision {
     index: usize,
     in_flight: InFlight,
     chooser: Chooser,
+    ticket: Ticket,
 }
 
 impl Decision {
@@ -128,9 +153,14 @@ impl Decision {
     ///
     /// [`DecideError::NoWorker`] if there is no worker at `index`.
     #[inline]
-    pub(crate) fn on_fleet(table: &WorkerTable, index: usize, chooser: Chooser) -> Result<Self, DecideError> {
+    pub(crate) fn on_fleet(
+        table: &WorkerTable,
+        placed: Placed,
+        chooser: Chooser,
+    ) -> Result<Self, DecideError> {
+        let Placed { index, ticket } = placed;
         let worker = table.get(index).ok_or(DecideError::NoWorker)?;
-        Ok(Self::new(index, InFlight::on_fleet(worker), chooser))
+        Ok(Self { index, in_flight: InFlight::on_fleet(worker), chooser, ticket })
     }
 
     /// A decision for a worker of an embedder's slice, at which the request counts from now on.
@@ -140,17 +170,24 @@ impl Decision {
     /// [`DecideError::NoWorker`] if there is no worker at `index`.
     pub(crate) fn on_slice(
         workers: &[Arc<dyn Worker>],
-        index: usize,
+        placed: Placed,
         chooser: Chooser,
     ) -> Result<Self, DecideError> {
+        let Placed { index, ticket } = placed;
         let worker = workers.get(index).ok_or(DecideError::NoWorker)?;
-        Ok(Self::new(index, InFlight::on_worker(Arc::clone(worker)), chooser))
+        Ok(Self { index, in_flight: InFlight::on_worker(Arc::clone(worker)), chooser, ticket })
     }
 
     /// A decision for the worker at `index`, which `in_flight` counts.
     #[inline]
     pub fn new(index: usize, in_flight: InFlight, chooser: Chooser) -> Self {
-        Self { index, in_flight, chooser }
+        Self { index, in_flight, chooser, ticket: Ticket::NONE }
+    }
+
+    /// The same with a tag and a cost, which a policy gives along with its choice.
+    #[must_use]
+    pub fn with_ticket(self, ticket: Ticket) -> Self {
+        Self { ticket, ..self }
     }
 
     /// The worker's index in the table or slice of the decision. A [`crate::core::WorkerTable`] finds
@@ -162,6 +199,17 @@ impl Decision {
     /// Who made the decision.
     pub fn chooser(&self) -> Chooser {
         self.chooser
+    }
+
+    /// The policy's own name for the request, if it gave one.
+    pub fn tag(&self) -> Option<u64> {
+        self.ticket.tag()
+    }
+
+    /// What the request costs the worker until its first token, in the policy's own unit; 0.0 if it gave
+    /// none.
+    pub fn cost(&self) -> f32 {
+        self.ticket.cost()
     }
 
     /// The guard alone, for the rest of the request's life.

@@ -30,6 +30,7 @@ mod sandbox;
 #[cfg(unix)]
 mod signatures;
 mod tables;
+mod tickets;
 mod views;
 mod waiting;
 mod wasi;

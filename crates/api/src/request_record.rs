@@ -91,6 +91,20 @@ pub struct DecisionRecord {
     /// What the plugin gave as its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The plugin's own name for the request, from its answer; of a pair, that of its prefill worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<u64>,
+    /// What the request costs the chosen worker until its first token, from the plugin's answer and in its
+    /// unit; of a pair, the prefill worker. Left out for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f32>,
+    /// The tag of a pair's decode worker, if it has another than its prefill worker: two answers chose
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_tag: Option<u64>,
+    /// The cost of a pair's decode worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_cost: Option<f32>,
     /// Nanoseconds from the question to the checked choice, waiting included.
     pub cost_ns: u64,
 }

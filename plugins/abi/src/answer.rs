@@ -5,6 +5,7 @@ use crate::kind::Kind;
 use crate::names::MAX_RESULT_BYTES;
 use crate::reader::Reader;
 use crate::rows::raw_map;
+use crate::ticket::Ticket;
 use crate::writer::Writer;
 
 /// What a guest decided. Not checked against the workers: that is the host's duty.
@@ -12,6 +13,13 @@ use crate::writer::Writer;
 pub enum Answer<'a> {
     /// The index of a worker. May be negative or too large: guests are not trusted.
     Index(i64),
+    /// `[index, tag, cost]`: the index of a worker, and what is given along with it.
+    Ticketed {
+        /// As in [`Answer::Index`].
+        index: i64,
+        /// The tag and the cost; each may be nil, and the last left out.
+        ticket: Ticket,
+    },
     /// Nil, or an empty result: the guest makes no choice.
     NoChoice,
     /// The map form.
@@ -31,13 +39,15 @@ pub struct AnswerMap<'a> {
     pub scores: Option<&'a [u8]>,
     /// `reason`, a sentence for decision records.
     pub reason: Option<&'a str>,
+    /// `tag`, an integer that is not negative, and `cost`, a number, either of them nil or absent.
+    pub ticket: Ticket,
 }
 
 impl<'a> Answer<'a> {
     /// Reads an answer. A small index, the usual case, is one byte and one branch.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything but an integer, nil or such a map,
+    /// [`DecodeError`] for anything but an integer, nil, or such an array or map,
     /// [`DecodeError::TooLarge`] above [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES).
     #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
@@ -57,6 +67,7 @@ impl<'a> Answer<'a> {
                 r.nil();
                 Self::NoChoice
             }
+            Kind::Array => Self::decode_ticketed(&mut r)?,
             Kind::Map => Self::Map(AnswerMap::decode(&mut r)?),
             found => {
                 return Err(DecodeError::WrongType { expected: Expected::Answer, found });
@@ -64,6 +75,17 @@ impl<'a> Answer<'a> {
         };
         r.finish()?;
         Ok(answer)
+    }
+
+    fn decode_ticketed(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let len = r.array()?;
+        if !(2..=3).contains(&len) {
+            return Err(DecodeError::OutOfRange { expected: Expected::Answer });
+        }
+        let index = r.int()?;
+        let ticket = Ticket::NONE.read_tag(r)?;
+        let ticket = if len == 3 { ticket.read_cost(r)? } else { ticket };
+        Ok(Self::Ticketed { index, ticket })
     }
 
     /// Writes the answer.
@@ -74,6 +96,12 @@ impl<'a> Answer<'a> {
     pub fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
         match self {
             Self::Index(index) => w.int(*index),
+            Self::Ticketed { index, ticket } => {
+                w.array(3)?;
+                w.int(*index)?;
+                ticket.write_tag(w)?;
+                w.f32(ticket.cost())
+            }
             Self::NoChoice => w.nil(),
             Self::Map(map) => map.encode(w),
         }
@@ -84,7 +112,7 @@ impl<'a> Answer<'a> {
     #[must_use]
     pub const fn selected(&self) -> Option<i64> {
         match self {
-            Self::Index(index) => Some(*index),
+            Self::Index(index) | Self::Ticketed { index, .. } => Some(*index),
             Self::NoChoice => None,
             Self::Map(map) => map.selected_worker,
         }
@@ -101,6 +129,8 @@ impl<'a> AnswerMap<'a> {
                 "error" => map.error = r.opt_str()?,
                 "scores" => map.scores = if r.nil() { None } else { Some(r.bin()?) },
                 "reason" => map.reason = r.opt_str()?,
+                "tag" => map.ticket = map.ticket.read_tag(r)?,
+                "cost" => map.ticket = map.ticket.read_cost(r)?,
                 _ => r.skip()?,
             }
         }
@@ -112,8 +142,16 @@ impl<'a> AnswerMap<'a> {
     /// # Errors
     /// [`Full`] if it does not fit.
     pub fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
-        let optional =
-            [self.state.is_some(), self.error.is_some(), self.scores.is_some(), self.reason.is_some()];
+        let tag = self.ticket.tag();
+        let cost = Some(self.ticket.cost()).filter(|cost| *cost != 0.0);
+        let optional = [
+            self.state.is_some(),
+            self.error.is_some(),
+            self.scores.is_some(),
+            self.reason.is_some(),
+            tag.is_some(),
+            cost.is_some(),
+        ];
         w.map(1 + optional.iter().filter(|present| **present).count())?;
         w.str("selected_worker")?;
         encode_opt_index(w, self.selected_worker)?;
@@ -132,6 +170,14 @@ impl<'a> AnswerMap<'a> {
         if let Some(reason) = self.reason {
             w.str("reason")?;
             w.str(reason)?;
+        }
+        if let Some(tag) = tag {
+            w.str("tag")?;
+            w.uint(tag)?;
+        }
+        if let Some(cost) = cost {
+            w.str("cost")?;
+            w.f32(cost)?;
         }
         Ok(())
     }

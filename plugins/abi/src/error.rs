@@ -85,12 +85,14 @@ pub enum Expected {
     Str,
     /// Bytes.
     Bin,
-    /// An index, nil, or the map of [`AnswerMap`](crate::AnswerMap).
+    /// An index, nil, an array of index, tag and cost, or the map of [`AnswerMap`](crate::AnswerMap).
     Answer,
     /// Two indices, nil, or the map of [`PairMap`](crate::PairMap).
     Pair,
     /// A version, status or count of 16 or 32 bits.
     Small,
+    /// A cost: from 0.0 to [`MAX_COST`](crate::MAX_COST).
+    Cost,
 }
 
 impl Expected {
@@ -106,9 +108,10 @@ impl Expected {
             Self::Bool => "a boolean",
             Self::Str => "a text",
             Self::Bin => "bytes",
-            Self::Answer => "an index, nil or a map",
+            Self::Answer => "an index, nil, an array of index, tag and cost, or a map",
             Self::Pair => "two indices, nil or a map",
             Self::Small => "a small unsigned integer",
+            Self::Cost => "a cost (a number from 0 to 2^36)",
         }
     }
 }

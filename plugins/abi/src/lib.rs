@@ -33,6 +33,8 @@ mod reader;
 mod value;
 mod writer;
 
+mod ticket;
+
 mod answer;
 mod column;
 mod completion;
@@ -65,6 +67,7 @@ pub use crate::pair::{PairAnswer, PairMap};
 pub use crate::reader::{MAX_DEPTH, Reader};
 pub use crate::rows::{RowWorker, RowsMessage, encode_rows};
 pub use crate::table::{Labels, TableMessage, WorkerFacts, encode_table, encode_worker};
+pub use crate::ticket::{MAX_COST, Ticket};
 pub use crate::value::{Map, Value};
 pub use crate::worker_role::WorkerRole;
 pub use crate::writer::{Writer, encode_to_vec};

@@ -4,10 +4,11 @@ use crate::answer::{check_size, encode_opt_index, opt_index};
 use crate::error::{DecodeError, Expected, Full};
 use crate::kind::Kind;
 use crate::reader::Reader;
+use crate::ticket::Ticket;
 use crate::writer::Writer;
 
 /// A joint decision. Not checked against the workers: that is the host's duty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PairAnswer<'a> {
     /// `[prefill, decode]`, two indices.
     Pair {
@@ -23,7 +24,7 @@ pub enum PairAnswer<'a> {
 }
 
 /// The map form of a [`PairAnswer`]; unknown keys are ignored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PairMap<'a> {
     /// `prefill`, an index or nil.
     pub prefill: Option<i64>,
@@ -33,6 +34,10 @@ pub struct PairMap<'a> {
     pub error: Option<&'a str>,
     /// `reason`, a sentence for decision records.
     pub reason: Option<&'a str>,
+    /// `tag` of the pair, and `cost` for the prefill worker, either of them nil or absent.
+    pub ticket: Ticket,
+    /// `decode_cost`, for the decode worker; 0.0 for nil or absent.
+    pub decode_cost: f32,
 }
 
 impl<'a> PairAnswer<'a> {
@@ -94,6 +99,17 @@ impl<'a> PairAnswer<'a> {
     }
 }
 
+impl PairAnswer<'_> {
+    /// What is given along with the choice of each worker: one tag, and a cost for each.
+    #[must_use]
+    pub const fn tickets(&self) -> (Ticket, Ticket) {
+        match self {
+            Self::Map(map) => (map.ticket, map.ticket.with_cost(map.decode_cost)),
+            _ => (Ticket::NONE, Ticket::NONE),
+        }
+    }
+}
+
 fn decode_pair<'a>(r: &mut Reader<'a>) -> Result<PairAnswer<'a>, DecodeError> {
     match r.array()? {
         2 => Ok(PairAnswer::Pair { prefill: r.int()?, decode: r.int()? }),
@@ -110,6 +126,9 @@ impl<'a> PairMap<'a> {
                 "decode" => map.decode = opt_index(r)?,
                 "error" => map.error = r.opt_str()?,
                 "reason" => map.reason = r.opt_str()?,
+                "tag" => map.ticket = map.ticket.read_tag(r)?,
+                "cost" => map.ticket = map.ticket.read_cost(r)?,
+                "decode_cost" => map.decode_cost = Ticket::NONE.read_cost(r)?.cost(),
                 _ => r.skip()?,
             }
         }
@@ -121,16 +140,27 @@ impl<'a> PairMap<'a> {
     /// # Errors
     /// [`Full`] if it does not fit.
     pub fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
-        w.map(2 + usize::from(self.error.is_some()) + usize::from(self.reason.is_some()))?;
+        let texts = [("error", self.error), ("reason", self.reason)];
+        let texts = || texts.iter().filter_map(|(key, text)| Some((*key, (*text)?)));
+        let costs = [("cost", self.ticket.cost()), ("decode_cost", self.decode_cost)];
+        let costs = || costs.iter().filter(|(_, cost)| *cost != 0.0);
+        let tag = self.ticket.tag();
+        w.map(2 + texts().count() + costs().count() + usize::from(tag.is_some()))?;
         w.str("prefill")?;
         encode_opt_index(w, self.prefill)?;
         w.str("decode")?;
         encode_opt_index(w, self.decode)?;
-        for (key, text) in [("error", self.error), ("reason", self.reason)] {
-            if let Some(text) = text {
-                w.str(key)?;
-                w.str(text)?;
-            }
+        for (key, text) in texts() {
+            w.str(key)?;
+            w.str(text)?;
+        }
+        if let Some(tag) = tag {
+            w.str("tag")?;
+            w.uint(tag)?;
+        }
+        for (key, cost) in costs() {
+            w.str(key)?;
+            w.f32(*cost)?;
         }
         Ok(())
     }

@@ -100,7 +100,6 @@ fn answer_of_the_wrong_shape_names_what_is_wrong() {
     let wrong = |found| Err(DecodeError::WrongType { expected: Expected::Answer, found });
     assert_eq!(Answer::decode(b"\xa3one"), wrong(Kind::Str));
     assert_eq!(Answer::decode(&[0xc3]), wrong(Kind::Bool));
-    assert_eq!(Answer::decode(&[0x93, 1, 0xc0, 0xc0]), wrong(Kind::Array));
     assert_eq!(Answer::decode(&[0xc1]), wrong(Kind::Other));
     assert_eq!(Answer::decode(&[1, 2]), Err(DecodeError::TrailingBytes));
     assert_eq!(Answer::decode(&[0xcd, 1]), Err(DecodeError::Truncated));
@@ -186,4 +185,61 @@ fn init_answer_is_ready_when_empty_nil_or_without_error() {
     let failed = encode_to_vec(|w| encode_error(w, "no weights")).expect("fits");
     assert_eq!(init_error(&failed), Ok(Some("no weights")));
     assert!(init_error(&[0x01]).is_err());
+}
+
+fn answer(write: impl Fn(&mut Writer<'_>) -> Result<(), Full>) -> Vec<u8> {
+    encode_to_vec(write).expect("fits")
+}
+
+#[test]
+fn ticket_may_lack_its_tag_or_its_cost_and_its_array_must_have_two_or_three_elements() {
+    let ticketed = |tag, cost| Ok(Answer::Ticketed { index: 1, ticket: Ticket::new(tag, cost) });
+    assert_eq!(Answer::decode(&[0x93, 1, 0xc0, 0xc0]), ticketed(None, 0.0));
+    assert_eq!(Answer::decode(&[0x93, 1, 7, 0xc0]), ticketed(Some(7), 0.0));
+    assert_eq!(Answer::decode(&[0x93, 1, 7, 3]), ticketed(Some(7), 3.0));
+    assert_eq!(Answer::decode(&[0x92, 1, 7]), ticketed(Some(7), 0.0));
+    let out_of_range = Err(DecodeError::OutOfRange { expected: Expected::Answer });
+    assert_eq!(Answer::decode(&[0x90]), out_of_range);
+    assert_eq!(Answer::decode(&[0x91, 1]), out_of_range);
+    assert_eq!(Answer::decode(&[0x94, 1, 7, 3, 3]), out_of_range);
+    let wrong = |expected, found| Err(DecodeError::WrongType { expected, found });
+    assert_eq!(Answer::decode(&[0x92, 0xc0, 7]), wrong(Expected::Int, Kind::Nil));
+    assert_eq!(Answer::decode(&[0x92, 1, 0xa0]), wrong(Expected::Uint, Kind::Str));
+    assert_eq!(Answer::decode(&[0x93, 1, 7, 0xa0]), wrong(Expected::Number, Kind::Str));
+    assert_eq!(Answer::decode(&[0x92, 1, 0xff]), Err(DecodeError::OutOfRange { expected: Expected::Uint }));
+}
+
+#[test]
+fn cost_that_is_no_finite_number_of_its_range_makes_every_answer_malformed() {
+    let wrong = Err(DecodeError::OutOfRange { expected: Expected::Cost });
+    for cost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.5, MAX_COST * 1.01] {
+        let ticket = Ticket::new(Some(7), cost);
+        assert!(!ticket.is_valid(), "{cost}");
+        let packed = answer(|w| Answer::Ticketed { index: 1, ticket }.encode(w));
+        assert_eq!(Answer::decode(&packed), wrong, "{cost}");
+        let map = answer(|w| Answer::Map(AnswerMap { ticket, ..AnswerMap::default() }).encode(w));
+        assert_eq!(Answer::decode(&map), wrong, "{cost}");
+        let wrong = Err(DecodeError::OutOfRange { expected: Expected::Cost });
+        for (first, decode_cost) in [(cost, 0.0), (0.0, cost)] {
+            let map = PairMap { ticket: Ticket::new(None, first), decode_cost, ..PairMap::default() };
+            assert_eq!(PairAnswer::decode(&answer(|w| PairAnswer::Map(map).encode(w))), wrong, "{cost}");
+        }
+    }
+    for cost in [-1i64, 1 << 37] {
+        let packed = answer(|w| {
+            w.array(3)?;
+            w.int(1)?;
+            w.nil()?;
+            w.int(cost)
+        });
+        assert_eq!(Answer::decode(&packed), wrong, "{cost}");
+    }
+    // A float of eight bytes that no f32 holds.
+    let wide = answer(|w| {
+        w.array(3)?;
+        w.int(1)?;
+        w.nil()?;
+        w.f64(1e300)
+    });
+    assert_eq!(Answer::decode(&wide), wrong);
 }

@@ -162,14 +162,17 @@ proptest! {
         error in option::of(text()),
         scores in option::of(vec(any::<u8>(), 0..300)),
         reason in option::of(text()),
+        tag in option::of(any::<u64>()),
+        costs in (0.0f32..=MAX_COST, 0.0f32..=MAX_COST),
     ) {
+        let ticket = Ticket::new(tag, costs.0);
         let state = state.map(|state| encoded(|w| Value::Map(state.clone()).encode(w)));
-        let map = AnswerMap { selected_worker, state: state.as_deref(), error: error.as_deref(), scores: scores.as_deref(), reason: reason.as_deref() };
-        for answer in [Answer::Index(index), Answer::Index(index & 0xff), Answer::NoChoice, Answer::Map(map)] {
+        let map = AnswerMap { selected_worker, state: state.as_deref(), error: error.as_deref(), scores: scores.as_deref(), reason: reason.as_deref(), ticket };
+        for answer in [Answer::Index(index), Answer::Index(index & 0xff), Answer::NoChoice, Answer::Ticketed { index, ticket }, Answer::Map(map)] {
             let bytes = encoded(|w| answer.encode(w));
             prop_assert_eq!(Answer::decode(&bytes), Ok(answer));
         }
-        let pair_map = PairMap { prefill: selected_worker, decode: Some(index), error: error.as_deref(), reason: reason.as_deref() };
+        let pair_map = PairMap { prefill: selected_worker, decode: Some(index), error: error.as_deref(), reason: reason.as_deref(), ticket, decode_cost: costs.1 };
         for answer in [PairAnswer::Pair { prefill: index, decode: 3 }, PairAnswer::NoChoice, PairAnswer::Map(pair_map)] {
             let bytes = encoded(|w| answer.encode(w));
             prop_assert_eq!(PairAnswer::decode(&bytes), Ok(answer));

@@ -3,13 +3,16 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sgl_policy_abi::{AnswerMap, Full, encode_to_vec};
+use sgl_policy_abi::{AnswerMap, Full, Ticket, encode_to_vec};
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Choice {
     /// The worker of that index. The cheapest answer: one to five bytes.
     Worker(usize),
+    /// The worker of that index with a tag, a cost or both; made by [`Choice::with_tag`] and
+    /// [`Choice::with_cost`]. An array of three, at most twenty-four bytes.
+    Ticketed(usize, Ticket),
     /// Nobody, because nobody may be chosen. While somebody may be it counts as a failure
     /// (`no_choice`), unless the operator lets the policy refuse requests (`may_refuse`).
     Nobody,
@@ -35,6 +38,39 @@ pub struct ExplainedChoice {
     pub scores: Vec<f32>,
     /// A sentence; empty for none.
     pub reason: String,
+    /// A tag and a cost, as of [`Choice::with_tag`] and [`Choice::with_cost`].
+    pub ticket: Ticket,
+}
+
+impl Choice {
+    /// The same choice with a tag: the policy's own name for the request, by which events name it later.
+    ///
+    /// Only a choice of a worker has one; an [`ExplainedChoice`] has a field for it.
+    #[inline]
+    #[must_use]
+    pub fn with_tag(self, tag: u64) -> Self {
+        self.with(|ticket| ticket.with_tag(Some(tag)))
+    }
+
+    /// The same choice with a cost: what the request costs its worker until its first token, in a unit
+    /// of the policy's own. A number from 0.0 to [`MAX_COST`](sgl_policy_abi::MAX_COST): any other,
+    /// NaN too, makes the whole answer malformed.
+    ///
+    /// Only a choice of a worker has one; an [`ExplainedChoice`] has a field for it.
+    #[inline]
+    #[must_use]
+    pub fn with_cost(self, cost: f32) -> Self {
+        self.with(|ticket| ticket.with_cost(cost))
+    }
+
+    #[inline]
+    fn with(self, change: impl FnOnce(Ticket) -> Ticket) -> Self {
+        match self {
+            Self::Worker(worker) => Self::Ticketed(worker, change(Ticket::NONE)),
+            Self::Ticketed(worker, ticket) => Self::Ticketed(worker, change(ticket)),
+            other => other,
+        }
+    }
 }
 
 impl From<usize> for Choice {
@@ -56,6 +92,7 @@ impl From<ExplainedChoice> for Choice {
             selected_worker: explained.worker.and_then(|worker| i64::try_from(worker).ok()),
             scores: Some(scores.as_slice()).filter(|scores| !scores.is_empty()),
             reason: Some(explained.reason.as_str()).filter(|reason| !reason.is_empty()),
+            ticket: explained.ticket,
             ..AnswerMap::default()
         };
         match encode_to_vec(|w| map.encode(w)) {
@@ -67,7 +104,7 @@ impl From<ExplainedChoice> for Choice {
 }
 
 /// The answer to one request that a prefill and a decode worker serve together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PairChoice {
     /// Both workers by index.
     Pair {
@@ -76,10 +113,47 @@ pub enum PairChoice {
         /// The worker that generates.
         decode: usize,
     },
+    /// Both workers with a tag, costs or both; made by [`PairChoice::with_tag`] and
+    /// [`PairChoice::with_costs`].
+    Ticketed {
+        /// The worker that reads the prompt.
+        prefill: usize,
+        /// The worker that generates.
+        decode: usize,
+        /// The tag of the pair, and the prefill worker's cost.
+        ticket: Ticket,
+        /// The decode worker's cost.
+        decode_cost: f32,
+    },
     /// Nobody; as [`Choice::Nobody`].
     Nobody,
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
+}
+
+impl PairChoice {
+    /// The same choice with a tag; as [`Choice::with_tag`].
+    #[must_use]
+    pub fn with_tag(self, tag: u64) -> Self {
+        self.with(|ticket, decode_cost| (ticket.with_tag(Some(tag)), decode_cost))
+    }
+
+    /// The same choice with a cost for each worker; as [`Choice::with_cost`].
+    #[must_use]
+    pub fn with_costs(self, prefill: f32, decode: f32) -> Self {
+        self.with(|ticket, _| (ticket.with_cost(prefill), decode))
+    }
+
+    fn with(self, change: impl FnOnce(Ticket, f32) -> (Ticket, f32)) -> Self {
+        let (prefill, decode, (ticket, decode_cost)) = match self {
+            Self::Pair { prefill, decode } => (prefill, decode, change(Ticket::NONE, 0.0)),
+            Self::Ticketed { prefill, decode, ticket, decode_cost } => {
+                (prefill, decode, change(ticket, decode_cost))
+            }
+            other => return other,
+        };
+        Self::Ticketed { prefill, decode, ticket, decode_cost }
+    }
 }
 
 impl From<Option<(usize, usize)>> for PairChoice {

@@ -5,7 +5,9 @@
 
 use alloc::vec::Vec;
 
-use sgl_policy_abi::{CompletionBatch, Full, Init, Writer, encode_error, encode_to_vec};
+use sgl_policy_abi::{
+    Answer, CompletionBatch, Full, Init, PairAnswer, PairMap, Writer, encode_error, encode_to_vec,
+};
 
 use crate::choice::{Choice, PairChoice};
 use crate::context::Context;
@@ -73,6 +75,9 @@ impl<P: Plugin> Guest<P> {
         };
         match choice {
             Choice::Worker(worker) => output.small(|w| w.uint(wide(worker))),
+            Choice::Ticketed(worker, ticket) => {
+                output.small(|w| Answer::Ticketed { index: signed(worker), ticket }.encode(w))
+            }
             Choice::Nobody => output.small(|w| w.nil()),
             Choice::Failed(error) => output.error(error),
             Choice::Explained(answer) => output.keep(answer.0),
@@ -95,6 +100,11 @@ impl<P: Plugin + PairHook> Guest<P> {
                 w.uint(wide(prefill))?;
                 w.uint(wide(decode))
             }),
+            PairChoice::Ticketed { prefill, decode, ticket, decode_cost } => {
+                let (prefill, decode) = (Some(signed(prefill)), Some(signed(decode)));
+                let map = PairMap { prefill, decode, ticket, decode_cost, ..PairMap::default() };
+                output.small(|w| PairAnswer::Map(map).encode(w))
+            }
             PairChoice::Nobody => output.small(|w| w.nil()),
             PairChoice::Failed(error) => output.error(error),
         }
@@ -166,17 +176,24 @@ fn wide(index: usize) -> u64 {
     u64::try_from(index).unwrap_or(u64::MAX)
 }
 
+/// The same as a signed number; what does not fit is beyond every table either way.
+#[inline]
+fn signed(index: usize) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
+}
+
 /// Where answers stay until the next call.
 #[derive(Debug)]
 struct AnswerBuffer {
-    /// An index, nil, or a pair of indices: at most 1 + 9 + 9 bytes.
-    small: [u8; 24],
+    /// An index, nil, an index with its ticket (at most 1 + 9 + 9 + 5 bytes), a pair of indices, or a
+    /// pair with its ticket: four keys of a byte more than their letters, five values, and the header.
+    small: [u8; 80],
     large: Vec<u8>,
 }
 
 impl AnswerBuffer {
     const fn new() -> Self {
-        Self { small: [0; 24], large: Vec::new() }
+        Self { small: [0; 80], large: Vec::new() }
     }
 
     #[inline]

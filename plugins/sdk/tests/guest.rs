@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sgl_policy_sdk::abi::{Answer, PairAnswer, encode_completions, encode_to_vec, init_error};
 use sgl_policy_sdk::prelude::*;
 use sgl_policy_sdk::testing::{Harness, Request, TestWorker, reset_host, take_logged};
-use sgl_policy_sdk::{ExplainedChoice, Guest, host};
+use sgl_policy_sdk::{ExplainedChoice, Guest, Ticket, host};
 
 /// A policy that repeats everything it was told as its reason.
 #[derive(Debug)]
@@ -60,7 +60,13 @@ impl Policy for Echo {
             u8::from(ctx.excluded().get(0)),
         );
         let scores = (0..ctx.len()).map(|_| 0.5).collect();
-        ExplainedChoice { worker: ctx.candidates().iter().next(), scores, reason }.into()
+        ExplainedChoice {
+            worker: ctx.candidates().iter().next(),
+            scores,
+            reason,
+            ..ExplainedChoice::default()
+        }
+        .into()
     }
 
     fn on_workers(&mut self, _table: &Table) {
@@ -129,6 +135,72 @@ sgl_policy_sdk::export_policy! {
     inputs: [Random, Healthy, Load],
     concurrency: Serial,
     hooks: [without_table],
+}
+
+/// A policy that gives a tag, a cost, both or neither along with its choice, by the random number.
+#[derive(Debug)]
+struct Ticketing;
+
+impl Policy for Ticketing {
+    fn init(_init: &Init) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
+        let last = Choice::Worker(ctx.len() - 1);
+        match ctx.random() {
+            0 => last,
+            1 => last.with_tag(u64::MAX),
+            2 => last.with_cost(2.5),
+            3 => last.with_cost(2.5).with_tag(7),
+            4 => {
+                let ticket = Ticket::new(Some(7), 2.5);
+                ExplainedChoice { worker: Some(0), ticket, ..ExplainedChoice::default() }.into()
+            }
+            _ => Choice::Nobody.with_tag(7).with_cost(2.5),
+        }
+    }
+}
+
+impl PairHook for Ticketing {
+    fn select_pair(&mut self, ctx: &Context<'_, Self>) -> PairChoice {
+        let pair = PairChoice::Pair { prefill: usize::MAX >> 1, decode: usize::MAX >> 1 };
+        if ctx.random() == 0 { pair } else { pair.with_costs(0.5, 0.25).with_tag(u64::MAX) }
+    }
+}
+
+sgl_policy_sdk::export_policy! {
+    policy: Ticketing,
+    name: "ticketing",
+    description: "gives tags and costs",
+    inputs: [Random, Load],
+    hooks: [select_pair, without_table],
+}
+
+#[test]
+fn tag_and_cost_arrive_with_the_choice_of_a_worker_and_with_no_other() {
+    let mut harness = Harness::<Ticketing>::new([], TestWorker::fleet(70_000)).expect("starts");
+    for (random, expected) in [
+        (0, (Some(69_999), None, 0.0)),
+        (1, (Some(69_999), Some(u64::MAX), 0.0)),
+        (2, (Some(69_999), None, 2.5)),
+        (3, (Some(69_999), Some(7), 2.5)),
+        (4, (Some(0), Some(7), 2.5)),
+        (5, (None, None, 0.0)),
+    ] {
+        let decision = harness.select(&Request::new().random(random));
+        assert_eq!((decision.worker, decision.tag, decision.cost), expected, "{random}");
+    }
+}
+
+#[test]
+fn longest_ticket_of_a_pair_fits_into_the_answer() {
+    let mut harness = Harness::<Ticketing>::new([], TestWorker::fleet(2)).expect("starts");
+    let pair = Some((usize::MAX >> 1, usize::MAX >> 1));
+    let without = harness.select_pair(&Request::new().random(0));
+    assert_eq!((without.pair, without.tag, without.costs), (pair, None, (0.0, 0.0)));
+    let with = harness.select_pair(&Request::new().random(1));
+    assert_eq!((with.pair, with.tag, with.costs), (pair, Some(u64::MAX), (0.5, 0.25)));
 }
 
 fn echo(workers: Vec<TestWorker>) -> Harness<Echo> {

@@ -51,6 +51,10 @@ struct ToldDecision<'a> {
     chosen: &'a [usize],
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f32>,
     cost_ns: u64,
     attempt: usize,
 }
@@ -100,6 +104,8 @@ impl Draft {
             table_version: last.table_version,
             chosen: &last.chosen,
             reason: last.reason.as_deref(),
+            tag: last.tag,
+            cost: last.cost,
             cost_ns: last.cost_ns,
             attempt: self.record.decisions.len(),
         };
@@ -109,12 +115,15 @@ impl Draft {
     /// Notes the outcome of a decision.
     pub(crate) fn decided(
         &mut self,
-        asked: Asked,
+        mut asked: Asked,
         table: &WorkerTable,
         decided: &Result<Decision, DecideError>,
     ) {
         let chosen = match decided {
-            Ok(decision) => Ok((vec![decision.index()], decision.chooser())),
+            Ok(decision) => {
+                asked.give(decision, None);
+                Ok((vec![decision.index()], decision.chooser()))
+            }
             Err(error) => Err(*error),
         };
         self.add(asked, table, chosen);
@@ -123,12 +132,15 @@ impl Draft {
     /// Notes the outcome of a decision for a pair.
     pub(crate) fn decided_pair(
         &mut self,
-        asked: Asked,
+        mut asked: Asked,
         table: &WorkerTable,
         decided: &Result<PairDecision, DecideError>,
     ) {
         let chosen = match decided {
-            Ok(pair) => Ok((vec![pair.prefill.index(), pair.decode.index()], pair.decode.chooser())),
+            Ok(pair) => {
+                asked.give(&pair.prefill, Some(&pair.decode));
+                Ok((vec![pair.prefill.index(), pair.decode.index()], pair.decode.chooser()))
+            }
             Err(error) => Err(*error),
         };
         self.add(asked, table, chosen);
@@ -228,9 +240,22 @@ impl Asked {
             candidates,
             chosen: Vec::new(),
             reason: None,
+            tag: None,
+            cost: None,
+            decode_tag: None,
+            decode_cost: None,
             cost_ns: 0,
         };
         Box::new(Self { explanation: Explanation::default(), decision, began: Instant::now() })
+    }
+
+    /// Notes what the policy gave along with its choice.
+    fn give(&mut self, first: &Decision, decode: Option<&Decision>) {
+        let cost = |decision: &Decision| Some(decision.cost()).filter(|cost| *cost != 0.0);
+        self.decision.tag = first.tag();
+        self.decision.cost = cost(first);
+        self.decision.decode_tag = decode.and_then(Decision::tag).filter(|tag| first.tag() != Some(*tag));
+        self.decision.decode_cost = decode.and_then(cost);
     }
 
     /// Where the policy explains its choice.

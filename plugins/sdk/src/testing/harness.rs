@@ -24,15 +24,23 @@ pub struct TestDecision {
     pub scores: Option<Vec<f32>>,
     /// The policy's reason, if it gave one.
     pub reason: Option<String>,
+    /// The tag that the policy gave along with its choice.
+    pub tag: Option<u64>,
+    /// The cost that it gave along with its choice; 0.0 for none.
+    pub cost: f32,
 }
 
 /// What `select_worker_pair` answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TestPairDecision {
     /// Prefill and decode by index.
     pub pair: Option<(usize, usize)>,
     /// Why there was no decision.
     pub error: Option<String>,
+    /// The tag that the policy gave along with its choice.
+    pub tag: Option<u64>,
+    /// The costs that it gave along with its choice, prefill and decode; 0.0 for none.
+    pub costs: (f32, f32),
 }
 
 /// One instance of a plugin, and a fleet whose signals a test may change.
@@ -99,7 +107,12 @@ impl<P: Plugin> Harness<P> {
                     bytes.as_chunks().0.iter().map(|score| f32::from_le_bytes(*score)).collect()
                 }),
                 reason: map.reason.map(String::from),
+                tag: map.ticket.tag(),
+                cost: map.ticket.cost(),
             },
+            Answer::Ticketed { ticket, .. } => {
+                TestDecision { worker, tag: ticket.tag(), cost: ticket.cost(), ..TestDecision::default() }
+            }
             _ => TestDecision { worker, ..TestDecision::default() },
         }
     }
@@ -117,7 +130,13 @@ impl<P: Plugin> Harness<P> {
             PairAnswer::Map(map) => map.error.map(String::from),
             _ => None,
         };
-        TestPairDecision { pair: answer.selected().map(|(p, d)| (index(p), index(d))), error }
+        let (prefill, decode) = answer.tickets();
+        TestPairDecision {
+            pair: answer.selected().map(|(p, d)| (index(p), index(d))),
+            error,
+            tag: prefill.tag(),
+            costs: (prefill.cost(), decode.cost()),
+        }
     }
 
     /// Reports finished requests.

@@ -9,7 +9,7 @@ use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::background;
 use crate::engine::error::CallError;
 use crate::engine::lane::Lane;
-use crate::policies::decision::FailureCause;
+use crate::policies::decision::{FailureCause, Placed};
 use crate::policies::native::native_policy::with_role;
 use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::decide::call;
@@ -33,7 +33,7 @@ impl WasmPolicy {
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<(usize, usize)>, FailureCause> {
+    ) -> Result<Chosen<(Placed, Placed)>, FailureCause> {
         let has_pair = self.in_use().as_ref().is_some_and(|active| active.pick(info).facts.has_pair);
         if has_pair {
             return self.ask::<Pair, _>(mode, workers, info).await;
@@ -55,7 +55,7 @@ impl WasmPolicy {
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<usize>, FailureCause> {
+    ) -> Result<Chosen<Placed>, FailureCause> {
         match self.quick::<One, C>(Mode::Blocking, workers, info) {
             Ok(chosen) => Ok(chosen),
             Err(begun) => self.blocking_one_from(begun, workers, info),
@@ -65,10 +65,10 @@ impl WasmPolicy {
     #[cold]
     fn blocking_one_from<C: CandidateWorkers>(
         &self,
-        begun: Begun<usize>,
+        begun: Begun<Placed>,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<usize>, FailureCause> {
+    ) -> Result<Chosen<Placed>, FailureCause> {
         match self.host_deadline() {
             // The future of a blocking call is ready at its first poll.
             None => background::ready(self.ask_from::<One, C>(begun, Mode::Blocking, workers, info)),
@@ -83,7 +83,7 @@ impl WasmPolicy {
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<(usize, usize)>, FailureCause> {
+    ) -> Result<Chosen<(Placed, Placed)>, FailureCause> {
         match self.host_deadline() {
             None => background::ready(self.ask_pair(Mode::Blocking, workers, info)),
             Some(deadline) => background::block_on(self.ask_pair(Mode::Async, workers, info), deadline),

@@ -41,7 +41,7 @@ pub(crate) enum AskedGeneration {
 }
 
 /// A valid choice, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Chosen<T> {
     /// `None` if the plugin chose no worker.
     pub(crate) answer: Option<T>,

@@ -32,8 +32,8 @@ impl WasmPolicy {
         info: &SelectWorkerInfo<'_>,
     ) -> Result<Decision, DecideError> {
         match self.ask::<One, _>(Mode::Async, table, info).await {
-            Ok(Chosen { answer: Some(index), generation }) => {
-                Decision::on_fleet(table, index, Chooser::Plugin { generation })
+            Ok(Chosen { answer: Some(placed), generation }) => {
+                Decision::on_fleet(table, placed, Chooser::Plugin { generation })
             }
             Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
@@ -47,13 +47,13 @@ impl WasmPolicy {
     ) -> Result<Decision, DecideError> {
         let candidates = SliceCandidates::new(self.slices().version(workers), workers);
         match self.ask::<One, _>(Mode::Async, &candidates, info).await {
-            Ok(Chosen { answer: Some(index), generation }) => {
-                Decision::on_slice(workers, index, Chooser::Plugin { generation })
+            Ok(Chosen { answer: Some(placed), generation }) => {
+                Decision::on_slice(workers, placed, Chooser::Plugin { generation })
             }
             Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, &candidates, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| {
                 let index = policy.choose(&candidates, info).ok_or(DecideError::NoWorker)?;
-                Decision::on_slice(workers, index, chooser)
+                Decision::on_slice(workers, index.into(), chooser)
             }),
         }
     }
@@ -101,7 +101,7 @@ impl LoadBalancingPolicy for WasmPolicy {
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {
         let candidates = SliceCandidates::new(self.slices().version(workers), workers);
         match self.blocking_one(&candidates, info) {
-            Ok(chosen) => chosen.answer,
+            Ok(chosen) => chosen.answer.map(|placed| placed.index),
             Err(cause) => {
                 let fallback =
                     |policy: &NativePolicy, _| policy.choose(&candidates, info).ok_or(DecideError::NoWorker);
@@ -120,8 +120,8 @@ impl LoadBalancingPolicy for WasmPolicy {
 
     fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
         match self.blocking_one(table, info) {
-            Ok(Chosen { answer: Some(index), generation }) => {
-                Decision::on_fleet(table, index, Chooser::Plugin { generation })
+            Ok(Chosen { answer: Some(placed), generation }) => {
+                Decision::on_fleet(table, placed, Chooser::Plugin { generation })
             }
             Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
@@ -147,7 +147,7 @@ impl LoadBalancingPolicy for WasmPolicy {
         let candidates = SliceCandidates::pair(version, &both, prefill.len());
         let chosen = self.blocking_pair(&candidates, info);
         let chosen = chosen
-            .map(|chosen| chosen.answer)
+            .map(|chosen| chosen.answer.map(|(prefill, decode)| (prefill.index, decode.index)))
             .or_else(|cause| self.fall_back(cause, |policy, _| Ok(policy.choose_pair(&candidates, info))));
         let (first, second) = chosen.ok().flatten()?;
         // The roles guarantee that the first is below the boundary and the second above it.

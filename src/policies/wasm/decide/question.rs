@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::exports::Ask;
+use crate::policies::decision::Placed;
 use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::message::reply::{Reply, decode_choice, decode_pair};
 use sgl_policy_abi::WorkerRole;
@@ -37,28 +38,28 @@ pub(crate) trait Question: 'static {
 pub(crate) struct One;
 
 impl Question for One {
-    type Answer = usize;
+    type Answer = Placed;
 
     const ASK: Ask = Ask::Select;
 
     const CAN_BE_SHADOWED: bool = true;
 
-    fn as_index(answer: usize) -> Option<usize> {
-        Some(answer)
+    fn as_index(answer: Placed) -> Option<usize> {
+        Some(answer.index)
     }
 
     #[inline]
-    fn decode(bytes: &[u8]) -> Reply<usize> {
+    fn decode(bytes: &[u8]) -> Reply<Placed> {
         decode_choice(bytes)
     }
 
     fn has_answer<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
-        (0..workers.len()).any(|index| Self::is_valid(index, workers, info))
+        (0..workers.len()).any(|index| is_open(index, workers, info))
     }
 
     #[inline]
-    fn is_valid<C: CandidateWorkers>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
-        index < workers.len() && workers.is_healthy(index) && info.admits(index)
+    fn is_valid<C: CandidateWorkers>(placed: Placed, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        is_open(placed.index, workers, info)
     }
 }
 
@@ -67,36 +68,42 @@ impl Question for One {
 pub(crate) struct Pair;
 
 impl Question for Pair {
-    type Answer = (usize, usize);
+    type Answer = (Placed, Placed);
 
     const ASK: Ask = Ask::SelectPair;
 
     const CAN_BE_SHADOWED: bool = false;
 
-    fn as_index(_: (usize, usize)) -> Option<usize> {
+    fn as_index(_: (Placed, Placed)) -> Option<usize> {
         None
     }
 
-    fn decode(bytes: &[u8]) -> Reply<(usize, usize)> {
+    fn decode(bytes: &[u8]) -> Reply<(Placed, Placed)> {
         decode_pair(bytes)
     }
 
     fn has_answer<C: CandidateWorkers>(workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         let any = |role| {
-            let open = |index: &usize| One::is_valid(*index, workers, info) && workers.role(*index) == role;
+            let open = |index: &usize| is_open(*index, workers, info) && workers.role(*index) == role;
             (0..workers.len()).find(open).is_some()
         };
         any(WorkerRole::Prefill) && any(WorkerRole::Decode)
     }
 
     fn is_valid<C: CandidateWorkers>(
-        (prefill, decode): (usize, usize),
+        (prefill, decode): (Placed, Placed),
         workers: &C,
         info: &SelectWorkerInfo<'_>,
     ) -> bool {
         One::is_valid(prefill, workers, info)
             && One::is_valid(decode, workers, info)
-            && workers.role(prefill) == WorkerRole::Prefill
-            && workers.role(decode) == WorkerRole::Decode
+            && workers.role(prefill.index) == WorkerRole::Prefill
+            && workers.role(decode.index) == WorkerRole::Decode
     }
+}
+
+/// True if this worker exists and may be chosen.
+#[inline]
+fn is_open<C: CandidateWorkers>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    index < workers.len() && workers.is_healthy(index) && info.admits(index)
 }

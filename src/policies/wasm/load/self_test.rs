@@ -11,6 +11,7 @@ use crate::engine::error::CallError;
 use crate::engine::exports::{Ask, Tell};
 use crate::engine::pool::recipe::Recipe;
 use crate::engine::trial::Trial;
+use crate::policies::decision::Placed;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::plugin_recipe::{PluginRecipe, accept};
 use crate::policies::wasm::load::rehearsal::{REHEARSAL_WORKERS, Rehearsal};
@@ -48,11 +49,14 @@ pub(crate) async fn self_test(
     let returns_state = reply.more.as_ref().is_some_and(|more| more.state.is_some());
     let pairs = trial.instance().can_ask(Ask::SelectPair);
     // A plugin that chooses pairs may not know what to do with a single worker.
-    judge(export::SELECT_WORKER, &reply.choice, may_refuse || pairs, |index| *index < REHEARSAL_WORKERS)?;
+    judge(export::SELECT_WORKER, &reply.choice, may_refuse || pairs, |placed| {
+        placed.index < REHEARSAL_WORKERS
+    })?;
     if pairs {
         let reply = trial.ask(Ask::SelectPair, &question, decode_pair).await.map_err(failed)?;
         // The check of each decision checks the roles.
-        let exists = |(prefill, decode): &(usize, usize)| *prefill.max(decode) < REHEARSAL_WORKERS;
+        let exists =
+            |(prefill, decode): &(Placed, Placed)| prefill.index.max(decode.index) < REHEARSAL_WORKERS;
         judge(export::SELECT_WORKER_PAIR, &reply.choice, may_refuse, exists)?;
     }
     Ok(TrialFindings { returns_state })

@@ -2,13 +2,13 @@
 
 use sgl_policy_abi::{Answer, DecodeError, PairAnswer};
 
-use crate::policies::decision::FailureCause;
+use crate::policies::decision::{FailureCause, Placed};
 
 /// Characters of a plugin's reason that are kept.
 const MAX_REASON_CHARS: usize = 1000;
 
 /// What a guest chose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GuestChoice<T> {
     /// This worker, or this pair.
     Chosen(T),
@@ -74,14 +74,19 @@ impl<T> Reply<T> {
 
 /// Decodes an answer of `select_worker`. A number that is no index becomes one beyond every table.
 #[inline]
-pub fn decode_choice(bytes: &[u8]) -> Reply<usize> {
+pub fn decode_choice(bytes: &[u8]) -> Reply<Placed> {
     match Answer::decode(bytes) {
-        Ok(Answer::Index(index)) => Reply::of(GuestChoice::Chosen(index_of(index))),
+        Ok(Answer::Index(index)) => Reply::of(GuestChoice::Chosen(Placed::from(index_of(index)))),
+        Ok(Answer::Ticketed { index, ticket }) => {
+            Reply::of(GuestChoice::Chosen(Placed { index: index_of(index), ticket }))
+        }
         Ok(Answer::NoChoice) => Reply::of(GuestChoice::Nobody),
         Ok(Answer::Map(map)) => {
             let choice = match (map.error, map.selected_worker) {
                 (Some(error), _) => GuestChoice::Error(error.into()),
-                (None, Some(index)) => GuestChoice::Chosen(index_of(index)),
+                (None, Some(index)) => {
+                    GuestChoice::Chosen(Placed { index: index_of(index), ticket: map.ticket })
+                }
                 (None, None) => GuestChoice::Nobody,
             };
             Reply { choice, more: More::of(map.state, map.scores, map.reason) }
@@ -91,7 +96,7 @@ pub fn decode_choice(bytes: &[u8]) -> Reply<usize> {
 }
 
 /// An answer of `select_worker_pair`: prefill, then decode.
-pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
+pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(Placed, Placed)> {
     let answer = match PairAnswer::decode(bytes) {
         Ok(answer) => answer,
         Err(error) => return Reply::of(GuestChoice::Malformed(Box::new(error))),
@@ -102,7 +107,11 @@ pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(usize, usize)> {
     };
     let choice = match (error, answer.selected()) {
         (Some(error), _) => GuestChoice::Error(error.into()),
-        (None, Some((prefill, decode))) => GuestChoice::Chosen((index_of(prefill), index_of(decode))),
+        (None, Some((prefill, decode))) => {
+            let (first, second) = answer.tickets();
+            let placed = |index, ticket| Placed { index: index_of(index), ticket };
+            GuestChoice::Chosen((placed(prefill, first), placed(decode, second)))
+        }
         (None, None) => GuestChoice::Nobody,
     };
     Reply { choice, more: More::of(None, None, reason) }

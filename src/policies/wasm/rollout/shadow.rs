@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::engine::error::CallError;
 use crate::engine::exports::{Ask, Tell};
-use crate::policies::decision::FailureCause;
+use crate::policies::decision::{FailureCause, Placed};
 use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
@@ -232,7 +232,7 @@ impl Shadow {
             }
         };
         let chosen = match choice {
-            GuestChoice::Chosen(index) if index < copied.workers => Some(index),
+            GuestChoice::Chosen(placed) if placed.index < copied.workers => Some(placed.index),
             GuestChoice::Nobody => None,
             other => {
                 self.stats.fail(other.cause());
@@ -250,7 +250,7 @@ impl Shadow {
         false
     }
 
-    async fn decide(&self, copied: &Copied, table: &[u8]) -> Result<GuestChoice<usize>, CallError> {
+    async fn decide(&self, copied: &Copied, table: &[u8]) -> Result<GuestChoice<Placed>, CallError> {
         let mut lease = self.generation.begin_call().await?;
         if lease.instance().told_version != copied.table_version {
             if lease.instance().can_tell(Tell::Workers) {

@@ -149,6 +149,8 @@ fn of_decision(decision: &DecisionRecord) -> String {
     if let Some(reason) = &decision.reason {
         text.push_str(&format!("reason   {reason:?}\n"));
     }
+    text.push_str(&of_ticket("ticket ", decision.tag, decision.cost));
+    text.push_str(&of_ticket("decode ", decision.decode_tag, decision.decode_cost));
     text.push_str(&format!("table    version {}, {} workers\n\n", decision.table_version, decision.workers));
     let columns = Column::ALL.into_iter().filter_map(shown).map(|(head, _)| head);
     let head: Vec<&str> =
@@ -160,6 +162,13 @@ fn of_decision(decision: &DecisionRecord) -> String {
         text.push_str(&format!("… {} more workers\n", decision.workers - decision.candidates.len()));
     }
     text
+}
+
+/// What the plugin gave along with its choice; nothing if it gave nothing.
+fn of_ticket(head: &str, tag: Option<u64>, cost: Option<f32>) -> String {
+    let parts = [tag.map(|tag| format!("tag {tag}")), cost.map(|cost| format!("cost {cost}"))];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!("{head}  {}\n", parts.join(", ")) }
 }
 
 fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
@@ -230,7 +239,7 @@ mod tests {
                     {"index": 1, "url": "http://b", "role": "regular", "healthy": true, "admitted": true, "load": 1,
                      "score": 0.5},
                 ],
-                "chosen": [1], "reason": "the\nleast", "cost_ns": 1500,
+                "chosen": [1], "reason": "the\nleast", "tag": u64::MAX, "cost": 12.5, "cost_ns": 1500,
             }],
             "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "total_ms": 80.0},
         }))
@@ -245,6 +254,7 @@ mod tests {
             "Tue, 14 Nov 2023 22:13:20 GMT",
             "the plugin, generation 3, in 1500 ns",
             r#"reason   "the\nleast""#,
+            "ticket   tag 18446744073709551615, cost 12.5\n",
             "outcome  complete, 200 from http://b, first byte after 1.2 ms, over after 80.0 ms",
         ] {
             assert!(page.contains(text), "{text:?} is not in\n{page}");

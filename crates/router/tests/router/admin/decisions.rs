@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use http::{HeaderValue, Request, StatusCode};
 use serde_json::{Value, json};
 use sgl_api::RequestRecord;
-use sgl_policy_abi::{Answer, AnswerMap, encode_to_vec};
+use sgl_policy_abi::{Answer, AnswerMap, Ticket, encode_to_vec};
 use sgl_router::config::{RecordSettings, WorkerEntry};
 use sgl_testkit::client::{TestClient, Whole, call, chat, get, piece};
 use sgl_testkit::commanded::commanded;
@@ -38,6 +38,7 @@ fn talkative() -> Vec<u8> {
         selected_worker: Some(1),
         scores: Some(&scores),
         reason: Some("grün\nis best"),
+        ticket: Ticket::new(Some(77), 1.5),
         ..AnswerMap::default()
     };
     let bytes = encode_to_vec(|writer| Answer::Map(map).encode(writer)).unwrap();
@@ -76,6 +77,8 @@ async fn record_holds_what_was_known_chosen_and_came_of_it() {
         ("chooser", json!("plugin")),
         ("chosen", json!([1])),
         ("reason", json!("grün\nis best")),
+        ("tag", json!(77)),
+        ("cost", json!(1.5)),
         ("generation", generation),
         ("table_version", decision["table_version"].clone()),
         ("cost_ns", decision["cost_ns"].clone()),

@@ -2,7 +2,7 @@
 
 use sgl_policy_abi::{
     Answer, AnswerMap, Completion, Concurrency, Full, Init, Input, Labels, Manifest, PairAnswer, RowWorker,
-    Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions, encode_error, encode_rows,
+    Ticket, Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions, encode_error, encode_rows,
     encode_table, encode_to_vec, encode_worker,
 };
 
@@ -24,6 +24,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("no-choice", bytes(|w| Answer::NoChoice.encode(w))),
         ("state", bytes(state)),
         ("error", bytes(|w| encode_error(w, "cold"))),
+        ("ticket", bytes(|w| Answer::Ticketed { index: 1, ticket: Ticket::new(Some(7), 1.5) }.encode(w))),
         ("pair", bytes(|w| PairAnswer::Pair { prefill: 1, decode: 0 }.encode(w))),
         ("on_complete", bytes(completions)),
     ]
