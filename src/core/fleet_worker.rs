@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::core::engine_facts::EngineFacts;
+use crate::core::moment;
 use crate::core::report::WorkerReport;
 use crate::core::signals::SignalChunk;
 use crate::core::slots::Slots;
@@ -99,8 +101,15 @@ impl FleetWorker {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// Stores what the worker reports. What the router measures stays.
+    /// Stores what the worker reports, as old as it says, or of this moment. What the router measures
+    /// stays.
     pub fn set_report(&self, report: &WorkerReport) {
+        let heard = if report.is_silent() {
+            Column::ReportAgeMs.unknown()
+        } else {
+            moment::before(moment::now(), report.report_age_ms)
+        };
+        self.chunk.store(Column::ReportAgeMs, self.slot, heard);
         for column in Column::ALL.into_iter().filter(|column| WorkerReport::is_said_by_worker(*column)) {
             self.chunk.store(column, self.slot, report.bits(column));
         }
@@ -156,8 +165,15 @@ impl Worker for FleetWorker {
         &self.spec.labels
     }
 
+    fn engine(&self) -> &EngineFacts {
+        &self.spec.engine
+    }
+
     fn report(&self) -> WorkerReport {
-        WorkerReport::from_bits(|column| self.chunk.load(column, self.slot))
+        WorkerReport::from_bits(|column| {
+            let bits = self.chunk.load(column, self.slot);
+            if moment::is_in(column) { moment::age(bits, moment::now()).cast_unsigned() } else { bits }
+        })
     }
 }
 

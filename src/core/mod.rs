@@ -10,8 +10,10 @@
 //! Policies see only [`CandidateWorkers`]: the same columns, whether they come from
 //! the router's own table or from an embedder's slice of [`Worker`]s.
 
+pub(crate) mod engine_facts;
 mod report;
 pub(crate) mod worker;
+mod moment;
 mod signals;
 mod slots;
 mod fleet_worker;
@@ -23,6 +25,7 @@ pub(crate) mod fleet;
 mod token_ratios;
 
 pub use crate::core::candidate_workers::{CandidateWorkers, SliceCandidates, TableVersion};
+pub use crate::core::engine_facts::EngineFacts;
 pub use crate::core::fleet::{Fleet, FleetError};
 pub use crate::core::fleet_worker::FleetWorker;
 pub use crate::core::in_flight::InFlight;

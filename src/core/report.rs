@@ -59,6 +59,11 @@ macro_rules! report {
                 }
             }
 
+            /// True if the worker has said nothing of itself that is known.
+            pub fn is_silent(&self) -> bool {
+                $(!(says!($who) && known!($number, self.$field).is_some()) &&)+ true
+            }
+
             /// What is known.
             pub fn known(&self) -> KnownReport {
                 KnownReport { $($shown: known!($number, self.$field),)+ }
@@ -87,6 +92,8 @@ report! {
     Throughput => throughput: f32 as throughput, by worker;
     /// Time to first byte as the router measures it, milliseconds, moving average.
     LatencyEwma => latency_ewma: f32 as latency_ms, by router;
+    /// Milliseconds since the worker reported; the router measures them.
+    ReportAgeMs => report_age_ms: i32 as report_age_ms, by router;
 }
 
 impl Default for WorkerReport {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::core::candidate_workers::{CandidateWorkers, TableVersion};
 use crate::core::fleet_worker::FleetWorker;
+use crate::core::moment;
 use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use crate::core::worker::Worker;
 use sgl_policy_abi::Column;
@@ -86,11 +87,15 @@ impl CandidateWorkers for WorkerTable {
     }
 
     #[inline]
-    fn fill(&self, column: Column, mut out: &mut [u8]) {
+    fn fill(&self, column: Column, out: &mut [u8]) {
+        let mut left = &mut *out;
         for run in &self.runs {
-            let Some((part, rest)) = out.split_at_mut_checked(run.len * Column::WIDTH) else { return };
+            let Some((part, rest)) = left.split_at_mut_checked(run.len * Column::WIDTH) else { return };
             run.chunk.copy(column, run.first, part);
-            out = rest;
+            left = rest;
+        }
+        if moment::is_in(column) {
+            moment::into_ages(out, moment::now());
         }
     }
 

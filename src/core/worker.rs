@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::engine_facts::EngineFacts;
 use crate::core::report::WorkerReport;
 use sgl_policy_abi::WorkerRole;
 
 /// An inference server. Routers that embed this crate implement it for their own worker type.
 ///
-/// The static facts (`url`, `role`, `model_id`, `weight`, `labels`) must not change during the life of a
+/// The static facts (`url`, `role`, `model_id`, `weight`, `labels`, `engine`) must not change during the life of a
 /// value: policies learn them only once. Make a new worker instead.
 pub trait Worker: Send + Sync + fmt::Debug {
     /// Base URL, such as `http://10.0.0.7:30000`.
@@ -50,6 +51,12 @@ pub trait Worker: Send + Sync + fmt::Debug {
         &NONE
     }
 
+    /// What is known of the engine behind it. Default: nothing.
+    fn engine(&self) -> &EngineFacts {
+        static UNKNOWN: EngineFacts = EngineFacts::UNKNOWN;
+        &UNKNOWN
+    }
+
     /// What the worker last said about itself. Default: nothing is known.
     fn report(&self) -> WorkerReport {
         WorkerReport::UNKNOWN
@@ -77,6 +84,9 @@ pub struct WorkerSpec {
     /// Port of the bootstrap server of a prefill worker. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap_port: Option<u16>,
+    /// What is known of its engine. Default: nothing.
+    #[serde(default, skip_serializing_if = "EngineFacts::is_unknown")]
+    pub engine: EngineFacts,
 }
 
 fn one() -> f64 {
@@ -93,6 +103,7 @@ impl WorkerSpec {
             weight: 1.0,
             labels: BTreeMap::new(),
             bootstrap_port: None,
+            engine: EngineFacts::UNKNOWN,
         }
     }
 }
@@ -157,5 +168,9 @@ impl Worker for BasicWorker {
 
     fn labels(&self) -> &BTreeMap<String, String> {
         &self.spec.labels
+    }
+
+    fn engine(&self) -> &EngineFacts {
+        &self.spec.engine
     }
 }

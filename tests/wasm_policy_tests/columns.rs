@@ -84,6 +84,8 @@ fn known_in(column: Column) -> (usize, u32) {
         Column::KvUsage => (3, 0.25_f32.to_bits()),
         Column::Throughput => (3, 812.5_f32.to_bits()),
         Column::LatencyEwma => (10, 12.5_f32.to_bits()),
+        // Of this moment; its own test says how it grows.
+        Column::ReportAgeMs => (3, 0),
     }
 }
 
@@ -113,6 +115,8 @@ async fn every_input_arrives_in_its_documented_encoding() {
         let (known, bits) = known_in(column);
         let expected = (0..11).map(|worker| if worker == known { bits } else { column.unknown() });
         let arrived = sent.value(&Input::Column(column)).words().map(u32::from_le_bytes);
+        let whole = |bits: u32| if column == Column::ReportAgeMs && bits < 10_000 { 0 } else { bits };
+        let arrived = arrived.map(whole);
         assert!(arrived.eq(expected), "{}", column.name());
     }
     assert_eq!(sent.value(&Input::RequestText), &Value::str("héllo"));
@@ -124,6 +128,32 @@ async fn every_input_arrives_in_its_documented_encoding() {
     assert_eq!(sent.value(&Input::Model), &Value::str("m"));
     assert_eq!(sent.value(&SESSION), &Value::str("s-1"));
     assert_eq!(sent.value(&Input::Leg).int(), 2);
+}
+
+#[tokio::test]
+async fn age_of_a_report_grows_until_the_next_and_is_unknown_without_one() {
+    let (_factory, policy) = echoing("ages", &[Input::ReportAgeMs]).await;
+    let fleet = fleet(3);
+    let table = fleet.table();
+    let ages = || {
+        policy.decide(&table, &SelectWorkerInfo::default()).unwrap();
+        sent("ages").items()[1].signed()
+    };
+    let report = |running, report_age_ms| WorkerReport { running, report_age_ms, ..WorkerReport::UNKNOWN };
+    table.workers()[0].set_report(&report(7, -1));
+    table.workers()[1].set_report(&report(7, 90_000));
+    let first = ages();
+    assert!((0..60_000).contains(&first[0]), "{first:?}");
+    assert!((90_000..150_000).contains(&first[1]), "{first:?}");
+    assert_eq!(first[2], -1);
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    let second = ages();
+    assert!(second[1] >= first[1] + 2, "{first:?} {second:?}");
+    assert_eq!(table.workers()[1].report().known().report_age_ms.map(|age| age >= second[1]), Some(true));
+    table.workers()[1].set_report(&report(8, -1));
+    assert!(ages()[1] < 60_000);
+    table.workers()[1].set_report(&WorkerReport::UNKNOWN);
+    assert_eq!(ages()[1], -1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use sgl_testkit::manifest::manifest;
 use sgl_testkit::plugins::{config, failures, loaded_with};
 use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
-use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerRole, WorkerSpec};
+use sglang_router_rs::core::{BasicWorker, EngineFacts, Fleet, Worker, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{
     LoadBalancingPolicy, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
 };
@@ -70,7 +70,12 @@ async fn table_arrives_with_all_static_facts() {
         let model = (index > 0).then(|| format!("model-{index}"));
         let labels = if index == 2 { labels.clone() } else { BTreeMap::new() };
         let url = format!("http://wörker{index}:80");
-        let spec = WorkerSpec { role, model, weight: 1.5, labels, ..WorkerSpec::new(url) };
+        let engine = if index == 1 {
+            EngineFacts { name: Some("vllm".into()), block_size: Some(16), ..EngineFacts::UNKNOWN }
+        } else {
+            EngineFacts::UNKNOWN
+        };
+        let spec = WorkerSpec { role, model, weight: 1.5, labels, engine, ..WorkerSpec::new(url) };
         fleet.add(spec, true).unwrap();
     }
     policy.decide_async(&fleet.table(), &NOTHING).await.unwrap();
@@ -85,6 +90,8 @@ async fn table_arrives_with_all_static_facts() {
     }
     assert_eq!(workers[0].get("model"), &Value::Nil);
     assert_eq!(workers[1].get("model"), &Value::str("model-1"));
+    assert_eq!(workers[1].get("engine"), &Value::str("vllm"));
+    assert_eq!(workers[1].get("block_size").int(), 16);
     assert_eq!(workers[0].get("labels"), &Value::Map(vec![]));
     assert_eq!(workers[2].get("labels").get("zone"), &Value::str("b"));
     assert_eq!(workers[2].get("labels").get("gpu"), &Value::str("h100"));

@@ -143,6 +143,9 @@ pub struct CandidateRecord {
     /// Time to first byte, milliseconds, moving average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f32>,
+    /// Milliseconds since it reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_age_ms: Option<i32>,
     /// What the plugin gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,

@@ -18,6 +18,7 @@ macro_rules! for_each_column {
             KvUsage(kv_usage): f32 = f32::NAN, "share of the KV cache in use, 0.0 to 1.0";
             Throughput(throughput): f32 = f32::NAN, "generated tokens per second";
             LatencyEwma(latency_ewma): f32 = f32::NAN, "time to first byte in milliseconds";
+            ReportAgeMs(report_age_ms): i32 = -1, "age of what the worker reported in milliseconds";
         }
     };
 }

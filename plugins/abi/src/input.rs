@@ -230,7 +230,7 @@ mod tests {
         for input in Input::named() {
             assert_eq!(Input::parse(&input.name()), Ok(input));
         }
-        let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma \
+        let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma report_age_ms \
                      request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact model leg random now_ns";
         assert!(Input::named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
         let header = Input::parse("header:x-session-id").unwrap();

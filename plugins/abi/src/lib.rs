@@ -66,7 +66,7 @@ pub use crate::names::{
 pub use crate::pair::{PairAnswer, PairMap};
 pub use crate::reader::{MAX_DEPTH, Reader};
 pub use crate::rows::{RowWorker, RowsMessage, encode_rows};
-pub use crate::table::{Labels, TableMessage, WorkerFacts, encode_table, encode_worker};
+pub use crate::table::{KnownEngine, Labels, TableMessage, WorkerFacts, encode_table, encode_worker};
 pub use crate::ticket::{MAX_COST, Ticket};
 pub use crate::value::{Map, Value};
 pub use crate::worker_role::WorkerRole;

@@ -18,6 +18,51 @@ pub struct WorkerFacts<'a> {
     pub weight: f64,
     /// Free-form labels. Only used when reading; the writer takes its own iterator.
     pub labels: Labels<'a>,
+    /// What is known of its engine. Default: nothing.
+    pub engine: KnownEngine<'a>,
+}
+
+/// What is known of the engine of a worker; keys that are not known are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownEngine<'a> {
+    /// Which one it is, such as `sglang`, `vllm` or `llamacpp`.
+    pub name: Option<&'a str>,
+    /// Tokens that its KV cache can hold.
+    pub kv_capacity_tokens: Option<u32>,
+    /// Tokens of a block of that cache.
+    pub block_size: Option<u32>,
+    /// Requests that it runs at the same time at most.
+    pub max_running_requests: Option<u32>,
+}
+
+impl KnownEngine<'_> {
+    /// The numbers with their keys.
+    const fn numbers(&self) -> [(&'static str, Option<u32>); 3] {
+        [
+            ("kv_capacity_tokens", self.kv_capacity_tokens),
+            ("block_size", self.block_size),
+            ("max_running_requests", self.max_running_requests),
+        ]
+    }
+
+    fn known(&self) -> usize {
+        let numbers = self.numbers().iter().filter(|(_, number)| number.is_some()).count();
+        usize::from(self.name.is_some()) + numbers
+    }
+
+    fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
+        if let Some(name) = self.name {
+            w.str("engine")?;
+            w.str(name)?;
+        }
+        for (key, number) in self.numbers() {
+            if let Some(number) = number {
+                w.str(key)?;
+                w.uint(u64::from(number))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Labels inside a message, checked when the worker was read.
@@ -100,7 +145,7 @@ pub fn encode_worker<'l, L>(w: &mut Writer<'_>, facts: &WorkerFacts<'_>, labels:
 where
     L: ExactSizeIterator<Item = (&'l str, &'l str)>,
 {
-    w.map(5)?;
+    w.map(5 + facts.engine.known())?;
     w.str("url")?;
     w.str(facts.url)?;
     w.str("model")?;
@@ -115,7 +160,7 @@ where
         w.str(name)?;
         w.str(value)?;
     }
-    Ok(())
+    facts.engine.encode(w)
 }
 
 /// A table message, whose workers are read one by one.
@@ -185,6 +230,7 @@ fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<WorkerFacts<'a>, DecodeError>
         role: WorkerRole::default(),
         weight: 1.0,
         labels: Labels::default(),
+        engine: KnownEngine::default(),
     };
     for _ in 0..r.map()? {
         match r.str()? {
@@ -193,9 +239,21 @@ fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<WorkerFacts<'a>, DecodeError>
             "role" => facts.role = WorkerRole::from_word(r.str()?)?,
             "weight" => facts.weight = r.number()?,
             "labels" => facts.labels = Labels::decode(r)?,
+            "engine" => facts.engine.name = r.opt_str()?,
+            "kv_capacity_tokens" => facts.engine.kv_capacity_tokens = number(r)?,
+            "block_size" => facts.engine.block_size = number(r)?,
+            "max_running_requests" => facts.engine.max_running_requests = number(r)?,
             _ => r.skip()?,
         }
     }
     facts.url = url.ok_or(DecodeError::Missing { key: Key::Url })?;
     Ok(facts)
+}
+
+/// A number that may be unknown: nil, or beyond what a fact can be.
+fn number(r: &mut Reader<'_>) -> Result<Option<u32>, DecodeError> {
+    if r.nil() {
+        return Ok(None);
+    }
+    Ok(u32::try_from(r.uint()?).ok())
 }

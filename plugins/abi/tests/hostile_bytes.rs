@@ -43,7 +43,7 @@ proptest! {
         let mut bytes = encode_to_vec(|w| {
             encode_table(w, 3, 2)?;
             for url in ["http://a", "http://b"] {
-                let facts = WorkerFacts { url, model: Some("m"), role: WorkerRole::Prefill, weight: 2.0, labels: Labels::default() };
+                let facts = WorkerFacts { url, model: Some("m"), role: WorkerRole::Prefill, weight: 2.0, labels: Labels::default(), engine: KnownEngine { name: Some("e"), block_size: Some(16), ..KnownEngine::default() } };
                 encode_worker(w, &facts, [("zone", "1")].into_iter())?;
             }
             Ok(())

@@ -35,6 +35,15 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+fn engine_facts(name: &Option<String>, number: Option<u32>) -> KnownEngine<'_> {
+    KnownEngine {
+        name: name.as_deref(),
+        block_size: number,
+        max_running_requests: number,
+        ..KnownEngine::default()
+    }
+}
+
 fn encoded(encode: impl FnMut(&mut Writer<'_>) -> Result<(), Full>) -> Vec<u8> {
     encode_to_vec(encode).expect("fits into memory")
 }
@@ -100,21 +109,22 @@ proptest! {
     #[test]
     fn table_survives_the_round_trip(
         version: u64,
-        workers in vec((".{0,40}", option::of(".{0,9}"), 0usize..3, 0.0f64..9.0, vec((".{0,5}", ".{0,5}"), 0..4)), 0..20),
+        workers in vec((".{0,40}", option::of(".{0,9}"), 0usize..3, 0.0f64..9.0, vec((".{0,5}", ".{0,5}"), 0..4), (option::of(".{0,9}"), option::of(any::<u32>()))), 0..20),
     ) {
         let roles = [WorkerRole::Regular, WorkerRole::Prefill, WorkerRole::Decode];
         let bytes = encoded(|w| {
             encode_table(w, version, workers.len())?;
-            workers.iter().try_for_each(|(url, model, role, weight, labels)| {
-                let facts = WorkerFacts { url, model: model.as_deref(), role: roles[*role], weight: *weight, labels: Labels::default() };
+            workers.iter().try_for_each(|(url, model, role, weight, labels, (engine, number))| {
+                let facts = WorkerFacts { url, model: model.as_deref(), role: roles[*role], weight: *weight, labels: Labels::default(), engine: engine_facts(engine, *number) };
                 encode_worker(w, &facts, labels.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             })
         });
         let table = TableMessage::decode(&bytes).expect("just written");
         prop_assert_eq!((table.version(), table.len()), (version, workers.len()));
-        for (read, (url, model, role, weight, labels)) in table.workers().zip(&workers) {
+        for (read, (url, model, role, weight, labels, (engine, number))) in table.workers().zip(&workers) {
             let read = read.expect("just written");
             prop_assert_eq!((read.url, read.model, read.role, read.weight), (url.as_str(), model.as_deref(), roles[*role], *weight));
+            prop_assert_eq!(read.engine, engine_facts(engine, *number));
             let (parts, count) = read.labels.as_parts();
             let kept: Vec<_> = Labels::from_parts(parts, count).iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
             prop_assert_eq!(&kept, labels);
@@ -180,8 +190,8 @@ proptest! {
     }
 
     #[test]
-    fn manifest_survives_the_round_trip(name in text(), version in text(), description in text(), picked in vec(0usize..17, 0..17), serial: bool, columns: bool) {
-        let names = ["healthy", "excluded", "load", "running", "waiting", "queued_tokens", "kv_usage", "throughput", "latency_ewma",
+    fn manifest_survives_the_round_trip(name in text(), version in text(), description in text(), picked in vec(0usize..18, 0..18), serial: bool, columns: bool) {
+        let names = ["healthy", "excluded", "load", "running", "waiting", "queued_tokens", "kv_usage", "throughput", "latency_ewma", "report_age_ms",
             "request_text", "request_tokens", "prompt_bytes", "model", "header:x-id", "leg", "random", "now_ns"];
         let mut inputs: Vec<Input> = Vec::new();
         for input in picked.into_iter().map(|i| Input::parse(names[i]).expect("known")) {

@@ -96,7 +96,7 @@ pub use crate::policy::{CompletionHook, Hooks, PairHook, Plugin, Policy, StateHo
 pub use crate::random::{Rng, mix};
 pub use crate::section::{Declares, StaticManifest};
 pub use crate::table::{Table, TableWorker};
-pub use sgl_policy_abi::{Leg, Ticket};
+pub use sgl_policy_abi::{KnownEngine, Leg, Ticket};
 
 /// What nearly every policy needs.
 pub mod prelude {

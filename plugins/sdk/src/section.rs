@@ -176,6 +176,7 @@ mod tests {
             Input::KvUsage,
             Input::Throughput,
             Input::LatencyEwma,
+            Input::ReportAgeMs,
             Input::RequestText,
             Input::RequestTokens,
             Input::PromptBytes,

@@ -2,8 +2,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
-use sgl_policy_abi::{DecodeError, Expected, Labels, TableMessage, WorkerFacts, WorkerRole};
+use sgl_policy_abi::{DecodeError, Expected, KnownEngine, Labels, TableMessage, WorkerFacts, WorkerRole};
 
 /// What is known about workers and rarely changes.
 ///
@@ -26,6 +27,11 @@ struct WorkerRow {
     label_count: u32,
     role: WorkerRole,
     weight: f64,
+    /// Empty range for a worker whose engine is not known.
+    engine: Span,
+    kv_capacity_tokens: Option<NonZeroU32>,
+    block_size: Option<NonZeroU32>,
+    max_running_requests: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +64,8 @@ pub struct TableWorker<'a> {
     pub weight: f64,
     /// Free-form labels.
     pub labels: Labels<'a>,
+    /// What is known of its engine.
+    pub engine: KnownEngine<'a>,
 }
 
 impl Table {
@@ -85,10 +93,8 @@ impl Table {
     }
 
     fn push(&mut self, facts: &WorkerFacts<'_>) -> Option<()> {
-        let model = match self.workers.last().map(|last| last.model) {
-            Some(last) if self.text(last) == facts.model.unwrap_or_default() => last,
-            _ => self.push_text(facts.model.unwrap_or_default())?,
-        };
+        let model = self.push_common(facts.model.unwrap_or_default(), |last| last.model)?;
+        let engine = self.push_common(facts.engine.name.unwrap_or_default(), |last| last.engine)?;
         let (encoded, count) = facts.labels.as_parts();
         let labels = self.labels.len();
         self.labels.extend_from_slice(encoded);
@@ -100,8 +106,20 @@ impl Table {
             label_count: u32::try_from(count).ok()?,
             role: facts.role,
             weight: facts.weight,
+            engine,
+            kv_capacity_tokens: facts.engine.kv_capacity_tokens.and_then(NonZeroU32::new),
+            block_size: facts.engine.block_size.and_then(NonZeroU32::new),
+            max_running_requests: facts.engine.max_running_requests.and_then(NonZeroU32::new),
         });
         Some(())
+    }
+
+    /// A text that is most often the same as that of the last worker.
+    fn push_common(&mut self, text: &str, of: impl Fn(&WorkerRow) -> Span) -> Option<Span> {
+        match self.workers.last().map(of) {
+            Some(last) if self.text(last) == text => Some(last),
+            _ => self.push_text(text),
+        }
     }
 
     fn push_text(&mut self, text: &str) -> Option<Span> {
@@ -162,6 +180,12 @@ impl Table {
             role: row.role,
             weight: row.weight,
             labels: Labels::from_parts(labels, usize::try_from(row.label_count).unwrap_or(0)),
+            engine: KnownEngine {
+                name: Some(self.text(row.engine)).filter(|name| !name.is_empty()),
+                kv_capacity_tokens: row.kv_capacity_tokens.map(NonZeroU32::get),
+                block_size: row.block_size.map(NonZeroU32::get),
+                max_running_requests: row.max_running_requests.map(NonZeroU32::get),
+            },
         }
     }
 }
@@ -177,7 +201,7 @@ impl Sizes {
     /// Reads every worker once, so that an error shows before anything is replaced.
     fn of(message: &TableMessage<'_>) -> Result<Self, DecodeError> {
         let mut sizes = Self::default();
-        let mut last_model = "";
+        let (mut last_model, mut last_engine) = ("", "");
         for worker in message.workers() {
             let worker = worker?;
             sizes.texts += worker.url.len();
@@ -187,6 +211,11 @@ impl Sizes {
             if model != last_model {
                 sizes.texts += model.len();
                 last_model = model;
+            }
+            let engine = worker.engine.name.unwrap_or_default();
+            if engine != last_engine {
+                sizes.texts += engine.len();
+                last_engine = engine;
             }
         }
         Ok(sizes)
@@ -211,6 +240,7 @@ mod tests {
                     role: WorkerRole::Decode,
                     weight: 0.5,
                     labels: Labels::default(),
+                    engine: KnownEngine { name: *model, block_size: Some(16), ..KnownEngine::default() },
                 };
                 encode_worker(w, &facts, [("zone", "z"), ("n", url.as_str())].into_iter())
             })
@@ -227,13 +257,20 @@ mod tests {
             let url = std::format!("http://{index}");
             assert_eq!((worker.url, worker.model), (url.as_str(), model));
             assert_eq!((worker.role, worker.weight), (WorkerRole::Decode, 0.5));
+            let engine = KnownEngine { name: model, block_size: Some(16), ..KnownEngine::default() };
+            assert_eq!(worker.engine, engine);
             let labels: Vec<_> = worker.labels.iter().collect();
             assert_eq!(labels, [("zone", "z"), ("n", url.as_str())]);
         }
         assert_eq!(table.texts.len(), table.texts.capacity());
         assert_eq!(table.labels.len(), table.labels.capacity());
         assert_eq!(table.workers.len(), table.workers.capacity());
-        assert_eq!(table.texts.len(), MODELS.len() * "http://0".len() + "a".len() + "bc".len() + "a".len());
+        let models = "a".len() + "bc".len() + "a".len();
+        assert_eq!(
+            table.texts.len(),
+            MODELS.len() * "http://0".len() + 2 * models,
+            "engines are named alike"
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Policy for Echo {
         }
         let worker = ctx.table().get(0).expect("there is one");
         let reason = format!(
-            "{} {:?} {:?} {} {:?} load={} running={:?} waiting={:?} queued={:?} kv={:?} tps={:?} ms={:?} \
+            "{} {:?} {:?} {} {:?} load={} running={:?} waiting={:?} queued={:?} kv={:?} tps={:?} ms={:?} age={:?} \
              text={:?} tokens={:?} bytes={} count={}{} model={:?} a={:?} b={:?} leg={:?} random={} now={} {}{}",
             worker.url,
             worker.model,
@@ -45,6 +45,7 @@ impl Policy for Echo {
             ctx.kv_usage().known(0),
             ctx.throughput().known(0),
             ctx.latency_ewma().known(0),
+            ctx.report_age_ms().known(0),
             ctx.text(),
             ctx.tokens().map(|tokens| tokens.iter().collect::<Vec<_>>()),
             ctx.prompt_bytes(),
@@ -104,7 +105,7 @@ sgl_policy_sdk::export_policy! {
     name: "echo",
     description: "repeats what it was told",
     inputs: [
-        Healthy, Excluded, Load, Running, Waiting, QueuedTokens, KvUsage, Throughput, LatencyEwma,
+        Healthy, Excluded, Load, Running, Waiting, QueuedTokens, KvUsage, Throughput, LatencyEwma, ReportAgeMs,
         RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
     ],
     hooks: [select_pair, on_complete, state],
@@ -221,6 +222,7 @@ fn every_input_arrives_as_it_was_sent() {
         kv_usage: 0.5,
         throughput: 7.0,
         latency_ewma: 8.5,
+        report_age_ms: 900,
         ..TestWorker::new("http://a").label("zone", "z1")
     };
     let request = Request { tokens: Some(vec![1, 70_000]), now_ns: 99, ..Request::new() };
@@ -233,7 +235,7 @@ fn every_input_arrives_as_it_was_sent() {
         decision.reason.as_deref(),
         Some(
             "http://a Some(\"m\") Prefill 2.5 [(\"zone\", \"z1\")] load=3 running=Some(4) waiting=Some(5) \
-             queued=Some(6) kv=Some(0.5) tps=Some(7.0) ms=Some(8.5) text=Some(\"hé\") \
+             queued=Some(6) kv=Some(0.5) tps=Some(7.0) ms=Some(8.5) age=Some(900) text=Some(\"hé\") \
              tokens=Some([1, 70000]) bytes=3 count=2 model=Some(\"mm\") a=None b=Some(\"v\") leg=Decode \
              random=18446744073709551615 now=99 10"
         )

@@ -5,7 +5,7 @@ use sglang_router_rs::policies::{Explanation, Leg, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
 use crate::views::inputs::Asked;
-use crate::views::view::{View, WorkerView};
+use crate::views::view::{View, WorkerView, seen};
 
 impl Asked {
     pub(crate) fn info<'a>(&'a self, explanation: &'a Explanation) -> SelectWorkerInfo<'a> {
@@ -60,11 +60,12 @@ pub(crate) fn view<C: CandidateWorkers>(workers: &C, asked: &Asked) -> View {
             role: worker.role().as_str().to_owned(),
             weight: worker.weight(),
             labels: worker.labels().clone(),
+            engine: worker.engine().clone(),
             healthy: worker.is_healthy() && (asked.eligible.is_none() || is_in(&asked.eligible, index)),
             excluded: is_in(&asked.excluded, index),
             numbers: Column::ALL.map(|column| {
                 let load = || u32::try_from(worker.load()).expect("few");
-                if column == Column::Load { load() } else { report.bits(column) }
+                seen(column, if column == Column::Load { load() } else { report.bits(column) })
             }),
         }
     };

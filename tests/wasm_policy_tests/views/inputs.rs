@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use sglang_router_rs::core::{Column, WorkerReport, WorkerRole, WorkerSpec};
+use sglang_router_rs::core::{Column, EngineFacts, WorkerReport, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{Leg, PromptTokens};
 use sglang_router_rs::types::WorkerSet;
 
@@ -28,11 +28,24 @@ pub(crate) fn facts() -> impl Strategy<Value = Facts> {
     // An empty model is refused by the router's own checks.
     let model = option::of(".{1,20}");
     let labels = btree_map(".{0,8}", ".{0,40}", 0..4);
-    (role(), model, 1e-9..1e9_f64, labels).prop_map(|(role, model, weight, labels)| Facts {
+    (role(), model, 1e-9..1e9_f64, labels, engine()).prop_map(|(role, model, weight, labels, engine)| Facts {
         role,
         model,
         weight,
         labels,
+        engine,
+    })
+}
+
+fn engine() -> impl Strategy<Value = EngineFacts> {
+    let names = option::of(prop_oneof![Just("sglang".to_owned()), ".{1,40}"]);
+    // Nothing has no size.
+    let number = || option::of(prop_oneof![1..300_u32, 65_000..66_000_u32, 1..u32::MAX]);
+    (names, number(), number(), number()).prop_map(|(name, capacity, block, running)| EngineFacts {
+        name: name.map(Into::into),
+        kv_capacity_tokens: capacity,
+        block_size: block,
+        max_running_requests: running,
     })
 }
 
@@ -42,12 +55,13 @@ pub(crate) struct Facts {
     model: Option<String>,
     weight: f64,
     labels: BTreeMap<String, String>,
+    engine: EngineFacts,
 }
 
 impl Facts {
     pub(crate) fn of(self, url: impl Into<String>) -> WorkerSpec {
-        let Self { role, model, weight, labels } = self;
-        WorkerSpec { role, model, weight, labels, ..WorkerSpec::new(url) }
+        let Self { role, model, weight, labels, engine } = self;
+        WorkerSpec { role, model, weight, labels, engine, ..WorkerSpec::new(url) }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 
 use sgl_policy_sdk::Guest;
-use sgl_policy_sdk::abi::Answer;
+use sgl_policy_sdk::abi::{Answer, Column};
 use sgl_policy_sdk::prelude::*;
+use sglang_router_rs::core::EngineFacts;
 
-use crate::views::view::{View, WorkerView};
+use crate::views::view::{View, WorkerView, seen};
 
 thread_local! {
     /// What the last decision of this thread was shown.
@@ -46,7 +47,7 @@ impl Policy for Recorder {
 fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
     macro_rules! numbers {
         ($($column:ident($name:ident): $number:ident = $unknown:expr, $meaning:literal;)+) => {
-            [$(u32::from_le_bytes(ctx.$name().get(index).to_le_bytes())),+]
+            [$(seen(Column::$column, u32::from_le_bytes(ctx.$name().get(index).to_le_bytes()))),+]
         };
     }
     let facts = ctx.table().get(index).expect("as many as in the table");
@@ -56,6 +57,12 @@ fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
         role: facts.role.as_str().to_owned(),
         weight: facts.weight,
         labels: facts.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        engine: EngineFacts {
+            name: facts.engine.name.map(|name| name.to_owned().into()),
+            kv_capacity_tokens: facts.engine.kv_capacity_tokens,
+            block_size: facts.engine.block_size,
+            max_running_requests: facts.engine.max_running_requests,
+        },
         healthy: ctx.healthy().get(index),
         excluded: ctx.excluded().get(index),
         numbers: sgl_policy_sdk::abi::for_each_column!(numbers),
@@ -68,7 +75,7 @@ sgl_policy_sdk::export_policy! {
     description: "writes down what it sees",
     inputs: [
         Healthy, Header("x-a"), Load, Running, Waiting, RequestText, QueuedTokens, KvUsage, Throughput,
-        LatencyEwma, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model, Header("x-b"), Leg, Random, NowNs,
+        LatencyEwma, ReportAgeMs, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model, Header("x-b"), Leg, Random, NowNs,
     ],
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sgl_policy_abi::Column;
+use sglang_router_rs::core::{Column, EngineFacts};
 
 /// One worker, its facts and its signals.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,10 +13,16 @@ pub(crate) struct WorkerView {
     pub(crate) role: String,
     pub(crate) weight: f64,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) engine: EngineFacts,
     pub(crate) healthy: bool,
     pub(crate) excluded: bool,
     /// Bits, so that NaN equals itself.
     pub(crate) numbers: [u32; Column::COUNT],
+}
+
+/// The bits of a column, of ages only whether they are known: they differ each time.
+pub(crate) fn seen(column: Column, bits: u32) -> u32 {
+    if column == Column::ReportAgeMs { u32::from(bits.cast_signed() >= 0) } else { bits }
 }
 
 /// All of it. What differs each time (`random`, `now_ns`) is left out.

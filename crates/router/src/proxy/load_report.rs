@@ -48,6 +48,7 @@ pub(crate) fn read(body: &[u8]) -> Option<WorkerReport> {
         throughput: sum(ranks.iter().map(|rank| rank.gen_throughput)),
         // Not for the worker to say.
         latency_ewma: f32::NAN,
+        report_age_ms: -1,
     })
 }
 

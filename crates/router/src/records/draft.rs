@@ -266,7 +266,7 @@ impl Asked {
 
 fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<CandidateRecord> {
     let worker = table.get(index)?;
-    let KnownReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ms } =
+    let KnownReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ms, report_age_ms } =
         worker.report().known();
     Some(CandidateRecord {
         index,
@@ -281,6 +281,7 @@ fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<Candid
         kv_usage,
         throughput,
         latency_ms,
+        report_age_ms,
         score: None,
     })
 }

@@ -23,6 +23,14 @@ macro_rules! worker {
             pub weight: f64,
             /// Default none.
             pub labels: Vec<(String, String)>,
+            /// Which engine it is. Default unknown.
+            pub engine: Option<String>,
+            /// Tokens that its KV cache can hold. Default unknown.
+            pub kv_capacity_tokens: Option<u32>,
+            /// Tokens of a block of that cache. Default unknown.
+            pub block_size: Option<u32>,
+            /// Requests that it runs at the same time at most. Default unknown.
+            pub max_running_requests: Option<u32>,
             /// Default true.
             pub healthy: bool,
             /// Default false.
@@ -43,6 +51,10 @@ macro_rules! worker {
                     role: WorkerRole::Regular,
                     weight: 1.0,
                     labels: Vec::new(),
+                    engine: None,
+                    kv_capacity_tokens: None,
+                    block_size: None,
+                    max_running_requests: None,
                     healthy: true,
                     excluded: false,
                     $($name: $unknown,)+

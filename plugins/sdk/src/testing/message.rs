@@ -4,7 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    Column, ColumnWidth, Full, Input, Labels, WorkerFacts, Writer, encode_table, encode_to_vec, encode_worker,
+    Column, ColumnWidth, Full, Input, KnownEngine, Labels, WorkerFacts, Writer, encode_table, encode_to_vec,
+    encode_worker,
 };
 
 use crate::testing::fleet::{Request, TestWorker};
@@ -20,6 +21,12 @@ pub(super) fn table(version: u64, workers: &[TestWorker]) -> Result<Vec<u8>, Ful
                 role: worker.role,
                 weight: worker.weight,
                 labels: Labels::default(),
+                engine: KnownEngine {
+                    name: worker.engine.as_deref(),
+                    kv_capacity_tokens: worker.kv_capacity_tokens,
+                    block_size: worker.block_size,
+                    max_running_requests: worker.max_running_requests,
+                },
             };
             encode_worker(w, &facts, worker.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())))
         })

@@ -207,6 +207,7 @@ fn shown(column: Column) -> Option<(&'static str, Cell)> {
         }
         Column::Throughput => None,
         Column::LatencyEwma => Some(("LATENCY", |worker| worker.latency_ms.map(|ms| format!("{ms:.1} ms")))),
+        Column::ReportAgeMs => Some(("AGE", |worker| worker.report_age_ms.map(|ms| format!("{ms} ms")))),
     }
 }
 

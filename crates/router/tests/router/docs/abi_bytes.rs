@@ -1,9 +1,9 @@
 //! The example bytes of docs/plugin-abi.md are what the encoders write.
 
 use sgl_policy_abi::{
-    Answer, AnswerMap, Completion, Concurrency, Full, Init, Input, Labels, Manifest, PairAnswer, RowWorker,
-    Ticket, Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions, encode_error, encode_rows,
-    encode_table, encode_to_vec, encode_worker,
+    Answer, AnswerMap, Completion, Concurrency, Full, Init, Input, KnownEngine, Labels, Manifest, PairAnswer,
+    RowWorker, Ticket, Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions, encode_error,
+    encode_rows, encode_table, encode_to_vec, encode_worker,
 };
 
 use crate::docs::pages;
@@ -48,11 +48,26 @@ fn init(w: &mut Writer<'_>) -> Result<(), Full> {
 }
 
 fn table(w: &mut Writer<'_>) -> Result<(), Full> {
-    let facts =
-        |url, model, role, weight| WorkerFacts { url, model, role, weight, labels: Labels::default() };
+    let facts = |url, model, role, weight, engine| WorkerFacts {
+        url,
+        model,
+        role,
+        weight,
+        labels: Labels::default(),
+        engine,
+    };
+    let known = KnownEngine { name: Some("vllm"), block_size: Some(16), ..KnownEngine::default() };
     encode_table(w, 3, 2)?;
-    encode_worker(w, &facts("http://a", None, WorkerRole::Decode, 1.0), std::iter::empty())?;
-    encode_worker(w, &facts("http://b", Some("m"), WorkerRole::Prefill, 2.0), [("zone", "x")].into_iter())
+    encode_worker(
+        w,
+        &facts("http://a", None, WorkerRole::Decode, 1.0, KnownEngine::default()),
+        std::iter::empty(),
+    )?;
+    encode_worker(
+        w,
+        &facts("http://b", Some("m"), WorkerRole::Prefill, 2.0, known),
+        [("zone", "x")].into_iter(),
+    )
 }
 
 fn columns(w: &mut Writer<'_>) -> Result<(), Full> {
