@@ -6,6 +6,7 @@
 //! | `GET /v1/plugins`, `GET /v1/plugins/{name}` | [`PluginList`] of [`PluginSummary`]s, [`PluginView`] |
 //! | `PUT /v1/plugins/{name}`, `PATCH …/config` | [`Pushed`], or a stream of [`ProgressLine`]s |
 //! | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | [`DecisionList`], [`RequestRecord`] |
+//! | `GET /v1/queue` | [`QueueView`] |
 //! | any, if it fails | [`Problem`] |
 //!
 //! # Features
@@ -23,11 +24,13 @@ mod pushed;
 mod progress_line;
 mod signature_header;
 mod request_record;
+mod queue_view;
 
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, failures};
 pub use crate::problem::{PROBLEM_JSON, Problem, ProblemFault};
 pub use crate::progress_line::{NDJSON, ProgressLine};
 pub use crate::pushed::{AfterRestart, Pushed};
+pub use crate::queue_view::{QueueView, WaitingView, WaitsFor};
 pub use crate::request_record::{
     CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestRecord,
 };

@@ -14,6 +14,7 @@
 //! | admin | `POST /v1/plugins/{name}/pause`, `/resume` | out of the path, and back |
 //! | admin | `PATCH /v1/plugins/{name}/config` | other settings for the module that serves |
 //! | admin | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | records of decisions |
+//! | admin | `GET /v1/queue` | the requests that wait |
 //! | admin | `GET /v1/openapi.json` | the description of all of this |
 //! | metrics | `GET /metrics` | OpenMetrics text |
 //!
@@ -30,5 +31,6 @@ pub(crate) mod kept_workers;
 pub(crate) mod workers;
 pub(crate) mod plugins;
 pub(crate) mod decisions;
+pub(crate) mod queue;
 pub(crate) mod openapi;
 pub(crate) mod metrics_page;

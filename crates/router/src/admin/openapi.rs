@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
-use crate::admin::{decisions, workers};
+use crate::admin::{decisions, queue, workers};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use crate::admin::{decisions, workers};
         plugins::reconfigure,
         decisions::list,
         decisions::show,
+        queue::show,
         workers::list,
         workers::add,
         workers::drain,

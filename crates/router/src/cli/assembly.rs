@@ -15,7 +15,9 @@ use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
 use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::who::ChangeLog;
-use crate::admin::{decisions, extract, guard, listener, metrics_page, openapi, plugins, who, workers};
+use crate::admin::{
+    decisions, extract, guard, listener, metrics_page, openapi, plugins, queue, who, workers,
+};
 use crate::config::checked::{CheckedConfig, RecordSettings};
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
@@ -140,6 +142,7 @@ impl RunningRouter {
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(plugins::routes(Arc::clone(&manager)))
             .merge(decisions::routes(recorder))
+            .merge(queue::routes(Arc::clone(&proxy)))
             .merge(openapi::routes())
             .fallback(extract::no_such_path)
             .method_not_allowed_fallback(extract::no_such_method)

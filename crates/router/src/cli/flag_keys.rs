@@ -87,6 +87,13 @@ fn limits(args: &ServeArgs) -> Vec<Given> {
         ("server.max_payload_size", "--max-payload-size", given(args.max_payload_size)),
         ("server.max_total_body_bytes", "--max-total-body-bytes", given(args.max_total_body_bytes)),
         ("server.max_connections", "--max-connections", args.max_connections.is_some()),
+        (
+            "queue.max_concurrent_requests",
+            "--max-concurrent-requests",
+            args.max_concurrent_requests.is_some(),
+        ),
+        ("queue.size", "--queue-size", args.queue_size.is_some()),
+        ("queue.timeout_secs", "--queue-timeout-secs", given(args.queue_timeout_secs)),
         ("server.shutdown_delay_secs", "--shutdown-delay-secs", given(args.shutdown_delay_secs)),
         ("server.shutdown_timeout_secs", "--shutdown-timeout-secs", given(args.shutdown_timeout_secs)),
         ("upstream.request_timeout_secs", "--request-timeout-secs", given(args.request_timeout_secs)),

@@ -1,6 +1,7 @@
 //! The flags of `sgl-router serve`. Names follow `sglang-router` where it has one.
 
 use std::collections::BTreeSet;
+use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -121,6 +122,18 @@ pub struct ServeArgs {
     /// Connections of clients at a time [default: what the limit of descriptors allows]
     #[arg(long, value_name = "COUNT")]
     pub max_connections: Option<usize>,
+    /// Requests that are served at a time; one more waits; 0 or -1 = no limit [default: 0]
+    #[arg(long, value_name = "COUNT", value_parser = count_or_none, allow_negative_numbers = true)]
+    pub max_concurrent_requests: Option<usize>,
+    /// Requests that may wait; one more is answered with 429 [default: 100]
+    #[arg(long, value_name = "COUNT")]
+    pub queue_size: Option<usize>,
+    /// Seconds that a request may wait; then 503 [default: 60]
+    #[arg(long)]
+    pub queue_timeout_secs: Option<u64>,
+    /// Requests wait instead of being answered with 503 while no worker is ready
+    #[arg(long)]
+    pub wait_for_workers: bool,
     /// Seconds that requests in flight may take after the signal to stop [default: 60]
     #[arg(long)]
     pub shutdown_timeout_secs: Option<u64>,
@@ -177,6 +190,11 @@ pub struct ServeArgs {
     /// No circuits: failed requests take no worker out of the choice
     #[arg(long, conflicts_with = "cb_failure_threshold")]
     pub disable_circuit_breaker: bool,
+}
+
+/// A count; `sglang-router` writes no limit as -1.
+fn count_or_none(text: &str) -> Result<usize, String> {
+    if text == "-1" { Ok(0) } else { text.parse().map_err(|error: ParseIntError| error.to_string()) }
 }
 
 fn set<T: Clone>(flag: &Option<T>, field: &mut T) {
@@ -248,6 +266,7 @@ impl ServeArgs {
         set(&self.shutdown_delay_secs, &mut config.server.shutdown_delay_secs);
         config.server.max_total_body_bytes = self.max_total_body_bytes.or(config.server.max_total_body_bytes);
         config.server.max_connections = self.max_connections.or(config.server.max_connections);
+        self.lay_over_queue(config);
         set(&self.shutdown_timeout_secs, &mut config.server.shutdown_timeout_secs);
         set(&self.request_timeout_secs, &mut config.upstream.request_timeout_secs);
         set(&self.first_byte_timeout_secs, &mut config.upstream.first_byte_timeout_secs);
@@ -268,6 +287,13 @@ impl ServeArgs {
         if self.disable_circuit_breaker {
             config.circuit_breaker.failure_threshold = 0;
         }
+    }
+
+    fn lay_over_queue(&self, config: &mut RouterConfig) {
+        set(&self.max_concurrent_requests, &mut config.queue.max_concurrent_requests);
+        set(&self.queue_size, &mut config.queue.size);
+        set(&self.queue_timeout_secs, &mut config.queue.timeout_secs);
+        config.queue.wait_for_workers |= self.wait_for_workers;
     }
 
     /// True if flags replace the workers of the file.

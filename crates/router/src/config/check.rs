@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::check_queue::check_queue;
 use crate::config::check_trust::check_trust;
 use crate::config::check_workers::check_workers;
 use crate::config::checked::{
@@ -218,6 +219,7 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
             faults,
         ),
         silence: check_silence(upstream, faults),
+        queue: check_queue(&config.queue, faults),
         max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
         retry_on: check_retry_on(&config.retry.on, faults),
         upstream: UpstreamSettings {

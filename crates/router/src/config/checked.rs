@@ -113,6 +113,8 @@ pub struct ProxySettings {
     pub request_timeout: Duration,
     /// How long workers may be silent.
     pub silence: SilenceSettings,
+    /// How many requests are served at a time, and which of the others wait.
+    pub queue: QueueSettings,
     /// Retries of one request.
     pub max_retries: u32,
     /// What is a reason for one.
@@ -123,6 +125,20 @@ pub struct ProxySettings {
     pub health: HealthSettings,
     /// When a failing worker is taken out of the path.
     pub circuit: CircuitSettings,
+}
+
+/// How many requests are served at a time, and which of the others wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueSettings {
+    /// Requests that are served at a time; `None` = no limit.
+    pub max_concurrent: Option<usize>,
+    /// Requests that may wait.
+    pub size: usize,
+    /// How long one may.
+    pub timeout: Duration,
+    /// Whether requests wait for workers.
+    pub wait_for_workers: bool,
 }
 
 /// What the listeners of operators and of Prometheus allow.

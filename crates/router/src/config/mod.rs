@@ -8,6 +8,7 @@
 
 pub(crate) mod retry_on;
 mod compile_section;
+mod queue_section;
 pub(crate) mod plugin_entry;
 pub(crate) mod worker_entry;
 pub(crate) mod router;
@@ -17,6 +18,7 @@ pub(crate) mod fixed;
 pub(crate) mod checked;
 mod plugin_set;
 mod check_trust;
+mod check_queue;
 pub(crate) mod check_workers;
 pub(crate) mod check;
 

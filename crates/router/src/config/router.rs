@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::compile_section::CompileSection;
 use crate::config::plugin_entry::PluginEntry;
+use crate::config::queue_section::QueueSection;
 use crate::config::retry_on::RetryCondition;
 use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::config::TrustRule;
@@ -38,6 +39,8 @@ pub struct RouterConfig {
     pub compile: CompileSection,
     /// Where clients connect.
     pub server: ServerSection,
+    /// How many requests are served at a time, and which of the others wait.
+    pub queue: QueueSection,
     /// Where Prometheus connects.
     pub metrics: MetricsSection,
     /// Where operators connect.
@@ -74,6 +77,7 @@ impl Default for RouterConfig {
             aot_cache: None,
             compile: CompileSection::default(),
             server: ServerSection::default(),
+            queue: QueueSection::default(),
             metrics: MetricsSection::default(),
             admin: AdminSection::default(),
             records: RecordsSection::default(),

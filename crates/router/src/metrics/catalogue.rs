@@ -42,6 +42,16 @@ metrics! {
         "Requests that got no worker";
     RETRIES = Counter "retries" ["reason"]
         "Requests tried again on another worker";
+    QUEUE_WAITING = Gauge "queue_waiting" ["for"]
+        "Requests that wait in the router";
+    QUEUE_BODY_BYTES = Gauge "queue_body_bytes" []
+        "Bytes of memory that the bodies of waiting requests take";
+    QUEUE_SERVED = Gauge "queue_served" []
+        "Requests that count against max_concurrent_requests";
+    QUEUE_WAITS = Counter "queue_waits" ["for", "end"]
+        "Requests that waited in the router, or were to, by how that ended";
+    QUEUE_WAIT_TIME = Histogram "queue_wait_seconds" ["for"]
+        "Time that requests waited in the router";
     CLIENT_CONNECTIONS = Gauge "client_connections" []
         "Open connections of clients";
     CLOSED_IDLE_CONNECTIONS = Counter "closed_idle_connections" []

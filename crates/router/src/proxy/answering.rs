@@ -77,8 +77,11 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
             break answered;
         }
     };
-    if let (Err(error), Some(record)) = (&answered, record) {
-        record.end(End::NoAnswer, Some(error.to_string()));
+    if let Err(error) = &answered {
+        course.waiting.into_iter().for_each(|waiting| waiting.end(Some(error)));
+        if let Some(record) = record {
+            record.end(End::NoAnswer, Some(error.to_string()));
+        }
     }
     answered
 }
@@ -111,11 +114,16 @@ async fn serve<F: Form>(
             Err(DecideError::NoWorker) if course.finds_others(F::SHAPE, model) => continue,
             Err(error) => {
                 let outcome = course.give_up(&error, F::SHAPE, info);
-                return outcome.into_response(client, inbound, None, record).map(Some);
+                // Boxed: most requests need no room for it.
+                match Box::pin(course.or_wait(outcome, client, inbound, model)).await {
+                    Some(outcome) => return outcome.into_response(client, inbound, None, record).map(Some),
+                    None => continue,
+                }
             }
         };
         let chosen = F::chosen(&decision);
         let Some(placed) = F::place(decision, &mut course.tried, snapshot, proxy.policy())? else { continue };
+        course.waiting.take().into_iter().for_each(|waiting| waiting.end(None));
         course.tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
         let attempted = F::judge(form.attempt(placed, course.others(model, chosen)).await)?;
         let tried = &mut course.tried;

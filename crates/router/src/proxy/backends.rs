@@ -12,6 +12,7 @@ use crate::config::checked::ProxySettings;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::health;
+use crate::proxy::queue::RequestQueue;
 use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
@@ -53,6 +54,7 @@ pub struct Leaving {
 #[derive(Debug)]
 pub struct Backends {
     roster: Arc<Roster>,
+    queue: Arc<RequestQueue>,
     keepers: Mutex<Keepers>,
     settings: ProxySettings,
     runtime: Handle,
@@ -95,8 +97,14 @@ impl Backends {
     ///
     /// Outside a tokio runtime.
     pub fn new(settings: ProxySettings) -> Self {
-        let roster = Arc::new(Roster::new(settings.health.poll_models));
-        Self { roster, keepers: Mutex::default(), settings, runtime: Handle::current() }
+        let queue = RequestQueue::new(settings.queue, 0);
+        Self::with_queue(settings, queue)
+    }
+
+    /// The same; `queue` hears of workers that may be chosen from now on.
+    pub(crate) fn with_queue(settings: ProxySettings, queue: Arc<RequestQueue>) -> Self {
+        let roster = Arc::new(Roster::new(settings.health.poll_models, Arc::clone(&queue)));
+        Self { roster, queue, keepers: Mutex::default(), settings, runtime: Handle::current() }
     }
 
     /// The workers now.
@@ -126,7 +134,7 @@ impl Backends {
         }
         let silence = self.settings.silence.of_worker(entry);
         let make = |worker: Arc<FleetWorker>| {
-            let endpoint = Endpoint::new(Arc::clone(&worker), url, &self.settings, healthy);
+            let endpoint = Endpoint::new(Arc::clone(&worker), url, &self.settings, healthy, &self.queue);
             Target::new(worker, silence, endpoint)
         };
         let target = self.roster.add(spec, healthy, make)?;

@@ -8,9 +8,13 @@ use crate::metrics::Metrics;
 use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
+use crate::proxy::queue::RequestQueue;
 use crate::records::Recorder;
 use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::PolicyHandle;
+
+/// The share of the memory for bodies that those of waiting requests may take: one half.
+const SHARE_OF_WAITING: u64 = 2;
 
 /// The data plane without its sockets.
 #[derive(Debug)]
@@ -20,6 +24,7 @@ pub struct DataPlane {
     backends: Arc<Backends>,
     measures: Arc<Measures>,
     pressure: Arc<Pressure>,
+    queue: Arc<RequestQueue>,
     recorder: Option<Arc<Recorder>>,
     token_ratios: TokenRatios,
     stopping: AtomicBool,
@@ -38,17 +43,20 @@ impl DataPlane {
         metrics: &Metrics,
         recorder: Option<Arc<Recorder>>,
     ) -> Arc<Self> {
-        let backends = Arc::new(Backends::new(settings.clone()));
-        let measures = Arc::new(Measures::default());
-        measures.register(&backends, metrics);
         let pressure = Arc::new(Pressure::new(settings.max_total_body_bytes));
         pressure.register(metrics);
+        let queue = RequestQueue::new(settings.queue, pressure.max_body_bytes() / SHARE_OF_WAITING);
+        queue.register(metrics);
+        let backends = Arc::new(Backends::with_queue(settings.clone(), Arc::clone(&queue)));
+        let measures = Arc::new(Measures::default());
+        measures.register(&backends, metrics);
         Arc::new(Self {
             settings,
             policy,
             backends,
             measures,
             pressure,
+            queue,
             recorder,
             token_ratios: TokenRatios::default(),
             stopping: AtomicBool::new(false),
@@ -78,6 +86,11 @@ impl DataPlane {
     /// What the process may run short of.
     pub fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure
+    }
+
+    /// What waits.
+    pub(crate) fn queue(&self) -> &Arc<RequestQueue> {
+        &self.queue
     }
 
     /// What records decisions.

@@ -11,6 +11,7 @@ use crate::config::checked::ProxySettings;
 use crate::proxy::circuit::Circuit;
 use crate::proxy::fullness::Fullness;
 use crate::proxy::idle_connections::IdleConnections;
+use crate::proxy::queue::RequestQueue;
 use crate::proxy::retry::{AfterIdle, SecondRun};
 use crate::proxy::verdict::Verdict;
 use sgl_upstream::{Address, Outgoing, UpstreamAnswer, UpstreamConnection, UpstreamError, WorkerUrl};
@@ -44,11 +45,19 @@ pub struct Endpoint {
     /// Whether it was found dead and not alive since.
     dead: AtomicBool,
     deaths: AtomicU64,
+    /// Hears when the worker may be chosen, or may not any more.
+    queue: Arc<RequestQueue>,
 }
 
 impl Endpoint {
     /// Of a worker that passes its health checks, or not yet.
-    pub fn new(worker: Arc<FleetWorker>, url: WorkerUrl, settings: &ProxySettings, passing: bool) -> Self {
+    pub fn new(
+        worker: Arc<FleetWorker>,
+        url: WorkerUrl,
+        settings: &ProxySettings,
+        passing: bool,
+        queue: &Arc<RequestQueue>,
+    ) -> Self {
         let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("invalid"));
         Self {
             host: text(&url.authority()),
@@ -65,6 +74,7 @@ impl Endpoint {
             reconnects: AtomicU64::new(0),
             dead: AtomicBool::new(false),
             deaths: AtomicU64::new(0),
+            queue: Arc::clone(queue),
         }
     }
 
@@ -169,8 +179,15 @@ impl Endpoint {
 
     /// Works out anew whether policies may choose it.
     pub fn refresh(&self) {
-        let worker = self.worker.lock();
-        worker.set_healthy(self.is_well() && !self.fullness.is_passed_over());
+        let has_changed = {
+            let worker = self.worker.lock();
+            let before = worker.is_healthy();
+            worker.set_healthy(self.is_well() && !self.fullness.is_passed_over());
+            worker.is_healthy() != before
+        };
+        if has_changed {
+            self.queue.workers_changed();
+        }
     }
 
     /// Keeps the `healthy` bit right where time alone changes it: an open circuit that lets a probe

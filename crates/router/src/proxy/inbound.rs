@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::proxy::head::Head;
 use crate::proxy::pressure::HeldBody;
+use crate::proxy::queue::request_queue::Newcomer;
 use crate::proxy::retry::{NO_RETRY_HEADER, SecondRun};
 use crate::proxy::route::Route;
 
@@ -22,9 +23,16 @@ pub(crate) struct Inbound {
     pub held: HeldBody,
     /// When its head was read.
     pub started: Instant,
+    /// Until when it may wait, if it has waited for anything yet.
+    pub waits_until: Option<Instant>,
 }
 
 impl Inbound {
+    /// What the queue is told of it.
+    pub(crate) fn newcomer<'a>(&self, model: Option<&'a str>) -> Newcomer<'a> {
+        Newcomer { route: self.route, model, body_bytes: self.body.len() as u64 }
+    }
+
     /// Whether it may run a second time.
     pub(crate) fn second_run(&self) -> SecondRun {
         SecondRun::allowed_by(self.head.own(NO_RETRY_HEADER))

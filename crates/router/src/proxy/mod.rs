@@ -14,6 +14,8 @@
 //!
 //! Names HTTP; knows policies only by [`sglang_router_rs::policies::PolicyHandle`].
 
+mod route;
+pub(crate) mod queue;
 mod verdict;
 mod client_deadlines;
 mod circuit;
@@ -25,7 +27,6 @@ pub(crate) mod target;
 mod own_questions;
 mod load_report;
 mod load_poll;
-mod route;
 mod shape;
 mod models;
 mod base_models;
@@ -63,7 +64,9 @@ mod outcome;
 mod attempt;
 mod tried;
 mod others;
+mod worker_wait;
 mod request_course;
+mod admission;
 mod culprit;
 mod bootstrap;
 mod form;

@@ -16,6 +16,7 @@ use crate::proxy::event_stream::EventScan;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill_guard::PrefillGuard;
+use crate::proxy::queue::GivenTurn;
 use crate::proxy::route::Route;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
@@ -59,6 +60,16 @@ pub(crate) enum StreamError {
 impl From<OutOfTime> for StreamError {
     fn from(_: OutOfTime) -> Self {
         Self::OutOfTime
+    }
+}
+
+impl OutBody {
+    /// Keeps the request's turn until the answer ends.
+    pub(crate) fn hold(&mut self, admission: GivenTurn) {
+        match self {
+            Self::Passed(passed) if !passed.ended => passed.admission = Some(admission),
+            _ => {}
+        }
     }
 }
 
@@ -121,6 +132,8 @@ pub(crate) struct Passed {
     open_end: Option<OpenEnd>,
     /// Whether the client's own limit counts, which says nothing against the worker.
     is_hurried: bool,
+    /// Its turn, which others wait for.
+    admission: Option<GivenTurn>,
 }
 
 impl Passed {
@@ -148,6 +161,7 @@ impl Passed {
             prefill: None,
             record: None,
             ended: false,
+            admission: None,
             broken: None,
             deaths,
             open_end: None,
@@ -353,6 +367,7 @@ impl Passed {
 
     fn finish(&mut self, end: End) {
         self.ended = true;
+        self.admission = None;
         self.end_record(end);
         let now = Instant::now();
         self.client.end(now);

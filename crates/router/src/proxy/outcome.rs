@@ -14,6 +14,7 @@ use crate::proxy::placement::Placement;
 use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::Ending;
+use crate::proxy::shortage::Shortage;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_upstream::UpstreamError;
@@ -118,6 +119,14 @@ impl Outcome {
             Self::Failed { .. } => Teller::Router,
             Self::Answered(answered) if matches!(answered.opening.status(), 502 | 504) => Teller::Gateway,
             Self::Answered(_) => Teller::Engine,
+        }
+    }
+
+    /// Why there is no worker for the request, if that is what it comes to.
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::Failed { error, .. } => error.shortage(),
+            Self::Answered(_) => None,
         }
     }
 

@@ -44,6 +44,11 @@ impl Pressure {
         }
     }
 
+    /// What all bodies may take together.
+    pub fn max_body_bytes(&self) -> u64 {
+        self.max_body_bytes
+    }
+
     /// A body of which nothing is there yet.
     pub fn body(self: &Arc<Self>) -> HeldBody {
         HeldBody { pressure: Arc::clone(self), bytes: AtomicU64::new(0) }

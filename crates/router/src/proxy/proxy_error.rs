@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::proxy::model_index::UnknownModel;
 use crate::proxy::pressure::NoRoom;
+use crate::proxy::queue::register::NoPlace;
 use crate::proxy::shortage::Shortage;
 use sglang_router_rs::policies::FailureCause;
 
@@ -64,6 +65,15 @@ pub(crate) enum ProxyError {
         /// What failed.
         cause: FailureCause,
     },
+    /// As many are served as may be, and as many wait.
+    #[error("too many requests wait for their turn; try again soon")]
+    QueueFull,
+    /// The request waited for its turn for too long.
+    #[error("the request waited too long for its turn; try again soon")]
+    QueueTimeout,
+    /// The router stops, and what still waits is not served.
+    #[error("the router is stopping; try again")]
+    Stopping,
     /// No worker could be connected to.
     #[error("the worker could not be reached")]
     ConnectFailed,
@@ -96,6 +106,12 @@ pub(crate) enum ProxyError {
 impl From<NoRoom> for ProxyError {
     fn from(NoRoom { limit }: NoRoom) -> Self {
         Self::OutOfMemory { limit }
+    }
+}
+
+impl From<NoPlace> for ProxyError {
+    fn from(_: NoPlace) -> Self {
+        Self::QueueFull
     }
 }
 
@@ -134,6 +150,8 @@ impl ProxyError {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::OutOfMemory { .. } | Self::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
+            Self::QueueTimeout | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer { .. } | Self::PrefillFailed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -156,6 +174,9 @@ impl ProxyError {
             Self::PolicyFailed { .. } => "policy_failed",
             Self::OutOfMemory { .. } => "router_out_of_memory",
             Self::OutOfResources => "router_out_of_resources",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Stopping => "router_stopping",
             Self::ConnectFailed => "upstream_connect_failed",
             Self::BrokenAnswer => "upstream_closed",
             Self::InvalidAnswer { .. } => "upstream_invalid_answer",
@@ -175,7 +196,11 @@ impl ProxyError {
     /// The answer.
     pub(crate) fn response(&self) -> Response<Bytes> {
         let status = self.status();
-        let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
+        let kind = match status {
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_client_error() => "invalid_request_error",
+            _ => "server_error",
+        };
         let param = matches!(self, Self::UnknownModel).then_some("model");
         let (message, code) = (self.to_string(), self.code());
         let reason = self.shortage().map(Shortage::as_str);
@@ -188,7 +213,12 @@ impl ProxyError {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::NoWorker(_) | Self::PolicyFailed { .. } | Self::OutOfResources => {
+            Self::NoWorker(_)
+            | Self::PolicyFailed { .. }
+            | Self::OutOfResources
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Stopping => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
             Self::MethodNotAllowed { allowed } => {

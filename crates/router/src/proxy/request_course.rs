@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::others::Others;
@@ -15,6 +16,7 @@ use crate::proxy::shape::Shape;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::{Selection, Tried};
+use crate::proxy::worker_wait::WorkerWait;
 use sglang_router_rs::policies::{DecideError, SelectWorkerInfo};
 
 /// A request between its attempts. It keeps its form while somebody is left for that, and changes over
@@ -32,6 +34,8 @@ pub(crate) struct RequestCourse {
     /// The body as [`counted`](Self::counted) made it.
     body: Option<Bytes>,
     route: Route,
+    /// Its place in the queue, if it waits for workers.
+    pub(crate) waiting: Option<WorkerWait>,
 }
 
 impl RequestCourse {
@@ -44,6 +48,7 @@ impl RequestCourse {
             second: inbound.second_run(),
             body: None,
             route: inbound.route,
+            waiting: None,
         }
     }
 
@@ -115,6 +120,42 @@ impl RequestCourse {
                 }
             })
         })
+    }
+
+    /// Waits for workers, if that is what the request wants for and if it may; it then begins anew, with
+    /// the workers that are there. Else what the client is told.
+    ///
+    /// # Cancel safety
+    ///
+    /// The request leaves the queue when this course is dropped.
+    pub(crate) async fn or_wait(
+        &mut self,
+        outcome: Outcome,
+        client: &Client,
+        inbound: &Inbound,
+        model: Option<&str>,
+    ) -> Option<Outcome> {
+        let proxy = client.proxy();
+        let may_wait = proxy.queue().settings().wait_for_workers;
+        let Some(shortage) = outcome.shortage().filter(|shortage| may_wait && shortage.may_pass()) else {
+            return Some(outcome);
+        };
+        match &mut self.waiting {
+            Some(waiting) => {
+                if let Err(error) = waiting.changed(client, shortage).await {
+                    return Some(Outcome::end(error));
+                }
+            }
+            // Asked once more at once: workers may have changed since it was asked.
+            none => match WorkerWait::begin(client, inbound, model) {
+                Ok(waiting) => *none = Some(waiting),
+                Err(_) => return Some(outcome),
+            },
+        }
+        self.snapshot = proxy.backends().snapshot();
+        self.tried = Tried::new(proxy.settings());
+        self.shape = None;
+        None
     }
 
     /// What the client is told if the request cannot be served in the form that is left.

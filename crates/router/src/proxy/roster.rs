@@ -12,6 +12,7 @@ use tokio::sync::futures::Notified;
 
 use crate::config::checked::SilenceSettings;
 use crate::proxy::models::{Known, Listing};
+use crate::proxy::queue::RequestQueue;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{Fleet, FleetError, FleetWorker, Worker, WorkerSpec};
@@ -30,6 +31,7 @@ pub struct Roster {
     learns: bool,
     deaths: AtomicU64,
     judged: Notify,
+    queue: Arc<RequestQueue>,
 }
 
 #[derive(Debug)]
@@ -39,8 +41,9 @@ struct RosterEntry {
 }
 
 impl Roster {
-    /// No workers yet; `learns` says whether they will be asked for their models.
-    pub fn new(learns: bool) -> Self {
+    /// No workers yet; `learns` says whether they will be asked for their models. `queue` hears of
+    /// changes.
+    pub fn new(learns: bool, queue: Arc<RequestQueue>) -> Self {
         let fleet = Fleet::new();
         let snapshot = ArcSwap::from_pointee(Snapshot::new(fleet.table(), Vec::new(), &[], learns));
         Self {
@@ -50,6 +53,7 @@ impl Roster {
             learns,
             deaths: AtomicU64::new(0),
             judged: Notify::new(),
+            queue,
         }
     }
 
@@ -182,5 +186,6 @@ impl Roster {
             entries.map(|entry| (Arc::clone(&entry.target), entry.known.clone())).unzip();
         debug_assert_eq!(targets.len(), table.workers().len());
         self.snapshot.store(Arc::new(Snapshot::new(table, targets, &known, self.learns)));
+        self.queue.workers_changed();
     }
 }

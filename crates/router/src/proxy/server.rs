@@ -77,6 +77,8 @@ impl DataServer {
             }
         };
         if tokio::time::timeout(limit, finishing).await.is_err() {
+            // Who still waits is told so before its connection is closed.
+            clients.proxy().queue().close().await;
             tracing::warn!(connections = clients.len(), "closing connections that did not finish in time");
             clients.advance(Stage::Closing);
             clients.emptied().await;

@@ -20,7 +20,7 @@ use crate::proxy::outcome::ToldStatus;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
-use crate::proxy::{answering, body, proxy_error};
+use crate::proxy::{admission, answering, body, proxy_error};
 use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// Answers a request, whatever it is.
@@ -109,8 +109,18 @@ async fn forwarded(
         client.clients().give_up_stalled();
     }
     let body = body?;
-    let inbound = Inbound { route, head: Head::new(head, client.forwarded_for()), body, held, started };
-    answering::answer(client, &inbound).await
+    let head = Head::new(head, client.forwarded_for());
+    let mut inbound = Inbound { route, head, body, held, started, waits_until: None };
+    let admission = match client.proxy().queue().limit() {
+        // Boxed: requests need no room for it where there is no limit.
+        Some(limit) => Some(Box::pin(admission::admit(client, limit, &mut inbound)).await?),
+        None => None,
+    };
+    let mut answered = answering::answer(client, &inbound).await;
+    if let (Some(admission), Ok(response)) = (admission, &mut answered) {
+        response.body_mut().hold(admission);
+    }
+    answered
 }
 
 /// Counts an answer that says that the router itself was short of something.
@@ -132,14 +142,20 @@ fn expects_continue(head: &request::Parts) -> Result<bool, ProxyError> {
     }
 }
 
-/// An error if no worker could be chosen whatever the body says, so that nobody sends one in vain.
-/// Full workers are tried all the same.
+/// An error if no worker could be chosen whatever the body says, or if the request could not even wait,
+/// so that nobody sends one in vain. Full workers are tried all the same.
 fn somebody_is_fit(proxy: &DataPlane, route: Route) -> Result<(), ProxyError> {
+    let queue = proxy.queue();
+    if queue.limit().is_some_and(|limit| limit.is_full()) {
+        queue.check(0)?;
+    }
     let snapshot = proxy.backends().snapshot();
     if snapshot.is_ready_for(route) {
         return Ok(());
     }
-    Err(ProxyError::NoWorker(Shortage::of_fleet(&snapshot, route)))
+    let shortage = Shortage::of_fleet(&snapshot, route);
+    let waits = queue.settings().wait_for_workers && shortage.may_pass() && queue.check(0).is_ok();
+    if waits { Ok(()) } else { Err(ProxyError::NoWorker(shortage)) }
 }
 
 /// What is known, at once: whether workers answer now matters to nobody who asks.

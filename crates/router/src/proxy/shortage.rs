@@ -107,6 +107,11 @@ impl Shortage {
         Some(why)
     }
 
+    /// True if it may be over soon, so that waiting may help: a worker comes, or gets well.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::NoneConfigured | Self::AllDraining | Self::NoneHealthy)
+    }
+
     /// The word for programs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -52,6 +52,8 @@ pub enum PluginCommand {
     },
     /// Shows what was known, chosen and came of a recorded request; without an id, the newest ones
     Explain(ExplainArgs),
+    /// Lists the requests that wait in the router, for whatever they wait
+    Queue(QueueArgs),
     /// Makes a pair of keys: NAME.key signs modules, NAME.pub checks signatures
     Keygen(KeygenArgs),
     /// Signs a module, in a file beside it (MODULE.sig) or inside
@@ -125,6 +127,14 @@ pub struct ExplainArgs {
     pub file: Option<PathBuf>,
     /// How many of the newest are listed
     #[arg(long, default_value_t = 20, conflicts_with = "request_id")]
+    pub limit: usize,
+}
+
+/// What to list.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct QueueArgs {
+    /// How many are listed, those who have waited longest first
+    #[arg(long, default_value_t = 100)]
     pub limit: usize,
 }
 

@@ -16,6 +16,7 @@ mod check;
 mod push;
 mod watch;
 mod explain;
+mod queue;
 mod run;
 
 pub use crate::cli::plugin::args::PluginArgs;

@@ -6,7 +6,7 @@ use crate::cli::plugin::args::{PluginArgs, PluginCommand};
 use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::{check, explain, push, show, signing, verify, watch};
+use crate::cli::plugin::{check, explain, push, queue, show, signing, verify, watch};
 use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::config::FailurePolicy;
 use sglang_router_rs::policies::{Happened, PluginDetail};
@@ -58,6 +58,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
             print(&done, args.json, |_| format!("{}: unloaded\n", printable(name)))
         }
         PluginCommand::Explain(explain) => explain::run(&client, explain, args.json).await,
+        PluginCommand::Queue(list) => queue::run(&client, list, args.json).await,
         // Done above: no router is asked.
         PluginCommand::Keygen(_)
         | PluginCommand::Sign(_)

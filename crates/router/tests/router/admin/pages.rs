@@ -27,6 +27,7 @@ fn every_endpoint() -> Vec<Request<Full<Bytes>>> {
         with_method("POST", "/v1/plugins/mine/resume"),
         with_method("DELETE", "/v1/plugins/mine?force=true"),
         get("/v1/decisions"),
+        get("/v1/queue"),
         get("/v1/openapi.json"),
         get("/nowhere"),
     ]

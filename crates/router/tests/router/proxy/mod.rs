@@ -21,6 +21,7 @@ mod plugins;
 mod custom_policy;
 mod policies;
 mod reload;
+mod queue;
 mod retries;
 mod second_runs;
 mod serve_command;
