@@ -60,6 +60,7 @@
 //! `docs/architecture.md` (how and why), `docs/operations.md` (the router).
 
 pub mod types;
+pub mod prefix_index;
 pub mod config;
 pub mod core;
 pub mod engine;

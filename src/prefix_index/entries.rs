@@ -1,0 +1,163 @@
+//! What each worker holds, in the order of use.
+
+use crate::prefix_index::block_table::NodeId;
+
+/// The number of an entry.
+pub(super) type EntryId = u32;
+
+/// No entry.
+pub(super) const NO_ENTRY: EntryId = u32::MAX;
+
+/// How it is known that a worker holds a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was sent there.
+    Sent = 1,
+    /// The worker says so.
+    Reported = 2,
+}
+
+/// That a worker holds a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) node: NodeId,
+    pub(super) worker: u16,
+    /// The [`Source`]s, a bit each.
+    sources: u8,
+    newer: EntryId,
+    older: EntryId,
+}
+
+impl Entry {
+    pub(super) fn is(&self, source: Source) -> bool {
+        self.sources & source as u8 != 0
+    }
+
+    /// True if it is known by this source only.
+    pub(super) fn is_only(&self, source: Source) -> bool {
+        self.sources == source as u8
+    }
+}
+
+/// The entries of one worker from one source, the newest first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UseOrder {
+    newest: EntryId,
+    oldest: EntryId,
+}
+
+impl Default for UseOrder {
+    fn default() -> Self {
+        Self { newest: NO_ENTRY, oldest: NO_ENTRY }
+    }
+}
+
+impl UseOrder {
+    /// The entry that was used longest ago.
+    pub(super) fn oldest(self) -> Option<EntryId> {
+        (self.oldest != NO_ENTRY).then_some(self.oldest)
+    }
+}
+
+/// All entries, by number.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    all: Vec<Entry>,
+    free: Vec<EntryId>,
+}
+
+impl Entries {
+    /// The entry of that number.
+    pub(super) fn get(&self, id: EntryId) -> Option<&Entry> {
+        self.all.get(id as usize)
+    }
+
+    /// An entry that is in no order yet.
+    pub(super) fn add(&mut self, node: NodeId, worker: u16) -> EntryId {
+        let entry = Entry { node, worker, sources: 0, newer: NO_ENTRY, older: NO_ENTRY };
+        if let Some(id) = self.free.pop() {
+            self.change(id, |own| *own = entry);
+            return id;
+        }
+        if self.all.len() == self.all.capacity() {
+            // Not twice as many: memory is bounded, and what is not used counts.
+            self.all.reserve_exact(1024 + self.all.len() / 8);
+        }
+        self.all.push(entry);
+        u32::try_from(self.all.len() - 1).unwrap_or(NO_ENTRY)
+    }
+
+    /// Gives back an entry that is in no order.
+    pub(super) fn free(&mut self, id: EntryId) {
+        self.free.push(id);
+    }
+
+    /// Notes one source more.
+    pub(super) fn mark(&mut self, id: EntryId, source: Source) {
+        self.change(id, |entry| entry.sources |= source as u8);
+    }
+
+    /// Takes a source away.
+    pub(super) fn unmark(&mut self, id: EntryId, source: Source) {
+        self.change(id, |entry| entry.sources &= !(source as u8));
+    }
+
+    /// Gives `id` the sources of `like`.
+    pub(super) fn mark_like(&mut self, id: EntryId, like: EntryId) {
+        let sources = self.get(like).map_or(0, |entry| entry.sources);
+        self.change(id, |entry| entry.sources = sources);
+    }
+
+    /// Puts an entry that is in no order at the front.
+    pub(super) fn push(&mut self, order: &mut UseOrder, id: EntryId) {
+        let next = order.newest;
+        self.change(id, |entry| (entry.newer, entry.older) = (NO_ENTRY, next));
+        self.change(next, |entry| entry.newer = id);
+        order.newest = id;
+        if order.oldest == NO_ENTRY {
+            order.oldest = id;
+        }
+    }
+
+    /// Puts an entry that is in no order right before another one, as used a little later.
+    pub(super) fn push_before(&mut self, order: &mut UseOrder, id: EntryId, older: EntryId) {
+        let newer = self.get(older).map_or(NO_ENTRY, |entry| entry.newer);
+        self.change(id, |entry| (entry.newer, entry.older) = (newer, older));
+        self.change(older, |entry| entry.newer = id);
+        self.change(newer, |entry| entry.older = id);
+        if order.newest == older {
+            order.newest = id;
+        }
+    }
+
+    /// Takes an entry out of its order.
+    pub(super) fn take_out(&mut self, order: &mut UseOrder, id: EntryId) {
+        let Some(&Entry { newer, older, .. }) = self.get(id) else { return };
+        self.change(newer, |entry| entry.older = older);
+        self.change(older, |entry| entry.newer = newer);
+        if order.newest == id {
+            order.newest = older;
+        }
+        if order.oldest == id {
+            order.oldest = newer;
+        }
+    }
+
+    /// The entries of an order, the newest first.
+    pub(super) fn iter(&self, order: UseOrder) -> impl Iterator<Item = EntryId> {
+        let exists = |id: EntryId| (id != NO_ENTRY).then_some(id);
+        let older = move |id: &EntryId| self.get(*id).and_then(|entry| exists(entry.older));
+        std::iter::successors(exists(order.newest), older)
+    }
+
+    /// Bytes that all of them take.
+    pub(super) fn bytes(&self) -> usize {
+        self.all.capacity() * size_of::<Entry>() + self.free.capacity() * size_of::<EntryId>()
+    }
+
+    fn change(&mut self, id: EntryId, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.all.get_mut(id as usize) {
+            change(entry);
+        }
+    }
+}

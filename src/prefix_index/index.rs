@@ -1,0 +1,201 @@
+//! The index as the rest of the router sees it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use parking_lot::Mutex;
+
+use crate::prefix_index::column::{ColumnOrder, write};
+use crate::prefix_index::node::MAX_WORKERS;
+use crate::prefix_index::tree::Shared;
+use crate::prefix_index::walk::Walk;
+use crate::prefix_index::writer::{HeldBlocks, Writer};
+
+/// Requests that wait to be noted at most.
+const MAX_WAITING: usize = 1024;
+/// How many of them are noted under one lock.
+const BATCH: usize = 64;
+
+/// A worker as the index knows it: a slot, and which owner of it. What is said of an owner that is gone is
+/// ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexedWorker {
+    slot: u16,
+    generation: u32,
+}
+
+/// What the index holds and takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrefixIndexStats {
+    /// Bytes that are taken from the allocator.
+    pub bytes: usize,
+    /// Blocks of all workers that they hold because of what was sent to them.
+    pub sent_blocks: usize,
+    /// Blocks of all workers that they report.
+    pub reported_blocks: usize,
+    /// Blocks that were forgotten because a worker, or the index, can hold no more.
+    pub evicted_blocks: u64,
+    /// Blocks that were not noted, for want of memory or because too many requests came at once.
+    pub refused_blocks: u64,
+}
+
+/// Which workers hold which prefixes, for all workers, models and plugins.
+///
+/// A prefix is a chain of hashes, one for each block of it, each of which covers all blocks before it and
+/// what the prompt is for (model, adapter, salt). The index knows two sources: what was sent to a worker,
+/// until the worker can hold no more (least recently used first, the deepest first), and what the worker
+/// reports. The larger counts.
+///
+/// # Concurrency
+///
+/// Readers take no lock, allocate nothing and write nothing that others read. Next to changes they may
+/// find less than there is, and never more than was there at some moment while they looked. Changes take
+/// one lock; what was sent waits for it in a queue, and whoever gets the lock notes all that waits.
+#[derive(Debug)]
+pub struct PrefixIndex {
+    shared: Shared,
+    writer: Mutex<Writer>,
+    waiting: ArrayQueue<Sent>,
+    /// Blocks that had no place in the queue.
+    missed: AtomicU64,
+}
+
+/// A request that was sent and is not noted yet.
+#[derive(Debug)]
+struct Sent {
+    worker: IndexedWorker,
+    chain: Box<[u64]>,
+}
+
+impl PrefixIndex {
+    /// An empty index that takes at most about `max_bytes` (1 MiB at least). It takes memory as it needs it.
+    pub fn new(max_bytes: usize) -> Self {
+        let max_bytes = max_bytes.max(1 << 20);
+        Self {
+            shared: Shared::new(max_bytes),
+            writer: Mutex::new(Writer::new(max_bytes)),
+            waiting: ArrayQueue::new(MAX_WAITING),
+            missed: AtomicU64::new(0),
+        }
+    }
+
+    /// The new owner of a slot, which starts with nothing. `None` for slots beyond what the index can
+    /// name (32,768).
+    pub fn enter(&self, slot: usize) -> Option<IndexedWorker> {
+        let slot = u16::try_from(slot).ok().filter(|slot| usize::from(*slot) < MAX_WORKERS)?;
+        let mut writer = self.writer.lock();
+        writer.clear(&self.shared, slot);
+        let held = writer.held(slot);
+        let generation = held.generation.wrapping_add(1);
+        *held = HeldBlocks { generation, ..HeldBlocks::default() };
+        Some(IndexedWorker { slot, generation })
+    }
+
+    /// Sets how many blocks a worker can hold.
+    pub fn set_capacity(&self, worker: IndexedWorker, blocks: u32) {
+        self.change(worker, |writer| {
+            writer.held(worker.slot).capacity = blocks;
+            writer.shrink_to(&self.shared, worker.slot, blocks as usize);
+        });
+    }
+
+    /// Notes that a request with this chain was sent to a worker: soon, not at once. If the index is being
+    /// changed, the caller does not wait.
+    pub fn sent(&self, worker: IndexedWorker, chain: &[u64]) {
+        if chain.is_empty() {
+            return;
+        }
+        if let Err(sent) = self.waiting.push(Sent { worker, chain: chain.into() }) {
+            // Relaxed: a counter.
+            self.missed.fetch_add(sent.chain.len() as u64, Ordering::Relaxed);
+        }
+        // Who finds the lock taken leaves its request to the owner, who looks again after letting it go.
+        while !self.waiting.is_empty() {
+            let Some(mut writer) = self.writer.try_lock() else { return };
+            self.note(&mut writer);
+        }
+    }
+
+    /// Notes that a worker reports blocks that it has now: those that follow the block `after`, or the
+    /// first ones of a chain. False, and nothing noted, if it did not report that block before.
+    pub fn stored(&self, worker: IndexedWorker, after: Option<u64>, chain: &[u64]) -> bool {
+        let stored = |writer: &mut Writer| writer.stored(&self.shared, worker.slot, after, chain);
+        self.change(worker, stored).unwrap_or(false)
+    }
+
+    /// Notes that a worker reports blocks that it has no longer. What follows them goes too.
+    pub fn removed(&self, worker: IndexedWorker, hashes: &[u64]) {
+        self.change(worker, |writer| writer.removed(&self.shared, worker.slot, hashes));
+    }
+
+    /// Forgets everything of a worker, at once: it started anew, or says that its cache is empty.
+    pub fn cleared(&self, worker: IndexedWorker) {
+        self.change(worker, |writer| writer.clear(&self.shared, worker.slot));
+    }
+
+    /// Writes into `column`, four little-endian bytes a worker, how many tokens of a prompt each worker is
+    /// believed to hold.
+    #[inline]
+    pub fn fill(&self, chain: &[u64], block_tokens: u32, order: &ColumnOrder, column: &mut [u8]) {
+        let column = column.as_chunks_mut().0;
+        column.fill([0; 4]);
+        self.walk(chain, |depth, place, bits| {
+            write(column, order, place, bits, tokens(depth, block_tokens));
+        });
+    }
+
+    /// How many tokens of a prompt one worker is believed to hold.
+    pub fn matched(&self, worker: IndexedWorker, chain: &[u64], block_tokens: u32) -> i32 {
+        let (own, bit) = (usize::from(worker.slot / 64), 1_u64 << (worker.slot % 64));
+        let mut blocks = 0;
+        self.walk(chain, |depth, place, bits| {
+            if place == own && bits & bit != 0 {
+                blocks = depth;
+            }
+        });
+        tokens(blocks, block_tokens)
+    }
+
+    /// What the index holds now.
+    pub fn stats(&self) -> PrefixIndexStats {
+        let mut writer = self.writer.lock();
+        self.note(&mut writer);
+        PrefixIndexStats {
+            bytes: writer.bytes(&self.shared),
+            sent_blocks: writer.workers.iter().map(|held| held.sent_blocks).sum(),
+            reported_blocks: writer.workers.iter().map(|held| held.reported_blocks).sum(),
+            evicted_blocks: writer.evicted,
+            refused_blocks: writer.refused + self.missed.load(Ordering::Relaxed),
+        }
+    }
+
+    #[inline]
+    fn walk(&self, chain: &[u64], found: impl FnMut(usize, usize, u64)) {
+        let heads = self.shared.heads.load();
+        let walk = Walk { heads: &heads, nodes: &self.shared.nodes, words: &self.shared.words };
+        walk.run(chain, found);
+    }
+
+    /// Changes something of a worker that still owns its slot, after all that was sent before.
+    fn change<T>(&self, worker: IndexedWorker, change: impl FnOnce(&mut Writer) -> T) -> Option<T> {
+        let mut writer = self.writer.lock();
+        self.note(&mut writer);
+        let is_owner = writer.held(worker.slot).generation == worker.generation;
+        is_owner.then(|| change(&mut writer))
+    }
+
+    fn note(&self, writer: &mut Writer) {
+        for _ in 0..BATCH {
+            let Some(Sent { worker, chain }) = self.waiting.pop() else { return };
+            if writer.held(worker.slot).generation == worker.generation {
+                writer.sent(&self.shared, worker.slot, &chain);
+            }
+        }
+    }
+}
+
+#[inline]
+fn tokens(blocks: usize, block_tokens: u32) -> i32 {
+    i32::try_from(blocks as u64 * u64::from(block_tokens)).unwrap_or(i32::MAX)
+}

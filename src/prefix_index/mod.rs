@@ -1,0 +1,31 @@
+//! Which workers hold which prefixes of prompts.
+//!
+//! ```text
+//!   request's chain ──► BlockTable (first block of a run ──► Node) ──► Node: run of blocks, set of workers
+//!                                                                        │ last block equal: the whole
+//!                            column of tokens ◄── workers of the set ────┘ run is; on with the next block
+//! ```
+//!
+//! Blocks that follow one another with the same workers are one [`node::Node`], so that memory goes with
+//! distinct blocks, and a walk's time with the places where prompts part. Hashes are chained: that the last
+//! block of a run is equal says that all are, and the place where a request parts from a run is found by
+//! halving.
+//!
+//! Readers walk [`tree::Shared`]; the [`writer::Writer`] knows besides who used what last.
+
+mod words;
+mod block_table;
+mod node;
+mod walk;
+mod column;
+mod entries;
+mod holders;
+mod tree;
+mod sets;
+mod places;
+mod writer;
+mod forgetting;
+mod index;
+
+pub use crate::prefix_index::column::ColumnOrder;
+pub use crate::prefix_index::index::{IndexedWorker, PrefixIndex, PrefixIndexStats};

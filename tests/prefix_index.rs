@@ -1,0 +1,333 @@
+//! The prefix index beside a model of it, under readers and writers at once, and at its bounds.
+#![expect(clippy::indexing_slicing, reason = "places in lists that the tests made themselves")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sglang_router_rs::prefix_index::{ColumnOrder, IndexedWorker, PrefixIndex};
+
+/// Tokens of a block.
+const TOKENS: u32 = 16;
+
+/// The chain of a prompt whose blocks have these contents.
+fn chain_of(contents: &[u64]) -> Vec<u64> {
+    let mix = |before: u64, content: u64| {
+        let mixed =
+            (before ^ content.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 29
+    };
+    let mut before = 1;
+    let step = |content: &u64| {
+        before = mix(before, content + 1);
+        before
+    };
+    contents.iter().map(step).collect()
+}
+
+/// A pool of prompts that share beginnings of all lengths.
+fn prompts(random: &mut fastrand::Rng, count: usize, longest: usize) -> Vec<Vec<u64>> {
+    let mut all: Vec<Vec<u64>> = Vec::new();
+    for _ in 0..count {
+        let mut prompt = if all.is_empty() || random.u8(0..10) == 0 {
+            Vec::new()
+        } else {
+            let of = &all[random.usize(0..all.len())];
+            of[..random.usize(0..=of.len())].to_vec()
+        };
+        let more = random.usize(0..longest);
+        prompt.extend((0..more).map(|_| random.u64(0..3)));
+        prompt.truncate(longest);
+        all.push(prompt);
+    }
+    all.iter().map(|prompt| chain_of(prompt)).filter(|chain| !chain.is_empty()).collect()
+}
+
+fn matches(index: &PrefixIndex, chain: &[u64], workers: usize) -> Vec<i32> {
+    let mut column = vec![0xEE; workers * 4];
+    index.fill(chain, TOKENS, &ColumnOrder::Same, &mut column);
+    column.as_chunks::<4>().0.iter().map(|cell| i32::from_le_bytes(*cell)).collect()
+}
+
+fn blocks(count: usize) -> i32 {
+    i32::try_from(count).expect("small") * 16
+}
+
+/// What the index should be, block by block.
+#[derive(Clone, Default)]
+struct ModelWorker {
+    capacity: usize,
+    /// When each block was used last, and how deep it is.
+    sent: BTreeMap<u64, (u64, usize)>,
+    /// The block before each one.
+    reported: BTreeMap<u64, Option<u64>>,
+}
+
+impl ModelWorker {
+    fn sent(&mut self, now: u64, chain: &[u64]) {
+        for (depth, hash) in chain.iter().take(self.capacity).enumerate() {
+            self.sent.insert(*hash, (now, depth));
+        }
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        while self.sent.len() > self.capacity {
+            let order = |(_, (used, depth)): &(&u64, &(u64, usize))| (*used, std::cmp::Reverse(*depth));
+            let oldest = *self.sent.iter().min_by_key(order).expect("more than none").0;
+            self.sent.remove(&oldest);
+        }
+    }
+
+    fn stored(&mut self, after: Option<u64>, chain: &[u64]) -> bool {
+        if after.is_some_and(|hash| !self.reported.contains_key(&hash)) {
+            return false;
+        }
+        let mut before = after;
+        for hash in chain {
+            self.reported.insert(*hash, before);
+            before = Some(*hash);
+        }
+        true
+    }
+
+    fn removed(&mut self, hashes: &[u64]) {
+        let mut gone: BTreeSet<u64> = hashes.iter().copied().collect();
+        gone.retain(|hash| self.reported.contains_key(hash));
+        loop {
+            let follows =
+                |(_, before): &(&u64, &Option<u64>)| before.is_some_and(|hash| gone.contains(&hash));
+            let more: Vec<u64> = self.reported.iter().filter(follows).map(|(hash, _)| *hash).collect();
+            let before = gone.len();
+            gone.extend(more);
+            if gone.len() == before {
+                break;
+            }
+        }
+        self.reported.retain(|hash, _| !gone.contains(hash));
+    }
+
+    fn matched(&self, chain: &[u64]) -> i32 {
+        let sent = chain.iter().take_while(|hash| self.sent.contains_key(hash)).count();
+        let reported = chain.iter().take_while(|hash| self.reported.contains_key(hash)).count();
+        blocks(sent.max(reported))
+    }
+}
+
+/// Random changes on index and model, which must agree all the time.
+fn compare(seed: u64, workers: usize, longest: usize, rounds: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let chains = prompts(&mut random, 60, longest);
+    let index = PrefixIndex::new(64 << 20);
+    let mut model = vec![ModelWorker::default(); workers];
+    let mut ids: Vec<IndexedWorker> = (0..workers).map(|slot| index.enter(slot).expect("a slot")).collect();
+    for (worker, id) in model.iter_mut().zip(&ids) {
+        worker.capacity = random.usize(1..longest * 3);
+        index.set_capacity(*id, u32::try_from(worker.capacity).expect("small"));
+    }
+    for now in 0..rounds {
+        let (at, chain) = (random.usize(0..workers), &chains[random.usize(0..chains.len())]);
+        let (worker, id) = (&mut model[at], ids[at]);
+        let (from, to) = (random.usize(0..chain.len()), random.usize(0..=chain.len()));
+        match random.u8(0..20) {
+            0..8 => {
+                worker.sent(now, &chain[..to]);
+                index.sent(id, &chain[..to]);
+            }
+            8..13 => {
+                let after = from.checked_sub(1).map(|before| chain[before]);
+                let rest = &chain[from..to.max(from)];
+                assert_eq!(index.stored(id, after, rest), worker.stored(after, rest));
+            }
+            13..18 => {
+                let gone: Vec<u64> = chain[from..to.max(from)].iter().rev().copied().collect();
+                worker.removed(&gone);
+                index.removed(id, &gone);
+            }
+            18 => {
+                worker.capacity = random.usize(1..longest * 3);
+                worker.shrink();
+                index.set_capacity(id, u32::try_from(worker.capacity).expect("small"));
+            }
+            _ if random.u8(0..8) > 0 => {}
+            _ if random.bool() => {
+                *worker = ModelWorker { capacity: worker.capacity, ..ModelWorker::default() };
+                index.cleared(id);
+            }
+            _ => {
+                *worker = ModelWorker { capacity: 65_536, ..ModelWorker::default() };
+                ids[at] = index.enter(at).expect("a slot");
+            }
+        }
+        let asked = &chains[random.usize(0..chains.len())];
+        let expected: Vec<i32> = model.iter().map(|worker| worker.matched(asked)).collect();
+        assert_eq!(matches(&index, asked, workers), expected, "after {now} changes, seed {seed}");
+        let one = random.usize(0..workers);
+        assert_eq!(index.matched(ids[one], asked, TOKENS), expected[one]);
+        if now % 64 == 0 {
+            let stats = index.stats();
+            let count = |of: fn(&ModelWorker) -> usize| model.iter().map(of).sum::<usize>();
+            assert_eq!(stats.sent_blocks, count(|worker| worker.sent.len()));
+            assert_eq!(stats.reported_blocks, count(|worker| worker.reported.len()));
+            assert_eq!(stats.refused_blocks, 0);
+        }
+    }
+    for id in ids {
+        index.cleared(id);
+    }
+    let stats = index.stats();
+    assert_eq!((stats.sent_blocks, stats.reported_blocks), (0, 0));
+}
+
+#[test]
+fn index_agrees_with_a_model_under_random_changes() {
+    for seed in 0..8 {
+        compare(seed, 5, 40, 3000);
+        compare(100 + seed, 3, 700, 1500);
+    }
+}
+
+#[test]
+fn index_of_many_workers_agrees_with_a_model() {
+    compare(1000, 400, 40, 4000);
+}
+
+#[test]
+fn readers_never_see_more_than_was_there_while_writers_run() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let chains = prompts(&mut random, 40, 600);
+    let index = PrefixIndex::new(64 << 20);
+    let workers = 200;
+    let ids: Vec<IndexedWorker> = (0..workers).map(|slot| index.enter(slot).expect("a slot")).collect();
+    // Worker `w` only ever gets the first blocks of a chain, up to a limit of its own.
+    let limit = |worker: usize, chain: &[u64]| (worker * 37 + 11) % (chain.len() + 1);
+    let is_over = AtomicBool::new(false);
+    let (index, chains, ids, is_over) = (&index, &chains, &ids, &is_over);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for round in 0..30_000 {
+                    let (worker, chain) = (random.usize(0..workers), random.usize(0..chains.len()));
+                    let chain = &chains[chain][..limit(worker, &chains[chain])];
+                    match round % 10 {
+                        0 if random.u8(0..40) == 0 => index.cleared(ids[worker]),
+                        0..3 => drop(index.stored(ids[worker], None, chain)),
+                        3 if !chain.is_empty() => {
+                            index.removed(ids[worker], &chain[random.usize(0..chain.len())..]);
+                        }
+                        4 => index.set_capacity(ids[worker], random.u32(1..3000)),
+                        _ => index.sent(ids[worker], chain),
+                    }
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+        }
+        for seed in 10..12 {
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                // What a worker may hold of a chain is what it got of any chain with the same beginning.
+                let common = |a: &[u64], b: &[u64]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+                while !is_over.load(Ordering::Relaxed) {
+                    let asked = &chains[random.usize(0..chains.len())];
+                    let found = matches(index, asked, workers);
+                    for (worker, found) in found.into_iter().enumerate().filter(|(_, found)| *found > 0) {
+                        let got = |chain: &Vec<u64>| common(&chain[..limit(worker, chain)], asked);
+                        let most = chains.iter().map(got).max().expect("chains");
+                        assert!(found <= blocks(most), "{found} of {most} blocks at {worker}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn worker_that_starts_anew_holds_nothing_at_once_and_its_predecessor_adds_nothing() {
+    let index = PrefixIndex::new(1 << 20);
+    let chain = chain_of(&[1; 300]);
+    let before = index.enter(70).expect("a slot");
+    index.sent(before, &chain);
+    assert!(index.stored(before, None, &chain[..100]));
+    assert_eq!(matches(&index, &chain, 71)[70], blocks(300));
+    index.cleared(before);
+    assert_eq!(matches(&index, &chain, 71), vec![0; 71]);
+    index.sent(before, &chain);
+    let after = index.enter(70).expect("a slot");
+    assert_eq!(matches(&index, &chain, 71), vec![0; 71]);
+    index.sent(before, &chain);
+    assert!(!index.stored(before, None, &chain));
+    index.set_capacity(before, 1);
+    assert_eq!(matches(&index, &chain, 71), vec![0; 71], "said of a worker that is gone");
+    index.sent(after, &chain);
+    assert_eq!(index.matched(after, &chain, TOKENS), blocks(300));
+}
+
+#[test]
+fn worker_forgets_what_it_used_longest_ago_and_of_that_the_deepest_block_first() {
+    let index = PrefixIndex::new(1 << 20);
+    let worker = index.enter(0).expect("a slot");
+    index.set_capacity(worker, 10);
+    let [first, second, third] = [1, 2, 3].map(|content| chain_of(&[content; 4]));
+    index.sent(worker, &first);
+    index.sent(worker, &second);
+    index.sent(worker, &first[..2]);
+    index.sent(worker, &third);
+    // Twelve blocks for ten: the last two of the first chain were used before all others.
+    let held = |chain| index.matched(worker, chain, 1);
+    assert_eq!((held(&first), held(&second), held(&third)), (2, 4, 4));
+    index.sent(worker, &chain_of(&[4; 3]));
+    assert_eq!((held(&first), held(&second), held(&third)), (2, 1, 4));
+    index.sent(worker, &chain_of(&[5; 30]));
+    assert_eq!((held(&first), held(&chain_of(&[5; 30]))), (0, 10), "as much as there is room for");
+    assert_eq!(index.stats().sent_blocks, 10);
+}
+
+#[test]
+fn memory_keeps_within_its_bound_and_what_was_used_last_stays() {
+    let max_bytes = 4 << 20;
+    let index = PrefixIndex::new(max_bytes);
+    let ids: Vec<IndexedWorker> = (0..20).map(|slot| index.enter(slot).expect("a slot")).collect();
+    let mut random = fastrand::Rng::with_seed(9);
+    for round in 0..4000 {
+        let longest = if round < 2000 { 600 } else { 12 };
+        let len = random.usize(1..longest);
+        let contents: Vec<u64> = (0..len).map(|_| random.u64(0..1000)).collect();
+        let (chain, id) = (chain_of(&contents), ids[random.usize(0..ids.len())]);
+        if round % 4 == 0 {
+            index.stored(id, None, &chain);
+        } else {
+            index.sent(id, &chain);
+        }
+        assert_eq!(index.matched(id, &chain, TOKENS), blocks(len), "just sent, in round {round}");
+        let stats = index.stats();
+        assert!(stats.bytes <= max_bytes, "{stats:?} in round {round}");
+    }
+    let stats = index.stats();
+    assert!(stats.evicted_blocks > 100_000 && stats.refused_blocks == 0, "{stats:?}");
+}
+
+#[test]
+fn nonsense_changes_nothing() {
+    let index = PrefixIndex::new(0);
+    assert_eq!(index.enter(32_768), None);
+    let worker = index.enter(3).expect("a slot");
+    assert!(!index.stored(worker, Some(7), &[8]), "a block that it never reported");
+    index.removed(worker, &[1, 2, 3]);
+    index.sent(worker, &[]);
+    assert!(index.stored(worker, None, &[]));
+    assert_eq!(matches(&index, &[], 4), [0; 4]);
+    index.sent(worker, &[5, 5, 5, 0, 0]);
+    index.stored(worker, None, &[9, 9, 9]);
+    index.stored(worker, Some(9), &[9, 5]);
+    index.removed(worker, &[5, 9, 9, 0]);
+    index.cleared(worker);
+    let stats = index.stats();
+    assert_eq!((stats.sent_blocks, stats.reported_blocks), (0, 0));
+    let mut short = [0xEE; 5];
+    index.sent(worker, &[1]);
+    index.fill(&[1], 1, &ColumnOrder::Same, &mut short);
+    assert_eq!(short, [0, 0, 0, 0, 0xEE], "a column that is too short for the worker");
+    let order = ColumnOrder::Mapped(Box::new([u32::MAX, u32::MAX, u32::MAX, 0]));
+    index.fill(&[1], 5, &order, &mut short);
+    assert_eq!(short, [5, 0, 0, 0, 0xEE]);
+}
