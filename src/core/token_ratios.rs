@@ -36,13 +36,13 @@ const CREDIBLE: std::ops::RangeInclusive<f32> = 0.5..=64.0;
 /// lost.
 #[derive(Debug)]
 pub struct TokenRatios {
-    slots: Box<[Slot]>,
+    slots: Box<[ModelSlot]>,
     /// For models that have no slot.
     others: Sums,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct ModelSlot {
     /// The hash of the model's name; 0 = free. Once taken, it stays.
     model: AtomicU64,
     sums: Sums,
@@ -50,7 +50,7 @@ struct Slot {
 
 impl Default for TokenRatios {
     fn default() -> Self {
-        Self { slots: (0..MODELS).map(|_| Slot::default()).collect(), others: Sums::default() }
+        Self { slots: (0..MODELS).map(|_| ModelSlot::default()).collect(), others: Sums::default() }
     }
 }
 
@@ -79,13 +79,13 @@ impl TokenRatios {
         }
     }
 
-    fn find(&self, model: u64) -> Option<&Slot> {
+    fn find(&self, model: u64) -> Option<&ModelSlot> {
         // Relaxed: a slot is never given to another model, and sums are there from the beginning.
         self.probed(model).find(|slot| slot.model.load(Ordering::Relaxed) == model)
     }
 
     /// The model's slot, or a free one that it takes.
-    fn claim(&self, model: u64) -> Option<&Slot> {
+    fn claim(&self, model: u64) -> Option<&ModelSlot> {
         self.probed(model).find(|slot| {
             // Relaxed: see `find`.
             let taken = slot.model.compare_exchange(0, model, Ordering::Relaxed, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl TokenRatios {
         })
     }
 
-    fn probed(&self, model: u64) -> impl Iterator<Item = &Slot> {
+    fn probed(&self, model: u64) -> impl Iterator<Item = &ModelSlot> {
         let first = usize::try_from(model % MODELS as u64).unwrap_or_default();
         self.slots.iter().cycle().skip(first).take(PROBES)
     }

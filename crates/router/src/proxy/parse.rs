@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::proxy::json::{Broken, Json};
-use crate::proxy::prompt::{Kept, MAX_TEXT_BYTES, Prompt};
+use crate::proxy::prompt::{PromptLimits, MAX_TEXT_BYTES, Prompt};
 use crate::proxy::route::Route;
 use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::{PromptTokens, RequestNeeds};
@@ -130,9 +130,9 @@ pub(crate) async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> F
 /// structure is broken, what was found before counts.
 pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
     let mut json = Json::new(body);
-    let kept = Kept::new(wanted.text, wanted.tokens);
+    let limits = PromptLimits::new(wanted.text, wanted.tokens);
     let mut found =
-        FoundFields { route, wanted, kept, prompt: Prompt::keeping(kept), model: None, choices: None };
+        FoundFields { route, wanted, limits, prompt: Prompt::keeping(limits), model: None, choices: None };
     let whole = json.object(|key, json| found.field(key, json)).and_then(|()| json.end());
     let FoundFields { prompt, model, choices, .. } = found;
     Facts {
@@ -150,7 +150,7 @@ pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
 struct FoundFields<'a> {
     route: Route,
     wanted: Wanted,
-    kept: Kept,
+    limits: PromptLimits,
     prompt: Prompt<'a>,
     model: Option<Cow<'a, str>>,
     choices: Option<usize>,
@@ -168,11 +168,11 @@ impl<'a> FoundFields<'a> {
                 Ok(())
             }
             ("messages", Route::Chat) if self.wanted.prompt => {
-                self.prompt = Prompt::keeping(self.kept);
+                self.prompt = Prompt::keeping(self.limits);
                 self.prompt.read_messages(json)
             }
             ("prompt", Route::Completions) | ("input", Route::Embeddings) if self.wanted.prompt => {
-                self.prompt = Prompt::keeping(self.kept);
+                self.prompt = Prompt::keeping(self.limits);
                 self.prompt.read(json)
             }
             // Clients that have one of them may send null as the other.

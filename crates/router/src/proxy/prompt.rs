@@ -16,14 +16,14 @@ pub(crate) const MAX_TOKENS: usize = 1 << 20;
 
 /// What is kept of a prompt. The rest is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct PromptLimits {
     /// Bytes of text.
     pub(crate) text_bytes: usize,
     /// Token ids.
     pub(crate) tokens: usize,
 }
 
-impl Kept {
+impl PromptLimits {
     /// As much as there is room for, of text or tokens or both.
     pub(crate) fn new(text: bool, tokens: bool) -> Self {
         let limit = |is_kept: bool, limit| if is_kept { limit } else { 0 };
@@ -34,7 +34,7 @@ impl Kept {
 /// What was found of a prompt so far.
 #[derive(Debug, Default)]
 pub(crate) struct Prompt<'a> {
-    kept: Kept,
+    limits: PromptLimits,
     /// `None` until the first piece of text; as much as is kept.
     pub(crate) text: Option<Cow<'a, str>>,
     /// Bytes of the whole text.
@@ -49,23 +49,23 @@ pub(crate) struct Prompt<'a> {
 
 impl<'a> Prompt<'a> {
     /// Nothing was found yet.
-    pub(crate) fn keeping(kept: Kept) -> Self {
-        Self { kept, ..Self::default() }
+    pub(crate) fn keeping(limits: PromptLimits) -> Self {
+        Self { limits, ..Self::default() }
     }
 
     /// Adds a piece of text. A single piece stays borrowed.
     fn push(&mut self, piece: Quoted<'a>) {
         let Some(text) = &mut self.text else {
-            let (text, whole) = piece.text(self.kept.text_bytes);
+            let (text, whole) = piece.text(self.limits.text_bytes);
             (self.text, self.text_bytes) = (Some(text), whole);
             return;
         };
         // Nothing is put behind a gap.
-        let is_whole = text.len() == self.text_bytes && text.len() < self.kept.text_bytes;
+        let is_whole = text.len() == self.text_bytes && text.len() < self.limits.text_bytes;
         let length = if is_whole {
             let text = text.to_mut();
             text.push(SEPARATOR);
-            piece.write(text, self.kept.text_bytes)
+            piece.write(text, self.limits.text_bytes)
         } else {
             piece.text(0).1
         };
@@ -74,7 +74,7 @@ impl<'a> Prompt<'a> {
 
     fn push_token(&mut self, token: u64) {
         self.token_count += 1;
-        if self.tokens.len() < self.kept.tokens {
+        if self.tokens.len() < self.limits.tokens {
             self.tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
         }
     }
