@@ -8,6 +8,7 @@ use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
+use crate::policies::wanted_names::WantedNames;
 use crate::types::future::BoxFuture;
 
 /// A finished request, for the policy that placed it.
@@ -50,6 +51,12 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     /// What it needs to know of a request's body. Default: nothing.
     fn needs(&self) -> RequestNeeds {
         RequestNeeds::default()
+    }
+
+    /// Which fields of the body and parameters of the URL it wants; asked if [`needs`](Self::needs) says
+    /// that there are any. Default: none.
+    fn wanted_names(&self) -> Option<Arc<WantedNames>> {
+        None
     }
 
     /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks for at most

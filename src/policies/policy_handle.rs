@@ -8,6 +8,7 @@ use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
 use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
+use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::types::future::BoxFuture;
 
@@ -34,6 +35,11 @@ impl PolicyHandle {
     /// What it needs to know of a request's body.
     pub fn needs(&self) -> RequestNeeds {
         self.as_dyn().needs()
+    }
+
+    /// Which fields of the body and parameters of the URL it wants.
+    pub fn wanted_names(&self) -> Option<Arc<WantedNames>> {
+        self.as_dyn().wanted_names()
     }
 
     /// A decision over the router's own table, on the caller's thread. Needs no async runtime.
@@ -123,6 +129,10 @@ impl LoadBalancingPolicy for PolicyHandle {
 
     fn needs(&self) -> RequestNeeds {
         self.as_dyn().needs()
+    }
+
+    fn wanted_names(&self) -> Option<Arc<WantedNames>> {
+        self.as_dyn().wanted_names()
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {

@@ -19,6 +19,32 @@ impl HeaderLookup for Vec<(String, String)> {
     }
 }
 
+/// Finds a value of the request's body. The proxy implements it for what it found there.
+pub trait FieldLookup: Sync {
+    /// The value at this JSON pointer, as text: if it is there and is a text, a number or a truth value.
+    fn field(&self, pointer: &str) -> Option<&str>;
+}
+
+/// Finds a parameter of the request's URL.
+pub trait QueryLookup: Sync {
+    /// The first value of the parameter with this name, decoded.
+    fn parameter(&self, name: &str) -> Option<&str>;
+}
+
+/// Pairs of pointer and value.
+impl FieldLookup for Vec<(String, String)> {
+    fn field(&self, pointer: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| known == pointer).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Pairs of name and value.
+impl QueryLookup for Vec<(String, String)> {
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
 /// Headers that name a key; the first one present wins.
 const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
 
@@ -49,8 +75,24 @@ pub struct SelectWorkerInfo<'a> {
     pub tokens: Option<&'a [u32]>,
     /// How many tokens the prompt has.
     pub prompt_tokens: Option<PromptTokens>,
+    /// How many tokens may be generated at most.
+    pub max_tokens: Option<u64>,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// The path of the endpoint, such as `/v1/chat/completions`.
+    pub route: Option<&'a str>,
+    /// The key of the session that the request belongs to.
+    pub session: Option<&'a str>,
+    /// Hashes of the prompt's blocks, as [`PrefixHasher`](crate::types::PrefixHasher) makes them.
+    pub prefix_hashes: Option<&'a [u64]>,
+    /// Requests a second, a moving average over a minute.
+    pub arrival_rate: Option<f32>,
     /// The request's headers.
     pub headers: Option<&'a dyn HeaderLookup>,
+    /// Values of the request's body.
+    pub fields: Option<&'a dyn FieldLookup>,
+    /// Parameters of the request's URL.
+    pub query: Option<&'a dyn QueryLookup>,
     /// The requested model.
     pub model: Option<&'a str>,
     /// Which choice this is.
@@ -74,7 +116,15 @@ impl SelectWorkerInfo<'static> {
         prompt_bytes: None,
         tokens: None,
         prompt_tokens: None,
+        max_tokens: None,
+        stream: false,
+        route: None,
+        session: None,
+        prefix_hashes: None,
+        arrival_rate: None,
         headers: None,
+        fields: None,
+        query: None,
         model: None,
         leg: Leg::Single,
         excluded: None,
@@ -124,6 +174,19 @@ pub struct RequestNeeds {
     pub tokens: bool,
     /// How many tokens the prompt has.
     pub prompt_tokens: bool,
+    /// How many tokens may be generated.
+    pub max_tokens: bool,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// The key of the session.
+    pub session: bool,
+    /// Hashes of the prompt's blocks.
+    pub prefix_hashes: bool,
+    /// How many requests come. Nothing of the body, but it must be counted.
+    pub arrival_rate: bool,
+    /// Fields of the body and parameters of the URL:
+    /// [`wanted_names`](crate::policies::LoadBalancingPolicy::wanted_names) says which.
+    pub names: bool,
     /// The requested model.
     pub model: bool,
 }
@@ -135,12 +198,19 @@ impl RequestNeeds {
             text: self.text || other.text,
             tokens: self.tokens || other.tokens,
             prompt_tokens: self.prompt_tokens || other.prompt_tokens,
+            max_tokens: self.max_tokens || other.max_tokens,
+            stream: self.stream || other.stream,
+            session: self.session || other.session,
+            prefix_hashes: self.prefix_hashes || other.prefix_hashes,
+            arrival_rate: self.arrival_rate || other.arrival_rate,
+            names: self.names || other.names,
             model: self.model || other.model,
         }
     }
 
-    /// True if it needs anything in the body.
+    /// True if it may need anything in the body.
     pub fn body(self) -> bool {
-        self.text || self.tokens || self.prompt_tokens || self.model
+        let prompt = self.text || self.tokens || self.prompt_tokens || self.prefix_hashes;
+        prompt || self.model || self.max_tokens || self.stream || self.session || self.names
     }
 }

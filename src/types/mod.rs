@@ -1,16 +1,20 @@
-//! Small types that every layer shares: per-thread sharding, sets of workers.
+//! Small types that every layer shares: per-thread sharding, sets of workers, hashes of prompts.
 //!
 //! Nothing here knows workers, plugins or HTTP.
 
 pub mod file;
 pub(crate) mod future;
 pub(crate) mod hash;
+pub(crate) mod json_pointer;
+mod prefix_hashes;
 pub mod hex;
 pub(crate) mod shard;
 pub(crate) mod shown;
 pub(crate) mod worker_set;
 
 pub use crate::types::future::BoxFuture;
+pub use crate::types::json_pointer::JsonPointer;
+pub use crate::types::prefix_hashes::{PrefixBlocks, PrefixHasher, PrefixSeed, hash_of};
 pub use crate::types::shard::{Local, Sharded};
 pub use crate::types::shown::{in_full, printable, printable_lines, shown, shown_path};
 pub use crate::types::worker_set::WorkerSet;

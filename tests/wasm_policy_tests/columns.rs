@@ -1,6 +1,7 @@
 //! The column form: what a guest is sent for a decision, and guests that read it in place.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use sgl_policy_abi::{Column, Input};
 use sgl_testkit::commanded::ECHO;
@@ -11,7 +12,8 @@ use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
 use sglang_router_rs::core::{Fleet, InFlight, Worker, WorkerReport, WorkerTable};
 use sglang_router_rs::policies::{
-    Leg, LoadBalancingPolicy, PolicyFactory, PolicyHandle, PromptTokens, SelectWorkerInfo,
+    Leg, Load, LoadBalancingPolicy, PolicyFactory, PolicyHandle, PromptTokens, SelectWorkerInfo,
+    WasmPolicyConfig,
 };
 use sglang_router_rs::types::WorkerSet;
 
@@ -20,8 +22,14 @@ use crate::decoder::Value;
 
 const SESSION: Input = Input::Header(Cow::Borrowed("x-session-id"));
 
+const TEAM: Input = Input::ConfigHeader(Cow::Borrowed("team_header"));
+
+const USER: Input = Input::Field(Cow::Borrowed("/user"));
+
+const KEY: Input = Input::Query(Cow::Borrowed("key"));
+
 fn all_inputs() -> Vec<Input> {
-    Input::named().chain([SESSION]).collect()
+    Input::named().chain([SESSION, TEAM, USER, KEY]).collect()
 }
 
 /// A message with the values of [`all_inputs`].
@@ -94,6 +102,8 @@ async fn every_input_arrives_in_its_documented_encoding() {
     let (_factory, policy) = echoing("all-inputs", &all_inputs()).await;
     let (fleet, _held) = varied_fleet();
     let headers = vec![("x-session-id".to_owned(), "s-1".to_owned())];
+    let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    let (fields, query) = (pair("/user", "u"), pair("key", "k"));
     let excluded: WorkerSet = [0, 9].into_iter().collect();
     let info = SelectWorkerInfo {
         request_text: Some("héllo"),
@@ -104,6 +114,14 @@ async fn every_input_arrives_in_its_documented_encoding() {
         leg: Leg::Decode,
         excluded: Some(&excluded),
         prompt_tokens: Some(PromptTokens { count: 70_001, exact: true }),
+        max_tokens: Some(u64::MAX),
+        stream: true,
+        route: Some("/generate"),
+        session: Some("s-2"),
+        prefix_hashes: Some(&[1, u64::MAX - 1]),
+        arrival_rate: Some(2.5),
+        fields: Some(&fields),
+        query: Some(&query),
         ..SelectWorkerInfo::default()
     };
     let table = fleet.table();
@@ -125,6 +143,15 @@ async fn every_input_arrives_in_its_documented_encoding() {
     assert_eq!(sent.value(&Input::PromptBytes).int(), 9_000_000, "of the whole prompt");
     assert_eq!(sent.value(&Input::PromptTokens).int(), 70_001);
     assert_eq!(sent.value(&Input::PromptTokensExact).int(), 1);
+    assert_eq!(sent.value(&Input::MaxTokens).int(), i128::from(u64::MAX));
+    assert_eq!(sent.value(&Input::Stream).int(), 1);
+    assert_eq!(sent.value(&Input::ArrivalRate).float(), 2.5);
+    let hashes = [1, u64::MAX - 1].map(u64::to_le_bytes).concat();
+    assert_eq!(sent.value(&Input::PrefixHashes), &Value::Bin(hashes));
+    for (input, text) in [(Input::Route, "/generate"), (Input::Session, "s-2"), (USER, "u"), (KEY, "k")] {
+        assert_eq!(sent.value(&input), &Value::str(text), "{}", input.name());
+    }
+    assert_eq!(sent.value(&TEAM), &Value::Nil, "the configuration names no header");
     assert_eq!(sent.value(&Input::Model), &Value::str("m"));
     assert_eq!(sent.value(&SESSION), &Value::str("s-1"));
     assert_eq!(sent.value(&Input::Leg).int(), 2);
@@ -157,18 +184,44 @@ async fn age_of_a_report_grows_until_the_next_and_is_unknown_without_one() {
 }
 
 #[tokio::test]
+async fn header_that_the_configuration_names_arrives() {
+    catch_logs();
+    let name = "named-header";
+    let fields = format!(r#"{HOST}{}{ECHO}(data (i32.const 16) "\01")"#, manifest(&[TEAM, Input::Load]));
+    let body = format!("(call $echo (i32.const 83) (local.get $ptr) (local.get $len)) {}", answer(16, 1));
+    let named = |header: serde_json::Value| WasmPolicyConfig {
+        config: HashMap::from([("team_header".to_owned(), header)]),
+        ..config(name)
+    };
+    let module = guest_with(&fields, &body);
+    let (factory, policy) = loaded_with(named("X-Team".into()), Default::default(), module.clone()).await;
+    take_lines(name);
+    let headers = vec![("x-team".to_owned(), "blue".to_owned())];
+    let info = SelectWorkerInfo { headers: Some(&headers), ..SelectWorkerInfo::default() };
+    policy.decide(&fleet(3).table(), &info).unwrap();
+    assert_eq!(sent(name).items()[1], Value::str("blue"));
+    for (header, code) in [("a b", "config_faults"), ("Authorization", "secret_headers_not_allowed")] {
+        let error = factory.load(Load::bytes(named(header.into()), module.clone())).await.unwrap_err();
+        assert_eq!(error.code(), code, "{header}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_request_does_not_have_arrives_as_nil() {
     let (_factory, policy) = echoing("nil-inputs", &all_inputs()).await;
     let table = fleet(3).table();
     policy.decide(&table, &SelectWorkerInfo::default()).unwrap();
     let sent = Everything::sent("nil-inputs");
     assert_eq!(sent.value(&Input::Excluded), &Value::Bin(vec![0]));
-    for nil in [Input::RequestText, Input::RequestTokens, Input::Model, SESSION] {
+    let nils = [Input::RequestText, Input::RequestTokens, Input::Model, Input::MaxTokens, Input::Route];
+    for nil in nils.into_iter().chain([Input::Session, Input::PrefixHashes, SESSION, TEAM, USER, KEY]) {
         assert_eq!(sent.value(&nil), &Value::Nil, "{}", nil.name());
     }
-    for zero in [Input::PromptBytes, Input::PromptTokens, Input::PromptTokensExact, Input::Leg] {
+    for zero in [Input::PromptBytes, Input::PromptTokens, Input::PromptTokensExact, Input::Stream, Input::Leg]
+    {
         assert_eq!(sent.value(&zero).int(), 0, "{}", zero.name());
     }
+    assert!(sent.value(&Input::ArrivalRate).float().is_nan());
 }
 
 #[tokio::test]

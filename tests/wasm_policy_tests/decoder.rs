@@ -48,6 +48,11 @@ impl Value {
         *number
     }
 
+    pub(crate) fn float(&self) -> f64 {
+        let Self::Float(number) = self else { panic!("no float: {self:?}") };
+        *number
+    }
+
     /// A column of `i32`.
     pub(crate) fn signed(&self) -> Vec<i32> {
         self.words().map(i32::from_le_bytes).collect()

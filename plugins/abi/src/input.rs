@@ -32,10 +32,29 @@ pub enum Input {
     PromptTokens,
     /// `prompt_tokens_exact`, integer: 1 if `prompt_tokens` was counted, 0 if it is an estimate.
     PromptTokensExact,
+    /// `max_tokens`, integer or nil: how many tokens may be generated at most.
+    MaxTokens,
+    /// `stream`, integer: 1 if the answer is to be a stream, else 0.
+    Stream,
+    /// `route`, text or nil: the path of the endpoint.
+    Route,
+    /// `session`, text or nil: the key that the operator's configuration takes for a session.
+    Session,
+    /// `prefix_hashes`, u64 per block in a `bin`, or nil: chained hashes of the prompt's blocks.
+    PrefixHashes,
+    /// `arrival_rate`, f32: requests a second, a moving average over a minute; NaN if unknown.
+    ArrivalRate,
     /// `model`, text or nil: the requested model.
     Model,
     /// `header:<name>`, text or nil: one request header. The name is lower-case.
     Header(Cow<'static, str>),
+    /// `config_header:<key>`, text or nil: the request header that the plugin's configuration names under
+    /// this key.
+    ConfigHeader(Cow<'static, str>),
+    /// `field:<JSON pointer>`, text or nil: a text, number or truth value of the request's body.
+    Field(Cow<'static, str>),
+    /// `query:<name>`, text or nil: a parameter of the request's URL.
+    Query(Cow<'static, str>),
     /// `leg`, integer: 0 single, 1 prefill, 2 decode.
     Leg,
     /// `random`, u64: fresh host randomness.
@@ -92,7 +111,7 @@ impl fmt::Display for UnknownInput {
         for input in Input::named() {
             write!(f, "{}, ", input.static_name())?;
         }
-        f.write_str("header:<lower-case name>")
+        f.write_str("header:<lower-case name>, config_header:<key>, field:<JSON pointer>, query:<name>")
     }
 }
 
@@ -102,7 +121,23 @@ impl Input {
     /// What stands before a header's name.
     pub const HEADER_PREFIX: &'static str = "header:";
 
-    /// All inputs but headers, in the order of the documentation.
+    /// What stands before the key under which the configuration names a header.
+    pub const CONFIG_HEADER_PREFIX: &'static str = "config_header:";
+
+    /// What stands before the pointer to a field.
+    pub const FIELD_PREFIX: &'static str = "field:";
+
+    /// What stands before the name of a parameter.
+    pub const QUERY_PREFIX: &'static str = "query:";
+
+    /// Longest name behind a prefix, in bytes: far above any that is in use. The host looks each up in
+    /// every request.
+    pub const MAX_NAME_BYTES: usize = 256;
+
+    /// Most steps of a pointer.
+    pub const MAX_POINTER_STEPS: usize = 16;
+
+    /// All inputs but those that have a prefix, in the order of the documentation.
     pub fn named() -> impl Iterator<Item = Self> {
         let requests = [
             Self::RequestText,
@@ -110,6 +145,12 @@ impl Input {
             Self::PromptBytes,
             Self::PromptTokens,
             Self::PromptTokensExact,
+            Self::MaxTokens,
+            Self::Stream,
+            Self::Route,
+            Self::Session,
+            Self::PrefixHashes,
+            Self::ArrivalRate,
             Self::Model,
             Self::Leg,
             Self::Random,
@@ -121,25 +162,51 @@ impl Input {
     /// The input of that name.
     ///
     /// # Errors
-    /// [`UnknownInput`], also for a header name that is empty, has upper-case
-    /// letters, or has bytes that no header name has.
+    /// [`UnknownInput`], also for a name behind a prefix that is empty, too long or none: a header with
+    /// upper-case letters or bytes that no header has, a pointer that is not one of RFC 6901 or leads to
+    /// the whole body.
     pub fn parse(name: &str) -> Result<Self, UnknownInput> {
         if let Some(input) = Self::named().find(|known| known.static_name() == name) {
             return Ok(input);
         }
-        match name.strip_prefix(Self::HEADER_PREFIX) {
-            Some(header) if is_header_name(header) => Ok(Self::Header(Cow::Owned(String::from(header)))),
-            _ => Err(UnknownInput { name: String::from(name) }),
+        let unknown = || UnknownInput { name: String::from(name) };
+        let (prefix, rest) = name.split_once(':').ok_or_else(unknown)?;
+        let owned = || Cow::Owned(String::from(rest));
+        match prefix {
+            "header" if Self::is_header_name(rest) => Ok(Self::Header(owned())),
+            "config_header" if is_plain_name(rest) => Ok(Self::ConfigHeader(owned())),
+            "field" if Self::is_pointer(rest) => Ok(Self::Field(owned())),
+            "query" if is_plain_name(rest) => Ok(Self::Query(owned())),
+            _ => Err(unknown()),
         }
+    }
+
+    /// True if a header of a request may have this name; upper-case letters are not expected.
+    #[must_use]
+    pub fn is_header_name(name: &str) -> bool {
+        let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&b);
+        (1..=Self::MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(allowed)
+    }
+
+    /// True for a JSON pointer (RFC 6901) to something inside of a document, of at most
+    /// [`MAX_POINTER_STEPS`](Self::MAX_POINTER_STEPS) steps.
+    #[must_use]
+    pub fn is_pointer(text: &str) -> bool {
+        let is_step = |step: &str| step.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+        let mut steps = text.split('/');
+        is_plain_name(text)
+            && steps.next() == Some("")
+            && (1..=Self::MAX_POINTER_STEPS).contains(&steps.clone().count())
+            && steps.all(is_step)
     }
 
     /// The name in the manifest.
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
         match self {
-            Self::Header(header) => {
-                let mut name = String::from(Self::HEADER_PREFIX);
-                name.push_str(header);
+            Self::Header(rest) | Self::ConfigHeader(rest) | Self::Field(rest) | Self::Query(rest) => {
+                let mut name = String::from(self.static_name());
+                name.push_str(rest);
                 Cow::Owned(name)
             }
             Self::Healthy
@@ -150,6 +217,12 @@ impl Input {
             | Self::PromptBytes
             | Self::PromptTokens
             | Self::PromptTokensExact
+            | Self::MaxTokens
+            | Self::Stream
+            | Self::Route
+            | Self::Session
+            | Self::PrefixHashes
+            | Self::ArrivalRate
             | Self::Model
             | Self::Leg
             | Self::Random
@@ -157,7 +230,7 @@ impl Input {
         }
     }
 
-    /// The name, without the header's own part.
+    /// The name; of one with a prefix, only that.
     #[must_use]
     pub const fn static_name(&self) -> &'static str {
         match self {
@@ -169,8 +242,17 @@ impl Input {
             Self::PromptBytes => "prompt_bytes",
             Self::PromptTokens => "prompt_tokens",
             Self::PromptTokensExact => "prompt_tokens_exact",
+            Self::MaxTokens => "max_tokens",
+            Self::Stream => "stream",
+            Self::Route => "route",
+            Self::Session => "session",
+            Self::PrefixHashes => "prefix_hashes",
+            Self::ArrivalRate => "arrival_rate",
             Self::Model => "model",
             Self::Header(_) => Self::HEADER_PREFIX,
+            Self::ConfigHeader(_) => Self::CONFIG_HEADER_PREFIX,
+            Self::Field(_) => Self::FIELD_PREFIX,
+            Self::Query(_) => Self::QUERY_PREFIX,
             Self::Leg => "leg",
             Self::Random => "random",
             Self::NowNs => "now_ns",
@@ -189,8 +271,17 @@ impl Input {
             | Self::PromptBytes
             | Self::PromptTokens
             | Self::PromptTokensExact
+            | Self::MaxTokens
+            | Self::Stream
+            | Self::Route
+            | Self::Session
+            | Self::PrefixHashes
+            | Self::ArrivalRate
             | Self::Model
             | Self::Header(_)
+            | Self::ConfigHeader(_)
+            | Self::Field(_)
+            | Self::Query(_)
             | Self::Leg
             | Self::Random
             | Self::NowNs => None,
@@ -198,13 +289,9 @@ impl Input {
     }
 }
 
-/// Longest name of a header input, in bytes: far above any that is in use. The host looks each up in
-/// every request.
-pub(crate) const MAX_HEADER_NAME_BYTES: usize = 256;
-
-fn is_header_name(name: &str) -> bool {
-    let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&b);
-    (1..=MAX_HEADER_NAME_BYTES).contains(&name.len()) && name.bytes().all(allowed)
+/// A name or key without control characters.
+fn is_plain_name(name: &str) -> bool {
+    (1..=Input::MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
 impl TryFrom<String> for Input {
@@ -231,16 +318,46 @@ mod tests {
             assert_eq!(Input::parse(&input.name()), Ok(input));
         }
         let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma report_age_ms \
-                     request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact model leg random now_ns";
+                     request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact max_tokens \
+                     stream route session prefix_hashes arrival_rate model leg random now_ns";
         assert!(Input::named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
         let header = Input::parse("header:x-session-id").unwrap();
         assert_eq!(header, Input::Header("x-session-id".into()));
         assert_eq!(header.name(), "header:x-session-id");
+        for name in [
+            "config_header:tenant",
+            "config_header:a b:c",
+            "field:/a/0/b~1c~0",
+            "field:/",
+            "query:a b",
+            "query:ü",
+        ] {
+            let input = Input::parse(name).unwrap();
+            assert_eq!(input.name(), name);
+            assert_eq!(input.static_name(), &name[..=name.find(':').unwrap()]);
+        }
     }
 
     #[test]
     fn input_of_unknown_or_malformed_name_is_refused() {
-        for name in ["", "Load", "loads", "header:", "header:X-Id", "header:a b", "header:é"] {
+        for name in [
+            "",
+            "Load",
+            "loads",
+            "header:",
+            "header:X-Id",
+            "header:a b",
+            "header:é",
+            "session:",
+            "config_header:",
+            "query:",
+            "query:a\n",
+            "field:",
+            "field:a",
+            "field:/~",
+            "field:/a~2/b",
+            "field:/\u{7f}",
+        ] {
             assert_eq!(Input::parse(name), Err(UnknownInput { name: name.into() }));
         }
     }
@@ -256,9 +373,14 @@ mod tests {
     }
 
     #[test]
-    fn header_name_is_bounded() {
-        let input = |length: usize| Input::parse(&(String::from("header:") + &"x".repeat(length)));
-        assert!(input(MAX_HEADER_NAME_BYTES).is_ok());
-        assert!(input(MAX_HEADER_NAME_BYTES + 1).is_err());
+    fn name_behind_a_prefix_is_bounded() {
+        for prefix in ["header:", "config_header:", "query:", "field:/"] {
+            let longest = Input::MAX_NAME_BYTES - usize::from(prefix.ends_with('/'));
+            let input = |length: usize| Input::parse(&(String::from(prefix) + &"x".repeat(length)));
+            assert!(input(longest).is_ok(), "{prefix}");
+            assert!(input(longest + 1).is_err(), "{prefix}");
+        }
+        let deep = |steps: usize| Input::parse(&(String::from("field:") + &"/x".repeat(steps)));
+        assert!(deep(Input::MAX_POINTER_STEPS).is_ok() && deep(Input::MAX_POINTER_STEPS + 1).is_err());
     }
 }

@@ -137,6 +137,43 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// One 64-bit hash for each whole block of a prompt, that of a block standing for all before it too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hashes<'a> {
+    words: &'a [[u8; 8]],
+}
+
+impl<'a> Hashes<'a> {
+    pub(crate) const fn new(words: &'a [[u8; 8]]) -> Self {
+        Self { words }
+    }
+
+    /// Number of blocks.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.words.len()
+    }
+
+    /// True for a prompt below one block.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The hash of the prompt up to the end of block `index`, if there is one.
+    #[inline]
+    #[must_use]
+    pub fn get(self, index: usize) -> Option<u64> {
+        self.words.get(index).map(|word| u64::from_le_bytes(*word))
+    }
+
+    /// The hashes in order.
+    #[inline]
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator + use<'a> {
+        self.words.iter().map(|word| u64::from_le_bytes(*word))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

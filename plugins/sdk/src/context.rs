@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use sgl_policy_abi::{Column, Input};
 
 use crate::candidates::Candidates;
-use crate::column::{Bits, Floats, Ints, Tokens};
+use crate::column::{Bits, Floats, Hashes, Ints, Tokens};
 use crate::message::Message;
 use crate::random::Rng;
 use crate::section::Declares;
@@ -161,6 +161,55 @@ impl<'a, P: Declares> Context<'a, P> {
         self.message.request.prompt_tokens_exact != 0
     }
 
+    /// Input `max_tokens`: how many tokens the request lets be generated at most, if it says so.
+    #[inline]
+    #[must_use]
+    pub fn max_tokens(&self) -> Option<u64> {
+        declared!("max_tokens");
+        self.message.request.max_tokens
+    }
+
+    /// Input `stream`: true if the answer is to be a stream.
+    #[inline]
+    #[must_use]
+    pub fn stream(&self) -> bool {
+        declared!("stream");
+        self.message.request.stream != 0
+    }
+
+    /// Input `route`: the path of the endpoint, such as `/v1/chat/completions`.
+    #[must_use]
+    pub fn route(&self) -> Option<&'a str> {
+        declared!("route");
+        core::str::from_utf8(self.message.request.route?).ok()
+    }
+
+    /// Input `session`: the key of the session that the request belongs to, from where the operator's
+    /// configuration has it looked for.
+    #[must_use]
+    pub fn session(&self) -> Option<&'a str> {
+        declared!("session");
+        core::str::from_utf8(self.message.request.session?).ok()
+    }
+
+    /// Input `prefix_hashes`: a hash for each whole block of the prompt. Requests of one model that begin
+    /// alike have the same hashes as far as that goes.
+    #[inline]
+    #[must_use]
+    pub fn prefix_hashes(&self) -> Option<Hashes<'a>> {
+        declared!("prefix_hashes");
+        self.message.request.prefix_hashes
+    }
+
+    /// Input `arrival_rate`: requests a second at this router, a moving average over a minute; NaN if it is
+    /// not known.
+    #[inline]
+    #[must_use]
+    pub fn arrival_rate(&self) -> f32 {
+        declared!("arrival_rate");
+        self.message.request.arrival_rate
+    }
+
     /// Input `model`: the requested model.
     #[must_use]
     pub fn model(&self) -> Option<&'a str> {
@@ -174,11 +223,43 @@ impl<'a, P: Declares> Context<'a, P> {
     /// If the policy does not declare the header: a trap in the plugin, which its self-test finds.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        let is_it = |input: &Input| matches!(input, Input::Header(header) if header == name);
+        self.named("header", name, |input| matches!(input, Input::Header(known) if known == name))
+    }
+
+    /// Input `config_header:<key>`: the request header whose name the plugin's configuration has under this
+    /// key.
+    ///
+    /// # Panics
+    /// As [`Context::header`].
+    #[must_use]
+    pub fn config_header(&self, key: &str) -> Option<&'a str> {
+        self.named("config_header", key, |input| matches!(input, Input::ConfigHeader(known) if known == key))
+    }
+
+    /// Input `field:<JSON pointer>`: a text, number or truth value of the request's body.
+    ///
+    /// # Panics
+    /// As [`Context::header`].
+    #[must_use]
+    pub fn field(&self, pointer: &str) -> Option<&'a str> {
+        self.named("field", pointer, |input| matches!(input, Input::Field(known) if known == pointer))
+    }
+
+    /// Input `query:<name>`: the first parameter of that name in the request's URL.
+    ///
+    /// # Panics
+    /// As [`Context::header`].
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<&'a str> {
+        self.named("query", name, |input| matches!(input, Input::Query(known) if known == name))
+    }
+
+    /// A text that is an input by its name.
+    fn named(&self, kind: &str, name: &str, is_it: impl Fn(&Input) -> bool) -> Option<&'a str> {
         let position = P::MANIFEST.inputs.iter().position(is_it);
         assert!(
             position.is_some(),
-            "the policy reads header `{name}`, which `inputs` of export_policy! does not list"
+            "the policy reads {kind} `{name}`, which `inputs` of export_policy! does not list"
         );
         let mut r = self.message.elements();
         (0..position?).try_for_each(|_| r.skip()).ok()?;

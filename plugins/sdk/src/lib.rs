@@ -82,7 +82,7 @@ pub use sgl_policy_abi as abi;
 
 pub use crate::candidates::{CandidateIter, Candidates};
 pub use crate::choice::{Choice, Encoded, ExplainedChoice, PairChoice};
-pub use crate::column::{Bits, Floats, Ints, Tokens};
+pub use crate::column::{Bits, Floats, Hashes, Ints, Tokens};
 pub use crate::config::Config;
 pub use crate::context::Context;
 pub use crate::error::Error;

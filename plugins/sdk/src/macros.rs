@@ -18,7 +18,7 @@ macro_rules! log {
 ///     policy: MyPolicy,                     // implements Policy
 ///     name: "my_policy",
 ///     description: "what it does",
-///     inputs: [Healthy, Excluded, Load, Header("x-session-id"), Random],
+///     inputs: [Healthy, Excluded, Load, Header("x-session-id"), Field("/user"), Random],
 ///     concurrency: Serial,                  // optional, default Parallel
 ///     hooks: [select_pair, on_complete, state],  // optional, default none
 /// }
@@ -34,7 +34,7 @@ macro_rules! export_policy {
         policy: $policy:ty,
         name: $name:literal,
         description: $description:literal,
-        inputs: [$($input:ident $(($header:literal))?),* $(,)?]
+        inputs: [$($input:ident $(($rest:literal))?),* $(,)?]
         $(, concurrency: $concurrency:ident)?
         $(, hooks: [$($hook:ident),* $(,)?])?
         $(,)?
@@ -44,7 +44,7 @@ macro_rules! export_policy {
                 name: $name,
                 version: ::core::env!("CARGO_PKG_VERSION"),
                 description: $description,
-                inputs: &[$($crate::__input!($input $(($header))?)),*],
+                inputs: &[$($crate::__input!($input $(($rest))?)),*],
                 concurrency: $crate::__concurrency!($($concurrency)?),
             };
         }
@@ -56,7 +56,7 @@ macro_rules! export_policy {
             fn read_inputs(
                 message: &mut $crate::Message<'_>,
             ) -> ::core::result::Result<(), $crate::MessageError> {
-                $(message.read(&$crate::__input!($input $(($header))?))?;)*
+                $(message.read(&$crate::__input!($input $(($rest))?))?;)*
                 ::core::result::Result::Ok(())
             }
         }
@@ -103,8 +103,8 @@ macro_rules! __compare_hooks {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __input {
-    (Header($header:literal)) => {
-        $crate::abi::Input::Header($crate::alloc::borrow::Cow::Borrowed($header))
+    ($input:ident ($rest:literal)) => {
+        $crate::abi::Input::$input($crate::alloc::borrow::Cow::Borrowed($rest))
     };
     ($input:ident) => {
         $crate::abi::Input::$input

@@ -2,7 +2,7 @@
 
 use sgl_policy_abi::{Column, DecodeError, Input, Leg, Reader};
 
-use crate::column::{Bits, Tokens};
+use crate::column::{Bits, Hashes, Tokens};
 use crate::table::Table;
 
 #[derive(Debug, Default)]
@@ -34,6 +34,12 @@ pub(crate) struct RequestInputs<'a> {
     pub(crate) prompt_bytes: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) prompt_tokens_exact: u64,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) stream: u64,
+    pub(crate) route: Option<&'a [u8]>,
+    pub(crate) session: Option<&'a [u8]>,
+    pub(crate) prefix_hashes: Option<Hashes<'a>>,
+    pub(crate) arrival_rate: f32,
     pub(crate) leg: Leg,
     pub(crate) random: u64,
     pub(crate) now_ns: u64,
@@ -138,12 +144,20 @@ impl<'a> Message<'a> {
             Input::PromptBytes => request.prompt_bytes = r.uint()?,
             Input::PromptTokens => request.prompt_tokens = r.uint()?,
             Input::PromptTokensExact => request.prompt_tokens_exact = r.uint()?,
+            Input::MaxTokens => request.max_tokens = if r.nil() { None } else { Some(r.uint()?) },
+            Input::Stream => request.stream = r.uint()?,
+            Input::Route => request.route = opt_str_bytes(r)?,
+            Input::Session => request.session = opt_str_bytes(r)?,
+            Input::PrefixHashes => request.prefix_hashes = opt_hashes(r)?,
+            Input::ArrivalRate => request.arrival_rate = rate(r)?,
             Input::Model => request.model = opt_str_bytes(r)?,
             Input::Leg => request.leg = Leg::from_number(r.uint()?).ok_or(MessageError::UnknownLeg)?,
             Input::Random => request.random = r.uint()?,
             Input::NowNs => request.now_ns = r.uint()?,
-            // Headers are read again when they are asked for.
-            Input::Header(_) => drop(opt_str_bytes(r)?),
+            // Read again when they are asked for.
+            Input::Header(_) | Input::ConfigHeader(_) | Input::Field(_) | Input::Query(_) => {
+                let _ = opt_str_bytes(r)?;
+            }
         }
         Ok(())
     }
@@ -175,6 +189,21 @@ fn words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8
 #[inline]
 fn opt_str_bytes<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeError> {
     if r.nil() { Ok(None) } else { r.str_bytes().map(Some) }
+}
+
+fn opt_hashes<'a>(r: &mut Reader<'a>) -> Result<Option<Hashes<'a>>, MessageError> {
+    if r.nil() {
+        return Ok(None);
+    }
+    match r.bin()?.as_chunks() {
+        (words, []) => Ok(Some(Hashes::new(words))),
+        _ => Err(MessageError::ColumnLength),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it was a float of 32 bits")]
+fn rate(r: &mut Reader<'_>) -> Result<f32, DecodeError> {
+    r.number().map(|rate| rate as f32)
 }
 
 fn opt_tokens<'a>(r: &mut Reader<'a>) -> Result<Option<Tokens<'a>>, MessageError> {

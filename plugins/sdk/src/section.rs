@@ -43,7 +43,7 @@ impl StaticManifest {
         self.encode_into(Output::<N>::new()).bytes
     }
 
-    /// True if an input of that name is declared; for headers, if any is.
+    /// True if an input of that name is declared; for a prefix, if any with it is.
     #[must_use]
     pub const fn declares(&self, name: &str) -> bool {
         let mut rest = self.inputs;
@@ -130,11 +130,17 @@ impl<const N: usize> Output<N> {
     #[expect(clippy::panic, reason = "evaluated at compile time: a build error")]
     const fn input(self, input: &Input) -> Self {
         match input {
-            Input::Header(Cow::Borrowed(header)) => {
-                let prefix = Input::HEADER_PREFIX;
-                self.header(0xa0, 32, 0xda, prefix.len() + header.len()).raw(prefix).raw(header)
+            Input::Header(Cow::Borrowed(rest))
+            | Input::ConfigHeader(Cow::Borrowed(rest))
+            | Input::Field(Cow::Borrowed(rest))
+            | Input::Query(Cow::Borrowed(rest)) => {
+                let prefix = input.static_name();
+                self.header(0xa0, 32, 0xda, prefix.len() + rest.len()).raw(prefix).raw(rest)
             }
-            Input::Header(Cow::Owned(_)) => panic!("a constant header is borrowed"),
+            Input::Header(Cow::Owned(_))
+            | Input::ConfigHeader(Cow::Owned(_))
+            | Input::Field(Cow::Owned(_))
+            | Input::Query(Cow::Owned(_)) => panic!("a constant name is borrowed"),
             Input::Healthy
             | Input::Excluded
             | Input::Column(_)
@@ -143,6 +149,12 @@ impl<const N: usize> Output<N> {
             | Input::PromptBytes
             | Input::PromptTokens
             | Input::PromptTokensExact
+            | Input::MaxTokens
+            | Input::Stream
+            | Input::Route
+            | Input::Session
+            | Input::PrefixHashes
+            | Input::ArrivalRate
             | Input::Model
             | Input::Leg
             | Input::Random
@@ -182,6 +194,15 @@ mod tests {
             Input::PromptBytes,
             Input::PromptTokens,
             Input::PromptTokensExact,
+            Input::MaxTokens,
+            Input::Stream,
+            Input::Route,
+            Input::Session,
+            Input::PrefixHashes,
+            Input::ArrivalRate,
+            Input::ConfigHeader(Cow::Borrowed("tenant_header")),
+            Input::Field(Cow::Borrowed("/metadata/tenant")),
+            Input::Query(Cow::Borrowed("tenant")),
             Input::Model,
             Input::Header(Cow::Borrowed("x-session-id")),
             Input::Header(Cow::Borrowed("x-a-header-with-a-name-beyond-32-bytes")),

@@ -17,7 +17,7 @@ struct Echo {
 
 impl Policy for Echo {
     fn init(init: &Init) -> Result<Self, Error> {
-        let config = Config::new(init, &["fail", "limit"])?;
+        let config = Config::new(init, &["fail", "limit", "tenant_header"])?;
         config.number("limit", 1.0, 0.0)?;
         match config.get("fail") {
             Some(why) => Err(why.as_str().unwrap_or_default().to_owned().into()),
@@ -32,7 +32,8 @@ impl Policy for Echo {
         let worker = ctx.table().get(0).expect("there is one");
         let reason = format!(
             "{} {:?} {:?} {} {:?} load={} running={:?} waiting={:?} queued={:?} kv={:?} tps={:?} ms={:?} age={:?} \
-             text={:?} tokens={:?} bytes={} count={}{} model={:?} a={:?} b={:?} leg={:?} random={} now={} {}{}",
+             text={:?} tokens={:?} bytes={} count={}{} max={:?} stream={} \
+             route={:?} session={:?} hashes={:?} rate={} tenant={:?} user={:?} key={:?} model={:?} a={:?} b={:?} leg={:?} random={} now={} {}{}",
             worker.url,
             worker.model,
             worker.role,
@@ -51,6 +52,15 @@ impl Policy for Echo {
             ctx.prompt_bytes(),
             ctx.prompt_tokens(),
             if ctx.prompt_tokens_exact() { "" } else { "?" },
+            ctx.max_tokens(),
+            ctx.stream(),
+            ctx.route(),
+            ctx.session(),
+            ctx.prefix_hashes().map(|hashes| hashes.iter().collect::<Vec<_>>()),
+            ctx.arrival_rate(),
+            ctx.config_header("tenant_header"),
+            ctx.field("/user"),
+            ctx.query("key"),
             ctx.model(),
             ctx.header("x-a"),
             ctx.header("x-b"),
@@ -106,7 +116,8 @@ sgl_policy_sdk::export_policy! {
     description: "repeats what it was told",
     inputs: [
         Healthy, Excluded, Load, Running, Waiting, QueuedTokens, KvUsage, Throughput, LatencyEwma, ReportAgeMs,
-        RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
+        RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, MaxTokens, Stream, Route, Session,
+        PrefixHashes, ArrivalRate, ConfigHeader("tenant_header"), Field("/user"), Query("key"), Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
     ],
     hooks: [select_pair, on_complete, state],
 }
@@ -225,7 +236,16 @@ fn every_input_arrives_as_it_was_sent() {
         report_age_ms: 900,
         ..TestWorker::new("http://a").label("zone", "z1")
     };
-    let request = Request { tokens: Some(vec![1, 70_000]), now_ns: 99, ..Request::new() };
+    let request = Request {
+        tokens: Some(vec![1, 70_000]),
+        max_tokens: Some(77),
+        stream: true,
+        route: Some("/generate".to_owned()),
+        arrival_rate: Some(2.5),
+        now_ns: 99,
+        ..Request::new()
+    };
+    let request = request.session("s").prefix_hashes(&[u64::MAX, 1]).field("/user", "u").query("key", "k");
     let request =
         request.text("hé").prompt_tokens(2).model("mm").header("x-b", "v").leg(Leg::Decode).random(u64::MAX);
     let decision = echo(vec![worker]).select(&request);
@@ -236,7 +256,9 @@ fn every_input_arrives_as_it_was_sent() {
         Some(
             "http://a Some(\"m\") Prefill 2.5 [(\"zone\", \"z1\")] load=3 running=Some(4) waiting=Some(5) \
              queued=Some(6) kv=Some(0.5) tps=Some(7.0) ms=Some(8.5) age=Some(900) text=Some(\"hé\") \
-             tokens=Some([1, 70000]) bytes=3 count=2 model=Some(\"mm\") a=None b=Some(\"v\") leg=Decode \
+             tokens=Some([1, 70000]) bytes=3 count=2 max=Some(77) stream=true \
+             route=Some(\"/generate\") session=Some(\"s\") hashes=Some([18446744073709551615, 1]) rate=2.5 \
+             tenant=None user=Some(\"u\") key=Some(\"k\") model=Some(\"mm\") a=None b=Some(\"v\") leg=Decode \
              random=18446744073709551615 now=99 10"
         )
     );
@@ -249,7 +271,8 @@ fn what_is_not_known_arrives_as_unknown() {
         decision.reason.as_deref(),
         Some(
             "http://a None Regular 1 [] load=0 running=None waiting=None queued=None kv=None tps=None ms=None \
-             text=None tokens=None bytes=0 count=0? model=None a=None b=None leg=Single random=0 now=0 10"
+             text=None tokens=None bytes=0 count=0? max=None stream=false \
+             route=None session=None hashes=None rate=NaN tenant=None user=None key=None model=None a=None b=None leg=Single random=0 now=0 10"
         )
     );
 }

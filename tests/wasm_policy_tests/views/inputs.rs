@@ -94,12 +94,43 @@ pub(crate) fn workers() -> impl Strategy<Value = Vec<Made>> {
     prop_oneof![6 => vec(worker(), 0..20), 1 => vec(worker(), 63..70)]
 }
 
+/// What a router works out of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestFacts {
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) stream: bool,
+    pub(crate) route: Option<&'static str>,
+    pub(crate) session: Option<String>,
+    pub(crate) prefix_hashes: Option<Vec<u64>>,
+    pub(crate) arrival_rate: Option<f32>,
+    pub(crate) fields: Option<Vec<(String, String)>>,
+    pub(crate) query: Option<Vec<(String, String)>>,
+}
+
+fn request_facts() -> impl Strategy<Value = RequestFacts> {
+    let named = |name: &'static str| option::of(text().prop_map(move |value| vec![(name.to_owned(), value)]));
+    (
+        option::of(any::<u64>()),
+        any::<bool>(),
+        option::of(prop_oneof![Just("/generate"), Just("/v1/chat/completions")]),
+        option::of(text()),
+        option::of(vec(any::<u64>(), 0..40)),
+        option::of(0.0..1e6_f32),
+        named("/a/0"),
+        named("q"),
+    )
+        .prop_map(|(max_tokens, stream, route, session, prefix_hashes, arrival_rate, fields, query)| {
+            RequestFacts { max_tokens, stream, route, session, prefix_hashes, arrival_rate, fields, query }
+        })
+}
+
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) text: Option<String>,
     pub(crate) tokens: Option<Vec<u32>>,
     pub(crate) prompt_tokens: Option<PromptTokens>,
+    pub(crate) facts: RequestFacts,
     pub(crate) model: Option<String>,
     pub(crate) headers: Option<Vec<(String, String)>>,
     pub(crate) leg: Leg,
@@ -118,20 +149,14 @@ pub(crate) fn request() -> impl Strategy<Value = Asked> {
         option::of(text()),
         option::of(vec(any::<u32>(), 0..300)),
         option::of(prompt_tokens),
+        request_facts(),
         option::of(text()),
         option::of(headers),
         leg,
         set(),
         set(),
     )
-        .prop_map(|(text, tokens, prompt_tokens, model, headers, leg, excluded, eligible)| Asked {
-            text,
-            tokens,
-            prompt_tokens,
-            model,
-            headers,
-            leg,
-            excluded,
-            eligible,
+        .prop_map(|(text, tokens, prompt_tokens, facts, model, headers, leg, excluded, eligible)| {
+            Asked { text, tokens, prompt_tokens, facts, model, headers, leg, excluded, eligible }
         })
 }

@@ -31,6 +31,13 @@ impl Policy for Recorder {
             prompt_bytes: ctx.prompt_bytes(),
             prompt_tokens: ctx.prompt_tokens(),
             prompt_tokens_exact: ctx.prompt_tokens_exact(),
+            max_tokens: ctx.max_tokens(),
+            stream: ctx.stream(),
+            route: text(ctx.route()),
+            session: text(ctx.session()),
+            prefix_hashes: ctx.prefix_hashes().map(|hashes| hashes.iter().collect()),
+            arrival_rate: ctx.arrival_rate().to_bits(),
+            named: [text(ctx.field("/a/0")), text(ctx.query("q"))],
             model: text(ctx.model()),
             headers: [text(ctx.header("x-a")), text(ctx.header("x-b"))],
             leg: match ctx.leg() {
@@ -75,7 +82,8 @@ sgl_policy_sdk::export_policy! {
     description: "writes down what it sees",
     inputs: [
         Healthy, Header("x-a"), Load, Running, Waiting, RequestText, QueuedTokens, KvUsage, Throughput,
-        LatencyEwma, ReportAgeMs, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model, Header("x-b"), Leg, Random, NowNs,
+        LatencyEwma, ReportAgeMs, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model,
+        ArrivalRate, Field("/a/0"), PrefixHashes, MaxTokens, Session, Stream, Query("q"), Route, Header("x-b"), Leg, Random, NowNs,
     ],
 }
 

@@ -34,6 +34,15 @@ pub(crate) struct View {
     pub(crate) prompt_bytes: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) prompt_tokens_exact: bool,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) stream: bool,
+    pub(crate) route: Option<String>,
+    pub(crate) session: Option<String>,
+    pub(crate) prefix_hashes: Option<Vec<u64>>,
+    /// Bits, so that NaN equals itself.
+    pub(crate) arrival_rate: u32,
+    /// The value at `/a/0`, and that of the parameter `q`.
+    pub(crate) named: [Option<String>; 2],
     pub(crate) model: Option<String>,
     /// The values of `x-a` and `x-b`.
     pub(crate) headers: [Option<String>; 2],

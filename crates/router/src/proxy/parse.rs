@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::proxy::json::{Broken, Json};
-use crate::proxy::prompt::{PromptLimits, MAX_TEXT_BYTES, Prompt};
+use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt, PromptLimits};
 use crate::proxy::route::Route;
 use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::{PromptTokens, RequestNeeds};
@@ -46,7 +46,7 @@ impl Wanted {
     /// What the policy needs, the model if requests are routed by it, and the prompt if a pair of
     /// workers has to be told how many there are.
     pub fn new(needs: RequestNeeds, by_model: bool, pair: bool) -> Self {
-        let RequestNeeds { text, tokens, prompt_tokens, model } = needs;
+        let RequestNeeds { text, tokens, prompt_tokens, model, .. } = needs;
         Self {
             prompt: text || tokens || prompt_tokens || pair,
             text,

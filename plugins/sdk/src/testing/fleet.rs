@@ -119,7 +119,7 @@ impl TestWorker {
 }
 
 /// One request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
     /// Prompt. Default none.
     pub text: Option<String>,
@@ -129,6 +129,22 @@ pub struct Request {
     pub prompt_tokens: u64,
     /// Whether they were counted. Default false.
     pub prompt_tokens_exact: bool,
+    /// Tokens that may be generated. Default none.
+    pub max_tokens: Option<u64>,
+    /// Whether the answer is to be a stream. Default false.
+    pub stream: bool,
+    /// Path of the endpoint. Default none.
+    pub route: Option<String>,
+    /// Key of the session. Default none.
+    pub session: Option<String>,
+    /// Hashes of the prompt's blocks. Default none.
+    pub prefix_hashes: Option<Vec<u64>>,
+    /// Requests a second. Default none, which arrives as NaN.
+    pub arrival_rate: Option<f32>,
+    /// Fields of the body, by their JSON pointers. Default none.
+    pub fields: Vec<(String, String)>,
+    /// Parameters of the URL. Default none.
+    pub query: Vec<(String, String)>,
     /// Requested model. Default none.
     pub model: Option<String>,
     /// Headers, names in lower case. Default none.
@@ -158,6 +174,32 @@ impl Request {
     #[must_use]
     pub fn prompt_tokens(self, count: u64) -> Self {
         Self { prompt_tokens: count, prompt_tokens_exact: true, ..self }
+    }
+
+    /// Sets the key of the session.
+    #[must_use]
+    pub fn session(self, key: &str) -> Self {
+        Self { session: Some(String::from(key)), ..self }
+    }
+
+    /// Sets the hashes of the prompt's blocks.
+    #[must_use]
+    pub fn prefix_hashes(self, hashes: &[u64]) -> Self {
+        Self { prefix_hashes: Some(Vec::from(hashes)), ..self }
+    }
+
+    /// Adds a field of the body.
+    #[must_use]
+    pub fn field(mut self, pointer: &str, value: &str) -> Self {
+        self.fields.push((String::from(pointer), String::from(value)));
+        self
+    }
+
+    /// Adds a parameter of the URL.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.query.push((String::from(name), String::from(value)));
+        self
     }
 
     /// Sets the requested model.

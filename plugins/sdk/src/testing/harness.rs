@@ -4,7 +4,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    ABI_VERSION, Answer, Completion, Init, PairAnswer, Value, encode_completions, encode_to_vec, init_error,
+    ABI_VERSION, Answer, Completion, Init, Map, PairAnswer, Value, encode_completions, encode_to_vec,
+    init_error,
 };
 
 use crate::guest::Guest;
@@ -50,6 +51,7 @@ pub struct Harness<P> {
     /// facts, or of the number of workers, call [`Harness::send_table`].
     pub workers: Vec<TestWorker>,
     guest: Guest<P>,
+    config: Map,
     version: u64,
     rng: Rng,
 }
@@ -79,7 +81,7 @@ impl<P: Plugin> Harness<P> {
         if let Some(error) = init_error(guest.init(&bytes)).expect("the SDK answers as the ABI says") {
             return Err(error.to_string());
         }
-        let mut harness = Self { workers, guest, version: 0, rng: Rng::new(1) };
+        let mut harness = Self { workers, guest, config: init.config, version: 0, rng: Rng::new(1) };
         harness.send_table();
         Ok(harness)
     }
@@ -175,7 +177,7 @@ impl<P: Plugin> Harness<P> {
     pub fn message(&mut self, request: &Request) -> Vec<u8> {
         let random = request.random.unwrap_or_else(|| self.rng.next_u64());
         let inputs = P::MANIFEST.inputs;
-        let bytes = message::decision(inputs, self.version, &self.workers, request, random);
+        let bytes = message::decision(inputs, self.version, &self.workers, request, &self.config, random);
         bytes.expect("a test's message fits")
     }
 }

@@ -1,11 +1,12 @@
 //! The router's half of the wire: table and decision messages.
 
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    Column, ColumnWidth, Full, Input, KnownEngine, Labels, WorkerFacts, Writer, encode_table, encode_to_vec,
-    encode_worker,
+    Column, ColumnWidth, Full, Input, KnownEngine, Labels, Map, WorkerFacts, Writer, encode_table,
+    encode_to_vec, encode_worker,
 };
 
 use crate::testing::fleet::{Request, TestWorker};
@@ -39,12 +40,13 @@ pub(super) fn decision(
     version: u64,
     workers: &[TestWorker],
     request: &Request,
+    config: &Map,
     random: u64,
 ) -> Result<Vec<u8>, Full> {
     encode_to_vec(|w| {
         w.array(inputs.len() + 1)?;
         w.uint(version)?;
-        inputs.iter().try_for_each(|input| element(w, input, workers, request, random))
+        inputs.iter().try_for_each(|input| element(w, input, workers, request, config, random))
     })
 }
 
@@ -54,6 +56,7 @@ fn element(
     input: &Input,
     workers: &[TestWorker],
     request: &Request,
+    config: &Map,
     random: u64,
 ) -> Result<(), Full> {
     match input {
@@ -61,30 +64,51 @@ fn element(
         Input::Excluded => bits(w, workers, |worker| worker.excluded),
         Input::Column(column) => numbers(w, *column, workers),
         Input::RequestText => w.opt_str(request.text.as_deref()),
-        Input::RequestTokens => match &request.tokens {
-            Some(tokens) => {
-                let column = w.bin(tokens.len() * 4)?;
-                for (entry, token) in column.chunks_exact_mut(4).zip(tokens) {
-                    entry.copy_from_slice(&token.to_le_bytes());
-                }
-                Ok(())
-            }
-            None => w.nil(),
-        },
+        Input::RequestTokens => words(w, request.tokens.as_deref(), |token| token.to_le_bytes()),
         Input::PromptBytes => {
             w.uint(u64::try_from(request.text.as_deref().map_or(0, str::len)).unwrap_or(u64::MAX))
         }
         Input::PromptTokens => w.uint(request.prompt_tokens),
         Input::PromptTokensExact => w.uint(u64::from(request.prompt_tokens_exact)),
+        Input::MaxTokens => match request.max_tokens {
+            Some(count) => w.uint(count),
+            None => w.nil(),
+        },
+        Input::Stream => w.uint(u64::from(request.stream)),
+        Input::Route => w.opt_str(request.route.as_deref()),
+        Input::Session => w.opt_str(request.session.as_deref()),
+        Input::PrefixHashes => words(w, request.prefix_hashes.as_deref(), |hash| hash.to_le_bytes()),
+        Input::ArrivalRate => w.f32(request.arrival_rate.unwrap_or(f32::NAN)),
         Input::Model => w.opt_str(request.model.as_deref()),
-        Input::Header(name) => {
-            let header = request.headers.iter().find(|(header, _)| header == name);
-            w.opt_str(header.map(|(_, value)| value.as_str()))
+        Input::Header(name) => w.opt_str(found(&request.headers, name)),
+        Input::ConfigHeader(key) => {
+            let name = config.iter().find(|(known, _)| known == key).and_then(|(_, name)| name.as_str());
+            w.opt_str(name.and_then(|name| found(&request.headers, &name.to_ascii_lowercase())))
         }
+        Input::Field(pointer) => w.opt_str(found(&request.fields, pointer)),
+        Input::Query(name) => w.opt_str(found(&request.query, name)),
         Input::Leg => w.uint(request.leg.number()),
         Input::Random => w.uint(random),
         Input::NowNs => w.uint(request.now_ns),
     }
+}
+
+/// The value of the first pair of that name.
+fn found<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// Numbers of a fixed width in a `bin`, or nil.
+fn words<T: Copy, const N: usize>(
+    w: &mut Writer<'_>,
+    numbers: Option<&[T]>,
+    bytes: fn(T) -> [u8; N],
+) -> Result<(), Full> {
+    let Some(numbers) = numbers else { return w.nil() };
+    for (entry, number) in w.bin(numbers.len() * N)?.chunks_exact_mut(N).zip(numbers) {
+        entry.copy_from_slice(&bytes(*number));
+    }
+    Ok(())
 }
 
 fn bits(w: &mut Writer<'_>, workers: &[TestWorker], is_set: fn(&TestWorker) -> bool) -> Result<(), Full> {

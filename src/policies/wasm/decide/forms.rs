@@ -9,6 +9,7 @@ use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
 use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
+use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::decide::call::{Chosen, Mode};
 use crate::policies::wasm::decide::judging::nobody;
 use crate::policies::wasm::decide::question::{One, Pair};
@@ -96,6 +97,10 @@ impl LoadBalancingPolicy for WasmPolicy {
 
     fn needs(&self) -> RequestNeeds {
         self.in_use().as_ref().map(|active| active.needs()).unwrap_or_default()
+    }
+
+    fn wanted_names(&self) -> Option<Arc<WantedNames>> {
+        self.in_use().as_ref().and_then(|active| active.wanted_names())
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {

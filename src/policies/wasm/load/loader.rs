@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sgl_policy_abi::Concurrency;
+use sgl_policy_abi::{Concurrency, Input};
 
 use crate::config::plugin::{Isolation, PluginOptions, WasmPolicyConfig};
 use crate::config::plugin_faults::plugin_faults;
@@ -30,6 +30,7 @@ use crate::policies::wasm::load::self_test::{TrialFindings, self_test};
 use crate::policies::wasm::load::source::{Source, check_digest, check_pin, check_size, read_module};
 use crate::policies::wasm::load::trust::origin::ModuleBytes;
 use crate::policies::wasm::load::trust::rules::TrustPolicy;
+use crate::policies::wasm::message::config_headers;
 use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::plugin_state::{LiveGeneration, PluginState};
@@ -90,8 +91,8 @@ async fn make(
     let ready = compile(engine, &kept, load, trust).await?;
     let manifest = &ready.facts.manifest;
     let serial = manifest.concurrency == Concurrency::Serial;
-    let plan =
-        Arc::new(WirePlan::new(manifest.wire, &manifest.inputs, &config.config, config.max_memory_bytes));
+    let inputs = inputs(&ready.facts, &config)?;
+    let plan = Arc::new(WirePlan::new(manifest.wire, &inputs, &config.config, config.max_memory_bytes));
     let id = Generation::next_id();
     let live = LiveGeneration::new(id, state);
     let stats = Arc::clone(live.stats());
@@ -221,7 +222,7 @@ fn ready(
     let module = match source {
         Source::File => read_module(Path::new(&config.module_path))?,
         Source::Module(module) => module,
-        Source::Reuse(known) => return reuse(&known, spec, &options, trust),
+        Source::Reuse(known) => return reuse(&known, spec, &config, &options, trust),
     };
     progress(LoadStep::Verify);
     check_size(module.wasm.len())?;
@@ -231,7 +232,7 @@ fn ready(
     let vouched = trust.check(&module)?;
     let ModuleBytes { wasm, signature, origin } = module;
     let facts = check_module(&wasm, spec.max_memory_bytes, &spec.allowed_syscalls)?;
-    secret_headers::check(&facts.manifest.inputs, &options.allowed_secret_headers)?;
+    secret_headers::check(&inputs(&facts, &config)?, &options.allowed_secret_headers)?;
     for oversight in &facts.oversights {
         tracing::warn!(plugin = config.name, oversight, "the module seems to have forgotten something");
     }
@@ -240,9 +241,17 @@ fn ready(
     Ok(Ready { digest, facts, compiled, supply: Supply { origin, signature, vouched } })
 }
 
+/// What the module declares, with the headers that the configuration names.
+fn inputs(facts: &ModuleFacts, config: &WasmPolicyConfig) -> Result<Vec<Input>, PluginError> {
+    let name = config.name.clone();
+    config_headers::resolved(&facts.manifest.inputs, &config.config)
+        .map_err(|faults| PluginError::Config { name, faults })
+}
+
 fn reuse(
     known: &Generation,
     spec: SandboxSpec,
+    config: &WasmPolicyConfig,
     options: &PluginOptions,
     trust: &TrustPolicy,
 ) -> Result<Ready, PluginError> {
@@ -250,7 +259,7 @@ fn reuse(
     // Its bytes are gone, but its signers are known.
     trust.check_again(&known.supply.origin, &known.supply.vouched.signers)?;
     known.facts.check_limits(spec.max_memory_bytes, &spec.allowed_syscalls)?;
-    secret_headers::check(&known.facts.manifest.inputs, &options.allowed_secret_headers)?;
+    secret_headers::check(&inputs(&known.facts, config)?, &options.allowed_secret_headers)?;
     let compiled = Arc::new(known.pool.compiled().relink(spec)?);
     let (digest, facts, supply) = (known.digest.clone(), known.facts.clone(), known.supply.clone());
     Ok(Ready { digest, facts, compiled, supply })

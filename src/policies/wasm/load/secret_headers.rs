@@ -37,6 +37,10 @@ pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFa
     // In full: an input to come may carry credentials too.
     let secret = |input: &Input| match input {
         Input::Header(name) => is_secret(name).then(|| name.to_string()),
+        // By their whole names, so that leave for a header is not leave for them.
+        Input::Field(name) | Input::Query(name) => {
+            is_secret(&name.to_ascii_lowercase()).then(|| input.name().into_owned())
+        }
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
@@ -45,6 +49,13 @@ pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFa
         | Input::PromptBytes
         | Input::PromptTokens
         | Input::PromptTokensExact
+        | Input::MaxTokens
+        | Input::Stream
+        | Input::Route
+        | Input::Session
+        | Input::PrefixHashes
+        | Input::ArrivalRate
+        | Input::ConfigHeader(_)
         | Input::Model
         | Input::Leg
         | Input::Random
@@ -53,6 +64,7 @@ pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFa
     let mut needed: Vec<String> = inputs.iter().filter_map(secret).collect();
     needed.sort_unstable();
     needed.dedup();
+    // A header that the configuration names is a header by now.
     let is_allowed = |name: &String| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     let missing: Vec<String> = needed.iter().filter(|name| !is_allowed(name)).cloned().collect();
     if missing.is_empty() { Ok(()) } else { Err(ModuleFault::SecretHeaders { missing, needed }) }
@@ -94,6 +106,20 @@ mod tests {
         {
             assert!(!is_secret(name), "{name}");
         }
+    }
+
+    #[test]
+    fn fields_and_parameters_with_credentials_are_known_by_their_words_too() {
+        let inputs = [
+            Input::Query("API_key".into()),
+            Input::Field("/tools/0/headers/Authorization".into()),
+            Input::Load,
+        ];
+        let error = check(&inputs, &["field:/tools/0/headers/authorization".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("carry credentials: query:API_key; to allow it"), "{error}");
+        check(&inputs[1..], &["field:/tools/0/headers/Authorization".to_owned()]).unwrap();
+        check(&[Input::Field("/sampling_params/max_new_tokens".into()), Input::Query("tenant".into())], &[])
+            .unwrap();
     }
 
     #[test]

@@ -34,16 +34,34 @@ pub(crate) fn tokens(tokens: Option<&[u32]>, limit: usize) -> Option<&[u32]> {
     tokens.map(|tokens| tokens.get(..limit / size_of::<u32>()).unwrap_or(tokens))
 }
 
+/// The hashes of the first blocks, `limit` bytes of them at most.
+#[inline]
+pub(crate) fn hashes(hashes: Option<&[u64]>, limit: usize) -> Option<&[u64]> {
+    hashes.map(|hashes| hashes.get(..limit / size_of::<u64>()).unwrap_or(hashes))
+}
+
 /// True for an input whose size depends on the request.
 pub(crate) fn is_variable(input: &Input) -> bool {
     match input {
-        Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_) => true,
+        Input::RequestText
+        | Input::RequestTokens
+        | Input::Session
+        | Input::PrefixHashes
+        | Input::Model
+        | Input::Header(_)
+        | Input::ConfigHeader(_)
+        | Input::Field(_)
+        | Input::Query(_) => true,
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
         | Input::PromptBytes
         | Input::PromptTokens
         | Input::PromptTokensExact
+        | Input::MaxTokens
+        | Input::Stream
+        | Input::Route
+        | Input::ArrivalRate
         | Input::Leg
         | Input::Random
         | Input::NowNs => false,
@@ -55,14 +73,23 @@ pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> u
     match input {
         Input::RequestText => text(info.request_text, limit).map_or(0, str::len),
         Input::RequestTokens => tokens(info.tokens, limit).map_or(0, size_of_val::<[u32]>),
-        Input::Model => text(info.model, limit).map_or(0, str::len),
-        Input::Header(name) => text(info.header(name), limit).map_or(0, str::len),
+        Input::PrefixHashes => hashes(info.prefix_hashes, limit).map_or(0, size_of_val::<[u64]>),
+        Input::Session
+        | Input::Model
+        | Input::Header(_)
+        | Input::ConfigHeader(_)
+        | Input::Field(_)
+        | Input::Query(_) => text(named(input, info), limit).map_or(0, str::len),
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
         | Input::PromptBytes
         | Input::PromptTokens
         | Input::PromptTokensExact
+        | Input::MaxTokens
+        | Input::Stream
+        | Input::Route
+        | Input::ArrivalRate
         | Input::Leg
         | Input::Random
         | Input::NowNs => 0,
@@ -80,9 +107,18 @@ pub(crate) fn encode(
 ) -> Result<(), Full> {
     match input {
         Input::RequestText => writer.opt_str(text(info.request_text, limit)),
-        Input::RequestTokens => encode_tokens(writer, tokens(info.tokens, limit)),
-        Input::Model => writer.opt_str(text(info.model, limit)),
-        Input::Header(name) => writer.opt_str(text(info.header(name), limit)),
+        Input::RequestTokens => {
+            encode_numbers(writer, tokens(info.tokens, limit), |token| token.to_le_bytes())
+        }
+        Input::PrefixHashes => {
+            encode_numbers(writer, hashes(info.prefix_hashes, limit), |hash| hash.to_le_bytes())
+        }
+        Input::Session
+        | Input::Model
+        | Input::Header(_)
+        | Input::ConfigHeader(_)
+        | Input::Field(_)
+        | Input::Query(_) => writer.opt_str(text(named(input, info), limit)),
         // Written by the caller.
         Input::Healthy
         | Input::Excluded
@@ -90,17 +126,38 @@ pub(crate) fn encode(
         | Input::PromptBytes
         | Input::PromptTokens
         | Input::PromptTokensExact
+        | Input::MaxTokens
+        | Input::Stream
+        | Input::Route
+        | Input::ArrivalRate
         | Input::Leg
         | Input::Random
         | Input::NowNs => writer.nil(),
     }
 }
 
-fn encode_tokens(writer: &mut Writer<'_>, tokens: Option<&[u32]>) -> Result<(), Full> {
-    let Some(tokens) = tokens else { return writer.nil() };
-    let out = writer.bin(size_of_val(tokens))?;
-    for (bytes, token) in out.chunks_exact_mut(4).zip(tokens) {
-        bytes.copy_from_slice(&token.to_le_bytes());
+/// The short text that an input is.
+fn named<'a>(input: &Input, info: &SelectWorkerInfo<'a>) -> Option<&'a str> {
+    match input {
+        Input::Session => info.session,
+        Input::Model => info.model,
+        Input::Header(name) => info.headers?.header(name),
+        Input::Field(pointer) => info.fields?.field(pointer),
+        Input::Query(name) => info.query?.parameter(name),
+        // A header that the configuration names is a header by now; this one it does not name.
+        _ => None,
+    }
+}
+
+fn encode_numbers<T: Copy, const N: usize>(
+    writer: &mut Writer<'_>,
+    numbers: Option<&[T]>,
+    bytes: fn(T) -> [u8; N],
+) -> Result<(), Full> {
+    let Some(numbers) = numbers else { return writer.nil() };
+    let out = writer.bin(size_of_val(numbers))?;
+    for (out, number) in out.chunks_exact_mut(N).zip(numbers) {
+        out.copy_from_slice(&bytes(*number));
     }
     Ok(())
 }
@@ -116,5 +173,7 @@ mod tests {
         assert_eq!(text(Some("ab\u{20ac}"), 4), Some("ab"));
         assert_eq!(tokens(Some(&[1, 2, 3]), 11), Some(&[1, 2][..]));
         assert_eq!(tokens(Some(&[1, 2, 3]), 12), Some(&[1, 2, 3][..]));
+        assert_eq!(hashes(Some(&[1, 2, 3]), 23), Some(&[1, 2][..]));
+        assert_eq!(hashes(Some(&[1, 2, 3]), 24), Some(&[1, 2, 3][..]));
     }
 }

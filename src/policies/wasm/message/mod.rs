@@ -4,6 +4,8 @@
 //! on which instance, and what becomes of the answer. The self-test, the shadow and the decisions
 //! call it.
 
+pub(crate) mod config_headers;
+mod request_numbers;
 mod cut;
 pub(crate) mod owned;
 pub(crate) mod draw;

@@ -4,24 +4,30 @@
 //! cheap to compute, so that the buffer is checked once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sgl_policy_abi::{Column, ColumnWidth, Full, Input, RowWorker, Wire, Writer, encode_rows};
 
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::core::worker::Worker;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
-use crate::policies::wasm::message::cut;
+use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::init::encoded_config;
+use crate::policies::wasm::message::{cut, request_numbers};
 
 /// Bytes of the longest MessagePack header or number.
 const HEADER: usize = 9;
+
+/// Longest path of an endpoint.
+const MAX_ROUTE_BYTES: usize = 64;
 
 /// What one generation wants to receive.
 #[derive(Debug)]
 pub struct WirePlan {
     form: FormPlan,
     needs: RequestNeeds,
+    names: Option<Arc<WantedNames>>,
 }
 
 #[derive(Debug)]
@@ -49,6 +55,8 @@ struct ColumnPlan {
     variable: bool,
     /// Bytes that each of those inputs may take.
     max_text_bytes: usize,
+    /// Bytes that the route may take, if it is declared.
+    route_bytes: usize,
 }
 
 impl WirePlan {
@@ -64,7 +72,13 @@ impl WirePlan {
             Wire::Columns => FormPlan::Columns(ColumnPlan::new(inputs, texts)),
             Wire::Rows => FormPlan::Rows(RowPlan { config: encoded_config(config), max_text_bytes: texts }),
         };
-        Self { needs: needs(&form), form }
+        let names = WantedNames::of(inputs);
+        Self { needs: needs(&form), names: (!names.is_empty()).then(|| Arc::new(names)), form }
+    }
+
+    /// What it wants by name.
+    pub(crate) fn names(&self) -> Option<&Arc<WantedNames>> {
+        self.names.as_ref()
     }
 
     pub(crate) fn needs(&self) -> RequestNeeds {
@@ -129,6 +143,7 @@ impl ColumnPlan {
             word_columns: count(ColumnWidth::Word),
             variable: variables > 0,
             max_text_bytes: (texts / variables.max(1)).next_multiple_of(4), // whole tokens
+            route_bytes: if inputs.contains(&Input::Route) { MAX_ROUTE_BYTES } else { 0 },
             inputs: inputs.into(),
         }
     }
@@ -140,11 +155,19 @@ impl ColumnPlan {
                 Input::RequestText | Input::PromptBytes => needs.text = true,
                 Input::RequestTokens => needs.tokens = true,
                 Input::PromptTokens | Input::PromptTokensExact => needs.prompt_tokens = true,
+                Input::MaxTokens => needs.max_tokens = true,
+                Input::Stream => needs.stream = true,
+                Input::Session => needs.session = true,
+                Input::PrefixHashes => needs.prefix_hashes = true,
+                Input::ArrivalRate => needs.arrival_rate = true,
                 Input::Model => needs.model = true,
+                Input::Field(_) | Input::Query(_) => needs.names = true,
                 Input::Healthy
                 | Input::Excluded
                 | Input::Column(_)
+                | Input::Route
                 | Input::Header(_)
+                | Input::ConfigHeader(_)
                 | Input::Leg
                 | Input::Random
                 | Input::NowNs => {}
@@ -156,7 +179,7 @@ impl ColumnPlan {
     #[inline]
     fn bound(&self, workers: usize, info: &SelectWorkerInfo<'_>) -> usize {
         let columns = self.bit_columns * workers.div_ceil(8) + self.word_columns * workers * Column::WIDTH;
-        let fixed = (self.inputs.len() + 2) * HEADER + columns;
+        let fixed = (self.inputs.len() + 2) * HEADER + columns + self.route_bytes;
         if self.variable { fixed + self.variable_bytes(info) } else { fixed }
     }
 
@@ -195,18 +218,24 @@ fn encode_input<C: CandidateWorkers>(
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
-        Input::PromptTokens => {
-            writer.uint(info.prompt_tokens.map_or(0, |tokens| u64::from(tokens.count)))?;
-        }
-        Input::PromptTokensExact => {
-            writer.uint(info.prompt_tokens.map_or(0, |tokens| u64::from(tokens.exact)))?;
-        }
         Input::Leg => writer.uint(info.leg.number())?,
         Input::Random => writer.uint(draw.random())?,
         Input::NowNs => writer.uint(draw.now_ns())?,
-        Input::RequestText | Input::RequestTokens | Input::Model | Input::Header(_) => {
-            cut::encode(writer, input, info, limit)?;
-        }
+        Input::PromptTokens
+        | Input::PromptTokensExact
+        | Input::MaxTokens
+        | Input::Stream
+        | Input::ArrivalRate => request_numbers::encode(writer, input, info)?,
+        Input::Route => writer.opt_str(cut::text(info.route, MAX_ROUTE_BYTES))?,
+        Input::RequestText
+        | Input::RequestTokens
+        | Input::Session
+        | Input::PrefixHashes
+        | Input::Model
+        | Input::Header(_)
+        | Input::ConfigHeader(_)
+        | Input::Field(_)
+        | Input::Query(_) => cut::encode(writer, input, info, limit)?,
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
+use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::shadow::Shadow;
 use crate::policies::wasm::state::breaker::Breaker;
@@ -72,9 +73,21 @@ impl Active {
 
     /// What the deciding generations need to know of a request's body.
     pub(crate) fn needs(&self) -> RequestNeeds {
-        let others = self.canary.as_ref().map(|canary| &canary.generation);
-        let others = others.into_iter().chain(self.shadow.as_ref().map(|shadow| &shadow.generation));
-        others.fold(self.stable.plan.needs(), |needs, other| needs.and(other.plan.needs()))
+        self.candidates().fold(self.stable.plan.needs(), |needs, other| needs.and(other.plan.needs()))
+    }
+
+    /// What they want by name.
+    pub(crate) fn wanted_names(&self) -> Option<Arc<WantedNames>> {
+        let candidates = self.candidates().filter_map(|generation| generation.plan.names());
+        candidates.fold(self.stable.plan.names().cloned(), |names, other| {
+            Some(names.map_or_else(|| Arc::clone(other), |names| names.and(other)))
+        })
+    }
+
+    /// The generations that decide, or seem to, beside the stable one.
+    fn candidates(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        let canary = self.canary.as_ref().map(|canary| &canary.generation);
+        canary.into_iter().chain(self.shadow.as_ref().map(|shadow| &shadow.generation))
     }
 
     /// True if a deciding generation may have to wait for the host.

@@ -100,7 +100,13 @@ async fn listening(needs: RequestNeeds, workers: &[&Upstream]) -> (Listening, So
 #[tokio::test]
 async fn policy_is_told_what_it_needs_and_nothing_else() {
     let worker = Upstream::saying("{}").await;
-    let all = RequestNeeds { text: true, tokens: true, prompt_tokens: true, model: true };
+    let all = RequestNeeds {
+        text: true,
+        tokens: true,
+        prompt_tokens: true,
+        model: true,
+        ..RequestNeeds::default()
+    };
     let (policy, address) = listening(all, &[&worker]).await;
     let mut client = TestClient::connect(address).await;
     let mut request = chat("hi");
