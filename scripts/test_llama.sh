@@ -12,13 +12,13 @@ need_python
 # With this version everything here was seen; others may close connections or answer otherwise.
 xllamacpp=2026.10.11549
 venv=$CARGO_TARGET_DIR/llama-venv
-if ! "$venv/bin/python" -c "from importlib.metadata import version as v; assert v('xllamacpp') == '$xllamacpp'; import gguf" 2>/dev/null; then
+if ! "$venv/bin/python" -c "from importlib.metadata import version as v; assert v('xllamacpp') == '$xllamacpp'; import gguf, msgpack, zmq" 2>/dev/null; then
   say "installing xllamacpp $xllamacpp into $venv"
   # What is there, if anything, is broken or of another version.
   rm -rf "$venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "xllamacpp==$xllamacpp" 'gguf>=0.17,<1' ||
-    die "xllamacpp could not be installed from PyPI (see above); check the network or the proxy."
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "xllamacpp==$xllamacpp" 'gguf>=0.17,<1' 'pyzmq>=27,<28' 'msgpack>=1.1,<2' ||
+    die "xllamacpp, gguf, pyzmq or msgpack could not be installed from PyPI (see above); check the network or the proxy."
 fi
 model=$venv/bytes.gguf
 "$venv/bin/python" tests/engines/bytes_gguf.py "$model"

@@ -16,6 +16,7 @@ import threading
 import time
 from functools import cached_property
 
+from drift import Simulated, advertised, compare_engine, compare_published, compare_refusals, published
 from harness import CHAT, Router, all_at_once, ask, chat, connect, free_port, kill_session, main, run, send, session_of, wait_for, whole
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -75,10 +76,24 @@ class Checks:
     # Started when they are first asked for.
     roomy = cached_property(lambda self: self.engine("vllm", "--shutdown-timeout", "25"))
     tight = cached_property(lambda self: self.engine("vllm", "--max-num-seqs", "1", "--max-num-queued-reqs", "1"))
-    full = cached_property(lambda self: self.engine("sglang", "--max-running-requests", "1", "--max-queued-requests", "1"))
-    second = cached_property(lambda self: self.engine("vllm"))
+    full = cached_property(lambda self: self.engine("sglang", "--max-running-requests", "1", "--max-queued-requests", "1",
+                                                      "--kv-events-config", json.dumps(self.kv_events(publisher="zmq")),
+                                                      "--load-publish-endpoint", "auto"))
+    second = cached_property(lambda self: self.engine("vllm", "--kv-events-config", json.dumps(self.kv_events())))
     third = cached_property(lambda self: self.engine("vllm"))
     fourth = cached_property(lambda self: self.engine("vllm"))
+
+    def kv_events(self, **more):
+        """Settings of a publisher: SGLang takes the one above the first port for questions, and the third for loads."""
+        first = free_port()
+        more = more or {"enable_kv_cache_events": True, "publisher": "zmq"}
+        return {"endpoint": f"tcp://*:{first}", "replay_endpoint": f"tcp://*:{first + 1}", **more}
+
+    def simulated(self, engine, *flags):
+        return Simulated(self.stack, self.binary, self.logs, engine, *flags)
+
+    def python(self, kind):
+        return os.path.join(self.directory, f"v-{kind}", "bin", "python")
 
     def end(self, *names):
         """Ends those of these engines that were started, to make room."""
@@ -94,6 +109,33 @@ class Checks:
 
     def log(self):
         return "".join(router.log() for router in self.routers)
+
+    # --- simulated engines ---
+
+    def check_simulated_worker_speaks_as_vllm(self):
+        real = self.second
+        simulated = self.simulated("vllm", "--kv-events", "auto")
+        found = compare_engine("vllm", real, simulated)
+        ours, others = (published(self.python("vllm"), url, *advertised("vllm", url)) for url in (simulated.url, real.url))
+        found += compare_published(ours, others)
+        # vLLM counts those that run too.
+        differs, simulated_events, events = compare_refusals(
+            self.tight, self.simulated("vllm", "--max-running", "1", "--max-queued", "0", "--time-scale", "1"), LONG)
+        found += differs
+        assert not found, "\n".join(found)
+        return f"{len(others['events'])} events; refused in bursts: {events} streams, simulated {simulated_events}"
+
+    def check_simulated_worker_speaks_as_sglang(self):
+        real = self.full
+        simulated = self.simulated("sglang", "--kv-events", "auto", "--push-load")
+        found = compare_engine("sglang", real, simulated)
+        ours, others = (published(self.python("sglang"), url, *advertised("sglang", url)) for url in (simulated.url, real.url))
+        found += compare_published(ours, others)
+        differs, *_ = compare_refusals(
+            real, self.simulated("sglang", "--max-running", "1", "--max-queued", "1", "--time-scale", "1"), LONG)
+        found += differs
+        assert not found, "\n".join(found)
+        return f"{len(others['events'])} events"
 
     # --- full engines ---
 

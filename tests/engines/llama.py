@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+from drift import Simulated, advertised, compare, compare_engine, published, while_busy
 from harness import CHAT, Router, Tap, all_at_once, ask, chat, connect, main, recorded_answer
 from harness import run, send, start, wait_for, whole
 
@@ -117,6 +118,33 @@ class Checks:
         warm = tap.connections
         all_at_once(len(clients), lambda number: (time.sleep(waits[number]), again(clients[number], 300)))
         return f"{busy} connections for 450 requests, {tap.connections - warm} more for 12 after 5 idle seconds"
+
+    def check_simulated_worker_speaks_as_llama_cpp(self):
+        real = self.engines[0]
+        simulated = Simulated(self.stack, self.binary, self.directory, "llamacpp", "--max-running", str(SLOTS))
+        found = compare_engine("llamacpp", real, simulated)
+        found += compare(real, simulated, [("POST", "/v1/embeddings", {"input": "a"}), ("GET", "/v1/completions", None)])
+        assert not found, "\n".join(found)
+
+        def deferred(one):
+            lines = ask(one.url, "GET", "/metrics").body.decode().splitlines()
+            return any(line.startswith("llamacpp:requests_deferred ") and line != "llamacpp:requests_deferred 0" for line in lines)
+
+        # Who finds no slot waits, without a head: neither refuses.
+        for one in (simulated, real):
+            while_busy(one, SLOTS + 1, 50_000, lambda: wait_for("a request that waits", lambda: deferred(one)))
+
+    def check_libzmq_receives_what_simulated_workers_publish(self):
+        said = []
+        for engine in ("vllm", "sglang"):
+            flags = ["--kv-events", "auto", *(["--push-load"] if engine == "sglang" else [])]
+            simulated = Simulated(self.stack, self.binary, self.directory, engine, *flags)
+            got = published(sys.executable, simulated.url, *advertised(engine, simulated.url))
+            assert got["frames"] == [0, 8, "some"] and got["last_frames"] == [0, 0, 8, 0], got
+            assert got["events"][0]["type"] == "BlockStored", got
+            assert bool(got["load"]) == (engine == "sglang"), got
+            said.append(f"{engine}: {len(got['events'])} events")
+        return ", ".join(said)
 
     def check_more_streams_than_slots_are_all_complete(self):
         def stream(number):

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use sgl_tools::sim::{SimConfig, SimWorker};
+use sgl_tools::sim::{Dialect, SimConfig, SimWorker};
 use sglang_router_rs::core::WorkerRole;
 
 /// A simulated inference server for demos, tests and load runs: OpenAI and SGLang endpoints,
@@ -45,12 +45,19 @@ pub struct SimWorkerArgs {
     /// Requests in the batch.
     #[arg(long, default_value_t = 64)]
     pub max_running: usize,
-    /// Requests that may wait for the batch; further ones get 503.
+    /// Requests that may wait for the batch; further ones get 503, or what the engine makes of it
+    /// (llama.cpp: they wait too).
     #[arg(long, default_value_t = 1024)]
     pub max_queued: usize,
     /// Capacity of the prefix cache in tokens; 0 switches it off.
     #[arg(long, default_value_t = 262_144)]
     pub cache_tokens: usize,
+    /// The same in blocks.
+    #[arg(long, conflicts_with = "cache_tokens")]
+    pub kv_blocks: Option<usize>,
+    /// Tokens per block of the prefix cache.
+    #[arg(long, default_value_t = 16)]
+    pub block_size: usize,
     /// Mean length of an answer whose request names no `max_tokens`.
     #[arg(long, default_value_t = 64)]
     pub default_tokens: u32,
@@ -72,9 +79,25 @@ pub struct SimWorkerArgs {
     /// Streams send this many chunks and then nothing more.
     #[arg(long)]
     pub stall_after: Option<u64>,
-    /// Milliseconds that a shutdown waits for running requests.
+    /// Milliseconds that a shutdown waits for running requests. (vLLM's --shutdown-timeout is 0 unless
+    /// set: its streams fall silent then.)
     #[arg(long, default_value_t = 5000.0, value_parser = milliseconds)]
     pub shutdown_grace_ms: f64,
+    /// The engine whose endpoints, metrics, refusals and end it has: sglang (0.5.23), vllm (0.32) or
+    /// llamacpp. Without it: SGLang's endpoints of 2025.
+    #[arg(long)]
+    pub engine: Option<Dialect>,
+    /// Data-parallel ranks, each with a batch and a cache as given; sglang and vllm.
+    #[arg(long, default_value_t = 1)]
+    pub dp_size: usize,
+    /// Publishes changes of the prefix caches over ZeroMQ, for sglang and vllm: `auto`, or `tcp://HOST:PORT`
+    /// with an address or `*`. Rank 0 has that port, further ranks those that follow, and after them as many
+    /// take questions for missed events.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub kv_events: Option<String>,
+    /// Pushes loads too, as sglang does, at the ports after those.
+    #[arg(long)]
+    pub push_load: bool,
 }
 
 impl From<SimWorkerArgs> for SimConfig {
@@ -93,7 +116,10 @@ impl From<SimWorkerArgs> for SimConfig {
             decode_step: duration(args.decode_ms),
             max_running: args.max_running,
             max_queued: args.max_queued,
-            cache_tokens: args.cache_tokens,
+            cache_tokens: args
+                .kv_blocks
+                .map_or(args.cache_tokens, |blocks| blocks.saturating_mul(args.block_size)),
+            block_tokens: args.block_size,
             default_tokens: args.default_tokens,
             context_tokens: args.context_tokens,
             jitter: args.jitter,
@@ -102,6 +128,10 @@ impl From<SimWorkerArgs> for SimConfig {
             fail_status: args.fail_status,
             stall_after: args.stall_after,
             shutdown_grace: duration(args.shutdown_grace_ms),
+            engine: args.engine,
+            dp_size: args.dp_size,
+            kv_events: args.kv_events,
+            push_load: args.push_load,
         }
     }
 }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::sim::batch::Batch;
 use crate::sim::cache::PromptCache;
 use crate::sim::config::SimConfig;
 use crate::sim::control::Control;
 use crate::sim::counters::{Changes, Counters, Flight};
+use crate::sim::dialect::Dialect;
 use crate::sim::error::ApiError;
 use crate::sim::generation::{Finish, Format, GenerationPlan, GenerationRequest};
+use crate::sim::kv_feed::KvFeed;
 use crate::sim::run::Run;
 use crate::sim::seed::RequestSeed;
 use crate::sim::throughput::Throughput;
@@ -30,7 +32,7 @@ pub(crate) struct Accelerator {
     model: TimeModel,
     batch: Arc<Batch>,
     counters: Arc<Counters>,
-    control: Control,
+    control: Arc<Control>,
     cache: PromptCache,
     /// Prefills run one at a time, in order of arrival.
     prefill_lane: tokio::sync::Mutex<()>,
@@ -53,17 +55,34 @@ pub(crate) struct Occupancy {
 }
 
 impl Accelerator {
-    /// An idle worker. `config` has been checked.
+    /// An idle worker of one rank. `config` has been checked.
+    #[cfg(test)]
     pub(crate) fn new(config: SimConfig) -> Self {
-        let changes: Arc<Changes> = Arc::default();
+        let control = Arc::new(Control::new(config.fail_rate));
+        Self::of_rank(config, 0, Arc::default(), control, None)
+    }
+
+    /// One idle rank of a worker; its ranks share what may be changed, and who waits for changes.
+    pub(crate) fn of_rank(
+        config: SimConfig,
+        rank: u64,
+        changes: Arc<Changes>,
+        control: Arc<Control>,
+        feed: Option<Arc<KvFeed>>,
+    ) -> Self {
+        // Ranks of one worker answer differently; the first as a worker without ranks.
+        let config = SimConfig { seed: config.seed ^ (rank << 32), ..config };
+        // llama.cpp has no bound.
+        let queue = if config.engine == Some(Dialect::LlamaCpp) { usize::MAX } else { config.max_queued };
+        let whole_blocks = matches!(config.engine, Some(Dialect::Sglang | Dialect::Vllm));
         Self {
             fail_status: StatusCode::from_u16(config.fail_status)
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             model: TimeModel::new(&config),
-            batch: Arc::new(Batch::new(config.max_running, config.max_queued, Arc::clone(&changes))),
+            batch: Arc::new(Batch::new(config.max_running, queue, Arc::clone(&changes))),
             counters: Arc::new(Counters::new(changes)),
-            control: Control::new(config.fail_rate),
-            cache: PromptCache::new(config.cache_blocks()),
+            control,
+            cache: PromptCache::new(config.cache_blocks(), config.block_tokens, whole_blocks, feed),
             prefill_lane: tokio::sync::Mutex::new(()),
             throughput: Throughput::new(),
             config,
@@ -82,6 +101,7 @@ impl Accelerator {
         &self.batch
     }
 
+    #[cfg(test)]
     pub(crate) fn control(&self) -> &Control {
         &self.control
     }
@@ -112,7 +132,10 @@ impl Accelerator {
             flight.settle();
             return Err(ApiError::overloaded());
         };
+        let began = Instant::now();
         let cached_tokens = self.prefill(ask, prompt_tokens, seed).await;
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.counters.prefill_busy_us.fetch_add(took, Ordering::Relaxed);
         let (output_tokens, finish) = self.output_length(ask, seed);
         let generation = GenerationPlan {
             number: flight.number(),
@@ -172,6 +195,16 @@ impl Accelerator {
         }
     }
 
+    /// Whether nothing takes time.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.model.is_instant()
+    }
+
+    /// Whether a request would find the queue full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.batch.running() >= self.config.max_running && self.batch.waiting() >= self.config.max_queued
+    }
+
     pub(crate) fn load(&self) -> Occupancy {
         Occupancy {
             running: self.batch.running(),
@@ -188,8 +221,6 @@ impl Accelerator {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use tokio::time::Instant;
 
     use super::*;
     use crate::sim::openai::read_chat;

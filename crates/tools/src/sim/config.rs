@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::sim::dialect::Dialect;
 use crate::sim::prompt_reader::TOKENS_PER_BLOCK;
 use sglang_router_rs::core::WorkerRole;
 
@@ -39,9 +40,11 @@ pub struct SimConfig {
     /// Requests that may wait for a place in the batch; further ones get 503. 0 to 1,000,000.
     /// Default 1024.
     pub max_queued: usize,
-    /// Capacity of the prefix cache in tokens, rounded down to blocks of 16; 0 switches the cache
+    /// Capacity of the prefix cache in tokens, rounded down to blocks; 0 switches the cache
     /// off, which also saves hashing every prompt. Default 262,144.
     pub cache_tokens: usize,
+    /// Tokens per block of the prefix cache, 1 to 4096. Default 16.
+    pub block_tokens: usize,
     /// Mean length of an answer whose request names no `max_tokens`, 1 to 1,000,000 tokens.
     /// Default 64. (With `max_tokens`, an answer has exactly that length.)
     pub default_tokens: u32,
@@ -58,8 +61,22 @@ pub struct SimConfig {
     /// A stream sends this many chunks and then nothing more until its client goes away. Default
     /// none.
     pub stall_after: Option<u64>,
-    /// How long a shutdown waits for running requests before it cuts them off. Default 5 s.
+    /// How long a shutdown waits for running requests before it cuts them off. Default 5 s. With
+    /// [`Dialect::Vllm`] they are not cut off then, but hear nothing more.
     pub shutdown_grace: Duration,
+    /// The engine that is spoken like. Default none: SGLang's endpoints of 2025, with errors in OpenAI's
+    /// form.
+    pub engine: Option<Dialect>,
+    /// Data-parallel ranks, each with a batch, a queue and a cache as configured, 1 to 64. Default 1; more
+    /// need [`Dialect::Sglang`] or [`Dialect::Vllm`].
+    pub dp_size: usize,
+    /// Where changes of the prefix caches are published: `auto` for free ports of `host`, or
+    /// `tcp://HOST:PORT` with an address or `*`, for rank 0; each further rank is a port further, and after
+    /// them all come as many ports to ask for missed batches at. Needs an engine that has events. Default
+    /// none.
+    pub kv_events: Option<String>,
+    /// Loads are pushed too, at the ports after those of `kv_events`. SGLang only. Default no.
+    pub push_load: bool,
 }
 
 impl Default for SimConfig {
@@ -77,6 +94,7 @@ impl Default for SimConfig {
             max_running: 64,
             max_queued: 1024,
             cache_tokens: 262_144,
+            block_tokens: TOKENS_PER_BLOCK,
             default_tokens: 64,
             context_tokens: 131_072,
             jitter: 0.05,
@@ -85,6 +103,10 @@ impl Default for SimConfig {
             fail_status: 500,
             stall_after: None,
             shutdown_grace: Duration::from_secs(5),
+            engine: None,
+            dp_size: 1,
+            kv_events: None,
+            push_load: false,
         }
     }
 }
@@ -92,7 +114,7 @@ impl Default for SimConfig {
 impl SimConfig {
     /// Capacity of the prefix cache in blocks; 0 if there is none.
     pub(crate) fn cache_blocks(&self) -> usize {
-        self.cache_tokens / TOKENS_PER_BLOCK
+        self.cache_tokens / self.block_tokens.max(1)
     }
 
     /// Checks every range.
@@ -119,6 +141,8 @@ impl SimConfig {
         let ranges = [
             range("max-running", self.max_running, 1, MILLION),
             range("max-queued", self.max_queued, 0, MILLION),
+            range("block-size", self.block_tokens, 1, 4096),
+            range("dp-size", self.dp_size, 1, 64),
             range("default-tokens", length, 1, MILLION),
             range("jitter", self.jitter, 0.0, 1.0),
             range("time-scale", self.time_scale, 0.0, 1000.0),
@@ -126,8 +150,45 @@ impl SimConfig {
             range("fail-status", self.fail_status, 400, 599),
         ];
         faults.extend(ranges.into_iter().flatten());
+        faults.extend(self.faults_of_engine());
         if faults.is_empty() { Ok(()) } else { Err(SimError::Config { faults }) }
     }
+
+    /// What the engine does not have.
+    fn faults_of_engine(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let has_ranks = matches!(self.engine, Some(Dialect::Sglang | Dialect::Vllm));
+        if self.dp_size > 1 && !has_ranks {
+            faults.push("dp-size is above 1: expected engine sglang or vllm".to_owned());
+        }
+        if let Some(endpoint) = &self.kv_events {
+            if !has_ranks {
+                faults.push("kv-events is set: expected engine sglang or vllm".to_owned());
+            }
+            if self.cache_blocks() == 0 {
+                faults.push("kv-events is set, but there is no prefix cache".to_owned());
+            }
+            if kv_address(endpoint, &self.host).is_none() {
+                faults.push(format!("kv-events is {endpoint:?}: expected auto or tcp://HOST:PORT"));
+            }
+        }
+        if self.push_load && (self.engine != Some(Dialect::Sglang) || self.kv_events.is_none()) {
+            faults.push("push-load is set: expected engine sglang and kv-events".to_owned());
+        }
+        faults
+    }
+}
+
+/// Host and port that an endpoint is bound to; port 0 is any.
+pub(crate) fn kv_address<'a>(endpoint: &'a str, own_host: &'a str) -> Option<(&'a str, u16)> {
+    if endpoint == "auto" {
+        return Some((own_host, 0));
+    }
+    let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let host = if host == "*" { "0.0.0.0" } else { host };
+    (!host.is_empty()).then_some((host, port))
 }
 
 /// The fault of a value outside its range; NaN is outside of every range.
@@ -200,5 +261,34 @@ mod tests {
             assert_eq!(role.to_string().parse(), Ok(role));
         }
         assert!("both".parse::<WorkerRole>().unwrap_err().contains("both"));
+    }
+
+    #[test]
+    fn what_an_engine_does_not_have_is_refused() {
+        let config = SimConfig {
+            engine: Some(Dialect::LlamaCpp),
+            dp_size: 2,
+            kv_events: Some("udp://x".to_owned()),
+            push_load: true,
+            ..SimConfig::default()
+        };
+        let message = config.check().unwrap_err().to_string();
+        for part in ["dp-size is above 1", "kv-events is set", "kv-events is \"udp://x\"", "push-load"] {
+            assert!(message.contains(part), "{part} is missing in: {message}");
+        }
+        let endpoint = Some("tcp://*:5557".to_owned());
+        SimConfig { engine: Some(Dialect::Vllm), dp_size: 2, kv_events: endpoint, ..SimConfig::default() }
+            .check()
+            .unwrap();
+    }
+
+    #[test]
+    fn kv_address_reads_what_engines_read() {
+        assert_eq!(kv_address("auto", "127.0.0.1"), Some(("127.0.0.1", 0)));
+        assert_eq!(kv_address("tcp://*:5557", "x"), Some(("0.0.0.0", 5557)));
+        assert_eq!(kv_address("tcp://[::1]:5557", "x"), Some(("::1", 5557)));
+        for endpoint in ["tcp://*", "tcp://*:0", "tcp://:5", "ipc:///x", "tcp://*:70000"] {
+            assert_eq!(kv_address(endpoint, "x"), None, "{endpoint}");
+        }
     }
 }

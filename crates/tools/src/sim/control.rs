@@ -38,6 +38,8 @@ pub(crate) struct Control {
     healthy: AtomicBool,
     fail_rate_bits: AtomicU64,
     extra_delay_ms: AtomicU64,
+    ending: AtomicBool,
+    silent: AtomicBool,
 }
 
 impl Control {
@@ -46,6 +48,8 @@ impl Control {
             healthy: AtomicBool::new(true),
             fail_rate_bits: AtomicU64::new(fail_rate.to_bits()),
             extra_delay_ms: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +90,24 @@ impl Control {
 
     pub(crate) fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// The worker was told to end.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing is answered, and streams are not gone on with, though connections stay open.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
     }
 
     pub(crate) fn fail_rate(&self) -> f64 {

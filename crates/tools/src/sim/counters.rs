@@ -38,6 +38,8 @@ pub(crate) struct Counters {
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) cached_tokens: AtomicU64,
     pub(crate) generated_tokens: AtomicU64,
+    /// Time that prefills took.
+    pub(crate) prefill_busy_us: AtomicU64,
     pub(crate) first_token: Histogram,
     pub(crate) between_tokens: Histogram,
     pub(crate) whole_request: Histogram,
@@ -55,6 +57,7 @@ impl Counters {
             prompt_tokens: AtomicU64::new(0),
             cached_tokens: AtomicU64::new(0),
             generated_tokens: AtomicU64::new(0),
+            prefill_busy_us: AtomicU64::new(0),
             first_token: Histogram::new(FIRST_TOKEN_BUCKETS),
             between_tokens: Histogram::new(TOKEN_BUCKETS),
             whole_request: Histogram::new(REQUEST_BUCKETS),

@@ -65,12 +65,13 @@ pub(crate) fn read_embeddings(
     }
     let ask = GenerationRequest {
         format: Format::Embeddings,
-        prompts: input.read("input", Hashing::On)?,
+        prompts: input.read("input", Hashing::Blocks(config.block_tokens))?,
         choices_per_prompt: 1,
         max_tokens: None,
         stream: false,
         include_usage: false,
         room: None,
+        rank: None,
     };
     let encoding = request.encoding_format.unwrap_or(Encoding::Float);
     Ok((bounded(ask, None, config)?, EmbeddingForm { dimensions, encoding }))

@@ -2,6 +2,9 @@
 
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::sim::dialect::Dialect;
 
 /// One refusal: status and the JSON of the body.
 #[derive(Debug)]
@@ -88,10 +91,78 @@ impl ApiError {
         Self { code: Some("queue_full"), ..error }
     }
 
+    /// vLLM's engine was told to end.
+    pub(crate) fn ending() -> Self {
+        let message = "cannot schedule new futures after shutdown".to_owned();
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// The endpoint is there, but this server was not started for it.
+    pub(crate) fn not_supported() -> Self {
+        let message = "This server does not support embeddings. Start it with `--embeddings`".to_owned();
+        Self::new(StatusCode::NOT_IMPLEMENTED, "not_supported_error", message)
+    }
+
+    /// Whether it is for want of room.
+    pub(crate) fn is_overload(&self) -> bool {
+        self.code == Some("queue_full")
+    }
+
     /// A failure that was asked for.
     pub(crate) fn injected(status: StatusCode) -> Self {
         let error = Self::new(status, "server_error", "simulated failure".to_owned());
         Self { code: Some("simulated_failure"), ..error }
+    }
+
+    /// The body of the answer as an engine writes it.
+    pub(crate) fn in_dialect(&self, dialect: Dialect) -> Value {
+        let (code, message) = (self.status.as_u16(), self.message_in(dialect));
+        let lost = matches!(code, 404 | 405) && self.code.is_none();
+        match dialect {
+            Dialect::Sglang | Dialect::Vllm if lost => {
+                json!({ "detail": if code == 404 { "Not Found" } else { "Method Not Allowed" } })
+            }
+            Dialect::Vllm => {
+                let fields = json!({ "message": message, "type": self.kind_in(dialect), "param": self.param, "code": code });
+                json!({ "error": fields })
+            }
+            Dialect::Sglang => json!({
+                "object": "error",
+                "message": message,
+                "type": self.kind_in(dialect),
+                "param": self.param,
+                "code": code,
+            }),
+            // Wrong methods are lost there too.
+            Dialect::LlamaCpp if lost => {
+                json!({ "error": { "message": "File Not Found", "type": "not_found_error", "code": 404 } })
+            }
+            Dialect::LlamaCpp => {
+                json!({ "error": { "code": code, "message": message, "type": self.kind_in(dialect) } })
+            }
+        }
+    }
+
+    fn message_in(&self, dialect: Dialect) -> &str {
+        match dialect {
+            Dialect::Vllm if self.is_overload() => {
+                "The engine is currently busy and cannot accept new requests. Please try again later or on a \
+                 different instance."
+            }
+            Dialect::Sglang if self.is_overload() => "The request queue is full.",
+            _ => &self.message,
+        }
+    }
+
+    fn kind_in(&self, dialect: Dialect) -> &str {
+        match (dialect, self.status.as_u16()) {
+            (Dialect::LlamaCpp, _) => self.kind,
+            (_, 404) => "NotFoundError",
+            (_, 400..500) => "BadRequestError",
+            (Dialect::Vllm, 503) => "Service Unavailable",
+            (Dialect::Sglang, 503) => "503",
+            _ => "InternalServerError",
+        }
     }
 
     /// The body of the answer.
@@ -111,7 +182,7 @@ mod tests {
     #[test]
     fn error_has_the_openai_form_and_escapes_what_clients_sent() {
         let error = ApiError::unknown_model("a\"b", "sim");
-        let json: serde_json::Value = serde_json::from_slice(&error.to_json()).unwrap();
+        let json: Value = serde_json::from_slice(&error.to_json()).unwrap();
         assert_eq!(error.status, StatusCode::NOT_FOUND);
         assert_eq!(json["error"]["type"], "invalid_request_error");
         assert_eq!(json["error"]["param"], "model");

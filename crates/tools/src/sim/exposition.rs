@@ -11,6 +11,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::sim::accelerator::Accelerator;
@@ -55,6 +56,30 @@ impl Exposition {
         }
         text
     }
+}
+
+/// Histograms in Prometheus' older text form, each with all that have its name together.
+pub(crate) fn histograms_text(
+    name: &str,
+    help: &str,
+    series: &[(Vec<(&'static str, String)>, Histogram)],
+) -> String {
+    let mut all = String::new();
+    for (at, (labels, histogram)) in series.iter().enumerate() {
+        let labels = labels.iter().map(|(key, value)| label(key, value));
+        let mut registry = Registry::with_labels(labels);
+        registry.register(name, help, histogram.clone());
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &registry) {
+            tracing::warn!(%error, "a histogram of the simulated worker could not be written");
+        }
+        let wanted = |line: &&str| !line.starts_with('#') || at == 0 && *line != "# EOF";
+        text.lines().filter(wanted).for_each(|line| {
+            all.push_str(line);
+            all.push('\n');
+        });
+    }
+    all
 }
 
 fn label(key: &'static str, value: &str) -> (Cow<'static, str>, Cow<'static, str>) {

@@ -38,6 +38,8 @@ pub(crate) struct GenerationRequest {
     pub(crate) include_usage: bool,
     /// SGLang's `bootstrap_room`, to be sent back as a header.
     pub(crate) room: Option<HeaderValue>,
+    /// The data-parallel rank that is to serve it.
+    pub(crate) rank: Option<u32>,
 }
 
 impl GenerationRequest {

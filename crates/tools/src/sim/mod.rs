@@ -1,7 +1,7 @@
 //! A simulated inference server.
 //!
-//! Speaks the HTTP of an OpenAI-compatible SGLang worker and takes the time that one would take,
-//! but computes nothing: answers are seeded words. Demos, tests and load runs use it in place of
+//! Speaks the HTTP of an OpenAI-compatible SGLang worker, or that of one [`Dialect`] whole, and takes the
+//! time that one would take, but computes nothing: answers are seeded words. Demos, tests and load runs use it in place of
 //! a GPU. It knows nothing of routing; `cli/sim_worker.rs` and the tests call it.
 //!
 //! ```text
@@ -12,6 +12,10 @@
 //!                 dropped anywhere here: place freed at once, counted as cancelled
 //! ```
 //!
+//! A token is four bytes of text; one that a client sends by its number is one token. Of prompts, the cache
+//! holds blocks of tokens; what was generated it does not hold. With ranks there is one of all this for
+//! each.
+//!
 //! Answers repeat: the same configuration, seed and order of requests give the same bytes.
 //! `created` is therefore no clock reading, but a fixed instant plus the request's number in
 //! seconds.
@@ -19,11 +23,14 @@
 mod control;
 mod counters;
 mod batch;
+mod dialect;
 mod error;
 mod json;
 mod seed;
 mod throughput;
 mod prompt_reader;
+mod kv_wire;
+mod kv_feed;
 mod cache;
 mod config;
 mod fields;
@@ -35,12 +42,19 @@ mod openai;
 mod embeddings;
 mod run;
 mod accelerator;
+mod kv_sockets;
+mod ranks;
 mod exposition;
+mod samples;
 mod sglang;
 mod stream;
+mod late_stream;
 mod reply;
+mod dialects;
+mod load_feed;
 mod routes;
 mod server;
 
 pub use config::{SimConfig, SimError};
+pub use dialect::Dialect;
 pub use server::SimWorker;

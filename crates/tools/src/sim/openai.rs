@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use crate::sim::config::SimConfig;
+use crate::sim::dialect::Dialect;
 use crate::sim::error::ApiError;
 use crate::sim::fields::{BootstrapRoom, Content, PromptField, Text};
 use crate::sim::generation::{Format, GenerationRequest};
@@ -26,6 +27,7 @@ struct ChatRequest<'a> {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     bootstrap_room: Option<BootstrapRoom>,
+    routed_dp_rank: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +54,7 @@ struct CompletionRequest<'a> {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     bootstrap_room: Option<BootstrapRoom>,
+    routed_dp_rank: Option<u32>,
 }
 
 /// Reads the body of `/v1/chat/completions`.
@@ -82,6 +85,7 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<GenerationReq
         stream: request.stream.unwrap_or(false),
         include_usage: wants_usage(request.stream_options.as_ref()),
         room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
+        rank: request.routed_dp_rank,
     };
     bounded(ask, request.max_completion_tokens.or(request.max_tokens), config)
 }
@@ -105,12 +109,17 @@ pub(crate) fn read_completion(body: &[u8], config: &SimConfig) -> Result<Generat
         stream: request.stream.unwrap_or(false),
         include_usage: wants_usage(request.stream_options.as_ref()),
         room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
+        rank: request.routed_dp_rank,
     };
     bounded(ask, request.max_tokens, config)
 }
 
-/// Refuses another model than the one served; no model means that one, as in SGLang.
+/// Refuses another model than the one served, as vLLM does; SGLang and llama.cpp read over it. No model
+/// means that one.
 pub(crate) fn check_model(asked: Option<&Text<'_>>, config: &SimConfig) -> Result<(), ApiError> {
+    if matches!(config.engine, Some(Dialect::Sglang | Dialect::LlamaCpp)) {
+        return Ok(());
+    }
     match asked {
         Some(asked) if asked.0 != config.model => Err(ApiError::unknown_model(&asked.0, &config.model)),
         _ => Ok(()),
@@ -119,7 +128,11 @@ pub(crate) fn check_model(asked: Option<&Text<'_>>, config: &SimConfig) -> Resul
 
 /// Prompts are hashed for the prefix cache only.
 pub(crate) fn hashing(config: &SimConfig) -> Hashing {
-    if config.cache_blocks() > 0 { Hashing::On } else { Hashing::Off }
+    match config.cache_blocks() {
+        0 => Hashing::Off,
+        _ if config.kv_events.is_some() => Hashing::Tokens(config.block_tokens),
+        _ => Hashing::Blocks(config.block_tokens),
+    }
 }
 
 /// Checks the numbers of a request and sets its length.

@@ -8,9 +8,8 @@ use crate::sim::seed::mix;
 
 /// Bytes of text per token.
 const BYTES_PER_TOKEN: usize = 4;
-/// Tokens per block of the prefix cache.
+/// Tokens per block of the prefix cache, if nobody says otherwise.
 pub(crate) const TOKENS_PER_BLOCK: usize = 16;
-const BYTES_PER_BLOCK: usize = BYTES_PER_TOKEN * TOKENS_PER_BLOCK;
 
 /// A prompt after reading: only what the simulation needs of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,13 +21,18 @@ pub(crate) struct PromptShape {
     pub(crate) blocks: Vec<u64>,
     /// Hash of the whole text; 0 if the reader was told not to hash.
     pub(crate) digest: u64,
+    /// The tokens of the full blocks: the four bytes of each as a number, or the ids that were sent. Empty
+    /// if the reader was not told to keep them.
+    pub(crate) ids: Vec<u32>,
 }
 
 /// Whether a [`PromptReader`] hashes what it reads or only counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hashing {
-    /// Blocks and digest are made.
-    On,
+    /// Blocks of so many tokens and the digest are made.
+    Blocks(usize),
+    /// The same, and the tokens of the blocks are kept.
+    Tokens(usize),
     /// Only the length is counted.
     Off,
 }
@@ -42,37 +46,44 @@ pub(crate) struct PromptReader {
     /// Start of a block whose end has not been read: always shorter than a block.
     carry: Vec<u8>,
     blocks: Vec<u64>,
+    ids: Vec<u32>,
 }
 
 impl PromptReader {
     pub(crate) fn new(hashing: Hashing) -> Self {
-        Self { hashing, bytes: 0, chain: 0, carry: Vec::new(), blocks: Vec::new() }
+        Self { hashing, bytes: 0, chain: 0, carry: Vec::new(), blocks: Vec::new(), ids: Vec::new() }
     }
 
     /// Reads further text.
     pub(crate) fn push(&mut self, mut text: &[u8]) {
         self.bytes = self.bytes.saturating_add(text.len());
-        if self.hashing == Hashing::Off {
-            return;
-        }
+        let (Hashing::Blocks(block_tokens) | Hashing::Tokens(block_tokens)) = self.hashing else { return };
+        let block_bytes = block_tokens.max(1).saturating_mul(BYTES_PER_TOKEN);
         if !self.carry.is_empty() {
-            let missing = BYTES_PER_BLOCK.saturating_sub(self.carry.len()).min(text.len());
+            let missing = block_bytes.saturating_sub(self.carry.len()).min(text.len());
             let (head, rest) = text.split_at(missing);
             self.carry.extend_from_slice(head);
             text = rest;
-            if self.carry.len() < BYTES_PER_BLOCK {
+            if self.carry.len() < block_bytes {
                 return;
             }
-            self.chain = fold(self.chain, &self.carry);
-            self.blocks.push(self.chain);
-            self.carry.clear();
+            let mut block = std::mem::take(&mut self.carry);
+            self.add(&block);
+            block.clear();
+            self.carry = block;
         }
-        let (blocks, rest) = text.as_chunks::<BYTES_PER_BLOCK>();
-        for block in blocks {
-            self.chain = fold(self.chain, block);
-            self.blocks.push(self.chain);
+        let blocks = text.chunks_exact(block_bytes);
+        self.carry.extend_from_slice(blocks.remainder());
+        blocks.for_each(|block| self.add(block));
+    }
+
+    fn add(&mut self, block: &[u8]) {
+        self.chain = fold(self.chain, block);
+        self.blocks.push(self.chain);
+        if matches!(self.hashing, Hashing::Tokens(_)) {
+            let (tokens, _) = block.as_chunks::<BYTES_PER_TOKEN>();
+            self.ids.extend(tokens.iter().map(|token| u32::from_le_bytes(*token)));
         }
-        self.carry.extend_from_slice(rest);
     }
 
     /// Reads one token id.
@@ -82,11 +93,11 @@ impl PromptReader {
 
     pub(crate) fn finish(self) -> PromptShape {
         let digest = match self.hashing {
-            Hashing::On => mix(fold(self.chain, &self.carry) ^ self.bytes as u64),
+            Hashing::Blocks(_) | Hashing::Tokens(_) => mix(fold(self.chain, &self.carry) ^ self.bytes as u64),
             Hashing::Off => 0,
         };
         let tokens = u32::try_from(self.bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
-        PromptShape { tokens, blocks: self.blocks, digest }
+        PromptShape { tokens, blocks: self.blocks, digest, ids: self.ids }
     }
 }
 
@@ -130,8 +141,10 @@ pub(crate) fn token_id(token: u64) -> u64 {
 mod tests {
     use super::*;
 
+    const BLOCK: usize = TOKENS_PER_BLOCK * BYTES_PER_TOKEN;
+
     fn read(pieces: &[&str]) -> PromptShape {
-        let mut reader = PromptReader::new(Hashing::On);
+        let mut reader = PromptReader::new(Hashing::Blocks(16));
         for piece in pieces {
             reader.push(piece.as_bytes());
         }
@@ -154,7 +167,7 @@ mod tests {
 
     #[test]
     fn blocks_agree_exactly_as_far_as_the_text_does() {
-        let shared = "x".repeat(BYTES_PER_BLOCK * 3);
+        let shared = "x".repeat(BLOCK * 3);
         let one = read(&[&shared, &"a".repeat(200)]);
         let two = read(&[&shared, &"b".repeat(200)]);
         let same = one.blocks.iter().zip(&two.blocks).take_while(|(a, b)| a == b).count();
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn equal_blocks_at_different_places_have_different_hashes() {
-        let prompt = read(&[&"x".repeat(BYTES_PER_BLOCK * 2)]);
+        let prompt = read(&[&"x".repeat(BLOCK * 2)]);
         assert_ne!(prompt.blocks[0], prompt.blocks[1]);
     }
 
@@ -174,11 +187,22 @@ mod tests {
         let mut reader = PromptReader::new(Hashing::Off);
         reader.push(&[b'x'; 401]);
         reader.push_id(7);
-        assert_eq!(reader.finish(), PromptShape { tokens: 102, blocks: Vec::new(), digest: 0 });
+        assert_eq!(reader.finish(), PromptShape { tokens: 102, ..PromptShape::default() });
     }
 
     #[test]
     fn words_need_no_escaping() {
         assert!(WORDS.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())));
+    }
+
+    #[test]
+    fn tokens_of_full_blocks_are_kept_on_demand() {
+        let mut reader = PromptReader::new(Hashing::Tokens(2));
+        (1..6).for_each(|id| reader.push_id(id));
+        let prompt = reader.finish();
+        assert_eq!((prompt.ids, prompt.blocks.len(), prompt.tokens), (vec![1, 2, 3, 4], 2, 5));
+        let mut reader = PromptReader::new(Hashing::Tokens(2));
+        ["abc", "defgh", "ij"].iter().for_each(|piece| reader.push(piece.as_bytes()));
+        assert_eq!(reader.finish().ids, [u32::from_le_bytes(*b"abcd"), u32::from_le_bytes(*b"efgh")]);
     }
 }

@@ -11,7 +11,9 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use serde_json::Value;
 
+use crate::sim::dialect::Dialect;
 use crate::sim::error::ApiError;
+use crate::sim::late_stream::LateStream;
 use crate::sim::stream::TokenStream;
 
 /// Who answered.
@@ -30,6 +32,8 @@ pub(crate) enum ReplyBody {
     Full(Full<Bytes>),
     /// Made token by token.
     Stream(Box<TokenStream>),
+    /// The same, of a request that may have to wait or be refused.
+    Late(LateStream),
 }
 
 impl Body for ReplyBody {
@@ -43,6 +47,7 @@ impl Body for ReplyBody {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx),
             Self::Stream(body) => Pin::new(body.as_mut()).poll_frame(cx),
+            Self::Late(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -50,6 +55,7 @@ impl Body for ReplyBody {
         match self {
             Self::Full(body) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
+            Self::Late(body) => body.is_end_stream(),
         }
     }
 
@@ -57,6 +63,7 @@ impl Body for ReplyBody {
         match self {
             Self::Full(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
+            Self::Late(body) => body.size_hint(),
         }
     }
 }
@@ -90,9 +97,33 @@ pub(crate) fn json(value: &Value) -> SimResponse {
 
 /// Server-sent events.
 pub(crate) fn events(stream: TokenStream) -> SimResponse {
-    let mut reply = Response::new(ReplyBody::Stream(Box::new(stream)));
+    event_stream(ReplyBody::Stream(Box::new(stream)))
+}
+
+/// Server-sent events whose head is sent before it is known whether there will be any.
+pub(crate) fn late_events(stream: LateStream) -> SimResponse {
+    event_stream(ReplyBody::Late(stream))
+}
+
+/// Server-sent events that are known whole.
+pub(crate) fn whole_events(events: Bytes) -> SimResponse {
+    event_stream(ReplyBody::Full(Full::new(events)))
+}
+
+fn event_stream(body: ReplyBody) -> SimResponse {
+    let mut reply = Response::new(body);
     reply.headers_mut().insert(CONTENT_TYPE, EVENTS);
     reply.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    reply
+}
+
+/// An error as an engine tells it.
+pub(crate) fn error_in(dialect: Dialect, error: &ApiError) -> SimResponse {
+    let mut reply = json(&error.in_dialect(dialect));
+    *reply.status_mut() = match error.status {
+        StatusCode::METHOD_NOT_ALLOWED if dialect == Dialect::LlamaCpp => StatusCode::NOT_FOUND,
+        status => status,
+    };
     reply
 }
 

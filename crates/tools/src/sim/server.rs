@@ -15,8 +15,11 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::sim::accelerator::Accelerator;
 use crate::sim::config::{SimConfig, SimError};
+use crate::sim::dialect::Dialect;
+use crate::sim::kv_sockets::KvSockets;
+use crate::sim::load_feed::push_loads;
+use crate::sim::ranks::Ranks;
 use crate::sim::routes::Routes;
 
 /// Pause after a failed accept, so that running out of file descriptors does not spin.
@@ -28,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// running requests end first.
 pub struct SimWorker {
     addr: SocketAddr,
-    accelerator: Arc<Accelerator>,
+    ranks: Arc<Ranks>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -37,7 +40,7 @@ impl fmt::Debug for SimWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimWorker")
             .field("addr", &self.addr)
-            .field("worker_id", &self.accelerator.config().worker_id)
+            .field("worker_id", &self.ranks.config().worker_id)
             .finish_non_exhaustive()
     }
 }
@@ -56,12 +59,10 @@ impl SimWorker {
         let bind_error = |source| SimError::Bind { host: config.host.clone(), port: config.port, source };
         let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(bind_error)?;
         let addr = listener.local_addr().map_err(bind_error)?;
-        let grace = config.shutdown_grace;
-        let accelerator = Arc::new(Accelerator::new(config));
-        let routes = Arc::new(Routes::new(Arc::clone(&accelerator)));
+        let ranks = Arc::new(Ranks::new(&config, KvSockets::bind(&config).await?));
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, routes, stopped, grace));
-        Ok(Self { addr, accelerator, stop: Some(stop), serving })
+        let serving = tokio::spawn(serve(listener, Arc::clone(&ranks), stopped));
+        Ok(Self { addr, ranks, stop: Some(stop), serving })
     }
 
     /// Where it listens, with the port that was picked.
@@ -76,27 +77,27 @@ impl SimWorker {
 
     /// Inference requests that arrived and could be read, whatever became of them.
     pub fn requests(&self) -> u64 {
-        self.accelerator.counters().requests()
+        self.ranks.sum(|rank| rank.counters().requests())
     }
 
     /// Inference requests between arrival and the end of their answer, waiting ones included.
     pub fn in_flight(&self) -> usize {
-        self.accelerator.counters().in_flight()
+        self.ranks.sum(|rank| rank.counters().in_flight())
     }
 
     /// Inference requests whose client went away before the end.
     pub fn cancelled(&self) -> u64 {
-        self.accelerator.counters().cancelled()
+        self.ranks.sum(|rank| rank.counters().cancelled())
     }
 
     /// Requests that hold a place in the batch.
     pub fn running(&self) -> usize {
-        self.accelerator.batch().running()
+        self.ranks.sum(|rank| rank.batch().running())
     }
 
     /// Requests that wait for a place in the batch.
     pub fn queued(&self) -> usize {
-        self.accelerator.batch().waiting()
+        self.ranks.sum(|rank| rank.batch().waiting())
     }
 
     /// Waits until `reached` holds. It is asked at once, and again after every change of
@@ -106,7 +107,7 @@ impl SimWorker {
     /// # Cancel safety
     /// Safe: dropping it only stops the watching.
     pub async fn wait_until(&self, reached: impl Fn(&Self) -> bool) {
-        self.accelerator.counters().changes.until(|| reached(self)).await;
+        self.ranks.changes.until(|| reached(self)).await;
     }
 
     /// Stops accepting, lets running requests end for the configured grace, then cuts off the
@@ -132,34 +133,76 @@ impl Drop for SimWorker {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    routes: Arc<Routes>,
-    mut stopped: oneshot::Receiver<()>,
-    grace: Duration,
-) {
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&routes), &graceful));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the simulated worker could not accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-            _ = &mut stopped => break,
+async fn serve(listener: TcpListener, ranks: Arc<Ranks>, stopped: oneshot::Receiver<()>) {
+    let (dialect, grace) = (ranks.config().engine, ranks.config().shutdown_grace);
+    let mut serving = Serving {
+        listener,
+        routes: Arc::new(Routes::new(Arc::clone(&ranks))),
+        graceful: GracefulShutdown::new(),
+        connections: JoinSet::new(),
+    };
+    serving.connections.spawn(push_loads(Arc::clone(&ranks)));
+    // An error is a worker that was dropped: nobody waits for its end.
+    let _ = serving.until(stopped).await;
+    ranks.control.end();
+    let idle = ranks.changes.until(|| ranks.sum(|rank| rank.counters().in_flight()) == 0);
+    let left = match dialect {
+        // It ends at once: what runs breaks off.
+        Some(Dialect::LlamaCpp) => Some(Duration::ZERO),
+        None => Some(grace),
+        // They go on taking requests until what runs has ended.
+        Some(Dialect::Sglang) => {
+            let ended = serving.until(timeout(grace, idle)).await.is_ok();
+            Some(if ended { grace } else { Duration::ZERO })
+        }
+        Some(Dialect::Vllm) if serving.until(timeout(grace, idle)).await.is_err() => {
+            ranks.control.fall_silent();
+            None
+        }
+        Some(Dialect::Vllm) => Some(grace),
+    };
+    let Serving { listener, graceful, mut connections, .. } = serving;
+    drop(listener);
+    match left {
+        // It stays for as long as its clients do.
+        None => graceful.shutdown().await,
+        Some(grace) => {
+            if timeout(grace, graceful.shutdown()).await.is_err() {
+                tracing::info!(?grace, "the simulated worker cuts off requests that did not end in time");
+            }
         }
     }
-    drop(listener);
-    if timeout(grace, graceful.shutdown()).await.is_err() {
-        tracing::info!(?grace, "the simulated worker cuts off requests that did not end in time");
-    }
     connections.shutdown().await;
+}
+
+/// The listener and what came over it.
+struct Serving {
+    listener: TcpListener,
+    routes: Arc<Routes>,
+    graceful: GracefulShutdown,
+    connections: JoinSet<()>,
+}
+
+impl Serving {
+    /// Takes connections until something has come about.
+    async fn until<F: Future>(&mut self, ended: F) -> F::Output {
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        self.connections.spawn(connection(stream, Arc::clone(&self.routes), &self.graceful));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the simulated worker could not accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = self.connections.join_next() => {}
+                output = &mut ended => return output,
+            }
+        }
+    }
 }
 
 /// Serves one connection. Its errors are its client's doing: resets and malformed requests.

@@ -22,6 +22,7 @@ struct GenerateRequest<'a> {
     sampling_params: Option<SamplingParams>,
     stream: Option<bool>,
     bootstrap_room: Option<BootstrapRoom>,
+    routed_dp_rank: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +57,7 @@ pub(crate) fn read_generate(body: &[u8], config: &SimConfig) -> Result<Generatio
         stream: request.stream.unwrap_or(false),
         include_usage: false,
         room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
+        rank: request.routed_dp_rank,
     };
     bounded(ask, sampling.max_new_tokens, config)
 }

@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 
 use crate::sim::chunks::ChunkWriter;
+use crate::sim::control::Control;
 use crate::sim::run::Run;
 
 /// One frame per token, one for the end.
@@ -19,11 +21,17 @@ pub(crate) struct TokenStream {
     run: Option<Run>,
     chunks: ChunkWriter,
     frames_until_stall: Option<u64>,
+    control: Arc<Control>,
 }
 
 impl TokenStream {
-    pub(crate) fn new(run: Run, chunks: ChunkWriter, stall_after: Option<u64>) -> Self {
-        Self { run: Some(run), chunks, frames_until_stall: stall_after }
+    pub(crate) fn new(
+        run: Run,
+        chunks: ChunkWriter,
+        stall_after: Option<u64>,
+        control: Arc<Control>,
+    ) -> Self {
+        Self { run: Some(run), chunks, frames_until_stall: stall_after, control }
     }
 }
 
@@ -39,7 +47,7 @@ impl Body for TokenStream {
         let Some(run) = &mut this.run else {
             return Poll::Ready(None);
         };
-        if this.frames_until_stall == Some(0) {
+        if this.frames_until_stall == Some(0) || this.control.is_silent() {
             // No waker is kept: only the end of the connection ends a stall.
             return Poll::Pending;
         }

@@ -2,7 +2,10 @@
 
 mod client;
 mod control;
+mod dialects;
 mod disconnects;
+mod ends;
+mod kv_events;
 mod overload;
 mod plain_answers;
 mod process;
