@@ -107,15 +107,20 @@ def compare(real, simulated, requests):
     """Sends the same requests to both; what differs."""
     found = []
     for method, path, body in requests:
-        answers = [ask(url, method, path, body) for url in (simulated.url, real.url)]
-        found += compare_answers(f"{method} {path} {str(body)[:60] if body else ''}", *answers)
+        streamed = isinstance(body, dict) and body.get("stream")
+        others = [ask(real.url, method, path, body) for _ in range(STREAMS if streamed else 1)]
+        title = f"{method} {path} {str(body)[:60] if body else ''}"
+        found += compare_answers(title, ask(simulated.url, method, path, body), *others)
     return found
 
 
-def compare_answers(title, simulated, real):
+def compare_answers(title, simulated, real, *more):
+    """What differs between an answer and what the engine's answers have together."""
     if simulated.status != real.status:
         return [f"{title}: {simulated.status}, and the engine {real.status}: {simulated} {real}"]
     (kind, ours), (other_kind, others) = content(simulated), content(real)
+    for answer in more:
+        others = merged(others, content(answer)[1])
     if kind != other_kind:
         return [f"{title}: {kind}, and the engine {other_kind}"]
     return [f"{title}: {difference}" for difference in differences(ours, others)]
@@ -156,13 +161,17 @@ def compare_metrics(real, simulated):
 # --- requests ------------------------------------------------------------------------------
 
 USAGE = {"stream_options": {"include_usage": True}}
+STREAMED = {"tokens": 60, "stream": True, "ignore_eos": True}
+# A model of random weights makes half characters, and llama.cpp leaves out the first event of a stream, with
+# the role, whose first character is one: that is two of five. So many of a stream's kind say all there is.
+STREAMS = 20
 GENERATIONS = [
     ("POST", CHAT, chat()),
-    ("POST", CHAT, chat(stream=True, **USAGE)),
-    ("POST", CHAT, chat(stream=True)),
+    ("POST", CHAT, chat(**STREAMED, **USAGE)),
+    ("POST", CHAT, chat(**STREAMED)),
     ("POST", "/v1/completions", {"model": "tiny", "prompt": "One two three", "max_tokens": 4}),
     ("POST", "/v1/completions", {"model": "tiny", "prompt": [1, 2, 3], "max_tokens": 4}),
-    ("POST", "/v1/completions", {"model": "tiny", "prompt": "One", "max_tokens": 4, "stream": True, **USAGE}),
+    ("POST", "/v1/completions", {"model": "tiny", "prompt": "One", "max_tokens": 60, "stream": True, "ignore_eos": True, **USAGE}),
     ("POST", CHAT, b'{"mess'),
     ("GET", "/nothing", None),
     ("GET", CHAT, None),
