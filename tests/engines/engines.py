@@ -85,7 +85,7 @@ class Checks:
 
     def kv_events(self, **more):
         """Settings of a publisher: SGLang takes the one above the first port for questions, and the third for loads."""
-        first = free_port()
+        first = free_port(3)
         more = more or {"enable_kv_cache_events": True, "publisher": "zmq"}
         return {"endpoint": f"tcp://*:{first}", "replay_endpoint": f"tcp://*:{first + 1}", **more}
 

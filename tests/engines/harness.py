@@ -30,10 +30,19 @@ def wait_for(what, probe, seconds=LONGEST_WAIT_S):
     raise TimeoutError(f"{what} did not come about in {seconds} seconds")
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_port(count=1):
+    """A free port, the first of so many in a row."""
+    while True:
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            first = listener.getsockname()[1]
+            try:
+                for port in range(first + 1, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return first
 
 
 # --- processes -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ prints what came as JSON.
 usage: kv_probe.py URL ENDPOINT REPLAY_ENDPOINT [LOAD_ENDPOINT]
 """
 
+import itertools
 import json
 import sys
 import time
@@ -28,7 +29,9 @@ def subscriber(address, topic):
 
 
 def complete(first):
-    body = {"model": "tiny", "prompt": list(range(first, first + 100)), "max_tokens": 2}
+    # Blocks of vLLM on a CPU have 128 tokens; the model knows some two thousand.
+    prompt = [100 + (first + number) % 1800 for number in range(400)]
+    body = {"model": "tiny", "prompt": prompt, "max_tokens": 2}
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(), headers)
     urllib.request.urlopen(request, timeout=60).read()
@@ -49,7 +52,7 @@ def received(socket, act):
     raise TimeoutError(f"nothing was published at {endpoint}")
 
 
-ids = iter(range(100, 1900, 10))
+ids = itertools.count(0, 7)
 frames = received(subscriber(endpoint, b""), lambda: complete(next(ids)))
 asker = context.socket(zmq.DEALER)
 asker.connect(replay_endpoint)
