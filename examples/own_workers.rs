@@ -59,14 +59,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The request is sent here. Without this call a plugin hears of no finished request, and a canary
     // is not judged by requests that fail.
     policy.on_request_complete(&RequestCompletion {
-        worker_url: chosen.url().to_owned(),
-        chooser: decision.chooser(),
         success: true,
         judged: true,
+        status: Some(200),
         first_byte: Some(began.elapsed()),
         total: began.elapsed(),
         prompt_tokens: Some(1),
         completion_tokens: Some(8),
+        ..RequestCompletion::new(chosen.url(), decision.chooser())
     });
     drop(decision); // Until here it counts as in flight.
     println!("{} in flight", chosen.load());

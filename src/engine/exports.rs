@@ -39,6 +39,8 @@ pub enum Ask {
 pub enum Tell {
     /// `on_workers`
     Workers,
+    /// `on_first_token`
+    FirstToken,
     /// `on_complete`
     Complete,
     /// `restore_state`
@@ -52,6 +54,7 @@ pub(crate) struct Exports {
     select_worker: AnswerFunc,
     select_worker_pair: Option<AnswerFunc>,
     on_workers: Option<TakingFunc>,
+    on_first_token: Option<TakingFunc>,
     on_complete: Option<TakingFunc>,
     pub(crate) save_state: Option<TypedFunc<(), i64>>,
     restore_state: Option<TakingFunc>,
@@ -69,6 +72,7 @@ impl Exports {
     pub(crate) fn taking(&self, tell: Tell) -> Option<&TakingFunc> {
         match tell {
             Tell::Workers => self.on_workers.as_ref(),
+            Tell::FirstToken => self.on_first_token.as_ref(),
             Tell::Complete => self.on_complete.as_ref(),
             Tell::RestoreState => self.restore_state.as_ref(),
         }
@@ -85,6 +89,7 @@ pub(crate) struct Places {
     select_worker: Option<ModuleExport>,
     select_worker_pair: Option<ModuleExport>,
     on_workers: Option<ModuleExport>,
+    on_first_token: Option<ModuleExport>,
     on_complete: Option<ModuleExport>,
     save_state: Option<ModuleExport>,
     restore_state: Option<ModuleExport>,
@@ -102,6 +107,7 @@ impl Places {
             select_worker: place(export::SELECT_WORKER),
             select_worker_pair: place(export::SELECT_WORKER_PAIR),
             on_workers: place(export::ON_WORKERS),
+            on_first_token: place(export::ON_FIRST_TOKEN),
             on_complete: place(export::ON_COMPLETE),
             save_state: place(export::SAVE_STATE),
             restore_state: place(export::RESTORE_STATE),
@@ -132,6 +138,7 @@ impl Lookup<'_> {
                 .ok_or_else(|| missing(export::SELECT_WORKER))?,
             select_worker_pair: self.answer(&places.select_worker_pair),
             on_workers: self.func(&places.on_workers),
+            on_first_token: self.func(&places.on_first_token),
             on_complete: self.func(&places.on_complete),
             save_state: self.func(&places.save_state),
             restore_state: self.func(&places.restore_state),

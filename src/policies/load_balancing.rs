@@ -11,7 +11,8 @@ use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::types::future::BoxFuture;
 
-/// A finished request, for the policy that placed it.
+/// A finished request, for the policy that placed it. [`RequestCompletion::new`] makes one of which
+/// nothing is known, for `..` in a literal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestCompletion {
     /// URL of the worker that served it.
@@ -25,6 +26,9 @@ pub struct RequestCompletion {
     /// room. It then counts neither for nor against a canary. A plugin hears of it all the same, as of a
     /// request without success.
     pub judged: bool,
+    /// Status of the worker's answer, or the code of the error that its stream told of; 502 if there was
+    /// no answer or it broke off. `None` if the client went away before the end, or nobody knows.
+    pub status: Option<u16>,
     /// Time to the first byte of the answer.
     pub first_byte: Option<Duration>,
     /// Time to the last byte.
@@ -33,6 +37,53 @@ pub struct RequestCompletion {
     pub prompt_tokens: Option<u32>,
     /// Tokens that were generated, if known.
     pub completion_tokens: Option<u32>,
+    /// Tokens of the prompt that the worker had in its cache, if known.
+    pub cached_tokens: Option<u32>,
+    /// The tag that the policy gave with its answer.
+    pub tag: Option<u64>,
+}
+
+impl RequestCompletion {
+    /// A request to the worker at this URL that came to no good end, and of which nothing else is known.
+    pub fn new(worker_url: impl Into<String>, chooser: Chooser) -> Self {
+        Self {
+            worker_url: worker_url.into(),
+            chooser,
+            success: false,
+            judged: false,
+            status: None,
+            first_byte: None,
+            total: Duration::ZERO,
+            prompt_tokens: None,
+            completion_tokens: None,
+            cached_tokens: None,
+            tag: None,
+        }
+    }
+}
+
+/// A streamed answer that has begun, for the policy that placed its request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestFirstToken {
+    /// URL of the worker that serves it.
+    pub worker_url: String,
+    /// Who chose the worker.
+    pub chooser: Chooser,
+    /// Time since the request was sent to the worker.
+    pub after: Duration,
+    /// The tag that the policy gave with its answer.
+    pub tag: Option<u64>,
+}
+
+/// What a policy wants to hear of the requests that it placed. Nothing else is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeNeeds {
+    /// That a streamed answer has begun.
+    pub first_tokens: bool,
+    /// That a request has finished.
+    pub completions: bool,
+    /// The token counts that the worker gives with its answer.
+    pub usage: bool,
 }
 
 /// Something that picks a worker.
@@ -132,6 +183,17 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     fn wants_completions(&self) -> bool {
         true
     }
+
+    /// What it wants to hear of the requests that it places now. Default: that they have finished, with
+    /// token counts, if it [`wants_completions`](Self::wants_completions); counts also if it needs
+    /// [`RequestNeeds::prompt_tokens`], which the router learns to estimate from them.
+    fn outcome_needs(&self) -> OutcomeNeeds {
+        let completions = self.wants_completions();
+        OutcomeNeeds { first_tokens: false, completions, usage: completions || self.needs().prompt_tokens }
+    }
+
+    /// Tells the policy that the streamed answer of a request it placed has begun. Default: ignored.
+    fn on_first_token(&self, _first: &RequestFirstToken) {}
 
     /// Tells the policy that a request it placed has finished. Default: ignored.
     fn on_request_complete(&self, _completion: &RequestCompletion) {}

@@ -18,7 +18,9 @@ pub use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 pub use crate::policies::decision::{Chooser, DecideError, Decision, FailureCause, PairDecision};
 pub use crate::policies::explanation::{Explained, Explanation};
 pub use crate::policies::factory::PolicyFactory;
-pub use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
+pub use crate::policies::load_balancing::{
+    LoadBalancingPolicy, OutcomeNeeds, RequestCompletion, RequestFirstToken,
+};
 pub use crate::policies::native::native_policy::NativePolicy;
 pub use crate::policies::policy_handle::PolicyHandle;
 pub use crate::policies::select_worker_info::{

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
-use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
+use crate::policies::load_balancing::{
+    LoadBalancingPolicy, OutcomeNeeds, RequestCompletion, RequestFirstToken,
+};
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
@@ -108,6 +110,20 @@ impl PolicyHandle {
         }
     }
 
+    /// What it wants to hear of the requests that it places now.
+    pub fn outcome_needs(&self) -> OutcomeNeeds {
+        match self {
+            Self::Native(_) => OutcomeNeeds::default(),
+            Self::Wasm(policy) => policy.outcome_needs(),
+            Self::Custom(policy) => policy.outcome_needs(),
+        }
+    }
+
+    /// Tells the policy that the streamed answer of a request it placed has begun.
+    pub fn on_first_token(&self, first: &RequestFirstToken) {
+        self.as_dyn().on_first_token(first);
+    }
+
     /// Tells the policy that a request it placed has finished.
     pub fn on_request_complete(&self, completion: &RequestCompletion) {
         self.as_dyn().on_request_complete(completion);
@@ -178,6 +194,14 @@ impl LoadBalancingPolicy for PolicyHandle {
 
     fn wants_completions(&self) -> bool {
         Self::wants_completions(self)
+    }
+
+    fn outcome_needs(&self) -> OutcomeNeeds {
+        Self::outcome_needs(self)
+    }
+
+    fn on_first_token(&self, first: &RequestFirstToken) {
+        self.as_dyn().on_first_token(first);
     }
 
     fn on_request_complete(&self, completion: &RequestCompletion) {

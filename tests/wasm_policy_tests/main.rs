@@ -20,6 +20,7 @@ mod failures_wall_clock;
 mod files;
 mod host_functions;
 mod lifecycle;
+mod outcomes;
 mod pairs;
 mod panics;
 mod pool;

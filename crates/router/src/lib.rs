@@ -32,5 +32,7 @@ pub mod internals {
     pub use crate::manage::plugin_metrics::register as register_plugin_metrics;
     pub use crate::metrics::Metric;
     pub use crate::metrics::catalogue::TABLES as METRIC_TABLES;
-    pub use crate::proxy::{CircuitPass, Opening, Route, Shape, Shortage, Verdict, Wanted, facts};
+    pub use crate::proxy::{
+        BodyForm, CircuitPass, Opening, Route, Shape, Shortage, TokenUsage, UsageTail, Verdict, Wanted, facts,
+    };
 }

@@ -73,13 +73,9 @@ pub fn failures(factory: &PolicyFactory, cause: &str) -> u64 {
 /// A request that came to a good end on `http://w0` after a millisecond.
 pub fn finished(chooser: Chooser) -> RequestCompletion {
     RequestCompletion {
-        worker_url: "http://w0".into(),
-        chooser,
         success: true,
         judged: true,
-        first_byte: None,
         total: Duration::from_millis(1),
-        prompt_tokens: None,
-        completion_tokens: None,
+        ..RequestCompletion::new("http://w0", chooser)
     }
 }

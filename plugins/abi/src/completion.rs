@@ -1,13 +1,14 @@
 //! The message of `on_complete`: how requests ended, in batches.
 //!
 //! ```text
-//! [table version, [[worker, ok, status, first_byte_ms, total_ms, prompt_tokens, completion_tokens], …]]
+//! [table version, [[worker, ok, status, first_byte_ms, total_ms, prompt_tokens, completion_tokens,
+//!                   cached_tokens, tag], …]]
 //! ```
-//! Worker indices belong to that version of the table: a guest that has another
-//! one drops the batch. What is not known is nil. Further elements of an entry
-//! are ignored.
+//! What is not known is nil. The first seven elements are those of the first routers, whose entries end
+//! there; what came later is behind them, so that modules of that time read the entries of today.
 
-use crate::error::{DecodeError, Expected, Full, Key};
+use crate::batch::{self, BatchEntry, EventBatch, narrow, opt_f32, opt_uint, read_opt_f32, read_opt_uint};
+use crate::error::{DecodeError, Full, Key};
 use crate::reader::Reader;
 use crate::writer::Writer;
 
@@ -19,22 +20,32 @@ pub struct Completion {
     /// True if the worker answered, with success or a refusal for the request's own sake, and the answer
     /// was delivered in full. False also if the client went away or the worker was full.
     pub ok: bool,
-    /// HTTP status of the worker's answer; none if there was no answer.
+    /// HTTP status of the worker's answer, or the code of the error that its stream told of; 502 if there
+    /// was no answer or it broke off. None if the request was cancelled: the client went away.
     pub status: Option<u16>,
     /// Milliseconds until the first byte of the answer.
     pub first_byte_ms: Option<f32>,
     /// Milliseconds until the end.
     pub total_ms: Option<f32>,
-    /// Tokens of the prompt.
+    /// Tokens of the prompt, as the worker counted them.
     pub prompt_tokens: Option<u32>,
-    /// Tokens that were generated.
+    /// Tokens that were generated, as the worker counted them.
     pub completion_tokens: Option<u32>,
+    /// Tokens of the prompt that the worker had in its cache, if it says so.
+    pub cached_tokens: Option<u32>,
+    /// The tag that the policy gave with its answer.
+    pub tag: Option<u64>,
 }
 
-/// Elements of one entry on the wire.
-const FIELDS: usize = 7;
+/// Elements that every entry has.
+const NEEDED: usize = 7;
 
-impl Completion {
+/// Elements that are written.
+const FIELDS: usize = 9;
+
+impl BatchEntry for Completion {
+    const KEY: Key = Key::Completion;
+
     fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
         w.array(FIELDS)?;
         w.uint(u64::from(self.worker))?;
@@ -43,12 +54,14 @@ impl Completion {
         opt_f32(w, self.first_byte_ms)?;
         opt_f32(w, self.total_ms)?;
         opt_uint(w, self.prompt_tokens.map(u64::from))?;
-        opt_uint(w, self.completion_tokens.map(u64::from))
+        opt_uint(w, self.completion_tokens.map(u64::from))?;
+        opt_uint(w, self.cached_tokens.map(u64::from))?;
+        opt_uint(w, self.tag)
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let extra = r.array()?.checked_sub(FIELDS).ok_or(DecodeError::Missing { key: Key::Completion })?;
-        let completion = Self {
+        let mut further = r.array()?.checked_sub(NEEDED).ok_or(DecodeError::Missing { key: Self::KEY })?;
+        let mut completion = Self {
             worker: narrow(r.uint()?)?,
             ok: r.bool()?,
             status: read_opt_uint(r)?,
@@ -56,11 +69,26 @@ impl Completion {
             total_ms: read_opt_f32(r)?,
             prompt_tokens: read_opt_uint(r)?,
             completion_tokens: read_opt_uint(r)?,
+            ..Self::default()
         };
-        (0..extra).try_for_each(|_| r.skip())?;
+        let mut has_more = || {
+            let rest = further.checked_sub(1);
+            further = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        if has_more() {
+            completion.cached_tokens = read_opt_uint(r)?;
+        }
+        if has_more() {
+            completion.tag = read_opt_uint(r)?;
+        }
+        (0..further).try_for_each(|_| r.skip())?;
         Ok(completion)
     }
 }
+
+/// A batch of finished requests.
+pub type CompletionBatch<'a> = EventBatch<'a, Completion>;
 
 /// Writes a batch of requests that were decided with version `table` of the worker table.
 ///
@@ -70,88 +98,5 @@ pub fn encode_completions<'c, I>(w: &mut Writer<'_>, table: u64, completions: I)
 where
     I: ExactSizeIterator<Item = &'c Completion>,
 {
-    w.array(2)?;
-    w.uint(table)?;
-    w.array(completions.len())?;
-    for completion in completions {
-        completion.encode(w)?;
-    }
-    Ok(())
-}
-
-/// A batch, whose entries are read one by one.
-#[derive(Clone, Copy, Debug)]
-pub struct CompletionBatch<'a> {
-    table: u64,
-    count: usize,
-    entries: Reader<'a>,
-}
-
-impl<'a> CompletionBatch<'a> {
-    /// Reads the batch's head and checks that all of it is well formed.
-    ///
-    /// # Errors
-    /// [`DecodeError`].
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let extra = r.array()?.checked_sub(2).ok_or(DecodeError::Missing { key: Key::Completion })?;
-        let table = r.uint()?;
-        let mut entries = r;
-        let count = entries.array()?;
-        r.skip()?;
-        (0..extra).try_for_each(|_| r.skip())?;
-        r.finish()?;
-        Ok(Self { table, count, entries })
-    }
-
-    /// The table version that worker indices belong to.
-    #[must_use]
-    pub const fn table(&self) -> u64 {
-        self.table
-    }
-
-    /// Number of entries.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count
-    }
-
-    /// True without entries.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The entries, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = Result<Completion, DecodeError>> + use<'a> {
-        let mut r = self.entries;
-        (0..self.count).map(move |_| Completion::decode(&mut r))
-    }
-}
-
-fn opt_uint(w: &mut Writer<'_>, value: Option<u64>) -> Result<(), Full> {
-    match value {
-        Some(value) => w.uint(value),
-        None => w.nil(),
-    }
-}
-
-fn opt_f32(w: &mut Writer<'_>, value: Option<f32>) -> Result<(), Full> {
-    match value {
-        Some(value) => w.f32(value),
-        None => w.nil(),
-    }
-}
-
-fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, DecodeError> {
-    T::try_from(value).map_err(|_| DecodeError::OutOfRange { expected: Expected::Small })
-}
-
-fn read_opt_uint<T: TryFrom<u64>>(r: &mut Reader<'_>) -> Result<Option<T>, DecodeError> {
-    if r.nil() { Ok(None) } else { narrow(r.uint()?).map(Some) }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "milliseconds are f32 on the wire")]
-fn read_opt_f32(r: &mut Reader<'_>) -> Result<Option<f32>, DecodeError> {
-    if r.nil() { Ok(None) } else { r.number().map(|value| Some(value as f32)) }
+    batch::encode(w, table, completions)
 }

@@ -132,6 +132,8 @@ pub enum Key {
     Role,
     /// The entries of a completion batch, or the fields of one.
     Completion,
+    /// An entry of `on_first_token`.
+    FirstToken,
 }
 
 impl Key {
@@ -145,6 +147,7 @@ impl Key {
             Self::Healthy => "healthy",
             Self::Role => "role",
             Self::Completion => "completion",
+            Self::FirstToken => "first token",
         }
     }
 }

@@ -15,6 +15,7 @@
 //! | `select_worker`, columns | host to guest | [`Writer`] and [`Reader`], in the order of [`Input`]s |
 //! | `select_worker`, rows | host to guest | [`encode_rows`], [`RowsMessage`] |
 //! | answers | guest to host | [`Answer`], [`PairAnswer`] |
+//! | `on_first_token` | host to guest | [`encode_first_tokens`], [`FirstTokenBatch`] |
 //! | `on_complete` | host to guest | [`encode_completions`], [`CompletionBatch`] |
 #![no_std]
 
@@ -36,8 +37,10 @@ mod writer;
 mod ticket;
 
 mod answer;
+mod batch;
 mod column;
 mod completion;
+mod first_token;
 mod init;
 mod input;
 mod leg;
@@ -51,9 +54,11 @@ mod table;
 mod value_serde;
 
 pub use crate::answer::{Answer, AnswerMap};
+pub use crate::batch::{BatchEntry, EventBatch};
 pub use crate::column::{Column, ColumnNumber};
 pub use crate::completion::{Completion, CompletionBatch, encode_completions};
 pub use crate::error::{DecodeError, Expected, Full, Key};
+pub use crate::first_token::{FirstToken, FirstTokenBatch, encode_first_tokens};
 pub use crate::init::{Init, encode_error, init_error};
 pub use crate::input::{ColumnWidth, Input, UnknownInput};
 pub use crate::kind::Kind;

@@ -31,6 +31,8 @@ pub mod export {
     pub const SELECT_WORKER_PAIR: &str = "select_worker_pair";
     /// `(ptr, len)`, the worker table changed.
     pub const ON_WORKERS: &str = "on_workers";
+    /// `(ptr, len)`, streamed answers that have begun, in batches.
+    pub const ON_FIRST_TOKEN: &str = "on_first_token";
     /// `(ptr, len)`, finished requests, in batches.
     pub const ON_COMPLETE: &str = "on_complete";
     /// `() -> i64`, state to carry into the next generation.

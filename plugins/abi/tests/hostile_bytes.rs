@@ -21,6 +21,9 @@ fn decode_everything(bytes: &[u8]) {
     if let Ok(batch) = CompletionBatch::decode(bytes) {
         assert!(batch.iter().count() <= bytes.len());
     }
+    if let Ok(batch) = FirstTokenBatch::decode(bytes) {
+        assert!(batch.iter().count() <= bytes.len());
+    }
     if let Ok(rows) = RowsMessage::decode(bytes) {
         assert!(rows.workers().count() <= bytes.len());
     }
@@ -171,10 +174,28 @@ fn table_without_a_url_or_with_an_unknown_role_is_refused() {
 fn completion_with_too_few_fields_is_refused_and_with_more_is_read() {
     let short = CompletionBatch::decode(&[0x92, 1, 0x91, 0x92, 0, 0xc3]).expect("head");
     assert_eq!(short.iter().next(), Some(Err(DecodeError::Missing { key: Key::Completion })));
-    let long = [0x92, 1, 0x91, 0x98, 4, 0xc3, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x91, 0xc0];
-    let batch = CompletionBatch::decode(&long).expect("head");
-    let expected = Completion { worker: 4, ok: true, ..Completion::default() };
-    assert_eq!(batch.iter().next(), Some(Ok(expected)));
+    let nils = [0xc0; 5];
+    let entry = |elements: u8, more: &[u8]| {
+        let message = [&[0x92, 1, 0x91, 0x90 + elements, 4, 0xc3][..], &nils, more].concat();
+        let batch = CompletionBatch::decode(&message).expect("head");
+        batch.iter().next()
+    };
+    let first = Completion { worker: 4, ok: true, ..Completion::default() };
+    assert_eq!(entry(7, &[]), Some(Ok(first)), "of the first routers");
+    assert_eq!(entry(8, &[5]), Some(Ok(Completion { cached_tokens: Some(5), ..first })));
+    let known = Completion { cached_tokens: Some(5), tag: Some(6), ..first };
+    assert_eq!(entry(9, &[5, 6]), Some(Ok(known)));
+    assert_eq!(entry(11, &[5, 6, 0x91, 0xc0, 0xc3]), Some(Ok(known)));
+    assert!(matches!(entry(8, &[0xff]), Some(Err(_))), "never negative");
+}
+
+#[test]
+fn first_token_with_too_few_fields_is_refused_and_with_more_is_read() {
+    let short = FirstTokenBatch::decode(&[0x92, 1, 0x91, 0x92, 0, 0xc0]).expect("head");
+    assert_eq!(short.iter().next(), Some(Err(DecodeError::Missing { key: Key::FirstToken })));
+    let long = [0x93, 1, 0x91, 0x94, 4, 9, 0xca, 0x40, 0xa0, 0, 0, 0x91, 0xc0, 0xc3];
+    let batch = FirstTokenBatch::decode(&long).expect("head");
+    assert_eq!(batch.iter().next(), Some(Ok(FirstToken { worker: 4, tag: Some(9), ms: 5.0 })));
 }
 
 #[test]

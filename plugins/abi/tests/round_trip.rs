@@ -134,13 +134,28 @@ proptest! {
     #[test]
     fn completions_survive_the_round_trip(
         table: u64,
-        entries in vec((any::<u32>(), any::<bool>(), option::of(any::<u16>()), option::of(0.0f32..1e9), option::of(any::<u32>())), 0..20),
+        entries in vec((any::<u32>(), any::<bool>(), option::of(any::<u16>()), option::of(0.0f32..1e9), option::of(any::<u32>()), option::of(any::<u64>())), 0..20),
     ) {
-        let entries: Vec<Completion> = entries.into_iter().map(|(worker, ok, status, ms, tokens)| Completion {
+        let entries: Vec<Completion> = entries.into_iter().map(|(worker, ok, status, ms, tokens, tag)| Completion {
             worker, ok, status, first_byte_ms: ms, total_ms: ms.map(|ms| ms * 2.0), prompt_tokens: tokens, completion_tokens: tokens,
+            cached_tokens: tokens, tag,
         }).collect();
         let bytes = encoded(|w| encode_completions(w, table, entries.iter()));
         let batch = CompletionBatch::decode(&bytes).expect("just written");
+        prop_assert_eq!((batch.table(), batch.len()), (table, entries.len()));
+        let read: Result<Vec<_>, _> = batch.iter().collect();
+        prop_assert_eq!(read, Ok(entries));
+    }
+
+    #[test]
+    fn first_tokens_survive_the_round_trip(
+        table: u64,
+        entries in vec((any::<u32>(), option::of(any::<u64>()), 0.0f32..1e9), 0..20),
+    ) {
+        let entries: Vec<FirstToken> =
+            entries.into_iter().map(|(worker, tag, ms)| FirstToken { worker, tag, ms }).collect();
+        let bytes = encoded(|w| encode_first_tokens(w, table, entries.iter()));
+        let batch = FirstTokenBatch::decode(&bytes).expect("just written");
         prop_assert_eq!((batch.table(), batch.len()), (table, entries.len()));
         let read: Result<Vec<_>, _> = batch.iter().collect();
         prop_assert_eq!(read, Ok(entries));

@@ -6,14 +6,15 @@
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    Answer, CompletionBatch, Full, Init, PairAnswer, PairMap, Writer, encode_error, encode_to_vec,
+    Answer, BatchEntry, Completion, EventBatch, FirstToken, Full, Init, PairAnswer, PairMap, Writer,
+    encode_error, encode_to_vec,
 };
 
 use crate::choice::{Choice, PairChoice};
 use crate::context::Context;
 use crate::host;
 use crate::message::{Message, MessageError};
-use crate::policy::{CompletionHook, PairHook, Plugin, StateHook};
+use crate::policy::{CompletionHook, FirstTokenHook, PairHook, Plugin, StateHook};
 use crate::table::Table;
 
 /// One instance of a plugin.
@@ -111,19 +112,19 @@ impl<P: Plugin + PairHook> Guest<P> {
     }
 }
 
+impl<P: Plugin + FirstTokenHook> Guest<P> {
+    /// Export `on_first_token`. A batch that belongs to another table is dropped.
+    pub fn on_first_token(&mut self, message: &[u8]) {
+        let Self { policy, table, .. } = self;
+        each::<P, FirstToken>(policy, table, message, P::on_first_token);
+    }
+}
+
 impl<P: Plugin + CompletionHook> Guest<P> {
     /// Export `on_complete`. A batch that belongs to another table is dropped.
     pub fn on_complete(&mut self, message: &[u8]) {
-        let (Some(policy), Ok(batch)) = (&mut self.policy, CompletionBatch::decode(message)) else {
-            return;
-        };
-        if P::HOOKS.table && batch.table() != self.table.version() {
-            return;
-        }
-        // The first malformed entry ends the batch.
-        for completion in batch.iter().map_while(Result::ok) {
-            policy.on_complete(&self.table, &completion);
-        }
+        let Self { policy, table, .. } = self;
+        each::<P, Completion>(policy, table, message, P::on_complete);
     }
 }
 
@@ -150,6 +151,21 @@ impl<P: Plugin> Default for Guest<P> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Tells the policy of each entry of a batch.
+fn each<P: Plugin, E: BatchEntry>(
+    policy: &mut Option<P>,
+    table: &Table,
+    message: &[u8],
+    tell: impl Fn(&mut P, &Table, &E),
+) {
+    let (Some(policy), Ok(batch)) = (policy, EventBatch::<E>::decode(message)) else { return };
+    if P::HOOKS.table && batch.table() != table.version() {
+        return;
+    }
+    // The first malformed entry ends the batch.
+    batch.iter().map_while(Result::ok).for_each(|entry| tell(policy, table, &entry));
 }
 
 /// Reads the message where it lies and asks the policy. The message is not moved

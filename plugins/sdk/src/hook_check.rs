@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 
-use crate::policy::{CompletionHook, PairHook, StateHook};
+use crate::policy::{CompletionHook, FirstTokenHook, PairHook, StateHook};
 
 /// What is said of a policy without the hook.
 pub trait Missing {
@@ -30,5 +30,6 @@ macro_rules! check {
 }
 
 check!(Pair, PairHook);
+check!(FirstToken, FirstTokenHook);
 check!(Completion, CompletionHook);
 check!(State, StateHook);

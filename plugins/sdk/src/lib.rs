@@ -92,7 +92,7 @@ pub use crate::hash::hash;
 pub use crate::message::Message;
 #[doc(hidden)]
 pub use crate::message::MessageError;
-pub use crate::policy::{CompletionHook, Hooks, PairHook, Plugin, Policy, StateHook};
+pub use crate::policy::{CompletionHook, FirstTokenHook, Hooks, PairHook, Plugin, Policy, StateHook};
 pub use crate::random::{Rng, mix};
 pub use crate::section::{Declares, StaticManifest};
 pub use crate::table::{Table, TableWorker};
@@ -100,12 +100,12 @@ pub use sgl_policy_abi::{KnownEngine, Leg, Ticket};
 
 /// What nearly every policy needs.
 pub mod prelude {
-    pub use sgl_policy_abi::{Completion, Concurrency, Init, Input, Value, WorkerRole};
+    pub use sgl_policy_abi::{Completion, Concurrency, FirstToken, Init, Input, Value, WorkerRole};
 
     pub use crate::host::Level;
     pub use crate::{
-        Choice, CompletionHook, Config, Context, Error, Leg, PairChoice, PairHook, Policy, Rng, StateHook,
-        Table,
+        Choice, CompletionHook, Config, Context, Error, FirstTokenHook, Leg, PairChoice, PairHook, Policy,
+        Rng, StateHook, Table,
     };
 }
 

@@ -20,7 +20,7 @@ macro_rules! log {
 ///     description: "what it does",
 ///     inputs: [Healthy, Excluded, Load, Header("x-session-id"), Field("/user"), Random],
 ///     concurrency: Serial,                  // optional, default Parallel
-///     hooks: [select_pair, on_complete, state],  // optional, default none
+///     hooks: [select_pair, on_first_token, on_complete, state],  // optional, default none
 /// }
 /// ```
 ///
@@ -86,6 +86,11 @@ macro_rules! __compare_hooks {
             assert!(
                 LISTED.select_pair == $crate::hook_check::Pair::<$policy>::IMPLEMENTED,
                 "`select_pair` is listed in `hooks` of export_policy! if, and only if, the policy implements PairHook"
+            );
+            assert!(
+                LISTED.on_first_token == $crate::hook_check::FirstToken::<$policy>::IMPLEMENTED,
+                "`on_first_token` is listed in `hooks` of export_policy! if, and only if, the policy implements \
+                 FirstTokenHook"
             );
             assert!(
                 LISTED.on_complete == $crate::hook_check::Completion::<$policy>::IMPLEMENTED,
@@ -197,6 +202,17 @@ macro_rules! __hook_export {
         #[unsafe(no_mangle)]
         extern "C" fn select_worker_pair(ptr: usize, len: usize) -> i64 {
             INSTANCE.answer(ptr, len, |guest, message| $crate::exports::result(guest.select_pair(message)))
+        }
+    };
+    (on_first_token) => {
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn on_first_token(ptr: usize, len: usize) {
+            INSTANCE.answer(ptr, len, |guest, message| {
+                guest.on_first_token(message);
+                0
+            });
         }
     };
     (on_complete) => {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use sgl_policy_abi::{Completion, Init};
+use sgl_policy_abi::{Completion, FirstToken, Init};
 
 use crate::choice::{Choice, PairChoice};
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::table::Table;
 ///
 /// Only [`Policy::init`] and [`Policy::select`] are required. What the host calls besides is in
 /// traits of its own, one for each hook that [`export_policy!`](crate::export_policy) can list:
-/// [`PairHook`], [`CompletionHook`] and [`StateHook`]. A policy that implements one without listing
+/// [`PairHook`], [`FirstTokenHook`], [`CompletionHook`] and [`StateHook`]. A policy that implements one without listing
 /// it, or lists one without implementing it, is not built.
 pub trait Policy: Sized {
     /// Makes the policy out of its configuration; once per instance.
@@ -36,6 +36,12 @@ pub trait Policy: Sized {
 pub trait PairHook: Policy {
     /// Decides one request that a prefill and a decode worker serve together.
     fn select_pair(&mut self, ctx: &Context<'_, Self>) -> PairChoice;
+}
+
+/// Hook `on_first_token`: hears of streamed answers that have begun.
+pub trait FirstTokenHook: Policy {
+    /// The first event of a streamed answer came; its worker index belongs to `table`.
+    fn on_first_token(&mut self, table: &Table, first: &FirstToken);
 }
 
 /// Hook `on_complete`: hears of finished requests.
@@ -61,6 +67,8 @@ pub struct Hooks {
     pub table: bool,
     /// `select_worker_pair`.
     pub select_pair: bool,
+    /// `on_first_token`.
+    pub on_first_token: bool,
     /// `on_complete`.
     pub on_complete: bool,
     /// `save_state` and `restore_state`.
@@ -69,7 +77,8 @@ pub struct Hooks {
 
 impl Hooks {
     /// A plugin with the required exports, and the worker table.
-    pub const DEFAULT: Self = Self { table: true, select_pair: false, on_complete: false, state: false };
+    pub const DEFAULT: Self =
+        Self { table: true, select_pair: false, on_first_token: false, on_complete: false, state: false };
 
     /// Without [`Hooks::table`].
     #[must_use]
@@ -81,6 +90,12 @@ impl Hooks {
     #[must_use]
     pub const fn select_pair(self) -> Self {
         Self { select_pair: true, ..self }
+    }
+
+    /// With [`Hooks::on_first_token`].
+    #[must_use]
+    pub const fn on_first_token(self) -> Self {
+        Self { on_first_token: true, ..self }
     }
 
     /// With [`Hooks::on_complete`].

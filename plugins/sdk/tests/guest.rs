@@ -3,7 +3,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sgl_policy_sdk::abi::{Answer, PairAnswer, encode_completions, encode_to_vec, init_error};
+use sgl_policy_sdk::abi::{
+    Answer, PairAnswer, encode_completions, encode_first_tokens, encode_to_vec, init_error,
+};
 use sgl_policy_sdk::prelude::*;
 use sgl_policy_sdk::testing::{Harness, Request, TestWorker, reset_host, take_logged};
 use sgl_policy_sdk::{ExplainedChoice, Guest, Ticket, host};
@@ -99,6 +101,13 @@ impl CompletionHook for Echo {
     }
 }
 
+impl FirstTokenHook for Echo {
+    fn on_first_token(&mut self, table: &Table, first: &FirstToken) {
+        assert!(table.get(0).is_some());
+        self.completed.push((first.worker, first.tag == Some(1)));
+    }
+}
+
 impl StateHook for Echo {
     fn save_state(&mut self, out: &mut Vec<u8>) {
         out.extend(self.completed.iter().flat_map(|(worker, _)| worker.to_le_bytes()));
@@ -119,7 +128,7 @@ sgl_policy_sdk::export_policy! {
         RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, MaxTokens, Stream, Route, Session,
         PrefixHashes, ArrivalRate, ConfigHeader("tenant_header"), Field("/user"), Query("key"), Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
     ],
-    hooks: [select_pair, on_complete, state],
+    hooks: [select_pair, on_first_token, on_complete, state],
 }
 
 /// A policy that only looks at signals, and reads a header that it did not declare.
@@ -304,6 +313,16 @@ fn completions_of_the_guests_table_arrive_and_others_are_dropped() {
 }
 
 #[test]
+fn first_tokens_of_the_guests_table_arrive_and_others_are_dropped() {
+    let mut harness = echo(TestWorker::fleet(3));
+    harness.first_token(&[FirstToken { worker: 2, tag: Some(1), ms: 5.0 }]);
+    let stale = [FirstToken { worker: 1, ..FirstToken::default() }];
+    let stale = encode_to_vec(|w| encode_first_tokens(w, 77, stale.iter())).expect("fits");
+    harness.guest().on_first_token(&stale);
+    assert_eq!(harness.save_state(), 2u32.to_le_bytes());
+}
+
+#[test]
 fn state_moves_into_the_next_generation() {
     let mut old = echo(TestWorker::fleet(3));
     old.complete(&[Completion { worker: 1, ..Completion::default() }]);
@@ -438,6 +457,7 @@ proptest! {
         prop_assert!(Answer::decode(guest.select(&bytes)).is_ok());
         prop_assert!(PairAnswer::decode(guest.select_pair(&bytes)).is_ok());
         guest.on_complete(&bytes);
+        guest.on_first_token(&bytes);
         guest.on_workers(&bytes);
         guest.restore_state(&bytes);
         prop_assert!(init_error(guest.init(&bytes)).is_ok());

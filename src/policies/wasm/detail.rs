@@ -178,8 +178,11 @@ pub struct PluginDetail {
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
-    /// Batches of finished requests that could not be reported to it.
+    /// Batches of events about requests that could not be reported to it.
     pub completion_failures: u64,
+    /// Such events that were dropped because too many waited to be reported.
+    #[serde(default)]
+    pub events_dropped: u64,
     /// File operations of its guests that were refused because its private directory was full.
     pub tmp_refusals: u64,
     /// Swaps, promotions and rollbacks.
@@ -213,6 +216,7 @@ pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
         decisions: stats.decisions,
         fallbacks: stats.fallbacks,
         completion_failures: stats.completion_failures,
+        events_dropped: stats.events_dropped,
         tmp_refusals: stats.tmp_refusals,
         swaps: stats.swaps,
         rollbacks: stats.rollbacks,

@@ -8,7 +8,9 @@ use arbitrary::{Arbitrary, Unstructured};
 use sgl_policy_abi::{Concurrency, Input, MANIFEST_SECTION, Wire};
 use sglang_router_rs::config::{BreakerOptions, Isolation, LaneOption};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{Chooser, PluginOptions, PolicyHandle, RequestCompletion, WasmPolicyConfig};
+use sglang_router_rs::policies::{
+    Chooser, PluginOptions, PolicyHandle, RequestCompletion, RequestFirstToken, WasmPolicyConfig,
+};
 use wasm_encoder::{CustomSection, Section};
 use wasm_smith::{Config, Module};
 
@@ -53,6 +55,8 @@ struct Shape {
     is_replaced: bool,
     memory_is_bounded: bool,
     inputs: [u8; 4],
+    /// Last, so that inputs that were kept before it go on meaning the same.
+    has_on_first_token: bool,
 }
 
 impl Shape {
@@ -89,6 +93,7 @@ impl Shape {
         optional(self.has_pair, "select_worker_pair", answer);
         optional(self.has_on_workers, "on_workers", message);
         optional(self.has_on_complete, "on_complete", message);
+        optional(self.has_on_first_token, "on_first_token", message);
         optional(self.has_state, "save_state", "(result i64)");
         optional(self.has_state, "restore_state", message);
         wat::parse_str(format!("(module {})", fields.concat())).expect("it is valid")
@@ -239,22 +244,40 @@ fn decide(policy: &PolicyHandle, shape: &Shape, tables: [&WorkerTable; 2]) {
             continue;
         }
         HOST.decide(policy, table, &info, number % 2 == 1);
+        if shape.has_on_first_token && number.is_multiple_of(3) {
+            policy.on_first_token(&first_token(policy, number));
+        }
         if shape.has_on_complete && number.is_multiple_of(4) {
             policy.on_request_complete(&completion(policy, number));
         }
     }
 }
 
-fn completion(policy: &PolicyHandle, number: usize) -> RequestCompletion {
+fn url_of(number: usize) -> String {
+    format!("http://w{}:1", number % 6)
+}
+
+fn chooser_of(policy: &PolicyHandle) -> Chooser {
     let PolicyHandle::Wasm(plugin) = policy else { panic!("it is a plugin") };
+    Chooser::Plugin { generation: plugin.stats().generation }
+}
+
+fn first_token(policy: &PolicyHandle, number: usize) -> RequestFirstToken {
+    RequestFirstToken {
+        worker_url: url_of(number),
+        chooser: chooser_of(policy),
+        after: Duration::from_millis(3),
+        tag: number.is_multiple_of(2).then_some(u64::MAX),
+    }
+}
+
+fn completion(policy: &PolicyHandle, number: usize) -> RequestCompletion {
     RequestCompletion {
-        worker_url: format!("http://w{}:1", number % 6),
-        chooser: Chooser::Plugin { generation: plugin.stats().generation },
         success: number.is_multiple_of(8),
         judged: true,
         first_byte: number.is_multiple_of(3).then_some(Duration::from_millis(3)),
         total: Duration::from_millis(9),
         prompt_tokens: u32::try_from(number).ok(),
-        completion_tokens: None,
+        ..RequestCompletion::new(url_of(number), chooser_of(policy))
     }
 }

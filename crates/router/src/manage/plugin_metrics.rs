@@ -38,6 +38,7 @@ fn tell(plugins: &[PluginStats], families: &mut Families) {
     counters(&catalogue::PLUGIN_LOG_SUPPRESSED, |plugin| plugin.log_suppressed);
     counters(&catalogue::PLUGIN_TMP_REFUSALS, |plugin| plugin.tmp_refusals);
     counters(&catalogue::PLUGIN_COMPLETION_FAILURES, |plugin| plugin.completion_failures);
+    counters(&catalogue::PLUGIN_EVENTS_DROPPED, |plugin| plugin.events_dropped);
     counters(&catalogue::PLUGIN_SWAPS, |plugin| plugin.swaps);
     counters(&catalogue::PLUGIN_ROLLBACKS, |plugin| plugin.rollbacks);
     counters(&catalogue::PLUGIN_DRAINS, |plugin| plugin.drains.drained);

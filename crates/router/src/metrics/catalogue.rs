@@ -154,6 +154,8 @@ metrics! {
         "Calls refused since the private directory is full";
     PLUGIN_COMPLETION_FAILURES = Counter "plugin_completion_failures" ["plugin"]
         "Batches of finished requests that it was not told of";
+    PLUGIN_EVENTS_DROPPED = Counter "plugin_events_dropped" ["plugin"]
+        "Events about its requests that were dropped since too many waited";
     PLUGIN_LOG_SUPPRESSED = Counter "plugin_log_suppressed" ["plugin"]
         "Log lines that were not passed on";
 }

@@ -9,6 +9,7 @@ use crate::proxy::data_plane::DataPlane;
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::headers::Headers;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::listening::Lesson;
 use crate::proxy::out_body::OutBody;
 use crate::proxy::pair::PairRequest;
 use crate::proxy::parse;
@@ -47,7 +48,9 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
     // the one around it.
     let answered = loop {
         let served = match read_facts(client.proxy(), &course, inbound).await {
-            Err(error) => course.given_up(error).into_response(client, inbound, None, &mut record).map(Some),
+            Err(error) => {
+                course.given_up(error).into_response(client, inbound, None, None, &mut record).map(Some)
+            }
             Ok((facts, shape)) => {
                 let headers = Headers(&inbound.head.headers);
                 let info = SelectWorkerInfo {
@@ -116,7 +119,10 @@ async fn serve<F: Form>(
                 let outcome = course.give_up(&error, F::SHAPE, info);
                 // Boxed: most requests need no room for it.
                 match Box::pin(course.or_wait(outcome, client, inbound, model)).await {
-                    Some(outcome) => return outcome.into_response(client, inbound, None, record).map(Some),
+                    Some(outcome) => {
+                        let lesson = Lesson::of(info);
+                        return outcome.into_response(client, inbound, lesson, None, record).map(Some);
+                    }
                     None => continue,
                 }
             }
@@ -129,7 +135,7 @@ async fn serve<F: Form>(
         let tried = &mut course.tried;
         if !tried.take_retry(&attempted.outcome, attempted.other, form.second_run()) {
             let (outcome, prefill) = attempted.settled(tried);
-            return outcome.into_response(client, inbound, prefill, record).map(Some);
+            return outcome.into_response(client, inbound, Lesson::of(info), prefill, record).map(Some);
         }
         let Attempted { outcome, culprit, other, .. } = attempted;
         culprit.exclude(tried, snapshot, eligible, chosen);

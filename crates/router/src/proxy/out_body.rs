@@ -13,11 +13,13 @@ use hyper::body::{Body, Frame, SizeHint};
 use crate::proxy::client_deadlines::OutOfTime;
 use crate::proxy::clients::Client;
 use crate::proxy::event_stream::EventScan;
+use crate::proxy::listening::Listening;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::queue::GivenTurn;
 use crate::proxy::route::Route;
+use crate::proxy::stream_error::StreamError;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_api::End;
@@ -38,29 +40,6 @@ pub(crate) enum OutBody {
     /// A worker's, passed through. On its way to hyper an answer changes hands often: copying all of
     /// this each time costs more than the box.
     Passed(Box<Passed>),
-}
-
-/// An answer that breaks off. hyper closes the client's connection, which is how HTTP/1.1 says so.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StreamError {
-    /// The worker broke off.
-    #[error("the worker's answer broke off")]
-    Upstream(#[from] hyper::Error),
-    /// The request is out of time.
-    #[error("the request is out of time")]
-    OutOfTime,
-    /// The connection ended before a body that ends with it.
-    #[error("the worker closed the connection before the end of its answer")]
-    CutOff,
-    /// The worker has been silent for too long.
-    #[error("the worker has been silent for too long")]
-    Silent,
-}
-
-impl From<OutOfTime> for StreamError {
-    fn from(_: OutOfTime) -> Self {
-        Self::OutOfTime
-    }
 }
 
 impl OutBody {
@@ -114,6 +93,8 @@ pub(crate) struct Passed {
     events: Option<EventScan>,
     /// The code of the error that an event told of.
     erred: Option<u16>,
+    /// What the policy wants to hear of it.
+    listening: Option<Box<Listening>>,
     /// Whether the next piece was looked at when it was read ahead.
     is_known: bool,
     placement: Placement,
@@ -153,6 +134,7 @@ impl Passed {
             body,
             erred: None,
             events,
+            listening: None,
             placement,
             client: Arc::clone(client),
             route,
@@ -177,6 +159,11 @@ impl Passed {
     /// Has a cut-off noticed where the body ends with its connection.
     pub(crate) fn watch_end(&mut self, end: Option<OpenEnd>) {
         self.open_end = end;
+    }
+
+    /// Looks for what the policy wants to hear.
+    pub(crate) fn listen(&mut self, listening: Option<Box<Listening>>) {
+        self.listening = listening;
     }
 
     /// The limits of silence are the client's own.
@@ -241,6 +228,9 @@ impl Passed {
                     end.look(piece);
                 }
                 self.look(&frame);
+                if self.listening.is_some() {
+                    self.overhear(&frame);
+                }
                 // With a known length hyper does not ask again after the last byte, and never after trailers.
                 if self.body.is_end() || frame.is_trailers() {
                     self.complete();
@@ -293,6 +283,16 @@ impl Passed {
         self.heed_error();
     }
 
+    /// Looks for what the policy wants to hear. An error is no first token.
+    fn overhear(&mut self, frame: &Frame<Bytes>) {
+        let Some(listening) = &mut self.listening else { return };
+        listening.look(frame);
+        let has_data = self.erred.is_none() && self.events.as_ref().is_some_and(EventScan::has_data);
+        if listening.has_begun(has_data) {
+            self.placement.first_token(Instant::now());
+        }
+    }
+
     /// Tells the placement of an error that an event told of. What the stream began with it knows.
     fn heed_error(&mut self) {
         if self.erred.is_none()
@@ -317,6 +317,9 @@ impl Passed {
             }
         }
         self.heed_error();
+        if let Some(listening) = &self.listening {
+            self.placement.used(listening.usage(self.client.proxy().token_ratios()));
+        }
         self.placement.complete();
         if let Some(connection) = self.body.reclaim() {
             self.placement.target().pool().put(connection);

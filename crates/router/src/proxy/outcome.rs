@@ -8,6 +8,7 @@ use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
 use crate::proxy::headers::prepare_answer;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::listening::{Lesson, Listening};
 use crate::proxy::opening::Opening;
 use crate::proxy::out_body::{OutBody, Passed};
 use crate::proxy::placement::Placement;
@@ -156,13 +157,14 @@ impl Outcome {
         self,
         client: &Arc<Client>,
         inbound: &Inbound,
+        lesson: Option<Lesson>,
         prefill: Option<PrefillGuard>,
         record: &mut Option<Box<Draft>>,
     ) -> Result<Response<OutBody>, ProxyError> {
         match self {
             Self::Failed { error, .. } => Err(error),
             Self::Answered(answered) => {
-                let (mut head, mut passed) = answered.into_parts(client, inbound);
+                let (mut head, mut passed) = answered.into_parts(client, inbound, lesson);
                 if let Some(record) = record.take() {
                     passed.record(record, &mut head);
                 }
@@ -183,10 +185,16 @@ impl Answered {
     }
 
     /// The head as the client gets it, and the body.
-    fn into_parts(self, client: &Arc<Client>, inbound: &Inbound) -> (response::Parts, Box<Passed>) {
+    fn into_parts(
+        self,
+        client: &Arc<Client>,
+        inbound: &Inbound,
+        lesson: Option<Lesson>,
+    ) -> (response::Parts, Box<Passed>) {
         let Self { opening, placement, is_hurried } = self;
         let told = opening.error().map(|error| ToldStatus(error.code));
         let Opening { mut head, body, events, open_end, .. } = opening;
+        let listening = Listening::to(placement.needs(), &head, events.is_some(), lesson);
         prepare_answer(&mut head);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());
@@ -196,6 +204,7 @@ impl Answered {
         }
         let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
         passed.watch_end(open_end);
+        passed.listen(listening);
         if is_hurried {
             passed.hurry();
         }

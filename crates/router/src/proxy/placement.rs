@@ -5,9 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::proxy::circuit::CircuitPass;
 use crate::proxy::target::Target;
+use crate::proxy::usage::TokenUsage;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::{InFlight, Worker};
-use sglang_router_rs::policies::{Chooser, Decision, PolicyHandle, RequestCompletion};
+use sglang_router_rs::policies::{
+    Chooser, Decision, OutcomeNeeds, PolicyHandle, RequestCompletion, RequestFirstToken,
+};
+
+/// The status of a request whose worker did not answer, or did not finish its answer.
+const BROKE_OFF: u16 = 502;
 
 /// A request that was placed at a worker. Until it is dropped, or the worker is done with it, it counts
 /// as in flight; then the policy is told, whatever became of the request.
@@ -22,6 +28,8 @@ pub(crate) struct Placement {
     in_flight: Option<InFlight>,
     /// Who had chosen the worker.
     chooser: Chooser,
+    /// The tag that it gave along with its choice.
+    tag: Option<u64>,
     target: Arc<Target>,
     pass: CircuitPass,
     /// What the answer says so far.
@@ -33,8 +41,13 @@ pub(crate) struct Placement {
     /// How often the worker had been found dead before.
     deaths: u64,
     first_byte: Option<Duration>,
+    /// The status of the answer, or the code of the last error that it told of.
+    status: Option<u16>,
+    usage: TokenUsage,
     /// The policy, if it listens: telling needs an allocation.
     listener: Option<PolicyHandle>,
+    /// What it listens for.
+    needs: OutcomeNeeds,
 }
 
 impl Placement {
@@ -44,8 +57,10 @@ impl Placement {
         if pass == CircuitPass::Probe {
             target.refresh();
         }
+        let needs = policy.outcome_needs();
         Some(Self {
             chooser: decision.chooser(),
+            tag: decision.tag(),
             in_flight: Some(decision.into_in_flight()),
             target: Arc::clone(target),
             pass,
@@ -55,13 +70,21 @@ impl Placement {
             placed: Instant::now(),
             deaths: target.deaths(),
             first_byte: None,
-            listener: policy.wants_completions().then(|| policy.clone()),
+            status: None,
+            usage: TokenUsage::default(),
+            listener: (needs.completions || needs.first_tokens).then(|| policy.clone()),
+            needs,
         })
     }
 
     /// The worker.
     pub(crate) fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    /// What the policy wants to hear.
+    pub(crate) fn needs(&self) -> OutcomeNeeds {
+        self.needs
     }
 
     /// How often the worker had been found dead when the request was placed.
@@ -77,6 +100,7 @@ impl Placement {
     /// An answer began, or told of an error later on. `retry_after` is what a full worker asks for.
     pub(crate) fn answered(&mut self, status: u16, retry_after: impl FnOnce() -> Option<Duration>) {
         let verdict = Verdict::of(status);
+        self.status = Some(status);
         self.broke_its_word |= self.verdict == Verdict::Served && verdict != Verdict::Served;
         if verdict == Verdict::Full {
             self.target.fullness().tell(retry_after());
@@ -102,6 +126,22 @@ impl Placement {
         }
     }
 
+    /// The first event of a streamed answer came.
+    pub(crate) fn first_token(&self, now: Instant) {
+        let Some(policy) = self.listener.as_ref().filter(|_| self.verdict == Verdict::Served) else { return };
+        policy.on_first_token(&RequestFirstToken {
+            worker_url: self.target.worker().url().to_owned(),
+            chooser: self.chooser,
+            after: now - self.placed,
+            tag: self.tag,
+        });
+    }
+
+    /// The answer said how many tokens it took.
+    pub(crate) fn used(&mut self, usage: TokenUsage) {
+        self.usage = usage;
+    }
+
     /// The whole answer came.
     pub(crate) fn complete(&mut self) {
         if !self.settled {
@@ -122,17 +162,31 @@ impl Placement {
         let Some(in_flight) = self.in_flight.take() else { return };
         drop(in_flight);
         self.target.left();
-        if let Some(policy) = &self.listener {
+        if let Some(policy) = self.listener.as_ref().filter(|_| self.needs.completions) {
             policy.on_request_complete(&RequestCompletion {
-                worker_url: self.target.worker().url().to_owned(),
-                chooser: self.chooser,
                 success: !self.broke_its_word && matches!(self.verdict, Verdict::Served | Verdict::Refused),
                 judged: !matches!(self.verdict, Verdict::Full | Verdict::Abandoned),
+                status: self.told_status(),
                 first_byte: self.first_byte,
                 total: self.placed.elapsed(),
-                prompt_tokens: None,
-                completion_tokens: None,
+                prompt_tokens: self.usage.prompt_tokens,
+                completion_tokens: self.usage.completion_tokens,
+                cached_tokens: self.usage.cached_tokens,
+                tag: self.tag,
+                ..RequestCompletion::new(self.target.worker().url(), self.chooser)
             });
+        }
+    }
+
+    /// The status that the policy is told. A worker that did not answer, or broke off what it had begun
+    /// well, failed as a gateway would say it: only of a request that was cancelled there is no status.
+    fn told_status(&self) -> Option<u16> {
+        match self.verdict {
+            Verdict::Abandoned => None,
+            Verdict::Failed => Some(
+                self.status.filter(|status| Verdict::of(*status) == Verdict::Failed).unwrap_or(BROKE_OFF),
+            ),
+            Verdict::Served | Verdict::Refused | Verdict::Full => self.status,
         }
     }
 

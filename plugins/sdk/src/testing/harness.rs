@@ -4,12 +4,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    ABI_VERSION, Answer, Completion, Init, Map, PairAnswer, Value, encode_completions, encode_to_vec,
-    init_error,
+    ABI_VERSION, Answer, Completion, FirstToken, Init, Map, PairAnswer, Value, encode_completions,
+    encode_first_tokens, encode_to_vec, init_error,
 };
 
 use crate::guest::Guest;
-use crate::policy::{CompletionHook, PairHook, Plugin, StateHook};
+use crate::policy::{CompletionHook, FirstTokenHook, PairHook, Plugin, StateHook};
 use crate::random::Rng;
 use crate::testing::fleet::{Request, TestWorker};
 use crate::testing::message;
@@ -139,6 +139,16 @@ impl<P: Plugin> Harness<P> {
             tag: prefill.tag(),
             costs: (prefill.cost(), decode.cost()),
         }
+    }
+
+    /// Reports streamed answers that have begun.
+    pub fn first_token(&mut self, first_tokens: &[FirstToken])
+    where
+        P: FirstTokenHook,
+    {
+        let version = self.version;
+        let bytes = encode_to_vec(|w| encode_first_tokens(w, version, first_tokens.iter()));
+        self.guest.on_first_token(&bytes.expect("a test's batch fits"));
     }
 
     /// Reports finished requests.

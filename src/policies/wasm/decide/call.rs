@@ -198,9 +198,9 @@ async fn tell_workers<C: CandidateWorkers>(
     workers: &C,
 ) -> Result<Lease, CallError> {
     let version = workers.version().get();
-    if lease.instance().can_tell(Tell::Complete) {
+    if generation.facts.has_on_complete || generation.facts.has_on_first_token {
         // Before the guest learns the table: a caller that goes away meanwhile would never get here.
-        generation.kept.completions.remember(workers);
+        generation.kept.outcomes.remember(workers);
     }
     if lease.instance().can_tell(Tell::Workers) {
         let engine = generation.engine();

@@ -1,4 +1,4 @@
-//! A plugin as a policy: the forms of a decision, and what it is told of finished requests.
+//! A plugin as a policy: the forms of a decision, and what it is told of its requests.
 
 use std::sync::Arc;
 
@@ -6,14 +6,20 @@ use crate::core::candidate_workers::SliceCandidates;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
-use crate::policies::load_balancing::{LoadBalancingPolicy, RequestCompletion};
+use crate::policies::load_balancing::{
+    LoadBalancingPolicy, OutcomeNeeds, RequestCompletion, RequestFirstToken,
+};
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::decide::call::{Chosen, Mode};
 use crate::policies::wasm::decide::judging::nobody;
 use crate::policies::wasm::decide::question::{One, Pair};
+use crate::policies::wasm::decide::telling::Event;
+use crate::policies::wasm::load::generation::Generation;
+use crate::policies::wasm::rollout::active::Active;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
+use crate::policies::wasm::state::outcomes::Added;
 use crate::types::future::BoxFuture;
 
 impl WasmPolicy {
@@ -172,20 +178,24 @@ impl LoadBalancingPolicy for WasmPolicy {
         active.as_ref().is_some_and(|active| active.stable.facts.has_on_complete || active.canary.is_some())
     }
 
+    fn outcome_needs(&self) -> OutcomeNeeds {
+        self.in_use().as_ref().map(|active| active.outcome_needs()).unwrap_or_default()
+    }
+
+    fn on_first_token(&self, first: &RequestFirstToken) {
+        let active = self.in_use();
+        let Some(told) = active.as_ref().and_then(|active| self.placed_by(active, first.chooser)) else {
+            return;
+        };
+        if told.facts.has_on_first_token {
+            self.added(told, Event::FirstToken, told.kept.outcomes.add_first_token(first));
+        }
+    }
+
     fn on_request_complete(&self, completion: &RequestCompletion) {
         let active = self.in_use();
         let Some(active) = active.as_ref() else { return };
-        let mut told = &active.stable;
-        if let Chooser::Plugin { generation } = completion.chooser
-            && generation != told.id
-        {
-            match &active.canary {
-                Some(canary) if canary.generation.id == generation => told = &canary.generation,
-                // That candidate counted the request in state of its own, which is gone.
-                _ if self.state().was_dropped(generation) => return,
-                _ => {}
-            }
-        }
+        let Some(told) = self.placed_by(active, completion.chooser) else { return };
         if let (Some(canary), Chooser::Plugin { generation }) = (&active.canary, completion.chooser) {
             // Only requests placed while the canary ran: errors end early and answers end late, so older
             // requests of the stable generation look better than any placed now.
@@ -193,8 +203,34 @@ impl LoadBalancingPolicy for WasmPolicy {
                 self.state().count(Some(generation), |stats| stats.finish_request(completion.success));
             }
         }
-        if told.facts.has_on_complete && told.kept.completions.add(completion) {
-            self.schedule_completions(Arc::clone(told));
+        if told.facts.has_on_complete {
+            self.added(told, Event::Completion, told.kept.outcomes.add_completion(completion));
+        }
+    }
+}
+
+impl WasmPolicy {
+    /// The generation that is told of what comes of a request: that which placed it, if it is still
+    /// there, or the one that serves. `None` if a candidate placed it that is gone: it counted the
+    /// request in state of its own, which is gone too.
+    fn placed_by<'a>(&self, active: &'a Active, chooser: Chooser) -> Option<&'a Arc<Generation>> {
+        if let Chooser::Plugin { generation } = chooser
+            && generation != active.stable.id
+        {
+            match &active.canary {
+                Some(canary) if canary.generation.id == generation => return Some(&canary.generation),
+                _ if self.state().was_dropped(generation) => return None,
+                _ => {}
+            }
+        }
+        Some(&active.stable)
+    }
+
+    fn added(&self, told: &Arc<Generation>, event: Event, added: Added) {
+        match added {
+            Added::First => self.schedule(Arc::clone(told), event),
+            Added::Displaced => self.state().drop_event(),
+            Added::Joined => {}
         }
     }
 }

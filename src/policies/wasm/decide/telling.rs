@@ -1,4 +1,4 @@
-//! Reports finished requests to a plugin, off the request path, and judges failures of that.
+//! Reports what came of requests to a plugin, off the request path, and judges failures of that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +8,91 @@ use crate::engine::exports::Tell;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::canary_verdict::LOST_TIME;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
+use crate::policies::wasm::state::outcomes::Outcomes;
 
-/// How long finished requests are collected before the plugin is told.
-const BATCH: Duration = Duration::from_millis(20);
+/// How long events are collected before the plugin is told: nobody waits for a request that has ended,
+/// but a worker whose answer has begun can be given the next prompt. The timer may be a millisecond late.
+const COMPLETIONS: Duration = Duration::from_millis(20);
+const FIRST_TOKENS: Duration = Duration::from_millis(4);
+
+/// What a plugin is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A streamed answer has begun.
+    FirstToken,
+    /// A request has finished.
+    Completion,
+}
+
+impl Event {
+    fn batch(self) -> Duration {
+        match self {
+            Self::FirstToken => FIRST_TOKENS,
+            Self::Completion => COMPLETIONS,
+        }
+    }
+
+    /// What is told now: that an answer has begun also before that requests have finished, since it may
+    /// be one of them.
+    fn and_before(self) -> &'static [Self] {
+        match self {
+            Self::FirstToken => &[Self::FirstToken],
+            Self::Completion => &[Self::FirstToken, Self::Completion],
+        }
+    }
+
+    fn export(self) -> Tell {
+        match self {
+            Self::FirstToken => Tell::FirstToken,
+            Self::Completion => Tell::Complete,
+        }
+    }
+
+    fn has_listener(self, generation: &Generation) -> bool {
+        match self {
+            Self::FirstToken => generation.facts.has_on_first_token,
+            Self::Completion => generation.facts.has_on_complete,
+        }
+    }
+
+    fn take(self, outcomes: &Outcomes) -> Option<Vec<u8>> {
+        match self {
+            Self::FirstToken => outcomes.take_first_tokens(),
+            Self::Completion => outcomes.take_completions(),
+        }
+    }
+}
 
 impl WasmPolicy {
-    /// Hands collected completions to the generation after a moment.
-    pub(crate) fn schedule_completions(&self, generation: Arc<Generation>) {
+    /// Hands collected events to the generation after a moment.
+    pub(crate) fn schedule(&self, generation: Arc<Generation>, event: Event) {
         let plugin = self.downgrade();
         self.engine().background.handle().spawn(async move {
-            tokio::time::sleep(BATCH).await;
+            tokio::time::sleep(event.batch()).await;
             let Some(plugin) = plugin.upgrade() else { return };
-            plugin.tell_completions(&generation).await;
+            let generation = plugin.heir(generation);
+            for event in event.and_before() {
+                plugin.tell_events(&generation, *event).await;
+            }
         });
     }
 
-    async fn tell_completions(&self, generation: &Arc<Generation>) {
-        let Some(message) = generation.kept.completions.take_message() else { return };
+    /// The generation that shares what this one keeps and is in use now: it may have taken over
+    /// meanwhile.
+    fn heir(&self, generation: Arc<Generation>) -> Arc<Generation> {
+        let active = self.in_use();
+        let shares = |other: &&Arc<Generation>| Arc::ptr_eq(&other.kept, &generation.kept);
+        let deciding = active.as_ref().and_then(|active| active.deciding().find(shares).cloned());
+        deciding.unwrap_or(generation)
+    }
+
+    async fn tell_events(&self, generation: &Arc<Generation>, event: Event) {
+        let Some(message) = event.take(&generation.kept.outcomes) else { return };
         // A plugin out of the path is told nothing: its failures here may be why it is out.
-        if self.breaker().is_open() {
+        if self.breaker().is_open() || !event.has_listener(generation) {
             return;
         }
-        if let Err(error) = tell(generation, &message).await {
+        if let Err(error) = tell(generation, event.export(), &message).await {
             self.fail_completion(generation, &error);
         }
     }
@@ -69,9 +132,9 @@ impl WasmPolicy {
     }
 }
 
-async fn tell(generation: &Generation, message: &[u8]) -> Result<(), CallError> {
+async fn tell(generation: &Generation, export: Tell, message: &[u8]) -> Result<(), CallError> {
     let mut lease = generation.begin_call().await?;
-    lease.tell_message(Tell::Complete, message).await?;
+    lease.tell_message(export, message).await?;
     lease.finish(Some(&generation.pool));
     Ok(())
 }

@@ -31,7 +31,7 @@ struct KnownExport {
     needed: bool,
 }
 
-const KNOWN_EXPORTS: [KnownExport; 10] = [
+const KNOWN_EXPORTS: [KnownExport; 11] = [
     known(export::ALLOC, &[(&[I32], &[I32])], "(i32) -> i32", true),
     known(export::DEALLOC, &[(MESSAGE, &[])], "(i32, i32)", true),
     known(export::INIT, &[(&[], &[]), (MESSAGE, &[I64])], "() or (i32, i32) -> i64", true),
@@ -43,6 +43,7 @@ const KNOWN_EXPORTS: [KnownExport; 10] = [
     ),
     known(export::SELECT_WORKER_PAIR, &[(MESSAGE, &[I64])], "(i32, i32) -> i64", false),
     known(export::ON_WORKERS, &[(MESSAGE, &[])], "(i32, i32)", false),
+    known(export::ON_FIRST_TOKEN, &[(MESSAGE, &[])], "(i32, i32)", false),
     known(export::ON_COMPLETE, &[(MESSAGE, &[])], "(i32, i32)", false),
     known(export::SAVE_STATE, &[(&[], &[I64])], "() -> i64", false),
     known(export::RESTORE_STATE, &[(MESSAGE, &[])], "(i32, i32)", false),
@@ -71,6 +72,8 @@ pub struct ModuleFacts {
     pub has_save_state: bool,
     /// True if it can take the state of an earlier one.
     pub has_restore_state: bool,
+    /// True if it wants to hear of streamed answers that have begun.
+    pub has_on_first_token: bool,
     /// True if it wants reports of finished requests.
     pub has_on_complete: bool,
     /// Memory that it starts with, in bytes.
@@ -132,6 +135,7 @@ pub fn check_module(
         has_pair: outline.exports(export::SELECT_WORKER_PAIR),
         has_save_state: outline.exports(export::SAVE_STATE),
         has_restore_state: outline.exports(export::RESTORE_STATE),
+        has_on_first_token: outline.exports(export::ON_FIRST_TOKEN),
         has_on_complete: outline.exports(export::ON_COMPLETE),
         initial_memory_bytes: memory.initial.saturating_mul(PAGE_BYTES),
         size_bytes: wasm.len(),

@@ -7,7 +7,7 @@ use crate::types::shown;
 
 /// Names that an author may give to an optional export by mistake, in lower case without separators, and
 /// the right name.
-const LIKELY: [(&str, &str); 17] = [
+const LIKELY: [(&str, &str); 21] = [
     ("selectworkerpair", export::SELECT_WORKER_PAIR),
     ("selectworkerpairs", export::SELECT_WORKER_PAIR),
     ("selectworkerspair", export::SELECT_WORKER_PAIR),
@@ -17,6 +17,10 @@ const LIKELY: [(&str, &str); 17] = [
     ("onworker", export::ON_WORKERS),
     ("onworkerschange", export::ON_WORKERS),
     ("onworkerschanged", export::ON_WORKERS),
+    ("onfirsttoken", export::ON_FIRST_TOKEN),
+    ("onfirsttokens", export::ON_FIRST_TOKEN),
+    ("onfirstbyte", export::ON_FIRST_TOKEN),
+    ("onfirstevent", export::ON_FIRST_TOKEN),
     ("oncomplete", export::ON_COMPLETE),
     ("oncompleted", export::ON_COMPLETE),
     ("oncompletion", export::ON_COMPLETE),
@@ -70,8 +74,16 @@ mod tests {
 
     #[test]
     fn what_the_host_uses_is_no_oversight() {
-        let all =
-            ["memory", "alloc", "init", "select_worker", "select_worker_pair", "on_workers", "on_complete"];
+        let all = [
+            "memory",
+            "alloc",
+            "init",
+            "select_worker",
+            "select_worker_pair",
+            "on_workers",
+            "on_first_token",
+            "on_complete",
+        ];
         assert_eq!(lines(&all, &Manifest::default()), [""; 0]);
         let serial = columns(&[Input::Healthy], Concurrency::Serial);
         assert_eq!(lines(&["save_state", "restore_state", "helper", "__data_end"], &serial), [""; 0]);
@@ -79,13 +91,14 @@ mod tests {
 
     #[test]
     fn exports_that_are_nearly_hooks_are_named() {
-        let names = ["onComplete", "select_pair", "on_worker", "SaveState"];
+        let names = ["onComplete", "select_pair", "on_worker", "SaveState", "onFirstTokens"];
         let found = lines(&names, &Manifest::default());
         for (line, (name, meant)) in found.iter().zip(names.iter().zip([
             "on_complete",
             "select_worker_pair",
             "on_workers",
             "save_state",
+            "on_first_token",
         ])) {
             assert!(line.contains(&format!("`{name}`")) && line.ends_with(&format!("`{meant}`")), "{line}");
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::policies::load_balancing::OutcomeNeeds;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::load::generation::Generation;
@@ -88,6 +89,23 @@ impl Active {
     fn candidates(&self) -> impl Iterator<Item = &Arc<Generation>> {
         let canary = self.canary.as_ref().map(|canary| &canary.generation);
         canary.into_iter().chain(self.shadow.as_ref().map(|shadow| &shadow.generation))
+    }
+
+    /// What the deciding generations want to hear of requests. A canary is also judged by how its
+    /// requests end.
+    pub(crate) fn outcome_needs(&self) -> OutcomeNeeds {
+        let listens = self.deciding().any(|generation| generation.facts.has_on_complete);
+        OutcomeNeeds {
+            first_tokens: self.deciding().any(|generation| generation.facts.has_on_first_token),
+            completions: listens || self.canary.is_some(),
+            // The estimate of what a prompt's tokens are is learnt from them.
+            usage: listens || self.needs().prompt_tokens,
+        }
+    }
+
+    /// The generations that decide.
+    pub(crate) fn deciding(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        std::iter::once(&self.stable).chain(self.canary.as_ref().map(|canary| &canary.generation))
     }
 
     /// True if a deciding generation may have to wait for the host.

@@ -186,6 +186,7 @@ impl WasmPolicy {
             log_suppressed: self.state.log_suppressed(),
             tmp_refusals: self.state.tmp_refusals(),
             completion_failures: self.state.completion_failures(),
+            events_dropped: self.state.events_dropped(),
             generations: self.state.by_generation(),
             drains: self.state.drains(),
             swaps: watch.swaps,

@@ -17,7 +17,7 @@ use sgl_policy_abi::host_function;
 
 use crate::engine::error::EngineError;
 use crate::engine::sandbox::{HostServices, PrivateDirectory};
-use crate::policies::wasm::state::completions::Completions;
+use crate::policies::wasm::state::outcomes::Outcomes;
 use crate::policies::wasm::state::plugin_log::PluginLog;
 use crate::policies::wasm::state::row_state::RowState;
 use crate::policies::wasm::state::shared_map::SharedMap;
@@ -62,8 +62,8 @@ pub(crate) struct Kept {
     base: [i64; COUNTERS],
     /// Replaces `own` after the promotion.
     joined: OnceLock<Parts>,
-    /// Finished requests to report to these generations.
-    pub(crate) completions: Arc<Completions>,
+    /// What came of requests, to report to these generations.
+    pub(crate) outcomes: Outcomes,
 }
 
 /// A copy of map and state, to restore them.
@@ -77,7 +77,7 @@ impl Kept {
     /// Nothing yet.
     pub(crate) fn new(log: Arc<PluginLog>) -> Arc<Self> {
         let (own, base, joined) = (Parts::default(), [0; COUNTERS], OnceLock::new());
-        Arc::new(Self { log, own, base, joined, completions: Arc::default() })
+        Arc::new(Self { log, own, base, joined, outcomes: Outcomes::default() })
     }
 
     #[inline]
@@ -116,7 +116,7 @@ impl Kept {
             to.store(*base, Ordering::Relaxed);
         }
         *own.map.write() = from.map.read().clone();
-        Arc::new(Self { log, own, base, joined: OnceLock::new(), completions: Arc::default() })
+        Arc::new(Self { log, own, base, joined: OnceLock::new(), outcomes: Outcomes::default() })
     }
 
     /// Becomes what the plugin keeps, with the stable generation's counters: it adds to them what the

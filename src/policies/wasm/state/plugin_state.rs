@@ -28,6 +28,7 @@ const MAX_DROPPED: usize = 64;
 pub(crate) struct PluginState {
     log: Arc<PluginLog>,
     completion_failures: AtomicU64,
+    events_dropped: AtomicU64,
     /// The last failure, in one line.
     last_failure: Mutex<Option<String>>,
     /// What the generation that serves keeps, and the next one shares.
@@ -97,6 +98,7 @@ impl PluginState {
             serving: Mutex::new(Kept::new(Arc::clone(&log))),
             log,
             completion_failures: AtomicU64::new(0),
+            events_dropped: AtomicU64::new(0),
             last_failure: Mutex::default(),
             dropped: Mutex::default(),
             counts: Mutex::default(),
@@ -151,18 +153,30 @@ impl PluginState {
         self.log.tmp_refusals()
     }
 
-    /// Batches of finished requests that could not be reported to the plugin.
+    /// Batches of events about requests that could not be reported to the plugin.
     pub(crate) fn completion_failures(&self) -> u64 {
         self.completion_failures.load(Ordering::Relaxed)
     }
 
-    /// Counts a batch of finished requests that could not be reported to the plugin.
+    /// Counts a batch of events about requests that could not be reported to the plugin.
     pub(crate) fn fail_completion(&self, generation: u64, error: &CallError) {
         let count = self.completion_failures.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
             let plugin = self.log.plugin();
-            tracing::warn!(plugin, generation, %error, count, "a plugin could not be told of finished requests");
+            tracing::warn!(plugin, generation, %error, count, "a plugin could not be told of its requests");
         }
+    }
+
+    /// Events that were dropped because too many waited to be reported to the plugin.
+    pub(crate) fn events_dropped(&self) -> u64 {
+        self.events_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Counts an event that was dropped.
+    #[cold]
+    pub(crate) fn drop_event(&self) {
+        // Relaxed: a counter orders nothing else.
+        self.events_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Generations that live: serving, draining, or being tried.

@@ -221,8 +221,10 @@ pub struct PluginStats {
     pub log_suppressed: u64,
     /// File operations of its guests that were refused because its private directory was full.
     pub tmp_refusals: u64,
-    /// Batches of finished requests that could not be reported to it.
+    /// Batches of events about requests that could not be reported to it.
     pub completion_failures: u64,
+    /// Such events that were dropped because too many waited to be reported.
+    pub events_dropped: u64,
     /// Each generation that lives.
     pub generations: Vec<GenerationStats>,
     /// How replaced generations drained.

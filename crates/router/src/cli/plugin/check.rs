@@ -97,6 +97,7 @@ impl ModuleView {
     fn of(info: PluginInfo, facts: ModuleFacts) -> Self {
         let hooks = [
             ("select_worker_pair", facts.has_pair),
+            ("on_first_token", facts.has_on_first_token),
             ("on_complete", facts.has_on_complete),
             ("save_state", facts.has_save_state),
             ("restore_state", facts.has_restore_state),

@@ -62,7 +62,11 @@ pub(crate) fn detail(view: &PluginView) -> String {
         ("syscalls", or_dash(&plugin.syscalls.join(", "))),
     ];
     lines.extend(settings_lines(plugin));
-    let seldom = [("not told", plugin.completion_failures), ("/tmp full", plugin.tmp_refusals)];
+    let seldom = [
+        ("not told", plugin.completion_failures),
+        ("events lost", plugin.events_dropped),
+        ("/tmp full", plugin.tmp_refusals),
+    ];
     lines.extend(seldom.into_iter().filter(|(_, n)| *n > 0).map(|(key, n)| (key, format!("{n} times"))));
     let stable = plugin.generations.iter().find(|one| one.role == GenerationRole::Stable);
     if let Some((stable, provenance)) = stable.and_then(|one| Some((one, one.provenance.as_ref()?))) {

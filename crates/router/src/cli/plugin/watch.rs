@@ -145,6 +145,7 @@ mod tests {
             decisions: 0,
             fallbacks: 0,
             completion_failures: 0,
+            events_dropped: 0,
             tmp_refusals: 0,
             swaps: 0,
             rollbacks: 0,

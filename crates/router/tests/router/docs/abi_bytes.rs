@@ -1,9 +1,9 @@
 //! The example bytes of docs/plugin-abi.md are what the encoders write.
 
 use sgl_policy_abi::{
-    Answer, AnswerMap, Completion, Concurrency, Full, Init, Input, KnownEngine, Labels, Manifest, PairAnswer,
-    RowWorker, Ticket, Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions, encode_error,
-    encode_rows, encode_table, encode_to_vec, encode_worker,
+    Answer, AnswerMap, Completion, Concurrency, FirstToken, Full, Init, Input, KnownEngine, Labels, Manifest,
+    PairAnswer, RowWorker, Ticket, Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions,
+    encode_error, encode_first_tokens, encode_rows, encode_table, encode_to_vec, encode_worker,
 };
 
 use crate::docs::pages;
@@ -26,6 +26,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("error", bytes(|w| encode_error(w, "cold"))),
         ("ticket", bytes(|w| Answer::Ticketed { index: 1, ticket: Ticket::new(Some(7), 1.5) }.encode(w))),
         ("pair", bytes(|w| PairAnswer::Pair { prefill: 1, decode: 0 }.encode(w))),
+        ("on_first_token", bytes(first_tokens)),
         ("on_complete", bytes(completions)),
     ]
 }
@@ -94,16 +95,26 @@ fn state(w: &mut Writer<'_>) -> Result<(), Full> {
     Answer::Map(AnswerMap { selected_worker: Some(1), state: Some(&kept), ..AnswerMap::default() }).encode(w)
 }
 
+fn first_tokens(w: &mut Writer<'_>) -> Result<(), Full> {
+    let begun =
+        [FirstToken { worker: 1, tag: Some(9), ms: 12.5 }, FirstToken { worker: 0, tag: None, ms: 80.0 }];
+    encode_first_tokens(w, 3, begun.iter())
+}
+
 fn completions(w: &mut Writer<'_>) -> Result<(), Full> {
     let done = [
         Completion {
             worker: 1,
             ok: true,
+            status: Some(200),
             first_byte_ms: Some(12.5),
             total_ms: Some(80.0),
-            ..Completion::default()
+            prompt_tokens: Some(100),
+            completion_tokens: Some(7),
+            cached_tokens: Some(64),
+            tag: Some(9),
         },
-        Completion { worker: 0, total_ms: Some(5.0), ..Completion::default() },
+        Completion { worker: 0, status: Some(502), total_ms: Some(5.0), ..Completion::default() },
     ];
     encode_completions(w, 3, done.iter())
 }

@@ -9,8 +9,8 @@ use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::{Worker, WorkerTable};
 use sglang_router_rs::policies::{
-    DecideError, Decision, LoadBalancingPolicy, NativePolicy, PairDecision, PolicyHandle, RequestCompletion,
-    RequestNeeds, SelectWorkerInfo,
+    DecideError, Decision, LoadBalancingPolicy, NativePolicy, OutcomeNeeds, PairDecision, PolicyHandle,
+    RequestCompletion, RequestFirstToken, RequestNeeds, SelectWorkerInfo,
 };
 use sglang_router_rs::types::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ pub(crate) struct CustomPolicy {
     decide: Decide,
     /// What it was told of finished requests.
     pub(crate) completions: Mutex<Vec<RequestCompletion>>,
+    /// What it was told of answers that have begun.
+    pub(crate) first_tokens: Mutex<Vec<RequestFirstToken>>,
 }
 
 impl CustomPolicy {
@@ -39,7 +41,13 @@ impl CustomPolicy {
         + 'static,
     ) -> Arc<Self> {
         let inner = NativePolicy::by_name("round_robin").expect("a built-in policy");
-        Arc::new(Self { inner, needs, decide: Box::new(decide), completions: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            needs,
+            decide: Box::new(decide),
+            completions: Mutex::default(),
+            first_tokens: Mutex::default(),
+        })
     }
 }
 
@@ -97,6 +105,14 @@ impl LoadBalancingPolicy for CustomPolicy {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<PairDecision, DecideError>> {
         self.inner.decide_pair_async(table, info)
+    }
+
+    fn outcome_needs(&self) -> OutcomeNeeds {
+        OutcomeNeeds { first_tokens: true, completions: true, usage: true }
+    }
+
+    fn on_first_token(&self, first: &RequestFirstToken) {
+        self.first_tokens.lock().push(first.clone());
     }
 
     fn on_request_complete(&self, completion: &RequestCompletion) {

@@ -13,6 +13,7 @@ mod limits;
 mod metrics;
 mod mixed_fleets;
 mod model_routing;
+mod outcomes;
 mod pair_failures;
 mod pairs;
 mod pass_through;

@@ -1,0 +1,82 @@
+//! What a policy wants to hear of an answer, looked for while the answer passes through.
+
+use bytes::Bytes;
+use http::response;
+use hyper::body::Frame;
+
+use crate::proxy::headers::is_json;
+use crate::proxy::usage::{BodyForm, TokenUsage, UsageTail};
+use sglang_router_rs::core::TokenRatios;
+use sglang_router_rs::policies::{OutcomeNeeds, SelectWorkerInfo};
+
+/// What is still to be heard. There is none for answers that nobody listens to.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    usage: Option<UsageTail>,
+    /// Whether the first event is to be told of and has not come.
+    awaits_event: bool,
+    /// What is learnt from the count of the prompt's tokens.
+    lesson: Option<Lesson>,
+}
+
+/// A prompt whose tokens were estimated by its text.
+#[derive(Debug)]
+pub(crate) struct Lesson {
+    model: Option<Box<str>>,
+    prompt_bytes: u64,
+}
+
+impl Lesson {
+    /// What can be learnt from a request; `None` if nobody wants an estimate, or it needs none. Text
+    /// between token ids says nothing of either.
+    pub(crate) fn of(info: &SelectWorkerInfo<'_>) -> Option<Self> {
+        let estimated = info.prompt_tokens.is_some_and(|tokens| !tokens.exact) && info.tokens.is_none();
+        estimated.then(|| Self { model: info.model.map(Box::from), prompt_bytes: info.whole_prompt_bytes() })
+    }
+}
+
+impl Listening {
+    /// What these needs are of an answer with this head, which is a stream of events that can be read or
+    /// not; `None` if it has nothing to listen to: a refusal has no tokens, and a compressed body cannot
+    /// be read.
+    pub(crate) fn to(
+        needs: OutcomeNeeds,
+        head: &response::Parts,
+        has_events: bool,
+        lesson: Option<Lesson>,
+    ) -> Option<Box<Self>> {
+        if !(needs.usage || needs.first_tokens) || !head.status.is_success() {
+            return None;
+        }
+        let form = if has_events {
+            BodyForm::Events
+        } else if needs.usage && is_json(&head.headers) {
+            BodyForm::Json
+        } else {
+            return None;
+        };
+        let usage = needs.usage.then(|| UsageTail::new(form));
+        Some(Box::new(Self { usage, awaits_event: needs.first_tokens && has_events, lesson }))
+    }
+
+    /// The next piece of the body.
+    pub(crate) fn look(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(usage), Some(piece)) = (&mut self.usage, frame.data_ref()) {
+            usage.look(piece);
+        }
+    }
+
+    /// True once, when the first event has come.
+    pub(crate) fn has_begun(&mut self, has_data: bool) -> bool {
+        has_data && std::mem::take(&mut self.awaits_event)
+    }
+
+    /// What the whole body said of tokens. The ratios learn from it.
+    pub(crate) fn usage(&self, ratios: &TokenRatios) -> TokenUsage {
+        let usage = self.usage.as_ref().map(UsageTail::read).unwrap_or_default();
+        if let (Some(lesson), Some(tokens)) = (&self.lesson, usage.prompt_tokens) {
+            ratios.learn(lesson.model.as_deref(), lesson.prompt_bytes, u64::from(tokens));
+        }
+        usage
+    }
+}

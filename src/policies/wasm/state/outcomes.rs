@@ -1,0 +1,219 @@
+//! Tells plugins what came of requests, in batches, off the request path.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sgl_policy_abi::{Completion, FirstToken, Full, Writer, encode_completions, encode_first_tokens};
+
+use crate::core::candidate_workers::CandidateWorkers;
+use crate::policies::load_balancing::{RequestCompletion, RequestFirstToken};
+
+/// Events of one kind that wait for the next batch; beyond it the oldest are dropped.
+const MAX_WAITING: usize = 4096;
+
+/// Bytes that one entry takes at most, of either kind.
+const ENTRY_BYTES: usize = 48;
+
+/// What came of the requests of one plugin and was not reported to it yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    first_tokens: Waiting<RequestFirstToken>,
+    completions: Waiting<RequestCompletion>,
+    table: Mutex<KnownTable>,
+}
+
+/// Events of one kind.
+#[derive(Debug)]
+struct Waiting<E>(Mutex<VecDeque<E>>);
+
+/// What became of an event that was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is the first of a new batch.
+    First,
+    /// It joined a batch.
+    Joined,
+    /// It joined a batch that was full: the oldest was dropped for it.
+    Displaced,
+}
+
+/// The table that the guest learned last, by URL.
+#[derive(Debug, Default)]
+struct KnownTable {
+    version: u64,
+    indexes: HashMap<String, u32>,
+}
+
+impl<E> Default for Waiting<E> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<E: Clone> Waiting<E> {
+    fn add(&self, event: &E) -> Added {
+        // Copied before the lock is taken.
+        let event = event.clone();
+        let mut waiting = self.0.lock();
+        let added = match waiting.len() {
+            0 => Added::First,
+            MAX_WAITING.. => Added::Displaced,
+            _ => Added::Joined,
+        };
+        let oldest = if added == Added::Displaced { waiting.pop_front() } else { None };
+        waiting.push_back(event);
+        drop(waiting);
+        drop(oldest);
+        added
+    }
+
+    fn take(&self) -> VecDeque<E> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+impl Outcomes {
+    /// Adds a streamed answer that has begun.
+    pub(crate) fn add_first_token(&self, first: &RequestFirstToken) -> Added {
+        self.first_tokens.add(first)
+    }
+
+    /// Adds a finished request.
+    pub(crate) fn add_completion(&self, completion: &RequestCompletion) -> Added {
+        self.completions.add(completion)
+    }
+
+    /// Remembers what the guest was told, so that events name workers as it does.
+    pub(crate) fn remember<C: CandidateWorkers>(&self, workers: &C) {
+        let url = |index| workers.worker(index).map_or("", |worker| worker.url()).to_owned();
+        let indexes = (0..workers.len()).filter_map(|index| Some((url(index), u32::try_from(index).ok()?)));
+        *self.table.lock() = KnownTable { version: workers.version().get(), indexes: indexes.collect() };
+    }
+
+    /// Takes the answers that have begun as a message; `None` if there is nothing to tell. Requests to
+    /// workers that are gone from the table are left out.
+    pub(crate) fn take_first_tokens(&self) -> Option<Vec<u8>> {
+        let batch = self.first_tokens.take();
+        let table = self.table.lock();
+        let entry = |first: &RequestFirstToken| {
+            let worker = *table.indexes.get(&first.worker_url)?;
+            Some(FirstToken { worker, tag: first.tag, ms: millis(first.after) })
+        };
+        let entries: Vec<FirstToken> = batch.iter().filter_map(entry).collect();
+        message(entries.len(), |w| encode_first_tokens(w, table.version, entries.iter()))
+    }
+
+    /// Takes the finished requests as a message, in the same way.
+    pub(crate) fn take_completions(&self) -> Option<Vec<u8>> {
+        let batch = self.completions.take();
+        let table = self.table.lock();
+        let entry = |done: &RequestCompletion| Some(to_wire(done, *table.indexes.get(&done.worker_url)?));
+        let entries: Vec<Completion> = batch.iter().filter_map(entry).collect();
+        message(entries.len(), |w| encode_completions(w, table.version, entries.iter()))
+    }
+}
+
+fn message(entries: usize, encode: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) -> Option<Vec<u8>> {
+    if entries == 0 {
+        return None;
+    }
+    let mut message = vec![0; 32 + entries * ENTRY_BYTES];
+    let mut writer = Writer::new(&mut message);
+    encode(&mut writer).ok()?;
+    let used = writer.position();
+    message.truncate(used);
+    Some(message)
+}
+
+fn to_wire(done: &RequestCompletion, worker: u32) -> Completion {
+    Completion {
+        worker,
+        ok: done.success,
+        status: done.status,
+        first_byte_ms: done.first_byte.map(millis),
+        total_ms: Some(millis(done.total)),
+        prompt_tokens: done.prompt_tokens,
+        completion_tokens: done.completion_tokens,
+        cached_tokens: done.cached_tokens,
+        tag: done.tag,
+    }
+}
+
+fn millis(time: Duration) -> f32 {
+    time.as_secs_f32() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use sgl_policy_abi::{CompletionBatch, FirstTokenBatch};
+
+    use crate::policies::decision::Chooser;
+
+    use super::*;
+
+    const URL: &str = "http://w";
+
+    fn outcomes() -> Outcomes {
+        let outcomes = Outcomes::default();
+        outcomes.table.lock().indexes.insert(URL.to_owned(), u32::MAX);
+        outcomes.table.lock().version = u64::MAX;
+        outcomes
+    }
+
+    fn first(url: &str, tag: u64) -> RequestFirstToken {
+        let after = Duration::from_millis(1);
+        RequestFirstToken { worker_url: url.to_owned(), chooser: Chooser::Native, after, tag: Some(tag) }
+    }
+
+    #[test]
+    fn oldest_events_go_when_there_are_too_many_and_each_is_counted() {
+        let outcomes = outcomes();
+        let added: Vec<Added> =
+            (0..MAX_WAITING as u64 + 3).map(|tag| outcomes.add_first_token(&first(URL, tag))).collect();
+        let count = |kind| added.iter().filter(|added| **added == kind).count();
+        assert_eq!(
+            (count(Added::First), count(Added::Joined), count(Added::Displaced)),
+            (1, MAX_WAITING - 1, 3)
+        );
+        let message = outcomes.take_first_tokens().unwrap();
+        let batch = FirstTokenBatch::decode(&message).unwrap();
+        assert_eq!((batch.table(), batch.len()), (u64::MAX, MAX_WAITING));
+        assert_eq!(batch.iter().next().unwrap().unwrap().tag, Some(3));
+        assert_eq!(outcomes.take_first_tokens(), None);
+        assert_eq!(outcomes.add_first_token(&first(URL, 0)), Added::First);
+    }
+
+    #[test]
+    fn events_of_workers_that_left_the_table_are_left_out() {
+        let outcomes = outcomes();
+        outcomes.add_first_token(&first("http://gone", 1));
+        assert_eq!(outcomes.take_first_tokens(), None);
+        outcomes.add_first_token(&first("http://gone", 1));
+        outcomes.add_first_token(&first(URL, 2));
+        let message = outcomes.take_first_tokens().unwrap();
+        assert_eq!(FirstTokenBatch::decode(&message).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn largest_numbers_fit_into_what_is_reserved() {
+        let outcomes = outcomes();
+        let largest = RequestCompletion {
+            success: true,
+            status: Some(u16::MAX),
+            first_byte: Some(Duration::MAX),
+            total: Duration::MAX,
+            prompt_tokens: Some(u32::MAX),
+            completion_tokens: Some(u32::MAX),
+            cached_tokens: Some(u32::MAX),
+            tag: Some(u64::MAX),
+            ..RequestCompletion::new(URL, Chooser::Native)
+        };
+        for _ in 0..MAX_WAITING {
+            outcomes.add_completion(&largest);
+        }
+        let message = outcomes.take_completions().unwrap();
+        let batch = CompletionBatch::decode(&message).unwrap();
+        assert_eq!(batch.iter().last().unwrap().unwrap(), to_wire(&largest, u32::MAX));
+    }
+}
