@@ -52,7 +52,7 @@ macro_rules! report {
             }
 
             /// True if the worker itself reports it, false for what the router counts or measures.
-            pub(crate) fn is_said_by_worker(column: Column) -> bool {
+            pub fn is_said_by_worker(column: Column) -> bool {
                 match column {
                     Column::Load => false,
                     $(Column::$column => says!($who),)+

@@ -41,6 +41,29 @@ pub struct WorkerView {
     pub failed: u64,
     /// What it said of itself.
     pub report: KnownReport,
+    /// What is known of its engine. A router before this field tells nothing.
+    #[serde(default)]
+    pub engine: EngineView,
+}
+
+/// What is known of the engine behind a worker; null where it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct EngineView {
+    /// What the configuration says: `auto`, `sglang`, `vllm`, `llamacpp` or `none`.
+    pub setting: String,
+    /// Which one it is.
+    pub name: Option<String>,
+    /// The version that it says it has.
+    pub version: Option<String>,
+    /// Tokens that its KV cache can hold.
+    pub kv_capacity_tokens: Option<u32>,
+    /// Tokens of a block of that cache.
+    pub block_size: Option<u32>,
+    /// Requests that it runs at the same time at most.
+    pub max_running_requests: Option<u32>,
+    /// Where it tells of its load.
+    pub load_path: Option<String>,
 }
 
 /// All workers.

@@ -12,7 +12,7 @@ use sglang_router_rs::policies::{NativePolicy, PolicyFactory};
 use crate::client::{Whole, call, get};
 use crate::upstream::Upstream;
 
-/// Settings for a test: free ports, round robin, no health checks, no questions for models.
+/// Settings for a test: free ports, round robin, no health checks, no questions for models or load.
 pub fn config(workers: Vec<WorkerEntry>) -> CheckedConfig {
     let mut config = RouterConfig { workers, ..RouterConfig::default() };
     config.server.port = 0;
@@ -20,14 +20,16 @@ pub fn config(workers: Vec<WorkerEntry>) -> CheckedConfig {
     config.admin.port = 0;
     config.health.interval_secs = 0;
     config.health.poll_models = false;
+    config.health.load_interval_ms = 0;
     check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() })
         .expect("a configuration without faults")
 }
 
-/// The same with health checks every 10 ms.
+/// The same with health checks, and questions for load, every 10 ms.
 pub fn checking(workers: Vec<WorkerEntry>) -> CheckedConfig {
     let mut config = config(workers);
     config.proxy.health.interval = Some(Duration::from_millis(10));
+    config.proxy.health.load_interval = Some(Duration::from_millis(10));
     config.proxy.health.timeout = Duration::from_secs(2);
     config
 }

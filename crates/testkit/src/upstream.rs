@@ -295,6 +295,20 @@ async fn accept(
     }
 }
 
+/// What routers ask on their own account, besides health.
+const QUESTIONS: [&str; 10] = [
+    "/get_load",
+    "/get_server_info",
+    "/load",
+    "/metrics",
+    "/props",
+    "/server_info",
+    "/slots",
+    "/v1/loads",
+    "/v1/models",
+    "/version",
+];
+
 async fn answer(
     request: Request<Incoming>,
     state: &UpstreamState,
@@ -306,7 +320,7 @@ async fn answer(
         state.checked.notify_waiters();
         return whole(state.health.load(Ordering::SeqCst), "");
     }
-    let is_question = ["/get_load", "/v1/loads", "/v1/models"].contains(&path);
+    let is_question = QUESTIONS.contains(&path);
     let extra = state.extra.lock().get(path).cloned();
     if is_question || extra.is_some() {
         *state.asked.lock().entry(path.to_owned()).or_default() += 1;

@@ -279,7 +279,7 @@ fn what_is_not_known_arrives_as_unknown() {
     assert_eq!(
         decision.reason.as_deref(),
         Some(
-            "http://a None Regular 1 [] load=0 running=None waiting=None queued=None kv=None tps=None ms=None \
+            "http://a None Regular 1 [] load=0 running=None waiting=None queued=None kv=None tps=None ms=None age=None \
              text=None tokens=None bytes=0 count=0? max=None stream=false \
              route=None session=None hashes=None rate=NaN tenant=None user=None key=None model=None a=None b=None leg=Single random=0 now=0 10"
         )

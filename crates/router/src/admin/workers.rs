@@ -23,7 +23,7 @@ use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
-use sgl_api::{Problem, WorkerList, WorkerView};
+use sgl_api::{EngineView, Problem, WorkerList, WorkerView};
 use sgl_upstream::{WorkerUrl, without_user};
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::core::Worker;
@@ -69,6 +69,20 @@ fn view(target: &Target) -> WorkerView {
         succeeded,
         failed,
         report: worker.report().known(),
+        engine: engine(target),
+    }
+}
+
+fn engine(target: &Target) -> EngineView {
+    let (facts, source) = (target.worker().engine(), target.reports().source());
+    EngineView {
+        setting: target.own().engine.as_str().to_owned(),
+        name: facts.name.as_deref().map(str::to_owned),
+        version: source.version,
+        kv_capacity_tokens: facts.kv_capacity_tokens,
+        block_size: facts.block_size,
+        max_running_requests: facts.max_running_requests,
+        load_path: source.path.map(str::to_owned),
     }
 }
 

@@ -108,6 +108,7 @@ fn limits(args: &ServeArgs) -> Vec<Given> {
         ("health.interval_secs", "--health-check-interval-secs", given(args.health_check_interval_secs)),
         ("health.timeout_secs", "--health-check-timeout-secs", given(args.health_check_timeout_secs)),
         ("health.endpoint", "--health-check-endpoint", args.health_check_endpoint.is_some()),
+        ("health.load_interval_ms", "--load-interval-ms", given(args.load_interval_ms)),
         ("health.failure_threshold", "--health-failure-threshold", count(args.health_failure_threshold)),
         ("health.success_threshold", "--health-success-threshold", count(args.health_success_threshold)),
         ("circuit_breaker.failure_threshold", "--cb-failure-threshold", count(args.cb_failure_threshold)),

@@ -171,6 +171,9 @@ pub struct ServeArgs {
     /// Path that health checks ask [default: /health]
     #[arg(long)]
     pub health_check_endpoint: Option<String>,
+    /// Milliseconds between two questions for a worker's load, 0 = none [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub load_interval_ms: Option<u64>,
     /// Failed checks in a row after which a worker is out [default: 3]
     #[arg(long)]
     pub health_failure_threshold: Option<u32>,
@@ -276,6 +279,7 @@ impl ServeArgs {
         set(&self.health_check_interval_secs, &mut config.health.interval_secs);
         set(&self.health_check_timeout_secs, &mut config.health.timeout_secs);
         set(&self.health_check_endpoint, &mut config.health.endpoint);
+        set(&self.load_interval_ms, &mut config.health.load_interval_ms);
         set(&self.health_failure_threshold, &mut config.health.failure_threshold);
         set(&self.health_success_threshold, &mut config.health.success_threshold);
         set(&self.cb_failure_threshold, &mut config.circuit_breaker.failure_threshold);

@@ -16,7 +16,7 @@ use crate::config::compile_section::CompileSection;
 use crate::config::fixed::FixedKeys;
 use crate::config::plugin_set::PluginSet;
 use crate::config::retry_on::{RetryCondition, RetryOn};
-use crate::config::router::{RouterConfig, UpstreamSection};
+use crate::config::router::{HealthSection, RouterConfig, UpstreamSection};
 use sglang_router_rs::config::{Fault, Faults};
 use sglang_router_rs::types::{file, shown_path};
 
@@ -296,10 +296,19 @@ fn check_health(config: &RouterConfig, faults: &mut Vec<Fault>) -> HealthSetting
         failures: within("health.failure_threshold", health.failure_threshold, 1..=1000, faults),
         successes: within("health.success_threshold", health.success_threshold, 1..=1000, faults),
         endpoint: health.endpoint.clone(),
-        poll_load: health.poll_load,
+        load_interval: check_load_interval(health, faults),
         poll_models: health.poll_models,
         models_interval: MODELS_INTERVAL,
     }
+}
+
+/// How often workers are asked for their load, if they are.
+fn check_load_interval(health: &HealthSection, faults: &mut Vec<Fault>) -> Option<Duration> {
+    let millis = health.load_interval_ms;
+    if millis > 0 && !(100..=3_600_000).contains(&millis) {
+        faults.push(Fault::value("health.load_interval_ms", millis, "0 (none) or 100 to 3600000"));
+    }
+    (millis > 0 && health.poll_load).then(|| Duration::from_millis(millis))
 }
 
 fn check_circuit(config: &RouterConfig, faults: &mut Vec<Fault>) -> CircuitSettings {

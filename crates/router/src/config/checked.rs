@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::engine_setting::EngineSetting;
 use crate::config::fixed::FixedKeys;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::retry_on::RetryOn;
@@ -181,6 +182,22 @@ impl SilenceSettings {
     }
 }
 
+/// What a worker has of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnSettings {
+    /// How long it may be silent.
+    pub silence: SilenceSettings,
+    /// Which engine it is.
+    pub engine: EngineSetting,
+}
+
+impl ProxySettings {
+    /// What holds for this worker.
+    pub fn of_worker(&self, worker: &WorkerEntry) -> OwnSettings {
+        OwnSettings { silence: self.silence.of_worker(worker), engine: worker.engine }
+    }
+}
+
 /// Seconds as a limit, 0 as none.
 pub(crate) fn limit_of(secs: u64) -> Option<Duration> {
     (secs > 0).then(|| Duration::from_secs(secs))
@@ -223,8 +240,8 @@ pub struct HealthSettings {
     pub successes: u32,
     /// Path that is asked.
     pub endpoint: String,
-    /// Whether `/v1/loads` or `/get_load` is asked too.
-    pub poll_load: bool,
+    /// Time between two questions for a worker's load; `None` = it is not asked.
+    pub load_interval: Option<Duration>,
     /// Whether `/v1/models` is asked too.
     pub poll_models: bool,
     /// Time between two questions for models. Not to be set in the file: 30 s.

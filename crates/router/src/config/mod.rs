@@ -10,6 +10,7 @@ pub(crate) mod retry_on;
 mod compile_section;
 mod queue_section;
 pub(crate) mod plugin_entry;
+pub(crate) mod engine_setting;
 pub(crate) mod worker_entry;
 pub(crate) mod router;
 mod toml_text;
@@ -24,6 +25,7 @@ pub(crate) mod check;
 
 pub use crate::config::check::{Surroundings, check};
 pub use crate::config::checked::{CheckedConfig, RecordSettings};
+pub use crate::config::engine_setting::EngineSetting;
 pub use crate::config::files::read_config;
 pub use crate::config::plugin_entry::PluginEntry;
 pub use crate::config::retry_on::RetryCondition;

@@ -291,9 +291,13 @@ pub struct HealthSection {
     pub success_threshold: u32,
     /// Path that is asked; 200 to 299 passes. Default: `/health`.
     pub endpoint: String,
-    /// Whether a worker is asked for its load too (SGLang's `/v1/loads` or `/get_load`), for policies
-    /// that look at its queue. A worker without them is asked more and more rarely. Default: true.
+    /// Whether a worker is asked for its load too, for policies that look at its queue, and for that which
+    /// engine it is (`docs/signals.md`). One that tells no load is asked more and more rarely.
+    /// Default: true.
     pub poll_load: bool,
+    /// Milliseconds between two questions for a worker's load, whether there are checks or not: 0 (none) or
+    /// 100 to 3,600,000. Default: 1000.
+    pub load_interval_ms: u64,
     /// Whether a worker is asked for its models (`/v1/models`): when it comes up and every 30
     /// seconds. Otherwise only `model` of its table is known. Default: true.
     pub poll_models: bool,
@@ -308,6 +312,7 @@ impl Default for HealthSection {
             success_threshold: 2,
             endpoint: "/health".to_owned(),
             poll_load: true,
+            load_interval_ms: 1000,
             poll_models: true,
         }
     }

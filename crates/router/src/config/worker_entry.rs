@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::engine_setting::EngineSetting;
 use sglang_router_rs::core::WorkerRole;
 
 /// `[[workers]]`, and the body of `POST /workers`: one worker.
@@ -19,6 +20,10 @@ pub struct WorkerEntry {
     pub model: Option<String>,
     /// Relative capacity, above 0. Default: 1.0.
     pub weight: f64,
+    /// Which engine it is: `sglang`, `vllm`, `llamacpp`, `none` (it is asked for no load), or `auto`: the
+    /// router finds out. Default: `auto`.
+    #[serde(skip_serializing_if = "EngineSetting::is_auto")]
+    pub engine: EngineSetting,
     /// Free-form labels. Default: none.
     pub labels: BTreeMap<String, String>,
     /// Port of the bootstrap server of a prefill worker. Default: none.
@@ -36,6 +41,7 @@ impl Default for WorkerEntry {
             role: WorkerRole::default(),
             model: None,
             weight: 1.0,
+            engine: EngineSetting::Auto,
             labels: BTreeMap::new(),
             bootstrap_port: None,
             first_byte_timeout_secs: None,

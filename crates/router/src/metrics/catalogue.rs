@@ -86,6 +86,10 @@ metrics! {
         "Idle connections to a worker";
     WORKER_RECONNECTS = Counter "worker_reconnects" ["worker"]
         "Requests sent again because an idle connection closed under them";
+    WORKER_REPORT_AGE = Gauge "worker_report_age_seconds" ["worker"]
+        "Time since a worker told its load; +Inf if never";
+    WORKER_REPORTS_FAILED = Counter "worker_reports_failed" ["worker", "cause"]
+        "Questions for a worker's load that failed, by cause";
     WORKER_REQUESTS = Counter "worker_requests" ["worker", "outcome"]
         "Requests by worker and outcome";
 }

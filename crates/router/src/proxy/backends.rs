@@ -132,10 +132,10 @@ impl Backends {
         if let Some(target) = self.recall(&mut keepers, entry, &spec) {
             return Ok(target);
         }
-        let silence = self.settings.silence.of_worker(entry);
+        let own = self.settings.of_worker(entry);
         let make = |worker: Arc<FleetWorker>| {
             let endpoint = Endpoint::new(Arc::clone(&worker), url, &self.settings, healthy, &self.queue);
-            Target::new(worker, silence, endpoint)
+            Target::new(worker, own, endpoint)
         };
         let target = self.roster.add(spec, healthy, make)?;
         self.look_after(&mut keepers, &target);
@@ -145,7 +145,7 @@ impl Backends {
     /// Ends the removal of a worker and its drain. `None` if it is not being removed.
     fn recall(&self, keepers: &mut Keepers, entry: &WorkerEntry, spec: &WorkerSpec) -> Option<Arc<Target>> {
         keepers.leaving.remove(&spec.url)?;
-        self.roster.replace(spec.clone(), self.settings.silence.of_worker(entry))?;
+        self.roster.replace(spec.clone(), self.settings.of_worker(entry))?;
         let target = self.roster.undrain(&spec.url)?;
         self.look_after(keepers, &target);
         Some(target)
@@ -162,8 +162,7 @@ impl Backends {
     pub fn change(&self, entry: &WorkerEntry) -> Result<Option<Arc<Target>>, WorkerUrlError> {
         let url = WorkerUrl::parse(&entry.url)?;
         let mut keepers = self.keepers.lock();
-        let silence = self.settings.silence.of_worker(entry);
-        let target = self.roster.replace(spec_of(entry, &url), silence);
+        let target = self.roster.replace(spec_of(entry, &url), self.settings.of_worker(entry));
         if let Some(target) = &target {
             self.look_after(&mut keepers, target);
         }

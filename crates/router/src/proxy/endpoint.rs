@@ -12,6 +12,7 @@ use crate::proxy::circuit::Circuit;
 use crate::proxy::fullness::Fullness;
 use crate::proxy::idle_connections::IdleConnections;
 use crate::proxy::queue::RequestQueue;
+use crate::proxy::report_log::ReportLog;
 use crate::proxy::retry::{AfterIdle, SecondRun};
 use crate::proxy::verdict::Verdict;
 use sgl_upstream::{Address, Outgoing, UpstreamAnswer, UpstreamConnection, UpstreamError, WorkerUrl};
@@ -42,6 +43,7 @@ pub struct Endpoint {
     drained: Notify,
     verdicts: [AtomicU64; Verdict::ALL.len()],
     reconnects: AtomicU64,
+    reports: ReportLog,
     /// Whether it was found dead and not alive since.
     dead: AtomicBool,
     deaths: AtomicU64,
@@ -72,6 +74,7 @@ impl Endpoint {
             drained: Notify::new(),
             verdicts: [const { AtomicU64::new(0) }; Verdict::ALL.len()],
             reconnects: AtomicU64::new(0),
+            reports: ReportLog::default(),
             dead: AtomicBool::new(false),
             deaths: AtomicU64::new(0),
             queue: Arc::clone(queue),
@@ -226,6 +229,11 @@ impl Endpoint {
     pub fn reconnects(&self) -> u64 {
         // Relaxed: a counter.
         self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// What became of the questions for its load.
+    pub fn reports(&self) -> &ReportLog {
+        &self.reports
     }
 
     /// Requests that it did its part for, and that it failed.

@@ -8,11 +8,12 @@ use tokio::sync::Notify;
 
 use crate::config::checked::HealthSettings;
 use crate::proxy::endpoint::Endpoint;
+use crate::proxy::engines::poll;
 use crate::proxy::learning::Learner;
+use crate::proxy::own_questions;
 use crate::proxy::own_questions::Finding;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
-use crate::proxy::{load_poll, own_questions};
 use sglang_router_rs::core::{Worker, WorkerReport};
 use sglang_router_rs::types::in_full;
 
@@ -28,12 +29,7 @@ pub(crate) async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: Hea
     let came_up = Notify::new();
     let learner = Learner::new(&target, &roster, &settings);
     let checks = check_for_ever(&target, &roster, &settings, &learner, &came_up);
-    let loads = async {
-        match settings.interval.filter(|_| settings.poll_load) {
-            Some(interval) => load_poll::keep(&target, &settings, interval, &came_up).await,
-            None => std::future::pending().await,
-        }
-    };
+    let loads = poll::keep(&target, &roster, &settings, &came_up);
     let pruning = async {
         loop {
             tokio::time::sleep(PRUNE_INTERVAL).await;
@@ -155,7 +151,7 @@ mod tests {
             failures: 3,
             successes: 2,
             endpoint: "/health".to_owned(),
-            poll_load: false,
+            load_interval: None,
             poll_models: false,
             models_interval: Duration::from_secs(30),
         }

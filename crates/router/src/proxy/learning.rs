@@ -73,7 +73,7 @@ impl<'a> Learner<'a> {
 
     /// False if there was no answer that says anything. What was known stays known then.
     async fn learn(&self, limit: Duration) -> bool {
-        let Some((status, body)) = own_questions::get(self.target, PATH, limit).await else { return false };
+        let Ok((status, body)) = own_questions::ask(self.target, PATH, limit).await else { return false };
         let listing = match Listing::read(&body).filter(|_| status.is_success()) {
             Some(listing) => listing,
             None if own_questions::is_absent(status) => Listing::default(),

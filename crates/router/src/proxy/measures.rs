@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::metrics::{CounterSet, DurationHistogram, Families, Metric, Metrics, catalogue};
 use crate::proxy::backends::Backends;
+use crate::proxy::report_log::ReportFailure;
 use crate::proxy::retry::RetryReason;
 use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
@@ -163,6 +164,18 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     let again = families.family(&catalogue::WORKER_RECONNECTS);
     for target in snapshot.targets() {
         again.count(&[target.worker().url()], target.reconnects());
+    }
+    let ages = families.family(&catalogue::WORKER_REPORT_AGE);
+    for target in snapshot.targets() {
+        if let Some(age) = target.reports().age_secs() {
+            ages.gauge(&[target.worker().url()], age);
+        }
+    }
+    let failed = families.family(&catalogue::WORKER_REPORTS_FAILED);
+    for target in snapshot.targets().iter().filter(|target| target.reports().age_secs().is_some()) {
+        for (failure, name) in ReportFailure::ALL {
+            failed.count(&[target.worker().url(), name], target.reports().failures(failure));
+        }
     }
     let outcomes = families.family(&catalogue::WORKER_REQUESTS);
     for target in snapshot.targets() {

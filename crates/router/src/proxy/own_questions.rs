@@ -13,26 +13,46 @@ use sglang_router_rs::core::Worker;
 /// The most that is read of an answer.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Asks a worker for something small, over an idle connection if there is one; `None` if it does not
-/// answer within the limit.
+/// Why there is no answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// No connection, or one that broke before the head of an answer.
+    Unreachable,
+    /// Not all of it came within the limit.
+    Timeout,
+    /// It is too large, or broke off.
+    Unusable,
+}
+
+/// Asks a worker for something small, over an idle connection if there is one.
+///
+/// # Errors
+///
+/// [`Unanswered`] if it does not answer within the limit.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection.
-pub(crate) async fn get(target: &Target, path: &str, limit: Duration) -> Option<(StatusCode, Vec<u8>)> {
-    let uri: Uri = path.parse().ok()?;
+pub(crate) async fn ask(
+    target: &Target,
+    path: &str,
+    limit: Duration,
+) -> Result<(StatusCode, Vec<u8>), Unanswered> {
+    let uri: Uri = path.parse().map_err(|_| Unanswered::Unusable)?;
     let asked = async {
         let answer = target.call(|| request(target, &uri), &SecondRun::default(), || false).await;
-        let answer: UpstreamAnswer =
-            answer.inspect_err(|error| tracing::debug!(worker = target.worker().url(), %error, path)).ok()?;
+        let answer: UpstreamAnswer = answer.map_err(|error| {
+            tracing::debug!(worker = target.worker().url(), %error, path);
+            Unanswered::Unreachable
+        })?;
         let (head, mut body) = answer.into_parts();
-        let whole = body.collect(MAX_ANSWER_BYTES).await?;
+        let whole = body.collect(MAX_ANSWER_BYTES).await.ok_or(Unanswered::Unusable)?;
         if let Some(connection) = body.reclaim() {
             target.pool().put(connection);
         }
-        Some((head.status, whole))
+        Ok((head.status, whole))
     };
-    tokio::time::timeout(limit, asked).await.ok().flatten()
+    tokio::time::timeout(limit, asked).await.unwrap_or(Err(Unanswered::Timeout))
 }
 
 /// What a check of a worker's health found.

@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::config::checked::SilenceSettings;
+use crate::config::checked::OwnSettings;
 use crate::proxy::models::{Known, Listing};
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
-use sglang_router_rs::core::{Fleet, FleetError, FleetWorker, Worker, WorkerSpec};
+use sglang_router_rs::core::{EngineFacts, Fleet, FleetError, FleetWorker, Worker, WorkerSpec};
 
 /// Who is there. The keepers of workers write to it; [`crate::proxy::Backends`] owns them.
 ///
@@ -103,13 +103,15 @@ impl Roster {
         Some(target)
     }
 
-    /// Gives a worker other facts and limits; all else of it goes on. `None` if it is not there.
-    pub fn replace(&self, spec: WorkerSpec, silence: SilenceSettings) -> Option<Arc<Target>> {
+    /// Gives a worker other facts and settings; all else of it goes on, also what was learnt of its engine.
+    /// `None` if it is not there.
+    pub fn replace(&self, mut spec: WorkerSpec, own: OwnSettings) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(&spec.url)?;
+        spec.engine.clone_from(entry.target.worker().engine());
         let worker = self.fleet.replace(spec)?;
         entry.known.configured.clone_from(&worker.spec().model);
-        entry.target = Arc::new(entry.target.succeeded_by(worker, silence));
+        entry.target = Arc::new(entry.target.succeeded_by(worker, own));
         let target = Arc::clone(&entry.target);
         self.publish(&entries);
         Some(target)
@@ -177,6 +179,28 @@ impl Roster {
             );
         }
         self.publish(&entries);
+    }
+
+    /// A worker says of what engine it is: a new table, if that is news. Nothing if it is gone.
+    pub fn learn_engine(&self, url: &str, facts: &EngineFacts) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(url) else { return };
+        let spec = entry.target.worker().spec();
+        if spec.engine == *facts {
+            return;
+        }
+        tracing::debug!(worker = url, ?facts, "facts of its engine learnt");
+        let spec = WorkerSpec { engine: facts.clone(), ..spec.clone() };
+        let Some(worker) = self.fleet.replace(spec) else { return };
+        entry.target = Arc::new(entry.target.succeeded_by(worker, entry.target.own()));
+        self.publish(&entries);
+    }
+
+    /// Whose models it serves, by its own list: engines name themselves there.
+    pub fn owner(&self, url: &str) -> Option<String> {
+        let entries = self.entries.lock();
+        let card = entries.get(url)?.known.listing.as_ref()?.cards().first()?;
+        Some(card.shown().get("owned_by")?.as_str()?.to_owned())
     }
 
     fn publish(&self, entries: &HashMap<String, RosterEntry>) {

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::config::checked::SilenceSettings;
+use crate::config::checked::{OwnSettings, SilenceSettings};
 use crate::proxy::endpoint::Endpoint;
 use sglang_router_rs::core::FleetWorker;
 
@@ -13,21 +13,21 @@ use sglang_router_rs::core::FleetWorker;
 #[derive(Debug)]
 pub struct Target {
     worker: Arc<FleetWorker>,
-    silence: SilenceSettings,
+    own: OwnSettings,
     endpoint: Arc<Endpoint>,
 }
 
 impl Target {
-    /// A worker with limits of its own.
-    pub fn new(worker: Arc<FleetWorker>, silence: SilenceSettings, endpoint: Endpoint) -> Self {
-        Self { worker, silence, endpoint: Arc::new(endpoint) }
+    /// A worker with settings of its own.
+    pub fn new(worker: Arc<FleetWorker>, own: OwnSettings, endpoint: Endpoint) -> Self {
+        Self { worker, own, endpoint: Arc::new(endpoint) }
     }
 
     /// What follows it when the configuration says something else of the worker.
     #[must_use]
-    pub fn succeeded_by(&self, worker: Arc<FleetWorker>, silence: SilenceSettings) -> Self {
+    pub fn succeeded_by(&self, worker: Arc<FleetWorker>, own: OwnSettings) -> Self {
         self.endpoint.hand_over(Arc::clone(&worker));
-        Self { worker, silence, endpoint: Arc::clone(&self.endpoint) }
+        Self { worker, own, endpoint: Arc::clone(&self.endpoint) }
     }
 
     /// The worker.
@@ -37,7 +37,12 @@ impl Target {
 
     /// How long it may be silent.
     pub fn silence(&self) -> SilenceSettings {
-        self.silence
+        self.own.silence
+    }
+
+    /// What it has of its own.
+    pub fn own(&self) -> OwnSettings {
+        self.own
     }
 
     /// What is behind its URL.

@@ -65,7 +65,7 @@ async fn worker_that_answers_only_over_connections_that_it_has_does_not_pass() {
     let worker = Raw::start(|_| Act::Say(raw::whole(""))).await;
     let mut config = router::checking(vec![worker.entry()]);
     // Would use the connection at the same time.
-    config.proxy.health.poll_load = false;
+    config.proxy.health.load_interval = None;
     let router = router::start(config).await;
     let target = router::target(&router, &worker.entry().url).unwrap();
     until(async || target.is_passing()).await;

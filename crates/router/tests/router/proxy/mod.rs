@@ -4,6 +4,7 @@ mod bodies;
 mod circuit;
 mod client_disconnects;
 mod config_example;
+mod engine_reports;
 mod error_events;
 mod framing;
 mod full_workers;

@@ -171,7 +171,7 @@ async fn prefill_worker_that_is_found_dead_has_failed() {
     };
     let (dying, second) = (Raw::start(script).await, Upstream::start(|_| pending()).await);
     let mut config = router::checking(vec![prefill(dying.entry()), decode(second.entry())]);
-    config.proxy.health.poll_load = false;
+    config.proxy.health.load_interval = None;
     config.proxy.client_idle = Duration::from_millis(500);
     let router = router::start(config).await;
     let target = router::target(&router, &dying.entry().url).unwrap();
@@ -222,7 +222,7 @@ async fn prefill_half_that_falls_silent_after_the_answer_is_in_flight_no_longer(
 async fn prefill_half_of_a_worker_that_is_found_dead_ends_after_the_answer_too() {
     let (dying, decoding) = (begins_only().await, Upstream::saying("decode").await);
     let mut config = router::checking(vec![prefill(dying.entry()), decode(decoding.entry())]);
-    config.proxy.health.poll_load = false;
+    config.proxy.health.load_interval = None;
     config.proxy.health.timeout = Duration::from_millis(200);
     config.proxy.silence.between = None;
     let router = router::start(config).await;

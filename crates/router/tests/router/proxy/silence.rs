@@ -171,7 +171,7 @@ async fn all_passing(router: &RunningRouter) {
 /// A router over one that is dying and one that is well, quick to see it.
 async fn over_dying(dying: &Raw, worker: &Upstream) -> RunningRouter {
     let mut config = router::checking(vec![dying.entry(), worker.entry()]);
-    config.proxy.health.poll_load = false;
+    config.proxy.health.load_interval = None;
     config.proxy.client_idle = Duration::from_millis(500);
     config.proxy.shutdown = Duration::from_millis(20);
     let router = router::start(config).await;
@@ -240,7 +240,7 @@ async fn removed_worker_is_looked_after_until_its_last_request_has_ended() {
 async fn silent_stream_of_a_worker_that_is_found_dead_is_broken_off() {
     let dying = falling(&[EVENT]).await;
     let mut config = router::checking(vec![dying.entry()]);
-    config.proxy.health.poll_load = false;
+    config.proxy.health.load_interval = None;
     config.proxy.health.timeout = Duration::from_millis(200);
     config.proxy.client_idle = Duration::from_millis(500);
     config.proxy.silence.between = None;
