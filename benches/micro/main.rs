@@ -5,6 +5,7 @@
 use criterion::{criterion_group, criterion_main};
 
 mod by_hand;
+mod columns;
 mod decision;
 mod floor;
 mod instantiate;
@@ -16,6 +17,7 @@ mod wire;
 criterion_group!(
     benches,
     decision::decision,
+    columns::columns,
     wire::wire,
     pool::pool,
     instantiate::instantiate,

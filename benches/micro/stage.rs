@@ -6,7 +6,16 @@ use sglang_router_rs::core::{Fleet, WorkerSpec};
 
 /// A plugin of the repository, built.
 pub(crate) fn module(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("dist/plugins/{name}.wasm"));
+    built("plugins", name)
+}
+
+/// A plugin that is built for tests and benchmarks.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    built("fixtures", name)
+}
+
+fn built(kind: &str, name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("dist/{kind}/{name}.wasm"));
     assert!(path.exists(), "run scripts/build_wasm_plugins.sh build first");
     path
 }

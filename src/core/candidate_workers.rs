@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::core::worker::Worker;
+use crate::core::{books, moment};
 use sgl_policy_abi::{Column, WorkerRole};
 
 /// Names one list of workers: no two different lists in the process have the same version.
@@ -123,10 +124,15 @@ impl CandidateWorkers for SliceCandidates<'_> {
         for (bytes, worker) in out.chunks_exact_mut(Column::WIDTH).zip(self.workers) {
             let bits = if column == Column::Load {
                 i32::try_from(worker.load()).unwrap_or(i32::MAX).cast_unsigned()
+            } else if books::is_of_books(column) {
+                worker.books().and_then(|books| books.bits(column)).unwrap_or(column.unknown())
             } else {
                 worker.report().bits(column)
             };
             bytes.copy_from_slice(&bits.to_le_bytes());
+        }
+        if moment::is_in(column) {
+            moment::into_ages(out, moment::now());
         }
     }
 

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::core::book_page::move_average;
+use crate::core::books;
+use crate::core::books::BookNumbers;
 use crate::core::engine_facts::EngineFacts;
 use crate::core::moment;
 use crate::core::report::WorkerReport;
@@ -118,9 +121,7 @@ impl FleetWorker {
     /// Moves the latency average towards a new time to first byte, in milliseconds, by a tenth
     /// of the difference. A concurrent update may be lost, which a moving average forgives.
     pub fn observe_latency(&self, milliseconds: f32) {
-        let before = f32::from_bits(self.chunk.load(Column::LatencyEwma, self.slot));
-        let after = if before.is_nan() { milliseconds } else { before + (milliseconds - before) / 10.0 };
-        self.chunk.store(Column::LatencyEwma, self.slot, after.to_bits());
+        move_average(self.chunk.cell(Column::LatencyEwma, self.slot), milliseconds);
     }
 }
 
@@ -174,6 +175,10 @@ impl Worker for FleetWorker {
             let bits = self.chunk.load(column, self.slot);
             if moment::is_in(column) { moment::age(bits, moment::now()).cast_unsigned() } else { bits }
         })
+    }
+
+    fn book_numbers(&self) -> Option<BookNumbers> {
+        books::are_kept().then(|| BookNumbers::from_bits(|column| self.chunk.load(column, self.slot)))
     }
 }
 

@@ -7,13 +7,21 @@
 //!  WorkerTable (versioned, immutable) ──────────────────┘
 //! ```
 //!
+//! What a request adds to the columns of its worker, an [`InFlight`] takes away again: the load and,
+//! while somebody wants them, the router's own books ([`KeptBooks`]).
+//!
 //! Policies see only [`CandidateWorkers`]: the same columns, whether they come from
 //! the router's own table or from an embedder's slice of [`Worker`]s.
 
 pub(crate) mod engine_facts;
 mod report;
-pub(crate) mod worker;
 mod moment;
+pub(crate) mod books;
+mod book_page;
+mod booked;
+mod worker_books;
+pub(crate) mod worker;
+mod bulk_copy;
 mod signals;
 mod slots;
 mod fleet_worker;
@@ -24,6 +32,7 @@ pub(crate) mod in_flight;
 pub(crate) mod fleet;
 mod token_ratios;
 
+pub use crate::core::books::{BookEntry, BookNumbers, KeptBooks};
 pub use crate::core::candidate_workers::{CandidateWorkers, SliceCandidates, TableVersion};
 pub use crate::core::engine_facts::EngineFacts;
 pub use crate::core::fleet::{Fleet, FleetError};
@@ -33,4 +42,5 @@ pub use crate::core::report::{KnownReport, WorkerReport};
 pub use crate::core::table::WorkerTable;
 pub use crate::core::token_ratios::TokenRatios;
 pub use crate::core::worker::{BasicWorker, Worker, WorkerSpec};
+pub use crate::core::worker_books::WorkerBooks;
 pub use sgl_policy_abi::{Column, WorkerRole};

@@ -15,24 +15,41 @@ const UNKNOWN: u32 = u32::MAX;
 #[inline]
 pub(crate) const fn is_in(column: Column) -> bool {
     match column {
-        Column::ReportAgeMs => true,
+        Column::ReportAgeMs | Column::OldestPendingMs => true,
         Column::Load
         | Column::Running
         | Column::Waiting
         | Column::QueuedTokens
         | Column::KvUsage
         | Column::Throughput
-        | Column::LatencyEwma => false,
+        | Column::LatencyEwma
+        | Column::PrefillLoad
+        | Column::PrefillTokens
+        | Column::UncachedTokens
+        | Column::TokensInFlight
+        | Column::PendingCost
+        | Column::TtftEwma
+        | Column::TpotEwma => false,
     }
 }
 
 /// This moment: milliseconds since some moment of this process, which begin anew after 49 days. Ages are
 /// far below that.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "begins anew on purpose")]
 pub(crate) fn now() -> u32 {
+    of(Instant::now())
+}
+
+/// The moment of a look at the clock, be it before that of the first.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "begins anew on purpose")]
+pub(crate) fn of(at: Instant) -> u32 {
     static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_millis() as u32
+    let start = *START.get_or_init(Instant::now);
+    match at.checked_duration_since(start) {
+        Some(after) => after.as_millis() as u32,
+        None => (start.saturating_duration_since(at).as_millis() as u32).wrapping_neg(),
+    }
 }
 
 /// The moment that was `age` ago, which is none of those that mean "unknown".

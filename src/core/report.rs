@@ -12,6 +12,21 @@ macro_rules! says {
     };
 }
 
+/// The columns that are in no report, as a pattern.
+macro_rules! counted {
+    () => {
+        Column::Load
+            | Column::PrefillLoad
+            | Column::PrefillTokens
+            | Column::UncachedTokens
+            | Column::TokensInFlight
+            | Column::PendingCost
+            | Column::OldestPendingMs
+            | Column::TtftEwma
+            | Column::TpotEwma
+    };
+}
+
 macro_rules! known {
     (i32, $value:expr) => {
         ($value >= 0).then_some($value)
@@ -21,9 +36,11 @@ macro_rules! known {
     };
 }
 
-/// A row for each column but `Load`, which the router counts itself:
+/// A row for each column but those that the router counts itself:
 /// `Variant => field: type as name in the API, by who says it;`. The build fails for a column without a
 /// row.
+///
+/// What the router counts is in [`books`](crate::core::books), but for `Load`.
 macro_rules! report {
     ($($(#[$meaning:meta])+ $column:ident => $field:ident: $number:ident as $shown:ident, by $who:ident;)+) => {
         /// What a worker says about its own load; -1 and NaN where unknown.
@@ -38,15 +55,15 @@ macro_rules! report {
                 $($field: $number::from_le_bytes(Column::$column.unknown().to_le_bytes()),)+
             };
 
-            /// The report with these bits in its columns; does not ask for those of `Load`.
+            /// The report with these bits in its columns; does not ask for what the router counts.
             pub fn from_bits(bits: impl Fn(Column) -> u32) -> Self {
                 Self { $($field: $number::from_le_bytes(bits(Column::$column).to_le_bytes()),)+ }
             }
 
-            /// The bits of a column; 0 for `Load`, which is in no report.
+            /// The bits of a column; unknown for what the router counts, which is in no report.
             pub fn bits(&self, column: Column) -> u32 {
                 match column {
-                    Column::Load => 0,
+                    counted!() => column.unknown(),
                     $(Column::$column => u32::from_le_bytes(self.$field.to_le_bytes()),)+
                 }
             }
@@ -54,7 +71,7 @@ macro_rules! report {
             /// True if the worker itself reports it, false for what the router counts or measures.
             pub fn is_said_by_worker(column: Column) -> bool {
                 match column {
-                    Column::Load => false,
+                    counted!() => false,
                     $(Column::$column => says!($who),)+
                 }
             }

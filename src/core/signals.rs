@@ -6,13 +6,71 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::core::book_page::{Margin, Page};
+use crate::core::bulk_copy::{copy_cells, copy_halves, high, low};
 use sgl_policy_abi::Column;
 
 /// Workers in one chunk. 1024 keeps a table of a thousand in one copy per column, and an empty
-/// router at 29 KiB.
+/// router at 110 KiB.
 pub(crate) const CHUNK_SLOTS: usize = 1024;
 
 type ColumnCells = [AtomicU32; CHUNK_SLOTS];
+
+/// Two columns in one, since they change together.
+type PairCells = [AtomicU64; CHUNK_SLOTS];
+
+/// Where a column lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// In cells of its own.
+    Cells(usize),
+    /// In the low halves of these.
+    Low(usize),
+    /// In the high halves of these.
+    High(usize),
+}
+
+/// Columns with cells of their own.
+const OWN: usize = 12;
+
+const LOAD_AND_HELD: usize = 0;
+const PREFILL_AND_UNCACHED: usize = 1;
+
+#[inline]
+const fn home(column: Column) -> Home {
+    match column {
+        Column::Load => Home::Cells(0),
+        Column::Running => Home::Cells(1),
+        Column::Waiting => Home::Cells(2),
+        Column::QueuedTokens => Home::Cells(3),
+        Column::KvUsage => Home::Cells(4),
+        Column::Throughput => Home::Cells(5),
+        Column::LatencyEwma => Home::Cells(6),
+        Column::PrefillLoad => Home::Low(LOAD_AND_HELD),
+        Column::TokensInFlight => Home::High(LOAD_AND_HELD),
+        Column::PrefillTokens => Home::Low(PREFILL_AND_UNCACHED),
+        Column::UncachedTokens => Home::High(PREFILL_AND_UNCACHED),
+        Column::PendingCost => Home::Cells(7),
+        Column::OldestPendingMs => Home::Cells(8),
+        Column::TtftEwma => Home::Cells(9),
+        Column::TpotEwma => Home::Cells(10),
+        Column::ReportAgeMs => Home::Cells(11),
+    }
+}
+
+/// True for a column that requests in flight raise and lower by what each of them added: it is 0 while
+/// there are none.
+const fn is_sum(column: Column) -> bool {
+    matches!(
+        column,
+        Column::Load
+            | Column::PrefillLoad
+            | Column::PrefillTokens
+            | Column::UncachedTokens
+            | Column::TokensInFlight
+            | Column::PendingCost
+    )
+}
 
 /// Signals of up to [`CHUNK_SLOTS`] workers.
 ///
@@ -22,7 +80,9 @@ type ColumnCells = [AtomicU32; CHUNK_SLOTS];
 /// column may see some workers before and some after a concurrent change. That is benign: a
 /// policy decides on numbers that are a moment old either way.
 pub(crate) struct SignalChunk {
-    columns: [Box<ColumnCells>; Column::COUNT],
+    columns: [Box<ColumnCells>; OWN],
+    pairs: [Box<PairCells>; 2],
+    margins: Box<[Margin]>,
     healthy: [AtomicU64; CHUNK_SLOTS / 64],
 }
 
@@ -39,21 +99,35 @@ impl fmt::Debug for SignalChunk {
 )]
 impl SignalChunk {
     pub(crate) fn new() -> Self {
-        let columns = Column::ALL.map(|column| {
-            Box::new([const { AtomicU32::new(0) }; CHUNK_SLOTS].map(|_| AtomicU32::new(column.unknown())))
-        });
-        Self { columns, healthy: [const { AtomicU64::new(0) }; CHUNK_SLOTS / 64] }
+        let chunk = Self {
+            columns: [(); OWN].map(|()| Box::new([const { AtomicU32::new(0) }; CHUNK_SLOTS])),
+            pairs: [(); 2].map(|()| Box::new([const { AtomicU64::new(0) }; CHUNK_SLOTS])),
+            margins: (0..CHUNK_SLOTS).map(|_| Margin::default()).collect(),
+            healthy: [const { AtomicU64::new(0) }; CHUNK_SLOTS / 64],
+        };
+        for slot in 0..CHUNK_SLOTS {
+            chunk.reset(slot);
+            chunk.store(Column::OldestPendingMs, slot, Column::OldestPendingMs.unknown());
+        }
+        chunk
     }
 
     /// True if no request is in flight to any of its slots.
     pub(crate) fn is_idle(&self) -> bool {
-        (0..CHUNK_SLOTS).all(|slot| self.load(Column::Load, slot) == 0)
+        (0..CHUNK_SLOTS).all(|slot| self.is_idle_at(slot))
     }
 
-    /// Sets the slot back to "unknown, not healthy" for its next owner. Requests in flight stay counted:
-    /// there are none, unless the next owner is the last one come back.
+    /// True if no request is in flight to a slot.
+    pub(crate) fn is_idle_at(&self, slot: usize) -> bool {
+        // Acquire: pairs with the release of the last request.
+        self.cell(Column::Load, slot).load(Ordering::Acquire) == 0
+    }
+
+    /// Sets the slot back to "unknown, not healthy" for its next owner. What requests in flight have added
+    /// stays: there are none, unless the next owner is the last one come back.
     pub(crate) fn reset(&self, slot: usize) {
-        for column in Column::ALL.into_iter().filter(|column| *column != Column::Load) {
+        let stays = |column| is_sum(column) || column == Column::OldestPendingMs;
+        for column in Column::ALL.into_iter().filter(|column| !stays(*column)) {
             self.store(column, slot, column.unknown());
         }
         self.set_healthy(slot, false);
@@ -61,22 +135,51 @@ impl SignalChunk {
 
     #[inline]
     pub(crate) fn load(&self, column: Column, slot: usize) -> u32 {
-        self.columns[column as usize][slot].load(Ordering::Relaxed)
+        match home(column) {
+            Home::Cells(own) => self.columns[own][slot].load(Ordering::Relaxed),
+            Home::Low(pair) => low(self.pairs[pair][slot].load(Ordering::Relaxed)),
+            Home::High(pair) => high(self.pairs[pair][slot].load(Ordering::Relaxed)),
+        }
     }
 
+    /// Stores a number that is no sum of what requests added.
     #[inline]
     pub(crate) fn store(&self, column: Column, slot: usize, bits: u32) {
-        self.columns[column as usize][slot].store(bits, Ordering::Relaxed);
+        self.cell(column, slot).store(bits, Ordering::Relaxed);
+    }
+
+    /// The cell of a column that has cells of its own.
+    #[inline]
+    pub(crate) fn cell(&self, column: Column, slot: usize) -> &AtomicU32 {
+        match home(column) {
+            Home::Cells(own) => &self.columns[own][slot],
+            Home::Low(_) | Home::High(_) => unreachable!("{} shares its cells", column.name()),
+        }
+    }
+
+    /// The books of a worker.
+    #[inline]
+    pub(crate) fn page(&self, slot: usize) -> Page<'_> {
+        Page {
+            load_and_held: &self.pairs[LOAD_AND_HELD][slot],
+            prefill_and_uncached: &self.pairs[PREFILL_AND_UNCACHED][slot],
+            cost: self.cell(Column::PendingCost, slot),
+            oldest: self.cell(Column::OldestPendingMs, slot),
+            ttft: self.cell(Column::TtftEwma, slot),
+            tpot: self.cell(Column::TpotEwma, slot),
+            margin: &self.margins[slot],
+        }
     }
 
     #[inline]
     pub(crate) fn add_load(&self, slot: usize) {
-        self.columns[Column::Load as usize][slot].fetch_add(1, Ordering::Relaxed);
+        self.cell(Column::Load, slot).fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn sub_load(&self, slot: usize) {
-        self.columns[Column::Load as usize][slot].fetch_sub(1, Ordering::Relaxed);
+        // Release: whoever gets the slot because there is no load finds the books as they are then.
+        self.cell(Column::Load, slot).fetch_sub(1, Ordering::Release);
     }
 
     pub(crate) fn set_healthy(&self, slot: usize, healthy: bool) {
@@ -104,89 +207,49 @@ impl SignalChunk {
     #[inline]
     pub(crate) fn copy(&self, column: Column, first: usize, out: &mut [u8]) {
         let workers = out.len() / Column::WIDTH;
-        copy_cells(&self.columns[column as usize][first..first + workers], out);
-    }
-}
-
-/// From this many cells on, a column is copied with one instruction: to begin it takes as long as to
-/// copy half of them by blocks.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-const STRING_CELLS: usize = 256;
-
-/// Copies cells as little-endian bytes. `out` has four bytes for each.
-#[inline]
-fn copy_cells(cells: &[AtomicU32], out: &mut [u8]) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if cells.len() >= STRING_CELLS && out.len() >= size_of_val(cells) {
-        return copy_string(cells, out);
-    }
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    let (cells, out) = {
-        let (blocks, cells) = cells.as_chunks();
-        let (out_blocks, out) = out.as_chunks_mut();
-        blocks.iter().zip(out_blocks).for_each(|(block, out)| copy_block(block, out));
-        (cells, out)
-    };
-    for (bytes, cell) in out.chunks_exact_mut(Column::WIDTH).zip(cells) {
-        bytes.copy_from_slice(&cell.load(Ordering::Relaxed).to_le_bytes());
-    }
-}
-
-// Compilers copy atomics one by one, which takes most of a decision over a thousand workers. The two
-// below are in assembly, because a plain copy of memory that others write to is undefined in the
-// language. On the machine it is not: an aligned word is read whole, before or after a concurrent write,
-// as by a relaxed load of each cell.
-
-/// Copies sixteen cells, four at a time.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline]
-#[expect(unsafe_code, reason = "a bulk copy of atomics has no safe form")]
-fn copy_block(cells: &[AtomicU32; 16], out: &mut [u8; 64]) {
-    // SAFETY: it reads the 64 bytes of `cells` and writes those of `out`, aligned or not, which
-    // cannot overlap (`&mut`).
-    unsafe {
-        std::arch::asm!(
-            "movups {a}, [{from}]",
-            "movups {b}, [{from} + 16]",
-            "movups {c}, [{from} + 32]",
-            "movups {d}, [{from} + 48]",
-            "movups [{to}], {a}",
-            "movups [{to} + 16], {b}",
-            "movups [{to} + 32], {c}",
-            "movups [{to} + 48], {d}",
-            from = in(reg) cells.as_ptr(),
-            to = in(reg) out.as_mut_ptr(),
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
-            c = out(xmm_reg) _,
-            d = out(xmm_reg) _,
-            options(nostack, preserves_flags)
-        );
-    }
-}
-
-/// Copies all cells.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline]
-#[expect(unsafe_code, reason = "a bulk copy of atomics has no safe form")]
-fn copy_string(cells: &[AtomicU32], out: &mut [u8]) {
-    // SAFETY: it reads `cells` as a whole and nothing else, and writes as many bytes of `out`, which has
-    // them (the caller checks) and cannot overlap (`&mut`). It leaves the direction flag clear, as the
-    // ABI requires.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") size_of_val(cells) => _,
-            inout("rsi") cells.as_ptr() => _,
-            inout("rdi") out.as_mut_ptr() => _,
-            options(nostack, preserves_flags)
-        );
+        let slots = first..first + workers;
+        match home(column) {
+            Home::Cells(own) => copy_cells(&self.columns[own][slots], out),
+            Home::Low(pair) => copy_halves::<0>(&self.pairs[pair][slots], out),
+            Home::High(pair) => copy_halves::<1>(&self.pairs[pair][slots], out),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_column_has_a_home_of_its_own() {
+        let homes: std::collections::HashSet<String> =
+            Column::ALL.into_iter().map(|column| format!("{:?}", home(column))).collect();
+        assert_eq!(homes.len(), Column::COUNT);
+        let own = |column: &Column| matches!(home(*column), Home::Cells(own) if own < OWN);
+        assert_eq!(Column::ALL.iter().filter(|column| own(column)).count(), OWN);
+    }
+
+    #[test]
+    fn halves_of_every_length_are_copied_whole_and_nothing_else_is_written() {
+        let chunk = SignalChunk::new();
+        for slot in 0..CHUNK_SLOTS {
+            let number = u64::try_from(slot).unwrap();
+            chunk.pairs[LOAD_AND_HELD][slot].store(7 * number | 3 * number << 32, Ordering::Relaxed);
+        }
+        for (column, factor) in [(Column::PrefillLoad, 7), (Column::TokensInFlight, 3)] {
+            let number = |slot: usize| factor * u32::try_from(slot).unwrap();
+            for workers in (0..100).chain([CHUNK_SLOTS - 5]) {
+                let first = 5.min(CHUNK_SLOTS - workers);
+                let mut out = vec![0xEE; workers * 4 + 8];
+                chunk.copy(column, first, &mut out[..workers * 4]);
+                let (copied, rest) = out.split_at(workers * 4);
+                let words = copied.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+                assert!(words.eq((first..first + workers).map(number)), "{workers}");
+                assert_eq!(rest, [0xEE; 8], "{workers}");
+                assert!((0..CHUNK_SLOTS).all(|slot| chunk.load(column, slot) == number(slot)));
+            }
+        }
+    }
 
     #[test]
     fn columns_of_every_length_are_copied_whole_and_nothing_else_is_written() {

@@ -54,8 +54,7 @@ impl Slots {
 
     fn free(&self) -> Option<(&'static SignalChunk, usize)> {
         self.chunks.iter().find_map(|(chunk, owners)| {
-            let is_free =
-                |(slot, owners): &(usize, &u32)| **owners == 0 && chunk.load(Column::Load, *slot) == 0;
+            let is_free = |(slot, owners): &(usize, &u32)| **owners == 0 && chunk.is_idle_at(*slot);
             owners.iter().enumerate().find(is_free).map(|(slot, _)| (*chunk, slot))
         })
     }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::books::BookNumbers;
 use crate::core::engine_facts::EngineFacts;
 use crate::core::report::WorkerReport;
+use crate::core::worker_books::WorkerBooks;
 use sgl_policy_abi::WorkerRole;
 
 /// An inference server. Routers that embed this crate implement it for their own worker type.
@@ -60,6 +62,18 @@ pub trait Worker: Send + Sync + fmt::Debug {
     /// What the worker last said about itself. Default: nothing is known.
     fn report(&self) -> WorkerReport {
         WorkerReport::UNKNOWN
+    }
+
+    /// The router's own books of this worker, if it keeps room for them. Default: none, and all of their
+    /// columns are unknown.
+    fn books(&self) -> Option<&WorkerBooks> {
+        None
+    }
+
+    /// What is in the router's own books; `None` if they are not kept. Default: what is in
+    /// [`books`](Self::books).
+    fn book_numbers(&self) -> Option<BookNumbers> {
+        self.books().map(WorkerBooks::numbers)
     }
 }
 
@@ -114,12 +128,18 @@ pub struct BasicWorker {
     spec: WorkerSpec,
     healthy: AtomicBool,
     load: AtomicUsize,
+    books: WorkerBooks,
 }
 
 impl BasicWorker {
     /// A healthy worker without load.
     pub fn new(spec: WorkerSpec) -> Self {
-        Self { spec, healthy: AtomicBool::new(true), load: AtomicUsize::new(0) }
+        Self {
+            spec,
+            healthy: AtomicBool::new(true),
+            load: AtomicUsize::new(0),
+            books: WorkerBooks::default(),
+        }
     }
 
     /// Sets whether it may be chosen.
@@ -172,5 +192,9 @@ impl Worker for BasicWorker {
 
     fn engine(&self) -> &EngineFacts {
         &self.spec.engine
+    }
+
+    fn books(&self) -> Option<&WorkerBooks> {
+        Some(&self.books)
     }
 }

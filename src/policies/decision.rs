@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::core::books::BookEntry;
 use crate::core::in_flight::InFlight;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::engine::error::CallError;
-use sgl_policy_abi::Ticket;
+use crate::policies::select_worker_info::SelectWorkerInfo;
+use sgl_policy_abi::{Leg, Ticket};
 
 /// Why a plugin produced no decision. Each cause has its own counter and log field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -157,10 +159,12 @@ impl Decision {
         table: &WorkerTable,
         placed: Placed,
         chooser: Chooser,
+        info: &SelectWorkerInfo<'_>,
     ) -> Result<Self, DecideError> {
         let Placed { index, ticket } = placed;
         let worker = table.get(index).ok_or(DecideError::NoWorker)?;
-        Ok(Self { index, in_flight: InFlight::on_fleet(worker), chooser, ticket })
+        let in_flight = InFlight::on_fleet_with(worker, || book_entry(info, ticket.cost()));
+        Ok(Self { index, in_flight, chooser, ticket })
     }
 
     /// A decision for a worker of an embedder's slice, at which the request counts from now on.
@@ -172,10 +176,12 @@ impl Decision {
         workers: &[Arc<dyn Worker>],
         placed: Placed,
         chooser: Chooser,
+        info: &SelectWorkerInfo<'_>,
     ) -> Result<Self, DecideError> {
         let Placed { index, ticket } = placed;
         let worker = workers.get(index).ok_or(DecideError::NoWorker)?;
-        Ok(Self { index, in_flight: InFlight::on_worker(Arc::clone(worker)), chooser, ticket })
+        let entry = || book_entry(info, ticket.cost());
+        Ok(Self { index, in_flight: InFlight::on_worker_with(Arc::clone(worker), entry), chooser, ticket })
     }
 
     /// A decision for the worker at `index`, which `in_flight` counts.
@@ -218,6 +224,21 @@ impl Decision {
     }
 }
 
+/// Bytes of text that count as a token where nothing better is known.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What a request adds to the books of the worker that is chosen for it. The decode worker of a pair
+/// gets its prompt processed.
+#[cold]
+fn book_entry(info: &SelectWorkerInfo<'_>, cost: f32) -> BookEntry {
+    let counted = info.prompt_tokens.map(|tokens| tokens.count);
+    let given = || info.tokens.map(|tokens| u32::try_from(tokens.len()).unwrap_or(u32::MAX));
+    let guessed = || u32::try_from(info.whole_prompt_bytes().div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
+    let prompt_tokens = counted.or_else(given).unwrap_or_else(guessed);
+    let prefill_tokens = if info.leg == Leg::Decode { 0 } else { prompt_tokens };
+    BookEntry { prompt_tokens, prefill_tokens, uncached_tokens: prefill_tokens, cost }
+}
+
 /// One joint selection of a prefill and a decode worker.
 #[derive(Debug)]
 pub struct PairDecision {
@@ -225,6 +246,24 @@ pub struct PairDecision {
     pub prefill: Decision,
     /// Where the tokens are generated.
     pub decode: Decision,
+}
+
+impl PairDecision {
+    /// A decision for two workers of the router's table, at which the request counts from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError::NoWorker`] if there is no worker at an index.
+    pub(crate) fn on_fleet(
+        table: &WorkerTable,
+        (prefill, decode): (Placed, Placed),
+        chooser: Chooser,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Self, DecideError> {
+        let half =
+            |placed, leg| Decision::on_fleet(table, placed, chooser, &SelectWorkerInfo { leg, ..*info });
+        Ok(Self { prefill: half(prefill, Leg::Prefill)?, decode: half(decode, Leg::Decode)? })
+    }
 }
 
 /// Why there is no decision.

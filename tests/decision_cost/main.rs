@@ -9,8 +9,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use sgl_policy_abi::Input;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins::{config, loaded_with};
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::{answer, escaped};
 use sglang_router_rs::config::LaneOption;
-use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerSpec, WorkerTable};
+use sglang_router_rs::core::{BasicWorker, Column, Fleet, Worker, WorkerSpec, WorkerTable};
 use sglang_router_rs::policies::{
     Load, LoadBalancingPolicy, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo, WasmPolicyConfig,
 };
@@ -44,6 +49,23 @@ fn table(workers: usize) -> Arc<WorkerTable> {
 fn allocations(mut decide: impl FnMut()) -> u64 {
     (0..100).for_each(|_| decide());
     allocation_counter::measure(|| (0..DECISIONS).for_each(|_| decide())).count_total
+}
+
+#[tokio::test]
+async fn decision_that_is_in_the_books_allocates_nothing() {
+    let columns = Column::ALL.map(Input::Column);
+    let bytes = [0x93, 1, 7, 0xca, 0x3f, 0xc0, 0, 0];
+    let fields = format!(r#"{}(data (i32.const 16) "{}")"#, manifest(&columns), escaped(&bytes));
+    let wasm = guest_with(&fields, &answer(16, 8));
+    let (_factory, policy) = loaded_with(config("plugin"), PluginOptions::default(), wasm).await;
+    let table = table(64);
+    let info = SelectWorkerInfo { request_text: Some("What is a router?"), ..SelectWorkerInfo::NOTHING };
+    let decide = || {
+        let decision = policy.decide(&table, &info).unwrap();
+        assert_eq!((decision.tag(), decision.cost()), (Some(7), 1.5));
+        assert!(decision.into_in_flight().is_booked());
+    };
+    assert_eq!(allocations(decide), 0);
 }
 
 /// Drives a decision on this thread.

@@ -10,7 +10,7 @@ use sgl_testkit::manifest::manifest;
 use sgl_testkit::plugins::{config, loaded, loaded_with, stats};
 use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
-use sglang_router_rs::core::{Fleet, InFlight, Worker, WorkerReport, WorkerTable};
+use sglang_router_rs::core::{BookEntry, Fleet, InFlight, Worker, WorkerReport, WorkerTable};
 use sglang_router_rs::policies::{
     Leg, Load, LoadBalancingPolicy, PolicyFactory, PolicyHandle, PromptTokens, SelectWorkerInfo,
     WasmPolicyConfig,
@@ -78,11 +78,15 @@ fn varied_fleet() -> (Fleet, Vec<InFlight>) {
     };
     table.workers()[3].set_report(&report);
     table.workers()[10].observe_latency(12.5);
-    let held = (0..2).map(|_| InFlight::on_fleet(&table.workers()[2])).collect();
+    let entry = BookEntry { prompt_tokens: 900, prefill_tokens: 800, uncached_tokens: 700, cost: 1.5 };
+    let mut held: Vec<_> = (0..2).map(|_| InFlight::on_fleet_with(&table.workers()[2], || entry)).collect();
+    held[1].generated(5);
+    held[1].begun();
     (fleet, held)
 }
 
-/// Which worker of [`varied_fleet`] is known by a column, and the bits that arrive of it.
+/// Which worker of [`varied_fleet`] is known by a column, and the bits that arrive of it. Sums that the
+/// router keeps are known of all workers, and 0 of the others.
 fn known_in(column: Column) -> (usize, u32) {
     match column {
         Column::Load => (2, 2),
@@ -94,7 +98,26 @@ fn known_in(column: Column) -> (usize, u32) {
         Column::LatencyEwma => (10, 12.5_f32.to_bits()),
         // Of this moment; its own test says how it grows.
         Column::ReportAgeMs => (3, 0),
+        Column::PrefillLoad => (2, 1),
+        Column::PrefillTokens => (2, 800),
+        Column::UncachedTokens => (2, 700),
+        Column::TokensInFlight => (2, 1805),
+        Column::PendingCost => (2, 1.5_f32.to_bits()),
+        // Nothing was sent.
+        Column::OldestPendingMs | Column::TtftEwma | Column::TpotEwma => (2, column.unknown()),
     }
+}
+
+fn of_others(column: Column) -> u32 {
+    let sums = [
+        Column::Load,
+        Column::PrefillLoad,
+        Column::PrefillTokens,
+        Column::UncachedTokens,
+        Column::TokensInFlight,
+        Column::PendingCost,
+    ];
+    if sums.contains(&column) { 0 } else { column.unknown() }
 }
 
 #[tokio::test]
@@ -131,7 +154,7 @@ async fn every_input_arrives_in_its_documented_encoding() {
     assert_eq!(sent.value(&Input::Excluded).bits(), [0, 9]);
     for column in Column::ALL {
         let (known, bits) = known_in(column);
-        let expected = (0..11).map(|worker| if worker == known { bits } else { column.unknown() });
+        let expected = (0..11).map(|worker| if worker == known { bits } else { of_others(column) });
         let arrived = sent.value(&Input::Column(column)).words().map(u32::from_le_bytes);
         let whole = |bits: u32| if column == Column::ReportAgeMs && bits < 10_000 { 0 } else { bits };
         let arrived = arrived.map(whole);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::core::{BookNumbers, WorkerRole};
 
 /// The decisions of one request and what came of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -146,6 +146,9 @@ pub struct CandidateRecord {
     /// Milliseconds since it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_age_ms: Option<i32>,
+    /// What the router had sent to it, by its own books, if some plugin reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub books: Option<BookNumbers>,
     /// What the plugin gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,

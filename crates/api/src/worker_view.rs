@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::core::{KnownReport, WorkerRole};
+use sglang_router_rs::core::{BookNumbers, KnownReport, WorkerRole};
 
 /// A worker, as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct WorkerView {
     /// What is known of its engine. A router before this field tells nothing.
     #[serde(default)]
     pub engine: EngineView,
+    /// What the router has sent to it, by its own books; left out while no plugin reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub books: Option<BookNumbers>,
 }
 
 /// What is known of the engine behind a worker; null where it is not known.

@@ -19,6 +19,14 @@ macro_rules! for_each_column {
             Throughput(throughput): f32 = f32::NAN, "generated tokens per second";
             LatencyEwma(latency_ewma): f32 = f32::NAN, "time to first byte in milliseconds";
             ReportAgeMs(report_age_ms): i32 = -1, "age of what the worker reported in milliseconds";
+            PrefillLoad(prefill_load): i32 = -1, "requests from this router without a first token";
+            PrefillTokens(prefill_tokens): i32 = -1, "prompt tokens of those";
+            UncachedTokens(uncached_tokens): i32 = -1, "the part of these that no cache was believed to hold";
+            TokensInFlight(tokens_in_flight): i32 = -1, "prompt and generated tokens of all requests in flight from this router";
+            PendingCost(pending_cost): f32 = f32::NAN, "sum of the costs of requests without a first token";
+            OldestPendingMs(oldest_pending_ms): i32 = -1, "age of the oldest request without a first token in milliseconds";
+            TtftEwma(ttft_ewma): f32 = f32::NAN, "time to first token in milliseconds";
+            TpotEwma(tpot_ewma): f32 = f32::NAN, "time per generated token in milliseconds";
         }
     };
 }

@@ -318,6 +318,8 @@ mod tests {
             assert_eq!(Input::parse(&input.name()), Ok(input));
         }
         let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma report_age_ms \
+                     prefill_load prefill_tokens uncached_tokens tokens_in_flight pending_cost oldest_pending_ms \
+                     ttft_ewma tpot_ewma \
                      request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact max_tokens \
                      stream route session prefix_hashes arrival_rate model leg random now_ns";
         assert!(Input::named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");

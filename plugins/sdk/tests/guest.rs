@@ -125,6 +125,7 @@ sgl_policy_sdk::export_policy! {
     description: "repeats what it was told",
     inputs: [
         Healthy, Excluded, Load, Running, Waiting, QueuedTokens, KvUsage, Throughput, LatencyEwma, ReportAgeMs,
+        PrefillLoad, PrefillTokens, UncachedTokens, TokensInFlight, PendingCost, OldestPendingMs, TtftEwma, TpotEwma,
         RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, MaxTokens, Stream, Route, Session,
         PrefixHashes, ArrivalRate, ConfigHeader("tenant_header"), Field("/user"), Query("key"), Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
     ],

@@ -100,7 +100,7 @@ impl NativePolicy {
         chooser: Chooser,
     ) -> Result<Decision, DecideError> {
         let index = self.choose(table, info).ok_or(DecideError::NoWorker)?;
-        Decision::on_fleet(table, index.into(), chooser)
+        Decision::on_fleet(table, index.into(), chooser, info)
     }
 
     /// A counted pair over the router's table, attributed to `chooser`.
@@ -111,10 +111,7 @@ impl NativePolicy {
         chooser: Chooser,
     ) -> Result<PairDecision, DecideError> {
         let (prefill, decode) = self.choose_pair(table, info).ok_or(DecideError::NoWorker)?;
-        Ok(PairDecision {
-            prefill: Decision::on_fleet(table, prefill.into(), chooser)?,
-            decode: Decision::on_fleet(table, decode.into(), chooser)?,
-        })
+        PairDecision::on_fleet(table, (prefill.into(), decode.into()), chooser, info)
     }
 }
 
@@ -155,7 +152,8 @@ impl LoadBalancingPolicy for NativePolicy {
         info: &'a SelectWorkerInfo<'a>,
     ) -> BoxFuture<'a, Result<Decision, DecideError>> {
         let index = self.select_worker(workers, info).ok_or(DecideError::NoWorker);
-        let decision = index.and_then(|index| Decision::on_slice(workers, index.into(), Chooser::Native));
+        let decision =
+            index.and_then(|index| Decision::on_slice(workers, index.into(), Chooser::Native, info));
         Box::pin(std::future::ready(decision))
     }
 

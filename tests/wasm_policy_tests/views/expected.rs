@@ -1,6 +1,6 @@
 //! What a policy must see, told by the host's own workers and by the request.
 
-use sglang_router_rs::core::{CandidateWorkers, Column};
+use sglang_router_rs::core::{BookNumbers, CandidateWorkers, Column};
 use sglang_router_rs::policies::{Explanation, Leg, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
 
@@ -63,12 +63,31 @@ impl Asked {
     }
 }
 
+/// What is seen of a worker in a column of the router's own books; `None` for another column.
+fn booked(column: Column, books: Option<BookNumbers>) -> Option<u32> {
+    let books = books?;
+    let int = |value: i32| value.cast_unsigned();
+    let float = |value: Option<f32>| value.unwrap_or(f32::NAN).to_bits();
+    Some(match column {
+        Column::PrefillLoad => int(books.prefill_load),
+        Column::PrefillTokens => int(books.prefill_tokens),
+        Column::UncachedTokens => int(books.uncached_tokens),
+        Column::TokensInFlight => int(books.tokens_in_flight),
+        Column::PendingCost => float(Some(books.pending_cost)),
+        Column::OldestPendingMs => int(books.oldest_pending_ms.unwrap_or(-1)),
+        Column::TtftEwma => float(books.ttft_ms),
+        Column::TpotEwma => float(books.tpot_ms),
+        _ => return None,
+    })
+}
+
 /// What is seen of workers, in the order of the table.
 pub(crate) fn view<C: CandidateWorkers>(workers: &C, asked: &Asked) -> View {
     let is_in = |set: &Option<WorkerSet>, index| set.as_ref().is_some_and(|set| set.contains(index));
     let one = |index: usize| {
         let worker = workers.worker(index).expect("below the length");
         let report = worker.report();
+        let books = worker.book_numbers();
         WorkerView {
             url: worker.url().to_owned(),
             model: worker.model_id().map(str::to_owned),
@@ -80,7 +99,11 @@ pub(crate) fn view<C: CandidateWorkers>(workers: &C, asked: &Asked) -> View {
             excluded: is_in(&asked.excluded, index),
             numbers: Column::ALL.map(|column| {
                 let load = || u32::try_from(worker.load()).expect("few");
-                seen(column, if column == Column::Load { load() } else { report.bits(column) })
+                let bits = match column {
+                    Column::Load => load(),
+                    column => booked(column, books).unwrap_or_else(|| report.bits(column)),
+                };
+                seen(column, bits)
             }),
         }
     };

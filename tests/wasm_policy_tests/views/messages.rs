@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use sgl_policy_abi::{Init, Reader, RowWorker, RowsMessage, Value, Wire};
 use sglang_router_rs::core::{
-    BasicWorker, CandidateWorkers, Fleet, InFlight, SliceCandidates, TableVersion, Worker, WorkerTable,
+    BasicWorker, BookEntry, CandidateWorkers, Fleet, InFlight, SliceCandidates, TableVersion, Worker,
+    WorkerTable,
 };
 use sglang_router_rs::policies::{Explanation, LoadBalancingPolicy};
 use tokio::runtime::Runtime;
@@ -27,9 +28,24 @@ fn fleet_of(workers: &[Made]) -> (Arc<WorkerTable>, Vec<InFlight>) {
         let worker = fleet.add(made.facts.clone().of(format!("http://w{index}")), made.healthy).unwrap();
         made.report.iter().for_each(|report| worker.set_report(report));
         made.latency.iter().for_each(|latency| worker.observe_latency(*latency));
-        in_flight.extend((0..made.load).map(|_| InFlight::on_fleet(&worker)));
+        in_flight.extend((0..made.load).map(|number| {
+            let mut one = InFlight::on_fleet_with(&worker, || entry(index, number));
+            if number % 2 == 1 {
+                one.begun();
+                one.generated(7);
+            }
+            one
+        }));
     }
     (fleet.table(), in_flight)
+}
+
+/// What a request of these numbers adds to the books.
+fn entry(worker: usize, number: usize) -> BookEntry {
+    let tokens = u32::try_from(worker * 10 + number).unwrap();
+    #[expect(clippy::cast_precision_loss, reason = "small")]
+    let cost = tokens as f32 / 4.0;
+    BookEntry { prompt_tokens: tokens + 1000, prefill_tokens: tokens + 100, uncached_tokens: tokens, cost }
 }
 
 /// The same workers as an embedder's own.

@@ -82,7 +82,8 @@ sgl_policy_sdk::export_policy! {
     description: "writes down what it sees",
     inputs: [
         Healthy, Header("x-a"), Load, Running, Waiting, RequestText, QueuedTokens, KvUsage, Throughput,
-        LatencyEwma, ReportAgeMs, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model,
+        PrefillLoad, TtftEwma, LatencyEwma, UncachedTokens, TpotEwma, TokensInFlight, OldestPendingMs, PendingCost,
+        PrefillTokens, ReportAgeMs, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model,
         ArrivalRate, Field("/a/0"), PrefixHashes, MaxTokens, Session, Stream, Query("q"), Route, Header("x-b"), Leg, Random, NowNs,
     ],
 }

@@ -70,6 +70,7 @@ fn view(target: &Target) -> WorkerView {
         failed,
         report: worker.report().known(),
         engine: engine(target),
+        books: worker.book_numbers(),
     }
 }
 

@@ -12,10 +12,10 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::proxy::client_deadlines::OutOfTime;
 use crate::proxy::clients::Client;
-use crate::proxy::event_stream::EventScan;
+use crate::proxy::event_stream::{EventScan, events_in};
 use crate::proxy::listening::Listening;
 use crate::proxy::open_end::OpenEnd;
-use crate::proxy::placement::Placement;
+use crate::proxy::placement::{AnswerForm, Placement};
 use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::queue::GivenTurn;
 use crate::proxy::route::Route;
@@ -268,7 +268,8 @@ impl Passed {
     fn begin(&mut self) {
         self.has_begun = true;
         let now = Instant::now();
-        self.placement.first_byte(now);
+        let form = if self.events.is_some() { AnswerForm::Events } else { AnswerForm::Whole };
+        self.placement.first_byte(now, form);
         if let Some(record) = &mut self.record {
             record.first_byte(now);
         }
@@ -278,6 +279,9 @@ impl Passed {
     /// Looks for an event that tells of an error. The request has failed then, however it goes on.
     fn look(&mut self, frame: &Frame<Bytes>) {
         let Some(events) = &mut self.events else { return };
+        if let Some(piece) = frame.data_ref().filter(|_| self.placement.counts_tokens()) {
+            self.placement.generated(events_in(piece));
+        }
         let Some(piece) = frame.data_ref().filter(|_| !std::mem::take(&mut self.is_known)) else { return };
         events.look(piece);
         self.heed_error();

@@ -50,6 +50,15 @@ pub(crate) struct Placement {
     needs: OutcomeNeeds,
 }
 
+/// What the body of an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerForm {
+    /// A stream of events: a token each, as a rule, and the first of them tells of the first token.
+    Events,
+    /// Anything else, which comes when all tokens are there.
+    Whole,
+}
+
 impl Placement {
     /// `None` if the circuit does not let the request through.
     pub(crate) fn new(target: &Arc<Target>, decision: Decision, policy: &PolicyHandle) -> Option<Self> {
@@ -58,16 +67,20 @@ impl Placement {
             target.refresh();
         }
         let needs = policy.outcome_needs();
+        let placed = Instant::now();
+        let (chooser, tag) = (decision.chooser(), decision.tag());
+        let mut in_flight = decision.into_in_flight();
+        in_flight.sent(placed);
         Some(Self {
-            chooser: decision.chooser(),
-            tag: decision.tag(),
-            in_flight: Some(decision.into_in_flight()),
+            chooser,
+            tag,
+            in_flight: Some(in_flight),
             target: Arc::clone(target),
             pass,
             verdict: Verdict::Abandoned,
             settled: false,
             broke_its_word: false,
-            placed: Instant::now(),
+            placed,
             deaths: target.deaths(),
             first_byte: None,
             status: None,
@@ -113,10 +126,16 @@ impl Placement {
         }
     }
 
-    /// The first byte of the answer's body came.
-    pub(crate) fn first_byte(&mut self, now: Instant) {
+    /// The first byte of the answer's body came; of a stream of events, its first event.
+    pub(crate) fn first_byte(&mut self, now: Instant, form: AnswerForm) {
         let after = now - self.placed;
         self.first_byte = Some(after);
+        if let Some(in_flight) = &mut self.in_flight {
+            match form {
+                AnswerForm::Events if self.verdict == Verdict::Served => in_flight.first_token(now),
+                AnswerForm::Events | AnswerForm::Whole => in_flight.begun(),
+            }
+        }
         if self.verdict == Verdict::Served {
             self.target.worker().observe_latency(after.as_secs_f32() * 1e3);
             self.admitted();
@@ -140,6 +159,18 @@ impl Placement {
     /// The answer said how many tokens it took.
     pub(crate) fn used(&mut self, usage: TokenUsage) {
         self.usage = usage;
+    }
+
+    /// True if somebody wants to know how many tokens came.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(InFlight::is_booked)
+    }
+
+    /// So many more tokens came.
+    pub(crate) fn generated(&mut self, tokens: u32) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.generated(tokens);
+        }
     }
 
     /// The whole answer came.

@@ -282,6 +282,7 @@ fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<Candid
         throughput,
         latency_ms,
         report_age_ms,
+        books: worker.book_numbers(),
         score: None,
     })
 }

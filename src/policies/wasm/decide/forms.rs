@@ -40,7 +40,7 @@ impl WasmPolicy {
     ) -> Result<Decision, DecideError> {
         match self.ask::<One, _>(Mode::Async, table, info).await {
             Ok(Chosen { answer: Some(placed), generation }) => {
-                Decision::on_fleet(table, placed, Chooser::Plugin { generation })
+                Decision::on_fleet(table, placed, Chooser::Plugin { generation }, info)
             }
             Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),
@@ -55,12 +55,12 @@ impl WasmPolicy {
         let candidates = SliceCandidates::new(self.slices().version(workers), workers);
         match self.ask::<One, _>(Mode::Async, &candidates, info).await {
             Ok(Chosen { answer: Some(placed), generation }) => {
-                Decision::on_slice(workers, placed, Chooser::Plugin { generation })
+                Decision::on_slice(workers, placed, Chooser::Plugin { generation }, info)
             }
             Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, &candidates, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| {
                 let index = policy.choose(&candidates, info).ok_or(DecideError::NoWorker)?;
-                Decision::on_slice(workers, index.into(), chooser)
+                Decision::on_slice(workers, index.into(), chooser, info)
             }),
         }
     }
@@ -87,12 +87,7 @@ impl WasmPolicy {
         };
         let generation = chosen.generation;
         let none = || nobody::<Pair, _>(generation, table, info);
-        let (prefill, decode) = chosen.answer.ok_or_else(none)?;
-        let chooser = Chooser::Plugin { generation };
-        Ok(PairDecision {
-            prefill: Decision::on_fleet(table, prefill, chooser)?,
-            decode: Decision::on_fleet(table, decode, chooser)?,
-        })
+        PairDecision::on_fleet(table, chosen.answer.ok_or_else(none)?, Chooser::Plugin { generation }, info)
     }
 }
 
@@ -132,7 +127,7 @@ impl LoadBalancingPolicy for WasmPolicy {
     fn decide(&self, table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Result<Decision, DecideError> {
         match self.blocking_one(table, info) {
             Ok(Chosen { answer: Some(placed), generation }) => {
-                Decision::on_fleet(table, placed, Chooser::Plugin { generation })
+                Decision::on_fleet(table, placed, Chooser::Plugin { generation }, info)
             }
             Ok(Chosen { answer: None, generation }) => Err(nobody::<One, _>(generation, table, info)),
             Err(cause) => self.fall_back(cause, |policy, chooser| policy.decide_as(table, info, chooser)),

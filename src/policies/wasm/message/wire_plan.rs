@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use sgl_policy_abi::{Column, ColumnWidth, Full, Input, RowWorker, Wire, Writer, encode_rows};
 
+use crate::core::books;
+use crate::core::books::KeptBooks;
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::core::worker::Worker;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
@@ -28,6 +30,8 @@ pub struct WirePlan {
     form: FormPlan,
     needs: RequestNeeds,
     names: Option<Arc<WantedNames>>,
+    /// Has the books kept that the generation reads.
+    _books: Option<KeptBooks>,
 }
 
 #[derive(Debug)]
@@ -72,8 +76,11 @@ impl WirePlan {
             Wire::Columns => FormPlan::Columns(ColumnPlan::new(inputs, texts)),
             Wire::Rows => FormPlan::Rows(RowPlan { config: encoded_config(config), max_text_bytes: texts }),
         };
+        let reads_books =
+            inputs.iter().any(|input| matches!(input, Input::Column(column) if books::is_of_books(*column)));
         let names = WantedNames::of(inputs);
-        Self { needs: needs(&form), names: (!names.is_empty()).then(|| Arc::new(names)), form }
+        let names = (!names.is_empty()).then(|| Arc::new(names));
+        Self { needs: needs(&form), names, form, _books: reads_books.then(KeptBooks::new) }
     }
 
     /// What it wants by name.
@@ -162,9 +169,9 @@ impl ColumnPlan {
                 Input::ArrivalRate => needs.arrival_rate = true,
                 Input::Model => needs.model = true,
                 Input::Field(_) | Input::Query(_) => needs.names = true,
+                Input::Column(column) => needs.prompt_tokens |= books::is_of_tokens(*column),
                 Input::Healthy
                 | Input::Excluded
-                | Input::Column(_)
                 | Input::Route
                 | Input::Header(_)
                 | Input::ConfigHeader(_)

@@ -152,11 +152,12 @@ fn of_decision(decision: &DecisionRecord) -> String {
     text.push_str(&of_ticket("ticket ", decision.tag, decision.cost));
     text.push_str(&of_ticket("decode ", decision.decode_tag, decision.decode_cost));
     text.push_str(&format!("table    version {}, {} workers\n\n", decision.table_version, decision.workers));
-    let columns = Column::ALL.into_iter().filter_map(shown).map(|(head, _)| head);
+    let columns = columns(&decision.candidates);
+    let heads = columns.iter().map(|(head, _)| *head);
     let head: Vec<&str> =
-        ["", "#", "WORKER", "ROLE", "MAY BE CHOSEN"].into_iter().chain(columns).chain(["SCORE"]).collect();
-    let rows: Vec<Vec<String>> =
-        decision.candidates.iter().map(|one| row(one, decision.chosen.contains(&one.index))).collect();
+        ["", "#", "WORKER", "ROLE", "MAY BE CHOSEN"].into_iter().chain(heads).chain(["SCORE"]).collect();
+    let row = |one: &CandidateRecord| row(one, &columns, decision.chosen.contains(&one.index));
+    let rows: Vec<Vec<String>> = decision.candidates.iter().map(row).collect();
     text.push_str(&table(&head, &rows));
     if decision.candidates.len() < decision.workers {
         text.push_str(&format!("… {} more workers\n", decision.workers - decision.candidates.len()));
@@ -171,7 +172,7 @@ fn of_ticket(head: &str, tag: Option<u64>, cost: Option<f32>) -> String {
     if parts.is_empty() { String::new() } else { format!("{head}  {}\n", parts.join(", ")) }
 }
 
-fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
+fn row(worker: &CandidateRecord, columns: &[(&str, Cell)], chosen: bool) -> Vec<String> {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let may = match (worker.healthy, worker.admitted) {
         (true, true) => "yes",
@@ -185,13 +186,20 @@ fn row(worker: &CandidateRecord, chosen: bool) -> Vec<String> {
         worker.role.to_string(),
         may.to_owned(),
     ];
-    cells.extend(Column::ALL.into_iter().filter_map(shown).map(|(_, cell)| or_dash(cell(worker))));
+    cells.extend(columns.iter().map(|(_, cell)| or_dash(cell(worker))));
     cells.push(or_dash(worker.score.map(|score| score.to_string())));
     cells
 }
 
 /// A worker's value in a column; `None` if unknown.
 type Cell = fn(&CandidateRecord) -> Option<String>;
+
+/// The heads and cells of the columns to show: those of the books only where they were kept.
+fn columns(candidates: &[CandidateRecord]) -> Vec<(&'static str, Cell)> {
+    let booked = candidates.iter().any(|one| one.books.is_some());
+    let of_books = Column::ALL.into_iter().filter_map(shown_of_books).filter(|_| booked);
+    Column::ALL.into_iter().filter_map(shown).chain(of_books).collect()
+}
 
 /// The head and the cell of a column; `None` for one that is not shown.
 fn shown(column: Column) -> Option<(&'static str, Cell)> {
@@ -208,7 +216,33 @@ fn shown(column: Column) -> Option<(&'static str, Cell)> {
         Column::Throughput => None,
         Column::LatencyEwma => Some(("LATENCY", |worker| worker.latency_ms.map(|ms| format!("{ms:.1} ms")))),
         Column::ReportAgeMs => Some(("AGE", |worker| worker.report_age_ms.map(|ms| format!("{ms} ms")))),
+        Column::PrefillLoad
+        | Column::PrefillTokens
+        | Column::UncachedTokens
+        | Column::TokensInFlight
+        | Column::PendingCost
+        | Column::OldestPendingMs
+        | Column::TtftEwma
+        | Column::TpotEwma => None,
     }
+}
+
+/// The head and the cell of a column of the router's own books; `None` for another.
+fn shown_of_books(column: Column) -> Option<(&'static str, Cell)> {
+    let shown: (&str, Cell) = match column {
+        Column::PrefillLoad => ("PREFILLS", |worker| Some(worker.books?.prefill_load.to_string())),
+        Column::PrefillTokens => ("PREFILL TOKENS", |worker| Some(worker.books?.prefill_tokens.to_string())),
+        Column::UncachedTokens => ("UNCACHED", |worker| Some(worker.books?.uncached_tokens.to_string())),
+        Column::TokensInFlight => ("IN FLIGHT", |worker| Some(worker.books?.tokens_in_flight.to_string())),
+        Column::PendingCost => ("PENDING COST", |worker| Some(worker.books?.pending_cost.to_string())),
+        Column::OldestPendingMs => {
+            ("OLDEST", |worker| Some(format!("{} ms", worker.books?.oldest_pending_ms?)))
+        }
+        Column::TtftEwma => ("TTFT", |worker| Some(format!("{:.1} ms", worker.books?.ttft_ms?))),
+        Column::TpotEwma => ("TPOT", |worker| Some(format!("{:.1} ms", worker.books?.tpot_ms?))),
+        _ => return None,
+    };
+    Some(shown)
 }
 
 fn ended(end: End) -> &'static str {
@@ -238,7 +272,9 @@ mod tests {
                 "candidates": [
                     {"index": 0, "url": "http://a", "role": "regular", "healthy": true, "admitted": true, "load": 4},
                     {"index": 1, "url": "http://b", "role": "regular", "healthy": true, "admitted": true, "load": 1,
-                     "score": 0.5},
+                     "score": 0.5, "books": {
+                        "prefill_load": 1, "prefill_tokens": 300, "uncached_tokens": 200, "tokens_in_flight": 400,
+                        "pending_cost": 2.5, "oldest_pending_ms": 12}},
                 ],
                 "chosen": [1], "reason": "the\nleast", "tag": u64::MAX, "cost": 12.5, "cost_ns": 1500,
             }],
@@ -262,6 +298,24 @@ mod tests {
         }
         let chosen = page.lines().find(|line| line.starts_with("->")).unwrap();
         assert!(chosen.contains("http://b") && chosen.ends_with("0.5"), "{chosen}");
+    }
+
+    #[test]
+    fn columns_of_the_books_are_shown_where_somebody_read_them() {
+        let mut record = record("r1");
+        let page = page(&record);
+        let line = |start: &str| page.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
+        let cells = |line: &str| -> Vec<String> {
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+        };
+        let head = cells(line("#"));
+        let chosen = cells(line("->")).split_off(1);
+        let of = |name: &str| chosen[head.iter().position(|head| head == name).unwrap()].clone();
+        let found =
+            ["PREFILLS", "PREFILL TOKENS", "UNCACHED", "IN FLIGHT", "PENDING COST", "OLDEST", "TTFT"].map(of);
+        assert_eq!(found, ["1", "300", "200", "400", "2.5", "12 ms", "-"]);
+        record.decisions[0].candidates[1].books = None;
+        assert!(!super::page(&record).contains("PREFILLS"));
     }
 
     #[test]

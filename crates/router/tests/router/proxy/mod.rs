@@ -1,6 +1,7 @@
 //! The data plane over real HTTP on loopback, with scripted workers.
 
 mod bodies;
+mod books;
 mod circuit;
 mod client_disconnects;
 mod config_example;

@@ -1,0 +1,111 @@
+//! One request in the books: what it added, and what it takes away again.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::core::book_page::{Page, halves, move_average};
+use crate::core::books::BookEntry;
+
+/// The most tokens that one prompt counts for, so that the sums of hundreds stay in their columns.
+const MAX_PROMPT_TOKENS: u32 = 1 << 24;
+
+/// One request in the books.
+#[derive(Debug)]
+pub(crate) struct Booked {
+    entry: BookEntry,
+    /// Tokens that it has generated, as far as they are told.
+    generated: u32,
+    /// Its place among those without a first token, once it was sent.
+    sent: Option<(Instant, u32)>,
+    /// When its first token came, if that is known.
+    first_token: Option<Instant>,
+    is_pending: bool,
+}
+
+impl Booked {
+    /// Enters a request, at the moment of its decision.
+    #[inline]
+    pub(crate) fn enter(page: Page<'_>, entry: BookEntry) -> Self {
+        let BookEntry { prompt_tokens, prefill_tokens, uncached_tokens, cost } = entry;
+        let entry = BookEntry {
+            prompt_tokens: prompt_tokens.min(MAX_PROMPT_TOKENS),
+            prefill_tokens: prefill_tokens.min(MAX_PROMPT_TOKENS),
+            uncached_tokens: uncached_tokens.min(MAX_PROMPT_TOKENS),
+            cost,
+        };
+        page.load_and_held.fetch_add(halves(1, entry.prompt_tokens), Ordering::Relaxed);
+        let prefill = halves(entry.prefill_tokens, entry.uncached_tokens);
+        if prefill != 0 {
+            page.prefill_and_uncached.fetch_add(prefill, Ordering::Relaxed);
+        }
+        if cost > 0.0 {
+            page.add_cost(cost);
+        }
+        Self { entry, generated: 0, sent: None, first_token: None, is_pending: true }
+    }
+
+    /// The request goes to the worker now.
+    pub(crate) fn send(&mut self, page: Page<'_>, now: Instant) {
+        if self.is_pending && self.sent.is_none() {
+            self.sent = Some(page.send(now));
+        }
+    }
+
+    /// The answer begins: the request is pending no longer.
+    pub(crate) fn begin(&mut self, page: Page<'_>) {
+        if !std::mem::take(&mut self.is_pending) {
+            return;
+        }
+        page.load_and_held.fetch_sub(1, Ordering::Relaxed);
+        self.end_prefill(page);
+    }
+
+    /// The first token came.
+    pub(crate) fn first_token(&mut self, page: Page<'_>, now: Instant) {
+        if let (true, Some((sent, _))) = (self.is_pending, self.sent) {
+            move_average(page.ttft, milliseconds(now.saturating_duration_since(sent)));
+            self.first_token = Some(now);
+        }
+        self.begin(page);
+    }
+
+    /// So many more tokens came.
+    pub(crate) fn generate(&mut self, page: Page<'_>, tokens: u32) {
+        page.load_and_held.fetch_add(halves(0, tokens), Ordering::Relaxed);
+        self.generated = self.generated.wrapping_add(tokens);
+    }
+
+    /// The request is over.
+    #[inline]
+    pub(crate) fn leave(mut self, page: Page<'_>) {
+        let held = self.entry.prompt_tokens.wrapping_add(self.generated);
+        let pending = u32::from(std::mem::take(&mut self.is_pending));
+        page.load_and_held.fetch_sub(halves(pending, held), Ordering::Relaxed);
+        if pending > 0 {
+            self.end_prefill(page);
+        }
+        if let (Some(first), Some(more @ 1..)) = (self.first_token, self.generated.checked_sub(1)) {
+            let time = milliseconds(Instant::now().saturating_duration_since(first));
+            #[expect(clippy::cast_precision_loss, reason = "a mean")]
+            move_average(page.tpot, time / more as f32);
+        }
+    }
+
+    #[inline]
+    fn end_prefill(&mut self, page: Page<'_>) {
+        let prefill = halves(self.entry.prefill_tokens, self.entry.uncached_tokens);
+        if prefill != 0 {
+            page.prefill_and_uncached.fetch_sub(prefill, Ordering::Relaxed);
+        }
+        if self.entry.cost > 0.0 {
+            page.take_cost(self.entry.cost);
+        }
+        if let Some(place) = self.sent.take() {
+            page.forget(place);
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f32 {
+    time.as_secs_f32() * 1e3
+}
