@@ -78,8 +78,8 @@ class Checks:
     tight = cached_property(lambda self: self.engine("vllm", "--max-num-seqs", "1", "--max-num-queued-reqs", "1"))
     full = cached_property(lambda self: self.engine("sglang", "--max-running-requests", "1", "--max-queued-requests", "1",
                                                       "--kv-events-config", json.dumps(self.kv_events(publisher="zmq")),
-                                                      "--load-publish-endpoint", "auto"))
-    second = cached_property(lambda self: self.engine("vllm", "--kv-events-config", json.dumps(self.kv_events())))
+                                                      "--load-publish-endpoint", "auto", "--enable-cache-report"))
+    second = cached_property(lambda self: self.engine("vllm", "--enable-prompt-tokens-details", "--kv-events-config", json.dumps(self.kv_events())))
     third = cached_property(lambda self: self.engine("vllm"))
     fourth = cached_property(lambda self: self.engine("vllm"))
 

@@ -273,7 +273,8 @@ fn metrics(ranks: &Ranks) -> String {
 fn counts(ranks: &Ranks, engine: &str, samples: &mut Samples) {
     let total = |of: fn(&Accelerator) -> u64| ranks.sum(|rank| of(rank)) as f64;
     let labels = [("model_name", ranks.config().model.as_str()), ("engine_type", engine)];
-    let counts: [(&str, &str, f64); 4] = [
+    // Those of an engine that has answered; of aborted ones it tells when there were some.
+    let counts: [(&str, &str, f64); 3] = [
         (
             "prompt_tokens_total",
             "Number of prefill tokens processed.",
@@ -285,11 +286,6 @@ fn counts(ranks: &Ranks, engine: &str, samples: &mut Samples) {
             total(|rank| rank.counters().generated_tokens.load(Ordering::Relaxed)),
         ),
         ("num_requests_total", "Number of requests processed.", total(|rank| rank.counters().requests())),
-        (
-            "num_aborted_requests_total",
-            "Number of requests aborted.",
-            total(|rank| rank.counters().cancelled()),
-        ),
     ];
     for (name, help, value) in counts {
         samples.single(&format!("sglang:{name}"), "counter", help, &labels, value);
