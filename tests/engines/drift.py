@@ -226,9 +226,14 @@ def refusals(one, tokens):
         wait_for("a full engine", lambda: is_refusal(ask(one.url, "POST", CHAT, chat())))
         return [ask(one.url, "POST", CHAT, chat(stream=stream)) for stream in (False, True)]
 
-    answers = while_busy(one, 3, tokens, work)
-    burst = all_at_once(30, lambda n: ask(one.url, "POST", CHAT, chat(f"burst {n}", 40, True, ignore_eos=True)))
-    return answers, [answer for answer in burst if answer.status == 200 and is_refusal(answer)]
+    answers, events = while_busy(one, 3, tokens, work), []
+    for _ in range(5):
+        wait_for("an idle engine", lambda: ask(one.url, "POST", CHAT, chat()).status == 200)
+        burst = all_at_once(30, lambda n: ask(one.url, "POST", CHAT, chat(f"burst {n}", 40, True, ignore_eos=True)))
+        events += [answer for answer in burst if answer.status == 200 and is_refusal(answer)]
+        if events:
+            break
+    return answers, events
 
 
 def is_refusal(answer):

@@ -1,5 +1,4 @@
 //! Sockets over loopback.
-#![expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use std::time::Duration;
 

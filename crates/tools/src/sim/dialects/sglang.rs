@@ -1,6 +1,7 @@
 //! SGLang 0.5.23, after its `v1_loads.py`, `load_snapshot.py`, `kv_events.py`, `load_publisher.py` and
 //! `metrics_collector.py`. The head of a stream comes with its first token; a refused one is 200 with the
 //! refusal as its first event.
+#![expect(clippy::indexing_slicing, reason = "the values are objects that are made here")]
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -221,12 +222,15 @@ pub(crate) fn refusal(format: Format, error: &ApiError) -> Bytes {
     Bytes::from(format!("data: {event}\n\ndata: [DONE]\n\n"))
 }
 
+/// A gauge of each rank: name, help, value.
+type LoadGauge = (&'static str, &'static str, fn(&WireLoad) -> f64);
+
 /// What the scheduler of each rank and the one tokenizer manager show.
 fn metrics(ranks: &Ranks) -> String {
     let config = ranks.config();
     let engine = if config.role == WorkerRole::Regular { "unified" } else { config.role.as_str() };
     let mut samples = Samples::default();
-    let gauges: [(&str, &str, fn(&WireLoad) -> f64); 8] = [
+    let gauges: [LoadGauge; 8] = [
         ("num_running_reqs", "The number of running requests.", |stat| stat.running as f64),
         ("num_queue_reqs", "The number of requests in the waiting queue.", |stat| stat.waiting as f64),
         ("num_used_tokens", "The number of used tokens.", |stat| stat.used_tokens as f64),
@@ -271,7 +275,7 @@ fn metrics(ranks: &Ranks) -> String {
 }
 
 fn counts(ranks: &Ranks, engine: &str, samples: &mut Samples) {
-    let total = |of: fn(&Accelerator) -> u64| ranks.sum(|rank| of(rank)) as f64;
+    let total = |of: fn(&Accelerator) -> u64| ranks.sum(of) as f64;
     let labels = [("model_name", ranks.config().model.as_str()), ("engine_type", engine)];
     // Those of an engine that has answered; of aborted ones it tells when there were some.
     let counts: [(&str, &str, f64); 3] = [
