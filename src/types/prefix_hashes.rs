@@ -33,9 +33,14 @@ pub struct PrefixBlocks {
     pub max_blocks: u32,
 }
 
+impl PrefixBlocks {
+    /// The default as a constant.
+    pub const DEFAULT: Self = Self { tokens: 16, text_bytes: 64, max_blocks: 4096 };
+}
+
 impl Default for PrefixBlocks {
     fn default() -> Self {
-        Self { tokens: 16, text_bytes: 64, max_blocks: 4096 }
+        Self::DEFAULT
     }
 }
 
@@ -78,6 +83,11 @@ impl PrefixHasher {
             begun: Vec::new(),
             hashes: Vec::with_capacity(expected.min(blocks.max_blocks as usize)),
         }
+    }
+
+    /// True once there was a piece of a prompt.
+    pub fn is_begun(&self) -> bool {
+        self.block_bytes > 0
     }
 
     /// Forgets what was hashed.

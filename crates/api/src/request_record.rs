@@ -80,6 +80,9 @@ pub struct DecisionRecord {
     /// The same in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_detail: Option<String>,
+    /// What was known of the request, as far as the policy wanted to know it.
+    #[serde(default, skip_serializing_if = "RequestFactsRecord::is_empty")]
+    pub request: RequestFactsRecord,
     /// The version of the worker table that was decided on.
     pub table_version: u64,
     /// How many workers it had.
@@ -107,6 +110,37 @@ pub struct DecisionRecord {
     pub decode_cost: Option<f32>,
     /// Nanoseconds from the question to the checked choice, waiting included.
     pub cost_ns: u64,
+}
+
+/// What was known of a request before a decision. What is not known, or was not wanted, is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RequestFactsRecord {
+    /// Tokens of the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
+    /// Whether they were counted; otherwise they are an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_exact: Option<bool>,
+    /// Tokens that may be generated at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// True if the answer was to be a stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
+    /// Blocks of the prompt that have a hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_blocks: Option<usize>,
+    /// Requests a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival_rate: Option<f32>,
+}
+
+impl RequestFactsRecord {
+    /// True if nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One worker before a decision. Signals that are not known are left out.

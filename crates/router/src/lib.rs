@@ -33,6 +33,7 @@ pub mod internals {
     pub use crate::metrics::Metric;
     pub use crate::metrics::catalogue::TABLES as METRIC_TABLES;
     pub use crate::proxy::{
-        BodyForm, CircuitPass, Opening, Route, Shape, Shortage, TokenUsage, UsageTail, Verdict, Wanted, facts,
+        BodyForm, CircuitPass, Opening, Route, Shape, Shortage, TokenUsage, UsageTail, Verdict, Wanted,
+        WantedFields, facts,
     };
 }

@@ -15,6 +15,7 @@ use crate::config::checked::{
 use crate::config::compile_section::CompileSection;
 use crate::config::fixed::FixedKeys;
 use crate::config::plugin_set::PluginSet;
+use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::{RetryCondition, RetryOn};
 use crate::config::router::{HealthSection, RouterConfig, UpstreamSection};
 use sglang_router_rs::config::{Fault, Faults};
@@ -222,6 +223,7 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         queue: check_queue(&config.queue, faults),
         max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
         retry_on: check_retry_on(&config.retry.on, faults),
+        requests: RequestSettings::checked(&config.requests, faults),
         upstream: UpstreamSettings {
             connect_timeout: Duration::from_millis(within(
                 "upstream.connect_timeout_ms",

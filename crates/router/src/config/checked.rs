@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::engine_setting::EngineSetting;
 use crate::config::fixed::FixedKeys;
 use crate::config::plugin_entry::PluginEntry;
+use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::RetryOn;
 use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::config::{Fault, TrustRule};
@@ -120,6 +121,8 @@ pub struct ProxySettings {
     pub max_retries: u32,
     /// What is a reason for one.
     pub retry_on: RetryOn,
+    /// What is worked out of requests.
+    pub requests: RequestSettings,
     /// How workers are connected to.
     pub upstream: UpstreamSettings,
     /// Active checks.

@@ -8,6 +8,7 @@
 
 pub(crate) mod retry_on;
 mod compile_section;
+pub(crate) mod requests_section;
 mod queue_section;
 pub(crate) mod plugin_entry;
 pub(crate) mod engine_setting;
@@ -28,6 +29,7 @@ pub use crate::config::checked::{CheckedConfig, RecordSettings};
 pub use crate::config::engine_setting::EngineSetting;
 pub use crate::config::files::read_config;
 pub use crate::config::plugin_entry::PluginEntry;
+pub use crate::config::requests_section::{RequestSettings, SessionSource};
 pub use crate::config::retry_on::RetryCondition;
 pub use crate::config::router::RouterConfig;
 pub use crate::config::worker_entry::WorkerEntry;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::compile_section::CompileSection;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::queue_section::QueueSection;
+use crate::config::requests_section::RequestsSection;
 use crate::config::retry_on::RetryCondition;
 use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::config::TrustRule;
@@ -47,6 +48,8 @@ pub struct RouterConfig {
     pub admin: AdminSection,
     /// Which decisions are recorded.
     pub records: RecordsSection,
+    /// What is worked out of requests.
+    pub requests: RequestsSection,
     /// How workers are called.
     pub upstream: UpstreamSection,
     /// Second chances on other workers.
@@ -81,6 +84,7 @@ impl Default for RouterConfig {
             metrics: MetricsSection::default(),
             admin: AdminSection::default(),
             records: RecordsSection::default(),
+            requests: RequestsSection::default(),
             upstream: UpstreamSection::default(),
             retry: RetrySection::default(),
             health: HealthSection::default(),

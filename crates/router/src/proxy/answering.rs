@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Response;
 
+use crate::proxy::body_values::WantedFields;
 use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::form::{Attempted, Form};
@@ -12,17 +13,17 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::listening::Lesson;
 use crate::proxy::out_body::OutBody;
 use crate::proxy::pair::PairRequest;
-use crate::proxy::parse;
-use crate::proxy::parse::{Facts, Wanted};
+use crate::proxy::parse::Wanted;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::request_course::RequestCourse;
+use crate::proxy::request_view::RequestView;
 use crate::proxy::retry::Ending;
 use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_api::End;
-use sglang_router_rs::policies::{DecideError, HeaderLookup, SelectWorkerInfo, key_of};
+use sglang_router_rs::policies::{DecideError, HeaderLookup, SelectWorkerInfo};
 
 /// A client that sends this wants to know of the decision.
 const EXPLAIN_HEADER: &str = "x-sgl-explain";
@@ -47,27 +48,19 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
     // One future for all of it, though an error has to be recorded: each more would be copied into
     // the one around it.
     let answered = loop {
-        let served = match read_facts(client.proxy(), &course, inbound).await {
+        let served = match read_request(client.proxy(), &course, inbound).await {
             Err(error) => {
                 course.given_up(error).into_response(client, inbound, None, None, &mut record).map(Some)
             }
-            Ok((facts, shape)) => {
+            Ok((view, shape)) => {
                 let headers = Headers(&inbound.head.headers);
-                let info = SelectWorkerInfo {
-                    request_text: facts.text.as_deref(),
-                    prompt_bytes: Some(facts.text_bytes),
-                    tokens: facts.tokens.as_deref(),
-                    prompt_tokens: facts.prompt_tokens,
-                    headers: Some(&headers),
-                    model: facts.model.as_deref(),
-                    request_key: key_of(&headers),
-                    ..SelectWorkerInfo::default()
-                };
+                let info = view.info(&headers, inbound);
+                course.arrival_rate = info.arrival_rate;
                 let second = course.second.carried_on();
                 course.shape = Some(shape);
                 if shape == Shape::Pair {
                     let body = course.counted(inbound);
-                    let pair = PairRequest::new(client, &inbound.head, body, facts.batch, second);
+                    let pair = PairRequest::new(client, &inbound.head, body, view.facts.batch, second);
                     // Boxed: it is much larger than what most requests need.
                     Box::pin(serve(&pair, client, inbound, &mut course, &info, &mut record)).await
                 } else {
@@ -165,26 +158,31 @@ fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
 
 /// What the policy needs to know, and by how many workers the request is to be served. A body that is
 /// not what the API says is the worker's to refuse, unless it has to be changed on the way.
-async fn read_facts<'a>(
-    proxy: &DataPlane,
+async fn read_request<'a>(
+    proxy: &'a DataPlane,
     course: &RequestCourse,
     inbound: &'a Inbound,
-) -> Result<(Facts<'a>, Shape), ProxyError> {
+) -> Result<(RequestView<'a>, Shape), ProxyError> {
     let (route, snapshot) = (inbound.route, &course.snapshot);
-    let wanted = Wanted::new(proxy.policy().needs(), snapshot.routes_by_model(), snapshot.may_pair(route));
-    if !wanted.anything() {
-        return Ok((Facts::default(), Shape::Single));
-    }
-    let mut facts = parse::read(route, &inbound.body, wanted).await;
-    if wanted.prompt_tokens {
-        facts.prompt_tokens = Some(facts.count_tokens(proxy.token_ratios()));
+    let (policy, settings) = (proxy.policy(), &proxy.settings().requests);
+    let needs = policy.needs();
+    let fields = WantedFields {
+        names: if needs.names { policy.wanted_names() } else { None },
+        session: needs.session.then(|| Arc::clone(&settings.session)),
+    };
+    let wanted =
+        Wanted::new(needs, fields, settings.prefix, snapshot.routes_by_model(), snapshot.may_pair(route));
+    let is_parsed = wanted.anything();
+    let view = RequestView::read(proxy, course, inbound, needs, wanted).await;
+    if !is_parsed {
+        return Ok((view, Shape::Single));
     }
     let shape = match course.shape {
         Some(shape) => shape,
-        None => snapshot.shape(route, facts.model.as_deref())?,
+        None => snapshot.shape(route, view.facts.model.as_deref())?,
     };
-    match facts.broken {
+    match view.facts.broken {
         Some(broken) if shape == Shape::Pair => Err(ProxyError::InvalidBody { reason: broken.to_string() }),
-        _ => Ok((facts, shape)),
+        _ => Ok((view, shape)),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crate::config::checked::ProxySettings;
 use crate::metrics::Metrics;
+use crate::proxy::arrival_rate::ArrivalRate;
 use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
@@ -27,6 +29,7 @@ pub struct DataPlane {
     queue: Arc<RequestQueue>,
     recorder: Option<Arc<Recorder>>,
     token_ratios: TokenRatios,
+    arrivals: ArrivalRate,
     stopping: AtomicBool,
 }
 
@@ -59,6 +62,7 @@ impl DataPlane {
             queue,
             recorder,
             token_ratios: TokenRatios::default(),
+            arrivals: ArrivalRate::new(Instant::now()),
             stopping: AtomicBool::new(false),
         })
     }
@@ -101,6 +105,11 @@ impl DataPlane {
     /// How long prompts are in tokens, as far as their text says.
     pub fn token_ratios(&self) -> &TokenRatios {
         &self.token_ratios
+    }
+
+    /// How many requests come.
+    pub(crate) fn arrivals(&self) -> &ArrivalRate {
+        &self.arrivals
     }
 
     /// True once the router was told to stop: it is not ready any more.

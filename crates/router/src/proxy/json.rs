@@ -21,7 +21,7 @@ pub struct Broken {
 }
 
 /// A place in a JSON text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Json<'a> {
     body: &'a [u8],
     at: usize,
@@ -61,6 +61,14 @@ impl<'a> Json<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Passes over one value, and gives it as it is written.
+    pub(crate) fn raw(&mut self) -> Result<&'a [u8], Broken> {
+        self.peek();
+        let start = self.at;
+        self.skip()?;
+        Ok(self.body.get(start..self.at).unwrap_or_default())
     }
 
     /// Reads a list, whose items `item` has to read.
@@ -214,8 +222,7 @@ impl<'a> Quoted<'a> {
     pub(crate) fn write(self, into: &mut String, limit: usize) -> usize {
         let mut whole = 0;
         let mut is_cut = false;
-        let mut rest = self.inside;
-        let mut add = |piece: &str| {
+        self.pieces(|piece| {
             whole += piece.len();
             if is_cut {
                 return;
@@ -223,7 +230,13 @@ impl<'a> Quoted<'a> {
             let end = piece.floor_char_boundary(limit.saturating_sub(into.len()));
             is_cut = end < piece.len();
             into.push_str(piece.get(..end).unwrap_or_default());
-        };
+        });
+        whole
+    }
+
+    /// Gives the text piece by piece, and keeps nothing of it.
+    pub(crate) fn pieces(self, mut add: impl FnMut(&str)) {
+        let mut rest = self.inside;
         while !rest.is_empty() {
             let plain = if self.has_escapes { memchr(b'\\', rest).unwrap_or(rest.len()) } else { rest.len() };
             let (run, escaped) = rest.split_at(plain);
@@ -239,7 +252,6 @@ impl<'a> Quoted<'a> {
             }
             rest = after;
         }
-        whole
     }
 }
 
@@ -309,6 +321,14 @@ mod tests {
                 assert_eq!(quoted.text(limit), (Cow::Borrowed(expected), 7), "{json} {limit}");
             }
         }
+    }
+
+    #[test]
+    fn raw_value_is_what_the_text_has_there() {
+        let mut json = Json::new(br#" {"a": [1, "]}"] } x"#);
+        assert_eq!(json.raw(), Ok(&br#"{"a": [1, "]}"] }"#[..]));
+        assert_eq!(json.raw(), Ok(&b"x"[..]));
+        assert_eq!(Json::new(b" [1").raw(), Err(Broken { at: 3 }));
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use crate::proxy::body_values::{BodyValues, MAX_VALUE_BYTES, WantedFields};
 use crate::proxy::json::{Broken, Json};
 use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt, PromptLimits};
 use crate::proxy::route::Route;
 use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::{PromptTokens, RequestNeeds};
+use sglang_router_rs::types::{PrefixBlocks, PrefixHasher, PrefixSeed, hash_of};
 
 /// A thread that serves nobody reads and copies larger bodies; this much takes well below a millisecond.
 pub(crate) const MAX_INLINE_BYTES: usize = 128 << 10;
@@ -25,7 +27,7 @@ static LARGE: Semaphore = Semaphore::const_new(2);
 static HUGE: Semaphore = Semaphore::const_new(1);
 
 /// What is looked for in a body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// The prompt: how long it is, and how many there are.
     pub prompt: bool,
@@ -37,29 +39,58 @@ pub struct Wanted {
     pub prompt_tokens: bool,
     /// The model.
     pub model: bool,
+    /// How many tokens may be generated.
+    pub max_tokens: bool,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// Hashes of the prompt's blocks.
+    pub prefix: Option<PrefixBlocks>,
+    /// Values by where they are.
+    pub fields: WantedFields,
 }
 
 impl Wanted {
-    /// All that can be found.
-    pub const ALL: Self = Self { prompt: true, text: true, tokens: true, prompt_tokens: true, model: true };
+    /// All that can be found without a name.
+    pub const ALL: Self = Self {
+        prompt: true,
+        text: true,
+        tokens: true,
+        prompt_tokens: true,
+        model: true,
+        max_tokens: true,
+        stream: true,
+        prefix: Some(PrefixBlocks::DEFAULT),
+        fields: WantedFields { names: None, session: None },
+    };
 
     /// What the policy needs, the model if requests are routed by it, and the prompt if a pair of
     /// workers has to be told how many there are.
-    pub fn new(needs: RequestNeeds, by_model: bool, pair: bool) -> Self {
-        let RequestNeeds { text, tokens, prompt_tokens, model, .. } = needs;
+    pub fn new(
+        needs: RequestNeeds,
+        fields: WantedFields,
+        blocks: PrefixBlocks,
+        by_model: bool,
+        pair: bool,
+    ) -> Self {
+        let RequestNeeds { text, tokens, prompt_tokens, model, max_tokens, stream, prefix_hashes, .. } =
+            needs;
         Self {
-            prompt: text || tokens || prompt_tokens || pair,
+            prompt: text || tokens || prompt_tokens || prefix_hashes || pair,
             text,
             tokens,
             prompt_tokens,
             // Models differ in what they make of a text.
-            model: model || prompt_tokens || by_model,
+            model: model || prompt_tokens || prefix_hashes || by_model,
+            max_tokens,
+            stream,
+            prefix: prefix_hashes.then_some(blocks),
+            fields,
         }
     }
 
     /// True if the body has to be parsed.
-    pub fn anything(self) -> bool {
-        self.prompt || self.model
+    pub fn anything(&self) -> bool {
+        self.prompt || self.model || self.max_tokens || self.stream || !self.fields.is_empty()
     }
 }
 
@@ -75,8 +106,14 @@ pub struct Facts<'a> {
     pub tokens: Option<Vec<u32>>,
     /// How many of them there are.
     pub token_count: usize,
-    /// How many tokens the whole prompt has, if that is wanted.
-    pub prompt_tokens: Option<PromptTokens>,
+    /// How many tokens may be generated at most.
+    pub max_tokens: Option<u64>,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// Hashes of the first prompt's blocks.
+    pub prefix_hashes: Option<Vec<u64>>,
+    /// Values by where they are.
+    pub fields: BodyValues<'a>,
     /// The requested model.
     pub model: Option<Cow<'a, str>>,
     /// How many prompts or choices are asked for, if the request has a list of prompts or more
@@ -101,7 +138,23 @@ impl Facts<'_> {
     /// The same without the body.
     fn into_owned(self) -> Facts<'static> {
         let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-        Facts { text: owned(self.text), model: owned(self.model), ..self }
+        let (text, model, fields) = (owned(self.text), owned(self.model), self.fields.into_owned());
+        let Self {
+            text_bytes, tokens, token_count, max_tokens, stream, prefix_hashes, batch, broken, ..
+        } = self;
+        Facts {
+            text,
+            text_bytes,
+            tokens,
+            token_count,
+            max_tokens,
+            stream,
+            prefix_hashes,
+            fields,
+            model,
+            batch,
+            broken,
+        }
     }
 }
 
@@ -130,17 +183,29 @@ pub(crate) async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> F
 /// structure is broken, what was found before counts.
 pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
     let mut json = Json::new(body);
-    let limits = PromptLimits::new(wanted.text, wanted.tokens);
-    let mut found =
-        FoundFields { route, wanted, limits, prompt: Prompt::keeping(limits), model: None, choices: None };
+    let hasher = wanted.prefix.map(|blocks| PrefixHasher::new(blocks, body.len()));
+    let mut found = FoundFields {
+        route,
+        prompt: Prompt::keeping(PromptLimits::new(wanted.text, wanted.tokens), hasher),
+        fields: BodyValues::new(wanted.fields.clone()),
+        wanted,
+        model: None,
+        choices: None,
+        limits: LimitFields::default(),
+        stream: false,
+        seed: SeedFields::default(),
+    };
     let whole = json.object(|key, json| found.field(key, json)).and_then(|()| json.end());
-    let FoundFields { prompt, model, choices, .. } = found;
+    let FoundFields { mut prompt, fields, model, choices, limits, stream, seed, .. } = found;
     Facts {
-        text: prompt.text.filter(|_| wanted.text),
+        prefix_hashes: seed.hashes(&mut prompt, model.as_deref()),
+        text: prompt.text.filter(|_| found.wanted.text),
         text_bytes: prompt.text_bytes,
         tokens: (!prompt.tokens.is_empty()).then_some(prompt.tokens),
         token_count: prompt.token_count,
-        prompt_tokens: None,
+        max_tokens: limits.max_tokens(),
+        stream,
+        fields,
         model,
         batch: prompt.batch.or(choices.filter(|choices| *choices > 1)),
         broken: whole.err(),
@@ -150,14 +215,18 @@ pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
 struct FoundFields<'a> {
     route: Route,
     wanted: Wanted,
-    limits: PromptLimits,
     prompt: Prompt<'a>,
+    fields: BodyValues<'a>,
     model: Option<Cow<'a, str>>,
     choices: Option<usize>,
+    limits: LimitFields,
+    stream: bool,
+    seed: SeedFields<'a>,
 }
 
 impl<'a> FoundFields<'a> {
     fn field(&mut self, key: &str, json: &mut Json<'a>) -> Result<(), Broken> {
+        self.fields.read(key, json);
         match (key, self.route) {
             ("model", _) if self.wanted.model => {
                 self.model = None;
@@ -168,11 +237,11 @@ impl<'a> FoundFields<'a> {
                 Ok(())
             }
             ("messages", Route::Chat) if self.wanted.prompt => {
-                self.prompt = Prompt::keeping(self.limits);
+                self.prompt.reset();
                 self.prompt.read_messages(json)
             }
             ("prompt", Route::Completions) | ("input", Route::Embeddings) if self.wanted.prompt => {
-                self.prompt = Prompt::keeping(self.limits);
+                self.prompt.reset();
                 self.prompt.read(json)
             }
             // Clients that have one of them may send null as the other.
@@ -182,8 +251,125 @@ impl<'a> FoundFields<'a> {
                 self.choices = choices.map(|choices| usize::try_from(choices).unwrap_or(usize::MAX));
                 Ok(())
             }
+            ("stream", route) if self.wanted.stream && route.generates() => {
+                self.stream = is_true(json)?;
+                Ok(())
+            }
+            ("max_tokens" | "max_completion_tokens" | "sampling_params", route) if self.wanted.max_tokens => {
+                self.limits.read(key, route, json)
+            }
+            ("tools" | "lora_path" | "cache_salt" | "extra_key", route) if self.wanted.prefix.is_some() => {
+                self.seed.read(key, route, json)
+            }
             _ => json.skip(),
         }
+    }
+}
+
+/// True for `true`, and for what engines take for it.
+fn is_true(json: &mut Json<'_>) -> Result<bool, Broken> {
+    match json.peek() {
+        Some(b'"') => {
+            let (text, _) = json.string()?.text(MAX_VALUE_BYTES);
+            Ok(text.eq_ignore_ascii_case("true") || text == "1")
+        }
+        Some(b'{' | b'[') => json.skip().map(|()| false),
+        _ => json.word().map(|word| word == b"true" || word == b"1"),
+    }
+}
+
+/// What a request says of how many tokens may be generated.
+#[derive(Clone, Copy, Debug, Default)]
+struct LimitFields {
+    /// `max_completion_tokens`, which outweighs the older `max_tokens`.
+    completion: Option<u64>,
+    /// `max_tokens`, or `max_new_tokens` of SGLang's own API.
+    plain: Option<u64>,
+}
+
+impl LimitFields {
+    fn read(&mut self, key: &str, route: Route, json: &mut Json<'_>) -> Result<(), Broken> {
+        match (key, route) {
+            ("max_completion_tokens", Route::Chat) => self.completion = json.count()?,
+            ("max_tokens", Route::Chat | Route::Completions) => self.plain = json.count()?,
+            ("sampling_params", Route::Generate) => self.plain = most_new_tokens(json)?,
+            _ => json.skip()?,
+        }
+        Ok(())
+    }
+
+    fn max_tokens(self) -> Option<u64> {
+        self.completion.or(self.plain)
+    }
+}
+
+/// The largest `max_new_tokens` of the parameters, or of a list of them.
+fn most_new_tokens(json: &mut Json<'_>) -> Result<Option<u64>, Broken> {
+    let of_one = |json: &mut Json<'_>| {
+        let mut found = None;
+        if json.peek() != Some(b'{') {
+            return json.skip().map(|()| None);
+        }
+        json.object(|key, json| {
+            if key != "max_new_tokens" {
+                return json.skip();
+            }
+            found = json.count()?;
+            Ok(())
+        })?;
+        Ok(found)
+    };
+    if json.peek() != Some(b'[') {
+        return of_one(json);
+    }
+    let mut most = None;
+    json.list(|json| {
+        most = most.max(of_one(json)?);
+        Ok(())
+    })?;
+    Ok(most)
+}
+
+/// What decides beside the prompt whether an engine can use what it has of it.
+#[derive(Debug, Default)]
+struct SeedFields<'a> {
+    adapter: Option<Cow<'a, str>>,
+    salt: Option<Cow<'a, str>>,
+    /// SGLang's, beside the salt.
+    extra: Option<Cow<'a, str>>,
+    /// A digest of the tools; 0 = none.
+    tools: u64,
+}
+
+impl<'a> SeedFields<'a> {
+    fn read(&mut self, key: &str, route: Route, json: &mut Json<'a>) -> Result<(), Broken> {
+        if key == "tools" {
+            let tools = json.raw()?;
+            self.tools = if tools == b"null" || route != Route::Chat { 0 } else { hash_of(tools) };
+            return Ok(());
+        }
+        let value = match json.peek() {
+            Some(b'"') => Some(json.string()?.text(MAX_VALUE_BYTES).0),
+            // A list of a batch, or what an engine will refuse.
+            _ => Some(json.raw()?).filter(|raw| *raw != b"null").map(String::from_utf8_lossy),
+        };
+        match key {
+            "lora_path" => self.adapter = value,
+            "cache_salt" => self.salt = value,
+            _ => self.extra = value,
+        }
+        Ok(())
+    }
+
+    fn hashes(&self, prompt: &mut Prompt<'_>, model: Option<&str>) -> Option<Vec<u64>> {
+        let salt = self.salt.as_deref().unwrap_or_default();
+        let salt = self.extra.as_ref().map_or(Cow::Borrowed(salt), |extra| format!("{salt}\0{extra}").into());
+        prompt.take_hashes(&PrefixSeed {
+            model: model.unwrap_or_default(),
+            adapter: self.adapter.as_deref().unwrap_or_default(),
+            salt: &salt,
+            preamble: self.tools,
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use crate::proxy::json::{Broken, Json, Quoted};
+use sglang_router_rs::types::{PrefixHasher, PrefixSeed};
 
 /// What is between two pieces of text: messages, parts of a message, prompts of a batch.
 const SEPARATOR: char = '\n';
@@ -13,6 +14,9 @@ pub(crate) const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// Token ids that are kept for policies. The rest is counted.
 pub(crate) const MAX_TOKENS: usize = 1 << 20;
+
+/// Longest role, in bytes.
+const MAX_ROLE_BYTES: usize = 256;
 
 /// What is kept of a prompt. The rest is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,16 +49,51 @@ pub(crate) struct Prompt<'a> {
     pub(crate) token_count: usize,
     /// How many prompts there are, if the request has a list of them.
     pub(crate) batch: Option<usize>,
+    /// What hashes the first prompt, if that is wanted.
+    hasher: Option<PrefixHasher>,
+    /// Whether the first prompt is over.
+    is_later: bool,
 }
+
+/// What of a message reaches the model beside its role and content.
+const MESSAGE_PARTS: [&str; 6] =
+    ["name", "tool_calls", "tool_call_id", "function_call", "reasoning", "reasoning_content"];
+
+/// What of a part of a content is not the part itself.
+const NO_PARTS: [&str; 2] = ["type", "cache_control"];
 
 impl<'a> Prompt<'a> {
     /// Nothing was found yet.
-    pub(crate) fn keeping(limits: PromptLimits) -> Self {
-        Self { limits, ..Self::default() }
+    pub(crate) fn keeping(limits: PromptLimits, hasher: Option<PrefixHasher>) -> Self {
+        Self { limits, hasher, ..Self::default() }
+    }
+
+    /// Forgets what was found.
+    pub(crate) fn reset(&mut self) {
+        let hasher = self.hasher.take().map(|mut hasher| {
+            hasher.clear();
+            hasher
+        });
+        *self = Self::keeping(self.limits, hasher);
+    }
+
+    /// The hashes of the first prompt, if they are wanted and there is one.
+    pub(crate) fn take_hashes(&mut self, seed: &PrefixSeed<'_>) -> Option<Vec<u64>> {
+        let hasher = self.hasher.take().filter(PrefixHasher::is_begun)?;
+        Some(hasher.finish(seed))
+    }
+
+    /// What hashes, while the first prompt is read.
+    fn hashing(&mut self) -> Option<&mut PrefixHasher> {
+        self.hasher.as_mut().filter(|_| !self.is_later)
     }
 
     /// Adds a piece of text. A single piece stays borrowed.
     fn push(&mut self, piece: Quoted<'a>) {
+        if let Some(hasher) = self.hashing() {
+            hasher.text();
+            piece.pieces(|text| hasher.more(text.as_bytes()));
+        }
         let Some(text) = &mut self.text else {
             let (text, whole) = piece.text(self.limits.text_bytes);
             (self.text, self.text_bytes) = (Some(text), whole);
@@ -73,9 +112,13 @@ impl<'a> Prompt<'a> {
     }
 
     fn push_token(&mut self, token: u64) {
+        let token = u32::try_from(token).unwrap_or(u32::MAX);
         self.token_count += 1;
         if self.tokens.len() < self.limits.tokens {
-            self.tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
+            self.tokens.push(token);
+        }
+        if let Some(hasher) = self.hashing() {
+            hasher.token(token);
         }
     }
 
@@ -97,6 +140,7 @@ impl<'a> Prompt<'a> {
         json.list(|json| {
             let is_prompt = self.read_item(json)?;
             prompts += usize::from(is_prompt);
+            self.is_later |= is_prompt;
             Ok(())
         })?;
         if prompts > 0 {
@@ -128,15 +172,48 @@ impl<'a> Prompt<'a> {
 
     /// Reads `messages` of a chat: the text of every message's content.
     pub(crate) fn read_messages(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
-        self.read_fields(json, "content", Self::read_content)
+        let is_hashing = self.hasher.is_some();
+        each_object(json, |key, json| match key {
+            "content" => self.read_content(json),
+            "role" if is_hashing => self.read_role(json),
+            key if is_hashing && MESSAGE_PARTS.contains(&key) => self.read_part(key, json),
+            _ => json.skip(),
+        })
     }
 
     /// A message's content: text, nothing, or a list of parts.
     fn read_content(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
+        let is_hashing = self.hasher.is_some();
         match json.peek() {
-            Some(b'[') => self.read_fields(json, "text", Self::read_text),
+            Some(b'[') => each_object(json, |key, json| match key {
+                "text" => self.read_text(json),
+                key if is_hashing && !NO_PARTS.contains(&key) => self.read_part(key, json),
+                _ => json.skip(),
+            }),
             _ => self.read_text(json),
         }
+    }
+
+    fn read_role(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
+        if json.peek() != Some(b'"') {
+            return json.skip();
+        }
+        let (role, _) = json.string()?.text(MAX_ROLE_BYTES);
+        if let Some(hasher) = self.hashing() {
+            hasher.role(&role);
+        }
+        Ok(())
+    }
+
+    /// What is no text, and part of the prompt all the same.
+    fn read_part(&mut self, name: &str, json: &mut Json<'a>) -> Result<(), Broken> {
+        let content = json.raw()?;
+        if content != b"null"
+            && let Some(hasher) = self.hashing()
+        {
+            hasher.part(name, content);
+        }
+        Ok(())
     }
 
     fn read_text(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
@@ -148,22 +225,15 @@ impl<'a> Prompt<'a> {
             _ => json.skip(),
         }
     }
+}
 
-    /// Reads one field of every object in a list by `read`.
-    fn read_fields(
-        &mut self,
-        json: &mut Json<'a>,
-        name: &str,
-        read: impl Fn(&mut Self, &mut Json<'a>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
-        if json.peek() != Some(b'[') {
-            return json.skip();
-        }
-        json.list(|json| {
-            if json.peek() != Some(b'{') {
-                return json.skip();
-            }
-            json.object(|key, json| if key == name { read(self, json) } else { json.skip() })
-        })
+/// Reads the fields of every object in a list by `field`.
+fn each_object<'a>(
+    json: &mut Json<'a>,
+    mut field: impl FnMut(&str, &mut Json<'a>) -> Result<(), Broken>,
+) -> Result<(), Broken> {
+    if json.peek() != Some(b'[') {
+        return json.skip();
     }
+    json.list(|json| if json.peek() == Some(b'{') { json.object(&mut field) } else { json.skip() })
 }

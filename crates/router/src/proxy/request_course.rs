@@ -31,6 +31,8 @@ pub(crate) struct RequestCourse {
     pub(crate) shape: Option<Shape>,
     /// What the form before had left.
     pub(crate) second: SecondRun,
+    /// How many requests came when this one did, if that was wanted.
+    pub(crate) arrival_rate: Option<f32>,
     /// The body as [`counted`](Self::counted) made it.
     body: Option<Bytes>,
     route: Route,
@@ -46,6 +48,7 @@ impl RequestCourse {
             tried: Tried::new(proxy.settings()),
             shape: None,
             second: inbound.second_run(),
+            arrival_rate: None,
             body: None,
             route: inbound.route,
             waiting: None,

@@ -42,6 +42,19 @@ impl Route {
         })
     }
 
+    /// Its path; of the two of liveness the first.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Generate => "/generate",
+            Self::Models => "/v1/models",
+            Self::Liveness => "/health",
+            Self::Readiness => "/readiness",
+        }
+    }
+
     /// The method that it takes; where that is GET, HEAD is fine too.
     pub fn method(self) -> Method {
         match self {
@@ -82,6 +95,7 @@ mod tests {
     fn measured_routes_stand_at_their_positions() {
         for (position, route) in Route::MEASURED.into_iter().enumerate() {
             assert_eq!(route.position(), position);
+            assert_eq!(Route::of(route.path()), Some(route));
         }
     }
 

@@ -6,7 +6,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::records::recorder::Recorder;
-use sgl_api::{CandidateRecord, DecidedBy, DecisionRecord, End, OutcomeRecord, RequestRecord};
+use sgl_api::{
+    CandidateRecord, DecidedBy, DecisionRecord, End, OutcomeRecord, RequestFactsRecord, RequestRecord,
+};
 use sglang_router_rs::core::{CandidateWorkers, KnownReport, Worker, WorkerTable};
 use sglang_router_rs::policies::{
     Chooser, DecideError, Decision, Explanation, FailureCause, PairDecision, SelectWorkerInfo,
@@ -235,6 +237,7 @@ impl Asked {
             generation: None,
             failure: None,
             failure_detail: None,
+            request: request_facts(info),
             table_version: table.version().get(),
             workers: table.len(),
             candidates,
@@ -261,6 +264,17 @@ impl Asked {
     /// Where the policy explains its choice.
     pub(crate) fn explanation(&self) -> &Explanation {
         &self.explanation
+    }
+}
+
+fn request_facts(info: &SelectWorkerInfo<'_>) -> RequestFactsRecord {
+    RequestFactsRecord {
+        prompt_tokens: info.prompt_tokens.map(|tokens| tokens.count),
+        prompt_tokens_exact: info.prompt_tokens.map(|tokens| tokens.exact),
+        max_tokens: info.max_tokens,
+        stream: info.stream,
+        prefix_blocks: info.prefix_hashes.map(<[u64]>::len),
+        arrival_rate: info.arrival_rate,
     }
 }
 

@@ -12,7 +12,9 @@ use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::{nanoseconds, table};
-use sgl_api::{CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, RequestRecord};
+use sgl_api::{
+    CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, RequestFactsRecord, RequestRecord,
+};
 use sglang_router_rs::core::Column;
 use sglang_router_rs::types::{printable, shown_path};
 
@@ -151,6 +153,9 @@ fn of_decision(decision: &DecisionRecord) -> String {
     }
     text.push_str(&of_ticket("ticket ", decision.tag, decision.cost));
     text.push_str(&of_ticket("decode ", decision.decode_tag, decision.decode_cost));
+    if !decision.request.is_empty() {
+        text.push_str(&format!("asked    {}\n", of_request(&decision.request)));
+    }
     text.push_str(&format!("table    version {}, {} workers\n\n", decision.table_version, decision.workers));
     let columns = columns(&decision.candidates);
     let heads = columns.iter().map(|(head, _)| *head);
@@ -170,6 +175,18 @@ fn of_ticket(head: &str, tag: Option<u64>, cost: Option<f32>) -> String {
     let parts = [tag.map(|tag| format!("tag {tag}")), cost.map(|cost| format!("cost {cost}"))];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!("{head}  {}\n", parts.join(", ")) }
+}
+
+fn of_request(request: &RequestFactsRecord) -> String {
+    let counted = if request.prompt_tokens_exact == Some(true) { "counted" } else { "estimated" };
+    let facts = [
+        request.prompt_tokens.map(|count| format!("a prompt of {count} tokens ({counted})")),
+        request.max_tokens.map(|count| format!("at most {count} generated")),
+        request.stream.then(|| "as a stream".to_owned()),
+        request.prefix_blocks.map(|count| format!("{count} blocks hashed")),
+        request.arrival_rate.map(|rate| format!("{rate:.1} requests/s")),
+    ];
+    facts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn row(worker: &CandidateRecord, columns: &[(&str, Cell)], chosen: bool) -> Vec<String> {
@@ -276,6 +293,8 @@ mod tests {
                         "prefill_load": 1, "prefill_tokens": 300, "uncached_tokens": 200, "tokens_in_flight": 400,
                         "pending_cost": 2.5, "oldest_pending_ms": 12}},
                 ],
+                "request": {"prompt_tokens": 120, "prompt_tokens_exact": false, "max_tokens": 64, "stream": true,
+                    "prefix_blocks": 7, "arrival_rate": 3.25},
                 "chosen": [1], "reason": "the\nleast", "tag": u64::MAX, "cost": 12.5, "cost_ns": 1500,
             }],
             "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "total_ms": 80.0},
@@ -291,6 +310,8 @@ mod tests {
             "Tue, 14 Nov 2023 22:13:20 GMT",
             "the plugin, generation 3, in 1500 ns",
             r#"reason   "the\nleast""#,
+            "asked    a prompt of 120 tokens (estimated), at most 64 generated, as a stream, 7 blocks hashed, \
+             3.2 requests/s",
             "ticket   tag 18446744073709551615, cost 12.5\n",
             "outcome  complete, 200 from http://b, first byte after 1.2 ms, over after 80.0 ms",
         ] {

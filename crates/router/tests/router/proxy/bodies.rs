@@ -1,15 +1,18 @@
+use std::sync::Arc;
+
 use http::StatusCode;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 use sgl_router::config::WorkerEntry;
-use sgl_router::internals::{Route, Wanted, facts};
+use sgl_router::internals::{Route, Wanted, WantedFields, facts};
 use sgl_testkit::client::{TestClient, call, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sglang_router_rs::core::{TokenRatios, WorkerRole};
-use sglang_router_rs::policies::PromptTokens;
+use sglang_router_rs::policies::{FieldLookup, PromptTokens, WantedNames};
+use sglang_router_rs::types::{JsonPointer, PrefixBlocks, PrefixHasher, PrefixSeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -168,6 +171,103 @@ proptest! {
     }
 
     #[test]
+    fn named_value_is_read_as_a_tree_of_it_is(
+        (text, body) in body(),
+        steps in vec(prop_oneof!["[a-m ]{0,2}", "content|text|model|n|messages|x|0|1|2|~|/"], 1..4),
+        escapes in any::<bool>(),
+    ) {
+        let escaped = |step: &String| step.replace('~', "~0").replace('/', "~1");
+        let pointer = format!("/{}", steps.iter().map(escaped).collect::<Vec<_>>().join("/"));
+        let names = WantedNames { fields: vec![JsonPointer::parse(&pointer).unwrap()], query: Vec::new() };
+        let fields = WantedFields { names: Some(Arc::new(names)), session: None };
+        let text = if escapes { in_ascii(&text) } else { text };
+        let found = facts(Route::Chat, text.as_bytes(), Wanted { fields, ..Wanted::default() });
+        let expected = body.pointer(&pointer).and_then(|value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+            _ => None,
+        });
+        prop_assert_eq!(found.fields.field(&pointer), expected.as_deref());
+    }
+
+    #[test]
+    fn limit_and_stream_are_read_as_a_tree_of_them_is(
+        limit in prop_oneof![value(), (0..9_u64).prop_map(Value::from)],
+        newer in prop_oneof![Just(Value::Null), value(), (0..9_u64).prop_map(Value::from)],
+        stream in prop_oneof![value(), any::<bool>().prop_map(Value::from)],
+        route in prop_oneof![Just(Route::Chat), Just(Route::Completions), Just(Route::Generate), Just(Route::Embeddings)],
+    ) {
+        let params = [serde_json::json!({"n": 1, "max_new_tokens": limit}), newer.clone()];
+        let body = serde_json::json!({
+            "max_tokens": limit, "max_completion_tokens": newer, "sampling_params": params, "stream": stream,
+        });
+        let body = body.to_string();
+        let found = facts(route, body.as_bytes(), ALL);
+        let expected = match route {
+            Route::Chat => count(&newer).or(count(&limit)),
+            Route::Completions => count(&limit),
+            Route::Generate => count(&limit).max(newer.get("max_new_tokens").and_then(count)),
+            _ => None,
+        };
+        prop_assert_eq!(found.max_tokens, expected);
+        let is_true = match &stream {
+            Value::Bool(is_true) => *is_true,
+            Value::Number(_) => stream.to_string() == "1",
+            Value::String(text) => text == "1" || text.eq_ignore_ascii_case("true"),
+            _ => false,
+        };
+        prop_assert_eq!(found.stream, is_true && route != Route::Embeddings);
+    }
+
+    #[test]
+    fn prefix_is_hashed_as_a_tree_of_it_is((text, body) in body(), prompt in prompt(), escapes in any::<bool>()) {
+        let blocks = PrefixBlocks { tokens: 1, text_bytes: 8, max_blocks: 20 };
+        let wanted = || Wanted { prompt: true, model: true, prefix: Some(blocks), ..Wanted::default() };
+        let model = body["model"].as_str().unwrap_or_default();
+        let text = if escapes { in_ascii(&text) } else { text };
+        let mut hasher = PrefixHasher::new(blocks, 0);
+        for message in body["messages"].as_array().unwrap() {
+            let parts = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+            let all = message["content"].as_str().into_iter().map(|text| (text, true));
+            for (piece, _) in all.chain(parts.iter().filter_map(|part| Some((part.get("text")?.as_str()?, true)))) {
+                hasher.text();
+                hasher.more(piece.as_bytes());
+            }
+        }
+        let expected = hasher.is_begun().then(|| hasher.finish(&PrefixSeed { model, ..PrefixSeed::default() }));
+        // Other parts are hashed as they are written, which a tree does not know.
+        let has_parts = body["messages"].as_array().unwrap().iter().flat_map(|message| message["content"].as_array());
+        let has_parts = has_parts.flatten().filter_map(Value::as_object).any(|part| part.keys().any(|key| key != "text"));
+        if !has_parts {
+            prop_assert_eq!(facts(Route::Chat, text.as_bytes(), wanted()).prefix_hashes, expected);
+        }
+
+        let first = prompt.as_array().and_then(|items| items.iter().find(|item| !item.is_number())).unwrap_or(&prompt);
+        let ids = if prompt.as_array().is_some_and(|items| items.first().is_some_and(Value::is_number)) {
+            &prompt
+        } else {
+            first
+        };
+        let is_mixed = prompt.as_array().is_some_and(|items| {
+            items.iter().any(Value::is_number) && items.iter().any(|item| !item.is_number())
+        });
+        let mut hasher = PrefixHasher::new(blocks, 0);
+        if let Some(text) = first.as_str() {
+            hasher.text();
+            hasher.more(text.as_bytes());
+        }
+        for id in ids.as_array().into_iter().flatten().filter_map(count) {
+            hasher.token(u32::try_from(id).unwrap_or(u32::MAX));
+        }
+        let expected = hasher.is_begun().then(|| hasher.finish(&PrefixSeed::default()));
+        let body = serde_json::json!({"prompt": prompt}).to_string();
+        let body = if escapes { in_ascii(&body) } else { body };
+        if !is_mixed {
+            prop_assert_eq!(facts(Route::Completions, body.as_bytes(), wanted()).prefix_hashes, expected);
+        }
+    }
+
+    #[test]
     fn no_bytes_are_too_odd_to_be_looked_at(
         (text, _) in body(),
         cut in any::<prop::sample::Index>(),
@@ -178,9 +278,65 @@ proptest! {
         bytes.splice(at..(at + 1), odd);
         for route in [Route::Chat, Route::Completions, Route::Embeddings, Route::Generate] {
             let found = facts(route, &bytes, ALL);
+            prop_assert!(found.prefix_hashes.is_none_or(|hashes| hashes.len() <= bytes.len() / 16 + 1));
             prop_assert!(found.text.as_deref().is_none_or(|text| text.len() <= found.text_bytes));
         }
     }
+}
+
+#[test]
+fn what_an_engine_would_not_find_in_its_cache_has_other_hashes() {
+    let long = "what is a router? ".repeat(20);
+    let hashes = |route, fields: &str, prompt: &str| {
+        let body = format!(r#"{{{fields} "model": "m", {prompt}}}"#);
+        let found = facts(route, body.as_bytes(), ALL);
+        assert_eq!(found.broken, None, "{body}");
+        found.prefix_hashes.unwrap()
+    };
+    let user = format!(r#""messages": [{{"role": "user", "content": "{long}"}}]"#);
+    let chat = |fields: &str, messages: &str| hashes(Route::Chat, fields, messages);
+    let plain = chat("", &user);
+    assert_eq!(plain.len(), (1 + 4 + 1 + long.len()) / 64);
+    for fields in [r#""n": 2,"#, r#""tools": null,"#, r#""cache_salt": null,"#, r#""stream": true,"#] {
+        assert_eq!(chat(fields, &user), plain, "{fields}");
+    }
+    let parts = |more: &str| {
+        format!(
+            r#""messages": [{{"role": "user", "content": [{{"type": "text", "text": "{long}"{more}}}]}}]"#
+        )
+    };
+    assert_eq!(chat("", &parts("")), plain);
+    assert_eq!(chat("", &parts(r#", "cache_control": {"type": "ephemeral"}"#)), plain);
+    let mut seen = vec![plain.clone()];
+    for fields in [
+        r#""cache_salt": "a","#,
+        r#""extra_key": "a","#,
+        r#""lora_path": "a","#,
+        r#""lora_path": ["a"],"#,
+        r#""tools": [],"#,
+        r#""tools": [{"type": "function"}],"#,
+    ] {
+        seen.push(chat(fields, &user));
+    }
+    seen.push(chat("", &user.replace("user", "system")));
+    for first in [
+        r#""content": null, "tool_calls": [{"id": "a"}]"#,
+        r#""content": [{"type": "image_url", "image_url": "a"}]"#,
+    ] {
+        seen.push(chat("", &user.replace('[', &format!(r#"[{{"role": "user", {first}}}, "#))));
+        seen.push(chat(
+            "",
+            &user.replace('[', &format!(r#"[{{"role": "user", {}}}, "#, first.replace("\"a\"", "\"b\""))),
+        ));
+    }
+    seen.push(hashes(Route::Completions, "", &format!(r#""prompt": "{long}""#)));
+    seen.push(hashes(Route::Completions, "", &format!(r#""prompt": ["b", "{long}"]"#)));
+    let starts: std::collections::HashSet<_> = seen.iter().map(|hashes| hashes.first()).collect();
+    assert_eq!(starts.len(), seen.len(), "{seen:x?}");
+    let next = user.replace("\"}]", "\"}, {\"role\": \"assistant\", \"content\": \"a device\"}]");
+    assert_eq!(chat("", &next)[..plain.len()], plain, "a conversation goes on");
+    let batch = hashes(Route::Completions, "", &format!(r#""prompt": ["{long}", "b"]"#));
+    assert_eq!(batch, hashes(Route::Completions, "", &format!(r#""prompt": "{long}""#)));
 }
 
 #[tokio::test]

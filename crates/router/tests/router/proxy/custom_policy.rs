@@ -10,7 +10,7 @@ use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::{Worker, WorkerTable};
 use sglang_router_rs::policies::{
     DecideError, Decision, LoadBalancingPolicy, NativePolicy, OutcomeNeeds, PairDecision, PolicyHandle,
-    RequestCompletion, RequestFirstToken, RequestNeeds, SelectWorkerInfo,
+    RequestCompletion, RequestFirstToken, RequestNeeds, SelectWorkerInfo, WantedNames,
 };
 use sglang_router_rs::types::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ type Decide = Box<
 pub(crate) struct CustomPolicy {
     inner: NativePolicy,
     needs: RequestNeeds,
+    names: Option<Arc<WantedNames>>,
     decide: Decide,
     /// What it was told of finished requests.
     pub(crate) completions: Mutex<Vec<RequestCompletion>>,
@@ -40,14 +41,24 @@ impl CustomPolicy {
         + Sync
         + 'static,
     ) -> Arc<Self> {
+        Arc::new(Self::made(needs, None, Box::new(decide)))
+    }
+
+    /// The same, and wants these by name.
+    pub(crate) fn naming(
+        needs: RequestNeeds,
+        names: WantedNames,
+        decide: impl Fn(&NativePolicy, &WorkerTable, &SelectWorkerInfo<'_>) -> Result<Decision, DecideError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self::made(needs, Some(Arc::new(names)), Box::new(decide)))
+    }
+
+    fn made(needs: RequestNeeds, names: Option<Arc<WantedNames>>, decide: Decide) -> Self {
         let inner = NativePolicy::by_name("round_robin").expect("a built-in policy");
-        Arc::new(Self {
-            inner,
-            needs,
-            decide: Box::new(decide),
-            completions: Mutex::default(),
-            first_tokens: Mutex::default(),
-        })
+        Self { inner, needs, names, decide, completions: Mutex::default(), first_tokens: Mutex::default() }
     }
 }
 
@@ -64,6 +75,10 @@ impl LoadBalancingPolicy for CustomPolicy {
 
     fn needs(&self) -> RequestNeeds {
         self.needs
+    }
+
+    fn wanted_names(&self) -> Option<Arc<WantedNames>> {
+        self.names.clone()
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {

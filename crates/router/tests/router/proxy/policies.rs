@@ -9,7 +9,10 @@ use sgl_testkit::client::{TestClient, call, chat, post};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sgl_testkit::{router, upstream};
-use sglang_router_rs::policies::{LoadBalancingPolicy, PolicyHandle, PromptTokens, RequestNeeds};
+use sglang_router_rs::policies::{
+    LoadBalancingPolicy, PolicyHandle, PromptTokens, RequestNeeds, WantedNames,
+};
+use sglang_router_rs::types::JsonPointer;
 
 use crate::proxy::custom_policy::{self, CustomPolicy};
 
@@ -125,6 +128,65 @@ async fn policy_is_told_what_it_needs_and_nothing_else() {
     let asked = policy.asked.lock().clone();
     assert_eq!((&asked[0].text, &asked[0].model, &asked[0].tokens), (&None, &None, &None));
     assert_eq!(asked[0].prompt_tokens, None);
+}
+
+#[tokio::test]
+async fn policy_is_told_what_a_request_says() {
+    let worker = Upstream::saying("{}").await;
+    let needs = RequestNeeds {
+        max_tokens: true,
+        stream: true,
+        session: true,
+        prefix_hashes: true,
+        arrival_rate: true,
+        names: true,
+        ..RequestNeeds::default()
+    };
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let policy = CustomPolicy::naming(
+        needs,
+        WantedNames { fields: vec![JsonPointer::parse("/a/1").unwrap()], query: vec!["q".to_owned()] },
+        move |inner, table, info| {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            telling.lock().push((
+                info.max_tokens,
+                info.stream,
+                text(info.route),
+                text(info.session),
+                info.prefix_hashes.map(<[u64]>::len),
+                text(info.fields.unwrap().field("/a/1")),
+                text(info.query.unwrap().parameter("q")),
+                info.arrival_rate,
+            ));
+            inner.decide(table, info)
+        },
+    );
+    let (_, address) = custom_policy::start(&policy, &[&worker]).await;
+    let mut client = TestClient::connect(address).await;
+    let long = "x".repeat(640);
+    let body = format!(
+        r#"{{"messages": [{{"role": "user", "content": "{long}"}}], "stream": true, "max_tokens": 7, "a": [0, 1.0],
+            "user": "u"}}"#
+    );
+    client.call(post("/v1/chat/completions?p=1&q=%41&q=2", &body)).await;
+    let mut request =
+        post("/generate", r#"{"input_ids": [1], "sampling_params": {"max_new_tokens": 3}, "user": "u"}"#);
+    request.headers_mut().insert("x-session-id", "s".parse().unwrap());
+    client.call(request).await;
+    client.call(post("/v1/embeddings", "{")).await;
+    let text = |text: &str| Some(text.to_owned());
+    let expected = [
+        (Some(7), true, text("/v1/chat/completions"), text("u"), Some(10), text("1.0"), text("A"), None),
+        (Some(3), false, text("/generate"), text("s"), Some(0), None, None, None),
+        (None, false, text("/v1/embeddings"), None, None, None, None, None),
+    ];
+    assert_eq!(*told.lock(), expected);
+    tokio::time::sleep(std::time::Duration::from_millis(260)).await;
+    client.call(chat("hi")).await;
+    client.call(chat("hi")).await;
+    let rate = told.lock().last().unwrap().7.unwrap();
+    assert!(rate > 0.0 && rate < 16.0, "{rate}");
 }
 
 #[tokio::test]

@@ -1,0 +1,98 @@
+//! What is told of a request to whoever places it.
+
+use crate::config::requests_section::SessionSource;
+use crate::proxy::data_plane::DataPlane;
+use crate::proxy::headers::Headers;
+use crate::proxy::inbound::Inbound;
+use crate::proxy::parameters::Parameters;
+use crate::proxy::parse;
+use crate::proxy::parse::{Facts, Wanted};
+use crate::proxy::request_course::RequestCourse;
+use sglang_router_rs::policies::{
+    HeaderLookup, PromptTokens, QueryLookup, RequestNeeds, SelectWorkerInfo, key_of,
+};
+
+/// What is known of a request: of its body, its URL, and of others.
+#[derive(Debug, Default)]
+pub(crate) struct RequestView<'a> {
+    /// What was found in the body.
+    pub(crate) facts: Facts<'a>,
+    parameters: Parameters<'a>,
+    prompt_tokens: Option<PromptTokens>,
+    arrival_rate: Option<f32>,
+    /// Where the key of a session may be; none if nobody wants it.
+    session: &'a [SessionSource],
+}
+
+impl<'a> RequestView<'a> {
+    /// Works out what is needed.
+    pub(crate) async fn read(
+        proxy: &'a DataPlane,
+        course: &RequestCourse,
+        inbound: &'a Inbound,
+        needs: RequestNeeds,
+        wanted: Wanted,
+    ) -> Self {
+        let mut view = Self::default();
+        if needs.arrival_rate {
+            // It comes once, however often it is read.
+            view.arrival_rate = match course.shape {
+                None => proxy.arrivals().count(inbound.started),
+                Some(_) => course.arrival_rate,
+            };
+        }
+        if needs.session {
+            view.session = &proxy.settings().requests.session;
+        }
+        if needs.session || needs.names {
+            let names = wanted.fields.names.as_deref();
+            let of_session = |name: &str| {
+                view.session
+                    .iter()
+                    .any(|source| matches!(source, SessionSource::Query(known) if known == name))
+            };
+            let of_policy =
+                |name: &str| names.is_some_and(|names| names.query.iter().any(|known| known == name));
+            view.parameters =
+                Parameters::read(inbound.head.uri.query(), |name| of_policy(name) || of_session(name));
+        }
+        if wanted.anything() {
+            let counts = wanted.prompt_tokens;
+            view.facts = parse::read(inbound.route, &inbound.body, wanted).await;
+            view.prompt_tokens = counts.then(|| view.facts.count_tokens(proxy.token_ratios()));
+        }
+        view
+    }
+
+    /// The same for the policy. `headers` are those of the request.
+    pub(crate) fn info<'b>(&'b self, headers: &'b Headers<'b>, inbound: &'b Inbound) -> SelectWorkerInfo<'b> {
+        let facts = &self.facts;
+        SelectWorkerInfo {
+            request_text: facts.text.as_deref(),
+            prompt_bytes: Some(facts.text_bytes),
+            tokens: facts.tokens.as_deref(),
+            prompt_tokens: self.prompt_tokens,
+            max_tokens: facts.max_tokens,
+            stream: facts.stream,
+            route: Some(inbound.route.path()),
+            session: self.session(headers),
+            prefix_hashes: facts.prefix_hashes.as_deref(),
+            arrival_rate: self.arrival_rate,
+            headers: Some(headers),
+            fields: Some(&facts.fields),
+            query: Some(&self.parameters),
+            model: facts.model.as_deref(),
+            request_key: key_of(headers),
+            ..SelectWorkerInfo::default()
+        }
+    }
+
+    fn session<'b>(&'b self, headers: &'b Headers<'b>) -> Option<&'b str> {
+        let value = |source: &'b SessionSource| match source {
+            SessionSource::Header(name) => headers.header(name),
+            SessionSource::Field(pointer) => self.facts.fields.get(pointer),
+            SessionSource::Query(name) => self.parameters.parameter(name),
+        };
+        self.session.iter().filter_map(value).find(|key| !key.is_empty())
+    }
+}
