@@ -77,7 +77,7 @@ impl Booked {
 
     /// The request is over.
     #[inline]
-    pub(crate) fn leave(mut self, page: Page<'_>) {
+    pub(crate) fn leave(&mut self, page: Page<'_>) {
         let held = self.entry.prompt_tokens.wrapping_add(self.generated);
         let pending = u32::from(std::mem::take(&mut self.is_pending));
         page.load_and_held.fetch_sub(halves(pending, held), Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::core::moment::Now;
 use crate::core::worker::Worker;
 use crate::core::{books, moment};
 use sgl_policy_abi::{Column, WorkerRole};
@@ -63,6 +64,12 @@ pub trait CandidateWorkers: Send + Sync {
 
     /// Writes a column into `out`, [`Column::WIDTH`] bytes a worker; `out` has that length.
     fn fill(&self, column: Column, out: &mut [u8]);
+
+    /// The same for one of several columns of a message, which share a look at the clock. Default:
+    /// [`fill`](Self::fill).
+    fn fill_at(&self, column: Column, out: &mut [u8], _now: &Now) {
+        self.fill(column, out);
+    }
 
     /// Writes the health bits into `out`, `len().div_ceil(8)` bytes, unused bits zero.
     fn fill_healthy(&self, out: &mut [u8]);
@@ -131,7 +138,8 @@ impl CandidateWorkers for SliceCandidates<'_> {
             };
             bytes.copy_from_slice(&bits.to_le_bytes());
         }
-        if moment::is_in(column) {
+        // What a worker reports has its age already.
+        if column == Column::OldestPendingMs {
             moment::into_ages(out, moment::now());
         }
     }

@@ -113,7 +113,9 @@ impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
         // Before the load: a slot without load may get another owner.
-        if let Some((booked, page)) = self.booked.take().zip(self.counter.page()) {
+        if let Some(booked) = &mut self.booked
+            && let Some(page) = self.counter.page()
+        {
             booked.leave(page);
         }
         match &self.counter {

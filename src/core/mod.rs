@@ -15,7 +15,7 @@
 
 pub(crate) mod engine_facts;
 mod report;
-mod moment;
+pub(crate) mod moment;
 pub(crate) mod books;
 mod book_page;
 mod booked;
@@ -38,6 +38,7 @@ pub use crate::core::engine_facts::EngineFacts;
 pub use crate::core::fleet::{Fleet, FleetError};
 pub use crate::core::fleet_worker::FleetWorker;
 pub use crate::core::in_flight::InFlight;
+pub use crate::core::moment::Now;
 pub use crate::core::report::{KnownReport, WorkerReport};
 pub use crate::core::table::WorkerTable;
 pub use crate::core::token_ratios::TokenRatios;

@@ -3,6 +3,7 @@
 //! A cell holds the moment at which something was heard, not its age: so nobody has to touch it while
 //! it grows older, and a table of a thousand workers costs a reader one look at the clock.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -30,6 +31,20 @@ pub(crate) const fn is_in(column: Column) -> bool {
         | Column::PendingCost
         | Column::TtftEwma
         | Column::TpotEwma => false,
+    }
+}
+
+/// The moment at which a message is written. The clock is read for the first column that needs it, and once
+/// for all of them.
+#[derive(Debug, Default)]
+pub struct Now(Cell<Option<u32>>);
+
+impl Now {
+    #[inline]
+    pub(crate) fn moment(&self) -> u32 {
+        let moment = self.0.get().unwrap_or_else(now);
+        self.0.set(Some(moment));
+        moment
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::core::candidate_workers::{CandidateWorkers, TableVersion};
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::moment;
+use crate::core::moment::Now;
 use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use crate::core::worker::Worker;
 use sgl_policy_abi::Column;
@@ -86,8 +87,12 @@ impl CandidateWorkers for WorkerTable {
         self.workers.get(index).map_or(0, |worker| worker.load())
     }
 
-    #[inline]
     fn fill(&self, column: Column, out: &mut [u8]) {
+        self.fill_at(column, out, &Now::default());
+    }
+
+    #[inline]
+    fn fill_at(&self, column: Column, out: &mut [u8], now: &Now) {
         let mut left = &mut *out;
         for run in &self.runs {
             let Some((part, rest)) = left.split_at_mut_checked(run.len * Column::WIDTH) else { return };
@@ -95,7 +100,7 @@ impl CandidateWorkers for WorkerTable {
             left = rest;
         }
         if moment::is_in(column) {
-            moment::into_ages(out, moment::now());
+            moment::into_ages(out, now.moment());
         }
     }
 

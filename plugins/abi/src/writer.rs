@@ -203,9 +203,14 @@ impl<'a> Writer<'a> {
     /// [`Full`] if it does not fit, or `len` is above `u32::MAX`.
     #[inline]
     pub fn bin(&mut self, len: usize) -> Result<&mut [u8], Full> {
-        match u8::try_from(len) {
-            Ok(short) => self.put([0xc4, short])?,
-            _ => self.put_len(len, [0xc4, 0xc5, 0xc6])?,
+        match (u8::try_from(len), u16::try_from(len)) {
+            (Ok(short), _) => self.put([0xc4, short])?,
+            // A column of 64 workers and more: of a known size, so that it is one store.
+            (_, Ok(middle)) => {
+                let [high, low] = middle.to_be_bytes();
+                self.put([0xc5, high, low])?;
+            }
+            _ => self.put_len(len, [0, 0, 0xc6])?,
         }
         self.reserve(len)
     }

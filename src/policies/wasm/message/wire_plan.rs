@@ -11,6 +11,7 @@ use sgl_policy_abi::{Column, ColumnWidth, Full, Input, RowWorker, Wire, Writer, 
 use crate::core::books;
 use crate::core::books::KeptBooks;
 use crate::core::candidate_workers::CandidateWorkers;
+use crate::core::moment::Now;
 use crate::core::worker::Worker;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
@@ -204,8 +205,9 @@ impl ColumnPlan {
     ) -> Result<(), Full> {
         writer.array(1 + self.inputs.len())?;
         writer.uint(workers.version().get())?;
+        let now = Now::default();
         for input in &self.inputs {
-            encode_input(writer, input, workers, info, draw, self.max_text_bytes)?;
+            encode_input(writer, input, workers, info, draw, &now, self.max_text_bytes)?;
         }
         Ok(())
     }
@@ -218,10 +220,13 @@ fn encode_input<C: CandidateWorkers>(
     workers: &C,
     info: &SelectWorkerInfo<'_>,
     draw: Draw,
+    now: &Now,
     limit: usize,
 ) -> Result<(), Full> {
     match input {
-        Input::Column(column) => workers.fill(*column, writer.bin(workers.len() * Column::WIDTH)?),
+        Input::Column(column) => {
+            workers.fill_at(*column, writer.bin(workers.len() * Column::WIDTH)?, now);
+        }
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
