@@ -19,11 +19,11 @@ pub(crate) struct Margin {
     cost_steps: AtomicU64,
     /// When the pending requests were sent, each with a number of its own. The lock is taken when a
     /// request goes out, has its first token or ends, never for a decision.
-    sent: Mutex<Sent>,
+    sent: Mutex<SentRequests>,
 }
 
 #[derive(Debug, Default)]
-struct Sent {
+struct SentRequests {
     next: u32,
     pending: BTreeSet<(Instant, u32)>,
 }
@@ -102,7 +102,7 @@ impl Page<'_> {
         self.show_oldest(&sent);
     }
 
-    fn show_oldest(self, sent: &Sent) {
+    fn show_oldest(self, sent: &SentRequests) {
         let oldest = sent.pending.first().map(|(at, _)| moment::before(moment::of(*at), 0));
         self.oldest.store(oldest.unwrap_or(Column::OldestPendingMs.unknown()), Ordering::Relaxed);
     }
