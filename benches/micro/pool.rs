@@ -35,6 +35,10 @@ impl HostServices for NoServices {
         None
     }
 
+    fn kv_set_for(&self, _key: &[u8], _value: &[u8], _keep: Duration) -> Result<(), i32> {
+        Ok(())
+    }
+
     fn kv_set(&self, _key: &[u8], _value: &[u8]) -> Result<(), i32> {
         Ok(())
     }

@@ -26,5 +26,11 @@ pub(crate) const TMP_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 /// Files that a plugin may have there.
 pub(crate) const TMP_FILES: RangeInclusive<u64> = 0..=10_000;
 
+/// Bytes of keys and values that a plugin's shared map may hold: 256 MiB at most.
+pub(crate) const MAP_BYTES: RangeInclusive<usize> = 0..=256 << 20;
+
+/// Entries that it may have. Each swap copies the map's index, and guests that write wait meanwhile.
+pub(crate) const MAP_ENTRIES: RangeInclusive<usize> = 0..=262_144;
+
 /// Longest name of a plugin, in bytes; they are all ASCII.
 pub(crate) const MAX_NAME_BYTES: usize = 64;

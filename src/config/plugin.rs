@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use sgl_policy_abi::host_function;
 
 use crate::config::rollout::{ProbationOptions, Rollout};
 
@@ -167,6 +168,13 @@ pub struct PluginOptions {
     /// Growth of linear memory since warm-up after which an instance is replaced, in bytes;
     /// 0 = never. Default: 1 MiB.
     pub recycle_growth_bytes: usize,
+    /// Bytes of keys and values that the map may hold which the plugin's instances share: 0 to
+    /// 268,435,456 (256 MiB). They count from the moment that the plugin decides; what is there already
+    /// stays. Default: 1 MiB.
+    pub max_map_bytes: usize,
+    /// Entries that this map may have: 0 to 262,144. Each costs some hundred bytes besides. Default:
+    /// 16,384.
+    pub max_map_entries: usize,
     /// Bytes that all files in the plugin's private directory may have together, holes included: 0
     /// to 1,073,741,824 (1 GiB). Without a `path_*` system call there is no such directory.
     /// Default: 16 MiB.
@@ -189,6 +197,10 @@ pub struct PluginOptions {
 }
 
 impl PluginOptions {
+    /// Default for bytes in the shared map: 1 MiB.
+    pub const DEFAULT_MAP_BYTES: usize = host_function::KV_TOTAL_BYTES;
+    /// Default for entries in the shared map: 16,384.
+    pub const DEFAULT_MAP_ENTRIES: usize = host_function::KV_ENTRIES;
     /// Default for bytes in the private directory: 16 MiB.
     pub const DEFAULT_TMP_BYTES: u64 = 16 << 20;
     /// Default for files in the private directory: 256.
@@ -214,6 +226,8 @@ impl Default for PluginOptions {
             recycle_after_calls: 10_000_000,
             recycle_after_secs: 3600,
             recycle_growth_bytes: 1 << 20,
+            max_map_bytes: Self::DEFAULT_MAP_BYTES,
+            max_map_entries: Self::DEFAULT_MAP_ENTRIES,
             max_tmp_bytes: Self::DEFAULT_TMP_BYTES,
             max_tmp_files: Self::DEFAULT_TMP_FILES,
             allowed_secret_headers: Vec::new(),

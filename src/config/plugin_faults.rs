@@ -92,6 +92,8 @@ fn check_options(options: &PluginOptions, built_in: &[&str], faults: &mut Vec<Fa
     check_range("options.max_waiting", options.max_waiting, limits::WAITING, faults);
     check_range("options.max_wait_ms", options.max_wait_ms, limits::WAIT_MS, faults);
     check_range("options.max_tmp_bytes", options.max_tmp_bytes, limits::TMP_BYTES, faults);
+    check_range("options.max_map_bytes", options.max_map_bytes, limits::MAP_BYTES, faults);
+    check_range("options.max_map_entries", options.max_map_entries, limits::MAP_ENTRIES, faults);
     check_range("options.max_tmp_files", options.max_tmp_files, limits::TMP_FILES, faults);
     if !built_in.contains(&options.fallback.as_str()) {
         let allowed = format!("one of {}", built_in.join(", "));
@@ -185,6 +187,8 @@ mod tests {
             fallback: "mine".into(),
             digest: Some("sha256:12".into()),
             max_tmp_bytes: (1 << 30) + 1,
+            max_map_bytes: (256 << 20) + 1,
+            max_map_entries: 262_145,
             max_tmp_files: 10_001,
             ..PluginOptions::default()
         };
@@ -197,6 +201,8 @@ mod tests {
             "allowed_syscalls[1]",
             "options.min_warm",
             "options.max_tmp_bytes",
+            "options.max_map_bytes",
+            "options.max_map_entries",
             "options.max_tmp_files",
             "options.fallback",
             "options.digest",

@@ -3,9 +3,9 @@
 use sgl_policy_abi::host_function::COUNTER_SLOTS;
 use sgl_testkit::commanded::{commanded, counter, on, prompt};
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::plugins::{asking, config, load, loaded, loaded_with};
+use sgl_testkit::plugins::{asking, config, load, loaded, loaded_with, without_probation};
 use sgl_testkit::text::answer;
-use sglang_router_rs::policies::{Chooser, PluginOptions, PolicyHandle};
+use sglang_router_rs::policies::{Chooser, Load, PluginOptions, PolicyHandle};
 
 /// Answers the negative of what the instruction leaves: an error code of the map functions.
 fn code(instruction: &str) -> String {
@@ -140,4 +140,52 @@ async fn counters_and_map_are_shared_by_all_instances_and_kept_across_generation
     load(&factory, "test", wasm).await.unwrap();
     let policy = factory.create_by_name("test").unwrap();
     assert_eq!(counter(&policy, &table, 5).await, 0);
+}
+
+#[tokio::test]
+async fn entry_for_a_time_is_stored_and_a_time_of_zero_removes_it() {
+    let import = r#"(import "sgl" "kv_set_for" (func $kv_set_for (param i32 i32 i32 i32 i32) (result i32)))"#;
+    let set = |value: i64, len: i64, ttl: i64| {
+        format!(
+            "(call $kv_set_for (i32.const 3000) (i32.const 3) (i32.const {value}) (i32.const {len}) (i32.const {ttl}))"
+        )
+    };
+    let get = || truth(&call("kv_get", [3000, 3, 2048, 100]));
+    let cases = [
+        (code(&set(3004, 5, -1)), 0),
+        (get(), 5),
+        (code(&set(3004, 4, 3_600_000)), 0),
+        (get(), 4),
+        (code(&set(0, 65_537, 1000)), 3),
+        (code(&set(-1, 8, 1000)), 5),
+        (get(), 4),
+        (code(&set(3004, 5, 0)), 0),
+        (code(&call("kv_get", [3000, 3, 2048, 100])), 1),
+    ];
+    let commands: String =
+        cases.iter().enumerate().map(|(at, (case, _))| on(10 + u32::try_from(at).unwrap(), case)).collect();
+    let data = format!(r#"{import}(data (i32.const 3000) "key-value")"#);
+    let (_factory, policy) = loaded(commanded(&data, &commands)).await;
+    for (at, (case, expected)) in cases.iter().enumerate() {
+        assert_eq!(run(&policy, 10 + at).await, *expected, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn operator_says_how_much_the_map_holds_and_a_swap_keeps_it() {
+    let set = call("kv_set", [3000, 3, 3004, 5]);
+    let commands = on(10, &code(&set)) + &on(11, &truth(&call("kv_get", [3000, 3, 2048, 100])));
+    let wasm = commanded(r#"(data (i32.const 3000) "key-value")"#, &commands);
+    let holding = |max_map_bytes, max_map_entries| PluginOptions {
+        max_map_bytes,
+        max_map_entries,
+        ..without_probation()
+    };
+    let (factory, policy) = loaded_with(config("test"), holding(7, 10), wasm.clone()).await;
+    assert_eq!(run(&policy, 10).await, 4);
+    for (options, stored) in [(holding(8, 0), 4), (holding(8, 1), 0), (holding(0, 0), 4)] {
+        factory.load(Load::bytes(config("test"), wasm.clone()).with(options)).await.expect("it loads");
+        assert_eq!(run(&policy, 10).await, stored);
+    }
+    assert_eq!(run(&policy, 11).await, 5, "what is there stays");
 }

@@ -53,26 +53,29 @@ pub mod host_function {
     pub const KV_GET: &str = "kv_get";
     /// `(kptr, klen, vptr, vlen) -> i32`, 0, or a negative error code.
     pub const KV_SET: &str = "kv_set";
+    /// `(kptr, klen, vptr, vlen, ttl_ms: i32) -> i32`, as `kv_set`, for so many milliseconds (unsigned); 0
+    /// removes the entry.
+    pub const KV_SET_FOR: &str = "kv_set_for";
 
     /// Counters that a plugin has; `counter_add` of another slot returns `i64::MIN`.
     pub const COUNTER_SLOTS: u32 = 64;
-    /// Bytes of keys and values that a plugin's map may hold in all.
+    /// Bytes of keys and values that a plugin's map may hold in all, unless the operator says otherwise.
     pub const KV_TOTAL_BYTES: usize = 1 << 20;
     /// Bytes that one value may have.
     pub const KV_VALUE_BYTES: usize = 64 << 10;
 
-    /// Entries that a plugin's map may have: each costs the host some hundred bytes besides.
+    /// Entries that a plugin's map may have, unless the operator says otherwise: each costs the host some hundred bytes besides.
     pub const KV_ENTRIES: usize = 16_384;
 
     /// `kv_get`: no such key.
     pub const KV_NOT_FOUND: i32 = -1;
     /// `kv_get`: the value is longer than the buffer that the guest offered; nothing was written.
     pub const KV_BUFFER_TOO_SMALL: i32 = -2;
-    /// `kv_set`: the value is longer than [`KV_VALUE_BYTES`].
+    /// `kv_set`, `kv_set_for`: the value is longer than [`KV_VALUE_BYTES`].
     pub const KV_VALUE_TOO_LARGE: i32 = -3;
-    /// `kv_set`: the map would hold more than [`KV_TOTAL_BYTES`] or [`KV_ENTRIES`].
+    /// `kv_set`, `kv_set_for`: the map would hold more than it may.
     pub const KV_FULL: i32 = -4;
-    /// Both: a pointer or length outside the guest's memory, or a key above 1024 bytes.
+    /// All: a pointer or length outside the guest's memory, or a key above 1024 bytes.
     pub const KV_BAD_ARGUMENT: i32 = -5;
 }
 

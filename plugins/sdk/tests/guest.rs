@@ -1,13 +1,15 @@
 //! The guest behind the exports: what it tells the policy, and what it makes of
 //! messages that no router would send.
 
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sgl_policy_sdk::abi::{
     Answer, PairAnswer, encode_completions, encode_first_tokens, encode_to_vec, init_error,
 };
 use sgl_policy_sdk::prelude::*;
-use sgl_policy_sdk::testing::{Harness, Request, TestWorker, reset_host, take_logged};
+use sgl_policy_sdk::testing::{Harness, Request, TestWorker, limit_map, pass_time, reset_host, take_logged};
 use sgl_policy_sdk::{ExplainedChoice, Guest, Ticket, host};
 
 /// A policy that repeats everything it was told as its reason.
@@ -447,6 +449,26 @@ fn host_functions_have_stand_ins_with_the_routers_limits() {
 
     sgl_policy_sdk::log!(Level::Warn, "{} of {}", 1, 2);
     assert_eq!(take_logged(), [(Level::Warn, "1 of 2".to_owned())]);
+}
+
+#[test]
+fn entries_for_a_time_end_and_limits_are_the_operators() {
+    reset_host();
+    let second = Duration::from_secs(1);
+    assert_eq!(host::kv_set_for("a", b"1", second), Ok(()));
+    assert_eq!(host::kv_set_for("b", b"2", Duration::from_nanos(1)), Ok(()));
+    assert_eq!((host::kv_get("a"), host::kv_get("b")), (Ok(Some(b"1".to_vec())), Ok(Some(b"2".to_vec()))));
+    pass_time(Duration::from_millis(999));
+    assert_eq!((host::kv_get("a"), host::kv_get("b")), (Ok(Some(b"1".to_vec())), Ok(None)));
+    assert_eq!(host::kv_set("a", b"3"), Ok(()), "for good from now on");
+    pass_time(100 * second);
+    assert_eq!(host::kv_get("a"), Ok(Some(b"3".to_vec())));
+    assert_eq!((host::kv_remove("a"), host::kv_remove("a"), host::kv_get("a")), (Ok(()), Ok(()), Ok(None)));
+    limit_map(5, 2);
+    assert_eq!(host::kv_set("a", b"12345"), Err(host::KvError::Full));
+    assert_eq!([host::kv_set("a", b""), host::kv_set("b", b"")], [Ok(()), Ok(())]);
+    assert_eq!(host::kv_set_for("c", b"", second), Err(host::KvError::Full));
+    reset_host();
 }
 
 proptest! {

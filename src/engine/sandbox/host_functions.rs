@@ -1,12 +1,14 @@
 //! The `sgl` module: what every guest may call. Nothing in it blocks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::{Caller, Extern, Linker};
 
 use sgl_policy_abi::{HOST_MODULE, host_function};
 
 use crate::engine::sandbox::last_words;
+use crate::engine::sandbox::services::HostServices;
 use crate::engine::sandbox::store_data::StoreData;
 
 /// Longest log line that is accepted from a guest, in bytes; the rest is cut.
@@ -23,6 +25,7 @@ pub(crate) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     linker.func_wrap(HOST_MODULE, host_function::COUNTER_ADD, counter_add)?;
     linker.func_wrap(HOST_MODULE, host_function::KV_GET, kv_get)?;
     linker.func_wrap(HOST_MODULE, host_function::KV_SET, kv_set)?;
+    linker.func_wrap(HOST_MODULE, host_function::KV_SET_FOR, kv_set_for)?;
     Ok(())
 }
 
@@ -68,7 +71,31 @@ fn kv_get(mut caller: Caller<'_, StoreData>, key: u32, key_len: u32, out: u32, c
     i32::try_from(value.len()).unwrap_or(host_function::KV_BAD_ARGUMENT)
 }
 
-fn kv_set(mut caller: Caller<'_, StoreData>, key: u32, key_len: u32, value: u32, value_len: u32) -> i32 {
+fn kv_set(caller: Caller<'_, StoreData>, key: u32, key_len: u32, value: u32, value_len: u32) -> i32 {
+    store(caller, (key, key_len), (value, value_len), |services, key, value| services.kv_set(key, value))
+}
+
+fn kv_set_for(
+    caller: Caller<'_, StoreData>,
+    key: u32,
+    key_len: u32,
+    value: u32,
+    value_len: u32,
+    ttl_ms: u32,
+) -> i32 {
+    let keep = Duration::from_millis(u64::from(ttl_ms));
+    store(caller, (key, key_len), (value, value_len), |services, key, value| {
+        services.kv_set_for(key, value, keep)
+    })
+}
+
+/// Has a value stored; both are given as pointer and length.
+fn store(
+    mut caller: Caller<'_, StoreData>,
+    (key, key_len): (u32, u32),
+    (value, value_len): (u32, u32),
+    store: impl FnOnce(&dyn HostServices, &[u8], &[u8]) -> Result<(), i32>,
+) -> i32 {
     if key_len > MAX_KEY_BYTES {
         return host_function::KV_BAD_ARGUMENT;
     }
@@ -79,7 +106,7 @@ fn kv_set(mut caller: Caller<'_, StoreData>, key: u32, key_len: u32, value: u32,
     let memory = &*memory;
     let part = |at: u32, len: u32| memory.get(at as usize..)?.get(..len as usize);
     match (part(key, key_len), part(value, value_len)) {
-        (Some(key), Some(value)) => guest.services.kv_set(key, value).err().unwrap_or(0),
+        (Some(key), Some(value)) => store(&*guest.services, key, value).err().unwrap_or(0),
         _ => host_function::KV_BAD_ARGUMENT,
     }
 }

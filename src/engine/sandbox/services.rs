@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the host does for a plugin's guests. None of it may block, or take long.
 ///
@@ -23,6 +24,13 @@ pub trait HostServices: Send + Sync + fmt::Debug {
     ///
     /// The code says which limit was met.
     fn kv_set(&self, key: &[u8], value: &[u8]) -> Result<(), i32>;
+
+    /// Stores a value for that time; none removes it. An error is the ABI's negative code.
+    ///
+    /// # Errors
+    ///
+    /// The code says which limit was met.
+    fn kv_set_for(&self, key: &[u8], value: &[u8], keep: Duration) -> Result<(), i32>;
 
     /// A call was refused because the private directory is full.
     fn tmp_full(&self);

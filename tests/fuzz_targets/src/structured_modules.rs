@@ -169,11 +169,12 @@ impl Shape {
     }
 }
 
-const HOST_FUNCTIONS: [(&str, &str); 4] = [
+const HOST_FUNCTIONS: [(&str, &str); 5] = [
     ("log", "(param i32 i32 i32)"),
     ("counter_add", "(param i32 i64) (result i64)"),
     ("kv_get", "(param i32 i32 i32 i32) (result i32)"),
     ("kv_set", "(param i32 i32 i32 i32) (result i32)"),
+    ("kv_set_for", "(param i32 i32 i32 i32 i32) (result i32)"),
 ];
 
 const SYSTEM_CALLS: [(&str, &str); 8] = [

@@ -1,6 +1,7 @@
 //! The functions, over the import or its stand-in.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use sgl_policy_abi::host_function;
 
@@ -16,7 +17,8 @@ use crate::host::wasm as backend;
 pub enum KvError {
     /// The value is longer than 64 KiB.
     ValueTooLarge,
-    /// The map would hold more than 1 MiB, or more than 16,384 entries.
+    /// The map would hold more than the operator's `max_map_bytes` (1 MiB), or more than
+    /// `max_map_entries` (16,384).
     Full,
     /// The host refuses the key, or answered with a code that this SDK does not know.
     Refused(i32),
@@ -67,7 +69,29 @@ pub fn kv_get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
 /// # Errors
 /// [`KvError`].
 pub fn kv_set(key: &str, value: &[u8]) -> Result<(), KvError> {
-    match backend::kv_set(key, value) {
+    stored(backend::kv_set(key, value))
+}
+
+/// The same for a time, after which the entry is gone and its room is free: rounded up to milliseconds, 49
+/// days at most.
+///
+/// # Errors
+/// [`KvError`].
+pub fn kv_set_for(key: &str, value: &[u8], keep: Duration) -> Result<(), KvError> {
+    let millis = u32::try_from(keep.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX);
+    stored(backend::kv_set_for(key, value, millis))
+}
+
+/// Removes `key` from the shared map, if it is there.
+///
+/// # Errors
+/// [`KvError::Refused`].
+pub fn kv_remove(key: &str) -> Result<(), KvError> {
+    stored(backend::kv_set_for(key, &[], 0))
+}
+
+fn stored(code: i32) -> Result<(), KvError> {
+    match code {
         0 => Ok(()),
         host_function::KV_VALUE_TOO_LARGE => Err(KvError::ValueTooLarge),
         host_function::KV_FULL => Err(KvError::Full),

@@ -13,5 +13,5 @@ mod wasm;
 
 mod functions;
 
-pub use crate::host::functions::{KvError, count, counter_add, kv_get, kv_set, log};
+pub use crate::host::functions::{KvError, count, counter_add, kv_get, kv_remove, kv_set, kv_set_for, log};
 pub use crate::host::level::Level;

@@ -9,6 +9,13 @@ mod import {
         pub(super) fn log(level: i32, ptr: *const u8, len: usize);
         pub(super) safe fn counter_add(slot: i32, delta: i64) -> i64;
         pub(super) fn kv_get(kptr: *const u8, klen: usize, out: *mut u8, cap: usize) -> i32;
+        pub(super) fn kv_set_for(
+            kptr: *const u8,
+            klen: usize,
+            vptr: *const u8,
+            vlen: usize,
+            ttl_ms: u32,
+        ) -> i32;
         pub(super) fn kv_set(kptr: *const u8, klen: usize, vptr: *const u8, vlen: usize) -> i32;
     }
 }
@@ -46,5 +53,13 @@ pub(super) fn kv_set(key: &str, value: &[u8]) -> i32 {
     // SAFETY: the host only reads key and value, both borrowed here.
     unsafe {
         import::kv_set(key.as_ptr(), key.len(), value.as_ptr(), value.len())
+    }
+}
+
+pub(super) fn kv_set_for(key: &str, value: &[u8], ttl_ms: u32) -> i32 {
+    #[expect(unsafe_code, reason = "the host reads slices of this memory")]
+    // SAFETY: the host only reads key and value, both borrowed here.
+    unsafe {
+        import::kv_set_for(key.as_ptr(), key.len(), value.as_ptr(), value.len(), ttl_ms)
     }
 }

@@ -11,4 +11,4 @@ mod standin;
 
 pub use crate::testing::fleet::{Request, TestWorker};
 pub use crate::testing::harness::{Harness, TestDecision, TestPairDecision};
-pub use crate::testing::standin::{reset_host, take_logged};
+pub use crate::testing::standin::{limit_map, pass_time, reset_host, take_logged};

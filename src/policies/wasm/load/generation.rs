@@ -19,6 +19,7 @@ use crate::policies::wasm::load::provenance::{Provenance, Supply};
 use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::lane_choice::LaneChoice;
+use crate::policies::wasm::state::shared_map::MapLimits;
 use crate::policies::wasm::state::stats::DecisionStats;
 
 /// One version of a plugin, ready to decide.
@@ -109,6 +110,11 @@ impl Generation {
     /// How long its guest may run for one decision.
     pub(crate) fn budget(&self) -> Duration {
         self.allowance.total()
+    }
+
+    /// Its guests' map may hold what its options say from now on.
+    pub(crate) fn limit_map(&self) {
+        self.kept.limit_map(MapLimits::of(&self.options));
     }
 
     /// Waits for an instance and begins a call on a fiber, beside the decisions.

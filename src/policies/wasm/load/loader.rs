@@ -34,6 +34,7 @@ use crate::policies::wasm::message::config_headers;
 use crate::policies::wasm::message::wire_plan::WirePlan;
 use crate::policies::wasm::state::kept::Kept;
 use crate::policies::wasm::state::plugin_state::{LiveGeneration, PluginState};
+use crate::policies::wasm::state::shared_map::MapLimits;
 
 /// Longest time for reading, checking and compiling in this process. The thread that compiles cannot be
 /// stopped: it goes on by itself, at low priority, and the next module waits for it.
@@ -88,6 +89,10 @@ async fn make(
     check_settings(&load.config, &load.options)?;
     let (config, options, progress) = (load.config.clone(), load.options.clone(), Arc::clone(&load.progress));
     let kept = kept(state, options.rollout).await;
+    if options.rollout != Rollout::Immediate || state.live_generations() == 0 {
+        // Nobody else writes to it. Else the limits of the one that serves hold until this one does.
+        kept.limit_map(MapLimits::of(&options));
+    }
     let ready = compile(engine, &kept, load, trust).await?;
     let manifest = &ready.facts.manifest;
     let serial = manifest.concurrency == Concurrency::Serial;

@@ -318,8 +318,13 @@ fn refused_import(import: &wasmparser::Import<'_>, why: String) -> ModuleFault {
 }
 
 fn check_host_import(import: &wasmparser::Import<'_>) -> Result<(), ModuleFault> {
-    const PROVIDED: [&str; 4] =
-        [host_function::LOG, host_function::COUNTER_ADD, host_function::KV_GET, host_function::KV_SET];
+    const PROVIDED: [&str; 5] = [
+        host_function::LOG,
+        host_function::COUNTER_ADD,
+        host_function::KV_GET,
+        host_function::KV_SET,
+        host_function::KV_SET_FOR,
+    ];
     if PROVIDED.contains(&import.name) {
         return Ok(());
     }

@@ -59,6 +59,7 @@ impl WasmPolicy {
         changes: tokio::sync::watch::Sender<u64>,
     ) -> Arc<Self> {
         state.serve(&generation.kept);
+        generation.limit_map();
         Arc::new_cyclic(|itself| Self {
             itself: Weak::clone(itself),
             name: name.to_owned(),
@@ -134,6 +135,7 @@ impl WasmPolicy {
         self.breaker.reset(generation.options.breaker);
         self.fallback.store(Arc::new(Fallback::of(&generation.options)));
         self.state.serve(&generation.kept);
+        generation.limit_map();
     }
 
     /// The only place that replaces `active`; returns the value before.

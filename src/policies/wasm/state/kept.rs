@@ -11,6 +11,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use sgl_policy_abi::host_function;
@@ -20,7 +21,7 @@ use crate::engine::sandbox::{HostServices, PrivateDirectory};
 use crate::policies::wasm::state::outcomes::Outcomes;
 use crate::policies::wasm::state::plugin_log::PluginLog;
 use crate::policies::wasm::state::row_state::RowState;
-use crate::policies::wasm::state::shared_map::SharedMap;
+use crate::policies::wasm::state::shared_map::{MapLimits, SharedMap};
 
 /// Counters of a plugin.
 const COUNTERS: usize = host_function::COUNTER_SLOTS as usize;
@@ -158,6 +159,11 @@ impl Kept {
         async move { *state.lock().await = rows }
     }
 
+    /// How much the map may hold from now on.
+    pub(crate) fn limit_map(&self, limits: MapLimits) {
+        self.parts().map.write().limit(limits);
+    }
+
     pub(crate) fn rows(&self) -> &Arc<RowState> {
         &self.parts().rows
     }
@@ -198,11 +204,20 @@ impl HostServices for Kept {
     }
 
     fn kv_get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
-        self.parts().map.read().get(key)
+        self.parts().map.read().get(key, Instant::now)
     }
 
     fn kv_set(&self, key: &[u8], value: &[u8]) -> Result<(), i32> {
-        self.parts().map.write().set(key, value)
+        self.parts().map.write().set(key, value, None, Instant::now)
+    }
+
+    fn kv_set_for(&self, key: &[u8], value: &[u8], keep: Duration) -> Result<(), i32> {
+        let mut map = self.parts().map.write();
+        if keep.is_zero() {
+            map.remove(key);
+            return Ok(());
+        }
+        map.set(key, value, Some(keep), Instant::now)
     }
 
     fn tmp_full(&self) {
@@ -242,6 +257,23 @@ mod tests {
         assert_eq!(stable.kv_get(b"k").as_deref(), Some(&b"v"[..]));
         assert_eq!(*stable.rows().try_lock().unwrap(), b"state");
         assert!(!stable.returns_rows());
+    }
+
+    #[tokio::test]
+    async fn times_of_entries_outlive_forks_and_promotions() {
+        let stable = kept();
+        stable.limit_map(MapLimits { max_bytes: 100, max_entries: 1 });
+        stable.kv_set_for(b"k", b"v", Duration::from_secs(3600)).unwrap();
+        let canary = stable.fork().await;
+        assert_eq!(canary.kv_get(b"k").as_deref(), Some(&b"v"[..]));
+        assert_eq!(canary.kv_set(b"more", b""), Err(host_function::KV_FULL), "limits are copied");
+        canary.kv_set_for(b"k", b"", Duration::ZERO).unwrap();
+        assert_eq!((canary.kv_get(b"k"), stable.kv_get(b"k").is_some()), (None, true));
+        canary.join_as_canary(&stable);
+        canary.kv_set_for(b"more", b"", Duration::from_millis(1)).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(canary.kv_get(b"more"), None);
+        canary.kv_set(b"again", b"").unwrap();
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ pub(crate) mod seen;
 pub(crate) mod stats;
 pub(crate) mod outcomes;
 mod plugin_log;
-mod shared_map;
+pub(crate) mod shared_map;
 pub(crate) mod row_state;
 pub(crate) mod kept;
 pub(crate) mod plugin_state;
