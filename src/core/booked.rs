@@ -75,6 +75,13 @@ impl Booked {
         self.generated = self.generated.wrapping_add(tokens);
     }
 
+    /// The worker says how many tokens it generated in all, which is better than what was told as they
+    /// came.
+    pub(crate) fn count(&mut self, page: Page<'_>, tokens: u32) {
+        // What is too much already wraps around to what it should be.
+        self.generate(page, tokens.wrapping_sub(self.generated));
+    }
+
     /// The request is over.
     #[inline]
     pub(crate) fn leave(&mut self, page: Page<'_>) {

@@ -102,6 +102,11 @@ impl InFlight {
         self.note(|booked, page| booked.generate(page, tokens));
     }
 
+    /// The worker generated so many tokens in all, whatever was told of them as they came.
+    pub fn generated_in_all(&mut self, tokens: u32) {
+        self.note(|booked, page| booked.count(page, tokens));
+    }
+
     fn note(&mut self, note: impl FnOnce(&mut Booked, Page<'_>)) {
         if let Some((booked, page)) = self.booked.as_mut().zip(self.counter.page()) {
             note(booked, page);

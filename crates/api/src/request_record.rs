@@ -208,6 +208,16 @@ pub struct OutcomeRecord {
     pub first_byte_ms: Option<f64>,
     /// Milliseconds from the request's head to the end.
     pub total_ms: f64,
+    /// Tokens of the prompt as the worker counted them; this and the next two only if the policy wants to
+    /// know and the answer says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
+    /// Tokens that were generated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_tokens: Option<u32>,
+    /// Tokens of the prompt that were in the worker's cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u32>,
 }
 
 /// How a request ended.

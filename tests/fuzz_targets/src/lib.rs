@@ -7,6 +7,7 @@
 //! | [`structured_modules`] | choices of which a valid module with the ABI's exports is made | the same, over 100 decisions |
 //! | [`guest_answers`] | a guest's answer | the decoder and the host agree on what it means |
 //! | [`admin_bodies`] | a request to the operations API | an answer that is no server fault; what serves goes on |
+//! | [`worker_answers`] | the body of a worker's answer | its tokens are those that a whole parse finds, or not known; how it is cut says nothing |
 //! | [`config_files`] | a configuration file | faults, or settings within their limits |
 //!
 //! `fuzz/` wraps them for libFuzzer, with a nightly compiler: `scripts/fuzz.sh`. The tests of this
@@ -29,9 +30,11 @@ mod guest_answers;
 mod module_bytes;
 mod steadied;
 mod structured_modules;
+mod worker_answers;
 
 pub use crate::admin_bodies::admin_bodies;
 pub use crate::config_files::config_files;
 pub use crate::guest_answers::guest_answers;
 pub use crate::module_bytes::module_bytes;
 pub use crate::structured_modules::structured_modules;
+pub use crate::worker_answers::worker_answers;

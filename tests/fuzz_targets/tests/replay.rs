@@ -52,3 +52,8 @@ fn kept_admin_bodies_are_harmless() {
 fn kept_config_files_are_harmless() {
     replay("config_files", fuzz_targets::config_files);
 }
+
+#[test]
+fn kept_worker_answers_are_harmless() {
+    replay("worker_answers", fuzz_targets::worker_answers);
+}

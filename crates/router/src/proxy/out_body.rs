@@ -322,7 +322,11 @@ impl Passed {
         }
         self.heed_error();
         if let Some(listening) = &self.listening {
-            self.placement.used(listening.usage(self.client.proxy().token_ratios()));
+            let usage = listening.usage(self.client.proxy().token_ratios());
+            self.placement.used(usage);
+            if let Some(record) = &mut self.record {
+                record.used([usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens]);
+            }
         }
         self.placement.complete();
         if let Some(connection) = self.body.reclaim() {

@@ -159,6 +159,9 @@ impl Placement {
     /// The answer said how many tokens it took.
     pub(crate) fn used(&mut self, usage: TokenUsage) {
         self.usage = usage;
+        if let (Some(in_flight), Some(tokens)) = (&mut self.in_flight, usage.completion_tokens) {
+            in_flight.generated_in_all(tokens);
+        }
     }
 
     /// True if somebody wants to know how many tokens came.

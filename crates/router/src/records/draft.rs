@@ -201,6 +201,12 @@ impl Draft {
         self.record.outcome.first_byte_ms = Some(self.millis(now));
     }
 
+    /// Notes what the answer said of its tokens: of the prompt, generated, and cached.
+    pub(crate) fn used(&mut self, tokens: [Option<u32>; 3]) {
+        let outcome = &mut self.record.outcome;
+        [outcome.prompt_tokens, outcome.completion_tokens, outcome.cached_tokens] = tokens;
+    }
+
     /// Ends the record; `error` is the router's own error, if there was one.
     pub(crate) fn end(mut self: Box<Self>, end: End, error: Option<String>) {
         self.record.outcome.end = end;

@@ -13,7 +13,8 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::{nanoseconds, table};
 use sgl_api::{
-    CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, RequestFactsRecord, RequestRecord,
+    CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestFactsRecord,
+    RequestRecord,
 };
 use sglang_router_rs::core::Column;
 use sglang_router_rs::types::{printable, shown_path};
@@ -129,7 +130,19 @@ fn page(record: &RequestRecord) -> String {
         text.push_str(&format!(", first byte after {first:.1} ms"));
     }
     text.push_str(&format!(", over after {:.1} ms\n", outcome.total_ms));
+    text.push_str(&of_tokens(outcome));
     text
+}
+
+/// What the worker counted; nothing if it counted nothing.
+fn of_tokens(outcome: &OutcomeRecord) -> String {
+    let parts = [
+        outcome.prompt_tokens.map(|count| format!("{count} of the prompt")),
+        outcome.cached_tokens.map(|count| format!("{count} of them cached")),
+        outcome.completion_tokens.map(|count| format!("{count} generated")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!("tokens   {}\n", parts.join(", ")) }
 }
 
 fn of_decision(decision: &DecisionRecord) -> String {
@@ -297,7 +310,8 @@ mod tests {
                     "prefix_blocks": 7, "arrival_rate": 3.25},
                 "chosen": [1], "reason": "the\nleast", "tag": u64::MAX, "cost": 12.5, "cost_ns": 1500,
             }],
-            "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "total_ms": 80.0},
+            "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "total_ms": 80.0,
+                "prompt_tokens": 120, "completion_tokens": 7, "cached_tokens": 64},
         }))
         .unwrap()
     }
@@ -314,6 +328,7 @@ mod tests {
              3.2 requests/s",
             "ticket   tag 18446744073709551615, cost 12.5\n",
             "outcome  complete, 200 from http://b, first byte after 1.2 ms, over after 80.0 ms",
+            "tokens   120 of the prompt, 64 of them cached, 7 generated\n",
         ] {
             assert!(page.contains(text), "{text:?} is not in\n{page}");
         }
