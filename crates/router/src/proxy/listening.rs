@@ -5,7 +5,8 @@ use http::response;
 use hyper::body::Frame;
 
 use crate::proxy::headers::is_json;
-use crate::proxy::usage::{BodyForm, TokenUsage, UsageTail};
+use crate::proxy::token_usage::TokenUsage;
+use crate::proxy::usage::{BodyForm, UsageTail};
 use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::{OutcomeNeeds, SelectWorkerInfo};
 

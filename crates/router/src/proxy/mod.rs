@@ -17,6 +17,7 @@
 mod route;
 pub(crate) mod queue;
 mod json_end;
+mod token_usage;
 mod usage;
 mod verdict;
 mod client_deadlines;
@@ -95,5 +96,6 @@ pub use crate::proxy::server::DataServer;
 pub use crate::proxy::shape::Shape;
 pub use crate::proxy::shortage::Shortage;
 pub use crate::proxy::target::Target;
-pub use crate::proxy::usage::{BodyForm, TokenUsage, UsageTail};
+pub use crate::proxy::token_usage::TokenUsage;
+pub use crate::proxy::usage::{BodyForm, UsageTail};
 pub use crate::proxy::verdict::Verdict;

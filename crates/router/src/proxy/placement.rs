@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::proxy::circuit::CircuitPass;
 use crate::proxy::target::Target;
-use crate::proxy::usage::TokenUsage;
+use crate::proxy::token_usage::TokenUsage;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::{InFlight, Worker};
 use sglang_router_rs::policies::{

@@ -16,23 +16,13 @@ use memchr::{memmem, memrchr};
 use serde::de::IgnoredAny;
 
 use crate::proxy::json_end::{Begins, FoundMember, member, object, walk};
+use crate::proxy::token_usage::TokenUsage;
 
 /// How much of the end is read.
 const TAIL_BYTES: usize = 16 << 10;
 
 /// Most lines of data that are joined: each has what came so far read again.
 const MAX_LINES: usize = 64;
-
-/// What an answer says of its tokens. What it does not say is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TokenUsage {
-    /// Tokens of the prompt.
-    pub prompt_tokens: Option<u32>,
-    /// Tokens that were generated.
-    pub completion_tokens: Option<u32>,
-    /// Tokens of the prompt that were in the worker's cache.
-    pub cached_tokens: Option<u32>,
-}
 
 /// What a body is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
