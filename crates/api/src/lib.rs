@@ -26,7 +26,7 @@ mod signature_header;
 mod request_record;
 mod queue_view;
 
-pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, failures};
+pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
 pub use crate::problem::{PROBLEM_JSON, Problem, ProblemFault};
 pub use crate::progress_line::{NDJSON, ProgressLine};
 pub use crate::pushed::{AfterRestart, Pushed};

@@ -59,9 +59,27 @@ pub struct PluginView {
     pub in_use: bool,
     /// Share of the decisions that go to the canary in percent, if there is one.
     pub canary_percent: Option<f64>,
+    /// Inputs that it declares and that some workers do not report; left out where it is not asked for
+    /// (`GET /v1/plugins/{name}` tells it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreported: Option<Vec<UnreportedInput>>,
     /// The rest.
     #[serde(flatten)]
     pub detail: PluginDetail,
+}
+
+/// An input that a plugin declares, and how many workers do not report it: it decides without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct UnreportedInput {
+    /// Its name, such as `queued_tokens`.
+    pub input: String,
+    /// Workers that there are.
+    pub workers: usize,
+    /// Those among them that never reported it.
+    pub never: usize,
+    /// Those that did, and do not at present: they are ill, or their last report is too old.
+    pub not_now: usize,
 }
 
 impl PluginSummary {

@@ -64,7 +64,7 @@ impl AdminStage {
         let recorder = Recorder::new(config.records.expect("it is on")).unwrap();
         let manager = PluginManager::new(host.factory.clone(), Some(plugin_dir.clone()), "mine");
         let routes = worker_routes(Arc::clone(&backends), None)
-            .merge(plugin_routes(Arc::new(manager)))
+            .merge(plugin_routes(Arc::new(manager), Arc::clone(&backends)))
             .merge(decision_routes(Some(recorder)))
             .merge(openapi_routes())
             .layer(middleware::from_fn_with_state(Guard::for_token("token"), check_guard));

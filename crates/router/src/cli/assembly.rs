@@ -140,7 +140,7 @@ impl RunningRouter {
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
-            .merge(plugins::routes(Arc::clone(&manager)))
+            .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
             .merge(decisions::routes(recorder))
             .merge(queue::routes(Arc::clone(&proxy)))
             .merge(openapi::routes())

@@ -10,8 +10,8 @@ use crate::proxy::target::Target;
 use sgl_upstream::{Outgoing, Payload, UpstreamAnswer, UpstreamConnection, UpstreamError};
 use sglang_router_rs::core::Worker;
 
-/// The most that is read of an answer.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// The most that is read of an answer: the metrics of vLLM are 53 KB for each data-parallel rank.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Why there is no answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ mod settings_schema;
 mod upload;
 mod push;
 mod load_log;
+mod unreported;
 pub(crate) mod routes;
 
 pub use crate::admin::plugins::routes::routes;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::response::Response;
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
@@ -13,15 +13,35 @@ use crate::admin::extract::{InPath, InQuery};
 use crate::admin::plugins::load_log::LoadLog;
 use crate::admin::plugins::settings_schema::{FileAndSettings, SettingsPatch};
 use crate::admin::plugins::upload::Upload;
-use crate::admin::plugins::{push, upload};
+use crate::admin::plugins::{push, unreported, upload};
 use crate::admin::who::Who;
 use crate::manage::PluginManager;
+use crate::proxy::Backends;
 use sgl_api::{PluginList, PluginSummary, PluginView, Problem, ProgressLine, Pushed};
 
 type Manager = State<Arc<PluginManager>>;
 
-/// The endpoints of plugins.
-pub fn routes(manager: Arc<PluginManager>) -> Router {
+/// What the endpoints change, and look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Plugins {
+    manager: Arc<PluginManager>,
+    backends: Arc<Backends>,
+}
+
+impl FromRef<Plugins> for Arc<PluginManager> {
+    fn from_ref(plugins: &Plugins) -> Self {
+        Self::clone(&plugins.manager)
+    }
+}
+
+impl FromRef<Plugins> for Arc<Backends> {
+    fn from_ref(plugins: &Plugins) -> Self {
+        Self::clone(&plugins.backends)
+    }
+}
+
+/// The endpoints of plugins, which place requests at the workers of `backends`.
+pub fn routes(manager: Arc<PluginManager>, backends: Arc<Backends>) -> Router {
     Router::new()
         .route("/v1/plugins", get(list))
         .route("/v1/plugins/{name}", get(show).put(put).delete(unload))
@@ -30,7 +50,7 @@ pub fn routes(manager: Arc<PluginManager>) -> Router {
         .route("/v1/plugins/{name}/pause", post(pause))
         .route("/v1/plugins/{name}/resume", post(resume))
         .route("/v1/plugins/{name}/config", patch(reconfigure))
-        .with_state(manager)
+        .with_state(Plugins { manager, backends })
 }
 
 /// Lists the plugins
@@ -51,9 +71,12 @@ pub(crate) async fn list(State(manager): Manager) -> Json<PluginList> {
 ))]
 pub(crate) async fn show(
     State(manager): Manager,
+    State(backends): State<Arc<Backends>>,
     InPath(name): InPath<String>,
 ) -> Result<Json<PluginView>, Problem> {
-    Ok(Json(view(&manager, &name)?))
+    let view = view(&manager, &name)?;
+    let unreported = Some(unreported::inputs(&view.detail, &backends));
+    Ok(Json(PluginView { unreported, ..view }))
 }
 
 /// Loads a module, or replaces the plugin of that name
@@ -246,5 +269,5 @@ where
 fn view(manager: &PluginManager, name: &str) -> Result<PluginView, Problem> {
     let detail = manager.detail(name)?;
     let canary_percent = manager.canary_percent(name);
-    Ok(PluginView { in_use: manager.is_in_use(name), canary_percent, detail })
+    Ok(PluginView { in_use: manager.is_in_use(name), canary_percent, unreported: None, detail })
 }

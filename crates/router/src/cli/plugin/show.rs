@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::cli::plugin::table::{nanoseconds, short, table};
-use sgl_api::{PluginSummary, PluginView, failures};
+use sgl_api::{PluginSummary, PluginView, UnreportedInput, failures};
 use sglang_router_rs::policies::{
     GenerationDetail, GenerationRole, PluginDetail, Provenance, SignatureState, SignedBy,
 };
@@ -74,6 +74,7 @@ pub(crate) fn detail(view: &PluginView) -> String {
     }
     lines.extend(plugin.last_failure.clone().map(|failure| ("failed", failure)));
     lines.extend(plugin.last_event.as_ref().map(|event| ("last event", event.to_string())));
+    lines.extend(view.unreported.iter().flatten().map(|input| ("blind", blindness(input))));
     lines.extend(view.canary_percent.map(|percent| ("canary", format!("{percent} % of decisions"))));
     if let Some(shadow) = &plugin.shadow {
         let rate = shadow.agreement_rate.map_or("-".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
@@ -88,6 +89,14 @@ pub(crate) fn detail(view: &PluginView) -> String {
     text.push('\n');
     text.push_str(&generations(&plugin.generations));
     text
+}
+
+/// What the policy does not see though it wants to.
+fn blindness(UnreportedInput { input, workers, never, not_now }: &UnreportedInput) -> String {
+    let never = (*never > 0).then(|| format!("{never} of {workers} workers never report it"));
+    let not_now = (*not_now > 0).then(|| format!("{not_now} of {workers} workers do not report it now"));
+    let who: Vec<String> = [never, not_now].into_iter().flatten().collect();
+    format!("declares `{input}`; {}", who.join(", "))
 }
 
 /// What the operator has set, as the configuration would say it.

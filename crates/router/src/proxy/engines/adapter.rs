@@ -14,14 +14,14 @@ pub(crate) struct Adapter {
     /// Its name in the configuration and for policies.
     pub(crate) name: &'static str,
     /// Where it says who it is; the first that can be read counts.
-    pub(crate) identities: &'static [Question<Identity>],
+    pub(crate) identities: &'static [EngineQuestion<Identity>],
     /// Where it tells of its load, the best first.
-    pub(crate) loads: &'static [Question<Reading>],
+    pub(crate) loads: &'static [EngineQuestion<Reading>],
 }
 
 /// A path, and how an answer from there is read; `None` if it is of another kind.
 #[derive(Debug)]
-pub(crate) struct Question<T: 'static> {
+pub(crate) struct EngineQuestion<T: 'static> {
     /// Path and query.
     pub(crate) path: &'static str,
     /// Reads the body of an answer with status 200 to 299.

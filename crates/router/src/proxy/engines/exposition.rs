@@ -5,7 +5,7 @@ use crate::proxy::engines::figure::Figure;
 
 /// One sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Sample<'a> {
+pub(crate) struct MetricSample<'a> {
     /// Its name, without the prefix that was asked for.
     pub(crate) name: &'a str,
     /// What stands between the braces.
@@ -15,11 +15,11 @@ pub(crate) struct Sample<'a> {
 }
 
 /// The samples whose names begin with `prefix`, in their order. What is no sample is left out.
-pub(crate) fn samples<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = Sample<'a>> {
+pub(crate) fn samples<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = MetricSample<'a>> {
     text.lines().filter_map(move |line| sample(line.strip_prefix(prefix)?))
 }
 
-fn sample(line: &str) -> Option<Sample<'_>> {
+fn sample(line: &str) -> Option<MetricSample<'_>> {
     let end = line.find(['{', ' ', '\t'])?;
     let (name, rest) = line.split_at_checked(end)?;
     let (labels, rest) = match rest.strip_prefix('{') {
@@ -31,7 +31,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     };
     // A time may follow.
     let value = Figure::parse(rest.split_ascii_whitespace().next()?);
-    Some(Sample { name, labels, value })
+    Some(MetricSample { name, labels, value })
 }
 
 /// Where the brace is that closes the labels: values may hold one.
@@ -49,7 +49,7 @@ fn end_of_labels(text: &str) -> Option<usize> {
     None
 }
 
-impl<'a> Sample<'a> {
+impl<'a> MetricSample<'a> {
     /// The value of a label as it is written, escapes included.
     pub(crate) fn label(&self, name: &str) -> Option<&'a str> {
         let mut rest = self.labels;
@@ -92,7 +92,7 @@ mod tests {
         }
         let odd = samples("e:a x", "e:").next().unwrap();
         assert_eq!(odd.value, Figure::Nonsense);
-        let odd = Sample { name: "", labels: "é=\"\\", value: Figure::Absent };
+        let odd = MetricSample { name: "", labels: "é=\"\\", value: Figure::Absent };
         assert_eq!(odd.label("x"), None);
     }
 }

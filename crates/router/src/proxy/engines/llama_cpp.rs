@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::proxy::engines::adapter::{Adapter, Identity, Question, Version};
+use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, Version};
 use crate::proxy::engines::exposition::samples;
 use crate::proxy::engines::figure::{Figure, Sceptic};
 use crate::proxy::engines::reading::{Bounded, RankLoad, Reading};
@@ -11,8 +11,11 @@ use sglang_router_rs::core::EngineFacts;
 /// llama.cpp.
 pub(crate) const LLAMA_CPP: Adapter = Adapter {
     name: "llamacpp",
-    identities: &[Question { path: "/props", read: identity }],
-    loads: &[Question { path: "/metrics", read: metrics }, Question { path: "/slots", read: slots }],
+    identities: &[EngineQuestion { path: "/props", read: identity }],
+    loads: &[
+        EngineQuestion { path: "/metrics", read: metrics },
+        EngineQuestion { path: "/slots", read: slots },
+    ],
 };
 
 /// What is read of `/props`.

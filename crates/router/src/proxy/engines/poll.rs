@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::config::checked::HealthSettings;
 use crate::config::engine_setting::EngineSetting;
-use crate::proxy::engines::adapter::{Adapter, Identity, Question};
+use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity};
 use crate::proxy::engines::age::ReportAge;
 use crate::proxy::engines::believed_facts::BelievedFacts;
 use crate::proxy::engines::catalogue;
@@ -108,6 +108,8 @@ struct Asker<'a> {
     limit: Duration,
     /// By the configuration, or as it was found out.
     adapter: Option<&'static Adapter>,
+    /// The engine that it was last, also while it does not say who it is.
+    last: Option<&'static str>,
     /// False if the engine has to be asked who it is.
     is_known: bool,
     /// Where it told of its load last.
@@ -124,6 +126,7 @@ impl<'a> Asker<'a> {
             roster,
             limit,
             adapter: catalogue::of(target.own().engine),
+            last: None,
             is_known: false,
             path: None,
             facts: BelievedFacts::default(),
@@ -176,7 +179,9 @@ impl<'a> Asker<'a> {
 
     /// Takes a worker for an engine of this kind; `is_sure` if nothing else has to confirm that.
     fn meet(&mut self, adapter: Option<&'static Adapter>, is_sure: bool, identity: Identity) {
-        if adapter.map(|adapter| adapter.name) != self.adapter.map(|adapter| adapter.name) {
+        if let Some(adapter) = adapter
+            && self.last.replace(adapter.name).is_some_and(|last| last != adapter.name)
+        {
             self.path = None;
             self.target.reports().begin_anew();
         }
@@ -195,7 +200,7 @@ impl<'a> Asker<'a> {
 
     /// The load of an engine of this kind, at the path that is known, then at the others.
     async fn load(&mut self, adapter: &'static Adapter) -> Result<Heard, ReportFailure> {
-        let is_first = |question: &&Question<Reading>| Some(question.path) == self.path;
+        let is_first = |question: &&EngineQuestion<Reading>| Some(question.path) == self.path;
         let first = adapter.loads.iter().filter(is_first);
         let order: Vec<_> =
             first.chain(adapter.loads.iter().filter(|question| !is_first(question))).collect();
@@ -228,7 +233,7 @@ impl<'a> Asker<'a> {
     /// The outer failure ends the round, the inner one leaves other paths.
     async fn answer(
         &self,
-        question: &Question<Reading>,
+        question: &EngineQuestion<Reading>,
     ) -> Result<Result<Reading, ReportFailure>, ReportFailure> {
         let (status, body) =
             own_questions::ask(self.target, question.path, self.limit).await.map_err(failure)?;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::proxy::engines::adapter::{Adapter, Identity, Question, Version};
+use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, Version};
 use crate::proxy::engines::figure::{Figure, Sceptic};
 use crate::proxy::engines::reading::{Bounded, RankLoad, Reading};
 use sglang_router_rs::core::EngineFacts;
@@ -11,12 +11,12 @@ use sglang_router_rs::core::EngineFacts;
 pub(crate) const SGLANG: Adapter = Adapter {
     name: "sglang",
     identities: &[
-        Question { path: "/server_info", read: identity },
-        Question { path: "/get_server_info", read: identity },
+        EngineQuestion { path: "/server_info", read: identity },
+        EngineQuestion { path: "/get_server_info", read: identity },
     ],
     loads: &[
-        Question { path: "/v1/loads?include=core", read: load },
-        Question { path: "/get_load", read: load },
+        EngineQuestion { path: "/v1/loads?include=core", read: load },
+        EngineQuestion { path: "/get_load", read: load },
     ],
 };
 

@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-use crate::proxy::engines::adapter::{Adapter, Identity, Question, Version};
-use crate::proxy::engines::exposition::{Sample, samples};
+use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, Version};
+use crate::proxy::engines::exposition::{MetricSample, samples};
 use crate::proxy::engines::figure::{Figure, Sceptic};
 use crate::proxy::engines::reading::{RankLoad, Reading};
 use sglang_router_rs::core::EngineFacts;
@@ -12,8 +12,11 @@ use sglang_router_rs::core::EngineFacts;
 /// vLLM.
 pub(crate) const VLLM: Adapter = Adapter {
     name: "vllm",
-    identities: &[Question { path: "/version", read: identity }],
-    loads: &[Question { path: "/metrics", read: metrics }, Question { path: "/load", read: server_load }],
+    identities: &[EngineQuestion { path: "/version", read: identity }],
+    loads: &[
+        EngineQuestion { path: "/metrics", read: metrics },
+        EngineQuestion { path: "/load", read: server_load },
+    ],
 };
 
 /// What a version alone is: others may answer the same.
@@ -55,7 +58,7 @@ const NAMES: [&str; 6] = [
     "cache_config_info",
 ];
 
-fn take(sample: &Sample<'_>, rank: &mut RankLoad, sceptic: &mut Sceptic) {
+fn take(sample: &MetricSample<'_>, rank: &mut RankLoad, sceptic: &mut Sceptic) {
     match sample.name {
         "num_requests_running" => rank.running = sceptic.count(sample.value),
         "num_requests_waiting" => rank.waiting = sceptic.count(sample.value),
@@ -67,7 +70,7 @@ fn take(sample: &Sample<'_>, rank: &mut RankLoad, sceptic: &mut Sceptic) {
 }
 
 /// The labels of `cache_config_info` are settings as Python writes them, `None` among them.
-fn take_config(sample: &Sample<'_>, rank: &mut RankLoad, sceptic: &mut Sceptic) {
+fn take_config(sample: &MetricSample<'_>, rank: &mut RankLoad, sceptic: &mut Sceptic) {
     let mut size = |label| {
         let text = sample.label(label).filter(|text| *text != "None");
         sceptic.size(text.map_or(Figure::Absent, Figure::parse))

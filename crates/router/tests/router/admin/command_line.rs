@@ -4,9 +4,13 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
+use sgl_policy_abi::Input;
+use sgl_testkit::manifest::manifest;
 use sgl_testkit::process::{Process, command, output, stderr, stdout};
-use sgl_testkit::small_guests::{guest, guest_choosing};
+use sgl_testkit::small_guests::{guest, guest_choosing, guest_with};
+use sgl_testkit::text::answer;
 use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::until;
 
 /// Runs `plugin` against a router; gives exit code, standard output and standard error.
 async fn plugin(admin: &str, arguments: &[&str]) -> (i32, String, String) {
@@ -168,4 +172,38 @@ async fn router_whose_plugins_could_need_too_much_memory_does_not_start() {
     for part in ["p", "may come to 72 MiB of memory", "of 32 MiB", "raise max_plugin_memory"] {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
+}
+
+#[tokio::test]
+async fn show_says_which_declared_inputs_workers_do_not_report() {
+    let [tells, others @ ..] = [(); 4].map(|()| Upstream::saying("{}"));
+    let tells = tells.await;
+    let loads = r#"{"loads": [{"num_running_reqs": 1, "num_waiting_uncached_tokens": 7}]}"#;
+    tells.serve("/v1/loads", 200, loads);
+    let mut workers = vec![tells];
+    for other in others {
+        let other = other.await;
+        other.serve("/metrics", 200, "vllm:num_requests_running 1\n");
+        workers.push(other);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let declared = manifest(&[Input::Load, Input::Running, Input::QueuedTokens]);
+    let fields = format!(r#"{declared}(data (i32.const 16) "\00")"#);
+    let wasm = file(dir.path(), "p.wasm", guest_with(&fields, &answer(16, 1)));
+    let urls: Vec<String> = workers.iter().map(Upstream::url).collect();
+    let mut flags = vec!["--load-interval-ms", "100", "--worker-urls"];
+    flags.extend(urls.iter().map(String::as_str));
+    let router = Process::serve(&flags).await;
+    let admin = format!("http://{}", router.admin);
+    let (code, _, error) = plugin(&admin, &["push", &wasm, "--name", "p"]).await;
+    assert_eq!(code, 0, "{error}");
+    let shows = async |line: &str| plugin(&admin, &["show", "p"]).await.1.contains(line);
+    let blind = "blind      declares `queued_tokens`; 3 of 4 workers never report it";
+    until(async || shows(&format!("{blind}\n")).await).await;
+    let (_, out, _) = plugin(&admin, &["show", "p", "--json"]).await;
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    let unreported = serde_json::json!([{"input": "queued_tokens", "workers": 4, "never": 3, "not_now": 0}]);
+    assert_eq!(shown["unreported"], unreported, "what all report is no news, nor what is not declared");
+    workers[0].serve("/v1/loads", 500, "");
+    until(async || shows(&format!("{blind}, 1 of 4 workers do not report it now\n")).await).await;
 }

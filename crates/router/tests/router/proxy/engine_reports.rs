@@ -201,7 +201,7 @@ async fn nonsense_is_unknown_and_counted_and_harms_nobody() {
         ),
         (format!("{{\"loads\": [{}{{}}]}}", r#"{"num_running_reqs": 1},"#.repeat(20_000)), "unreadable"),
         (format!("{{\"loads\": {}}}", "[".repeat(200_000)), "unreadable"),
-        ("x".repeat(3 << 20), "unreadable"),
+        ("x".repeat(5 << 20), "unreadable"),
     ];
     for (lie, cause) in lies {
         worker.serve("/v1/loads", 200, SGLANG_LOADS);
