@@ -9,6 +9,7 @@ pub mod config;
 mod metrics;
 mod records;
 mod manage;
+mod tokens;
 mod proxy;
 mod admin;
 pub mod cli;
@@ -28,6 +29,7 @@ pub mod internals {
     pub use crate::admin::openapi::routes as openapi_routes;
     pub use crate::admin::plugins::routes as plugin_routes;
     pub use crate::admin::workers::routes as worker_routes;
+    pub use crate::cli::assembly::load_tokenizers;
     pub use crate::cli::configuration::configuration;
     pub use crate::manage::plugin_metrics::register as register_plugin_metrics;
     pub use crate::metrics::Metric;

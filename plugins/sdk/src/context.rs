@@ -127,7 +127,7 @@ impl<'a, P: Declares> Context<'a, P> {
         core::str::from_utf8(self.text_bytes()?).ok()
     }
 
-    /// Input `request_tokens`: token ids where the router has them.
+    /// Input `request_tokens`: token ids where the router has them, from the request or by a tokenizer.
     #[inline]
     #[must_use]
     pub fn tokens(&self) -> Option<Tokens<'a>> {

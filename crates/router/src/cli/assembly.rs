@@ -18,6 +18,7 @@ use crate::admin::who::ChangeLog;
 use crate::admin::{
     decisions, extract, guard, listener, metrics_page, openapi, plugins, queue, who, workers,
 };
+use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
@@ -28,6 +29,8 @@ use crate::metrics::Metrics;
 use crate::proxy::backends::AddError;
 use crate::proxy::{Backends, DataPlane, DataServer};
 use crate::records::Recorder;
+use crate::tokens::TokenizerSet;
+use sglang_router_rs::config::Faults;
 use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::shown_path;
 
@@ -54,6 +57,9 @@ pub enum StartError {
     /// The state directory cannot be used, or holds a bad file of the policy.
     #[error("the state directory cannot be used")]
     State(#[from] BadFile),
+    /// Tokenizers cannot be used.
+    #[error(transparent)]
+    Tokenizers(#[from] Faults),
     /// The plugin directory cannot be watched.
     #[error("the plugin directory {} cannot be watched", shown_path(dir))]
     Watch {
@@ -126,6 +132,7 @@ impl RunningRouter {
         let proxy = DataPlane::new(config.proxy, policy, &metrics, recorder.clone());
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
+        load_tokenizers(&proxy, config.tokenizers).await?;
         let server =
             DataServer::bind(address, Arc::clone(&proxy)).await.map_err(listen(address, "clients"))?;
         let data = server.address().map_err(listen(address, "clients"))?;
@@ -248,6 +255,22 @@ async fn open_manager(
             Ok(Arc::new(manager.keeping(state)))
         }
     }
+}
+
+/// Has prompts tokenized by these, in place of those before. Loading them takes its time.
+///
+/// # Errors
+///
+/// [`StartError::Tokenizers`]; those before go on then.
+pub async fn load_tokenizers(proxy: &DataPlane, entries: Vec<TokenizerEntry>) -> Result<(), StartError> {
+    let tokenizing = Arc::clone(proxy.tokenizing());
+    let loading = tokio::task::spawn_blocking(move || {
+        let set = TokenizerSet::load(&entries, tokenizing.settings().cache_bytes, &tokenizing.set())?;
+        tokenizing.replace(set);
+        Ok(())
+    });
+    // It panics for nothing that files may hold.
+    loading.await.unwrap_or(Ok(())).map_err(StartError::Tokenizers)
 }
 
 fn open_recorder(

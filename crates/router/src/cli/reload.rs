@@ -16,6 +16,7 @@ use crate::manage::{ManageError, PluginManager};
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::succession::Succession;
+use crate::tokens::{TokenizerSet, Tokenizing};
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::{Faults, TrustRule};
 use sglang_router_rs::policies::{OperationError, TrustPolicy, read_module};
@@ -64,6 +65,7 @@ pub(crate) struct Reloader {
     succession: Option<Succession>,
     backends: Arc<Backends>,
     manager: Arc<PluginManager>,
+    tokenizing: Arc<Tokenizing>,
 }
 
 /// What was on disk before the router started, for a [`Reloader`].
@@ -83,8 +85,9 @@ impl Reloader {
         AtStart(applied): AtStart,
         backends: Arc<Backends>,
         manager: Arc<PluginManager>,
+        tokenizing: Arc<Tokenizing>,
     ) -> Self {
-        Self { args, applied, leaving: BTreeMap::new(), succession: None, backends, manager }
+        Self { args, applied, leaving: BTreeMap::new(), succession: None, backends, manager, tokenizing }
     }
 
     /// Reads the configuration again and applies what has changed. A fault in it changes nothing; a
@@ -95,14 +98,15 @@ impl Reloader {
     /// Dropping the future leaves what was applied so far.
     pub(crate) async fn reload(&mut self) {
         let args = self.args.clone();
+        let (before, cache_bytes) = (self.tokenizing.set(), self.tokenizing.settings().cache_bytes);
         let read = tokio::task::spawn_blocking(move || {
-            configuration(&args).map(|config| {
-                let trust = TrustPolicy::new(config.trust.clone());
-                (Applied::of(&config), trust.check_keys().map(|_| trust))
-            })
+            let config = configuration(&args)?;
+            let tokenizers = TokenizerSet::load(&config.tokenizers, cache_bytes, &before)?;
+            let trust = TrustPolicy::new(config.trust.clone());
+            Ok::<_, Faults>((Applied::of(&config), trust.check_keys().map(|_| trust), tokenizers))
         });
         let Ok(read) = read.await else { return };
-        let (mut wanted, trust) = match read {
+        let (mut wanted, trust, tokenizers) = match read {
             Ok(read) => read,
             Err(faults) => {
                 let faults = faults.in_one_line();
@@ -122,6 +126,7 @@ impl Reloader {
                 return;
             }
         }
+        self.reload_tokenizers(tokenizers).await;
         let left = self.tell_what_is_left(&wanted);
         self.reload_workers(&mut wanted);
         self.reload_plugins(&wanted).await;
@@ -226,6 +231,13 @@ impl Reloader {
                 false
             }
         }
+    }
+
+    /// Has prompts tokenized by these from now on; those that have not changed go on as they are.
+    async fn reload_tokenizers(&self, tokenizers: TokenizerSet) {
+        let tokenizing = Arc::clone(&self.tokenizing);
+        // It panics for nothing that files may hold.
+        let _ = tokio::task::spawn_blocking(move || tokenizing.replace(tokenizers)).await;
     }
 
     /// Loads what has changed since it was loaded from its file, and unloads what the configuration does

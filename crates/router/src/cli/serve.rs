@@ -110,7 +110,8 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
         "serving"
     );
     let (backends, manager) = (Arc::clone(router.proxy().backends()), Arc::clone(router.manager()));
-    let mut reloader = Reloader::new(args.clone(), at_start, backends, manager);
+    let mut reloader =
+        Reloader::new(args.clone(), at_start, backends, manager, Arc::clone(router.proxy().tokenizing()));
     let reloading = async {
         loop {
             tokio::select! {

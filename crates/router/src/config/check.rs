@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::check_queue::check_queue;
+use crate::config::check_tokenizers::{check_tokenizers, check_tokenizing};
 use crate::config::check_trust::check_trust;
 use crate::config::check_workers::check_workers;
 use crate::config::checked::{
@@ -50,6 +51,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let Surroundings { built_in_policies, admin_token, mut faults } = surroundings;
     let plugins = PluginSet::checked(&config, built_in_policies, &mut faults);
     check_trust(&config, &mut faults);
+    check_tokenizers(&config.tokenizers, &mut faults);
     let workers = check_workers(&config.workers, &mut faults);
     let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
     let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
@@ -82,6 +84,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         proxy,
         records,
         workers,
+        tokenizers: config.tokenizers,
         trust: config.trust,
         plugins: plugins.good,
         faulty_plugins: plugins.faulty,
@@ -241,6 +244,7 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         },
         health: check_health(config, faults),
         circuit: check_circuit(config, faults),
+        tokenizing: check_tokenizing(&config.tokenizing, faults),
     }
 }
 

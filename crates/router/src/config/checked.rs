@@ -9,6 +9,7 @@ use crate::config::fixed::FixedKeys;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::RetryOn;
+use crate::config::tokenizer_entry::TokenizerEntry;
 use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::config::{Fault, TrustRule};
 
@@ -42,6 +43,8 @@ pub struct CheckedConfig {
     pub records: Option<RecordSettings>,
     /// The workers at start; their URLs are valid and unique.
     pub workers: Vec<WorkerEntry>,
+    /// The tokenizers; their models are unique.
+    pub tokenizers: Vec<TokenizerEntry>,
     /// Whose signatures modules must carry.
     pub trust: Vec<TrustRule>,
     /// The plugins, those of the plugin directory last; their names are valid and unique.
@@ -129,6 +132,8 @@ pub struct ProxySettings {
     pub health: HealthSettings,
     /// When a failing worker is taken out of the path.
     pub circuit: CircuitSettings,
+    /// What tokenizing may take.
+    pub tokenizing: TokenizingSettings,
 }
 
 /// How many requests are served at a time, and which of the others wait.
@@ -143,6 +148,15 @@ pub struct QueueSettings {
     pub timeout: Duration,
     /// Whether requests wait for workers.
     pub wait_for_workers: bool,
+}
+
+/// What tokenizing may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenizingSettings {
+    /// Threads for bodies of ordinary size.
+    pub threads: usize,
+    /// Bytes of what was tokenized before; 0 = nothing is kept.
+    pub cache_bytes: u64,
 }
 
 /// What the listeners of operators and of Prometheus allow.

@@ -13,6 +13,7 @@ use crate::config::plugin_entry::PluginEntry;
 use crate::config::queue_section::QueueSection;
 use crate::config::requests_section::RequestsSection;
 use crate::config::retry_on::RetryCondition;
+use crate::config::tokenizer_entry::{TokenizerEntry, TokenizingSection};
 use crate::config::worker_entry::WorkerEntry;
 use sglang_router_rs::config::TrustRule;
 
@@ -58,6 +59,11 @@ pub struct RouterConfig {
     pub health: HealthSection,
     /// When a failing worker is taken out of the path.
     pub circuit_breaker: CircuitSection,
+    /// What tokenizing may take.
+    pub tokenizing: TokenizingSection,
+    /// Tokenizers of models. Default: none, tokens of text are estimated.
+    #[serde(skip_serializing)]
+    pub tokenizers: Vec<TokenizerEntry>,
     /// The workers at start. Default: none.
     #[serde(skip_serializing)]
     pub workers: Vec<WorkerEntry>,
@@ -89,6 +95,8 @@ impl Default for RouterConfig {
             retry: RetrySection::default(),
             health: HealthSection::default(),
             circuit_breaker: CircuitSection::default(),
+            tokenizing: TokenizingSection::default(),
+            tokenizers: Vec::new(),
             workers: Vec::new(),
             trust: Vec::new(),
             plugins: Vec::new(),

@@ -66,6 +66,12 @@ metrics! {
         "Requests whose decisions were recorded";
     DECISION_RECORDS_DROPPED = Counter "decision_records_dropped" []
         "Records that could not be written in time";
+    TOKENIZED_PROMPTS = Counter "tokenized_prompts" ["outcome"]
+        "Prompts of models with a tokenizer: tokenized, or why not";
+    TOKENIZER_CACHE_SEGMENTS = Counter "tokenizer_cache_segments" ["model", "outcome"]
+        "Pieces of prompts that had been tokenized before, or not";
+    TOKENIZER_CACHE_BYTES = Gauge "tokenizer_cache_bytes" ["model"]
+        "Bytes of what was tokenized before";
 }
 
 metrics! {

@@ -12,6 +12,7 @@ use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
 use crate::records::Recorder;
+use crate::tokens::Tokenizing;
 use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::PolicyHandle;
 
@@ -30,6 +31,7 @@ pub struct DataPlane {
     recorder: Option<Arc<Recorder>>,
     token_ratios: TokenRatios,
     arrivals: ArrivalRate,
+    tokenizing: Arc<Tokenizing>,
     stopping: AtomicBool,
 }
 
@@ -53,6 +55,8 @@ impl DataPlane {
         let backends = Arc::new(Backends::with_queue(settings.clone(), Arc::clone(&queue)));
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
+        let tokenizing = Tokenizing::new(settings.tokenizing);
+        tokenizing.register(metrics);
         Arc::new(Self {
             settings,
             policy,
@@ -63,6 +67,7 @@ impl DataPlane {
             recorder,
             token_ratios: TokenRatios::default(),
             arrivals: ArrivalRate::new(Instant::now()),
+            tokenizing,
             stopping: AtomicBool::new(false),
         })
     }
@@ -110,6 +115,11 @@ impl DataPlane {
     /// How many requests come.
     pub(crate) fn arrivals(&self) -> &ArrivalRate {
         &self.arrivals
+    }
+
+    /// The tokenizers.
+    pub(crate) fn tokenizing(&self) -> &Arc<Tokenizing> {
+        &self.tokenizing
     }
 
     /// True once the router was told to stop: it is not ready any more.

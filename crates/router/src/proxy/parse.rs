@@ -8,8 +8,9 @@ use tokio::sync::Semaphore;
 
 use crate::proxy::body_values::{BodyValues, MAX_VALUE_BYTES, WantedFields};
 use crate::proxy::json::{Broken, Json};
-use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt, PromptLimits};
+use crate::proxy::prompt::{MAX_TEXT_BYTES, MAX_TOKENS, Prompt, PromptLimits};
 use crate::proxy::route::Route;
+use crate::tokens::TokenizedPrompt;
 use sglang_router_rs::core::TokenRatios;
 use sglang_router_rs::policies::{PromptTokens, RequestNeeds};
 use sglang_router_rs::types::{PrefixBlocks, PrefixHasher, PrefixSeed, hash_of};
@@ -80,7 +81,7 @@ impl Wanted {
             tokens,
             prompt_tokens,
             // Models differ in what they make of a text.
-            model: model || prompt_tokens || prefix_hashes || by_model,
+            model: model || tokens || prompt_tokens || prefix_hashes || by_model,
             max_tokens,
             stream,
             prefix: prefix_hashes.then_some(blocks),
@@ -119,6 +120,8 @@ pub struct Facts<'a> {
     /// How many prompts or choices are asked for, if the request has a list of prompts or more
     /// than one choice.
     pub batch: Option<usize>,
+    /// What its hashes are seeded with.
+    pub(crate) seed: SeedFields<'a>,
     /// Why the rest of the body could not be read.
     pub broken: Option<Broken>,
 }
@@ -135,10 +138,29 @@ impl Facts<'_> {
         }
     }
 
+    /// Its text was tokenized. Its hashes become those of its tokens, in blocks of this size; its ids are
+    /// kept if they are wanted.
+    pub(crate) fn tokenized(&mut self, told: TokenizedPrompt, blocks: Option<PrefixBlocks>, keeps_ids: bool) {
+        if let Some(blocks) = blocks.filter(|_| told.is_whole) {
+            let mut hasher = PrefixHasher::new(blocks, size_of_val(told.first()));
+            told.first().iter().for_each(|token| hasher.token(*token));
+            // Tools are among the tokens.
+            let hashes = self.seed.seed(self.model.as_deref(), 0, |seed| hasher.finish(seed));
+            self.prefix_hashes = Some(hashes);
+        }
+        if keeps_ids && !told.ids.is_empty() {
+            let mut ids = told.ids;
+            ids.truncate(MAX_TOKENS);
+            self.tokens = Some(ids);
+        }
+    }
+
     /// The same without the body.
     fn into_owned(self) -> Facts<'static> {
         let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
         let (text, model, fields) = (owned(self.text), owned(self.model), self.fields.into_owned());
+        let SeedFields { adapter, salt, extra, tools } = self.seed;
+        let seed = SeedFields { adapter: owned(adapter), salt: owned(salt), extra: owned(extra), tools };
         let Self {
             text_bytes, tokens, token_count, max_tokens, stream, prefix_hashes, batch, broken, ..
         } = self;
@@ -153,6 +175,7 @@ impl Facts<'_> {
             fields,
             model,
             batch,
+            seed,
             broken,
         }
     }
@@ -208,6 +231,7 @@ pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
         fields,
         model,
         batch: prompt.batch.or(choices.filter(|choices| *choices > 1)),
+        seed,
         broken: whole.err(),
     }
 }
@@ -332,7 +356,7 @@ fn most_new_tokens(json: &mut Json<'_>) -> Result<Option<u64>, Broken> {
 
 /// What decides beside the prompt whether an engine can use what it has of it.
 #[derive(Debug, Default)]
-struct SeedFields<'a> {
+pub(crate) struct SeedFields<'a> {
     adapter: Option<Cow<'a, str>>,
     salt: Option<Cow<'a, str>>,
     /// SGLang's, beside the salt.
@@ -362,13 +386,17 @@ impl<'a> SeedFields<'a> {
     }
 
     fn hashes(&self, prompt: &mut Prompt<'_>, model: Option<&str>) -> Option<Vec<u64>> {
+        self.seed(model, self.tools, |seed| prompt.take_hashes(seed))
+    }
+
+    fn seed<T>(&self, model: Option<&str>, preamble: u64, seeded: impl FnOnce(&PrefixSeed<'_>) -> T) -> T {
         let salt = self.salt.as_deref().unwrap_or_default();
         let salt = self.extra.as_ref().map_or(Cow::Borrowed(salt), |extra| format!("{salt}\0{extra}").into());
-        prompt.take_hashes(&PrefixSeed {
+        seeded(&PrefixSeed {
             model: model.unwrap_or_default(),
             adapter: self.adapter.as_deref().unwrap_or_default(),
             salt: &salt,
-            preamble: self.tools,
+            preamble,
         })
     }
 }
@@ -376,7 +404,6 @@ impl<'a> SeedFields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::prompt::MAX_TOKENS;
 
     const ALL: Wanted = Wanted::ALL;
 

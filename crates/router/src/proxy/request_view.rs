@@ -11,6 +11,7 @@ use crate::proxy::request_course::RequestCourse;
 use sglang_router_rs::policies::{
     HeaderLookup, PromptTokens, QueryLookup, RequestNeeds, SelectWorkerInfo, key_of,
 };
+use sglang_router_rs::types::PrefixBlocks;
 
 /// What is known of a request: of its body, its URL, and of others.
 #[derive(Debug, Default)]
@@ -57,11 +58,34 @@ impl<'a> RequestView<'a> {
                 Parameters::read(inbound.head.uri.query(), |name| of_policy(name) || of_session(name));
         }
         if wanted.anything() {
-            let counts = wanted.prompt_tokens;
+            let (counts, tokens, prefix) = (wanted.prompt_tokens, wanted.tokens, wanted.prefix);
             view.facts = parse::read(inbound.route, &inbound.body, wanted).await;
-            view.prompt_tokens = counts.then(|| view.facts.count_tokens(proxy.token_ratios()));
+            if counts || tokens || prefix.is_some() {
+                view.tokenize(proxy, inbound, prefix, tokens).await;
+            }
+            if counts && view.prompt_tokens.is_none() {
+                view.prompt_tokens = Some(view.facts.count_tokens(proxy.token_ratios()));
+            }
         }
         view
+    }
+
+    /// Works out the tokens of a prompt that came as text, where there is a tokenizer for its model.
+    async fn tokenize(
+        &mut self,
+        proxy: &DataPlane,
+        inbound: &Inbound,
+        blocks: Option<PrefixBlocks>,
+        keeps_ids: bool,
+    ) {
+        let is_text = self.facts.token_count == 0 && self.facts.broken.is_none();
+        let Some(form) = inbound.route.prompt_form().filter(|_| is_text) else { return };
+        let told = proxy.tokenizing().tokens(self.facts.model.as_deref(), form, &inbound.body).await;
+        if let Some(told) = told {
+            let count = u32::try_from(told.ids.len()).unwrap_or(u32::MAX);
+            self.prompt_tokens = Some(PromptTokens { count, exact: told.is_exact });
+            self.facts.tokenized(told, blocks, keeps_ids);
+        }
     }
 
     /// The same for the policy. `headers` are those of the request.

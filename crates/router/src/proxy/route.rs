@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use crate::tokens::PromptForm;
+
 /// An endpoint of the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -60,6 +62,17 @@ impl Route {
         match self {
             Self::Chat | Self::Completions | Self::Embeddings | Self::Generate => Method::POST,
             Self::Models | Self::Liveness | Self::Readiness => Method::GET,
+        }
+    }
+
+    /// Where its prompt is in a body, if it has one.
+    pub(crate) fn prompt_form(self) -> Option<PromptForm> {
+        match self {
+            Self::Chat => Some(PromptForm::Chat),
+            Self::Completions => Some(PromptForm::Prompt),
+            Self::Embeddings => Some(PromptForm::Input),
+            Self::Generate => Some(PromptForm::Text),
+            Self::Models | Self::Liveness | Self::Readiness => None,
         }
     }
 

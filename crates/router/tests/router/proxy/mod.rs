@@ -31,4 +31,5 @@ mod serve_command;
 mod shortages;
 mod shutdown;
 mod silence;
+mod tokenizers;
 mod worker_admin;
