@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 target=${1:-all} seconds=${2:-1800}
-all=(module_bytes structured_modules guest_answers admin_bodies config_files worker_answers)
+all=(module_bytes structured_modules guest_answers admin_bodies config_files worker_answers request_bodies)
 
 [[ $seconds =~ ^[0-9]+$ ]] || die "usage: scripts/fuzz.sh [TARGET|all] [SECONDS]"
 if [ "$target" = all ]; then

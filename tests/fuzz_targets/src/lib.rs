@@ -9,6 +9,7 @@
 //! | [`admin_bodies`] | a request to the operations API | an answer that is no server fault; what serves goes on |
 //! | [`worker_answers`] | the body of a worker's answer | its tokens are those that a whole parse finds, or not known; how it is cut says nothing |
 //! | [`config_files`] | a configuration file | faults, or settings within their limits |
+//! | [`request_bodies`] | the body of a client's request | what is found in it is what a stricter reader finds; no more than it has |
 //!
 //! `fuzz/` wraps them for libFuzzer, with a nightly compiler: `scripts/fuzz.sh`. The tests of this
 //! package replay every input that is kept in `fuzz/seeds` and `fuzz/found`, with a stable one.
@@ -28,6 +29,7 @@ mod admin_bodies;
 mod config_files;
 mod guest_answers;
 mod module_bytes;
+mod request_bodies;
 mod steadied;
 mod structured_modules;
 mod worker_answers;
@@ -36,5 +38,6 @@ pub use crate::admin_bodies::admin_bodies;
 pub use crate::config_files::config_files;
 pub use crate::guest_answers::guest_answers;
 pub use crate::module_bytes::module_bytes;
+pub use crate::request_bodies::request_bodies;
 pub use crate::structured_modules::structured_modules;
 pub use crate::worker_answers::worker_answers;

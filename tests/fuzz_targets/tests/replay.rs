@@ -57,3 +57,8 @@ fn kept_config_files_are_harmless() {
 fn kept_worker_answers_are_harmless() {
     replay("worker_answers", fuzz_targets::worker_answers);
 }
+
+#[test]
+fn kept_request_bodies_are_harmless() {
+    replay("request_bodies", fuzz_targets::request_bodies);
+}

@@ -23,7 +23,7 @@ use crate::proxy::single::Single;
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_api::End;
-use sglang_router_rs::policies::{DecideError, HeaderLookup, SelectWorkerInfo};
+use sglang_router_rs::policies::{DecideError, HeaderLookup, RequestNeeds, SelectWorkerInfo};
 
 /// A client that sends this wants to know of the decision.
 const EXPLAIN_HEADER: &str = "x-sgl-explain";
@@ -173,6 +173,9 @@ async fn read_request<'a>(
     let wanted =
         Wanted::new(needs, fields, settings.prefix, snapshot.routes_by_model(), snapshot.may_pair(route));
     let is_parsed = wanted.anything();
+    if !is_parsed && needs == RequestNeeds::default() {
+        return Ok((RequestView::default(), Shape::Single));
+    }
     let view = RequestView::read(proxy, course, inbound, needs, wanted).await;
     if !is_parsed {
         return Ok((view, Shape::Single));

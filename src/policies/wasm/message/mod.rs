@@ -5,8 +5,8 @@
 //! call it.
 
 pub(crate) mod config_headers;
-mod request_numbers;
 mod cut;
+mod request_facts;
 pub(crate) mod owned;
 pub(crate) mod draw;
 pub(crate) mod init;

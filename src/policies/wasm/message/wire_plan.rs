@@ -17,13 +17,10 @@ use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::init::encoded_config;
-use crate::policies::wasm::message::{cut, request_numbers};
+use crate::policies::wasm::message::{cut, request_facts};
 
 /// Bytes of the longest MessagePack header or number.
 const HEADER: usize = 9;
-
-/// Longest path of an endpoint.
-const MAX_ROUTE_BYTES: usize = 64;
 
 /// What one generation wants to receive.
 #[derive(Debug)]
@@ -151,7 +148,7 @@ impl ColumnPlan {
             word_columns: count(ColumnWidth::Word),
             variable: variables > 0,
             max_text_bytes: (texts / variables.max(1)).next_multiple_of(4), // whole tokens
-            route_bytes: if inputs.contains(&Input::Route) { MAX_ROUTE_BYTES } else { 0 },
+            route_bytes: if inputs.contains(&Input::Route) { request_facts::MAX_ROUTE_BYTES } else { 0 },
             inputs: inputs.into(),
         }
     }
@@ -237,8 +234,8 @@ fn encode_input<C: CandidateWorkers>(
         | Input::PromptTokensExact
         | Input::MaxTokens
         | Input::Stream
-        | Input::ArrivalRate => request_numbers::encode(writer, input, info)?,
-        Input::Route => writer.opt_str(cut::text(info.route, MAX_ROUTE_BYTES))?,
+        | Input::Route
+        | Input::ArrivalRate => request_facts::encode(writer, input, info)?,
         Input::RequestText
         | Input::RequestTokens
         | Input::Session

@@ -89,6 +89,21 @@ fn prompt() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// The pointers to all that is inside of a value.
+fn pointers(value: &Value, above: &str, all: &mut Vec<String>) {
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    let inside: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (escaped(key), value)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect(),
+        _ => Vec::new(),
+    };
+    for (step, value) in inside {
+        let pointer = format!("{above}/{step}");
+        pointers(value, &pointer, all);
+        all.push(pointer);
+    }
+}
+
 /// A whole number, in the forms that engines take it in.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and not negative")]
 fn count(value: &Value) -> Option<u64> {
@@ -173,12 +188,16 @@ proptest! {
     #[test]
     fn named_value_is_read_as_a_tree_of_it_is(
         (text, body) in body(),
-        steps in vec(prop_oneof!["[a-m ]{0,2}", "content|text|model|n|messages|x|0|1|2|~|/"], 1..4),
+        at in any::<prop::sample::Index>(),
+        beside in prop_oneof![4 => Just(""), 1 => Just("/0"), 1 => Just("x")],
         escapes in any::<bool>(),
     ) {
-        let escaped = |step: &String| step.replace('~', "~0").replace('/', "~1");
-        let pointer = format!("/{}", steps.iter().map(escaped).collect::<Vec<_>>().join("/"));
-        let names = WantedNames { fields: vec![JsonPointer::parse(&pointer).unwrap()], query: Vec::new() };
+        let mut all = Vec::new();
+        pointers(&body, "", &mut all);
+        let pointer = format!("{}{beside}", all[at.index(all.len())]);
+        // Names with control characters are none that a plugin can declare.
+        let Some(parsed) = JsonPointer::parse(&pointer) else { return Ok(()) };
+        let names = WantedNames { fields: vec![parsed], query: Vec::new() };
         let fields = WantedFields { names: Some(Arc::new(names)), session: None };
         let text = if escapes { in_ascii(&text) } else { text };
         let found = facts(Route::Chat, text.as_bytes(), Wanted { fields, ..Wanted::default() });
