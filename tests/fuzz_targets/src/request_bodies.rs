@@ -43,7 +43,11 @@ pub fn request_bodies(bytes: &[u8]) {
     let prefix = Wanted { prompt: true, model: true, prefix: Some(BLOCKS), ..Wanted::default() };
     let prefix = facts(route, body, prefix);
     assert_eq!((prefix.prefix_hashes, prefix.token_count), (found.prefix_hashes, found.token_count));
-    assert_eq!((prefix.model, prefix.text_bytes), (found.model.clone(), found.text_bytes));
+    assert_eq!(prefix.model, found.model);
+    // Bytes that are no character count as they came where the text is not kept, else as U+FFFD.
+    if std::str::from_utf8(body).is_ok() {
+        assert_eq!(prefix.text_bytes, found.text_bytes);
+    }
 
     // What a stricter reader takes is read as that reads it.
     let Ok(tree @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else { return };
