@@ -20,6 +20,9 @@ pub(crate) const WAITING: RangeInclusive<usize> = 0..=1_000_000;
 /// Time that a caller may wait for an instance, in milliseconds.
 pub(crate) const WAIT_MS: RangeInclusive<u64> = 0..=60_000;
 
+/// Answers in a row that have their requests wait.
+pub(crate) const REASKS: RangeInclusive<u32> = 1..=1000;
+
 /// Bytes that a plugin may have in its private directory: 1 GiB at most.
 pub(crate) const TMP_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 

@@ -155,6 +155,9 @@ pub struct PluginOptions {
     /// Whether it may choose nobody on purpose, to shed load: the request is then refused. Otherwise
     /// choosing nobody is a failure (`no_choice`) if a worker could be chosen. Default: false.
     pub may_refuse: bool,
+    /// After how many answers in a row that still have their requests wait no further one of those that
+    /// wait is asked, until something changes again: 1 to 1000. Default: 4.
+    pub reasks: u32,
     /// The built-in policy that decides instead. Default: `round_robin`.
     pub fallback: String,
     /// When a plugin that keeps failing is taken out of the path.
@@ -203,6 +206,8 @@ impl PluginOptions {
     pub const DEFAULT_MAP_ENTRIES: usize = host_function::KV_ENTRIES;
     /// Default for bytes in the private directory: 16 MiB.
     pub const DEFAULT_TMP_BYTES: u64 = 16 << 20;
+    /// Default for answers in a row that have their requests wait: 4.
+    pub const DEFAULT_REASKS: u32 = 4;
     /// Default for files in the private directory: 256.
     pub const DEFAULT_TMP_FILES: u64 = 256;
 }
@@ -221,6 +226,7 @@ impl Default for PluginOptions {
             lane: LaneOption::default(),
             on_failure: FailurePolicy::default(),
             may_refuse: false,
+            reasks: Self::DEFAULT_REASKS,
             fallback: "round_robin".to_owned(),
             breaker: BreakerOptions::default(),
             recycle_after_calls: 10_000_000,

@@ -91,6 +91,7 @@ fn check_options(options: &PluginOptions, built_in: &[&str], faults: &mut Vec<Fa
     }
     check_range("options.max_waiting", options.max_waiting, limits::WAITING, faults);
     check_range("options.max_wait_ms", options.max_wait_ms, limits::WAIT_MS, faults);
+    check_range("options.reasks", options.reasks, limits::REASKS, faults);
     check_range("options.max_tmp_bytes", options.max_tmp_bytes, limits::TMP_BYTES, faults);
     check_range("options.max_map_bytes", options.max_map_bytes, limits::MAP_BYTES, faults);
     check_range("options.max_map_entries", options.max_map_entries, limits::MAP_ENTRIES, faults);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::books::BookEntry;
 use crate::core::in_flight::InFlight;
@@ -9,6 +10,7 @@ use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::engine::error::CallError;
 use crate::policies::select_worker_info::SelectWorkerInfo;
+use crate::policies::wait::Wait;
 use sgl_policy_abi::{Leg, Ticket};
 
 /// Why a plugin produced no decision. Each cause has its own counter and log field.
@@ -38,11 +40,13 @@ pub enum FailureCause {
     Unavailable,
     /// No instance became free in the time that a caller may wait.
     Saturated,
+    /// It had a request wait that may not wait (any longer).
+    WaitOver,
 }
 
 impl FailureCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Trap,
         Self::Timeout,
         Self::Memory,
@@ -54,6 +58,7 @@ impl FailureCause {
         Self::BreakerOpen,
         Self::Unavailable,
         Self::Saturated,
+        Self::WaitOver,
     ];
 
     /// True if the guest is to blame; waiting or an open breaker says nothing about it.
@@ -89,6 +94,7 @@ impl FailureCause {
             Self::BreakerOpen => "breaker_open",
             Self::Unavailable => "unavailable",
             Self::Saturated => "saturated",
+            Self::WaitOver => "wait_over",
         }
     }
 }
@@ -276,6 +282,19 @@ pub enum DecideError {
     /// Workers may be chosen, but a plugin that may refuse chose none of them.
     #[error("the policy chose none of the workers that may be chosen")]
     Refused {
+        /// The generation that refused.
+        generation: u64,
+    },
+    /// A plugin has the request wait. Only a caller that offers that in
+    /// [`SelectWorkerInfo::wait`](crate::policies::SelectWorkerInfo::wait) is told so; for others it is a
+    /// failure of the plugin (`wait_over`).
+    #[error("the policy has the request wait")]
+    Wait(Wait),
+    /// A plugin refuses the request.
+    #[error("the policy refuses the request for {retry_after:?}")]
+    Shed {
+        /// After how long it may come again.
+        retry_after: Duration,
         /// The generation that refused.
         generation: u64,
     },

@@ -7,6 +7,7 @@
 mod explanation;
 mod select_worker_info;
 mod wanted_names;
+mod wait;
 mod decision;
 mod load_balancing;
 mod native;
@@ -24,8 +25,9 @@ pub use crate::policies::load_balancing::{
 pub use crate::policies::native::native_policy::NativePolicy;
 pub use crate::policies::policy_handle::PolicyHandle;
 pub use crate::policies::select_worker_info::{
-    FieldLookup, HeaderLookup, PromptTokens, QueryLookup, RequestNeeds, SelectWorkerInfo, key_of,
+    FieldLookup, HeaderLookup, PromptTokens, QueryLookup, RequestNeeds, SelectWorkerInfo, WaitOffer, key_of,
 };
+pub use crate::policies::wait::{Wait, WaitKey};
 pub use crate::policies::wanted_names::WantedNames;
 pub use crate::policies::wasm::detail::{
     BreakerState, GenerationDetail, GenerationRole, PluginDetail, PluginStatus,

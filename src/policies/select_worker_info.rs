@@ -1,6 +1,7 @@
 //! What a policy may know about the request.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::policies::explanation::Explanation;
 use crate::types::worker_set::WorkerSet;
@@ -63,6 +64,33 @@ pub struct PromptTokens {
     pub exact: bool,
 }
 
+/// What a router that lets requests wait says of that with each question. A policy that answers `wait`
+/// where there is none of it has failed, and its failure policy decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitOffer {
+    /// How long this request was held so far.
+    pub waited: Duration,
+    /// How long it may still be held. Zero: not at all, so that this is the last time that it is asked.
+    pub left: Duration,
+    /// How many requests are held, this one included if it is.
+    pub held: u32,
+}
+
+impl WaitOffer {
+    pub(crate) fn waited_ms(&self) -> u64 {
+        milliseconds(self.waited)
+    }
+
+    /// Rounded up: nothing is left if and only if this is 0.
+    pub(crate) fn left_ms(&self) -> u64 {
+        milliseconds(self.left.saturating_add(Duration::from_nanos(999_999)))
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What is known about a request when its worker is chosen. Everything is optional: the router fills in
 /// what the policy asked for (see [`RequestNeeds`]).
 #[derive(Clone, Copy, Default)]
@@ -105,6 +133,8 @@ pub struct SelectWorkerInfo<'a> {
     /// A key that keeps requests together, such as a session: requests with equal keys stay on the same
     /// side of a canary. `None` = chance decides.
     pub request_key: Option<&'a str>,
+    /// What becomes of the request if the policy has it wait; `None` = it cannot.
+    pub wait: Option<WaitOffer>,
     /// Where the policy explains its choice; `None` = nobody wants to know.
     pub explanation: Option<&'a Explanation>,
 }
@@ -130,6 +160,7 @@ impl SelectWorkerInfo<'static> {
         excluded: None,
         eligible: None,
         request_key: None,
+        wait: None,
         explanation: None,
     };
 }
@@ -146,6 +177,12 @@ impl SelectWorkerInfo<'_> {
     #[inline]
     pub fn whole_prompt_bytes(&self) -> u64 {
         self.prompt_bytes.or(self.request_text.map(str::len)).unwrap_or_default() as u64
+    }
+
+    /// Whether and how long it may wait.
+    #[inline]
+    pub(crate) fn offer(&self) -> WaitOffer {
+        self.wait.unwrap_or_default()
     }
 
     /// A request header by its lower-case name.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sgl_policy_abi::{Column, Input};
 use sgl_testkit::commanded::ECHO;
@@ -12,7 +13,7 @@ use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
 use sglang_router_rs::core::{BookEntry, Fleet, InFlight, Worker, WorkerReport, WorkerTable};
 use sglang_router_rs::policies::{
-    Leg, Load, LoadBalancingPolicy, PolicyFactory, PolicyHandle, PromptTokens, SelectWorkerInfo,
+    Leg, Load, LoadBalancingPolicy, PolicyFactory, PolicyHandle, PromptTokens, SelectWorkerInfo, WaitOffer,
     WasmPolicyConfig,
 };
 use sglang_router_rs::types::WorkerSet;
@@ -145,6 +146,11 @@ async fn every_input_arrives_in_its_documented_encoding() {
         arrival_rate: Some(2.5),
         fields: Some(&fields),
         query: Some(&query),
+        wait: Some(WaitOffer {
+            waited: Duration::from_micros(1999),
+            left: Duration::from_micros(2001),
+            held: 7,
+        }),
         ..SelectWorkerInfo::default()
     };
     let table = fleet.table();
@@ -178,6 +184,9 @@ async fn every_input_arrives_in_its_documented_encoding() {
     assert_eq!(sent.value(&Input::Model), &Value::str("m"));
     assert_eq!(sent.value(&SESSION), &Value::str("s-1"));
     assert_eq!(sent.value(&Input::Leg).int(), 2);
+    assert_eq!(sent.value(&Input::WaitedMs).int(), 1);
+    assert_eq!(sent.value(&Input::MayWaitMs).int(), 3, "as long as there is anything left it is not 0");
+    assert_eq!(sent.value(&Input::Held).int(), 7);
 }
 
 #[tokio::test]
@@ -196,7 +205,7 @@ async fn age_of_a_report_grows_until_the_next_and_is_unknown_without_one() {
     assert!((0..60_000).contains(&first[0]), "{first:?}");
     assert!((90_000..150_000).contains(&first[1]), "{first:?}");
     assert_eq!(first[2], -1);
-    std::thread::sleep(std::time::Duration::from_millis(3));
+    std::thread::sleep(Duration::from_millis(3));
     let second = ages();
     assert!(second[1] >= first[1] + 2, "{first:?} {second:?}");
     assert_eq!(table.workers()[1].report().known().report_age_ms.map(|age| age >= second[1]), Some(true));

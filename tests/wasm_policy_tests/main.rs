@@ -24,6 +24,7 @@ mod outcomes;
 mod pairs;
 mod panics;
 mod pool;
+mod put_off;
 mod refusals;
 mod rollout;
 mod rows;

@@ -33,7 +33,7 @@ pub use crate::pushed::{AfterRestart, Pushed};
 pub use crate::queue_view::{QueueView, WaitingView, WaitsFor};
 pub use crate::request_record::{
     CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestFactsRecord,
-    RequestRecord,
+    RequestRecord, WaitRecord,
 };
 pub use crate::signature_header::SIGNATURE_HEADER;
 #[cfg(feature = "server")]

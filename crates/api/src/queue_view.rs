@@ -12,17 +12,20 @@ pub enum WaitsFor {
     Limit = 0,
     /// For a worker that is ready.
     Workers = 1,
+    /// Because the policy, a plugin, has it wait.
+    Plugin = 2,
 }
 
 impl WaitsFor {
     /// All of them, at the places of their numbers.
-    pub const ALL: [Self; 2] = [Self::Limit, Self::Workers];
+    pub const ALL: [Self; 3] = [Self::Limit, Self::Workers, Self::Plugin];
 
     /// The name in JSON and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Limit => "limit",
             Self::Workers => "workers",
+            Self::Plugin => "plugin",
         }
     }
 }
@@ -44,6 +47,15 @@ pub struct WaitingView {
     pub left_ms: u64,
     /// Bytes of its body.
     pub body_bytes: u64,
+    /// The policy that has it wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// The generation that was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Its place: the smallest is asked first. Missing too if it is infinite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<f64>,
 }
 
 /// The requests that wait in the router.

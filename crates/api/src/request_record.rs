@@ -91,6 +91,12 @@ pub struct DecisionRecord {
     pub candidates: Vec<CandidateRecord>,
     /// Indexes of the chosen workers: one, or prefill and decode; empty if nobody was chosen.
     pub chosen: Vec<usize>,
+    /// How the plugin had the request wait, if it did: the last of such answers in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<WaitRecord>,
+    /// After how many milliseconds the client may come again, if the plugin refused the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shed_retry_after_ms: Option<u64>,
     /// What the plugin gave as its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -188,6 +194,20 @@ pub struct CandidateRecord {
     pub score: Option<f32>,
 }
 
+/// How a plugin had a request wait.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct WaitRecord {
+    /// Its place among those who waited: the smallest was asked first. Missing if it was infinite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<f64>,
+    /// How long it was to wait at the most, in milliseconds; missing: as long as the router lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_ms: Option<u64>,
+    /// How many answers in a row said so.
+    pub times: u64,
+}
+
 /// What came of a request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -206,6 +226,9 @@ pub struct OutcomeRecord {
     /// Milliseconds from the request's head to the first byte of the answer's body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<f64>,
+    /// Milliseconds that it waited in the router, for its turn, for workers or for the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<f64>,
     /// Milliseconds from the request's head to the end.
     pub total_ms: f64,
     /// Tokens of the prompt as the worker counted them; this and the next two only if the policy wants to

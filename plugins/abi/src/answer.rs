@@ -3,6 +3,7 @@
 use crate::error::{DecodeError, Expected, Full};
 use crate::kind::Kind;
 use crate::names::MAX_RESULT_BYTES;
+use crate::put_off::{ShedAnswer, WaitAnswer};
 use crate::reader::Reader;
 use crate::rows::raw_map;
 use crate::ticket::Ticket;
@@ -41,6 +42,10 @@ pub struct AnswerMap<'a> {
     pub reason: Option<&'a str>,
     /// `tag`, an integer that is not negative, and `cost`, a number, either of them nil or absent.
     pub ticket: Ticket,
+    /// `wait`: the host holds the request. Counts if no worker is selected.
+    pub wait: Option<WaitAnswer>,
+    /// `shed`: the host refuses the request. Counts if no worker is selected, and before `wait`.
+    pub shed: Option<ShedAnswer>,
 }
 
 impl<'a> Answer<'a> {
@@ -131,6 +136,8 @@ impl<'a> AnswerMap<'a> {
                 "reason" => map.reason = r.opt_str()?,
                 "tag" => map.ticket = map.ticket.read_tag(r)?,
                 "cost" => map.ticket = map.ticket.read_cost(r)?,
+                "wait" => map.wait = WaitAnswer::read(r)?,
+                "shed" => map.shed = ShedAnswer::read(r)?,
                 _ => r.skip()?,
             }
         }
@@ -151,6 +158,8 @@ impl<'a> AnswerMap<'a> {
             self.reason.is_some(),
             tag.is_some(),
             cost.is_some(),
+            self.wait.is_some(),
+            self.shed.is_some(),
         ];
         w.map(1 + optional.iter().filter(|present| **present).count())?;
         w.str("selected_worker")?;
@@ -178,6 +187,14 @@ impl<'a> AnswerMap<'a> {
         if let Some(cost) = cost {
             w.str("cost")?;
             w.f32(cost)?;
+        }
+        if let Some(wait) = &self.wait {
+            w.str("wait")?;
+            wait.write(w)?;
+        }
+        if let Some(shed) = &self.shed {
+            w.str("shed")?;
+            shed.write(w)?;
         }
         Ok(())
     }

@@ -93,6 +93,8 @@ pub enum Expected {
     Small,
     /// A cost: from 0.0 to [`MAX_COST`](crate::MAX_COST).
     Cost,
+    /// A place in a queue: any number but NaN.
+    WaitKey,
 }
 
 impl Expected {
@@ -112,6 +114,7 @@ impl Expected {
             Self::Pair => "two indices, nil or a map",
             Self::Small => "a small unsigned integer",
             Self::Cost => "a cost (a number from 0 to 2^36)",
+            Self::WaitKey => "a key of `wait` (a number that is not NaN)",
         }
     }
 }

@@ -55,6 +55,12 @@ pub enum Input {
     Field(Cow<'static, str>),
     /// `query:<name>`, text or nil: a parameter of the request's URL.
     Query(Cow<'static, str>),
+    /// `waited_ms`, integer: how long the router has held this request.
+    WaitedMs,
+    /// `may_wait_ms`, integer: how long it may still hold it; 0 = `wait` is no answer now.
+    MayWaitMs,
+    /// `held`, integer: how many requests it holds.
+    Held,
     /// `leg`, integer: 0 single, 1 prefill, 2 decode.
     Leg,
     /// `random`, u64: fresh host randomness.
@@ -152,6 +158,9 @@ impl Input {
             Self::PrefixHashes,
             Self::ArrivalRate,
             Self::Model,
+            Self::WaitedMs,
+            Self::MayWaitMs,
+            Self::Held,
             Self::Leg,
             Self::Random,
             Self::NowNs,
@@ -209,24 +218,7 @@ impl Input {
                 name.push_str(rest);
                 Cow::Owned(name)
             }
-            Self::Healthy
-            | Self::Excluded
-            | Self::Column(_)
-            | Self::RequestText
-            | Self::RequestTokens
-            | Self::PromptBytes
-            | Self::PromptTokens
-            | Self::PromptTokensExact
-            | Self::MaxTokens
-            | Self::Stream
-            | Self::Route
-            | Self::Session
-            | Self::PrefixHashes
-            | Self::ArrivalRate
-            | Self::Model
-            | Self::Leg
-            | Self::Random
-            | Self::NowNs => Cow::Borrowed(self.static_name()),
+            other => Cow::Borrowed(other.static_name()),
         }
     }
 
@@ -249,6 +241,9 @@ impl Input {
             Self::PrefixHashes => "prefix_hashes",
             Self::ArrivalRate => "arrival_rate",
             Self::Model => "model",
+            Self::WaitedMs => "waited_ms",
+            Self::MayWaitMs => "may_wait_ms",
+            Self::Held => "held",
             Self::Header(_) => Self::HEADER_PREFIX,
             Self::ConfigHeader(_) => Self::CONFIG_HEADER_PREFIX,
             Self::Field(_) => Self::FIELD_PREFIX,
@@ -282,6 +277,9 @@ impl Input {
             | Self::ConfigHeader(_)
             | Self::Field(_)
             | Self::Query(_)
+            | Self::WaitedMs
+            | Self::MayWaitMs
+            | Self::Held
             | Self::Leg
             | Self::Random
             | Self::NowNs => None,
@@ -321,7 +319,8 @@ mod tests {
                      prefill_load prefill_tokens uncached_tokens tokens_in_flight pending_cost oldest_pending_ms \
                      ttft_ewma tpot_ewma \
                      request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact max_tokens \
-                     stream route session prefix_hashes arrival_rate model leg random now_ns";
+                     stream route session prefix_hashes arrival_rate model \
+                     waited_ms may_wait_ms held leg random now_ns";
         assert!(Input::named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
         let header = Input::parse("header:x-session-id").unwrap();
         assert_eq!(header, Input::Header("x-session-id".into()));

@@ -36,6 +36,8 @@ mod writer;
 
 mod ticket;
 
+mod put_off;
+
 mod answer;
 mod batch;
 mod column;
@@ -69,6 +71,7 @@ pub use crate::names::{
     unpack,
 };
 pub use crate::pair::{PairAnswer, PairMap};
+pub use crate::put_off::{ShedAnswer, WaitAnswer};
 pub use crate::reader::{MAX_DEPTH, Reader};
 pub use crate::rows::{RowWorker, RowsMessage, encode_rows};
 pub use crate::table::{KnownEngine, Labels, TableMessage, WorkerFacts, encode_table, encode_worker};

@@ -189,10 +189,14 @@ proptest! {
         reason in option::of(text()),
         tag in option::of(any::<u64>()),
         costs in (0.0f32..=MAX_COST, 0.0f32..=MAX_COST),
+        wait in option::of((-1e300f64..1e300, option::of(any::<u64>()))),
+        shed in option::of(any::<u64>()),
     ) {
         let ticket = Ticket::new(tag, costs.0);
+        let wait = wait.map(|(key, deadline_ms)| WaitAnswer { key, deadline_ms });
+        let shed = shed.map(|retry_after_ms| ShedAnswer { retry_after_ms });
         let state = state.map(|state| encoded(|w| Value::Map(state.clone()).encode(w)));
-        let map = AnswerMap { selected_worker, state: state.as_deref(), error: error.as_deref(), scores: scores.as_deref(), reason: reason.as_deref(), ticket };
+        let map = AnswerMap { wait, shed, selected_worker, state: state.as_deref(), error: error.as_deref(), scores: scores.as_deref(), reason: reason.as_deref(), ticket };
         for answer in [Answer::Index(index), Answer::Index(index & 0xff), Answer::NoChoice, Answer::Ticketed { index, ticket }, Answer::Map(map)] {
             let bytes = encoded(|w| answer.encode(w));
             prop_assert_eq!(Answer::decode(&bytes), Ok(answer));

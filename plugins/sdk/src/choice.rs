@@ -2,8 +2,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use sgl_policy_abi::{AnswerMap, Full, Ticket, encode_to_vec};
+use sgl_policy_abi::{AnswerMap, Full, ShedAnswer, Ticket, WaitAnswer, encode_to_vec};
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,10 @@ pub enum Choice {
     /// Nobody, because nobody may be chosen. While somebody may be it counts as a failure
     /// (`no_choice`), unless the operator lets the policy refuse requests (`may_refuse`).
     Nobody,
+    /// The router holds the request and asks again; made by [`Choice::wait`].
+    Wait(WaitAnswer),
+    /// The router refuses the request; made by [`Choice::shed`].
+    Shed(ShedAnswer),
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
     /// A choice with what led to it, for decision records; made from [`ExplainedChoice`].
@@ -43,6 +48,24 @@ pub struct ExplainedChoice {
 }
 
 impl Choice {
+    /// The router holds the request, and asks again on a first token, a completion, a change of workers
+    /// or a report of one: the request with the smallest key first, of several the one that came first.
+    /// A number that is not NaN.
+    ///
+    /// `deadline` is how long it is held in all. After that time, or when the router lets it wait no
+    /// longer, it is asked a last time, with [`may_wait_ms`](crate::Context::may_wait_ms) at 0, where
+    /// waiting counts as a failure and the failure policy decides.
+    #[must_use]
+    pub fn wait(key: f64, deadline: Duration) -> Self {
+        Self::Wait(WaitAnswer { key, deadline_ms: Some(milliseconds(deadline)) })
+    }
+
+    /// The router refuses the request with 429 and tells its client to try again after this time.
+    #[must_use]
+    pub fn shed(retry_after: Duration) -> Self {
+        Self::Shed(ShedAnswer { retry_after_ms: milliseconds(retry_after) })
+    }
+
     /// The same choice with a tag: the policy's own name for the request, by which events name it later.
     ///
     /// Only a choice of a worker has one; an [`ExplainedChoice`] has a field for it.
@@ -71,6 +94,10 @@ impl Choice {
             other => other,
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<usize> for Choice {

@@ -266,6 +266,31 @@ impl<'a, P: Declares> Context<'a, P> {
         r.opt_str().ok()?
     }
 
+    /// Input `waited_ms`: how long the router has held this request because the policy had it wait.
+    #[inline]
+    #[must_use]
+    pub fn waited_ms(&self) -> u64 {
+        declared!("waited_ms");
+        self.message.request.waited_ms
+    }
+
+    /// Input `may_wait_ms`: how long the router may still hold this request. 0: not at all. Then
+    /// [`Choice::wait`](crate::Choice::wait) counts as a failure, and the failure policy decides.
+    #[inline]
+    #[must_use]
+    pub fn may_wait_ms(&self) -> u64 {
+        declared!("may_wait_ms");
+        self.message.request.may_wait_ms
+    }
+
+    /// Input `held`: how many requests the router holds, this one included if it is held.
+    #[inline]
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        declared!("held");
+        self.message.request.held
+    }
+
     /// Input `leg`: which selection this is.
     #[inline]
     #[must_use]

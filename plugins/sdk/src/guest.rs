@@ -6,8 +6,8 @@
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    Answer, BatchEntry, Completion, EventBatch, FirstToken, Full, Init, PairAnswer, PairMap, Writer,
-    encode_error, encode_to_vec,
+    Answer, AnswerMap, BatchEntry, Completion, EventBatch, FirstToken, Full, Init, PairAnswer, PairMap,
+    Writer, encode_error, encode_to_vec,
 };
 
 use crate::choice::{Choice, PairChoice};
@@ -80,6 +80,8 @@ impl<P: Plugin> Guest<P> {
                 output.small(|w| Answer::Ticketed { index: signed(worker), ticket }.encode(w))
             }
             Choice::Nobody => output.small(|w| w.nil()),
+            Choice::Wait(wait) => output.map(AnswerMap { wait: Some(wait), ..AnswerMap::default() }),
+            Choice::Shed(shed) => output.map(AnswerMap { shed: Some(shed), ..AnswerMap::default() }),
             Choice::Failed(error) => output.error(error),
             Choice::Explained(answer) => output.keep(answer.0),
         }
@@ -217,6 +219,10 @@ impl AnswerBuffer {
         let mut w = Writer::new(&mut self.small);
         let written = encode(&mut w).map_or(0, |()| w.position());
         self.small.get(..written).unwrap_or_default()
+    }
+
+    fn map(&mut self, map: AnswerMap<'_>) -> &[u8] {
+        self.small(|w| map.encode(w))
     }
 
     #[cold]

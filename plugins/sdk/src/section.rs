@@ -156,6 +156,9 @@ impl<const N: usize> Output<N> {
             | Input::PrefixHashes
             | Input::ArrivalRate
             | Input::Model
+            | Input::WaitedMs
+            | Input::MayWaitMs
+            | Input::Held
             | Input::Leg
             | Input::Random
             | Input::NowNs => self.text(input.static_name()),
@@ -214,6 +217,9 @@ mod tests {
             Input::Model,
             Input::Header(Cow::Borrowed("x-session-id")),
             Input::Header(Cow::Borrowed("x-a-header-with-a-name-beyond-32-bytes")),
+            Input::WaitedMs,
+            Input::MayWaitMs,
+            Input::Held,
             Input::Leg,
             Input::Random,
             Input::NowNs,

@@ -178,6 +178,12 @@ pub struct PluginDetail {
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
+    /// Answers that refused a request (`shed`).
+    #[serde(default)]
+    pub sheds: u64,
+    /// Answers that had a request wait: it is asked again, and counts among the decisions each time.
+    #[serde(default)]
+    pub waits: u64,
     /// Batches of events about requests that could not be reported to it.
     pub completion_failures: u64,
     /// Such events that were dropped because too many waited to be reported.
@@ -215,6 +221,8 @@ pub(crate) fn of(name: &str, plugin: &WasmPolicy) -> Option<PluginDetail> {
         breaker: if stats.breaker_open { BreakerState::Open } else { BreakerState::Closed },
         decisions: stats.decisions,
         fallbacks: stats.fallbacks,
+        sheds: stats.sheds,
+        waits: stats.waits,
         completion_failures: stats.completion_failures,
         events_dropped: stats.events_dropped,
         tmp_refusals: stats.tmp_refusals,

@@ -1,9 +1,12 @@
 //! Workers to choose from, requests to choose for, and what every choice must be.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sglang_router_rs::core::{CandidateWorkers, Fleet, WorkerRole, WorkerSpec, WorkerTable};
-use sglang_router_rs::policies::{Chooser, DecideError, Decision, Leg, PromptTokens, SelectWorkerInfo};
+use sglang_router_rs::policies::{
+    Chooser, DecideError, Decision, Leg, PromptTokens, SelectWorkerInfo, WaitOffer,
+};
 use sglang_router_rs::types::WorkerSet;
 
 /// A table of so many workers: prefill, decode and regular in turn, each fifth not healthy.
@@ -61,6 +64,10 @@ impl Requests {
             arrival_rate: every(7).then_some(f32::INFINITY),
             fields: every(8).then_some(&self.headers as _),
             query: every(9).then_some(&self.headers as _),
+            wait: every(7).then(|| WaitOffer {
+                left: Duration::from_millis(u64::from(every(2))),
+                ..WaitOffer::default()
+            }),
             headers: every(3).then_some(&self.headers as _),
             model: every(4).then_some("m"),
             leg: [Leg::Single, Leg::Prefill, Leg::Decode][number % 3],

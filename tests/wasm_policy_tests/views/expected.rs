@@ -1,5 +1,7 @@
 //! What a policy must see, told by the host's own workers and by the request.
 
+use std::time::Duration;
+
 use sglang_router_rs::core::{BookNumbers, CandidateWorkers, Column};
 use sglang_router_rs::policies::{Explanation, Leg, SelectWorkerInfo};
 use sglang_router_rs::types::WorkerSet;
@@ -23,6 +25,7 @@ impl Asked {
             query: self.facts.query.as_ref().map(|query| query as _),
             headers: self.headers.as_ref().map(|headers| headers as _),
             model: self.model.as_deref(),
+            wait: self.wait,
             leg: self.leg,
             excluded: self.excluded.as_ref(),
             eligible: self.eligible.as_ref(),
@@ -53,6 +56,10 @@ impl Asked {
             arrival_rate: self.facts.arrival_rate.unwrap_or(f32::NAN).to_bits(),
             named: [&self.facts.fields, &self.facts.query].map(|pairs| Some(pairs.as_ref()?[0].1.clone())),
             model: self.model.clone(),
+            waiting: self.wait.map_or([0; 3], |wait| {
+                let ms = |time: Duration| u64::try_from(time.as_millis()).expect("few");
+                [ms(wait.waited), ms(wait.left), wait.held.into()]
+            }),
             headers: [self.header("x-a"), self.header("x-b")],
             leg: match self.leg {
                 Leg::Single => 0,

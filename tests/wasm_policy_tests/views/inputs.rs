@@ -1,12 +1,13 @@
 //! Workers and requests that are made up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use sglang_router_rs::core::{Column, EngineFacts, WorkerReport, WorkerRole, WorkerSpec};
-use sglang_router_rs::policies::{Leg, PromptTokens};
+use sglang_router_rs::policies::{Leg, PromptTokens, WaitOffer};
 use sglang_router_rs::types::WorkerSet;
 
 /// Texts with lengths around the borders of MessagePack's headers.
@@ -132,6 +133,7 @@ pub(crate) struct Asked {
     pub(crate) prompt_tokens: Option<PromptTokens>,
     pub(crate) facts: RequestFacts,
     pub(crate) model: Option<String>,
+    pub(crate) wait: Option<WaitOffer>,
     pub(crate) headers: Option<Vec<(String, String)>>,
     pub(crate) leg: Leg,
     pub(crate) excluded: Option<WorkerSet>,
@@ -145,18 +147,33 @@ pub(crate) fn request() -> impl Strategy<Value = Asked> {
     let set = || option::of(vec(0_usize..80, 0..40).prop_map(|members| members.into_iter().collect()));
     let prompt_tokens =
         (any::<u32>(), any::<bool>()).prop_map(|(count, exact)| PromptTokens { count, exact });
+    let time = || any::<u32>().prop_map(|ms| Duration::from_millis(ms.into()));
+    let wait =
+        (time(), time(), any::<u32>()).prop_map(|(waited, left, held)| WaitOffer { waited, left, held });
     (
         option::of(text()),
         option::of(vec(any::<u32>(), 0..300)),
         option::of(prompt_tokens),
         request_facts(),
         option::of(text()),
+        option::of(wait),
         option::of(headers),
         leg,
         set(),
         set(),
     )
-        .prop_map(|(text, tokens, prompt_tokens, facts, model, headers, leg, excluded, eligible)| {
-            Asked { text, tokens, prompt_tokens, facts, model, headers, leg, excluded, eligible }
-        })
+        .prop_map(
+            |(text, tokens, prompt_tokens, facts, model, wait, headers, leg, excluded, eligible)| Asked {
+                text,
+                tokens,
+                prompt_tokens,
+                facts,
+                model,
+                wait,
+                headers,
+                leg,
+                excluded,
+                eligible,
+            },
+        )
 }

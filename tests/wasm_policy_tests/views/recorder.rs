@@ -39,6 +39,7 @@ impl Policy for Recorder {
             arrival_rate: ctx.arrival_rate().to_bits(),
             named: [text(ctx.field("/a/0")), text(ctx.query("q"))],
             model: text(ctx.model()),
+            waiting: [ctx.waited_ms(), ctx.may_wait_ms(), ctx.held()],
             headers: [text(ctx.header("x-a")), text(ctx.header("x-b"))],
             leg: match ctx.leg() {
                 Leg::Single => 0,
@@ -84,7 +85,7 @@ sgl_policy_sdk::export_policy! {
         Healthy, Header("x-a"), Load, Running, Waiting, RequestText, QueuedTokens, KvUsage, Throughput,
         PrefillLoad, TtftEwma, LatencyEwma, UncachedTokens, TpotEwma, TokensInFlight, OldestPendingMs, PendingCost,
         PrefillTokens, ReportAgeMs, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model,
-        ArrivalRate, Field("/a/0"), PrefixHashes, MaxTokens, Session, Stream, Query("q"), Route, Header("x-b"), Leg, Random, NowNs,
+        ArrivalRate, Field("/a/0"), PrefixHashes, MaxTokens, Session, Stream, Query("q"), Route, Header("x-b"), WaitedMs, Held, MayWaitMs, Leg, Random, NowNs,
     ],
 }
 

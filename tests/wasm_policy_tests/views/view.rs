@@ -44,6 +44,8 @@ pub(crate) struct View {
     /// The value at `/a/0`, and that of the parameter `q`.
     pub(crate) named: [Option<String>; 2],
     pub(crate) model: Option<String>,
+    /// How long it waited, how long it may yet, and how many are held.
+    pub(crate) waiting: [u64; 3],
     /// The values of `x-a` and `x-b`.
     pub(crate) headers: [Option<String>; 2],
     /// 0 single, 1 prefill, 2 decode.

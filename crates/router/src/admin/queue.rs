@@ -48,11 +48,11 @@ pub(crate) async fn show(
         max_body_bytes: queue.max_body_bytes(),
         max_concurrent_requests: queue.settings().max_concurrent,
         served: queue.limit().map(|limit| limit.served()),
-        requests: look.first.iter().map(|request| view(request, now)).collect(),
+        requests: look.first.iter().map(|request| view(request, proxy.policy().name(), now)).collect(),
     })
 }
 
-fn view(request: &WaitingRequest, now: Instant) -> WaitingView {
+fn view(request: &WaitingRequest, policy: &str, now: Instant) -> WaitingView {
     let ms = |from: Instant, to: Instant| {
         u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX)
     };
@@ -63,5 +63,8 @@ fn view(request: &WaitingRequest, now: Instant) -> WaitingView {
         waited_ms: ms(request.since, now),
         left_ms: ms(now, request.until),
         body_bytes: request.body_bytes,
+        plugin: request.wait.map(|_| policy.to_owned()),
+        generation: request.wait.map(|wait| wait.generation),
+        key: request.wait.map(|wait| wait.key.get()).filter(|key| key.is_finite()),
     }
 }

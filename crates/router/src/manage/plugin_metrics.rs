@@ -32,6 +32,8 @@ fn tell(plugins: &[PluginStats], families: &mut Families) {
     };
     counters(&catalogue::PLUGIN_DECISIONS, |plugin| plugin.decisions);
     counters(&catalogue::PLUGIN_FALLBACKS, |plugin| plugin.fallbacks);
+    counters(&catalogue::PLUGIN_SHEDS, |plugin| plugin.sheds);
+    counters(&catalogue::PLUGIN_WAITS, |plugin| plugin.waits);
     counters(&catalogue::PLUGIN_INSTANCES_CREATED, |plugin| plugin.pool.created);
     counters(&catalogue::PLUGIN_INSTANCES_RECYCLED, |plugin| plugin.pool.recycled);
     counters(&catalogue::PLUGIN_INSTANCES_DISCARDED, |plugin| plugin.pool.discarded);

@@ -108,6 +108,10 @@ metrics! {
         "Decisions that were asked of a plugin";
     PLUGIN_FALLBACKS = Counter "plugin_fallbacks" ["plugin"]
         "Decisions of the fallback policy instead";
+    PLUGIN_SHEDS = Counter "plugin_sheds" ["plugin"]
+        "Requests that a plugin refused";
+    PLUGIN_WAITS = Counter "plugin_waits" ["plugin"]
+        "Decisions in which a plugin had the request wait";
     PLUGIN_FAILURES = Counter "plugin_failures" ["plugin", "cause"]
         "Failures by cause";
     PLUGIN_DECISION_TIME = Histogram "plugin_decision_seconds" ["plugin"]

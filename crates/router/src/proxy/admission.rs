@@ -39,6 +39,7 @@ pub(crate) async fn admit(
         Ok(Err(NoMore::TimedOut)) => (WaitEnd::TimedOut, Err(ProxyError::QueueTimeout)),
         Err(_) => (WaitEnd::TimedOut, Err(ProxyError::Timeout)),
     };
+    inbound.waited = ticket.waited();
     ticket.end(end);
     admitted
 }

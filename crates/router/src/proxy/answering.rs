@@ -74,8 +74,9 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
         }
     };
     if let Err(error) = &answered {
-        course.waiting.into_iter().for_each(|waiting| waiting.end(Some(error)));
-        if let Some(record) = record {
+        let waited = course.waits.give_up(error);
+        if let Some(mut record) = record {
+            waited.into_iter().for_each(|waited| record.waited(waited));
             record.end(End::NoAnswer, Some(error.to_string()));
         }
     }
@@ -97,7 +98,8 @@ async fn serve<F: Form>(
         let snapshot = &course.snapshot;
         let given = SelectWorkerInfo { excluded: course.tried.workers(), ..*info };
         let (table, eligible) = (snapshot.table(), snapshot.eligible_of(F::SHAPE, &given)?);
-        let given = SelectWorkerInfo { eligible, ..given };
+        let wait = (F::SHAPE == Shape::Single).then(|| course.waits.hold.offer(proxy.queue(), inbound));
+        let given = SelectWorkerInfo { eligible, wait, ..given };
         let asked = record.is_some().then(|| Asked::now(table, &given));
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let given = SelectWorkerInfo { explanation, ..given };
@@ -108,21 +110,19 @@ async fn serve<F: Form>(
         let decision = match decided {
             Ok(decision) => decision,
             Err(DecideError::NoWorker) if course.finds_others(F::SHAPE, model) => continue,
-            Err(error) => {
-                let outcome = course.give_up(&error, F::SHAPE, info);
-                // Boxed: most requests need no room for it.
-                match Box::pin(course.or_wait(outcome, client, inbound, model)).await {
-                    Some(outcome) => {
-                        let lesson = Lesson::of(info);
-                        return outcome.into_response(client, inbound, lesson, None, record).map(Some);
-                    }
-                    None => continue,
+            // Boxed: most requests need no room for it.
+            Err(error) => match Box::pin(course.undecided(&error, F::SHAPE, client, inbound, info)).await {
+                None => continue,
+                Some(outcome) => {
+                    return outcome.into_response(client, inbound, Lesson::of(info), None, record).map(Some);
                 }
-            }
+            },
         };
         let chosen = F::chosen(&decision);
         let Some(placed) = F::place(decision, &mut course.tried, snapshot, proxy.policy())? else { continue };
-        course.waiting.take().into_iter().for_each(|waiting| waiting.end(None));
+        if let (Some(waited), Some(record)) = (course.waits.placed(), record.as_mut()) {
+            record.waited(waited);
+        }
         course.tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
         let attempted = F::judge(form.attempt(placed, course.others(model, chosen)).await)?;
         let tried = &mut course.tried;

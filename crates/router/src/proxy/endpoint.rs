@@ -211,6 +211,12 @@ impl Endpoint {
         }
     }
 
+    /// Something came of a request to it: those who are held may be asked again.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        self.queue.stir();
+    }
+
     /// Counts what came of a request.
     pub fn count(&self, verdict: Verdict) {
         if let Some(counter) = self.verdicts.get(verdict as usize) {

@@ -1,6 +1,6 @@
 //! A client's request that was read, on its way to a worker.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -25,6 +25,8 @@ pub(crate) struct Inbound {
     pub started: Instant,
     /// Until when it may wait, if it has waited for anything yet.
     pub waits_until: Option<Instant>,
+    /// How long it has waited for its turn.
+    pub waited: Duration,
 }
 
 impl Inbound {

@@ -73,6 +73,8 @@ mod attempt;
 mod tried;
 mod others;
 mod worker_wait;
+mod hold_course;
+mod course_waits;
 mod request_course;
 mod request_view;
 mod admission;

@@ -136,6 +136,7 @@ impl Placement {
                 AnswerForm::Events | AnswerForm::Whole => in_flight.begun(),
             }
         }
+        self.target.stir();
         if self.verdict == Verdict::Served {
             self.target.worker().observe_latency(after.as_secs_f32() * 1e3);
             self.admitted();
@@ -196,6 +197,7 @@ impl Placement {
         let Some(in_flight) = self.in_flight.take() else { return };
         drop(in_flight);
         self.target.left();
+        self.target.stir();
         if let Some(policy) = self.listener.as_ref().filter(|_| self.needs.completions) {
             policy.on_request_complete(&RequestCompletion {
                 success: !self.broke_its_word && matches!(self.verdict, Verdict::Served | Verdict::Refused),

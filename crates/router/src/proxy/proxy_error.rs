@@ -1,6 +1,8 @@
 //! The one place where an error becomes an HTTP answer: OpenAI's error JSON, with a code that
 //! stays.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
@@ -71,6 +73,12 @@ pub(crate) enum ProxyError {
     /// The request waited for its turn for too long.
     #[error("the request waited too long for its turn; try again soon")]
     QueueTimeout,
+    /// The policy refuses the request.
+    #[error("the routing policy refuses the request for now; try again later")]
+    Shed {
+        /// After how long the client may try again.
+        retry_after: Duration,
+    },
     /// The router stops, and what still waits is not served.
     #[error("the router is stopping; try again")]
     Stopping,
@@ -151,7 +159,7 @@ impl ProxyError {
             Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::OutOfMemory { .. } | Self::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
             Self::QueueTimeout | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::QueueFull | Self::Shed { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer { .. } | Self::PrefillFailed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -175,6 +183,7 @@ impl ProxyError {
             Self::OutOfMemory { .. } => "router_out_of_memory",
             Self::OutOfResources => "router_out_of_resources",
             Self::QueueFull => "queue_full",
+            Self::Shed { .. } => "request_shed",
             Self::QueueTimeout => "queue_timeout",
             Self::Stopping => "router_stopping",
             Self::ConnectFailed => "upstream_connect_failed",
@@ -221,6 +230,9 @@ impl ProxyError {
             | Self::Stopping => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
+            Self::Shed { retry_after } => {
+                headers.insert(header::RETRY_AFTER, seconds(*retry_after));
+            }
             Self::MethodNotAllowed { allowed } => {
                 let allowed = HeaderValue::from_str(allowed.as_str());
                 headers.extend(allowed.into_iter().map(|allowed| (header::ALLOW, allowed)));
@@ -233,6 +245,12 @@ impl ProxyError {
         }
         response
     }
+}
+
+/// Whole seconds, one at least and a day at most.
+fn seconds(time: Duration) -> HeaderValue {
+    let seconds = time.as_millis().div_ceil(1000).clamp(1, 86_400);
+    HeaderValue::from(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 /// A JSON answer.

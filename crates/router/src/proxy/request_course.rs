@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::proxy::clients::Client;
+use crate::proxy::course_waits::CourseWaits;
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::others::Others;
@@ -17,7 +18,7 @@ use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::{Selection, Tried};
 use crate::proxy::worker_wait::WorkerWait;
-use sglang_router_rs::policies::{DecideError, SelectWorkerInfo};
+use sglang_router_rs::policies::{DecideError, SelectWorkerInfo, Wait};
 
 /// A request between its attempts. It keeps its form while somebody is left for that, and changes over
 /// to the other when only that can be served.
@@ -36,8 +37,8 @@ pub(crate) struct RequestCourse {
     /// The body as [`counted`](Self::counted) made it.
     body: Option<Bytes>,
     route: Route,
-    /// Its place in the queue, if it waits for workers.
-    pub(crate) waiting: Option<WorkerWait>,
+    /// What it waits for.
+    pub(crate) waits: CourseWaits,
 }
 
 impl RequestCourse {
@@ -51,7 +52,7 @@ impl RequestCourse {
             arrival_rate: None,
             body: None,
             route: inbound.route,
-            waiting: None,
+            waits: CourseWaits::new(inbound.waited),
         }
     }
 
@@ -107,15 +108,11 @@ impl RequestCourse {
     }
 
     /// What the client is told if the policy found nobody else to try.
-    pub(crate) fn give_up(
-        &mut self,
-        error: &DecideError,
-        shape: Shape,
-        info: &SelectWorkerInfo<'_>,
-    ) -> Outcome {
+    fn give_up(&mut self, error: &DecideError, shape: Shape, info: &SelectWorkerInfo<'_>) -> Outcome {
         self.tried.take_last().unwrap_or_else(|| {
             Outcome::end(match error {
                 DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
+                DecideError::Shed { retry_after, .. } => ProxyError::Shed { retry_after: *retry_after },
                 // Nobody may be chosen, or the policy chose nobody.
                 _ => {
                     let eligible = self.snapshot.eligible_of(shape, info).ok().flatten();
@@ -125,25 +122,54 @@ impl RequestCourse {
         })
     }
 
+    /// There is no decision. `None` if the policy is to be asked again, perhaps in the other form: after
+    /// the request has waited as the policy said, or for workers. Else what the client is told.
+    ///
+    /// # Cancel safety
+    ///
+    /// The request leaves the queue when this course is dropped.
+    pub(crate) async fn undecided(
+        &mut self,
+        error: &DecideError,
+        shape: Shape,
+        client: &Client,
+        inbound: &Inbound,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Option<Outcome> {
+        match error {
+            DecideError::Wait(wait) if shape == Shape::Single => {
+                self.wait(client, inbound, info.model, wait).await.err()
+            }
+            error => {
+                let outcome = self.give_up(error, shape, info);
+                self.or_wait(outcome, client, inbound, info.model).await
+            }
+        }
+    }
+
     /// Waits for workers, if that is what the request wants for and if it may; it then begins anew, with
     /// the workers that are there. Else what the client is told.
     ///
     /// # Cancel safety
     ///
     /// The request leaves the queue when this course is dropped.
-    pub(crate) async fn or_wait(
+    async fn or_wait(
         &mut self,
         outcome: Outcome,
         client: &Client,
         inbound: &Inbound,
         model: Option<&str>,
     ) -> Option<Outcome> {
+        if let Outcome::Failed { error, .. } = &outcome {
+            let held = self.waits.hold.give_up(error);
+            self.waits.before += held.unwrap_or_default();
+        }
         let proxy = client.proxy();
         let may_wait = proxy.queue().settings().wait_for_workers;
         let Some(shortage) = outcome.shortage().filter(|shortage| may_wait && shortage.may_pass()) else {
             return Some(outcome);
         };
-        match &mut self.waiting {
+        match &mut self.waits.workers {
             Some(waiting) => {
                 if let Err(error) = waiting.changed(client, shortage).await {
                     return Some(Outcome::end(error));
@@ -159,6 +185,31 @@ impl RequestCourse {
         self.tried = Tried::new(proxy.settings());
         self.shape = None;
         None
+    }
+
+    /// The policy has the request wait: waits until it is to be asked again, with the workers that are
+    /// there then. Else what the client is told.
+    ///
+    /// # Cancel safety
+    ///
+    /// The request leaves the queue when this course is dropped.
+    async fn wait(
+        &mut self,
+        client: &Client,
+        inbound: &Inbound,
+        model: Option<&str>,
+        wait: &Wait,
+    ) -> Result<(), Outcome> {
+        if let Err(error) = self.waits.hold.wait(client, inbound, model, wait).await {
+            return Err(self.given_up(error));
+        }
+        let now = client.proxy().backends().snapshot();
+        if self.tried.workers().is_none() && self.is_read_otherwise(&now, model) {
+            (self.snapshot, self.shape) = (now, None);
+        } else {
+            self.follow(now, Shape::Single, model);
+        }
+        Ok(())
     }
 
     /// What the client is told if the request cannot be served in the form that is left.

@@ -91,6 +91,7 @@ impl Roster {
         let target = Arc::clone(&entries.get(url)?.target);
         // A health check that ran at the same moment may have set the bit again.
         target.refresh();
+        self.queue.workers_changed();
         Some(target)
     }
 

@@ -1,7 +1,7 @@
 //! What happens to a request: which endpoint it is for, and what it is answered.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
@@ -110,7 +110,7 @@ async fn forwarded(
     }
     let body = body?;
     let head = Head::new(head, client.forwarded_for());
-    let mut inbound = Inbound { route, head, body, held, started, waits_until: None };
+    let mut inbound = Inbound { route, head, body, held, started, waits_until: None, waited: Duration::ZERO };
     let admission = match client.proxy().queue().limit() {
         // Boxed: requests need no room for it where there is no limit.
         Some(limit) => Some(Box::pin(admission::admit(client, limit, &mut inbound)).await?),

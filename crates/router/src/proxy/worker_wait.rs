@@ -1,7 +1,7 @@
 //! Waiting for workers, instead of telling a client that none is there.
 
 use std::pin::pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -54,13 +54,15 @@ impl WorkerWait {
         }
     }
 
-    /// The waiting has ended, with this error if it was in vain.
-    pub(crate) fn end(self, error: Option<&ProxyError>) {
+    /// The waiting has ended, with this error if it was in vain. How long it took.
+    pub(crate) fn end(self, error: Option<&ProxyError>) -> Duration {
+        let waited = self.ticket.waited();
         self.ticket.end(match error {
             None => WaitEnd::WentOn,
             Some(ProxyError::Stopping) => WaitEnd::Stopped,
             Some(ProxyError::NoWorker(_) | ProxyError::Timeout) => WaitEnd::TimedOut,
             Some(_) => WaitEnd::Failed,
         });
+        waited
     }
 }

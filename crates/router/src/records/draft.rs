@@ -1,17 +1,18 @@
 //! The record of a request that is under way.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use crate::records::recorder::Recorder;
 use sgl_api::{
     CandidateRecord, DecidedBy, DecisionRecord, End, OutcomeRecord, RequestFactsRecord, RequestRecord,
+    WaitRecord,
 };
 use sglang_router_rs::core::{CandidateWorkers, KnownReport, Worker, WorkerTable};
 use sglang_router_rs::policies::{
-    Chooser, DecideError, Decision, Explanation, FailureCause, PairDecision, SelectWorkerInfo,
+    Chooser, DecideError, Decision, Explanation, FailureCause, PairDecision, SelectWorkerInfo, Wait,
 };
 
 /// Workers of a table that are recorded, apart from those that were chosen.
@@ -176,6 +177,14 @@ impl Draft {
                 cause = Some(FailureCause::NoChoice);
                 decision.generation = Some(generation);
             }
+            Err(DecideError::Wait(wait)) => {
+                decision.generation = Some(wait.generation);
+                decision.wait = Some(waits(&wait));
+            }
+            Err(DecideError::Shed { retry_after, generation }) => {
+                decision.generation = Some(generation);
+                decision.shed_retry_after_ms = Some(milliseconds(retry_after));
+            }
             // Nobody could be chosen.
             Err(_) => {}
         }
@@ -187,7 +196,36 @@ impl Draft {
         for candidate in &mut decision.candidates {
             candidate.score = explained.scores.get(candidate.index).copied();
         }
-        self.record.decisions.push(decision);
+        self.push(decision);
+    }
+
+    /// Of decisions in a row that had the request wait, or found nobody, only the last is kept: there may be
+    /// very many.
+    fn push(&mut self, mut decision: DecisionRecord) {
+        let kind = |decision: &DecisionRecord| {
+            (
+                decision.chooser,
+                decision.wait.is_some(),
+                decision.failure.is_some(),
+                decision.shed_retry_after_ms,
+            )
+        };
+        if decision.chooser == DecidedBy::Nobody
+            && let Some(last) = self.record.decisions.last_mut()
+            && kind(last) == kind(&decision)
+        {
+            if let (Some(wait), Some(before)) = (&mut decision.wait, &last.wait) {
+                wait.times += before.times;
+            }
+            *last = decision;
+        } else {
+            self.record.decisions.push(decision);
+        }
+    }
+
+    /// Notes that the request has waited so long.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        *self.record.outcome.waited_ms.get_or_insert_default() += time.as_secs_f64() * 1000.0;
     }
 
     /// Notes the head of the client's answer.
@@ -248,6 +286,8 @@ impl Asked {
             workers: table.len(),
             candidates,
             chosen: Vec::new(),
+            wait: None,
+            shed_retry_after_ms: None,
             reason: None,
             tag: None,
             cost: None,
@@ -305,6 +345,16 @@ fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<Candid
         books: worker.book_numbers(),
         score: None,
     })
+}
+
+fn waits(wait: &Wait) -> WaitRecord {
+    let at_most = Some(wait.at_most).filter(|time| *time < Duration::MAX);
+    let key = Some(wait.key.get()).filter(|key| key.is_finite());
+    WaitRecord { key, at_most_ms: at_most.map(milliseconds), times: 1 }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// JSON that is ASCII, as headers must be: a plugin's reason may be any text.

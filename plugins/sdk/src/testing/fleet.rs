@@ -149,6 +149,12 @@ pub struct Request {
     pub model: Option<String>,
     /// Headers, names in lower case. Default none.
     pub headers: Vec<(String, String)>,
+    /// How long the router has held it. Default 0.
+    pub waited_ms: u64,
+    /// How long it may still hold it. Default 0: the policy cannot have it wait.
+    pub may_wait_ms: u64,
+    /// How many requests the router holds. Default 0.
+    pub held: u64,
     /// Default single.
     pub leg: Leg,
     /// Default: drawn by the harness, the same sequence in each run.
@@ -213,6 +219,12 @@ impl Request {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((String::from(name), String::from(value)));
         self
+    }
+
+    /// Sets how long the router has held it, and how long it may still hold it.
+    #[must_use]
+    pub fn waiting(self, waited_ms: u64, may_wait_ms: u64) -> Self {
+        Self { waited_ms, may_wait_ms, ..self }
     }
 
     /// Sets the leg.

@@ -4,8 +4,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    ABI_VERSION, Answer, Completion, FirstToken, Init, Map, PairAnswer, Value, encode_completions,
-    encode_first_tokens, encode_to_vec, init_error,
+    ABI_VERSION, Answer, Completion, FirstToken, Init, Map, PairAnswer, ShedAnswer, Value, WaitAnswer,
+    encode_completions, encode_first_tokens, encode_to_vec, init_error,
 };
 
 use crate::guest::Guest;
@@ -29,6 +29,10 @@ pub struct TestDecision {
     pub tag: Option<u64>,
     /// The cost that it gave along with its choice; 0.0 for none.
     pub cost: f32,
+    /// How it has the request wait, if it does.
+    pub wait: Option<WaitAnswer>,
+    /// How it refuses the request, if it does.
+    pub shed: Option<ShedAnswer>,
 }
 
 /// What `select_worker_pair` answered.
@@ -111,6 +115,8 @@ impl<P: Plugin> Harness<P> {
                 reason: map.reason.map(String::from),
                 tag: map.ticket.tag(),
                 cost: map.ticket.cost(),
+                wait: map.wait,
+                shed: map.shed,
             },
             Answer::Ticketed { ticket, .. } => {
                 TestDecision { worker, tag: ticket.tag(), cost: ticket.cost(), ..TestDecision::default() }

@@ -87,6 +87,9 @@ fn element(
         }
         Input::Field(pointer) => w.opt_str(found(&request.fields, pointer)),
         Input::Query(name) => w.opt_str(found(&request.query, name)),
+        Input::WaitedMs => w.uint(request.waited_ms),
+        Input::MayWaitMs => w.uint(request.may_wait_ms),
+        Input::Held => w.uint(request.held),
         Input::Leg => w.uint(request.leg.number()),
         Input::Random => w.uint(random),
         Input::NowNs => w.uint(request.now_ns),

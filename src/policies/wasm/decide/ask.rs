@@ -16,6 +16,7 @@ use crate::policies::wasm::decide::call;
 use crate::policies::wasm::decide::call::{AskedGeneration, Attempt, Begun, Chosen, GuestCall, Mode};
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::question::{One, Pair, Question};
+use crate::policies::wasm::decide::undecided::Undecided;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::reply::Reply;
@@ -33,16 +34,16 @@ impl WasmPolicy {
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<(Placed, Placed)>, FailureCause> {
+    ) -> Result<Chosen<(Placed, Placed)>, Undecided> {
         let has_pair = self.in_use().as_ref().is_some_and(|active| active.pick(info).facts.has_pair);
         if has_pair {
             return self.ask::<Pair, _>(mode, workers, info).await;
         }
         let prefills = with_role(workers, info, WorkerRole::Prefill);
-        let first = SelectWorkerInfo { leg: Leg::Prefill, eligible: Some(&prefills), ..*info };
+        let first = SelectWorkerInfo { leg: Leg::Prefill, eligible: Some(&prefills), wait: None, ..*info };
         let first = self.ask::<One, _>(mode, workers, &first).await?;
         let decodes = with_role(workers, info, WorkerRole::Decode);
-        let second = SelectWorkerInfo { leg: Leg::Decode, eligible: Some(&decodes), ..*info };
+        let second = SelectWorkerInfo { leg: Leg::Decode, eligible: Some(&decodes), wait: None, ..*info };
         if first.answer.is_none() {
             return Ok(Chosen { answer: None, generation: first.generation });
         }
@@ -55,7 +56,7 @@ impl WasmPolicy {
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<Placed>, FailureCause> {
+    ) -> Result<Chosen<Placed>, Undecided> {
         match self.quick::<One, C>(Mode::Blocking, workers, info) {
             Ok(chosen) => Ok(chosen),
             Err(begun) => self.blocking_one_from(begun, workers, info),
@@ -68,7 +69,7 @@ impl WasmPolicy {
         begun: Begun<Placed>,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<Placed>, FailureCause> {
+    ) -> Result<Chosen<Placed>, Undecided> {
         match self.host_deadline() {
             // The future of a blocking call is ready at its first poll.
             None => background::ready(self.ask_from::<One, C>(begun, Mode::Blocking, workers, info)),
@@ -76,19 +77,19 @@ impl WasmPolicy {
                 background::block_on(self.ask_from::<One, C>(begun, Mode::Async, workers, info), deadline)
             }
         }
-        .unwrap_or(Err(FailureCause::Timeout))
+        .unwrap_or_else(|| Err(FailureCause::Timeout.into()))
     }
 
     pub(crate) fn blocking_pair<C: CandidateWorkers>(
         &self,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<(Placed, Placed)>, FailureCause> {
+    ) -> Result<Chosen<(Placed, Placed)>, Undecided> {
         match self.host_deadline() {
             None => background::ready(self.ask_pair(Mode::Blocking, workers, info)),
             Some(deadline) => background::block_on(self.ask_pair(Mode::Async, workers, info), deadline),
         }
-        .unwrap_or(Err(FailureCause::Timeout))
+        .unwrap_or_else(|| Err(FailureCause::Timeout.into()))
     }
 
     /// How long a blocking caller drives the future of a plugin that may wait for the host and so needs
@@ -111,7 +112,7 @@ impl WasmPolicy {
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<Q::Answer>, FailureCause> {
+    ) -> Result<Chosen<Q::Answer>, Undecided> {
         let begun = match self.quick::<Q, C>(mode, workers, info) {
             Ok(chosen) => return Ok(chosen),
             Err(Begun::Ready(call)) => match self.run::<Q, C>(call, workers, info).await {
@@ -205,10 +206,10 @@ impl WasmPolicy {
         mode: Mode,
         workers: &C,
         info: &SelectWorkerInfo<'_>,
-    ) -> Result<Chosen<Q::Answer>, FailureCause> {
+    ) -> Result<Chosen<Q::Answer>, Undecided> {
         let Some(pass) = self.breaker().admit() else {
             self.state().count(None, |stats| stats.fail(FailureCause::BreakerOpen));
-            return Err(FailureCause::BreakerOpen);
+            return Err(FailureCause::BreakerOpen.into());
         };
         let mut outcome = match begun {
             Begun::Not => self.attempt::<Q, C>(mode, AskedGeneration::Own, workers, info).await,
@@ -223,7 +224,7 @@ impl WasmPolicy {
                 }
                 Attempt::Again(_) if retries_left == 0 => {
                     let failure = Failure::unavailable("its generation changed too often meanwhile");
-                    return Err(self.fail(pass, &failure));
+                    return Err(self.fail(pass, &failure).into());
                 }
                 Attempt::Again(asked) => {
                     retries_left -= 1;
@@ -233,7 +234,11 @@ impl WasmPolicy {
                     if let Some(explanation) = info.explanation {
                         explanation.fail(&failure.detail, failure.generation);
                     }
-                    return Err(self.fail(pass, &failure));
+                    return Err(self.fail(pass, &failure).into());
+                }
+                Attempt::PutOff(told) => {
+                    pass.succeed();
+                    return Err(Undecided::PutOff(told));
                 }
             }
         }

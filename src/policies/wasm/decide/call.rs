@@ -9,18 +9,20 @@ use crate::engine::exports::Tell;
 use crate::engine::lane::Lane;
 use crate::engine::pool::Pool;
 use crate::engine::pool::lease::Lease;
-use crate::policies::decision::FailureCause;
+use crate::policies::decision::{DecideError, FailureCause};
 use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::outliving;
 use crate::policies::wasm::decide::outliving::Step;
 use crate::policies::wasm::decide::question::Question;
+use crate::policies::wasm::decide::undecided::PutOff;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::reply::{GuestChoice, Reply};
 use crate::policies::wasm::message::table;
 use crate::policies::wasm::state::row_state::StateGuard;
 use crate::types::shown;
+use sgl_policy_abi::WaitAnswer;
 
 /// How the caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) enum Attempt<T> {
     /// The question must be asked again, of this generation.
     Again(AskedGeneration),
     Failed(Box<Failure>),
+    /// There is no choice, on purpose: what its caller is told.
+    PutOff(Box<DecideError>),
 }
 
 /// How far an attempt came without waiting.
@@ -301,6 +305,8 @@ pub(crate) fn check<Q: Question, C: CandidateWorkers>(
             Ok(Chosen { answer: Some(answer), generation })
         }
         GuestChoice::Nobody => check_nobody::<Q, C>(generation, workers, info),
+        GuestChoice::Wait(wait) => check_wait::<Q, C>(wait, generation, workers, info),
+        GuestChoice::Shed(shed) => Err(Failure::put_off(PutOff::Shed(shed), generation)),
         GuestChoice::Chosen(answer) => {
             let detail = format!(
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
@@ -329,6 +335,24 @@ fn check_nobody<Q: Question, C: CandidateWorkers>(
 ) -> Result<Chosen<Q::Answer>, Box<Failure>> {
     if Q::has_answer(workers, info) {
         return Err(Failure::no_choice(generation));
+    }
+    Ok(Chosen { answer: None, generation })
+}
+
+/// A request waits only where that is offered; elsewhere it is as if nobody was chosen, but for the name
+/// of the failure.
+#[cold]
+fn check_wait<Q: Question, C: CandidateWorkers>(
+    wait: WaitAnswer,
+    generation: u64,
+    workers: &C,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<Chosen<Q::Answer>, Box<Failure>> {
+    if info.wait.is_some_and(|offer| !offer.left.is_zero()) {
+        return Err(Failure::put_off(PutOff::Wait(wait), generation));
+    }
+    if Q::has_answer(workers, info) {
+        return Err(Failure::wait_over(generation));
     }
     Ok(Chosen { answer: None, generation })
 }

@@ -2,6 +2,7 @@
 
 use crate::engine::error::CallError;
 use crate::policies::decision::FailureCause;
+use crate::policies::wasm::decide::undecided::PutOff;
 
 /// A decision that a plugin did not make.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Failure {
     pub(crate) counts: bool,
     /// True if the generation went out of use before the call reached it.
     pub(crate) out_of_use: bool,
+    /// What it answered instead of a choice, if that is no failure.
+    pub(crate) put_off: Option<PutOff>,
 }
 
 /// Boxed from the start, so that a decision that succeeds carries no room for a failure.
@@ -22,7 +25,8 @@ impl Failure {
     /// A failure of the guest of this generation.
     #[cold]
     pub(crate) fn new(cause: FailureCause, detail: String, generation: u64) -> Box<Self> {
-        Box::new(Self { cause, detail, generation: Some(generation), counts: true, out_of_use: false })
+        let generation = Some(generation);
+        Box::new(Self { cause, detail, generation, counts: true, out_of_use: false, put_off: None })
     }
 
     /// This generation chose nobody although a worker could be chosen. The breaker ignores it: it cost
@@ -31,6 +35,20 @@ impl Failure {
     pub(crate) fn no_choice(generation: u64) -> Box<Self> {
         let detail = "it chose nobody although somebody could be chosen".to_owned();
         Box::new(Self { counts: false, ..*Self::new(FailureCause::NoChoice, detail, generation) })
+    }
+
+    /// This generation had a request wait that may not wait. The breaker ignores it: it cost no more than
+    /// a choice, and where more is asked for than workers serve every request may come to that.
+    #[cold]
+    pub(crate) fn wait_over(generation: u64) -> Box<Self> {
+        let detail = "it had a request wait that may not wait (any longer)".to_owned();
+        Box::new(Self { counts: false, ..*Self::new(FailureCause::WaitOver, detail, generation) })
+    }
+
+    /// This generation answered, though with no choice. It is no failure unless somebody makes it one.
+    #[cold]
+    pub(crate) fn put_off(put_off: PutOff, generation: u64) -> Box<Self> {
+        Box::new(Self { put_off: Some(put_off), ..*Self::wait_over(generation) })
     }
 
     /// The plugin is not there (any more).
@@ -42,6 +60,7 @@ impl Failure {
             generation: None,
             counts: false,
             out_of_use: false,
+            put_off: None,
         })
     }
 
@@ -54,6 +73,7 @@ impl Failure {
             generation: Some(generation),
             out_of_use: matches!(error, CallError::OutOfUse),
             detail: error.to_string(),
+            put_off: None,
         })
     }
 }

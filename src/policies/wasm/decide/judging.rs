@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::plugin::PluginOptions;
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::decision::{Chooser, DecideError, FailureCause};
 use crate::policies::native::native_policy::NativePolicy;
@@ -13,9 +14,11 @@ use crate::policies::select_worker_info::SelectWorkerInfo;
 use crate::policies::wasm::decide::call::{AskedGeneration, Attempt, Chosen};
 use crate::policies::wasm::decide::failure::Failure;
 use crate::policies::wasm::decide::question::Question;
+use crate::policies::wasm::decide::undecided::{PutOff, Undecided};
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::breaker::Pass;
+use crate::policies::wasm::state::stats::DecisionStats;
 
 /// Why there is no decision of this generation: nobody may be chosen, or it refused.
 #[cold]
@@ -32,10 +35,32 @@ impl WasmPolicy {
     /// refuse.
     #[cold]
     pub(crate) fn judge_choice<T>(&self, failure: Box<Failure>, own: Option<&Arc<Generation>>) -> Attempt<T> {
+        if let (Some(put_off), Some(generation)) = (failure.put_off, failure.generation) {
+            return self.put_off(put_off, generation, own);
+        }
         let may_refuse = own.filter(|own| failure.cause == FailureCause::NoChoice && own.options.may_refuse);
         let Some(generation) = may_refuse.map(|own| own.id) else { return self.judge(failure) };
         self.note(&failure);
         Attempt::Chosen(Chosen { answer: None, generation })
+    }
+
+    /// Counts an answer that chooses nobody on purpose. It stands, whoever gave it; how much a canary
+    /// sheds is held against it all the same.
+    #[cold]
+    fn put_off<T>(&self, put_off: PutOff, generation: u64, own: Option<&Arc<Generation>>) -> Attempt<T> {
+        let reasks = own.map_or(PluginOptions::DEFAULT_REASKS, |own| own.options.reasks);
+        let count = |stats: &DecisionStats| match put_off {
+            PutOff::Wait(_) => stats.wait(),
+            PutOff::Shed(_) => stats.shed(),
+        };
+        match own {
+            Some(own) => count(&own.stats),
+            None => self.state().count(Some(generation), count),
+        };
+        if matches!(put_off, PutOff::Shed(_)) {
+            self.failed_on_watch(generation);
+        }
+        Attempt::PutOff(Box::new(put_off.told(generation, reasks)))
     }
 
     /// Decides whether a failure stands. A canary's failure does not, nor does that of a generation
@@ -97,13 +122,16 @@ impl WasmPolicy {
         failure.cause
     }
 
-    /// What becomes of a decision that failed.
+    /// What becomes of a decision that the plugin did not make.
     #[cold]
     pub(crate) fn fall_back<D>(
         &self,
-        cause: FailureCause,
+        undecided: Undecided,
         decide: impl FnOnce(&NativePolicy, Chooser) -> Result<D, DecideError>,
     ) -> Result<D, DecideError> {
-        self.fallback().decide(self.state(), cause, decide)
+        match undecided {
+            Undecided::Failed(cause) => self.fallback().decide(self.state(), cause, decide),
+            Undecided::PutOff(told) => Err(*told),
+        }
     }
 }

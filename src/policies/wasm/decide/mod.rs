@@ -10,6 +10,7 @@
 //! use as they are, and tells the rollout what failed. Routers call it through
 //! [`LoadBalancingPolicy`](crate::policies::LoadBalancingPolicy).
 
+mod undecided;
 mod failure;
 mod question;
 mod outliving;

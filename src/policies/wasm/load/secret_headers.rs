@@ -57,6 +57,9 @@ pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFa
         | Input::ArrivalRate
         | Input::ConfigHeader(_)
         | Input::Model
+        | Input::WaitedMs
+        | Input::MayWaitMs
+        | Input::Held
         | Input::Leg
         | Input::Random
         | Input::NowNs => None,

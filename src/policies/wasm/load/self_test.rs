@@ -70,7 +70,7 @@ fn judge<T: fmt::Debug>(
 ) -> Result<(), PluginError> {
     let reason = match choice {
         GuestChoice::Chosen(answer) if exists(answer) => return Ok(()),
-        GuestChoice::Nobody if may_refuse => return Ok(()),
+        GuestChoice::Nobody | GuestChoice::Shed(_) if may_refuse => return Ok(()),
         GuestChoice::Error(error) => {
             // Refusing made-up workers may be right; errors over real ones are counted.
             tracing::warn!(error = shown(error), export, "the plugin answers its self-test with an error");
@@ -81,6 +81,15 @@ fn judge<T: fmt::Debug>(
              or nil (an i64 result is pointer << 32 | length; an i32 one points to a length and that many \
              bytes). If it is meant to refuse, set the option may_refuse = true; if it can only choose workers \
              that it knows, set self_test = false"
+        ),
+        GuestChoice::Shed(_) => format!(
+            "`{export}` refused (`shed`) a request though {REHEARSAL_WORKERS} workers are healthy and idle. If it \
+             is meant to, set the option may_refuse = true, or self_test = false"
+        ),
+        GuestChoice::Wait(_) => format!(
+            "`{export}` had a request wait though {REHEARSAL_WORKERS} workers are healthy and idle, and though \
+             nothing may wait (`may_wait_ms` is 0): such an answer is a failure (`wait_over`). If it can only \
+             choose workers that it knows, set self_test = false"
         ),
         GuestChoice::Chosen(answer) => format!("it chose worker {answer:?} of {REHEARSAL_WORKERS}"),
         GuestChoice::Malformed(error) => format!("its answer is malformed: {error}"),

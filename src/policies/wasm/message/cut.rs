@@ -62,6 +62,9 @@ pub(crate) fn is_variable(input: &Input) -> bool {
         | Input::Stream
         | Input::Route
         | Input::ArrivalRate
+        | Input::WaitedMs
+        | Input::MayWaitMs
+        | Input::Held
         | Input::Leg
         | Input::Random
         | Input::NowNs => false,
@@ -90,6 +93,9 @@ pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> u
         | Input::Stream
         | Input::Route
         | Input::ArrivalRate
+        | Input::WaitedMs
+        | Input::MayWaitMs
+        | Input::Held
         | Input::Leg
         | Input::Random
         | Input::NowNs => 0,
@@ -130,6 +136,9 @@ pub(crate) fn encode(
         | Input::Stream
         | Input::Route
         | Input::ArrivalRate
+        | Input::WaitedMs
+        | Input::MayWaitMs
+        | Input::Held
         | Input::Leg
         | Input::Random
         | Input::NowNs => writer.nil(),

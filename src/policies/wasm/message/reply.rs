@@ -1,6 +1,6 @@
 //! What a guest answers.
 
-use sgl_policy_abi::{Answer, DecodeError, PairAnswer};
+use sgl_policy_abi::{Answer, AnswerMap, DecodeError, PairAnswer, ShedAnswer, WaitAnswer};
 
 use crate::policies::decision::{FailureCause, Placed};
 
@@ -14,6 +14,10 @@ pub enum GuestChoice<T> {
     Chosen(T),
     /// None.
     Nobody,
+    /// None: the request waits.
+    Wait(WaitAnswer),
+    /// None: the request is refused.
+    Shed(ShedAnswer),
     /// The guest reports an error. Boxed, like the next: the decision moves this value along.
     Error(Box<str>),
     /// The answer is not what the ABI asks for.
@@ -24,7 +28,8 @@ impl<T> GuestChoice<T> {
     /// The failure cause of a choice that cannot be acted on.
     pub(crate) fn cause(&self) -> FailureCause {
         match self {
-            Self::Chosen(_) | Self::Nobody => FailureCause::InvalidChoice,
+            Self::Chosen(_) | Self::Nobody | Self::Shed(_) => FailureCause::InvalidChoice,
+            Self::Wait(_) => FailureCause::WaitOver,
             Self::Error(_) => FailureCause::GuestError,
             Self::Malformed(_) => FailureCause::Decode,
         }
@@ -87,11 +92,20 @@ pub fn decode_choice(bytes: &[u8]) -> Reply<Placed> {
                 (None, Some(index)) => {
                     GuestChoice::Chosen(Placed { index: index_of(index), ticket: map.ticket })
                 }
-                (None, None) => GuestChoice::Nobody,
+                (None, None) => put_off(&map),
             };
             Reply { choice, more: More::of(map.state, map.scores, map.reason) }
         }
         Err(error) => Reply::of(GuestChoice::Malformed(Box::new(error))),
+    }
+}
+
+#[cold]
+fn put_off<T>(map: &AnswerMap<'_>) -> GuestChoice<T> {
+    match (map.shed, map.wait) {
+        (Some(shed), _) => GuestChoice::Shed(shed),
+        (None, Some(wait)) => GuestChoice::Wait(wait),
+        (None, None) => GuestChoice::Nobody,
     }
 }
 

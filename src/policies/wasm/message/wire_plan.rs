@@ -173,6 +173,9 @@ impl ColumnPlan {
                 | Input::Route
                 | Input::Header(_)
                 | Input::ConfigHeader(_)
+                | Input::WaitedMs
+                | Input::MayWaitMs
+                | Input::Held
                 | Input::Leg
                 | Input::Random
                 | Input::NowNs => {}
@@ -227,6 +230,9 @@ fn encode_input<C: CandidateWorkers>(
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
+        Input::WaitedMs => writer.uint(info.offer().waited_ms())?,
+        Input::MayWaitMs => writer.uint(info.offer().left_ms())?,
+        Input::Held => writer.uint(u64::from(info.offer().held))?,
         Input::Leg => writer.uint(info.leg.number())?,
         Input::Random => writer.uint(draw.random())?,
         Input::NowNs => writer.uint(draw.now_ns())?,

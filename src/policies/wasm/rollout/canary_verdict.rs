@@ -32,12 +32,14 @@ impl Seen {
         Share { part: self.latency.beyond(limit), whole: self.latency.count() }
     }
 
-    /// For a verdict's reason: how many failures were `no_choice`; empty if none.
+    /// For a verdict's reason: how many failures were `no_choice`, or put requests off; empty if none.
     fn no_choice_note(&self) -> String {
-        if self.no_choice == 0 {
-            return String::new();
-        }
-        format!("; {} times it chose nobody although somebody could be chosen (no_choice)", self.no_choice)
+        let note = |count: u64, what: &str| match count {
+            0 => String::new(),
+            count => format!("; {count} times it {what}"),
+        };
+        note(self.no_choice, "chose nobody although somebody could be chosen (no_choice)")
+            + &note(self.held_back, "refused a request (shed) or had it wait too long (wait_over)")
     }
 }
 
@@ -133,12 +135,17 @@ fn rates(what: &str, own: Share, other: Share, increase: f64) -> String {
     )
 }
 
-/// Why a generation on probation must go, if it must. One that may refuse goes for its refusals only if
-/// it refuses everything: how much it sheds is its own business, and no stable generation runs beside it
-/// to compare with.
+/// Why a generation on probation must go, if it must. For its refusals it goes only if it refuses
+/// everything: how much it sheds is its own business, and no stable generation runs beside it to compare
+/// with. Choosing nobody is a refusal if it may refuse, shedding and waiting always.
 pub(crate) fn probation(options: &ProbationOptions, may_refuse: bool, seen: &Seen) -> Option<String> {
-    let refuses_all = seen.decisions >= MIN_REFUSED && seen.no_choice >= seen.decisions;
-    let excused = if may_refuse && !refuses_all { seen.no_choice } else { 0 };
+    let refused = seen.no_choice + seen.held_back;
+    let refuses_all = seen.decisions >= MIN_REFUSED && refused >= seen.decisions;
+    let excused = match refuses_all {
+        true => 0,
+        false if may_refuse => refused,
+        false => seen.held_back,
+    };
     let failures = seen.failures.saturating_sub(excused);
     let own = Share { part: failures, whole: seen.decisions }.rate();
     (failures >= options.max_failures.max(1) && own > options.max_failure_rate).then(|| {
@@ -161,7 +168,15 @@ mod tests {
     fn seen(decisions: u64, failures: u64, p99_us: u64) -> Seen {
         let mut latency = LatencyCounts::default();
         latency.add(Duration::from_micros(p99_us), decisions / 16);
-        Seen { decisions, failures, no_choice: 0, latency, requests: decisions, request_errors: 0 }
+        Seen {
+            decisions,
+            failures,
+            no_choice: 0,
+            held_back: 0,
+            latency,
+            requests: decisions,
+            request_errors: 0,
+        }
     }
 
     const OPTIONS: CanaryOptions = CanaryOptions {

@@ -234,6 +234,7 @@ impl Shadow {
         let chosen = match choice {
             GuestChoice::Chosen(placed) if placed.index < copied.workers => Some(placed.index),
             GuestChoice::Nobody => None,
+            GuestChoice::Wait(_) | GuestChoice::Shed(_) => return self.put_off(&choice),
             other => {
                 self.stats.fail(other.cause());
                 return false;
@@ -247,6 +248,17 @@ impl Shadow {
         if chosen == copied.chosen {
             self.tally.agreed.fetch_add(1, Ordering::Relaxed);
         }
+        false
+    }
+
+    /// It has the request wait, or refuses it, where the other generation chose: no failure, but they
+    /// disagree. What that one puts off is not shown.
+    fn put_off(&self, choice: &GuestChoice<Placed>) -> bool {
+        match choice {
+            GuestChoice::Shed(_) => self.stats.shed(),
+            _ => self.stats.wait(),
+        };
+        self.tally.compared.fetch_add(1, Ordering::Relaxed);
         false
     }
 

@@ -105,6 +105,7 @@ fn since(stats: &DecisionStats, before: &Seen) -> Seen {
     Seen {
         decisions: now.decisions.saturating_sub(before.decisions),
         failures: now.failures.saturating_sub(before.failures),
+        held_back: now.held_back.saturating_sub(before.held_back),
         no_choice: now.no_choice.saturating_sub(before.no_choice),
         requests: now.requests.saturating_sub(before.requests),
         request_errors: now.request_errors.saturating_sub(before.request_errors),

@@ -181,6 +181,8 @@ impl WasmPolicy {
             live_generations: self.state.live_generations(),
             decisions: totals.decisions(),
             fallbacks: totals.fallbacks(),
+            sheds: totals.sheds(),
+            waits: totals.waits(),
             failures: totals.failures(),
             latency: totals.latency(),
             pool: generation.map(|generation| generation.pool.counts()).unwrap_or_default(),

@@ -68,6 +68,8 @@ impl LiveCounts {
         GenerationStats {
             generation: self.id,
             decisions: sum.decisions(),
+            sheds: sum.sheds(),
+            waits: sum.waits(),
             failures: sum.failures(),
             latency: sum.latency(),
         }

@@ -40,6 +40,8 @@ pub(crate) struct DecisionStats {
     failed_batches: AtomicU64,
     requests: AtomicU64,
     request_errors: AtomicU64,
+    waits: AtomicU64,
+    sheds: AtomicU64,
 }
 
 impl DecisionStats {
@@ -104,6 +106,28 @@ impl DecisionStats {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts an answer that has a request wait and returns how many there were.
+    #[cold]
+    pub(crate) fn wait(&self) -> u64 {
+        self.waits.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts an answer that refuses a request and returns how many there were.
+    #[cold]
+    pub(crate) fn shed(&self) -> u64 {
+        self.sheds.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many answers had a request wait.
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// How many answers refused a request.
+    pub(crate) fn sheds(&self) -> u64 {
+        self.sheds.load(Ordering::Relaxed)
+    }
+
     fn failed(&self, cause: FailureCause) -> u64 {
         self.failures.get(cause as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
@@ -115,9 +139,12 @@ impl DecisionStats {
 
     /// What it has counted so far, for rollouts to judge.
     pub(crate) fn seen(&self) -> Seen {
+        let sheds = self.sheds();
         Seen {
-            decisions: self.decisions(),
-            failures: self.guest_failures() + self.failed_batches.load(Ordering::Relaxed),
+            // One that is asked again is not decided yet.
+            decisions: self.decisions().saturating_sub(self.waits()),
+            failures: self.guest_failures() + self.failed_batches.load(Ordering::Relaxed) + sheds,
+            held_back: sheds + self.failed(FailureCause::WaitOver),
             no_choice: self.failed(FailureCause::NoChoice),
             latency: self.latency(),
             requests: self.requests.load(Ordering::Relaxed),
@@ -141,6 +168,8 @@ impl DecisionStats {
         add(&self.failed_batches, &other.failed_batches);
         add(&self.requests, &other.requests);
         add(&self.request_errors, &other.request_errors);
+        add(&self.waits, &other.waits);
+        add(&self.sheds, &other.sheds);
     }
 
     pub(crate) fn decisions(&self) -> u64 {
@@ -175,6 +204,10 @@ pub struct GenerationStats {
     pub generation: u64,
     /// Decisions it was asked for, including failed ones and those it was shown as a shadow.
     pub decisions: u64,
+    /// Answers that refused a request.
+    pub sheds: u64,
+    /// Answers that had a request wait.
+    pub waits: u64,
     /// Failures by cause.
     pub failures: Vec<(FailureCause, u64)>,
     /// Times of one decision in sixteen.
@@ -208,6 +241,10 @@ pub struct PluginStats {
     pub decisions: u64,
     /// Decisions that the fallback policy made instead.
     pub fallbacks: u64,
+    /// Answers that refused a request.
+    pub sheds: u64,
+    /// Answers that had a request wait: it is asked again, and counts each time.
+    pub waits: u64,
     /// Failures by cause.
     pub failures: Vec<(FailureCause, u64)>,
     /// Times of one decision in sixteen, from the call to the checked choice.

@@ -129,6 +129,9 @@ fn page(record: &RequestRecord) -> String {
     if let Some(first) = outcome.first_byte_ms {
         text.push_str(&format!(", first byte after {first:.1} ms"));
     }
+    if let Some(waited) = outcome.waited_ms {
+        text.push_str(&format!(", after {waited:.1} ms in the router's queue"));
+    }
     text.push_str(&format!(", over after {:.1} ms\n", outcome.total_ms));
     text.push_str(&of_tokens(outcome));
     text
@@ -160,6 +163,14 @@ fn of_decision(decision: &DecisionRecord) -> String {
             "failure  the plugin{generation} did not decide ({failure}): {}\n",
             printable(detail)
         ));
+    }
+    if let Some(wait) = &decision.wait {
+        let key = wait.key.map_or_else(|| "infinite".to_owned(), |key| key.to_string());
+        let most = wait.at_most_ms.map(|ms| format!(", at most {ms} ms in all")).unwrap_or_default();
+        text.push_str(&format!("wait     it had the request wait {} times; key {key}{most}\n", wait.times));
+    }
+    if let Some(ms) = decision.shed_retry_after_ms {
+        text.push_str(&format!("shed     it refused the request for {ms} ms\n"));
     }
     if let Some(reason) = &decision.reason {
         text.push_str(&format!("reason   {reason:?}\n"));

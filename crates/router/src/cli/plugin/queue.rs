@@ -39,16 +39,18 @@ fn page(view: &QueueView) -> String {
     text
 }
 
-const HEAD: [&str; 6] = ["FOR", "WAITED", "LEFT", "ROUTE", "MODEL", "BYTES"];
+const HEAD: [&str; 8] = ["FOR", "KEY", "WAITED", "LEFT", "ROUTE", "MODEL", "BYTES", "GENERATION"];
 
 fn row(request: &WaitingView) -> Vec<String> {
     vec![
-        request.waits_for.as_str().to_owned(),
+        request.plugin.as_deref().unwrap_or(request.waits_for.as_str()).to_owned(),
+        request.key.map_or_else(|| "-".to_owned(), |key| key.to_string()),
         seconds(request.waited_ms),
         seconds(request.left_ms),
         request.route.clone(),
         request.model.clone().unwrap_or_else(|| "-".to_owned()),
         request.body_bytes.to_string(),
+        request.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
     ]
 }
 

@@ -66,6 +66,8 @@ pub(crate) fn detail(view: &PluginView) -> String {
         ("not told", plugin.completion_failures),
         ("events lost", plugin.events_dropped),
         ("/tmp full", plugin.tmp_refusals),
+        ("sheds", plugin.sheds),
+        ("waits", plugin.waits),
     ];
     lines.extend(seldom.into_iter().filter(|(_, n)| *n > 0).map(|(key, n)| (key, format!("{n} times"))));
     let stable = plugin.generations.iter().find(|one| one.role == GenerationRole::Stable);

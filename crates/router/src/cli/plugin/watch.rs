@@ -144,6 +144,8 @@ mod tests {
             breaker: BreakerState::Closed,
             decisions: 0,
             fallbacks: 0,
+            sheds: 0,
+            waits: 0,
             completion_failures: 0,
             events_dropped: 0,
             tmp_refusals: 0,

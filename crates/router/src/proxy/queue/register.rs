@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::proxy::route::Route;
 use sgl_api::WaitsFor;
+use sglang_router_rs::policies::Wait;
 
 /// A request that waits, as operators see it.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct WaitingRequest {
     pub(crate) model: Option<Box<str>>,
     /// Bytes of its body.
     pub(crate) body_bytes: u64,
+    /// What the policy said of it, if it has it wait.
+    pub(crate) wait: Option<Wait>,
 }
 
 /// What it would be beyond: the requests that may wait, or the bytes of their bodies.
@@ -57,6 +60,11 @@ impl Register {
         if fits { Ok(()) } else { Err(NoPlace) }
     }
 
+    /// One of them, by its number.
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut WaitingRequest> {
+        self.waiting.get_mut(&number)
+    }
+
     /// How many wait, for each of what it may be.
     pub(crate) fn counts(&self) -> [usize; WaitsFor::ALL.len()] {
         let mut counts = [0; WaitsFor::ALL.len()];
@@ -90,7 +98,15 @@ mod tests {
 
     fn request(waits_for: WaitsFor, body_bytes: u64) -> WaitingRequest {
         let now = Instant::now();
-        WaitingRequest { waits_for, since: now, until: now, route: Route::Chat, model: None, body_bytes }
+        WaitingRequest {
+            waits_for,
+            since: now,
+            until: now,
+            route: Route::Chat,
+            model: None,
+            body_bytes,
+            wait: None,
+        }
     }
 
     #[test]
@@ -112,6 +128,6 @@ mod tests {
         }
         let all: Vec<_> = register.first(2).into_iter().map(|request| request.waits_for).collect();
         assert_eq!(all, [WaitsFor::Workers, WaitsFor::Limit]);
-        assert_eq!((register.counts(), register.len()), ([1, 2], 3));
+        assert_eq!((register.counts(), register.len()), ([1, 2, 0], 3));
     }
 }

@@ -1,6 +1,7 @@
 //! The queue: who may wait, and what wakes those who do.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -9,11 +10,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::checked::QueueSettings;
 use crate::metrics::{Metrics, catalogue};
+use crate::proxy::queue::ask_order::AskOrder;
 use crate::proxy::queue::limit::TurnLimit;
 use crate::proxy::queue::register::{NoPlace, Register, WaitingRequest};
 use crate::proxy::queue::wait_counts::WaitCounts;
 use crate::proxy::route::Route;
 use sgl_api::WaitsFor;
+use sglang_router_rs::policies::Wait;
+
+/// How often those who are held may be asked though nobody told of a change: reports of workers, another
+/// generation of the plugin and mere time may let it choose now.
+const STIR_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long those who wait may take to see that the router ends.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -30,7 +37,9 @@ pub struct RequestQueue {
     /// What the bodies of all that wait may take together.
     max_body_bytes: u64,
     limit: Option<TurnLimit>,
-    register: Mutex<Register>,
+    waiting: Mutex<Waiting>,
+    /// How many the policy has wait.
+    held: AtomicU32,
     counts: WaitCounts,
     /// Changes whenever a worker may be chosen that might not before.
     workers: watch::Sender<()>,
@@ -48,6 +57,15 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) model: Option<&'a str>,
     /// Bytes of its body.
     pub(crate) body_bytes: u64,
+}
+
+/// Who waits, and who of those whom the policy has wait is asked.
+#[derive(Debug, Default)]
+struct Waiting {
+    register: Register,
+    asks: AskOrder,
+    /// Whether somebody stirs now and then.
+    is_stirred: bool,
 }
 
 /// Who waits at one moment.
@@ -68,7 +86,8 @@ impl RequestQueue {
             settings,
             max_body_bytes,
             limit: settings.max_concurrent.map(TurnLimit::new),
-            register: Mutex::default(),
+            waiting: Mutex::default(),
+            held: AtomicU32::new(0),
             counts: WaitCounts::default(),
             workers: watch::Sender::new(()),
             closed: CancellationToken::new(),
@@ -98,7 +117,7 @@ impl RequestQueue {
     ///
     /// [`NoPlace`].
     pub(crate) fn check(&self, body_bytes: u64) -> Result<(), NoPlace> {
-        self.register.lock().check(body_bytes, self.settings.size, self.max_body_bytes)
+        self.waiting.lock().register.check(body_bytes, self.settings.size, self.max_body_bytes)
     }
 
     /// Enters a request from now on `until` then; its number.
@@ -114,17 +133,18 @@ impl RequestQueue {
         until: Instant,
     ) -> Result<u64, NoPlace> {
         let Newcomer { route, model, body_bytes } = newcomer;
-        let mut register = self.register.lock();
+        let register = &mut self.waiting.lock().register;
         register.check(body_bytes, self.settings.size, self.max_body_bytes).inspect_err(|_| {
             self.counts.refused(waits_for);
         })?;
         let model = model.map(Box::from);
-        Ok(register.add(WaitingRequest { waits_for, since, until, route, model, body_bytes }))
+        let wait = None;
+        Ok(register.add(WaitingRequest { waits_for, since, until, route, model, body_bytes, wait }))
     }
 
     /// A request waits no longer.
     pub(crate) fn leave(&self, number: u64) {
-        self.register.lock().remove(number);
+        self.waiting.lock().register.remove(number);
         if self.closed.is_cancelled() {
             self.left.notify_waiters();
         }
@@ -133,11 +153,66 @@ impl RequestQueue {
     /// A worker may be chosen that might not before, or there is another.
     pub(crate) fn workers_changed(&self) {
         self.workers.send_replace(());
+        self.stir();
     }
 
     /// Hears of changes of workers, from now on.
     pub(crate) fn hear_of_workers(&self) -> watch::Receiver<()> {
         self.workers.subscribe()
+    }
+
+    /// How many the policy has wait.
+    #[inline]
+    pub(crate) fn held(&self) -> u32 {
+        // Relaxed: a gauge.
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// The policy has a request wait that has this number. All who are held may be asked then: what
+    /// happened while this one was asked told nobody.
+    pub(crate) fn hold(self: &Arc<Self>, number: u64, wait: &Wait, call: &Arc<Notify>) {
+        let mut waiting = self.waiting.lock();
+        if let Some(request) = waiting.register.get_mut(number) {
+            request.wait = Some(*wait);
+        }
+        waiting.asks.enter(number, wait.key, wait.reasks, call);
+        // Relaxed: whoever changes something just now and sees the number as it was is late by a moment,
+        // and so is what it changed: the stirring below, or the next, sees it.
+        self.held.fetch_add(1, Ordering::Relaxed);
+        waiting.asks.stir();
+        if !std::mem::replace(&mut waiting.is_stirred, true) {
+            drop(tokio::spawn(stir_now_and_then(Arc::downgrade(self))));
+        }
+    }
+
+    /// One who was asked still waits.
+    pub(crate) fn still_waits(&self, number: u64, wait: &Wait, until: Instant) {
+        let mut waiting = self.waiting.lock();
+        if let Some(request) = waiting.register.get_mut(number) {
+            request.wait = Some(*wait);
+            request.until = until;
+        }
+        waiting.asks.still_waits(number, wait.key, wait.reasks);
+    }
+
+    /// One is held no longer: it was placed, or not. Nothing happens the second time.
+    pub(crate) fn release(&self, number: u64, placed: bool) {
+        if self.waiting.lock().asks.leave(number, placed) {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The time of one is over: it is asked next.
+    pub(crate) fn is_due(&self, number: u64) {
+        self.waiting.lock().asks.is_due(number);
+    }
+
+    /// Something has changed that a policy may have waited for: a first token, an end, a worker.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        if self.held() > 0 {
+            self.waiting.lock().asks.stir();
+        }
     }
 
     /// Nobody waits any longer. Ends when all have seen that.
@@ -146,7 +221,7 @@ impl RequestQueue {
         let emptied = async {
             loop {
                 let left = self.left.notified();
-                if self.register.lock().len() == 0 {
+                if self.waiting.lock().register.len() == 0 {
                     return;
                 }
                 left.await;
@@ -168,7 +243,7 @@ impl RequestQueue {
 
     /// Who waits now, at most so many by name.
     pub(crate) fn look(&self, most: usize) -> QueueLook {
-        let register = self.register.lock();
+        let register = &self.waiting.lock().register;
         QueueLook { waiting: register.len(), body_bytes: register.body_bytes(), first: register.first(most) }
     }
 
@@ -177,7 +252,7 @@ impl RequestQueue {
         let own = Arc::clone(self);
         metrics.register(move |families| {
             let (counts, bytes) = {
-                let register = own.register.lock();
+                let register = &own.waiting.lock().register;
                 (register.counts(), register.body_bytes())
             };
             let waiting = families.family(&catalogue::QUEUE_WAITING);
@@ -191,6 +266,20 @@ impl RequestQueue {
             }
             own.counts.tell(families);
         });
+    }
+}
+
+/// Until nobody is held.
+async fn stir_now_and_then(queue: Weak<RequestQueue>) {
+    loop {
+        tokio::time::sleep(STIR_INTERVAL).await;
+        let Some(queue) = queue.upgrade() else { return };
+        let mut waiting = queue.waiting.lock();
+        if queue.held() == 0 {
+            waiting.is_stirred = false;
+            return;
+        }
+        waiting.asks.stir();
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request's place among those that wait.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::proxy::queue::register::NoPlace;
 use crate::proxy::queue::request_queue::{Newcomer, RequestQueue};
@@ -46,6 +46,11 @@ impl WaitTicket {
         Ok(Self { queue: Arc::clone(queue), number, waits_for, since, until, ended: WaitEnd::ClientGone })
     }
 
+    /// Its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Waits for what it waits for.
     ///
     /// # Errors
@@ -62,6 +67,11 @@ impl WaitTicket {
             () = self.queue.closed() => Err(NoMore::Stopped),
             () = tokio::time::sleep_until(self.until.into()) => Err(NoMore::TimedOut),
         }
+    }
+
+    /// How long it has waited.
+    pub(crate) fn waited(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// The waiting has ended like this.

@@ -16,17 +16,20 @@ pub(crate) enum WaitEnd {
     Stopped,
     /// Another answer was found for it.
     Failed,
+    /// The policy refuses it.
+    Shed,
 }
 
 impl WaitEnd {
     /// All of them with their names in metrics, in the order of their numbers.
-    pub(crate) const ALL: [(Self, &'static str); 6] = [
+    pub(crate) const ALL: [(Self, &'static str); 7] = [
         (Self::WentOn, "went_on"),
         (Self::TimedOut, "timed_out"),
         (Self::Refused, "refused"),
         (Self::ClientGone, "client_gone"),
         (Self::Stopped, "stopped"),
         (Self::Failed, "failed"),
+        (Self::Shed, "shed"),
     ];
 }
 

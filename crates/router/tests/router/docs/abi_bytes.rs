@@ -2,8 +2,9 @@
 
 use sgl_policy_abi::{
     Answer, AnswerMap, Completion, Concurrency, FirstToken, Full, Init, Input, KnownEngine, Labels, Manifest,
-    PairAnswer, RowWorker, Ticket, Value, Wire, WorkerFacts, WorkerRole, Writer, encode_completions,
-    encode_error, encode_first_tokens, encode_rows, encode_table, encode_to_vec, encode_worker,
+    PairAnswer, RowWorker, Ticket, Value, WaitAnswer, Wire, WorkerFacts, WorkerRole, Writer,
+    encode_completions, encode_error, encode_first_tokens, encode_rows, encode_table, encode_to_vec,
+    encode_worker,
 };
 
 use crate::docs::pages;
@@ -21,6 +22,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("columns", bytes(columns)),
         ("rows", bytes(rows)),
         ("index", bytes(|w| Answer::Index(1).encode(w))),
+        ("wait", bytes(wait)),
         ("no-choice", bytes(|w| Answer::NoChoice.encode(w))),
         ("state", bytes(state)),
         ("error", bytes(|w| encode_error(w, "cold"))),
@@ -29,6 +31,11 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("on_first_token", bytes(first_tokens)),
         ("on_complete", bytes(completions)),
     ]
+}
+
+fn wait(w: &mut Writer<'_>) -> Result<(), Full> {
+    let wait = Some(WaitAnswer { key: 1.5, deadline_ms: Some(500) });
+    Answer::Map(AnswerMap { wait, ..AnswerMap::default() }).encode(w)
 }
 
 fn manifest(w: &mut Writer<'_>) -> Result<(), Full> {

@@ -21,6 +21,7 @@ mod pairs;
 mod pass_through;
 mod plugin_settings;
 mod plugins;
+mod plugin_waits;
 mod custom_policy;
 mod policies;
 mod reload;

@@ -1,0 +1,346 @@
+//! Requests that a plugin has wait: it takes a worker with fewer than one request in flight, and the
+//! header `x-key` says in which order.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use sgl_router::config::CheckedConfig;
+use sgl_router::{Metrics, RunningRouter};
+use sgl_testkit::client::{TestClient, Whole, call, get, post};
+use sgl_testkit::modules::fixture;
+use sgl_testkit::router;
+use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::upstream::{Upstream, stream};
+use sgl_testkit::waits::{soon, until};
+use sglang_router_rs::config::{FailurePolicy, PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::policies::{FailureCause, Load, PolicyFactory};
+use tokio::task::JoinHandle;
+
+/// A router whose policy holds requests back.
+struct Stage {
+    router: RunningRouter,
+    factory: PolicyFactory,
+}
+
+impl Stage {
+    async fn start(workers: &[&Upstream]) -> Self {
+        Self::with(workers, PluginOptions::default(), 60_000, |_| {}).await
+    }
+
+    async fn with(
+        workers: &[&Upstream],
+        options: PluginOptions,
+        deadline_ms: u64,
+        change: impl Fn(&mut CheckedConfig),
+    ) -> Self {
+        let factory = PolicyFactory::new();
+        load(&factory, fixture("hold_back"), options, deadline_ms).await;
+        let mut config = router::config(workers.iter().map(|worker| worker.entry()).collect());
+        "mine".clone_into(&mut config.policy);
+        change(&mut config);
+        let metrics = Arc::new(Metrics::new());
+        let router = RunningRouter::start(config, &factory, metrics).await.expect("a router");
+        Self { router, factory }
+    }
+
+    fn data(&self) -> SocketAddr {
+        self.router.addresses().data
+    }
+
+    async fn queue(&self) -> Value {
+        call(self.router.addresses().admin, get("/v1/queue")).await.json()
+    }
+
+    async fn waiting(&self, count: usize) {
+        until(async || self.queue().await["waiting"] == count).await;
+    }
+
+    async fn shows(&self, line: &str) {
+        let page = router::metrics(&self.router).await;
+        assert!(page.text().lines().any(|found| found == line), "{line} is missing in\n{}", page.text());
+    }
+
+    fn failures(&self, cause: FailureCause) -> u64 {
+        let stats = self.factory.plugin_stats().remove(0);
+        stats.failures.into_iter().filter(|(one, _)| *one == cause).map(|(_, count)| count).sum()
+    }
+}
+
+async fn load(factory: &PolicyFactory, wasm: Vec<u8>, options: PluginOptions, deadline_ms: u64) {
+    let config =
+        HashMap::from([("most".to_owned(), json!(1)), ("deadline_ms".to_owned(), json!(deadline_ms))]);
+    let config = WasmPolicyConfig {
+        // A slow machine must fail no test.
+        max_execution_time_ms: 30_000,
+        config,
+        ..WasmPolicyConfig::new("mine", "from memory")
+    };
+    // The load of its self-test is 0.
+    let options = PluginOptions { max_wait_ms: 60_000, ..options };
+    factory.load(Load::bytes(config, wasm).with(options)).await.expect("it loads");
+}
+
+/// A request whose body is its number, and with this key.
+fn keyed(id: usize, key: f64) -> Request<Full<Bytes>> {
+    let mut request = post("/generate", &id.to_string());
+    request.headers_mut().insert("x-key", HeaderValue::from_str(&key.to_string()).expect("a number"));
+    request
+}
+
+fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> JoinHandle<Whole> {
+    tokio::spawn(call(address, request))
+}
+
+async fn is_served(request: JoinHandle<Whole>) {
+    assert_eq!(soon(request).await.unwrap().status, StatusCode::OK);
+}
+
+fn bodies(worker: &Upstream) -> Vec<String> {
+    let text = |body: Bytes| String::from_utf8(body.to_vec()).expect("a number");
+    worker.seen().into_iter().map(|seen| text(seen.body)).collect()
+}
+
+#[tokio::test]
+async fn held_requests_are_served_in_the_order_of_their_keys_and_ties_by_arrival() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let stage = Stage::start(&[&worker]).await;
+    let mut sent = vec![send(stage.data(), keyed(0, 0.0))];
+    worker.arrived(1).await;
+    for (id, key) in [(1, 5.0), (2, -1.5), (3, 5.0), (4, 2.0)] {
+        sent.push(send(stage.data(), keyed(id, key)));
+        stage.waiting(id).await;
+    }
+    let listed = stage.queue().await;
+    let first = &listed["requests"][1];
+    assert_eq!(
+        (&first["waits_for"], &first["plugin"], &first["key"]),
+        (&json!("plugin"), &json!("mine"), &json!(-1.5))
+    );
+    assert!(first["generation"].is_u64() && first["left_ms"].as_u64().unwrap() > 30_000, "{first}");
+    gate.add_permits(5);
+    for request in sent {
+        is_served(request).await;
+    }
+    assert_eq!(bodies(&worker), ["0", "2", "4", "1", "3"]);
+    stage.shows(r#"sgl_router_queue_waits_total{for="plugin",end="went_on"} 4"#).await;
+    stage.shows(r#"sgl_router_queue_waiting{for="plugin"} 0.0"#).await;
+    let stats = stage.factory.plugin_stats().remove(0);
+    assert!(stats.waits >= 4 && stats.fallbacks == 0, "{stats:?}");
+}
+
+#[tokio::test]
+async fn first_token_lets_the_next_be_asked_and_so_does_the_end() {
+    // It is busy until the end, so that only that lets the other go on.
+    let (response, pieces, _) = stream();
+    let worker = Upstream::once(response).await;
+    let other = Upstream::saying("{}").await;
+    let stage = Stage::start(&[&worker]).await;
+    let mut client = TestClient::connect(stage.data()).await;
+    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    let streaming = client.send(keyed(0, 0.0)).await.unwrap();
+    let held = send(stage.data(), keyed(1, 0.0));
+    stage.waiting(1).await;
+    stage.router.proxy().backends().add(&other.entry()).unwrap();
+    is_served(held).await;
+    assert_eq!(bodies(&other), ["1"], "a worker that came");
+    drop(streaming);
+}
+
+#[tokio::test]
+async fn at_its_deadline_the_failure_policy_decides() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let stage = Stage::with(&[&worker], PluginOptions::default(), 50, |_| {}).await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let late = send(stage.data(), keyed(1, 0.0));
+    worker.arrived(2).await;
+    gate.add_permits(2);
+    is_served(first).await;
+    is_served(late).await;
+    assert_eq!(stage.failures(FailureCause::WaitOver), 1);
+    stage.shows(r#"sgl_router_queue_waits_total{for="plugin",end="timed_out"} 1"#).await;
+}
+
+#[tokio::test]
+async fn at_the_routers_deadline_a_failure_policy_that_rejects_is_a_503() {
+    let (worker, _gate) = Upstream::behind_a_gate().await;
+    let options = PluginOptions { on_failure: FailurePolicy::Reject, ..PluginOptions::default() };
+    let brief = |config: &mut CheckedConfig| config.proxy.queue.timeout = Duration::from_millis(50);
+    let stage = Stage::with(&[&worker], options, 60_000, brief).await;
+    let _first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let late = soon(call(stage.data(), keyed(1, 0.0))).await;
+    assert_eq!((late.status, late.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "policy_failed"));
+    assert_eq!(stage.queue().await["waiting"], 0);
+}
+
+#[tokio::test]
+async fn request_that_finds_no_place_is_asked_once_more_and_then_the_failure_policy_decides() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let stage =
+        Stage::with(&[&worker], PluginOptions::default(), 60_000, |config| config.proxy.queue.size = 0).await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let second = send(stage.data(), keyed(1, 0.0));
+    worker.arrived(2).await;
+    gate.add_permits(2);
+    is_served(first).await;
+    is_served(second).await;
+    assert_eq!(stage.failures(FailureCause::WaitOver), 1);
+    stage.shows(r#"sgl_router_queue_waits_total{for="plugin",end="refused"} 1"#).await;
+}
+
+#[tokio::test]
+async fn client_that_hangs_up_is_taken_out_at_once() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let stage = Stage::start(&[&worker]).await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let gone = send(stage.data(), keyed(1, 1.0));
+    stage.waiting(1).await;
+    let next = send(stage.data(), keyed(2, 2.0));
+    stage.waiting(2).await;
+    gone.abort();
+    stage.waiting(1).await;
+    gate.add_permits(2);
+    is_served(first).await;
+    is_served(next).await;
+    assert_eq!(bodies(&worker), ["0", "2"]);
+    stage.shows(r#"sgl_router_queue_waits_total{for="plugin",end="client_gone"} 1"#).await;
+}
+
+#[tokio::test]
+async fn swap_keeps_the_queue_and_the_new_generation_is_asked_next() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let stage = Stage::start(&[&worker]).await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let held = send(stage.data(), keyed(1, 0.0));
+    stage.waiting(1).await;
+    let config = WasmPolicyConfig::new("mine", "from memory");
+    stage.factory.load(Load::bytes(config, guest_choosing(0))).await.expect("it loads");
+    // The new one takes a busy worker too.
+    worker.arrived(2).await;
+    gate.add_permits(2);
+    is_served(first).await;
+    is_served(held).await;
+    assert_eq!(stage.failures(FailureCause::WaitOver), 0);
+}
+
+#[tokio::test]
+async fn held_request_goes_to_a_worker_that_is_there_when_its_own_drains() {
+    let (busy, gate) = Upstream::behind_a_gate().await;
+    let (idle, other_gate) = Upstream::behind_a_gate().await;
+    let stage = Stage::start(&[&busy, &idle]).await;
+    // One after the other: two at once may both find the same worker idle.
+    let one = send(stage.data(), keyed(0, 0.0));
+    until(async || busy.seen().len() + idle.seen().len() == 1).await;
+    let sent = [one, send(stage.data(), keyed(1, 0.0))];
+    busy.arrived(1).await;
+    idle.arrived(1).await;
+    let held = send(stage.data(), keyed(2, 0.0));
+    stage.waiting(1).await;
+    stage.router.proxy().backends().drain(&busy.url()).unwrap();
+    gate.add_permits(1);
+    other_gate.add_permits(2);
+    for request in sent {
+        is_served(request).await;
+    }
+    is_served(held).await;
+    assert_eq!((busy.seen().len(), idle.seen().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn router_that_stops_does_not_wait_for_those_who_are_held() {
+    let worker = Upstream::start(|_| std::future::pending()).await;
+    let brief = |config: &mut CheckedConfig| config.proxy.shutdown = Duration::from_millis(100);
+    let stage = Stage::with(&[&worker], PluginOptions::default(), 60_000, brief).await;
+    let _first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let held = send(stage.data(), keyed(1, 0.0));
+    stage.waiting(1).await;
+    soon(stage.router.shut_down()).await;
+    let told = soon(held).await.unwrap();
+    assert_eq!((told.status, told.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "router_stopping"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn thousand_held_requests_are_all_served_one_at_a_time() {
+    let worker = Upstream::saying("{}").await;
+    let (busy, gate) = Upstream::behind_a_gate().await;
+    let stage =
+        Stage::with(&[&busy], PluginOptions::default(), 3_600_000, |config| config.proxy.queue.size = 1000)
+            .await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    busy.arrived(1).await;
+    let sent: Vec<_> = (1..=1000).map(|id| send(stage.data(), keyed(id, -1.0 * id as f64))).collect();
+    stage.waiting(1000).await;
+    for one in sent.iter().step_by(10) {
+        one.abort();
+    }
+    stage.waiting(900).await;
+    stage.router.proxy().backends().add(&worker.entry()).unwrap();
+    let mut served = 0;
+    for request in sent {
+        served += usize::from(soon(request).await.is_ok_and(|answer| answer.status == StatusCode::OK));
+    }
+    assert_eq!((served, worker.seen().len()), (900, 900));
+    gate.add_permits(1);
+    is_served(first).await;
+    assert_eq!(stage.queue().await["waiting"], 0);
+}
+
+#[tokio::test]
+async fn request_that_is_shed_is_a_429_with_its_own_time_and_no_failure() {
+    let worker = Upstream::saying("{}").await;
+    let stage = Stage::start(&[&worker]).await;
+    let mut request = keyed(0, 0.0);
+    request.headers_mut().insert("x-shed", HeaderValue::from_static("1500"));
+    let refused = call(stage.data(), request).await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "request_shed"));
+    assert_eq!(refused.headers["retry-after"], "2");
+    assert!(worker.seen().is_empty());
+    let stats = stage.factory.plugin_stats().remove(0);
+    assert!(stats.sheds == 1 && stats.failures.iter().all(|(_, count)| *count == 0), "{stats:?}");
+}
+
+#[tokio::test]
+async fn records_tell_of_waiting_and_shedding() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let records = |config: &mut CheckedConfig| {
+        config.records =
+            Some(sgl_router::config::RecordSettings { sample: 1.0, file: None, keep: 10, header: false });
+    };
+    let stage = Stage::with(&[&worker], PluginOptions::default(), 60_000, records).await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let held = send(stage.data(), keyed(1, 3.5));
+    stage.waiting(1).await;
+    gate.add_permits(2);
+    is_served(first).await;
+    is_served(held).await;
+    let mut request = keyed(2, 0.0);
+    request.headers_mut().insert("x-shed", HeaderValue::from_static("1500"));
+    call(stage.data(), request).await;
+    let admin = stage.router.addresses().admin;
+    until(async || {
+        call(admin, get("/v1/decisions")).await.json()["decisions"].as_array().unwrap().len() == 3
+    })
+    .await;
+    let list = call(admin, get("/v1/decisions")).await.json();
+    assert_eq!(list["decisions"][0]["decisions"][0]["shed_retry_after_ms"], 1500);
+    let held = &list["decisions"][1];
+    assert_eq!(held["decisions"].as_array().unwrap().len(), 2, "of those in a row only the last: {held}");
+    let wait = &held["decisions"][0]["wait"];
+    assert!(
+        wait["key"] == 3.5 && wait["at_most_ms"] == 60_000 && wait["times"].as_u64().unwrap() >= 1,
+        "{held}"
+    );
+    assert!(held["outcome"]["waited_ms"].as_f64().unwrap() > 0.0, "{held}");
+}
