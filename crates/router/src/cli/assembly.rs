@@ -262,6 +262,10 @@ async fn open_manager(
 /// # Errors
 ///
 /// [`StartError::Tokenizers`]; those before go on then.
+///
+/// # Cancel safety
+///
+/// Dropping the future has them loaded all the same.
 pub async fn load_tokenizers(proxy: &DataPlane, entries: Vec<TokenizerEntry>) -> Result<(), StartError> {
     let tokenizing = Arc::clone(proxy.tokenizing());
     let loading = tokio::task::spawn_blocking(move || {
