@@ -154,10 +154,12 @@ impl Encoders {
     ) -> TokenAnswer {
         let [patience, of_long] = PATIENCE;
         let (tokenizer, body) = (Arc::clone(tokenizer), body.clone());
-        match body.len() {
-            0..=LONG_BYTES => self.ordinary.tokenize(tokenizer, form, body, patience).await,
-            ..=MAX_BODY_BYTES => self.long.tokenize(tokenizer, form, body, of_long).await,
-            _ => Err(NotTokenized::TooLong),
+        if body.len() <= LONG_BYTES {
+            self.ordinary.tokenize(tokenizer, form, body, patience).await
+        } else if body.len() <= MAX_BODY_BYTES {
+            self.long.tokenize(tokenizer, form, body, of_long).await
+        } else {
+            Err(NotTokenized::TooLong)
         }
     }
 }

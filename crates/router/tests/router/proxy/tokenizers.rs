@@ -21,6 +21,9 @@ fn entry(model: &str) -> TokenizerEntry {
     TokenizerEntry { model: model.to_owned(), path: FIXTURE.into(), chat_template: None }
 }
 
+/// Ids and hashes.
+type Hashed = (Vec<u32>, Vec<u64>);
+
 type Told = (Option<Vec<u32>>, Option<PromptTokens>);
 
 #[tokio::test]
@@ -61,7 +64,7 @@ async fn policy_gets_tokens_of_text_where_the_model_has_a_tokenizer_and_estimate
 #[tokio::test]
 async fn prefix_hashes_of_tokenized_text_are_those_of_its_tokens() {
     let worker = Upstream::saying("{}").await;
-    let told: Arc<Mutex<Vec<(Vec<u32>, Vec<u64>)>>> = Arc::default();
+    let told: Arc<Mutex<Vec<Hashed>>> = Arc::default();
     let seen = Arc::clone(&told);
     let needs = RequestNeeds { tokens: true, prefix_hashes: true, ..RequestNeeds::default() };
     let policy = CustomPolicy::new(needs, move |inner, table, info| {
