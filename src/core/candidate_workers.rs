@@ -8,6 +8,9 @@ use crate::core::worker::Worker;
 use crate::core::{books, moment};
 use sgl_policy_abi::{Column, WorkerRole};
 
+/// Each byte of -1.
+pub(crate) const UNKNOWN_MATCH: u8 = 0xff;
+
 /// Names one list of workers: no two different lists in the process have the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableVersion(u64);
@@ -69,6 +72,19 @@ pub trait CandidateWorkers: Send + Sync {
     /// [`fill`](Self::fill).
     fn fill_at(&self, column: Column, out: &mut [u8], _now: &Now) {
         self.fill(column, out);
+    }
+
+    /// Writes into `out`, [`Column::WIDTH`] bytes a worker, how many tokens of a prompt with these block
+    /// hashes each worker is believed to hold; -1 where nobody knows. Default: -1 for all.
+    fn fill_prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32, out: &mut [u8]) {
+        let _ = (prefix_hashes, block_tokens);
+        out.fill(UNKNOWN_MATCH);
+    }
+
+    /// The same for one worker; `None` where nobody knows. Default: `None`.
+    fn prefix_match(&self, index: usize, prefix_hashes: &[u64], block_tokens: f32) -> Option<i32> {
+        let _ = (index, prefix_hashes, block_tokens);
+        None
     }
 
     /// Writes the health bits into `out`, `len().div_ceil(8)` bytes, unused bits zero.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::core::fleet_prefixes::{FleetPrefixes, PrefixIndexLimits};
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::slots::Slots;
 use crate::core::table::WorkerTable;
 use crate::core::worker::WorkerSpec;
+use crate::prefix_index::PrefixIndex;
 
 /// Why a worker could not be added.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub struct Fleet {
     current: ArcSwap<WorkerTable>,
     changes: Mutex<()>,
     slots: Arc<Mutex<Slots>>,
+    prefixes: Arc<FleetPrefixes>,
 }
 
 impl Default for Fleet {
@@ -45,10 +48,41 @@ impl Default for Fleet {
 impl Fleet {
     /// A fleet without workers.
     pub fn new() -> Self {
+        Self::with_prefix_index(PrefixIndexLimits::default())
+    }
+
+    /// A fleet without workers whose prefix index, if it gets one, has these bounds.
+    pub fn with_prefix_index(limits: PrefixIndexLimits) -> Self {
+        let prefixes = Arc::new(FleetPrefixes::new(limits));
         Self {
-            current: ArcSwap::from_pointee(WorkerTable::new(Vec::new())),
+            current: ArcSwap::from_pointee(WorkerTable::new(Vec::new(), &prefixes)),
             changes: Mutex::new(()),
             slots: Arc::default(),
+            prefixes,
+        }
+    }
+
+    /// The index of what its workers hold, if it was started.
+    pub fn prefix_index(&self) -> Option<&PrefixIndex> {
+        self.prefixes.get()
+    }
+
+    /// Starts the index of what its workers hold, unless it runs or its bounds forbid it. Until then the
+    /// input `prefix_match` is unknown, and it costs nothing.
+    pub fn start_prefix_index(&self) {
+        if self.prefixes.get().is_some() {
+            return;
+        }
+        let _changing = self.changes.lock();
+        if self.prefixes.get().is_none() && self.prefixes.start().is_some() {
+            self.table().workers().iter().for_each(|worker| self.prefixes.enter(worker));
+        }
+    }
+
+    /// The worker started anew: whatever it held is gone.
+    pub fn forget_prefixes(&self, worker: &FleetWorker) {
+        if let (Some(index), Some(place)) = (self.prefixes.get(), worker.indexed()) {
+            index.cleared(place);
         }
     }
 
@@ -79,6 +113,7 @@ impl Fleet {
         let (chunk, slot) = self.slots.lock().take(&spec.url);
         chunk.set_healthy(slot, healthy);
         let worker = Arc::new(FleetWorker::new(spec, chunk, slot, &self.slots));
+        self.prefixes.enter(&worker);
         let mut workers = table.workers().to_vec();
         workers.push(Arc::clone(&worker));
         self.publish(workers);
@@ -96,6 +131,9 @@ impl Fleet {
         self.slots.lock().leave(url, chunk, slot);
         let left = table.workers().iter().filter(|worker| !Arc::ptr_eq(worker, &removed));
         self.publish(left.cloned().collect());
+        if let (Some(index), Some(place)) = (self.prefixes.get(), removed.indexed()) {
+            index.left(place);
+        }
         Some(removed)
     }
 
@@ -110,6 +148,7 @@ impl Fleet {
         let (chunk, slot) = before.slot();
         self.slots.lock().share(chunk, slot);
         let worker = Arc::new(before.succeeded_by(spec));
+        self.prefixes.fit(&worker);
         let mut workers = table.workers().to_vec();
         *workers.get_mut(position)? = Arc::clone(&worker);
         self.publish(workers);
@@ -141,7 +180,7 @@ impl Fleet {
                 slots.rank(chunk, slot)
             });
         }
-        self.current.store(Arc::new(WorkerTable::new(workers)));
+        self.current.store(Arc::new(WorkerTable::new(workers, &self.prefixes)));
     }
 }
 

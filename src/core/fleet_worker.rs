@@ -1,7 +1,7 @@
 //! One worker of the router's own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -12,9 +12,10 @@ use crate::core::books::BookNumbers;
 use crate::core::engine_facts::EngineFacts;
 use crate::core::moment;
 use crate::core::report::WorkerReport;
-use crate::core::signals::SignalChunk;
+use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use crate::core::slots::Slots;
 use crate::core::worker::{Worker, WorkerSpec};
+use crate::prefix_index::IndexedWorker;
 use sgl_policy_abi::{Column, WorkerRole};
 
 /// One worker of a [`crate::core::Fleet`].
@@ -23,6 +24,10 @@ pub struct FleetWorker {
     spec: WorkerSpec,
     chunk: &'static SignalChunk,
     slot: usize,
+    /// The position of the slot among all slots of the fleet.
+    number: usize,
+    /// Its place in the prefix index, once it has one.
+    indexed: OnceLock<IndexedWorker>,
     /// Set while the worker must get no new requests; its requests in flight go on.
     draining: AtomicBool,
     /// Set once the worker is removed: its slot may since belong to the same worker, added again.
@@ -45,10 +50,13 @@ impl FleetWorker {
         slot: usize,
         slots: &Arc<Mutex<Slots>>,
     ) -> Self {
+        let (chunks, within) = slots.lock().rank(chunk, slot);
         Self {
             spec,
             chunk,
             slot,
+            number: chunks.saturating_mul(CHUNK_SLOTS).saturating_add(within),
+            indexed: OnceLock::new(),
             draining: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             slots: Arc::clone(slots),
@@ -59,6 +67,9 @@ impl FleetWorker {
     /// This one touches the slot no more, which has one owner more.
     pub(crate) fn succeeded_by(&self, spec: WorkerSpec) -> Self {
         let next = Self::new(spec, self.chunk, self.slot, &self.slots);
+        if let Some(place) = self.indexed() {
+            next.set_indexed(place);
+        }
         // Relaxed: see `is_draining`; whoever replaces a worker lets no other change run.
         next.draining.store(self.is_draining(), Ordering::Relaxed);
         // Relaxed: see `set_healthy`.
@@ -68,6 +79,22 @@ impl FleetWorker {
 
     pub(crate) fn slot(&self) -> (&'static SignalChunk, usize) {
         (self.chunk, self.slot)
+    }
+
+    /// The position of its slot among all slots of the fleet.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Its place in the fleet's prefix index; `None` while there is no index.
+    #[inline]
+    pub fn indexed(&self) -> Option<IndexedWorker> {
+        self.indexed.get().copied()
+    }
+
+    pub(crate) fn set_indexed(&self, place: IndexedWorker) {
+        // It is set once, by whoever makes the worker or the index.
+        let _ = self.indexed.set(place);
     }
 
     /// Sets whether it may be chosen. Does not affect requests in flight. A draining worker is still not

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::core::candidate_workers::{CandidateWorkers, TableVersion};
+use crate::core::candidate_workers::{CandidateWorkers, TableVersion, UNKNOWN_MATCH};
+use crate::core::fleet_prefixes::{FleetPrefixes, column_order};
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::moment;
 use crate::core::moment::Now;
 use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
 use crate::core::worker::Worker;
+use crate::prefix_index::ColumnOrder;
 use sgl_policy_abi::Column;
 
 /// Neighbouring slots of one chunk, so that their columns can be copied at once.
@@ -25,11 +27,14 @@ pub struct WorkerTable {
     version: TableVersion,
     workers: Box<[Arc<FleetWorker>]>,
     runs: Box<[SlotRun]>,
+    prefixes: Arc<FleetPrefixes>,
+    /// How its workers stand in the prefix index.
+    order: ColumnOrder,
 }
 
 impl WorkerTable {
     /// `workers` in slot order.
-    pub(crate) fn new(workers: Vec<Arc<FleetWorker>>) -> Self {
+    pub(crate) fn new(workers: Vec<Arc<FleetWorker>>, prefixes: &Arc<FleetPrefixes>) -> Self {
         let mut runs: Vec<SlotRun> = Vec::new();
         for worker in &workers {
             let (chunk, slot) = worker.slot();
@@ -38,7 +43,9 @@ impl WorkerTable {
                 _ => runs.push(SlotRun { chunk, first: slot, len: 1 }),
             }
         }
-        Self { version: TableVersion::next(), workers: workers.into(), runs: runs.into() }
+        let order = column_order(workers.iter().map(|worker| &**worker));
+        let prefixes = Arc::clone(prefixes);
+        Self { version: TableVersion::next(), workers: workers.into(), runs: runs.into(), prefixes, order }
     }
 
     /// The workers, in the order of their indexes.
@@ -49,6 +56,15 @@ impl WorkerTable {
     /// The worker with this index.
     pub fn get(&self, index: usize) -> Option<&Arc<FleetWorker>> {
         self.workers.get(index)
+    }
+
+    /// Notes that a request whose prompt has these block hashes was sent to a worker. It allocates, and it
+    /// may change the index for others too: not for a decision's path.
+    pub fn sent(&self, index: usize, prefix_hashes: &[u64]) {
+        let place = self.get(index).and_then(|worker| worker.indexed());
+        if let (Some(prefixes), Some(place)) = (self.prefixes.get(), place) {
+            prefixes.sent(place, prefix_hashes);
+        }
     }
 
     /// The index of the worker with this URL.
@@ -102,6 +118,20 @@ impl CandidateWorkers for WorkerTable {
         if moment::is_in(column) {
             moment::into_ages(out, now.moment());
         }
+    }
+
+    #[inline]
+    fn fill_prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32, out: &mut [u8]) {
+        match self.prefixes.get() {
+            Some(index) => index.fill(prefix_hashes, block_tokens, &self.order, out),
+            None => out.fill(UNKNOWN_MATCH),
+        }
+    }
+
+    #[inline]
+    fn prefix_match(&self, index: usize, prefix_hashes: &[u64], block_tokens: f32) -> Option<i32> {
+        let place = self.get(index)?.indexed()?;
+        Some(self.prefixes.get()?.matched(place, prefix_hashes, block_tokens))
     }
 
     #[inline]

@@ -134,10 +134,19 @@ impl PrefixIndex {
         self.change(worker, |writer| writer.clear(&self.shared, worker.slot));
     }
 
+    /// The worker is gone: nothing of it stays, and what is said of it from now on is ignored.
+    pub fn left(&self, worker: IndexedWorker) {
+        self.change(worker, |writer| {
+            writer.clear(&self.shared, worker.slot);
+            let held = writer.held(worker.slot);
+            *held = HeldBlocks { generation: held.generation.wrapping_add(1), ..HeldBlocks::default() };
+        });
+    }
+
     /// Writes into `column`, four little-endian bytes a worker, how many tokens of a prompt each worker is
-    /// believed to hold.
+    /// believed to hold. A block has `block_tokens`, of text on average.
     #[inline]
-    pub fn fill(&self, chain: &[u64], block_tokens: u32, order: &ColumnOrder, column: &mut [u8]) {
+    pub fn fill(&self, chain: &[u64], block_tokens: f32, order: &ColumnOrder, column: &mut [u8]) {
         let column = column.as_chunks_mut().0;
         column.fill([0; 4]);
         self.walk(chain, |depth, place, bits| {
@@ -146,7 +155,7 @@ impl PrefixIndex {
     }
 
     /// How many tokens of a prompt one worker is believed to hold.
-    pub fn matched(&self, worker: IndexedWorker, chain: &[u64], block_tokens: u32) -> i32 {
+    pub fn matched(&self, worker: IndexedWorker, chain: &[u64], block_tokens: f32) -> i32 {
         let (own, bit) = (usize::from(worker.slot / 64), 1_u64 << (worker.slot % 64));
         let mut blocks = 0;
         self.walk(chain, |depth, place, bits| {
@@ -195,7 +204,9 @@ impl PrefixIndex {
     }
 }
 
+/// Whole tokens of so many blocks; the cast takes nonsense to the nearest number that there is.
 #[inline]
-fn tokens(blocks: usize, block_tokens: u32) -> i32 {
-    i32::try_from(blocks as u64 * u64::from(block_tokens)).unwrap_or(i32::MAX)
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "see above")]
+fn tokens(blocks: usize, block_tokens: f32) -> i32 {
+    (blocks as f32 * block_tokens) as i32
 }

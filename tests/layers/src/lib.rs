@@ -5,6 +5,8 @@
 
 #[path = "../../../src/types/mod.rs"]
 pub mod types;
+#[path = "../../../src/prefix_index/mod.rs"]
+pub mod prefix_index;
 pub mod config;
 #[path = "../../../src/core/mod.rs"]
 pub mod core;

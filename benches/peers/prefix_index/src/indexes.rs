@@ -79,7 +79,7 @@ impl Ours {
 
 impl Index for Ours {
     fn find(&self, question: &Question, column: &mut [i32]) {
-        self.index.fill(&question.chain, TOKENS as u32, &ColumnOrder::Same, bytes_of(column));
+        self.index.fill(&question.chain, TOKENS as f32, &ColumnOrder::Same, bytes_of(column));
     }
 }
 
