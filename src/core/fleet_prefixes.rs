@@ -77,3 +77,83 @@ pub(crate) fn column_order<'a>(workers: impl Iterator<Item = &'a FleetWorker>) -
     }
     ColumnOrder::Mapped(positions.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::candidate_workers::CandidateWorkers;
+    use crate::core::engine_facts::EngineFacts;
+    use crate::core::fleet::Fleet;
+    use crate::core::table::WorkerTable;
+    use crate::core::worker::WorkerSpec;
+    use sgl_policy_abi::Column;
+    use std::sync::Arc;
+
+    fn fleet(count: usize) -> Fleet {
+        let fleet = Fleet::new();
+        for i in 0..count {
+            fleet.add(WorkerSpec::new(format!("http://w{i}")), true).unwrap();
+        }
+        fleet
+    }
+
+    fn matches(table: &WorkerTable, hashes: &[u64]) -> Vec<i32> {
+        let mut bytes = vec![0; table.len() * Column::WIDTH];
+        table.fill_prefix_match(hashes, 16.0, &mut bytes);
+        let all: Vec<i32> = bytes.as_chunks().0.iter().map(|cell| i32::from_le_bytes(*cell)).collect();
+        let one = |index| table.prefix_match(index, hashes, 16.0).unwrap_or(-1);
+        assert!((0..table.len()).map(one).eq(all.iter().copied()));
+        all
+    }
+
+    #[test]
+    fn prefixes_are_known_once_the_index_is_started_and_go_with_their_worker() {
+        let fleet = fleet(3);
+        fleet.table().sent(1, &[7, 8]);
+        assert_eq!(matches(&fleet.table(), &[7, 8]), [-1, -1, -1]);
+        fleet.start_prefix_index();
+        let table = fleet.table();
+        table.sent(1, &[7, 8]);
+        table.sent(2, &[7]);
+        assert_eq!(matches(&table, &[7, 8]), [0, 32, 16]);
+        fleet.replace(WorkerSpec { weight: 2.0, ..WorkerSpec::new("http://w1") }).unwrap();
+        assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 32, 16], "other facts change nothing");
+        fleet.remove("http://w0").unwrap();
+        assert_eq!(matches(&fleet.table(), &[7, 8]), [32, 16], "workers are not where their slots are");
+        fleet.add(WorkerSpec::new("http://other"), true).unwrap();
+        fleet.remove("http://w1").unwrap();
+        table.sent(1, &[7, 8]);
+        assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 16]);
+        fleet.add(WorkerSpec::new("http://w1"), true).unwrap();
+        table.sent(1, &[7, 8]);
+        assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 0, 16], "the one before says nothing of it");
+        let last = Arc::clone(&fleet.table().workers()[2]);
+        fleet.forget_prefixes(&last);
+        assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn worker_holds_as_much_as_its_engine_says() {
+        let limits = PrefixIndexLimits { min_block_tokens: 16, ..PrefixIndexLimits::default() };
+        let fleet = Fleet::with_prefix_index(limits);
+        fleet.start_prefix_index();
+        let tokens = |tokens: u32| WorkerSpec {
+            engine: EngineFacts { kv_capacity_tokens: Some(tokens), ..EngineFacts::UNKNOWN },
+            ..WorkerSpec::new("http://w0")
+        };
+        fleet.add(tokens(47), true).unwrap();
+        fleet.table().sent(0, &[1, 2, 3, 4]);
+        assert_eq!(matches(&fleet.table(), &[1, 2, 3, 4]), [48]);
+        fleet.replace(tokens(16)).unwrap();
+        assert_eq!(matches(&fleet.table(), &[1, 2, 3, 4]), [16]);
+    }
+
+    #[test]
+    fn index_without_memory_is_off() {
+        let fleet = Fleet::with_prefix_index(PrefixIndexLimits { max_bytes: 0, ..Default::default() });
+        fleet.add(WorkerSpec::new("http://w0"), true).unwrap();
+        fleet.start_prefix_index();
+        fleet.table().sent(0, &[7]);
+        assert_eq!((matches(&fleet.table(), &[7]), fleet.prefix_index().is_none()), (vec![-1], true));
+    }
+}

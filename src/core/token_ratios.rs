@@ -69,6 +69,13 @@ impl TokenRatios {
         tokens
     }
 
+    /// How many tokens so many bytes of text have on average.
+    #[expect(clippy::cast_precision_loss, reason = "an average")]
+    pub fn tokens(&self, model: Option<&str>, bytes: u32) -> f32 {
+        let sums = self.find(hash_of(model)).map_or(&self.others, |slot| &slot.sums);
+        bytes as f32 / sums.ratio()
+    }
+
     /// An engine counted `prompt_tokens` in a prompt of so many bytes of text. What cannot be is ignored.
     pub fn learn(&self, model: Option<&str>, prompt_bytes: u64, prompt_tokens: u64) {
         #[expect(clippy::cast_precision_loss, reason = "an average")]

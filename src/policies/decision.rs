@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::books::BookEntry;
+use crate::core::candidate_workers::CandidateWorkers;
 use crate::core::in_flight::InFlight;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
@@ -169,7 +170,13 @@ impl Decision {
     ) -> Result<Self, DecideError> {
         let Placed { index, ticket } = placed;
         let worker = table.get(index).ok_or(DecideError::NoWorker)?;
-        let in_flight = InFlight::on_fleet_with(worker, || book_entry(info, ticket.cost()));
+        let in_flight = InFlight::on_fleet_with(worker, || {
+            let entry = book_entry(info, ticket.cost());
+            let hashes = info.prefix_hashes.unwrap_or_default();
+            let held = table.prefix_match(index, hashes, info.block_tokens()).unwrap_or_default();
+            let uncached_tokens = entry.prefill_tokens.saturating_sub(held.max(0).cast_unsigned());
+            BookEntry { uncached_tokens, ..entry }
+        });
         Ok(Self { index, in_flight, chooser, ticket })
     }
 

@@ -46,6 +46,9 @@ impl QueryLookup for Vec<(String, String)> {
     }
 }
 
+/// As [`PrefixBlocks`](crate::types::PrefixBlocks) has it by default.
+const DEFAULT_BLOCK_TOKENS: f32 = 16.0;
+
 /// Headers that name a key; the first one present wins.
 const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
 
@@ -113,6 +116,8 @@ pub struct SelectWorkerInfo<'a> {
     pub session: Option<&'a str>,
     /// Hashes of the prompt's blocks, as [`PrefixHasher`](crate::types::PrefixHasher) makes them.
     pub prefix_hashes: Option<&'a [u64]>,
+    /// Tokens of a block of these, on average; `None` = as many as a block of tokens has by default.
+    pub prefix_block_tokens: Option<f32>,
     /// Requests a second, a moving average over a minute.
     pub arrival_rate: Option<f32>,
     /// The request's headers.
@@ -151,6 +156,7 @@ impl SelectWorkerInfo<'static> {
         route: None,
         session: None,
         prefix_hashes: None,
+        prefix_block_tokens: None,
         arrival_rate: None,
         headers: None,
         fields: None,
@@ -171,6 +177,12 @@ impl SelectWorkerInfo<'_> {
     pub fn admits(&self, index: usize) -> bool {
         !self.excluded.is_some_and(|set| set.contains(index))
             && self.eligible.is_none_or(|set| set.contains(index))
+    }
+
+    /// Tokens of a block of the prompt.
+    #[inline]
+    pub fn block_tokens(&self) -> f32 {
+        self.prefix_block_tokens.unwrap_or(DEFAULT_BLOCK_TOKENS)
     }
 
     /// Bytes of the whole prompt.
@@ -219,6 +231,9 @@ pub struct RequestNeeds {
     pub session: bool,
     /// Hashes of the prompt's blocks.
     pub prefix_hashes: bool,
+    /// How much of the prompt each worker holds, for which hashes are needed, and that it is noted where a
+    /// request was sent.
+    pub prefix_match: bool,
     /// How many requests come. Nothing of the body, but it must be counted.
     pub arrival_rate: bool,
     /// Fields of the body and parameters of the URL:
@@ -239,6 +254,7 @@ impl RequestNeeds {
             stream: self.stream || other.stream,
             session: self.session || other.session,
             prefix_hashes: self.prefix_hashes || other.prefix_hashes,
+            prefix_match: self.prefix_match || other.prefix_match,
             arrival_rate: self.arrival_rate || other.arrival_rate,
             names: self.names || other.names,
             model: self.model || other.model,

@@ -137,6 +137,7 @@ async fn every_input_arrives_in_its_documented_encoding() {
         model: Some("m"),
         leg: Leg::Decode,
         excluded: Some(&excluded),
+        prefix_block_tokens: Some(15.5),
         prompt_tokens: Some(PromptTokens { count: 70_001, exact: true }),
         max_tokens: Some(u64::MAX),
         stream: true,
@@ -154,6 +155,9 @@ async fn every_input_arrives_in_its_documented_encoding() {
         ..SelectWorkerInfo::default()
     };
     let table = fleet.table();
+    fleet.start_prefix_index();
+    table.sent(3, &[1, 5]);
+    table.sent(9, &[1, u64::MAX - 1, 5]);
     assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);
     let sent = Everything::sent("all-inputs");
     assert_eq!(sent.value(&Input::Healthy).bits(), [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]);
@@ -166,6 +170,8 @@ async fn every_input_arrives_in_its_documented_encoding() {
         let arrived = arrived.map(whole);
         assert!(arrived.eq(expected), "{}", column.name());
     }
+    let matches = (0..11).map(|worker| i32::from(worker == 3) * 15 + i32::from(worker == 9) * 31);
+    assert!(sent.value(&Input::PrefixMatch).words().map(i32::from_le_bytes).eq(matches));
     assert_eq!(sent.value(&Input::RequestText), &Value::str("héllo"));
     let tokens = [1_u32, 70_000, u32::MAX].map(u32::to_le_bytes).concat();
     assert_eq!(sent.value(&Input::RequestTokens), &Value::Bin(tokens));
@@ -245,6 +251,7 @@ async fn what_a_request_does_not_have_arrives_as_nil() {
     policy.decide(&table, &SelectWorkerInfo::default()).unwrap();
     let sent = Everything::sent("nil-inputs");
     assert_eq!(sent.value(&Input::Excluded), &Value::Bin(vec![0]));
+    assert_eq!(sent.value(&Input::PrefixMatch), &Value::Bin(vec![0xff; 12]));
     let nils = [Input::RequestText, Input::RequestTokens, Input::Model, Input::MaxTokens, Input::Route];
     for nil in nils.into_iter().chain([Input::Session, Input::PrefixHashes, SESSION, TEAM, USER, KEY]) {
         assert_eq!(sent.value(&nil), &Value::Nil, "{}", nil.name());

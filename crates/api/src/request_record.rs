@@ -186,6 +186,9 @@ pub struct CandidateRecord {
     /// Milliseconds since it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_age_ms: Option<i32>,
+    /// Tokens of the prompt that it was believed to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_match: Option<i32>,
     /// What the router had sent to it, by its own books, if some plugin reads them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub books: Option<BookNumbers>,

@@ -22,6 +22,8 @@ pub enum Input {
     Excluded,
     /// A number per worker.
     Column(Column),
+    /// `prefix_match`, i32 per worker: how many tokens of this prompt it is believed to hold.
+    PrefixMatch,
     /// `request_text`, text or nil: the prompt, or the joined chat messages.
     RequestText,
     /// `request_tokens`, u32 token ids in a `bin`, or nil.
@@ -165,7 +167,11 @@ impl Input {
             Self::Random,
             Self::NowNs,
         ];
-        [Self::Healthy, Self::Excluded].into_iter().chain(Column::ALL.map(Self::Column)).chain(requests)
+        [Self::Healthy, Self::Excluded]
+            .into_iter()
+            .chain(Column::ALL.map(Self::Column))
+            .chain([Self::PrefixMatch])
+            .chain(requests)
     }
 
     /// The input of that name.
@@ -229,6 +235,7 @@ impl Input {
             Self::Healthy => "healthy",
             Self::Excluded => "excluded",
             Self::Column(column) => column.name(),
+            Self::PrefixMatch => "prefix_match",
             Self::RequestText => "request_text",
             Self::RequestTokens => "request_tokens",
             Self::PromptBytes => "prompt_bytes",
@@ -260,7 +267,7 @@ impl Input {
     pub const fn column_width(&self) -> Option<ColumnWidth> {
         match self {
             Self::Healthy | Self::Excluded => Some(ColumnWidth::Bit),
-            Self::Column(_) => Some(ColumnWidth::Word),
+            Self::Column(_) | Self::PrefixMatch => Some(ColumnWidth::Word),
             Self::RequestText
             | Self::RequestTokens
             | Self::PromptBytes
@@ -317,7 +324,7 @@ mod tests {
         }
         let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma report_age_ms \
                      prefill_load prefill_tokens uncached_tokens tokens_in_flight pending_cost oldest_pending_ms \
-                     ttft_ewma tpot_ewma \
+                     ttft_ewma tpot_ewma prefix_match \
                      request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact max_tokens \
                      stream route session prefix_hashes arrival_rate model \
                      waited_ms may_wait_ms held leg random now_ns";

@@ -113,6 +113,15 @@ impl<'a, P: Declares> Context<'a, P> {
 
     sgl_policy_abi::for_each_column!(accessors);
 
+    /// Input `prefix_match`: how many tokens of this request's prompt each worker is believed to hold; 0 =
+    /// none, -1 = nobody knows, because the prompt has no whole block or the router keeps no index.
+    #[inline]
+    #[must_use]
+    pub fn prefix_match(&self) -> Ints<'a> {
+        declared!("prefix_match");
+        Ints::new(self.message.columns.prefix_match)
+    }
+
     /// Input `request_text`, as bytes: cheaper than [`Context::text`], which checks UTF-8.
     #[inline]
     #[must_use]

@@ -11,6 +11,8 @@ pub(crate) struct Columns<'a> {
     pub(crate) excluded: Bits<'a>,
     /// By the number of the [`Column`]; empty where it is not declared.
     numbers: [&'a [[u8; 4]]; Column::COUNT],
+    /// Empty where it is not declared.
+    pub(crate) prefix_match: &'a [[u8; 4]],
 }
 
 #[expect(clippy::indexing_slicing, reason = "there is one place for each column")]
@@ -142,6 +144,7 @@ impl<'a> Message<'a> {
             Input::Healthy => columns.healthy = Bits::new(r.bin()?),
             Input::Excluded => columns.excluded = Bits::new(r.bin()?),
             Input::Column(column) => columns.set(*column, words(r, workers)?),
+            Input::PrefixMatch => columns.prefix_match = words(r, workers)?,
             Input::RequestText => request.text = opt_str_bytes(r)?,
             Input::RequestTokens => request.tokens = opt_tokens(r)?,
             Input::PromptBytes => request.prompt_bytes = r.uint()?,

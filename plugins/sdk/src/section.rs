@@ -144,6 +144,7 @@ impl<const N: usize> Output<N> {
             Input::Healthy
             | Input::Excluded
             | Input::Column(_)
+            | Input::PrefixMatch
             | Input::RequestText
             | Input::RequestTokens
             | Input::PromptBytes
@@ -200,6 +201,7 @@ mod tests {
             Input::OldestPendingMs,
             Input::TtftEwma,
             Input::TpotEwma,
+            Input::PrefixMatch,
             Input::RequestText,
             Input::RequestTokens,
             Input::PromptBytes,

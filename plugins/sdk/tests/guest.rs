@@ -35,7 +35,7 @@ impl Policy for Echo {
         }
         let worker = ctx.table().get(0).expect("there is one");
         let reason = format!(
-            "{} {:?} {:?} {} {:?} load={} running={:?} waiting={:?} queued={:?} kv={:?} tps={:?} ms={:?} age={:?} \
+            "{} {:?} {:?} {} {:?} load={} running={:?} waiting={:?} queued={:?} kv={:?} tps={:?} ms={:?} age={:?} match={:?} \
              text={:?} tokens={:?} bytes={} count={}{} max={:?} stream={} \
              route={:?} session={:?} hashes={:?} rate={} tenant={:?} user={:?} key={:?} model={:?} a={:?} b={:?} leg={:?} random={} now={} {}{}",
             worker.url,
@@ -51,6 +51,7 @@ impl Policy for Echo {
             ctx.throughput().known(0),
             ctx.latency_ewma().known(0),
             ctx.report_age_ms().known(0),
+            ctx.prefix_match().known(0),
             ctx.text(),
             ctx.tokens().map(|tokens| tokens.iter().collect::<Vec<_>>()),
             ctx.prompt_bytes(),
@@ -128,7 +129,7 @@ sgl_policy_sdk::export_policy! {
     inputs: [
         Healthy, Excluded, Load, Running, Waiting, QueuedTokens, KvUsage, Throughput, LatencyEwma, ReportAgeMs,
         PrefillLoad, PrefillTokens, UncachedTokens, TokensInFlight, PendingCost, OldestPendingMs, TtftEwma, TpotEwma,
-        RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, MaxTokens, Stream, Route, Session,
+        PrefixMatch, RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, MaxTokens, Stream, Route, Session,
         PrefixHashes, ArrivalRate, ConfigHeader("tenant_header"), Field("/user"), Query("key"), Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
     ],
     hooks: [select_pair, on_first_token, on_complete, state],
@@ -246,6 +247,7 @@ fn every_input_arrives_as_it_was_sent() {
         throughput: 7.0,
         latency_ewma: 8.5,
         report_age_ms: 900,
+        prefix_match: 32,
         ..TestWorker::new("http://a").label("zone", "z1")
     };
     let request = Request {
@@ -267,7 +269,7 @@ fn every_input_arrives_as_it_was_sent() {
         decision.reason.as_deref(),
         Some(
             "http://a Some(\"m\") Prefill 2.5 [(\"zone\", \"z1\")] load=3 running=Some(4) waiting=Some(5) \
-             queued=Some(6) kv=Some(0.5) tps=Some(7.0) ms=Some(8.5) age=Some(900) text=Some(\"hé\") \
+             queued=Some(6) kv=Some(0.5) tps=Some(7.0) ms=Some(8.5) age=Some(900) match=Some(32) text=Some(\"hé\") \
              tokens=Some([1, 70000]) bytes=3 count=2 max=Some(77) stream=true \
              route=Some(\"/generate\") session=Some(\"s\") hashes=Some([18446744073709551615, 1]) rate=2.5 \
              tenant=None user=Some(\"u\") key=Some(\"k\") model=Some(\"mm\") a=None b=Some(\"v\") leg=Decode \
@@ -282,7 +284,7 @@ fn what_is_not_known_arrives_as_unknown() {
     assert_eq!(
         decision.reason.as_deref(),
         Some(
-            "http://a None Regular 1 [] load=0 running=None waiting=None queued=None kv=None tps=None ms=None age=None \
+            "http://a None Regular 1 [] load=0 running=None waiting=None queued=None kv=None tps=None ms=None age=None match=None \
              text=None tokens=None bytes=0 count=0? max=None stream=false \
              route=None session=None hashes=None rate=NaN tenant=None user=None key=None model=None a=None b=None leg=Single random=0 now=0 10"
         )

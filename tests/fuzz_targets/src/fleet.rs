@@ -23,6 +23,7 @@ pub(crate) fn table(workers: usize) -> Arc<WorkerTable> {
         let spec = WorkerSpec { role, model, labels, ..WorkerSpec::new(format!("http://w{index}:1")) };
         fleet.add(spec, index % 5 != 4).unwrap();
     }
+    fleet.start_prefix_index();
     fleet.table()
 }
 

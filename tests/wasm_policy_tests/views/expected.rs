@@ -91,6 +91,8 @@ fn booked(column: Column, books: Option<BookNumbers>) -> Option<u32> {
 /// What is seen of workers, in the order of the table.
 pub(crate) fn view<C: CandidateWorkers>(workers: &C, asked: &Asked) -> View {
     let is_in = |set: &Option<WorkerSet>, index| set.as_ref().is_some_and(|set| set.contains(index));
+    let hashes = asked.facts.prefix_hashes.as_deref().filter(|hashes| !hashes.is_empty());
+    let matched = |index| workers.prefix_match(index, hashes?, 16.0);
     let one = |index: usize| {
         let worker = workers.worker(index).expect("below the length");
         let report = worker.report();
@@ -104,6 +106,7 @@ pub(crate) fn view<C: CandidateWorkers>(workers: &C, asked: &Asked) -> View {
             engine: worker.engine().clone(),
             healthy: worker.is_healthy() && (asked.eligible.is_none() || is_in(&asked.eligible, index)),
             excluded: is_in(&asked.excluded, index),
+            prefix_match: matched(index).unwrap_or(-1),
             numbers: Column::ALL.map(|column| {
                 let load = || u32::try_from(worker.load()).expect("few");
                 let bits = match column {

@@ -73,6 +73,7 @@ fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
         },
         healthy: ctx.healthy().get(index),
         excluded: ctx.excluded().get(index),
+        prefix_match: ctx.prefix_match().get(index),
         numbers: sgl_policy_sdk::abi::for_each_column!(numbers),
     }
 }
@@ -84,7 +85,7 @@ sgl_policy_sdk::export_policy! {
     inputs: [
         Healthy, Header("x-a"), Load, Running, Waiting, RequestText, QueuedTokens, KvUsage, Throughput,
         PrefillLoad, TtftEwma, LatencyEwma, UncachedTokens, TpotEwma, TokensInFlight, OldestPendingMs, PendingCost,
-        PrefillTokens, ReportAgeMs, RequestTokens, Excluded, PromptBytes, PromptTokens, PromptTokensExact, Model,
+        PrefillTokens, ReportAgeMs, RequestTokens, Excluded, PrefixMatch, PromptBytes, PromptTokens, PromptTokensExact, Model,
         ArrivalRate, Field("/a/0"), PrefixHashes, MaxTokens, Session, Stream, Query("q"), Route, Header("x-b"), WaitedMs, Held, MayWaitMs, Leg, Random, NowNs,
     ],
 }

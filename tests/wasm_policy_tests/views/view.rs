@@ -16,6 +16,7 @@ pub(crate) struct WorkerView {
     pub(crate) engine: EngineFacts,
     pub(crate) healthy: bool,
     pub(crate) excluded: bool,
+    pub(crate) prefix_match: i32,
     /// Bits, so that NaN equals itself.
     pub(crate) numbers: [u32; Column::COUNT],
 }

@@ -1,10 +1,12 @@
 //! `[requests]`: what is worked out of requests, for policies that look at it.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use sglang_router_rs::config::Fault;
+use sglang_router_rs::core::PrefixIndexLimits;
 use sglang_router_rs::types::{JsonPointer, PrefixBlocks};
 
 /// Sources of a session's key that may be listed: each is looked for in every request.
@@ -25,6 +27,10 @@ pub struct RequestsSection {
     pub prefix_block_bytes: u32,
     /// Blocks of a prompt that are hashed: 1 to 65,536. Default: 4096.
     pub prefix_max_blocks: u32,
+    /// Bytes that the index of who holds which prefix may take: 1 MiB to 2^40; 0 = there is no index, and
+    /// `prefix_match` is unknown. It takes memory only once a policy declares `prefix_match`. Default:
+    /// 256 MiB.
+    pub prefix_index_max_bytes: u64,
 }
 
 impl Default for RequestsSection {
@@ -45,7 +51,25 @@ impl Default for RequestsSection {
             prefix_block_tokens: tokens,
             prefix_block_bytes: text_bytes,
             prefix_max_blocks: max_blocks,
+            prefix_index_max_bytes: PrefixIndexLimits::default().max_bytes as u64,
         }
+    }
+}
+
+/// Bytes that an index may take, unless it is off.
+const INDEX_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// Bytes of a token's text at most, on average.
+const LONG_TOKEN_BYTES: u32 = 5;
+
+fn index_limits(max_bytes: u64, blocks: PrefixBlocks, faults: &mut Vec<Fault>) -> PrefixIndexLimits {
+    if max_bytes != 0 && !INDEX_BYTES.contains(&max_bytes) {
+        let allowed = format!("0, or {} to {}", INDEX_BYTES.start(), INDEX_BYTES.end());
+        faults.push(Fault::value("requests.prefix_index_max_bytes", max_bytes, allowed));
+    }
+    PrefixIndexLimits {
+        max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+        min_block_tokens: blocks.tokens.min(blocks.text_bytes / LONG_TOKEN_BYTES).max(1),
     }
 }
 
@@ -83,12 +107,14 @@ pub struct RequestSettings {
     pub session: Arc<[SessionSource]>,
     /// How a prompt is taken apart for its hashes.
     pub prefix: PrefixBlocks,
+    /// Bounds of the index of prefixes.
+    pub prefix_index: PrefixIndexLimits,
 }
 
 impl RequestSettings {
     /// The settings that a section asks for.
     pub(crate) fn checked(section: &RequestsSection, faults: &mut Vec<Fault>) -> Self {
-        let mut within = |key: &str, value: u32, range: std::ops::RangeInclusive<u32>| {
+        let mut within = |key: &str, value: u32, range: RangeInclusive<u32>| {
             if !range.contains(&value) {
                 let allowed = format!("{} to {}", range.start(), range.end());
                 faults.push(Fault::value(format!("requests.{key}"), value, allowed));
@@ -100,6 +126,7 @@ impl RequestSettings {
             text_bytes: within("prefix_block_bytes", section.prefix_block_bytes, 8..=4096),
             max_blocks: within("prefix_max_blocks", section.prefix_max_blocks, 1..=65_536),
         };
+        let prefix_index = index_limits(section.prefix_index_max_bytes, prefix, faults);
         if section.session.len() > MAX_SOURCES {
             let allowed = format!("at most {MAX_SOURCES}");
             faults.push(Fault::value(
@@ -119,7 +146,7 @@ impl RequestSettings {
                 )),
             }
         }
-        Self { session: session.into(), prefix }
+        Self { session: session.into(), prefix, prefix_index }
     }
 }
 
@@ -139,17 +166,19 @@ mod tests {
             prefix_block_tokens: 0,
             prefix_block_bytes: 5000,
             prefix_max_blocks: 1 << 20,
+            prefix_index_max_bytes: 5,
         };
         let mut faults = Vec::new();
         let settings = RequestSettings::checked(&section, &mut faults);
         assert_eq!(*settings.session, [SessionSource::Header("x-id".to_owned())]);
         let paths: Vec<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
-        let expected = ["prefix_block_tokens", "prefix_block_bytes", "prefix_max_blocks"];
+        let expected =
+            ["prefix_block_tokens", "prefix_block_bytes", "prefix_max_blocks", "prefix_index_max_bytes"];
         assert!(
-            paths[..3].iter().zip(expected).all(|(path, key)| *path == format!("requests.{key}")),
+            paths[..4].iter().zip(expected).all(|(path, key)| *path == format!("requests.{key}")),
             "{paths:?}"
         );
-        assert_eq!(paths[3..], ["requests.session[1]", "requests.session[2]", "requests.session[3]"]);
+        assert_eq!(paths[4..], ["requests.session[1]", "requests.session[2]", "requests.session[3]"]);
         let many = RequestsSection { session: vec!["query:a".to_owned(); 17], ..RequestsSection::default() };
         let mut faults = Vec::new();
         RequestSettings::checked(&many, &mut faults);
@@ -162,5 +191,6 @@ mod tests {
         let settings = RequestSettings::checked(&RequestsSection::default(), &mut faults);
         assert!(faults.is_empty(), "{faults:?}");
         assert_eq!((settings.session.len(), settings.prefix), (7, PrefixBlocks::default()));
+        assert_eq!(settings.prefix_index, PrefixIndexLimits::default());
     }
 }

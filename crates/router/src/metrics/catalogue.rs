@@ -62,6 +62,14 @@ metrics! {
         "Requests refused for want of memory for bodies";
     OWN_SHORTAGES = Counter "own_shortages" []
         "Requests failed for want of descriptors or ports";
+    PREFIX_INDEX_BYTES = Gauge "prefix_index_bytes" []
+        "Bytes of memory that the index of prefixes takes";
+    PREFIX_INDEX_BLOCKS = Gauge "prefix_index_blocks" ["source"]
+        "Blocks that workers hold by the index, each at each worker: sent or reported";
+    PREFIX_INDEX_EVICTED = Counter "prefix_index_evicted_blocks" []
+        "Blocks forgotten because a worker, or the index, can hold no more";
+    PREFIX_INDEX_REFUSED = Counter "prefix_index_refused_blocks" []
+        "Blocks not noted, for want of memory or because too many requests came at once";
     DECISION_RECORDS = Counter "decision_records" []
         "Requests whose decisions were recorded";
     DECISION_RECORDS_DROPPED = Counter "decision_records_dropped" []

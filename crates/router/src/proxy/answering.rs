@@ -20,9 +20,11 @@ use crate::proxy::request_view::RequestView;
 use crate::proxy::retry::Ending;
 use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
+use crate::proxy::tried::Selection;
 use crate::records::Draft;
 use crate::records::draft::Asked;
 use sgl_api::End;
+use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{DecideError, HeaderLookup, RequestNeeds, SelectWorkerInfo};
 
 /// A client that sends this wants to know of the decision.
@@ -120,6 +122,7 @@ async fn serve<F: Form>(
         };
         let chosen = F::chosen(&decision);
         let Some(placed) = F::place(decision, &mut course.tried, snapshot, proxy.policy())? else { continue };
+        note_prefix(proxy, table, info, chosen);
         if let (Some(waited), Some(record)) = (course.waits.placed(), record.as_mut()) {
             record.waited(waited);
         }
@@ -140,6 +143,14 @@ async fn serve<F: Form>(
     }
     course.second = form.second_run().carried_on();
     Ok(None)
+}
+
+/// Notes which workers hold the request's prompt from now on, if the policy wants to know.
+fn note_prefix(proxy: &DataPlane, table: &WorkerTable, info: &SelectWorkerInfo<'_>, chosen: Selection) {
+    let Some(hashes) = info.prefix_hashes.filter(|_| proxy.policy().needs().prefix_match) else { return };
+    for index in chosen.prefill.into_iter().chain([chosen.decode]) {
+        table.sent(index, hashes);
+    }
 }
 
 fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
@@ -166,6 +177,9 @@ async fn read_request<'a>(
     let (route, snapshot) = (inbound.route, &course.snapshot);
     let (policy, settings) = (proxy.policy(), &proxy.settings().requests);
     let needs = policy.needs();
+    if needs.prefix_match {
+        proxy.backends().start_prefix_index();
+    }
     let fields = WantedFields {
         names: if needs.names { policy.wanted_names() } else { None },
         session: needs.session.then(|| Arc::clone(&settings.session)),

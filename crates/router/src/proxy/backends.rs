@@ -19,6 +19,7 @@ use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
 use sgl_upstream::{WorkerUrl, WorkerUrlError};
 use sglang_router_rs::core::{FleetError, FleetWorker, Worker, WorkerSpec};
+use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// How often a draining worker's requests are counted.
 const DRAIN_LOOK: Duration = Duration::from_millis(500);
@@ -103,13 +104,27 @@ impl Backends {
 
     /// The same; `queue` hears of workers that may be chosen from now on.
     pub(crate) fn with_queue(settings: ProxySettings, queue: Arc<RequestQueue>) -> Self {
-        let roster = Arc::new(Roster::new(settings.health.poll_models, Arc::clone(&queue)));
+        let roster = Arc::new(Roster::new(
+            settings.health.poll_models,
+            settings.requests.prefix_index,
+            Arc::clone(&queue),
+        ));
         Self { roster, queue, keepers: Mutex::default(), settings, runtime: Handle::current() }
     }
 
     /// The workers now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.roster.snapshot()
+    }
+
+    /// The index of what workers hold, if it was started.
+    pub fn prefix_index(&self) -> Option<&PrefixIndex> {
+        self.roster.prefix_index()
+    }
+
+    /// Starts that index, unless it runs or must not.
+    pub(crate) fn start_prefix_index(&self) {
+        self.roster.start_prefix_index();
     }
 
     /// How often a worker was found dead, those that were removed included.

@@ -89,6 +89,8 @@ async fn check_for_ever(
                 roster.judge();
             }
             if target.checked(passed).await {
+                // What it held is gone with it.
+                roster.forget_prefixes(target.worker());
                 roster.found_dead();
             }
         }

@@ -12,6 +12,7 @@ use crate::proxy::shortage::Shortage;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::Worker;
+use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// Status classes, as labels.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -145,8 +146,19 @@ impl Measures {
     }
 }
 
+fn tell_prefix_index(backends: &Backends, families: &mut Families) {
+    let Some(stats) = backends.prefix_index().map(PrefixIndex::stats) else { return };
+    families.family(&catalogue::PREFIX_INDEX_BYTES).gauge(&[], count(stats.bytes));
+    let blocks = families.family(&catalogue::PREFIX_INDEX_BLOCKS);
+    blocks.gauge(&["sent"], count(stats.sent_blocks));
+    blocks.gauge(&["reported"], count(stats.reported_blocks));
+    families.family(&catalogue::PREFIX_INDEX_EVICTED).count(&[], stats.evicted_blocks);
+    families.family(&catalogue::PREFIX_INDEX_REFUSED).count(&[], stats.refused_blocks);
+}
+
 fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     let Some(backends) = backends.upgrade() else { return };
+    tell_prefix_index(&backends, families);
     let snapshot = backends.snapshot();
     let mut gauge = |metric: &'static Metric, value: &dyn Fn(&Target) -> f64| {
         let family = families.family(metric);

@@ -21,6 +21,7 @@ pub(crate) struct RequestView<'a> {
     parameters: Parameters<'a>,
     prompt_tokens: Option<PromptTokens>,
     arrival_rate: Option<f32>,
+    prefix_block_tokens: Option<f32>,
     /// Where the key of a session may be; none if nobody wants it.
     session: &'a [SessionSource],
 }
@@ -63,6 +64,9 @@ impl<'a> RequestView<'a> {
             if counts || tokens || prefix.is_some() {
                 view.tokenize(proxy, inbound, prefix, tokens).await;
             }
+            // Nothing else says by now how many tokens there are.
+            let has_ids = view.facts.token_count > 0 || view.prompt_tokens.is_some();
+            view.prefix_block_tokens = view.block_tokens(proxy, has_ids);
             if counts && view.prompt_tokens.is_none() {
                 view.prompt_tokens = Some(view.facts.count_tokens(proxy.token_ratios()));
             }
@@ -101,6 +105,7 @@ impl<'a> RequestView<'a> {
             route: Some(inbound.route.path()),
             session: self.session(headers),
             prefix_hashes: facts.prefix_hashes.as_deref(),
+            prefix_block_tokens: self.prefix_block_tokens,
             arrival_rate: self.arrival_rate,
             headers: Some(headers),
             fields: Some(&facts.fields),
@@ -109,6 +114,14 @@ impl<'a> RequestView<'a> {
             request_key: key_of(headers),
             ..SelectWorkerInfo::default()
         }
+    }
+
+    /// Tokens of a block of the prompt's, where it has hashes; of text as many as there are on average.
+    fn block_tokens(&self, proxy: &DataPlane, has_ids: bool) -> Option<f32> {
+        let (facts, blocks) = (&self.facts, proxy.settings().requests.prefix);
+        facts.prefix_hashes.as_ref()?;
+        let of_text = || proxy.token_ratios().tokens(facts.model.as_deref(), blocks.text_bytes);
+        Some(if has_ids { blocks.tokens as f32 } else { of_text() })
     }
 
     fn session<'b>(&'b self, headers: &'b Headers<'b>) -> Option<&'b str> {

@@ -15,7 +15,10 @@ use crate::proxy::models::{Known, Listing};
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
-use sglang_router_rs::core::{EngineFacts, Fleet, FleetError, FleetWorker, Worker, WorkerSpec};
+use sglang_router_rs::core::{
+    EngineFacts, Fleet, FleetError, FleetWorker, PrefixIndexLimits, Worker, WorkerSpec,
+};
+use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// Who is there. The keepers of workers write to it; [`crate::proxy::Backends`] owns them.
 ///
@@ -43,8 +46,8 @@ struct RosterEntry {
 impl Roster {
     /// No workers yet; `learns` says whether they will be asked for their models. `queue` hears of
     /// changes.
-    pub fn new(learns: bool, queue: Arc<RequestQueue>) -> Self {
-        let fleet = Fleet::new();
+    pub fn new(learns: bool, limits: PrefixIndexLimits, queue: Arc<RequestQueue>) -> Self {
+        let fleet = Fleet::with_prefix_index(limits);
         let snapshot = ArcSwap::from_pointee(Snapshot::new(fleet.table(), Vec::new(), &[], learns));
         Self {
             fleet,
@@ -144,6 +147,21 @@ impl Roster {
     /// is missed.
     pub fn judged(&self) -> Notified<'_> {
         self.judged.notified()
+    }
+
+    /// The index of what workers hold, if it was started.
+    pub fn prefix_index(&self) -> Option<&PrefixIndex> {
+        self.fleet.prefix_index()
+    }
+
+    /// Starts that index, unless it runs or must not.
+    pub fn start_prefix_index(&self) {
+        self.fleet.start_prefix_index();
+    }
+
+    /// The worker started anew, and holds nothing.
+    pub fn forget_prefixes(&self, worker: &FleetWorker) {
+        self.fleet.forget_prefixes(worker);
     }
 
     /// A worker was found dead, also one that was removed and that requests still wait for.

@@ -169,7 +169,7 @@ impl Draft {
                     }
                 };
                 let more = chosen.iter().filter(|index| **index >= MAX_CANDIDATES);
-                decision.candidates.extend(more.filter_map(|index| candidate(table, *index, true)));
+                decision.candidates.extend(more.filter_map(|index| candidate(table, *index, true, None)));
                 decision.chosen = chosen;
             }
             Err(DecideError::Rejected { cause: why }) => cause = Some(why),
@@ -275,7 +275,10 @@ impl Asked {
     /// A question over this table, asked now.
     pub(crate) fn now(table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Box<Self> {
         let indexes = 0..table.len().min(MAX_CANDIDATES);
-        let candidates = indexes.filter_map(|index| candidate(table, index, info.admits(index))).collect();
+        let hashes = info.prefix_hashes.filter(|hashes| !hashes.is_empty());
+        let held = |index| table.prefix_match(index, hashes?, info.block_tokens());
+        let one = |index| candidate(table, index, info.admits(index), held(index));
+        let candidates = indexes.filter_map(one).collect();
         let decision = DecisionRecord {
             chooser: DecidedBy::Nobody,
             generation: None,
@@ -324,7 +327,12 @@ fn request_facts(info: &SelectWorkerInfo<'_>) -> RequestFactsRecord {
     }
 }
 
-fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<CandidateRecord> {
+fn candidate(
+    table: &WorkerTable,
+    index: usize,
+    admitted: bool,
+    held: Option<i32>,
+) -> Option<CandidateRecord> {
     let worker = table.get(index)?;
     let KnownReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ms, report_age_ms } =
         worker.report().known();
@@ -342,6 +350,7 @@ fn candidate(table: &WorkerTable, index: usize, admitted: bool) -> Option<Candid
         throughput,
         latency_ms,
         report_age_ms,
+        prefix_match: held,
         books: worker.book_numbers(),
         score: None,
     })

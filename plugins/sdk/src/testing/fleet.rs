@@ -35,6 +35,8 @@ macro_rules! worker {
             pub healthy: bool,
             /// Default false.
             pub excluded: bool,
+            /// Input `prefix_match`: tokens of the request's prompt that it is believed to hold. Default -1.
+            pub prefix_match: i32,
             $(
                 #[doc = concat!("Input `", stringify!($name), "`: ", $meaning, ". Default ", stringify!($unknown), ".")]
                 pub $name: $number,
@@ -57,6 +59,7 @@ macro_rules! worker {
                     max_running_requests: None,
                     healthy: true,
                     excluded: false,
+                    prefix_match: -1,
                     $($name: $unknown,)+
                 }
             }
@@ -109,6 +112,12 @@ impl TestWorker {
     #[must_use]
     pub fn excluded(self, excluded: bool) -> Self {
         Self { excluded, ..self }
+    }
+
+    /// Sets how many tokens of the request's prompt it is believed to hold.
+    #[must_use]
+    pub fn prefix_match(self, tokens: i32) -> Self {
+        Self { prefix_match: tokens, ..self }
     }
 
     /// Sets the requests in flight.

@@ -63,6 +63,7 @@ fn element(
         Input::Healthy => bits(w, workers, |worker| worker.healthy),
         Input::Excluded => bits(w, workers, |worker| worker.excluded),
         Input::Column(column) => numbers(w, *column, workers),
+        Input::PrefixMatch => words(w, Some(workers), |worker| worker.prefix_match.to_le_bytes()),
         Input::RequestText => w.opt_str(request.text.as_deref()),
         Input::RequestTokens => words(w, request.tokens.as_deref(), |token| token.to_le_bytes()),
         Input::PromptBytes => {
@@ -102,14 +103,14 @@ fn found<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// Numbers of a fixed width in a `bin`, or nil.
-fn words<T: Copy, const N: usize>(
+fn words<T, const N: usize>(
     w: &mut Writer<'_>,
     numbers: Option<&[T]>,
-    bytes: fn(T) -> [u8; N],
+    bytes: fn(&T) -> [u8; N],
 ) -> Result<(), Full> {
     let Some(numbers) = numbers else { return w.nil() };
     for (entry, number) in w.bin(numbers.len() * N)?.chunks_exact_mut(N).zip(numbers) {
-        entry.copy_from_slice(&bytes(*number));
+        entry.copy_from_slice(&bytes(number));
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFa
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
+        | Input::PrefixMatch
         | Input::RequestText
         | Input::RequestTokens
         | Input::PromptBytes

@@ -55,6 +55,7 @@ pub(crate) fn is_variable(input: &Input) -> bool {
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
+        | Input::PrefixMatch
         | Input::PromptBytes
         | Input::PromptTokens
         | Input::PromptTokensExact
@@ -86,6 +87,7 @@ pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> u
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
+        | Input::PrefixMatch
         | Input::PromptBytes
         | Input::PromptTokens
         | Input::PromptTokensExact
@@ -129,6 +131,7 @@ pub(crate) fn encode(
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
+        | Input::PrefixMatch
         | Input::PromptBytes
         | Input::PromptTokens
         | Input::PromptTokensExact

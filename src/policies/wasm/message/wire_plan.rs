@@ -164,6 +164,10 @@ impl ColumnPlan {
                 Input::Stream => needs.stream = true,
                 Input::Session => needs.session = true,
                 Input::PrefixHashes => needs.prefix_hashes = true,
+                Input::PrefixMatch => {
+                    needs.prefix_hashes = true;
+                    needs.prefix_match = true;
+                }
                 Input::ArrivalRate => needs.arrival_rate = true,
                 Input::Model => needs.model = true,
                 Input::Field(_) | Input::Query(_) => needs.names = true,
@@ -227,6 +231,7 @@ fn encode_input<C: CandidateWorkers>(
         Input::Column(column) => {
             workers.fill_at(*column, writer.bin(workers.len() * Column::WIDTH)?, now);
         }
+        Input::PrefixMatch => prefix_match(writer.bin(workers.len() * Column::WIDTH)?, workers, info),
         Input::Healthy => healthy(writer.bin(workers.len().div_ceil(8))?, workers, info),
         Input::Excluded => excluded(writer.bin(workers.len().div_ceil(8))?, info),
         Input::PromptBytes => writer.uint(info.whole_prompt_bytes())?,
@@ -253,6 +258,14 @@ fn encode_input<C: CandidateWorkers>(
         | Input::Query(_) => cut::encode(writer, input, info, limit)?,
     }
     Ok(())
+}
+
+fn prefix_match<C: CandidateWorkers>(out: &mut [u8], workers: &C, info: &SelectWorkerInfo<'_>) {
+    match info.prefix_hashes {
+        Some(hashes) if !hashes.is_empty() => workers.fill_prefix_match(hashes, info.block_tokens(), out),
+        // The unknown value, -1.
+        _ => out.fill(0xff),
+    }
 }
 
 #[inline]

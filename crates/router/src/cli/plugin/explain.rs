@@ -235,11 +235,15 @@ fn row(worker: &CandidateRecord, columns: &[(&str, Cell)], chosen: bool) -> Vec<
 /// A worker's value in a column; `None` if unknown.
 type Cell = fn(&CandidateRecord) -> Option<String>;
 
-/// The heads and cells of the columns to show: those of the books only where they were kept.
+/// The heads and cells of the columns to show: those of the books and of the index of prefixes only where
+/// they were kept.
 fn columns(candidates: &[CandidateRecord]) -> Vec<(&'static str, Cell)> {
     let booked = candidates.iter().any(|one| one.books.is_some());
     let of_books = Column::ALL.into_iter().filter_map(shown_of_books).filter(|_| booked);
-    Column::ALL.into_iter().filter_map(shown).chain(of_books).collect()
+    let matched = candidates.iter().any(|one| one.prefix_match.is_some());
+    let cell: (&str, Cell) = ("MATCH", |worker| worker.prefix_match.map(|tokens| tokens.to_string()));
+    let of_index = matched.then_some(cell);
+    Column::ALL.into_iter().filter_map(shown).chain(of_index).chain(of_books).collect()
 }
 
 /// The head and the cell of a column; `None` for one that is not shown.
@@ -313,7 +317,7 @@ mod tests {
                 "candidates": [
                     {"index": 0, "url": "http://a", "role": "regular", "healthy": true, "admitted": true, "load": 4},
                     {"index": 1, "url": "http://b", "role": "regular", "healthy": true, "admitted": true, "load": 1,
-                     "score": 0.5, "books": {
+                     "score": 0.5, "prefix_match": 96, "books": {
                         "prefill_load": 1, "prefill_tokens": 300, "uncached_tokens": 200, "tokens_in_flight": 400,
                         "pending_cost": 2.5, "oldest_pending_ms": 12}},
                 ],
@@ -358,9 +362,18 @@ mod tests {
         let head = cells(line("#"));
         let chosen = cells(line("->")).split_off(1);
         let of = |name: &str| chosen[head.iter().position(|head| head == name).unwrap()].clone();
-        let found =
-            ["PREFILLS", "PREFILL TOKENS", "UNCACHED", "IN FLIGHT", "PENDING COST", "OLDEST", "TTFT"].map(of);
-        assert_eq!(found, ["1", "300", "200", "400", "2.5", "12 ms", "-"]);
+        let found = [
+            "MATCH",
+            "PREFILLS",
+            "PREFILL TOKENS",
+            "UNCACHED",
+            "IN FLIGHT",
+            "PENDING COST",
+            "OLDEST",
+            "TTFT",
+        ]
+        .map(of);
+        assert_eq!(found, ["96", "1", "300", "200", "400", "2.5", "12 ms", "-"]);
         record.decisions[0].candidates[1].books = None;
         assert!(!super::page(&record).contains("PREFILLS"));
     }

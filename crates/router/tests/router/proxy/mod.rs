@@ -24,6 +24,7 @@ mod plugins;
 mod plugin_waits;
 mod custom_policy;
 mod policies;
+mod prefix_match;
 mod reload;
 mod queue;
 mod retries;
