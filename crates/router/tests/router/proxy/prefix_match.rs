@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use sgl_testkit::client::{TestClient, post};
 use sgl_testkit::upstream::Upstream;
 use sglang_router_rs::core::{CandidateWorkers, Column};
-use sglang_router_rs::policies::RequestNeeds;
+use sglang_router_rs::policies::{LoadBalancingPolicy, RequestNeeds};
 
 use crate::proxy::custom_policy::{self, CustomPolicy};
 
