@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Compares whole routers on the same simulated workers: CPU time per request in a closed loop, and
 # latency at a fixed rate. Installs the other routers from PyPI into target/venvs, and nginx if it
-# is missing. Twelve minutes; with --quick about two. Let nothing else run meanwhile.
+# is missing. Twelve minutes; with --quick about two. Let nothing else run meanwhile. With --prefix:
+# policies that look at prompts, on prompts of 8 KB.
 #
-# usage: benches/peers/routers.sh [--quick] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
+# usage: benches/peers/routers.sh [--quick] [--prefix] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
 set -euo pipefail
 json_base=$PWD
 # shellcheck source=../../scripts/lib.sh
@@ -65,7 +66,7 @@ trap clean EXIT
 trap 'exit 130' INT TERM HUP
 say "comparing routers"
 python3 benches/peers/routers --binary "$CARGO_TARGET_DIR/dist/sgl-router" \
-  --plugin dist/plugins/least_connections.wasm --environments "$venvs" --work "$work" \
+  --plugins dist/plugins --environments "$venvs" --work "$work" \
   ${arguments[@]+"${arguments[@]}"} &
 compare=$!
 status=0

@@ -1,6 +1,6 @@
 """Compares whole routers on the same simulated workers. `routers.sh` runs it.
 
-usage: routers --binary FILE --plugin FILE --environments DIR --work DIR --json FILE [--quick] ...
+usage: routers --binary FILE --plugins DIR --environments DIR --work DIR --json FILE [--quick] ...
 """
 
 import argparse
@@ -21,11 +21,12 @@ from processes import Failure, end_all, start_worker
 def arguments():
     parser = argparse.ArgumentParser(prog="benches/peers/routers.sh")
     parser.add_argument("--binary", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--plugin", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--plugins", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--environments", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=pathlib.Path, help="writes all figures into a file")
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer requests and rounds")
+    parser.add_argument("--prefix", action="store_true", help="policies that look at prompts, 8 KB prompts only")
     parser.add_argument("--rounds", type=int, help="rounds")
     parser.add_argument("--requests", type=int, help="requests of a router in a cell and round")
     parser.add_argument("--workers", type=int, default=4, help="simulated workers (default: 4)")
@@ -41,10 +42,14 @@ def arguments():
 
 def start_all(given, urls):
     common = (urls, given.threads, given.work)
-    starts = {name: lambda name=name: routers.here(name, given.binary, given.plugin, *common) for name in routers.HERE}
-    starts |= {name: lambda name=name: routers.peer(name, given.environments, *common) for name in routers.PEERS}
-    starts[routers.NGINX] = lambda: routers.nginx(*common)
-    aliases = {"plugin": routers.PLUGIN, "least_load": routers.LEAST_LOAD, "round_robin": routers.ROUND_ROBIN}
+    own = routers.PREFIX_HERE if given.prefix else routers.HERE
+    theirs = routers.PREFIX_POLICY if given.prefix else "round_robin"
+    starts = {name: lambda name=name: routers.here(name, given.binary, given.plugins, *common) for name in own}
+    for name in routers.PEERS:
+        starts[name] = lambda name=name: routers.peer(name, given.environments, theirs, *common)
+    if not given.prefix:
+        starts[routers.NGINX] = lambda: routers.nginx(*common)
+    aliases = {name.removeprefix("here, ").replace(" ", "_"): name for name in own}
     chosen = [aliases.get(name, name) for name in given.only.split(",")] if given.only else list(starts)
     for name in chosen:
         if name not in starts:
@@ -54,13 +59,14 @@ def start_all(given, urls):
 
 
 def measure_cpu(given, fleet):
-    measured = {load.title(cell): {router.name: [] for router in fleet} for cell in load.CELLS}
+    cells = load.LONG_CELLS if given.prefix else load.CELLS
+    measured = {load.title(cell): {router.name: [] for router in fleet} for cell in cells}
     # Connections to workers are opened and heaps grow before anything counts.
     for router in fleet:
-        for cell in load.CELLS:
+        for cell in cells:
             load.cpu_of(given.binary, router, given.work, cell, 300)
     for number in range(given.rounds):
-        for cell in load.CELLS:
+        for cell in cells:
             progress(f"round {number + 1} of {given.rounds}: {load.title(cell)}")
             # Another router is first in every round.
             turn = number % len(fleet)
@@ -114,7 +120,8 @@ def compare(given):
         "machine": platform.platform(),
     }
     cpu = measure_cpu(given, fleet)
-    return {"settings": settings, "cpu_us": cpu, "latency_ms": measure_latency(given, fleet)}
+    latencies = {} if given.prefix else measure_latency(given, fleet)
+    return {"settings": settings, "cpu_us": cpu, "latency_ms": latencies}
 
 
 def stop(_number, _frame):

@@ -10,6 +10,8 @@ OUTPUT_TOKENS = 8
 
 Cell = collections.namedtuple("Cell", "prompt_bytes stream connections")
 CELLS = [Cell(b, s, c) for s in (False, True) for b in (200, 8192) for c in (32, 128)]
+# What policies that look at prompts are compared on.
+LONG_CELLS = [cell for cell in CELLS if cell.prompt_bytes > 1024]
 
 
 def title(cell):

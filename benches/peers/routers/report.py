@@ -2,8 +2,7 @@
 
 import statistics
 
-from load import CELLS, title
-from routers import HERE, LEAST_LOAD, NGINX, PLUGIN, ROUND_ROBIN
+from routers import HERE, LEAST_LOAD, NGINX, PLUGIN, PREFIX_PLUGIN, ROUND_ROBIN
 
 
 def medians(measured):
@@ -22,9 +21,8 @@ def cpu_table(measured):
     found = medians(measured)
     names = list(next(iter(found.values())))
     lines = [row("CPU µs a request", *names), "|---" * (len(names) + 1) + "|"]
-    for cell in CELLS:
-        values = found[title(cell)]
-        lines.append(row(title(cell), *(f"{values[name]:.1f}" for name in names)))
+    for cell, values in found.items():
+        lines.append(row(cell, *(f"{values[name]:.1f}" for name in names)))
     return "\n".join(lines)
 
 
@@ -39,13 +37,12 @@ def ratio(rounds, name, others):
 
 def ratio_table(measured):
     names = list(next(iter(measured.values())))
-    peers = [name for name in names if name not in HERE and name != NGINX]
-    heads = ["plugin / best other router", "plugin / nginx", "plugin / least_load", "plugin / round_robin"]
-    lines = [row("ratio of CPU time", *heads), "|---" * (len(heads) + 1) + "|"]
-    for cell in CELLS:
-        rounds = measured[title(cell)]
-        others = [peers, [NGINX], [LEAST_LOAD], [ROUND_ROBIN]]
-        lines.append(row(title(cell), *(ratio(rounds, PLUGIN, other) for other in others)))
+    peers = [name for name in names if name not in [*HERE, PREFIX_PLUGIN, NGINX]]
+    plugin = PREFIX_PLUGIN if PREFIX_PLUGIN in names else PLUGIN
+    others = {"best other router": peers, "nginx": [NGINX], "least_load": [LEAST_LOAD], "round_robin": [ROUND_ROBIN]}
+    lines = [row("ratio of CPU time", *(f"plugin / {other}" for other in others)), "|---" * (len(others) + 1) + "|"]
+    for cell, rounds in measured.items():
+        lines.append(row(cell, *(ratio(rounds, plugin, other) for other in others.values())))
     return "\n".join(lines)
 
 
@@ -75,6 +72,10 @@ def page(result):
         settings_text(result["settings"]),
         cpu_table(result["cpu_us"]),
         ratio_table(result["cpu_us"]),
+    ]
+    if not result["latency_ms"]:
+        return "\n\n".join(parts)
+    parts += [
         f"Latency at {rate} requests a second (plain, 200 B, Poisson arrivals, open loop):",
         latency_table(result["latency_ms"]),
     ]

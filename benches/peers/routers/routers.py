@@ -7,10 +7,14 @@ from processes import Program, answers, free_port
 
 # Names of the routers here. Everything else is a peer.
 PLUGIN = "here, plugin"
+PREFIX_PLUGIN = "here, prefix plugin"
 LEAST_LOAD = "here, least_load"
 ROUND_ROBIN = "here, round_robin"
 NGINX = "nginx"
 HERE = [PLUGIN, LEAST_LOAD, ROUND_ROBIN]
+# Policies that look at prompts, and what this router takes without one.
+PREFIX_HERE = [PREFIX_PLUGIN, ROUND_ROBIN]
+PREFIX_POLICY = "cache_aware"
 HEALTH_SECONDS = "60"
 
 
@@ -26,13 +30,17 @@ class Router:
         program.wait_for(lambda: answers(self.url) and answers(self.stream_url))
 
 
-def here(name, binary, plugin, workers, threads, work):
-    policy = {PLUGIN: "least_connections", LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin"}[name]
+PLUGINS = {PLUGIN: "least_connections", PREFIX_PLUGIN: "least_uncached"}
+POLICIES = {LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin"}
+
+
+def here(name, binary, plugins, workers, threads, work):
+    policy = (PLUGINS | POLICIES)[name]
     port = free_port()
     command = [binary, "serve", "--port", str(port), "--prometheus-port", "0", "--admin-port", "0"]
     command += ["--policy", policy, "--log-level", "warn", "--health-check-interval-secs", HEALTH_SECONDS]
-    if name == PLUGIN:
-        command += ["--plugin", f"least_connections={plugin}"]
+    if name in PLUGINS:
+        command += ["--plugin", f"{policy}={plugins / policy}.wasm"]
     command += ["--worker-urls", *workers]
     program = Program(name, command, work, {"TOKIO_WORKER_THREADS": str(threads)})
     return Router(name, program, f"http://127.0.0.1:{port}")
@@ -46,12 +54,12 @@ PEERS = {
 }
 
 
-def peer(name, environments, workers, threads, work):
+def peer(name, environments, policy, workers, threads, work):
     (program, *arguments), log_level = PEERS[name]
     port = free_port()
     command = [environments / name / "bin" / program, *arguments]
     command += ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port())]
-    command += ["--policy", "round_robin", "--log-level", log_level]
+    command += ["--policy", policy, "--log-level", log_level]
     command += ["--health-check-interval-secs", HEALTH_SECONDS]
     command += ["--worker-urls", *workers]
     program = Program(name, command, work, {"TOKIO_WORKER_THREADS": str(threads)})
