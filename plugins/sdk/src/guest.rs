@@ -181,8 +181,9 @@ fn decide<P: Plugin, C>(
 ) -> Result<C, &'static str> {
     let policy = policy.as_mut().ok_or(NOT_READY)?;
     let inputs = P::MANIFEST.inputs.len();
-    let mut message =
-        Message::open(message, inputs, P::HOOKS.table.then_some(table)).map_err(MessageError::message)?;
+    // Where it stays: moving it would cost more than reading it.
+    let mut message = Message::new(message);
+    message.open(inputs, P::HOOKS.table.then_some(table)).map_err(MessageError::message)?;
     P::read_inputs(&mut message).map_err(MessageError::message)?;
     message.close().map_err(MessageError::message)?;
     Ok(select(policy, &Context::new(&message, table)))

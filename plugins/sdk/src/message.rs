@@ -98,10 +98,22 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// A message of which nothing is read yet.
+    #[inline(always)]
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            reader: Reader::new(bytes),
+            elements: Reader::new(&[]),
+            workers: None,
+            columns: Columns::default(),
+            request: RequestInputs::default(),
+        }
+    }
+
     /// Reads the head. Without a table the columns say how many workers there are.
-    #[inline]
-    pub(crate) fn open(bytes: &'a [u8], inputs: usize, table: Option<&Table>) -> Result<Self, MessageError> {
-        let mut reader = Reader::new(bytes);
+    #[inline(always)]
+    pub(crate) fn open(&mut self, inputs: usize, table: Option<&Table>) -> Result<(), MessageError> {
+        let reader = &mut self.reader;
         if reader.array()? != inputs + 1 {
             return Err(MessageError::ElementCount);
         }
@@ -109,13 +121,9 @@ impl<'a> Message<'a> {
         if table.is_some_and(|table| table.version() != version) {
             return Err(MessageError::TableVersion);
         }
-        Ok(Self {
-            reader,
-            elements: reader,
-            workers: table.map(Table::len),
-            columns: Columns::default(),
-            request: RequestInputs::default(),
-        })
+        self.elements = *reader;
+        self.workers = table.map(Table::len);
+        Ok(())
     }
 
     /// All elements from the first on, for what is read only when it is asked for.
@@ -185,8 +193,23 @@ impl<'a> Message<'a> {
 }
 
 /// A wide column: one word per worker. The first one counts the workers if no table did.
-#[inline]
+///
+/// Nearly all columns of a message have the same header: of one with two bytes of length, which 64 to
+/// 16383 workers take, the three bytes are compared at once.
+#[inline(always)]
 fn words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8; 4]], MessageError> {
+    if let (Some(workers), [0xc5, a, b, rest @ ..]) = (*workers, r.rest())
+        && usize::from(u16::from_be_bytes([*a, *b])) == workers * Column::WIDTH
+        && let Some((column, rest)) = rest.split_at_checked(workers * Column::WIDTH)
+    {
+        *r = Reader::new(rest);
+        return Ok(column.as_chunks::<4>().0);
+    }
+    other_words(r, workers)
+}
+
+#[inline(never)]
+fn other_words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8; 4]], MessageError> {
     let (words, rest) = r.bin()?.as_chunks::<4>();
     if rest.is_empty() && *workers.get_or_insert(words.len()) == words.len() {
         Ok(words)
