@@ -85,7 +85,7 @@ mod tests {
     use crate::core::engine_facts::EngineFacts;
     use crate::core::fleet::Fleet;
     use crate::core::table::WorkerTable;
-    use crate::core::worker::WorkerSpec;
+    use crate::core::worker::{Worker, WorkerSpec};
     use sgl_policy_abi::Column;
     use std::sync::Arc;
 
@@ -106,6 +106,17 @@ mod tests {
         all
     }
 
+    /// What each worker holds of a prompt, in the order of their URLs: those come and go, and stand in
+    /// the table as their slots do.
+    fn by_url(fleet: &Fleet) -> Vec<(String, i32)> {
+        let table = fleet.table();
+        let held = matches(&table, &[7, 8]);
+        let mut all: Vec<_> =
+            table.workers().iter().map(|worker| worker.url().to_owned()).zip(held).collect();
+        all.sort();
+        all
+    }
+
     #[test]
     fn prefixes_are_known_once_the_index_is_started_and_go_with_their_worker() {
         let fleet = fleet(3);
@@ -123,12 +134,13 @@ mod tests {
         fleet.add(WorkerSpec::new("http://other"), true).unwrap();
         fleet.remove("http://w1").unwrap();
         table.sent(1, &[7, 8]);
-        assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 16]);
+        assert_eq!(by_url(&fleet), [("http://other".to_owned(), 0), ("http://w2".to_owned(), 16)]);
         fleet.add(WorkerSpec::new("http://w1"), true).unwrap();
         table.sent(1, &[7, 8]);
-        assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 0, 16], "the one before says nothing of it");
-        let last = Arc::clone(&fleet.table().workers()[2]);
-        fleet.forget_prefixes(&last);
+        assert_eq!(by_url(&fleet)[1], ("http://w1".to_owned(), 0), "the one before says nothing of it");
+        assert_eq!(by_url(&fleet)[2], ("http://w2".to_owned(), 16));
+        let last = fleet.table().workers().iter().find(|worker| worker.url() == "http://w2").map(Arc::clone);
+        fleet.forget_prefixes(&last.unwrap());
         assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 0, 0]);
     }
 

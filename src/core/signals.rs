@@ -234,7 +234,7 @@ mod tests {
         let chunk = SignalChunk::new();
         for slot in 0..CHUNK_SLOTS {
             let number = u64::try_from(slot).unwrap();
-            chunk.pairs[LOAD_AND_HELD][slot].store(7 * number | 3 * number << 32, Ordering::Relaxed);
+            chunk.pairs[LOAD_AND_HELD][slot].store((7 * number) | ((3 * number) << 32), Ordering::Relaxed);
         }
         for (column, factor) in [(Column::PrefillLoad, 7), (Column::TokensInFlight, 3)] {
             let number = |slot: usize| factor * u32::try_from(slot).unwrap();

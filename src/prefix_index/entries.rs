@@ -10,7 +10,7 @@ pub(super) const NO_ENTRY: EntryId = u32::MAX;
 
 /// How it is known that a worker holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum HoldingSource {
     /// It was sent there.
     Sent = 1,
     /// The worker says so.
@@ -19,22 +19,22 @@ pub(super) enum Source {
 
 /// That a worker holds a node.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct PrefixEntry {
     pub(super) node: NodeId,
     pub(super) worker: u16,
-    /// The [`Source`]s, a bit each.
+    /// The [`HoldingSource`]s, a bit each.
     sources: u8,
     newer: EntryId,
     older: EntryId,
 }
 
-impl Entry {
-    pub(super) fn is(&self, source: Source) -> bool {
+impl PrefixEntry {
+    pub(super) fn is(&self, source: HoldingSource) -> bool {
         self.sources & source as u8 != 0
     }
 
     /// True if it is known by this source only.
-    pub(super) fn is_only(&self, source: Source) -> bool {
+    pub(super) fn is_only(&self, source: HoldingSource) -> bool {
         self.sources == source as u8
     }
 }
@@ -62,19 +62,19 @@ impl UseOrder {
 /// All entries, by number.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    all: Vec<Entry>,
+    all: Vec<PrefixEntry>,
     free: Vec<EntryId>,
 }
 
 impl Entries {
     /// The entry of that number.
-    pub(super) fn get(&self, id: EntryId) -> Option<&Entry> {
+    pub(super) fn get(&self, id: EntryId) -> Option<&PrefixEntry> {
         self.all.get(id as usize)
     }
 
     /// An entry that is in no order yet.
     pub(super) fn add(&mut self, node: NodeId, worker: u16) -> EntryId {
-        let entry = Entry { node, worker, sources: 0, newer: NO_ENTRY, older: NO_ENTRY };
+        let entry = PrefixEntry { node, worker, sources: 0, newer: NO_ENTRY, older: NO_ENTRY };
         if let Some(id) = self.free.pop() {
             self.change(id, |own| *own = entry);
             return id;
@@ -93,12 +93,12 @@ impl Entries {
     }
 
     /// Notes one source more.
-    pub(super) fn mark(&mut self, id: EntryId, source: Source) {
+    pub(super) fn mark(&mut self, id: EntryId, source: HoldingSource) {
         self.change(id, |entry| entry.sources |= source as u8);
     }
 
     /// Takes a source away.
-    pub(super) fn unmark(&mut self, id: EntryId, source: Source) {
+    pub(super) fn unmark(&mut self, id: EntryId, source: HoldingSource) {
         self.change(id, |entry| entry.sources &= !(source as u8));
     }
 
@@ -132,7 +132,7 @@ impl Entries {
 
     /// Takes an entry out of its order.
     pub(super) fn take_out(&mut self, order: &mut UseOrder, id: EntryId) {
-        let Some(&Entry { newer, older, .. }) = self.get(id) else { return };
+        let Some(&PrefixEntry { newer, older, .. }) = self.get(id) else { return };
         self.change(newer, |entry| entry.older = older);
         self.change(older, |entry| entry.newer = newer);
         if order.newest == id {
@@ -152,10 +152,10 @@ impl Entries {
 
     /// Bytes that all of them take.
     pub(super) fn bytes(&self) -> usize {
-        self.all.capacity() * size_of::<Entry>() + self.free.capacity() * size_of::<EntryId>()
+        self.all.capacity() * size_of::<PrefixEntry>() + self.free.capacity() * size_of::<EntryId>()
     }
 
-    fn change(&mut self, id: EntryId, change: impl FnOnce(&mut Entry)) {
+    fn change(&mut self, id: EntryId, change: impl FnOnce(&mut PrefixEntry)) {
         if let Some(entry) = self.all.get_mut(id as usize) {
             change(entry);
         }

@@ -1,14 +1,14 @@
 //! What the writer forgets: of workers that are full, of an index that is full, and what workers say.
 
 use crate::prefix_index::block_table::NodeId;
-use crate::prefix_index::entries::{EntryId, Source};
+use crate::prefix_index::entries::{EntryId, HoldingSource};
+use crate::prefix_index::index_writer::{HeldBlocks, IndexWriter};
 use crate::prefix_index::tree::Shared;
-use crate::prefix_index::writer::{HeldBlocks, Writer};
 
 /// Blocks that a worker loses at once when the index is full.
 const MIN_LOSS: usize = 256;
 
-impl Writer {
+impl IndexWriter {
     /// Forgets what was sent to a worker longest ago, until it has no more than that many blocks.
     pub(super) fn shrink_to(&mut self, shared: &Shared, worker: u16, blocks: usize) {
         loop {
@@ -24,23 +24,23 @@ impl Writer {
         let Some(entry) = self.entries.get(id).copied() else { return 0 };
         let len = shared.len(entry.node);
         if excess < len {
-            if self.shorten(shared, entry.node, entry.worker, Source::Sent, len - excess) {
+            if self.shorten(shared, entry.node, entry.worker, HoldingSource::Sent, len - excess) {
                 return excess;
             }
             if self.cut(shared, entry.node, len - excess).is_some() {
-                self.leave(shared, id, Source::Sent);
+                self.leave(shared, id, HoldingSource::Sent);
                 return excess;
             }
         }
-        self.leave(shared, id, Source::Sent);
+        self.leave(shared, id, HoldingSource::Sent);
         len
     }
 
     /// Makes memory free for a chain of that many blocks: the worker with the most loses what it used
     /// longest ago.
-    pub(super) fn make_room(&mut self, shared: &Shared, blocks: usize, source: Source) {
+    pub(super) fn make_room(&mut self, shared: &Shared, blocks: usize, source: HoldingSource) {
         let max = self.tree.max_bytes;
-        while source == Source::Reported && self.lacks_places(shared, blocks, max) {
+        while source == HoldingSource::Reported && self.lacks_places(shared, blocks, max) {
             let Some(worker) = self.most(|held| held.reported_blocks) else { break };
             self.lose_reported(shared, worker);
         }
@@ -73,7 +73,7 @@ impl Writer {
     fn lose_reported(&mut self, shared: &Shared, worker: u16) {
         let held = *self.held(worker);
         let reports = self.entries.iter(held.reported).chain(self.entries.iter(held.sent));
-        let is_reported = |id: &EntryId| self.entries.get(*id).is_some_and(|e| e.is(Source::Reported));
+        let is_reported = |id: &EntryId| self.entries.get(*id).is_some_and(|e| e.is(HoldingSource::Reported));
         let first = held.reported.oldest().or_else(|| reports.filter(is_reported).last());
         let Some(node) = first.and_then(|id| self.entries.get(id)).map(|entry| entry.node) else { return };
         self.forget_from(shared, worker, node);
@@ -98,10 +98,10 @@ impl Writer {
         for (_, hash) in found {
             let Some((node, at)) = self.places.find(shared, hash) else { continue };
             let entry = self.entry(node, worker).and_then(|id| self.entries.get(id));
-            if !entry.is_some_and(|entry| entry.is(Source::Reported)) {
+            if !entry.is_some_and(|entry| entry.is(HoldingSource::Reported)) {
                 continue;
             }
-            if at > 0 && self.shorten(shared, node, worker, Source::Reported, at) {
+            if at > 0 && self.shorten(shared, node, worker, HoldingSource::Reported, at) {
                 continue;
             }
             if at > 0 {
@@ -124,7 +124,7 @@ impl Writer {
         }
         gone.sort_unstable();
         for (_, id) in gone.into_iter().rev() {
-            self.leave(shared, id, Source::Reported);
+            self.leave(shared, id, HoldingSource::Reported);
         }
     }
 
@@ -136,7 +136,7 @@ impl Writer {
         gone.sort_unstable();
         for (_, id) in gone.into_iter().rev() {
             let entry = self.entries.get(id).copied();
-            for source in [Source::Sent, Source::Reported] {
+            for source in [HoldingSource::Sent, HoldingSource::Reported] {
                 if entry.is_some_and(|entry| entry.is(source)) {
                     self.leave(shared, id, source);
                 }

@@ -6,10 +6,10 @@ use crossbeam::queue::ArrayQueue;
 use parking_lot::Mutex;
 
 use crate::prefix_index::column::{ColumnOrder, write};
+use crate::prefix_index::index_writer::{HeldBlocks, IndexWriter};
 use crate::prefix_index::node::MAX_WORKERS;
 use crate::prefix_index::tree::Shared;
 use crate::prefix_index::walk::Walk;
-use crate::prefix_index::writer::{HeldBlocks, Writer};
 
 /// Requests that wait to be noted at most.
 const MAX_WAITING: usize = 1024;
@@ -55,7 +55,7 @@ pub struct PrefixIndexStats {
 #[derive(Debug)]
 pub struct PrefixIndex {
     shared: Shared,
-    writer: Mutex<Writer>,
+    writer: Mutex<IndexWriter>,
     waiting: ArrayQueue<Sent>,
     /// Blocks that had no place in the queue.
     missed: AtomicU64,
@@ -74,7 +74,7 @@ impl PrefixIndex {
         let max_bytes = max_bytes.max(1 << 20);
         Self {
             shared: Shared::new(max_bytes),
-            writer: Mutex::new(Writer::new(max_bytes)),
+            writer: Mutex::new(IndexWriter::new(max_bytes)),
             waiting: ArrayQueue::new(MAX_WAITING),
             missed: AtomicU64::new(0),
         }
@@ -120,7 +120,7 @@ impl PrefixIndex {
     /// Notes that a worker reports blocks that it has now: those that follow the block `after`, or the
     /// first ones of a chain. False, and nothing noted, if it did not report that block before.
     pub fn stored(&self, worker: IndexedWorker, after: Option<u64>, chain: &[u64]) -> bool {
-        let stored = |writer: &mut Writer| writer.stored(&self.shared, worker.slot, after, chain);
+        let stored = |writer: &mut IndexWriter| writer.stored(&self.shared, worker.slot, after, chain);
         self.change(worker, stored).unwrap_or(false)
     }
 
@@ -187,14 +187,14 @@ impl PrefixIndex {
     }
 
     /// Changes something of a worker that still owns its slot, after all that was sent before.
-    fn change<T>(&self, worker: IndexedWorker, change: impl FnOnce(&mut Writer) -> T) -> Option<T> {
+    fn change<T>(&self, worker: IndexedWorker, change: impl FnOnce(&mut IndexWriter) -> T) -> Option<T> {
         let mut writer = self.writer.lock();
         self.note(&mut writer);
         let is_owner = writer.held(worker.slot).generation == worker.generation;
         is_owner.then(|| change(&mut writer))
     }
 
-    fn note(&self, writer: &mut Writer) {
+    fn note(&self, writer: &mut IndexWriter) {
         for _ in 0..BATCH {
             let Some(Sent { worker, chain }) = self.waiting.pop() else { return };
             if writer.held(worker.slot).generation == worker.generation {

@@ -11,7 +11,7 @@
 //! block of a run is equal says that all are, and the place where a request parts from a run is found by
 //! halving.
 //!
-//! Readers walk [`tree::Shared`]; the [`writer::Writer`] knows besides who used what last.
+//! Readers walk [`tree::Shared`]; the [`index_writer::IndexWriter`] knows besides who used what last.
 
 mod words;
 mod block_table;
@@ -23,7 +23,7 @@ mod holders;
 mod tree;
 mod sets;
 mod places;
-mod writer;
+mod index_writer;
 mod forgetting;
 mod index;
 

@@ -17,7 +17,7 @@ impl Tree {
                 let own = words.iter().position(|(own, bits)| *own == place && *bits != 0);
                 let free = || words.iter().position(|(_, bits)| *bits == 0);
                 let Some(at) = own.or_else(free) else {
-                    return self.to_array(shared, id, &words, (place, bit));
+                    return self.move_to_array(shared, id, &words, (place, bit));
                 };
                 if let Some(word) = words.get_mut(at) {
                     *word = (place, bit | if own.is_some() { word.1 } else { 0 });
@@ -30,7 +30,7 @@ impl Tree {
                     word.fetch_or(bit, Ordering::Relaxed);
                     true
                 }
-                None => self.to_larger_array(shared, id, (at, len), (place, bit)),
+                None => self.move_to_larger_array(shared, id, (at, len), (place, bit)),
             },
         }
     }
@@ -52,7 +52,7 @@ impl Tree {
                 if let Some(word) = shared.words.slice(at, len).get(usize::from(place)) {
                     word.fetch_and(!bit, Ordering::Relaxed);
                 }
-                self.to_inline(shared, id, node);
+                self.move_inline(shared, id, node);
             }
         }
     }
@@ -79,7 +79,7 @@ impl Tree {
     }
 
     /// Moves a set into an array and adds a worker.
-    fn to_array(
+    fn move_to_array(
         &mut self,
         shared: &Shared,
         id: NodeId,
@@ -102,7 +102,7 @@ impl Tree {
         true
     }
 
-    fn to_larger_array(
+    fn move_to_larger_array(
         &mut self,
         shared: &Shared,
         id: NodeId,
@@ -127,7 +127,7 @@ impl Tree {
     }
 
     /// Moves a set that has become small out of its array.
-    fn to_inline(&mut self, shared: &Shared, id: NodeId, node: &Node) {
+    fn move_inline(&mut self, shared: &Shared, id: NodeId, node: &Node) {
         let SetView::Array(at, len) = node.own_view().set else { return };
         let mut words = [(0, 0); INLINE_WORDS];
         // One place stays free, so that a set which goes to and fro does not move each time.

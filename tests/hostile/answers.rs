@@ -61,10 +61,10 @@ async fn answer_above_the_limit_that_lies_in_memory_is_a_decode_failure() {
 
 #[tokio::test]
 async fn answer_that_lies_over_the_message_is_read_as_it_is() {
-    // The message begins with an array header, which is no answer.
+    // The message is an array that begins with the version of the table, which no worker's index is.
     let bad = "(return (i64.or (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32))
                                (i64.extend_i32_u (local.get $len))))";
-    Stage::new().await.fails(guest(bad), FailureCause::Decode).await;
+    Stage::new().await.fails(guest(bad), FailureCause::InvalidChoice).await;
 }
 
 #[tokio::test]

@@ -49,7 +49,9 @@ pub fn learning(workers: Vec<WorkerEntry>) -> CheckedConfig {
 
 /// A router with these settings, and no plugins.
 pub async fn start(config: CheckedConfig) -> RunningRouter {
-    RunningRouter::start(config, &PolicyFactory::new(), Arc::new(Metrics::new())).await.expect("a router")
+    // Boxed: it is large, and callers have futures of their own.
+    let metrics = Arc::new(Metrics::new());
+    Box::pin(RunningRouter::start(config, &PolicyFactory::new(), metrics)).await.expect("a router")
 }
 
 /// A router with these workers, all of them healthy.

@@ -90,8 +90,10 @@ impl SessionSource {
         let (kind, rest) = name.split_once(':')?;
         match kind {
             "header" => {
-                let header = http::HeaderName::from_bytes(rest.as_bytes()).ok()?;
-                Some(Self::Header(header.as_str().to_owned()))
+                // The characters that a header's name may have.
+                let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+                let is_name = !rest.is_empty() && rest.bytes().all(allowed);
+                is_name.then(|| Self::Header(rest.to_ascii_lowercase()))
             }
             "field" => JsonPointer::parse(rest).map(Self::Field),
             "query" => Some(Self::Query(rest.to_owned())).filter(|_| !rest.is_empty()),

@@ -12,6 +12,9 @@ use memchr::{memchr, memchr2};
 /// What some editors and clients put before a text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Bytes of a text that may stand for true; those of longer ones do not.
+const MAX_TRUTH_BYTES: usize = 8;
+
 /// The structure is broken, so that nothing after it can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no JSON object: unexpected at byte {at}")]
@@ -124,6 +127,18 @@ impl<'a> Json<'a> {
         let inside = self.body.get(start..self.at).unwrap_or_default();
         self.at += 1;
         Ok(Quoted { inside, has_escapes })
+    }
+
+    /// True for `true`, and for what engines take for it.
+    pub(crate) fn truth(&mut self) -> Result<bool, Broken> {
+        match self.peek() {
+            Some(b'"') => {
+                let (text, _) = self.string()?.text(MAX_TRUTH_BYTES);
+                Ok(text.eq_ignore_ascii_case("true") || text == "1")
+            }
+            Some(b'{' | b'[') => self.skip().map(|()| false),
+            _ => self.word().map(|word| word == b"true" || word == b"1"),
+        }
     }
 
     /// Reads a number, a literal, or what is none of them but stands where they do.

@@ -15,7 +15,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Why there is no answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unanswered {
+pub(crate) enum NoAnswer {
     /// No connection, or one that broke before the head of an answer.
     Unreachable,
     /// Not all of it came within the limit.
@@ -28,7 +28,7 @@ pub(crate) enum Unanswered {
 ///
 /// # Errors
 ///
-/// [`Unanswered`] if it does not answer within the limit.
+/// [`NoAnswer`] if it does not answer within the limit.
 ///
 /// # Cancel safety
 ///
@@ -37,22 +37,22 @@ pub(crate) async fn ask(
     target: &Target,
     path: &str,
     limit: Duration,
-) -> Result<(StatusCode, Vec<u8>), Unanswered> {
-    let uri: Uri = path.parse().map_err(|_| Unanswered::Unusable)?;
+) -> Result<(StatusCode, Vec<u8>), NoAnswer> {
+    let uri: Uri = path.parse().map_err(|_| NoAnswer::Unusable)?;
     let asked = async {
         let answer = target.call(|| request(target, &uri), &SecondRun::default(), || false).await;
         let answer: UpstreamAnswer = answer.map_err(|error| {
             tracing::debug!(worker = target.worker().url(), %error, path);
-            Unanswered::Unreachable
+            NoAnswer::Unreachable
         })?;
         let (head, mut body) = answer.into_parts();
-        let whole = body.collect(MAX_ANSWER_BYTES).await.ok_or(Unanswered::Unusable)?;
+        let whole = body.collect(MAX_ANSWER_BYTES).await.ok_or(NoAnswer::Unusable)?;
         if let Some(connection) = body.reclaim() {
             target.pool().put(connection);
         }
         Ok((head.status, whole))
     };
-    tokio::time::timeout(limit, asked).await.unwrap_or(Err(Unanswered::Timeout))
+    tokio::time::timeout(limit, asked).await.unwrap_or(Err(NoAnswer::Timeout))
 }
 
 /// What a check of a worker's health found.

@@ -6,14 +6,15 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::proxy::body_values::{BodyValues, MAX_VALUE_BYTES, WantedFields};
+use crate::proxy::body_values::{BodyValues, WantedFields};
+use crate::proxy::facts::Facts;
 use crate::proxy::json::{Broken, Json};
-use crate::proxy::prompt::{MAX_TEXT_BYTES, MAX_TOKENS, Prompt, PromptLimits};
+use crate::proxy::limit_fields::LimitFields;
+use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt, PromptLimits};
 use crate::proxy::route::Route;
-use crate::tokens::TokenizedPrompt;
-use sglang_router_rs::core::TokenRatios;
-use sglang_router_rs::policies::{PromptTokens, RequestNeeds};
-use sglang_router_rs::types::{PrefixBlocks, PrefixHasher, PrefixSeed, hash_of};
+use crate::proxy::seed_fields::SeedFields;
+use sglang_router_rs::policies::RequestNeeds;
+use sglang_router_rs::types::{PrefixBlocks, PrefixHasher};
 
 /// A thread that serves nobody reads and copies larger bodies; this much takes well below a millisecond.
 pub(crate) const MAX_INLINE_BYTES: usize = 128 << 10;
@@ -92,92 +93,6 @@ impl Wanted {
     /// True if the body has to be parsed.
     pub fn anything(&self) -> bool {
         self.prompt || self.model || self.max_tokens || self.stream || !self.fields.is_empty()
-    }
-}
-
-/// What was found in a body.
-#[derive(Debug, Default)]
-pub struct Facts<'a> {
-    /// The prompt's text, 4 MiB of it at most: borrowed if it is one piece without escapes; otherwise
-    /// pieces (chat messages, parts of messages, prompts of a batch) joined by line feeds.
-    pub text: Option<Cow<'a, str>>,
-    /// Bytes of the whole text.
-    pub text_bytes: usize,
-    /// Token ids, where the request has them instead of text: the first 1,048,576 of them.
-    pub tokens: Option<Vec<u32>>,
-    /// How many of them there are.
-    pub token_count: usize,
-    /// How many tokens may be generated at most.
-    pub max_tokens: Option<u64>,
-    /// Whether the answer is to be a stream.
-    pub stream: bool,
-    /// Hashes of the first prompt's blocks.
-    pub prefix_hashes: Option<Vec<u64>>,
-    /// Values by where they are.
-    pub fields: BodyValues<'a>,
-    /// The requested model.
-    pub model: Option<Cow<'a, str>>,
-    /// How many prompts or choices are asked for, if the request has a list of prompts or more
-    /// than one choice.
-    pub batch: Option<usize>,
-    /// What its hashes are seeded with.
-    pub(crate) seed: SeedFields<'a>,
-    /// Why the rest of the body could not be read.
-    pub broken: Option<Broken>,
-}
-
-impl Facts<'_> {
-    /// How many tokens the prompt has: counted where there is no text, else estimated by what is known of
-    /// the model.
-    pub fn count_tokens(&self, ratios: &TokenRatios) -> PromptTokens {
-        let counted = u32::try_from(self.token_count).unwrap_or(u32::MAX);
-        let estimated = ratios.estimate(self.model.as_deref(), self.text_bytes as u64);
-        PromptTokens {
-            count: counted.saturating_add(estimated),
-            exact: self.token_count > 0 && self.text_bytes == 0,
-        }
-    }
-
-    /// Its text was tokenized. Its hashes become those of its tokens, in blocks of this size; its ids are
-    /// kept if they are wanted.
-    pub(crate) fn tokenized(&mut self, told: TokenizedPrompt, blocks: Option<PrefixBlocks>, keeps_ids: bool) {
-        if let Some(blocks) = blocks.filter(|_| told.is_whole) {
-            let mut hasher = PrefixHasher::new(blocks, size_of_val(told.first()));
-            told.first().iter().for_each(|token| hasher.token(*token));
-            // Tools are among the tokens.
-            let hashes = self.seed.seed(self.model.as_deref(), 0, |seed| hasher.finish(seed));
-            self.prefix_hashes = Some(hashes);
-        }
-        if keeps_ids && !told.ids.is_empty() {
-            let mut ids = told.ids;
-            ids.truncate(MAX_TOKENS);
-            self.tokens = Some(ids);
-        }
-    }
-
-    /// The same without the body.
-    fn into_owned(self) -> Facts<'static> {
-        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-        let (text, model, fields) = (owned(self.text), owned(self.model), self.fields.into_owned());
-        let SeedFields { adapter, salt, extra, tools } = self.seed;
-        let seed = SeedFields { adapter: owned(adapter), salt: owned(salt), extra: owned(extra), tools };
-        let Self {
-            text_bytes, tokens, token_count, max_tokens, stream, prefix_hashes, batch, broken, ..
-        } = self;
-        Facts {
-            text,
-            text_bytes,
-            tokens,
-            token_count,
-            max_tokens,
-            stream,
-            prefix_hashes,
-            fields,
-            model,
-            batch,
-            seed,
-            broken,
-        }
     }
 }
 
@@ -276,7 +191,7 @@ impl<'a> FoundFields<'a> {
                 Ok(())
             }
             ("stream", route) if self.wanted.stream && route.generates() => {
-                self.stream = is_true(json)?;
+                self.stream = json.truth()?;
                 Ok(())
             }
             ("max_tokens" | "max_completion_tokens" | "sampling_params", route) if self.wanted.max_tokens => {
@@ -290,120 +205,12 @@ impl<'a> FoundFields<'a> {
     }
 }
 
-/// True for `true`, and for what engines take for it.
-fn is_true(json: &mut Json<'_>) -> Result<bool, Broken> {
-    match json.peek() {
-        Some(b'"') => {
-            let (text, _) = json.string()?.text(MAX_VALUE_BYTES);
-            Ok(text.eq_ignore_ascii_case("true") || text == "1")
-        }
-        Some(b'{' | b'[') => json.skip().map(|()| false),
-        _ => json.word().map(|word| word == b"true" || word == b"1"),
-    }
-}
-
-/// What a request says of how many tokens may be generated.
-#[derive(Clone, Copy, Debug, Default)]
-struct LimitFields {
-    /// `max_completion_tokens`, which outweighs the older `max_tokens`.
-    completion: Option<u64>,
-    /// `max_tokens`, or `max_new_tokens` of SGLang's own API.
-    plain: Option<u64>,
-}
-
-impl LimitFields {
-    fn read(&mut self, key: &str, route: Route, json: &mut Json<'_>) -> Result<(), Broken> {
-        match (key, route) {
-            ("max_completion_tokens", Route::Chat) => self.completion = json.count()?,
-            ("max_tokens", Route::Chat | Route::Completions) => self.plain = json.count()?,
-            ("sampling_params", Route::Generate) => self.plain = most_new_tokens(json)?,
-            _ => json.skip()?,
-        }
-        Ok(())
-    }
-
-    fn max_tokens(self) -> Option<u64> {
-        self.completion.or(self.plain)
-    }
-}
-
-/// The largest `max_new_tokens` of the parameters, or of a list of them.
-fn most_new_tokens(json: &mut Json<'_>) -> Result<Option<u64>, Broken> {
-    let of_one = |json: &mut Json<'_>| {
-        let mut found = None;
-        if json.peek() != Some(b'{') {
-            return json.skip().map(|()| None);
-        }
-        json.object(|key, json| {
-            if key != "max_new_tokens" {
-                return json.skip();
-            }
-            found = json.count()?;
-            Ok(())
-        })?;
-        Ok(found)
-    };
-    if json.peek() != Some(b'[') {
-        return of_one(json);
-    }
-    let mut most = None;
-    json.list(|json| {
-        most = most.max(of_one(json)?);
-        Ok(())
-    })?;
-    Ok(most)
-}
-
-/// What decides beside the prompt whether an engine can use what it has of it.
-#[derive(Debug, Default)]
-pub(crate) struct SeedFields<'a> {
-    adapter: Option<Cow<'a, str>>,
-    salt: Option<Cow<'a, str>>,
-    /// SGLang's, beside the salt.
-    extra: Option<Cow<'a, str>>,
-    /// A digest of the tools; 0 = none.
-    tools: u64,
-}
-
-impl<'a> SeedFields<'a> {
-    fn read(&mut self, key: &str, route: Route, json: &mut Json<'a>) -> Result<(), Broken> {
-        if key == "tools" {
-            let tools = json.raw()?;
-            self.tools = if tools == b"null" || route != Route::Chat { 0 } else { hash_of(tools) };
-            return Ok(());
-        }
-        let value = match json.peek() {
-            Some(b'"') => Some(json.string()?.text(MAX_VALUE_BYTES).0),
-            // A list of a batch, or what an engine will refuse.
-            _ => Some(json.raw()?).filter(|raw| *raw != b"null").map(String::from_utf8_lossy),
-        };
-        match key {
-            "lora_path" => self.adapter = value,
-            "cache_salt" => self.salt = value,
-            _ => self.extra = value,
-        }
-        Ok(())
-    }
-
-    fn hashes(&self, prompt: &mut Prompt<'_>, model: Option<&str>) -> Option<Vec<u64>> {
-        self.seed(model, self.tools, |seed| prompt.take_hashes(seed))
-    }
-
-    fn seed<T>(&self, model: Option<&str>, preamble: u64, seeded: impl FnOnce(&PrefixSeed<'_>) -> T) -> T {
-        let salt = self.salt.as_deref().unwrap_or_default();
-        let salt = self.extra.as_ref().map_or(Cow::Borrowed(salt), |extra| format!("{salt}\0{extra}").into());
-        seeded(&PrefixSeed {
-            model: model.unwrap_or_default(),
-            adapter: self.adapter.as_deref().unwrap_or_default(),
-            salt: &salt,
-            preamble,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::prompt::MAX_TOKENS;
+    use sglang_router_rs::core::TokenRatios;
+    use sglang_router_rs::policies::PromptTokens;
 
     const ALL: Wanted = Wanted::ALL;
 

@@ -2,11 +2,12 @@
 
 use crate::config::requests_section::SessionSource;
 use crate::proxy::data_plane::DataPlane;
+use crate::proxy::facts::Facts;
 use crate::proxy::headers::Headers;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::parameters::Parameters;
 use crate::proxy::parse;
-use crate::proxy::parse::{Facts, Wanted};
+use crate::proxy::parse::Wanted;
 use crate::proxy::request_course::RequestCourse;
 use sglang_router_rs::policies::{
     HeaderLookup, PromptTokens, QueryLookup, RequestNeeds, SelectWorkerInfo, key_of,

@@ -18,14 +18,14 @@ const ENTRY_BYTES: usize = 48;
 /// What came of the requests of one plugin and was not reported to it yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
-    first_tokens: Waiting<RequestFirstToken>,
-    completions: Waiting<RequestCompletion>,
+    first_tokens: WaitingEvents<RequestFirstToken>,
+    completions: WaitingEvents<RequestCompletion>,
     table: Mutex<KnownTable>,
 }
 
 /// Events of one kind.
 #[derive(Debug)]
-struct Waiting<E>(Mutex<VecDeque<E>>);
+struct WaitingEvents<E>(Mutex<VecDeque<E>>);
 
 /// What became of an event that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +45,13 @@ struct KnownTable {
     indexes: HashMap<String, u32>,
 }
 
-impl<E> Default for Waiting<E> {
+impl<E> Default for WaitingEvents<E> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<E: Clone> Waiting<E> {
+impl<E: Clone> WaitingEvents<E> {
     fn add(&self, event: &E) -> Added {
         // Copied before the lock is taken.
         let event = event.clone();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::proxy::engines::adapter::{Adapter, Identity};
 use crate::proxy::engines::catalogue;
-use crate::proxy::own_questions::{self, Unanswered};
+use crate::proxy::own_questions::{self, NoAnswer};
 use crate::proxy::target::Target;
 
 /// An engine that has said who it is.
@@ -21,7 +21,7 @@ pub(crate) struct Identified {
 ///
 /// # Errors
 ///
-/// [`Unanswered`], after the first question that is not answered.
+/// [`NoAnswer`], after the first question that is not answered.
 ///
 /// # Cancel safety
 ///
@@ -30,7 +30,7 @@ pub(crate) async fn identify(
     target: &Target,
     owner: Option<&str>,
     limit: Duration,
-) -> Result<Option<Identified>, Unanswered> {
+) -> Result<Option<Identified>, NoAnswer> {
     let is_owner = |adapter: &&Adapter| owner == Some(adapter.name);
     let first = catalogue::ALL.into_iter().filter(is_owner);
     for adapter in first.chain(catalogue::ALL.into_iter().filter(|adapter| !is_owner(adapter))) {
@@ -46,7 +46,7 @@ pub(crate) async fn identify(
 ///
 /// # Errors
 ///
-/// [`Unanswered`], after the first question that is not answered.
+/// [`NoAnswer`], after the first question that is not answered.
 ///
 /// # Cancel safety
 ///
@@ -55,7 +55,7 @@ pub(crate) async fn introduced(
     target: &Target,
     adapter: &Adapter,
     limit: Duration,
-) -> Result<Option<Identity>, Unanswered> {
+) -> Result<Option<Identity>, NoAnswer> {
     for question in adapter.identities {
         let (status, body) = own_questions::ask(target, question.path, limit).await?;
         if let Some(identity) = (question.read)(&body).filter(|_| status.is_success()) {

@@ -68,7 +68,7 @@ fn metrics(body: &[u8]) -> Option<Reading> {
 
 /// One of the requests that it can run.
 #[derive(Debug, Deserialize)]
-struct Slot {
+struct ServingSlot {
     /// Since the end of 2024.
     is_processing: Option<bool>,
     /// Before: 0 for an idle one.
@@ -77,7 +77,7 @@ struct Slot {
 }
 
 fn slots(body: &[u8]) -> Option<Reading> {
-    let Bounded(slots) = serde_json::from_slice::<Bounded<Slot>>(body).ok()?;
+    let Bounded(slots) = serde_json::from_slice::<Bounded<ServingSlot>>(body).ok()?;
     let mut sceptic = Sceptic::default();
     let mut running = 0;
     for slot in &slots {

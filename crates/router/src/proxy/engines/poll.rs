@@ -16,7 +16,7 @@ use crate::proxy::engines::believed_facts::BelievedFacts;
 use crate::proxy::engines::catalogue;
 use crate::proxy::engines::identification::{self, Identified};
 use crate::proxy::engines::reading::Reading;
-use crate::proxy::own_questions::{self, Unanswered};
+use crate::proxy::own_questions::{self, NoAnswer};
 use crate::proxy::report_log::{ReportFailure, ReportSource};
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
@@ -157,7 +157,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    async fn identify(&mut self) -> Result<(), Unanswered> {
+    async fn identify(&mut self) -> Result<(), NoAnswer> {
         let fixed = catalogue::of(self.target.own().engine);
         let (found, identity) = match fixed {
             Some(adapter) => {
@@ -280,10 +280,10 @@ impl<'a> Asker<'a> {
     }
 }
 
-fn failure(unanswered: Unanswered) -> ReportFailure {
+fn failure(unanswered: NoAnswer) -> ReportFailure {
     match unanswered {
-        Unanswered::Unreachable => ReportFailure::Unreachable,
-        Unanswered::Timeout => ReportFailure::Timeout,
-        Unanswered::Unusable => ReportFailure::Unreadable,
+        NoAnswer::Unreachable => ReportFailure::Unreachable,
+        NoAnswer::Timeout => ReportFailure::Timeout,
+        NoAnswer::Unusable => ReportFailure::Unreadable,
     }
 }

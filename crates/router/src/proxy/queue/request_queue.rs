@@ -37,7 +37,7 @@ pub struct RequestQueue {
     /// What the bodies of all that wait may take together.
     max_body_bytes: u64,
     limit: Option<TurnLimit>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuePlace>,
     /// How many the policy has wait.
     held: AtomicU32,
     counts: WaitCounts,
@@ -61,7 +61,7 @@ pub(crate) struct Newcomer<'a> {
 
 /// Who waits, and who of those whom the policy has wait is asked.
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuePlace {
     register: Register,
     asks: AskOrder,
     /// Whether somebody stirs now and then.

@@ -231,7 +231,7 @@ proptest! {
         prop_assert_eq!(found.max_tokens, expected);
         let is_true = match &stream {
             Value::Bool(is_true) => *is_true,
-            Value::Number(_) => stream.to_string() == "1",
+            Value::Number(number) => number.as_u64() == Some(1),
             Value::String(text) => text == "1" || text.eq_ignore_ascii_case("true"),
             _ => false,
         };

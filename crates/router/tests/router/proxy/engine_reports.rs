@@ -174,7 +174,7 @@ async fn named_engine_is_asked_in_its_own_way_only_and_none_not_at_all() {
 async fn worker_that_never_reports_is_told_of_by_metrics() {
     let worker = Upstream::saying("{}").await;
     let router = router::start(router::checking(vec![worker.entry()])).await;
-    until(async || fails(&router::metrics(&router).await.text(), &worker, "absent") >= 2).await;
+    until(async || fails(router::metrics(&router).await.text(), &worker, "absent") >= 2).await;
     let age = format!("worker_report_age_seconds{{worker=\"{}\"}} ", worker.url());
     let page = router::metrics(&router).await.text().to_owned();
     assert!(page.contains(&format!("{age}inf")) || page.contains(&format!("{age}+Inf")), "{page}");
@@ -206,10 +206,10 @@ async fn nonsense_is_unknown_and_counted_and_harms_nobody() {
     for (lie, cause) in lies {
         worker.serve("/v1/loads", 200, SGLANG_LOADS);
         shown_once(&router, &worker, |view| view["report"]["running"] == 5).await;
-        let before = fails(&router::metrics(&router).await.text(), &worker, cause);
+        let before = fails(router::metrics(&router).await.text(), &worker, cause);
         worker.serve("/v1/loads", 200, &lie);
         shown_once(&router, &worker, |view| view["report"]["running"].is_null()).await;
-        assert!(fails(&router::metrics(&router).await.text(), &worker, cause) > before, "{cause}: {lie:.60}");
+        assert!(fails(router::metrics(&router).await.text(), &worker, cause) > before, "{cause}: {lie:.60}");
         assert_eq!(call(router.addresses().data, chat("hi")).await.text(), "{}");
     }
 }

@@ -279,7 +279,7 @@ async fn thousand_held_requests_are_all_served_one_at_a_time() {
             .await;
     let first = send(stage.data(), keyed(0, 0.0));
     busy.arrived(1).await;
-    let sent: Vec<_> = (1..=1000).map(|id| send(stage.data(), keyed(id, -1.0 * id as f64))).collect();
+    let sent: Vec<_> = (1..=1000).map(|id| send(stage.data(), keyed(id, -(id as f64)))).collect();
     stage.waiting(1000).await;
     for one in sent.iter().step_by(10) {
         one.abort();

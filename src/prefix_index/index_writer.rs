@@ -1,7 +1,7 @@
 //! Who holds what, and what is forgotten first.
 
 use crate::prefix_index::block_table::{NO_NODE, NodeId};
-use crate::prefix_index::entries::{Entries, EntryId, Source, UseOrder};
+use crate::prefix_index::entries::{Entries, EntryId, HoldingSource, UseOrder};
 use crate::prefix_index::places::BlockPlaces;
 use crate::prefix_index::tree::{Shared, Tree};
 
@@ -42,7 +42,7 @@ impl Default for HeldBlocks {
 /// A worker that holds a node holds all nodes before it, from the same source: so the oldest entry of a
 /// worker is always one that nothing of it follows.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct IndexWriter {
     pub(super) tree: Tree,
     pub(super) entries: Entries,
     pub(super) workers: Vec<HeldBlocks>,
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     pub(super) refused: u64,
 }
 
-impl Writer {
+impl IndexWriter {
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
             // The rest is for what grows by little and is counted late.
@@ -83,8 +83,8 @@ impl Writer {
     pub(super) fn sent(&mut self, shared: &Shared, worker: u16, chain: &[u64]) {
         let capacity = self.held(worker).capacity as usize;
         let chain = chain.get(..capacity).unwrap_or(chain);
-        self.make_room(shared, chain.len(), Source::Sent);
-        self.hold(shared, worker, NO_NODE, chain, Source::Sent);
+        self.make_room(shared, chain.len(), HoldingSource::Sent);
+        self.hold(shared, worker, NO_NODE, chain, HoldingSource::Sent);
         // The deepest first, so that it is forgotten first.
         let path = std::mem::take(&mut self.path);
         for node in path.iter().rev() {
@@ -101,7 +101,7 @@ impl Writer {
     /// Notes that a worker reports blocks that follow one that it reported before, or the first blocks of a
     /// chain. False if it never reported that block.
     pub(super) fn stored(&mut self, shared: &Shared, worker: u16, after: Option<u64>, chain: &[u64]) -> bool {
-        self.make_room(shared, chain.len(), Source::Reported);
+        self.make_room(shared, chain.len(), HoldingSource::Reported);
         if self.lacks_places(shared, chain.len(), self.tree.max_bytes) {
             self.refused += chain.len() as u64;
             return true;
@@ -111,7 +111,7 @@ impl Writer {
             Some(hash) => {
                 let Some((node, at)) = self.places.find(shared, hash) else { return false };
                 let entry = self.entry(node, worker).and_then(|id| self.entries.get(id));
-                if !entry.is_some_and(|entry| entry.is(Source::Reported)) {
+                if !entry.is_some_and(|entry| entry.is(HoldingSource::Reported)) {
                     return false;
                 }
                 if at + 1 == shared.len(node) {
@@ -122,12 +122,12 @@ impl Writer {
                 }
             }
         };
-        self.hold(shared, worker, parent, chain, Source::Reported);
+        self.hold(shared, worker, parent, chain, HoldingSource::Reported);
         true
     }
 
     /// Gives a worker all blocks of a chain that begins after a node.
-    fn hold(&mut self, shared: &Shared, worker: u16, after: NodeId, chain: &[u64], source: Source) {
+    fn hold(&mut self, shared: &Shared, worker: u16, after: NodeId, chain: &[u64], source: HoldingSource) {
         self.path.clear();
         let mut parent = after;
         let mut rest = chain;
@@ -162,7 +162,7 @@ impl Writer {
         parent: &mut NodeId,
         worker: u16,
         rest: &[u64],
-        source: Source,
+        source: HoldingSource,
     ) -> usize {
         let depth = self.tree.get(*parent).map_or(0, |own| own.depth as usize + shared.len(*parent));
         let Some(id) = self.tree.add(shared, *parent, depth, rest) else { return 0 };
@@ -176,7 +176,14 @@ impl Writer {
     }
 
     /// Adds blocks to a node that only this worker holds and nothing follows, and says how many.
-    fn extend(&mut self, shared: &Shared, node: NodeId, worker: u16, rest: &[u64], source: Source) -> usize {
+    fn extend(
+        &mut self,
+        shared: &Shared,
+        node: NodeId,
+        worker: u16,
+        rest: &[u64],
+        source: HoldingSource,
+    ) -> usize {
         if !self.is_private(node, worker, source) {
             return 0;
         }
@@ -188,14 +195,14 @@ impl Writer {
     }
 
     /// True if only this worker holds the node, from this source, and nothing follows it.
-    fn is_private(&self, node: NodeId, worker: u16, source: Source) -> bool {
+    fn is_private(&self, node: NodeId, worker: u16, source: HoldingSource) -> bool {
         let Some(own) = self.tree.get(node) else { return false };
         let entry = own.holders.only().and_then(|entry| self.entries.get(entry));
         own.children == 0 && entry.is_some_and(|entry| entry.worker == worker && entry.is_only(source))
     }
 
     /// Makes a worker a holder of a node; false if there is no memory for it.
-    fn enter(&mut self, shared: &Shared, node: NodeId, worker: u16, source: Source) -> bool {
+    fn enter(&mut self, shared: &Shared, node: NodeId, worker: u16, source: HoldingSource) -> bool {
         let known = self.entry(node, worker);
         let id = match known {
             Some(id) => id,
@@ -216,33 +223,33 @@ impl Writer {
         let Self { entries, workers, .. } = self;
         let Some(held) = workers.get_mut(usize::from(worker)) else { return false };
         match source {
-            Source::Sent => {
-                if entry.is(Source::Reported) {
+            HoldingSource::Sent => {
+                if entry.is(HoldingSource::Reported) {
                     entries.take_out(&mut held.reported, id);
                 }
                 entries.push(&mut held.sent, id);
             }
-            Source::Reported if !entry.is(Source::Sent) => entries.push(&mut held.reported, id),
-            Source::Reported => {}
+            HoldingSource::Reported if !entry.is(HoldingSource::Sent) => entries.push(&mut held.reported, id),
+            HoldingSource::Reported => {}
         }
         entries.mark(id, source);
         self.count(worker, source, shared.len(node), true);
-        if source == Source::Reported {
+        if source == HoldingSource::Reported {
             self.places.begin(shared, node);
         }
         true
     }
 
     /// Makes a worker hold a node no longer from a source.
-    pub(super) fn leave(&mut self, shared: &Shared, id: EntryId, source: Source) {
+    pub(super) fn leave(&mut self, shared: &Shared, id: EntryId, source: HoldingSource) {
         let Some(entry) = self.entries.get(id).copied().filter(|entry| entry.is(source)) else { return };
         self.count(entry.worker, source, shared.len(entry.node), false);
         let Self { entries, workers, .. } = self;
         let Some(held) = workers.get_mut(usize::from(entry.worker)) else { return };
         entries.unmark(id, source);
-        let order = if entry.is(Source::Sent) { &mut held.sent } else { &mut held.reported };
+        let order = if entry.is(HoldingSource::Sent) { &mut held.sent } else { &mut held.reported };
         if !entry.is_only(source) {
-            if source == Source::Sent {
+            if source == HoldingSource::Sent {
                 entries.take_out(order, id);
                 entries.push(&mut held.reported, id);
             }
@@ -266,7 +273,7 @@ impl Writer {
         for (worker, tail) in holders {
             let id = self.entries.add(head, worker);
             self.entries.mark_like(id, tail);
-            let is_sent = self.entries.get(tail).is_some_and(|entry| entry.is(Source::Sent));
+            let is_sent = self.entries.get(tail).is_some_and(|entry| entry.is(HoldingSource::Sent));
             let Self { entries, workers, .. } = self;
             if let Some(held) = workers.get_mut(usize::from(worker)) {
                 let order = if is_sent { &mut held.sent } else { &mut held.reported };
@@ -284,7 +291,7 @@ impl Writer {
         shared: &Shared,
         node: NodeId,
         worker: u16,
-        source: Source,
+        source: HoldingSource,
         keep: usize,
     ) -> bool {
         if !self.is_private(node, worker, source) {
@@ -304,11 +311,11 @@ impl Writer {
         self.tree.bytes(shared)
     }
 
-    fn count(&mut self, worker: u16, source: Source, blocks: usize, more: bool) {
+    fn count(&mut self, worker: u16, source: HoldingSource, blocks: usize, more: bool) {
         let held = self.held(worker);
         let count = match source {
-            Source::Sent => &mut held.sent_blocks,
-            Source::Reported => &mut held.reported_blocks,
+            HoldingSource::Sent => &mut held.sent_blocks,
+            HoldingSource::Reported => &mut held.reported_blocks,
         };
         *count = if more { *count + blocks } else { count.saturating_sub(blocks) };
     }
