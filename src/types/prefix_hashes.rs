@@ -10,7 +10,7 @@
 //! ```
 
 /// What is mixed into what: digits of the fractions of π, as good as any, without a pattern.
-const KEYS: [u64; 4] =
+pub(super) const KEYS: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
 /// Changes whenever what is hashed does, so that routers of different versions do not mistake each other.
@@ -53,8 +53,24 @@ pub struct PrefixSeed<'a> {
     pub adapter: &'a str,
     /// The salt that keeps caches of different tenants apart.
     pub salt: &'a str,
-    /// A digest of what stands before the prompt in the template, such as tools; 0 = nothing.
+    /// A digest of what stands before the prompt in the template, such as tools; 0 = nothing. It counts for
+    /// text only: tokens of a chat are made by its template, which puts that among them.
     pub preamble: u64,
+}
+
+impl PrefixSeed<'_> {
+    /// Where a chain of blocks of this size begins.
+    pub(super) fn start(&self, is_text: bool, block_bytes: usize) -> u64 {
+        [
+            u64::from(is_text) << 32 | block_bytes as u64,
+            hash_of(self.model.as_bytes()),
+            hash_of(self.adapter.as_bytes()),
+            hash_of(self.salt.as_bytes()),
+            if is_text { self.preamble } else { 0 },
+        ]
+        .into_iter()
+        .fold(VERSION, chained)
+    }
 }
 
 /// Hashes a prompt as it is read, piece by piece. Allocates nothing for a block.
@@ -131,16 +147,7 @@ impl PrefixHasher {
 
     /// The hashes: one for each whole block.
     pub fn finish(mut self, seed: &PrefixSeed<'_>) -> Vec<u64> {
-        let kind = u64::from(self.is_text) << 32 | self.block_bytes as u64;
-        let mut above = [
-            kind,
-            hash_of(seed.model.as_bytes()),
-            hash_of(seed.adapter.as_bytes()),
-            hash_of(seed.salt.as_bytes()),
-            seed.preamble,
-        ]
-        .into_iter()
-        .fold(VERSION, chained);
+        let mut above = seed.start(self.is_text, self.block_bytes);
         for hash in &mut self.hashes {
             above = chained(above, *hash);
             *hash = above;
@@ -183,25 +190,36 @@ impl PrefixHasher {
 
 /// A hash of some bytes: 16 at a time, as two little-endian numbers, the last ones filled up with zeroes.
 pub fn hash_of(bytes: &[u8]) -> u64 {
-    let [first, second, third, fourth] = KEYS;
-    let word = |bytes: [u8; 8]| u64::from_le_bytes(bytes);
-    let mix = |hash: u64, low: u64, high: u64| folded(low ^ second, high ^ hash);
-    let (pairs, rest) = bytes.as_chunks::<16>();
-    let mut hash = pairs.iter().fold(first, |hash, pair| {
+    let [first, ..] = KEYS;
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+    let mix = |hash: u64, pair: &[u8; 16]| {
         let (low, high) = pair.split_at(8);
-        mix(hash, word(low.try_into().unwrap_or_default()), word(high.try_into().unwrap_or_default()))
-    });
+        mixed(hash, word(low), word(high))
+    };
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    let mut hash = pairs.iter().fold(first, mix);
     if !rest.is_empty() {
         let mut last = [0; 16];
         last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        let (low, high) = last.split_at(8);
-        hash = mix(hash, word(low.try_into().unwrap_or_default()), word(high.try_into().unwrap_or_default()));
+        hash = mix(hash, &last);
     }
-    folded(hash ^ third, bytes.len() as u64 ^ fourth)
+    finished(hash, bytes.len())
+}
+
+/// Goes on by 16 bytes.
+pub(super) fn mixed(hash: u64, low: u64, high: u64) -> u64 {
+    let [_, second, ..] = KEYS;
+    folded(low ^ second, high ^ hash)
+}
+
+/// The hash of so many bytes, once all of them are mixed.
+pub(super) fn finished(hash: u64, bytes: usize) -> u64 {
+    let [.., third, fourth] = KEYS;
+    folded(hash ^ third, bytes as u64 ^ fourth)
 }
 
 /// The hash of a block that follows others.
-fn chained(above: u64, block: u64) -> u64 {
+pub(super) fn chained(above: u64, block: u64) -> u64 {
     let [first, second, ..] = KEYS;
     folded(above ^ first, block ^ second)
 }
@@ -314,6 +332,11 @@ mod tests {
     #[test]
     fn model_adapter_salt_and_preamble_never_match_each_other() {
         let of = |seed: &PrefixSeed<'_>| tokens(0..16, PrefixBlocks::default(), seed);
+        let of_text = |seed: &PrefixSeed<'_>| {
+            let mut hasher = PrefixHasher::new(PrefixBlocks::default(), 0);
+            hasher.more(&[b'x'; 64]);
+            hasher.finish(seed)
+        };
         let seeds = [
             SEED,
             PrefixSeed { model: "n", ..SEED },
@@ -321,10 +344,12 @@ mod tests {
             PrefixSeed { salt: "m", ..SEED },
             PrefixSeed { model: "", salt: "m", ..SEED },
             PrefixSeed { model: "", adapter: "m", ..SEED },
-            PrefixSeed { preamble: 1, ..SEED },
         ];
         let hashes: HashSet<Vec<u64>> = seeds.iter().map(of).collect();
         assert_eq!(hashes.len(), seeds.len());
+        let with_tools = PrefixSeed { preamble: 1, ..SEED };
+        assert_ne!(of_text(&with_tools), of_text(&SEED));
+        assert_eq!(of(&with_tools), of(&SEED), "the tokens of a chat hold its tools");
         let other = PrefixBlocks { tokens: 8, ..PrefixBlocks::default() };
         assert!(!tokens(0..16, other, &SEED).contains(&of(&SEED)[0]), "blocks of another size");
     }
