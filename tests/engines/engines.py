@@ -17,6 +17,7 @@ import time
 from functools import cached_property
 
 from drift import Simulated, advertised, compare_engine, compare_published, compare_refusals, published
+import turns
 from harness import CHAT, Router, all_at_once, ask, chat, connect, free_port, kill_session, main, run, send, session_of, wait_for, whole
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -28,8 +29,8 @@ LONG = 3500
 class Engine:
     """A running engine."""
 
-    def __init__(self, stack, directory, kind, *flags):
-        self.port, self.kind, self.ended = free_port(), kind, False
+    def __init__(self, stack, directory, kind, *flags, port=None):
+        self.port, self.kind, self.ended = port or free_port(), kind, False
         self.url = f"http://127.0.0.1:{self.port}"
         command = [os.path.join(HERE, "start.sh"), directory, kind, str(self.port), *flags]
         began = time.monotonic()
@@ -136,6 +137,74 @@ class Checks:
         found += differs
         assert not found, "\n".join(found)
         return f"{len(others['events'])} events"
+
+    # --- what caches hold ---
+
+    def agreement(self, kind, flags):
+        """Two engines behind a plugin that wants `prefix_match`: is what the router believes of the chosen one
+        what it then takes from its cache? One is killed and started again in between, one drained."""
+        self.end("roomy", "tight", "full", "second", "third", "fourth")
+        settings = [(*flags(), "--kv-events-config", json.dumps(self.kv_events(**({"publisher": "zmq"} if kind == "sglang" else {}))))
+                    for _ in range(2)]
+        engines = [self.engine(kind, *own) for own in settings]
+        plugin = os.path.join(self.logs, "turns.wasm")
+        with open(plugin, "wb") as file:
+            file.write(turns.module())
+        router = Router(self.stack, self.binary, self.logs, [engine.url for engine in engines], "--policy", "turns",
+                        "--plugin", f"turns={plugin}", "--record-header", "--record-sample", "1")
+        self.routers.append(router)
+        asked, believed, cached, differ = 0, 0, 0, 0
+
+        def request():
+            nonlocal asked, believed, cached, differ
+            # Eight prefixes of 512 tokens: whole blocks of all sizes.
+            first = 100 + 200 * (asked % 8)
+            ids = [first + number % 199 for number in range(512)] + [100 + (asked * 7 + number * 11) % 1800 for number in range(40)]
+            request = {"model": "tiny", "prompt": ids, "max_tokens": 2}
+            answer = ask(router.host, "POST", "/v1/completions", request, {"x-sgl-explain": "1"})
+            assert answer.status == 200, answer
+            asked += 1
+            decision = json.loads(dict(answer.headers)["x-sgl-decision"])["decisions"][-1]
+            chosen = next(one for one in decision["candidates"] if one["index"] in decision["chosen"])
+            match = max(chosen.get("prefix_match") or 0, 0)
+            details = json.loads(answer.body)["usage"].get("prompt_tokens_details") or {}
+            hit = details.get("cached_tokens") or 0
+            believed, cached, differ = believed + match, cached + hit, differ + abs(match - hit)
+            # Events are published at once, but not before the answer.
+            time.sleep(0.1)
+
+        request()
+        wait_for("connections to both engines", lambda: router.metric("sgl_router_worker_kv_sources") == 4)
+        while asked < 80:
+            request()
+        engines[0].end()
+        wait_for("the end to be seen", lambda: router.healthy() == 1)
+        while asked < 100:
+            request()
+        engines[0] = Engine(self.stack, self.directory, kind, *settings[0], port=engines[0].port)
+        wait_for("both engines", lambda: router.healthy() == 2)
+        wait_for("connections to both engines", lambda: router.metric("sgl_router_worker_kv_sources") == 4)
+        while asked < 150:
+            request()
+        assert ask(router.admin_host, "POST", f"/workers/drain?url={engines[1].url}").status < 300
+        while asked < 170:
+            request()
+        assert ask(router.admin_host, "POST", f"/workers/undrain?url={engines[1].url}").status < 300
+        while asked < 200:
+            request()
+        stored = router.metric("sgl_router_worker_kv_events_total")
+        for engine in engines:
+            engine.end()
+        report = f"{believed} tokens believed, {cached} cached, {differ} differ; {stored:.0f} events"
+        assert stored > 0 and cached > 20_000, report
+        assert differ <= 0.05 * max(believed, cached), report
+        return report
+
+    def check_prefix_match_is_what_vllm_has_cached(self):
+        return self.agreement("vllm", lambda: ("--enable-prompt-tokens-details",))
+
+    def check_prefix_match_is_what_sglang_has_cached(self):
+        return self.agreement("sglang", lambda: ("--enable-cache-report",))
 
     # --- full engines ---
 

@@ -17,7 +17,9 @@ pub mod cli;
 pub use crate::cli::assembly::{Addresses, RunningRouter, StartError};
 pub use crate::manage::{ManageError, PluginManager};
 pub use crate::metrics::Metrics;
-pub use crate::proxy::{AddError, Backends, DataPlane, DataServer, Leaving, Target};
+pub use crate::proxy::{
+    AddError, Backends, BatchEnd, DataPlane, DataServer, EventKind, FeedLog, Leaving, Target,
+};
 pub use crate::records::Recorder;
 
 /// What tests and fuzzers of this repository look at inside. It promises nothing: any of it may change

@@ -206,12 +206,18 @@ pub struct OwnSettings {
     pub silence: SilenceSettings,
     /// Which engine it is.
     pub engine: EngineSetting,
+    /// Whether what it publishes is listened to.
+    pub kv_events: bool,
 }
 
 impl ProxySettings {
     /// What holds for this worker.
     pub fn of_worker(&self, worker: &WorkerEntry) -> OwnSettings {
-        OwnSettings { silence: self.silence.of_worker(worker), engine: worker.engine }
+        OwnSettings {
+            silence: self.silence.of_worker(worker),
+            engine: worker.engine,
+            kv_events: worker.kv_events,
+        }
     }
 }
 

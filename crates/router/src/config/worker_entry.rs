@@ -24,6 +24,10 @@ pub struct WorkerEntry {
     /// router finds out. Default: `auto`.
     #[serde(skip_serializing_if = "EngineSetting::is_auto")]
     pub engine: EngineSetting,
+    /// Whether the events of its KV cache, and the load that it pushes, are listened to where it publishes
+    /// them. Default: true.
+    #[serde(skip_serializing_if = "is_true")]
+    pub kv_events: bool,
     /// Free-form labels. Default: none.
     pub labels: BTreeMap<String, String>,
     /// Port of the bootstrap server of a prefill worker. Default: none.
@@ -34,6 +38,11 @@ pub struct WorkerEntry {
     pub silence_timeout_secs: Option<u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
 impl Default for WorkerEntry {
     fn default() -> Self {
         Self {
@@ -42,6 +51,7 @@ impl Default for WorkerEntry {
             model: None,
             weight: 1.0,
             engine: EngineSetting::Auto,
+            kv_events: true,
             labels: BTreeMap::new(),
             bootstrap_port: None,
             first_byte_timeout_secs: None,

@@ -104,6 +104,14 @@ metrics! {
         "Time since a worker told its load; +Inf if never";
     WORKER_REPORTS_FAILED = Counter "worker_reports_failed" ["worker", "cause"]
         "Questions for a worker's load that failed, by cause";
+    WORKER_KV_SOURCES = Gauge "worker_kv_sources" ["worker", "state"]
+        "Sockets at which a worker publishes KV events, and those that there is a connection to";
+    WORKER_KV_EVENTS = Counter "worker_kv_events" ["worker", "kind"]
+        "KV events of a worker, by what they say or why they were left out";
+    WORKER_KV_BATCHES = Counter "worker_kv_batches" ["worker", "end"]
+        "Batches of KV events, by how they came";
+    WORKER_KV_FORGOTTEN = Counter "worker_kv_forgotten" ["worker"]
+        "Times that all KV events of a rank were forgotten, because some were missed or it began anew";
     WORKER_REQUESTS = Counter "worker_requests" ["worker", "outcome"]
         "Requests by worker and outcome";
 }

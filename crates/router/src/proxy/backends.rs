@@ -188,8 +188,9 @@ impl Backends {
     fn look_after(&self, keepers: &mut Keepers, target: &Arc<Target>) {
         let url = target.worker().url().to_owned();
         let before = keepers.present.remove(&url);
+        let blocks = self.settings.requests.prefix;
         let keeping =
-            health::keep(Arc::clone(target), Arc::clone(&self.roster), self.settings.health.clone());
+            health::keep(Arc::clone(target), Arc::clone(&self.roster), self.settings.health.clone(), blocks);
         let keeper = self.runtime.spawn(async {
             if let Some(before) = before {
                 before.end().await;

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::config::checked::ProxySettings;
 use crate::proxy::circuit::Circuit;
+use crate::proxy::feed_log::FeedLog;
 use crate::proxy::fullness::Fullness;
 use crate::proxy::idle_connections::IdleConnections;
 use crate::proxy::queue::RequestQueue;
@@ -44,6 +45,7 @@ pub struct Endpoint {
     verdicts: [AtomicU64; Verdict::ALL.len()],
     reconnects: AtomicU64,
     reports: ReportLog,
+    feed: FeedLog,
     /// Whether it was found dead and not alive since.
     dead: AtomicBool,
     deaths: AtomicU64,
@@ -75,6 +77,7 @@ impl Endpoint {
             verdicts: [const { AtomicU64::new(0) }; Verdict::ALL.len()],
             reconnects: AtomicU64::new(0),
             reports: ReportLog::default(),
+            feed: FeedLog::default(),
             dead: AtomicBool::new(false),
             deaths: AtomicU64::new(0),
             queue: Arc::clone(queue),
@@ -240,6 +243,11 @@ impl Endpoint {
     /// What became of the questions for its load.
     pub fn reports(&self) -> &ReportLog {
         &self.reports
+    }
+
+    /// What became of the events that it publishes.
+    pub fn feed(&self) -> &FeedLog {
+        &self.feed
     }
 
     /// Requests that it did its part for, and that it failed.

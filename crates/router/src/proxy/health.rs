@@ -9,13 +9,14 @@ use tokio::sync::Notify;
 use crate::config::checked::HealthSettings;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::poll;
+use crate::proxy::kv_events::feeds;
 use crate::proxy::learning::Learner;
 use crate::proxy::own_questions;
 use crate::proxy::own_questions::Finding;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{Worker, WorkerReport};
-use sglang_router_rs::types::in_full;
+use sglang_router_rs::types::{PrefixBlocks, in_full};
 
 /// How often idle connections are looked at.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
@@ -25,18 +26,31 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
 /// # Cancel safety
 ///
 /// Dropping the future ends the looking after and nothing else.
-pub(crate) async fn keep(target: Arc<Target>, roster: Arc<Roster>, settings: HealthSettings) {
-    let came_up = Notify::new();
+pub(crate) async fn keep(
+    target: Arc<Target>,
+    roster: Arc<Roster>,
+    settings: HealthSettings,
+    blocks: PrefixBlocks,
+) {
+    let came_up = CameUp::default();
     let learner = Learner::new(&target, &roster, &settings);
     let checks = check_for_ever(&target, &roster, &settings, &learner, &came_up);
-    let loads = poll::keep(&target, &roster, &settings, &came_up);
+    let loads = poll::keep(&target, &roster, &settings, &came_up.loads);
+    let listening = feeds::keep(&target, &roster, &settings, blocks, &came_up.feeds);
     let pruning = async {
         loop {
             tokio::time::sleep(PRUNE_INTERVAL).await;
             target.pool().prune();
         }
     };
-    tokio::join!(checks, loads, learner.keep(), target.recover(), pruning);
+    tokio::join!(checks, loads, learner.keep(), target.recover(), pruning, listening);
+}
+
+/// Who hears that a worker came up.
+#[derive(Debug, Default)]
+struct CameUp {
+    loads: Notify,
+    feeds: Notify,
 }
 
 /// Looks after a worker that was removed while requests may wait for it: they must learn of its death.
@@ -63,7 +77,7 @@ async fn check_for_ever(
     roster: &Roster,
     settings: &HealthSettings,
     learner: &Learner<'_>,
-    came_up: &Notify,
+    came_up: &CameUp,
 ) {
     let Some(interval) = settings.interval else { return std::future::pending().await };
     // One that passes already was looked after by another keeper.
@@ -99,7 +113,7 @@ async fn check_for_ever(
 }
 
 /// A worker passes its checks from now on, or does not.
-async fn turn(target: &Target, passing: bool, learner: &Learner<'_>, came_up: &Notify) {
+async fn turn(target: &Target, passing: bool, learner: &Learner<'_>, came_up: &CameUp) {
     if passing {
         // Before anybody chooses it: it may serve other models than before.
         learner.learn_at_start().await;
@@ -107,7 +121,8 @@ async fn turn(target: &Target, passing: bool, learner: &Learner<'_>, came_up: &N
     tracing::info!(worker = target.worker().url(), passing, "health check");
     target.set_passing(passing);
     if passing {
-        came_up.notify_one();
+        came_up.loads.notify_one();
+        came_up.feeds.notify_one();
     } else {
         target.worker().set_report(&WorkerReport::UNKNOWN);
     }

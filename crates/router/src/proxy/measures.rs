@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::metrics::{CounterSet, DurationHistogram, Families, Metric, Metrics, catalogue};
 use crate::proxy::backends::Backends;
+use crate::proxy::feed_log::{BatchEnd, EventKind};
 use crate::proxy::report_log::ReportFailure;
 use crate::proxy::retry::RetryReason;
 use crate::proxy::route::Route;
@@ -189,11 +190,38 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
             failed.count(&[target.worker().url(), name], target.reports().failures(failure));
         }
     }
+    tell_feeds(snapshot.targets(), families);
     let outcomes = families.family(&catalogue::WORKER_REQUESTS);
     for target in snapshot.targets() {
         for (verdict, name) in Verdict::ALL {
             outcomes.count(&[target.worker().url(), name], target.counted(verdict));
         }
+    }
+}
+
+fn tell_feeds(targets: &[Arc<Target>], families: &mut Families) {
+    // Of those that publish.
+    let targets = || targets.iter().filter(|target| target.feed().source_count() > 0);
+    let sources = families.family(&catalogue::WORKER_KV_SOURCES);
+    for target in targets() {
+        sources.gauge(&[target.worker().url(), "known"], count(target.feed().source_count()));
+        sources.gauge(&[target.worker().url(), "connected"], count(target.feed().connection_count()));
+    }
+    let events = families.family(&catalogue::WORKER_KV_EVENTS);
+    for target in targets() {
+        for (kind, name) in EventKind::ALL {
+            events.count(&[target.worker().url(), name], target.feed().events(kind));
+        }
+    }
+    let batches = families.family(&catalogue::WORKER_KV_BATCHES);
+    for target in targets() {
+        for (end, name) in BatchEnd::ALL {
+            batches.count(&[target.worker().url(), name], target.feed().batches(end));
+        }
+    }
+    let forgotten = families.family(&catalogue::WORKER_KV_FORGOTTEN);
+    for target in targets() {
+        forgotten.count(&[target.worker().url()], target.feed().times_forgotten());
     }
 }
 

@@ -13,12 +13,12 @@
 //!
 //! Called by the keepers of workers; knows nothing of requests.
 
-mod figure;
-mod reading;
+pub(crate) mod figure;
+pub(crate) mod reading;
 mod exposition;
 mod adapter;
-mod sglang;
-mod vllm;
+pub(crate) mod sglang;
+pub(crate) mod vllm;
 mod llama_cpp;
 mod none;
 mod catalogue;

@@ -11,6 +11,7 @@ mod framing;
 mod full_workers;
 mod connections;
 mod health_checks;
+mod kv_events;
 mod limits;
 mod metrics;
 mod mixed_fleets;

@@ -1,0 +1,386 @@
+//! The blocks that one rank of an engine holds, and which blocks of the router's index they stand for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::proxy::feed_log::{EventKind, FeedLog};
+use crate::proxy::kv_events::cache_event::{CacheEvent, StoredBlocks};
+use crate::proxy::kv_events::held::Held;
+use sglang_router_rs::types::{PrefixBlocks, PrefixSeed, TokenChain};
+
+/// How requests name what a worker's cache holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CacheNames {
+    /// The names of its model; at least one, perhaps empty. Each takes memory of its own.
+    pub(crate) models: Vec<String>,
+    /// Whether a request names an adapter in place of the model, or beside it.
+    pub(crate) adapter_is_model: bool,
+}
+
+/// From blocks of an engine to blocks of the index. An engine's block may be smaller than one of the index, or
+/// larger; so it is known how its chain goes on, and which blocks it completes.
+#[derive(Debug)]
+pub(crate) struct RankChains {
+    names: Arc<CacheNames>,
+    blocks: PrefixBlocks,
+    max_blocks: usize,
+    /// For each name of the model; the first one has the adapters too.
+    chains: Vec<Places>,
+    /// The group of layers that counts: the first that told of blocks.
+    group: Option<u32>,
+}
+
+/// The ends of an engine's blocks, by their hashes.
+#[derive(Debug, Default)]
+struct Places {
+    all: HashMap<u64, Place>,
+    /// Blocks of the engine, and of the index.
+    size: usize,
+}
+
+impl Places {
+    fn insert(&mut self, hash: u64, place: Place) -> Option<Place> {
+        self.size += place.size();
+        let before = self.all.insert(hash, place);
+        self.size -= before.as_ref().map_or(0, Place::size);
+        before
+    }
+
+    fn remove(&mut self, hash: u64) -> Option<Place> {
+        let before = self.all.remove(&hash);
+        self.size -= before.as_ref().map_or(0, Place::size);
+        before
+    }
+}
+
+/// The end of an engine's block.
+#[derive(Debug)]
+struct Place {
+    chain: TokenChain,
+    /// Blocks of the index up to here.
+    depth: u32,
+    /// Those that it completes.
+    completes: Box<[u64]>,
+}
+
+impl Place {
+    fn size(&self) -> usize {
+        1 + self.completes.len()
+    }
+}
+
+impl RankChains {
+    /// A rank that holds nothing, and no more than `max_blocks` blocks for each name, its own and those of the
+    /// index together.
+    pub(crate) fn new(names: Arc<CacheNames>, blocks: PrefixBlocks, max_blocks: usize) -> Self {
+        let chains = names.models.iter().map(|_| Places::default()).collect();
+        Self { names, blocks, max_blocks, chains, group: None }
+    }
+
+    /// Takes what the rank says. `is_only` if the worker has no other.
+    pub(crate) fn take(&mut self, event: CacheEvent, held: &mut Held<'_>, is_only: bool, log: &FeedLog) {
+        let kind = match event {
+            CacheEvent::Stored(blocks) => self.store(&blocks, held),
+            CacheEvent::Removed(_, group) if self.is_other(group) => EventKind::Ignored,
+            CacheEvent::Removed(hashes, _) => {
+                self.remove(&hashes, held);
+                EventKind::Removed
+            }
+            CacheEvent::Cleared => {
+                self.clear(held, is_only);
+                EventKind::Cleared
+            }
+            CacheEvent::Other => EventKind::Ignored,
+            CacheEvent::Odd => EventKind::Odd,
+        };
+        log.event(kind);
+    }
+
+    /// Forgets all that the rank said.
+    pub(crate) fn clear(&mut self, held: &mut Held<'_>, is_only: bool) {
+        for chains in &mut self.chains {
+            let before = std::mem::take(chains);
+            if !is_only {
+                before.all.values().for_each(|place| held.removed(&place.completes));
+            }
+        }
+        self.group = None;
+        if is_only {
+            held.cleared();
+        }
+    }
+
+    fn is_other(&self, group: Option<u32>) -> bool {
+        self.group.is_some() && group.is_some() && self.group != group
+    }
+
+    fn remove(&mut self, hashes: &[u64], held: &mut Held<'_>) {
+        for chains in &mut self.chains {
+            for hash in hashes {
+                if let Some(place) = chains.remove(*hash) {
+                    held.removed(&place.completes);
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, blocks: &StoredBlocks, held: &mut Held<'_>) -> EventKind {
+        if self.is_other(blocks.group) {
+            return EventKind::Ignored;
+        }
+        self.group = self.group.or(blocks.group);
+        let names = if blocks.adapter.is_some() { 1 } else { self.chains.len() };
+        let mut kind = EventKind::Stored;
+        for name in 0..names {
+            let Some((chain, depth)) = self.before(blocks, name) else { return EventKind::Orphan };
+            let Some(chains) = self.chains.get_mut(name) else { break };
+            let limits = Limits { blocks: self.max_blocks, depth: self.blocks.max_blocks };
+            if !extend(chains, blocks, (chain, depth), &limits, held) {
+                kind = EventKind::Refused;
+            }
+        }
+        kind
+    }
+
+    /// Where the first of these blocks begins.
+    fn before(&self, blocks: &StoredBlocks, name: usize) -> Option<(TokenChain, u32)> {
+        if let Some(parent) = blocks.parent {
+            let place = self.chains.get(name)?.all.get(&parent)?;
+            return Some((place.chain, place.depth));
+        }
+        let model = self.names.models.get(name)?;
+        let adapter = blocks.adapter.as_deref();
+        let (model, adapter) = match adapter {
+            Some(adapter) if self.names.adapter_is_model => (adapter, ""),
+            other => (model.as_str(), other.unwrap_or_default()),
+        };
+        let salt = blocks.salt.as_deref().unwrap_or_default();
+        let seed = PrefixSeed { model, adapter, salt, preamble: 0 };
+        Some((TokenChain::new(self.blocks, &seed), 0))
+    }
+}
+
+struct Limits {
+    blocks: usize,
+    depth: u32,
+}
+
+/// Goes on with these blocks; false if there is no room for all of them.
+fn extend(
+    chains: &mut Places,
+    blocks: &StoredBlocks,
+    before: (TokenChain, u32),
+    limits: &Limits,
+    held: &mut Held<'_>,
+) -> bool {
+    let (mut chain, mut depth) = before;
+    let each = blocks.hashes.iter().zip(blocks.tokens.chunks(blocks.block_tokens.max(1)));
+    for (hash, tokens) in each.take(blocks.plain) {
+        if chains.size >= limits.blocks {
+            return false;
+        }
+        let mut completes = Vec::new();
+        for token in tokens {
+            let above = chain.last();
+            let Some(done) = chain.push(*token) else { continue };
+            // What is behind the longest prompt that is hashed is not looked for.
+            if depth < limits.depth {
+                held.stored((depth > 0).then_some(above), done);
+                completes.push(done);
+            }
+            depth = depth.saturating_add(1);
+        }
+        held.count(&completes);
+        let place = Place { chain, depth, completes: completes.into() };
+        if let Some(before) = chains.insert(*hash, place) {
+            // It was told before, perhaps of other tokens.
+            held.removed(&before.completes);
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::kv_events::held::HeldCounts;
+    use sglang_router_rs::prefix_index::{IndexedWorker, PrefixIndex};
+    use sglang_router_rs::types::PrefixHasher;
+
+    const BLOCKS: PrefixBlocks = PrefixBlocks { tokens: 4, ..PrefixBlocks::DEFAULT };
+
+    struct Rig {
+        index: PrefixIndex,
+        worker: IndexedWorker,
+        counts: HeldCounts,
+        log: FeedLog,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let index = PrefixIndex::new(1 << 24);
+            let worker = index.enter(3).unwrap();
+            Self { index, worker, counts: HeldCounts::new(), log: FeedLog::default() }
+        }
+
+        fn take(&mut self, rank: &mut RankChains, is_only: bool, event: CacheEvent) {
+            let mut held = Held::new(&self.index, self.worker, &mut self.counts);
+            rank.take(event, &mut held, is_only, &self.log);
+        }
+
+        /// Tokens of a prompt that the index says are held.
+        fn matched(&self, seed: &PrefixSeed<'_>, tokens: &[u32]) -> i32 {
+            self.matched_with(BLOCKS, seed, tokens)
+        }
+
+        fn matched_with(&self, blocks: PrefixBlocks, seed: &PrefixSeed<'_>, tokens: &[u32]) -> i32 {
+            let mut hasher = PrefixHasher::new(blocks, 0);
+            tokens.iter().for_each(|token| hasher.token(*token));
+            self.index.matched(self.worker, &hasher.finish(seed), 4.0)
+        }
+    }
+
+    const SEED: PrefixSeed<'static> = PrefixSeed { model: "m", adapter: "", salt: "", preamble: 0 };
+
+    fn rank(models: &[&str]) -> RankChains {
+        let models = models.iter().map(|model| (*model).to_owned()).collect();
+        RankChains::new(Arc::new(CacheNames { models, adapter_is_model: true }), BLOCKS, 1000)
+    }
+
+    /// The block of a prompt of `block_tokens` at this place, and those after it.
+    fn stored(prompt: &[u32], block_tokens: usize, from: usize) -> StoredBlocks {
+        let hash = |end: usize| end as u64 + 1000 * u64::from(prompt[0]);
+        let tokens = prompt[from..].chunks_exact(block_tokens).flatten().copied().collect::<Vec<_>>();
+        let hashes: Vec<u64> =
+            (1..=tokens.len() / block_tokens).map(|nth| hash(from + nth * block_tokens)).collect();
+        StoredBlocks {
+            parent: (from > 0).then(|| hash(from)),
+            plain: hashes.len(),
+            hashes,
+            tokens,
+            block_tokens,
+            ..StoredBlocks::default()
+        }
+    }
+
+    fn event(blocks: StoredBlocks) -> CacheEvent {
+        CacheEvent::Stored(Box::new(blocks))
+    }
+
+    #[test]
+    fn blocks_of_any_size_come_to_the_blocks_that_requests_hash() {
+        let prompt: Vec<u32> = (7..47).collect();
+        for block_tokens in [1, 2, 3, 4, 5, 8, 16, 40] {
+            let (mut rig, mut rank) = (Rig::new(), rank(&["m"]));
+            // In two events, the second of which goes on from the first.
+            let middle = 40 / block_tokens / 2 * block_tokens;
+            let mut first = stored(&prompt[..middle.max(1)], block_tokens, 0);
+            if middle == 0 {
+                first = stored(&prompt, block_tokens, 0);
+            }
+            rig.take(&mut rank, true, event(first));
+            if middle > 0 {
+                rig.take(&mut rank, true, event(stored(&prompt, block_tokens, middle)));
+            }
+            let whole = (40 / block_tokens * block_tokens / 4 * 4) as i32;
+            assert_eq!(rig.matched(&SEED, &prompt), whole, "{block_tokens}");
+            let other: Vec<u32> =
+                prompt.iter().map(|token| if *token == 7 + 17 { 0 } else { *token }).collect();
+            assert_eq!(rig.matched(&SEED, &other), whole.min(16), "{block_tokens}");
+            // The last block of the engine goes.
+            let last = stored(&prompt, block_tokens, 0).hashes.pop().unwrap();
+            rig.take(&mut rank, true, CacheEvent::Removed(vec![last], None));
+            let left = ((40 / block_tokens - 1) * block_tokens / 4 * 4) as i32;
+            assert_eq!(rig.matched(&SEED, &prompt), left, "{block_tokens}");
+        }
+    }
+
+    #[test]
+    fn names_adapters_and_salts_are_those_of_requests() {
+        let prompt: Vec<u32> = (7..23).collect();
+        let (mut rig, mut rank) = (Rig::new(), rank(&["m", "alias"]));
+        rig.take(&mut rank, true, event(stored(&prompt, 4, 0)));
+        let held = |rig: &Rig, seed: PrefixSeed<'_>| rig.matched(&seed, &prompt);
+        assert_eq!((held(&rig, SEED), held(&rig, PrefixSeed { model: "alias", ..SEED })), (16, 16));
+        assert_eq!(
+            (held(&rig, PrefixSeed { model: "a", ..SEED }), held(&rig, PrefixSeed { salt: "s", ..SEED })),
+            (0, 0)
+        );
+        rig.take(&mut rank, true, CacheEvent::Removed(stored(&prompt, 4, 0).hashes, None));
+        assert_eq!((held(&rig, SEED), held(&rig, PrefixSeed { model: "alias", ..SEED })), (0, 0));
+        let own = StoredBlocks {
+            adapter: Some("a".to_owned()),
+            salt: Some("s".to_owned()),
+            ..stored(&prompt, 4, 0)
+        };
+        rig.take(&mut rank, true, event(own));
+        assert_eq!(held(&rig, PrefixSeed { model: "a", salt: "s", ..SEED }), 16);
+        assert_eq!((held(&rig, SEED), held(&rig, PrefixSeed { salt: "s", ..SEED })), (0, 0));
+        let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: false };
+        let mut beside = RankChains::new(Arc::new(names), BLOCKS, 1000);
+        let own = StoredBlocks { adapter: Some("b".to_owned()), ..stored(&prompt, 4, 0) };
+        rig.take(&mut beside, true, event(own));
+        assert_eq!(held(&rig, PrefixSeed { adapter: "b", ..SEED }), 16);
+    }
+
+    #[test]
+    fn unknown_parents_other_groups_and_images_are_left_out() {
+        let prompt: Vec<u32> = (7..23).collect();
+        let (mut rig, mut rank) = (Rig::new(), rank(&["m"]));
+        rig.take(&mut rank, true, event(stored(&prompt, 4, 8)));
+        assert_eq!((rig.matched(&SEED, &prompt), rig.log.events(EventKind::Orphan)), (0, 1));
+        rig.take(&mut rank, true, event(StoredBlocks { group: Some(0), plain: 2, ..stored(&prompt, 4, 0) }));
+        assert_eq!(rig.matched(&SEED, &prompt), 8);
+        let hashes = stored(&prompt, 4, 0).hashes;
+        rig.take(&mut rank, true, CacheEvent::Removed(hashes.clone(), Some(1)));
+        let other: Vec<u32> = (50..66).collect();
+        rig.take(&mut rank, true, event(StoredBlocks { group: Some(1), ..stored(&other, 4, 0) }));
+        assert_eq!((rig.matched(&SEED, &prompt), rig.matched(&SEED, &other)), (8, 0));
+        assert_eq!(rig.log.events(EventKind::Ignored), 2);
+        rig.take(&mut rank, true, CacheEvent::Removed(hashes, Some(0)));
+        assert_eq!((rig.matched(&SEED, &prompt), rig.counts.len()), (0, 0));
+    }
+
+    #[test]
+    fn worker_holds_what_one_of_its_ranks_holds() {
+        let prompt: Vec<u32> = (7..23).collect();
+        let mut rig = Rig::new();
+        let mut ranks = [rank(&["m"]), rank(&["m"])];
+        for rank in &mut ranks {
+            for _ in 0..3 {
+                rig.take(rank, false, event(stored(&prompt, 4, 0)));
+            }
+        }
+        let [first, second] = &mut ranks;
+        rig.take(first, false, CacheEvent::Removed(stored(&prompt, 4, 8).hashes, None));
+        assert_eq!(rig.matched(&SEED, &prompt), 16);
+        rig.take(second, false, CacheEvent::Removed(stored(&prompt, 4, 8).hashes, None));
+        assert_eq!(rig.matched(&SEED, &prompt), 8, "told three times, given up once");
+        rig.take(first, false, CacheEvent::Cleared);
+        assert_eq!(rig.matched(&SEED, &prompt), 8);
+        rig.take(second, false, CacheEvent::Cleared);
+        assert_eq!((rig.matched(&SEED, &prompt), rig.counts.len()), (0, 0));
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_an_engine_tells() {
+        let (mut rig, mut rank) = (Rig::new(), rank(&["m"]));
+        for nth in 0..3000_u32 {
+            rig.take(&mut rank, true, event(stored(&[nth; 8], 4, 0)));
+        }
+        assert_eq!(rank.chains[0].size, 1000);
+        assert!(rig.counts.len() <= 500 && rig.log.events(EventKind::Refused) == 2750);
+        // One hash for ever other tokens.
+        for nth in 0..3000_u32 {
+            let blocks = StoredBlocks { hashes: vec![4], ..stored(&[nth, 1, 1, 1], 4, 0) };
+            rig.take(&mut rank, true, event(blocks));
+        }
+        assert!(rig.counts.len() <= 500);
+        let blocks = PrefixBlocks { max_blocks: 3, ..BLOCKS };
+        let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: true };
+        let mut short = RankChains::new(Arc::new(names), blocks, 1000);
+        let mut rig = Rig::new();
+        rig.take(&mut short, true, event(stored(&[7; 400], 4, 0)));
+        assert_eq!((rig.matched_with(blocks, &SEED, &[7; 400]), rig.counts.len()), (12, 3));
+    }
+}

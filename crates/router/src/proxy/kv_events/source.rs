@@ -1,0 +1,171 @@
+//! Where an engine publishes: one socket for each data-parallel rank.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The most ranks of which sockets are listened to.
+const MAX_RANKS: u32 = 64;
+
+/// The longest topic, in bytes.
+const MAX_TOPIC_BYTES: usize = 256;
+
+/// The socket of a rank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The rank's number.
+    pub(crate) rank: u32,
+    /// Where it publishes.
+    pub(crate) at: SocketPlace,
+    /// Where it is asked for batches that were missed.
+    pub(crate) replay: Option<SocketPlace>,
+    /// What its messages begin with.
+    pub(crate) topic: String,
+}
+
+/// Host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SocketPlace {
+    /// A name, or an address without brackets.
+    pub(crate) host: String,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+/// All that an engine publishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sources {
+    /// Changes of its caches.
+    pub(crate) events: Vec<Source>,
+    /// Its load.
+    pub(crate) loads: Vec<Source>,
+}
+
+/// One entry of vLLM's answer.
+#[derive(Debug, Deserialize)]
+struct VllmSource {
+    endpoint: Option<String>,
+    replay_endpoint: Option<String>,
+    #[serde(default)]
+    topic: String,
+    publisher: Option<String>,
+}
+
+/// What vLLM (0.32) answers at `/kv_event_sources`, for the worker at `host`; `None` if that is something else.
+pub(crate) fn of_vllm(body: &[u8], host: &str) -> Option<Sources> {
+    let answer: BTreeMap<String, VllmSource> = serde_json::from_slice(body).ok()?;
+    let events = answer.into_iter().filter_map(|(rank, source)| {
+        let rank = rank.parse().ok().filter(|rank| *rank < MAX_RANKS)?;
+        let is_socket = source.publisher.is_none_or(|publisher| publisher == "zmq");
+        let at = SocketPlace::parse(&source.endpoint?, host).filter(|_| is_socket)?;
+        let replay = source.replay_endpoint.and_then(|endpoint| SocketPlace::parse(&endpoint, host));
+        Some(Source { rank, at, replay, topic: short(source.topic)? })
+    });
+    Some(Sources { events: events.collect(), loads: Vec::new() })
+}
+
+/// The part of SGLang's `/server_info` (0.5.23) that tells of its sockets.
+#[derive(Debug, Deserialize)]
+struct SglangInfo {
+    kv_events: Option<SglangSources>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SglangSources {
+    publisher: String,
+    endpoint_host: String,
+    endpoint_port_base: u16,
+    #[serde(default)]
+    topic: String,
+    dp_size: Option<u32>,
+    replay_endpoint_port_base: Option<u16>,
+    load_endpoint_port_base: Option<u16>,
+}
+
+/// What SGLang tells, for the worker at `host`; `None` if the answer is something else.
+pub(crate) fn of_sglang(body: &[u8], host: &str) -> Option<Sources> {
+    let info: SglangInfo = serde_json::from_slice(body).ok()?;
+    let Some(told) = info.kv_events.filter(|told| told.publisher == "zmq") else {
+        return Some(Sources::default());
+    };
+    let advertised = real_host(&told.endpoint_host, host);
+    let topic = short(told.topic)?;
+    let of_rank = |base: u16, rank: u32, host: &str| {
+        let port = u32::from(base).checked_add(rank).and_then(|port| u16::try_from(port).ok())?;
+        Some(SocketPlace { host: host.to_owned(), port })
+    };
+    let ranks = 0..told.dp_size.unwrap_or(1).clamp(1, MAX_RANKS);
+    let events = ranks.clone().filter_map(|rank| {
+        let at = of_rank(told.endpoint_port_base, rank, &advertised)?;
+        let replay = told.replay_endpoint_port_base.and_then(|base| of_rank(base, rank, &advertised));
+        Some(Source { rank, at, replay, topic: topic.clone() })
+    });
+    let loads = ranks.filter_map(|rank| {
+        // It pushes its load from where it runs, always.
+        let at = of_rank(told.load_endpoint_port_base?, rank, host)?;
+        Some(Source { rank, at, replay: None, topic: String::new() })
+    });
+    Some(Sources { events: events.collect(), loads: loads.collect() })
+}
+
+impl SocketPlace {
+    /// `tcp://host:port`; a host that stands for all addresses is the worker's own.
+    fn parse(endpoint: &str, own: &str) -> Option<Self> {
+        let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        Some(Self { host: real_host(host, own), port })
+    }
+}
+
+fn real_host(advertised: &str, own: &str) -> String {
+    let bare = advertised.trim_start_matches('[').trim_end_matches(']');
+    if matches!(bare, "" | "*" | "0.0.0.0" | "::") { own.to_owned() } else { bare.to_owned() }
+}
+
+fn short(topic: String) -> Option<String> {
+    (topic.len() <= MAX_TOPIC_BYTES).then_some(topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(host: &str, port: u16) -> SocketPlace {
+        SocketPlace { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn vllm_tells_a_socket_for_each_rank() {
+        let body = br#"{"0": {"enable_kv_cache_events": true, "publisher": "zmq", "endpoint": "tcp://*:5557",
+            "replay_endpoint": "tcp://*:5558", "topic": "kv"}, "1": {"endpoint": "tcp://[::1]:5559", "replay_endpoint": null},
+            "2": {"endpoint": "ipc:///x"}, "3": {"endpoint": "tcp://h:0"}, "many": {"endpoint": "tcp://h:1"},
+            "64": {"endpoint": "tcp://h:1"}, "4": {"endpoint": "tcp://h:1", "publisher": "null"}}"#;
+        let sources = of_vllm(body, "w").unwrap();
+        let expected = [
+            Source { rank: 0, at: place("w", 5557), replay: Some(place("w", 5558)), topic: "kv".to_owned() },
+            Source { rank: 1, at: place("::1", 5559), replay: None, topic: String::new() },
+        ];
+        assert_eq!(sources, Sources { events: expected.to_vec(), loads: Vec::new() });
+        assert_eq!(of_vllm(b"{}", "w"), Some(Sources::default()));
+        assert_eq!(of_vllm(b"[]", "w"), None);
+    }
+
+    #[test]
+    fn sglang_counts_ports_up_from_the_first() {
+        let body = br#"{"model_path": "m", "kv_events": {"publisher": "zmq", "endpoint_host": "*", "endpoint_port_base": 5557,
+            "topic": "", "block_size": 1, "dp_size": 2, "replay_endpoint_port_base": 5600, "load_endpoint_port_base": 65535,
+            "load_topic": "load"}}"#;
+        let sources = of_sglang(body, "w").unwrap();
+        let source = |rank, port, replay| Source {
+            rank,
+            at: place("w", port),
+            replay: Some(place("w", replay)),
+            topic: String::new(),
+        };
+        assert_eq!(sources.events, [source(0, 5557, 5600), source(1, 5558, 5601)]);
+        let load = Source { rank: 0, at: place("w", 65535), replay: None, topic: String::new() };
+        assert_eq!(sources.loads, [load], "there is no port above");
+        assert_eq!(of_sglang(br#"{"kv_events": null}"#, "w"), Some(Sources::default()));
+        assert_eq!(of_sglang(br#"{"kv_events": {"publisher": "zmq"}}"#, "w"), None);
+    }
+}
