@@ -164,7 +164,10 @@ class Checks:
             answer = ask(router.host, "POST", "/v1/completions", request, {"x-sgl-explain": "1"})
             assert answer.status == 200, answer
             asked += 1
-            decision = json.loads(dict(answer.headers)["x-sgl-decision"])["decisions"][-1]
+            # The header says only who was chosen; the record comes a moment after the answer.
+            path = "/v1/decisions/" + dict(answer.headers)["x-sgl-request-id"]
+            record = wait_for("the record", lambda: (got := ask(router.admin_host, "GET", path)).status == 200 and got)
+            decision = json.loads(record.body)["decisions"][-1]
             chosen = next(one for one in decision["candidates"] if one["index"] in decision["chosen"])
             match = max(chosen.get("prefix_match") or 0, 0)
             details = json.loads(answer.body)["usage"].get("prompt_tokens_details") or {}

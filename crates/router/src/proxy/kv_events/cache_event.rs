@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
-use crate::proxy::kv_events::wire_values::{ExtraKey, HashOrName, Name, UpTo, WireHash};
+use crate::proxy::kv_events::wire_values::{ExtraKey, HashOrName, UpTo, WireHash, WireName};
 
 /// Events of one batch.
 const MAX_EVENTS: usize = 1 << 18;
@@ -117,20 +117,20 @@ impl<'de, F: FnMut(CacheEvent)> Visitor<'de> for Events<F> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireEvent {
-    r#type: Name,
+    r#type: WireName,
     block_hashes: UpTo<WireHash>,
     /// In an array that tells of removed blocks, the medium is here.
     parent_block_hash: Option<HashOrName>,
     token_ids: UpTo<u32>,
     block_size: u32,
     lora_id: Option<IgnoredAny>,
-    medium: Option<Name>,
-    lora_name: Option<Name>,
+    medium: Option<WireName>,
+    lora_name: Option<WireName>,
     extra_keys: Option<UpTo<Option<UpTo<ExtraKey>>>>,
     group_idx: Option<u32>,
-    kv_cache_spec_kind: Option<Name>,
-    locality: Option<Name>,
-    cache_salt: Option<Name>,
+    kv_cache_spec_kind: Option<WireName>,
+    locality: Option<WireName>,
+    cache_salt: Option<WireName>,
 }
 
 impl WireEvent {
@@ -139,7 +139,7 @@ impl WireEvent {
             Some(HashOrName::Name(medium)) => Some(medium),
             _ => self.medium.as_ref(),
         };
-        let is = |name: Option<&Name>, known: &str| name.is_none_or(|name| name.0 == known);
+        let is = |name: Option<&WireName>, known: &str| name.is_none_or(|name| name.0 == known);
         let is_near = is(medium, "GPU") && is(self.locality.as_ref(), "LOCAL");
         match self.r#type.0.as_str() {
             "AllBlocksCleared" => CacheEvent::Cleared,
@@ -213,7 +213,7 @@ impl StoredBlocks {
 }
 
 /// True for layers that look at the whole prompt.
-fn sees_all(kind: Option<&Name>) -> bool {
+fn sees_all(kind: Option<&WireName>) -> bool {
     kind.is_none_or(|kind| {
         !["sliding", "chunked", "mamba", "encoder", "cross"].iter().any(|other| kind.0.contains(other))
     })

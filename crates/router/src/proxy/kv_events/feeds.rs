@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::config::checked::HealthSettings;
 use crate::proxy::engines::sglang::SGLANG;
 use crate::proxy::engines::vllm::VLLM;
-use crate::proxy::kv_events::held::HeldCounts;
+use crate::proxy::kv_events::held_blocks_change::HeldCounts;
 use crate::proxy::kv_events::load_board::LoadBoard;
 use crate::proxy::kv_events::rank_chains::{CacheNames, RankChains};
 use crate::proxy::kv_events::rank_feed::{RankFeed, WorkerFeed};

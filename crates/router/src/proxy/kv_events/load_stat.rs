@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 8;
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Entry {
+enum StatField {
     Name(String),
     Figure(Figure),
 }
@@ -22,13 +22,13 @@ enum Entry {
 pub(crate) fn read_load(bytes: &[u8], rank: u32) -> Option<(RankLoad, bool)> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(MAX_DEPTH);
-    let Bounded(mut entries) = Bounded::<Entry>::deserialize(&mut reader).ok()?;
-    if !matches!(entries.first()?, Entry::Name(name) if name == "LoadStat") {
+    let Bounded(mut entries) = Bounded::<StatField>::deserialize(&mut reader).ok()?;
+    if !matches!(entries.first()?, StatField::Name(name) if name == "LoadStat") {
         return None;
     }
     let figures: Vec<Figure> = entries
         .drain(1..)
-        .map(|entry| if let Entry::Figure(figure) = entry { figure } else { Figure::Nonsense })
+        .map(|entry| if let StatField::Figure(figure) = entry { figure } else { Figure::Nonsense })
         .collect();
     let [running, waiting, used, capacity, rest @ ..] = figures.as_slice() else { return None };
     let mut sceptic = Sceptic::default();

@@ -17,7 +17,7 @@ mod wire_values;
 mod cache_event;
 mod load_stat;
 mod source;
-mod held;
+mod held_blocks_change;
 mod rank_chains;
 mod sequence;
 mod rank_feed;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::proxy::feed_log::{EventKind, FeedLog};
 use crate::proxy::kv_events::cache_event::{CacheEvent, StoredBlocks};
-use crate::proxy::kv_events::held::Held;
+use crate::proxy::kv_events::held_blocks_change::HeldBlocksChange;
 use sglang_router_rs::types::{PrefixBlocks, PrefixSeed, TokenChain};
 
 /// How requests name what a worker's cache holds.
@@ -33,29 +33,29 @@ pub(crate) struct RankChains {
 /// The ends of an engine's blocks, by their hashes.
 #[derive(Debug, Default)]
 struct Places {
-    all: HashMap<u64, Place>,
+    all: HashMap<u64, ChainPlace>,
     /// Blocks of the engine, and of the index.
     size: usize,
 }
 
 impl Places {
-    fn insert(&mut self, hash: u64, place: Place) -> Option<Place> {
+    fn insert(&mut self, hash: u64, place: ChainPlace) -> Option<ChainPlace> {
         self.size += place.size();
         let before = self.all.insert(hash, place);
-        self.size -= before.as_ref().map_or(0, Place::size);
+        self.size -= before.as_ref().map_or(0, ChainPlace::size);
         before
     }
 
-    fn remove(&mut self, hash: u64) -> Option<Place> {
+    fn remove(&mut self, hash: u64) -> Option<ChainPlace> {
         let before = self.all.remove(&hash);
-        self.size -= before.as_ref().map_or(0, Place::size);
+        self.size -= before.as_ref().map_or(0, ChainPlace::size);
         before
     }
 }
 
 /// The end of an engine's block.
 #[derive(Debug)]
-struct Place {
+struct ChainPlace {
     chain: TokenChain,
     /// Blocks of the index up to here.
     depth: u32,
@@ -63,7 +63,7 @@ struct Place {
     completes: Box<[u64]>,
 }
 
-impl Place {
+impl ChainPlace {
     fn size(&self) -> usize {
         1 + self.completes.len()
     }
@@ -78,7 +78,13 @@ impl RankChains {
     }
 
     /// Takes what the rank says. `is_only` if the worker has no other.
-    pub(crate) fn take(&mut self, event: CacheEvent, held: &mut Held<'_>, is_only: bool, log: &FeedLog) {
+    pub(crate) fn take(
+        &mut self,
+        event: CacheEvent,
+        held: &mut HeldBlocksChange<'_>,
+        is_only: bool,
+        log: &FeedLog,
+    ) {
         let kind = match event {
             CacheEvent::Stored(blocks) => self.store(&blocks, held),
             CacheEvent::Removed(_, group) if self.is_other(group) => EventKind::Ignored,
@@ -97,7 +103,7 @@ impl RankChains {
     }
 
     /// Forgets all that the rank said.
-    pub(crate) fn clear(&mut self, held: &mut Held<'_>, is_only: bool) {
+    pub(crate) fn clear(&mut self, held: &mut HeldBlocksChange<'_>, is_only: bool) {
         for chains in &mut self.chains {
             let before = std::mem::take(chains);
             if !is_only {
@@ -114,7 +120,7 @@ impl RankChains {
         self.group.is_some() && group.is_some() && self.group != group
     }
 
-    fn remove(&mut self, hashes: &[u64], held: &mut Held<'_>) {
+    fn remove(&mut self, hashes: &[u64], held: &mut HeldBlocksChange<'_>) {
         for chains in &mut self.chains {
             for hash in hashes {
                 if let Some(place) = chains.remove(*hash) {
@@ -124,7 +130,7 @@ impl RankChains {
         }
     }
 
-    fn store(&mut self, blocks: &StoredBlocks, held: &mut Held<'_>) -> EventKind {
+    fn store(&mut self, blocks: &StoredBlocks, held: &mut HeldBlocksChange<'_>) -> EventKind {
         if self.is_other(blocks.group) {
             return EventKind::Ignored;
         }
@@ -134,7 +140,7 @@ impl RankChains {
         for name in 0..names {
             let Some((chain, depth)) = self.before(blocks, name) else { return EventKind::Orphan };
             let Some(chains) = self.chains.get_mut(name) else { break };
-            let limits = Limits { blocks: self.max_blocks, depth: self.blocks.max_blocks };
+            let limits = ChainLimits { blocks: self.max_blocks, depth: self.blocks.max_blocks };
             if !extend(chains, blocks, (chain, depth), &limits, held) {
                 kind = EventKind::Refused;
             }
@@ -160,7 +166,7 @@ impl RankChains {
     }
 }
 
-struct Limits {
+struct ChainLimits {
     blocks: usize,
     depth: u32,
 }
@@ -170,8 +176,8 @@ fn extend(
     chains: &mut Places,
     blocks: &StoredBlocks,
     before: (TokenChain, u32),
-    limits: &Limits,
-    held: &mut Held<'_>,
+    limits: &ChainLimits,
+    held: &mut HeldBlocksChange<'_>,
 ) -> bool {
     let (mut chain, mut depth) = before;
     let each = blocks.hashes.iter().zip(blocks.tokens.chunks(blocks.block_tokens.max(1)));
@@ -191,7 +197,7 @@ fn extend(
             depth = depth.saturating_add(1);
         }
         held.count(&completes);
-        let place = Place { chain, depth, completes: completes.into() };
+        let place = ChainPlace { chain, depth, completes: completes.into() };
         if let Some(before) = chains.insert(*hash, place) {
             // It was told before, perhaps of other tokens.
             held.removed(&before.completes);
@@ -203,7 +209,7 @@ fn extend(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::kv_events::held::HeldCounts;
+    use crate::proxy::kv_events::held_blocks_change::HeldCounts;
     use sglang_router_rs::prefix_index::{IndexedWorker, PrefixIndex};
     use sglang_router_rs::types::PrefixHasher;
 
@@ -224,7 +230,7 @@ mod tests {
         }
 
         fn take(&mut self, rank: &mut RankChains, is_only: bool, event: CacheEvent) {
-            let mut held = Held::new(&self.index, self.worker, &mut self.counts);
+            let mut held = HeldBlocksChange::new(&self.index, self.worker, &mut self.counts);
             rank.take(event, &mut held, is_only, &self.log);
         }
 
@@ -282,7 +288,7 @@ mod tests {
             if middle > 0 {
                 rig.take(&mut rank, true, event(stored(&prompt, block_tokens, middle)));
             }
-            let whole = (40 / block_tokens * block_tokens / 4 * 4) as i32;
+            let whole = i32::try_from(40 / block_tokens * block_tokens / 4 * 4).unwrap();
             assert_eq!(rig.matched(&SEED, &prompt), whole, "{block_tokens}");
             let other: Vec<u32> =
                 prompt.iter().map(|token| if *token == 7 + 17 { 0 } else { *token }).collect();
@@ -290,7 +296,7 @@ mod tests {
             // The last block of the engine goes.
             let last = stored(&prompt, block_tokens, 0).hashes.pop().unwrap();
             rig.take(&mut rank, true, CacheEvent::Removed(vec![last], None));
-            let left = ((40 / block_tokens - 1) * block_tokens / 4 * 4) as i32;
+            let left = i32::try_from((40 / block_tokens - 1) * block_tokens / 4 * 4).unwrap();
             assert_eq!(rig.matched(&SEED, &prompt), left, "{block_tokens}");
         }
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::feed_log::{BatchEnd, EventKind};
 use crate::proxy::kv_events::cache_event::read_batch;
-use crate::proxy::kv_events::held::{Held, HeldCounts};
+use crate::proxy::kv_events::held_blocks_change::{HeldBlocksChange, HeldCounts};
 use crate::proxy::kv_events::rank_chains::RankChains;
 use crate::proxy::roster::Roster;
 use sglang_router_rs::prefix_index::IndexedWorker;
@@ -99,7 +99,7 @@ impl RankFeed {
         if self.worker.is_over() {
             return;
         }
-        let mut held = Held::new(index, self.worker.worker, &mut counts);
+        let mut held = HeldBlocksChange::new(index, self.worker.worker, &mut counts);
         chains.clear(&mut held, self.worker.ranks == 1);
         self.worker.endpoint.feed().forgot();
     }
@@ -112,7 +112,7 @@ fn take(chains: &mut RankChains, worker: &WorkerFeed, payload: &[u8], end: Batch
     if worker.is_over() {
         return;
     }
-    let mut held = Held::new(index, worker.worker, &mut counts);
+    let mut held = HeldBlocksChange::new(index, worker.worker, &mut counts);
     let is_only = worker.ranks == 1;
     match read_batch(payload, |event| {
         if !worker.is_over() {

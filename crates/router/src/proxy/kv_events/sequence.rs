@@ -4,7 +4,7 @@ use sglang_router_rs::types::hash_of;
 
 /// What a batch of some number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SequencePlace {
     /// The next one.
     Next,
     /// It was there before.
@@ -44,21 +44,21 @@ impl Sequence {
     }
 
     /// What a batch is that came as it was published.
-    pub(crate) fn live(&mut self, number: u64) -> Place {
+    pub(crate) fn live(&mut self, number: u64) -> SequencePlace {
         let is_later = self.seen.is_none_or(|seen| number > seen);
         if self.seen == Some(number) {
-            return Place::Repeated;
+            return SequencePlace::Repeated;
         }
         self.seen = Some(number);
         match self.last() {
-            _ if !is_later => Place::Anew,
-            None => Place::Next,
+            _ if !is_later => SequencePlace::Anew,
+            None => SequencePlace::Next,
             Some(last) if number > last => match number - last {
-                1 => Place::Next,
-                gap => Place::Gap(gap - 1),
+                1 => SequencePlace::Next,
+                gap => SequencePlace::Gap(gap - 1),
             },
-            Some(_) if number < self.replayed => Place::Repeated,
-            Some(_) => Place::Anew,
+            Some(_) if number < self.replayed => SequencePlace::Repeated,
+            Some(_) => SequencePlace::Anew,
         }
     }
 
@@ -81,9 +81,9 @@ impl Sequence {
 mod tests {
     use super::*;
 
-    fn take(sequence: &mut Sequence, number: u64) -> Place {
+    fn take(sequence: &mut Sequence, number: u64) -> SequencePlace {
         let place = sequence.live(number);
-        if place == Place::Next {
+        if place == SequencePlace::Next {
             sequence.taken(number, b"x", false);
         }
         place
@@ -93,7 +93,12 @@ mod tests {
     fn batches_are_next_missing_repeated_or_of_another_sender() {
         let mut sequence = Sequence::default();
         sequence.connected();
-        let places = [(5, Place::Next), (6, Place::Next), (6, Place::Repeated), (9, Place::Gap(2))];
+        let places = [
+            (5, SequencePlace::Next),
+            (6, SequencePlace::Next),
+            (6, SequencePlace::Repeated),
+            (9, SequencePlace::Gap(2)),
+        ];
         assert!(places.into_iter().all(|(number, place)| take(&mut sequence, number) == place));
         for number in 7..12 {
             sequence.taken(number, b"r", true);
@@ -102,13 +107,13 @@ mod tests {
         // What was replayed comes as published, too.
         assert_eq!(
             (take(&mut sequence, 10), take(&mut sequence, 11), take(&mut sequence, 12)),
-            (Place::Repeated, Place::Repeated, Place::Next)
+            (SequencePlace::Repeated, SequencePlace::Repeated, SequencePlace::Next)
         );
-        assert_eq!(take(&mut sequence, 11), Place::Anew, "numbers do not go back");
+        assert_eq!(take(&mut sequence, 11), SequencePlace::Anew, "numbers do not go back");
         sequence.forget();
-        assert_eq!((sequence.last(), take(&mut sequence, 12)), (None, Place::Next));
+        assert_eq!((sequence.last(), take(&mut sequence, 12)), (None, SequencePlace::Next));
         sequence.connected();
-        assert_eq!(take(&mut sequence, 3), Place::Anew, "nothing was replayed since");
-        assert_eq!(take(&mut sequence, u64::MAX), Place::Gap(u64::MAX - 13));
+        assert_eq!(take(&mut sequence, 3), SequencePlace::Anew, "nothing was replayed since");
+        assert_eq!(take(&mut sequence, u64::MAX), SequencePlace::Gap(u64::MAX - 13));
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::proxy::feed_log::BatchEnd;
 use crate::proxy::kv_events::rank_feed::RankFeed;
-use crate::proxy::kv_events::sequence::{Place, Sequence};
+use crate::proxy::kv_events::sequence::{Sequence, SequencePlace};
 use crate::proxy::kv_events::source::{SocketPlace, Source};
 
 /// Limit for connecting, and between two answers to a question. vLLM looks for questions every 0.1 s.
@@ -102,28 +102,28 @@ impl Subscriber {
         let (number, payload) =
             numbered(message).filter(|(number, _)| *number != END).ok_or(FeedFault::Strange)?;
         let mut place = self.sequence.live(number);
-        if let Place::Gap(_) | Place::Anew = place {
-            if place == Place::Anew {
+        if let SequencePlace::Gap(_) | SequencePlace::Anew = place {
+            if place == SequencePlace::Anew {
                 self.forget();
             }
             self.catch_up().await;
             place = match (self.sequence.last(), place) {
-                (Some(last), _) if number <= last => Place::Repeated,
-                (Some(last), _) if number - last > 1 => Place::Gap(number - last - 1),
-                (None, Place::Gap(missing)) => Place::Gap(missing),
-                _ => Place::Next,
+                (Some(last), _) if number <= last => SequencePlace::Repeated,
+                (Some(last), _) if number - last > 1 => SequencePlace::Gap(number - last - 1),
+                (None, SequencePlace::Gap(missing)) => SequencePlace::Gap(missing),
+                _ => SequencePlace::Next,
             };
         }
         match place {
-            Place::Repeated => self.feed.worker().endpoint.feed().batch(BatchEnd::Repeated, 1),
-            Place::Next => self.take(number, payload, BatchEnd::Live).await,
-            Place::Gap(missing) => {
+            SequencePlace::Repeated => self.feed.worker().endpoint.feed().batch(BatchEnd::Repeated, 1),
+            SequencePlace::Next => self.take(number, payload, BatchEnd::Live).await,
+            SequencePlace::Gap(missing) => {
                 self.feed.worker().endpoint.feed().batch(BatchEnd::Missed, missing);
                 self.forget_if(self.sequence.last().is_some());
                 self.take(number, payload, BatchEnd::Live).await;
             }
             // Decided above.
-            Place::Anew => {}
+            SequencePlace::Anew => {}
         }
         Ok(())
     }

@@ -14,9 +14,9 @@ const MAX_NAME_BYTES: usize = 4096;
 
 /// A text that is not long.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Name(pub(super) String);
+pub(super) struct WireName(pub(super) String);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for WireName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         if name.len() > MAX_NAME_BYTES {
@@ -34,7 +34,7 @@ pub(super) struct WireHash(pub(super) u64);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HashOrName {
     Hash(WireHash),
-    Name(Name),
+    Name(WireName),
 }
 
 /// What is hashed beside tokens: a text, or something else.
@@ -66,7 +66,7 @@ impl<'de> Deserialize<'de> for HashOrName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Anything::deserialize(deserializer)? {
             Anything::Number(hash) | Anything::Bytes(hash) => Ok(Self::Hash(WireHash(hash))),
-            Anything::Text(name) => Ok(Self::Name(Name(name))),
+            Anything::Text(name) => Ok(Self::Name(WireName(name))),
             Anything::Other => Err(D::Error::custom("a hash is a number or bytes")),
         }
     }

@@ -29,7 +29,9 @@ async fn start(mut config: CheckedConfig) -> RunningRouter {
     let load = Load::bytes(plugins::config("mine"), guest_with(&fields, &answer(16, 1)));
     factory.load(load.with(PluginOptions::default())).await.expect("it loads");
     config.policy = "mine".to_owned();
-    let router = RunningRouter::start(config, &factory, Arc::new(Metrics::new())).await.expect("a router");
+    // Boxed: it is large, and callers have futures of their own.
+    let metrics = Arc::new(Metrics::new());
+    let router = Box::pin(RunningRouter::start(config, &factory, metrics)).await.expect("a router");
     until(async || {
         // The first request tells that it is wanted.
         call(

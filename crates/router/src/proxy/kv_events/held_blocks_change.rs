@@ -13,7 +13,7 @@ pub(crate) type HeldCounts = HashMap<u64, u32>;
 
 /// Tells the index, in runs of blocks: its lock is taken once for each, and not for long.
 #[derive(Debug)]
-pub(crate) struct Held<'a> {
+pub(crate) struct HeldBlocksChange<'a> {
     index: &'a PrefixIndex,
     worker: IndexedWorker,
     counts: &'a mut HeldCounts,
@@ -23,7 +23,7 @@ pub(crate) struct Held<'a> {
     gone: Vec<u64>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldBlocksChange<'a> {
     /// For a worker; `counts` are those of all its ranks.
     pub(crate) fn new(index: &'a PrefixIndex, worker: IndexedWorker, counts: &'a mut HeldCounts) -> Self {
         Self { index, worker, counts, after: None, run: Vec::new(), gone: Vec::new() }
@@ -86,7 +86,7 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldBlocksChange<'_> {
     fn drop(&mut self) {
         self.flush_run();
         self.flush_gone();
