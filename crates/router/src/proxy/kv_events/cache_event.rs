@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
-use crate::proxy::kv_events::wire_values::{ExtraKey, HashOrName, UpTo, WireHash, WireName};
+use crate::proxy::kv_events::wire_values::{BlockHash, ExtraKey, HashOrName, UpTo, WireName};
 
 /// Events of one batch.
 const MAX_EVENTS: usize = 1 << 18;
@@ -105,7 +105,7 @@ impl<'de, F: FnMut(CacheEvent)> Visitor<'de> for Events<F> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
         let mut left = MAX_EVENTS;
-        while let Some(event) = seq.next_element::<WireEvent>()? {
+        while let Some(event) = seq.next_element::<EventFields>()? {
             left = left.checked_sub(1).ok_or_else(|| A::Error::custom("too many events"))?;
             (self.take)(event.read());
         }
@@ -116,9 +116,9 @@ impl<'de, F: FnMut(CacheEvent)> Visitor<'de> for Events<F> {
 /// Fields of all events, in the order that arrays have of a `BlockStored`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct WireEvent {
+struct EventFields {
     r#type: WireName,
-    block_hashes: UpTo<WireHash>,
+    block_hashes: UpTo<BlockHash>,
     /// In an array that tells of removed blocks, the medium is here.
     parent_block_hash: Option<HashOrName>,
     token_ids: UpTo<u32>,
@@ -133,7 +133,7 @@ struct WireEvent {
     cache_salt: Option<WireName>,
 }
 
-impl WireEvent {
+impl EventFields {
     fn read(self) -> CacheEvent {
         let medium = match &self.parent_block_hash {
             Some(HashOrName::Name(medium)) => Some(medium),

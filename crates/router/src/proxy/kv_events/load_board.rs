@@ -9,8 +9,8 @@ use sgl_zmtp::{SocketKind, ZmtpConnection, ZmtpError, ZmtpLimits};
 use tokio::time::{sleep, timeout};
 
 use crate::proxy::engines::reading::{RankLoad, Reading};
+use crate::proxy::kv_events::event_source::EventSource;
 use crate::proxy::kv_events::load_stat::read_load;
-use crate::proxy::kv_events::source::Source;
 use crate::proxy::report_log::ReportFailure;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::Worker;
@@ -35,7 +35,7 @@ impl LoadBoard {
     }
 
     /// Listens to the rank at this place, for ever. What it said last counts until the connection ends.
-    pub(crate) async fn follow(self: Arc<Self>, position: usize, source: Source) {
+    pub(crate) async fn follow(self: Arc<Self>, position: usize, source: EventSource) {
         loop {
             let Err(error) = self.session(position, &source).await;
             self.set(position, None);
@@ -44,7 +44,7 @@ impl LoadBoard {
         }
     }
 
-    async fn session(&self, position: usize, source: &Source) -> Result<Infallible, ZmtpError> {
+    async fn session(&self, position: usize, source: &EventSource) -> Result<Infallible, ZmtpError> {
         let late = |_| ZmtpError::Io(std::io::ErrorKind::TimedOut.into());
         let address = (source.at.host.as_str(), source.at.port);
         let connecting = ZmtpConnection::connect(address, SocketKind::Sub, LIMITS);

@@ -16,7 +16,7 @@
 mod wire_values;
 mod cache_event;
 mod load_stat;
-mod source;
+mod event_source;
 mod held_blocks_change;
 mod rank_chains;
 mod sequence;

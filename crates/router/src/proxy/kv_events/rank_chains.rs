@@ -25,20 +25,20 @@ pub(crate) struct RankChains {
     blocks: PrefixBlocks,
     max_blocks: usize,
     /// For each name of the model; the first one has the adapters too.
-    chains: Vec<Places>,
+    chains: Vec<ChainPlaces>,
     /// The group of layers that counts: the first that told of blocks.
     group: Option<u32>,
 }
 
 /// The ends of an engine's blocks, by their hashes.
 #[derive(Debug, Default)]
-struct Places {
+struct ChainPlaces {
     all: HashMap<u64, ChainPlace>,
     /// Blocks of the engine, and of the index.
     size: usize,
 }
 
-impl Places {
+impl ChainPlaces {
     fn insert(&mut self, hash: u64, place: ChainPlace) -> Option<ChainPlace> {
         self.size += place.size();
         let before = self.all.insert(hash, place);
@@ -73,7 +73,7 @@ impl RankChains {
     /// A rank that holds nothing, and no more than `max_blocks` blocks for each name, its own and those of the
     /// index together.
     pub(crate) fn new(names: Arc<CacheNames>, blocks: PrefixBlocks, max_blocks: usize) -> Self {
-        let chains = names.models.iter().map(|_| Places::default()).collect();
+        let chains = names.models.iter().map(|_| ChainPlaces::default()).collect();
         Self { names, blocks, max_blocks, chains, group: None }
     }
 
@@ -173,7 +173,7 @@ struct ChainLimits {
 
 /// Goes on with these blocks; false if there is no room for all of them.
 fn extend(
-    chains: &mut Places,
+    chains: &mut ChainPlaces,
     blocks: &StoredBlocks,
     before: (TokenChain, u32),
     limits: &ChainLimits,

@@ -18,9 +18,9 @@ use sgl_zmtp::{SocketKind, ZmtpConnection, ZmtpError, ZmtpLimits};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::proxy::feed_log::BatchEnd;
+use crate::proxy::kv_events::event_source::{EventSource, SocketPlace};
 use crate::proxy::kv_events::rank_feed::RankFeed;
 use crate::proxy::kv_events::sequence::{Sequence, SequencePlace};
-use crate::proxy::kv_events::source::{SocketPlace, Source};
 
 /// Limit for connecting, and between two answers to a question. vLLM looks for questions every 0.1 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub(crate) enum FeedFault {
 /// Listens to a rank.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    source: Source,
+    source: EventSource,
     feed: RankFeed,
     sequence: Sequence,
     replayed_at: Option<Instant>,
@@ -62,7 +62,7 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     /// Of a rank of which nothing is known.
-    pub(crate) fn new(source: Source, feed: RankFeed) -> Self {
+    pub(crate) fn new(source: EventSource, feed: RankFeed) -> Self {
         Self { source, feed, sequence: Sequence::default(), replayed_at: None }
     }
 

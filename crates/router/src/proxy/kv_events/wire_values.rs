@@ -28,12 +28,12 @@ impl<'de> Deserialize<'de> for WireName {
 
 /// A hash of a block.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct WireHash(pub(super) u64);
+pub(super) struct BlockHash(pub(super) u64);
 
 /// A hash, or the name of a medium.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HashOrName {
-    Hash(WireHash),
+    Hash(BlockHash),
     Name(WireName),
 }
 
@@ -53,7 +53,7 @@ enum Anything {
     Other,
 }
 
-impl<'de> Deserialize<'de> for WireHash {
+impl<'de> Deserialize<'de> for BlockHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Anything::deserialize(deserializer)? {
             Anything::Number(hash) | Anything::Bytes(hash) => Ok(Self(hash)),
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for WireHash {
 impl<'de> Deserialize<'de> for HashOrName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Anything::deserialize(deserializer)? {
-            Anything::Number(hash) | Anything::Bytes(hash) => Ok(Self::Hash(WireHash(hash))),
+            Anything::Number(hash) | Anything::Bytes(hash) => Ok(Self::Hash(BlockHash(hash))),
             Anything::Text(name) => Ok(Self::Name(WireName(name))),
             Anything::Other => Err(D::Error::custom("a hash is a number or bytes")),
         }

@@ -12,7 +12,7 @@ const MAX_TOPIC_BYTES: usize = 256;
 
 /// The socket of a rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct EventSource {
     /// The rank's number.
     pub(crate) rank: u32,
     /// Where it publishes.
@@ -36,9 +36,9 @@ pub(crate) struct SocketPlace {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
     /// Changes of its caches.
-    pub(crate) events: Vec<Source>,
+    pub(crate) events: Vec<EventSource>,
     /// Its load.
-    pub(crate) loads: Vec<Source>,
+    pub(crate) loads: Vec<EventSource>,
 }
 
 /// One entry of vLLM's answer.
@@ -59,7 +59,7 @@ pub(crate) fn of_vllm(body: &[u8], host: &str) -> Option<Sources> {
         let is_socket = source.publisher.is_none_or(|publisher| publisher == "zmq");
         let at = SocketPlace::parse(&source.endpoint?, host).filter(|_| is_socket)?;
         let replay = source.replay_endpoint.and_then(|endpoint| SocketPlace::parse(&endpoint, host));
-        Some(Source { rank, at, replay, topic: short(source.topic)? })
+        Some(EventSource { rank, at, replay, topic: short(source.topic)? })
     });
     Some(Sources { events: events.collect(), loads: Vec::new() })
 }
@@ -98,12 +98,12 @@ pub(crate) fn of_sglang(body: &[u8], host: &str) -> Option<Sources> {
     let events = ranks.clone().filter_map(|rank| {
         let at = of_rank(told.endpoint_port_base, rank, &advertised)?;
         let replay = told.replay_endpoint_port_base.and_then(|base| of_rank(base, rank, &advertised));
-        Some(Source { rank, at, replay, topic: topic.clone() })
+        Some(EventSource { rank, at, replay, topic: topic.clone() })
     });
     let loads = ranks.filter_map(|rank| {
         // It pushes its load from where it runs, always.
         let at = of_rank(told.load_endpoint_port_base?, rank, host)?;
-        Some(Source { rank, at, replay: None, topic: String::new() })
+        Some(EventSource { rank, at, replay: None, topic: String::new() })
     });
     Some(Sources { events: events.collect(), loads: loads.collect() })
 }
@@ -142,8 +142,13 @@ mod tests {
             "64": {"endpoint": "tcp://h:1"}, "4": {"endpoint": "tcp://h:1", "publisher": "null"}}"#;
         let sources = of_vllm(body, "w").unwrap();
         let expected = [
-            Source { rank: 0, at: place("w", 5557), replay: Some(place("w", 5558)), topic: "kv".to_owned() },
-            Source { rank: 1, at: place("::1", 5559), replay: None, topic: String::new() },
+            EventSource {
+                rank: 0,
+                at: place("w", 5557),
+                replay: Some(place("w", 5558)),
+                topic: "kv".to_owned(),
+            },
+            EventSource { rank: 1, at: place("::1", 5559), replay: None, topic: String::new() },
         ];
         assert_eq!(sources, Sources { events: expected.to_vec(), loads: Vec::new() });
         assert_eq!(of_vllm(b"{}", "w"), Some(Sources::default()));
@@ -156,14 +161,14 @@ mod tests {
             "topic": "", "block_size": 1, "dp_size": 2, "replay_endpoint_port_base": 5600, "load_endpoint_port_base": 65535,
             "load_topic": "load"}}"#;
         let sources = of_sglang(body, "w").unwrap();
-        let source = |rank, port, replay| Source {
+        let source = |rank, port, replay| EventSource {
             rank,
             at: place("w", port),
             replay: Some(place("w", replay)),
             topic: String::new(),
         };
         assert_eq!(sources.events, [source(0, 5557, 5600), source(1, 5558, 5601)]);
-        let load = Source { rank: 0, at: place("w", 65535), replay: None, topic: String::new() };
+        let load = EventSource { rank: 0, at: place("w", 65535), replay: None, topic: String::new() };
         assert_eq!(sources.loads, [load], "there is no port above");
         assert_eq!(of_sglang(br#"{"kv_events": null}"#, "w"), Some(Sources::default()));
         assert_eq!(of_sglang(br#"{"kv_events": {"publisher": "zmq"}}"#, "w"), None);
