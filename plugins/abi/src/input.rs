@@ -224,7 +224,28 @@ impl Input {
                 name.push_str(rest);
                 Cow::Owned(name)
             }
-            other => Cow::Borrowed(other.static_name()),
+            Self::Healthy
+            | Self::Excluded
+            | Self::Column(_)
+            | Self::PrefixMatch
+            | Self::RequestText
+            | Self::RequestTokens
+            | Self::PromptBytes
+            | Self::PromptTokens
+            | Self::PromptTokensExact
+            | Self::MaxTokens
+            | Self::Stream
+            | Self::Route
+            | Self::Session
+            | Self::PrefixHashes
+            | Self::ArrivalRate
+            | Self::Model
+            | Self::WaitedMs
+            | Self::MayWaitMs
+            | Self::Held
+            | Self::Leg
+            | Self::Random
+            | Self::NowNs => Cow::Borrowed(self.static_name()),
         }
     }
 

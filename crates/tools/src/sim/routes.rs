@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::sim::accelerator::Accelerator;
 use crate::sim::chunks::ChunkWriter;
@@ -41,7 +41,7 @@ use crate::sim::ranks::Ranks;
 use crate::sim::reply::{ROOM_HEADER, SimResponse, WORKER_HEADER};
 use crate::sim::run::Run;
 use crate::sim::stream::TokenStream;
-use crate::sim::wording::{FIRST_CREATED, Wording};
+use crate::sim::wording::Wording;
 use crate::sim::{reply, sglang};
 
 /// Longest request body.
@@ -280,7 +280,7 @@ impl Routes {
     fn report_as_ever(&self, path: &str) -> Result<SimResponse, ApiError> {
         let (config, accelerator) = (self.ranks.config(), self.ranks.first());
         Ok(match path {
-            "/v1/models" => reply::json(&json!({ "object": "list", "data": [model_card(config)] })),
+            "/v1/models" => reply::json(&json!({ "object": "list", "data": [sglang::model_card(config)] })),
             "/get_load" => reply::json(&sglang::load(&accelerator.load())),
             "/get_server_info" | "/server_info" => {
                 reply::json(&sglang::server_info(config, &accelerator.load()))
@@ -290,7 +290,7 @@ impl Routes {
                 reply::typed(HeaderValue::from_static(CONTENT_TYPE), Bytes::from(self.exposition.text()))
             }
             _ => match path.strip_prefix("/v1/models/") {
-                Some(model) if model == config.model => reply::json(&model_card(config)),
+                Some(model) if model == config.model => reply::json(&sglang::model_card(config)),
                 Some(model) => return Err(ApiError::unknown_model(model, &config.model)),
                 None => return Err(ApiError::unknown_path(path)),
             },
@@ -324,16 +324,4 @@ async fn read_body(request: Request<Incoming>) -> Result<Bytes, ApiError> {
 
 fn is_too_long(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<LengthLimitError>()
-}
-
-fn model_card(config: &SimConfig) -> Value {
-    json!({
-        "id": config.model,
-        "object": "model",
-        "created": FIRST_CREATED,
-        "owned_by": "sglang",
-        "root": config.model,
-        "parent": null,
-        "max_model_len": config.context_tokens,
-    })
 }

@@ -11,6 +11,7 @@ use crate::sim::error::ApiError;
 use crate::sim::fields::{BootstrapRoom, PromptField};
 use crate::sim::generation::{Format, GenerationRequest};
 use crate::sim::openai::{bounded, hashing};
+use crate::sim::wording::FIRST_CREATED;
 use sglang_router_rs::core::WorkerRole;
 
 #[derive(Deserialize)]
@@ -113,6 +114,19 @@ pub(crate) fn server_info(config: &SimConfig, load: &Occupancy) -> Value {
             "decode_ms": config.decode_step.as_secs_f64() * 1000.0,
             "default_tokens": config.default_tokens,
         },
+    })
+}
+
+/// The entry of its model in `/v1/models`.
+pub(crate) fn model_card(config: &SimConfig) -> Value {
+    json!({
+        "id": config.model,
+        "object": "model",
+        "created": FIRST_CREATED,
+        "owned_by": "sglang",
+        "root": config.model,
+        "parent": null,
+        "max_model_len": config.context_tokens,
     })
 }
 

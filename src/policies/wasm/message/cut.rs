@@ -40,18 +40,27 @@ pub(crate) fn hashes(hashes: Option<&[u64]>, limit: usize) -> Option<&[u64]> {
     hashes.map(|hashes| hashes.get(..limit / size_of::<u64>()).unwrap_or(hashes))
 }
 
-/// True for an input whose size depends on the request.
-pub(crate) fn is_variable(input: &Input) -> bool {
+/// The content of an input whose size depends on the request, as far as it is sent.
+enum SentContent<'a> {
+    Text(Option<&'a str>),
+    Tokens(Option<&'a [u32]>),
+    Hashes(Option<&'a [u64]>),
+}
+
+/// What such an input says of a request, `limit` bytes of it at most; `None` for all others.
+fn content<'a>(input: &Input, info: &SelectWorkerInfo<'a>, limit: usize) -> Option<SentContent<'a>> {
+    let short = |whole| Some(SentContent::Text(text(whole, limit)));
     match input {
-        Input::RequestText
-        | Input::RequestTokens
-        | Input::Session
-        | Input::PrefixHashes
-        | Input::Model
-        | Input::Header(_)
-        | Input::ConfigHeader(_)
-        | Input::Field(_)
-        | Input::Query(_) => true,
+        Input::RequestText => short(info.request_text),
+        Input::Session => short(info.session),
+        Input::Model => short(info.model),
+        Input::Header(name) => short(info.headers.and_then(|headers| headers.header(name))),
+        // A header that the configuration names is a header by now; this one it does not name.
+        Input::ConfigHeader(_) => short(None),
+        Input::Field(pointer) => short(info.fields.and_then(|fields| fields.field(pointer))),
+        Input::Query(name) => short(info.query.and_then(|query| query.parameter(name))),
+        Input::RequestTokens => Some(SentContent::Tokens(tokens(info.tokens, limit))),
+        Input::PrefixHashes => Some(SentContent::Hashes(hashes(info.prefix_hashes, limit))),
         Input::Healthy
         | Input::Excluded
         | Input::Column(_)
@@ -68,39 +77,22 @@ pub(crate) fn is_variable(input: &Input) -> bool {
         | Input::Held
         | Input::Leg
         | Input::Random
-        | Input::NowNs => false,
+        | Input::NowNs => None,
     }
+}
+
+/// True for an input whose size depends on the request.
+pub(crate) fn is_variable(input: &Input) -> bool {
+    content(input, &SelectWorkerInfo::NOTHING, 0).is_some()
 }
 
 /// Bytes of an input whose size depends on the request; 0 for all others.
 pub(crate) fn len(input: &Input, info: &SelectWorkerInfo<'_>, limit: usize) -> usize {
-    match input {
-        Input::RequestText => text(info.request_text, limit).map_or(0, str::len),
-        Input::RequestTokens => tokens(info.tokens, limit).map_or(0, size_of_val::<[u32]>),
-        Input::PrefixHashes => hashes(info.prefix_hashes, limit).map_or(0, size_of_val::<[u64]>),
-        Input::Session
-        | Input::Model
-        | Input::Header(_)
-        | Input::ConfigHeader(_)
-        | Input::Field(_)
-        | Input::Query(_) => text(named(input, info), limit).map_or(0, str::len),
-        Input::Healthy
-        | Input::Excluded
-        | Input::Column(_)
-        | Input::PrefixMatch
-        | Input::PromptBytes
-        | Input::PromptTokens
-        | Input::PromptTokensExact
-        | Input::MaxTokens
-        | Input::Stream
-        | Input::Route
-        | Input::ArrivalRate
-        | Input::WaitedMs
-        | Input::MayWaitMs
-        | Input::Held
-        | Input::Leg
-        | Input::Random
-        | Input::NowNs => 0,
+    match content(input, info, limit) {
+        Some(SentContent::Text(text)) => text.map_or(0, str::len),
+        Some(SentContent::Tokens(tokens)) => tokens.map_or(0, size_of_val::<[u32]>),
+        Some(SentContent::Hashes(hashes)) => hashes.map_or(0, size_of_val::<[u64]>),
+        None => 0,
     }
 }
 
@@ -113,51 +105,12 @@ pub(crate) fn encode(
     info: &SelectWorkerInfo<'_>,
     limit: usize,
 ) -> Result<(), Full> {
-    match input {
-        Input::RequestText => writer.opt_str(text(info.request_text, limit)),
-        Input::RequestTokens => {
-            encode_numbers(writer, tokens(info.tokens, limit), |token| token.to_le_bytes())
-        }
-        Input::PrefixHashes => {
-            encode_numbers(writer, hashes(info.prefix_hashes, limit), |hash| hash.to_le_bytes())
-        }
-        Input::Session
-        | Input::Model
-        | Input::Header(_)
-        | Input::ConfigHeader(_)
-        | Input::Field(_)
-        | Input::Query(_) => writer.opt_str(text(named(input, info), limit)),
+    match content(input, info, limit) {
+        Some(SentContent::Text(text)) => writer.opt_str(text),
+        Some(SentContent::Tokens(tokens)) => encode_numbers(writer, tokens, u32::to_le_bytes),
+        Some(SentContent::Hashes(hashes)) => encode_numbers(writer, hashes, u64::to_le_bytes),
         // Written by the caller.
-        Input::Healthy
-        | Input::Excluded
-        | Input::Column(_)
-        | Input::PrefixMatch
-        | Input::PromptBytes
-        | Input::PromptTokens
-        | Input::PromptTokensExact
-        | Input::MaxTokens
-        | Input::Stream
-        | Input::Route
-        | Input::ArrivalRate
-        | Input::WaitedMs
-        | Input::MayWaitMs
-        | Input::Held
-        | Input::Leg
-        | Input::Random
-        | Input::NowNs => writer.nil(),
-    }
-}
-
-/// The short text that an input is.
-fn named<'a>(input: &Input, info: &SelectWorkerInfo<'a>) -> Option<&'a str> {
-    match input {
-        Input::Session => info.session,
-        Input::Model => info.model,
-        Input::Header(name) => info.headers?.header(name),
-        Input::Field(pointer) => info.fields?.field(pointer),
-        Input::Query(name) => info.query?.parameter(name),
-        // A header that the configuration names is a header by now; this one it does not name.
-        _ => None,
+        None => writer.nil(),
     }
 }
 

@@ -22,7 +22,6 @@ use crate::sim::ranks::Ranks;
 use crate::sim::reply::{self, SimResponse};
 use crate::sim::samples::{Samples, TEXT_0_0_4};
 use crate::sim::sglang;
-use crate::sim::wording::FIRST_CREATED;
 use sglang_router_rs::core::WorkerRole;
 
 const VERSION: &str = "0.5.23";
@@ -37,25 +36,13 @@ pub(crate) fn report(ranks: &Ranks, path: &str, query: &str) -> Result<Option<Si
         "/v1/loads" => reply::json(&loads(ranks, query)?),
         "/server_info" | "/get_server_info" => reply::json(&server_info(ranks)),
         "/model_info" | "/get_model_info" => reply::json(&model_info(config)),
-        "/v1/models" => reply::json(&json!({ "object": "list", "data": [model_card(config)] })),
+        "/v1/models" => reply::json(&json!({ "object": "list", "data": [sglang::model_card(config)] })),
         "/metrics" => reply::typed(HeaderValue::from_static(TEXT_0_0_4), Bytes::from(metrics(ranks))),
         // Cheap, unlike `/health`, for which it generates a token.
         "/ready" if ranks.control.is_ending() => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
         "/ready" => reply::empty(StatusCode::OK),
         _ => return Ok(None),
     }))
-}
-
-fn model_card(config: &SimConfig) -> Value {
-    json!({
-        "id": config.model,
-        "object": "model",
-        "created": FIRST_CREATED,
-        "owned_by": "sglang",
-        "root": config.model,
-        "parent": null,
-        "max_model_len": config.context_tokens,
-    })
 }
 
 fn model_info(config: &SimConfig) -> Value {
