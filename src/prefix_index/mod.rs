@@ -6,12 +6,12 @@
 //!                            column of tokens ◄── workers of the set ────┘ run is; on with the next block
 //! ```
 //!
-//! Blocks that follow one another with the same workers are one [`node::Node`], so that memory goes with
+//! Blocks that follow one another with the same workers are one `node::Node`, so that memory goes with
 //! distinct blocks, and a walk's time with the places where prompts part. Hashes are chained: that the last
 //! block of a run is equal says that all are, and the place where a request parts from a run is found by
 //! halving.
 //!
-//! Readers walk [`tree::Shared`]; the [`index_writer::IndexWriter`] knows besides who used what last.
+//! Readers walk `tree::Shared`; the `index_writer::IndexWriter` knows besides who used what last.
 
 mod words;
 mod block_table;
