@@ -62,26 +62,41 @@ impl Fleet {
         }
     }
 
-    /// The index of what its workers hold, if it was started.
-    pub fn prefix_index(&self) -> Option<&PrefixIndex> {
-        self.prefixes.get()
+    /// The index of what its workers hold, if it runs. Whoever keeps it keeps its memory.
+    pub fn prefix_index(&self) -> Option<Arc<PrefixIndex>> {
+        self.prefixes.kept()
+    }
+
+    /// True if that index runs.
+    #[inline]
+    pub fn has_prefix_index(&self) -> bool {
+        self.prefixes.get().is_some()
     }
 
     /// Starts the index of what its workers hold, unless it runs or its bounds forbid it. Until then the
     /// input `prefix_match` is unknown, and it costs nothing.
     pub fn start_prefix_index(&self) {
-        if self.prefixes.get().is_some() {
+        if self.has_prefix_index() {
             return;
         }
         let _changing = self.changes.lock();
-        if self.prefixes.get().is_none() && self.prefixes.start().is_some() {
+        if !self.has_prefix_index() && self.prefixes.start() {
             self.table().workers().iter().for_each(|worker| self.prefixes.enter(worker));
         }
     }
 
+    /// Ends the index: what it knew is lost, and its memory is given back when the last one who is at it lets
+    /// go of it, perhaps the caller. `None` if it did not run.
+    pub fn stop_prefix_index(&self) -> Option<Arc<PrefixIndex>> {
+        let _changing = self.changes.lock();
+        let stopped = self.prefixes.stop()?;
+        self.table().workers().iter().for_each(|worker| worker.set_indexed(None));
+        Some(stopped)
+    }
+
     /// The worker started anew: whatever it held is gone.
     pub fn forget_prefixes(&self, worker: &FleetWorker) {
-        if let (Some(index), Some(place)) = (self.prefixes.get(), worker.indexed()) {
+        if let (Some(index), Some(place)) = (&*self.prefixes.get(), worker.indexed()) {
             index.cleared(place);
         }
     }
@@ -131,7 +146,7 @@ impl Fleet {
         self.slots.lock().leave(url, chunk, slot);
         let left = table.workers().iter().filter(|worker| !Arc::ptr_eq(worker, &removed));
         self.publish(left.cloned().collect());
-        if let (Some(index), Some(place)) = (self.prefixes.get(), removed.indexed()) {
+        if let (Some(index), Some(place)) = (&*self.prefixes.get(), removed.indexed()) {
             index.left(place);
         }
         Some(removed)

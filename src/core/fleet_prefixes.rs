@@ -1,6 +1,8 @@
 //! The prefix index of a fleet, and how its workers stand in it.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwapOption, Guard};
 
 use crate::core::fleet_worker::FleetWorker;
 use crate::prefix_index::{ColumnOrder, PrefixIndex};
@@ -21,43 +23,54 @@ impl Default for PrefixIndexLimits {
     }
 }
 
-/// A prefix index that is made when somebody wants it.
+/// A prefix index that is there while somebody wants it.
 #[derive(Debug, Default)]
 pub(crate) struct FleetPrefixes {
     limits: PrefixIndexLimits,
-    index: OnceLock<PrefixIndex>,
+    index: ArcSwapOption<PrefixIndex>,
 }
 
 impl FleetPrefixes {
     pub(crate) fn new(limits: PrefixIndexLimits) -> Self {
-        Self { limits, index: OnceLock::new() }
+        Self { limits, index: ArcSwapOption::empty() }
     }
 
-    /// The index, if it was made.
+    /// The index, if it runs. Must not be held across an await.
     #[inline]
-    pub(crate) fn get(&self) -> Option<&PrefixIndex> {
-        self.index.get()
+    pub(crate) fn get(&self) -> Guard<Option<Arc<PrefixIndex>>> {
+        self.index.load()
     }
 
-    /// Makes the index, unless it is there or must not be.
-    pub(crate) fn start(&self) -> Option<&PrefixIndex> {
-        let is_wanted = self.limits.max_bytes > 0;
-        is_wanted.then(|| self.index.get_or_init(|| PrefixIndex::new(self.limits.max_bytes)))
+    /// The same, to be kept.
+    pub(crate) fn kept(&self) -> Option<Arc<PrefixIndex>> {
+        self.index.load_full()
+    }
+
+    /// Makes the index, unless it must not be.
+    pub(crate) fn start(&self) -> bool {
+        let may_start = self.limits.max_bytes > 0;
+        if may_start {
+            self.index.store(Some(Arc::new(PrefixIndex::new(self.limits.max_bytes))));
+        }
+        may_start
+    }
+
+    /// Takes the index away from all but those who are at it.
+    pub(crate) fn stop(&self) -> Option<Arc<PrefixIndex>> {
+        self.index.swap(None)
     }
 
     /// Gives a new worker its place in the index, if there is one.
     pub(crate) fn enter(&self, worker: &FleetWorker) {
-        let entered = self.get().and_then(|index| index.enter(worker.number()));
-        if let Some(place) = entered {
-            worker.set_indexed(place);
-            self.fit(worker);
-        }
+        let entered = self.get().as_ref().and_then(|index| index.enter(worker.number()));
+        worker.set_indexed(entered);
+        self.fit(worker);
     }
 
     /// Tells the index how much the worker can hold, if that is known.
     pub(crate) fn fit(&self, worker: &FleetWorker) {
         let tokens = worker.spec().engine.kv_capacity_tokens;
-        if let (Some(index), Some(place), Some(tokens)) = (self.get(), worker.indexed(), tokens) {
+        if let (Some(index), Some(place), Some(tokens)) = (&*self.get(), worker.indexed(), tokens) {
             index.set_capacity(place, tokens.div_ceil(self.limits.min_block_tokens.max(1)).max(1));
         }
     }
@@ -87,7 +100,6 @@ mod tests {
     use crate::core::table::WorkerTable;
     use crate::core::worker::{Worker, WorkerSpec};
     use sgl_policy_abi::Column;
-    use std::sync::Arc;
 
     fn fleet(count: usize) -> Fleet {
         let fleet = Fleet::new();
@@ -142,6 +154,29 @@ mod tests {
         let last = fleet.table().workers().iter().find(|worker| worker.url() == "http://w2").map(Arc::clone);
         fleet.forget_prefixes(&last.unwrap());
         assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn index_that_is_stopped_is_gone_and_the_next_one_begins_with_nothing() {
+        let fleet = fleet(2);
+        fleet.start_prefix_index();
+        let table = fleet.table();
+        table.sent(0, &[7, 8]);
+        let place = table.workers()[0].indexed().expect("it has one");
+        let before = Arc::downgrade(&fleet.prefix_index().expect("it runs"));
+        let replaced = fleet.replace(WorkerSpec::new("http://w0")).unwrap();
+        drop(fleet.stop_prefix_index().expect("it ran"));
+        assert_eq!((before.strong_count(), fleet.has_prefix_index()), (0, false));
+        table.sent(0, &[7, 8]);
+        assert_eq!((matches(&table, &[7, 8]), replaced.indexed()), (vec![-1, -1], None));
+        assert!(fleet.stop_prefix_index().is_none());
+        fleet.start_prefix_index();
+        assert_eq!(matches(&table, &[7, 8]), [0, 0]);
+        let index = fleet.prefix_index().expect("it runs");
+        assert!(!index.stored(place, None, &[7, 8]), "a place in another index");
+        table.sent(1, &[7, 8]);
+        assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 32]);
+        assert_eq!(table.workers()[0].indexed(), replaced.indexed(), "those before it in its slot know, too");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One worker of the router's own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -26,8 +26,8 @@ pub struct FleetWorker {
     slot: usize,
     /// The position of the slot among all slots of the fleet.
     number: usize,
-    /// Its place in the prefix index, once it has one.
-    indexed: OnceLock<IndexedWorker>,
+    /// Its place in the prefix index, as bits; 0 = none. Shared with those before it in the same slot.
+    indexed: Arc<AtomicU64>,
     /// Set while the worker must get no new requests; its requests in flight go on.
     draining: AtomicBool,
     /// Set once the worker is removed: its slot may since belong to the same worker, added again.
@@ -56,7 +56,7 @@ impl FleetWorker {
             chunk,
             slot,
             number: chunks.saturating_mul(CHUNK_SLOTS).saturating_add(within),
-            indexed: OnceLock::new(),
+            indexed: Arc::default(),
             draining: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             slots: Arc::clone(slots),
@@ -66,10 +66,8 @@ impl FleetWorker {
     /// The worker that follows this one in the same slot, with other facts. It drains if this one does.
     /// This one touches the slot no more, which has one owner more.
     pub(crate) fn succeeded_by(&self, spec: WorkerSpec) -> Self {
-        let next = Self::new(spec, self.chunk, self.slot, &self.slots);
-        if let Some(place) = self.indexed() {
-            next.set_indexed(place);
-        }
+        let mut next = Self::new(spec, self.chunk, self.slot, &self.slots);
+        next.indexed = Arc::clone(&self.indexed);
         // Relaxed: see `is_draining`; whoever replaces a worker lets no other change run.
         next.draining.store(self.is_draining(), Ordering::Relaxed);
         // Relaxed: see `set_healthy`.
@@ -89,12 +87,13 @@ impl FleetWorker {
     /// Its place in the fleet's prefix index; `None` while there is no index.
     #[inline]
     pub fn indexed(&self) -> Option<IndexedWorker> {
-        self.indexed.get().copied()
+        // Relaxed: a place in an index that is gone, or is not there yet, is nobody's.
+        IndexedWorker::from_bits(self.indexed.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_indexed(&self, place: IndexedWorker) {
-        // It is set once, by whoever makes the worker or the index.
-        let _ = self.indexed.set(place);
+    pub(crate) fn set_indexed(&self, place: Option<IndexedWorker>) {
+        // Relaxed: see `indexed`; whoever changes the fleet or its index lets no other change run.
+        self.indexed.store(place.map_or(0, IndexedWorker::to_bits), Ordering::Relaxed);
     }
 
     /// Sets whether it may be chosen. Does not affect requests in flight. A draining worker is still not

@@ -14,7 +14,7 @@
 //! the router's own table or from an embedder's slice of [`Worker`]s.
 
 pub(crate) mod engine_facts;
-mod report;
+pub(crate) mod report;
 pub(crate) mod moment;
 pub(crate) mod books;
 mod book_page;

@@ -62,7 +62,7 @@ impl WorkerTable {
     /// may change the index for others too: not for a decision's path.
     pub fn sent(&self, index: usize, prefix_hashes: &[u64]) {
         let place = self.get(index).and_then(|worker| worker.indexed());
-        if let (Some(prefixes), Some(place)) = (self.prefixes.get(), place) {
+        if let (Some(prefixes), Some(place)) = (&*self.prefixes.get(), place) {
             prefixes.sent(place, prefix_hashes);
         }
     }
@@ -122,7 +122,7 @@ impl CandidateWorkers for WorkerTable {
 
     #[inline]
     fn fill_prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32, out: &mut [u8]) {
-        match self.prefixes.get() {
+        match &*self.prefixes.get() {
             Some(index) => index.fill(prefix_hashes, block_tokens, &self.order, out),
             None => out.fill(UNKNOWN_MATCH),
         }
@@ -131,7 +131,7 @@ impl CandidateWorkers for WorkerTable {
     #[inline]
     fn prefix_match(&self, index: usize, prefix_hashes: &[u64], block_tokens: f32) -> Option<i32> {
         let place = self.get(index)?.indexed()?;
-        Some(self.prefixes.get()?.matched(place, prefix_hashes, block_tokens))
+        self.prefixes.get().as_ref().map(|index| index.matched(place, prefix_hashes, block_tokens))
     }
 
     #[inline]

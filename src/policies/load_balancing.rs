@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
+use crate::policies::fleet_needs::FleetNeeds;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::types::future::BoxFuture;
@@ -108,6 +109,12 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     /// that there are any. Default: none.
     fn wanted_names(&self) -> Option<Arc<WantedNames>> {
         None
+    }
+
+    /// What it, or one that may take its place at any moment, reads of workers. Asked now and then, not for a
+    /// request. Default: prefixes if it [`needs`](Self::needs) to know what workers hold, and reports.
+    fn fleet_needs(&self) -> FleetNeeds {
+        FleetNeeds { prefixes: self.needs().prefix_match, reports: true }
     }
 
     /// The index of the chosen worker in `workers`, or `None` if none may be chosen. Blocks for at most

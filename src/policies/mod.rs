@@ -6,6 +6,7 @@
 
 mod explanation;
 mod select_worker_info;
+mod fleet_needs;
 mod wanted_names;
 mod wait;
 mod decision;
@@ -19,6 +20,7 @@ pub use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
 pub use crate::policies::decision::{Chooser, DecideError, Decision, FailureCause, PairDecision};
 pub use crate::policies::explanation::{Explained, Explanation};
 pub use crate::policies::factory::PolicyFactory;
+pub use crate::policies::fleet_needs::FleetNeeds;
 pub use crate::policies::load_balancing::{
     LoadBalancingPolicy, OutcomeNeeds, RequestCompletion, RequestFirstToken,
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
+use crate::policies::fleet_needs::FleetNeeds;
 use crate::policies::load_balancing::{
     LoadBalancingPolicy, OutcomeNeeds, RequestCompletion, RequestFirstToken,
 };
@@ -42,6 +43,11 @@ impl PolicyHandle {
     /// Which fields of the body and parameters of the URL it wants.
     pub fn wanted_names(&self) -> Option<Arc<WantedNames>> {
         self.as_dyn().wanted_names()
+    }
+
+    /// What it reads of workers.
+    pub fn fleet_needs(&self) -> FleetNeeds {
+        self.as_dyn().fleet_needs()
     }
 
     /// A decision over the router's own table, on the caller's thread. Needs no async runtime.
@@ -149,6 +155,10 @@ impl LoadBalancingPolicy for PolicyHandle {
 
     fn wanted_names(&self) -> Option<Arc<WantedNames>> {
         self.as_dyn().wanted_names()
+    }
+
+    fn fleet_needs(&self) -> FleetNeeds {
+        self.as_dyn().fleet_needs()
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! The index as the rest of the router sees it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use parking_lot::Mutex;
@@ -16,12 +16,32 @@ const MAX_WAITING: usize = 1024;
 /// How many of them are noted under one lock.
 const BATCH: usize = 64;
 
+/// The last owner of a slot, of all indexes of this process: a place in one of them means nothing in another.
+static OWNERS: AtomicU32 = AtomicU32::new(0);
+
 /// A worker as the index knows it: a slot, and which owner of it. What is said of an owner that is gone is
 /// ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexedWorker {
     slot: u16,
+    /// Never 0.
     generation: u32,
+}
+
+impl IndexedWorker {
+    /// As one number, which is not 0.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.slot) << 32 | u64::from(self.generation)
+    }
+
+    /// The worker with this number; `None` if it is that of none.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        let (slot, generation) =
+            (u16::try_from(bits >> 32).ok()?, u32::try_from(bits & u64::from(u32::MAX)).ok()?);
+        (generation != 0).then_some(Self { slot, generation })
+    }
 }
 
 /// What the index holds and takes.
@@ -87,7 +107,8 @@ impl PrefixIndex {
         let mut writer = self.writer.lock();
         writer.clear(&self.shared, slot);
         let held = writer.held(slot);
-        let generation = held.generation.wrapping_add(1);
+        // Relaxed: only that they differ matters.
+        let generation = OWNERS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
         *held = HeldBlocks { generation, ..HeldBlocks::default() };
         Some(IndexedWorker { slot, generation })
     }
@@ -138,8 +159,7 @@ impl PrefixIndex {
     pub fn left(&self, worker: IndexedWorker) {
         self.change(worker, |writer| {
             writer.clear(&self.shared, worker.slot);
-            let held = writer.held(worker.slot);
-            *held = HeldBlocks { generation: held.generation.wrapping_add(1), ..HeldBlocks::default() };
+            *writer.held(worker.slot) = HeldBlocks::default();
         });
     }
 

@@ -12,7 +12,7 @@ pub(super) const DEFAULT_CAPACITY: u32 = 65_536;
 /// What is known of one worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeldBlocks {
-    /// Which owner of the slot it is.
+    /// Which owner of the slot it is; 0 = none.
     pub(super) generation: u32,
     /// Blocks that it can hold.
     pub(super) capacity: u32,

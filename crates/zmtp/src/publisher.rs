@@ -56,6 +56,11 @@ impl Publisher {
         self.address
     }
 
+    /// How many are connected.
+    pub fn subscriber_count(&self) -> usize {
+        self.messages.receiver_count()
+    }
+
     /// Sends a message to all whose subscriptions its first frame begins with.
     pub fn send(&self, frames: impl Into<Arc<[Bytes]>>) {
         // Fails if there are no subscribers: then it is nobody's.

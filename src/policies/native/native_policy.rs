@@ -7,6 +7,7 @@ use crate::core::slice_versions::SliceVersions;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
+use crate::policies::fleet_needs::FleetNeeds;
 use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::consistent_hash::ConsistentHash;
 use crate::policies::native::least_load::LeastLoad;
@@ -140,6 +141,10 @@ impl LoadBalancingPolicy for NativePolicy {
 
     fn needs(&self) -> RequestNeeds {
         RequestNeeds { text: matches!(self.kind, NativeKind::ConsistentHash(_)), ..RequestNeeds::default() }
+    }
+
+    fn fleet_needs(&self) -> FleetNeeds {
+        FleetNeeds::default()
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {

@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::config::checked::ProxySettings;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::endpoint::Endpoint;
+use crate::proxy::fleet_upkeep;
 use crate::proxy::health;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::roster::Roster;
@@ -19,6 +20,7 @@ use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
 use sgl_upstream::{WorkerUrl, WorkerUrlError};
 use sglang_router_rs::core::{FleetError, FleetWorker, Worker, WorkerSpec};
+use sglang_router_rs::policies::PolicyHandle;
 use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// How often a draining worker's requests are counted.
@@ -69,6 +71,8 @@ struct Keepers {
     leaving: HashMap<String, u64>,
     /// How many removals were begun.
     removals: u64,
+    /// Looks after what the policy reads of workers.
+    upkeep: Option<Keeper>,
     /// Of workers that were removed and may have requests in flight.
     removed: JoinSet<()>,
 }
@@ -117,14 +121,25 @@ impl Backends {
         self.roster.snapshot()
     }
 
-    /// The index of what workers hold, if it was started.
-    pub fn prefix_index(&self) -> Option<&PrefixIndex> {
+    /// The index of what workers hold, if it runs.
+    pub fn prefix_index(&self) -> Option<Arc<PrefixIndex>> {
         self.roster.prefix_index()
     }
 
     /// Starts that index, unless it runs or must not.
     pub(crate) fn start_prefix_index(&self) {
         self.roster.start_prefix_index();
+    }
+
+    /// From now on what this policy reads of workers is kept up, and what it reads no longer is given up.
+    pub(crate) fn serve(&self, policy: PolicyHandle) {
+        let upkeep = fleet_upkeep::keep(policy, Arc::clone(&self.roster));
+        self.keepers.lock().upkeep = Some(Keeper(self.runtime.spawn(upkeep)));
+    }
+
+    /// How often workers are asked for their load; `None` if they are not.
+    pub fn load_interval(&self) -> Option<Duration> {
+        self.settings.health.load_interval
     }
 
     /// How often a worker was found dead, those that were removed included.

@@ -53,6 +53,7 @@ impl DataPlane {
         let queue = RequestQueue::new(settings.queue, pressure.max_body_bytes() / SHARE_OF_WAITING);
         queue.register(metrics);
         let backends = Arc::new(Backends::with_queue(settings.clone(), Arc::clone(&queue)));
+        backends.serve(policy.clone());
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
         let tokenizing = Tokenizing::new(settings.tokenizing);

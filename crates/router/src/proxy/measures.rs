@@ -13,7 +13,6 @@ use crate::proxy::shortage::Shortage;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// Status classes, as labels.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -148,7 +147,7 @@ impl Measures {
 }
 
 fn tell_prefix_index(backends: &Backends, families: &mut Families) {
-    let Some(stats) = backends.prefix_index().map(PrefixIndex::stats) else { return };
+    let Some(stats) = backends.prefix_index().map(|index| index.stats()) else { return };
     families.family(&catalogue::PREFIX_INDEX_BYTES).gauge(&[], count(stats.bytes));
     let blocks = families.family(&catalogue::PREFIX_INDEX_BLOCKS);
     blocks.gauge(&["sent"], count(stats.sent_blocks));

@@ -41,6 +41,7 @@ mod learning;
 mod engines;
 mod kv_events;
 mod health;
+mod fleet_upkeep;
 pub(crate) mod backends;
 mod shortage;
 mod measures;

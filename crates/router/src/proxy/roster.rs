@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use crate::proxy::target::Target;
 use sglang_router_rs::core::{
     EngineFacts, Fleet, FleetError, FleetWorker, PrefixIndexLimits, Worker, WorkerSpec,
 };
+use sglang_router_rs::policies::FleetNeeds;
 use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// Who is there. The keepers of workers write to it; [`crate::proxy::Backends`] owns them.
@@ -35,6 +36,8 @@ pub struct Roster {
     deaths: AtomicU64,
     judged: Notify,
     queue: Arc<RequestQueue>,
+    /// Whether somebody wants to hear at once what workers say of their load.
+    wants_reports: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,7 @@ impl Roster {
             deaths: AtomicU64::new(0),
             judged: Notify::new(),
             queue,
+            wants_reports: AtomicBool::new(false),
         }
     }
 
@@ -149,9 +153,32 @@ impl Roster {
         self.judged.notified()
     }
 
-    /// The index of what workers hold, if it was started.
-    pub fn prefix_index(&self) -> Option<&PrefixIndex> {
+    /// Keeps up from now on what is needed of workers, and nothing else. The index that is not needed any
+    /// more, for the caller to let go of where that may take long.
+    pub fn serve(&self, needs: FleetNeeds) -> Option<Arc<PrefixIndex>> {
+        // Relaxed: who listens looks again and again.
+        self.wants_reports.store(needs.reports, Ordering::Relaxed);
+        if needs.prefixes {
+            self.fleet.start_prefix_index();
+            return None;
+        }
+        self.fleet.stop_prefix_index()
+    }
+
+    /// True if somebody wants to hear at once what workers say of their load.
+    pub fn wants_reports(&self) -> bool {
+        // Relaxed: see `serve`.
+        self.wants_reports.load(Ordering::Relaxed)
+    }
+
+    /// The index of what workers hold, if it runs. Nobody keeps it: it is to go when nobody wants it.
+    pub fn prefix_index(&self) -> Option<Arc<PrefixIndex>> {
         self.fleet.prefix_index()
+    }
+
+    /// True if that index runs.
+    pub fn has_prefix_index(&self) -> bool {
+        self.fleet.has_prefix_index()
     }
 
     /// Starts that index, unless it runs or must not.

@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
+use sgl_zmtp::Publisher;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -73,6 +74,12 @@ impl SimWorker {
     /// Base URL, as `http://127.0.0.1:30000`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// Who listens to the loads that it pushes.
+    pub fn load_listeners(&self) -> usize {
+        let pushed = self.ranks.sockets.iter().flat_map(|sockets| &sockets.loads);
+        pushed.map(Publisher::subscriber_count).sum()
     }
 
     /// Inference requests that arrived and could be read, whatever became of them.

@@ -6,6 +6,7 @@ use crate::core::candidate_workers::SliceCandidates;
 use crate::core::table::WorkerTable;
 use crate::core::worker::Worker;
 use crate::policies::decision::{Chooser, DecideError, Decision, PairDecision};
+use crate::policies::fleet_needs::FleetNeeds;
 use crate::policies::load_balancing::{
     LoadBalancingPolicy, OutcomeNeeds, RequestCompletion, RequestFirstToken,
 };
@@ -102,6 +103,10 @@ impl LoadBalancingPolicy for WasmPolicy {
 
     fn wanted_names(&self) -> Option<Arc<WantedNames>> {
         self.in_use().as_ref().and_then(|active| active.wanted_names())
+    }
+
+    fn fleet_needs(&self) -> FleetNeeds {
+        self.in_use().as_ref().map(|active| active.fleet_needs()).unwrap_or_default()
     }
 
     fn select_worker(&self, workers: &[Arc<dyn Worker>], info: &SelectWorkerInfo<'_>) -> Option<usize> {

@@ -12,7 +12,9 @@ use crate::core::books;
 use crate::core::books::KeptBooks;
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::core::moment::Now;
+use crate::core::report::WorkerReport;
 use crate::core::worker::Worker;
+use crate::policies::fleet_needs::FleetNeeds;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::message::draw::Draw;
@@ -27,6 +29,7 @@ const HEADER: usize = 9;
 pub struct WirePlan {
     form: FormPlan,
     needs: RequestNeeds,
+    reads_reports: bool,
     names: Option<Arc<WantedNames>>,
     /// Has the books kept that the generation reads.
     _books: Option<KeptBooks>,
@@ -76,9 +79,12 @@ impl WirePlan {
         };
         let reads_books =
             inputs.iter().any(|input| matches!(input, Input::Column(column) if books::is_of_books(*column)));
+        let is_reported = |column| WorkerReport::is_said_by_worker(column) || column == Column::ReportAgeMs;
+        let reads_reports =
+            inputs.iter().any(|input| matches!(input, Input::Column(column) if is_reported(*column)));
         let names = WantedNames::of(inputs);
         let names = (!names.is_empty()).then(|| Arc::new(names));
-        Self { needs: needs(&form), names, form, _books: reads_books.then(KeptBooks::new) }
+        Self { needs: needs(&form), reads_reports, names, form, _books: reads_books.then(KeptBooks::new) }
     }
 
     /// What it wants by name.
@@ -88,6 +94,11 @@ impl WirePlan {
 
     pub(crate) fn needs(&self) -> RequestNeeds {
         self.needs
+    }
+
+    /// What it reads of workers.
+    pub(crate) fn fleet_needs(&self) -> FleetNeeds {
+        FleetNeeds { prefixes: self.needs.prefix_match, reports: self.reads_reports }
     }
 
     pub(crate) fn is_rows(&self) -> bool {

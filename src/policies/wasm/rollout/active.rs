@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::policies::fleet_needs::FleetNeeds;
 use crate::policies::load_balancing::OutcomeNeeds;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
@@ -75,6 +76,13 @@ impl Active {
     /// What the deciding generations need to know of a request's body.
     pub(crate) fn needs(&self) -> RequestNeeds {
         self.candidates().fold(self.stable.plan.needs(), |needs, other| needs.and(other.plan.needs()))
+    }
+
+    /// What the generations in use read of workers, one that stays warm for a rollback included: it is not to
+    /// begin with nothing.
+    pub(crate) fn fleet_needs(&self) -> FleetNeeds {
+        self.generations()
+            .fold(FleetNeeds::default(), |needs, generation| needs.and(generation.plan.fleet_needs()))
     }
 
     /// What they want by name.

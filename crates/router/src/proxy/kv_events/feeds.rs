@@ -77,7 +77,7 @@ pub(crate) async fn keep(
             () = came_up.notified() => feeds.begin_anew(),
             () = sleep(own_questions::jittered(LOOK)) => {}
         }
-        if target.is_passing() {
+        if feeds.heed() && target.is_passing() {
             feeds.look().await;
         }
     }
@@ -107,6 +107,30 @@ struct Feeds {
 }
 
 impl Feeds {
+    /// Stops listening to what nobody wants to know any more, and forgets what was said of it. False if nobody
+    /// wants to know anything.
+    fn heed(&mut self) -> bool {
+        let wants_events = self.roster.has_prefix_index();
+        let wants_loads = self.asks_for_load && self.roster.wants_reports();
+        let worker = self.target.worker();
+        if !wants_loads && !self.loads.is_empty() {
+            self.loads = JoinSet::new();
+            tracing::info!(worker = worker.url(), "what it pushes of its load is not listened to any more");
+        }
+        if self.feed.as_ref().is_some_and(|feed| worker.indexed() != Some(feed.worker)) {
+            tracing::info!(worker = worker.url(), "its KV events are not listened to any more");
+            self.stop_events();
+            self.target.feed().set_sources(0);
+        }
+        self.is_told &= wants_events;
+        if !(wants_events || wants_loads) {
+            // Until somebody does, it may become another engine.
+            self.sources = None;
+            (self.unheard, self.patience) = (0, LOOKS_UNHEARD.0);
+        }
+        wants_events || wants_loads
+    }
+
     /// The engine may be another than before.
     fn begin_anew(&mut self) {
         self.sources = None;
@@ -175,7 +199,7 @@ impl Feeds {
 
     fn listen_to_loads(&mut self, target: &Arc<Target>) {
         let Some(sources) = self.sources.as_ref().filter(|sources| !sources.loads.is_empty()) else { return };
-        if !self.loads.is_empty() || !self.asks_for_load {
+        if !self.loads.is_empty() || !self.asks_for_load || !self.roster.wants_reports() {
             return;
         }
         let board = LoadBoard::new(Arc::clone(target), sources.loads.len());
@@ -186,9 +210,7 @@ impl Feeds {
     }
 
     fn listen_to_events(&mut self, target: &Arc<Target>, known: &Known, engine: &str) {
-        let Some(worker) = target.worker().indexed().filter(|_| self.roster.prefix_index().is_some()) else {
-            return;
-        };
+        let Some(worker) = target.worker().indexed() else { return };
         let events = self.sources.iter().flat_map(|sources| sources.events.clone()).collect::<Vec<_>>();
         target.feed().set_sources(events.len());
         if events.is_empty() {

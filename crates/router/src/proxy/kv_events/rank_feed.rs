@@ -99,7 +99,7 @@ impl RankFeed {
         if self.worker.is_over() {
             return;
         }
-        let mut held = HeldBlocksChange::new(index, self.worker.worker, &mut counts);
+        let mut held = HeldBlocksChange::new(&index, self.worker.worker, &mut counts);
         chains.clear(&mut held, self.worker.ranks == 1);
         self.worker.endpoint.feed().forgot();
     }
@@ -112,7 +112,7 @@ fn take(chains: &mut RankChains, worker: &WorkerFeed, payload: &[u8], end: Batch
     if worker.is_over() {
         return;
     }
-    let mut held = HeldBlocksChange::new(index, worker.worker, &mut counts);
+    let mut held = HeldBlocksChange::new(&index, worker.worker, &mut counts);
     let is_only = worker.ranks == 1;
     match read_batch(payload, |event| {
         if !worker.is_over() {

@@ -1,67 +1,20 @@
 //! What the router believes of caches whose engines publish what they hold.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
-use sgl_policy_abi::Input;
-use sgl_router::config::{CheckedConfig, EngineSetting, WorkerEntry};
-use sgl_router::{BatchEnd, EventKind, Metrics, RunningRouter};
+use serde_json::json;
+use sgl_policy_abi::{Column, Input};
+use sgl_router::config::WorkerEntry;
+use sgl_router::{BatchEnd, EventKind};
 use sgl_testkit::client::{call, post};
-use sgl_testkit::manifest::manifest;
-use sgl_testkit::plugins;
 use sgl_testkit::router;
-use sgl_testkit::small_guests::guest_with;
-use sgl_testkit::text::answer;
-use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sgl_tools::sim::{Dialect, SimConfig, SimWorker};
 use sgl_zmtp::Publisher;
-use sglang_router_rs::core::{CandidateWorkers, Worker};
-use sglang_router_rs::policies::{Load, PluginOptions, PolicyFactory};
-use sglang_router_rs::types::{PrefixBlocks, PrefixHasher, PrefixSeed};
+use sglang_router_rs::core::Worker;
 
-/// A router whose plugin wants to know who holds what, and chooses the first worker.
-async fn start(mut config: CheckedConfig) -> RunningRouter {
-    let factory = PolicyFactory::new();
-    let fields = format!(r#"{}(data (i32.const 16) "\00")"#, manifest(&[Input::PrefixMatch]));
-    let load = Load::bytes(plugins::config("mine"), guest_with(&fields, &answer(16, 1)));
-    factory.load(load.with(PluginOptions::default())).await.expect("it loads");
-    config.policy = "mine".to_owned();
-    // Boxed: it is large, and callers have futures of their own.
-    let metrics = Arc::new(Metrics::new());
-    let router = Box::pin(RunningRouter::start(config, &factory, metrics)).await.expect("a router");
-    until(async || {
-        // The first request tells that it is wanted.
-        call(
-            router.addresses().data,
-            post("/v1/completions", r#"{"model": "sim-model", "prompt": [1], "max_tokens": 1}"#),
-        )
-        .await;
-        router.proxy().backends().prefix_index().is_some()
-    })
-    .await;
-    router
-}
-
-fn named(entry: WorkerEntry) -> WorkerEntry {
-    WorkerEntry { model: Some("sim-model".to_owned()), ..entry }
-}
-
-/// Tokens of a prompt that a worker is believed to hold.
-fn held(router: &RunningRouter, url: &str, tokens: &[u32]) -> i32 {
-    let mut hasher = PrefixHasher::new(PrefixBlocks::DEFAULT, 0);
-    tokens.iter().for_each(|token| hasher.token(*token));
-    let hashes = hasher.finish(&PrefixSeed { model: "sim-model", ..PrefixSeed::default() });
-    let snapshot = router.proxy().backends().snapshot();
-    let index = snapshot.table().position(url).expect("it is there");
-    snapshot.table().prefix_match(index, &hashes, 16.0).unwrap_or(-1)
-}
-
-async fn holds(router: &RunningRouter, url: &str, tokens: &[u32], expected: i32) {
-    until(async || held(router, url, tokens) == expected).await;
-}
+use crate::proxy::kv_rig::{Stub, held, holds, named, start, start_with, stored};
 
 fn sim(engine: Dialect, block_tokens: usize) -> SimConfig {
     SimConfig {
@@ -152,57 +105,6 @@ async fn ranks_are_listened_to_each_and_a_worker_can_be_left_out() {
     assert_eq!((held(&router, &workers[1].url(), &tokens), feed(&workers[1]).feed().source_count()), (0, 0));
 }
 
-/// An engine that publishes what a test says.
-struct Stub {
-    worker: Upstream,
-    publisher: Publisher,
-    next: u64,
-}
-
-impl Stub {
-    async fn start() -> Self {
-        let worker = Upstream::saying("{}").await;
-        let publisher = Publisher::bind("127.0.0.1:0", 64).await.expect("a free port");
-        let endpoint = format!("tcp://*:{}", publisher.address().port());
-        worker.serve(
-            "/kv_event_sources",
-            200,
-            &json!({"0": {"endpoint": endpoint, "topic": "kv"}}).to_string(),
-        );
-        Self { worker, publisher, next: 0 }
-    }
-
-    fn entry(&self) -> WorkerEntry {
-        WorkerEntry { engine: EngineSetting::Vllm, ..named(self.worker.entry()) }
-    }
-
-    fn send_bytes(&mut self, bytes: Vec<u8>) {
-        let number = Bytes::copy_from_slice(&self.next.to_be_bytes());
-        self.next += 1;
-        self.publisher.send([Bytes::from_static(b"kv"), number, Bytes::from(bytes)]);
-    }
-
-    fn send(&mut self, events: &Value) {
-        self.send_bytes(rmp_serde::to_vec_named(&json!([1.5, events, 0])).expect("values"));
-    }
-
-    /// Says it until the subscription has arrived.
-    async fn say_until_heard(&mut self, router: &RunningRouter, events: &Value, tokens: &[u32]) {
-        let url = self.worker.url();
-        until(async || {
-            self.send(events);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            held(router, &url, tokens) > 0
-        })
-        .await;
-    }
-}
-
-fn stored(hash: u64, tokens: &[u32]) -> Value {
-    json!({"type": "BlockStored", "block_hashes": [hash], "parent_block_hash": null, "token_ids": tokens,
-        "block_size": tokens.len(), "lora_id": null, "medium": "GPU"})
-}
-
 #[tokio::test]
 async fn gaps_and_numbers_that_go_back_make_it_forget_and_repetitions_do_not() {
     let mut stub = Stub::start().await;
@@ -240,7 +142,7 @@ async fn gaps_and_numbers_that_go_back_make_it_forget_and_repetitions_do_not() {
         publisher.is_some()
     })
     .await;
-    let mut stub = Stub { worker, publisher: publisher.expect("it was bound"), next: 1 };
+    let mut stub = Stub { worker, publisher: publisher.expect("it was bound"), next: 1, replay: None };
     stub.say_until_heard(&router, &json!([stored(5, &prompts[4])]), &prompts[4]).await;
     assert_eq!(held(&router, &url, &prompts[3]), 0);
 }
@@ -285,7 +187,7 @@ async fn load_that_is_pushed_counts_between_the_questions_for_it() {
     let worker = worker.expect("a worker");
     let mut config = router::checking(vec![named(router::entry(worker.addr()))]);
     config.proxy.health.load_interval = Some(Duration::from_secs(3600));
-    let router = router::start(config).await;
+    let (router, _plugins) = start_with(config, &[Input::Column(Column::Running)]).await;
     let running = || router::target(&router, &worker.url()).expect("it is there").worker().report().running;
     until(async || running() == 0).await;
     let request =
