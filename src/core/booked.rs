@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::core::book_page::{Page, halves, move_average};
 use crate::core::books::BookEntry;
 
-/// The most tokens that one prompt counts for, so that the sums of hundreds stay in their columns.
-const MAX_PROMPT_TOKENS: u32 = 1 << 24;
+/// The most tokens that a prompt or an answer counts for, so that the sums of hundreds stay in their columns.
+const MAX_TOKENS: u32 = 1 << 24;
 
 /// One request in the books.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ impl Booked {
     pub(crate) fn enter(page: Page<'_>, entry: BookEntry) -> Self {
         let BookEntry { prompt_tokens, prefill_tokens, uncached_tokens, cost } = entry;
         let entry = BookEntry {
-            prompt_tokens: prompt_tokens.min(MAX_PROMPT_TOKENS),
-            prefill_tokens: prefill_tokens.min(MAX_PROMPT_TOKENS),
-            uncached_tokens: uncached_tokens.min(MAX_PROMPT_TOKENS),
+            prompt_tokens: prompt_tokens.min(MAX_TOKENS),
+            prefill_tokens: prefill_tokens.min(MAX_TOKENS),
+            uncached_tokens: uncached_tokens.min(MAX_TOKENS),
             cost,
         };
         page.load_and_held.fetch_add(halves(1, entry.prompt_tokens), Ordering::Relaxed);
@@ -79,7 +79,7 @@ impl Booked {
     /// came.
     pub(crate) fn count(&mut self, page: Page<'_>, tokens: u32) {
         // What is too much already wraps around to what it should be.
-        self.generate(page, tokens.wrapping_sub(self.generated));
+        self.generate(page, tokens.min(MAX_TOKENS).wrapping_sub(self.generated));
     }
 
     /// The request is over.

@@ -30,20 +30,6 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What an error has in it, be it in its data or as its name.
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("error"));
 
-/// A line of data that another line comes before.
-static NEXT_DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\ndata:"));
-
-/// What ends a stream, and is no token.
-static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\ndata: [DONE]"));
-
-/// How many events with data begin in a piece of a stream. Comments are none, and `[DONE]` is not counted.
-/// A line that is cut within its name is missed.
-pub(crate) fn events_in(piece: &[u8]) -> u32 {
-    let first = piece.starts_with(b"data:") && !piece.starts_with(b"data: [DONE]");
-    let others = NEXT_DATA.find_iter(piece).count() - DONE.find_iter(piece).count();
-    u32::from(first).saturating_add(u32::try_from(others).unwrap_or(u32::MAX))
-}
-
 /// Looks through a stream as it comes, however it is cut into pieces.
 ///
 /// Ordinary pieces end with an event and hold no mark of an error: they cost one search, and
@@ -316,21 +302,6 @@ mod tests {
                 assert_eq!(scan(&[&format!("{event}{end}")]), (true, Some(code)), "{event}");
             }
         }
-    }
-
-    #[test]
-    fn events_are_counted_where_they_begin() {
-        let token = |number: usize| format!("data: {{\"text\": \"\\ndata: {number}\"}}\n\n");
-        let whole: String = (0..5).map(token).collect();
-        assert_eq!(events_in(whole.as_bytes()), 5);
-        assert_eq!(events_in(token(0).as_bytes()), 1);
-        assert_eq!(events_in(b"event: token\r\ndata:{}\r\n\r\n"), 1);
-        assert_eq!(events_in(b": keep-alive\n\n"), 0);
-        assert_eq!(events_in(b"data: [DONE]\n\n"), 0);
-        assert_eq!(events_in(b"data: {}\n\ndata: [DONE]\n\n"), 1);
-        assert_eq!(events_in(b""), 0);
-        let (begin, end) = whole.as_bytes().split_at(10);
-        assert_eq!((events_in(begin), events_in(end)), (1, 4));
     }
 
     #[test]

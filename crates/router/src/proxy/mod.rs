@@ -19,6 +19,7 @@ pub(crate) mod queue;
 mod json_end;
 mod token_usage;
 mod usage;
+mod stream_tokens;
 mod verdict;
 mod client_deadlines;
 mod circuit;

@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::proxy::client_deadlines::OutOfTime;
 use crate::proxy::clients::Client;
-use crate::proxy::event_stream::{EventScan, events_in};
+use crate::proxy::event_stream::EventScan;
 use crate::proxy::listening::Listening;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::placement::{AnswerForm, Placement};
@@ -20,6 +20,7 @@ use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::queue::GivenTurn;
 use crate::proxy::route::Route;
 use crate::proxy::stream_error::StreamError;
+use crate::proxy::stream_tokens::StreamTokens;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_api::End;
@@ -91,6 +92,7 @@ pub(crate) struct Passed {
     body: AnswerBody,
     /// Looks for errors in a stream of events.
     events: Option<EventScan>,
+    tokens: StreamTokens,
     /// The code of the error that an event told of.
     erred: Option<u16>,
     /// What the policy wants to hear of it.
@@ -134,6 +136,7 @@ impl Passed {
             body,
             erred: None,
             events,
+            tokens: StreamTokens::default(),
             listening: None,
             placement,
             client: Arc::clone(client),
@@ -280,7 +283,7 @@ impl Passed {
     fn look(&mut self, frame: &Frame<Bytes>) {
         let Some(events) = &mut self.events else { return };
         if let Some(piece) = frame.data_ref().filter(|_| self.placement.counts_tokens()) {
-            self.placement.generated(events_in(piece));
+            self.placement.generated(self.tokens.look(piece));
         }
         let Some(piece) = frame.data_ref().filter(|_| !std::mem::take(&mut self.is_known)) else { return };
         events.look(piece);

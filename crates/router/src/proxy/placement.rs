@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::proxy::circuit::CircuitPass;
+use crate::proxy::stream_tokens::TokensCame;
 use crate::proxy::target::Target;
 use crate::proxy::token_usage::TokenUsage;
 use crate::proxy::verdict::Verdict;
@@ -170,10 +171,12 @@ impl Placement {
         self.in_flight.as_ref().is_some_and(InFlight::is_booked)
     }
 
-    /// So many more tokens came.
-    pub(crate) fn generated(&mut self, tokens: u32) {
-        if let Some(in_flight) = &mut self.in_flight {
-            in_flight.generated(tokens);
+    /// Tokens came.
+    pub(crate) fn generated(&mut self, tokens: TokensCame) {
+        let Some(in_flight) = &mut self.in_flight else { return };
+        match tokens {
+            TokensCame::More(tokens) => in_flight.generated(tokens),
+            TokensCame::InAll(tokens) => in_flight.generated_in_all(tokens),
         }
     }
 

@@ -122,7 +122,7 @@ fn in_last_event(tail: &[u8], is_cut: bool) -> Option<TokenUsage> {
 }
 
 /// The counts in the object that this is, or the end of.
-fn in_object(text: &[u8], is_cut: bool) -> Option<TokenUsage> {
+pub(crate) fn in_object(text: &[u8], is_cut: bool) -> Option<TokenUsage> {
     let text = text.trim_ascii();
     // Most have none, and are long.
     memmem::rfind(text, b"_tokens\"")?;

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod books;
+mod books_soak;
 mod circuit;
 mod client_disconnects;
 mod config_example;
