@@ -41,6 +41,10 @@ pub struct PluginSummary {
     /// What happened last.
     #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
     pub last_event: Option<PluginEvent>,
+    /// Names of inputs that it declares and that some workers do not report: it decides without them.
+    /// `GET /v1/plugins/{name}` tells how many. Left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreported: Vec<String>,
 }
 
 /// All plugins.
@@ -83,7 +87,7 @@ pub struct UnreportedInput {
 }
 
 impl PluginSummary {
-    /// The short form.
+    /// The short form, but for what workers do not report.
     pub fn of(detail: &PluginDetail, in_use: bool) -> Self {
         let stable = detail.generations.iter().find(|one| one.role == GenerationRole::Stable);
         let deciding = || detail.generations.iter().filter(|one| one.role != GenerationRole::Shadow);
@@ -103,6 +107,7 @@ impl PluginSummary {
             p99_ns: stable.and_then(|one| one.latency_ns.get("p99").copied()),
             live_generations: detail.generations.len(),
             last_event: detail.last_event.clone(),
+            unreported: Vec::new(),
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
 use crate::admin::kept_workers::KeptWorkers;
+use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
 use crate::admin::{
     decisions, extract, guard, listener, metrics_page, openapi, plugins, queue, who, workers,
@@ -169,6 +170,8 @@ impl RunningRouter {
             )),
             tokio::spawn(listener::serve(admin_listener, admin_routes, allowed, stop_operations.clone())),
         ];
+        let (plugins, workers) = (Arc::clone(&manager), Arc::clone(proxy.backends()));
+        operations.push(tokio::spawn(blindness::watch(plugins, workers, stop_operations.clone())));
         operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
         if manager.keeps() {
             operations.push(tokio::spawn(keep_up(Arc::clone(&manager), stop_operations.clone())));

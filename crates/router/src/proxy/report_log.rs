@@ -113,6 +113,12 @@ impl ReportLog {
         self.told.load(Ordering::Relaxed) & bit(column) != 0
     }
 
+    /// True if it has told something or failed to, or is not asked at all.
+    pub fn had_a_say(&self) -> bool {
+        let has_failed = ReportFailure::ALL.into_iter().any(|(failure, _)| self.failures(failure) > 0);
+        has_failed || self.age_secs().is_none_or(f64::is_finite)
+    }
+
     /// The age of its last report, however old; infinite if there was none. `None` if it is not asked.
     pub fn age_secs(&self) -> Option<f64> {
         // Relaxed: see `set_asked`.
@@ -139,12 +145,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn age_grows_on_and_is_infinite_before_the_first_report() {
         let log = ReportLog::default();
-        assert_eq!(log.age_secs(), None, "nobody asks it");
+        assert_eq!((log.age_secs(), log.had_a_say()), (None, true), "nobody asks it");
         log.set_asked(true);
-        assert_eq!(log.age_secs(), Some(f64::INFINITY));
+        assert_eq!((log.age_secs(), log.had_a_say()), (Some(f64::INFINITY), false));
         log.heard(&WorkerReport { running: 3, ..WorkerReport::UNKNOWN });
         tokio::time::advance(Duration::from_secs(7)).await;
-        assert_eq!(log.age_secs(), Some(7.0));
+        assert_eq!((log.age_secs(), log.had_a_say()), (Some(7.0), true));
         assert!(log.has_told(Column::Running) && !log.has_told(Column::Waiting));
         log.begin_anew();
         assert!(!log.has_told(Column::Running));

@@ -6,6 +6,7 @@ mod upload;
 mod push;
 mod load_log;
 mod unreported;
+pub(crate) mod blindness;
 pub(crate) mod routes;
 
 pub use crate::admin::plugins::routes::routes;

@@ -55,12 +55,16 @@ pub fn routes(manager: Arc<PluginManager>, backends: Arc<Backends>) -> Router {
 
 /// Lists the plugins
 #[utoipa::path(get, path = "/v1/plugins", tag = "plugins", responses((status = 200, body = PluginList)))]
-pub(crate) async fn list(State(manager): Manager) -> Json<PluginList> {
+pub(crate) async fn list(State(manager): Manager, State(backends): State<Arc<Backends>>) -> Json<PluginList> {
     let names = manager.factory().list_wasm_plugins();
     // Leaves out a plugin that is unloaded meanwhile.
     let details = names.iter().filter_map(|name| manager.factory().plugin_detail(name));
-    let plugins = details.map(|detail| PluginSummary::of(&detail, manager.is_in_use(&detail.name))).collect();
-    Json(PluginList { plugins })
+    let plugins = details.map(|detail| {
+        let inputs = unreported::inputs(&detail, &backends);
+        let unreported = inputs.into_iter().map(|input| input.input).collect();
+        PluginSummary { unreported, ..PluginSummary::of(&detail, manager.is_in_use(&detail.name)) }
+    });
+    Json(PluginList { plugins: plugins.collect() })
 }
 
 /// Everything that is known of a plugin

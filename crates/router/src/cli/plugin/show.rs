@@ -25,6 +25,7 @@ pub(crate) fn list(plugins: &[PluginSummary]) -> String {
         "FALLBACKS",
         "P99",
         "BREAKER",
+        "BLIND TO",
     ];
     let row = |plugin: &PluginSummary| {
         vec![
@@ -40,6 +41,7 @@ pub(crate) fn list(plugins: &[PluginSummary]) -> String {
             plugin.fallbacks.to_string(),
             nanoseconds(plugin.p99_ns),
             plugin.breaker.to_string(),
+            or_dash(&plugin.unreported.join(",")),
         ]
     };
     table(&head, &plugins.iter().map(row).collect::<Vec<_>>())

@@ -193,7 +193,7 @@ async fn show_says_which_declared_inputs_workers_do_not_report() {
     let urls: Vec<String> = workers.iter().map(Upstream::url).collect();
     let mut flags = vec!["--load-interval-ms", "100", "--worker-urls"];
     flags.extend(urls.iter().map(String::as_str));
-    let router = Process::serve(&flags).await;
+    let mut router = Process::serve(&flags).await;
     let admin = format!("http://{}", router.admin);
     let (code, _, error) = plugin(&admin, &["push", &wasm, "--name", "p"]).await;
     assert_eq!(code, 0, "{error}");
@@ -204,6 +204,14 @@ async fn show_says_which_declared_inputs_workers_do_not_report() {
     let shown: Value = serde_json::from_str(&out).unwrap();
     let unreported = serde_json::json!([{"input": "queued_tokens", "workers": 4, "never": 3, "not_now": 0}]);
     assert_eq!(shown["unreported"], unreported, "what all report is no news, nor what is not declared");
+    let (_, out, _) = plugin(&admin, &["list"]).await;
+    let (head, row) = out.split_once('\n').expect("a row");
+    assert!(head.ends_with("BLIND TO") && row.trim_end().ends_with(" queued_tokens"), "{out}");
+    let (_, out, _) = plugin(&admin, &["list", "--json"]).await;
+    let listed: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(listed["plugins"][0]["unreported"], serde_json::json!(["queued_tokens"]));
+    let line = router.logged("most workers never report what it declares").await;
+    assert_eq!(line["fields"]["inputs"], "queued_tokens (3 of 4)");
     workers[0].serve("/v1/loads", 500, "");
     until(async || shows(&format!("{blind}, 1 of 4 workers do not report it now\n")).await).await;
 }
