@@ -2,7 +2,16 @@
 
 use prefix_affinity::PrefixAffinity;
 use sgl_policy_sdk::prelude::Value;
-use sgl_policy_sdk::testing::{Harness, Request, TestWorker};
+use sgl_policy_sdk::testing::{Harness, Played, Request, TestWorker};
+
+fn played(workers: usize) -> Played<PrefixAffinity> {
+    Played::new([], workers).expect("starts")
+}
+
+/// What all chats of a service begin with.
+fn system_prompt(bytes: usize) -> String {
+    (0..bytes).map(|index| char::from(b'a' + u8::try_from(index * index % 26).expect("a letter"))).collect()
+}
 
 fn started(config: Vec<(&str, Value)>, workers: usize) -> Harness<PrefixAffinity> {
     Harness::new(config, TestWorker::fleet(workers)).expect("starts")
@@ -40,6 +49,106 @@ fn prompts_that_share_a_system_prompt_of_kilobytes_spread_by_default() {
     }
     // 100 expected each, standard deviation 9; hashing has no seed.
     assert!(counts.iter().all(|count| (50..150).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn prompts_that_share_a_system_prompt_spread_while_its_cache_is_warm() {
+    for bytes in [2 << 10, 8 << 10, 9 << 10] {
+        let system = system_prompt(bytes);
+        let mut fleet = played(8);
+        let prompts = (0..1_600).map(|index| Request::new().text(&format!("{system}Question {index:0>64}")));
+        let chosen = fleet.run(prompts, 32, 8);
+        let mut counts = [0; 8];
+        chosen.iter().for_each(|worker| counts[*worker] += 1);
+        assert!(counts.iter().all(|count| (140..260).contains(count)), "{bytes}: {counts:?}");
+    }
+}
+
+#[test]
+fn long_prompts_that_share_only_their_beginning_do_not_queue_behind_it() {
+    let system = system_prompt(2 << 10);
+    let mut fleet = played(8);
+    // All at once: what is held of them already saves less than the 8,000 tokens that wait there.
+    let mut counts = [0; 8];
+    for index in 0..16 {
+        let prompt = Request::new().text(&format!("{system}{index}{}", "x".repeat(32 << 10)));
+        counts[fleet.send(&prompt).expect("a worker").worker] += 1;
+    }
+    assert!(counts.iter().all(|count| *count <= 5), "{counts:?}");
+}
+
+#[test]
+fn prompts_that_share_a_long_system_prompt_spread_without_an_index() {
+    let system = system_prompt(9 << 10);
+    let mut harness = started(Vec::new(), 8);
+    let mut counts = [0; 8];
+    for index in 0..1_600 {
+        let request = Request::new().text(&format!("{system}Question {index:0>64}"));
+        counts[home(&mut harness, &request)] += 1;
+    }
+    // The first 15 go to one worker: until then it could be one conversation.
+    assert!(counts.iter().all(|count| (140..260).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn conversations_stay_at_their_worker_as_they_grow() {
+    for bytes in [0, 2 << 10, 8 << 10] {
+        let system = system_prompt(bytes);
+        let turn = |conversation: usize, turn: usize| {
+            let begun = format!("{conversation:_<4000}");
+            let turns: String = (0..=turn).map(|turn| format!("{turn:0>400}")).collect();
+            Request::new().text(&format!("{system}{begun}{turns}"))
+        };
+        let mut fleet = played(8);
+        let turns = (0..10).flat_map(|turn| (0..64).map(move |conversation| (turn, conversation)));
+        let chosen = fleet.run(turns.map(|(number, conversation)| turn(conversation, number)), 32, 4);
+        let moves = chosen.iter().zip(&chosen[64..]).filter(|(before, now)| before != now).count();
+        // Of 576: where several meet at one worker, another may be done sooner.
+        assert!(moves <= 10, "{bytes}: {moves}");
+        let mut counts = [0; 8];
+        chosen.iter().for_each(|worker| counts[*worker] += 1);
+        assert!(counts.iter().all(|count| (30..170).contains(count)), "{bytes}: {counts:?}");
+    }
+}
+
+#[test]
+fn who_holds_it_is_passed_over_when_the_home_is_done_sooner() {
+    let mut harness = started(Vec::new(), 4);
+    let request = Request::new().text(&"x".repeat(16_000)).prompt_tokens(4_000);
+    let first = home(&mut harness, &request);
+    let other = (first + 1) % 4;
+    harness.workers.iter_mut().for_each(|worker| (worker.prefix_match, worker.uncached_tokens) = (0, 0));
+    harness.workers[other].prefix_match = 1_024;
+    assert_eq!(home(&mut harness, &request), other);
+    harness.workers[other].uncached_tokens = 1_024;
+    assert_eq!(home(&mut harness, &request), other, "equal: the cache counts");
+    harness.workers[other].uncached_tokens = 1_025;
+    assert_eq!(home(&mut harness, &request), first);
+    harness.workers[first].uncached_tokens = 1;
+    assert_eq!(home(&mut harness, &request), other);
+}
+
+#[test]
+fn who_holds_it_takes_no_more_than_its_bound() {
+    let mut harness = started(vec![("slack", Value::Int(0))], 4);
+    harness.workers.iter_mut().for_each(|worker| worker.load = 8);
+    let request = Request::new().text(&"x".repeat(16_000)).prompt_tokens(4_000);
+    let first = home(&mut harness, &request);
+    let other = (first + 1) % 4;
+    harness.workers[other].prefix_match = 4_000;
+    // Mean 33 / 4 with this request, limit 10.3 at a factor of 1.25; with two more 10.9.
+    harness.workers[other].load = 10;
+    assert_eq!(home(&mut harness, &request), other);
+    harness.workers[other].load = 12;
+    assert_eq!(home(&mut harness, &request), first);
+}
+
+#[test]
+fn prompt_of_token_ids_goes_to_who_holds_it() {
+    let mut harness = started(Vec::new(), 4);
+    harness.workers.iter_mut().for_each(|worker| worker.prefix_match = 0);
+    harness.workers[2].prefix_match = 512;
+    assert_eq!(harness.select(&Request::new().prompt_tokens(600)).worker, Some(2));
 }
 
 #[test]

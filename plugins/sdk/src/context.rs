@@ -122,6 +122,14 @@ impl<'a, P: Declares> Context<'a, P> {
         Ints::new(self.message.columns.prefix_match)
     }
 
+    /// Tokens of this prompt that worker `index` has to process: `prompt_tokens` less what it is believed to
+    /// hold (`prefix_match`). All of them where nothing is known of its cache.
+    #[inline]
+    #[must_use]
+    pub fn missing_tokens(&self, index: usize) -> u64 {
+        self.prompt_tokens().saturating_sub(self.prefix_match().known(index).unwrap_or(0).into())
+    }
+
     /// Input `request_text`, as bytes: cheaper than [`Context::text`], which checks UTF-8.
     #[inline]
     #[must_use]
