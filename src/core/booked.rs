@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::book_page::{Page, halves, move_average};
 use crate::core::books::BookEntry;
+use crate::types::virtual_time;
 
 /// The most tokens that a prompt or an answer counts for, so that the sums of hundreds stay in their columns.
 const MAX_TOKENS: u32 = 1 << 24;
@@ -92,7 +93,7 @@ impl Booked {
             self.end_prefill(page);
         }
         if let (Some(first), Some(more @ 1..)) = (self.first_token, self.generated.checked_sub(1)) {
-            let time = milliseconds(Instant::now().saturating_duration_since(first));
+            let time = milliseconds(virtual_time::now().saturating_duration_since(first));
             #[expect(clippy::cast_precision_loss, reason = "a mean")]
             move_average(page.tpot, time / more as f32);
         }

@@ -4,9 +4,9 @@
 //! it grows older, and a table of a thousand workers costs a reader one look at the clock.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 use std::time::Instant;
 
+use crate::types::virtual_time;
 use sgl_policy_abi::Column;
 
 /// In place of a moment that is not known; the unknown value of ages, too.
@@ -52,15 +52,14 @@ impl Now {
 /// far below that.
 #[inline]
 pub(crate) fn now() -> u32 {
-    of(Instant::now())
+    of(virtual_time::now())
 }
 
 /// The moment of a look at the clock, be it before that of the first.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "begins anew on purpose")]
 pub(crate) fn of(at: Instant) -> u32 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let start = *START.get_or_init(Instant::now);
+    let start = virtual_time::start();
     match at.checked_duration_since(start) {
         Some(after) => after.as_millis() as u32,
         None => (start.saturating_duration_since(at).as_millis() as u32).wrapping_neg(),

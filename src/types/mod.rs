@@ -1,4 +1,4 @@
-//! Small types that every layer shares: per-thread sharding, sets of workers, hashes of prompts.
+//! Small types that every layer shares: per-thread sharding, sets of workers, hashes of prompts, the time.
 //!
 //! Nothing here knows workers, plugins or HTTP.
 
@@ -11,6 +11,7 @@ mod token_chain;
 pub mod hex;
 pub(crate) mod shard;
 pub(crate) mod shown;
+pub(crate) mod virtual_time;
 pub(crate) mod worker_set;
 
 pub use crate::types::future::BoxFuture;
@@ -19,4 +20,5 @@ pub use crate::types::prefix_hashes::{PrefixBlocks, PrefixHasher, PrefixSeed, ha
 pub use crate::types::shard::{Local, Sharded};
 pub use crate::types::shown::{in_full, printable, printable_lines, shown, shown_path};
 pub use crate::types::token_chain::TokenChain;
+pub use crate::types::virtual_time::VirtualTime;
 pub use crate::types::worker_set::WorkerSet;

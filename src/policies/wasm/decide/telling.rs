@@ -1,19 +1,24 @@
 //! Reports what came of requests to a plugin, off the request path, and judges failures of that.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::engine::background;
 use crate::engine::error::CallError;
 use crate::engine::exports::Tell;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::canary_verdict::LOST_TIME;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::outcomes::Outcomes;
+use crate::types::virtual_time;
 
 /// How long events are collected before the plugin is told: nobody waits for a request that has ended,
 /// but a worker whose answer has begun can be given the next prompt. The timer may be a millisecond late.
 const COMPLETIONS: Duration = Duration::from_millis(20);
 const FIRST_TOKENS: Duration = Duration::from_millis(4);
+
+/// How long a simulation waits for a plugin that is told something: longer than a call may take.
+const SIMULATED_CALL: Duration = Duration::from_secs(60);
 
 /// What a plugin is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +72,27 @@ impl WasmPolicy {
     /// Hands collected events to the generation after a moment.
     pub(crate) fn schedule(&self, generation: Arc<Generation>, event: Event) {
         let plugin = self.downgrade();
+        if virtual_time::is_virtual() {
+            virtual_time::later(event.batch(), move || {
+                let Some(plugin) = plugin.upgrade() else { return };
+                let until = Instant::now() + SIMULATED_CALL;
+                // A call that takes longer is not heard of, as one that is cancelled.
+                let _ = background::block_on(plugin.tell_batches(generation, event), until);
+            });
+            return;
+        }
         self.engine().background.handle().spawn(async move {
             tokio::time::sleep(event.batch()).await;
             let Some(plugin) = plugin.upgrade() else { return };
-            let generation = plugin.heir(generation);
-            for event in event.and_before() {
-                plugin.tell_events(&generation, *event).await;
-            }
+            plugin.tell_batches(generation, event).await;
         });
+    }
+
+    async fn tell_batches(&self, generation: Arc<Generation>, event: Event) {
+        let generation = self.heir(generation);
+        for event in event.and_before() {
+            self.tell_events(&generation, *event).await;
+        }
     }
 
     /// The generation that shares what this one keeps and is in use now: it may have taken over

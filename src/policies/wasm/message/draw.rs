@@ -1,7 +1,6 @@
 //! The inputs that differ from message to message by themselves: `random` and `now_ns`.
 
-use std::sync::OnceLock;
-use std::time::Instant;
+use crate::types::virtual_time;
 
 /// The inputs that differ from decision to decision by themselves.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +40,6 @@ impl Draw {
 }
 
 fn now_ns() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+    let since = virtual_time::now().saturating_duration_since(virtual_time::start());
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

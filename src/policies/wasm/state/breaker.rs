@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::plugin::BreakerOptions;
+use crate::types::virtual_time;
 
 /// Lost time is added up over this window.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -129,7 +130,7 @@ impl Breaker {
     #[inline]
     pub(crate) fn admit(&self) -> Option<Pass<'_>> {
         if self.is_open() {
-            return self.admit_open(Instant::now());
+            return self.admit_open(virtual_time::now());
         }
         Some(Pass { breaker: self, probe: false })
     }
@@ -157,7 +158,7 @@ impl Breaker {
         }
         let mut state = self.state.lock();
         if self.is_open() {
-            state.closed = Some(Instant::now());
+            state.closed = Some(virtual_time::now());
             state.lost = LostTime::default();
         }
         state.next_probe = None;
@@ -202,7 +203,7 @@ impl Breaker {
     /// the breaker. It is not one of the failures in a row: decisions succeed meanwhile.
     #[cold]
     pub(crate) fn lose(&self, lost: Duration) -> bool {
-        self.add(&mut self.state.lock(), false, lost, Instant::now())
+        self.add(&mut self.state.lock(), false, lost, virtual_time::now())
     }
 
     /// A new generation starts with a clean slate, and with its own options.
@@ -216,7 +217,7 @@ impl Breaker {
     #[cold]
     fn give_back_probe(&self) {
         if self.is_open() {
-            self.state.lock().next_probe = Some(Instant::now());
+            self.state.lock().next_probe = Some(virtual_time::now());
         }
     }
 }
@@ -237,7 +238,7 @@ impl Pass<'_> {
     /// that opened the breaker.
     #[cold]
     pub(crate) fn fail(self, lost: Duration) -> bool {
-        self.fail_at(lost, Instant::now())
+        self.fail_at(lost, virtual_time::now())
     }
 
     fn fail_at(mut self, lost: Duration, now: Instant) -> bool {

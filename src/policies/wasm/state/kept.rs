@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use sgl_policy_abi::host_function;
@@ -22,6 +22,7 @@ use crate::policies::wasm::state::outcomes::Outcomes;
 use crate::policies::wasm::state::plugin_log::PluginLog;
 use crate::policies::wasm::state::row_state::RowState;
 use crate::policies::wasm::state::shared_map::{MapLimits, SharedMap};
+use crate::types::virtual_time;
 
 /// Counters of a plugin.
 const COUNTERS: usize = host_function::COUNTER_SLOTS as usize;
@@ -204,11 +205,11 @@ impl HostServices for Kept {
     }
 
     fn kv_get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
-        self.parts().map.read().get(key, Instant::now)
+        self.parts().map.read().get(key, virtual_time::now)
     }
 
     fn kv_set(&self, key: &[u8], value: &[u8]) -> Result<(), i32> {
-        self.parts().map.write().set(key, value, None, Instant::now)
+        self.parts().map.write().set(key, value, None, virtual_time::now)
     }
 
     fn kv_set_for(&self, key: &[u8], value: &[u8], keep: Duration) -> Result<(), i32> {
@@ -217,7 +218,7 @@ impl HostServices for Kept {
             map.remove(key);
             return Ok(());
         }
-        map.set(key, value, Some(keep), Instant::now)
+        map.set(key, value, Some(keep), virtual_time::now)
     }
 
     fn tmp_full(&self) {
