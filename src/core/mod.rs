@@ -32,7 +32,9 @@ pub(crate) mod table;
 pub(crate) mod in_flight;
 pub(crate) mod fleet;
 mod token_ratios;
+mod arrival_rate;
 
+pub use crate::core::arrival_rate::ArrivalRate;
 pub use crate::core::books::{BookEntry, BookNumbers, KeptBooks};
 pub use crate::core::candidate_workers::{CandidateWorkers, SliceCandidates, TableVersion};
 pub use crate::core::engine_facts::EngineFacts;

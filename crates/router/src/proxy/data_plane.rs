@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use crate::config::checked::ProxySettings;
 use crate::metrics::Metrics;
-use crate::proxy::arrival_rate::ArrivalRate;
 use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
 use crate::records::Recorder;
 use crate::tokens::Tokenizing;
-use sglang_router_rs::core::TokenRatios;
+use sglang_router_rs::core::{ArrivalRate, TokenRatios};
 use sglang_router_rs::policies::PolicyHandle;
 
 /// The share of the memory for bodies that those of waiting requests may take: one half.

@@ -48,7 +48,6 @@ mod shortage;
 mod measures;
 mod placement;
 mod pressure;
-mod arrival_rate;
 mod data_plane;
 mod clients;
 mod room;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sglang_router_rs::types::Sharded;
+use crate::types::shard::Sharded;
 
 /// What the average looks back on.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_millis(250);
 /// Counting is a write to the thread's own line. Four times a second one request sums up; the others see
 /// the last sum.
 #[derive(Debug)]
-pub(crate) struct ArrivalRate {
+pub struct ArrivalRate {
     since: Instant,
     counted: Sharded<AtomicU64>,
     /// When the next sum is due, in nanoseconds since `since`; taken by exchanging it.
@@ -31,7 +31,8 @@ pub(crate) struct ArrivalRate {
 }
 
 impl ArrivalRate {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Nobody has come yet.
+    pub fn new(now: Instant) -> Self {
         Self {
             since: now,
             counted: Sharded::default(),
@@ -43,7 +44,7 @@ impl ArrivalRate {
     }
 
     /// Counts a request that came now, and tells how many come in a second, if that is known yet.
-    pub(crate) fn count(&self, now: Instant) -> Option<f32> {
+    pub fn count(&self, now: Instant) -> Option<f32> {
         // Relaxed, here and below: numbers that order nothing else. Who sums up may miss the last few.
         self.counted.local().fetch_add(1, Ordering::Relaxed);
         let now = nanos(now.saturating_duration_since(self.since));
