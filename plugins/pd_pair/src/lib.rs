@@ -10,17 +10,16 @@
 extern crate alloc;
 
 mod cost;
-mod draw;
 mod fleet;
 
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use sgl_policy_sdk::Lowest;
 use sgl_policy_sdk::prelude::*;
 
 use crate::cost::Costs;
-use crate::draw::Lowest;
 use crate::fleet::Fleet;
 
 /// The policy.

@@ -181,7 +181,7 @@ fn config_changes_the_costs_and_is_checked() {
         |key: &str, value: Value| Harness::<PdPair>::new([(key, value)], Vec::new()).expect_err("refused");
     assert_eq!(
         error("prefill_tokens_per_s", Value::Int(0)),
-        "config key `prefill_tokens_per_s` is out of range"
+        "config key `prefill_tokens_per_s` is 0; expected a number of at least 1"
     );
     assert_eq!(error("transfer", Value::Int(0)), "unknown config key `transfer`");
 }

@@ -41,12 +41,8 @@ pub struct PrefixAffinity {
 impl Policy for PrefixAffinity {
     fn init(init: &Init) -> Result<Self, Error> {
         let config = Config::new(init, &["prefix_bytes", "factor", "slack"])?;
-        let prefix_bytes = config.size("prefix_bytes", PREFIX_BYTES)?;
-        if prefix_bytes == 0 {
-            return Err("config key `prefix_bytes` must be at least 1".into());
-        }
         Ok(Self {
-            prefix_bytes,
+            prefix_bytes: config.size_in("prefix_bytes", PREFIX_BYTES, 1..=usize::MAX)?,
             // Below 1 the least loaded worker itself could be over the bound.
             factor: config.number("factor", 1.25, 1.0)?,
             slack: config.number("slack", 4.0, 0.0)?,
@@ -92,8 +88,8 @@ struct Prompt {
 
 /// Prompt tokens that worker `index` has to process until it is done with this prompt: a hit is worth what
 /// it saves, and no more.
-fn ahead(ctx: &Context<'_, PrefixAffinity>, index: usize) -> u64 {
-    u64::from(ctx.uncached_tokens().known(index).unwrap_or(0)) + ctx.missing_tokens(index)
+fn ahead(ctx: &Context<'_, PrefixAffinity>, index: usize) -> f64 {
+    f64::from(ctx.uncached_tokens().known(index).unwrap_or(0)) + ctx.missing_tokens(index)
 }
 
 impl PrefixAffinity {

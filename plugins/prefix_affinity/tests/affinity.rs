@@ -259,12 +259,18 @@ fn config_out_of_range_is_refused() {
     let error = |key: &str, value: Value| {
         Harness::<PrefixAffinity>::new([(key, value)], Vec::new()).expect_err("refused")
     };
-    assert_eq!(error("prefix_bytes", Value::Int(0)), "config key `prefix_bytes` must be at least 1");
+    assert_eq!(
+        error("prefix_bytes", Value::Int(0)),
+        "config key `prefix_bytes` is 0; expected a whole number of at least 1"
+    );
     assert_eq!(
         error("prefix_bytes", Value::Int(-1)),
-        "config key `prefix_bytes` must be a whole number, not negative"
+        "config key `prefix_bytes` is -1; expected a whole number of at least 1"
     );
-    assert_eq!(error("factor", Value::Float(0.99)), "config key `factor` is out of range");
-    assert_eq!(error("slack", Value::Int(-1)), "config key `slack` is out of range");
+    assert_eq!(
+        error("factor", Value::Float(0.99)),
+        "config key `factor` is 0.99; expected a number of at least 1"
+    );
+    assert_eq!(error("slack", Value::Int(-1)), "config key `slack` is -1; expected a number of at least 0");
     assert_eq!(error("prefix", Value::Int(1)), "unknown config key `prefix`");
 }

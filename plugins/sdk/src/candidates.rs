@@ -3,6 +3,7 @@
 use crate::column::{Bits, Ints};
 use crate::lanes;
 use crate::lanes::Block;
+use crate::lowest::Lowest;
 use crate::random::Rng;
 
 /// Healthy workers that were not tried for this request yet.
@@ -69,6 +70,20 @@ impl<'a> Candidates<'a> {
             }
         }
         None
+    }
+
+    /// The candidate that costs least; equal ones share by chance. A cost that is infinite or NaN counts as
+    /// the highest of all, so that somebody is chosen while somebody may be.
+    #[inline]
+    #[must_use]
+    pub fn least_by(self, rng: &mut Rng, cost: impl Fn(usize) -> f64) -> Option<usize> {
+        self.iter()
+            .fold(Lowest::NONE, |mut lowest, worker| {
+                let cost = cost(worker);
+                lowest.offer(if cost.is_finite() { cost } else { f64::MAX }, worker, rng);
+                lowest
+            })
+            .kept()
     }
 
     /// The candidates as a mask per 16 workers.
@@ -224,6 +239,19 @@ mod tests {
         for seed in 0..20 {
             assert_eq!(candidates.least(Ints::new(&words), &mut Rng::new(seed)), Some(1));
         }
+    }
+
+    #[test]
+    fn least_by_takes_the_cheapest_and_counts_what_is_no_cost_as_the_highest() {
+        let healthy = [0b1111_0111];
+        let candidates = Candidates::new(Bits::new(&healthy), Bits::default(), 8);
+        let costs = [5.0, f64::NAN, 2.0, 0.0, f64::INFINITY, 2.0, 7.0, f64::NEG_INFINITY];
+        let mut rng = Rng::new(1);
+        let chosen: std::collections::BTreeSet<_> =
+            (0..64).map(|_| candidates.least_by(&mut rng, |worker| costs[worker])).collect();
+        assert_eq!(chosen.into_iter().collect::<Vec<_>>(), [Some(2), Some(5)]);
+        assert!(candidates.least_by(&mut rng, |_| f64::NAN).is_some());
+        assert_eq!(Candidates::new(Bits::default(), Bits::default(), 8).least_by(&mut rng, |_| 0.0), None);
     }
 
     #[test]

@@ -126,8 +126,9 @@ impl<'a, P: Declares> Context<'a, P> {
     /// hold (`prefix_match`). All of them where nothing is known of its cache.
     #[inline]
     #[must_use]
-    pub fn missing_tokens(&self, index: usize) -> u64 {
-        self.prompt_tokens().saturating_sub(self.prefix_match().known(index).unwrap_or(0).into())
+    #[expect(clippy::cast_precision_loss, reason = "a number of tokens")]
+    pub fn missing_tokens(&self, index: usize) -> f64 {
+        self.prompt_tokens().saturating_sub(self.prefix_match().known(index).unwrap_or(0).into()) as f64
     }
 
     /// Input `request_text`, as bytes: cheaper than [`Context::text`], which checks UTF-8.

@@ -48,11 +48,16 @@ mod error;
 
 mod choice;
 mod column;
-mod config;
 mod random;
+mod shown;
 
+mod config;
 mod hash;
+mod lowest;
 mod table;
+mod tagged;
+
+mod per_worker;
 
 mod lanes;
 
@@ -88,14 +93,17 @@ pub use crate::context::Context;
 pub use crate::error::Error;
 pub use crate::guest::Guest;
 pub use crate::hash::hash;
+pub use crate::lowest::Lowest;
 #[doc(hidden)]
 pub use crate::message::Message;
 #[doc(hidden)]
 pub use crate::message::MessageError;
+pub use crate::per_worker::PerWorker;
 pub use crate::policy::{CompletionHook, FirstTokenHook, Hooks, PairHook, Plugin, Policy, StateHook};
 pub use crate::random::{Rng, mix};
 pub use crate::section::{Declares, StaticManifest};
 pub use crate::table::{Table, TableWorker};
+pub use crate::tagged::Tagged;
 pub use sgl_policy_abi::{KnownEngine, Leg, Ticket};
 
 /// What nearly every policy needs.

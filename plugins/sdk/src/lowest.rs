@@ -1,22 +1,23 @@
 //! The lowest of many costs, where equal ones share by chance.
 
-use sgl_policy_sdk::Rng;
+use crate::random::Rng;
 
 /// The cheapest offer so far; among `n` equal ones each is kept with chance 1/n
 /// (reservoir sampling, Vitter 1985). An idle fleet is all ties.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lowest<T> {
+pub struct Lowest<T> {
     cost: f64,
     kept: Option<T>,
     ties: usize,
 }
 
 impl<T: Copy> Lowest<T> {
-    pub(crate) const NONE: Self = Self { cost: f64::INFINITY, kept: None, ties: 0 };
+    /// Nothing yet.
+    pub const NONE: Self = Self { cost: f64::INFINITY, kept: None, ties: 0 };
 
     /// Keeps `item` if it is cheaper. A cost that is infinite or NaN is never kept.
     #[inline]
-    pub(crate) fn offer(&mut self, cost: f64, item: T, rng: &mut Rng) {
+    pub fn offer(&mut self, cost: f64, item: T, rng: &mut Rng) {
         if cost < self.cost {
             *self = Self { cost, kept: Some(item), ties: 1 };
         } else if cost == self.cost && self.kept.is_some() {
@@ -29,12 +30,15 @@ impl<T: Copy> Lowest<T> {
 
     /// The cost of what is kept; infinite for nothing.
     #[inline]
-    pub(crate) const fn cost(&self) -> f64 {
+    #[must_use]
+    pub const fn cost(&self) -> f64 {
         self.cost
     }
 
+    /// The cheapest, if anything was offered.
     #[inline]
-    pub(crate) const fn kept(&self) -> Option<T> {
+    #[must_use]
+    pub const fn kept(&self) -> Option<T> {
         self.kept
     }
 }
