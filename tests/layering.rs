@@ -56,7 +56,7 @@ const LIBRARIES: [&str; 10] = [
 
 /// Roots of programs from outside, as an operator or a plugin's author would write them. Nobody
 /// imports from them, so a name of theirs may be one of another crate's, but not twice their own.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "benches/micro",
     "benches/peers/src",
     "benches/runs",
@@ -66,6 +66,7 @@ const PROGRAMS: [&str; 14] = [
     "plugins/least_connections/src",
     "plugins/least_uncached/src",
     "plugins/least_work/src",
+    "plugins/lmetric/src",
     "plugins/pd_pair/src",
     "plugins/prefix_affinity/src",
     "plugins/weighted_random/src",
