@@ -311,3 +311,21 @@ fn prompts_and_costs_beyond_all_bounds_stay_in_their_columns() {
     drop(ones);
     assert_zero(&fleet.table());
 }
+
+#[test]
+fn answer_counts_for_a_bounded_number_of_tokens_whatever_is_said_of_it() {
+    let _alone = alone();
+    let _kept = KeptBooks::new();
+    let fleet = Fleet::new();
+    fleet.add(WorkerSpec::new(url(0)), true).unwrap();
+    let table = fleet.table();
+    let entry = || BookEntry { prompt_tokens: 5, ..BookEntry::default() };
+    let mut guard = InFlight::on_fleet_with(&table.workers()[0], entry);
+    guard.generated(3);
+    guard.generated_in_all(u32::MAX);
+    assert_eq!(ints(&*table, Column::TokensInFlight), [5 + (1 << 24)]);
+    guard.generated_in_all(2);
+    assert_eq!(ints(&*table, Column::TokensInFlight), [7]);
+    drop(guard);
+    assert_zero(&table);
+}

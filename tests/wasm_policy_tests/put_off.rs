@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sgl_policy_abi::{Answer, AnswerMap, ShedAnswer, WaitAnswer, encode_to_vec};
+use sgl_policy_abi::{Answer, AnswerMap, PairAnswer, PairMap, ShedAnswer, WaitAnswer, encode_to_vec};
 use sgl_testkit::plugins::{config, failures, loaded_with};
 use sgl_testkit::small_guests::{guest_choosing, guest_with};
 use sgl_testkit::text::{answer, escaped};
-use sglang_router_rs::core::{Fleet, WorkerSpec};
+use sglang_router_rs::core::{Fleet, Worker, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{
     Chooser, DecideError, FailureCause, Load, LoadBalancingPolicy, PluginError, PluginOptions, PolicyFactory,
     SelectWorkerInfo, Wait, WaitKey, WaitOffer,
@@ -84,6 +84,46 @@ async fn wait_where_nothing_may_wait_is_the_failure_policys_and_opens_no_breaker
     assert!(!factory.plugin_stats()[0].breaker_open);
     let nobody = policy.decide(&fleet(false).table(), &over).unwrap_err();
     assert_eq!(nobody, DecideError::NoWorker, "there is nobody, whatever it says");
+}
+
+/// A guest that always answers this map for a pair, and is at a loss without.
+fn pairing(map: PairMap<'_>) -> Vec<u8> {
+    let bytes = encode_to_vec(|w| PairAnswer::Map(map).encode(w)).unwrap();
+    let (data, body) = (escaped(&bytes), answer(16, u32::try_from(bytes.len()).unwrap()));
+    let fields = format!(
+        r#"(data (i32.const 16) "{data}")
+           (func (export "select_worker_pair") (param i32 i32) (result i64) {body})"#
+    );
+    guest_with(&fields, "(i64.const 0)")
+}
+
+#[tokio::test]
+async fn pair_is_put_off_as_a_whole_whichever_export_says_so() {
+    let fleet = Fleet::new();
+    for (url, role) in [("http://p", WorkerRole::Prefill), ("http://d", WorkerRole::Decode)] {
+        fleet.add(WorkerSpec { role, ..WorkerSpec::new(url) }, true).unwrap();
+    }
+    let table = fleet.table();
+    let wait = WaitAnswer { key: -2.5, deadline_ms: Some(700) };
+    let joint = pairing(PairMap { wait: Some(wait), ..PairMap::default() });
+    for wasm in [joint, waiting(-2.5, Some(700))] {
+        let (factory, policy) = loaded_with(config("test"), untested(), wasm).await;
+        let told = policy.decide_pair_async(&table, &offered()).await.unwrap_err();
+        let DecideError::Wait(Wait { key, at_most, .. }) = told else { panic!("{told:?}") };
+        assert_eq!((key, at_most), (WaitKey::new(-2.5), Duration::from_millis(700)));
+        assert_eq!(failures(&factory, "wait_over"), 0);
+        let late = policy.decide_pair_async(&table, &SelectWorkerInfo::default()).await.unwrap();
+        assert_eq!(late.prefill.chooser(), Chooser::Fallback { cause: FailureCause::WaitOver });
+        assert!(table.workers().iter().all(|worker| worker.load() == 1), "the late one");
+    }
+    let shed = Some(ShedAnswer { retry_after_ms: 1500 });
+    let both = PairMap { shed, wait: Some(wait), prefill: Some(0), ..PairMap::default() };
+    let (_factory, policy) = loaded_with(config("test"), untested(), pairing(both)).await;
+    let told = policy.decide_pair_async(&table, &offered()).await.unwrap_err();
+    assert!(matches!(told, DecideError::Shed { .. }), "one of two workers is no choice: {told:?}");
+    let chosen = PairMap { decode: Some(1), ..both };
+    let (_factory, policy) = loaded_with(config("test"), untested(), pairing(chosen)).await;
+    assert!(policy.decide_pair_async(&table, &offered()).await.is_ok());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use crate::answer::{check_size, encode_opt_index, opt_index};
 use crate::error::{DecodeError, Expected, Full};
 use crate::kind::Kind;
+use crate::put_off::{ShedAnswer, WaitAnswer};
 use crate::reader::Reader;
 use crate::ticket::Ticket;
 use crate::writer::Writer;
@@ -38,6 +39,10 @@ pub struct PairMap<'a> {
     pub ticket: Ticket,
     /// `decode_cost`, for the decode worker; 0.0 for nil or absent.
     pub decode_cost: f32,
+    /// `wait`: the host holds the request. Counts unless both workers are selected.
+    pub wait: Option<WaitAnswer>,
+    /// `shed`: the host refuses the request. Counts unless both workers are selected, and before `wait`.
+    pub shed: Option<ShedAnswer>,
 }
 
 impl<'a> PairAnswer<'a> {
@@ -129,6 +134,8 @@ impl<'a> PairMap<'a> {
                 "tag" => map.ticket = map.ticket.read_tag(r)?,
                 "cost" => map.ticket = map.ticket.read_cost(r)?,
                 "decode_cost" => map.decode_cost = Ticket::NONE.read_cost(r)?.cost(),
+                "wait" => map.wait = WaitAnswer::read(r)?,
+                "shed" => map.shed = ShedAnswer::read(r)?,
                 _ => r.skip()?,
             }
         }
@@ -145,7 +152,9 @@ impl<'a> PairMap<'a> {
         let costs = [("cost", self.ticket.cost()), ("decode_cost", self.decode_cost)];
         let costs = || costs.iter().filter(|(_, cost)| *cost != 0.0);
         let tag = self.ticket.tag();
-        w.map(2 + texts().count() + costs().count() + usize::from(tag.is_some()))?;
+        let others = [tag.is_some(), self.wait.is_some(), self.shed.is_some()];
+        let others = others.into_iter().filter(|is_there| *is_there).count();
+        w.map(2 + texts().count() + costs().count() + others)?;
         w.str("prefill")?;
         encode_opt_index(w, self.prefill)?;
         w.str("decode")?;
@@ -161,6 +170,14 @@ impl<'a> PairMap<'a> {
         for (key, cost) in costs() {
             w.str(key)?;
             w.f32(*cost)?;
+        }
+        if let Some(wait) = &self.wait {
+            w.str("wait")?;
+            wait.write(w)?;
+        }
+        if let Some(shed) = &self.shed {
+            w.str("shed")?;
+            shed.write(w)?;
         }
         Ok(())
     }

@@ -201,7 +201,7 @@ proptest! {
             let bytes = encoded(|w| answer.encode(w));
             prop_assert_eq!(Answer::decode(&bytes), Ok(answer));
         }
-        let pair_map = PairMap { prefill: selected_worker, decode: Some(index), error: error.as_deref(), reason: reason.as_deref(), ticket, decode_cost: costs.1 };
+        let pair_map = PairMap { wait, shed, prefill: selected_worker, decode: Some(index), error: error.as_deref(), reason: reason.as_deref(), ticket, decode_cost: costs.1 };
         for answer in [PairAnswer::Pair { prefill: index, decode: 3 }, PairAnswer::NoChoice, PairAnswer::Map(pair_map)] {
             let bytes = encoded(|w| answer.encode(w));
             prop_assert_eq!(PairAnswer::decode(&bytes), Ok(answer));

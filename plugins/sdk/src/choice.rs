@@ -154,11 +154,27 @@ pub enum PairChoice {
     },
     /// Nobody; as [`Choice::Nobody`].
     Nobody,
+    /// The router holds the request and asks again; made by [`PairChoice::wait`].
+    Wait(WaitAnswer),
+    /// The router refuses the request; made by [`PairChoice::shed`].
+    Shed(ShedAnswer),
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
 }
 
 impl PairChoice {
+    /// The router holds the request, and asks again; as [`Choice::wait`].
+    #[must_use]
+    pub fn wait(key: f64, deadline: Duration) -> Self {
+        Self::Wait(WaitAnswer { key, deadline_ms: Some(milliseconds(deadline)) })
+    }
+
+    /// The router refuses the request; as [`Choice::shed`].
+    #[must_use]
+    pub fn shed(retry_after: Duration) -> Self {
+        Self::Shed(ShedAnswer { retry_after_ms: milliseconds(retry_after) })
+    }
+
     /// The same choice with a tag; as [`Choice::with_tag`].
     #[must_use]
     pub fn with_tag(self, tag: u64) -> Self {

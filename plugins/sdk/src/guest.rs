@@ -6,8 +6,8 @@
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    Answer, AnswerMap, BatchEntry, Completion, EventBatch, FirstToken, Full, Init, PairAnswer, PairMap,
-    Writer, encode_error, encode_to_vec,
+    Answer, AnswerMap, BatchEntry, Completion, EventBatch, FirstToken, Full, Init, PairMap, Writer,
+    encode_error, encode_to_vec,
 };
 
 use crate::choice::{Choice, PairChoice};
@@ -105,10 +105,11 @@ impl<P: Plugin + PairHook> Guest<P> {
             }),
             PairChoice::Ticketed { prefill, decode, ticket, decode_cost } => {
                 let (prefill, decode) = (Some(signed(prefill)), Some(signed(decode)));
-                let map = PairMap { prefill, decode, ticket, decode_cost, ..PairMap::default() };
-                output.small(|w| PairAnswer::Map(map).encode(w))
+                output.pair_map(PairMap { prefill, decode, ticket, decode_cost, ..PairMap::default() })
             }
             PairChoice::Nobody => output.small(|w| w.nil()),
+            PairChoice::Wait(wait) => output.pair_map(PairMap { wait: Some(wait), ..PairMap::default() }),
+            PairChoice::Shed(shed) => output.pair_map(PairMap { shed: Some(shed), ..PairMap::default() }),
             PairChoice::Failed(error) => output.error(error),
         }
     }
@@ -223,6 +224,10 @@ impl AnswerBuffer {
     }
 
     fn map(&mut self, map: AnswerMap<'_>) -> &[u8] {
+        self.small(|w| map.encode(w))
+    }
+
+    fn pair_map(&mut self, map: PairMap<'_>) -> &[u8] {
         self.small(|w| map.encode(w))
     }
 

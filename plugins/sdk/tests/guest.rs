@@ -6,10 +6,13 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sgl_policy_sdk::abi::{
-    Answer, PairAnswer, encode_completions, encode_first_tokens, encode_to_vec, init_error,
+    Answer, PairAnswer, ShedAnswer, WaitAnswer, encode_completions, encode_first_tokens, encode_to_vec,
+    init_error,
 };
 use sgl_policy_sdk::prelude::*;
-use sgl_policy_sdk::testing::{Harness, Request, TestWorker, limit_map, pass_time, reset_host, take_logged};
+use sgl_policy_sdk::testing::{
+    Harness, Request, TestPairDecision, TestWorker, limit_map, pass_time, reset_host, take_logged,
+};
 use sgl_policy_sdk::{ExplainedChoice, Guest, Ticket, host};
 
 /// A policy that repeats everything it was told as its reason.
@@ -189,6 +192,11 @@ impl Policy for Ticketing {
 
 impl PairHook for Ticketing {
     fn select_pair(&mut self, ctx: &Context<'_, Self>) -> PairChoice {
+        match ctx.random() {
+            2 => return PairChoice::wait(f64::MIN, Duration::MAX).with_tag(7),
+            3 => return PairChoice::shed(Duration::MAX),
+            _ => {}
+        }
         let pair = PairChoice::Pair { prefill: usize::MAX >> 1, decode: usize::MAX >> 1 };
         if ctx.random() == 0 { pair } else { pair.with_costs(0.5, 0.25).with_tag(u64::MAX) }
     }
@@ -224,6 +232,12 @@ fn longest_ticket_of_a_pair_fits_into_the_answer() {
     let pair = Some((usize::MAX >> 1, usize::MAX >> 1));
     let without = harness.select_pair(&Request::new().random(0));
     assert_eq!((without.pair, without.tag, without.costs), (pair, None, (0.0, 0.0)));
+    let waits = harness.select_pair(&Request::new().random(2));
+    let wait = WaitAnswer { key: f64::MIN, deadline_ms: Some(u64::MAX) };
+    assert_eq!(waits, TestPairDecision { wait: Some(wait), ..TestPairDecision::default() });
+    let refused = harness.select_pair(&Request::new().random(3));
+    let shed = ShedAnswer { retry_after_ms: u64::MAX };
+    assert_eq!(refused, TestPairDecision { shed: Some(shed), ..TestPairDecision::default() });
     let with = harness.select_pair(&Request::new().random(1));
     assert_eq!((with.pair, with.tag, with.costs), (pair, Some(u64::MAX), (0.5, 0.25)));
 }

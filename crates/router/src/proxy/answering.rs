@@ -100,8 +100,8 @@ async fn serve<F: Form>(
         let snapshot = &course.snapshot;
         let given = SelectWorkerInfo { excluded: course.tried.workers(), ..*info };
         let (table, eligible) = (snapshot.table(), snapshot.eligible_of(F::SHAPE, &given)?);
-        let wait = (F::SHAPE == Shape::Single).then(|| course.waits.hold.offer(proxy.queue(), inbound));
-        let given = SelectWorkerInfo { eligible, wait, ..given };
+        let wait = course.waits.hold.offer(proxy.queue(), inbound);
+        let given = SelectWorkerInfo { eligible, wait: Some(wait), ..given };
         let asked = record.is_some().then(|| Asked::now(table, &given));
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let given = SelectWorkerInfo { explanation, ..given };

@@ -137,9 +137,7 @@ impl RequestCourse {
         info: &SelectWorkerInfo<'_>,
     ) -> Option<Outcome> {
         match error {
-            DecideError::Wait(wait) if shape == Shape::Single => {
-                self.wait(client, inbound, info.model, wait).await.err()
-            }
+            DecideError::Wait(wait) => self.wait(client, inbound, info.model, wait, shape).await.err(),
             error => {
                 let outcome = self.give_up(error, shape, info);
                 self.or_wait(outcome, client, inbound, info.model).await
@@ -199,6 +197,7 @@ impl RequestCourse {
         inbound: &Inbound,
         model: Option<&str>,
         wait: &Wait,
+        shape: Shape,
     ) -> Result<(), Outcome> {
         if let Err(error) = self.waits.hold.wait(client, inbound, model, wait).await {
             return Err(self.given_up(error));
@@ -207,7 +206,7 @@ impl RequestCourse {
         if self.tried.workers().is_none() && self.is_read_otherwise(&now, model) {
             (self.snapshot, self.shape) = (now, None);
         } else {
-            self.follow(now, Shape::Single, model);
+            self.follow(now, shape, model);
         }
         Ok(())
     }

@@ -46,6 +46,10 @@ pub struct TestPairDecision {
     pub tag: Option<u64>,
     /// The costs that it gave along with its choice, prefill and decode; 0.0 for none.
     pub costs: (f32, f32),
+    /// How it has the request wait, if it does.
+    pub wait: Option<WaitAnswer>,
+    /// How it refuses the request, if it does.
+    pub shed: Option<ShedAnswer>,
 }
 
 /// One instance of a plugin, and a fleet whose signals a test may change.
@@ -134,9 +138,9 @@ impl<P: Plugin> Harness<P> {
         let answer =
             PairAnswer::decode(self.guest.select_pair(&bytes)).expect("the SDK answers as the ABI says");
         let index = |index| usize::try_from(index).expect("never negative");
-        let error = match answer {
-            PairAnswer::Map(map) => map.error.map(String::from),
-            _ => None,
+        let (error, wait, shed) = match answer {
+            PairAnswer::Map(map) => (map.error.map(String::from), map.wait, map.shed),
+            _ => (None, None, None),
         };
         let (prefill, decode) = answer.tickets();
         TestPairDecision {
@@ -144,6 +148,8 @@ impl<P: Plugin> Harness<P> {
             error,
             tag: prefill.tag(),
             costs: (prefill.cost(), decode.cost()),
+            wait,
+            shed,
         }
     }
 

@@ -40,10 +40,10 @@ impl WasmPolicy {
             return self.ask::<Pair, _>(mode, workers, info).await;
         }
         let prefills = with_role(workers, info, WorkerRole::Prefill);
-        let first = SelectWorkerInfo { leg: Leg::Prefill, eligible: Some(&prefills), wait: None, ..*info };
+        let first = SelectWorkerInfo { leg: Leg::Prefill, eligible: Some(&prefills), ..*info };
         let first = self.ask::<One, _>(mode, workers, &first).await?;
         let decodes = with_role(workers, info, WorkerRole::Decode);
-        let second = SelectWorkerInfo { leg: Leg::Decode, eligible: Some(&decodes), wait: None, ..*info };
+        let second = SelectWorkerInfo { leg: Leg::Decode, eligible: Some(&decodes), ..*info };
         if first.answer.is_none() {
             return Ok(Chosen { answer: None, generation: first.generation });
         }

@@ -1,6 +1,6 @@
 //! What a guest answers.
 
-use sgl_policy_abi::{Answer, AnswerMap, DecodeError, PairAnswer, ShedAnswer, WaitAnswer};
+use sgl_policy_abi::{Answer, DecodeError, PairAnswer, ShedAnswer, WaitAnswer};
 
 use crate::policies::decision::{FailureCause, Placed};
 
@@ -92,7 +92,7 @@ pub fn decode_choice(bytes: &[u8]) -> Reply<Placed> {
                 (None, Some(index)) => {
                     GuestChoice::Chosen(Placed { index: index_of(index), ticket: map.ticket })
                 }
-                (None, None) => put_off(&map),
+                (None, None) => put_off(map.shed, map.wait),
             };
             Reply { choice, more: More::of(map.state, map.scores, map.reason) }
         }
@@ -101,8 +101,8 @@ pub fn decode_choice(bytes: &[u8]) -> Reply<Placed> {
 }
 
 #[cold]
-fn put_off<T>(map: &AnswerMap<'_>) -> GuestChoice<T> {
-    match (map.shed, map.wait) {
+fn put_off<T>(shed: Option<ShedAnswer>, wait: Option<WaitAnswer>) -> GuestChoice<T> {
+    match (shed, wait) {
         (Some(shed), _) => GuestChoice::Shed(shed),
         (None, Some(wait)) => GuestChoice::Wait(wait),
         (None, None) => GuestChoice::Nobody,
@@ -126,7 +126,10 @@ pub(crate) fn decode_pair(bytes: &[u8]) -> Reply<(Placed, Placed)> {
             let placed = |index, ticket| Placed { index: index_of(index), ticket };
             GuestChoice::Chosen((placed(prefill, first), placed(decode, second)))
         }
-        (None, None) => GuestChoice::Nobody,
+        (None, None) => match &answer {
+            PairAnswer::Map(map) => put_off(map.shed, map.wait),
+            _ => GuestChoice::Nobody,
+        },
     };
     Reply { choice, more: More::of(None, None, reason) }
 }

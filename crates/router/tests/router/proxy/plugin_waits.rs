@@ -19,6 +19,7 @@ use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::upstream::{Upstream, stream};
 use sgl_testkit::waits::{soon, until};
 use sglang_router_rs::config::{FailurePolicy, PluginOptions, WasmPolicyConfig};
+use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::policies::{FailureCause, Load, PolicyFactory};
 use tokio::task::JoinHandle;
 
@@ -150,6 +151,71 @@ async fn first_token_lets_the_next_be_asked_and_so_does_the_end() {
     is_served(held).await;
     assert_eq!(bodies(&other), ["1"], "a worker that came");
     drop(streaming);
+}
+
+#[tokio::test]
+async fn pairs_wait_in_the_order_of_their_keys_until_both_halves_have_room() {
+    let (prefills, prefill_gate) = Upstream::behind_a_gate().await;
+    let idle = Upstream::saying("{}").await;
+    let (decodes, decode_gate) = Upstream::behind_a_gate().await;
+    let roles = [WorkerRole::Prefill, WorkerRole::Prefill, WorkerRole::Decode];
+    let stage = Stage::with(&[&prefills, &idle, &decodes], PluginOptions::default(), 60_000, |config| {
+        config.workers.iter_mut().zip(roles).for_each(|(worker, role)| worker.role = role);
+    })
+    .await;
+    let pair = |id: usize, key: f64| {
+        let mut request = keyed(id, key);
+        *request.body_mut() = Full::new(Bytes::from(json!({"text": id.to_string()}).to_string()));
+        request
+    };
+    let mut sent = vec![send(stage.data(), pair(0, 0.0))];
+    decodes.arrived(1).await;
+    for (id, key) in [(1, 5.0), (2, -1.5)] {
+        sent.push(send(stage.data(), pair(id, key)));
+        stage.waiting(id).await;
+    }
+    // A prefill worker was free for them, which counts nothing meanwhile.
+    let loads: usize =
+        [&prefills, &idle].map(|worker| router::in_flight(&stage.router, &worker.url())).iter().sum();
+    assert!(loads <= 1, "{loads}");
+    prefill_gate.add_permits(3);
+    for _ in 0..3 {
+        decode_gate.add_permits(1);
+    }
+    for request in sent {
+        is_served(request).await;
+    }
+    let order: Vec<Value> = decodes.seen().iter().map(|seen| seen.json()["text"].clone()).collect();
+    assert_eq!(order, ["0", "2", "1"]);
+    let stats = stage.factory.plugin_stats().remove(0);
+    assert!(stats.waits >= 2 && stats.fallbacks == 0, "{stats:?}");
+    stage.shows(r#"sgl_router_queue_waits_total{for="plugin",end="went_on"} 2"#).await;
+    for worker in [&prefills, &idle, &decodes] {
+        until(async || router::in_flight(&stage.router, &worker.url()) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn pair_that_may_wait_no_longer_is_the_failure_policys() {
+    let (prefills, prefill_gate) = Upstream::behind_a_gate().await;
+    let (decodes, decode_gate) = Upstream::behind_a_gate().await;
+    let stage = Stage::with(&[&prefills, &decodes], PluginOptions::default(), 50, |config| {
+        let roles = [WorkerRole::Prefill, WorkerRole::Decode];
+        config.workers.iter_mut().zip(roles).for_each(|(worker, role)| worker.role = role);
+    })
+    .await;
+    let body = json!({"text": "x"}).to_string();
+    let first = send(stage.data(), post("/generate", &body));
+    decodes.arrived(1).await;
+    let late = send(stage.data(), post("/generate", &body));
+    decodes.arrived(2).await;
+    prefill_gate.add_permits(2);
+    decode_gate.add_permits(2);
+    is_served(first).await;
+    is_served(late).await;
+    // Of each of its two selections.
+    assert!(stage.failures(FailureCause::WaitOver) >= 1);
+    stage.shows(r#"sgl_router_queue_waits_total{for="plugin",end="timed_out"} 1"#).await;
 }
 
 #[tokio::test]
