@@ -20,6 +20,7 @@ use sgl_testkit::upstream::{Script, SeenRequest, Upstream, stream, whole};
 use sgl_testkit::waits::{soon, until};
 use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::policies::PolicyFactory;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 const WORKERS: usize = 3;
@@ -135,7 +136,10 @@ async fn kill(mut worker: Upstream, kills: Arc<AtomicUsize>) -> Upstream {
     while kills.load(Ordering::Relaxed) > 0 {
         tokio::time::sleep(Duration::from_millis(15)).await;
         drop(worker);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Its listener is closed a moment later.
+        while TcpListener::bind(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         worker = Upstream::start_at(address, reply).await;
     }
     worker

@@ -161,7 +161,7 @@ async fn events_that_cannot_be_take_no_memory_and_change_nothing() {
     stub.send(&with("parent_block_hash", json!("text")));
     stub.send(&json!([removed(77), {"type": "BlockStored"}, {"type": "x"}, {}, []]));
     let ignored = feed.events(EventKind::Ignored);
-    stub.send(&with("group_idx", json!(3)));
+    stub.send(&with("kv_cache_spec_kind", json!("sliding_window")));
     stub.send(&with("lora_id", json!(3)));
     until(async || feed.events(EventKind::Odd) >= odd + 3 && feed.events(EventKind::Ignored) > ignored).await;
     assert_eq!(stats(), before);

@@ -121,6 +121,7 @@ async fn error_within_a_stream_is_told_with_its_code_and_a_refusal_has_no_first_
     for (pieces, status, success, begun) in [
         (vec![CONTENT, ERROR, DONE], 500, false, 1),
         (vec![CONTENT, USAGE, ERROR], 500, false, 1),
+        (vec![CONTENT, "data: {\"error\": {\"code\": 400}}\n\n", DONE], 400, false, 1),
         (vec!["data: {\"error\": {\"code\": 400}}\n\n"], 400, true, 0),
     ] {
         let worker = streaming(pieces.iter().map(|piece| (*piece).to_owned()).collect()).await;
