@@ -56,13 +56,14 @@ const LIBRARIES: [&str; 10] = [
 
 /// Roots of programs from outside, as an operator or a plugin's author would write them. Nobody
 /// imports from them, so a name of theirs may be one of another crate's, but not twice their own.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
     "benches/micro",
     "benches/peers/src",
     "benches/runs",
     "crates/check_modules/src",
     "crates/demo/src",
     "plugins/cache_aware/src",
+    "plugins/kv_aware/src",
     "plugins/late/src",
     "plugins/least_connections/src",
     "plugins/least_uncached/src",
