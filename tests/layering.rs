@@ -56,7 +56,7 @@ const LIBRARIES: [&str; 10] = [
 
 /// Roots of programs from outside, as an operator or a plugin's author would write them. Nobody
 /// imports from them, so a name of theirs may be one of another crate's, but not twice their own.
-const PROGRAMS: [&str; 20] = [
+const PROGRAMS: [&str; 21] = [
     "benches/micro",
     "benches/peers/src",
     "benches/runs",
@@ -75,6 +75,7 @@ const PROGRAMS: [&str; 20] = [
     "plugins/token_pools/src",
     "plugins/toll/src",
     "plugins/weighted_random/src",
+    "plugins/weighted_scorers/src",
     "tests/fuzz_targets/src",
     "tests/layers/src",
 ];
