@@ -56,7 +56,7 @@ const LIBRARIES: [&str; 10] = [
 
 /// Roots of programs from outside, as an operator or a plugin's author would write them. Nobody
 /// imports from them, so a name of theirs may be one of another crate's, but not twice their own.
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 23] = [
     "benches/micro",
     "benches/peers/src",
     "benches/runs",
@@ -71,6 +71,7 @@ const PROGRAMS: [&str; 22] = [
     "plugins/lmetric/src",
     "plugins/pd_pair/src",
     "plugins/prefix_affinity/src",
+    "plugins/priority/src",
     "plugins/slo_aware/src",
     "plugins/sticky_least_loaded/src",
     "plugins/token_pools/src",
