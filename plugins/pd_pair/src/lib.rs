@@ -1,7 +1,7 @@
 //! Prefill and decode worker together, by lowest joint cost.
 //!
 //! A request costs, in estimated milliseconds: the wait for and the work of its
-//! prefill, the slowdown and risk of its decode worker, and the transfer of its KV
+//! prefill (of what the prefill worker does not hold), the slowdown and risk of its decode worker, and the transfer of its KV
 //! cache if the two are in different zones. Only that last part ties the two
 //! choices to each other: the best prefill worker and the best decode worker taken
 //! apart may be the worst pair.
@@ -110,6 +110,9 @@ sgl_policy_sdk::export_policy! {
     policy: PdPair,
     name: "pd_pair",
     description: "prefill and decode worker together, by lowest joint cost",
-    inputs: [Healthy, Excluded, Load, Running, QueuedTokens, KvUsage, PromptBytes, Leg, Random],
+    inputs: [
+        Healthy, Excluded, Load, Running, QueuedTokens, UncachedTokens, KvUsage, PrefixMatch, PromptBytes, PromptTokens,
+        PromptTokensExact, Leg, Random,
+    ],
     hooks: [select_pair],
 }

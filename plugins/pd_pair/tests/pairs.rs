@@ -167,6 +167,42 @@ fn signals_that_are_not_reported_are_estimated_from_the_routers_own_load() {
 }
 
 #[test]
+fn prefill_worker_that_holds_the_prompt_is_worth_a_longer_queue() {
+    let mut harness = two_zones();
+    let request = Request::new().prompt_tokens(8_000);
+    harness.workers[0].prefix_match = 6_000;
+    // 2000 tokens and 5000 that wait, against 8000: the router's books tell of them.
+    (harness.workers[0].uncached_tokens, harness.workers[1].uncached_tokens) = (5_000, 0);
+    assert_eq!(harness.select_pair(&request).pair, Some((0, 2)));
+    harness.workers[0].uncached_tokens = 6_100;
+    assert_eq!(harness.select_pair(&request).pair, Some((1, 3)));
+    // The worker's own report counts where it is more.
+    harness.workers[1].queued_tokens = 1_000;
+    assert_eq!(harness.select_pair(&request).pair, Some((0, 2)));
+}
+
+#[test]
+fn tokens_are_the_routers_unless_the_operator_knows_better() {
+    // 400 bytes. The first prefill worker has 4000 tokens to read, the other one prompt like this one.
+    let chosen = |config: Vec<(&'static str, Value)>, request: &Request| {
+        let fleet = vec![
+            worker(WorkerRole::Prefill, "a"),
+            worker(WorkerRole::Prefill, "a").load(1),
+            worker(WorkerRole::Decode, "a"),
+        ];
+        let mut harness = Harness::<PdPair>::new(config, fleet).expect("starts");
+        harness.workers[0].queued_tokens = 4_000;
+        harness.select_pair(request).pair.expect("a pair").0
+    };
+    let estimated = Request { prompt_tokens: 5_000, ..request() };
+    let bytes = || vec![("bytes_per_token", Value::Int(4))];
+    assert_eq!(chosen(Vec::new(), &request()), 1, "100 tokens by bytes");
+    assert_eq!(chosen(Vec::new(), &estimated), 0);
+    assert_eq!(chosen(bytes(), &estimated), 1);
+    assert_eq!(chosen(bytes(), &request().prompt_tokens(5_000)), 0, "counted");
+}
+
+#[test]
 fn config_changes_the_costs_and_is_checked() {
     let config = [("transfer_ms", Value::Int(0)), ("zone_label", Value::Str("rack".to_owned()))];
     let fleet = vec![
