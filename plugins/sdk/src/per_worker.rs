@@ -31,7 +31,7 @@ impl<T: Default> PerWorker<T> {
     pub fn follow(&mut self, table: &Table) {
         let mut old: Vec<(u64, Option<T>)> =
             self.urls.drain(..).zip(self.values.drain(..).map(Some)).collect();
-        old.sort_by_key(|(url, _)| *url);
+        old.sort_unstable_by_key(|(url, _)| *url);
         self.urls = table.iter().map(|worker| hash(worker.url.as_bytes())).collect();
         let kept = self.urls.iter().map(|url| {
             let at = old.binary_search_by_key(url, |(url, _)| *url).ok()?;
