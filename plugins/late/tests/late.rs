@@ -1,4 +1,5 @@
 //! Who waits, in which order, and until when.
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use late::Late;
 use sgl_policy_sdk::prelude::{Leg, Value};

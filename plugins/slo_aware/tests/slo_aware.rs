@@ -1,4 +1,5 @@
 //! Cheapest in time, soonest otherwise, and when it refuses.
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use sgl_policy_sdk::prelude::{FirstToken, Leg, Value};
 use sgl_policy_sdk::testing::{Harness, Request, TestDecision, TestWorker};

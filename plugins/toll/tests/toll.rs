@@ -1,4 +1,5 @@
 //! The clock, the price, what is learnt, and what the next generation gets.
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use sgl_policy_sdk::prelude::{Completion, FirstToken, Leg, Value};
 use sgl_policy_sdk::testing::{Harness, Request, TestDecision, TestWorker};

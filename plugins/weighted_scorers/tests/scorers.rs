@@ -4,6 +4,9 @@ use sgl_policy_sdk::prelude::Value;
 use sgl_policy_sdk::testing::{Harness, Request, TestWorker};
 use weighted_scorers::WeightedScorers;
 
+/// Makes a worker better in some way.
+type Better = fn(&mut TestWorker);
+
 fn scorers(weights: &[(&str, f64)]) -> (&'static str, Value) {
     let entries = weights.iter().map(|(name, weight)| ((*name).to_owned(), Value::Float(*weight)));
     ("scorers", Value::Map(entries.collect()))
@@ -19,7 +22,7 @@ fn chosen(harness: &mut Harness<WeightedScorers>) -> Option<usize> {
 
 #[test]
 fn each_scorer_prefers_what_it_says() {
-    let better: [(&str, fn(&mut TestWorker)); 7] = [
+    let better: [(&str, Better); 7] = [
         ("queue", |worker| worker.waiting = 1),
         ("load", |worker| worker.load = 1),
         ("kv", |worker| worker.kv_usage = 0.2),
