@@ -335,3 +335,34 @@ fn nonsense_changes_nothing() {
     index.fill(&[1], 5.5, &order, &mut short);
     assert_eq!(short, [5, 0, 0, 0, 0xEE]);
 }
+
+#[test]
+fn chain_that_is_larger_than_all_memory_is_noted_as_far_as_there_is_room() {
+    const MAX_BYTES: usize = 1 << 20;
+    let index = PrefixIndex::new(MAX_BYTES);
+    let worker = index.enter(0).expect("a slot");
+    index.set_capacity(worker, u32::MAX);
+    // Nobody has anything that could be forgotten for it.
+    let chain: Vec<u64> = (1..400_000).collect();
+    index.sent(worker, &chain);
+    let stats = index.stats();
+    assert!(stats.bytes <= MAX_BYTES && stats.refused_blocks > 0, "{stats:?}");
+    assert_eq!(stats.sent_blocks as u64 + stats.refused_blocks, chain.len() as u64);
+    assert_eq!(index.matched(worker, &chain, 1.0), i32::try_from(stats.sent_blocks).expect("few"));
+    assert!(stats.sent_blocks > 50_000, "{stats:?}");
+}
+
+#[test]
+fn full_index_forgets_a_small_part_at_a_time() {
+    let index = PrefixIndex::new(1 << 20);
+    let worker = index.enter(0).expect("a slot");
+    index.set_capacity(worker, u32::MAX);
+    let mut most = 0;
+    for nth in 0..1500 {
+        index.sent(worker, &chain_of(&[nth; 100]));
+        let held = index.stats().sent_blocks;
+        most = most.max(held);
+        assert!(held * 4 >= most * 3, "{held} of {most} blocks in round {nth}");
+    }
+    assert!(index.stats().evicted_blocks > 0);
+}

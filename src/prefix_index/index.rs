@@ -230,3 +230,28 @@ impl PrefixIndex {
 fn tokens(blocks: usize, block_tokens: f32) -> i32 {
     (blocks as f32 * block_tokens) as i32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_a_node_that_changed_since_it_was_looked_at_are_told_to_nobody() {
+        // As many as fit into the node itself, and more.
+        for workers in [3, 300] {
+            let index = PrefixIndex::new(1 << 20);
+            let ids: Vec<IndexedWorker> =
+                (0..workers).map(|slot| index.enter(slot).expect("a slot")).collect();
+            ids.iter().for_each(|id| index.sent(*id, &[1, 2, 3]));
+            let heads = index.shared.heads.load();
+            let walk = Walk { heads: &heads, nodes: &index.shared.nodes, words: &index.shared.words };
+            let (node, view) = walk.next(&[1, 2, 3], 0).expect("it is there");
+            let mut told = 0;
+            assert!(walk.workers(node, &view, |_, bits| told += bits.count_ones() as usize));
+            assert_eq!(told, workers);
+            // Its run is cut in two: who holds the end of it does not hold what was looked at.
+            index.sent(ids[0], &[1, 2, 4]);
+            assert!(!walk.workers(node, &view, |_, _| panic!("of {workers} workers")));
+        }
+    }
+}

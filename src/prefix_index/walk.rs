@@ -36,7 +36,7 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn next(self, chain: &[u64], depth: usize) -> Option<(&'a Node, NodeView)> {
+    pub(super) fn next(self, chain: &[u64], depth: usize) -> Option<(&'a Node, NodeView)> {
         let first = *chain.get(depth)?;
         let mut next = None;
         self.heads.find(first, |id| {
@@ -71,7 +71,7 @@ impl<'a> Walk<'a> {
     /// Tells the workers of a node; false if the node changed meanwhile. Those that were told before held
     /// the run at some moment of the walk, so nothing has to be taken back.
     #[inline]
-    fn workers(self, node: &Node, view: &NodeView, mut found: impl FnMut(usize, u64)) -> bool {
+    pub(super) fn workers(self, node: &Node, view: &NodeView, mut found: impl FnMut(usize, u64)) -> bool {
         match view.set {
             SetView::Inline(words) => {
                 // The run's hashes were read after the view was taken.

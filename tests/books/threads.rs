@@ -1,6 +1,6 @@
 //! Threads against each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -108,4 +108,52 @@ fn cost_column_is_the_sum_of_what_is_pending_whoever_wrote_it_last() {
         drop(held);
         assert_eq!(bits(&*fleet.table(), Column::PendingCost), [0], "round {round}");
     }
+}
+
+#[test]
+fn cost_column_is_right_whenever_two_have_written_it_at_once() {
+    const ROUNDS: usize = 100_000;
+    let _alone = alone();
+    let _kept = KeptBooks::new();
+    let fleet = Fleet::new();
+    let worker = fleet.add(WorkerSpec::new("http://w"), true).unwrap();
+    let entry = BookEntry { cost: 1.0, ..BookEntry::default() };
+    // Both go on when both are there.
+    let arrived = AtomicUsize::new(0);
+    let meet = |times: usize| {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        for spins in 0_u32.. {
+            if arrived.load(Ordering::SeqCst) >= 2 * times {
+                return;
+            }
+            if spins > 200 { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            for round in 0..ROUNDS {
+                meet(3 * round + 1);
+                let one = InFlight::on_fleet_with(&worker, || entry);
+                meet(3 * round + 2);
+                meet(3 * round + 3);
+                drop(one);
+            }
+        });
+        // Told at the end: the other would wait for ever.
+        let mut wrong = Vec::new();
+        for round in 0..ROUNDS {
+            meet(3 * round + 1);
+            let one = InFlight::on_fleet_with(&worker, || entry);
+            meet(3 * round + 2);
+            let found = floats(&*fleet.table(), Column::PendingCost);
+            if found != [2.0] {
+                wrong.push((round, found));
+            }
+            meet(3 * round + 3);
+            drop(one);
+        }
+        other.join().unwrap();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    });
+    assert_zero(&fleet.table());
 }

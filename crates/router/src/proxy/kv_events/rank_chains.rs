@@ -321,6 +321,7 @@ mod tests {
         };
         rig.take(&mut rank, true, event(own));
         assert_eq!(held(&rig, PrefixSeed { model: "a", salt: "s", ..SEED }), 16);
+        assert!(rank.chains[0].size > 0 && rank.chains[1].size == 0, "an adapter has one name");
         assert_eq!((held(&rig, SEED), held(&rig, PrefixSeed { salt: "s", ..SEED })), (0, 0));
         let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: false };
         let mut beside = RankChains::new(Arc::new(names), BLOCKS, 1000);

@@ -158,11 +158,14 @@ async fn pairs_wait_in_the_order_of_their_keys_until_both_halves_have_room() {
     let (prefills, prefill_gate) = Upstream::behind_a_gate().await;
     let idle = Upstream::saying("{}").await;
     let (decodes, decode_gate) = Upstream::behind_a_gate().await;
-    let roles = [WorkerRole::Prefill, WorkerRole::Prefill, WorkerRole::Decode];
-    let stage = Stage::with(&[&prefills, &idle, &decodes], PluginOptions::default(), 60_000, |config| {
-        config.workers.iter_mut().zip(roles).for_each(|(worker, role)| worker.role = role);
-    })
-    .await;
+    // Requests that wait for a pair stay requests for a pair.
+    let regular = Upstream::saying("{}").await;
+    let roles = [WorkerRole::Prefill, WorkerRole::Prefill, WorkerRole::Decode, WorkerRole::Regular];
+    let stage =
+        Stage::with(&[&prefills, &idle, &decodes, &regular], PluginOptions::default(), 60_000, |config| {
+            config.workers.iter_mut().zip(roles).for_each(|(worker, role)| worker.role = role);
+        })
+        .await;
     let pair = |id: usize, key: f64| {
         let mut request = keyed(id, key);
         *request.body_mut() = Full::new(Bytes::from(json!({"text": id.to_string()}).to_string()));
@@ -190,6 +193,7 @@ async fn pairs_wait_in_the_order_of_their_keys_until_both_halves_have_room() {
     let stats = stage.factory.plugin_stats().remove(0);
     assert!(stats.waits >= 2 && stats.fallbacks == 0, "{stats:?}");
     stage.shows(r#"sgl_router_queue_waits_total{for="plugin",end="went_on"} 2"#).await;
+    assert!(regular.seen().is_empty());
     for worker in [&prefills, &idle, &decodes] {
         until(async || router::in_flight(&stage.router, &worker.url()) == 0).await;
     }
