@@ -11,6 +11,7 @@ pub struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
+    #[inline(always)]
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }

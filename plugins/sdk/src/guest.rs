@@ -181,13 +181,31 @@ fn decide<P: Plugin, C>(
     select: impl FnOnce(&mut P, &Context<'_, P>) -> C,
 ) -> Result<C, &'static str> {
     let policy = policy.as_mut().ok_or(NOT_READY)?;
-    let inputs = P::MANIFEST.inputs.len();
-    // Where it stays: moving it would cost more than reading it.
-    let mut message = Message::new(message);
-    message.open(inputs, P::HOOKS.table.then_some(table)).map_err(MessageError::message)?;
-    P::read_inputs(&mut message).map_err(MessageError::message)?;
-    message.close().map_err(MessageError::message)?;
-    Ok(select(policy, &Context::new(&message, table)))
+    let told = P::HOOKS.table.then_some(table);
+    let mut taken = Message::new(message);
+    if take::<P>(&mut taken, told).is_none() {
+        taken = read::<P>(message, told).map_err(MessageError::message)?;
+    }
+    Ok(select(policy, &Context::new(&taken, table)))
+}
+
+/// Takes a message in the form that the router gives it.
+#[inline(always)]
+fn take<P: Plugin>(message: &mut Message<'_>, table: Option<&Table>) -> Option<()> {
+    message.take_head(P::MANIFEST.inputs.len(), table)?;
+    P::take_inputs(message)?;
+    message.close().ok()
+}
+
+/// Reads a message in any form, or says what is wrong with it.
+#[cold]
+#[inline(never)]
+fn read<'a, P: Plugin>(bytes: &'a [u8], table: Option<&Table>) -> Result<Message<'a>, MessageError> {
+    let mut message = Message::new(bytes);
+    message.open(P::MANIFEST.inputs.len(), table)?;
+    P::read_inputs(&mut message)?;
+    message.close()?;
+    Ok(message)
 }
 
 /// An index for the wire. `usize` is never wider than 64 bits here.

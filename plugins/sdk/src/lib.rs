@@ -62,6 +62,7 @@ mod per_worker;
 mod lanes;
 
 mod candidates;
+mod take;
 mod message;
 mod section;
 

@@ -59,6 +59,12 @@ macro_rules! export_policy {
                 $(message.read(&$crate::__input!($input $(($rest))?))?;)*
                 ::core::result::Result::Ok(())
             }
+
+            #[inline]
+            fn take_inputs(message: &mut $crate::Message<'_>) -> ::core::option::Option<()> {
+                $(message.take(&$crate::__input!($input $(($rest))?))?;)*
+                ::core::option::Option::Some(())
+            }
         }
 
         $crate::__compare_hooks!($policy);

@@ -4,6 +4,7 @@ use sgl_policy_abi::{Column, DecodeError, Input, Leg, Reader};
 
 use crate::column::{Bits, Hashes, Tokens};
 use crate::table::Table;
+use crate::take;
 
 #[derive(Debug, Default)]
 pub(crate) struct Columns<'a> {
@@ -85,8 +86,12 @@ impl From<DecodeError> for MessageError {
     }
 }
 
-/// A message that is being read. `export_policy!` writes one [`Message::read`] per
+/// A message that is being read. `export_policy!` writes one [`Message::take`] and one [`Message::read`] per
 /// declared input, so that each becomes straight code for its type.
+///
+/// The first takes what the router writes: the shortest form of each element. It calls nothing for columns
+/// and numbers, so that the message stays in registers as far as the policy reads it. The second stands apart
+/// and reads everything that is valid; only it says what is wrong.
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Message<'a> {
@@ -140,6 +145,71 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Takes the head, as [`open`](Self::open) reads it.
+    #[inline(always)]
+    pub(crate) fn take_head(&mut self, inputs: usize, table: Option<&Table>) -> Option<()> {
+        let (elements, rest) = take::array(self.reader.rest())?;
+        let (version, rest) = take::uint(rest)?;
+        if elements != inputs + 1 || table.is_some_and(|table| table.version() != version) {
+            return None;
+        }
+        self.reader = Reader::new(rest);
+        self.elements = self.reader;
+        self.workers = table.map(Table::len);
+        Some(())
+    }
+
+    /// Takes the next element, which is `input`.
+    // Always inlined, as `read`.
+    #[inline(always)]
+    pub fn take(&mut self, input: &Input) -> Option<()> {
+        let Self { reader, workers, columns, request, .. } = self;
+        let mut rest = reader.rest();
+        macro_rules! set {
+            ($place:expr, $taken:expr) => {
+                ($place, rest) = $taken?
+            };
+        }
+        match input {
+            Input::Healthy => set!(columns.healthy, take::bits(rest)),
+            Input::Excluded => set!(columns.excluded, take::bits(rest)),
+            Input::Column(column) => {
+                let (words, left) = take::words(rest, workers)?;
+                columns.set(*column, words);
+                rest = left;
+            }
+            Input::PrefixMatch => set!(columns.prefix_match, take::words(rest, workers)),
+            Input::PromptBytes => set!(request.prompt_bytes, take::uint(rest)),
+            Input::PromptTokens => set!(request.prompt_tokens, take::uint(rest)),
+            Input::PromptTokensExact => set!(request.prompt_tokens_exact, take::uint(rest)),
+            Input::Stream => set!(request.stream, take::uint(rest)),
+            Input::WaitedMs => set!(request.waited_ms, take::uint(rest)),
+            Input::MayWaitMs => set!(request.may_wait_ms, take::uint(rest)),
+            Input::Held => set!(request.held, take::uint(rest)),
+            Input::Random => set!(request.random, take::uint(rest)),
+            Input::NowNs => set!(request.now_ns, take::uint(rest)),
+            Input::RequestText => set!(request.text, take::by(rest, opt_str_bytes)),
+            Input::RequestTokens => set!(request.tokens, take::by(rest, opt_tokens)),
+            Input::MaxTokens => set!(request.max_tokens, take::by(rest, opt_uint)),
+            Input::Route => set!(request.route, take::by(rest, opt_str_bytes)),
+            Input::Session => set!(request.session, take::by(rest, opt_str_bytes)),
+            Input::PrefixHashes => set!(request.prefix_hashes, take::by(rest, opt_hashes)),
+            Input::ArrivalRate => set!(request.arrival_rate, take::by(rest, rate)),
+            Input::Model => set!(request.model, take::by(rest, opt_str_bytes)),
+            Input::Leg => {
+                let (leg, left) = take::uint(rest)?;
+                request.leg = Leg::from_number(leg)?;
+                rest = left;
+            }
+            // Read again when they are asked for.
+            Input::Header(_) | Input::ConfigHeader(_) | Input::Field(_) | Input::Query(_) => {
+                (_, rest) = take::by(rest, opt_str_bytes)?;
+            }
+        }
+        *reader = Reader::new(rest);
+        Some(())
+    }
+
     /// Reads the next element, which is `input`.
     ///
     /// # Errors
@@ -158,7 +228,7 @@ impl<'a> Message<'a> {
             Input::PromptBytes => request.prompt_bytes = r.uint()?,
             Input::PromptTokens => request.prompt_tokens = r.uint()?,
             Input::PromptTokensExact => request.prompt_tokens_exact = r.uint()?,
-            Input::MaxTokens => request.max_tokens = if r.nil() { None } else { Some(r.uint()?) },
+            Input::MaxTokens => request.max_tokens = opt_uint(r)?,
             Input::Stream => request.stream = r.uint()?,
             Input::Route => request.route = opt_str_bytes(r)?,
             Input::Session => request.session = opt_str_bytes(r)?,
@@ -193,23 +263,8 @@ impl<'a> Message<'a> {
 }
 
 /// A wide column: one word per worker. The first one counts the workers if no table did.
-///
-/// Nearly all columns of a message have the same header: of one with two bytes of length, which 64 to
-/// 16383 workers take, the three bytes are compared at once.
-#[inline(always)]
-fn words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8; 4]], MessageError> {
-    if let (Some(workers), [0xc5, a, b, rest @ ..]) = (*workers, r.rest())
-        && usize::from(u16::from_be_bytes([*a, *b])) == workers * Column::WIDTH
-        && let Some((column, rest)) = rest.split_at_checked(workers * Column::WIDTH)
-    {
-        *r = Reader::new(rest);
-        return Ok(column.as_chunks::<4>().0);
-    }
-    other_words(r, workers)
-}
-
 #[inline(never)]
-fn other_words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8; 4]], MessageError> {
+fn words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'a [[u8; 4]], MessageError> {
     let (words, rest) = r.bin()?.as_chunks::<4>();
     if rest.is_empty() && *workers.get_or_insert(words.len()) == words.len() {
         Ok(words)
@@ -221,6 +276,10 @@ fn other_words<'a>(r: &mut Reader<'a>, workers: &mut Option<usize>) -> Result<&'
 #[inline]
 fn opt_str_bytes<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeError> {
     if r.nil() { Ok(None) } else { r.str_bytes().map(Some) }
+}
+
+fn opt_uint(r: &mut Reader<'_>) -> Result<Option<u64>, DecodeError> {
+    if r.nil() { Ok(None) } else { r.uint().map(Some) }
 }
 
 fn opt_hashes<'a>(r: &mut Reader<'a>) -> Result<Option<Hashes<'a>>, MessageError> {

@@ -119,4 +119,8 @@ pub trait Plugin: Policy + Declares {
     /// Reads every declared input, in order.
     #[doc(hidden)]
     fn read_inputs(message: &mut Message<'_>) -> Result<(), MessageError>;
+
+    /// The same in the form that the router gives them; `None` if one has another.
+    #[doc(hidden)]
+    fn take_inputs(message: &mut Message<'_>) -> Option<()>;
 }

@@ -425,6 +425,23 @@ fn missing_or_surplus_elements_are_refused() {
 }
 
 #[test]
+fn elements_in_longer_forms_than_the_routers_are_read_too() {
+    let mut harness = Harness::<Lean>::new([], Vec::new()).expect("starts");
+    let mut chosen = |message: &[u8]| match Answer::decode(harness.guest().select(message)) {
+        Ok(Answer::Index(worker)) => Some(worker),
+        _ => None,
+    };
+    // random 14: it answers with the number of workers.
+    let load = [1, 0, 0, 0, 2, 0, 0, 0];
+    let short = [&[0x94, 1, 14, 0xc4, 1, 3, 0xc4, 8][..], &load].concat();
+    let long = [&[0xdc, 0, 4, 0xd0, 1, 0xd1, 0, 14, 0xc5, 0, 1, 3, 0xc6, 0, 0, 0, 8][..], &load].concat();
+    let longest =
+        [&[0xdd, 0, 0, 0, 4, 0xcc, 1, 0xd2, 0, 0, 0, 14, 0xc6, 0, 0, 0, 1, 3, 0xc5, 0, 8][..], &load]
+            .concat();
+    assert_eq!([chosen(&short), chosen(&long), chosen(&longest)], [Some(2); 3]);
+}
+
+#[test]
 fn plugin_without_table_learns_the_number_of_workers_from_its_columns() {
     let mut harness = Harness::<Lean>::new([], TestWorker::fleet(11)).expect("starts");
     assert_eq!(harness.select(&Request::new().random(14)).worker, Some(11));
