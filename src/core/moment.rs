@@ -34,15 +34,24 @@ pub(crate) const fn is_in(column: Column) -> bool {
     }
 }
 
-/// The moment at which a message is written. The clock is read for the first column that needs it, and once
-/// for all of them.
+/// The moment at which a message is written. The clock is looked at for the first column that needs it, and
+/// once for all of them.
+///
+/// Where the kernel keeps one it is the clock that it moves with its own tick, every 1 to 10 ms: such a look
+/// takes some nanoseconds, and one that asks the processor for the time as long as copying several columns.
+/// So what happened within the last tick may seem to be about to happen; its age is 0.
 #[derive(Debug, Default)]
 pub struct Now(Cell<Option<u32>>);
 
 impl Now {
+    #[cfg(test)]
+    pub(crate) fn at(moment: u32) -> Self {
+        Self(Cell::new(Some(moment)))
+    }
+
     #[inline]
     pub(crate) fn moment(&self) -> u32 {
-        let moment = self.0.get().unwrap_or_else(now);
+        let moment = self.0.get().unwrap_or_else(last_tick);
         self.0.set(Some(moment));
         moment
     }
@@ -63,6 +72,62 @@ pub(crate) fn of(at: Instant) -> u32 {
     match at.checked_duration_since(start) {
         Some(after) => after.as_millis() as u32,
         None => (start.saturating_duration_since(at).as_millis() as u32).wrapping_neg(),
+    }
+}
+
+/// The moment of the kernel's last tick; this one where there is no such clock, and in a simulation.
+#[inline]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "begins anew on purpose")]
+fn last_tick() -> u32 {
+    match nanoseconds::at_last_tick() {
+        // The tick before the start is no moment before it.
+        Some(at) if !virtual_time::is_virtual() => ((at - nanoseconds::at_start()).max(0) / 1_000_000) as u32,
+        _ => now(),
+    }
+}
+
+/// The clock that [`Instant`] reads, as a number: of that there is none.
+#[cfg(target_os = "linux")]
+mod nanoseconds {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    use crate::types::virtual_time;
+
+    /// Its time at the moment from which all are counted.
+    #[inline]
+    pub(super) fn at_start() -> i64 {
+        static START: OnceLock<i64> = OnceLock::new();
+        *START.get_or_init(|| {
+            // Before the look at the number: the start may seem later than it was, never earlier, so that no
+            // tick is later than the present.
+            let passed = Instant::now().saturating_duration_since(virtual_time::start());
+            number(clock_gettime(ClockId::Monotonic)) - i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX)
+        })
+    }
+
+    /// Its time when it was last moved: no system call, and the processor is not asked.
+    #[inline]
+    pub(super) fn at_last_tick() -> Option<i64> {
+        Some(number(clock_gettime(ClockId::MonotonicCoarse)))
+    }
+
+    #[inline]
+    fn number(time: Timespec) -> i64 {
+        time.tv_sec * 1_000_000_000 + time.tv_nsec
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod nanoseconds {
+    pub(super) fn at_start() -> i64 {
+        0
+    }
+
+    pub(super) fn at_last_tick() -> Option<i64> {
+        None
     }
 }
 
@@ -114,6 +179,16 @@ mod tests {
                 0,
                 "heard after the reader looked at the clock"
             );
+        }
+    }
+
+    #[test]
+    fn last_tick_is_the_present_or_shortly_before() {
+        for _ in 0..1000 {
+            let (before, tick, after) = (now(), last_tick(), now());
+            // The coarsest kernel ticks a hundred times a second.
+            assert!(after.wrapping_sub(tick).cast_signed() >= 0, "{tick} is not after {after}");
+            assert!(before.wrapping_sub(tick).cast_signed() <= 20, "{tick} is long before {before}");
         }
     }
 

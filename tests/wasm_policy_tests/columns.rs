@@ -209,11 +209,12 @@ async fn age_of_a_report_grows_until_the_next_and_is_unknown_without_one() {
     table.workers()[1].set_report(&report(7, 90_000));
     let first = ages();
     assert!((0..60_000).contains(&first[0]), "{first:?}");
-    assert!((90_000..150_000).contains(&first[1]), "{first:?}");
+    // Ages in messages end with the kernel's last tick, 10 ms ago at most.
+    assert!((89_990..150_000).contains(&first[1]), "{first:?}");
     assert_eq!(first[2], -1);
-    std::thread::sleep(Duration::from_millis(3));
+    std::thread::sleep(Duration::from_millis(30));
     let second = ages();
-    assert!(second[1] >= first[1] + 2, "{first:?} {second:?}");
+    assert!(second[1] >= first[1] + 15, "{first:?} {second:?}");
     assert_eq!(table.workers()[1].report().known().report_age_ms.map(|age| age >= second[1]), Some(true));
     table.workers()[1].set_report(&report(8, -1));
     assert!(ages()[1] < 60_000);
