@@ -74,6 +74,12 @@ pub trait CandidateWorkers: Send + Sync {
         self.fill(column, out);
     }
 
+    /// The same for several columns of a message: each goes behind `gap` bytes of `out`, which stay as they
+    /// are. Default: one after another by [`fill_at`](Self::fill_at).
+    fn fill_columns(&self, columns: &[Column], gap: usize, out: &mut [u8], now: &Now) {
+        fill_each(self, columns, gap, out, now);
+    }
+
     /// Writes into `out`, [`Column::WIDTH`] bytes a worker, how many tokens of a prompt with these block
     /// hashes each worker is believed to hold; -1 where nobody knows. Default: -1 for all.
     fn fill_prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32, out: &mut [u8]) {
@@ -89,6 +95,21 @@ pub trait CandidateWorkers: Send + Sync {
 
     /// Writes the health bits into `out`, `len().div_ceil(8)` bytes, unused bits zero.
     fn fill_healthy(&self, out: &mut [u8]);
+}
+
+/// [`CandidateWorkers::fill_columns`] column by column.
+pub(crate) fn fill_each<C: CandidateWorkers + ?Sized>(
+    workers: &C,
+    columns: &[Column],
+    gap: usize,
+    out: &mut [u8],
+    now: &Now,
+) {
+    let each = gap + workers.len() * Column::WIDTH;
+    // Without workers and without a gap there is nothing to write.
+    for (column, part) in columns.iter().zip(out.chunks_exact_mut(each.max(1))) {
+        workers.fill_at(*column, part.get_mut(gap..).unwrap_or_default(), now);
+    }
 }
 
 /// Candidates over a slice of an embedder's workers.

@@ -22,6 +22,8 @@ mod booked;
 mod worker_books;
 pub(crate) mod worker;
 mod bulk_copy;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod wide_copy;
 mod signals;
 mod slots;
 mod fleet_worker;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::candidate_workers::{CandidateWorkers, TableVersion, UNKNOWN_MATCH};
+use crate::core::candidate_workers::{CandidateWorkers, TableVersion, UNKNOWN_MATCH, fill_each};
 use crate::core::fleet_prefixes::{FleetPrefixes, column_order};
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::moment;
@@ -117,6 +117,14 @@ impl CandidateWorkers for WorkerTable {
         }
         if moment::is_in(column) {
             moment::into_ages(out, now.moment());
+        }
+    }
+
+    #[inline]
+    fn fill_columns(&self, columns: &[Column], gap: usize, out: &mut [u8], now: &Now) {
+        match &*self.runs {
+            [run] => run.chunk.copy_columns(columns, (run.first, run.len), gap, out, now),
+            _ => fill_each(self, columns, gap, out, now),
         }
     }
 

@@ -215,6 +215,42 @@ impl<'a> Writer<'a> {
         self.reserve(len)
     }
 
+    /// As many `bin`s of `len` bytes each, handed out together to be filled in place: the slice has their
+    /// headers too, each of as many bytes as is returned with it.
+    ///
+    /// # Errors
+    /// As [`Writer::bin`]; what it says of the contents holds here too.
+    #[inline]
+    pub fn bins(&mut self, count: usize, len: usize) -> Result<(usize, &mut [u8]), Full> {
+        match (u8::try_from(len), u32::try_from(len)) {
+            (Ok(short), _) => self.headed([0xc4, short], count, len),
+            (_, Ok(len32 @ 0..=0xffff)) => {
+                let [_, _, high, low] = len32.to_be_bytes();
+                self.headed([0xc5, high, low], count, len)
+            }
+            (_, Ok(len32)) => {
+                let [a, b, c, d] = len32.to_be_bytes();
+                self.headed([0xc6, a, b, c, d], count, len)
+            }
+            _ => Err(Full),
+        }
+    }
+
+    #[inline]
+    fn headed<const N: usize>(
+        &mut self,
+        header: [u8; N],
+        count: usize,
+        len: usize,
+    ) -> Result<(usize, &mut [u8]), Full> {
+        let each = len.checked_add(N).ok_or(Full)?;
+        let space = self.reserve(each.checked_mul(count).ok_or(Full)?)?;
+        for bin in space.chunks_exact_mut(each) {
+            *bin.first_chunk_mut().ok_or(Full)? = header;
+        }
+        Ok((N, space))
+    }
+
     /// Bytes that are MessagePack already, for example a state that is kept encoded.
     ///
     /// # Errors

@@ -251,3 +251,25 @@ fn header_input_is_made_from_a_constant() {
     const SESSION: Input = Input::Header(Cow::Borrowed("x-session-id"));
     assert_eq!(Input::parse("header:x-session-id"), Ok(SESSION));
 }
+
+#[test]
+fn bins_are_the_same_as_one_bin_after_another() {
+    for len in [0, 1, 255, 256, 65_535, 65_536] {
+        let fill = |out: &mut [u8], number: u8| out.fill(number);
+        let one_by_one = encode_to_vec(|w| {
+            w.uint(7)?;
+            (1..4).try_for_each(|number| w.bin(len).map(|out| fill(out, number)))
+        });
+        let together = encode_to_vec(|w| {
+            w.uint(7)?;
+            let (header, out) = w.bins(3, len)?;
+            for (bin, number) in out.chunks_exact_mut(header + len).zip(1..) {
+                fill(&mut bin[header..], number);
+            }
+            Ok(())
+        });
+        assert_eq!(together, one_by_one, "{len}");
+    }
+    assert_eq!(Writer::new(&mut [0; 11]).bins(3, 2), Err(Full), "twelve bytes");
+    assert_eq!(Writer::new(&mut [0; 11]).bins(usize::MAX, 2), Err(Full));
+}

@@ -10,6 +10,7 @@ mod request_facts;
 pub(crate) mod owned;
 pub(crate) mod draw;
 pub(crate) mod init;
+mod message_part;
 pub(crate) mod wire_plan;
 pub(crate) mod table;
 pub(crate) mod reply;

@@ -19,6 +19,7 @@ use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::init::encoded_config;
+use crate::policies::wasm::message::message_part::MessagePart;
 use crate::policies::wasm::message::{cut, request_facts};
 
 /// Bytes of the longest MessagePack header or number.
@@ -52,6 +53,8 @@ struct RowPlan {
 #[derive(Debug)]
 struct ColumnPlan {
     inputs: Box<[Input]>,
+    /// The same, by what is written together.
+    parts: Box<[MessagePart]>,
     /// Inputs with one bit a worker.
     bit_columns: usize,
     /// Inputs with four bytes a worker.
@@ -160,6 +163,7 @@ impl ColumnPlan {
             variable: variables > 0,
             max_text_bytes: (texts / variables.max(1)).next_multiple_of(4), // whole tokens
             route_bytes: if inputs.contains(&Input::Route) { request_facts::MAX_ROUTE_BYTES } else { 0 },
+            parts: MessagePart::of(inputs),
             inputs: inputs.into(),
         }
     }
@@ -221,8 +225,16 @@ impl ColumnPlan {
         writer.array(1 + self.inputs.len())?;
         writer.uint(workers.version().get())?;
         let now = Now::default();
-        for input in &self.inputs {
-            encode_input(writer, input, workers, info, draw, &now, self.max_text_bytes)?;
+        for part in &self.parts {
+            match part {
+                MessagePart::One(input) => {
+                    encode_input(writer, input, workers, info, draw, &now, self.max_text_bytes)?;
+                }
+                MessagePart::Columns(columns) => {
+                    let (gap, out) = writer.bins(columns.len(), workers.len() * Column::WIDTH)?;
+                    workers.fill_columns(columns, gap, out, &now);
+                }
+            }
         }
         Ok(())
     }
@@ -310,4 +322,65 @@ fn rows<C: CandidateWorkers>(
     };
     let text = cut::text(info.request_text, plan.max_text_bytes);
     encode_rows(writer, (0..workers.len()).map(row), text, &plan.config, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use sgl_policy_abi::Reader;
+
+    use super::*;
+    use crate::core::fleet::Fleet;
+    use crate::core::worker::WorkerSpec;
+
+    const INPUTS: [Input; 8] = [
+        Input::Load,
+        Input::Healthy,
+        Input::Running,
+        Input::TokensInFlight,
+        Input::OldestPendingMs,
+        Input::KvUsage,
+        Input::Leg,
+        Input::PrefillLoad,
+    ];
+
+    #[test]
+    fn message_has_each_column_in_its_place_whatever_the_table() {
+        let fleet = Fleet::new();
+        let mut held = Vec::new();
+        for workers in [0, 1, 3, 63, 64, 70, 300] {
+            while fleet.table().len() < workers {
+                let url = format!("http://{}", fleet.table().len());
+                let worker = fleet.add(WorkerSpec::new(url), true).expect("a new URL");
+                worker.increment_load();
+                held.push(worker);
+            }
+            check(&fleet);
+        }
+        // A table with holes.
+        for url in ["http://5", "http://70", "http://71", "http://299"] {
+            fleet.remove(url).expect("it is there");
+            check(&fleet);
+        }
+    }
+
+    fn check(fleet: &Fleet) {
+        let table = fleet.table();
+        let plan = WirePlan::new(Wire::Columns, &INPUTS, &HashMap::new(), 1 << 20);
+        let info = SelectWorkerInfo::default();
+        let mut buffer = vec![0xEE; plan.bound(&*table, &info, &[])];
+        let used = plan.encode(&mut buffer, &*table, &info, &[], Draw::Fresh).expect("it fits");
+        let mut reader = Reader::new(&buffer[..used]);
+        assert_eq!((reader.array(), reader.uint()), (Ok(INPUTS.len() + 1), Ok(table.version().get())));
+        for input in &INPUTS {
+            match input {
+                Input::Column(column) => {
+                    let mut expected = vec![0; table.len() * Column::WIDTH];
+                    table.fill(*column, &mut expected);
+                    assert_eq!(reader.bin(), Ok(&*expected), "{} of {}", column.name(), table.len());
+                }
+                _ => reader.skip().expect("an element"),
+            }
+        }
+        assert_eq!(reader.finish(), Ok(()));
+    }
 }
