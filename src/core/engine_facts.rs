@@ -22,12 +22,21 @@ pub struct EngineFacts {
     /// Requests that it runs at the same time at most, all ranks together; others wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_running_requests: Option<u32>,
+    /// Which data-parallel rank of its engine the worker is; the other facts are those of the rank then.
+    /// Unknown where an engine is one worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dp_rank: Option<u32>,
 }
 
 impl EngineFacts {
     /// Nothing is known.
-    pub const UNKNOWN: Self =
-        Self { name: None, kv_capacity_tokens: None, block_size: None, max_running_requests: None };
+    pub const UNKNOWN: Self = Self {
+        name: None,
+        kv_capacity_tokens: None,
+        block_size: None,
+        max_running_requests: None,
+        dp_rank: None,
+    };
 
     /// True if nothing is known.
     pub fn is_unknown(&self) -> bool {

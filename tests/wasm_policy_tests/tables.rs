@@ -71,7 +71,12 @@ async fn table_arrives_with_all_static_facts() {
         let labels = if index == 2 { labels.clone() } else { BTreeMap::new() };
         let url = format!("http://wörker{index}:80");
         let engine = if index == 1 {
-            EngineFacts { name: Some("vllm".into()), block_size: Some(16), ..EngineFacts::UNKNOWN }
+            EngineFacts {
+                name: Some("vllm".into()),
+                block_size: Some(16),
+                dp_rank: Some(0),
+                ..EngineFacts::UNKNOWN
+            }
         } else {
             EngineFacts::UNKNOWN
         };
@@ -91,7 +96,7 @@ async fn table_arrives_with_all_static_facts() {
     assert_eq!(workers[0].get("model"), &Value::Nil);
     assert_eq!(workers[1].get("model"), &Value::str("model-1"));
     assert_eq!(workers[1].get("engine"), &Value::str("vllm"));
-    assert_eq!(workers[1].get("block_size").int(), 16);
+    assert_eq!((workers[1].get("block_size").int(), workers[1].get("dp_rank").int()), (16, 0));
     assert_eq!(workers[0].get("labels"), &Value::Map(vec![]));
     assert_eq!(workers[2].get("labels").get("zone"), &Value::str("b"));
     assert_eq!(workers[2].get("labels").get("gpu"), &Value::str("h100"));

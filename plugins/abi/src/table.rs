@@ -33,15 +33,18 @@ pub struct KnownEngine<'a> {
     pub block_size: Option<u32>,
     /// Requests that it runs at the same time at most.
     pub max_running_requests: Option<u32>,
+    /// Which data-parallel rank of its engine the worker is; none where an engine is one worker.
+    pub dp_rank: Option<u32>,
 }
 
 impl KnownEngine<'_> {
     /// The numbers with their keys.
-    const fn numbers(&self) -> [(&'static str, Option<u32>); 3] {
+    const fn numbers(&self) -> [(&'static str, Option<u32>); 4] {
         [
             ("kv_capacity_tokens", self.kv_capacity_tokens),
             ("block_size", self.block_size),
             ("max_running_requests", self.max_running_requests),
+            ("dp_rank", self.dp_rank),
         ]
     }
 
@@ -243,6 +246,7 @@ fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<WorkerFacts<'a>, DecodeError>
             "kv_capacity_tokens" => facts.engine.kv_capacity_tokens = number(r)?,
             "block_size" => facts.engine.block_size = number(r)?,
             "max_running_requests" => facts.engine.max_running_requests = number(r)?,
+            "dp_rank" => facts.engine.dp_rank = number(r)?,
             _ => r.skip()?,
         }
     }

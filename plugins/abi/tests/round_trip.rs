@@ -40,6 +40,7 @@ fn engine_facts(name: &Option<String>, number: Option<u32>) -> KnownEngine<'_> {
         name: name.as_deref(),
         block_size: number,
         max_running_requests: number,
+        dp_rank: number,
         ..KnownEngine::default()
     }
 }

@@ -32,6 +32,8 @@ struct WorkerRow {
     kv_capacity_tokens: Option<NonZeroU32>,
     block_size: Option<NonZeroU32>,
     max_running_requests: Option<NonZeroU32>,
+    /// One more than the rank.
+    after_dp_rank: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,7 @@ impl Table {
             kv_capacity_tokens: facts.engine.kv_capacity_tokens.and_then(NonZeroU32::new),
             block_size: facts.engine.block_size.and_then(NonZeroU32::new),
             max_running_requests: facts.engine.max_running_requests.and_then(NonZeroU32::new),
+            after_dp_rank: facts.engine.dp_rank.and_then(|rank| NonZeroU32::MIN.checked_add(rank)),
         });
         Some(())
     }
@@ -185,6 +188,7 @@ impl Table {
                 kv_capacity_tokens: row.kv_capacity_tokens.map(NonZeroU32::get),
                 block_size: row.block_size.map(NonZeroU32::get),
                 max_running_requests: row.max_running_requests.map(NonZeroU32::get),
+                dp_rank: row.after_dp_rank.map(|after| after.get() - 1),
             },
         }
     }

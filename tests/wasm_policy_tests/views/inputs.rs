@@ -42,11 +42,15 @@ fn engine() -> impl Strategy<Value = EngineFacts> {
     let names = option::of(prop_oneof![Just("sglang".to_owned()), ".{1,40}"]);
     // Nothing has no size.
     let number = || option::of(prop_oneof![1..300_u32, 65_000..66_000_u32, 1..u32::MAX]);
-    (names, number(), number(), number()).prop_map(|(name, capacity, block, running)| EngineFacts {
-        name: name.map(Into::into),
-        kv_capacity_tokens: capacity,
-        block_size: block,
-        max_running_requests: running,
+    let ranks = option::of(prop_oneof![0..300_u32, 0..u32::MAX]);
+    (names, number(), number(), number(), ranks).prop_map(|(name, capacity, block, running, rank)| {
+        EngineFacts {
+            name: name.map(Into::into),
+            kv_capacity_tokens: capacity,
+            block_size: block,
+            max_running_requests: running,
+            dp_rank: rank,
+        }
     })
 }
 

@@ -70,6 +70,7 @@ fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
             kv_capacity_tokens: facts.engine.kv_capacity_tokens,
             block_size: facts.engine.block_size,
             max_running_requests: facts.engine.max_running_requests,
+            dp_rank: facts.engine.dp_rank,
         },
         healthy: ctx.healthy().get(index),
         excluded: ctx.excluded().get(index),

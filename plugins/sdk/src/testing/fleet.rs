@@ -31,6 +31,8 @@ macro_rules! worker {
             pub block_size: Option<u32>,
             /// Requests that it runs at the same time at most. Default unknown.
             pub max_running_requests: Option<u32>,
+            /// Which data-parallel rank of its engine it is. Default none: it is an engine of its own.
+            pub dp_rank: Option<u32>,
             /// Default true.
             pub healthy: bool,
             /// Default false.
@@ -57,6 +59,7 @@ macro_rules! worker {
                     kv_capacity_tokens: None,
                     block_size: None,
                     max_running_requests: None,
+                    dp_rank: None,
                     healthy: true,
                     excluded: false,
                     prefix_match: -1,

@@ -27,6 +27,7 @@ pub(super) fn table(version: u64, workers: &[TestWorker]) -> Result<Vec<u8>, Ful
                     kv_capacity_tokens: worker.kv_capacity_tokens,
                     block_size: worker.block_size,
                     max_running_requests: worker.max_running_requests,
+                    dp_rank: worker.dp_rank,
                 },
             };
             encode_worker(w, &facts, worker.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())))

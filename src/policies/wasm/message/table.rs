@@ -11,7 +11,7 @@ pub(crate) fn workers_bound<C: CandidateWorkers>(workers: &C) -> usize {
     let bytes = |worker: &dyn Worker| {
         let labels: usize = worker.labels().iter().map(|(key, value)| key.len() + value.len() + 10).sum();
         let known = Some(worker.engine()).filter(|engine| !engine.is_unknown());
-        let engine = known.map_or(0, |engine| engine.name.as_deref().map_or(0, str::len) + 100);
+        let engine = known.map_or(0, |engine| engine.name.as_deref().map_or(0, str::len) + 120);
         worker.url().len() + worker.model_id().map_or(0, str::len) + engine + labels + 80
     };
     let all: usize = (0..workers.len()).filter_map(|index| workers.worker(index)).map(bytes).sum();
@@ -44,5 +44,6 @@ fn known(facts: &EngineFacts) -> KnownEngine<'_> {
         kv_capacity_tokens: facts.kv_capacity_tokens,
         block_size: facts.block_size,
         max_running_requests: facts.max_running_requests,
+        dp_rank: facts.dp_rank,
     }
 }
