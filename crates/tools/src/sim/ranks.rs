@@ -7,6 +7,7 @@ use crate::sim::accelerator::Accelerator;
 use crate::sim::config::SimConfig;
 use crate::sim::control::Control;
 use crate::sim::counters::Changes;
+use crate::sim::dialect::Dialect;
 use crate::sim::error::ApiError;
 use crate::sim::kv_sockets::KvSockets;
 
@@ -62,6 +63,10 @@ impl Ranks {
             None => self.turn.fetch_add(1, Ordering::Relaxed) % count,
         };
         self.iter().nth(at).ok_or_else(|| {
+            if self.config().engine == Some(Dialect::Vllm) {
+                let message = format!("data_parallel_rank {at} is out of range [0, {count}).");
+                return ApiError::parameter("data_parallel_rank", message);
+            }
             ApiError::parameter("routed_dp_rank", format!("routed_dp_rank={at} out of range [0, {count})"))
         })
     }

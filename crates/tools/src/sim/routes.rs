@@ -137,13 +137,17 @@ impl Routes {
         reader: BodyReader,
     ) -> Result<SimResponse, ApiError> {
         let rank = request.headers().get(vllm::RANK_HEADER).and_then(|rank| rank.to_str().ok()?.parse().ok());
+        // SGLang reads the header where it speaks OpenAI's language.
+        let is_openai = request.uri().path().starts_with("/v1/");
         let body = read_body(request).await?;
         let mut ask = reader(&body, self.ranks.config())?;
         // A prompt may be long; its bytes are not needed while its answer is made.
         drop(body);
         let room = ask.room.take();
-        if self.dialect == Some(Dialect::Vllm) {
-            ask.rank = rank;
+        match self.dialect {
+            Some(Dialect::Vllm) => ask.rank = rank,
+            Some(Dialect::Sglang) if is_openai => ask.rank = rank.or(ask.rank),
+            _ => {}
         }
         let accelerator = Arc::clone(self.ranks.pick(ask.rank)?);
         let mut reply = match self.dialect {

@@ -87,6 +87,11 @@ impl SimWorker {
         self.ranks.sum(|rank| rank.counters().requests())
     }
 
+    /// The same for each data-parallel rank.
+    pub fn requests_by_rank(&self) -> Vec<u64> {
+        self.ranks.iter().map(|rank| rank.counters().requests()).collect()
+    }
+
     /// Inference requests between arrival and the end of their answer, waiting ones included.
     pub fn in_flight(&self) -> usize {
         self.ranks.sum(|rank| rank.counters().in_flight())
