@@ -38,4 +38,4 @@ pub use crate::request_record::{
 pub use crate::signature_header::SIGNATURE_HEADER;
 #[cfg(feature = "server")]
 pub use crate::told_problem::ToldProblem;
-pub use crate::worker_view::{CircuitState, EngineView, WorkerList, WorkerView};
+pub use crate::worker_view::{CircuitState, EngineView, RankView, WorkerList, WorkerView};

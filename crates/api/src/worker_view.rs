@@ -47,6 +47,42 @@ pub struct WorkerView {
     /// What the router has sent to it, by its own books; left out while no plugin reads them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub books: Option<BookNumbers>,
+    /// Its data-parallel ranks, where each is a candidate of its own; what is said of the worker is of all of
+    /// them then. Left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<RankView>,
+}
+
+/// A data-parallel rank of a worker, as policies see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RankView {
+    /// Its number.
+    pub rank: u32,
+    /// Its name for policies, in records and in metrics: that of the worker, `@` and the number.
+    pub url: String,
+    /// True if policies may choose it.
+    pub healthy: bool,
+    /// True if it said a moment ago that it is full, and is passed over while others are not.
+    pub full: bool,
+    /// Requests in flight to it from this router.
+    pub load: usize,
+    /// Whether its circuit lets requests through.
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub circuit: CircuitState,
+    /// Requests that it answered.
+    pub succeeded: u64,
+    /// Requests that it failed.
+    pub failed: u64,
+    /// What the engine said of it.
+    pub report: KnownReport,
+    /// Tokens that its KV cache can hold.
+    pub kv_capacity_tokens: Option<u32>,
+    /// Requests that it runs at the same time at most.
+    pub max_running_requests: Option<u32>,
+    /// What the router has sent to it, by its own books; left out while no plugin reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub books: Option<BookNumbers>,
 }
 
 /// What is known of the engine behind a worker; null where it is not known.

@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+/// The most blanks at the end of a JSON object in which members are put.
+const MAX_BLANKS: usize = 4096;
+
 /// A body as it came, perhaps with something behind it: a body that grows is not copied for that.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
@@ -18,6 +21,22 @@ impl Payload {
     /// `body` and behind it `tail`.
     pub fn with_tail(body: Bytes, tail: Bytes) -> Self {
         Self { body, tail }
+    }
+
+    /// A JSON object with more members at its end, where they win over members of the same name before them.
+    /// Nothing of the body is copied. `None` if it does not end as an object, or behind thousands of blanks.
+    pub fn with_members(&self, members: &str) -> Option<Self> {
+        let last = if self.tail.is_empty() { &self.body } else { &self.tail };
+        let blanks = last.iter().rev().take(MAX_BLANKS).take_while(|byte| byte.is_ascii_whitespace()).count();
+        let kept = last.get(..last.len() - blanks)?.strip_suffix(b"}")?;
+        let before = kept.iter().rev().take(MAX_BLANKS).find(|byte| !byte.is_ascii_whitespace());
+        let comma = if before? == &b'{' { "" } else { "," };
+        let end = format!("{comma}{members}}}");
+        Some(if self.tail.is_empty() {
+            Self { body: self.body.slice(..kept.len()), tail: end.into() }
+        } else {
+            Self { body: self.body.clone(), tail: [kept, end.as_bytes()].concat().into() }
+        })
     }
 }
 
@@ -47,5 +66,33 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         let length = self.body.len().saturating_add(self.tail.len());
         SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(payload: &Payload) -> String {
+        String::from_utf8([&*payload.body, &*payload.tail].concat()).unwrap()
+    }
+
+    #[test]
+    fn members_are_put_at_the_end_of_an_object_once_and_again() {
+        for (body, expected) in [
+            (r#"{"a": 1}"#, r#"{"a": 1,"b":2}"#),
+            ("\u{feff} {\"a\": {}} \n", "\u{feff} {\"a\": {},\"b\":2}"),
+            (" { } ", " { \"b\":2}"),
+        ] {
+            let payload = Payload::from(Bytes::from(body));
+            let once = payload.with_members(r#""b":2"#).unwrap();
+            assert_eq!(whole(&once), expected);
+            let twice = once.with_members(r#""c":3"#).unwrap();
+            assert_eq!(whole(&twice), expected.replace("2}", r#"2,"c":3}"#));
+        }
+        let far = format!("{{}}{}", " ".repeat(5000));
+        for other in ["", "[]", "}", "7", &far] {
+            assert!(Payload::from(Bytes::from(other.to_owned())).with_members("").is_none(), "{other:.9}");
+        }
     }
 }

@@ -28,6 +28,7 @@ mod body;
 pub(crate) mod extract;
 pub(crate) mod listener;
 pub(crate) mod kept_workers;
+mod worker_views;
 pub(crate) mod workers;
 pub(crate) mod plugins;
 pub(crate) mod decisions;

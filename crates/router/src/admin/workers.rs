@@ -18,15 +18,15 @@ use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
 use crate::admin::extract::{InPath, InQuery};
 use crate::admin::kept_workers::{KeptWorkers, Turn};
 use crate::admin::who::Changed;
+use crate::admin::worker_views;
 use crate::config::check_workers::check_worker;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
-use sgl_api::{EngineView, Problem, WorkerList, WorkerView};
+use sgl_api::{Problem, WorkerList, WorkerView};
 use sgl_upstream::{WorkerUrl, without_user};
 use sglang_router_rs::config::Faults;
-use sglang_router_rs::core::Worker;
 use sglang_router_rs::types::shown;
 
 /// The endpoints of workers.
@@ -48,50 +48,21 @@ pub(crate) struct Workers {
     kept: Option<Arc<KeptWorkers>>,
 }
 
-/// The worker as it is now.
-fn view(target: &Target) -> WorkerView {
-    let worker = target.worker();
-    let spec = worker.spec();
-    let (succeeded, failed) = target.outcomes();
-    WorkerView {
-        url: spec.url.clone(),
-        role: spec.role,
-        model: spec.model.clone(),
-        weight: spec.weight,
-        labels: spec.labels.clone(),
-        bootstrap_port: spec.bootstrap_port,
-        healthy: worker.is_healthy(),
-        passing: target.is_passing(),
-        full: target.fullness().is_full(),
-        draining: worker.is_draining(),
-        load: worker.load(),
-        circuit: target.circuit().state(),
-        succeeded,
-        failed,
-        report: worker.report().known(),
-        engine: engine(target),
-        books: worker.book_numbers(),
-    }
-}
-
-fn engine(target: &Target) -> EngineView {
-    let (facts, source) = (target.worker().engine(), target.reports().source());
-    EngineView {
-        setting: target.own().engine.as_str().to_owned(),
-        name: facts.name.as_deref().map(str::to_owned),
-        version: source.version,
-        kv_capacity_tokens: facts.kv_capacity_tokens,
-        block_size: facts.block_size,
-        max_running_requests: facts.max_running_requests,
-        load_path: source.path.map(str::to_owned),
+/// The worker as it is now, of which this is one candidate.
+fn view(backends: &Backends, target: &Arc<Target>) -> WorkerView {
+    let targets = backends.targets(&target.endpoint().url().to_string());
+    match targets.first() {
+        Some(first) => worker_views::view(first, &targets),
+        // It has just been removed.
+        None => worker_views::view(target, std::slice::from_ref(target)),
     }
 }
 
 /// The log's text about a worker that was added. Its URL is in its normal form, which has no user.
 fn added(target: &Target) -> Changed {
-    let spec = target.worker().spec();
+    let (url, spec) = (target.endpoint().url(), target.worker().spec());
     let model = spec.model.as_ref().map_or_else(String::new, |model| format!(", model {model}"));
-    Changed(shown(&format!("worker {}, role {}{model}", spec.url, spec.role)))
+    Changed(shown(&format!("worker {url}, role {}{model}", spec.role)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,9 +74,7 @@ pub(crate) struct ByUrl {
 /// Lists the workers
 #[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
 pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Json<WorkerList> {
-    let snapshot = backends.snapshot();
-    let workers = snapshot.targets().iter().map(|target| view(target)).collect();
-    Json(WorkerList { workers })
+    Json(WorkerList { workers: worker_views::views(backends.snapshot().targets()) })
 }
 
 /// Adds a worker
@@ -137,10 +106,10 @@ pub(crate) async fn add(
         Ok(target) => {
             tracing::info!(worker = entry.url, "added");
             if let Some((kept, turn)) = turn {
-                let url = target.worker().url().to_owned();
+                let url = target.endpoint().url().to_string();
                 kept.add(turn, WorkerEntry { url, ..entry }).await;
             }
-            Ok((StatusCode::CREATED, Extension(added(&target)), Json(view(&target))))
+            Ok((StatusCode::CREATED, Extension(added(&target)), Json(view(&backends, &target))))
         }
         Err(error @ AddError::Fleet(_)) => Err(there_already(&backends, &entry, &error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
@@ -157,16 +126,14 @@ pub(crate) async fn drain(
     InQuery(ByUrl { url }): InQuery<ByUrl>,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
     let target = backends.drain(&url).ok_or_else(|| unknown(&url))?;
-    tracing::info!(worker = target.worker().url(), "draining");
-    Ok((StatusCode::ACCEPTED, Json(view(&target))))
+    tracing::info!(worker = %target.endpoint().url(), "draining");
+    Ok((StatusCode::ACCEPTED, Json(view(&backends, &target))))
 }
 
 /// The advice about a worker that exists already.
 fn there_already(backends: &Backends, entry: &WorkerEntry, error: &AddError) -> Problem {
     let url = normal(&entry.url);
-    let snapshot = backends.snapshot();
-    let known = snapshot.targets().iter().find(|target| target.worker().url() == url);
-    let hint = match known {
+    let hint = match backends.targets(&url).first() {
         Some(target) if target.worker().is_draining() => {
             "; it is draining: POST /workers/undrain?url=… ends that"
         }
@@ -187,8 +154,8 @@ pub(crate) async fn undrain(
 ) -> Result<Json<WorkerView>, Problem> {
     let target = backends.undrain(&url).ok_or_else(|| unknown(&url))?;
     let target = target.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
-    tracing::info!(worker = target.worker().url(), "not draining any more");
-    Ok(Json(view(&target)))
+    tracing::info!(worker = %target.endpoint().url(), "not draining any more");
+    Ok(Json(view(&backends, &target)))
 }
 
 /// Drains a worker, then removes it

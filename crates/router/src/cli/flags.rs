@@ -44,6 +44,9 @@ pub struct ServeArgs {
     /// A decode worker; may be given more than once
     #[arg(long, value_name = "URL")]
     pub decode: Vec<String>,
+    /// Each data-parallel rank of an engine is a worker of its own for policies
+    #[arg(long)]
+    pub dp_aware: bool,
     /// Accepted for the sake of sglang-router: prefill and decode workers are enough to say so
     #[arg(long, hide = true)]
     pub pd_disaggregation: bool,
@@ -221,6 +224,7 @@ impl ServeArgs {
             config.plugin_dir.clone_from(&self.plugin_dir);
         }
         config.watch_plugin_dir |= self.watch;
+        config.upstream.dp_aware |= self.dp_aware;
         if self.state_dir.is_some() {
             config.state_dir.clone_from(&self.state_dir);
         }

@@ -223,6 +223,7 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
             faults,
         ),
         silence: check_silence(upstream, faults),
+        dp_aware: upstream.dp_aware,
         queue: check_queue(&config.queue, faults),
         max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
         retry_on: check_retry_on(&config.retry.on, faults),

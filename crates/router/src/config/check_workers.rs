@@ -1,6 +1,7 @@
 //! The checks of workers.
 
-use crate::config::checked::DAY_SECS;
+use crate::config::checked::{DAY_SECS, MAX_DP_SIZE};
+use crate::config::engine_setting::EngineSetting;
 use crate::config::worker_entry::WorkerEntry;
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::Fault;
@@ -36,6 +37,14 @@ pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fa
             faults.push(Fault::value(within(key), secs, format!("0 to {DAY_SECS}")));
         }
     }
+    if let Some(size) = worker.dp_size.filter(|size| !(1..=MAX_DP_SIZE).contains(size)) {
+        faults.push(Fault::value(within("dp_size"), size, format!("1 to {MAX_DP_SIZE}")));
+    }
+    let has_ranks = !matches!(worker.engine, EngineSetting::Llamacpp | EngineSetting::None);
+    if let (Some(size), false) = (worker.dp_size, has_ranks && worker.dp_aware != Some(false)) {
+        let allowed = "only where `dp_aware` is not false, and with an engine that has ranks";
+        faults.push(Fault::value(within("dp_size"), size, allowed));
+    }
     if let (Some(port), false) = (worker.bootstrap_port, worker.role == WorkerRole::Prefill) {
         faults.push(Fault::value(within("bootstrap_port"), port, "only with role = \"prefill\""));
     }
@@ -55,4 +64,33 @@ pub(crate) fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) ->
         checked.push(worker);
     }
     checked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_bounded_and_only_of_engines_that_have_them() {
+        let faulty = |worker: WorkerEntry| {
+            let mut faults = Vec::new();
+            check_worker(&WorkerEntry { url: "http://w".to_owned(), ..worker }, "w", &mut faults);
+            faults.iter().filter(|fault| fault.path == "w.dp_size").count()
+        };
+        let sized = |dp_size| WorkerEntry { dp_size: Some(dp_size), ..WorkerEntry::default() };
+        assert_eq!(
+            [faulty(sized(0)), faulty(sized(257)), faulty(sized(1)), faulty(sized(256))],
+            [1, 1, 0, 0]
+        );
+        assert_eq!(faulty(WorkerEntry { dp_aware: Some(true), ..sized(8) }), 0);
+        assert_eq!(faulty(WorkerEntry { dp_aware: Some(false), ..sized(8) }), 1);
+        for (engine, expected) in [
+            (EngineSetting::Sglang, 0),
+            (EngineSetting::Vllm, 0),
+            (EngineSetting::Llamacpp, 1),
+            (EngineSetting::None, 1),
+        ] {
+            assert_eq!(faulty(WorkerEntry { engine, ..sized(8) }), expected, "{engine:?}");
+        }
+    }
 }

@@ -16,6 +16,9 @@ use sglang_router_rs::config::{Fault, TrustRule};
 /// Longest time that can be set in seconds, where nothing else is said.
 pub(crate) const DAY_SECS: u64 = 86_400;
 
+/// The most data-parallel ranks of a worker.
+pub(crate) const MAX_DP_SIZE: u32 = 256;
+
 /// All settings, within their limits. Made by [`crate::config::check()`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -128,6 +131,8 @@ pub struct ProxySettings {
     pub requests: RequestSettings,
     /// How workers are connected to.
     pub upstream: UpstreamSettings,
+    /// Whether ranks are workers of their own, where a worker does not say.
+    pub dp_aware: bool,
     /// Active checks.
     pub health: HealthSettings,
     /// When a failing worker is taken out of the path.
@@ -208,6 +213,20 @@ pub struct OwnSettings {
     pub engine: EngineSetting,
     /// Whether what it publishes is listened to.
     pub kv_events: bool,
+    /// Whether its ranks are workers of their own.
+    pub ranks: RankSetting,
+}
+
+/// Whether the data-parallel ranks of an engine are workers of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RankSetting {
+    /// They are not: the engine picks one.
+    #[default]
+    Together,
+    /// They are, as many as the engine says it has.
+    Asked,
+    /// They are, and there are so many, 1 to 256.
+    Fixed(u32),
 }
 
 impl ProxySettings {
@@ -217,6 +236,15 @@ impl ProxySettings {
             silence: self.silence.of_worker(worker),
             engine: worker.engine,
             kv_events: worker.kv_events,
+            ranks: self.ranks_of(worker),
+        }
+    }
+
+    fn ranks_of(&self, worker: &WorkerEntry) -> RankSetting {
+        match worker.dp_size {
+            Some(size) => RankSetting::Fixed(size),
+            None if worker.dp_aware.unwrap_or(self.dp_aware) => RankSetting::Asked,
+            None => RankSetting::Together,
         }
     }
 }

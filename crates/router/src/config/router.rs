@@ -252,6 +252,9 @@ pub struct UpstreamSection {
     /// Seconds that may pass between two pieces of an answer: 0 (no limit) to 86,400. The answer is
     /// broken off then. Default: 600.
     pub silence_timeout_secs: u64,
+    /// Whether each data-parallel rank of an engine is a worker of its own for policies, with a load of its
+    /// own, and requests say which rank is to serve them. Default: false, the engine picks the rank.
+    pub dp_aware: bool,
     /// Idle connections that are kept for each worker: 0 to 65,536. Default: 512.
     pub max_idle_connections: usize,
     /// Seconds after which an idle connection to a worker is closed: 1 to 3600. Default: 50.
@@ -265,6 +268,7 @@ impl Default for UpstreamSection {
             request_timeout_secs: 1800,
             first_byte_timeout_secs: 0,
             silence_timeout_secs: 600,
+            dp_aware: false,
             max_idle_connections: 512,
             idle_timeout_secs: 50,
         }

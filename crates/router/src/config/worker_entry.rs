@@ -28,6 +28,14 @@ pub struct WorkerEntry {
     /// them. Default: true.
     #[serde(skip_serializing_if = "is_true")]
     pub kv_events: bool,
+    /// `upstream.dp_aware` for this worker: whether its data-parallel ranks are workers of their own. Default:
+    /// that of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dp_aware: Option<bool>,
+    /// How many data-parallel ranks it has, 1 to 256, for an engine that does not tell; with it the worker is
+    /// `dp_aware`. Default: the engine is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dp_size: Option<u32>,
     /// Free-form labels. Default: none.
     pub labels: BTreeMap<String, String>,
     /// Port of the bootstrap server of a prefill worker. Default: none.
@@ -52,6 +60,8 @@ impl Default for WorkerEntry {
             weight: 1.0,
             engine: EngineSetting::Auto,
             kv_events: true,
+            dp_aware: None,
+            dp_size: None,
             labels: BTreeMap::new(),
             bootstrap_port: None,
             first_byte_timeout_secs: None,

@@ -17,7 +17,6 @@ use crate::proxy::parse::Wanted;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::request_course::RequestCourse;
 use crate::proxy::request_view::RequestView;
-use crate::proxy::retry::Ending;
 use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
 use crate::proxy::tried::Selection;
@@ -134,9 +133,9 @@ async fn serve<F: Form>(
             return outcome.into_response(client, inbound, Lesson::of(info), prefill, record).map(Some);
         }
         let Attempted { outcome, culprit, other, .. } = attempted;
-        culprit.exclude(tried, snapshot, eligible, chosen);
-        if other.is_some_and(Ending::is_break) {
-            culprit.other().exclude(tried, snapshot, eligible, chosen);
+        culprit.exclude(tried, snapshot, eligible, chosen, outcome.ending());
+        if let Some(ending) = other.filter(|other| other.is_break()) {
+            culprit.other().exclude(tried, snapshot, eligible, chosen, ending);
         }
         tried.keep(culprit.told(outcome));
         course.follow(proxy.backends().snapshot(), F::SHAPE, model);

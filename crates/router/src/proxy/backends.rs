@@ -8,9 +8,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::checked::ProxySettings;
+use crate::config::checked::{OwnSettings, ProxySettings};
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::endpoint::Endpoint;
+use crate::proxy::engines::rank_learner::given_layout;
 use crate::proxy::fleet_upkeep;
 use crate::proxy::health;
 use crate::proxy::queue::RequestQueue;
@@ -19,7 +20,7 @@ use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
 use sgl_upstream::{WorkerUrl, WorkerUrlError};
-use sglang_router_rs::core::{FleetError, FleetWorker, Worker, WorkerSpec};
+use sglang_router_rs::core::{FleetError, WorkerSpec};
 use sglang_router_rs::policies::PolicyHandle;
 use sglang_router_rs::prefix_index::PrefixIndex;
 
@@ -163,22 +164,18 @@ impl Backends {
             return Ok(target);
         }
         let own = self.settings.of_worker(entry);
-        let make = |worker: Arc<FleetWorker>| {
-            let endpoint = Endpoint::new(Arc::clone(&worker), url, &self.settings, healthy, &self.queue);
-            Target::new(worker, own, endpoint)
-        };
-        let target = self.roster.add(spec, healthy, make)?;
-        self.look_after(&mut keepers, &target);
-        Ok(target)
+        let endpoint = Endpoint::new(url, &self.settings, healthy, &self.queue);
+        let target = self.roster.add(spec, healthy, own, &endpoint)?;
+        Ok(self.look_after(&mut keepers, &target, own))
     }
 
     /// Ends the removal of a worker and its drain. `None` if it is not being removed.
     fn recall(&self, keepers: &mut Keepers, entry: &WorkerEntry, spec: &WorkerSpec) -> Option<Arc<Target>> {
         keepers.leaving.remove(&spec.url)?;
-        self.roster.replace(spec.clone(), self.settings.of_worker(entry))?;
+        let own = self.settings.of_worker(entry);
+        self.roster.replace(spec.clone(), own)?;
         let target = self.roster.undrain(&spec.url)?;
-        self.look_after(keepers, &target);
-        Some(target)
+        Some(self.look_after(keepers, &target, own))
     }
 
     /// Gives a worker that is there the role, the model, the weight, the labels and the limits of
@@ -192,27 +189,37 @@ impl Backends {
     pub fn change(&self, entry: &WorkerEntry) -> Result<Option<Arc<Target>>, WorkerUrlError> {
         let url = WorkerUrl::parse(&entry.url)?;
         let mut keepers = self.keepers.lock();
-        let target = self.roster.replace(spec_of(entry, &url), self.settings.of_worker(entry));
-        if let Some(target) = &target {
-            self.look_after(&mut keepers, target);
-        }
-        Ok(target)
+        let own = self.settings.of_worker(entry);
+        let target = self.roster.replace(spec_of(entry, &url), own);
+        Ok(target.map(|target| self.look_after(&mut keepers, &target, own)))
     }
 
-    /// Gives a worker a keeper, which begins when the one before has ended.
-    fn look_after(&self, keepers: &mut Keepers, target: &Arc<Target>) {
-        let url = target.worker().url().to_owned();
+    /// Gives a worker a keeper, which begins when the one before has ended. The worker as it is then.
+    fn look_after(&self, keepers: &mut Keepers, target: &Arc<Target>, own: OwnSettings) -> Arc<Target> {
+        let endpoint = Arc::clone(target.endpoint());
+        let url = endpoint.url().to_string();
+        if let Some(layout) = given_layout(own) {
+            self.roster.lay_out(&url, layout);
+        }
         let before = keepers.present.remove(&url);
         let blocks = self.settings.requests.prefix;
         let keeping =
-            health::keep(Arc::clone(target), Arc::clone(&self.roster), self.settings.health.clone(), blocks);
+            health::keep(endpoint, own, Arc::clone(&self.roster), self.settings.health.clone(), blocks);
         let keeper = self.runtime.spawn(async {
             if let Some(before) = before {
                 before.end().await;
             }
             keeping.await;
         });
+        let first = self.roster.targets(&url).into_iter().next();
         keepers.present.insert(url, Keeper(keeper));
+        first.unwrap_or_else(|| Arc::clone(target))
+    }
+
+    /// All of a worker, or its data-parallel ranks where they are candidates of their own; nobody if it is not
+    /// there.
+    pub fn targets(&self, url: &str) -> Vec<Arc<Target>> {
+        self.roster.targets(&normal(url))
     }
 
     /// No new requests to a worker from now on; those in flight go on. `None` if it is not there.
@@ -253,29 +260,31 @@ impl Backends {
     ///
     /// The removal goes on in the background; the value that is returned can be waited for.
     pub fn retire(self: &Arc<Self>, url: &str) -> Option<JoinHandle<()>> {
-        let (target, removal) = {
+        let (endpoint, removal) = {
             let mut keepers = self.keepers.lock();
             let target = self.drain(url)?;
             keepers.removals += 1;
             let next = keepers.removals;
-            (Arc::clone(&target), *keepers.leaving.entry(target.worker().url().to_owned()).or_insert(next))
+            let endpoint = Arc::clone(target.endpoint());
+            let url = endpoint.url().to_string();
+            (endpoint, *keepers.leaving.entry(url).or_insert(next))
         };
         let this = Arc::clone(self);
         Some(self.runtime.spawn(async move {
-            let is_drained = tokio::time::timeout(this.settings.shutdown, drained(&target)).await.is_ok();
-            this.end_removal(removal, &target, is_drained);
+            let is_drained = tokio::time::timeout(this.settings.shutdown, drained(&endpoint)).await.is_ok();
+            this.end_removal(removal, &endpoint, is_drained);
         }))
     }
 
     /// Removes this worker if it is still to be removed.
-    fn end_removal(&self, removal: u64, target: &Target, is_drained: bool) {
-        let url = target.worker().url();
+    fn end_removal(&self, removal: u64, endpoint: &Endpoint, is_drained: bool) {
+        let url = &endpoint.url().to_string();
         let mut keepers = self.keepers.lock();
         if keepers.leaving.get(url) != Some(&removal) {
             return;
         }
         if !is_drained {
-            tracing::warn!(worker = url, in_flight = target.load(), "removed before it was drained");
+            tracing::warn!(worker = url, in_flight = endpoint.load_of_all(), "removed before it was drained");
         }
         self.take_out(&mut keepers, url);
     }
@@ -294,8 +303,8 @@ impl Backends {
 
 /// Waits until a draining worker has no request in flight. If it was removed and added again, the
 /// requests from before end without a notice; so this also counts them now and then.
-async fn drained(target: &Target) {
-    while tokio::time::timeout(DRAIN_LOOK, target.drained()).await.is_err() {}
+async fn drained(endpoint: &Endpoint) {
+    while tokio::time::timeout(DRAIN_LOOK, endpoint.drained()).await.is_err() {}
 }
 
 /// The URL as the fleet knows it.

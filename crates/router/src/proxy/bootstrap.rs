@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::proxy::json::BYTE_ORDER_MARK;
 use crate::proxy::parse::MAX_INLINE_BYTES;
 use crate::proxy::proxy_error::ProxyError;
+use crate::proxy::rank::RankMark;
 use crate::proxy::target::Target;
 use sgl_upstream::Payload;
 
@@ -64,13 +65,27 @@ fn fields(prefill: &Target, batch: Option<usize>) -> String {
     let mut fields = String::new();
     add(&mut fields, "bootstrap_host", batch, || host.clone());
     add(&mut fields, "bootstrap_port", batch, || port.clone());
-    add(&mut fields, "bootstrap_room", batch, room);
+    add(&mut fields, "bootstrap_room", batch, || room(prefill.rank()));
     fields
 }
 
-/// A room that no other request has: 63 random bits, which every JSON reader takes.
-fn room() -> String {
-    (fastrand::u64(..) >> 1).to_string()
+/// The body for the decode half: with the rank that the prefill half is at, where it is at one. Versions that
+/// do not read the field find it by the room.
+pub(crate) fn at_decode(body: &Payload, prefill: &Target) -> Payload {
+    let told = prefill.rank_number().map(|rank| format!("\"disagg_prefill_dp_rank\":{rank}"));
+    told.and_then(|told| body.with_members(&told)).unwrap_or_else(|| body.clone())
+}
+
+/// A room that no other request has: 63 random bits, which every JSON reader takes. By its remainder SGLang
+/// finds the rank of the prefill half.
+fn room(rank: Option<&RankMark>) -> String {
+    let room = fastrand::u64(..) >> 1;
+    let room = rank.map_or(room, |rank| {
+        // With a bit less there is room for the rank.
+        let (room, count) = (room >> 1, u64::from(rank.count()));
+        room - room % count.max(1) + u64::from(rank.number())
+    });
+    room.to_string()
 }
 
 fn add(fields: &mut String, name: &str, batch: Option<usize>, mut value: impl FnMut() -> String) {

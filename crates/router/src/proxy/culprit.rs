@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::proxy::outcome::Outcome;
 use crate::proxy::proxy_error::ProxyError;
+use crate::proxy::retry::Ending;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use crate::proxy::tried::{Selection, Tried};
@@ -37,7 +38,8 @@ impl Culprit {
         }
     }
 
-    /// It is not to be chosen again. Of two that may both be at fault, one that nobody could replace
+    /// It is not to be chosen again after this ending; nor is any other rank of its engine, unless it was full
+    /// itself. Of two that may both be at fault, one that nobody could replace
     /// is: without it there would be no second run.
     pub(crate) fn exclude(
         self,
@@ -45,6 +47,7 @@ impl Culprit {
         snapshot: &Snapshot,
         eligible: Option<&WorkerSet>,
         chosen: Selection,
+        ending: Ending,
     ) {
         let is_replaceable = |index| tried.could_replace(snapshot, eligible, index);
         let (excludes_prefill, excludes_decode) = match self {
@@ -56,12 +59,17 @@ impl Culprit {
             }
         };
         if let Some(prefill) = chosen.prefill.filter(|_| excludes_prefill) {
-            tried.exclude(prefill);
+            exclude(tried, snapshot, prefill, ending);
         }
         if excludes_decode {
-            tried.exclude(chosen.decode);
+            exclude(tried, snapshot, chosen.decode, ending);
         }
     }
+}
+
+fn exclude(tried: &mut Tried, snapshot: &Snapshot, index: usize, ending: Ending) {
+    let count = if ending.is_of_rank() { 1 } else { usize::MAX };
+    snapshot.with_siblings(index).take(count).for_each(|index| tried.exclude(index));
 }
 
 /// What both workers of a pair do for others while they are silent to one request. Each half waits for

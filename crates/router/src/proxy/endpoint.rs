@@ -1,98 +1,121 @@
-//! What is behind the URL of a worker: how to reach it, and whether it may be chosen.
+//! What is behind the URL of a worker: how to reach it, and whether it is there.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::config::checked::ProxySettings;
-use crate::proxy::circuit::Circuit;
+use crate::config::checked::{CircuitSettings, ProxySettings};
 use crate::proxy::feed_log::FeedLog;
-use crate::proxy::fullness::Fullness;
 use crate::proxy::idle_connections::IdleConnections;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::report_log::ReportLog;
 use crate::proxy::retry::{AfterIdle, SecondRun};
-use crate::proxy::verdict::Verdict;
 use sgl_upstream::{Address, Outgoing, UpstreamAnswer, UpstreamConnection, UpstreamError, WorkerUrl};
-use sglang_router_rs::core::{FleetWorker, Worker};
 
-/// An engine with its connections, its circuit, its room, its health and its counters: all that stays
-/// true when the configuration says something else of its worker.
-///
-/// # Concurrency
-///
-/// The `healthy` bit that policies see is the conjunction of four things that change on their
-/// own: health checks pass, the circuit admits, it is not passed over as full, it is not draining.
-/// Whoever changes one of them calls [`refresh`](Self::refresh), which works the bit out anew under
-/// a lock, so that the last change always counts.
+/// What policies choose when they choose an endpoint: all of it, or one data-parallel rank.
+pub(crate) trait LeadsHere: fmt::Debug + Send + Sync {
+    /// Works out anew whether policies may choose it.
+    fn refresh(&self);
+
+    /// Requests in flight over it.
+    fn load(&self) -> usize;
+}
+
+/// An engine with its connections and its health, whatever leads to it: one `Entrance`, or one for each of its
+/// data-parallel ranks. It stays when the configuration says something else of its worker.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Whose bit it is: the worker that is in the table, or was last.
-    worker: Mutex<Arc<FleetWorker>>,
     address: Address,
     host: HeaderValue,
-    name: HeaderValue,
     pool: IdleConnections,
-    circuit: Circuit,
-    fullness: Fullness,
+    circuit: CircuitSettings,
     passing: AtomicBool,
     /// Whether a check has found out if it passes, or nothing checks.
     judged: AtomicBool,
     drained: Notify,
-    verdicts: [AtomicU64; Verdict::ALL.len()],
     reconnects: AtomicU64,
     reports: ReportLog,
     feed: FeedLog,
     /// Whether it was found dead and not alive since.
     dead: AtomicBool,
     deaths: AtomicU64,
-    /// Hears when the worker may be chosen, or may not any more.
+    /// Hears when a worker may be chosen, or may not any more.
     queue: Arc<RequestQueue>,
+    /// Those that lead to it, and those that did and have requests in flight.
+    entrances: Mutex<Vec<Weak<dyn LeadsHere>>>,
+    /// Hears of a new one. For its keeper.
+    has_opened: Notify,
 }
 
 impl Endpoint {
     /// Of a worker that passes its health checks, or not yet.
     pub fn new(
-        worker: Arc<FleetWorker>,
         url: WorkerUrl,
         settings: &ProxySettings,
         passing: bool,
         queue: &Arc<RequestQueue>,
-    ) -> Self {
+    ) -> Arc<Self> {
         let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("invalid"));
-        Self {
+        Arc::new(Self {
             host: text(&url.authority()),
-            name: text(worker.url()),
-            worker: Mutex::new(worker),
             address: Address::new(url),
             pool: IdleConnections::new(settings.upstream.clone()),
-            circuit: Circuit::new(settings.circuit.clone()),
-            fullness: Fullness::default(),
+            circuit: settings.circuit.clone(),
             passing: AtomicBool::new(passing),
             judged: AtomicBool::new(passing),
             drained: Notify::new(),
-            verdicts: [const { AtomicU64::new(0) }; Verdict::ALL.len()],
             reconnects: AtomicU64::new(0),
             reports: ReportLog::default(),
             feed: FeedLog::default(),
             dead: AtomicBool::new(false),
             deaths: AtomicU64::new(0),
             queue: Arc::clone(queue),
+            entrances: Mutex::default(),
+            has_opened: Notify::new(),
+        })
+    }
+
+    /// One more leads to it.
+    pub(crate) fn opened(&self, entrance: Arc<dyn LeadsHere>) {
+        {
+            let mut entrances = self.entrances.lock();
+            entrances.retain(|entrance| entrance.strong_count() > 0);
+            entrances.push(Arc::downgrade(&entrance));
         }
+        // A check may have passed, or failed, since the entrance's worker was made.
+        entrance.refresh();
+        self.has_opened.notify_one();
     }
 
-    /// From now on it is this worker's, which has the numbers of the one before.
-    pub fn hand_over(&self, worker: Arc<FleetWorker>) {
-        *self.worker.lock() = worker;
-        self.refresh();
+    /// Those that lead to it, and those that did and are still in use.
+    fn entrances(&self) -> Vec<Arc<dyn LeadsHere>> {
+        self.entrances.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Requests in flight to it.
-    pub fn load(&self) -> usize {
-        self.worker.lock().load()
+    /// Waits until there is a new one. For one caller.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn has_opened(&self) {
+        self.has_opened.notified().await;
+    }
+
+    /// Requests in flight to it, over all that lead to it.
+    pub fn load_of_all(&self) -> usize {
+        self.entrances().iter().map(|entrance| entrance.load()).sum()
+    }
+
+    pub(crate) fn circuit_settings(&self) -> &CircuitSettings {
+        &self.circuit
+    }
+
+    pub(crate) fn queue(&self) -> &RequestQueue {
+        &self.queue
     }
 
     /// How often it was found dead. Who waits for it remembers the number.
@@ -137,34 +160,14 @@ impl Endpoint {
         &self.host
     }
 
-    /// Its URL, as a header.
-    pub fn name(&self) -> &HeaderValue {
-        &self.name
-    }
-
     /// Its idle connections.
     pub fn pool(&self) -> &IdleConnections {
         &self.pool
     }
 
-    /// Its circuit.
-    pub fn circuit(&self) -> &Circuit {
-        &self.circuit
-    }
-
-    /// Whether it has room.
-    pub fn fullness(&self) -> &Fullness {
-        &self.fullness
-    }
-
-    /// True if its health checks pass and its circuit admits.
-    pub fn is_well(&self) -> bool {
-        self.is_passing() && self.circuit.admits()
-    }
-
     /// True if its health checks pass.
     pub fn is_passing(&self) -> bool {
-        // Relaxed: `refresh` reads it under its lock.
+        // Relaxed: `Entrance::refresh` reads it under its lock.
         self.passing.load(Ordering::Relaxed)
     }
 
@@ -172,7 +175,7 @@ impl Endpoint {
     pub fn set_passing(&self, passing: bool) {
         // Relaxed: see `is_passing`.
         self.passing.store(passing, Ordering::Relaxed);
-        self.refresh();
+        self.refresh_all();
         // Release: who sees that it is judged sees how.
         self.judged.store(true, Ordering::Release);
     }
@@ -183,55 +186,15 @@ impl Endpoint {
         self.judged.load(Ordering::Acquire)
     }
 
-    /// Works out anew whether policies may choose it.
-    pub fn refresh(&self) {
-        let has_changed = {
-            let worker = self.worker.lock();
-            let before = worker.is_healthy();
-            worker.set_healthy(self.is_well() && !self.fullness.is_passed_over());
-            worker.is_healthy() != before
-        };
-        if has_changed {
-            self.queue.workers_changed();
-        }
-    }
-
-    /// Keeps the `healthy` bit right where time alone changes it: an open circuit that lets a probe
-    /// through, a full worker that may have room again. For one caller, for ever.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    pub async fn recover(&self) {
-        loop {
-            tokio::select! {
-                () = self.circuit.half_opened() => {
-                    tracing::info!(worker = %self.url(), "circuit breaker: ready for a probe");
-                }
-                () = self.fullness.over() => {}
-            }
-            self.refresh();
-        }
+    /// Works out anew whether policies may choose what leads to it.
+    pub fn refresh_all(&self) {
+        self.entrances().iter().for_each(|entrance| entrance.refresh());
     }
 
     /// Something came of a request to it: those who are held may be asked again.
     #[inline]
     pub(crate) fn stir(&self) {
         self.queue.stir();
-    }
-
-    /// Counts what came of a request.
-    pub fn count(&self, verdict: Verdict) {
-        if let Some(counter) = self.verdicts.get(verdict as usize) {
-            // Relaxed: a counter.
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// How many requests came to this, over all that were sent to it.
-    pub fn counted(&self, verdict: Verdict) -> u64 {
-        // Relaxed: a counter.
-        self.verdicts.get(verdict as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
     /// How many requests were sent twice, because an idle connection closed under the first.
@@ -250,12 +213,6 @@ impl Endpoint {
         &self.feed
     }
 
-    /// Requests that it did its part for, and that it failed.
-    pub fn outcomes(&self) -> (u64, u64) {
-        let well = self.counted(Verdict::Served) + self.counted(Verdict::Refused);
-        (well, self.counted(Verdict::Failed))
-    }
-
     /// Perhaps no request is in flight any more: who waits for that looks.
     pub fn maybe_drained(&self) {
         self.drained.notify_waiters();
@@ -269,7 +226,7 @@ impl Endpoint {
     pub async fn drained(&self) {
         loop {
             let drained = self.drained.notified();
-            if self.load() == 0 {
+            if self.load_of_all() == 0 {
                 return;
             }
             drained.await;

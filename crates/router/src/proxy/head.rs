@@ -34,11 +34,15 @@ impl Head {
 
     /// The request to one worker.
     pub(crate) fn outgoing(&self, target: &Target, body: &Payload) -> Outgoing {
-        let mut request = Request::new(body.clone());
+        let rank = target.rank();
+        let mut request = Request::new(rank.map_or_else(|| body.clone(), |rank| rank.body(body)));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(header::HOST, target.host().clone());
+        if let Some(rank) = rank {
+            rank.write(request.headers_mut());
+        }
         request
     }
 }

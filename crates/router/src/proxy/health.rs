@@ -1,21 +1,23 @@
 //! The keeper of one worker: asks for its health, load and models, lets it recover, prunes its
 //! connections.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::config::checked::HealthSettings;
+use crate::config::checked::{HealthSettings, OwnSettings};
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::poll;
+use crate::proxy::engines::rank_learner::RankLearner;
 use crate::proxy::kv_events::feeds;
 use crate::proxy::learning::Learner;
 use crate::proxy::own_questions;
 use crate::proxy::own_questions::Finding;
 use crate::proxy::roster::Roster;
-use crate::proxy::target::Target;
-use sglang_router_rs::core::{Worker, WorkerReport};
+use sglang_router_rs::core::WorkerReport;
 use sglang_router_rs::types::{PrefixBlocks, in_full};
 
 /// How often idle connections are looked at.
@@ -27,23 +29,46 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// Dropping the future ends the looking after and nothing else.
 pub(crate) async fn keep(
-    target: Arc<Target>,
+    endpoint: Arc<Endpoint>,
+    own: OwnSettings,
     roster: Arc<Roster>,
     settings: HealthSettings,
     blocks: PrefixBlocks,
 ) {
     let came_up = CameUp::default();
-    let learner = Learner::new(&target, &roster, &settings);
-    let checks = check_for_ever(&target, &roster, &settings, &learner, &came_up);
-    let loads = poll::keep(&target, &roster, &settings, &came_up.loads);
-    let listening = feeds::keep(&target, &roster, &settings, blocks, &came_up.feeds);
+    let learner = Learner::new(&endpoint, &roster, &settings);
+    let ranks = RankLearner::new(&endpoint, own, &roster, settings.timeout);
+    let checks = Checks { endpoint: &endpoint, roster: &roster, learner: &learner, ranks: &ranks };
+    let loads = poll::keep(&endpoint, own, &roster, &ranks, &settings, &came_up.loads);
+    let listening = feeds::keep(&endpoint, own, &roster, &settings, blocks, &came_up.feeds);
+    let recovering = recover(&endpoint, &roster);
     let pruning = async {
         loop {
             tokio::time::sleep(PRUNE_INTERVAL).await;
-            target.pool().prune();
+            endpoint.pool().prune();
         }
     };
-    tokio::join!(checks, loads, learner.keep(), target.recover(), pruning, listening);
+    tokio::join!(checks.go_on(&settings, &came_up), loads, learner.keep(), recovering, pruning, listening);
+}
+
+/// Lets all that leads to a worker recover, also what opens later.
+async fn recover(endpoint: &Endpoint, roster: &Roster) {
+    let url = endpoint.url().to_string();
+    loop {
+        let targets = roster.targets(&url);
+        let mut recoveries: Vec<_> = targets.iter().map(|target| Box::pin(target.recover())).collect();
+        let all = std::future::poll_fn(|cx| {
+            // None of them ends.
+            for recovery in &mut recoveries {
+                let _never = recovery.as_mut().poll(cx);
+            }
+            Poll::<()>::Pending
+        });
+        tokio::select! {
+            () = endpoint.has_opened() => {}
+            () = all => {}
+        }
+    }
 }
 
 /// Who hears that a worker came up.
@@ -65,66 +90,77 @@ pub(crate) async fn keep_removed(endpoint: Weak<Endpoint>, roster: Arc<Roster>, 
         tokio::time::sleep(own_questions::jittered(interval)).await;
         // Whoever waits holds it. One that was added again at its URL counts the same requests, so
         // the number alone would not tell that the last one has ended.
-        let Some(endpoint) = endpoint.upgrade().filter(|endpoint| endpoint.load() > 0) else { return };
+        let Some(endpoint) = endpoint.upgrade().filter(|endpoint| endpoint.load_of_all() > 0) else { return };
         if endpoint.checked(false).await {
             roster.found_dead();
         }
     }
 }
 
-async fn check_for_ever(
-    target: &Target,
-    roster: &Roster,
-    settings: &HealthSettings,
-    learner: &Learner<'_>,
-    came_up: &CameUp,
-) {
-    let Some(interval) = settings.interval else { return std::future::pending().await };
-    // One that passes already was looked after by another keeper.
-    let mut streak = Streak { passing: target.is_passing().then_some(true), against: 0 };
-    let mut knows = true;
-    loop {
-        let finding = own_questions::check(target, &settings.endpoint, settings.timeout).await;
-        let passed = match finding {
-            Finding::Passed => Some(true),
-            Finding::Failed => Some(false),
-            Finding::Nothing(ref error) => {
-                if knows {
-                    let error = in_full(error);
-                    tracing::warn!(worker = target.worker().url(), error, "its health cannot be checked");
-                }
-                None
-            }
-        };
-        knows = passed.is_some();
-        if let Some(passed) = passed {
-            if let Some(passing) = streak.after(passed, settings) {
-                turn(target, passing, learner, came_up).await;
-                roster.judge();
-            }
-            if target.checked(passed).await {
-                // What it held is gone with it.
-                roster.forget_prefixes(target.worker());
-                roster.found_dead();
-            }
-        }
-        tokio::time::sleep(own_questions::jittered(interval)).await;
-    }
+/// Who is told what checks find.
+struct Checks<'a> {
+    endpoint: &'a Endpoint,
+    roster: &'a Roster,
+    learner: &'a Learner<'a>,
+    ranks: &'a RankLearner<'a>,
 }
 
-/// A worker passes its checks from now on, or does not.
-async fn turn(target: &Target, passing: bool, learner: &Learner<'_>, came_up: &CameUp) {
-    if passing {
-        // Before anybody chooses it: it may serve other models than before.
-        learner.learn_at_start().await;
+impl Checks<'_> {
+    async fn go_on(&self, settings: &HealthSettings, came_up: &CameUp) {
+        let Some(interval) = settings.interval else { return std::future::pending().await };
+        let endpoint = self.endpoint;
+        let url = endpoint.url().to_string();
+        // One that passes already was looked after by another keeper.
+        let mut streak = Streak { passing: endpoint.is_passing().then_some(true), against: 0 };
+        let (mut knows, mut is_doubted) = (true, false);
+        loop {
+            let passed = match own_questions::check(endpoint, &settings.endpoint, settings.timeout).await {
+                Finding::Passed => Some(true),
+                Finding::Failed => Some(false),
+                Finding::Nothing(ref error) => {
+                    if knows {
+                        let error = in_full(error);
+                        tracing::warn!(worker = url, error, "its health cannot be checked");
+                    }
+                    None
+                }
+            };
+            knows = passed.is_some();
+            if let Some(passed) = passed {
+                if let Some(passing) = streak.after(passed, settings) {
+                    self.turn(passing, came_up).await;
+                    self.roster.judge();
+                } else if passed && is_doubted {
+                    // It may have started anew between two checks.
+                    self.ranks.learn_at_start().await;
+                }
+                is_doubted = !passed;
+                if endpoint.checked(passed).await {
+                    // What it held is gone with it.
+                    self.roster.forget_prefixes(&url);
+                    self.roster.found_dead();
+                }
+            }
+            tokio::time::sleep(own_questions::jittered(interval)).await;
+        }
     }
-    tracing::info!(worker = target.worker().url(), passing, "health check");
-    target.set_passing(passing);
-    if passing {
-        came_up.loads.notify_one();
-        came_up.feeds.notify_one();
-    } else {
-        target.worker().set_report(&WorkerReport::UNKNOWN);
+
+    /// A worker passes its checks from now on, or does not.
+    async fn turn(&self, passing: bool, came_up: &CameUp) {
+        let url = self.endpoint.url().to_string();
+        if passing {
+            // Before anybody chooses it: it may serve other models than before, and have other ranks.
+            self.learner.learn_at_start().await;
+            self.ranks.learn_at_start().await;
+        }
+        tracing::info!(worker = url, passing, "health check");
+        self.endpoint.set_passing(passing);
+        if passing {
+            came_up.loads.notify_one();
+            came_up.feeds.notify_one();
+        } else {
+            self.roster.report(&url, |_| WorkerReport::UNKNOWN);
+        }
     }
 }
 

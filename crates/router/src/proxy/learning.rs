@@ -5,11 +5,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::config::checked::HealthSettings;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::models::Listing;
 use crate::proxy::own_questions;
 use crate::proxy::roster::Roster;
-use crate::proxy::target::Target;
-use sglang_router_rs::core::Worker;
 
 const PATH: &str = "/v1/models";
 
@@ -22,7 +21,7 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// Asks a worker for its models and tells the roster.
 #[derive(Debug)]
 pub(crate) struct Learner<'a> {
-    target: &'a Target,
+    endpoint: &'a Endpoint,
     roster: &'a Roster,
     settings: &'a HealthSettings,
     /// It did not answer when it came up.
@@ -31,8 +30,8 @@ pub(crate) struct Learner<'a> {
 
 impl<'a> Learner<'a> {
     /// A learner that has not asked yet.
-    pub(crate) fn new(target: &'a Target, roster: &'a Roster, settings: &'a HealthSettings) -> Self {
-        Self { target, roster, settings, unanswered: Notify::new() }
+    pub(crate) fn new(endpoint: &'a Endpoint, roster: &'a Roster, settings: &'a HealthSettings) -> Self {
+        Self { endpoint, roster, settings, unanswered: Notify::new() }
     }
 
     /// Asks once, before the worker may be chosen.
@@ -66,20 +65,20 @@ impl<'a> Learner<'a> {
                     continue;
                 }
             }
-            let has_answered = !self.target.is_passing() || self.learn(self.settings.timeout).await;
+            let has_answered = !self.endpoint.is_passing() || self.learn(self.settings.timeout).await;
             pause = if has_answered { slow } else { (pause * 2).max(MIN_PAUSE).min(slow) };
         }
     }
 
     /// False if there was no answer that says anything. What was known stays known then.
     async fn learn(&self, limit: Duration) -> bool {
-        let Ok((status, body)) = own_questions::ask(self.target, PATH, limit).await else { return false };
+        let Ok((status, body)) = own_questions::ask(self.endpoint, PATH, limit).await else { return false };
         let listing = match Listing::read(&body).filter(|_| status.is_success()) {
             Some(listing) => listing,
             None if own_questions::is_absent(status) => Listing::default(),
             None => return false,
         };
-        self.roster.learn(self.target.worker().url(), listing);
+        self.roster.learn(&self.endpoint.url().to_string(), listing);
         true
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::metrics::{CounterSet, DurationHistogram, Families, Metric, Metrics, catalogue};
 use crate::proxy::backends::Backends;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::feed_log::{BatchEnd, EventKind};
 use crate::proxy::report_log::ReportFailure;
 use crate::proxy::retry::RetryReason;
@@ -172,24 +173,9 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     gauge(&catalogue::WORKER_DRAINING, &|target| flag(target.worker().is_draining()));
     gauge(&catalogue::WORKER_CIRCUIT_STATE, &|target| f64::from(target.circuit().state() as u8));
     gauge(&catalogue::WORKER_FULL, &|target| flag(target.fullness().is_full()));
-    gauge(&catalogue::WORKER_IDLE_CONNECTIONS, &|target| count(target.pool().len()));
-    let again = families.family(&catalogue::WORKER_RECONNECTS);
-    for target in snapshot.targets() {
-        again.count(&[target.worker().url()], target.reconnects());
-    }
-    let ages = families.family(&catalogue::WORKER_REPORT_AGE);
-    for target in snapshot.targets() {
-        if let Some(age) = target.reports().age_secs() {
-            ages.gauge(&[target.worker().url()], age);
-        }
-    }
-    let failed = families.family(&catalogue::WORKER_REPORTS_FAILED);
-    for target in snapshot.targets().iter().filter(|target| target.reports().age_secs().is_some()) {
-        for (failure, name) in ReportFailure::ALL {
-            failed.count(&[target.worker().url(), name], target.reports().failures(failure));
-        }
-    }
-    tell_feeds(snapshot.targets(), families);
+    let endpoints = endpoints(snapshot.targets());
+    tell_endpoints(&endpoints, families);
+    tell_feeds(&endpoints, families);
     let outcomes = families.family(&catalogue::WORKER_REQUESTS);
     for target in snapshot.targets() {
         for (verdict, name) in Verdict::ALL {
@@ -198,29 +184,61 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     }
 }
 
-fn tell_feeds(targets: &[Arc<Target>], families: &mut Families) {
+/// What is behind the URLs of workers: one for all ranks of an engine.
+fn endpoints(targets: &[Arc<Target>]) -> Vec<(String, &Endpoint)> {
+    let first = targets.iter().filter(|target| target.rank_number().is_none_or(|rank| rank == 0));
+    first.map(|target| (target.endpoint().url().to_string(), &**target.endpoint())).collect()
+}
+
+fn tell_endpoints(endpoints: &[(String, &Endpoint)], families: &mut Families) {
+    let idle = families.family(&catalogue::WORKER_IDLE_CONNECTIONS);
+    for (url, endpoint) in endpoints {
+        idle.gauge(&[url], count(endpoint.pool().len()));
+    }
+    let again = families.family(&catalogue::WORKER_RECONNECTS);
+    for (url, endpoint) in endpoints {
+        again.count(&[url], endpoint.reconnects());
+    }
+    let ages = families.family(&catalogue::WORKER_REPORT_AGE);
+    for (url, endpoint) in endpoints {
+        if let Some(age) = endpoint.reports().age_secs() {
+            ages.gauge(&[url], age);
+        }
+    }
+    let failed = families.family(&catalogue::WORKER_REPORTS_FAILED);
+    for (url, endpoint) in endpoints.iter().filter(|(_, endpoint)| endpoint.reports().age_secs().is_some()) {
+        for (failure, name) in ReportFailure::ALL {
+            failed.count(&[url, name], endpoint.reports().failures(failure));
+        }
+    }
+}
+
+fn tell_feeds(endpoints: &[(String, &Endpoint)], families: &mut Families) {
     // Of those that publish.
-    let targets = || targets.iter().filter(|target| target.feed().source_count() > 0);
+    let publishing = || {
+        let all = endpoints.iter().filter(|(_, endpoint)| endpoint.feed().source_count() > 0);
+        all.map(|(url, endpoint)| (url.as_str(), endpoint.feed()))
+    };
     let sources = families.family(&catalogue::WORKER_KV_SOURCES);
-    for target in targets() {
-        sources.gauge(&[target.worker().url(), "known"], count(target.feed().source_count()));
-        sources.gauge(&[target.worker().url(), "connected"], count(target.feed().connection_count()));
+    for (url, feed) in publishing() {
+        sources.gauge(&[url, "known"], count(feed.source_count()));
+        sources.gauge(&[url, "connected"], count(feed.connection_count()));
     }
     let events = families.family(&catalogue::WORKER_KV_EVENTS);
-    for target in targets() {
+    for (url, feed) in publishing() {
         for (kind, name) in EventKind::ALL {
-            events.count(&[target.worker().url(), name], target.feed().events(kind));
+            events.count(&[url, name], feed.events(kind));
         }
     }
     let batches = families.family(&catalogue::WORKER_KV_BATCHES);
-    for target in targets() {
+    for (url, feed) in publishing() {
         for (end, name) in BatchEnd::ALL {
-            batches.count(&[target.worker().url(), name], target.feed().batches(end));
+            batches.count(&[url, name], feed.batches(end));
         }
     }
     let forgotten = families.family(&catalogue::WORKER_KV_FORGOTTEN);
-    for target in targets() {
-        forgotten.count(&[target.worker().url()], target.feed().times_forgotten());
+    for (url, feed) in publishing() {
+        forgotten.count(&[url], feed.times_forgotten());
     }
 }
 

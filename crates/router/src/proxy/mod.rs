@@ -29,6 +29,8 @@ mod idle_connections;
 mod report_log;
 mod feed_log;
 mod endpoint;
+mod entrance;
+mod rank;
 pub(crate) mod target;
 mod own_questions;
 mod shape;

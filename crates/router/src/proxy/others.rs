@@ -49,7 +49,7 @@ fn are_left(
     index: usize,
 ) -> bool {
     let mut without = tried.cloned().unwrap_or_default();
-    without.insert(index);
+    snapshot.with_siblings(index).for_each(|index| without.insert(index));
     let is_left = |shape| snapshot.has_left(shape, route, model, Some(&without));
     is_left(Shape::Single) || is_left(Shape::Pair)
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::Instant;
 
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::retry::SecondRun;
-use crate::proxy::target::Target;
 use sgl_upstream::{Outgoing, Payload, UpstreamAnswer, UpstreamConnection, UpstreamError};
-use sglang_router_rs::core::Worker;
 
 /// The most that is read of an answer: the metrics of vLLM are 53 KB for each data-parallel rank.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -34,21 +33,21 @@ pub(crate) enum NoAnswer {
 ///
 /// Dropping the future closes the connection.
 pub(crate) async fn ask(
-    target: &Target,
+    endpoint: &Endpoint,
     path: &str,
     limit: Duration,
 ) -> Result<(StatusCode, Vec<u8>), NoAnswer> {
     let uri: Uri = path.parse().map_err(|_| NoAnswer::Unusable)?;
     let asked = async {
-        let answer = target.call(|| request(target, &uri), &SecondRun::default(), || false).await;
+        let answer = endpoint.call(|| request(endpoint, &uri), &SecondRun::default(), || false).await;
         let answer: UpstreamAnswer = answer.map_err(|error| {
-            tracing::debug!(worker = target.worker().url(), %error, path);
+            tracing::debug!(worker = %endpoint.url(), %error, path);
             NoAnswer::Unreachable
         })?;
         let (head, mut body) = answer.into_parts();
         let whole = body.collect(MAX_ANSWER_BYTES).await.ok_or(NoAnswer::Unusable)?;
         if let Some(connection) = body.reclaim() {
-            target.pool().put(connection);
+            endpoint.pool().put(connection);
         }
         Ok((head.status, whole))
     };
@@ -72,17 +71,17 @@ pub(crate) enum Finding {
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection.
-pub(crate) async fn check(target: &Target, path: &str, limit: Duration) -> Finding {
+pub(crate) async fn check(endpoint: &Endpoint, path: &str, limit: Duration) -> Finding {
     let Ok(uri) = path.parse() else { return Finding::Failed };
     let deadline = Instant::now() + limit;
-    let connect_limit = limit.min(target.pool().settings().connect_timeout);
-    let connection = match UpstreamConnection::open(target.address(), connect_limit).await {
+    let connect_limit = limit.min(endpoint.pool().settings().connect_timeout);
+    let connection = match UpstreamConnection::open(endpoint.address(), connect_limit).await {
         Ok(connection) => connection,
         Err(error) if error.is_own() => return Finding::Nothing(error),
         Err(_) => return Finding::Failed,
     };
     let asked = async {
-        let (head, mut body) = connection.send(|| request(target, &uri)).await.ok()?.into_parts();
+        let (head, mut body) = connection.send(|| request(endpoint, &uri)).await.ok()?.into_parts();
         body.collect(MAX_ANSWER_BYTES).await.filter(|_| head.status.is_success())
     };
     match tokio::time::timeout_at(deadline, asked).await {
@@ -101,10 +100,10 @@ pub(crate) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 
-fn request(target: &Target, uri: &Uri) -> Outgoing {
+fn request(endpoint: &Endpoint, uri: &Uri) -> Outgoing {
     let mut request = Request::new(Payload::default());
     *request.uri_mut() = uri.clone();
-    request.headers_mut().insert(header::HOST, target.host().clone());
+    request.headers_mut().insert(header::HOST, endpoint.host().clone());
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     request
 }

@@ -162,11 +162,12 @@ async fn attempt_pair(
     let (watched, deaths) = (Arc::clone(&target), target.deaths());
     let meanwhile = Meanwhile::begin(&target, decode.target());
     let (own_head, own_body) = (head.clone(), body.clone());
+    let body = bootstrap::at_decode(body, &target);
     let outgoing = move || own_head.outgoing(&target, &own_body);
     let runs = Runs { second: Arc::clone(second), has_other: others.than_prefill() };
     let mut guard = prefill_guard::start(prefill, outgoing, runs, limits(client, prefills));
     let has_other = || others.than_decode();
-    let mut decoding = pin!(attempt(client, head, body, decode, patience, second, has_other));
+    let mut decoding = pin!(attempt(client, head, &body, decode, patience, second, has_other));
     // Whoever finds workers dead wakes this task.
     let died =
         std::future::poll_fn(|_| if watched.deaths() == deaths { Poll::Pending } else { Poll::Ready(()) });

@@ -175,6 +175,11 @@ impl Ending {
         self == Self::BROKEN || matches!(self, Self::Answered { status: 502, .. })
     }
 
+    /// True if it says nothing of the other ranks of an engine: one is full, and others may have room.
+    pub(crate) fn is_of_rank(self) -> bool {
+        matches!(self, Self::Answered { status, .. } if Verdict::of(status) == Verdict::Full)
+    }
+
     /// How long the other half of a pair is waited for behind one that ended like this, if what it comes
     /// to matters to a retry.
     pub(crate) fn grace(self, on: RetryOn) -> Option<Duration> {

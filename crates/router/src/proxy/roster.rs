@@ -11,12 +11,15 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::config::checked::OwnSettings;
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::entrance::Entrance;
 use crate::proxy::models::{Known, Listing};
 use crate::proxy::queue::RequestQueue;
+use crate::proxy::rank::{RankLayout, RankMark};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{
-    EngineFacts, Fleet, FleetError, FleetWorker, PrefixIndexLimits, Worker, WorkerSpec,
+    EngineFacts, Fleet, FleetError, PrefixIndexLimits, Worker, WorkerReport, WorkerSpec,
 };
 use sglang_router_rs::policies::FleetNeeds;
 use sglang_router_rs::prefix_index::PrefixIndex;
@@ -42,8 +45,34 @@ pub struct Roster {
 
 #[derive(Debug)]
 struct RosterEntry {
-    target: Arc<Target>,
+    /// What the configuration says of it.
+    spec: WorkerSpec,
+    own: OwnSettings,
+    /// All of it, or its ranks, the first first. Never empty.
+    targets: Vec<Arc<Target>>,
+    layout: Option<RankLayout>,
     known: Known,
+}
+
+impl RosterEntry {
+    fn first(&self) -> Option<&Arc<Target>> {
+        self.targets.first()
+    }
+
+    /// The facts of a candidate: those of its worker, at a name of its own if it is a rank.
+    fn spec_of(&self, rank: Option<u32>) -> WorkerSpec {
+        let url = &self.spec.url;
+        // Its own facts come with its first report.
+        let first = self.first().map(|target| target.worker().engine().clone()).unwrap_or_default();
+        let engine = EngineFacts {
+            name: first.name,
+            block_size: first.block_size,
+            dp_rank: rank,
+            ..EngineFacts::UNKNOWN
+        };
+        let url = rank.map_or_else(|| url.clone(), |rank| format!("{url}@{rank}"));
+        WorkerSpec { url, engine, ..self.spec.clone() }
+    }
 }
 
 impl Roster {
@@ -69,7 +98,7 @@ impl Roster {
         self.snapshot.load_full()
     }
 
-    /// Adds a worker, healthy from the start if `healthy`, with the target that `make` makes.
+    /// Adds a worker, healthy from the start if `healthy`, at this endpoint. At first all of it is one candidate.
     ///
     /// # Errors
     ///
@@ -78,14 +107,17 @@ impl Roster {
         &self,
         spec: WorkerSpec,
         healthy: bool,
-        make: impl FnOnce(Arc<FleetWorker>) -> Target,
+        own: OwnSettings,
+        endpoint: &Arc<Endpoint>,
     ) -> Result<Arc<Target>, FleetError> {
         let mut entries = self.entries.lock();
-        let worker = self.fleet.add(spec, healthy)?;
-        let known = Known { configured: worker.spec().model.clone(), listing: None };
-        let target = Arc::new(make(worker));
-        let entry = RosterEntry { target: Arc::clone(&target), known };
-        let previous = entries.insert(target.worker().url().to_owned(), entry);
+        let worker = self.fleet.add(spec.clone(), healthy)?;
+        let known = Known { configured: spec.model.clone(), listing: None };
+        let entrance = Entrance::new(Arc::clone(&worker), endpoint);
+        let target = Arc::new(Target::new(worker, own, entrance, None));
+        let url = spec.url.clone();
+        let entry = RosterEntry { spec, own, targets: vec![Arc::clone(&target)], layout: None, known };
+        let previous = entries.insert(url, entry);
         debug_assert!(previous.is_none(), "the fleet refuses duplicates");
         self.publish(&entries);
         Ok(target)
@@ -94,52 +126,129 @@ impl Roster {
     /// Marks a worker as draining. `None` if it is not there.
     pub fn drain(&self, url: &str) -> Option<Arc<Target>> {
         let entries = self.entries.lock();
-        self.fleet.drain(url)?;
-        let target = Arc::clone(&entries.get(url)?.target);
-        // A health check that ran at the same moment may have set the bit again.
-        target.refresh();
+        let entry = entries.get(url)?;
+        for target in &entry.targets {
+            self.fleet.drain(target.worker().url());
+            // A health check that ran at the same moment may have set the bit again.
+            target.refresh();
+        }
         self.queue.workers_changed();
-        Some(target)
+        entry.first().cloned()
     }
 
     /// Marks a worker as not draining any more: it may be chosen if it is well. `None` if it is not there.
     pub fn undrain(&self, url: &str) -> Option<Arc<Target>> {
         let entries = self.entries.lock();
-        self.fleet.undrain(url)?;
-        let target = Arc::clone(&entries.get(url)?.target);
-        target.refresh();
-        Some(target)
+        let entry = entries.get(url)?;
+        for target in &entry.targets {
+            self.fleet.undrain(target.worker().url());
+            target.refresh();
+        }
+        entry.first().cloned()
     }
 
     /// Gives a worker other facts and settings; all else of it goes on, also what was learnt of its engine.
     /// `None` if it is not there.
-    pub fn replace(&self, mut spec: WorkerSpec, own: OwnSettings) -> Option<Arc<Target>> {
+    pub fn replace(&self, spec: WorkerSpec, own: OwnSettings) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(&spec.url)?;
-        spec.engine.clone_from(entry.target.worker().engine());
-        let worker = self.fleet.replace(spec)?;
-        entry.known.configured.clone_from(&worker.spec().model);
-        entry.target = Arc::new(entry.target.succeeded_by(worker, own));
-        let target = Arc::clone(&entry.target);
+        for target in &mut entry.targets {
+            let url = target.worker().url().to_owned();
+            let engine = target.worker().engine().clone();
+            let worker = self.fleet.replace(WorkerSpec { url, engine, ..spec.clone() })?;
+            *target = Arc::new(target.succeeded_by(worker, own));
+        }
+        entry.known.configured.clone_from(&spec.model);
+        (entry.spec, entry.own) = (spec, own);
+        let target = entry.first().cloned();
         self.publish(&entries);
-        Some(target)
+        target
+    }
+
+    /// How a worker is laid out; `None` if all of it is one candidate.
+    pub(crate) fn layout(&self, url: &str) -> Option<RankLayout> {
+        self.entries.lock().get(url)?.layout
+    }
+
+    /// From now on so many ranks of a worker are candidates of their own, or all of it is one again. Those that
+    /// stay keep their numbers; requests at those that go are not cut. Nothing if the worker is gone.
+    pub(crate) fn lay_out(&self, url: &str, layout: Option<RankLayout>) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(url).filter(|entry| entry.layout != layout) else { return };
+        let mut left = entry.targets.clone();
+        let mut targets = Vec::new();
+        for mark in marks(layout) {
+            let rank = mark.as_ref().map(RankMark::number);
+            let kept = left.iter().position(|target| target.rank_number() == rank);
+            match kept.map(|at| left.swap_remove(at)) {
+                Some(kept) => targets.push(Arc::new(kept.marked(mark))),
+                None => targets.extend(self.open(entry, mark).map(Arc::new)),
+            }
+        }
+        if targets.is_empty() {
+            return;
+        }
+        tracing::info!(worker = url, candidates = targets.len(), "ranks laid out");
+        entry.layout = layout;
+        // Those that go leave the table only after the others are in it: no request finds nobody.
+        let gone = left.clone();
+        entry.targets = targets.iter().cloned().chain(left).collect();
+        self.publish(&entries);
+        if gone.is_empty() {
+            return;
+        }
+        for target in &gone {
+            self.fleet.remove(target.worker().url());
+            target.refresh();
+        }
+        if let Some(entry) = entries.get_mut(url) {
+            entry.targets = targets;
+        }
+        self.publish(&entries);
+    }
+
+    /// One more candidate of a worker.
+    fn open(&self, entry: &RosterEntry, mark: Option<RankMark>) -> Option<Target> {
+        let first = entry.first()?;
+        let (spec, endpoint) = (entry.spec_of(mark.as_ref().map(RankMark::number)), first.endpoint());
+        // No other worker has such a name.
+        let worker = self.fleet.add(spec, false).ok()?;
+        if first.worker().is_draining() {
+            self.fleet.drain(worker.url());
+        }
+        let entrance = Entrance::new(Arc::clone(&worker), endpoint);
+        Some(Target::new(worker, entry.own, entrance, mark))
     }
 
     /// Takes a worker out. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();
-        self.fleet.remove(url)?;
         let removed = entries.remove(url)?;
-        // Ends a change of its health that runs at the same moment, before it can be added again.
-        removed.target.refresh();
+        for target in &removed.targets {
+            self.fleet.remove(target.worker().url());
+            // Ends a change of its health that runs at the same moment, before it can be added again.
+            target.refresh();
+        }
         self.publish(&entries);
-        Some(removed.target)
+        removed.first().cloned()
     }
 
-    /// A worker, and what is known of its models. `None` if it is not there.
-    pub fn find(&self, url: &str) -> Option<(Arc<Target>, Known)> {
+    /// A worker, all of it or its ranks, and what is known of its models. `None` if it is not there.
+    pub fn find(&self, url: &str) -> Option<(Vec<Arc<Target>>, Known)> {
         let entries = self.entries.lock();
-        entries.get(url).map(|entry| (Arc::clone(&entry.target), entry.known.clone()))
+        entries.get(url).map(|entry| (entry.targets.clone(), entry.known.clone()))
+    }
+
+    /// All of a worker, or its ranks; nobody if it is not there.
+    pub fn targets(&self, url: &str) -> Vec<Arc<Target>> {
+        self.entries.lock().get(url).map(|entry| entry.targets.clone()).unwrap_or_default()
+    }
+
+    /// A worker says this of the load of each rank; of all of it for `None`.
+    pub(crate) fn report(&self, url: &str, said: impl Fn(Option<u32>) -> WorkerReport) {
+        for target in self.targets(url) {
+            target.worker().set_report(&said(target.rank_number()));
+        }
     }
 
     /// Checks have found that a worker passes from now on, or does not.
@@ -187,8 +296,8 @@ impl Roster {
     }
 
     /// The worker started anew, and holds nothing.
-    pub fn forget_prefixes(&self, worker: &FleetWorker) {
-        self.fleet.forget_prefixes(worker);
+    pub fn forget_prefixes(&self, url: &str) {
+        self.targets(url).iter().for_each(|target| self.fleet.forget_prefixes(target.worker()));
     }
 
     /// A worker was found dead, also one that was removed and that requests still wait for.
@@ -227,19 +336,27 @@ impl Roster {
         self.publish(&entries);
     }
 
-    /// A worker says of what engine it is: a new table, if that is news. Nothing if it is gone.
-    pub fn learn_engine(&self, url: &str, facts: &EngineFacts) {
+    /// A worker says of what engine it is, and each rank; all of it for `None`: a new table, if that is news.
+    /// Nothing if it is gone.
+    pub fn learn_engine(&self, url: &str, facts: impl Fn(Option<u32>) -> EngineFacts) {
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(url) else { return };
-        let spec = entry.target.worker().spec();
-        if spec.engine == *facts {
-            return;
+        let mut is_news = false;
+        for target in &mut entry.targets {
+            let (rank, spec) = (target.rank_number(), target.worker().spec());
+            let facts = EngineFacts { dp_rank: rank, ..facts(rank) };
+            if spec.engine == facts {
+                continue;
+            }
+            tracing::debug!(worker = spec.url, ?facts, "facts of its engine learnt");
+            let spec = WorkerSpec { engine: facts, ..spec.clone() };
+            let Some(worker) = self.fleet.replace(spec) else { continue };
+            *target = Arc::new(target.succeeded_by(worker, target.own()));
+            is_news = true;
         }
-        tracing::debug!(worker = url, ?facts, "facts of its engine learnt");
-        let spec = WorkerSpec { engine: facts.clone(), ..spec.clone() };
-        let Some(worker) = self.fleet.replace(spec) else { return };
-        entry.target = Arc::new(entry.target.succeeded_by(worker, entry.target.own()));
-        self.publish(&entries);
+        if is_news {
+            self.publish(&entries);
+        }
     }
 
     /// Whose models it serves, by its own list: engines name themselves there.
@@ -251,11 +368,23 @@ impl Roster {
 
     fn publish(&self, entries: &HashMap<String, RosterEntry>) {
         let table = self.fleet.table();
-        let entries = table.workers().iter().filter_map(|worker| entries.get(worker.url()));
+        let candidates = entries.values().flat_map(|entry| {
+            entry.targets.iter().map(move |target| (target.worker().url(), (target, &entry.known)))
+        });
+        let candidates: HashMap<&str, (&Arc<Target>, &Known)> = candidates.collect();
+        let entries = table.workers().iter().filter_map(|worker| candidates.get(worker.url()));
         let (targets, known): (Vec<_>, Vec<_>) =
-            entries.map(|entry| (Arc::clone(&entry.target), entry.known.clone())).unzip();
+            entries.map(|(target, known)| (Arc::clone(target), Known::clone(known))).unzip();
         debug_assert_eq!(targets.len(), table.workers().len());
         self.snapshot.store(Arc::new(Snapshot::new(table, targets, &known, self.learns)));
         self.queue.workers_changed();
+    }
+}
+
+/// How the candidates of a worker are named to its engine.
+fn marks(layout: Option<RankLayout>) -> Vec<Option<RankMark>> {
+    match layout {
+        None => vec![None],
+        Some(layout) => (0..layout.count).map(|rank| Some(RankMark::new(rank, layout))).collect(),
     }
 }

@@ -58,6 +58,19 @@ impl Snapshot {
         self.targets.get(index)
     }
 
+    /// The workers that go when the one at `index` goes: itself, and of an engine whose ranks are workers of
+    /// their own, the others.
+    pub(crate) fn with_siblings(&self, index: usize) -> impl Iterator<Item = usize> {
+        let ranked = self.targets.get(index).filter(|target| target.rank().is_some());
+        let is_sibling = move |(other, target): (usize, &Arc<Target>)| {
+            let is_one = ranked.is_some_and(|own| Arc::ptr_eq(own.endpoint(), target.endpoint()));
+            (is_one && other != index).then_some(other)
+        };
+        // Most have none.
+        let all: &[Arc<Target>] = if ranked.is_some() { &self.targets } else { &[] };
+        std::iter::once(index).chain(all.iter().enumerate().filter_map(is_sibling))
+    }
+
     /// True if it matters which model a request names.
     pub fn routes_by_model(&self) -> bool {
         self.models.routes()

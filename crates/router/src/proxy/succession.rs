@@ -57,10 +57,10 @@ impl Succession {
     /// True if those that leave may go without harm to requests.
     pub fn is_ready(&self) -> bool {
         let staying: Vec<_> = self.staying.iter().filter_map(|url| self.roster.find(url)).collect();
-        if self.leaving.is_empty() || staying.iter().all(|(target, _)| target.is_fit()) {
+        if self.leaving.is_empty() || staying.iter().all(|one| is_fit(one)) {
             return true;
         }
-        staying.iter().all(|(target, _)| target.is_judged())
+        staying.iter().all(|(targets, _)| targets.iter().all(|target| target.is_judged()))
             && self
                 .leaving
                 .iter()
@@ -88,18 +88,24 @@ impl Succession {
     }
 }
 
-type KnownTarget = (Arc<Target>, Known);
+/// All of a worker, or its ranks, and what is known of its models.
+type KnownWorker = (Vec<Arc<Target>>, Known);
+
+/// True if some of it may be chosen.
+fn is_fit((targets, _): &KnownWorker) -> bool {
+    targets.iter().any(|target| target.is_fit())
+}
 
 /// True if what this worker serves is served by others too; one that serves nobody leaves no gap.
-fn is_covered((target, known): &KnownTarget, others: &[KnownTarget]) -> bool {
-    if !target.is_fit() {
+fn is_covered(one: &KnownWorker, others: &[KnownWorker]) -> bool {
+    if !is_fit(one) {
         return true;
     }
-    let role = target.worker().role();
-    let others = others.iter().filter(|(other, _)| other.worker().role() == role && other.is_fit());
+    let role = |(targets, _): &KnownWorker| targets.first().map(|target| target.worker().role());
+    let others = others.iter().filter(|other| role(other) == role(one) && is_fit(other));
     // One that lists nothing may serve any model.
     let others: Vec<_> = others.map(|(_, known)| known.cards()).collect();
     let has =
         |id: &str| others.iter().any(|cards| cards.is_empty() || cards.iter().any(|card| card.id() == id));
-    !others.is_empty() && known.cards().iter().all(|card| has(card.id()))
+    !others.is_empty() && one.1.cards().iter().all(|card| has(card.id()))
 }

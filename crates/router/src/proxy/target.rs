@@ -1,36 +1,49 @@
-//! One worker as the data plane sees it.
+//! One candidate of policies as the data plane sees it.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::checked::{OwnSettings, SilenceSettings};
-use crate::proxy::endpoint::Endpoint;
+use crate::proxy::entrance::Entrance;
+use crate::proxy::rank::RankMark;
 use sglang_router_rs::core::FleetWorker;
 
-/// What the configuration says of a worker, and what is behind its URL, as which it can be used. When
-/// the configuration says something else there is another target over the same endpoint; requests
-/// keep the one that they were placed at.
+/// What the configuration says of a worker, and the entrance to it, or to one of its data-parallel ranks. When
+/// the configuration says something else there is another target over the same entrance; requests keep the one
+/// that they were placed at.
 #[derive(Debug)]
 pub struct Target {
     worker: Arc<FleetWorker>,
     own: OwnSettings,
-    endpoint: Arc<Endpoint>,
+    entrance: Arc<Entrance>,
+    /// Which rank it is; `None` = all of the worker, whichever rank that uses.
+    rank: Option<RankMark>,
 }
 
 impl Target {
-    /// A worker with settings of its own.
-    pub fn new(worker: Arc<FleetWorker>, own: OwnSettings, endpoint: Endpoint) -> Self {
-        Self { worker, own, endpoint: Arc::new(endpoint) }
+    /// A candidate with settings of its own.
+    pub(crate) fn new(
+        worker: Arc<FleetWorker>,
+        own: OwnSettings,
+        entrance: Arc<Entrance>,
+        rank: Option<RankMark>,
+    ) -> Self {
+        Self { worker, own, entrance, rank }
     }
 
     /// What follows it when the configuration says something else of the worker.
     #[must_use]
     pub fn succeeded_by(&self, worker: Arc<FleetWorker>, own: OwnSettings) -> Self {
-        self.endpoint.hand_over(Arc::clone(&worker));
-        Self { worker, own, endpoint: Arc::clone(&self.endpoint) }
+        self.entrance.hand_over(Arc::clone(&worker));
+        Self { worker, own, entrance: Arc::clone(&self.entrance), rank: self.rank.clone() }
     }
 
-    /// The worker.
+    /// The same, told otherwise to the engine.
+    pub(crate) fn marked(&self, rank: Option<RankMark>) -> Self {
+        Self { worker: Arc::clone(&self.worker), own: self.own, entrance: Arc::clone(&self.entrance), rank }
+    }
+
+    /// The candidate.
     pub fn worker(&self) -> &Arc<FleetWorker> {
         &self.worker
     }
@@ -45,28 +58,39 @@ impl Target {
         self.own
     }
 
-    /// What is behind its URL.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+    /// The way to it.
+    pub fn entrance(&self) -> &Arc<Entrance> {
+        &self.entrance
+    }
+
+    /// How requests say which rank they are for.
+    #[inline]
+    pub(crate) fn rank(&self) -> Option<&RankMark> {
+        self.rank.as_ref()
+    }
+
+    /// The number of its rank; `None` if it is all of a worker.
+    pub fn rank_number(&self) -> Option<u32> {
+        Some(self.rank.as_ref()?.number())
     }
 
     /// True if nothing speaks against choosing it, but perhaps that it is full.
     pub fn is_fit(&self) -> bool {
-        self.endpoint.is_well() && !self.worker.is_draining()
+        self.entrance.is_well() && !self.worker.is_draining()
     }
 
     /// A request has ended.
     pub fn left(&self) {
         if self.worker.is_draining() {
-            self.endpoint.maybe_drained();
+            self.entrance.maybe_drained();
         }
     }
 }
 
 impl Deref for Target {
-    type Target = Endpoint;
+    type Target = Entrance;
 
-    fn deref(&self) -> &Endpoint {
-        &self.endpoint
+    fn deref(&self) -> &Entrance {
+        &self.entrance
     }
 }

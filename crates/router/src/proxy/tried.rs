@@ -94,7 +94,7 @@ impl Tried {
         let known = seen.targets().iter().enumerate().filter(|(index, _)| tried.contains(*index));
         let known: Vec<&Arc<Target>> = known.map(|(_, target)| target).collect();
         let is_known =
-            |target: &Arc<Target>| known.iter().any(|known| Arc::ptr_eq(known.endpoint(), target.endpoint()));
+            |target: &Arc<Target>| known.iter().any(|known| Arc::ptr_eq(known.entrance(), target.entrance()));
         let targets = now.targets().iter().enumerate();
         *tried = targets.filter(|(_, target)| is_known(target)).map(|(index, _)| index).collect();
     }
@@ -145,7 +145,7 @@ impl Tried {
         let role = |target: &Arc<Target>| target.worker().role();
         let own = snapshot.target(index).map(role);
         let may = |other: usize| {
-            other != index
+            snapshot.with_siblings(index).all(|sibling| sibling != other)
                 && eligible.is_none_or(|set| set.contains(other))
                 && self.workers.as_ref().is_none_or(|tried| !tried.contains(other))
         };

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::engines::reading::Reading;
 use crate::proxy::report_log::ReportFailure;
-use crate::proxy::target::Target;
-use sglang_router_rs::core::{Worker, WorkerReport};
+use crate::proxy::roster::Roster;
+use sglang_router_rs::core::WorkerReport;
 
 /// After so many intervals without a report, a worker's numbers are unknown.
 const STALE_INTERVALS: u32 = 3;
 
 /// Keeps the age of one worker's reports.
 pub(crate) struct ReportAge<'a> {
-    target: &'a Target,
+    endpoint: &'a Endpoint,
+    roster: &'a Roster,
+    url: String,
     limit: Duration,
     /// When the last report, or the beginning, is too long ago; `None` once that was noticed.
     stale_at: Option<Instant>,
@@ -24,9 +28,11 @@ pub(crate) struct ReportAge<'a> {
 
 impl<'a> ReportAge<'a> {
     /// Of a worker that is asked in this interval.
-    pub(crate) fn new(target: &'a Target, interval: Duration) -> Self {
+    pub(crate) fn new(endpoint: &'a Endpoint, roster: &'a Roster, interval: Duration) -> Self {
         let mut age = Self {
-            target,
+            endpoint,
+            roster,
+            url: endpoint.url().to_string(),
             limit: interval * STALE_INTERVALS,
             stale_at: None,
             told: None,
@@ -44,19 +50,19 @@ impl<'a> ReportAge<'a> {
     }
 
     /// It reported this, at this path.
-    pub(crate) fn renew(&mut self, report: &WorkerReport, engine: &str, path: &str) {
-        self.target.worker().set_report(report);
-        self.target.reports().heard(report);
+    pub(crate) fn renew(&mut self, reading: &Reading, engine: &str, path: &str) {
+        self.roster.report(&self.url, |rank| reading.part(rank).report());
+        self.endpoint.reports().heard(&reading.report());
         self.stale_at = Some(Instant::now() + self.limit);
         if self.told != Some(true) {
-            tracing::info!(worker = self.target.worker().url(), engine, path, "reports its load");
+            tracing::info!(worker = self.url, engine, path, "reports its load");
         }
         self.told = Some(true);
     }
 
     /// It did not.
     pub(crate) fn failed(&mut self, failure: ReportFailure) {
-        self.target.reports().failed(failure);
+        self.endpoint.reports().failed(failure);
         self.last_failure = Some(failure);
     }
 
@@ -76,12 +82,12 @@ impl<'a> ReportAge<'a> {
 
     fn forget(&mut self) {
         self.stale_at = None;
-        self.target.worker().set_report(&WorkerReport::UNKNOWN);
+        self.roster.report(&self.url, |_| WorkerReport::UNKNOWN);
         // Of one that does not pass its checks the log says so already.
-        if self.target.is_passing() && self.told != Some(false) {
+        if self.endpoint.is_passing() && self.told != Some(false) {
             self.told = Some(false);
             let cause = self.last_failure.map_or("timeout", ReportFailure::as_str);
-            let worker = self.target.worker().url();
+            let worker = &self.url;
             tracing::warn!(
                 worker,
                 cause,

@@ -1,5 +1,6 @@
 //! What is believed of an engine's facts: each change of them makes a new worker table.
 
+use crate::proxy::engines::reading::Reading;
 use sglang_router_rs::core::EngineFacts;
 
 /// The facts of one worker, from what it says of itself and from its reports.
@@ -26,6 +27,7 @@ impl BelievedFacts {
             kv_capacity_tokens: said.kv_capacity_tokens.or(self.believed.kv_capacity_tokens),
             block_size: said.block_size.or(self.believed.block_size),
             max_running_requests: said.max_running_requests.or(self.believed.max_running_requests),
+            dp_rank: None,
         };
         if wanted == self.believed {
             self.doubted = None;
@@ -38,9 +40,64 @@ impl BelievedFacts {
         &self.believed
     }
 
+    /// What is believed.
+    pub(crate) fn believed(&self) -> &EngineFacts {
+        &self.believed
+    }
+
     /// True if the engine is known by name.
     pub(crate) fn is_named(&self) -> bool {
         self.believed.name.is_some()
+    }
+}
+
+/// The facts of one worker, all of it, and those of its ranks.
+#[derive(Debug, Default)]
+pub(crate) struct EngineBeliefs {
+    all: BelievedFacts,
+    ranks: Vec<BelievedFacts>,
+}
+
+impl EngineBeliefs {
+    /// An engine has said who it is.
+    pub(crate) fn introduce(&mut self, said: EngineFacts) {
+        self.all.introduce(said);
+        self.ranks.clear();
+    }
+
+    /// It has so many ranks: what one of them says of itself is not known yet, and a part of all of it until then.
+    pub(crate) fn divide(&mut self, count: u32) {
+        let all = self.all.believed();
+        let part = |sum: Option<u32>| sum.and_then(|sum| sum.checked_div(count));
+        while self.ranks.len() < count as usize {
+            let mut rank = BelievedFacts::default();
+            rank.introduce(EngineFacts {
+                kv_capacity_tokens: part(all.kv_capacity_tokens),
+                max_running_requests: part(all.max_running_requests),
+                ..all.clone()
+            });
+            self.ranks.push(rank);
+        }
+        self.ranks.truncate(count as usize);
+    }
+
+    /// A report holds facts, too.
+    pub(crate) fn hear(&mut self, reading: &Reading) {
+        self.all.hear(&reading.facts());
+        for (number, rank) in (0..).zip(&mut self.ranks) {
+            rank.hear(&reading.part(Some(number)).facts());
+        }
+    }
+
+    /// What is believed of a rank; of all for `None`.
+    pub(crate) fn of(&self, rank: Option<u32>) -> EngineFacts {
+        let of_rank = |rank: u32| self.ranks.get(rank as usize);
+        rank.and_then(of_rank).unwrap_or(&self.all).believed().clone()
+    }
+
+    /// True if the engine is known by name.
+    pub(crate) fn is_named(&self) -> bool {
+        self.all.is_named()
     }
 }
 

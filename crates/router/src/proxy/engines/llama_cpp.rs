@@ -16,6 +16,8 @@ pub(crate) const LLAMA_CPP: Adapter = Adapter {
         EngineQuestion { path: "/metrics", read: metrics },
         EngineQuestion { path: "/slots", read: slots },
     ],
+    rank_counts: &[],
+    rank_fields: None,
 };
 
 /// What is read of `/props`.
@@ -46,6 +48,7 @@ fn identity(body: &[u8]) -> Option<Identity> {
             max_running_requests: slots,
             ..EngineFacts::UNKNOWN
         },
+        ..Identity::default()
     })
 }
 
@@ -105,7 +108,7 @@ mod tests {
         let reading = metrics(page.as_bytes()).unwrap();
         let report = reading.report();
         assert_eq!((report.running, report.waiting, report.queued_tokens), (2, 5, -1));
-        assert_eq!((reading.generated(), reading.nonsense), (Some(900.0), false));
+        assert_eq!((reading.ranks[0].generated, reading.nonsense), (Some(900.0), false));
         let bad = metrics(b"llamacpp:requests_processing -2\nllamacpp:requests_deferred inf\n").unwrap();
         assert_eq!((bad.report().known(), bad.nonsense), (Reading::default().report().known(), true));
         assert_eq!(metrics(b"vllm:num_requests_running 1\n"), None);

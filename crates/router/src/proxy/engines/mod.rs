@@ -25,4 +25,5 @@ mod catalogue;
 mod age;
 mod identification;
 mod believed_facts;
+pub(crate) mod rank_learner;
 pub(crate) mod poll;

@@ -3,4 +3,5 @@
 use crate::proxy::engines::adapter::Adapter;
 
 /// None of those that are known.
-pub(crate) const NONE: Adapter = Adapter { name: "none", identities: &[], loads: &[] };
+pub(crate) const NONE: Adapter =
+    Adapter { name: "none", identities: &[], loads: &[], rank_counts: &[], rank_fields: None };

@@ -3,27 +3,32 @@
 //! One question at a time, each with a time limit and a limit of bytes. A worker that tells no load is asked
 //! more and more rarely, but for ever: another engine may come up at its URL.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::checked::HealthSettings;
+use crate::config::checked::{HealthSettings, OwnSettings, RankSetting};
 use crate::config::engine_setting::EngineSetting;
-use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity};
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, RankCount};
 use crate::proxy::engines::age::ReportAge;
-use crate::proxy::engines::believed_facts::BelievedFacts;
+use crate::proxy::engines::believed_facts::EngineBeliefs;
 use crate::proxy::engines::catalogue;
-use crate::proxy::engines::identification::{self, Identified};
+use crate::proxy::engines::identification;
+use crate::proxy::engines::rank_learner::RankLearner;
 use crate::proxy::engines::reading::Reading;
 use crate::proxy::own_questions::{self, NoAnswer};
 use crate::proxy::report_log::{ReportFailure, ReportSource};
 use crate::proxy::roster::Roster;
-use crate::proxy::target::Target;
-use sglang_router_rs::core::{EngineFacts, Worker, WorkerReport};
+use sglang_router_rs::core::{EngineFacts, WorkerReport};
 
 /// The longest time between two questions to a worker that tells no load.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+
+/// How often a worker is asked how many ranks it has that is asked for nothing else.
+const RANKS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The longest pause in which two numbers of generated tokens make a rate.
 const MAX_RATE_SPAN: Duration = Duration::from_secs(60);
@@ -33,35 +38,43 @@ const MAX_RATE_SPAN: Duration = Duration::from_secs(60);
 /// # Cancel safety
 ///
 /// Dropping the future ends the asking.
-pub(crate) async fn keep(target: &Target, roster: &Roster, settings: &HealthSettings, came_up: &Notify) {
-    let setting = target.own().engine;
-    let interval = settings.load_interval.filter(|_| setting != EngineSetting::None);
-    target.reports().set_asked(interval.is_some());
+pub(crate) async fn keep(
+    endpoint: &Endpoint,
+    own: OwnSettings,
+    roster: &Roster,
+    ranks: &RankLearner<'_>,
+    settings: &HealthSettings,
+    came_up: &Notify,
+) {
+    let url = endpoint.url().to_string();
+    let interval = settings.load_interval.filter(|_| own.engine != EngineSetting::None);
+    endpoint.reports().set_asked(interval.is_some());
     let Some(interval) = interval else {
-        let name = catalogue::of(setting)
-            .filter(|_| setting != EngineSetting::None)
+        let name = catalogue::of(own.engine)
+            .filter(|_| own.engine != EngineSetting::None)
             .map(|adapter| adapter.name.into());
-        roster.learn_engine(target.worker().url(), &EngineFacts { name, ..EngineFacts::UNKNOWN });
-        target.worker().set_report(&WorkerReport::UNKNOWN);
-        return std::future::pending().await;
+        roster.learn_engine(&url, |_| EngineFacts { name: name.clone(), ..EngineFacts::UNKNOWN });
+        roster.report(&url, |_| WorkerReport::UNKNOWN);
+        return learn_ranks(endpoint, ranks, came_up).await;
     };
-    let mut age = ReportAge::new(target, interval);
-    let mut asker = Asker::new(target, roster, settings.timeout);
+    let mut age = ReportAge::new(endpoint, roster, interval);
+    let mut asker = Asker::new(endpoint, own, roster, ranks, settings.timeout);
     let mut pause = interval;
     loop {
-        if !target.is_passing() {
+        if !endpoint.is_passing() {
             age.watched(came_up.notified()).await;
             came_back(&mut age, &mut asker);
         }
         match age.watched(asker.ask()).await {
             Ok(heard) => {
-                if heard.nonsense {
+                let is_silent = heard.reading.report().is_silent();
+                if heard.reading.nonsense {
                     age.failed(ReportFailure::Nonsense);
-                } else if heard.report.is_silent() {
+                } else if is_silent {
                     age.failed(ReportFailure::Unreadable);
                 }
-                if !heard.report.is_silent() {
-                    age.renew(&heard.report, heard.engine, heard.path);
+                if !is_silent {
+                    age.renew(&heard.reading, heard.engine, heard.path);
                 }
                 pause = interval;
             }
@@ -87,6 +100,22 @@ pub(crate) async fn keep(target: &Target, roster: &Roster, settings: &HealthSett
     }
 }
 
+/// Asks a worker that is asked for nothing else how many ranks it has.
+async fn learn_ranks(endpoint: &Endpoint, ranks: &RankLearner<'_>, came_up: &Notify) {
+    if !ranks.asks() {
+        return std::future::pending().await;
+    }
+    loop {
+        if endpoint.is_passing() {
+            ranks.learn().await;
+        }
+        tokio::select! {
+            () = came_up.notified() => {}
+            () = tokio::time::sleep(own_questions::jittered(RANKS_INTERVAL)) => {}
+        }
+    }
+}
+
 /// Another engine may be there than before.
 fn came_back(age: &mut ReportAge<'_>, asker: &mut Asker<'_>) {
     age.begin();
@@ -95,16 +124,18 @@ fn came_back(age: &mut ReportAge<'_>, asker: &mut Asker<'_>) {
 
 /// An answer that tells of load.
 struct Heard {
-    report: WorkerReport,
-    nonsense: bool,
+    reading: Reading,
     engine: &'static str,
     path: &'static str,
 }
 
 /// Asks one worker, and remembers who it is.
 struct Asker<'a> {
-    target: &'a Target,
+    endpoint: &'a Endpoint,
+    url: String,
+    own: OwnSettings,
     roster: &'a Roster,
+    ranks: &'a RankLearner<'a>,
     limit: Duration,
     /// By the configuration, or as it was found out.
     adapter: Option<&'static Adapter>,
@@ -112,26 +143,42 @@ struct Asker<'a> {
     last: Option<&'static str>,
     /// False if the engine has to be asked who it is.
     is_known: bool,
+    /// How many ranks the last answer told of, if it is laid out in another number of them.
+    other_count: Option<u32>,
+    /// For which of these numbers it was asked how many it has.
+    was_asked_for: Option<u32>,
     /// Where it told of its load last.
     path: Option<&'static str>,
-    facts: BelievedFacts,
+    facts: EngineBeliefs,
     version: Option<String>,
-    generated: Option<(Instant, f64)>,
+    /// By ranks.
+    generated: HashMap<u32, (Instant, f64)>,
 }
 
 impl<'a> Asker<'a> {
-    fn new(target: &'a Target, roster: &'a Roster, limit: Duration) -> Self {
+    fn new(
+        endpoint: &'a Endpoint,
+        own: OwnSettings,
+        roster: &'a Roster,
+        ranks: &'a RankLearner<'a>,
+        limit: Duration,
+    ) -> Self {
         Self {
-            target,
+            endpoint,
+            url: endpoint.url().to_string(),
+            own,
             roster,
+            ranks,
             limit,
-            adapter: catalogue::of(target.own().engine),
+            adapter: catalogue::of(own.engine),
             last: None,
             is_known: false,
+            other_count: None,
+            was_asked_for: None,
             path: None,
-            facts: BelievedFacts::default(),
+            facts: EngineBeliefs::default(),
             version: None,
-            generated: None,
+            generated: HashMap::new(),
         }
     }
 
@@ -141,7 +188,7 @@ impl<'a> Asker<'a> {
         if heard.is_err() {
             // Perhaps it is going, and the next one is another.
             self.is_known = false;
-            self.generated = None;
+            self.generated.clear();
         }
         heard
     }
@@ -158,22 +205,15 @@ impl<'a> Asker<'a> {
     }
 
     async fn identify(&mut self) -> Result<(), NoAnswer> {
-        let fixed = catalogue::of(self.target.own().engine);
-        let (found, identity) = match fixed {
-            Some(adapter) => {
-                (Some(adapter), identification::introduced(self.target, adapter, self.limit).await?)
-            }
-            None => {
-                let owner = self.roster.owner(self.target.worker().url());
-                match identification::identify(self.target, owner.as_deref(), self.limit).await? {
-                    Some(Identified { adapter, identity }) => (Some(adapter), Some(identity)),
-                    None => (None, None),
-                }
-            }
-        };
-        let is_sure = fixed.is_some() || identity.as_ref().is_some_and(|identity| identity.is_sure);
+        let owner = self.roster.owner(&self.url);
+        let (setting, limit) = (self.own.engine, self.limit);
+        let (found, identity) =
+            identification::introduce(self.endpoint, setting, owner.as_deref(), limit).await?;
+        let is_sure = setting != EngineSetting::Auto || identity.as_ref().is_some_and(|who| who.is_sure);
+        let identity = identity.unwrap_or_default();
+        self.ranks.settle(found, &identity).await;
         self.is_known = true;
-        self.meet(found, is_sure, identity.unwrap_or_default());
+        self.meet(found, is_sure, identity);
         Ok(())
     }
 
@@ -183,19 +223,25 @@ impl<'a> Asker<'a> {
             && self.last.replace(adapter.name).is_some_and(|last| last != adapter.name)
         {
             self.path = None;
-            self.target.reports().begin_anew();
+            self.endpoint.reports().begin_anew();
         }
         self.adapter = adapter;
         self.version = identity.version;
-        self.generated = None;
+        self.generated.clear();
         let name = adapter.filter(|_| is_sure).map(|adapter| adapter.name.into());
-        let facts = self.facts.introduce(EngineFacts { name, ..identity.facts });
-        self.roster.learn_engine(self.target.worker().url(), facts);
+        self.facts.introduce(EngineFacts { name, ..identity.facts });
+        self.tell_facts();
         self.tell_source();
     }
 
     fn tell_source(&self) {
-        self.target.reports().set_source(ReportSource { version: self.version.clone(), path: self.path });
+        self.endpoint.reports().set_source(ReportSource { version: self.version.clone(), path: self.path });
+    }
+
+    fn tell_facts(&mut self) {
+        let count = self.roster.layout(&self.url).map_or(1, |layout| layout.count);
+        self.facts.divide(count);
+        self.roster.learn_engine(&self.url, |rank| self.facts.of(rank));
     }
 
     /// The load of an engine of this kind, at the path that is known, then at the others.
@@ -236,7 +282,7 @@ impl<'a> Asker<'a> {
         question: &EngineQuestion<Reading>,
     ) -> Result<Result<Reading, ReportFailure>, ReportFailure> {
         let (status, body) =
-            own_questions::ask(self.target, question.path, self.limit).await.map_err(failure)?;
+            own_questions::ask(self.endpoint, question.path, self.limit).await.map_err(failure)?;
         Ok(if own_questions::is_absent(status) {
             Err(ReportFailure::Absent)
         } else if !status.is_success() {
@@ -246,7 +292,7 @@ impl<'a> Asker<'a> {
         })
     }
 
-    fn hear(&mut self, adapter: &'static Adapter, path: &'static str, reading: Reading) -> Heard {
+    fn hear(&mut self, adapter: &'static Adapter, path: &'static str, mut reading: Reading) -> Heard {
         if !self.facts.is_named() {
             // What it tells says who it is.
             let identity = Identity { version: self.version.take(), ..Identity::default() };
@@ -256,27 +302,46 @@ impl<'a> Asker<'a> {
             self.path = Some(path);
             self.tell_source();
         }
-        let facts = self.facts.hear(&reading.facts());
-        self.roster.learn_engine(self.target.worker().url(), facts);
-        let mut report = reading.report();
-        if report.throughput.is_nan() {
-            report.throughput = self.rate(reading.generated());
-        }
-        Heard { report, nonsense: reading.nonsense, engine: adapter.name, path }
+        self.compare(&mut reading);
+        self.facts.hear(&reading);
+        self.tell_facts();
+        self.fill_rates(&mut reading);
+        Heard { reading, engine: adapter.name, path }
     }
 
-    /// Tokens a second since the report before; NaN if that cannot be told.
-    #[expect(clippy::cast_possible_truncation, reason = "half the digits are plenty for a gauge")]
-    fn rate(&mut self, generated: Option<f64>) -> f32 {
-        let now = Instant::now();
-        let before = std::mem::replace(&mut self.generated, generated.map(|count| (now, count)));
-        let (Some((then, before)), Some(count)) = (before, generated) else { return f32::NAN };
-        let span = now - then;
-        // An engine that began anew counts from 0.
-        if count < before || span.is_zero() || span > MAX_RATE_SPAN {
-            return f32::NAN;
+    /// Two answers in a row that tell of other ranks than the worker is laid out in are a reason to ask.
+    fn compare(&mut self, reading: &mut Reading) {
+        if self.own.ranks == RankSetting::Together {
+            return;
         }
-        ((count - before) / span.as_secs_f64()) as f32
+        let laid_out = self.roster.layout(&self.url).map_or(1, |layout| layout.count);
+        let told = RankCount::among(reading);
+        reading.nonsense |= told == RankCount::Nonsense;
+        let RankCount::Known(count) = told else { return };
+        if count == laid_out {
+            (self.other_count, self.was_asked_for) = (None, None);
+        } else if self.other_count.replace(count) == Some(count) && self.was_asked_for != Some(count) {
+            // Once: an answer about one rank may stand for all of them.
+            self.was_asked_for = Some(count);
+            self.is_known = false;
+        }
+    }
+
+    /// Where a rank tells no rate: tokens a second since the report before, if that can be told.
+    #[expect(clippy::cast_possible_truncation, reason = "half the digits are plenty for a gauge")]
+    fn fill_rates(&mut self, reading: &mut Reading) {
+        let now = Instant::now();
+        let before = std::mem::take(&mut self.generated);
+        for rank in &mut reading.ranks {
+            let Some(count) = rank.generated.filter(|_| rank.throughput.is_none()) else { continue };
+            self.generated.insert(rank.rank, (now, count));
+            let Some((then, before)) = before.get(&rank.rank) else { continue };
+            let span = now - *then;
+            // An engine that began anew counts from 0.
+            if count >= *before && !span.is_zero() && span <= MAX_RATE_SPAN {
+                rank.throughput = Some(((count - before) / span.as_secs_f64()) as f32);
+            }
+        }
     }
 }
 

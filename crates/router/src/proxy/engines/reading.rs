@@ -35,6 +35,11 @@ pub(crate) struct RankLoad {
     pub(crate) max_running_requests: Option<u32>,
 }
 
+impl RankLoad {
+    /// The number of one that says of itself what cannot be: it counts for its worker, and is no rank.
+    pub(crate) const NOBODYS: u32 = u32::MAX;
+}
+
 /// One answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reading {
@@ -45,6 +50,14 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// What it says of one rank; of all of the engine for `None`. An answer about one rank only is none about
+    /// any of several.
+    pub(crate) fn part(&self, rank: Option<u32>) -> Self {
+        let Some(rank) = rank else { return self.clone() };
+        let is_meant = |load: &&RankLoad| load.rank == rank && self.ranks.len() > 1;
+        Self { ranks: self.ranks.iter().filter(is_meant).cloned().collect(), nonsense: self.nonsense }
+    }
+
     /// Of all ranks together: counts are added up, shares averaged.
     pub(crate) fn report(&self) -> WorkerReport {
         let count = |of: fn(&RankLoad) -> Option<u32>| {
@@ -73,12 +86,8 @@ impl Reading {
             kv_capacity_tokens: sum(|rank: &RankLoad| rank.kv_capacity_tokens),
             block_size: self.ranks.iter().find_map(|rank| rank.block_size),
             max_running_requests: sum(|rank: &RankLoad| rank.max_running_requests),
+            dp_rank: None,
         }
-    }
-
-    /// Tokens generated since the engine began.
-    pub(crate) fn generated(&self) -> Option<f64> {
-        self.ranks.iter().filter_map(|rank| rank.generated).reduce(|a, b| a + b)
     }
 
     /// The rank of this number, made if it is not there; `None` if there would be too many.
@@ -160,6 +169,10 @@ mod tests {
         assert_eq!(reading.facts().kv_capacity_tokens, None);
         reading.ranks.push(rank(2, 2_147_483_647, 0.0));
         assert_eq!(reading.report().running, -1);
+        let known = |rank| reading.part(rank).report().running;
+        assert_eq!([known(Some(0)), known(Some(1)), known(Some(3))], [3, 1, -1]);
+        let one = Reading { ranks: vec![rank(0, 3, 0.5)], nonsense: false };
+        assert_eq!([one.part(Some(0)).report().running, one.part(None).report().running], [-1, 3]);
         assert_eq!(Reading::default().report().known(), WorkerReport::UNKNOWN.known());
     }
 

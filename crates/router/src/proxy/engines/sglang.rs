@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, Version};
+use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, RankCount, Version};
 use crate::proxy::engines::figure::{Figure, Sceptic};
 use crate::proxy::engines::reading::{Bounded, RankLoad, Reading};
+use crate::proxy::rank::RankFields;
 use sglang_router_rs::core::EngineFacts;
 
 /// SGLang.
@@ -18,7 +19,22 @@ pub(crate) const SGLANG: Adapter = Adapter {
         EngineQuestion { path: "/v1/loads?include=core", read: load },
         EngineQuestion { path: "/get_load", read: load },
     ],
+    rank_counts: &[],
+    rank_fields: Some(rank_fields),
 };
+
+/// From this version on it has surely `routed_dp_rank`, and warns of the name before.
+const RENAMED: [u32; 3] = [0, 5, 10];
+
+fn rank_fields(version: Option<&str>) -> RankFields {
+    let Some(version) = version else { return RankFields::Both };
+    let mut parts = version.split(['.', '+', '-']).map(|part| {
+        let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        part.get(..end).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0)
+    });
+    let version: [u32; 3] = std::array::from_fn(|_| parts.next().unwrap_or(0));
+    if version >= RENAMED { RankFields::Routed } else { RankFields::Both }
+}
 
 /// One data-parallel rank. Names differ between versions; all of them are optional.
 #[derive(Debug, Default, Deserialize)]
@@ -70,7 +86,10 @@ impl Rank {
             .count(self.num_reqs)
             .filter(|_| waiting.is_some() || self.num_waiting_reqs == Figure::Absent);
         RankLoad {
-            rank: sceptic.count(self.dp_rank).unwrap_or(place),
+            rank: match (self.dp_rank, sceptic.count(self.dp_rank)) {
+                (Figure::Absent, _) => place,
+                (_, number) => number.unwrap_or(RankLoad::NOBODYS),
+            },
             // Without the number of those that wait it is at most that.
             running: running.or_else(|| all.map(|all| all.saturating_sub(waiting.unwrap_or(0)))),
             waiting,
@@ -106,14 +125,16 @@ struct ServerInfo {
 fn identity(body: &[u8]) -> Option<Identity> {
     let info: ServerInfo = serde_json::from_slice(body).ok()?;
     let mut sceptic = Sceptic::default();
-    let ranks = sceptic.size(info.dp_size).unwrap_or(1);
+    let ranks = RankCount::of(info.dp_size);
+    let count = if let RankCount::Known(count) = ranks { count } else { 1 };
     Some(Identity {
+        ranks,
         is_sure: true,
         version: info.version.and_then(Version::shown),
         facts: EngineFacts {
             kv_capacity_tokens: sceptic
                 .size(info.max_total_num_tokens)
-                .and_then(|tokens| tokens.checked_mul(ranks)),
+                .and_then(|tokens| tokens.checked_mul(count)),
             block_size: sceptic.size(info.page_size),
             // The setting is often null, and each report tells what holds.
             ..EngineFacts::UNKNOWN
@@ -193,6 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn rank_is_named_as_the_version_reads_it() {
+        let both = ["0.5.9.post2", "0.4.10", "x", ""];
+        assert!(both.iter().all(|version| rank_fields(Some(version)) == RankFields::Both));
+        assert_eq!(rank_fields(None), RankFields::Both);
+        let new = ["0.5.10", "0.5.10rc1", "0.5.23+cu130", "0.6", "1"];
+        assert!(new.iter().all(|version| rank_fields(Some(version)) == RankFields::Routed));
+    }
+
+    #[test]
     fn server_says_who_it_is() {
         let info = r#"{"model_path": "/m", "tp_size": 1, "page_size": 16, "dp_size": 2, "max_total_num_tokens": 65536,
             "max_running_requests": null, "internal_states": [{"a": [1]}], "kv_events": null, "version": "0.5.23"}"#;
@@ -200,6 +230,7 @@ mod tests {
         assert!(identity.is_sure);
         assert_eq!(identity.version.as_deref(), Some("0.5.23"));
         assert_eq!((identity.facts.block_size, identity.facts.kv_capacity_tokens), (Some(16), Some(131_072)));
+        assert_eq!(identity.ranks, RankCount::Known(2));
         let odd = r#"{"model_path": "/m", "tp_size": 1, "page_size": -16, "version": {"a": 1}}"#;
         let odd = super::identity(odd.as_bytes()).unwrap();
         assert_eq!((odd.version, odd.facts), (None, EngineFacts::UNKNOWN));

@@ -3,11 +3,11 @@
 
 use serde::Deserialize;
 
-use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, Version};
+use crate::proxy::engines::adapter::{Adapter, EngineQuestion, Identity, RankCount, Version};
 use crate::proxy::engines::exposition::{MetricSample, samples};
 use crate::proxy::engines::figure::{Figure, Sceptic};
 use crate::proxy::engines::reading::{RankLoad, Reading};
-use sglang_router_rs::core::EngineFacts;
+use crate::proxy::rank::RankFields;
 
 /// vLLM.
 pub(crate) const VLLM: Adapter = Adapter {
@@ -17,6 +17,8 @@ pub(crate) const VLLM: Adapter = Adapter {
         EngineQuestion { path: "/metrics", read: metrics },
         EngineQuestion { path: "/load", read: server_load },
     ],
+    rank_counts: &[EngineQuestion { path: "/metrics", read: rank_count }],
+    rank_fields: Some(|_| RankFields::None),
 };
 
 /// What a version alone is: others may answer the same.
@@ -28,7 +30,12 @@ struct VersionAnswer {
 fn identity(body: &[u8]) -> Option<Identity> {
     let answer: VersionAnswer = serde_json::from_slice(body).ok()?;
     let version = answer.version.shown()?;
-    Some(Identity { is_sure: false, version: Some(version), facts: EngineFacts::UNKNOWN })
+    Some(Identity { version: Some(version), ..Identity::default() })
+}
+
+/// How many engines there are numbers of.
+fn rank_count(body: &[u8]) -> Option<RankCount> {
+    metrics(body).map(|reading| RankCount::among(&reading))
 }
 
 fn metrics(body: &[u8]) -> Option<Reading> {
@@ -36,7 +43,14 @@ fn metrics(body: &[u8]) -> Option<Reading> {
     let (mut reading, mut sceptic) = (Reading::default(), Sceptic::default());
     for sample in samples(text, "vllm:") {
         if NAMES.contains(&sample.name) {
-            let rank = sample.label("engine").and_then(|engine| engine.parse().ok()).unwrap_or(0);
+            let rank = match sample.label("engine").map(str::parse) {
+                None => 0,
+                Some(Ok(rank)) => rank,
+                Some(Err(_)) => {
+                    sceptic.nonsense = true;
+                    RankLoad::NOBODYS
+                }
+            };
             match reading.rank(rank) {
                 Some(rank) => take(&sample, rank, &mut sceptic),
                 None => sceptic.nonsense = true,
@@ -128,7 +142,7 @@ vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf",model_name="tiny"} 
         let report = reading.report();
         assert_eq!((report.running, report.waiting, report.queued_tokens), (5, 9, -1));
         assert!((report.kv_usage - 0.375).abs() < 1e-6);
-        assert_eq!(reading.generated(), Some(1200.0));
+        assert_eq!(reading.ranks[0].generated, Some(1200.0));
         let facts = reading.facts();
         assert_eq!((facts.kv_capacity_tokens, facts.block_size), (Some(4096 + 4000), Some(16)));
     }
@@ -151,6 +165,10 @@ vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf",model_name="tiny"} 
         assert_eq!((report.running, report.waiting), (-1, 7));
         assert!(report.kv_usage.is_nan());
         assert!(reading.facts().is_unknown());
+        assert_eq!(rank_count(page.as_bytes()), Some(RankCount::Known(1)));
+        assert_eq!(rank_count(PAGE.as_bytes()), Some(RankCount::Known(2)));
+        let odd = metrics(b"vllm:num_requests_running{engine=\"-1\"} 4\n").unwrap();
+        assert_eq!((odd.nonsense, odd.report().running, odd.part(Some(0)).report().running), (true, 4, -1));
         let ranks: String =
             (0..5000).map(|rank| format!("vllm:num_requests_running{{engine=\"{rank}\"}} 1\n")).collect();
         let reading = metrics(ranks.as_bytes()).unwrap();

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The most ranks of which sockets are listened to.
-const MAX_RANKS: u32 = 64;
+use crate::config::checked::MAX_DP_SIZE;
 
 /// The longest topic, in bytes.
 const MAX_TOPIC_BYTES: usize = 256;
@@ -55,7 +54,7 @@ struct VllmSource {
 pub(crate) fn of_vllm(body: &[u8], host: &str) -> Option<Sources> {
     let answer: BTreeMap<String, VllmSource> = serde_json::from_slice(body).ok()?;
     let events = answer.into_iter().filter_map(|(rank, source)| {
-        let rank = rank.parse().ok().filter(|rank| *rank < MAX_RANKS)?;
+        let rank = rank.parse().ok().filter(|rank| *rank < MAX_DP_SIZE)?;
         let is_socket = source.publisher.is_none_or(|publisher| publisher == "zmq");
         let at = SocketPlace::parse(&source.endpoint?, host).filter(|_| is_socket)?;
         let replay = source.replay_endpoint.and_then(|endpoint| SocketPlace::parse(&endpoint, host));
@@ -94,7 +93,7 @@ pub(crate) fn of_sglang(body: &[u8], host: &str) -> Option<Sources> {
         let port = u32::from(base).checked_add(rank).and_then(|port| u16::try_from(port).ok())?;
         Some(SocketPlace { host: host.to_owned(), port })
     };
-    let ranks = 0..told.dp_size.unwrap_or(1).clamp(1, MAX_RANKS);
+    let ranks = 0..told.dp_size.unwrap_or(1).clamp(1, MAX_DP_SIZE);
     let events = ranks.clone().filter_map(|rank| {
         let at = of_rank(told.endpoint_port_base, rank, &advertised)?;
         let replay = told.replay_endpoint_port_base.and_then(|base| of_rank(base, rank, &advertised));

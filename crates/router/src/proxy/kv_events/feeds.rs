@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::config::checked::HealthSettings;
+use crate::config::checked::{HealthSettings, OwnSettings};
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::sglang::SGLANG;
 use crate::proxy::engines::vllm::VLLM;
-use crate::proxy::kv_events::event_source::{Sources, of_sglang, of_vllm};
+use crate::proxy::kv_events::event_source::{EventSource, Sources, of_sglang, of_vllm};
 use crate::proxy::kv_events::held_blocks_change::HeldCounts;
 use crate::proxy::kv_events::load_board::LoadBoard;
 use crate::proxy::kv_events::rank_chains::{CacheNames, RankChains};
@@ -23,6 +24,7 @@ use crate::proxy::own_questions;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::Worker;
+use sglang_router_rs::prefix_index::IndexedWorker;
 use sglang_router_rs::types::PrefixBlocks;
 
 /// How often it is looked whether there is something new to listen to.
@@ -45,17 +47,19 @@ const MAX_NAMES: usize = 4;
 ///
 /// Dropping the future ends the listening.
 pub(crate) async fn keep(
-    target: &Arc<Target>,
+    endpoint: &Arc<Endpoint>,
+    own: OwnSettings,
     roster: &Arc<Roster>,
     settings: &HealthSettings,
     blocks: PrefixBlocks,
     came_up: &Notify,
 ) {
-    if !target.own().kv_events {
+    if !own.kv_events {
         return std::future::pending().await;
     }
     let mut feeds = Feeds {
-        target: Arc::clone(target),
+        endpoint: Arc::clone(endpoint),
+        url: endpoint.url().to_string(),
         roster: Arc::clone(roster),
         limit: settings.timeout,
         asks_for_load: settings.load_interval.is_some(),
@@ -63,12 +67,13 @@ pub(crate) async fn keep(
         sources: None,
         engine: None,
         names: None,
-        feed: None,
+        listeners: Vec::new(),
+        feeds: Vec::new(),
         events: JoinSet::new(),
         loads: JoinSet::new(),
         unheard: 0,
         patience: LOOKS_UNHEARD.0,
-        deaths: target.deaths(),
+        deaths: endpoint.deaths(),
         is_told: false,
     };
     loop {
@@ -77,14 +82,18 @@ pub(crate) async fn keep(
             () = came_up.notified() => feeds.begin_anew(),
             () = sleep(own_questions::jittered(LOOK)) => {}
         }
-        if feeds.heed() && target.is_passing() {
+        if feeds.heed() && endpoint.is_passing() {
             feeds.look().await;
         }
     }
 }
 
+/// The rank of a candidate, `None` if it is all of a worker, and its place in the index.
+type Listener = (Option<u32>, IndexedWorker);
+
 struct Feeds {
-    target: Arc<Target>,
+    endpoint: Arc<Endpoint>,
+    url: String,
     roster: Arc<Roster>,
     limit: Duration,
     asks_for_load: bool,
@@ -95,7 +104,10 @@ struct Feeds {
     engine: Option<&'static str>,
     /// The names with which it is listened to; `None` if it is not.
     names: Option<Arc<CacheNames>>,
-    feed: Option<Arc<WorkerFeed>>,
+    /// For whom: a rank each, or all of the worker.
+    listeners: Vec<Listener>,
+    /// One for each of these.
+    feeds: Vec<Arc<WorkerFeed>>,
     events: JoinSet<()>,
     loads: JoinSet<()>,
     unheard: u32,
@@ -112,15 +124,16 @@ impl Feeds {
     fn heed(&mut self) -> bool {
         let wants_events = self.roster.has_prefix_index();
         let wants_loads = self.asks_for_load && self.roster.wants_reports();
-        let worker = self.target.worker();
         if !wants_loads && !self.loads.is_empty() {
             self.loads = JoinSet::new();
-            tracing::info!(worker = worker.url(), "what it pushes of its load is not listened to any more");
+            tracing::info!(worker = self.url, "what it pushes of its load is not listened to any more");
         }
-        if self.feed.as_ref().is_some_and(|feed| worker.indexed() != Some(feed.worker)) {
-            tracing::info!(worker = worker.url(), "its KV events are not listened to any more");
+        let is_other = || listeners(&self.roster.targets(&self.url)).as_ref() != Some(&self.listeners);
+        if !self.feeds.is_empty() && is_other() {
+            tracing::info!(worker = self.url, "its KV events are not listened to any more");
             self.stop_events();
-            self.target.feed().set_sources(0);
+            self.roster.forget_prefixes(&self.url);
+            self.endpoint.feed().set_sources(0);
         }
         self.is_told &= wants_events;
         if !(wants_events || wants_loads) {
@@ -137,22 +150,21 @@ impl Feeds {
         self.is_told = false;
         self.loads = JoinSet::new();
         self.stop_events();
-        self.roster.forget_prefixes(self.target.worker());
+        self.roster.forget_prefixes(&self.url);
     }
 
     fn stop_events(&mut self) {
         self.events = JoinSet::new();
-        if let Some(feed) = self.feed.take() {
-            feed.end();
-        }
+        self.feeds.drain(..).for_each(|feed| feed.end());
         self.names = None;
     }
 
     async fn look(&mut self) {
-        let Some((target, known)) = self.roster.find(self.target.worker().url()) else { return };
-        let Some(engine) = engine_of(&target) else { return };
+        let Some((targets, known)) = self.roster.find(&self.url) else { return };
+        let Some(engine) = targets.first().and_then(|target| engine_of(target)) else { return };
         // The index has forgotten it then, too.
-        if std::mem::replace(&mut self.deaths, target.deaths()) != target.deaths() {
+        let deaths = self.endpoint.deaths();
+        if std::mem::replace(&mut self.deaths, deaths) != deaths {
             self.begin_anew();
         }
         self.tire();
@@ -164,13 +176,13 @@ impl Feeds {
             self.engine = Some(engine);
             self.sources = Some(sources);
         }
-        self.listen_to_loads(&target);
-        self.listen_to_events(&target, &known, engine);
+        self.listen_to_loads();
+        self.listen_to_events(&targets, &known, engine);
     }
 
     /// Asks again now and then where something is not heard.
     fn tire(&mut self) {
-        let log = self.target.feed();
+        let log = self.endpoint.feed();
         let is_heard = log.source_count() > 0 && log.connection_count() >= log.source_count();
         if is_heard {
             (self.unheard, self.patience) = (0, LOOKS_UNHEARD.0);
@@ -188,80 +200,97 @@ impl Feeds {
     async fn ask(&self, engine: &str) -> Option<Sources> {
         let is_sglang = engine == SGLANG.name;
         let path = if is_sglang { "/server_info" } else { "/kv_event_sources" };
-        let (status, body) = own_questions::ask(&self.target, path, self.limit).await.ok()?;
+        let (status, body) = own_questions::ask(&self.endpoint, path, self.limit).await.ok()?;
         if own_questions::is_absent(status) {
             return Some(Sources::default());
         }
-        let host = self.target.endpoint().url().bare_host();
+        let host = self.endpoint.url().bare_host();
         let read = if is_sglang { of_sglang } else { of_vllm };
         Some(read(&body, host).filter(|_| status.is_success()).unwrap_or_default())
     }
 
-    fn listen_to_loads(&mut self, target: &Arc<Target>) {
+    fn listen_to_loads(&mut self) {
         let Some(sources) = self.sources.as_ref().filter(|sources| !sources.loads.is_empty()) else { return };
         if !self.loads.is_empty() || !self.asks_for_load || !self.roster.wants_reports() {
             return;
         }
-        let board = LoadBoard::new(Arc::clone(target), sources.loads.len());
+        let board = LoadBoard::new(Arc::clone(&self.endpoint), Arc::clone(&self.roster), sources.loads.len());
         for (position, source) in sources.loads.iter().cloned().enumerate() {
             self.loads.spawn(Arc::clone(&board).follow(position, source));
         }
-        tracing::info!(worker = target.worker().url(), "pushes its load");
+        tracing::info!(worker = self.url, "pushes its load");
     }
 
-    fn listen_to_events(&mut self, target: &Arc<Target>, known: &Known, engine: &str) {
-        let Some(worker) = target.worker().indexed() else { return };
+    fn listen_to_events(&mut self, targets: &[Arc<Target>], known: &Known, engine: &str) {
+        let Some(listeners) = listeners(targets) else { return };
         let events = self.sources.iter().flat_map(|sources| sources.events.clone()).collect::<Vec<_>>();
-        target.feed().set_sources(events.len());
+        self.endpoint.feed().set_sources(events.len());
         if events.is_empty() {
-            if !self.is_told {
-                let worker = target.worker().url();
-                tracing::info!(
-                    worker,
-                    engine,
-                    "publishes no KV events: what it holds is guessed by what was sent to it"
-                );
-            }
-            self.is_told = true;
-            return;
+            return self.tell_silence(engine);
         }
         let names = CacheNames { models: names_of(known, engine), adapter_is_model: engine != SGLANG.name };
-        if self.names.as_deref() == Some(&names) {
+        if self.names.as_deref() == Some(&names) && self.listeners == listeners {
             return;
         }
         if self.names.is_some() {
             self.stop_events();
-            self.roster.forget_prefixes(target.worker());
+            self.roster.forget_prefixes(&self.url);
         }
+        tracing::info!(worker = self.url, ranks = events.len(), "publishes KV events");
         let names = Arc::new(names);
-        let max_blocks = MAX_BLOCKS / events.len() / names.models.len().max(1);
+        for listener in &listeners {
+            let is_own = |source: &EventSource| listener.0.is_none_or(|rank| source.rank == rank);
+            let own: Vec<EventSource> = events.iter().filter(|source| is_own(source)).cloned().collect();
+            self.listen(*listener, own, &names, events.len());
+        }
+        self.names = Some(names);
+        self.listeners = listeners;
+    }
+
+    /// Listens to what one candidate publishes; `all` is how many sockets there are together.
+    fn listen(&mut self, listener: Listener, own: Vec<EventSource>, names: &Arc<CacheNames>, all: usize) {
+        let max_blocks = MAX_BLOCKS / all / names.models.len().max(1);
         let feed = Arc::new(WorkerFeed {
             roster: Arc::clone(&self.roster),
-            endpoint: Arc::clone(target.endpoint()),
-            worker,
-            ranks: events.len(),
+            endpoint: Arc::clone(&self.endpoint),
+            worker: listener.1,
+            ranks: own.len(),
             counts: Mutex::new(HeldCounts::new()),
             over: AtomicBool::new(false),
         });
-        tracing::info!(worker = target.worker().url(), ranks = events.len(), "publishes KV events");
-        for source in events {
-            let chains = RankChains::new(Arc::clone(&names), self.blocks, max_blocks);
+        for source in own {
+            let chains = RankChains::new(Arc::clone(names), self.blocks, max_blocks);
             let rank = RankFeed::new(Arc::clone(&feed), chains);
             self.events.spawn(Subscriber::new(source, rank).follow());
         }
-        self.names = Some(names);
-        self.feed = Some(feed);
+        self.feeds.push(feed);
+    }
+
+    fn tell_silence(&mut self, engine: &str) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            let worker = &self.url;
+            tracing::info!(
+                worker,
+                engine,
+                "publishes no KV events: what it holds is guessed by what was sent to it"
+            );
+        }
     }
 }
 
 impl Drop for Feeds {
     fn drop(&mut self) {
-        if self.feed.is_some() {
+        if !self.feeds.is_empty() {
             // Whoever listens next knows nothing of what was said until now.
             self.stop_events();
-            self.roster.forget_prefixes(self.target.worker());
+            self.roster.forget_prefixes(&self.url);
         }
     }
+}
+
+/// The candidates of a worker; `None` if one of them has no place in the index.
+fn listeners(targets: &[Arc<Target>]) -> Option<Vec<Listener>> {
+    targets.iter().map(|target| Some((target.rank_number(), target.worker().indexed()?))).collect()
 }
 
 /// The engine, if it is one that publishes.

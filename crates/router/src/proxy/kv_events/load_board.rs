@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use sgl_zmtp::{SocketKind, ZmtpConnection, ZmtpError, ZmtpLimits};
 use tokio::time::{sleep, timeout};
 
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::reading::{RankLoad, Reading};
 use crate::proxy::kv_events::event_source::EventSource;
 use crate::proxy::kv_events::load_stat::read_load;
 use crate::proxy::report_log::ReportFailure;
-use crate::proxy::target::Target;
+use crate::proxy::roster::Roster;
 use sglang_router_rs::core::Worker;
 
 /// A push is small.
@@ -24,14 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What each rank pushed last.
 #[derive(Debug)]
 pub(crate) struct LoadBoard {
-    target: Arc<Target>,
+    endpoint: Arc<Endpoint>,
+    roster: Arc<Roster>,
     ranks: Mutex<Vec<Option<RankLoad>>>,
 }
 
 impl LoadBoard {
     /// Of a worker with so many ranks.
-    pub(crate) fn new(target: Arc<Target>, ranks: usize) -> Arc<Self> {
-        Arc::new(Self { target, ranks: Mutex::new(vec![None; ranks]) })
+    pub(crate) fn new(endpoint: Arc<Endpoint>, roster: Arc<Roster>, ranks: usize) -> Arc<Self> {
+        Arc::new(Self { endpoint, roster, ranks: Mutex::new(vec![None; ranks]) })
     }
 
     /// Listens to the rank at this place, for ever. What it said last counts until the connection ends.
@@ -39,7 +41,7 @@ impl LoadBoard {
         loop {
             let Err(error) = self.session(position, &source).await;
             self.set(position, None);
-            tracing::debug!(worker = self.target.worker().url(), rank = source.rank, %error, "does not push its load");
+            tracing::debug!(worker = %self.endpoint.url(), rank = source.rank, %error, "does not push its load");
             sleep(PATIENCE.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
         }
     }
@@ -55,11 +57,11 @@ impl LoadBoard {
             match message.last().and_then(|payload| read_load(payload, source.rank)) {
                 Some((load, nonsense)) => {
                     if nonsense {
-                        self.target.reports().failed(ReportFailure::Nonsense);
+                        self.endpoint.reports().failed(ReportFailure::Nonsense);
                     }
                     self.set(position, Some(load));
                 }
-                None => self.target.reports().failed(ReportFailure::Unreadable),
+                None => self.endpoint.reports().failed(ReportFailure::Unreadable),
             }
             tokio::task::yield_now().await;
         }
@@ -74,11 +76,13 @@ impl LoadBoard {
             let Some(ranks) = ranks.iter().cloned().collect::<Option<Vec<_>>>() else { return };
             Reading { ranks, nonsense: false }
         };
-        let worker = self.target.worker();
-        let mut report = reading.report();
-        // Pushes do not tell it.
-        report.throughput = worker.report().throughput;
-        worker.set_report(&report);
-        self.target.reports().heard(&report);
+        for target in self.roster.targets(&self.endpoint.url().to_string()) {
+            let worker = target.worker();
+            let mut report = reading.part(target.rank_number()).report();
+            // Pushes do not tell it.
+            report.throughput = worker.report().throughput;
+            worker.set_report(&report);
+        }
+        self.endpoint.reports().heard(&reading.report());
     }
 }

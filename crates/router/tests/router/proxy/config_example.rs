@@ -143,9 +143,11 @@ fn flags_win_over_the_file() {
         decode: vec!["http://d".to_owned()],
         disable_retries: true,
         disable_circuit_breaker: true,
+        dp_aware: true,
         ..ServeArgs::default()
     };
     let config = configuration(&args).unwrap();
+    assert!(config.proxy.dp_aware);
     assert_eq!((config.policy.as_str(), config.data_address.port()), ("random", 2));
     assert_eq!((config.proxy.max_retries, config.proxy.circuit.failures), (0, 0));
     let workers: Vec<_> = config.workers.iter().map(|w| (w.url.as_str(), w.role, w.bootstrap_port)).collect();
@@ -158,6 +160,7 @@ fn flags_win_over_the_file() {
     assert_eq!(workers, expected, "flags replace the workers of the file");
     let plain = configuration(&ServeArgs { config: Some(file), ..ServeArgs::default() }).unwrap();
     assert_eq!(plain.workers[0].url, "http://file");
+    assert!(!plain.proxy.dp_aware);
 }
 
 #[test]

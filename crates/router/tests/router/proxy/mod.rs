@@ -13,6 +13,8 @@ mod full_workers;
 mod connections;
 mod health_checks;
 mod kv_rig;
+mod data_parallel;
+mod data_parallel_faults;
 mod kv_events;
 mod kv_replays;
 mod kv_swaps;

@@ -1,0 +1,122 @@
+//! Workers as operators see them: an engine whose ranks are candidates of their own is one worker with ranks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::proxy::target::Target;
+use sgl_api::{CircuitState, EngineView, RankView, WorkerView};
+use sglang_router_rs::core::{Worker, WorkerReport};
+
+/// All of these candidates, by their workers; a worker stands where the first of its candidates does.
+pub(crate) fn views(targets: &[Arc<Target>]) -> Vec<WorkerView> {
+    let mut workers: Vec<Vec<Arc<Target>>> = Vec::new();
+    let mut ranked = HashMap::new();
+    for target in targets {
+        let next = workers.len();
+        let at = match target.rank_number() {
+            None => next,
+            Some(_) => *ranked.entry(Arc::as_ptr(target.endpoint())).or_insert(next),
+        };
+        match workers.get_mut(at) {
+            Some(ranks) => ranks.push(Arc::clone(target)),
+            None => workers.push(vec![Arc::clone(target)]),
+        }
+    }
+    for ranks in &mut workers {
+        ranks.sort_by_key(|target| target.rank_number());
+    }
+    workers.iter().filter_map(|targets| Some(view(targets.first()?, targets))).collect()
+}
+
+/// One worker as it is now, of all its candidates.
+pub(crate) fn view(first: &Target, targets: &[Arc<Target>]) -> WorkerView {
+    let (worker, spec) = (first.worker(), first.worker().spec());
+    let is_ranked = first.rank_number().is_some();
+    let outcomes: Vec<(u64, u64)> = targets.iter().map(|target| target.outcomes()).collect();
+    WorkerView {
+        url: first.endpoint().url().to_string(),
+        role: spec.role,
+        model: spec.model.clone(),
+        weight: spec.weight,
+        labels: spec.labels.clone(),
+        bootstrap_port: spec.bootstrap_port,
+        healthy: targets.iter().any(|target| target.worker().is_healthy()),
+        passing: first.is_passing(),
+        full: targets.iter().all(|target| target.fullness().is_full()),
+        draining: worker.is_draining(),
+        load: targets.iter().map(|target| target.worker().load()).sum(),
+        circuit: circuit(targets),
+        succeeded: outcomes.iter().map(|(succeeded, _)| succeeded).sum(),
+        failed: outcomes.iter().map(|(_, failed)| failed).sum(),
+        report: together(targets).known(),
+        engine: engine(targets, first),
+        books: worker.book_numbers().filter(|_| !is_ranked),
+        ranks: targets.iter().filter_map(|target| rank(target)).collect(),
+    }
+}
+
+fn rank(target: &Target) -> Option<RankView> {
+    let worker = target.worker();
+    let (succeeded, failed) = target.outcomes();
+    Some(RankView {
+        rank: target.rank_number()?,
+        url: worker.url().to_owned(),
+        healthy: worker.is_healthy(),
+        full: target.fullness().is_full(),
+        load: worker.load(),
+        circuit: target.circuit().state(),
+        succeeded,
+        failed,
+        report: worker.report().known(),
+        kv_capacity_tokens: worker.engine().kv_capacity_tokens,
+        max_running_requests: worker.engine().max_running_requests,
+        books: worker.book_numbers(),
+    })
+}
+
+/// The best of them: requests go through while they go through to one.
+fn circuit(targets: &[Arc<Target>]) -> CircuitState {
+    let has = |state| targets.iter().any(|target| target.circuit().state() == state);
+    let order = [CircuitState::Closed, CircuitState::HalfOpen];
+    order.into_iter().find(|state| has(*state)).unwrap_or(CircuitState::Open)
+}
+
+fn engine(targets: &[Arc<Target>], first: &Target) -> EngineView {
+    let (facts, source) = (first.worker().engine(), first.reports().source());
+    let sum = |of: fn(&Target) -> Option<u32>| {
+        let all = targets.iter().map(|target| of(target));
+        all.sum::<Option<u32>>()
+    };
+    EngineView {
+        setting: first.own().engine.as_str().to_owned(),
+        name: facts.name.as_deref().map(str::to_owned),
+        version: source.version,
+        kv_capacity_tokens: sum(|target| target.worker().engine().kv_capacity_tokens),
+        block_size: facts.block_size,
+        max_running_requests: sum(|target| target.worker().engine().max_running_requests),
+        load_path: source.path.map(str::to_owned),
+    }
+}
+
+/// Counts are added up, shares and times averaged, as far as they are known.
+fn together(targets: &[Arc<Target>]) -> WorkerReport {
+    let reports: Vec<WorkerReport> = targets.iter().map(|target| target.worker().report()).collect();
+    let sum = |of: fn(&WorkerReport) -> i32| {
+        let known = reports.iter().map(of).filter(|count| *count >= 0);
+        known.reduce(i32::saturating_add).unwrap_or(-1)
+    };
+    let floats = |of: fn(&WorkerReport) -> f32| {
+        let known = reports.iter().map(of).filter(|value| value.is_finite());
+        known.map(|value| (value, 1.0)).reduce(|(a, n), (b, m)| (a + b, n + m))
+    };
+    let mean = |of| floats(of).map_or(f32::NAN, |(sum, count): (f32, f32)| sum / count);
+    WorkerReport {
+        running: sum(|report| report.running),
+        waiting: sum(|report| report.waiting),
+        queued_tokens: sum(|report| report.queued_tokens),
+        kv_usage: mean(|report| report.kv_usage),
+        throughput: floats(|report| report.throughput).map_or(f32::NAN, |(sum, _)| sum),
+        latency_ewma: mean(|report| report.latency_ewma),
+        report_age_ms: reports.iter().map(|report| report.report_age_ms).max().unwrap_or(-1),
+    }
+}
