@@ -98,8 +98,7 @@ impl TokenRatios {
             Some(slot) => slot.sums.is_due(),
             // Relaxed: see `find`.
             None => {
-                self.probed(model).any(|slot| slot.model.load(Ordering::Relaxed) == 0)
-                    || self.others.is_due()
+                self.probed(model).any(|slot| slot.model.load(Ordering::Relaxed) == 0) || self.others.is_due()
             }
         }
     }

@@ -24,8 +24,9 @@ impl Policy for LeastUncached {
         let ahead = |worker: usize| u64::from(waiting.known(worker).unwrap_or(0));
         // Equal ones share by their load, and those of equal load by chance.
         let mut rng = ctx.rng();
-        let cost =
-            |&worker: &usize| (PRICE * missing(worker) + ahead(worker), ctx.load().get(worker), rng.next_u64());
+        let cost = |&worker: &usize| {
+            (PRICE * missing(worker) + ahead(worker), ctx.load().get(worker), rng.next_u64())
+        };
         ctx.candidates().iter().min_by_key(cost).into()
     }
 }
