@@ -9,6 +9,7 @@ mod select_worker_info;
 mod fleet_needs;
 mod wanted_names;
 mod wait;
+mod ask_order;
 mod decision;
 mod load_balancing;
 mod native;
@@ -17,6 +18,7 @@ mod policy_handle;
 mod factory;
 
 pub use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
+pub use crate::policies::ask_order::AskOrder;
 pub use crate::policies::decision::{Chooser, DecideError, Decision, FailureCause, PairDecision};
 pub use crate::policies::explanation::{Explained, Explanation};
 pub use crate::policies::factory::PolicyFactory;

@@ -10,12 +10,11 @@
 //!
 //! A ticket is in the register from its making to its end, whatever ends it. Who waits is woken by what
 //! it waits for, by its deadline or by the end of the router, and otherwise not. Those whom the policy has
-//! wait are asked again, one at a time, when something has changed ([`ask_order`]).
+//! wait are asked again, one at a time, when something has changed ([`AskOrder`](sglang_router_rs::policies::AskOrder)).
 
 mod wait_end;
 mod wait_counts;
 pub(crate) mod register;
-mod ask_order;
 pub(crate) mod limit;
 pub(crate) mod request_queue;
 mod ticket;

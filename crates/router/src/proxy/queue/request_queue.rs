@@ -1,5 +1,6 @@
 //! The queue: who may wait, and what wakes those who do.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -10,13 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::checked::QueueSettings;
 use crate::metrics::{Metrics, catalogue};
-use crate::proxy::queue::ask_order::AskOrder;
 use crate::proxy::queue::limit::TurnLimit;
 use crate::proxy::queue::register::{NoPlace, Register, WaitingRequest};
 use crate::proxy::queue::wait_counts::WaitCounts;
 use crate::proxy::route::Route;
 use sgl_api::WaitsFor;
-use sglang_router_rs::policies::Wait;
+use sglang_router_rs::policies::{AskOrder, Wait};
 
 /// How often those who are held may be asked though nobody told of a change: reports of workers, another
 /// generation of the plugin and mere time may let it choose now.
@@ -64,8 +64,18 @@ pub(crate) struct Newcomer<'a> {
 struct QueuePlace {
     register: Register,
     asks: AskOrder,
+    /// How each of these hears that it is asked.
+    calls: HashMap<u64, Arc<Notify>>,
     /// Whether somebody stirs now and then.
     is_stirred: bool,
+}
+
+impl QueuePlace {
+    /// Tells whom the turn was given to.
+    fn call(&mut self) {
+        let call = self.asks.take_call().and_then(|number| self.calls.get(&number));
+        call.into_iter().for_each(|call| call.notify_one());
+    }
 }
 
 /// Who waits at one moment.
@@ -175,11 +185,13 @@ impl RequestQueue {
         if let Some(request) = waiting.register.get_mut(number) {
             request.wait = Some(*wait);
         }
-        waiting.asks.enter(number, wait.key, wait.reasks, call);
+        waiting.calls.insert(number, Arc::clone(call));
+        waiting.asks.enter(number, wait.key, wait.reasks);
         // Relaxed: whoever changes something just now and sees the number as it was is late by a moment,
         // and so is what it changed: the stirring below, or the next, sees it.
         self.held.fetch_add(1, Ordering::Relaxed);
         waiting.asks.stir();
+        waiting.call();
         if !std::mem::replace(&mut waiting.is_stirred, true) {
             drop(tokio::spawn(stir_now_and_then(Arc::downgrade(self))));
         }
@@ -193,25 +205,33 @@ impl RequestQueue {
             request.until = until;
         }
         waiting.asks.still_waits(number, wait.key, wait.reasks);
+        waiting.call();
     }
 
     /// One is held no longer: it was placed, or not. Nothing happens the second time.
     pub(crate) fn release(&self, number: u64, placed: bool) {
-        if self.waiting.lock().asks.leave(number, placed) {
+        let mut waiting = self.waiting.lock();
+        if waiting.asks.leave(number, placed) {
+            waiting.calls.remove(&number);
+            waiting.call();
             self.held.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// The time of one is over: it is asked next.
     pub(crate) fn is_due(&self, number: u64) {
-        self.waiting.lock().asks.is_due(number);
+        let mut waiting = self.waiting.lock();
+        waiting.asks.is_due(number);
+        waiting.call();
     }
 
     /// Something has changed that a policy may have waited for: a first token, an end, a worker.
     #[inline]
     pub(crate) fn stir(&self) {
         if self.held() > 0 {
-            self.waiting.lock().asks.stir();
+            let mut waiting = self.waiting.lock();
+            waiting.asks.stir();
+            waiting.call();
         }
     }
 
@@ -280,6 +300,7 @@ async fn stir_now_and_then(queue: Weak<RequestQueue>) {
             return;
         }
         waiting.asks.stir();
+        waiting.call();
     }
 }
 

@@ -6,28 +6,28 @@
 //!  its time is over ─► asked next, whatever the round
 //! ```
 //!
-//! One is asked at a time: it has the turn, until it says what came of it or is gone.
+//! One is asked at a time: it has the turn, until it says what came of it or is gone. Whoever keeps the order
+//! looks after each change whether somebody [got the turn](AskOrder::take_call), and asks it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
 
-use tokio::sync::Notify;
-
-use sglang_router_rs::policies::WaitKey;
+use crate::policies::wait::WaitKey;
 
 /// Where one stands: by its key, and by its arrival where keys are equal.
 type AskPlace = (WaitKey, u64);
 
 /// Who is held, and whose turn it is to be asked.
 #[derive(Debug, Default)]
-pub(crate) struct AskOrder {
+pub struct AskOrder {
     order: BTreeSet<AskPlace>,
     seats: HashMap<u64, Seat>,
     /// Those whose time is over.
     due: VecDeque<u64>,
     /// Who is asked now.
     turn: Option<u64>,
+    /// Whether it does not know that yet.
+    is_news: bool,
     round: AskRound,
     /// Whether something has changed since the round began.
     again: bool,
@@ -40,7 +40,6 @@ struct Seat {
     key: WaitKey,
     /// The last round that it was asked in.
     asked_in: u64,
-    call: Arc<Notify>,
 }
 
 /// One pass over those who are held.
@@ -55,15 +54,20 @@ struct AskRound {
 }
 
 impl AskOrder {
-    /// One more is held; it hears by `call` that it has the turn.
-    pub(crate) fn enter(&mut self, number: u64, key: WaitKey, most_in_vain: u32, call: &Arc<Notify>) {
+    /// Who has got the turn since this was asked last: it is to be asked now.
+    pub fn take_call(&mut self) -> Option<u64> {
+        if std::mem::take(&mut self.is_news) { self.turn } else { None }
+    }
+
+    /// One more is held.
+    pub fn enter(&mut self, number: u64, key: WaitKey, most_in_vain: u32) {
         self.most_in_vain = most_in_vain;
         self.order.insert((key, number));
-        self.seats.insert(number, Seat { key, asked_in: 0, call: Arc::clone(call) });
+        self.seats.insert(number, Seat { key, asked_in: 0 });
     }
 
     /// One who had the turn still waits, with this key.
-    pub(crate) fn still_waits(&mut self, number: u64, key: WaitKey, most_in_vain: u32) {
+    pub fn still_waits(&mut self, number: u64, key: WaitKey, most_in_vain: u32) {
         self.most_in_vain = most_in_vain;
         let Some(seat) = self.seats.get_mut(&number) else { return };
         self.order.remove(&(seat.key, number));
@@ -76,7 +80,7 @@ impl AskOrder {
     }
 
     /// One is gone: it was placed, or not. False if it was before.
-    pub(crate) fn leave(&mut self, number: u64, placed: bool) -> bool {
+    pub fn leave(&mut self, number: u64, placed: bool) -> bool {
         let Some(seat) = self.seats.remove(&number) else { return false };
         self.order.remove(&(seat.key, number));
         if self.turn == Some(number) {
@@ -89,7 +93,7 @@ impl AskOrder {
     }
 
     /// Something has changed: all who are held may be asked again.
-    pub(crate) fn stir(&mut self) {
+    pub fn stir(&mut self) {
         if self.round.is_on {
             self.again = true;
         } else if !self.seats.is_empty() {
@@ -101,7 +105,7 @@ impl AskOrder {
     }
 
     /// The time of one is over: it is asked next.
-    pub(crate) fn is_due(&mut self, number: u64) {
+    pub fn is_due(&mut self, number: u64) {
         if self.turn == Some(number) || !self.seats.contains_key(&number) {
             return;
         }
@@ -119,6 +123,7 @@ impl AskOrder {
     /// Gives the turn to the next, if there is one.
     fn pass_on(&mut self) {
         self.turn = None;
+        self.is_news = false;
         while let Some(number) = self.due.pop_front() {
             if self.call(number) {
                 return;
@@ -152,8 +157,8 @@ impl AskOrder {
     fn call(&mut self, number: u64) -> bool {
         let Some(seat) = self.seats.get_mut(&number) else { return false };
         seat.asked_in = self.round.number;
-        seat.call.notify_one();
         self.turn = Some(number);
+        self.is_news = true;
         true
     }
 }
@@ -166,7 +171,7 @@ mod tests {
     fn held(keys: &[f64]) -> AskOrder {
         let mut order = AskOrder::default();
         for (number, key) in (1..).zip(keys) {
-            order.enter(number, WaitKey::new(*key), 2, &Arc::default());
+            order.enter(number, WaitKey::new(*key), 2);
         }
         order
     }
@@ -175,6 +180,7 @@ mod tests {
     fn asked(order: &mut AskOrder, placed: bool) -> Vec<u64> {
         let mut asked = Vec::new();
         while let Some(number) = order.turn {
+            assert_eq!((order.take_call(), order.take_call()), (Some(number), None));
             asked.push(number);
             match placed {
                 true => assert!(order.leave(number, true)),
