@@ -14,6 +14,10 @@ use sgl_router::cli::plugin::PluginArgs;
 use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker::SimWorkerArgs;
+#[cfg(feature = "tools")]
+use sgl_router::cli::simulate;
+#[cfg(feature = "tools")]
+use sgl_router::cli::simulate::SimulateArgs;
 use sgl_router::cli::{ServeArgs, compile_worker, plugin, serve};
 use sglang_router_rs::types::{in_full, printable_lines};
 
@@ -34,6 +38,8 @@ enum Command {
     Plugin(PluginArgs),
     #[cfg(feature = "tools")]
     Load(Box<LoadArgs>),
+    #[cfg(feature = "tools")]
+    Simulate(Box<SimulateArgs>),
     /// What the router starts to compile a module
     #[command(hide = true)]
     CompileWorker(CompileWorkerArgs),
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
         Command::Plugin(args) => return plugin_command(&args),
         #[cfg(feature = "tools")]
         Command::Load(args) => return load_command(&args),
+        #[cfg(feature = "tools")]
+        Command::Simulate(args) => return simulate_command(&args),
         Command::CompileWorker(args) => return compile_worker::run(&args),
     };
     match result {
@@ -75,6 +83,19 @@ fn plugin_command(args: &PluginArgs) -> ExitCode {
 #[cfg(feature = "tools")]
 fn load_command(args: &LoadArgs) -> ExitCode {
     match load::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&in_full(&error)));
+            error.exit_code()
+        }
+    }
+}
+
+/// Scripts tell by the exit code what happened.
+#[cfg(feature = "tools")]
+fn simulate_command(args: &SimulateArgs) -> ExitCode {
+    match simulate::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report to if standard error is closed.

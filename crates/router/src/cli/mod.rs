@@ -13,5 +13,7 @@ pub mod compile_worker;
 pub mod plugin;
 #[cfg(feature = "tools")]
 pub mod load;
+#[cfg(feature = "tools")]
+pub mod simulate;
 
 pub use crate::cli::flags::ServeArgs;

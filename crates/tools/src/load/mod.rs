@@ -58,4 +58,4 @@ pub use crate::load::summary::Summary;
 pub use crate::load::swaps::{Swapper, Swapping};
 pub use crate::load::target::LoadTarget;
 pub use crate::load::target_summary::TargetSummary;
-pub use crate::load::trace::{Trace, TraceError};
+pub use crate::load::trace::{Entry, Trace, TraceError};

@@ -1,0 +1,100 @@
+//! The flags of `sgl-router simulate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Lets policies decide over a simulated fleet, and compares what comes of it
+///
+/// The engines and the clock are modelled; policies, plugins included, are asked as by a router that
+/// serves. An hour of a trace takes less than a second, and the same command gives the same figures.
+///
+/// Exit codes: 0 done, 1 a report cannot be written, 2 wrong usage.
+#[derive(Args, Clone, Debug)]
+pub struct SimulateArgs {
+    /// A built-in policy, a module, or a module under another name: least_load, toll.wasm,
+    /// mine=toll.wasm; may be given more than once
+    #[arg(long, required = true, value_name = "POLICY")]
+    pub policy: Vec<String>,
+    /// A setting of a plugin, such as toll:kappa=4: JSON, or else text; may be given more than once
+    #[arg(long, value_name = "POLICY:KEY=VALUE")]
+    pub policy_config: Vec<String>,
+    /// System calls that the modules may make
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub allow_syscalls: Vec<String>,
+
+    /// Requests from a file of JSON lines with timestamp (ms), input_length, output_length and maybe
+    /// hash_ids, or the CSV of Azure's public traces
+    #[arg(long, value_name = "FILE")]
+    pub trace: PathBuf,
+    /// Only the first requests of the trace
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests: Option<u32>,
+    /// Leaves requests with longer prompts out
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_prompt_tokens: Option<u32>,
+    /// 1.4 has the requests of 1.4 hours come in one; several are simulated one by one
+    #[arg(long, value_name = "FACTOR", value_delimiter = ',', default_value = "1", value_parser = factor)]
+    pub load: Vec<f64>,
+    /// Seconds over which requests with the same stamp are spread [default: the step of the stamps]
+    #[arg(long, value_parser = seconds)]
+    pub spread: Option<f64>,
+
+    /// Workers
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub workers: u32,
+    /// Numbers of the engines' model, as TOML [default: see docs/simulate.md]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// How fast the first workers are: 0.5 takes twice as long; the others have 1
+    #[arg(long, value_name = "FACTOR", value_delimiter = ',', value_parser = factor)]
+    pub speeds: Vec<f64>,
+    /// Milliseconds between two reports of a worker's load
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=3_600_000))]
+    pub load_interval_ms: u32,
+
+    /// Requests that a policy may have wait, as of `serve`
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    pub queue_size: u32,
+    /// Seconds that one may wait, as of `serve`
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    pub queue_timeout_secs: f64,
+
+    /// How many seeds: each is a run of its own for each policy and load
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub seeds: u32,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Runs at a time [default: one per core]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+
+    /// Objective: seconds until the first token
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pub slo_ttft: f64,
+    /// And so many milliseconds more for each prompt token
+    #[arg(long, value_name = "MS", default_value_t = 0.25, value_parser = seconds)]
+    pub slo_ttft_per_token: f64,
+    /// Objective: seconds for each further token, on average of a request
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.2, value_parser = seconds)]
+    pub slo_tpot: f64,
+
+    /// Writes the report as JSON into a file, or without one to standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor > 0.0 && factor <= 1e6 => Ok(factor),
+        _ => Err("allowed: above 0, up to 1000000".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
+        _ => Err("allowed: 0 to 1000000".to_owned()),
+    }
+}

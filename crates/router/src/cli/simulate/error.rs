@@ -1,0 +1,69 @@
+//! How `simulate` ends if not well.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use sgl_simulate::engine::ModelError;
+use sgl_simulate::fleet::{PolicyFault, SetupError};
+use sgl_tools::load::TraceError;
+use sglang_router_rs::types::shown_path;
+
+/// Why there is no simulation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimulateError {
+    /// A flag is not what it should be.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that a flag names cannot be read.
+    #[error("{flag}: {} cannot be read", shown_path(path))]
+    Unreadable {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The trace cannot be used.
+    #[error("--trace: {}", shown_path(path))]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TraceError,
+    },
+    /// The model cannot be used.
+    #[error("--model: {}", shown_path(path))]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ModelError,
+    },
+    /// There can be no such fleet.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// There is no such policy.
+    #[error("--policy: {0}")]
+    Policy(#[from] PolicyFault),
+    /// The report cannot be written.
+    #[error("the report cannot be written to {}", shown_path(path))]
+    Report {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl SimulateError {
+    /// The exit code: 1 the report could not be written, 2 wrong usage.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Report { .. } => ExitCode::FAILURE,
+            _ => ExitCode::from(2),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! From `--policy` and `--policy-config` to policies.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::cli::simulate::args::SimulateArgs;
+use crate::cli::simulate::error::SimulateError;
+use sgl_simulate::fleet::PolicySource;
+use sglang_router_rs::types::shown;
+
+/// The policies that the flags ask for.
+///
+/// # Errors
+///
+/// [`SimulateError::Usage`].
+pub(crate) fn policies(args: &SimulateArgs) -> Result<Vec<PolicySource>, SimulateError> {
+    let mut sources: Vec<PolicySource> = Vec::new();
+    for text in &args.policy {
+        let source = PolicySource { allowed_syscalls: args.allow_syscalls.clone(), ..source(text) };
+        if sources.iter().any(|other| other.name == source.name) {
+            return Err(usage(format!("--policy: {} twice; give one another name: other=FILE", shown(text))));
+        }
+        sources.push(source);
+    }
+    for text in &args.policy_config {
+        let (name, key, value) = setting(text).ok_or_else(|| {
+            usage(format!("--policy-config: found {}; allowed: POLICY:KEY=VALUE", shown(text)))
+        })?;
+        let plugins = sources.iter_mut().filter(|source| source.module.is_some());
+        let known = plugins.into_iter().find(|source| source.name == name);
+        let source = known.ok_or_else(|| {
+            usage(format!("--policy-config: no --policy is a plugin named {}", shown(name)))
+        })?;
+        source.config.insert(key.to_owned(), value);
+    }
+    Ok(sources)
+}
+
+fn usage(text: String) -> SimulateError {
+    SimulateError::Usage(text)
+}
+
+fn source(text: &str) -> PolicySource {
+    let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
+    let is_module = |path: &str| Path::new(path).extension().is_some_and(|end| end == "wasm");
+    let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let (name, module) = match named {
+        Some((name, path)) => (name.to_owned(), Some(path)),
+        None if is_module(text) => (stem(text).unwrap_or_default(), Some(text)),
+        None => (text.to_owned(), None),
+    };
+    let module = module.map(PathBuf::from);
+    PolicySource { name, module, config: HashMap::new(), allowed_syscalls: Vec::new() }
+}
+
+/// The parts of `POLICY:KEY=VALUE`.
+fn setting(text: &str) -> Option<(&str, &str, Value)> {
+    let (whose, value) = text.split_once('=')?;
+    let (name, key) = whose.split_once(':')?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    (!key.is_empty()).then_some((name, key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: SimulateArgs,
+    }
+
+    fn parsed(flags: &[&str]) -> Result<Vec<PolicySource>, String> {
+        let flags = ["simulate", "--trace", "t"].iter().chain(flags);
+        policies(&Command::parse_from(flags).args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn policies_are_built_in_ones_modules_and_modules_under_other_names() {
+        let found = parsed(&[
+            "--policy=least_load",
+            "--policy=a/toll.wasm",
+            "--policy=k4=a/toll.wasm",
+            "--policy-config=k4:kappa=4",
+            "--policy-config=k4:label=a=b",
+        ])
+        .unwrap();
+        let named: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.module.as_deref())).collect();
+        let module = Some(Path::new("a/toll.wasm"));
+        assert_eq!(named, [("least_load", None), ("toll", module), ("k4", module)]);
+        assert!(found[1].config.is_empty());
+        assert_eq!((&found[2].config["kappa"], &found[2].config["label"]), (&json!(4), &json!("a=b")));
+    }
+
+    #[test]
+    fn faults_of_flags_are_named() {
+        for (flags, message) in [
+            (&["--policy=a", "--policy=a"][..], "--policy: a twice"),
+            (&["--policy=a.wasm", "--policy-config=a.k=1"], "--policy-config: found a.k=1"),
+            (&["--policy=a", "--policy-config=a:k=1"], "--policy-config: no --policy is a plugin named a"),
+        ] {
+            let error = parsed(flags).unwrap_err();
+            assert!(error.replace('"', "").starts_with(message), "{error}");
+        }
+    }
+}

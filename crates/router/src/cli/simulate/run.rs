@@ -1,0 +1,120 @@
+//! One simulation, from flags to reports.
+
+use std::fs;
+use std::io;
+use std::io::{BufReader, Write};
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use serde_json::{Value, json};
+
+use crate::cli::simulate::args::SimulateArgs;
+use crate::cli::simulate::error::SimulateError;
+use crate::cli::simulate::policies::policies;
+use sgl_simulate::engine::EngineModel;
+use sgl_simulate::fleet::{FleetSetup, Sweep};
+use sgl_simulate::report::{Slo, comparison_json, comparison_table};
+use sgl_simulate::workload::Workload;
+use sgl_tools::load::Trace;
+
+/// Makes all runs and writes their report. Must not be called inside a runtime.
+///
+/// # Errors
+///
+/// [`SimulateError`], which has an exit code.
+pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
+    let policies = policies(args)?;
+    let workload = workload(args)?;
+    let setup = setup(args)?;
+    setup.check(&workload)?;
+    let cores = available_parallelism().map_or(1, std::num::NonZero::get);
+    let sweep = Sweep {
+        policies,
+        loads: args.load.clone(),
+        seeds: (0..u64::from(args.seeds)).map(|seed| args.seed.wrapping_add(seed)).collect(),
+        spread: args.spread,
+        slo: Slo { ttft: args.slo_ttft, ttft_per_token: args.slo_ttft_per_token / 1e3, tpot: args.slo_tpot },
+        threads: args.threads.map_or(cores, |threads| threads as usize),
+    };
+    // Before the runs: they must not end at a directory that does not exist.
+    let file = match &args.json {
+        Some(path) if path.as_os_str() != "-" => {
+            Some((path, fs::File::create(path).map_err(unwritten(path))?))
+        }
+        _ => None,
+    };
+    let runs = sweep.run(&setup, &workload)?;
+    let json = || format!("{:#}\n", comparison_json(&runs, settings(args, &setup, &sweep.slo)));
+    match (&args.json, file) {
+        (_, Some((path, mut file))) => {
+            file.write_all(json().as_bytes()).map_err(unwritten(path))?;
+            print(&comparison_table(&runs))
+        }
+        (Some(_), None) => print(&json()),
+        (None, None) => print(&comparison_table(&runs)),
+    }
+}
+
+fn workload(args: &SimulateArgs) -> Result<Workload, SimulateError> {
+    let path = &args.trace;
+    let unreadable = |source| SimulateError::Unreadable { flag: "--trace", path: path.clone(), source };
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let fault = |source| SimulateError::Trace { path: path.clone(), source };
+    let trace = Trace::read(BufReader::new(file)).map_err(fault)?;
+    let most = args.max_prompt_tokens.unwrap_or(u32::MAX);
+    let count = args.requests.map_or(usize::MAX, |count| count as usize);
+    let workload = Workload::of_trace(&trace, |entry| entry.input_tokens <= most, count);
+    if workload.is_empty() {
+        return Err(SimulateError::Usage(
+            "--max-prompt-tokens: no prompt of the trace is as short".to_owned(),
+        ));
+    }
+    Ok(workload)
+}
+
+fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
+    let model = match &args.model {
+        None => EngineModel::default(),
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|source| SimulateError::Unreadable {
+                flag: "--model",
+                path: path.clone(),
+                source,
+            })?;
+            let fault = |source| SimulateError::Model { path: path.clone(), source };
+            EngineModel::from_toml(&text).map_err(fault)?
+        }
+    };
+    let mut setup = FleetSetup::new(model, args.workers as usize);
+    if args.speeds.len() > setup.speeds.len() {
+        return Err(SimulateError::Usage("--speeds: there are not so many --workers".to_owned()));
+    }
+    setup.speeds.iter_mut().zip(&args.speeds).for_each(|(speed, given)| *speed = *given);
+    setup.report_interval = f64::from(args.load_interval_ms) / 1e3;
+    setup.queue_size = args.queue_size as usize;
+    setup.queue_timeout = args.queue_timeout_secs;
+    Ok(setup)
+}
+
+fn settings(args: &SimulateArgs, setup: &FleetSetup, slo: &Slo) -> Value {
+    json!({
+        "trace": args.trace.to_string_lossy(),
+        "workers": setup.speeds.len(),
+        "speeds": setup.speeds,
+        "report_interval": setup.report_interval,
+        "queue": { "size": setup.queue_size, "timeout": setup.queue_timeout },
+        "block_tokens": setup.block_tokens,
+        "model": setup.model,
+        "slo": slo,
+    })
+}
+
+fn print(text: &str) -> Result<(), SimulateError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unwritten(Path::new("-")))
+}
+
+fn unwritten(path: &Path) -> impl FnOnce(io::Error) -> SimulateError {
+    let path = path.to_owned();
+    |source| SimulateError::Report { path, source }
+}

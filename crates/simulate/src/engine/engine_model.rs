@@ -1,0 +1,181 @@
+//! What is known of an engine: the numbers of the model.
+
+use serde::{Deserialize, Serialize};
+
+/// The numbers of the model, as a TOML file has them. What a file leaves out has its default: a model of
+/// 70 billion parameters on an instance of eight accelerators, in blocks of 512 tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineModel {
+    /// Milliseconds that each step takes, whatever is in it. Default: 12.
+    pub step_ms: f64,
+    /// Milliseconds more for each sequence that decodes in it. Default: 0.05.
+    pub sequence_ms: f64,
+    /// Nanoseconds more for each token of the context of these sequences. Default: 29.
+    pub context_token_ns: f64,
+    /// Prompt tokens that are processed in a second, but for attention. Default: 10,000.
+    pub prompt_tokens_per_second: f64,
+    /// Tokens before a prompt token at which attention to them takes as long as all else of it: parameters
+    /// / (2 · layers · width). 0 = attention takes no time. Default: 53,000.
+    pub attention_tokens: f64,
+    /// Prompt tokens in a step at most. Default: 2048.
+    pub chunk_tokens: u32,
+    /// Sequences that are processed at a time at most; others wait. Default: 256.
+    pub max_sequences: u32,
+    /// Blocks of the KV cache. Default: 2000.
+    pub kv_blocks: u32,
+    /// Tokens of a block. Default: 512.
+    pub block_tokens: u32,
+    /// Whether blocks of prompts are kept for those that begin alike. Default: true.
+    pub prefix_cache: bool,
+    /// Who of those that wait is next. Default: `fcfs`.
+    pub order: QueueOrder,
+    /// What the router hears of its load. Default: `vllm`.
+    pub reports: ReportedLoad,
+}
+
+/// Who of those that wait is next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueOrder {
+    /// Who came first. The default.
+    #[default]
+    Fcfs,
+    /// Who has the fewest prompt tokens that the cache did not hold when it came.
+    ShortestFirst,
+    /// Who has the highest ratio of the time since it came to the time that its prompt takes.
+    Hrrn,
+}
+
+/// What an engine tells the router of its load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportedLoad {
+    /// Nothing.
+    None,
+    /// `running`, `waiting`, `kv_usage`, `throughput`. The default.
+    #[default]
+    Vllm,
+    /// The same and `queued_tokens`.
+    Sglang,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// It is not the TOML that it should be.
+    #[error("{0}")]
+    Toml(#[from] toml::de::Error),
+    /// A number is out of its range.
+    #[error("{key} is {found}; allowed: {allowed}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: f64,
+        /// What would do.
+        allowed: &'static str,
+    },
+}
+
+impl Default for EngineModel {
+    fn default() -> Self {
+        Self {
+            step_ms: 12.0,
+            sequence_ms: 0.05,
+            context_token_ns: 29.0,
+            prompt_tokens_per_second: 10_000.0,
+            attention_tokens: 53_000.0,
+            chunk_tokens: 2048,
+            max_sequences: 256,
+            kv_blocks: 2000,
+            block_tokens: 512,
+            prefix_cache: true,
+            order: QueueOrder::default(),
+            reports: ReportedLoad::default(),
+        }
+    }
+}
+
+impl EngineModel {
+    /// Reads and checks a model.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] names the key.
+    pub fn from_toml(text: &str) -> Result<Self, ModelError> {
+        toml::from_str::<Self>(text)?.checked()
+    }
+
+    /// The same model, if each number is in its range.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Range`].
+    pub fn checked(self) -> Result<Self, ModelError> {
+        let times = [
+            ("step_ms", self.step_ms),
+            ("sequence_ms", self.sequence_ms),
+            ("context_token_ns", self.context_token_ns),
+            ("attention_tokens", self.attention_tokens),
+        ];
+        let counts = [
+            ("chunk_tokens", self.chunk_tokens),
+            ("max_sequences", self.max_sequences),
+            ("kv_blocks", self.kv_blocks),
+            ("block_tokens", self.block_tokens),
+        ];
+        for (key, found) in times {
+            within(key, found, (0.0..=1e9).contains(&found), "0 to 1000000000")?;
+        }
+        for (key, found) in counts {
+            within(key, found.into(), (1..=100_000_000).contains(&found), "1 to 100000000")?;
+        }
+        let rate = self.prompt_tokens_per_second;
+        within("prompt_tokens_per_second", rate, rate > 0.0 && rate <= 1e12, "above 0, up to 1000000000000")?;
+        // A step that takes no time would never let any pass.
+        within("step_ms", self.step_ms, self.step_ms > 0.0, "above 0")?;
+        Ok(self)
+    }
+
+    /// Tokens that the KV cache holds.
+    pub fn kv_tokens(&self) -> u32 {
+        self.kv_blocks.saturating_mul(self.block_tokens)
+    }
+}
+
+fn within(key: &'static str, found: f64, is_fine: bool, allowed: &'static str) -> Result<(), ModelError> {
+    if is_fine { Ok(()) } else { Err(ModelError::Range { key, found, allowed }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_may_leave_out_what_has_a_default_but_not_misspell_it() {
+        let model = EngineModel::from_toml("kv_blocks = 10\norder = \"hrrn\"\nreports = \"sglang\"").unwrap();
+        let expected = EngineModel {
+            kv_blocks: 10,
+            order: QueueOrder::Hrrn,
+            reports: ReportedLoad::Sglang,
+            ..EngineModel::default()
+        };
+        assert_eq!(model, expected);
+        assert!(EngineModel::from_toml("kv_block = 10").unwrap_err().to_string().contains("kv_block"));
+    }
+
+    #[test]
+    fn number_out_of_range_is_named() {
+        for (text, message) in [
+            ("chunk_tokens = 0", "chunk_tokens is 0; allowed: 1 to 100000000"),
+            ("step_ms = 0.0", "step_ms is 0; allowed: above 0"),
+            ("sequence_ms = -1.0", "sequence_ms is -1; allowed: 0 to 1000000000"),
+            ("prompt_tokens_per_second = 0.0", "prompt_tokens_per_second is 0; allowed: above 0"),
+        ] {
+            let error = EngineModel::from_toml(text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{text}: {error}");
+        }
+    }
+}

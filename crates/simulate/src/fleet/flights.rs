@@ -1,0 +1,71 @@
+//! Requests that are placed and not yet answered.
+
+use slab::Slab;
+
+use sglang_router_rs::core::InFlight;
+use sglang_router_rs::policies::{Chooser, Decision};
+
+/// No place.
+const NONE: u32 = u32::MAX;
+
+/// A request that is placed at a worker. While this is kept, it counts as in flight.
+#[derive(Debug)]
+pub(crate) struct PlacedRequest {
+    pub(crate) in_flight: InFlight,
+    /// Who chose the worker.
+    pub(crate) chooser: Chooser,
+    /// The tag that it gave along with its choice.
+    pub(crate) tag: Option<u64>,
+    /// Which worker.
+    pub(crate) worker: u32,
+    /// When the request came to the router, and when it was sent to the worker.
+    pub(crate) came: f64,
+    pub(crate) sent: f64,
+    /// When its first token came.
+    pub(crate) first_token: f64,
+    /// Tokens of its prompt that the worker had in its cache.
+    pub(crate) cached: u32,
+    /// Tokens of its answer that the books know of.
+    pub(crate) told: u32,
+}
+
+impl PlacedRequest {
+    /// A request that came, was decided and is sent now.
+    pub(crate) fn new(decision: Decision, came: f64, sent: f64) -> Self {
+        let (chooser, tag) = (decision.chooser(), decision.tag());
+        let worker = u32::try_from(decision.index()).unwrap_or(NONE);
+        let in_flight = decision.into_in_flight();
+        Self { in_flight, chooser, tag, worker, came, sent, first_token: f64::NAN, cached: 0, told: 0 }
+    }
+}
+
+/// All of them, by their numbers in the workload.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    placed: Slab<PlacedRequest>,
+    /// Where each request of the workload is.
+    places: Vec<u32>,
+}
+
+impl Flights {
+    /// Nothing is placed of so many requests.
+    pub(crate) fn new(requests: u32) -> Self {
+        Self { placed: Slab::new(), places: vec![NONE; requests as usize] }
+    }
+
+    pub(crate) fn enter(&mut self, request: u32, placed: PlacedRequest) {
+        if let Some(place) = self.places.get_mut(request as usize) {
+            *place = u32::try_from(self.placed.insert(placed)).unwrap_or(NONE);
+        }
+    }
+
+    pub(crate) fn get(&mut self, request: u32) -> Option<&mut PlacedRequest> {
+        let place = *self.places.get(request as usize)?;
+        self.placed.get_mut(place as usize)
+    }
+
+    pub(crate) fn leave(&mut self, request: u32) -> Option<PlacedRequest> {
+        let place = std::mem::replace(self.places.get_mut(request as usize)?, NONE);
+        self.placed.try_remove(place as usize)
+    }
+}

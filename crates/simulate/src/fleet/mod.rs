@@ -1,0 +1,25 @@
+//! A router in front of a fleet, in virtual time.
+//!
+//! ```text
+//!  arrivals ──┐                      ┌─► policy ─► placed at an engine
+//!  engines ───┼─► the next moment ───┼─► books, averages, index, outcomes for the policy
+//!  reports ───┤                      └─► what plugins are told of the workers' load
+//!  timers ────┘
+//! ```
+//!
+//! What happens at a moment happens in the order of the list above. Everything of a run is on one thread.
+
+mod setup;
+mod policy_source;
+mod agenda;
+mod held;
+mod flights;
+mod front;
+mod reporting;
+mod run;
+mod sweep;
+
+pub use crate::fleet::policy_source::{FreshPolicy, PolicyFault, PolicyShelf, PolicySource};
+pub use crate::fleet::run::{RunInputs, run};
+pub use crate::fleet::setup::{FleetSetup, SetupError};
+pub use crate::fleet::sweep::Sweep;

@@ -1,0 +1,152 @@
+//! Policies for runs: each run gets one that knows nothing of those before.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use sgl_policy_abi::{Column, Input};
+use sglang_router_rs::engine::EngineOptions;
+use sglang_router_rs::policies::{
+    Load, ModuleFault, PluginError, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig,
+    check_module, read_module,
+};
+
+/// Time for a call of a plugin, in milliseconds. Generous, so that what a busy machine does besides does not
+/// decide what a simulation shows; a call that takes so long has failed.
+const CALL_MS: u64 = 2000;
+
+/// A policy by its name, or a module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySource {
+    /// What reports call it.
+    pub name: String,
+    /// The file of its module; `None` = it is a built-in one.
+    pub module: Option<PathBuf>,
+    /// The plugin's configuration.
+    pub config: HashMap<String, serde_json::Value>,
+    /// System calls that it may make.
+    pub allowed_syscalls: Vec<String>,
+}
+
+/// Why there is no such policy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyFault {
+    /// Nothing is known by that name.
+    #[error("there is no built-in policy {name:?}, and it is no file that ends in .wasm")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The module cannot be used.
+    #[error("the module of {name:?} cannot be used")]
+    Module {
+        /// The policy's name.
+        name: String,
+        /// What is wrong with it.
+        source: ModuleFault,
+    },
+    /// The plugin cannot be loaded.
+    #[error("{name:?} cannot be loaded")]
+    Load {
+        /// The policy's name.
+        name: String,
+        /// Why not.
+        source: PluginError,
+    },
+    /// The system refused what a simulation of plugins needs.
+    #[error("plugins cannot be simulated")]
+    System(#[from] io::Error),
+}
+
+/// Where policies come from. Modules are compiled once.
+#[derive(Debug)]
+pub struct PolicyShelf {
+    factory: PolicyFactory,
+    runtime: Runtime,
+    _compiled: TempDir,
+}
+
+/// A policy that nobody has asked yet. It is gone for good when this is dropped.
+#[derive(Debug)]
+pub struct FreshPolicy {
+    /// The policy.
+    pub handle: PolicyHandle,
+    /// True if it looks at tokens as they are generated.
+    pub(crate) counts_tokens: bool,
+    /// Under which name it is loaded.
+    loaded: Option<(PolicyFactory, String)>,
+}
+
+impl From<PolicyHandle> for FreshPolicy {
+    /// A policy of one's own.
+    fn from(handle: PolicyHandle) -> Self {
+        Self { handle, counts_tokens: false, loaded: None }
+    }
+}
+
+impl PolicyShelf {
+    /// An empty shelf.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyFault::System`].
+    pub fn new() -> Result<Self, PolicyFault> {
+        let compiled = TempDir::with_prefix("sgl-simulate-")?;
+        let options =
+            EngineOptions { aot_cache: Some(compiled.path().join("modules")), ..EngineOptions::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { factory: PolicyFactory::with_engine(options), runtime, _compiled: compiled })
+    }
+
+    /// A fresh policy.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyFault`].
+    pub fn take(&self, source: &PolicySource) -> Result<FreshPolicy, PolicyFault> {
+        let name = || source.name.clone();
+        let Some(path) = &source.module else {
+            let handle = self.factory.create_by_name(&source.name);
+            let handle = handle.ok_or_else(|| PolicyFault::Unknown { name: name() })?;
+            return Ok(handle.into());
+        };
+        static TAKEN: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: only uniqueness matters.
+        let loaded_as = format!("simulated-{}", TAKEN.fetch_add(1, Ordering::Relaxed));
+        let fault = |source| PolicyFault::Load { name: name(), source };
+        let module = read_module(path).map_err(fault)?;
+        let config = WasmPolicyConfig {
+            max_execution_time_ms: CALL_MS,
+            config: source.config.clone(),
+            allowed_syscalls: source.allowed_syscalls.clone(),
+            ..WasmPolicyConfig::new(&loaded_as, path.to_string_lossy())
+        };
+        let facts = check_module(&module.wasm, config.max_memory_bytes, &config.allowed_syscalls)
+            .map_err(|source| PolicyFault::Module { name: name(), source })?;
+        let counts_tokens = facts.manifest.inputs.contains(&Input::Column(Column::TokensInFlight));
+        self.runtime
+            .block_on(self.factory.load(Load::module(config, module).with(options())))
+            .map_err(fault)?;
+        let handle = self.factory.create_by_name(&loaded_as);
+        let handle = handle.ok_or_else(|| PolicyFault::Unknown { name: name() })?;
+        Ok(FreshPolicy { handle, counts_tokens, loaded: Some((self.factory.clone(), loaded_as)) })
+    }
+}
+
+/// One instance, which nobody waits for: a run asks one question at a time.
+fn options() -> PluginOptions {
+    PluginOptions { min_warm: 1, max_instances: 1, ..PluginOptions::default() }
+}
+
+impl Drop for FreshPolicy {
+    fn drop(&mut self) {
+        if let Some((factory, name)) = &self.loaded {
+            factory.unload_wasm_plugin(name);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Runs side by side: for people, and as JSON.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::report::over_seeds::{FigureKind, OverSeeds, over_seeds};
+use crate::report::run_report::RunReport;
+
+/// The columns of the table: a head, what is in it, and whether it is a share.
+const COLUMNS: [(&str, FigureKind, bool); 10] = [
+    ("TTFT p50", FigureKind::TtftP50, false),
+    ("p90", FigureKind::TtftP90, false),
+    ("p99", FigureKind::TtftP99, false),
+    ("TPOT p50", FigureKind::TpotP50, false),
+    ("p99", FigureKind::TpotP99, false),
+    ("E2E p99", FigureKind::E2eP99, false),
+    ("hits", FigureKind::HitRate, true),
+    ("imbalance", FigureKind::Imbalance, true),
+    ("TTFT ok", FigureKind::TtftOk, true),
+    ("good", FigureKind::Goodput, true),
+];
+
+/// The figures of all runs as text: a row for each policy at each load. Times in seconds; of several seeds
+/// the mean, and how far from it the furthest is.
+pub fn comparison_table(runs: &[RunReport]) -> String {
+    let groups = over_seeds(runs);
+    let mut rows = vec![head()];
+    rows.extend(groups.iter().map(row));
+    let widths: Vec<usize> = (0..COLUMNS.len() + 2)
+        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max())
+        .map(Option::unwrap_or_default)
+        .collect();
+    let mut out = String::new();
+    for row in &rows {
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Names to the left, numbers to the right. A string takes what is written.
+            let _ = if at == 0 { write!(out, "{cell:width$}") } else { write!(out, "  {cell:>width$}") };
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+    }
+    notes(runs, &mut out);
+    out
+}
+
+fn head() -> Vec<String> {
+    ["policy", "load"].into_iter().chain(COLUMNS.map(|(head, _, _)| head)).map(str::to_owned).collect()
+}
+
+fn row(group: &OverSeeds) -> Vec<String> {
+    let cell = |(_, kind, is_share): (&str, FigureKind, bool)| {
+        let Some(spread) = group.figure(kind) else { return String::new() };
+        let digits = |value: f64| {
+            let digits = if is_share || value < 10.0 { 3 } else { 1 };
+            format!("{value:.digits$}")
+        };
+        let off = (spread.max - spread.mean).max(spread.mean - spread.min);
+        match group.seeds {
+            1 => digits(spread.mean),
+            _ => format!("{} ±{}", digits(spread.mean), digits(off)),
+        }
+    };
+    [group.policy.clone(), format!("{}", group.load)].into_iter().chain(COLUMNS.map(cell)).collect()
+}
+
+/// What a reader must know besides the figures.
+fn notes(runs: &[RunReport], out: &mut String) {
+    for run in runs {
+        let facts = &run.facts;
+        let who = format!("{} at load {}, seed {}", facts.policy, facts.load, facts.seed);
+        for (cause, count) in &run.fallbacks {
+            let _ = writeln!(out, "{who}: the fallback decided {count} times ({cause})");
+        }
+        if run.refused > 0 {
+            let _ = writeln!(out, "{who}: {} requests were not answered", run.refused);
+        }
+    }
+}
+
+/// The figures of all runs, and those of several seeds together.
+pub fn comparison_json(runs: &[RunReport], settings: Value) -> Value {
+    json!({ "settings": settings, "summary": over_seeds(runs), "runs": runs })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::ledger::RunLedger;
+    use crate::report::run_report::RunFacts;
+
+    fn run(policy: &str, seed: u64, ttft: f64) -> RunReport {
+        let facts = RunFacts { policy: policy.to_owned(), load: 1.4, seed };
+        let mut run = RunLedger::new(1, 1).report(facts, std::iter::empty(), 1.0, Duration::ZERO);
+        run.ttft.p50 = ttft;
+        run.hit_rate = 0.25;
+        run
+    }
+
+    #[test]
+    fn table_has_a_row_for_each_policy_with_the_spread_over_seeds() {
+        let mut odd = run("toll", 2, 2.0);
+        odd.refused = 3;
+        odd.fallbacks.insert("trap".to_owned(), 7);
+        let table = comparison_table(&[run("toll", 1, 1.0), odd, run("least_load", 1, 15.0)]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].starts_with("policy      load      TTFT p50"), "{table}");
+        assert!(lines[1].starts_with("toll         1.4  1.500 ±0.500"), "{table}");
+        assert!(lines[2].starts_with("least_load   1.4          15.0"), "{table}");
+        assert_eq!(
+            lines[3..],
+            [
+                "toll at load 1.4, seed 2: the fallback decided 7 times (trap)",
+                "toll at load 1.4, seed 2: 3 requests were not answered"
+            ]
+        );
+    }
+
+    #[test]
+    fn json_has_each_run_and_the_seeds_together() {
+        let json = comparison_json(&[run("toll", 1, 1.0), run("toll", 2, 2.0)], json!({"workers": 8}));
+        assert_eq!((&json["runs"][1]["seed"], &json["settings"]["workers"]), (&json!(2), &json!(8)));
+        assert_eq!(json["summary"][0]["figures"]["ttft_p50"]["mean"], 1.5);
+    }
+}

@@ -1,0 +1,15 @@
+//! What came of runs.
+
+mod slo;
+mod quantile_set;
+mod ledger;
+mod run_report;
+mod over_seeds;
+mod comparison_table;
+
+pub use crate::report::comparison_table::{comparison_json, comparison_table};
+pub use crate::report::ledger::{EndedRequest, RunLedger};
+pub use crate::report::over_seeds::{OverSeeds, over_seeds};
+pub use crate::report::quantile_set::QuantileSet;
+pub use crate::report::run_report::{RunFacts, RunReport, WorkerRun};
+pub use crate::report::slo::Slo;

@@ -1,0 +1,81 @@
+//! The figures of one run.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::report::quantile_set::QuantileSet;
+
+/// What a run was.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunFacts {
+    /// The policy, as its user calls it.
+    pub policy: String,
+    /// What the workload's times were divided by.
+    pub load: f64,
+    /// The seed of all that is left to chance.
+    pub seed: u64,
+}
+
+/// What one worker did in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct WorkerRun {
+    /// Requests that it answered.
+    pub requests: u64,
+    /// Share of the time in which it was not idle.
+    pub busy: f64,
+    /// Prompt tokens that it processed.
+    pub processed_tokens: u64,
+    /// Prompt tokens that it had in its cache.
+    pub cached_tokens: u64,
+    /// How often it preempted a request.
+    pub preemptions: u64,
+}
+
+/// The figures of one run. Times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunReport {
+    /// What it was.
+    #[serde(flatten)]
+    pub facts: RunFacts,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Requests that were not: nobody was chosen, or no worker could ever serve them.
+    pub refused: u64,
+    /// Requests that the policy had wait in the router.
+    pub held: u64,
+    /// Decisions that the fallback made in the plugin's place, by cause.
+    pub fallbacks: BTreeMap<String, u64>,
+    /// From the arrival at the router to the first token.
+    pub ttft: QuantileSet,
+    /// Each request's mean time for a token after the first.
+    pub tpot: QuantileSet,
+    /// From the arrival at the router to the last token.
+    pub e2e: QuantileSet,
+    /// Share of the prompt tokens that workers had in their caches.
+    pub hit_rate: f64,
+    /// What the worker with the most work, in time, had more than the mean: 1.0 is none.
+    pub imbalance: f64,
+    /// Share of all requests whose first token came in time.
+    pub ttft_ok: f64,
+    /// Share of all requests that met the whole objective.
+    pub goodput: f64,
+    /// Requests that met it, a second.
+    pub goodput_rate: f64,
+    /// Generated tokens a second.
+    pub throughput: f64,
+    /// From the first arrival to the last token.
+    pub duration: f64,
+    /// Each worker.
+    pub workers: Vec<WorkerRun>,
+    /// What the run took on this machine.
+    pub wall: f64,
+}
+
+impl RunReport {
+    /// The same without what depends on the machine.
+    #[must_use]
+    pub fn without_wall(self) -> Self {
+        Self { wall: 0.0, ..self }
+    }
+}

@@ -1,0 +1,83 @@
+//! Runs with policies as a router has them.
+
+use std::collections::HashMap;
+
+use sgl_simulate::engine::{EngineModel, ReportedLoad};
+use sgl_simulate::fleet::{FleetSetup, PolicyFault, PolicySource, Sweep};
+use sgl_simulate::report::{RunReport, Slo};
+use sgl_simulate::workload::Workload;
+
+/// Conversations that go on: each prompt has all of its last one, and all begin alike.
+fn conversations() -> Workload {
+    let mut random = fastrand::Rng::with_seed(4);
+    let mut workload = Workload::new(512);
+    let mut turns = [0_u32; 60];
+    for number in 0..900 {
+        let who = random.usize(..turns.len());
+        turns[who] = turns[who] % 12 + 1;
+        let prompt = 1024 + turns[who] * 700;
+        let family = (who as u64 + 1) << 32;
+        let ids = (0..u64::from(prompt.div_ceil(512))).map(|at| if at < 2 { at } else { family + at });
+        workload.push(f64::from(number) * 0.25, prompt, 20 + random.u32(..100), &ids.collect::<Vec<_>>());
+    }
+    workload
+}
+
+fn source(name: &str) -> PolicySource {
+    // Builds it, if need be.
+    sgl_testkit::modules::plugin(name);
+    let module = format!("{}/../../dist/plugins/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
+    PolicySource { module: Some(module.into()), ..native(name) }
+}
+
+fn native(name: &str) -> PolicySource {
+    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
+}
+
+fn sweep(policies: Vec<PolicySource>, threads: usize) -> Result<Vec<RunReport>, PolicyFault> {
+    let sweep = Sweep {
+        policies,
+        loads: vec![1.0, 1.3],
+        seeds: vec![1, 2],
+        spread: None,
+        slo: Slo::default(),
+        threads,
+    };
+    let model = EngineModel { kv_blocks: 200, reports: ReportedLoad::Sglang, ..EngineModel::default() };
+    sweep.run(&FleetSetup::new(model, 4), &conversations())
+}
+
+#[test]
+fn same_runs_have_the_same_figures_on_one_thread_or_several() {
+    let policies = || {
+        let named = ["least_load", "random"].map(native);
+        let plugins = ["least_uncached", "prefix_affinity", "least_connections"].map(source);
+        named.into_iter().chain(plugins).collect()
+    };
+    let figures = |threads| -> Vec<RunReport> {
+        sweep(policies(), threads).unwrap().into_iter().map(RunReport::without_wall).collect()
+    };
+    let runs = figures(1);
+    assert_eq!(runs.len(), 5 * 2 * 2);
+    assert_eq!(runs, figures(3));
+    assert_ne!(runs[0].ttft, runs[1].ttft, "seeds differ");
+    for run in &runs {
+        assert_eq!((run.answered, run.refused, run.fallbacks.len()), (900, 0, 0), "{:?}", run.facts);
+    }
+}
+
+#[test]
+fn policy_that_knows_what_workers_hold_has_more_hits() {
+    let runs = sweep(vec![native("least_load"), source("least_uncached")], 2).unwrap();
+    let of = |name: &str| -> Vec<&RunReport> { runs.iter().filter(|run| run.facts.policy == name).collect() };
+    for (blind, knowing) in of("least_load").iter().zip(of("least_uncached")) {
+        assert!(knowing.hit_rate > blind.hit_rate + 0.1, "{} {}", knowing.hit_rate, blind.hit_rate);
+        assert!(knowing.ttft.p90 < blind.ttft.p90, "{:?} {:?}", knowing.ttft, blind.ttft);
+    }
+}
+
+#[test]
+fn unknown_policy_is_named_before_anything_runs() {
+    let fault = sweep(vec![native("none_such")], 1).unwrap_err();
+    assert!(fault.to_string().contains("\"none_such\""), "{fault}");
+}
