@@ -1,6 +1,6 @@
 //! How many bytes of text a token has, learnt for each model from what engines count.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::types::hash::stable_hash;
 
@@ -21,6 +21,10 @@ const MAX_WEIGHT: f32 = 4096.0;
 
 /// What is left of earlier prompts after each: a memory of some 64.
 const KEPT: f32 = 1.0 - 1.0 / 64.0;
+
+/// Requests of a model that teach all. Of those after them one in `LATER` does.
+const FIRST: u32 = 64;
+const LATER: u32 = 8;
 
 /// What no vocabulary of today is beyond, for prompts as a whole.
 const RATIOS: std::ops::RangeInclusive<f32> = 1.0..=16.0;
@@ -86,6 +90,19 @@ impl TokenRatios {
         }
     }
 
+    /// Whether the next prompt of this model is to teach: each of the first 64 is, and one in eight after
+    /// them. So what a count costs to find is not paid for each request.
+    pub fn is_due(&self, model: Option<&str>) -> bool {
+        let model = hash_of(model);
+        match self.find(model) {
+            Some(slot) => slot.sums.is_due(),
+            // Relaxed: see `find`.
+            None => {
+                self.probed(model).any(|slot| slot.model.load(Ordering::Relaxed) == 0) || self.others.is_due()
+            }
+        }
+    }
+
     fn find(&self, model: u64) -> Option<&ModelSlot> {
         // Relaxed: a slot is never given to another model, and sums are there from the beginning.
         self.probed(model).find(|slot| slot.model.load(Ordering::Relaxed) == model)
@@ -111,31 +128,45 @@ fn hash_of(model: Option<&str>) -> u64 {
     stable_hash(u64::from(model.is_some()), model.unwrap_or_default().as_bytes()).max(1)
 }
 
-/// Bytes and tokens of prompts, two `f32`s in one word: they change together.
+/// What is known of a model.
 #[derive(Debug)]
-struct Sums(AtomicU64);
+struct Sums {
+    /// Bytes and tokens of prompts, two `f32`s in one word: they change together.
+    sums: AtomicU64,
+    /// How often it was asked whether a prompt is to teach.
+    asked: AtomicU32,
+}
 
 impl Default for Sums {
     fn default() -> Self {
-        Self(AtomicU64::new(packed(DEFAULT_RATIO * DEFAULT_TOKENS, DEFAULT_TOKENS)))
+        let sums = AtomicU64::new(packed(DEFAULT_RATIO * DEFAULT_TOKENS, DEFAULT_TOKENS));
+        Self { sums, asked: AtomicU32::new(0) }
     }
 }
 
 impl Sums {
     fn ratio(&self) -> f32 {
         // Relaxed: one word that orders nothing else.
-        let (bytes, tokens) = unpacked(self.0.load(Ordering::Relaxed));
+        let (bytes, tokens) = unpacked(self.sums.load(Ordering::Relaxed));
         (bytes / tokens).clamp(*RATIOS.start(), *RATIOS.end())
+    }
+
+    fn is_due(&self) -> bool {
+        // Relaxed, and not in one step: it matters little if two threads count one.
+        let asked = self.asked.load(Ordering::Relaxed);
+        // From the beginning of the second kind again, once all numbers are through.
+        self.asked.store(asked.checked_add(1).unwrap_or(FIRST), Ordering::Relaxed);
+        asked < FIRST || asked.is_multiple_of(LATER)
     }
 
     fn add(&self, bytes: f32, tokens: f32) {
         let weight = (MAX_WEIGHT / tokens).min(1.0);
         // Relaxed: see `ratio`.
-        let before = self.0.load(Ordering::Relaxed);
+        let before = self.sums.load(Ordering::Relaxed);
         let (all_bytes, all_tokens) = unpacked(before);
         let after = packed(all_bytes * KEPT + bytes * weight, all_tokens * KEPT + tokens * weight);
         // A lesson that another one came before is lost.
-        let _ = self.0.compare_exchange(before, after, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.sums.compare_exchange(before, after, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -187,6 +218,21 @@ mod tests {
         assert_eq!(ratios.estimate(None, 4000), 4000);
         (0..1000).for_each(|_| ratios.learn(None, 60_000, 1000));
         assert_eq!(ratios.estimate(None, 16_000), 1000, "there is a largest ratio");
+    }
+
+    #[test]
+    fn all_of_the_first_prompts_teach_and_one_in_eight_later() {
+        let ratios = TokenRatios::default();
+        assert!((0..1000).all(|_| ratios.is_due(Some("m"))), "nothing was learnt yet");
+        ratios.learn(Some("m"), 2000, 1000);
+        assert!((0..64).all(|_| ratios.is_due(Some("m"))));
+        assert_eq!((0..800).filter(|_| ratios.is_due(Some("m"))).count(), 100);
+        assert!(ratios.is_due(Some("other")), "each model by itself");
+        // Where there is no room for a model by itself, those share their lessons.
+        (0..20_000).for_each(|n| ratios.learn(Some(&format!("model {n}")), 2000, 1000));
+        let known = |name: &str| ratios.find(hash_of(Some(name))).is_some();
+        let unknown = (0..20_000).map(|n| format!("model {n}")).find(|name| !known(name)).unwrap();
+        assert_eq!((0..864).filter(|_| ratios.is_due(Some(&unknown))).count(), 164);
     }
 
     #[test]

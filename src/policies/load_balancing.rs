@@ -85,6 +85,8 @@ pub struct OutcomeNeeds {
     pub completions: bool,
     /// The token counts that the worker gives with its answer.
     pub usage: bool,
+    /// The same, of as many answers as it takes to learn how many tokens a text has.
+    pub lessons: bool,
 }
 
 /// Something that picks a worker.
@@ -196,7 +198,12 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
     /// [`RequestNeeds::prompt_tokens`], which the router learns to estimate from them.
     fn outcome_needs(&self) -> OutcomeNeeds {
         let completions = self.wants_completions();
-        OutcomeNeeds { first_tokens: false, completions, usage: completions || self.needs().prompt_tokens }
+        OutcomeNeeds {
+            first_tokens: false,
+            completions,
+            usage: completions,
+            lessons: self.needs().prompt_tokens,
+        }
     }
 
     /// Tells the policy that the streamed answer of a request it placed has begun. Default: ignored.

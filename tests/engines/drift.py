@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 
-from harness import CHAT, all_at_once, ask, chat, connect, send, start, wait_for
+from harness import CHAT, all_at_once, ask, chat, connect, start, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Of the simulation alone, and documented so.

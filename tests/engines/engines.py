@@ -17,55 +17,17 @@ import time
 from functools import cached_property
 
 from drift import Simulated, advertised, compare_engine, compare_published, compare_refusals, published
-import turns
-from harness import CHAT, Router, all_at_once, ask, chat, connect, free_port, kill_session, main, run, send, session_of, wait_for, whole
+from engine import Engine
+from harness import CHAT, Router, all_at_once, ask, chat, connect, main, run, send, wait_for, whole
+from sight import Sight
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 # Of one tool: it sends some dozens of short requests.
 TOOL_S = 300
 LONG = 3500
 
 
-class Engine:
-    """A running engine."""
-
-    def __init__(self, stack, directory, kind, *flags, port=None):
-        self.port, self.kind, self.ended = port or free_port(), kind, False
-        self.url = f"http://127.0.0.1:{self.port}"
-        command = [os.path.join(HERE, "start.sh"), directory, kind, str(self.port), *flags]
-        began = time.monotonic()
-        self.pid = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        stack.callback(self.end)
-        # The first answer of a kind compiles.
-        for stream in (False, True):
-            assert ask(self.url, "POST", CHAT, chat(stream=stream)).status == 200
-        print(f"        {' '.join([kind, *flags])}: started in {time.monotonic() - began:.0f} s")
-
-    def end(self):
-        # Once: its number may be somebody else's afterwards.
-        if not self.ended:
-            self.ended = True
-            kill_session(self.pid)
-
-    def signal(self, number):
-        os.kill(self.pid, number)
-
-    def fall_silent(self):
-        """SIGTERM to vLLM's server, which kills its engine at once and waits for connections to end. Whether
-        the engine can tell of its end before that is a race; one that is stopped cannot."""
-        for pid in session_of(self.pid):
-            with open(f"/proc/{pid}/cmdline") as file:
-                if file.read().startswith("VLLM::"):
-                    os.kill(pid, signal.SIGSTOP)
-        self.signal(signal.SIGTERM)
-
-    def metric(self, name):
-        lines = ask(self.url, "GET", "/metrics").body.decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
-
-
-class Checks:
-    """Every method named check_… is a check; they run in the order of this file."""
+class Checks(Sight):
+    """Every method named check_… is a check; they run in the order of this file, those of sight.py first."""
 
     def __init__(self, stack, binary, directory, logs):
         self.stack, self.binary, self.directory, self.logs = stack, binary, directory, logs
@@ -83,12 +45,6 @@ class Checks:
     second = cached_property(lambda self: self.engine("vllm", "--enable-prompt-tokens-details", "--kv-events-config", json.dumps(self.kv_events())))
     third = cached_property(lambda self: self.engine("vllm"))
     fourth = cached_property(lambda self: self.engine("vllm"))
-
-    def kv_events(self, **more):
-        """Settings of a publisher: SGLang takes the one above the first port for questions, and the third for loads."""
-        first = free_port(3)
-        more = more or {"enable_kv_cache_events": True, "publisher": "zmq"}
-        return {"endpoint": f"tcp://*:{first}", "replay_endpoint": f"tcp://*:{first + 1}", **more}
 
     def simulated(self, engine, *flags):
         return Simulated(self.stack, self.binary, self.logs, engine, *flags)
@@ -137,77 +93,6 @@ class Checks:
         found += differs
         assert not found, "\n".join(found)
         return f"{len(others['events'])} events"
-
-    # --- what caches hold ---
-
-    def agreement(self, kind, flags):
-        """Two engines behind a plugin that wants `prefix_match`: is what the router believes of the chosen one
-        what it then takes from its cache? One is killed and started again in between, one drained."""
-        self.end("roomy", "tight", "full", "second", "third", "fourth")
-        settings = [(*flags(), "--kv-events-config", json.dumps(self.kv_events(**({"publisher": "zmq"} if kind == "sglang" else {}))))
-                    for _ in range(2)]
-        engines = [self.engine(kind, *own) for own in settings]
-        plugin = os.path.join(self.logs, "turns.wasm")
-        with open(plugin, "wb") as file:
-            file.write(turns.module())
-        router = Router(self.stack, self.binary, self.logs, [engine.url for engine in engines], "--policy", "turns",
-                        "--plugin", f"turns={plugin}", "--record-header", "--record-sample", "1")
-        self.routers.append(router)
-        asked, believed, cached, differ = 0, 0, 0, 0
-
-        def request():
-            nonlocal asked, believed, cached, differ
-            # Eight prefixes of 512 tokens: whole blocks of all sizes.
-            first = 100 + 200 * (asked % 8)
-            ids = [first + number % 199 for number in range(512)] + [100 + (asked * 7 + number * 11) % 1800 for number in range(40)]
-            request = {"model": "tiny", "prompt": ids, "max_tokens": 2}
-            answer = ask(router.host, "POST", "/v1/completions", request, {"x-sgl-explain": "1"})
-            assert answer.status == 200, answer
-            asked += 1
-            # The header says only who was chosen; the record comes a moment after the answer.
-            path = "/v1/decisions/" + dict(answer.headers)["x-sgl-request-id"]
-            record = wait_for("the record", lambda: (got := ask(router.admin_host, "GET", path)).status == 200 and got)
-            decision = json.loads(record.body)["decisions"][-1]
-            chosen = next(one for one in decision["candidates"] if one["index"] in decision["chosen"])
-            match = max(chosen.get("prefix_match") or 0, 0)
-            details = json.loads(answer.body)["usage"].get("prompt_tokens_details") or {}
-            hit = details.get("cached_tokens") or 0
-            believed, cached, differ = believed + match, cached + hit, differ + abs(match - hit)
-            # Events are published at once, but not before the answer.
-            time.sleep(0.1)
-
-        request()
-        wait_for("connections to both engines", lambda: router.metric("sgl_router_worker_kv_sources") == 4)
-        while asked < 80:
-            request()
-        engines[0].end()
-        wait_for("the end to be seen", lambda: router.healthy() == 1)
-        while asked < 100:
-            request()
-        engines[0] = Engine(self.stack, self.directory, kind, *settings[0], port=engines[0].port)
-        wait_for("both engines", lambda: router.healthy() == 2)
-        wait_for("connections to both engines", lambda: router.metric("sgl_router_worker_kv_sources") == 4)
-        while asked < 150:
-            request()
-        assert ask(router.admin_host, "POST", f"/workers/drain?url={engines[1].url}").status < 300
-        while asked < 170:
-            request()
-        assert ask(router.admin_host, "POST", f"/workers/undrain?url={engines[1].url}").status < 300
-        while asked < 200:
-            request()
-        stored = router.metric("sgl_router_worker_kv_events_total")
-        for engine in engines:
-            engine.end()
-        report = f"{believed} tokens believed, {cached} cached, {differ} differ; {stored:.0f} events"
-        assert stored > 0 and cached > 20_000, report
-        assert differ <= 0.05 * max(believed, cached), report
-        return report
-
-    def check_prefix_match_is_what_vllm_has_cached(self):
-        return self.agreement("vllm", lambda: ("--enable-prompt-tokens-details",))
-
-    def check_prefix_match_is_what_sglang_has_cached(self):
-        return self.agreement("sglang", lambda: ("--enable-cache-report",))
 
     # --- full engines ---
 

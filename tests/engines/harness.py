@@ -285,9 +285,10 @@ def recorded_answer(data):
 
 
 def run(checks, log, word=""):
-    """Runs the methods named check_…word… in the order of their class; the number of those that failed."""
+    """Runs the methods named check_…word… in the order of their classes, the base first; the number of those that failed."""
     passed = failed = 0
-    for name in [name for name in vars(type(checks)) if name.startswith("check_") and word in name]:
+    names = [name for kind in reversed(type(checks).__mro__) for name in vars(kind)]
+    for name in [name for name in names if name.startswith("check_") and word in name]:
         title, began = name.removeprefix("check_").replace("_", " "), time.monotonic()
         try:
             said = getattr(checks, name)()

@@ -25,7 +25,7 @@ sglang)
 esac
 setsid nohup "${command[@]}" --host 127.0.0.1 --port "$port" "$@" >"$log" 2>&1 </dev/null &
 pid=$!
-for _ in $(seq 900); do
+for _ in $(seq 1800); do
   kill -0 $pid 2>/dev/null || { tail -n 20 "$log" >&2; exit 1; }
   if [ "$(curl -s -m 3 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$port/health")" = 200 ]; then
     echo $pid

@@ -1,4 +1,6 @@
-"""A policy plugin that wants to know who holds what of a prompt and lets workers take turns, as WebAssembly."""
+"""A policy plugin that lets two workers take turns, and declares what it is to be told, as WebAssembly."""
+
+import struct
 
 
 def number(value):
@@ -31,15 +33,16 @@ def packed(value):
     if isinstance(value, str):
         return bytes([0xA0 | len(value)]) + value.encode()
     if isinstance(value, list):
-        return bytes([0x90 | len(value)]) + b"".join(map(packed, value))
+        head = bytes([0x90 | len(value)]) if len(value) < 16 else bytes([0xDC, 0, len(value)])
+        return head + b"".join(map(packed, value))
     if isinstance(value, dict):
         return bytes([0x80 | len(value)]) + b"".join(packed(part) for item in value.items() for part in item)
     return bytes([value])
 
 
-def module():
+def module(inputs=("prefix_match",)):
     i32, i64 = b"\x7f", b"\x7e"
-    manifest = {"abi": 1, "name": "turns", "wire": "columns", "inputs": ["prefix_match"]}
+    manifest = {"abi": 1, "name": "turns", "wire": "columns", "inputs": list(inputs)}
 
     def kind(parameters, results):
         return b"\x60" + listed(*parameters) + listed(*results)
@@ -48,11 +51,12 @@ def module():
         whole = listed() + code + b"\x0b"
         return number(len(whole)) + whole
 
-    buffer, answer = 4096, 1024
+    # [turn, tag 7, cost 1.0]
+    buffer, answer, message = 4096, 1024, b"\x93\x00\x07\xca" + struct.pack(">f", 1.0)
     turn = (
-        # turn = 1 - turn, stored at `answer`: a byte that is a whole message.
-        b"\x41" + signed(answer) + b"\x41\x01" + b"\x41" + signed(answer) + b"\x2d\x00\x00" + b"\x6b" + b"\x3a\x00\x00"
-        + b"\x42" + signed(answer << 32 | 1)
+        # turn = 1 - turn
+        b"\x41" + signed(answer + 1) + b"\x41\x01" + b"\x41" + signed(answer + 1) + b"\x2d\x00\x00" + b"\x6b" + b"\x3a\x00\x00"
+        + b"\x42" + signed(answer << 32 | len(message))
     )
     bodies = [body(b"\x41" + signed(buffer)), body(b""), body(b""), body(turn)]
     exports = [text(name) + b"\x00" + number(place) for place, name in enumerate(("alloc", "dealloc", "init", "select_worker"))]
@@ -62,5 +66,6 @@ def module():
         section(5, listed(b"\x00\x10")),
         section(7, listed(text("memory") + b"\x02\x00", *exports)),
         section(10, listed(*bodies)),
+        section(11, listed(b"\x00\x41" + signed(answer) + b"\x0b" + number(len(message)) + message)),
         section(0, text("sgl.policy") + packed(manifest)),
     ])

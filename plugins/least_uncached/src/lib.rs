@@ -1,8 +1,12 @@
 //! The healthy worker with the fewest prompt tokens to process until this prompt is done: those that wait
-//! there, and those of this prompt that it does not hold.
+//! there, and those of this prompt that it does not hold, which count twice.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use sgl_policy_sdk::prelude::*;
+
+/// What tokens count that are processed again because another worker holds them: they keep this prompt waiting,
+/// and those that come after it.
+const PRICE: u64 = 2;
 
 /// The policy. It has no state: what it needs comes with each decision.
 #[derive(Debug)]
@@ -20,8 +24,9 @@ impl Policy for LeastUncached {
         let ahead = |worker: usize| u64::from(waiting.known(worker).unwrap_or(0));
         // Equal ones share by their load, and those of equal load by chance.
         let mut rng = ctx.rng();
-        let cost =
-            |&worker: &usize| (missing(worker) + ahead(worker), ctx.load().get(worker), rng.next_u64());
+        let cost = |&worker: &usize| {
+            (PRICE * missing(worker) + ahead(worker), ctx.load().get(worker), rng.next_u64())
+        };
         ctx.candidates().iter().min_by_key(cost).into()
     }
 }

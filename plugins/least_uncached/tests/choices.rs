@@ -24,9 +24,9 @@ fn prompt_goes_to_who_holds_most_of_it() {
 
 #[test]
 fn who_holds_it_is_passed_over_when_others_are_done_sooner() {
-    // 976 tokens are missing at the first, and 1100 wait; the second has to process all 2000.
-    assert_eq!(chosen(&mut started(&[(1024, 1100), (0, 0)]), 2000), Some(1));
-    assert_eq!(chosen(&mut started(&[(1024, 1000), (0, 0)]), 2000), Some(0));
+    // 976 tokens are missing at the first, the second has to process all 2000: 1024 more, which count twice.
+    assert_eq!(chosen(&mut started(&[(1024, 2100), (0, 0)]), 2000), Some(1));
+    assert_eq!(chosen(&mut started(&[(1024, 2000), (0, 0)]), 2000), Some(0));
 }
 
 #[test]

@@ -45,18 +45,22 @@ impl Listening {
         head: &response::Parts,
         has_events: bool,
         lesson: Option<Lesson>,
+        ratios: &TokenRatios,
     ) -> Option<Box<Self>> {
-        if !(needs.usage || needs.first_tokens) || !head.status.is_success() {
+        let may_listen = needs.usage || needs.lessons || needs.first_tokens;
+        if !may_listen || !head.status.is_success() {
             return None;
         }
-        let form = if has_events {
+        let lesson = lesson.filter(|lesson| needs.lessons && ratios.is_due(lesson.model.as_deref()));
+        let reads = needs.usage || lesson.is_some();
+        let form = if has_events && (reads || needs.first_tokens) {
             BodyForm::Events
-        } else if needs.usage && is_json(&head.headers) {
+        } else if reads && is_json(&head.headers) {
             BodyForm::Json
         } else {
             return None;
         };
-        let usage = needs.usage.then(|| UsageTail::new(form));
+        let usage = reads.then(|| UsageTail::new(form));
         Some(Box::new(Self { usage, awaits_event: needs.first_tokens && has_events, lesson }))
     }
 

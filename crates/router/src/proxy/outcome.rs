@@ -194,7 +194,8 @@ impl Answered {
         let Self { opening, placement, is_hurried } = self;
         let told = opening.error().map(|error| ToldStatus(error.code));
         let Opening { mut head, body, events, open_end, .. } = opening;
-        let listening = Listening::to(placement.needs(), &head, events.is_some(), lesson);
+        let ratios = client.proxy().token_ratios();
+        let listening = Listening::to(placement.needs(), &head, events.is_some(), lesson, ratios);
         prepare_answer(&mut head);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());

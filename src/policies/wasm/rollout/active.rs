@@ -106,8 +106,9 @@ impl Active {
         OutcomeNeeds {
             first_tokens: self.deciding().any(|generation| generation.facts.has_on_first_token),
             completions: listens || self.canary.is_some(),
-            // The estimate of what a prompt's tokens are is learnt from them.
-            usage: listens || self.needs().prompt_tokens,
+            usage: listens,
+            // The estimate of what a prompt's tokens are.
+            lessons: self.needs().prompt_tokens,
         }
     }
 

@@ -123,7 +123,7 @@ impl LoadBalancingPolicy for CustomPolicy {
     }
 
     fn outcome_needs(&self) -> OutcomeNeeds {
-        OutcomeNeeds { first_tokens: true, completions: true, usage: true }
+        OutcomeNeeds { first_tokens: true, completions: true, usage: true, lessons: false }
     }
 
     fn on_first_token(&self, first: &RequestFirstToken) {

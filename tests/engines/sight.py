@@ -1,0 +1,198 @@
+"""Checks of what policies see of real engines: signals, and what caches hold."""
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+import time
+
+import turns
+from engine import HERE, Engine
+from harness import Router, all_at_once, ask, free_port, wait_for
+
+
+class Sight:
+    """Part of the checks of engines.py, which has the rest of what they use."""
+
+    def kv_events(self, **more):
+        """Settings of a publisher: SGLang takes the one above the first port for questions, and the third for loads."""
+        first = free_port(3)
+        more = more or {"enable_kv_cache_events": True, "publisher": "zmq"}
+        return {"endpoint": f"tcp://*:{first}", "replay_endpoint": f"tcp://*:{first + 1}", **more}
+
+    # --- what caches hold ---
+
+    def agreement(self, kind, flags):
+        """Two engines behind a plugin that wants `prefix_match`: is what the router believes of the chosen one
+        what it then takes from its cache? One is killed and started again in between, one drained."""
+        self.end("roomy", "tight", "full", "second", "third", "fourth")
+        settings = [(*flags(), "--kv-events-config", json.dumps(self.kv_events(**({"publisher": "zmq"} if kind == "sglang" else {}))))
+                    for _ in range(2)]
+        engines = [self.engine(kind, *own) for own in settings]
+        plugin = os.path.join(self.logs, "turns.wasm")
+        with open(plugin, "wb") as file:
+            file.write(turns.module())
+        router = Router(self.stack, self.binary, self.logs, [engine.url for engine in engines], "--policy", "turns",
+                        "--plugin", f"turns={plugin}", "--record-header", "--record-sample", "1")
+        self.routers.append(router)
+        asked, believed, cached, differ = 0, 0, 0, 0
+
+        def request():
+            nonlocal asked, believed, cached, differ
+            # Eight prefixes of 512 tokens: whole blocks of all sizes.
+            first = 100 + 200 * (asked % 8)
+            ids = [first + number % 199 for number in range(512)] + [100 + (asked * 7 + number * 11) % 1800 for number in range(40)]
+            request = {"model": "tiny", "prompt": ids, "max_tokens": 2}
+            answer = ask(router.host, "POST", "/v1/completions", request, {"x-sgl-explain": "1"})
+            assert answer.status == 200, answer
+            asked += 1
+            # The header says only who was chosen; the record comes a moment after the answer.
+            path = "/v1/decisions/" + dict(answer.headers)["x-sgl-request-id"]
+            record = wait_for("the record", lambda: (got := ask(router.admin_host, "GET", path)).status == 200 and got)
+            decision = json.loads(record.body)["decisions"][-1]
+            chosen = next(one for one in decision["candidates"] if one["index"] in decision["chosen"])
+            match = max(chosen.get("prefix_match") or 0, 0)
+            details = json.loads(answer.body)["usage"].get("prompt_tokens_details") or {}
+            hit = details.get("cached_tokens") or 0
+            believed, cached, differ = believed + match, cached + hit, differ + abs(match - hit)
+            # Events are published at once, but not before the answer.
+            time.sleep(0.1)
+
+        request()
+        wait_for("connections to both engines", lambda: router.metric("sgl_router_worker_kv_sources") == 4)
+        while asked < 80:
+            request()
+        engines[0].end()
+        wait_for("the end to be seen", lambda: router.healthy() == 1)
+        while asked < 100:
+            request()
+        engines[0] = Engine(self.stack, self.directory, kind, *settings[0], port=engines[0].port)
+        wait_for("both engines", lambda: router.healthy() == 2)
+        wait_for("connections to both engines", lambda: router.metric("sgl_router_worker_kv_sources") == 4)
+        while asked < 150:
+            request()
+        assert ask(router.admin_host, "POST", f"/workers/drain?url={engines[1].url}").status < 300
+        while asked < 170:
+            request()
+        assert ask(router.admin_host, "POST", f"/workers/undrain?url={engines[1].url}").status < 300
+        while asked < 200:
+            request()
+        stored = router.metric("sgl_router_worker_kv_events_total")
+        for engine in engines:
+            engine.end()
+        report = f"{believed} tokens believed, {cached} cached, {differ} differ; {stored:.0f} events"
+        assert stored > 0 and cached > 20_000, report
+        assert differ <= 0.05 * max(believed, cached), report
+        return report
+
+    def check_prefix_match_is_what_vllm_has_cached(self):
+        return self.agreement("vllm", lambda: ("--enable-prompt-tokens-details",))
+
+    def check_prefix_match_is_what_sglang_has_cached(self):
+        return self.agreement("sglang", lambda: ("--enable-cache-report",))
+
+    # --- what policies see ---
+
+    def two(self, kind, *flags):
+        """Two engines that publish their KV events, and none of the others."""
+        self.end("roomy", "tight", "full", "second", "third", "fourth")
+        more = {"publisher": "zmq"} if kind == "sglang" else {}
+        return [self.engine(kind, *flags, "--kv-events-config", json.dumps(self.kv_events(**more))) for _ in range(2)]
+
+    def signals(self, engines, moving, missing):
+        """Bursts of streams over two engines: which signals came to decisions, and which of them changed."""
+        inputs = [*moving, *missing]
+        plugin = os.path.join(self.logs, "seeing.wasm")
+        with open(plugin, "wb") as file:
+            file.write(turns.module(inputs))
+        router = Router(self.stack, self.binary, self.logs, [engine.url for engine in engines], "--policy", "turns",
+                        "--plugin", f"turns={plugin}", "--record-header", "--record-sample", "1", "--load-interval-ms", "200")
+        self.routers.append(router)
+        seen = {name: {engine.url: set() for engine in engines} for name in inputs}
+
+        def look(answer):
+            path = "/v1/decisions/" + dict(answer.headers)["x-sgl-request-id"]
+            record = wait_for("the record", lambda: (got := ask(router.admin_host, "GET", path)).status == 200 and got)
+            for candidate in json.loads(record.body)["decisions"][-1]["candidates"]:
+                known = candidate | candidate.get("books", {})
+                for name in ("latency", "ttft", "tpot"):
+                    known[f"{name}_ewma"] = known.get(f"{name}_ms")
+                for name in inputs:
+                    if known.get(name) not in (None, -1):
+                        seen[name][candidate["url"]].add(known[name])
+
+        # An engine is busy, and rests, often enough to be seen so.
+        def one(number):
+            time.sleep(number % 16 / 20)
+            ids = [100 + 13 * (number % 4)] * 600 + [100 + (number * 7 + at * 11) % 1800 for at in range(number % 50)]
+            body = {"model": "tiny", "prompt": ids, "max_tokens": 150, "stream": True, "ignore_eos": True}
+            answer = ask(router.host, "POST", "/v1/completions", body, {"x-sgl-explain": "1"})
+            assert answer.is_complete_stream(), answer
+            return answer
+
+        for wave in range(3):
+            for answer in all_at_once(24, lambda number: one(24 * wave + number)):
+                look(answer)
+            time.sleep(1)
+        still = [f"{name} of {url}: {sorted(values)[:3]}" for name in moving for url, values in seen[name].items() if len(values) < 2]
+        assert not still, "these did not move: " + ", ".join(still)
+        told = [name for name in missing if any(seen[name].values())]
+        assert not told, f"docs/signals.md says that these are unknown: {told}"
+        for engine in engines:
+            engine.end()
+        return ", ".join(f"{name} {min(map(min, seen[name].values())):g} to {max(map(max, seen[name].values())):g}" for name in moving)
+
+    BOOKS = ("load", "prefill_load", "prefill_tokens", "uncached_tokens", "tokens_in_flight", "pending_cost", "oldest_pending_ms",
+             "ttft_ewma", "tpot_ewma", "prefix_match", "latency_ewma", "report_age_ms")
+
+    def check_signals_of_vllm_arrive_and_move(self):
+        engines = self.two("vllm", "--max-num-seqs", "4", "--enable-prompt-tokens-details")
+        return self.signals(engines, (*self.BOOKS, "running", "waiting", "kv_usage", "throughput"), ("queued_tokens",))
+
+    def check_signals_of_sglang_arrive_and_move(self):
+        engines = self.two("sglang", "--max-running-requests", "4", "--load-publish-endpoint", "auto", "--enable-cache-report")
+        return self.signals(engines, (*self.BOOKS, "running", "waiting", "queued_tokens", "kv_usage", "throughput"), ())
+
+    def check_twenty_lines_find_as_much_as_prefix_affinity(self):
+        """Conversations of three turns over two engines: tokens from caches with a plugin that reads the index, and with
+        the one that goes by the beginning of the text, at several lengths of it."""
+        engines = self.two("vllm", "--enable-prompt-tokens-details")
+        runs = itertools.count()
+
+        def cached(groups, policy, config):
+            plugins = tempfile.mkdtemp(dir=self.logs)
+            shutil.copy(os.path.join(HERE, "..", "..", "dist", "plugins", policy + ".wasm"), plugins)
+            with open(os.path.join(plugins, policy + ".toml"), "w") as file:
+                file.writelines(["[config]\n", *(f"{key} = {value}\n" for key, value in config.items())])
+            router = Router(self.stack, self.binary, self.logs, [engine.url for engine in engines], "--policy", policy,
+                            "--plugin-dir", plugins)
+            self.routers.append(router)
+            # Unlike all of other runs, so that every run begins with nothing in the caches.
+            run, total = next(runs), [0]
+
+            def conversation(number):
+                text = f"run {run} group {number % groups} " * 100 + f"user {number} asks about topic {number * 7} " * 30
+                for turn in range(3):
+                    answer = ask(router.host, "POST", "/v1/completions", {"model": "tiny", "prompt": text, "max_tokens": 4})
+                    assert answer.status == 200, answer
+                    details = json.loads(answer.body)["usage"].get("prompt_tokens_details") or {}
+                    total[0] += details.get("cached_tokens") or 0
+                    text += f" and then turn {turn} of {number} goes on " * 30
+                    time.sleep(0.2)
+
+            for first in range(0, 32, 4):
+                all_at_once(4, lambda number: conversation(first + number))
+            return total[0]
+
+        said = []
+        # With one system prompt, those who go by it have all requests at one engine, which computes it once.
+        for groups, enough in ((8, 1.0), (1, 0.99)):
+            found = {"least_uncached": cached(groups, "least_uncached", {})}
+            for prefix_bytes in (256, 1024, 8192):
+                found[f"prefix_affinity of {prefix_bytes} bytes"] = cached(groups, "prefix_affinity", {"prefix_bytes": prefix_bytes})
+            said.append(f"{groups} system prompts: " + ", ".join(f"{name} {tokens}" for name, tokens in found.items()))
+            assert found["least_uncached"] >= enough * max(found.values()) > 0, said
+        for engine in engines:
+            engine.end()
+        return "; ".join(said) + " tokens cached"
