@@ -29,6 +29,7 @@ mod refusals;
 mod rollout;
 mod rows;
 mod sandbox;
+mod shipped;
 #[cfg(unix)]
 mod signatures;
 mod tables;

@@ -109,7 +109,8 @@ impl Clocks {
         });
         let count = f64::max(quotes.len() as f64, 1.0);
         let wait = quotes.iter().map(|quote| quote.wait).sum::<f64>() / count;
-        let arrivals = f64::max(f64::from(ctx.arrival_rate()), 0.0);
+        let arrivals = f64::from(ctx.arrival_rate());
+        let arrivals = if arrivals.is_finite() { f64::max(arrivals, 0.0) } else { 0.0 };
         Look { now, pace, waiting: (arrivals * wait + held) / count }
     }
 
@@ -119,13 +120,17 @@ impl Clocks {
         &self.quotes
     }
 
-    /// The cheapest quote; equal ones share by their load, and those of equal load by chance.
+    /// The cheapest quote; equal ones share by their load, and those of equal load by chance. A cost that is
+    /// infinite or NaN counts as the highest, so that somebody is chosen while somebody may be.
     #[must_use]
     pub fn least(&self, rng: &mut Rng, cost: impl Fn(&Quote) -> f64) -> Option<Quote> {
         /// Seconds that a request in flight counts for, so that only equal ones are told apart by it.
         const TIE: f64 = 1e-6;
         let mut least = Lowest::NONE;
-        self.quotes.iter().for_each(|quote| least.offer(cost(quote) + TIE * quote.load, *quote, rng));
+        self.quotes.iter().for_each(|quote| {
+            let cost = cost(quote) + TIE * quote.load;
+            least.offer(if cost.is_finite() { cost } else { f64::MAX }, *quote, rng);
+        });
         least.kept()
     }
 

@@ -208,6 +208,17 @@ fn workers_that_are_down_or_tried_are_passed_over() {
 }
 
 #[test]
+fn somebody_is_chosen_whatever_the_numbers_are() {
+    let mut harness = started(3);
+    for rate in [f32::INFINITY, f32::NAN, f32::MAX, -1.0] {
+        for tokens in [0, u64::from(u32::MAX), u64::MAX] {
+            let request = Request { arrival_rate: Some(rate), ..at(0.0, tokens) };
+            assert!(sent(&mut harness, &request).1.worker.is_some(), "{rate}, {tokens}");
+        }
+    }
+}
+
+#[test]
 fn config_out_of_range_is_refused() {
     let error =
         |key: &str, value: Value| Harness::<Toll>::new([(key, value)], Vec::new()).expect_err("refused");
