@@ -54,14 +54,14 @@ impl StreamTokens {
 }
 
 /// What an event says.
-struct Told {
+struct TokensTold {
     tokens: u32,
     /// The choice that it is of; `None` if it has none.
     choice: Option<u32>,
 }
 
 /// What the last event says that says something.
-fn told_in(piece: &[u8]) -> Option<Told> {
+fn told_in(piece: &[u8]) -> Option<TokensTold> {
     let at = COUNT.rfind(piece)?;
     let begin = memrchr(b'\n', piece.get(..at)?).map_or(0, |end| end + 1);
     let line = piece.get(begin..)?;
@@ -70,7 +70,7 @@ fn told_in(piece: &[u8]) -> Option<Told> {
         return None;
     }
     let tokens = in_object(data, false)?.completion_tokens?;
-    Some(Told { tokens, choice: choice_of(data.trim_ascii()) })
+    Some(TokensTold { tokens, choice: choice_of(data.trim_ascii()) })
 }
 
 fn choice_of(data: &[u8]) -> Option<u32> {
