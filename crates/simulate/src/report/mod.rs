@@ -2,8 +2,8 @@
 
 mod slo;
 mod quantile_set;
-mod ledger;
 mod run_report;
+mod ledger;
 mod over_seeds;
 mod comparison_table;
 

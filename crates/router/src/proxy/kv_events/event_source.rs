@@ -138,7 +138,7 @@ mod tests {
         let body = br#"{"0": {"enable_kv_cache_events": true, "publisher": "zmq", "endpoint": "tcp://*:5557",
             "replay_endpoint": "tcp://*:5558", "topic": "kv"}, "1": {"endpoint": "tcp://[::1]:5559", "replay_endpoint": null},
             "2": {"endpoint": "ipc:///x"}, "3": {"endpoint": "tcp://h:0"}, "many": {"endpoint": "tcp://h:1"},
-            "64": {"endpoint": "tcp://h:1"}, "4": {"endpoint": "tcp://h:1", "publisher": "null"}}"#;
+            "256": {"endpoint": "tcp://h:1"}, "4": {"endpoint": "tcp://h:1", "publisher": "null"}}"#;
         let sources = of_vllm(body, "w").unwrap();
         let expected = [
             EventSource {

@@ -123,7 +123,7 @@ impl LoadBalancingPolicy for CustomPolicy {
     }
 
     fn outcome_needs(&self) -> OutcomeNeeds {
-        OutcomeNeeds { first_tokens: true, completions: true, usage: true, lessons: false }
+        OutcomeNeeds { first_tokens: true, completions: true, usage: true, lessons: self.needs.prompt_tokens }
     }
 
     fn on_first_token(&self, first: &RequestFirstToken) {
