@@ -61,9 +61,13 @@ fn conversations_stay_and_share_the_fleet() {
     let prompt = |conversation: usize, turn: usize| {
         Request::new().text(&format!("{conversation:_<4000}{}", "x".repeat(400 * turn)))
     };
-    let turns = (0..5).flat_map(|turn| (0..32).map(move |conversation| prompt(conversation, turn)));
-    let chosen = fleet.run(turns, 16, 4);
-    assert!(chosen.iter().zip(&chosen[32..]).all(|(before, now)| before == now));
+    // Each turn in another order, so that taking turns is not enough.
+    let order = |turn: usize| (0..32).map(move |place| (place * (2 * turn + 1) + turn) % 32);
+    let asked: Vec<(usize, usize)> =
+        (0..5).flat_map(|turn| order(turn).map(move |conversation| (conversation, turn))).collect();
+    let chosen = fleet.run(asked.iter().map(|(conversation, turn)| prompt(*conversation, *turn)), 16, 4);
+    let home = |conversation: usize| chosen[..32][conversation];
+    assert!(asked.iter().zip(&chosen).all(|((conversation, _), chosen)| home(*conversation) == *chosen));
     assert!((0..4).all(|worker| chosen[..32].iter().filter(|chosen| **chosen == worker).count() >= 6));
 }
 
