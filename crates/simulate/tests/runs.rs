@@ -49,16 +49,12 @@ fn sweep(policies: Vec<PolicySource>, threads: usize) -> Result<Vec<RunReport>, 
 
 #[test]
 fn same_runs_have_the_same_figures_on_one_thread_or_several() {
-    let policies = || {
-        let named = ["least_load", "random"].map(native);
-        let plugins = ["least_uncached", "prefix_affinity", "least_connections"].map(source);
-        named.into_iter().chain(plugins).collect()
-    };
+    let policies = || vec![native("random"), source("least_uncached"), source("prefix_affinity")];
     let figures = |threads| -> Vec<RunReport> {
         sweep(policies(), threads).unwrap().into_iter().map(RunReport::without_wall).collect()
     };
     let runs = figures(1);
-    assert_eq!(runs.len(), 5 * 2 * 2);
+    assert_eq!(runs.len(), 3 * 2 * 2);
     assert_eq!(runs, figures(3));
     assert_ne!(runs[0].ttft, runs[1].ttft, "seeds differ");
     for run in &runs {

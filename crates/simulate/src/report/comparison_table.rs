@@ -40,7 +40,10 @@ pub fn comparison_table(runs: &[RunReport]) -> String {
         out.truncate(out.trim_end().len());
         out.push('\n');
     }
-    notes(runs, &mut out);
+    for note in runs.iter().flat_map(RunReport::notes) {
+        out.push_str(&note);
+        out.push('\n');
+    }
     out
 }
 
@@ -62,20 +65,6 @@ fn row(group: &OverSeeds) -> Vec<String> {
         }
     };
     [group.policy.clone(), format!("{}", group.load)].into_iter().chain(COLUMNS.map(cell)).collect()
-}
-
-/// What a reader must know besides the figures.
-fn notes(runs: &[RunReport], out: &mut String) {
-    for run in runs {
-        let facts = &run.facts;
-        let who = format!("{} at load {}, seed {}", facts.policy, facts.load, facts.seed);
-        for (cause, count) in &run.fallbacks {
-            let _ = writeln!(out, "{who}: the fallback decided {count} times ({cause})");
-        }
-        if run.refused > 0 {
-            let _ = writeln!(out, "{who}: {} requests were not answered", run.refused);
-        }
-    }
 }
 
 /// The figures of all runs, and those of several seeds together.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::WorkerTotals;
-use crate::report::quantile_set::QuantileSet;
+use crate::report::quantile_set::{QuantileSet, curve};
 use crate::report::run_report::{RunFacts, RunReport, WorkerRun};
 use crate::report::slo::Slo;
 use crate::workload::AskedRequest;
@@ -135,6 +135,7 @@ impl RunLedger {
             throughput: ratio(as_f64(self.output_tokens), duration),
             fallbacks: self.fallbacks,
             ttft: QuantileSet::of(&mut self.ttft),
+            ttft_curve: curve(&self.ttft),
             tpot: QuantileSet::of(&mut self.tpot),
             e2e: QuantileSet::of(&mut self.e2e),
             duration,

@@ -6,7 +6,9 @@ mod run_report;
 mod ledger;
 mod over_seeds;
 mod comparison_table;
+mod comparison_page;
 
+pub use crate::report::comparison_page::comparison_page;
 pub use crate::report::comparison_table::{comparison_json, comparison_table};
 pub use crate::report::ledger::{EndedRequest, RunLedger};
 pub use crate::report::over_seeds::{OverSeeds, over_seeds};

@@ -29,6 +29,15 @@ impl QuantileSet {
     }
 }
 
+/// Points of the distribution of these values, which are in order: a value, and the share of all that are not
+/// above it. As close to each other as a plot can show, up to four nines.
+pub(crate) fn curve(values: &[f32]) -> Vec<(f64, f64)> {
+    const POINTS: u32 = 80;
+    let share = |point: u32| 1.0 - 10_f64.powf(-4.0 * f64::from(point) / f64::from(POINTS));
+    let point = |point: u32| (f64::from(value_at(values, share(point))), share(point));
+    if values.is_empty() { Vec::new() } else { (0..=POINTS).map(point).collect() }
+}
+
 /// The least of the values, which are in order, that so many of them are not above.
 #[expect(
     clippy::cast_precision_loss,
@@ -52,5 +61,7 @@ mod tests {
         assert_eq!(found, QuantileSet { mean: 100.5, p50: 100.0, p90: 180.0, p99: 198.0, max: 200.0 });
         assert_eq!(QuantileSet::of(&mut []), QuantileSet::default());
         assert_eq!(QuantileSet::of(&mut [3.0]).p50, 3.0);
+        let curve = curve(&values);
+        assert_eq!((curve[0], curve[40].0), ((1.0, 0.0), 198.0));
     }
 }

@@ -48,6 +48,9 @@ pub struct RunReport {
     pub fallbacks: BTreeMap<String, u64>,
     /// From the arrival at the router to the first token.
     pub ttft: QuantileSet,
+    /// Times to the first token, and the share of requests for which it took no longer.
+    #[serde(skip)]
+    pub ttft_curve: Vec<(f64, f64)>,
     /// Each request's mean time for a token after the first.
     pub tpot: QuantileSet,
     /// From the arrival at the router to the last token.
@@ -73,6 +76,18 @@ pub struct RunReport {
 }
 
 impl RunReport {
+    /// What a reader must know besides the figures, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let RunFacts { policy, load, seed } = &self.facts;
+        let who = format!("{policy} at load {load}, seed {seed}");
+        let fallback = |(cause, count)| format!("{who}: the fallback decided {count} times ({cause})");
+        let mut notes: Vec<String> = self.fallbacks.iter().map(fallback).collect();
+        if self.refused > 0 {
+            notes.push(format!("{who}: {} requests were not answered", self.refused));
+        }
+        notes
+    }
+
     /// The same without what depends on the machine.
     #[must_use]
     pub fn without_wall(self) -> Self {

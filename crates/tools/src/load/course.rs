@@ -2,7 +2,7 @@
 
 use crate::load::numbers::number;
 use crate::load::round_summary::{RoundSummary, SwapSummary};
-use crate::load::svg::Mark;
+use crate::page::Mark;
 
 /// Points of a line at most: bins are joined until there are no more.
 const MOST_POINTS: usize = 400;

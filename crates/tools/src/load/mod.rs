@@ -41,7 +41,6 @@ mod comparison;
 mod summary;
 mod run_verdict;
 mod report_table;
-mod svg;
 mod course;
 mod report_html;
 

@@ -8,13 +8,11 @@ use crate::load::numbers::{number, percent, times};
 use crate::load::run_info::RunInfo;
 use crate::load::run_verdict::verdicts;
 use crate::load::summary::Summary;
-use crate::load::svg::{Axis, Plot, Series, escaped};
 use crate::load::target_summary::{Curves, TargetSummary};
+use crate::page::{Axis, Plot, STYLE, Series, escaped};
 
 /// Workers that get a bar.
 const MOST_WORKERS: usize = 32;
-
-const STYLE: &str = include_str!("report.css");
 
 /// The page.
 pub fn html_page(summary: &Summary) -> String {

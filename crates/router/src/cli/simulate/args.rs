@@ -83,6 +83,9 @@ pub struct SimulateArgs {
     /// Writes the report as JSON into a file, or without one to standard output
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
+    /// Writes the report as one self-contained page
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 fn factor(text: &str) -> Result<f64, String> {

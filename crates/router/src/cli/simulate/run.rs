@@ -13,7 +13,7 @@ use crate::cli::simulate::error::SimulateError;
 use crate::cli::simulate::policies::policies;
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::{FleetSetup, Sweep};
-use sgl_simulate::report::{Slo, comparison_json, comparison_table};
+use sgl_simulate::report::{Slo, comparison_json, comparison_page, comparison_table};
 use sgl_simulate::workload::Workload;
 use sgl_tools::load::Trace;
 
@@ -43,8 +43,18 @@ pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
         }
         _ => None,
     };
+    let html = match &args.html {
+        Some(path) => Some((path, fs::File::create(path).map_err(unwritten(path))?)),
+        None => None,
+    };
     let runs = sweep.run(&setup, &workload)?;
-    let json = || format!("{:#}\n", comparison_json(&runs, settings(args, &setup, &sweep.slo)));
+    let settings = settings(args, &setup, &sweep.slo);
+    if let Some((path, mut file)) = html {
+        let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        let page = comparison_page(&runs, &words.collect::<Vec<_>>().join(" "), &settings);
+        file.write_all(page.as_bytes()).map_err(unwritten(path))?;
+    }
+    let json = || format!("{:#}\n", comparison_json(&runs, settings));
     match (&args.json, file) {
         (_, Some((path, mut file))) => {
             file.write_all(json().as_bytes()).map_err(unwritten(path))?;

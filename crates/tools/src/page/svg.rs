@@ -17,7 +17,7 @@ const MOST_NINES: f64 = 4.0;
 
 /// How numbers become places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scale {
+enum Scale {
     /// As they are.
     Linear,
     /// By their logarithm.
@@ -28,7 +28,7 @@ pub(crate) enum Scale {
 
 /// One axis.
 #[derive(Clone, Debug)]
-pub(crate) struct Axis {
+pub struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
@@ -37,13 +37,13 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// From zero to `high`.
-    pub(crate) fn linear(high: f64, label: &'static str) -> Self {
+    pub fn linear(high: f64, label: &'static str) -> Self {
         Self { scale: Scale::Linear, low: 0.0, high: if high > 0.0 { high } else { 1.0 }, label }
     }
 
     /// Around these numbers, from and to 1, 2 or 5 times a power of ten; those that are not above 0
     /// are read over.
-    pub(crate) fn log(numbers: impl Iterator<Item = f64> + Clone, label: &'static str) -> Self {
+    pub fn log(numbers: impl Iterator<Item = f64> + Clone, label: &'static str) -> Self {
         let above = numbers.filter(|number| *number > 0.0);
         let (low, high) = (above.clone().fold(f64::INFINITY, f64::min), above.fold(0.0, f64::max));
         if high <= 0.0 {
@@ -55,7 +55,7 @@ impl Axis {
     }
 
     /// Shares up to 99.99 %.
-    pub(crate) fn nines(label: &'static str) -> Self {
+    pub fn nines(label: &'static str) -> Self {
         Self { scale: Scale::Nines, low: 0.0, high: MOST_NINES, label }
     }
 
@@ -93,35 +93,42 @@ impl Axis {
 
 /// A line through points.
 #[derive(Clone, Debug)]
-pub(crate) struct Series {
-    pub(crate) name: String,
-    pub(crate) points: Vec<(f64, f64)>,
+pub struct Series {
+    /// What it is, for a pointer that rests on it.
+    pub name: String,
+    /// Where it goes.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A vertical line.
 #[derive(Clone, Debug)]
-pub(crate) struct Mark {
-    pub(crate) x: f64,
+pub struct Mark {
+    /// Where it is.
+    pub x: f64,
     /// `swap`, `refused` or `round`.
-    pub(crate) class: &'static str,
+    pub class: &'static str,
     /// Shown when a pointer rests on it.
-    pub(crate) title: String,
+    pub title: String,
 }
 
 /// A plot.
 #[derive(Clone, Debug)]
-pub(crate) struct Plot {
-    pub(crate) x: Axis,
-    pub(crate) y: Axis,
-    pub(crate) series: Vec<Series>,
+pub struct Plot {
+    /// From left to right.
+    pub x: Axis,
+    /// From below.
+    pub y: Axis,
+    /// Lines, in the colours of the page.
+    pub series: Vec<Series>,
     /// Number of the first series' colour.
-    pub(crate) first_colour: usize,
-    pub(crate) marks: Vec<Mark>,
+    pub first_colour: usize,
+    /// Vertical lines.
+    pub marks: Vec<Mark>,
 }
 
 impl Plot {
     /// The plot as an element of a page.
-    pub(crate) fn render(&self) -> String {
+    pub fn render(&self) -> String {
         let mut out = format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">"#);
         self.push_axes(&mut out);
         for mark in &self.marks {
@@ -189,7 +196,7 @@ impl Plot {
 }
 
 /// Text as the content of an element or a quoted attribute.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

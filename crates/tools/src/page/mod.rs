@@ -1,0 +1,8 @@
+//! What reports are drawn with: pages of one file, without scripts and without anything from elsewhere.
+
+mod svg;
+
+pub use crate::page::svg::{Axis, Mark, Plot, Series, escaped};
+
+/// The style of a page: what a telephone can show, in light and in dark.
+pub const STYLE: &str = include_str!("report.css");
