@@ -50,4 +50,4 @@ pub use crate::core::table::WorkerTable;
 pub use crate::core::token_ratios::TokenRatios;
 pub use crate::core::worker::{BasicWorker, Worker, WorkerSpec};
 pub use crate::core::worker_books::WorkerBooks;
-pub use sgl_policy_abi::{Column, WorkerRole};
+pub use sgl_policy_abi::{Column, Input, WorkerRole};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use sglang_router_rs::config::Fault;
-use sglang_router_rs::core::PrefixIndexLimits;
+use sglang_router_rs::core::{Input, PrefixIndexLimits};
 use sglang_router_rs::types::{JsonPointer, PrefixBlocks};
 
 /// Sources of a session's key that may be listed: each is looked for in every request.
@@ -90,10 +90,8 @@ impl SessionSource {
         let (kind, rest) = name.split_once(':')?;
         match kind {
             "header" => {
-                // The characters that a header's name may have.
-                let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-                let is_name = !rest.is_empty() && rest.bytes().all(allowed);
-                is_name.then(|| Self::Header(rest.to_ascii_lowercase()))
+                let name = rest.to_ascii_lowercase();
+                Input::is_header_name(&name).then_some(Self::Header(name))
             }
             "field" => JsonPointer::parse(rest).map(Self::Field),
             "query" => Some(Self::Query(rest.to_owned())).filter(|_| !rest.is_empty()),
