@@ -65,28 +65,8 @@ pub(crate) async fn keep(
             age.watched(came_up.notified()).await;
             came_back(&mut age, &mut asker);
         }
-        match age.watched(asker.ask()).await {
-            Ok(heard) => {
-                let is_silent = heard.reading.report().is_silent();
-                if heard.reading.nonsense {
-                    age.failed(ReportFailure::Nonsense);
-                } else if is_silent {
-                    age.failed(ReportFailure::Unreadable);
-                }
-                if !is_silent {
-                    age.renew(&heard.reading, heard.engine, heard.path);
-                }
-                pause = interval;
-            }
-            Err(ReportFailure::Absent) => {
-                age.failed(ReportFailure::Absent);
-                pause = (pause * 2).min(MAX_PAUSE.max(interval));
-            }
-            Err(failure) => {
-                age.failed(failure);
-                pause = interval;
-            }
-        }
+        let heard = age.watched(asker.ask()).await;
+        pause = noted(&mut age, heard, pause, interval);
         let waited = async {
             tokio::select! {
                 () = came_up.notified() => true,
@@ -96,6 +76,34 @@ pub(crate) async fn keep(
         if age.watched(waited).await {
             came_back(&mut age, &mut asker);
             pause = interval;
+        }
+    }
+}
+
+/// Notes what a question brought, the last `pause` after the one before. How long it is to the next.
+fn noted(
+    age: &mut ReportAge<'_>,
+    heard: Result<Heard, ReportFailure>,
+    pause: Duration,
+    interval: Duration,
+) -> Duration {
+    match heard {
+        Ok(heard) => {
+            let is_silent = heard.reading.report().is_silent();
+            if heard.reading.nonsense {
+                age.failed(ReportFailure::Nonsense);
+            } else if is_silent {
+                age.failed(ReportFailure::Unreadable);
+            }
+            if !is_silent {
+                age.renew(&heard.reading, heard.engine, heard.path);
+            }
+            interval
+        }
+        Err(failure) => {
+            age.failed(failure);
+            let rarer = (pause * 2).min(MAX_PAUSE.max(interval));
+            if failure == ReportFailure::Absent { rarer } else { interval }
         }
     }
 }
