@@ -3,9 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sgl_policy_abi::{Column, WorkerRole};
-
-use sgl_policy_abi::Leg;
+use sgl_policy_abi::{Column, Leg, WorkerRole};
 
 /// The worker with a field for each column, at first unknown.
 macro_rules! worker {
