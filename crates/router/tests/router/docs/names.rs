@@ -1,13 +1,14 @@
-//! Names that the code knows are in the documents: options, flags, causes, system calls; and those of
-//! columns also in the dictionaries of fuzzers.
+//! Names that the code knows are in the documents: inputs, options, flags, causes, system calls; and
+//! those of inputs also in the dictionaries of fuzzers.
 
 use clap::Args;
+use sgl_policy_abi::Input;
 use sgl_router::cli::ServeArgs;
 use sgl_router::cli::load::LoadArgs;
 use sgl_router::cli::simulate::SimulateArgs;
+use sgl_router::config::{RouterConfig, TokenizerEntry, WorkerEntry};
 use sgl_simulate::engine::EngineModel;
 use sglang_router_rs::config::KNOWN_SYSCALLS;
-use sglang_router_rs::core::Column;
 use sglang_router_rs::policies::{FailureCause, NativePolicy, PluginOptions, WasmPolicyConfig};
 
 use crate::docs::pages;
@@ -31,26 +32,53 @@ fn keys(value: &serde_json::Value, within: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_column_is_in_the_abi_and_in_the_guide() {
-    let names = Column::ALL.map(|column| column.name().to_owned());
-    assert_names("docs/plugin-abi.md", "columns", names);
-    let inputs = Column::ALL.map(|column| format!("{column:?}"));
-    assert_names("docs/wasm_plugins.md", "inputs", inputs);
+fn every_input_is_in_the_abi_in_the_guide_and_among_the_signals() {
+    let prefixed = ["header:<name>", "config_header:<key>", "field:<JSON pointer>", "query:<name>"];
+    let names = || Input::named().map(|input| input.static_name().to_owned());
+    assert_names("docs/plugin-abi.md", "inputs", names().chain(prefixed.map(str::to_owned)));
+    let variant = |input: Input| match input {
+        Input::Column(column) => format!("{column:?}"),
+        other => format!("{other:?}"),
+    };
+    assert_names("docs/wasm_plugins.md", "inputs", Input::named().map(variant));
+    // A section there is about one or several; tables name the others.
+    let page = pages::read("docs/signals.md");
+    let heads: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("### ")).flat_map(|head| head.split(", ")).collect();
+    let untold = names().filter(|name| !heads.contains(&name.as_str()));
+    assert_names("docs/signals.md", "inputs", untold.chain(prefixed.map(str::to_owned)));
 }
 
 #[test]
-fn every_column_is_in_the_dictionaries_of_the_fuzzers_that_write_manifests() {
+fn every_input_is_in_the_dictionaries_of_the_fuzzers_that_write_manifests() {
     // A short text of MessagePack: one byte says so and how long it is.
-    let word = |column: Column| format!("\"\\x{:x}{}\"", 0xa0 + column.name().len(), column.name());
+    let word = |input: Input| format!("\"\\x{:x}{}\"", 0xa0 + input.static_name().len(), input.static_name());
     for dictionary in ["fuzz/dictionaries/guest_answers", "fuzz/dictionaries/module_bytes"] {
         let words = pages::read(dictionary);
-        let missing: Vec<String> = Column::ALL
-            .map(word)
-            .into_iter()
-            .filter(|word| !words.lines().any(|line| line == word))
-            .collect();
+        let missing: Vec<String> =
+            Input::named().map(word).filter(|word| !words.lines().any(|line| line == word)).collect();
         assert!(missing.is_empty(), "{dictionary} has no {missing:?}");
     }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_the_dictionaries_of_the_fuzzers_that_read_it() {
+    let json = |value: Result<serde_json::Value, serde_json::Error>| keys(&value.expect("a map"), "");
+    let mut plugin = json(serde_json::to_value(WasmPolicyConfig::new("n", "m")));
+    plugin.extend(json(serde_json::to_value(PluginOptions::default())));
+    let worker = json(serde_json::to_value(WorkerEntry::default()));
+    let tokenizer = json(serde_json::to_value(TokenizerEntry::default()));
+    let config = json(serde_json::to_value(RouterConfig::default()));
+    let words = pages::read("fuzz/dictionaries/config_files");
+    let all = [&plugin, &worker, &tokenizer, &config].into_iter().flatten().flat_map(|key| key.split('.'));
+    // Alone, or as the head of its table.
+    let is_there = |key: &&str| words.contains(&format!("\"{key}\"")) || words.contains(&format!("[{key}]"));
+    let missing: Vec<&str> = all.filter(|key| !is_there(key)).collect();
+    assert!(missing.is_empty(), "config_files has no {missing:?}");
+    let words = pages::read("fuzz/dictionaries/admin_bodies");
+    let all = plugin.iter().chain(&worker).flat_map(|key| key.split('.'));
+    let missing: Vec<&str> = all.filter(|key| !words.contains(&format!("\\\"{key}\\\":"))).collect();
+    assert!(missing.is_empty(), "admin_bodies has no {missing:?}");
 }
 
 #[test]
