@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use sgl_policy_abi::{Column, Input};
+use sgl_policy_abi::{Column, Input, Leg};
 
 use crate::candidates::Candidates;
 use crate::column::{Bits, Floats, Hashes, Ints, Tokens};
@@ -10,7 +10,6 @@ use crate::message::Message;
 use crate::random::Rng;
 use crate::section::Declares;
 use crate::table::Table;
-use sgl_policy_abi::Leg;
 
 /// Stops the build of a policy `P` that reads this input without declaring it.
 macro_rules! declared {
