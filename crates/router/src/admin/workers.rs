@@ -125,7 +125,7 @@ pub(crate) async fn drain(
     State(Workers { backends, .. }): State<Workers>,
     InQuery(ByUrl { url }): InQuery<ByUrl>,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
-    let target = backends.drain(&url).ok_or_else(|| unknown(&url))?;
+    let target = backends.drain(&url).ok_or_else(|| unknown(&backends, &url))?;
     tracing::info!(worker = %target.endpoint().url(), "draining");
     Ok((StatusCode::ACCEPTED, Json(view(&backends, &target))))
 }
@@ -152,7 +152,7 @@ pub(crate) async fn undrain(
     State(Workers { backends, .. }): State<Workers>,
     InQuery(ByUrl { url }): InQuery<ByUrl>,
 ) -> Result<Json<WorkerView>, Problem> {
-    let target = backends.undrain(&url).ok_or_else(|| unknown(&url))?;
+    let target = backends.undrain(&url).ok_or_else(|| unknown(&backends, &url))?;
     let target = target.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
     tracing::info!(worker = %target.endpoint().url(), "not draining any more");
     Ok(Json(view(&backends, &target)))
@@ -187,7 +187,7 @@ pub(crate) async fn remove_by_path(
 async fn remove(workers: &Workers, url: &str) -> Result<StatusCode, Problem> {
     let normal = normal(url);
     let turn = turn(workers.kept.as_ref()).await;
-    let _removal = workers.backends.retire(&normal).ok_or_else(|| unknown(url))?;
+    let _removal = workers.backends.retire(&normal).ok_or_else(|| unknown(&workers.backends, url))?;
     tracing::info!(worker = normal, "draining, then removing");
     if let Some((kept, turn)) = turn {
         kept.remove(turn, normal).await;
@@ -206,8 +206,15 @@ fn normal(url: &str) -> String {
     WorkerUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
 }
 
-fn unknown(url: &str) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no worker {}", WorkerUrl::refused(url)))
+/// The answer about a worker that is not there. Metrics and records show ranks by URLs of their own, which
+/// look like a user's name; what is shown of them is the URL of a worker that is there, and so no secret.
+fn unknown(backends: &Backends, url: &str) -> Problem {
+    let whole = url.rsplit_once('@').map(|(engine, _)| normal(engine));
+    let detail = match whole.filter(|engine| !backends.targets(engine).is_empty()) {
+        Some(engine) => format!("that is a rank of {engine}, which is drained and removed as a whole"),
+        None => format!("there is no worker {}", WorkerUrl::refused(url)),
+    };
+    Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 #[cfg(test)]
@@ -224,6 +231,20 @@ mod tests {
 
     fn starts(future: impl Future) -> bool {
         matches!(pin!(future).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(_))
+    }
+
+    #[tokio::test]
+    async fn rank_is_told_apart_from_a_user_whose_password_is_not_shown() {
+        let surroundings =
+            Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() };
+        let config = check(RouterConfig::default(), surroundings).unwrap();
+        let backends = Arc::new(Backends::new(config.proxy));
+        let entry = WorkerEntry { url: "http://127.0.0.1:1".to_owned(), ..WorkerEntry::default() };
+        backends.add(&entry).unwrap();
+        let said = |url: &str| serde_json::to_string(&unknown(&backends, url)).unwrap();
+        assert!(said("http://127.0.0.1:1@3").contains("a rank of http://127.0.0.1:1,"));
+        let of_a_user = said("http://me:secret@127.0.0.1:1");
+        assert!(of_a_user.contains("no worker") && !of_a_user.contains("secret"), "{of_a_user}");
     }
 
     #[tokio::test]
