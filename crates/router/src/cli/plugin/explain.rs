@@ -96,7 +96,7 @@ fn list(records: &[RequestRecord]) -> String {
             text(last.map(|decision| decision.chooser.to_string())),
             text(last.and_then(|decision| decision.generation).map(|number| number.to_string())),
             text(record.outcome.worker.clone()),
-            record.decisions.len().to_string(),
+            record.decisions.iter().filter(|decision| decision.wait.is_none()).count().to_string(),
             nanoseconds(last.map(|decision| decision.cost_ns)),
             ended(record.outcome.end).to_owned(),
             text(record.outcome.status.map(|status| status.to_string())),
@@ -376,6 +376,16 @@ mod tests {
         assert_eq!(found, ["96", "1", "300", "200", "400", "2.5", "12 ms", "-"]);
         record.decisions[0].candidates[1].books = None;
         assert!(!super::page(&record).contains("PREFILLS"));
+    }
+
+    #[test]
+    fn decision_that_had_the_request_wait_is_no_try() {
+        let mut waited = record("r1");
+        let mut held = waited.decisions[0].clone();
+        held.wait =
+            serde_json::from_value(serde_json::json!({"key": 1.0, "at_most_ms": 500, "times": 3})).unwrap();
+        waited.decisions.insert(0, held);
+        assert_eq!(list(&[waited]), list(&[record("r1")]));
     }
 
     #[test]
