@@ -48,9 +48,9 @@ pub struct ExplainedChoice {
 }
 
 impl Choice {
-    /// The router holds the request, and asks again on a first token, a completion, a change of workers
-    /// or a report of one: the request with the smallest key first, of several the one that came first.
-    /// A number that is not NaN.
+    /// The router holds the request, and asks again on a first token, an end of a request, a change of
+    /// workers and every 250 ms: the request with the smallest key first, of several the one that came
+    /// first. A number that is not NaN.
     ///
     /// `deadline` is how long it is held in all. After that time, or when the router lets it wait no
     /// longer, it is asked a last time, with [`may_wait_ms`](crate::Context::may_wait_ms) at 0, where
