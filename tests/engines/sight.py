@@ -124,9 +124,9 @@ class Sight:
 
         # An engine is busy, and rests, often enough to be seen so.
         def one(number):
-            time.sleep(number % 16 / 20)
+            time.sleep(number % 24 / 12)
             ids = [100 + 13 * (number % 4)] * 600 + [100 + (number * 7 + at * 11) % 1800 for at in range(number % 50)]
-            body = {"model": "tiny", "prompt": ids, "max_tokens": 150, "stream": True, "ignore_eos": True}
+            body = {"model": "tiny", "prompt": ids, "max_tokens": 300, "stream": True, "ignore_eos": True}
             answer = ask(router.host, "POST", "/v1/completions", body, {"x-sgl-explain": "1"})
             assert answer.is_complete_stream(), answer
             return answer
