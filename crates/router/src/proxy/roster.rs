@@ -111,14 +111,17 @@ impl Roster {
         endpoint: &Arc<Endpoint>,
     ) -> Result<Arc<Target>, FleetError> {
         let mut entries = self.entries.lock();
+        // The fleet does not know the URL of one that is laid out in ranks.
+        if entries.contains_key(&spec.url) {
+            return Err(FleetError::Duplicate { url: spec.url });
+        }
         let worker = self.fleet.add(spec.clone(), healthy)?;
         let known = Known { configured: spec.model.clone(), listing: None };
         let entrance = Entrance::new(Arc::clone(&worker), endpoint);
         let target = Arc::new(Target::new(worker, own, entrance, None));
         let url = spec.url.clone();
         let entry = RosterEntry { spec, own, targets: vec![Arc::clone(&target)], layout: None, known };
-        let previous = entries.insert(url, entry);
-        debug_assert!(previous.is_none(), "the fleet refuses duplicates");
+        entries.insert(url, entry);
         self.publish(&entries);
         Ok(target)
     }

@@ -1,5 +1,7 @@
 //! Engines with data-parallel ranks that lie, fail or serve half of a request.
 
+use http::StatusCode;
+use serde_json::json;
 use sgl_router::config::{EngineSetting, WorkerEntry};
 use sgl_testkit::client::{call, chat, post};
 use sgl_testkit::router;
@@ -113,4 +115,26 @@ async fn halves_of_a_pair_are_told_their_ranks_and_each_others() {
         told.insert((rank, decode_body["routed_dp_rank"].as_u64().expect("its rank")));
     }
     assert!(told.len() > 2 && told.iter().all(|(prefill, decode)| *prefill < 3 && *decode < 2), "{told:?}");
+}
+
+#[tokio::test]
+async fn worker_with_ranks_is_not_added_twice_but_changed() {
+    let worker = Upstream::saying("{}").await;
+    let entry = WorkerEntry { dp_size: Some(2), ..worker.entry() };
+    let router = router::start(router::config(vec![entry])).await;
+    let body = json!({"url": worker.url(), "dp_size": 3}).to_string();
+    for _ in 0..2 {
+        let answer = call(router.addresses().admin, post("/workers", &body)).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text());
+        assert_eq!(names(&router), ranks(&worker.url(), 2));
+    }
+    let backends = router.proxy().backends();
+    for size in [3, 1, 2] {
+        let entry = WorkerEntry { dp_size: Some(size), weight: 2.0, ..worker.entry() };
+        backends.add(&entry).expect_err("it is there");
+        backends.change(&entry).expect("a URL").expect("it is there");
+        let expected = if size == 1 { vec![worker.url()] } else { ranks(&worker.url(), size as usize) };
+        assert_eq!(names(&router), expected);
+        assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::OK);
+    }
 }
