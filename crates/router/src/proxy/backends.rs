@@ -205,9 +205,12 @@ impl Backends {
         let blocks = self.settings.requests.prefix;
         let keeping =
             health::keep(endpoint, own, Arc::clone(&self.roster), self.settings.health.clone(), blocks);
-        let keeper = self.runtime.spawn(async {
+        let (roster, of_keeper) = (Arc::clone(&self.roster), url.clone());
+        let keeper = self.runtime.spawn(async move {
             if let Some(before) = before {
                 before.end().await;
+                // Meanwhile it may have learnt of other ranks.
+                given_layout(own).into_iter().for_each(|layout| roster.lay_out(&of_keeper, layout));
             }
             keeping.await;
         });
