@@ -7,8 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// The most blanks at the end of a JSON object in which members are put.
+/// The most blanks before and at the end of a JSON object in which members are put.
 const MAX_BLANKS: usize = 4096;
+
+/// Some clients begin a text with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A body as it came, perhaps with something behind it: a body that grows is not copied for that.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +27,14 @@ impl Payload {
     }
 
     /// A JSON object with more members at its end, where they win over members of the same name before them.
-    /// Nothing of the body is copied. `None` if it does not end as an object, or behind thousands of blanks.
+    /// Nothing of the body is copied. `None` if it does not begin and end as an object, as what is compressed does
+    /// not, or does so beside thousands of blanks.
     pub fn with_members(&self, members: &str) -> Option<Self> {
+        let text = self.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.body);
+        let first = text.iter().take(MAX_BLANKS).find(|byte| !byte.is_ascii_whitespace());
+        if first != Some(&b'{') {
+            return None;
+        }
         let last = if self.tail.is_empty() { &self.body } else { &self.tail };
         let blanks = last.iter().rev().take(MAX_BLANKS).take_while(|byte| byte.is_ascii_whitespace()).count();
         let kept = last.get(..last.len() - blanks)?.strip_suffix(b"}")?;
@@ -91,7 +100,8 @@ mod tests {
             assert_eq!(whole(&twice), expected.replace("2}", r#"2,"c":3}"#));
         }
         let far = format!("{{}}{}", " ".repeat(5000));
-        for other in ["", "[]", "}", "7", &far] {
+        let late = format!("{}{{}}", " ".repeat(5000));
+        for other in ["", "[]", "}", "7", "[{}", "abc}", "\u{1f}\u{8b}\"}", &far, &late] {
             assert!(Payload::from(Bytes::from(other.to_owned())).with_members("").is_none(), "{other:.9}");
         }
     }
