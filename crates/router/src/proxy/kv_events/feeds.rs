@@ -57,25 +57,7 @@ pub(crate) async fn keep(
     if !own.kv_events {
         return std::future::pending().await;
     }
-    let mut feeds = Feeds {
-        endpoint: Arc::clone(endpoint),
-        url: endpoint.url().to_string(),
-        roster: Arc::clone(roster),
-        limit: settings.timeout,
-        asks_for_load: settings.load_interval.is_some(),
-        blocks,
-        sources: None,
-        engine: None,
-        names: None,
-        listeners: Vec::new(),
-        feeds: Vec::new(),
-        events: JoinSet::new(),
-        loads: JoinSet::new(),
-        unheard: 0,
-        patience: LOOKS_UNHEARD.0,
-        deaths: endpoint.deaths(),
-        is_told: false,
-    };
+    let mut feeds = Feeds::new(endpoint, roster, settings, blocks);
     loop {
         tokio::select! {
             biased;
@@ -102,6 +84,8 @@ struct Feeds {
     sources: Option<Sources>,
     /// Which engine answered.
     engine: Option<&'static str>,
+    /// In which ranks it was laid out when it was looked at last.
+    ranks: Vec<Option<u32>>,
     /// The names with which it is listened to; `None` if it is not.
     names: Option<Arc<CacheNames>>,
     /// For whom: a rank each, or all of the worker.
@@ -119,6 +103,35 @@ struct Feeds {
 }
 
 impl Feeds {
+    /// Nothing is known of the worker yet.
+    fn new(
+        endpoint: &Arc<Endpoint>,
+        roster: &Arc<Roster>,
+        settings: &HealthSettings,
+        blocks: PrefixBlocks,
+    ) -> Self {
+        Self {
+            endpoint: Arc::clone(endpoint),
+            url: endpoint.url().to_string(),
+            roster: Arc::clone(roster),
+            limit: settings.timeout,
+            asks_for_load: settings.load_interval.is_some(),
+            blocks,
+            sources: None,
+            engine: None,
+            ranks: Vec::new(),
+            names: None,
+            listeners: Vec::new(),
+            feeds: Vec::new(),
+            events: JoinSet::new(),
+            loads: JoinSet::new(),
+            unheard: 0,
+            patience: LOOKS_UNHEARD.0,
+            deaths: endpoint.deaths(),
+            is_told: false,
+        }
+    }
+
     /// Stops listening to what nobody wants to know any more, and forgets what was said of it. False if nobody
     /// wants to know anything.
     fn heed(&mut self) -> bool {
@@ -166,6 +179,12 @@ impl Feeds {
         let deaths = self.endpoint.deaths();
         if std::mem::replace(&mut self.deaths, deaths) != deaths {
             self.begin_anew();
+        }
+        let ranks: Vec<_> = targets.iter().map(|target| target.rank_number()).collect();
+        if std::mem::replace(&mut self.ranks, ranks.clone()) != ranks {
+            // It publishes elsewhere, too, or no longer.
+            self.sources = None;
+            self.loads = JoinSet::new();
         }
         self.tire();
         if self.sources.is_none() || self.engine != Some(engine) {
@@ -308,4 +327,47 @@ fn names_of(known: &Known, engine: &str) -> Vec<String> {
         names.push(String::new());
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::check::{Surroundings, check};
+    use crate::config::router::RouterConfig;
+    use crate::config::worker_entry::WorkerEntry;
+    use crate::proxy::queue::RequestQueue;
+    use crate::proxy::rank::{RankFields, RankLayout};
+    use sgl_upstream::WorkerUrl;
+    use sglang_router_rs::core::{EngineFacts, WorkerSpec};
+    use sglang_router_rs::policies::NativePolicy;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn engine_is_asked_again_where_it_publishes_once_it_has_other_ranks() {
+        let surroundings =
+            Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() };
+        let settings = check(RouterConfig::default(), surroundings).unwrap().proxy;
+        let queue = RequestQueue::new(settings.queue, 0);
+        let roster = Arc::new(Roster::new(false, settings.requests.prefix_index, Arc::clone(&queue)));
+        // Nobody answers there.
+        let url = "http://127.0.0.1:1";
+        let endpoint = Endpoint::new(WorkerUrl::parse(url).unwrap(), &settings, true, &queue);
+        let own = settings.of_worker(&WorkerEntry { url: url.to_owned(), ..WorkerEntry::default() });
+        roster.add(WorkerSpec::new(url.to_owned()), true, own, &endpoint).unwrap();
+        roster.learn_engine(url, |_| EngineFacts { name: Some(SGLANG.name.into()), ..EngineFacts::UNKNOWN });
+        let mut feeds = Feeds::new(&endpoint, &roster, &settings.health, settings.requests.prefix);
+        let mut knows_after_look = async |count: u32| {
+            let layout = RankLayout { count, fields: RankFields::Routed };
+            roster.lay_out(url, (count > 1).then_some(layout));
+            // All is heard.
+            feeds.unheard = 0;
+            (feeds.engine, feeds.sources) = (Some(SGLANG.name), Some(Sources::default()));
+            feeds.loads.spawn(std::future::pending());
+            feeds.look().await;
+            (feeds.sources.is_some(), !feeds.loads.is_empty())
+        };
+        for (count, knows) in [(1, false), (1, true), (3, false), (3, true), (2, false), (1, false)] {
+            assert_eq!(knows_after_look(count).await, (knows, knows), "{count}");
+        }
+    }
 }
