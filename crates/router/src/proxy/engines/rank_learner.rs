@@ -1,5 +1,6 @@
 //! Learns from one worker how many data-parallel ranks it has, where they are candidates of their own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::checked::{OwnSettings, RankSetting};
@@ -41,12 +42,33 @@ pub(crate) struct RankLearner<'a> {
     own: OwnSettings,
     roster: &'a Roster,
     limit: Duration,
+    is_odd: OddRanks,
+}
+
+/// Whether a worker told last of ranks that cannot be: it may do so each time that it is asked, and the log says
+/// it once.
+#[derive(Debug, Default)]
+struct OddRanks(AtomicBool);
+
+impl OddRanks {
+    /// It tells of so many. True if the log is to say so.
+    fn is_news(&self, count: RankCount) -> bool {
+        // Relaxed: at worst the log says it twice.
+        match count {
+            RankCount::Nonsense => !self.0.swap(true, Ordering::Relaxed),
+            RankCount::Known(_) => {
+                self.0.store(false, Ordering::Relaxed);
+                false
+            }
+            RankCount::Unknown => false,
+        }
+    }
 }
 
 impl<'a> RankLearner<'a> {
     /// A learner that has not asked yet; a question may take this long.
     pub(crate) fn new(endpoint: &'a Endpoint, own: OwnSettings, roster: &'a Roster, limit: Duration) -> Self {
-        Self { endpoint, own, roster, limit }
+        Self { endpoint, own, roster, limit, is_odd: OddRanks::default() }
     }
 
     /// True if the worker is asked how many it has.
@@ -94,13 +116,16 @@ impl<'a> RankLearner<'a> {
             (_, RankCount::Unknown) => self.count(adapter).await,
             (_, told) => told,
         };
+        let is_news = self.is_odd.is_news(count);
         match count {
             RankCount::Known(count) => {
                 self.roster.lay_out(&url, layout(count, fields(identity.version.as_deref())));
             }
             RankCount::Nonsense => {
                 self.endpoint.reports().failed(ReportFailure::Nonsense);
-                tracing::warn!(worker = url, "tells of ranks that cannot be: it is laid out as before");
+                if is_news {
+                    tracing::warn!(worker = url, "tells of ranks that cannot be: it is laid out as before");
+                }
             }
             RankCount::Unknown => {
                 tracing::debug!(worker = url, engine = adapter.name, "does not tell how many ranks it has");
@@ -120,5 +145,27 @@ impl<'a> RankLearner<'a> {
     async fn answer(&self, question: &EngineQuestion<RankCount>) -> Result<Option<RankCount>, NoAnswer> {
         let (status, body) = own_questions::ask(self.endpoint, question.path, self.limit).await?;
         Ok((question.read)(&body).filter(|_| status.is_success()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_says_once_that_ranks_cannot_be_until_they_can() {
+        let odd = OddRanks::default();
+        let told = [
+            (RankCount::Known(2), false),
+            (RankCount::Nonsense, true),
+            (RankCount::Nonsense, false),
+            (RankCount::Unknown, false),
+            (RankCount::Nonsense, false),
+            (RankCount::Known(2), false),
+            (RankCount::Nonsense, true),
+        ];
+        for (at, (count, expected)) in told.into_iter().enumerate() {
+            assert_eq!(odd.is_news(count), expected, "{at}");
+        }
     }
 }
