@@ -136,9 +136,7 @@ impl Checks<'_> {
                 }
                 is_doubted = !passed;
                 if endpoint.checked(passed).await {
-                    // What it held is gone with it.
-                    self.roster.forget_prefixes(&url);
-                    self.roster.found_dead();
+                    self.roster.died(&url);
                 }
             }
             tokio::time::sleep(own_questions::jittered(interval)).await;

@@ -309,6 +309,12 @@ impl Roster {
         self.deaths.fetch_add(1, Ordering::Release);
     }
 
+    /// The worker takes no connections: what it held is gone, and so is what waits for it.
+    pub fn died(&self, url: &str) {
+        self.forget_prefixes(url);
+        self.found_dead();
+    }
+
     /// How often a worker was found dead, over all that there are and ever were.
     pub fn deaths(&self) -> u64 {
         // Acquire: see `found_dead`.

@@ -193,10 +193,14 @@ impl<'a> Asker<'a> {
     /// One round: who it is, if that is not known, and its load.
     async fn ask(&mut self) -> Result<Heard, ReportFailure> {
         let heard = self.round().await;
-        if heard.is_err() {
+        if let Err(failure) = &heard {
             // Perhaps it is going, and the next one is another.
             self.is_known = false;
             self.generated.clear();
+            // Sooner than by its checks, which are further apart.
+            if *failure == ReportFailure::Unreachable && self.endpoint.checked(false).await {
+                self.roster.died(&self.url);
+            }
         }
         heard
     }
@@ -340,15 +344,20 @@ impl<'a> Asker<'a> {
     fn fill_rates(&mut self, reading: &mut Reading) {
         let now = Instant::now();
         let before = std::mem::take(&mut self.generated);
+        let mut began_anew = false;
         for rank in &mut reading.ranks {
             let Some(count) = rank.generated.filter(|_| rank.throughput.is_none()) else { continue };
             self.generated.insert(rank.rank, (now, count));
             let Some((then, before)) = before.get(&rank.rank) else { continue };
             let span = now - *then;
-            // An engine that began anew counts from 0.
+            // An engine that began anew counts from 0: it was gone between two questions.
+            began_anew |= count < *before;
             if count >= *before && !span.is_zero() && span <= MAX_RATE_SPAN {
                 rank.throughput = Some(((count - before) / span.as_secs_f64()) as f32);
             }
+        }
+        if began_anew {
+            self.roster.forget_prefixes(&self.url);
         }
     }
 }
