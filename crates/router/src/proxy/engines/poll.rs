@@ -193,14 +193,15 @@ impl<'a> Asker<'a> {
     /// One round: who it is, if that is not known, and its load.
     async fn ask(&mut self) -> Result<Heard, ReportFailure> {
         let heard = self.round().await;
-        if let Err(failure) = &heard {
+        if heard.is_err() {
             // Perhaps it is going, and the next one is another.
             self.is_known = false;
             self.generated.clear();
-            // Sooner than by its checks, which are further apart.
-            if *failure == ReportFailure::Unreachable && self.endpoint.checked(false).await {
-                self.roster.died(&self.url);
-            }
+        }
+        // Sooner than by its checks, which are further apart.
+        let is_there = !matches!(heard, Err(ReportFailure::Unreachable));
+        if self.endpoint.checked(is_there).await {
+            self.roster.died(&self.url);
         }
         heard
     }

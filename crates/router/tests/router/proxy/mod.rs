@@ -15,6 +15,7 @@ mod health_checks;
 mod kv_rig;
 mod data_parallel;
 mod data_parallel_faults;
+mod engine_restarts;
 mod kv_events;
 mod kv_replays;
 mod kv_swaps;
