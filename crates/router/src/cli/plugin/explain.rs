@@ -43,9 +43,8 @@ pub(crate) async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) ->
         }
         (Some(id), Some(file)) => {
             let found = read(file)?.into_iter().rev().find(|record| record.request_id == *id);
-            let missing =
-                || CommandError::Usage(format!("{} holds no record of request {id:?}", shown_path(file)));
-            print(&found.ok_or_else(missing)?, json, page)
+            let missing = || format!("{} holds no record of request {id:?}", shown_path(file));
+            print(&found.ok_or_else(|| CommandError::Usage(missing()))?, json, page)
         }
         (None, Some(file)) => {
             let decisions = read(file)?.into_iter().rev().take(args.limit).collect();
@@ -54,8 +53,7 @@ pub(crate) async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) ->
     }
 }
 
-/// All records of a file. The last line may be cut short, by a crash or because it is being
-/// written.
+/// All records of a file. A crash, or who writes it, may have cut the last line short.
 fn read(path: &Path) -> Result<Vec<RequestRecord>, CommandError> {
     let fault = |what: String| CommandError::Usage(format!("{}: {what}", shown_path(path)));
     let file = File::open(path).map_err(|error| fault(error.to_string()))?;
