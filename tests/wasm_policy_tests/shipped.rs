@@ -29,7 +29,7 @@ fn shipped() -> Vec<String> {
     names
 }
 
-const HASHES: [u64; 4096] = [7; 4096];
+static HASHES: [u64; 4096] = [7; 4096];
 const TOKENS: [u32; 4096] = [u32::MAX; 4096];
 
 /// Requests of which nothing, little, much and nonsense is known.
@@ -60,12 +60,12 @@ fn requests<'a>(long: &'a str) -> Vec<SelectWorkerInfo<'a>> {
 /// Tells the plugin of the request's first token and of its end, in some way or another.
 fn tell(policy: &PolicyHandle, decision: &Decision, worker: usize, turn: usize) {
     let (worker_url, chooser, tag) = (format!("http://w{worker}"), decision.chooser(), decision.tag());
-    if turn % 3 > 0 {
+    if !turn.is_multiple_of(3) {
         let after = Duration::from_millis(u64::try_from(turn).unwrap() * 7_919);
         policy.on_first_token(&RequestFirstToken { worker_url: worker_url.clone(), chooser, after, tag });
     }
     policy.on_request_complete(&RequestCompletion {
-        success: turn % 4 > 0,
+        success: !turn.is_multiple_of(4),
         status: [Some(200), None, Some(503)][turn % 3],
         total: Duration::from_millis(u64::try_from(turn % 5).unwrap()),
         prompt_tokens: Some(u32::MAX),

@@ -1,4 +1,5 @@
 //! An engine whose steps are summed up does what one does that makes each of them.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,5 @@
 //! Runs against what queueing theory and a pencil say, where they are exact.
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use std::collections::HashMap;
 
@@ -132,7 +133,7 @@ fn hits_are_those_of_a_cache_by_hand() {
         kept.retain(|id| !ids.contains(id));
         kept.extend(ids.iter().rev());
     }
-    let model = EngineModel { kv_blocks: BLOCKS as u32, ..EngineModel::default() };
+    let model = EngineModel { kv_blocks: u32::try_from(BLOCKS).unwrap(), ..EngineModel::default() };
     let policy = PolicyShelf::new().unwrap().take(&native("round_robin")).unwrap();
     let found = outcome(&FleetSetup::new(model, 1), &workload, &policy);
     assert_eq!(found.workers[0].cached_tokens, hits);

@@ -57,7 +57,7 @@ impl Succession {
     /// True if those that leave may go without harm to requests.
     pub fn is_ready(&self) -> bool {
         let staying: Vec<_> = self.staying.iter().filter_map(|url| self.roster.find(url)).collect();
-        if self.leaving.is_empty() || staying.iter().all(|one| is_fit(one)) {
+        if self.leaving.is_empty() || staying.iter().all(is_fit) {
             return true;
         }
         staying.iter().all(|(targets, _)| targets.iter().all(|target| target.is_judged()))
