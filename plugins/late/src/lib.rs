@@ -4,10 +4,6 @@
 //! short pass the few long ones, and who waits long enough passes the short.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-extern crate alloc;
-
-use alloc::vec::Vec;
-
 use prompt_clock::{Clocks, WorkModel, duration};
 use sgl_policy_sdk::prelude::*;
 
@@ -66,27 +62,7 @@ fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-impl FirstTokenHook for Late {
-    fn on_first_token(&mut self, _table: &Table, first: &FirstToken) {
-        self.clocks.on_first_token(first);
-    }
-}
-
-impl CompletionHook for Late {
-    fn on_complete(&mut self, _table: &Table, completion: &Completion) {
-        self.clocks.on_complete(completion);
-    }
-}
-
-impl StateHook for Late {
-    fn save_state(&mut self, out: &mut Vec<u8>) {
-        self.clocks.save(out);
-    }
-
-    fn restore_state(&mut self, saved: &[u8]) {
-        self.clocks.restore(saved);
-    }
-}
+prompt_clock::clock_hooks!(Late);
 
 sgl_policy_sdk::export_policy! {
     policy: Late,

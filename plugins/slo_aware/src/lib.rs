@@ -5,10 +5,6 @@
 //! do. How fast each worker is, is learnt from first tokens.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-extern crate alloc;
-
-use alloc::vec::Vec;
-
 use prompt_clock::{Clocks, Quote, WorkModel, duration};
 use sgl_policy_sdk::prelude::*;
 
@@ -75,27 +71,7 @@ impl Policy for SloAware {
     }
 }
 
-impl FirstTokenHook for SloAware {
-    fn on_first_token(&mut self, _table: &Table, first: &FirstToken) {
-        self.clocks.on_first_token(first);
-    }
-}
-
-impl CompletionHook for SloAware {
-    fn on_complete(&mut self, _table: &Table, completion: &Completion) {
-        self.clocks.on_complete(completion);
-    }
-}
-
-impl StateHook for SloAware {
-    fn save_state(&mut self, out: &mut Vec<u8>) {
-        self.clocks.save(out);
-    }
-
-    fn restore_state(&mut self, saved: &[u8]) {
-        self.clocks.restore(saved);
-    }
-}
+prompt_clock::clock_hooks!(SloAware);
 
 sgl_policy_sdk::export_policy! {
     policy: SloAware,

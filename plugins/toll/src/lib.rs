@@ -6,10 +6,6 @@
 //! right at one load only, and no weight gives hits away just when they matter.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-extern crate alloc;
-
-use alloc::vec::Vec;
-
 use prompt_clock::{Clocks, WorkModel};
 use sgl_policy_sdk::prelude::*;
 
@@ -46,27 +42,7 @@ impl Policy for Toll {
     }
 }
 
-impl FirstTokenHook for Toll {
-    fn on_first_token(&mut self, _table: &Table, first: &FirstToken) {
-        self.clocks.on_first_token(first);
-    }
-}
-
-impl CompletionHook for Toll {
-    fn on_complete(&mut self, _table: &Table, completion: &Completion) {
-        self.clocks.on_complete(completion);
-    }
-}
-
-impl StateHook for Toll {
-    fn save_state(&mut self, out: &mut Vec<u8>) {
-        self.clocks.save(out);
-    }
-
-    fn restore_state(&mut self, saved: &[u8]) {
-        self.clocks.restore(saved);
-    }
-}
+prompt_clock::clock_hooks!(Toll);
 
 sgl_policy_sdk::export_policy! {
     policy: Toll,
