@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::model_names::ModelNames;
+
 /// What an engine says of itself; each value may be unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,10 @@ pub struct EngineFacts {
     /// Unknown where an engine is one worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dp_rank: Option<u32>,
+    /// The names under which it serves: its models and their adapters (LoRA).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub models: Option<ModelNames>,
 }
 
 impl EngineFacts {
@@ -36,6 +42,7 @@ impl EngineFacts {
         block_size: None,
         max_running_requests: None,
         dp_rank: None,
+        models: None,
     };
 
     /// True if nothing is known.

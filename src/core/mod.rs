@@ -13,6 +13,7 @@
 //! Policies see only [`CandidateWorkers`]: the same columns, whether they come from
 //! the router's own table or from an embedder's slice of [`Worker`]s.
 
+pub(crate) mod model_names;
 pub(crate) mod engine_facts;
 pub(crate) mod report;
 pub(crate) mod moment;
@@ -44,6 +45,7 @@ pub use crate::core::fleet::{Fleet, FleetError};
 pub use crate::core::fleet_prefixes::PrefixIndexLimits;
 pub use crate::core::fleet_worker::FleetWorker;
 pub use crate::core::in_flight::InFlight;
+pub use crate::core::model_names::ModelNames;
 pub use crate::core::moment::Now;
 pub use crate::core::report::{KnownReport, WorkerReport};
 pub use crate::core::table::WorkerTable;

@@ -38,6 +38,12 @@ impl Value {
         &found.unwrap_or_else(|| panic!("no {key} in {self:?}")).1
     }
 
+    /// True if a map has the key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let Self::Map(entries) = self else { panic!("no map: {self:?}") };
+        entries.iter().any(|(known, _)| *known == Self::str(key))
+    }
+
     pub(crate) fn items(&self) -> &[Self] {
         let Self::Array(items) = self else { panic!("no array: {self:?}") };
         items

@@ -10,7 +10,7 @@ use sgl_testkit::manifest::manifest;
 use sgl_testkit::plugins::{config, failures, loaded_with};
 use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::text::{HOST, answer};
-use sglang_router_rs::core::{BasicWorker, EngineFacts, Fleet, Worker, WorkerRole, WorkerSpec};
+use sglang_router_rs::core::{BasicWorker, EngineFacts, Fleet, ModelNames, Worker, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{
     LoadBalancingPolicy, PluginOptions, PolicyFactory, PolicyHandle, SelectWorkerInfo,
 };
@@ -23,6 +23,16 @@ const NOTHING: SelectWorkerInfo<'static> = SelectWorkerInfo::NOTHING;
 /// Logs each table under `W` (if `echo`) and counts them in slot 1; answers how many it was told
 /// of, and an error if a decision came for another version than the last it was told.
 async fn listening(name: &str, instances: usize, echo: bool) -> (PolicyFactory, PolicyHandle) {
+    listening_within(16 << 20, name, instances, echo).await
+}
+
+/// The same in so many bytes of memory.
+async fn listening_within(
+    memory: usize,
+    name: &str,
+    instances: usize,
+    echo: bool,
+) -> (PolicyFactory, PolicyHandle) {
     catch_logs();
     let echo = if echo { "(call $echo (i32.const 87) (local.get 0) (local.get 1))" } else { "" };
     let manifest = manifest(&[Input::Load]);
@@ -53,7 +63,7 @@ async fn listening(name: &str, instances: usize, echo: bool) -> (PolicyFactory, 
     );
     let options = PluginOptions { min_warm: instances, max_instances: instances, ..Default::default() };
     let mut config = config(name);
-    config.max_memory_bytes = 16 << 20;
+    config.max_memory_bytes = memory;
     let loaded = loaded_with(config, options, guest_with(&fields, &body)).await;
     take_lines(name);
     loaded
@@ -75,6 +85,7 @@ async fn table_arrives_with_all_static_facts() {
                 name: Some("vllm".into()),
                 block_size: Some(16),
                 dp_rank: Some(0),
+                models: ModelNames::new(["model-1", "sql"]),
                 ..EngineFacts::UNKNOWN
             }
         } else {
@@ -97,9 +108,30 @@ async fn table_arrives_with_all_static_facts() {
     assert_eq!(workers[1].get("model"), &Value::str("model-1"));
     assert_eq!(workers[1].get("engine"), &Value::str("vllm"));
     assert_eq!((workers[1].get("block_size").int(), workers[1].get("dp_rank").int()), (16, 0));
+    assert_eq!(workers[1].get("models"), &Value::Array(vec![Value::str("model-1"), Value::str("sql")]));
+    assert!(!workers[0].has("models"), "what is not known is left out");
     assert_eq!(workers[0].get("labels"), &Value::Map(vec![]));
     assert_eq!(workers[2].get("labels").get("zone"), &Value::str("b"));
     assert_eq!(workers[2].get("labels").get("gpu"), &Value::str("h100"));
+}
+
+#[tokio::test]
+async fn names_of_models_take_no_more_than_their_share_of_a_plugins_memory() {
+    let (factory, policy) = listening_within(1 << 19, "names", 1, true).await;
+    let fleet = Fleet::new();
+    for worker in 0..9 {
+        let names: Vec<String> = (0..70).map(|name| format!("{worker:03}-{name:096}")).collect();
+        let models = ModelNames::new(names.iter().map(String::as_str));
+        let engine = EngineFacts { models, ..EngineFacts::UNKNOWN };
+        fleet.add(WorkerSpec { engine, ..WorkerSpec::new(format!("http://w{worker}")) }, true).unwrap();
+    }
+    policy.decide_async(&fleet.table(), &NOTHING).await.unwrap();
+    let message = Value::decode(&take_echo("names", 'W'));
+    let told = message.get("workers").items().iter().filter(|worker| worker.has("models"));
+    let told: Vec<usize> = told.map(|worker| worker.get("models").items().len()).collect();
+    // A thirty-second of 512 KiB, and 64 names of 100 bytes with three before each.
+    assert_eq!(told, vec![64; (1 << 19) / 32 / (64 * 103)]);
+    assert_eq!(sgl_testkit::plugins::stats(&factory).fallbacks, 0);
 }
 
 #[tokio::test]

@@ -103,6 +103,8 @@ pub struct EngineView {
     pub max_running_requests: Option<u32>,
     /// Where it tells of its load.
     pub load_path: Option<String>,
+    /// The names under which it serves, by its own list of models: models, then their adapters (LoRA).
+    pub models: Option<Vec<String>>,
 }
 
 /// All workers.

@@ -50,6 +50,7 @@ mod manifest;
 mod pair;
 mod rows;
 mod worker_role;
+mod known_models;
 mod table;
 
 #[cfg(feature = "serde")]
@@ -64,6 +65,7 @@ pub use crate::first_token::{FirstToken, FirstTokenBatch, encode_first_tokens};
 pub use crate::init::{Init, encode_error, init_error};
 pub use crate::input::{ColumnWidth, Input, UnknownInput};
 pub use crate::kind::Kind;
+pub use crate::known_models::{KnownModels, MAX_MODEL_NAME_BYTES, MAX_MODEL_NAMES};
 pub use crate::leg::Leg;
 pub use crate::manifest::{Concurrency, MAX_INPUTS, Manifest, ManifestError, Wire};
 pub use crate::names::{

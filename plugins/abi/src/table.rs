@@ -1,6 +1,7 @@
 //! The message of `on_workers`: what is known about workers and rarely changes.
 
 use crate::error::{DecodeError, Full, Key};
+use crate::known_models::KnownModels;
 use crate::reader::Reader;
 use crate::worker_role::WorkerRole;
 use crate::writer::Writer;
@@ -35,6 +36,8 @@ pub struct KnownEngine<'a> {
     pub max_running_requests: Option<u32>,
     /// Which data-parallel rank of its engine the worker is; none where an engine is one worker.
     pub dp_rank: Option<u32>,
+    /// The names under which it serves: its models and their adapters (LoRA).
+    pub models: Option<KnownModels<'a>>,
 }
 
 impl KnownEngine<'_> {
@@ -50,7 +53,7 @@ impl KnownEngine<'_> {
 
     fn known(&self) -> usize {
         let numbers = self.numbers().iter().filter(|(_, number)| number.is_some()).count();
-        usize::from(self.name.is_some()) + numbers
+        usize::from(self.name.is_some()) + numbers + usize::from(self.models.is_some())
     }
 
     fn encode(&self, w: &mut Writer<'_>) -> Result<(), Full> {
@@ -64,7 +67,9 @@ impl KnownEngine<'_> {
                 w.uint(u64::from(number))?;
             }
         }
-        Ok(())
+        let Some(models) = self.models else { return Ok(()) };
+        w.str("models")?;
+        models.encode(w)
     }
 }
 
@@ -247,6 +252,7 @@ fn decode_worker<'a>(r: &mut Reader<'a>) -> Result<WorkerFacts<'a>, DecodeError>
             "block_size" => facts.engine.block_size = number(r)?,
             "max_running_requests" => facts.engine.max_running_requests = number(r)?,
             "dp_rank" => facts.engine.dp_rank = number(r)?,
+            "models" => facts.engine.models = KnownModels::decode(r)?,
             _ => r.skip()?,
         }
     }

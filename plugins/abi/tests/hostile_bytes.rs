@@ -16,6 +16,7 @@ fn decode_everything(bytes: &[u8]) {
     if let Ok(table) = TableMessage::decode(bytes) {
         for worker in table.workers().flatten() {
             let _ = worker.labels.get("weight");
+            assert!(worker.engine.models.is_none_or(|models| models.iter().count() <= bytes.len()));
         }
     }
     if let Ok(batch) = CompletionBatch::decode(bytes) {
@@ -43,10 +44,11 @@ proptest! {
 
     #[test]
     fn flipped_bytes_of_a_real_message_never_panic(at: prop::sample::Index, byte: u8) {
+        let names = ["m".to_owned(), "sql".to_owned()];
         let mut bytes = encode_to_vec(|w| {
             encode_table(w, 3, 2)?;
             for url in ["http://a", "http://b"] {
-                let facts = WorkerFacts { url, model: Some("m"), role: WorkerRole::Prefill, weight: 2.0, labels: Labels::default(), engine: KnownEngine { name: Some("e"), block_size: Some(16), ..KnownEngine::default() } };
+                let facts = WorkerFacts { url, model: Some("m"), role: WorkerRole::Prefill, weight: 2.0, labels: Labels::default(), engine: KnownEngine { name: Some("e"), block_size: Some(16), models: KnownModels::new(&names), ..KnownEngine::default() } };
                 encode_worker(w, &facts, [("zone", "1")].into_iter())?;
             }
             Ok(())

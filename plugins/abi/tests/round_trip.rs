@@ -35,12 +35,13 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-fn engine_facts(name: &Option<String>, number: Option<u32>) -> KnownEngine<'_> {
+fn engine_facts<'a>(name: &'a Option<String>, number: Option<u32>, models: &'a [String]) -> KnownEngine<'a> {
     KnownEngine {
         name: name.as_deref(),
         block_size: number,
         max_running_requests: number,
         dp_rank: number,
+        models: KnownModels::new(models),
         ..KnownEngine::default()
     }
 }
@@ -110,22 +111,25 @@ proptest! {
     #[test]
     fn table_survives_the_round_trip(
         version: u64,
-        workers in vec((".{0,40}", option::of(".{0,9}"), 0usize..3, 0.0f64..9.0, vec((".{0,5}", ".{0,5}"), 0..4), (option::of(".{0,9}"), option::of(any::<u32>()))), 0..20),
+        workers in vec((".{0,40}", option::of(".{0,9}"), 0usize..3, 0.0f64..9.0, vec((".{0,5}", ".{0,5}"), 0..4), (option::of(".{0,9}"), option::of(any::<u32>()), vec(".{0,40}", 0..20))), 0..20),
     ) {
         let roles = [WorkerRole::Regular, WorkerRole::Prefill, WorkerRole::Decode];
         let bytes = encoded(|w| {
             encode_table(w, version, workers.len())?;
-            workers.iter().try_for_each(|(url, model, role, weight, labels, (engine, number))| {
-                let facts = WorkerFacts { url, model: model.as_deref(), role: roles[*role], weight: *weight, labels: Labels::default(), engine: engine_facts(engine, *number) };
+            workers.iter().try_for_each(|(url, model, role, weight, labels, (engine, number, models))| {
+                let facts = WorkerFacts { url, model: model.as_deref(), role: roles[*role], weight: *weight, labels: Labels::default(), engine: engine_facts(engine, *number, models) };
                 encode_worker(w, &facts, labels.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             })
         });
         let table = TableMessage::decode(&bytes).expect("just written");
         prop_assert_eq!((table.version(), table.len()), (version, workers.len()));
-        for (read, (url, model, role, weight, labels, (engine, number))) in table.workers().zip(&workers) {
+        for (read, (url, model, role, weight, labels, (engine, number, models))) in table.workers().zip(&workers) {
             let read = read.expect("just written");
             prop_assert_eq!((read.url, read.model, read.role, read.weight), (url.as_str(), model.as_deref(), roles[*role], *weight));
-            prop_assert_eq!(read.engine, engine_facts(engine, *number));
+            prop_assert_eq!(read.engine, engine_facts(engine, *number, models));
+            let kept = read.engine.models.and_then(KnownModels::as_parts).and_then(|(parts, count)| KnownModels::from_parts(parts, count));
+            prop_assert_eq!(kept.map(|kept| kept.len()).unwrap_or_default(), models.len());
+            prop_assert!(kept.into_iter().flat_map(KnownModels::iter).eq(models));
             let (parts, count) = read.labels.as_parts();
             let kept: Vec<_> = Labels::from_parts(parts, count).iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
             prop_assert_eq!(&kept, labels);

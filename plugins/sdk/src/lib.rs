@@ -105,7 +105,7 @@ pub use crate::random::{Rng, mix};
 pub use crate::section::{Declares, StaticManifest};
 pub use crate::table::{Table, TableWorker};
 pub use crate::tagged::Tagged;
-pub use sgl_policy_abi::{KnownEngine, Leg, Ticket};
+pub use sgl_policy_abi::{KnownEngine, KnownModels, Leg, Ticket};
 
 /// What nearly every policy needs.
 pub mod prelude {

@@ -4,17 +4,20 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-use sgl_policy_abi::{DecodeError, Expected, KnownEngine, Labels, TableMessage, WorkerFacts, WorkerRole};
+use sgl_policy_abi::{
+    DecodeError, Expected, KnownEngine, KnownModels, Labels, TableMessage, WorkerFacts, WorkerRole,
+};
 
 /// What is known about workers and rarely changes.
 ///
-/// All texts lie in one buffer and all labels in another: a thousand workers cost
-/// a handful of allocations, which matters in a memory of 1 MiB.
+/// All texts lie in one buffer, and all labels and names of models in another: a thousand
+/// workers cost a handful of allocations, which matters in a memory of 1 MiB.
 #[derive(Debug, Default)]
 pub struct Table {
     version: u64,
     texts: String,
-    labels: Vec<u8>,
+    /// Labels and names of models as they came.
+    encoded: Vec<u8>,
     workers: Vec<WorkerRow>,
 }
 
@@ -34,6 +37,9 @@ struct WorkerRow {
     max_running_requests: Option<NonZeroU32>,
     /// One more than the rank.
     after_dp_rank: Option<NonZeroU32>,
+    /// Empty range for a worker whose models are not known.
+    models: Span,
+    model_count: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +78,7 @@ pub struct TableWorker<'a> {
 
 impl Table {
     pub(crate) const fn new() -> Self {
-        Self { version: 0, texts: String::new(), labels: Vec::new(), workers: Vec::new() }
+        Self { version: 0, texts: String::new(), encoded: Vec::new(), workers: Vec::new() }
     }
 
     /// Replaces the table by that of an `on_workers` message. After an error the table
@@ -86,7 +92,7 @@ impl Table {
         *self = Self::new();
         self.version = message.version();
         self.texts.reserve_exact(sizes.texts);
-        self.labels.reserve_exact(sizes.labels);
+        self.encoded.reserve_exact(sizes.encoded);
         self.workers.reserve_exact(message.len());
         for worker in message.workers() {
             self.push(&worker?).ok_or(DecodeError::OutOfRange { expected: Expected::Small })?;
@@ -98,13 +104,13 @@ impl Table {
         let model = self.push_common(facts.model.unwrap_or_default(), |last| last.model)?;
         let engine = self.push_common(facts.engine.name.unwrap_or_default(), |last| last.engine)?;
         let (encoded, count) = facts.labels.as_parts();
-        let labels = self.labels.len();
-        self.labels.extend_from_slice(encoded);
+        let labels = self.push_encoded(encoded)?;
+        let (models, model_count) = self.push_models(facts.engine.models)?;
         let url = self.push_text(facts.url)?;
         self.workers.push(WorkerRow {
             url,
             model,
-            labels: Span::new(labels, self.labels.len())?,
+            labels,
             label_count: u32::try_from(count).ok()?,
             role: facts.role,
             weight: facts.weight,
@@ -113,6 +119,8 @@ impl Table {
             block_size: facts.engine.block_size.and_then(NonZeroU32::new),
             max_running_requests: facts.engine.max_running_requests.and_then(NonZeroU32::new),
             after_dp_rank: facts.engine.dp_rank.and_then(|rank| NonZeroU32::MIN.checked_add(rank)),
+            models,
+            model_count,
         });
         Some(())
     }
@@ -123,6 +131,22 @@ impl Table {
             Some(last) if self.text(last) == text => Some(last),
             _ => self.push_text(text),
         }
+    }
+
+    /// Names of models, most often the same as those of the last worker.
+    fn push_models(&mut self, models: Option<KnownModels<'_>>) -> Option<(Span, u32)> {
+        let (encoded, count) = parts(models);
+        let count = u32::try_from(count).ok()?;
+        match self.workers.last().map(|last| last.models) {
+            Some(last) if self.encoded.get(last.range()) == Some(encoded) => Some((last, count)),
+            _ => Some((self.push_encoded(encoded)?, count)),
+        }
+    }
+
+    fn push_encoded(&mut self, encoded: &[u8]) -> Option<Span> {
+        let start = self.encoded.len();
+        self.encoded.extend_from_slice(encoded);
+        Span::new(start, self.encoded.len())
     }
 
     fn push_text(&mut self, text: &str) -> Option<Span> {
@@ -176,40 +200,47 @@ impl Table {
     }
 
     fn view(&self, row: &WorkerRow) -> TableWorker<'_> {
-        let labels = self.labels.get(row.labels.range()).unwrap_or_default();
+        let encoded = |span: Span| self.encoded.get(span.range()).unwrap_or_default();
+        let count = |count: u32| usize::try_from(count).unwrap_or(0);
         TableWorker {
             url: self.text(row.url),
             model: Some(self.text(row.model)).filter(|model| !model.is_empty()),
             role: row.role,
             weight: row.weight,
-            labels: Labels::from_parts(labels, usize::try_from(row.label_count).unwrap_or(0)),
+            labels: Labels::from_parts(encoded(row.labels), count(row.label_count)),
             engine: KnownEngine {
                 name: Some(self.text(row.engine)).filter(|name| !name.is_empty()),
                 kv_capacity_tokens: row.kv_capacity_tokens.map(NonZeroU32::get),
                 block_size: row.block_size.map(NonZeroU32::get),
                 max_running_requests: row.max_running_requests.map(NonZeroU32::get),
                 dp_rank: row.after_dp_rank.map(|after| after.get() - 1),
+                models: KnownModels::from_parts(encoded(row.models), count(row.model_count)),
             },
         }
     }
 }
 
-/// Bytes that a table's texts and labels take.
+/// The names as they came; nothing where they are not known.
+fn parts(models: Option<KnownModels<'_>>) -> (&[u8], usize) {
+    models.and_then(KnownModels::as_parts).unwrap_or_default()
+}
+
+/// Bytes that a table's texts, labels and names of models take.
 #[derive(Default)]
 struct Sizes {
     texts: usize,
-    labels: usize,
+    encoded: usize,
 }
 
 impl Sizes {
     /// Reads every worker once, so that an error shows before anything is replaced.
     fn of(message: &TableMessage<'_>) -> Result<Self, DecodeError> {
         let mut sizes = Self::default();
-        let (mut last_model, mut last_engine) = ("", "");
+        let (mut last_model, mut last_engine, mut last_models) = ("", "", &[][..]);
         for worker in message.workers() {
             let worker = worker?;
             sizes.texts += worker.url.len();
-            sizes.labels += worker.labels.as_parts().0.len();
+            sizes.encoded += worker.labels.as_parts().0.len();
             // A fleet mostly serves one model; its name is kept once.
             let model = worker.model.unwrap_or_default();
             if model != last_model {
@@ -220,6 +251,11 @@ impl Sizes {
             if engine != last_engine {
                 sizes.texts += engine.len();
                 last_engine = engine;
+            }
+            let (models, _) = parts(worker.engine.models);
+            if models != last_models {
+                sizes.encoded += models.len();
+                last_models = models;
             }
         }
         Ok(sizes)
@@ -233,18 +269,28 @@ mod tests {
 
     const MODELS: [Option<&str>; 7] = [None, Some("a"), Some("a"), None, Some("bc"), Some("bc"), Some("a")];
 
+    fn names_of(model: Option<&str>) -> Vec<String> {
+        model.map(|model| Vec::from([String::from(model), std::format!("{model}-sql")])).unwrap_or_default()
+    }
+
+    fn engine<'a>(name: Option<&'a str>, names: &'a [String]) -> KnownEngine<'a> {
+        let models = KnownModels::new(names);
+        KnownEngine { name, block_size: Some(16), models, ..KnownEngine::default() }
+    }
+
     fn message(version: u64) -> Vec<u8> {
         let message = encode_to_vec(|w| {
             encode_table(w, version, MODELS.len())?;
             MODELS.iter().enumerate().try_for_each(|(index, model)| {
                 let url = std::format!("http://{index}");
+                let names: Vec<String> = names_of(*model);
                 let facts = WorkerFacts {
                     url: &url,
                     model: *model,
                     role: WorkerRole::Decode,
                     weight: 0.5,
                     labels: Labels::default(),
-                    engine: KnownEngine { name: *model, block_size: Some(16), ..KnownEngine::default() },
+                    engine: engine(*model, &names),
                 };
                 encode_worker(w, &facts, [("zone", "z"), ("n", url.as_str())].into_iter())
             })
@@ -261,13 +307,12 @@ mod tests {
             let url = std::format!("http://{index}");
             assert_eq!((worker.url, worker.model), (url.as_str(), model));
             assert_eq!((worker.role, worker.weight), (WorkerRole::Decode, 0.5));
-            let engine = KnownEngine { name: model, block_size: Some(16), ..KnownEngine::default() };
-            assert_eq!(worker.engine, engine);
+            assert_eq!(worker.engine, engine(model, &names_of(model)));
             let labels: Vec<_> = worker.labels.iter().collect();
             assert_eq!(labels, [("zone", "z"), ("n", url.as_str())]);
         }
         assert_eq!(table.texts.len(), table.texts.capacity());
-        assert_eq!(table.labels.len(), table.labels.capacity());
+        assert_eq!(table.encoded.len(), table.encoded.capacity());
         assert_eq!(table.workers.len(), table.workers.capacity());
         let models = "a".len() + "bc".len() + "a".len();
         assert_eq!(
@@ -275,6 +320,9 @@ mod tests {
             MODELS.len() * "http://0".len() + 2 * models,
             "engines are named alike"
         );
+        let [labels, a, bc] =
+            [MODELS.len() * "?zone?z?n?http://0".len(), "?a?a-sql".len(), "?bc?bc-sql".len()];
+        assert_eq!(table.encoded.len(), labels + 2 * a + bc, "lists that follow each other are kept once");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use sglang_router_rs::core::{Column, EngineFacts, WorkerReport, WorkerRole, WorkerSpec};
+use sglang_router_rs::core::{Column, EngineFacts, ModelNames, WorkerReport, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{Leg, PromptTokens, WaitOffer};
 use sglang_router_rs::types::WorkerSet;
 
@@ -43,15 +43,20 @@ fn engine() -> impl Strategy<Value = EngineFacts> {
     // Nothing has no size.
     let number = || option::of(prop_oneof![1..300_u32, 65_000..66_000_u32, 1..u32::MAX]);
     let ranks = option::of(prop_oneof![0..300_u32, 0..u32::MAX]);
-    (names, number(), number(), number(), ranks).prop_map(|(name, capacity, block, running, rank)| {
-        EngineFacts {
+    let models = vec(
+        prop_oneof![Just("m".to_owned()), ".{1,40}", (250_usize..257).prop_map(|size| "x".repeat(size))],
+        0..20,
+    );
+    (names, number(), number(), number(), ranks, models).prop_map(
+        |(name, capacity, block, running, rank, models)| EngineFacts {
             name: name.map(Into::into),
             kv_capacity_tokens: capacity,
             block_size: block,
             max_running_requests: running,
             dp_rank: rank,
-        }
-    })
+            models: ModelNames::new(models.iter().map(String::as_str)),
+        },
+    )
 }
 
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use sgl_policy_sdk::Guest;
 use sgl_policy_sdk::abi::{Answer, Column};
 use sgl_policy_sdk::prelude::*;
-use sglang_router_rs::core::EngineFacts;
+use sglang_router_rs::core::{EngineFacts, ModelNames};
 
 use crate::views::view::{View, WorkerView, seen};
 
@@ -71,6 +71,7 @@ fn worker(ctx: &Context<'_, Recorder>, index: usize) -> WorkerView {
             block_size: facts.engine.block_size,
             max_running_requests: facts.engine.max_running_requests,
             dp_rank: facts.engine.dp_rank,
+            models: facts.engine.models.and_then(|models| ModelNames::new(models.iter())),
         },
         healthy: ctx.healthy().get(index),
         excluded: ctx.excluded().get(index),

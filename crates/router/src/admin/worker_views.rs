@@ -95,6 +95,7 @@ fn engine(targets: &[Arc<Target>], first: &Target) -> EngineView {
         block_size: facts.block_size,
         max_running_requests: sum(|target| target.worker().engine().max_running_requests),
         load_path: source.path.map(str::to_owned),
+        models: facts.models.clone().map(Vec::from),
     }
 }
 

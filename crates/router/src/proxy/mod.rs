@@ -38,6 +38,7 @@ mod models;
 mod base_models;
 mod model_index;
 mod snapshot;
+mod roster_entry;
 mod roster;
 pub(crate) mod succession;
 mod learning;

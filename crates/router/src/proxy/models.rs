@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use sglang_router_rs::core::ModelNames;
+
 /// The most models of a worker that are known; what it lists beyond them is not.
 const MAX_MODELS: usize = 1024;
 
@@ -143,6 +145,16 @@ impl Known {
         }
     }
 
+    /// The names of those models as policies are told them, models before their adapters and each by the
+    /// alphabet: an engine that lists the same ones in another order says nothing new. `None` while the worker
+    /// has told of none.
+    pub fn names(&self) -> Option<ModelNames> {
+        self.listing.as_ref().filter(|listing| !listing.is_empty())?;
+        let mut cards = self.cards();
+        cards.sort_by(|a, b| (a.is_adapter(), &a.id).cmp(&(b.is_adapter(), &b.id)));
+        ModelNames::new(cards.iter().map(Card::id))
+    }
+
     /// True if the worker lists models, and not the configured one.
     pub fn differs(&self) -> bool {
         let (Some(model), Some(listing)) = (&self.configured, &self.listing) else { return false };
@@ -206,5 +218,23 @@ mod tests {
         assert_eq!(ids(&known(Some("m"), Some(&list))), ["m", "sql"]);
         assert_eq!(ids(&known(Some("a"), Some(&list))), ["a", "sql"]);
         assert_eq!(ids(&known(Some("a"), Some(&Arc::default()))), ["a"]);
+    }
+
+    #[test]
+    fn policies_are_told_the_same_names_in_whichever_order_they_are_listed() {
+        let listed = |body: &Value| Known { configured: None, listing: Some(Arc::new(listing(body))) };
+        let [m, n, sql, chat] = [
+            serde_json::json!({"id": "m"}),
+            serde_json::json!({"id": "n"}),
+            serde_json::json!({"id": "sql", "parent": "m"}),
+            serde_json::json!({"id": "chat", "parent": "m"}),
+        ];
+        for data in [[&m, &n, &sql, &chat], [&chat, &n, &sql, &m]] {
+            let names = listed(&serde_json::json!({"data": data})).names().unwrap();
+            assert_eq!(names.as_slice(), ["m", "n", "chat", "sql"]);
+        }
+        assert_eq!(Known { configured: Some("m".to_owned()), listing: None }.names(), None);
+        let silent = Known { configured: Some("m".to_owned()), listing: Some(Arc::default()) };
+        assert_eq!(silent.names(), None, "it has told of none");
     }
 }

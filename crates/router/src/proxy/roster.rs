@@ -16,6 +16,7 @@ use crate::proxy::entrance::Entrance;
 use crate::proxy::models::{Known, Listing};
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::rank::{RankLayout, RankMark};
+use crate::proxy::roster_entry::RosterEntry;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{
@@ -41,38 +42,6 @@ pub struct Roster {
     queue: Arc<RequestQueue>,
     /// Whether somebody wants to hear at once what workers say of their load.
     wants_reports: AtomicBool,
-}
-
-#[derive(Debug)]
-struct RosterEntry {
-    /// What the configuration says of it.
-    spec: WorkerSpec,
-    own: OwnSettings,
-    /// All of it, or its ranks, the first first. Never empty.
-    targets: Vec<Arc<Target>>,
-    layout: Option<RankLayout>,
-    known: Known,
-}
-
-impl RosterEntry {
-    fn first(&self) -> Option<&Arc<Target>> {
-        self.targets.first()
-    }
-
-    /// The facts of a candidate: those of its worker, at a name of its own if it is a rank.
-    fn spec_of(&self, rank: Option<u32>) -> WorkerSpec {
-        let url = &self.spec.url;
-        // Its own facts come with its first report.
-        let first = self.first().map(|target| target.worker().engine().clone()).unwrap_or_default();
-        let engine = EngineFacts {
-            name: first.name,
-            block_size: first.block_size,
-            dp_rank: rank,
-            ..EngineFacts::UNKNOWN
-        };
-        let url = rank.map_or_else(|| url.clone(), |rank| format!("{url}@{rank}"));
-        WorkerSpec { url, engine, ..self.spec.clone() }
-    }
 }
 
 impl Roster {
@@ -155,13 +124,14 @@ impl Roster {
     pub fn replace(&self, spec: WorkerSpec, own: OwnSettings) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(&spec.url)?;
+        entry.known.configured.clone_from(&spec.model);
+        let models = entry.known.names();
         for target in &mut entry.targets {
             let url = target.worker().url().to_owned();
-            let engine = target.worker().engine().clone();
+            let engine = EngineFacts { models: models.clone(), ..target.worker().engine().clone() };
             let worker = self.fleet.replace(WorkerSpec { url, engine, ..spec.clone() })?;
             *target = Arc::new(target.succeeded_by(worker, own));
         }
-        entry.known.configured.clone_from(&spec.model);
         (entry.spec, entry.own) = (spec, own);
         let target = entry.first().cloned();
         self.publish(&entries);
@@ -321,7 +291,7 @@ impl Roster {
         self.deaths.load(Ordering::Acquire)
     }
 
-    /// A worker says which models it has; nothing if it is gone.
+    /// A worker says which models it has: a new table, if it has others than before. Nothing if it is gone.
     pub fn learn(&self, url: &str, listing: Listing) {
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(url) else { return };
@@ -342,6 +312,8 @@ impl Roster {
                 "lists other models than its `model`, which counts"
             );
         }
+        let models = entry.known.names();
+        entry.tell(&self.fleet, |_, before| EngineFacts { models: models.clone(), ..before.clone() });
         self.publish(&entries);
     }
 
@@ -350,19 +322,10 @@ impl Roster {
     pub fn learn_engine(&self, url: &str, facts: impl Fn(Option<u32>) -> EngineFacts) {
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(url) else { return };
-        let mut is_news = false;
-        for target in &mut entry.targets {
-            let (rank, spec) = (target.rank_number(), target.worker().spec());
-            let facts = EngineFacts { dp_rank: rank, ..facts(rank) };
-            if spec.engine == facts {
-                continue;
-            }
-            tracing::debug!(worker = spec.url, ?facts, "facts of its engine learnt");
-            let spec = WorkerSpec { engine: facts, ..spec.clone() };
-            let Some(worker) = self.fleet.replace(spec) else { continue };
-            *target = Arc::new(target.succeeded_by(worker, target.own()));
-            is_news = true;
-        }
+        let is_news = entry.tell(&self.fleet, |target, before| {
+            let rank = target.rank_number();
+            EngineFacts { dp_rank: rank, models: before.models.clone(), ..facts(rank) }
+        });
         if is_news {
             self.publish(&entries);
         }

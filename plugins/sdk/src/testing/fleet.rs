@@ -31,6 +31,8 @@ macro_rules! worker {
             pub max_running_requests: Option<u32>,
             /// Which data-parallel rank of its engine it is. Default none: it is an engine of its own.
             pub dp_rank: Option<u32>,
+            /// The names under which it serves. Default none: they are not known.
+            pub models: Vec<String>,
             /// Default true.
             pub healthy: bool,
             /// Default false.
@@ -58,6 +60,7 @@ macro_rules! worker {
                     block_size: None,
                     max_running_requests: None,
                     dp_rank: None,
+                    models: Vec::new(),
                     healthy: true,
                     excluded: false,
                     prefix_match: -1,
@@ -101,6 +104,12 @@ impl TestWorker {
     pub fn label(mut self, name: &str, value: &str) -> Self {
         self.labels.push((String::from(name), String::from(value)));
         self
+    }
+
+    /// Sets the names under which it serves, adapters (LoRA) among them.
+    #[must_use]
+    pub fn models(self, names: &[&str]) -> Self {
+        Self { models: names.iter().copied().map(String::from).collect(), ..self }
     }
 
     /// Sets whether it may be chosen.

@@ -5,8 +5,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    Column, ColumnWidth, Full, Input, KnownEngine, Labels, Map, WorkerFacts, Writer, encode_table,
-    encode_to_vec, encode_worker,
+    Column, ColumnWidth, Full, Input, KnownEngine, KnownModels, Labels, Map, WorkerFacts, Writer,
+    encode_table, encode_to_vec, encode_worker,
 };
 
 use crate::testing::fleet::{Request, TestWorker};
@@ -28,6 +28,7 @@ pub(super) fn table(version: u64, workers: &[TestWorker]) -> Result<Vec<u8>, Ful
                     block_size: worker.block_size,
                     max_running_requests: worker.max_running_requests,
                     dp_rank: worker.dp_rank,
+                    models: KnownModels::new(&worker.models),
                 },
             };
             encode_worker(w, &facts, worker.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())))

@@ -207,9 +207,10 @@ async fn tell_workers<C: CandidateWorkers>(
         generation.kept.outcomes.remember(workers);
     }
     if lease.instance().can_tell(Tell::Workers) {
-        let engine = generation.engine();
-        lease = outliving::take(engine, lease, Step::Reserve(table::workers_bound(workers))).await?;
-        let len = lease.write(|buffer| table::encode_workers(buffer, workers))?;
+        let (engine, names) = (generation.engine(), generation.plan.model_name_bytes());
+        let bound = table::workers_bound(workers, names);
+        lease = outliving::take(engine, lease, Step::Reserve(bound)).await?;
+        let len = lease.write(|buffer| table::encode_workers(buffer, workers, names))?;
         lease = outliving::take(engine, lease, Step::LearnWorkers { len, version }).await?;
     }
     lease.instance().told_version = version;

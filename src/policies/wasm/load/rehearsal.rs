@@ -29,13 +29,14 @@ impl Rehearsal {
     /// [`CallError::MessageTooLarge`] if a bound of a message is wrong.
     pub(crate) fn new(plan: &WirePlan) -> Result<Self, CallError> {
         let table = fleet().table();
-        Ok(Self { workers: workers(&table)?, question: question(plan, &table)? })
+        Ok(Self { workers: workers(plan, &table)?, question: question(plan, &table)? })
     }
 }
 
-fn workers(workers: &WorkerTable) -> Result<Vec<u8>, CallError> {
-    let capacity = table::workers_bound(workers);
-    owned(capacity, |buffer| table::encode_workers(buffer, workers))
+fn workers(plan: &WirePlan, workers: &WorkerTable) -> Result<Vec<u8>, CallError> {
+    let names = plan.model_name_bytes();
+    let capacity = table::workers_bound(workers, names);
+    owned(capacity, |buffer| table::encode_workers(buffer, workers, names))
         .ok_or(CallError::MessageTooLarge { capacity })
 }
 

@@ -11,6 +11,6 @@ pub(crate) mod owned;
 pub(crate) mod draw;
 pub(crate) mod init;
 mod message_part;
-pub(crate) mod wire_plan;
 pub(crate) mod table;
+pub(crate) mod wire_plan;
 pub(crate) mod reply;

@@ -20,7 +20,7 @@ use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::message::draw::Draw;
 use crate::policies::wasm::message::init::encoded_config;
 use crate::policies::wasm::message::message_part::MessagePart;
-use crate::policies::wasm::message::{cut, request_facts};
+use crate::policies::wasm::message::{cut, request_facts, table};
 
 /// Bytes of the longest MessagePack header or number.
 const HEADER: usize = 9;
@@ -31,6 +31,8 @@ pub struct WirePlan {
     form: FormPlan,
     needs: RequestNeeds,
     reads_reports: bool,
+    /// Bytes that names of models may take in a worker table.
+    model_name_bytes: usize,
     names: Option<Arc<WantedNames>>,
     /// Has the books kept that the generation reads.
     _books: Option<KeptBooks>,
@@ -87,7 +89,14 @@ impl WirePlan {
             inputs.iter().any(|input| matches!(input, Input::Column(column) if is_reported(*column)));
         let names = WantedNames::of(inputs);
         let names = (!names.is_empty()).then(|| Arc::new(names));
-        Self { needs: needs(&form), reads_reports, names, form, _books: reads_books.then(KeptBooks::new) }
+        let model_name_bytes = table::model_name_bytes_of(memory_bytes);
+        let _books = reads_books.then(KeptBooks::new);
+        Self { needs: needs(&form), reads_reports, model_name_bytes, names, form, _books }
+    }
+
+    /// Bytes that names of models may take in a worker table.
+    pub(crate) fn model_name_bytes(&self) -> usize {
+        self.model_name_bytes
     }
 
     /// What it wants by name.

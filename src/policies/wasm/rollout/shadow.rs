@@ -150,8 +150,8 @@ impl Shadow {
         let plan = &self.generation.plan;
         let table_version = workers.version().get();
         let known = self.told_version.load(Ordering::Relaxed) == table_version;
-        let (bound, table_bound) =
-            (plan.bound(workers, info, &[]), if known { 0 } else { table::workers_bound(workers) });
+        let (bound, names) = (plan.bound(workers, info, &[]), plan.model_name_bytes());
+        let table_bound = if known { 0 } else { table::workers_bound(workers, names) };
         let room =
             if self.waiting.is_full() { None } else { CopyRoom::take(&self.taken, bound + table_bound) };
         let Some(room) = room else {
@@ -159,8 +159,8 @@ impl Shadow {
             return None;
         };
         let message = owned(bound, |buffer| plan.encode(buffer, workers, info, &[], draw))?;
-        let table =
-            if known { None } else { owned(table_bound, |buffer| table::encode_workers(buffer, workers)) };
+        let write = |buffer: &mut [u8]| table::encode_workers(buffer, workers, names);
+        let table = if known { None } else { owned(table_bound, write) };
         Some(Copied { table_version, table, message, workers: workers.len(), chosen: None, _room: room })
     }
 

@@ -28,6 +28,7 @@ impl BelievedFacts {
             block_size: said.block_size.or(self.believed.block_size),
             max_running_requests: said.max_running_requests.or(self.believed.max_running_requests),
             dp_rank: None,
+            models: None,
         };
         if wanted == self.believed {
             self.doubted = None;

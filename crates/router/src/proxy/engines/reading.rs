@@ -87,6 +87,7 @@ impl Reading {
             block_size: self.ranks.iter().find_map(|rank| rank.block_size),
             max_running_requests: sum(|rank: &RankLoad| rank.max_running_requests),
             dp_rank: None,
+            models: None,
         }
     }
 

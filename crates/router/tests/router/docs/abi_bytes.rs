@@ -1,9 +1,9 @@
 //! The example bytes of docs/plugin-abi.md are what the encoders write.
 
 use sgl_policy_abi::{
-    Answer, AnswerMap, Completion, Concurrency, FirstToken, Full, Init, Input, KnownEngine, Labels, Manifest,
-    PairAnswer, RowWorker, Ticket, Value, WaitAnswer, Wire, WorkerFacts, WorkerRole, Writer,
-    encode_completions, encode_error, encode_first_tokens, encode_rows, encode_table, encode_to_vec,
+    Answer, AnswerMap, Completion, Concurrency, FirstToken, Full, Init, Input, KnownEngine, KnownModels,
+    Labels, Manifest, PairAnswer, RowWorker, Ticket, Value, WaitAnswer, Wire, WorkerFacts, WorkerRole,
+    Writer, encode_completions, encode_error, encode_first_tokens, encode_rows, encode_table, encode_to_vec,
     encode_worker,
 };
 
@@ -64,7 +64,9 @@ fn table(w: &mut Writer<'_>) -> Result<(), Full> {
         labels: Labels::default(),
         engine,
     };
-    let known = KnownEngine { name: Some("vllm"), block_size: Some(16), ..KnownEngine::default() };
+    let names = ["m".to_owned(), "sql".to_owned()];
+    let models = KnownModels::new(&names);
+    let known = KnownEngine { name: Some("vllm"), block_size: Some(16), models, ..KnownEngine::default() };
     encode_table(w, 3, 2)?;
     encode_worker(
         w,

@@ -155,7 +155,9 @@ async fn load_of_each_rank_is_its_own() {
     for dialect in BOTH {
         let config = SimConfig { stall_after: Some(1), cache_tokens: 640, max_running: 8, ..sim(dialect, 2) };
         let worker = SimWorker::start(config).await.expect("a worker");
-        let router = router::start(router::checking(vec![aware(router::entry(worker.addr()))])).await;
+        let mut config = router::checking(vec![aware(router::entry(worker.addr()))]);
+        config.proxy.health.poll_models = true;
+        let router = router::start(config).await;
         laid_out(&router, &ranks(&worker.url(), 2)).await;
         let body = json!({"prompt": "a", "max_tokens": 9, "stream": true, "routed_dp_rank": 1}).to_string();
         let mut request = post("/v1/completions", &body);
@@ -171,7 +173,13 @@ async fn load_of_each_rank_is_its_own() {
             })
         })
         .await;
+        for name in ranks(&worker.url(), 2) {
+            let models =
+                worker_of(&router, &name).engine().models.clone().expect("they are told by all of it");
+            assert_eq!(models.as_slice(), ["sim-model"]);
+        }
         let shown = router::shown(&router, &worker.url()).await.expect("one worker");
+        assert_eq!(shown["engine"]["models"], json!(["sim-model"]));
         assert_eq!(
             (&shown["report"]["running"], &shown["engine"]["kv_capacity_tokens"]),
             (&json!(1), &json!(1280))

@@ -48,7 +48,7 @@ async fn sglang_is_found_out_and_its_load_and_facts_are_known() {
     let shown = shown_once(&router, &worker, |view| view["engine"]["kv_capacity_tokens"] == 131_072).await;
     let engine = serde_json::json!({"setting": "auto", "name": "sglang", "version": "0.5.23",
         "kv_capacity_tokens": 131_072, "block_size": 64, "max_running_requests": 96,
-        "load_path": "/v1/loads?include=core"});
+        "load_path": "/v1/loads?include=core", "models": null});
     assert_eq!(shown["engine"], engine);
     let report = &shown["report"];
     assert_eq!(
@@ -70,7 +70,8 @@ async fn vllm_is_found_out_and_its_throughput_worked_out() {
     let router = router::start(router::checking(vec![worker.entry()])).await;
     let shown = shown_once(&router, &worker, |view| view["engine"]["kv_capacity_tokens"] == 4096).await;
     let engine = serde_json::json!({"setting": "auto", "name": "vllm", "version": "0.32.0",
-        "kv_capacity_tokens": 4096, "block_size": 16, "max_running_requests": null, "load_path": "/metrics"});
+        "kv_capacity_tokens": 4096, "block_size": 16, "max_running_requests": null, "load_path": "/metrics",
+        "models": null});
     assert_eq!(shown["engine"], engine);
     let report = &shown["report"];
     assert_eq!(
@@ -94,7 +95,8 @@ async fn llama_cpp_is_found_out_with_and_without_its_metrics() {
     let router = router::start(router::checking(vec![worker.entry()])).await;
     let shown = shown_once(&router, &worker, |view| view["report"]["running"] == 1).await;
     let engine = serde_json::json!({"setting": "auto", "name": "llamacpp", "version": "b1",
-        "kv_capacity_tokens": 4096, "block_size": null, "max_running_requests": 2, "load_path": "/slots"});
+        "kv_capacity_tokens": 4096, "block_size": null, "max_running_requests": 2, "load_path": "/slots",
+        "models": null});
     assert_eq!(shown["engine"], engine);
     worker.serve("/slots", 501, "");
     worker.serve("/metrics", 200, LLAMA_METRICS);

@@ -1,11 +1,12 @@
 use http::StatusCode;
+use serde_json::json;
 use sgl_router::RunningRouter;
 use sgl_router::config::WorkerEntry;
 use sgl_testkit::client::{TestClient, call, get, post};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
-use sglang_router_rs::core::Worker;
+use sglang_router_rs::core::{CandidateWorkers, Worker};
 
 fn serving(worker: &Upstream, model: &str) -> WorkerEntry {
     WorkerEntry { model: Some(model.to_owned()), ..worker.entry() }
@@ -176,6 +177,45 @@ async fn worker_that_comes_back_with_another_model_gets_its_requests_only() {
     assert_eq!(served_by(&router, "z").await, "b");
     let gone = call(router.addresses().data, post("/v1/completions", &asking("y"))).await;
     assert_eq!(gone.code(), "model_not_found");
+}
+
+/// The version of the worker table, and the names that it has of its first worker.
+fn told(router: &RunningRouter) -> (u64, Option<Vec<String>>) {
+    let snapshot = router.proxy().backends().snapshot();
+    let table = snapshot.table();
+    (table.version().get(), table.workers()[0].engine().models.clone().map(Vec::from))
+}
+
+#[tokio::test]
+async fn names_that_a_worker_lists_are_in_the_table_and_only_their_change_makes_another() {
+    let worker = Upstream::saying("a").await;
+    let list = |created: u32, names: [&str; 2]| {
+        let adapters = names.map(|name| json!({"id": name, "parent": "/m"}));
+        let data = [&[json!({"id": "/m", "created": created})], adapters.as_slice()].concat();
+        worker.serve("/v1/models", 200, &json!({"data": data}).to_string());
+    };
+    let asked_again = async || {
+        let asked = worker.asked("/v1/models");
+        until(async || worker.asked("/v1/models") > asked + 2).await;
+    };
+    list(1, ["sql", "chat"]);
+    let router = router::start(router::learning(vec![serving(&worker, "m")])).await;
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    until(async || told(&router).1.is_some()).await;
+    let first = told(&router);
+    assert_eq!(first.1, names(&["m", "chat", "sql"]), "the configured model counts");
+    assert_eq!(router::shown(&router, &worker.url()).await.unwrap()["engine"]["models"], json!(first.1));
+    list(2, ["chat", "sql"]);
+    asked_again().await;
+    worker.serve("/v1/models", 500, "");
+    asked_again().await;
+    assert_eq!(told(&router), first);
+
+    list(3, ["chat", "code"]);
+    until(async || told(&router).1 == names(&["m", "chat", "code"])).await;
+    assert_ne!(told(&router).0, first.0);
+    worker.serve("/v1/models", 404, "");
+    until(async || told(&router).1.is_none()).await;
 }
 
 #[tokio::test]
