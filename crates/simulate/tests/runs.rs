@@ -45,7 +45,7 @@ fn sweep(policies: Vec<PolicySource>, threads: usize) -> Result<Vec<RunReport>, 
         threads,
     };
     let model = EngineModel { kv_blocks: 200, reports: ReportedLoad::Sglang, ..EngineModel::default() };
-    sweep.run(&FleetSetup::new(model, 4), &conversations())
+    sweep.run(&FleetSetup::new(model, 4), &conversations().into())
 }
 
 #[test]

@@ -94,6 +94,22 @@ impl ModelWorker {
         self.cache.let_go(units.get(..sequence.shared as usize).unwrap_or_default());
     }
 
+    /// A sequence has all its tokens: what is known of its answer is there for others too.
+    pub(super) fn retire(&mut self, sequence: &EngineSequence, workload: &Workload) {
+        if !workload.has_turns() || !self.model.prefix_cache {
+            return self.release(sequence, workload);
+        }
+        let (step, block) = (self.batch.step(), self.model.block_tokens);
+        let own = sequence.own + sequence.batched.map_or(0, |batched| batched.grown(step, block));
+        let all = workload.whole_units_with_answer(sequence.request);
+        let room = (own / self.unit_blocks) as usize;
+        let all = all.get(..all.len().min(sequence.shared as usize + room)).unwrap_or_default();
+        let new = all.get(sequence.shared as usize..).unwrap_or_default();
+        new.iter().for_each(|id| self.cache.keep(*id));
+        self.cache.give_back(own - self.blocks_shared(new.len()));
+        self.cache.let_go(all);
+    }
+
     /// Preempts who was admitted last until there are blocks for another step.
     pub(super) fn make_room(&mut self, workload: &Workload) {
         while self.batch.blocks_for(1) > self.cache.available().into() {

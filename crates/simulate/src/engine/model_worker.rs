@@ -211,7 +211,7 @@ impl ModelWorker {
         self.batch.advance(steps);
         while let Some(number) = self.batch.take_ended() {
             let Some(sequence) = self.sequences.try_remove(number as usize) else { continue };
-            self.release(&sequence, workload);
+            self.retire(&sequence, workload);
             if let Some(batched) = sequence.batched {
                 self.batch.leave(batched);
             }
@@ -250,7 +250,7 @@ impl ModelWorker {
         let left = asked.output_tokens.saturating_sub(sequence.generated);
         if left == 0 {
             let sequence = self.sequences.remove(number as usize);
-            self.release(&sequence, workload);
+            self.retire(&sequence, workload);
             return events.push(EngineEvent::Finished { request });
         }
         let units = if self.model.prefix_cache { workload.whole_units(request).len() } else { 0 };

@@ -22,6 +22,20 @@ pub(crate) struct DecodeLoad {
     pub(crate) context: u64,
 }
 
+impl EngineModel {
+    /// Seconds from a prompt, of which nothing is cached, to the last token of its answer, if nobody else is
+    /// there.
+    pub fn alone(&self, prompt_tokens: u32, output_tokens: u32) -> f64 {
+        let times = StepTime::new(self, 1.0);
+        let steps =
+            f64::from(prompt_tokens.div_ceil(self.chunk_tokens)) * times.decode(DecodeLoad::default(), 1);
+        let load = DecodeLoad { sequences: 1, context: u64::from(prompt_tokens) + 1 };
+        steps
+            + times.prompt(0, prompt_tokens)
+            + times.decode(load, u64::from(output_tokens.saturating_sub(1)))
+    }
+}
+
 impl StepTime {
     /// The times of this model at this speed: 0.5 takes twice as long.
     pub(crate) fn new(model: &EngineModel, speed: f64) -> Self {
@@ -128,6 +142,15 @@ mod tests {
             assert_eq!(times.steps_within(LOAD, end + 1e-6), steps + 1);
         }
         assert_eq!(times.steps_within(LOAD, 0.0), 1);
+    }
+
+    #[test]
+    fn request_alone_takes_its_chunks_and_its_tokens() {
+        let (model, times) = (EngineModel::default(), times());
+        let expected = 3.0 * 0.012 + times.prompt(0, 5000);
+        assert!(is_near(model.alone(5000, 1), expected));
+        let load = DecodeLoad { sequences: 1, context: 5001 };
+        assert!(is_near(model.alone(5000, 11), expected + times.decode(load, 10)));
     }
 
     #[test]

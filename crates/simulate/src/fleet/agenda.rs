@@ -10,6 +10,8 @@ pub(crate) enum DueWork {
     Step(u32),
     /// A worker reports its load.
     Report(u32),
+    /// A request that follows another comes.
+    Arrive(u32),
     /// The time of a request that the policy has wait may be over.
     Deadline,
     /// Those whom the policy has wait may be asked again, though nothing happened.
@@ -93,7 +95,7 @@ impl Agenda {
     fn is_current(&self, at: Moment, work: DueWork) -> bool {
         match work {
             DueWork::Step(worker) => self.steps.get(worker as usize).is_some_and(|step| Moment(*step) == at),
-            DueWork::Report(_) | DueWork::Deadline | DueWork::Stir => true,
+            _ => true,
         }
     }
 }

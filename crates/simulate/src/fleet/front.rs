@@ -13,8 +13,8 @@ use sglang_router_rs::core::{
     ArrivalRate, EngineFacts, Fleet, FleetWorker, PrefixIndexLimits, Worker, WorkerSpec, WorkerTable,
 };
 use sglang_router_rs::policies::{
-    DecideError, Decision, OutcomeNeeds, PolicyHandle, PromptTokens, RequestCompletion, RequestFirstToken,
-    RequestNeeds, SelectWorkerInfo, WaitOffer,
+    DecideError, Decision, HeaderLookup, OutcomeNeeds, PolicyHandle, PromptTokens, RequestCompletion,
+    RequestFirstToken, RequestNeeds, SelectWorkerInfo, WaitOffer,
 };
 
 /// Bytes of a prompt's text that are made at most: more than any message to a plugin has.
@@ -22,8 +22,20 @@ const TEXT_BYTES: usize = 1 << 20;
 /// Tokens that a block of the index has at least, of those that it has: as the router assumes where it does
 /// not know whether prompts come as text or as tokens.
 const LEAST_BLOCK: (u32, u32) = (12, 16);
+/// The header that has the key of the session.
+const SESSION_HEADER: &str = "x-session-id";
 /// The status of an answer that came to its end.
 const OK: u16 = 200;
+
+/// The headers of a request of a session.
+#[derive(Debug)]
+struct SessionHeaders(String);
+
+impl HeaderLookup for SessionHeaders {
+    fn header(&self, name: &str) -> Option<&str> {
+        (name == SESSION_HEADER).then_some(&self.0)
+    }
+}
 
 /// The router in front of a fleet.
 #[derive(Debug)]
@@ -106,6 +118,9 @@ impl<'a> Front<'a> {
         } else {
             (None, None)
         };
+        let headers =
+            self.workload.turn(request).map(|turn| SessionHeaders(format!("session-{}", turn.session)));
+        let session = headers.as_ref().map(|headers| headers.0.as_str());
         let hashes = needs.prefix_hashes.then(|| self.blocks.of(request, self.workload));
         #[expect(clippy::cast_precision_loss, reason = "blocks have few tokens")]
         let info = SelectWorkerInfo {
@@ -117,6 +132,9 @@ impl<'a> Front<'a> {
             prefix_hashes: hashes,
             prefix_block_tokens: Some(self.block_tokens as f32),
             arrival_rate,
+            session,
+            request_key: session,
+            headers: headers.as_ref().map(|headers| headers as &dyn HeaderLookup),
             wait: Some(wait),
             ..SelectWorkerInfo::NOTHING
         };

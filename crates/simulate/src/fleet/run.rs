@@ -46,6 +46,8 @@ struct RunCourse<'a> {
     deadline: f64,
     ledger: RunLedger,
     events: Vec<EngineEvent>,
+    /// Whether the policy looks at tokens as they are generated.
+    counts_tokens: bool,
     now: f64,
 }
 
@@ -58,7 +60,7 @@ pub fn run(inputs: RunInputs<'_>, policy: &FreshPolicy, facts: RunFacts) -> RunR
     fastrand::seed(seed);
     let mut course = RunCourse::new(inputs, time, policy);
     course.arrange_reports(seed);
-    course.pass(policy.counts_tokens);
+    course.pass();
     let totals = course.engines.iter().map(|engine| *engine.totals());
     course.ledger.report(facts, totals, course.now, began.elapsed())
 }
@@ -81,6 +83,7 @@ impl<'a> RunCourse<'a> {
             deadline: f64::INFINITY,
             ledger: RunLedger::new(workload.len(), workers),
             events: Vec::new(),
+            counts_tokens: policy.counts_tokens,
             now: 0.0,
         }
     }
@@ -97,7 +100,7 @@ impl<'a> RunCourse<'a> {
     }
 
     /// Lets time pass until everything is answered.
-    fn pass(&mut self, counts_tokens: bool) {
+    fn pass(&mut self) {
         let mut arrivals = self.inputs.arrivals.order().iter().copied().peekable();
         loop {
             let due = self.agenda.next();
@@ -105,9 +108,6 @@ impl<'a> RunCourse<'a> {
                 Some((at, _)) if *at < due => {
                     let Some((at, request)) = arrivals.next() else { return };
                     self.set_time(at);
-                    if counts_tokens {
-                        self.tell_progress();
-                    }
                     self.arrive(request);
                 }
                 None if self.ledger.is_complete() || due.is_infinite() => return,
@@ -120,6 +120,10 @@ impl<'a> RunCourse<'a> {
         match self.agenda.take() {
             Some(DueWork::Step(worker)) => self.end_step(worker, due),
             Some(DueWork::Report(worker)) => self.report(worker, due),
+            Some(DueWork::Arrive(request)) => {
+                self.set_time(due);
+                self.arrive(request);
+            }
             Some(DueWork::Deadline) => {
                 self.set_time(due);
                 self.deadline = f64::INFINITY;
@@ -137,6 +141,9 @@ impl<'a> RunCourse<'a> {
     }
 
     fn arrive(&mut self, request: u32) {
+        if self.counts_tokens {
+            self.tell_progress();
+        }
         self.front.arrive(self.time.now());
         let offer = self.held.first_offer();
         match self.front.decide(request, offer) {
@@ -159,7 +166,7 @@ impl<'a> RunCourse<'a> {
     /// Sends a request to the worker that was chosen for it, if one was.
     fn place(&mut self, request: u32, came: f64, decided: Result<Decision, DecideError>) -> bool {
         let Ok(decision) = decided else {
-            self.ledger.refuse();
+            self.refuse(request);
             return false;
         };
         if let Chooser::Fallback { cause } = decision.chooser() {
@@ -171,12 +178,29 @@ impl<'a> RunCourse<'a> {
         let engine = self.engines.get_mut(worker as usize);
         let Some(engine) = engine.and_then(|engine| engine.enqueue(now, request, workload).then_some(engine))
         else {
-            self.ledger.refuse();
+            self.refuse(request);
             return false;
         };
         self.agenda.set_step(worker, engine.until());
         self.front.send(request, placed, self.time.now());
         true
+    }
+
+    /// A request is not answered, and its session ends with that.
+    fn refuse(&mut self, request: u32) {
+        self.ledger.refuse();
+        let next = |request: &u32| self.inputs.workload.next_turn(*request);
+        let unasked = std::iter::successors(next(&request), next).count();
+        self.ledger.leave_out(unasked as u64);
+    }
+
+    /// A request is answered: who follows it thinks about that.
+    fn go_on(&mut self, request: u32, at: f64) {
+        let workload = self.inputs.workload;
+        let next = workload.next_turn(request);
+        if let Some((next, turn)) = next.and_then(|next| Some((next, workload.turn(next)?))) {
+            self.agenda.add(DueWork::Arrive(next), at + turn.think);
+        }
     }
 
     /// Asks about those who are held, as long as it is somebody's turn.
@@ -231,6 +255,7 @@ impl<'a> RunCourse<'a> {
                     let ended = self.front.finished(request, at);
                     if let Some((ended, asked)) = ended.zip(self.inputs.workload.request(request)) {
                         self.ledger.finish(&ended, asked, self.inputs.slo);
+                        self.go_on(request, at);
                     }
                 }
             }

@@ -7,7 +7,7 @@ use crate::fleet::policy_source::{PolicyFault, PolicyShelf, PolicySource};
 use crate::fleet::run::{RunInputs, run};
 use crate::fleet::setup::FleetSetup;
 use crate::report::{RunFacts, RunReport, Slo};
-use crate::workload::{ArrivalTimes, Workload};
+use crate::workload::{ArrivalTimes, Workloads};
 
 /// What is to be compared.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Sweep {
     /// # Errors
     ///
     /// [`PolicyFault`]: a policy that there is not, before any run.
-    pub fn run(&self, setup: &FleetSetup, workload: &Workload) -> Result<Vec<RunReport>, PolicyFault> {
+    pub fn run(&self, setup: &FleetSetup, workloads: &Workloads) -> Result<Vec<RunReport>, PolicyFault> {
         let shelf = PolicyShelf::new()?;
         for source in &self.policies {
             drop(shelf.take(source)?);
@@ -50,7 +50,7 @@ impl Sweep {
                 // Relaxed: a number that orders nothing else.
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some((load, source, seed)) = tasks.get(at) else { return done };
-                done.push((at, self.one(&shelf, (setup, workload), *load, source, *seed)));
+                done.push((at, self.one(&shelf, (setup, workloads), *load, source, *seed)));
             }
         };
         let mut done = thread::scope(|threads| {
@@ -71,12 +71,13 @@ impl Sweep {
     fn one(
         &self,
         shelf: &PolicyShelf,
-        (setup, workload): (&FleetSetup, &Workload),
+        (setup, workloads): (&FleetSetup, &Workloads),
         load: f64,
         source: &PolicySource,
         seed: u64,
     ) -> Result<RunReport, PolicyFault> {
         let policy = shelf.take(source)?;
+        let workload = workloads.of(seed);
         let arrivals = &ArrivalTimes::new(workload, load, self.spread, seed);
         let inputs = RunInputs { setup, workload, arrivals, slo: &self.slo };
         Ok(run(inputs, &policy, RunFacts { policy: source.name.clone(), load, seed }))

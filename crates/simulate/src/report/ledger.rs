@@ -33,6 +33,7 @@ pub struct RunLedger {
     tpot: Vec<f32>,
     e2e: Vec<f32>,
     refused: u64,
+    unasked: u64,
     held: u64,
     fallbacks: BTreeMap<String, u64>,
     prompt_tokens: u64,
@@ -52,6 +53,7 @@ impl RunLedger {
             tpot: times(),
             e2e: times(),
             refused: 0,
+            unasked: 0,
             held: 0,
             fallbacks: BTreeMap::new(),
             prompt_tokens: 0,
@@ -64,12 +66,17 @@ impl RunLedger {
 
     /// True if something came of each request.
     pub fn is_complete(&self) -> bool {
-        self.ttft.len() as u64 + self.refused >= u64::from(self.requests)
+        self.ttft.len() as u64 + self.refused + self.unasked >= u64::from(self.requests)
     }
 
     /// A request is not answered.
     pub fn refuse(&mut self) {
         self.refused += 1;
+    }
+
+    /// So many requests are never made, since one before them in their session was not answered.
+    pub fn leave_out(&mut self, requests: u64) {
+        self.unasked += requests;
     }
 
     /// The policy has a request wait.
@@ -126,6 +133,7 @@ impl RunLedger {
             facts,
             answered: self.ttft.len() as u64,
             refused: self.refused,
+            unasked: self.unasked,
             held: self.held,
             hit_rate: ratio(as_f64(cached), as_f64(self.prompt_tokens)),
             imbalance: ratio(most, mean),
@@ -138,6 +146,8 @@ impl RunLedger {
             ttft_curve: curve(&self.ttft),
             tpot: QuantileSet::of(&mut self.tpot),
             e2e: QuantileSet::of(&mut self.e2e),
+            prompt_tokens: self.prompt_tokens,
+            output_tokens: self.output_tokens,
             duration,
             workers: self.workers,
             wall: wall.as_secs_f64(),

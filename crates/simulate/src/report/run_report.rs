@@ -42,6 +42,8 @@ pub struct RunReport {
     pub answered: u64,
     /// Requests that were not: nobody was chosen, or no worker could ever serve them.
     pub refused: u64,
+    /// Requests that were never made, since one before them in their session was not answered.
+    pub unasked: u64,
     /// Requests that the policy had wait in the router.
     pub held: u64,
     /// Decisions that the fallback made in the plugin's place, by cause.
@@ -67,6 +69,10 @@ pub struct RunReport {
     pub goodput_rate: f64,
     /// Generated tokens a second.
     pub throughput: f64,
+    /// Tokens of the prompts that were answered.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub output_tokens: u64,
     /// From the first arrival to the last token.
     pub duration: f64,
     /// Each worker.
@@ -84,6 +90,9 @@ impl RunReport {
         let mut notes: Vec<String> = self.fallbacks.iter().map(fallback).collect();
         if self.refused > 0 {
             notes.push(format!("{who}: {} requests were not answered", self.refused));
+        }
+        if self.unasked > 0 {
+            notes.push(format!("{who}: {} requests of their sessions were not made then", self.unasked));
         }
         notes
     }

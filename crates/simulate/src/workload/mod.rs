@@ -2,11 +2,17 @@
 
 mod requests;
 mod recorded;
+mod amount;
+mod generated_load;
+mod workloads;
 mod schedule;
 mod prompt_text;
 mod prompt_blocks;
 
+pub use crate::workload::amount::DrawnAmount;
+pub use crate::workload::generated_load::{ArrivalPattern, GeneratedLoad, GeneratorError};
 pub use crate::workload::prompt_blocks::PromptBlocks;
 pub use crate::workload::prompt_text::PromptText;
-pub use crate::workload::requests::{AskedRequest, Workload};
+pub use crate::workload::requests::{AskedRequest, SessionTurn, Workload};
 pub use crate::workload::schedule::ArrivalTimes;
+pub use crate::workload::workloads::Workloads;

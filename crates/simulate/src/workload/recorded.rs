@@ -1,21 +1,105 @@
 //! Workloads from traces.
 
-use crate::workload::requests::Workload;
+use std::collections::HashMap;
+
+use crate::workload::requests::{SessionTurn, Workload};
 use sgl_tools::load::{Entry, Trace};
 
 /// Tokens of a unit of a trace's prompts.
 const UNIT_TOKENS: u32 = 512;
 
+/// Whole blocks that a prompt has at least of which it is looked for who goes on with it: a system prompt
+/// that many begin with says nothing of sessions.
+const LEAST_BLOCKS: usize = 2;
+
 impl Workload {
     /// The first `count` of those requests of a trace that are wanted. Where it does not say which prompts
-    /// begin alike, none does.
+    /// begin alike, none does. Requests follow others where the trace says how long after their answers.
     pub fn of_trace(trace: &Trace, is_wanted: impl Fn(&Entry) -> bool, count: usize) -> Self {
-        let mut workload = Self::new(UNIT_TOKENS);
-        for entry in trace.entries().iter().filter(|entry| is_wanted(entry)).take(count) {
-            workload.push(entry.at.as_secs_f64(), entry.input_tokens, entry.output_tokens, &entry.blocks);
+        let entries: Vec<&Entry> =
+            trace.entries().iter().filter(|entry| is_wanted(entry)).take(count).collect();
+        let workload = of_entries(&entries);
+        if entries.iter().all(|entry| entry.session.is_none()) {
+            return workload;
         }
-        workload
+        let mut turns = named_sessions(&entries);
+        for (turn, entry) in turns.iter_mut().zip(&entries) {
+            turn.think = entry.delay.map_or(0.0, |delay| delay.as_secs_f64());
+            turn.after = turn.after.filter(|_| entry.delay.is_some());
+        }
+        workload.with_turns(turns)
     }
+
+    /// The same, with a time to think before each request that goes on with a session. Where the trace
+    /// does not say it, it is the time between both requests without `answer`: the seconds that the first
+    /// one's answer takes. Where it does not name sessions, a prompt that begins with all whole blocks of
+    /// an earlier one goes on with that.
+    pub fn of_trace_in_sessions(
+        trace: &Trace,
+        is_wanted: impl Fn(&Entry) -> bool,
+        count: usize,
+        answer: impl Fn(&Entry) -> f64,
+    ) -> Self {
+        let entries: Vec<&Entry> =
+            trace.entries().iter().filter(|entry| is_wanted(entry)).take(count).collect();
+        let is_named = entries.iter().any(|entry| entry.session.is_some());
+        let mut turns = if is_named { named_sessions(&entries) } else { likely_sessions(&entries) };
+        for (turn, entry) in turns.iter_mut().zip(&entries) {
+            let before = turn.after.and_then(|before| entries.get(before as usize));
+            let think = entry.delay.map(|delay| delay.as_secs_f64()).or_else(|| {
+                let before = before?;
+                let gap = entry.at.as_secs_f64() - before.at.as_secs_f64();
+                Some((gap - answer(before)).max(0.0))
+            });
+            turn.think = think.unwrap_or_default();
+        }
+        of_entries(&entries).with_turns(turns)
+    }
+}
+
+fn of_entries(entries: &[&Entry]) -> Workload {
+    let mut workload = Workload::new(UNIT_TOKENS);
+    for entry in entries {
+        workload.push(entry.at.as_secs_f64(), entry.input_tokens, entry.output_tokens, &entry.blocks);
+    }
+    workload
+}
+
+/// The sessions that the trace names. A request without a name is one of its own.
+fn named_sessions<'a>(entries: &[&'a Entry]) -> Vec<SessionTurn> {
+    let mut last: HashMap<&'a str, (u32, u32)> = HashMap::new();
+    let mut count = 0;
+    let turn = |(entry, number): (&&'a Entry, u32)| {
+        let name = entry.session.as_deref();
+        let before = name.and_then(|name| last.get(name).copied());
+        let session = before.map_or(count, |(session, _)| session);
+        count += u32::from(before.is_none());
+        if let Some(name) = name {
+            last.insert(name, (session, number));
+        }
+        SessionTurn { session, after: before.map(|(_, before)| before), think: 0.0 }
+    };
+    entries.iter().zip(0..).map(turn).collect()
+}
+
+/// The sessions that prompts tell of: the ids of blocks stand for all before them, too, so who has the id
+/// of another's last whole block has all of them.
+fn likely_sessions(entries: &[&Entry]) -> Vec<SessionTurn> {
+    let mut ends: HashMap<u64, (u32, u32)> = HashMap::new();
+    let mut count = 0;
+    let turn = |(entry, number): (&&Entry, u32)| {
+        let whole = (entry.input_tokens / UNIT_TOKENS) as usize;
+        let blocks = entry.blocks.get(..whole).unwrap_or(&entry.blocks);
+        let later = blocks.get(LEAST_BLOCKS - 1..).unwrap_or_default();
+        let found = later.iter().rev().find_map(|block| ends.remove(block));
+        let session = found.map_or(count, |(session, _)| session);
+        count += u32::from(found.is_none());
+        if let Some(end) = later.last() {
+            ends.insert(*end, (session, number));
+        }
+        SessionTurn { session, after: found.map(|(_, before)| before), think: 0.0 }
+    };
+    entries.iter().zip(0..).map(turn).collect()
 }
 
 #[cfg(test)]
@@ -33,5 +117,45 @@ mod tests {
         let lengths = workload.requests().iter().map(|one| (one.at, one.prompt_tokens, one.output_tokens));
         assert!(lengths.eq([(0.0, 600, 5), (1.5, 512, 1)]));
         assert_eq!((workload.units(0), workload.whole_units(1)), (&[4, 9][..], &[4][..]));
+    }
+
+    fn line(at: u32, input: u32, more: &str) -> String {
+        format!("{{\"timestamp\":{at},\"input_length\":{input},\"output_length\":5{more}}}\n")
+    }
+
+    fn told(workload: &Workload) -> Vec<(u32, Option<u32>, f64)> {
+        let turns = (0..workload.len()).filter_map(|number| workload.turn(number));
+        turns.map(|turn| (turn.session, turn.after, turn.think)).collect()
+    }
+
+    #[test]
+    fn sessions_that_a_trace_names_pause_as_it_says_or_as_its_stamps_do() {
+        let lines = line(0, 600, ",\"session_id\":\"a\"")
+            + &line(1000, 600, ",\"session_id\":\"b\"")
+            + &line(9000, 700, ",\"session_id\":\"a\"")
+            + &line(9500, 700, ",\"session_id\":\"b\",\"delay\":250")
+            + &line(9600, 700, "");
+        let trace = Trace::read(lines.as_bytes()).unwrap();
+        let plain = Workload::of_trace(&trace, |_| true, 10);
+        let expected = [(0, None, 0.0), (1, None, 0.0), (0, None, 0.0), (1, Some(1), 0.25), (2, None, 0.0)];
+        assert_eq!(told(&plain), expected);
+        let closed = Workload::of_trace_in_sessions(&trace, |_| true, 10, |_| 2.0);
+        assert_eq!(told(&closed)[2..4], [(0, Some(0), 7.0), (1, Some(1), 0.25)]);
+        let slow = Workload::of_trace_in_sessions(&trace, |_| true, 10, |_| 20.0);
+        assert_eq!(told(&slow)[2], (0, Some(0), 0.0));
+    }
+
+    #[test]
+    fn prompt_that_begins_with_another_goes_on_with_its_session() {
+        let lines = line(0, 1100, ",\"hash_ids\":[1,2,30]")
+            + &line(1000, 1100, ",\"hash_ids\":[1,3,31]")
+            + &line(4000, 2100, ",\"hash_ids\":[1,2,4,5,32]")
+            + &line(5000, 600, ",\"hash_ids\":[1,33]")
+            + &line(6000, 1100, ",\"hash_ids\":[1,2,34]");
+        let trace = Trace::read(lines.as_bytes()).unwrap();
+        let workload = Workload::of_trace_in_sessions(&trace, |_| true, 10, |_| 1.0);
+        let expected = [(0, None, 0.0), (1, None, 0.0), (0, Some(0), 3.0), (2, None, 0.0), (3, None, 0.0)];
+        assert_eq!(told(&workload), expected);
+        assert!(!Workload::of_trace(&trace, |_| true, 10).has_turns());
     }
 }

@@ -13,7 +13,19 @@ pub struct AskedRequest {
     units: (u32, u32),
 }
 
-/// Requests in the order of their arrival.
+/// A request's place in its session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionTurn {
+    /// The number of the session.
+    pub session: u32,
+    /// The request before it in the session. It comes only once that is answered, and its prompt begins
+    /// with that one's prompt and answer.
+    pub after: Option<u32>,
+    /// Seconds from the end of that answer to this request.
+    pub think: f64,
+}
+
+/// Requests in the order of their arrival; those that follow others come when these are answered.
 ///
 /// Prompts are known by their units: parts of equal length, the last one shorter, each with an id. Two
 /// prompts begin alike as far as their ids are the same.
@@ -22,12 +34,25 @@ pub struct Workload {
     unit_tokens: u32,
     requests: Vec<AskedRequest>,
     units: Vec<u64>,
+    /// One of each request, or none at all.
+    turns: Vec<SessionTurn>,
+    /// The number of the request that follows each; [`NOBODY`] if none does.
+    next: Vec<u32>,
 }
+
+/// No request.
+const NOBODY: u32 = u32::MAX;
 
 impl Workload {
     /// No requests yet; a unit is to have so many tokens, at least 1.
     pub fn new(unit_tokens: u32) -> Self {
-        Self { unit_tokens: unit_tokens.max(1), requests: Vec::new(), units: Vec::new() }
+        Self {
+            unit_tokens: unit_tokens.max(1),
+            requests: Vec::new(),
+            units: Vec::new(),
+            turns: Vec::new(),
+            next: Vec::new(),
+        }
     }
 
     /// Adds a request that comes no earlier than those before, with an id for each unit of its prompt. What
@@ -43,6 +68,51 @@ impl Workload {
         self.units.extend((0..count).map(|unit| known(unit).unwrap_or_else(|| unknown(unit))));
         let output_tokens = output_tokens.max(1);
         self.requests.push(AskedRequest { at, prompt_tokens, output_tokens, units: (first, count) });
+    }
+
+    /// The same requests with their places in sessions, one for each of them. What says that it follows
+    /// itself, a later one, or one that another follows already, follows nobody.
+    #[must_use]
+    pub fn with_turns(mut self, mut turns: Vec<SessionTurn>) -> Self {
+        let gap = SessionTurn { session: NOBODY, after: None, think: 0.0 };
+        turns.resize(self.requests.len(), gap);
+        self.next = vec![NOBODY; turns.len()];
+        for (turn, number) in turns.iter_mut().zip(0..) {
+            let before = turn.after.filter(|before| *before < number);
+            let free = before.and_then(|before| self.next.get_mut(before as usize));
+            match free.filter(|next| **next == NOBODY) {
+                Some(next) => *next = number,
+                None => turn.after = None,
+            }
+        }
+        self.turns = turns;
+        self
+    }
+
+    /// True if requests belong to sessions.
+    #[inline]
+    pub fn has_turns(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// A request's place in its session.
+    pub fn turn(&self, number: u32) -> Option<&SessionTurn> {
+        self.turns.get(number as usize)
+    }
+
+    /// The request that follows one, if its session goes on.
+    pub fn next_turn(&self, number: u32) -> Option<u32> {
+        self.next.get(number as usize).copied().filter(|next| *next != NOBODY)
+    }
+
+    /// The ids of the whole units of a prompt and its answer, as far as the request that follows says them.
+    pub fn whole_units_with_answer(&self, number: u32) -> &[u64] {
+        let own = self.whole_units(number);
+        let (Some(asked), Some(next)) = (self.request(number), self.next_turn(number)) else { return own };
+        let tokens = asked.prompt_tokens.saturating_add(asked.output_tokens);
+        let all = self.whole_units(next);
+        let all = all.get(..((tokens / self.unit_tokens) as usize).min(all.len())).unwrap_or_default();
+        if all.starts_with(own) { all } else { own }
     }
 
     /// Tokens of a unit.
@@ -106,5 +176,22 @@ mod tests {
         let last = workload.request(2).unwrap();
         assert_eq!((last.prompt_tokens, last.output_tokens, workload.whole_units(2).len()), (1, 1, 0));
         assert!(workload.request(3).is_none() && workload.units(3).is_empty());
+    }
+
+    #[test]
+    fn answer_has_the_ids_that_the_request_after_it_says() {
+        let mut workload = Workload::new(10);
+        workload.push(0.0, 25, 20, &[1, 2, 3]);
+        workload.push(0.0, 60, 1, &[1, 2, 4, 5, 6, 7]);
+        workload.push(0.0, 60, 1, &[1, 9]);
+        let turn = |after| SessionTurn { session: 0, after, think: 1.0 };
+        assert!(!workload.has_turns());
+        let workload = workload.with_turns(vec![turn(None), turn(Some(0)), turn(Some(1))]);
+        assert_eq!((workload.next_turn(0), workload.next_turn(2)), (Some(1), None));
+        assert_eq!(workload.whole_units_with_answer(0), [1, 2, 4, 5]);
+        assert_eq!(workload.whole_units_with_answer(1).len(), 6, "what follows begins otherwise");
+        let odd = workload.with_turns(vec![turn(Some(0)), turn(Some(0)), turn(Some(0))]);
+        let after = |number| odd.turn(number).and_then(|turn| turn.after);
+        assert_eq!((after(0), after(1), after(2)), (None, Some(0), None));
     }
 }

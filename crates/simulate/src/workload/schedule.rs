@@ -25,13 +25,15 @@ impl ArrivalTimes {
             .requests()
             .iter()
             .zip(0..)
+            .filter(|(_, number)| workload.turn(*number).is_none_or(|turn| turn.after.is_none()))
             .map(|(request, number)| ((request.at + spread * random.f64()) / load, number))
             .collect();
         order.sort_by(|one, other| one.0.total_cmp(&other.0));
         Self { order }
     }
 
-    /// Seconds from the beginning, and the number of the request.
+    /// Seconds from the beginning, and the number of the request; without those that come when another is
+    /// answered.
     pub fn order(&self) -> &[(f64, u32)] {
         &self.order
     }

@@ -206,7 +206,14 @@ mod tests {
         let bodies = Bodies::new(&shape());
         let prompt = |number, blocks: &[u64]| {
             let blocks = blocks.to_vec();
-            let entry = Entry { at: Duration::ZERO, input_tokens: 1100, output_tokens: 3, blocks };
+            let entry = Entry {
+                at: Duration::ZERO,
+                input_tokens: 1100,
+                output_tokens: 3,
+                blocks,
+                session: None,
+                delay: None,
+            };
             let body = bodies.of_trace(number, &entry);
             assert_eq!(parsed(&body)["max_tokens"], 3);
             content(&body)

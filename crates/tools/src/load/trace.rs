@@ -2,8 +2,8 @@
 //!
 //! Two forms are read, told apart by the first line: JSON lines, as Mooncake publishes them
 //! (`timestamp` in milliseconds, `input_length` and `output_length` in tokens, optionally
-//! `hash_ids`, one per 512 tokens of the prompt; other fields are read over), and the CSV of
-//! Azure's public data set (`TIMESTAMP,ContextTokens,GeneratedTokens`).
+//! `hash_ids`, one per 512 tokens of the prompt, and as other tools have it `session_id` and `delay`, the
+//! milliseconds since the answer before; other fields are read over), and the CSV of Azure's public data set (`TIMESTAMP,ContextTokens,GeneratedTokens`).
 
 use std::io;
 use std::io::BufRead;
@@ -29,6 +29,10 @@ pub struct Entry {
     /// One id per block of 512 prompt tokens; equal ids are equal text. Empty if the trace does
     /// not say which prompts share a prefix.
     pub blocks: Vec<u64>,
+    /// The session that it belongs to, if the trace says so.
+    pub session: Option<Box<str>>,
+    /// How long after the answer to the one before it in its session it came, if the trace says so.
+    pub delay: Option<Duration>,
 }
 
 /// Recorded requests in order of time; at least one.
@@ -64,6 +68,18 @@ struct JsonLine {
     output_length: u32,
     #[serde(default)]
     hash_ids: Vec<u64>,
+    #[serde(default)]
+    session_id: Option<SessionName>,
+    #[serde(default)]
+    delay: Option<f64>,
+}
+
+/// What files have as the name of a session.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SessionName {
+    Text(Box<str>),
+    Number(u64),
 }
 
 /// Reads a line: its time in milliseconds, and the rest.
@@ -115,7 +131,16 @@ fn json_line(text: &str) -> Result<(f64, Entry), String> {
         let message = error.to_string();
         message.split(" at line ").next().unwrap_or_default().to_owned()
     })?;
-    entry(line.timestamp, line.input_length, line.output_length, line.hash_ids)
+    let session = line.session_id.map(|name| match name {
+        SessionName::Text(text) => text,
+        SessionName::Number(number) => number.to_string().into(),
+    });
+    let delay = line.delay.map(|ms| {
+        let delay = Duration::try_from_secs_f64(ms / 1000.0);
+        delay.map_err(|_| format!("delay is {ms}: expected milliseconds, not below 0"))
+    });
+    let (ms, entry) = entry(line.timestamp, line.input_length, line.output_length, line.hash_ids)?;
+    Ok((ms, Entry { session, delay: delay.transpose()?, ..entry }))
 }
 
 fn csv_line(text: &str) -> Result<(f64, Entry), String> {
@@ -143,7 +168,8 @@ fn entry(ms: f64, input_tokens: u32, output_tokens: u32, blocks: Vec<u64>) -> Re
     if input_tokens > MOST_TOKENS {
         return Err(format!("input_length is {input_tokens}: expected at most {MOST_TOKENS}"));
     }
-    Ok((ms, Entry { at: Duration::ZERO, input_tokens, output_tokens, blocks }))
+    let at = Duration::ZERO;
+    Ok((ms, Entry { at, input_tokens, output_tokens, blocks, session: None, delay: None }))
 }
 
 /// Milliseconds since 1970 of a UTC time such as `2023-11-16 18:17:03.9799600`.
@@ -191,15 +217,26 @@ mod tests {
         let entries = trace.unwrap().entries;
         assert_eq!(
             entries,
-            [
-                Entry { at: Duration::ZERO, input_tokens: 12, output_tokens: 52, blocks: vec![] },
-                Entry {
-                    at: Duration::from_micros(499_500),
-                    input_tokens: 700,
-                    output_tokens: 5,
-                    blocks: vec![0, 9]
-                },
-            ]
+            [plain(Duration::ZERO, 12, 52, &[]), plain(Duration::from_micros(499_500), 700, 5, &[0, 9])]
+        );
+    }
+
+    fn plain(at: Duration, input_tokens: u32, output_tokens: u32, blocks: &[u64]) -> Entry {
+        Entry { at, input_tokens, output_tokens, blocks: blocks.to_vec(), session: None, delay: None }
+    }
+
+    #[test]
+    fn session_may_have_any_name_and_say_how_long_it_paused() {
+        let lines = "{\"timestamp\":0,\"input_length\":1,\"output_length\":1,\"session_id\":\"a\"}\n\
+                     {\"timestamp\":9,\"input_length\":1,\"output_length\":1,\"session_id\":7,\"delay\":1500}\n";
+        let entries = read(lines).unwrap().entries;
+        let told = |at: usize| (entries[at].session.as_deref(), entries[at].delay);
+        assert_eq!(told(0), (Some("a"), None));
+        assert_eq!(told(1), (Some("7"), Some(Duration::from_millis(1500))));
+        let bad = lines.replace("1500", "-1");
+        assert_eq!(
+            read(&bad).unwrap_err().to_string(),
+            "line 2: delay is -1: expected milliseconds, not below 0"
         );
     }
 

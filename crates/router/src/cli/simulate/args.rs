@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::simulate::generate_args::GenerateArgs;
+
 /// Lets policies decide over a simulated fleet, and compares what comes of it
 ///
 /// The engines and the clock are modelled; policies, plugins included, are asked as by a router that
@@ -26,11 +28,18 @@ pub struct SimulateArgs {
     /// Requests from a file of JSON lines with timestamp (ms), input_length, output_length and maybe
     /// hash_ids, or the CSV of Azure's public traces
     #[arg(long, value_name = "FILE")]
-    pub trace: PathBuf,
-    /// Only the first requests of the trace
+    pub trace: Option<PathBuf>,
+    /// Requests that go on with a session come only when the answer before is there, after a time to think:
+    /// that of the trace, or what its stamps say
+    #[arg(long, requires = "trace")]
+    pub think_times: bool,
+    /// Requests that are made up
+    #[command(flatten)]
+    pub generated: GenerateArgs,
+    /// Only the first requests of the trace; how many are made up
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub requests: Option<u32>,
-    /// Leaves requests with longer prompts out
+    /// Leaves requests with longer prompts out; sessions that are made up end before them
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_prompt_tokens: Option<u32>,
     /// 1.4 has the requests of 1.4 hours come in one; several are simulated one by one

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use sgl_simulate::engine::ModelError;
 use sgl_simulate::fleet::{PolicyFault, SetupError};
+use sgl_simulate::workload::GeneratorError;
 use sgl_tools::load::TraceError;
 use sglang_router_rs::types::shown_path;
 
@@ -33,6 +34,14 @@ pub enum SimulateError {
         path: PathBuf,
         /// What is wrong with it.
         source: TraceError,
+    },
+    /// What is to be made up cannot be.
+    #[error("--generate: {}", shown_path(path))]
+    Generator {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: GeneratorError,
     },
     /// The model cannot be used.
     #[error("--model: {}", shown_path(path))]

@@ -2,8 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 the reports could not be written, 2 wrong usage: flags, files, policies.
 
-mod args;
 mod error;
+mod generate_args;
+mod args;
 mod policies;
 mod run;
 

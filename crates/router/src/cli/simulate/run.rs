@@ -14,8 +14,8 @@ use crate::cli::simulate::policies::policies;
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::{FleetSetup, Sweep};
 use sgl_simulate::report::{Slo, comparison_json, comparison_page, comparison_table};
-use sgl_simulate::workload::Workload;
-use sgl_tools::load::Trace;
+use sgl_simulate::workload::{Workload, Workloads};
+use sgl_tools::load::{Entry, Trace};
 
 /// Makes all runs and writes their report. Must not be called inside a runtime.
 ///
@@ -24,15 +24,17 @@ use sgl_tools::load::Trace;
 /// [`SimulateError`], which has an exit code.
 pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
     let policies = policies(args)?;
-    let workload = workload(args)?;
     let setup = setup(args)?;
-    setup.check(&workload)?;
+    let seeds: Vec<u64> = (0..u64::from(args.seeds)).map(|seed| args.seed.wrapping_add(seed)).collect();
+    let (workloads, asked) = workloads(args, &setup.model, &seeds)?;
+    setup.check(workloads.first())?;
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
     let sweep = Sweep {
         policies,
         loads: args.load.clone(),
-        seeds: (0..u64::from(args.seeds)).map(|seed| args.seed.wrapping_add(seed)).collect(),
-        spread: args.spread,
+        seeds,
+        // What is made up has exact times.
+        spread: args.spread.or(args.trace.is_none().then_some(0.0)),
         slo: Slo { ttft: args.slo_ttft, ttft_per_token: args.slo_ttft_per_token / 1e3, tpot: args.slo_tpot },
         threads: args.threads.map_or(cores, |threads| threads as usize),
     };
@@ -47,8 +49,8 @@ pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
         Some(path) => Some((path, fs::File::create(path).map_err(unwritten(path))?)),
         None => None,
     };
-    let runs = sweep.run(&setup, &workload)?;
-    let settings = settings(args, &setup, &sweep.slo);
+    let runs = sweep.run(&setup, &workloads)?;
+    let settings = settings(asked, &setup, &sweep.slo);
     if let Some((path, mut file)) = html {
         let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         let page = comparison_page(&runs, &words.collect::<Vec<_>>().join(" "), &settings);
@@ -65,21 +67,43 @@ pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
     }
 }
 
-fn workload(args: &SimulateArgs) -> Result<Workload, SimulateError> {
-    let path = &args.trace;
+/// What is asked with each of these seeds, and what a report says of it.
+fn workloads(
+    args: &SimulateArgs,
+    model: &EngineModel,
+    seeds: &[u64],
+) -> Result<(Workloads, Value), SimulateError> {
+    let Some(path) = &args.trace else {
+        if args.generated.generate.is_none() && args.generated.rate.is_none() {
+            let usage = "one of these is needed: --trace, --generate, --rate";
+            return Err(SimulateError::Usage(usage.to_owned()));
+        }
+        let load = args.generated.load(args.requests, args.max_prompt_tokens)?;
+        let workloads = Workloads::generated(&load, seeds, model.block_tokens);
+        if workloads.first().is_empty() {
+            return Err(SimulateError::Usage("--duration: no request comes in this time".to_owned()));
+        }
+        return Ok((workloads, json!({ "generated": load })));
+    };
     let unreadable = |source| SimulateError::Unreadable { flag: "--trace", path: path.clone(), source };
     let file = fs::File::open(path).map_err(unreadable)?;
     let fault = |source| SimulateError::Trace { path: path.clone(), source };
     let trace = Trace::read(BufReader::new(file)).map_err(fault)?;
     let most = args.max_prompt_tokens.unwrap_or(u32::MAX);
+    let is_wanted = |entry: &Entry| entry.input_tokens <= most;
     let count = args.requests.map_or(usize::MAX, |count| count as usize);
-    let workload = Workload::of_trace(&trace, |entry| entry.input_tokens <= most, count);
+    let workload = if args.think_times {
+        let alone = |entry: &Entry| model.alone(entry.input_tokens, entry.output_tokens);
+        Workload::of_trace_in_sessions(&trace, is_wanted, count, alone)
+    } else {
+        Workload::of_trace(&trace, is_wanted, count)
+    };
     if workload.is_empty() {
         return Err(SimulateError::Usage(
             "--max-prompt-tokens: no prompt of the trace is as short".to_owned(),
         ));
     }
-    Ok(workload)
+    Ok((workload.into(), json!({ "trace": path.to_string_lossy(), "think_times": args.think_times })))
 }
 
 fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
@@ -106,9 +130,8 @@ fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
     Ok(setup)
 }
 
-fn settings(args: &SimulateArgs, setup: &FleetSetup, slo: &Slo) -> Value {
-    json!({
-        "trace": args.trace.to_string_lossy(),
+fn settings(asked: Value, setup: &FleetSetup, slo: &Slo) -> Value {
+    let mut settings = json!({
         "workers": setup.speeds.len(),
         "speeds": setup.speeds,
         "report_interval": setup.report_interval,
@@ -116,7 +139,11 @@ fn settings(args: &SimulateArgs, setup: &FleetSetup, slo: &Slo) -> Value {
         "block_tokens": setup.block_tokens,
         "model": setup.model,
         "slo": slo,
-    })
+    });
+    if let (Value::Object(all), Value::Object(asked)) = (&mut settings, asked) {
+        all.extend(asked);
+    }
+    settings
 }
 
 fn print(text: &str) -> Result<(), SimulateError> {
