@@ -1,33 +1,16 @@
 //! The plugins of `plugins/`, each with its default settings: whatever is known of requests and workers,
 //! they decide, and none of them fails.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::modules::plugin;
+use sgl_testkit::modules::{plugin, shipped};
 use sgl_testkit::plugins::{config, loaded_with, stats, without_probation};
 use sglang_router_rs::core::{Fleet, WorkerSpec};
 use sglang_router_rs::policies::{
     Decision, PolicyHandle, PromptTokens, RequestCompletion, RequestFirstToken, SelectWorkerInfo,
     WasmPolicyConfig,
 };
-
-/// The folders whose crates make a module.
-fn shipped() -> Vec<String> {
-    let folders = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let is_guest = |folder: &PathBuf| {
-        fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("cdylib"))
-    };
-    let name = |folder: PathBuf| folder.file_name().unwrap().to_str().unwrap().to_owned();
-    let mut names: Vec<String> = folders.filter(is_guest).map(name).collect();
-    names.sort();
-    assert!(names.len() >= 5, "{names:?}");
-    names
-}
 
 static HASHES: [u64; 4096] = [7; 4096];
 const TOKENS: [u32; 4096] = [u32::MAX; 4096];

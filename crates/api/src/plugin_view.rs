@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use sglang_router_rs::policies::{
-    BreakerState, FailureCause, GenerationDetail, GenerationRole, PluginDetail, PluginEvent, PluginStatus,
+    BreakerState, FailureCause, GenerationDetail, GenerationRole, Origin, PluginDetail, PluginEvent,
+    PluginStatus,
 };
 
 /// One plugin in a list.
@@ -20,6 +21,9 @@ pub struct PluginSummary {
     pub generation: u64,
     /// SHA-256 of its module, 64 hex digits.
     pub digest: String,
+    /// Where the module comes from. A router before this field tells none.
+    #[serde(default)]
+    pub origin: Option<Origin>,
     /// Version that the module's manifest states.
     pub version: String,
     /// Whether its breaker lets requests through.
@@ -98,6 +102,7 @@ impl PluginSummary {
             in_use,
             generation: stable.map_or(0, |one| one.generation),
             digest: stable.map(|one| one.digest.clone()).unwrap_or_default(),
+            origin: stable.and_then(|one| Some(one.provenance.as_ref()?.origin.clone())),
             version: stable.map(|one| one.version.clone()).unwrap_or_default(),
             breaker: detail.breaker,
             decisions: detail.decisions,

@@ -23,7 +23,7 @@ use sglang_router_rs::types::{in_full, printable_lines};
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
 #[derive(Debug, Parser)]
-#[command(name = "sgl-router", version)]
+#[command(name = "sgl-router", version, long_version = plugin::long_version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use sgl_simulate::engine::{EngineModel, ReportedLoad};
-use sgl_simulate::fleet::{FleetSetup, PolicyFault, PolicySource, Sweep};
+use sgl_simulate::fleet::{FleetSetup, PolicyFault, PolicyModule, PolicySource, Sweep};
 use sgl_simulate::report::{RunReport, Slo};
 use sgl_simulate::workload::Workload;
 
@@ -28,7 +28,7 @@ fn source(name: &str) -> PolicySource {
     // Builds it, if need be.
     sgl_testkit::modules::plugin(name);
     let module = format!("{}/../../dist/plugins/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
-    PolicySource { module: Some(module.into()), ..native(name) }
+    PolicySource { module: Some(PolicyModule::File(module.into())), ..native(name) }
 }
 
 fn native(name: &str) -> PolicySource {

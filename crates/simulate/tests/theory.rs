@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use sgl_simulate::engine::{EngineModel, ReportedLoad};
-use sgl_simulate::fleet::{FleetSetup, FreshPolicy, PolicyShelf, PolicySource, RunInputs, run};
+use sgl_simulate::fleet::{FleetSetup, FreshPolicy, PolicyModule, PolicyShelf, PolicySource, RunInputs, run};
 use sgl_simulate::report::{RunFacts, RunReport, Slo};
 use sgl_simulate::workload::{ArrivalTimes, Workload};
 
@@ -97,7 +97,7 @@ fn several_engines_with_one_queue_wait_as_the_embedded_chain_says() {
     // Builds it, if need be.
     sgl_testkit::modules::fixture("hold_back");
     let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/fixtures/hold_back.wasm");
-    let source = PolicySource { module: Some(module.into()), ..native("hold_back") };
+    let source = PolicySource { module: Some(PolicyModule::File(module.into())), ..native("hold_back") };
     for (servers, load) in [(2_u32, 0.8), (4, 0.9)] {
         let mut setup = FleetSetup::new(one_by_one(), servers as usize);
         setup.queue_size = 10_000;

@@ -15,6 +15,20 @@ pub fn plugin(name: &str) -> Vec<u8> {
     module(&format!("dist/plugins/{name}.wasm"))
 }
 
+/// The names of all plugins of `plugins/`, sorted: the folders whose crates make a module.
+pub fn shipped() -> Vec<String> {
+    let folders = std::fs::read_dir(repository::path("plugins")).expect("the folder of the plugins");
+    let is_guest = |folder: &PathBuf| {
+        std::fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("cdylib"))
+    };
+    let folders = folders.map(|entry| entry.expect("a folder").path()).filter(is_guest);
+    let name = |folder: PathBuf| folder.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+    let mut names: Vec<String> = folders.map(name).collect();
+    names.sort();
+    assert!(names.len() >= 5, "{names:?}");
+    names
+}
+
 /// The bytes of a plugin of `tests/fixtures/plugins/`.
 pub fn fixture(name: &str) -> Vec<u8> {
     module(&format!("dist/fixtures/{name}.wasm"))

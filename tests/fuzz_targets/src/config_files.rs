@@ -45,7 +45,12 @@ pub fn config_files(bytes: &[u8]) {
     config.plugin_dir = config.plugin_dir.map(|_| place.plugin_dir.clone());
     config.admin.token_file = config.admin.token_file.map(|_| place.token_file.clone());
     let known = faults.len();
-    let surroundings = Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token: None, faults };
+    let surroundings = Surroundings {
+        built_in_policies: &NativePolicy::NAMES,
+        embedded_policies: &["toll"],
+        faults,
+        ..Surroundings::default()
+    };
     match check(config, surroundings) {
         Ok(config) => {
             assert_eq!(known, 0, "faults of reading were forgotten");

@@ -23,6 +23,7 @@ use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
+use crate::manage::embedded::load_of;
 use crate::manage::kept_plugin::BadFile;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
@@ -32,7 +33,7 @@ use crate::proxy::{Backends, DataPlane, DataServer};
 use crate::records::Recorder;
 use crate::tokens::TokenizerSet;
 use sglang_router_rs::config::Faults;
-use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
+use sglang_router_rs::policies::{PluginError, PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::shown_path;
 
 /// Why a router did not start.
@@ -54,6 +55,14 @@ pub enum StartError {
     Policy {
         /// Its name.
         name: String,
+    },
+    /// The embedded module of the policy could not be loaded.
+    #[error("cannot load the embedded policy {name}")]
+    Embedded {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: Box<PluginError>,
     },
     /// The state directory cannot be used, or holds a bad file of the policy.
     #[error("the state directory cannot be used")]
@@ -246,9 +255,13 @@ async fn open_manager(
     let manager = PluginManager::new(factory.clone(), config.plugin_dir.clone(), &config.policy);
     manager.set_configured(config.plugins.iter().map(|plugin| plugin.name.clone()).collect());
     manager.take_for_loaded();
-    let Some(dir) = &config.state_dir else { return Ok(Arc::new(manager)) };
+    let Some(dir) = &config.state_dir else {
+        load_embedded(config, factory).await?;
+        return Ok(Arc::new(manager));
+    };
     let (state, fault) = StateDir::open(dir)?;
     restore(&state, factory, &config.policy).await?;
+    load_embedded(config, factory).await?;
     match fault {
         Some(fault) if factory.create_by_name(&config.policy).is_none() => Err(fault.into()),
         fault => {
@@ -258,6 +271,24 @@ async fn open_manager(
             Ok(Arc::new(manager.keeping(state)))
         }
     }
+}
+
+/// Loads the embedded module of the policy, unless the policy is there already.
+async fn load_embedded(config: &CheckedConfig, factory: &PolicyFactory) -> Result<(), StartError> {
+    let Some(entry) = &config.embedded_policy else { return Ok(()) };
+    if factory.create_by_name(&entry.name).is_some() {
+        return Ok(());
+    }
+    let (settings, options) = entry.clone().into_parts();
+    let name = settings.name.clone();
+    let loaded = match load_of(settings) {
+        Ok(load) => factory.load(load.with(options)).await,
+        Err(error) => Err(error),
+    };
+    let failed = |source| StartError::Embedded { name: name.clone(), source: Box::new(source) };
+    let info = loaded.map_err(failed)?;
+    tracing::info!(plugin = name, generation = info.generation, digest = info.digest, "loaded, embedded");
+    Ok(())
 }
 
 /// Has prompts tokenized by these, in place of those before. Loading them takes its time.

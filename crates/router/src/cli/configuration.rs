@@ -24,7 +24,12 @@ pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
     args.lay_over(&mut config, &mut faults);
     let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
     let flags = FlagKeys::of(args, &config);
-    let checked =
-        check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, admin_token, faults });
+    let surroundings = Surroundings {
+        built_in_policies: &NativePolicy::NAMES,
+        embedded_policies: &sgl_shipped::names(),
+        admin_token,
+        faults,
+    };
+    let checked = check(config, surroundings);
     checked.map_err(|Faults(faults)| Faults(faults.into_iter().map(|fault| flags.name(fault)).collect()))
 }

@@ -51,8 +51,8 @@ pub struct ServeArgs {
     #[arg(long, hide = true)]
     pub pd_disaggregation: bool,
 
-    /// Policy: random, round_robin, power_of_two, least_load, consistent_hash, or a plugin's name
-    /// [default: round_robin]
+    /// Policy: random, round_robin, power_of_two, least_load, consistent_hash, a plugin's name, or an embedded
+    /// one, such as cache_aware (sgl-router plugin list --embedded) [default: round_robin]
     #[arg(long)]
     pub policy: Option<String>,
     /// A plugin, such as my_policy=plugins/my_policy.wasm; may be given more than once

@@ -2,7 +2,6 @@
 //! Everything else needs a restart.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::configuration::configuration;
@@ -12,6 +11,7 @@ use crate::config::fixed::{ChangedKey, FixedKeys};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::worker_entry::WorkerEntry;
 use crate::manage::digest::sha256;
+use crate::manage::embedded::module_at;
 use crate::manage::{ManageError, PluginManager};
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
@@ -19,7 +19,7 @@ use crate::proxy::succession::Succession;
 use crate::tokens::{TokenizerSet, Tokenizing};
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::{Faults, TrustRule};
-use sglang_router_rs::policies::{OperationError, TrustPolicy, read_module};
+use sglang_router_rs::policies::{OperationError, TrustPolicy};
 use sglang_router_rs::types::shown;
 
 /// The part of a configuration that can change while the router runs.
@@ -277,8 +277,8 @@ impl Reloader {
     }
 
     async fn load(&self, name: &str, entry: &PluginEntry) {
-        let path = PathBuf::from(&entry.module_path);
-        let read = tokio::task::spawn_blocking(move || read_module(&path));
+        let path = entry.module_path.clone();
+        let read = tokio::task::spawn_blocking(move || module_at(&path));
         let Ok(read) = read.await else { return };
         let module = match read {
             Ok(module) => module,

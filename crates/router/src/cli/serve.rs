@@ -15,13 +15,14 @@ use crate::cli::log::LogLevelError;
 use crate::cli::reload::{AtStart, Reloader};
 use crate::config::checked::{CheckedConfig, CompileSettings, FaultyPlugin};
 use crate::config::files::settings_without_module;
+use crate::manage::embedded::load_of;
 use crate::manage::plugin_metrics;
 use crate::metrics::Metrics;
 use sgl_upstream::raise_descriptor_limit;
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::engine::{CompilerProcess, EngineOptions, aot_cache};
 use sglang_router_rs::policies::trust::KeyFault;
-use sglang_router_rs::policies::{Load, PluginError, PolicyFactory, TrustPolicy};
+use sglang_router_rs::policies::{PluginError, PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::{in_full, shown, shown_path};
 
 /// Why `serve` ended with an error.
@@ -198,7 +199,11 @@ async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result
         let file = shown(&plugin.module_path);
         let (settings, options) = plugin.clone().into_parts();
         let name = settings.name.clone();
-        match factory.load(Load::file(settings).with(options)).await {
+        let loaded = match load_of(settings) {
+            Ok(load) => factory.load(load.with(options)).await,
+            Err(error) => Err(error),
+        };
+        match loaded {
             Ok(info) => tracing::info!(plugin = name, generation = info.generation, "loaded"),
             Err(source) if is_needed => return Err(ServeError::Plugin { name, source: Box::new(source) }),
             Err(source) => {

@@ -15,7 +15,7 @@ use crate::config::checked::{
 };
 use crate::config::compile_section::CompileSection;
 use crate::config::fixed::FixedKeys;
-use crate::config::plugin_set::PluginSet;
+use crate::config::plugin_set::{PluginSet, PolicyNames};
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::{RetryCondition, RetryOn};
 use crate::config::router::{HealthSection, RouterConfig, UpstreamSection};
@@ -36,6 +36,8 @@ const MODELS_INTERVAL: Duration = Duration::from_secs(30);
 pub struct Surroundings<'a> {
     /// Names of the built-in policies.
     pub built_in_policies: &'a [&'a str],
+    /// Names of the policies whose modules the router brings along.
+    pub embedded_policies: &'a [&'a str],
     /// The admin token from the environment.
     pub admin_token: Option<String>,
     /// Faults that were found while the configuration was read.
@@ -48,8 +50,9 @@ pub struct Surroundings<'a> {
 ///
 /// [`Faults`] holds every fault, those of reading first.
 pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
-    let Surroundings { built_in_policies, admin_token, mut faults } = surroundings;
-    let plugins = PluginSet::checked(&config, built_in_policies, &mut faults);
+    let Surroundings { built_in_policies, embedded_policies, admin_token, mut faults } = surroundings;
+    let names = PolicyNames { built_in: built_in_policies, embedded: embedded_policies };
+    let plugins = PluginSet::checked(&config, names, &mut faults);
     check_trust(&config, &mut faults);
     check_tokenizers(&config.tokenizers, &mut faults);
     let workers = check_workers(&config.workers, &mut faults);
@@ -88,6 +91,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         trust: config.trust,
         plugins: plugins.good,
         faulty_plugins: plugins.faulty,
+        embedded_policy: plugins.embedded_policy,
         plugin_dir: config.plugin_dir,
         watch_plugin_dir: config.watch_plugin_dir,
         state_dir: config.state_dir,

@@ -23,8 +23,8 @@ pub(crate) const MAX_DP_SIZE: u32 = 256;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CheckedConfig {
-    /// Name of the policy: a built-in one, one of `plugins`, or
-    /// one that the state directory holds.
+    /// Name of the policy: a built-in one, one of `plugins`, that of `embedded_policy`, or one that the
+    /// state directory holds.
     pub policy: String,
     /// Where clients connect.
     pub data_address: SocketAddr,
@@ -54,6 +54,9 @@ pub struct CheckedConfig {
     pub plugins: Vec<PluginEntry>,
     /// What is in the plugin directory and cannot be used, and is not needed to start.
     pub faulty_plugins: Vec<FaultyPlugin>,
+    /// The policy, if its name is only that of an embedded module: nothing was written about it. What the
+    /// state directory holds under this name goes before it.
+    pub embedded_policy: Option<PluginEntry>,
     /// Where operators may have modules loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Whether changes there become new generations.

@@ -10,6 +10,7 @@ pub(crate) mod retry_on;
 mod compile_section;
 pub(crate) mod requests_section;
 mod queue_section;
+pub(crate) mod embedded_path;
 pub(crate) mod plugin_entry;
 pub(crate) mod engine_setting;
 pub(crate) mod tokenizer_entry;

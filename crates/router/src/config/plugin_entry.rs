@@ -10,8 +10,9 @@ use sglang_router_rs::config::{Fault, PluginOptions, WasmPolicyConfig, plugin_fa
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginEntry {
-    /// Path of the `.wasm` file. Must be given; in the plugin directory it is the file beside, and
-    /// no other can be named.
+    /// Path of the `.wasm` file, or `embedded:NAME`: a module that the router brings along. Default: the
+    /// embedded one of the plugin's name; where there is none it must be given. In the plugin directory it
+    /// is the file beside, and no other can be named.
     pub module_path: String,
     /// Name of the policy: 1 to 64 letters, digits, `_`, `-`, `.`; not a built-in policy's.
     /// Must be given; in the plugin directory it is the file's stem by default.

@@ -4,11 +4,20 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::checked::FaultyPlugin;
+use crate::config::embedded_path::{embedded_name, embedded_path};
 use crate::config::files::{PluginInDir, read_plugin_dir};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use sglang_router_rs::config::Fault;
 use sglang_router_rs::types::shown_path;
+
+/// Names of policies for which no file is needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PolicyNames<'a> {
+    pub(crate) built_in: &'a [&'a str],
+    /// Those whose modules the router brings along. Others may have their names.
+    pub(crate) embedded: &'a [&'a str],
+}
 
 /// The plugins of a configuration and its plugin directory.
 #[derive(Debug, Default)]
@@ -16,16 +25,19 @@ pub(crate) struct PluginSet {
     pub(crate) good: Vec<PluginEntry>,
     /// Those of the directory that cannot be used.
     pub(crate) faulty: Vec<FaultyPlugin>,
+    /// The policy, if nothing but its name is given.
+    pub(crate) embedded_policy: Option<PluginEntry>,
 }
 
 impl PluginSet {
     /// The plugins of the file and of the plugin directory, and whether the policy is one of them.
     /// What is wrong in the directory is a fault of the configuration only if the policy may be meant.
-    pub(crate) fn checked(config: &RouterConfig, built_in: &[&str], faults: &mut Vec<Fault>) -> Self {
-        let mut plugins = Self { good: config.plugins.clone(), faulty: Vec::new() };
-        check_entries(&plugins.good, built_in, faults);
+    pub(crate) fn checked(config: &RouterConfig, names: PolicyNames<'_>, faults: &mut Vec<Fault>) -> Self {
+        let good = config.plugins.iter().map(|plugin| with_module(plugin, names.embedded)).collect();
+        let mut plugins = Self { good, ..Self::default() };
+        check_entries(&plugins.good, names, faults);
         if let Some(dir) = &config.plugin_dir {
-            match read_plugin_dir(dir, built_in) {
+            match read_plugin_dir(dir, names.built_in) {
                 Ok(found) => plugins.add(found),
                 Err(fault) => faults.push(fault),
             }
@@ -33,7 +45,7 @@ impl PluginSet {
         if config.watch_plugin_dir && config.plugin_dir.is_none() {
             faults.push(Fault::value("watch_plugin_dir", true, "true only with plugin_dir (--plugin-dir)"));
         }
-        plugins.check_policy(config, built_in, faults);
+        plugins.check_policy(config, names, faults);
         plugins
     }
 
@@ -54,32 +66,61 @@ impl PluginSet {
         }
     }
 
-    fn check_policy(&self, config: &RouterConfig, built_in: &[&str], faults: &mut Vec<Fault>) {
-        let known = self.good.iter().map(|plugin| plugin.name.as_str());
-        let names: Vec<&str> = built_in.iter().copied().chain(known).collect();
-        if names.contains(&config.policy.as_str()) {
+    fn check_policy(&mut self, config: &RouterConfig, names: PolicyNames<'_>, faults: &mut Vec<Fault>) {
+        let (policy, known) = (config.policy.as_str(), self.good.iter().map(|plugin| plugin.name.as_str()));
+        if names.built_in.contains(&policy) || known.clone().any(|name| name == policy) {
             return;
         }
+        let is_embedded = names.embedded.contains(&policy);
         // Whether the state directory holds it is seen when that is opened.
-        let may_be_meant =
-            |plugin: &&FaultyPlugin| config.state_dir.is_none() || plugin.name == config.policy;
-        let meant = self.faulty.iter().filter(may_be_meant);
-        faults.extend(meant.flat_map(|plugin| plugin.faults.iter().cloned()));
-        if config.state_dir.is_none() {
-            let allowed = format!("one of {}", names.join(", "));
-            faults.push(Fault::value("policy", format!("{:?}", config.policy), allowed));
+        let may_be_another = is_embedded || config.state_dir.is_some();
+        let meant = self.faulty.iter().filter(|plugin| !may_be_another || plugin.name == policy);
+        let found: Vec<Fault> = meant.flat_map(|plugin| plugin.faults.iter().cloned()).collect();
+        if is_embedded && found.is_empty() {
+            let (name, module_path) = (policy.to_owned(), embedded_path(policy));
+            self.embedded_policy = Some(PluginEntry { name, module_path, ..PluginEntry::default() });
+        } else if !may_be_another {
+            let groups = [
+                (names.built_in.to_vec(), "built in"),
+                (names.embedded.to_vec(), "embedded"),
+                (known.collect(), "plugins"),
+            ];
+            let groups = groups.into_iter().filter(|(names, _)| !names.is_empty());
+            let groups: Vec<String> =
+                groups.map(|(names, kind)| format!("{} ({kind})", names.join(", "))).collect();
+            let allowed = format!("one of {}", groups.join("; "));
+            faults.extend(found);
+            faults.push(Fault::value("policy", format!("{policy:?}"), allowed));
+            return;
         }
+        faults.extend(found);
     }
 }
 
+/// The plugin; without a module of its own, with the embedded one of its name.
+fn with_module(plugin: &PluginEntry, embedded: &[&str]) -> PluginEntry {
+    let mut plugin = plugin.clone();
+    if plugin.module_path.is_empty() && embedded.contains(&plugin.name.as_str()) {
+        plugin.module_path = embedded_path(&plugin.name);
+    }
+    plugin
+}
+
 /// Adds the faults of the file's plugins.
-fn check_entries(plugins: &[PluginEntry], built_in: &[&str], faults: &mut Vec<Fault>) {
+fn check_entries(plugins: &[PluginEntry], names: PolicyNames<'_>, faults: &mut Vec<Fault>) {
     for (position, plugin) in plugins.iter().enumerate() {
-        let mut found = plugin.faults(built_in);
+        let mut found = plugin.faults(names.built_in);
         let earlier = plugins.get(..position).unwrap_or_default();
         let has_name_fault = found.iter().any(|fault| fault.path == "name");
         if !has_name_fault && earlier.iter().any(|other| other.name == plugin.name) {
             found.push(taken_name(plugin));
+        }
+        if embedded_name(&plugin.module_path).is_some_and(|module| !names.embedded.contains(&module)) {
+            let allowed = match names.embedded.join(", ") {
+                none if none.is_empty() => "a file: this router brings no modules along".to_owned(),
+                names => format!("a file, or embedded:NAME with one of {names}"),
+            };
+            found.push(Fault::value("module_path", format!("{:?}", plugin.module_path), allowed));
         }
         let path = format!("plugins[{position}]");
         faults.extend(found.into_iter().map(|fault| fault.below(&path)));

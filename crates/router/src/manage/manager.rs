@@ -8,7 +8,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::config::embedded_path::embedded_name;
 use crate::config::plugin_entry::PluginEntry;
+use crate::manage::embedded::module_at;
 use crate::manage::error::ManageError;
 use crate::manage::kept_set::{Change, PluginSnapshot};
 use crate::manage::loaded_files::{FileContent, LoadedFiles};
@@ -371,6 +373,9 @@ impl PluginManager {
             }
             Module::File(file) => file,
         };
+        if embedded_name(&file).is_some() {
+            return Ok((module_at(&file)?, file));
+        }
         let dir = self.plugin_dir.clone().ok_or(ManageError::NoPluginDir)?;
         let read = move || {
             let path = module_file::within(&dir, &file)?;

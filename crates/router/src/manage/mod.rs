@@ -11,6 +11,7 @@ pub(crate) mod state_dir;
 mod error;
 mod settings;
 mod module_file;
+pub(crate) mod embedded;
 mod loaded_files;
 mod manager;
 pub(crate) mod plugin_metrics;

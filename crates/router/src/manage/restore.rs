@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::manage::embedded::is_embedded;
 use crate::manage::kept_plugin::{BadFile, KeptPlugin};
 use crate::manage::kept_set::Change;
 use crate::manage::manager::{PluginManager, UPLOADED};
@@ -60,10 +61,13 @@ pub(crate) async fn restore(state: &StateDir, factory: &PolicyFactory, policy: &
 async fn load(state: &StateDir, factory: &PolicyFactory, plugin: KeptPlugin) -> Result<u64, BadFile> {
     let wasm = state.read_module(&plugin.digest)?;
     let file = state.module_file(&plugin.digest);
-    let origin = plugin.origin.unwrap_or_else(|| match plugin.config.module_path.as_str() {
-        UPLOADED => Origin::Push,
-        path => Origin::file(path),
-    });
+    let origin = match plugin.origin {
+        // Rules about signatures do not bind it, so the list must not be able to say it of another module.
+        Some(Origin::Embedded) if !is_embedded(&plugin.digest) => Origin::Push,
+        Some(origin) => origin,
+        None if plugin.config.module_path == UPLOADED => Origin::Push,
+        None => Origin::file(&plugin.config.module_path),
+    };
     // A signature that is not hex counts as missing; the rules about signatures then decide.
     let signature = plugin.signature.as_deref().and_then(hex::decode);
     let module = ModuleBytes { wasm, signature, origin };

@@ -19,7 +19,7 @@ mod reporting;
 mod run;
 mod sweep;
 
-pub use crate::fleet::policy_source::{FreshPolicy, PolicyFault, PolicyShelf, PolicySource};
+pub use crate::fleet::policy_source::{FreshPolicy, PolicyFault, PolicyModule, PolicyShelf, PolicySource};
 pub use crate::fleet::run::{RunInputs, run};
 pub use crate::fleet::setup::{FleetSetup, SetupError};
 pub use crate::fleet::sweep::Sweep;

@@ -11,21 +11,30 @@ use tokio::runtime::Runtime;
 use sgl_policy_abi::{Column, Input};
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::{
-    Load, ModuleFault, PluginError, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig,
-    check_module, read_module,
+    Load, ModuleBytes, ModuleFault, PluginError, PluginOptions, PolicyFactory, PolicyHandle,
+    WasmPolicyConfig, check_module, read_module,
 };
 
 /// Time for a call of a plugin, in milliseconds. Generous, so that what a busy machine does besides does not
 /// decide what a simulation shows; a call that takes so long has failed.
 const CALL_MS: u64 = 2000;
 
+/// Where a module is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PolicyModule {
+    /// In this file.
+    File(PathBuf),
+    /// Here.
+    Bytes(Vec<u8>),
+}
+
 /// A policy by its name, or a module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicySource {
     /// What reports call it.
     pub name: String,
-    /// The file of its module; `None` = it is a built-in one.
-    pub module: Option<PathBuf>,
+    /// Its module; `None` = it is a built-in one.
+    pub module: Option<PolicyModule>,
     /// The plugin's configuration.
     pub config: HashMap<String, serde_json::Value>,
     /// System calls that it may make.
@@ -37,7 +46,7 @@ pub struct PolicySource {
 #[non_exhaustive]
 pub enum PolicyFault {
     /// Nothing is known by that name.
-    #[error("there is no built-in policy {name:?}, and it is no file that ends in .wasm")]
+    #[error("there is no policy {name:?}, and it is no file that ends in .wasm")]
     Unknown {
         /// The name.
         name: String,
@@ -110,7 +119,7 @@ impl PolicyShelf {
     /// [`PolicyFault`].
     pub fn take(&self, source: &PolicySource) -> Result<FreshPolicy, PolicyFault> {
         let name = || source.name.clone();
-        let Some(path) = &source.module else {
+        let Some(module) = &source.module else {
             let handle = self.factory.create_by_name(&source.name);
             let handle = handle.ok_or_else(|| PolicyFault::Unknown { name: name() })?;
             return Ok(handle.into());
@@ -119,12 +128,15 @@ impl PolicyShelf {
         // Relaxed: only uniqueness matters.
         let loaded_as = format!("simulated-{}", TAKEN.fetch_add(1, Ordering::Relaxed));
         let fault = |source| PolicyFault::Load { name: name(), source };
-        let module = read_module(path).map_err(fault)?;
+        let (module, path) = match module {
+            PolicyModule::File(path) => (read_module(path).map_err(fault)?, path.to_string_lossy()),
+            PolicyModule::Bytes(wasm) => (ModuleBytes::from(wasm.clone()), source.name.as_str().into()),
+        };
         let config = WasmPolicyConfig {
             max_execution_time_ms: CALL_MS,
             config: source.config.clone(),
             allowed_syscalls: source.allowed_syscalls.clone(),
-            ..WasmPolicyConfig::new(&loaded_as, path.to_string_lossy())
+            ..WasmPolicyConfig::new(&loaded_as, path)
         };
         let facts = check_module(&module.wasm, config.max_memory_bytes, &config.allowed_syscalls)
             .map_err(|source| PolicyFault::Module { name: name(), source })?;

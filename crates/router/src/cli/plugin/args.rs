@@ -29,7 +29,7 @@ pub struct PluginArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum PluginCommand {
     /// Lists the plugins
-    List,
+    List(ListArgs),
     /// Shows everything that is known of a plugin
     Show(Name),
     /// Loads a module, or replaces the plugin of that name
@@ -66,6 +66,14 @@ pub enum PluginCommand {
     Watch(WatchArgs),
 }
 
+/// What to list of plugins.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ListArgs {
+    /// The modules that this program brings along instead, with their digests; asks no router
+    #[arg(long)]
+    pub embedded: bool,
+}
+
 /// A plugin.
 #[derive(Clone, Debug, Args)]
 pub struct Name {
@@ -76,9 +84,9 @@ pub struct Name {
 /// What to load and how.
 #[derive(Clone, Debug, Args)]
 pub struct PushArgs {
-    /// The module
+    /// The module, or embedded:NAME: one that the router brings along
     pub file: PathBuf,
-    /// Name of the plugin [default: the file's stem]
+    /// Name of the plugin [default: the file's stem, or NAME]
     #[arg(long)]
     pub name: Option<String>,
     /// First gives it a share of the decisions, in percent; promotes it or rolls it back by itself

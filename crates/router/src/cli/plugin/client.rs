@@ -173,6 +173,11 @@ pub(crate) fn module_type() -> (&'static str, String) {
     ("content-type", "application/wasm".to_owned())
 }
 
+/// The header that says that a body is JSON.
+pub(crate) fn json_type() -> (&'static str, String) {
+    ("content-type", "application/json".to_owned())
+}
+
 /// A text as a segment of a path or a value of a query.
 pub(crate) fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);

@@ -10,6 +10,7 @@ pub(crate) mod client;
 mod output;
 mod table;
 mod show;
+mod embedded;
 mod signing;
 mod verify;
 mod check;
@@ -21,4 +22,5 @@ mod run;
 
 pub use crate::cli::plugin::args::PluginArgs;
 pub use crate::cli::plugin::command_error::CommandError;
+pub use crate::cli::plugin::embedded::long_version;
 pub use crate::cli::plugin::run::run;

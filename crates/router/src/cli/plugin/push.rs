@@ -9,10 +9,11 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use crate::cli::plugin::args::PushArgs;
-use crate::cli::plugin::client::{AdminClient, Call, encoded, module_type};
+use crate::cli::plugin::client::{AdminClient, Call, encoded, json_type, module_type};
 use crate::cli::plugin::command_error::{CommandError, KeyOfFlag};
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
+use crate::config::embedded_path::embedded_name;
 use sgl_api::{AfterRestart, NDJSON, ProgressLine, Pushed, SIGNATURE_HEADER};
 use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
@@ -42,16 +43,8 @@ const FLAGS: &[KeyOfFlag] = &[
 ///
 /// The router goes on loading if the future is dropped after the module was sent.
 pub(crate) async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), CommandError> {
-    let unreadable = |error| CommandError::Usage(format!("{}: {error}", shown_path(&args.file)));
-    let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-    };
+    let Sent { name, headers, body } = sent(args).await?;
     let path = format!("/v1/plugins/{}{}", encoded(&name), query(args)?);
-    let signature = detached(&args.file, args.signature.as_deref())?;
-    let mut headers = vec![module_type()];
-    headers.extend(signature.map(|bytes| (SIGNATURE_HEADER, hex::encode(&bytes))));
     let response = client.send(Call { method: Method::PUT, path, accept: NDJSON, headers, body }).await?;
     let pushed = follow(client, response.into_body(), json).await?;
     let mut out = std::io::stdout().lock();
@@ -62,6 +55,35 @@ pub(crate) async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> R
         writeln!(out, "{}", said(&pushed))?;
     }
     Ok(())
+}
+
+/// What is sent of a module.
+struct Sent {
+    name: String,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+}
+
+/// The bytes of a file, or the name of a module that the router has itself.
+async fn sent(args: &PushArgs) -> Result<Sent, CommandError> {
+    let name = |other: String| args.name.clone().unwrap_or(other);
+    let path = args.file.to_string_lossy();
+    if let Some(module) = embedded_name(&path) {
+        if args.signature.is_some() {
+            let needless = "--signature: an embedded module has none, and needs none";
+            return Err(CommandError::Usage(needless.to_owned()));
+        }
+        let headers = vec![json_type()];
+        let body = json!({ "file": path }).to_string().into();
+        return Ok(Sent { name: name(module.to_owned()), headers, body });
+    }
+    let unreadable = |error| CommandError::Usage(format!("{}: {error}", shown_path(&args.file)));
+    let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
+    let stem = args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut headers = vec![module_type()];
+    let signature = detached(&args.file, args.signature.as_deref())?;
+    headers.extend(signature.map(|bytes| (SIGNATURE_HEADER, hex::encode(&bytes))));
+    Ok(Sent { name: name(stem), headers, body })
 }
 
 fn said(pushed: &Pushed) -> String {

@@ -2,11 +2,11 @@
 
 use http::Method;
 
-use crate::cli::plugin::args::{PluginArgs, PluginCommand};
+use crate::cli::plugin::args::{ListArgs, PluginArgs, PluginCommand};
 use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::{check, explain, push, queue, show, signing, verify, watch};
+use crate::cli::plugin::{check, embedded, explain, push, queue, show, signing, verify, watch};
 use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::config::FailurePolicy;
 use sglang_router_rs::policies::{Happened, PluginDetail};
@@ -29,6 +29,7 @@ pub fn run(args: &PluginArgs) -> Result<(), CommandError> {
 
 async fn command(args: &PluginArgs) -> Result<(), CommandError> {
     match &args.command {
+        PluginCommand::List(ListArgs { embedded: true }) => return embedded::list(args.json),
         PluginCommand::Keygen(keygen) => return signing::keygen(keygen, args.json),
         PluginCommand::Sign(sign) => return signing::sign(sign, args.json),
         PluginCommand::Verify(verify) => return verify::verify(verify, args.json),
@@ -38,7 +39,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
     let client = AdminClient::new(args)?;
     let of = |name: &str| format!("/v1/plugins/{}", encoded(name));
     match &args.command {
-        PluginCommand::List => {
+        PluginCommand::List(_) => {
             let list: PluginList = client.json(Call::new(Method::GET, "/v1/plugins")).await?;
             print(&list, args.json, |list| show::list(&list.plugins))
         }

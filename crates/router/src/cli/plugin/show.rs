@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::cli::plugin::table::{nanoseconds, short, table};
 use sgl_api::{PluginSummary, PluginView, UnreportedInput, failures};
 use sglang_router_rs::policies::{
-    GenerationDetail, GenerationRole, PluginDetail, Provenance, SignatureState, SignedBy,
+    GenerationDetail, GenerationRole, Origin, PluginDetail, Provenance, SignatureState, SignedBy,
 };
 use sglang_router_rs::types::printable;
 
@@ -19,6 +19,7 @@ pub(crate) fn list(plugins: &[PluginSummary]) -> String {
         "GENERATION",
         "VERSION",
         "DIGEST",
+        "ORIGIN",
         "DECISIONS",
         "FAILURES",
         "NO CHOICE",
@@ -35,6 +36,7 @@ pub(crate) fn list(plugins: &[PluginSummary]) -> String {
             plugin.generation.to_string(),
             or_dash(&plugin.version),
             short(&plugin.digest),
+            or_dash(plugin.origin.as_ref().map_or("", kind)),
             plugin.decisions.to_string(),
             plugin.failures.to_string(),
             plugin.no_choice.to_string(),
@@ -45,6 +47,15 @@ pub(crate) fn list(plugins: &[PluginSummary]) -> String {
         ]
     };
     table(&head, &plugins.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Where a module comes from, in a word.
+fn kind(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::Push => "pushed",
+        Origin::File { .. } => "file",
+        Origin::Embedded => "embedded",
+    }
 }
 
 /// The page of `show`.

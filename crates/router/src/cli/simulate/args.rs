@@ -14,8 +14,8 @@ use crate::cli::simulate::generate_args::GenerateArgs;
 /// Exit codes: 0 done, 1 a report cannot be written, 2 wrong usage.
 #[derive(Args, Clone, Debug)]
 pub struct SimulateArgs {
-    /// A built-in policy, a module, or a module under another name: least_load, toll.wasm,
-    /// mine=toll.wasm; may be given more than once
+    /// A built-in or embedded policy, a module, or one under another name: least_load, toll, my.wasm,
+    /// other=my.wasm, k4=embedded:toll; may be given more than once
     #[arg(long, required = true, value_name = "POLICY")]
     pub policy: Vec<String>,
     /// A setting of a plugin, such as toll:kappa=4: JSON, or else text; may be given more than once

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::cli::simulate::args::SimulateArgs;
 use crate::cli::simulate::error::SimulateError;
-use sgl_simulate::fleet::PolicySource;
+use crate::config::embedded_path::embedded_name;
+use sgl_simulate::fleet::{PolicyModule, PolicySource};
+use sglang_router_rs::policies::NativePolicy;
 use sglang_router_rs::types::shown;
 
 /// The policies that the flags ask for.
@@ -18,7 +20,7 @@ use sglang_router_rs::types::shown;
 pub(crate) fn policies(args: &SimulateArgs) -> Result<Vec<PolicySource>, SimulateError> {
     let mut sources: Vec<PolicySource> = Vec::new();
     for text in &args.policy {
-        let source = PolicySource { allowed_syscalls: args.allow_syscalls.clone(), ..source(text) };
+        let source = PolicySource { allowed_syscalls: args.allow_syscalls.clone(), ..source(text)? };
         if sources.iter().any(|other| other.name == source.name) {
             return Err(usage(format!("--policy: {} twice; give one another name: other=FILE", shown(text))));
         }
@@ -42,17 +44,40 @@ fn usage(text: String) -> SimulateError {
     SimulateError::Usage(text)
 }
 
-fn source(text: &str) -> PolicySource {
+/// A built-in policy, an embedded one, or a module under its own name or another.
+fn source(text: &str) -> Result<PolicySource, SimulateError> {
     let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
     let is_module = |path: &str| Path::new(path).extension().is_some_and(|end| end == "wasm");
     let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let (name, module) = match named {
-        Some((name, path)) => (name.to_owned(), Some(path)),
-        None if is_module(text) => (stem(text).unwrap_or_default(), Some(text)),
-        None => (text.to_owned(), None),
+        Some((name, path)) => (name.to_owned(), Some(module(path)?)),
+        None if is_module(text) => (stem(text).unwrap_or_default(), Some(module(text)?)),
+        None if NativePolicy::NAMES.contains(&text) => (text.to_owned(), None),
+        None => {
+            let name = embedded_name(text).unwrap_or(text);
+            (name.to_owned(), Some(embedded(name)?))
+        }
     };
-    let module = module.map(PathBuf::from);
-    PolicySource { name, module, config: HashMap::new(), allowed_syscalls: Vec::new() }
+    Ok(PolicySource { name, module, config: HashMap::new(), allowed_syscalls: Vec::new() })
+}
+
+fn module(path: &str) -> Result<PolicyModule, SimulateError> {
+    embedded_name(path).map_or_else(|| Ok(PolicyModule::File(PathBuf::from(path))), embedded)
+}
+
+fn embedded(name: &str) -> Result<PolicyModule, SimulateError> {
+    let known = || {
+        let embedded = match sgl_shipped::names().join(", ") {
+            none if none.is_empty() => "none".to_owned(),
+            names => names,
+        };
+        let (name, built_in) = (shown(name), NativePolicy::NAMES.join(", "));
+        usage(format!(
+            "--policy: there is no policy {name}, and it is no file that ends in .wasm; built in: {built_in}; \
+             embedded: {embedded}"
+        ))
+    };
+    sgl_shipped::module(name).map(|module| PolicyModule::Bytes(module.wasm.to_vec())).ok_or_else(known)
 }
 
 /// The parts of `POLICY:KEY=VALUE`.
@@ -91,19 +116,40 @@ mod tests {
             "--policy-config=k4:label=a=b",
         ])
         .unwrap();
-        let named: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.module.as_deref())).collect();
-        let module = Some(Path::new("a/toll.wasm"));
-        assert_eq!(named, [("least_load", None), ("toll", module), ("k4", module)]);
+        let named: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.module.clone())).collect();
+        let module = Some(PolicyModule::File("a/toll.wasm".into()));
+        assert_eq!(named, [("least_load", None), ("toll", module.clone()), ("k4", module)]);
         assert!(found[1].config.is_empty());
         assert_eq!((&found[2].config["kappa"], &found[2].config["label"]), (&json!(4), &json!("a=b")));
     }
 
     #[test]
+    fn embedded_policies_need_no_file() {
+        for module in sgl_shipped::MODULES {
+            let flags = [
+                module.name.to_owned(),
+                format!("embedded:{}", module.name),
+                format!("x=embedded:{}", module.name),
+            ];
+            for (flag, name) in flags.iter().zip([module.name, module.name, "x"]) {
+                let found = parsed(&[&format!("--policy={flag}")]).unwrap();
+                let bytes = Some(PolicyModule::Bytes(module.wasm.to_vec()));
+                assert_eq!((found[0].name.as_str(), &found[0].module), (name, &bytes));
+            }
+        }
+    }
+
+    #[test]
     fn faults_of_flags_are_named() {
         for (flags, message) in [
-            (&["--policy=a", "--policy=a"][..], "--policy: a twice"),
+            (&["--policy=random", "--policy=random"][..], "--policy: random twice"),
+            (&["--policy=nobody"], "--policy: there is no policy nobody, and"),
+            (&["--policy=a=embedded:nobody"], "--policy: there is no policy nobody, and"),
             (&["--policy=a.wasm", "--policy-config=a.k=1"], "--policy-config: found a.k=1"),
-            (&["--policy=a", "--policy-config=a:k=1"], "--policy-config: no --policy is a plugin named a"),
+            (
+                &["--policy=random", "--policy-config=random:k=1"],
+                "--policy-config: no --policy is a plugin named random",
+            ),
         ] {
             let error = parsed(flags).unwrap_err();
             assert!(error.replace('"', "").starts_with(message), "{error}");

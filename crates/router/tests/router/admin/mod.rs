@@ -9,6 +9,7 @@ mod command_faults;
 mod command_line;
 mod decisions;
 mod description;
+mod embedded;
 mod files_and_pushes;
 mod held;
 mod pages;

@@ -22,6 +22,9 @@ pub enum Origin {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
     },
+    /// It is part of the program. No rule about signatures is for it: who could change it could change the
+    /// program.
+    Embedded,
 }
 
 impl Origin {
@@ -36,6 +39,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Push => f.write_str("pushed"),
             Self::File { path } => write!(f, "file {}", shown_path(path)),
+            Self::Embedded => f.write_str("embedded in the program"),
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::types::shown_path;
 /// For a file, the rules of the deepest directories that it is in. Three paths count: the path as named,
 /// that path with the links to its directory resolved, and the file's real place. If they lead to
 /// several rules, all must be met: neither a link out of a directory nor one into it gets a module past
-/// a rule. The rule without a directory counts if they lead to none, and for modules that are sent.
+/// a rule. The rule without a directory counts if they lead to none, and for modules that are sent. None
+/// counts for a module that is part of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustPolicy {
     rules: Vec<TrustRule>,
@@ -107,8 +108,12 @@ impl TrustPolicy {
     /// The rules that count for a module, with their places; see the type.
     fn rules_for(&self, origin: &Origin) -> Vec<(usize, &TrustRule)> {
         let mut places = BTreeSet::new();
-        if let Origin::File { path } = origin {
-            places.extend(paths_of(path).iter().filter_map(|path| self.deepest(path)));
+        match origin {
+            Origin::File { path } => {
+                places.extend(paths_of(path).iter().filter_map(|path| self.deepest(path)))
+            }
+            Origin::Push => {}
+            Origin::Embedded => return Vec::new(),
         }
         if places.is_empty() {
             places.extend(self.rules.iter().position(|rule| rule.dir.is_none()));

@@ -58,7 +58,7 @@ pub(super) fn fault(
 ) -> TrustFault {
     if held.is_empty() {
         let detached = match origin {
-            Origin::Push => "a detached signature that came with it".to_owned(),
+            Origin::Push | Origin::Embedded => "a detached signature that came with it".to_owned(),
             Origin::File { path } => shown_path(path) + ".sig",
         };
         let looked = format!("a section `{SECTION}` at its start, {detached}");

@@ -1,0 +1,69 @@
+//! `list --embedded`: the modules that this program brings along.
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+
+use crate::cli::plugin::command_error::CommandError;
+use crate::cli::plugin::output::print;
+use crate::cli::plugin::table::table;
+use sglang_router_rs::policies::{WasmPolicyConfig, check_module};
+
+/// All of them.
+#[derive(Debug, Serialize)]
+struct EmbeddedList {
+    modules: Vec<EmbeddedView>,
+    total_bytes: usize,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+struct EmbeddedView {
+    name: &'static str,
+    /// As its manifest says.
+    version: String,
+    digest: &'static str,
+    size_bytes: usize,
+}
+
+/// Prints them; no router is asked.
+///
+/// # Errors
+///
+/// [`CommandError::Output`] if nobody reads it.
+pub(crate) fn list(json: bool) -> Result<(), CommandError> {
+    let version = |wasm| check_module(wasm, WasmPolicyConfig::DEFAULT_MEMORY_BYTES, &[]);
+    let modules: Vec<EmbeddedView> = sgl_shipped::MODULES
+        .iter()
+        .map(|module| EmbeddedView {
+            name: module.name,
+            version: version(module.wasm).map(|facts| facts.manifest.version).unwrap_or_default(),
+            digest: module.digest,
+            size_bytes: module.wasm.len(),
+        })
+        .collect();
+    let total_bytes = modules.iter().map(|module| module.size_bytes).sum();
+    print(&EmbeddedList { modules, total_bytes }, json, text)
+}
+
+fn text(list: &EmbeddedList) -> String {
+    let row = |module: &EmbeddedView| {
+        let (version, bytes) = (module.version.clone(), module.size_bytes.to_string());
+        vec![module.name.to_owned(), version, bytes, module.digest.to_owned()]
+    };
+    let rows: Vec<Vec<String>> = list.modules.iter().map(row).collect();
+    let (count, bytes) = (rows.len(), list.total_bytes);
+    format!("{}{count} modules, {bytes} bytes\n", table(&["NAME", "VERSION", "BYTES", "SHA256"], &rows))
+}
+
+/// What `--version` says: the version, then what is embedded.
+pub fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let lines = sgl_shipped::MODULES.iter();
+        let lines: Vec<String> =
+            lines.map(|module| format!("\n  {} sha256:{}", module.name, module.digest)).collect();
+        let none = if lines.is_empty() { " none" } else { "" };
+        format!("{}\nembedded policies:{none}{}", env!("CARGO_PKG_VERSION"), lines.concat())
+    });
+    &TEXT
+}
