@@ -32,11 +32,9 @@ fn main() -> Result<(), String> {
         let copy = out.join(format!("{name}.wasm"));
         fs::write(&copy, &wasm).map_err(|error| format!("{}: {error}", copy.display()))?;
         let digest: String = Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(
-            text,
-            "EmbeddedModule {{ name: {name:?}, digest: {digest:?}, wasm: include_bytes!({copy:?}) }},"
-        )
-        .map_err(|error| error.to_string())?;
+        let (page, bytes) = (page(&root, &name), format!("include_bytes!({copy:?})"));
+        let fields = format!("name: {name:?}, digest: {digest:?}, page: {page:?}, wasm: {bytes}");
+        writeln!(text, "EmbeddedModule {{ {fields} }},").map_err(|error| error.to_string())?;
     }
     text.push_str("]\n");
     fs::write(out.join("modules.rs"), text).map_err(|error| error.to_string())
@@ -64,6 +62,12 @@ fn modules(root: &Path, all: bool) -> Result<Vec<(String, PathBuf)>, String> {
         println!("cargo::warning=not embedded: {fault}");
     }
     Ok(there.into_iter().map(|name| (name.clone(), path(&name))).collect())
+}
+
+/// The page that tells of a policy.
+fn page(root: &Path, name: &str) -> String {
+    let page = format!("docs/policies/{name}.md");
+    if root.join(&page).is_file() { page } else { format!("plugins/{name}/README.md") }
 }
 
 /// The folders whose crates make a module.

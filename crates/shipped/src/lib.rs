@@ -10,6 +10,8 @@ pub struct EmbeddedModule {
     pub name: &'static str,
     /// SHA-256 of the module when it was embedded, 64 hex digits.
     pub digest: &'static str,
+    /// The page of the repository that tells of it and its settings.
+    pub page: &'static str,
     /// The module.
     pub wasm: &'static [u8],
 }

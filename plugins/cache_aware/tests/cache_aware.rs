@@ -84,5 +84,8 @@ fn config_out_of_range_is_refused() {
         error("balance_rel_threshold", Value::Int(0)),
         "config key `balance_rel_threshold` is 0; expected a number of at least 1"
     );
-    assert_eq!(error("threshold", Value::Int(1)), "unknown config key `threshold`");
+    assert_eq!(
+        error("threshold", Value::Int(1)),
+        "unknown config key `threshold`; known: `cache_threshold`, `balance_abs_threshold`, `balance_rel_threshold`"
+    );
 }

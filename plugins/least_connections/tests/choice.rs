@@ -59,5 +59,5 @@ fn loads_that_follow_the_choices_stay_level() {
 #[test]
 fn any_config_key_is_refused() {
     let error = Harness::<LeastConnections>::new([("load", Value::Nil)], Vec::new()).expect_err("refused");
-    assert_eq!(error, "unknown config key `load`");
+    assert_eq!(error, "unknown config key `load`; there are none");
 }

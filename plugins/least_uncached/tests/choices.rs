@@ -67,5 +67,5 @@ fn equal_ones_share_by_load_and_then_by_chance() {
 #[test]
 fn any_config_key_is_refused() {
     let error = Harness::<LeastUncached>::new([("load", Value::Nil)], Vec::new()).expect_err("refused");
-    assert_eq!(error, "unknown config key `load`");
+    assert_eq!(error, "unknown config key `load`; there are none");
 }

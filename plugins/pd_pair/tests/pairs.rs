@@ -219,5 +219,7 @@ fn config_changes_the_costs_and_is_checked() {
         error("prefill_tokens_per_s", Value::Int(0)),
         "config key `prefill_tokens_per_s` is 0; expected a number of at least 1"
     );
-    assert_eq!(error("transfer", Value::Int(0)), "unknown config key `transfer`");
+    let known =
+        "`prefill_tokens_per_s`, `bytes_per_token`, `decode_ms`, `kv_full_ms`, `transfer_ms`, `zone_label`";
+    assert_eq!(error("transfer", Value::Int(0)), format!("unknown config key `transfer`; known: {known}"));
 }

@@ -272,5 +272,8 @@ fn config_out_of_range_is_refused() {
         "config key `factor` is 0.99; expected a number of at least 1"
     );
     assert_eq!(error("slack", Value::Int(-1)), "config key `slack` is -1; expected a number of at least 0");
-    assert_eq!(error("prefix", Value::Int(1)), "unknown config key `prefix`");
+    assert_eq!(
+        error("prefix", Value::Int(1)),
+        "unknown config key `prefix`; known: `prefix_bytes`, `factor`, `slack`"
+    );
 }

@@ -20,12 +20,16 @@ impl<'a> Config<'a> {
     /// so that a misspelt key does not silently mean its default.
     ///
     /// # Errors
-    /// An [`Error`] that names the first unknown key.
+    /// An [`Error`] that names the first unknown key, and those that are known.
     pub fn new(init: &'a Init, known: &[&str]) -> Result<Self, Error> {
-        match init.config.iter().find(|(key, _)| !known.contains(&key.as_str())) {
-            Some((key, _)) => Err(Error::about("unknown config key `", key, "`")),
-            None => Ok(Self { init }),
-        }
+        let Some((key, _)) = init.config.iter().find(|(key, _)| !known.contains(&key.as_str())) else {
+            return Ok(Self { init });
+        };
+        let mut text = String::from("unknown config key `");
+        text.push_str(key);
+        text.push_str(if known.is_empty() { "`; there are none" } else { "`; known: " });
+        push_words(&mut text, known);
+        Err(text.into())
     }
 
     /// The value of `key`, unless it is missing or nil.
@@ -107,15 +111,15 @@ impl<'a> Config<'a> {
     pub fn one_of(self, key: &str, words: &[&str]) -> Result<usize, Error> {
         let Some(value) = self.get(key) else { return Ok(0) };
         let known = value.as_str().and_then(|word| words.iter().position(|known| *known == word));
-        known.ok_or_else(|| {
-            refused(key, value, |text| {
-                for (index, word) in words.iter().enumerate() {
-                    text.push_str(if index == 0 { "`" } else { ", `" });
-                    text.push_str(word);
-                    text.push('`');
-                }
-            })
-        })
+        known.ok_or_else(|| refused(key, value, |text| push_words(text, words)))
+    }
+}
+
+fn push_words(text: &mut String, words: &[&str]) {
+    for (index, word) in words.iter().enumerate() {
+        text.push_str(if index == 0 { "`" } else { ", `" });
+        text.push_str(word);
+        text.push('`');
     }
 }
 

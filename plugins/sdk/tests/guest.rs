@@ -357,7 +357,10 @@ fn init_error_reaches_the_host_word_for_word() {
     let fail =
         |key: &str, value: Value| Harness::<Echo>::new([(key, value)], Vec::new()).expect_err("refused");
     assert_eq!(fail("fail", Value::Str("no weights".to_owned())), "no weights");
-    assert_eq!(fail("limti", Value::Int(1)), "unknown config key `limti`");
+    assert_eq!(
+        fail("limti", Value::Int(1)),
+        "unknown config key `limti`; known: `fail`, `limit`, `tenant_header`"
+    );
     assert_eq!(
         fail("limit", Value::Str("1".to_owned())),
         "config key `limit` is `1`; expected a number of at least 0"

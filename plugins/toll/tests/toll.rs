@@ -227,5 +227,8 @@ fn config_out_of_range_is_refused() {
         error("tokens_per_s", Value::Int(0)),
         "config key `tokens_per_s` is 0; expected a number from 1 to 1000000000"
     );
-    assert_eq!(error("rate", Value::Int(1)), "unknown config key `rate`");
+    assert_eq!(
+        error("rate", Value::Int(1)),
+        "unknown config key `rate`; known: `kappa`, `tokens_per_s`, `attention_tokens`"
+    );
 }

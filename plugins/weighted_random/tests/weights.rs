@@ -124,6 +124,6 @@ fn weights_that_are_no_weights_are_refused() {
     }
     let list = Value::Array(vec![Value::Int(1)]);
     assert_eq!(error(("weights", list)), "config key `weights` must be a map from worker url to number");
-    assert_eq!(error(("weight", Value::Int(1))), "unknown config key `weight`");
+    assert_eq!(error(("weight", Value::Int(1))), "unknown config key `weight`; known: `weights`, `label`");
     assert_eq!(error(("label", Value::Int(1))), "config key `label` is 1; expected a text");
 }

@@ -23,7 +23,7 @@ use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
-use crate::manage::embedded::load_of;
+use crate::manage::embedded::{load_of, settings_page};
 use crate::manage::kept_plugin::BadFile;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
@@ -57,10 +57,12 @@ pub enum StartError {
         name: String,
     },
     /// The embedded module of the policy could not be loaded.
-    #[error("cannot load the embedded policy {name}")]
+    #[error("cannot load the embedded policy {name}{page}")]
     Embedded {
         /// Its name.
         name: String,
+        /// Where its settings are told, as the rest of the sentence.
+        page: String,
         /// What is wrong.
         source: Box<PluginError>,
     },
@@ -260,7 +262,7 @@ async fn open_manager(
         return Ok(Arc::new(manager));
     };
     let (state, fault) = StateDir::open(dir)?;
-    restore(&state, factory, &config.policy).await?;
+    restore(&state, factory, &config.policy, &config.policy_settings).await?;
     load_embedded(config, factory).await?;
     match fault {
         Some(fault) if factory.create_by_name(&config.policy).is_none() => Err(fault.into()),
@@ -280,12 +282,12 @@ async fn load_embedded(config: &CheckedConfig, factory: &PolicyFactory) -> Resul
         return Ok(());
     }
     let (settings, options) = entry.clone().into_parts();
-    let name = settings.name.clone();
+    let (name, page) = (settings.name.clone(), settings_page(&settings.module_path));
     let loaded = match load_of(settings) {
         Ok(load) => factory.load(load.with(options)).await,
         Err(error) => Err(error),
     };
-    let failed = |source| StartError::Embedded { name: name.clone(), source: Box::new(source) };
+    let failed = |source| StartError::Embedded { name: name.clone(), page, source: Box::new(source) };
     let info = loaded.map_err(failed)?;
     tracing::info!(plugin = name, generation = info.generation, digest = info.digest, "loaded, embedded");
     Ok(())

@@ -22,11 +22,13 @@ pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
         None => (RouterConfig::default(), Vec::new()),
     };
     args.lay_over(&mut config, &mut faults);
+    let policy_settings = args.policy_settings(&mut faults);
     let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
     let flags = FlagKeys::of(args, &config);
     let surroundings = Surroundings {
         built_in_policies: &NativePolicy::NAMES,
         embedded_policies: &sgl_shipped::names(),
+        policy_settings,
         admin_token,
         faults,
     };

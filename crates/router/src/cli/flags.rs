@@ -1,11 +1,13 @@
 //! The flags of `sgl-router serve`. Names follow `sglang-router` where it has one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
+use crate::cli::setting::setting;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::worker_entry::WorkerEntry;
@@ -55,6 +57,10 @@ pub struct ServeArgs {
     /// one, such as cache_aware (sgl-router plugin list --embedded) [default: round_robin]
     #[arg(long)]
     pub policy: Option<String>,
+    /// A setting of the policy, such as cache_threshold=0.3, before that of the file: JSON, or else text; may
+    /// be given more than once
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub policy_config: Vec<String>,
     /// A plugin, such as my_policy=plugins/my_policy.wasm; may be given more than once
     #[arg(long, value_name = "NAME=FILE")]
     pub plugin: Vec<String>,
@@ -247,6 +253,22 @@ impl ServeArgs {
                 None => faults.push(Fault::value("--plugin", format!("{text:?}"), "NAME=FILE")),
             }
         }
+    }
+
+    /// What `--policy-config` sets. A flag with the wrong form adds to `faults`.
+    pub(crate) fn policy_settings(&self, faults: &mut Vec<Fault>) -> HashMap<String, Value> {
+        let mut settings = HashMap::new();
+        for text in &self.policy_config {
+            let fault = |found, allowed| Fault::value("--policy-config", found, allowed);
+            match setting(text) {
+                None => faults.push(fault(format!("{text:?}"), "KEY=VALUE")),
+                Some((key, _)) if settings.contains_key(key) => {
+                    faults.push(fault(format!("{key:?} twice"), "each key once"));
+                }
+                Some((key, value)) => drop(settings.insert(key.to_owned(), value)),
+            }
+        }
+        settings
     }
 
     fn lay_over_listeners(&self, config: &mut RouterConfig) {

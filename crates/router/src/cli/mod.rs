@@ -1,5 +1,6 @@
 //! The subcommands of `sgl-router`, one file each, and what they share.
 
+mod setting;
 mod flags;
 mod flag_keys;
 mod log;

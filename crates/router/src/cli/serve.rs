@@ -15,7 +15,7 @@ use crate::cli::log::LogLevelError;
 use crate::cli::reload::{AtStart, Reloader};
 use crate::config::checked::{CheckedConfig, CompileSettings, FaultyPlugin};
 use crate::config::files::settings_without_module;
-use crate::manage::embedded::load_of;
+use crate::manage::embedded::{load_of, settings_page};
 use crate::manage::plugin_metrics;
 use crate::metrics::Metrics;
 use sgl_upstream::raise_descriptor_limit;
@@ -39,10 +39,12 @@ pub enum ServeError {
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     /// A plugin could not be loaded.
-    #[error("cannot load plugin {name}")]
+    #[error("cannot load plugin {name}{page}")]
     Plugin {
         /// Its name.
         name: String,
+        /// Where the settings of an embedded one are told, as the rest of the sentence.
+        page: String,
         /// What is wrong.
         source: Box<PluginError>,
     },
@@ -198,14 +200,16 @@ async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result
         let is_needed = plugin.name == config.policy || !config.is_in_plugin_dir(plugin);
         let file = shown(&plugin.module_path);
         let (settings, options) = plugin.clone().into_parts();
-        let name = settings.name.clone();
+        let (name, page) = (settings.name.clone(), settings_page(&settings.module_path));
         let loaded = match load_of(settings) {
             Ok(load) => factory.load(load.with(options)).await,
             Err(error) => Err(error),
         };
         match loaded {
             Ok(info) => tracing::info!(plugin = name, generation = info.generation, "loaded"),
-            Err(source) if is_needed => return Err(ServeError::Plugin { name, source: Box::new(source) }),
+            Err(source) if is_needed => {
+                return Err(ServeError::Plugin { name, page, source: Box::new(source) });
+            }
             Err(source) => {
                 let error = in_full(&source);
                 tracing::error!(plugin = name, file, error, "not loaded: the module cannot be used");

@@ -1,5 +1,6 @@
 //! The checks: from what was written to what may be used, all faults at once.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -38,6 +39,8 @@ pub struct Surroundings<'a> {
     pub built_in_policies: &'a [&'a str],
     /// Names of the policies whose modules the router brings along.
     pub embedded_policies: &'a [&'a str],
+    /// Settings of the policy, which go before those that its plugin has.
+    pub policy_settings: HashMap<String, serde_json::Value>,
     /// The admin token from the environment.
     pub admin_token: Option<String>,
     /// Faults that were found while the configuration was read.
@@ -50,9 +53,11 @@ pub struct Surroundings<'a> {
 ///
 /// [`Faults`] holds every fault, those of reading first.
 pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
-    let Surroundings { built_in_policies, embedded_policies, admin_token, mut faults } = surroundings;
+    let Surroundings { built_in_policies, embedded_policies, policy_settings, admin_token, mut faults } =
+        surroundings;
     let names = PolicyNames { built_in: built_in_policies, embedded: embedded_policies };
-    let plugins = PluginSet::checked(&config, names, &mut faults);
+    let mut plugins = PluginSet::checked(&config, names, &mut faults);
+    plugins.set(&config.policy, &policy_settings, names, &mut faults);
     check_trust(&config, &mut faults);
     check_tokenizers(&config.tokenizers, &mut faults);
     let workers = check_workers(&config.workers, &mut faults);
@@ -92,6 +97,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         plugins: plugins.good,
         faulty_plugins: plugins.faulty,
         embedded_policy: plugins.embedded_policy,
+        policy_settings,
         plugin_dir: config.plugin_dir,
         watch_plugin_dir: config.watch_plugin_dir,
         state_dir: config.state_dir,

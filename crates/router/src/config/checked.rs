@@ -1,5 +1,6 @@
 //! A configuration that was checked: what the router runs on.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct CheckedConfig {
     /// The policy, if its name is only that of an embedded module: nothing was written about it. What the
     /// state directory holds under this name goes before it.
     pub embedded_policy: Option<PluginEntry>,
+    /// Settings of the policy that its plugin has already, unless it comes from the state directory.
+    pub policy_settings: HashMap<String, serde_json::Value>,
     /// Where operators may have modules loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Whether changes there become new generations.

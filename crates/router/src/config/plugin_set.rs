@@ -1,7 +1,9 @@
 //! The plugins of a configuration and its plugin directory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::config::checked::FaultyPlugin;
 use crate::config::embedded_path::{embedded_name, embedded_path};
@@ -47,6 +49,24 @@ impl PluginSet {
         }
         plugins.check_policy(config, names, faults);
         plugins
+    }
+
+    /// Gives the policy's plugin these settings; its others stay.
+    pub(crate) fn set(
+        &mut self,
+        policy: &str,
+        settings: &HashMap<String, Value>,
+        names: PolicyNames<'_>,
+        faults: &mut Vec<Fault>,
+    ) {
+        if let (Some(key), true) = (settings.keys().min(), names.built_in.contains(&policy)) {
+            let allowed = format!("nothing: {policy} is built in and has no settings");
+            faults.push(Fault::value("--policy-config", format!("{key:?}"), allowed));
+        }
+        let mut plugins = self.good.iter_mut().chain(&mut self.embedded_policy);
+        if let Some(plugin) = plugins.find(|plugin| plugin.name == policy) {
+            plugin.config.extend(settings.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
     }
 
     /// Adds the plugins of the directory. Names of the file are taken.

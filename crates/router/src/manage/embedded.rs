@@ -31,6 +31,12 @@ pub(crate) fn load_of(config: WasmPolicyConfig) -> Result<Load, PluginError> {
     }
 }
 
+/// Where settings of an embedded module are told, as the rest of a sentence; empty for a file.
+pub(crate) fn settings_page(path: &str) -> String {
+    let module = embedded_name(path).and_then(sgl_shipped::module);
+    module.map(|module| format!(" (its settings: {})", module.page)).unwrap_or_default()
+}
+
 /// True if a module is one of those that are embedded.
 pub(crate) fn is_embedded(digest: &str) -> bool {
     sgl_shipped::MODULES.iter().any(|module| module.digest == digest)

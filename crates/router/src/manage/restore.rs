@@ -1,9 +1,10 @@
 //! Loads the last good set of the state directory at start, and keeps the directory up to date.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::manage::embedded::is_embedded;
@@ -17,7 +18,8 @@ use sglang_router_rs::types::hex;
 /// Time after which a failed write is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Loads the plugins of a state directory; a name that is loaded already stays as it is. Entries whose
+/// Loads the plugins of a state directory, `policy` with these settings before its own; a name that is loaded
+/// already stays as it is. Entries whose
 /// names were taken or failed to load stay until an operator changes the plugin.
 ///
 /// # Errors
@@ -27,10 +29,18 @@ const RETRY: Duration = Duration::from_millis(250);
 /// # Cancel safety
 ///
 /// Dropping the future leaves the plugins that were loaded so far.
-pub(crate) async fn restore(state: &StateDir, factory: &PolicyFactory, policy: &str) -> Result<(), BadFile> {
+pub(crate) async fn restore(
+    state: &StateDir,
+    factory: &PolicyFactory,
+    policy: &str,
+    settings: &HashMap<String, Value>,
+) -> Result<(), BadFile> {
     let mut untouched = BTreeSet::new();
-    for plugin in state.plugins() {
+    for mut plugin in state.plugins() {
         let name = plugin.config.name.clone();
+        if name == policy {
+            plugin.config.config.extend(settings.clone());
+        }
         if let Some(serving) = factory.plugin_detail(&name) {
             let digest = plugin.digest;
             if serving.generations.iter().any(|one| one.digest == digest) {

@@ -24,6 +24,8 @@ struct EmbeddedView {
     version: String,
     digest: &'static str,
     size_bytes: usize,
+    /// The page of the repository that tells of it and its settings.
+    page: &'static str,
 }
 
 /// Prints them; no router is asked.
@@ -40,6 +42,7 @@ pub(crate) fn list(json: bool) -> Result<(), CommandError> {
             version: version(module.wasm).map(|facts| facts.manifest.version).unwrap_or_default(),
             digest: module.digest,
             size_bytes: module.wasm.len(),
+            page: module.page,
         })
         .collect();
     let total_bytes = modules.iter().map(|module| module.size_bytes).sum();

@@ -13,6 +13,7 @@ use crate::cli::plugin::client::{AdminClient, Call, encoded, json_type, module_t
 use crate::cli::plugin::command_error::{CommandError, KeyOfFlag};
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
+use crate::cli::setting::setting;
 use crate::config::embedded_path::embedded_name;
 use sgl_api::{AfterRestart, NDJSON, ProgressLine, Pushed, SIGNATURE_HEADER};
 use sglang_router_rs::config::RolloutMode;
@@ -134,10 +135,8 @@ fn query(args: &PushArgs) -> Result<String, CommandError> {
 
 fn own_config(texts: &[String]) -> Result<Map<String, Value>, CommandError> {
     let pair = |text: &String| {
-        let (key, value) = text
-            .split_once('=')
+        let (key, value) = setting(text)
             .ok_or_else(|| CommandError::Usage(format!("--config: found {text:?}; allowed: KEY=VALUE")))?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         Ok((key.to_owned(), value))
     };
     texts.iter().map(pair).collect()

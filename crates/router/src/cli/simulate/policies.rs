@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::cli::setting::setting;
 use crate::cli::simulate::args::SimulateArgs;
 use crate::cli::simulate::error::SimulateError;
 use crate::config::embedded_path::embedded_name;
@@ -27,7 +28,7 @@ pub(crate) fn policies(args: &SimulateArgs) -> Result<Vec<PolicySource>, Simulat
         sources.push(source);
     }
     for text in &args.policy_config {
-        let (name, key, value) = setting(text).ok_or_else(|| {
+        let (name, key, value) = setting_of(text).ok_or_else(|| {
             usage(format!("--policy-config: found {}; allowed: POLICY:KEY=VALUE", shown(text)))
         })?;
         let plugins = sources.iter_mut().filter(|source| source.module.is_some());
@@ -81,10 +82,9 @@ fn embedded(name: &str) -> Result<PolicyModule, SimulateError> {
 }
 
 /// The parts of `POLICY:KEY=VALUE`.
-fn setting(text: &str) -> Option<(&str, &str, Value)> {
-    let (whose, value) = text.split_once('=')?;
+fn setting_of(text: &str) -> Option<(&str, &str, Value)> {
+    let (whose, value) = setting(text)?;
     let (name, key) = whose.split_once(':')?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
     (!key.is_empty()).then_some((name, key, value))
 }
 

@@ -135,6 +135,49 @@ async fn settings_of_an_embedded_policy_need_no_path_and_rules_about_signatures_
 }
 
 #[tokio::test]
+async fn flags_set_single_settings_of_the_policy_wherever_it_comes_from() {
+    let root = tempfile::tempdir().unwrap();
+    let flags = ["--policy", "toll", "--policy-config", "kappa=3"];
+    let kappa = |view: Value| view["config"]["config"].clone();
+    assert_eq!(kappa(with_config(root.path(), "", &flags).await), json!({"kappa": 3}));
+    let config = "[[plugins]]\nname = \"toll\"\nconfig = { kappa = 4, tokens_per_s = 900 }\n";
+    let view = with_config(root.path(), config, &flags).await;
+    assert_eq!(kappa(view), json!({"kappa": 3, "tokens_per_s": 900}));
+    std::fs::create_dir(root.path().join("dir")).unwrap();
+    std::fs::write(root.path().join("dir/toll.wasm"), modules::plugin("toll")).unwrap();
+    std::fs::write(root.path().join("dir/toll.toml"), "[config]\nkappa = 5\ntokens_per_s = 800\n").unwrap();
+    let dir = root.path().join("dir");
+    let in_dir = [&flags[..], &["--plugin-dir", dir.to_str().unwrap()]].concat();
+    assert_eq!(kappa(with_config(root.path(), "", &in_dir).await), json!({"kappa": 3, "tokens_per_s": 800}));
+    let state = root.path().join("state");
+    let kept = ["--policy", "toll", "--state-dir", state.to_str().unwrap()];
+    let router = Process::serve(&kept).await;
+    let path = "/v1/plugins/toll?config=%7B%22kappa%22:6,%22tokens_per_s%22:700%7D";
+    let pushed = call(router.admin, put(path, modules::plugin("toll"))).await;
+    assert!(pushed.status.is_success(), "{}", pushed.text());
+    router.kill();
+    let router = Process::serve(&[&kept[..], &["--policy-config", "kappa=3"]].concat()).await;
+    assert_eq!(kappa(show(&router, "toll").await), json!({"kappa": 3, "tokens_per_s": 700}));
+}
+
+#[tokio::test]
+async fn faults_of_settings_of_the_policy_name_the_keys_and_the_page() {
+    for (flags, expected) in [
+        (&["toll", "--policy-config", "kappa"][..], "--policy-config: found \"kappa\"; allowed: KEY=VALUE"),
+        (&["toll", "--policy-config", "a=1", "--policy-config", "a=2"], "--policy-config: found \"a\" twice"),
+        (&["random", "--policy-config", "a=1"], "--policy-config: found \"a\"; allowed: nothing: random is"),
+        (&["toll", "--policy-config", "kapa=1"], "policy toll (its settings: docs/policies/toll.md)"),
+        (&["toll", "--policy-config", "kapa=1"], "`kapa`; known: `kappa`, `tokens_per_s`"),
+        (&["toll", "--policy-config", "kappa=x"], "`kappa` is `x`; expected a number from 0 to 100"),
+    ] {
+        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
+        let ended = output(command(&[&["serve", "--policy"], flags, &ports].concat())).await;
+        let said = stderr(&ended);
+        assert!(ended.status.code() == Some(1) && said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn list_of_the_state_directory_makes_no_module_an_embedded_one() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
