@@ -44,7 +44,7 @@ const FLAGS: &[KeyOfFlag] = &[
 ///
 /// The router goes on loading if the future is dropped after the module was sent.
 pub(crate) async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), CommandError> {
-    let Sent { name, headers, body } = sent(args).await?;
+    let OutgoingModule { name, headers, body } = sent(args).await?;
     let path = format!("/v1/plugins/{}{}", encoded(&name), query(args)?);
     let response = client.send(Call { method: Method::PUT, path, accept: NDJSON, headers, body }).await?;
     let pushed = follow(client, response.into_body(), json).await?;
@@ -59,14 +59,14 @@ pub(crate) async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> R
 }
 
 /// What is sent of a module.
-struct Sent {
+struct OutgoingModule {
     name: String,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
 }
 
 /// The bytes of a file, or the name of a module that the router has itself.
-async fn sent(args: &PushArgs) -> Result<Sent, CommandError> {
+async fn sent(args: &PushArgs) -> Result<OutgoingModule, CommandError> {
     let name = |other: String| args.name.clone().unwrap_or(other);
     let path = args.file.to_string_lossy();
     if let Some(module) = embedded_name(&path) {
@@ -76,7 +76,7 @@ async fn sent(args: &PushArgs) -> Result<Sent, CommandError> {
         }
         let headers = vec![json_type()];
         let body = json!({ "file": path }).to_string().into();
-        return Ok(Sent { name: name(module.to_owned()), headers, body });
+        return Ok(OutgoingModule { name: name(module.to_owned()), headers, body });
     }
     let unreadable = |error| CommandError::Usage(format!("{}: {error}", shown_path(&args.file)));
     let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
@@ -84,7 +84,7 @@ async fn sent(args: &PushArgs) -> Result<Sent, CommandError> {
     let mut headers = vec![module_type()];
     let signature = detached(&args.file, args.signature.as_deref())?;
     headers.extend(signature.map(|bytes| (SIGNATURE_HEADER, hex::encode(&bytes))));
-    Ok(Sent { name: name(stem), headers, body })
+    Ok(OutgoingModule { name: name(stem), headers, body })
 }
 
 fn said(pushed: &Pushed) -> String {
