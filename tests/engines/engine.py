@@ -18,7 +18,9 @@ class Engine:
         self.url = f"http://127.0.0.1:{self.port}"
         command = [os.path.join(HERE, "start.sh"), directory, kind, str(self.port), *flags]
         began = time.monotonic()
-        self.pid = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        started = subprocess.run(command, capture_output=True, text=True)
+        assert started.returncode == 0, f"{kind} did not start:\n{started.stderr}"
+        self.pid = int(started.stdout)
         stack.callback(self.end)
         # The first answer of a kind compiles.
         for stream in (False, True):
