@@ -1,5 +1,6 @@
 //! `explain`: what was known, chosen and came of a request.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::Method;
 
 use crate::cli::plugin::args::ExplainArgs;
+use crate::cli::plugin::candidate_columns::{columns, row};
 use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
@@ -16,7 +18,6 @@ use sgl_api::{
     CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestFactsRecord,
     RequestRecord,
 };
-use sglang_router_rs::core::Column;
 use sglang_router_rs::types::{printable, shown_path};
 
 /// Prints one record, or a line for each of the newest.
@@ -96,7 +97,7 @@ fn list(records: &[RequestRecord]) -> String {
             text(record.outcome.worker.clone()),
             record.decisions.iter().filter(|decision| decision.wait.is_none()).count().to_string(),
             nanoseconds(last.map(|decision| decision.cost_ns)),
-            ended(record.outcome.end).to_owned(),
+            ended(record).to_owned(),
             text(record.outcome.status.map(|status| status.to_string())),
             format!("{:.1} ms", record.outcome.total_ms),
         ]
@@ -117,7 +118,10 @@ fn page(record: &RequestRecord) -> String {
         text.push_str(&of_decision(decision));
     }
     let outcome = &record.outcome;
-    text.push_str(&format!("\noutcome  {}", ended(outcome.end)));
+    text.push_str(&format!("\noutcome  {}", ended(record)));
+    if let Some(ms) = shed(record) {
+        text.push_str(&format!(", to be tried again after {ms} ms"));
+    }
     if let (Some(status), Some(worker)) = (outcome.status, &outcome.worker) {
         text.push_str(&format!(", {status} from {}", printable(worker)));
     }
@@ -149,6 +153,12 @@ fn of_tokens(outcome: &OutcomeRecord) -> String {
 fn of_decision(decision: &DecisionRecord) -> String {
     let by = match (decision.chooser, decision.generation) {
         (DecidedBy::Plugin, Some(generation)) => format!("the plugin, generation {generation}"),
+        // What it said, though it chose nobody.
+        (DecidedBy::Nobody, Some(generation))
+            if decision.wait.is_some() || decision.shed_retry_after_ms.is_some() =>
+        {
+            format!("the plugin, generation {generation}")
+        }
         (DecidedBy::Nobody, _) => "nobody".to_owned(),
         (other, _) => format!("the {other} policy"),
     };
@@ -165,7 +175,10 @@ fn of_decision(decision: &DecisionRecord) -> String {
     if let Some(wait) = &decision.wait {
         let key = wait.key.map_or_else(|| "infinite".to_owned(), |key| key.to_string());
         let most = wait.at_most_ms.map(|ms| format!(", at most {ms} ms in all")).unwrap_or_default();
-        text.push_str(&format!("wait     it had the request wait {} times; key {key}{most}\n", wait.times));
+        text.push_str(&format!(
+            "wait     it had the request wait {}; key {key}{most}\n",
+            count(wait.times, "time")
+        ));
     }
     if let Some(ms) = decision.shed_retry_after_ms {
         text.push_str(&format!("shed     it refused the request for {ms} ms\n"));
@@ -178,7 +191,11 @@ fn of_decision(decision: &DecisionRecord) -> String {
     if !decision.request.is_empty() {
         text.push_str(&format!("asked    {}\n", of_request(&decision.request)));
     }
-    text.push_str(&format!("table    version {}, {} workers\n\n", decision.table_version, decision.workers));
+    text.push_str(&format!(
+        "table    version {}, {}\n\n",
+        decision.table_version,
+        count(decision.workers, "worker")
+    ));
     let columns = columns(&decision.candidates);
     let heads = columns.iter().map(|(head, _)| *head);
     let head: Vec<&str> =
@@ -187,7 +204,8 @@ fn of_decision(decision: &DecisionRecord) -> String {
     let rows: Vec<Vec<String>> = decision.candidates.iter().map(row).collect();
     text.push_str(&table(&head, &rows));
     if decision.candidates.len() < decision.workers {
-        text.push_str(&format!("… {} more workers\n", decision.workers - decision.candidates.len()));
+        let more = decision.workers - decision.candidates.len();
+        text.push_str(&format!("… {}\n", count(more, "more worker")));
     }
     text
 }
@@ -202,100 +220,37 @@ fn of_ticket(head: &str, tag: Option<u64>, cost: Option<f32>) -> String {
 fn of_request(request: &RequestFactsRecord) -> String {
     let counted = if request.prompt_tokens_exact == Some(true) { "counted" } else { "estimated" };
     let facts = [
-        request.prompt_tokens.map(|count| format!("a prompt of {count} tokens ({counted})")),
+        request.prompt_tokens.map(|tokens| format!("a prompt of {} ({counted})", count(tokens, "token"))),
         request.max_tokens.map(|count| format!("at most {count} generated")),
         request.stream.then(|| "as a stream".to_owned()),
-        request.prefix_blocks.map(|count| format!("{count} blocks hashed")),
+        request.prefix_blocks.map(|blocks| format!("{} hashed", count(blocks, "block"))),
         request.arrival_rate.map(|rate| format!("{rate:.1} requests/s")),
     ];
     facts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn row(worker: &CandidateRecord, columns: &[(&str, Cell)], chosen: bool) -> Vec<String> {
-    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let may = match (worker.healthy, worker.admitted) {
-        (true, true) => "yes",
-        (false, _) => "no: unhealthy",
-        (true, false) => "no: tried, or another model",
-    };
-    let mut cells = vec![
-        if chosen { "->" } else { "" }.to_owned(),
-        worker.index.to_string(),
-        worker.url.clone(),
-        worker.role.to_string(),
-        may.to_owned(),
-    ];
-    cells.extend(columns.iter().map(|(_, cell)| or_dash(cell(worker))));
-    cells.push(or_dash(worker.score.map(|score| score.to_string())));
-    cells
+/// How long a client that the policy refused was told to stay away; `None` if it was not refused.
+fn shed(record: &RequestRecord) -> Option<u64> {
+    let last = record.decisions.last()?;
+    last.shed_retry_after_ms.filter(|_| record.outcome.end == End::NoAnswer)
 }
 
-/// A worker's value in a column; `None` if unknown.
-type Cell = fn(&CandidateRecord) -> Option<String>;
-
-/// The heads and cells of the columns to show: those of the books and of the index of prefixes only where
-/// they were kept.
-fn columns(candidates: &[CandidateRecord]) -> Vec<(&'static str, Cell)> {
-    let booked = candidates.iter().any(|one| one.books.is_some());
-    let of_books = Column::ALL.into_iter().filter_map(shown_of_books).filter(|_| booked);
-    let matched = candidates.iter().any(|one| one.prefix_match.is_some());
-    let cell: (&str, Cell) = ("MATCH", |worker| worker.prefix_match.map(|tokens| tokens.to_string()));
-    let of_index = matched.then_some(cell);
-    Column::ALL.into_iter().filter_map(shown).chain(of_index).chain(of_books).collect()
-}
-
-/// The head and the cell of a column; `None` for one that is not shown.
-fn shown(column: Column) -> Option<(&'static str, Cell)> {
-    match column {
-        Column::Load => Some(("LOAD", |worker| Some(worker.load.to_string()))),
-        Column::Running => Some(("RUNNING", |worker| worker.running.map(|count| count.to_string()))),
-        Column::Waiting => Some(("WAITING", |worker| worker.waiting.map(|count| count.to_string()))),
-        Column::QueuedTokens => {
-            Some(("TOKENS", |worker| worker.queued_tokens.map(|count| count.to_string())))
-        }
-        Column::KvUsage => {
-            Some(("KV", |worker| worker.kv_usage.map(|share| format!("{:.0} %", share * 100.0))))
-        }
-        Column::Throughput => None,
-        Column::LatencyEwma => Some(("LATENCY", |worker| worker.latency_ms.map(|ms| format!("{ms:.1} ms")))),
-        Column::ReportAgeMs => Some(("AGE", |worker| worker.report_age_ms.map(|ms| format!("{ms} ms")))),
-        Column::PrefillLoad
-        | Column::PrefillTokens
-        | Column::UncachedTokens
-        | Column::TokensInFlight
-        | Column::PendingCost
-        | Column::OldestPendingMs
-        | Column::TtftEwma
-        | Column::TpotEwma => None,
-    }
-}
-
-/// The head and the cell of a column of the router's own books; `None` for another.
-fn shown_of_books(column: Column) -> Option<(&'static str, Cell)> {
-    let shown: (&str, Cell) = match column {
-        Column::PrefillLoad => ("PREFILLS", |worker| Some(worker.books?.prefill_load.to_string())),
-        Column::PrefillTokens => ("PREFILL TOKENS", |worker| Some(worker.books?.prefill_tokens.to_string())),
-        Column::UncachedTokens => ("UNCACHED", |worker| Some(worker.books?.uncached_tokens.to_string())),
-        Column::TokensInFlight => ("IN FLIGHT", |worker| Some(worker.books?.tokens_in_flight.to_string())),
-        Column::PendingCost => ("PENDING COST", |worker| Some(worker.books?.pending_cost.to_string())),
-        Column::OldestPendingMs => {
-            ("OLDEST", |worker| Some(format!("{} ms", worker.books?.oldest_pending_ms?)))
-        }
-        Column::TtftEwma => ("TTFT", |worker| Some(format!("{:.1} ms", worker.books?.ttft_ms?))),
-        Column::TpotEwma => ("TPOT", |worker| Some(format!("{:.1} ms", worker.books?.tpot_ms?))),
-        _ => return None,
-    };
-    Some(shown)
-}
-
-fn ended(end: End) -> &'static str {
-    match end {
+fn ended(record: &RequestRecord) -> &'static str {
+    match record.outcome.end {
+        End::NoAnswer if shed(record).is_some() => "refused by the policy",
         End::Complete => "complete",
         End::ErrorEvent => "error event",
         End::BrokeOff => "broke off",
         End::NoAnswer => "no answer",
         End::ClientGone => "client gone",
     }
+}
+
+/// So many of them.
+fn count(number: impl Display, one: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {one}{plural}")
 }
 
 fn time(unix_ms: u64) -> String {
@@ -374,6 +329,44 @@ mod tests {
         assert_eq!(found, ["96", "1", "300", "200", "400", "2.5", "12 ms", "-"]);
         record.decisions[0].candidates[1].books = None;
         assert!(!super::page(&record).contains("PREFILLS"));
+    }
+
+    #[test]
+    fn request_that_the_policy_refused_is_said_to_be_and_for_how_long() {
+        let mut refused = record("r1");
+        let decision = &mut refused.decisions[0];
+        (decision.chooser, decision.shed_retry_after_ms) = (DecidedBy::Nobody, Some(1500));
+        decision.chosen.clear();
+        refused.outcome.end = End::NoAnswer;
+        (refused.outcome.status, refused.outcome.worker) = (None, None);
+        let page = page(&refused);
+        for text in [
+            "by       the plugin, generation 3,",
+            "outcome  refused by the policy, to be tried again after 1500 ms",
+        ] {
+            assert!(page.contains(text), "{text:?} is not in\n{page}");
+        }
+        assert!(list(std::slice::from_ref(&refused)).contains("refused by the policy"));
+        refused.decisions[0].shed_retry_after_ms = None;
+        assert!(
+            super::page(&refused).contains("outcome  no answer") && super::page(&refused).contains("nobody")
+        );
+    }
+
+    #[test]
+    fn one_of_a_thing_is_not_said_to_be_several_and_throughput_is_shown_where_it_is_told() {
+        let mut record = record("r1");
+        assert!(!page(&record).contains("THROUGHPUT"));
+        let decision = &mut record.decisions[0];
+        (decision.request.prefix_blocks, decision.request.prompt_tokens) = (Some(1), Some(1));
+        decision.candidates.truncate(1);
+        decision.candidates[0].throughput = Some(12.25);
+        let page = page(&record);
+        for text in
+            ["a prompt of 1 token (", ", 1 block hashed", "… 1 more worker\n", "THROUGHPUT", "12.2 tokens/s"]
+        {
+            assert!(page.contains(text), "{text:?} is not in\n{page}");
+        }
     }
 
     #[test]

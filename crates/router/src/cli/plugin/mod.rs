@@ -16,6 +16,7 @@ mod verify;
 mod check;
 mod push;
 mod watch;
+mod candidate_columns;
 mod explain;
 mod queue;
 mod run;
