@@ -89,6 +89,18 @@ pub struct ModuleFacts {
 }
 
 impl ModuleFacts {
+    /// The optional exports that it has and that a router calls, by name.
+    pub fn hooks(&self) -> Vec<&'static str> {
+        let hooks = [
+            (export::SELECT_WORKER_PAIR, self.has_pair),
+            (export::ON_FIRST_TOKEN, self.has_on_first_token),
+            (export::ON_COMPLETE, self.has_on_complete),
+            (export::SAVE_STATE, self.has_save_state),
+            (export::RESTORE_STATE, self.has_restore_state),
+        ];
+        hooks.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
+    }
+
     /// Checks a module, which was checked before, against other limits.
     ///
     /// # Errors

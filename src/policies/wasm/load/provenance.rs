@@ -1,7 +1,7 @@
 //! Where a generation comes from, and who vouches for it.
 
 use serde::{Deserialize, Serialize};
-use sgl_policy_abi::Wire;
+use sgl_policy_abi::{Concurrency, Wire};
 
 use crate::config::plugin::WasmPolicyConfig;
 use crate::policies::wasm::load::module_check::ModuleFacts;
@@ -77,6 +77,12 @@ pub struct Provenance {
     pub form: String,
     /// Inputs that it declares; the row form means all.
     pub inputs: Vec<String>,
+    /// Optional exports that a router calls. One before this field tells none.
+    #[serde(default)]
+    pub hooks: Vec<String>,
+    /// True if one instance decides everything, one call at a time.
+    #[serde(default)]
+    pub serial: bool,
     /// What it may use.
     pub limits: Limits,
 }
@@ -105,6 +111,8 @@ impl Provenance {
             }
             .to_owned(),
             inputs: manifest.inputs.iter().map(|input| crate::types::shown(&input.name())).collect(),
+            hooks: facts.hooks().into_iter().map(str::to_owned).collect(),
+            serial: manifest.concurrency == Concurrency::Serial,
             limits: Limits {
                 max_execution_time_ms: config.max_execution_time_ms,
                 max_memory_bytes: config.max_memory_bytes,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::plugin::args::CheckArgs;
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
+use crate::cli::plugin::show::form;
 use sglang_router_rs::engine::{CompilerProcess, EngineOptions};
 use sglang_router_rs::policies::{
     Load, ModuleFacts, PluginError, PluginInfo, PolicyFactory, WasmPolicyConfig, check_module, read_module,
@@ -52,7 +53,9 @@ struct ModuleView {
     abi: u32,
     inputs: Vec<String>,
     /// Optional exports that a router will call.
-    hooks: Vec<&'static str>,
+    hooks: Vec<String>,
+    /// True if one instance decides everything.
+    serial: bool,
     imports: Vec<String>,
     warnings: Vec<String>,
 }
@@ -95,13 +98,6 @@ async fn load(factory: &PolicyFactory, file: &Path) -> Result<ModuleView, Plugin
 
 impl ModuleView {
     fn of(info: PluginInfo, facts: ModuleFacts) -> Self {
-        let hooks = [
-            ("select_worker_pair", facts.has_pair),
-            ("on_first_token", facts.has_on_first_token),
-            ("on_complete", facts.has_on_complete),
-            ("save_state", facts.has_save_state),
-            ("restore_state", facts.has_restore_state),
-        ];
         Self {
             name: info.manifest.name,
             version: info.manifest.version,
@@ -111,7 +107,8 @@ impl ModuleView {
             form: info.provenance.form,
             abi: info.provenance.abi,
             inputs: info.provenance.inputs,
-            hooks: hooks.into_iter().filter_map(|(name, has)| has.then_some(name)).collect(),
+            hooks: info.provenance.hooks,
+            serial: info.provenance.serial,
             imports: info.provenance.imports,
             warnings: facts.oversights,
         }
@@ -125,14 +122,13 @@ fn text(module: &CheckedModule) -> String {
         Found::Fault { code, fault } => return format!("{file}: {} ({code})\n", printable(fault)),
     };
     let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
-    let hooks: Vec<String> = view.hooks.iter().map(|&name| name.to_owned()).collect();
     let size =
         format!("{} bytes, {} bytes of memory at the start", view.size_bytes, view.initial_memory_bytes);
     let mut lines = vec![
         ("manifest", format!("{} {}", view.name, view.version)),
-        ("form", format!("{}, ABI {}", view.form, view.abi)),
+        ("form", form(&view.form, view.abi, view.serial)),
         ("inputs", list(&view.inputs)),
-        ("hooks", list(&hooks)),
+        ("hooks", list(&view.hooks)),
         ("imports", list(&view.imports)),
         ("size", size),
         ("digest", format!("sha256:{}", view.digest)),

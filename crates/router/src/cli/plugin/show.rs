@@ -148,9 +148,15 @@ fn provenance_lines(stable: &GenerationDetail, provenance: &Provenance) -> Vec<(
         ("origin", format!("{}, {}", provenance.origin, httpdate::fmt_http_date(loaded))),
         ("made with", or_dash(&producers.join("; "))),
         ("imports", or_dash(&provenance.imports.join(", "))),
-        ("form", format!("{}, ABI {}", provenance.form, provenance.abi)),
+        ("form", form(&provenance.form, provenance.abi, provenance.serial)),
         ("inputs", or_dash(&provenance.inputs.join(", "))),
+        ("hooks", or_dash(&provenance.hooks.join(", "))),
     ]
+}
+
+/// The form of a module's messages, with what it declares of its instances.
+pub(crate) fn form(form: &str, abi: u32, serial: bool) -> String {
+    format!("{form}, ABI {abi}, {}", if serial { "serial" } else { "parallel" })
 }
 
 fn signers(provenance: &Provenance) -> String {

@@ -171,9 +171,15 @@ async fn push_is_refused_unless_it_is_signed_and_show_tells_by_whom() {
     );
     assert_eq!(provenance["signed_by"][0]["comment"], "two");
     let page = done(&["show", "p", "--admin-url", &admin]).await;
-    for part in
-        ["digest     sha256:", "signature  by ", "(two)", "origin     pushed, ", "form       rows, ABI 1"]
-    {
+    assert_eq!((&provenance["hooks"], &provenance["serial"]), (&serde_json::json!([]), &false.into()));
+    for part in [
+        "digest     sha256:",
+        "signature  by ",
+        "(two)",
+        "origin     pushed, ",
+        "form       rows, ABI 1, parallel\n",
+        "hooks      -\n",
+    ] {
         assert!(page.contains(part), "{part:?} is not in\n{page}");
     }
     // A signature of another module, and one that is no signature.
