@@ -1,6 +1,6 @@
 //! Who is processed: blocks for those who begin, and who has to make room.
 
-use crate::engine::model_worker::ModelWorker;
+use crate::engine::model_worker::{EnginePart, ModelWorker};
 use crate::engine::sequence::{EngineSequence, saturated};
 use crate::engine::waiting_line::QueuedRequest;
 use crate::workload::Workload;
@@ -18,7 +18,8 @@ impl ModelWorker {
 
     /// The units of a prompt that are looked for in the cache.
     pub(super) fn units<'a>(&self, request: u32, workload: &'a Workload) -> &'a [u64] {
-        if self.model.prefix_cache { workload.whole_units(request) } else { &[] }
+        let keeps = self.model.prefix_cache && self.part != EnginePart::Decode;
+        if keeps { workload.whole_units(request) } else { &[] }
     }
 
     /// Tokens of so many units of a prompt; its last token is processed in any case.
@@ -55,7 +56,8 @@ impl ModelWorker {
             since,
             admitted: self.admitted,
             target,
-            computed: cached,
+            // What another worker processed is here; but after a preemption it is not.
+            computed: if self.part == EnginePart::Decode && generated == 0 { target } else { cached },
             cached,
             generated,
             shared: saturated(hit.units as u64),
@@ -96,7 +98,7 @@ impl ModelWorker {
 
     /// A sequence has all its tokens: what is known of its answer is there for others too.
     pub(super) fn retire(&mut self, sequence: &EngineSequence, workload: &Workload) {
-        if !workload.has_turns() || !self.model.prefix_cache {
+        if !workload.has_turns() || !self.model.prefix_cache || self.part != EnginePart::Whole {
             return self.release(sequence, workload);
         }
         let (step, block) = (self.batch.step(), self.model.block_tokens);
@@ -120,24 +122,11 @@ impl ModelWorker {
     }
 
     fn preempt(&mut self, number: usize, workload: &Workload) {
-        let sequence = self.sequences.remove(number);
-        let number = saturated(number as u64);
-        let mut generated = sequence.generated;
-        match sequence.batched {
-            Some(batched) => {
-                generated += saturated(self.batch.step() - batched.joined);
-                self.release(&sequence, workload);
-                self.batch.cut_off(number, batched);
-            }
-            None => {
-                self.release(&sequence, workload);
-                self.prefilling.retain(|other| *other != number);
-            }
-        }
+        let sequence = self.take_out(number, workload);
         self.totals.preemptions += 1;
         let uncached = sequence.target.saturating_sub(sequence.cached);
         let work = self.times.prompt(sequence.cached, uncached);
-        let EngineSequence { request, since, .. } = sequence;
+        let EngineSequence { request, since, generated, .. } = sequence;
         self.line.push_front(QueuedRequest { request, since, uncached, work, generated });
     }
 }

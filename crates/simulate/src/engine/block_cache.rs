@@ -28,6 +28,17 @@ pub(crate) struct BlockCache {
     places: HashMap<u64, u32, BuildHasherDefault<IdHasher>>,
     oldest: u32,
     newest: u32,
+    /// What changed, if anybody wants to know.
+    log: Option<Vec<CacheChange>>,
+}
+
+/// What changed in a cache: a unit by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheChange {
+    /// It is kept now.
+    Kept(u64),
+    /// It is kept no longer.
+    Evicted(u64),
 }
 
 /// A unit that is kept.
@@ -82,7 +93,23 @@ impl BlockCache {
             places: HashMap::default(),
             oldest: NONE,
             newest: NONE,
+            log: None,
         }
+    }
+
+    /// Notes changes from now on.
+    pub(crate) fn start_log(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    /// True if changes are noted.
+    pub(crate) fn is_logging(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// What changed since this was asked last.
+    pub(crate) fn take_log(&mut self) -> Vec<CacheChange> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Blocks that can be had: free ones, and those that nobody uses.
@@ -156,6 +183,9 @@ impl BlockCache {
             }
         };
         self.places.insert(id, node);
+        if let Some(log) = &mut self.log {
+            log.push(CacheChange::Kept(id));
+        }
     }
 
     /// A sequence uses these units no longer. The last of them is the first to be evicted, since it is of no
@@ -175,7 +205,11 @@ impl BlockCache {
     fn evict(&mut self) {
         let node = self.oldest;
         self.unlink(node);
-        self.places.remove(&self.nodes[node as usize].id);
+        let id = self.nodes[node as usize].id;
+        self.places.remove(&id);
+        if let Some(log) = &mut self.log {
+            log.push(CacheChange::Evicted(id));
+        }
         self.free_nodes.push(node);
         self.idle -= self.weight;
         self.taken -= self.weight;
@@ -267,6 +301,22 @@ mod tests {
         assert_eq!((cache.available(), cache.in_use()), (4, 0));
         cache.take(3);
         assert_eq!(cache.matched(&[1, 2]), CacheHit { units: 1, idle_blocks: 1 });
+    }
+
+    #[test]
+    fn changes_are_told_in_their_order() {
+        let mut cache = BlockCache::new(2, 1);
+        assert!(!cache.is_logging());
+        cache.start_log();
+        cache.take(2);
+        [1, 2].iter().for_each(|id| cache.keep(*id));
+        cache.let_go(&[1, 2]);
+        cache.take(1);
+        cache.keep(3);
+        let told =
+            [CacheChange::Kept(1), CacheChange::Kept(2), CacheChange::Evicted(2), CacheChange::Kept(3)];
+        assert_eq!(cache.take_log(), told);
+        assert_eq!(cache.take_log(), []);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::worker_event::{WorkerEvent, WorkerEvents};
+
 /// The numbers of the model, as a TOML file has them. What a file leaves out has its default: a model of
 /// 70 billion parameters on an instance of eight accelerators, in blocks of 512 tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,52 @@ pub struct EngineModel {
     pub order: QueueOrder,
     /// What the router hears of its load. Default: `vllm`.
     pub reports: ReportedLoad,
+    /// Whether the router hears which blocks are computed and evicted. Default: false.
+    pub kv_events: bool,
+    /// Milliseconds after which it hears that. Default: 10.
+    pub kv_events_delay_ms: f64,
+    /// Data-parallel ranks of a worker: engines of their own, each a candidate. All numbers are those of one
+    /// rank. Default: 1.
+    pub ranks: u32,
+    /// Workers that serve requests in pairs. Default: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairModel>,
+    /// What befalls workers. Default: nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<WorkerEvent>,
+}
+
+/// Workers of which some process prompts and the others generate answers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairModel {
+    /// How many process prompts: the first ones.
+    pub prefill: u32,
+    /// How many generate answers.
+    pub decode: u32,
+    /// Milliseconds from the end of a prompt until what was computed of it is where its answer is
+    /// generated. Default: 5.
+    #[serde(default = "transfer_ms")]
+    pub transfer_ms: f64,
+    /// Tokens of a prompt that go over in a second besides; 0 = all at once. Default: 200,000.
+    #[serde(default = "transfer_tokens_per_second")]
+    pub transfer_tokens_per_second: f64,
+}
+
+fn transfer_ms() -> f64 {
+    5.0
+}
+
+fn transfer_tokens_per_second() -> f64 {
+    200_000.0
+}
+
+impl PairModel {
+    /// Seconds that a prompt needs from one worker to the other.
+    pub(crate) fn transfer(&self, prompt_tokens: u32) -> f64 {
+        let rate = self.transfer_tokens_per_second;
+        self.transfer_ms / 1e3 + if rate > 0.0 { f64::from(prompt_tokens) / rate } else { 0.0 }
+    }
 }
 
 /// Who of those that wait is next.
@@ -67,6 +115,9 @@ pub enum ModelError {
     /// It is not the TOML that it should be.
     #[error("{0}")]
     Toml(#[from] toml::de::Error),
+    /// An event is not what it should be.
+    #[error("events: {0}")]
+    Event(&'static str),
     /// A number is out of its range.
     #[error("{key} is {found}; allowed: {allowed}")]
     Range {
@@ -94,7 +145,23 @@ impl Default for EngineModel {
             prefix_cache: true,
             order: QueueOrder::default(),
             reports: ReportedLoad::default(),
+            kv_events: false,
+            kv_events_delay_ms: 10.0,
+            ranks: 1,
+            pairs: None,
+            events: Vec::new(),
         }
+    }
+}
+
+impl WorkerEvents {
+    /// Reads a file; whether its events are such as can be, [`check`](crate::fleet::FleetSetup::check) says.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Toml`].
+    pub fn from_toml(text: &str) -> Result<Self, ModelError> {
+        Ok(toml::from_str(text)?)
     }
 }
 
@@ -119,6 +186,8 @@ impl EngineModel {
             ("sequence_ms", self.sequence_ms),
             ("context_token_ns", self.context_token_ns),
             ("attention_tokens", self.attention_tokens),
+            ("kv_events_delay_ms", self.kv_events_delay_ms),
+            ("pairs.transfer_ms", self.pairs.map_or(0.0, |pairs| pairs.transfer_ms)),
         ];
         let counts = [
             ("chunk_tokens", self.chunk_tokens),
@@ -131,6 +200,22 @@ impl EngineModel {
         }
         for (key, found) in counts {
             within(key, found.into(), (1..=100_000_000).contains(&found), "1 to 100000000")?;
+        }
+        within("ranks", self.ranks.into(), (1..=256).contains(&self.ranks), "1 to 256")?;
+        if let Some(pairs) = self.pairs {
+            for (key, found) in [("pairs.prefill", pairs.prefill), ("pairs.decode", pairs.decode)] {
+                within(key, found.into(), (1..=10_000).contains(&found), "1 to 10000")?;
+            }
+            let rate = pairs.transfer_tokens_per_second;
+            within(
+                "pairs.transfer_tokens_per_second",
+                rate,
+                (0.0..=1e12).contains(&rate),
+                "0 to 1000000000000",
+            )?;
+        }
+        if let Some(fault) = self.events.iter().find_map(WorkerEvent::fault) {
+            return Err(ModelError::Event(fault));
         }
         let rate = self.prompt_tokens_per_second;
         within("prompt_tokens_per_second", rate, rate > 0.0 && rate <= 1e12, "above 0, up to 1000000000000")?;
@@ -171,6 +256,12 @@ mod tests {
         for (text, message) in [
             ("chunk_tokens = 0", "chunk_tokens is 0; allowed: 1 to 100000000"),
             ("step_ms = 0.0", "step_ms is 0; allowed: above 0"),
+            ("ranks = 0", "ranks is 0; allowed: 1 to 256"),
+            ("[pairs]\nprefill = 1\ndecode = 0", "pairs.decode is 0; allowed: 1 to 10000"),
+            ("[[events]]\nat = 1\nworkers = []\nwhat = \"hang\"", "events: workers: allowed: a list"),
+            ("[[events]]\nat = 1\nworkers = [0]\nwhat = \"slow\"", "events: speed: allowed: above 0"),
+            ("[[events]]\nat = 1\nworkers = [0]\nwhat = \"leave\"\nsecs = 3", "events: secs: allowed:"),
+            ("[[events]]\nat = 1\nworkers = [0]\nwhat = \"crash\"\nshare = 0.5", "events: share: allowed:"),
             ("sequence_ms = -1.0", "sequence_ms is -1; allowed: 0 to 1000000000"),
             ("prompt_tokens_per_second = 0.0", "prompt_tokens_per_second is 0; allowed: above 0"),
         ] {

@@ -9,6 +9,7 @@
 //! It knows nothing of routing. Steps in which nothing begins or ends are not simulated one by one: where
 //! they lead is a sum.
 
+mod worker_event;
 mod engine_model;
 mod step_time;
 mod block_cache;
@@ -17,6 +18,9 @@ mod sequence;
 mod waiting_line;
 mod model_worker;
 mod admission;
+mod disturbance;
 
-pub use crate::engine::engine_model::{EngineModel, ModelError, QueueOrder, ReportedLoad};
-pub use crate::engine::model_worker::{EngineEvent, ModelWorker, WorkerLook, WorkerTotals};
+pub use crate::engine::block_cache::CacheChange;
+pub use crate::engine::engine_model::{EngineModel, ModelError, PairModel, QueueOrder, ReportedLoad};
+pub use crate::engine::model_worker::{EngineEvent, EnginePart, ModelWorker, WorkerLook, WorkerTotals};
+pub use crate::engine::worker_event::{WorkerEvent, WorkerEventKind, WorkerEvents};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::engine::block_cache::BlockCache;
+use crate::engine::block_cache::{BlockCache, CacheChange};
 use crate::engine::decode_batch::{BatchedSequence, DecodeBatch};
 use crate::engine::engine_model::EngineModel;
 use crate::engine::sequence::{Chunk, EngineSequence, saturated};
@@ -27,6 +27,26 @@ pub enum EngineEvent {
         /// Its number in the workload.
         request: u32,
     },
+}
+
+impl EngineEvent {
+    /// Whose event it is.
+    pub fn request(&self) -> u32 {
+        let (Self::FirstToken { request, .. } | Self::Finished { request }) = self;
+        *request
+    }
+}
+
+/// Which part of requests an engine serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnginePart {
+    /// All of it.
+    #[default]
+    Whole,
+    /// It processes prompts; then a request is finished for it.
+    Prefill,
+    /// It generates answers to prompts that another one has processed. It keeps nothing of them.
+    Decode,
 }
 
 /// What an engine looks like from outside at one moment.
@@ -57,7 +77,7 @@ pub struct WorkerTotals {
 
 /// What it does until the next moment at which something changes.
 #[derive(Clone, Copy, Debug)]
-enum Doing {
+pub(super) enum Doing {
     Nothing,
     /// One step with parts of prompts in it.
     Prompts {
@@ -74,7 +94,14 @@ enum Doing {
 #[derive(Debug)]
 pub struct ModelWorker {
     pub(super) model: EngineModel,
+    pub(super) part: EnginePart,
     pub(super) times: StepTime,
+    /// Those that count from the end of the step on.
+    pub(super) next_times: Option<StepTime>,
+    /// Until when it stands still.
+    pub(super) paused_until: f64,
+    /// Requests that are not wanted any more, though they are in the step.
+    pub(super) cancelled: Vec<u32>,
     /// Tokens and blocks of a unit of the workload's prompts.
     pub(super) unit_tokens: u32,
     pub(super) unit_blocks: u32,
@@ -87,10 +114,10 @@ pub struct ModelWorker {
     pub(super) admitted: u64,
     pub(super) totals: WorkerTotals,
     /// What of prompts is in the step.
-    chunks: Vec<Chunk>,
-    doing: Doing,
-    until: f64,
-    generated: u64,
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) doing: Doing,
+    pub(super) until: f64,
+    pub(super) generated: u64,
 }
 
 impl ModelWorker {
@@ -100,7 +127,11 @@ impl ModelWorker {
         let unit_blocks = unit_tokens.div_ceil(model.block_tokens);
         Self {
             model: model.clone(),
+            part: EnginePart::Whole,
             times: StepTime::new(model, speed),
+            next_times: None,
+            paused_until: 0.0,
+            cancelled: Vec::new(),
             unit_tokens,
             unit_blocks,
             cache: BlockCache::new(model.kv_blocks, unit_blocks),
@@ -117,6 +148,22 @@ impl ModelWorker {
         }
     }
 
+    /// The same for a part of requests.
+    #[must_use]
+    pub fn with_part(self, part: EnginePart) -> Self {
+        Self { part, ..self }
+    }
+
+    /// Notes what changes in its cache, from now on.
+    pub fn start_log(&mut self) {
+        self.cache.start_log();
+    }
+
+    /// What changed in its cache since this was asked last.
+    pub fn take_log(&mut self) -> Vec<CacheChange> {
+        self.cache.take_log()
+    }
+
     /// When [`end_step`](Self::end_step) is due; infinite while it is idle.
     pub fn until(&self) -> f64 {
         self.until
@@ -129,13 +176,15 @@ impl ModelWorker {
 
     /// Takes a request; false if it could never be served, whatever else is there. `until` may have changed.
     pub fn enqueue(&mut self, now: f64, request: u32, workload: &Workload) -> bool {
-        let Some(asked) = workload.request(request) else { return false };
-        let units = self.units(request, workload);
-        let tokens = asked.prompt_tokens.saturating_add(asked.output_tokens);
-        if self.blocks_of(units.len(), tokens) > self.model.kv_blocks {
+        let Some(asked) = workload.request(request).filter(|_| self.can_serve(request, workload)) else {
             return false;
-        }
-        let cached = self.tokens_of(self.cache.matched(units).units, asked.prompt_tokens);
+        };
+        let cached = if self.part == EnginePart::Decode {
+            asked.prompt_tokens
+        } else {
+            let hit = self.cache.matched(self.units(request, workload));
+            self.tokens_of(hit.units, asked.prompt_tokens)
+        };
         let uncached = asked.prompt_tokens - cached;
         let work = self.times.prompt(cached, uncached);
         let was_waiting = self.line.len() > 0;
@@ -143,15 +192,20 @@ impl ModelWorker {
         match self.doing {
             Doing::Nothing => self.plan(now, workload),
             // It can begin when the step ends, unless others could not either.
-            Doing::Decodes { since, steps } if !was_waiting && self.running() < self.model.max_sequences => {
-                let load = self.batch.load();
-                let steps = self.times.steps_within(load, now - since).min(steps);
-                self.doing = Doing::Decodes { since, steps };
-                self.until = since + self.times.decode(load, steps);
+            Doing::Decodes { .. } if !was_waiting && self.running() < self.model.max_sequences => {
+                self.cut_leap(now);
             }
             Doing::Decodes { .. } | Doing::Prompts { .. } => {}
         }
         true
+    }
+
+    /// Whether it could serve a request if nobody else was there.
+    pub fn can_serve(&self, request: u32, workload: &Workload) -> bool {
+        let Some(asked) = workload.request(request) else { return false };
+        let output = if self.part == EnginePart::Prefill { 1 } else { asked.output_tokens };
+        let tokens = asked.prompt_tokens.saturating_add(output);
+        self.blocks_of(self.units(request, workload).len(), tokens) <= self.model.kv_blocks
     }
 
     /// Ends what it does, at [`until`](Self::until), adds what came of it to `events`, and goes on.
@@ -165,6 +219,13 @@ impl ModelWorker {
         self.totals.busy += now - since;
         self.decoded(steps, workload, events);
         self.processed(workload, events);
+        if !self.cancelled.is_empty() {
+            let cancelled = self.remove_cancelled(workload);
+            events.retain(|event| !cancelled.contains(&event.request()));
+        }
+        if let Some(times) = self.next_times.take() {
+            self.times = times;
+        }
         self.plan(now, workload);
     }
 
@@ -239,22 +300,24 @@ impl ModelWorker {
     }
 
     fn begin_answer(&mut self, number: u32, workload: &Workload, events: &mut Vec<EngineEvent>) {
-        let Some(sequence) = self.sequences.get_mut(number as usize) else { return };
+        let Some(sequence) = self.sequences.get(number as usize) else { return };
         let EngineSequence { request, cached, target, .. } = *sequence;
+        let units = saturated(self.units(request, workload).len() as u64);
+        let Some(sequence) = self.sequences.get_mut(number as usize) else { return };
         let Some(asked) = workload.request(request) else { return };
         sequence.generated += 1;
         self.generated += 1;
         if sequence.generated == 1 {
             events.push(EngineEvent::FirstToken { request, cached });
         }
-        let left = asked.output_tokens.saturating_sub(sequence.generated);
+        let is_part = self.part == EnginePart::Prefill;
+        let left = if is_part { 0 } else { asked.output_tokens.saturating_sub(sequence.generated) };
         if left == 0 {
             let sequence = self.sequences.remove(number as usize);
             self.retire(&sequence, workload);
             return events.push(EngineEvent::Finished { request });
         }
-        let units = if self.model.prefix_cache { workload.whole_units(request).len() } else { 0 };
-        let tail = target - saturated(units as u64) * self.unit_tokens;
+        let tail = target - units * self.unit_tokens;
         let batched = BatchedSequence { joined: self.batch.step(), tail, context: target + 1 };
         sequence.batched = Some(batched);
         self.batch.join(number, batched, left);
@@ -262,6 +325,7 @@ impl ModelWorker {
 
     /// What it does next.
     fn plan(&mut self, now: f64, workload: &Workload) {
+        let now = now.max(self.paused_until);
         self.make_room(workload);
         let work = self.fill_step(now, workload);
         let load = self.batch.load();

@@ -72,6 +72,17 @@ impl WaitingLine {
         self.requests.get(at)
     }
 
+    /// All of them, the next one of the same kind first.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &QueuedRequest> {
+        self.requests.iter()
+    }
+
+    /// Removes a request, by its number in the workload; false if it does not wait.
+    pub(crate) fn remove_request(&mut self, request: u32) -> bool {
+        let at = self.requests.iter().position(|queued| queued.request == request);
+        at.is_some_and(|at| self.remove(at).is_some())
+    }
+
     pub(crate) fn remove(&mut self, at: usize) -> Option<QueuedRequest> {
         let request = self.requests.remove(at)?;
         self.uncached -= u64::from(request.uncached);

@@ -16,6 +16,18 @@ pub(crate) enum DueWork {
     Deadline,
     /// Those whom the policy has wait may be asked again, though nothing happened.
     Stir,
+    /// What was computed of a prompt is where its answer is generated: for which attempt.
+    Transferred(u32, u32),
+    /// What changed in a cache becomes known.
+    News,
+    /// A worker's health is checked.
+    Check(u32),
+    /// A circuit that is open lets a request through.
+    Probe(u32),
+    /// Something befalls workers: the number of the event.
+    Upset(u32),
+    /// It is over.
+    Relief(u32),
 }
 
 /// A moment, ordered.

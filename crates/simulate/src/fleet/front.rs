@@ -1,21 +1,28 @@
-//! The router: what it asks its policy, and what it notes and tells.
+//! The router: what it asks its policy, and what it knows of the fleet.
 
+use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::EngineModel;
-use crate::fleet::flights::{Flights, PlacedRequest};
+use crate::engine::EnginePart;
+use crate::fleet::cache_news::HeardChange;
+use crate::fleet::flights::Flights;
 use crate::fleet::policy_source::FreshPolicy;
 use crate::fleet::setup::FleetSetup;
-use crate::report::EndedRequest;
+use crate::fleet::tried_before::TriedBefore;
 use crate::workload::{PromptBlocks, PromptText, Workload};
 use sglang_router_rs::core::{
-    ArrivalRate, EngineFacts, Fleet, FleetWorker, PrefixIndexLimits, Worker, WorkerSpec, WorkerTable,
+    ArrivalRate, EngineFacts, Fleet, FleetWorker, PrefixIndexLimits, Worker, WorkerRole, WorkerSpec,
+    WorkerTable,
 };
 use sglang_router_rs::policies::{
-    DecideError, Decision, HeaderLookup, OutcomeNeeds, PolicyHandle, PromptTokens, RequestCompletion,
-    RequestFirstToken, RequestNeeds, SelectWorkerInfo, WaitOffer,
+    DecideError, Decision, HeaderLookup, OutcomeNeeds, PairDecision, PolicyHandle, PromptTokens,
+    RequestNeeds, SelectWorkerInfo, WaitOffer,
 };
+use sglang_router_rs::types::WorkerSet;
 
 /// Bytes of a prompt's text that are made at most: more than any message to a plugin has.
 const TEXT_BYTES: usize = 1 << 20;
@@ -24,8 +31,6 @@ const TEXT_BYTES: usize = 1 << 20;
 const LEAST_BLOCK: (u32, u32) = (12, 16);
 /// The header that has the key of the session.
 const SESSION_HEADER: &str = "x-session-id";
-/// The status of an answer that came to its end.
-const OK: u16 = 200;
 
 /// The headers of a request of a session.
 #[derive(Debug)]
@@ -37,21 +42,36 @@ impl HeaderLookup for SessionHeaders {
     }
 }
 
+/// Whom a policy chose.
+#[derive(Debug)]
+pub(crate) enum Chosen {
+    /// One worker.
+    Single(Decision),
+    /// Two that serve the request together.
+    Pair(PairDecision),
+}
+
 /// The router in front of a fleet.
 #[derive(Debug)]
 pub(crate) struct Front<'a> {
-    workload: &'a Workload,
-    policy: PolicyHandle,
+    pub(super) workload: &'a Workload,
+    pub(super) policy: PolicyHandle,
     needs: RequestNeeds,
-    outcomes: OutcomeNeeds,
-    /// Keeps the table's workers.
-    _fleet: Fleet,
+    pub(super) outcomes: OutcomeNeeds,
+    fleet: Fleet,
     table: Arc<WorkerTable>,
+    /// The candidates by their numbers, those that are gone as they were.
+    pub(super) workers: Vec<Arc<FleetWorker>>,
+    /// The number of the candidate at each place of the table; empty if they are the same.
+    numbers: Vec<u32>,
+    is_of_pairs: bool,
     block_tokens: u32,
     blocks: PromptBlocks,
     text: PromptText,
     arrivals: ArrivalRate,
     arrival_rate: Option<f32>,
+    /// What was tried for requests that failed.
+    pub(crate) tried: HashMap<u32, TriedBefore>,
     pub(crate) flights: Flights,
 }
 
@@ -67,10 +87,9 @@ impl<'a> Front<'a> {
         let min_block_tokens = (setup.block_tokens.saturating_mul(least) / of).max(1);
         let limits = PrefixIndexLimits { max_bytes: setup.index_bytes, min_block_tokens };
         let fleet = Fleet::with_prefix_index(limits);
-        for number in 0..setup.speeds.len() {
-            // Their addresses differ, so that each is new.
-            let _ = fleet.add(spec(number, &setup.model), true);
-        }
+        // Their addresses differ, so that each is new.
+        let workers = (0..setup.candidates()).filter_map(|number| fleet.add(spec(number, setup), true).ok());
+        let workers = workers.collect();
         let needs = policy.handle.needs();
         if needs.prefix_match {
             fleet.start_prefix_index();
@@ -81,19 +100,83 @@ impl<'a> Front<'a> {
             needs,
             outcomes: policy.handle.outcome_needs(),
             table: fleet.table(),
-            _fleet: fleet,
+            fleet,
+            workers,
+            numbers: Vec::new(),
+            is_of_pairs: setup.model.pairs.is_some(),
             block_tokens: setup.block_tokens,
             blocks: PromptBlocks::new(setup.block_tokens, setup.max_blocks),
             text: PromptText::new(workload, TEXT_BYTES),
             arrivals: ArrivalRate::new(now),
             arrival_rate: None,
+            tried: HashMap::new(),
             flights: Flights::new(workload.len()),
         }
     }
 
-    /// One of the workers.
+    /// One of the candidates.
     pub(crate) fn worker(&self, number: u32) -> Option<&Arc<FleetWorker>> {
-        self.table.get(number as usize)
+        self.workers.get(number as usize)
+    }
+
+    /// The number of the candidate at this place of the table.
+    pub(crate) fn number_at(&self, index: usize) -> u32 {
+        let same = u32::try_from(index).unwrap_or(u32::MAX);
+        if self.numbers.is_empty() { same } else { self.numbers.get(index).copied().unwrap_or(u32::MAX) }
+    }
+
+    /// A candidate is taken out of the fleet.
+    pub(crate) fn leave(&mut self, number: u32) {
+        if let Some(worker) = self.worker(number) {
+            self.fleet.remove(&worker.url().to_owned());
+            self.see_fleet();
+        }
+    }
+
+    /// A candidate that left is added again.
+    pub(crate) fn join(&mut self, number: u32) {
+        let Some(worker) = self.workers.get_mut(number as usize) else { return };
+        if let Ok(added) = self.fleet.add(worker.spec().clone(), true) {
+            *worker = added;
+            self.see_fleet();
+        }
+    }
+
+    fn see_fleet(&mut self) {
+        self.table = self.fleet.table();
+        let number = |url: &str| self.workers.iter().position(|worker| worker.url() == url);
+        let numbers = self.table.workers().iter().map(|worker| number(worker.url()));
+        let numbers = numbers.map(|number| number.and_then(|number| u32::try_from(number).ok()));
+        self.numbers = numbers.map(|number| number.unwrap_or(u32::MAX)).collect();
+    }
+
+    /// A candidate started anew: what it held is gone.
+    pub(crate) fn forget(&self, number: u32) {
+        if let Some(worker) = self.worker(number) {
+            self.fleet.forget_prefixes(worker);
+        }
+    }
+
+    /// A candidate tells what changed in its cache.
+    pub(crate) fn hear(&mut self, number: u32, changes: &[HeardChange]) {
+        let Some(index) = self.fleet.prefix_index() else { return };
+        let Some(place) = self.workers.get(number as usize).and_then(|worker| worker.indexed()) else {
+            return;
+        };
+        let unit = self.workload.unit_tokens();
+        for change in changes {
+            let (after, hashes) =
+                self.blocks.of_unit((change.place.before, change.id), change.place.depth, unit);
+            if hashes.is_empty() {
+                continue;
+            }
+            if change.is_kept {
+                // False if what is before it was forgotten: then less is believed, as by the router.
+                index.stored(place, after, hashes);
+            } else {
+                index.removed(place, hashes);
+            }
+        }
     }
 
     /// A request comes.
@@ -103,15 +186,16 @@ impl<'a> Front<'a> {
         }
     }
 
-    /// Asks the policy about a request that came, or that it had wait.
+    /// Asks the policy about a request that came, that failed, or that it had wait.
     ///
     /// # Errors
     ///
     /// [`DecideError`]: nobody is chosen.
-    pub(crate) fn decide(&mut self, request: u32, wait: WaitOffer) -> Result<Decision, DecideError> {
+    pub(crate) fn decide(&mut self, request: u32, wait: WaitOffer) -> Result<Chosen, DecideError> {
         let needs = self.needs;
         let count = self.workload.request(request).map_or(0, |asked| asked.prompt_tokens);
         let arrival_rate = self.arrival_rate;
+        let excluded = self.excluded(request);
         let (request_text, prompt_bytes) = if needs.text {
             let (text, whole) = self.text.of(request, self.workload);
             (Some(text), Some(whole))
@@ -135,84 +219,70 @@ impl<'a> Front<'a> {
             session,
             request_key: session,
             headers: headers.as_ref().map(|headers| headers as &dyn HeaderLookup),
+            excluded: excluded.as_ref(),
             wait: Some(wait),
             ..SelectWorkerInfo::NOTHING
         };
+        if self.is_of_pairs {
+            let pair = decide_pair(&self.policy, &self.table, &info)?;
+            if let (true, Some(hashes)) = (needs.prefix_match, hashes) {
+                self.table.sent(pair.prefill.index(), hashes);
+                self.table.sent(pair.decode.index(), hashes);
+            }
+            return Ok(Chosen::Pair(pair));
+        }
         let decision = self.policy.decide(&self.table, &info)?;
         if let (true, Some(hashes)) = (needs.prefix_match, hashes) {
             self.table.sent(decision.index(), hashes);
         }
-        Ok(decision)
+        Ok(Chosen::Single(decision))
     }
 
-    /// A request goes to its worker.
-    pub(crate) fn send(&mut self, request: u32, mut placed: PlacedRequest, now: Instant) {
-        placed.in_flight.sent(now);
-        self.flights.enter(request, placed);
-    }
-
-    /// The first token of a request came.
-    pub(crate) fn first_token(&mut self, request: u32, cached: u32, at: f64, now: Instant) {
-        let Some(placed) = self.flights.get(request) else { return };
-        placed.first_token = at;
-        placed.cached = cached;
-        placed.in_flight.first_token(now);
-        placed.in_flight.generated(1);
-        placed.told = 1;
-        let Some(worker) = self.table.get(placed.worker as usize) else { return };
-        let after = seconds(at - placed.sent);
-        worker.observe_latency(after.as_secs_f32() * 1e3);
-        if self.outcomes.first_tokens {
-            let (chooser, tag) = (placed.chooser, placed.tag);
-            let worker_url = worker.url().to_owned();
-            self.policy.on_first_token(&RequestFirstToken { worker_url, chooser, after, tag });
+    /// The places of those that were tried for a request.
+    fn excluded(&self, request: u32) -> Option<WorkerSet> {
+        if self.tried.is_empty() {
+            return None;
         }
-    }
-
-    /// A running request has so many tokens by now.
-    pub(crate) fn progressed(&mut self, request: u32, tokens: u32) {
-        let Some(placed) = self.flights.get(request) else { return };
-        if tokens > placed.told {
-            placed.in_flight.generated(tokens - placed.told);
-            placed.told = tokens;
-        }
-    }
-
-    /// A request is answered: it counts as in flight no longer, and the policy is told.
-    pub(crate) fn finished(&mut self, request: u32, at: f64) -> Option<EndedRequest> {
-        let placed = self.flights.leave(request)?;
-        let PlacedRequest { mut in_flight, chooser, tag, worker, came, sent, first_token, cached, .. } =
-            placed;
-        let asked = *self.workload.request(request)?;
-        in_flight.generated_in_all(asked.output_tokens);
-        drop(in_flight);
-        if self.outcomes.completions {
-            let url = self.table.get(worker as usize)?.url();
-            self.policy.on_request_complete(&RequestCompletion {
-                success: true,
-                judged: true,
-                status: Some(OK),
-                first_byte: Some(seconds(first_token - sent)),
-                total: seconds(at - sent),
-                prompt_tokens: Some(asked.prompt_tokens),
-                completion_tokens: Some(asked.output_tokens),
-                cached_tokens: Some(cached),
-                tag,
-                ..RequestCompletion::new(url, chooser)
-            });
-        }
-        Some(EndedRequest { worker, came, first_token, ended: at, cached })
+        let tried = &self.tried.get(&request)?.candidates;
+        let is_tried = |index: &usize| tried.contains(&self.number_at(*index));
+        Some((0..self.table.workers().len()).filter(is_tried).collect())
     }
 }
 
-fn spec(number: usize, model: &EngineModel) -> WorkerSpec {
+/// A pair, chosen as a router that serves has it chosen. The only instance is free, so nobody waits for it.
+fn decide_pair(
+    policy: &PolicyHandle,
+    table: &WorkerTable,
+    info: &SelectWorkerInfo<'_>,
+) -> Result<PairDecision, DecideError> {
+    let mut deciding = pin!(policy.decide_pair_async(table, info));
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(decided) = deciding.as_mut().poll(&mut context) {
+            return decided;
+        }
+        thread::yield_now();
+    }
+}
+
+fn spec(number: usize, setup: &FleetSetup) -> WorkerSpec {
+    let (worker, rank) = setup.worker_of(number);
+    let model = &setup.model;
     let engine = EngineFacts {
         kv_capacity_tokens: Some(model.kv_tokens()),
         block_size: Some(model.block_tokens),
         max_running_requests: Some(model.max_sequences),
+        dp_rank: rank,
         ..EngineFacts::UNKNOWN
     };
-    WorkerSpec { engine, ..WorkerSpec::new(format!("http://worker-{number}:8000")) }
+    let role = match setup.part_of(worker) {
+        EnginePart::Whole => WorkerRole::Regular,
+        EnginePart::Prefill => WorkerRole::Prefill,
+        EnginePart::Decode => WorkerRole::Decode,
+    };
+    let url = format!("http://worker-{worker}:8000");
+    let url = rank.map_or_else(|| url.clone(), |rank| format!("{url}@{rank}"));
+    WorkerSpec { engine, role, ..WorkerSpec::new(url) }
 }
 
 /// A time that is not negative.

@@ -14,9 +14,16 @@ mod policy_source;
 mod agenda;
 mod held;
 mod flights;
+mod tried_before;
 mod front;
+mod front_outcomes;
+mod worker_condition;
+mod upsets;
+mod cache_news;
 mod reporting;
 mod run;
+mod attempts;
+mod befalling;
 mod sweep;
 
 pub use crate::fleet::policy_source::{FreshPolicy, PolicyFault, PolicyModule, PolicyShelf, PolicySource};

@@ -17,6 +17,11 @@ impl LastReport {
         Self { at: 0.0, generated: 0, is_first: true }
     }
 
+    /// True if an engine has generated less than it had: it began anew.
+    pub(crate) fn is_above(&self, look: &WorkerLook) -> bool {
+        self.generated > look.generated
+    }
+
     /// What an engine of this kind tells that looks like this now; of its speed, what it did since its last
     /// report.
     pub(crate) fn next(&mut self, kind: ReportedLoad, look: &WorkerLook, now: f64) -> WorkerReport {

@@ -2,17 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::{EngineEvent, ModelWorker};
+use crate::engine::{EngineEvent, EnginePart, ModelWorker};
 use crate::fleet::agenda::{Agenda, DueWork};
-use crate::fleet::flights::PlacedRequest;
+use crate::fleet::cache_news::CacheNews;
 use crate::fleet::front::{Front, seconds};
 use crate::fleet::held::HeldRequests;
 use crate::fleet::policy_source::FreshPolicy;
 use crate::fleet::reporting::LastReport;
 use crate::fleet::setup::FleetSetup;
+use crate::fleet::tried_before::Settled;
+use crate::fleet::upsets::Upsets;
 use crate::report::{RunFacts, RunLedger, RunReport, Slo};
 use crate::workload::{ArrivalTimes, Workload};
-use sglang_router_rs::policies::{Chooser, DecideError, Decision};
+use sglang_router_rs::policies::DecideError;
 use sglang_router_rs::types::VirtualTime;
 
 /// What is the same in all runs that are compared.
@@ -32,23 +34,30 @@ pub struct RunInputs<'a> {
 const STIR_INTERVAL: f64 = 0.25;
 
 /// Everything of a run.
-struct RunCourse<'a> {
-    inputs: RunInputs<'a>,
-    time: VirtualTime,
-    front: Front<'a>,
-    engines: Vec<ModelWorker>,
-    agenda: Agenda,
+pub(super) struct RunCourse<'a> {
+    pub(super) inputs: RunInputs<'a>,
+    pub(super) time: VirtualTime,
+    pub(super) front: Front<'a>,
+    /// One of each candidate.
+    pub(super) engines: Vec<ModelWorker>,
+    pub(super) agenda: Agenda,
     reports: Vec<LastReport>,
-    held: HeldRequests,
+    pub(super) held: HeldRequests,
+    /// What befalls workers, if anything does.
+    pub(super) upsets: Option<Upsets>,
+    /// What engines tell of their caches, if they do.
+    pub(super) news: Option<CacheNews>,
+    /// Attempts so far.
+    pub(super) attempts: u32,
     /// Whether those who are held are asked now and then.
     is_stirred: bool,
     /// The next of their deadlines that is on the agenda.
     deadline: f64,
-    ledger: RunLedger,
+    pub(super) ledger: RunLedger,
     events: Vec<EngineEvent>,
     /// Whether the policy looks at tokens as they are generated.
     counts_tokens: bool,
-    now: f64,
+    pub(super) now: f64,
 }
 
 /// Makes a run on this thread: all of `workload`, at these times, decided by `policy`. `facts` say what it
@@ -58,30 +67,43 @@ pub fn run(inputs: RunInputs<'_>, policy: &FreshPolicy, facts: RunFacts) -> RunR
     let (time, seed) = (VirtualTime::new(), facts.seed);
     // What policies draw.
     fastrand::seed(seed);
-    let mut course = RunCourse::new(inputs, time, policy);
+    let mut course = RunCourse::new(inputs, time, policy, seed);
     course.arrange_reports(seed);
+    course.arrange_upsets(seed);
     course.pass();
     let totals = course.engines.iter().map(|engine| *engine.totals());
     course.ledger.report(facts, totals, course.now, began.elapsed())
 }
 
 impl<'a> RunCourse<'a> {
-    fn new(inputs: RunInputs<'a>, time: VirtualTime, policy: &FreshPolicy) -> Self {
+    fn new(inputs: RunInputs<'a>, time: VirtualTime, policy: &FreshPolicy, seed: u64) -> Self {
         let RunInputs { setup, workload, .. } = inputs;
-        let workers = setup.speeds.len();
+        let candidates = setup.candidates();
         let front = Front::new(setup, policy, workload, time.now());
-        let engine = |speed: &f64| ModelWorker::new(&setup.model, *speed, workload);
+        let hears = setup.model.kv_events && policy.handle.needs().prefix_match;
+        let engine = |candidate: usize| {
+            let (worker, _) = setup.worker_of(candidate);
+            let speed = setup.speeds.get(worker).copied().unwrap_or(1.0);
+            let mut engine = ModelWorker::new(&setup.model, speed, workload).with_part(setup.part_of(worker));
+            if hears {
+                engine.start_log();
+            }
+            engine
+        };
         Self {
             inputs,
             time,
             front,
-            engines: setup.speeds.iter().map(engine).collect(),
-            agenda: Agenda::new(workers),
-            reports: vec![LastReport::none(); workers],
+            engines: (0..candidates).map(engine).collect(),
+            agenda: Agenda::new(candidates),
+            reports: vec![LastReport::none(); candidates],
             held: HeldRequests::new(setup),
+            upsets: Upsets::new(setup, seed),
+            news: hears.then(|| CacheNews::new(workload, setup.model.kv_events_delay_ms / 1e3)),
+            attempts: 0,
             is_stirred: false,
             deadline: f64::INFINITY,
-            ledger: RunLedger::new(workload.len(), workers),
+            ledger: RunLedger::new(workload.len(), candidates),
             events: Vec::new(),
             counts_tokens: policy.counts_tokens,
             now: 0.0,
@@ -131,11 +153,17 @@ impl<'a> RunCourse<'a> {
                 self.ask_held();
             }
             Some(DueWork::Stir) => self.stir_now_and_then(due),
+            Some(DueWork::Transferred(request, attempt)) => self.end_transfer(request, attempt, due),
+            Some(DueWork::News) => self.hear_news(due),
+            Some(DueWork::Check(worker)) => self.check(worker, due),
+            Some(DueWork::Probe(candidate)) => self.probe(candidate, due),
+            Some(DueWork::Upset(event)) => self.upset(event, due, false),
+            Some(DueWork::Relief(event)) => self.upset(event, due, true),
             None => {}
         }
     }
 
-    fn set_time(&mut self, at: f64) {
+    pub(super) fn set_time(&mut self, at: f64) {
         self.now = at;
         self.time.advance(moment(at));
     }
@@ -145,73 +173,23 @@ impl<'a> RunCourse<'a> {
             self.tell_progress();
         }
         self.front.arrive(self.time.now());
-        let offer = self.held.first_offer();
-        match self.front.decide(request, offer) {
-            Err(DecideError::Wait(wait)) => {
-                if self.held.hold(request, self.now, &wait) {
-                    self.ledger.hold();
-                    self.arrange_stirring();
-                    return self.ask_held();
-                }
-                // There is no place: it is asked once more.
-                let decided = self.front.decide(request, self.held.last_offer());
-                self.place(request, self.now, decided);
-            }
-            decided => {
-                self.place(request, self.now, decided);
-            }
-        }
-    }
-
-    /// Sends a request to the worker that was chosen for it, if one was.
-    fn place(&mut self, request: u32, came: f64, decided: Result<Decision, DecideError>) -> bool {
-        let Ok(decision) = decided else {
-            self.refuse(request);
-            return false;
-        };
-        if let Chooser::Fallback { cause } = decision.chooser() {
-            self.ledger.fall_back(cause);
-        }
-        let placed = PlacedRequest::new(decision, came, self.now);
-        let worker = placed.worker;
-        let (now, workload) = (self.now, self.inputs.workload);
-        let engine = self.engines.get_mut(worker as usize);
-        let Some(engine) = engine.and_then(|engine| engine.enqueue(now, request, workload).then_some(engine))
-        else {
-            self.refuse(request);
-            return false;
-        };
-        self.agenda.set_step(worker, engine.until());
-        self.front.send(request, placed, self.time.now());
-        true
-    }
-
-    /// A request is not answered, and its session ends with that.
-    fn refuse(&mut self, request: u32) {
-        self.ledger.refuse();
-        let next = |request: &u32| self.inputs.workload.next_turn(*request);
-        let unasked = std::iter::successors(next(&request), next).count();
-        self.ledger.leave_out(unasked as u64);
-    }
-
-    /// A request is answered: who follows it thinks about that.
-    fn go_on(&mut self, request: u32, at: f64) {
-        let workload = self.inputs.workload;
-        let next = workload.next_turn(request);
-        if let Some((next, turn)) = next.and_then(|next| Some((next, workload.turn(next)?))) {
-            self.agenda.add(DueWork::Arrive(next), at + turn.think);
+        let decided = self.front.decide(request, self.held.first_offer());
+        if self.settle(request, self.now, decided) == Settled::Held {
+            self.ask_held();
         }
     }
 
     /// Asks about those who are held, as long as it is somebody's turn.
-    fn ask_held(&mut self) {
+    pub(super) fn ask_held(&mut self) {
         while let Some((number, held)) = self.held.take_call() {
             let offer = self.held.offer(&held, self.now);
             match self.front.decide(held.request, offer) {
                 Err(DecideError::Wait(wait)) => self.held.still_waits(number, &wait),
                 decided => {
-                    let placed = self.place(held.request, held.since, decided);
-                    self.held.leave(number, placed);
+                    // One that failed before came earlier than it began to wait.
+                    let came = self.front.tried.get(&held.request).map_or(held.since, |tried| tried.came);
+                    let settled = self.settle(held.request, came, decided);
+                    self.held.leave(number, settled == Settled::Placed);
                 }
             }
         }
@@ -221,7 +199,7 @@ impl<'a> RunCourse<'a> {
         }
     }
 
-    fn arrange_stirring(&mut self) {
+    pub(super) fn arrange_stirring(&mut self) {
         if !std::mem::replace(&mut self.is_stirred, true) {
             self.agenda.add(DueWork::Stir, self.now + STIR_INTERVAL);
         }
@@ -243,34 +221,76 @@ impl<'a> RunCourse<'a> {
         let mut events = std::mem::take(&mut self.events);
         engine.end_step(self.inputs.workload, &mut events);
         self.agenda.set_step(worker, engine.until());
+        if let Some(news) = &mut self.news
+            && let Some(arrival) = news.send(worker, engine.take_log(), at)
+        {
+            self.agenda.add(DueWork::News, arrival);
+        }
         if !events.is_empty() {
             self.set_time(at);
         }
         for event in events.drain(..) {
-            match event {
-                EngineEvent::FirstToken { request, cached } => {
-                    self.front.first_token(request, cached, at, self.time.now());
-                }
-                EngineEvent::Finished { request } => {
-                    let ended = self.front.finished(request, at);
-                    if let Some((ended, asked)) = ended.zip(self.inputs.workload.request(request)) {
-                        self.ledger.finish(&ended, asked, self.inputs.slo);
-                        self.go_on(request, at);
-                    }
-                }
-            }
-            if !self.held.is_empty() {
-                self.held.stir();
-                self.ask_held();
-            }
+            self.take_event(worker, event, at);
+            self.ask_held_again();
         }
         self.events = events;
+    }
+
+    fn take_event(&mut self, worker: u32, event: EngineEvent, at: f64) {
+        let is_prefill = self.part_of(worker) == EnginePart::Prefill;
+        match event {
+            EngineEvent::FirstToken { request, cached } if is_prefill => {
+                self.front.prefilled(request, cached)
+            }
+            EngineEvent::Finished { request } if is_prefill => self.begin_transfer(request, at),
+            EngineEvent::FirstToken { request, cached } => {
+                self.front.first_token(request, cached, at, self.time.now());
+            }
+            EngineEvent::Finished { request } => {
+                let ended = self.front.finished(request, at);
+                if let Some((ended, asked)) = ended.zip(self.inputs.workload.request(request)) {
+                    self.ledger.finish(&ended, asked, self.inputs.slo);
+                    self.go_on(request, at);
+                }
+            }
+        }
+        if self.upsets.is_some() {
+            self.note_success(worker);
+        }
+    }
+
+    fn part_of(&self, candidate: u32) -> EnginePart {
+        let setup = self.inputs.setup;
+        if setup.model.pairs.is_none() {
+            return EnginePart::Whole;
+        }
+        setup.part_of(setup.worker_of(candidate as usize).0)
+    }
+
+    /// Something has changed that those who are held may wait for.
+    pub(super) fn ask_held_again(&mut self) {
+        if !self.held.is_empty() {
+            self.held.stir();
+            self.ask_held();
+        }
+    }
+
+    fn hear_news(&mut self, at: f64) {
+        let Some((candidate, changes)) = self.news.as_mut().and_then(CacheNews::arrive) else { return };
+        self.set_time(at);
+        self.front.hear(candidate, &changes);
+        self.ask_held_again();
     }
 
     fn report(&mut self, worker: u32, at: f64) {
         let Some(engine) = self.engines.get(worker as usize) else { return };
         let look = engine.look(at);
-        if let Some((last, told)) = self.reports.get_mut(worker as usize).zip(self.front.worker(worker)) {
+        let answers = self.upsets.as_ref().is_none_or(|upsets| upsets.answers(worker, at));
+        if answers && self.reports.get(worker as usize).is_some_and(|last| last.is_above(&look)) {
+            self.notice_restart(worker);
+        }
+        let told = self.front.worker(worker).filter(|_| answers);
+        if let Some((last, told)) = self.reports.get_mut(worker as usize).zip(told) {
             let report = last.next(self.inputs.setup.model.reports, &look, at);
             self.now = at;
             self.time.advance(moment(at));

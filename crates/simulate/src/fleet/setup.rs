@@ -1,6 +1,6 @@
 //! What a fleet is like, and what is expected of it.
 
-use crate::engine::{EngineModel, ReportedLoad};
+use crate::engine::{EngineModel, EnginePart, ReportedLoad, WorkerEvent, WorkerEventKind};
 use crate::workload::Workload;
 
 /// A fleet of engines, and the router's settings that matter to policies.
@@ -22,6 +22,12 @@ pub struct FleetSetup {
     pub queue_timeout: f64,
     /// Bytes that the router's prefix index takes at most. Default: 256 MiB.
     pub index_bytes: usize,
+    /// What befalls workers, besides what the model says. Default: nothing.
+    pub events: Vec<WorkerEvent>,
+    /// Seconds between two checks of a worker's health, as of the router. Default: 10.
+    pub health_interval: f64,
+    /// How often a request is tried again at most, as by the router. Default: 5.
+    pub max_retries: u32,
 }
 
 /// Why there can be no such fleet.
@@ -39,6 +45,22 @@ pub enum SetupError {
         /// Tokens of a unit of the workload.
         most: u32,
     },
+    /// The pairs have other workers than there are.
+    #[error("[pairs] has {pairs} workers, and there are {workers}")]
+    Pairs {
+        /// Workers that the model has.
+        pairs: usize,
+        /// Workers of the fleet.
+        workers: usize,
+    },
+    /// Something befalls a worker that there is not, or in a way that cannot be.
+    #[error("an event at {at} s: {fault}")]
+    Event {
+        /// When.
+        at: f64,
+        /// What is wrong.
+        fault: &'static str,
+    },
 }
 
 impl FleetSetup {
@@ -53,7 +75,50 @@ impl FleetSetup {
             queue_size: 100,
             queue_timeout: 60.0,
             index_bytes: 256 << 20,
+            events: Vec::new(),
+            health_interval: 10.0,
+            max_retries: 5,
         }
+    }
+
+    /// All that befalls workers, by time.
+    pub(crate) fn all_events(&self) -> Vec<&WorkerEvent> {
+        let mut all: Vec<&WorkerEvent> = self.model.events.iter().chain(&self.events).collect();
+        all.sort_by(|one, other| one.at.total_cmp(&other.at));
+        all
+    }
+
+    /// Candidates of policies: the ranks of the workers, those of one worker beside each other.
+    pub fn candidates(&self) -> usize {
+        self.speeds.len() * self.model.ranks as usize
+    }
+
+    /// The worker of a candidate, and its rank if it is one of several.
+    pub(crate) fn worker_of(&self, candidate: usize) -> (usize, Option<u32>) {
+        let ranks = self.model.ranks.max(1) as usize;
+        let rank = u32::try_from(candidate % ranks).unwrap_or_default();
+        (candidate / ranks, (ranks > 1).then_some(rank))
+    }
+
+    /// The candidates of a worker.
+    pub(crate) fn candidates_of(&self, worker: u32) -> std::ops::Range<u32> {
+        let ranks = self.model.ranks.max(1);
+        worker * ranks..(worker + 1) * ranks
+    }
+
+    /// The part of requests that a worker serves.
+    pub(crate) fn part_of(&self, worker: usize) -> EnginePart {
+        match self.model.pairs {
+            None => EnginePart::Whole,
+            Some(pairs) if worker < pairs.prefill as usize => EnginePart::Prefill,
+            Some(_) => EnginePart::Decode,
+        }
+    }
+
+    /// True if a worker joins the fleet only later.
+    pub(crate) fn joins_later(&self, worker: usize) -> bool {
+        let is_its = |event: &&WorkerEvent| event.workers.iter().any(|number| *number as usize == worker);
+        self.all_events().into_iter().find(is_its).is_some_and(|event| event.what == WorkerEventKind::Join)
     }
 
     /// Checks that such a fleet can serve this workload.
@@ -67,6 +132,17 @@ impl FleetSetup {
             Err(SetupError::NoWorker)
         } else if found > most {
             Err(SetupError::LargeBlocks { found, most })
+        } else if let Some(pairs) =
+            self.model.pairs.filter(|pairs| (pairs.prefill + pairs.decode) as usize != self.speeds.len())
+        {
+            let pairs = (pairs.prefill + pairs.decode) as usize;
+            Err(SetupError::Pairs { pairs, workers: self.speeds.len() })
+        } else if let Some((event, fault)) = self.all_events().into_iter().find_map(|event| {
+            let is_none = event.workers.iter().any(|number| *number as usize >= self.speeds.len());
+            let fault = event.fault().or(is_none.then_some("workers: there is no worker with such a number"));
+            fault.map(|fault| (event, fault))
+        }) {
+            Err(SetupError::Event { at: event.at, fault })
         } else {
             Ok(())
         }

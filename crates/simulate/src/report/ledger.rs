@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::engine::WorkerTotals;
 use crate::report::quantile_set::{QuantileSet, curve};
 use crate::report::run_report::{RunFacts, RunReport, WorkerRun};
+use crate::report::sent_timeline::SentTimeline;
 use crate::report::slo::Slo;
 use crate::workload::AskedRequest;
 use sglang_router_rs::policies::FailureCause;
@@ -15,6 +16,8 @@ use sglang_router_rs::policies::FailureCause;
 pub struct EndedRequest {
     /// By which worker.
     pub worker: u32,
+    /// The worker that processed its prompt, if that is another.
+    pub prefill: Option<u32>,
     /// When it came to the router.
     pub came: f64,
     /// When its first token came.
@@ -33,6 +36,8 @@ pub struct RunLedger {
     tpot: Vec<f32>,
     e2e: Vec<f32>,
     refused: u64,
+    failed: u64,
+    retries: u64,
     unasked: u64,
     held: u64,
     fallbacks: BTreeMap<String, u64>,
@@ -41,6 +46,7 @@ pub struct RunLedger {
     ttft_ok: u64,
     good: u64,
     workers: Vec<WorkerRun>,
+    timeline: SentTimeline,
 }
 
 impl RunLedger {
@@ -53,6 +59,8 @@ impl RunLedger {
             tpot: times(),
             e2e: times(),
             refused: 0,
+            failed: 0,
+            retries: 0,
             unasked: 0,
             held: 0,
             fallbacks: BTreeMap::new(),
@@ -61,17 +69,33 @@ impl RunLedger {
             ttft_ok: 0,
             good: 0,
             workers: vec![WorkerRun::default(); workers],
+            timeline: SentTimeline::new(workers),
         }
     }
 
     /// True if something came of each request.
     pub fn is_complete(&self) -> bool {
-        self.ttft.len() as u64 + self.refused + self.unasked >= u64::from(self.requests)
+        self.ttft.len() as u64 + self.refused + self.failed + self.unasked >= u64::from(self.requests)
     }
 
     /// A request is not answered.
     pub fn refuse(&mut self) {
         self.refused += 1;
+    }
+
+    /// A request is not answered, or not to its end, since a worker failed.
+    pub fn fail(&mut self) {
+        self.failed += 1;
+    }
+
+    /// A request is tried again.
+    pub fn retry(&mut self) {
+        self.retries += 1;
+    }
+
+    /// A request goes to a worker at this second of the run.
+    pub fn send(&mut self, worker: u32, at: f64) {
+        self.timeline.add(worker, at);
     }
 
     /// So many requests are never made, since one before them in their session was not answered.
@@ -104,6 +128,10 @@ impl RunLedger {
         self.good += u64::from(in_time && slo.meets_tpot(tpot));
         if let Some(worker) = self.workers.get_mut(ended.worker as usize) {
             worker.requests += 1;
+        }
+        let prompts = ended.prefill.unwrap_or(ended.worker);
+        if let Some(worker) = self.workers.get_mut(prompts as usize) {
+            worker.requests += u64::from(prompts != ended.worker);
             worker.cached_tokens += u64::from(ended.cached);
         }
     }
@@ -133,6 +161,8 @@ impl RunLedger {
             facts,
             answered: self.ttft.len() as u64,
             refused: self.refused,
+            failed: self.failed,
+            retries: self.retries,
             unasked: self.unasked,
             held: self.held,
             hit_rate: ratio(as_f64(cached), as_f64(self.prompt_tokens)),
@@ -150,6 +180,7 @@ impl RunLedger {
             output_tokens: self.output_tokens,
             duration,
             workers: self.workers,
+            sent_over_time: self.timeline,
             wall: wall.as_secs_f64(),
         }
     }
@@ -183,9 +214,11 @@ mod tests {
         workload.push(0.0, 10, 1, &[]);
         let (asked, slo) = (workload.requests(), Slo { ttft: 1.0, ttft_per_token: 0.001, tpot: 0.1 });
         let mut ledger = RunLedger::new(3, 2);
-        let first = EndedRequest { worker: 0, came: 1.0, first_token: 3.0, ended: 4.0, cached: 500 };
+        let first =
+            EndedRequest { worker: 0, prefill: None, came: 1.0, first_token: 3.0, ended: 4.0, cached: 500 };
         ledger.finish(&first, &asked[0], &slo);
-        let second = EndedRequest { worker: 1, came: 1.0, first_token: 2.0, ended: 2.0, cached: 0 };
+        let second =
+            EndedRequest { worker: 1, prefill: None, came: 1.0, first_token: 2.0, ended: 2.0, cached: 0 };
         ledger.finish(&second, &asked[1], &slo);
         assert!(!ledger.is_complete());
         ledger.refuse();

@@ -2,6 +2,7 @@
 
 mod slo;
 mod quantile_set;
+mod sent_timeline;
 mod run_report;
 mod ledger;
 mod over_seeds;
@@ -14,4 +15,5 @@ pub use crate::report::ledger::{EndedRequest, RunLedger};
 pub use crate::report::over_seeds::{OverSeeds, over_seeds};
 pub use crate::report::quantile_set::QuantileSet;
 pub use crate::report::run_report::{RunFacts, RunReport, WorkerRun};
+pub use crate::report::sent_timeline::SentTimeline;
 pub use crate::report::slo::Slo;

@@ -56,13 +56,15 @@ pub enum FigureKind {
     TtftOk,
     /// Share of requests that met the objective.
     Goodput,
-    /// Requests that were not answered.
+    /// Requests that were not answered, since nobody was chosen.
     Refused,
+    /// Requests that were not answered, since a worker failed.
+    Failed,
 }
 
 impl FigureKind {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TtftP50,
         Self::TtftP90,
         Self::TtftP99,
@@ -75,6 +77,7 @@ impl FigureKind {
         Self::TtftOk,
         Self::Goodput,
         Self::Refused,
+        Self::Failed,
     ];
 
     /// What a run has of it.
@@ -93,6 +96,7 @@ impl FigureKind {
             Self::TtftOk => run.ttft_ok,
             Self::Goodput => run.goodput,
             Self::Refused => run.refused as f64,
+            Self::Failed => run.failed as f64,
         }
     }
 }
@@ -146,7 +150,8 @@ mod tests {
         let mut workload = Workload::new(512);
         workload.push(0.0, 100, 1, &[]);
         let mut ledger = RunLedger::new(1, 1);
-        let ended = EndedRequest { worker: 0, came: 0.0, first_token: ttft, ended: ttft, cached: 0 };
+        let ended =
+            EndedRequest { worker: 0, prefill: None, came: 0.0, first_token: ttft, ended: ttft, cached: 0 };
         ledger.finish(&ended, &workload.requests()[0], &Slo::default());
         let facts = RunFacts { policy: policy.to_owned(), load, seed };
         ledger.report(facts, std::iter::empty(), ttft, std::time::Duration::ZERO)

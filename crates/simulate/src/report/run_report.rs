@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::report::quantile_set::QuantileSet;
+use crate::report::sent_timeline::SentTimeline;
 
 /// What a run was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,6 +43,10 @@ pub struct RunReport {
     pub answered: u64,
     /// Requests that were not: nobody was chosen, or no worker could ever serve them.
     pub refused: u64,
+    /// Requests that were not answered, or not to their ends, since workers failed.
+    pub failed: u64,
+    /// How often a request was tried again at another worker.
+    pub retries: u64,
     /// Requests that were never made, since one before them in their session was not answered.
     pub unasked: u64,
     /// Requests that the policy had wait in the router.
@@ -75,8 +80,10 @@ pub struct RunReport {
     pub output_tokens: u64,
     /// From the first arrival to the last token.
     pub duration: f64,
-    /// Each worker.
+    /// Each worker, or each rank of each.
     pub workers: Vec<WorkerRun>,
+    /// How many requests each was sent over time.
+    pub sent_over_time: SentTimeline,
     /// What the run took on this machine.
     pub wall: f64,
 }
@@ -90,6 +97,9 @@ impl RunReport {
         let mut notes: Vec<String> = self.fallbacks.iter().map(fallback).collect();
         if self.refused > 0 {
             notes.push(format!("{who}: {} requests were not answered", self.refused));
+        }
+        if self.failed > 0 {
+            notes.push(format!("{who}: {} requests failed with their workers", self.failed));
         }
         if self.unasked > 0 {
             notes.push(format!("{who}: {} requests of their sessions were not made then", self.unasked));

@@ -36,6 +36,25 @@ impl PromptBlocks {
     }
 }
 
+impl PromptBlocks {
+    /// The hashes of those blocks that end in one unit of a prompt, with the unit before it, at this place
+    /// among its units; and the hash of the block before them.
+    pub(crate) fn of_unit(
+        &mut self,
+        (before, id): (Option<u64>, u64),
+        depth: u32,
+        unit_tokens: u32,
+    ) -> (Option<u64>, &[u64]) {
+        let (tokens, unit) = (u64::from(self.tokens), u64::from(unit_tokens));
+        let begin = u64::from(depth) * unit / tokens;
+        let end = ((u64::from(depth) + 1) * unit / tokens).min(self.most as u64);
+        self.hashes.clear();
+        self.hashes.extend((begin + 1..=end).map(|block| spread(id, block * tokens)));
+        let after = (begin > 0).then(|| spread(before.unwrap_or_default(), begin * tokens));
+        (after, &self.hashes)
+    }
+}
+
 /// Two numbers as one that looks like chance (SplitMix64).
 #[inline]
 fn spread(id: u64, at: u64) -> u64 {
@@ -47,6 +66,21 @@ fn spread(id: u64, at: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_of_each_unit_are_those_of_the_prompt() {
+        let mut workload = Workload::new(500);
+        workload.push(0.0, 1500, 1, &[1, 2, 3]);
+        let mut blocks = PromptBlocks::new(16, 90);
+        let all = blocks.of(0, &workload).to_vec();
+        let mut so_far = Vec::new();
+        for (depth, (before, id)) in [(None, 1), (Some(1), 2), (Some(2), 3)].into_iter().enumerate() {
+            let (after, hashes) = blocks.of_unit((before, id), u32::try_from(depth).unwrap(), 500);
+            assert_eq!(after, so_far.last().copied());
+            so_far.extend_from_slice(hashes);
+        }
+        assert_eq!((so_far.len(), so_far), (90, all));
+    }
 
     #[test]
     fn hashes_are_equal_as_far_as_prompts_are() {

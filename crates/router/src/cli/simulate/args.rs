@@ -49,15 +49,19 @@ pub struct SimulateArgs {
     #[arg(long, value_parser = seconds)]
     pub spread: Option<f64>,
 
-    /// Workers
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub workers: u32,
+    /// Workers [default: 8, or those of the model's pairs]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub workers: Option<u32>,
     /// Numbers of the engines' model, as TOML [default: see docs/simulate.md]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// How fast the first workers are: 0.5 takes twice as long; the others have 1
     #[arg(long, value_name = "FACTOR", value_delimiter = ',', value_parser = factor)]
     pub speeds: Vec<f64>,
+    /// What befalls workers, as TOML: slow ones, dead ones, failing ones, those that come and go [default:
+    /// nothing; see docs/simulate.md]
+    #[arg(long, value_name = "FILE")]
+    pub worker_events: Option<PathBuf>,
     /// Milliseconds between two reports of a worker's load
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=3_600_000))]
     pub load_interval_ms: u32,

@@ -51,6 +51,14 @@ pub enum SimulateError {
         /// What is wrong with it.
         source: ModelError,
     },
+    /// What befalls workers cannot be.
+    #[error("--worker-events: {}", shown_path(path))]
+    Events {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ModelError,
+    },
     /// There can be no such fleet.
     #[error(transparent)]
     Setup(#[from] SetupError),

@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 use crate::cli::simulate::args::SimulateArgs;
 use crate::cli::simulate::error::SimulateError;
 use crate::cli::simulate::policies::policies;
-use sgl_simulate::engine::EngineModel;
+use sgl_simulate::engine::{EngineModel, WorkerEvents};
 use sgl_simulate::fleet::{FleetSetup, Sweep};
 use sgl_simulate::report::{Slo, comparison_json, comparison_page, comparison_table};
 use sgl_simulate::workload::{Workload, Workloads};
 use sgl_tools::load::{Entry, Trace};
+
+/// Workers, where nobody says how many.
+const WORKERS: u32 = 8;
 
 /// Makes all runs and writes their report. Must not be called inside a runtime.
 ///
@@ -119,7 +122,15 @@ fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
             EngineModel::from_toml(&text).map_err(fault)?
         }
     };
-    let mut setup = FleetSetup::new(model, args.workers as usize);
+    let pairs = model.pairs.map_or(WORKERS, |pairs| pairs.prefill.saturating_add(pairs.decode));
+    let mut setup = FleetSetup::new(model, args.workers.unwrap_or(pairs) as usize);
+    if let Some(path) = &args.worker_events {
+        let flag = "--worker-events";
+        let unreadable = |source| SimulateError::Unreadable { flag, path: path.clone(), source };
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let fault = |source| SimulateError::Events { path: path.clone(), source };
+        setup.events = WorkerEvents::from_toml(&text).map_err(fault)?.events;
+    }
     if args.speeds.len() > setup.speeds.len() {
         return Err(SimulateError::Usage("--speeds: there are not so many --workers".to_owned()));
     }
@@ -134,6 +145,7 @@ fn settings(asked: Value, setup: &FleetSetup, slo: &Slo) -> Value {
     let mut settings = json!({
         "workers": setup.speeds.len(),
         "speeds": setup.speeds,
+        "events": setup.events,
         "report_interval": setup.report_interval,
         "queue": { "size": setup.queue_size, "timeout": setup.queue_timeout },
         "block_tokens": setup.block_tokens,
