@@ -12,6 +12,7 @@
 //! - [`workload`]: who asks when for what.
 //! - [`engine`]: what a worker does with it, and how long that takes.
 //! - [`fleet`]: the router in front of workers, in virtual time.
+//! - [`rivals`]: models of other routers' policies, to compare with.
 //! - [`report`]: what came of it.
 //!
 //! A run is repeatable: the same workload, model, policy and seed give the same figures, on any machine.
@@ -19,4 +20,5 @@
 pub mod workload;
 pub mod engine;
 pub mod report;
+pub mod rivals;
 pub mod fleet;

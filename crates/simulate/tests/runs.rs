@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use sgl_simulate::engine::{EngineModel, ReportedLoad};
 use sgl_simulate::fleet::{FleetSetup, PolicyFault, PolicyModule, PolicySource, Sweep};
 use sgl_simulate::report::{RunReport, Slo};
+use sgl_simulate::rivals::RIVALS;
 use sgl_simulate::workload::Workload;
 
 /// Conversations that go on: each prompt has all of its last one, and all begin alike.
@@ -77,4 +78,21 @@ fn policy_that_knows_what_workers_hold_has_more_hits() {
 fn unknown_policy_is_named_before_anything_runs() {
     let fault = sweep(vec![native("none_such")], 1).unwrap_err();
     assert!(fault.to_string().contains("\"none_such\""), "{fault}");
+}
+
+#[test]
+fn models_of_other_routers_policies_answer_all_and_know_caches_as_well_as_they_can() {
+    let policies = || RIVALS.iter().copied().chain(["random"]).map(native).collect();
+    let runs: Vec<RunReport> =
+        sweep(policies(), 2).unwrap().into_iter().map(RunReport::without_wall).collect();
+    let hits = |name: &str| runs.iter().find(|run| run.facts.policy == name).unwrap().hit_rate;
+    for run in &runs {
+        assert_eq!((run.answered, run.refused), (900, 0), "{}", run.facts.policy);
+        let name = run.facts.policy.as_str();
+        assert!(name == "random" || hits(name) > hits("random") + 0.05, "{name}: {}", hits(name));
+    }
+    assert_eq!(
+        runs,
+        sweep(policies(), 1).unwrap().into_iter().map(RunReport::without_wall).collect::<Vec<_>>()
+    );
 }

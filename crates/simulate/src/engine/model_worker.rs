@@ -179,12 +179,8 @@ impl ModelWorker {
         let Some(asked) = workload.request(request).filter(|_| self.can_serve(request, workload)) else {
             return false;
         };
-        let cached = if self.part == EnginePart::Decode {
-            asked.prompt_tokens
-        } else {
-            let hit = self.cache.matched(self.units(request, workload));
-            self.tokens_of(hit.units, asked.prompt_tokens)
-        };
+        let cached =
+            if self.part == EnginePart::Decode { asked.prompt_tokens } else { self.held(request, workload) };
         let uncached = asked.prompt_tokens - cached;
         let work = self.times.prompt(cached, uncached);
         let was_waiting = self.line.len() > 0;
@@ -238,6 +234,12 @@ impl ModelWorker {
             kv_usage: f64::from(self.cache.in_use()) / f64::from(self.model.kv_blocks),
             generated: self.generated + self.steps_so_far(now) * u64::from(self.batch.len()),
         }
+    }
+
+    /// Tokens of a prompt that its cache holds now.
+    pub fn held(&self, request: u32, workload: &Workload) -> u32 {
+        let tokens = workload.request(request).map_or(0, |asked| asked.prompt_tokens);
+        self.tokens_of(self.cache.matched(self.units(request, workload)).units, tokens)
     }
 
     /// Tokens that each running request has by now, with its number in the workload.

@@ -25,7 +25,7 @@ impl RunCourse<'_> {
                 }
                 Err(DecideError::Wait(_)) => {
                     // There is no place: it is asked once more.
-                    match self.front.decide(request, self.held.last_offer()) {
+                    match self.decide(request, self.held.last_offer()) {
                         Ok(chosen) => chosen,
                         Err(_) => return self.end_unplaced(request),
                     }
@@ -45,7 +45,7 @@ impl RunCourse<'_> {
                     }
                 }
             }
-            decided = self.front.decide(request, self.held.first_offer());
+            decided = self.decide(request, self.held.first_offer());
         }
     }
 

@@ -118,7 +118,7 @@ impl RunCourse<'_> {
                 self.fail(request);
                 continue;
             }
-            let decided = self.front.decide(request, self.held.first_offer());
+            let decided = self.decide(request, self.held.first_offer());
             self.settle(request, came, decided);
         }
     }

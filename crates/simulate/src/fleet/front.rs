@@ -90,6 +90,11 @@ impl<'a> Front<'a> {
         // Their addresses differ, so that each is new.
         let workers = (0..setup.candidates()).filter_map(|number| fleet.add(spec(number, setup), true).ok());
         let workers = workers.collect();
+        // Other routers' models look at prompts in the pieces that the workload has, all of them.
+        let (block_tokens, max_blocks) = match &policy.views {
+            Some(_) => (workload.unit_tokens(), usize::MAX),
+            None => (setup.block_tokens, setup.max_blocks),
+        };
         let needs = policy.handle.needs();
         if needs.prefix_match {
             fleet.start_prefix_index();
@@ -104,8 +109,8 @@ impl<'a> Front<'a> {
             workers,
             numbers: Vec::new(),
             is_of_pairs: setup.model.pairs.is_some(),
-            block_tokens: setup.block_tokens,
-            blocks: PromptBlocks::new(setup.block_tokens, setup.max_blocks),
+            block_tokens,
+            blocks: PromptBlocks::new(block_tokens, max_blocks),
             text: PromptText::new(workload, TEXT_BYTES),
             arrivals: ArrivalRate::new(now),
             arrival_rate: None,
@@ -123,6 +128,11 @@ impl<'a> Front<'a> {
     pub(crate) fn number_at(&self, index: usize) -> u32 {
         let same = u32::try_from(index).unwrap_or(u32::MAX);
         if self.numbers.is_empty() { same } else { self.numbers.get(index).copied().unwrap_or(u32::MAX) }
+    }
+
+    /// The numbers of the candidates at the places of the table; empty if they are the same.
+    pub(crate) fn numbers(&self) -> &[u32] {
+        &self.numbers
     }
 
     /// A candidate is taken out of the fleet.

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::rivals::{EngineViews, RivalPolicy};
 use sgl_policy_abi::{Column, Input};
 use sglang_router_rs::engine::EngineOptions;
 use sglang_router_rs::policies::{
@@ -33,7 +35,7 @@ pub enum PolicyModule {
 pub struct PolicySource {
     /// What reports call it.
     pub name: String,
-    /// Its module; `None` = it is a built-in one.
+    /// Its module; `None` = it is a built-in one, or a [model of another router's](crate::rivals).
     pub module: Option<PolicyModule>,
     /// The plugin's configuration.
     pub config: HashMap<String, serde_json::Value>,
@@ -87,6 +89,8 @@ pub struct FreshPolicy {
     pub handle: PolicyHandle,
     /// True if it looks at tokens as they are generated.
     pub(crate) counts_tokens: bool,
+    /// What it sees of engines; `None` = it is one of this router's, which hears of them as a router does.
+    pub(crate) views: Option<Arc<EngineViews>>,
     /// Under which name it is loaded.
     loaded: Option<(PolicyFactory, String)>,
 }
@@ -94,7 +98,14 @@ pub struct FreshPolicy {
 impl From<PolicyHandle> for FreshPolicy {
     /// A policy of one's own.
     fn from(handle: PolicyHandle) -> Self {
-        Self { handle, counts_tokens: false, loaded: None }
+        Self { handle, counts_tokens: false, views: None, loaded: None }
+    }
+}
+
+impl From<RivalPolicy> for FreshPolicy {
+    fn from(rival: RivalPolicy) -> Self {
+        let views = Some(rival.views());
+        Self { handle: PolicyHandle::Custom(Arc::new(rival)), counts_tokens: false, views, loaded: None }
     }
 }
 
@@ -120,6 +131,9 @@ impl PolicyShelf {
     pub fn take(&self, source: &PolicySource) -> Result<FreshPolicy, PolicyFault> {
         let name = || source.name.clone();
         let Some(module) = &source.module else {
+            if let Some(rival) = RivalPolicy::by_name(&source.name) {
+                return Ok(rival.into());
+            }
             let handle = self.factory.create_by_name(&source.name);
             let handle = handle.ok_or_else(|| PolicyFault::Unknown { name: name() })?;
             return Ok(handle.into());
@@ -146,7 +160,12 @@ impl PolicyShelf {
             .map_err(fault)?;
         let handle = self.factory.create_by_name(&loaded_as);
         let handle = handle.ok_or_else(|| PolicyFault::Unknown { name: name() })?;
-        Ok(FreshPolicy { handle, counts_tokens, loaded: Some((self.factory.clone(), loaded_as)) })
+        Ok(FreshPolicy {
+            handle,
+            counts_tokens,
+            views: None,
+            loaded: Some((self.factory.clone(), loaded_as)),
+        })
     }
 }
 

@@ -1,11 +1,12 @@
 //! One run: from the first request to the last token.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::{EngineEvent, EnginePart, ModelWorker};
 use crate::fleet::agenda::{Agenda, DueWork};
 use crate::fleet::cache_news::CacheNews;
-use crate::fleet::front::{Front, seconds};
+use crate::fleet::front::{Chosen, Front, seconds};
 use crate::fleet::held::HeldRequests;
 use crate::fleet::policy_source::FreshPolicy;
 use crate::fleet::reporting::LastReport;
@@ -13,8 +14,9 @@ use crate::fleet::setup::FleetSetup;
 use crate::fleet::tried_before::Settled;
 use crate::fleet::upsets::Upsets;
 use crate::report::{RunFacts, RunLedger, RunReport, Slo};
+use crate::rivals::EngineViews;
 use crate::workload::{ArrivalTimes, Workload};
-use sglang_router_rs::policies::DecideError;
+use sglang_router_rs::policies::{DecideError, WaitOffer};
 use sglang_router_rs::types::VirtualTime;
 
 /// What is the same in all runs that are compared.
@@ -38,6 +40,8 @@ pub(super) struct RunCourse<'a> {
     pub(super) inputs: RunInputs<'a>,
     pub(super) time: VirtualTime,
     pub(super) front: Front<'a>,
+    /// What the policy sees of engines, if it is a model of another router's.
+    views: Option<Arc<EngineViews>>,
     /// One of each candidate.
     pub(super) engines: Vec<ModelWorker>,
     pub(super) agenda: Agenda,
@@ -94,6 +98,7 @@ impl<'a> RunCourse<'a> {
             inputs,
             time,
             front,
+            views: policy.views.clone(),
             engines: (0..candidates).map(engine).collect(),
             agenda: Agenda::new(candidates),
             reports: vec![LastReport::none(); candidates],
@@ -173,17 +178,29 @@ impl<'a> RunCourse<'a> {
             self.tell_progress();
         }
         self.front.arrive(self.time.now());
-        let decided = self.front.decide(request, self.held.first_offer());
+        let decided = self.decide(request, self.held.first_offer());
         if self.settle(request, self.now, decided) == Settled::Held {
             self.ask_held();
         }
+    }
+
+    /// Asks the policy about a request, after it was shown what it may see.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`]: nobody is chosen.
+    pub(super) fn decide(&mut self, request: u32, offer: WaitOffer) -> Result<Chosen, DecideError> {
+        if let Some(views) = &self.views {
+            views.update(self.now, request, &self.engines, self.inputs.workload, self.front.numbers());
+        }
+        self.front.decide(request, offer)
     }
 
     /// Asks about those who are held, as long as it is somebody's turn.
     pub(super) fn ask_held(&mut self) {
         while let Some((number, held)) = self.held.take_call() {
             let offer = self.held.offer(&held, self.now);
-            match self.front.decide(held.request, offer) {
+            match self.decide(held.request, offer) {
                 Err(DecideError::Wait(wait)) => self.held.still_waits(number, &wait),
                 decided => {
                     // One that failed before came earlier than it began to wait.

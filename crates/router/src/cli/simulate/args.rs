@@ -14,8 +14,9 @@ use crate::cli::simulate::generate_args::GenerateArgs;
 /// Exit codes: 0 done, 1 a report cannot be written, 2 wrong usage.
 #[derive(Args, Clone, Debug)]
 pub struct SimulateArgs {
-    /// A built-in or embedded policy, a module, or one under another name: least_load, toll, my.wasm,
-    /// other=my.wasm, k4=embedded:toll; may be given more than once
+    /// A built-in or embedded policy, a model of another router's, a module, or one under another name:
+    /// least_load, toll, smg:cache_aware, my.wasm, other=my.wasm, k4=embedded:toll; may be given more than
+    /// once
     #[arg(long, required = true, value_name = "POLICY")]
     pub policy: Vec<String>,
     /// A setting of a plugin, such as toll:kappa=4: JSON, or else text; may be given more than once
@@ -66,6 +67,12 @@ pub struct SimulateArgs {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=3_600_000))]
     pub load_interval_ms: u32,
 
+    /// Tokens of a block of the router's prefix hashes, as `prefix_block_tokens` of `serve`
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub prefix_block_tokens: u32,
+    /// Blocks of a prompt that are hashed at most, as `prefix_max_blocks` of `serve`
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub prefix_max_blocks: u32,
     /// Requests that a policy may have wait, as of `serve`
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     pub queue_size: u32,

@@ -136,6 +136,8 @@ fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
     }
     setup.speeds.iter_mut().zip(&args.speeds).for_each(|(speed, given)| *speed = *given);
     setup.report_interval = f64::from(args.load_interval_ms) / 1e3;
+    setup.block_tokens = args.prefix_block_tokens;
+    setup.max_blocks = args.prefix_max_blocks as usize;
     setup.queue_size = args.queue_size as usize;
     setup.queue_timeout = args.queue_timeout_secs;
     Ok(setup)
@@ -149,6 +151,7 @@ fn settings(asked: Value, setup: &FleetSetup, slo: &Slo) -> Value {
         "report_interval": setup.report_interval,
         "queue": { "size": setup.queue_size, "timeout": setup.queue_timeout },
         "block_tokens": setup.block_tokens,
+        "max_blocks": setup.max_blocks,
         "model": setup.model,
         "slo": slo,
     });
