@@ -35,7 +35,7 @@ mod tests {
             .zip(0..)
             .map(|(requests, worker)| SeenWorker { worker, requests, ..SeenWorker::default() })
             .collect();
-        let mut counts = [0; 4];
+        let mut counts = [0_i32; 4];
         for _ in 0..1000 {
             counts[least_by(&workers, |seen| f64::from(seen.requests)).unwrap()] += 1;
         }

@@ -22,15 +22,19 @@ impl PromptBlocks {
         self.hashes.clear();
         let Some(asked) = workload.request(request) else { return &[] };
         let count = ((asked.prompt_tokens / self.tokens) as usize).min(self.most);
-        let unit = u64::from(workload.unit_tokens());
-        let (mut at, tokens) = (0, u64::from(self.tokens));
-        let units = workload.units(request);
+        let (unit, tokens) = (u64::from(workload.unit_tokens()), u64::from(self.tokens));
+        // The unit that the block's last token is in: where blocks are larger than units, or begin in one and
+        // end in another, it is that which differs if an earlier one does. Divisions would take longer than all
+        // else here.
+        let mut units = workload.units(request).iter();
+        let (mut id, mut end, mut at) = (0, 0, 0);
         self.hashes.extend((0..count).map(|_| {
-            // The unit that the block's last token is in: where blocks are larger than units, or begin in
-            // one and end in another, it is that which differs if an earlier one does.
             at += tokens;
-            let id = units.get(usize::try_from((at - 1) / unit).unwrap_or(usize::MAX));
-            spread(id.copied().unwrap_or_default(), at)
+            while end < at {
+                end += unit;
+                id = units.next().copied().unwrap_or_default();
+            }
+            spread(id, at)
         }));
         &self.hashes
     }

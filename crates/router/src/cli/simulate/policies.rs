@@ -10,6 +10,7 @@ use crate::cli::simulate::args::SimulateArgs;
 use crate::cli::simulate::error::SimulateError;
 use crate::config::embedded_path::embedded_name;
 use sgl_simulate::fleet::{PolicyModule, PolicySource};
+use sgl_simulate::rivals::RIVALS;
 use sglang_router_rs::policies::NativePolicy;
 use sglang_router_rs::types::shown;
 
@@ -45,7 +46,7 @@ fn usage(text: String) -> SimulateError {
     SimulateError::Usage(text)
 }
 
-/// A built-in policy, an embedded one, or a module under its own name or another.
+/// A built-in policy, an embedded one, a model of another router's, or a module under its own name or another.
 fn source(text: &str) -> Result<PolicySource, SimulateError> {
     let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
     let is_module = |path: &str| Path::new(path).extension().is_some_and(|end| end == "wasm");
@@ -53,7 +54,7 @@ fn source(text: &str) -> Result<PolicySource, SimulateError> {
     let (name, module) = match named {
         Some((name, path)) => (name.to_owned(), Some(module(path)?)),
         None if is_module(text) => (stem(text).unwrap_or_default(), Some(module(text)?)),
-        None if NativePolicy::NAMES.contains(&text) => (text.to_owned(), None),
+        None if NativePolicy::NAMES.contains(&text) || RIVALS.contains(&text) => (text.to_owned(), None),
         None => {
             let name = embedded_name(text).unwrap_or(text);
             (name.to_owned(), Some(embedded(name)?))
@@ -73,9 +74,10 @@ fn embedded(name: &str) -> Result<PolicyModule, SimulateError> {
             names => names,
         };
         let (name, built_in) = (shown(name), NativePolicy::NAMES.join(", "));
+        let models = RIVALS.join(", ");
         usage(format!(
             "--policy: there is no policy {name}, and it is no file that ends in .wasm; built in: {built_in}; \
-             embedded: {embedded}"
+             embedded: {embedded}; models of other routers': {models}"
         ))
     };
     sgl_shipped::module(name).map(|module| PolicyModule::Bytes(module.wasm.to_vec())).ok_or_else(known)
@@ -114,11 +116,15 @@ mod tests {
             "--policy=k4=a/toll.wasm",
             "--policy-config=k4:kappa=4",
             "--policy-config=k4:label=a=b",
+            "--policy=smg:cache_aware",
         ])
         .unwrap();
         let named: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.module.clone())).collect();
         let module = Some(PolicyModule::File("a/toll.wasm".into()));
-        assert_eq!(named, [("least_load", None), ("toll", module.clone()), ("k4", module)]);
+        assert_eq!(
+            named,
+            [("least_load", None), ("toll", module.clone()), ("k4", module), ("smg:cache_aware", None)]
+        );
         assert!(found[1].config.is_empty());
         assert_eq!((&found[2].config["kappa"], &found[2].config["label"]), (&json!(4), &json!("a=b")));
     }
