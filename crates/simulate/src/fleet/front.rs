@@ -26,9 +26,6 @@ use sglang_router_rs::types::WorkerSet;
 
 /// Bytes of a prompt's text that are made at most: more than any message to a plugin has.
 const TEXT_BYTES: usize = 1 << 20;
-/// Tokens that a block of the index has at least, of those that it has: as the router assumes where it does
-/// not know whether prompts come as text or as tokens.
-const LEAST_BLOCK: (u32, u32) = (12, 16);
 /// The header that has the key of the session.
 const SESSION_HEADER: &str = "x-session-id";
 
@@ -83,8 +80,8 @@ impl<'a> Front<'a> {
         workload: &'a Workload,
         now: Instant,
     ) -> Self {
-        let (least, of) = LEAST_BLOCK;
-        let min_block_tokens = (setup.block_tokens.saturating_mul(least) / of).max(1);
+        // Prompts are tokens, so that each block has as many as it should.
+        let min_block_tokens = setup.block_tokens.max(1);
         let limits = PrefixIndexLimits { max_bytes: setup.index_bytes, min_block_tokens };
         let fleet = Fleet::with_prefix_index(limits);
         // Their addresses differ, so that each is new.
