@@ -21,7 +21,7 @@ impl Rival for HeldAffinity {
 
     fn choose(&mut self, ask: &RivalAsk<'_>) -> Option<usize> {
         let most = ask.workers.iter().map(|seen| seen.held / ask.block_tokens).max()?;
-        if most == 0 || TreeAffinity::is_uneven(ask, UNEVEN.0, UNEVEN.1) {
+        if TreeAffinity::is_uneven(ask, UNEVEN.0, UNEVEN.1) {
             return first_of_fewest(ask.workers);
         }
         let best = ask.workers.iter().filter(|seen| seen.held / ask.block_tokens == most);

@@ -130,8 +130,8 @@ mod tests {
         }
         policy.pending.add(20, 1, 9000.0);
         assert_eq!(policy.rate(1), Some(1000.0));
-        // 4 tokens thousand: 1.25 s are allowed and 10 s expected there; of worker 0 nothing is known.
-        assert_eq!(choice(&mut policy, 21, [9, 1], &[1, 2, 3, 5]), 0);
+        // Of 4000 tokens 1.25 s are allowed, and 10 s expected there; of worker 0 nothing is known.
+        assert_eq!(choice(&mut policy, 21, [1, 9], &[1, 2, 3, 5]), 0);
         policy.finished(20);
         assert_eq!(choice(&mut policy, 22, [1, 9], &[1, 2, 3, 4]), 1);
     }

@@ -63,12 +63,14 @@ mod tests {
         };
         // 2 + 2 · 0.5 against 2 + 2 · 0.6.
         assert_eq!(choice([(0, 0.5), (0, 0.4)], &[1, 2, 3, 4]), 1);
-        // 2 + 2 · 0.9 = 3.8 against 2 + 2 · 0.1 + 3 · 0.5 = 3.7; then 0.2 more for it.
+        // 2 + 2 · 0.9 against 2 + 2 · 0.1 + 3 · 0.5.
         assert_eq!(choice([(0, 0.1), (0, 0.9)], &[1, 2, 5, 6]), 0);
-        assert_eq!(choice([(0, 0.1), (0, 0.8)], &[3, 4, 5, 6]), 0);
-        assert_eq!(choice([(0, 0.1), (0, 0.8)], &[1, 2, 3, 7]), 1);
-        // One request more costs 2, which 3 · 0.75 makes up for and 3 · 0.5 does not.
-        assert_eq!(choice([(0, 0.5), (1, 0.5)], &[1, 2, 3, 8, 9, 10]), 0);
-        assert_eq!(choice([(0, 0.5), (1, 0.5)], &[1, 2, 3, 4]), 1);
+        // 2 + 2 · 0.9 + 3 · 0.5 = 5.3 against 2 + 2 · 0.5 + 3 · 0.75 = 5.25; then 5.85 against 6.2.
+        assert_eq!(choice([(0, 0.1), (0, 0.5)], &[1, 2, 3, 7]), 0);
+        assert_eq!(choice([(0, 0.2), (0, 0.4)], &[1, 2, 3, 4]), 1);
+        // The longest queue scores 0: 2, which 3 · 0.5 does not make up for, and 3 does.
+        assert_eq!(choice([(5, 0.5), (0, 0.5)], &[21, 22, 23, 24]), 1);
+        assert_eq!(choice([(0, 0.3), (1, 0.5)], &[21, 22, 23, 24]), 1);
+        assert_eq!(choice([(0, 0.5), (1, 0.5)], &[21, 22, 8, 9]), 0);
     }
 }
