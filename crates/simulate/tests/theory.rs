@@ -38,7 +38,7 @@ fn poisson(count: u32, rate: f64) -> Workload {
 
 fn outcome(setup: &FleetSetup, workload: &Workload, policy: &FreshPolicy) -> RunReport {
     let arrivals = ArrivalTimes::new(workload, 1.0, Some(0.0), 0);
-    let inputs = RunInputs { setup, workload, arrivals: &arrivals, slo: &Slo::default() };
+    let inputs = RunInputs { setup, workload, arrivals: &arrivals, slo: &Slo::default(), progress: None };
     run(inputs, policy, RunFacts { policy: String::new(), load: 1.0, seed: 5 })
 }
 

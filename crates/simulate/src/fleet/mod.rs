@@ -10,6 +10,8 @@
 //! What happens at a moment happens in the order of the list above. Everything of a run is on one thread.
 
 mod setup;
+mod run_progress;
+mod load_search;
 mod policy_source;
 mod agenda;
 mod held;
@@ -28,5 +30,6 @@ mod sweep;
 
 pub use crate::fleet::policy_source::{FreshPolicy, PolicyFault, PolicyModule, PolicyShelf, PolicySource};
 pub use crate::fleet::run::{RunInputs, run};
+pub use crate::fleet::run_progress::{ProgressCounts, RunProgress};
 pub use crate::fleet::setup::{FleetSetup, SetupError};
 pub use crate::fleet::sweep::Sweep;

@@ -10,6 +10,7 @@ use crate::fleet::front::{Chosen, Front, seconds};
 use crate::fleet::held::HeldRequests;
 use crate::fleet::policy_source::FreshPolicy;
 use crate::fleet::reporting::LastReport;
+use crate::fleet::run_progress::RunProgress;
 use crate::fleet::setup::FleetSetup;
 use crate::fleet::tried_before::Settled;
 use crate::fleet::upsets::Upsets;
@@ -30,6 +31,8 @@ pub struct RunInputs<'a> {
     pub arrivals: &'a ArrivalTimes,
     /// What is expected.
     pub slo: &'a Slo,
+    /// Who counts how far it is, if anybody does.
+    pub progress: Option<&'a RunProgress>,
 }
 
 /// Seconds after which those who are held are asked though nothing happened, as by the router.
@@ -176,6 +179,9 @@ impl<'a> RunCourse<'a> {
     fn arrive(&mut self, request: u32) {
         if self.counts_tokens {
             self.tell_progress();
+        }
+        if let Some(progress) = self.inputs.progress {
+            progress.come();
         }
         self.front.arrive(self.time.now());
         let decided = self.decide(request, self.held.first_offer());

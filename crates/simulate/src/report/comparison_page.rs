@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::report::capacity_found::{CapacityFound, by_policy, capacity_head, shown};
 use crate::report::over_seeds::{FigureKind, OverSeeds, over_seeds};
 use crate::report::run_report::RunReport;
+use crate::report::share_map::share_map;
 use sgl_tools::page::{Axis, Plot, STYLE, Series, escaped};
 
 /// The columns of a load's table: a head, what is in it, and whether it is a share.
@@ -30,7 +32,12 @@ const OVER_LOAD: [(&str, FigureKind, &str); 6] = [
 ];
 
 /// The page.
-pub fn comparison_page(runs: &[RunReport], command: &str, settings: &Value) -> String {
+pub fn comparison_page(
+    runs: &[RunReport],
+    capacity: Option<(&[CapacityFound], f64)>,
+    command: &str,
+    settings: &Value,
+) -> String {
     let groups = over_seeds(runs);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -39,6 +46,9 @@ pub fn comparison_page(runs: &[RunReport], command: &str, settings: &Value) -> S
          <h1>sgl-router simulate</h1>\n<p><code>{}</code></p>\n",
         escaped(command)
     );
+    if let Some((found, share)) = capacity {
+        push_capacity(&mut out, found, share);
+    }
     let policies = distinct(groups.iter().map(|group| group.policy.as_str()));
     let loads: Vec<f64> = loads(&groups);
     for load in &loads {
@@ -78,6 +88,50 @@ fn push_key(out: &mut String, policies: &[&str]) {
     out.push_str("</p>\n");
 }
 
+/// The highest loads: a table, and what was found on the way to them.
+fn push_capacity(out: &mut String, found: &[CapacityFound], share: f64) {
+    let _ = writeln!(
+        out,
+        "<h2>{}</h2>\n<table>\n<tr><th>policy</th><th>load</th><th>requests/s</th></tr>",
+        capacity_head(share)
+    );
+    let all = by_policy(found);
+    for (policy, load, rate) in &all {
+        let (load, rate) = (shown(*load), shown(*rate));
+        let _ = writeln!(out, "<tr><td>{}</td><td>{load}</td><td>{rate}</td></tr>", escaped(policy));
+    }
+    out.push_str("</table>\n");
+    let policies: Vec<&str> = all.iter().map(|(policy, _, _)| *policy).collect();
+    push_key(out, &policies);
+    let series = |policy: &&str| {
+        let own = found.iter().find(|one| one.policy == *policy);
+        let mut points = own.map(|one| one.tried.clone()).unwrap_or_default();
+        points.sort_by(|one, other| one.0.total_cmp(&other.0));
+        Series { name: (*policy).to_owned(), points }
+    };
+    let series: Vec<Series> = policies.iter().map(series).collect();
+    let loads = series.iter().flat_map(|series| &series.points).map(|point| point.0);
+    let x = Axis::linear(loads.fold(0.0, f64::max), "load");
+    let plot = Plot { x, y: Axis::linear(1.0, "share"), series, first_colour: 0, marks: Vec::new() };
+    out.push_str("<div class=\"plots\">\n");
+    push_figure(out, "Requests that met the objective, of the first seed", &plot);
+    out.push_str("</div>\n");
+}
+
+/// Who was sent what over time, of the first seed.
+fn push_shares(out: &mut String, load: f64, runs: &[RunReport], policies: &[&str]) {
+    let same = |run: &&RunReport, policy: &str| {
+        run.facts.policy == policy && run.facts.load.total_cmp(&load).is_eq()
+    };
+    for policy in policies {
+        let run = runs.iter().find(|run| same(run, policy));
+        if let Some(map) = run.and_then(|run| share_map(&run.sent_over_time)) {
+            let title = format!("Shares of the workers over time: {}", escaped(policy));
+            let _ = writeln!(out, "<figure><figcaption>{title}</figcaption>\n{map}</figure>");
+        }
+    }
+}
+
 /// One load: a table, and how times to the first token are distributed.
 fn push_load(out: &mut String, load: f64, groups: &[OverSeeds], runs: &[RunReport], policies: &[&str]) {
     let _ = writeln!(out, "<h2>Load {load}</h2>\n<table>\n<tr><th>time to the first token</th>");
@@ -108,6 +162,7 @@ fn push_load(out: &mut String, load: f64, groups: &[OverSeeds], runs: &[RunRepor
         Plot { x, y: Axis::nines("share of requests up to"), series, first_colour: 0, marks: Vec::new() };
     out.push_str("<div class=\"plots\">\n");
     push_figure(out, "Time to the first token, of the first seed", &plot);
+    push_shares(out, load, runs, policies);
     out.push_str("</div>\n");
 }
 
@@ -168,10 +223,21 @@ mod tests {
             run
         };
         let runs = [run("<b>", 1.0), run("toll", 1.0), run("<b>", 1.4), run("toll", 1.4)];
-        let page = comparison_page(&runs, "simulate --policy '<b>'", &json!({"workers": 8}));
+        let page = comparison_page(&runs, None, "simulate --policy '<b>'", &json!({"workers": 8}));
         assert_eq!(page.matches("<h2>Load 1").count(), 2, "{page}");
         assert_eq!(page.matches("<svg").count(), 2 + OVER_LOAD.len());
         assert!(page.contains("&lt;b&gt;") && !page.contains("<b>") && !page.contains("<script"), "{page}");
         assert!(page.contains("toll at load 1.4, seed 1: 3 requests were not answered"), "{page}");
+        let found = CapacityFound {
+            policy: "<b>".to_owned(),
+            seed: 1,
+            load: 1.25,
+            requests_per_second: 3.0,
+            tried: vec![(1.0, 0.99), (2.0, 0.5)],
+        };
+        let page = comparison_page(&runs, Some((&[found], 0.95)), "simulate", &json!({}));
+        assert!(page.contains("<h2>Highest load at which 95 % of the requests"), "{page}");
+        assert!(page.contains("<tr><td>&lt;b&gt;</td><td>1.25</td><td>3.00</td></tr>"), "{page}");
+        assert_eq!(page.matches("<svg").count(), 2 + OVER_LOAD.len() + 1);
     }
 }

@@ -6,9 +6,12 @@ mod sent_timeline;
 mod run_report;
 mod ledger;
 mod over_seeds;
+mod capacity_found;
+mod share_map;
 mod comparison_table;
 mod comparison_page;
 
+pub use crate::report::capacity_found::{CapacityFound, CapacitySpread, capacity_json, capacity_table};
 pub use crate::report::comparison_page::comparison_page;
 pub use crate::report::comparison_table::{comparison_json, comparison_table};
 pub use crate::report::ledger::{EndedRequest, RunLedger};

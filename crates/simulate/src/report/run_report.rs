@@ -107,6 +107,12 @@ impl RunReport {
         notes
     }
 
+    /// Requests that were answered in a second.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    pub fn answered_rate(&self) -> f64 {
+        if self.duration > 0.0 { self.answered as f64 / self.duration } else { 0.0 }
+    }
+
     /// The same without what depends on the machine.
     #[must_use]
     pub fn without_wall(self) -> Self {

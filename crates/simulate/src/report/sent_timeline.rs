@@ -47,13 +47,6 @@ impl SentTimeline {
         });
         self.sent = pairs.collect();
     }
-
-    /// The share of each worker in one step's requests.
-    pub fn shares(&self, step: usize) -> impl Iterator<Item = f64> + '_ {
-        let counts = self.sent.get(step).map(Vec::as_slice).unwrap_or_default();
-        let all = f64::from(counts.iter().sum::<u32>().max(1));
-        counts.iter().map(move |count| f64::from(*count) / all)
-    }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
@@ -75,6 +68,5 @@ mod tests {
         assert_eq!((timeline.step, timeline.sent.len()), (4.0, 75));
         assert_eq!((&timeline.sent[0], &timeline.sent[74]), (&vec![2, 2], &vec![3, 2]));
         assert_eq!(timeline.sent.iter().flatten().sum::<u32>(), 301);
-        assert!(timeline.shares(74).eq([0.6, 0.4]) && timeline.shares(99).count() == 0);
     }
 }

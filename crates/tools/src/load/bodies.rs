@@ -6,7 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 
-use crate::load::trace::Entry;
+use crate::load::trace_entry::Entry;
 
 /// Bytes of prompt text per token.
 const BYTES_PER_TOKEN: usize = 4;

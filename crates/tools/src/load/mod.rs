@@ -16,6 +16,8 @@
 //! sent, so that a stall of the target, or of this program, is in the figures of all requests that
 //! it delayed.
 
+mod trace_entry;
+mod record_line;
 mod trace;
 mod arrivals;
 mod bodies;
@@ -48,6 +50,7 @@ pub use crate::load::arrivals::Pace;
 pub use crate::load::bodies::RequestShape;
 pub use crate::load::plan::{Plan, RunLimits, SwapPlan};
 pub use crate::load::record::ErrorKind;
+pub use crate::load::record_line::TraceGaps;
 pub use crate::load::report_html::html_page;
 pub use crate::load::report_table::text_table;
 pub use crate::load::run::{RoundOutcome, RunError, RunOutcome, run};
@@ -57,4 +60,5 @@ pub use crate::load::summary::Summary;
 pub use crate::load::swaps::{Swapper, Swapping};
 pub use crate::load::target::LoadTarget;
 pub use crate::load::target_summary::TargetSummary;
-pub use crate::load::trace::{Entry, Trace, TraceError};
+pub use crate::load::trace::{Trace, TraceError};
+pub use crate::load::trace_entry::Entry;

@@ -1,6 +1,6 @@
 //! Recorded requests: when they came and how long prompt and answer were.
 //!
-//! Two forms are read, told apart by the first line: JSON lines, as Mooncake publishes them
+//! Three forms are read, told apart by the first line: the decision records of a router, JSON lines, as Mooncake publishes them
 //! (`timestamp` in milliseconds, `input_length` and `output_length` in tokens, optionally
 //! `hash_ids`, one per 512 tokens of the prompt, and as other tools have it `session_id` and `delay`, the
 //! milliseconds since the answer before; other fields are read over), and the CSV of Azure's public data set (`TIMESTAMP,ContextTokens,GeneratedTokens`).
@@ -11,34 +11,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::load::record_line::{RecordedRequest, TraceGaps, entries_of, is_record, record_line};
+use crate::load::trace_entry::Entry;
+
 const CSV_HEADER: &str = "TIMESTAMP,ContextTokens,GeneratedTokens";
 /// Longer prompts or answers are a mistake in the file, not a request.
 const MOST_TOKENS: u32 = 4_000_000;
 /// Milliseconds from 1970 to 2286: a timestamp beyond counts something else.
 const MOST_MS: f64 = 1e13;
 
-/// One recorded request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// From the first request of the trace.
-    pub at: Duration,
-    /// Length of the prompt.
-    pub input_tokens: u32,
-    /// Length of the answer, at least 1.
-    pub output_tokens: u32,
-    /// One id per block of 512 prompt tokens; equal ids are equal text. Empty if the trace does
-    /// not say which prompts share a prefix.
-    pub blocks: Vec<u64>,
-    /// The session that it belongs to, if the trace says so.
-    pub session: Option<Box<str>>,
-    /// How long after the answer to the one before it in its session it came, if the trace says so.
-    pub delay: Option<Duration>,
-}
-
 /// Recorded requests in order of time; at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     entries: Vec<Entry>,
+    gaps: TraceGaps,
 }
 
 /// Why a trace cannot be used.
@@ -93,11 +79,16 @@ impl Trace {
     /// [`TraceError`] names the first bad line.
     pub fn read(text: impl BufRead) -> Result<Self, TraceError> {
         let mut entries: Vec<(f64, Entry)> = Vec::new();
+        let mut records: Vec<RecordedRequest> = Vec::new();
         let mut form: Option<LineReader> = None;
         for (line, text) in (1..).zip(text.lines()) {
             let text = text?;
             let text = text.trim();
             if text.is_empty() {
+                continue;
+            }
+            if form.is_none() && (!records.is_empty() || is_record(text)) {
+                records.push(record_line(text).map_err(|reason| TraceError::Line { line, reason })?);
                 continue;
             }
             let read = match form {
@@ -110,13 +101,21 @@ impl Trace {
             };
             entries.push(read(text).map_err(|reason| TraceError::Line { line, reason })?);
         }
+        let (recorded, mut gaps) = entries_of(&records);
+        entries.extend(recorded);
+        gaps.without_prefixes = entries.iter().all(|(_, entry)| entry.blocks.is_empty());
         entries.sort_by(|one, other| one.0.total_cmp(&other.0));
         let first = entries.first().ok_or(TraceError::Empty)?.0;
         let offset = |(ms, entry): (f64, Entry)| {
             let at = Duration::try_from_secs_f64((ms - first) / 1000.0).unwrap_or_default();
             Entry { at, ..entry }
         };
-        Ok(Self { entries: entries.into_iter().map(offset).collect() })
+        Ok(Self { entries: entries.into_iter().map(offset).collect(), gaps })
+    }
+
+    /// What it does not say.
+    pub fn gaps(&self) -> &TraceGaps {
+        &self.gaps
     }
 
     /// The requests.
@@ -277,6 +276,15 @@ mod tests {
             let error = read(&text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{text}: {error}");
         }
+        let record = r#"{"time_unix_ms":9000,"outcome":{"prompt_tokens":5}}"#;
+        let error = read(&format!("{record}\n{good}")).unwrap_err().to_string();
+        assert!(error.starts_with("line 2: missing field `time_unix_ms`"), "{error}");
+        let both = format!("{record}\n{}", record.replace("9000", "8500"));
+        let trace = read(&both).unwrap();
+        let told: Vec<_> =
+            trace.entries.iter().map(|one| (one.at, one.input_tokens, one.output_tokens)).collect();
+        assert_eq!(told, [(Duration::ZERO, 5, 128), (Duration::from_millis(500), 5, 128)]);
+        assert_eq!(trace.gaps().without_output, Some((2, 128)));
         assert!(matches!(read("\n \n"), Err(TraceError::Empty)));
         assert!(matches!(read(CSV_HEADER), Err(TraceError::Empty)));
     }

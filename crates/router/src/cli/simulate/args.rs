@@ -27,7 +27,7 @@ pub struct SimulateArgs {
     pub allow_syscalls: Vec<String>,
 
     /// Requests from a file of JSON lines with timestamp (ms), input_length, output_length and maybe
-    /// hash_ids, or the CSV of Azure's public traces
+    /// hash_ids, the CSV of Azure's public traces, or the decision records of a router
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Requests that go on with a session come only when the answer before is there, after a time to think:
@@ -100,6 +100,17 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 0.2, value_parser = seconds)]
     pub slo_tpot: f64,
 
+    /// Looks for the highest load at which enough requests meet the objective, of each policy, from the
+    /// first --load on
+    #[arg(long)]
+    pub capacity: bool,
+    /// With --capacity: how many are enough, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = share, requires = "capacity")]
+    pub capacity_share: f64,
+
+    /// Shows progress also if standard error is no terminal
+    #[arg(long)]
+    pub progress: bool,
     /// Writes the report as JSON into a file, or without one to standard output
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
@@ -112,6 +123,13 @@ fn factor(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(factor) if factor > 0.0 && factor <= 1e6 => Ok(factor),
         _ => Err("allowed: above 0, up to 1000000".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("allowed: above 0, up to 1".to_owned()),
     }
 }
 

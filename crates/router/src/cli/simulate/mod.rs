@@ -6,6 +6,7 @@ mod error;
 mod generate_args;
 mod args;
 mod policies;
+mod sweep_progress_writer;
 mod run;
 
 pub use crate::cli::simulate::args::SimulateArgs;

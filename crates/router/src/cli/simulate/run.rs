@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::io::{BufReader, Write};
 use std::path::Path;
+use std::thread;
 use std::thread::available_parallelism;
 
 use serde_json::{Value, json};
@@ -11,9 +12,12 @@ use serde_json::{Value, json};
 use crate::cli::simulate::args::SimulateArgs;
 use crate::cli::simulate::error::SimulateError;
 use crate::cli::simulate::policies::policies;
+use crate::cli::simulate::sweep_progress_writer::SweepProgressWriter;
 use sgl_simulate::engine::{EngineModel, WorkerEvents};
-use sgl_simulate::fleet::{FleetSetup, Sweep};
-use sgl_simulate::report::{Slo, comparison_json, comparison_page, comparison_table};
+use sgl_simulate::fleet::{FleetSetup, RunProgress, Sweep};
+use sgl_simulate::report::{
+    Slo, capacity_json, capacity_table, comparison_json, comparison_page, comparison_table,
+};
 use sgl_simulate::workload::{Workload, Workloads};
 use sgl_tools::load::{Entry, Trace};
 
@@ -52,21 +56,38 @@ pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
         Some(path) => Some((path, fs::File::create(path).map_err(unwritten(path))?)),
         None => None,
     };
-    let runs = sweep.run(&setup, &workloads)?;
+    let progress = RunProgress::default();
+    let (runs, found) = thread::scope(|scope| {
+        let _shown = SweepProgressWriter::start(scope, &progress, args.progress);
+        let runs = sweep.run_watched(&setup, &workloads, &progress)?;
+        let capacities = || sweep.capacities(&setup, &workloads, args.capacity_share, &progress);
+        Ok::<_, SimulateError>((runs, args.capacity.then(capacities).transpose()?))
+    })?;
+    let found = found.as_deref().map(|found| (found, args.capacity_share));
     let settings = settings(asked, &setup, &sweep.slo);
     if let Some((path, mut file)) = html {
         let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-        let page = comparison_page(&runs, &words.collect::<Vec<_>>().join(" "), &settings);
+        let page = comparison_page(&runs, found, &words.collect::<Vec<_>>().join(" "), &settings);
         file.write_all(page.as_bytes()).map_err(unwritten(path))?;
     }
-    let json = || format!("{:#}\n", comparison_json(&runs, settings));
+    let json = || {
+        let mut report = comparison_json(&runs, settings);
+        if let (Value::Object(report), Some((found, share))) = (&mut report, found) {
+            report.insert("capacity".to_owned(), capacity_json(found, share));
+        }
+        format!("{report:#}\n")
+    };
+    let table = || {
+        let capacity = found.map(|(found, share)| capacity_table(found, share)).unwrap_or_default();
+        comparison_table(&runs) + &capacity
+    };
     match (&args.json, file) {
         (_, Some((path, mut file))) => {
             file.write_all(json().as_bytes()).map_err(unwritten(path))?;
-            print(&comparison_table(&runs))
+            print(&table())
         }
         (Some(_), None) => print(&json()),
-        (None, None) => print(&comparison_table(&runs)),
+        (None, None) => print(&table()),
     }
 }
 
@@ -92,6 +113,10 @@ fn workloads(
     let file = fs::File::open(path).map_err(unreadable)?;
     let fault = |source| SimulateError::Trace { path: path.clone(), source };
     let trace = Trace::read(BufReader::new(file)).map_err(fault)?;
+    for note in trace.gaps().notes() {
+        // A simulation goes on though nobody can be told.
+        let _ = writeln!(io::stderr().lock(), "--trace: {note}");
+    }
     let most = args.max_prompt_tokens.unwrap_or(u32::MAX);
     let is_wanted = |entry: &Entry| entry.input_tokens <= most;
     let count = args.requests.map_or(usize::MAX, |count| count as usize);

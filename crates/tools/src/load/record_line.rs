@@ -1,0 +1,173 @@
+//! Requests from the decision records of a router.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::load::trace_entry::Entry;
+
+/// Tokens of an answer, where no record says how many any had.
+const OUTPUT_TOKENS: u32 = 128;
+
+/// A line of a record file, as far as it matters here.
+#[derive(Deserialize)]
+struct RecordLine {
+    time_unix_ms: f64,
+    #[serde(default)]
+    decisions: Vec<RecordedDecision>,
+    #[serde(default)]
+    outcome: RecordedOutcome,
+}
+
+#[derive(Deserialize)]
+struct RecordedDecision {
+    #[serde(default)]
+    request: RecordedFacts,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+struct RecordedFacts {
+    prompt_tokens: Option<u32>,
+    #[serde(default)]
+    prompt_tokens_exact: Option<bool>,
+    max_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct RecordedOutcome {
+    prompt_tokens: Option<u32>,
+    completion_tokens: Option<u32>,
+}
+
+/// A recorded request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RecordedRequest {
+    ms: f64,
+    /// And whether it was counted.
+    prompt: Option<(u32, bool)>,
+    output: Option<u32>,
+    /// Tokens that it might have had.
+    most: Option<u64>,
+}
+
+/// What a trace does not say, and what is assumed instead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceGaps {
+    /// Lines that do not say how long the prompt was. They are left out.
+    pub without_prompt: u64,
+    /// Prompts whose tokens were estimated.
+    pub estimated_prompts: u64,
+    /// Answers whose length nobody says, and the tokens that each of them gets at most.
+    pub without_output: Option<(u64, u32)>,
+    /// Whether nothing says which prompts begin alike.
+    pub without_prefixes: bool,
+}
+
+impl TraceGaps {
+    /// A sentence for each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.without_prompt > 0 {
+            notes.push(format!(
+                "{} requests are left out: nothing says how long their prompts were (only policies that ask \
+                 for prompt_tokens, and engines that tell their usage, have that recorded)",
+                self.without_prompt
+            ));
+        }
+        if self.estimated_prompts > 0 {
+            notes.push(format!(
+                "{} prompts have the length that the router estimated",
+                self.estimated_prompts
+            ));
+        }
+        if let Some((count, tokens)) = self.without_output {
+            notes.push(format!(
+                "{count} answers have {tokens} tokens, or as many as they might have had: nothing says how many"
+            ));
+        }
+        if self.without_prefixes {
+            notes.push("nothing says which prompts begin alike: none does".to_owned());
+        }
+        notes
+    }
+}
+
+/// True for a line of a record file.
+pub(crate) fn is_record(text: &str) -> bool {
+    text.starts_with('{') && text.contains("\"time_unix_ms\"")
+}
+
+/// Reads a line of a record file.
+pub(crate) fn record_line(text: &str) -> Result<RecordedRequest, String> {
+    let line: RecordLine = serde_json::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        message.split(" at line ").next().unwrap_or_default().to_owned()
+    })?;
+    let facts = line.decisions.first().map(|decision| decision.request).unwrap_or_default();
+    let counted = line.outcome.prompt_tokens.map(|tokens| (tokens, true));
+    let known = facts.prompt_tokens.map(|tokens| (tokens, facts.prompt_tokens_exact == Some(true)));
+    Ok(RecordedRequest {
+        ms: line.time_unix_ms,
+        prompt: counted.or(known),
+        output: line.outcome.completion_tokens.filter(|tokens| *tokens > 0),
+        most: facts.max_tokens,
+    })
+}
+
+/// The requests with their times in milliseconds, and what they do not say.
+pub(crate) fn entries_of(records: &[RecordedRequest]) -> (Vec<(f64, Entry)>, TraceGaps) {
+    let mut known: Vec<u32> = records.iter().filter_map(|record| record.output).collect();
+    known.sort_unstable();
+    let usual = known.get(known.len() / 2).copied().unwrap_or(OUTPUT_TOKENS);
+    let mut gaps = TraceGaps { without_prefixes: true, ..TraceGaps::default() };
+    let mut guessed = 0;
+    let mut entries = Vec::new();
+    for record in records {
+        let Some((input_tokens, is_exact)) = record.prompt else {
+            gaps.without_prompt += 1;
+            continue;
+        };
+        gaps.estimated_prompts += u64::from(!is_exact);
+        guessed += u64::from(record.output.is_none());
+        let most = record.most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
+        let output_tokens = record.output.unwrap_or(usual.min(most)).max(1);
+        let at = Duration::ZERO;
+        let entry = Entry { at, input_tokens, output_tokens, blocks: Vec::new(), session: None, delay: None };
+        entries.push((record.ms, entry));
+    }
+    gaps.without_output = (guessed > 0).then_some((guessed, usual));
+    (entries, gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_become_requests_and_what_they_do_not_say_is_told() {
+        let lines = [
+            r#"{"request_id":"a","time_unix_ms":5000,"decisions":[{"request":{"prompt_tokens":90}}],
+               "outcome":{"prompt_tokens":100,"completion_tokens":7}}"#,
+            r#"{"time_unix_ms":6000,"decisions":[{"request":{"prompt_tokens":50,"prompt_tokens_exact":true}}],
+               "outcome":{"completion_tokens":9}}"#,
+            r#"{"time_unix_ms":7000,"decisions":[{"request":{"prompt_tokens":60,"max_tokens":4}}],"outcome":{}}"#,
+            r#"{"time_unix_ms":8000,"decisions":[],"outcome":{}}"#,
+        ];
+        let records: Vec<_> = lines.iter().map(|line| record_line(line).unwrap()).collect();
+        let (entries, gaps) = entries_of(&records);
+        let told: Vec<_> =
+            entries.iter().map(|(ms, one)| (*ms, one.input_tokens, one.output_tokens)).collect();
+        assert_eq!(told, [(5000.0, 100, 7), (6000.0, 50, 9), (7000.0, 60, 4)]);
+        let expected = TraceGaps {
+            without_prompt: 1,
+            estimated_prompts: 1,
+            without_output: Some((1, 9)),
+            without_prefixes: true,
+        };
+        assert_eq!(gaps, expected);
+        assert_eq!(gaps.notes().len(), 4);
+        assert!(gaps.notes()[2].starts_with("1 answers have 9 tokens"), "{:?}", gaps.notes());
+        assert!(is_record(lines[3]) && !is_record(r#"{"timestamp":1}"#));
+        assert!(record_line("{\"time_unix_ms\":\"x\"}").unwrap_err().starts_with("invalid type"));
+    }
+}
