@@ -43,6 +43,8 @@ pub enum Tell {
     FirstToken,
     /// `on_complete`
     Complete,
+    /// `on_session_end`
+    SessionEnd,
     /// `restore_state`
     RestoreState,
 }
@@ -56,6 +58,7 @@ pub(crate) struct Exports {
     on_workers: Option<TakingFunc>,
     on_first_token: Option<TakingFunc>,
     on_complete: Option<TakingFunc>,
+    on_session_end: Option<TakingFunc>,
     pub(crate) save_state: Option<TypedFunc<(), i64>>,
     restore_state: Option<TakingFunc>,
 }
@@ -74,6 +77,7 @@ impl Exports {
             Tell::Workers => self.on_workers.as_ref(),
             Tell::FirstToken => self.on_first_token.as_ref(),
             Tell::Complete => self.on_complete.as_ref(),
+            Tell::SessionEnd => self.on_session_end.as_ref(),
             Tell::RestoreState => self.restore_state.as_ref(),
         }
     }
@@ -91,6 +95,7 @@ pub(crate) struct Places {
     on_workers: Option<ModuleExport>,
     on_first_token: Option<ModuleExport>,
     on_complete: Option<ModuleExport>,
+    on_session_end: Option<ModuleExport>,
     save_state: Option<ModuleExport>,
     restore_state: Option<ModuleExport>,
 }
@@ -109,6 +114,7 @@ impl Places {
             on_workers: place(export::ON_WORKERS),
             on_first_token: place(export::ON_FIRST_TOKEN),
             on_complete: place(export::ON_COMPLETE),
+            on_session_end: place(export::ON_SESSION_END),
             save_state: place(export::SAVE_STATE),
             restore_state: place(export::RESTORE_STATE),
         }
@@ -140,6 +146,7 @@ impl Lookup<'_> {
             on_workers: self.func(&places.on_workers),
             on_first_token: self.func(&places.on_first_token),
             on_complete: self.func(&places.on_complete),
+            on_session_end: self.func(&places.on_session_end),
             save_state: self.func(&places.save_state),
             restore_state: self.func(&places.restore_state),
         })

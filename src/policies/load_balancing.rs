@@ -211,4 +211,9 @@ pub trait LoadBalancingPolicy: Send + Sync + fmt::Debug {
 
     /// Tells the policy that a request it placed has finished. Default: ignored.
     fn on_request_complete(&self, _completion: &RequestCompletion) {}
+
+    /// Tells the policy that a session is over; true if it listens. Default: ignored.
+    fn on_session_end(&self, _session: &str) -> bool {
+        false
+    }
 }

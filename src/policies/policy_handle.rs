@@ -135,6 +135,12 @@ impl PolicyHandle {
         self.as_dyn().on_request_complete(completion);
     }
 
+    /// Tells the policy that the session with this key ([`SelectWorkerInfo::session`]) is over, so that it
+    /// need not wait for its silence. True if it listens: it hears of it within some 5 ms.
+    pub fn on_session_end(&self, session: &str) -> bool {
+        self.as_dyn().on_session_end(session)
+    }
+
     fn as_dyn(&self) -> &dyn LoadBalancingPolicy {
         match self {
             Self::Native(policy) => &**policy,
@@ -216,5 +222,9 @@ impl LoadBalancingPolicy for PolicyHandle {
 
     fn on_request_complete(&self, completion: &RequestCompletion) {
         self.as_dyn().on_request_complete(completion);
+    }
+
+    fn on_session_end(&self, session: &str) -> bool {
+        Self::on_session_end(self, session)
     }
 }

@@ -6,7 +6,7 @@ use sgl_policy_abi::Concurrency;
 use sgl_testkit::commanded::{commanded_as, prompt};
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::plugins::{asking, config, finished, loaded, stats, without_probation};
-use sglang_router_rs::policies::{Chooser, Load, PolicyHandle, RequestFirstToken};
+use sglang_router_rs::policies::{Chooser, Load, PolicyFactory, PolicyHandle, RequestFirstToken};
 
 /// How many answers it heard begin is counter 1; counter 2 adds that up at each end it hears of.
 fn hearing(concurrency: Concurrency) -> Vec<u8> {
@@ -77,4 +77,51 @@ async fn module_without_the_export_wants_to_hear_nothing() {
     let (_factory, policy) = loaded(commanded_as(Concurrency::Parallel, "", "")).await;
     let needs = policy.outcome_needs();
     assert!(!needs.first_tokens && !needs.completions && !needs.usage);
+}
+
+/// Adds up at counter 1 how many messages it hears, and at counter 2 how many sessions they name: the second
+/// byte of a message is the head of their list.
+fn hearing_of_sessions(concurrency: Concurrency) -> Vec<u8> {
+    let fields = r#"(func (export "on_session_end") (param i32 i32)
+        (drop (call $count (i32.const 2) (i64.sub (i64.extend_i32_u (i32.load8_u offset=1 (local.get 0))) (i64.const 0x90))))
+        (drop (call $count (i32.const 1) (i64.const 1))))"#;
+    commanded_as(concurrency, fields, "")
+}
+
+#[tokio::test]
+async fn ends_of_sessions_are_told_once_in_messages_of_a_bounded_size() {
+    for concurrency in [Concurrency::Parallel, Concurrency::Serial] {
+        let (factory, policy) = loaded(hearing_of_sessions(concurrency)).await;
+        counter(&policy, 1).await;
+        assert!((0..3).all(|session: usize| policy.on_session_end(&session.to_string())));
+        assert_eq!((counted(&policy, 1).await, counter(&policy, 2).await), (1, 3), "{concurrency:?}");
+        // Four of them fill a message.
+        assert!((0..10).all(|_| policy.on_session_end(&"s".repeat(1000))));
+        while counter(&policy, 2).await < 13 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(counter(&policy, 1).await, 4, "{concurrency:?}");
+        assert_eq!(stats(&factory).completion_failures, 0);
+    }
+}
+
+#[tokio::test]
+async fn end_of_a_session_that_waits_while_a_plugin_is_replaced_reaches_the_next_generation() {
+    let (factory, policy) = loaded(hearing_of_sessions(Concurrency::Serial)).await;
+    policy.on_session_end("s");
+    let next =
+        Load::bytes(config("test"), hearing_of_sessions(Concurrency::Serial)).with(without_probation());
+    factory.load(next).await.expect("it loads");
+    policy.on_session_end("t");
+    while counter(&policy, 2).await < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(stats(&factory).completion_failures, 0);
+}
+
+#[tokio::test]
+async fn policy_without_the_export_says_that_it_does_not_listen() {
+    let (_factory, policy) = loaded(commanded_as(Concurrency::Parallel, "", "")).await;
+    assert!(!policy.on_session_end("s"));
+    assert!(!PolicyFactory::new().create_by_name("random").expect("built in").on_session_end("s"));
 }

@@ -25,7 +25,9 @@ mod progress_line;
 mod signature_header;
 mod request_record;
 mod queue_view;
+mod finished_session;
 
+pub use crate::finished_session::FinishedSession;
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
 pub use crate::problem::{PROBLEM_JSON, Problem, ProblemFault};
 pub use crate::progress_line::{NDJSON, ProgressLine};

@@ -137,6 +137,8 @@ pub enum Key {
     Completion,
     /// An entry of `on_first_token`.
     FirstToken,
+    /// The list of `on_session_end`.
+    SessionEnd,
 }
 
 impl Key {
@@ -151,6 +153,7 @@ impl Key {
             Self::Role => "role",
             Self::Completion => "completion",
             Self::FirstToken => "first token",
+            Self::SessionEnd => "sessions",
         }
     }
 }

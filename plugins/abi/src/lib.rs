@@ -17,6 +17,7 @@
 //! | answers | guest to host | [`Answer`], [`PairAnswer`] |
 //! | `on_first_token` | host to guest | [`encode_first_tokens`], [`FirstTokenBatch`] |
 //! | `on_complete` | host to guest | [`encode_completions`], [`CompletionBatch`] |
+//! | `on_session_end` | host to guest | [`encode_session_ends`], [`SessionEndBatch`] |
 #![no_std]
 
 extern crate alloc;
@@ -49,6 +50,7 @@ mod leg;
 mod manifest;
 mod pair;
 mod rows;
+mod session_end;
 mod worker_role;
 mod known_models;
 mod table;
@@ -76,6 +78,7 @@ pub use crate::pair::{PairAnswer, PairMap};
 pub use crate::put_off::{ShedAnswer, WaitAnswer};
 pub use crate::reader::{MAX_DEPTH, Reader};
 pub use crate::rows::{RowWorker, RowsMessage, encode_rows};
+pub use crate::session_end::{SessionEndBatch, encode_session_ends};
 pub use crate::table::{KnownEngine, Labels, TableMessage, WorkerFacts, encode_table, encode_worker};
 pub use crate::ticket::{MAX_COST, Ticket};
 pub use crate::value::{Map, Value};

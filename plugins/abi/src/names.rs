@@ -35,6 +35,8 @@ pub mod export {
     pub const ON_FIRST_TOKEN: &str = "on_first_token";
     /// `(ptr, len)`, finished requests, in batches.
     pub const ON_COMPLETE: &str = "on_complete";
+    /// `(ptr, len)`, sessions that are over, in batches.
+    pub const ON_SESSION_END: &str = "on_session_end";
     /// `() -> i64`, state to carry into the next generation.
     pub const SAVE_STATE: &str = "save_state";
     /// `(ptr, len)`, state of the previous generation.

@@ -22,6 +22,9 @@ fn decode_everything(bytes: &[u8]) {
     if let Ok(batch) = CompletionBatch::decode(bytes) {
         assert!(batch.iter().count() <= bytes.len());
     }
+    if let Ok(batch) = SessionEndBatch::decode(bytes) {
+        assert!(batch.iter().count() == batch.len());
+    }
     if let Ok(batch) = FirstTokenBatch::decode(bytes) {
         assert!(batch.iter().count() <= bytes.len());
     }

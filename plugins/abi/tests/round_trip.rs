@@ -153,6 +153,14 @@ proptest! {
     }
 
     #[test]
+    fn ends_of_sessions_survive_the_round_trip(sessions in vec(".{0,40}", 0..20)) {
+        let bytes = encoded(|w| encode_session_ends(w, sessions.iter().map(String::as_str)));
+        let batch = SessionEndBatch::decode(&bytes).expect("just written");
+        let found: Vec<&str> = batch.iter().map(|session| session.expect("just written")).collect();
+        prop_assert_eq!(found, sessions);
+    }
+
+    #[test]
     fn first_tokens_survive_the_round_trip(
         table: u64,
         entries in vec((any::<u32>(), option::of(any::<u64>()), 0.0f32..1e9), 0..20),

@@ -6,15 +6,15 @@
 use alloc::vec::Vec;
 
 use sgl_policy_abi::{
-    Answer, AnswerMap, BatchEntry, Completion, EventBatch, FirstToken, Full, Init, PairMap, Writer,
-    encode_error, encode_to_vec,
+    Answer, AnswerMap, BatchEntry, Completion, EventBatch, FirstToken, Full, Init, PairMap, SessionEndBatch,
+    Writer, encode_error, encode_to_vec,
 };
 
 use crate::choice::{Choice, PairChoice};
 use crate::context::Context;
 use crate::host;
 use crate::message::{Message, MessageError};
-use crate::policy::{CompletionHook, FirstTokenHook, PairHook, Plugin, StateHook};
+use crate::policy::{CompletionHook, FirstTokenHook, PairHook, Plugin, SessionEndHook, StateHook};
 use crate::table::Table;
 
 /// One instance of a plugin.
@@ -128,6 +128,14 @@ impl<P: Plugin + CompletionHook> Guest<P> {
     pub fn on_complete(&mut self, message: &[u8]) {
         let Self { policy, table, .. } = self;
         each::<P, Completion>(policy, table, message, P::on_complete);
+    }
+}
+
+impl<P: Plugin + SessionEndHook> Guest<P> {
+    /// Export `on_session_end`. What is malformed is left out.
+    pub fn on_session_end(&mut self, message: &[u8]) {
+        let (Some(policy), Ok(batch)) = (&mut self.policy, SessionEndBatch::decode(message)) else { return };
+        batch.iter().flatten().for_each(|session| policy.on_session_end(session));
     }
 }
 

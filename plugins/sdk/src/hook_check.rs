@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 
-use crate::policy::{CompletionHook, FirstTokenHook, PairHook, StateHook};
+use crate::policy::{CompletionHook, FirstTokenHook, PairHook, SessionEndHook, StateHook};
 
 /// What is said of a policy without the hook.
 pub trait Missing {
@@ -32,4 +32,5 @@ macro_rules! check {
 check!(Pair, PairHook);
 check!(FirstToken, FirstTokenHook);
 check!(Completion, CompletionHook);
+check!(SessionEnd, SessionEndHook);
 check!(State, StateHook);

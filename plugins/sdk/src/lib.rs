@@ -100,7 +100,9 @@ pub use crate::message::Message;
 #[doc(hidden)]
 pub use crate::message::MessageError;
 pub use crate::per_worker::PerWorker;
-pub use crate::policy::{CompletionHook, FirstTokenHook, Hooks, PairHook, Plugin, Policy, StateHook};
+pub use crate::policy::{
+    CompletionHook, FirstTokenHook, Hooks, PairHook, Plugin, Policy, SessionEndHook, StateHook,
+};
 pub use crate::random::{Rng, mix};
 pub use crate::section::{Declares, StaticManifest};
 pub use crate::table::{Table, TableWorker};
@@ -114,7 +116,7 @@ pub mod prelude {
     pub use crate::host::Level;
     pub use crate::{
         Choice, CompletionHook, Config, Context, Error, FirstTokenHook, Leg, PairChoice, PairHook, Policy,
-        Rng, StateHook, Table,
+        Rng, SessionEndHook, StateHook, Table,
     };
 }
 

@@ -20,7 +20,7 @@ macro_rules! log {
 ///     description: "what it does",
 ///     inputs: [Healthy, Excluded, Load, Header("x-session-id"), Field("/user"), Random],
 ///     concurrency: Serial,                  // optional, default Parallel
-///     hooks: [select_pair, on_first_token, on_complete, state],  // optional, default none
+///     hooks: [select_pair, on_first_token, on_complete, on_session_end, state],  // optional, default none
 /// }
 /// ```
 ///
@@ -102,6 +102,11 @@ macro_rules! __compare_hooks {
                 LISTED.on_complete == $crate::hook_check::Completion::<$policy>::IMPLEMENTED,
                 "`on_complete` is listed in `hooks` of export_policy! if, and only if, the policy implements \
                  CompletionHook"
+            );
+            assert!(
+                LISTED.on_session_end == $crate::hook_check::SessionEnd::<$policy>::IMPLEMENTED,
+                "`on_session_end` is listed in `hooks` of export_policy! if, and only if, the policy implements \
+                 SessionEndHook"
             );
             assert!(
                 LISTED.state == $crate::hook_check::State::<$policy>::IMPLEMENTED,
@@ -228,6 +233,17 @@ macro_rules! __hook_export {
         extern "C" fn on_complete(ptr: usize, len: usize) {
             INSTANCE.answer(ptr, len, |guest, message| {
                 guest.on_complete(message);
+                0
+            });
+        }
+    };
+    (on_session_end) => {
+        #[expect(unsafe_code, reason = "an export of the plugin ABI")]
+        // SAFETY: no other function of the module has this name.
+        #[unsafe(no_mangle)]
+        extern "C" fn on_session_end(ptr: usize, len: usize) {
+            INSTANCE.answer(ptr, len, |guest, message| {
+                guest.on_session_end(message);
                 0
             });
         }

@@ -15,8 +15,8 @@ use crate::table::Table;
 ///
 /// Only [`Policy::init`] and [`Policy::select`] are required. What the host calls besides is in
 /// traits of its own, one for each hook that [`export_policy!`](crate::export_policy) can list:
-/// [`PairHook`], [`FirstTokenHook`], [`CompletionHook`] and [`StateHook`]. A policy that implements one without listing
-/// it, or lists one without implementing it, is not built.
+/// [`PairHook`], [`FirstTokenHook`], [`CompletionHook`], [`SessionEndHook`] and [`StateHook`]. A policy that
+/// implements one without listing it, or lists one without implementing it, is not built.
 pub trait Policy: Sized {
     /// Makes the policy out of its configuration; once per instance.
     ///
@@ -50,6 +50,12 @@ pub trait CompletionHook: Policy {
     fn on_complete(&mut self, table: &Table, completion: &Completion);
 }
 
+/// Hook `on_session_end`: hears of sessions that are over.
+pub trait SessionEndHook: Policy {
+    /// This session is over; it is what [`Context::session`] gave for its requests.
+    fn on_session_end(&mut self, session: &str);
+}
+
 /// Hook `state`: carries what it has learnt into the next generation of the plugin.
 pub trait StateHook: Policy {
     /// Appends to `out` what the next generation shall get.
@@ -71,14 +77,22 @@ pub struct Hooks {
     pub on_first_token: bool,
     /// `on_complete`.
     pub on_complete: bool,
+    /// `on_session_end`.
+    pub on_session_end: bool,
     /// `save_state` and `restore_state`.
     pub state: bool,
 }
 
 impl Hooks {
     /// A plugin with the required exports, and the worker table.
-    pub const DEFAULT: Self =
-        Self { table: true, select_pair: false, on_first_token: false, on_complete: false, state: false };
+    pub const DEFAULT: Self = Self {
+        table: true,
+        select_pair: false,
+        on_first_token: false,
+        on_complete: false,
+        on_session_end: false,
+        state: false,
+    };
 
     /// Without [`Hooks::table`].
     #[must_use]
@@ -102,6 +116,12 @@ impl Hooks {
     #[must_use]
     pub const fn on_complete(self) -> Self {
         Self { on_complete: true, ..self }
+    }
+
+    /// With [`Hooks::on_session_end`].
+    #[must_use]
+    pub const fn on_session_end(self) -> Self {
+        Self { on_session_end: true, ..self }
     }
 
     /// With [`Hooks::state`].

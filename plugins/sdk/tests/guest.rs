@@ -114,6 +114,12 @@ impl FirstTokenHook for Echo {
     }
 }
 
+impl SessionEndHook for Echo {
+    fn on_session_end(&mut self, session: &str) {
+        self.completed.push((session.parse().expect("a number"), true));
+    }
+}
+
 impl StateHook for Echo {
     fn save_state(&mut self, out: &mut Vec<u8>) {
         out.extend(self.completed.iter().flat_map(|(worker, _)| worker.to_le_bytes()));
@@ -135,7 +141,7 @@ sgl_policy_sdk::export_policy! {
         PrefixMatch, RequestText, RequestTokens, PromptBytes, PromptTokens, PromptTokensExact, MaxTokens, Stream, Route, Session,
         PrefixHashes, ArrivalRate, ConfigHeader("tenant_header"), Field("/user"), Query("key"), Model, Header("x-a"), Header("x-b"), Leg, Random, NowNs,
     ],
-    hooks: [select_pair, on_first_token, on_complete, state],
+    hooks: [select_pair, on_first_token, on_complete, on_session_end, state],
 }
 
 /// A policy that only looks at signals, and reads a header that it did not declare.
@@ -339,6 +345,16 @@ fn first_tokens_of_the_guests_table_arrive_and_others_are_dropped() {
     let stale = encode_to_vec(|w| encode_first_tokens(w, 77, stale.iter())).expect("fits");
     harness.guest().on_first_token(&stale);
     assert_eq!(harness.save_state(), 2u32.to_le_bytes());
+}
+
+#[test]
+fn ends_of_sessions_arrive_in_order_and_what_is_malformed_does_not() {
+    let mut harness = echo(TestWorker::fleet(3));
+    harness.end_sessions(&["5", "7"]);
+    for malformed in [&[][..], &[0x90], &[0x91, 0x91], &[0x91, 0x91, 3, 3]] {
+        harness.guest().on_session_end(malformed);
+    }
+    assert_eq!(harness.save_state(), [5u32.to_le_bytes(), 7u32.to_le_bytes()].concat());
 }
 
 #[test]

@@ -104,6 +104,14 @@ impl StickyLeastLoaded {
     }
 }
 
+impl SessionEndHook for StickyLeastLoaded {
+    fn on_session_end(&mut self, session: &str) {
+        if let Some(worker) = self.sessions.end(hash(session.as_bytes())) {
+            self.count(worker, -1);
+        }
+    }
+}
+
 impl StateHook for StickyLeastLoaded {
     fn save_state(&mut self, out: &mut Vec<u8>) {
         out.extend(VERSION.to_le_bytes());
@@ -137,5 +145,5 @@ sgl_policy_sdk::export_policy! {
     description: "a session stays at its worker, a new one goes to the worker with the fewest",
     inputs: [Healthy, Excluded, Load, Session, ConfigHeader("end_header"), Random, NowNs],
     concurrency: Serial,
-    hooks: [state],
+    hooks: [on_session_end, state],
 }

@@ -65,6 +65,19 @@ fn session_that_says_so_ends_at_once() {
 }
 
 #[test]
+fn session_that_is_said_to_be_over_makes_room_once() {
+    let mut harness = started(Vec::new(), 2);
+    let first = homes(&mut harness, 0, 0..10);
+    let over: Vec<String> =
+        (0..10).filter(|session| first[*session] == 0).map(|session| session.to_string()).collect();
+    let over: Vec<&str> = over.iter().map(String::as_str).collect();
+    harness.end_sessions(&["never seen", over[0]]);
+    harness.end_sessions(&over);
+    assert_eq!(counts(&homes(&mut harness, 1, 100..105), 2), [5, 0], "five live at the second");
+    assert_eq!(counts(&homes(&mut harness, 1, 200..202), 2), [1, 1], "and now at both");
+}
+
+#[test]
 fn session_whose_worker_is_gone_moves_and_stays_where_it_went() {
     let mut harness = started(Vec::new(), 3);
     let home = chosen(&mut harness, &at(0, "a"));

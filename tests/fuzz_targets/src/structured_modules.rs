@@ -57,6 +57,7 @@ struct Shape {
     inputs: [u8; 4],
     /// Last, so that inputs that were kept before it go on meaning the same.
     has_on_first_token: bool,
+    has_on_session_end: bool,
 }
 
 impl Shape {
@@ -94,6 +95,7 @@ impl Shape {
         optional(self.has_on_workers, "on_workers", message);
         optional(self.has_on_complete, "on_complete", message);
         optional(self.has_on_first_token, "on_first_token", message);
+        optional(self.has_on_session_end, "on_session_end", message);
         optional(self.has_state, "save_state", "(result i64)");
         optional(self.has_state, "restore_state", message);
         wat::parse_str(format!("(module {})", fields.concat())).expect("it is valid")
@@ -247,6 +249,9 @@ fn decide(policy: &PolicyHandle, shape: &Shape, tables: [&WorkerTable; 2]) {
         HOST.decide(policy, table, &info, number % 2 == 1);
         if shape.has_on_first_token && number.is_multiple_of(3) {
             policy.on_first_token(&first_token(policy, number));
+        }
+        if shape.has_on_session_end && number.is_multiple_of(5) {
+            policy.on_session_end(&number.to_string());
         }
         if shape.has_on_complete && number.is_multiple_of(4) {
             policy.on_request_complete(&completion(policy, number));

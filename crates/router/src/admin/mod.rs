@@ -33,5 +33,6 @@ pub(crate) mod workers;
 pub(crate) mod plugins;
 pub(crate) mod decisions;
 pub(crate) mod queue;
+pub(crate) mod sessions;
 pub(crate) mod openapi;
 pub(crate) mod metrics_page;

@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
-use crate::admin::{decisions, queue, workers};
+use crate::admin::{decisions, queue, sessions, workers};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -24,6 +24,7 @@ use crate::admin::{decisions, queue, workers};
         decisions::list,
         decisions::show,
         queue::show,
+        sessions::finish,
         workers::list,
         workers::add,
         workers::drain,

@@ -17,7 +17,7 @@ use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
 use crate::admin::{
-    decisions, extract, guard, listener, metrics_page, openapi, plugins, queue, who, workers,
+    decisions, extract, guard, listener, metrics_page, openapi, plugins, queue, sessions, who, workers,
 };
 use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
@@ -162,6 +162,7 @@ impl RunningRouter {
             .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
             .merge(decisions::routes(recorder))
             .merge(queue::routes(Arc::clone(&proxy)))
+            .merge(sessions::routes(Arc::clone(&proxy)))
             .merge(openapi::routes())
             .fallback(extract::no_such_path)
             .method_not_allowed_fallback(extract::no_such_method)

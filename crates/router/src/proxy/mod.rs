@@ -55,6 +55,7 @@ mod data_plane;
 mod clients;
 mod room;
 mod client_io;
+pub(crate) mod sessions;
 mod proxy_error;
 mod body;
 mod headers;

@@ -22,6 +22,8 @@ pub enum Route {
     Liveness,
     /// `GET /readiness`: the router has workers.
     Readiness,
+    /// `POST /finish_session`: a session is over.
+    FinishSession,
 }
 
 impl Route {
@@ -40,6 +42,7 @@ impl Route {
             "/v1/models" => Self::Models,
             "/health" | "/liveness" => Self::Liveness,
             "/readiness" => Self::Readiness,
+            "/finish_session" => Self::FinishSession,
             _ => return None,
         })
     }
@@ -54,13 +57,16 @@ impl Route {
             Self::Models => "/v1/models",
             Self::Liveness => "/health",
             Self::Readiness => "/readiness",
+            Self::FinishSession => "/finish_session",
         }
     }
 
     /// The method that it takes; where that is GET, HEAD is fine too.
     pub fn method(self) -> Method {
         match self {
-            Self::Chat | Self::Completions | Self::Embeddings | Self::Generate => Method::POST,
+            Self::Chat | Self::Completions | Self::Embeddings | Self::Generate | Self::FinishSession => {
+                Method::POST
+            }
             Self::Models | Self::Liveness | Self::Readiness => Method::GET,
         }
     }
@@ -72,7 +78,7 @@ impl Route {
             Self::Completions => Some(PromptForm::Prompt),
             Self::Embeddings => Some(PromptForm::Input),
             Self::Generate => Some(PromptForm::Text),
-            Self::Models | Self::Liveness | Self::Readiness => None,
+            Self::Models | Self::Liveness | Self::Readiness | Self::FinishSession => None,
         }
     }
 
@@ -91,6 +97,7 @@ impl Route {
             Self::Models => "models",
             Self::Liveness => "liveness",
             Self::Readiness => "readiness",
+            Self::FinishSession => "finish_session",
         }
     }
 

@@ -19,6 +19,7 @@ use crate::proxy::out_body::OutBody;
 use crate::proxy::outcome::ToldStatus;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::route::Route;
+use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::{admission, answering, body, proxy_error};
 use sglang_router_rs::core::{FleetWorker, Worker};
@@ -42,6 +43,7 @@ pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> R
     match route {
         Route::Liveness => own(&client, proxy_error::text(StatusCode::OK, "OK")),
         Route::Readiness => own(&client, readiness(client.proxy())),
+        Route::FinishSession => own(&client, end_of_session(client.proxy(), request.uri().query())),
         _ => measured(&client, route, request, started).await,
     }
 }
@@ -167,6 +169,14 @@ fn models(client: &Arc<Client>, started: Instant) -> Result<Response<OutBody>, P
     let page = snapshot.model_page().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))?;
     client.proxy().measures().finished(Route::Models, started.elapsed());
     Ok(own(client, proxy_error::json(StatusCode::OK, page)))
+}
+
+/// What `/finish_session` says.
+fn end_of_session(proxy: &DataPlane, query: Option<&str>) -> Response<Bytes> {
+    match finish_session(proxy.policy(), query) {
+        Some(ended) => proxy_error::json(StatusCode::OK, serde_json::to_vec(&ended).unwrap_or_default()),
+        None => ProxyError::NoSession.response(),
+    }
 }
 
 /// What `/readiness` says.

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 
 use sgl_policy_abi::{
     ABI_VERSION, Answer, Completion, FirstToken, Init, Map, PairAnswer, ShedAnswer, Value, WaitAnswer,
-    encode_completions, encode_first_tokens, encode_to_vec, init_error,
+    encode_completions, encode_first_tokens, encode_session_ends, encode_to_vec, init_error,
 };
 
 use crate::guest::Guest;
-use crate::policy::{CompletionHook, FirstTokenHook, PairHook, Plugin, StateHook};
+use crate::policy::{CompletionHook, FirstTokenHook, PairHook, Plugin, SessionEndHook, StateHook};
 use crate::random::Rng;
 use crate::testing::fleet::{Request, TestWorker};
 use crate::testing::message;
@@ -171,6 +171,15 @@ impl<P: Plugin> Harness<P> {
         let version = self.version;
         let bytes = encode_to_vec(|w| encode_completions(w, version, completions.iter()));
         self.guest.on_complete(&bytes.expect("a test's batch fits"));
+    }
+
+    /// Says that sessions are over.
+    pub fn end_sessions(&mut self, sessions: &[&str])
+    where
+        P: SessionEndHook,
+    {
+        let bytes = encode_to_vec(|w| encode_session_ends(w, sessions.iter().copied()));
+        self.guest.on_session_end(&bytes.expect("a test's batch fits"));
     }
 
     /// What the plugin would carry into its next generation.

@@ -207,6 +207,19 @@ impl LoadBalancingPolicy for WasmPolicy {
             self.added(told, Event::Completion, told.kept.outcomes.add_completion(completion));
         }
     }
+
+    fn on_session_end(&self, session: &str) -> bool {
+        let active = self.in_use();
+        let Some(active) = active.as_ref() else { return false };
+        let session: Arc<str> = session.into();
+        let mut is_told = false;
+        // Each has state of its own, whoever placed the session's requests.
+        for told in active.deciding().filter(|generation| generation.facts.has_on_session_end) {
+            self.added(told, Event::SessionEnd, told.kept.outcomes.add_session_end(&session));
+            is_told = true;
+        }
+        is_told
+    }
 }
 
 impl WasmPolicy {

@@ -16,6 +16,7 @@ use crate::types::virtual_time;
 /// but a worker whose answer has begun can be given the next prompt. The timer may be a millisecond late.
 const COMPLETIONS: Duration = Duration::from_millis(20);
 const FIRST_TOKENS: Duration = Duration::from_millis(4);
+const SESSION_ENDS: Duration = Duration::from_millis(4);
 
 /// How long a simulation waits for a plugin that is told something: longer than a call may take.
 const SIMULATED_CALL: Duration = Duration::from_secs(60);
@@ -27,6 +28,8 @@ pub(crate) enum Event {
     FirstToken,
     /// A request has finished.
     Completion,
+    /// A session is over.
+    SessionEnd,
 }
 
 impl Event {
@@ -34,6 +37,7 @@ impl Event {
         match self {
             Self::FirstToken => FIRST_TOKENS,
             Self::Completion => COMPLETIONS,
+            Self::SessionEnd => SESSION_ENDS,
         }
     }
 
@@ -43,6 +47,7 @@ impl Event {
         match self {
             Self::FirstToken => &[Self::FirstToken],
             Self::Completion => &[Self::FirstToken, Self::Completion],
+            Self::SessionEnd => &[Self::SessionEnd],
         }
     }
 
@@ -50,6 +55,7 @@ impl Event {
         match self {
             Self::FirstToken => Tell::FirstToken,
             Self::Completion => Tell::Complete,
+            Self::SessionEnd => Tell::SessionEnd,
         }
     }
 
@@ -57,6 +63,7 @@ impl Event {
         match self {
             Self::FirstToken => generation.facts.has_on_first_token,
             Self::Completion => generation.facts.has_on_complete,
+            Self::SessionEnd => generation.facts.has_on_session_end,
         }
     }
 
@@ -64,6 +71,7 @@ impl Event {
         match self {
             Self::FirstToken => outcomes.take_first_tokens(),
             Self::Completion => outcomes.take_completions(),
+            Self::SessionEnd => outcomes.take_session_ends(),
         }
     }
 }
@@ -91,7 +99,9 @@ impl WasmPolicy {
     async fn tell_batches(&self, generation: Arc<Generation>, event: Event) {
         let generation = self.heir(generation);
         for event in event.and_before() {
-            self.tell_events(&generation, *event).await;
+            // Sessions come in several messages, since their keys may be long. Of other events those that
+            // come meanwhile wait for their own turn, which keeps their order.
+            while self.tell_events(&generation, *event).await && *event == Event::SessionEnd {}
         }
     }
 
@@ -104,15 +114,17 @@ impl WasmPolicy {
         deciding.unwrap_or(generation)
     }
 
-    async fn tell_events(&self, generation: &Arc<Generation>, event: Event) {
-        let Some(message) = event.take(&generation.kept.outcomes) else { return };
+    /// Tells one message; false if there is none.
+    async fn tell_events(&self, generation: &Arc<Generation>, event: Event) -> bool {
+        let Some(message) = event.take(&generation.kept.outcomes) else { return false };
         // A plugin out of the path is told nothing: its failures here may be why it is out.
         if self.breaker().is_open() || !event.has_listener(generation) {
-            return;
+            return true;
         }
         if let Err(error) = tell(generation, event.export(), &message).await {
             self.fail_completion(generation, &error);
         }
+        true
     }
 
     /// A failed batch counts like a failed decision: on probation, as a canary, and for the time it

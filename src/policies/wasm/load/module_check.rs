@@ -31,7 +31,7 @@ struct KnownExport {
     needed: bool,
 }
 
-const KNOWN_EXPORTS: [KnownExport; 11] = [
+const KNOWN_EXPORTS: [KnownExport; 12] = [
     known(export::ALLOC, &[(&[I32], &[I32])], "(i32) -> i32", true),
     known(export::DEALLOC, &[(MESSAGE, &[])], "(i32, i32)", true),
     known(export::INIT, &[(&[], &[]), (MESSAGE, &[I64])], "() or (i32, i32) -> i64", true),
@@ -45,6 +45,7 @@ const KNOWN_EXPORTS: [KnownExport; 11] = [
     known(export::ON_WORKERS, &[(MESSAGE, &[])], "(i32, i32)", false),
     known(export::ON_FIRST_TOKEN, &[(MESSAGE, &[])], "(i32, i32)", false),
     known(export::ON_COMPLETE, &[(MESSAGE, &[])], "(i32, i32)", false),
+    known(export::ON_SESSION_END, &[(MESSAGE, &[])], "(i32, i32)", false),
     known(export::SAVE_STATE, &[(&[], &[I64])], "() -> i64", false),
     known(export::RESTORE_STATE, &[(MESSAGE, &[])], "(i32, i32)", false),
     known(export::INITIALIZE, &[(&[], &[])], "()", false),
@@ -76,6 +77,8 @@ pub struct ModuleFacts {
     pub has_on_first_token: bool,
     /// True if it wants reports of finished requests.
     pub has_on_complete: bool,
+    /// True if it wants to hear of sessions that are over.
+    pub has_on_session_end: bool,
     /// Memory that it starts with, in bytes.
     pub initial_memory_bytes: u64,
     /// Its size in bytes.
@@ -95,6 +98,7 @@ impl ModuleFacts {
             (export::SELECT_WORKER_PAIR, self.has_pair),
             (export::ON_FIRST_TOKEN, self.has_on_first_token),
             (export::ON_COMPLETE, self.has_on_complete),
+            (export::ON_SESSION_END, self.has_on_session_end),
             (export::SAVE_STATE, self.has_save_state),
             (export::RESTORE_STATE, self.has_restore_state),
         ];
@@ -149,6 +153,7 @@ pub fn check_module(
         has_restore_state: outline.exports(export::RESTORE_STATE),
         has_on_first_token: outline.exports(export::ON_FIRST_TOKEN),
         has_on_complete: outline.exports(export::ON_COMPLETE),
+        has_on_session_end: outline.exports(export::ON_SESSION_END),
         initial_memory_bytes: memory.initial.saturating_mul(PAGE_BYTES),
         size_bytes: wasm.len(),
         imports: outline.import_names(),

@@ -7,7 +7,7 @@ use crate::types::shown;
 
 /// Names that an author may give to an optional export by mistake, in lower case without separators, and
 /// the right name.
-const LIKELY: [(&str, &str); 21] = [
+const LIKELY: [(&str, &str); 25] = [
     ("selectworkerpair", export::SELECT_WORKER_PAIR),
     ("selectworkerpairs", export::SELECT_WORKER_PAIR),
     ("selectworkerspair", export::SELECT_WORKER_PAIR),
@@ -26,6 +26,10 @@ const LIKELY: [(&str, &str); 21] = [
     ("oncompletion", export::ON_COMPLETE),
     ("oncompletions", export::ON_COMPLETE),
     ("onrequestcomplete", export::ON_COMPLETE),
+    ("onsessionend", export::ON_SESSION_END),
+    ("onsessionends", export::ON_SESSION_END),
+    ("onsessionended", export::ON_SESSION_END),
+    ("onsessionfinished", export::ON_SESSION_END),
     ("savestate", export::SAVE_STATE),
     ("restorestate", export::RESTORE_STATE),
     ("loadstate", export::RESTORE_STATE),
@@ -83,6 +87,7 @@ mod tests {
             "on_workers",
             "on_first_token",
             "on_complete",
+            "on_session_end",
         ];
         assert_eq!(lines(&all, &Manifest::default()), [""; 0]);
         let serial = columns(&[Input::Healthy], Concurrency::Serial);

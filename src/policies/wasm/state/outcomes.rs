@@ -1,10 +1,14 @@
 //! Tells plugins what came of requests, in batches, off the request path.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sgl_policy_abi::{Completion, FirstToken, Full, Writer, encode_completions, encode_first_tokens};
+use sgl_policy_abi::{
+    Completion, FirstToken, Full, Writer, encode_completions, encode_first_tokens, encode_session_ends,
+    encode_to_vec,
+};
 
 use crate::core::candidate_workers::CandidateWorkers;
 use crate::policies::load_balancing::{RequestCompletion, RequestFirstToken};
@@ -15,11 +19,15 @@ const MAX_WAITING: usize = 4096;
 /// Bytes that one entry takes at most, of either kind.
 const ENTRY_BYTES: usize = 48;
 
+/// Bytes of the keys of sessions in one message, unless a single one has more: a plugin's memory may be small.
+const SESSION_BYTES: usize = 4096;
+
 /// What came of the requests of one plugin and was not reported to it yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     first_tokens: WaitingEvents<RequestFirstToken>,
     completions: WaitingEvents<RequestCompletion>,
+    session_ends: WaitingEvents<Arc<str>>,
     table: Mutex<KnownTable>,
 }
 
@@ -82,6 +90,28 @@ impl Outcomes {
     /// Adds a finished request.
     pub(crate) fn add_completion(&self, completion: &RequestCompletion) -> Added {
         self.completions.add(completion)
+    }
+
+    /// Adds a session that is over.
+    pub(crate) fn add_session_end(&self, session: &Arc<str>) -> Added {
+        self.session_ends.add(session)
+    }
+
+    /// Takes some of the sessions that are over as a message; `None` if there is none.
+    pub(crate) fn take_session_ends(&self) -> Option<Vec<u8>> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut waiting = self.session_ends.0.lock();
+        while let Some(session) =
+            waiting.pop_front_if(|next| bytes == 0 || bytes + next.len() <= SESSION_BYTES)
+        {
+            bytes += session.len();
+            batch.push(session);
+        }
+        drop(waiting);
+        if batch.is_empty() {
+            return None;
+        }
+        encode_to_vec(|w| encode_session_ends(w, batch.iter().map(|session| &**session))).ok()
     }
 
     /// Remembers what the guest was told, so that events name workers as it does.

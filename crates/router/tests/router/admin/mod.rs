@@ -16,6 +16,7 @@ mod pages;
 mod push;
 mod refusals;
 mod rollouts;
+mod sessions;
 mod signatures;
 mod state_dir;
 mod strange_files;

@@ -3,8 +3,8 @@
 use sgl_policy_abi::{
     Answer, AnswerMap, Completion, Concurrency, FirstToken, Full, Init, Input, KnownEngine, KnownModels,
     Labels, Manifest, PairAnswer, RowWorker, Ticket, Value, WaitAnswer, Wire, WorkerFacts, WorkerRole,
-    Writer, encode_completions, encode_error, encode_first_tokens, encode_rows, encode_table, encode_to_vec,
-    encode_worker,
+    Writer, encode_completions, encode_error, encode_first_tokens, encode_rows, encode_session_ends,
+    encode_table, encode_to_vec, encode_worker,
 };
 
 use crate::docs::pages;
@@ -30,6 +30,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("pair", bytes(|w| PairAnswer::Pair { prefill: 1, decode: 0 }.encode(w))),
         ("on_first_token", bytes(first_tokens)),
         ("on_complete", bytes(completions)),
+        ("on_session_end", bytes(|w| encode_session_ends(w, ["s-1", "s-2"].into_iter()))),
     ]
 }
 
