@@ -14,14 +14,6 @@ impl Error {
     pub fn message(&self) -> &str {
         &self.0
     }
-
-    /// `before` + `name` + `after`, without the formatting code that `format!` links in.
-    pub(crate) fn about(before: &str, name: &str, after: &str) -> Self {
-        let mut message = String::from(before);
-        message.push_str(name);
-        message.push_str(after);
-        Self(Cow::Owned(message))
-    }
 }
 
 impl From<&'static str> for Error {
