@@ -1,5 +1,4 @@
 //! The search for the highest load at which enough requests are good.
-#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use std::collections::HashMap;
 

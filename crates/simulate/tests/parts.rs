@@ -1,5 +1,5 @@
 //! Fleets of pairs and of ranks, and routers that hear what engines cache.
-#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 use std::collections::HashMap;
 

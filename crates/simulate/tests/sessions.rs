@@ -1,5 +1,5 @@
 //! Requests that are made up, and sessions whose requests come when the answers before are there.
-#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 use std::collections::HashMap;
 

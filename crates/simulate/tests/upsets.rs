@@ -1,5 +1,5 @@
 //! Workers that become slow, die, fail, come and go.
-#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 use std::collections::HashMap;
 

@@ -29,12 +29,12 @@ pub(crate) struct BlockCache {
     oldest: u32,
     newest: u32,
     /// What changed, if anybody wants to know.
-    log: Option<Vec<CacheChange>>,
+    log: Option<Vec<KeptUnitChange>>,
 }
 
 /// What changed in a cache: a unit by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheChange {
+pub enum KeptUnitChange {
     /// It is kept now.
     Kept(u64),
     /// It is kept no longer.
@@ -108,7 +108,7 @@ impl BlockCache {
     }
 
     /// What changed since this was asked last.
-    pub(crate) fn take_log(&mut self) -> Vec<CacheChange> {
+    pub(crate) fn take_log(&mut self) -> Vec<KeptUnitChange> {
         self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
@@ -184,7 +184,7 @@ impl BlockCache {
         };
         self.places.insert(id, node);
         if let Some(log) = &mut self.log {
-            log.push(CacheChange::Kept(id));
+            log.push(KeptUnitChange::Kept(id));
         }
     }
 
@@ -208,7 +208,7 @@ impl BlockCache {
         let id = self.nodes[node as usize].id;
         self.places.remove(&id);
         if let Some(log) = &mut self.log {
-            log.push(CacheChange::Evicted(id));
+            log.push(KeptUnitChange::Evicted(id));
         }
         self.free_nodes.push(node);
         self.idle -= self.weight;
@@ -313,8 +313,12 @@ mod tests {
         cache.let_go(&[1, 2]);
         cache.take(1);
         cache.keep(3);
-        let told =
-            [CacheChange::Kept(1), CacheChange::Kept(2), CacheChange::Evicted(2), CacheChange::Kept(3)];
+        let told = [
+            KeptUnitChange::Kept(1),
+            KeptUnitChange::Kept(2),
+            KeptUnitChange::Evicted(2),
+            KeptUnitChange::Kept(3),
+        ];
         assert_eq!(cache.take_log(), told);
         assert_eq!(cache.take_log(), []);
     }

@@ -20,7 +20,7 @@ mod model_worker;
 mod admission;
 mod disturbance;
 
-pub use crate::engine::block_cache::CacheChange;
+pub use crate::engine::block_cache::KeptUnitChange;
 pub use crate::engine::engine_model::{EngineModel, ModelError, PairModel, QueueOrder, ReportedLoad};
 pub use crate::engine::model_worker::{EngineEvent, EnginePart, ModelWorker, WorkerLook, WorkerTotals};
 pub use crate::engine::worker_event::{WorkerEvent, WorkerEventKind, WorkerEvents};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::engine::block_cache::{BlockCache, CacheChange};
+use crate::engine::block_cache::{BlockCache, KeptUnitChange};
 use crate::engine::decode_batch::{BatchedSequence, DecodeBatch};
 use crate::engine::engine_model::EngineModel;
 use crate::engine::sequence::{Chunk, EngineSequence, saturated};
@@ -160,7 +160,7 @@ impl ModelWorker {
     }
 
     /// What changed in its cache since this was asked last.
-    pub fn take_log(&mut self) -> Vec<CacheChange> {
+    pub fn take_log(&mut self) -> Vec<KeptUnitChange> {
         self.cache.take_log()
     }
 

@@ -2,7 +2,7 @@
 
 use crate::fleet::agenda::DueWork;
 use crate::fleet::flights::PlacedRequest;
-use crate::fleet::front::Chosen;
+use crate::fleet::front::ChosenWorkers;
 use crate::fleet::run::RunCourse;
 use crate::fleet::tried_before::{AttemptFailure, Settled, TriedBefore};
 use sglang_router_rs::policies::{Chooser, DecideError};
@@ -13,7 +13,7 @@ impl RunCourse<'_> {
         &mut self,
         request: u32,
         came: f64,
-        mut decided: Result<Chosen, DecideError>,
+        mut decided: Result<ChosenWorkers, DecideError>,
     ) -> Settled {
         loop {
             let chosen = match decided {
@@ -64,7 +64,12 @@ impl RunCourse<'_> {
     /// # Errors
     ///
     /// The candidate that failed at once.
-    fn attempt(&mut self, request: u32, came: f64, chosen: Chosen) -> Result<bool, (u32, AttemptFailure)> {
+    fn attempt(
+        &mut self,
+        request: u32,
+        came: f64,
+        chosen: ChosenWorkers,
+    ) -> Result<bool, (u32, AttemptFailure)> {
         let mut placed = self.placed(came, chosen);
         self.attempts += 1;
         placed.attempt = self.attempts;
@@ -95,10 +100,10 @@ impl RunCourse<'_> {
         Ok(true)
     }
 
-    fn placed(&mut self, came: f64, chosen: Chosen) -> PlacedRequest {
+    fn placed(&mut self, came: f64, chosen: ChosenWorkers) -> PlacedRequest {
         let (last, prefill) = match chosen {
-            Chosen::Single(decision) => (decision, None),
-            Chosen::Pair(pair) => (pair.decode, Some(pair.prefill)),
+            ChosenWorkers::Single(decision) => (decision, None),
+            ChosenWorkers::Pair(pair) => (pair.decode, Some(pair.prefill)),
         };
         for decision in [Some(&last), prefill.as_ref()].into_iter().flatten() {
             if let Chooser::Fallback { cause } = decision.chooser() {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::engine::CacheChange;
+use crate::engine::KeptUnitChange;
 use crate::workload::Workload;
 
 /// Where a unit is in the prompts that have it.
@@ -30,7 +30,7 @@ pub(crate) struct CacheNews {
     delay: f64,
     places: HashMap<u64, UnitPlace>,
     /// Which candidate's changes, in the order in which they arrive.
-    waiting: VecDeque<(u32, Vec<CacheChange>)>,
+    waiting: VecDeque<(u32, Vec<KeptUnitChange>)>,
 }
 
 impl CacheNews {
@@ -48,7 +48,7 @@ impl CacheNews {
     }
 
     /// A candidate tells of changes now: when they arrive, if there are any.
-    pub(crate) fn send(&mut self, candidate: u32, changes: Vec<CacheChange>, now: f64) -> Option<f64> {
+    pub(crate) fn send(&mut self, candidate: u32, changes: Vec<KeptUnitChange>, now: f64) -> Option<f64> {
         if changes.is_empty() {
             return None;
         }
@@ -61,8 +61,8 @@ impl CacheNews {
         let (candidate, changes) = self.waiting.pop_front()?;
         let heard = |change| {
             let (id, is_kept) = match change {
-                CacheChange::Kept(id) => (id, true),
-                CacheChange::Evicted(id) => (id, false),
+                KeptUnitChange::Kept(id) => (id, true),
+                KeptUnitChange::Evicted(id) => (id, false),
             };
             Some(HeardChange { id, place: *self.places.get(&id)?, is_kept })
         };
@@ -89,9 +89,9 @@ mod tests {
         workload.push(0.0, 35, 1, &[7, 8, 9]);
         let mut news = CacheNews::new(&workload, 0.5);
         assert_eq!(news.send(0, Vec::new(), 1.0), None);
-        assert_eq!(news.send(0, vec![CacheChange::Kept(7), CacheChange::Kept(8)], 1.0), Some(1.5));
-        assert_eq!(news.send(1, vec![CacheChange::Kept(7)], 1.0), Some(1.5));
-        assert_eq!(news.send(0, vec![CacheChange::Evicted(8), CacheChange::Kept(99)], 2.0), Some(2.5));
+        assert_eq!(news.send(0, vec![KeptUnitChange::Kept(7), KeptUnitChange::Kept(8)], 1.0), Some(1.5));
+        assert_eq!(news.send(1, vec![KeptUnitChange::Kept(7)], 1.0), Some(1.5));
+        assert_eq!(news.send(0, vec![KeptUnitChange::Evicted(8), KeptUnitChange::Kept(99)], 2.0), Some(2.5));
         news.forget(1);
         let change =
             |id, depth, before, is_kept| HeardChange { id, place: UnitPlace { depth, before }, is_kept };

@@ -41,7 +41,7 @@ impl HeaderLookup for SessionHeaders {
 
 /// Whom a policy chose.
 #[derive(Debug)]
-pub(crate) enum Chosen {
+pub(crate) enum ChosenWorkers {
     /// One worker.
     Single(Decision),
     /// Two that serve the request together.
@@ -135,7 +135,7 @@ impl<'a> Front<'a> {
     /// A candidate is taken out of the fleet.
     pub(crate) fn leave(&mut self, number: u32) {
         if let Some(worker) = self.worker(number) {
-            self.fleet.remove(&worker.url().to_owned());
+            self.fleet.remove(worker.url());
             self.see_fleet();
         }
     }
@@ -198,7 +198,7 @@ impl<'a> Front<'a> {
     /// # Errors
     ///
     /// [`DecideError`]: nobody is chosen.
-    pub(crate) fn decide(&mut self, request: u32, wait: WaitOffer) -> Result<Chosen, DecideError> {
+    pub(crate) fn decide(&mut self, request: u32, wait: WaitOffer) -> Result<ChosenWorkers, DecideError> {
         let needs = self.needs;
         let count = self.workload.request(request).map_or(0, |asked| asked.prompt_tokens);
         let arrival_rate = self.arrival_rate;
@@ -236,13 +236,13 @@ impl<'a> Front<'a> {
                 self.table.sent(pair.prefill.index(), hashes);
                 self.table.sent(pair.decode.index(), hashes);
             }
-            return Ok(Chosen::Pair(pair));
+            return Ok(ChosenWorkers::Pair(pair));
         }
         let decision = self.policy.decide(&self.table, &info)?;
         if let (true, Some(hashes)) = (needs.prefix_match, hashes) {
             self.table.sent(decision.index(), hashes);
         }
-        Ok(Chosen::Single(decision))
+        Ok(ChosenWorkers::Single(decision))
     }
 
     /// The places of those that were tried for a request.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::engine::{EngineEvent, EnginePart, ModelWorker};
 use crate::fleet::agenda::{Agenda, DueWork};
 use crate::fleet::cache_news::CacheNews;
-use crate::fleet::front::{Chosen, Front, seconds};
+use crate::fleet::front::{ChosenWorkers, Front, seconds};
 use crate::fleet::held::HeldRequests;
 use crate::fleet::policy_source::FreshPolicy;
 use crate::fleet::reporting::LastReport;
@@ -195,7 +195,7 @@ impl<'a> RunCourse<'a> {
     /// # Errors
     ///
     /// [`DecideError`]: nobody is chosen.
-    pub(super) fn decide(&mut self, request: u32, offer: WaitOffer) -> Result<Chosen, DecideError> {
+    pub(super) fn decide(&mut self, request: u32, offer: WaitOffer) -> Result<ChosenWorkers, DecideError> {
         if let Some(views) = &self.views {
             views.update(self.now, request, &self.engines, self.inputs.workload, self.front.numbers());
         }

@@ -45,6 +45,12 @@ pub enum TraceError {
     /// There is no request in it.
     #[error("holds no request")]
     Empty,
+    /// It has decision records that are of no use.
+    #[error("none of its {records} records says how long the prompt was")]
+    WithoutLengths {
+        /// How many it has.
+        records: u64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -105,7 +111,11 @@ impl Trace {
         entries.extend(recorded);
         gaps.without_prefixes = entries.iter().all(|(_, entry)| entry.blocks.is_empty());
         entries.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let first = entries.first().ok_or(TraceError::Empty)?.0;
+        let Some((first, _)) = entries.first() else {
+            let records = gaps.without_prompt;
+            return Err(if records > 0 { TraceError::WithoutLengths { records } } else { TraceError::Empty });
+        };
+        let first = *first;
         let offset = |(ms, entry): (f64, Entry)| {
             let at = Duration::try_from_secs_f64((ms - first) / 1000.0).unwrap_or_default();
             Entry { at, ..entry }
@@ -285,6 +295,8 @@ mod tests {
             trace.entries.iter().map(|one| (one.at, one.input_tokens, one.output_tokens)).collect();
         assert_eq!(told, [(Duration::ZERO, 5, 128), (Duration::from_millis(500), 5, 128)]);
         assert_eq!(trace.gaps().without_output, Some((2, 128)));
+        let none = read(r#"{"time_unix_ms":9000}"#).unwrap_err();
+        assert_eq!(none.to_string(), "none of its 1 records says how long the prompt was");
         assert!(matches!(read("\n \n"), Err(TraceError::Empty)));
         assert!(matches!(read(CSV_HEADER), Err(TraceError::Empty)));
     }
