@@ -17,7 +17,9 @@ const ADVICE: &str = "run scripts/build_wasm_plugins.sh build first";
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed={VARIABLE}");
     let wanted = std::env::var(VARIABLE).unwrap_or_else(|_| "auto".to_owned());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Now and not when this was built: who has a copy of that builds from a copy of the sources.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?;
+    let root = Path::new(&package).join("../..");
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
     let modules = match wanted.as_str() {
         "auto" | "all" => modules(&root, wanted == "all")?,

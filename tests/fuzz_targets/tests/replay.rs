@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sgl_testkit::modules::{plugin, shipped};
+
 /// Inputs of one target: chosen ones, and those that once found something.
 fn inputs(target: &str) -> Vec<PathBuf> {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
@@ -31,6 +33,22 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
 #[test]
 fn kept_module_bytes_are_harmless() {
     replay("module_bytes", fuzz_targets::module_bytes);
+}
+
+/// Each shipped module as it is, cut off, and with bits that have flipped, at places all over it.
+#[test]
+fn shipped_modules_are_harmless_whole_and_damaged() {
+    for name in shipped() {
+        let whole = plugin(&name);
+        fuzz_targets::module_bytes(&whole);
+        for part in 1..8 {
+            let at = whole.len() * part / 8;
+            fuzz_targets::module_bytes(whole.get(..at).unwrap_or_default());
+            let mut damaged = whole.clone();
+            damaged.iter_mut().skip(at).step_by(997).for_each(|byte| *byte ^= 1 << part);
+            fuzz_targets::module_bytes(&damaged);
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! All plugins of `plugins/`, found by their folders, each as it was built: through what is hard for
+//! policies in general.
+
+mod asked;
+mod hardship;
+mod whatever_is_known;
