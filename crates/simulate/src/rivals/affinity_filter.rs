@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn cache_is_kept_up_to_eighteen_seconds_of_work() {
         let mut policy = AffinityFilter::default();
-        let mut choice = |policy: &mut AffinityFilter, tag, held: [u32; 2]| {
+        let choice = |policy: &mut AffinityFilter, tag, held: [u32; 2]| {
             let workers =
                 [0, 1].map(|worker| SeenWorker { worker, held: held[worker], ..SeenWorker::default() });
             let blocks = [1, 2, 3, 4, 5];

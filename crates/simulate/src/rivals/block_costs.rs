@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn costs_are_those_of_a_pencil() {
         let mut policy = BlockCosts::default();
-        let mut choice = |policy: &mut BlockCosts, tag, held: [u32; 2], blocks: &[u64]| {
+        let choice = |policy: &mut BlockCosts, tag, held: [u32; 2], blocks: &[u64]| {
             let workers =
                 [0, 1].map(|worker| SeenWorker { worker, held: held[worker], ..SeenWorker::default() });
             let tokens = u32::try_from(blocks.len()).unwrap() * 100 + 50;

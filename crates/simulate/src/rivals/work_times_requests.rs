@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn products_are_those_of_a_pencil() {
         let mut policy = WorkTimesRequests::default();
-        let mut choice = |policy: &mut WorkTimesRequests, tag, seen: [(u32, u32); 2]| {
+        let choice = |policy: &mut WorkTimesRequests, tag, seen: [(u32, u32); 2]| {
             let workers = [0, 1].map(|worker| SeenWorker {
                 worker,
                 held: seen[worker].0,
