@@ -79,6 +79,7 @@ pub enum PolicyFault {
 pub struct PolicyShelf {
     factory: PolicyFactory,
     runtime: Runtime,
+    reasks: u32,
     _compiled: TempDir,
 }
 
@@ -120,7 +121,14 @@ impl PolicyShelf {
         let options =
             EngineOptions { aot_cache: Some(compiled.path().join("modules")), ..EngineOptions::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { factory: PolicyFactory::with_engine(options), runtime, _compiled: compiled })
+        let factory = PolicyFactory::with_engine(options);
+        Ok(Self { factory, runtime, reasks: PluginOptions::DEFAULT_REASKS, _compiled: compiled })
+    }
+
+    /// The same for plugins with this [`PluginOptions::reasks`].
+    #[must_use]
+    pub fn with_reasks(self, reasks: u32) -> Self {
+        Self { reasks, ..self }
     }
 
     /// A fresh policy.
@@ -156,7 +164,7 @@ impl PolicyShelf {
             .map_err(|source| PolicyFault::Module { name: name(), source })?;
         let counts_tokens = facts.manifest.inputs.contains(&Input::Column(Column::TokensInFlight));
         self.runtime
-            .block_on(self.factory.load(Load::module(config, module).with(options())))
+            .block_on(self.factory.load(Load::module(config, module).with(options(self.reasks))))
             .map_err(fault)?;
         let handle = self.factory.create_by_name(&loaded_as);
         let handle = handle.ok_or_else(|| PolicyFault::Unknown { name: name() })?;
@@ -170,8 +178,8 @@ impl PolicyShelf {
 }
 
 /// One instance, which nobody waits for: a run asks one question at a time.
-fn options() -> PluginOptions {
-    PluginOptions { min_warm: 1, max_instances: 1, ..PluginOptions::default() }
+fn options(reasks: u32) -> PluginOptions {
+    PluginOptions { min_warm: 1, max_instances: 1, reasks, ..PluginOptions::default() }
 }
 
 impl Drop for FreshPolicy {

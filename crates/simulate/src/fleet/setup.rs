@@ -2,6 +2,7 @@
 
 use crate::engine::{EngineModel, EnginePart, ReportedLoad, WorkerEvent, WorkerEventKind};
 use crate::workload::Workload;
+use sglang_router_rs::policies::PluginOptions;
 
 /// A fleet of engines, and the router's settings that matter to policies.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,9 @@ pub struct FleetSetup {
     pub block_tokens: u32,
     /// Blocks of a prompt that the router hashes at most. Default: 4096.
     pub max_blocks: usize,
+    /// After how many waits in a row no other request that waits is asked, as the option `reasks` of a plugin.
+    /// Default: 4.
+    pub reasks: u32,
     /// Requests that the policy may have wait, as `--queue-size` of the router. Default: 100.
     pub queue_size: usize,
     /// Seconds that one may wait, as `--queue-timeout-secs`. Default: 60.
@@ -72,6 +76,7 @@ impl FleetSetup {
             report_interval: 1.0,
             block_tokens: 16,
             max_blocks: 4096,
+            reasks: PluginOptions::DEFAULT_REASKS,
             queue_size: 100,
             queue_timeout: 60.0,
             index_bytes: 256 << 20,

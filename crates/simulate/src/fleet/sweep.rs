@@ -58,7 +58,7 @@ impl Sweep {
         workloads: &Workloads,
         progress: &RunProgress,
     ) -> Result<Vec<RunReport>, PolicyFault> {
-        let shelf = &self.shelf()?;
+        let shelf = &self.shelf(setup)?;
         let parts = SweepParts { shelf, setup, workloads, progress };
         let mut tasks: Vec<(f64, &PolicySource, u64)> = Vec::new();
         for load in &self.loads {
@@ -83,7 +83,7 @@ impl Sweep {
         share: f64,
         progress: &RunProgress,
     ) -> Result<Vec<CapacityFound>, PolicyFault> {
-        let shelf = &self.shelf()?;
+        let shelf = &self.shelf(setup)?;
         let parts = SweepParts { shelf, setup, workloads, progress };
         let seeds = |source| self.seeds.iter().map(move |seed| (source, *seed));
         let tasks: Vec<(&PolicySource, u64)> = self.policies.iter().flat_map(seeds).collect();
@@ -128,8 +128,8 @@ impl Sweep {
     }
 
     /// A shelf with all policies, tried once.
-    fn shelf(&self) -> Result<PolicyShelf, PolicyFault> {
-        let shelf = PolicyShelf::new()?;
+    fn shelf(&self, setup: &FleetSetup) -> Result<PolicyShelf, PolicyFault> {
+        let shelf = PolicyShelf::new()?.with_reasks(setup.reasks);
         for source in &self.policies {
             drop(shelf.take(source)?);
         }

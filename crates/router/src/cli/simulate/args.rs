@@ -73,6 +73,9 @@ pub struct SimulateArgs {
     /// Blocks of a prompt that are hashed at most, as `prefix_max_blocks` of `serve`
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub prefix_max_blocks: u32,
+    /// After how many waits in a row no other request that waits is asked, as `reasks` of a plugin's options
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub reasks: u32,
     /// Requests that a policy may have wait, as of `serve`
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     pub queue_size: u32,

@@ -163,6 +163,7 @@ fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
     setup.report_interval = f64::from(args.load_interval_ms) / 1e3;
     setup.block_tokens = args.prefix_block_tokens;
     setup.max_blocks = args.prefix_max_blocks as usize;
+    setup.reasks = args.reasks;
     setup.queue_size = args.queue_size as usize;
     setup.queue_timeout = args.queue_timeout_secs;
     Ok(setup)
@@ -174,7 +175,7 @@ fn settings(asked: Value, setup: &FleetSetup, slo: &Slo) -> Value {
         "speeds": setup.speeds,
         "events": setup.events,
         "report_interval": setup.report_interval,
-        "queue": { "size": setup.queue_size, "timeout": setup.queue_timeout },
+        "queue": { "size": setup.queue_size, "timeout": setup.queue_timeout, "reasks": setup.reasks },
         "block_tokens": setup.block_tokens,
         "max_blocks": setup.max_blocks,
         "model": setup.model,
