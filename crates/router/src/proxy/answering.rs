@@ -21,7 +21,7 @@ use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
 use crate::proxy::tried::Selection;
 use crate::records::Draft;
-use crate::records::draft::Asked;
+use crate::records::asked::Asked;
 use sgl_api::End;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{DecideError, HeaderLookup, RequestNeeds, SelectWorkerInfo};

@@ -35,7 +35,7 @@ use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::{Selection, Tried};
 use crate::proxy::{bootstrap, prefill_guard};
 use crate::records::Draft;
-use crate::records::draft::Asked;
+use crate::records::asked::Asked;
 use sgl_upstream::Payload;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{DecideError, PairDecision, PolicyHandle, SelectWorkerInfo};

@@ -16,7 +16,7 @@ use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tried::{Selection, Tried};
 use crate::records::Draft;
-use crate::records::draft::Asked;
+use crate::records::asked::Asked;
 use sgl_upstream::Payload;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{DecideError, Decision, PolicyHandle, SelectWorkerInfo};

@@ -5,18 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::records::asked::{Asked, milliseconds};
 use crate::records::recorder::Recorder;
-use sgl_api::{
-    CandidateRecord, DecidedBy, DecisionRecord, End, OutcomeRecord, RequestFactsRecord, RequestRecord,
-    WaitRecord,
-};
-use sglang_router_rs::core::{CandidateWorkers, KnownReport, Worker, WorkerTable};
-use sglang_router_rs::policies::{
-    Chooser, DecideError, Decision, Explanation, FailureCause, PairDecision, SelectWorkerInfo, Wait,
-};
-
-/// Workers of a table that are recorded, apart from those that were chosen.
-const MAX_CANDIDATES: usize = 256;
+use sgl_api::{DecidedBy, DecisionRecord, End, OutcomeRecord, RequestRecord, WaitRecord};
+use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::policies::{Chooser, DecideError, Decision, FailureCause, PairDecision, Wait};
 
 /// Longest request id of a client that is accepted, in bytes.
 const MAX_ID_BYTES: usize = 128;
@@ -30,14 +23,6 @@ pub(crate) struct Draft {
     record: RequestRecord,
     told: bool,
     ended: bool,
-}
-
-/// A question to the policy, before it is answered.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    explanation: Explanation,
-    decision: DecisionRecord,
-    began: Instant,
 }
 
 /// What a header tells a client: the last decision without its candidates.
@@ -150,7 +135,7 @@ impl Draft {
     }
 
     fn add(&mut self, asked: Asked, table: &WorkerTable, chosen: Result<(Vec<usize>, Chooser), DecideError>) {
-        let Asked { explanation, mut decision, began } = asked;
+        let Asked { explanation, mut decision, others, began } = asked;
         decision.cost_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let explained = explanation.take();
         decision.reason = explained.reason;
@@ -168,8 +153,7 @@ impl Draft {
                         DecidedBy::Fallback
                     }
                 };
-                let more = chosen.iter().filter(|index| **index >= MAX_CANDIDATES);
-                decision.candidates.extend(more.filter_map(|index| candidate(table, *index, true, None)));
+                decision.candidates.extend(chosen.iter().filter_map(|index| others.shown(table, *index)));
                 decision.chosen = chosen;
             }
             Err(DecideError::Rejected { cause: why }) => cause = Some(why),
@@ -271,99 +255,10 @@ impl Drop for Draft {
     }
 }
 
-impl Asked {
-    /// A question over this table, asked now.
-    pub(crate) fn now(table: &WorkerTable, info: &SelectWorkerInfo<'_>) -> Box<Self> {
-        let indexes = 0..table.len().min(MAX_CANDIDATES);
-        let hashes = info.prefix_hashes.filter(|hashes| !hashes.is_empty());
-        let held = |index| table.prefix_match(index, hashes?, info.block_tokens());
-        let one = |index| candidate(table, index, info.admits(index), held(index));
-        let candidates = indexes.filter_map(one).collect();
-        let decision = DecisionRecord {
-            chooser: DecidedBy::Nobody,
-            generation: None,
-            failure: None,
-            failure_detail: None,
-            request: request_facts(info),
-            table_version: table.version().get(),
-            workers: table.len(),
-            candidates,
-            chosen: Vec::new(),
-            wait: None,
-            shed_retry_after_ms: None,
-            reason: None,
-            tag: None,
-            cost: None,
-            decode_tag: None,
-            decode_cost: None,
-            cost_ns: 0,
-        };
-        Box::new(Self { explanation: Explanation::default(), decision, began: Instant::now() })
-    }
-
-    /// Notes what the policy gave along with its choice.
-    fn give(&mut self, first: &Decision, decode: Option<&Decision>) {
-        let cost = |decision: &Decision| Some(decision.cost()).filter(|cost| *cost != 0.0);
-        self.decision.tag = first.tag();
-        self.decision.cost = cost(first);
-        self.decision.decode_tag = decode.and_then(Decision::tag).filter(|tag| first.tag() != Some(*tag));
-        self.decision.decode_cost = decode.and_then(cost);
-    }
-
-    /// Where the policy explains its choice.
-    pub(crate) fn explanation(&self) -> &Explanation {
-        &self.explanation
-    }
-}
-
-fn request_facts(info: &SelectWorkerInfo<'_>) -> RequestFactsRecord {
-    RequestFactsRecord {
-        prompt_tokens: info.prompt_tokens.map(|tokens| tokens.count),
-        prompt_tokens_exact: info.prompt_tokens.map(|tokens| tokens.exact),
-        max_tokens: info.max_tokens,
-        stream: info.stream,
-        prefix_blocks: info.prefix_hashes.map(<[u64]>::len),
-        arrival_rate: info.arrival_rate,
-    }
-}
-
-fn candidate(
-    table: &WorkerTable,
-    index: usize,
-    admitted: bool,
-    held: Option<i32>,
-) -> Option<CandidateRecord> {
-    let worker = table.get(index)?;
-    let KnownReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ms, report_age_ms } =
-        worker.report().known();
-    Some(CandidateRecord {
-        index,
-        url: worker.url().to_owned(),
-        role: worker.role(),
-        healthy: worker.is_healthy(),
-        admitted,
-        load: worker.load(),
-        running,
-        waiting,
-        queued_tokens,
-        kv_usage,
-        throughput,
-        latency_ms,
-        report_age_ms,
-        prefix_match: held,
-        books: worker.book_numbers(),
-        score: None,
-    })
-}
-
 fn waits(wait: &Wait) -> WaitRecord {
     let at_most = Some(wait.at_most).filter(|time| *time < Duration::MAX);
     let key = Some(wait.key.get()).filter(|key| key.is_finite());
     WaitRecord { key, at_most_ms: at_most.map(milliseconds), times: 1 }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// JSON that is ASCII, as headers must be: a plugin's reason may be any text.

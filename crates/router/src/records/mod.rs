@@ -9,6 +9,7 @@
 
 mod writer;
 mod recorder;
+pub(crate) mod asked;
 pub(crate) mod draft;
 
 pub(crate) use crate::records::draft::Draft;
