@@ -140,6 +140,22 @@ pub struct RequestFactsRecord {
     /// Requests a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival_rate: Option<f32>,
+    /// How long the router had held it, in milliseconds; left out for not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<u64>,
+    /// How long it could still be held, in milliseconds; 0: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_wait_ms: Option<u64>,
+    /// How many requests the router held, this one included if it was; left out for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u32>,
+    /// Bytes of the prompt's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_bytes: Option<u64>,
+    /// Inputs that the policy declared and the request had, but that hold text or a key of the client: by
+    /// their names in the manifest (`session`, `field:POINTER`, `query:NAME`), without what they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
 }
 
 impl RequestFactsRecord {
@@ -229,6 +245,10 @@ pub struct OutcomeRecord {
     /// Milliseconds from the request's head to the first byte of the answer's body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<f64>,
+    /// Milliseconds from the request's head to the first token: the first event of a streamed answer. Left
+    /// out for answers that come whole, and for refusals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<f64>,
     /// Milliseconds that it waited in the router, for its turn, for workers or for the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_ms: Option<f64>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderMap, Response};
 
 use crate::proxy::body_values::WantedFields;
 use crate::proxy::clients::Client;
@@ -38,12 +38,17 @@ const REQUEST_ID_HEADER: &str = "x-request-id";
 ///
 /// # Errors
 ///
-/// [`ProxyError`] if no worker answered.
+/// [`ProxyError`] if no worker answered; `told` is then what the client is told of its record, if there is
+/// one.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future ends the request.
-pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Response<OutBody>, ProxyError> {
+pub(crate) async fn answer(
+    client: &Arc<Client>,
+    inbound: &Inbound,
+    told: &mut Option<Box<HeaderMap>>,
+) -> Result<Response<OutBody>, ProxyError> {
     let mut record = begin_record(client, inbound);
     let mut course = RequestCourse::new(client.proxy(), inbound);
     // One future for all of it, though an error has to be recorded: each more would be copied into
@@ -78,6 +83,7 @@ pub(crate) async fn answer(client: &Arc<Client>, inbound: &Inbound) -> Result<Re
         let waited = course.waits.give_up(error);
         if let Some(mut record) = record {
             waited.into_iter().for_each(|waited| record.waited(waited));
+            record.tell(told.get_or_insert_default());
             record.end(End::NoAnswer, Some(error.to_string()));
         }
     }
@@ -101,7 +107,10 @@ async fn serve<F: Form>(
         let (table, eligible) = (snapshot.table(), snapshot.eligible_of(F::SHAPE, &given)?);
         let wait = course.waits.hold.offer(proxy.queue(), inbound);
         let given = SelectWorkerInfo { eligible, wait: Some(wait), ..given };
-        let asked = record.is_some().then(|| Asked::now(table, &given));
+        let asked = record.is_some().then(|| {
+            let names = proxy.policy().wanted_names();
+            Asked::now(table, &given, names.as_deref())
+        });
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let given = SelectWorkerInfo { explanation, ..given };
         let decided = F::decide(proxy.policy(), table, &given).await;

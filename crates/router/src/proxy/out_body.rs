@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, response};
+use http::response;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -26,12 +26,6 @@ use crate::records::Draft;
 use sgl_api::End;
 use sgl_upstream::AnswerBody;
 use sglang_router_rs::core::Worker;
-
-/// Under which id the record of a request is found.
-const RECORD_HEADER: &str = "x-sgl-request-id";
-
-/// The decision, for clients that asked.
-const DECISION_HEADER: &str = "x-sgl-decision";
 
 /// The body of any answer to a client.
 #[derive(Debug)]
@@ -187,12 +181,7 @@ impl Passed {
         let refusal = self.events.as_ref().and_then(EventScan::error).filter(|error| error.is_first);
         let status = refusal.map_or(head.status.as_u16(), |error| error.code);
         record.answered(status, self.placement.target().worker().url());
-        if let Ok(id) = HeaderValue::from_str(record.request_id()) {
-            head.headers.insert(RECORD_HEADER, id);
-        }
-        if let Some(decision) = record.header().and_then(|text| HeaderValue::from_str(&text).ok()) {
-            head.headers.insert(DECISION_HEADER, decision);
-        }
+        record.tell(&mut head.headers);
         self.record = Some(record);
         if self.ended {
             self.end_record(self.end());
@@ -233,6 +222,9 @@ impl Passed {
                 self.look(&frame);
                 if self.listening.is_some() {
                     self.overhear(&frame);
+                }
+                if self.record.is_some() {
+                    self.note_token();
                 }
                 // With a known length hyper does not ask again after the last byte, and never after trailers.
                 if self.body.is_end() || frame.is_trailers() {
@@ -288,6 +280,15 @@ impl Passed {
         let Some(piece) = frame.data_ref().filter(|_| !std::mem::take(&mut self.is_known)) else { return };
         events.look(piece);
         self.heed_error();
+    }
+
+    /// Records when the first event came. An error is no first token.
+    fn note_token(&mut self) {
+        let has_data = self.erred.is_none() && self.events.as_ref().is_some_and(EventScan::has_data);
+        let record = self.record.as_mut().filter(|record| has_data && record.awaits_token());
+        if let Some(record) = record.filter(|_| self.placement.verdict() == Verdict::Served) {
+            record.first_token(Instant::now());
+        }
     }
 
     /// Looks for what the policy wants to hear. An error is no first token.

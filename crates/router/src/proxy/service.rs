@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -56,9 +56,10 @@ async fn measured(
 ) -> Response<OutBody> {
     let measures = client.proxy().measures();
     let mut waiting = WaitingClient { measures, route, is_over: false };
+    let mut told = None;
     let answered = match route {
         Route::Models => models(client, started),
-        _ => forwarded(client, route, request, started).await,
+        _ => forwarded(client, route, request, started, &mut told).await,
     };
     waiting.is_over = true;
     let response = match answered {
@@ -69,7 +70,9 @@ async fn measured(
                 measures.unplaced(shortage);
             }
             count_pressure(client.proxy(), &error);
-            own(client, error.response())
+            let mut response = error.response();
+            response.headers_mut().extend(told.map(|told| *told).unwrap_or_default());
+            own(client, response)
         }
     };
     let told = response.extensions().get::<ToldStatus>();
@@ -97,6 +100,7 @@ async fn forwarded(
     route: Route,
     request: Request<Incoming>,
     started: Instant,
+    told: &mut Option<Box<HeaderMap>>,
 ) -> Result<Response<OutBody>, ProxyError> {
     let (head, body) = request.into_parts();
     let arriving = Arriving { body, is_held_back: expects_continue(&head)? };
@@ -118,7 +122,7 @@ async fn forwarded(
         Some(limit) => Some(Box::pin(admission::admit(client, limit, &mut inbound)).await?),
         None => None,
     };
-    let mut answered = answering::answer(client, &inbound).await;
+    let mut answered = answering::answer(client, &inbound, told).await;
     if let (Some(admission), Ok(response)) = (admission, &mut answered) {
         response.body_mut().hold(admission);
     }

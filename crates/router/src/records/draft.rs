@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use crate::records::asked::{Asked, milliseconds};
@@ -10,6 +11,12 @@ use crate::records::recorder::Recorder;
 use sgl_api::{DecidedBy, DecisionRecord, End, OutcomeRecord, RequestRecord, WaitRecord};
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{Chooser, DecideError, Decision, FailureCause, PairDecision, Wait};
+
+/// Under which id the record of a request is found.
+const RECORD_HEADER: &str = "x-sgl-request-id";
+
+/// The decision, for clients that asked.
+const DECISION_HEADER: &str = "x-sgl-decision";
 
 /// Longest request id of a client that is accepted, in bytes.
 const MAX_ID_BYTES: usize = 128;
@@ -43,6 +50,15 @@ struct ToldDecision<'a> {
     tag: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decode_tag: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decode_cost: Option<f32>,
+    /// How the request was had wait before, or is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait: Option<&'a WaitRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shed_retry_after_ms: Option<u64>,
     cost_ns: u64,
     attempt: usize,
 }
@@ -75,13 +91,17 @@ impl Draft {
         Some(Box::new(Self { recorder: Arc::clone(recorder), started, record, told, ended: false }))
     }
 
-    /// The id under which it will be found.
-    pub(crate) fn request_id(&self) -> &str {
-        &self.record.request_id
+    /// Tells the client under which id it will be found, and the last decision if it asked.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        if let Ok(id) = HeaderValue::from_str(&self.record.request_id) {
+            headers.insert(RECORD_HEADER, id);
+        }
+        if let Some(decision) = self.header().and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(DECISION_HEADER, decision);
+        }
     }
 
-    /// The value of a header, if the client asked for one.
-    pub(crate) fn header(&self) -> Option<String> {
+    fn header(&self) -> Option<String> {
         let last = self.record.decisions.last().filter(|_| self.told)?;
         let told = ToldDecision {
             request_id: &self.record.request_id,
@@ -94,6 +114,10 @@ impl Draft {
             reason: last.reason.as_deref(),
             tag: last.tag,
             cost: last.cost,
+            decode_tag: last.decode_tag,
+            decode_cost: last.decode_cost,
+            wait: self.record.decisions.iter().rev().find_map(|decision| decision.wait.as_ref()),
+            shed_retry_after_ms: last.shed_retry_after_ms,
             cost_ns: last.cost_ns,
             attempt: self.record.decisions.len(),
         };
@@ -223,6 +247,16 @@ impl Draft {
         self.record.outcome.first_byte_ms = Some(self.millis(now));
     }
 
+    /// True until the first token is noted.
+    pub(crate) fn awaits_token(&self) -> bool {
+        self.record.outcome.first_token_ms.is_none()
+    }
+
+    /// Notes the first event of a streamed answer.
+    pub(crate) fn first_token(&mut self, now: Instant) {
+        self.record.outcome.first_token_ms = Some(self.millis(now));
+    }
+
     /// Notes what the answer said of its tokens: of the prompt, generated, and cached.
     pub(crate) fn used(&mut self, tokens: [Option<u32>; 3]) {
         let outcome = &mut self.record.outcome;
@@ -276,6 +310,9 @@ fn escaped(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::checked::RecordSettings;
+    use sglang_router_rs::core::Fleet;
+    use sglang_router_rs::policies::SelectWorkerInfo;
 
     #[test]
     fn header_is_ascii_and_still_the_same_json() {
@@ -284,5 +321,28 @@ mod tests {
         assert!(escaped.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '), "{escaped}");
         let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(read(&escaped), read(&text));
+    }
+
+    #[test]
+    fn header_tells_both_tickets_of_a_pair_and_how_the_request_waited() {
+        let settings = RecordSettings { sample: 0.0, file: None, keep: 1, header: true };
+        let recorder = Recorder::new(settings).unwrap();
+        let mut draft = Draft::begin(&recorder, true, None, "chat", "mine", Instant::now()).unwrap();
+        let fleet = Fleet::new();
+        let decision = || Asked::now(&fleet.table(), &SelectWorkerInfo::NOTHING, None).decision;
+        let wait = WaitRecord { key: Some(2.0), at_most_ms: Some(500), times: 1 };
+        draft.push(DecisionRecord { wait: Some(wait), ..decision() });
+        let (tag, decode_tag) = (Some(1), Some(2));
+        let (cost, decode_cost) = (Some(0.5), Some(1.5));
+        let chooser = DecidedBy::Plugin;
+        draft.push(DecisionRecord { chooser, tag, cost, decode_tag, decode_cost, ..decision() });
+        let mut headers = HeaderMap::new();
+        draft.tell(&mut headers);
+        let told: serde_json::Value = serde_json::from_slice(headers[DECISION_HEADER].as_bytes()).unwrap();
+        assert_eq!(
+            (&told["tag"], &told["cost"], &told["decode_tag"], &told["decode_cost"]),
+            (&1.into(), &0.5.into(), &2.into(), &1.5.into())
+        );
+        assert_eq!(told["wait"], serde_json::json!({"key": 2.0, "at_most_ms": 500, "times": 1}));
     }
 }

@@ -1,6 +1,5 @@
 //! `explain`: what was known, chosen and came of a request.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,7 +12,7 @@ use crate::cli::plugin::candidate_columns::{columns, row};
 use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::table::{nanoseconds, table};
+use crate::cli::plugin::table::{count, nanoseconds, table};
 use sgl_api::{
     CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestFactsRecord,
     RequestRecord,
@@ -131,6 +130,9 @@ fn page(record: &RequestRecord) -> String {
     if let Some(first) = outcome.first_byte_ms {
         text.push_str(&format!(", first byte after {first:.1} ms"));
     }
+    if let Some(first) = outcome.first_token_ms {
+        text.push_str(&format!(", first token after {first:.1} ms"));
+    }
     if let Some(waited) = outcome.waited_ms {
         text.push_str(&format!(", after {waited:.1} ms in the router's queue"));
     }
@@ -225,6 +227,13 @@ fn of_request(request: &RequestFactsRecord) -> String {
         request.stream.then(|| "as a stream".to_owned()),
         request.prefix_blocks.map(|blocks| format!("{} hashed", count(blocks, "block"))),
         request.arrival_rate.map(|rate| format!("{rate:.1} requests/s")),
+        request.prompt_bytes.map(|bytes| format!("{bytes} bytes of text")),
+        request.waited_ms.map(|ms| format!("held for {ms} ms")),
+        // Of one that never waited it says nothing of this request: it is the router's setting.
+        request.may_wait_ms.filter(|_| request.waited_ms.is_some()).map(|ms| format!("may wait {ms} ms")),
+        request.held.map(|count| format!("{count} held in all")),
+        (!request.withheld.is_empty())
+            .then(|| format!("with {} (not recorded)", printable(&request.withheld.join(" and ")))),
     ];
     facts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -244,13 +253,6 @@ fn ended(record: &RequestRecord) -> &'static str {
         End::NoAnswer => "no answer",
         End::ClientGone => "client gone",
     }
-}
-
-/// So many of them.
-fn count(number: impl Display, one: &str) -> String {
-    let number = number.to_string();
-    let plural = if number == "1" { "" } else { "s" };
-    format!("{number} {one}{plural}")
 }
 
 fn time(unix_ms: u64) -> String {
@@ -275,10 +277,11 @@ mod tests {
                         "pending_cost": 2.5, "oldest_pending_ms": 12}},
                 ],
                 "request": {"prompt_tokens": 120, "prompt_tokens_exact": false, "max_tokens": 64, "stream": true,
-                    "prefix_blocks": 7, "arrival_rate": 3.25},
+                    "prefix_blocks": 7, "arrival_rate": 3.25, "waited_ms": 12, "may_wait_ms": 500, "held": 3,
+                    "prompt_bytes": 480, "withheld": ["session", "field:/user"]},
                 "chosen": [1], "reason": "the\nleast", "tag": u64::MAX, "cost": 12.5, "cost_ns": 1500,
             }],
-            "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "total_ms": 80.0,
+            "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "first_token_ms": 2.5, "total_ms": 80.0,
                 "prompt_tokens": 120, "completion_tokens": 7, "cached_tokens": 64},
         }))
         .unwrap()
@@ -293,9 +296,10 @@ mod tests {
             "the plugin, generation 3, in 1500 ns",
             r#"reason   "the\nleast""#,
             "asked    a prompt of 120 tokens (estimated), at most 64 generated, as a stream, 7 blocks hashed, \
-             3.2 requests/s",
+             3.2 requests/s, 480 bytes of text, held for 12 ms, may wait 500 ms, 3 held in all, with session and \
+             field:/user (not recorded)",
             "ticket   tag 18446744073709551615, cost 12.5\n",
-            "outcome  complete, 200 from http://b, first byte after 1.2 ms, over after 80.0 ms",
+            "outcome  complete, 200 from http://b, first byte after 1.2 ms, first token after 2.5 ms, over after 80.0 ms",
             "tokens   120 of the prompt, 64 of them cached, 7 generated\n",
         ] {
             assert!(page.contains(text), "{text:?} is not in\n{page}");

@@ -1,5 +1,7 @@
 //! Plain tables and numbers for people.
 
+use std::fmt::Display;
+
 use sglang_router_rs::types::printable;
 
 /// A table: columns as wide as their widest cell, two spaces apart.
@@ -32,6 +34,13 @@ pub(crate) fn nanoseconds(ns: Option<u64>) -> String {
         Some(ns) if ns < 10_000_000 => format!("{} us", ns / 1000),
         Some(ns) => format!("{} ms", ns / 1_000_000),
     }
+}
+
+/// So many of them.
+pub(crate) fn count(number: impl Display, one: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {one}{plural}")
 }
 
 /// The start of a digest: enough to tell modules apart.

@@ -95,6 +95,7 @@ async fn record_holds_what_was_known_chosen_and_came_of_it() {
     assert_eq!((&outcome["end"], &outcome["status"]), (&json!("complete"), &json!(200)));
     assert_eq!(outcome["worker"], worker["url"]);
     assert!(outcome["total_ms"].as_f64() >= outcome["first_byte_ms"].as_f64(), "{outcome}");
+    assert!(outcome.get("first_token_ms").is_none(), "it came whole: {outcome}");
     assert!(decision["cost_ns"].as_u64() > Some(0));
 }
 
@@ -193,7 +194,8 @@ async fn client_that_hangs_up_is_recorded_with_what_it_got() {
     drop((body, client));
     let outcome = setup.record("gone").await["outcome"].clone();
     assert_eq!((&outcome["end"], &outcome["status"]), (&json!("client_gone"), &json!(200)));
-    assert!(outcome["first_byte_ms"].is_number(), "{outcome}");
+    let (byte, token) = (outcome["first_byte_ms"].as_f64(), outcome["first_token_ms"].as_f64());
+    assert!(byte.is_some() && token >= byte, "{outcome}");
 }
 
 #[tokio::test]

@@ -385,19 +385,33 @@ async fn records_tell_of_waiting_and_shedding() {
     let (worker, gate) = Upstream::behind_a_gate().await;
     let records = |config: &mut CheckedConfig| {
         config.records =
-            Some(sgl_router::config::RecordSettings { sample: 1.0, file: None, keep: 10, header: false });
+            Some(sgl_router::config::RecordSettings { sample: 1.0, file: None, keep: 10, header: true });
     };
     let stage = Stage::with(&[&worker], PluginOptions::default(), 60_000, records).await;
     let first = send(stage.data(), keyed(0, 0.0));
     worker.arrived(1).await;
-    let held = send(stage.data(), keyed(1, 3.5));
+    let asking = |id, key| {
+        let mut request = keyed(id, key);
+        request.headers_mut().insert("x-sgl-explain", HeaderValue::from_static("1"));
+        request
+    };
+    let told = |answer: &Whole| -> Value {
+        serde_json::from_str(answer.headers["x-sgl-decision"].to_str().unwrap()).unwrap()
+    };
+    let held = send(stage.data(), asking(1, 3.5));
     stage.waiting(1).await;
     gate.add_permits(2);
     is_served(first).await;
-    is_served(held).await;
-    let mut request = keyed(2, 0.0);
+    let held = soon(held).await.unwrap();
+    assert_eq!(held.status, StatusCode::OK);
+    let held = told(&held);
+    assert!(held["chooser"] == "plugin" && held["wait"]["key"] == 3.5, "{held}");
+    let mut request = asking(2, 0.0);
     request.headers_mut().insert("x-shed", HeaderValue::from_static("1500"));
-    call(stage.data(), request).await;
+    let shed = call(stage.data(), request).await;
+    assert!(shed.status == StatusCode::TOO_MANY_REQUESTS && shed.headers.contains_key("x-sgl-request-id"));
+    let shed = told(&shed);
+    assert!(shed["chooser"] == "nobody" && shed["shed_retry_after_ms"] == 1500, "{shed}");
     let admin = stage.router.addresses().admin;
     until(async || {
         call(admin, get("/v1/decisions")).await.json()["decisions"].as_array().unwrap().len() == 3
