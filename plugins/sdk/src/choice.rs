@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use sgl_policy_abi::{AnswerMap, Full, ShedAnswer, Ticket, WaitAnswer, encode_to_vec};
+use sgl_policy_abi::{AnswerMap, Full, PairMap, ShedAnswer, Ticket, WaitAnswer, encode_to_vec};
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,8 @@ pub enum Choice {
     Shed(ShedAnswer),
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
-    /// A choice with what led to it, for decision records; made from [`ExplainedChoice`].
+    /// A choice with what led to it, for decision records; made from [`ExplainedChoice`], or by
+    /// [`Choice::with_reason`].
     Explained(Encoded),
 }
 
@@ -86,6 +87,30 @@ impl Choice {
         self.with(|ticket| ticket.with_cost(cost))
     }
 
+    /// The same choice with a sentence that says why, for decision records: also of one that has the request
+    /// wait, refuses it or chooses nobody. Comes last: an explained choice stays as it is, and so does one that
+    /// failed.
+    #[must_use]
+    pub fn with_reason(self, reason: &str) -> Self {
+        let reason = Some(reason);
+        let map = match self {
+            Self::Worker(worker) => {
+                AnswerMap { selected_worker: Some(signed(worker)), ..AnswerMap::default() }
+            }
+            Self::Ticketed(worker, ticket) => {
+                AnswerMap { selected_worker: Some(signed(worker)), ticket, ..AnswerMap::default() }
+            }
+            Self::Nobody => AnswerMap::default(),
+            Self::Wait(wait) => AnswerMap { wait: Some(wait), ..AnswerMap::default() },
+            Self::Shed(shed) => AnswerMap { shed: Some(shed), ..AnswerMap::default() },
+            Self::Failed(_) | Self::Explained(_) => return self,
+        };
+        match encode_to_vec(|w| AnswerMap { reason, ..map }.encode(w)) {
+            Ok(encoded) => Self::Explained(Encoded(encoded)),
+            Err(Full) => self,
+        }
+    }
+
     #[inline]
     fn with(self, change: impl FnOnce(Ticket) -> Ticket) -> Self {
         match self {
@@ -98,6 +123,12 @@ impl Choice {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The index as a signed number; what does not fit is beyond every table either way.
+#[inline]
+pub(crate) fn signed(index: usize) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
 }
 
 impl From<usize> for Choice {
@@ -131,7 +162,7 @@ impl From<ExplainedChoice> for Choice {
 }
 
 /// The answer to one request that a prefill and a decode worker serve together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum PairChoice {
     /// Both workers by index.
     Pair {
@@ -160,6 +191,8 @@ pub enum PairChoice {
     Shed(ShedAnswer),
     /// The policy could not decide, with a sentence for the operator.
     Failed(&'static str),
+    /// A choice with a reason, for decision records; made by [`PairChoice::with_reason`].
+    Explained(Encoded),
 }
 
 impl PairChoice {
@@ -185,6 +218,31 @@ impl PairChoice {
     #[must_use]
     pub fn with_costs(self, prefill: f32, decode: f32) -> Self {
         self.with(|ticket, _| (ticket.with_cost(prefill), decode))
+    }
+
+    /// The same choice with a sentence that says why, for decision records; as [`Choice::with_reason`], and
+    /// last as well.
+    #[must_use]
+    pub fn with_reason(self, reason: &str) -> Self {
+        let reason = Some(reason);
+        let map = match self {
+            Self::Pair { prefill, decode } => {
+                let (prefill, decode) = (Some(signed(prefill)), Some(signed(decode)));
+                PairMap { prefill, decode, ..PairMap::default() }
+            }
+            Self::Ticketed { prefill, decode, ticket, decode_cost } => {
+                let (prefill, decode) = (Some(signed(prefill)), Some(signed(decode)));
+                PairMap { prefill, decode, ticket, decode_cost, ..PairMap::default() }
+            }
+            Self::Nobody => PairMap::default(),
+            Self::Wait(wait) => PairMap { wait: Some(wait), ..PairMap::default() },
+            Self::Shed(shed) => PairMap { shed: Some(shed), ..PairMap::default() },
+            Self::Failed(_) | Self::Explained(_) => return self,
+        };
+        match encode_to_vec(|w| PairMap { reason, ..map }.encode(w)) {
+            Ok(encoded) => Self::Explained(Encoded(encoded)),
+            Err(Full) => self,
+        }
     }
 
     fn with(self, change: impl FnOnce(Ticket, f32) -> (Ticket, f32)) -> Self {

@@ -10,7 +10,7 @@ use sgl_policy_abi::{
     Writer, encode_error, encode_to_vec,
 };
 
-use crate::choice::{Choice, PairChoice};
+use crate::choice::{Choice, PairChoice, signed};
 use crate::context::Context;
 use crate::host;
 use crate::message::{Message, MessageError};
@@ -111,6 +111,7 @@ impl<P: Plugin + PairHook> Guest<P> {
             PairChoice::Wait(wait) => output.pair_map(PairMap { wait: Some(wait), ..PairMap::default() }),
             PairChoice::Shed(shed) => output.pair_map(PairMap { shed: Some(shed), ..PairMap::default() }),
             PairChoice::Failed(error) => output.error(error),
+            PairChoice::Explained(answer) => output.keep(answer.0),
         }
     }
 }
@@ -220,12 +221,6 @@ fn read<'a, P: Plugin>(bytes: &'a [u8], table: Option<&Table>) -> Result<Message
 #[inline]
 fn wide(index: usize) -> u64 {
     u64::try_from(index).unwrap_or(u64::MAX)
-}
-
-/// The same as a signed number; what does not fit is beyond every table either way.
-#[inline]
-fn signed(index: usize) -> i64 {
-    i64::try_from(index).unwrap_or(i64::MAX)
 }
 
 /// Where answers stay until the next call.

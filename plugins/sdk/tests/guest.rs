@@ -248,6 +248,82 @@ fn longest_ticket_of_a_pair_fits_into_the_answer() {
     assert_eq!((with.pair, with.tag, with.costs), (pair, Some(u64::MAX), (0.5, 0.25)));
 }
 
+/// A policy that says why, whatever it does.
+#[derive(Debug)]
+struct Reasoning;
+
+const WHY: &str =
+    "a sentence that is longer than the room which short answers have in the guest, by some words";
+
+impl Policy for Reasoning {
+    fn init(_init: &Init) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
+        let choice = match ctx.random() {
+            0 => Choice::Worker(1),
+            1 => Choice::Worker(1).with_tag(7).with_cost(0.5),
+            2 => Choice::wait(2.0, Duration::from_millis(30)),
+            3 => Choice::shed(Duration::from_secs(1)),
+            4 => Choice::Nobody,
+            _ => Choice::Failed("failed"),
+        };
+        choice.with_reason(WHY)
+    }
+}
+
+impl PairHook for Reasoning {
+    fn select_pair(&mut self, ctx: &Context<'_, Self>) -> PairChoice {
+        let pair = PairChoice::Pair { prefill: 0, decode: 1 };
+        let choice = match ctx.random() {
+            0 => pair,
+            1 => pair.with_tag(7).with_costs(0.5, 0.25),
+            2 => PairChoice::wait(2.0, Duration::from_millis(30)),
+            3 => PairChoice::shed(Duration::from_secs(1)),
+            4 => PairChoice::Nobody,
+            _ => PairChoice::Failed("failed"),
+        };
+        choice.with_reason(WHY)
+    }
+}
+
+sgl_policy_sdk::export_policy! {
+    policy: Reasoning,
+    name: "reasoning",
+    description: "says why",
+    inputs: [Random, Load],
+    hooks: [select_pair, without_table],
+}
+
+#[test]
+fn reason_arrives_with_whatever_was_decided() {
+    let mut harness = Harness::<Reasoning>::new([], TestWorker::fleet(2)).expect("starts");
+    let wait = WaitAnswer { key: 2.0, deadline_ms: Some(30) };
+    let shed = ShedAnswer { retry_after_ms: 1000 };
+    for (random, worker, tag, cost) in [
+        (0, Some(1), None, 0.0),
+        (1, Some(1), Some(7), 0.5),
+        (2, None, None, 0.0),
+        (3, None, None, 0.0),
+        (4, None, None, 0.0),
+    ] {
+        let request = Request::new().random(random);
+        let (one, pair) = (harness.select(&request), harness.select_pair(&request));
+        let (wait, shed) = (Some(wait).filter(|_| random == 2), Some(shed).filter(|_| random == 3));
+        assert_eq!((one.worker, one.tag, one.cost, one.wait, one.shed), (worker, tag, cost, wait, shed));
+        assert_eq!(
+            (pair.pair.is_some(), pair.tag, pair.costs.0, pair.wait, pair.shed),
+            (worker.is_some(), tag, cost, wait, shed)
+        );
+        assert_eq!((one.reason.as_deref(), pair.reason.as_deref()), (Some(WHY), Some(WHY)), "{random}");
+    }
+    let failed = Request::new().random(5);
+    let (one, pair) = (harness.select(&failed), harness.select_pair(&failed));
+    assert_eq!((one.error.as_deref(), pair.error.as_deref()), (Some("failed"), Some("failed")));
+    assert_eq!((one.reason, pair.reason), (None, None));
+}
+
 fn echo(workers: Vec<TestWorker>) -> Harness<Echo> {
     Harness::new([], workers).expect("starts")
 }

@@ -42,6 +42,8 @@ pub struct TestPairDecision {
     pub pair: Option<(usize, usize)>,
     /// Why there was no decision.
     pub error: Option<String>,
+    /// The policy's reason, if it gave one.
+    pub reason: Option<String>,
     /// The tag that the policy gave along with its choice.
     pub tag: Option<u64>,
     /// The costs that it gave along with its choice, prefill and decode; 0.0 for none.
@@ -138,19 +140,16 @@ impl<P: Plugin> Harness<P> {
         let answer =
             PairAnswer::decode(self.guest.select_pair(&bytes)).expect("the SDK answers as the ABI says");
         let index = |index| usize::try_from(index).expect("never negative");
-        let (error, wait, shed) = match answer {
-            PairAnswer::Map(map) => (map.error.map(String::from), map.wait, map.shed),
-            _ => (None, None, None),
-        };
         let (prefill, decode) = answer.tickets();
-        TestPairDecision {
+        let decision = TestPairDecision {
             pair: answer.selected().map(|(p, d)| (index(p), index(d))),
-            error,
             tag: prefill.tag(),
             costs: (prefill.cost(), decode.cost()),
-            wait,
-            shed,
-        }
+            ..TestPairDecision::default()
+        };
+        let PairAnswer::Map(map) = answer else { return decision };
+        let (error, reason) = (map.error.map(String::from), map.reason.map(String::from));
+        TestPairDecision { error, reason, wait: map.wait, shed: map.shed, ..decision }
     }
 
     /// Reports streamed answers that have begun.
