@@ -7,6 +7,7 @@ use sgl_testkit::commanded::{commanded_as, prompt};
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::plugins::{asking, config, finished, loaded, stats, without_probation};
 use sglang_router_rs::policies::{Chooser, Load, PolicyFactory, PolicyHandle, RequestFirstToken};
+use sglang_router_rs::types::VirtualTime;
 
 /// How many answers it heard begin is counter 1; counter 2 adds that up at each end it hears of.
 fn hearing(concurrency: Concurrency) -> Vec<u8> {
@@ -124,4 +125,29 @@ async fn policy_without_the_export_says_that_it_does_not_listen() {
     let (_factory, policy) = loaded(commanded_as(Concurrency::Parallel, "", "")).await;
     assert!(!policy.on_session_end("s"));
     assert!(!PolicyFactory::new().create_by_name("random").expect("built in").on_session_end("s"));
+}
+
+#[test]
+fn first_token_is_told_within_five_milliseconds_of_its_time() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (_factory, policy) = runtime.block_on(loaded(hearing(Concurrency::Parallel)));
+    let (workers, text) = (fleet(64), prompt(65));
+    let heard = || policy.decide(&workers.table(), &asking(&text)).expect("it decides").index();
+    let time = VirtualTime::new();
+    let at = |ms| VirtualTime::BEGINNING + Duration::from_millis(ms);
+    assert_eq!(heard(), 0);
+    let chooser = generation(&policy);
+    policy.on_first_token(&begun(chooser));
+    // A millisecond is left for the system's timer, which rounds up to whole ones.
+    assert!(time.next_timer().is_some_and(|due| due <= at(4)), "{:?}", time.next_timer());
+    time.advance(at(3));
+    assert_eq!(heard(), 0);
+    policy.on_first_token(&begun(chooser));
+    time.advance(at(5));
+    assert_eq!(heard(), 1, "what came meanwhile is in the same batch");
+    assert_eq!(time.next_timer(), None);
+    policy.on_first_token(&begun(chooser));
+    assert!(time.next_timer().is_some_and(|due| due <= at(9)), "the next has a batch of its own");
+    time.advance(at(10));
+    assert_eq!(heard(), 2);
 }
