@@ -20,6 +20,7 @@ mod failures_wall_clock;
 mod files;
 mod host_functions;
 mod lifecycle;
+mod old_modules;
 mod outcomes;
 mod pairs;
 mod panics;

@@ -34,6 +34,12 @@ pub fn fixture(name: &str) -> Vec<u8> {
     module(&format!("dist/fixtures/{name}.wasm"))
 }
 
+/// The bytes of a module of `tests/fixtures/old_modules/`, which an earlier SDK made.
+pub fn old_module(name: &str) -> Vec<u8> {
+    let path = repository::path(&format!("tests/fixtures/old_modules/{name}.wasm"));
+    std::fs::read(path).expect("a module of the repository")
+}
+
 /// Reads a module; builds all of them first if it is not there.
 fn module(path: &str) -> Vec<u8> {
     let path: PathBuf = repository::path(path);
