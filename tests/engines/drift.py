@@ -32,6 +32,12 @@ class Simulated:
 
         self.url = wait_for("the simulated worker's start", address)
 
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def is_running(self):
+        return self.process.poll() is None
+
 
 def advertised(engine, url):
     """Where a worker publishes, real or not: events, missed ones, and loads if it pushes them."""

@@ -36,6 +36,10 @@ class Engine:
     def signal(self, number):
         os.kill(self.pid, number)
 
+    def is_running(self):
+        """Whether its first process is there: others may be left behind."""
+        return self.pid in session_of(self.pid)
+
     def fall_silent(self):
         """SIGTERM to vLLM's server, which kills its engine at once and waits for connections to end. Whether
         the engine can tell of its end before that is a race; one that is stopped cannot."""

@@ -8,6 +8,7 @@ most at a time (9 GB). Prints a line for each check; exits with 1 if one failed.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import time
 from functools import cached_property
 
 from drift import Simulated, advertised, compare_engine, compare_published, compare_refusals, published
-from engine import Engine
+from ends import compare_ends, cut_off, drained
+from engine import HERE, Engine
 from harness import CHAT, Router, all_at_once, ask, chat, connect, main, run, send, wait_for, whole
+from outcomes import Outcomes
 from sight import Sight
 
 # Of one tool: it sends some dozens of short requests.
@@ -26,8 +29,8 @@ TOOL_S = 300
 LONG = 3500
 
 
-class Checks(Sight):
-    """Every method named check_… is a check; they run in the order of this file, those of sight.py first."""
+class Checks(Sight, Outcomes):
+    """Every method named check_… is a check; they run in the order of this file, those of outcomes.py and sight.py first."""
 
     def __init__(self, stack, binary, directory, logs):
         self.stack, self.binary, self.directory, self.logs = stack, binary, directory, logs
@@ -64,6 +67,20 @@ class Checks(Sight):
         self.routers.append(router)
         return router
 
+    def behind(self, engines, plugin, **config):
+        """A router whose policy is a plugin: one that this test wrote beside its logs, or one of the repository's."""
+        directory = os.path.join(self.logs, f"plugins-{len(self.routers)}")
+        os.mkdir(directory)
+        made = os.path.join(HERE, "..", "..", "dist")
+        places = [os.path.join(place, plugin + ".wasm") for place in (self.logs, f"{made}/plugins", f"{made}/fixtures")]
+        shutil.copy(next(filter(os.path.exists, places)), directory)
+        with open(os.path.join(directory, plugin + ".toml"), "w") as file:
+            file.writelines(["[config]\n", *(f"{key} = {value}\n" for key, value in config.items())])
+        router = Router(self.stack, self.binary, self.logs, [engine.url for engine in engines], "--policy", plugin,
+                        "--plugin-dir", directory, "--record-header", "--record-sample", "1")
+        self.routers.append(router)
+        return router
+
     def log(self):
         return "".join(router.log() for router in self.routers)
 
@@ -93,6 +110,31 @@ class Checks(Sight):
         found += differs
         assert not found, "\n".join(found)
         return f"{len(others['events'])} events"
+
+    def check_simulated_worker_ends_as_vllm(self):
+        self.end("roomy", "tight", "second")
+        paths, said = ("/health", "/v1/models", "/version"), []
+        # What runs ends within the first time, and not within the second; how it ends then is a race between vLLM's
+        # processes, of which the simulation has the silence.
+        for end, seconds, tokens, starts in ((drained, 60, 600, 1), (cut_off, 3, LONG, 3)):
+            for _ in range(starts):
+                real = self.engine("vllm", "--shutdown-timeout", str(seconds))
+                simulated = self.simulated("vllm", "--shutdown-grace-ms", str(seconds * 1000), "--time-scale", "1")
+                found, did = compare_ends(end, real, simulated, (600, tokens), paths)
+                real.end()
+                said.append(did)
+                if not found:
+                    break
+            assert not found, "\n".join(found)
+        return " | ".join(said)
+
+    def check_simulated_worker_ends_as_sglang(self):
+        self.end("roomy", "tight", "second", "full")
+        real = self.engine("sglang")
+        simulated = self.simulated("sglang", "--shutdown-grace-ms", "60000", "--time-scale", "1")
+        found, did = compare_ends(drained, real, simulated, (600, 600), ("/health", "/ready", "/v1/models", "/v1/loads"))
+        assert not found, "\n".join(found)
+        return did
 
     # --- full engines ---
 

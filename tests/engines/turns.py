@@ -40,9 +40,9 @@ def packed(value):
     return bytes([value])
 
 
-def module(inputs=("prefix_match",)):
+def module(inputs=("prefix_match",), name="turns"):
     i32, i64 = b"\x7f", b"\x7e"
-    manifest = {"abi": 1, "name": "turns", "wire": "columns", "inputs": list(inputs)}
+    manifest = {"abi": 1, "name": name, "wire": "columns", "inputs": list(inputs)}
 
     def kind(parameters, results):
         return b"\x60" + listed(*parameters) + listed(*results)
