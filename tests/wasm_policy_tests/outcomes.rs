@@ -5,8 +5,11 @@ use std::time::Duration;
 use sgl_policy_abi::Concurrency;
 use sgl_testkit::commanded::{commanded_as, prompt};
 use sgl_testkit::fleets::fleet;
-use sgl_testkit::plugins::{asking, config, finished, loaded, stats, without_probation};
-use sglang_router_rs::policies::{Chooser, Load, PolicyFactory, PolicyHandle, RequestFirstToken};
+use sgl_testkit::plugins::{asking, config, finished, loaded, loaded_with, stats, without_probation};
+use sglang_router_rs::config::Isolation;
+use sglang_router_rs::policies::{
+    Chooser, Load, PluginOptions, PolicyFactory, PolicyHandle, RequestFirstToken,
+};
 use sglang_router_rs::types::VirtualTime;
 
 /// How many answers it heard begin is counter 1; counter 2 adds that up at each end it hears of.
@@ -71,6 +74,23 @@ async fn first_tokens_of_a_replaced_generation_reach_the_one_that_serves() {
     policy.on_first_token(&begun(before));
     assert_eq!(counted(&policy, 1).await, 1);
     assert_eq!(stats(&factory).completion_failures, 0);
+}
+
+#[tokio::test]
+async fn instance_that_has_decided_nothing_knows_the_workers_when_it_hears_of_an_end() {
+    // Counter 3: how many tables the instance had been told of that heard of an end.
+    let fields = r#"
+        (global $tables (mut i64) (i64.const 0))
+        (func (export "on_workers") (param i32 i32) (global.set $tables (i64.add (global.get $tables) (i64.const 1))))
+        (func (export "on_complete") (param i32 i32) (drop (call $count (i32.const 3) (global.get $tables))))"#;
+    // A new instance for each call.
+    let options = PluginOptions { isolation: Isolation::Fresh, ..without_probation() };
+    let module = commanded_as(Concurrency::Parallel, fields, "");
+    let (_factory, policy) = loaded_with(config("test"), options, module).await;
+    counter(&policy, 3).await;
+    policy.on_request_complete(&finished(generation(&policy)));
+    // That of its warm-up, and that of the workers.
+    assert_eq!(counted(&policy, 3).await, 2);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::policies::wasm::decide::question::Question;
 use crate::policies::wasm::decide::undecided::PutOff;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::message::draw::Draw;
+use crate::policies::wasm::message::owned::owned;
 use crate::policies::wasm::message::reply::{GuestChoice, Reply};
 use crate::policies::wasm::message::table;
 use crate::policies::wasm::state::row_state::StateGuard;
@@ -202,13 +203,15 @@ async fn tell_workers<C: CandidateWorkers>(
     workers: &C,
 ) -> Result<Lease, CallError> {
     let version = workers.version().get();
+    let (learns, names) = (lease.instance().can_tell(Tell::Workers), generation.plan.model_name_bytes());
     if generation.facts.has_on_complete || generation.facts.has_on_first_token {
         // Before the guest learns the table: a caller that goes away meanwhile would never get here.
-        generation.kept.outcomes.remember(workers);
+        let write = |buffer: &mut [u8]| table::encode_workers(buffer, workers, names);
+        let message = || learns.then(|| owned(table::workers_bound(workers, names), write)).flatten();
+        generation.kept.outcomes.remember(workers, message);
     }
-    if lease.instance().can_tell(Tell::Workers) {
-        let (engine, names) = (generation.engine(), generation.plan.model_name_bytes());
-        let bound = table::workers_bound(workers, names);
+    if learns {
+        let (engine, bound) = (generation.engine(), table::workers_bound(workers, names));
         lease = outliving::take(engine, lease, Step::Reserve(bound)).await?;
         let len = lease.write(|buffer| table::encode_workers(buffer, workers, names))?;
         lease = outliving::take(engine, lease, Step::LearnWorkers { len, version }).await?;

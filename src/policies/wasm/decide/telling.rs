@@ -9,7 +9,7 @@ use crate::engine::exports::Tell;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::canary_verdict::LOST_TIME;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
-use crate::policies::wasm::state::outcomes::Outcomes;
+use crate::policies::wasm::state::outcomes::{Outcomes, ToldEvents};
 use crate::types::virtual_time;
 
 /// How long events are collected before the plugin is told: nobody waits for a request that has ended,
@@ -67,7 +67,7 @@ impl Event {
         }
     }
 
-    fn take(self, outcomes: &Outcomes) -> Option<Vec<u8>> {
+    fn take(self, outcomes: &Outcomes) -> Option<ToldEvents> {
         match self {
             Self::FirstToken => outcomes.take_first_tokens(),
             Self::Completion => outcomes.take_completions(),
@@ -116,12 +116,12 @@ impl WasmPolicy {
 
     /// Tells one message; false if there is none.
     async fn tell_events(&self, generation: &Arc<Generation>, event: Event) -> bool {
-        let Some(message) = event.take(&generation.kept.outcomes) else { return false };
+        let Some(events) = event.take(&generation.kept.outcomes) else { return false };
         // A plugin out of the path is told nothing: its failures here may be why it is out.
         if self.breaker().is_open() || !event.has_listener(generation) {
             return true;
         }
-        if let Err(error) = tell(generation, event.export(), &message).await {
+        if let Err(error) = tell(generation, event.export(), &events).await {
             self.fail_completion(generation, &error);
         }
         true
@@ -162,9 +162,16 @@ impl WasmPolicy {
     }
 }
 
-async fn tell(generation: &Generation, export: Tell, message: &[u8]) -> Result<(), CallError> {
+/// Any idle instance will do. One that has made no decision since workers changed learns their table first:
+/// it would not know whom the events name.
+async fn tell(generation: &Generation, export: Tell, events: &ToldEvents) -> Result<(), CallError> {
     let mut lease = generation.begin_call().await?;
-    lease.tell_message(export, message).await?;
+    let learns = lease.instance().can_tell(Tell::Workers) && !events.table.is_empty();
+    if learns && lease.instance().told_version != events.table_version {
+        lease.tell_message(Tell::Workers, &events.table).await?;
+        lease.instance().told_version = events.table_version;
+    }
+    lease.tell_message(export, &events.message).await?;
     lease.finish(Some(&generation.pool));
     Ok(())
 }

@@ -46,11 +46,22 @@ pub(crate) enum Added {
     Displaced,
 }
 
-/// The table that the guest learned last, by URL.
+/// The table that a guest learned last: indexes by URL.
 #[derive(Debug, Default)]
 struct KnownTable {
     version: u64,
     indexes: HashMap<String, u32>,
+    message: Arc<[u8]>,
+}
+
+/// Events as a guest is told of them.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ToldEvents {
+    pub(crate) message: Vec<u8>,
+    /// The table that their indexes belong to.
+    pub(crate) table_version: u64,
+    /// What `on_workers` gets of it, for an instance that has not learned it; empty if that is not known.
+    pub(crate) table: Arc<[u8]>,
 }
 
 impl<E> Default for WaitingEvents<E> {
@@ -98,7 +109,7 @@ impl Outcomes {
     }
 
     /// Takes some of the sessions that are over as a message; `None` if there is none.
-    pub(crate) fn take_session_ends(&self) -> Option<Vec<u8>> {
+    pub(crate) fn take_session_ends(&self) -> Option<ToldEvents> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut waiting = self.session_ends.0.lock();
         while let Some(session) =
@@ -111,19 +122,35 @@ impl Outcomes {
         if batch.is_empty() {
             return None;
         }
-        encode_to_vec(|w| encode_session_ends(w, batch.iter().map(|session| &**session))).ok()
+        let message =
+            encode_to_vec(|w| encode_session_ends(w, batch.iter().map(|session| &**session))).ok()?;
+        // They name no worker.
+        Some(ToldEvents { message, table_version: 0, table: Arc::default() })
     }
 
-    /// Remembers what the guest was told, so that events name workers as it does.
-    pub(crate) fn remember<C: CandidateWorkers>(&self, workers: &C) {
+    /// Remembers what a guest is told, so that events name workers as it does; `message` is what it is told.
+    pub(crate) fn remember<C: CandidateWorkers>(
+        &self,
+        workers: &C,
+        message: impl FnOnce() -> Option<Vec<u8>>,
+    ) {
+        let version = workers.version().get();
+        {
+            // Each instance is told, and all of the same; of a generation before, it may have been nothing.
+            let known = self.table.lock();
+            if known.version == version && !known.message.is_empty() {
+                return;
+            }
+        }
         let url = |index| workers.worker(index).map_or("", |worker| worker.url()).to_owned();
         let indexes = (0..workers.len()).filter_map(|index| Some((url(index), u32::try_from(index).ok()?)));
-        *self.table.lock() = KnownTable { version: workers.version().get(), indexes: indexes.collect() };
+        let message = message().unwrap_or_default().into();
+        *self.table.lock() = KnownTable { version, indexes: indexes.collect(), message };
     }
 
     /// Takes the answers that have begun as a message; `None` if there is nothing to tell. Requests to
     /// workers that are gone from the table are left out.
-    pub(crate) fn take_first_tokens(&self) -> Option<Vec<u8>> {
+    pub(crate) fn take_first_tokens(&self) -> Option<ToldEvents> {
         let batch = self.first_tokens.take();
         let table = self.table.lock();
         let entry = |first: &RequestFirstToken| {
@@ -131,20 +158,24 @@ impl Outcomes {
             Some(FirstToken { worker, tag: first.tag, ms: millis(first.after) })
         };
         let entries: Vec<FirstToken> = batch.iter().filter_map(entry).collect();
-        message(entries.len(), |w| encode_first_tokens(w, table.version, entries.iter()))
+        told(entries.len(), &table, |w| encode_first_tokens(w, table.version, entries.iter()))
     }
 
     /// Takes the finished requests as a message, in the same way.
-    pub(crate) fn take_completions(&self) -> Option<Vec<u8>> {
+    pub(crate) fn take_completions(&self) -> Option<ToldEvents> {
         let batch = self.completions.take();
         let table = self.table.lock();
         let entry = |done: &RequestCompletion| Some(to_wire(done, *table.indexes.get(&done.worker_url)?));
         let entries: Vec<Completion> = batch.iter().filter_map(entry).collect();
-        message(entries.len(), |w| encode_completions(w, table.version, entries.iter()))
+        told(entries.len(), &table, |w| encode_completions(w, table.version, entries.iter()))
     }
 }
 
-fn message(entries: usize, encode: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) -> Option<Vec<u8>> {
+fn told(
+    entries: usize,
+    table: &KnownTable,
+    encode: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
+) -> Option<ToldEvents> {
     if entries == 0 {
         return None;
     }
@@ -153,7 +184,7 @@ fn message(entries: usize, encode: impl FnOnce(&mut Writer<'_>) -> Result<(), Fu
     encode(&mut writer).ok()?;
     let used = writer.position();
     message.truncate(used);
-    Some(message)
+    Some(ToldEvents { message, table_version: table.version, table: Arc::clone(&table.message) })
 }
 
 fn to_wire(done: &RequestCompletion, worker: u32) -> Completion {
@@ -206,7 +237,7 @@ mod tests {
             (count(Added::First), count(Added::Joined), count(Added::Displaced)),
             (1, MAX_WAITING - 1, 3)
         );
-        let message = outcomes.take_first_tokens().unwrap();
+        let message = outcomes.take_first_tokens().unwrap().message;
         let batch = FirstTokenBatch::decode(&message).unwrap();
         assert_eq!((batch.table(), batch.len()), (u64::MAX, MAX_WAITING));
         assert_eq!(batch.iter().next().unwrap().unwrap().tag, Some(3));
@@ -221,7 +252,7 @@ mod tests {
         assert_eq!(outcomes.take_first_tokens(), None);
         outcomes.add_first_token(&first("http://gone", 1));
         outcomes.add_first_token(&first(URL, 2));
-        let message = outcomes.take_first_tokens().unwrap();
+        let message = outcomes.take_first_tokens().unwrap().message;
         assert_eq!(FirstTokenBatch::decode(&message).unwrap().len(), 1);
     }
 
@@ -242,7 +273,7 @@ mod tests {
         for _ in 0..MAX_WAITING {
             outcomes.add_completion(&largest);
         }
-        let message = outcomes.take_completions().unwrap();
+        let message = outcomes.take_completions().unwrap().message;
         let batch = CompletionBatch::decode(&message).unwrap();
         assert_eq!(batch.iter().last().unwrap().unwrap(), to_wire(&largest, u32::MAX));
     }
