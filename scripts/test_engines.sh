@@ -29,5 +29,5 @@ if [ -z "$router" ]; then
   router=$(router)
 fi
 [ -f dist/fixtures/note_outcomes.wasm ] || die "the plugins are not there; build them with: scripts/build_wasm_plugins.sh build"
-# However much hangs: an hour is enough for a slow machine.
-exec timeout --kill-after=60 3600 python3 -B tests/engines/engines.py "$router" "$dir" "${@:2:1}"
+# However much hangs: two hours are enough for a slow machine.
+exec timeout --kill-after=60 7200 python3 -B tests/engines/engines.py "$router" "$dir" "${@:2:1}"

@@ -170,11 +170,13 @@ class Sight:
 
         `most_held` wants nothing but hits, and has at least as many as the other at its best. `least_uncached` gives some
         away where the holder of a prompt is busy; with a single system prompt it computes that at both engines, while
-        those who go by it leave the second engine idle. So many tokens are by chance."""
+        those who go by it leave the second engine idle. `chance` tokens may be missing."""
         runs = itertools.count()
 
         def cached(groups, policy, **config):
             router = self.behind(engines, policy, **config)
+            # What engines tell of their past when they are first listened to is not to come after what they are sent.
+            wait_for("connections to both engines", lambda: router.metric("sgl_router_worker_kv_sources") == 4)
             # Unlike all of other runs, so that every run begins with nothing in the caches.
             run, total = next(runs), [0]
 
