@@ -2,9 +2,10 @@
 #![expect(clippy::indexing_slicing, reason = "places in lists that the tests made themselves")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sglang_router_rs::prefix_index::{ColumnOrder, IndexedWorker, PrefixIndex};
+use sglang_router_rs::prefix_index::{ColumnOrder, IndexedWorker, KeptBeside, PrefixIndex};
 
 /// Tokens of a block.
 const TOKENS: f32 = 16.0;
@@ -78,16 +79,17 @@ impl ModelWorker {
         }
     }
 
-    fn stored(&mut self, after: Option<u64>, chain: &[u64]) -> bool {
+    fn stored(&mut self, after: Option<u64>, chain: &[u64]) -> Option<usize> {
         if after.is_some_and(|hash| !self.reported.contains_key(&hash)) {
-            return false;
+            return None;
         }
+        let known = chain.iter().take_while(|hash| self.reported.contains_key(hash)).count();
         let mut before = after;
         for hash in chain {
             self.reported.insert(*hash, before);
             before = Some(*hash);
         }
-        true
+        Some(known)
     }
 
     fn removed(&mut self, hashes: &[u64]) {
@@ -248,7 +250,7 @@ fn worker_that_starts_anew_holds_nothing_at_once_and_its_predecessor_adds_nothin
     let chain = chain_of(&[1; 300]);
     let before = index.enter(70).expect("a slot");
     index.sent(before, &chain);
-    assert!(index.stored(before, None, &chain[..100]));
+    assert_eq!(index.stored(before, None, &chain[..100]), Some(0));
     assert_eq!(matches(&index, &chain, 71)[70], blocks(300));
     index.cleared(before);
     assert_eq!(matches(&index, &chain, 71), vec![0; 71]);
@@ -256,7 +258,7 @@ fn worker_that_starts_anew_holds_nothing_at_once_and_its_predecessor_adds_nothin
     let after = index.enter(70).expect("a slot");
     assert_eq!(matches(&index, &chain, 71), vec![0; 71]);
     index.sent(before, &chain);
-    assert!(!index.stored(before, None, &chain));
+    assert_eq!(index.stored(before, None, &chain), None);
     index.set_capacity(before, 1);
     assert_eq!(matches(&index, &chain, 71), vec![0; 71], "said of a worker that is gone");
     index.sent(after, &chain);
@@ -315,10 +317,10 @@ fn nonsense_changes_nothing() {
     let index = PrefixIndex::new(0);
     assert_eq!(index.enter(32_768), None);
     let worker = index.enter(3).expect("a slot");
-    assert!(!index.stored(worker, Some(7), &[8]), "a block that it never reported");
+    assert_eq!(index.stored(worker, Some(7), &[8]), None, "a block that it never reported");
     index.removed(worker, &[1, 2, 3]);
     index.sent(worker, &[]);
-    assert!(index.stored(worker, None, &[]));
+    assert_eq!(index.stored(worker, None, &[]), Some(0));
     assert_eq!(matches(&index, &[], 4), [0; 4]);
     index.sent(worker, &[5, 5, 5, 0, 0]);
     index.stored(worker, None, &[9, 9, 9]);
@@ -365,4 +367,32 @@ fn full_index_forgets_a_small_part_at_a_time() {
         assert!(held * 4 >= most * 3, "{held} of {most} blocks in round {nth}");
     }
     assert!(index.stats().evicted_blocks > 0);
+}
+
+#[test]
+fn what_is_kept_beside_an_index_counts_as_its_own() {
+    let index = Arc::new(PrefixIndex::new(4 << 20));
+    let before = index.stats();
+    let (mut first, mut second) = (KeptBeside::new(&index), KeptBeside::new(&index));
+    assert!(first.resize(3 << 19) && !second.resize(2 << 19) && second.resize(1 << 19));
+    let stats = index.stats();
+    assert_eq!((stats.kept_beside, stats.bytes), (2 << 20, before.bytes + (2 << 20)));
+    assert!(!first.resize(4 << 19) && first.bytes() == 3 << 19, "half of it at most");
+    // What is sent has less room.
+    let worker = index.enter(0).expect("a slot");
+    index.set_capacity(worker, u32::MAX);
+    let chains = prompts(&mut fastrand::Rng::with_seed(1), 3000, 200);
+    let blocks = |index: &PrefixIndex| {
+        chains.iter().for_each(|chain| index.sent(worker, chain));
+        (index.stats().sent_blocks, index.stats().bytes)
+    };
+    let (little, bytes) = blocks(&index);
+    assert!(bytes <= 4 << 20, "{bytes}");
+    assert!(first.resize(0));
+    drop(second);
+    assert_eq!(index.stats().kept_beside, 0);
+    let (more, _) = blocks(&index);
+    assert!(more > little + little / 2, "{more} {little}");
+    drop(index);
+    assert!(!first.resize(1), "there is nothing that it is for");
 }

@@ -173,7 +173,7 @@ mod tests {
         fleet.start_prefix_index();
         assert_eq!(matches(&table, &[7, 8]), [0, 0]);
         let index = fleet.prefix_index().expect("it runs");
-        assert!(!index.stored(place, None, &[7, 8]), "a place in another index");
+        assert_eq!(index.stored(place, None, &[7, 8]), None, "a place in another index");
         table.sent(1, &[7, 8]);
         assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 32]);
         assert_eq!(table.workers()[0].indexed(), replaced.indexed(), "those before it in its slot know, too");

@@ -48,8 +48,10 @@ impl IndexedWorker {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PrefixIndexStats {
-    /// Bytes that are taken from the allocator.
+    /// Bytes that are taken from the allocator, [`kept_beside`](Self::kept_beside) among them.
     pub bytes: usize,
+    /// Bytes of these that those who feed it keep beside it, see [`KeptBeside`].
+    pub kept_beside: usize,
     /// Blocks of all workers that they hold because of what was sent to them.
     pub sent_blocks: usize,
     /// Blocks of all workers that they report.
@@ -79,6 +81,8 @@ pub struct PrefixIndex {
     waiting: ArrayQueue<Sent>,
     /// Blocks that had no place in the queue.
     missed: AtomicU64,
+    /// Bytes that may be kept beside it.
+    max_beside: usize,
 }
 
 /// A request that was sent and is not noted yet.
@@ -97,6 +101,7 @@ impl PrefixIndex {
             writer: Mutex::new(IndexWriter::new(max_bytes)),
             waiting: ArrayQueue::new(MAX_WAITING),
             missed: AtomicU64::new(0),
+            max_beside: max_bytes / 2,
         }
     }
 
@@ -139,10 +144,10 @@ impl PrefixIndex {
     }
 
     /// Notes that a worker reports blocks that it has now: those that follow the block `after`, or the
-    /// first ones of a chain. False, and nothing noted, if it did not report that block before.
-    pub fn stored(&self, worker: IndexedWorker, after: Option<u64>, chain: &[u64]) -> bool {
-        let stored = |writer: &mut IndexWriter| writer.stored(&self.shared, worker.slot, after, chain);
-        self.change(worker, stored).unwrap_or(false)
+    /// first ones of a chain. Says how many of the first of them it had reported already; `None`, and nothing
+    /// noted, if it did not report the block before them.
+    pub fn stored(&self, worker: IndexedWorker, after: Option<u64>, chain: &[u64]) -> Option<usize> {
+        self.change(worker, |writer| writer.stored(&self.shared, worker.slot, after, chain)).flatten()
     }
 
     /// Notes that a worker reports blocks that it has no longer. What follows them goes too.
@@ -186,12 +191,26 @@ impl PrefixIndex {
         tokens(blocks, block_tokens)
     }
 
+    /// Somebody keeps so many bytes beside it instead of as many; false, and no change, if these are more and
+    /// there is no room.
+    pub(super) fn keep_beside(&self, before: usize, after: usize) -> bool {
+        let kept = &self.shared.kept_beside;
+        // Relaxed: a bound, and a gauge.
+        let change = kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
+            let all = all.saturating_sub(before).saturating_add(after);
+            (after <= before || all <= self.max_beside).then_some(all)
+        });
+        change.is_ok()
+    }
+
     /// What the index holds now.
     pub fn stats(&self) -> PrefixIndexStats {
         let mut writer = self.writer.lock();
         self.note(&mut writer);
         PrefixIndexStats {
             bytes: writer.bytes(&self.shared),
+            // Relaxed: a gauge.
+            kept_beside: self.shared.kept_beside.load(Ordering::Relaxed),
             sent_blocks: writer.workers.iter().map(|held| held.sent_blocks).sum(),
             reported_blocks: writer.workers.iter().map(|held| held.reported_blocks).sum(),
             evicted_blocks: writer.evicted,

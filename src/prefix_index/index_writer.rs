@@ -1,5 +1,7 @@
 //! Who holds what, and what is forgotten first.
 
+use std::sync::atomic::Ordering;
+
 use crate::prefix_index::block_table::{NO_NODE, NodeId};
 use crate::prefix_index::entries::{Entries, EntryId, HoldingSource, UseOrder};
 use crate::prefix_index::places::BlockPlaces;
@@ -99,44 +101,55 @@ impl IndexWriter {
     }
 
     /// Notes that a worker reports blocks that follow one that it reported before, or the first blocks of a
-    /// chain. False if it never reported that block.
-    pub(super) fn stored(&mut self, shared: &Shared, worker: u16, after: Option<u64>, chain: &[u64]) -> bool {
+    /// chain; says how many of the first ones it had reported already. `None` if it never reported that block.
+    pub(super) fn stored(
+        &mut self,
+        shared: &Shared,
+        worker: u16,
+        after: Option<u64>,
+        chain: &[u64],
+    ) -> Option<usize> {
         self.make_room(shared, chain.len(), HoldingSource::Reported);
         if self.lacks_places(shared, chain.len(), self.tree.max_bytes) {
             self.refused += chain.len() as u64;
-            return true;
+            return Some(0);
         }
         let parent = match after {
             None => NO_NODE,
             Some(hash) => {
-                let Some((node, at)) = self.places.find(shared, hash) else { return false };
+                let (node, at) = self.places.find(shared, hash)?;
                 let entry = self.entry(node, worker).and_then(|id| self.entries.get(id));
                 if !entry.is_some_and(|entry| entry.is(HoldingSource::Reported)) {
-                    return false;
+                    return None;
                 }
-                if at + 1 == shared.len(node) {
-                    node
-                } else {
-                    let Some(head) = self.cut(shared, node, at + 1) else { return false };
-                    head
-                }
+                if at + 1 == shared.len(node) { node } else { self.cut(shared, node, at + 1)? }
             }
         };
-        self.hold(shared, worker, parent, chain, HoldingSource::Reported);
-        true
+        Some(self.hold(shared, worker, parent, chain, HoldingSource::Reported))
     }
 
-    /// Gives a worker all blocks of a chain that begins after a node.
-    fn hold(&mut self, shared: &Shared, worker: u16, after: NodeId, chain: &[u64], source: HoldingSource) {
+    /// Gives a worker all blocks of a chain that begins after a node; says how many of the first ones it held
+    /// already from that source.
+    fn hold(
+        &mut self,
+        shared: &Shared,
+        worker: u16,
+        after: NodeId,
+        chain: &[u64],
+        source: HoldingSource,
+    ) -> usize {
         self.path.clear();
         let mut parent = after;
         let mut rest = chain;
+        let mut known = 0;
         while let Some(id) = rest.first().and_then(|first| self.tree.find(shared, *first)) {
             let (matched, len) = (shared.matching(id, rest), shared.len(id));
+            let entry = self.entry(id, worker).and_then(|entry| self.entries.get(entry));
+            known += if entry.is_some_and(|entry| entry.is(source)) { matched } else { 0 };
             let node = if matched < len { self.cut(shared, id, matched) } else { Some(id) };
             let Some(node) = node.filter(|node| self.enter(shared, *node, worker, source)) else {
                 self.refused += rest.len() as u64;
-                return;
+                return known;
             };
             self.path.push(node);
             parent = node;
@@ -149,10 +162,11 @@ impl IndexWriter {
             };
             if added == 0 {
                 self.refused += rest.len() as u64;
-                return;
+                return known;
             }
             rest = rest.get(added..).unwrap_or_default();
         }
+        known
     }
 
     /// Makes a node for the first blocks of `rest`, and says how many.
@@ -307,7 +321,9 @@ impl IndexWriter {
     /// Bytes that all of it takes from the allocator.
     pub(super) fn bytes(&mut self, shared: &Shared) -> usize {
         let workers = self.workers.capacity() * size_of::<HeldBlocks>();
-        self.tree.other_bytes = self.entries.bytes() + self.places.bytes() + workers;
+        // Relaxed: a bound, and a gauge.
+        let beside = shared.kept_beside.load(Ordering::Relaxed);
+        self.tree.other_bytes = self.entries.bytes() + self.places.bytes() + workers + beside;
         self.tree.bytes(shared)
     }
 

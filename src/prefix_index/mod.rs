@@ -26,6 +26,8 @@ mod places;
 mod index_writer;
 mod forgetting;
 mod index;
+mod kept_beside;
 
 pub use crate::prefix_index::column::ColumnOrder;
 pub use crate::prefix_index::index::{IndexedWorker, PrefixIndex, PrefixIndexStats};
+pub use crate::prefix_index::kept_beside::KeptBeside;

@@ -1,7 +1,7 @@
 //! The nodes as the writer sees them: how they are made, cut and given back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -17,6 +17,8 @@ pub(super) struct Shared {
     pub(super) words: WordChunks,
     /// First blocks of nodes.
     pub(super) heads: ArcSwap<BlockTable>,
+    /// Bytes that those who feed the index keep for it, beside it.
+    pub(super) kept_beside: AtomicUsize,
 }
 
 impl Shared {
@@ -25,6 +27,7 @@ impl Shared {
             nodes: Nodes::new(max_bytes),
             words: WordChunks::new(max_bytes),
             heads: ArcSwap::from_pointee(BlockTable::for_count(0)),
+            kept_beside: AtomicUsize::new(0),
         }
     }
 

@@ -20,10 +20,20 @@ pub struct TokenChain {
 impl TokenChain {
     /// The beginning of a prompt. A block has up to 16,383 tokens.
     pub fn new(blocks: PrefixBlocks, seed: &PrefixSeed<'_>) -> Self {
+        let begin = Self::behind(blocks, 0);
+        Self { above: seed.start(false, usize::from(begin.block_tokens) * 4), ..begin }
+    }
+
+    /// Behind a whole block with this hash.
+    pub fn behind(blocks: PrefixBlocks, last: u64) -> Self {
         let block_tokens = u16::try_from(blocks.tokens.clamp(1, 0x3fff)).unwrap_or(1);
-        let above = seed.start(false, usize::from(block_tokens) * 4);
         let [begun, ..] = KEYS;
-        Self { above, begun, rest: [0; 3], count: 0, block_tokens }
+        Self { above: last, begun, rest: [0; 3], count: 0, block_tokens }
+    }
+
+    /// True where no block is begun: [`TokenChain::last`] is all that there is to know.
+    pub fn is_between_blocks(&self) -> bool {
+        self.count == 0
     }
 
     /// Goes on by a token. The hash of the block that it completes, if it does.

@@ -63,7 +63,9 @@ metrics! {
     OWN_SHORTAGES = Counter "own_shortages" []
         "Requests failed for want of descriptors or ports";
     PREFIX_INDEX_BYTES = Gauge "prefix_index_bytes" []
-        "Bytes of memory that the index of prefixes takes";
+        "Bytes of memory that the index of prefixes takes, with what is kept beside it";
+    PREFIX_INDEX_KEPT_BESIDE = Gauge "prefix_index_kept_beside_bytes" []
+        "Bytes of these that engines' names of the blocks that they report take";
     PREFIX_INDEX_BLOCKS = Gauge "prefix_index_blocks" ["source"]
         "Blocks that workers hold by the index, each at each worker: sent or reported";
     PREFIX_INDEX_EVICTED = Counter "prefix_index_evicted_blocks" []

@@ -150,6 +150,7 @@ impl Measures {
 fn tell_prefix_index(backends: &Backends, families: &mut Families) {
     let Some(stats) = backends.prefix_index().map(|index| index.stats()) else { return };
     families.family(&catalogue::PREFIX_INDEX_BYTES).gauge(&[], count(stats.bytes));
+    families.family(&catalogue::PREFIX_INDEX_KEPT_BESIDE).gauge(&[], count(stats.kept_beside));
     let blocks = families.family(&catalogue::PREFIX_INDEX_BLOCKS);
     blocks.gauge(&["sent"], count(stats.sent_blocks));
     blocks.gauge(&["reported"], count(stats.reported_blocks));

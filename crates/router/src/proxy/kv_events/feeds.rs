@@ -14,7 +14,7 @@ use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::sglang::SGLANG;
 use crate::proxy::engines::vllm::VLLM;
 use crate::proxy::kv_events::event_source::{EventSource, Sources, of_sglang, of_vllm};
-use crate::proxy::kv_events::held_blocks_change::HeldCounts;
+use crate::proxy::kv_events::held_blocks_change::OtherHolders;
 use crate::proxy::kv_events::load_board::LoadBoard;
 use crate::proxy::kv_events::rank_chains::{CacheNames, RankChains};
 use crate::proxy::kv_events::rank_feed::{RankFeed, WorkerFeed};
@@ -24,7 +24,7 @@ use crate::proxy::own_questions;
 use crate::proxy::roster::Roster;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::Worker;
-use sglang_router_rs::prefix_index::IndexedWorker;
+use sglang_router_rs::prefix_index::{IndexedWorker, PrefixIndex};
 use sglang_router_rs::types::PrefixBlocks;
 
 /// How often it is looked whether there is something new to listen to.
@@ -34,8 +34,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// many each time, at most.
 const LOOKS_UNHEARD: (u32, u32) = (2, 120);
 
-/// Blocks of engines and of the index, together, of which a worker's ranks remember how their chains go on:
-/// about 100 bytes each.
+/// Blocks of its engine of which a worker's ranks remember how their chains go on: each is 25 bytes of a table
+/// that is half full or more. All workers together have half of what the index may take.
 const MAX_BLOCKS: usize = 1 << 21;
 
 /// Names of a model under which its blocks are entered.
@@ -242,6 +242,8 @@ impl Feeds {
 
     fn listen_to_events(&mut self, targets: &[Arc<Target>], known: &Known, engine: &str) {
         let Some(listeners) = listeners(targets) else { return };
+        // It may have ended just now.
+        let Some(index) = self.roster.prefix_index() else { return };
         let events = self.sources.iter().flat_map(|sources| sources.events.clone()).collect::<Vec<_>>();
         self.endpoint.feed().set_sources(events.len());
         if events.is_empty() {
@@ -260,25 +262,32 @@ impl Feeds {
         for listener in &listeners {
             let is_own = |source: &EventSource| listener.0.is_none_or(|rank| source.rank == rank);
             let own: Vec<EventSource> = events.iter().filter(|source| is_own(source)).cloned().collect();
-            self.listen(*listener, own, &names, events.len());
+            self.listen(*listener, own, &names, events.len(), &index);
         }
         self.names = Some(names);
         self.listeners = listeners;
     }
 
     /// Listens to what one candidate publishes; `all` is how many sockets there are together.
-    fn listen(&mut self, listener: Listener, own: Vec<EventSource>, names: &Arc<CacheNames>, all: usize) {
+    fn listen(
+        &mut self,
+        listener: Listener,
+        own: Vec<EventSource>,
+        names: &Arc<CacheNames>,
+        all: usize,
+        index: &Arc<PrefixIndex>,
+    ) {
         let max_blocks = MAX_BLOCKS / all / names.models.len().max(1);
         let feed = Arc::new(WorkerFeed {
             roster: Arc::clone(&self.roster),
             endpoint: Arc::clone(&self.endpoint),
             worker: listener.1,
             ranks: own.len(),
-            counts: Mutex::new(HeldCounts::new()),
+            others: Mutex::new(OtherHolders::new()),
             over: AtomicBool::new(false),
         });
         for source in own {
-            let chains = RankChains::new(Arc::clone(names), self.blocks, max_blocks);
+            let chains = RankChains::new(Arc::clone(names), self.blocks, max_blocks, index);
             let rank = RankFeed::new(Arc::clone(&feed), chains);
             self.events.spawn(Subscriber::new(source, rank).follow());
         }

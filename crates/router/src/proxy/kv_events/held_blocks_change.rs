@@ -1,22 +1,24 @@
 //! What all ranks of a worker hold, as the index of prefixes hears of it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use sglang_router_rs::prefix_index::{IndexedWorker, PrefixIndex};
 
 /// Blocks of which the index hears at once.
 const MAX_RUN: usize = 256;
 
-/// How many blocks of engines' caches stand for each block of the index. Ranks hold the same prefix each for
-/// itself, and the worker holds it while one of them does.
-pub(crate) type HeldCounts = HashMap<u64, u32>;
+/// How many blocks of engines' caches stand for a block of the index beside the first one. Ranks hold the same
+/// prefix each for itself, and the worker holds it while one of them does. Most blocks have but one, and are not
+/// here.
+pub(crate) type OtherHolders = HashMap<u64, u32>;
 
 /// Tells the index, in runs of blocks: its lock is taken once for each, and not for long.
 #[derive(Debug)]
 pub(crate) struct HeldBlocksChange<'a> {
     index: &'a PrefixIndex,
     worker: IndexedWorker,
-    counts: &'a mut HeldCounts,
+    others: &'a mut OtherHolders,
     /// The block before the run.
     after: Option<u64>,
     run: Vec<u64>,
@@ -24,19 +26,12 @@ pub(crate) struct HeldBlocksChange<'a> {
 }
 
 impl<'a> HeldBlocksChange<'a> {
-    /// For a worker; `counts` are those of all its ranks.
-    pub(crate) fn new(index: &'a PrefixIndex, worker: IndexedWorker, counts: &'a mut HeldCounts) -> Self {
-        Self { index, worker, counts, after: None, run: Vec::new(), gone: Vec::new() }
+    /// For a worker; `others` are those of all its ranks.
+    pub(crate) fn new(index: &'a PrefixIndex, worker: IndexedWorker, others: &'a mut OtherHolders) -> Self {
+        Self { index, worker, others, after: None, run: Vec::new(), gone: Vec::new() }
     }
 
-    /// One block of an engine more stands for these.
-    pub(crate) fn count(&mut self, hashes: &[u64]) {
-        for hash in hashes {
-            *self.counts.entry(*hash).or_default() += 1;
-        }
-    }
-
-    /// A block is held, behind another or as the first one of a prompt.
+    /// One block of an engine more stands for this one, which is behind another or the first of a prompt.
     pub(crate) fn stored(&mut self, after: Option<u64>, hash: u64) {
         self.flush_gone();
         if self.run.last().copied() != after || self.run.is_empty() || self.run.len() >= MAX_RUN {
@@ -50,11 +45,10 @@ impl<'a> HeldBlocksChange<'a> {
     pub(crate) fn removed(&mut self, hashes: &[u64]) {
         self.flush_run();
         for hash in hashes {
-            let Some(count) = self.counts.get_mut(hash) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(hash);
-                self.gone.push(*hash);
+            match self.others.entry(*hash) {
+                Entry::Vacant(_) => self.gone.push(*hash),
+                Entry::Occupied(others) if *others.get() <= 1 => drop(others.remove()),
+                Entry::Occupied(mut others) => *others.get_mut() -= 1,
             }
         }
         if self.gone.len() >= MAX_RUN {
@@ -66,14 +60,17 @@ impl<'a> HeldBlocksChange<'a> {
     pub(crate) fn cleared(&mut self) {
         self.run.clear();
         self.gone.clear();
-        *self.counts = HeldCounts::new();
+        *self.others = OtherHolders::new();
         self.index.cleared(self.worker);
     }
 
     fn flush_run(&mut self) {
         if !self.run.is_empty() {
-            // False if there is no memory, or what is before it was forgotten: then less is believed.
-            self.index.stored(self.worker, self.after, &self.run);
+            // None if what is before it was forgotten: then less is believed, as where there is no memory.
+            let known = self.index.stored(self.worker, self.after, &self.run).unwrap_or(0);
+            for hash in self.run.iter().take(known) {
+                *self.others.entry(*hash).or_default() += 1;
+            }
             self.run.clear();
         }
     }

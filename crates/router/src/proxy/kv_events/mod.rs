@@ -18,6 +18,7 @@ mod cache_event;
 mod load_stat;
 mod event_source;
 mod held_blocks_change;
+mod chain_places;
 mod rank_chains;
 mod sequence;
 mod rank_feed;

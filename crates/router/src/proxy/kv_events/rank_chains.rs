@@ -1,11 +1,12 @@
 //! The blocks that one rank of an engine holds, and which blocks of the router's index they stand for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::proxy::feed_log::{EventKind, FeedLog};
 use crate::proxy::kv_events::cache_event::{CacheEvent, StoredBlocks};
+use crate::proxy::kv_events::chain_places::{ChainEnd, ChainPlaces, ToldBlock};
 use crate::proxy::kv_events::held_blocks_change::HeldBlocksChange;
+use sglang_router_rs::prefix_index::{KeptBeside, PrefixIndex};
 use sglang_router_rs::types::{PrefixBlocks, PrefixSeed, TokenChain};
 
 /// How requests name what a worker's cache holds.
@@ -30,50 +31,16 @@ pub(crate) struct RankChains {
     group: Option<u32>,
 }
 
-/// The ends of an engine's blocks, by their hashes.
-#[derive(Debug, Default)]
-struct ChainPlaces {
-    all: HashMap<u64, ChainPlace>,
-    /// Blocks of the engine, and of the index.
-    size: usize,
-}
-
-impl ChainPlaces {
-    fn insert(&mut self, hash: u64, place: ChainPlace) -> Option<ChainPlace> {
-        self.size += place.size();
-        let before = self.all.insert(hash, place);
-        self.size -= before.as_ref().map_or(0, ChainPlace::size);
-        before
-    }
-
-    fn remove(&mut self, hash: u64) -> Option<ChainPlace> {
-        let before = self.all.remove(&hash);
-        self.size -= before.as_ref().map_or(0, ChainPlace::size);
-        before
-    }
-}
-
-/// The end of an engine's block.
-#[derive(Debug)]
-struct ChainPlace {
-    chain: TokenChain,
-    /// Blocks of the index up to here.
-    depth: u32,
-    /// Those that it completes.
-    completes: Box<[u64]>,
-}
-
-impl ChainPlace {
-    fn size(&self) -> usize {
-        1 + self.completes.len()
-    }
-}
-
 impl RankChains {
-    /// A rank that holds nothing, and no more than `max_blocks` blocks for each name, its own and those of the
-    /// index together.
-    pub(crate) fn new(names: Arc<CacheNames>, blocks: PrefixBlocks, max_blocks: usize) -> Self {
-        let chains = names.models.iter().map(|_| ChainPlaces::default()).collect();
+    /// A rank that holds nothing, and no more than `max_blocks` of its blocks for each name. What is known of
+    /// them is kept beside the index.
+    pub(crate) fn new(
+        names: Arc<CacheNames>,
+        blocks: PrefixBlocks,
+        max_blocks: usize,
+        index: &Arc<PrefixIndex>,
+    ) -> Self {
+        let chains = names.models.iter().map(|_| ChainPlaces::new(KeptBeside::new(index))).collect();
         Self { names, blocks, max_blocks, chains, group: None }
     }
 
@@ -105,10 +72,12 @@ impl RankChains {
     /// Forgets all that the rank said.
     pub(crate) fn clear(&mut self, held: &mut HeldBlocksChange<'_>, is_only: bool) {
         for chains in &mut self.chains {
-            let before = std::mem::take(chains);
-            if !is_only {
-                before.all.values().for_each(|place| held.removed(&place.completes));
-            }
+            // All of it is cleared below where there is no other.
+            chains.clear(|completed| {
+                if !is_only {
+                    held.removed(completed)
+                }
+            });
         }
         self.group = None;
         if is_only {
@@ -123,9 +92,7 @@ impl RankChains {
     fn remove(&mut self, hashes: &[u64], held: &mut HeldBlocksChange<'_>) {
         for chains in &mut self.chains {
             for hash in hashes {
-                if let Some(place) = chains.remove(*hash) {
-                    held.removed(&place.completes);
-                }
+                chains.remove(*hash, |completed| held.removed(completed));
             }
         }
     }
@@ -138,10 +105,10 @@ impl RankChains {
         let names = if blocks.adapter.is_some() { 1 } else { self.chains.len() };
         let mut kind = EventKind::Stored;
         for name in 0..names {
-            let Some((chain, depth)) = self.before(blocks, name) else { return EventKind::Orphan };
+            let Some(end) = self.before(blocks, name) else { return EventKind::Orphan };
             let Some(chains) = self.chains.get_mut(name) else { break };
             let limits = ChainLimits { blocks: self.max_blocks, depth: self.blocks.max_blocks };
-            if !extend(chains, blocks, (chain, depth), &limits, held) {
+            if !extend(chains, blocks, end, &limits, held) {
                 kind = EventKind::Refused;
             }
         }
@@ -149,10 +116,9 @@ impl RankChains {
     }
 
     /// Where the first of these blocks begins.
-    fn before(&self, blocks: &StoredBlocks, name: usize) -> Option<(TokenChain, u32)> {
+    fn before(&self, blocks: &StoredBlocks, name: usize) -> Option<ChainEnd> {
         if let Some(parent) = blocks.parent {
-            let place = self.chains.get(name)?.all.get(&parent)?;
-            return Some((place.chain, place.depth));
+            return self.chains.get(name)?.end(self.blocks, parent);
         }
         let model = self.names.models.get(name)?;
         let adapter = blocks.adapter.as_deref();
@@ -162,7 +128,7 @@ impl RankChains {
         };
         let salt = blocks.salt.as_deref().unwrap_or_default();
         let seed = PrefixSeed { model, adapter, salt, preamble: 0 };
-        Some((TokenChain::new(self.blocks, &seed), 0))
+        Some(ChainEnd { chain: TokenChain::new(self.blocks, &seed), depth: 0 })
     }
 }
 
@@ -175,33 +141,42 @@ struct ChainLimits {
 fn extend(
     chains: &mut ChainPlaces,
     blocks: &StoredBlocks,
-    before: (TokenChain, u32),
+    before: ChainEnd,
     limits: &ChainLimits,
     held: &mut HeldBlocksChange<'_>,
 ) -> bool {
-    let (mut chain, mut depth) = before;
+    let (mut end, mut before) = (before, blocks.parent);
     let each = blocks.hashes.iter().zip(blocks.tokens.chunks(blocks.block_tokens.max(1)));
+    let mut completes = Vec::new();
     for (hash, tokens) in each.take(blocks.plain) {
-        if chains.size >= limits.blocks {
+        if chains.len() >= limits.blocks {
             return false;
         }
-        let mut completes = Vec::new();
+        completes.clear();
+        let start = (end.depth > 0).then_some(end.chain.last());
         for token in tokens {
-            let above = chain.last();
-            let Some(done) = chain.push(*token) else { continue };
+            let Some(done) = end.chain.push(*token) else { continue };
             // What is behind the longest prompt that is hashed is not looked for.
-            if depth < limits.depth {
-                held.stored((depth > 0).then_some(above), done);
+            if end.depth < limits.depth {
                 completes.push(done);
             }
-            depth = depth.saturating_add(1);
+            end.depth = end.depth.saturating_add(1);
         }
-        held.count(&completes);
-        let place = ChainPlace { chain, depth, completes: completes.into() };
-        if let Some(before) = chains.insert(*hash, place) {
+        let told = ToldBlock { hash: *hash, before, tokens, end, completes: &completes };
+        let mut gone = Vec::new();
+        if !chains.insert(told, |completed| gone.extend_from_slice(completed)) {
+            return false;
+        }
+        let mut above = start;
+        for done in &completes {
+            held.stored(above, *done);
+            above = Some(*done);
+        }
+        if !gone.is_empty() {
             // It was told before, perhaps of other tokens.
-            held.removed(&before.completes);
+            held.removed(&gone);
         }
+        before = Some(*hash);
     }
     true
 }
@@ -209,29 +184,38 @@ fn extend(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::kv_events::held_blocks_change::HeldCounts;
-    use sglang_router_rs::prefix_index::{IndexedWorker, PrefixIndex};
+    use crate::proxy::kv_events::held_blocks_change::OtherHolders;
+    use sglang_router_rs::prefix_index::IndexedWorker;
     use sglang_router_rs::types::PrefixHasher;
 
     const BLOCKS: PrefixBlocks = PrefixBlocks { tokens: 4, ..PrefixBlocks::DEFAULT };
 
     struct Rig {
-        index: PrefixIndex,
+        index: Arc<PrefixIndex>,
         worker: IndexedWorker,
-        counts: HeldCounts,
+        others: OtherHolders,
         log: FeedLog,
     }
 
     impl Rig {
         fn new() -> Self {
-            let index = PrefixIndex::new(1 << 24);
+            let index = Arc::new(PrefixIndex::new(1 << 24));
             let worker = index.enter(3).unwrap();
-            Self { index, worker, counts: HeldCounts::new(), log: FeedLog::default() }
+            Self { index, worker, others: OtherHolders::new(), log: FeedLog::default() }
         }
 
         fn take(&mut self, rank: &mut RankChains, is_only: bool, event: CacheEvent) {
-            let mut held = HeldBlocksChange::new(&self.index, self.worker, &mut self.counts);
+            let mut held = HeldBlocksChange::new(&self.index, self.worker, &mut self.others);
             rank.take(event, &mut held, is_only, &self.log);
+        }
+
+        fn rank(&self, models: &[&str]) -> RankChains {
+            let models = models.iter().map(|model| (*model).to_owned()).collect();
+            self.rank_with(CacheNames { models, adapter_is_model: true }, BLOCKS)
+        }
+
+        fn rank_with(&self, names: CacheNames, blocks: PrefixBlocks) -> RankChains {
+            RankChains::new(Arc::new(names), blocks, 1000, &self.index)
         }
 
         /// Tokens of a prompt that the index says are held.
@@ -247,11 +231,6 @@ mod tests {
     }
 
     const SEED: PrefixSeed<'static> = PrefixSeed { model: "m", adapter: "", salt: "", preamble: 0 };
-
-    fn rank(models: &[&str]) -> RankChains {
-        let models = models.iter().map(|model| (*model).to_owned()).collect();
-        RankChains::new(Arc::new(CacheNames { models, adapter_is_model: true }), BLOCKS, 1000)
-    }
 
     /// The block of a prompt of `block_tokens` at this place, and those after it.
     fn stored(prompt: &[u32], block_tokens: usize, from: usize) -> StoredBlocks {
@@ -277,7 +256,8 @@ mod tests {
     fn blocks_of_any_size_come_to_the_blocks_that_requests_hash() {
         let prompt: Vec<u32> = (7..47).collect();
         for block_tokens in [1, 2, 3, 4, 5, 8, 16, 40] {
-            let (mut rig, mut rank) = (Rig::new(), rank(&["m"]));
+            let mut rig = Rig::new();
+            let mut rank = rig.rank(&["m"]);
             // In two events, the second of which goes on from the first.
             let middle = 40 / block_tokens / 2 * block_tokens;
             let mut first = stored(&prompt[..middle.max(1)], block_tokens, 0);
@@ -304,7 +284,8 @@ mod tests {
     #[test]
     fn names_adapters_and_salts_are_those_of_requests() {
         let prompt: Vec<u32> = (7..23).collect();
-        let (mut rig, mut rank) = (Rig::new(), rank(&["m", "alias"]));
+        let mut rig = Rig::new();
+        let mut rank = rig.rank(&["m", "alias"]);
         rig.take(&mut rank, true, event(stored(&prompt, 4, 0)));
         let held = |rig: &Rig, seed: PrefixSeed<'_>| rig.matched(&seed, &prompt);
         assert_eq!((held(&rig, SEED), held(&rig, PrefixSeed { model: "alias", ..SEED })), (16, 16));
@@ -321,10 +302,10 @@ mod tests {
         };
         rig.take(&mut rank, true, event(own));
         assert_eq!(held(&rig, PrefixSeed { model: "a", salt: "s", ..SEED }), 16);
-        assert!(rank.chains[0].size > 0 && rank.chains[1].size == 0, "an adapter has one name");
+        assert!(rank.chains[0].len() > 0 && rank.chains[1].len() == 0, "an adapter has one name");
         assert_eq!((held(&rig, SEED), held(&rig, PrefixSeed { salt: "s", ..SEED })), (0, 0));
         let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: false };
-        let mut beside = RankChains::new(Arc::new(names), BLOCKS, 1000);
+        let mut beside = rig.rank_with(names, BLOCKS);
         let own = StoredBlocks { adapter: Some("b".to_owned()), ..stored(&prompt, 4, 0) };
         rig.take(&mut beside, true, event(own));
         assert_eq!(held(&rig, PrefixSeed { adapter: "b", ..SEED }), 16);
@@ -333,7 +314,8 @@ mod tests {
     #[test]
     fn unknown_parents_other_groups_and_images_are_left_out() {
         let prompt: Vec<u32> = (7..23).collect();
-        let (mut rig, mut rank) = (Rig::new(), rank(&["m"]));
+        let mut rig = Rig::new();
+        let mut rank = rig.rank(&["m"]);
         rig.take(&mut rank, true, event(stored(&prompt, 4, 8)));
         assert_eq!((rig.matched(&SEED, &prompt), rig.log.events(EventKind::Orphan)), (0, 1));
         rig.take(&mut rank, true, event(StoredBlocks { group: Some(0), plain: 2, ..stored(&prompt, 4, 0) }));
@@ -345,14 +327,14 @@ mod tests {
         assert_eq!((rig.matched(&SEED, &prompt), rig.matched(&SEED, &other)), (8, 0));
         assert_eq!(rig.log.events(EventKind::Ignored), 2);
         rig.take(&mut rank, true, CacheEvent::Removed(hashes, Some(0)));
-        assert_eq!((rig.matched(&SEED, &prompt), rig.counts.len()), (0, 0));
+        assert_eq!((rig.matched(&SEED, &prompt), rig.others.len()), (0, 0));
     }
 
     #[test]
     fn worker_holds_what_one_of_its_ranks_holds() {
         let prompt: Vec<u32> = (7..23).collect();
         let mut rig = Rig::new();
-        let mut ranks = [rank(&["m"]), rank(&["m"])];
+        let mut ranks = [rig.rank(&["m"]), rig.rank(&["m"])];
         for rank in &mut ranks {
             for _ in 0..3 {
                 rig.take(rank, false, event(stored(&prompt, 4, 0)));
@@ -366,28 +348,53 @@ mod tests {
         rig.take(first, false, CacheEvent::Cleared);
         assert_eq!(rig.matched(&SEED, &prompt), 8);
         rig.take(second, false, CacheEvent::Cleared);
-        assert_eq!((rig.matched(&SEED, &prompt), rig.counts.len()), (0, 0));
+        assert_eq!((rig.matched(&SEED, &prompt), rig.others.len()), (0, 0));
     }
 
     #[test]
     fn memory_is_bounded_whatever_an_engine_tells() {
-        let (mut rig, mut rank) = (Rig::new(), rank(&["m"]));
+        let mut rig = Rig::new();
+        let mut rank = rig.rank(&["m"]);
         for nth in 0..3000_u32 {
             rig.take(&mut rank, true, event(stored(&[nth; 8], 4, 0)));
         }
-        assert_eq!(rank.chains[0].size, 1000);
-        assert!(rig.counts.len() <= 500 && rig.log.events(EventKind::Refused) == 2750);
+        assert_eq!((rank.chains[0].len(), rig.index.stats().reported_blocks), (1000, 1000));
+        assert_eq!((rig.others.len(), rig.log.events(EventKind::Refused)), (0, 2500));
         // One hash for ever other tokens.
         for nth in 0..3000_u32 {
             let blocks = StoredBlocks { hashes: vec![4], ..stored(&[nth, 1, 1, 1], 4, 0) };
             rig.take(&mut rank, true, event(blocks));
         }
-        assert!(rig.counts.len() <= 500);
+        assert!(rig.index.stats().reported_blocks <= 1000 && rig.others.is_empty());
         let blocks = PrefixBlocks { max_blocks: 3, ..BLOCKS };
         let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: true };
-        let mut short = RankChains::new(Arc::new(names), blocks, 1000);
         let mut rig = Rig::new();
+        let mut short = rig.rank_with(names, blocks);
         rig.take(&mut short, true, event(stored(&[7; 400], 4, 0)));
-        assert_eq!((rig.matched_with(blocks, &SEED, &[7; 400]), rig.counts.len()), (12, 3));
+        assert_eq!((rig.matched_with(blocks, &SEED, &[7; 400]), rig.index.stats().reported_blocks), (12, 3));
+    }
+
+    #[test]
+    fn what_is_remembered_counts_as_the_index_and_takes_half_of_it_at_most() {
+        let index = Arc::new(PrefixIndex::new(1 << 20));
+        let mut rig = Rig { worker: index.enter(3).unwrap(), index, ..Rig::new() };
+        for block_tokens in [1, 3, 4, 8] {
+            let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: true };
+            let mut rank = RankChains::new(Arc::new(names), BLOCKS, usize::MAX, &rig.index);
+            for nth in 0..20_000_u32 {
+                rig.take(&mut rank, true, event(stored(&[nth; 24], block_tokens, 0)));
+            }
+            let kept = rig.index.stats().kept_beside;
+            assert!(kept > 300 << 10 && kept <= 512 << 10, "{block_tokens}: {kept}");
+            assert!(rig.log.events(EventKind::Refused) > 0, "{block_tokens}");
+            for nth in 0..20_000_u32 {
+                let gone = stored(&[nth; 24], block_tokens, 0).hashes;
+                rig.take(&mut rank, true, CacheEvent::Removed(gone, None));
+            }
+            let left = rig.index.stats();
+            assert!(left.kept_beside < kept + 1 && left.reported_blocks == 0, "{block_tokens}: {left:?}");
+            rig.take(&mut rank, true, CacheEvent::Cleared);
+            assert_eq!(rig.index.stats().kept_beside, 0, "{block_tokens}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::feed_log::{BatchEnd, EventKind};
 use crate::proxy::kv_events::cache_event::read_batch;
-use crate::proxy::kv_events::held_blocks_change::{HeldBlocksChange, HeldCounts};
+use crate::proxy::kv_events::held_blocks_change::{HeldBlocksChange, OtherHolders};
 use crate::proxy::kv_events::rank_chains::RankChains;
 use crate::proxy::roster::Roster;
 use sglang_router_rs::prefix_index::IndexedWorker;
@@ -21,7 +21,7 @@ const SHORT_BATCH_BYTES: usize = 32 << 10;
 ///
 /// # Concurrency
 ///
-/// Ranks take the lock of the counts for a batch each.
+/// Ranks take the lock of `others` for a batch each.
 #[derive(Debug)]
 pub(crate) struct WorkerFeed {
     pub(crate) roster: Arc<Roster>,
@@ -30,7 +30,7 @@ pub(crate) struct WorkerFeed {
     pub(crate) worker: IndexedWorker,
     /// How many ranks there are.
     pub(crate) ranks: usize,
-    pub(crate) counts: Mutex<HeldCounts>,
+    pub(crate) others: Mutex<OtherHolders>,
     /// Set when nothing more is to be said of the worker.
     pub(crate) over: AtomicBool,
 }
@@ -40,7 +40,7 @@ impl WorkerFeed {
     pub(crate) fn end(&self) {
         // Relaxed: the lock orders it for who is at it; who begins later sees it.
         self.over.store(true, Ordering::Relaxed);
-        drop(self.counts.lock());
+        drop(self.others.lock());
     }
 
     fn is_over(&self) -> bool {
@@ -95,11 +95,11 @@ impl RankFeed {
         let Some((index, chains)) = self.worker.roster.prefix_index().zip(self.chains.as_mut()) else {
             return;
         };
-        let mut counts = self.worker.counts.lock();
+        let mut others = self.worker.others.lock();
         if self.worker.is_over() {
             return;
         }
-        let mut held = HeldBlocksChange::new(&index, self.worker.worker, &mut counts);
+        let mut held = HeldBlocksChange::new(&index, self.worker.worker, &mut others);
         chains.clear(&mut held, self.worker.ranks == 1);
         self.worker.endpoint.feed().forgot();
     }
@@ -108,11 +108,11 @@ impl RankFeed {
 fn take(chains: &mut RankChains, worker: &WorkerFeed, payload: &[u8], end: BatchEnd) {
     let Some(index) = worker.roster.prefix_index() else { return };
     let log = worker.endpoint.feed();
-    let mut counts = worker.counts.lock();
+    let mut others = worker.others.lock();
     if worker.is_over() {
         return;
     }
-    let mut held = HeldBlocksChange::new(&index, worker.worker, &mut counts);
+    let mut held = HeldBlocksChange::new(&index, worker.worker, &mut others);
     let is_only = worker.ranks == 1;
     match read_batch(payload, |event| {
         if !worker.is_over() {
