@@ -181,9 +181,64 @@ impl CandidateWorkers for SliceCandidates<'_> {
         }
     }
 
+    fn fill_prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32, out: &mut [u8]) {
+        for (bytes, worker) in out.chunks_exact_mut(Column::WIDTH).zip(self.workers) {
+            let held = worker.prefix_match(prefix_hashes, block_tokens).unwrap_or(-1);
+            bytes.copy_from_slice(&held.to_le_bytes());
+        }
+    }
+
+    fn prefix_match(&self, index: usize, prefix_hashes: &[u64], block_tokens: f32) -> Option<i32> {
+        self.workers.get(index)?.prefix_match(prefix_hashes, block_tokens)
+    }
+
     fn fill_healthy(&self, out: &mut [u8]) {
         for (byte, workers) in out.iter_mut().zip(self.workers.chunks(8)) {
             *byte = workers.iter().rev().fold(0, |bits, worker| bits << 1 | u8::from(worker.is_healthy()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that says how much it holds.
+    #[derive(Debug)]
+    struct Holder(Option<i32>);
+
+    impl Worker for Holder {
+        fn url(&self) -> &str {
+            "http://w"
+        }
+
+        fn is_healthy(&self) -> bool {
+            true
+        }
+
+        fn load(&self) -> usize {
+            0
+        }
+
+        fn increment_load(&self) {}
+
+        fn decrement_load(&self) {}
+
+        fn prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32) -> Option<i32> {
+            assert_eq!((prefix_hashes, block_tokens), (&[7, 8][..], 16.0));
+            self.0
+        }
+    }
+
+    #[test]
+    fn workers_of_a_slice_say_what_they_hold() {
+        let workers: [Arc<dyn Worker>; 3] = [Some(5), None, Some(0)].map(|held| Arc::new(Holder(held)) as _);
+        let candidates = SliceCandidates::new(TableVersion::next(), &workers);
+        let mut out = [0; 3 * Column::WIDTH];
+        candidates.fill_prefix_match(&[7, 8], 16.0, &mut out);
+        let held: Vec<i32> = out.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
+        assert_eq!(held, [5, -1, 0]);
+        assert_eq!(candidates.prefix_match(0, &[7, 8], 16.0), Some(5));
+        assert_eq!(candidates.prefix_match(3, &[7, 8], 16.0), None);
     }
 }

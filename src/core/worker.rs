@@ -64,6 +64,13 @@ pub trait Worker: Send + Sync + fmt::Debug {
         WorkerReport::UNKNOWN
     }
 
+    /// How many tokens of a prompt with these block hashes it is believed to hold, for an embedder that keeps
+    /// an index of prefixes; never asked without hashes. Default: nobody knows.
+    fn prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32) -> Option<i32> {
+        let _ = (prefix_hashes, block_tokens);
+        None
+    }
+
     /// The router's own books of this worker, if it keeps room for them. Default: none, and all of their
     /// columns are unknown.
     fn books(&self) -> Option<&WorkerBooks> {

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::core::book_page::{Margin, Page};
+use crate::core::book_page::{Margin, Page, halves};
 use crate::core::books::BookNumbers;
+use crate::core::moment;
 use sgl_policy_abi::Column;
 
 /// The books of one worker outside a [`crate::core::Fleet`]: for an embedder's own kind of worker, which
@@ -40,6 +41,27 @@ impl WorkerBooks {
         BookNumbers::from_bits(|column| self.bits(column).unwrap_or(column.unknown()))
     }
 
+    /// Shows these numbers instead, for who counts requests elsewhere; ages count from now on. What was entered
+    /// into them before must not be taken out again afterwards.
+    pub fn show(&self, numbers: &BookNumbers) {
+        let float = |value: Option<f32>| value.unwrap_or(f32::NAN).to_bits();
+        let oldest = numbers.oldest_pending_ms.map(|age| moment::before(moment::now(), age));
+        let halves = |low: i32, high: i32| halves(low.cast_unsigned(), high.cast_unsigned());
+        let both = [
+            (&self.load_and_held, halves(numbers.prefill_load, numbers.tokens_in_flight)),
+            (&self.prefill_and_uncached, halves(numbers.prefill_tokens, numbers.uncached_tokens)),
+        ];
+        let single = [
+            (&self.cost, numbers.pending_cost.to_bits()),
+            (&self.oldest, oldest.unwrap_or(Column::OldestPendingMs.unknown())),
+            (&self.ttft, float(numbers.ttft_ms)),
+            (&self.tpot, float(numbers.tpot_ms)),
+        ];
+        // Relaxed: gauges.
+        both.into_iter().for_each(|(cell, bits)| cell.store(bits, Ordering::Relaxed));
+        single.into_iter().for_each(|(cell, bits)| cell.store(bits, Ordering::Relaxed));
+    }
+
     pub(crate) fn page(&self) -> Page<'_> {
         Page {
             load_and_held: &self.load_and_held,
@@ -69,5 +91,29 @@ impl WorkerBooks {
             Column::TpotEwma => whole(&self.tpot),
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_were_kept_elsewhere_are_shown_as_they_are() {
+        let books = WorkerBooks::default();
+        let numbers = BookNumbers {
+            prefill_load: 1,
+            prefill_tokens: 300,
+            uncached_tokens: 200,
+            tokens_in_flight: 400,
+            pending_cost: 2.5,
+            oldest_pending_ms: None,
+            ttft_ms: Some(20.0),
+            tpot_ms: None,
+        };
+        books.show(&numbers);
+        assert_eq!(books.numbers(), numbers);
+        books.show(&BookNumbers { oldest_pending_ms: Some(5000), ..numbers });
+        assert!(books.numbers().oldest_pending_ms >= Some(5000));
     }
 }

@@ -193,7 +193,13 @@ impl Decision {
     ) -> Result<Self, DecideError> {
         let Placed { index, ticket } = placed;
         let worker = workers.get(index).ok_or(DecideError::NoWorker)?;
-        let entry = || book_entry(info, ticket.cost());
+        let entry = || {
+            let entry = book_entry(info, ticket.cost());
+            let hashes = info.prefix_hashes.filter(|hashes| !hashes.is_empty());
+            let held = hashes.and_then(|hashes| worker.prefix_match(hashes, info.block_tokens()));
+            let held = held.unwrap_or_default().max(0).cast_unsigned();
+            BookEntry { uncached_tokens: entry.prefill_tokens.saturating_sub(held), ..entry }
+        };
         Ok(Self { index, in_flight: InFlight::on_worker_with(Arc::clone(worker), entry), chooser, ticket })
     }
 

@@ -34,8 +34,8 @@ pub use crate::progress_line::{NDJSON, ProgressLine};
 pub use crate::pushed::{AfterRestart, Pushed};
 pub use crate::queue_view::{QueueView, WaitingView, WaitsFor};
 pub use crate::request_record::{
-    CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestFactsRecord,
-    RequestRecord, WaitRecord,
+    CandidateFacts, CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord,
+    RecordedInputs, RequestFactsRecord, RequestRecord, WaitRecord,
 };
 pub use crate::signature_header::SIGNATURE_HEADER;
 #[cfg(feature = "server")]

@@ -1,10 +1,11 @@
 //! What was decided for one request and what came of it, as it is written and shown.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use sglang_router_rs::core::{BookNumbers, WorkerRole};
+use sglang_router_rs::core::{BookNumbers, EngineFacts, WorkerRole};
 
 /// The decisions of one request and what came of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,10 +19,32 @@ pub struct RequestRecord {
     pub route: String,
     /// The policy that places requests.
     pub policy: String,
+    /// How much was recorded of what policies may know. Missing: what the policy declared.
+    #[serde(default, skip_serializing_if = "RecordedInputs::is_declared")]
+    pub inputs: RecordedInputs,
     /// One, and one more for each retry on other workers.
     pub decisions: Vec<DecisionRecord>,
     /// What came of the request.
     pub outcome: OutcomeRecord,
+}
+
+/// How much is recorded of what policies may know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum RecordedInputs {
+    /// What the policy declared: nothing else is worked out. The default.
+    #[default]
+    Declared,
+    /// All that can be recorded without the text of requests.
+    All,
+}
+
+impl RecordedInputs {
+    /// True for what policies declared.
+    pub fn is_declared(&self) -> bool {
+        *self == Self::Declared
+    }
 }
 
 /// The newest records.
@@ -156,6 +179,22 @@ pub struct RequestFactsRecord {
     /// their names in the manifest (`session`, `field:POINTER`, `query:NAME`), without what they were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<String>,
+    /// The path of the endpoint; this and all below only where the router records all inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The model that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// A number that stands for the key of the session, the same for the same key until the router starts
+    /// anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<u64>,
+    /// Tokens of a block of the prompt, on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_block_tokens: Option<f32>,
+    /// Chained hashes of the prompt's blocks, of the first 1024.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix_hashes: Vec<u64>,
 }
 
 impl RequestFactsRecord {
@@ -163,6 +202,39 @@ impl RequestFactsRecord {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What is known of a worker and rarely changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct CandidateFacts {
+    /// Its capacity relative to others. Left out for 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: f64,
+    /// The model that it serves, if the router knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What is known of its engine.
+    #[serde(default, skip_serializing_if = "EngineFacts::is_unknown")]
+    pub engine: EngineFacts,
+}
+
+impl Default for CandidateFacts {
+    fn default() -> Self {
+        Self { weight: one(), model: None, labels: BTreeMap::new(), engine: EngineFacts::UNKNOWN }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::float_cmp, reason = "the default is exact")]
+fn is_one(weight: &f64) -> bool {
+    *weight == one()
 }
 
 /// One worker before a decision. Signals that are not known are left out.
@@ -211,6 +283,9 @@ pub struct CandidateRecord {
     /// What the plugin gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
+    /// What rarely changes of it, where the router records all inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<CandidateFacts>,
 }
 
 /// How a plugin had a request wait.

@@ -14,6 +14,7 @@
 //! - [`fleet`]: the router in front of workers, in virtual time.
 //! - [`rivals`]: models of other routers' policies, to compare with.
 //! - [`report`]: what came of it.
+//! - [`replay`]: decisions that a router recorded, made again by others.
 //!
 //! A run is repeatable: the same workload, model, policy and seed give the same figures, on any machine.
 
@@ -22,3 +23,4 @@ pub mod engine;
 pub mod report;
 pub mod rivals;
 pub mod fleet;
+pub mod replay;

@@ -77,6 +77,7 @@ fn plugins(args: &ServeArgs) -> Vec<Given> {
         ("aot_cache", "--aot-cache", args.aot_cache.is_some()),
         ("records.sample", "--record-sample", args.record_sample.is_some()),
         ("records.file", "--record-file", args.record_file.is_some()),
+        ("records.inputs", "--record-inputs", args.record_inputs.is_some()),
     ]
 }
 

@@ -11,6 +11,7 @@ use crate::cli::setting::setting;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::worker_entry::WorkerEntry;
+use sgl_api::RecordedInputs;
 use sglang_router_rs::config::Fault;
 use sglang_router_rs::core::WorkerRole;
 
@@ -156,6 +157,10 @@ pub struct ServeArgs {
     /// File to which records of decisions are appended, a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub record_file: Option<PathBuf>,
+    /// What is recorded: what the policy declares, or all inputs, for `plugin replay` with other policies
+    /// [default: declared]
+    #[arg(long, value_name = "WHICH", value_parser = recorded_inputs)]
+    pub record_inputs: Option<RecordedInputs>,
     /// Clients that send x-sgl-explain get x-sgl-decision with their answer
     #[arg(long)]
     pub record_header: bool,
@@ -209,6 +214,14 @@ fn count_or_none(text: &str) -> Result<usize, String> {
     if text == "-1" { Ok(0) } else { text.parse().map_err(|error: ParseIntError| error.to_string()) }
 }
 
+fn recorded_inputs(text: &str) -> Result<RecordedInputs, String> {
+    match text {
+        "declared" => Ok(RecordedInputs::Declared),
+        "all" => Ok(RecordedInputs::All),
+        _ => Err("allowed: declared, all".to_owned()),
+    }
+}
+
 fn set<T: Clone>(flag: &Option<T>, field: &mut T) {
     if let Some(value) = flag {
         *field = value.clone();
@@ -242,6 +255,7 @@ impl ServeArgs {
         if self.record_file.is_some() {
             config.records.file.clone_from(&self.record_file);
         }
+        set(&self.record_inputs, &mut config.records.inputs);
         config.records.header |= self.record_header;
         let mut named = BTreeSet::new();
         for text in &self.plugin {

@@ -11,10 +11,10 @@ pub mod serve;
 #[cfg(feature = "tools")]
 pub mod sim_worker;
 pub mod compile_worker;
+#[cfg(feature = "tools")]
+pub mod simulate;
 pub mod plugin;
 #[cfg(feature = "tools")]
 pub mod load;
-#[cfg(feature = "tools")]
-pub mod simulate;
 
 pub use crate::cli::flags::ServeArgs;

@@ -297,6 +297,7 @@ fn check_records(config: &RouterConfig, faults: &mut Vec<Fault>) -> Option<Recor
         file: records.file.clone(),
         keep,
         header: records.header,
+        inputs: records.inputs,
     })
 }
 

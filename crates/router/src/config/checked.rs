@@ -12,6 +12,7 @@ use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::RetryOn;
 use crate::config::tokenizer_entry::TokenizerEntry;
 use crate::config::worker_entry::WorkerEntry;
+use sgl_api::RecordedInputs;
 use sglang_router_rs::config::{Fault, TrustRule};
 
 /// Longest time that can be set in seconds, where nothing else is said.
@@ -271,6 +272,8 @@ pub struct RecordSettings {
     pub keep: usize,
     /// Whether clients may ask for a record, and get it in a header.
     pub header: bool,
+    /// How much is recorded of what policies may know.
+    pub inputs: RecordedInputs,
 }
 
 /// How workers are connected to.

@@ -15,6 +15,7 @@ use crate::config::requests_section::RequestsSection;
 use crate::config::retry_on::RetryCondition;
 use crate::config::tokenizer_entry::{TokenizerEntry, TokenizingSection};
 use crate::config::worker_entry::WorkerEntry;
+use sgl_api::RecordedInputs;
 use sglang_router_rs::config::TrustRule;
 
 /// The file as a whole. Flags win over it. Serialised, it holds what needs a restart only.
@@ -229,11 +230,15 @@ pub struct RecordsSection {
     /// Whether a client that sends `x-sgl-explain` gets `x-sgl-decision` with its answer, and its
     /// request recorded. Default: false.
     pub header: bool,
+    /// What is recorded of requests and workers: `declared`, what the policy declares, or `all`, for
+    /// `sgl-router plugin replay` with other policies. All of it is then worked out of every request, the
+    /// index of prefixes and the books are kept. Default: `declared`.
+    pub inputs: RecordedInputs,
 }
 
 impl Default for RecordsSection {
     fn default() -> Self {
-        Self { sample: 0.0, file: None, keep: 1000, header: false }
+        Self { sample: 0.0, file: None, keep: 1000, header: false, inputs: RecordedInputs::Declared }
     }
 }
 

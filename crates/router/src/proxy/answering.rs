@@ -21,7 +21,6 @@ use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
 use crate::proxy::tried::Selection;
 use crate::records::Draft;
-use crate::records::asked::Asked;
 use sgl_api::End;
 use sglang_router_rs::core::WorkerTable;
 use sglang_router_rs::policies::{DecideError, HeaderLookup, RequestNeeds, SelectWorkerInfo};
@@ -107,9 +106,9 @@ async fn serve<F: Form>(
         let (table, eligible) = (snapshot.table(), snapshot.eligible_of(F::SHAPE, &given)?);
         let wait = course.waits.hold.offer(proxy.queue(), inbound);
         let given = SelectWorkerInfo { eligible, wait: Some(wait), ..given };
-        let asked = record.is_some().then(|| {
+        let asked = record.as_ref().map(|record| {
             let names = proxy.policy().wanted_names();
-            Asked::now(table, &given, names.as_deref())
+            record.ask(table, &given, names.as_deref())
         });
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let given = SelectWorkerInfo { explanation, ..given };
@@ -155,7 +154,7 @@ async fn serve<F: Form>(
 
 /// Notes which workers hold the request's prompt from now on, if the policy wants to know.
 fn note_prefix(proxy: &DataPlane, table: &WorkerTable, info: &SelectWorkerInfo<'_>, chosen: Selection) {
-    let Some(hashes) = info.prefix_hashes.filter(|_| proxy.policy().needs().prefix_match) else { return };
+    let Some(hashes) = info.prefix_hashes.filter(|_| proxy.request_needs().prefix_match) else { return };
     for index in chosen.prefill.into_iter().chain([chosen.decode]) {
         table.sent(index, hashes);
     }
@@ -184,7 +183,7 @@ async fn read_request<'a>(
 ) -> Result<(RequestView<'a>, Shape), ProxyError> {
     let (route, snapshot) = (inbound.route, &course.snapshot);
     let (policy, settings) = (proxy.policy(), &proxy.settings().requests);
-    let needs = policy.needs();
+    let needs = proxy.request_needs();
     if needs.prefix_match {
         proxy.backends().start_prefix_index();
     }

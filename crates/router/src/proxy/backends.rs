@@ -21,7 +21,7 @@ use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
 use sgl_upstream::{WorkerUrl, WorkerUrlError};
 use sglang_router_rs::core::{FleetError, WorkerSpec};
-use sglang_router_rs::policies::PolicyHandle;
+use sglang_router_rs::policies::{FleetNeeds, PolicyHandle};
 use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// How often a draining worker's requests are counted.
@@ -133,8 +133,8 @@ impl Backends {
     }
 
     /// From now on what this policy reads of workers is kept up, and what it reads no longer is given up.
-    pub(crate) fn serve(&self, policy: PolicyHandle) {
-        let upkeep = fleet_upkeep::keep(policy, Arc::clone(&self.roster));
+    pub(crate) fn serve(&self, policy: PolicyHandle, recorded: FleetNeeds) {
+        let upkeep = fleet_upkeep::keep(policy, recorded, Arc::clone(&self.roster));
         self.keepers.lock().upkeep = Some(Keeper(self.runtime.spawn(upkeep)));
     }
 

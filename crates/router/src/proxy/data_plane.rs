@@ -13,7 +13,7 @@ use crate::proxy::queue::RequestQueue;
 use crate::records::Recorder;
 use crate::tokens::Tokenizing;
 use sglang_router_rs::core::{ArrivalRate, TokenRatios};
-use sglang_router_rs::policies::PolicyHandle;
+use sglang_router_rs::policies::{OutcomeNeeds, PolicyHandle, RequestNeeds};
 
 /// The share of the memory for bodies that those of waiting requests may take: one half.
 const SHARE_OF_WAITING: u64 = 2;
@@ -52,7 +52,8 @@ impl DataPlane {
         let queue = RequestQueue::new(settings.queue, pressure.max_body_bytes() / SHARE_OF_WAITING);
         queue.register(metrics);
         let backends = Arc::new(Backends::with_queue(settings.clone(), Arc::clone(&queue)));
-        backends.serve(policy.clone());
+        let recorded = recorder.as_ref().map(|recorder| recorder.fleet_needs()).unwrap_or_default();
+        backends.serve(policy.clone(), recorded);
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
         let tokenizing = Tokenizing::new(settings.tokenizing);
@@ -80,6 +81,21 @@ impl DataPlane {
     /// The policy.
     pub fn policy(&self) -> &PolicyHandle {
         &self.policy
+    }
+
+    /// What has to be known of requests: for the policy, and for records of all inputs.
+    pub(crate) fn request_needs(&self) -> RequestNeeds {
+        let needs = self.policy.needs();
+        match &self.recorder {
+            Some(recorder) if recorder.records_all() => needs.and(recorder.request_needs()),
+            _ => needs,
+        }
+    }
+
+    /// What is looked for in an answer: for the policy, and for records of all inputs.
+    pub(crate) fn outcome_needs(&self, needs: OutcomeNeeds) -> OutcomeNeeds {
+        let records_all = self.recorder.as_ref().is_some_and(|recorder| recorder.records_all());
+        OutcomeNeeds { usage: needs.usage || records_all, lessons: needs.lessons || records_all, ..needs }
     }
 
     /// The workers.

@@ -195,7 +195,8 @@ impl Answered {
         let told = opening.error().map(|error| ToldStatus(error.code));
         let Opening { mut head, body, events, open_end, .. } = opening;
         let ratios = client.proxy().token_ratios();
-        let listening = Listening::to(placement.needs(), &head, events.is_some(), lesson, ratios);
+        let needs = client.proxy().outcome_needs(placement.needs());
+        let listening = Listening::to(needs, &head, events.is_some(), lesson, ratios);
         prepare_answer(&mut head);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());

@@ -130,6 +130,7 @@ impl Seen {
             prefix_match: self.prefix_match,
             books: self.books,
             score: None,
+            facts: None,
         }
     }
 }
@@ -155,6 +156,7 @@ fn request_facts(info: &SelectWorkerInfo<'_>, names: Option<&WantedNames>) -> Re
         held: info.wait.map(|wait| wait.held).filter(|held| *held > 0),
         prompt_bytes: Some(info.whole_prompt_bytes()).filter(|bytes| *bytes > 0),
         withheld: withheld(info, names),
+        ..RequestFactsRecord::default()
     }
 }
 

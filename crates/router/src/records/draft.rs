@@ -6,11 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
+use crate::records::all_inputs;
 use crate::records::asked::{Asked, milliseconds};
 use crate::records::recorder::Recorder;
 use sgl_api::{DecidedBy, DecisionRecord, End, OutcomeRecord, RequestRecord, WaitRecord};
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{Chooser, DecideError, Decision, FailureCause, PairDecision, Wait};
+use sglang_router_rs::policies::{
+    Chooser, DecideError, Decision, FailureCause, PairDecision, SelectWorkerInfo, Wait, WantedNames,
+};
 
 /// Under which id the record of a request is found.
 const RECORD_HEADER: &str = "x-sgl-request-id";
@@ -85,10 +88,25 @@ impl Draft {
             time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
             route: route.to_owned(),
             policy: policy.to_owned(),
+            inputs: recorder.settings().inputs,
             decisions: Vec::new(),
             outcome: OutcomeRecord::default(),
         };
         Some(Box::new(Self { recorder: Arc::clone(recorder), started, record, told, ended: false }))
+    }
+
+    /// A question to the policy over this table, asked now; it wants these names.
+    pub(crate) fn ask(
+        &self,
+        table: &WorkerTable,
+        info: &SelectWorkerInfo<'_>,
+        names: Option<&WantedNames>,
+    ) -> Box<Asked> {
+        let mut asked = Asked::now(table, info, names);
+        if self.recorder.records_all() {
+            all_inputs::add(&mut asked, &self.recorder, table, info);
+        }
+        asked
     }
 
     /// Tells the client under which id it will be found, and the last decision if it asked.
@@ -177,7 +195,12 @@ impl Draft {
                         DecidedBy::Fallback
                     }
                 };
+                let known = decision.candidates.len();
                 decision.candidates.extend(chosen.iter().filter_map(|index| others.shown(table, *index)));
+                if self.recorder.records_all() {
+                    let more = decision.candidates.iter_mut().skip(known);
+                    more.for_each(|candidate| all_inputs::add_facts(candidate, table));
+                }
                 decision.chosen = chosen;
             }
             Err(DecideError::Rejected { cause: why }) => cause = Some(why),
@@ -325,7 +348,13 @@ mod tests {
 
     #[test]
     fn header_tells_both_tickets_of_a_pair_and_how_the_request_waited() {
-        let settings = RecordSettings { sample: 0.0, file: None, keep: 1, header: true };
+        let settings = RecordSettings {
+            sample: 0.0,
+            file: None,
+            keep: 1,
+            header: true,
+            inputs: sgl_api::RecordedInputs::Declared,
+        };
         let recorder = Recorder::new(settings).unwrap();
         let mut draft = Draft::begin(&recorder, true, None, "chat", "mine", Instant::now()).unwrap();
         let fleet = Fleet::new();

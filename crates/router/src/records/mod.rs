@@ -10,6 +10,7 @@
 mod writer;
 mod recorder;
 pub(crate) mod asked;
+pub(crate) mod all_inputs;
 pub(crate) mod draft;
 
 pub(crate) use crate::records::draft::Draft;

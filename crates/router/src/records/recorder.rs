@@ -1,6 +1,7 @@
 //! Which requests are recorded, and where their records go.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,9 @@ use parking_lot::Mutex;
 use crate::config::checked::RecordSettings;
 use crate::metrics::{Metrics, catalogue};
 use crate::records::writer::RecordWriter;
-use sgl_api::RequestRecord;
+use sgl_api::{RecordedInputs, RequestRecord};
+use sglang_router_rs::core::KeptBooks;
+use sglang_router_rs::policies::{FleetNeeds, RequestNeeds};
 
 /// Records decisions of one router.
 ///
@@ -24,6 +27,10 @@ pub struct Recorder {
     kept: Mutex<VecDeque<Arc<RequestRecord>>>,
     writer: Option<RecordWriter>,
     recorded: AtomicU64,
+    /// Numbers of sessions: whoever reads records cannot try keys.
+    sessions: RandomState,
+    /// Where all inputs are recorded, the books are kept for that.
+    _books: Option<KeptBooks>,
 }
 
 impl Recorder {
@@ -34,7 +41,15 @@ impl Recorder {
     /// What the system says of the file.
     pub fn new(settings: RecordSettings) -> io::Result<Arc<Self>> {
         let writer = settings.file.as_deref().map(RecordWriter::open).transpose()?;
-        Ok(Arc::new(Self { settings, kept: Mutex::default(), writer, recorded: AtomicU64::new(0) }))
+        let books = (settings.inputs == RecordedInputs::All).then(KeptBooks::new);
+        Ok(Arc::new(Self {
+            settings,
+            kept: Mutex::default(),
+            writer,
+            recorded: AtomicU64::new(0),
+            sessions: RandomState::new(),
+            _books: books,
+        }))
     }
 
     /// Registers metrics of what it did.
@@ -59,6 +74,37 @@ impl Recorder {
     /// True if clients may ask for a record of their request.
     pub(crate) fn answers_clients(&self) -> bool {
         self.settings.header
+    }
+
+    /// True if all inputs are recorded, whatever the policy declares.
+    pub(crate) fn records_all(&self) -> bool {
+        self.settings.inputs == RecordedInputs::All
+    }
+
+    /// What has to be known of requests for its records.
+    pub(crate) fn request_needs(&self) -> RequestNeeds {
+        let all = self.records_all();
+        RequestNeeds {
+            prompt_tokens: all,
+            max_tokens: all,
+            stream: all,
+            session: all,
+            prefix_hashes: all,
+            prefix_match: all,
+            arrival_rate: all,
+            model: all,
+            ..RequestNeeds::default()
+        }
+    }
+
+    /// What has to be known of workers for its records.
+    pub(crate) fn fleet_needs(&self) -> FleetNeeds {
+        FleetNeeds { prefixes: self.records_all(), reports: self.records_all() }
+    }
+
+    /// A number that stands for the key of a session.
+    pub(crate) fn session_number(&self, key: &str) -> u64 {
+        self.sessions.hash_one(key)
     }
 
     /// Keeps and writes a complete record.

@@ -7,4 +7,5 @@
 )]
 
 mod load;
+mod replay;
 mod sim_worker;

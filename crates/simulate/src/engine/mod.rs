@@ -12,6 +12,7 @@
 mod worker_event;
 mod engine_model;
 mod step_time;
+mod work_ahead;
 mod block_cache;
 mod decode_batch;
 mod sequence;
@@ -23,4 +24,5 @@ mod disturbance;
 pub use crate::engine::block_cache::KeptUnitChange;
 pub use crate::engine::engine_model::{EngineModel, ModelError, PairModel, QueueOrder, ReportedLoad};
 pub use crate::engine::model_worker::{EngineEvent, EnginePart, ModelWorker, WorkerLook, WorkerTotals};
+pub use crate::engine::work_ahead::WorkAhead;
 pub use crate::engine::worker_event::{WorkerEvent, WorkerEventKind, WorkerEvents};

@@ -69,6 +69,12 @@ pub enum PolicyFault {
         /// Why not.
         source: PluginError,
     },
+    /// It is a model of another router's policy, which sees engines as only a simulation can show them.
+    #[error("{name:?} is a model of another router's policy: it decides in simulations only")]
+    OnlySimulated {
+        /// The name.
+        name: String,
+    },
     /// The system refused what a simulation of plugins needs.
     #[error("plugins cannot be simulated")]
     System(#[from] io::Error),
@@ -88,6 +94,8 @@ pub struct PolicyShelf {
 pub struct FreshPolicy {
     /// The policy.
     pub handle: PolicyHandle,
+    /// What its module declares; `None` for one that declares nothing: a native policy, or one that gets rows.
+    pub inputs: Option<Vec<Input>>,
     /// True if it looks at tokens as they are generated.
     pub(crate) counts_tokens: bool,
     /// What it sees of engines; `None` = it is one of this router's, which hears of them as a router does.
@@ -99,14 +107,20 @@ pub struct FreshPolicy {
 impl From<PolicyHandle> for FreshPolicy {
     /// A policy of one's own.
     fn from(handle: PolicyHandle) -> Self {
-        Self { handle, counts_tokens: false, views: None, loaded: None }
+        Self { handle, inputs: None, counts_tokens: false, views: None, loaded: None }
     }
 }
 
 impl From<RivalPolicy> for FreshPolicy {
     fn from(rival: RivalPolicy) -> Self {
         let views = Some(rival.views());
-        Self { handle: PolicyHandle::Custom(Arc::new(rival)), counts_tokens: false, views, loaded: None }
+        Self {
+            handle: PolicyHandle::Custom(Arc::new(rival)),
+            inputs: None,
+            counts_tokens: false,
+            views,
+            loaded: None,
+        }
     }
 }
 
@@ -162,7 +176,8 @@ impl PolicyShelf {
         };
         let facts = check_module(&module.wasm, config.max_memory_bytes, &config.allowed_syscalls)
             .map_err(|source| PolicyFault::Module { name: name(), source })?;
-        let counts_tokens = facts.manifest.inputs.contains(&Input::Column(Column::TokensInFlight));
+        let inputs = facts.manifest.inputs;
+        let counts_tokens = inputs.contains(&Input::Column(Column::TokensInFlight));
         self.runtime
             .block_on(self.factory.load(Load::module(config, module).with(options(self.reasks))))
             .map_err(fault)?;
@@ -170,6 +185,7 @@ impl PolicyShelf {
         let handle = handle.ok_or_else(|| PolicyFault::Unknown { name: name() })?;
         Ok(FreshPolicy {
             handle,
+            inputs: Some(inputs).filter(|inputs| !inputs.is_empty()),
             counts_tokens,
             views: None,
             loaded: Some((self.factory.clone(), loaded_as)),

@@ -48,6 +48,7 @@ mod report_html;
 
 pub use crate::load::arrivals::Pace;
 pub use crate::load::bodies::RequestShape;
+pub use crate::load::histogram::{Quantiles, Times};
 pub use crate::load::plan::{Plan, RunLimits, SwapPlan};
 pub use crate::load::record::ErrorKind;
 pub use crate::load::record_line::TraceGaps;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+#[cfg(feature = "tools")]
+use crate::cli::plugin::replay_args::ReplayArgs;
+
 /// Plugins of a running router: list, load, replace, roll back
 ///
 /// Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the router cannot be reached,
@@ -62,6 +65,10 @@ pub enum PluginCommand {
     Verify(VerifyArgs),
     /// Checks modules as a router that loads them would; asks no router
     Check(CheckArgs),
+    /// Makes the decisions of a running router's records again with other policies, and shows where they
+    /// differ
+    #[cfg(feature = "tools")]
+    Replay(Box<ReplayArgs>),
     /// Follows a plugin until interrupted, or until its rollout is over
     Watch(WatchArgs),
 }

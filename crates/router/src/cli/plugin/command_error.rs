@@ -66,6 +66,9 @@ pub enum CommandError {
         /// How many were checked.
         checked: usize,
     },
+    /// Policies decide too differently; how was printed.
+    #[error("{0}")]
+    Disagrees(String),
     /// Nobody reads the output any more, or the terminal is gone.
     #[error("the output cannot be written")]
     Output(#[from] io::Error),

@@ -11,12 +11,10 @@ use crate::cli::plugin::args::ExplainArgs;
 use crate::cli::plugin::candidate_columns::{columns, row};
 use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
+use crate::cli::plugin::explained_lines::{of_request, of_ticket, of_tokens};
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::{count, nanoseconds, table};
-use sgl_api::{
-    CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord, RequestFactsRecord,
-    RequestRecord,
-};
+use sgl_api::{CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, RequestRecord};
 use sglang_router_rs::types::{printable, shown_path};
 
 /// Prints one record, or a line for each of the newest.
@@ -141,17 +139,6 @@ fn page(record: &RequestRecord) -> String {
     text
 }
 
-/// What the worker counted; nothing if it counted nothing.
-fn of_tokens(outcome: &OutcomeRecord) -> String {
-    let parts = [
-        outcome.prompt_tokens.map(|count| format!("{count} of the prompt")),
-        outcome.cached_tokens.map(|count| format!("{count} of them cached")),
-        outcome.completion_tokens.map(|count| format!("{count} generated")),
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { String::new() } else { format!("tokens   {}\n", parts.join(", ")) }
-}
-
 fn of_decision(decision: &DecisionRecord) -> String {
     let by = match (decision.chooser, decision.generation) {
         (DecidedBy::Plugin, Some(generation)) => format!("the plugin, generation {generation}"),
@@ -190,9 +177,7 @@ fn of_decision(decision: &DecisionRecord) -> String {
     }
     text.push_str(&of_ticket("ticket ", decision.tag, decision.cost));
     text.push_str(&of_ticket("decode ", decision.decode_tag, decision.decode_cost));
-    if !decision.request.is_empty() {
-        text.push_str(&format!("asked    {}\n", of_request(&decision.request)));
-    }
+    text.push_str(&of_request(&decision.request));
     text.push_str(&format!(
         "table    version {}, {}\n\n",
         decision.table_version,
@@ -210,32 +195,6 @@ fn of_decision(decision: &DecisionRecord) -> String {
         text.push_str(&format!("… {}\n", count(more, "more worker")));
     }
     text
-}
-
-/// What the plugin gave along with its choice; nothing if it gave nothing.
-fn of_ticket(head: &str, tag: Option<u64>, cost: Option<f32>) -> String {
-    let parts = [tag.map(|tag| format!("tag {tag}")), cost.map(|cost| format!("cost {cost}"))];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { String::new() } else { format!("{head}  {}\n", parts.join(", ")) }
-}
-
-fn of_request(request: &RequestFactsRecord) -> String {
-    let counted = if request.prompt_tokens_exact == Some(true) { "counted" } else { "estimated" };
-    let facts = [
-        request.prompt_tokens.map(|tokens| format!("a prompt of {} ({counted})", count(tokens, "token"))),
-        request.max_tokens.map(|count| format!("at most {count} generated")),
-        request.stream.then(|| "as a stream".to_owned()),
-        request.prefix_blocks.map(|blocks| format!("{} hashed", count(blocks, "block"))),
-        request.arrival_rate.map(|rate| format!("{rate:.1} requests/s")),
-        request.prompt_bytes.map(|bytes| format!("{bytes} bytes of text")),
-        request.waited_ms.map(|ms| format!("held for {ms} ms")),
-        // Of one that never waited it says nothing of this request: it is the router's setting.
-        request.may_wait_ms.filter(|_| request.waited_ms.is_some()).map(|ms| format!("may wait {ms} ms")),
-        request.held.map(|count| format!("{count} held in all")),
-        (!request.withheld.is_empty())
-            .then(|| format!("with {} (not recorded)", printable(&request.withheld.join(" and ")))),
-    ];
-    facts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// How long a client that the policy refused was told to stay away; `None` if it was not refused.

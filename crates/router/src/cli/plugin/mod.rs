@@ -5,6 +5,8 @@
 //! 4 no such plugin.
 
 pub(crate) mod command_error;
+#[cfg(feature = "tools")]
+mod replay_args;
 mod args;
 pub(crate) mod client;
 mod output;
@@ -17,8 +19,13 @@ mod check;
 mod push;
 mod watch;
 mod candidate_columns;
+mod explained_lines;
 mod explain;
 mod queue;
+#[cfg(feature = "tools")]
+mod replay_text;
+#[cfg(feature = "tools")]
+mod replay;
 mod run;
 
 pub use crate::cli::plugin::args::PluginArgs;

@@ -6,6 +6,8 @@ use crate::cli::plugin::args::{ListArgs, PluginArgs, PluginCommand};
 use crate::cli::plugin::client::{AdminClient, Call, encoded};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
+#[cfg(feature = "tools")]
+use crate::cli::plugin::replay;
 use crate::cli::plugin::{check, embedded, explain, push, queue, show, signing, verify, watch};
 use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::config::FailurePolicy;
@@ -19,6 +21,11 @@ use sglang_router_rs::types::printable;
 ///
 /// [`CommandError`], which has an exit code.
 pub fn run(args: &PluginArgs) -> Result<(), CommandError> {
+    #[cfg(feature = "tools")]
+    if let PluginCommand::Replay(replay) = &args.command {
+        // It has a runtime of its own.
+        return replay::replay_records(replay, args.json);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(command(args));
     if let (true, Some(problem)) = (args.json, done.as_ref().err().and_then(CommandError::problem)) {
@@ -65,6 +72,8 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         | PluginCommand::Sign(_)
         | PluginCommand::Verify(_)
         | PluginCommand::Check(_) => Ok(()),
+        #[cfg(feature = "tools")]
+        PluginCommand::Replay(_) => Ok(()),
         PluginCommand::Watch(watch) => watch::watch(&client, watch, args.json).await,
     }
 }

@@ -5,7 +5,7 @@
 mod error;
 mod generate_args;
 mod args;
-mod policies;
+pub(crate) mod policies;
 mod sweep_progress_writer;
 mod run;
 

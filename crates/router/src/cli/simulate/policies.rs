@@ -20,15 +20,28 @@ use sglang_router_rs::types::shown;
 ///
 /// [`SimulateError::Usage`].
 pub(crate) fn policies(args: &SimulateArgs) -> Result<Vec<PolicySource>, SimulateError> {
+    policies_of(&args.policy, &args.policy_config, &args.allow_syscalls)
+}
+
+/// The policies of these names, with these settings.
+///
+/// # Errors
+///
+/// [`SimulateError::Usage`].
+pub(crate) fn policies_of(
+    names: &[String],
+    settings: &[String],
+    syscalls: &[String],
+) -> Result<Vec<PolicySource>, SimulateError> {
     let mut sources: Vec<PolicySource> = Vec::new();
-    for text in &args.policy {
-        let source = PolicySource { allowed_syscalls: args.allow_syscalls.clone(), ..source(text)? };
+    for text in names {
+        let source = PolicySource { allowed_syscalls: syscalls.to_vec(), ..source(text)? };
         if sources.iter().any(|other| other.name == source.name) {
             return Err(usage(format!("--policy: {} twice; give one another name: other=FILE", shown(text))));
         }
         sources.push(source);
     }
-    for text in &args.policy_config {
+    for text in settings {
         let (name, key, value) = setting_of(text).ok_or_else(|| {
             usage(format!("--policy-config: found {}; allowed: POLICY:KEY=VALUE", shown(text)))
         })?;

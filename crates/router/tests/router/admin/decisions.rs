@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::{HeaderValue, Request, StatusCode};
 use serde_json::{Value, json};
-use sgl_api::RequestRecord;
+use sgl_api::{RecordedInputs, RequestRecord};
 use sgl_policy_abi::{Answer, AnswerMap, Ticket, encode_to_vec};
 use sgl_router::config::{RecordSettings, WorkerEntry};
 use sgl_testkit::client::{TestClient, Whole, call, chat, get, piece};
@@ -18,7 +18,7 @@ use sgl_testkit::waits::until;
 use crate::admin::api::{Setup, generation_of};
 
 fn records(sample: f64, header: bool, file: Option<PathBuf>) -> Option<RecordSettings> {
-    Some(RecordSettings { sample, file, keep: 5, header })
+    Some(RecordSettings { sample, file, keep: 5, header, inputs: RecordedInputs::Declared })
 }
 
 /// A chat with an id and perhaps the wish to be told.
@@ -293,5 +293,45 @@ async fn no_choice_is_explained_with_its_generation_whoever_served_the_request()
         let shown = setup.show("mine").await;
         let stable = shown["generations"].as_array().unwrap().iter().find(|one| one["role"] == "stable");
         assert_eq!(stable.unwrap()["failures"], json!({"no_choice": 1}), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn all_inputs_are_recorded_if_the_operator_wants_it_whatever_the_policy_declares() {
+    let prompt = "a word and another ".repeat(60);
+    for inputs in [RecordedInputs::Declared, RecordedInputs::All] {
+        let settings = records(1.0, false, None).map(|settings| RecordSettings { inputs, ..settings });
+        let setup = Setup::with(|config| config.records = settings).await;
+        let mut numbers = Vec::new();
+        for id in ["first", "second"] {
+            let mut request = chat(&prompt);
+            request.headers_mut().insert("x-request-id", HeaderValue::from_static(id));
+            request.headers_mut().insert("x-session-id", HeaderValue::from_static("secret"));
+            setup.client(request).await;
+            let record = setup.record(id).await;
+            assert!(!record.to_string().contains("secret"), "{record}");
+            let record: RequestRecord = serde_json::from_value(record).unwrap();
+            assert_eq!(record.inputs, inputs);
+            numbers.push((record.decisions[0].request.clone(), record.decisions[0].candidates.clone()));
+        }
+        let [(first, _), (facts, workers)] = &numbers[..] else { panic!("two records") };
+        // The plugin chooses the first worker each time.
+        let held = workers[0].prefix_match;
+        if inputs == RecordedInputs::Declared {
+            assert_eq!((facts.prompt_tokens, facts.session, facts.prefix_hashes.len()), (None, None, 0));
+            assert_eq!((&facts.path, &facts.model, held), (&None, &None, None));
+        } else {
+            assert_eq!(
+                (facts.path.as_deref(), facts.model.as_deref()),
+                (Some("/v1/chat/completions"), Some("m"))
+            );
+            assert!(facts.prompt_tokens > Some(100), "{facts:?}");
+            assert_eq!(facts.prefix_blocks, Some(facts.prefix_hashes.len()));
+            assert_eq!(first.prefix_hashes, facts.prefix_hashes);
+            assert!(facts.session.is_some() && first.session == facts.session, "{facts:?}");
+            assert!(held > Some(0) && workers[1].prefix_match == Some(0), "{workers:?}");
+            assert!(workers[0].books.is_some());
+        }
+        assert!(facts.may_wait_ms.is_some());
     }
 }

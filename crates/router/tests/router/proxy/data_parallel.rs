@@ -219,7 +219,13 @@ async fn prefix_match_of_each_rank_is_its_own_and_a_plugin_sees_a_worker_for_eac
         let config = SimConfig { kv_events: Some("auto".to_owned()), cache_tokens: 6400, ..sim(dialect, 3) };
         let worker = SimWorker::start(config).await.expect("a worker");
         let mut config = router::checking(vec![aware(router::entry(worker.addr()))]);
-        config.records = Some(RecordSettings { sample: 1.0, file: None, keep: 5, header: false });
+        config.records = Some(RecordSettings {
+            sample: 1.0,
+            file: None,
+            keep: 5,
+            header: false,
+            inputs: sgl_api::RecordedInputs::Declared,
+        });
         let (router, _plugins) = start_with(config, &[Input::PrefixMatch]).await;
         laid_out(&router, &ranks(&worker.url(), 3)).await;
         let tokens: Vec<u32> = (100..148).collect();

@@ -251,7 +251,13 @@ async fn stream_that_ends_in_comments_after_it_was_passed_on_has_broken_off() {
 async fn recorded_stream_tells_the_code_of_its_error() {
     let worker = streaming(&[CONTENT, "data: {\"error\": {\"code\": 507}}\n\n"]).await;
     let mut config = router::config(vec![worker.entry()]);
-    config.records = Some(RecordSettings { sample: 1.0, file: None, keep: 10, header: false });
+    config.records = Some(RecordSettings {
+        sample: 1.0,
+        file: None,
+        keep: 10,
+        header: false,
+        inputs: sgl_api::RecordedInputs::Declared,
+    });
     let router = router::start(config).await;
     let mut request = chat("hi");
     request.headers_mut().insert("x-request-id", "seven".parse().unwrap());

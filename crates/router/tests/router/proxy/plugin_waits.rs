@@ -384,8 +384,13 @@ async fn request_that_is_shed_is_a_429_with_its_own_time_and_no_failure() {
 async fn records_tell_of_waiting_and_shedding() {
     let (worker, gate) = Upstream::behind_a_gate().await;
     let records = |config: &mut CheckedConfig| {
-        config.records =
-            Some(sgl_router::config::RecordSettings { sample: 1.0, file: None, keep: 10, header: true });
+        config.records = Some(sgl_router::config::RecordSettings {
+            sample: 1.0,
+            file: None,
+            keep: 10,
+            header: true,
+            inputs: sgl_api::RecordedInputs::Declared,
+        });
     };
     let stage = Stage::with(&[&worker], PluginOptions::default(), 60_000, records).await;
     let first = send(stage.data(), keyed(0, 0.0));
