@@ -1,4 +1,5 @@
 //! Recorded decisions, made again by policies as a router has them.
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use std::collections::HashMap;
 
@@ -161,7 +162,7 @@ fn held_shed_and_failed_decisions_are_told_apart() {
 fn inputs_that_records_lack_are_named_with_the_decisions_they_are_missing_at() {
     let blind = decision(&[worker(0, 1), worker(1, 0)], &[1]);
     let seeing = decision(&[knowing(0, 1, 100, 0), knowing(1, 0, 0, 0)], &[1]);
-    let mut all = record("c", 3, &[blind.clone()]);
+    let mut all = record("c", 3, std::slice::from_ref(&blind));
     all["inputs"] = "all".into();
     let records = [record("a", 1, &[blind]), record("b", 2, &[seeing]), all];
     let report = replayed(&records, None, &[shipped("least_uncached"), shipped("sticky_least_loaded")]);
