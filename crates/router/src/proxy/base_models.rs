@@ -8,13 +8,13 @@ use std::collections::{BTreeSet, HashSet};
 use crate::proxy::models::Card;
 
 /// Names of models.
-type Names<'a> = BTreeSet<&'a str>;
+type NamedModels<'a> = BTreeSet<&'a str>;
 
 /// The models that workers serve as ones of their own.
 #[derive(Debug)]
 pub(crate) struct BaseModels<'a> {
     /// Of each worker; where it lists adapters only, the models of these.
-    names: Vec<Names<'a>>,
+    names: Vec<NamedModels<'a>>,
     /// Names that do not tell models apart: workers list them each of which lists one that the other does
     /// not.
     aliases: HashSet<&'a str>,
@@ -27,15 +27,15 @@ pub(crate) enum Common<'a> {
     /// They list this model.
     Model(&'a str),
     /// They list all of these, which are aliases in part, and no others.
-    All(&'a Names<'a>),
+    All(&'a NamedModels<'a>),
 }
 
 impl<'a> BaseModels<'a> {
     /// Of workers that list these cards; only those that are halves of pairs are compared.
     pub(crate) fn new(cards: &'a [Vec<Card>], is_half: impl Fn(usize) -> bool) -> Self {
-        let names: Vec<Names<'a>> = cards.iter().map(|cards| names_of(cards)).collect();
+        let names: Vec<NamedModels<'a>> = cards.iter().map(|cards| names_of(cards)).collect();
         let halves = names.iter().enumerate().filter(|(index, names)| is_half(*index) && !names.is_empty());
-        let listings: BTreeSet<&Names<'a>> = halves.map(|(_, names)| names).collect();
+        let listings: BTreeSet<&NamedModels<'a>> = halves.map(|(_, names)| names).collect();
         let mut aliases = HashSet::new();
         for (position, one) in listings.iter().enumerate() {
             for other in listings.iter().skip(position + 1) {
@@ -44,7 +44,7 @@ impl<'a> BaseModels<'a> {
                 }
             }
         }
-        let differ = listings.iter().copied().flatten().copied().collect::<Names<'_>>().len() > 1;
+        let differ = listings.iter().copied().flatten().copied().collect::<NamedModels<'_>>().len() > 1;
         Self { names, aliases, differ }
     }
 
@@ -77,7 +77,7 @@ impl<'a> BaseModels<'a> {
     }
 }
 
-fn names_of(cards: &[Card]) -> Names<'_> {
-    let own: Names<'_> = cards.iter().filter(|card| !card.is_adapter()).map(Card::id).collect();
+fn names_of(cards: &[Card]) -> NamedModels<'_> {
+    let own: NamedModels<'_> = cards.iter().filter(|card| !card.is_adapter()).map(Card::id).collect();
     if own.is_empty() { cards.iter().filter_map(Card::parent).collect() } else { own }
 }

@@ -14,6 +14,7 @@ mod error_code;
 pub(crate) mod progress;
 mod producers;
 mod oversights;
+mod known_exports;
 pub(crate) mod module_check;
 mod secret_headers;
 pub(crate) mod provenance;

@@ -6,6 +6,7 @@ use wasmparser::{ExternalKind, FuncType, MemoryType, Parser, Payload, ValType, V
 
 use crate::config::syscalls;
 use crate::policies::wasm::load::error::ModuleFault;
+use crate::policies::wasm::load::known_exports::{KNOWN_EXPORTS, KnownExport};
 use crate::policies::wasm::load::producers::Producers;
 use crate::policies::wasm::load::{oversights, producers};
 use crate::types::{printable, shown};
@@ -15,50 +16,6 @@ const PAGE_BYTES: u64 = 65_536;
 
 /// Longest name, version and description in a manifest, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
-
-/// A signature: parameters, then results.
-type Signature = (&'static [ValType], &'static [ValType]);
-
-const I32: ValType = ValType::I32;
-const I64: ValType = ValType::I64;
-const MESSAGE: &[ValType] = &[I32, I32];
-
-/// An export that the host knows: name, allowed signatures, their text, whether it is needed.
-struct KnownExport {
-    name: &'static str,
-    allowed: &'static [Signature],
-    expected: &'static str,
-    needed: bool,
-}
-
-const KNOWN_EXPORTS: [KnownExport; 12] = [
-    known(export::ALLOC, &[(&[I32], &[I32])], "(i32) -> i32", true),
-    known(export::DEALLOC, &[(MESSAGE, &[])], "(i32, i32)", true),
-    known(export::INIT, &[(&[], &[]), (MESSAGE, &[I64])], "() or (i32, i32) -> i64", true),
-    known(
-        export::SELECT_WORKER,
-        &[(MESSAGE, &[I64]), (MESSAGE, &[I32])],
-        "(i32, i32) -> i64, or (i32, i32) -> i32",
-        true,
-    ),
-    known(export::SELECT_WORKER_PAIR, &[(MESSAGE, &[I64])], "(i32, i32) -> i64", false),
-    known(export::ON_WORKERS, &[(MESSAGE, &[])], "(i32, i32)", false),
-    known(export::ON_FIRST_TOKEN, &[(MESSAGE, &[])], "(i32, i32)", false),
-    known(export::ON_COMPLETE, &[(MESSAGE, &[])], "(i32, i32)", false),
-    known(export::ON_SESSION_END, &[(MESSAGE, &[])], "(i32, i32)", false),
-    known(export::SAVE_STATE, &[(&[], &[I64])], "() -> i64", false),
-    known(export::RESTORE_STATE, &[(MESSAGE, &[])], "(i32, i32)", false),
-    known(export::INITIALIZE, &[(&[], &[])], "()", false),
-];
-
-const fn known(
-    name: &'static str,
-    allowed: &'static [Signature],
-    expected: &'static str,
-    needed: bool,
-) -> KnownExport {
-    KnownExport { name, allowed, expected, needed }
-}
 
 /// What a module turned out to be.
 #[derive(Clone, Debug)]
