@@ -3,7 +3,6 @@
 //!
 //! `SGL_ROUTER_EMBED` says what is to be: unset or `auto`, those that are there, with a warning if some
 //! are missing; `all`, a plugin without a module is an error; `none`, none.
-#![expect(clippy::print_stdout, reason = "so cargo is told")]
 
 use std::fmt::Write;
 use std::fs;
