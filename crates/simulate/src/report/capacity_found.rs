@@ -69,7 +69,7 @@ pub fn capacity_table(found: &[CapacityFound], share: f64) -> String {
     let width = all.iter().map(|(policy, _, _)| policy.chars().count()).max().unwrap_or_default();
     for (policy, load, rate) in all {
         // A string takes what is written.
-        let _ = write!(out, "{policy:width$}  load {}  requests/s {}\n", shown(load), shown(rate));
+        let _ = writeln!(out, "{policy:width$}  load {}  requests/s {}", shown(load), shown(rate));
     }
     out
 }

@@ -16,7 +16,7 @@ const ROW: f64 = 12.0;
 pub(crate) fn share_map(timeline: &SentTimeline) -> Option<String> {
     let steps = timeline.sent.len();
     let workers = timeline.sent.first().map_or(0, Vec::len);
-    if workers < 2 || workers > MOST_WORKERS {
+    if !(2..=MOST_WORKERS).contains(&workers) {
         return None;
     }
     let each = steps.div_ceil(MOST_STEPS);

@@ -68,7 +68,7 @@ impl Rival for BlockCosts {
 
     fn choose(&mut self, ask: &RivalAsk<'_>) -> Option<usize> {
         let block = f64::from(ask.block_tokens);
-        let has_end = ask.tokens % ask.block_tokens > 0;
+        let has_end = !ask.tokens.is_multiple_of(ask.block_tokens);
         let chosen = least_by(ask.workers, |seen| {
             let prompts = (self.pending.of(seen.worker) + f64::from(ask.tokens)) / block;
             let held = f64::from(seen.held / ask.block_tokens);
