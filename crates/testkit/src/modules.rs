@@ -36,7 +36,7 @@ pub fn fixture(name: &str) -> Vec<u8> {
 
 /// The bytes of a module of `tests/fixtures/old_modules/`, which an earlier SDK made.
 pub fn old_module(name: &str) -> Vec<u8> {
-    let path = repository::path(&format!("tests/fixtures/old_modules/{name}.wasm"));
+    let path = repository::path(format!("tests/fixtures/old_modules/{name}.wasm"));
     std::fs::read(path).expect("a module of the repository")
 }
 
