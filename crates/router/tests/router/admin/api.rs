@@ -41,7 +41,7 @@ impl Setup {
         let mut config = router::config(workers.iter().map(|worker| worker.entry()).collect());
         config.policy = "mine".to_owned();
         change(&mut config);
-        let router = RunningRouter::start(config, &factory, metrics).await.expect("a router");
+        let router = Box::pin(RunningRouter::start(config, &factory, metrics)).await.expect("a router");
         Self { router, _workers: workers }
     }
 
