@@ -135,7 +135,8 @@ impl RunningRouter {
         // The same rules may have judged the plugins loaded before; from here on they judge what comes
         // from the state directory.
         factory.set_trust(TrustPolicy::new(config.trust.clone()));
-        let manager = open_manager(&config, factory).await?;
+        // Boxed: it is most of what the whole takes, and over before the rest begins.
+        let manager = Box::pin(open_manager(&config, factory)).await?;
         let watch = start_watch(&config, &manager)?;
         let policy = factory
             .create_by_name(&config.policy)

@@ -8,7 +8,7 @@ use crate::proxy::body_values::WantedFields;
 use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::form::{Attempted, Form};
-use crate::proxy::headers::Headers;
+use crate::proxy::headers::{Headers, tell_record};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::listening::Lesson;
 use crate::proxy::out_body::OutBody;
@@ -82,7 +82,7 @@ pub(crate) async fn answer(
         let waited = course.waits.give_up(error);
         if let Some(mut record) = record {
             waited.into_iter().for_each(|waited| record.waited(waited));
-            record.tell(told.get_or_insert_default());
+            tell_record(&record, told.get_or_insert_default());
             record.end(End::NoAnswer, Some(error.to_string()));
         }
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, response};
 
+use crate::records::Draft;
 use sgl_upstream::UpstreamError;
 use sglang_router_rs::policies::HeaderLookup;
 
@@ -30,6 +31,15 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 fn is_own(name: &str) -> bool {
     name.starts_with(OWN_PREFIX)
+}
+
+/// Tells the client how its request is recorded.
+pub(crate) fn tell_record(record: &Draft, headers: &mut HeaderMap) {
+    for (name, value) in record.headers() {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// What is among the names of the headers, from one pass: looking for each by its hash costs more.

@@ -13,6 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use crate::proxy::client_deadlines::OutOfTime;
 use crate::proxy::clients::Client;
 use crate::proxy::event_stream::EventScan;
+use crate::proxy::headers::tell_record;
 use crate::proxy::listening::Listening;
 use crate::proxy::open_end::OpenEnd;
 use crate::proxy::placement::{AnswerForm, Placement};
@@ -32,8 +33,7 @@ use sglang_router_rs::core::Worker;
 pub(crate) enum OutBody {
     /// Made here.
     Own(Full<Bytes>),
-    /// A worker's, passed through. On its way to hyper an answer changes hands often: copying all of
-    /// this each time costs more than the box.
+    /// A worker's, passed through. Boxed, since an answer changes hands often on its way to hyper.
     Passed(Box<Passed>),
 }
 
@@ -181,7 +181,7 @@ impl Passed {
         let refusal = self.events.as_ref().and_then(EventScan::error).filter(|error| error.is_first);
         let status = refusal.map_or(head.status.as_u16(), |error| error.code);
         record.answered(status, self.placement.target().worker().url());
-        record.tell(&mut head.headers);
+        tell_record(&record, &mut head.headers);
         self.record = Some(record);
         if self.ended {
             self.end_record(self.end());

@@ -17,18 +17,18 @@ pub(crate) struct Asked {
     pub(crate) explanation: Explanation,
     pub(crate) decision: DecisionRecord,
     /// What is recorded of them only if they are chosen.
-    pub(crate) others: Others,
+    pub(crate) others: OtherWorkers,
     pub(crate) began: Instant,
 }
 
 /// The workers of a table behind the first ones, as they were just before a decision: which of them will
 /// be chosen is not known then, and afterwards they have the request.
 #[derive(Debug)]
-pub(crate) struct Others(Vec<Seen>);
+pub(crate) struct OtherWorkers(Vec<SeenWorker>);
 
 /// What of a worker may change at any time.
 #[derive(Debug)]
-struct Seen {
+struct SeenWorker {
     admitted: bool,
     healthy: bool,
     load: usize,
@@ -45,14 +45,14 @@ impl Asked {
         names: Option<&WantedNames>,
     ) -> Box<Self> {
         let matches = matches(table, info);
-        let seen = |(index, worker): (usize, &_)| Seen {
+        let seen = |(index, worker): (usize, &_)| SeenWorker {
             prefix_match: matches.get(index).copied().filter(|tokens| *tokens >= 0),
-            ..Seen::of(worker, info.admits(index))
+            ..SeenWorker::of(worker, info.admits(index))
         };
         let mut all = table.workers().iter().map(|worker| &**worker).enumerate();
         let first = all.by_ref().take(MAX_CANDIDATES);
         let candidates = first.map(|(index, worker)| seen((index, worker)).shown(index, worker)).collect();
-        let others = Others(all.map(seen).collect());
+        let others = OtherWorkers(all.map(seen).collect());
         let decision = DecisionRecord {
             chooser: DecidedBy::Nobody,
             generation: None,
@@ -90,7 +90,7 @@ impl Asked {
     }
 }
 
-impl Others {
+impl OtherWorkers {
     /// The worker with this index as it was; `None` if it is one of the first, which are recorded anyway.
     pub(crate) fn shown(&self, table: &WorkerTable, index: usize) -> Option<CandidateRecord> {
         let seen = self.0.get(index.checked_sub(MAX_CANDIDATES)?)?;
@@ -98,7 +98,7 @@ impl Others {
     }
 }
 
-impl Seen {
+impl SeenWorker {
     fn of(worker: &FleetWorker, admitted: bool) -> Self {
         Self {
             admitted,

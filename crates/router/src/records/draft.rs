@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use crate::records::all_inputs;
@@ -109,14 +108,10 @@ impl Draft {
         asked
     }
 
-    /// Tells the client under which id it will be found, and the last decision if it asked.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
-        if let Ok(id) = HeaderValue::from_str(&self.record.request_id) {
-            headers.insert(RECORD_HEADER, id);
-        }
-        if let Some(decision) = self.header().and_then(|text| HeaderValue::from_str(&text).ok()) {
-            headers.insert(DECISION_HEADER, decision);
-        }
+    /// The headers that tell the client under which id it will be found, and the last decision if it asked.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let id = (RECORD_HEADER, self.record.request_id.clone());
+        std::iter::once(id).chain(self.header().map(|decision| (DECISION_HEADER, decision)))
     }
 
     fn header(&self) -> Option<String> {
@@ -365,9 +360,8 @@ mod tests {
         let (cost, decode_cost) = (Some(0.5), Some(1.5));
         let chooser = DecidedBy::Plugin;
         draft.push(DecisionRecord { chooser, tag, cost, decode_tag, decode_cost, ..decision() });
-        let mut headers = HeaderMap::new();
-        draft.tell(&mut headers);
-        let told: serde_json::Value = serde_json::from_slice(headers[DECISION_HEADER].as_bytes()).unwrap();
+        let (_, header) = draft.headers().find(|(name, _)| *name == DECISION_HEADER).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&header).unwrap();
         assert_eq!(
             (&told["tag"], &told["cost"], &told["decode_tag"], &told["decode_cost"]),
             (&1.into(), &0.5.into(), &2.into(), &1.5.into())
