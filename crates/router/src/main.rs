@@ -4,6 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "tools")]
+use sgl_router::cli::calibrate;
+#[cfg(feature = "tools")]
+use sgl_router::cli::calibrate::CalibrateArgs;
 use sgl_router::cli::compile_worker::CompileWorkerArgs;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load;
@@ -40,6 +44,8 @@ enum Command {
     Load(Box<LoadArgs>),
     #[cfg(feature = "tools")]
     Simulate(Box<SimulateArgs>),
+    #[cfg(feature = "tools")]
+    Calibrate(Box<CalibrateArgs>),
     /// What the router starts to compile a module
     #[command(hide = true)]
     CompileWorker(CompileWorkerArgs),
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
         Command::Load(args) => return load_command(&args),
         #[cfg(feature = "tools")]
         Command::Simulate(args) => return simulate_command(&args),
+        #[cfg(feature = "tools")]
+        Command::Calibrate(args) => return calibrate_command(&args),
         Command::CompileWorker(args) => return compile_worker::run(&args),
     };
     match result {
@@ -96,6 +104,19 @@ fn load_command(args: &LoadArgs) -> ExitCode {
 #[cfg(feature = "tools")]
 fn simulate_command(args: &SimulateArgs) -> ExitCode {
     match simulate::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere to report to if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "sgl-router: {}", printable_lines(&in_full(&error)));
+            error.exit_code()
+        }
+    }
+}
+
+/// Scripts tell by the exit code what happened.
+#[cfg(feature = "tools")]
+fn calibrate_command(args: &CalibrateArgs) -> ExitCode {
+    match calibrate::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report to if standard error is closed.

@@ -11,6 +11,7 @@
 //!
 //! - [`workload`]: who asks when for what.
 //! - [`engine`]: what a worker does with it, and how long that takes.
+//! - [`calibration`]: from times of a real engine to the numbers of its model.
 //! - [`fleet`]: the router in front of workers, in virtual time.
 //! - [`rivals`]: models of other routers' policies, to compare with.
 //! - [`report`]: what came of it.
@@ -20,6 +21,7 @@
 
 pub mod workload;
 pub mod engine;
+pub mod calibration;
 pub mod report;
 pub mod rivals;
 pub mod fleet;

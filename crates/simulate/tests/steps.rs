@@ -120,6 +120,21 @@ fn leaps_and_steps_come_to_the_same() {
     }
 }
 
+/// A request that is on its way for some time is served as one that was sent so much later.
+#[test]
+fn time_on_the_way_occupies_nothing() {
+    let model = EngineModel::default();
+    let far = EngineModel { request_ms: 700.0, ..EngineModel::default() };
+    let workload = workload(5, 200);
+    let mut later = Workload::new(512);
+    for asked in workload.requests() {
+        later.push(asked.at + 0.7, asked.prompt_tokens, asked.output_tokens, &[]);
+    }
+    for (one, other) in in_leaps(&far, &workload).iter().zip(in_leaps(&model, &later)) {
+        assert!((one.0 - other.0).abs() < 1e-9 && (one.1 - other.1).abs() < 1e-9, "{one:?} {other:?}");
+    }
+}
+
 /// With few blocks requests are preempted, and all of them are answered nevertheless.
 #[test]
 fn everything_is_answered_where_blocks_are_scarce() {

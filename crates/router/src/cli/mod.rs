@@ -16,5 +16,7 @@ pub mod simulate;
 pub mod plugin;
 #[cfg(feature = "tools")]
 pub mod load;
+#[cfg(feature = "tools")]
+pub mod calibrate;
 
 pub use crate::cli::flags::ServeArgs;

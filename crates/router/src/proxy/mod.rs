@@ -42,7 +42,7 @@ mod roster_entry;
 mod roster;
 pub(crate) mod succession;
 mod learning;
-mod engines;
+pub(crate) mod engines;
 mod kv_events;
 mod health;
 mod fleet_upkeep;

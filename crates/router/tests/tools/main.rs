@@ -9,3 +9,4 @@
 mod load;
 mod replay;
 mod sim_worker;
+mod calibrate;

@@ -35,7 +35,8 @@ impl ModelWorker {
     pub fn crash(&mut self, now: f64) -> Vec<u32> {
         let waiting = self.line.requests().map(|queued| queued.request);
         let running = self.sequences.iter().map(|(_, sequence)| sequence.request);
-        let mut lost: Vec<u32> = waiting.chain(running).collect();
+        let arriving = self.arriving.iter().map(|(_, request)| *request);
+        let mut lost: Vec<u32> = waiting.chain(running).chain(arriving).collect();
         lost.sort_unstable();
         if let Doing::Prompts { since } | Doing::Decodes { since, .. } = self.doing {
             self.totals.busy += (now - since).max(0.0);
@@ -46,6 +47,7 @@ impl ModelWorker {
             self.cache.start_log();
         }
         self.line = WaitingLine::new(self.model.order);
+        self.arriving.clear();
         self.sequences.clear();
         self.prefilling.clear();
         self.batch = DecodeBatch::new(self.model.block_tokens);
@@ -64,7 +66,9 @@ impl ModelWorker {
     /// A request is not wanted any more. If it has begun, it goes at the end of the step. `until` may have
     /// changed.
     pub fn cancel(&mut self, now: f64, request: u32) {
-        if self.line.remove_request(request) {
+        let on_its_way = self.arriving.len();
+        self.arriving.retain(|(_, other)| *other != request);
+        if self.arriving.len() < on_its_way || self.line.remove_request(request) {
             return;
         }
         if self.sequences.iter().any(|(_, sequence)| sequence.request == request) {

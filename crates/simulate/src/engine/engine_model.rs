@@ -20,6 +20,13 @@ pub struct EngineModel {
     /// Tokens before a prompt token at which attention to them takes as long as all else of it: parameters
     /// / (2 · layers · width). 0 = attention takes no time. Default: 53,000.
     pub attention_tokens: f64,
+    /// Milliseconds more for each prompt of which a part is in a step. Default: 0.
+    pub prompt_ms: f64,
+    /// Milliseconds that a request is on its way, before the engine has it or after: HTTP, and what is done
+    /// with its text. They occupy nothing. Default: 0.
+    pub request_ms: f64,
+    /// Nanoseconds more of them for each token of its prompt. Default: 0.
+    pub request_token_ns: f64,
     /// Prompt tokens in a step at most. Default: 2048.
     pub chunk_tokens: u32,
     /// Sequences that are processed at a time at most; others wait. Default: 256.
@@ -138,6 +145,9 @@ impl Default for EngineModel {
             context_token_ns: 29.0,
             prompt_tokens_per_second: 10_000.0,
             attention_tokens: 53_000.0,
+            prompt_ms: 0.0,
+            request_ms: 0.0,
+            request_token_ns: 0.0,
             chunk_tokens: 2048,
             max_sequences: 256,
             kv_blocks: 2000,
@@ -188,6 +198,9 @@ impl EngineModel {
             ("attention_tokens", self.attention_tokens),
             ("kv_events_delay_ms", self.kv_events_delay_ms),
             ("pairs.transfer_ms", self.pairs.map_or(0.0, |pairs| pairs.transfer_ms)),
+            ("prompt_ms", self.prompt_ms),
+            ("request_ms", self.request_ms),
+            ("request_token_ns", self.request_token_ns),
         ];
         let counts = [
             ("chunk_tokens", self.chunk_tokens),

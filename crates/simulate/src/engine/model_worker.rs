@@ -106,6 +106,8 @@ pub struct ModelWorker {
     pub(super) unit_tokens: u32,
     pub(super) unit_blocks: u32,
     pub(super) cache: BlockCache,
+    /// Requests on their way, with the moment at which they are there; the first is the next.
+    pub(super) arriving: VecDeque<(f64, u32)>,
     pub(super) line: WaitingLine,
     pub(super) sequences: Slab<EngineSequence>,
     /// Those whose prompts are processed, the first that was admitted first.
@@ -135,6 +137,7 @@ impl ModelWorker {
             unit_tokens,
             unit_blocks,
             cache: BlockCache::new(model.kv_blocks, unit_blocks),
+            arriving: VecDeque::new(),
             line: WaitingLine::new(model.order),
             sequences: Slab::new(),
             prefilling: VecDeque::new(),
@@ -166,7 +169,7 @@ impl ModelWorker {
 
     /// When [`end_step`](Self::end_step) is due; infinite while it is idle.
     pub fn until(&self) -> f64 {
-        self.until
+        self.arriving.front().map_or(self.until, |(at, _)| self.until.min(*at))
     }
 
     /// What it has done so far.
@@ -179,6 +182,22 @@ impl ModelWorker {
         let Some(asked) = workload.request(request).filter(|_| self.can_serve(request, workload)) else {
             return false;
         };
+        // What was computed elsewhere comes over with the transfer.
+        let is_second = self.part == EnginePart::Decode;
+        let way = if is_second { 0.0 } else { self.times.way(asked.prompt_tokens) };
+        if way > 0.0 {
+            let at = now + way;
+            let place = self.arriving.partition_point(|(other, _)| *other <= at);
+            self.arriving.insert(place, (at, request));
+        } else {
+            self.arrived(now, request, workload);
+        }
+        true
+    }
+
+    /// A request is there: it waits, and begins with the next step if it can.
+    fn arrived(&mut self, now: f64, request: u32, workload: &Workload) {
+        let Some(asked) = workload.request(request) else { return };
         let cached =
             if self.part == EnginePart::Decode { asked.prompt_tokens } else { self.held(request, workload) };
         let uncached = asked.prompt_tokens - cached;
@@ -193,7 +212,6 @@ impl ModelWorker {
             }
             Doing::Decodes { .. } | Doing::Prompts { .. } => {}
         }
-        true
     }
 
     /// Whether it could serve a request if nobody else was there.
@@ -204,8 +222,12 @@ impl ModelWorker {
         self.blocks_of(self.units(request, workload).len(), tokens) <= self.model.kv_blocks
     }
 
-    /// Ends what it does, at [`until`](Self::until), adds what came of it to `events`, and goes on.
+    /// Ends what it does, at [`until`](Self::until), or receives a request that was on its way; adds what came
+    /// of it to `events`, and goes on.
     pub fn end_step(&mut self, workload: &Workload, events: &mut Vec<EngineEvent>) {
+        if let Some((at, request)) = self.arriving.pop_front_if(|(at, _)| *at <= self.until) {
+            return self.arrived(at, request, workload);
+        }
         let now = self.until;
         let (since, steps) = match self.doing {
             Doing::Nothing => return,
@@ -349,7 +371,7 @@ impl ModelWorker {
             let Some(number) = begun.or_else(|| self.admit(now, workload)) else { break };
             let Some(sequence) = self.sequences.get(number as usize) else { break };
             let tokens = left.min(sequence.target - sequence.computed);
-            work += self.times.prompt(sequence.computed, tokens);
+            work += self.times.prompt(sequence.computed, tokens) + self.times.prompt_part();
             self.chunks.push(Chunk { sequence: number, tokens });
             left -= tokens;
             at += 1;

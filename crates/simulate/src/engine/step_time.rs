@@ -11,6 +11,10 @@ pub(crate) struct StepTime {
     prompt_token: f64,
     /// Of a prompt token for each token before it.
     attention: f64,
+    /// Of a prompt of which a part is in a step.
+    prompt_part: f64,
+    request: f64,
+    request_token: f64,
 }
 
 /// What decodes in a step.
@@ -27,10 +31,11 @@ impl EngineModel {
     /// there.
     pub fn alone(&self, prompt_tokens: u32, output_tokens: u32) -> f64 {
         let times = StepTime::new(self, 1.0);
-        let steps =
-            f64::from(prompt_tokens.div_ceil(self.chunk_tokens)) * times.decode(DecodeLoad::default(), 1);
+        let step = times.decode(DecodeLoad::default(), 1) + times.prompt_part();
+        let steps = f64::from(prompt_tokens.div_ceil(self.chunk_tokens)) * step;
         let load = DecodeLoad { sequences: 1, context: u64::from(prompt_tokens) + 1 };
-        steps
+        times.way(prompt_tokens)
+            + steps
             + times.prompt(0, prompt_tokens)
             + times.decode(load, u64::from(output_tokens.saturating_sub(1)))
     }
@@ -48,7 +53,20 @@ impl StepTime {
             context_token: model.context_token_ns / 1e9 / speed,
             prompt_token: prompt_token / speed,
             attention: attention / speed,
+            prompt_part: model.prompt_ms / 1e3 / speed,
+            request: model.request_ms / 1e3 / speed,
+            request_token: model.request_token_ns / 1e9 / speed,
         }
+    }
+
+    /// How long a request with so many prompt tokens is on its way.
+    pub(crate) fn way(&self, prompt_tokens: u32) -> f64 {
+        self.request + f64::from(prompt_tokens) * self.request_token
+    }
+
+    /// What a step takes more for each prompt of which a part is in it.
+    pub(crate) fn prompt_part(&self) -> f64 {
+        self.prompt_part
     }
 
     /// What `tokens` of a prompt take that come after `before` others.
@@ -151,6 +169,19 @@ mod tests {
         assert!(is_near(model.alone(5000, 1), expected));
         let load = DecodeLoad { sequences: 1, context: 5001 };
         assert!(is_near(model.alone(5000, 11), expected + times.decode(load, 10)));
+    }
+
+    #[test]
+    fn way_of_a_request_and_parts_of_its_prompt_are_added() {
+        let model = EngineModel {
+            prompt_ms: 3.0,
+            request_ms: 5.0,
+            request_token_ns: 2000.0,
+            ..EngineModel::default()
+        };
+        let more = 0.005 + 5000.0 * 2e-6 + 3.0 * 0.003;
+        assert!(is_near(model.alone(5000, 11), EngineModel::default().alone(5000, 11) + more));
+        assert!(is_near(StepTime::new(&model, 0.5).way(1000), 2.0 * 0.007));
     }
 
     #[test]

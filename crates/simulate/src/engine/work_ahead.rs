@@ -25,10 +25,11 @@ impl EngineModel {
         let before = prompt_tokens.saturating_sub(own);
         let all = ahead.prompt_tokens.saturating_add(own);
         let load = DecodeLoad { sequences: ahead.sequences, context: ahead.context };
-        let steps = times.decode(load, u64::from(all.div_ceil(self.chunk_tokens)));
+        let count = all.div_ceil(self.chunk_tokens);
+        let steps = times.decode(load, u64::from(count)) + f64::from(count) * times.prompt_part();
         // Nobody knows into how many prompts the tokens ahead divide: without their attention.
         let others = f64::from(ahead.prompt_tokens) / self.prompt_tokens_per_second;
-        steps + others + times.prompt(before, own)
+        times.way(prompt_tokens) + steps + others + times.prompt(before, own)
     }
 }
 

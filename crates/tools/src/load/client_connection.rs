@@ -28,6 +28,8 @@ pub(crate) struct ClientConnection {
     /// Microseconds between texts of the answer that was read last.
     gaps: Vec<u32>,
     tail: Vec<u8>,
+    /// Whether the end of a stream is kept, too.
+    keeps_tail: bool,
     /// The beginning of a whole answer.
     head: Vec<u8>,
 }
@@ -99,6 +101,16 @@ impl ClientConnection {
         Ok(())
     }
 
+    /// A connection that keeps the end of streams, where their `usage` is.
+    pub(crate) fn with_tail() -> Self {
+        Self { keeps_tail: true, ..Self::default() }
+    }
+
+    /// The last bytes of the answer that was read last.
+    pub(crate) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+
     /// Microseconds between texts of the answer that was read last.
     pub(crate) fn gaps(&self) -> &[u32] {
         &self.gaps
@@ -108,12 +120,16 @@ impl ClientConnection {
         while let Some(piece) = next(body).await? {
             let room = SAID_BYTES.saturating_sub(self.head.len());
             self.head.extend_from_slice(piece.get(..room).unwrap_or(&piece));
-            self.tail.extend_from_slice(&piece);
-            if self.tail.len() > 2 * TAIL_BYTES {
-                self.tail.drain(..self.tail.len() - TAIL_BYTES);
-            }
+            self.keep_tail(&piece);
         }
         Ok(())
+    }
+
+    fn keep_tail(&mut self, piece: &[u8]) {
+        self.tail.extend_from_slice(piece);
+        if self.tail.len() > 2 * TAIL_BYTES {
+            self.tail.drain(..self.tail.len() - TAIL_BYTES);
+        }
     }
 
     /// All texts of one piece came at the same time, as a client sees it: gaps of zero.
@@ -124,6 +140,9 @@ impl ClientConnection {
     ) -> Result<(), ErrorKind> {
         let mut last: Option<Instant> = None;
         while let Some(piece) = next(body).await? {
+            if self.keeps_tail {
+                self.keep_tail(&piece);
+            }
             let mut texts = self.events.push(&piece);
             if texts == 0 {
                 continue;

@@ -109,10 +109,14 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 
 /// The `completion_tokens` of a whole answer, if it tells.
 pub(crate) fn completion_tokens(body: &[u8]) -> Option<u64> {
-    const NAME: &[u8] = br#""completion_tokens":"#;
+    usage_count(body, br#""completion_tokens":"#)
+}
+
+/// The count with this name, quotes and colon included, that is the last in an answer.
+pub(crate) fn usage_count(body: &[u8], name: &[u8]) -> Option<u64> {
     // `usage` comes after the text, which may quote anything.
-    let at = body.windows(NAME.len()).rposition(|window| window == NAME)?;
-    let rest = body.get(at + NAME.len()..)?.trim_ascii_start();
+    let at = body.windows(name.len()).rposition(|window| window == name)?;
+    let rest = body.get(at + name.len()..)?.trim_ascii_start();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(None, |number: Option<u64>, digit| {
         Some(number.unwrap_or(0).saturating_mul(10).saturating_add(u64::from(digit - b'0')))

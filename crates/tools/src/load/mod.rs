@@ -12,6 +12,8 @@
 //!            swaps ────────────────────────────────────────────────────────┘ marks
 //! ```
 //!
+//! [`Prober`] sends single requests, for whoever looks at the times of each.
+//!
 //! In the open loop every time is counted from when a request was due, not from when it could be
 //! sent, so that a stall of the target, or of this program, is in the figures of all requests that
 //! it delayed.
@@ -34,6 +36,7 @@ mod pacer;
 mod open_loop;
 mod swaps;
 mod run;
+mod probe;
 mod numbers;
 mod run_info;
 mod figures;
@@ -50,6 +53,7 @@ pub use crate::load::arrivals::Pace;
 pub use crate::load::bodies::RequestShape;
 pub use crate::load::histogram::{Quantiles, Times};
 pub use crate::load::plan::{Plan, RunLimits, SwapPlan};
+pub use crate::load::probe::{ProbeAnswer, ProbeError, ProbeQuestion, Prober};
 pub use crate::load::record::ErrorKind;
 pub use crate::load::record_line::TraceGaps;
 pub use crate::load::report_html::html_page;

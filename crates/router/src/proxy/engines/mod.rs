@@ -27,3 +27,5 @@ mod identification;
 mod believed_facts;
 pub(crate) mod rank_learner;
 pub(crate) mod poll;
+#[cfg(feature = "tools")]
+pub(crate) mod engine_look;

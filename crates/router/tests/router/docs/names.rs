@@ -4,6 +4,7 @@
 use clap::Args;
 use sgl_policy_abi::Input;
 use sgl_router::cli::ServeArgs;
+use sgl_router::cli::calibrate::CalibrateArgs;
 use sgl_router::cli::load::LoadArgs;
 use sgl_router::cli::simulate::SimulateArgs;
 use sgl_router::config::{RouterConfig, TokenizerEntry, WorkerEntry};
@@ -129,10 +130,18 @@ fn every_flag_of_simulate_and_every_number_of_its_model_is_in_its_page() {
     assert_names("docs/simulate.md", "numbers", keys(&model, ""));
 }
 
+#[test]
+fn every_flag_of_calibrate_is_in_its_section_of_the_page() {
+    let page = pages::read("docs/simulate.md");
+    let rest = page.split("## Measuring an engine").nth(1).expect("the section");
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    assert_flags(section, &CalibrateArgs::augment_args(clap::Command::new("calibrate")));
+}
+
 fn assert_flags(page: &str, command: &clap::Command) {
     let flags: Vec<String> =
         command.get_arguments().filter_map(|flag| flag.get_long()).map(|flag| format!("--{flag}")).collect();
-    assert!(flags.len() > 15, "{flags:?}");
+    assert!(flags.len() > 10, "{flags:?}");
     let missing: Vec<&String> = flags
         .iter()
         .filter(|flag| !page.contains(&format!("`{flag}`")) && !page.contains(&format!("`{flag} ")))

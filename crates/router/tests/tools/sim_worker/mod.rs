@@ -1,6 +1,6 @@
 //! The simulated worker over real HTTP on loopback.
 
-mod client;
+pub(crate) mod client;
 mod control;
 mod dialects;
 mod disconnects;

@@ -1,0 +1,3 @@
+//! `sgl-router calibrate` as a process, on simulated workers.
+
+mod command;
