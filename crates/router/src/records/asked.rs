@@ -24,11 +24,11 @@ pub(crate) struct Asked {
 /// The workers of a table behind the first ones, as they were just before a decision: which of them will
 /// be chosen is not known then, and afterwards they have the request.
 #[derive(Debug)]
-pub(crate) struct OtherWorkers(Vec<SeenWorker>);
+pub(crate) struct OtherWorkers(Vec<AskedWorker>);
 
 /// What of a worker may change at any time.
 #[derive(Debug)]
-struct SeenWorker {
+struct AskedWorker {
     admitted: bool,
     healthy: bool,
     load: usize,
@@ -45,9 +45,9 @@ impl Asked {
         names: Option<&WantedNames>,
     ) -> Box<Self> {
         let matches = matches(table, info);
-        let seen = |(index, worker): (usize, &_)| SeenWorker {
+        let seen = |(index, worker): (usize, &_)| AskedWorker {
             prefix_match: matches.get(index).copied().filter(|tokens| *tokens >= 0),
-            ..SeenWorker::of(worker, info.admits(index))
+            ..AskedWorker::of(worker, info.admits(index))
         };
         let mut all = table.workers().iter().map(|worker| &**worker).enumerate();
         let first = all.by_ref().take(MAX_CANDIDATES);
@@ -98,7 +98,7 @@ impl OtherWorkers {
     }
 }
 
-impl SeenWorker {
+impl AskedWorker {
     fn of(worker: &FleetWorker, admitted: bool) -> Self {
         Self {
             admitted,
