@@ -1,5 +1,5 @@
 //! From times that a known engine would take, its numbers are found again.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
+#![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use sgl_simulate::calibration::{
     CalibratedModel, MeasuredBurst, MeasuredDecode, MeasuredPrompt, MeasuredRepeat, MeasuredStall,
