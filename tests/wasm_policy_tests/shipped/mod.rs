@@ -3,4 +3,5 @@
 
 mod asked;
 mod hardship;
+mod month;
 mod whatever_is_known;
