@@ -50,7 +50,7 @@ impl IndexedWorker {
 pub struct PrefixIndexStats {
     /// Bytes that are taken from the allocator, [`kept_beside`](Self::kept_beside) among them.
     pub bytes: usize,
-    /// Bytes of these that those who feed it keep beside it, see [`KeptBeside`].
+    /// Bytes of these that those who feed it keep beside it, see [`KeptBeside`](crate::prefix_index::KeptBeside).
     pub kept_beside: usize,
     /// Blocks of all workers that they hold because of what was sent to them.
     pub sent_blocks: usize,
