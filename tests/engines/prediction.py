@@ -10,7 +10,7 @@ from harness import CHAT, ask, chat
 
 # Requests a second as shares of what one engine can do at most.
 LOADS = (0.3, 0.5, 0.7)
-SECONDS = 45
+SECONDS = 40
 # `sgl-router load` takes a token to be four bytes; what that is to the engine is asked.
 PROMPT, OUTPUT = (60, 500), (8, 48)
 # Large enough that the model takes its time, not the HTTP server before it; weights are random.
@@ -72,7 +72,8 @@ class Prediction:
         few, many = (self.tokens(engine, size) for size in PROMPT)
         of_load = lambda size: round(few + (size - PROMPT[0]) * (many - few) / (PROMPT[1] - PROMPT[0]))
         # What it can do at most: everything comes at once.
-        busy = self.expected(self.traces(directory, 1e6, 1000, of_load, 0)[1], model)["workers"][0]["busy"]
+        at_once = self.expected(self.traces(directory, 1e6, 1000, of_load, 0)[1], model)
+        busy = at_once["duration"] * at_once["workers"][0]["busy"]
         print(f"at most {1000 / busy:.1f} requests/s, says the model; times in ms, measured/simulated")
         print("load  requests/s   TTFT p50         TTFT p90         per token p50")
         off = []
