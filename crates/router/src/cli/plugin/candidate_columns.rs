@@ -81,7 +81,14 @@ fn shown_of_books(column: Column) -> Option<(&'static str, Cell)> {
         }
         Column::TtftEwma => ("TTFT", |worker| Some(format!("{:.1} ms", worker.books?.ttft_ms?))),
         Column::TpotEwma => ("TPOT", |worker| Some(format!("{:.1} ms", worker.books?.tpot_ms?))),
-        _ => return None,
+        Column::Load
+        | Column::Running
+        | Column::Waiting
+        | Column::QueuedTokens
+        | Column::KvUsage
+        | Column::Throughput
+        | Column::LatencyEwma
+        | Column::ReportAgeMs => return None,
     };
     Some(shown)
 }
