@@ -35,8 +35,7 @@ impl Rival for AffinityFilter {
         let is_far = (least(&warm) - least(&cold)) / TOKENS_PER_SECOND > PENALTY;
         let kept = if warm.is_empty() || is_far { ask.workers } else { &warm };
         let chosen = least_by(kept, |seen| self.pending.of(seen.worker))?;
-        let held = ask.workers.iter().find(|seen| seen.worker == chosen)?.held;
-        self.pending.add(ask.tag, chosen, f64::from(ask.tokens.saturating_sub(held)));
+        self.pending.add(ask.tag, chosen, ask.uncached_at(chosen)?);
         Some(chosen)
     }
 

@@ -77,8 +77,7 @@ impl Rival for BlockCosts {
             let in_use = in_use as f64;
             (prompts - held).max(0.0) + in_use + f64::from(u8::from(has_end))
         })?;
-        let held = ask.workers.iter().find(|seen| seen.worker == chosen)?.held;
-        self.pending.add(ask.tag, chosen, f64::from(ask.tokens.saturating_sub(held)));
+        self.pending.add(ask.tag, chosen, ask.uncached_at(chosen)?);
         let prompt = RunningPrompt { worker: chosen, blocks: ask.blocks.to_vec(), has_end };
         self.in_use.entry(chosen).or_default().take(&prompt);
         self.running.insert(ask.tag, prompt);

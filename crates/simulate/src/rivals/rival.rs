@@ -40,6 +40,16 @@ impl RivalAsk<'_> {
         u32::try_from(blocks).unwrap_or(u32::MAX).saturating_mul(self.block_tokens).min(self.tokens)
     }
 
+    /// Tokens of the prompt that a worker's cache does not hold, where it is one that may be chosen.
+    pub(crate) fn uncached_at(&self, worker: usize) -> Option<f64> {
+        self.workers.iter().find(|seen| seen.worker == worker).map(|seen| self.uncached(seen))
+    }
+
+    /// Tokens of the prompt that the cache of this worker does not hold.
+    pub(crate) fn uncached(&self, seen: &SeenWorker) -> f64 {
+        f64::from(self.tokens.saturating_sub(seen.held))
+    }
+
     /// The share of the prompt's whole blocks that these tokens are; 0 if it has none.
     pub(crate) fn share_of(&self, tokens: u32) -> f64 {
         let whole = self.tokens_of(self.blocks.len());

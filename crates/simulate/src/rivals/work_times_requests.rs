@@ -19,12 +19,10 @@ impl Rival for WorkTimesRequests {
     }
 
     fn choose(&mut self, ask: &RivalAsk<'_>) -> Option<usize> {
-        let own = |held: u32| f64::from(ask.tokens.saturating_sub(held));
         let chosen = least_by(ask.workers, |seen| {
-            (self.pending.of(seen.worker) + own(seen.held)) * (f64::from(seen.requests) + 1.0)
+            (self.pending.of(seen.worker) + ask.uncached(seen)) * (f64::from(seen.requests) + 1.0)
         })?;
-        let held = ask.workers.iter().find(|seen| seen.worker == chosen)?.held;
-        self.pending.add(ask.tag, chosen, own(held));
+        self.pending.add(ask.tag, chosen, ask.uncached_at(chosen)?);
         Some(chosen)
     }
 
