@@ -1,15 +1,9 @@
 //! The search for the highest load at which enough requests are good.
 
-use std::collections::HashMap;
-
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::{FleetSetup, PolicySource, RunProgress, Sweep};
 use sgl_simulate::report::Slo;
 use sgl_simulate::workload::Workload;
-
-fn native(name: &str) -> PolicySource {
-    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
-}
 
 /// One engine that takes 0.1 s for a request, and a request each 0.1 s: at a load above 1 the n-th one waits
 /// n · 0.1 s · (1 - 1/load). Of 1000, 900 wait at most 0.1 s up to a load of 900/899; with half of the
@@ -28,7 +22,7 @@ fn highest_load_is_what_a_pencil_says() {
     (0..1000).for_each(|number| workload.push(f64::from(number) * 0.1, 512, 1, &[]));
     let found = |workers: usize, share: f64, threads: usize| {
         let sweep = Sweep {
-            policies: vec![native("round_robin"), native("least_load")],
+            policies: vec![PolicySource::native("round_robin"), PolicySource::native("least_load")],
             loads: vec![1.0],
             seeds: vec![1, 2],
             spread: Some(0.0),

@@ -1,8 +1,6 @@
 //! Recorded decisions, made again by policies as a router has them.
 #![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::{PolicyModule, PolicyShelf, PolicySource};
@@ -12,17 +10,13 @@ use sgl_simulate::replay::{
 use sgl_testkit::commanded::commanded;
 use sgl_testkit::small_guests::guest_choosing;
 
-fn native(name: &str) -> PolicySource {
-    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
-}
-
 fn shipped(name: &str) -> PolicySource {
     let wasm = sgl_testkit::modules::plugin(name);
-    PolicySource { module: Some(PolicyModule::Bytes(wasm.to_vec())), ..native(name) }
+    PolicySource::module(name, PolicyModule::Bytes(wasm.to_vec()))
 }
 
 fn bytes(name: &str, wasm: Vec<u8>) -> PolicySource {
-    PolicySource { module: Some(PolicyModule::Bytes(wasm)), ..native(name) }
+    PolicySource::module(name, PolicyModule::Bytes(wasm))
 }
 
 /// A guest that answers what the host itself asks, and traps otherwise.
@@ -86,7 +80,7 @@ fn same_policy_decides_alike_and_another_for_what_speaks_for_its_worker() {
             record(&format!("r{number}"), number, &[decision(&[held, knowing(1, 2, 0, 100)], &[1])])
         })
         .collect();
-    let report = replayed(&records, None, &[native("least_load"), shipped("least_uncached")]);
+    let report = replayed(&records, None, &[PolicySource::native("least_load"), shipped("least_uncached")]);
     assert_eq!((report.records.requests, report.records.decisions, report.records.workers), (10, 10, 2));
     let (same, other) = (&report.modules[0], &report.modules[1]);
     assert_eq!((same.alike, same.agreement, same.reasons.len()), (10, 1.0, 0));
@@ -117,12 +111,13 @@ fn same_policy_decides_alike_and_another_for_what_speaks_for_its_worker() {
 #[test]
 fn policies_may_be_compared_with_each_other() {
     let records = [record("a", 1, &[decision(&[knowing(0, 5, 800, 100), knowing(1, 2, 0, 100)], &[0])])];
-    let modules = [native("least_load")];
+    let modules = [PolicySource::native("least_load")];
     let report = replayed(&records, Some(shipped("least_uncached")), &modules);
     assert_eq!((report.reference.name.as_str(), report.modules[0].alike), ("least_uncached", 0));
     assert_eq!(reasons(&report.modules[0]), [("another worker: less load", 1)]);
     assert_eq!(report.reference.figures.hit_rate, Some(0.8));
-    let report = replayed(&records, Some(native("least_load")), &[bytes("second", guest_choosing(1))]);
+    let report =
+        replayed(&records, Some(PolicySource::native("least_load")), &[bytes("second", guest_choosing(1))]);
     assert_eq!(report.modules[0].alike, 1);
 }
 
@@ -193,7 +188,7 @@ fn pairs_are_chosen_among_the_workers_of_their_roles() {
     }
     let records =
         [record("a", 1, &[decision(&workers, &[1, 3])]), record("b", 2, &[decision(&workers, &[0, 3])])];
-    let report = replayed(&records, None, &[native("least_load")]);
+    let report = replayed(&records, None, &[PolicySource::native("least_load")]);
     assert_eq!(report.modules[0].alike, 1);
     assert_eq!(reasons(&report.modules[0]), [("another worker: less load", 1)]);
     assert_eq!(report.modules[0].reasons[0].examples[0].module.choice, "http://w1, http://w3");
@@ -210,7 +205,7 @@ fn workers_that_the_request_did_not_admit_are_not_chosen_and_decisions_without_a
         record("b", 2, &[decision(&[ill], &[])]),
         record("c", 3, &[decision(&[worker(0, 0)], &[7])]),
     ];
-    let report = replayed(&records, None, &[native("least_load")]);
+    let report = replayed(&records, None, &[PolicySource::native("least_load")]);
     let found = &report.records;
     assert_eq!((found.decisions, found.without_choice, found.incomplete), (1, 1, 1));
     assert_eq!(report.modules[0].alike, 1);

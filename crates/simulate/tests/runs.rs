@@ -1,8 +1,6 @@
 //! Runs with policies as a router has them.
 #![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
-use std::collections::HashMap;
-
 use sgl_simulate::engine::{EngineModel, ReportedLoad};
 use sgl_simulate::fleet::{FleetSetup, PolicyFault, PolicyModule, PolicySource, Sweep};
 use sgl_simulate::report::{RunReport, Slo};
@@ -29,11 +27,7 @@ fn source(name: &str) -> PolicySource {
     // Builds it, if need be.
     sgl_testkit::modules::plugin(name);
     let module = format!("{}/../../dist/plugins/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
-    PolicySource { module: Some(PolicyModule::File(module.into())), ..native(name) }
-}
-
-fn native(name: &str) -> PolicySource {
-    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
+    PolicySource::module(name, PolicyModule::File(module.into()))
 }
 
 fn sweep(policies: Vec<PolicySource>, threads: usize) -> Result<Vec<RunReport>, PolicyFault> {
@@ -51,7 +45,8 @@ fn sweep(policies: Vec<PolicySource>, threads: usize) -> Result<Vec<RunReport>, 
 
 #[test]
 fn same_runs_have_the_same_figures_on_one_thread_or_several() {
-    let policies = || vec![native("random"), source("least_uncached"), source("prefix_affinity")];
+    let policies =
+        || vec![PolicySource::native("random"), source("least_uncached"), source("prefix_affinity")];
     let figures = |threads| -> Vec<RunReport> {
         sweep(policies(), threads).unwrap().into_iter().map(RunReport::without_wall).collect()
     };
@@ -66,7 +61,7 @@ fn same_runs_have_the_same_figures_on_one_thread_or_several() {
 
 #[test]
 fn policy_that_knows_what_workers_hold_has_more_hits() {
-    let runs = sweep(vec![native("least_load"), source("least_uncached")], 2).unwrap();
+    let runs = sweep(vec![PolicySource::native("least_load"), source("least_uncached")], 2).unwrap();
     let of = |name: &str| -> Vec<&RunReport> { runs.iter().filter(|run| run.facts.policy == name).collect() };
     for (blind, knowing) in of("least_load").iter().zip(of("least_uncached")) {
         assert!(knowing.hit_rate > blind.hit_rate + 0.1, "{} {}", knowing.hit_rate, blind.hit_rate);
@@ -76,13 +71,13 @@ fn policy_that_knows_what_workers_hold_has_more_hits() {
 
 #[test]
 fn unknown_policy_is_named_before_anything_runs() {
-    let fault = sweep(vec![native("none_such")], 1).unwrap_err();
+    let fault = sweep(vec![PolicySource::native("none_such")], 1).unwrap_err();
     assert!(fault.to_string().contains("\"none_such\""), "{fault}");
 }
 
 #[test]
 fn models_of_other_routers_policies_answer_all_and_know_caches_as_well_as_they_can() {
-    let policies = || RIVALS.iter().copied().chain(["random"]).map(native).collect();
+    let policies = || RIVALS.iter().copied().chain(["random"]).map(PolicySource::native).collect();
     let runs: Vec<RunReport> =
         sweep(policies(), 2).unwrap().into_iter().map(RunReport::without_wall).collect();
     let hits = |name: &str| runs.iter().find(|run| run.facts.policy == name).unwrap().hit_rate;

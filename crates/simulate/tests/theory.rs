@@ -1,8 +1,6 @@
 //! Runs against what queueing theory and a pencil say, where they are exact.
 #![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
-use std::collections::HashMap;
-
 use sgl_simulate::engine::{EngineModel, ReportedLoad};
 use sgl_simulate::fleet::{FleetSetup, FreshPolicy, PolicyModule, PolicyShelf, PolicySource, RunInputs, run};
 use sgl_simulate::report::{RunFacts, RunReport, Slo};
@@ -42,10 +40,6 @@ fn outcome(setup: &FleetSetup, workload: &Workload, policy: &FreshPolicy) -> Run
     run(inputs, policy, RunFacts { policy: String::new(), load: 1.0, seed: 5 })
 }
 
-fn native(name: &str) -> PolicySource {
-    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
-}
-
 /// Mean wait, in service times, of Poisson arrivals at `servers` with a queue for all of them.
 ///
 /// From one service time to the next, those who are served leave and as many as came are there besides:
@@ -81,7 +75,7 @@ fn is_within(found: f64, expected: f64, share: f64) {
 #[test]
 fn one_engine_waits_as_pollaczek_and_khinchine_say() {
     is_within(exact_wait(1, 0.8), 2.0, 1e-6);
-    let policy = PolicyShelf::new().unwrap().take(&native("round_robin")).unwrap();
+    let policy = PolicyShelf::new().unwrap().take(&PolicySource::native("round_robin")).unwrap();
     for load in [0.5, 0.8] {
         let found = outcome(&FleetSetup::new(one_by_one(), 1), &poisson(150_000, load / SERVICE), &policy);
         is_within(found.ttft.mean, SERVICE * (1.0 + load / (2.0 * (1.0 - load))), 0.02);
@@ -97,7 +91,7 @@ fn several_engines_with_one_queue_wait_as_the_embedded_chain_says() {
     // Builds it, if need be.
     sgl_testkit::modules::fixture("hold_back");
     let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/fixtures/hold_back.wasm");
-    let source = PolicySource { module: Some(PolicyModule::File(module.into())), ..native("hold_back") };
+    let source = PolicySource::module("hold_back", PolicyModule::File(module.into()));
     for (servers, load) in [(2_u32, 0.8), (4, 0.9)] {
         let mut setup = FleetSetup::new(one_by_one(), servers as usize);
         setup.queue_size = 10_000;
@@ -134,7 +128,7 @@ fn hits_are_those_of_a_cache_by_hand() {
         kept.extend(ids.iter().rev());
     }
     let model = EngineModel { kv_blocks: u32::try_from(BLOCKS).unwrap(), ..EngineModel::default() };
-    let policy = PolicyShelf::new().unwrap().take(&native("round_robin")).unwrap();
+    let policy = PolicyShelf::new().unwrap().take(&PolicySource::native("round_robin")).unwrap();
     let found = outcome(&FleetSetup::new(model, 1), &workload, &policy);
     assert_eq!(found.workers[0].cached_tokens, hits);
     assert!(found.hit_rate > 0.3, "{}", found.hit_rate);

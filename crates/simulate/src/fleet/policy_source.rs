@@ -43,6 +43,18 @@ pub struct PolicySource {
     pub allowed_syscalls: Vec<String>,
 }
 
+impl PolicySource {
+    /// A built-in policy, or a model of another router's: no module, no settings.
+    pub fn native(name: impl Into<String>) -> Self {
+        Self { name: name.into(), module: None, config: HashMap::new(), allowed_syscalls: Vec::new() }
+    }
+
+    /// A module under this name, without settings.
+    pub fn module(name: impl Into<String>, module: PolicyModule) -> Self {
+        Self { module: Some(module), ..Self::native(name) }
+    }
+}
+
 /// Why there is no such policy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,6 +1,5 @@
 //! From `--policy` and `--policy-config` to policies.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -73,7 +72,7 @@ fn source(text: &str) -> Result<PolicySource, SimulateError> {
             (name.to_owned(), Some(embedded(name)?))
         }
     };
-    Ok(PolicySource { name, module, config: HashMap::new(), allowed_syscalls: Vec::new() })
+    Ok(PolicySource { module, ..PolicySource::native(name) })
 }
 
 fn module(path: &str) -> Result<PolicyModule, SimulateError> {

@@ -1,27 +1,14 @@
 //! Requests that are made up, and sessions whose requests come when the answers before are there.
-#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
-
-use std::collections::HashMap;
 
 use sgl_simulate::engine::EngineModel;
-use sgl_simulate::fleet::{FleetSetup, PolicySource, Sweep};
-use sgl_simulate::report::{RunReport, Slo};
+use sgl_simulate::fleet::{FleetSetup, PolicySource};
+use sgl_simulate::report::RunReport;
 use sgl_simulate::workload::{GeneratedLoad, SessionTurn, Workload, Workloads};
 
-fn native(name: &str) -> PolicySource {
-    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
-}
+use crate::sweeps::sweep;
 
 fn runs(policies: &[&str], setup: &FleetSetup, workloads: &Workloads, threads: usize) -> Vec<RunReport> {
-    let sweep = Sweep {
-        policies: policies.iter().map(|name| native(name)).collect(),
-        loads: vec![1.0],
-        seeds: vec![1, 2],
-        spread: Some(0.0),
-        slo: Slo::default(),
-        threads,
-    };
-    sweep.run(setup, workloads).unwrap().into_iter().map(RunReport::without_wall).collect()
+    sweep(policies.iter().map(|name| PolicySource::native(*name)).collect(), setup, workloads, threads)
 }
 
 /// Three requests of one session: prompts of 1000, 2000 and 3000 tokens, answers of 101.

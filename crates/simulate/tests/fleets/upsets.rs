@@ -1,44 +1,14 @@
 //! Workers that become slow, die, fail, come and go.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
-
-use std::collections::HashMap;
 
 use sgl_simulate::engine::{EngineModel, WorkerEvent, WorkerEvents};
-use sgl_simulate::fleet::{FleetSetup, PolicyModule, PolicySource, SetupError, Sweep};
-use sgl_simulate::report::{RunReport, Slo};
+use sgl_simulate::fleet::{FleetSetup, PolicySource, SetupError};
+use sgl_simulate::report::RunReport;
 use sgl_simulate::workload::{DrawnAmount, GeneratedLoad, Workload};
 
-fn native(name: &str) -> PolicySource {
-    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
-}
-
-fn plugin(name: &str) -> PolicySource {
-    // Builds it, if need be.
-    sgl_testkit::modules::plugin(name);
-    let module = format!("{}/../../dist/plugins/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
-    PolicySource { module: Some(PolicyModule::File(module.into())), ..native(name) }
-}
-
-fn runs(policy: &PolicySource, setup: &FleetSetup, workload: &Workload, threads: usize) -> Vec<RunReport> {
-    setup.check(workload).unwrap();
-    let sweep = Sweep {
-        policies: vec![policy.clone()],
-        loads: vec![1.0],
-        seeds: vec![1, 2],
-        spread: Some(0.0),
-        slo: Slo::default(),
-        threads,
-    };
-    let runs = sweep.run(setup, &workload.clone().into()).unwrap();
-    for run in &runs {
-        let all = run.answered + run.refused + run.failed + run.unasked;
-        assert_eq!(all, u64::from(workload.len()), "each is answered or counted as not: {run:?}");
-    }
-    runs.into_iter().map(RunReport::without_wall).collect()
-}
+use crate::sweeps::{plugin, runs};
 
 fn run(policy: &str, setup: &FleetSetup, workload: &Workload) -> RunReport {
-    runs(&native(policy), setup, workload, 1).remove(0)
+    runs(&PolicySource::native(policy), setup, workload, 1).remove(0)
 }
 
 fn fleet(workers: usize, events: &str) -> FleetSetup {
@@ -128,7 +98,7 @@ fn workers_come_and_go_and_lose_nothing() {
     let moves = "[[events]]\nat = 60\nworkers = [2]\nwhat = \"join\"\n\
                  [[events]]\nat = 100\nworkers = [0]\nwhat = \"leave\"\n\
                  [[events]]\nat = 150\nworkers = [0]\nwhat = \"join\"";
-    for policy in [native("least_load"), plugin("least_uncached")] {
+    for policy in [PolicySource::native("least_load"), plugin("least_uncached")] {
         let found = runs(&policy, &fleet(3, moves), &even(400), 1).remove(0);
         assert_eq!((found.answered, found.retries), (400, 0));
         assert_eq!((sent(&found, 2, 0.0, 60.0), sent(&found, 0, 102.0, 150.0)), (0, 0));
@@ -172,7 +142,7 @@ fn runs_with_upsets_are_the_same_on_one_thread_or_several() {
         ..GeneratedLoad::default()
     };
     let (workload, setup) = (load.workload(1, 512), fleet(4, events));
-    for policy in [native("power_of_two"), plugin("toll"), plugin("late")] {
+    for policy in [PolicySource::native("power_of_two"), plugin("toll"), plugin("late")] {
         let one = runs(&policy, &setup, &workload, 1);
         assert_eq!(one, runs(&policy, &setup, &workload, 2));
         assert!(one[0].failed > 0 && one[0].unasked > 0 && one[0].fallbacks.is_empty(), "{:?}", one[0]);

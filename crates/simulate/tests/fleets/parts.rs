@@ -1,37 +1,10 @@
 //! Fleets of pairs and of ranks, and routers that hear what engines cache.
-#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
-
-use std::collections::HashMap;
 
 use sgl_simulate::engine::{EngineModel, PairModel, ReportedLoad, WorkerEvents};
-use sgl_simulate::fleet::{FleetSetup, PolicyModule, PolicySource, SetupError, Sweep};
-use sgl_simulate::report::{RunReport, Slo};
+use sgl_simulate::fleet::{FleetSetup, PolicySource, SetupError};
 use sgl_simulate::workload::{GeneratedLoad, Workload};
 
-fn native(name: &str) -> PolicySource {
-    PolicySource { name: name.to_owned(), module: None, config: HashMap::new(), allowed_syscalls: vec![] }
-}
-
-fn plugin(name: &str) -> PolicySource {
-    // Builds it, if need be.
-    sgl_testkit::modules::plugin(name);
-    let module = format!("{}/../../dist/plugins/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
-    PolicySource { module: Some(PolicyModule::File(module.into())), ..native(name) }
-}
-
-fn runs(policy: &PolicySource, setup: &FleetSetup, workload: &Workload, threads: usize) -> Vec<RunReport> {
-    setup.check(workload).unwrap();
-    let sweep = Sweep {
-        policies: vec![policy.clone()],
-        loads: vec![1.0],
-        seeds: vec![1, 2],
-        spread: Some(0.0),
-        slo: Slo::default(),
-        threads,
-    };
-    let runs = sweep.run(setup, &workload.clone().into()).unwrap();
-    runs.into_iter().map(RunReport::without_wall).collect()
-}
+use crate::sweeps::{plugin, runs};
 
 fn pairs(prefill: u32, decode: u32) -> FleetSetup {
     let pairs = PairModel { prefill, decode, transfer_ms: 100.0, transfer_tokens_per_second: 20_000.0 };
@@ -56,7 +29,7 @@ fn answer_of_a_pair_begins_when_what_was_computed_is_there() {
     workload.push(0.0, 4000, 50, &[]);
     let setup = pairs(1, 1);
     let model = &setup.model;
-    let run = &runs(&native("random"), &setup, &workload, 1)[0];
+    let run = &runs(&PolicySource::native("random"), &setup, &workload, 1)[0];
     let first_step = (model.step_ms) / 1e3;
     let expected = model.alone(4000, 1) + 0.3 + first_step;
     assert!((run.ttft.max - expected).abs() < 1e-4, "{} {expected}", run.ttft.max);
@@ -74,7 +47,9 @@ fn pairs_are_chosen_as_in_production_and_nothing_is_lost() {
     let prompts: u64 = workload.requests().iter().map(|asked| u64::from(asked.prompt_tokens)).sum();
     let answers: u64 = workload.requests().iter().map(|asked| u64::from(asked.output_tokens)).sum();
     let mut hits = Vec::new();
-    for policy in [native("random"), plugin("pd_pair"), plugin("least_uncached"), plugin("late")] {
+    for policy in
+        [PolicySource::native("random"), plugin("pd_pair"), plugin("least_uncached"), plugin("late")]
+    {
         let found = runs(&policy, &setup, &workload, 1);
         assert_eq!(found, runs(&policy, &setup, &workload, 2));
         let run = &found[0];
@@ -101,7 +76,7 @@ fn either_half_of_a_pair_may_die() {
     let events = "[[events]]\nat = 25\nworkers = [0]\nwhat = \"crash\"\nsecs = 20\n\
                   [[events]]\nat = 60\nworkers = [3]\nwhat = \"crash\"\nsecs = 30";
     setup.events = WorkerEvents::from_toml(events).unwrap().events;
-    for policy in [native("least_load"), plugin("pd_pair")] {
+    for policy in [PolicySource::native("least_load"), plugin("pd_pair")] {
         for run in runs(&policy, &setup, &workload, 1) {
             assert_eq!(run.answered + run.refused + run.failed + run.unasked, 600, "{run:?}");
             assert!(run.retries > 0 && run.failed > 0 && run.answered > 450, "{run:?}");
@@ -122,7 +97,7 @@ fn ranks_are_candidates_of_their_own() {
     let workload = chats(2.0, 600);
     let model = EngineModel { reports: ReportedLoad::Sglang, ..EngineModel::default() };
     let ranked = FleetSetup::new(EngineModel { ranks: 2, ..model.clone() }, 2);
-    for policy in [native("least_load"), plugin("least_uncached")] {
+    for policy in [PolicySource::native("least_load"), plugin("least_uncached")] {
         let (ranks, workers) = (
             runs(&policy, &ranked, &workload, 1),
             runs(&policy, &FleetSetup::new(model.clone(), 4), &workload, 1),
@@ -130,12 +105,13 @@ fn ranks_are_candidates_of_their_own() {
         assert_eq!(ranks, workers);
     }
     let slow = FleetSetup { speeds: vec![1.0, 0.2], ..ranked.clone() };
-    let run = &runs(&native("least_load"), &slow, &workload, 1)[0];
+    let run = &runs(&PolicySource::native("least_load"), &slow, &workload, 1)[0];
     let requests: Vec<u64> = run.workers.iter().map(|worker| worker.requests).collect();
     assert!(requests[..2].iter().min() > requests[2..].iter().max(), "{requests:?}");
     let dead =
         WorkerEvents::from_toml("[[events]]\nat = 20\nworkers = [1]\nwhat = \"crash\"").unwrap().events;
-    let run = &runs(&native("least_load"), &FleetSetup { events: dead, ..ranked }, &workload, 1)[0];
+    let run =
+        &runs(&PolicySource::native("least_load"), &FleetSetup { events: dead, ..ranked }, &workload, 1)[0];
     let late: u32 = run.sent_over_time.sent.iter().skip(24).map(|counts| counts[2] + counts[3]).sum();
     assert_eq!((late, run.answered + run.failed + run.unasked), (0, 600));
 }

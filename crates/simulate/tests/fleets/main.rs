@@ -1,0 +1,8 @@
+//! Fleets in which something is special: sessions, pairs and ranks, workers that something befalls.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
+
+mod sweeps;
+
+mod parts;
+mod sessions;
+mod upsets;
