@@ -28,6 +28,10 @@ impl KeptBeside {
     /// room for them, or no index any more.
     #[must_use]
     pub fn resize(&mut self, bytes: usize) -> bool {
+        // Most blocks change nothing, and what all who feed the index share is not touched for them.
+        if bytes == self.bytes {
+            return true;
+        }
         let index = self.index.upgrade();
         let has_room = index.is_some_and(|index| index.keep_beside(self.bytes, bytes)) || bytes <= self.bytes;
         if has_room {
