@@ -1,7 +1,11 @@
-//! What is sent: chat requests, rendered before the run or, for a trace, from ready-made text.
+//! What is sent: chat requests, rendered before the run or, for a trace, from ready-made text; or
+//! completions of token ids.
 //!
 //! A token is taken to be four bytes of text, as the simulated worker takes it and as is usual for
-//! English; a real tokenizer will count somewhat differently.
+//! English; a real tokenizer will count somewhat differently. Token ids are counted alike by all.
+
+use std::fmt::Write;
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
@@ -10,9 +14,10 @@ use crate::load::trace_entry::Entry;
 
 /// Bytes of prompt text per token.
 const BYTES_PER_TOKEN: usize = 4;
-/// Prompt tokens per block id of a trace.
-const TOKENS_PER_BLOCK: usize = 512;
-const BYTES_PER_BLOCK: usize = TOKENS_PER_BLOCK * BYTES_PER_TOKEN;
+/// Prompt tokens per block id of Mooncake's traces.
+pub const TRACE_BLOCK_TOKENS: u32 = 512;
+/// The ids before this one are left to what vocabularies begin with: marks of all kinds.
+pub const FIRST_TOKEN_ID: u32 = 100;
 /// Length of the text that prompts are cut from.
 const FILLER_BYTES: usize = 1 << 16;
 /// Ids of prompts begin here, apart from the block ids of traces.
@@ -38,6 +43,11 @@ pub struct RequestShape {
     pub stream: bool,
     /// Further fields of every body, such as `ignore_eos`.
     pub fields: Map<String, Value>,
+    /// Prompts are token ids from [`FIRST_TOKEN_ID`] up to below this, sent as completions; chats of text
+    /// without it.
+    pub token_ids_below: Option<u32>,
+    /// Prompt tokens per block id of the trace, at least 1.
+    pub trace_block_tokens: u32,
 }
 
 /// The bodies of a run.
@@ -50,6 +60,8 @@ pub(crate) struct Bodies {
     filler: Bytes,
     ready: Vec<Bytes>,
     stream: bool,
+    ids: Option<Range<u32>>,
+    block_tokens: usize,
 }
 
 impl Bodies {
@@ -61,25 +73,28 @@ impl Bodies {
             fields.insert("stream".to_owned(), Value::from(true));
         }
         fields.extend(shape.fields.clone());
-        // These two are written by hand.
-        fields.remove("messages");
-        fields.remove("max_tokens");
+        // These are written by hand.
+        ["messages", "prompt", "max_tokens"].iter().for_each(|name| drop(fields.remove(*name)));
         let object = Value::Object(fields).to_string();
         let own = object.strip_suffix('}').unwrap_or_default();
         let comma = if own.len() > 1 { "," } else { "" };
-        let head = format!(r#"{own}{comma}"messages":[{{"role":"user","content":""#);
+        let (before, after) = match shape.token_ids_below {
+            None => (r#""messages":[{"role":"user","content":""#, &br#""}],"max_tokens":"#[..]),
+            Some(_) => (r#""prompt":["#, &br#"],"max_tokens":"#[..]),
+        };
         let mut bodies = Self {
-            head: Bytes::from(head),
-            middle: Bytes::from_static(br#""}],"max_tokens":"#),
+            head: Bytes::from(format!("{own}{comma}{before}")),
+            middle: Bytes::from_static(after),
             filler: filler(),
             ready: Vec::new(),
             stream: shape.stream,
+            ids: shape.token_ids_below.map(|below| FIRST_TOKEN_ID..below.max(FIRST_TOKEN_ID + 1)),
+            block_tokens: length(shape.trace_block_tokens.max(1)),
         };
-        let bytes = bytes_of(shape.prompt_tokens);
+        let tokens = length(shape.prompt_tokens);
         bodies.ready = (0..u64::from(shape.prompts.max(1)))
             .map(|prompt| {
-                bodies
-                    .render(shape.output_tokens, bytes, |out| bodies.push_text(out, OWN_IDS + prompt, bytes))
+                bodies.render(shape.output_tokens, tokens, |out| bodies.push(out, OWN_IDS + prompt, tokens))
             })
             .collect();
         bodies
@@ -92,19 +107,19 @@ impl Bodies {
         self.ready.get(at).cloned().unwrap_or_default()
     }
 
-    /// The body of a recorded request. The same block id gives the same text, so that prompts share
-    /// the prefixes that they shared when they were recorded.
+    /// The body of a recorded request. The same block id gives the same text, or the same ids, so that
+    /// prompts share the prefixes that they shared when they were recorded.
     pub(crate) fn of_trace(&self, number: u64, entry: &Entry) -> Bytes {
-        let bytes = bytes_of(entry.input_tokens);
-        self.render(entry.output_tokens, bytes, |out| {
-            let mut left = bytes;
+        let tokens = length(entry.input_tokens);
+        self.render(entry.output_tokens, tokens, |out| {
+            let mut left = tokens;
             for id in &entry.blocks {
-                let length = left.min(BYTES_PER_BLOCK);
-                self.push_text(out, *id, length);
+                let length = left.min(self.block_tokens);
+                self.push(out, *id, length);
                 left -= length;
             }
             // Without ids, or with too few of them, no other prompt has the rest.
-            self.push_text(out, OWN_IDS + number, left);
+            self.push(out, OWN_IDS + number, left);
         })
     }
 
@@ -113,14 +128,27 @@ impl Bodies {
         self.stream
     }
 
-    fn render(&self, max_tokens: u32, text_bytes: usize, text: impl FnOnce(&mut BytesMut)) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.head.len() + text_bytes + self.middle.len() + 12);
+    fn render(&self, max_tokens: u32, tokens: usize, prompt: impl FnOnce(&mut BytesMut)) -> Bytes {
+        let bytes = tokens.saturating_mul(BYTES_PER_TOKEN);
+        let mut out = BytesMut::with_capacity(self.head.len() + bytes + self.middle.len() + 12);
         out.put_slice(&self.head);
-        text(&mut out);
+        prompt(&mut out);
+        // What stands between two ids also stands behind the last one.
+        if out.last() == Some(&b',') {
+            out.truncate(out.len() - 1);
+        }
         out.put_slice(&self.middle);
         out.put_slice(max_tokens.to_string().as_bytes());
         out.put_u8(b'}');
         out.freeze()
+    }
+
+    /// Tokens of a prompt which this id stands for, as the prompt is to be sent.
+    fn push(&self, out: &mut BytesMut, id: u64, tokens: usize) {
+        match &self.ids {
+            Some(ids) => push_ids(out, id, ids.clone(), tokens),
+            None => self.push_text(out, id, tokens.saturating_mul(BYTES_PER_TOKEN)),
+        }
     }
 
     /// Text of this length that begins with the id, so that other ids have another text from the
@@ -139,8 +167,17 @@ impl Bodies {
     }
 }
 
-fn bytes_of(tokens: u32) -> usize {
-    usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN)
+/// So many token ids by chance, the same ones for the same id, with a comma behind each.
+fn push_ids(out: &mut BytesMut, id: u64, ids: Range<u32>, tokens: usize) {
+    let mut random = fastrand::Rng::with_seed(id);
+    for _ in 0..tokens {
+        // Writing into memory cannot fail.
+        let _ = write!(out, "{},", random.u32(ids.clone()));
+    }
+}
+
+fn length(tokens: u32) -> usize {
+    usize::try_from(tokens).unwrap_or(usize::MAX)
 }
 
 /// Words in a fixed random order.
@@ -168,6 +205,8 @@ mod tests {
             prompts: 3,
             stream: true,
             fields: Map::new(),
+            token_ids_below: None,
+            trace_block_tokens: TRACE_BLOCK_TOKENS,
         }
     }
 
@@ -201,20 +240,16 @@ mod tests {
         assert_ne!(content(&bodies.ready(0))[..16], content(&bodies.ready(1))[..16]);
     }
 
+    fn recorded(input_tokens: u32, blocks: &[u64]) -> Entry {
+        let blocks = blocks.to_vec();
+        Entry { at: Duration::ZERO, input_tokens, output_tokens: 3, blocks, session: None, delay: None }
+    }
+
     #[test]
     fn recorded_prompts_share_the_blocks_that_their_ids_share() {
         let bodies = Bodies::new(&shape());
         let prompt = |number, blocks: &[u64]| {
-            let blocks = blocks.to_vec();
-            let entry = Entry {
-                at: Duration::ZERO,
-                input_tokens: 1100,
-                output_tokens: 3,
-                blocks,
-                session: None,
-                delay: None,
-            };
-            let body = bodies.of_trace(number, &entry);
+            let body = bodies.of_trace(number, &recorded(1100, blocks));
             assert_eq!(parsed(&body)["max_tokens"], 3);
             content(&body)
         };
@@ -223,5 +258,23 @@ mod tests {
         assert_eq!(one[..4096], other[..4096]);
         assert_ne!(one[4096..], other[4096..]);
         assert_ne!(prompt(0, &[]), prompt(1, &[]));
+    }
+
+    #[test]
+    fn prompts_of_token_ids_share_blocks_of_the_size_of_the_trace() {
+        let shape = RequestShape { token_ids_below: Some(2000), trace_block_tokens: 32, ..shape() };
+        let bodies = Bodies::new(&shape);
+        let ids = |body: &Bytes| serde_json::from_value::<Vec<u32>>(parsed(body)["prompt"].take()).unwrap();
+        let prompt = |number, blocks: &[u64]| ids(&bodies.of_trace(number, &recorded(70, blocks)));
+        let (one, other) = (prompt(0, &[0, 5, 6]), prompt(1, &[0, 5, 7]));
+        assert_eq!(one.len(), 70);
+        assert_eq!(one[..64], other[..64]);
+        assert_ne!(one[64..], other[64..]);
+        assert!(one.iter().all(|id| (FIRST_TOKEN_ID..2000).contains(id)));
+        assert_ne!(prompt(0, &[]), prompt(1, &[]));
+        let ready = bodies.ready(0);
+        assert_eq!((ids(&ready).len(), &parsed(&ready)["max_tokens"]), (20, &7.into()));
+        let none = Bodies::new(&RequestShape { prompt_tokens: 0, ..shape });
+        assert_eq!(parsed(&none.ready(0))["prompt"], Value::from(Vec::<u32>::new()));
     }
 }

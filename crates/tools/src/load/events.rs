@@ -1,4 +1,4 @@
-//! Server-sent events of a streamed chat answer: how many of them carry text, and whether the
+//! Server-sent events of a streamed answer, of a chat or a completion: how many of them carry text, and whether the
 //! stream came to its end.
 
 /// A line that is longer than this is no event of a chat.
@@ -88,18 +88,25 @@ fn tells_of_an_error(data: &[u8]) -> bool {
         .any(|form| data.starts_with(form))
 }
 
-/// True if a chunk has text that is not empty: `content`, `reasoning_content`, or the call of a
-/// tool. A scan instead of a parser: this runs once per token of the whole fleet.
+/// True if a chunk has text that is not empty: `content`, `reasoning_content`, `text` of a completion, or
+/// the call of a tool. A scan instead of a parser: this runs once per token of the whole fleet.
 fn carries_text(data: &[u8]) -> bool {
+    has_text(data, br#"content":"#)
+        || has_text(data, br#""text":"#)
+        || find(data, br#""tool_calls":["#).is_some()
+}
+
+/// True if a key that ends like this has a text that is not empty.
+fn has_text(data: &[u8], key: &[u8]) -> bool {
     let mut rest = data;
-    while let Some(at) = find(rest, br#"content":"#) {
-        rest = rest.get(at + br#"content":"#.len()..).unwrap_or_default();
+    while let Some(at) = find(rest, key) {
+        rest = rest.get(at + key.len()..).unwrap_or_default();
         let value = rest.trim_ascii_start();
         if value.first() == Some(&b'"') && value.get(1) != Some(&b'"') {
             return true;
         }
     }
-    find(data, br#""tool_calls":["#).is_some()
+    false
 }
 
 /// Where a short text begins in a longer one.
@@ -142,6 +149,21 @@ mod tests {
             let events: u32 = STREAM.as_bytes().chunks(size).map(|piece| reader.push(piece)).sum();
             assert_eq!((events, reader.is_done(), reader.has_failed()), (3, true, false), "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn texts_of_completions_are_counted_and_quotations_in_chats_are_not() {
+        let mut reader = EventReader::default();
+        let completion = b"data: {\"choices\":[{\"index\":0,\"text\":\"\"}]}\n\n\
+            data: {\"choices\":[{\"index\":0,\"text\": \" one\"}]}\n\n";
+        assert_eq!(reader.push(completion), 1);
+        assert_eq!(
+            reader.push(
+                br#"data: {"name":"\"text\":\"x\""}
+"#
+            ),
+            0
+        );
     }
 
     #[test]

@@ -50,7 +50,7 @@ mod course;
 mod report_html;
 
 pub use crate::load::arrivals::Pace;
-pub use crate::load::bodies::RequestShape;
+pub use crate::load::bodies::{FIRST_TOKEN_ID, RequestShape, TRACE_BLOCK_TOKENS};
 pub use crate::load::histogram::{Quantiles, Times};
 pub use crate::load::plan::{Plan, RunLimits, SwapPlan};
 pub use crate::load::probe::{ProbeAnswer, ProbeError, ProbeQuestion, Prober};

@@ -86,6 +86,8 @@ fn settings(plan: &Plan) -> Value {
         "output_tokens": plan.shape.output_tokens,
         "prompts": plan.shape.prompts,
         "stream": plan.shape.stream,
+        "token_ids_below": plan.shape.token_ids_below,
+        "trace_block_tokens": plan.shape.trace_block_tokens,
         "rounds": plan.rounds,
         "duration_seconds": limits.duration.map(seconds),
         "requests": limits.requests,

@@ -1,4 +1,4 @@
-//! What is tested: a router, or anything else that speaks OpenAI's chat API.
+//! What is tested: a router, or anything else that speaks OpenAI's API.
 
 use std::sync::Arc;
 
@@ -28,6 +28,12 @@ impl LoadTarget {
         Self { name: name.into(), address, path: Uri::from_static("/v1/chat/completions"), headers: all }
     }
 
+    /// The same with requests for completions, in place of chats.
+    #[must_use]
+    pub fn of_completions(self) -> Self {
+        Self { path: Uri::from_static("/v1/completions"), ..self }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -43,7 +49,7 @@ impl LoadTarget {
         &self.address
     }
 
-    /// A chat request with this body.
+    /// A request with this body.
     pub(crate) fn request(&self, body: Bytes) -> Outgoing {
         let mut request = Request::new(body.into());
         *request.method_mut() = Method::POST;

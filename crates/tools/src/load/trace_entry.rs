@@ -11,7 +11,7 @@ pub struct Entry {
     pub input_tokens: u32,
     /// Length of the answer, at least 1.
     pub output_tokens: u32,
-    /// One id per block of 512 prompt tokens; equal ids are equal text. Empty if the trace does
+    /// One id per block of prompt tokens, 512 in Mooncake's traces; equal ids are equal text. Empty if the trace does
     /// not say which prompts share a prefix.
     pub blocks: Vec<u64>,
     /// The session that it belongs to, if the trace says so.

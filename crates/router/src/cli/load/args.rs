@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use sgl_tools::load::{FIRST_TOKEN_ID, TRACE_BLOCK_TOKENS};
+
 const MOST_SECONDS: f64 = 86_400.0;
 
 /// How the gaps between requests are spread.
@@ -17,7 +19,7 @@ pub enum ArrivalProcess {
     Constant,
 }
 
-/// Sends chat requests to a router, or to several in turn, and reports latencies and throughput
+/// Sends requests to a router, or to several in turn, and reports latencies and throughput
 ///
 /// Closed loop by default: each of --connections asks again as soon as it is answered. With --rate
 /// or --trace requests are sent when they are due, and all times count from then. Ctrl-C ends the
@@ -51,6 +53,10 @@ pub struct LoadArgs {
     /// 2 replays the trace twice as fast
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = rate, requires = "trace")]
     pub trace_speed: f64,
+    /// Tokens of a prompt that each of the trace's hash_ids stands for
+    #[arg(long, value_name = "TOKENS", default_value_t = TRACE_BLOCK_TOKENS, requires = "trace")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    pub trace_block_tokens: u32,
     /// Open loop: requests in flight at a time; others wait, and their wait counts
     #[arg(long, default_value_t = 4096, value_parser = count)]
     pub max_in_flight: usize,
@@ -84,9 +90,14 @@ pub struct LoadArgs {
     /// Model that requests name [default: none]
     #[arg(long)]
     pub model: Option<String>,
-    /// Length of prompts, at four bytes per token
+    /// Length of prompts, at four bytes per token of text
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=4_000_000))]
     pub prompt_tokens: u32,
+    /// Prompts as token ids from 100 up to below this, to /v1/completions, so that every engine counts as
+    /// many tokens; the vocabulary of its model must have them
+    #[arg(long, value_name = "BELOW")]
+    #[arg(value_parser = clap::value_parser!(u32).range(i64::from(FIRST_TOKEN_ID) + 100..=1_000_000_000))]
+    pub token_ids: Option<u32>,
     /// max_tokens of requests
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub output_tokens: u32,

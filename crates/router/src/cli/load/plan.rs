@@ -61,8 +61,12 @@ fn targets(args: &LoadArgs) -> Result<Vec<LoadTarget>, LoadError> {
         WorkerUrl::parse(text)
             .map_err(|error| usage(format!("{flag}: found {:?}; allowed: {error}", WorkerUrl::refused(text))))
     };
+    let target = |name: &str, url| {
+        let target = LoadTarget::new(name, url, headers.clone());
+        if args.token_ids.is_some() { target.of_completions() } else { target }
+    };
     if args.compare.is_empty() {
-        return Ok(vec![LoadTarget::new("router", url("--url", &args.url)?, headers)]);
+        return Ok(vec![target("router", url("--url", &args.url)?)]);
     }
     let mut targets: Vec<LoadTarget> = Vec::new();
     for text in &args.compare {
@@ -72,7 +76,7 @@ fn targets(args: &LoadArgs) -> Result<Vec<LoadTarget>, LoadError> {
         if targets.iter().any(|target| target.name() == name) {
             return Err(usage(format!("--compare: the name {name:?} is given twice")));
         }
-        targets.push(LoadTarget::new(name, url("--compare", address)?, headers.clone()));
+        targets.push(target(name, url("--compare", address)?));
     }
     Ok(targets)
 }
@@ -122,6 +126,8 @@ fn shape(args: &LoadArgs) -> Result<RequestShape, LoadError> {
         prompts: args.prompts,
         stream: args.stream,
         fields,
+        token_ids_below: args.token_ids,
+        trace_block_tokens: args.trace_block_tokens,
     })
 }
 

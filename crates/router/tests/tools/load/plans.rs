@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use sgl_testkit::waits::soon;
 use sgl_tools::load::{
-    LoadTarget, Pace, Plan, RequestShape, RoundOutcome, RunControl, RunLimits, RunOutcome, Trace, run,
+    LoadTarget, Pace, Plan, RequestShape, RoundOutcome, RunControl, RunLimits, RunOutcome,
+    TRACE_BLOCK_TOKENS, Trace, run,
 };
 use sgl_tools::sim::{SimConfig, SimWorker};
 use sgl_upstream::WorkerUrl;
@@ -27,6 +28,8 @@ pub(crate) fn plan(url: &str, requests: u64) -> Plan {
             prompts: 2,
             stream: false,
             fields: serde_json::Map::new(),
+            token_ids_below: None,
+            trace_block_tokens: TRACE_BLOCK_TOKENS,
         },
         limits: RunLimits {
             duration: None,

@@ -1,8 +1,9 @@
 //! Times of streamed answers.
 
 use bytes::Bytes;
+use sgl_testkit::client::{call, get};
 use sgl_testkit::upstream::{Upstream, stream};
-use sgl_tools::load::{ErrorKind, Plan};
+use sgl_tools::load::{ErrorKind, LoadTarget, Plan};
 use sgl_tools::sim::SimConfig;
 
 use crate::load::plans::{made, only_round, plan, sim_with};
@@ -23,6 +24,18 @@ async fn stream_has_a_first_token_and_a_gap_before_each_other_one() {
     assert_eq!((tally.first_token.count(), tally.between_tokens.count()), (20, 160));
     let (first, whole) = (tally.first_token.quantiles().unwrap(), tally.latency.quantiles().unwrap());
     assert!(first.p50 <= whole.p50 && first.max <= whole.max, "{first:?} {whole:?}");
+}
+
+#[tokio::test]
+async fn completions_of_token_ids_are_counted_alike_by_both_sides() {
+    let worker = sim_with(SimConfig::default()).await;
+    let mut plan = streamed(&worker.url(), 6, 3);
+    plan.shape.token_ids_below = Some(2000);
+    plan.targets = plan.targets.into_iter().map(LoadTarget::of_completions).collect();
+    let tally = only_round(made(&plan).await).tally;
+    assert_eq!((tally.ok, tally.tokens, tally.first_token.count()), (6, 18, 6));
+    let metrics = call(worker.addr(), get("/metrics")).await;
+    assert!(metrics.text().contains("sglang:prompt_tokens_total 96\n"), "{}", metrics.text());
 }
 
 #[tokio::test]
