@@ -156,7 +156,7 @@ pub struct PluginOptions {
     /// choosing nobody is a failure (`no_choice`) if a worker could be chosen. Default: false.
     pub may_refuse: bool,
     /// After how many answers in a row that still have their requests wait no further one of those that
-    /// wait is asked, until something changes again: 1 to 1000. Default: 4.
+    /// wait is asked, until something changes again: 1 to 1000. Default: 8.
     pub reasks: u32,
     /// The built-in policy that decides instead. Default: `round_robin`.
     pub fallback: String,
@@ -206,8 +206,9 @@ impl PluginOptions {
     pub const DEFAULT_MAP_ENTRIES: usize = host_function::KV_ENTRIES;
     /// Default for bytes in the private directory: 16 MiB.
     pub const DEFAULT_TMP_BYTES: u64 = 16 << 20;
-    /// Default for answers in a row that have their requests wait: 4.
-    pub const DEFAULT_REASKS: u32 = 4;
+    /// Default for answers in a row that have their requests wait: 8. In simulations of `late` fewer left
+    /// workers idle that a request further back would have taken, and more changed nothing.
+    pub const DEFAULT_REASKS: u32 = 8;
     /// Default for files in the private directory: 256.
     pub const DEFAULT_TMP_FILES: u64 = 256;
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::simulate::generate_args::GenerateArgs;
+use sglang_router_rs::config::PluginOptions;
 
 /// Lets policies decide over a simulated fleet, and compares what comes of it
 ///
@@ -74,7 +75,7 @@ pub struct SimulateArgs {
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub prefix_max_blocks: u32,
     /// After how many waits in a row no other request that waits is asked, as `reasks` of a plugin's options
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = PluginOptions::DEFAULT_REASKS, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub reasks: u32,
     /// Requests that a policy may have wait, as of `serve`
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
