@@ -8,7 +8,7 @@ use crate::report::capacity_found::{CapacityFound, by_policy, capacity_head, sho
 use crate::report::over_seeds::{FigureKind, OverSeeds, over_seeds};
 use crate::report::run_report::RunReport;
 use crate::report::share_map::share_map;
-use sgl_tools::page::{Axis, Plot, STYLE, Series, escaped};
+use sgl_tools::page::{Axis, Plot, STYLE, Series, breakable, escaped, key};
 
 /// The columns of a load's table: a head, what is in it, and whether it is a share.
 const COLUMNS: [(&str, FigureKind, bool); 7] = [
@@ -81,11 +81,7 @@ fn loads(groups: &[OverSeeds]) -> Vec<f64> {
 }
 
 fn push_key(out: &mut String, policies: &[&str]) {
-    out.push_str("<p>");
-    for (colour, policy) in policies.iter().enumerate() {
-        let _ = write!(out, "<span class=\"key s{}\"></span>{}", colour % 6, escaped(policy));
-    }
-    out.push_str("</p>\n");
+    out.push_str(&key(policies.iter().copied()));
 }
 
 /// The highest loads: a table, and what was found on the way to them.
@@ -98,7 +94,7 @@ fn push_capacity(out: &mut String, found: &[CapacityFound], share: f64) {
     let all = by_policy(found);
     for (policy, load, rate) in &all {
         let (load, rate) = (shown(*load), shown(*rate));
-        let _ = writeln!(out, "<tr><td>{}</td><td>{load}</td><td>{rate}</td></tr>", escaped(policy));
+        let _ = writeln!(out, "<tr><td>{}</td><td>{load}</td><td>{rate}</td></tr>", breakable(policy));
     }
     out.push_str("</table>\n");
     let policies: Vec<&str> = all.iter().map(|(policy, _, _)| *policy).collect();
@@ -134,13 +130,13 @@ fn push_shares(out: &mut String, load: f64, runs: &[RunReport], policies: &[&str
 
 /// One load: a table, and how times to the first token are distributed.
 fn push_load(out: &mut String, load: f64, groups: &[OverSeeds], runs: &[RunReport], policies: &[&str]) {
-    let _ = writeln!(out, "<h2>Load {load}</h2>\n<table>\n<tr><th>time to the first token</th>");
+    let _ = writeln!(out, "<h2>Load {load}</h2>\n<table>\n<tr><th>first token, s</th>");
     COLUMNS.iter().for_each(|(head, _, _)| {
         let _ = write!(out, "<th>{head}</th>");
     });
     out.push_str("</tr>\n");
     for group in groups.iter().filter(|group| group.load.total_cmp(&load).is_eq()) {
-        let _ = write!(out, "<tr><td>{}</td>", escaped(&group.policy));
+        let _ = write!(out, "<tr><td>{}</td>", breakable(&group.policy));
         for (_, kind, is_share) in COLUMNS {
             let mean = group.figure(kind).map_or(0.0, |spread| spread.mean);
             let digits = if is_share || mean < 10.0 { 2 } else { 1 };
@@ -160,7 +156,7 @@ fn push_load(out: &mut String, load: f64, groups: &[OverSeeds], runs: &[RunRepor
     let x = Axis::log(times, "seconds to the first token");
     let plot =
         Plot { x, y: Axis::nines("share of requests up to"), series, first_colour: 0, marks: Vec::new() };
-    out.push_str("<div class=\"plots\">\n");
+    out.push_str("<div class=\"plots beside\">\n");
     push_figure(out, "Time to the first token, of the first seed", &plot);
     push_shares(out, load, runs, policies);
     out.push_str("</div>\n");
@@ -225,7 +221,7 @@ mod tests {
         let runs = [run("<b>", 1.0), run("toll", 1.0), run("<b>", 1.4), run("toll", 1.4)];
         let page = comparison_page(&runs, None, "simulate --policy '<b>'", &json!({"workers": 8}));
         assert_eq!(page.matches("<h2>Load 1").count(), 2, "{page}");
-        assert_eq!(page.matches("<svg").count(), 2 + OVER_LOAD.len());
+        assert_eq!(page.matches("<svg viewBox").count(), 2 + OVER_LOAD.len());
         assert!(page.contains("&lt;b&gt;") && !page.contains("<b>") && !page.contains("<script"), "{page}");
         assert!(page.contains("toll at load 1.4, seed 1: 3 requests were not answered"), "{page}");
         let found = CapacityFound {
@@ -238,6 +234,6 @@ mod tests {
         let page = comparison_page(&runs, Some((&[found], 0.95)), "simulate", &json!({}));
         assert!(page.contains("<h2>Highest load at which 95 % of the requests"), "{page}");
         assert!(page.contains("<tr><td>&lt;b&gt;</td><td>1.25</td><td>3.00</td></tr>"), "{page}");
-        assert_eq!(page.matches("<svg").count(), 2 + OVER_LOAD.len() + 1);
+        assert_eq!(page.matches("<svg viewBox").count(), 2 + OVER_LOAD.len() + 1);
     }
 }

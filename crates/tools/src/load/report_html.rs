@@ -9,7 +9,7 @@ use crate::load::run_info::RunInfo;
 use crate::load::run_verdict::verdicts;
 use crate::load::summary::Summary;
 use crate::load::target_summary::{Curves, TargetSummary};
-use crate::page::{Axis, Plot, STYLE, Series, escaped};
+use crate::page::{Axis, Plot, STYLE, Series, breakable, escaped, key};
 
 /// Workers that get a bar.
 const MOST_WORKERS: usize = 32;
@@ -124,7 +124,7 @@ fn push_comparison(out: &mut String, comparison: &[Comparison]) {
             other.first_token_p99,
         ]
         .map(|ratio| ratio.map_or("<td>-</td>".to_owned(), |ratio| format!("<td>{}</td>", times(ratio))));
-        let _ = writeln!(out, "<tr><td>{}</td>{}</tr>", escaped(&other.name), cells.concat());
+        let _ = writeln!(out, "<tr><td>{}</td>{}</tr>", breakable(&other.name), cells.concat());
     }
     out.push_str("</table>\n<p class=\"quiet\">Medians of the ratios of each round.</p>\n");
 }
@@ -134,11 +134,9 @@ fn push_distributions(out: &mut String, summary: &Summary) {
     if summary.targets.iter().all(|target| target.curves.latency.is_empty()) {
         return;
     }
-    out.push_str("<h2>Distributions</h2>\n<p>");
-    for (colour, target) in summary.targets.iter().enumerate() {
-        let _ = write!(out, "<span class=\"key s{}\"></span>{}", colour % 6, escaped(&target.name));
-    }
-    out.push_str("</p>\n<div class=\"plots\">\n");
+    out.push_str("<h2>Distributions</h2>\n");
+    out.push_str(&key(summary.targets.iter().map(|target| target.name.as_str())));
+    out.push_str("<div class=\"plots\">\n");
     push_distribution(out, summary, "Whole answers", |curves| &curves.latency);
     push_distribution(out, summary, "Time to the first token", |curves| &curves.first_token);
     push_distribution(out, summary, "Time between tokens", |curves| &curves.between_tokens);
@@ -212,7 +210,7 @@ fn push_workers(out: &mut String, target: &TargetSummary, colour: usize) {
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td style=\"width: 30%\">\
              <span class=\"bar s{}\" style=\"width: {:.1}%\"></span></td></tr>",
-            escaped(&worker.worker),
+            breakable(&worker.worker),
             worker.requests,
             percent(worker.share),
             colour % 6,

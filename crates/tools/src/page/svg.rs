@@ -12,6 +12,8 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 /// Colours of series, which then repeat.
 const COLOURS: usize = 6;
+/// Kinds of dashes that tell apart what has the same colour.
+const DASHES: usize = 3;
 /// The upper end of a scale of shares.
 const MOST_NINES: f64 = 4.0;
 
@@ -141,8 +143,8 @@ impl Plot {
             );
         }
         for (number, series) in self.series.iter().enumerate() {
-            let colour = (self.first_colour + number) % COLOURS;
-            let _ = write!(out, r#"<polyline class="s{colour}" points=""#);
+            let class = line_class(self.first_colour + number);
+            let _ = write!(out, r#"<polyline class="{class}" points=""#);
             for (x, y) in &series.points {
                 let _ = write!(out, "{:.1},{:.1} ", self.at_x(*x), self.at_y(*y));
             }
@@ -192,6 +194,15 @@ impl Plot {
 
     fn at_y(&self, number: f64) -> f64 {
         HEIGHT - BOTTOM - self.y.place(number) * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
+/// The class of a line: its colour, and beyond the last one dashes of the same colours.
+pub(crate) fn line_class(number: usize) -> String {
+    let colour = number % COLOURS;
+    match number / COLOURS {
+        0 => format!("s{colour}"),
+        round => format!("s{colour} dash{}", (round - 1) % DASHES),
     }
 }
 
@@ -282,6 +293,6 @@ mod tests {
         assert!(
             svg.contains("&lt;script&gt;&#39;") && svg.contains("&quot;&amp;") && !svg.contains("<script")
         );
-        assert!(svg.contains(r#"class="s1" points="261.0,129.0 ""#), "{svg}");
+        assert!(svg.contains(r#"class="s1 dash0" points="261.0,129.0 ""#), "{svg}");
     }
 }

@@ -93,9 +93,10 @@ async fn page_needs_nothing_else_and_has_every_plot() {
     }
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
     // Answers, first tokens, gaps; then throughput and longest answers of both targets.
-    assert_eq!(page.matches("<svg ").count(), 3 + 2 * 2);
-    assert_eq!((page.matches("<svg ").count(), page.matches("</svg>").count()), (7, 7));
-    assert_eq!(page.matches("<polyline ").count(), 3 * 2 + 2 * 2);
+    assert_eq!(page.matches("<svg viewBox").count(), 3 + 2 * 2);
+    // Those of the two names in the key besides.
+    assert_eq!((page.matches("<svg ").count(), page.matches("</svg>").count()), (9, 9));
+    assert_eq!(page.matches("<polyline ").count(), 3 * 2 + 2 * 2 + 2);
     assert_eq!(page.matches("<title>first</title>").count(), 3, "a line in each distribution");
     assert!(page.contains("&lt;second &amp; last&gt;") && !page.contains("<second"));
     for says in ["<dd>a day</dd>", "<code>load &lt;x&gt;</code>", "<dt>version</dt>", "<dt>machine</dt>"] {
