@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::workload::requests::{SessionTurn, Workload};
 use sgl_tools::load::{Entry, Trace};
 
-/// Tokens of a unit of a trace's prompts.
+/// Tokens of a unit of a trace's prompts that does not say how long its units are.
 const UNIT_TOKENS: u32 = 512;
 
 /// Whole blocks that a prompt has at least of which it is looked for who goes on with it: a system prompt
@@ -14,11 +14,17 @@ const LEAST_BLOCKS: usize = 2;
 
 impl Workload {
     /// The first `count` of those requests of a trace that are wanted. Where it does not say which prompts
-    /// begin alike, none does. Requests follow others where the trace says how long after their answers.
-    pub fn of_trace(trace: &Trace, is_wanted: impl Fn(&Entry) -> bool, count: usize) -> Self {
+    /// begin alike, none does. Requests follow others where the trace says how long after their answers. Where
+    /// the trace leaves it open, units of prompts are as long as the `block_tokens` of an engine.
+    pub fn of_trace(
+        trace: &Trace,
+        block_tokens: u32,
+        is_wanted: impl Fn(&Entry) -> bool,
+        count: usize,
+    ) -> Self {
         let entries: Vec<&Entry> =
             trace.entries().iter().filter(|entry| is_wanted(entry)).take(count).collect();
-        let workload = of_entries(&entries);
+        let workload = of_entries(&entries, unit_of(trace, block_tokens));
         if entries.iter().all(|entry| entry.session.is_none()) {
             return workload;
         }
@@ -36,6 +42,7 @@ impl Workload {
     /// an earlier one goes on with that.
     pub fn of_trace_in_sessions(
         trace: &Trace,
+        block_tokens: u32,
         is_wanted: impl Fn(&Entry) -> bool,
         count: usize,
         answer: impl Fn(&Entry) -> f64,
@@ -43,7 +50,8 @@ impl Workload {
         let entries: Vec<&Entry> =
             trace.entries().iter().filter(|entry| is_wanted(entry)).take(count).collect();
         let is_named = entries.iter().any(|entry| entry.session.is_some());
-        let mut turns = if is_named { named_sessions(&entries) } else { likely_sessions(&entries) };
+        let unit = unit_of(trace, block_tokens);
+        let mut turns = if is_named { named_sessions(&entries) } else { likely_sessions(&entries, unit) };
         for (turn, entry) in turns.iter_mut().zip(&entries) {
             let before = turn.after.and_then(|before| entries.get(before as usize));
             let think = entry.delay.map(|delay| delay.as_secs_f64()).or_else(|| {
@@ -53,14 +61,20 @@ impl Workload {
             });
             turn.think = think.unwrap_or_default();
         }
-        of_entries(&entries).with_turns(turns)
+        of_entries(&entries, unit).with_turns(turns)
     }
 }
 
-fn of_entries(entries: &[&Entry]) -> Workload {
-    let mut workload = Workload::new(UNIT_TOKENS);
+/// Tokens of a unit: no fewer than a block of the engine has.
+fn unit_of(trace: &Trace, block_tokens: u32) -> u32 {
+    trace.least_unit().map_or(UNIT_TOKENS, |least| least.max(block_tokens))
+}
+
+fn of_entries(entries: &[&Entry], unit: u32) -> Workload {
+    let mut workload = Workload::new(unit);
     for entry in entries {
-        workload.push(entry.at.as_secs_f64(), entry.input_tokens, entry.output_tokens, &entry.blocks);
+        let (at, ids) = (entry.at.as_secs_f64(), entry.units(unit));
+        workload.push(at, entry.input_tokens, entry.output_tokens, &ids);
     }
     workload
 }
@@ -84,12 +98,12 @@ fn named_sessions<'a>(entries: &[&'a Entry]) -> Vec<SessionTurn> {
 
 /// The sessions that prompts tell of: the ids of blocks stand for all before them, too, so who has the id
 /// of another's last whole block has all of them.
-fn likely_sessions(entries: &[&Entry]) -> Vec<SessionTurn> {
+fn likely_sessions(entries: &[&Entry], unit: u32) -> Vec<SessionTurn> {
     let mut ends: HashMap<u64, (u32, u32)> = HashMap::new();
     let mut count = 0;
     let turn = |(entry, number): (&&Entry, u32)| {
-        let whole = (entry.input_tokens / UNIT_TOKENS) as usize;
-        let blocks = entry.blocks.get(..whole).unwrap_or(&entry.blocks);
+        let ids = entry.units(unit);
+        let blocks = ids.get(..(entry.input_tokens / unit) as usize).unwrap_or(&ids);
         let later = blocks.get(LEAST_BLOCKS - 1..).unwrap_or_default();
         let found = later.iter().rev().find_map(|block| ends.remove(block));
         let session = found.map_or(count, |(session, _)| session);
@@ -113,7 +127,7 @@ mod tests {
                      {\"timestamp\":2000,\"input_length\":512,\"output_length\":1,\"hash_ids\":[4]}\n\
                      {\"timestamp\":3000,\"input_length\":1,\"output_length\":1}\n";
         let trace = Trace::read(lines.as_bytes()).unwrap();
-        let workload = Workload::of_trace(&trace, |entry| entry.input_tokens < 9000, 2);
+        let workload = Workload::of_trace(&trace, 512, |entry| entry.input_tokens < 9000, 2);
         let lengths = workload.requests().iter().map(|one| (one.at, one.prompt_tokens, one.output_tokens));
         assert!(lengths.eq([(0.0, 600, 5), (1.5, 512, 1)]));
         assert_eq!((workload.units(0), workload.whole_units(1)), (&[4, 9][..], &[4][..]));
@@ -136,12 +150,12 @@ mod tests {
             + &line(9500, 700, ",\"session_id\":\"b\",\"delay\":250")
             + &line(9600, 700, "");
         let trace = Trace::read(lines.as_bytes()).unwrap();
-        let plain = Workload::of_trace(&trace, |_| true, 10);
+        let plain = Workload::of_trace(&trace, 512, |_| true, 10);
         let expected = [(0, None, 0.0), (1, None, 0.0), (0, None, 0.0), (1, Some(1), 0.25), (2, None, 0.0)];
         assert_eq!(told(&plain), expected);
-        let closed = Workload::of_trace_in_sessions(&trace, |_| true, 10, |_| 2.0);
+        let closed = Workload::of_trace_in_sessions(&trace, 512, |_| true, 10, |_| 2.0);
         assert_eq!(told(&closed)[2..4], [(0, Some(0), 7.0), (1, Some(1), 0.25)]);
-        let slow = Workload::of_trace_in_sessions(&trace, |_| true, 10, |_| 20.0);
+        let slow = Workload::of_trace_in_sessions(&trace, 512, |_| true, 10, |_| 20.0);
         assert_eq!(told(&slow)[2], (0, Some(0), 0.0));
     }
 
@@ -153,9 +167,35 @@ mod tests {
             + &line(5000, 600, ",\"hash_ids\":[1,33]")
             + &line(6000, 1100, ",\"hash_ids\":[1,2,34]");
         let trace = Trace::read(lines.as_bytes()).unwrap();
-        let workload = Workload::of_trace_in_sessions(&trace, |_| true, 10, |_| 1.0);
+        let workload = Workload::of_trace_in_sessions(&trace, 512, |_| true, 10, |_| 1.0);
         let expected = [(0, None, 0.0), (1, None, 0.0), (0, Some(0), 3.0), (2, None, 0.0), (3, None, 0.0)];
         assert_eq!(told(&workload), expected);
-        assert!(!Workload::of_trace(&trace, |_| true, 10).has_turns());
+        assert!(!Workload::of_trace(&trace, 512, |_| true, 10).has_turns());
+    }
+
+    #[test]
+    fn recorded_prompts_share_what_their_hashes_share_in_units_of_the_engine() {
+        let record = |at: u32, hashes: &[u64]| {
+            let facts = format!(
+                "\"prompt_tokens\":100,\"session\":{},\"prefix_block_tokens\":16.0,\"prefix_hashes\":{hashes:?}",
+                at % 2
+            );
+            format!(
+                "{{\"time_unix_ms\":{at},\"decisions\":[{{\"request\":{{{facts}}}}}],\"outcome\":{{}}}}\n"
+            )
+        };
+        let lines = record(1000, &[1, 2, 3, 4, 5, 6]) + &record(2001, &[1, 2, 7, 8, 9, 10]);
+        let trace = Trace::read(lines.as_bytes()).unwrap();
+        for (engine, unit, first, second) in [
+            (16, 16, &[1, 2, 3, 4, 5, 6][..], &[1, 2, 7, 8, 9, 10][..]),
+            (32, 32, &[2, 4, 6], &[2, 8, 10]),
+            (1, 16, &[1], &[1]),
+        ] {
+            let workload = Workload::of_trace(&trace, engine, |_| true, 10);
+            assert_eq!(workload.unit_tokens(), unit);
+            assert!(workload.whole_units(0).starts_with(first), "{:?}", workload.whole_units(0));
+            assert!(workload.whole_units(1).starts_with(second), "{:?}", workload.whole_units(1));
+            assert_eq!(told(&workload), [(0, None, 0.0), (1, None, 0.0)]);
+        }
     }
 }

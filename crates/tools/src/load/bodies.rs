@@ -113,7 +113,7 @@ impl Bodies {
         let tokens = length(entry.input_tokens);
         self.render(entry.output_tokens, tokens, |out| {
             let mut left = tokens;
-            for id in &entry.blocks {
+            for id in entry.units(u32::try_from(self.block_tokens).unwrap_or(u32::MAX)).iter() {
                 let length = left.min(self.block_tokens);
                 self.push(out, *id, length);
                 left -= length;
@@ -242,7 +242,15 @@ mod tests {
 
     fn recorded(input_tokens: u32, blocks: &[u64]) -> Entry {
         let blocks = blocks.to_vec();
-        Entry { at: Duration::ZERO, input_tokens, output_tokens: 3, blocks, session: None, delay: None }
+        Entry {
+            at: Duration::ZERO,
+            input_tokens,
+            output_tokens: 3,
+            blocks,
+            block_tokens: None,
+            session: None,
+            delay: None,
+        }
     }
 
     #[test]

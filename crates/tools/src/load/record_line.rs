@@ -1,5 +1,6 @@
 //! Requests from the decision records of a router.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,12 +26,17 @@ struct RecordedDecision {
     request: RecordedFacts,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 struct RecordedFacts {
     prompt_tokens: Option<u32>,
     #[serde(default)]
     prompt_tokens_exact: Option<bool>,
     max_tokens: Option<u64>,
+    model: Option<Box<str>>,
+    session: Option<u64>,
+    prefix_block_tokens: Option<f32>,
+    #[serde(default)]
+    prefix_hashes: Vec<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -48,6 +54,11 @@ pub(crate) struct RecordedRequest {
     output: Option<u32>,
     /// Tokens that it might have had.
     most: Option<u64>,
+    model: Option<Box<str>>,
+    session: Option<u64>,
+    /// Hashes of the prompt's blocks, and how many tokens a block was believed to have.
+    hashes: Vec<u64>,
+    block_tokens: Option<f32>,
 }
 
 /// What a trace does not say, and what is assumed instead.
@@ -86,7 +97,11 @@ impl TraceGaps {
             ));
         }
         if self.without_prefixes {
-            notes.push("nothing says which prompts begin alike: none does".to_owned());
+            notes.push(
+                "nothing says which prompts begin alike: none does (records say it where the router has \
+                 --record-inputs all)"
+                    .to_owned(),
+            );
         }
         notes
     }
@@ -103,7 +118,8 @@ pub(crate) fn record_line(text: &str) -> Result<RecordedRequest, String> {
         let message = error.to_string();
         message.split(" at line ").next().unwrap_or_default().to_owned()
     })?;
-    let facts = line.decisions.first().map(|decision| decision.request).unwrap_or_default();
+    let facts = line.decisions.into_iter().next().map(|decision| decision.request).unwrap_or_default();
+    let block_tokens = facts.prefix_block_tokens.filter(|tokens| (0.25..=65_536.0).contains(tokens));
     let counted = line.outcome.prompt_tokens.map(|tokens| (tokens, true));
     let known = facts.prompt_tokens.map(|tokens| (tokens, facts.prompt_tokens_exact == Some(true)));
     Ok(RecordedRequest {
@@ -111,11 +127,16 @@ pub(crate) fn record_line(text: &str) -> Result<RecordedRequest, String> {
         prompt: counted.or(known),
         output: line.outcome.completion_tokens.filter(|tokens| *tokens > 0),
         most: facts.max_tokens,
+        model: facts.model,
+        session: facts.session,
+        hashes: facts.prefix_hashes,
+        block_tokens,
     })
 }
 
 /// The requests with their times in milliseconds, and what they do not say.
-pub(crate) fn entries_of(records: &[RecordedRequest]) -> (Vec<(f64, Entry)>, TraceGaps) {
+pub(crate) fn entries_of(records: Vec<RecordedRequest>) -> (Vec<(f64, Entry)>, TraceGaps) {
+    let sizes = block_sizes(&records);
     let mut known: Vec<u32> = records.iter().filter_map(|record| record.output).collect();
     known.sort_unstable();
     let usual = known.get(known.len() / 2).copied().unwrap_or(OUTPUT_TOKENS);
@@ -131,12 +152,36 @@ pub(crate) fn entries_of(records: &[RecordedRequest]) -> (Vec<(f64, Entry)>, Tra
         guessed += u64::from(record.output.is_none());
         let most = record.most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
         let output_tokens = record.output.unwrap_or(usual.min(most)).max(1);
-        let at = Duration::ZERO;
-        let entry = Entry { at, input_tokens, output_tokens, blocks: Vec::new(), session: None, delay: None };
+        let block_tokens = sizes.get(&record.model).copied().filter(|_| record.block_tokens.is_some());
+        let entry = Entry {
+            at: Duration::ZERO,
+            input_tokens,
+            output_tokens,
+            blocks: if block_tokens.is_some() { record.hashes } else { Vec::new() },
+            block_tokens,
+            session: record.session.map(|number| number.to_string().into()),
+            delay: None,
+        };
         entries.push((record.ms, entry));
     }
     gaps.without_output = (guessed > 0).then_some((guessed, usual));
     (entries, gaps)
+}
+
+/// Tokens of a block, for each model. It is learnt while a router runs, so records tell of several: the middle
+/// one stands for all, that equal blocks stay at equal places.
+fn block_sizes(records: &[RecordedRequest]) -> HashMap<Option<Box<str>>, f32> {
+    let mut told: HashMap<Option<Box<str>>, Vec<f32>> = HashMap::new();
+    for record in records {
+        if let Some(tokens) = record.block_tokens.filter(|_| !record.hashes.is_empty()) {
+            told.entry(record.model.clone()).or_default().push(tokens);
+        }
+    }
+    let middle = |mut all: Vec<f32>| {
+        all.sort_unstable_by(f32::total_cmp);
+        all.get(all.len() / 2).copied()
+    };
+    told.into_iter().filter_map(|(model, all)| Some((model, middle(all)?))).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +199,7 @@ mod tests {
             r#"{"time_unix_ms":8000,"decisions":[],"outcome":{}}"#,
         ];
         let records: Vec<_> = lines.iter().map(|line| record_line(line).unwrap()).collect();
-        let (entries, gaps) = entries_of(&records);
+        let (entries, gaps) = entries_of(records);
         let told: Vec<_> =
             entries.iter().map(|(ms, one)| (*ms, one.input_tokens, one.output_tokens)).collect();
         assert_eq!(told, [(5000.0, 100, 7), (6000.0, 50, 9), (7000.0, 60, 4)]);
@@ -169,5 +214,30 @@ mod tests {
         assert!(gaps.notes()[2].starts_with("1 answers have 9 tokens"), "{:?}", gaps.notes());
         assert!(is_record(lines[3]) && !is_record(r#"{"timestamp":1}"#));
         assert!(record_line("{\"time_unix_ms\":\"x\"}").unwrap_err().starts_with("invalid type"));
+    }
+
+    #[test]
+    fn prompts_begin_alike_as_far_as_their_recorded_hashes_do() {
+        let line = |model: &str, tokens: f32, hashes: &str| {
+            let facts = format!(
+                r#""prompt_tokens":100,"session":7,"model":"{model}","prefix_block_tokens":{tokens},"prefix_hashes":[{hashes}]"#
+            );
+            record_line(&format!(r#"{{"time_unix_ms":1,"decisions":[{{"request":{{{facts}}}}}]}}"#)).unwrap()
+        };
+        // What a block has is learnt meanwhile; the text is the same all the time.
+        let records = vec![
+            line("a", 16.0, "1,2"),
+            line("a", 13.0, "1,2,3"),
+            line("a", 13.5, "1,2,3,18446744073709551615"),
+            line("b", 20.0, "9"),
+            line("b", -1.0, "9"),
+            record_line(r#"{"time_unix_ms":1,"outcome":{"prompt_tokens":5}}"#).unwrap(),
+        ];
+        let (entries, _) = entries_of(records);
+        let told: Vec<_> = entries.iter().map(|(_, one)| (one.block_tokens, one.blocks.len())).collect();
+        let a = Some(13.5);
+        assert_eq!(told, [(a, 2), (a, 3), (a, 4), (Some(20.0), 1), (None, 0), (None, 0)]);
+        assert_eq!(entries[2].1.blocks, [1, 2, 3, u64::MAX]);
+        assert_eq!((entries[0].1.session.as_deref(), entries[5].1.session.as_deref()), (Some("7"), None));
     }
 }

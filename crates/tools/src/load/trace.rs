@@ -107,7 +107,7 @@ impl Trace {
             };
             entries.push(read(text).map_err(|reason| TraceError::Line { line, reason })?);
         }
-        let (recorded, mut gaps) = entries_of(&records);
+        let (recorded, mut gaps) = entries_of(records);
         entries.extend(recorded);
         gaps.without_prefixes = entries.iter().all(|(_, entry)| entry.blocks.is_empty());
         entries.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -126,6 +126,18 @@ impl Trace {
     /// What it does not say.
     pub fn gaps(&self) -> &TraceGaps {
         &self.gaps
+    }
+
+    /// Tokens that a unit of its prompts has to have at least, so that each has an id of its own; `None` where
+    /// the file has one for each unit and does not say how long these are.
+    pub fn least_unit(&self) -> Option<u32> {
+        let told = self.entries.iter().filter_map(|entry| entry.block_tokens);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, and between 1 and 65,536: others are not read"
+        )]
+        told.max_by(f32::total_cmp).map(|tokens| tokens.ceil().max(1.0) as u32)
     }
 
     /// The requests.
@@ -178,7 +190,10 @@ fn entry(ms: f64, input_tokens: u32, output_tokens: u32, blocks: Vec<u64>) -> Re
         return Err(format!("input_length is {input_tokens}: expected at most {MOST_TOKENS}"));
     }
     let at = Duration::ZERO;
-    Ok((ms, Entry { at, input_tokens, output_tokens, blocks, session: None, delay: None }))
+    Ok((
+        ms,
+        Entry { at, input_tokens, output_tokens, blocks, block_tokens: None, session: None, delay: None },
+    ))
 }
 
 /// Milliseconds since 1970 of a UTC time such as `2023-11-16 18:17:03.9799600`.
@@ -231,7 +246,8 @@ mod tests {
     }
 
     fn plain(at: Duration, input_tokens: u32, output_tokens: u32, blocks: &[u64]) -> Entry {
-        Entry { at, input_tokens, output_tokens, blocks: blocks.to_vec(), session: None, delay: None }
+        let blocks = blocks.to_vec();
+        Entry { at, input_tokens, output_tokens, blocks, block_tokens: None, session: None, delay: None }
     }
 
     #[test]

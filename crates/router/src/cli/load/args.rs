@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use sgl_tools::load::{FIRST_TOKEN_ID, TRACE_BLOCK_TOKENS};
+use sgl_tools::load::FIRST_TOKEN_ID;
 
 const MOST_SECONDS: f64 = 86_400.0;
 
@@ -47,16 +47,17 @@ pub struct LoadArgs {
     #[arg(long, value_enum, default_value_t, requires = "rate")]
     pub arrivals: ArrivalProcess,
     /// Open loop: times and lengths from a file of JSON lines with timestamp (ms), input_length,
-    /// output_length and maybe hash_ids, or the CSV of Azure's public traces
+    /// output_length and maybe hash_ids, the CSV of Azure's public traces, or decision records of a router
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// 2 replays the trace twice as fast
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = rate, requires = "trace")]
     pub trace_speed: f64,
-    /// Tokens of a prompt that each of the trace's hash_ids stands for
-    #[arg(long, value_name = "TOKENS", default_value_t = TRACE_BLOCK_TOKENS, requires = "trace")]
+    /// Tokens of a prompt that each of the trace's hash_ids stands for [default: 512; of decision records as
+    /// many as a block of theirs has]
+    #[arg(long, value_name = "TOKENS", requires = "trace")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
-    pub trace_block_tokens: u32,
+    pub trace_block_tokens: Option<u32>,
     /// Open loop: requests in flight at a time; others wait, and their wait counts
     #[arg(long, default_value_t = 4096, value_parser = count)]
     pub max_in_flight: usize,

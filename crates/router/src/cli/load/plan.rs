@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cli::load::args::{ArrivalProcess, LoadArgs};
 use crate::cli::load::error::LoadError;
-use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunLimits, SwapPlan, Trace};
+use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunLimits, SwapPlan, TRACE_BLOCK_TOKENS, Trace};
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::types::shown_path;
 
@@ -28,6 +28,7 @@ const MOST_PROMPT_TOKENS: u64 = 1 << 28;
 pub(crate) fn plan(args: &LoadArgs) -> Result<Plan, LoadError> {
     let targets = targets(args)?;
     let pace = pace(args)?;
+    let told = if let Pace::Trace { trace, .. } = &pace { trace.least_unit() } else { None };
     let is_endless = args.requests.is_none() && args.trace.is_none();
     let duration = args.duration.or(is_endless.then_some(DEFAULT_DURATION));
     if duration.is_some_and(|duration| duration.is_zero()) {
@@ -35,7 +36,7 @@ pub(crate) fn plan(args: &LoadArgs) -> Result<Plan, LoadError> {
     }
     Ok(Plan {
         pace,
-        shape: shape(args)?,
+        shape: shape(args, args.trace_block_tokens.or(told).unwrap_or(TRACE_BLOCK_TOKENS))?,
         limits: RunLimits {
             duration,
             requests: args.requests,
@@ -109,7 +110,7 @@ fn read_trace(path: &Path) -> Result<Trace, LoadError> {
     Trace::read(BufReader::new(file)).map_err(|error| fault(error.to_string()))
 }
 
-fn shape(args: &LoadArgs) -> Result<RequestShape, LoadError> {
+fn shape(args: &LoadArgs, trace_block_tokens: u32) -> Result<RequestShape, LoadError> {
     let fields = match &args.body_fields {
         Some(text) => serde_json::from_str(text)
             .map_err(|error| usage(format!("--body-fields: not a JSON object: {error}")))?,
@@ -127,7 +128,7 @@ fn shape(args: &LoadArgs) -> Result<RequestShape, LoadError> {
         stream: args.stream,
         fields,
         token_ids_below: args.token_ids,
-        trace_block_tokens: args.trace_block_tokens,
+        trace_block_tokens,
     })
 }
 

@@ -122,9 +122,9 @@ fn workloads(
     let count = args.requests.map_or(usize::MAX, |count| count as usize);
     let workload = if args.think_times {
         let alone = |entry: &Entry| model.alone(entry.input_tokens, entry.output_tokens);
-        Workload::of_trace_in_sessions(&trace, is_wanted, count, alone)
+        Workload::of_trace_in_sessions(&trace, model.block_tokens, is_wanted, count, alone)
     } else {
-        Workload::of_trace(&trace, is_wanted, count)
+        Workload::of_trace(&trace, model.block_tokens, is_wanted, count)
     };
     if workload.is_empty() {
         return Err(SimulateError::Usage(
