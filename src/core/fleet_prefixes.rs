@@ -12,8 +12,9 @@ use crate::prefix_index::{ColumnOrder, PrefixIndex};
 pub struct PrefixIndexLimits {
     /// Bytes that it takes at most; 0 = there is no index. Default: 256 MiB.
     pub max_bytes: usize,
-    /// Tokens that a block has at least, from which it follows how many blocks fit into a worker's cache.
-    /// Default: 12, which is what blocks of 64 bytes of text have where tokens are long.
+    /// Tokens that a block has at least, from which it follows how many blocks fit into a worker's cache as
+    /// long as nothing is known of the prompts that are sent there. Default: 12, which is what blocks of 64
+    /// bytes of text have where tokens are long.
     pub min_block_tokens: u32,
 }
 
@@ -71,7 +72,7 @@ impl FleetPrefixes {
     pub(crate) fn fit(&self, worker: &FleetWorker) {
         let tokens = worker.spec().engine.kv_capacity_tokens;
         if let (Some(index), Some(place), Some(tokens)) = (&*self.get(), worker.indexed(), tokens) {
-            index.set_capacity(place, tokens.div_ceil(self.limits.min_block_tokens.max(1)).max(1));
+            index.set_token_capacity(place, tokens, self.limits.min_block_tokens);
         }
     }
 }
@@ -132,12 +133,12 @@ mod tests {
     #[test]
     fn prefixes_are_known_once_the_index_is_started_and_go_with_their_worker() {
         let fleet = fleet(3);
-        fleet.table().sent(1, &[7, 8]);
+        fleet.table().sent(1, &[7, 8], None);
         assert_eq!(matches(&fleet.table(), &[7, 8]), [-1, -1, -1]);
         fleet.start_prefix_index();
         let table = fleet.table();
-        table.sent(1, &[7, 8]);
-        table.sent(2, &[7]);
+        table.sent(1, &[7, 8], None);
+        table.sent(2, &[7], None);
         assert_eq!(matches(&table, &[7, 8]), [0, 32, 16]);
         fleet.replace(WorkerSpec { weight: 2.0, ..WorkerSpec::new("http://w1") }).unwrap();
         assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 32, 16], "other facts change nothing");
@@ -145,10 +146,10 @@ mod tests {
         assert_eq!(matches(&fleet.table(), &[7, 8]), [32, 16], "workers are not where their slots are");
         fleet.add(WorkerSpec::new("http://other"), true).unwrap();
         fleet.remove("http://w1").unwrap();
-        table.sent(1, &[7, 8]);
+        table.sent(1, &[7, 8], None);
         assert_eq!(by_url(&fleet), [("http://other".to_owned(), 0), ("http://w2".to_owned(), 16)]);
         fleet.add(WorkerSpec::new("http://w1"), true).unwrap();
-        table.sent(1, &[7, 8]);
+        table.sent(1, &[7, 8], None);
         assert_eq!(by_url(&fleet)[1], ("http://w1".to_owned(), 0), "the one before says nothing of it");
         assert_eq!(by_url(&fleet)[2], ("http://w2".to_owned(), 16));
         let last = fleet.table().workers().iter().find(|worker| worker.url() == "http://w2").map(Arc::clone);
@@ -161,20 +162,20 @@ mod tests {
         let fleet = fleet(2);
         fleet.start_prefix_index();
         let table = fleet.table();
-        table.sent(0, &[7, 8]);
+        table.sent(0, &[7, 8], None);
         let place = table.workers()[0].indexed().expect("it has one");
         let before = Arc::downgrade(&fleet.prefix_index().expect("it runs"));
         let replaced = fleet.replace(WorkerSpec::new("http://w0")).unwrap();
         drop(fleet.stop_prefix_index().expect("it ran"));
         assert_eq!((before.strong_count(), fleet.has_prefix_index()), (0, false));
-        table.sent(0, &[7, 8]);
+        table.sent(0, &[7, 8], None);
         assert_eq!((matches(&table, &[7, 8]), replaced.indexed()), (vec![-1, -1], None));
         assert!(fleet.stop_prefix_index().is_none());
         fleet.start_prefix_index();
         assert_eq!(matches(&table, &[7, 8]), [0, 0]);
         let index = fleet.prefix_index().expect("it runs");
         assert_eq!(index.stored(place, None, &[7, 8]), None, "a place in another index");
-        table.sent(1, &[7, 8]);
+        table.sent(1, &[7, 8], None);
         assert_eq!(matches(&fleet.table(), &[7, 8]), [0, 32]);
         assert_eq!(table.workers()[0].indexed(), replaced.indexed(), "those before it in its slot know, too");
     }
@@ -189,10 +190,31 @@ mod tests {
             ..WorkerSpec::new("http://w0")
         };
         fleet.add(tokens(47), true).unwrap();
-        fleet.table().sent(0, &[1, 2, 3, 4]);
+        fleet.table().sent(0, &[1, 2, 3, 4], None);
         assert_eq!(matches(&fleet.table(), &[1, 2, 3, 4]), [48]);
         fleet.replace(tokens(16)).unwrap();
         assert_eq!(matches(&fleet.table(), &[1, 2, 3, 4]), [16]);
+    }
+
+    #[test]
+    fn worker_holds_as_many_blocks_as_tokens_fit_in_once_their_length_is_known() {
+        let fleet = Fleet::new();
+        fleet.start_prefix_index();
+        let spec = |tokens: u32| WorkerSpec {
+            engine: EngineFacts { kv_capacity_tokens: Some(tokens), ..EngineFacts::UNKNOWN },
+            ..WorkerSpec::new("http://w0")
+        };
+        fleet.add(spec(48), true).unwrap();
+        let chain = [1, 2, 3, 4, 5, 6];
+        fleet.table().sent(0, &chain, None);
+        assert_eq!(matches(&fleet.table(), &chain), [64], "12 tokens a block are assumed");
+        fleet.table().sent(0, &chain, Some(16.0));
+        assert_eq!(matches(&fleet.table(), &chain), [48]);
+        fleet.replace(spec(80)).unwrap();
+        fleet.table().sent(0, &chain, None);
+        assert_eq!(matches(&fleet.table(), &chain), [80], "what was learnt stays");
+        fleet.table().sent(0, &chain, Some(8.0));
+        assert_eq!(matches(&fleet.table(), &chain), [96], "text that needs fewer tokens");
     }
 
     #[test]
@@ -200,7 +222,7 @@ mod tests {
         let fleet = Fleet::with_prefix_index(PrefixIndexLimits { max_bytes: 0, ..Default::default() });
         fleet.add(WorkerSpec::new("http://w0"), true).unwrap();
         fleet.start_prefix_index();
-        fleet.table().sent(0, &[7]);
+        fleet.table().sent(0, &[7], None);
         assert_eq!((matches(&fleet.table(), &[7]), fleet.prefix_index().is_none()), (vec![-1], true));
     }
 }

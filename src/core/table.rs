@@ -58,12 +58,13 @@ impl WorkerTable {
         self.workers.get(index)
     }
 
-    /// Notes that a request whose prompt has these block hashes was sent to a worker. It allocates, and it
-    /// may change the index for others too: not for a decision's path.
-    pub fn sent(&self, index: usize, prefix_hashes: &[u64]) {
+    /// Notes that a request whose prompt has these block hashes was sent to a worker; `block_tokens` are the
+    /// tokens of a block, where they are known and not assumed. It allocates, and it may change the index for
+    /// others too: not for a decision's path.
+    pub fn sent(&self, index: usize, prefix_hashes: &[u64], block_tokens: Option<f32>) {
         let place = self.get(index).and_then(|worker| worker.indexed());
         if let (Some(prefixes), Some(place)) = (&*self.prefixes.get(), place) {
-            prefixes.sent(place, prefix_hashes);
+            prefixes.sent_in_blocks(place, prefix_hashes, block_tokens);
         }
     }
 

@@ -1,8 +1,10 @@
 //! How many bytes of text a token has, learnt for each model from what engines count.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::types::hash::stable_hash;
+use crate::types::shown;
 
 /// Models that are told apart. Those beyond share one ratio.
 const MODELS: usize = 256;
@@ -49,6 +51,8 @@ pub struct TokenRatios {
 struct ModelSlot {
     /// The hash of the model's name; 0 = free. Once taken, it stays.
     model: AtomicU64,
+    /// The name, for people; there since the first lesson.
+    name: OnceLock<Box<str>>,
     sums: Sums,
 }
 
@@ -80,13 +84,28 @@ impl TokenRatios {
         bytes as f32 / sums.ratio()
     }
 
+    /// The same, if engines have counted prompts of this model; `None` as long as it is an assumption.
+    #[expect(clippy::cast_precision_loss, reason = "an average")]
+    pub fn learnt_tokens(&self, model: Option<&str>, bytes: u32) -> Option<f32> {
+        self.find(hash_of(model)).map(|slot| bytes as f32 / slot.sums.ratio())
+    }
+
+    /// What was learnt: models, as they may be shown, and bytes of text per token. Requests that name none are
+    /// under an empty name, and models that share a ratio are left out.
+    pub fn learnt(&self) -> impl Iterator<Item = (&str, f32)> {
+        self.slots.iter().filter_map(|slot| slot.name.get().map(|name| (&**name, slot.sums.ratio())))
+    }
+
     /// An engine counted `prompt_tokens` in a prompt of so many bytes of text. What cannot be is ignored.
     pub fn learn(&self, model: Option<&str>, prompt_bytes: u64, prompt_tokens: u64) {
         #[expect(clippy::cast_precision_loss, reason = "an average")]
         let (bytes, tokens) = (prompt_bytes as f32, prompt_tokens as f32);
         if prompt_tokens > 0 && CREDIBLE.contains(&(bytes / tokens)) {
-            let sums = self.claim(hash_of(model)).map_or(&self.others, |slot| &slot.sums);
-            sums.add(bytes, tokens);
+            let slot = self.claim(hash_of(model));
+            slot.map_or(&self.others, |slot| &slot.sums).add(bytes, tokens);
+            if let Some(slot) = slot {
+                slot.name.get_or_init(|| shown(model.unwrap_or_default()).into());
+            }
         }
     }
 
@@ -189,6 +208,21 @@ mod tests {
         assert_eq!(ratios.estimate(None, 0), 0);
         assert_eq!(ratios.estimate(Some("m"), 4001), 1001);
         assert_eq!(ratios.estimate(None, u64::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn what_is_assumed_is_told_apart_from_what_was_learnt() {
+        let ratios = TokenRatios::default();
+        assert_eq!((ratios.tokens(Some("m"), 64), ratios.learnt_tokens(Some("m"), 64)), (16.0, None));
+        (0..500).for_each(|_| ratios.learn(Some("m"), 5000, 1000));
+        (0..500).for_each(|_| ratios.learn(None, 3000, 1000));
+        ratios.learn(Some("no count"), 5000, 0);
+        let learnt = ratios.learnt_tokens(Some("m"), 64).expect("it was counted");
+        assert!((learnt - 12.8).abs() < 0.1 && ratios.learnt_tokens(Some("no count"), 64).is_none());
+        let mut shown: Vec<(&str, i32)> =
+            ratios.learnt().map(|(name, ratio)| (name, (ratio * 10.0).round() as i32)).collect();
+        shown.sort_unstable();
+        assert_eq!(shown, [("", 30), ("m", 50)]);
     }
 
     #[test]

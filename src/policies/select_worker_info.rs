@@ -118,6 +118,8 @@ pub struct SelectWorkerInfo<'a> {
     pub prefix_hashes: Option<&'a [u64]>,
     /// Tokens of a block of these, on average; `None` = as many as a block of tokens has by default.
     pub prefix_block_tokens: Option<f32>,
+    /// The same, if it is more than an assumption: counted, or learnt from what engines count.
+    pub learnt_block_tokens: Option<f32>,
     /// Requests a second, a moving average over a minute.
     pub arrival_rate: Option<f32>,
     /// The request's headers.
@@ -157,6 +159,7 @@ impl SelectWorkerInfo<'static> {
         session: None,
         prefix_hashes: None,
         prefix_block_tokens: None,
+        learnt_block_tokens: None,
         arrival_rate: None,
         headers: None,
         fields: None,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use parking_lot::Mutex;
 
+use crate::prefix_index::cache_size::CacheSize;
 use crate::prefix_index::column::{ColumnOrder, write};
 use crate::prefix_index::index_writer::{HeldBlocks, IndexWriter};
 use crate::prefix_index::node::MAX_WORKERS;
@@ -90,6 +91,7 @@ pub struct PrefixIndex {
 struct Sent {
     worker: IndexedWorker,
     chain: Box<[u64]>,
+    block_tokens: Option<f32>,
 }
 
 impl PrefixIndex {
@@ -120,19 +122,37 @@ impl PrefixIndex {
 
     /// Sets how many blocks a worker can hold.
     pub fn set_capacity(&self, worker: IndexedWorker, blocks: u32) {
+        self.resize(worker, |size| size.set_blocks(blocks));
+    }
+
+    /// Sets how many tokens a worker can hold. Its blocks are taken to have `assumed` of them each, until
+    /// [`sent_in_blocks`](Self::sent_in_blocks) tells better.
+    pub fn set_token_capacity(&self, worker: IndexedWorker, tokens: u32, assumed: u32) {
+        self.resize(worker, |size| size.set_tokens(tokens, assumed));
+    }
+
+    fn resize(&self, worker: IndexedWorker, resize: impl FnOnce(&mut CacheSize)) {
         self.change(worker, |writer| {
-            writer.held(worker.slot).capacity = blocks;
-            writer.shrink_to(&self.shared, worker.slot, blocks as usize);
+            let size = &mut writer.held(worker.slot).size;
+            resize(size);
+            let blocks = size.blocks();
+            writer.shrink_to(&self.shared, worker.slot, blocks);
         });
     }
 
     /// Notes that a request with this chain was sent to a worker: soon, not at once. If the index is being
     /// changed, the caller does not wait.
     pub fn sent(&self, worker: IndexedWorker, chain: &[u64]) {
+        self.sent_in_blocks(worker, chain, None);
+    }
+
+    /// The same, where it is known how many tokens a block of it has, on average: of a worker whose capacity is
+    /// told in tokens, that decides how many blocks fit into it.
+    pub fn sent_in_blocks(&self, worker: IndexedWorker, chain: &[u64], block_tokens: Option<f32>) {
         if chain.is_empty() {
             return;
         }
-        if let Err(sent) = self.waiting.push(Sent { worker, chain: chain.into() }) {
+        if let Err(sent) = self.waiting.push(Sent { worker, chain: chain.into(), block_tokens }) {
             // Relaxed: a counter.
             self.missed.fetch_add(sent.chain.len() as u64, Ordering::Relaxed);
         }
@@ -235,9 +255,9 @@ impl PrefixIndex {
 
     fn note(&self, writer: &mut IndexWriter) {
         for _ in 0..BATCH {
-            let Some(Sent { worker, chain }) = self.waiting.pop() else { return };
+            let Some(Sent { worker, chain, block_tokens }) = self.waiting.pop() else { return };
             if writer.held(worker.slot).generation == worker.generation {
-                writer.sent(&self.shared, worker.slot, &chain);
+                writer.sent(&self.shared, worker.slot, &chain, block_tokens);
             }
         }
     }

@@ -3,40 +3,24 @@
 use std::sync::atomic::Ordering;
 
 use crate::prefix_index::block_table::{NO_NODE, NodeId};
+use crate::prefix_index::cache_size::CacheSize;
 use crate::prefix_index::entries::{Entries, EntryId, HoldingSource, UseOrder};
 use crate::prefix_index::places::BlockPlaces;
 use crate::prefix_index::tree::{Shared, Tree};
 
-/// Blocks of a worker whose size nobody knows: a million tokens in blocks of 16. Rather too many: an index
-/// of twice the real size costs a policy little, one of half the size most of its hits.
-pub(super) const DEFAULT_CAPACITY: u32 = 65_536;
-
 /// What is known of one worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HeldBlocks {
     /// Which owner of the slot it is; 0 = none.
     pub(super) generation: u32,
-    /// Blocks that it can hold.
-    pub(super) capacity: u32,
+    /// What it can hold.
+    pub(super) size: CacheSize,
     /// What was sent there.
     pub(super) sent: UseOrder,
     pub(super) sent_blocks: usize,
     /// What it reports, and was not sent there.
     pub(super) reported: UseOrder,
     pub(super) reported_blocks: usize,
-}
-
-impl Default for HeldBlocks {
-    fn default() -> Self {
-        Self {
-            generation: 0,
-            capacity: DEFAULT_CAPACITY,
-            sent: UseOrder::default(),
-            sent_blocks: 0,
-            reported: UseOrder::default(),
-            reported_blocks: 0,
-        }
-    }
 }
 
 /// What only the writer needs. Everything that readers see is in [`Shared`].
@@ -81,9 +65,11 @@ impl IndexWriter {
         &mut self.workers[at]
     }
 
-    /// Notes that a request with this chain was sent to a worker.
-    pub(super) fn sent(&mut self, shared: &Shared, worker: u16, chain: &[u64]) {
-        let capacity = self.held(worker).capacity as usize;
+    /// Notes that a request with this chain was sent to a worker. A block has `block_tokens`, if that is known.
+    pub(super) fn sent(&mut self, shared: &Shared, worker: u16, chain: &[u64], block_tokens: Option<f32>) {
+        let size = &mut self.held(worker).size;
+        block_tokens.into_iter().for_each(|tokens| size.sent(chain.len(), tokens));
+        let capacity = size.blocks();
         let chain = chain.get(..capacity).unwrap_or(chain);
         self.make_room(shared, chain.len(), HoldingSource::Sent);
         self.hold(shared, worker, NO_NODE, chain, HoldingSource::Sent);

@@ -20,6 +20,7 @@ mod walk;
 mod column;
 mod entries;
 mod holders;
+mod cache_size;
 mod tree;
 mod sets;
 mod places;

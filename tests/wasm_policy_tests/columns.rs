@@ -156,8 +156,8 @@ async fn every_input_arrives_in_its_documented_encoding() {
     };
     let table = fleet.table();
     fleet.start_prefix_index();
-    table.sent(3, &[1, 5]);
-    table.sent(9, &[1, u64::MAX - 1, 5]);
+    table.sent(3, &[1, 5], None);
+    table.sent(9, &[1, u64::MAX - 1, 5], None);
     assert_eq!(policy.decide_async(&table, &info).await.unwrap().index(), 1);
     let sent = Everything::sent("all-inputs");
     assert_eq!(sent.value(&Input::Healthy).bits(), [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]);

@@ -19,6 +19,7 @@ mod failures_wall_clock;
 #[cfg(unix)]
 mod files;
 mod host_functions;
+mod index_month;
 mod lifecycle;
 mod old_modules;
 mod outcomes;

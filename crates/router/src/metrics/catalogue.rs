@@ -72,6 +72,8 @@ metrics! {
         "Blocks forgotten because a worker, or the index, can hold no more";
     PREFIX_INDEX_REFUSED = Counter "prefix_index_refused_blocks" []
         "Blocks not noted, for want of memory or because too many requests came at once";
+    MODEL_BYTES_PER_TOKEN = Gauge "model_bytes_per_token" ["model"]
+        "Bytes of a prompt's text that a token has, learnt for each model from engines' counts";
     DECISION_RECORDS = Counter "decision_records" []
         "Requests whose decisions were recorded";
     DECISION_RECORDS_DROPPED = Counter "decision_records_dropped" []

@@ -156,7 +156,7 @@ async fn serve<F: Form>(
 fn note_prefix(proxy: &DataPlane, table: &WorkerTable, info: &SelectWorkerInfo<'_>, chosen: Selection) {
     let Some(hashes) = info.prefix_hashes.filter(|_| proxy.request_needs().prefix_match) else { return };
     for index in chosen.prefill.into_iter().chain([chosen.decode]) {
-        table.sent(index, hashes);
+        table.sent(index, hashes, info.learnt_block_tokens);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::config::checked::ProxySettings;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, catalogue};
 use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
@@ -28,7 +28,7 @@ pub struct DataPlane {
     pressure: Arc<Pressure>,
     queue: Arc<RequestQueue>,
     recorder: Option<Arc<Recorder>>,
-    token_ratios: TokenRatios,
+    token_ratios: Arc<TokenRatios>,
     arrivals: ArrivalRate,
     tokenizing: Arc<Tokenizing>,
     stopping: AtomicBool,
@@ -56,6 +56,8 @@ impl DataPlane {
         backends.serve(policy.clone(), recorded);
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
+        let token_ratios = Arc::new(TokenRatios::default());
+        register_ratios(Arc::clone(&token_ratios), metrics);
         let tokenizing = Tokenizing::new(settings.tokenizing);
         tokenizing.register(metrics);
         Arc::new(Self {
@@ -66,7 +68,7 @@ impl DataPlane {
             pressure,
             queue,
             recorder,
-            token_ratios: TokenRatios::default(),
+            token_ratios,
             arrivals: ArrivalRate::new(Instant::now()),
             tokenizing,
             stopping: AtomicBool::new(false),
@@ -149,4 +151,13 @@ impl DataPlane {
         // Relaxed: see `is_stopping`.
         self.stopping.store(true, Ordering::Relaxed);
     }
+}
+
+fn register_ratios(ratios: Arc<TokenRatios>, metrics: &Metrics) {
+    metrics.register(move |families| {
+        let family = families.family(&catalogue::MODEL_BYTES_PER_TOKEN);
+        for (model, ratio) in ratios.learnt() {
+            family.gauge(&[model], f64::from(ratio));
+        }
+    });
 }

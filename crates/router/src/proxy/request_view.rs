@@ -23,6 +23,7 @@ pub(crate) struct RequestView<'a> {
     prompt_tokens: Option<PromptTokens>,
     arrival_rate: Option<f32>,
     prefix_block_tokens: Option<f32>,
+    learnt_block_tokens: Option<f32>,
     /// Where the key of a session may be; none if nobody wants it.
     session: &'a [SessionSource],
 }
@@ -67,7 +68,7 @@ impl<'a> RequestView<'a> {
             }
             // Nothing else says by now how many tokens there are.
             let has_ids = view.facts.token_count > 0 || view.prompt_tokens.is_some();
-            view.prefix_block_tokens = view.block_tokens(proxy, has_ids);
+            view.measure_blocks(proxy, has_ids);
             if counts && view.prompt_tokens.is_none() {
                 view.prompt_tokens = Some(view.facts.count_tokens(proxy.token_ratios()));
             }
@@ -107,6 +108,7 @@ impl<'a> RequestView<'a> {
             session: self.session(headers),
             prefix_hashes: facts.prefix_hashes.as_deref(),
             prefix_block_tokens: self.prefix_block_tokens,
+            learnt_block_tokens: self.learnt_block_tokens,
             arrival_rate: self.arrival_rate,
             headers: Some(headers),
             fields: Some(&facts.fields),
@@ -117,12 +119,19 @@ impl<'a> RequestView<'a> {
         }
     }
 
-    /// Tokens of a block of the prompt's, where it has hashes; of text as many as there are on average.
-    fn block_tokens(&self, proxy: &DataPlane, has_ids: bool) -> Option<f32> {
-        let (facts, blocks) = (&self.facts, proxy.settings().requests.prefix);
-        facts.prefix_hashes.as_ref()?;
-        let of_text = || proxy.token_ratios().tokens(facts.model.as_deref(), blocks.text_bytes);
-        Some(if has_ids { blocks.tokens as f32 } else { of_text() })
+    /// Finds the tokens of a block of the prompt's, where it has hashes; of text as many as there are on average.
+    fn measure_blocks(&mut self, proxy: &DataPlane, has_ids: bool) {
+        if self.facts.prefix_hashes.is_none() {
+            return;
+        }
+        let blocks = proxy.settings().requests.prefix;
+        let (ratios, model) = (proxy.token_ratios(), self.facts.model.as_deref());
+        (self.prefix_block_tokens, self.learnt_block_tokens) = if has_ids {
+            (Some(blocks.tokens as f32), Some(blocks.tokens as f32))
+        } else {
+            let learnt = ratios.learnt_tokens(model, blocks.text_bytes);
+            (learnt.or_else(|| Some(ratios.tokens(model, blocks.text_bytes))), learnt)
+        };
     }
 
     fn session<'b>(&'b self, headers: &'b Headers<'b>) -> Option<&'b str> {

@@ -193,13 +193,13 @@ mod tests {
         fleet.start_prefix_index();
         let (table, hashes) = (fleet.table(), [1, 2, 3]);
         let info = SelectWorkerInfo { prefix_hashes: Some(&hashes), ..SelectWorkerInfo::NOTHING };
-        table.sent(280, &hashes[..2]);
+        table.sent(280, &hashes[..2], None);
         let asked = Asked::now(&table, &info, None);
         let entry = || BookEntry { prompt_tokens: 48, prefill_tokens: 48, ..BookEntry::default() };
         let flights =
             [20, 280].map(|index| InFlight::on_fleet_with(table.get(index).expect("a worker"), entry));
         assert_eq!(table.get(280).map(|worker| worker.load()), Some(1));
-        table.sent(280, &hashes);
+        table.sent(280, &hashes, None);
         assert_eq!(asked.decision.candidates.len(), MAX_CANDIDATES);
         assert!(asked.others.shown(&table, 20).is_none(), "it is there already");
         let shown = asked.others.shown(&table, 280).expect("a worker");

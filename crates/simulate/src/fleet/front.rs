@@ -233,14 +233,14 @@ impl<'a> Front<'a> {
         if self.is_of_pairs {
             let pair = decide_pair(&self.policy, &self.table, &info)?;
             if let (true, Some(hashes)) = (needs.prefix_match, hashes) {
-                self.table.sent(pair.prefill.index(), hashes);
-                self.table.sent(pair.decode.index(), hashes);
+                self.table.sent(pair.prefill.index(), hashes, None);
+                self.table.sent(pair.decode.index(), hashes, None);
             }
             return Ok(ChosenWorkers::Pair(pair));
         }
         let decision = self.policy.decide(&self.table, &info)?;
         if let (true, Some(hashes)) = (needs.prefix_match, hashes) {
-            self.table.sent(decision.index(), hashes);
+            self.table.sent(decision.index(), hashes, None);
         }
         Ok(ChosenWorkers::Single(decision))
     }
