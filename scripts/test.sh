@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sets up and runs every check: formatting, plugins, all tests, doc tests, benches once each, the
-# end-to-end tests with a client and an engine from PyPI, lints, the library without its features,
-# documentation, lock files and dependencies. Fails if any of it fails, or if a test target runs no
-# test. Up to half an hour on two cores from cold; a minute or two after that.
+# end-to-end tests with a client and an engine from PyPI, what is in deploy/ with the programs that read
+# it, lints, the library without its features, documentation, lock files and dependencies. Fails if any of
+# it fails, or if a test target runs no test. Up to half an hour on two cores from cold; a minute or two
+# after that.
 #
-# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, the engine, lints, the
+# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, the engine, deploy/, lints, the
 #                                     library without its features, documentation, lock files and
 #                                     dependencies
 set -euo pipefail
@@ -92,6 +93,12 @@ real_engine() {
   summary+=", $(tail -n 1 "$log" | cut -d ' ' -f 1) with llama.cpp"
 }
 
+# The image, the manifests, the service, dashboard and alerts.
+deployment() {
+  scripts/test_deploy.sh 2>&1 | tee "$log"
+  summary+=", $(tail -n 1 "$log" | sed 's/ passed, 0 failed//') of deploy/"
+}
+
 # Licences, bans and sources as deny.toml has them; advisories where their database can be reached.
 dependencies() {
   cargo deny --version 2>/dev/null || {
@@ -138,6 +145,7 @@ step "doc tests" doc_tests
 if ! $fast; then
   step "a client that nobody here wrote" python_client
   step "an engine that nobody here wrote" real_engine
+  step "what is deployed, with the programs that read it" deployment
   step "lints" cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
   step "the library without its features" bare_library
   step "documentation" documentation
@@ -146,7 +154,7 @@ if ! $fast; then
 fi
 
 if $fast; then
-  say "passed, without the Python client, the engine, lints, the library without its features, documentation, lock files and dependencies: $summary, $(minutes $SECONDS)"
+  say "passed, without the Python client, the engine, deploy/, lints, the library without its features, documentation, lock files and dependencies: $summary, $(minutes $SECONDS)"
 else
   say "all checks passed: $summary, $(minutes $SECONDS)"
 fi

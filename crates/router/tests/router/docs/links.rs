@@ -40,7 +40,9 @@ fn fault(document: &Path, target: &str) -> Option<String> {
 #[test]
 fn relative_links_lead_to_files_and_headings() {
     let mut documents: Vec<PathBuf> = pages::documents();
-    documents.extend(pages::files("plugins", "README.md"));
+    for folder in ["plugins", "deploy"] {
+        documents.extend(pages::files(folder, "README.md"));
+    }
     let mut checked = 0;
     let mut faults = Vec::new();
     for document in &documents {
