@@ -93,10 +93,10 @@ real_engine() {
   summary+=", $(tail -n 1 "$log" | cut -d ' ' -f 1) with llama.cpp"
 }
 
-# The image, the manifests, the service, dashboard and alerts.
+# The image, the manifests, the service, dashboard and alerts, the Python package, the quickstart.
 deployment() {
   scripts/test_deploy.sh 2>&1 | tee "$log"
-  summary+=", $(tail -n 1 "$log" | sed 's/ passed, 0 failed//') of deploy/"
+  summary+=", $(tail -n 1 "$log" | sed 's/ passed, 0 failed//') of what is deployed"
 }
 
 # Licences, bans and sources as deny.toml has them; advisories where their database can be reached.

