@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Sets up and runs every check: formatting, plugins, all tests, doc tests, benches once each, the
 # end-to-end tests with a client and an engine from PyPI, what is in deploy/ with the programs that read
-# it, lints, the library without its features, documentation, lock files and dependencies. Fails if any of
-# it fails, or if a test target runs no test. Up to half an hour on two cores from cold; a minute or two
-# after that.
+# it, the operators' page in a browser, lints, the library without its features, documentation, lock files
+# and dependencies. Fails if any of it fails, or if a test target runs no test. Up to half an hour on two
+# cores from cold; a minute or two after that.
 #
-# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, the engine, deploy/, lints, the
+# usage: scripts/test.sh [--fast]     --fast leaves out the Python client, the engine, deploy/, the page, lints, the
 #                                     library without its features, documentation, lock files and
 #                                     dependencies
 set -euo pipefail
@@ -99,6 +99,11 @@ deployment() {
   summary+=", $(tail -n 1 "$log" | sed 's/ passed, 0 failed//') of what is deployed"
 }
 
+browser() {
+  scripts/test_page.sh 2>&1 | tee "$log"
+  summary+=", $(tail -n 1 "$log" | cut -d ' ' -f 1) in a browser"
+}
+
 # Licences, bans and sources as deny.toml has them; advisories where their database can be reached.
 dependencies() {
   cargo deny --version 2>/dev/null || {
@@ -146,6 +151,7 @@ if ! $fast; then
   step "a client that nobody here wrote" python_client
   step "an engine that nobody here wrote" real_engine
   step "what is deployed, with the programs that read it" deployment
+  step "the operators' page" browser
   step "lints" cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
   step "the library without its features" bare_library
   step "documentation" documentation
@@ -154,7 +160,7 @@ if ! $fast; then
 fi
 
 if $fast; then
-  say "passed, without the Python client, the engine, deploy/, lints, the library without its features, documentation, lock files and dependencies: $summary, $(minutes $SECONDS)"
+  say "passed, without the Python client, the engine, deploy/, the page, lints, the library without its features, documentation, lock files and dependencies: $summary, $(minutes $SECONDS)"
 else
   say "all checks passed: $summary, $(minutes $SECONDS)"
 fi

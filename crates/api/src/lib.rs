@@ -7,6 +7,7 @@
 //! | `PUT /v1/plugins/{name}`, `PATCH …/config` | [`Pushed`], or a stream of [`ProgressLine`]s |
 //! | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | [`DecisionList`], [`RequestRecord`] |
 //! | `GET /v1/queue` | [`QueueView`] |
+//! | `GET /v1/status`, `GET /v1/events` | [`RouterStatus`], [`EventList`] of [`EventView`]s |
 //! | any, if it fails | [`Problem`] |
 //!
 //! # Features
@@ -26,6 +27,7 @@ mod signature_header;
 mod request_record;
 mod queue_view;
 mod finished_session;
+mod router_status;
 
 pub use crate::finished_session::FinishedSession;
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
@@ -36,6 +38,9 @@ pub use crate::queue_view::{QueueView, WaitingView, WaitsFor};
 pub use crate::request_record::{
     CandidateFacts, CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord,
     RecordedInputs, RequestFactsRecord, RequestRecord, WaitRecord,
+};
+pub use crate::router_status::{
+    EventList, EventView, LatencyView, RequestCounts, RouterStatus, WorkerCounts,
 };
 pub use crate::signature_header::SIGNATURE_HEADER;
 #[cfg(feature = "server")]

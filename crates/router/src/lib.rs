@@ -5,6 +5,7 @@
 //! - [`RunningRouter`]: a router within a program, set up by a [`config::CheckedConfig`].
 //! - [`DataPlane`], served by a [`DataServer`]: the data plane alone, with any policy.
 
+mod event_log;
 pub mod config;
 mod metrics;
 mod records;

@@ -13,7 +13,7 @@ use sgl_router::cli::compile_worker::CompileWorkerArgs;
 use sgl_router::cli::load;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load::LoadArgs;
-use sgl_router::cli::plugin::PluginArgs;
+use sgl_router::cli::plugin::{CommandError, PluginArgs};
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
@@ -22,7 +22,9 @@ use sgl_router::cli::sim_worker::SimWorkerArgs;
 use sgl_router::cli::simulate;
 #[cfg(feature = "tools")]
 use sgl_router::cli::simulate::SimulateArgs;
-use sgl_router::cli::{ServeArgs, compile_worker, plugin, serve};
+use sgl_router::cli::status::StatusArgs;
+use sgl_router::cli::top::TopArgs;
+use sgl_router::cli::{ServeArgs, compile_worker, plugin, serve, status, top};
 use sglang_router_rs::types::{in_full, printable_lines};
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
@@ -40,6 +42,8 @@ enum Command {
     #[cfg(feature = "tools")]
     SimWorker(Box<SimWorkerArgs>),
     Plugin(PluginArgs),
+    Status(StatusArgs),
+    Top(TopArgs),
     #[cfg(feature = "tools")]
     Load(Box<LoadArgs>),
     #[cfg(feature = "tools")]
@@ -56,7 +60,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
         #[cfg(feature = "tools")]
         Command::SimWorker(args) => sim_worker::run(*args),
-        Command::Plugin(args) => return plugin_command(&args),
+        Command::Plugin(args) => return operators_command(plugin::run(&args)),
+        Command::Status(args) => return operators_command(status::run(&args)),
+        Command::Top(args) => return operators_command(top::run(&args)),
         #[cfg(feature = "tools")]
         Command::Load(args) => return load_command(&args),
         #[cfg(feature = "tools")]
@@ -76,8 +82,8 @@ fn main() -> ExitCode {
 }
 
 /// Scripts tell by the exit code what happened.
-fn plugin_command(args: &PluginArgs) -> ExitCode {
-    match plugin::run(args) {
+fn operators_command(done: Result<(), CommandError>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nowhere to report to if standard error is closed.

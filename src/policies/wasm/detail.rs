@@ -9,6 +9,7 @@ use arc_swap::Guard;
 use serde::{Deserialize, Serialize};
 
 use crate::config::plugin::{PluginOptions, WasmPolicyConfig};
+use crate::config::rollout::Rollout;
 use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::load::provenance::Provenance;
 use crate::policies::wasm::rollout::active::Active;
@@ -146,6 +147,10 @@ pub struct GenerationDetail {
     pub decisions: u64,
     /// Failures by cause; causes that did not occur are left out.
     pub failures: BTreeMap<String, u64>,
+    /// How it came into use, of a canary or a shadow: a canary's bounds are there. A router before this
+    /// field tells none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
     /// Quantiles of its decision times in nanoseconds: `p50`, `p90`, `p99`, `p999`.
     pub latency_ns: BTreeMap<String, u64>,
     /// Instances that live.
@@ -254,6 +259,7 @@ fn role_in(active: &Active, id: u64) -> (GenerationRole, Option<Arc<Generation>>
 fn generation(counted: &GenerationStats, active: &Active) -> GenerationDetail {
     let (role, generation) = role_in(active, counted.generation);
     let pool = generation.as_ref().map(|generation| generation.pool.counts()).unwrap_or_default();
+    let is_on_trial = matches!(role, GenerationRole::Canary | GenerationRole::Shadow);
     let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
     let quantile = |(name, at): (&str, f64)| {
         let time = counted.latency.quantile(at)?;
@@ -268,6 +274,7 @@ fn generation(counted: &GenerationStats, active: &Active) -> GenerationDetail {
         digest: generation.as_ref().map(|generation| generation.digest.clone()).unwrap_or_default(),
         loaded_at_secs: generation.as_ref().map_or(0, |generation| seconds(generation.loaded_at)),
         provenance: generation.as_ref().map(|generation| generation.provenance()),
+        rollout: generation.as_ref().filter(|_| is_on_trial).map(|generation| generation.options.rollout),
         version: generation.map(|generation| generation.facts.manifest.version.clone()).unwrap_or_default(),
         decisions: counted.decisions,
         failures: counted.failures.iter().filter_map(failed).collect(),

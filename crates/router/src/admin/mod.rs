@@ -15,6 +15,9 @@
 //! | admin | `PATCH /v1/plugins/{name}/config` | other settings for the module that serves |
 //! | admin | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | records of decisions |
 //! | admin | `GET /v1/queue` | the requests that wait |
+//! | admin | `GET /v1/status` | what the router is and does |
+//! | admin | `GET /v1/events` | the newest lines of its log |
+//! | admin | `GET /` | a page for people that shows all of this |
 //! | admin | `GET /v1/openapi.json` | the description of all of this |
 //! | metrics | `GET /metrics` | OpenMetrics text |
 //!
@@ -34,5 +37,7 @@ pub(crate) mod plugins;
 pub(crate) mod decisions;
 pub(crate) mod queue;
 pub(crate) mod sessions;
+pub(crate) mod status;
+pub(crate) mod page;
 pub(crate) mod openapi;
 pub(crate) mod metrics_page;

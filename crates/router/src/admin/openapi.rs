@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
-use crate::admin::{decisions, queue, sessions, workers};
+use crate::admin::{decisions, queue, sessions, status, workers};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -25,6 +25,8 @@ use crate::admin::{decisions, queue, sessions, workers};
         decisions::show,
         queue::show,
         sessions::finish,
+        status::show,
+        status::events,
         workers::list,
         workers::add,
         workers::drain,

@@ -17,7 +17,8 @@ use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
 use crate::admin::{
-    decisions, extract, guard, listener, metrics_page, openapi, plugins, queue, sessions, who, workers,
+    decisions, extract, guard, listener, metrics_page, openapi, page, plugins, queue, sessions, status, who,
+    workers,
 };
 use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
@@ -159,16 +160,20 @@ impl RunningRouter {
         let allowed = config.operations;
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
+        let asks_token = status::AsksToken(config.admin_token.is_some());
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
             .merge(decisions::routes(recorder))
             .merge(queue::routes(Arc::clone(&proxy)))
             .merge(sessions::routes(Arc::clone(&proxy)))
+            .merge(status::routes(Arc::clone(&proxy), Arc::clone(&manager), asks_token))
             .merge(openapi::routes())
             .fallback(extract::no_such_path)
             .method_not_allowed_fallback(extract::no_such_method)
             .layer(middleware::from_fn_with_state(guard, guard::check))
-            .layer(middleware::from_fn_with_state(ChangeLog::default(), who::log_changes));
+            .layer(middleware::from_fn_with_state(ChangeLog::default(), who::log_changes))
+            // Behind the guard there would be no page to give the token to.
+            .merge(page::routes());
         let hosts = HostRule::new(metrics_address.ip(), &allowed.metrics_hosts, "metrics.allowed_hosts");
         let guard = Guard::new(None, hosts);
         let metrics_routes =

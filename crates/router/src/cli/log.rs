@@ -3,9 +3,13 @@
 use std::io;
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::cli::flags::LogFormat;
+use crate::event_log::KeepEvents;
 
 /// The words that tracing knows.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -53,12 +57,14 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError>
     let filter = filter(level)?;
     let has_colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
+    let lines = tracing_subscriber::fmt::layer().with_ansi(has_colours).with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    // Whatever of it standard error shows: operators look at the newest lines on their page.
+    let kept = KeepEvents.with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(kept).init();
     Ok(())
 }
 

@@ -14,6 +14,8 @@ pub mod compile_worker;
 #[cfg(feature = "tools")]
 pub mod simulate;
 pub mod plugin;
+pub mod status;
+pub mod top;
 #[cfg(feature = "tools")]
 pub mod load;
 #[cfg(feature = "tools")]

@@ -132,7 +132,8 @@ fn tell_rollouts(factory: &PolicyFactory, families: &mut Families) {
     counts(&catalogue::PLUGIN_SHADOW_SKIPPED, |report| report.skipped);
 }
 
-fn snapshot(latency: &LatencyCounts) -> HistogramSnapshot {
+/// The times of decisions, in the bounds of their metric.
+pub(crate) fn snapshot(latency: &LatencyCounts) -> HistogramSnapshot {
     let mut before = 0;
     let mut buckets: Vec<(f64, u64)> = BOUNDS
         .map(|exponent| {

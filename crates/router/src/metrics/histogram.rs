@@ -36,6 +36,20 @@ pub struct HistogramSnapshot {
     pub count: u64,
 }
 
+impl HistogramSnapshot {
+    /// What histograms with the same bounds hold together; empty if there are none.
+    pub(crate) fn sum_of(all: impl Iterator<Item = Self>) -> Self {
+        all.reduce(Self::plus).unwrap_or_else(|| Self { buckets: Vec::new(), sum: 0.0, count: 0 })
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        for (here, there) in self.buckets.iter_mut().zip(&other.buckets) {
+            here.1 += there.1;
+        }
+        Self { sum: self.sum + other.sum, count: self.count + other.count, buckets: self.buckets }
+    }
+}
+
 impl DurationHistogram {
     /// Bounds for requests: 1 ms to 10 minutes.
     pub(crate) const REQUEST_BOUNDS: &'static [Duration] = &[
@@ -116,5 +130,9 @@ mod tests {
         assert_eq!(counts, [2, 2, 2]);
         assert_eq!(snapshot.count, 6);
         assert!((snapshot.sum - 0.015_502).abs() < 1e-9, "{}", snapshot.sum);
+        let twice = HistogramSnapshot::sum_of([snapshot.clone(), snapshot].into_iter());
+        assert_eq!(twice.buckets.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [4, 4, 4]);
+        assert_eq!(twice.count, 12);
+        assert!((twice.sum - 0.031_004).abs() < 1e-9, "{}", twice.sum);
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::metrics::{CounterSet, DurationHistogram, Families, Metric, Metrics, catalogue};
+use crate::metrics::{
+    CounterSet, DurationHistogram, Families, HistogramSnapshot, Metric, Metrics, catalogue,
+};
 use crate::proxy::backends::Backends;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::feed_log::{BatchEnd, EventKind};
@@ -13,10 +15,16 @@ use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::target::Target;
 use crate::proxy::verdict::Verdict;
+use sgl_api::RequestCounts;
 use sglang_router_rs::core::Worker;
 
 /// Status classes, as labels.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Places in [`CLASSES`].
+const SUCCEEDED: usize = 1;
+const CLIENT_ERRORS: usize = 3;
+const SERVER_ERRORS: usize = 4;
 
 /// Counters of the request path. Each has its place, so that counting needs no look-up.
 #[derive(Debug)]
@@ -95,6 +103,34 @@ impl Measures {
     /// There was no worker for a request.
     pub fn unplaced(&self, shortage: Shortage) {
         self.unplaced.increment(shortage as usize);
+    }
+
+    /// What became of requests of all routes, but for those that wait.
+    pub(crate) fn together(&self) -> RequestCounts {
+        let all = |counters: &CounterSet, count: usize| (0..count).map(|at| counters.total(at)).sum();
+        let routes = Route::MEASURED.len();
+        let of_class =
+            |class: usize| (0..routes).map(|route| self.requests.total(route * CLASSES.len() + class)).sum();
+        RequestCounts {
+            succeeded: of_class(SUCCEEDED),
+            client_errors: of_class(CLIENT_ERRORS),
+            server_errors: of_class(SERVER_ERRORS),
+            disconnects: all(&self.disconnects, routes),
+            broken: all(&self.aborted, routes),
+            retries: all(&self.retries, RetryReason::ALL.len()),
+            unplaced: all(&self.unplaced, Shortage::ALL.len()),
+            waiting: 0,
+        }
+    }
+
+    /// Times to the first byte, of all routes.
+    pub(crate) fn first_bytes(&self) -> HistogramSnapshot {
+        HistogramSnapshot::sum_of(self.first_byte.iter().map(DurationHistogram::snapshot))
+    }
+
+    /// Times to the last byte, of all routes.
+    pub(crate) fn durations(&self) -> HistogramSnapshot {
+        HistogramSnapshot::sum_of(self.duration.iter().map(DurationHistogram::snapshot))
     }
 
     /// Has everything shown by `metrics`, that of the workers included.

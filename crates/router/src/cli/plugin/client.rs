@@ -1,5 +1,7 @@
 //! The client of the operators' listener.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
@@ -55,7 +57,17 @@ impl AdminClient {
     ///
     /// [`CommandError::Usage`] if the URL is none or the token cannot be read.
     pub(crate) fn new(args: &PluginArgs) -> Result<Self, CommandError> {
-        let token = match &args.admin_token_file {
+        Self::with(&args.admin_url, args.admin_token_file.as_deref())
+    }
+
+    /// A client of the router whose operators' listener is at `url`, with the token of the file, or else of
+    /// the environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(crate) fn with(url: &str, token_file: Option<&Path>) -> Result<Self, CommandError> {
+        let token = match token_file {
             None => {
                 std::env::var(TOKEN_VARIABLE).ok().map(|token| sendable(token, TOKEN_VARIABLE)).transpose()?
             }
@@ -66,7 +78,7 @@ impl AdminClient {
                 Some(sendable(token, "--admin-token-file")?)
             }
         };
-        Self::at(&args.admin_url, token)
+        Self::at(url, token)
     }
 
     /// A client of the router whose operators' listener is at `url`.

@@ -69,6 +69,9 @@ pub enum CommandError {
     /// Policies decide too differently; how was printed.
     #[error("{0}")]
     Disagrees(String),
+    /// The router runs, and serves nobody; what it says of itself was printed.
+    #[error("{0}")]
+    NotServing(String),
     /// Nobody reads the output any more, or the terminal is gone.
     #[error("the output cannot be written")]
     Output(#[from] io::Error),

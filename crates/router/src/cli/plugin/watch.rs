@@ -129,6 +129,7 @@ mod tests {
             version: String::new(),
             provenance: None,
             decisions: 0,
+            rollout: None,
             failures: std::collections::BTreeMap::new(),
             latency_ns: std::collections::BTreeMap::new(),
             instances: 0,

@@ -12,6 +12,7 @@ mod description;
 mod embedded;
 mod files_and_pushes;
 mod held;
+mod overview;
 mod pages;
 mod push;
 mod refusals;

@@ -28,6 +28,8 @@ fn every_endpoint() -> Vec<Request<Full<Bytes>>> {
         with_method("DELETE", "/v1/plugins/mine?force=true"),
         get("/v1/decisions"),
         get("/v1/queue"),
+        get("/v1/status"),
+        get("/v1/events"),
         get("/v1/openapi.json"),
         get("/nowhere"),
     ]

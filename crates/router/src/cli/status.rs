@@ -1,0 +1,189 @@
+//! `sgl-router status`: what a running router is and does.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use http::Method;
+
+use crate::cli::plugin::client::{AdminClient, Call};
+use crate::cli::plugin::command_error::CommandError;
+use crate::cli::plugin::output::print;
+use crate::cli::plugin::table::{count, table};
+use sgl_api::{LatencyView, RouterStatus, WorkerList, WorkerView};
+use sglang_router_rs::types::printable;
+
+/// What a running router is and does: its policy, its workers, and how long its requests take
+///
+/// Exit codes: 0 it serves, 1 it is stopping or no worker is ready, 2 wrong usage, 3 the router cannot be
+/// reached. The token of the operators' listener comes from --admin-token-file or the variable
+/// SGL_ROUTER_ADMIN_TOKEN.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Where the router's operators' listener is
+    #[arg(long, default_value = "http://127.0.0.1:29001", value_name = "URL")]
+    pub admin_url: String,
+    /// File that holds the bearer token
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Prints JSON for scripts: the status, with the workers beside it
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Asks once and prints. Must not be called inside a runtime.
+///
+/// # Errors
+///
+/// [`CommandError`], which has an exit code.
+pub fn run(args: &StatusArgs) -> Result<(), CommandError> {
+    let client = AdminClient::with(&args.admin_url, args.admin_token_file.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (status, workers) = runtime.block_on(ask(&client))?;
+    if args.json {
+        let both = serde_json::json!({"status": status, "workers": workers.workers});
+        print(&both, true, |_| String::new())?;
+    } else {
+        print(&status, false, |status| page(status, &workers.workers))?;
+    }
+    match trouble(&status) {
+        None => Ok(()),
+        Some(trouble) => Err(CommandError::NotServing(trouble)),
+    }
+}
+
+/// The status and the workers of one moment, nearly.
+async fn ask(client: &AdminClient) -> Result<(RouterStatus, WorkerList), CommandError> {
+    let status = client.json(Call::new(Method::GET, "/v1/status")).await?;
+    let workers = client.json(Call::new(Method::GET, "/workers")).await?;
+    Ok((status, workers))
+}
+
+/// Why it serves nobody.
+fn trouble(status: &RouterStatus) -> Option<String> {
+    if !status.ready {
+        return Some("the router is stopping".to_owned());
+    }
+    (status.workers.healthy == 0).then(|| "no worker is ready".to_owned())
+}
+
+fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
+    let kind = if status.policy_is_plugin { "plugin" } else { "built in" };
+    let requests = &status.requests;
+    let answered = requests.succeeded + requests.client_errors + requests.server_errors;
+    let mut text = format!(
+        "sgl-router {}, up {}\npolicy {} ({kind})\n{} ready of {}, {} in flight, {} waiting\n\
+         {} answered, {} of them 4xx, {} 5xx; {} broken off, {} tried again, {} without a worker\n",
+        printable(&status.version),
+        span(status.uptime_ms),
+        printable(&status.policy),
+        status.workers.healthy,
+        count(status.workers.all, "worker"),
+        count(status.workers.in_flight, "request"),
+        requests.waiting,
+        answered,
+        requests.client_errors,
+        requests.server_errors,
+        requests.broken,
+        requests.retries,
+        requests.unplaced,
+    );
+    for (name, times) in times(status) {
+        text.push_str(&format!(
+            "{name}: {} median, {} 90 %, {} 99 %\n",
+            seconds(times.quantile(0.5)),
+            seconds(times.quantile(0.9)),
+            seconds(times.quantile(0.99))
+        ));
+    }
+    if !workers.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&HEAD, &workers.iter().map(row).collect::<Vec<_>>()));
+    }
+    text
+}
+
+/// What is measured, with its name.
+fn times(status: &RouterStatus) -> impl Iterator<Item = (&'static str, &LatencyView)> {
+    let all = [
+        ("first byte", Some(&status.first_byte)),
+        ("last byte", Some(&status.duration)),
+        ("decision", status.decision.as_ref()),
+    ];
+    all.into_iter().filter_map(|(name, times)| Some((name, times?)))
+}
+
+const HEAD: [&str; 8] = ["WORKER", "STATE", "ENGINE", "IN FLIGHT", "RUNNING", "QUEUED", "REPORT", "FAILED"];
+
+fn row(worker: &WorkerView) -> Vec<String> {
+    let known = |number: Option<i32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let age = worker.report.report_age_ms;
+    vec![
+        worker.url.clone(),
+        worker_state(worker),
+        worker.engine.name.clone().unwrap_or_else(|| "-".to_owned()),
+        worker.load.to_string(),
+        known(worker.report.running),
+        known(worker.report.waiting),
+        age.map_or_else(|| "never".to_owned(), |age| seconds(Some(f64::from(age) / 1000.0))),
+        worker.failed.to_string(),
+    ]
+}
+
+/// In words whether it gets requests, and why not.
+pub(crate) fn worker_state(worker: &WorkerView) -> String {
+    let mut words = Vec::new();
+    if worker.draining {
+        words.push("draining".to_owned());
+    }
+    if worker.circuit != sgl_api::CircuitState::Closed {
+        words.push(format!("circuit {}", worker.circuit.as_str().replace('_', " ")));
+    }
+    if !worker.passing {
+        words.push("fails its checks".to_owned());
+    }
+    if worker.full {
+        words.push("full".to_owned());
+    }
+    if words.is_empty() {
+        words.push(if worker.healthy { "ready" } else { "not ready" }.to_owned());
+    }
+    words.join(", ")
+}
+
+/// A time in the unit that suits it.
+pub(crate) fn seconds(time: Option<f64>) -> String {
+    match time {
+        None => "-".to_owned(),
+        Some(time) if time < 1e-6 => format!("{:.0} ns", time * 1e9),
+        Some(time) if time < 1e-5 => format!("{:.1} us", time * 1e6),
+        Some(time) if time < 1e-3 => format!("{:.0} us", time * 1e6),
+        Some(time) if time < 1e-2 => format!("{:.1} ms", time * 1e3),
+        Some(time) if time < 1.0 => format!("{:.0} ms", time * 1e3),
+        Some(time) => format!("{time:.1} s"),
+    }
+}
+
+/// A long time, to its two largest units.
+pub(crate) fn span(ms: u64) -> String {
+    let (seconds, minutes, hours) = (ms / 1000, ms / 60_000, ms / 3_600_000);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, _) => format!("{minutes} min {} s", seconds % 60),
+        (1..48, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{} days {} h", hours / 24, hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units_that_suit_them() {
+        let shown =
+            [None, Some(5e-8), Some(2.5e-6), Some(3e-4), Some(2.5e-3), Some(0.25), Some(12.34)].map(seconds);
+        assert_eq!(shown, ["-", "50 ns", "2.5 us", "300 us", "2.5 ms", "250 ms", "12.3 s"]);
+        let spans = [900, 61_000, 3_700_000, 200_000_000].map(span);
+        assert_eq!(spans, ["0 s", "1 min 1 s", "1 h 1 min", "2 days 7 h"]);
+    }
+}
