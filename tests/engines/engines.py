@@ -23,6 +23,7 @@ from engine import HERE, Engine
 from harness import CHAT, Router, all_at_once, ask, chat, connect, main, run, send, wait_for, whole
 from outcomes import Outcomes
 from prediction import Prediction
+from ranks import Ranks
 from sight import Sight
 
 # Of one tool: it sends some dozens of short requests.
@@ -30,9 +31,9 @@ TOOL_S = 300
 LONG = 3500
 
 
-class Checks(Prediction, Sight, Outcomes):
-    """Every method named check_… is a check; they run in the order of this file, those of outcomes.py, sight.py and
-    prediction.py first."""
+class Checks(Prediction, Ranks, Sight, Outcomes):
+    """Every method named check_… is a check; they run in the order of this file, those of outcomes.py, sight.py,
+    ranks.py and prediction.py first."""
 
     def __init__(self, stack, binary, directory, logs):
         self.stack, self.binary, self.directory, self.logs = stack, binary, directory, logs

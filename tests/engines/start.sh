@@ -12,11 +12,16 @@ unset PYTHONDONTWRITEBYTECODE # without bytecode a start takes 80 s instead of 2
 case $kind in
 vllm)
   export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_CACHE_ROOT=$PWD/cache PATH=$PWD/v-vllm/bin:$PATH
+  # Else a worker process of its own: it and the engine's core wait for each other in loops that keep a core each
+  # busy, which is more than a small machine has for HTTP and clients besides.
+  case " $* " in *" --distributed-executor-backend uni "*) export VLLM_ENABLE_V1_MULTIPROCESSING=0 ;; esac
   command=(vllm serve "$PWD/model" --served-model-name tiny --dtype float32 --enforce-eager --max-model-len 4096)
   ;;
 sglang)
   # It compiles with ninja, which is in its own folder.
   export LD_LIBRARY_PATH=$PWD/stub SGLANG_USE_CPU_ENGINE=1 PATH=$PWD/v-sglang/bin:$PATH
+  # It wants a NUMA node for each rank, or to be told which cores are whose.
+  case " $* " in *" --dp-size 2 "*) export SGLANG_CPU_OMP_THREADS_BIND='0|1' ;; esac
   command=(python -m sglang.launch_server --model-path "$PWD/model" --served-model-name tiny --device cpu --dtype float32
     --attention-backend torch_native --disable-cuda-graph --mem-fraction-static 0.1 --max-total-tokens 65536
     --context-length 4096 --enable-metrics)

@@ -142,6 +142,19 @@ fn noise_and_hiccups_do_not_lead_far_astray() {
 }
 
 #[test]
+fn measurements_that_contradict_one_another_are_not_to_be_trusted() {
+    let doubted = |noise| {
+        let found = CalibratedModel::of(&measured(&engine(), noise, 1));
+        let said =
+            [found.table(), found.to_toml(&[])].map(|text| text.contains("Do not trust these numbers"));
+        assert_eq!(EngineModel::from_toml(&found.to_toml(&[])).unwrap(), found.model);
+        said
+    };
+    assert_eq!(doubted(0.03), [false, false]);
+    assert_eq!(doubted(0.5), [true, true]);
+}
+
+#[test]
 fn what_was_not_measured_has_its_default_and_that_is_said() {
     let nothing = CalibratedModel::of(&Measurements::default());
     assert_eq!(nothing.model, EngineModel::default());

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Whether policies do in real time what a simulation says of them: a router for each policy in turn over the same
+# workers, Mooncake's trace, and a table of cached tokens and times to the first token, with the order that holds
+# or does not. Workers are simulated, or with --engines DIR four vLLM on the CPU (12 GB of memory, and 6 GB on the
+# disk, which are installed into DIR if they are not there). Not part of scripts/test.sh: let nothing else run
+# meanwhile. 4 minutes with the defaults; at real engines --seconds decides (a run each policy and seed).
+#
+# usage: scripts/policy_order.sh --trace mooncake-conversation.jsonl [--engines DIR] [--json FILE] …   (--help)
+# SGL_ROUTER=FILE in the environment is a router that was built already, by `cargo build --profile dist` if times
+# are to count: nothing is compiled then.
+# Exit codes: 0 the order holds, 1 it does not or a run failed, 2 wrong usage.
+set -euo pipefail
+# Relative paths are the caller's.
+caller=$PWD router=${SGL_ROUTER:+$(realpath -m "$SGL_ROUTER")}
+. "$(dirname "$0")/lib.sh"
+
+need_python
+engines='' help=''
+arguments=("$@")
+while [ $# -gt 0 ]; do
+  case $1 in
+  --engines) engines=${2:-} && shift ;;
+  --engines=*) engines=${1#*=} ;;
+  -h | --help) help=1 ;;
+  esac
+  shift
+done
+if [ -z "$help" ]; then
+  if [ -z "$router" ]; then
+    need_rust
+    # By name, policies are those that the router has in itself.
+    scripts/build_wasm_plugins.sh build >/dev/null
+    cargo build --profile dist -p sgl-router
+    router=$CARGO_TARGET_DIR/dist/sgl-router
+  elif ! [ -f "$router" ] || ! [ -x "$router" ]; then
+    die "SGL_ROUTER is $SGL_ROUTER, which is no program that can be run."
+  fi
+  if [ -n "$engines" ]; then
+    (cd "$caller" && "$root/tests/engines/setup.sh" "$engines" vllm) ||
+      die "vLLM could not be installed from PyPI (see above); check the network, the proxy or the room on the disk."
+  fi
+fi
+cd "$caller"
+# However much hangs: an hour is enough for a slow machine.
+exec timeout --kill-after=60 3600 python3 -B "$root/benches/policy_order" --binary "${router:-none}" "${arguments[@]}"
