@@ -125,6 +125,8 @@ class Checks:
         # What `docker exec` does.
         listed = run(self.contained(["sgl-router", "plugin", "list", "--json", "--admin-url", router.admin]))
         assert [plugin["name"] for plugin in json.loads(listed)["plugins"]] == ["cache_aware"], listed
+        health = services["router"]["healthcheck"]["test"]
+        assert health[0] == "CMD" and "cache_aware" in run(self.contained([*health[1:], "--admin-url", router.admin])), health
         assert router.end() == 0
 
     # --- the image ---------------------------------------------------------------------

@@ -29,6 +29,8 @@ class Checks:
         assert re.fullmatch(rf"sgl_router-{re.escape(version)}-py3-none-(many)?linux\w+\.whl", self.wheel.name), self.wheel
         with zipfile.ZipFile(self.wheel) as archive:
             kinds = {name for name in archive.namelist() if ".dist-info/" not in name}
+            licence = archive.read(f"sgl_router-{version}.dist-info/licenses/LICENSE")
+        assert licence == (ROOT / "LICENSE").read_bytes()
         modules = {f"sgl_router/{path.name}" for path in (ROOT / "deploy/python/sgl_router").glob("*.py")}
         assert modules and kinds == modules | {f"sgl_router-{version}.data/scripts/sgl-router"}, kinds
 
