@@ -57,7 +57,7 @@ pub(crate) struct KeepEvents;
 
 impl<S: Subscriber> Layer<S> for KeepEvents {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line::default();
+        let mut line = EventLine::default();
         event.record(&mut line);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         EVENTS.push(EventView {
@@ -81,12 +81,12 @@ fn word(level: Level) -> &'static str {
 
 /// A line as it is read from an event.
 #[derive(Debug, Default)]
-struct Line {
+struct EventLine {
     what: String,
     about: Vec<String>,
 }
 
-impl Line {
+impl EventLine {
     /// Fields hold what workers, guests and operators sent: one line each, and not a long one.
     fn take(&mut self, field: &Field, value: &str) {
         let value = shown(value);
@@ -98,7 +98,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for EventLine {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.take(field, value);
     }

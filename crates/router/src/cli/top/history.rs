@@ -125,48 +125,46 @@ fn number(count: u64) -> f64 {
     count as f64
 }
 
+/// A router that has answered so many requests after so many seconds.
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use sgl_api::{RequestCounts, WorkerCounts};
-
-    pub(crate) fn look(secs: u64, succeeded: u64) -> Look {
-        let times =
-            |count| LatencyView { bounds_secs: vec![0.1, 1.0], counts: vec![count, 0, 0], sum_secs: 0.0 };
-        let requests = RequestCounts {
-            succeeded,
-            client_errors: 0,
-            server_errors: 0,
-            disconnects: 0,
-            broken: 0,
-            retries: 0,
-            unplaced: 0,
-            waiting: 3,
-        };
-        // Any moment will do; that of the process's start cannot be had.
-        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        Look {
-            at: *START.get_or_init(Instant::now) + Duration::from_secs(secs),
-            status: RouterStatus {
-                version: "1.2.3".to_owned(),
-                uptime_ms: secs * 1000,
-                ready: true,
-                asks_token: false,
-                records_decisions: false,
-                policy: "least_load".to_owned(),
-                policy_is_plugin: false,
-                workers: WorkerCounts { all: 2, healthy: 1, draining: 1, in_flight: 5 },
-                requests,
-                first_byte: times(succeeded),
-                duration: times(succeeded),
-                decision: None,
-            },
-            workers: Vec::new(),
-            events: Vec::new(),
-        }
+pub(crate) fn look(secs: u64, succeeded: u64) -> Look {
+    let times = |count| LatencyView { bounds_secs: vec![0.1, 1.0], counts: vec![count, 0, 0], sum_secs: 0.0 };
+    let requests = sgl_api::RequestCounts {
+        succeeded,
+        client_errors: 0,
+        server_errors: 0,
+        disconnects: 0,
+        broken: 0,
+        retries: 0,
+        unplaced: 0,
+        waiting: 3,
+    };
+    // Any moment will do; that of the process's start cannot be had.
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    Look {
+        at: *START.get_or_init(Instant::now) + std::time::Duration::from_secs(secs),
+        status: RouterStatus {
+            version: "1.2.3".to_owned(),
+            uptime_ms: secs * 1000,
+            ready: true,
+            asks_token: false,
+            records_decisions: false,
+            policy: "least_load".to_owned(),
+            policy_is_plugin: false,
+            workers: sgl_api::WorkerCounts { all: 2, healthy: 1, draining: 1, in_flight: 5 },
+            requests,
+            first_byte: times(succeeded),
+            duration: times(succeeded),
+            decision: None,
+        },
+        workers: Vec::new(),
+        events: Vec::new(),
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn rates_are_of_what_happened_between_looks() {

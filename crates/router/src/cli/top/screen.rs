@@ -234,7 +234,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
-    use crate::cli::top::history::tests::look;
+    use crate::cli::top::history::look;
 
     fn drawn(history: &History, screen: &mut Screen, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
