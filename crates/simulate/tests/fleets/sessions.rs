@@ -5,7 +5,7 @@ use sgl_simulate::fleet::{FleetSetup, PolicySource};
 use sgl_simulate::report::RunReport;
 use sgl_simulate::workload::{GeneratedLoad, SessionTurn, Workload, Workloads};
 
-use crate::sweeps::sweep;
+use crate::sweeps::{plugin, sweep};
 
 fn runs(policies: &[&str], setup: &FleetSetup, workloads: &Workloads, threads: usize) -> Vec<RunReport> {
     sweep(policies.iter().map(|name| PolicySource::native(*name)).collect(), setup, workloads, threads)
@@ -78,6 +78,18 @@ fn sessions_stay_together_where_a_policy_looks_at_their_keys_and_each_seed_has_i
         }
     }
     assert_ne!(all[0].prompt_tokens, all[1].prompt_tokens);
+}
+
+#[test]
+fn plugin_that_keeps_sessions_knows_them() {
+    let setup = FleetSetup::new(EngineModel { kv_blocks: 800, ..EngineModel::default() }, 4);
+    let workloads = Workloads::generated(&chats(), &[1, 2], 512);
+    let policies = vec![PolicySource::native("least_load"), plugin("sticky_least_loaded")];
+    let all = sweep(policies, &setup, &workloads, 1);
+    for (blind, sticky) in all[..2].iter().zip(&all[2..]) {
+        assert!(sticky.hit_rate > blind.hit_rate + 0.15, "{} {}", sticky.hit_rate, blind.hit_rate);
+        assert!(sticky.fallbacks.is_empty(), "{:?}", sticky.fallbacks);
+    }
 }
 
 #[test]
