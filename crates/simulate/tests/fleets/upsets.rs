@@ -111,21 +111,24 @@ fn workers_come_and_go_and_lose_nothing() {
     }
 }
 
-/// A worker that starts anew holds nothing. A router that does not hear of it would go on believing.
+/// A worker that starts anew holds nothing. A router that does not hear of it would go on believing, and send
+/// prompts there instead of to another one that holds half of them.
 #[test]
 fn index_forgets_a_worker_that_starts_anew() {
     let mut workload = Workload::new(512);
     let ids: Vec<u64> = (0..20).collect();
-    // All begin alike; one at a time, and a long pause around the crash.
-    for number in 0..40_u32 {
-        let at = f64::from(number) * 5.0 + if number < 20 { 0.0 } else { 200.0 };
-        workload.push(at, 20 * 512 + 300, 5, &ids);
+    // One at a time: four before the other worker comes, a short one while the first is down, two after that.
+    for (at, units) in
+        [(0.0, 20), (10.0, 20), (20.0, 20), (30.0, 20), (160.0, 10_u32), (250.0, 20), (260.0, 20)]
+    {
+        workload.push(at, units * 512 + 300, 5, &ids[..units as usize]);
     }
-    let crash = "[[events]]\nat = 120\nworkers = [0, 1]\nwhat = \"crash\"\nsecs = 60";
-    let found = runs(&plugin("least_uncached"), &fleet(2, crash), &workload, 1).remove(0);
-    assert_eq!((found.answered, found.failed), (40, 0));
-    let cached: u64 = found.workers.iter().map(|worker| worker.cached_tokens).sum();
-    assert!((36 * 20 * 512..=38 * 20 * 512).contains(&cached), "{}", cached / 512 / 20);
+    let events = "[[events]]\nat = 100\nworkers = [1]\nwhat = \"join\"\n\
+                  [[events]]\nat = 120\nworkers = [0]\nwhat = \"crash\"\nsecs = 60";
+    let found = runs(&plugin("least_uncached"), &fleet(2, events), &workload, 1).remove(0);
+    assert_eq!((found.answered, found.failed), (7, 0));
+    let cached: Vec<u64> = found.workers.iter().map(|worker| worker.cached_tokens / 512).collect();
+    assert_eq!(cached, [3 * 20, 10 + 20]);
 }
 
 #[test]
