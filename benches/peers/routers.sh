@@ -2,9 +2,9 @@
 # Compares whole routers on the same simulated workers: CPU time per request in a closed loop, and
 # latency at a fixed rate. Installs the other routers from PyPI into target/venvs, and nginx if it
 # is missing. Twelve minutes; with --quick about two. Let nothing else run meanwhile. With --prefix:
-# policies that look at prompts, on prompts of 8 KB.
+# policies that look at prompts, on prompts of 8 KB. With --tls: this router and nginx, with TLS and without.
 #
-# usage: benches/peers/routers.sh [--quick] [--prefix] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
+# usage: benches/peers/routers.sh [--quick] [--prefix | --tls] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
 set -euo pipefail
 json_base=$PWD
 # shellcheck source=../../scripts/lib.sh
@@ -50,7 +50,10 @@ done
 [ "$(uname)" = Linux ] || die "CPU times are read from Linux's clocks of processes."
 need_rust
 need_python
-for peer in "${peers[@]}"; do install_peer "$peer"; done
+case " ${arguments[*]-} " in
+*" --tls "*) command -v openssl >/dev/null 2>&1 || die "openssl was not found. Debian: apt-get install openssl." ;;
+*) for peer in "${peers[@]}"; do install_peer "$peer"; done ;;
+esac
 install_nginx
 say "building the router"
 [ -e dist/plugins/least_connections.wasm ] || scripts/build_wasm_plugins.sh build

@@ -2,7 +2,7 @@
 
 usage: run.py SGL_ROUTER_BINARY PLUGIN_WASM
 
-Starts three simulated workers and the router with the plugin prefix_affinity as its policy, all
+Does all of it twice: over plain HTTP/1.1, and over TLS and HTTP/2. Starts three simulated workers and the router with the plugin prefix_affinity as its policy, all
 on free ports, and talks to the router as any user of the package would. Prints a line for each
 check, then the count of those that passed and failed; exits with 1 if one failed. Leaves no
 process running, whatever happens.
@@ -12,7 +12,9 @@ import asyncio
 import json
 import math
 import os
+import pathlib
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from contextlib import ExitStack
 import openai
 
 MODEL = "sim-model"
+CERTIFICATE_SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "make_certificate.sh"
 WORKERS = 3
 # For what takes a moment; nothing here is expected to come near it.
 LONGEST_WAIT_S = 60
@@ -71,14 +74,14 @@ def wait_for(what, probe):
     raise TimeoutError(f"{what} did not come about in {LONGEST_WAIT_S} seconds")
 
 
-def get(url):
-    with urllib.request.urlopen(url, timeout=LONGEST_WAIT_S) as answer:
+def get(url, trust=None):
+    with urllib.request.urlopen(url, timeout=LONGEST_WAIT_S, context=trust) as answer:
         return answer.read().decode()
 
 
-def is_ready(url):
+def is_ready(url, trust):
     try:
-        get(url)
+        get(url, trust)
         return True
     except (urllib.error.URLError, ConnectionError):
         return False
@@ -87,7 +90,7 @@ def is_ready(url):
 class Fleet:
     """Workers and router."""
 
-    def __init__(self, stack, binary, module, directory):
+    def __init__(self, stack, binary, module, directory, has_tls):
         self.log_path = os.path.join(directory, "router.log")
         self.workers = {}
         worker_log = stack.enter_context(open(os.path.join(directory, "workers.log"), "w"))
@@ -100,12 +103,21 @@ class Fleet:
         with open(config, "w") as file:
             file.write(PLUGIN_CONFIG.format(module=json.dumps(os.path.abspath(module))))
         command = [binary, "serve", "--config", config, "--log-format", "json"]
-        command += ["--port", "0", "--prometheus-port", "0", "--admin-port", "0", "--worker-urls"]
+        command += ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"]
+        # Whom clients trust.
+        self.trust = None
+        if has_tls:
+            subprocess.run([CERTIFICATE_SCRIPT, directory], check=True)
+            authority, *pair = (f"{directory}/{name}" for name in ("authority.pem", "server.pem", "server.key"))
+            command += ["--tls-cert-path", pair[0], "--tls-key-path", pair[1]]
+            self.trust = ssl.create_default_context(cafile=authority)
+        command += ["--worker-urls"]
         router_log = stack.enter_context(open(self.log_path, "w"))
         self.router = start(stack, router_log, command + list(self.workers.values()))
         addresses = wait_for("the router's start", self.addresses)
-        self.url, self.metrics_url = (f"http://{addresses[key]}" for key in ("clients", "metrics"))
-        wait_for("readiness", lambda: is_ready(f"{self.url}/readiness"))
+        self.url = f"{'https' if has_tls else 'http'}://{addresses['clients']}"
+        self.metrics_url = f"http://{addresses['metrics']}"
+        wait_for("readiness", lambda: is_ready(f"{self.url}/readiness", self.trust))
         wait_for("all workers' first health checks", lambda: self.healthy(addresses["admin"]) == WORKERS)
 
     def addresses(self):
@@ -148,14 +160,21 @@ class Checks:
         # No retries: what goes wrong once is to be seen.
         options = {"base_url": f"{fleet.url}/v1", "api_key": "unused", "max_retries": 0}
         options["timeout"] = LONGEST_WAIT_S
-        self.client = openai.OpenAI(**options)
-        self.asynchronous = lambda: openai.AsyncOpenAI(**options)
+        self.versions = set()
+        self.client = openai.OpenAI(**options, http_client=self.http(openai.DefaultHttpxClient))
+        self.asynchronous = lambda: openai.AsyncOpenAI(
+            **options, http_client=self.http(openai.DefaultAsyncHttpxClient))
         self.served_by = {name: 0 for name in fleet.workers}
+
+    def http(self, client):
+        """What requests go over; nothing special without TLS."""
+        return client(http2=True, verify=self.fleet.trust) if self.fleet.trust else client()
 
     def saw(self, response):
         """Counts an answer for its worker, and gives what it holds."""
         worker = response.headers["x-sim-worker"]
         self.served_by[worker] += 1
+        self.versions.add(response.http_response.http_version)
         return worker, response.parse()
 
     def chat(self, messages, **options):
@@ -283,6 +302,9 @@ class Checks:
         assert self.fleet.metric(f"sgl_router_plugin_failures_total{plugin}") == 0
         assert self.fleet.metric(f"sgl_router_plugin_fallbacks_total{plugin}") == 0
 
+    def check_all_answers_were_of_one_version_of_http(self):
+        assert self.versions == {"HTTP/2" if self.fleet.trust else "HTTP/1.1"}, self.versions
+
     def check_router_ends_well(self):
         self.client.close()
         self.fleet.router.send_signal(signal.SIGTERM)
@@ -330,10 +352,14 @@ def main():
     # A signal ends this like an error does: with all processes stopped.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    print(f"openai {openai.__version__} through sgl-router to {WORKERS} simulated workers")
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        fleet = Fleet(stack, sys.argv[1], sys.argv[2], directory)
-        passed, failed = run(Checks(fleet), fleet)
+    passed = failed = 0
+    for has_tls in (False, True):
+        over = "TLS and HTTP/2" if has_tls else "plain HTTP/1.1"
+        print(f"openai {openai.__version__} over {over} through sgl-router to {WORKERS} simulated workers")
+        with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+            fleet = Fleet(stack, sys.argv[1], sys.argv[2], directory, has_tls)
+            counts = run(Checks(fleet), fleet)
+        passed, failed = passed + counts[0], failed + counts[1]
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed or not passed else 0)
 

@@ -27,6 +27,8 @@ def arguments():
     parser.add_argument("--json", type=pathlib.Path, help="writes all figures into a file")
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer requests and rounds")
     parser.add_argument("--prefix", action="store_true", help="policies that look at prompts, 8 KB prompts only")
+    parser.add_argument("--tls", action="store_true", help="this router and nginx, with TLS and without")
+    parser.add_argument("--before", type=pathlib.Path, help="with --tls: another build of this router, without TLS")
     parser.add_argument("--rounds", type=int, help="rounds")
     parser.add_argument("--requests", type=int, help="requests of a router in a cell and round")
     parser.add_argument("--workers", type=int, default=4, help="simulated workers (default: 4)")
@@ -42,6 +44,8 @@ def arguments():
 
 def start_all(given, urls):
     common = (urls, given.threads, given.work)
+    if given.tls:
+        return start_tls(given, common)
     own = routers.PREFIX_HERE if given.prefix else routers.HERE
     theirs = routers.PREFIX_POLICY if given.prefix else "round_robin"
     starts = {name: lambda name=name: routers.here(name, given.binary, given.plugins, *common) for name in own}
@@ -56,6 +60,21 @@ def start_all(given, urls):
             known = ", ".join([*aliases, *routers.PEERS, routers.NGINX])
             raise Failure(f"--only: found {name}; allowed: {known}")
     return [start() for name, start in starts.items() if name in chosen]
+
+
+def start_tls(given, common):
+    script = pathlib.Path(__file__).parents[3] / "scripts" / "make_certificate.sh"
+    subprocess.run([script, given.work], check=True)
+    pair = tuple(given.work / name for name in ("authority.pem", "server.pem", "server.key"))
+    fleet = [
+        routers.here(routers.ROUND_ROBIN, given.binary, given.plugins, *common),
+        routers.here(routers.TLS, given.binary, given.plugins, *common, certificates=pair),
+        routers.nginx(*common),
+        routers.nginx(*common, certificates=pair),
+    ]
+    if given.before:
+        fleet.append(routers.here(routers.BEFORE, given.before, given.plugins, *common))
+    return fleet
 
 
 def measure_cpu(given, fleet):
@@ -99,7 +118,7 @@ def versions(given, fleet):
             pip = [given.environments / router.name / "bin" / "pip", "show", router.name]
             text = subprocess.run(pip, capture_output=True, text=True, check=True).stdout
             found[router.name] = text.split("Version: ", 1)[1].split()[0]
-        elif router.name == routers.NGINX:
+        elif router.name in (routers.NGINX, routers.NGINX_TLS):
             text = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
             found[router.name] = text.strip().rpartition("/")[2]
     return found
@@ -120,7 +139,7 @@ def compare(given):
         "machine": platform.platform(),
     }
     cpu = measure_cpu(given, fleet)
-    latencies = {} if given.prefix else measure_latency(given, fleet)
+    latencies = {} if given.prefix or given.tls else measure_latency(given, fleet)
     return {"settings": settings, "cpu_us": cpu, "latency_ms": latencies}
 
 

@@ -20,13 +20,14 @@ def title(cell):
     return f"{kind}, {size}, {cell.connections} connections"
 
 
-def run(binary, url, work, prompt_bytes, stream, *pace):
+def run(binary, url, authority, work, prompt_bytes, stream, *pace):
     """The report of a run in which every request was answered."""
     report = work / "load.json"
     report.unlink(missing_ok=True)
     command = [binary, "load", "--url", url, "--rounds", "1", "--model", "sim-model", *pace]
     command += ["--prompt-tokens", str(prompt_bytes // 4), "--output-tokens", str(OUTPUT_TOKENS)]
     command += ["--stream"] if stream else []
+    command += ["--ca-cert-paths", str(authority)] if authority else []
     command += ["--max-error-rate", "0", "--json", str(report)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -42,7 +43,7 @@ def cpu_of(binary, router, work, cell, requests):
     url = router.stream_url if cell.stream else router.url
     pace = ["--connections", str(cell.connections), "--requests", str(requests)]
     before = router.program.cpu_seconds()
-    target = run(binary, url, work, cell.prompt_bytes, cell.stream, *pace)
+    target = run(binary, url, router.authority, work, cell.prompt_bytes, cell.stream, *pace)
     after = router.program.cpu_seconds()
     if target["requests"] != requests:
         raise Failure(f"{router.name}: {target['requests']} requests instead of {requests}")
@@ -56,7 +57,7 @@ def latency_of(binary, router, work, rate, seconds):
     """Latencies in milliseconds, open loop: from when a request is due. And CPU time per request."""
     pace = ["--rate", str(rate), "--duration", f"{seconds}s", "--warmup", "1s"]
     before = router.program.cpu_seconds()
-    target = run(binary, router.url, work, 200, False, *pace)
+    target = run(binary, router.url, router.authority, work, 200, False, *pace)
     after = router.program.cpu_seconds()
     requests = target["requests"] + target["rounds"][0]["warmup_requests"]
     return {**target["median"]["latency_ms"], "cpu_us": (after - before) / requests * 1e6}

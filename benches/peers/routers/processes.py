@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -126,14 +127,15 @@ def start_worker(router, number, work):
     return program.wait_for(url)
 
 
-def answers(url):
+def answers(url, authority=None):
     """Whether a whole request through this router is answered with 200."""
     body = {"model": "sim-model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
     request = urllib.request.Request(
         f"{url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
     )
+    context = ssl.create_default_context(cafile=authority) if authority else None
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=5, context=context) as response:
             return response.status == 200 and bool(json.load(response)["choices"])
     except (OSError, ValueError, KeyError):
         return False

@@ -26,6 +26,9 @@ pub struct WorkerView {
     pub healthy: bool,
     /// True if its health checks pass.
     pub passing: bool,
+    /// Why its last health check failed, or TLS with it, for people; left out if they did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// True if it said a moment ago that it is full, and is passed over while others are not.
     pub full: bool,
     /// True if it gets no new requests.

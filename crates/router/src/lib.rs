@@ -10,6 +10,7 @@ pub mod config;
 mod metrics;
 mod records;
 mod manage;
+mod tls;
 mod tokens;
 mod proxy;
 mod admin;

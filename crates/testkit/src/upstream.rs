@@ -13,12 +13,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use sgl_router::config::WorkerEntry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -38,6 +38,8 @@ impl Drop for OnDrop {
 pub struct SeenRequest {
     /// What it is for.
     pub uri: Uri,
+    /// The version of HTTP that it came in.
+    pub version: http::Version,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
@@ -126,6 +128,7 @@ struct UpstreamState {
     connections: AtomicUsize,
     seen: Mutex<Vec<SeenRequest>>,
     arrived: Notify,
+    hang_up: Notify,
     extra: Mutex<HashMap<String, (u16, String)>>,
     asked: Mutex<HashMap<String, usize>>,
 }
@@ -155,6 +158,7 @@ impl Upstream {
             connections: AtomicUsize::new(0),
             seen: Mutex::default(),
             arrived: Notify::new(),
+            hang_up: Notify::new(),
             extra: Mutex::default(),
             asked: Mutex::default(),
         });
@@ -163,6 +167,11 @@ impl Upstream {
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&state), reply));
         Self { address, state, _accepting: accepting }
+    }
+
+    /// Closes all connections, and takes new ones.
+    pub fn hang_up(&self) {
+        self.state.hang_up.notify_waiters();
     }
 
     /// A worker that gives this answer to its first request, which must be the only one.
@@ -285,14 +294,38 @@ async fn accept(
         stream.set_nodelay(true).expect("a connection");
         let (state, reply) = (Arc::clone(&state), Arc::clone(&reply));
         connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let (state, reply) = (Arc::clone(&state), Arc::clone(&reply));
-                async move { Ok::<_, Infallible>(answer(request, &state, &*reply).await) }
-            });
-            // A router that hangs up is part of the script.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let end = state.hang_up.notified();
+            tokio::select! {
+                () = end => {}
+                () = serve(stream, &state, reply) => {}
+            }
         });
     }
+}
+
+async fn serve(
+    stream: TcpStream,
+    state: &Arc<UpstreamState>,
+    reply: Arc<dyn Fn(SeenRequest) -> PendingResponse + Send + Sync>,
+) {
+    let service = service_fn(|request| {
+        let (state, reply) = (Arc::clone(state), Arc::clone(&reply));
+        async move { Ok::<_, Infallible>(answer(request, &state, &*reply).await) }
+    });
+    // A router that hangs up is part of the script.
+    if is_http2(&stream).await {
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    } else {
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    }
+}
+
+/// True if the first bytes are those of HTTP/2 with prior knowledge.
+async fn is_http2(stream: &TcpStream) -> bool {
+    let mut first = [0; 4];
+    // A request of HTTP/1.1 has more bytes, and comes in one piece on loopback.
+    matches!(stream.peek(&mut first).await, Ok(4)) && &first == b"PRI "
 }
 
 /// What routers ask on their own account, besides health.
@@ -332,7 +365,8 @@ async fn answer(
     }
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return whole(400, "") };
-    let seen = SeenRequest { uri: head.uri, headers: head.headers, body: body.to_bytes() };
+    let seen =
+        SeenRequest { uri: head.uri, version: head.version, headers: head.headers, body: body.to_bytes() };
     state.seen.lock().push(seen.clone());
     state.arrived.notify_waiters();
     reply(seen).await

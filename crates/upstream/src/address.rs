@@ -2,14 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::Instant;
 
 use crate::descriptors::{is_own_shortage, is_want_of_descriptors};
+use crate::http_version::HttpVersion;
+use crate::tls_fault;
 use crate::upstream_error::UpstreamError;
+use crate::worker_stream::WorkerStream;
+use crate::worker_tls::WorkerTls;
 use crate::worker_url::WorkerUrl;
 
 /// Pause before connecting again after a shortage of our own.
@@ -21,17 +28,106 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 pub struct Address {
     url: WorkerUrl,
     last: Mutex<Option<SocketAddr>>,
+    tls: Arc<WorkerTls>,
+    /// An [`HttpVersion`].
+    version: AtomicU8,
+    is_multiplexed: AtomicBool,
+}
+
+/// A connection that was made, and the version of HTTP that it is for.
+#[derive(Debug)]
+pub(crate) enum Reached {
+    /// HTTP/1.1.
+    Http1(WorkerStream),
+    /// HTTP/2.
+    Http2(WorkerStream),
 }
 
 impl Address {
-    /// An address that nothing is known of yet.
+    /// An address that nothing is known of yet, spoken to in HTTP/1.1. If it is one of TLS, the system's
+    /// authorities are trusted.
     pub fn new(url: WorkerUrl) -> Self {
-        Self { url, last: Mutex::default() }
+        Self::with(url, &Arc::default(), HttpVersion::Http1)
+    }
+
+    /// The same with TLS and HTTP as they are set.
+    pub fn with(url: WorkerUrl, tls: &Arc<WorkerTls>, version: HttpVersion) -> Self {
+        Self {
+            url,
+            last: Mutex::default(),
+            tls: Arc::clone(tls),
+            version: AtomicU8::new(version as u8),
+            is_multiplexed: AtomicBool::new(false),
+        }
     }
 
     /// The URL.
     pub fn url(&self) -> &WorkerUrl {
         &self.url
+    }
+
+    /// The version that it is spoken to in.
+    pub fn version(&self) -> HttpVersion {
+        // Relaxed, here and below: who sees the one before opens one more connection in it.
+        HttpVersion::of_number(self.version.load(Ordering::Relaxed))
+    }
+
+    /// Has new connections speak this version.
+    pub fn set_version(&self, version: HttpVersion) {
+        self.version.store(version as u8, Ordering::Relaxed);
+        self.is_multiplexed.store(false, Ordering::Relaxed);
+    }
+
+    /// True if the last connection was one of HTTP/2, which many requests can share.
+    pub fn is_multiplexed(&self) -> bool {
+        self.is_multiplexed.load(Ordering::Relaxed)
+    }
+
+    /// Connects, with TLS if the URL says so.
+    pub(crate) async fn reach_out(&self, limit: Duration) -> Result<Reached, UpstreamError> {
+        let version = self.version();
+        let reached = if self.url.is_tls() {
+            // Boxed: it is large, and most workers are reached without.
+            Box::pin(self.reach_by_tls(version, limit)).await?
+        } else {
+            let stream = WorkerStream::plain(self.connect(limit).await?);
+            match version {
+                HttpVersion::Auto | HttpVersion::Http1 => Reached::Http1(stream),
+                HttpVersion::Http2 => Reached::Http2(stream),
+            }
+        };
+        self.is_multiplexed.store(matches!(reached, Reached::Http2(_)), Ordering::Relaxed);
+        Ok(reached)
+    }
+
+    async fn reach_by_tls(&self, version: HttpVersion, limit: Duration) -> Result<Reached, UpstreamError> {
+        let deadline = Instant::now() + limit;
+        let connector = self.tls.connector(version).await?;
+        let name = ServerName::try_from(self.url.bare_host().trim_end_matches('.').to_owned());
+        let name = name.map_err(|_| UpstreamError::Tls {
+            told: "its name is none that a certificate could hold; allowed: a DNS name or an IP address"
+                .to_owned(),
+        })?;
+        let stream = self.connect(limit).await?;
+        let shaken = tokio::time::timeout_at(deadline, connector.connect(name, stream)).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(UpstreamError::Tls { told: tls_fault::of_handshake(&error) }),
+            Err(_) => {
+                let told = format!("no handshake within {limit:?}; is it TLS that is spoken there?");
+                return Err(UpstreamError::Tls { told });
+            }
+        };
+        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let stream = WorkerStream::tls(stream);
+        match agreed.as_deref() {
+            Some(b"h2") => Ok(Reached::Http2(stream)),
+            None if version == HttpVersion::Http2 => {
+                let told = "it agrees on no version of HTTP (ALPN), and `http_version` of the worker is 2";
+                Err(UpstreamError::Tls { told: told.to_owned() })
+            }
+            _ => Ok(Reached::Http1(stream)),
+        }
     }
 
     /// Connects, without delaying small writes. Waits where something of our own is short: requests

@@ -13,6 +13,9 @@ const MAX_BLANKS: usize = 4096;
 /// Some clients begin a text with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What is sent to a worker.
+pub type Outgoing = http::Request<Payload>;
+
 /// A body as it came, perhaps with something behind it: a body that grows is not copied for that.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {

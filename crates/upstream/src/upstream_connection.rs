@@ -5,32 +5,47 @@
 //! every chunk costs wake-ups across tasks. Here whoever waits for the answer polls the driver
 //! itself. The price: an idle connection is not watched; it is looked at when it is taken from
 //! the pool, and pruned now and then.
+//!
+//! Of HTTP/2 it is one stream of a connection that others share ([`Http2Connection`]).
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use tokio::time::Instant;
 
-use crate::address::Address;
-use crate::payload::Payload;
+use crate::address::{Address, Reached};
+use crate::http2_connection::{Http2Connection, Http2Stream};
+use crate::payload::{Outgoing, Payload};
 use crate::upstream_error::UpstreamError;
 use crate::worker_stream::WorkerStream;
 
-/// What is sent to a worker.
-pub type Outgoing = Request<Payload>;
-
-/// A connection to a worker.
+/// A connection to a worker, for one request at a time.
 #[derive(Debug)]
 pub struct UpstreamConnection {
+    carrier: Carrier,
+    idle_since: Instant,
+}
+
+/// What a request goes over.
+#[derive(Debug)]
+enum Carrier {
+    /// A connection of its own, of HTTP/1.1.
+    Own(OwnConnection),
+    /// A stream of a shared one, of HTTP/2.
+    Shared(Http2Stream),
+}
+
+/// hyper's two halves.
+#[derive(Debug)]
+struct OwnConnection {
     sender: http1::SendRequest<Payload>,
     /// `None` once it has ended.
     driver: Option<http1::Connection<WorkerStream, Payload>>,
-    idle_since: Instant,
 }
 
 impl UpstreamConnection {
@@ -44,10 +59,31 @@ impl UpstreamConnection {
     ///
     /// Dropping the future closes what was opened.
     pub async fn open(address: &Address, limit: Duration) -> Result<Box<Self>, UpstreamError> {
-        let stream = address.connect(limit).await?;
-        let (sender, driver) =
-            http1::handshake(WorkerStream::new(stream)).await.map_err(UpstreamError::Broken)?;
-        Ok(Box::new(Self { sender, driver: Some(driver), idle_since: Instant::now() }))
+        let carrier = match address.reach_out(limit).await? {
+            Reached::Http1(stream) => {
+                let (sender, driver) = http1::handshake(stream).await.map_err(UpstreamError::Broken)?;
+                Carrier::Own(OwnConnection { sender, driver: Some(driver) })
+            }
+            Reached::Http2(stream) => {
+                let connection = Http2Connection::open(stream, address.url()).await?;
+                Carrier::Shared(connection.stream().ok_or(UpstreamError::Ended)?)
+            }
+        };
+        Ok(Box::new(Self { carrier, idle_since: Instant::now() }))
+    }
+
+    /// Room for a request on a connection of HTTP/2, if it has any.
+    pub fn over(connection: &Http2Connection) -> Option<Box<Self>> {
+        let carrier = Carrier::Shared(connection.stream()?);
+        Some(Box::new(Self { carrier, idle_since: Instant::now() }))
+    }
+
+    /// The connection of HTTP/2 that it is a stream of.
+    pub fn shared(&self) -> Option<Http2Connection> {
+        match &self.carrier {
+            Carrier::Own(_) => None,
+            Carrier::Shared(stream) => Some(stream.connection()),
+        }
     }
 
     /// Sends the request that `make` makes, and waits for the head of the answer. Taken as a function,
@@ -55,15 +91,41 @@ impl UpstreamConnection {
     ///
     /// # Errors
     ///
-    /// [`UpstreamError::Unsent`], [`UpstreamError::Broken`] or [`UpstreamError::Ended`].
+    /// [`UpstreamError::Unsent`], [`UpstreamError::Broken`], [`UpstreamError::Ended`] or
+    /// [`UpstreamError::Tls`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the connection, which tells the worker to stop.
+    /// Dropping the future closes the connection, or resets the stream, which tells the worker to stop.
     pub async fn send(
         mut self: Box<Self>,
         make: impl FnOnce() -> Outgoing,
     ) -> Result<UpstreamAnswer, UpstreamError> {
+        let response = match &mut self.carrier {
+            Carrier::Own(line) => line.send(make).await?,
+            // Boxed: its future is large, and the other is what matters.
+            Carrier::Shared(stream) => Box::pin(stream.send(make())).await?,
+        };
+        Ok(UpstreamAnswer { response, connection: self })
+    }
+
+    /// True if it can take a request. Looks whether the worker has closed it meanwhile, and
+    /// leaves no waker behind.
+    pub fn is_usable(&mut self) -> bool {
+        match &mut self.carrier {
+            Carrier::Own(line) => line.is_usable(),
+            Carrier::Shared(stream) => stream.is_usable(),
+        }
+    }
+
+    /// When it was last used.
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+}
+
+impl OwnConnection {
+    async fn send(&mut self, make: impl FnOnce() -> Outgoing) -> Result<Response<Incoming>, UpstreamError> {
         let mut answer = pin!(self.sender.try_send_request(make()));
         let driver = &mut self.driver;
         let answered = std::future::poll_fn(|cx| {
@@ -76,26 +138,19 @@ impl UpstreamConnection {
             }
         });
         match answered.await {
-            Some(Ok(response)) => Ok(UpstreamAnswer { response, connection: self }),
+            Some(Ok(response)) => Ok(response),
             Some(Err(mut error)) => {
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
-                Err(if unsent { UpstreamError::Unsent(error) } else { UpstreamError::Broken(error) })
+                Err(if unsent { UpstreamError::Unsent(error) } else { UpstreamError::of_sending(error) })
             }
             None => Err(UpstreamError::Ended),
         }
     }
 
-    /// True if it can take a request. Looks whether the worker has closed it meanwhile, and
-    /// leaves no waker behind.
-    pub fn is_usable(&mut self) -> bool {
+    fn is_usable(&mut self) -> bool {
         drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
         self.driver.is_some() && self.sender.is_ready()
-    }
-
-    /// When it was last used.
-    pub fn idle_since(&self) -> Instant {
-        self.idle_since
     }
 }
 
@@ -181,13 +236,19 @@ impl AnswerBody {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let line = match self.connection.as_deref_mut().map(|connection| &mut connection.carrier) {
+            // The task of the connection wakes this one.
+            Some(Carrier::Shared(_)) => return Pin::new(&mut self.incoming).poll_frame(cx),
+            Some(Carrier::Own(line)) => Some(line),
+            None => None,
+        };
         let quiet = &mut Context::from_waker(Waker::noop());
         // What was read together with the head is there already.
         if let ready @ Poll::Ready(_) = Pin::new(&mut self.incoming).poll_frame(quiet) {
             return ready;
         }
-        if let Some(connection) = &mut self.connection {
-            drive(&mut connection.driver, cx);
+        if let Some(line) = line {
+            drive(&mut line.driver, cx);
         }
         Pin::new(&mut self.incoming).poll_frame(quiet)
     }
@@ -195,6 +256,11 @@ impl AnswerBody {
     /// True if nothing more comes.
     pub fn is_end(&self) -> bool {
         self.held.is_empty() && self.trailers.is_none() && self.incoming.is_end_stream()
+    }
+
+    /// True if its connection says where it ends, whatever its head says.
+    pub fn is_framed(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| matches!(connection.carrier, Carrier::Shared(_)))
     }
 
     /// True if its head says how long it is.
@@ -213,9 +279,12 @@ impl AnswerBody {
         hint
     }
 
-    /// After the end: the connection, if it can be used again.
+    /// After the end: the connection, if it can be used again. A stream is used once.
     pub fn reclaim(&mut self) -> Option<Box<UpstreamConnection>> {
         let mut connection = self.connection.take()?;
+        if matches!(connection.carrier, Carrier::Shared(_)) {
+            return None;
+        }
         connection.idle_since = Instant::now();
         connection.is_usable().then_some(connection)
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::descriptors::{is_own_shortage, is_short_of_descriptors};
+use crate::tls_fault;
 
 /// Why a worker gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,12 @@ pub enum UpstreamError {
     /// No connection.
     #[error("no connection")]
     Connect(#[source] io::Error),
+    /// No TLS with it: its certificate is not trusted, it refuses ours, or it speaks something else.
+    #[error("TLS: {told}")]
+    Tls {
+        /// What is wrong, for people.
+        told: String,
+    },
     /// The worker's name could not be looked up just now, and no address of it is known.
     #[error("its name cannot be looked up now")]
     Unresolved(#[source] io::Error),
@@ -52,6 +59,14 @@ impl UpstreamError {
     /// Of an attempt to connect.
     pub(crate) fn of_connecting(error: io::Error) -> Self {
         if is_own_shortage(&error) { Self::OwnShortage(error) } else { Self::Connect(error) }
+    }
+
+    /// Of a request on a connection. What a worker says against our certificate comes only then.
+    pub(crate) fn of_sending(error: hyper::Error) -> Self {
+        match tls_fault::within(&error) {
+            Some(told) => Self::Tls { told },
+            None => Self::Broken(error),
+        }
     }
 
     /// The error of a look-up of a name. If it has a code of the system, no server of names was asked;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// A connection's stream of which the reading end counts when the writing end is broken.
 ///
@@ -16,24 +17,46 @@ use tokio::net::TcpStream;
 /// an answer. That read never waits, since nothing more can come.
 #[derive(Debug)]
 pub(crate) struct WorkerStream {
-    io: TokioIo<TcpStream>,
+    wire: WorkerWire,
     is_broken: bool,
 }
 
+/// What the bytes go over.
+#[derive(Debug)]
+enum WorkerWire {
+    Plain(TokioIo<TcpStream>),
+    /// Boxed: it is ten times as large.
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+}
+
+/// The same of each kind.
+macro_rules! on_wire {
+    ($wire:expr, $io:ident => $done:expr) => {
+        match $wire {
+            WorkerWire::Plain($io) => $done,
+            WorkerWire::Tls($io) => $done,
+        }
+    };
+}
+
 impl WorkerStream {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { io: TokioIo::new(stream), is_broken: false }
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self { wire: WorkerWire::Plain(TokioIo::new(stream)), is_broken: false }
+    }
+
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        Self { wire: WorkerWire::Tls(Box::new(TokioIo::new(stream))), is_broken: false }
     }
 
     fn write<T>(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TokioIo<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(&mut WorkerWire, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.is_broken {
             return Poll::Pending;
         }
-        match write(Pin::new(&mut self.io), cx) {
+        match write(&mut self.wire, cx) {
             Poll::Ready(Err(error)) if is_break(&error) => {
                 self.is_broken = true;
                 // hyper has read before it wrote.
@@ -59,26 +82,26 @@ impl Read for WorkerStream {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buffer)
+        on_wire!(&mut self.get_mut().wire, io => Pin::new(io).poll_read(cx, buffer))
     }
 }
 
 impl Write for WorkerStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().write(cx, |io, cx| io.poll_write(cx, bytes))
+        self.get_mut().write(cx, |wire, cx| on_wire!(wire, io => Pin::new(io).poll_write(cx, bytes)))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().write(cx, |io, cx| io.poll_flush(cx))
+        self.get_mut().write(cx, |wire, cx| on_wire!(wire, io => Pin::new(io).poll_flush(cx)))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Nothing is left to be read then.
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        on_wire!(&mut self.get_mut().wire, io => Pin::new(io).poll_shutdown(cx))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        on_wire!(&self.wire, io => io.is_write_vectored())
     }
 
     fn poll_write_vectored(
@@ -86,6 +109,7 @@ impl Write for WorkerStream {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().write(cx, |io, cx| io.poll_write_vectored(cx, pieces))
+        self.get_mut()
+            .write(cx, |wire, cx| on_wire!(wire, io => Pin::new(io).poll_write_vectored(cx, pieces)))
     }
 }

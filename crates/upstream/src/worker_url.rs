@@ -3,24 +3,52 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The port of `http` where none is given.
-const HTTP_PORT: u16 = 80;
-
-/// Base URL of a worker in its normal form: `http://host[:port]`, so that one worker is one text.
+/// Base URL of a worker in its normal form: `http://host[:port]` or `https://host[:port]`, so that one
+/// worker is one text.
 ///
-/// The scheme and the host are in lower case; port 80 is left out, and so are zeros before a port;
+/// The scheme and the host are in lower case; the scheme's own port (80, 443) is left out, and so are zeros
+/// before a port;
 /// an IPv6 address is in its shortest form, and one that only wraps an IPv4 address is that;
 /// `localhost.` is `localhost`. Another name that ends in a dot keeps it: resolvers do not complete
 /// it, so it may be another host. Names are not resolved: a name and its address are two workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerUrl {
+    scheme: UrlScheme,
     host: String,
     port: u16,
 }
 
+/// How a worker's URL begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UrlScheme {
+    Http,
+    Https,
+}
+
+impl UrlScheme {
+    fn named(text: &str) -> Option<Self> {
+        [Self::Http, Self::Https].into_iter().find(|scheme| text.eq_ignore_ascii_case(scheme.as_str()))
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port where none is given.
+    fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// Why a text is not a worker's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`http://host` or `http://host:port`, without user, path or query; workers are reached without TLS")]
+#[error("`http://host`, `http://host:port` or the same with `https`, without user, path or query")]
 pub struct WorkerUrlError;
 
 impl WorkerUrl {
@@ -31,9 +59,7 @@ impl WorkerUrl {
     /// [`WorkerUrlError`] says what a URL may look like.
     pub fn parse(text: &str) -> Result<Self, WorkerUrlError> {
         let (scheme, rest) = text.split_once("://").ok_or(WorkerUrlError)?;
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(WorkerUrlError);
-        }
+        let scheme = UrlScheme::named(scheme).ok_or(WorkerUrlError)?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         // The closing bracket of an IPv6 address ends the host; its colons do not.
         let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
@@ -43,8 +69,8 @@ impl WorkerUrl {
             None => (Some(authority), None),
         };
         let host = host.and_then(normal_host).ok_or(WorkerUrlError)?;
-        let port = port.map_or(Some(HTTP_PORT), number).ok_or(WorkerUrlError)?;
-        Ok(Self { host, port })
+        let port = port.map_or(Some(scheme.port()), number).ok_or(WorkerUrlError)?;
+        Ok(Self { scheme, host, port })
     }
 
     /// A text that is no worker's URL, as it may be shown: without user, password, query and
@@ -72,15 +98,29 @@ impl WorkerUrl {
         self.port
     }
 
-    /// Host, and port if it is not 80: the value of a `host` header.
+    /// True if it is reached over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.scheme == UrlScheme::Https
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme.as_str()
+    }
+
+    /// Host, and port if it is not the scheme's own: the value of a `host` header.
     pub fn authority(&self) -> String {
-        if self.port == HTTP_PORT { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == self.scheme.port() {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
 impl fmt::Display for WorkerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        write!(f, "{}://{}", self.scheme(), self.authority())
     }
 }
 
@@ -137,6 +177,8 @@ mod tests {
             ("http://w.example/", "w.example", "w.example", 80, "http://w.example"),
             ("http://[::1]:8000/", "[::1]", "::1", 8000, "http://[::1]:8000"),
             ("http://w.example.:8000", "w.example.", "w.example.", 8000, "http://w.example.:8000"),
+            ("https://w", "w", "w", 443, "https://w"),
+            ("https://w:80", "w", "w", 80, "https://w:80"),
         ] {
             let url = WorkerUrl::parse(text).unwrap();
             assert_eq!((url.host(), url.bare_host(), url.port()), (host, bare, port));
@@ -149,7 +191,7 @@ mod tests {
         for text in [
             "",
             "w:30000",
-            "https://w",
+            "ftp://w",
             "http://",
             "http://w:0",
             "http://w:99999",
@@ -176,6 +218,7 @@ mod tests {
         for (normal, spellings) in [
             ("http://w", &["http://w:80", "HTTP://W", "http://w/", "http://W:080/"][..]),
             ("http://w:8000", &["http://w:08000", "hTTp://w:8000/"]),
+            ("https://w", &["https://w:443", "HTTPS://W/"]),
             ("http://localhost:8000", &["http://LOCALHOST:8000", "http://localhost.:8000"]),
             ("http://[::1]", &["http://[0:0:0:0:0:0:0:1]:80", "http://[::0001]"]),
             ("http://[fe80::ab]:1", &["http://[FE80:0::AB]:1"]),

@@ -42,6 +42,7 @@ pub(crate) fn view(first: &Target, targets: &[Arc<Target>]) -> WorkerView {
         bootstrap_port: spec.bootstrap_port,
         healthy: targets.iter().any(|target| target.worker().is_healthy()),
         passing: first.is_passing(),
+        fault: first.fault(),
         full: targets.iter().all(|target| target.fullness().is_full()),
         draining: worker.is_draining(),
         load: targets.iter().map(|target| target.worker().load()).sum(),

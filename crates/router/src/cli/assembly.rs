@@ -32,7 +32,9 @@ use crate::metrics::Metrics;
 use crate::proxy::backends::AddError;
 use crate::proxy::{Backends, DataPlane, DataServer};
 use crate::records::Recorder;
+use crate::tls::{CertificateWatch, ListenerTls};
 use crate::tokens::TokenizerSet;
+use sgl_upstream::PemFault;
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::policies::{PluginError, PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::shown_path;
@@ -89,6 +91,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file of a certificate cannot be used.
+    #[error("TLS: {0}")]
+    Certificate(#[from] PemFault),
     /// A worker could not be added.
     #[error(transparent)]
     Worker(#[from] AddError),
@@ -99,6 +104,7 @@ pub enum StartError {
 pub struct RunningRouter {
     proxy: Arc<DataPlane>,
     manager: Arc<PluginManager>,
+    certificates: Arc<CertificateWatch>,
     addresses: Addresses,
     stop_data: DropGuard,
     stop_operations: DropGuard,
@@ -143,15 +149,23 @@ impl RunningRouter {
             .create_by_name(&config.policy)
             .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
         let recorder = open_recorder(config.records, &metrics)?;
+        let http2 = config.proxy.http2.over_tls;
+        let versions: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        let data_tls = ListenerTls::of(config.tls.data, versions)?;
+        let metrics_tls = ListenerTls::of(config.tls.metrics, &[b"http/1.1"])?;
+        let admin_tls = ListenerTls::of(config.tls.admin, &[b"http/1.1"])?;
         let proxy = DataPlane::new(config.proxy, policy, &metrics, recorder.clone());
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
         load_tokenizers(&proxy, config.tokenizers).await?;
         let server =
             DataServer::bind(address, Arc::clone(&proxy)).await.map_err(listen(address, "clients"))?;
+        let server = server.with_tls(data_tls.clone());
         let data = server.address().map_err(listen(address, "clients"))?;
         let (metrics_listener, metrics_address) = bind(config.metrics_address, "metrics").await?;
         let (admin_listener, admin) = bind(config.admin_address, "operators").await?;
+        let listeners = [("clients", &data_tls), ("metrics", &metrics_tls), ("operators", &admin_tls)];
+        let certificates = CertificateWatch::of(listeners, proxy.backends().tls(), &metrics)?;
         for worker in &config.workers {
             proxy.backends().add(worker)?;
         }
@@ -184,10 +198,21 @@ impl RunningRouter {
                 metrics_listener,
                 metrics_routes,
                 allowed.clone(),
+                metrics_tls,
                 stop_operations.clone(),
             )),
-            tokio::spawn(listener::serve(admin_listener, admin_routes, allowed, stop_operations.clone())),
+            tokio::spawn(listener::serve(
+                admin_listener,
+                admin_routes,
+                allowed,
+                admin_tls,
+                stop_operations.clone(),
+            )),
         ];
+        if !certificates.is_empty() {
+            let keeping = Arc::clone(&certificates).keep(config.tls.look_interval, stop_operations.clone());
+            operations.push(tokio::spawn(keeping));
+        }
         let (plugins, workers) = (Arc::clone(&manager), Arc::clone(proxy.backends()));
         operations.push(tokio::spawn(blindness::watch(plugins, workers, stop_operations.clone())));
         operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
@@ -197,6 +222,7 @@ impl RunningRouter {
         Ok(Self {
             proxy,
             manager,
+            certificates,
             addresses: Addresses { data, metrics: metrics_address, admin },
             data: tokio::spawn(server.serve(stop_data.clone())),
             stop_data: stop_data.drop_guard(),
@@ -218,6 +244,11 @@ impl RunningRouter {
     /// What changes its plugins.
     pub fn manager(&self) -> &Arc<PluginManager> {
         &self.manager
+    }
+
+    /// The certificates that it shows, and follows.
+    pub(crate) fn certificates(&self) -> &Arc<CertificateWatch> {
+        &self.certificates
     }
 
     /// Stops accepting connections and being ready; requests in flight go on.

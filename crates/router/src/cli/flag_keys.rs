@@ -13,7 +13,8 @@ pub(crate) struct FlagKeys(Vec<(String, &'static str)>);
 impl FlagKeys {
     /// Of the flags that were given; `config` is the configuration with them laid over it.
     pub(crate) fn of(args: &ServeArgs, config: &RouterConfig) -> Self {
-        let single = listeners(args).into_iter().chain(limits(args)).chain(plugins(args));
+        let single =
+            listeners(args).into_iter().chain(args.tls.given()).chain(limits(args)).chain(plugins(args));
         let given = single.filter(|(_, _, is_given)| *is_given);
         let mut keys: Vec<_> = given.map(|(key, flag, _)| (key.to_owned(), flag)).collect();
         if args.has_workers() {

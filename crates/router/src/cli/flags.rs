@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::setting::setting;
+use crate::cli::tls_flags::TlsArgs;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use crate::config::worker_entry::WorkerEntry;
@@ -38,6 +39,9 @@ pub struct ServeArgs {
     /// Port for clients, 0 = any free one [default: 30000]
     #[arg(long)]
     pub port: Option<u16>,
+    /// TLS and HTTP/2.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Workers, such as http://10.0.0.7:30000; they replace those of the file
     #[arg(long, num_args = 0.., value_name = "URL")]
     pub worker_urls: Vec<String>,
@@ -234,6 +238,7 @@ impl ServeArgs {
     pub fn lay_over(&self, config: &mut RouterConfig, faults: &mut Vec<Fault>) {
         self.lay_over_listeners(config);
         self.lay_over_limits(config);
+        self.tls.lay_over(config);
         set(&self.policy, &mut config.policy);
         let workers = self.workers(faults);
         if !workers.is_empty() {

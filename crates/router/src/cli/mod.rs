@@ -1,6 +1,7 @@
 //! The subcommands of `sgl-router`, one file each, and what they share.
 
 mod setting;
+pub(crate) mod tls_flags;
 mod flags;
 mod flag_keys;
 mod log;

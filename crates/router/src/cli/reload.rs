@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration is read again, and workers, plugins and rules about signatures follow it.
+//! SIGHUP: the configuration is read again, and workers, plugins, certificates and rules about signatures follow it.
 //! Everything else needs a restart.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use crate::manage::{ManageError, PluginManager};
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::succession::Succession;
+use crate::tls::CertificateWatch;
 use crate::tokens::{TokenizerSet, Tokenizing};
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::{Faults, TrustRule};
@@ -66,6 +67,7 @@ pub(crate) struct Reloader {
     backends: Arc<Backends>,
     manager: Arc<PluginManager>,
     tokenizing: Arc<Tokenizing>,
+    certificates: Arc<CertificateWatch>,
 }
 
 /// What was on disk before the router started, for a [`Reloader`].
@@ -86,8 +88,10 @@ impl Reloader {
         backends: Arc<Backends>,
         manager: Arc<PluginManager>,
         tokenizing: Arc<Tokenizing>,
+        certificates: Arc<CertificateWatch>,
     ) -> Self {
-        Self { args, applied, leaving: BTreeMap::new(), succession: None, backends, manager, tokenizing }
+        let leaving = BTreeMap::new();
+        Self { args, applied, leaving, succession: None, backends, manager, tokenizing, certificates }
     }
 
     /// Reads the configuration again and applies what has changed. A fault in it changes nothing; a
@@ -97,6 +101,10 @@ impl Reloader {
     ///
     /// Dropping the future leaves what was applied so far.
     pub(crate) async fn reload(&mut self) {
+        // By themselves: a fault in the configuration says nothing against a new certificate.
+        let certificates = Arc::clone(&self.certificates);
+        // It panics for nothing that files may hold.
+        let _ = tokio::task::spawn_blocking(move || certificates.look(true)).await;
         let args = self.args.clone();
         let (before, cache_bytes) = (self.tokenizing.set(), self.tokenizing.settings().cache_bytes);
         let read = tokio::task::spawn_blocking(move || {

@@ -113,8 +113,9 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
         "serving"
     );
     let (backends, manager) = (Arc::clone(router.proxy().backends()), Arc::clone(router.manager()));
-    let mut reloader =
-        Reloader::new(args.clone(), at_start, backends, manager, Arc::clone(router.proxy().tokenizing()));
+    let tokenizing = Arc::clone(router.proxy().tokenizing());
+    let certificates = Arc::clone(router.certificates());
+    let mut reloader = Reloader::new(args.clone(), at_start, backends, manager, tokenizing, certificates);
     let reloading = async {
         loop {
             tokio::select! {

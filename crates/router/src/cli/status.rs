@@ -25,6 +25,9 @@ pub struct StatusArgs {
     /// File that holds the bearer token
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// PEM file of an authority that is trusted for https://, besides the system's; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert_paths: Vec<PathBuf>,
     /// Prints JSON for scripts: the status, with the workers beside it
     #[arg(long)]
     pub json: bool,
@@ -36,7 +39,7 @@ pub struct StatusArgs {
 ///
 /// [`CommandError`], which has an exit code.
 pub fn run(args: &StatusArgs) -> Result<(), CommandError> {
-    let client = AdminClient::with(&args.admin_url, args.admin_token_file.as_deref())?;
+    let client = AdminClient::with(&args.admin_url, args.admin_token_file.as_deref(), &args.ca_cert_paths)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (status, workers) = runtime.block_on(ask(&client))?;
     if args.json {

@@ -7,12 +7,13 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::check_queue::check_queue;
+use crate::config::check_tls::{check_http2, check_listener_tls, check_worker_tls};
 use crate::config::check_tokenizers::{check_tokenizers, check_tokenizing};
 use crate::config::check_trust::check_trust;
 use crate::config::check_workers::check_workers;
 use crate::config::checked::{
     CheckedConfig, CircuitSettings, CompileSettings, DAY_SECS, HealthSettings, OperationsSettings,
-    ProxySettings, RecordSettings, SilenceSettings, UpstreamSettings, limit_of,
+    ProxySettings, RecordSettings, SilenceSettings, TlsListeners, UpstreamSettings, limit_of,
 };
 use crate::config::compile_section::CompileSection;
 use crate::config::fixed::FixedKeys;
@@ -31,6 +32,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often workers are asked for their models.
 const MODELS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often the files of certificates are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 
 /// What a configuration is checked against.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +68,12 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
     let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
     let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
+    let tls = TlsListeners {
+        data: check_listener_tls(&config.server.tls, "server.tls", &mut faults),
+        metrics: check_listener_tls(&config.metrics.tls, "metrics.tls", &mut faults),
+        admin: check_listener_tls(&config.admin.tls, "admin.tls", &mut faults),
+        look_interval: CERTIFICATE_LOOK,
+    };
     let admin_token = check_token(&config, admin_token, admin_address, &mut faults);
     let operations = check_operations(&config, &mut faults);
     let delay = config.server.shutdown_delay_secs;
@@ -85,6 +95,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         data_address,
         metrics_address,
         admin_address,
+        tls,
         admin_token,
         admin_token_file: config.admin.token_file,
         operations,
@@ -256,6 +267,8 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         health: check_health(config, faults),
         circuit: check_circuit(config, faults),
         tokenizing: check_tokenizing(&config.tokenizing, faults),
+        http2: check_http2(&server.http2, faults),
+        worker_tls: check_worker_tls(&upstream.tls, faults),
     }
 }
 

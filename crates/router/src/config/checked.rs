@@ -10,9 +10,11 @@ use crate::config::fixed::FixedKeys;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::RetryOn;
+use crate::config::tls_section::{Http2Settings, ListenerTlsSettings};
 use crate::config::tokenizer_entry::TokenizerEntry;
 use crate::config::worker_entry::WorkerEntry;
 use sgl_api::RecordedInputs;
+use sgl_upstream::WorkerTlsSettings;
 use sglang_router_rs::config::{Fault, TrustRule};
 
 /// Longest time that can be set in seconds, where nothing else is said.
@@ -34,6 +36,8 @@ pub struct CheckedConfig {
     pub metrics_address: SocketAddr,
     /// Where operators connect.
     pub admin_address: SocketAddr,
+    /// TLS of these three.
+    pub tls: TlsListeners,
     /// What operators must show; `None` only on loopback.
     pub admin_token: Option<String>,
     /// The file that it comes from.
@@ -75,6 +79,20 @@ pub struct CheckedConfig {
     pub compile: Option<CompileSettings>,
     /// What is written for the keys that a running router does not follow.
     pub fixed: FixedKeys,
+}
+
+/// TLS of the listeners; `None` = without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsListeners {
+    /// For clients.
+    pub data: Option<ListenerTlsSettings>,
+    /// For Prometheus.
+    pub metrics: Option<ListenerTlsSettings>,
+    /// For operators.
+    pub admin: Option<ListenerTlsSettings>,
+    /// How often the files of certificates are looked at. Not to be set in the file: 5 s.
+    pub look_interval: Duration,
 }
 
 /// Limits of the process that compiles.
@@ -146,6 +164,10 @@ pub struct ProxySettings {
     pub circuit: CircuitSettings,
     /// What tokenizing may take.
     pub tokenizing: TokenizingSettings,
+    /// HTTP/2 to clients.
+    pub http2: Http2Settings,
+    /// TLS to workers.
+    pub worker_tls: WorkerTlsSettings,
 }
 
 /// How many requests are served at a time, and which of the others wait.

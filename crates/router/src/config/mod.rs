@@ -10,6 +10,7 @@ pub(crate) mod retry_on;
 mod compile_section;
 pub(crate) mod requests_section;
 mod queue_section;
+pub(crate) mod tls_section;
 pub(crate) mod embedded_path;
 pub(crate) mod plugin_entry;
 pub(crate) mod engine_setting;
@@ -24,6 +25,7 @@ mod plugin_set;
 mod check_tokenizers;
 mod check_trust;
 mod check_queue;
+mod check_tls;
 pub(crate) mod check_workers;
 pub(crate) mod check;
 

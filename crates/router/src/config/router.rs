@@ -13,6 +13,7 @@ use crate::config::plugin_entry::PluginEntry;
 use crate::config::queue_section::QueueSection;
 use crate::config::requests_section::RequestsSection;
 use crate::config::retry_on::RetryCondition;
+use crate::config::tls_section::{Http2Section, ListenerTlsSection, WorkerTlsSection};
 use crate::config::tokenizer_entry::{TokenizerEntry, TokenizingSection};
 use crate::config::worker_entry::WorkerEntry;
 use sgl_api::RecordedInputs;
@@ -136,6 +137,10 @@ pub struct ServerSection {
     pub shutdown_timeout_secs: u64,
     /// Whether answers carry `x-sgl-worker` with the URL of the worker. Default: false.
     pub worker_header: bool,
+    /// TLS.
+    pub tls: ListenerTlsSection,
+    /// HTTP/2.
+    pub http2: Http2Section,
 }
 
 impl Default for ServerSection {
@@ -151,6 +156,8 @@ impl Default for ServerSection {
             shutdown_delay_secs: 0,
             shutdown_timeout_secs: 60,
             worker_header: false,
+            tls: ListenerTlsSection::default(),
+            http2: Http2Section::default(),
         }
     }
 }
@@ -166,11 +173,14 @@ pub struct MetricsSection {
     /// Names that requests may give as their `host`, besides `localhost` and loopback addresses;
     /// where the router listens beyond loopback, besides all IP addresses. Default: none.
     pub allowed_hosts: Vec<String>,
+    /// TLS.
+    pub tls: ListenerTlsSection,
 }
 
 impl Default for MetricsSection {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 29_000, allowed_hosts: Vec::new() }
+        let tls = ListenerTlsSection::default();
+        Self { host: "127.0.0.1".to_owned(), port: 29_000, allowed_hosts: Vec::new(), tls }
     }
 }
 
@@ -199,6 +209,8 @@ pub struct AdminSection {
     pub idle_timeout_secs: u64,
     /// Seconds for a body to arrive: 1 to 86,400. Default: 60.
     pub body_timeout_secs: u64,
+    /// TLS.
+    pub tls: ListenerTlsSection,
 }
 
 impl Default for AdminSection {
@@ -212,6 +224,7 @@ impl Default for AdminSection {
             max_uploads: 4,
             idle_timeout_secs: 75,
             body_timeout_secs: 60,
+            tls: ListenerTlsSection::default(),
         }
     }
 }
@@ -264,6 +277,8 @@ pub struct UpstreamSection {
     pub max_idle_connections: usize,
     /// Seconds after which an idle connection to a worker is closed: 1 to 3600. Default: 50.
     pub idle_timeout_secs: u64,
+    /// TLS to workers.
+    pub tls: WorkerTlsSection,
 }
 
 impl Default for UpstreamSection {
@@ -276,6 +291,7 @@ impl Default for UpstreamSection {
             dp_aware: false,
             max_idle_connections: 512,
             idle_timeout_secs: 50,
+            tls: WorkerTlsSection::default(),
         }
     }
 }

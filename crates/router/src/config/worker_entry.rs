@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::engine_setting::EngineSetting;
+use sgl_upstream::HttpVersion;
 use sglang_router_rs::core::WorkerRole;
 
 /// `[[workers]]`, and the body of `POST /workers`: one worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerEntry {
-    /// `http://host[:port]`. Must be given.
+    /// `http://host[:port]` or `https://host[:port]`. Must be given.
     pub url: String,
     /// Part of a request that it serves. Default: `regular`.
     pub role: WorkerRole,
@@ -24,6 +25,11 @@ pub struct WorkerEntry {
     /// router finds out. Default: `auto`.
     #[serde(skip_serializing_if = "EngineSetting::is_auto")]
     pub engine: EngineSetting,
+    /// Which version of HTTP it is spoken to in: `1.1`, `2` (over TLS, and without it with prior knowledge,
+    /// h2c), or `auto`: over TLS what the worker picks, else 1.1. Default: `auto`.
+    #[serde(skip_serializing_if = "HttpVersion::is_auto")]
+    #[schema(value_type = String)]
+    pub http_version: HttpVersion,
     /// Whether the events of its KV cache, and the load that it pushes, are listened to where it publishes
     /// them. Default: true.
     #[serde(skip_serializing_if = "is_true")]
@@ -59,6 +65,7 @@ impl Default for WorkerEntry {
             model: None,
             weight: 1.0,
             engine: EngineSetting::Auto,
+            http_version: HttpVersion::Auto,
             kv_events: true,
             dp_aware: None,
             dp_size: None,

@@ -194,6 +194,22 @@ metrics! {
         "Log lines that were not passed on";
 }
 
+metrics! {
+    /// Certificates of the router.
+    TLS_METRICS:
+
+    CERTIFICATE_END = Gauge "tls_certificate_not_after_seconds" ["certificate"]
+        "Time at which a certificate expires, in seconds since 1970";
+    CERTIFICATE_RELOADS = Counter "tls_certificate_reloads" ["certificate", "result"]
+        "Times that changed files of a certificate were read again";
+    FAILED_HANDSHAKES = Counter "tls_failed_handshakes" ["certificate"]
+        "Connections on which no TLS came about";
+}
+
 /// All of them, as the documents show them: the heading of a table, and its metrics.
-pub const TABLES: [(&str, &[Metric]); 3] =
-    [("Requests", REQUEST_METRICS), ("Workers", WORKER_METRICS), ("Plugins", PLUGIN_METRICS)];
+pub const TABLES: [(&str, &[Metric]); 4] = [
+    ("Requests", REQUEST_METRICS),
+    ("Workers", WORKER_METRICS),
+    ("TLS", TLS_METRICS),
+    ("Plugins", PLUGIN_METRICS),
+];

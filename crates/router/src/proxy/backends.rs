@@ -19,7 +19,7 @@ use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
-use sgl_upstream::{WorkerUrl, WorkerUrlError};
+use sgl_upstream::{Address, WorkerTls, WorkerUrl, WorkerUrlError};
 use sglang_router_rs::core::{FleetError, WorkerSpec};
 use sglang_router_rs::policies::{FleetNeeds, PolicyHandle};
 use sglang_router_rs::prefix_index::PrefixIndex;
@@ -61,6 +61,7 @@ pub struct Backends {
     queue: Arc<RequestQueue>,
     keepers: Mutex<Keepers>,
     settings: ProxySettings,
+    tls: Arc<WorkerTls>,
     runtime: Handle,
 }
 
@@ -114,7 +115,13 @@ impl Backends {
             settings.requests.prefix_index,
             Arc::clone(&queue),
         ));
-        Self { roster, queue, keepers: Mutex::default(), settings, runtime: Handle::current() }
+        let tls = WorkerTls::new(settings.worker_tls.clone());
+        Self { roster, queue, keepers: Mutex::default(), settings, tls, runtime: Handle::current() }
+    }
+
+    /// TLS to workers.
+    pub(crate) fn tls(&self) -> &Arc<WorkerTls> {
+        &self.tls
     }
 
     /// The workers now.
@@ -164,7 +171,8 @@ impl Backends {
             return Ok(target);
         }
         let own = self.settings.of_worker(entry);
-        let endpoint = Endpoint::new(url, &self.settings, healthy, &self.queue);
+        let address = Address::with(url, &self.tls, entry.http_version);
+        let endpoint = Endpoint::new(address, &self.settings, healthy, &self.queue);
         let target = self.roster.add(spec, healthy, own, &endpoint)?;
         Ok(self.look_after(&mut keepers, &target, own))
     }
@@ -175,6 +183,7 @@ impl Backends {
         let own = self.settings.of_worker(entry);
         self.roster.replace(spec.clone(), own)?;
         let target = self.roster.undrain(&spec.url)?;
+        target.endpoint().speak(entry.http_version);
         Some(self.look_after(keepers, &target, own))
     }
 
@@ -191,7 +200,10 @@ impl Backends {
         let mut keepers = self.keepers.lock();
         let own = self.settings.of_worker(entry);
         let target = self.roster.replace(spec_of(entry, &url), own);
-        Ok(target.map(|target| self.look_after(&mut keepers, &target, own)))
+        Ok(target.map(|target| {
+            target.endpoint().speak(entry.http_version);
+            self.look_after(&mut keepers, &target, own)
+        }))
     }
 
     /// Gives a worker a keeper, which begins when the one before has ended. The worker as it is then.

@@ -44,6 +44,8 @@ pub(crate) struct Clients {
     epoch: Instant,
     stage: AtomicU8,
     pub(in crate::proxy) open: Mutex<HashMap<u64, Arc<Client>>>,
+    /// Requests of connections of HTTP/2: each has a record of its own.
+    pub(in crate::proxy) streams: Mutex<HashMap<u64, Arc<Client>>>,
     next: AtomicU64,
     emptied: Notify,
     /// How many workers the last sweep knew to have died.
@@ -52,12 +54,17 @@ pub(crate) struct Clients {
     pub(in crate::proxy) max_connections: usize,
 }
 
-/// One client's connection. It has [`ClientDeadlines`].
+/// One client's connection, or one request of a connection of HTTP/2. It has [`ClientDeadlines`].
 #[derive(Debug)]
 pub(crate) struct Client {
     number: u64,
     clients: Arc<Clients>,
     forwarded_for: HeaderValue,
+    /// The connection that it is a request of.
+    connection: Option<Arc<Client>>,
+    /// Its requests at this moment, if it is a connection of HTTP/2. The lock is held while the first begins
+    /// and the last ends, so that it is idle without any and only then.
+    requests: Mutex<usize>,
     waker: Mutex<Option<Waker>>,
     deadlines: ClientDeadlines,
     /// Whether somebody waits for bytes of the client, and so hears of its end.
@@ -77,6 +84,7 @@ impl Clients {
             epoch: Instant::now(),
             stage: AtomicU8::new(Stage::Open as u8),
             open: Mutex::default(),
+            streams: Mutex::default(),
             next: AtomicU64::new(0),
             deaths: AtomicU64::new(0),
             emptied: Notify::new(),
@@ -92,20 +100,40 @@ impl Clients {
     /// A record for a new connection; [`Client::leave`] ends it.
     pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Arc<Client> {
         let address = peer.to_canonical().to_string();
-        let client = Arc::new(Client {
-            // Relaxed: only uniqueness matters.
-            number: self.next.fetch_add(1, Ordering::Relaxed),
-            clients: Arc::clone(self),
-            forwarded_for: HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("unknown")),
-            waker: Mutex::new(None),
-            deadlines: ClientDeadlines::new(self.epoch),
-            listening: AtomicBool::new(false),
-            look: AtomicBool::new(false),
-            hung_up: AtomicBool::new(false),
-        });
+        let address = HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("unknown"));
+        let client = self.record(address, None);
         self.open.lock().insert(client.number, Arc::clone(&client));
         self.proxy.pressure().connected();
         client
+    }
+
+    fn record(self: &Arc<Self>, forwarded_for: HeaderValue, connection: Option<Arc<Client>>) -> Arc<Client> {
+        Arc::new(Client {
+            // Relaxed: only uniqueness matters.
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            clients: Arc::clone(self),
+            forwarded_for,
+            // hyper goes on reading a connection of HTTP/2, whatever its requests do.
+            listening: AtomicBool::new(connection.is_some()),
+            connection,
+            requests: Mutex::new(0),
+            waker: Mutex::new(None),
+            deadlines: ClientDeadlines::new(self.epoch),
+            look: AtomicBool::new(false),
+            hung_up: AtomicBool::new(false),
+        })
+    }
+
+    /// All records: connections, and requests of those of HTTP/2.
+    pub(in crate::proxy) fn records(&self, is_meant: impl Fn(&Arc<Client>) -> bool) -> Vec<Arc<Client>> {
+        let mut meant: Vec<_> =
+            self.open.lock().values().filter(|client| is_meant(client)).cloned().collect();
+        meant.extend(self.streams.lock().values().filter(|stream| is_meant(stream)).cloned());
+        meant
+    }
+
+    fn is_empty(&self) -> bool {
+        self.open.lock().is_empty() && self.streams.lock().is_empty()
     }
 
     /// What the connections are doing.
@@ -118,7 +146,7 @@ impl Clients {
     pub(crate) fn advance(&self, stage: Stage) {
         // Release: pairs with `is_at_least`.
         self.stage.fetch_max(stage as u8, Ordering::Release);
-        self.open.lock().values().for_each(|client| client.wake());
+        self.records(|_| true).iter().for_each(|client| client.wake());
     }
 
     /// Waits until no connection is open.
@@ -129,7 +157,7 @@ impl Clients {
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.open.lock().is_empty() {
+            if self.is_empty() {
                 return;
             }
             emptied.await;
@@ -173,12 +201,12 @@ impl Clients {
         let deaths = self.proxy.backends().deaths();
         // Relaxed: the sweeper's own.
         let wakes_all = self.deaths.swap(deaths, Ordering::Relaxed) != deaths;
-        let is_due = |client: &&Arc<Client>| {
+        let is_due = |client: &Arc<Client>| {
             let is_late = client.is_late(now, request, idle);
             let needs_look = client.needs_look();
             client.is_silent(now) || is_late || needs_look || (wakes_all && client.is_busy())
         };
-        let late: Vec<Arc<Client>> = self.open.lock().values().filter(is_due).cloned().collect();
+        let late = self.records(is_due);
         late.iter().for_each(|client| client.wake());
     }
 }
@@ -261,13 +289,38 @@ impl Client {
         *self.waker.lock() = Some(cx.waker().clone());
     }
 
-    /// The connection has ended.
+    /// A record for one request of this connection; [`leave`](Self::leave) ends it.
+    pub(crate) fn enter_stream(self: &Arc<Self>) -> Arc<Self> {
+        let stream = self.clients.record(self.forwarded_for.clone(), Some(Arc::clone(self)));
+        {
+            let mut requests = self.requests.lock();
+            if *requests == 0 {
+                self.begin(Instant::now());
+            }
+            *requests += 1;
+        }
+        self.clients.streams.lock().insert(stream.number, Arc::clone(&stream));
+        stream
+    }
+
+    /// The connection has ended, or the request.
     pub(crate) fn leave(&self) {
-        let mut open = self.clients.open.lock();
-        open.remove(&self.number);
-        self.clients.proxy.pressure().disconnected();
-        self.clients.left.notify_waiters();
-        if open.is_empty() {
+        match &self.connection {
+            None => {
+                self.clients.open.lock().remove(&self.number);
+                self.clients.proxy.pressure().disconnected();
+                self.clients.left.notify_waiters();
+            }
+            Some(connection) => {
+                self.clients.streams.lock().remove(&self.number);
+                let mut requests = connection.requests.lock();
+                *requests -= 1;
+                if *requests == 0 {
+                    connection.end(Instant::now());
+                }
+            }
+        }
+        if self.clients.is_empty() {
             self.clients.emptied.notify_waiters();
         }
     }

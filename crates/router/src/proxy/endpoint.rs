@@ -14,7 +14,9 @@ use crate::proxy::idle_connections::IdleConnections;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::report_log::ReportLog;
 use crate::proxy::retry::{AfterIdle, SecondRun};
-use sgl_upstream::{Address, Outgoing, UpstreamAnswer, UpstreamConnection, UpstreamError, WorkerUrl};
+use sgl_upstream::{
+    Address, HttpVersion, Outgoing, UpstreamAnswer, UpstreamConnection, UpstreamError, WorkerUrl,
+};
 
 /// What policies choose when they choose an endpoint: all of it, or one data-parallel rank.
 pub(crate) trait LeadsHere: fmt::Debug + Send + Sync {
@@ -43,6 +45,8 @@ pub struct Endpoint {
     /// Whether it was found dead and not alive since.
     dead: AtomicBool,
     deaths: AtomicU64,
+    /// Why its last check failed, or TLS with it.
+    fault: Mutex<Option<String>>,
     /// Hears when a worker may be chosen, or may not any more.
     queue: Arc<RequestQueue>,
     /// Those that lead to it, and those that did and have requests in flight.
@@ -54,15 +58,15 @@ pub struct Endpoint {
 impl Endpoint {
     /// Of a worker that passes its health checks, or not yet.
     pub fn new(
-        url: WorkerUrl,
+        address: Address,
         settings: &ProxySettings,
         passing: bool,
         queue: &Arc<RequestQueue>,
     ) -> Arc<Self> {
         let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("invalid"));
         Arc::new(Self {
-            host: text(&url.authority()),
-            address: Address::new(url),
+            host: text(&address.url().authority()),
+            address,
             pool: IdleConnections::new(settings.upstream.clone()),
             circuit: settings.circuit.clone(),
             passing: AtomicBool::new(passing),
@@ -73,6 +77,7 @@ impl Endpoint {
             feed: FeedLog::default(),
             dead: AtomicBool::new(false),
             deaths: AtomicU64::new(0),
+            fault: Mutex::default(),
             queue: Arc::clone(queue),
             entrances: Mutex::default(),
             has_opened: Notify::new(),
@@ -143,6 +148,31 @@ impl Endpoint {
             tracing::warn!(worker = %self.url(), "takes no connections: what waits for it is given up");
         }
         has_died
+    }
+
+    /// What its last check found, or an attempt to reach it by TLS: what is wrong, or nothing. Says so once.
+    pub fn found(&self, fault: Option<String>) {
+        let mut known = self.fault.lock();
+        if *known == fault {
+            return;
+        }
+        if let Some(error) = &fault {
+            tracing::warn!(worker = %self.url(), error, "cannot be used");
+        }
+        *known = fault;
+    }
+
+    /// Why its last check failed, or TLS with it; `None` if they did not.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
+    }
+
+    /// Has it spoken to in this version of HTTP from now on.
+    pub fn speak(&self, version: HttpVersion) {
+        if self.address.version() != version {
+            self.address.set_version(version);
+            self.pool.clear();
+        }
     }
 
     /// Its URL.
@@ -251,9 +281,9 @@ impl Endpoint {
         second: &SecondRun,
         has_other: impl Fn() -> bool,
     ) -> Result<UpstreamAnswer, UpstreamError> {
-        if second.is_left()
-            && let Some(connection) = self.pool.take()
-        {
+        let shared = self.pool.shared().take();
+        let taken = shared.or_else(|| if second.is_left() { self.pool.take() } else { None });
+        if let Some(connection) = taken {
             let error = match connection.send(&make).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -268,10 +298,48 @@ impl Endpoint {
                 AfterIdle::Failed => return Err(error),
             }
         }
-        let limit = self.pool.settings().connect_timeout;
         // Boxed: connecting is rare, and its future larger than all the rest of this one.
-        let connection = Box::pin(UpstreamConnection::open(&self.address, limit)).await?;
+        let connection = Box::pin(self.open()).await?;
         // Lent, so that what a request is made of stays counted until there is an answer.
-        connection.send(&make).await
+        let answer = connection.send(&make).await.inspect_err(|error| self.heed(error))?;
+        if self.url().is_tls() {
+            self.reached_by_tls();
+        }
+        Ok(answer)
+    }
+
+    /// Opens a connection. Where requests share one, the first opens it for all.
+    async fn open(&self) -> Result<Box<UpstreamConnection>, UpstreamError> {
+        let (limit, shared) = (self.pool.settings().connect_timeout, self.pool.shared());
+        let _turn = if self.address.is_multiplexed() {
+            let turn = shared.turn(limit).await;
+            if let Some(connection) = shared.take() {
+                return Ok(connection);
+            }
+            turn
+        } else {
+            None
+        };
+        let opened = UpstreamConnection::open(&self.address, limit).await;
+        let connection = opened.inspect_err(|error| self.heed(error))?;
+        if let Some(connection) = connection.shared() {
+            shared.add(connection);
+        }
+        Ok(connection)
+    }
+
+    /// TLS with it has not failed, whatever it did before. What checks say stays.
+    fn reached_by_tls(&self) {
+        let mut fault = self.fault.lock();
+        if fault.as_ref().is_some_and(|fault| fault.starts_with("TLS: ")) {
+            *fault = None;
+        }
+    }
+
+    /// Tells of TLS that fails, which nobody else would where there are no checks.
+    fn heed(&self, error: &UpstreamError) {
+        if matches!(error, UpstreamError::Tls { .. }) {
+            self.found(Some(error.to_string()));
+        }
     }
 }

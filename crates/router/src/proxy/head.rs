@@ -1,8 +1,8 @@
 //! The head of a request on its way to a worker.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request};
 
-use crate::proxy::headers::prepare_request;
+use crate::proxy::headers::{join_cookies, prepare_request};
 use crate::proxy::target::Target;
 use sgl_upstream::{Outgoing, Payload};
 
@@ -22,7 +22,10 @@ pub(crate) struct Head {
 impl Head {
     /// From the head as it came from a client of this address.
     pub(crate) fn new(head: request::Parts, forwarded_for: &HeaderValue) -> Self {
-        let request::Parts { method, uri, mut headers, .. } = head;
+        let request::Parts { method, uri, mut headers, version, .. } = head;
+        if version == Version::HTTP_2 {
+            join_cookies(&mut headers);
+        }
         let own = prepare_request(&mut headers, forwarded_for);
         Self { method, uri: origin_form(uri), headers, own }
     }

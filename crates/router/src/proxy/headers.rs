@@ -100,6 +100,16 @@ pub(crate) fn prepare_request(
     own
 }
 
+/// Makes one header of the several that HTTP/2 may cut `cookie` into (RFC 9113, section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..])))
+    {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 fn own_of(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let own = headers.iter().filter(|(name, _)| is_own(name.as_str()));
     own.map(|(name, value)| (name.clone(), value.clone())).collect()

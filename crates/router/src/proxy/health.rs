@@ -115,8 +115,14 @@ impl Checks<'_> {
         let (mut knows, mut is_doubted) = (true, false);
         loop {
             let passed = match own_questions::check(endpoint, &settings.endpoint, settings.timeout).await {
-                Finding::Passed => Some(true),
-                Finding::Failed => Some(false),
+                Finding::Passed => {
+                    endpoint.found(None);
+                    Some(true)
+                }
+                Finding::Failed(fault) => {
+                    endpoint.found(Some(fault));
+                    Some(false)
+                }
                 Finding::Nothing(ref error) => {
                     if knows {
                         let error = in_full(error);

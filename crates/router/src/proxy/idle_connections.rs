@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::config::checked::UpstreamSettings;
+use crate::proxy::shared_connections::SharedConnections;
 use sgl_upstream::UpstreamConnection;
 
 /// A connection is large, and it moves between here, requests and answers.
@@ -12,13 +13,15 @@ type BoxedConnection = Box<UpstreamConnection>;
 #[derive(Debug)]
 pub struct IdleConnections {
     idle: Mutex<Vec<BoxedConnection>>,
+    /// Those of HTTP/2, idle or not.
+    shared: SharedConnections,
     settings: UpstreamSettings,
 }
 
 impl IdleConnections {
     /// An empty pool.
     pub fn new(settings: UpstreamSettings) -> Self {
-        Self { idle: Mutex::new(Vec::new()), settings }
+        Self { idle: Mutex::new(Vec::new()), shared: SharedConnections::default(), settings }
     }
 
     /// The settings.
@@ -50,8 +53,20 @@ impl IdleConnections {
         }
     }
 
+    /// Those that requests share.
+    pub(crate) fn shared(&self) -> &SharedConnections {
+        &self.shared
+    }
+
+    /// Drops all of them. Requests in flight go on.
+    pub fn clear(&self) {
+        self.idle.lock().clear();
+        self.shared.clear();
+    }
+
     /// Drops connections that are too old or that the worker has closed.
     pub fn prune(&self) {
+        self.shared.prune(self.settings.idle_timeout);
         let connections = std::mem::take(&mut *self.idle.lock());
         let fresh = |c: &BoxedConnection| c.idle_since().elapsed() < self.settings.idle_timeout;
         let mut kept: Vec<_> = connections.into_iter().filter(fresh).collect();

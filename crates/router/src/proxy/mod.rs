@@ -25,6 +25,7 @@ mod client_deadlines;
 mod circuit;
 mod fullness;
 mod retry;
+mod shared_connections;
 mod idle_connections;
 mod report_log;
 mod feed_log;
@@ -95,6 +96,9 @@ mod single;
 mod pair;
 mod answering;
 mod service;
+mod preface;
+mod protocols;
+mod http2_server;
 mod server;
 
 pub use crate::proxy::backends::{AddError, Backends, Leaving};

@@ -55,7 +55,7 @@ impl Opening {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::Switched);
         }
-        let says_its_end = body.has_length() || is_chunked(&head.headers)?;
+        let says_its_end = body.is_framed() || body.has_length() || is_chunked(&head.headers)?;
         Ok(Self {
             events: is_event_stream(&head).then(EventScan::default),
             open_end: if says_its_end { None } else { OpenEnd::of(&head) },

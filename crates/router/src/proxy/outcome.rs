@@ -74,6 +74,7 @@ impl Outcome {
             UpstreamError::ConnectTimeout { .. }
             | UpstreamError::Connect(_)
             | UpstreamError::Unresolved(_)
+            | UpstreamError::Tls { .. }
             | UpstreamError::Unsent(_) => ProxyError::ConnectFailed,
             UpstreamError::Switched | UpstreamError::Coded => {
                 ProxyError::InvalidAnswer { reason: error.to_string() }

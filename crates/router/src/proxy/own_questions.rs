@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::retry::SecondRun;
 use sgl_upstream::{Outgoing, Payload, UpstreamAnswer, UpstreamConnection, UpstreamError};
+use sglang_router_rs::types::in_full;
 
 /// The most that is read of an answer: the metrics of vLLM are 53 KB for each data-parallel rank.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -59,8 +60,8 @@ pub(crate) async fn ask(
 pub(crate) enum Finding {
     /// It is well.
     Passed,
-    /// It is ill, or cannot be reached.
-    Failed,
+    /// It is ill, or cannot be reached: why, for people.
+    Failed(String),
     /// Nothing: it could not be asked, and cannot help it.
     Nothing(UpstreamError),
 }
@@ -72,21 +73,27 @@ pub(crate) enum Finding {
 ///
 /// Dropping the future closes the connection.
 pub(crate) async fn check(endpoint: &Endpoint, path: &str, limit: Duration) -> Finding {
-    let Ok(uri) = path.parse() else { return Finding::Failed };
+    let Ok(uri) = path.parse() else { return Finding::Failed(format!("{path} is no path")) };
     let deadline = Instant::now() + limit;
     let connect_limit = limit.min(endpoint.pool().settings().connect_timeout);
     let connection = match UpstreamConnection::open(endpoint.address(), connect_limit).await {
         Ok(connection) => connection,
         Err(error) if error.is_own() => return Finding::Nothing(error),
-        Err(_) => return Finding::Failed,
+        Err(error) => return Finding::Failed(in_full(&error)),
     };
     let asked = async {
-        let (head, mut body) = connection.send(|| request(endpoint, &uri)).await.ok()?.into_parts();
-        body.collect(MAX_ANSWER_BYTES).await.filter(|_| head.status.is_success())
+        let answer = connection.send(|| request(endpoint, &uri)).await;
+        let (head, mut body) = answer.map_err(|error| in_full(&error))?.into_parts();
+        let whole = body.collect(MAX_ANSWER_BYTES).await;
+        if !head.status.is_success() {
+            return Err(format!("{path}: it answered {}", head.status));
+        }
+        whole.map(drop).ok_or_else(|| format!("{path}: its answer broke off, or is too large"))
     };
     match tokio::time::timeout_at(deadline, asked).await {
-        Ok(Some(_)) => Finding::Passed,
-        _ => Finding::Failed,
+        Ok(Ok(())) => Finding::Passed,
+        Ok(Err(fault)) => Finding::Failed(fault),
+        Err(_) => Finding::Failed(format!("{path}: no whole answer within {limit:?}")),
     }
 }
 

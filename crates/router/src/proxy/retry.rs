@@ -137,6 +137,7 @@ impl Ending {
             UpstreamError::ConnectTimeout { .. }
             | UpstreamError::Connect(_)
             | UpstreamError::Unresolved(_)
+            | UpstreamError::Tls { .. }
             | UpstreamError::Unsent(_) => Some(RetryCondition::Connect),
             UpstreamError::Switched
             | UpstreamError::Coded

@@ -68,8 +68,8 @@ impl Clients {
     /// Gives up the bodies that have stalled longest: one, or a few where there are very many. Their
     /// requests are answered with 408, which gives back memory and connection.
     pub(crate) fn give_up_stalled(&self) {
-        let open = self.open.lock();
-        let receiving = || open.values().filter(|client| client.receiving.load(Ordering::Relaxed));
+        let all = self.records(|client| client.receiving.load(Ordering::Relaxed));
+        let receiving = || all.iter();
         if receiving().any(|client| client.is_silent_now()) {
             // They are about to go.
             return;
@@ -87,7 +87,7 @@ impl Clients {
             ((is_still && heard <= stalled) || since <= slow).then_some((heard, (client, progress)))
         });
         let silent = silent.collect();
-        for (_, (client, progress)) in oldest(silent, open.len()) {
+        for (_, (client, progress)) in oldest(silent, self.len()) {
             // If something comes in between, the mark names a progress that is over.
             client.silent_for.store(progress, Ordering::Relaxed);
             client.wake();

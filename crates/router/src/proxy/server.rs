@@ -12,14 +12,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::client_io::ClientIo;
 use crate::proxy::clients::{Client, Clients, Stage};
 use crate::proxy::data_plane::DataPlane;
+use crate::proxy::http2_server::serve_http2;
 use crate::proxy::out_body::OutBody;
+use crate::proxy::protocols::{Protocols, Spoken};
 use crate::proxy::service;
+use crate::tls::ListenerTls;
 
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -32,6 +36,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 pub struct DataServer {
     listener: TcpListener,
     clients: Arc<Clients>,
+    protocols: Protocols,
 }
 
 impl DataServer {
@@ -41,7 +46,14 @@ impl DataServer {
     ///
     /// If the address cannot be bound.
     pub async fn bind(address: SocketAddr, proxy: Arc<DataPlane>) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, clients: Clients::new(proxy) })
+        let protocols = Protocols { tls: None, http2: proxy.settings().http2 };
+        Ok(Self { listener: TcpListener::bind(address).await?, clients: Clients::new(proxy), protocols })
+    }
+
+    /// The same with TLS, if there is any.
+    pub(crate) fn with_tls(mut self, tls: Option<Arc<ListenerTls>>) -> Self {
+        self.protocols.tls = tls;
+        self
     }
 
     /// The address that is bound.
@@ -60,10 +72,10 @@ impl DataServer {
     ///
     /// Dropping the future stops accepting; connections go on without deadlines.
     pub async fn serve(self, stop: CancellationToken) {
-        let Self { listener, clients } = self;
+        let Self { listener, clients, protocols } = self;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = accept_for_ever(&listener, &clients) => {}
+            () = accept_for_ever(&listener, &clients, &protocols) => {}
             () = clients.sweep_for_ever() => {}
         }
         drop(listener);
@@ -86,13 +98,13 @@ impl DataServer {
     }
 }
 
-async fn accept_for_ever(listener: &TcpListener, clients: &Arc<Clients>) {
+async fn accept_for_ever(listener: &TcpListener, clients: &Arc<Clients>, protocols: &Protocols) {
     let mut told = None;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 clients.room().await;
-                spawn(stream, peer, clients);
+                spawn(stream, peer, clients, protocols);
             }
             Err(error) => {
                 if told.is_none_or(|told: Instant| told.elapsed() > TELL_INTERVAL) {
@@ -106,7 +118,7 @@ async fn accept_for_ever(listener: &TcpListener, clients: &Arc<Clients>) {
     }
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) {
+fn spawn(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>, protocols: &Protocols) {
     // Without it, the small writes of a stream wait for the client's delayed acknowledgements.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection is gone already");
@@ -114,26 +126,45 @@ fn spawn(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) {
     }
     let client = clients.enter(peer.ip());
     let io = ClientIo::new(stream, Arc::clone(&client));
-    let handler = {
-        let client = Arc::clone(&client);
-        service_fn(move |request| {
-            let answer = service::handle(Arc::clone(&client), request);
-            async move { Ok::<_, Infallible>(answer.await) }
-        })
-    };
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(io), handler);
+    // Dropped last: whoever waits for the connections to end waits for their requests too.
+    let present = Present(Arc::clone(&client));
+    if protocols.is_plain_http1() {
+        tokio::spawn(async move {
+            let _present = present;
+            serve_http1(io, &client).await;
+        });
+        return;
+    }
+    let protocols = protocols.clone();
     tokio::spawn(async move {
-        // Dropped last: whoever waits for the connections to end waits for their requests too.
-        let _present = Present(Arc::clone(&client));
-        serve_connection(pin!(connection), &client).await;
+        let _present = present;
+        let max_streams = protocols.http2.max_streams;
+        match protocols.find_out(io, &client).await {
+            Some((Spoken::Plain(io), true)) => serve_http2(TokioIo::new(io), &client, max_streams).await,
+            Some((Spoken::Plain(io), false)) => serve_http1(io, &client).await,
+            Some((Spoken::Tls(io), true)) => serve_http2(TokioIo::new(io), &client, max_streams).await,
+            Some((Spoken::Tls(io), false)) => serve_http1(io, &client).await,
+            None => {}
+        }
     });
 }
 
+async fn serve_http1<T>(io: T, client: &Arc<Client>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handler = service_fn(|request| {
+        let answer = service::handle(Arc::clone(client), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(io), handler);
+    serve_connection(pin!(connection), client).await;
+}
+
 /// Serves one connection until it ends, is idle for too long, or has to close.
-async fn serve_connection<S>(
-    mut connection: Pin<&mut http1::Connection<TokioIo<ClientIo>, S>>,
-    client: &Client,
-) where
+async fn serve_connection<T, S>(mut connection: Pin<&mut http1::Connection<TokioIo<T>, S>>, client: &Client)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService<Incoming, ResBody = OutBody, Error = Infallible>,
 {
     let mut watched = false;

@@ -13,3 +13,4 @@ mod docs;
 mod held_heads;
 mod plugins_over_http;
 mod proxy;
+mod tls;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
-use sgl_upstream::{Address, Outgoing, WorkerUrl};
+use sgl_upstream::{Address, HttpVersion, Outgoing, WorkerTls, WorkerUrl};
 
 /// One address, under the name that reports give it.
 #[derive(Clone, Debug)]
@@ -17,14 +17,15 @@ pub struct LoadTarget {
 }
 
 impl LoadTarget {
-    /// A target whose requests carry these headers besides `host` and `content-type`.
-    pub fn new(name: impl Into<String>, url: WorkerUrl, headers: HeaderMap) -> Self {
+    /// A target whose requests carry these headers besides `host` and `content-type`. They are of HTTP/1.1, and
+    /// `tls` says whom to trust if the URL is one of TLS.
+    pub fn new(name: impl Into<String>, url: WorkerUrl, headers: HeaderMap, tls: &Arc<WorkerTls>) -> Self {
         let mut all = HeaderMap::new();
         all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // An authority is made of characters that a header may have.
         all.extend(HeaderValue::from_str(&url.authority()).into_iter().map(|host| (header::HOST, host)));
         all.extend(headers);
-        let address = Arc::new(Address::new(url));
+        let address = Arc::new(Address::with(url, tls, HttpVersion::Http1));
         Self { name: name.into(), address, path: Uri::from_static("/v1/chat/completions"), headers: all }
     }
 

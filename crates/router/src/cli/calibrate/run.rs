@@ -5,6 +5,7 @@ use std::io;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -84,7 +85,7 @@ async fn measure(args: &CalibrateArgs) -> Result<(Vec<String>, Measurements), Ca
         // Answers have the length that is asked for.
         ("ignore_eos".to_owned(), json!(true)),
     ]);
-    let prober = Prober::new(LoadTarget::new("engine", url, headers), fields, REQUEST_LIMIT);
+    let prober = Prober::new(LoadTarget::new("engine", url, headers, &Arc::default()), fields, REQUEST_LIMIT);
     let limit = Duration::from_secs(args.max_secs.into());
     let mut bench = Bench::new(prober, watcher, limit, args.max_requests, args.force);
     let look = bench.begin().await?;

@@ -36,6 +36,9 @@ pub struct LoadArgs {
     /// take turns in every round, and the further ones are compared with the first
     #[arg(long, value_name = "NAME=URL")]
     pub compare: Vec<String>,
+    /// PEM files of authorities that are trusted for https:// URLs, besides the system's
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub ca_cert_paths: Vec<PathBuf>,
 
     /// Closed loop: connections
     #[arg(long, default_value_t = 32, value_parser = count, conflicts_with_all = ["rate", "trace"])]

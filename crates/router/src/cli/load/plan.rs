@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use rustls::RootCertStore;
 
 use crate::cli::load::args::{ArrivalProcess, LoadArgs};
 use crate::cli::load::error::LoadError;
 use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunLimits, SwapPlan, TRACE_BLOCK_TOKENS, Trace};
-use sgl_upstream::WorkerUrl;
+use sgl_upstream::{WorkerTls, WorkerTlsSettings, WorkerUrl, read_authorities};
 use sglang_router_rs::types::shown_path;
 
 /// Rounds if several targets are compared.
@@ -58,12 +59,13 @@ fn usage(text: impl Into<String>) -> LoadError {
 
 fn targets(args: &LoadArgs) -> Result<Vec<LoadTarget>, LoadError> {
     let headers = headers(&args.header)?;
+    let tls = tls(args)?;
     let url = |flag: &str, text: &str| {
         WorkerUrl::parse(text)
             .map_err(|error| usage(format!("{flag}: found {:?}; allowed: {error}", WorkerUrl::refused(text))))
     };
     let target = |name: &str, url| {
-        let target = LoadTarget::new(name, url, headers.clone());
+        let target = LoadTarget::new(name, url, headers.clone(), &tls);
         if args.token_ids.is_some() { target.of_completions() } else { target }
     };
     if args.compare.is_empty() {
@@ -80,6 +82,16 @@ fn targets(args: &LoadArgs) -> Result<Vec<LoadTarget>, LoadError> {
         targets.push(target(name, url("--compare", address)?));
     }
     Ok(targets)
+}
+
+/// Whom to trust.
+fn tls(args: &LoadArgs) -> Result<Arc<WorkerTls>, LoadError> {
+    for file in &args.ca_cert_paths {
+        let read = read_authorities(file, &mut RootCertStore::empty());
+        read.map_err(|fault| usage(format!("--ca-cert-paths: {fault}")))?;
+    }
+    let authorities = args.ca_cert_paths.clone();
+    Ok(WorkerTls::new(WorkerTlsSettings { authorities, ..WorkerTlsSettings::default() }))
 }
 
 fn headers(texts: &[String]) -> Result<HeaderMap, LoadError> {

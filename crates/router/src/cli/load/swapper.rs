@@ -44,7 +44,8 @@ impl PluginSwapper {
             modules.push(Bytes::from(tokio::fs::read(path).await.map_err(unreadable)?));
         }
         let token = std::env::var(&args.admin_token_env).ok();
-        let client = AdminClient::at(&args.admin_url, token).map_err(LoadError::Swaps)?;
+        let client =
+            AdminClient::at(&args.admin_url, token, &args.ca_cert_paths).map_err(LoadError::Swaps)?;
         let path = format!("/v1/plugins/{}", encoded(name));
         let _: PluginView =
             client.json(Call::new(Method::GET, path.as_str())).await.map_err(LoadError::Swaps)?;

@@ -20,6 +20,9 @@ pub struct PluginArgs {
     /// File that holds the bearer token
     #[arg(long, global = true, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// PEM file of an authority that is trusted for https://, besides the system's; may be given more than once
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca_cert_paths: Vec<PathBuf>,
     /// Prints JSON for scripts
     #[arg(long, global = true)]
     pub json: bool,

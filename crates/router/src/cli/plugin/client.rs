@@ -1,28 +1,32 @@
 //! The client of the operators' listener.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
 
 use crate::cli::plugin::args::PluginArgs;
 use crate::cli::plugin::command_error::CommandError;
 use sgl_api::Problem;
-use sgl_upstream::WorkerUrl;
+use sgl_upstream::{
+    Address, AnswerBody, HttpVersion, Payload, UpstreamConnection, WorkerTls, WorkerTlsSettings, WorkerUrl,
+};
 use sglang_router_rs::types::shown_path;
+
+/// For a new connection; each request has one.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 const TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
 /// A client of one router.
 #[derive(Debug)]
 pub(crate) struct AdminClient {
-    http: Client<HttpConnector, Full<Bytes>>,
+    address: Address,
+    /// What the paths of all requests begin with.
+    prefix: String,
     url: String,
     token: Option<String>,
 }
@@ -57,16 +61,20 @@ impl AdminClient {
     ///
     /// [`CommandError::Usage`] if the URL is none or the token cannot be read.
     pub(crate) fn new(args: &PluginArgs) -> Result<Self, CommandError> {
-        Self::with(&args.admin_url, args.admin_token_file.as_deref())
+        Self::with(&args.admin_url, args.admin_token_file.as_deref(), &args.ca_cert_paths)
     }
 
     /// A client of the router whose operators' listener is at `url`, with the token of the file, or else of
-    /// the environment.
+    /// the environment. Authorities as for [`at`](Self::at).
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub(crate) fn with(url: &str, token_file: Option<&Path>) -> Result<Self, CommandError> {
+    pub(crate) fn with(
+        url: &str,
+        token_file: Option<&Path>,
+        authorities: &[PathBuf],
+    ) -> Result<Self, CommandError> {
         let token = match token_file {
             None => {
                 std::env::var(TOKEN_VARIABLE).ok().map(|token| sendable(token, TOKEN_VARIABLE)).transpose()?
@@ -78,26 +86,40 @@ impl AdminClient {
                 Some(sendable(token, "--admin-token-file")?)
             }
         };
-        Self::at(url, token)
+        Self::at(url, token, authorities)
     }
 
-    /// A client of the router whose operators' listener is at `url`.
+    /// A client of the router whose operators' listener is at `url`. If that is one of TLS, these authorities
+    /// are trusted besides the system's.
     ///
     /// # Errors
     ///
     /// [`CommandError::Usage`] if the URL is none.
-    pub(crate) fn at(url: &str, token: Option<String>) -> Result<Self, CommandError> {
+    pub(crate) fn at(
+        url: &str,
+        token: Option<String>,
+        authorities: &[PathBuf],
+    ) -> Result<Self, CommandError> {
         let url = url.trim_end_matches('/').to_owned();
         let parsed: Uri =
             url.parse().map_err(|error| CommandError::Usage(format!("--admin-url: {error}")))?;
-        if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
-            return Err(CommandError::Usage(format!(
-                "--admin-url: found {:?}; allowed: http://HOST:PORT",
-                WorkerUrl::refused(&url)
-            )));
+        let scheme = parsed.scheme_str().unwrap_or_default();
+        let authority = parsed.authority().map_or("", |authority| authority.as_str());
+        let place = WorkerUrl::parse(&format!("{scheme}://{authority}")).map_err(|_| {
+            let found = WorkerUrl::refused(&url);
+            CommandError::Usage(format!(
+                "--admin-url: found {found:?}; allowed: http://HOST:PORT or https://HOST:PORT"
+            ))
+        })?;
+        let settings =
+            WorkerTlsSettings { authorities: authorities.to_vec(), ..WorkerTlsSettings::default() };
+        let tls = if authorities.is_empty() { Arc::default() } else { WorkerTls::new(settings) };
+        if !authorities.is_empty() {
+            tls.reload().map_err(|fault| CommandError::Usage(format!("--ca-cert-paths: {fault}")))?;
         }
-        let http = Client::builder(TokioExecutor::new()).build_http();
-        Ok(Self { http, url, token })
+        let address = Address::with(place, &tls, HttpVersion::Http1);
+        let prefix = parsed.path().trim_end_matches('/').to_owned();
+        Ok(Self { address, prefix, url, token })
     }
 
     /// Sends a request, and turns an answer that is an error into one.
@@ -109,10 +131,11 @@ impl AdminClient {
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub(crate) async fn send(&self, call: Call) -> Result<Response<Incoming>, CommandError> {
+    pub(crate) async fn send(&self, call: Call) -> Result<AnswerBody, CommandError> {
         let mut request = Request::builder()
             .method(call.method)
-            .uri(format!("{}{}", self.url, call.path))
+            .uri(format!("{}{}", self.prefix, call.path))
+            .header(header::HOST, self.address.url().authority())
             .header(header::ACCEPT, call.accept);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -120,14 +143,16 @@ impl AdminClient {
         for (name, value) in call.headers {
             request = request.header(name, value);
         }
-        let request =
-            request.body(Full::new(call.body)).map_err(|error| CommandError::Usage(error.to_string()))?;
-        let response = self.http.request(request).await.map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() {
-            return Ok(response);
+        let request = request.body(Payload::from(call.body));
+        let request = request.map_err(|error| CommandError::Usage(error.to_string()))?;
+        let connection = UpstreamConnection::open(&self.address, CONNECT_LIMIT).await;
+        let connection = connection.map_err(|error| self.unreachable(&error))?;
+        let answer = connection.send(|| request).await.map_err(|error| self.unreachable(&error))?;
+        let (head, body) = answer.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
         }
-        let status = response.status();
-        Err(self.refused(status, &self.whole(response).await?))
+        Err(self.refused(head.status, &self.whole(body).await?))
     }
 
     /// Sends a request and reads its JSON answer.
@@ -153,9 +178,28 @@ impl AdminClient {
     /// # Cancel safety
     ///
     /// Dropping the future hangs up.
-    pub(crate) async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, CommandError> {
-        let body = response.into_body().collect().await;
-        Ok(body.map_err(|error| self.unreachable(&error))?.to_bytes())
+    pub(crate) async fn whole(&self, mut body: AnswerBody) -> Result<Bytes, CommandError> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece(&mut body).await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.into())
+    }
+
+    /// Reads the next piece of an answer; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::Unreachable`] if it breaks off.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn piece(&self, body: &mut AnswerBody) -> Result<Option<Bytes>, CommandError> {
+        let frame = std::future::poll_fn(|cx| body.poll_frame(cx)).await.transpose();
+        let frame = frame.map_err(|error| self.unreachable(&error))?;
+        // A frame without data is one of trailers.
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> CommandError {

@@ -4,8 +4,6 @@ use std::io::{IsTerminal, Write};
 
 use bytes::Bytes;
 use http::Method;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use crate::cli::plugin::args::PushArgs;
@@ -16,6 +14,7 @@ use crate::cli::plugin::table::short;
 use crate::cli::setting::setting;
 use crate::config::embedded_path::embedded_name;
 use sgl_api::{AfterRestart, NDJSON, ProgressLine, Pushed, SIGNATURE_HEADER};
+use sgl_upstream::AnswerBody;
 use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
 use sglang_router_rs::types::{hex, printable, shown_path};
@@ -46,8 +45,8 @@ const FLAGS: &[KeyOfFlag] = &[
 pub(crate) async fn push(client: &AdminClient, args: &PushArgs, json: bool) -> Result<(), CommandError> {
     let OutgoingModule { name, headers, body } = sent(args).await?;
     let path = format!("/v1/plugins/{}{}", encoded(&name), query(args)?);
-    let response = client.send(Call { method: Method::PUT, path, accept: NDJSON, headers, body }).await?;
-    let pushed = follow(client, response.into_body(), json).await?;
+    let answer = client.send(Call { method: Method::PUT, path, accept: NDJSON, headers, body }).await?;
+    let pushed = follow(client, answer, json).await?;
     let mut out = std::io::stdout().lock();
     if json {
         let text = serde_json::to_string(&pushed).map_err(|error| CommandError::Answer(error.to_string()))?;
@@ -167,12 +166,11 @@ fn options(args: &PushArgs) -> Result<Map<String, Value>, CommandError> {
 }
 
 /// Reads lines until the last.
-async fn follow(client: &AdminClient, mut body: Incoming, json: bool) -> Result<Pushed, CommandError> {
+async fn follow(client: &AdminClient, mut body: AnswerBody, json: bool) -> Result<Pushed, CommandError> {
     let mut meter = Meter::new(json);
     let mut text: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| client.unreachable(&error))?;
-        text.extend_from_slice(&frame.into_data().unwrap_or_default());
+    while let Some(piece) = client.piece(&mut body).await? {
+        text.extend_from_slice(&piece);
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             match serde_json::from_slice(&line).map_err(|error| CommandError::Answer(error.to_string()))? {

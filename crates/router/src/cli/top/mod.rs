@@ -32,6 +32,9 @@ pub struct TopArgs {
     /// File that holds the bearer token
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// PEM file of an authority that is trusted for https://, besides the system's; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert_paths: Vec<PathBuf>,
     /// Seconds from one look to the next, 0.1 to 60
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = interval)]
     pub interval: f64,
@@ -58,7 +61,7 @@ pub fn run(args: &TopArgs) -> Result<(), CommandError> {
             "top draws on a terminal, which standard output is not; `sgl-router status` prints the same once";
         return Err(CommandError::Usage(hint.to_owned()));
     }
-    let client = AdminClient::with(&args.admin_url, args.admin_token_file.as_deref())?;
+    let client = AdminClient::with(&args.admin_url, args.admin_token_file.as_deref(), &args.ca_cert_paths)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let first = runtime.block_on(look(&client))?;
     let mut terminal = ratatui::try_init()?;

@@ -13,7 +13,7 @@ use crate::proxy::engines::reading::Reading;
 use crate::proxy::engines::{catalogue, identification};
 use crate::proxy::own_questions;
 use crate::proxy::queue::RequestQueue;
-use sgl_upstream::WorkerUrl;
+use sgl_upstream::{Address, WorkerUrl};
 use sglang_router_rs::core::EngineFacts;
 
 /// For each question.
@@ -56,7 +56,7 @@ impl EngineWatcher {
     /// Of the engine at this URL.
     pub(crate) fn new(url: WorkerUrl, settings: &ProxySettings) -> Self {
         let queue = RequestQueue::new(settings.queue, 0);
-        Self { endpoint: Endpoint::new(url, settings, true, &queue) }
+        Self { endpoint: Endpoint::new(Address::new(url), settings, true, &queue) }
     }
 
     /// What it tells now; what it does not is unknown.

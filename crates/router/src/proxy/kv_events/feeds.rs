@@ -345,7 +345,7 @@ mod tests {
     use crate::config::worker_entry::WorkerEntry;
     use crate::proxy::queue::RequestQueue;
     use crate::proxy::rank::{RankFields, RankLayout};
-    use sgl_upstream::WorkerUrl;
+    use sgl_upstream::{Address, WorkerUrl};
     use sglang_router_rs::core::{EngineFacts, WorkerSpec};
     use sglang_router_rs::policies::NativePolicy;
 
@@ -360,7 +360,7 @@ mod tests {
         let roster = Arc::new(Roster::new(false, settings.requests.prefix_index, Arc::clone(&queue)));
         // Nobody answers there.
         let url = "http://127.0.0.1:1";
-        let endpoint = Endpoint::new(WorkerUrl::parse(url).unwrap(), &settings, true, &queue);
+        let endpoint = Endpoint::new(Address::new(WorkerUrl::parse(url).unwrap()), &settings, true, &queue);
         let own = settings.of_worker(&WorkerEntry { url: url.to_owned(), ..WorkerEntry::default() });
         roster.add(WorkerSpec::new(url.to_owned()), true, own, &endpoint).unwrap();
         roster.learn_engine(url, |_| EngineFacts { name: Some(SGLANG.name.into()), ..EngineFacts::UNKNOWN });

@@ -65,7 +65,7 @@ host = "0.0.0.0"
 endpoint = "health"
 timeout_secs = "soon"
 [[workers]]
-url = "https://w"
+url = "ftp://w"
 [[workers]]
 url = "http://w:1"
 [[workers]]
@@ -109,7 +109,7 @@ module_path = "b.wasm"
         "admin.host: found 0.0.0.0; allowed: a loopback address",
         "health.endpoint: found \"health\"; allowed: a path that starts with `/`",
         "retry.max_retries (--retry-max-retries): found 101; allowed: 0 to 100",
-        "workers[0].url: found \"https://w\"; allowed: `http://host`",
+        "workers[0].url: found \"ftp://w\"; allowed: `http://host`",
         "workers[2].weight: found 0; allowed: a number above 0, from 1.2e-38 to 3.4e38",
         "workers[3].weight: found 1000",
         "workers[2].url: found \"http://w:1\"; allowed: a URL that no other worker has",

@@ -44,7 +44,7 @@ async fn worker_that_is_none_or_there_already_is_refused_with_all_faults() {
     assert!(problem(&twice).contains("already there"));
     assert_eq!(twice.headers["content-type"], "application/problem+json");
 
-    let bad = add(r#"{"url": "https://w", "weight": -1, "bootstrap_port": 5}"#.to_owned()).await;
+    let bad = add(r#"{"url": "ftp://w", "weight": -1, "bootstrap_port": 5}"#.to_owned()).await;
     assert_eq!(bad.status, StatusCode::BAD_REQUEST);
     for key in ["url:", "weight:", "bootstrap_port:"] {
         assert!(problem(&bad).contains(key), "{key} is missing in {}", problem(&bad));

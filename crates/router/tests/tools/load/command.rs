@@ -109,7 +109,7 @@ async fn exit_code_tells_too_many_failures_from_a_run_that_was_not_made_and_wron
     let swaps = ["--url", &url, "--swap-plugin", "p", "--admin-url", &dead];
     assert_eq!(code(&load(&[&swaps[..], &["--swap-module", "Cargo.toml"]].concat()).await), 1);
     for wrong in [
-        &["--url", "https://127.0.0.1:1"][..],
+        &["--url", "ftp://127.0.0.1:1"][..],
         &["--rate", "5", "--connections", "3"],
         &["--compare", "nameless"],
         &["--compare", "a=http://h:1", "--compare", "a=http://h:2"],

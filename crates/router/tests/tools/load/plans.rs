@@ -13,7 +13,7 @@ use sgl_tools::sim::{SimConfig, SimWorker};
 use sgl_upstream::WorkerUrl;
 
 pub(crate) fn target(name: &str, url: &str) -> LoadTarget {
-    LoadTarget::new(name, WorkerUrl::parse(url).expect("a URL"), HeaderMap::new())
+    LoadTarget::new(name, WorkerUrl::parse(url).expect("a URL"), HeaderMap::new(), &Arc::default())
 }
 
 /// So many requests over three connections to one target, in one round.

@@ -1,0 +1,9 @@
+//! TLS to those who connect: certificates, their files, and how they are followed.
+//!
+//! TLS to workers is of [`sgl_upstream`]; its files are followed here.
+
+mod listener_tls;
+mod certificate_watch;
+
+pub(crate) use crate::tls::certificate_watch::CertificateWatch;
+pub(crate) use crate::tls::listener_tls::ListenerTls;

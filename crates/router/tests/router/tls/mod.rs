@@ -1,0 +1,10 @@
+//! TLS and HTTP/2, to clients and to workers, with certificates that are made for each test.
+
+mod authority;
+mod rig;
+mod certificate_reload;
+mod http2_clients;
+mod http2_deadlines;
+mod http2_workers;
+mod to_clients;
+mod to_workers;
