@@ -33,6 +33,10 @@ pub struct UpstreamConnection {
 
 /// What a request goes over.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are of the large one, which a box would allocate each time"
+)]
 enum Carrier {
     /// A connection of its own, of HTTP/1.1.
     Own(OwnConnection),
