@@ -15,6 +15,7 @@ python3 -c 'import tomllib' 2>/dev/null || die "Python 3.11 or later is needed h
 # Debian's packages of the programs that are not there.
 missing=()
 command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v openssl >/dev/null || missing+=(openssl)
 command -v strip >/dev/null || missing+=(binutils)
 [ -f /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 if [ ${#missing[@]} -gt 0 ]; then

@@ -195,8 +195,14 @@ ROWS = {
             "Answered with 503 router_out_of_memory and router_out_of_resources.",
             width=6,
         ),
-        curves("Index of prefixes", [(total("prefix_index_bytes", "instance"), "{{instance}}")], "bytes", "Limit: requests.prefix_index_max_bytes.", width=12),
-        curves("Blocks in the index", [(total("prefix_index_blocks", "source"), "{{source}}")], "short", "By what was sent to workers, and by what engines report.", width=12),
+        curves("Index of prefixes", [(total("prefix_index_bytes", "instance"), "{{instance}}")], "bytes", "Limit: requests.prefix_index_max_bytes."),
+        curves("Blocks in the index", [(total("prefix_index_blocks", "source"), "{{source}}")], "short", "By what was sent to workers, and by what engines report."),
+        curves(
+            "Certificates",
+            [(f"min by (instance, certificate) ({series('tls_certificate_not_after_seconds')}) - time()", "{{instance}} {{certificate}}")],
+            "s",
+            "Time that is left, where there is TLS.",
+        ),
     ],
 }
 

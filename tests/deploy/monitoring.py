@@ -140,6 +140,11 @@ class Checks:
         config = self.directory / "router.toml"
         config.write_text('[[plugins]]\nname = "cache_aware"\nmax_execution_time_ms = 10000\n')
         command += ["--config", config, "--worker-urls", *(worker.url for worker in self.workers)]
+        # One certificate, for workers that would ask for it, so that there is something to tell of it.
+        certificate, key = self.directory / "router.crt", self.directory / "router.key"
+        made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=router"]
+        run([*made, "-days", "365", "-out", certificate, "-keyout", key])
+        command += ["--client-cert-path", certificate, "--client-key-path", key]
         self.router = Router(self.stack, command, self.directory / "router.log")
         self.router.wait_until_ready(workers=2)
         self.start_prometheus()
