@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Whether policies do in real time what a simulation says of them: a router for each policy in turn over the same
-# workers, Mooncake's trace, and a table of cached tokens and times to the first token, with the order that holds
-# or does not. Workers are simulated, or with --engines DIR four vLLM on the CPU (12 GB of memory, and 6 GB on the
-# disk, which are installed into DIR if they are not there). Not part of scripts/test.sh: let nothing else run
-# meanwhile. 4 minutes with the defaults; at real engines --seconds decides (a run each policy and seed).
+# workers, Mooncake's trace, and a table of cached tokens and times to the first token, with what holds of the
+# order and what does not. Workers are simulated, or with --engines DIR four vLLM on the CPU, which are installed
+# into DIR if they are not there (6 GB; 10 GB of memory). Not part of scripts/test.sh: let nothing else run
+# meanwhile. A run of each policy for each seed takes --seconds: 5 minutes with the defaults, 9 with --seconds 45.
 #
 # usage: scripts/policy_order.sh --trace mooncake-conversation.jsonl [--engines DIR] [--json FILE] …   (--help)
 # SGL_ROUTER=FILE in the environment is a router that was built already, by `cargo build --profile dist` if times

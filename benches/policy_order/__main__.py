@@ -31,6 +31,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=20, help="of a run of one policy")
     parser.add_argument("--load", type=float, help="what the times of the trace are divided by, besides --time-scale")
     parser.add_argument("--longest", type=int, default=32_768, help="requests with longer prompts are left out")
+    parser.add_argument("--conversations", type=float, help="share of the trace's conversations that is played: of fewer, a longer time fits into a run")
     parser.add_argument("--begin", type=float, default=0, help="second of the trace with which runs begin")
     parser.add_argument("--workers", type=int, help="workers (8 simulated or 4 real ones)")
     parser.add_argument("--shrink", type=int, help="prompts, blocks and caches are so many times smaller, prompts as much slower")
@@ -51,9 +52,11 @@ def arguments():
     engines.add_argument("--width", type=int, default=256, help="hidden size of the model, whose weights are random")
     engines.add_argument("--layers", type=int, default=4, help="its layers")
     given = parser.parse_args()
+    if not given.trace.is_file():
+        parser.error(f"--trace: {given.trace} is no file; Mooncake's repository (kvcache-ai/Mooncake) has conversation_trace.jsonl")
     # What the machines of these tests can do: see docs/policies/measured.md.
-    real, sim = (4, 12, 32, 262_144, 0.02), (8, 4, 8, 1_024_000, 3.2)
-    names = ("workers", "shrink", "output_shrink", "cache_tokens", "load")
+    real, sim = (4, 16, 32, 1_024_000, 40.0, 0.1), (8, 4, 8, 1_024_000, 3.2, 1.0)
+    names = ("workers", "shrink", "output_shrink", "cache_tokens", "load", "conversations")
     for name, value in zip(names, real if given.engines else sim):
         if getattr(given, name) is None:
             setattr(given, name, value)
@@ -73,6 +76,7 @@ class Runs:
         with given.trace.open() as file:
             self.requests = traces.read(file, given.longest)
         speed = given.load / given.time_scale
+        self.requests = traces.conversations(self.requests, given.conversations)
         self.requests = traces.part(self.requests, given.seconds * speed, given.begin)
         self.speed, self.count = speed, 0
         self.fleet = fleets.start(stack, given, self.directory)

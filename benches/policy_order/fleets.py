@@ -48,8 +48,8 @@ def real(stack, given, _directory):
     model = {"hidden_size": given.width, "intermediate_size": 3 * given.width, "num_hidden_layers": given.layers,
              "num_attention_heads": given.width // 64, "num_key_value_heads": given.width // 64, "head_dim": 64}
     # In one process each: else two of every engine wait for each other in loops, and keep a core each busy.
-    flags = ["--distributed-executor-backend", "uni", "--load-format", "dummy", "--hf-overrides", json.dumps(model), "--block-size", "16",
-             "--num-gpu-blocks-override", str(given.cache_tokens // 16), "--max-num-seqs", "32"]
+    flags = ["--distributed-executor-backend", "uni", "--load-format", "dummy", "--hf-overrides", json.dumps(model), "--block-size", "32",
+             "--num-gpu-blocks-override", str(given.cache_tokens // 32), "--max-num-seqs", "32"]
     workers = []
     for _ in range(given.workers):
         events = []

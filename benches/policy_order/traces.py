@@ -35,3 +35,12 @@ def write(path, requests, run, seed, shrink, output_shrink):
 def part(requests, seconds, begin=0):
     """Those that come in so many seconds of the trace, from a second on."""
     return [one for one in requests if begin <= one["timestamp"] / 1000 < begin + seconds]
+
+
+def conversations(requests, share):
+    """Those of this share of the conversations, so that a longer time of the trace fits into a run. What requests of one
+    have in common is their second block: the first one is that of a system prompt, which many have."""
+    def kept(one):
+        ids = one["hash_ids"]
+        return random.Random(ids[min(1, len(ids) - 1)] if ids else 0).random() < share
+    return [one for one in requests if kept(one)]
