@@ -2,7 +2,9 @@
 //!
 //! | endpoint | answer |
 //! |---|---|
-//! | `GET /workers` | [`WorkerList`] of [`WorkerView`]s |
+//! | `GET /workers`, `GET /workers/{id}` | [`WorkerList`] of [`WorkerView`]s, [`WorkerView`] |
+//! | `DELETE /workers/{id}` | [`WorkerRemoval`] |
+//! | `GET /list_workers`, `GET /get_loads` | [`WorkerUrls`], [`WorkerLoads`] |
 //! | `GET /v1/plugins`, `GET /v1/plugins/{name}` | [`PluginList`] of [`PluginSummary`]s, [`PluginView`] |
 //! | `PUT /v1/plugins/{name}`, `PATCH …/config` | [`Pushed`], or a stream of [`ProgressLine`]s |
 //! | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | [`DecisionList`], [`RequestRecord`] |
@@ -20,6 +22,7 @@ mod problem;
 #[cfg(feature = "server")]
 mod told_problem;
 mod worker_view;
+mod worker_list_views;
 mod plugin_view;
 mod pushed;
 mod progress_line;
@@ -45,4 +48,5 @@ pub use crate::router_status::{
 pub use crate::signature_header::SIGNATURE_HEADER;
 #[cfg(feature = "server")]
 pub use crate::told_problem::ToldProblem;
+pub use crate::worker_list_views::{WorkerLoad, WorkerLoads, WorkerRemoval, WorkerUrls};
 pub use crate::worker_view::{CircuitState, EngineView, RankView, WorkerList, WorkerView};

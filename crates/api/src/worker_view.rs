@@ -10,6 +10,9 @@ use sglang_router_rs::core::{BookNumbers, KnownReport, WorkerRole};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct WorkerView {
+    /// Its name in paths, which follows from its URL. A router before this field tells none.
+    #[serde(default)]
+    pub id: String,
     /// Its URL.
     pub url: String,
     /// Which part of a request it serves.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -36,6 +36,8 @@ impl Drop for OnDrop {
 /// A request as a worker got it.
 #[derive(Clone, Debug)]
 pub struct SeenRequest {
+    /// Its method.
+    pub method: Method,
     /// What it is for.
     pub uri: Uri,
     /// The version of HTTP that it came in.
@@ -365,8 +367,13 @@ async fn answer(
     }
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return whole(400, "") };
-    let seen =
-        SeenRequest { uri: head.uri, version: head.version, headers: head.headers, body: body.to_bytes() };
+    let seen = SeenRequest {
+        method: head.method,
+        uri: head.uri,
+        version: head.version,
+        headers: head.headers,
+        body: body.to_bytes(),
+    };
     state.seen.lock().push(seen.clone());
     state.arrived.notify_waiters();
     reply(seen).await

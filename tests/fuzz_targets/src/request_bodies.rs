@@ -26,7 +26,16 @@ static FIELDS: LazyLock<WantedFields> = LazyLock::new(|| {
 pub fn request_bodies(bytes: &[u8]) {
     let Some((route, body)) = bytes.split_first() else { return };
     let body = &body[..body.len().min(MAX_BYTES)];
-    let routes = [Route::Chat, Route::Completions, Route::Embeddings, Route::Generate];
+    let routes = [
+        Route::Chat,
+        Route::Completions,
+        Route::Embeddings,
+        Route::Generate,
+        Route::Responses,
+        Route::Messages,
+        Route::Rerank,
+        Route::Tokenize,
+    ];
     let route = routes[usize::from(*route) % routes.len()];
     let wanted = Wanted { prefix: Some(BLOCKS), fields: FIELDS.clone(), ..Wanted::ALL };
     let found = facts(route, body, wanted);

@@ -6,7 +6,10 @@
 //! | admin | `POST /workers` | adds a worker, body as `[[workers]]` in the configuration |
 //! | admin | `POST /workers/drain?url=…` | no new requests; those in flight go on |
 //! | admin | `POST /workers/undrain?url=…` | it may be chosen again |
-//! | admin | `DELETE /workers?url=…`, `DELETE /workers/{url}` | drains, then removes |
+//! | admin | `DELETE /workers?url=…`, `DELETE /workers/{id}` | drains, then removes |
+//! | admin | `GET /workers/{id}` | one worker |
+//! | admin | `/add_worker`, `/remove_worker`, `/list_workers`, `/get_loads` | the same as other routers have it |
+//! | admin | `POST /flush_cache` and the like, `POST /v1/fanout/{path}` | to the workers, all or some |
 //! | admin | `GET /v1/plugins`, `GET /v1/plugins/{name}` | what is known of plugins |
 //! | admin | `PUT /v1/plugins/{name}` | loads a module, or replaces the one of that name |
 //! | admin | `DELETE /v1/plugins/{name}` | unloads; `?force=true` even the policy in use |
@@ -31,8 +34,12 @@ mod body;
 pub(crate) mod extract;
 pub(crate) mod listener;
 pub(crate) mod kept_workers;
+mod worker_id;
 mod worker_views;
 pub(crate) mod workers;
+pub(crate) mod worker_aliases;
+mod fan_out_view;
+pub(crate) mod fan_out;
 pub(crate) mod plugins;
 pub(crate) mod decisions;
 pub(crate) mod queue;

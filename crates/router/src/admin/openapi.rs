@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
-use crate::admin::{decisions, queue, sessions, status, workers};
+use crate::admin::{decisions, fan_out, queue, sessions, status, worker_aliases, workers};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -33,6 +33,14 @@ use crate::admin::{decisions, queue, sessions, status, workers};
         workers::undrain,
         workers::remove_by_query,
         workers::remove_by_path,
+        workers::show,
+        worker_aliases::add_worker,
+        worker_aliases::remove_worker,
+        worker_aliases::list_workers,
+        worker_aliases::loads,
+        worker_aliases::loads_as_engines,
+        fan_out::fan_out,
+        fan_out::fan_out_any,
         describe,
     ),
     security((), ("bearer" = [])),

@@ -122,8 +122,13 @@ pub(crate) async fn log_changes(State(log): State<ChangeLog>, request: Request, 
     let (head, body) = request.into_parts();
     let who = Who::of(&head);
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    // Only a worker's URL can be part of a path, and it may be refused just for its password.
-    let path = if path.starts_with("/workers") { without_user(path) } else { path.to_owned() };
+    // A worker's URL may be refused just for its password, and other routers take the worker's key here.
+    let is_worker = ["/workers", "/add_worker", "/remove_worker"].iter().any(|name| path.starts_with(name));
+    let path = match path.find("api_key=") {
+        Some(key) => format!("{}***", path.get(..key).unwrap_or_default()),
+        None => path.to_owned(),
+    };
+    let path = if is_worker || path.contains("worker=") { without_user(&path) } else { path };
     let change = shown(&format!("{} {path}", head.method));
     let request = Request::from_parts(head, body);
     let done = tokio::spawn(async move {

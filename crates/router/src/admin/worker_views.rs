@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::admin::worker_id::id_of;
 use crate::proxy::target::Target;
 use sgl_api::{CircuitState, EngineView, RankView, WorkerView};
 use sglang_router_rs::core::{Worker, WorkerReport};
@@ -34,6 +35,7 @@ pub(crate) fn view(first: &Target, targets: &[Arc<Target>]) -> WorkerView {
     let is_ranked = first.rank_number().is_some();
     let outcomes: Vec<(u64, u64)> = targets.iter().map(|target| target.outcomes()).collect();
     WorkerView {
+        id: id_of(&first.endpoint().url().to_string()),
         url: first.endpoint().url().to_string(),
         role: spec.role,
         model: spec.model.clone(),

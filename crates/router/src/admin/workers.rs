@@ -9,22 +9,23 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::routing::{delete, get, post};
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
 
 use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
 use crate::admin::extract::{InPath, InQuery};
 use crate::admin::kept_workers::{KeptWorkers, Turn};
 use crate::admin::who::Changed;
+use crate::admin::worker_id::{id_of, normal, url_of};
 use crate::admin::worker_views;
 use crate::config::check_workers::check_worker;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
-use sgl_api::{Problem, WorkerList, WorkerView};
+use sgl_api::{Problem, WorkerList, WorkerRemoval, WorkerView};
 use sgl_upstream::{WorkerUrl, without_user};
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::types::shown;
@@ -37,7 +38,7 @@ pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router
         .route("/workers", get(list).post(add).delete(remove_by_query))
         .route("/workers/drain", post(drain))
         .route("/workers/undrain", post(undrain))
-        .route("/workers/{*url}", delete(remove_by_path))
+        .route("/workers/{*url}", get(show).delete(remove_by_path))
         .with_state(Workers { backends, kept })
 }
 
@@ -46,6 +47,18 @@ pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router
 pub(crate) struct Workers {
     backends: Arc<Backends>,
     kept: Option<Arc<KeptWorkers>>,
+}
+
+impl Workers {
+    /// Those of the data plane, and where those are kept that are added.
+    pub(crate) fn new(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Self {
+        Self { backends, kept }
+    }
+
+    /// Those of the data plane.
+    pub(crate) fn backends(&self) -> &Arc<Backends> {
+        &self.backends
+    }
 }
 
 /// The worker as it is now, of which this is one candidate.
@@ -87,17 +100,32 @@ pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Jso
     (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn add(
-    State(Workers { backends, kept }): State<Workers>,
+    State(workers): State<Workers>,
     request: Request,
-) -> Result<(StatusCode, Extension<Changed>, Json<WorkerView>), Problem> {
+) -> Result<(StatusCode, [(HeaderName, String); 1], Extension<Changed>, Json<WorkerView>), Problem> {
     let (head, body) = request.into_parts();
     BodyKind::of(&head.headers, &[BodyKind::Json])?;
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
     let entry: WorkerEntry = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {}", without_user(&error.to_string())))
     })?;
+    let (changed, target) = add_entry(&workers, &entry).await?;
+    let view = view(&workers.backends, &target);
+    let location = [(header::LOCATION, format!("/workers/{}", view.id))];
+    Ok((StatusCode::CREATED, location, Extension(changed), Json(view)))
+}
+
+/// Adds a worker, and keeps it if any are kept.
+///
+/// # Errors
+///
+/// 400 if it is none, 409 if it is there already.
+pub(crate) async fn add_entry(
+    Workers { backends, kept }: &Workers,
+    entry: &WorkerEntry,
+) -> Result<(Changed, Arc<Target>), Problem> {
     let mut faults = Vec::new();
-    let entry = check_worker(&entry, "", &mut faults);
+    let entry = check_worker(entry, "", &mut faults);
     if !faults.is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, Faults(faults).to_string()));
     }
@@ -109,11 +137,26 @@ pub(crate) async fn add(
                 let url = target.endpoint().url().to_string();
                 kept.add(turn, WorkerEntry { url, ..entry }).await;
             }
-            Ok((StatusCode::CREATED, Extension(added(&target)), Json(view(&backends, &target))))
+            Ok((added(&target), target))
         }
-        Err(error @ AddError::Fleet(_)) => Err(there_already(&backends, &entry, &error)),
+        Err(error @ AddError::Fleet(_)) => Err(there_already(backends, &entry, &error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
     }
+}
+
+/// Shows a worker
+#[utoipa::path(get, path = "/workers/{url}", tag = "workers",
+    params(("url" = String, Path, description = "Its id, or its URL as it is or percent-encoded")), responses(
+    (status = 200, body = WorkerView),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn show(
+    State(Workers { backends, .. }): State<Workers>,
+    InPath(name): InPath<String>,
+) -> Result<Json<WorkerView>, Problem> {
+    let targets = backends.targets(&url_of(&backends, &name));
+    let target = targets.first().ok_or_else(|| unknown(&backends, &name))?;
+    Ok(Json(view(&backends, target)))
 }
 
 /// Ends new requests to a worker
@@ -125,7 +168,7 @@ pub(crate) async fn drain(
     State(Workers { backends, .. }): State<Workers>,
     InQuery(ByUrl { url }): InQuery<ByUrl>,
 ) -> Result<(StatusCode, Json<WorkerView>), Problem> {
-    let target = backends.drain(&url).ok_or_else(|| unknown(&backends, &url))?;
+    let target = backends.drain(&url_of(&backends, &url)).ok_or_else(|| unknown(&backends, &url))?;
     tracing::info!(worker = %target.endpoint().url(), "draining");
     Ok((StatusCode::ACCEPTED, Json(view(&backends, &target))))
 }
@@ -152,7 +195,7 @@ pub(crate) async fn undrain(
     State(Workers { backends, .. }): State<Workers>,
     InQuery(ByUrl { url }): InQuery<ByUrl>,
 ) -> Result<Json<WorkerView>, Problem> {
-    let target = backends.undrain(&url).ok_or_else(|| unknown(&backends, &url))?;
+    let target = backends.undrain(&url_of(&backends, &url)).ok_or_else(|| unknown(&backends, &url))?;
     let target = target.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
     tracing::info!(worker = %target.endpoint().url(), "not draining any more");
     Ok(Json(view(&backends, &target)))
@@ -160,50 +203,50 @@ pub(crate) async fn undrain(
 
 /// Drains a worker, then removes it
 #[utoipa::path(delete, path = "/workers", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
-    (status = 202, description = "Draining, removed then"),
+    (status = 202, description = "Draining, removed then", body = WorkerRemoval),
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn remove_by_query(
     State(workers): State<Workers>,
     InQuery(ByUrl { url }): InQuery<ByUrl>,
-) -> Result<StatusCode, Problem> {
+) -> Result<(StatusCode, Json<WorkerRemoval>), Problem> {
     remove(&workers, &url).await
 }
 
 /// Drains a worker, then removes it
 #[utoipa::path(delete, path = "/workers/{url}", tag = "workers",
-    params(("url" = String, Path, description = "URL of the worker, as it is or percent-encoded")), responses(
-    (status = 202, description = "Draining, removed then"),
+    params(("url" = String, Path, description = "Id of the worker, or its URL as it is or percent-encoded")), responses(
+    (status = 202, description = "Draining, removed then", body = WorkerRemoval),
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn remove_by_path(
     State(workers): State<Workers>,
     InPath(url): InPath<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<(StatusCode, Json<WorkerRemoval>), Problem> {
     remove(&workers, &url).await
 }
 
 /// 202: the removal goes on in the background.
-async fn remove(workers: &Workers, url: &str) -> Result<StatusCode, Problem> {
-    let normal = normal(url);
+pub(crate) async fn remove(
+    workers: &Workers,
+    url: &str,
+) -> Result<(StatusCode, Json<WorkerRemoval>), Problem> {
+    let normal = normal(&url_of(&workers.backends, url));
     let turn = turn(workers.kept.as_ref()).await;
     let _removal = workers.backends.retire(&normal).ok_or_else(|| unknown(&workers.backends, url))?;
     tracing::info!(worker = normal, "draining, then removing");
+    let (status, worker_id) = ("accepted".to_owned(), id_of(&normal));
+    let removal = WorkerRemoval { status, worker_id, url: normal.clone() };
     if let Some((kept, turn)) = turn {
         kept.remove(turn, normal).await;
     }
-    Ok(StatusCode::ACCEPTED)
+    Ok((StatusCode::ACCEPTED, Json(removal)))
 }
 
 /// The turn for a change of the fleet and of what is kept of it, if anything is.
 async fn turn(kept: Option<&Arc<KeptWorkers>>) -> Option<(&Arc<KeptWorkers>, Turn)> {
     let kept = kept?;
     Some((kept, kept.turn().await))
-}
-
-/// The URL as the fleet knows it.
-fn normal(url: &str) -> String {
-    WorkerUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
 }
 
 /// The answer about a worker that is not there. Metrics and records show ranks by URLs of their own, which

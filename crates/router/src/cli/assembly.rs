@@ -16,9 +16,10 @@ use crate::admin::host_rule::HostRule;
 use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
+use crate::admin::workers::Workers;
 use crate::admin::{
-    decisions, extract, guard, listener, metrics_page, openapi, page, plugins, queue, sessions, status, who,
-    workers,
+    decisions, extract, fan_out, guard, listener, metrics_page, openapi, page, plugins, queue, sessions,
+    status, who, worker_aliases, workers,
 };
 use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
@@ -175,7 +176,10 @@ impl RunningRouter {
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
         let asks_token = status::AsksToken(config.admin_token.is_some());
+        let aliases = Workers::new(Arc::clone(proxy.backends()), kept.clone());
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
+            .merge(worker_aliases::routes(aliases))
+            .merge(fan_out::routes(Arc::clone(proxy.backends())))
             .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
             .merge(decisions::routes(recorder))
             .merge(queue::routes(Arc::clone(&proxy)))

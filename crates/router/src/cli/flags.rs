@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use crate::cli::call_flags::CallFlags;
 use crate::cli::setting::setting;
 use crate::cli::tls_flags::TlsArgs;
 use crate::config::plugin_entry::PluginEntry;
@@ -154,6 +155,9 @@ pub struct ServeArgs {
     /// Answers carry x-sgl-worker with the URL of the worker
     #[arg(long)]
     pub worker_header: bool,
+    /// What clients may call
+    #[command(flatten)]
+    pub calls: CallFlags,
 
     /// Share of the requests whose decisions are recorded, 0.0 to 1.0 [default: 0.0]
     #[arg(long, value_name = "SHARE")]
@@ -239,6 +243,7 @@ impl ServeArgs {
         self.lay_over_listeners(config);
         self.lay_over_limits(config);
         self.tls.lay_over(config);
+        self.calls.lay_over(config);
         set(&self.policy, &mut config.policy);
         let workers = self.workers(faults);
         if !workers.is_empty() {

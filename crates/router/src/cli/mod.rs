@@ -2,6 +2,7 @@
 
 mod setting;
 pub(crate) mod tls_flags;
+mod call_flags;
 mod flags;
 mod flag_keys;
 mod log;

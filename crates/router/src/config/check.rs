@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::calls_section::CallSettings;
 use crate::config::check_queue::check_queue;
 use crate::config::check_tls::{check_http2, check_listener_tls, check_worker_tls};
 use crate::config::check_tokenizers::{check_tokenizers, check_tokenizing};
@@ -248,6 +249,7 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         queue: check_queue(&config.queue, faults),
         max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
         retry_on: check_retry_on(&config.retry.on, faults),
+        calls: CallSettings::checked(&config.calls, faults),
         requests: RequestSettings::checked(&config.requests, faults),
         upstream: UpstreamSettings {
             connect_timeout: Duration::from_millis(within(

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::calls_section::CallSettings;
 use crate::config::engine_setting::EngineSetting;
 use crate::config::fixed::FixedKeys;
 use crate::config::plugin_entry::PluginEntry;
@@ -152,6 +153,8 @@ pub struct ProxySettings {
     pub max_retries: u32,
     /// What is a reason for one.
     pub retry_on: RetryOn,
+    /// What clients may call beside the usual.
+    pub calls: CallSettings,
     /// What is worked out of requests.
     pub requests: RequestSettings,
     /// How workers are connected to.

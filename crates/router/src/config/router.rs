@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::calls_section::CallsSection;
 use crate::config::compile_section::CompileSection;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::queue_section::QueueSection;
@@ -51,6 +52,8 @@ pub struct RouterConfig {
     pub admin: AdminSection,
     /// Which decisions are recorded.
     pub records: RecordsSection,
+    /// What clients may call beside the usual.
+    pub calls: CallsSection,
     /// What is worked out of requests.
     pub requests: RequestsSection,
     /// How workers are called.
@@ -92,6 +95,7 @@ impl Default for RouterConfig {
             metrics: MetricsSection::default(),
             admin: AdminSection::default(),
             records: RecordsSection::default(),
+            calls: CallsSection::default(),
             requests: RequestsSection::default(),
             upstream: UpstreamSection::default(),
             retry: RetrySection::default(),

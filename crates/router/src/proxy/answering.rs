@@ -13,13 +13,14 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::listening::Lesson;
 use crate::proxy::out_body::OutBody;
 use crate::proxy::pair::PairRequest;
-use crate::proxy::parse::Wanted;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::request_course::RequestCourse;
 use crate::proxy::request_view::RequestView;
+use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
 use crate::proxy::tried::Selection;
+use crate::proxy::wanted::Wanted;
 use crate::records::Draft;
 use sgl_api::End;
 use sglang_router_rs::core::WorkerTable;
@@ -63,6 +64,7 @@ pub(crate) async fn answer(
                 course.arrival_rate = info.arrival_rate;
                 let second = course.second.carried_on();
                 course.shape = Some(shape);
+                course.seek(client.proxy(), inbound, view.facts.previous_response.as_deref());
                 if shape == Shape::Pair {
                     let body = course.counted(inbound);
                     let pair = PairRequest::new(client, &inbound.head, body, view.facts.batch, second);
@@ -104,6 +106,8 @@ async fn serve<F: Form>(
         let snapshot = &course.snapshot;
         let given = SelectWorkerInfo { excluded: course.tried.workers(), ..*info };
         let (table, eligible) = (snapshot.table(), snapshot.eligible_of(F::SHAPE, &given)?);
+        let home = course.only_home();
+        let eligible = home.as_ref().or(eligible);
         let wait = course.waits.hold.offer(proxy.queue(), inbound);
         let given = SelectWorkerInfo { eligible, wait: Some(wait), ..given };
         let asked = record.as_ref().map(|record| {
@@ -136,7 +140,9 @@ async fn serve<F: Form>(
         course.tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
         let attempted = F::judge(form.attempt(placed, course.others(model, chosen)).await)?;
         let tried = &mut course.tried;
-        if !tried.take_retry(&attempted.outcome, attempted.other, form.second_run()) {
+        let is_retried = tried.take_retry(&attempted.outcome, attempted.other, form.second_run());
+        let mut seeks_on = || course.sought.as_mut().is_some_and(|sought| sought.goes_on(&attempted.outcome));
+        if !is_retried && !seeks_on() {
             let (outcome, prefill) = attempted.settled(tried);
             return outcome.into_response(client, inbound, Lesson::of(info), prefill, record).map(Some);
         }
@@ -193,6 +199,8 @@ async fn read_request<'a>(
     };
     let wanted =
         Wanted::new(needs, fields, settings.prefix, snapshot.routes_by_model(), snapshot.may_pair(route));
+    let previous_response = route == Route::Responses && proxy.response_homes().is_some();
+    let wanted = Wanted { previous_response, ..wanted };
     let is_parsed = wanted.anything();
     if !is_parsed && needs == RequestNeeds::default() {
         return Ok((RequestView::default(), Shape::Single));

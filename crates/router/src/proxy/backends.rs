@@ -145,6 +145,11 @@ impl Backends {
         self.keepers.lock().upkeep = Some(Keeper(self.runtime.spawn(upkeep)));
     }
 
+    /// The worker holds nothing of any prompt any more: it was told to forget.
+    pub(crate) fn forget_prefixes(&self, url: &str) {
+        self.roster.forget_prefixes(&normal(url));
+    }
+
     /// How often workers are asked for their load; `None` if they are not.
     pub fn load_interval(&self) -> Option<Duration> {
         self.settings.health.load_interval

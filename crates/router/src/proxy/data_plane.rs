@@ -10,6 +10,7 @@ use crate::proxy::backends::Backends;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
+use crate::proxy::response_homes::ResponseHomes;
 use crate::records::Recorder;
 use crate::tokens::Tokenizing;
 use sglang_router_rs::core::{ArrivalRate, TokenRatios};
@@ -31,6 +32,7 @@ pub struct DataPlane {
     token_ratios: Arc<TokenRatios>,
     arrivals: ArrivalRate,
     tokenizing: Arc<Tokenizing>,
+    response_homes: Option<Arc<ResponseHomes>>,
     stopping: AtomicBool,
 }
 
@@ -60,6 +62,8 @@ impl DataPlane {
         register_ratios(Arc::clone(&token_ratios), metrics);
         let tokenizing = Tokenizing::new(settings.tokenizing);
         tokenizing.register(metrics);
+        let calls = &settings.calls;
+        let response_homes = ResponseHomes::new(calls.remembered_responses, calls.remember_responses);
         Arc::new(Self {
             settings,
             policy,
@@ -71,6 +75,7 @@ impl DataPlane {
             token_ratios,
             arrivals: ArrivalRate::new(Instant::now()),
             tokenizing,
+            response_homes,
             stopping: AtomicBool::new(false),
         })
     }
@@ -138,6 +143,11 @@ impl DataPlane {
     /// The tokenizers.
     pub(crate) fn tokenizing(&self) -> &Arc<Tokenizing> {
         &self.tokenizing
+    }
+
+    /// Who made which response, if that is remembered.
+    pub(crate) fn response_homes(&self) -> Option<&Arc<ResponseHomes>> {
+        self.response_homes.as_ref()
     }
 
     /// True once the router was told to stop: it is not ready any more.

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub batch: Option<usize>,
     /// What its hashes are seeded with.
     pub(crate) seed: SeedFields<'a>,
+    /// The response that it goes on from.
+    pub previous_response: Option<Cow<'a, str>>,
     /// Why the rest of the body could not be read.
     pub broken: Option<Broken>,
 }
@@ -76,6 +78,7 @@ impl Facts<'_> {
         let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
         let (text, model, fields) = (owned(self.text), owned(self.model), self.fields.into_owned());
         let seed = self.seed.into_owned();
+        let previous_response = owned(self.previous_response);
         let Self {
             text_bytes, tokens, token_count, max_tokens, stream, prefix_hashes, batch, broken, ..
         } = self;
@@ -91,6 +94,7 @@ impl Facts<'_> {
             model,
             batch,
             seed,
+            previous_response,
             broken,
         }
     }

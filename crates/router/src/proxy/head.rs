@@ -1,7 +1,10 @@
 //! The head of a request on its way to a worker.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request};
 
+use crate::config::forwarding::Forwarding;
 use crate::proxy::headers::{join_cookies, prepare_request};
 use crate::proxy::target::Target;
 use sgl_upstream::{Outgoing, Payload};
@@ -17,6 +20,8 @@ pub(crate) struct Head {
     pub headers: HeaderMap,
     /// Those that speak to this router.
     own: Vec<(HeaderName, HeaderValue)>,
+    /// Which of the headers workers get, if not all.
+    forwarding: Option<Arc<Forwarding>>,
 }
 
 impl Head {
@@ -27,7 +32,12 @@ impl Head {
             join_cookies(&mut headers);
         }
         let own = prepare_request(&mut headers, forwarded_for);
-        Self { method, uri: origin_form(uri), headers, own }
+        Self { method, uri: origin_form(uri), headers, own, forwarding: None }
+    }
+
+    /// The same, of which workers get only what this lets through.
+    pub(crate) fn forwarded_by(self, forwarding: Option<Arc<Forwarding>>) -> Self {
+        Self { forwarding, ..self }
     }
 
     /// The values of a header that speaks to this router, by its lower-case name.
@@ -41,7 +51,8 @@ impl Head {
         let mut request = Request::new(rank.map_or_else(|| body.clone(), |rank| rank.body(body)));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        let forwarded = self.forwarding.as_ref().map(|forwarding| forwarding.of(&self.headers));
+        *request.headers_mut() = forwarded.unwrap_or_else(|| self.headers.clone());
         request.headers_mut().insert(header::HOST, target.host().clone());
         if let Some(rank) = rank {
             rank.write(request.headers_mut());

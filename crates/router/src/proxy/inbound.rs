@@ -35,6 +35,11 @@ impl Inbound {
         Newcomer { route: self.route, model, body_bytes: self.body.len() as u64 }
     }
 
+    /// The path of its endpoint, as policies are told it: without what names one thing.
+    pub(crate) fn path(&self) -> &str {
+        if self.route == Route::Listed { self.head.uri.path() } else { self.route.path() }
+    }
+
     /// Whether it may run a second time.
     pub(crate) fn second_run(&self) -> SecondRun {
         SecondRun::allowed_by(self.head.own(NO_RETRY_HEADER))

@@ -42,8 +42,8 @@ fn value(text: &[u8]) -> Option<&[u8]> {
 /// The value of the only member of that name.
 pub(crate) fn member<'t>(object: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
     let mut found = FoundMember::default();
-    let begins = walk(object, |known, rest| {
-        if known == name {
+    let begins = walk(object, |depth, known, rest| {
+        if depth == 1 && known == name {
             found.add(rest);
         }
     });
@@ -59,10 +59,10 @@ impl<'t> FoundMember<'t> {
     }
 }
 
-/// Walks backwards through the object that the text ends with, and gives the name of each of its own
-/// members with what follows the colon. Behind the end nothing is open, so each quote that is met there
+/// Walks backwards through the object that the text ends with, and gives the name of each
+/// member, its own ones at depth 1, with what follows the colon. Behind the end nothing is open, so each quote that is met there
 /// ends a text, and what lies before it is known: forwards, from the middle of a text, nothing would be.
-pub(crate) fn walk<'t>(text: &'t [u8], mut on_member: impl FnMut(&'t [u8], &'t [u8])) -> Begins {
+pub(crate) fn walk<'t>(text: &'t [u8], mut on_member: impl FnMut(usize, &'t [u8], &'t [u8])) -> Begins {
     let text = text.trim_ascii_end();
     if !text.ends_with(b"}") {
         return Begins::Elsewhere;
@@ -80,10 +80,8 @@ pub(crate) fn walk<'t>(text: &'t [u8], mut on_member: impl FnMut(&'t [u8], &'t [
                 before = text.get(..opening).unwrap_or_default();
                 let name = text.get(opening + 1..end).unwrap_or_default();
                 let after = text.get(end + 1..).unwrap_or_default().trim_ascii_start();
-                if depth == 1
-                    && let Some(rest) = after.strip_prefix(b":")
-                {
-                    on_member(name, rest);
+                if let Some(rest) = after.strip_prefix(b":") {
+                    on_member(depth, name, rest);
                 }
             }
             _ => {}

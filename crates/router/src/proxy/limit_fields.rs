@@ -17,7 +17,10 @@ impl LimitFields {
     pub(crate) fn read(&mut self, key: &str, route: Route, json: &mut Json<'_>) -> Result<(), Broken> {
         match (key, route) {
             ("max_completion_tokens", Route::Chat) => self.completion = json.count()?,
-            ("max_tokens", Route::Chat | Route::Completions) => self.plain = json.count()?,
+            ("max_output_tokens", Route::Responses)
+            | ("max_tokens", Route::Chat | Route::Completions | Route::Messages) => {
+                self.plain = json.count()?
+            }
             ("sampling_params", Route::Generate) => self.plain = most_new_tokens(json)?,
             _ => json.skip()?,
         }

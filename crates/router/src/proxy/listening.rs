@@ -5,6 +5,7 @@ use http::response;
 use hyper::body::Frame;
 
 use crate::proxy::headers::is_json;
+use crate::proxy::response_reader::ResponseReader;
 use crate::proxy::token_usage::TokenUsage;
 use crate::proxy::usage::{BodyForm, UsageTail};
 use sglang_router_rs::core::TokenRatios;
@@ -18,6 +19,8 @@ pub(crate) struct Listening {
     awaits_event: bool,
     /// What is learnt from the count of the prompt's tokens.
     lesson: Option<Lesson>,
+    /// Looks for the id of a response, as long as it has not come.
+    response: Option<ResponseReader>,
 }
 
 /// A prompt whose tokens were estimated by its text.
@@ -46,29 +49,33 @@ impl Listening {
         has_events: bool,
         lesson: Option<Lesson>,
         ratios: &TokenRatios,
+        reader: Option<impl FnOnce(BodyForm) -> ResponseReader>,
     ) -> Option<Box<Self>> {
-        let may_listen = needs.usage || needs.lessons || needs.first_tokens;
+        let may_listen = needs.usage || needs.lessons || needs.first_tokens || reader.is_some();
         if !may_listen || !head.status.is_success() {
             return None;
         }
         let lesson = lesson.filter(|lesson| needs.lessons && ratios.is_due(lesson.model.as_deref()));
         let reads = needs.usage || lesson.is_some();
-        let form = if has_events && (reads || needs.first_tokens) {
+        let form = if has_events && (reads || needs.first_tokens || reader.is_some()) {
             BodyForm::Events
-        } else if reads && is_json(&head.headers) {
+        } else if (reads || reader.is_some()) && is_json(&head.headers) {
             BodyForm::Json
         } else {
             return None;
         };
         let usage = reads.then(|| UsageTail::new(form));
-        Some(Box::new(Self { usage, awaits_event: needs.first_tokens && has_events, lesson }))
+        let (awaits_event, response) = (needs.first_tokens && has_events, reader.map(|reader| reader(form)));
+        Some(Box::new(Self { usage, awaits_event, lesson, response }))
     }
 
     /// The next piece of the body.
     pub(crate) fn look(&mut self, frame: &Frame<Bytes>) {
-        if let (Some(usage), Some(piece)) = (&mut self.usage, frame.data_ref()) {
+        let Some(piece) = frame.data_ref() else { return };
+        if let Some(usage) = &mut self.usage {
             usage.look(piece);
         }
+        self.response.take_if(|reader| reader.look(piece));
     }
 
     /// True once, when the first event has come.

@@ -18,13 +18,15 @@ pub(crate) struct Others<'a> {
     pub(crate) model: Option<&'a str>,
     /// Where the request is.
     pub(crate) chosen: Selection,
+    /// Whether only the worker where it is has what it asks for.
+    pub(crate) has_home: bool,
 }
 
 impl Others<'_> {
     /// True if somebody could without the decode half, or without the only worker.
     pub(crate) fn than_decode(&self) -> bool {
-        let Self { snapshot, tried, route, model, chosen } = *self;
-        tried.has_for_break() && are_left(snapshot, route, model, tried.workers(), chosen.decode)
+        let Self { snapshot, tried, route, model, chosen, has_home } = *self;
+        !has_home && tried.has_for_break() && are_left(snapshot, route, model, tried.workers(), chosen.decode)
     }
 
     /// Tells whether somebody could without the prefill half. It is asked by a task of its own, if at

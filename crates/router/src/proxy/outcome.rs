@@ -14,7 +14,9 @@ use crate::proxy::out_body::{OutBody, Passed};
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::proxy_error::ProxyError;
+use crate::proxy::response_reader::ResponseReader;
 use crate::proxy::retry::Ending;
+use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
@@ -197,7 +199,14 @@ impl Answered {
         let Opening { mut head, body, events, open_end, .. } = opening;
         let ratios = client.proxy().token_ratios();
         let needs = client.proxy().outcome_needs(placement.needs());
-        let listening = Listening::to(needs, &head, events.is_some(), lesson, ratios);
+        let maker = placement.target().endpoint();
+        let homes = client.proxy().response_homes().filter(|_| head.status.is_success());
+        let reader = homes.filter(|_| inbound.route == Route::Responses);
+        let reader = reader.map(|homes| |form| ResponseReader::new(form, homes, maker));
+        if let Some((homes, id)) = homes.zip(inbound.route.response_id(inbound.head.uri.path())) {
+            homes.found(id, maker, &inbound.head.method);
+        }
+        let listening = Listening::to(needs, &head, events.is_some(), lesson, ratios, reader);
         prepare_answer(&mut head);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());

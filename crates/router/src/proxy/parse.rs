@@ -6,15 +6,17 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::proxy::body_values::{BodyValues, WantedFields};
+use crate::proxy::body_values::{BodyValues, MAX_VALUE_BYTES};
+use crate::proxy::dialogue::Dialogue;
 use crate::proxy::facts::Facts;
 use crate::proxy::json::{Broken, Json};
 use crate::proxy::limit_fields::LimitFields;
+use crate::proxy::multipart;
 use crate::proxy::prompt::{MAX_TEXT_BYTES, Prompt, PromptLimits};
 use crate::proxy::route::Route;
 use crate::proxy::seed_fields::SeedFields;
-use sglang_router_rs::policies::RequestNeeds;
-use sglang_router_rs::types::{PrefixBlocks, PrefixHasher};
+use crate::proxy::wanted::Wanted;
+use sglang_router_rs::types::PrefixHasher;
 
 /// A thread that serves nobody reads and copies larger bodies; this much takes well below a millisecond.
 pub(crate) const MAX_INLINE_BYTES: usize = 128 << 10;
@@ -28,82 +30,20 @@ static LARGE: Semaphore = Semaphore::const_new(2);
 /// The same for huge ones, which wait for each other and hold up nobody else.
 static HUGE: Semaphore = Semaphore::const_new(1);
 
-/// What is looked for in a body.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// The prompt: how long it is, and how many there are.
-    pub prompt: bool,
-    /// Its text too.
-    pub text: bool,
-    /// Its token ids too.
-    pub tokens: bool,
-    /// Its length in tokens.
-    pub prompt_tokens: bool,
-    /// The model.
-    pub model: bool,
-    /// How many tokens may be generated.
-    pub max_tokens: bool,
-    /// Whether the answer is to be a stream.
-    pub stream: bool,
-    /// Hashes of the prompt's blocks.
-    pub prefix: Option<PrefixBlocks>,
-    /// Values by where they are.
-    pub fields: WantedFields,
-}
-
-impl Wanted {
-    /// All that can be found without a name.
-    pub const ALL: Self = Self {
-        prompt: true,
-        text: true,
-        tokens: true,
-        prompt_tokens: true,
-        model: true,
-        max_tokens: true,
-        stream: true,
-        prefix: Some(PrefixBlocks::DEFAULT),
-        fields: WantedFields { names: None, session: None },
-    };
-
-    /// What the policy needs, the model if requests are routed by it, and the prompt if a pair of
-    /// workers has to be told how many there are.
-    pub fn new(
-        needs: RequestNeeds,
-        fields: WantedFields,
-        blocks: PrefixBlocks,
-        by_model: bool,
-        pair: bool,
-    ) -> Self {
-        let RequestNeeds { text, tokens, prompt_tokens, model, max_tokens, stream, prefix_hashes, .. } =
-            needs;
-        Self {
-            prompt: text || tokens || prompt_tokens || prefix_hashes || pair,
-            text,
-            tokens,
-            prompt_tokens,
-            // Models differ in what they make of a text.
-            model: model || tokens || prompt_tokens || prefix_hashes || by_model,
-            max_tokens,
-            stream,
-            prefix: prefix_hashes.then_some(blocks),
-            fields,
-        }
-    }
-
-    /// True if the body has to be parsed.
-    pub fn anything(&self) -> bool {
-        self.prompt || self.model || self.max_tokens || self.stream || !self.fields.is_empty()
-    }
-}
-
-/// Looks for what is wanted in a JSON object, without keeping others from being served.
+/// Looks for what is wanted in a JSON object, or for the model in a form whose parts `boundary` delimits,
+/// without keeping others from being served.
 ///
 /// # Cancel safety
 ///
 /// Nothing is lost.
-pub(crate) async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> Facts<'a> {
+pub(crate) async fn read<'a>(
+    route: Route,
+    body: &'a Bytes,
+    boundary: Option<Box<[u8]>>,
+    wanted: Wanted,
+) -> Facts<'a> {
     if body.len() <= MAX_INLINE_BYTES {
-        return facts(route, body, wanted);
+        return facts_of(route, body, boundary.as_deref(), wanted);
     }
     let body = body.clone();
     // It is never closed.
@@ -111,9 +51,15 @@ pub(crate) async fn read<'a>(route: Route, body: &'a Bytes, wanted: Wanted) -> F
     let reading = tokio::task::spawn_blocking(move || {
         // Given back even if nobody waits for the facts any more, and not before.
         let _permit = permit;
-        facts(route, &body, wanted).into_owned()
+        facts_of(route, &body, boundary.as_deref(), wanted).into_owned()
     });
     reading.await.unwrap_or_default()
+}
+
+fn facts_of<'a>(route: Route, body: &'a [u8], boundary: Option<&[u8]>, wanted: Wanted) -> Facts<'a> {
+    let Some(boundary) = boundary else { return facts(route, body, wanted) };
+    let model = if wanted.model { multipart::field(body, boundary, "model") } else { None };
+    Facts { model: model.map(Cow::Borrowed), ..Facts::default() }
 }
 
 /// Looks for what is wanted in a JSON object. Of a field that occurs twice the last counts, as for
@@ -132,9 +78,12 @@ pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
         limits: LimitFields::default(),
         stream: false,
         seed: SeedFields::default(),
+        dialogue: Dialogue::default(),
+        previous_response: None,
     };
     let whole = json.object(|key, json| found.field(key, json)).and_then(|()| json.end());
-    let FoundFields { mut prompt, fields, model, choices, limits, stream, seed, .. } = found;
+    let FoundFields { mut prompt, fields, model, choices, limits, stream, seed, dialogue, .. } = found;
+    dialogue.end(&mut prompt);
     Facts {
         prefix_hashes: seed.hashes(&mut prompt, model.as_deref()),
         text: prompt.text.filter(|_| found.wanted.text),
@@ -145,6 +94,7 @@ pub fn facts<'a>(route: Route, body: &'a [u8], wanted: Wanted) -> Facts<'a> {
         stream,
         fields,
         model,
+        previous_response: found.previous_response,
         batch: prompt.batch.or(choices.filter(|choices| *choices > 1)),
         seed,
         broken: whole.err(),
@@ -161,6 +111,8 @@ struct FoundFields<'a> {
     limits: LimitFields,
     stream: bool,
     seed: SeedFields<'a>,
+    dialogue: Dialogue<'a>,
+    previous_response: Option<Cow<'a, str>>,
 }
 
 impl<'a> FoundFields<'a> {
@@ -168,19 +120,42 @@ impl<'a> FoundFields<'a> {
         self.fields.read(key, json);
         match (key, self.route) {
             ("model", _) if self.wanted.model => {
-                self.model = None;
-                if json.peek() != Some(b'"') {
-                    return json.skip();
-                }
-                self.model = Some(json.string()?.text(MAX_TEXT_BYTES).0);
+                self.model = text_of(json, MAX_TEXT_BYTES)?;
                 Ok(())
             }
-            ("messages", Route::Chat) if self.wanted.prompt => {
+            ("previous_response_id", Route::Responses) if self.wanted.previous_response => {
+                self.previous_response = text_of(json, MAX_VALUE_BYTES)?;
+                Ok(())
+            }
+            ("system", Route::Messages | Route::CountTokens) | ("instructions", Route::Responses)
+                if self.wanted.prompt =>
+            {
+                self.dialogue.preface(json, &mut self.prompt)
+            }
+            ("messages", Route::Messages | Route::CountTokens) | ("input", Route::Responses)
+                if self.wanted.prompt =>
+            {
+                self.dialogue.turns(json, &mut self.prompt)
+            }
+            ("messages", Route::Chat | Route::Tokenize | Route::Pooling | Route::Classify)
+                if self.wanted.prompt =>
+            {
                 self.prompt.reset();
                 self.prompt.read_messages(json)
             }
-            ("prompt", Route::Completions) | ("input", Route::Embeddings) if self.wanted.prompt => {
+            ("prompt", Route::Completions | Route::Tokenize)
+            | ("input", Route::Embeddings | Route::Classify | Route::Pooling | Route::Speech)
+            | ("content", Route::Tokenize)
+            | ("tokens", Route::Detokenize)
+                if self.wanted.prompt =>
+            {
                 self.prompt.reset();
+                self.prompt.read(json)
+            }
+            // Each of them is one of several that make the prompts.
+            ("query" | "documents" | "items" | "text_1" | "text_2", Route::Rerank | Route::Score)
+                if self.wanted.prompt =>
+            {
                 self.prompt.read(json)
             }
             // Clients that have one of them may send null as the other.
@@ -194,7 +169,9 @@ impl<'a> FoundFields<'a> {
                 self.stream = json.truth()?;
                 Ok(())
             }
-            ("max_tokens" | "max_completion_tokens" | "sampling_params", route) if self.wanted.max_tokens => {
+            ("max_tokens" | "max_completion_tokens" | "max_output_tokens" | "sampling_params", route)
+                if self.wanted.max_tokens =>
+            {
                 self.limits.read(key, route, json)
             }
             ("tools" | "lora_path" | "cache_salt" | "extra_key", route) if self.wanted.prefix.is_some() => {
@@ -203,6 +180,14 @@ impl<'a> FoundFields<'a> {
             _ => json.skip(),
         }
     }
+}
+
+/// A text; `None` if it is something else.
+fn text_of<'a>(json: &mut Json<'a>, limit: usize) -> Result<Option<Cow<'a, str>>, Broken> {
+    if json.peek() != Some(b'"') {
+        return json.skip().map(|()| None);
+    }
+    Ok(Some(json.string()?.text(limit).0))
 }
 
 #[cfg(test)]
@@ -373,11 +358,11 @@ mod tests {
         let _taken = HUGE.acquire_many(1).await;
         let body = |length: usize| Bytes::from(format!(r#"{{"model": "m", "x": "{}"}}"#, "x".repeat(length)));
         let [large, huge] = [body(MAX_INLINE_BYTES), body(HUGE_BYTES)];
-        let waiting = read(Route::Chat, &huge, ALL);
+        let waiting = read(Route::Chat, &huge, None, ALL);
         tokio::select! {
             biased;
             _ = waiting => panic!("it is not its turn"),
-            facts = read(Route::Chat, &large, ALL) => assert_eq!(facts.model.as_deref(), Some("m")),
+            facts = read(Route::Chat, &large, None, ALL) => assert_eq!(facts.model.as_deref(), Some("m")),
         }
     }
 
@@ -385,7 +370,7 @@ mod tests {
     async fn large_body_is_read_as_a_small_one_is() {
         let long = "x".repeat(MAX_INLINE_BYTES);
         let body = Bytes::from(format!(r#"{{"prompt": "{long}", "model": "m"}}"#));
-        let facts = read(Route::Completions, &body, ALL).await;
+        let facts = read(Route::Completions, &body, None, ALL).await;
         assert_eq!((facts.text.as_deref(), facts.text_bytes), (Some(&*long), long.len()));
         assert_eq!((facts.model.as_deref(), facts.broken), (Some("m"), None));
     }

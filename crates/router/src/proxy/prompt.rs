@@ -15,6 +15,9 @@ pub(crate) const MAX_TEXT_BYTES: usize = 4 << 20;
 /// Token ids that are kept for policies. The rest is counted.
 pub(crate) const MAX_TOKENS: usize = 1 << 20;
 
+/// Contents within a part of a content that are read: a tool's result has parts of its own.
+const MAX_NESTED_CONTENTS: u8 = 1;
+
 /// Longest role, in bytes.
 const MAX_ROLE_BYTES: usize = 256;
 
@@ -56,8 +59,18 @@ pub(crate) struct Prompt<'a> {
 }
 
 /// What of a message reaches the model beside its role and content.
-const MESSAGE_PARTS: [&str; 6] =
-    ["name", "tool_calls", "tool_call_id", "function_call", "reasoning", "reasoning_content"];
+const MESSAGE_PARTS: [&str; 9] = [
+    "name",
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "reasoning",
+    "reasoning_content",
+    // Of the items of a response.
+    "arguments",
+    "call_id",
+    "summary",
+];
 
 /// What of a part of a content is not the part itself.
 const NO_PARTS: [&str; 2] = ["type", "cache_control"];
@@ -172,21 +185,44 @@ impl<'a> Prompt<'a> {
 
     /// Reads `messages` of a chat: the text of every message's content.
     pub(crate) fn read_messages(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
+        self.read_items(json, 0)
+    }
+
+    /// `deeper`: how many more contents may be within each other; none in a chat.
+    fn read_items(&mut self, json: &mut Json<'a>, deeper: u8) -> Result<(), Broken> {
         let is_hashing = self.hasher.is_some();
         each_object(json, |key, json| match key {
-            "content" => self.read_content(json),
+            "content" => self.read_parts(json, deeper),
+            // What a tool gave, as an item of a response.
+            "output" if deeper > 0 => self.read_parts(json, deeper),
             "role" if is_hashing => self.read_role(json),
             key if is_hashing && MESSAGE_PARTS.contains(&key) => self.read_part(key, json),
             _ => json.skip(),
         })
     }
 
-    /// A message's content: text, nothing, or a list of parts.
-    fn read_content(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
+    /// Reads the turns of a conversation: messages and other items, or a text that is the only one.
+    pub(crate) fn read_turns(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
+        if json.peek() == Some(b'[') {
+            self.read_items(json, MAX_NESTED_CONTENTS)
+        } else {
+            self.read_text(json)
+        }
+    }
+
+    /// Reads a message's content: text, nothing, or a list of parts.
+    pub(crate) fn read_content(&mut self, json: &mut Json<'a>) -> Result<(), Broken> {
+        self.read_parts(json, MAX_NESTED_CONTENTS)
+    }
+
+    /// `deeper`: how many more contents may be within each other.
+    fn read_parts(&mut self, json: &mut Json<'a>, deeper: u8) -> Result<(), Broken> {
         let is_hashing = self.hasher.is_some();
         match json.peek() {
             Some(b'[') => each_object(json, |key, json| match key {
                 "text" => self.read_text(json),
+                // What a tool gave, as a part of a message in Anthropic's form.
+                "content" if deeper > 0 => self.read_parts(json, deeper - 1),
                 key if is_hashing && !NO_PARTS.contains(&key) => self.read_part(key, json),
                 _ => json.skip(),
             }),

@@ -17,6 +17,12 @@ use sglang_router_rs::policies::FailureCause;
 /// Seconds after which a client may try again when no worker is there.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// Headers of a request at most: hyper takes no more than 100, and says so without a word.
+pub(crate) const MAX_HEADERS: usize = 96;
+
+/// Bytes of their names and values together.
+pub(crate) const MAX_HEADER_BYTES: usize = 64 << 10;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Why a request is not answered by a worker.
@@ -30,11 +36,24 @@ pub(crate) enum ProxyError {
         path: String,
     },
     /// The endpoint takes another method.
-    #[error("this endpoint takes {allowed}")]
+    #[error("this endpoint takes {}", listed(allowed))]
     MethodNotAllowed {
-        /// The method that it takes.
-        allowed: Method,
+        /// The methods that it takes.
+        allowed: &'static [Method],
     },
+    /// The headers are too many, or too large.
+    #[error(
+        "the request has {count} headers of {bytes} bytes; allowed are {MAX_HEADERS} of {MAX_HEADER_BYTES} bytes"
+    )]
+    TooManyHeaders {
+        /// How many there are.
+        count: usize,
+        /// Bytes of their names and values.
+        bytes: usize,
+    },
+    /// The web page may not read answers.
+    #[error("web pages of this origin may not send requests here (calls.cors_allowed_origins)")]
+    OriginNotAllowed,
     /// The client expects what nobody knows of.
     #[error("the header `expect` asks for something else than 100-continue; leave it out")]
     UnknownExpectation,
@@ -156,6 +175,8 @@ impl ProxyError {
         match self {
             Self::NotFound { .. } | Self::UnknownModel => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BrokenBody | Self::InvalidBody { .. } | Self::NoSession => StatusCode::BAD_REQUEST,
@@ -176,6 +197,8 @@ impl ProxyError {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::TooManyHeaders { .. } => "headers_too_large",
+            Self::OriginNotAllowed => "origin_not_allowed",
             Self::UnknownExpectation => "expectation_failed",
             Self::TooLarge { .. } => "request_too_large",
             Self::BrokenBody => "request_incomplete",
@@ -239,17 +262,22 @@ impl ProxyError {
                 headers.insert(header::RETRY_AFTER, seconds(*retry_after));
             }
             Self::MethodNotAllowed { allowed } => {
-                let allowed = HeaderValue::from_str(allowed.as_str());
+                let allowed = HeaderValue::from_str(&listed(allowed));
                 headers.extend(allowed.into_iter().map(|allowed| (header::ALLOW, allowed)));
             }
             // The rest of the body is not read, so the connection cannot be used again.
-            Self::TooLarge { .. } | Self::BrokenBody | Self::SlowBody => {
+            Self::TooLarge { .. } | Self::BrokenBody | Self::SlowBody | Self::TooManyHeaders { .. } => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }
         response
     }
+}
+
+/// Methods, as the header `allow` has them.
+pub(crate) fn listed(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Whole seconds, one at least and a day at most.
@@ -279,6 +307,7 @@ pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::route::Route;
 
     #[test]
     fn error_is_openai_json_with_a_code() {
@@ -303,7 +332,7 @@ mod tests {
             (&body["error"]["code"], &body["error"]["reason"]),
             (&"no_worker_available".into(), &"none_healthy".into())
         );
-        let refused = ProxyError::MethodNotAllowed { allowed: Method::POST }.response();
-        assert_eq!(refused.headers()[header::ALLOW], "POST");
+        let refused = ProxyError::MethodNotAllowed { allowed: Route::StoredResponse.methods() }.response();
+        assert_eq!(refused.headers()[header::ALLOW], "GET, DELETE");
     }
 }

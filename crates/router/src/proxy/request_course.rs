@@ -16,9 +16,11 @@ use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::sought_response::SoughtResponse;
 use crate::proxy::tried::{Selection, Tried};
 use crate::proxy::worker_wait::WorkerWait;
 use sglang_router_rs::policies::{DecideError, SelectWorkerInfo, Wait};
+use sglang_router_rs::types::WorkerSet;
 
 /// A request between its attempts. It keeps its form while somebody is left for that, and changes over
 /// to the other when only that can be served.
@@ -39,6 +41,8 @@ pub(crate) struct RequestCourse {
     route: Route,
     /// What it waits for.
     pub(crate) waits: CourseWaits,
+    /// The response that it names.
+    pub(crate) sought: Option<SoughtResponse>,
 }
 
 impl RequestCourse {
@@ -53,6 +57,7 @@ impl RequestCourse {
             body: None,
             route: inbound.route,
             waits: CourseWaits::new(inbound.waited),
+            sought: None,
         }
     }
 
@@ -60,6 +65,19 @@ impl RequestCourse {
     /// case the request changes over to a form that does not.
     pub(crate) fn counted(&mut self, inbound: &Inbound) -> Bytes {
         self.body.get_or_insert_with(|| inbound.held.move_into(inbound.body.clone())).clone()
+    }
+
+    /// Finds out who is asked for the response that the request names, if it names one. Once: who was asked
+    /// stays asked.
+    pub(crate) fn seek(&mut self, proxy: &DataPlane, inbound: &Inbound, previous: Option<&str>) {
+        if let Some(homes) = proxy.response_homes().filter(|_| self.sought.is_none()) {
+            self.sought = SoughtResponse::of(homes, inbound, previous);
+        }
+    }
+
+    /// The only workers that may be asked for that response, if it matters which.
+    pub(crate) fn only_home(&self) -> Option<WorkerSet> {
+        self.sought.as_ref()?.only(&self.snapshot)
     }
 
     /// Goes on in the fleet as it is `now`, after an attempt in this shape: a worker that came meanwhile
@@ -89,13 +107,15 @@ impl RequestCourse {
         // Those of any role, if a pair would do.
         let shape = if self.snapshot.may_pair(self.route) { Shape::Pair } else { own };
         let eligible = self.snapshot.eligible(shape, model).ok().flatten();
-        self.tried.finds_all_full(&self.snapshot, eligible)
+        let home = self.only_home();
+        self.tried.finds_all_full(&self.snapshot, home.as_ref().or(eligible))
     }
 
     /// Who else could serve the request than those that were chosen.
     pub(crate) fn others<'a>(&'a self, model: Option<&'a str>, chosen: Selection) -> Others<'a> {
         let Self { snapshot, tried, route, .. } = self;
-        Others { snapshot, tried, route: *route, model, chosen }
+        let has_home = matches!(self.sought, Some(SoughtResponse::At(_)));
+        Others { snapshot, tried, route: *route, model, chosen, has_home }
     }
 
     /// True if the request can be served in this shape only, no longer in the other.
@@ -109,6 +129,7 @@ impl RequestCourse {
 
     /// What the client is told if the policy found nobody else to try.
     fn give_up(&mut self, error: &DecideError, shape: Shape, info: &SelectWorkerInfo<'_>) -> Outcome {
+        let home = self.only_home();
         self.tried.take_last().unwrap_or_else(|| {
             Outcome::end(match error {
                 DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
@@ -116,7 +137,7 @@ impl RequestCourse {
                 // Nobody may be chosen, or the policy chose nobody.
                 _ => {
                     let eligible = self.snapshot.eligible_of(shape, info).ok().flatten();
-                    ProxyError::NoWorker(Shortage::of(&self.snapshot, shape, eligible))
+                    ProxyError::NoWorker(Shortage::of(&self.snapshot, shape, home.as_ref().or(eligible)))
                 }
             })
         })

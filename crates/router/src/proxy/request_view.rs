@@ -5,10 +5,11 @@ use crate::proxy::data_plane::DataPlane;
 use crate::proxy::facts::Facts;
 use crate::proxy::headers::Headers;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::multipart;
 use crate::proxy::parameters::Parameters;
 use crate::proxy::parse;
-use crate::proxy::parse::Wanted;
 use crate::proxy::request_course::RequestCourse;
+use crate::proxy::wanted::Wanted;
 use sglang_router_rs::policies::{
     HeaderLookup, PromptTokens, QueryLookup, RequestNeeds, SelectWorkerInfo, key_of,
 };
@@ -62,7 +63,9 @@ impl<'a> RequestView<'a> {
         }
         if wanted.anything() {
             let (counts, tokens, prefix) = (wanted.prompt_tokens, wanted.tokens, wanted.prefix);
-            view.facts = parse::read(inbound.route, &inbound.body, wanted).await;
+            let boundary = Some(&inbound.head.headers).filter(|_| inbound.route.takes_form());
+            let boundary = boundary.and_then(multipart::boundary);
+            view.facts = parse::read(inbound.route, &inbound.body, boundary, wanted).await;
             if counts || tokens || prefix.is_some() {
                 view.tokenize(proxy, inbound, prefix, tokens).await;
             }
@@ -104,7 +107,7 @@ impl<'a> RequestView<'a> {
             prompt_tokens: self.prompt_tokens,
             max_tokens: facts.max_tokens,
             stream: facts.stream,
-            route: Some(inbound.route.path()),
+            route: Some(inbound.path()),
             session: self.session(headers),
             prefix_hashes: facts.prefix_hashes.as_deref(),
             prefix_block_tokens: self.prefix_block_tokens,

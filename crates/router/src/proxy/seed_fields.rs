@@ -24,7 +24,11 @@ impl<'a> SeedFields<'a> {
     pub(crate) fn read(&mut self, key: &str, route: Route, json: &mut Json<'a>) -> Result<(), Broken> {
         if key == "tools" {
             let tools = json.raw()?;
-            self.tools = if tools == b"null" || route != Route::Chat { 0 } else { hash_of(tools) };
+            self.tools = if tools == b"null" || !(route == Route::Chat || route.is_dialogue()) {
+                0
+            } else {
+                hash_of(tools)
+            };
             return Ok(());
         }
         let value = match json.peek() {

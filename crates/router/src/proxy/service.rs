@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::proxy::body::Arriving;
@@ -17,11 +18,13 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
 use crate::proxy::out_body::OutBody;
 use crate::proxy::outcome::ToldStatus;
-use crate::proxy::proxy_error::ProxyError;
+use crate::proxy::proxy_error::{MAX_HEADER_BYTES, MAX_HEADERS, ProxyError};
+use crate::proxy::request_id::REQUEST_ID;
 use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
-use crate::proxy::{admission, answering, body, proxy_error};
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::{admission, answering, body, cors, proxy_error, request_id};
 use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// Answers a request, whatever it is.
@@ -32,19 +35,61 @@ use sglang_router_rs::core::{FleetWorker, Worker};
 pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<OutBody> {
     let started = Instant::now();
     client.begin(started);
-    let Some(route) = Route::of(request.uri().path()) else {
-        return own(&client, ProxyError::NotFound { path: request.uri().path().to_owned() }.response());
+    let calls = &client.proxy().settings().calls;
+    if calls.cors.is_none() && calls.request_ids.is_none() {
+        return routed(&client, request, started).await;
+    }
+    // Boxed: requests need no room for it where there is nothing around them.
+    Box::pin(surrounded(&client, request, started)).await
+}
+
+/// Answers a request, with an id and with what browsers are to be told, where that is configured.
+async fn surrounded(
+    client: &Arc<Client>,
+    mut request: Request<Incoming>,
+    started: Instant,
+) -> Response<OutBody> {
+    let calls = &client.proxy().settings().calls;
+    let id = calls.request_ids.as_ref().map(|names| request_id::assigned(names, request.headers_mut()));
+    let allowed = calls.cors.as_ref().map(|origins| cors::allowed(origins, request.headers()));
+    let mut response = match allowed {
+        Some(allowed) if cors::is_preflight(&request) => {
+            let path = request.uri().path();
+            let route = Route::of(path).or_else(|| listed(client.proxy(), path));
+            let methods = route.map_or(Route::Listed.methods(), Route::methods);
+            own(client, cors::preflight(allowed, methods, request.headers()))
+        }
+        allowed => {
+            let mut response = routed(client, request, started).await;
+            if let Some(allowed) = allowed {
+                cors::tell(allowed, response.headers_mut());
+            }
+            response
+        }
     };
-    let allowed = route.method();
-    let head_for_get = allowed == Method::GET && request.method() == Method::HEAD;
-    if *request.method() != allowed && !head_for_get {
-        return own(&client, ProxyError::MethodNotAllowed { allowed }.response());
+    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+    response
+}
+
+/// Answers a request.
+async fn routed(client: &Arc<Client>, request: Request<Incoming>, started: Instant) -> Response<OutBody> {
+    if let Err(error) = check_headers(request.headers()) {
+        return own(client, error.response());
+    }
+    let path = request.uri().path();
+    let Some(route) = Route::of(path).or_else(|| listed(client.proxy(), path)) else {
+        return own(client, ProxyError::NotFound { path: path.to_owned() }.response());
+    };
+    let allowed = route.methods();
+    let head_for_get = request.method() == Method::HEAD && allowed.contains(&Method::GET);
+    if !allowed.contains(request.method()) && !head_for_get {
+        return own(client, ProxyError::MethodNotAllowed { allowed }.response());
     }
     match route {
-        Route::Liveness => own(&client, proxy_error::text(StatusCode::OK, "OK")),
-        Route::Readiness => own(&client, readiness(client.proxy())),
-        Route::FinishSession => own(&client, end_of_session(client.proxy(), request.uri().query())),
-        _ => measured(&client, route, request, started).await,
+        Route::Liveness => own(client, proxy_error::text(StatusCode::OK, "OK")),
+        Route::Readiness => own(client, readiness(client.proxy())),
+        Route::FinishSession => own(client, end_of_session(client.proxy(), request.uri().query())),
+        _ => measured(client, route, request, started).await,
     }
 }
 
@@ -58,7 +103,11 @@ async fn measured(
     let mut waiting = WaitingClient { measures, route, is_over: false };
     let mut told = None;
     let answered = match route {
-        Route::Models => models(client, started),
+        Route::Models => models(client, route, started, model_page),
+        Route::Model => {
+            let id = percent_decode_str(Route::model_in(request.uri().path())).decode_utf8_lossy();
+            models(client, route, started, |snapshot| model_card(snapshot, &id))
+        }
         _ => forwarded(client, route, request, started, &mut told).await,
     };
     waiting.is_over = true;
@@ -115,7 +164,8 @@ async fn forwarded(
         client.clients().give_up_stalled();
     }
     let body = body?;
-    let head = Head::new(head, client.forwarded_for());
+    let forwarding = client.proxy().settings().calls.forwarding.clone();
+    let head = Head::new(head, client.forwarded_for()).forwarded_by(forwarding);
     let mut inbound = Inbound { route, head, body, held, started, waits_until: None, waited: Duration::ZERO };
     let admission = match client.proxy().queue().limit() {
         // Boxed: requests need no room for it where there is no limit.
@@ -164,15 +214,47 @@ fn somebody_is_fit(proxy: &DataPlane, route: Route) -> Result<(), ProxyError> {
     if waits { Ok(()) } else { Err(ProxyError::NoWorker(shortage)) }
 }
 
-/// What is known, at once: whether workers answer now matters to nobody who asks.
-fn models(client: &Arc<Client>, started: Instant) -> Result<Response<OutBody>, ProxyError> {
+/// An error if the headers are more than workers need, or larger.
+fn check_headers(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers.len() <= MAX_HEADERS && bytes <= MAX_HEADER_BYTES {
+        return Ok(());
+    }
+    Err(ProxyError::TooManyHeaders { count: headers.len(), bytes })
+}
+
+/// A path that the operator has listed.
+fn listed(proxy: &DataPlane, path: &str) -> Option<Route> {
+    proxy.settings().calls.forward_paths.admit(path).then_some(Route::Listed)
+}
+
+/// What is known of models, at once: whether workers answer now matters to nobody who asks.
+fn models(
+    client: &Arc<Client>,
+    route: Route,
+    started: Instant,
+    page: impl Fn(&Snapshot) -> Result<Bytes, ProxyError>,
+) -> Result<Response<OutBody>, ProxyError> {
     let snapshot = client.proxy().backends().snapshot();
     if !snapshot.is_ready() {
         return Err(ProxyError::NoWorker(Shortage::of_fleet(&snapshot, Route::Chat)));
     }
-    let page = snapshot.model_page().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))?;
-    client.proxy().measures().finished(Route::Models, started.elapsed());
+    let page = page(&snapshot)?;
+    client.proxy().measures().finished(route, started.elapsed());
     Ok(own(client, proxy_error::json(StatusCode::OK, page)))
+}
+
+/// What `/v1/models` says.
+fn model_page(snapshot: &Snapshot) -> Result<Bytes, ProxyError> {
+    snapshot.model_page().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))
+}
+
+/// What `/v1/models/{id}` says, whose id this is.
+fn model_card(snapshot: &Snapshot, id: &str) -> Result<Bytes, ProxyError> {
+    let cards = snapshot.model_cards().ok_or(ProxyError::NoWorker(Shortage::ModelsUnknown))?;
+    let card = cards.iter().find(|card| card.get("id").is_some_and(|known| known == id));
+    let card = card.ok_or(ProxyError::UnknownModel)?;
+    Ok(card.to_string().into())
 }
 
 /// What `/finish_session` says.

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::proxy::model_index::{Group, ModelIndex, UnknownModel};
 use crate::proxy::models::Known;
@@ -78,7 +79,7 @@ impl Snapshot {
 
     /// True if requests of this route may go to a pair. Whether one does depends on its model.
     pub fn may_pair(&self, route: Route) -> bool {
-        self.has_pairs && route.generates()
+        self.has_pairs && route.may_pair()
     }
 
     /// The only shape that this request can have; `None` if a regular worker may serve it, and a pair too.
@@ -198,19 +199,25 @@ impl Snapshot {
     pub fn is_ready_for(&self, route: Route) -> bool {
         let sets = self.models.pairings(None);
         let can = |shape| self.can(shape, sets, |_, target| target.is_fit());
-        can(Shape::Single) || (route.generates() && can(Shape::Pair))
+        can(Shape::Single) || (route.may_pair() && can(Shape::Pair))
     }
 
     /// The models that can be served now, in OpenAI's form; `None` if none is known, and some worker
     /// that serves was not asked yet.
     pub fn model_page(&self) -> Option<Bytes> {
+        let data = self.model_cards()?;
+        serde_json::to_vec(&serde_json::json!({"object": "list", "data": data})).ok().map(Bytes::from)
+    }
+
+    /// The entries of that page.
+    pub(crate) fn model_cards(&self) -> Option<Vec<Value>> {
         let is_served = |group: &Group| self.serves(group.pairings(), |index| group.any_role.contains(index));
         let data = self.models.list(is_served);
         let mut targets = self.targets.iter().enumerate();
         if data.is_empty() && targets.any(|(index, target)| self.unasked.contains(index) && target.is_fit()) {
             return None;
         }
-        serde_json::to_vec(&serde_json::json!({"object": "list", "data": data})).ok().map(Bytes::from)
+        Some(data.into_iter().cloned().collect())
     }
 
     fn serves(&self, sets: &[WorkerSet], admits: impl Fn(usize) -> bool) -> bool {

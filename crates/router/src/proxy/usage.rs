@@ -7,22 +7,25 @@
 //!   (`stream_options`); where each event has it (vLLM's continuous usage) the last one counts.
 //! - SGLang's `/generate`: `"meta_info": {"prompt_tokens": …, "completion_tokens": …,
 //!   "cached_tokens": …}`.
+//! - `/v1/responses`: `"usage": {"input_tokens": …, "output_tokens": …, "input_tokens_details":
+//!   {"cached_tokens": …}}`; of a stream in the response that the last event tells of.
+//! - Anthropic's `/v1/messages`: `"usage": {"input_tokens": …, "output_tokens": …}`, beside which
+//!   `cache_read_input_tokens` and `cache_creation_input_tokens` are counted; of a stream in the last event
+//!   but `message_stop`.
 //!
 //! The end of the body is kept as it passes by, and read from behind: there is never a whole body here,
 //! and most of one is text that a model generated. Whatever is odd counts as not known, since a policy
 //! that learns from a wrong number is worse off than one that learns nothing.
 
-use memchr::{memmem, memrchr};
+use memchr::memmem;
 use serde::de::IgnoredAny;
 
 use crate::proxy::json_end::{Begins, FoundMember, member, object, walk};
+use crate::proxy::last_event::last_event;
 use crate::proxy::token_usage::TokenUsage;
 
 /// How much of the end is read.
 const TAIL_BYTES: usize = 16 << 10;
-
-/// Most lines of data that are joined: each has what came so far read again.
-const MAX_LINES: usize = 64;
 
 /// What a body is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,10 @@ struct Members<'t> {
     usage: FoundMember<'t>,
     meta_info: FoundMember<'t>,
     index: FoundMember<'t>,
+    /// Of an event about a response: the response, and its usage.
+    response: FoundMember<'t>,
+    response_usage: FoundMember<'t>,
+    kind: FoundMember<'t>,
 }
 
 impl UsageTail {
@@ -76,49 +83,10 @@ impl UsageTail {
         let is_cut = self.is_cut || surplus > 0;
         match self.form {
             BodyForm::Json => in_object(tail, is_cut),
-            BodyForm::Events => in_last_event(tail, is_cut),
+            BodyForm::Events => last_event(tail, is_cut, begin_of, in_object),
         }
         .unwrap_or_default()
     }
-}
-
-/// The counts in the last event with data, apart from `[DONE]`. Where an event is one line and nothing
-/// else its data is read at once; else its lines are joined.
-fn in_last_event(tail: &[u8], is_cut: bool) -> Option<TokenUsage> {
-    let mut joined = Vec::new();
-    let mut lines = 0;
-    let mut rest = Some(tail);
-    while let Some(text) = rest {
-        let end = memrchr(b'\n', text);
-        let line = text.get(end.map_or(0, |end| end + 1)..)?;
-        rest = end.and_then(|end| text.get(..end));
-        // The first line of a tail that was cut has lost its beginning: it can only be the end of data.
-        let is_cut = is_cut && rest.is_none();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() && !joined.is_empty() {
-            return None;
-        }
-        let Some(data) = line.strip_prefix(b"data:").or(is_cut.then_some(line)) else { continue };
-        let data = data.trim_ascii();
-        if joined.is_empty() && (data.is_empty() || data == b"[DONE]") {
-            continue;
-        }
-        lines += 1;
-        if lines > MAX_LINES || joined.len() > TAIL_BYTES {
-            return None;
-        }
-        let before = std::mem::replace(&mut joined, data.to_vec());
-        joined.push(b'\n');
-        joined.extend_from_slice(&before);
-        match begins(&joined, &mut Members::default()) {
-            Begins::Here => return in_object(&joined, false),
-            Begins::Before if is_cut => return in_object(&joined, true),
-            // A line more may complete it.
-            Begins::Before => {}
-            Begins::Elsewhere => return None,
-        }
-    }
-    None
 }
 
 /// The counts in the object that this is, or the end of.
@@ -135,47 +103,56 @@ pub(crate) fn in_object(text: &[u8], is_cut: bool) -> Option<TokenUsage> {
     match members {
         Members { usage: FoundMember::Once(usage), meta_info: FoundMember::Absent, .. } => {
             let usage = object(usage)?;
-            let details = member(usage, b"prompt_tokens_details").and_then(object);
-            Some(counts(usage, details))
+            let details = member(usage, b"prompt_tokens_details");
+            let details = details.or_else(|| member(usage, b"input_tokens_details")).and_then(object);
+            Some(TokenUsage::of(usage, details))
         }
         // Of several prompts or choices, each event tells of one only.
         Members {
             meta_info: FoundMember::Once(meta_info),
             usage: FoundMember::Absent,
             index: FoundMember::Absent,
+            ..
         } => {
             let meta_info = object(meta_info)?;
-            Some(counts(meta_info, Some(meta_info)))
+            Some(TokenUsage::of(meta_info, Some(meta_info)))
+        }
+        Members {
+            usage: FoundMember::Absent,
+            meta_info: FoundMember::Absent,
+            response,
+            response_usage: FoundMember::Once(usage),
+            kind: FoundMember::Once(kind),
+            ..
+        } if kind.trim_ascii_start().starts_with(b"\"response.") => {
+            let usage = match response {
+                FoundMember::Once(response) => member(object(response)?, b"usage")?,
+                // Its beginning is not here.
+                FoundMember::Absent if is_cut => usage,
+                _ => return None,
+            };
+            let usage = object(usage)?;
+            Some(TokenUsage::of(usage, member(usage, b"input_tokens_details").and_then(object)))
         }
         _ => None,
     }
 }
 
-fn counts(usage: &[u8], cached: Option<&[u8]>) -> TokenUsage {
-    let prompt_tokens = count(usage, b"prompt_tokens");
-    let cached_tokens = cached.and_then(|cached| count(cached, b"cached_tokens"));
-    let (prompt_tokens, cached_tokens) = match (prompt_tokens, cached_tokens) {
-        // One of them is wrong.
-        (Some(all), Some(cached)) if cached > all => (None, None),
-        // A share of what is not known says nothing.
-        (None, Some(_)) => (None, None),
-        known => known,
-    };
-    TokenUsage { prompt_tokens, completion_tokens: count(usage, b"completion_tokens"), cached_tokens }
-}
-
-/// A member that is a whole number of at most 32 bits, written as one.
-fn count(object: &[u8], name: &[u8]) -> Option<u32> {
-    std::str::from_utf8(member(object, name)?).ok()?.parse().ok()
-}
-
 fn begins<'t>(text: &'t [u8], members: &mut Members<'t>) -> Begins {
-    walk(text, |name, rest| match name {
-        b"usage" => members.usage.add(rest),
-        b"meta_info" => members.meta_info.add(rest),
-        b"index" => members.index.add(rest),
+    walk(text, |depth, name, rest| match (depth, name) {
+        (1, b"usage") => members.usage.add(rest),
+        (1, b"meta_info") => members.meta_info.add(rest),
+        (1, b"index") => members.index.add(rest),
+        (1, b"response") => members.response.add(rest),
+        (1, b"type") => members.kind.add(rest),
+        (2, b"usage") => members.response_usage.add(rest),
         _ => {}
     })
+}
+
+/// What the object says that this is, or the end of, and where that begins.
+fn begin_of(text: &[u8]) -> Begins {
+    begins(text, &mut Members::default())
 }
 
 #[cfg(test)]
@@ -235,6 +212,30 @@ mod tests {
         let embedding =
             r#"{"data": [{"embedding": [0.5, -1e3]}], "usage": {"prompt_tokens": 5, "total_tokens": 5}}"#;
         assert_eq!(json(embedding), TokenUsage { prompt_tokens: Some(5), ..NOTHING });
+    }
+
+    #[test]
+    fn responses_and_messages_count_input_and_output() {
+        let details = r#""usage": {"input_tokens": 12, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 8}}"#;
+        let anthropic = r#""usage": {"input_tokens": 2, "output_tokens": 3, "cache_read_input_tokens": 8, "cache_creation_input_tokens": 2}"#;
+        for length in [0, TAIL_BYTES, 1 << 20] {
+            assert_eq!(json(&answer(length, details)), usage(12, 3, Some(8)), "{length}");
+            assert_eq!(json(&answer(length, anthropic)), usage(12, 3, Some(8)), "{length}");
+            let text = "x".repeat(length);
+            let response = format!(
+                "data: {{\"response\": {{\"id\": \"r\", \"output\": [{{\"usage\": {{}}, \"text\": \"{text}\"}}], {details}, \
+                 \"user\": null}}, \"sequence_number\": 9, \"type\": \"response.completed\"}}\n\n"
+            );
+            assert_eq!(events(&response), usage(12, 3, Some(8)), "{length}");
+            assert_eq!(events(&response.replace("response.completed", "other")), NOTHING, "{length}");
+        }
+        let delta = format!("event: message_delta\ndata: {{\"type\": \"message_delta\", {anthropic}}}\n\n");
+        for stop in [
+            "data: {\"type\":\"message_stop\"}\n\n",
+            "data: {\"type\": \"message_stop\"}\n\ndata: [DONE]\n\n",
+        ] {
+            assert_eq!(events(&format!("{delta}event: message_stop\n{stop}")), usage(12, 3, Some(8)));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::sim::conversation::{end_events, token_events};
 use crate::sim::generation::{Format, GenerationPlan};
 use crate::sim::json::push_u64;
 use crate::sim::wording::{Wording, push_usage};
@@ -48,13 +49,17 @@ impl ChunkWriter {
             Format::Generate | Format::GenerateBatch => {
                 (0..generation.choices).map(|_| Default::default()).collect()
             }
-            Format::Chat | Format::Completion | Format::Embeddings => Vec::new(),
+            _ => Vec::new(),
         };
         Self { format, generation, include_usage, wording, head, so_far, out }
     }
 
     /// The events of one token of every choice.
     pub(crate) fn token(&mut self, index: u32) -> Bytes {
+        if self.format.names_events() {
+            let (id, model) = (self.wording.id(&self.generation), self.wording.model());
+            return token_events(&self.generation, self.format, id, model, index);
+        }
         if self.so_far.is_empty() {
             for choice in 0..self.generation.choices {
                 if self.format == Format::Chat {
@@ -71,6 +76,10 @@ impl ChunkWriter {
 
     /// The events after the last token.
     pub(crate) fn end(&mut self) -> Bytes {
+        if self.format.names_events() {
+            let (id, model) = (self.wording.id(&self.generation), self.wording.model());
+            return end_events(&self.generation, self.format, id, model);
+        }
         if self.so_far.is_empty() {
             for choice in 0..self.generation.choices {
                 let empty: &[u8] =

@@ -60,6 +60,12 @@ impl ApiError {
         Self { param: Some("model"), code: Some("model_not_found"), ..error }
     }
 
+    /// The response that a request names is not kept here.
+    pub(crate) fn unknown_response(id: &str) -> Self {
+        let message = format!("Response with id '{id}' not found.");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+    }
+
     /// No such endpoint.
     pub(crate) fn unknown_path(path: &str) -> Self {
         let message = format!("there is no endpoint `{path}`");

@@ -20,6 +20,17 @@ pub(crate) enum Format {
     GenerateBatch,
     /// `/v1/embeddings`
     Embeddings,
+    /// `/v1/responses`
+    Responses,
+    /// `/v1/messages`
+    Messages,
+}
+
+impl Format {
+    /// True if its events have names, and no `[DONE]`.
+    pub(crate) fn names_events(self) -> bool {
+        matches!(self, Self::Responses | Self::Messages)
+    }
 }
 
 /// A checked request.

@@ -3,6 +3,9 @@
 //! | method and path | answers |
 //! |---|---|
 //! | POST `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | OpenAI |
+//! | POST `/v1/responses`; GET, DELETE `/v1/responses/{id}`, `…/cancel`, `…/input_items` | OpenAI |
+//! | POST `/v1/messages`, `/v1/messages/count_tokens` | Anthropic |
+//! | POST `/rerank`, `/score`, `/classify`, `/pooling`, `/tokenize`, `/detokenize`, `/v1/audio/transcriptions` | as vLLM |
 //! | GET `/v1/models`, `/v1/models/{id}` | OpenAI |
 //! | POST or PUT `/generate` | SGLang |
 //! | GET `/health`, `/health_generate` | 200, or 503 while set unhealthy |
@@ -29,17 +32,20 @@ use crate::sim::accelerator::Accelerator;
 use crate::sim::chunks::ChunkWriter;
 use crate::sim::config::SimConfig;
 use crate::sim::control::ControlPatch;
+use crate::sim::conversation::{read_messages, read_responses};
 use crate::sim::dialect::Dialect;
 use crate::sim::dialects::{llama_cpp, sglang as current_sglang, vllm};
 use crate::sim::embeddings::{embeddings_answer, read_embeddings};
 use crate::sim::error::ApiError;
 use crate::sim::exposition::{CONTENT_TYPE, Exposition};
 use crate::sim::generation::GenerationRequest;
+use crate::sim::kept_responses::{KeptResponses, RESPONSES};
 use crate::sim::late_stream::LateStream;
 use crate::sim::openai::{read_chat, read_completion};
 use crate::sim::ranks::Ranks;
 use crate::sim::reply::{ROOM_HEADER, SimResponse, WORKER_HEADER};
 use crate::sim::run::Run;
+use crate::sim::small_calls::SmallCall;
 use crate::sim::stream::TokenStream;
 use crate::sim::wording::Wording;
 use crate::sim::{reply, sglang};
@@ -62,6 +68,7 @@ pub(crate) struct Routes {
     wording: Arc<Wording>,
     exposition: Exposition,
     worker: HeaderValue,
+    kept: KeptResponses,
 }
 
 impl Routes {
@@ -73,6 +80,7 @@ impl Routes {
             // Checked to be visible ASCII.
             worker: HeaderValue::from_str(&config.worker_id).unwrap_or(HeaderValue::from_static("invalid")),
             dialect: config.engine,
+            kept: KeptResponses::default(),
             ranks,
         }
     }
@@ -105,6 +113,25 @@ impl Routes {
             "/v1/embeddings" => {
                 allow(&request, &[Method::POST])?;
                 return self.embed(request).await;
+            }
+            "/v1/messages" => read_messages,
+            "/v1/responses" => {
+                allow(&request, &[Method::POST])?;
+                return self.respond(request).await;
+            }
+            "/v1/messages/count_tokens" => {
+                allow(&request, &[Method::POST])?;
+                let ask = read_messages(&read_body(request).await?, self.ranks.config())?;
+                return Ok(reply::json(&json!({ "input_tokens": ask.prompt_tokens() })));
+            }
+            "/v1/audio/transcriptions" | "/v1/audio/translations" => {
+                allow(&request, &[Method::POST])?;
+                return heard(&read_body(request).await?);
+            }
+            path if path.starts_with(RESPONSES) => return self.kept.answer(&request),
+            path if let Some(call) = SmallCall::at(path) => {
+                allow(&request, &[Method::POST])?;
+                return self.small_call(call, request).await;
             }
             "/sim/control" => {
                 allow(&request, &[Method::GET, Method::POST])?;
@@ -216,6 +243,22 @@ impl Routes {
         })))
     }
 
+    async fn respond(&self, request: Request<Incoming>) -> Result<SimResponse, ApiError> {
+        let (ask, keeping) = read_responses(&read_body(request).await?, self.ranks.config())?;
+        self.kept.check(&keeping)?;
+        let run = self.ranks.pick(ask.rank)?.begin(&ask).await?;
+        self.kept.keep(&keeping, run.generation(), &self.wording);
+        Ok(self.answer_with(run, &ask).await)
+    }
+
+    async fn small_call(&self, call: SmallCall, request: Request<Incoming>) -> Result<SimResponse, ApiError> {
+        let (ask, answer) = call.read(&read_body(request).await?, self.ranks.config())?;
+        let mut run = self.ranks.pick(None)?.begin(&ask).await?;
+        run.complete().await;
+        run.finish();
+        Ok(reply::json(&answer))
+    }
+
     async fn embed(&self, request: Request<Incoming>) -> Result<SimResponse, ApiError> {
         let body = read_body(request).await?;
         let config = self.ranks.config();
@@ -309,6 +352,14 @@ async fn look_again(accelerator: &Accelerator) {
     } else {
         tokio::time::sleep(TOKENIZED).await;
     }
+}
+
+/// What is heard in a recording: how many bytes the form has.
+fn heard(form: &Bytes) -> Result<SimResponse, ApiError> {
+    if form.is_empty() {
+        return Err(ApiError::parameter("file", "`file` is missing"));
+    }
+    Ok(reply::json(&json!({ "text": format!("{} bytes", form.len()) })))
 }
 
 fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), ApiError> {

@@ -1,8 +1,10 @@
 //! Whole answers, and the pieces of JSON that they share with streamed ones.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::Value;
 
 use crate::sim::config::SimConfig;
+use crate::sim::conversation::{message, response};
 use crate::sim::generation::{Finish, Format, GenerationPlan};
 use crate::sim::json::{push_hex, push_u64, quoted};
 use crate::sim::prompt_reader::token_id;
@@ -21,6 +23,7 @@ pub(crate) struct Wording {
     model_and_fingerprint: String,
     /// Keeps the ids of different workers apart.
     id_salt: u64,
+    model: Value,
 }
 
 impl Wording {
@@ -28,7 +31,8 @@ impl Wording {
         let model = quoted(&config.model);
         let worker = quoted(&config.worker_id);
         let id_salt = config.worker_id.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
-        Self { model_and_fingerprint: format!(r#""model":{model},"system_fingerprint":{worker},"#), id_salt }
+        let model_and_fingerprint = format!(r#""model":{model},"system_fingerprint":{worker},"#);
+        Self { model_and_fingerprint, id_salt, model: Value::from(config.model.as_str()) }
     }
 
     /// Appends an answer's head, from its brace to the comma before `"choices"`.
@@ -82,6 +86,16 @@ impl Wording {
         out.put_u8(b'}');
     }
 
+    /// The number that is in the id of an answer.
+    pub(crate) fn id(&self, generation: &GenerationPlan) -> u64 {
+        generation.seed.id(self.id_salt)
+    }
+
+    /// The name of the model.
+    pub(crate) fn model(&self) -> &Value {
+        &self.model
+    }
+
     /// A whole answer; `format` is not [`Format::Embeddings`], which has a form of its own.
     pub(crate) fn answer(&self, format: Format, generation: &GenerationPlan) -> Bytes {
         let words = usize::try_from(generation.completion_tokens()).unwrap_or(0);
@@ -98,6 +112,15 @@ impl Wording {
             }
             Format::Chat | Format::Completion | Format::Embeddings => {
                 self.push_completion(&mut out, format, generation);
+            }
+            Format::Responses => {
+                let created = FIRST_CREATED.saturating_add(generation.number);
+                let answer = response(generation, self.id(generation), &self.model, created);
+                out.put_slice(answer.to_string().as_bytes());
+            }
+            Format::Messages => {
+                let answer = message(generation, self.id(generation), &self.model);
+                out.put_slice(answer.to_string().as_bytes());
             }
         }
         out.freeze()

@@ -3,6 +3,7 @@
 mod bodies;
 mod books;
 mod books_soak;
+mod calls;
 mod circuit;
 mod client_disconnects;
 mod config_example;
@@ -31,6 +32,10 @@ mod plugin_settings;
 mod plugins;
 mod plugin_waits;
 mod custom_policy;
+mod dialogues;
+mod edge;
+mod engine_calls;
+mod worker_aliases;
 mod policies;
 mod prefix_match;
 mod reload;

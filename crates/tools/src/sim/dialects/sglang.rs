@@ -202,7 +202,7 @@ pub(crate) fn refusal(format: Format, error: &ApiError) -> Bytes {
                 "id": "refused", "finish_reason": finish, "prompt_tokens": 0, "completion_tokens": 0, "cached_tokens": 0,
             } })
         }
-        Format::Chat | Format::Completion | Format::Embeddings => {
+        _ => {
             json!({ "error": error.in_dialect(Dialect::Sglang) })
         }
     };
