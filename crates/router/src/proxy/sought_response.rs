@@ -45,7 +45,7 @@ impl SoughtResponse {
         let targets = snapshot.targets().iter().enumerate();
         let own = targets.filter(|(_, target)| Arc::ptr_eq(target.endpoint(), endpoint));
         let set: WorkerSet = own.map(|(index, _)| index).collect();
-        (set.len() > 0).then_some(set)
+        (!set.is_empty()).then_some(set)
     }
 
     /// True if another worker is to be asked after this outcome.
