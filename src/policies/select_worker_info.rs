@@ -114,6 +114,8 @@ pub struct SelectWorkerInfo<'a> {
     pub route: Option<&'a str>,
     /// The key of the session that the request belongs to.
     pub session: Option<&'a str>,
+    /// The name of the key that the client showed.
+    pub client_key: Option<&'a str>,
     /// Hashes of the prompt's blocks, as [`PrefixHasher`](crate::types::PrefixHasher) makes them.
     pub prefix_hashes: Option<&'a [u64]>,
     /// Tokens of a block of these, on average; `None` = as many as a block of tokens has by default.
@@ -157,6 +159,7 @@ impl SelectWorkerInfo<'static> {
         stream: false,
         route: None,
         session: None,
+        client_key: None,
         prefix_hashes: None,
         prefix_block_tokens: None,
         learnt_block_tokens: None,

@@ -189,6 +189,9 @@ pub struct RequestFactsRecord {
     /// anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<u64>,
+    /// The name of the key that the client showed, where clients have keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
     /// Tokens of a block of the prompt, on average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_block_tokens: Option<f32>,

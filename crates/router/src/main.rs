@@ -9,6 +9,7 @@ use sgl_router::cli::calibrate;
 #[cfg(feature = "tools")]
 use sgl_router::cli::calibrate::CalibrateArgs;
 use sgl_router::cli::compile_worker::CompileWorkerArgs;
+use sgl_router::cli::key::KeyArgs;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load;
 #[cfg(feature = "tools")]
@@ -24,7 +25,7 @@ use sgl_router::cli::simulate;
 use sgl_router::cli::simulate::SimulateArgs;
 use sgl_router::cli::status::StatusArgs;
 use sgl_router::cli::top::TopArgs;
-use sgl_router::cli::{ServeArgs, compile_worker, plugin, serve, status, top};
+use sgl_router::cli::{ServeArgs, compile_worker, key, plugin, serve, status, top};
 use sglang_router_rs::types::{in_full, printable_lines};
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
@@ -42,6 +43,7 @@ enum Command {
     #[cfg(feature = "tools")]
     SimWorker(Box<SimWorkerArgs>),
     Plugin(PluginArgs),
+    Key(KeyArgs),
     Status(StatusArgs),
     Top(TopArgs),
     #[cfg(feature = "tools")]
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
         #[cfg(feature = "tools")]
         Command::SimWorker(args) => sim_worker::run(*args),
+        Command::Key(args) => key::run(&args),
         Command::Plugin(args) => return operators_command(plugin::run(&args)),
         Command::Status(args) => return operators_command(status::run(&args)),
         Command::Top(args) => return operators_command(top::run(&args)),

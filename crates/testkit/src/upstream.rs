@@ -1,6 +1,6 @@
 //! A worker that does what a test tells it to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::net::SocketAddr;
@@ -133,6 +133,7 @@ struct UpstreamState {
     hang_up: Notify,
     extra: Mutex<HashMap<String, (u16, String)>>,
     asked: Mutex<HashMap<String, usize>>,
+    keys: Mutex<BTreeSet<String>>,
 }
 
 impl Upstream {
@@ -163,6 +164,7 @@ impl Upstream {
             hang_up: Notify::new(),
             extra: Mutex::default(),
             asked: Mutex::default(),
+            keys: Mutex::default(),
         });
         let reply: Arc<dyn Fn(SeenRequest) -> PendingResponse + Send + Sync> =
             Arc::new(move |seen| Box::pin(reply(seen)));
@@ -243,6 +245,12 @@ impl Upstream {
     /// never answers.
     pub fn serve(&self, path: &str, status: u16, body: &str) {
         self.state.extra.lock().insert(path.to_owned(), (status, body.to_owned()));
+    }
+
+    /// What health checks and questions of routers have shown as their key, each once; an empty text stands
+    /// for none.
+    pub fn keys_of_checks(&self) -> Vec<String> {
+        self.state.keys.lock().iter().cloned().collect()
     }
 
     /// How often a path that it answers by itself was asked for.
@@ -350,6 +358,10 @@ async fn answer(
     reply: &(dyn Fn(SeenRequest) -> PendingResponse + Send + Sync),
 ) -> Response<Script> {
     let path = request.uri().path();
+    if path == "/health" || QUESTIONS.contains(&path) {
+        let key = request.headers().get("authorization").map_or("", |key| key.to_str().expect("text"));
+        state.keys.lock().insert(key.to_owned());
+    }
     if path == "/health" {
         state.health_checks.fetch_add(1, Ordering::SeqCst);
         state.checked.notify_waiters();

@@ -42,6 +42,8 @@ pub enum Input {
     Route,
     /// `session`, text or nil: the key that the operator's configuration takes for a session.
     Session,
+    /// `client_key`, text or nil: the name of the key that the client showed.
+    ClientKey,
     /// `prefix_hashes`, u64 per block in a `bin`, or nil: chained hashes of the prompt's blocks.
     PrefixHashes,
     /// `arrival_rate`, f32: requests a second, a moving average over a minute; NaN if unknown.
@@ -157,6 +159,7 @@ impl Input {
             Self::Stream,
             Self::Route,
             Self::Session,
+            Self::ClientKey,
             Self::PrefixHashes,
             Self::ArrivalRate,
             Self::Model,
@@ -237,6 +240,7 @@ impl Input {
             | Self::Stream
             | Self::Route
             | Self::Session
+            | Self::ClientKey
             | Self::PrefixHashes
             | Self::ArrivalRate
             | Self::Model
@@ -266,6 +270,7 @@ impl Input {
             Self::Stream => "stream",
             Self::Route => "route",
             Self::Session => "session",
+            Self::ClientKey => "client_key",
             Self::PrefixHashes => "prefix_hashes",
             Self::ArrivalRate => "arrival_rate",
             Self::Model => "model",
@@ -298,6 +303,7 @@ impl Input {
             | Self::Stream
             | Self::Route
             | Self::Session
+            | Self::ClientKey
             | Self::PrefixHashes
             | Self::ArrivalRate
             | Self::Model
@@ -347,7 +353,7 @@ mod tests {
                      prefill_load prefill_tokens uncached_tokens tokens_in_flight pending_cost oldest_pending_ms \
                      ttft_ewma tpot_ewma prefix_match \
                      request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact max_tokens \
-                     stream route session prefix_hashes arrival_rate model \
+                     stream route session client_key prefix_hashes arrival_rate model \
                      waited_ms may_wait_ms held leg random now_ns";
         assert!(Input::named().map(|input| input.static_name()).eq(names.split(' ')), "none is renamed");
         let header = Input::parse("header:x-session-id").unwrap();

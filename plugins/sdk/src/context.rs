@@ -209,6 +209,14 @@ impl<'a, P: Declares> Context<'a, P> {
         core::str::from_utf8(self.message.request.session?).ok()
     }
 
+    /// Input `client_key`: the name of the key that the client showed, where the operator gives keys to
+    /// clients.
+    #[must_use]
+    pub fn client_key(&self) -> Option<&'a str> {
+        declared!("client_key");
+        core::str::from_utf8(self.message.request.client_key?).ok()
+    }
+
     /// Input `prefix_hashes`: a hash for each whole block of the prompt. Requests of one model that begin
     /// alike have the same hashes as far as that goes.
     #[inline]

@@ -154,6 +154,7 @@ impl<const N: usize> Output<N> {
             | Input::Stream
             | Input::Route
             | Input::Session
+            | Input::ClientKey
             | Input::PrefixHashes
             | Input::ArrivalRate
             | Input::Model
@@ -211,6 +212,7 @@ mod tests {
             Input::Stream,
             Input::Route,
             Input::Session,
+            Input::ClientKey,
             Input::PrefixHashes,
             Input::ArrivalRate,
             Input::ConfigHeader(Cow::Borrowed("tenant_header")),

@@ -10,6 +10,7 @@ use crate::admin::extract::InQuery;
 use crate::admin::who::Changed;
 use crate::admin::worker_views;
 use crate::admin::workers::{Workers, add_entry, remove};
+use crate::config::secret::Secret;
 use crate::config::worker_entry::WorkerEntry;
 use sgl_api::{Problem, WorkerLoad, WorkerLoads, WorkerUrls};
 
@@ -28,20 +29,29 @@ pub(crate) fn routes(workers: Workers) -> Router {
 #[derive(Deserialize)]
 pub(crate) struct Added {
     url: String,
+    /// What it asks for.
+    api_key: Option<Secret>,
+}
+
+/// The worker that is removed.
+#[derive(Deserialize)]
+pub(crate) struct Removed {
+    url: String,
 }
 
 /// Adds a worker, as older routers of SGLang and vLLM's do
 #[utoipa::path(post, path = "/add_worker", tag = "workers",
-    params(("url" = String, Query, description = "URL of the worker")), responses(
+    params(("url" = String, Query, description = "URL of the worker"),
+        ("api_key" = Option<String>, Query, description = "The key that it asks for")), responses(
     (status = 200, description = "Added", body = String),
     (status = 400, description = "Not a worker", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "There already", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn add_worker(
     State(workers): State<Workers>,
-    InQuery(Added { url }): InQuery<Added>,
+    InQuery(Added { url, api_key }): InQuery<Added>,
 ) -> Result<(Extension<Changed>, String), Problem> {
-    let entry = WorkerEntry { url, ..WorkerEntry::default() };
+    let entry = WorkerEntry { url, api_key, ..WorkerEntry::default() };
     let (changed, target) = add_entry(&workers, &entry).await?;
     Ok((Extension(changed), format!("Successfully added worker: {}", target.endpoint().url())))
 }
@@ -54,7 +64,7 @@ pub(crate) async fn add_worker(
 ))]
 pub(crate) async fn remove_worker(
     State(workers): State<Workers>,
-    InQuery(Added { url }): InQuery<Added>,
+    InQuery(Removed { url }): InQuery<Removed>,
 ) -> Result<(StatusCode, String), Problem> {
     let (_, removal) = remove(&workers, &url).await?;
     Ok((StatusCode::OK, format!("Successfully removed worker: {}", removal.0.url)))

@@ -31,6 +31,7 @@ use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
 use crate::proxy::backends::AddError;
+use crate::proxy::client_keys;
 use crate::proxy::{Backends, DataPlane, DataServer};
 use crate::records::Recorder;
 use crate::tls::{CertificateWatch, ListenerTls};
@@ -220,6 +221,8 @@ impl RunningRouter {
         let (plugins, workers) = (Arc::clone(&manager), Arc::clone(proxy.backends()));
         operations.push(tokio::spawn(blindness::watch(plugins, workers, stop_operations.clone())));
         operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
+        let keys = proxy.client_keys().map(Arc::clone);
+        operations.extend(keys.map(|keys| tokio::spawn(client_keys::watch(keys, stop_operations.clone()))));
         if manager.keeps() {
             operations.push(tokio::spawn(keep_up(Arc::clone(&manager), stop_operations.clone())));
         }

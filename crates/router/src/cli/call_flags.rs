@@ -1,8 +1,12 @@
 //! The flags of `sgl-router serve` about what clients may call.
 
+use std::convert::Infallible;
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::config::router::RouterConfig;
+use crate::config::secret::Secret;
 
 /// Flags about what clients may call. They win over `[calls]` of the configuration file.
 #[derive(Clone, Debug, Default, Args)]
@@ -23,6 +27,16 @@ pub struct CallFlags {
     /// The only headers of clients that workers get, beside those about the body [default: all]
     #[arg(long, value_name = "HEADER", num_args = 0..)]
     pub forward_headers: Option<Vec<String>>,
+    /// Key that workers ask for; others on this machine see it here: a file or SGL_ROUTER_WORKER_API_KEY is
+    /// better
+    #[arg(long, value_name = "KEY", value_parser = |text: &str| Ok::<_, Infallible>(Secret::new(text)))]
+    pub api_key: Option<Secret>,
+    /// File that holds the key that workers ask for
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// File of clients' keys (sgl-router key); requests without one of them are refused
+    #[arg(long, value_name = "FILE")]
+    pub client_keys_file: Option<PathBuf>,
 }
 
 impl CallFlags {
@@ -37,6 +51,15 @@ impl CallFlags {
         if !self.request_id_headers.is_empty() {
             config.calls.request_id_headers.clone_from(&self.request_id_headers);
         }
+        if self.api_key.is_some() {
+            config.keys.worker_api_key.clone_from(&self.api_key);
+        }
+        if self.api_key_file.is_some() {
+            config.keys.worker_api_key_file.clone_from(&self.api_key_file);
+        }
+        if self.client_keys_file.is_some() {
+            config.keys.clients_file.clone_from(&self.client_keys_file);
+        }
         if self.forward_headers.is_some() {
             config.calls.forward_headers.clone_from(&self.forward_headers);
         }
@@ -48,6 +71,9 @@ impl CallFlags {
             ("calls.forward_paths", "--forward-path", !self.forward_paths.is_empty()),
             ("calls.cors_allowed_origins", "--cors-allowed-origins", !self.cors_allowed_origins.is_empty()),
             ("calls.request_id_headers", "--request-id-headers", !self.request_id_headers.is_empty()),
+            ("keys.worker_api_key_file", "--api-key-file", self.api_key_file.is_some()),
+            ("keys.worker_api_key", "--api-key", self.api_key.is_some()),
+            ("keys.clients_file", "--client-keys-file", self.client_keys_file.is_some()),
             ("calls.forward_headers", "--forward-headers", self.forward_headers.is_some()),
         ]
     }

@@ -11,6 +11,8 @@ use sglang_router_rs::policies::NativePolicy;
 
 const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
+const WORKER_KEY_VARIABLE: &str = "SGL_ROUTER_WORKER_API_KEY";
+
 /// The checked configuration: the file, with the flags laid over it.
 ///
 /// # Errors
@@ -24,12 +26,14 @@ pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
     args.lay_over(&mut config, &mut faults);
     let policy_settings = args.policy_settings(&mut faults);
     let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
+    let worker_api_key = std::env::var(WORKER_KEY_VARIABLE).ok();
     let flags = FlagKeys::of(args, &config);
     let surroundings = Surroundings {
         built_in_policies: &NativePolicy::NAMES,
         embedded_policies: &sgl_shipped::names(),
         policy_settings,
         admin_token,
+        worker_api_key,
         faults,
     };
     let checked = check(config, surroundings);

@@ -16,6 +16,7 @@ pub mod compile_worker;
 #[cfg(feature = "tools")]
 pub mod simulate;
 pub mod plugin;
+pub mod key;
 pub mod status;
 pub mod top;
 #[cfg(feature = "tools")]

@@ -15,6 +15,8 @@ use crate::manage::embedded::module_at;
 use crate::manage::{ManageError, PluginManager};
 use crate::proxy::Backends;
 use crate::proxy::backends::AddError;
+use crate::proxy::client_keys;
+use crate::proxy::client_keys::KeyRing;
 use crate::proxy::succession::Succession;
 use crate::tls::CertificateWatch;
 use crate::tokens::{TokenizerSet, Tokenizing};
@@ -68,6 +70,7 @@ pub(crate) struct Reloader {
     manager: Arc<PluginManager>,
     tokenizing: Arc<Tokenizing>,
     certificates: Arc<CertificateWatch>,
+    client_keys: Option<Arc<KeyRing>>,
 }
 
 /// What was on disk before the router started, for a [`Reloader`].
@@ -89,9 +92,10 @@ impl Reloader {
         manager: Arc<PluginManager>,
         tokenizing: Arc<Tokenizing>,
         certificates: Arc<CertificateWatch>,
+        client_keys: Option<Arc<KeyRing>>,
     ) -> Self {
-        let leaving = BTreeMap::new();
-        Self { args, applied, leaving, succession: None, backends, manager, tokenizing, certificates }
+        let (leaving, succession) = (BTreeMap::new(), None);
+        Self { args, applied, leaving, succession, backends, manager, tokenizing, certificates, client_keys }
     }
 
     /// Reads the configuration again and applies what has changed. A fault in it changes nothing; a
@@ -135,6 +139,7 @@ impl Reloader {
             }
         }
         self.reload_tokenizers(tokenizers).await;
+        self.reload_client_keys().await;
         let left = self.tell_what_is_left(&wanted);
         self.reload_workers(&mut wanted);
         self.reload_plugins(&wanted).await;
@@ -246,6 +251,13 @@ impl Reloader {
         let tokenizing = Arc::clone(&self.tokenizing);
         // It panics for nothing that files may hold.
         let _ = tokio::task::spawn_blocking(move || tokenizing.replace(tokenizers)).await;
+    }
+
+    /// Reads the file of clients' keys again; a fault in it leaves those before.
+    async fn reload_client_keys(&self) {
+        let Some(keys) = self.client_keys.clone() else { return };
+        // It panics for nothing that a file may hold.
+        let _ = tokio::task::spawn_blocking(move || client_keys::tell(&keys)).await;
     }
 
     /// Loads what has changed since it was loaded from its file, and unloads what the configuration does

@@ -115,7 +115,9 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
     let (backends, manager) = (Arc::clone(router.proxy().backends()), Arc::clone(router.manager()));
     let tokenizing = Arc::clone(router.proxy().tokenizing());
     let certificates = Arc::clone(router.certificates());
-    let mut reloader = Reloader::new(args.clone(), at_start, backends, manager, tokenizing, certificates);
+    let client_keys = router.proxy().client_keys().cloned();
+    let mut reloader =
+        Reloader::new(args.clone(), at_start, backends, manager, tokenizing, certificates, client_keys);
     let reloading = async {
         loop {
             tokio::select! {

@@ -75,8 +75,9 @@ pub struct CallSettings {
 }
 
 impl CallSettings {
-    /// The settings; what is beyond its limits adds to `faults`.
-    pub(crate) fn checked(section: &CallsSection, faults: &mut Vec<Fault>) -> Self {
+    /// The settings; what is beyond its limits adds to `faults`. `hides_keys` if clients show keys of this
+    /// router, which are not the workers' to see.
+    pub(crate) fn checked(section: &CallsSection, hides_keys: bool, faults: &mut Vec<Fault>) -> Self {
         let (count, secs) = (section.remembered_responses, section.remember_responses_secs);
         if count > MAX_RESPONSES {
             faults.push(Fault::value("calls.remembered_responses", count, format!("0 to {MAX_RESPONSES}")));
@@ -97,7 +98,7 @@ impl CallSettings {
                 faults,
             ),
             request_ids: section.request_ids.then_some(ids),
-            forwarding: Forwarding::checked(headers, false, "calls.forward_headers", faults),
+            forwarding: Forwarding::checked(headers, hides_keys, "calls.forward_headers", faults),
         }
     }
 }

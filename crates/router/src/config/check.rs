@@ -18,6 +18,7 @@ use crate::config::checked::{
 };
 use crate::config::compile_section::CompileSection;
 use crate::config::fixed::FixedKeys;
+use crate::config::keys_section::KeySettings;
 use crate::config::plugin_set::{PluginSet, PolicyNames};
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::{RetryCondition, RetryOn};
@@ -48,6 +49,8 @@ pub struct Surroundings<'a> {
     pub policy_settings: HashMap<String, serde_json::Value>,
     /// The admin token from the environment.
     pub admin_token: Option<String>,
+    /// The workers' key from the environment.
+    pub worker_api_key: Option<String>,
     /// Faults that were found while the configuration was read.
     pub faults: Vec<Fault>,
 }
@@ -58,8 +61,9 @@ pub struct Surroundings<'a> {
 ///
 /// [`Faults`] holds every fault, those of reading first.
 pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
-    let Surroundings { built_in_policies, embedded_policies, policy_settings, admin_token, mut faults } =
+    let Surroundings { built_in_policies, embedded_policies, policy_settings, admin_token, .. } =
         surroundings;
+    let (worker_api_key, mut faults) = (surroundings.worker_api_key, surroundings.faults);
     let names = PolicyNames { built_in: built_in_policies, embedded: embedded_policies };
     let mut plugins = PluginSet::checked(&config, names, &mut faults);
     plugins.set(&config.policy, &policy_settings, names, &mut faults);
@@ -80,7 +84,8 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let delay = config.server.shutdown_delay_secs;
     let shutdown_delay =
         Duration::from_secs(within("server.shutdown_delay_secs", delay, 0..=3600, &mut faults));
-    let proxy = check_proxy(&config, &mut faults);
+    let keys = KeySettings::checked(&config.keys, worker_api_key.as_deref(), &mut faults);
+    let proxy = check_proxy(&config, keys, &mut faults);
     let records = check_records(&config, &mut faults);
     let max_plugin_memory = config
         .max_plugin_memory
@@ -215,7 +220,7 @@ fn within<T: PartialOrd + Display + Copy>(
     *range.start()
 }
 
-fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings {
+fn check_proxy(config: &RouterConfig, keys: KeySettings, faults: &mut Vec<Fault>) -> ProxySettings {
     let server = &config.server;
     let upstream = &config.upstream;
     let seconds = |path: &str, value, range, faults: &mut Vec<Fault>| {
@@ -249,7 +254,8 @@ fn check_proxy(config: &RouterConfig, faults: &mut Vec<Fault>) -> ProxySettings 
         queue: check_queue(&config.queue, faults),
         max_retries: within("retry.max_retries", config.retry.max_retries, 0..=100, faults),
         retry_on: check_retry_on(&config.retry.on, faults),
-        calls: CallSettings::checked(&config.calls, faults),
+        calls: CallSettings::checked(&config.calls, keys.clients.is_some(), faults),
+        keys,
         requests: RequestSettings::checked(&config.requests, faults),
         upstream: UpstreamSettings {
             connect_timeout: Duration::from_millis(within(

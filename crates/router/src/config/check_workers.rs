@@ -2,6 +2,7 @@
 
 use crate::config::checked::{DAY_SECS, MAX_DP_SIZE};
 use crate::config::engine_setting::EngineSetting;
+use crate::config::keys_section::{header_of, read_key};
 use crate::config::worker_entry::WorkerEntry;
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::Fault;
@@ -37,6 +38,7 @@ pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fa
             faults.push(Fault::value(within(key), secs, format!("0 to {DAY_SECS}")));
         }
     }
+    check_key(&mut checked, path, faults);
     if let Some(size) = worker.dp_size.filter(|size| !(1..=MAX_DP_SIZE).contains(size)) {
         faults.push(Fault::value(within("dp_size"), size, format!("1 to {MAX_DP_SIZE}")));
     }
@@ -49,6 +51,22 @@ pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fa
         faults.push(Fault::value(within("bootstrap_port"), port, "only with role = \"prefill\""));
     }
     checked
+}
+
+/// Reads a worker's own key, if it is in a file.
+fn check_key(worker: &mut WorkerEntry, path: &str, faults: &mut Vec<Fault>) {
+    let within = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    if let Some(file) = worker.api_key_file.take() {
+        if path.is_empty() {
+            // Who adds workers over HTTP is not to have the router read files to them.
+            faults.push(Fault::value(within("api_key_file"), "a file", "only in the configuration file"));
+            return;
+        }
+        worker.api_key = read_key(&file, &within("api_key_file"), faults);
+    }
+    if let Some(key) = &worker.api_key {
+        header_of(key, &within("api_key"), faults);
+    }
 }
 
 pub(crate) fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) -> Vec<WorkerEntry> {

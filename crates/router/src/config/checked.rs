@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::calls_section::CallSettings;
 use crate::config::engine_setting::EngineSetting;
 use crate::config::fixed::FixedKeys;
+use crate::config::keys_section::KeySettings;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::RetryOn;
@@ -155,6 +156,8 @@ pub struct ProxySettings {
     pub retry_on: RetryOn,
     /// What clients may call beside the usual.
     pub calls: CallSettings,
+    /// Which keys workers ask for, and which clients have.
+    pub keys: KeySettings,
     /// What is worked out of requests.
     pub requests: RequestSettings,
     /// How workers are connected to.

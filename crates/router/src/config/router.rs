@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::calls_section::CallsSection;
 use crate::config::compile_section::CompileSection;
+use crate::config::keys_section::KeysSection;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::queue_section::QueueSection;
 use crate::config::requests_section::RequestsSection;
@@ -54,6 +55,8 @@ pub struct RouterConfig {
     pub records: RecordsSection,
     /// What clients may call beside the usual.
     pub calls: CallsSection,
+    /// Which keys workers ask for, and which clients have.
+    pub keys: KeysSection,
     /// What is worked out of requests.
     pub requests: RequestsSection,
     /// How workers are called.
@@ -96,6 +99,7 @@ impl Default for RouterConfig {
             admin: AdminSection::default(),
             records: RecordsSection::default(),
             calls: CallsSection::default(),
+            keys: KeysSection::default(),
             requests: RequestsSection::default(),
             upstream: UpstreamSection::default(),
             retry: RetrySection::default(),

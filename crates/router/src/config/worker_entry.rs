@@ -1,10 +1,12 @@
 //! A worker, as the configuration says.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::engine_setting::EngineSetting;
+use crate::config::secret::Secret;
 use sgl_upstream::HttpVersion;
 use sglang_router_rs::core::WorkerRole;
 
@@ -42,6 +44,13 @@ pub struct WorkerEntry {
     /// `dp_aware`. Default: the engine is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dp_size: Option<u32>,
+    /// Key that it is shown instead of that of all (`[keys] worker_api_key`). Default: that of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Secret>,
+    /// File that holds it; in the configuration file only. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub api_key_file: Option<PathBuf>,
     /// Free-form labels. Default: none.
     pub labels: BTreeMap<String, String>,
     /// Port of the bootstrap server of a prefill worker. Default: none.
@@ -69,6 +78,8 @@ impl Default for WorkerEntry {
             kv_events: true,
             dp_aware: None,
             dp_size: None,
+            api_key: None,
+            api_key_file: None,
             labels: BTreeMap::new(),
             bootstrap_port: None,
             first_byte_timeout_secs: None,

@@ -52,6 +52,14 @@ metrics! {
         "Requests that waited in the router, or were to, by how that ended";
     QUEUE_WAIT_TIME = Histogram "queue_wait_seconds" ["for"]
         "Time that requests waited in the router";
+    UNAUTHORIZED_REQUESTS = Counter "unauthorized_requests" []
+        "Requests without a key, or with one that nobody has";
+    CLIENT_KEY_REQUESTS = Counter "client_key_requests" ["key", "outcome"]
+        "Requests of a client's key: admitted, or refused for a limit";
+    CLIENT_KEY_IN_FLIGHT = Gauge "client_key_in_flight" ["key"]
+        "Requests in flight of a client's key";
+    CLIENT_KEY_TOKENS = Counter "client_key_tokens" ["key", "kind"]
+        "Tokens of prompts and answers of a client's key";
     CLIENT_CONNECTIONS = Gauge "client_connections" []
         "Open connections of clients";
     CLOSED_IDLE_CONNECTIONS = Counter "closed_idle_connections" []

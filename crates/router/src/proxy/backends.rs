@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::checked::{OwnSettings, ProxySettings};
+use crate::config::secret::Secret;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::rank_learner::given_layout;
@@ -178,6 +180,7 @@ impl Backends {
         let own = self.settings.of_worker(entry);
         let address = Address::with(url, &self.tls, entry.http_version);
         let endpoint = Endpoint::new(address, &self.settings, healthy, &self.queue);
+        endpoint.set_key(self.key_of(entry));
         let target = self.roster.add(spec, healthy, own, &endpoint)?;
         Ok(self.look_after(&mut keepers, &target, own))
     }
@@ -189,6 +192,7 @@ impl Backends {
         self.roster.replace(spec.clone(), own)?;
         let target = self.roster.undrain(&spec.url)?;
         target.endpoint().speak(entry.http_version);
+        target.endpoint().set_key(self.key_of(entry));
         Some(self.look_after(keepers, &target, own))
     }
 
@@ -207,8 +211,14 @@ impl Backends {
         let target = self.roster.replace(spec_of(entry, &url), own);
         Ok(target.map(|target| {
             target.endpoint().speak(entry.http_version);
+            target.endpoint().set_key(self.key_of(entry));
             self.look_after(&mut keepers, &target, own)
         }))
+    }
+
+    /// The key that a worker asks for: its own, or that of all.
+    fn key_of(&self, entry: &WorkerEntry) -> Option<HeaderValue> {
+        entry.api_key.as_ref().and_then(Secret::bearer).or_else(|| self.settings.keys.worker.clone())
     }
 
     /// Gives a worker a keeper, which begins when the one before has ended. The worker as it is then.

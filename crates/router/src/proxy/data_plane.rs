@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::config::checked::ProxySettings;
 use crate::metrics::{Metrics, catalogue};
 use crate::proxy::backends::Backends;
+use crate::proxy::client_keys::KeyRing;
 use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
@@ -33,6 +34,7 @@ pub struct DataPlane {
     arrivals: ArrivalRate,
     tokenizing: Arc<Tokenizing>,
     response_homes: Option<Arc<ResponseHomes>>,
+    client_keys: Option<Arc<KeyRing>>,
     stopping: AtomicBool,
 }
 
@@ -64,6 +66,9 @@ impl DataPlane {
         tokenizing.register(metrics);
         let calls = &settings.calls;
         let response_homes = ResponseHomes::new(calls.remembered_responses, calls.remember_responses);
+        let keys = settings.keys.clients.as_ref();
+        let client_keys = keys.map(|(file, entries)| KeyRing::new(file.clone(), entries));
+        client_keys.iter().for_each(|ring| ring.register(metrics));
         Arc::new(Self {
             settings,
             policy,
@@ -76,6 +81,7 @@ impl DataPlane {
             arrivals: ArrivalRate::new(Instant::now()),
             tokenizing,
             response_homes,
+            client_keys,
             stopping: AtomicBool::new(false),
         })
     }
@@ -143,6 +149,11 @@ impl DataPlane {
     /// The tokenizers.
     pub(crate) fn tokenizing(&self) -> &Arc<Tokenizing> {
         &self.tokenizing
+    }
+
+    /// The keys of clients, if requests need one.
+    pub(crate) fn client_keys(&self) -> Option<&Arc<KeyRing>> {
+        self.client_keys.as_ref()
     }
 
     /// Who made which response, if that is remembered.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use http::HeaderValue;
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, HeaderValue, header};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -33,6 +34,8 @@ pub(crate) trait LeadsHere: fmt::Debug + Send + Sync {
 pub struct Endpoint {
     address: Address,
     host: HeaderValue,
+    /// How it is shown the key that it asks for.
+    key: ArcSwapOption<HeaderValue>,
     pool: IdleConnections,
     circuit: CircuitSettings,
     passing: AtomicBool,
@@ -67,6 +70,7 @@ impl Endpoint {
         Arc::new(Self {
             host: text(&address.url().authority()),
             address,
+            key: ArcSwapOption::from(settings.keys.worker.clone().map(Arc::new)),
             pool: IdleConnections::new(settings.upstream.clone()),
             circuit: settings.circuit.clone(),
             passing: AtomicBool::new(passing),
@@ -188,6 +192,19 @@ impl Endpoint {
     /// Its `host` header.
     pub fn host(&self) -> &HeaderValue {
         &self.host
+    }
+
+    /// It asks for this key from now on.
+    pub(crate) fn set_key(&self, key: Option<HeaderValue>) {
+        self.key.store(key.map(Arc::new));
+    }
+
+    /// Shows it the key that it asks for, if it does, in place of what a client shows.
+    #[inline]
+    pub(crate) fn show_key(&self, headers: &mut HeaderMap) {
+        if let Some(key) = &*self.key.load() {
+            headers.insert(header::AUTHORIZATION, HeaderValue::clone(key));
+        }
     }
 
     /// Its idle connections.

@@ -60,6 +60,7 @@ impl EngineQuestion {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(header::HOST, endpoint.host().clone());
+        endpoint.show_key(request.headers_mut());
         request
     }
 }

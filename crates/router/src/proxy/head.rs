@@ -54,6 +54,7 @@ impl Head {
         let forwarded = self.forwarding.as_ref().map(|forwarding| forwarding.of(&self.headers));
         *request.headers_mut() = forwarded.unwrap_or_else(|| self.headers.clone());
         request.headers_mut().insert(header::HOST, target.host().clone());
+        target.endpoint().show_key(request.headers_mut());
         if let Some(rank) = rank {
             rank.write(request.headers_mut());
         }

@@ -1,9 +1,11 @@
 //! A client's request that was read, on its way to a worker.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::proxy::client_keys::KeyUse;
 use crate::proxy::head::Head;
 use crate::proxy::pressure::HeldBody;
 use crate::proxy::queue::request_queue::Newcomer;
@@ -21,6 +23,8 @@ pub(crate) struct Inbound {
     pub body: Bytes,
     /// What the body takes.
     pub held: HeldBody,
+    /// The client's key, if requests need one.
+    pub key: Option<Arc<KeyUse>>,
     /// When its head was read.
     pub started: Instant,
     /// Until when it may wait, if it has waited for anything yet.

@@ -6,6 +6,7 @@ use hyper::body::Frame;
 
 use crate::proxy::headers::is_json;
 use crate::proxy::response_reader::ResponseReader;
+use crate::proxy::stream_tokens::events_in;
 use crate::proxy::token_usage::TokenUsage;
 use crate::proxy::usage::{BodyForm, UsageTail};
 use sglang_router_rs::core::TokenRatios;
@@ -21,6 +22,8 @@ pub(crate) struct Listening {
     lesson: Option<Lesson>,
     /// Looks for the id of a response, as long as it has not come.
     response: Option<ResponseReader>,
+    /// Events with data so far, if they are counted.
+    events: Option<u64>,
 }
 
 /// A prompt whose tokens were estimated by its text.
@@ -65,8 +68,9 @@ impl Listening {
             return None;
         };
         let usage = reads.then(|| UsageTail::new(form));
+        let events = (needs.usage && form == BodyForm::Events).then_some(0);
         let (awaits_event, response) = (needs.first_tokens && has_events, reader.map(|reader| reader(form)));
-        Some(Box::new(Self { usage, awaits_event, lesson, response }))
+        Some(Box::new(Self { usage, awaits_event, lesson, response, events }))
     }
 
     /// The next piece of the body.
@@ -76,6 +80,14 @@ impl Listening {
             usage.look(piece);
         }
         self.response.take_if(|reader| reader.look(piece));
+        if let Some(events) = &mut self.events {
+            *events += u64::from(events_in(piece));
+        }
+    }
+
+    /// How many events have come, as far as they are counted.
+    pub(crate) fn events(&self) -> u64 {
+        self.events.unwrap_or(0)
     }
 
     /// True once, when the first event has come.

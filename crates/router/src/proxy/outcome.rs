@@ -10,7 +10,8 @@ use crate::proxy::headers::prepare_answer;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::listening::{Lesson, Listening};
 use crate::proxy::opening::Opening;
-use crate::proxy::out_body::{OutBody, Passed};
+use crate::proxy::out_body::OutBody;
+use crate::proxy::passed::Passed;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill_guard::PrefillGuard;
 use crate::proxy::proxy_error::ProxyError;
@@ -21,6 +22,7 @@ use crate::proxy::shortage::Shortage;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_upstream::UpstreamError;
+use sglang_router_rs::policies::OutcomeNeeds;
 
 const WORKER_HEADER: &str = "x-sgl-worker";
 
@@ -199,6 +201,7 @@ impl Answered {
         let Opening { mut head, body, events, open_end, .. } = opening;
         let ratios = client.proxy().token_ratios();
         let needs = client.proxy().outcome_needs(placement.needs());
+        let needs = OutcomeNeeds { usage: needs.usage || inbound.key.is_some(), ..needs };
         let maker = placement.target().endpoint();
         let homes = client.proxy().response_homes().filter(|_| head.status.is_success());
         let reader = homes.filter(|_| inbound.route == Route::Responses);

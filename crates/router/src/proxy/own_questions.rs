@@ -112,5 +112,6 @@ fn request(endpoint: &Endpoint, uri: &Uri) -> Outgoing {
     *request.uri_mut() = uri.clone();
     request.headers_mut().insert(header::HOST, endpoint.host().clone());
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    endpoint.show_key(request.headers_mut());
     request
 }

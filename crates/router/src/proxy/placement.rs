@@ -166,6 +166,11 @@ impl Placement {
         }
     }
 
+    /// What the answer said so far of tokens.
+    pub(crate) fn usage(&self) -> TokenUsage {
+        self.usage
+    }
+
     /// True if somebody wants to know how many tokens came.
     pub(crate) fn counts_tokens(&self) -> bool {
         self.in_flight.as_ref().is_some_and(InFlight::is_booked)

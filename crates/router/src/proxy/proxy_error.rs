@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 
+use crate::proxy::client_keys::{KeyLimit, KeyRefusal};
 use crate::proxy::model_index::UnknownModel;
 use crate::proxy::pressure::NoRoom;
 use crate::proxy::queue::register::NoPlace;
@@ -90,6 +91,20 @@ pub(crate) enum ProxyError {
         /// What failed.
         cause: FailureCause,
     },
+    /// The request shows no key, or one that nobody has.
+    #[error("{}", no_key(*is_shown))]
+    Unauthorized {
+        /// Whether it shows one.
+        is_shown: bool,
+    },
+    /// The key's limit is reached.
+    #[error("the limit {} of the key is reached; try again later", limit.as_str())]
+    KeyLimited {
+        /// Which limit.
+        limit: KeyLimit,
+        /// After how long the client may try again.
+        retry_after: Duration,
+    },
     /// As many are served as may be, and as many wait.
     #[error("too many requests wait for their turn; try again soon")]
     QueueFull,
@@ -132,6 +147,16 @@ pub(crate) enum ProxyError {
     /// The worker gave no answer in time.
     #[error("the worker did not answer in time")]
     Timeout,
+}
+
+impl From<KeyRefusal> for ProxyError {
+    fn from(refusal: KeyRefusal) -> Self {
+        match refusal {
+            KeyRefusal::None => Self::Unauthorized { is_shown: false },
+            KeyRefusal::Unknown => Self::Unauthorized { is_shown: true },
+            KeyRefusal::Limit { limit, retry_after } => Self::KeyLimited { limit, retry_after },
+        }
+    }
 }
 
 impl From<NoRoom> for ProxyError {
@@ -184,7 +209,8 @@ impl ProxyError {
             Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::OutOfMemory { .. } | Self::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
             Self::QueueTimeout | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::QueueFull | Self::Shed { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::QueueFull | Self::Shed { .. } | Self::KeyLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::ConnectFailed | Self::BrokenAnswer | Self::InvalidAnswer { .. } | Self::PrefillFailed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -212,6 +238,8 @@ impl ProxyError {
             Self::OutOfResources => "router_out_of_resources",
             Self::QueueFull => "queue_full",
             Self::Shed { .. } => "request_shed",
+            Self::Unauthorized { .. } => "invalid_api_key",
+            Self::KeyLimited { .. } => "rate_limit_exceeded",
             Self::QueueTimeout => "queue_timeout",
             Self::Stopping => "router_stopping",
             Self::ConnectFailed => "upstream_connect_failed",
@@ -258,7 +286,11 @@ impl ProxyError {
             | Self::Stopping => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
-            Self::Shed { retry_after } => {
+            Self::Unauthorized { .. } => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::KeyLimited { retry_after, .. } | Self::Shed { retry_after } => {
                 headers.insert(header::RETRY_AFTER, seconds(*retry_after));
             }
             Self::MethodNotAllowed { allowed } => {
@@ -273,6 +305,14 @@ impl ProxyError {
         }
         response
     }
+}
+
+/// Why a request without a known key is refused.
+fn no_key(is_shown: bool) -> &'static str {
+    if is_shown {
+        return "the key that the request shows is not known";
+    }
+    "the request shows no key; send one as `authorization: Bearer …` or `x-api-key`"
 }
 
 /// Methods, as the header `allow` has them.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::proxy::asked_workers::AskedWorkers;
 use crate::proxy::clients::Client;
 use crate::proxy::course_waits::CourseWaits;
 use crate::proxy::data_plane::DataPlane;
@@ -16,7 +17,6 @@ use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::sought_response::SoughtResponse;
 use crate::proxy::tried::{Selection, Tried};
 use crate::proxy::worker_wait::WorkerWait;
 use sglang_router_rs::policies::{DecideError, SelectWorkerInfo, Wait};
@@ -42,7 +42,7 @@ pub(crate) struct RequestCourse {
     /// What it waits for.
     pub(crate) waits: CourseWaits,
     /// The response that it names.
-    pub(crate) sought: Option<SoughtResponse>,
+    pub(crate) sought: Option<AskedWorkers>,
 }
 
 impl RequestCourse {
@@ -70,8 +70,10 @@ impl RequestCourse {
     /// Finds out who is asked for the response that the request names, if it names one. Once: who was asked
     /// stays asked.
     pub(crate) fn seek(&mut self, proxy: &DataPlane, inbound: &Inbound, previous: Option<&str>) {
-        if let Some(homes) = proxy.response_homes().filter(|_| self.sought.is_none()) {
-            self.sought = SoughtResponse::of(homes, inbound, previous);
+        if inbound.route.suits_any_role() {
+            self.sought = AskedWorkers::of_any_role(&self.snapshot);
+        } else if let Some(homes) = proxy.response_homes().filter(|_| self.sought.is_none()) {
+            self.sought = AskedWorkers::of(homes, inbound, previous);
         }
     }
 
@@ -114,7 +116,7 @@ impl RequestCourse {
     /// Who else could serve the request than those that were chosen.
     pub(crate) fn others<'a>(&'a self, model: Option<&'a str>, chosen: Selection) -> Others<'a> {
         let Self { snapshot, tried, route, .. } = self;
-        let has_home = matches!(self.sought, Some(SoughtResponse::At(_)));
+        let has_home = matches!(self.sought, Some(AskedWorkers::At(_)));
         Others { snapshot, tried, route: *route, model, chosen, has_home }
     }
 

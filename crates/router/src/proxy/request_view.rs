@@ -109,6 +109,7 @@ impl<'a> RequestView<'a> {
             stream: facts.stream,
             route: Some(inbound.path()),
             session: self.session(headers),
+            client_key: inbound.key.as_ref().map(|key| &**key.key().name()),
             prefix_hashes: facts.prefix_hashes.as_deref(),
             prefix_block_tokens: self.prefix_block_tokens,
             learnt_block_tokens: self.learnt_block_tokens,

@@ -242,6 +242,20 @@ impl Route {
         self.may_pair() || matches!(self, Self::Responses | Self::Messages)
     }
 
+    /// True if a prefill or a decode worker can answer it too: what an engine is, and what its tokens are, does
+    /// not depend on its role.
+    pub(crate) fn suits_any_role(self) -> bool {
+        matches!(
+            self,
+            Self::Version
+                | Self::ModelInfo
+                | Self::ServerInfo
+                | Self::Tokenize
+                | Self::Detokenize
+                | Self::CountTokens
+        )
+    }
+
     /// True if its body may be a form with fields and files instead of JSON.
     pub(crate) fn takes_form(self) -> bool {
         matches!(self, Self::Transcriptions | Self::Translations | Self::Listed)

@@ -11,9 +11,11 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::proxy::body::Arriving;
+use crate::proxy::client_keys::{KeyRing, KeyUse};
 use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::head::Head;
+use crate::proxy::held_by_answer::HeldByAnswer;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
 use crate::proxy::out_body::OutBody;
@@ -72,8 +74,13 @@ async fn surrounded(
 }
 
 /// Answers a request.
-async fn routed(client: &Arc<Client>, request: Request<Incoming>, started: Instant) -> Response<OutBody> {
+async fn routed(client: &Arc<Client>, mut request: Request<Incoming>, started: Instant) -> Response<OutBody> {
     if let Err(error) = check_headers(request.headers()) {
+        return own(client, error.response());
+    }
+    if let Some(keys) = client.proxy().client_keys()
+        && let Err(error) = let_in(keys, &mut request)
+    {
         return own(client, error.response());
     }
     let path = request.uri().path();
@@ -151,7 +158,8 @@ async fn forwarded(
     started: Instant,
     told: &mut Option<Box<HeaderMap>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let key = client.proxy().client_keys().and_then(|_| head.extensions.remove::<Arc<KeyUse>>());
     let arriving = Arriving { body, is_held_back: expects_continue(&head)? };
     if arriving.is_held_back {
         somebody_is_fit(client.proxy(), route)?;
@@ -166,15 +174,19 @@ async fn forwarded(
     let body = body?;
     let forwarding = client.proxy().settings().calls.forwarding.clone();
     let head = Head::new(head, client.forwarded_for()).forwarded_by(forwarding);
-    let mut inbound = Inbound { route, head, body, held, started, waits_until: None, waited: Duration::ZERO };
+    key.iter().for_each(|key| key.foresee(body.len()));
+    let mut inbound =
+        Inbound { route, head, body, held, key, started, waits_until: None, waited: Duration::ZERO };
     let admission = match client.proxy().queue().limit() {
         // Boxed: requests need no room for it where there is no limit.
         Some(limit) => Some(Box::pin(admission::admit(client, limit, &mut inbound)).await?),
         None => None,
     };
     let mut answered = answering::answer(client, &inbound, told).await;
-    if let (Some(admission), Ok(response)) = (admission, &mut answered) {
-        response.body_mut().hold(admission);
+    if (admission.is_some() || inbound.key.is_some())
+        && let Ok(response) = &mut answered
+    {
+        response.body_mut().hold(HeldByAnswer::new(admission, inbound.key.take()));
     }
     answered
 }
@@ -212,6 +224,16 @@ fn somebody_is_fit(proxy: &DataPlane, route: Route) -> Result<(), ProxyError> {
     let shortage = Shortage::of_fleet(&snapshot, route);
     let waits = queue.settings().wait_for_workers && shortage.may_pass() && queue.check(0).is_ok();
     if waits { Ok(()) } else { Err(ProxyError::NoWorker(shortage)) }
+}
+
+/// Lets a request in with its key, which is among its extensions from then on. Probes need none.
+fn let_in(keys: &KeyRing, request: &mut Request<Incoming>) -> Result<(), ProxyError> {
+    if matches!(Route::of(request.uri().path()), Some(Route::Liveness | Route::Readiness)) {
+        return Ok(());
+    }
+    let key = keys.admit(request.headers())?;
+    request.extensions_mut().insert(key);
+    Ok(())
 }
 
 /// An error if the headers are more than workers need, or larger.

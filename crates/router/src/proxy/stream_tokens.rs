@@ -80,7 +80,7 @@ fn choice_of(data: &[u8]) -> Option<u32> {
 
 /// How many events with data begin in a piece of a stream. Comments are none, and `[DONE]` is not counted.
 /// A line that is cut within its name is missed.
-fn events_in(piece: &[u8]) -> u32 {
+pub(crate) fn events_in(piece: &[u8]) -> u32 {
     let first = piece.starts_with(b"data:") && !piece.starts_with(b"data: [DONE]");
     let others = NEXT_DATA.find_iter(piece).count() - DONE.find_iter(piece).count();
     u32::from(first).saturating_add(u32::try_from(others).unwrap_or(u32::MAX))

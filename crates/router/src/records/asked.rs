@@ -155,6 +155,7 @@ fn request_facts(info: &SelectWorkerInfo<'_>, names: Option<&WantedNames>) -> Re
         may_wait_ms: info.wait.map(|wait| milliseconds(wait.left)),
         held: info.wait.map(|wait| wait.held).filter(|held| *held > 0),
         prompt_bytes: Some(info.whole_prompt_bytes()).filter(|bytes| *bytes > 0),
+        client_key: info.client_key.map(str::to_owned),
         withheld: withheld(info, names),
         ..RequestFactsRecord::default()
     }

@@ -95,6 +95,7 @@ fn why_missing(input: &Input, record: &RequestRecord, decision: &DecisionRecord)
         Input::Stream => facts.stream,
         Input::Route => facts.path.is_some(),
         Input::Session => facts.session.is_some(),
+        Input::ClientKey => facts.client_key.is_some(),
         Input::PrefixHashes => !facts.prefix_hashes.is_empty(),
         Input::ArrivalRate => facts.arrival_rate.is_some(),
         Input::Model => facts.model.is_some(),
@@ -103,7 +104,12 @@ fn why_missing(input: &Input, record: &RequestRecord, decision: &DecisionRecord)
     // What a request does not say is known to be nothing where all is recorded.
     let may_be_nothing = matches!(
         input,
-        Input::MaxTokens | Input::Stream | Input::Session | Input::Model | Input::PromptBytes
+        Input::MaxTokens
+            | Input::Stream
+            | Input::Session
+            | Input::ClientKey
+            | Input::Model
+            | Input::PromptBytes
     );
     match (is_known, record.inputs) {
         (true, _) => None,

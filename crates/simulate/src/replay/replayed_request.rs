@@ -29,6 +29,7 @@ pub(crate) struct ReplayedRequest<'a> {
     decision: &'a DecisionRecord,
     prompt_tokens: Option<PromptTokens>,
     session: Option<String>,
+    client_key: Option<String>,
 }
 
 impl<'a> ReplayedRequest<'a> {
@@ -36,7 +37,8 @@ impl<'a> ReplayedRequest<'a> {
     pub(crate) fn new(record: &'a RequestRecord, decision: &'a DecisionRecord) -> Self {
         let facts = &decision.request;
         let session = facts.session.map(|number| format!("session-{number:016x}"));
-        Self { decision, prompt_tokens: prompt_tokens(record, decision), session }
+        let client_key = facts.client_key.clone();
+        Self { decision, prompt_tokens: prompt_tokens(record, decision), session, client_key }
     }
 
     /// The same for a policy.
@@ -64,6 +66,7 @@ impl<'a> ReplayedRequest<'a> {
             stream: facts.stream,
             route: facts.path.as_deref(),
             session: self.session.as_deref(),
+            client_key: self.client_key.as_deref(),
             request_key: self.session.as_deref(),
             prefix_hashes: hashes,
             prefix_block_tokens: facts.prefix_block_tokens,

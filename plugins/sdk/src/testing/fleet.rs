@@ -156,6 +156,8 @@ pub struct Request {
     pub route: Option<String>,
     /// Key of the session. Default none.
     pub session: Option<String>,
+    /// Name of the client's key. Default none.
+    pub client_key: Option<String>,
     /// Hashes of the prompt's blocks. Default none.
     pub prefix_hashes: Option<Vec<u64>>,
     /// Requests a second. Default none, which arrives as NaN.
@@ -205,6 +207,12 @@ impl Request {
     #[must_use]
     pub fn session(self, key: &str) -> Self {
         Self { session: Some(String::from(key)), ..self }
+    }
+
+    /// Sets the name of the client's key.
+    #[must_use]
+    pub fn client_key(self, name: &str) -> Self {
+        Self { client_key: Some(String::from(name)), ..self }
     }
 
     /// Sets the hashes of the prompt's blocks.

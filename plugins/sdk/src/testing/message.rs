@@ -80,6 +80,7 @@ fn element(
         Input::Stream => w.uint(u64::from(request.stream)),
         Input::Route => w.opt_str(request.route.as_deref()),
         Input::Session => w.opt_str(request.session.as_deref()),
+        Input::ClientKey => w.opt_str(request.client_key.as_deref()),
         Input::PrefixHashes => words(w, request.prefix_hashes.as_deref(), |hash| hash.to_le_bytes()),
         Input::ArrivalRate => w.f32(request.arrival_rate.unwrap_or(f32::NAN)),
         Input::Model => w.opt_str(request.model.as_deref()),

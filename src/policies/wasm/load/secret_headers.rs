@@ -54,6 +54,7 @@ pub(crate) fn check(inputs: &[Input], allowed: &[String]) -> Result<(), ModuleFa
         | Input::Stream
         | Input::Route
         | Input::Session
+        | Input::ClientKey
         | Input::PrefixHashes
         | Input::ArrivalRate
         | Input::ConfigHeader(_)

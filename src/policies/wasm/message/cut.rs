@@ -53,6 +53,7 @@ fn content<'a>(input: &Input, info: &SelectWorkerInfo<'a>, limit: usize) -> Opti
     match input {
         Input::RequestText => short(info.request_text),
         Input::Session => short(info.session),
+        Input::ClientKey => short(info.client_key),
         Input::Model => short(info.model),
         Input::Header(name) => short(info.headers.and_then(|headers| headers.header(name))),
         // A header that the configuration names is a header by now; this one it does not name.

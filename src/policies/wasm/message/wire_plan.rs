@@ -197,6 +197,7 @@ impl ColumnPlan {
                 Input::Field(_) | Input::Query(_) => needs.names = true,
                 Input::Column(column) => needs.prompt_tokens |= books::is_of_tokens(*column),
                 Input::Healthy
+                | Input::ClientKey
                 | Input::Excluded
                 | Input::Route
                 | Input::Header(_)
@@ -282,6 +283,7 @@ fn encode_input<C: CandidateWorkers>(
         Input::RequestText
         | Input::RequestTokens
         | Input::Session
+        | Input::ClientKey
         | Input::PrefixHashes
         | Input::Model
         | Input::Header(_)

@@ -12,6 +12,7 @@ use sgl_testkit::client::{Whole, call, get, post, with_method};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_tools::sim::{SimConfig, SimWorker};
+use sglang_router_rs::core::WorkerRole;
 
 async fn sim(id: &str) -> SimWorker {
     let config = SimConfig { time_scale: 0.0, worker_id: id.to_owned(), ..SimConfig::default() };
@@ -251,6 +252,21 @@ async fn recording_reaches_the_worker_of_the_model_that_its_form_names() {
     let mut request = post("/v1/audio/transcriptions", &form("other", true));
     request.headers_mut().insert("content-type", HeaderValue::from_static("multipart/form-data; boundary=x"));
     assert_eq!(ask(&router, request).await.code(), "model_not_found");
+}
+
+#[tokio::test]
+async fn halves_of_pairs_tell_what_does_not_depend_on_their_role() {
+    let (prefill, decode) = (sim("p").await, sim("d").await);
+    let entry = |worker: &SimWorker, role| WorkerEntry { url: worker.url(), role, ..WorkerEntry::default() };
+    let entries = vec![entry(&prefill, WorkerRole::Prefill), entry(&decode, WorkerRole::Decode)];
+    let router = router::start(router::config(entries)).await;
+    for request in [get("/get_model_info"), get("/server_info"), post("/tokenize", r#"{"prompt": "hello"}"#)]
+    {
+        let answer = ask(&router, request).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    }
+    let answer = ask(&router, post("/v1/rerank", r#"{"query": "a", "documents": ["b"]}"#)).await;
+    assert_eq!(answer.json()["error"]["reason"], "none_qualifies");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod framing;
 mod full_workers;
 mod connections;
 mod health_checks;
+mod keys;
 mod kv_rig;
 mod data_parallel;
 mod data_parallel_faults;

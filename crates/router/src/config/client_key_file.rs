@@ -1,0 +1,129 @@
+//! The file of clients' keys: names, digests and limits. The keys themselves are nowhere.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use sglang_router_rs::types::{file, hex, shown_path};
+
+/// Largest file that is read: some hundred thousand keys.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Bytes of a digest.
+pub(crate) const DIGEST_BYTES: usize = 32;
+
+/// Longest name of a key, in bytes.
+const MAX_NAME_BYTES: usize = 128;
+
+/// A client's key, as the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientKeyEntry {
+    /// Its name, for metrics, records and policies: 1 to 128 visible characters. Must be given.
+    pub name: String,
+    /// SHA-256 of the key, 64 hexadecimal digits. Must be given.
+    pub sha256: String,
+    /// Requests in flight at a time, above 0. Default: no limit.
+    pub max_concurrent_requests: Option<u32>,
+    /// Requests in a minute, above 0. Default: no limit.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers in a minute, above 0. Default: no limit.
+    pub tokens_per_minute: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ClientKeyFile {
+    keys: Vec<ClientKeyEntry>,
+}
+
+impl ClientKeyEntry {
+    /// The digest of the key.
+    pub(crate) fn digest(&self) -> Option<[u8; DIGEST_BYTES]> {
+        hex::decode(&self.sha256)?.try_into().ok()
+    }
+
+    fn fault(&self) -> Option<&'static str> {
+        let is_name = (1..=MAX_NAME_BYTES).contains(&self.name.len())
+            && self.name.bytes().all(|byte| byte.is_ascii_graphic());
+        let limits = [self.max_concurrent_requests, self.requests_per_minute, self.tokens_per_minute];
+        if !is_name {
+            return Some("name: 1 to 128 visible ASCII characters");
+        }
+        if self.digest().is_none() {
+            return Some("sha256: 64 hexadecimal digits, as `sgl-router key hash` prints them; not the key");
+        }
+        limits.contains(&Some(0)).then_some("limits: above 0, or left out")
+    }
+}
+
+/// Reads the file.
+///
+/// # Errors
+///
+/// What is wrong with it. Nothing of what the file holds is in it but names.
+pub(crate) fn read_client_keys(path: &Path) -> Result<Vec<ClientKeyEntry>, String> {
+    let text = file::read_text(path, MAX_BYTES)
+        .map_err(|error| format!("{} cannot be read: {error}", shown_path(path)))?;
+    // The text around a fault may be a key that somebody wrote in the wrong place.
+    let file: ClientKeyFile = toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        format!("line {line} is not what it should be: [[keys]] with name, sha256 and limits, each once")
+    })?;
+    let (mut names, mut digests) = (BTreeSet::new(), BTreeSet::new());
+    for (position, key) in file.keys.iter().enumerate() {
+        if let Some(fault) = key.fault() {
+            return Err(format!("keys[{position}]: {fault}"));
+        }
+        if !names.insert(&key.name) {
+            return Err(format!("keys[{position}]: the name {:?} is another key's, too", key.name));
+        }
+        if !digests.insert(key.sha256.to_ascii_lowercase()) {
+            return Err(format!("keys[{position}]: {:?} is the key of another name, too", key.name));
+        }
+    }
+    Ok(file.keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<ClientKeyEntry>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.toml");
+        std::fs::write(&path, text).unwrap();
+        read_client_keys(&path)
+    }
+
+    #[test]
+    fn keys_and_their_limits_are_read() {
+        let digest = "ab".repeat(32);
+        let keys = read(&format!("[[keys]]\nname = \"a\"\nsha256 = \"{digest}\"\nrequests_per_minute = 7\n"));
+        let keys = keys.unwrap();
+        assert_eq!((keys[0].name.as_str(), keys[0].requests_per_minute), ("a", Some(7)));
+        assert_eq!(keys[0].digest(), Some([0xab; 32]));
+        assert_eq!(read("").unwrap(), []);
+    }
+
+    #[test]
+    fn faults_are_told_without_what_the_file_holds() {
+        let digest = "ab".repeat(32);
+        let key = |name: &str, digest: &str| format!("[[keys]]\nname = \"{name}\"\nsha256 = \"{digest}\"\n");
+        for (text, expected) in [
+            (key("a", "sk-secret"), "keys[0]: sha256"),
+            (key("", &digest), "keys[0]: name"),
+            (key("a b", &digest), "keys[0]: name"),
+            (key("a", &digest) + &key("a", &"cd".repeat(32)), "keys[1]: the name \"a\""),
+            (key("a", &digest) + &key("b", &digest.to_uppercase()), "keys[1]: \"b\" is the key of another"),
+            (key("a", &digest) + "tokens_per_minute = 0\n", "keys[0]: limits"),
+            ("[[keys]]\nname = \"a\"\nkey = \"sk-secret\"\n".to_owned(), "line "),
+            ("sk-secret\n".to_owned(), "line 1"),
+        ] {
+            let told = read(&text).unwrap_err();
+            assert!(told.starts_with(expected) && !told.contains("secret"), "{told}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Reads the file of clients' keys again when it has changed.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::proxy::client_keys::key_ring::KeyRing;
+use sglang_router_rs::types::shown_path;
+
+/// How often it is looked at. Watches of the system miss files that are mounted or linked from elsewhere, as
+/// secrets of Kubernetes are.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What tells a changed file from the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileMark {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+/// Looks until told to stop.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the looking.
+pub(crate) async fn watch(ring: Arc<KeyRing>, stop: CancellationToken) {
+    let mut seen = mark(ring.file());
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+        }
+        let now = mark(ring.file());
+        // A file that is gone for a moment is about to be replaced.
+        if now == seen || now.is_none() {
+            continue;
+        }
+        seen = now;
+        let of_thread = Arc::clone(&ring);
+        let read = tokio::task::spawn_blocking(move || tell(&of_thread)).await;
+        // It panics for nothing that a file may hold.
+        drop(read);
+    }
+}
+
+/// Reads the file again, and logs what came of it.
+pub(crate) fn tell(ring: &KeyRing) {
+    let file = shown_path(ring.file());
+    match ring.reload() {
+        Ok(keys) => tracing::info!(file = %file, keys, "reloaded the keys of clients"),
+        Err(error) => {
+            tracing::error!(file = %file, error, "keys of clients not reloaded; those before go on");
+        }
+    }
+}
+
+fn mark(file: &Path) -> Option<FileMark> {
+    let facts = fs::metadata(file).ok()?;
+    Some(FileMark { modified: facts.modified().ok(), bytes: facts.len() })
+}
