@@ -38,6 +38,7 @@ mod worker_id;
 mod worker_views;
 pub(crate) mod workers;
 pub(crate) mod worker_aliases;
+pub(crate) mod client_side;
 mod fan_out_view;
 pub(crate) mod fan_out;
 pub(crate) mod plugins;

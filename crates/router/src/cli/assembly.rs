@@ -18,8 +18,8 @@ use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
 use crate::admin::workers::Workers;
 use crate::admin::{
-    decisions, extract, fan_out, guard, listener, metrics_page, openapi, page, plugins, queue, sessions,
-    status, who, worker_aliases, workers,
+    client_side, decisions, extract, fan_out, guard, listener, metrics_page, openapi, page, plugins, queue,
+    sessions, status, who, worker_aliases, workers,
 };
 use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
@@ -177,6 +177,10 @@ impl RunningRouter {
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
         let asks_token = status::AsksToken(config.admin_token.is_some());
+        if let Some(token) = config.admin_token.as_deref().filter(|_| proxy.settings().calls.worker_api) {
+            let door = client_side::door(proxy.backends(), kept.as_ref(), token, allowed.body_timeout);
+            proxy.open_worker_door(door);
+        }
         let aliases = Workers::new(Arc::clone(proxy.backends()), kept.clone());
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(worker_aliases::routes(aliases))

@@ -15,6 +15,9 @@ pub struct CallFlags {
     /// may be given more than once
     #[arg(long = "forward-path", value_name = "PATH", num_args = 1..)]
     pub forward_paths: Vec<String>,
+    /// Workers may be added, listed and removed at the clients' port too, with the operators' token
+    #[arg(long)]
+    pub client_worker_api: bool,
     /// Origins of web pages that may send requests, such as https://chat.example.com, or * for any
     #[arg(long, value_name = "ORIGIN", num_args = 0..)]
     pub cors_allowed_origins: Vec<String>,
@@ -47,6 +50,7 @@ impl CallFlags {
         if !self.cors_allowed_origins.is_empty() {
             config.calls.cors_allowed_origins.clone_from(&self.cors_allowed_origins);
         }
+        config.calls.worker_api |= self.client_worker_api;
         config.calls.request_ids |= self.request_ids || !self.request_id_headers.is_empty();
         if !self.request_id_headers.is_empty() {
             config.calls.request_id_headers.clone_from(&self.request_id_headers);
@@ -69,6 +73,7 @@ impl CallFlags {
     pub(crate) fn given(&self) -> Vec<(&'static str, &'static str, bool)> {
         vec![
             ("calls.forward_paths", "--forward-path", !self.forward_paths.is_empty()),
+            ("calls.worker_api", "--client-worker-api", self.client_worker_api),
             ("calls.cors_allowed_origins", "--cors-allowed-origins", !self.cors_allowed_origins.is_empty()),
             ("calls.request_id_headers", "--request-id-headers", !self.request_id_headers.is_empty()),
             ("keys.worker_api_key_file", "--api-key-file", self.api_key_file.is_some()),

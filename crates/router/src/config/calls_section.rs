@@ -24,6 +24,9 @@ pub struct CallsSection {
     /// Further paths that are passed on to a worker of the policy's choice, `/path` or `/path/*` for all
     /// below it. Calls that steer an engine are refused. Default: none.
     pub forward_paths: Vec<String>,
+    /// Whether workers may be added, listed and removed at the clients' listener too, with the operators'
+    /// token: trainers that start engines register them there. Default: false.
+    pub worker_api: bool,
     /// Ids of responses (`/v1/responses`) of which it is remembered which worker made them: 0 (none) to
     /// 10,000,000; some 150 bytes each. Default: 100,000.
     pub remembered_responses: usize,
@@ -47,6 +50,7 @@ impl Default for CallsSection {
     fn default() -> Self {
         Self {
             forward_paths: Vec::new(),
+            worker_api: false,
             remembered_responses: 100_000,
             remember_responses_secs: DAY_SECS,
             cors_allowed_origins: Vec::new(),
@@ -62,6 +66,8 @@ impl Default for CallsSection {
 pub struct CallSettings {
     /// Further paths that are passed on.
     pub forward_paths: ForwardPaths,
+    /// Whether workers may be added at the clients' listener too.
+    pub worker_api: bool,
     /// Ids of responses that are remembered.
     pub remembered_responses: usize,
     /// For how long.
@@ -90,6 +96,7 @@ impl CallSettings {
         let headers = section.forward_headers.as_deref();
         Self {
             forward_paths: ForwardPaths::checked(&section.forward_paths, "calls.forward_paths", faults),
+            worker_api: section.worker_api,
             remembered_responses: count,
             remember_responses: Duration::from_secs(secs),
             cors: AllowedOrigins::checked(

@@ -164,6 +164,10 @@ fn check_token(
         let allowed = "a loopback address, or any with admin.token_file or SGL_ROUTER_ADMIN_TOKEN set";
         faults.push(Fault::value("admin.host", address.ip(), allowed));
     }
+    if token.is_none() && config.calls.worker_api {
+        let allowed = "only with admin.token_file or SGL_ROUTER_ADMIN_TOKEN set: clients are not operators";
+        faults.push(Fault::value("calls.worker_api", true, allowed));
+    }
     token
 }
 

@@ -1,7 +1,7 @@
 //! What all requests share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::config::checked::ProxySettings;
@@ -12,6 +12,7 @@ use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::response_homes::ResponseHomes;
+use crate::proxy::worker_door::WorkerDoor;
 use crate::records::Recorder;
 use crate::tokens::Tokenizing;
 use sglang_router_rs::core::{ArrivalRate, TokenRatios};
@@ -35,6 +36,7 @@ pub struct DataPlane {
     tokenizing: Arc<Tokenizing>,
     response_homes: Option<Arc<ResponseHomes>>,
     client_keys: Option<Arc<KeyRing>>,
+    worker_door: OnceLock<WorkerDoor>,
     stopping: AtomicBool,
 }
 
@@ -82,6 +84,7 @@ impl DataPlane {
             tokenizing,
             response_homes,
             client_keys,
+            worker_door: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -154,6 +157,16 @@ impl DataPlane {
     /// The keys of clients, if requests need one.
     pub(crate) fn client_keys(&self) -> Option<&Arc<KeyRing>> {
         self.client_keys.as_ref()
+    }
+
+    /// Clients' listeners serve the endpoints of workers too, by this door. Only the first one counts.
+    pub(crate) fn open_worker_door(&self, door: WorkerDoor) {
+        let _ = self.worker_door.set(door);
+    }
+
+    /// The door to the workers, if clients' listeners have one.
+    pub(crate) fn worker_door(&self) -> Option<&WorkerDoor> {
+        self.worker_door.get()
     }
 
     /// Who made which response, if that is remembered.

@@ -57,6 +57,7 @@ mod placement;
 mod pressure;
 pub(crate) mod client_keys;
 mod held_by_answer;
+pub(crate) mod worker_door;
 mod data_plane;
 mod clients;
 mod room;

@@ -26,6 +26,7 @@ use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::worker_door::WorkerDoor;
 use crate::proxy::{admission, answering, body, cors, proxy_error, request_id};
 use sglang_router_rs::core::{FleetWorker, Worker};
 
@@ -77,6 +78,12 @@ async fn surrounded(
 async fn routed(client: &Arc<Client>, mut request: Request<Incoming>, started: Instant) -> Response<OutBody> {
     if let Err(error) = check_headers(request.headers()) {
         return own(client, error.response());
+    }
+    if let Some(door) = client.proxy().worker_door()
+        && WorkerDoor::is_for(request.uri().path())
+    {
+        let answer = door.answer(request, client.forwarded_for()).await;
+        return own(client, answer);
     }
     if let Some(keys) = client.proxy().client_keys()
         && let Err(error) = let_in(keys, &mut request)

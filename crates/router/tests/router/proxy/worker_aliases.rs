@@ -60,3 +60,34 @@ async fn worker_is_shown_drained_and_removed_by_its_id() {
         StatusCode::NOT_FOUND
     );
 }
+
+#[tokio::test]
+async fn workers_are_registered_at_the_clients_port_by_who_has_the_token_where_that_is_wanted() {
+    let worker = Upstream::saying("{}").await;
+    let closed = router::start(router::config(Vec::new())).await;
+    assert_eq!(call(closed.addresses().data, get("/workers")).await.status, StatusCode::NOT_FOUND);
+    let mut config = router::config(Vec::new());
+    config.proxy.calls.worker_api = true;
+    config.admin_token = Some("secret".to_owned());
+    let router = router::start(config).await;
+    let data = router.addresses().data;
+    let with_token = |mut request: http::Request<_>| {
+        request.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
+        request
+    };
+    let body = serde_json::json!({"url": worker.url()}).to_string();
+    for request in [get("/workers"), post("/workers", &body), post("/add_worker?url=http://127.0.0.1:1", "")]
+    {
+        assert_eq!(call(data, request).await.status, StatusCode::UNAUTHORIZED);
+    }
+    let added = call(data, with_token(post("/workers", &body))).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{}", added.text());
+    assert_eq!(call(data, with_token(get("/list_workers"))).await.json()["urls"][0], worker.url());
+    assert_eq!(call(data, sgl_testkit::client::chat("hi")).await.status, StatusCode::OK, "it serves");
+    for path in ["/v1/plugins", "/flush_cache", "/v1/queue"] {
+        assert_eq!(call(data, with_token(get(path))).await.code(), "not_found", "{path}");
+    }
+    let id = added.json()["id"].as_str().unwrap().to_owned();
+    let removed = call(data, with_token(with_method("DELETE", &format!("/workers/{id}")))).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED);
+}
