@@ -14,8 +14,11 @@ const PATHS: [&str; 6] =
 /// An answer that is on its way.
 pub(crate) type DoorAnswer = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
+/// What answers a request of a client with this address.
+type DoorAnswerer = dyn Fn(Request<Incoming>, &HeaderValue) -> DoorAnswer + Send + Sync;
+
 /// Answers requests for them; the data plane does not know how. It asks for the operators' token itself.
-pub(crate) struct WorkerDoor(Box<dyn Fn(Request<Incoming>, &HeaderValue) -> DoorAnswer + Send + Sync>);
+pub(crate) struct WorkerDoor(Box<DoorAnswerer>);
 
 impl WorkerDoor {
     /// One that answers so; what is told beside a request is the client's address.

@@ -13,7 +13,7 @@ const WINDOW: usize = 10;
 
 /// What a router told at one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Look {
+pub(crate) struct RouterLook {
     pub at: Instant,
     pub status: RouterStatus,
     pub workers: Vec<WorkerView>,
@@ -22,7 +22,7 @@ pub(crate) struct Look {
 
 /// What happened between two looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Step {
+pub(crate) struct Interval {
     /// Answers a second.
     pub rate: f64,
     /// Answers with 5xx and answers that broke off, a second.
@@ -36,17 +36,17 @@ pub(crate) struct Step {
 /// The looks so far; there is one at least.
 #[derive(Debug)]
 pub(crate) struct History {
-    earlier: VecDeque<Look>,
-    now: Look,
+    earlier: VecDeque<RouterLook>,
+    now: RouterLook,
 }
 
 impl History {
-    pub(crate) fn new(first: Look) -> Self {
+    pub(crate) fn new(first: RouterLook) -> Self {
         Self { earlier: VecDeque::new(), now: first }
     }
 
     /// A router that began anew counts from zero: what was before it is forgotten.
-    pub(crate) fn push(&mut self, look: Look) {
+    pub(crate) fn push(&mut self, look: RouterLook) {
         let is_another = look.status.uptime_ms < self.now.status.uptime_ms;
         let last = std::mem::replace(&mut self.now, look);
         if is_another {
@@ -60,31 +60,32 @@ impl History {
     }
 
     /// The newest look.
-    pub(crate) fn now(&self) -> &Look {
+    pub(crate) fn now(&self) -> &RouterLook {
         &self.now
     }
 
     /// The look a few before the newest.
-    fn then(&self) -> &Look {
+    fn then(&self) -> &RouterLook {
         let place = self.earlier.len().saturating_sub(WINDOW);
         self.earlier.get(place).unwrap_or(&self.now)
     }
 
     /// What happened of late.
-    pub(crate) fn lately(&self) -> Step {
+    pub(crate) fn lately(&self) -> Interval {
         between(self.then(), &self.now)
     }
 
     /// What happened from each look to the next, the oldest first.
-    pub(crate) fn steps(&self) -> impl Iterator<Item = Step> {
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Interval> {
         let next = self.earlier.iter().skip(1).chain(std::iter::once(&self.now));
         self.earlier.iter().zip(next).map(|(then, now)| between(then, now))
     }
 
     /// The share of the requests that a worker answered of late, 0 to 1; none while there are none.
     pub(crate) fn share(&self, url: &str) -> Option<f64> {
-        let total = |look: &Look| look.workers.iter().map(answered).sum::<u64>();
-        let one = |look: &Look| look.workers.iter().find(|worker| worker.url == url).map_or(0, answered);
+        let total = |look: &RouterLook| look.workers.iter().map(answered).sum::<u64>();
+        let one =
+            |look: &RouterLook| look.workers.iter().find(|worker| worker.url == url).map_or(0, answered);
         let (all, mine) = (
             total(&self.now).saturating_sub(total(self.then())),
             one(&self.now).saturating_sub(one(self.then())),
@@ -97,22 +98,22 @@ fn answered(worker: &WorkerView) -> u64 {
     worker.succeeded + worker.failed
 }
 
-fn between(then: &Look, now: &Look) -> Step {
+fn between(then: &RouterLook, now: &RouterLook) -> Interval {
     let seconds = now.at.saturating_duration_since(then.at).as_secs_f64();
     if seconds <= 0.0 {
-        return Step::default();
+        return Interval::default();
     }
-    let answers = |look: &Look| {
+    let answers = |look: &RouterLook| {
         let requests = look.status.requests;
         requests.succeeded + requests.client_errors + requests.server_errors
     };
-    let failures = |look: &Look| look.status.requests.server_errors + look.status.requests.broken;
-    let rate = |of: &dyn Fn(&Look) -> u64| number(of(now).saturating_sub(of(then))) / seconds;
+    let failures = |look: &RouterLook| look.status.requests.server_errors + look.status.requests.broken;
+    let rate = |of: &dyn Fn(&RouterLook) -> u64| number(of(now).saturating_sub(of(then))) / seconds;
     let times = |then: Option<&LatencyView>, now: Option<&LatencyView>| {
         let grown = now.map(|now| then.map_or_else(|| now.clone(), |then| now.since(then)));
         [0.5, 0.99].map(|share| grown.as_ref().and_then(|times| times.quantile(share)))
     };
-    Step {
+    Interval {
         rate: rate(&answers),
         failed: rate(&failures),
         first_byte: times(Some(&then.status.first_byte), Some(&now.status.first_byte)),
@@ -127,7 +128,7 @@ fn number(count: u64) -> f64 {
 
 /// A router that has answered so many requests after so many seconds.
 #[cfg(test)]
-pub(crate) fn look(secs: u64, succeeded: u64) -> Look {
+pub(crate) fn look(secs: u64, succeeded: u64) -> RouterLook {
     let times = |count| LatencyView { bounds_secs: vec![0.1, 1.0], counts: vec![count, 0, 0], sum_secs: 0.0 };
     let requests = sgl_api::RequestCounts {
         succeeded,
@@ -141,7 +142,7 @@ pub(crate) fn look(secs: u64, succeeded: u64) -> Look {
     };
     // Any moment will do; that of the process's start cannot be had.
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    Look {
+    RouterLook {
         at: *START.get_or_init(Instant::now) + std::time::Duration::from_secs(secs),
         status: RouterStatus {
             version: "1.2.3".to_owned(),
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn rates_are_of_what_happened_between_looks() {
         let mut history = History::new(look(1, 100));
-        assert_eq!(history.lately(), Step::default());
+        assert_eq!(history.lately(), Interval::default());
         history.push(look(3, 140));
         let step = history.lately();
         assert!((step.rate - 20.0).abs() < 1e-9, "{step:?}");
@@ -183,7 +184,7 @@ mod tests {
         history.push(look(51, 1010));
         history.push(look(1, 5));
         assert_eq!(history.steps().count(), 0);
-        assert_eq!(history.lately(), Step::default());
+        assert_eq!(history.lately(), Interval::default());
     }
 
     #[test]

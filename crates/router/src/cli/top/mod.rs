@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::cli::plugin::client::{AdminClient, Call};
 use crate::cli::plugin::command_error::CommandError;
-use crate::cli::top::history::{History, Look};
+use crate::cli::top::history::{History, RouterLook};
 use crate::cli::top::screen::{Screen, draw};
 use sgl_api::EventList;
 
@@ -75,7 +75,7 @@ fn turns(
     terminal: &mut DefaultTerminal,
     runtime: &Runtime,
     client: &AdminClient,
-    first: Look,
+    first: RouterLook,
     interval: Duration,
 ) -> Result<(), CommandError> {
     let (mut history, mut screen) = (History::new(first), Screen::default());
@@ -118,10 +118,10 @@ fn pressed(within: Duration) -> Result<Option<KeyCode>, CommandError> {
     Ok(Some(if is_interrupt { KeyCode::Esc } else { key.code }))
 }
 
-async fn look(client: &AdminClient) -> Result<Look, CommandError> {
+async fn look(client: &AdminClient) -> Result<RouterLook, CommandError> {
     let get = |path| Call::new(Method::GET, path);
     let status = client.json(get("/v1/status")).await?;
     let workers: sgl_api::WorkerList = client.json(get("/workers")).await?;
     let events: EventList = client.json(get("/v1/events?limit=8")).await?;
-    Ok(Look { at: Instant::now(), status, workers: workers.workers, events: events.events })
+    Ok(RouterLook { at: Instant::now(), status, workers: workers.workers, events: events.events })
 }

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
 use crate::cli::status::{seconds, span, worker_state};
-use crate::cli::top::history::{History, Step};
+use crate::cli::top::history::{History, Interval};
 use sgl_api::{EventView, WorkerView};
 use sglang_router_rs::types::printable;
 
@@ -135,7 +135,13 @@ fn draw_curves(frame: &mut Frame<'_>, area: Rect, history: &History) {
 }
 
 /// The newest steps at the right edge, as high as their part of the highest.
-fn curve(frame: &mut Frame<'_>, area: Rect, history: &History, title: &str, of: fn(&Step) -> Option<f64>) {
+fn curve(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    history: &History,
+    title: &str,
+    of: fn(&Interval) -> Option<f64>,
+) {
     const FULL: f64 = 1000.0;
     let values: Vec<f64> = history.steps().map(|step| of(&step).unwrap_or(0.0)).collect();
     let width = usize::from(area.width.saturating_sub(2));
