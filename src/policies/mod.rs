@@ -52,4 +52,4 @@ pub use crate::policies::wasm::rollout::shadow::ShadowReport;
 pub use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 pub use crate::policies::wasm::state::latency::LatencyCounts;
 pub use crate::policies::wasm::state::stats::{DrainCounts, GenerationStats, PluginStats};
-pub use sgl_policy_abi::{Leg, Ticket};
+pub use sgl_policy_abi::{ABI_VERSION, Leg, Ticket};

@@ -50,10 +50,10 @@ impl QueryLookup for Vec<(String, String)> {
 const DEFAULT_BLOCK_TOKENS: f32 = 16.0;
 
 /// Headers that name a key; the first one present wins.
-const KEY_HEADERS: [&str; 3] = ["x-routing-key", "x-session-id", "x-user-id"];
+const KEY_HEADERS: [&str; 4] = ["x-routing-key", "x-smg-routing-key", "x-session-id", "x-user-id"];
 
-/// The key that keeps requests together, from a header: `x-routing-key`, `x-session-id` or `x-user-id`,
-/// in this order.
+/// The key that keeps requests together, from a header: `x-routing-key`, `x-smg-routing-key` (that of
+/// SGLang's router), `x-session-id` or `x-user-id`, in this order.
 pub fn key_of(headers: &dyn HeaderLookup) -> Option<&str> {
     KEY_HEADERS.iter().find_map(|name| headers.header(name))
 }

@@ -3,76 +3,40 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
 #[cfg(feature = "tools")]
 use sgl_router::cli::calibrate;
-#[cfg(feature = "tools")]
-use sgl_router::cli::calibrate::CalibrateArgs;
-use sgl_router::cli::compile_worker::CompileWorkerArgs;
-use sgl_router::cli::key::KeyArgs;
+use sgl_router::cli::command_line::RouterCommand;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load;
-#[cfg(feature = "tools")]
-use sgl_router::cli::load::LoadArgs;
-use sgl_router::cli::plugin::{CommandError, PluginArgs};
+use sgl_router::cli::plugin::CommandError;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
-use sgl_router::cli::sim_worker::SimWorkerArgs;
-#[cfg(feature = "tools")]
 use sgl_router::cli::simulate;
-#[cfg(feature = "tools")]
-use sgl_router::cli::simulate::SimulateArgs;
-use sgl_router::cli::status::StatusArgs;
-use sgl_router::cli::top::TopArgs;
-use sgl_router::cli::{ServeArgs, compile_worker, key, plugin, serve, status, top};
+use sgl_router::cli::{command_line, compile_worker, completions, key, manual, plugin, serve, status, top};
 use sglang_router_rs::types::{in_full, printable_lines};
 
-/// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
-#[derive(Debug, Parser)]
-#[command(name = "sgl-router", version, long_version = plugin::long_version())]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Runs the router
-    Serve(Box<ServeArgs>),
-    #[cfg(feature = "tools")]
-    SimWorker(Box<SimWorkerArgs>),
-    Plugin(PluginArgs),
-    Key(KeyArgs),
-    Status(StatusArgs),
-    Top(TopArgs),
-    #[cfg(feature = "tools")]
-    Load(Box<LoadArgs>),
-    #[cfg(feature = "tools")]
-    Simulate(Box<SimulateArgs>),
-    #[cfg(feature = "tools")]
-    Calibrate(Box<CalibrateArgs>),
-    /// What the router starts to compile a module
-    #[command(hide = true)]
-    CompileWorker(CompileWorkerArgs),
-}
-
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
+    let command_line = command_line::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let result = match command_line.command {
+        RouterCommand::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
         #[cfg(feature = "tools")]
-        Command::SimWorker(args) => sim_worker::run(*args),
-        Command::Key(args) => key::run(&args),
-        Command::Plugin(args) => return operators_command(plugin::run(&args)),
-        Command::Status(args) => return operators_command(status::run(&args)),
-        Command::Top(args) => return operators_command(top::run(&args)),
+        RouterCommand::SimWorker(args) => sim_worker::run(*args),
+        RouterCommand::Key(args) => key::run(&args),
+        RouterCommand::Plugin(args) => return operators_command(plugin::run(&args)),
+        RouterCommand::Status(args) => return operators_command(status::run(&args)),
+        RouterCommand::Top(args) => return operators_command(top::run(&args)),
         #[cfg(feature = "tools")]
-        Command::Load(args) => return load_command(&args),
+        RouterCommand::Load(args) => return load_command(&args),
         #[cfg(feature = "tools")]
-        Command::Simulate(args) => return simulate_command(&args),
+        RouterCommand::Simulate(args) => return simulate_command(&args),
         #[cfg(feature = "tools")]
-        Command::Calibrate(args) => return calibrate_command(&args),
-        Command::CompileWorker(args) => return compile_worker::run(&args),
+        RouterCommand::Calibrate(args) => return calibrate_command(&args),
+        RouterCommand::Completions(args) => {
+            completions::run(&args, &command_line::command()).map_err(anyhow::Error::from)
+        }
+        RouterCommand::Man(args) => manual::run(&args, &command_line::command()).map_err(anyhow::Error::from),
+        RouterCommand::CompileWorker(args) => return compile_worker::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,7 +62,7 @@ fn operators_command(done: Result<(), CommandError>) -> ExitCode {
 
 /// Scripts tell by the exit code what happened.
 #[cfg(feature = "tools")]
-fn load_command(args: &LoadArgs) -> ExitCode {
+fn load_command(args: &load::LoadArgs) -> ExitCode {
     match load::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -111,7 +75,7 @@ fn load_command(args: &LoadArgs) -> ExitCode {
 
 /// Scripts tell by the exit code what happened.
 #[cfg(feature = "tools")]
-fn simulate_command(args: &SimulateArgs) -> ExitCode {
+fn simulate_command(args: &simulate::SimulateArgs) -> ExitCode {
     match simulate::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -124,7 +88,7 @@ fn simulate_command(args: &SimulateArgs) -> ExitCode {
 
 /// Scripts tell by the exit code what happened.
 #[cfg(feature = "tools")]
-fn calibrate_command(args: &CalibrateArgs) -> ExitCode {
+fn calibrate_command(args: &calibrate::CalibrateArgs) -> ExitCode {
     match calibrate::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

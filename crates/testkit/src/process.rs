@@ -73,6 +73,11 @@ impl Process {
         Self::serve_and_log(arguments).await.0
     }
 
+    /// As [`serve_and_log`](Self::serve_and_log), by flags alone, without a command before them.
+    pub async fn from_flags(arguments: &[&str]) -> (Self, Vec<String>) {
+        Self::spawn(command(&SERVE[1..]), arguments).await
+    }
+
     /// The same under limits of the shell, such as `ulimit -n 256`.
     pub async fn serve_under(limits: &str, arguments: &[&str]) -> Self {
         Self::spawn(command_under(limits, &SERVE), arguments).await.0

@@ -21,7 +21,7 @@ const RINGS: usize = 8;
 /// The worker that owns the request's key on a hash ring.
 ///
 /// The key is the first of: the request key that the router gives; header `x-routing-key`,
-/// `x-session-id`, `x-user-id`; the token ids; the request text. A request without any gets a random
+/// `x-smg-routing-key`, `x-session-id`, `x-user-id`; the token ids; the request text. A request without any gets a random
 /// worker.
 #[derive(Debug, Default)]
 pub(super) struct ConsistentHash {

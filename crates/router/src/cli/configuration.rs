@@ -24,7 +24,7 @@ pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
         None => (RouterConfig::default(), Vec::new()),
     };
     args.lay_over(&mut config, &mut faults);
-    let policy_settings = args.policy_settings(&mut faults);
+    let policy_settings = args.policy_settings(&config.policy, &mut faults);
     let admin_token = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
     let worker_api_key = std::env::var(WORKER_KEY_VARIABLE).ok();
     let flags = FlagKeys::of(args, &config);

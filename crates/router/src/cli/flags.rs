@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::call_flags::CallFlags;
+use crate::cli::foreign;
+use crate::cli::foreign::ForeignArgs;
 use crate::cli::setting::setting;
 use crate::cli::tls_flags::TlsArgs;
 use crate::config::plugin_entry::PluginEntry;
@@ -55,9 +57,6 @@ pub struct ServeArgs {
     /// Each data-parallel rank of an engine is a worker of its own for policies
     #[arg(long)]
     pub dp_aware: bool,
-    /// Accepted for the sake of sglang-router: prefill and decode workers are enough to say so
-    #[arg(long, hide = true)]
-    pub pd_disaggregation: bool,
 
     /// Policy: random, round_robin, power_of_two, least_load, consistent_hash, a plugin's name, or an embedded
     /// one, such as cache_aware (sgl-router plugin list --embedded) [default: round_robin]
@@ -181,7 +180,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "REASON", value_delimiter = ',', num_args = 1..)]
     pub retry_on: Option<Vec<String>>,
     /// No retries
-    #[arg(long, conflicts_with = "retry_max_retries")]
+    #[arg(long)]
     pub disable_retries: bool,
 
     /// Seconds between health checks, 0 = none [default: 10]
@@ -213,8 +212,12 @@ pub struct ServeArgs {
     #[arg(long)]
     pub cb_timeout_duration_secs: Option<u64>,
     /// No circuits: failed requests take no worker out of the choice
-    #[arg(long, conflicts_with = "cb_failure_threshold")]
+    #[arg(long)]
     pub disable_circuit_breaker: bool,
+
+    /// Flags of other routers.
+    #[command(flatten)]
+    pub foreign: ForeignArgs,
 }
 
 /// A count; `sglang-router` writes no limit as -1.
@@ -244,7 +247,7 @@ impl ServeArgs {
         self.lay_over_limits(config);
         self.tls.lay_over(config);
         self.calls.lay_over(config);
-        set(&self.policy, &mut config.policy);
+        set(&self.policy_name().map(str::to_owned), &mut config.policy);
         let workers = self.workers(faults);
         if !workers.is_empty() {
             config.workers = workers;
@@ -267,6 +270,7 @@ impl ServeArgs {
         }
         set(&self.record_inputs, &mut config.records.inputs);
         config.records.header |= self.record_header;
+        foreign::lay_over(&self.foreign, config, faults);
         let mut named = BTreeSet::new();
         for text in &self.plugin {
             match text.split_once('=') {
@@ -279,8 +283,13 @@ impl ServeArgs {
         }
     }
 
-    /// What `--policy-config` sets. A flag with the wrong form adds to `faults`.
-    pub(crate) fn policy_settings(&self, faults: &mut Vec<Fault>) -> HashMap<String, Value> {
+    fn policy_name(&self) -> Option<&str> {
+        self.policy.as_deref().or_else(|| foreign::policy_of_halves(&self.foreign))
+    }
+
+    /// What `--policy-config` sets, and the numbers that other routers have for the policy. A flag with the
+    /// wrong form adds to `faults`.
+    pub(crate) fn policy_settings(&self, policy: &str, faults: &mut Vec<Fault>) -> HashMap<String, Value> {
         let mut settings = HashMap::new();
         for text in &self.policy_config {
             let fault = |found, allowed| Fault::value("--policy-config", found, allowed);
@@ -291,6 +300,9 @@ impl ServeArgs {
                 }
                 Some((key, value)) => drop(settings.insert(key.to_owned(), value)),
             }
+        }
+        for (key, value) in foreign::policy_settings(&self.foreign, policy, faults) {
+            settings.entry(key.to_owned()).or_insert(value);
         }
         settings
     }

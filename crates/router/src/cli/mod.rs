@@ -3,7 +3,9 @@
 mod setting;
 pub(crate) mod tls_flags;
 mod call_flags;
+pub mod foreign;
 mod flags;
+mod serve_flags;
 mod flag_keys;
 mod log;
 pub(crate) mod assembly;
@@ -23,5 +25,12 @@ pub mod top;
 pub mod load;
 #[cfg(feature = "tools")]
 pub mod calibrate;
+
+mod version;
+mod shown_command;
+pub mod completions;
+pub mod manual;
+mod argv;
+pub mod command_line;
 
 pub use crate::cli::flags::ServeArgs;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::assembly::{RunningRouter, StartError};
 use crate::cli::configuration::configuration;
 use crate::cli::flags::ServeArgs;
+use crate::cli::foreign;
 use crate::cli::log;
 use crate::cli::log::LogLevelError;
 use crate::cli::reload::{AtStart, Reloader};
@@ -66,6 +67,9 @@ pub enum ServeError {
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let config = configuration(args)?;
     log::start(&args.log_level, args.log_format)?;
+    for (flag, what) in foreign::warnings(&args.foreign, &config.policy) {
+        tracing::warn!(flag, "{what}");
+    }
     warn_of_surroundings(&config);
     raise_descriptor_limit();
     let runtime = tokio::runtime::Runtime::new().map_err(ServeError::Runtime)?;

@@ -95,7 +95,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         return Err(Faults(faults));
     }
     let fixed = FixedKeys::of(&config);
-    let policy = config.policy;
+    let policy = plugins.built_in_policy.map_or(config.policy, str::to_owned);
     Ok(CheckedConfig {
         policy,
         data_address,

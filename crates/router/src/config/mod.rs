@@ -29,6 +29,7 @@ mod toml_text;
 pub(crate) mod files;
 pub(crate) mod fixed;
 pub(crate) mod checked;
+pub(crate) mod other_names;
 mod plugin_set;
 mod check_tokenizers;
 mod check_trust;

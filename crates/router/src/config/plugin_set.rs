@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::config::checked::FaultyPlugin;
 use crate::config::embedded_path::{embedded_name, embedded_path};
 use crate::config::files::{PluginInDir, read_plugin_dir};
+use crate::config::other_names;
+use crate::config::other_names::{OtherKind, OtherPolicy};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
 use sglang_router_rs::config::Fault;
@@ -21,6 +23,15 @@ pub(crate) struct PolicyNames<'a> {
     pub(crate) embedded: &'a [&'a str],
 }
 
+impl PolicyNames<'_> {
+    fn has(&self, other: &OtherPolicy) -> bool {
+        match other.kind {
+            OtherKind::BuiltIn(name) => self.built_in.contains(&name),
+            OtherKind::Embedded { module, .. } => self.embedded.contains(&module),
+        }
+    }
+}
+
 /// The plugins of a configuration and its plugin directory.
 #[derive(Debug, Default)]
 pub(crate) struct PluginSet {
@@ -29,6 +40,8 @@ pub(crate) struct PluginSet {
     pub(crate) faulty: Vec<FaultyPlugin>,
     /// The policy, if nothing but its name is given.
     pub(crate) embedded_policy: Option<PluginEntry>,
+    /// The built-in policy that another router's name for it means, if that is what is configured.
+    pub(crate) built_in_policy: Option<&'static str>,
 }
 
 impl PluginSet {
@@ -99,6 +112,16 @@ impl PluginSet {
         if is_embedded && found.is_empty() {
             let (name, module_path) = (policy.to_owned(), embedded_path(policy));
             self.embedded_policy = Some(PluginEntry { name, module_path, ..PluginEntry::default() });
+        } else if let Some(other) = other_names::find(policy).filter(|other| names.has(other)) {
+            match other.kind {
+                OtherKind::BuiltIn(name) => self.built_in_policy = Some(name),
+                OtherKind::Embedded { module, .. } => {
+                    let (name, module_path) = (policy.to_owned(), embedded_path(module));
+                    let config = other.settings().collect();
+                    let entry = PluginEntry { name, module_path, config, ..PluginEntry::default() };
+                    self.embedded_policy = Some(entry);
+                }
+            }
         } else if !may_be_another {
             let groups = [
                 (names.built_in.to_vec(), "built in"),

@@ -18,8 +18,8 @@ const MAX_SOURCES: usize = 16;
 pub struct RequestsSection {
     /// Where the key of a session is looked for: the first source that is there counts. Any of
     /// `header:<name>`, `field:<JSON pointer>` and `query:<name>`, at most 16. Default: headers
-    /// `x-routing-key`, `x-session-id`, `x-user-id`, fields `/session_id`, `/session_params/id`,
-    /// `/prompt_cache_key`, `/user`.
+    /// `x-routing-key`, `x-smg-routing-key`, `x-session-id`, `x-user-id`, fields `/session_id`,
+    /// `/session_params/id`, `/prompt_cache_key`, `/user`.
     pub session: Vec<String>,
     /// Token ids in a block of a prompt whose prefix is hashed: 1 to 1024. Default: 16.
     pub prefix_block_tokens: u32,
@@ -39,6 +39,7 @@ impl Default for RequestsSection {
         Self {
             session: [
                 "header:x-routing-key",
+                "header:x-smg-routing-key",
                 "header:x-session-id",
                 "header:x-user-id",
                 "field:/session_id",

@@ -1,7 +1,5 @@
 //! `list --embedded`: the modules that this program brings along.
 
-use std::sync::LazyLock;
-
 use serde::Serialize;
 
 use crate::cli::plugin::command_error::CommandError;
@@ -57,16 +55,4 @@ fn text(list: &EmbeddedList) -> String {
     let rows: Vec<Vec<String>> = list.modules.iter().map(row).collect();
     let (count, bytes) = (rows.len(), list.total_bytes);
     format!("{}{count} modules, {bytes} bytes\n", table(&["NAME", "VERSION", "BYTES", "SHA256"], &rows))
-}
-
-/// What `--version` says: the version, then what is embedded.
-pub fn long_version() -> &'static str {
-    static TEXT: LazyLock<String> = LazyLock::new(|| {
-        let lines = sgl_shipped::MODULES.iter();
-        let lines: Vec<String> =
-            lines.map(|module| format!("\n  {} sha256:{}", module.name, module.digest)).collect();
-        let none = if lines.is_empty() { " none" } else { "" };
-        format!("{}\nembedded policies:{none}{}", env!("CARGO_PKG_VERSION"), lines.concat())
-    });
-    &TEXT
 }

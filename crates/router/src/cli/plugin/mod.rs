@@ -30,5 +30,4 @@ mod run;
 
 pub use crate::cli::plugin::args::PluginArgs;
 pub use crate::cli::plugin::command_error::CommandError;
-pub use crate::cli::plugin::embedded::long_version;
 pub use crate::cli::plugin::run::run;

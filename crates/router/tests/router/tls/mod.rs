@@ -1,6 +1,6 @@
 //! TLS and HTTP/2, to clients and to workers, with certificates that are made for each test.
 
-mod authority;
+pub(crate) mod authority;
 mod rig;
 mod certificate_reload;
 mod http2_clients;

@@ -1,0 +1,82 @@
+//! The command line of `sgl-router`.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::cli::argv;
+#[cfg(feature = "tools")]
+use crate::cli::calibrate::CalibrateArgs;
+use crate::cli::compile_worker::CompileWorkerArgs;
+use crate::cli::completions::CompletionsArgs;
+use crate::cli::flags::ServeArgs;
+use crate::cli::key::KeyArgs;
+#[cfg(feature = "tools")]
+use crate::cli::load::LoadArgs;
+use crate::cli::manual::ManualArgs;
+use crate::cli::plugin::PluginArgs;
+use crate::cli::serve_flags::dress;
+#[cfg(feature = "tools")]
+use crate::cli::sim_worker::SimWorkerArgs;
+#[cfg(feature = "tools")]
+use crate::cli::simulate::SimulateArgs;
+use crate::cli::status::StatusArgs;
+use crate::cli::top::TopArgs;
+use crate::cli::version;
+
+/// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
+///
+/// Flags without a command are those of `serve`.
+#[derive(Debug, Parser)]
+#[command(name = "sgl-router", version, long_version = version::long())]
+pub struct CommandLine {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: RouterCommand,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "help tells of a command what stands at its arguments")]
+pub enum RouterCommand {
+    /// Runs the router
+    #[command(alias = "launch")]
+    Serve(Box<ServeArgs>),
+    #[cfg(feature = "tools")]
+    SimWorker(Box<SimWorkerArgs>),
+    Plugin(PluginArgs),
+    Key(KeyArgs),
+    Status(StatusArgs),
+    Top(TopArgs),
+    #[cfg(feature = "tools")]
+    Load(Box<LoadArgs>),
+    #[cfg(feature = "tools")]
+    Simulate(Box<SimulateArgs>),
+    #[cfg(feature = "tools")]
+    Calibrate(Box<CalibrateArgs>),
+    /// Prints what a shell completes commands and flags by
+    Completions(CompletionsArgs),
+    /// Prints pages of the manual, or writes them into a folder
+    Man(ManualArgs),
+    /// What the router starts to compile a module
+    #[command(hide = true)]
+    CompileWorker(CompileWorkerArgs),
+}
+
+/// The program's command, as it is parsed by.
+pub fn command() -> clap::Command {
+    CommandLine::command().mut_subcommand("serve", dress)
+}
+
+/// Reads a command line, the program's name first. Those of sglang-router and vllm-router behind their
+/// name are read too.
+///
+/// # Errors
+///
+/// [`clap::Error`], which knows how to end the program; help and the version are such errors too.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
+    let mut command = command();
+    let arguments = argv::normal(arguments.into_iter().collect(), &command);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}

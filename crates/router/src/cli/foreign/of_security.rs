@@ -1,0 +1,35 @@
+//! Flags that protect: never accepted without their effect.
+
+use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, SglangDocuments, VllmBinary};
+use crate::cli::foreign::flag::FlagValues::{Many, Nothing, One};
+use crate::cli::foreign::flag::{ForeignFlag, alias, refused, same};
+
+/// Who may operate.
+const OPERATORS: &str = "operators have one bearer token on a port of their own: `--admin-token-file`";
+
+pub(crate) const OF_SECURITY: &[ForeignFlag] = &[
+    same(
+        "api-key",
+        Both,
+        "workers are shown it; clients are **not** asked for it (vllm-router does not ask them either, \
+         sglang-router does): `--client-keys-file` has them show a key",
+    ),
+    refused("api-key-validation-urls", VllmBinary, Many, "nobody is asked whether a client's key is good"),
+    same("tls-cert-path", Sglang, ""),
+    same("tls-key-path", Sglang, ""),
+    same("client-cert-path", Sglang, ""),
+    same("client-key-path", Sglang, ""),
+    same("ca-cert-paths", Sglang, ""),
+    alias("ca-cert-path", SglangDocuments, "ca-cert-paths", ""),
+    refused("control-plane-api-keys", Sglang, Many, OPERATORS),
+    refused(
+        "control-plane-audit-enabled",
+        Sglang,
+        Nothing,
+        "there is no audit log yet; changes of operators are in the log",
+    ),
+    refused("jwt-issuer", Sglang, One, OPERATORS),
+    refused("jwt-audience", Sglang, One, OPERATORS),
+    refused("jwt-jwks-uri", Sglang, One, OPERATORS),
+    refused("jwt-role-mapping", Sglang, Many, OPERATORS),
+];

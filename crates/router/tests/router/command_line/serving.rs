@@ -1,0 +1,39 @@
+//! Command lines of other routers, run for real.
+
+use http::HeaderValue;
+use sgl_testkit::client::{TestClient, chat};
+use sgl_testkit::process::Process;
+use sgl_testkit::upstream::Upstream;
+
+#[tokio::test]
+async fn first_example_of_sglang_router_serves_and_says_what_has_no_effect() {
+    let workers = [Upstream::saying("a").await, Upstream::saying("b").await];
+    let (first, second) = (workers[0].url(), workers[1].url());
+    let line =
+        ["--worker-urls", &first, &second, "--policy", "cache_aware", "--retry-initial-backoff-ms", "9"];
+    let (router, log) = Process::from_flags(&line).await;
+    router.ready().await;
+    let mut client = TestClient::connect(router.data).await;
+    assert!(["a", "b"].contains(&client.call(chat("hi")).await.text()));
+    let warned = log.iter().filter(|line| line.contains("\"WARN\"")).collect::<Vec<_>>();
+    assert!(warned.len() == 1 && warned[0].contains("--retry-initial-backoff-ms"), "{log:#?}");
+}
+
+#[tokio::test]
+async fn manual_keeps_a_key_at_its_worker_and_spreads_keys() {
+    let workers = [Upstream::saying("a").await, Upstream::saying("b").await];
+    let (first, second) = (workers[0].url(), workers[1].url());
+    let (router, _) = Process::from_flags(&["--worker-urls", &first, &second, "--policy", "manual"]).await;
+    router.ready().await;
+    let mut client = TestClient::connect(router.data).await;
+    let mut asked = async |key: &'static str| {
+        let mut request = chat("hi");
+        request.headers_mut().insert("x-smg-routing-key", HeaderValue::from_static(key));
+        client.call(request).await.text().to_owned()
+    };
+    let homes = [asked("one").await, asked("two").await];
+    assert_ne!(homes[0], homes[1], "a new key goes to the worker with the fewest");
+    for _ in 0..5 {
+        assert_eq!([asked("one").await, asked("two").await], homes);
+    }
+}
