@@ -3,7 +3,9 @@
 
 use std::fs::File;
 use std::io;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -12,6 +14,9 @@ const MAX_RESERVED: u64 = 256;
 
 /// Descriptors that looking up a name takes at most: its files, and a socket for each server of names.
 const LOOKUP_DESCRIPTORS: usize = 8;
+
+/// Time in which look-ups that fail are put down to the want of descriptors that was seen last.
+const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
 /// Assumed where there is no limit: more connections than a machine has memory for.
 const ASSUMED_DESCRIPTORS: u64 = 1 << 20;
@@ -30,11 +35,18 @@ fn is_any(error: &io::Error, errnos: &[Errno]) -> bool {
     error.raw_os_error().is_some_and(|code| errnos.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// True if this process or this machine has next to no descriptor left at this moment: fewer than
-/// looking up a name takes. Looks by taking some.
+/// True if this process or this machine has next to no descriptor left, or had a moment ago: fewer than looking
+/// up a name takes. Looks by taking some. Those that were missing may be free again by the time that a failure
+/// is told.
 pub(crate) fn is_short_of_descriptors() -> bool {
+    static LAST_SEEN: Mutex<Option<Instant>> = Mutex::new(None);
     let taken: io::Result<Vec<File>> = (0..LOOKUP_DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
-    taken.is_err_and(|error| is_own_shortage(&error))
+    let is_short = taken.is_err_and(|error| is_own_shortage(&error));
+    let mut last = LAST_SEEN.lock();
+    if is_short {
+        *last = Some(Instant::now());
+    }
+    last.is_some_and(|last| last.elapsed() < SHORTAGE_LASTS)
 }
 
 /// Raises the number of descriptors that this process may have to what the system lets it have. Many
