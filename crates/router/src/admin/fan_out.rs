@@ -18,7 +18,7 @@ use crate::admin::who::Changed;
 use crate::admin::worker_id::{id_of, normal, url_of};
 use crate::config::engine_calls::ENGINE_CALLS;
 use crate::proxy::Backends;
-use crate::proxy::engine_question::EngineQuestion;
+use crate::proxy::fanned_call::FannedCall;
 use crate::proxy::own_questions::NoAnswer;
 use crate::proxy::target::Target;
 use sgl_api::Problem;
@@ -172,7 +172,7 @@ async fn send(
         Problem::coded(StatusCode::BAD_REQUEST, "bad_path", format!("{:?} is no path", shown(&text)))
     })?;
     let body = Bytes::from(bytes_of(&head, body, MAX_BODY_BYTES).await?);
-    let question = EngineQuestion { headers: headers(&head.headers), method: head.method, uri, body };
+    let question = FannedCall { headers: headers(&head.headers), method: head.method, uri, body };
     let view = told(ask(&targets, question, query.limit).await);
     if EMPTYING.iter().any(|call| path.starts_with(call)) {
         view.successful.iter().for_each(|url| backends.forget_prefixes(url));
@@ -196,7 +196,7 @@ fn headers(head: &HeaderMap) -> HeaderMap {
 /// What each worker answered, in their order.
 async fn ask(
     targets: &[Arc<Target>],
-    question: EngineQuestion,
+    question: FannedCall,
     limit: Duration,
 ) -> Vec<(FanOutAnswer, Option<String>)> {
     let (question, room) = (Arc::new(question), Arc::new(Semaphore::new(MAX_AT_A_TIME)));

@@ -27,7 +27,7 @@ pub(crate) fn routes(workers: Workers) -> Router {
 
 /// The worker that is added.
 #[derive(Deserialize)]
-pub(crate) struct Added {
+pub(crate) struct AddedWorker {
     url: String,
     /// What it asks for.
     api_key: Option<Secret>,
@@ -49,7 +49,7 @@ pub(crate) struct Removed {
 ))]
 pub(crate) async fn add_worker(
     State(workers): State<Workers>,
-    InQuery(Added { url, api_key }): InQuery<Added>,
+    InQuery(AddedWorker { url, api_key }): InQuery<AddedWorker>,
 ) -> Result<(Extension<Changed>, String), Problem> {
     let entry = WorkerEntry { url, api_key, ..WorkerEntry::default() };
     let (changed, target) = add_entry(&workers, &entry).await?;

@@ -35,7 +35,7 @@ mod entrance;
 mod rank;
 pub(crate) mod target;
 pub(crate) mod own_questions;
-pub(crate) mod engine_question;
+pub(crate) mod fanned_call;
 mod shape;
 mod models;
 mod base_models;

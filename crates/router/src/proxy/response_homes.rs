@@ -23,11 +23,11 @@ pub(crate) struct ResponseHomes {
     /// How many.
     capacity: usize,
     lifetime: Duration,
-    known: Mutex<Known>,
+    known: Mutex<KnownHomes>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownHomes {
     homes: HashMap<Arc<str>, ResponseHome>,
     /// In the order in which they were noted; one that was noted again stands here twice.
     order: VecDeque<(Instant, Arc<str>)>,
@@ -88,7 +88,7 @@ impl ResponseHomes {
         self.known.lock().homes.remove(id);
     }
 
-    fn forget_old(&self, known: &mut Known, now: Instant) {
+    fn forget_old(&self, known: &mut KnownHomes, now: Instant) {
         let is_old = |since: Instant| now.saturating_duration_since(since) >= self.lifetime;
         while known.order.front().is_some_and(|(since, _)| is_old(*since)) {
             known.forget_oldest();
@@ -96,7 +96,7 @@ impl ResponseHomes {
     }
 }
 
-impl Known {
+impl KnownHomes {
     fn forget_oldest(&mut self) {
         let Some((since, id)) = self.order.pop_front() else { return };
         if self.homes.get(&id).is_some_and(|home| home.since == since) {

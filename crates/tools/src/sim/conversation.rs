@@ -22,7 +22,7 @@ struct ResponsesRequest<'a> {
     #[serde(borrow, default)]
     instructions: Content<'a>,
     #[serde(borrow)]
-    input: Option<Turns<'a>>,
+    input: Option<SaidTurns<'a>>,
     max_output_tokens: Option<u64>,
     stream: Option<bool>,
     previous_response_id: Option<String>,
@@ -36,22 +36,22 @@ struct MessagesRequest<'a> {
     #[serde(borrow, default)]
     system: Content<'a>,
     #[serde(borrow)]
-    messages: Option<Vec<Turn<'a>>>,
+    messages: Option<Vec<SaidTurn<'a>>>,
     max_tokens: Option<u64>,
     stream: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Turns<'a> {
+enum SaidTurns<'a> {
     #[serde(borrow)]
     Text(Text<'a>),
     #[serde(borrow)]
-    Items(Vec<Turn<'a>>),
+    Items(Vec<SaidTurn<'a>>),
 }
 
 #[derive(Deserialize)]
-struct Turn<'a> {
+struct SaidTurn<'a> {
     #[serde(borrow, default)]
     content: Content<'a>,
     #[serde(borrow, default)]
@@ -84,8 +84,8 @@ pub(crate) fn read_responses(
     let mut reader = PromptReader::new(hashing(config));
     reader.push(request.instructions.0.as_bytes());
     match &input {
-        Turns::Text(text) => reader.push(text.0.as_bytes()),
-        Turns::Items(items) => items.iter().for_each(|item| item.read(&mut reader)),
+        SaidTurns::Text(text) => reader.push(text.0.as_bytes()),
+        SaidTurns::Items(items) => items.iter().for_each(|item| item.read(&mut reader)),
     }
     let ask = GenerationRequest {
         format: Format::Responses,
@@ -130,7 +130,7 @@ pub(crate) fn read_messages(body: &[u8], config: &SimConfig) -> Result<Generatio
     bounded(ask, request.max_tokens, config)
 }
 
-impl Turn<'_> {
+impl SaidTurn<'_> {
     fn read(&self, reader: &mut PromptReader) {
         reader.push(self.content.0.as_bytes());
         reader.push(self.output.0.as_bytes());

@@ -16,7 +16,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// The call, the same for each worker.
 #[derive(Clone, Debug)]
-pub(crate) struct EngineQuestion {
+pub(crate) struct FannedCall {
     pub(crate) method: Method,
     /// Path and query.
     pub(crate) uri: Uri,
@@ -24,7 +24,7 @@ pub(crate) struct EngineQuestion {
     pub(crate) body: Bytes,
 }
 
-impl EngineQuestion {
+impl FannedCall {
     /// Sends it once, over a new connection, and waits for the whole answer.
     ///
     /// # Errors
