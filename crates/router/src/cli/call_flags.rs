@@ -30,11 +30,11 @@ pub struct CallFlags {
     /// The only headers of clients that workers get, beside those about the body [default: all]
     #[arg(long, value_name = "HEADER", num_args = 0..)]
     pub forward_headers: Option<Vec<String>>,
-    /// Key that workers ask for; others on this machine see it here: a file or SGL_ROUTER_WORKER_API_KEY is
-    /// better
+    /// Key that workers ask for, and clients too, unless there is --client-keys-file; others on this machine
+    /// see it here
     #[arg(long, value_name = "KEY", value_parser = |text: &str| Ok::<_, Infallible>(Secret::new(text)))]
     pub api_key: Option<Secret>,
-    /// File that holds the key that workers ask for
+    /// File that holds the key that workers ask for; clients are not asked for it
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
     /// File of clients' keys (sgl-router key); requests without one of them are refused
@@ -55,14 +55,16 @@ impl CallFlags {
         if !self.request_id_headers.is_empty() {
             config.calls.request_id_headers.clone_from(&self.request_id_headers);
         }
-        if self.api_key.is_some() {
-            config.keys.worker_api_key.clone_from(&self.api_key);
-        }
         if self.api_key_file.is_some() {
             config.keys.worker_api_key_file.clone_from(&self.api_key_file);
         }
         if self.client_keys_file.is_some() {
             config.keys.clients_file.clone_from(&self.client_keys_file);
+        }
+        if self.api_key.is_some() {
+            config.keys.worker_api_key.clone_from(&self.api_key);
+            // As in sglang-router. Who means workers only has `--api-key-file`.
+            config.keys.clients_show_worker_key = config.keys.clients_file.is_none();
         }
         if self.forward_headers.is_some() {
             config.calls.forward_headers.clone_from(&self.forward_headers);

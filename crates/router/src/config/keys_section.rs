@@ -26,15 +26,21 @@ pub struct KeysSection {
     /// File of clients' keys: `[[keys]]` with `name`, `sha256` and limits. Requests without one of them are
     /// answered with 401. Default: none, anybody may send requests.
     pub clients_file: Option<PathBuf>,
+    /// Whether clients must show the workers' key too, where there is no file of clients' keys. Default:
+    /// false, and true with the flag `--api-key`, which means so in SGLang's router.
+    pub clients_show_worker_key: bool,
 }
+
+/// Name of the workers' key, where clients show it.
+const WORKER_KEY_NAME: &str = "worker-api-key";
 
 /// The same, checked and read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySettings {
     /// What workers are shown.
     pub worker: Option<HeaderValue>,
-    /// The file of clients' keys, and what it held; `None` = anybody may send requests.
-    pub clients: Option<(PathBuf, Vec<ClientKeyEntry>)>,
+    /// Clients' keys, and the file that held them, if there is one; `None` = anybody may send requests.
+    pub clients: Option<(Option<PathBuf>, Vec<ClientKeyEntry>)>,
 }
 
 impl KeySettings {
@@ -45,15 +51,33 @@ impl KeySettings {
             Some(path) => read_key(path, "keys.worker_api_key_file", faults),
             None => given,
         };
+        let shown_by_clients = worker.clone().filter(|_| section.clients_show_worker_key);
+        if section.clients_show_worker_key && worker.is_none() {
+            let allowed = "true only with a worker's key (--api-key, worker_api_key_file)";
+            faults.push(Fault::value("keys.clients_show_worker_key", true, allowed));
+        }
         let worker = worker.and_then(|key| header_of(&key, "keys.worker_api_key", faults));
-        let clients = section.clients_file.as_ref().and_then(|path| match read_client_keys(path) {
-            Ok(keys) => Some((path.clone(), keys)),
-            Err(error) => {
-                faults.push(Fault::value("keys.clients_file", error, "a file of clients' keys"));
-                None
-            }
-        });
+        let clients = match &section.clients_file {
+            Some(path) => read_client_keys(path)
+                .map(|keys| (Some(path.clone()), keys))
+                .map_err(|error| {
+                    faults.push(Fault::value("keys.clients_file", error, "a file of clients' keys"))
+                })
+                .ok(),
+            None => shown_by_clients.map(|key| (None, vec![worker_key(&key)])),
+        };
         Self { worker, clients }
+    }
+}
+
+/// The workers' key, as one of clients.
+fn worker_key(key: &Secret) -> ClientKeyEntry {
+    ClientKeyEntry {
+        name: WORKER_KEY_NAME.to_owned(),
+        sha256: key.sha256(),
+        max_concurrent_requests: None,
+        requests_per_minute: None,
+        tokens_per_minute: None,
     }
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use sglang_router_rs::types::hex;
 
 /// A key. It is shown nowhere; serialised it is as it is, for the files that keep it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -23,6 +26,13 @@ impl Secret {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok().filter(|_| is_key)?;
         value.set_sensitive(true);
         Some(value)
+    }
+}
+
+impl Secret {
+    /// Its SHA-256, 64 hexadecimal digits.
+    pub(crate) fn sha256(&self) -> String {
+        hex::encode(&Sha256::digest(self.0.as_bytes()))
     }
 }
 

@@ -11,8 +11,8 @@ pub(crate) const OF_SECURITY: &[ForeignFlag] = &[
     same(
         "api-key",
         Both,
-        "workers are shown it; clients are **not** asked for it (vllm-router does not ask them either, \
-         sglang-router does): `--client-keys-file` has them show a key",
+        "workers are shown it, and clients must show it, as in sglang-router; vllm-router does not ask clients: \
+         that is `--api-key-file` or the variable `SGL_ROUTER_WORKER_API_KEY` here",
     ),
     refused("api-key-validation-urls", VllmBinary, Many, "nobody is asked whether a client's key is good"),
     same("tls-cert-path", Sglang, ""),

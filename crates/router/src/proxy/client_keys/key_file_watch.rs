@@ -27,13 +27,14 @@ struct FileMark {
 ///
 /// Dropping the future ends the looking.
 pub(crate) async fn watch(ring: Arc<KeyRing>, stop: CancellationToken) {
-    let mut seen = mark(ring.file());
+    let Some(file) = ring.file() else { return };
+    let mut seen = mark(file);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
-        let now = mark(ring.file());
+        let now = mark(file);
         // A file that is gone for a moment is about to be replaced.
         if now == seen || now.is_none() {
             continue;
@@ -46,10 +47,11 @@ pub(crate) async fn watch(ring: Arc<KeyRing>, stop: CancellationToken) {
     }
 }
 
-/// Reads the file again, and logs what came of it.
+/// Reads the file again, if the keys are of one, and logs what came of it.
 pub(crate) fn tell(ring: &KeyRing) {
-    let file = shown_path(ring.file());
-    match ring.reload() {
+    let Some(path) = ring.file() else { return };
+    let file = shown_path(path);
+    match ring.reload(path) {
         Ok(keys) => tracing::info!(file = %file, keys, "reloaded the keys of clients"),
         Err(error) => {
             tracing::error!(file = %file, error, "keys of clients not reloaded; those before go on");

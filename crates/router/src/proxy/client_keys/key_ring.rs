@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub(crate) enum KeyRefusal {
     },
 }
 
-/// The keys of a file.
+/// The keys of clients.
 ///
 /// Keys are found by their digests, so that the time that it takes says nothing of a key: who could make a
 /// text with nearly the same digest could break SHA-256.
@@ -50,31 +50,31 @@ pub(crate) enum KeyRefusal {
 /// A request takes no lock to find its key; a reload replaces them all at once.
 #[derive(Debug)]
 pub(crate) struct KeyRing {
-    file: PathBuf,
+    file: Option<PathBuf>,
     keys: ArcSwap<Keys>,
     unauthorized: AtomicU64,
 }
 
 impl KeyRing {
-    /// The keys of a file that was read.
-    pub(crate) fn new(file: PathBuf, entries: &[ClientKeyEntry]) -> Arc<Self> {
+    /// These keys, of a file that was read if they are of one.
+    pub(crate) fn new(file: Option<PathBuf>, entries: &[ClientKeyEntry]) -> Arc<Self> {
         let ring = Self { file, keys: ArcSwap::default(), unauthorized: AtomicU64::new(0) };
         ring.replace(entries);
         Arc::new(ring)
     }
 
-    /// The file.
-    pub(crate) fn file(&self) -> &PathBuf {
-        &self.file
+    /// The file, if they are of one.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        self.file.as_ref()
     }
 
-    /// Reads the file again. How many keys there are.
+    /// Reads this file again. How many keys there are.
     ///
     /// # Errors
     ///
     /// What is wrong with it; nothing has changed then.
-    pub(crate) fn reload(&self) -> Result<usize, String> {
-        let entries = read_client_keys(&self.file)?;
+    pub(crate) fn reload(&self, file: &Path) -> Result<usize, String> {
+        let entries = read_client_keys(file)?;
         self.replace(&entries);
         Ok(entries.len())
     }

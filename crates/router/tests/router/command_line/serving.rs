@@ -1,7 +1,7 @@
 //! Command lines of other routers, run for real.
 
-use http::HeaderValue;
-use sgl_testkit::client::{TestClient, chat};
+use http::{HeaderValue, StatusCode};
+use sgl_testkit::client::{TestClient, call, chat};
 use sgl_testkit::process::Process;
 use sgl_testkit::upstream::Upstream;
 
@@ -17,6 +17,28 @@ async fn first_example_of_sglang_router_serves_and_says_what_has_no_effect() {
     assert!(["a", "b"].contains(&client.call(chat("hi")).await.text()));
     let warned = log.iter().filter(|line| line.contains("\"WARN\"")).collect::<Vec<_>>();
     assert!(warned.len() == 1 && warned[0].contains("--retry-initial-backoff-ms"), "{log:#?}");
+}
+
+#[tokio::test]
+async fn api_key_is_shown_to_workers_and_asked_of_clients() {
+    let worker = Upstream::saying("ok").await;
+    let url = worker.url();
+    let (router, log) = Process::from_flags(&["--worker-urls", &url, "--api-key", "s3cret"]).await;
+    router.ready().await;
+    assert_eq!(call(router.data, chat("hi")).await.status, StatusCode::UNAUTHORIZED);
+    let mut request = chat("hi");
+    request.headers_mut().insert("authorization", HeaderValue::from_static("Bearer s3cret"));
+    assert_eq!(call(router.data, request).await.text(), "ok");
+    let seen = worker.seen();
+    assert!(seen.iter().all(|seen| seen.headers["authorization"] == "Bearer s3cret"), "{seen:?}");
+    assert!(!log.concat().contains("s3cret"), "{log:#?}");
+    // For workers alone.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "s3cret").unwrap();
+    let file = file.path().to_str().unwrap();
+    let (router, _) = Process::from_flags(&["--worker-urls", &url, "--api-key-file", file]).await;
+    router.ready().await;
+    assert_eq!(call(router.data, chat("hi")).await.text(), "ok");
 }
 
 #[tokio::test]
