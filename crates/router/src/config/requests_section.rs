@@ -191,7 +191,7 @@ mod tests {
         let mut faults = Vec::new();
         let settings = RequestSettings::checked(&RequestsSection::default(), &mut faults);
         assert!(faults.is_empty(), "{faults:?}");
-        assert_eq!((settings.session.len(), settings.prefix), (7, PrefixBlocks::default()));
+        assert_eq!((settings.session.len(), settings.prefix), (8, PrefixBlocks::default()));
         assert_eq!(settings.prefix_index, PrefixIndexLimits::default());
     }
 }

@@ -35,7 +35,8 @@ async fn completions_of_token_ids_are_counted_alike_by_both_sides() {
     let tally = only_round(made(&plan).await).tally;
     assert_eq!((tally.ok, tally.tokens, tally.first_token.count()), (6, 18, 6));
     let metrics = call(worker.addr(), get("/metrics")).await;
-    assert!(metrics.text().contains("sglang:prompt_tokens_total 96\n"), "{}", metrics.text());
+    let counted = "sglang:prompt_tokens_total{model_name=\"sim-model\"} 96\n";
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
 }
 
 #[tokio::test]
