@@ -28,7 +28,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer's headers.
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 
-/// A connection, of which requests take [`Http2Stream`]s. Closed when nobody has any of both.
+/// A connection, of which requests take `Http2Stream`s. Closed when nobody has any of both.
 #[derive(Clone, Debug)]
 pub struct Http2Connection {
     sender: http2::SendRequest<Payload>,
