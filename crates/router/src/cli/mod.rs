@@ -17,6 +17,7 @@ pub mod sim_worker;
 pub mod compile_worker;
 #[cfg(feature = "tools")]
 pub mod simulate;
+pub(crate) mod admin_args;
 pub mod plugin;
 pub mod key;
 pub mod status;

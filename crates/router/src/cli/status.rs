@@ -1,10 +1,9 @@
 //! `sgl-router status`: what a running router is and does.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use http::Method;
 
+use crate::cli::admin_args::AdminArgs;
 use crate::cli::plugin::client::{AdminClient, Call};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
@@ -19,15 +18,9 @@ use sglang_router_rs::types::printable;
 /// SGL_ROUTER_ADMIN_TOKEN.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Where the router's operators' listener is
-    #[arg(long, default_value = "http://127.0.0.1:29001", value_name = "URL")]
-    pub admin_url: String,
-    /// File that holds the bearer token
-    #[arg(long, value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
-    /// PEM file of an authority that is trusted for https://, besides the system's; may be given more than once
-    #[arg(long, value_name = "FILE")]
-    pub ca_cert_paths: Vec<PathBuf>,
+    /// Which router
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Prints JSON for scripts: the status, with the workers beside it
     #[arg(long)]
     pub json: bool,
@@ -39,7 +32,7 @@ pub struct StatusArgs {
 ///
 /// [`CommandError`], which has an exit code.
 pub fn run(args: &StatusArgs) -> Result<(), CommandError> {
-    let client = AdminClient::with(&args.admin_url, args.admin_token_file.as_deref(), &args.ca_cert_paths)?;
+    let client = AdminClient::new(&args.admin)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (status, workers) = runtime.block_on(ask(&client))?;
     if args.json {

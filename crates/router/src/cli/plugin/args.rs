@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use crate::cli::admin_args::AdminArgs;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay_args::ReplayArgs;
 
@@ -14,15 +15,9 @@ use crate::cli::plugin::replay_args::ReplayArgs;
 /// variable SGL_ROUTER_ADMIN_TOKEN.
 #[derive(Clone, Debug, Args)]
 pub struct PluginArgs {
-    /// Where the router's operators' listener is
-    #[arg(long, global = true, default_value = "http://127.0.0.1:29001", value_name = "URL")]
-    pub admin_url: String,
-    /// File that holds the bearer token
-    #[arg(long, global = true, value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
-    /// PEM file of an authority that is trusted for https://, besides the system's; may be given more than once
-    #[arg(long, global = true, value_name = "FILE")]
-    pub ca_cert_paths: Vec<PathBuf>,
+    /// Which router
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Prints JSON for scripts
     #[arg(long, global = true)]
     pub json: bool,

@@ -1,6 +1,6 @@
 //! The client of the operators' listener.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
 
-use crate::cli::plugin::args::PluginArgs;
+use crate::cli::admin_args::AdminArgs;
 use crate::cli::plugin::command_error::CommandError;
 use sgl_api::Problem;
 use sgl_upstream::{
@@ -55,27 +55,14 @@ impl Call {
 }
 
 impl AdminClient {
-    /// A client as the flags and the environment say.
+    /// A client as the flags say, with the token of the file, or else of the environment. Authorities as for
+    /// [`at`](Self::at).
     ///
     /// # Errors
     ///
     /// [`CommandError::Usage`] if the URL is none or the token cannot be read.
-    pub(crate) fn new(args: &PluginArgs) -> Result<Self, CommandError> {
-        Self::with(&args.admin_url, args.admin_token_file.as_deref(), &args.ca_cert_paths)
-    }
-
-    /// A client of the router whose operators' listener is at `url`, with the token of the file, or else of
-    /// the environment. Authorities as for [`at`](Self::at).
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub(crate) fn with(
-        url: &str,
-        token_file: Option<&Path>,
-        authorities: &[PathBuf],
-    ) -> Result<Self, CommandError> {
-        let token = match token_file {
+    pub(crate) fn new(args: &AdminArgs) -> Result<Self, CommandError> {
+        let token = match &args.admin_token_file {
             None => {
                 std::env::var(TOKEN_VARIABLE).ok().map(|token| sendable(token, TOKEN_VARIABLE)).transpose()?
             }
@@ -86,7 +73,7 @@ impl AdminClient {
                 Some(sendable(token, "--admin-token-file")?)
             }
         };
-        Self::at(url, token, authorities)
+        Self::at(&args.admin_url, token, &args.ca_cert_paths)
     }
 
     /// A client of the router whose operators' listener is at `url`. If that is one of TLS, these authorities

@@ -43,7 +43,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         PluginCommand::Check(files) => return check::check(files, args.json).await,
         _ => {}
     }
-    let client = AdminClient::new(args)?;
+    let client = AdminClient::new(&args.admin)?;
     let of = |name: &str| format!("/v1/plugins/{}", encoded(name));
     match &args.command {
         PluginCommand::List(_) => {

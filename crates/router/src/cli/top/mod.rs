@@ -4,7 +4,6 @@ mod history;
 mod screen;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -14,6 +13,7 @@ use ratatui::crossterm::event;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::runtime::Runtime;
 
+use crate::cli::admin_args::AdminArgs;
 use crate::cli::plugin::client::{AdminClient, Call};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::top::history::{History, RouterLook};
@@ -26,15 +26,9 @@ use sgl_api::EventList;
 /// of the operators' listener comes from --admin-token-file or the variable SGL_ROUTER_ADMIN_TOKEN.
 #[derive(Clone, Debug, Args)]
 pub struct TopArgs {
-    /// Where the router's operators' listener is
-    #[arg(long, default_value = "http://127.0.0.1:29001", value_name = "URL")]
-    pub admin_url: String,
-    /// File that holds the bearer token
-    #[arg(long, value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
-    /// PEM file of an authority that is trusted for https://, besides the system's; may be given more than once
-    #[arg(long, value_name = "FILE")]
-    pub ca_cert_paths: Vec<PathBuf>,
+    /// Which router
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Seconds from one look to the next, 0.1 to 60
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = interval)]
     pub interval: f64,
@@ -61,7 +55,7 @@ pub fn run(args: &TopArgs) -> Result<(), CommandError> {
             "top draws on a terminal, which standard output is not; `sgl-router status` prints the same once";
         return Err(CommandError::Usage(hint.to_owned()));
     }
-    let client = AdminClient::with(&args.admin_url, args.admin_token_file.as_deref(), &args.ca_cert_paths)?;
+    let client = AdminClient::new(&args.admin)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let first = runtime.block_on(look(&client))?;
     let mut terminal = ratatui::try_init()?;
