@@ -2,6 +2,7 @@
 //! directory, the state directory at start.
 
 pub(crate) mod digest;
+pub(crate) mod file_stamp;
 pub(crate) mod kept_plugin;
 mod durable_file;
 mod kept_set;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::files::{MAX_SETTINGS_BYTES, settings_file};
 use crate::manage::digest::sha256;
+use crate::manage::file_stamp::FileStamp;
 use sglang_router_rs::policies::trust::signature_file;
 use sglang_router_rs::policies::{ModuleBytes, read_module};
 use sglang_router_rs::types::{file, in_full, shown_path};
@@ -16,49 +17,25 @@ const RACY: Duration = Duration::from_secs(2);
 
 /// What the system says about a plugin's files: shows changes without reading them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stamps([Option<Stamp>; 3]);
-
-/// What the system says about a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    bytes: u64,
-    modified: Option<SystemTime>,
-    /// Device, inode, and time of the last change of either content or facts.
-    identity: (u64, u64, i64, i64),
-}
+pub(crate) struct Stamps([Option<FileStamp>; 3]);
 
 impl Stamps {
     /// Asks the system.
     pub(crate) fn of(module: &Path) -> Self {
-        Self([stamp(module), stamp(&settings_file(module)), stamp(&signature_file(module))])
+        let of = FileStamp::of;
+        Self([of(module), of(&settings_file(module)), of(&signature_file(module))])
     }
 
     /// True if these would show any later change.
     pub(crate) fn are_proof(&self, now: SystemTime) -> bool {
         let is_old = |time| now.duration_since(time).is_ok_and(|age| age > RACY);
-        self.0.iter().flatten().all(|stamp| stamp.modified.is_none_or(is_old))
+        self.0.iter().flatten().all(|stamp| stamp.modified().is_none_or(is_old))
     }
 
     /// When the last of the files was changed.
     pub(crate) fn modified(&self) -> Option<SystemTime> {
-        self.0.iter().flatten().filter_map(|stamp| stamp.modified).max()
+        self.0.iter().flatten().filter_map(FileStamp::modified).max()
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let facts = std::fs::metadata(path).ok()?;
-    Some(Stamp { bytes: facts.len(), modified: facts.modified().ok(), identity: identity(&facts) })
-}
-
-#[cfg(unix)]
-fn identity(facts: &std::fs::Metadata) -> (u64, u64, i64, i64) {
-    use std::os::unix::fs::MetadataExt;
-    (facts.dev(), facts.ino(), facts.ctime(), facts.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn identity(_: &std::fs::Metadata) -> (u64, u64, i64, i64) {
-    (0, 0, 0, 0)
 }
 
 /// The digests of a plugin's files, or why they cannot be read.

@@ -1,25 +1,17 @@
 //! Reads the file of clients' keys again when it has changed.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::manage::file_stamp::FileStamp;
 use crate::proxy::client_keys::key_ring::KeyRing;
 use sglang_router_rs::types::shown_path;
 
 /// How often it is looked at. Watches of the system miss files that are mounted or linked from elsewhere, as
 /// secrets of Kubernetes are.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What tells a changed file from the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileMark {
-    modified: Option<SystemTime>,
-    bytes: u64,
-}
 
 /// Looks until told to stop.
 ///
@@ -28,13 +20,13 @@ struct FileMark {
 /// Dropping the future ends the looking.
 pub(crate) async fn watch(ring: Arc<KeyRing>, stop: CancellationToken) {
     let Some(file) = ring.file() else { return };
-    let mut seen = mark(file);
+    let mut seen = FileStamp::of(file);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
-        let now = mark(file);
+        let now = FileStamp::of(file);
         // A file that is gone for a moment is about to be replaced.
         if now == seen || now.is_none() {
             continue;
@@ -57,9 +49,4 @@ pub(crate) fn tell(ring: &KeyRing) {
             tracing::error!(file = %file, error, "keys of clients not reloaded; those before go on");
         }
     }
-}
-
-fn mark(file: &Path) -> Option<FileMark> {
-    let facts = fs::metadata(file).ok()?;
-    Some(FileMark { modified: facts.modified().ok(), bytes: facts.len() })
 }
