@@ -57,8 +57,7 @@ async fn surrounded(
     let allowed = calls.cors.as_ref().map(|origins| cors::allowed(origins, request.headers()));
     let mut response = match allowed {
         Some(allowed) if cors::is_preflight(&request) => {
-            let path = request.uri().path();
-            let route = Route::of(path).or_else(|| listed(client.proxy(), path));
+            let route = routed_to(client.proxy(), request.uri().path());
             let methods = route.map_or(Route::Listed.methods(), Route::methods);
             own(client, cors::preflight(allowed, methods, request.headers()))
         }
@@ -85,14 +84,16 @@ async fn routed(client: &Arc<Client>, mut request: Request<Incoming>, started: I
         let answer = door.answer(request, client.forwarded_for()).await;
         return own(client, answer);
     }
+    let route = routed_to(client.proxy(), request.uri().path());
+    // Probes show no key.
     if let Some(keys) = client.proxy().client_keys()
+        && !matches!(route, Some(Route::Liveness | Route::Readiness))
         && let Err(error) = let_in(keys, &mut request)
     {
         return own(client, error.response());
     }
-    let path = request.uri().path();
-    let Some(route) = Route::of(path).or_else(|| listed(client.proxy(), path)) else {
-        return own(client, ProxyError::NotFound { path: path.to_owned() }.response());
+    let Some(route) = route else {
+        return own(client, ProxyError::NotFound { path: request.uri().path().to_owned() }.response());
     };
     let allowed = route.methods();
     let head_for_get = request.method() == Method::HEAD && allowed.contains(&Method::GET);
@@ -233,11 +234,8 @@ fn somebody_is_fit(proxy: &DataPlane, route: Route) -> Result<(), ProxyError> {
     if waits { Ok(()) } else { Err(ProxyError::NoWorker(shortage)) }
 }
 
-/// Lets a request in with its key, which is among its extensions from then on. Probes need none.
+/// Lets a request in with its key, which is among its extensions from then on.
 fn let_in(keys: &KeyRing, request: &mut Request<Incoming>) -> Result<(), ProxyError> {
-    if matches!(Route::of(request.uri().path()), Some(Route::Liveness | Route::Readiness)) {
-        return Ok(());
-    }
     let key = keys.admit(request.headers())?;
     request.extensions_mut().insert(key);
     Ok(())
@@ -252,9 +250,10 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ProxyError> {
     Err(ProxyError::TooManyHeaders { count: headers.len(), bytes })
 }
 
-/// A path that the operator has listed.
-fn listed(proxy: &DataPlane, path: &str) -> Option<Route> {
-    proxy.settings().calls.forward_paths.admit(path).then_some(Route::Listed)
+/// What a path is for: one that the router knows, or that the operator has listed.
+fn routed_to(proxy: &DataPlane, path: &str) -> Option<Route> {
+    let listed = || proxy.settings().calls.forward_paths.admit(path).then_some(Route::Listed);
+    Route::of(path).or_else(listed)
 }
 
 /// What is known of models, at once: whether workers answer now matters to nobody who asks.
