@@ -14,6 +14,11 @@ use crate::upstream::Upstream;
 
 /// Settings for a test: free ports, round robin, no health checks, no questions for models or load.
 pub fn config(workers: Vec<WorkerEntry>) -> CheckedConfig {
+    config_with(workers, |_| ())
+}
+
+/// The same, as `change` has changed it before it was checked.
+pub fn config_with(workers: Vec<WorkerEntry>, change: impl FnOnce(&mut RouterConfig)) -> CheckedConfig {
     let mut config = RouterConfig { workers, ..RouterConfig::default() };
     config.server.port = 0;
     config.metrics.port = 0;
@@ -21,6 +26,7 @@ pub fn config(workers: Vec<WorkerEntry>) -> CheckedConfig {
     config.health.interval_secs = 0;
     config.health.poll_models = false;
     config.health.load_interval_ms = 0;
+    change(&mut config);
     check(config, Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() })
         .expect("a configuration without faults")
 }

@@ -14,12 +14,12 @@ use sgl_testkit::waits::until;
 use tokio::task::JoinSet;
 
 use crate::tls::authority::{Authority, Issued};
-use crate::tls::rig::{config, connect};
+use crate::tls::rig::connect;
 
 /// A router that looks at its files all the time.
 async fn looking(worker: &Upstream, shown: &Issued, dir: &Path) -> RunningRouter {
     let (certificate, key) = shown.files(dir, "router");
-    let mut config = config(vec![worker.entry()], |config| {
+    let mut config = router::config_with(vec![worker.entry()], |config| {
         config.server.tls.cert_path = Some(certificate);
         config.server.tls.key_path = Some(key);
     });

@@ -165,7 +165,7 @@ async fn drain_lets_requests_finish_and_then_closes_the_connection() {
 #[tokio::test]
 async fn more_requests_than_a_connection_may_have_wait_at_the_client() {
     let (worker, gate) = Upstream::behind_a_gate().await;
-    let mut config = crate::tls::rig::config(vec![worker.entry()], |config| {
+    let mut config = router::config_with(vec![worker.entry()], |config| {
         config.server.http2.cleartext = true;
         config.server.http2.max_concurrent_streams = 5;
     });
@@ -205,8 +205,7 @@ async fn headers_are_bounded() {
 #[tokio::test]
 async fn client_that_speaks_nothing_is_closed_when_it_is_idle_for_too_long() {
     let worker = Upstream::saying("{}").await;
-    let mut config =
-        crate::tls::rig::config(vec![worker.entry()], |config| config.server.http2.cleartext = true);
+    let mut config = router::config_with(vec![worker.entry()], |config| config.server.http2.cleartext = true);
     config.proxy.client_idle = Duration::from_millis(50);
     let router = router::start(config).await;
     for first in [&b""[..], b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {

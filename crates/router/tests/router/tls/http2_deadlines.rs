@@ -13,10 +13,10 @@ use sgl_testkit::upstream::{Upstream, whole};
 use sgl_testkit::waits::{soon, until};
 use tokio::net::TcpStream;
 
-use crate::tls::rig::{Http2Client, config};
+use crate::tls::rig::Http2Client;
 
 fn h2c(worker: &Upstream, change: impl FnOnce(&mut CheckedConfig)) -> CheckedConfig {
-    let mut config = config(vec![worker.entry()], |config| config.server.http2.cleartext = true);
+    let mut config = router::config_with(vec![worker.entry()], |config| config.server.http2.cleartext = true);
     change(&mut config);
     config
 }

@@ -8,7 +8,7 @@ use sgl_upstream::HttpVersion;
 use tokio::task::JoinSet;
 
 use crate::tls::authority::Authority;
-use crate::tls::rig::{Http2Client, TlsFront, config, speaking_h2c, trusting};
+use crate::tls::rig::{Http2Client, TlsFront, speaking_h2c, trusting};
 
 /// A worker that is spoken to in HTTP/2 with prior knowledge.
 fn h2c(worker: &Upstream) -> WorkerEntry {
@@ -162,11 +162,12 @@ async fn clients_and_workers_of_both_versions_mix() {
     let front = TlsFront::before(&worker, authority.issue().server(None, &["h2"])).await;
     let other = Upstream::saying("hello").await;
     let file = authority.file(dir.path());
-    let router = router::start(config(vec![front.entry(), h2c(&other), worker.entry()], |config| {
-        config.upstream.tls.ca_cert_paths = vec![file];
-        config.server.http2.cleartext = true;
-    }))
-    .await;
+    let router =
+        router::start(router::config_with(vec![front.entry(), h2c(&other), worker.entry()], |config| {
+            config.upstream.tls.ca_cert_paths = vec![file];
+            config.server.http2.cleartext = true;
+        }))
+        .await;
     let new = Http2Client::connect(router.addresses().data).await;
     let mut old = TestClient::connect(router.addresses().data).await;
     for _ in 0..6 {

@@ -14,14 +14,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use sgl_router::RunningRouter;
-use sgl_router::config::{CheckedConfig, RouterConfig, Surroundings, WorkerEntry, check};
-use sgl_testkit::client::Whole;
+use sgl_router::config::WorkerEntry;
+use sgl_testkit::client::{TestClient, Whole, chat, piece};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::soon;
-use sglang_router_rs::policies::NativePolicy;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -74,30 +74,16 @@ impl TlsFront {
     }
 }
 
-/// A configuration without faults, with free ports and without checks, that `change` has changed.
-pub(crate) fn config(workers: Vec<WorkerEntry>, change: impl FnOnce(&mut RouterConfig)) -> CheckedConfig {
-    let mut config = RouterConfig { workers, ..RouterConfig::default() };
-    config.server.port = 0;
-    config.metrics.port = 0;
-    config.admin.port = 0;
-    config.health.interval_secs = 0;
-    config.health.poll_models = false;
-    config.health.load_interval_ms = 0;
-    change(&mut config);
-    let surroundings = Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() };
-    check(config, surroundings).unwrap()
-}
-
 /// A router over these workers that trusts this authority.
 pub(crate) async fn trusting(workers: Vec<WorkerEntry>, authority: &Authority, dir: &Path) -> RunningRouter {
     let file = authority.file(dir);
-    router::start(config(workers, |config| config.upstream.tls.ca_cert_paths = vec![file])).await
+    router::start(router::config_with(workers, |config| config.upstream.tls.ca_cert_paths = vec![file])).await
 }
 
 /// A router over this worker that speaks TLS with this certificate.
 pub(crate) async fn speaking_tls(worker: &Upstream, shown: &Issued, dir: &Path) -> RunningRouter {
     let (certificate, key) = shown.files(dir, "router");
-    router::start(config(vec![worker.entry()], |config| {
+    router::start(router::config_with(vec![worker.entry()], |config| {
         config.server.tls.cert_path = Some(certificate);
         config.server.tls.key_path = Some(key);
     }))
@@ -106,7 +92,23 @@ pub(crate) async fn speaking_tls(worker: &Upstream, shown: &Issued, dir: &Path) 
 
 /// A router over this worker that takes HTTP/2 without TLS.
 pub(crate) async fn speaking_h2c(worker: &Upstream) -> RunningRouter {
-    router::start(config(vec![worker.entry()], |config| config.server.http2.cleartext = true)).await
+    router::start(router::config_with(vec![worker.entry()], |config| config.server.http2.cleartext = true))
+        .await
+}
+
+/// A client gets what a worker sends piece by piece, and hangs up, which the worker is told.
+pub(crate) async fn stream_comes_and_ends(
+    mut client: TestClient,
+    pieces: mpsc::Sender<Bytes>,
+    ended: Arc<Notify>,
+) {
+    pieces.send("data: 1\n\n".into()).await.unwrap();
+    let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
+    assert_eq!(piece(&mut body).await.unwrap(), "data: 1\n\n");
+    pieces.send("data: 2\n\n".into()).await.unwrap();
+    assert_eq!(piece(&mut body).await.unwrap(), "data: 2\n\n");
+    drop((body, client));
+    soon(ended.notified()).await;
 }
 
 /// Connects by TLS.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use http::{StatusCode, Version};
 use sgl_router::cli::ServeArgs;
 use sgl_router::internals::configuration;
-use sgl_testkit::client::{TestClient, call, chat, get, piece};
+use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_testkit::{router, upstream};
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::tls::authority::{Authority, Issued};
-use crate::tls::rig::{config, connect, speaking_tls};
+use crate::tls::rig::{connect, speaking_tls, stream_comes_and_ends};
 
 /// A client over TLS asks, unless it is refused before or in place of an answer.
 async fn asks(stream: io::Result<TlsStream<TcpStream>>) -> Option<StatusCode> {
@@ -58,7 +58,7 @@ async fn versions_that_are_too_old_are_refused() {
         std::sync::Arc::new(builder.with_root_certificates(authority.roots()).with_no_client_auth())
     };
     for (oldest, expected) in [("1.2", Some(StatusCode::OK)), ("1.3", None)] {
-        let router = router::start(config(vec![worker.entry()], |config| {
+        let router = router::start(router::config_with(vec![worker.entry()], |config| {
             config.server.tls.cert_path = Some(certificate.clone());
             config.server.tls.key_path = Some(key.clone());
             config.server.tls.min_version = serde_json::from_value(oldest.into()).unwrap();
@@ -80,7 +80,7 @@ async fn clients_certificate_is_demanded_or_checked_where_there_is_one() {
     let [good, foreign] = [clients.issue_for(&["me"], 2096), Authority::new("x").issue_for(&["me"], 2096)];
     let expired = clients.issue_for(&["me"], 2020);
     for auth in ["required", "optional"] {
-        let router = router::start(config(vec![worker.entry()], |config| {
+        let router = router::start(router::config_with(vec![worker.entry()], |config| {
             config.server.tls.cert_path = Some(certificate.clone());
             config.server.tls.key_path = Some(key.clone());
             config.server.tls.client_ca_path = Some(file.clone());
@@ -105,14 +105,8 @@ async fn streams_come_piece_by_piece_and_a_client_that_hangs_up_ends_them() {
     let worker = Upstream::once(response).await;
     let router = speaking_tls(&worker, &authority.issue(), dir.path()).await;
     let stream = connect(router.addresses().data, authority.client(None, &[])).await.unwrap();
-    let mut client = TestClient::over(stream).await;
-    pieces.send("data: 1\n\n".into()).await.unwrap();
-    let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
-    assert_eq!(piece(&mut body).await.unwrap(), "data: 1\n\n");
-    pieces.send("data: 2\n\n".into()).await.unwrap();
-    assert_eq!(piece(&mut body).await.unwrap(), "data: 2\n\n");
-    drop((body, client));
-    soon(ended.notified()).await;
+    let client = TestClient::over(stream).await;
+    stream_comes_and_ends(client, pieces, ended).await;
     until(async || router::in_flight(&router, &worker.url()) == 0).await;
 }
 
@@ -121,7 +115,7 @@ async fn client_that_never_begins_its_handshake_is_closed_when_it_is_idle_for_to
     let (authority, dir) = (Authority::new("own"), tempfile::tempdir().unwrap());
     let worker = Upstream::saying("hello").await;
     let (certificate, key) = authority.issue().files(dir.path(), "router");
-    let mut config = config(vec![worker.entry()], |config| {
+    let mut config = router::config_with(vec![worker.entry()], |config| {
         config.server.tls.cert_path = Some(certificate);
         config.server.tls.key_path = Some(key);
     });
@@ -142,7 +136,7 @@ async fn operators_and_prometheus_have_tls_of_their_own() {
     let (authority, dir) = (Authority::new("own"), tempfile::tempdir().unwrap());
     let worker = Upstream::saying("hello").await;
     let (certificate, key) = authority.issue().files(dir.path(), "router");
-    let router = router::start(config(vec![worker.entry()], |config| {
+    let router = router::start(router::config_with(vec![worker.entry()], |config| {
         for tls in [&mut config.admin.tls, &mut config.metrics.tls] {
             tls.cert_path = Some(certificate.clone());
             tls.key_path = Some(key.clone());

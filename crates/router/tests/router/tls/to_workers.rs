@@ -3,14 +3,14 @@ use std::time::Duration;
 use http::{StatusCode, Version};
 use serde_json::json;
 use sgl_router::config::WorkerEntry;
-use sgl_testkit::client::{TestClient, call, chat, get, piece, post};
+use sgl_testkit::client::{TestClient, call, chat, get, post};
 use sgl_testkit::upstream::Upstream;
-use sgl_testkit::waits::{soon, until};
+use sgl_testkit::waits::until;
 use sgl_testkit::{router, upstream};
 use sglang_router_rs::core::Worker;
 
 use crate::tls::authority::Authority;
-use crate::tls::rig::{TlsFront, config, trusting};
+use crate::tls::rig::{TlsFront, stream_comes_and_ends, trusting};
 
 /// What operators see of the worker's fault.
 async fn fault(router: &sgl_router::RunningRouter, url: &str) -> String {
@@ -30,7 +30,8 @@ async fn worker_of_an_authority_that_is_trusted_is_checked_asked_and_used_over_c
     );
     let front = TlsFront::before(&worker, authority.issue().server(None, &["http/1.1"])).await;
     let file = authority.file(dir.path());
-    let mut config = config(vec![front.entry()], |config| config.upstream.tls.ca_cert_paths = vec![file]);
+    let mut config =
+        router::config_with(vec![front.entry()], |config| config.upstream.tls.ca_cert_paths = vec![file]);
     config.proxy.health.interval = Some(Duration::from_millis(10));
     config.proxy.health.load_interval = Some(Duration::from_millis(10));
     config.proxy.health.poll_models = true;
@@ -77,7 +78,7 @@ async fn worker_that_cannot_be_trusted_gets_no_request_and_operators_are_told_wh
     let mut workers: Vec<WorkerEntry> = fronts.iter().map(TlsFront::entry).collect();
     workers.push(WorkerEntry { url: no_tls.clone(), ..WorkerEntry::default() });
     let file = authority.file(dir.path());
-    let mut config = config(workers, |config| config.upstream.tls.ca_cert_paths = vec![file]);
+    let mut config = router::config_with(workers, |config| config.upstream.tls.ca_cert_paths = vec![file]);
     config.proxy.health.interval = Some(Duration::from_millis(10));
     let router = router::start(config).await;
     let urls = fronts.iter().map(TlsFront::url).chain([no_tls]);
@@ -120,7 +121,7 @@ async fn worker_that_demands_a_certificate_gets_it() {
     let front = TlsFront::before(&worker, authority.issue().server(Some(&authority), &[])).await;
     let file = authority.file(dir.path());
     let (certificate, key) = authority.issue_for(&["router"], 2096).files(dir.path(), "shown");
-    let router = router::start(config(vec![front.entry()], |config| {
+    let router = router::start(router::config_with(vec![front.entry()], |config| {
         config.upstream.tls.ca_cert_paths = vec![file];
         config.upstream.tls.client_cert_path = Some(certificate);
         config.upstream.tls.client_key_path = Some(key);
@@ -140,7 +141,8 @@ async fn authority_that_is_replaced_is_trusted_without_a_restart() {
     let worker = Upstream::saying("{}").await;
     let front = TlsFront::before(&worker, after.issue().server(None, &[])).await;
     let file = before.file(dir.path());
-    let mut config = config(vec![front.entry()], |config| config.upstream.tls.ca_cert_paths = vec![file]);
+    let mut config =
+        router::config_with(vec![front.entry()], |config| config.upstream.tls.ca_cert_paths = vec![file]);
     config.tls.look_interval = Duration::from_millis(10);
     let router = router::start(config).await;
     assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::BAD_GATEWAY);
@@ -157,14 +159,8 @@ async fn streams_come_piece_by_piece_and_a_client_that_hangs_up_ends_them() {
     let worker = Upstream::once(response).await;
     let front = TlsFront::before(&worker, authority.issue().server(None, &[])).await;
     let router = trusting(vec![front.entry()], &authority, dir.path()).await;
-    let mut client = TestClient::connect(router.addresses().data).await;
-    pieces.send("data: 1\n\n".into()).await.unwrap();
-    let mut body = soon(client.send(chat("hi"))).await.unwrap().into_body();
-    assert_eq!(piece(&mut body).await.unwrap(), "data: 1\n\n");
-    pieces.send("data: 2\n\n".into()).await.unwrap();
-    assert_eq!(piece(&mut body).await.unwrap(), "data: 2\n\n");
-    drop((body, client));
-    soon(ended.notified()).await;
+    let client = TestClient::connect(router.addresses().data).await;
+    stream_comes_and_ends(client, pieces, ended).await;
     until(async || router::in_flight(&router, &front.url()) == 0).await;
 }
 
