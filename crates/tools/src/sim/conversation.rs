@@ -9,7 +9,7 @@ use crate::sim::config::SimConfig;
 use crate::sim::error::ApiError;
 use crate::sim::fields::{Content, Text};
 use crate::sim::generation::{Finish, Format, GenerationPlan, GenerationRequest};
-use crate::sim::openai::{bounded, check_model, hashing};
+use crate::sim::openai::{bounded, check_model, hashing, some_messages};
 use crate::sim::prompt_reader::PromptReader;
 
 /// What stands before the id of a response.
@@ -87,16 +87,7 @@ pub(crate) fn read_responses(
         SaidTurns::Text(text) => reader.push(text.0.as_bytes()),
         SaidTurns::Items(items) => items.iter().for_each(|item| item.read(&mut reader)),
     }
-    let ask = GenerationRequest {
-        format: Format::Responses,
-        prompts: vec![reader.finish()],
-        choices_per_prompt: 1,
-        max_tokens: None,
-        stream: request.stream.unwrap_or(false),
-        include_usage: true,
-        room: None,
-        rank: None,
-    };
+    let ask = GenerationRequest::of_prompt(Format::Responses, reader.finish(), request.stream);
     let keeping = Keeping { previous: request.previous_response_id, stores: request.store.unwrap_or(true) };
     Ok((bounded(ask, request.max_output_tokens, config)?, keeping))
 }
@@ -109,24 +100,11 @@ pub(crate) fn read_messages(body: &[u8], config: &SimConfig) -> Result<Generatio
     let request: MessagesRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     check_model(request.model.as_ref(), config)?;
-    let messages = request.messages.unwrap_or_default();
-    if messages.is_empty() {
-        let message = "`messages` is missing or empty: expected at least one message";
-        return Err(ApiError::parameter("messages", message));
-    }
+    let messages = some_messages(request.messages)?;
     let mut reader = PromptReader::new(hashing(config));
     reader.push(request.system.0.as_bytes());
     messages.iter().for_each(|message| message.read(&mut reader));
-    let ask = GenerationRequest {
-        format: Format::Messages,
-        prompts: vec![reader.finish()],
-        choices_per_prompt: 1,
-        max_tokens: None,
-        stream: request.stream.unwrap_or(false),
-        include_usage: true,
-        room: None,
-        rank: None,
-    };
+    let ask = GenerationRequest::of_prompt(Format::Messages, reader.finish(), request.stream);
     bounded(ask, request.max_tokens, config)
 }
 

@@ -54,6 +54,20 @@ pub(crate) struct GenerationRequest {
 }
 
 impl GenerationRequest {
+    /// One answer to one prompt, told with its usage.
+    pub(crate) fn of_prompt(format: Format, prompt: PromptShape, stream: Option<bool>) -> Self {
+        Self {
+            format,
+            prompts: vec![prompt],
+            choices_per_prompt: 1,
+            max_tokens: None,
+            stream: stream.unwrap_or(false),
+            include_usage: true,
+            room: None,
+            rank: None,
+        }
+    }
+
     /// Tokens of all prompts.
     pub(crate) fn prompt_tokens(&self) -> u32 {
         self.prompts.iter().fold(0, |sum, prompt| sum.saturating_add(prompt.tokens))

@@ -65,11 +65,7 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<GenerationReq
     let request: ChatRequest<'_> =
         serde_json::from_slice(body).map_err(|cause| ApiError::malformed(&cause))?;
     check_model(request.model.as_ref(), config)?;
-    let messages = request.messages.unwrap_or_default();
-    if messages.is_empty() {
-        let message = "`messages` is missing or empty: expected at least one message";
-        return Err(ApiError::parameter("messages", message));
-    }
+    let messages = some_messages(request.messages)?;
     let mut reader = PromptReader::new(hashing(config));
     for message in &messages {
         reader.push(message.role.0.as_bytes());
@@ -88,6 +84,15 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<GenerationReq
         rank: request.routed_dp_rank,
     };
     bounded(ask, request.max_completion_tokens.or(request.max_tokens), config)
+}
+
+/// The messages of a conversation, which must have one.
+pub(crate) fn some_messages<M>(messages: Option<Vec<M>>) -> Result<Vec<M>, ApiError> {
+    let messages = messages.filter(|messages| !messages.is_empty());
+    messages.ok_or_else(|| {
+        let message = "`messages` is missing or empty: expected at least one message";
+        ApiError::parameter("messages", message)
+    })
 }
 
 /// Reads the body of `/v1/completions`.
