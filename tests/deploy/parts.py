@@ -6,14 +6,16 @@ import pathlib
 import re
 import signal
 import subprocess
-import time
+import sys
 import urllib.error
 import urllib.request
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from processes import LONGEST_WAIT_S, stop, wait_for  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-# For what takes a moment; nothing here is expected to come near it.
-LONGEST_WAIT_S = 60
 # Ports that the system chooses, instead of those that a file or a default names.
 FREE_PORTS = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"]
 
@@ -31,27 +33,6 @@ def start(stack, command, log, **options):
         process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, **options)
     stack.callback(stop, process)
     return process
-
-
-def stop(process):
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(LONGEST_WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for(what, probe):
-    """The first true value of `probe`."""
-    deadline = time.monotonic() + LONGEST_WAIT_S
-    while time.monotonic() < deadline:
-        value = probe()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise TimeoutError(f"{what} did not come about in {LONGEST_WAIT_S} seconds")
 
 
 def run(command, **options):

@@ -6,6 +6,7 @@ Only Python's own library. Everything listens on loopback, and everything that w
 import http.client
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -16,19 +17,9 @@ import time
 import traceback
 from contextlib import ExitStack
 
-# For what takes a moment; nothing here is expected to come near it.
-LONGEST_WAIT_S = 60
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-
-def wait_for(what, probe, seconds=LONGEST_WAIT_S):
-    """The first true value of `probe`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = probe()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise TimeoutError(f"{what} did not come about in {seconds} seconds")
+from processes import LONGEST_WAIT_S, wait_for  # noqa: E402
 
 
 def free_port(count=1):

@@ -2,10 +2,10 @@
 
 usage: run.py SGL_ROUTER_BINARY PLUGIN_WASM
 
-Does all of it twice: over plain HTTP/1.1, and over TLS and HTTP/2. Starts three simulated workers and the router with the plugin prefix_affinity as its policy, all
-on free ports, and talks to the router as any user of the package would. Prints a line for each
-check, then the count of those that passed and failed; exits with 1 if one failed. Leaves no
-process running, whatever happens.
+Does all of it twice: over plain HTTP/1.1, and over TLS and HTTP/2. Starts three simulated workers and the
+router with the plugin prefix_affinity as its policy, all on free ports, and talks to the router as any user
+of the package would. Prints a line for each check, then the count of those that passed and failed; exits
+with 1 if one failed. Leaves no process running, whatever happens.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 import traceback
 import urllib.error
 import urllib.request
@@ -26,11 +25,13 @@ from contextlib import ExitStack
 
 import openai
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from processes import LONGEST_WAIT_S, stop, wait_for  # noqa: E402
+
 MODEL = "sim-model"
 CERTIFICATE_SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "make_certificate.sh"
 WORKERS = 3
-# For what takes a moment; nothing here is expected to come near it.
-LONGEST_WAIT_S = 60
 
 PLUGIN_CONFIG = """
 policy = "prefix_affinity"
@@ -48,30 +49,9 @@ max_execution_time_ms = 10000
 def start(stack, log, command):
     """Starts a process that ends with `stack`."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    stack.callback(process.stdout.close)
     stack.callback(stop, process)
     return process
-
-
-def stop(process):
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(LONGEST_WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    process.stdout.close()
-
-
-def wait_for(what, probe):
-    """The first true value of `probe`."""
-    deadline = time.monotonic() + LONGEST_WAIT_S
-    while time.monotonic() < deadline:
-        value = probe()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise TimeoutError(f"{what} did not come about in {LONGEST_WAIT_S} seconds")
 
 
 def get(url, trust=None):
