@@ -111,8 +111,6 @@ fn times(status: &RouterStatus) -> impl Iterator<Item = (&'static str, &LatencyV
 const HEAD: [&str; 8] = ["WORKER", "STATE", "ENGINE", "IN FLIGHT", "RUNNING", "QUEUED", "REPORT", "FAILED"];
 
 fn row(worker: &WorkerView) -> Vec<String> {
-    let known = |number: Option<i32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    let age = worker.report.report_age_ms;
     vec![
         worker.url.clone(),
         worker_state(worker),
@@ -120,9 +118,20 @@ fn row(worker: &WorkerView) -> Vec<String> {
         worker.load.to_string(),
         known(worker.report.running),
         known(worker.report.waiting),
-        age.map_or_else(|| "never".to_owned(), |age| seconds(Some(f64::from(age) / 1000.0))),
+        report_age(worker),
         worker.failed.to_string(),
     ]
+}
+
+/// A number that a worker may not have told.
+pub(crate) fn known(number: Option<i32>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// Time since a worker told its load.
+pub(crate) fn report_age(worker: &WorkerView) -> String {
+    let age = worker.report.report_age_ms;
+    age.map_or_else(|| "never".to_owned(), |age| seconds(Some(f64::from(age) / 1000.0)))
 }
 
 /// In words whether it gets requests, and why not.

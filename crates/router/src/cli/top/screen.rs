@@ -7,7 +7,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
-use crate::cli::status::{seconds, span, worker_state};
+use crate::cli::status::{known, report_age, seconds, span, worker_state};
 use crate::cli::top::history::{History, Interval};
 use sgl_api::{EventView, WorkerView};
 use sglang_router_rs::types::printable;
@@ -187,14 +187,12 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History, screen: &m
 }
 
 fn row(worker: &WorkerView, history: &History) -> Row<'static> {
-    let known = |number: Option<i32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let state = worker_state(worker);
     let colour = match state.as_str() {
         "ready" => Color::Green,
         "draining" | "full" => Color::Yellow,
         _ => Color::Red,
     };
-    let age = worker.report.report_age_ms;
     Row::new([
         Cell::from(printable(&worker.url)),
         Cell::from(state).style(colour),
@@ -207,7 +205,7 @@ fn row(worker: &WorkerView, history: &History) -> Row<'static> {
         ),
         Cell::from(known(worker.report.running)),
         Cell::from(known(worker.report.waiting)),
-        Cell::from(age.map_or_else(|| "never".to_owned(), |age| seconds(Some(f64::from(age) / 1000.0)))),
+        Cell::from(report_age(worker)),
         Cell::from(worker.failed.to_string()),
     ])
 }
