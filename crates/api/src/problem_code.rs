@@ -3,6 +3,9 @@
 /// There is no plugin of that name.
 pub const PLUGIN_NOT_FOUND: &str = "plugin_not_found";
 
+/// There is no worker of that URL or id.
+pub const WORKER_NOT_FOUND: &str = "worker_not_found";
+
 /// The router places requests with the plugin that was to go.
 pub const IN_USE: &str = "in_use";
 

@@ -21,6 +21,10 @@ pub struct WorkerView {
     pub model: Option<String>,
     /// Its share of the requests relative to others, where a policy looks at it.
     pub weight: f64,
+    /// Where it comes from: `config`, `operator`, `file`, `dns` or `kubernetes`. A router before this field
+    /// tells none.
+    #[serde(default)]
+    pub source: String,
     /// What the operator says of it.
     pub labels: BTreeMap<String, String>,
     /// Where prefill workers are met by decode workers.
@@ -36,6 +40,10 @@ pub struct WorkerView {
     pub full: bool,
     /// True if it gets no new requests.
     pub draining: bool,
+    /// Who has it drained: `operator`, `source` (which says that it is not ready), `removal`. Left out where
+    /// nobody has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drained_by: Vec<String>,
     /// Requests in flight to it from this router.
     pub load: usize,
     /// Whether its circuit lets requests through.

@@ -20,7 +20,7 @@ pub use crate::cli::assembly::{Addresses, RunningRouter, StartError};
 pub use crate::manage::{ManageError, PluginManager};
 pub use crate::metrics::Metrics;
 pub use crate::proxy::{
-    AddError, Backends, BatchEnd, DataPlane, DataServer, EventKind, FeedLog, Leaving, Target,
+    AddError, Backends, BatchEnd, DataPlane, DataServer, EventKind, FeedLog, Target, UndrainError,
 };
 pub use crate::records::Recorder;
 

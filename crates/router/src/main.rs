@@ -13,7 +13,9 @@ use sgl_router::cli::plugin::CommandError;
 use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::simulate;
-use sgl_router::cli::{command_line, compile_worker, completions, key, manual, plugin, serve, status, top};
+use sgl_router::cli::{
+    command_line, compile_worker, completions, key, manual, plugin, serve, status, top, worker,
+};
 use sglang_router_rs::types::{in_full, printable_lines};
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         RouterCommand::SimWorker(args) => sim_worker::run(*args),
         RouterCommand::Key(args) => key::run(&args),
         RouterCommand::Plugin(args) => return operators_command(plugin::run(&args)),
+        RouterCommand::Worker(args) => return operators_command(worker::run(&args)),
         RouterCommand::Status(args) => return operators_command(status::run(&args)),
         RouterCommand::Top(args) => return operators_command(top::run(&args)),
         #[cfg(feature = "tools")]

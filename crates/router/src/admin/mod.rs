@@ -7,7 +7,7 @@
 //! | admin | `POST /workers/drain?url=…` | no new requests; those in flight go on |
 //! | admin | `POST /workers/undrain?url=…` | it may be chosen again |
 //! | admin | `DELETE /workers?url=…`, `DELETE /workers/{id}` | drains, then removes |
-//! | admin | `GET /workers/{id}` | one worker |
+//! | admin | `GET /workers/{id}`, `PATCH /workers/{id}` | one worker; changes it |
 //! | admin | `/add_worker`, `/remove_worker`, `/list_workers`, `/get_loads` | the same as other routers have it |
 //! | admin | `POST /flush_cache` and the like, `POST /v1/fanout/{path}` | to the workers, all or some |
 //! | admin | `GET /v1/plugins`, `GET /v1/plugins/{name}` | what is known of plugins |
@@ -36,6 +36,7 @@ pub(crate) mod listener;
 pub(crate) mod kept_workers;
 mod worker_id;
 mod worker_views;
+mod worker_change;
 pub(crate) mod workers;
 pub(crate) mod worker_aliases;
 pub(crate) mod client_side;

@@ -73,15 +73,14 @@ pub(crate) async fn remove_worker(
 /// The URLs of the workers
 #[utoipa::path(get, path = "/list_workers", tag = "workers", responses((status = 200, body = WorkerUrls)))]
 pub(crate) async fn list_workers(State(workers): State<Workers>) -> Json<WorkerUrls> {
-    let views = worker_views::views(workers.backends().snapshot().targets());
+    let views = worker_views::views(workers.backends());
     Json(WorkerUrls { urls: views.into_iter().map(|view| view.url).collect() })
 }
 
 /// How loaded the workers are: requests in flight from this router
 #[utoipa::path(get, path = "/get_loads", tag = "workers", responses((status = 200, body = WorkerLoads)))]
 pub(crate) async fn loads(State(workers): State<Workers>) -> Json<WorkerLoads> {
-    let snapshot = workers.backends().snapshot();
-    let views = worker_views::views(snapshot.targets()).into_iter();
+    let views = worker_views::views(workers.backends()).into_iter();
     let load = views.map(|view| WorkerLoad {
         worker: view.url,
         worker_type: view.role,

@@ -4,12 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::admin::worker_id::id_of;
+use crate::proxy::Backends;
 use crate::proxy::target::Target;
 use sgl_api::{CircuitState, EngineView, RankView, WorkerView};
 use sglang_router_rs::core::{Worker, WorkerReport};
 
-/// All of these candidates, by their workers; a worker stands where the first of its candidates does.
-pub(crate) fn views(targets: &[Arc<Target>]) -> Vec<WorkerView> {
+/// All workers; each stands where the first of its candidates does.
+pub(crate) fn views(backends: &Backends) -> Vec<WorkerView> {
+    let snapshot = backends.snapshot();
+    let of_workers = by_worker(snapshot.targets());
+    of_workers.iter().filter_map(|targets| Some(view(backends, targets.first()?, targets))).collect()
+}
+
+/// The candidates of each worker.
+fn by_worker(targets: &[Arc<Target>]) -> Vec<Vec<Arc<Target>>> {
     let mut workers: Vec<Vec<Arc<Target>>> = Vec::new();
     let mut ranked = HashMap::new();
     for target in targets {
@@ -26,17 +34,22 @@ pub(crate) fn views(targets: &[Arc<Target>]) -> Vec<WorkerView> {
     for ranks in &mut workers {
         ranks.sort_by_key(|target| target.rank_number());
     }
-    workers.iter().filter_map(|targets| Some(view(targets.first()?, targets))).collect()
+    workers
 }
 
 /// One worker as it is now, of all its candidates.
-pub(crate) fn view(first: &Target, targets: &[Arc<Target>]) -> WorkerView {
+pub(crate) fn view(backends: &Backends, first: &Target, targets: &[Arc<Target>]) -> WorkerView {
+    let url = first.endpoint().url().to_string();
+    // `None` if it has just been removed.
+    let origin = backends.origin(&url);
     let (worker, spec) = (first.worker(), first.worker().spec());
     let is_ranked = first.rank_number().is_some();
     let outcomes: Vec<(u64, u64)> = targets.iter().map(|target| target.outcomes()).collect();
     WorkerView {
-        id: id_of(&first.endpoint().url().to_string()),
-        url: first.endpoint().url().to_string(),
+        id: id_of(&url),
+        source: origin.as_ref().map(|origin| origin.source.to_string()).unwrap_or_default(),
+        drained_by: origin.map(|origin| origin.drained_by()).unwrap_or_default(),
+        url,
         role: spec.role,
         model: spec.model.clone(),
         weight: spec.weight,

@@ -18,14 +18,16 @@ use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
 use crate::admin::extract::{InPath, InQuery};
 use crate::admin::kept_workers::{KeptWorkers, Turn};
 use crate::admin::who::Changed;
+use crate::admin::worker_change;
 use crate::admin::worker_id::{id_of, normal, url_of};
 use crate::admin::worker_views;
 use crate::config::check_workers::check_worker;
 use crate::config::worker_entry::WorkerEntry;
+use crate::config::worker_source::WorkerSource;
+use crate::proxy::AddError;
 use crate::proxy::Backends;
-use crate::proxy::backends::AddError;
 use crate::proxy::target::Target;
-use sgl_api::{Problem, WorkerList, WorkerRemoval, WorkerView};
+use sgl_api::{Problem, WorkerList, WorkerRemoval, WorkerView, problem_code};
 use sgl_upstream::{WorkerUrl, without_user};
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::types::shown;
@@ -38,7 +40,7 @@ pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router
         .route("/workers", get(list).post(add).delete(remove_by_query))
         .route("/workers/drain", post(drain))
         .route("/workers/undrain", post(undrain))
-        .route("/workers/{*url}", get(show).delete(remove_by_path))
+        .route("/workers/{*url}", get(show).patch(change).delete(remove_by_path))
         .with_state(Workers { backends, kept })
 }
 
@@ -65,9 +67,9 @@ impl Workers {
 fn view(backends: &Backends, target: &Arc<Target>) -> WorkerView {
     let targets = backends.targets(&target.endpoint().url().to_string());
     match targets.first() {
-        Some(first) => worker_views::view(first, &targets),
+        Some(first) => worker_views::view(backends, first, &targets),
         // It has just been removed.
-        None => worker_views::view(target, std::slice::from_ref(target)),
+        None => worker_views::view(backends, target, std::slice::from_ref(target)),
     }
 }
 
@@ -87,7 +89,7 @@ pub(crate) struct ByUrl {
 /// Lists the workers
 #[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
 pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Json<WorkerList> {
-    Json(WorkerList { workers: worker_views::views(backends.snapshot().targets()) })
+    Json(WorkerList { workers: worker_views::views(&backends) })
 }
 
 /// Adds a worker
@@ -130,7 +132,7 @@ pub(crate) async fn add_entry(
         return Err(Problem::new(StatusCode::BAD_REQUEST, Faults(faults).to_string()));
     }
     let turn = turn(kept.as_ref()).await;
-    match backends.add(&entry) {
+    match backends.add_from(WorkerSource::Operator, &entry) {
         Ok(target) => {
             tracing::info!(worker = entry.url, "added");
             if let Some((kept, turn)) = turn {
@@ -157,6 +159,42 @@ pub(crate) async fn show(
     let targets = backends.targets(&url_of(&backends, &name));
     let target = targets.first().ok_or_else(|| unknown(&backends, &name))?;
     Ok(Json(view(&backends, target)))
+}
+
+/// Changes a worker
+///
+/// The body is a merge patch (RFC 7396) over what `POST /workers` takes: what it does not name stays, `null` is
+/// the default. Requests in flight, connections and what is known of the worker stay too.
+#[utoipa::path(patch, path = "/workers/{url}", tag = "workers", request_body = WorkerEntry,
+    params(("url" = String, Path, description = "Its id, or its URL as it is or percent-encoded")), responses(
+    (status = 200, description = "Changed", body = WorkerView),
+    (status = 400, description = "Not a worker any more", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is being removed", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn change(
+    State(Workers { backends, kept }): State<Workers>,
+    InPath(name): InPath<String>,
+    request: Request,
+) -> Result<(Extension<Changed>, Json<WorkerView>), Problem> {
+    let (head, body) = request.into_parts();
+    BodyKind::of(&head.headers, &[BodyKind::Json])?;
+    let patch = worker_change::patch_of(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?;
+    let turn = turn(kept.as_ref()).await;
+    let url = url_of(&backends, &name);
+    let origin = backends.origin(&url).ok_or_else(|| unknown(&backends, &name))?;
+    let entry = worker_change::changed(&origin, &patch)?;
+    let changed =
+        backends.change(&entry).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()));
+    let target = changed?.ok_or_else(|| unknown(&backends, &name))?;
+    let keys = worker_change::keys(&patch);
+    tracing::info!(worker = entry.url, keys, "changed by an operator");
+    let view = view(&backends, &target);
+    if let Some((kept, turn)) = turn.filter(|_| origin.source == WorkerSource::Operator) {
+        kept.add(turn, entry).await;
+    }
+    Ok((Extension(Changed(shown(&format!("worker {}: {keys}", view.url)))), Json(view)))
 }
 
 /// Ends new requests to a worker
@@ -257,7 +295,7 @@ fn unknown(backends: &Backends, url: &str) -> Problem {
         Some(engine) => format!("that is a rank of {engine}, which is drained and removed as a whole"),
         None => format!("there is no worker {}", WorkerUrl::refused(url)),
     };
-    Problem::new(StatusCode::NOT_FOUND, detail)
+    Problem::coded(StatusCode::NOT_FOUND, problem_code::WORKER_NOT_FOUND, detail)
 }
 
 #[cfg(test)]

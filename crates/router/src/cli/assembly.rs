@@ -23,6 +23,7 @@ use crate::admin::{
 };
 use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
+use crate::config::worker_source::WorkerSource;
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
@@ -30,7 +31,7 @@ use crate::manage::kept_plugin::BadFile;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
-use crate::proxy::backends::AddError;
+use crate::proxy::AddError;
 use crate::proxy::client_keys;
 use crate::proxy::{Backends, DataPlane, DataServer};
 use crate::records::Recorder;
@@ -288,7 +289,7 @@ impl RunningRouter {
 /// Adds the workers that operators added before the restart; the configuration wins.
 fn add_kept(kept: Option<&KeptWorkers>, backends: &Backends) {
     for entry in kept.map(KeptWorkers::entries).unwrap_or_default() {
-        match backends.add(&entry) {
+        match backends.add_from(WorkerSource::Operator, &entry) {
             Ok(_) => tracing::info!(worker = entry.url, "added from the state directory"),
             Err(AddError::Fleet(_)) => {
                 tracing::info!(worker = entry.url, "the configuration wins over the state directory")

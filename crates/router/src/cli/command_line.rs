@@ -23,6 +23,7 @@ use crate::cli::simulate::SimulateArgs;
 use crate::cli::status::StatusArgs;
 use crate::cli::top::TopArgs;
 use crate::cli::version;
+use crate::cli::worker::WorkerArgs;
 
 /// A router for LLM inference servers whose balancing policy is a WebAssembly plugin
 ///
@@ -45,6 +46,7 @@ pub enum RouterCommand {
     #[cfg(feature = "tools")]
     SimWorker(Box<SimWorkerArgs>),
     Plugin(PluginArgs),
+    Worker(WorkerArgs),
     Key(KeyArgs),
     Status(StatusArgs),
     Top(TopArgs),

@@ -21,6 +21,7 @@ pub(crate) mod admin_args;
 pub mod plugin;
 pub mod key;
 pub mod status;
+pub mod worker;
 pub mod top;
 #[cfg(feature = "tools")]
 pub mod load;

@@ -13,8 +13,8 @@ use crate::config::worker_entry::WorkerEntry;
 use crate::manage::digest::sha256;
 use crate::manage::embedded::module_at;
 use crate::manage::{ManageError, PluginManager};
+use crate::proxy::AddError;
 use crate::proxy::Backends;
-use crate::proxy::backends::AddError;
 use crate::proxy::client_keys;
 use crate::proxy::client_keys::KeyRing;
 use crate::proxy::succession::Succession;
@@ -236,7 +236,8 @@ impl Reloader {
                 true
             }
             Err(AddError::Fleet(_)) => {
-                tracing::info!(worker = url, "left as it is: an operator added it");
+                let source = self.backends.origin(url).map(|origin| origin.source.as_str());
+                tracing::info!(worker = url, source, "left as it is: it is there from another source");
                 false
             }
             Err(error) => {

@@ -138,7 +138,10 @@ pub(crate) fn report_age(worker: &WorkerView) -> String {
 pub(crate) fn worker_state(worker: &WorkerView) -> String {
     let mut words = Vec::new();
     if worker.draining {
-        words.push("draining".to_owned());
+        words.push(match worker.drained_by.join(", ") {
+            by if by.is_empty() => "draining".to_owned(),
+            by => format!("draining ({by})"),
+        });
     }
     if worker.circuit != sgl_api::CircuitState::Closed {
         words.push(format!("circuit {}", worker.circuit.as_str().replace('_', " ")));

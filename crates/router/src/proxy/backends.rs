@@ -1,54 +1,36 @@
 //! The workers of the data plane: adding, draining, removing, looking after.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::config::checked::{OwnSettings, ProxySettings};
 use crate::config::secret::Secret;
 use crate::config::worker_entry::WorkerEntry;
+use crate::config::worker_source::WorkerSource;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::rank_learner::given_layout;
 use crate::proxy::fleet_upkeep;
 use crate::proxy::health;
+use crate::proxy::keepers::{Keeper, Keepers};
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::roster::Roster;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
+use crate::proxy::worker_change_error::{AddError, UndrainError};
+use crate::proxy::worker_origin::WorkerOrigin;
 use sgl_upstream::{Address, WorkerTls, WorkerUrl, WorkerUrlError};
-use sglang_router_rs::core::{FleetError, WorkerSpec};
+use sglang_router_rs::core::WorkerSpec;
 use sglang_router_rs::policies::{FleetNeeds, PolicyHandle};
 use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// How often a draining worker's requests are counted.
 const DRAIN_LOOK: Duration = Duration::from_millis(500);
-
-/// Why a worker could not be added.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AddError {
-    /// The URL is in use.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
-    /// The URL is none.
-    #[error("the URL of a worker must be {0}")]
-    Url(#[from] WorkerUrlError),
-}
-
-/// A worker that is being removed is not kept by ending its drain alone: it was taken off the list that
-/// outlives a restart. Who adds it again keeps it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("worker {url} is being removed; add it again to keep it")]
-pub struct Leaving {
-    /// Its URL.
-    pub url: String,
-}
 
 /// Owns the workers, and for each a keeper task.
 ///
@@ -65,38 +47,6 @@ pub struct Backends {
     settings: ProxySettings,
     tls: Arc<WorkerTls>,
     runtime: Handle,
-}
-
-#[derive(Debug, Default)]
-struct Keepers {
-    /// By the URLs of their workers.
-    present: HashMap<String, Keeper>,
-    /// By the URLs of workers that are there until they are drained: which removal waits for that.
-    leaving: HashMap<String, u64>,
-    /// How many removals were begun.
-    removals: u64,
-    /// Looks after what the policy reads of workers.
-    upkeep: Option<Keeper>,
-    /// Of workers that were removed and may have requests in flight.
-    removed: JoinSet<()>,
-}
-
-#[derive(Debug)]
-struct Keeper(JoinHandle<()>);
-
-impl Keeper {
-    /// Ends it, and waits until it has ended: some of what it waits for tells only one.
-    async fn end(mut self) {
-        self.0.abort();
-        // It was aborted, which is no news.
-        let _ = (&mut self.0).await;
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Backends {
@@ -170,11 +120,22 @@ impl Backends {
     ///
     /// [`AddError`] if the URL is in use, in whatever spelling, or is none.
     pub fn add(&self, entry: &WorkerEntry) -> Result<Arc<Target>, AddError> {
+        self.add_from(WorkerSource::Config, entry)
+    }
+
+    /// The same for a worker that comes from this source: it is that source's from now on.
+    pub(crate) fn add_from(
+        &self,
+        source: WorkerSource,
+        entry: &WorkerEntry,
+    ) -> Result<Arc<Target>, AddError> {
         let url = WorkerUrl::parse(&entry.url)?;
         let spec = spec_of(entry, &url);
         let healthy = self.settings.health.interval.is_none();
         let mut keepers = self.keepers.lock();
+        let origin = WorkerOrigin::new(source, entry);
         if let Some(target) = self.recall(&mut keepers, entry, &spec) {
+            keepers.origins.insert(spec.url, origin);
             return Ok(target);
         }
         let own = self.settings.of_worker(entry);
@@ -182,6 +143,7 @@ impl Backends {
         let endpoint = Endpoint::new(address, &self.settings, healthy, &self.queue);
         endpoint.set_key(self.key_of(entry));
         let target = self.roster.add(spec, healthy, own, &endpoint)?;
+        keepers.origins.insert(endpoint.url().to_string(), origin);
         Ok(self.look_after(&mut keepers, &target, own))
     }
 
@@ -210,6 +172,9 @@ impl Backends {
         let own = self.settings.of_worker(entry);
         let target = self.roster.replace(spec_of(entry, &url), own);
         Ok(target.map(|target| {
+            if let Some(origin) = keepers.origins.get_mut(&target.endpoint().url().to_string()) {
+                origin.entry = entry.clone();
+            }
             target.endpoint().speak(entry.http_version);
             target.endpoint().set_key(self.key_of(entry));
             self.look_after(&mut keepers, &target, own)
@@ -252,23 +217,42 @@ impl Backends {
         self.roster.targets(&normal(url))
     }
 
+    /// Where a worker comes from, what was said of it, and who has it drained; `None` if it is not there.
+    pub(crate) fn origin(&self, url: &str) -> Option<WorkerOrigin> {
+        let url = normal(url);
+        let keepers = self.keepers.lock();
+        let is_leaving = keepers.leaving.contains_key(&url);
+        keepers.origins.get(&url).map(|origin| WorkerOrigin { is_leaving, ..origin.clone() })
+    }
+
     /// No new requests to a worker from now on; those in flight go on. `None` if it is not there.
     /// Any spelling of its URL will do, here and below.
     pub fn drain(&self, url: &str) -> Option<Arc<Target>> {
-        self.roster.drain(&normal(url))
+        let url = normal(url);
+        let mut keepers = self.keepers.lock();
+        if let Some(origin) = keepers.origins.get_mut(&url) {
+            origin.by_operator = true;
+        }
+        self.roster.drain(&url)
     }
 
     /// Ends [`drain`](Self::drain): the worker may be chosen if it is well. `None` if it is not there.
     ///
     /// # Errors
     ///
-    /// [`Leaving`] if it is being removed.
-    pub fn undrain(&self, url: &str) -> Option<Result<Arc<Target>, Leaving>> {
+    /// [`UndrainError`] if it is being removed, or its source says that it is not ready.
+    pub fn undrain(&self, url: &str) -> Option<Result<Arc<Target>, UndrainError>> {
         let url = normal(url);
         // Held, so that no removal begins meanwhile.
-        let keepers = self.keepers.lock();
+        let mut keepers = self.keepers.lock();
         if keepers.leaving.contains_key(&url) {
-            return Some(Err(Leaving { url }));
+            return Some(Err(UndrainError::Leaving { url }));
+        }
+        if let Some(origin) = keepers.origins.get_mut(&url) {
+            origin.by_operator = false;
+            if origin.by_source {
+                return Some(Err(UndrainError::NotReady { url, told_by: origin.source }));
+            }
         }
         self.roster.undrain(&url).map(Ok)
     }
@@ -292,7 +276,7 @@ impl Backends {
     pub fn retire(self: &Arc<Self>, url: &str) -> Option<JoinHandle<()>> {
         let (endpoint, removal) = {
             let mut keepers = self.keepers.lock();
-            let target = self.drain(url)?;
+            let target = self.roster.drain(&normal(url))?;
             keepers.removals += 1;
             let next = keepers.removals;
             let endpoint = Arc::clone(target.endpoint());
@@ -322,6 +306,7 @@ impl Backends {
     fn take_out(&self, keepers: &mut Keepers, url: &str) -> Option<Arc<Target>> {
         keepers.present.remove(url);
         keepers.leaving.remove(url);
+        keepers.origins.remove(url);
         let target = self.roster.remove(url)?;
         while keepers.removed.try_join_next().is_some() {}
         let (watched, roster) = (Arc::downgrade(target.endpoint()), Arc::clone(&self.roster));

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use sgl_api::{Problem, problem_code};
 use sglang_router_rs::types::{printable, printable_lines};
 
+/// What is missing if the exit code is 4.
+const NOT_FOUND: [&str; 2] = [problem_code::PLUGIN_NOT_FOUND, problem_code::WORKER_NOT_FOUND];
+
 /// A key of the settings and the flag that sets it.
 pub(crate) type KeyOfFlag = (&'static str, &'static str);
 
@@ -50,6 +53,9 @@ pub enum CommandError {
     /// A rollout that was watched has ended the other way.
     #[error("{0}")]
     RolledBack(String),
+    /// What was waited for did not happen in time.
+    #[error("{0}")]
+    Waited(String),
     /// A module is not signed as it must be, or cannot be signed.
     #[error("{file}: {reason}")]
     Unsigned {
@@ -96,13 +102,13 @@ impl CommandError {
         }
     }
 
-    /// The exit code: 1 failed, 2 wrong usage, 3 not reached, 4 no such plugin.
+    /// The exit code: 1 failed, 2 wrong usage, 3 not reached, 4 no such plugin or worker.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Unreachable { .. } => ExitCode::from(3),
-            // Files, records and paths may be missing too, and are no plugins.
-            Self::Refused(problem) if problem.code == problem_code::PLUGIN_NOT_FOUND => ExitCode::from(4),
+            // Files, records and paths may be missing too, and are neither.
+            Self::Refused(problem) if NOT_FOUND.contains(&problem.code.as_str()) => ExitCode::from(4),
             _ => ExitCode::FAILURE,
         }
     }
@@ -152,6 +158,7 @@ mod tests {
     #[test]
     fn only_a_plugin_that_is_not_there_has_the_code_of_one() {
         let code = |code| format!("{:?}", refused(StatusCode::NOT_FOUND, code).exit_code());
+        assert_eq!(code(problem_code::WORKER_NOT_FOUND), format!("{:?}", ExitCode::from(4)));
         assert_eq!(code(problem_code::PLUGIN_NOT_FOUND), format!("{:?}", ExitCode::from(4)));
         for other in ["not_found", "file_not_found", "record_not_found", "nothing_recorded"] {
             assert_eq!(code(other), format!("{:?}", ExitCode::FAILURE), "{other}");

@@ -22,3 +22,4 @@ mod signatures;
 mod state_dir;
 mod strange_files;
 mod watched_dir;
+mod worker_commands;

@@ -1,0 +1,164 @@
+//! `sgl-router worker`, and what it sends: changes of workers that serve.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use sgl_router::config::WorkerEntry;
+use sgl_testkit::client::{Whole, call, chat, get, with_method};
+use sgl_testkit::process::{Process, command, output, stderr, stdout};
+use sgl_testkit::router;
+use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::until;
+
+/// Runs `sgl-router worker` at this router; gives exit code, standard output and standard error.
+async fn worker(router: &Process, arguments: &[&str]) -> (i32, String, String) {
+    let admin = format!("http://{}", router.admin);
+    let output = output(command(&[&["worker", "--admin-url", &admin], arguments].concat())).await;
+    (output.status.code().expect("a code"), stdout(&output), stderr(&output))
+}
+
+/// The rows of the list.
+async fn listed(router: &Process) -> Vec<String> {
+    let (code, out, error) = worker(router, &["list"]).await;
+    assert_eq!(code, 0, "{error}");
+    out.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+async fn patch(router: &sgl_router::RunningRouter, url: &str, body: &Value) -> Whole {
+    let path = format!("/workers/{}", url.replace(':', "%3A").replace('/', "%2F"));
+    let mut request = with_method("PATCH", &path).map(|_| body.to_string().into());
+    request.headers_mut().insert("content-type", "application/merge-patch+json".parse().expect("a value"));
+    call(router.addresses().admin, request).await
+}
+
+#[tokio::test]
+async fn worker_is_added_changed_drained_and_removed_by_commands() {
+    let (one, two) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
+    let router = Process::serve(&["--worker-urls", &one.url(), "--health-check-interval-secs", "1"]).await;
+    let url = two.url();
+    let (code, out, error) = worker(&router, &["add", &url, "weight=2", "labels.zone=1", "model=7"]).await;
+    assert!(code == 0 && out.starts_with(&format!("{url}: added, ")), "{out}{error}");
+    until(async || listed(&router).await.contains(&format!("{url} ready operator regular 7 2 0"))).await;
+    assert!(listed(&router).await.contains(&format!("{} ready config regular - 1 0", one.url())));
+
+    let (code, out, error) = worker(&router, &["set", &url, "weight=3", "model=null"]).await;
+    assert_eq!((code, out), (0, format!("{url}: changed, ready\n")), "{error}");
+    assert!(listed(&router).await.contains(&format!("{url} ready operator regular - 3 0")));
+    let (_, out, _) = worker(&router, &["--json", "list"]).await;
+    let list: Value = serde_json::from_str(&out).unwrap();
+    let of =
+        |url: &str| list["workers"].as_array().unwrap().iter().find(|one| one["url"] == url).unwrap().clone();
+    assert_eq!(of(&url)["labels"], json!({"zone": "1"}), "what was not named stays");
+    assert_eq!((&of(&url)["source"], &of(&one.url())["source"]), (&json!("operator"), &json!("config")));
+
+    let (code, out, error) = worker(&router, &["drain", &url, "--wait"]).await;
+    assert_eq!((code, out), (0, format!("{url}: drained, 0 in flight\n")), "{error}");
+    assert!(listed(&router).await.contains(&format!("{url} draining (operator) operator regular - 3 0")));
+    // By its id, too.
+    let id = of(&url)["id"].as_str().unwrap().to_owned();
+    let (code, out, error) = worker(&router, &["undrain", &id]).await;
+    assert_eq!((code, out), (0, format!("{url}: ready\n")), "{error}");
+    let (code, out, error) = worker(&router, &["rm", &url, "--wait", "30"]).await;
+    assert_eq!((code, out), (0, format!("{url}: removed\n")), "{error}");
+    assert_eq!(listed(&router).await, [format!("{} ready config regular - 1 0", one.url())]);
+}
+
+#[tokio::test]
+async fn commands_about_a_worker_that_is_not_there_say_so_by_their_code() {
+    let router = Process::serve(&[]).await;
+    for arguments in [
+        &["drain", "http://w:1"][..],
+        &["undrain", "http://w:1"],
+        &["rm", "http://w:1"],
+        &["set", "http://w:1", "weight=2"],
+    ] {
+        let (code, _, error) = worker(&router, arguments).await;
+        assert!(
+            code == 4 && error.contains("there is no worker http://w:1 (worker_not_found)"),
+            "{code} {error}"
+        );
+    }
+    for (arguments, expected, said) in [
+        (&["add", "w:1"][..], 1, "url: found"),
+        (&["add", "http://w:1", "wieght=2"], 1, "unknown field `wieght`"),
+        (&["add", "http://w:1", "weight"], 2, "found \"weight\"; allowed: KEY=VALUE"),
+        (&["set", "http://w:1"], 2, "<KEY=VALUE>"),
+    ] {
+        let (code, out, error) = worker(&router, arguments).await;
+        assert!(code == expected && error.contains(said), "{arguments:?}: {code} {out} {error}");
+    }
+    let (code, out, _) = worker(&router, &["--json", "rm", "http://w:1"]).await;
+    let problem: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &problem["code"]), (4, &json!("worker_not_found")));
+}
+
+#[tokio::test]
+async fn change_keeps_what_it_does_not_name_and_is_refused_as_a_whole() {
+    let entry = WorkerEntry { url: "http://w:1".to_owned(), weight: 2.0, ..WorkerEntry::default() };
+    let router = router::start(router::config(vec![entry])).await;
+    let changed = patch(&router, "http://w:1", &json!({"labels": {"a": "1", "b": "2"}, "model": "m"})).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
+    assert_eq!(changed.json()["weight"], 2.0);
+    let changed = patch(&router, "HTTP://W:1/", &json!({"labels": {"a": null}, "weight": 3})).await;
+    assert_eq!(changed.json()["labels"], json!({"b": "2"}));
+    let spec = router.proxy().backends().targets("http://w:1")[0].worker().spec().clone();
+    assert_eq!((spec.weight, spec.model.as_deref()), (3.0, Some("m")), "policies see it");
+
+    for (body, said) in [
+        (json!({"weight": -1, "bootstrap_port": 5}), "bootstrap_port:"),
+        (json!({"url": "http://w:2"}), "another URL is another worker"),
+        (json!({"weihgt": 1}), "unknown field `weihgt`"),
+        (json!({"labels": null, "weight": "heavy"}), "invalid type"),
+        (json!({"api_key_file": "/etc/passwd"}), "only in the configuration file"),
+        (json!([]), "a JSON object"),
+    ] {
+        let refused = patch(&router, "http://w:1", &body).await;
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(refused.status == StatusCode::BAD_REQUEST && detail.contains(said), "{body}: {detail}");
+    }
+    let kept = router::shown(&router, "http://w:1").await.unwrap();
+    assert_eq!((&kept["weight"], &kept["labels"]), (&json!(3.0), &json!({"b": "2"})));
+    assert_eq!(patch(&router, "http://none:1", &json!({})).await.json()["code"], "worker_not_found");
+}
+
+#[tokio::test]
+async fn worker_that_is_being_removed_is_not_changed() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let router = router::over(&[&worker]).await;
+    let data = router.addresses().data;
+    let waiting = tokio::spawn(async move { call(data, chat("hi")).await });
+    worker.arrived(1).await;
+    let path = format!("/workers?url={}", worker.url());
+    assert_eq!(
+        call(router.addresses().admin, with_method("DELETE", &path)).await.status,
+        StatusCode::ACCEPTED
+    );
+    let shown = router::shown(&router, &worker.url()).await.unwrap();
+    assert_eq!(shown["drained_by"], json!(["removal"]));
+    let refused = patch(&router, &worker.url(), &json!({"weight": 2})).await;
+    assert!(
+        refused.status == StatusCode::CONFLICT && refused.text().contains("is being removed"),
+        "{}",
+        refused.text()
+    );
+    gate.add_permits(1);
+    assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn changed_and_drained_worker_of_an_operator_comes_back_changed_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--state-dir", dir.path().to_str().unwrap()];
+    let router = Process::serve(&flags).await;
+    worker(&router, &["add", "http://w:1", "weight=2"]).await;
+    let (code, _, error) = worker(&router, &["set", "http://w:1", "weight=5", "labels.zone=a"]).await;
+    assert_eq!(code, 0, "{error}");
+    router.kill();
+    let router = Process::serve(&flags).await;
+    let list = call(router.admin, get("/workers")).await.json();
+    let one = &list["workers"][0];
+    assert_eq!(
+        (&one["url"], &one["weight"], &one["source"]),
+        (&json!("http://w:1"), &json!(5.0), &json!("operator"))
+    );
+    assert_eq!(one["labels"], json!({"zone": "a"}));
+}
