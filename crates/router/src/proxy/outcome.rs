@@ -149,7 +149,7 @@ impl Outcome {
 
     /// True if a worker serves the request.
     pub(crate) fn is_served(&self) -> bool {
-        matches!(self, Self::Answered(answered) if answered.placement.verdict() == Verdict::Served)
+        matches!(self, Self::Answered(answered) if answered.is_served())
     }
 
     /// The answer to the client. It keeps the prefill half of a pair going, if there is one, and
@@ -187,6 +187,16 @@ impl Answered {
     /// pieces is the client's own.
     pub(crate) fn new(opening: Opening, placement: Placement, is_hurried: bool) -> Box<Self> {
         Box::new(Self { opening, placement, is_hurried })
+    }
+
+    /// True if its worker serves the request.
+    pub(crate) fn is_served(&self) -> bool {
+        self.placement.verdict() == Verdict::Served
+    }
+
+    /// The answer as it came, for who reads it here.
+    pub(crate) fn into_opening(self) -> (Opening, Placement) {
+        (self.opening, self.placement)
     }
 
     /// The head as the client gets it, and the body.

@@ -3,6 +3,7 @@
 //! Both get the request at once, with the fields of `crate::proxy::bootstrap`; the decode
 //! worker's answer goes to the client, the prefill worker's is read and dropped. Log
 //! probabilities of the prompt, which only the prefill worker knows, are not merged in.
+//! Those of vLLM get it one after the other: that is `crate::proxy::staged_pair`.
 //!
 //! A run of a pair is one run of the request. If one half breaks it off, the second run is one at
 //! another pair; if both do, both runs were had, and the request ends. If one half is full or cannot be
@@ -21,8 +22,10 @@ use crate::proxy::attempt::{Unanswered, attempt};
 use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
 use crate::proxy::culprit::{Culprit, Meanwhile};
+use crate::proxy::engines::vllm::VLLM;
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::head::Head;
+use crate::proxy::kv_transfer::HalfBodies;
 use crate::proxy::others::Others;
 use crate::proxy::outcome::{Answered, Outcome};
 use crate::proxy::patience::{Limit, Patience};
@@ -32,6 +35,7 @@ use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::retry::{Ending, SecondRun};
 use crate::proxy::shape::Shape;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::staged_pair::StagedPair;
 use crate::proxy::tried::{Selection, Tried};
 use crate::proxy::{bootstrap, prefill_guard};
 use crate::records::Draft;
@@ -113,6 +117,9 @@ impl Form for PairRequest<'_> {
 
     /// Another pair is tried as another worker would be, without the half that failed.
     async fn attempt(&self, placed: Self::Placed, others: Others<'_>) -> Self::Ended {
+        if are_of_vllm(&placed) {
+            return self.attempt_staged(placed, others).await;
+        }
         let body = bootstrap::inject(&self.body, placed.0.target(), self.batch).await?;
         Ok(attempt_pair(self.client, &self.head, &body, placed, &self.second, others).await)
     }
@@ -120,6 +127,30 @@ impl Form for PairRequest<'_> {
     fn judge(ended: Self::Ended) -> Self::Ended {
         ended
     }
+}
+
+impl PairRequest<'_> {
+    /// At the one, and then at the other.
+    async fn attempt_staged(
+        &self,
+        (prefill, decode): (Placement, Placement),
+        others: Others<'_>,
+    ) -> Result<Attempted, ProxyError> {
+        let bodies = HalfBodies::of(&self.body).await?;
+        let is_one = !bodies.has_choices && self.batch.is_none_or(|count| count == 1);
+        let pair = StagedPair { client: self.client, head: &self.head, bodies, second: &self.second, others };
+        if is_one {
+            return Ok(pair.attempt(prefill, decode).await);
+        }
+        drop(prefill);
+        Ok(pair.attempt_alone(decode).await)
+    }
+}
+
+/// True for workers of vLLM. One that has not said yet what it is, is taken for what the other is.
+fn are_of_vllm((prefill, decode): &(Placement, Placement)) -> bool {
+    let is_vllm = |half: &Placement| half.target().engine().map(|engine| engine == VLLM.name);
+    matches!((is_vllm(prefill), is_vllm(decode)), (Some(true), Some(true) | None) | (None, Some(true)))
 }
 
 /// Who spoke first.

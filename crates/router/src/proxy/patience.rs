@@ -25,6 +25,16 @@ pub(crate) struct Limit {
     pub is_clients: bool,
 }
 
+impl Limit {
+    /// What is left of a client's own limit after this time; a worker's counts for each worker anew.
+    pub(crate) fn left_after(self, spent: Duration) -> Self {
+        if !self.is_clients {
+            return self;
+        }
+        Self { after: self.after.map(|after| after.saturating_sub(spent)), ..self }
+    }
+}
+
 /// The limits of one request at one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Patience {
@@ -65,6 +75,20 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    #[test]
+    fn clients_limit_runs_on_from_one_worker_to_the_next() {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        for (after, is_clients, left) in [
+            (secs(5), true, secs(3)),
+            (secs(1), true, secs(0)),
+            (secs(5), false, secs(5)),
+            (None, false, None),
+        ] {
+            let limit = Limit { after, is_clients }.left_after(Duration::from_secs(2));
+            assert_eq!(limit, Limit { after: left, is_clients });
+        }
+    }
 
     #[test]
     fn clients_limit_wins_where_it_is_a_number() {

@@ -19,7 +19,7 @@ use crate::proxy::verdict::Verdict;
 use sgl_upstream::{AnswerBody, Outgoing, UpstreamError};
 
 /// The most that is read of a prefill worker's answer; it holds log probabilities at most.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// How a prefill worker failed.
 #[derive(Debug)]

@@ -4,9 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::checked::{OwnSettings, SilenceSettings};
+use crate::config::engine_setting::EngineSetting;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::rank::RankMark;
-use sglang_router_rs::core::FleetWorker;
+use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// What the configuration says of a worker, and the entrance to it, or to one of its data-parallel ranks. When
 /// the configuration says something else there is another target over the same entrance; requests keep the one
@@ -56,6 +57,14 @@ impl Target {
     /// What it has of its own.
     pub fn own(&self) -> OwnSettings {
         self.own
+    }
+
+    /// The engine by its name in the configuration: as the operator says, else as it said itself, if it has.
+    pub(crate) fn engine(&self) -> Option<&str> {
+        match self.own.engine {
+            EngineSetting::Auto => self.worker.engine().name.as_deref(),
+            named => Some(named.as_str()),
+        }
     }
 
     /// The way to it.

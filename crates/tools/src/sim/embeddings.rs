@@ -72,6 +72,7 @@ pub(crate) fn read_embeddings(
         include_usage: false,
         room: None,
         rank: None,
+        transfer: None,
     };
     let encoding = request.encoding_format.unwrap_or(Encoding::Float);
     Ok((bounded(ask, None, config)?, EmbeddingForm { dimensions, encoding }))

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use crate::sim::json::push_u64;
 use crate::sim::prompt_reader::{PromptShape, token_id, word};
 use crate::sim::seed::RequestSeed;
+use crate::sim::transfer_params::TransferParams;
 
 /// The wire form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(crate) struct GenerationRequest {
     pub(crate) room: Option<HeaderValue>,
     /// The data-parallel rank that is to serve it.
     pub(crate) rank: Option<u32>,
+    /// vLLM's `kv_transfer_params`.
+    pub(crate) transfer: Option<TransferParams>,
 }
 
 impl GenerationRequest {
@@ -65,6 +68,7 @@ impl GenerationRequest {
             include_usage: true,
             room: None,
             rank: None,
+            transfer: None,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::sim::error::ApiError;
 use crate::sim::fields::{BootstrapRoom, Content, PromptField, Text};
 use crate::sim::generation::{Format, GenerationRequest};
 use crate::sim::prompt_reader::{Hashing, PromptReader};
+use crate::sim::transfer_params::TransferParams;
 
 /// Bound on `n`, as in OpenAI's API.
 const MAX_N: u32 = 128;
@@ -23,11 +24,13 @@ struct ChatRequest<'a> {
     messages: Option<Vec<ChatMessage<'a>>>,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+    min_tokens: Option<u64>,
     n: Option<u32>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     bootstrap_room: Option<BootstrapRoom>,
     routed_dp_rank: Option<u32>,
+    kv_transfer_params: Option<TransferParams>,
 }
 
 #[derive(Deserialize)]
@@ -50,11 +53,13 @@ struct CompletionRequest<'a> {
     #[serde(borrow)]
     prompt: Option<PromptField<'a>>,
     max_tokens: Option<u64>,
+    min_tokens: Option<u64>,
     n: Option<u32>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     bootstrap_room: Option<BootstrapRoom>,
     routed_dp_rank: Option<u32>,
+    kv_transfer_params: Option<TransferParams>,
 }
 
 /// Reads the body of `/v1/chat/completions`.
@@ -82,8 +87,11 @@ pub(crate) fn read_chat(body: &[u8], config: &SimConfig) -> Result<GenerationReq
         include_usage: wants_usage(request.stream_options.as_ref()),
         room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
         rank: request.routed_dp_rank,
+        transfer: request.kv_transfer_params,
     };
-    bounded(ask, request.max_completion_tokens.or(request.max_tokens), config)
+    let max_tokens = request.max_completion_tokens.or(request.max_tokens);
+    check_options(&ask, request.stream_options.is_some(), request.min_tokens, max_tokens, config)?;
+    bounded(ask, max_tokens, config)
 }
 
 /// The messages of a conversation, which must have one.
@@ -115,8 +123,34 @@ pub(crate) fn read_completion(body: &[u8], config: &SimConfig) -> Result<Generat
         include_usage: wants_usage(request.stream_options.as_ref()),
         room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
         rank: request.routed_dp_rank,
+        transfer: request.kv_transfer_params,
     };
+    check_options(&ask, request.stream_options.is_some(), request.min_tokens, request.max_tokens, config)?;
     bounded(ask, request.max_tokens, config)
+}
+
+/// Refuses what vLLM refuses: options of a stream without one, and a least length above the greatest.
+fn check_options(
+    ask: &GenerationRequest,
+    has_stream_options: bool,
+    min_tokens: Option<u64>,
+    max_tokens: Option<u64>,
+    config: &SimConfig,
+) -> Result<(), ApiError> {
+    if config.engine != Some(Dialect::Vllm) {
+        return Ok(());
+    }
+    if has_stream_options && !ask.stream {
+        let message = "Stream options can only be defined when `stream=True`.";
+        return Err(ApiError::parameter("stream_options", message));
+    }
+    match (min_tokens, max_tokens) {
+        (Some(min), Some(max)) if min > max => {
+            let message = format!("min_tokens must be less than or equal to max_tokens={max}, got {min}.");
+            Err(ApiError::parameter("min_tokens", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses another model than the one served, as vLLM does; SGLang and llama.cpp read over it. No model

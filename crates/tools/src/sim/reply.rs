@@ -20,6 +20,8 @@ use crate::sim::stream::TokenStream;
 pub(crate) const WORKER_HEADER: HeaderName = HeaderName::from_static("x-sim-worker");
 /// The request's `bootstrap_room`.
 pub(crate) const ROOM_HEADER: HeaderName = HeaderName::from_static("x-sim-bootstrap-room");
+/// The prefill worker that the request's KV cache came from.
+pub(crate) const SOURCE_HEADER: HeaderName = HeaderName::from_static("x-sim-kv-source");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");

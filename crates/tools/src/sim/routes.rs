@@ -43,12 +43,13 @@ use crate::sim::kept_responses::{KeptResponses, RESPONSES};
 use crate::sim::late_stream::LateStream;
 use crate::sim::openai::{read_chat, read_completion};
 use crate::sim::ranks::Ranks;
-use crate::sim::reply::{ROOM_HEADER, SimResponse, WORKER_HEADER};
+use crate::sim::reply::{ROOM_HEADER, SOURCE_HEADER, SimResponse, WORKER_HEADER};
 use crate::sim::run::Run;
 use crate::sim::small_calls::SmallCall;
 use crate::sim::stream::TokenStream;
+use crate::sim::transfer_params::TransferParams;
 use crate::sim::wording::Wording;
-use crate::sim::{reply, sglang};
+use crate::sim::{kv_transfer, reply, sglang};
 
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -170,7 +171,10 @@ impl Routes {
         let mut ask = reader(&body, self.ranks.config())?;
         // A prompt may be long; its bytes are not needed while its answer is made.
         drop(body);
+        kv_transfer::check(&ask, self.ranks.config())?;
         let room = ask.room.take();
+        let source = ask.transfer.as_ref().and_then(TransferParams::source);
+        let source = source.and_then(|source| HeaderValue::from_str(source).ok());
         match self.dialect {
             Some(Dialect::Vllm) => ask.rank = rank,
             Some(Dialect::Sglang) if is_openai => ask.rank = rank.or(ask.rank),
@@ -191,6 +195,9 @@ impl Routes {
         if let Some(room) = room {
             reply.headers_mut().insert(ROOM_HEADER, room);
         }
+        if let Some(source) = source {
+            reply.headers_mut().insert(SOURCE_HEADER, source);
+        }
         Ok(reply)
     }
 
@@ -204,6 +211,7 @@ impl Routes {
             std::future::pending::<()>().await;
         }
         let answer = self.wording.answer(ask.format, run.generation());
+        let answer = kv_transfer::told(answer, ask, run.generation(), self.ranks.config());
         run.finish();
         reply::json_bytes(answer)
     }

@@ -59,6 +59,7 @@ pub(crate) fn read_generate(body: &[u8], config: &SimConfig) -> Result<Generatio
         include_usage: false,
         room: request.bootstrap_room.as_ref().and_then(BootstrapRoom::to_header),
         rank: request.routed_dp_rank,
+        transfer: None,
     };
     bounded(ask, sampling.max_new_tokens, config)
 }

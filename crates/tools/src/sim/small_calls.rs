@@ -97,6 +97,7 @@ impl SmallCall {
             include_usage: false,
             room: None,
             rank: None,
+            transfer: None,
         };
         let answer = self.answer(&ask, &request, config);
         Ok((bounded(ask, None, config)?, answer))

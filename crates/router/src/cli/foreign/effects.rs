@@ -4,10 +4,12 @@ use serde_json::Value;
 
 use crate::cli::foreign::flag::FlagFate;
 use crate::cli::foreign::given::ForeignArgs;
+use crate::config::engine_setting::EngineSetting;
 use crate::config::other_names;
 use crate::config::other_names::OtherKind;
 use crate::config::router::RouterConfig;
 use sglang_router_rs::config::Fault;
+use sglang_router_rs::core::WorkerRole;
 
 /// A number of a policy: the flag, the key of the policy's settings, and the policies that have it.
 type PolicyNumber = (&'static str, &'static str, &'static [&'static str]);
@@ -39,6 +41,14 @@ pub(crate) fn lay_over(flags: &ForeignArgs, config: &mut RouterConfig, faults: &
             let found = flags.value("intra-node-data-parallel-size").unwrap_or_default();
             faults.push(Fault::value("--intra-node-data-parallel-size", format!("{found:?}"), "1 and above"));
         }
+    }
+    if flags.has("vllm-pd-disaggregation") {
+        let halves = config.workers.iter_mut().filter(|worker| worker.role != WorkerRole::Regular);
+        halves.filter(|half| half.engine.is_auto()).for_each(|half| half.engine = EngineSetting::Vllm);
+    }
+    if let Some(found) = flags.value("kv-connector").filter(|found| *found != "nixl") {
+        let allowed = "nixl: pairs of vLLM hand their KV caches over by its NixlConnector";
+        faults.push(Fault::value("--kv-connector", format!("{found:?}"), allowed));
     }
     for name in BACKENDS {
         if let Some(found) = flags.value(name).filter(|found| !ENGINES.contains(found)) {

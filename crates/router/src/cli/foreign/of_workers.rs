@@ -7,8 +7,6 @@ use crate::cli::foreign::flag::{ForeignFlag, ignored, means, refused, same};
 /// Where Kubernetes is asked for workers.
 const DISCOVERY: &str = "workers are not found through Kubernetes yet: name them with `--worker-urls`, or \
                          have them added with `POST /workers` on the operators' port";
-/// What vLLM's pairs need.
-const VLLM_PAIRS: &str = "pairs speak SGLang's bootstrap only; vLLM's transfer parameters are not built yet";
 
 pub(crate) const OF_WORKERS: &[ForeignFlag] = &[
     same("host", Both, "an IP address or `localhost`; in a container say `--host 0.0.0.0`")
@@ -46,8 +44,19 @@ pub(crate) const OF_WORKERS: &[ForeignFlag] = &[
         Nothing,
         "always so where there are `--prefill` and `--decode` workers",
     ),
-    refused("vllm-pd-disaggregation", Vllm, Nothing, VLLM_PAIRS),
-    refused("kv-connector", Vllm, One, VLLM_PAIRS),
+    means(
+        "vllm-pd-disaggregation",
+        Vllm,
+        Nothing,
+        "`--prefill` and `--decode` workers are taken for vLLM's from the first request on; without it they \
+         are once they were asked what they are",
+    ),
+    means(
+        "kv-connector",
+        Vllm,
+        One,
+        "`nixl` is what pairs of vLLM speak here; `mooncake` and `moriio` are refused",
+    ),
     refused(
         "vllm-discovery-address",
         Vllm,

@@ -178,6 +178,17 @@ fn flags_that_have_their_effect_by_another_way_have_it() {
     assert!(configured(&["--intra-node-data-parallel-size", "8"]).unwrap().proxy.dp_aware);
     let fault = configured(&["--intra-node-data-parallel-size", "0"]).unwrap_err();
     assert_eq!(fault, "--intra-node-data-parallel-size: found \"0\"; allowed: 1 and above");
+    let pair = ["--prefill", "http://p:1", "--decode", "http://d:1", "--vllm-pd-disaggregation"];
+    let engines = |lines: &[&str]| {
+        let workers = configured(lines).unwrap().workers;
+        workers.iter().map(|worker| worker.engine.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(engines(&pair), ["vllm", "vllm"]);
+    assert_eq!(engines(&pair[..4]), ["auto", "auto"]);
+    assert_eq!(engines(&["--worker-urls", "http://w:1", pair[4]]), ["auto"]);
+    assert!(configured(&["--kv-connector", "nixl"]).is_ok());
+    let fault = configured(&["--kv-connector", "moriio"]).unwrap_err();
+    assert!(fault.starts_with("--kv-connector: found \"moriio\"; allowed: nixl"), "{fault}");
     assert_eq!(parsed(&["--shutdown-grace-period-secs", "7"]).unwrap().shutdown_timeout_secs, Some(7));
     assert_eq!(configured(&["--disable-retries", "--retry-max-retries", "3"]).unwrap().proxy.max_retries, 0);
     assert_eq!(parsed(&["--port", "1", "--port", "2"]).unwrap().port, Some(2), "the last one counts");

@@ -28,6 +28,7 @@ mod model_routing;
 mod outcomes;
 mod pair_failures;
 mod pairs;
+mod vllm_pairs;
 mod pass_through;
 mod plugin_settings;
 mod plugins;
