@@ -131,6 +131,19 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_finds_whole_blocks_of_its_own_alone() {
+        let fleet = fleet(1);
+        let coarse = EngineFacts { block_size: Some(48), ..EngineFacts::default() };
+        fleet.add(WorkerSpec { engine: coarse, ..WorkerSpec::new("http://coarse") }, true).unwrap();
+        fleet.start_prefix_index();
+        let table = fleet.table();
+        let prompt = [7, 8, 9, 10];
+        [0, 1].into_iter().for_each(|index| table.sent(index, &prompt, None));
+        assert_eq!(matches(&table, &prompt), [64, 48]);
+        assert_eq!(matches(&table, &prompt[..2]), [32, 0]);
+    }
+
+    #[test]
     fn prefixes_are_known_once_the_index_is_started_and_go_with_their_worker() {
         let fleet = fleet(3);
         fleet.table().sent(1, &[7, 8], None);

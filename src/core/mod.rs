@@ -29,6 +29,7 @@ mod signals;
 mod slots;
 mod fleet_worker;
 mod fleet_prefixes;
+mod whole_blocks;
 pub(crate) mod candidate_workers;
 pub(crate) mod slice_versions;
 pub(crate) mod table;

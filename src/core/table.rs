@@ -8,6 +8,7 @@ use crate::core::fleet_worker::FleetWorker;
 use crate::core::moment;
 use crate::core::moment::Now;
 use crate::core::signals::{CHUNK_SLOTS, SignalChunk};
+use crate::core::whole_blocks::WholeBlocks;
 use crate::core::worker::Worker;
 use crate::prefix_index::ColumnOrder;
 use sgl_policy_abi::Column;
@@ -30,6 +31,7 @@ pub struct WorkerTable {
     prefixes: Arc<FleetPrefixes>,
     /// How its workers stand in the prefix index.
     order: ColumnOrder,
+    whole: WholeBlocks,
 }
 
 impl WorkerTable {
@@ -45,7 +47,15 @@ impl WorkerTable {
         }
         let order = column_order(workers.iter().map(|worker| &**worker));
         let prefixes = Arc::clone(prefixes);
-        Self { version: TableVersion::next(), workers: workers.into(), runs: runs.into(), prefixes, order }
+        let whole = WholeBlocks::of(workers.iter().map(|worker| worker.spec().engine.block_size));
+        Self {
+            version: TableVersion::next(),
+            workers: workers.into(),
+            runs: runs.into(),
+            prefixes,
+            order,
+            whole,
+        }
     }
 
     /// The workers, in the order of their indexes.
@@ -132,7 +142,10 @@ impl CandidateWorkers for WorkerTable {
     #[inline]
     fn fill_prefix_match(&self, prefix_hashes: &[u64], block_tokens: f32, out: &mut [u8]) {
         match &*self.prefixes.get() {
-            Some(index) => index.fill(prefix_hashes, block_tokens, &self.order, out),
+            Some(index) => {
+                index.fill(prefix_hashes, block_tokens, &self.order, out);
+                self.whole.round_column(out);
+            }
             None => out.fill(UNKNOWN_MATCH),
         }
     }
@@ -140,7 +153,8 @@ impl CandidateWorkers for WorkerTable {
     #[inline]
     fn prefix_match(&self, index: usize, prefix_hashes: &[u64], block_tokens: f32) -> Option<i32> {
         let place = self.get(index)?.indexed()?;
-        self.prefixes.get().as_ref().map(|index| index.matched(place, prefix_hashes, block_tokens))
+        let matched = self.prefixes.get().as_ref()?.matched(place, prefix_hashes, block_tokens);
+        Some(self.whole.round(index, matched))
     }
 
     #[inline]
