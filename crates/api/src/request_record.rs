@@ -176,7 +176,8 @@ pub struct RequestFactsRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_bytes: Option<u64>,
     /// Inputs that the policy declared and the request had, but that hold text or a key of the client: by
-    /// their names in the manifest (`session`, `field:POINTER`, `query:NAME`), without what they were.
+    /// their names in the manifest (`session`, `field:POINTER`, `query:NAME`, `header:NAME`), without what they
+    /// were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<String>,
     /// The path of the endpoint; this and all below only where the router records all inputs.

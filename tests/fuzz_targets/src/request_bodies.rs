@@ -19,7 +19,7 @@ const BLOCKS: PrefixBlocks = PrefixBlocks { tokens: 1, text_bytes: 8, max_blocks
 
 static FIELDS: LazyLock<WantedFields> = LazyLock::new(|| {
     let fields = POINTERS.iter().map(|pointer| JsonPointer::parse(pointer).unwrap()).collect();
-    WantedFields { names: Some(Arc::new(WantedNames { fields, query: Vec::new() })), session: None }
+    WantedFields { names: Some(Arc::new(WantedNames { fields, ..WantedNames::default() })), session: None }
 });
 
 /// The body of a client's request. The first byte says for which endpoint it is.

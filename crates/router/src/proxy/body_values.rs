@@ -146,7 +146,7 @@ mod tests {
 
     fn value(body: &str, pointer: &str) -> Option<String> {
         let pointer = JsonPointer::parse(pointer).unwrap();
-        let names = WantedNames { fields: vec![pointer.clone()], query: Vec::new() };
+        let names = WantedNames { fields: vec![pointer.clone()], ..WantedNames::default() };
         let mut fields = BodyValues::new(WantedFields { names: Some(Arc::new(names)), session: None });
         let _ = Json::new(body.as_bytes()).object(|key, json| {
             fields.read(key, json);

@@ -36,7 +36,7 @@ pub(crate) fn preflight(
     methods: &[Method],
     headers: &HeaderMap,
 ) -> Response<Bytes> {
-    let Some(allowed) = allowed else { return ProxyError::OriginNotAllowed.response() };
+    let Some(allowed) = allowed else { return ProxyError::OriginNotAllowed.response(None) };
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let told = response.headers_mut();

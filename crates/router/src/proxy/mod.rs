@@ -66,6 +66,7 @@ mod clients;
 mod room;
 mod client_io;
 pub(crate) mod sessions;
+mod error_body;
 mod proxy_error;
 mod cors;
 mod request_id;

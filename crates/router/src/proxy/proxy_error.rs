@@ -1,16 +1,17 @@
-//! The one place where an error becomes an HTTP answer: OpenAI's error JSON, with a code that
-//! stays.
+//! The one place where an error becomes an HTTP answer: the error JSON of the client's API, with a code
+//! that stays.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde::Serialize;
 
 use crate::proxy::client_keys::{KeyLimit, KeyRefusal};
+use crate::proxy::error_body::ToldError;
 use crate::proxy::model_index::UnknownModel;
 use crate::proxy::pressure::NoRoom;
 use crate::proxy::queue::register::NoPlace;
+use crate::proxy::route::Route;
 use crate::proxy::sessions::NO_SESSION;
 use crate::proxy::shortage::Shortage;
 use sglang_router_rs::policies::FailureCause;
@@ -177,23 +178,6 @@ impl From<UnknownModel> for ProxyError {
     }
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: OpenAiError<'a>,
-}
-
-/// The fields of OpenAI's error object.
-#[derive(Serialize)]
-struct OpenAiError<'a> {
-    message: &'a str,
-    r#type: &'a str,
-    param: Option<&'a str>,
-    code: &'a str,
-    /// Not OpenAI's: why no worker is available.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
-
 impl ProxyError {
     /// The status.
     pub(crate) fn status(&self) -> StatusCode {
@@ -258,20 +242,17 @@ impl ProxyError {
         }
     }
 
-    /// The answer.
-    pub(crate) fn response(&self) -> Response<Bytes> {
+    /// The answer, in the form of the endpoint that was asked.
+    pub(crate) fn response(&self, route: Option<Route>) -> Response<Bytes> {
         let status = self.status();
-        let kind = match status {
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            status if status.is_client_error() => "invalid_request_error",
-            _ => "server_error",
+        let told = ToldError {
+            status,
+            message: &self.to_string(),
+            param: matches!(self, Self::UnknownModel).then_some("model"),
+            code: self.code(),
+            reason: self.shortage().map(Shortage::as_str),
         };
-        let param = matches!(self, Self::UnknownModel).then_some("model");
-        let (message, code) = (self.to_string(), self.code());
-        let reason = self.shortage().map(Shortage::as_str);
-        let problem = OpenAiError { message: &message, r#type: kind, param, code, reason };
-        let body = serde_json::to_vec(&ErrorBody { error: problem }).unwrap_or_default();
-        let mut response = json(status, body);
+        let mut response = json(status, told.body(route));
         let headers = response.headers_mut();
         match self {
             Self::OutOfMemory { .. } => {
@@ -347,11 +328,38 @@ pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::route::Route;
+
+    fn body(response: &Response<Bytes>) -> serde_json::Value {
+        serde_json::from_slice(response.body()).unwrap()
+    }
+
+    #[test]
+    fn error_has_the_form_of_the_api_that_was_asked() {
+        let nobody = ProxyError::NoWorker(Shortage::NoneHealthy);
+        for (error, kind) in [
+            (ProxyError::Unauthorized { is_shown: true }, "authentication_error"),
+            (ProxyError::TooLarge { limit: 7 }, "request_too_large"),
+            (ProxyError::QueueFull, "rate_limit_error"),
+            (ProxyError::UnknownModel, "not_found_error"),
+            (ProxyError::SlowBody, "invalid_request_error"),
+            (ProxyError::ConnectFailed, "api_error"),
+            (ProxyError::Timeout, "timeout_error"),
+            (nobody.clone(), "overloaded_error"),
+        ] {
+            for route in [Route::Messages, Route::CountTokens] {
+                let told = body(&error.response(Some(route)));
+                assert_eq!((&told["type"], &told["error"]["type"]), (&"error".into(), &kind.into()));
+                assert_eq!(told["error"]["message"], error.to_string());
+                assert_eq!(told["error"]["code"], error.code());
+            }
+        }
+        assert_eq!(body(&nobody.response(Some(Route::Messages)))["error"]["reason"], "none_healthy");
+        assert_eq!(body(&nobody.response(Some(Route::Responses)))["error"]["type"], "server_error");
+    }
 
     #[test]
     fn error_is_openai_json_with_a_code() {
-        let response = ProxyError::UnknownModel.response();
+        let response = ProxyError::UnknownModel.response(None);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         let expected = serde_json::json!({"error": {
@@ -365,14 +373,15 @@ mod tests {
 
     #[test]
     fn absent_workers_tell_when_to_come_back_and_wrong_methods_which_is_right() {
-        let nobody = ProxyError::NoWorker(Shortage::NoneHealthy).response();
+        let nobody = ProxyError::NoWorker(Shortage::NoneHealthy).response(Some(Route::Chat));
         assert_eq!(nobody.headers()[header::RETRY_AFTER], "1");
         let body: serde_json::Value = serde_json::from_slice(nobody.body()).unwrap();
         assert_eq!(
             (&body["error"]["code"], &body["error"]["reason"]),
             (&"no_worker_available".into(), &"none_healthy".into())
         );
-        let refused = ProxyError::MethodNotAllowed { allowed: Route::StoredResponse.methods() }.response();
+        let refused =
+            ProxyError::MethodNotAllowed { allowed: Route::StoredResponse.methods() }.response(None);
         assert_eq!(refused.headers()[header::ALLOW], "GET, DELETE");
     }
 }

@@ -266,6 +266,11 @@ impl Route {
         matches!(self, Self::Responses | Self::Messages | Self::CountTokens)
     }
 
+    /// True if it is one of Anthropic's API.
+    pub(crate) fn is_anthropics(self) -> bool {
+        matches!(self, Self::Messages | Self::CountTokens)
+    }
+
     /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {

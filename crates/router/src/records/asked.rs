@@ -168,8 +168,12 @@ fn withheld(info: &SelectWorkerInfo<'_>, names: Option<&WantedNames>) -> Vec<Str
     let pointers = pointers.filter(|pointer| info.fields.is_some_and(|all| all.field(pointer).is_some()));
     let query = names.into_iter().flat_map(|names| &names.query);
     let query = query.filter(|name| info.query.is_some_and(|all| all.parameter(name).is_some()));
+    let headers = names.into_iter().flat_map(|names| &names.headers);
+    let headers = headers.filter(|name| info.header(name).is_some());
     let fields = pointers.map(|pointer| format!("field:{pointer}"));
-    session.into_iter().chain(fields).chain(query.map(|name| format!("query:{name}"))).collect()
+    let query = query.map(|name| format!("query:{name}"));
+    let headers = headers.map(|name| format!("header:{name}"));
+    session.into_iter().chain(fields).chain(query).chain(headers).collect()
 }
 
 /// Whole milliseconds of a time.
@@ -219,13 +223,16 @@ mod tests {
         let names = WantedNames {
             fields: ["/user", "/none"].into_iter().filter_map(JsonPointer::parse).collect(),
             query: vec!["tenant".to_owned(), "none".to_owned()],
+            headers: vec!["x-team".to_owned(), "x-none".to_owned()],
         };
+        let headers = vec![("x-team".to_owned(), "secret".to_owned())];
         let ms = Duration::from_millis;
         let info = SelectWorkerInfo {
             request_text: Some("secret"),
             session: Some("secret"),
             fields: Some(&fields),
             query: Some(&query),
+            headers: Some(&headers),
             wait: Some(WaitOffer { waited: ms(20), left: ms(500), held: 3 }),
             ..SelectWorkerInfo::NOTHING
         };
@@ -234,7 +241,7 @@ mod tests {
             facts,
             serde_json::json!({
                 "waited_ms": 20, "may_wait_ms": 500, "held": 3, "prompt_bytes": 6,
-                "withheld": ["session", "field:/user", "query:tenant"],
+                "withheld": ["session", "field:/user", "query:tenant", "header:x-team"],
             })
         );
     }

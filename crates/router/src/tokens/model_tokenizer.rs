@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use crate::tokens::chat_template::{ChatTemplate, MAX_RENDERED_BYTES};
 use crate::tokens::prompt_body::{self, NoText, PromptForm, PromptTexts};
 use crate::tokens::tokenizer_files::TokenizerFiles;
+use sglang_router_rs::types::printable;
 
 /// Names of special tokens that templates know.
 const SPECIAL_TOKENS: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
@@ -176,8 +177,20 @@ impl ModelTokenizer {
 
 fn make(files: &TokenizerFiles) -> Result<fastokens::Tokenizer, String> {
     let mut json: Json = serde_json::from_slice(&files.tokenizer).map_err(|error| error.to_string())?;
+    check_kind(&json)?;
     add_tokens_of(&files.config, &mut json);
     fastokens::Tokenizer::from_json(json).map_err(|error| error.to_string())
+}
+
+/// Refuses a kind of tokenizer that nobody here knows, with what to do.
+fn check_kind(json: &Json) -> Result<(), String> {
+    match json.pointer("/model/type").and_then(Json::as_str) {
+        None | Some("BPE") => Ok(()),
+        Some(kind) => Err(format!(
+            "its model is {}, expected BPE; leave this entry out: the tokens of such prompts are estimated then",
+            printable(kind)
+        )),
+    }
 }
 
 /// Adds the tokens that only the configuration names, as the libraries of models do.

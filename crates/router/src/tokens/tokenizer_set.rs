@@ -86,6 +86,7 @@ mod tests {
         let good = std::fs::read_to_string(format!("{FIXTURE}/tokenizer.json")).unwrap();
         let [other, odd] = ["\"type\": \"Metaspace\"", "\"type\": \"NoSuchThing\""]
             .map(|kind| good.replacen("\"type\": \"Sequence\"", kind, 1));
+        let pieces = good.replacen("\"type\": \"BPE\"", "\"type\": \"WordPiece\"", 1);
         let looping = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         let with_template =
             |path: &Path| TokenizerEntry { chat_template: Some(path.to_owned()), ..entry("m", FIXTURE) };
@@ -100,6 +101,7 @@ mod tests {
             with_template(&write("bad.jinja", "{% if %}")),
             with_template(&write("loop.jinja", looping)),
             with_template(dir.path()),
+            entry("m", write("pieces.json", &pieces)),
         ];
         let faults = TokenizerSet::load(&entries, 0, &TokenizerSet::default()).unwrap_err();
         let told: Vec<String> = faults.0.iter().map(Fault::to_string).collect();
@@ -113,6 +115,7 @@ mod tests {
             ("tokenizers[7].chat_template", "syntax error"),
             ("tokenizers[8].chat_template", "takes too long"),
             ("tokenizers[9].chat_template", "a directory"),
+            ("tokenizers[10].path", "its model is WordPiece, expected BPE; leave this entry out"),
         ];
         assert_eq!(told.len(), expected.len(), "{told:#?}");
         for (told, (path, problem)) in told.iter().zip(expected) {

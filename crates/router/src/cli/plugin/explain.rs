@@ -237,7 +237,7 @@ mod tests {
                 ],
                 "request": {"prompt_tokens": 120, "prompt_tokens_exact": false, "max_tokens": 64, "stream": true,
                     "prefix_blocks": 7, "arrival_rate": 3.25, "waited_ms": 12, "may_wait_ms": 500, "held": 3,
-                    "prompt_bytes": 480, "withheld": ["session", "field:/user"]},
+                    "prompt_bytes": 480, "withheld": ["session", "field:/user"], "client_key": "team\na"},
                 "chosen": [1], "reason": "the\nleast", "tag": u64::MAX, "cost": 12.5, "cost_ns": 1500,
             }],
             "outcome": {"end": "complete", "status": 200, "worker": "http://b", "first_byte_ms": 1.25, "first_token_ms": 2.5, "total_ms": 80.0,
@@ -256,7 +256,7 @@ mod tests {
             r#"reason   "the\nleast""#,
             "asked    a prompt of 120 tokens (estimated), at most 64 generated, as a stream, 7 blocks hashed, \
              3.2 requests/s, 480 bytes of text, held for 12 ms, may wait 500 ms, 3 held in all, with session and \
-             field:/user (not recorded)",
+             field:/user (not recorded), with the key team\\na",
             "ticket   tag 18446744073709551615, cost 12.5\n",
             "outcome  complete, 200 from http://b, first byte after 1.2 ms, first token after 2.5 ms, over after 80.0 ms",
             "tokens   120 of the prompt, 64 of them cached, 7 generated\n",

@@ -38,6 +38,7 @@ pub(crate) fn of_request(request: &RequestFactsRecord) -> String {
             .then(|| format!("with {} (not recorded)", printable(&request.withheld.join(" and ")))),
         request.model.as_ref().map(|model| format!("for the model {}", printable(model))),
         request.session.map(|number| format!("of the session {number:016x}")),
+        request.client_key.as_ref().map(|name| format!("with the key {}", printable(name))),
     ];
     line("asked  ", facts)
 }

@@ -71,13 +71,21 @@ impl RankCount {
         }
     }
 
-    /// Of the ranks that a page has numbers of: all of them, from 0 on.
+    /// Of the ranks that a page has numbers of: all of them, from 0 on. A server of one node of several tells of
+    /// its own ranks only, which says nothing of how many there are.
     pub(crate) fn among(reading: &Reading) -> Self {
         let mut numbers: Vec<u32> = reading.ranks.iter().map(|rank| rank.rank).collect();
         numbers.sort_unstable();
-        match u32::try_from(numbers.len()) {
-            Ok(0) => Self::Unknown,
-            Ok(count) if count <= MAX_DP_SIZE && numbers.into_iter().eq(0..count) => Self::Known(count),
+        let is_twice = numbers.windows(2).any(|pair| pair.first() == pair.last());
+        match (numbers.last(), u32::try_from(numbers.len())) {
+            (None, _) => Self::Unknown,
+            (Some(last), Ok(count)) if *last < MAX_DP_SIZE && !is_twice => {
+                if count == last + 1 {
+                    Self::Known(count)
+                } else {
+                    Self::Unknown
+                }
+            }
             _ => Self::Nonsense,
         }
     }
@@ -131,8 +139,11 @@ mod tests {
             [among(&[]), among(&[0]), among(&[1, 0])],
             [RankCount::Unknown, RankCount::Known(1), RankCount::Known(2)]
         );
+        for part in [&[2, 3][..], &[0, 2], &[255]] {
+            assert_eq!(among(part), RankCount::Unknown, "{part:?}");
+        }
         let many: Vec<u32> = (0..300).collect();
-        for odd in [&[2, 3][..], &[0, 2], &[0, 0], &[u32::MAX], &many] {
+        for odd in [&[0, 0][..], &[1, 2, 1], &[256], &[u32::MAX], &many] {
             assert_eq!(among(odd), RankCount::Nonsense, "{odd:?}");
         }
     }

@@ -197,7 +197,7 @@ proptest! {
         let pointer = format!("{}{beside}", all[at.index(all.len())]);
         // Names with control characters are none that a plugin can declare.
         let Some(parsed) = JsonPointer::parse(&pointer) else { return Ok(()) };
-        let names = WantedNames { fields: vec![parsed], query: Vec::new() };
+        let names = WantedNames { fields: vec![parsed], ..WantedNames::default() };
         let fields = WantedFields { names: Some(Arc::new(names)), session: None };
         let text = if escapes { in_ascii(&text) } else { text };
         let found = facts(Route::Chat, text.as_bytes(), Wanted { fields, ..Wanted::default() });

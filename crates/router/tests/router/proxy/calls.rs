@@ -147,6 +147,20 @@ async fn wrong_method_is_told_which_are_right() {
 }
 
 #[tokio::test]
+async fn errors_of_the_router_have_the_form_of_the_api_that_was_asked() {
+    let router = router::start(router::config(Vec::new())).await;
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        for (request, kind) in [(get(path), "invalid_request_error"), (post(path, "{}"), "overloaded_error")]
+        {
+            let told = ask(&router, request).await.json();
+            assert_eq!((&told["type"], &told["error"]["type"]), (&json!("error"), &json!(kind)), "{path}");
+        }
+    }
+    let told = ask(&router, post("/v1/chat/completions", "{}")).await.json();
+    assert_eq!((&told["type"], &told["error"]["type"]), (&json!(null), &json!("server_error")));
+}
+
+#[tokio::test]
 async fn who_goes_on_from_a_response_or_asks_for_it_reaches_the_worker_that_made_it() {
     let workers = [sim("a").await, sim("b").await, sim("c").await];
     let router = over(&workers.each_ref()).await;

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde_json::json;
+use sgl_router::RunningRouter;
 use sgl_router::config::{EngineSetting, WorkerEntry};
 use sgl_testkit::client::{call, chat, post};
 use sgl_testkit::router;
@@ -10,6 +11,30 @@ use sgl_testkit::waits::until;
 use sglang_router_rs::core::{Worker, WorkerRole};
 
 use crate::proxy::data_parallel::{laid_out, names, ranks, worker_of};
+
+/// How many reports of a worker were nonsense.
+async fn nonsense(router: &RunningRouter, worker: &Upstream) -> u64 {
+    let page = router::metrics(router).await.text().to_owned();
+    let line = format!("worker_reports_failed_total{{worker=\"{}\",cause=\"nonsense\"}} ", worker.url());
+    let rest = page.split(&line).nth(1).expect("the counter").to_owned();
+    rest.lines().next().expect("a value").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn server_that_tells_of_its_own_ranks_of_several_nodes_is_one_worker_and_tells_no_nonsense() {
+    let worker = Upstream::saying("{}").await;
+    let line =
+        |rank: u32| format!("vllm:num_requests_running{{engine=\"{rank}\",model_name=\"m\"}} {rank}\n");
+    worker.serve("/version", 200, r#"{"version": "0.32.0"}"#);
+    worker.serve("/metrics", 200, &[line(2), line(3)].concat());
+    let entry = WorkerEntry { dp_aware: Some(true), engine: EngineSetting::Vllm, ..worker.entry() };
+    let router = router::start(router::checking(vec![entry])).await;
+    let running = || router::target(&router, &worker.url()).map(|one| one.worker().report().running);
+    until(async || worker.asked("/metrics") > 5 && running() == Some(5)).await;
+    assert_eq!((names(&router), nonsense(&router, &worker).await), (vec![worker.url()], 0));
+    worker.serve("/metrics", 200, &[line(2), line(300)].concat());
+    until(async || nonsense(&router, &worker).await > 0).await;
+}
 
 #[tokio::test]
 async fn ranks_that_cannot_be_are_counted_and_make_no_workers() {
@@ -25,12 +50,7 @@ async fn ranks_that_cannot_be_are_counted_and_make_no_workers() {
     worker.serve("/server_info", 200, &info("-3"));
     let entry = WorkerEntry { dp_aware: Some(true), ..worker.entry() };
     let router = router::start(router::checking(vec![entry])).await;
-    let nonsense = async || {
-        let page = router::metrics(&router).await.text().to_owned();
-        let line = format!("worker_reports_failed_total{{worker=\"{}\",cause=\"nonsense\"}} ", worker.url());
-        let rest = page.split(&line).nth(1).expect("the counter").to_owned();
-        rest.lines().next().expect("a value").parse::<u64>().expect("a number")
-    };
+    let nonsense = async || nonsense(&router, &worker).await;
     let restart = async |size: &str| {
         let passes = || router::target(&router, &names(&router)[0]).is_some_and(|one| one.is_passing());
         worker.set_health(500);

@@ -148,7 +148,11 @@ async fn policy_is_told_what_a_request_says() {
     let rating = Arc::clone(&rates);
     let policy = CustomPolicy::naming(
         needs,
-        WantedNames { fields: vec![JsonPointer::parse("/a/1").unwrap()], query: vec!["q".to_owned()] },
+        WantedNames {
+            fields: vec![JsonPointer::parse("/a/1").unwrap()],
+            query: vec!["q".to_owned()],
+            ..WantedNames::default()
+        },
         move |inner, table, info| {
             let text = |text: Option<&str>| text.map(str::to_owned);
             telling.lock().push((
