@@ -39,12 +39,22 @@ impl fmt::Display for Require {
 #[serde(deny_unknown_fields, default)]
 pub struct TrustRule {
     /// Modules below this directory. Default: every module that no other rule covers: pushed ones, and
-    /// files elsewhere.
+    /// files and registries elsewhere.
     pub dir: Option<PathBuf>,
+    /// Modules of this registry, of this repository, or of those below it, instead of a directory: `HOST` or
+    /// `HOST/REPOSITORY`. Default: as above.
+    pub registry: Option<String>,
     /// What they must carry. Default: `any-of keys`.
     pub require: Require,
     /// Public keys: files (PEM), directories whose `.pub` files are keys, or PEM texts. Files are
     /// read anew for every module that is loaded, so that keys can be added and removed while the
     /// router runs.
     pub keys: Vec<String>,
+}
+
+impl TrustRule {
+    /// True if it is for what no other rule covers.
+    pub fn is_for_everything_else(&self) -> bool {
+        self.dir.is_none() && self.registry.is_none()
+    }
 }

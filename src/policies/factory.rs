@@ -10,7 +10,9 @@ use crate::policies::wasm::detail::PluginDetail;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::load_request::Load;
 use crate::policies::wasm::load::progress::Progress;
-use crate::policies::wasm::load::trust::rules::TrustPolicy;
+use crate::policies::wasm::load::trust::fault::Refusal;
+use crate::policies::wasm::load::trust::origin::ModuleBytes;
+use crate::policies::wasm::load::trust::rules::{TrustPolicy, Vouched};
 use crate::policies::wasm::registry::{PluginInfo, Registry};
 use crate::policies::wasm::rollout::operation_error::OperationError;
 use crate::policies::wasm::state::stats::PluginStats;
@@ -71,6 +73,15 @@ impl PolicyFactory {
     /// rules, and any module is accepted.
     pub fn set_trust(&self, trust: TrustPolicy) {
         self.registry.set_trust(trust);
+    }
+
+    /// Says whether a module is signed as the rules want it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: the first rule that it does not meet.
+    pub fn vouches_for(&self, module: &ModuleBytes) -> Result<Vouched, Refusal> {
+        self.registry.trust().check(module)
     }
 
     /// Makes a new generation of the plugin `config.name` from the module that serves, with other

@@ -22,7 +22,7 @@ fn public(keys: &[&SecretKey]) -> Vec<String> {
 }
 
 fn rule(require: Require, keys: &[&SecretKey]) -> TrustRule {
-    TrustRule { dir: None, require, keys: public(keys) }
+    TrustRule { require, keys: public(keys), ..TrustRule::default() }
 }
 
 /// A rule for everything: any of the keys.
@@ -266,7 +266,7 @@ async fn deeper_rule_counts_and_the_one_without_a_directory_is_for_the_rest() {
     let factory = PolicyFactory::new();
     factory.set_trust(TrustPolicy::new(vec![
         TrustRule { dir: Some(root.path().to_owned()), ..rule(Require::AllOfKeys, &[&key]) },
-        TrustRule { dir: Some(open.clone()), require: Require::Nothing, keys: Vec::new() },
+        TrustRule { dir: Some(open.clone()), require: Require::Nothing, ..TrustRule::default() },
         rule(Require::AnyOfKeys, &[&key]),
     ]));
     load_file(&factory, &open.join("p.wasm")).await.expect("its rule asks for nothing");

@@ -47,6 +47,7 @@ mod tests {
     #[test]
     fn each_kind_of_line_is_read_as_what_was_written() {
         let pushed = Pushed {
+            module: "oci://r/p@sha256:d".to_owned(),
             name: "prefix".into(),
             generation: 2,
             digest: "ab".repeat(32),

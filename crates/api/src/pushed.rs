@@ -17,6 +17,10 @@ pub struct Pushed {
     pub generation: u64,
     /// SHA-256 of its module, 64 hex digits.
     pub digest: String,
+    /// Where its module came from: a path, `embedded:NAME`, or a reference to a registry with the digest that
+    /// its tag stands for; `(uploaded)` if it was sent.
+    #[serde(default)]
+    pub module: String,
     /// Version that the module's manifest states.
     pub version: String,
     /// True if no plugin of that name was loaded before.
@@ -61,6 +65,7 @@ impl Pushed {
             name: info.name,
             generation: info.generation,
             digest: info.digest,
+            module: info.config.module_path,
             version: info.manifest.version,
             created,
             rollout,

@@ -38,7 +38,11 @@ async fn load(
 
 fn trusting(require: Require) -> PolicyFactory {
     let factory = PolicyFactory::new();
-    factory.set_trust(TrustPolicy::new(vec![TrustRule { dir: None, require, keys: vec![KEY.to_owned()] }]));
+    factory.set_trust(TrustPolicy::new(vec![TrustRule {
+        require,
+        keys: vec![KEY.to_owned()],
+        ..TrustRule::default()
+    }]));
     factory
 }
 
@@ -100,8 +104,9 @@ async fn signed_module_loads_where_no_signature_is_required_and_does_not_count_a
 
 #[tokio::test]
 async fn keys_of_a_rule_are_checked_at_the_start() {
-    let policy =
-        |require| TrustPolicy::new(vec![TrustRule { dir: None, require, keys: vec![KEY.to_owned()] }]);
+    let policy = |require| {
+        TrustPolicy::new(vec![TrustRule { require, keys: vec![KEY.to_owned()], ..TrustRule::default() }])
+    };
     let found = policy(Require::AnyOfKeys).check_keys().map_err(|fault| fault.to_string());
     if cfg!(feature = "signatures") {
         assert_eq!(found, Ok(1));

@@ -28,6 +28,7 @@ use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
 use crate::manage::kept_plugin::BadFile;
+use crate::manage::registry_modules::RegistryModules;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
@@ -305,6 +306,7 @@ async fn open_manager(
     factory: &PolicyFactory,
 ) -> Result<Arc<PluginManager>, StartError> {
     let manager = PluginManager::new(factory.clone(), config.plugin_dir.clone(), &config.policy);
+    let manager = manager.fetching(Arc::new(RegistryModules::new(&config.registry)));
     manager.set_configured(config.plugins.iter().map(|plugin| plugin.name.clone()).collect());
     manager.take_for_loaded();
     let Some(dir) = &config.state_dir else {

@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::cli::call_flags::CallFlags;
 use crate::cli::foreign;
 use crate::cli::foreign::ForeignArgs;
+use crate::cli::registry_flags::RegistryArgs;
 use crate::cli::setting::setting;
 use crate::cli::tls_flags::TlsArgs;
-use crate::config::plugin_entry::PluginEntry;
+use crate::config::plugin_entry::set_module;
 use crate::config::router::RouterConfig;
 use crate::config::worker_entry::WorkerEntry;
 use sgl_api::RecordedInputs;
@@ -66,7 +67,8 @@ pub struct ServeArgs {
     /// be given more than once
     #[arg(long, value_name = "KEY=VALUE")]
     pub policy_config: Vec<String>,
-    /// A plugin, such as my_policy=plugins/my_policy.wasm; may be given more than once
+    /// A plugin, such as my_policy=plugins/my_policy.wasm, or my_policy=oci://HOST/REPOSITORY:TAG; may be given
+    /// more than once
     #[arg(long, value_name = "NAME=FILE")]
     pub plugin: Vec<String>,
     /// Directory whose .wasm files are plugins, configured by .toml files of the same stem
@@ -84,6 +86,9 @@ pub struct ServeArgs {
     /// Directory where compiled modules are kept, so that they are not compiled again
     #[arg(long, value_name = "DIR")]
     pub aot_cache: Option<PathBuf>,
+    /// Modules of registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 
     /// Address for Prometheus [default: 127.0.0.1]
     #[arg(long)]
@@ -247,6 +252,7 @@ impl ServeArgs {
         self.lay_over_limits(config);
         self.tls.lay_over(config);
         self.calls.lay_over(config);
+        self.registry.lay_over(config);
         set(&self.policy_name().map(str::to_owned), &mut config.policy);
         let workers = self.workers(faults);
         if !workers.is_empty() {
@@ -277,7 +283,7 @@ impl ServeArgs {
                 Some((name, _)) if !named.insert(name) => {
                     faults.push(Fault::value("--plugin", format!("{name:?} twice"), "each name once"));
                 }
-                Some((name, path)) => lay_over_plugin(config, name, path),
+                Some((name, path)) => set_module(&mut config.plugins, name, path),
                 None => faults.push(Fault::value("--plugin", format!("{text:?}"), "NAME=FILE")),
             }
         }
@@ -384,17 +390,5 @@ impl ServeArgs {
         workers.append(&mut prefill);
         workers.extend(self.decode.iter().map(|url| with(url, WorkerRole::Decode)));
         workers
-    }
-}
-
-/// The plugin of the same name in the file keeps its other settings.
-fn lay_over_plugin(config: &mut RouterConfig, name: &str, path: &str) {
-    match config.plugins.iter_mut().find(|plugin| plugin.name == name) {
-        Some(plugin) => path.clone_into(&mut plugin.module_path),
-        None => config.plugins.push(PluginEntry {
-            name: name.to_owned(),
-            module_path: path.to_owned(),
-            ..PluginEntry::default()
-        }),
     }
 }

@@ -3,6 +3,7 @@
 mod setting;
 pub(crate) mod tls_flags;
 mod call_flags;
+mod registry_flags;
 pub mod foreign;
 mod flags;
 mod serve_flags;

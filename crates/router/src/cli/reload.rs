@@ -11,7 +11,6 @@ use crate::config::fixed::{ChangedKey, FixedKeys};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::worker_entry::WorkerEntry;
 use crate::manage::digest::sha256;
-use crate::manage::embedded::module_at;
 use crate::manage::{ManageError, PluginManager};
 use crate::proxy::AddError;
 use crate::proxy::Backends;
@@ -298,17 +297,16 @@ impl Reloader {
     }
 
     async fn load(&self, name: &str, entry: &PluginEntry) {
-        let path = entry.module_path.clone();
-        let read = tokio::task::spawn_blocking(move || module_at(&path));
-        let Ok(read) = read.await else { return };
-        let module = match read {
-            Ok(module) => module,
+        let sources = self.manager.sources();
+        let read = sources.of_configuration(entry.module_path.clone(), self.manager.factory()).await;
+        let (module, module_path) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::error!(plugin = name, %error, "not loaded; what served goes on");
                 return;
             }
         };
-        match self.manager.push_entry(entry.clone(), module).await {
+        match self.manager.push_entry(PluginEntry { module_path, ..entry.clone() }, module).await {
             Ok(Some(pushed)) => tracing::info!(plugin = name, generation = pushed.generation, "reloaded"),
             Ok(None) => {}
             Err(error) => tracing::error!(plugin = name, %error, "not loaded; what served goes on"),

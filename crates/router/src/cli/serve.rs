@@ -16,14 +16,16 @@ use crate::cli::log::LogLevelError;
 use crate::cli::reload::{AtStart, Reloader};
 use crate::config::checked::{CheckedConfig, CompileSettings, FaultyPlugin};
 use crate::config::files::settings_without_module;
-use crate::manage::embedded::{load_of, settings_page};
+use crate::manage::embedded::settings_page;
 use crate::manage::plugin_metrics;
+use crate::manage::registry_modules::RegistryModules;
+use crate::manage::{ManageError, ModuleSources};
 use crate::metrics::Metrics;
 use sgl_upstream::raise_descriptor_limit;
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::engine::{CompilerProcess, EngineOptions, aot_cache};
 use sglang_router_rs::policies::trust::KeyFault;
-use sglang_router_rs::policies::{PluginError, PolicyFactory, TrustPolicy};
+use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::{in_full, shown, shown_path};
 
 /// Why `serve` ended with an error.
@@ -47,7 +49,7 @@ pub enum ServeError {
         /// Where the settings of an embedded one are told, as the rest of the sentence.
         page: String,
         /// What is wrong.
-        source: Box<PluginError>,
+        source: Box<ManageError>,
     },
     /// A key of a rule about signatures cannot be used.
     #[error(transparent)]
@@ -203,13 +205,15 @@ async fn load_plugins(factory: &PolicyFactory, config: &CheckedConfig) -> Result
         let error = Faults(faults.clone()).in_one_line();
         tracing::error!(plugin = shown(name), file, error, "not loaded: its settings cannot be used");
     }
+    let registry = Arc::new(RegistryModules::new(&config.registry));
+    let sources = ModuleSources { registry, ..ModuleSources::default() };
     for plugin in &config.plugins {
         let is_needed = plugin.name == config.policy || !config.is_in_plugin_dir(plugin);
         let file = shown(&plugin.module_path);
         let (settings, options) = plugin.clone().into_parts();
         let (name, page) = (settings.name.clone(), settings_page(&settings.module_path));
-        let loaded = match load_of(settings) {
-            Ok(load) => factory.load(load.with(options)).await,
+        let loaded = match sources.load_of(settings, factory).await {
+            Ok(load) => factory.load(load.with(options)).await.map_err(ManageError::from),
             Err(error) => Err(error),
         };
         match loaded {

@@ -49,6 +49,9 @@ const GROUPS: [(&str, &[&str]); 11] = [
             "state-dir",
             "max-plugin-memory",
             "aot-cache",
+            "registry-cache",
+            "registry-config",
+            "plain-http-registries",
         ],
     ),
     (

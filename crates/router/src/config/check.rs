@@ -91,6 +91,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         .max_plugin_memory
         .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
     let compile = check_compile(&config.compile, &mut faults);
+    let registry = config.registry.checked(config.state_dir.as_deref(), &mut faults);
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -121,6 +122,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         max_plugin_memory,
         aot_cache: config.aot_cache,
         compile,
+        registry,
         fixed,
     })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::router::RouterConfig;
-use sglang_router_rs::config::{Fault, Require};
+use sglang_router_rs::config::{Fault, Require, TrustRule};
 use sglang_router_rs::types::shown_path;
 
 /// Adds the faults of all rules. Whether the keys are keys is seen when they are read.
@@ -21,10 +21,22 @@ pub(crate) fn check_trust(config: &RouterConfig, faults: &mut Vec<Fault>) {
                 "a directory that is there, or leave it out",
             );
         }
-        let same =
-            |dir: &Option<std::path::PathBuf>| dir.as_deref().map(real) == rule.dir.as_deref().map(real);
-        if config.trust.iter().take(position).any(|earlier| same(&earlier.dir)) {
-            fault("dir", "one that an earlier rule is about".to_owned(), "one rule for each directory");
+        if rule.dir.is_some() && rule.registry.is_some() {
+            fault("registry", "one beside a directory".to_owned(), "a rule for each");
+        }
+        if rule.registry.as_ref().is_some_and(|name| name.is_empty() || name.contains("://")) {
+            let found = format!("{:?}", rule.registry.as_deref().unwrap_or_default());
+            fault("registry", found, "HOST or HOST/REPOSITORY, as references have it without oci://");
+        }
+        let same = |other: &TrustRule| {
+            other.registry == rule.registry && other.dir.as_deref().map(real) == rule.dir.as_deref().map(real)
+        };
+        if config.trust.iter().take(position).any(same) {
+            fault(
+                "dir",
+                "one that an earlier rule is about".to_owned(),
+                "one rule for each directory and registry",
+            );
         }
         if rule.keys.is_empty() && rule.require != Require::Nothing {
             fault("keys", "none".to_owned(), "at least one public key, or require = \"none\"");

@@ -10,6 +10,7 @@ use crate::config::engine_setting::EngineSetting;
 use crate::config::fixed::FixedKeys;
 use crate::config::keys_section::KeySettings;
 use crate::config::plugin_entry::PluginEntry;
+use crate::config::registry_section::ModuleRegistrySettings;
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::RetryOn;
 use crate::config::tls_section::{Http2Settings, ListenerTlsSettings};
@@ -79,6 +80,8 @@ pub struct CheckedConfig {
     pub aot_cache: Option<PathBuf>,
     /// Limits of the process that compiles; `None` = modules are compiled in this process.
     pub compile: Option<CompileSettings>,
+    /// How modules of registries are read and kept.
+    pub registry: ModuleRegistrySettings,
     /// What is written for the keys that a running router does not follow.
     pub fixed: FixedKeys,
 }

@@ -10,7 +10,8 @@ use sglang_router_rs::config::{Fault, PluginOptions, WasmPolicyConfig, plugin_fa
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginEntry {
-    /// Path of the `.wasm` file, or `embedded:NAME`: a module that the router brings along. Default: the
+    /// Path of the `.wasm` file; `embedded:NAME`, a module that the router brings along; or
+    /// `oci://HOST/REPOSITORY:TAG`, with `@sha256:DIGEST` behind it or instead of the tag. Default: the
     /// embedded one of the plugin's name; where there is none it must be given. In the plugin directory it
     /// is the file beside, and no other can be named.
     pub module_path: String,
@@ -62,5 +63,17 @@ impl PluginEntry {
     pub fn faults(&self, built_in: &[&str]) -> Vec<Fault> {
         let (config, options) = self.clone().into_parts();
         plugin_faults(&config, &options, built_in)
+    }
+}
+
+/// Gives the plugin of this name another module; it keeps its other settings. Adds one if there is none.
+pub(crate) fn set_module(plugins: &mut Vec<PluginEntry>, name: &str, path: &str) {
+    match plugins.iter_mut().find(|plugin| plugin.name == name) {
+        Some(plugin) => path.clone_into(&mut plugin.module_path),
+        None => plugins.push(PluginEntry {
+            name: name.to_owned(),
+            module_path: path.to_owned(),
+            ..PluginEntry::default()
+        }),
     }
 }

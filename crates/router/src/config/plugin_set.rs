@@ -12,6 +12,7 @@ use crate::config::other_names;
 use crate::config::other_names::{OtherKind, OtherPolicy};
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::router::RouterConfig;
+use sgl_oci::{ModuleReference, ReferenceError};
 use sglang_router_rs::config::Fault;
 use sglang_router_rs::types::shown_path;
 
@@ -164,6 +165,13 @@ fn check_entries(plugins: &[PluginEntry], names: PolicyNames<'_>, faults: &mut V
                 names => format!("a file, or embedded:NAME with one of {names}"),
             };
             found.push(Fault::value("module_path", format!("{:?}", plugin.module_path), allowed));
+        }
+        if ModuleReference::is_one(&plugin.module_path)
+            && let Err(ReferenceError { found: text, reason }) = ModuleReference::parse(&plugin.module_path)
+        {
+            let allowed =
+                "oci://HOST[:PORT]/REPOSITORY:TAG, with @sha256:DIGEST behind it or instead of the tag";
+            found.push(Fault::value("module_path", format!("{text:?}, {reason}"), allowed));
         }
         let path = format!("plugins[{position}]");
         faults.extend(found.into_iter().map(|fault| fault.below(&path)));

@@ -13,6 +13,7 @@ use crate::config::compile_section::CompileSection;
 use crate::config::keys_section::KeysSection;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::queue_section::QueueSection;
+use crate::config::registry_section::RegistrySection;
 use crate::config::requests_section::RequestsSection;
 use crate::config::retry_on::RetryCondition;
 use crate::config::tls_section::{Http2Section, ListenerTlsSection, WorkerTlsSection};
@@ -43,6 +44,8 @@ pub struct RouterConfig {
     pub aot_cache: Option<PathBuf>,
     /// How modules are compiled.
     pub compile: CompileSection,
+    /// How modules of registries are read and kept.
+    pub registry: RegistrySection,
     /// Where clients connect.
     pub server: ServerSection,
     /// How many requests are served at a time, and which of the others wait.
@@ -93,6 +96,7 @@ impl Default for RouterConfig {
             max_plugin_memory: None,
             aot_cache: None,
             compile: CompileSection::default(),
+            registry: RegistrySection::default(),
             server: ServerSection::default(),
             queue: QueueSection::default(),
             metrics: MetricsSection::default(),

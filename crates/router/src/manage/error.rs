@@ -1,6 +1,7 @@
 //! Why a change of a plugin was refused.
 
 use crate::manage::kept_plugin::BadFile;
+use sgl_oci::RegistryError;
 use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::{OperationError, PluginError};
 
@@ -15,7 +16,9 @@ pub enum ManageError {
         reason: String,
     },
     /// A file was named, but the router has no plugin directory.
-    #[error("the router has no plugin directory (--plugin-dir); send the module's bytes instead")]
+    #[error(
+        "the router has no plugin directory (--plugin-dir); send the module's bytes instead, or name oci://… or embedded:…"
+    )]
     NoPluginDir,
     /// The named file is not in the plugin directory.
     #[error("{file:?} names no file in the plugin directory; allowed: the plain name of a file there")]
@@ -45,6 +48,9 @@ pub enum ManageError {
     /// The plugin or its new generation is at fault.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// The module's registry, or the module there.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The operation does not fit the plugin's state.
     #[error(transparent)]
     Operation(OperationError),

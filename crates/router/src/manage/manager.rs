@@ -8,26 +8,22 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::config::embedded_path::embedded_name;
 use crate::config::plugin_entry::PluginEntry;
-use crate::manage::embedded::module_at;
 use crate::manage::error::ManageError;
 use crate::manage::kept_set::{Change, PluginSnapshot};
 use crate::manage::loaded_files::{FileContent, LoadedFiles};
-use crate::manage::module_file;
 use crate::manage::module_file::Module;
+use crate::manage::module_sources::{ModuleSources, UPLOADED};
+use crate::manage::registry_modules::RegistryModules;
 use crate::manage::settings::Settings;
 use crate::manage::state_dir::StateDir;
 use sgl_api::{AfterRestart, Pushed};
 use sglang_router_rs::config::{PluginOptions, Rollout, WasmPolicyConfig};
 use sglang_router_rs::policies::{
-    Load, ModuleBytes, OperationError, Origin, PluginDetail, PluginInfo, PolicyFactory, PolicyHandle,
-    Progress, read_module, unwatched,
+    Load, ModuleBytes, OperationError, PluginDetail, PluginInfo, PolicyFactory, PolicyHandle, Progress,
+    unwatched,
 };
 use sglang_router_rs::types::shown;
-
-/// The path of a plugin that was sent as bytes.
-pub(crate) const UPLOADED: &str = "(uploaded)";
 
 /// Changes the plugins of a router: all operations of operators come here.
 ///
@@ -38,7 +34,7 @@ pub(crate) const UPLOADED: &str = "(uploaded)";
 #[derive(Debug)]
 pub struct PluginManager {
     factory: PolicyFactory,
-    plugin_dir: Option<PathBuf>,
+    sources: ModuleSources,
     policy: String,
     /// Names that the configuration and the plugin directory give: at a restart they win.
     configured: Mutex<BTreeSet<String>>,
@@ -52,7 +48,20 @@ impl PluginManager {
     pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
         let policy = policy.to_owned();
         let (configured, files, turns) = (Mutex::default(), LoadedFiles::default(), Mutex::default());
-        Self { factory, plugin_dir, policy, configured, files, turns, kept: None }
+        let sources = ModuleSources { plugin_dir, ..ModuleSources::default() };
+        Self { factory, sources, policy, configured, files, turns, kept: None }
+    }
+
+    /// The same manager, with modules from these registries.
+    #[must_use]
+    pub(crate) fn fetching(mut self, registry: Arc<RegistryModules>) -> Self {
+        self.sources.registry = registry;
+        self
+    }
+
+    /// Where it finds modules.
+    pub(crate) fn sources(&self) -> &ModuleSources {
+        &self.sources
     }
 
     /// The same manager, which also keeps pushed plugins that serve in a state directory.
@@ -77,10 +86,10 @@ impl PluginManager {
     pub(crate) fn take_for_loaded(&self) {
         let configured = self.configured.lock();
         let infos = self.factory.plugin_infos();
-        infos
-            .iter()
-            .filter(|info| configured.contains(&info.name))
-            .for_each(|info| self.files.add_serving(info));
+        infos.iter().filter(|info| configured.contains(&info.name)).for_each(|info| {
+            self.files.add_serving(info);
+            self.sources.registry.note(&info.config.module_path);
+        });
     }
 
     /// What was loaded from files.
@@ -125,7 +134,7 @@ impl PluginManager {
         progress: Progress,
     ) -> Result<Pushed, ManageError> {
         let began = Instant::now();
-        let (module, path) = self.bytes_of(module).await?;
+        let (module, path) = self.sources.of_operator(module, &self.factory).await?;
         let _turn = self.turn(name).await;
         let known = self.factory.plugin_detail(name);
         let created = known.is_none();
@@ -362,27 +371,6 @@ impl PluginManager {
             Arc::clone(turns.entry(name.to_owned()).or_default())
         };
         turn.lock_owned().await
-    }
-
-    /// The bytes of a module, and what to call its source.
-    async fn bytes_of(&self, module: Module) -> Result<(ModuleBytes, String), ManageError> {
-        let file = match module {
-            Module::Bytes { wasm, signature } => {
-                let sent = ModuleBytes { wasm, signature, origin: Origin::Push };
-                return Ok((sent, UPLOADED.to_owned()));
-            }
-            Module::File(file) => file,
-        };
-        if embedded_name(&file).is_some() {
-            return Ok((module_at(&file)?, file));
-        }
-        let dir = self.plugin_dir.clone().ok_or(ManageError::NoPluginDir)?;
-        let read = move || {
-            let path = module_file::within(&dir, &file)?;
-            let module = read_module(&path)?;
-            Ok::<_, ManageError>((module, path.to_string_lossy().into_owned()))
-        };
-        tokio::task::spawn_blocking(read).await.map_err(|_| ManageError::Stopping)?
     }
 }
 

@@ -14,4 +14,5 @@ mod docs;
 mod held_heads;
 mod plugins_over_http;
 mod proxy;
+mod registries;
 mod tls;

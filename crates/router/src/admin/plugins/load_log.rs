@@ -4,6 +4,7 @@ use crate::admin::who::Who;
 use crate::manage::digest::sha256;
 use crate::manage::{ManageError, Module, Settings};
 use sgl_api::{Problem, Pushed};
+use sgl_oci::ModuleReference;
 use sglang_router_rs::types::shown;
 
 /// A load that has begun.
@@ -29,7 +30,8 @@ impl LoadLog {
         let kept = Self::new(who, plugin, String::new(), settings);
         match module {
             Module::File(file) => {
-                (Self { module: format!("file {}", shown(&file)), ..kept }, Module::File(file))
+                let kind = if ModuleReference::is_one(&file) { "registry" } else { "file" };
+                (Self { module: format!("{kind} {}", shown(&file)), ..kept }, Module::File(file))
             }
             Module::Bytes { wasm, signature } => {
                 let digest = move || (format!("sha256 {}", sha256(&wasm)), wasm);

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::manage::ManageError;
 use sgl_api::{Problem, ProblemFault, problem_code};
+use sgl_oci::RegistryError;
 use sglang_router_rs::config::{Fault, FaultKind};
 use sglang_router_rs::engine::EngineError;
 use sglang_router_rs::policies::trust::TrustFault;
@@ -20,6 +21,7 @@ impl From<&ManageError> for Problem {
         let (status, code) = match error {
             ManageError::Plugin(error) => return of_plugin(error),
             ManageError::Operation(error) => of_operation(error),
+            ManageError::Registry(error) => (of_registry(error), error.code()),
             ManageError::Settings { .. } => (StatusCode::BAD_REQUEST, "bad_settings"),
             ManageError::NoPluginDir => (StatusCode::CONFLICT, "no_plugin_dir"),
             ManageError::OutsidePluginDir { .. } => (StatusCode::BAD_REQUEST, "outside_plugin_dir"),
@@ -29,6 +31,18 @@ impl From<&ManageError> for Problem {
             ManageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         };
         Self::coded(status, code, error.to_string())
+    }
+}
+
+fn of_registry(error: &RegistryError) -> StatusCode {
+    match error {
+        RegistryError::Reference(_) => StatusCode::BAD_REQUEST,
+        RegistryError::NotFound { .. } => StatusCode::NOT_FOUND,
+        RegistryError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        RegistryError::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
+        RegistryError::NoModule { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        RegistryError::Credentials { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_GATEWAY,
     }
 }
 

@@ -86,7 +86,8 @@ pub(crate) async fn show(
 /// Loads a module, or replaces the plugin of that name
 ///
 /// The body is the module, with settings in the query (each value as JSON); or JSON that names a
-/// file in the plugin directory, or as `embedded:NAME` a module that the router brings along, beside the
+/// file in the plugin directory, as `embedded:NAME` a module that the router brings along, or as
+/// `oci://HOST/REPOSITORY:TAG` one that it reads from a registry, beside the
 /// settings. What serves keeps the settings that are not
 /// given, apart from `options.rollout` and `options.digest`, and serves until the new generation
 /// is ready. With `accept: application/x-ndjson` the answer has a line for each step as it begins;

@@ -24,7 +24,7 @@ pub(crate) struct Upload {
 
 /// Reads a `PUT`.
 ///
-/// A JSON body holds `file`, the name of a file in the plugin directory or `embedded:NAME`, and settings. Otherwise the
+/// A JSON body holds `file`, the name of a file in the plugin directory, `embedded:NAME` or `oci://…`, and settings. Otherwise the
 /// body is the module itself; the settings are in the query then, each value as JSON.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub(crate) async fn read(request: Request) -> Result<Upload, Problem> {
     let mut keys = in_query;
     keys.extend(json_object(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?);
     let Some(Value::String(file)) = keys.remove("file") else {
-        let detail = "`file` is missing: the name of a file in the plugin directory, or embedded:NAME";
+        let detail = "`file` is missing: the name of a file in the plugin directory, embedded:NAME, or oci://HOST/REPOSITORY:TAG";
         return Err(Problem::coded(StatusCode::BAD_REQUEST, "no_module", detail));
     };
     Ok(Upload { module: Module::File(file), settings: Settings::new(keys)?, permit })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 
 use crate::cli::admin_args::AdminArgs;
+use crate::cli::plugin::registry::RegistryFlags;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay_args::ReplayArgs;
 
@@ -63,6 +64,10 @@ pub enum PluginCommand {
     Verify(VerifyArgs),
     /// Checks modules as a router that loads them would; asks no router
     Check(CheckArgs),
+    /// Writes a module at an OCI registry, with its detached signature if it has one; asks no router
+    Publish(PublishArgs),
+    /// Reads a module from an OCI registry, with its detached signatures if it has any; asks no router
+    Pull(PullArgs),
     /// Makes the decisions of a running router's records again with other policies, and shows where they
     /// differ
     #[cfg(feature = "tools")]
@@ -89,9 +94,10 @@ pub struct Name {
 /// What to load and how.
 #[derive(Clone, Debug, Args)]
 pub struct PushArgs {
-    /// The module, or embedded:NAME: one that the router brings along
+    /// The module; embedded:NAME: one that the router brings along; or oci://HOST/REPOSITORY:TAG: one that the
+    /// router reads from a registry
     pub file: PathBuf,
-    /// Name of the plugin [default: the file's stem, or NAME]
+    /// Name of the plugin [default: the file's stem, NAME, or the last part of the repository]
     #[arg(long)]
     pub name: Option<String>,
     /// First gives it a share of the decisions, in percent; promotes it or rolls it back by itself
@@ -197,16 +203,54 @@ pub struct SignArgs {
 /// Which modules to check.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// The modules
+    /// The modules, in files or as oci://HOST/REPOSITORY:TAG
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// How registries are spoken to
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+/// What to publish, and where.
+#[derive(Clone, Debug, Args)]
+pub struct PublishArgs {
+    /// The module
+    pub file: PathBuf,
+    /// Where: oci://HOST/REPOSITORY:TAG
+    pub reference: String,
+    /// A detached signature of the module [default: the module's file with .sig, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
+    /// A WASI function that it may import; may be given more than once
+    #[arg(long, value_name = "FUNCTION")]
+    pub allow_syscall: Vec<String>,
+    /// How registries are spoken to
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+/// What to pull, and where to.
+#[derive(Clone, Debug, Args)]
+pub struct PullArgs {
+    /// What: oci://HOST/REPOSITORY:TAG, with @sha256:DIGEST behind it or instead of the tag
+    pub reference: String,
+    /// Where to write it; its signatures go into the same name with .sig [default: the last part of the
+    /// repository with .wasm]
+    #[arg(long, value_name = "FILE", conflicts_with = "cache")]
+    pub out: Option<PathBuf>,
+    /// The --registry-cache of a router to put it into instead; the tag stands for it there from then on
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// How registries are spoken to
+    #[command(flatten)]
+    pub registry: RegistryFlags,
 }
 
 /// What to check.
 #[derive(Clone, Debug, Args)]
 #[command(group(ArgGroup::new("rule").args(["key", "config"]).required(true)))]
 pub struct VerifyArgs {
-    /// The module
+    /// The module, in a file or as oci://HOST/REPOSITORY:TAG
     pub file: PathBuf,
     /// A public key (PEM), or a directory whose .pub files are keys; may be given more than once
     #[arg(long, value_name = "FILE")]
@@ -220,4 +264,7 @@ pub struct VerifyArgs {
     /// A detached signature of the module [default: the module's file with .sig, if it is there]
     #[arg(long, value_name = "FILE")]
     pub signature: Option<PathBuf>,
+    /// How registries are spoken to
+    #[command(flatten)]
+    pub registry: RegistryFlags,
 }

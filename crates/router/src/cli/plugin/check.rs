@@ -1,16 +1,19 @@
 //! `check`: loads modules as a router does, without one, and says what it would say of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::cli::plugin::args::CheckArgs;
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
+use crate::cli::plugin::registry::{module_bytes, reference_in};
 use crate::cli::plugin::show::form;
+use sgl_oci::RegistryError;
 use sglang_router_rs::engine::{CompilerProcess, EngineOptions};
 use sglang_router_rs::policies::{
-    Load, ModuleFacts, PluginError, PluginInfo, PolicyFactory, WasmPolicyConfig, check_module, read_module,
+    Load, ModuleBytes, ModuleFacts, PluginError, PluginInfo, PolicyFactory, WasmPolicyConfig, check_module,
+    read_module,
 };
 use sglang_router_rs::types::{in_full, printable};
 
@@ -69,14 +72,19 @@ struct ModuleView {
 /// # Cancel safety
 ///
 /// Dropping the future leaves the rest unchecked.
-pub(crate) async fn check(args: &CheckArgs, json: bool) -> Result<(), CommandError> {
+pub(crate) async fn check(args: &CheckArgs, authorities: &[PathBuf], json: bool) -> Result<(), CommandError> {
+    let registry = args.registry.client(authorities);
     let compiler = Some(CompilerProcess::this_program());
     let factory = PolicyFactory::with_engine(EngineOptions { compiler, ..EngineOptions::default() });
     let mut checked = Checked { modules: Vec::with_capacity(args.files.len()) };
     for file in &args.files {
-        let found = match load(&factory, file).await {
-            Ok(view) => Found::Module(Box::new(view)),
-            Err(error) => Found::Fault { code: error.code(), fault: in_full(&error) },
+        let found = match reference_in(file) {
+            Err(error) => Found::of_registry(&error),
+            Ok(None) => Found::of(load(&factory, file, read_module(file)).await),
+            Ok(Some(reference)) => match registry.pull(&reference).await {
+                Ok(pulled) => Found::of(load(&factory, file, Ok(module_bytes(&pulled))).await),
+                Err(error) => Found::of_registry(&error),
+            },
         };
         let fits = matches!(found, Found::Module(_));
         checked.modules.push(CheckedModule { file: file.to_string_lossy().into_owned(), fits, found });
@@ -86,8 +94,25 @@ pub(crate) async fn check(args: &CheckArgs, json: bool) -> Result<(), CommandErr
     if good == all { Ok(()) } else { Err(CommandError::Faulty { faulty: all - good, checked: all }) }
 }
 
-async fn load(factory: &PolicyFactory, file: &Path) -> Result<ModuleView, PluginError> {
-    let module = read_module(file)?;
+impl Found {
+    fn of(loaded: Result<ModuleView, PluginError>) -> Self {
+        match loaded {
+            Ok(view) => Self::Module(Box::new(view)),
+            Err(error) => Self::Fault { code: error.code(), fault: in_full(&error) },
+        }
+    }
+
+    fn of_registry(error: &RegistryError) -> Self {
+        Self::Fault { code: error.code(), fault: error.to_string() }
+    }
+}
+
+async fn load(
+    factory: &PolicyFactory,
+    file: &Path,
+    module: Result<ModuleBytes, PluginError>,
+) -> Result<ModuleView, PluginError> {
+    let module = module?;
     let facts = check_module(&module.wasm, WasmPolicyConfig::DEFAULT_MEMORY_BYTES, &[])?;
     let config = WasmPolicyConfig::new(NAME, file.to_string_lossy());
     let info = factory.load(Load::module(config, module)).await?;

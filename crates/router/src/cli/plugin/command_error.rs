@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::process::ExitCode;
 
+use http::StatusCode;
 use sgl_api::{Problem, problem_code};
+use sgl_oci::RegistryError;
 use sglang_router_rs::types::{printable, printable_lines};
 
 /// What is missing if the exit code is 4.
@@ -64,6 +66,17 @@ pub enum CommandError {
         /// Why.
         reason: String,
     },
+    /// A module that no router would load, and that is not published therefore.
+    #[error("{file}: not published, since a router would refuse it: {}", printable(reason))]
+    Unpublishable {
+        /// The module.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A registry, or a module there.
+    #[error("{} ({})", printable(&.0.to_string()), .0.code())]
+    Registry(#[from] RegistryError),
     /// A router would refuse some of the modules that were checked; what is wrong was printed.
     #[error("a router would refuse {faulty} of {checked} modules")]
     Faulty {
@@ -94,10 +107,13 @@ impl CommandError {
         }
     }
 
-    /// What the router said, if it refused.
-    pub(crate) fn problem(&self) -> Option<&Problem> {
+    /// What the router said, if it refused, or what is wrong with a registry.
+    pub(crate) fn problem(&self) -> Option<Problem> {
         match self {
-            Self::Refused(problem) | Self::RefusedSettings { problem, .. } => Some(problem),
+            Self::Refused(problem) | Self::RefusedSettings { problem, .. } => Some((**problem).clone()),
+            Self::Registry(error) => {
+                Some(Problem::coded(StatusCode::BAD_GATEWAY, error.code(), error.to_string()))
+            }
             _ => None,
         }
     }
@@ -105,7 +121,8 @@ impl CommandError {
     /// The exit code: 1 failed, 2 wrong usage, 3 not reached, 4 no such plugin or worker.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Registry(RegistryError::Reference(_)) => ExitCode::from(2),
+            Self::Registry(error) if error.is_passing() => ExitCode::from(3),
             Self::Unreachable { .. } => ExitCode::from(3),
             // Files, records and paths may be missing too, and are neither.
             Self::Refused(problem) if NOT_FOUND.contains(&problem.code.as_str()) => ExitCode::from(4),
@@ -148,7 +165,6 @@ fn faults_of(problem: &Problem, flags: &[KeyOfFlag]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::StatusCode;
     use sgl_api::ProblemFault;
 
     fn refused(status: StatusCode, code: &str) -> CommandError {

@@ -5,6 +5,7 @@
 //! 4 no such plugin.
 
 pub(crate) mod command_error;
+mod registry;
 #[cfg(feature = "tools")]
 mod replay_args;
 mod args;
@@ -15,6 +16,8 @@ mod show;
 mod embedded;
 mod signing;
 mod verify;
+mod publish;
+mod pull;
 mod check;
 mod push;
 mod watch;

@@ -9,11 +9,13 @@ use serde_json::{Map, Value, json};
 use crate::cli::plugin::args::PushArgs;
 use crate::cli::plugin::client::{AdminClient, Call, encoded, json_type, module_type};
 use crate::cli::plugin::command_error::{CommandError, KeyOfFlag};
+use crate::cli::plugin::registry::reference_in;
 use crate::cli::plugin::signing::detached;
 use crate::cli::plugin::table::short;
 use crate::cli::setting::setting;
 use crate::config::embedded_path::embedded_name;
 use sgl_api::{AfterRestart, NDJSON, ProgressLine, Pushed, SIGNATURE_HEADER};
+use sgl_oci::ModuleReference;
 use sgl_upstream::AnswerBody;
 use sglang_router_rs::config::RolloutMode;
 use sglang_router_rs::policies::LoadStep;
@@ -64,7 +66,7 @@ struct OutgoingModule {
     body: Bytes,
 }
 
-/// The bytes of a file, or the name of a module that the router has itself.
+/// The bytes of a file, or the name of a module that the router has itself or reads from a registry.
 async fn sent(args: &PushArgs) -> Result<OutgoingModule, CommandError> {
     let name = |other: String| args.name.clone().unwrap_or(other);
     let path = args.file.to_string_lossy();
@@ -76,6 +78,15 @@ async fn sent(args: &PushArgs) -> Result<OutgoingModule, CommandError> {
         let headers = vec![json_type()];
         let body = json!({ "file": path }).to_string().into();
         return Ok(OutgoingModule { name: name(module.to_owned()), headers, body });
+    }
+    if let Some(reference) = reference_in(&args.file)? {
+        if args.signature.is_some() {
+            let needless = "--signature: of a module at a registry, signatures are read from there";
+            return Err(CommandError::Usage(needless.to_owned()));
+        }
+        let body = json!({ "file": path }).to_string().into();
+        let name = name(reference.stem().to_owned());
+        return Ok(OutgoingModule { name, headers: vec![json_type()], body });
     }
     let unreadable = |error| CommandError::Usage(format!("{}: {error}", shown_path(&args.file)));
     let body = Bytes::from(tokio::fs::read(&args.file).await.map_err(unreadable)?);
@@ -98,6 +109,9 @@ fn said(pushed: &Pushed) -> String {
         format!("{name}: generation {generation} {how} (sha256 {digest}, {} ms)", pushed.elapsed_ms);
     if let Some(id) = pushed.displaced {
         text.push_str(&format!("; generation {id}, which was on trial, is dropped"));
+    }
+    if ModuleReference::is_one(&pushed.module) {
+        text.push_str(&format!("\n  {}", printable(&pushed.module)));
     }
     if !pushed.in_use {
         text.push_str("\n  not in use: the router's policy is another one (`list` shows USED no)");

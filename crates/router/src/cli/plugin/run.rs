@@ -8,7 +8,9 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay;
-use crate::cli::plugin::{check, embedded, explain, push, queue, show, signing, verify, watch};
+use crate::cli::plugin::{
+    check, embedded, explain, publish, pull, push, queue, show, signing, verify, watch,
+};
 use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::config::FailurePolicy;
 use sglang_router_rs::policies::{Happened, PluginDetail};
@@ -29,18 +31,21 @@ pub fn run(args: &PluginArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(command(args));
     if let (true, Some(problem)) = (args.json, done.as_ref().err().and_then(CommandError::problem)) {
-        print(problem, true, |_| String::new())?;
+        print(&problem, true, |_| String::new())?;
     }
     done
 }
 
 async fn command(args: &PluginArgs) -> Result<(), CommandError> {
+    let authorities = &args.admin.ca_cert_paths;
     match &args.command {
         PluginCommand::List(ListArgs { embedded: true }) => return embedded::list(args.json),
         PluginCommand::Keygen(keygen) => return signing::keygen(keygen, args.json),
         PluginCommand::Sign(sign) => return signing::sign(sign, args.json),
-        PluginCommand::Verify(verify) => return verify::verify(verify, args.json),
-        PluginCommand::Check(files) => return check::check(files, args.json).await,
+        PluginCommand::Verify(verify) => return verify::verify(verify, authorities, args.json).await,
+        PluginCommand::Check(files) => return check::check(files, authorities, args.json).await,
+        PluginCommand::Publish(publish) => return publish::publish(publish, authorities, args.json).await,
+        PluginCommand::Pull(pull) => return pull::pull(pull, authorities, args.json).await,
         _ => {}
     }
     let client = AdminClient::new(&args.admin)?;
@@ -71,7 +76,9 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         PluginCommand::Keygen(_)
         | PluginCommand::Sign(_)
         | PluginCommand::Verify(_)
-        | PluginCommand::Check(_) => Ok(()),
+        | PluginCommand::Check(_)
+        | PluginCommand::Publish(_)
+        | PluginCommand::Pull(_) => Ok(()),
         #[cfg(feature = "tools")]
         PluginCommand::Replay(_) => Ok(()),
         PluginCommand::Watch(watch) => watch::watch(&client, watch, args.json).await,

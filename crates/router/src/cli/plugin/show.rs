@@ -54,6 +54,7 @@ fn kind(origin: &Origin) -> &'static str {
     match origin {
         Origin::Push => "pushed",
         Origin::File { .. } => "file",
+        Origin::Registry { .. } => "registry",
         Origin::Embedded => "embedded",
     }
 }

@@ -1,10 +1,13 @@
 //! `verify`: what a router would say about a module's signatures.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::cli::plugin::args::VerifyArgs;
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
+use crate::cli::plugin::registry::{pulled, reference_in};
 use crate::cli::plugin::signing;
 use crate::config::files::read_config;
 use crate::manage::digest::sha256;
@@ -18,11 +21,17 @@ use sglang_router_rs::types::shown_path;
 /// # Errors
 ///
 /// [`CommandError::Unsigned`] says which rule it does not meet, [`CommandError::Usage`] what cannot be read.
-pub(crate) fn verify(args: &VerifyArgs, json: bool) -> Result<(), CommandError> {
-    let wasm = signing::read(&args.file)?;
-    let digest = sha256(&wasm);
-    let signature = signing::detached(&args.file, args.signature.as_deref())?;
-    let module = ModuleBytes { wasm, signature, origin: Origin::file(&args.file) };
+///
+/// # Cancel safety
+///
+/// Dropping the future prints nothing.
+pub(crate) async fn verify(
+    args: &VerifyArgs,
+    authorities: &[PathBuf],
+    json: bool,
+) -> Result<(), CommandError> {
+    let module = module(args, authorities).await?;
+    let digest = sha256(&module.wasm);
     let trust = TrustPolicy::new(rules(args)?);
     trust.check_keys().map_err(|fault| CommandError::Usage(fault.to_string()))?;
     let refused = |reason: String| CommandError::Unsigned { file: shown_path(&args.file), reason };
@@ -44,10 +53,22 @@ pub(crate) fn verify(args: &VerifyArgs, json: bool) -> Result<(), CommandError> 
     })
 }
 
+/// The module, with its detached signatures.
+async fn module(args: &VerifyArgs, authorities: &[PathBuf]) -> Result<ModuleBytes, CommandError> {
+    if let Some(reference) = reference_in(&args.file)? {
+        let module = pulled(&args.registry.client(authorities), &reference).await?;
+        let named = args.signature.as_deref().map(signing::read).transpose()?;
+        return Ok(ModuleBytes { signature: named.or(module.signature), ..module });
+    }
+    let wasm = signing::read(&args.file)?;
+    let signature = signing::detached(&args.file, args.signature.as_deref())?;
+    Ok(ModuleBytes { wasm, signature, origin: Origin::file(&args.file) })
+}
+
 fn rules(args: &VerifyArgs) -> Result<Vec<TrustRule>, CommandError> {
     let Some(file) = &args.config else {
         let require = if args.all { Require::AllOfKeys } else { Require::AnyOfKeys };
-        return Ok(vec![TrustRule { dir: None, require, keys: args.key.clone() }]);
+        return Ok(vec![TrustRule { require, keys: args.key.clone(), ..TrustRule::default() }]);
     };
     let (config, faults) = read_config(file);
     if faults.is_empty() { Ok(config.trust) } else { Err(CommandError::Usage(Faults(faults).to_string())) }

@@ -8,6 +8,7 @@ use crate::cli::setting::setting;
 use crate::cli::simulate::args::SimulateArgs;
 use crate::cli::simulate::error::SimulateError;
 use crate::config::embedded_path::embedded_name;
+use sgl_oci::ModuleReference;
 use sgl_simulate::fleet::{PolicyModule, PolicySource};
 use sgl_simulate::rivals::RIVALS;
 use sglang_router_rs::policies::NativePolicy;
@@ -76,6 +77,12 @@ fn source(text: &str) -> Result<PolicySource, SimulateError> {
 }
 
 fn module(path: &str) -> Result<PolicyModule, SimulateError> {
+    if ModuleReference::is_one(path) {
+        let found = shown(path);
+        return Err(usage(format!(
+            "--policy: found {found}; allowed: a file; `sgl-router plugin pull` writes one"
+        )));
+    }
     embedded_name(path).map_or_else(|| Ok(PolicyModule::File(PathBuf::from(path))), embedded)
 }
 

@@ -22,6 +22,11 @@ pub enum Origin {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
     },
+    /// It was read from an OCI registry.
+    Registry {
+        /// What it is called there, with the digest of its manifest: `oci://HOST/REPOSITORY@sha256:…`.
+        reference: String,
+    },
     /// It is part of the program. No rule about signatures is for it: who could change it could change the
     /// program.
     Embedded,
@@ -39,6 +44,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Push => f.write_str("pushed"),
             Self::File { path } => write!(f, "file {}", shown_path(path)),
+            Self::Registry { reference } => write!(f, "registry, {reference}"),
             Self::Embedded => f.write_str("embedded in the program"),
         }
     }

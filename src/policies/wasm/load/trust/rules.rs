@@ -18,7 +18,8 @@ use crate::types::shown_path;
 /// For a file, the rules of the deepest directories that it is in. Three paths count: the path as named,
 /// that path with the links to its directory resolved, and the file's real place. If they lead to
 /// several rules, all must be met: neither a link out of a directory nor one into it gets a module past
-/// a rule. The rule without a directory counts if they lead to none, and for modules that are sent. None
+/// a rule. For a module of a registry, the rule of the longest name of a registry or repository that it
+/// is below. The rule without either counts if they lead to none, and for modules that are sent. None
 /// counts for a module that is part of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustPolicy {
@@ -112,13 +113,30 @@ impl TrustPolicy {
             Origin::File { path } => {
                 places.extend(paths_of(path).iter().filter_map(|path| self.deepest(path)))
             }
+            Origin::Registry { reference } => places.extend(self.nearest(reference)),
             Origin::Push => {}
             Origin::Embedded => return Vec::new(),
         }
         if places.is_empty() {
-            places.extend(self.rules.iter().position(|rule| rule.dir.is_none()));
+            places.extend(self.rules.iter().position(|rule| rule.is_for_everything_else()));
         }
         places.into_iter().filter_map(|at| Some((at, self.rules.get(at)?))).collect()
+    }
+
+    /// The rule of the longest name of a registry or repository that a reference begins with; the first of
+    /// two for one name.
+    fn nearest(&self, reference: &str) -> Option<usize> {
+        let named = reference.strip_prefix("oci://").unwrap_or(reference);
+        let depth = |rule: &TrustRule| {
+            let name = rule.registry.as_deref()?.trim_end_matches('/');
+            let rest = named.get(..name.len()).filter(|found| found.eq_ignore_ascii_case(name));
+            let rest = rest.and_then(|_| named.get(name.len()..))?;
+            // A host ends before its repositories, a repository before its tag or digest.
+            let ends = if name.contains('/') { &['/', ':', '@'][..] } else { &['/'] };
+            rest.starts_with(ends).then_some(name.len())
+        };
+        let found = self.rules.iter().enumerate().filter_map(|(at, rule)| Some((depth(rule)?, at)));
+        found.min_by_key(|(depth, at)| (std::cmp::Reverse(*depth), *at)).map(|(_, at)| at)
     }
 
     /// The rule of the deepest directory that holds the path; the first of two for one directory.
@@ -170,6 +188,8 @@ fn refuse(at: usize, rule: &TrustRule, fault: TrustFault) -> Refusal {
 
 /// A rule, as its place in the configuration and what it says.
 fn label(at: usize, rule: &TrustRule) -> String {
-    let of = rule.dir.as_ref().map_or("everything else".to_owned(), |dir| shown_path(dir));
+    let registry = || rule.registry.as_ref().map(|name| format!("the registry {name:?}"));
+    let of = rule.dir.as_ref().map(|dir| shown_path(dir)).or_else(registry);
+    let of = of.unwrap_or_else(|| "everything else".to_owned());
     format!("trust[{at}] (require = \"{}\", for {of})", rule.require)
 }

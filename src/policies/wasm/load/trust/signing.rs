@@ -30,6 +30,22 @@ pub fn detach(wasm: &[u8], before: Option<&[u8]>, key: &SecretKey) -> Result<Vec
     Ok(format::encode(&add(before.unwrap_or_default(), envelope.outer_hash(), key)))
 }
 
+/// Several detached signatures of one module as one: those that cannot be read are left out, and so are those
+/// behind more than a module may have. `None` if there are none.
+pub fn combine(detached: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
+    let mut all: Vec<Signed> = Vec::new();
+    for signed in detached.iter().filter_map(|bytes| format::decode(bytes.as_ref()).ok()).flatten() {
+        if all.contains(&signed) {
+            continue;
+        }
+        all.push(signed);
+        if format::decode(&format::encode(&all)).is_err() {
+            all.pop();
+        }
+    }
+    (!all.is_empty()).then(|| format::encode(&all))
+}
+
 fn add(before: Vec<Signed>, hash: [u8; 32], key: &SecretKey) -> Vec<Signed> {
     let id = key.public().id_bytes();
     let mut signatures: Vec<SignatureEntry> = before

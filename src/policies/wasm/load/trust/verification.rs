@@ -59,6 +59,7 @@ pub(super) fn fault(
     if held.is_empty() {
         let detached = match origin {
             Origin::Push | Origin::Embedded => "a detached signature that came with it".to_owned(),
+            Origin::Registry { .. } => "a detached signature that refers to it at the registry".to_owned(),
             Origin::File { path } => shown_path(path) + ".sig",
         };
         let looked = format!("a section `{SECTION}` at its start, {detached}");

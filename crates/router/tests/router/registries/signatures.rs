@@ -1,0 +1,126 @@
+//! Signatures of modules in registries: embedded, and as what refers to the module.
+
+use std::path::Path;
+
+use sgl_testkit::process::{Process, command, output, stderr};
+use sgl_testkit::small_guests::guest_choosing;
+
+use crate::registries::docker_registry::DockerRegistry;
+use crate::registries::{done, module, plugin, text};
+
+/// Keys `one` and `two`, and a configuration whose rule wants `one` on what a registry has.
+async fn stage(dir: &Path, rule: &str) -> String {
+    for name in ["one", "two"] {
+        done(&["keygen", &text(&dir.join(name))]).await;
+    }
+    let key = text(&dir.join("one.pub"));
+    let config = dir.join("router.toml");
+    std::fs::write(&config, format!("[[trust]]\n{rule}keys = [{key:?}]\n")).expect("a file");
+    text(&config)
+}
+
+async fn sign(dir: &Path, file: &str, key: &str) {
+    done(&["sign", file, "--key", &text(&dir.join(format!("{key}.key")))]).await;
+}
+
+/// Starts a router that is to be refused; gives what it says.
+async fn start_refused(arguments: &[&str]) -> String {
+    let mut command = command(&["serve", "--port", "0", "--prometheus-port", "0", "--admin-port", "0"]);
+    command.args(arguments);
+    let ended = output(command).await;
+    assert!(!ended.status.success());
+    stderr(&ended)
+}
+
+#[tokio::test]
+async fn signature_that_refers_to_a_module_is_found_and_counts_as_one_in_a_file_does() {
+    let Some(mut registry) = DockerRegistry::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = stage(dir.path(), "").await;
+    let file = module(dir.path(), "p.wasm", &guest_choosing(0));
+    let (name, cache) = (registry.named("team/p:1"), text(&dir.path().join("cache")));
+    let named = format!("p={name}");
+    let arguments = ["--config", &config, "--plugin", &named, "--policy", "p", "--registry-cache", &cache];
+    done(&["publish", &file, &name]).await;
+    let error = start_refused(&arguments).await;
+    assert!(error.contains("a detached signature that refers to it at the registry"), "{error}");
+    let (code, _, error) = plugin(&["verify", &name, "--config", &config]).await;
+    assert!(code == 1 && error.contains("refers to it at the registry"), "{error}");
+    // Another's signature is not enough; beside it, the right one is.
+    sign(dir.path(), &file, "two").await;
+    let signed = done(&["publish", &file, &name]).await;
+    assert!(signed["signature"].is_string(), "{signed}");
+    let error = start_refused(&arguments).await;
+    assert!(error.contains("trust[0]"), "{error}");
+    std::fs::remove_file(dir.path().join("p.wasm.sig")).unwrap();
+    sign(dir.path(), &file, "one").await;
+    let signed = done(&["publish", &file, &name]).await;
+    assert_eq!(signed["replaced"], serde_json::Value::Null, "a signature does not change the module");
+    let (code, out, error) = plugin(&["verify", &name, "--config", &config]).await;
+    assert!(code == 0 && out.contains("signed by key"), "{out} {error}");
+    // The cache has the module without it; the registry is asked for what came since.
+    drop(Process::serve(&arguments).await);
+    registry.stop();
+    drop(Process::serve(&arguments).await);
+    registry.start_again();
+    // It comes along into a file, both signers in one.
+    let out = text(&dir.path().join("out.wasm"));
+    let pulled = done(&["pull", &name, "--out", &out]).await;
+    assert_eq!(pulled["signatures"], 2);
+    for key in ["one", "two"] {
+        done(&["verify", &out, "--key", &text(&dir.path().join(format!("{key}.pub")))]).await;
+    }
+}
+
+#[tokio::test]
+async fn embedded_signature_needs_nothing_beside_the_module() {
+    let Some(registry) = DockerRegistry::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = stage(dir.path(), "").await;
+    let file = module(dir.path(), "p.wasm", &guest_choosing(0));
+    done(&["sign", &file, "--key", &text(&dir.path().join("one.key")), "--embed"]).await;
+    let name = registry.named("team/p:1");
+    let published = done(&["publish", &file, &name]).await;
+    assert_eq!(published["signature"], serde_json::Value::Null);
+    drop(Process::serve(&["--config", &config, "--plugin", &format!("p={name}"), "--policy", "p"]).await);
+}
+
+#[tokio::test]
+async fn rule_for_a_repository_binds_that_and_what_is_below_it() {
+    let Some(registry) = DockerRegistry::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let rule = format!("registry = \"{}/team/strict\"\n", registry.address);
+    let config = stage(dir.path(), &rule).await;
+    let file = module(dir.path(), "p.wasm", &guest_choosing(0));
+    let of = |name: &str| format!("p={}", registry.named(name));
+    for name in ["team/strict:1", "team/strict/p:1", "team/stricter:1"] {
+        done(&["publish", &file, &registry.named(name)]).await;
+    }
+    for bound in ["team/strict:1", "team/strict/p:1"] {
+        let error = start_refused(&["--config", &config, "--plugin", &of(bound), "--policy", "p"]).await;
+        assert!(error.contains("trust[0]") && error.contains("for the registry"), "{bound}: {error}");
+    }
+    drop(Process::serve(&["--config", &config, "--plugin", &of("team/stricter:1"), "--policy", "p"]).await);
+}
+
+#[tokio::test]
+async fn changed_signature_is_left_out() {
+    let Some(registry) = DockerRegistry::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = stage(dir.path(), "").await;
+    let file = module(dir.path(), "p.wasm", &guest_choosing(0));
+    sign(dir.path(), &file, "one").await;
+    let name = registry.named("team/p:1");
+    let published = done(&["publish", &file, &name]).await;
+    let signature = published["signature"].as_str().unwrap();
+    let manifest = registry.get(&format!("/v2/team/p/manifests/{signature}")).await.json();
+    assert_eq!(manifest["subject"]["digest"], published["digest"]);
+    let blob = registry.blob(manifest["layers"][0]["digest"].as_str().unwrap());
+    let mut bytes = std::fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    let error =
+        start_refused(&["--config", &config, "--plugin", &format!("p={name}"), "--policy", "p"]).await;
+    assert!(error.contains("a signature at the registry is left out"), "{error}");
+    assert!(error.contains("refers to it at the registry"), "{error}");
+}
