@@ -21,6 +21,7 @@ use crate::admin::{
     client_side, decisions, extract, fan_out, guard, listener, metrics_page, openapi, page, plugins, queue,
     sessions, status, who, worker_aliases, workers,
 };
+use crate::cli::version;
 use crate::config::TokenizerEntry;
 use crate::config::checked::{CheckedConfig, RecordSettings};
 use crate::config::worker_source::WorkerSource;
@@ -152,6 +153,7 @@ impl RunningRouter {
         let policy = factory
             .create_by_name(&config.policy)
             .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
+        metrics.register(version::tell_build);
         let recorder = open_recorder(config.records, &metrics)?;
         let http2 = config.proxy.http2.over_tls;
         let versions: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };

@@ -16,6 +16,7 @@ impl FlagKeys {
         let single =
             listeners(args).into_iter().chain(args.tls.given()).chain(limits(args)).chain(plugins(args));
         let single = single.chain(args.calls.given()).chain(args.registry.given());
+        let single = single.chain(args.watching.given());
         let given = single.filter(|(_, _, is_given)| *is_given);
         let mut keys: Vec<_> = given.map(|(key, flag, _)| (key.to_owned(), flag)).collect();
         if args.has_workers() {
@@ -77,9 +78,6 @@ fn plugins(args: &ServeArgs) -> Vec<Given> {
         ("state_dir", "--state-dir", args.state_dir.is_some()),
         ("max_plugin_memory", "--max-plugin-memory", args.max_plugin_memory.is_some()),
         ("aot_cache", "--aot-cache", args.aot_cache.is_some()),
-        ("records.sample", "--record-sample", args.record_sample.is_some()),
-        ("records.file", "--record-file", args.record_file.is_some()),
-        ("records.inputs", "--record-inputs", args.record_inputs.is_some()),
     ]
 }
 

@@ -13,10 +13,10 @@ use crate::cli::foreign::ForeignArgs;
 use crate::cli::registry_flags::RegistryArgs;
 use crate::cli::setting::setting;
 use crate::cli::tls_flags::TlsArgs;
+use crate::cli::watch_flags::WatchFlags;
 use crate::config::plugin_entry::set_module;
 use crate::config::router::RouterConfig;
 use crate::config::worker_entry::WorkerEntry;
-use sgl_api::RecordedInputs;
 use sglang_router_rs::config::Fault;
 use sglang_router_rs::core::WorkerRole;
 
@@ -162,20 +162,9 @@ pub struct ServeArgs {
     /// What clients may call
     #[command(flatten)]
     pub calls: CallFlags,
-
-    /// Share of the requests whose decisions are recorded, 0.0 to 1.0 [default: 0.0]
-    #[arg(long, value_name = "SHARE")]
-    pub record_sample: Option<f64>,
-    /// File to which records of decisions are appended, a JSON object a line
-    #[arg(long, value_name = "FILE")]
-    pub record_file: Option<PathBuf>,
-    /// What is recorded: what the policy declares, or all inputs, for `plugin replay` with other policies
-    /// [default: declared]
-    #[arg(long, value_name = "WHICH", value_parser = recorded_inputs)]
-    pub record_inputs: Option<RecordedInputs>,
-    /// Clients that send x-sgl-explain get x-sgl-decision with their answer
-    #[arg(long)]
-    pub record_header: bool,
+    /// What is told of requests and of changes.
+    #[command(flatten)]
+    pub watching: WatchFlags,
 
     /// Retries of one request on other workers [default: 5]
     #[arg(long)]
@@ -230,14 +219,6 @@ fn count_or_none(text: &str) -> Result<usize, String> {
     if text == "-1" { Ok(0) } else { text.parse().map_err(|error: ParseIntError| error.to_string()) }
 }
 
-fn recorded_inputs(text: &str) -> Result<RecordedInputs, String> {
-    match text {
-        "declared" => Ok(RecordedInputs::Declared),
-        "all" => Ok(RecordedInputs::All),
-        _ => Err("allowed: declared, all".to_owned()),
-    }
-}
-
 fn set<T: Clone>(flag: &Option<T>, field: &mut T) {
     if let Some(value) = flag {
         *field = value.clone();
@@ -253,6 +234,7 @@ impl ServeArgs {
         self.tls.lay_over(config);
         self.calls.lay_over(config);
         self.registry.lay_over(config);
+        self.watching.lay_over(config);
         set(&self.policy_name().map(str::to_owned), &mut config.policy);
         let workers = self.workers(faults);
         if !workers.is_empty() {
@@ -270,12 +252,6 @@ impl ServeArgs {
         if self.aot_cache.is_some() {
             config.aot_cache.clone_from(&self.aot_cache);
         }
-        set(&self.record_sample, &mut config.records.sample);
-        if self.record_file.is_some() {
-            config.records.file.clone_from(&self.record_file);
-        }
-        set(&self.record_inputs, &mut config.records.inputs);
-        config.records.header |= self.record_header;
         foreign::lay_over(&self.foreign, config, faults);
         let mut named = BTreeSet::new();
         for text in &self.plugin {

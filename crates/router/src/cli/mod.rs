@@ -4,11 +4,13 @@ mod setting;
 pub(crate) mod tls_flags;
 mod call_flags;
 mod registry_flags;
+mod watch_flags;
 pub mod foreign;
 mod flags;
 mod serve_flags;
 mod flag_keys;
 mod log;
+mod version;
 pub(crate) mod assembly;
 pub(crate) mod configuration;
 mod reload;
@@ -29,7 +31,6 @@ pub mod load;
 #[cfg(feature = "tools")]
 pub mod calibrate;
 
-mod version;
 mod shown_command;
 pub mod completions;
 pub mod manual;

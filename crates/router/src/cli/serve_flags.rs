@@ -104,6 +104,7 @@ const GROUPS: [(&str, &[&str]); 11] = [
             "prometheus-host",
             "prometheus-port",
             "prometheus-allowed-hosts",
+            "token-metrics",
             "record-sample",
             "record-file",
             "record-inputs",

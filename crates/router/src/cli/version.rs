@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use crate::metrics::{Families, catalogue};
 use sglang_router_rs::policies::ABI_VERSION;
 
 /// What was built, from which commit, and by whose rules plugins run.
@@ -20,4 +21,11 @@ pub(crate) fn long() -> &'static str {
         )
     });
     &TEXT
+}
+
+/// The same for Prometheus.
+pub(crate) fn tell_build(families: &mut Families) {
+    let abi = ABI_VERSION.to_string();
+    let labels = [env!("CARGO_PKG_VERSION"), env!("SGL_ROUTER_COMMIT"), &abi, env!("SGL_ROUTER_WASMTIME")];
+    families.family(&catalogue::BUILD_INFO).gauge(&labels, 1.0);
 }

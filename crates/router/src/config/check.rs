@@ -249,6 +249,7 @@ fn check_proxy(config: &RouterConfig, keys: KeySettings, faults: &mut Vec<Fault>
         ),
         shutdown: seconds("server.shutdown_timeout_secs", server.shutdown_timeout_secs, 0..=DAY_SECS, faults),
         worker_header: server.worker_header,
+        token_metrics: config.metrics.tokens,
         request_timeout: seconds(
             "upstream.request_timeout_secs",
             upstream.request_timeout_secs,

@@ -147,6 +147,8 @@ pub struct ProxySettings {
     pub shutdown: Duration,
     /// Whether answers name the worker.
     pub worker_header: bool,
+    /// Whether the counts of tokens are read of all answers.
+    pub token_metrics: bool,
     /// Limit for a whole request.
     pub request_timeout: Duration,
     /// How long workers may be silent.

@@ -185,6 +185,9 @@ pub struct MetricsSection {
     /// Names that requests may give as their `host`, besides `localhost` and loopback addresses;
     /// where the router listens beyond loopback, besides all IP addresses. Default: none.
     pub allowed_hosts: Vec<String>,
+    /// Whether the counts of tokens are read of all answers that have them. Otherwise they are read where
+    /// somebody else needs them: a policy, keys of clients. Default: false.
+    pub tokens: bool,
     /// TLS.
     pub tls: ListenerTlsSection,
 }
@@ -192,7 +195,7 @@ pub struct MetricsSection {
 impl Default for MetricsSection {
     fn default() -> Self {
         let tls = ListenerTlsSection::default();
-        Self { host: "127.0.0.1".to_owned(), port: 29_000, allowed_hosts: Vec::new(), tls }
+        Self { host: "127.0.0.1".to_owned(), port: 29_000, allowed_hosts: Vec::new(), tokens: false, tls }
     }
 }
 

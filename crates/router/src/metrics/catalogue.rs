@@ -8,13 +8,13 @@ use crate::metrics::metric::{Metric, MetricKind};
 macro_rules! metrics {
     (
         $(#[$about:meta])*
-        $list:ident:
+        $list:ident $prefix:literal:
         $($metric:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+
     ) => {
         $(
             #[doc = $help]
             pub(crate) const $metric: Metric =
-                Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };
+                Metric { prefix: $prefix, name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };
         )+
 
         $(#[$about])*
@@ -24,7 +24,7 @@ macro_rules! metrics {
 
 metrics! {
     /// What becomes of requests, and what the router itself needs for them.
-    REQUEST_METRICS:
+    REQUEST_METRICS "sgl_router":
 
     REQUESTS = Counter "requests" ["route", "status"]
         "Answered requests";
@@ -32,6 +32,12 @@ metrics! {
         "Time to the last byte of an answer";
     FIRST_BYTE = Histogram "first_byte_seconds" ["route"]
         "Time to the first byte of an answer's body";
+    FIRST_TOKEN = Histogram "time_to_first_token_seconds" ["model"]
+        "Time to the first event of a streamed answer";
+    TIME_PER_TOKEN = Histogram "time_per_token_seconds" ["model"]
+        "Time from one token of a streamed answer to the next, its mean over each answer";
+    REFUSED_REQUESTS = Counter "refused_requests" ["code"]
+        "Requests that the router answered with an error of its own, by its code";
     CLIENT_DISCONNECTS = Counter "client_disconnects" ["route"]
         "Clients that hung up before their answer";
     BROKEN_ANSWERS = Counter "broken_answers" ["route"]
@@ -96,7 +102,7 @@ metrics! {
 
 metrics! {
     /// The workers, one by one.
-    WORKER_METRICS:
+    WORKER_METRICS "sgl_router":
 
     WORKER_IN_FLIGHT = Gauge "worker_in_flight" ["worker"]
         "Requests in flight to a worker";
@@ -126,11 +132,41 @@ metrics! {
         "Times that all KV events of a rank were forgotten, because some were missed or it began anew";
     WORKER_REQUESTS = Counter "worker_requests" ["worker", "outcome"]
         "Requests by worker and outcome";
+    WORKER_TOKENS = Counter "worker_tokens" ["worker", "model", "kind"]
+        "Tokens of prompts and answers, as answers told them";
+}
+
+metrics! {
+    /// What the router is.
+    BUILD_METRICS "sgl_router":
+
+    BUILD_INFO = Gauge "build_info" ["version", "commit", "abi", "wasmtime"]
+        "What the router was built from; always 1";
+}
+
+metrics! {
+    /// What the system says of the process.
+    PROCESS_METRICS "":
+
+    PROCESS_CPU = Counter "process_cpu_seconds" []
+        "Processor time that the process took";
+    PROCESS_START = Gauge "process_start_time_seconds" []
+        "Time at which it began, in seconds since 1970";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" []
+        "Bytes of memory that it has resident";
+    PROCESS_VIRTUAL = Gauge "process_virtual_memory_bytes" []
+        "Bytes of addresses that it has, most of them reserved for plugins and not used";
+    PROCESS_THREADS = Gauge "process_threads" []
+        "Its threads";
+    PROCESS_OPEN_FDS = Gauge "process_open_fds" []
+        "Its open descriptors";
+    PROCESS_MAX_FDS = Gauge "process_max_fds" []
+        "How many it may have open";
 }
 
 metrics! {
     /// The plugins, one by one.
-    PLUGIN_METRICS:
+    PLUGIN_METRICS "sgl_router":
 
     PLUGIN_DECISIONS = Counter "plugin_decisions" ["plugin"]
         "Decisions that were asked of a plugin";
@@ -204,7 +240,7 @@ metrics! {
 
 metrics! {
     /// Certificates of the router.
-    TLS_METRICS:
+    TLS_METRICS "sgl_router":
 
     CERTIFICATE_END = Gauge "tls_certificate_not_after_seconds" ["certificate"]
         "Time at which a certificate expires, in seconds since 1970";
@@ -215,9 +251,11 @@ metrics! {
 }
 
 /// All of them, as the documents show them: the heading of a table, and its metrics.
-pub const TABLES: [(&str, &[Metric]); 4] = [
+pub const TABLES: [(&str, &[Metric]); 6] = [
     ("Requests", REQUEST_METRICS),
     ("Workers", WORKER_METRICS),
     ("TLS", TLS_METRICS),
     ("Plugins", PLUGIN_METRICS),
+    ("Build", BUILD_METRICS),
+    ("Process", PROCESS_METRICS),
 ];

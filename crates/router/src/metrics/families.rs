@@ -18,6 +18,7 @@ pub struct Family {
 #[derive(Debug)]
 enum SampleValue {
     Count(u64),
+    Seconds(f64),
     Gauge(f64),
     Histogram(HistogramSnapshot),
 }
@@ -27,6 +28,11 @@ impl Family {
     /// their order.
     pub fn count(&mut self, labels: &[&str], count: u64) -> &mut Self {
         self.push(labels, SampleValue::Count(count))
+    }
+
+    /// Adds a count of seconds. For [`MetricKind::Counter`]; `labels` as for [`count`](Self::count).
+    pub fn seconds(&mut self, labels: &[&str], seconds: f64) -> &mut Self {
+        self.push(labels, SampleValue::Seconds(seconds))
     }
 
     /// Adds a gauge. For [`MetricKind::Gauge`]; `labels` as for [`count`](Self::count).
@@ -69,7 +75,7 @@ impl Family {
 impl SampleValue {
     fn kind(&self) -> MetricKind {
         match self {
-            Self::Count(_) => MetricKind::Counter,
+            Self::Count(_) | Self::Seconds(_) => MetricKind::Counter,
             Self::Gauge(_) => MetricKind::Gauge,
             Self::Histogram(_) => MetricKind::Histogram,
         }
@@ -78,6 +84,7 @@ impl SampleValue {
     fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => encoder.encode_counter::<NoLabelSet, u64, f64>(count, None),
+            Self::Seconds(seconds) => encoder.encode_counter::<NoLabelSet, f64, f64>(seconds, None),
             Self::Gauge(value) => encoder.encode_gauge(value),
             Self::Histogram(snapshot) => {
                 encoder.encode_histogram::<NoLabelSet>(snapshot.sum, snapshot.count, &snapshot.buckets, None)

@@ -14,6 +14,9 @@ pub enum MetricKind {
 /// One metric. All of them are in `crate::metrics::catalogue`.
 #[derive(Debug)]
 pub struct Metric {
+    /// What its name on the page starts with, before an underscore; empty for the names that all programs
+    /// have.
+    pub prefix: &'static str,
     /// Without the prefix and, for counters, without `_total`.
     pub name: &'static str,
     /// What kind of number it is.
@@ -25,12 +28,13 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// What every name on the page starts with.
+    /// What the names of the router's own metrics start with.
     pub const PREFIX: &'static str = "sgl_router";
 
     /// The name of its samples on the page, as queries write it. A histogram's carry a suffix more.
     pub fn full_name(&self) -> String {
         let total = if self.kind == MetricKind::Counter { "_total" } else { "" };
-        format!("{}_{}{total}", Self::PREFIX, self.name)
+        let underscore = if self.prefix.is_empty() { "" } else { "_" };
+        format!("{}{underscore}{}{total}", self.prefix, self.name)
     }
 }

@@ -15,6 +15,7 @@ mod histogram;
 mod metric;
 pub(crate) mod catalogue;
 mod families;
+mod process_numbers;
 mod registry;
 
 pub(crate) use crate::metrics::counter::CounterSet;

@@ -9,11 +9,14 @@ use prometheus_client::registry::Registry;
 
 use crate::metrics::families::Families;
 use crate::metrics::metric::Metric;
+use crate::metrics::process_numbers;
 
 /// The registry: made once, passed in, shown by [`Metrics::page`].
 #[derive(Debug)]
 pub struct Metrics {
     registry: RwLock<Registry>,
+    /// What all programs have.
+    process: Registry,
 }
 
 impl Default for Metrics {
@@ -26,9 +29,11 @@ impl Metrics {
     /// The media type of [`page`](Self::page).
     pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// A registry without metrics.
+    /// A registry without metrics but those of the process.
     pub fn new() -> Self {
-        Self { registry: RwLock::new(Registry::with_prefix(Metric::PREFIX)) }
+        let mut process = Registry::default();
+        process.register_collector(Box::new(Told(process_numbers::tell)));
+        Self { registry: RwLock::new(Registry::with_prefix(Metric::PREFIX)), process }
     }
 
     /// Has `tell` called at each scrape. It must not block.
@@ -43,7 +48,9 @@ impl Metrics {
     /// If a closure tells a name or a value that the format cannot carry.
     pub fn page(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
-        text::encode(&mut page, &self.registry.read())?;
+        text::encode_registry(&mut page, &self.registry.read())?;
+        text::encode_registry(&mut page, &self.process)?;
+        text::encode_eof(&mut page)?;
         Ok(page)
     }
 }
@@ -76,11 +83,22 @@ mod tests {
     #[test]
     fn page_shows_what_closures_tell_in_openmetrics_text() {
         const BOUNDS: &[Duration] = &[Duration::from_nanos(100), Duration::from_millis(1)];
-        const UP: Metric = Metric { name: "up", kind: MetricKind::Gauge, labels: &[], help: "Up" };
-        const NONE: Metric =
-            Metric { name: "none", kind: MetricKind::Gauge, labels: &[], help: "No samples" };
-        const TIME: Metric =
-            Metric { name: "time_seconds", kind: MetricKind::Histogram, labels: &["plugin"], help: "Time" };
+        const UP: Metric =
+            Metric { prefix: Metric::PREFIX, name: "up", kind: MetricKind::Gauge, labels: &[], help: "Up" };
+        const NONE: Metric = Metric {
+            prefix: Metric::PREFIX,
+            name: "none",
+            kind: MetricKind::Gauge,
+            labels: &[],
+            help: "No samples",
+        };
+        const TIME: Metric = Metric {
+            prefix: Metric::PREFIX,
+            name: "time_seconds",
+            kind: MetricKind::Histogram,
+            labels: &["plugin"],
+            help: "Time",
+        };
         let metrics = Metrics::new();
         let histogram = DurationHistogram::new(BOUNDS);
         histogram.observe(Duration::from_nanos(50));

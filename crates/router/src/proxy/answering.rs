@@ -10,7 +10,6 @@ use crate::proxy::data_plane::DataPlane;
 use crate::proxy::form::{Attempted, Form};
 use crate::proxy::headers::{Headers, tell_record};
 use crate::proxy::inbound::Inbound;
-use crate::proxy::listening::Lesson;
 use crate::proxy::out_body::OutBody;
 use crate::proxy::pair::PairRequest;
 use crate::proxy::proxy_error::ProxyError;
@@ -127,7 +126,7 @@ async fn serve<F: Form>(
             Err(error) => match Box::pin(course.undecided(&error, F::SHAPE, client, inbound, info)).await {
                 None => continue,
                 Some(outcome) => {
-                    return outcome.into_response(client, inbound, Lesson::of(info), None, record).map(Some);
+                    return outcome.into_response(client, inbound, Some(info), None, record).map(Some);
                 }
             },
         };
@@ -144,7 +143,7 @@ async fn serve<F: Form>(
         let mut seeks_on = || course.sought.as_mut().is_some_and(|sought| sought.goes_on(&attempted.outcome));
         if !is_retried && !seeks_on() {
             let (outcome, prefill) = attempted.settled(tried);
-            return outcome.into_response(client, inbound, Lesson::of(info), prefill, record).map(Some);
+            return outcome.into_response(client, inbound, Some(info), prefill, record).map(Some);
         }
         let Attempted { outcome, culprit, other, .. } = attempted;
         culprit.exclude(tried, snapshot, eligible, chosen, outcome.ending());

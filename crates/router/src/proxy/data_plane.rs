@@ -108,10 +108,11 @@ impl DataPlane {
         }
     }
 
-    /// What is looked for in an answer: for the policy, and for records of all inputs.
+    /// What is looked for in an answer: for the policy, for records of all inputs, and for metrics.
     pub(crate) fn outcome_needs(&self, needs: OutcomeNeeds) -> OutcomeNeeds {
         let records_all = self.recorder.as_ref().is_some_and(|recorder| recorder.records_all());
-        OutcomeNeeds { usage: needs.usage || records_all, lessons: needs.lessons || records_all, ..needs }
+        let usage = needs.usage || records_all || self.settings.token_metrics;
+        OutcomeNeeds { usage, lessons: needs.lessons || records_all, ..needs }
     }
 
     /// The workers.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::proxy::circuit::Circuit;
 use crate::proxy::endpoint::{Endpoint, LeadsHere};
 use crate::proxy::fullness::Fullness;
+use crate::proxy::token_tally::TokenTally;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::{FleetWorker, Worker};
 
@@ -32,6 +33,7 @@ pub struct Entrance {
     circuit: Circuit,
     fullness: Fullness,
     verdicts: [AtomicU64; Verdict::ALL.len()],
+    tokens: TokenTally,
 }
 
 impl Entrance {
@@ -44,6 +46,7 @@ impl Entrance {
             endpoint: Arc::clone(endpoint),
             fullness: Fullness::default(),
             verdicts: [const { AtomicU64::new(0) }; Verdict::ALL.len()],
+            tokens: TokenTally::default(),
         });
         endpoint.opened(Arc::<Self>::clone(&entrance));
         entrance
@@ -121,6 +124,11 @@ impl Entrance {
     pub fn counted(&self, verdict: Verdict) -> u64 {
         // Relaxed: a counter.
         self.verdicts.get(verdict as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// The tokens that it took.
+    pub fn tokens(&self) -> &TokenTally {
+        &self.tokens
     }
 
     /// Requests that it did its part for, and that it failed.

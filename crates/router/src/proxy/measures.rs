@@ -1,7 +1,10 @@
 //! What the data plane counts.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::metrics::{
     CounterSet, DurationHistogram, Families, HistogramSnapshot, Metric, Metrics, catalogue,
@@ -9,11 +12,13 @@ use crate::metrics::{
 use crate::proxy::backends::Backends;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::feed_log::{BatchEnd, EventKind};
+use crate::proxy::model_times::{ModelTimes, TimesByModel};
 use crate::proxy::report_log::ReportFailure;
 use crate::proxy::retry::RetryReason;
 use crate::proxy::route::Route;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::target::Target;
+use crate::proxy::token_tally::TOKEN_KINDS;
 use crate::proxy::verdict::Verdict;
 use sgl_api::RequestCounts;
 use sglang_router_rs::core::Worker;
@@ -37,6 +42,8 @@ pub struct Measures {
     unplaced: CounterSet,
     duration: [DurationHistogram; Route::MEASURED.len()],
     first_byte: [DurationHistogram; Route::MEASURED.len()],
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    models: TimesByModel,
 }
 
 impl Default for Measures {
@@ -52,6 +59,8 @@ impl Default for Measures {
             unplaced: CounterSet::new(Shortage::ALL.len()),
             duration: std::array::from_fn(histogram),
             first_byte: std::array::from_fn(histogram),
+            refused: Mutex::default(),
+            models: TimesByModel::default(),
         }
     }
 }
@@ -103,6 +112,16 @@ impl Measures {
     /// There was no worker for a request.
     pub fn unplaced(&self, shortage: Shortage) {
         self.unplaced.increment(shortage as usize);
+    }
+
+    /// The router answered a request with an error of its own, which has this code.
+    pub(crate) fn refused(&self, code: &'static str) {
+        *self.refused.lock().entry(code).or_default() += 1;
+    }
+
+    /// The times of a model that the fleet knows.
+    pub(crate) fn times(&self, model: Option<&str>) -> Arc<ModelTimes> {
+        self.models.of(model)
     }
 
     /// What became of requests of all routes, but for those that wait.
@@ -180,6 +199,11 @@ impl Measures {
         };
         histograms(&catalogue::REQUEST_DURATION, &self.duration);
         histograms(&catalogue::FIRST_BYTE, &self.first_byte);
+        self.models.tell(families);
+        let refused = families.family(&catalogue::REFUSED_REQUESTS);
+        for (code, total) in &*self.refused.lock() {
+            refused.count(&[code], *total);
+        }
     }
 }
 
@@ -217,6 +241,14 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     for target in snapshot.targets() {
         for (verdict, name) in Verdict::ALL {
             outcomes.count(&[target.worker().url(), name], target.counted(verdict));
+        }
+    }
+    let tokens = families.family(&catalogue::WORKER_TOKENS);
+    for target in snapshot.targets() {
+        for (model, totals) in target.tokens().told() {
+            for (kind, total) in TOKEN_KINDS.into_iter().zip(totals) {
+                tokens.count(&[target.worker().url(), &model, kind], total);
+            }
         }
     }
 }

@@ -133,6 +133,17 @@ impl ModelIndex {
         self.group(model).map_or(&[], Group::pairings)
     }
 
+    /// The model that a request is for which names this one, or none: this one if somebody lists it, or the
+    /// only one that there is.
+    pub(crate) fn known<'a>(&'a self, named: Option<&str>) -> Option<&'a str> {
+        let sole = || self.models.keys().next().filter(|_| self.models.len() == 1 && !self.routes);
+        let model = match named.and_then(|named| self.models.get_key_value(named)) {
+            Some((model, _)) => Some(model),
+            None => sole(),
+        };
+        model.map(String::as_str)
+    }
+
     /// True if it matters which model a request names.
     pub(crate) fn routes(&self) -> bool {
         self.routes

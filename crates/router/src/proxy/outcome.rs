@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, response};
 
+use crate::proxy::answer_meter::AnswerMeter;
 use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
 use crate::proxy::headers::prepare_answer;
@@ -22,7 +23,7 @@ use crate::proxy::shortage::Shortage;
 use crate::proxy::verdict::Verdict;
 use crate::records::Draft;
 use sgl_upstream::UpstreamError;
-use sglang_router_rs::policies::OutcomeNeeds;
+use sglang_router_rs::policies::{OutcomeNeeds, SelectWorkerInfo};
 
 const WORKER_HEADER: &str = "x-sgl-worker";
 
@@ -153,7 +154,7 @@ impl Outcome {
     }
 
     /// The answer to the client. It keeps the prefill half of a pair going, if there is one, and
-    /// takes the record along.
+    /// takes the record along; `info` is what was known of the request.
     ///
     /// # Errors
     ///
@@ -162,14 +163,14 @@ impl Outcome {
         self,
         client: &Arc<Client>,
         inbound: &Inbound,
-        lesson: Option<Lesson>,
+        info: Option<&SelectWorkerInfo<'_>>,
         prefill: Option<PrefillGuard>,
         record: &mut Option<Box<Draft>>,
     ) -> Result<Response<OutBody>, ProxyError> {
         match self {
             Self::Failed { error, .. } => Err(error),
             Self::Answered(answered) => {
-                let (mut head, mut passed) = answered.into_parts(client, inbound, lesson);
+                let (mut head, mut passed) = answered.into_parts(client, inbound, info);
                 if let Some(record) = record.take() {
                     passed.record(record, &mut head);
                 }
@@ -204,7 +205,7 @@ impl Answered {
         self,
         client: &Arc<Client>,
         inbound: &Inbound,
-        lesson: Option<Lesson>,
+        info: Option<&SelectWorkerInfo<'_>>,
     ) -> (response::Parts, Box<Passed>) {
         let Self { opening, placement, is_hurried } = self;
         let told = opening.error().map(|error| ToldStatus(error.code));
@@ -219,7 +220,11 @@ impl Answered {
         if let Some((homes, id)) = homes.zip(inbound.route.response_id(inbound.head.uri.path())) {
             homes.found(id, maker, &inbound.head.method);
         }
+        let lesson = info.and_then(Lesson::of);
         let listening = Listening::to(needs, &head, events.is_some(), lesson, ratios, reader);
+        let is_measured = head.status.is_success() && (events.is_some() || needs.usage);
+        let model = info.and_then(|info| info.model);
+        let meter = is_measured.then(|| AnswerMeter::new(client.proxy(), model));
         prepare_answer(&mut head);
         if client.proxy().settings().worker_header {
             head.headers.insert(WORKER_HEADER, placement.target().name().clone());
@@ -230,6 +235,7 @@ impl Answered {
         let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
         passed.watch_end(open_end);
         passed.listen(listening);
+        passed.measure(meter);
         if is_hurried {
             passed.hurry();
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::response;
 use hyper::body::{Frame, SizeHint};
 
+use crate::proxy::answer_meter::AnswerMeter;
 use crate::proxy::client_deadlines::OutOfTime;
 use crate::proxy::clients::Client;
 use crate::proxy::event_stream::EventScan;
@@ -38,6 +39,8 @@ pub(crate) struct Passed {
     erred: Option<u16>,
     /// What the policy wants to hear of it.
     listening: Option<Box<Listening>>,
+    /// What its numbers add to, if it has any.
+    meter: Option<AnswerMeter>,
     /// Whether the next piece was looked at when it was read ahead.
     is_known: bool,
     placement: Placement,
@@ -78,6 +81,7 @@ impl Passed {
             events,
             tokens: StreamTokens::default(),
             listening: None,
+            meter: None,
             placement,
             client: Arc::clone(client),
             route,
@@ -125,6 +129,11 @@ impl Passed {
     /// Looks for what the policy wants to hear.
     pub(crate) fn listen(&mut self, listening: Option<Box<Listening>>) {
         self.listening = listening;
+    }
+
+    /// Measures the answer.
+    pub(crate) fn measure(&mut self, meter: Option<AnswerMeter>) {
+        self.meter = meter;
     }
 
     /// The limits of silence are the client's own.
@@ -233,6 +242,11 @@ impl Passed {
         if let Some(record) = &mut self.record {
             record.first_byte(now);
         }
+        if let Some(meter) = self.meter.as_mut().filter(|_| form == AnswerForm::Events)
+            && self.placement.verdict() == Verdict::Served
+        {
+            meter.first_token(now, self.started);
+        }
         self.client.proxy().measures().first_byte(self.route, now - self.started);
     }
 
@@ -296,6 +310,10 @@ impl Passed {
             if let Some(record) = &mut self.record {
                 record.used([usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens]);
             }
+        }
+        if let Some(meter) = self.meter.as_ref().filter(|_| self.erred.is_none()) {
+            let events = self.listening.as_deref().map_or(0, Listening::events);
+            meter.complete(self.placement.usage(), events, self.placement.target());
         }
         self.placement.complete();
         if let Some(connection) = self.body.reclaim() {

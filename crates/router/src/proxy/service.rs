@@ -76,7 +76,7 @@ async fn surrounded(
 /// Answers a request.
 async fn routed(client: &Arc<Client>, mut request: Request<Incoming>, started: Instant) -> Response<OutBody> {
     if let Err(error) = check_headers(request.headers()) {
-        return own(client, error.response(Route::of(request.uri().path())));
+        return refused(client, &error, Route::of(request.uri().path()));
     }
     if let Some(door) = client.proxy().worker_door()
         && WorkerDoor::is_for(request.uri().path())
@@ -90,15 +90,15 @@ async fn routed(client: &Arc<Client>, mut request: Request<Incoming>, started: I
         && !matches!(route, Some(Route::Liveness | Route::Readiness))
         && let Err(error) = let_in(keys, &mut request)
     {
-        return own(client, error.response(route));
+        return refused(client, &error, route);
     }
     let Some(route) = route else {
-        return own(client, ProxyError::NotFound { path: request.uri().path().to_owned() }.response(None));
+        return refused(client, &ProxyError::NotFound { path: request.uri().path().to_owned() }, None);
     };
     let allowed = route.methods();
     let head_for_get = request.method() == Method::HEAD && allowed.contains(&Method::GET);
     if !allowed.contains(request.method()) && !head_for_get {
-        return own(client, ProxyError::MethodNotAllowed { allowed }.response(Some(route)));
+        return refused(client, &ProxyError::MethodNotAllowed { allowed }, Some(route));
     }
     match route {
         Route::Liveness => own(client, proxy_error::text(StatusCode::OK, "OK")),
@@ -134,9 +134,9 @@ async fn measured(
                 measures.unplaced(shortage);
             }
             count_pressure(client.proxy(), &error);
-            let mut response = error.response(Some(route));
+            let mut response = refused(client, &error, Some(route));
             response.headers_mut().extend(told.map(|told| *told).unwrap_or_default());
-            own(client, response)
+            response
         }
     };
     let told = response.extensions().get::<ToldStatus>();
@@ -289,7 +289,10 @@ fn model_card(snapshot: &Snapshot, id: &str) -> Result<Bytes, ProxyError> {
 fn end_of_session(proxy: &DataPlane, query: Option<&str>) -> Response<Bytes> {
     match finish_session(proxy.policy(), query) {
         Some(ended) => proxy_error::json(StatusCode::OK, serde_json::to_vec(&ended).unwrap_or_default()),
-        None => ProxyError::NoSession.response(None),
+        None => {
+            proxy.measures().refused(ProxyError::NoSession.code());
+            ProxyError::NoSession.response(None)
+        }
     }
 }
 
@@ -335,6 +338,12 @@ fn readiness(proxy: &DataPlane) -> Response<Bytes> {
         full: snapshot.targets().iter().filter(|target| target.fullness().is_full()).count(),
     };
     proxy_error::json(status, serde_json::to_vec(&body).unwrap_or_default())
+}
+
+/// An error of the router's own.
+fn refused(client: &Client, error: &ProxyError, route: Option<Route>) -> Response<OutBody> {
+    client.proxy().measures().refused(error.code());
+    own(client, error.response(route))
 }
 
 /// An answer that no worker gave.

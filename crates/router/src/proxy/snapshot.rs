@@ -77,6 +77,11 @@ impl Snapshot {
         self.models.routes()
     }
 
+    /// The model that a request is for which names this one, or none, as the fleet knows it.
+    pub(crate) fn known_model<'a>(&'a self, named: Option<&str>) -> Option<&'a str> {
+        self.models.known(named)
+    }
+
     /// True if requests of this route may go to a pair. Whether one does depends on its model.
     pub fn may_pair(&self, route: Route) -> bool {
         self.has_pairs && route.may_pair()

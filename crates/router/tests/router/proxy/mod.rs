@@ -48,5 +48,6 @@ mod serve_command;
 mod shortages;
 mod shutdown;
 mod silence;
+mod token_metrics;
 mod tokenizers;
 mod worker_admin;

@@ -1,0 +1,61 @@
+//! The flags of `sgl-router serve` about what is told of requests and of changes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::router::RouterConfig;
+use sgl_api::RecordedInputs;
+
+/// Flags about what is told of requests and of changes. They win over the configuration file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WatchFlags {
+    /// Read the counts of tokens of all answers, for metrics; otherwise only where a policy or a key needs them
+    #[arg(long)]
+    pub token_metrics: bool,
+
+    /// Share of the requests whose decisions are recorded, 0.0 to 1.0 [default: 0.0]
+    #[arg(long, value_name = "SHARE")]
+    pub record_sample: Option<f64>,
+    /// File to which records of decisions are appended, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub record_file: Option<PathBuf>,
+    /// What is recorded: what the policy declares, or all inputs, for `plugin replay` with other policies
+    /// [default: declared]
+    #[arg(long, value_name = "WHICH", value_parser = recorded_inputs)]
+    pub record_inputs: Option<RecordedInputs>,
+    /// Clients that send x-sgl-explain get x-sgl-decision with their answer
+    #[arg(long)]
+    pub record_header: bool,
+}
+
+impl WatchFlags {
+    pub(crate) fn lay_over(&self, config: &mut RouterConfig) {
+        config.metrics.tokens |= self.token_metrics;
+        let records = &mut config.records;
+        records.sample = self.record_sample.unwrap_or(records.sample);
+        if self.record_file.is_some() {
+            records.file.clone_from(&self.record_file);
+        }
+        records.inputs = self.record_inputs.unwrap_or(records.inputs);
+        records.header |= self.record_header;
+    }
+
+    /// Keys, their flags, and whether these were given.
+    pub(crate) fn given(&self) -> Vec<(&'static str, &'static str, bool)> {
+        vec![
+            ("metrics.tokens", "--token-metrics", self.token_metrics),
+            ("records.sample", "--record-sample", self.record_sample.is_some()),
+            ("records.file", "--record-file", self.record_file.is_some()),
+            ("records.inputs", "--record-inputs", self.record_inputs.is_some()),
+        ]
+    }
+}
+
+fn recorded_inputs(text: &str) -> Result<RecordedInputs, String> {
+    match text {
+        "declared" => Ok(RecordedInputs::Declared),
+        "all" => Ok(RecordedInputs::All),
+        _ => Err("allowed: declared, all".to_owned()),
+    }
+}
