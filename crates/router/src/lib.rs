@@ -16,7 +16,8 @@ mod proxy;
 mod admin;
 pub mod cli;
 
-pub use crate::cli::assembly::{Addresses, RunningRouter, StartError};
+pub use crate::cli::assembly::{Addresses, RunningRouter};
+pub use crate::cli::start_error::StartError;
 pub use crate::manage::{ManageError, PluginManager};
 pub use crate::metrics::Metrics;
 pub use crate::proxy::{

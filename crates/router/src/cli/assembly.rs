@@ -1,7 +1,6 @@
 //! Puts a router together and runs it.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,14 +20,15 @@ use crate::admin::{
     client_side, decisions, extract, fan_out, guard, listener, metrics_page, openapi, page, plugins, queue,
     sessions, status, who, worker_aliases, workers,
 };
+use crate::cli::request_logs::{open_access_log, open_recorder};
+use crate::cli::start_error::StartError;
 use crate::cli::version;
 use crate::config::TokenizerEntry;
-use crate::config::checked::{CheckedConfig, RecordSettings};
+use crate::config::checked::CheckedConfig;
 use crate::config::worker_source::WorkerSource;
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
-use crate::manage::kept_plugin::BadFile;
 use crate::manage::registry_modules::RegistryModules;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
@@ -36,73 +36,9 @@ use crate::metrics::Metrics;
 use crate::proxy::AddError;
 use crate::proxy::client_keys;
 use crate::proxy::{Backends, DataPlane, DataServer};
-use crate::records::Recorder;
 use crate::tls::{CertificateWatch, ListenerTls};
 use crate::tokens::TokenizerSet;
-use sgl_upstream::PemFault;
-use sglang_router_rs::config::Faults;
-use sglang_router_rs::policies::{PluginError, PolicyFactory, TrustPolicy};
-use sglang_router_rs::types::shown_path;
-
-/// Why a router did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// An address could not be bound.
-    #[error("cannot listen on {address} for {purpose}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Who would connect there.
-        purpose: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// There is no such policy.
-    #[error("there is no policy {name}")]
-    Policy {
-        /// Its name.
-        name: String,
-    },
-    /// The embedded module of the policy could not be loaded.
-    #[error("cannot load the embedded policy {name}{page}")]
-    Embedded {
-        /// Its name.
-        name: String,
-        /// Where its settings are told, as the rest of the sentence.
-        page: String,
-        /// What is wrong.
-        source: Box<PluginError>,
-    },
-    /// The state directory cannot be used, or holds a bad file of the policy.
-    #[error("the state directory cannot be used")]
-    State(#[from] BadFile),
-    /// Tokenizers cannot be used.
-    #[error(transparent)]
-    Tokenizers(#[from] Faults),
-    /// The plugin directory cannot be watched.
-    #[error("the plugin directory {} cannot be watched", shown_path(dir))]
-    Watch {
-        /// The directory.
-        dir: PathBuf,
-        /// What the system said.
-        source: notify::Error,
-    },
-    /// The file of decision records cannot be opened.
-    #[error("records.file: {} cannot be opened for appending", shown_path(file))]
-    Records {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file of a certificate cannot be used.
-    #[error("TLS: {0}")]
-    Certificate(#[from] PemFault),
-    /// A worker could not be added.
-    #[error(transparent)]
-    Worker(#[from] AddError),
-}
+use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
 
 /// A router that serves. If dropped, it stops in the background.
 #[derive(Debug)]
@@ -161,6 +97,7 @@ impl RunningRouter {
         let metrics_tls = ListenerTls::of(config.tls.metrics, &[b"http/1.1"])?;
         let admin_tls = ListenerTls::of(config.tls.admin, &[b"http/1.1"])?;
         let proxy = DataPlane::new(config.proxy, policy, &metrics, recorder.clone());
+        open_access_log(config.access_log, &proxy, &metrics)?;
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
         load_tokenizers(&proxy, config.tokenizers).await?;
@@ -365,17 +302,6 @@ pub async fn load_tokenizers(proxy: &DataPlane, entries: Vec<TokenizerEntry>) ->
     });
     // It panics for nothing that files may hold.
     loading.await.unwrap_or(Ok(())).map_err(StartError::Tokenizers)
-}
-
-fn open_recorder(
-    settings: Option<RecordSettings>,
-    metrics: &Metrics,
-) -> Result<Option<Arc<Recorder>>, StartError> {
-    let Some(settings) = settings else { return Ok(None) };
-    let file = settings.file.clone().unwrap_or_default();
-    let recorder = Recorder::new(settings).map_err(|source| StartError::Records { file, source })?;
-    recorder.register(metrics);
-    Ok(Some(recorder))
 }
 
 fn start_watch(config: &CheckedConfig, manager: &Arc<PluginManager>) -> Result<Option<DirWatch>, StartError> {

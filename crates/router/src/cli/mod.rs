@@ -11,6 +11,8 @@ mod serve_flags;
 mod flag_keys;
 mod log;
 mod version;
+pub(crate) mod start_error;
+mod request_logs;
 pub(crate) mod assembly;
 pub(crate) mod configuration;
 mod reload;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::assembly::{RunningRouter, StartError};
+use crate::cli::assembly::RunningRouter;
 use crate::cli::configuration::configuration;
 use crate::cli::flags::ServeArgs;
 use crate::cli::foreign;
 use crate::cli::log;
 use crate::cli::log::LogLevelError;
 use crate::cli::reload::{AtStart, Reloader};
+use crate::cli::start_error::StartError;
 use crate::config::checked::{CheckedConfig, CompileSettings, FaultyPlugin};
 use crate::config::files::settings_without_module;
 use crate::manage::embedded::settings_page;
@@ -122,12 +123,16 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
     let tokenizing = Arc::clone(router.proxy().tokenizing());
     let certificates = Arc::clone(router.certificates());
     let client_keys = router.proxy().client_keys().cloned();
+    let access_log = router.proxy().access_log().cloned();
     let mut reloader =
         Reloader::new(args.clone(), at_start, backends, manager, tokenizing, certificates, client_keys);
     let reloading = async {
         loop {
             tokio::select! {
-                Some(()) = hang_up.recv() => reloader.reload().await,
+                Some(()) = hang_up.recv() => {
+                    access_log.iter().for_each(|log| log.reopen());
+                    reloader.reload().await;
+                }
                 () = reloader.hand_over() => {}
             }
         }

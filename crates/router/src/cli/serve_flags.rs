@@ -105,6 +105,8 @@ const GROUPS: [(&str, &[&str]); 11] = [
             "prometheus-port",
             "prometheus-allowed-hosts",
             "token-metrics",
+            "access-log",
+            "access-log-format",
             "record-sample",
             "record-file",
             "record-inputs",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::config::access_log_section::LineForm;
 use crate::config::router::RouterConfig;
 use sgl_api::RecordedInputs;
 
@@ -14,6 +15,12 @@ pub struct WatchFlags {
     #[arg(long)]
     pub token_metrics: bool,
 
+    /// File to which a line for each request is appended, or - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<String>,
+    /// How its lines look [default: json]
+    #[arg(long, value_name = "FORM", value_parser = line_form)]
+    pub access_log_format: Option<LineForm>,
     /// Share of the requests whose decisions are recorded, 0.0 to 1.0 [default: 0.0]
     #[arg(long, value_name = "SHARE")]
     pub record_sample: Option<f64>,
@@ -32,6 +39,10 @@ pub struct WatchFlags {
 impl WatchFlags {
     pub(crate) fn lay_over(&self, config: &mut RouterConfig) {
         config.metrics.tokens |= self.token_metrics;
+        if self.access_log.is_some() {
+            config.access_log.file.clone_from(&self.access_log);
+        }
+        config.access_log.format = self.access_log_format.unwrap_or(config.access_log.format);
         let records = &mut config.records;
         records.sample = self.record_sample.unwrap_or(records.sample);
         if self.record_file.is_some() {
@@ -45,11 +56,20 @@ impl WatchFlags {
     pub(crate) fn given(&self) -> Vec<(&'static str, &'static str, bool)> {
         vec![
             ("metrics.tokens", "--token-metrics", self.token_metrics),
+            ("access_log.file", "--access-log", self.access_log.is_some()),
+            ("access_log.format", "--access-log-format", self.access_log_format.is_some()),
             ("records.sample", "--record-sample", self.record_sample.is_some()),
             ("records.file", "--record-file", self.record_file.is_some()),
             ("records.inputs", "--record-inputs", self.record_inputs.is_some()),
         ]
     }
+}
+
+fn line_form(text: &str) -> Result<LineForm, String> {
+    let known = LineForm::ALL.into_iter().find(|(_, name)| *name == text);
+    known
+        .map(|(form, _)| form)
+        .ok_or_else(|| format!("allowed: {}", LineForm::ALL.map(|(_, name)| name).join(", ")))
 }
 
 fn recorded_inputs(text: &str) -> Result<RecordedInputs, String> {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::access_log_section::AccessLogSettings;
 use crate::config::calls_section::CallSettings;
 use crate::config::check_queue::check_queue;
 use crate::config::check_tls::{check_http2, check_listener_tls, check_worker_tls};
@@ -87,6 +88,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     let keys = KeySettings::checked(&config.keys, worker_api_key.as_deref(), &mut faults);
     let proxy = check_proxy(&config, keys, &mut faults);
     let records = check_records(&config, &mut faults);
+    let access_log = AccessLogSettings::checked(&config.access_log, &mut faults);
     let max_plugin_memory = config
         .max_plugin_memory
         .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
@@ -109,6 +111,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         shutdown_delay,
         proxy,
         records,
+        access_log,
         workers,
         tokenizers: config.tokenizers,
         trust: config.trust,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::access_log_section::AccessLogSettings;
 use crate::config::calls_section::CallSettings;
 use crate::config::engine_setting::EngineSetting;
 use crate::config::fixed::FixedKeys;
@@ -53,6 +54,8 @@ pub struct CheckedConfig {
     pub proxy: ProxySettings,
     /// Which decisions are recorded; `None` = none.
     pub records: Option<RecordSettings>,
+    /// Where each request has a line; `None` = nowhere.
+    pub access_log: Option<AccessLogSettings>,
     /// The workers at start; their URLs are valid and unique.
     pub workers: Vec<WorkerEntry>,
     /// The tokenizers; their models are unique.

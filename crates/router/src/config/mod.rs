@@ -26,6 +26,7 @@ pub(crate) mod client_key_file;
 pub(crate) mod keys_section;
 pub(crate) mod worker_entry;
 pub(crate) mod worker_source;
+pub(crate) mod access_log_section;
 pub(crate) mod router;
 mod toml_text;
 pub(crate) mod files;
@@ -40,6 +41,7 @@ mod check_tls;
 pub(crate) mod check_workers;
 pub(crate) mod check;
 
+pub use crate::config::access_log_section::LineForm;
 pub use crate::config::calls_section::CallSettings;
 pub use crate::config::check::{Surroundings, check};
 pub use crate::config::checked::{CheckedConfig, RecordSettings};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::access_log_section::AccessLogSection;
 use crate::config::calls_section::CallsSection;
 use crate::config::compile_section::CompileSection;
 use crate::config::keys_section::KeysSection;
@@ -56,6 +57,8 @@ pub struct RouterConfig {
     pub admin: AdminSection,
     /// Which decisions are recorded.
     pub records: RecordsSection,
+    /// A line for each request.
+    pub access_log: AccessLogSection,
     /// What clients may call beside the usual.
     pub calls: CallsSection,
     /// Which keys workers ask for, and which clients have.
@@ -102,6 +105,7 @@ impl Default for RouterConfig {
             metrics: MetricsSection::default(),
             admin: AdminSection::default(),
             records: RecordsSection::default(),
+            access_log: AccessLogSection::default(),
             calls: CallsSection::default(),
             keys: KeysSection::default(),
             requests: RequestsSection::default(),

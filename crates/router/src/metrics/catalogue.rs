@@ -92,6 +92,8 @@ metrics! {
         "Requests whose decisions were recorded";
     DECISION_RECORDS_DROPPED = Counter "decision_records_dropped" []
         "Records that could not be written in time";
+    ACCESS_LOG_LINES = Counter "access_log_lines" ["outcome"]
+        "Lines of the access log, by what became of them";
     TOKENIZED_PROMPTS = Counter "tokenized_prompts" ["outcome"]
         "Prompts of models with a tokenizer: tokenized, or why not";
     TOKENIZER_CACHE_SEGMENTS = Counter "tokenizer_cache_segments" ["model", "outcome"]

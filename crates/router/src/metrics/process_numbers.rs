@@ -73,12 +73,13 @@ impl ProcessNumbers {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn numbers_are_those_of_this_process() {
         let before = ProcessNumbers::read().unwrap();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::proxy::data_plane::DataPlane;
-use crate::proxy::entrance::Entrance;
+use crate::proxy::listening::Listening;
 use crate::proxy::model_times::ModelTimes;
-use crate::proxy::token_usage::TokenUsage;
+use crate::proxy::placement::{AnswerForm, Placement};
 
 /// Measures one answer: that of a stream, or one whose usage is read.
 #[derive(Debug)]
@@ -23,15 +23,25 @@ impl AnswerMeter {
         Self { times: proxy.measures().times(snapshot.known_model(model)), first_token: None }
     }
 
-    /// The first event of a stream came at `now`; the request's head had come at `started`.
-    pub(crate) fn first_token(&mut self, now: Instant, started: Instant) {
-        self.first_token = Some(now);
-        self.times.first_token.observe(now - started);
+    /// The model.
+    pub(crate) fn model(&self) -> &Arc<str> {
+        &self.times.model
     }
 
-    /// The whole answer came, with this usage and so many events, as far as they were looked for.
-    pub(crate) fn complete(&self, usage: TokenUsage, events: u64, worker: &Entrance) {
-        worker.tokens().add(&self.times.model, usage);
+    /// The first byte of an answer in this form came at `now`; of a stream, its first event. The request's
+    /// head had come at `started`.
+    pub(crate) fn first_byte(&mut self, form: AnswerForm, now: Instant, started: Instant) {
+        if form == AnswerForm::Events {
+            self.first_token = Some(now);
+            self.times.first_token.observe(now - started);
+        }
+    }
+
+    /// The whole answer came, of whose tokens `listening` and `placement` know what was looked for.
+    pub(crate) fn complete(&self, listening: Option<&Listening>, placement: &Placement) {
+        let usage = placement.usage();
+        placement.target().tokens().add(&self.times.model, usage);
+        let events = listening.map_or(0, Listening::events);
         let tokens = usage.completion_tokens.map_or(events, u64::from);
         let further = u32::try_from(tokens.saturating_sub(1)).unwrap_or(u32::MAX);
         if let Some(first) = self.first_token.filter(|_| further > 0) {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::config::checked::ProxySettings;
 use crate::metrics::{Metrics, catalogue};
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::backends::Backends;
 use crate::proxy::client_keys::KeyRing;
 use crate::proxy::measures::Measures;
@@ -37,6 +38,7 @@ pub struct DataPlane {
     response_homes: Option<Arc<ResponseHomes>>,
     client_keys: Option<Arc<KeyRing>>,
     worker_door: OnceLock<WorkerDoor>,
+    access_log: OnceLock<Arc<AccessLog>>,
     stopping: AtomicBool,
 }
 
@@ -85,6 +87,7 @@ impl DataPlane {
             response_homes,
             client_keys,
             worker_door: OnceLock::new(),
+            access_log: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -168,6 +171,21 @@ impl DataPlane {
     /// The door to the workers, if clients' listeners have one.
     pub(crate) fn worker_door(&self) -> Option<&WorkerDoor> {
         self.worker_door.get()
+    }
+
+    /// Each request has a line in this log from now on. Only the first one counts.
+    pub(crate) fn open_access_log(&self, log: Arc<AccessLog>) {
+        let _ = self.access_log.set(log);
+    }
+
+    /// The access log, if there is one.
+    pub(crate) fn access_log(&self) -> Option<&Arc<AccessLog>> {
+        self.access_log.get()
+    }
+
+    /// True if requests are told of when they are over.
+    pub(crate) fn watches(&self) -> bool {
+        self.access_log.get().is_some()
     }
 
     /// Who made which response, if that is remembered.

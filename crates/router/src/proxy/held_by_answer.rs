@@ -21,6 +21,11 @@ impl HeldByAnswer {
         Self { _turn: turn, key }
     }
 
+    /// The name of the client's key.
+    pub(crate) fn key(&self) -> Option<&Arc<str>> {
+        self.key.as_ref().map(|key| key.key().name())
+    }
+
     /// The answer is over, with this usage as far as it told, and so many events.
     pub(crate) fn settle(self, usage: TokenUsage, events: u64, is_served: bool) {
         if let Some(key) = &self.key {

@@ -10,10 +10,19 @@ use hyper::body::{Body, Frame, SizeHint};
 use crate::proxy::held_by_answer::HeldByAnswer;
 use crate::proxy::passed::Passed;
 use crate::proxy::stream_error::StreamError;
+use crate::proxy::watched_request::WatchedRequest;
+use sgl_api::End;
 
 /// The body of any answer to a client.
 #[derive(Debug)]
-pub(crate) enum OutBody {
+pub(crate) struct OutBody {
+    source: BodySource,
+    /// Who hears of the end, if anybody does.
+    watched: Option<WatchedRequest>,
+}
+
+#[derive(Debug)]
+enum BodySource {
     /// Made here.
     Own(Full<Bytes>),
     /// A worker's, passed through. Boxed, since an answer changes hands often on its way to hyper.
@@ -21,12 +30,32 @@ pub(crate) enum OutBody {
 }
 
 impl OutBody {
+    /// One that was made here.
+    pub(crate) fn own(body: Bytes) -> Self {
+        Self { source: BodySource::Own(Full::new(body)), watched: None }
+    }
+
+    /// A worker's.
+    pub(crate) fn passed(passed: Box<Passed>) -> Self {
+        Self { source: BodySource::Passed(passed), watched: None }
+    }
+
     /// Keeps what the request holds until the answer ends.
     pub(crate) fn hold(&mut self, held: HeldByAnswer) {
-        match self {
-            Self::Passed(passed) => passed.hold(held),
-            Self::Own(_) => {}
+        match &mut self.source {
+            BodySource::Passed(passed) => passed.hold(held),
+            BodySource::Own(_) => {}
         }
+    }
+
+    /// Has the end told.
+    pub(crate) fn watch(&mut self, mut watched: WatchedRequest) {
+        if let BodySource::Passed(passed) = &self.source
+            && let Some(account) = watched.account()
+        {
+            account.key = passed.key();
+        }
+        self.watched = Some(watched);
     }
 }
 
@@ -38,26 +67,45 @@ impl Body for OutBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        match self.get_mut() {
-            Self::Own(body) => match Pin::new(body).poll_frame(cx) {
+        let this = self.get_mut();
+        let polled = match &mut this.source {
+            BodySource::Own(body) => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {}))),
                 Poll::Pending => Poll::Pending,
             },
-            Self::Passed(passed) => passed.poll(cx),
+            BodySource::Passed(passed) => passed.poll(cx),
+        };
+        if let Some(watched) = &mut this.watched
+            && let Poll::Ready(Some(Ok(frame))) = &polled
+        {
+            watched.piece(frame.data_ref().map_or(0, Bytes::len));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(body) => body.is_end_stream(),
-            Self::Passed(passed) => passed.is_end(),
+        match &self.source {
+            BodySource::Own(body) => body.is_end_stream(),
+            BodySource::Passed(passed) => passed.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(body) => body.size_hint(),
-            Self::Passed(passed) => passed.size_hint(),
+        match &self.source {
+            BodySource::Own(body) => body.size_hint(),
+            BodySource::Passed(passed) => passed.size_hint(),
+        }
+    }
+}
+
+impl Drop for OutBody {
+    /// Here, since hyper does not ask for more than it needs.
+    fn drop(&mut self) {
+        let Some(account) = self.watched.as_mut().and_then(WatchedRequest::account) else { return };
+        match &self.source {
+            BodySource::Own(_) if account.error.is_some() => account.end = End::NoAnswer,
+            BodySource::Own(_) => account.end = End::Complete,
+            BodySource::Passed(passed) => passed.tell(account),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::proxy::out_body::OutBody;
 use crate::proxy::passed::Passed;
 use crate::proxy::placement::Placement;
 use crate::proxy::prefill_guard::PrefillGuard;
-use crate::proxy::proxy_error::ProxyError;
+use crate::proxy::proxy_error::{ProxyError, ToldStatus};
 use crate::proxy::response_reader::ResponseReader;
 use crate::proxy::retry::Ending;
 use crate::proxy::route::Route;
@@ -60,11 +60,6 @@ pub(crate) struct Answered {
     /// Whether the limit between two pieces is the client's own.
     is_hurried: bool,
 }
-
-/// The code of the error that a stream began with. The client gets the stream as the worker sent
-/// it, with the worker's status; in metrics and records the request counts by this code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ToldStatus(pub u16);
 
 impl Outcome {
     /// The request ends with this error.
@@ -177,7 +172,7 @@ impl Outcome {
                 if let Some(prefill) = prefill {
                     passed.keep_prefill(prefill);
                 }
-                Ok(Response::from_parts(head, OutBody::Passed(passed)))
+                Ok(Response::from_parts(head, OutBody::passed(passed)))
             }
         }
     }
@@ -233,9 +228,7 @@ impl Answered {
             head.extensions.insert(told);
         }
         let mut passed = Passed::new(body, events, placement, client, inbound.route, inbound.started);
-        passed.watch_end(open_end);
-        passed.listen(listening);
-        passed.measure(meter);
+        passed.attend(open_end, listening, meter);
         if is_hurried {
             passed.hurry();
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::response;
 use hyper::body::{Frame, SizeHint};
 
+use crate::proxy::access_log::RequestAccount;
 use crate::proxy::answer_meter::AnswerMeter;
 use crate::proxy::client_deadlines::OutOfTime;
 use crate::proxy::clients::Client;
@@ -51,7 +52,8 @@ pub(crate) struct Passed {
     has_begun: bool,
     prefill: Option<PrefillGuard>,
     record: Option<Box<Draft>>,
-    ended: bool,
+    /// How it ended, if it has.
+    ended: Option<End>,
     /// Why it broke off, until the client's side has been told.
     broken: Option<StreamError>,
     /// How often the worker had been found dead when this was looked at last.
@@ -89,7 +91,7 @@ impl Passed {
             has_begun: false,
             prefill: None,
             record: None,
-            ended: false,
+            ended: None,
             held: None,
             broken: None,
             deaths,
@@ -106,9 +108,22 @@ impl Passed {
     /// Keeps what the request holds until the answer ends.
     pub(crate) fn hold(&mut self, held: HeldByAnswer) {
         self.held = Some(held);
-        if self.ended {
+        if self.ended.is_some() {
             self.settle();
         }
+    }
+
+    /// The name of the key of who asked.
+    pub(crate) fn key(&self) -> Option<Arc<str>> {
+        self.held.as_ref()?.key().cloned()
+    }
+
+    /// Tells of the answer as far as it came.
+    pub(crate) fn tell(&self, account: &mut RequestAccount) {
+        account.worker = Some(self.placement.target().name().clone());
+        account.model = self.meter.as_ref().map(|meter| Arc::clone(meter.model()));
+        account.tokens = self.placement.usage();
+        account.end = self.ended.unwrap_or(End::ClientGone);
     }
 
     /// True if nothing more comes.
@@ -121,19 +136,15 @@ impl Passed {
         self.body.size_hint()
     }
 
-    /// Has a cut-off noticed where the body ends with its connection.
-    pub(crate) fn watch_end(&mut self, end: Option<OpenEnd>) {
-        self.open_end = end;
-    }
-
-    /// Looks for what the policy wants to hear.
-    pub(crate) fn listen(&mut self, listening: Option<Box<Listening>>) {
-        self.listening = listening;
-    }
-
-    /// Measures the answer.
-    pub(crate) fn measure(&mut self, meter: Option<AnswerMeter>) {
-        self.meter = meter;
+    /// Has a cut-off noticed where the body ends with its connection, what the policy wants looked for, and
+    /// the answer measured.
+    pub(crate) fn attend(
+        &mut self,
+        end: Option<OpenEnd>,
+        listening: Option<Box<Listening>>,
+        meter: Option<AnswerMeter>,
+    ) {
+        (self.open_end, self.listening, self.meter) = (end, listening, meter);
     }
 
     /// The limits of silence are the client's own.
@@ -144,7 +155,7 @@ impl Passed {
     /// Keeps the prefill half of a pair going until this answer ends.
     pub(crate) fn keep_prefill(&mut self, prefill: PrefillGuard) {
         self.prefill = Some(prefill);
-        if self.ended {
+        if self.ended.is_some() {
             self.end_prefill();
         }
     }
@@ -156,7 +167,7 @@ impl Passed {
         record.answered(status, self.placement.target().worker().url());
         tell_record(&record, &mut head.headers);
         self.record = Some(record);
-        if self.ended {
+        if self.ended.is_some() {
             self.end_record(self.end());
         }
     }
@@ -179,7 +190,7 @@ impl Passed {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        if self.client.is_late_now() && !self.ended {
+        if self.client.is_late_now() && self.ended.is_none() {
             return self.break_off(OutOfTime.into(), cx);
         }
         match self.body.poll_frame(cx) {
@@ -217,7 +228,7 @@ impl Passed {
 
     /// A stream that told of an error may end as it likes.
     fn is_cut(&self) -> bool {
-        !self.ended && self.erred.is_none() && self.open_end.as_ref().is_some_and(OpenEnd::is_cut)
+        self.ended.is_none() && self.erred.is_none() && self.open_end.as_ref().is_some_and(OpenEnd::is_cut)
     }
 
     /// Nothing is there. A worker that was found dead may say something for as long as a
@@ -228,7 +239,7 @@ impl Passed {
             self.is_hurried = false;
             self.client.wait_for(Some(self.client.proxy().settings().health.timeout));
         }
-        if self.client.is_silent_now() && !self.ended {
+        if self.client.is_silent_now() && self.ended.is_none() {
             return self.break_off(StreamError::Silent, cx);
         }
         Poll::Pending
@@ -242,10 +253,8 @@ impl Passed {
         if let Some(record) = &mut self.record {
             record.first_byte(now);
         }
-        if let Some(meter) = self.meter.as_mut().filter(|_| form == AnswerForm::Events)
-            && self.placement.verdict() == Verdict::Served
-        {
-            meter.first_token(now, self.started);
+        if let Some(meter) = self.meter.as_mut().filter(|_| self.placement.verdict() == Verdict::Served) {
+            meter.first_byte(form, now, self.started);
         }
         self.client.proxy().measures().first_byte(self.route, now - self.started);
     }
@@ -294,7 +303,7 @@ impl Passed {
 
     /// The whole answer came.
     fn complete(&mut self) {
-        if self.ended {
+        if self.ended.is_some() {
             return;
         }
         if let Some(events) = &mut self.events {
@@ -312,8 +321,7 @@ impl Passed {
             }
         }
         if let Some(meter) = self.meter.as_ref().filter(|_| self.erred.is_none()) {
-            let events = self.listening.as_deref().map_or(0, Listening::events);
-            meter.complete(self.placement.usage(), events, self.placement.target());
+            meter.complete(self.listening.as_deref(), &self.placement);
         }
         self.placement.complete();
         if let Some(connection) = self.body.reclaim() {
@@ -351,7 +359,7 @@ impl Passed {
         error: StreamError,
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        if !self.ended {
+        if self.ended.is_none() {
             if !(self.is_hurried && matches!(error, StreamError::Silent)) {
                 self.placement.fail();
             }
@@ -373,7 +381,7 @@ impl Passed {
     }
 
     fn finish(&mut self, end: End) {
-        self.ended = true;
+        self.ended = Some(end);
         self.settle();
         self.end_record(end);
         let now = Instant::now();
@@ -384,7 +392,7 @@ impl Passed {
 
 impl Drop for Passed {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.ended.is_none() {
             self.client.proxy().measures().disconnected(self.route);
             self.finish(End::ClientGone);
         }

@@ -150,6 +150,15 @@ pub(crate) enum ProxyError {
     Timeout,
 }
 
+/// The code of the error that a stream began with. The client gets the stream as the worker sent
+/// it, with the worker's status; in metrics and records the request counts by this code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ToldStatus(pub u16);
+
+/// The code of an error of the router's own, among the extensions of the answer where somebody wants to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnError(pub &'static str);
+
 impl From<KeyRefusal> for ProxyError {
     fn from(refusal: KeyRefusal) -> Self {
         match refusal {

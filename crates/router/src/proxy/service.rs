@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -19,13 +18,13 @@ use crate::proxy::held_by_answer::HeldByAnswer;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
 use crate::proxy::out_body::OutBody;
-use crate::proxy::outcome::ToldStatus;
-use crate::proxy::proxy_error::{MAX_HEADER_BYTES, MAX_HEADERS, ProxyError};
+use crate::proxy::proxy_error::{MAX_HEADER_BYTES, MAX_HEADERS, OwnError, ProxyError, ToldStatus};
 use crate::proxy::request_id::REQUEST_ID;
 use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::watched_request::WatchedRequest;
 use crate::proxy::worker_door::WorkerDoor;
 use crate::proxy::{admission, answering, body, cors, proxy_error, request_id};
 use sglang_router_rs::core::{FleetWorker, Worker};
@@ -39,14 +38,15 @@ pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> R
     let started = Instant::now();
     client.begin(started);
     let calls = &client.proxy().settings().calls;
-    if calls.cors.is_none() && calls.request_ids.is_none() {
+    if calls.cors.is_none() && calls.request_ids.is_none() && !client.proxy().watches() {
         return routed(&client, request, started).await;
     }
     // Boxed: requests need no room for it where there is nothing around them.
     Box::pin(surrounded(&client, request, started)).await
 }
 
-/// Answers a request, with an id and with what browsers are to be told, where that is configured.
+/// Answers a request, with an id, with what browsers are to be told, and with a line in the access log, where
+/// that is configured.
 async fn surrounded(
     client: &Arc<Client>,
     mut request: Request<Incoming>,
@@ -54,6 +54,7 @@ async fn surrounded(
 ) -> Response<OutBody> {
     let calls = &client.proxy().settings().calls;
     let id = calls.request_ids.as_ref().map(|names| request_id::assigned(names, request.headers_mut()));
+    let mut watched = WatchedRequest::begin(client, &request, started);
     let allowed = calls.cors.as_ref().map(|origins| cors::allowed(origins, request.headers()));
     let mut response = match allowed {
         Some(allowed) if cors::is_preflight(&request) => {
@@ -70,6 +71,10 @@ async fn surrounded(
         }
     };
     response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+    if let Some(mut watched) = watched.take() {
+        watched.answered(&response);
+        response.body_mut().watch(watched);
+    }
     response
 }
 
@@ -343,11 +348,15 @@ fn readiness(proxy: &DataPlane) -> Response<Bytes> {
 /// An error of the router's own.
 fn refused(client: &Client, error: &ProxyError, route: Option<Route>) -> Response<OutBody> {
     client.proxy().measures().refused(error.code());
-    own(client, error.response(route))
+    let mut response = own(client, error.response(route));
+    if client.proxy().watches() {
+        response.extensions_mut().insert(OwnError(error.code()));
+    }
+    response
 }
 
 /// An answer that no worker gave.
 fn own(client: &Client, response: Response<Bytes>) -> Response<OutBody> {
     client.end(Instant::now());
-    response.map(|body| OutBody::Own(Full::new(body)))
+    response.map(OutBody::own)
 }

@@ -25,10 +25,10 @@ pub(crate) const TOKEN_KINDS: [&str; 3] = ["prompt", "cached", "completion"];
 /// model does.
 #[derive(Debug, Default)]
 pub struct TokenTally {
-    models: RwLock<Vec<(Arc<str>, Counts)>>,
+    models: RwLock<Vec<(Arc<str>, TokenCounts)>>,
 }
 
-type Counts = [AtomicU64; TOKEN_KINDS.len()];
+type TokenCounts = [AtomicU64; TOKEN_KINDS.len()];
 
 impl TokenTally {
     /// Adds what an answer told.
@@ -41,7 +41,7 @@ impl TokenTally {
         let name = if models.len() < MAX_MODELS { Arc::clone(model) } else { Arc::from(OTHER_MODELS) };
         // Another request may have come first.
         if models.iter().all(|(known, _)| *known != name) {
-            models.push((Arc::clone(&name), Counts::default()));
+            models.push((Arc::clone(&name), TokenCounts::default()));
         }
         drop(models);
         self.add_known(&name, told);
@@ -60,7 +60,7 @@ impl TokenTally {
     /// What was counted so far, by model.
     pub(crate) fn told(&self) -> Vec<(Arc<str>, [u64; TOKEN_KINDS.len()])> {
         // Relaxed: counters.
-        let read = |counts: &Counts| counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let read = |counts: &TokenCounts| counts.each_ref().map(|count| count.load(Ordering::Relaxed));
         self.models.read().iter().map(|(model, counts)| (Arc::clone(model), read(counts))).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! The data plane over real HTTP on loopback, with scripted workers.
 
+mod access_log;
 mod bodies;
 mod books;
 mod books_soak;

@@ -1,0 +1,80 @@
+//! Why a router did not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::manage::kept_plugin::BadFile;
+use crate::proxy::AddError;
+use sgl_upstream::PemFault;
+use sglang_router_rs::config::Faults;
+use sglang_router_rs::policies::PluginError;
+use sglang_router_rs::types::shown_path;
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address could not be bound.
+    #[error("cannot listen on {address} for {purpose}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Who would connect there.
+        purpose: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no such policy.
+    #[error("there is no policy {name}")]
+    Policy {
+        /// Its name.
+        name: String,
+    },
+    /// The embedded module of the policy could not be loaded.
+    #[error("cannot load the embedded policy {name}{page}")]
+    Embedded {
+        /// Its name.
+        name: String,
+        /// Where its settings are told, as the rest of the sentence.
+        page: String,
+        /// What is wrong.
+        source: Box<PluginError>,
+    },
+    /// The state directory cannot be used, or holds a bad file of the policy.
+    #[error("the state directory cannot be used")]
+    State(#[from] BadFile),
+    /// Tokenizers cannot be used.
+    #[error(transparent)]
+    Tokenizers(#[from] Faults),
+    /// The plugin directory cannot be watched.
+    #[error("the plugin directory {} cannot be watched", shown_path(dir))]
+    Watch {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: notify::Error,
+    },
+    /// The file of decision records cannot be opened.
+    #[error("records.file: {} cannot be opened for appending", shown_path(file))]
+    Records {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file of the access log cannot be opened.
+    #[error("access_log.file: {} cannot be opened for appending", shown_path(file))]
+    AccessLog {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of a certificate cannot be used.
+    #[error("TLS: {0}")]
+    Certificate(#[from] PemFault),
+    /// A worker could not be added.
+    #[error(transparent)]
+    Worker(#[from] AddError),
+}

@@ -1,0 +1,17 @@
+//! The access log: a line for each request, for those who look at requests and not at decisions.
+//!
+//! ```text
+//!  answer's end ─ RequestAccount ─► bounded queue ─► thread `sgl-access-log` ─ line form ─► file, stdout
+//! ```
+//!
+//! A request whose line is wanted costs a few copies and a push; lines are put into their form and written
+//! on the thread. Without an access log nothing of this happens.
+
+mod calendar;
+mod request_account;
+mod line_form;
+mod log_file;
+mod line_writer;
+
+pub(crate) use crate::proxy::access_log::line_writer::AccessLog;
+pub(crate) use crate::proxy::access_log::request_account::RequestAccount;
