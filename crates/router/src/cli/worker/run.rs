@@ -34,7 +34,7 @@ pub fn run(args: &WorkerArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(command(&client, &args.command, args.json));
     if let (true, Some(problem)) = (args.json, done.as_ref().err().and_then(CommandError::problem)) {
-        print(problem, true, |_| String::new())?;
+        print(&problem, true, |_| String::new())?;
     }
     done
 }
