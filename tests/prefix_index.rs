@@ -245,6 +245,37 @@ fn readers_never_see_more_than_was_there_while_writers_run() {
 }
 
 #[test]
+fn report_of_an_empty_cache_takes_nothing_that_was_sent_since_a_replay_began() {
+    let index = PrefixIndex::new(1 << 20);
+    let [id, other] = [3, 4].map(|slot| index.enter(slot).expect("a slot"));
+    let sent_all = || [id, other].iter().for_each(|id| index.sent(*id, &[1, 2, 3, 4]));
+    let matched = |chain: &[u64]| index.matched(id, chain, TOKENS);
+    sent_all();
+    index.replays(id, true);
+    index.sent(id, &[1, 2, 9]);
+    assert_eq!(index.stored(id, None, &[1, 2, 3]), Some(0));
+    index.reported_empty(id);
+    assert_eq!((matched(&[1, 2, 3, 4]), matched(&[1, 2, 9])), (blocks(2), blocks(3)));
+    assert_eq!(index.matched(other, &[1, 2, 3, 4], TOKENS), blocks(4));
+    let stats = index.stats();
+    assert_eq!((stats.sent_blocks, stats.reported_blocks), (3 + 4, 0));
+    // What it reports now is of now.
+    index.replays(id, false);
+    index.reported_empty(id);
+    assert_eq!((matched(&[1, 2, 9]), index.stats().sent_blocks), (0, 4));
+    // And one that starts anew has nothing, whatever it is at.
+    index.replays(id, true);
+    sent_all();
+    index.cleared(id);
+    assert_eq!((matched(&[1, 2, 3, 4]), index.stats().sent_blocks), (0, 4));
+    // What was sent in an earlier replay is not of this one.
+    index.sent(id, &[5]);
+    index.replays(id, true);
+    index.reported_empty(id);
+    assert_eq!(matched(&[5]), 0);
+}
+
+#[test]
 fn worker_that_starts_anew_holds_nothing_at_once_and_its_predecessor_adds_nothing() {
     let index = PrefixIndex::new(1 << 20);
     let chain = chain_of(&[1; 300]);

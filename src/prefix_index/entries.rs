@@ -17,12 +17,18 @@ pub(super) enum HoldingSource {
     Reported = 2,
 }
 
+/// The [`HoldingSource`]s of an entry.
+const SOURCES: u8 = HoldingSource::Sent as u8 | HoldingSource::Reported as u8;
+
+/// Beside them: it was sent since the worker's replay began.
+const SENT_MEANWHILE: u8 = 4;
+
 /// That a worker holds a node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PrefixEntry {
     pub(super) node: NodeId,
     pub(super) worker: u16,
-    /// The [`HoldingSource`]s, a bit each.
+    /// The [`HoldingSource`]s, a bit each, and [`SENT_MEANWHILE`].
     sources: u8,
     newer: EntryId,
     older: EntryId,
@@ -35,7 +41,12 @@ impl PrefixEntry {
 
     /// True if it is known by this source only.
     pub(super) fn is_only(&self, source: HoldingSource) -> bool {
-        self.sources == source as u8
+        self.sources & SOURCES == source as u8
+    }
+
+    /// True if it was sent since the worker's replay began.
+    pub(super) fn is_sent_meanwhile(&self) -> bool {
+        self.is(HoldingSource::Sent) && self.sources & SENT_MEANWHILE != 0
     }
 }
 
@@ -95,6 +106,12 @@ impl Entries {
     /// Notes one source more.
     pub(super) fn mark(&mut self, id: EntryId, source: HoldingSource) {
         self.change(id, |entry| entry.sources |= source as u8);
+    }
+
+    /// Notes whether it was sent since the worker's replay began.
+    pub(super) fn set_sent_meanwhile(&mut self, id: EntryId, is_so: bool) {
+        let bit = if is_so { SENT_MEANWHILE } else { 0 };
+        self.change(id, |entry| entry.sources = entry.sources & SOURCES | bit);
     }
 
     /// Takes a source away.

@@ -1,7 +1,7 @@
 //! What the writer forgets: of workers that are full, of an index that is full, and what workers say.
 
 use crate::prefix_index::block_table::NodeId;
-use crate::prefix_index::entries::{EntryId, HoldingSource};
+use crate::prefix_index::entries::{EntryId, HoldingSource, PrefixEntry};
 use crate::prefix_index::index_writer::{HeldBlocks, IndexWriter};
 use crate::prefix_index::tree::Shared;
 
@@ -128,8 +128,28 @@ impl IndexWriter {
         }
     }
 
+    /// What a worker reports from now on is of a while ago, or no longer.
+    pub(super) fn set_replaying(&mut self, worker: u16, is_replaying: bool) {
+        let held = self.held(worker);
+        held.is_replaying = is_replaying;
+        let order = held.sent;
+        let sent: Vec<EntryId> = self.entries.iter(order).collect();
+        sent.into_iter().for_each(|id| self.entries.set_sent_meanwhile(id, false));
+    }
+
+    /// Forgets everything of a worker, at once, but what was sent since its replay began.
+    pub(super) fn clear_as_reported(&mut self, shared: &Shared, worker: u16) {
+        let is_replaying = self.held(worker).is_replaying;
+        self.clear_but(shared, worker, |entry| is_replaying && entry.is_sent_meanwhile());
+    }
+
     /// Forgets everything of a worker, at once.
     pub(super) fn clear(&mut self, shared: &Shared, worker: u16) {
+        self.clear_but(shared, worker, |_| false);
+    }
+
+    /// Forgets everything of a worker but what was sent of these entries.
+    fn clear_but(&mut self, shared: &Shared, worker: u16, stays: impl Fn(&PrefixEntry) -> bool) {
         let held = *self.held(worker);
         let all = self.entries.iter(held.reported).chain(self.entries.iter(held.sent));
         let mut gone: Vec<(u32, EntryId)> = all.map(|id| (self.depth(id), id)).collect();
@@ -137,7 +157,8 @@ impl IndexWriter {
         for (_, id) in gone.into_iter().rev() {
             let entry = self.entries.get(id).copied();
             for source in [HoldingSource::Sent, HoldingSource::Reported] {
-                if entry.is_some_and(|entry| entry.is(source)) {
+                let stays = |entry: &PrefixEntry| source == HoldingSource::Sent && stays(entry);
+                if entry.is_some_and(|entry| entry.is(source) && !stays(&entry)) {
                     self.leave(shared, id, source);
                 }
             }

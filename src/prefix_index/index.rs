@@ -175,9 +175,21 @@ impl PrefixIndex {
         self.change(worker, |writer| writer.removed(&self.shared, worker.slot, hashes));
     }
 
-    /// Forgets everything of a worker, at once: it started anew, or says that its cache is empty.
+    /// Forgets everything of a worker, at once: it started anew.
     pub fn cleared(&self, worker: IndexedWorker) {
         self.change(worker, |writer| writer.clear(&self.shared, worker.slot));
+    }
+
+    /// What a worker reports from now on is of a while ago, such as what it says again to who missed it; or no
+    /// longer.
+    pub fn replays(&self, worker: IndexedWorker, is_replaying: bool) {
+        self.change(worker, |writer| writer.set_replaying(worker.slot, is_replaying));
+    }
+
+    /// A worker reports that its cache is empty: forgets everything of it, at once. While it
+    /// [replays](Self::replays), what was sent there since that began stays: its cache was emptied before.
+    pub fn reported_empty(&self, worker: IndexedWorker) {
+        self.change(worker, |writer| writer.clear_as_reported(&self.shared, worker.slot));
     }
 
     /// The worker is gone: nothing of it stays, and what is said of it from now on is ignored.

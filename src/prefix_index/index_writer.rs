@@ -21,6 +21,8 @@ pub(super) struct HeldBlocks {
     /// What it reports, and was not sent there.
     pub(super) reported: UseOrder,
     pub(super) reported_blocks: usize,
+    /// Whether what it reports is of a while ago.
+    pub(super) is_replaying: bool,
 }
 
 /// What only the writer needs. Everything that readers see is in [`Shared`].
@@ -81,6 +83,9 @@ impl IndexWriter {
             let Some(held) = workers.get_mut(usize::from(worker)) else { continue };
             entries.take_out(&mut held.sent, entry);
             entries.push(&mut held.sent, entry);
+            if held.is_replaying {
+                entries.set_sent_meanwhile(entry, true);
+            }
         }
         self.path = path;
         self.shrink_to(shared, worker, capacity);

@@ -220,6 +220,6 @@ fn config_changes_the_costs_and_is_checked() {
         "config key `prefill_tokens_per_s` is 0; expected a number of at least 1"
     );
     let known =
-        "`prefill_tokens_per_s`, `bytes_per_token`, `decode_ms`, `kv_full_ms`, `transfer_ms`, `zone_label`";
+        "`transfer_ms`, `prefill_tokens_per_s`, `bytes_per_token`, `decode_ms`, `kv_full_ms`, `zone_label`";
     assert_eq!(error("transfer", Value::Int(0)), format!("unknown config key `transfer`; known: {known}"));
 }

@@ -2,6 +2,7 @@
 //! may have.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use sgl_policy_abi::{Init, Value};
@@ -20,15 +21,22 @@ impl<'a> Config<'a> {
     /// so that a misspelt key does not silently mean its default.
     ///
     /// # Errors
-    /// An [`Error`] that names the first unknown key, and those that are known.
+    /// An [`Error`] that names all unknown keys, and those that are known, the nearest first.
     pub fn new(init: &'a Init, known: &[&str]) -> Result<Self, Error> {
-        let Some((key, _)) = init.config.iter().find(|(key, _)| !known.contains(&key.as_str())) else {
+        let keys = init.config.iter().map(|(key, _)| key.as_str());
+        let unknown: Vec<&str> = keys.filter(|key| !known.contains(key)).collect();
+        if unknown.is_empty() {
             return Ok(Self { init });
-        };
-        let mut text = String::from("unknown config key `");
-        text.push_str(key);
-        text.push_str(if known.is_empty() { "`; there are none" } else { "`; known: " });
-        push_words(&mut text, known);
+        }
+        let mut text = String::from("unknown config key");
+        text.push_str(if unknown.len() > 1 { "s " } else { " " });
+        push_words(&mut text, &unknown);
+        text.push_str(if known.is_empty() { "; there are none" } else { "; known: " });
+        let distance = |name: &&str| unknown.iter().map(|key| distance(key, name)).min();
+        let nearest = known.iter().copied().min_by_key(distance);
+        let others = known.iter().copied().filter(|name| Some(*name) != nearest);
+        let listed: Vec<&str> = nearest.into_iter().chain(others).collect();
+        push_words(&mut text, &listed);
         Err(text.into())
     }
 
@@ -113,6 +121,21 @@ impl<'a> Config<'a> {
         let known = value.as_str().and_then(|word| words.iter().position(|known| *known == word));
         known.ok_or_else(|| refused(key, value, |text| push_words(text, words)))
     }
+}
+
+/// How many letters make one word into the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in (1..).zip(one.bytes()) {
+        let (mut left, mut above_left) = (at, at - 1);
+        for (above, own) in row.iter_mut().skip(1).zip(other.bytes()) {
+            let swapped = above_left + usize::from(letter != own);
+            above_left = *above;
+            left = swapped.min(left + 1).min(above_left + 1);
+            *above = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn push_words(text: &mut String, words: &[&str]) {

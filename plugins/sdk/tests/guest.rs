@@ -451,7 +451,12 @@ fn init_error_reaches_the_host_word_for_word() {
     assert_eq!(fail("fail", Value::Str("no weights".to_owned())), "no weights");
     assert_eq!(
         fail("limti", Value::Int(1)),
-        "unknown config key `limti`; known: `fail`, `limit`, `tenant_header`"
+        "unknown config key `limti`; known: `limit`, `fail`, `tenant_header`"
+    );
+    let several = [("tenant", Value::Nil), ("limit", Value::Int(1)), ("heads", Value::Nil)];
+    assert_eq!(
+        Harness::<Echo>::new(several, Vec::new()).expect_err("refused"),
+        "unknown config keys `tenant`, `heads`; known: `fail`, `limit`, `tenant_header`"
     );
     assert_eq!(
         fail("limit", Value::Str("1".to_owned())),

@@ -1,6 +1,7 @@
 //! `sgl-router sim-worker`: a simulated inference server.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -95,6 +96,12 @@ pub struct SimWorkerArgs {
     /// take questions for missed events.
     #[arg(long, value_name = "ENDPOINT")]
     pub kv_events: Option<String>,
+    /// Speaks TLS with this certificate (PEM, those of its issuers behind it) and the key of `--tls-key`.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Pushes loads too, as sglang does, at the ports after those.
     #[arg(long)]
     pub push_load: bool,
@@ -131,6 +138,8 @@ impl From<SimWorkerArgs> for SimConfig {
             engine: args.engine,
             dp_size: args.dp_size,
             kv_events: args.kv_events,
+            tls_cert: args.tls_cert,
+            tls_key: args.tls_key,
             push_load: args.push_load,
         }
     }

@@ -28,6 +28,7 @@ pub(crate) mod worker_entry;
 pub(crate) mod worker_source;
 pub(crate) mod access_log_section;
 pub(crate) mod router;
+pub(crate) mod near_names;
 mod toml_text;
 pub(crate) mod files;
 pub(crate) mod fixed;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
+use crate::config::near_names::nearest_first;
 use sgl_upstream::without_user;
 use sglang_router_rs::config::Fault;
 
@@ -37,7 +38,8 @@ pub(crate) fn read<T: for<'de> Deserialize<'de> + Default>(text: &str) -> (T, Ve
         };
         let way = error.span().and_then(|span| find(document.get_ref(), &span));
         let path = way.as_deref().map(shown).unwrap_or_default();
-        faults.push(Fault::text(path, line(text, error.span().as_ref()), without_user(error.message())));
+        let told = nearest_first(&without_user(error.message()));
+        faults.push(Fault::text(path, line(text, error.span().as_ref()), told));
         let removed = way.is_some_and(|way| remove(document.get_mut(), &way));
         if !removed {
             return (T::default(), faults);
@@ -139,7 +141,7 @@ allowed_syscalls = ["a", 7]
         let found = faults(text);
         let expected = [
             ("policy (line 2)", "integer `5`"),
-            ("polcy (line 3)", "unknown field `polcy`"),
+            ("polcy (line 3)", "unknown field `polcy`, expected one of `policy`, "),
             ("server.port (line 5)", "string \"many\""),
             ("server.hots (line 6)", "unknown field `hots`"),
             ("workers[1].weight (line 11)", "string \"heavy\""),

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::config::near_names::nearest_first;
 use crate::config::plugin_entry::PluginEntry;
 use crate::manage::error::ManageError;
 use sglang_router_rs::config::{Fault, PluginOptions, Rollout, WasmPolicyConfig};
@@ -92,7 +93,8 @@ impl Settings {
             let (alone, mut table) = (only(&self.0, &way), before.clone());
             merge(&mut table, &alone);
             if let Err(error) = serde_json::from_value::<PluginEntry>(table) {
-                reasons.push(Fault::text(way.join("."), None, error.to_string()).to_string());
+                let told = nearest_first(&error.to_string());
+                reasons.push(Fault::text(way.join("."), None, told).to_string());
             }
         }
         let reason = if reasons.is_empty() { first.to_string() } else { reasons.join("; ") };
@@ -235,7 +237,7 @@ mod tests {
             "the settings cannot be used: max_memory_bytes: invalid type: string \"many\"",
             "max_time: unknown field `max_time`",
             "options.breaker.failures: invalid type: string \"few\"",
-            "options.min_warmth: unknown field `min_warmth`",
+            "options.min_warmth: unknown field `min_warmth`, expected one of `min_warm`, ",
             "options.rollout: invalid type: string \"x\"",
         ];
         assert_eq!(parts.len(), expected.len(), "{error}");

@@ -1,10 +1,12 @@
 //! What an operator or a test may choose, and the check of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
 use crate::sim::dialect::Dialect;
 use crate::sim::prompt_reader::TOKENS_PER_BLOCK;
+use sgl_upstream::PemFault;
 use sglang_router_rs::core::WorkerRole;
 
 /// Bound on counts: far beyond any real batch, and small enough to add up.
@@ -75,6 +77,11 @@ pub struct SimConfig {
     /// them all come as many ports to ask for missed batches at. Needs an engine that has events. Default
     /// none.
     pub kv_events: Option<String>,
+    /// Certificate in PEM, its own first and those of its issuers behind it, to speak TLS with; together with
+    /// `tls_key`. Default none: no TLS.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key in PEM. Default none.
+    pub tls_key: Option<PathBuf>,
     /// Loads are pushed too, at the ports after those of `kv_events`. SGLang only. Default no.
     pub push_load: bool,
 }
@@ -106,6 +113,8 @@ impl Default for SimConfig {
             engine: None,
             dp_size: 1,
             kv_events: None,
+            tls_cert: None,
+            tls_key: None,
             push_load: false,
         }
     }
@@ -151,6 +160,11 @@ impl SimConfig {
         ];
         faults.extend(ranges.into_iter().flatten());
         faults.extend(self.faults_of_engine());
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => faults.push("tls-cert is set: expected tls-key too".to_owned()),
+            (None, Some(_)) => faults.push("tls-key is set: expected tls-cert too".to_owned()),
+            _ => {}
+        }
         if faults.is_empty() { Ok(()) } else { Err(SimError::Config { faults }) }
     }
 
@@ -209,6 +223,9 @@ pub enum SimError {
         /// Every fault: what was found and what was expected.
         faults: Vec<String>,
     },
+    /// Files of TLS that cannot be used.
+    #[error("bad TLS of the simulated worker")]
+    Tls(#[from] PemFault),
     /// The address could not be listened on.
     #[error("cannot listen on {host}:{port}")]
     Bind {
@@ -240,6 +257,7 @@ mod tests {
             fail_rate: 1.5,
             time_scale: f64::NAN,
             fail_status: 200,
+            tls_key: Some("key.pem".into()),
             ..SimConfig::default()
         };
         let message = config.check().unwrap_err().to_string();
@@ -250,6 +268,7 @@ mod tests {
             "fail-rate is 1.5",
             "time-scale",
             "fail-status is 200",
+            "tls-key is set: expected tls-cert too",
         ] {
             assert!(message.contains(name), "{name} is missing in: {message}");
         }

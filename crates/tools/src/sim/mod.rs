@@ -58,6 +58,7 @@ mod kept_responses;
 mod dialects;
 mod load_feed;
 mod routes;
+mod sim_tls;
 mod server;
 
 pub use config::{SimConfig, SimError};

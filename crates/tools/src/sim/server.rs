@@ -9,12 +9,14 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use sgl_zmtp::Publisher;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use crate::sim::config::{SimConfig, SimError};
 use crate::sim::dialect::Dialect;
@@ -22,6 +24,7 @@ use crate::sim::kv_sockets::KvSockets;
 use crate::sim::load_feed::push_loads;
 use crate::sim::ranks::Ranks;
 use crate::sim::routes::Routes;
+use crate::sim::sim_tls::acceptor;
 
 /// Pause after a failed accept, so that running out of file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -32,6 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// running requests end first.
 pub struct SimWorker {
     addr: SocketAddr,
+    is_tls: bool,
     ranks: Arc<Ranks>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -60,10 +64,15 @@ impl SimWorker {
         let bind_error = |source| SimError::Bind { host: config.host.clone(), port: config.port, source };
         let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(bind_error)?;
         let addr = listener.local_addr().map_err(bind_error)?;
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(certificate), Some(key)) => Some(acceptor(certificate, key)?),
+            _ => None,
+        };
         let ranks = Arc::new(Ranks::new(&config, KvSockets::bind(&config).await?));
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, Arc::clone(&ranks), stopped));
-        Ok(Self { addr, ranks, stop: Some(stop), serving })
+        let is_tls = tls.is_some();
+        let serving = tokio::spawn(serve(listener, tls, Arc::clone(&ranks), stopped));
+        Ok(Self { addr, is_tls, ranks, stop: Some(stop), serving })
     }
 
     /// Where it listens, with the port that was picked.
@@ -71,9 +80,9 @@ impl SimWorker {
         self.addr
     }
 
-    /// Base URL, as `http://127.0.0.1:30000`.
+    /// Base URL, as `http://127.0.0.1:30000`; with TLS `https://…`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.addr)
     }
 
     /// Who listens to the loads that it pushes.
@@ -145,10 +154,16 @@ impl Drop for SimWorker {
     }
 }
 
-async fn serve(listener: TcpListener, ranks: Arc<Ranks>, stopped: oneshot::Receiver<()>) {
+async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    ranks: Arc<Ranks>,
+    stopped: oneshot::Receiver<()>,
+) {
     let (dialect, grace) = (ranks.config().engine, ranks.config().shutdown_grace);
     let mut serving = Serving {
         listener,
+        tls,
         routes: Arc::new(Routes::new(Arc::clone(&ranks))),
         graceful: GracefulShutdown::new(),
         connections: JoinSet::new(),
@@ -190,6 +205,7 @@ async fn serve(listener: TcpListener, ranks: Arc<Ranks>, stopped: oneshot::Recei
 /// The listener and what came over it.
 struct Serving {
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     routes: Arc<Routes>,
     graceful: GracefulShutdown,
     connections: JoinSet<()>,
@@ -203,7 +219,9 @@ impl Serving {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        self.connections.spawn(connection(stream, Arc::clone(&self.routes), &self.graceful));
+                        let routes = Arc::clone(&self.routes);
+                        let ends = self.graceful.watcher();
+                        self.connections.spawn(connection(stream, self.tls.clone(), routes, ends));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the simulated worker could not accept a connection");
@@ -218,15 +236,23 @@ impl Serving {
 }
 
 /// Serves one connection. Its errors are its client's doing: resets and malformed requests.
-fn connection(
-    stream: TcpStream,
-    routes: Arc<Routes>,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + use<> {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Arc<Routes>, ends: Watcher) {
     // A token must not wait for the acknowledgement of the one before it.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let Some(tls) = tls else { return serve_stream(stream, routes, ends).await };
+    match tls.accept(stream).await {
+        Ok(stream) => serve_stream(stream, routes, ends).await,
+        Err(error) => tracing::debug!(%error, "a client of the simulated worker did not come to speak TLS"),
+    }
+}
+
+async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    routes: Arc<Routes>,
+    ends: Watcher,
+) {
     let service = service_fn(move |request| {
         let routes = Arc::clone(&routes);
         async move { Ok::<_, Infallible>(routes.answer(request).await) }
@@ -234,10 +260,7 @@ fn connection(
     let mut http = http1::Builder::new();
     // Idle connections stay open, as load generators and routers expect of a worker.
     http.header_read_timeout(None);
-    let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-    async move {
-        if let Err(error) = connection.await {
-            tracing::trace!(%error, "a connection of the simulated worker ended early");
-        }
+    if let Err(error) = ends.watch(http.serve_connection(TokioIo::new(stream), service)).await {
+        tracing::trace!(%error, "a connection of the simulated worker ended early");
     }
 }

@@ -56,12 +56,12 @@ impl<'a> HeldBlocksChange<'a> {
         }
     }
 
-    /// Nothing is held any more, by no rank.
+    /// Nothing was held any more then, by no rank.
     pub(crate) fn cleared(&mut self) {
         self.run.clear();
         self.gone.clear();
         *self.others = OtherHolders::new();
-        self.index.cleared(self.worker);
+        self.index.reported_empty(self.worker);
     }
 
     fn flush_run(&mut self) {

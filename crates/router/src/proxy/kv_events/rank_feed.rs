@@ -90,6 +90,14 @@ impl RankFeed {
         self.chains = taken.await.ok();
     }
 
+    /// What the rank says from now on was missed before, or no longer. Where a worker has several ranks, what
+    /// was sent to it is not forgotten for what one of them says.
+    pub(crate) fn replays(&self, is_replaying: bool) {
+        if let Some(index) = self.worker.roster.prefix_index() {
+            index.replays(self.worker.worker, is_replaying);
+        }
+    }
+
     /// Forgets all that the rank said.
     pub(crate) fn forget(&mut self) {
         let Some((index, chains)) = self.worker.roster.prefix_index().zip(self.chains.as_mut()) else {

@@ -138,8 +138,15 @@ impl Subscriber {
         self.feed.forget();
     }
 
-    /// Takes what was missed since the last batch, or forgets what was taken.
+    /// Takes what was missed since the last batch, or forgets what was taken. What is sent to the worker
+    /// meanwhile is newer than all that it says again.
     async fn catch_up(&mut self) {
+        self.feed.replays(true);
+        self.take_missed().await;
+        self.feed.replays(false);
+    }
+
+    async fn take_missed(&mut self) {
         let knows = self.sequence.last().is_some();
         let caught_up = match &self.source.replay {
             Some(place) => {

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::{Value, json};
 use sgl_router::{BatchEnd, EventKind, RunningRouter, Target};
+use sgl_testkit::client::{call, post};
 use sgl_testkit::router;
 use sgl_testkit::waits::{eventually, until};
+
+use tokio::sync::Semaphore;
 
 use crate::proxy::kv_rig::{Stub, batch, held, holds, removed, start, stored};
 
@@ -53,6 +57,36 @@ async fn gap_is_filled_by_what_the_engine_replays() {
     assert_eq!(feed.batches(BatchEnd::Replayed), replayed + 3);
     until(async || feed.batches(BatchEnd::Repeated) == repeated + 1).await;
     assert_eq!((feed.batches(BatchEnd::Missed), feed.times_forgotten()), (0, 0));
+}
+
+#[tokio::test]
+async fn cache_that_was_emptied_a_while_ago_takes_nothing_with_it_that_was_sent_since() {
+    let mut stub = Stub::replaying().await;
+    let url = stub.worker.url();
+    let (router, target) = listened_to(&mut stub).await;
+    let send = async |nth: u32| {
+        let body = json!({"model": "sim-model", "prompt": prompt(nth)}).to_string();
+        assert_eq!(
+            call(router.addresses().data, post("/v1/completions", &body)).await.status,
+            StatusCode::OK
+        );
+        holds(&router, &url, &prompt(nth), 16).await;
+    };
+    send(7).await;
+    let gate = Arc::new(Semaphore::new(0));
+    stub.replay().gate = Some(Arc::clone(&gate));
+    let asked = stub.replay().asked.len();
+    stub.lose(&json!([{"type": "AllBlocksCleared"}]));
+    stub.send(&holding(3));
+    until(async || stub.replay().asked.len() > asked).await;
+    send(8).await;
+    gate.add_permits(1);
+    holds(&router, &url, &prompt(3), 16).await;
+    let believed = [1, 7, 8].map(|nth| held(&router, &url, &prompt(nth)));
+    assert_eq!((believed, target.feed().events(EventKind::Cleared)), ([0, 0, 16], 1));
+    // As it is published, it says that all is gone.
+    stub.send(&json!([{"type": "AllBlocksCleared"}]));
+    holds(&router, &url, &prompt(8), 0).await;
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use sglang_router_rs::core::CandidateWorkers;
 use sglang_router_rs::policies::PolicyFactory;
 use sglang_router_rs::types::{PrefixBlocks, PrefixHasher, PrefixSeed};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 /// A router whose plugin wants to know who holds what, and chooses the first worker.
 pub(crate) async fn start(config: CheckedConfig) -> RunningRouter {
@@ -74,6 +75,8 @@ pub(crate) struct Replay {
     pub(crate) refuses: bool,
     /// From which number on it was asked.
     pub(crate) asked: Vec<u64>,
+    /// Each answer waits for one of its permits, if it has such a gate.
+    pub(crate) gate: Option<Arc<Semaphore>>,
 }
 
 /// An engine that publishes what a test says.
@@ -193,6 +196,10 @@ async fn answer_replays(stream: TcpStream, replay: Arc<Mutex<Replay>>) -> Result
             }
             replay.batches.range(first..).map(|(number, bytes)| (*number, bytes.clone())).collect()
         };
+        let gate = replay.lock().gate.clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.expect("it stays open").forget();
+        }
         for (number, bytes) in batches.into_iter().chain([(u64::MAX, Bytes::new())]) {
             let number = Bytes::copy_from_slice(&number.to_be_bytes());
             asker.send(&[Bytes::new(), Bytes::new(), number, bytes]).await?;

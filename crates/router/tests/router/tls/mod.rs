@@ -8,3 +8,4 @@ mod http2_deadlines;
 mod http2_workers;
 mod to_clients;
 mod to_workers;
+mod simulated_workers;
