@@ -5,6 +5,7 @@
 //! | `GET /workers`, `GET /workers/{id}` | [`WorkerList`] of [`WorkerView`]s, [`WorkerView`] |
 //! | `DELETE /workers/{id}` | [`WorkerRemoval`] |
 //! | `GET /list_workers`, `GET /get_loads` | [`WorkerUrls`], [`WorkerLoads`] |
+//! | `GET /v1/sources` | [`SourceList`] of [`SourceView`]s |
 //! | `GET /v1/plugins`, `GET /v1/plugins/{name}` | [`PluginList`] of [`PluginSummary`]s, [`PluginView`] |
 //! | `PUT /v1/plugins/{name}`, `PATCH …/config` | [`Pushed`], or a stream of [`ProgressLine`]s |
 //! | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | [`DecisionList`], [`RequestRecord`] |
@@ -31,6 +32,7 @@ mod request_record;
 mod queue_view;
 mod finished_session;
 mod router_status;
+mod source_view;
 
 pub use crate::finished_session::FinishedSession;
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
@@ -46,6 +48,7 @@ pub use crate::router_status::{
     EventList, EventView, LatencyView, RequestCounts, RouterStatus, WorkerCounts,
 };
 pub use crate::signature_header::SIGNATURE_HEADER;
+pub use crate::source_view::{SourceList, SourceMemberView, SourceView};
 #[cfg(feature = "server")]
 pub use crate::told_problem::ToldProblem;
 pub use crate::worker_list_views::{WorkerLoad, WorkerLoads, WorkerRemoval, WorkerUrls};

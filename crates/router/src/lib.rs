@@ -13,6 +13,7 @@ mod manage;
 mod tls;
 mod tokens;
 mod proxy;
+mod sources;
 mod admin;
 pub mod cli;
 

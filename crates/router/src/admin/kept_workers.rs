@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::config::worker_entry::WorkerEntry;
+use crate::config::worker_source::WorkerSource;
+use crate::proxy::{AddError, Backends};
 use sglang_router_rs::types::{file, shown_path};
 
 const FILE: &str = "workers.json";
@@ -67,6 +69,21 @@ impl KeptWorkers {
     /// All of them, by their URLs.
     pub fn entries(&self) -> Vec<WorkerEntry> {
         self.entries.lock().values().cloned().collect()
+    }
+
+    /// Adds all of them; workers that are there already stay as they are.
+    pub(crate) fn add_all(&self, backends: &Backends) {
+        for entry in self.entries() {
+            match backends.add_from(WorkerSource::Operator, &entry) {
+                Ok(_) => tracing::info!(worker = entry.url, "added from the state directory"),
+                Err(AddError::Fleet(_)) => {
+                    tracing::info!(worker = entry.url, "the configuration wins over the state directory");
+                }
+                Err(error) => {
+                    tracing::error!(worker = entry.url, %error, "not added from the state directory")
+                }
+            }
+        }
     }
 
     /// Waits until no change is under way.

@@ -9,6 +9,7 @@
 //! | admin | `DELETE /workers?url=…`, `DELETE /workers/{id}` | drains, then removes |
 //! | admin | `GET /workers/{id}`, `PATCH /workers/{id}` | one worker; changes it |
 //! | admin | `/add_worker`, `/remove_worker`, `/list_workers`, `/get_loads` | the same as other routers have it |
+//! | admin | `GET /v1/sources` | where workers come from, and what each source says |
 //! | admin | `POST /flush_cache` and the like, `POST /v1/fanout/{path}` | to the workers, all or some |
 //! | admin | `GET /v1/plugins`, `GET /v1/plugins/{name}` | what is known of plugins |
 //! | admin | `PUT /v1/plugins/{name}` | loads a module, or replaces the one of that name |
@@ -39,6 +40,7 @@ mod worker_views;
 mod worker_change;
 pub(crate) mod workers;
 pub(crate) mod worker_aliases;
+pub(crate) mod worker_sources;
 pub(crate) mod client_side;
 mod fan_out_view;
 pub(crate) mod fan_out;

@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
-use crate::admin::{decisions, fan_out, queue, sessions, status, worker_aliases, workers};
+use crate::admin::{decisions, fan_out, queue, sessions, status, worker_aliases, worker_sources, workers};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -40,6 +40,7 @@ use crate::admin::{decisions, fan_out, queue, sessions, status, worker_aliases, 
         worker_aliases::list_workers,
         worker_aliases::loads,
         worker_aliases::loads_as_engines,
+        worker_sources::list,
         fan_out::fan_out,
         fan_out::fan_out_any,
         describe,

@@ -18,14 +18,13 @@ use crate::admin::who::ChangeLog;
 use crate::admin::workers::Workers;
 use crate::admin::{
     client_side, decisions, extract, fan_out, guard, listener, metrics_page, openapi, page, plugins, queue,
-    sessions, status, who, worker_aliases, workers,
+    sessions, status, who, worker_aliases, worker_sources, workers,
 };
 use crate::cli::request_logs::{open_access_log, open_recorder};
 use crate::cli::start_error::StartError;
 use crate::cli::version;
 use crate::config::TokenizerEntry;
 use crate::config::checked::CheckedConfig;
-use crate::config::worker_source::WorkerSource;
 use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
@@ -33,9 +32,9 @@ use crate::manage::registry_modules::RegistryModules;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
 use crate::metrics::Metrics;
-use crate::proxy::AddError;
 use crate::proxy::client_keys;
-use crate::proxy::{Backends, DataPlane, DataServer};
+use crate::proxy::{DataPlane, DataServer};
+use crate::sources;
 use crate::tls::{CertificateWatch, ListenerTls};
 use crate::tokens::TokenizerSet;
 use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
@@ -113,7 +112,9 @@ impl RunningRouter {
             proxy.backends().add(worker)?;
         }
         let kept = config.state_dir.as_deref().map(|dir| Arc::new(KeptWorkers::open(dir)));
-        add_kept(kept.as_deref(), proxy.backends());
+        kept.iter().for_each(|kept| kept.add_all(proxy.backends()));
+        let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
+        let (board, following) = sources::start(config.sources, proxy.backends(), &metrics, &stop_operations);
         let allowed = config.operations;
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
@@ -125,6 +126,7 @@ impl RunningRouter {
         let aliases = Workers::new(Arc::clone(proxy.backends()), kept.clone());
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(worker_aliases::routes(aliases))
+            .merge(worker_sources::routes(board))
             .merge(fan_out::routes(Arc::clone(proxy.backends())))
             .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
             .merge(decisions::routes(recorder))
@@ -142,7 +144,6 @@ impl RunningRouter {
         let guard = Guard::new(None, hosts);
         let metrics_routes =
             metrics_page::routes(metrics).layer(middleware::from_fn_with_state(guard, guard::check));
-        let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
         let mut operations = vec![
             tokio::spawn(listener::serve(
                 metrics_listener,
@@ -168,6 +169,7 @@ impl RunningRouter {
         operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
         let keys = proxy.client_keys().map(Arc::clone);
         operations.extend(keys.map(|keys| tokio::spawn(client_keys::watch(keys, stop_operations.clone()))));
+        operations.extend(following);
         if manager.keeps() {
             operations.push(tokio::spawn(keep_up(Arc::clone(&manager), stop_operations.clone())));
         }
@@ -222,19 +224,6 @@ impl RunningRouter {
         drop(self.stop_operations);
         for task in self.operations {
             let _ = task.await;
-        }
-    }
-}
-
-/// Adds the workers that operators added before the restart; the configuration wins.
-fn add_kept(kept: Option<&KeptWorkers>, backends: &Backends) {
-    for entry in kept.map(KeptWorkers::entries).unwrap_or_default() {
-        match backends.add_from(WorkerSource::Operator, &entry) {
-            Ok(_) => tracing::info!(worker = entry.url, "added from the state directory"),
-            Err(AddError::Fleet(_)) => {
-                tracing::info!(worker = entry.url, "the configuration wins over the state directory")
-            }
-            Err(error) => tracing::error!(worker = entry.url, %error, "not added from the state directory"),
         }
     }
 }

@@ -17,6 +17,7 @@ impl FlagKeys {
             listeners(args).into_iter().chain(args.tls.given()).chain(limits(args)).chain(plugins(args));
         let single = single.chain(args.calls.given()).chain(args.registry.given());
         let single = single.chain(args.watching.given());
+        let single = single.chain(args.sources.given());
         let given = single.filter(|(_, _, is_given)| *is_given);
         let mut keys: Vec<_> = given.map(|(key, flag, _)| (key.to_owned(), flag)).collect();
         if args.has_workers() {

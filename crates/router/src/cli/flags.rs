@@ -12,6 +12,7 @@ use crate::cli::foreign;
 use crate::cli::foreign::ForeignArgs;
 use crate::cli::registry_flags::RegistryArgs;
 use crate::cli::setting::setting;
+use crate::cli::source_flags::SourceFlags;
 use crate::cli::tls_flags::TlsArgs;
 use crate::cli::watch_flags::WatchFlags;
 use crate::config::plugin_entry::set_module;
@@ -55,6 +56,9 @@ pub struct ServeArgs {
     /// A decode worker; may be given more than once
     #[arg(long, value_name = "URL")]
     pub decode: Vec<String>,
+    /// Where workers come from
+    #[command(flatten)]
+    pub sources: SourceFlags,
     /// Each data-parallel rank of an engine is a worker of its own for policies
     #[arg(long)]
     pub dp_aware: bool,
@@ -235,6 +239,7 @@ impl ServeArgs {
         self.calls.lay_over(config);
         self.registry.lay_over(config);
         self.watching.lay_over(config);
+        self.sources.lay_over(config, faults);
         set(&self.policy_name().map(str::to_owned), &mut config.policy);
         let workers = self.workers(faults);
         if !workers.is_empty() {

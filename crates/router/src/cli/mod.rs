@@ -5,6 +5,7 @@ pub(crate) mod tls_flags;
 mod call_flags;
 mod registry_flags;
 mod watch_flags;
+mod source_flags;
 pub mod foreign;
 mod flags;
 mod serve_flags;

@@ -12,7 +12,7 @@ use crate::cli::foreign::ForeignArgs;
 const VARIABLE_PREFIX: &str = "SGL_ROUTER_";
 
 /// Headings of the help, with the flags below each.
-const GROUPS: [(&str, &[&str]); 11] = [
+const GROUPS: [(&str, &[&str]); 12] = [
     (
         "Clients",
         &["host", "port", "max-payload-size", "max-total-body-bytes", "max-connections", "worker-header"],
@@ -38,6 +38,19 @@ const GROUPS: [(&str, &[&str]); 11] = [
         ],
     ),
     ("Workers", &["worker-urls", "prefill", "decode", "dp-aware"]),
+    (
+        "Sources of workers",
+        &[
+            "worker-file",
+            "worker-dns",
+            "service-discovery",
+            "selector",
+            "prefill-selector",
+            "decode-selector",
+            "service-discovery-port",
+            "service-discovery-namespace",
+        ],
+    ),
     (
         "Policy and plugins",
         &[

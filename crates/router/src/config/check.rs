@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::access_log_section::AccessLogSettings;
 use crate::config::calls_section::CallSettings;
 use crate::config::check_queue::check_queue;
+use crate::config::check_sources::check_sources;
 use crate::config::check_tls::{check_http2, check_listener_tls, check_worker_tls};
 use crate::config::check_tokenizers::{check_tokenizers, check_tokenizing};
 use crate::config::check_trust::check_trust;
@@ -71,6 +72,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
     check_trust(&config, &mut faults);
     check_tokenizers(&config.tokenizers, &mut faults);
     let workers = check_workers(&config.workers, &mut faults);
+    let sources = check_sources(&config.sources, &mut faults);
     let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
     let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
     let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
@@ -113,6 +115,7 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         records,
         access_log,
         workers,
+        sources,
         tokenizers: config.tokenizers,
         trust: config.trust,
         plugins: plugins.good,

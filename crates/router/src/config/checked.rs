@@ -14,6 +14,7 @@ use crate::config::plugin_entry::PluginEntry;
 use crate::config::registry_section::ModuleRegistrySettings;
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::RetryOn;
+use crate::config::sources_section::SourceSettings;
 use crate::config::tls_section::{Http2Settings, ListenerTlsSettings};
 use crate::config::tokenizer_entry::TokenizerEntry;
 use crate::config::worker_entry::WorkerEntry;
@@ -56,6 +57,8 @@ pub struct CheckedConfig {
     pub records: Option<RecordSettings>,
     /// Where each request has a line; `None` = nowhere.
     pub access_log: Option<AccessLogSettings>,
+    /// Where workers come from beside these.
+    pub sources: SourceSettings,
     /// The workers at start; their URLs are valid and unique.
     pub workers: Vec<WorkerEntry>,
     /// The tokenizers; their models are unique.

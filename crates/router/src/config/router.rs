@@ -17,6 +17,7 @@ use crate::config::queue_section::QueueSection;
 use crate::config::registry_section::RegistrySection;
 use crate::config::requests_section::RequestsSection;
 use crate::config::retry_on::RetryCondition;
+use crate::config::sources_section::SourcesSection;
 use crate::config::tls_section::{Http2Section, ListenerTlsSection, WorkerTlsSection};
 use crate::config::tokenizer_entry::{TokenizerEntry, TokenizingSection};
 use crate::config::worker_entry::WorkerEntry;
@@ -71,6 +72,8 @@ pub struct RouterConfig {
     pub retry: RetrySection,
     /// Active health checks.
     pub health: HealthSection,
+    /// Where workers come from beside this file.
+    pub sources: SourcesSection,
     /// When a failing worker is taken out of the path.
     pub circuit_breaker: CircuitSection,
     /// What tokenizing may take.
@@ -112,6 +115,7 @@ impl Default for RouterConfig {
             upstream: UpstreamSection::default(),
             retry: RetrySection::default(),
             health: HealthSection::default(),
+            sources: SourcesSection::default(),
             circuit_breaker: CircuitSection::default(),
             tokenizing: TokenizingSection::default(),
             tokenizers: Vec::new(),

@@ -241,6 +241,18 @@ metrics! {
 }
 
 metrics! {
+    /// Sources of workers.
+    SOURCE_METRICS "sgl_router":
+
+    SOURCE_WORKERS = Gauge "source_workers" ["source", "name", "state"]
+        "Workers that a source tells of, by what became of them";
+    SOURCE_AGE = Gauge "source_age_seconds" ["source", "name"]
+        "Time since a source was last answered";
+    SOURCE_FAILURES = Counter "source_failures" ["source", "name", "cause"]
+        "Times that a source did not tell its workers";
+}
+
+metrics! {
     /// Certificates of the router.
     TLS_METRICS "sgl_router":
 
@@ -253,9 +265,10 @@ metrics! {
 }
 
 /// All of them, as the documents show them: the heading of a table, and its metrics.
-pub const TABLES: [(&str, &[Metric]); 6] = [
+pub const TABLES: [(&str, &[Metric]); 7] = [
     ("Requests", REQUEST_METRICS),
     ("Workers", WORKER_METRICS),
+    ("Sources of workers", SOURCE_METRICS),
     ("TLS", TLS_METRICS),
     ("Plugins", PLUGIN_METRICS),
     ("Build", BUILD_METRICS),

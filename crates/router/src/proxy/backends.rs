@@ -257,6 +257,28 @@ impl Backends {
         self.roster.undrain(&url).map(Ok)
     }
 
+    /// The source of a worker says that it is ready for requests, or not. One that an operator has drained
+    /// stays drained; one that is another source's, or is being removed, stays as it is. True if something
+    /// changed.
+    pub(crate) fn set_ready(&self, source: WorkerSource, url: &str, is_ready: bool) -> bool {
+        let url = normal(url);
+        let mut keepers = self.keepers.lock();
+        let is_leaving = keepers.leaving.contains_key(&url);
+        let Some(origin) = keepers.origins.get_mut(&url).filter(|origin| origin.source == source) else {
+            return false;
+        };
+        let was_ready = !std::mem::replace(&mut origin.by_source, !is_ready);
+        if was_ready == is_ready || is_leaving {
+            return false;
+        }
+        if !is_ready {
+            self.roster.drain(&url);
+        } else if !origin.by_operator {
+            self.roster.undrain(&url);
+        }
+        true
+    }
+
     /// Takes a worker out at once; its requests in flight go on. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
         self.take_out(&mut self.keepers.lock(), &normal(url))

@@ -54,6 +54,11 @@ impl Succession {
         self.limit
     }
 
+    /// True if that time is over.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     /// True if those that leave may go without harm to requests.
     pub fn is_ready(&self) -> bool {
         let staying: Vec<_> = self.staying.iter().filter_map(|url| self.roster.find(url)).collect();

@@ -15,4 +15,5 @@ mod held_heads;
 mod plugins_over_http;
 mod proxy;
 mod registries;
+mod sources;
 mod tls;

@@ -1,12 +1,8 @@
 //! Flags about workers: which there are, pairs, discovery, and how they are found well.
 
 use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, Vllm, VllmBinary};
-use crate::cli::foreign::flag::FlagValues::{Many, Nothing, One};
+use crate::cli::foreign::flag::FlagValues::{Nothing, One};
 use crate::cli::foreign::flag::{ForeignFlag, ignored, means, refused, same};
-
-/// Where Kubernetes is asked for workers.
-const DISCOVERY: &str = "workers are not found through Kubernetes yet: name them with `--worker-urls`, or \
-                         have them added with `POST /workers` on the operators' port";
 
 pub(crate) const OF_WORKERS: &[ForeignFlag] = &[
     same("host", Both, "an IP address or `localhost`; in a container say `--host 0.0.0.0`")
@@ -66,12 +62,13 @@ pub(crate) const OF_WORKERS: &[ForeignFlag] = &[
     same("prefill", Both, "`URL [BOOTSTRAP_PORT]`, or `none` for the port"),
     same("decode", Both, ""),
     refused("mini-lb", Both, Nothing, "that is a balancer in Python for debugging; leave it out"),
-    refused("service-discovery", Both, Nothing, DISCOVERY),
-    refused("selector", Both, Many, DISCOVERY),
-    refused("prefill-selector", Both, Many, DISCOVERY),
-    refused("decode-selector", Both, Many, DISCOVERY),
-    refused("service-discovery-port", Both, One, DISCOVERY),
-    refused("service-discovery-namespace", Both, One, DISCOVERY),
+    same("service-discovery", Both, "pods are selected by the server, and are workers once they are `Ready`"),
+    same("selector", Both, "only with `--service-discovery`"),
+    same("prefill-selector", Both, "annotations `sglang.ai/bootstrap-port`, `vllm.ai/bootstrap-port`"),
+    same("decode-selector", Both, ""),
+    same("service-discovery-port", Both, ""),
+    same("service-discovery-namespace", Both, "`*` is all, which needs a ClusterRole")
+        .defaults("all", "the router's own"),
     same("health-check-interval-secs", Both, "").defaults("60", "10"),
     same("health-check-timeout-secs", Both, ""),
     same("health-check-endpoint", Both, ""),

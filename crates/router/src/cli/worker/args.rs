@@ -29,6 +29,8 @@ pub struct WorkerArgs {
 pub enum WorkerCommand {
     /// Lists the workers: where they come from, and whether they get requests
     List,
+    /// Lists the sources of workers: when each was last answered, and what became of its workers
+    Sources,
     /// Adds a worker; it gets requests from the first health check that passes
     Add(NewWorker),
     /// Changes a worker while it serves; null is the default of a key

@@ -4,6 +4,7 @@
 
 mod args;
 mod worker_settings;
+mod sources_page;
 mod run;
 
 pub use crate::cli::worker::args::WorkerArgs;

@@ -14,8 +14,9 @@ use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::table;
 use crate::cli::status::worker_state;
 use crate::cli::worker::args::{OneWorker, WorkerArgs, WorkerCommand};
+use crate::cli::worker::sources_page::sources_page;
 use crate::cli::worker::worker_settings::body_of;
-use sgl_api::{WorkerList, WorkerRemoval, WorkerView, problem_code};
+use sgl_api::{SourceList, WorkerList, WorkerRemoval, WorkerView, problem_code};
 use sglang_router_rs::types::printable;
 
 /// How often a worker is looked at that is waited for.
@@ -44,6 +45,10 @@ async fn command(client: &AdminClient, command: &WorkerCommand, json: bool) -> R
         WorkerCommand::List => {
             let list: WorkerList = client.json(Call::new(Method::GET, "/workers")).await?;
             print(&list, json, |list| table(&HEAD, &list.workers.iter().map(row).collect::<Vec<_>>()))
+        }
+        WorkerCommand::Sources => {
+            let list: SourceList = client.json(Call::new(Method::GET, "/v1/sources")).await?;
+            print(&list, json, sources_page)
         }
         WorkerCommand::Add(new) => {
             let mut body = body_of(&new.settings, new.api_key_file.as_deref())?;

@@ -1,0 +1,51 @@
+//! What a pod says of the worker in it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::config::sources_section::KubernetesSettings;
+use crate::config::worker_entry::WorkerEntry;
+use crate::sources::offer::{Offer, OfferedState};
+use sgl_upstream::WorkerUrl;
+use sglang_router_rs::core::WorkerRole;
+
+/// The name of a pod within the cluster.
+pub(crate) fn id_of(pod: &Pod) -> String {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!("{}/{}", part(&pod.metadata.namespace), part(&pod.metadata.name))
+}
+
+/// The worker of a pod; `None` if it is over, or has no address yet.
+pub(crate) fn offer_of(pod: &Pod, role: WorkerRole, settings: &KubernetesSettings) -> Option<Offer> {
+    let status = pod.status.as_ref()?;
+    if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+        return None;
+    }
+    let address: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
+    let url = format!("http://{}", SocketAddr::new(address, settings.port));
+    let url = WorkerUrl::parse(&url).ok()?.to_string();
+    let bootstrap_port = (role == WorkerRole::Prefill).then(|| bootstrap_port(pod, settings)).flatten();
+    let entry = WorkerEntry { url, role, bootstrap_port, ..settings.worker.clone() };
+    let incarnation = pod.metadata.uid.clone().unwrap_or_default();
+    Some(Offer { entry, readiness: readiness(pod), incarnation })
+}
+
+fn readiness(pod: &Pod) -> OfferedState {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return OfferedState::Leaving;
+    }
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    if ready.any(|condition| condition.status == "True") {
+        OfferedState::Ready
+    } else {
+        OfferedState::NotReady
+    }
+}
+
+fn bootstrap_port(pod: &Pod, settings: &KubernetesSettings) -> Option<u16> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let named = |name: &String| annotations.get(name)?.trim().parse().ok().filter(|port| *port != 0);
+    settings.bootstrap_port_annotations.iter().find_map(named)
+}
