@@ -56,4 +56,10 @@ case " $* " in
 esac
 SGL_DEV_WHEELS=$CARGO_TARGET_DIR/dev-wheels
 export SGL_DEV_WHEELS
+case " $* " in
+'  ' | *' cluster '*)
+  say "asking the tests' API of Kubernetes with kubectl $kubectl"
+  KUBECTL=$venv/bin/kubectl cargo test --quiet --workspace --all-features --test router kubectl_reads_the_same_api -- --ignored
+  ;;
+esac
 exec "$venv/bin/python" -B tests/deploy/run.py "$(router)" "$@"

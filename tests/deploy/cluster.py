@@ -118,14 +118,15 @@ class Checks:
         assert volumes[mounts["/etc/sgl-router"]]["configMap"]["name"] == map_["metadata"]["name"], volumes
         assert "emptyDir" in volumes[mounts["/tmp"]], volumes
 
-    def check_workers_of_the_configuration_are_the_simulated_ones(self):
-        set_, service = the(self.workers, "StatefulSet"), the(self.workers, "Service")
-        name, port = set_["metadata"]["name"], service["spec"]["ports"][0]["port"]
-        assert set_["spec"]["serviceName"] == service["metadata"]["name"]
-        urls = [f"http://{name}-{n}.{service['metadata']['name']}:{port}" for n in range(set_["spec"]["replicas"])]
-        assert [worker["url"] for worker in self.config["workers"]] == urls, self.config["workers"]
-        container = set_["spec"]["template"]["spec"]["containers"][0]
-        assert f"--port={port}" in container["args"], container
+    def check_the_router_looks_for_the_simulated_workers(self):
+        pods, found = self.config["sources"]["kubernetes"], the(self.workers, "StatefulSet")["spec"]["template"]
+        assert pods["enabled"] is True and picks(pods["selector"], found), (pods, found["metadata"])
+        container = found["spec"]["containers"][0]
+        assert pods["port"] in [port["containerPort"] for port in container["ports"]], (pods, container)
+        assert f"--port={pods['port']}" in container["args"], container
+        # No pod of its own is taken for a worker, and it may ask for the others.
+        assert not picks(pods["selector"], self.pod), self.pod["metadata"]
+        assert "automountServiceAccountToken" not in self.pod["spec"], self.pod["spec"]
 
     def check_prometheus_operator_finds_the_routers(self):
         monitor = the(self.with_operator, "ServiceMonitor")["spec"]
