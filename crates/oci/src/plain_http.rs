@@ -19,12 +19,16 @@ pub enum PlainHttp {
 impl PlainHttp {
     /// True if this host, with its port if one is written, is spoken to without TLS.
     pub fn is_for(&self, host: &str) -> bool {
-        let listed = match self {
+        self.names(host) || is_loopback(host)
+    }
+
+    /// True if an operator has said so of this host.
+    pub(crate) fn names(&self, host: &str) -> bool {
+        match self {
             Self::Loopback => false,
             Self::Hosts(hosts) => hosts.iter().any(|one| one.eq_ignore_ascii_case(host)),
             Self::Everywhere => true,
-        };
-        listed || is_loopback(host)
+        }
     }
 }
 

@@ -29,8 +29,11 @@ impl RegistryUrl {
             return Ok(Self { host: self.host.clone(), target: target.to_owned() });
         }
         let found = Self::parse(location)?;
-        let is_same = found.host == self.host;
-        if !found.host.is_tls() && !is_same && !plain.is_for(&found.host.authority()) {
+        let authority = found.host.authority();
+        // A registry elsewhere has no business with what listens at loopback here.
+        let may_be_plain =
+            if self.host.is_tls() { plain.names(&authority) } else { plain.is_for(&authority) };
+        if !found.host.is_tls() && found.host != self.host && !may_be_plain {
             return Err(RegistryError::Plain { url: found.to_string() });
         }
         Ok(found)
@@ -78,7 +81,11 @@ mod tests {
         let to = |location: &str| from.follow(location, &PlainHttp::Loopback);
         assert_eq!(to("/v2/q?a=b").unwrap(), RegistryUrl::parse("https://r.example/v2/q?a=b").unwrap());
         assert_eq!(to("https://s.example/y").unwrap().to_string(), "https://s.example/y");
-        assert!(matches!(to("http://s.example/y"), Err(RegistryError::Plain { .. })));
+        for plain in ["http://s.example/y", "http://127.0.0.1:29001/y"] {
+            assert!(matches!(to(plain), Err(RegistryError::Plain { .. })), "{plain}");
+        }
+        let here = RegistryUrl::parse("http://127.0.0.1:5000/v2/").unwrap();
+        assert!(here.follow("http://127.0.0.1:5001/token", &PlainHttp::Loopback).is_ok());
         for wrong in ["", "y", "//s.example/y", "ftp://s.example/y", "https://u:p@s.example/y"] {
             assert!(matches!(to(wrong), Err(RegistryError::Malformed { .. })), "{wrong}");
         }

@@ -54,7 +54,7 @@ pub(crate) fn check_trust(config: &RouterConfig, faults: &mut Vec<Fault>) {
 /// The directory in which the key lies though those that a rule binds can write there.
 fn writable_by_bound(config: &RouterConfig, key: &Path) -> Option<String> {
     let bound = config.trust.iter().filter_map(|rule| rule.dir.as_ref());
-    let mut dirs = bound.chain(&config.plugin_dir).chain(&config.state_dir);
+    let mut dirs = bound.chain(&config.plugin_dir).chain(&config.state_dir).chain(&config.registry.cache);
     dirs.find(|dir| real(key).starts_with(real(dir))).map(|dir| shown_path(dir))
 }
 

@@ -71,6 +71,7 @@ impl RegistryModules {
         };
         let kept = kept.map(|kept| module_of(kept, &wanted));
         if let Some(module) = kept.as_ref().filter(|module| factory.vouches_for(module).is_ok()) {
+            tracing::info!(%asked, module = %wanted, "a module of a registry, from the cache");
             return Ok((module.clone(), wanted.to_string()));
         }
         let pulled = match self.client.pull(&wanted).await {
@@ -82,6 +83,7 @@ impl RegistryModules {
             }
         };
         let reference = pulled.reference.clone();
+        tracing::info!(%asked, module = %reference, "a module of a registry, as it has it now");
         let module = module_of(self.keep(pulled, asked).await, &reference);
         Ok((module, reference.to_string()))
     }

@@ -85,9 +85,13 @@ async fn registry_with_passwords_takes_them_from_a_file_or_a_helper() {
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let helped = login(dir.path(), "helped.json", &json!({"credHelpers": {host.clone(): "test"}}));
     let out = text(&dir.path().join("out.wasm"));
+    let stored = login(dir.path(), "stored.json", &json!({"credsStore": "test"}));
+    for file in [&stored, &helped] {
+        let pull = ["pull", &name, "--out", &out, "--registry-config", file];
+        let (code, _, error) = plugin_with(&[("PATH", &path)], &pull).await;
+        assert_eq!(code, 0, "{error}");
+    }
     let pull = ["pull", &name, "--out", &out, "--registry-config", &helped];
-    let (code, _, error) = plugin_with(&[("PATH", &path)], &pull).await;
-    assert_eq!(code, 0, "{error}");
     let (code, _, error) = plugin_with(&[], &pull).await;
     assert!(
         code == 1 && error.contains("docker-credential-test get") && error.contains("cannot be started"),
@@ -121,4 +125,32 @@ async fn what_authorizes_a_request_goes_to_nobody_else() {
     let asked = elsewhere.asked.lock();
     assert_eq!(asked.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), ["GET /blob"]);
     assert!(!asked[0].1.contains_key("authorization"), "{:?}", asked[0].1);
+}
+
+#[tokio::test]
+async fn token_for_everybody_is_asked_for_once_and_without_credentials() {
+    let tokens = FalseRegistry::answering(|_, _, _| with_status(200, r#"{"token": "for everybody"}"#)).await;
+    let wasm = guest_choosing(0);
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", tokens.address);
+    let (blob, served) = (format!("GET /v2/p/blobs/{}", Sha256Digest::of(&wasm)), wasm.clone());
+    let registry = FalseRegistry::answering(move |what, _, headers| {
+        if headers.get("authorization").is_none_or(|shown| shown != "Bearer for everybody") {
+            let mut answer = with_status(401, "who?");
+            answer.headers_mut().insert("www-authenticate", realm.parse().unwrap());
+            return answer;
+        }
+        match what {
+            "GET /v2/p/manifests/1" => with_status(200, manifest_of(&served)),
+            what if what == blob => with_status(200, served.clone()),
+            _ => with_status(404, "no"),
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let out = text(&dir.path().join("out.wasm"));
+    done(&["pull", &registry.named("p:1"), "--out", &out]).await;
+    assert_eq!(std::fs::read(&out).unwrap(), wasm);
+    let asked = tokens.asked.lock();
+    assert_eq!(asked.len(), 1);
+    assert!(!asked[0].1.contains_key("authorization"));
 }

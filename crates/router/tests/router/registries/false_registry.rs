@@ -57,6 +57,11 @@ pub(crate) fn with_status(status: u16, body: impl Into<Body>) -> Response {
     Response::builder().status(status).body(body.into()).expect("an answer")
 }
 
+/// An answer with a media type.
+pub(crate) fn with_type(media_type: &str, body: impl Into<Body>) -> Response {
+    Response::builder().header("content-type", media_type).body(body.into()).expect("an answer")
+}
+
 /// One that sends elsewhere.
 pub(crate) fn sending_to(location: &str) -> Response {
     Response::builder().status(307).header("location", location).body(Body::empty()).expect("an answer")

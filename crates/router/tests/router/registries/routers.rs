@@ -1,5 +1,6 @@
 //! Routers whose modules are in a registry.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -114,6 +115,7 @@ async fn damaged_cache_is_told_and_read_anew() {
         std::fs::read_dir(cache.join("blobs")).unwrap().map(|entry| entry.unwrap().path()).collect();
     blobs.sort();
     assert_eq!(blobs.len(), 2, "the manifest and the module");
+    assert_eq!(std::fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
     for blob in &blobs {
         let mut bytes = std::fs::read(blob).unwrap();
         bytes[9] ^= 1;

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use sgl_oci::Sha256Digest;
 use sgl_testkit::process::{Process, command, output, stderr};
 use sgl_testkit::small_guests::guest_choosing;
 
 use crate::registries::docker_registry::DockerRegistry;
+use crate::registries::false_registry::{FalseRegistry, manifest_of, with_status, with_type};
 use crate::registries::{done, module, plugin, text};
 
 /// Keys `one` and `two`, and a configuration whose rule wants `one` on what a registry has.
@@ -123,4 +125,67 @@ async fn changed_signature_is_left_out() {
         start_refused(&["--config", &config, "--plugin", &format!("p={name}"), "--policy", "p"]).await;
     assert!(error.contains("a signature at the registry is left out"), "{error}");
     assert!(error.contains("refers to it at the registry"), "{error}");
+}
+
+/// A manifest of a signature of what has this digest.
+fn signature_of(subject: Sha256Digest, signature: &[u8]) -> String {
+    let (config, layer) = (Sha256Digest::of(b"{}"), Sha256Digest::of(signature));
+    let kind = "application/vnd.sgl-router.module.signature.v1";
+    serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": kind,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": kind, "digest": layer, "size": signature.len()}],
+        "subject": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": subject, "size": 1},
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn registry_that_lists_referrers_is_asked_for_them_and_not_for_the_tag() {
+    let dir = tempfile::tempdir().unwrap();
+    stage(dir.path(), "").await;
+    let wasm = guest_choosing(0);
+    let file = module(dir.path(), "p.wasm", &wasm);
+    sign(dir.path(), &file, "one").await;
+    let signature = std::fs::read(dir.path().join("p.wasm.sig")).unwrap();
+    let manifest = manifest_of(&wasm);
+    let subject = Sha256Digest::of(manifest.as_bytes());
+    // One of this module, and one that says that it is of another.
+    let [good, other] = [subject, Sha256Digest::of(b"")].map(|subject| signature_of(subject, &signature));
+    let descriptor = |text: &str, kind: &str| {
+        let digest = Sha256Digest::of(text.as_bytes());
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        serde_json::json!({"mediaType": media_type, "digest": digest, "size": text.len(), "artifactType": kind})
+    };
+    let kind = "application/vnd.sgl-router.module.signature.v1";
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [
+        descriptor("a list of materials", "application/spdx+json"), descriptor(&other, kind), descriptor(&good, kind),
+    ]})
+    .to_string();
+    let known: Vec<(String, Vec<u8>)> = [&manifest, &good, &other]
+        .map(|text| {
+            (format!("GET /v2/p/manifests/{}", Sha256Digest::of(text.as_bytes())), text.clone().into_bytes())
+        })
+        .into_iter()
+        .chain([("GET /v2/p/manifests/1".to_owned(), manifest.clone().into_bytes())])
+        .chain(
+            [&wasm, &signature]
+                .map(|blob| (format!("GET /v2/p/blobs/{}", Sha256Digest::of(blob)), blob.clone())),
+        )
+        .collect();
+    let registry = FalseRegistry::answering(move |what, _, _| {
+        if what == format!("GET /v2/p/referrers/{subject}") {
+            return with_type("application/vnd.oci.image.index.v1+json", index.clone());
+        }
+        known
+            .iter()
+            .find(|(name, _)| name == what)
+            .map_or_else(|| with_status(404, "no"), |(_, body)| with_status(200, body.clone()))
+    })
+    .await;
+    let out = text(&dir.path().join("out.wasm"));
+    let pulled = done(&["pull", &registry.named("p:1"), "--out", &out]).await;
+    assert_eq!(pulled["signatures"], 1, "{:?}", registry.paths());
+    done(&["verify", &out, "--key", &text(&dir.path().join("one.pub"))]).await;
+    assert!(!registry.paths().iter().any(|path| path.contains("sha256-")), "{:?}", registry.paths());
 }
