@@ -11,6 +11,8 @@
 //! | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | [`DecisionList`], [`RequestRecord`] |
 //! | `GET /v1/queue` | [`QueueView`] |
 //! | `GET /v1/status`, `GET /v1/events` | [`RouterStatus`], [`EventList`] of [`EventView`]s |
+//! | `GET /v1/policy`, `PUT /v1/policy`, `GET /v1/policies` | [`PolicyView`], [`PolicyList`] |
+//! | `POST /v1/config/reload` | [`ReloadReport`] |
 //! | any, if it fails | [`Problem`] |
 //!
 //! # Features
@@ -26,20 +28,28 @@ mod worker_view;
 mod worker_list_views;
 mod plugin_view;
 mod pushed;
+mod policy_view;
 mod progress_line;
 mod signature_header;
 mod request_record;
 mod queue_view;
 mod finished_session;
+mod reload_report;
 mod router_status;
 mod source_view;
 
 pub use crate::finished_session::FinishedSession;
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
+pub use crate::policy_view::{
+    PolicyChoice, PolicyKind, PolicyList, PolicySummary, PolicyTrialView, PolicyView, TrialCounts,
+};
 pub use crate::problem::{PROBLEM_JSON, Problem, ProblemFault};
 pub use crate::progress_line::{NDJSON, ProgressLine};
 pub use crate::pushed::{AfterRestart, Pushed};
 pub use crate::queue_view::{QueueView, WaitingView, WaitsFor};
+pub use crate::reload_report::{
+    ChangedValue, ReloadChange, ReloadRefusal, ReloadReport, Reloadable, ReloadedAs,
+};
 pub use crate::request_record::{
     CandidateFacts, CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, OutcomeRecord,
     RecordedInputs, RequestFactsRecord, RequestRecord, WaitRecord,

@@ -11,3 +11,6 @@ pub const IN_USE: &str = "in_use";
 
 /// The operators' token is missing or another one.
 pub const UNAUTHORIZED: &str = "unauthorized";
+
+/// There is no policy of that name.
+pub const POLICY_NOT_FOUND: &str = "policy_not_found";

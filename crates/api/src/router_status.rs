@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy_view::PolicyTrialView;
+
 /// What a router is and does. Counts are of the time since it started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -21,6 +23,13 @@ pub struct RouterStatus {
     pub policy: String,
     /// True if that is a plugin: `GET /v1/plugins/{name}` tells of it.
     pub policy_is_plugin: bool,
+    /// The policy of the configuration; an operator may have chosen another one. A router before this field
+    /// tells none.
+    #[serde(default)]
+    pub configured_policy: String,
+    /// The policy that has a share of the decisions on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_trial: Option<PolicyTrialView>,
     /// How many workers there are.
     pub workers: WorkerCounts,
     /// What became of requests.

@@ -14,13 +14,17 @@ use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::simulate;
 use sgl_router::cli::{
-    command_line, compile_worker, completions, key, manual, plugin, serve, status, top, worker,
+    command_line, compile_worker, completions, key, manual, plugin, policy, reload_command, serve,
+    start_check, status, top, worker,
 };
 use sglang_router_rs::types::{in_full, printable_lines};
 
 fn main() -> ExitCode {
     let command_line = command_line::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let result = match command_line.command {
+        RouterCommand::Serve(args) if args.start_check.check => {
+            return operators_command(start_check::run(&args));
+        }
         RouterCommand::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
         #[cfg(feature = "tools")]
         RouterCommand::SimWorker(args) => sim_worker::run(*args),
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
         RouterCommand::Plugin(args) => return operators_command(plugin::run(&args)),
         RouterCommand::Worker(args) => return operators_command(worker::run(&args)),
         RouterCommand::Status(args) => return operators_command(status::run(&args)),
+        RouterCommand::Policy(args) => return operators_command(policy::run(&args)),
+        RouterCommand::Reload(args) => return operators_command(reload_command::run(&args)),
         RouterCommand::Top(args) => return operators_command(top::run(&args)),
         #[cfg(feature = "tools")]
         RouterCommand::Load(args) => return load_command(&args),

@@ -77,6 +77,15 @@ impl WorkerTls {
         Ok(validity)
     }
 
+    /// Reads the files and changes nothing. Reads from the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`PemFault`].
+    pub fn try_out(&self) -> Result<(), PemFault> {
+        LoadedTls::read(&self.settings).map(drop)
+    }
+
     /// What connects with this version.
     pub(crate) async fn connector(
         self: &Arc<Self>,

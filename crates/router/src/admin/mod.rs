@@ -17,8 +17,13 @@
 //! | admin | `POST /v1/plugins/{name}/rollback`, `/promote` | ends a rollout by hand |
 //! | admin | `POST /v1/plugins/{name}/pause`, `/resume` | out of the path, and back |
 //! | admin | `PATCH /v1/plugins/{name}/config` | other settings for the module that serves |
+//! | admin | `GET /v1/policy`, `GET /v1/policies` | which policy places requests, and which could |
+//! | admin | `PUT /v1/policy` | another one, at once or first for a share |
+//! | admin | `POST /v1/policy/promote`, `/rollback` | ends its trial by hand, or goes back |
 //! | admin | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | records of decisions |
 //! | admin | `GET /v1/queue` | the requests that wait |
+//! | admin | `GET /v1/config` | the configuration, without secrets |
+//! | admin | `POST /v1/config/reload` | reads it again; `?dry_run=1` only tells what would change |
 //! | admin | `GET /v1/status` | what the router is and does |
 //! | admin | `GET /v1/events` | the newest lines of its log |
 //! | admin | `GET /` | a page for people that shows all of this |
@@ -49,6 +54,8 @@ pub(crate) mod decisions;
 pub(crate) mod queue;
 pub(crate) mod sessions;
 pub(crate) mod status;
+pub(crate) mod configuration;
+pub(crate) mod policy;
 pub(crate) mod page;
 pub(crate) mod openapi;
 pub(crate) mod metrics_page;

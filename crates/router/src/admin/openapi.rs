@@ -6,7 +6,10 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
-use crate::admin::{decisions, fan_out, queue, sessions, status, worker_aliases, worker_sources, workers};
+use crate::admin::{
+    configuration, decisions, fan_out, policy, queue, sessions, status, worker_aliases, worker_sources,
+    workers,
+};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -25,6 +28,13 @@ use crate::admin::{decisions, fan_out, queue, sessions, status, worker_aliases, 
         decisions::show,
         queue::show,
         sessions::finish,
+        policy::list,
+        policy::show,
+        policy::choose,
+        policy::promote,
+        policy::roll_back,
+        configuration::show,
+        configuration::reload,
         status::show,
         status::events,
         workers::list,

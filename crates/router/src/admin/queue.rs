@@ -40,7 +40,7 @@ pub(crate) async fn show(
 ) -> Json<QueueView> {
     let queue = proxy.queue();
     let look = queue.look(query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT));
-    let now = Instant::now();
+    let (now, policy) = (Instant::now(), proxy.policy());
     Json(QueueView {
         waiting: look.waiting,
         size: queue.settings().size,
@@ -48,7 +48,7 @@ pub(crate) async fn show(
         max_body_bytes: queue.max_body_bytes(),
         max_concurrent_requests: queue.settings().max_concurrent,
         served: queue.limit().map(|limit| limit.served()),
-        requests: look.first.iter().map(|request| view(request, proxy.policy().name(), now)).collect(),
+        requests: look.first.iter().map(|request| view(request, policy.name(), now)).collect(),
     })
 }
 

@@ -31,5 +31,5 @@ pub(crate) async fn finish(
     RawQuery(query): RawQuery,
 ) -> Result<Json<FinishedSession>, Problem> {
     let no_session = || Problem::coded(StatusCode::BAD_REQUEST, "bad_query", NO_SESSION.to_owned());
-    finish_session(proxy.policy(), query.as_deref()).map(Json).ok_or_else(no_session)
+    finish_session(proxy.placing(), query.as_deref()).map(Json).ok_or_else(no_session)
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::admin::extract::InQuery;
 use crate::event_log::EVENTS;
-use crate::manage::{PluginManager, plugin_metrics};
+use crate::manage::{PluginManager, PolicySwitch, plugin_metrics};
 use crate::metrics::HistogramSnapshot;
 use crate::proxy::DataPlane;
 use sgl_api::{EventList, LatencyView, RequestCounts, RouterStatus, WorkerCounts};
@@ -24,6 +24,7 @@ const DEFAULT_LIMIT: usize = 50;
 struct Overview {
     proxy: Arc<DataPlane>,
     manager: Arc<PluginManager>,
+    switch: Arc<PolicySwitch>,
     asks_token: AsksToken,
     since: Instant,
 }
@@ -50,6 +51,12 @@ impl FromRef<Overview> for Arc<DataPlane> {
     }
 }
 
+impl FromRef<Overview> for Arc<PolicySwitch> {
+    fn from_ref(overview: &Overview) -> Self {
+        Self::clone(&overview.switch)
+    }
+}
+
 impl FromRef<Overview> for Arc<PluginManager> {
     fn from_ref(overview: &Overview) -> Self {
         Self::clone(&overview.manager)
@@ -63,10 +70,16 @@ pub(crate) struct EventLimit {
 }
 
 /// The endpoints of a router that starts now.
-pub(crate) fn routes(proxy: Arc<DataPlane>, manager: Arc<PluginManager>, asks_token: AsksToken) -> Router {
+pub(crate) fn routes(
+    proxy: Arc<DataPlane>,
+    manager: Arc<PluginManager>,
+    switch: Arc<PolicySwitch>,
+    asks_token: AsksToken,
+) -> Router {
     Router::new().route("/v1/status", get(show)).route("/v1/events", get(events)).with_state(Overview {
         proxy,
         manager,
+        switch,
         asks_token,
         since: Instant::now(),
     })
@@ -77,10 +90,13 @@ pub(crate) fn routes(proxy: Arc<DataPlane>, manager: Arc<PluginManager>, asks_to
 pub(crate) async fn show(
     State(proxy): State<Arc<DataPlane>>,
     State(manager): State<Arc<PluginManager>>,
+    State(switch): State<Arc<PolicySwitch>>,
     State(AsksToken(asks_token)): State<AsksToken>,
     State(since): State<Instant>,
 ) -> Json<RouterStatus> {
-    let policy = proxy.policy().name();
+    let in_use = proxy.policy();
+    let policy = in_use.name();
+    let choice = switch.view();
     let plugin = manager.factory().plugin_stats().into_iter().find(|plugin| plugin.name == policy);
     let measures = proxy.measures();
     Json(RouterStatus {
@@ -91,6 +107,8 @@ pub(crate) async fn show(
         records_decisions: proxy.recorder().is_some(),
         policy: policy.to_owned(),
         policy_is_plugin: plugin.is_some(),
+        configured_policy: choice.configured,
+        policy_trial: choice.trial,
         workers: worker_counts(&proxy),
         requests: RequestCounts { waiting: proxy.queue().look(0).waiting, ..measures.together() },
         first_byte: view(&measures.first_bytes()),

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::admin::configuration::ConfigDoor;
 use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
 use crate::admin::kept_workers::KeptWorkers;
@@ -17,20 +18,20 @@ use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
 use crate::admin::workers::Workers;
 use crate::admin::{
-    client_side, decisions, extract, fan_out, guard, listener, metrics_page, openapi, page, plugins, queue,
-    sessions, status, who, worker_aliases, worker_sources, workers,
+    client_side, configuration, decisions, extract, fan_out, guard, listener, metrics_page, openapi, page,
+    plugins, policy, queue, sessions, status, who, worker_aliases, worker_sources, workers,
 };
 use crate::cli::request_logs::{open_access_log, open_recorder};
 use crate::cli::start_error::StartError;
 use crate::cli::version;
 use crate::config::TokenizerEntry;
 use crate::config::checked::CheckedConfig;
-use crate::manage::PluginManager;
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
 use crate::manage::registry_modules::RegistryModules;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
+use crate::manage::{PluginManager, PolicySwitch};
 use crate::metrics::Metrics;
 use crate::proxy::client_keys;
 use crate::proxy::{DataPlane, DataServer};
@@ -45,6 +46,7 @@ pub struct RunningRouter {
     proxy: Arc<DataPlane>,
     manager: Arc<PluginManager>,
     certificates: Arc<CertificateWatch>,
+    config_door: Arc<ConfigDoor>,
     addresses: Addresses,
     stop_data: DropGuard,
     stop_operations: DropGuard,
@@ -85,7 +87,7 @@ impl RunningRouter {
         // Boxed: it is most of what the whole takes, and over before the rest begins.
         let manager = Box::pin(open_manager(&config, factory)).await?;
         let watch = start_watch(&config, &manager)?;
-        let policy = factory
+        let configured = factory
             .create_by_name(&config.policy)
             .ok_or_else(|| StartError::Policy { name: config.policy.clone() })?;
         metrics.register(version::tell_build);
@@ -95,7 +97,7 @@ impl RunningRouter {
         let data_tls = ListenerTls::of(config.tls.data, versions)?;
         let metrics_tls = ListenerTls::of(config.tls.metrics, &[b"http/1.1"])?;
         let admin_tls = ListenerTls::of(config.tls.admin, &[b"http/1.1"])?;
-        let proxy = DataPlane::new(config.proxy, policy, &metrics, recorder.clone());
+        let proxy = DataPlane::new(config.proxy, configured, &metrics, recorder.clone());
         open_access_log(config.access_log, &proxy, &metrics)?;
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
@@ -111,6 +113,15 @@ impl RunningRouter {
         for worker in &config.workers {
             proxy.backends().add(worker)?;
         }
+        let switch = PolicySwitch::new(
+            Arc::clone(proxy.placing()),
+            Arc::clone(&manager),
+            config.policy.clone(),
+            config.state_dir.as_deref(),
+        );
+        let switch = Arc::new(switch);
+        // Boxed: it may load a module, which takes much more than the rest.
+        Box::pin(switch.restore()).await;
         let kept = config.state_dir.as_deref().map(|dir| Arc::new(KeptWorkers::open(dir)));
         kept.iter().for_each(|kept| kept.add_all(proxy.backends()));
         let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
@@ -123,6 +134,8 @@ impl RunningRouter {
             let door = client_side::door(proxy.backends(), kept.as_ref(), token, allowed.body_timeout);
             proxy.open_worker_door(door);
         }
+        let policies = policy::Policies { switch: Arc::clone(&switch), manager: Arc::clone(&manager) };
+        let config_door = Arc::new(ConfigDoor::default());
         let aliases = Workers::new(Arc::clone(proxy.backends()), kept.clone());
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(worker_aliases::routes(aliases))
@@ -132,7 +145,9 @@ impl RunningRouter {
             .merge(decisions::routes(recorder))
             .merge(queue::routes(Arc::clone(&proxy)))
             .merge(sessions::routes(Arc::clone(&proxy)))
-            .merge(status::routes(Arc::clone(&proxy), Arc::clone(&manager), asks_token))
+            .merge(status::routes(Arc::clone(&proxy), Arc::clone(&manager), Arc::clone(&switch), asks_token))
+            .merge(policy::routes(policies))
+            .merge(configuration::routes(Arc::clone(&config_door)))
             .merge(openapi::routes())
             .fallback(extract::no_such_path)
             .method_not_allowed_fallback(extract::no_such_method)
@@ -164,6 +179,7 @@ impl RunningRouter {
             let keeping = Arc::clone(&certificates).keep(config.tls.look_interval, stop_operations.clone());
             operations.push(tokio::spawn(keeping));
         }
+        operations.push(tokio::spawn(switch.supervise(stop_operations.clone())));
         let (plugins, workers) = (Arc::clone(&manager), Arc::clone(proxy.backends()));
         operations.push(tokio::spawn(blindness::watch(plugins, workers, stop_operations.clone())));
         operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
@@ -177,6 +193,7 @@ impl RunningRouter {
             proxy,
             manager,
             certificates,
+            config_door,
             addresses: Addresses { data, metrics: metrics_address, admin },
             data: tokio::spawn(server.serve(stop_data.clone())),
             stop_data: stop_data.drop_guard(),
@@ -203,6 +220,11 @@ impl RunningRouter {
     /// The certificates that it shows, and follows.
     pub(crate) fn certificates(&self) -> &Arc<CertificateWatch> {
         &self.certificates
+    }
+
+    /// The operators' way to reading the configuration again.
+    pub(crate) fn config_door(&self) -> &Arc<ConfigDoor> {
+        &self.config_door
     }
 
     /// Stops accepting connections and being ready; requests in flight go on.

@@ -15,6 +15,8 @@ use crate::cli::key::KeyArgs;
 use crate::cli::load::LoadArgs;
 use crate::cli::manual::ManualArgs;
 use crate::cli::plugin::PluginArgs;
+use crate::cli::policy::PolicyArgs;
+use crate::cli::reload_command::ReloadArgs;
 use crate::cli::serve_flags::dress;
 #[cfg(feature = "tools")]
 use crate::cli::sim_worker::SimWorkerArgs;
@@ -47,8 +49,10 @@ pub enum RouterCommand {
     SimWorker(Box<SimWorkerArgs>),
     Plugin(PluginArgs),
     Worker(WorkerArgs),
+    Policy(PolicyArgs),
     Key(KeyArgs),
     Status(StatusArgs),
+    Reload(ReloadArgs),
     Top(TopArgs),
     #[cfg(feature = "tools")]
     Load(Box<LoadArgs>),

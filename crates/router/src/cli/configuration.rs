@@ -2,11 +2,11 @@
 
 use crate::cli::flag_keys::FlagKeys;
 use crate::cli::flags::ServeArgs;
-use crate::config::check::{Surroundings, check};
+use crate::config::check::{Surroundings, check_all};
 use crate::config::checked::CheckedConfig;
 use crate::config::files::read_config;
 use crate::config::router::RouterConfig;
-use sglang_router_rs::config::Faults;
+use sglang_router_rs::config::{Fault, Faults};
 use sglang_router_rs::policies::NativePolicy;
 
 const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
@@ -19,6 +19,12 @@ const WORKER_KEY_VARIABLE: &str = "SGL_ROUTER_WORKER_API_KEY";
 ///
 /// [`Faults`], all of them.
 pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
+    let (checked, faults) = look_at(args);
+    if faults.is_empty() { Ok(checked) } else { Err(Faults(faults)) }
+}
+
+/// The same with its faults. If there are any, the configuration is good only to look for more of them.
+pub(crate) fn look_at(args: &ServeArgs) -> (CheckedConfig, Vec<Fault>) {
     let (mut config, mut faults) = match &args.config {
         Some(path) => read_config(path),
         None => (RouterConfig::default(), Vec::new()),
@@ -36,6 +42,6 @@ pub fn configuration(args: &ServeArgs) -> Result<CheckedConfig, Faults> {
         worker_api_key,
         faults,
     };
-    let checked = check(config, surroundings);
-    checked.map_err(|Faults(faults)| Faults(faults.into_iter().map(|fault| flags.name(fault)).collect()))
+    let (checked, faults) = check_all(config, surroundings);
+    (checked, faults.into_iter().map(|fault| flags.name(fault)).collect())
 }

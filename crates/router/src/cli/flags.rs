@@ -1,13 +1,14 @@
 //! The flags of `sgl-router serve`. Names follow `sglang-router` where it has one.
 
 use std::collections::{BTreeSet, HashMap};
-use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::call_flags::CallFlags;
+use crate::cli::check_flags::StartCheckFlags;
+use crate::cli::flag_values::count_or_none;
 use crate::cli::foreign;
 use crate::cli::foreign::ForeignArgs;
 use crate::cli::registry_flags::RegistryArgs;
@@ -213,14 +214,13 @@ pub struct ServeArgs {
     #[arg(long)]
     pub disable_circuit_breaker: bool,
 
+    /// Only looks.
+    #[command(flatten)]
+    pub start_check: StartCheckFlags,
+
     /// Flags of other routers.
     #[command(flatten)]
     pub foreign: ForeignArgs,
-}
-
-/// A count; `sglang-router` writes no limit as -1.
-fn count_or_none(text: &str) -> Result<usize, String> {
-    if text == "-1" { Ok(0) } else { text.parse().map_err(|error: ParseIntError| error.to_string()) }
 }
 
 fn set<T: Clone>(flag: &Option<T>, field: &mut T) {

@@ -68,6 +68,15 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError>
     Ok(())
 }
 
+/// Whether a log can be started with this filter.
+///
+/// # Errors
+///
+/// As [`start`].
+pub(crate) fn check(level: &str) -> Result<(), LogLevelError> {
+    filter(level).map(drop)
+}
+
 /// The filter. A bare word must be a level: tracing takes any other word for a target, and would show
 /// all of that and nothing else.
 fn filter(text: &str) -> Result<EnvFilter, LogLevelError> {

@@ -1,11 +1,13 @@
 //! The subcommands of `sgl-router`, one file each, and what they share.
 
 mod setting;
+mod flag_values;
 pub(crate) mod tls_flags;
 mod call_flags;
 mod registry_flags;
 mod watch_flags;
 mod source_flags;
+mod check_flags;
 pub mod foreign;
 mod flags;
 mod serve_flags;
@@ -16,6 +18,9 @@ pub(crate) mod start_error;
 mod request_logs;
 pub(crate) mod assembly;
 pub(crate) mod configuration;
+mod surroundings;
+mod engine_options;
+mod module_trial;
 mod reload;
 pub mod serve;
 #[cfg(feature = "tools")]
@@ -26,8 +31,11 @@ pub mod simulate;
 pub(crate) mod admin_args;
 pub mod plugin;
 pub mod key;
+pub mod start_check;
 pub mod status;
 pub mod worker;
+pub mod reload_command;
+pub mod policy;
 pub mod top;
 #[cfg(feature = "tools")]
 pub mod load;

@@ -1,7 +1,6 @@
 //! `sgl-router serve`: reads the configuration, starts the router, stops it on a signal.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +8,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::assembly::RunningRouter;
 use crate::cli::configuration::configuration;
+use crate::cli::engine_options::engine_options;
 use crate::cli::flags::ServeArgs;
 use crate::cli::foreign;
 use crate::cli::log;
 use crate::cli::log::LogLevelError;
 use crate::cli::reload::{AtStart, Reloader};
 use crate::cli::start_error::StartError;
-use crate::config::checked::{CheckedConfig, CompileSettings, FaultyPlugin};
-use crate::config::files::settings_without_module;
+use crate::cli::surroundings::{Oddity, oddities};
+use crate::config::checked::{CheckedConfig, FaultyPlugin};
 use crate::manage::embedded::settings_page;
 use crate::manage::plugin_metrics;
 use crate::manage::registry_modules::RegistryModules;
@@ -24,7 +24,7 @@ use crate::manage::{ManageError, ModuleSources};
 use crate::metrics::Metrics;
 use sgl_upstream::raise_descriptor_limit;
 use sglang_router_rs::config::Faults;
-use sglang_router_rs::engine::{CompilerProcess, EngineOptions, aot_cache};
+use sglang_router_rs::engine::aot_cache;
 use sglang_router_rs::policies::trust::KeyFault;
 use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
 use sglang_router_rs::types::{in_full, shown, shown_path};
@@ -92,17 +92,10 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
     };
     let delay = config.shutdown_delay;
     let at_start = AtStart::of(&config);
-    let engine = EngineOptions {
-        max_plugin_memory: config.max_plugin_memory,
-        aot_cache: config.aot_cache.clone(),
-        compiler: config.compile.map(compiler),
-        ..EngineOptions::default()
-    };
-    let factory = PolicyFactory::with_engine(engine);
+    let factory = PolicyFactory::with_engine(engine_options(&config));
     let trust = TrustPolicy::new(config.trust.clone());
     trust.check_keys()?;
     factory.set_trust(trust);
-    let policy = config.policy.clone();
     let router = tokio::select! {
         // Boxed: it is much larger than waiting for a signal.
         started = Box::pin(start(&factory, config)) => started?,
@@ -116,23 +109,17 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
         clients = %addresses.data,
         metrics = %addresses.metrics,
         admin = %addresses.admin,
-        policy,
+        policy = router.proxy().policy().name(),
         "serving"
     );
-    let (backends, manager) = (Arc::clone(router.proxy().backends()), Arc::clone(router.manager()));
-    let tokenizing = Arc::clone(router.proxy().tokenizing());
-    let certificates = Arc::clone(router.certificates());
-    let client_keys = router.proxy().client_keys().cloned();
-    let access_log = router.proxy().access_log().cloned();
-    let mut reloader =
-        Reloader::new(args.clone(), at_start, backends, manager, tokenizing, certificates, client_keys);
+    let mut asked = router.config_door().open(at_start.view());
+    let mut reloader = Reloader::new(args.clone(), at_start, &router);
     let reloading = async {
         loop {
             tokio::select! {
-                Some(()) = hang_up.recv() => {
-                    access_log.iter().for_each(|log| log.reopen());
-                    reloader.reload().await;
-                }
+                // What came of it is in the log.
+                Some(()) = hang_up.recv() => drop(reloader.reload().await),
+                Some(request) = asked.recv() => reloader.answer(request).await,
                 () = reloader.hand_over() => {}
             }
         }
@@ -169,37 +156,14 @@ async fn start(factory: &PolicyFactory, config: CheckedConfig) -> Result<Running
 
 /// Warns of what does not keep the router from starting, but is hardly intended.
 fn warn_of_surroundings(config: &CheckedConfig) {
-    if let Some(file) = config.admin_token_file.as_deref().filter(|file| others_read(file)) {
-        let file = shown_path(file);
-        tracing::warn!(%file, "every user of this machine can read the operators' token; allow its owner only");
+    for Oddity { file, text, .. } in oddities(config) {
+        tracing::warn!(file, "{text}");
     }
     let cache = config.aot_cache.as_deref();
     if let Some((dir, error)) = cache.and_then(|dir| Some((dir, aot_cache::fault(dir)?))) {
         let dir = shown_path(dir);
         tracing::warn!(%dir, %error, "compiled modules cannot be kept here; no plugin will load until that is mended");
     }
-    let lonely = config.plugin_dir.as_deref().map(settings_without_module).unwrap_or_default();
-    for file in lonely {
-        let file = shown_path(&file);
-        tracing::warn!(file, "not used: there is no module (.wasm) of this name beside these settings");
-    }
-}
-
-#[cfg(unix)]
-fn others_read(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(file).is_ok_and(|facts| facts.permissions().mode() & 0o004 != 0)
-}
-
-#[cfg(not(unix))]
-fn others_read(_: &Path) -> bool {
-    false
-}
-
-/// This program, with the limits of the configuration.
-fn compiler(settings: CompileSettings) -> CompilerProcess {
-    let CompileSettings { max_memory, max_time } = settings;
-    CompilerProcess { max_memory_bytes: max_memory, max_time, ..CompilerProcess::this_program() }
 }
 
 /// Loads the plugins of the configuration into the factory, one after the other: compiling uses all

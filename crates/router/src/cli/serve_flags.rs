@@ -126,7 +126,7 @@ const GROUPS: [(&str, &[&str]); 12] = [
             "record-header",
         ],
     ),
-    ("Configuration", &["config"]),
+    ("Configuration", &["config", "check", "json"]),
 ];
 
 /// Flags whose values may hold commas and spaces: in a variable, each stands in a line of its own.

@@ -64,14 +64,21 @@ fn trouble(status: &RouterStatus) -> Option<String> {
 
 fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
     let kind = if status.policy_is_plugin { "plugin" } else { "built in" };
+    let is_chosen = !status.configured_policy.is_empty() && status.configured_policy != status.policy;
+    let chosen = if is_chosen {
+        format!(", chosen by an operator; configured: {}", printable(&status.configured_policy))
+    } else {
+        String::new()
+    };
     let requests = &status.requests;
     let answered = requests.succeeded + requests.client_errors + requests.server_errors;
     let mut text = format!(
-        "sgl-router {}, up {}\npolicy {} ({kind})\n{} ready of {}, {} in flight, {} waiting\n\
+        "sgl-router {}, up {}\npolicy {} ({kind}{chosen})\n{}{} ready of {}, {} in flight, {} waiting\n\
          {} answered, {} of them 4xx, {} 5xx; {} broken off, {} tried again, {} without a worker\n",
         printable(&status.version),
         span(status.uptime_ms),
         printable(&status.policy),
+        trial_line(status),
         status.workers.healthy,
         count(status.workers.all, "worker"),
         count(status.workers.in_flight, "request"),
@@ -96,6 +103,19 @@ fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
         text.push_str(&table(&HEAD, &workers.iter().map(row).collect::<Vec<_>>()));
     }
     text
+}
+
+/// The policy on trial, if there is one.
+fn trial_line(status: &RouterStatus) -> String {
+    let Some(trial) = &status.policy_trial else { return String::new() };
+    format!(
+        "on trial: {} with {} % of the decisions for {} s, {} failed of {}\n",
+        printable(&trial.name),
+        trial.bounds.percent,
+        trial.for_secs,
+        trial.own.failures,
+        count(trial.own.decisions, "decision"),
+    )
 }
 
 /// What is measured, with its name.

@@ -19,7 +19,6 @@ use crate::config::checked::{
     ProxySettings, RecordSettings, SilenceSettings, TlsListeners, UpstreamSettings, limit_of,
 };
 use crate::config::compile_section::CompileSection;
-use crate::config::fixed::FixedKeys;
 use crate::config::keys_section::KeySettings;
 use crate::config::plugin_set::{PluginSet, PolicyNames};
 use crate::config::requests_section::RequestSettings;
@@ -63,6 +62,13 @@ pub struct Surroundings<'a> {
 ///
 /// [`Faults`] holds every fault, those of reading first.
 pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<CheckedConfig, Faults> {
+    let (checked, faults) = check_all(config, surroundings);
+    if faults.is_empty() { Ok(checked) } else { Err(Faults(faults)) }
+}
+
+/// The same. With faults, the configuration is good only to look for more of them: values stand in it for
+/// those that cannot be used.
+pub(crate) fn check_all(config: RouterConfig, surroundings: Surroundings<'_>) -> (CheckedConfig, Vec<Fault>) {
     let Surroundings { built_in_policies, embedded_policies, policy_settings, admin_token, .. } =
         surroundings;
     let (worker_api_key, mut faults) = (surroundings.worker_api_key, surroundings.faults);
@@ -96,12 +102,10 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
     let compile = check_compile(&config.compile, &mut faults);
     let registry = config.registry.checked(config.state_dir.as_deref(), &mut faults);
-    if !faults.is_empty() {
-        return Err(Faults(faults));
-    }
-    let fixed = FixedKeys::of(&config);
+    // A path that is no UTF-8 has no JSON form.
+    let fixed = serde_json::to_value(&config).unwrap_or_default();
     let policy = plugins.built_in_policy.map_or(config.policy, str::to_owned);
-    Ok(CheckedConfig {
+    let checked = CheckedConfig {
         policy,
         data_address,
         metrics_address,
@@ -130,7 +134,8 @@ pub fn check(config: RouterConfig, surroundings: Surroundings<'_>) -> Result<Che
         compile,
         registry,
         fixed,
-    })
+    };
+    (checked, faults)
 }
 
 fn check_address(section: &str, host: &str, port: u16, faults: &mut Vec<Fault>) -> SocketAddr {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::config::access_log_section::AccessLogSettings;
 use crate::config::calls_section::CallSettings;
 use crate::config::engine_setting::EngineSetting;
-use crate::config::fixed::FixedKeys;
 use crate::config::keys_section::KeySettings;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::registry_section::ModuleRegistrySettings;
@@ -88,8 +87,9 @@ pub struct CheckedConfig {
     pub compile: Option<CompileSettings>,
     /// How modules of registries are read and kept.
     pub registry: ModuleRegistrySettings,
-    /// What is written for the keys that a running router does not follow.
-    pub fixed: FixedKeys,
+    /// What is written for the keys that a running router does not follow, without secrets; `Null` if a path
+    /// is no UTF-8.
+    pub fixed: serde_json::Value,
 }
 
 /// TLS of the listeners; `None` = without.

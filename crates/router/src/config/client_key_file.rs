@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use sglang_router_rs::types::{file, hex, shown_path};
 
@@ -17,7 +17,7 @@ pub(crate) const DIGEST_BYTES: usize = 32;
 const MAX_NAME_BYTES: usize = 128;
 
 /// A client's key, as the file says.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientKeyEntry {
     /// Its name, for metrics, records and policies: 1 to 128 visible characters. Must be given.

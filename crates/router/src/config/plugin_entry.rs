@@ -45,6 +45,19 @@ impl Default for PluginEntry {
 }
 
 impl PluginEntry {
+    /// The entry of the two halves that the policy factory takes.
+    pub(crate) fn of(config: WasmPolicyConfig, options: PluginOptions) -> Self {
+        Self {
+            module_path: config.module_path,
+            name: config.name,
+            max_execution_time_ms: config.max_execution_time_ms,
+            max_memory_bytes: config.max_memory_bytes,
+            allowed_syscalls: config.allowed_syscalls,
+            config: config.config,
+            options,
+        }
+    }
+
     /// The two halves that the policy factory takes.
     pub fn into_parts(self) -> (WasmPolicyConfig, PluginOptions) {
         let config = WasmPolicyConfig {

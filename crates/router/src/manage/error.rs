@@ -2,8 +2,9 @@
 
 use crate::manage::kept_plugin::BadFile;
 use sgl_oci::RegistryError;
-use sglang_router_rs::config::RolloutMode;
+use sglang_router_rs::config::{Rollout, RolloutMode};
 use sglang_router_rs::policies::{OperationError, PluginError};
+use sglang_router_rs::types::shown;
 
 /// Why a change was refused. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -68,5 +69,13 @@ impl From<OperationError> for ManageError {
             OperationError::Plugin(error) => Self::Plugin(error),
             other => Self::Operation(other),
         }
+    }
+}
+
+impl ManageError {
+    /// A plugin that is new cannot be a canary or a shadow: there is none of these names beside it.
+    pub(crate) fn nothing_beside(name: &str, rollout: Rollout, names: &[String]) -> Self {
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        Self::NothingBeside { name: shown(name), rollout: rollout.mode(), names }
     }
 }

@@ -82,6 +82,13 @@ impl LoadedFiles {
         same.is_some_and(|file| !std::mem::take(&mut file.is_gone) || serves)
     }
 
+    /// As [`has`](Self::has), and notes nothing.
+    pub(crate) fn would_have(&self, content: &FileContent, serves: bool) -> bool {
+        let files = self.0.lock();
+        let same = files.get(&content.config.name).filter(|file| file.content == *content);
+        same.is_some_and(|file| !file.is_gone || serves)
+    }
+
     /// The file that gives a name, if one does.
     pub(crate) fn path_of(&self, name: &str) -> Option<String> {
         let files = self.0.lock();

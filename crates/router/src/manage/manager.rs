@@ -23,7 +23,6 @@ use sglang_router_rs::policies::{
     Load, ModuleBytes, OperationError, PluginDetail, PluginInfo, PolicyFactory, PolicyHandle, Progress,
     unwatched,
 };
-use sglang_router_rs::types::shown;
 
 /// Changes the plugins of a router: all operations of operators come here.
 ///
@@ -35,7 +34,8 @@ use sglang_router_rs::types::shown;
 pub struct PluginManager {
     factory: PolicyFactory,
     sources: ModuleSources,
-    policy: String,
+    /// Names of the policies that place the router's requests.
+    in_use: Mutex<BTreeSet<String>>,
     /// Names that the configuration and the plugin directory give: at a restart they win.
     configured: Mutex<BTreeSet<String>>,
     files: LoadedFiles,
@@ -46,10 +46,10 @@ pub struct PluginManager {
 impl PluginManager {
     /// A manager of the factory's plugins. `policy` is the one that places the router's requests.
     pub fn new(factory: PolicyFactory, plugin_dir: Option<PathBuf>, policy: &str) -> Self {
-        let policy = policy.to_owned();
+        let in_use = Mutex::new(BTreeSet::from([policy.to_owned()]));
         let (configured, files, turns) = (Mutex::default(), LoadedFiles::default(), Mutex::default());
         let sources = ModuleSources { plugin_dir, ..ModuleSources::default() };
-        Self { factory, sources, policy, configured, files, turns, kept: None }
+        Self { factory, sources, in_use, configured, files, turns, kept: None }
     }
 
     /// The same manager, with modules from these registries.
@@ -104,7 +104,12 @@ impl PluginManager {
 
     /// True if the router places requests with this policy.
     pub fn is_in_use(&self, name: &str) -> bool {
-        self.policy == name
+        self.in_use.lock().contains(name)
+    }
+
+    /// Says with which policies the router places requests.
+    pub(crate) fn set_in_use(&self, names: BTreeSet<String>) {
+        *self.in_use.lock() = names;
     }
 
     /// Everything known about a plugin.
@@ -145,7 +150,8 @@ impl PluginManager {
         config.module_path = path;
         let (config, options) = settings.over(config, options, true)?;
         if created && options.rollout != Rollout::Immediate {
-            return Err(self.nothing_beside(name, options.rollout));
+            let names = self.factory.list_wasm_plugins();
+            return Err(ManageError::nothing_beside(name, options.rollout, &names));
         }
         let arriving = self.keep_module(name, &module.wasm).await?;
         let loaded = self.factory.load(Load::module(config, module).with(options).watched_by(progress)).await;
@@ -331,16 +337,8 @@ impl PluginManager {
         }
     }
 
-    fn serving(&self, name: &str) -> Option<PluginInfo> {
+    pub(crate) fn serving(&self, name: &str) -> Option<PluginInfo> {
         self.factory.plugin_infos().into_iter().find(|info| info.name == name)
-    }
-
-    fn nothing_beside(&self, name: &str, rollout: Rollout) -> ManageError {
-        let names = match self.factory.list_wasm_plugins() {
-            names if names.is_empty() => "none".to_owned(),
-            names => names.join(", "),
-        };
-        ManageError::NothingBeside { name: shown(name), rollout: rollout.mode(), names }
     }
 
     fn pushed(&self, info: PluginInfo, load: (bool, Instant)) -> Pushed {

@@ -52,6 +52,21 @@ pub(crate) fn read_list(dir: &Path) -> Result<Vec<KeptPlugin>, BadFile> {
     durable_file::read_list(&dir.join(LIST))
 }
 
+/// The bytes of a kept module, whether a router uses the directory or not.
+///
+/// # Errors
+///
+/// [`BadFile`] if it cannot be read or is not what it was.
+pub(crate) fn read_kept_module(dir: &Path, digest: &str) -> Result<Vec<u8>, BadFile> {
+    let file = Files { dir: dir.to_owned() }.module(digest);
+    let bytes = file::read(&file, MAX_MODULE_BYTES).map_err(|error| bad(&file, error))?;
+    let found = sha256(&bytes);
+    if found != digest {
+        return Err(bad(&file, format!("its digest is {found}")));
+    }
+    Ok(bytes)
+}
+
 impl StateDir {
     /// Opens the directory, which is made if need be, and reads its list. A bad list is set aside
     /// (`plugins.bad`) and reported at each start until an operator removes it; the modules that it
@@ -111,13 +126,7 @@ impl StateDir {
     ///
     /// [`BadFile`] if it cannot be read or is not what it was.
     pub fn read_module(&self, digest: &str) -> Result<Vec<u8>, BadFile> {
-        let file = self.module_file(digest);
-        let bytes = file::read(&file, MAX_MODULE_BYTES).map_err(|error| bad(&file, error))?;
-        let found = sha256(&bytes);
-        if found != digest {
-            return Err(bad(&file, format!("its digest is {found}")));
-        }
-        Ok(bytes)
+        read_kept_module(&self.files.dir, digest)
     }
 
     /// Keeps the entries of these names as they are until an operator changes the plugins.

@@ -23,7 +23,7 @@ use crate::proxy::wanted::Wanted;
 use crate::records::Draft;
 use sgl_api::End;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, HeaderLookup, RequestNeeds, SelectWorkerInfo};
+use sglang_router_rs::policies::{DecideError, HeaderLookup, PolicyHandle, RequestNeeds, SelectWorkerInfo};
 
 /// A client that sends this wants to know of the decision.
 const EXPLAIN_HEADER: &str = "x-sgl-explain";
@@ -48,8 +48,8 @@ pub(crate) async fn answer(
     inbound: &Inbound,
     told: &mut Option<Box<HeaderMap>>,
 ) -> Result<Response<OutBody>, ProxyError> {
-    let mut record = begin_record(client, inbound);
     let mut course = RequestCourse::new(client.proxy(), inbound);
+    let mut record = begin_record(client, inbound, course.policy.handle());
     // One future for all of it, though an error has to be recorded: each more would be copied into
     // the one around it.
     let answered = loop {
@@ -110,12 +110,16 @@ async fn serve<F: Form>(
         let wait = course.waits.hold.offer(proxy.queue(), inbound);
         let given = SelectWorkerInfo { eligible, wait: Some(wait), ..given };
         let asked = record.as_ref().map(|record| {
-            let names = proxy.policy().wanted_names();
+            let names = course.policy.handle().wanted_names();
             record.ask(table, &given, names.as_deref())
         });
         let explanation = asked.as_ref().map(|asked| asked.explanation());
         let given = SelectWorkerInfo { explanation, ..given };
-        let decided = F::decide(proxy.policy(), table, &given).await;
+        let timer = course.policy.side().map(|side| side.begin());
+        let decided = F::decide(course.policy.handle(), table, &given).await;
+        if let (Some(side), Some(timer)) = (course.policy.side(), timer) {
+            side.decided(timer, decided.as_ref().map(F::chooser));
+        }
         if let Some((record, asked)) = record.as_mut().zip(asked) {
             F::record(record, *asked, table, &decided);
         }
@@ -131,8 +135,8 @@ async fn serve<F: Form>(
             },
         };
         let chosen = F::chosen(&decision);
-        let Some(placed) = F::place(decision, &mut course.tried, snapshot, proxy.policy())? else { continue };
-        note_prefix(proxy, table, info, chosen);
+        let Some(placed) = F::place(decision, &mut course.tried, snapshot, &course.policy)? else { continue };
+        note_prefix(proxy, course.policy.handle(), table, info, chosen);
         if let (Some(waited), Some(record)) = (course.waits.placed(), record.as_mut()) {
             record.waited(waited);
         }
@@ -158,14 +162,22 @@ async fn serve<F: Form>(
 }
 
 /// Notes which workers hold the request's prompt from now on, if the policy wants to know.
-fn note_prefix(proxy: &DataPlane, table: &WorkerTable, info: &SelectWorkerInfo<'_>, chosen: Selection) {
-    let Some(hashes) = info.prefix_hashes.filter(|_| proxy.request_needs().prefix_match) else { return };
+fn note_prefix(
+    proxy: &DataPlane,
+    policy: &PolicyHandle,
+    table: &WorkerTable,
+    info: &SelectWorkerInfo<'_>,
+    chosen: Selection,
+) {
+    let Some(hashes) = info.prefix_hashes.filter(|_| proxy.request_needs(policy).prefix_match) else {
+        return;
+    };
     for index in chosen.prefill.into_iter().chain([chosen.decode]) {
         table.sent(index, hashes, info.learnt_block_tokens);
     }
 }
 
-fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
+fn begin_record(client: &Client, inbound: &Inbound, policy: &PolicyHandle) -> Option<Box<Draft>> {
     let proxy = client.proxy();
     let recorder = proxy.recorder()?;
     let headers = Headers(&inbound.head.headers);
@@ -174,7 +186,7 @@ fn begin_record(client: &Client, inbound: &Inbound) -> Option<Box<Draft>> {
         inbound.head.own(EXPLAIN_HEADER).next().is_some(),
         headers.header(REQUEST_ID_HEADER),
         inbound.route.name(),
-        proxy.policy().name(),
+        policy.name(),
         inbound.started,
     )
 }
@@ -187,8 +199,8 @@ async fn read_request<'a>(
     inbound: &'a Inbound,
 ) -> Result<(RequestView<'a>, Shape), ProxyError> {
     let (route, snapshot) = (inbound.route, &course.snapshot);
-    let (policy, settings) = (proxy.policy(), &proxy.settings().requests);
-    let needs = proxy.request_needs();
+    let (policy, settings) = (course.policy.handle(), &proxy.settings().requests);
+    let needs = proxy.request_needs(policy);
     if needs.prefix_match {
         proxy.backends().start_prefix_index();
     }

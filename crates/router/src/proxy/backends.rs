@@ -12,6 +12,7 @@ use crate::config::checked::{OwnSettings, ProxySettings};
 use crate::config::secret::Secret;
 use crate::config::worker_entry::WorkerEntry;
 use crate::config::worker_source::WorkerSource;
+use crate::manage::Placing;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::rank_learner::given_layout;
 use crate::proxy::fleet_upkeep;
@@ -26,7 +27,7 @@ use crate::proxy::worker_change_error::{AddError, UndrainError};
 use crate::proxy::worker_origin::WorkerOrigin;
 use sgl_upstream::{Address, WorkerTls, WorkerUrl, WorkerUrlError};
 use sglang_router_rs::core::WorkerSpec;
-use sglang_router_rs::policies::{FleetNeeds, PolicyHandle};
+use sglang_router_rs::policies::FleetNeeds;
 use sglang_router_rs::prefix_index::PrefixIndex;
 
 /// How often a draining worker's requests are counted.
@@ -91,9 +92,9 @@ impl Backends {
         self.roster.start_prefix_index();
     }
 
-    /// From now on what this policy reads of workers is kept up, and what it reads no longer is given up.
-    pub(crate) fn serve(&self, policy: PolicyHandle, recorded: FleetNeeds) {
-        let upkeep = fleet_upkeep::keep(policy, recorded, Arc::clone(&self.roster));
+    /// From now on what these policies read of workers is kept up, and what they read no longer is given up.
+    pub(crate) fn serve(&self, policies: Arc<Placing>, recorded: FleetNeeds) {
+        let upkeep = fleet_upkeep::keep(policies, recorded, Arc::clone(&self.roster));
         self.keepers.lock().upkeep = Some(Keeper(self.runtime.spawn(upkeep)));
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::config::checked::ProxySettings;
+use crate::manage::Placing;
 use crate::metrics::{Metrics, catalogue};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::backends::Backends;
@@ -26,7 +27,7 @@ const SHARE_OF_WAITING: u64 = 2;
 #[derive(Debug)]
 pub struct DataPlane {
     settings: ProxySettings,
-    policy: PolicyHandle,
+    placing: Arc<Placing>,
     backends: Arc<Backends>,
     measures: Arc<Measures>,
     pressure: Arc<Pressure>,
@@ -61,7 +62,8 @@ impl DataPlane {
         queue.register(metrics);
         let backends = Arc::new(Backends::with_queue(settings.clone(), Arc::clone(&queue)));
         let recorded = recorder.as_ref().map(|recorder| recorder.fleet_needs()).unwrap_or_default();
-        backends.serve(policy.clone(), recorded);
+        let placing = Placing::new(policy);
+        backends.serve(Arc::clone(&placing), recorded);
         let measures = Arc::new(Measures::default());
         measures.register(&backends, metrics);
         let token_ratios = Arc::new(TokenRatios::default());
@@ -75,7 +77,7 @@ impl DataPlane {
         client_keys.iter().for_each(|ring| ring.register(metrics));
         Arc::new(Self {
             settings,
-            policy,
+            placing,
             backends,
             measures,
             pressure,
@@ -97,14 +99,19 @@ impl DataPlane {
         &self.settings
     }
 
-    /// The policy.
-    pub fn policy(&self) -> &PolicyHandle {
-        &self.policy
+    /// The policy in use.
+    pub fn policy(&self) -> PolicyHandle {
+        self.placing.policy()
     }
 
-    /// What has to be known of requests: for the policy, and for records of all inputs.
-    pub(crate) fn request_needs(&self) -> RequestNeeds {
-        let needs = self.policy.needs();
+    /// Which policies place requests.
+    pub(crate) fn placing(&self) -> &Arc<Placing> {
+        &self.placing
+    }
+
+    /// What has to be known of a request: for its policy, and for records of all inputs.
+    pub(crate) fn request_needs(&self, policy: &PolicyHandle) -> RequestNeeds {
+        let needs = policy.needs();
         match &self.recorder {
             Some(recorder) if recorder.records_all() => needs.and(recorder.request_needs()),
             _ => needs,

@@ -1,5 +1,6 @@
 //! How a request is served: by one worker, or by a pair. What the loop of attempts leaves to each.
 
+use crate::manage::placing::RequestPolicy;
 use crate::proxy::culprit::Culprit;
 use crate::proxy::others::Others;
 use crate::proxy::outcome::Outcome;
@@ -12,7 +13,7 @@ use crate::proxy::tried::{Selection, Tried};
 use crate::records::Draft;
 use crate::records::asked::Asked;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, PolicyHandle, SelectWorkerInfo};
+use sglang_router_rs::policies::{Chooser, DecideError, PolicyHandle, SelectWorkerInfo};
 
 /// A request in one of its forms: how a decision is made, placed and tried.
 pub(crate) trait Form {
@@ -44,6 +45,9 @@ pub(crate) trait Form {
         decided: &Result<Self::Decision, DecideError>,
     );
 
+    /// Who made the decision.
+    fn chooser(decision: &Self::Decision) -> Chooser;
+
     /// Whom the policy chose.
     fn chosen(decision: &Self::Decision) -> Selection;
 
@@ -52,7 +56,7 @@ pub(crate) trait Form {
         decision: Self::Decision,
         tried: &mut Tried,
         snapshot: &Snapshot,
-        policy: &PolicyHandle,
+        policy: &RequestPolicy,
     ) -> Result<Option<Self::Placed>, ProxyError>;
 
     /// Sends the request, up to the beginning of an answer.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header;
 
+use crate::manage::placing::RequestPolicy;
 use crate::proxy::attempt::{Unanswered, attempt};
 use crate::proxy::client_deadlines::GaveUp;
 use crate::proxy::clients::Client;
@@ -42,7 +43,7 @@ use crate::records::Draft;
 use crate::records::asked::Asked;
 use sgl_upstream::Payload;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, PairDecision, PolicyHandle, SelectWorkerInfo};
+use sglang_router_rs::policies::{Chooser, DecideError, PairDecision, PolicyHandle, SelectWorkerInfo};
 
 /// A request for a pair.
 #[derive(Debug)]
@@ -100,6 +101,10 @@ impl Form for PairRequest<'_> {
         record.decided_pair(asked, table, decided);
     }
 
+    fn chooser(pair: &PairDecision) -> Chooser {
+        pair.decode.chooser()
+    }
+
     fn chosen(pair: &PairDecision) -> Selection {
         Selection { decode: pair.decode.index(), prefill: Some(pair.prefill.index()) }
     }
@@ -108,7 +113,7 @@ impl Form for PairRequest<'_> {
         pair: PairDecision,
         tried: &mut Tried,
         snapshot: &Snapshot,
-        policy: &PolicyHandle,
+        policy: &RequestPolicy,
     ) -> Result<Option<Self::Placed>, ProxyError> {
         let prefill = tried.place(snapshot, pair.prefill, policy)?;
         let decode = tried.place(snapshot, pair.decode, policy)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::manage::placing::RequestPolicy;
 use crate::proxy::circuit::CircuitPass;
 use crate::proxy::stream_tokens::TokensCame;
 use crate::proxy::target::Target;
@@ -10,7 +11,7 @@ use crate::proxy::token_usage::TokenUsage;
 use crate::proxy::verdict::Verdict;
 use sglang_router_rs::core::{InFlight, Worker};
 use sglang_router_rs::policies::{
-    Chooser, Decision, OutcomeNeeds, PolicyHandle, RequestCompletion, RequestFirstToken,
+    Chooser, Decision, OutcomeNeeds, PolicyHandle, PolicySide, RequestCompletion, RequestFirstToken,
 };
 
 /// The status of a request whose worker did not answer, or did not finish its answer.
@@ -49,6 +50,8 @@ pub(crate) struct Placement {
     listener: Option<PolicyHandle>,
     /// What it listens for.
     needs: OutcomeNeeds,
+    /// Where the outcome is counted while a policy is on trial.
+    side: Option<Arc<PolicySide>>,
 }
 
 /// What the body of an answer is.
@@ -62,12 +65,12 @@ pub(crate) enum AnswerForm {
 
 impl Placement {
     /// `None` if the circuit does not let the request through.
-    pub(crate) fn new(target: &Arc<Target>, decision: Decision, policy: &PolicyHandle) -> Option<Self> {
+    pub(crate) fn new(target: &Arc<Target>, decision: Decision, policy: &RequestPolicy) -> Option<Self> {
         let pass = target.circuit().enter()?;
         if pass == CircuitPass::Probe {
             target.refresh();
         }
-        let needs = policy.outcome_needs();
+        let needs = policy.handle().outcome_needs();
         let placed = Instant::now();
         let (chooser, tag) = (decision.chooser(), decision.tag());
         let mut in_flight = decision.into_in_flight();
@@ -86,8 +89,9 @@ impl Placement {
             first_byte: None,
             status: None,
             usage: TokenUsage::default(),
-            listener: (needs.completions || needs.first_tokens).then(|| policy.clone()),
+            listener: (needs.completions || needs.first_tokens).then(|| policy.handle().clone()),
             needs,
+            side: policy.side().cloned(),
         })
     }
 
@@ -206,10 +210,15 @@ impl Placement {
         drop(in_flight);
         self.target.left();
         self.target.stir();
+        let success = !self.broke_its_word && matches!(self.verdict, Verdict::Served | Verdict::Refused);
+        let judged = !matches!(self.verdict, Verdict::Full | Verdict::Abandoned);
+        if let Some(side) = self.side.as_ref().filter(|_| judged) {
+            side.finished(success);
+        }
         if let Some(policy) = self.listener.as_ref().filter(|_| self.needs.completions) {
             policy.on_request_complete(&RequestCompletion {
-                success: !self.broke_its_word && matches!(self.verdict, Verdict::Served | Verdict::Refused),
-                judged: !matches!(self.verdict, Verdict::Full | Verdict::Abandoned),
+                success,
+                judged,
                 status: self.told_status(),
                 first_byte: self.first_byte,
                 total: self.placed.elapsed(),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::manage::placing::RequestPolicy;
 use crate::proxy::asked_workers::AskedWorkers;
 use crate::proxy::clients::Client;
 use crate::proxy::course_waits::CourseWaits;
 use crate::proxy::data_plane::DataPlane;
+use crate::proxy::headers::Headers;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::others::Others;
 use crate::proxy::outcome::Outcome;
@@ -26,6 +28,8 @@ use sglang_router_rs::types::WorkerSet;
 /// to the other when only that can be served.
 #[derive(Debug)]
 pub(crate) struct RequestCourse {
+    /// Who places it, to its end.
+    pub(crate) policy: RequestPolicy,
     /// The fleet that it is placed in.
     pub(crate) snapshot: Arc<Snapshot>,
     /// What was tried, at the places of that fleet.
@@ -49,6 +53,7 @@ impl RequestCourse {
     /// Nothing was tried yet.
     pub(crate) fn new(proxy: &DataPlane, inbound: &Inbound) -> Self {
         Self {
+            policy: proxy.placing().choose(&Headers(&inbound.head.headers)),
             snapshot: proxy.backends().snapshot(),
             tried: Tried::new(proxy.settings()),
             shape: None,

@@ -1,7 +1,6 @@
 //! The end of a session, as clients and operators tell it.
 
-use sglang_router_rs::policies::PolicyHandle;
-
+use crate::manage::Placing;
 use sgl_api::FinishedSession;
 
 /// Bytes of a key at most.
@@ -14,14 +13,14 @@ const PARAMETER: &str = "session_id";
 pub(crate) const NO_SESSION: &str =
     "`session_id` is missing: POST /finish_session?session_id=KEY, with a key of at most 1024 bytes";
 
-/// Tells the policy that the session of a query is over; `None` if there is no key in it that could be
+/// Tells the policies that the session of a query is over; `None` if there is no key in it that could be
 /// one.
-pub(crate) fn finish_session(policy: &PolicyHandle, query: Option<&str>) -> Option<FinishedSession> {
+pub(crate) fn finish_session(policies: &Placing, query: Option<&str>) -> Option<FinishedSession> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let session = pairs.into_iter().find(|(name, _)| name == PARAMETER)?.1.into_owned();
     if session.is_empty() || session.len() > MAX_SESSION_BYTES {
         return None;
     }
-    let told = policy.on_session_end(&session);
+    let told = policies.end_session(&session);
     Some(FinishedSession { session_id: session, told })
 }

@@ -1,5 +1,6 @@
 //! Requests that one worker serves.
 
+use crate::manage::placing::RequestPolicy;
 use crate::proxy::attempt::{Unanswered, attempt};
 use crate::proxy::clients::Client;
 use crate::proxy::culprit::Culprit;
@@ -19,7 +20,7 @@ use crate::records::Draft;
 use crate::records::asked::Asked;
 use sgl_upstream::Payload;
 use sglang_router_rs::core::WorkerTable;
-use sglang_router_rs::policies::{DecideError, Decision, PolicyHandle, SelectWorkerInfo};
+use sglang_router_rs::policies::{Chooser, DecideError, Decision, PolicyHandle, SelectWorkerInfo};
 
 /// A request for one worker.
 #[derive(Debug)]
@@ -64,6 +65,10 @@ impl Form for Single<'_> {
         record.decided(asked, table, decided);
     }
 
+    fn chooser(decision: &Decision) -> Chooser {
+        decision.chooser()
+    }
+
     fn chosen(decision: &Decision) -> Selection {
         Selection { decode: decision.index(), prefill: None }
     }
@@ -72,7 +77,7 @@ impl Form for Single<'_> {
         decision: Decision,
         tried: &mut Tried,
         snapshot: &Snapshot,
-        policy: &PolicyHandle,
+        policy: &RequestPolicy,
     ) -> Result<Option<Placement>, ProxyError> {
         tried.place(snapshot, decision, policy)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::checked::ProxySettings;
+use crate::manage::placing::RequestPolicy;
 use crate::proxy::outcome::{Outcome, Teller};
 use crate::proxy::placement::Placement;
 use crate::proxy::proxy_error::ProxyError;
@@ -11,7 +12,7 @@ use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{Worker, WorkerRole};
-use sglang_router_rs::policies::{Decision, PolicyHandle};
+use sglang_router_rs::policies::Decision;
 use sglang_router_rs::types::WorkerSet;
 
 /// The workers that must not be chosen again, and the outcome that counts if none is left.
@@ -53,7 +54,7 @@ impl Tried {
         &mut self,
         snapshot: &Snapshot,
         decision: Decision,
-        policy: &PolicyHandle,
+        policy: &RequestPolicy,
     ) -> Result<Option<Placement>, ProxyError> {
         let index = decision.index();
         if self.workers.as_ref().is_some_and(|tried| tried.contains(index)) {

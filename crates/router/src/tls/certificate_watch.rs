@@ -19,12 +19,19 @@ use sgl_upstream::{CertificateValidity, PemFault, WorkerTls};
 /// Reads the files again; when the certificate is valid, if there is one.
 type ReadAgain = Box<dyn Fn() -> Result<Option<CertificateValidity>, PemFault> + Send + Sync>;
 
+/// Reads the files and changes nothing.
+type TryOut = Box<dyn Fn() -> Result<(), PemFault> + Send + Sync>;
+
+/// What came of a certificate whose files have changed: who sees it, and why it was not replaced.
+pub(crate) type CertificateChange = (&'static str, Result<(), String>);
+
 /// A certificate with its files.
 struct WatchedCertificate {
     /// Who sees it.
     name: &'static str,
     files: Vec<PathBuf>,
     read_again: ReadAgain,
+    try_out: TryOut,
     failed_handshakes: Option<Arc<ListenerTls>>,
     state: Mutex<WatchState>,
 }
@@ -52,9 +59,10 @@ impl fmt::Debug for WatchedCertificate {
 impl WatchedCertificate {
     /// That of a listener, which `name` connects to.
     fn of_listener(name: &'static str, tls: &Arc<ListenerTls>) -> Self {
-        let again = Arc::clone(tls);
+        let (again, tried) = (Arc::clone(tls), Arc::clone(tls));
         let read_again: ReadAgain = Box::new(move || again.reload().map(Some));
-        Self::new(name, tls.files(), read_again, Some(tls.validity()), Some(Arc::clone(tls)))
+        let ways = (read_again, Box::new(move || tried.try_out()) as TryOut);
+        Self::new(name, tls.files(), ways, Some(tls.validity()), Some(Arc::clone(tls)))
     }
 
     /// What workers see, and whom the router trusts among them; `None` if nothing of it is in files.
@@ -67,29 +75,30 @@ impl WatchedCertificate {
         if files.is_empty() {
             return Ok(None);
         }
-        let again = Arc::clone(tls);
+        let (again, tried) = (Arc::clone(tls), Arc::clone(tls));
         let read_again: ReadAgain = Box::new(move || again.reload());
+        let ways = (read_again, Box::new(move || tried.try_out()) as TryOut);
         let validity = tls.reload()?;
-        Ok(Some(Self::new("workers", files, read_again, validity, None)))
+        Ok(Some(Self::new("workers", files, ways, validity, None)))
     }
 
     fn new(
         name: &'static str,
         files: Vec<PathBuf>,
-        read_again: ReadAgain,
+        (read_again, try_out): (ReadAgain, TryOut),
         validity: Option<CertificateValidity>,
         failed_handshakes: Option<Arc<ListenerTls>>,
     ) -> Self {
         let state = WatchState { validity, loaded: digest(&files), ..WatchState::default() };
-        Self { name, files, read_again, failed_handshakes, state: Mutex::new(state) }
+        Self { name, files, read_again, try_out, failed_handshakes, state: Mutex::new(state) }
     }
 
     /// Reads what has changed again. Files that are written one after the other do not match in between, so
-    /// only what is found twice is read, unless somebody asks for it.
-    fn look(&self, is_asked: bool) {
+    /// only what is found twice is read, unless somebody asks for it. What came of it, if it was read.
+    fn look(&self, is_asked: bool) -> Option<CertificateChange> {
         let found = digest(&self.files);
         if !self.is_due(&found, is_asked) {
-            return;
+            return None;
         }
         // Outside the lock: a scrape takes it too, and files may be far away.
         let read = (self.read_again)();
@@ -105,14 +114,22 @@ impl WatchedCertificate {
                     failures: state.failures,
                     ..WatchState::default()
                 };
+                Some((self.name, Ok(())))
             }
             Err(fault) => {
                 let error = fault.to_string();
                 tracing::error!(certificate = self.name, error, "not replaced; the one before goes on");
                 state.refused = Some(found);
                 state.failures += 1;
+                Some((self.name, Err(error)))
             }
         }
+    }
+
+    /// What would come of reading what has changed.
+    fn look_only(&self) -> Option<CertificateChange> {
+        let has_changed = digest(&self.files) != self.state.lock().loaded;
+        has_changed.then(|| (self.name, (self.try_out)().map_err(|fault| fault.to_string())))
     }
 
     /// True if what was found is to be read.
@@ -210,8 +227,13 @@ impl CertificateWatch {
     }
 
     /// Looks at all files now. Reads from the disk.
-    pub(crate) fn look(&self, is_asked: bool) {
-        self.certificates.iter().for_each(|certificate| certificate.look(is_asked));
+    pub(crate) fn look(&self, is_asked: bool) -> Vec<CertificateChange> {
+        self.certificates.iter().filter_map(|certificate| certificate.look(is_asked)).collect()
+    }
+
+    /// What [`look`](Self::look) would come to, asked, without it. Reads from the disk.
+    pub(crate) fn look_only(&self) -> Vec<CertificateChange> {
+        self.certificates.iter().filter_map(WatchedCertificate::look_only).collect()
     }
 
     /// Looks at them for ever, at this interval.

@@ -61,6 +61,22 @@ impl ListenerTls {
     /// [`PemFault`] if one of them cannot be used, or the certificate has expired and the one that serves has
     /// not; that goes on then.
     pub(crate) fn reload(&self) -> Result<CertificateValidity, PemFault> {
+        let read = self.read()?;
+        let validity = read.validity;
+        self.current.store(Arc::new(read));
+        Ok(validity)
+    }
+
+    /// Reads the files and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`reload`](Self::reload).
+    pub(crate) fn try_out(&self) -> Result<(), PemFault> {
+        self.read().map(drop)
+    }
+
+    fn read(&self) -> Result<LoadedCertificate, PemFault> {
         let read = LoadedCertificate::read(&self.settings, &self.versions)?;
         let validity = read.validity;
         if validity.has_expired() && !self.validity().has_expired() {
@@ -68,8 +84,7 @@ impl ListenerTls {
             let fault = format!("has expired ({})", httpdate::fmt_http_date(validity.end()));
             return Err(PemFault { file, fault });
         }
-        self.current.store(Arc::new(read));
-        Ok(validity)
+        Ok(read)
     }
 
     /// When the certificate that serves is valid.

@@ -5,5 +5,5 @@
 mod listener_tls;
 mod certificate_watch;
 
-pub(crate) use crate::tls::certificate_watch::CertificateWatch;
+pub(crate) use crate::tls::certificate_watch::{CertificateChange, CertificateWatch};
 pub(crate) use crate::tls::listener_tls::ListenerTls;

@@ -17,3 +17,4 @@ mod proxy;
 mod registries;
 mod sources;
 mod tls;
+mod start_check;

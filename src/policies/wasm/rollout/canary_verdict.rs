@@ -45,7 +45,7 @@ impl Seen {
 
 /// The verdict on a canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CanaryVerdict {
+pub enum CanaryVerdict {
     /// Too early to say.
     Wait,
     /// All bounds hold, long enough and often enough.

@@ -8,6 +8,7 @@ pub(crate) mod operation_error;
 pub(crate) mod event;
 mod significance;
 pub(crate) mod canary_verdict;
+pub(crate) mod policy_side;
 pub(crate) mod shadow;
 pub(crate) mod active;
 mod phase;

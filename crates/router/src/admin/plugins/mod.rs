@@ -1,6 +1,6 @@
 //! The plugins' endpoints.
 
-mod refusal;
+pub(crate) mod refusal;
 mod settings_schema;
 mod upload;
 mod push;

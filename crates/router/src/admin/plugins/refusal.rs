@@ -63,7 +63,8 @@ fn of_plugin(error: &PluginError) -> Problem {
     Problem { faults, ..Problem::coded(status_of(error), error.code(), whole(error)) }
 }
 
-fn fault_view(fault: &Fault) -> ProblemFault {
+/// A fault as answers tell it.
+pub(crate) fn fault_view(fault: &Fault) -> ProblemFault {
     let (found, expected) = match &fault.kind {
         FaultKind::Value { found, allowed } => (found.clone(), allowed.clone()),
         FaultKind::Text(problem) => (problem.clone(), String::new()),

@@ -10,7 +10,8 @@ use sgl_oci::RegistryError;
 use sglang_router_rs::types::{printable, printable_lines};
 
 /// What is missing if the exit code is 4.
-const NOT_FOUND: [&str; 2] = [problem_code::PLUGIN_NOT_FOUND, problem_code::WORKER_NOT_FOUND];
+const NOT_FOUND: [&str; 3] =
+    [problem_code::PLUGIN_NOT_FOUND, problem_code::WORKER_NOT_FOUND, problem_code::POLICY_NOT_FOUND];
 
 /// A key of the settings and the flag that sets it.
 pub(crate) type KeyOfFlag = (&'static str, &'static str);
@@ -88,6 +89,12 @@ pub enum CommandError {
     /// Policies decide too differently; how was printed.
     #[error("{0}")]
     Disagrees(String),
+    /// A router of this configuration would not start; why was printed.
+    #[error("it would not start: {0} to mend, see above")]
+    WouldNotStart(usize),
+    /// A part of what was asked for was refused; what was printed.
+    #[error("{0} refused, see above; what was before goes on")]
+    PartlyRefused(usize),
     /// The router runs, and serves nobody; what it says of itself was printed.
     #[error("{0}")]
     NotServing(String),
@@ -118,14 +125,18 @@ impl CommandError {
         }
     }
 
-    /// The exit code: 1 failed, 2 wrong usage, 3 not reached, 4 no such plugin or worker.
+    /// The exit code: 1 failed, 2 wrong usage, 3 not reached, 4 no such plugin, worker or policy.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Registry(RegistryError::Reference(_)) => ExitCode::from(2),
             Self::Registry(error) if error.is_passing() => ExitCode::from(3),
             Self::Unreachable { .. } => ExitCode::from(3),
-            // Files, records and paths may be missing too, and are neither.
-            Self::Refused(problem) if NOT_FOUND.contains(&problem.code.as_str()) => ExitCode::from(4),
+            // Files, records and paths may be missing too, and are none of these.
+            Self::Refused(problem) | Self::RefusedSettings { problem, .. }
+                if NOT_FOUND.contains(&problem.code.as_str()) =>
+            {
+                ExitCode::from(4)
+            }
             _ => ExitCode::FAILURE,
         }
     }

@@ -145,6 +145,8 @@ pub(crate) fn look(secs: u64, succeeded: u64) -> RouterLook {
     RouterLook {
         at: *START.get_or_init(Instant::now) + std::time::Duration::from_secs(secs),
         status: RouterStatus {
+            configured_policy: String::new(),
+            policy_trial: None,
             version: "1.2.3".to_owned(),
             uptime_ms: secs * 1000,
             ready: true,

@@ -40,13 +40,21 @@ pub(crate) async fn watch(ring: Arc<KeyRing>, stop: CancellationToken) {
 }
 
 /// Reads the file again, if the keys are of one, and logs what came of it.
-pub(crate) fn tell(ring: &KeyRing) {
-    let Some(path) = ring.file() else { return };
+///
+/// # Errors
+///
+/// What is wrong with it, as the log says; nothing has changed then.
+pub(crate) fn tell(ring: &KeyRing) -> Result<(), String> {
+    let Some(path) = ring.file() else { return Ok(()) };
     let file = shown_path(path);
     match ring.reload(path) {
-        Ok(keys) => tracing::info!(file = %file, keys, "reloaded the keys of clients"),
+        Ok(keys) => {
+            tracing::info!(file = %file, keys, "reloaded the keys of clients");
+            Ok(())
+        }
         Err(error) => {
             tracing::error!(file = %file, error, "keys of clients not reloaded; those before go on");
+            Err(error)
         }
     }
 }

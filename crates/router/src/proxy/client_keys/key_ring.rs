@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, header};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::config::client_key_file::{ClientKeyEntry, DIGEST_BYTES, read_client_keys};
@@ -52,13 +53,16 @@ pub(crate) enum KeyRefusal {
 pub(crate) struct KeyRing {
     file: Option<PathBuf>,
     keys: ArcSwap<Keys>,
+    /// What the keys were made of.
+    entries: Mutex<Vec<ClientKeyEntry>>,
     unauthorized: AtomicU64,
 }
 
 impl KeyRing {
     /// These keys, of a file that was read if they are of one.
     pub(crate) fn new(file: Option<PathBuf>, entries: &[ClientKeyEntry]) -> Arc<Self> {
-        let ring = Self { file, keys: ArcSwap::default(), unauthorized: AtomicU64::new(0) };
+        let (keys, made_of) = (ArcSwap::default(), Mutex::default());
+        let ring = Self { file, keys, entries: made_of, unauthorized: AtomicU64::new(0) };
         ring.replace(entries);
         Arc::new(ring)
     }
@@ -66,6 +70,11 @@ impl KeyRing {
     /// The file, if they are of one.
     pub(crate) fn file(&self) -> Option<&PathBuf> {
         self.file.as_ref()
+    }
+
+    /// What the keys were made of.
+    pub(crate) fn entries(&self) -> Vec<ClientKeyEntry> {
+        self.entries.lock().clone()
     }
 
     /// Reads this file again. How many keys there are.
@@ -94,6 +103,7 @@ impl KeyRing {
             Some((entry.digest()?, key))
         };
         self.keys.store(Arc::new(entries.iter().filter_map(key).collect()));
+        *self.entries.lock() = entries.to_vec();
     }
 
     /// Lets a request in with the key that it shows.

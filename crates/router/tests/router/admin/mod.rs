@@ -14,6 +14,7 @@ mod files_and_pushes;
 mod held;
 mod overview;
 mod pages;
+mod policy_changes;
 mod push;
 mod refusals;
 mod rollouts;

@@ -36,7 +36,7 @@ async fn help_of_serve_is_grouped_and_silent_of_other_routers() {
 async fn every_shell_has_completions_of_commands_and_flags() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = printed(&["completions", shell]).await;
-        for word in ["worker-urls", "sim-worker", "plugin"] {
+        for word in ["worker-urls", "sim-worker", "plugin", "policy", "dry-run"] {
             assert!(script.contains(word), "{shell}: no {word}");
         }
         assert!(!script.contains("jwt-issuer") && !script.contains("compile-worker"), "{shell}");
@@ -55,7 +55,7 @@ async fn manual_has_a_page_of_each_command() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("man1");
     printed(&["man", "--dir", dir.to_str().unwrap()]).await;
-    for page in ["sgl-router.1", "sgl-router-serve.1", "sgl-router-plugin-push.1"] {
+    for page in ["sgl-router.1", "sgl-router-serve.1", "sgl-router-policy-use.1", "sgl-router-reload.1"] {
         assert!(dir.join(page).is_file(), "{page}");
     }
     assert!(!dir.join("sgl-router-compile-worker.1").exists());

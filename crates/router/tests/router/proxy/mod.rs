@@ -42,6 +42,7 @@ mod worker_aliases;
 mod policies;
 mod prefix_match;
 mod reload;
+mod reload_by_operators;
 mod queue;
 mod retries;
 mod second_runs;
