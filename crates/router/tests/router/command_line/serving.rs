@@ -1,9 +1,10 @@
 //! Command lines of other routers, run for real.
 
 use http::{HeaderValue, StatusCode};
-use sgl_testkit::client::{TestClient, call, chat};
+use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::process::Process;
 use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::until;
 
 #[tokio::test]
 async fn first_example_of_sglang_router_serves_and_says_what_has_no_effect() {
@@ -46,7 +47,8 @@ async fn manual_keeps_a_key_at_its_worker_and_spreads_keys() {
     let workers = [Upstream::saying("a").await, Upstream::saying("b").await];
     let (first, second) = (workers[0].url(), workers[1].url());
     let (router, _) = Process::from_flags(&["--worker-urls", &first, &second, "--policy", "manual"]).await;
-    router.ready().await;
+    // Ready is a router with one of them.
+    until(async || call(router.data, get("/readiness")).await.json()["healthy"] == 2).await;
     let mut client = TestClient::connect(router.data).await;
     let mut asked = async |key: &'static str| {
         let mut request = chat("hi");
