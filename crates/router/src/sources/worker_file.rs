@@ -102,10 +102,16 @@ fn look(
     if !is_whole {
         return;
     }
-    seen.told = Some(digest);
     match offers(&text) {
-        Ok(offers) => members.lock().list(name, offers),
-        Err(error) => members.lock().failed(name, "faulty", error),
+        Ok(offers) => {
+            seen.told = Some(digest);
+            members.lock().list(name, offers);
+        }
+        Err(error) => {
+            // It is read anew: a file of a key that it names may come.
+            seen.told = None;
+            members.lock().failed(name, "faulty", error);
+        }
     }
 }
 

@@ -121,3 +121,17 @@ async fn worker_that_was_removed_by_hand_stays_away_and_one_added_by_hand_surviv
     assert!(row("http://127.0.0.1:13").contains(" operator "), "{list}");
     assert!(row("http://127.0.0.1:14").contains(" file "), "{list}");
 }
+
+#[tokio::test]
+async fn file_that_names_a_key_that_is_not_there_yet_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, key) = (dir.path().join("workers.toml"), dir.path().join("key"));
+    fs::write(&file, format!("[[workers]]\nurl = \"http://a:1\"\napi_key_file = {key:?}\n")).unwrap();
+    let router =
+        router::start(router::config_with(Vec::new(), |config| config.sources.file = Some(file.clone())))
+            .await;
+    until_fault(&router, "workers[0].api_key_file").await;
+    fs::write(&key, "sk-1").unwrap();
+    until_serving(&router, &["http://a:1"]).await;
+    assert_eq!(source(&router).await["state"], "current");
+}
