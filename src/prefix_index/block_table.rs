@@ -30,11 +30,6 @@ impl BlockTable {
         Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect(), shift }
     }
 
-    /// Bytes that such a table takes.
-    pub(super) fn bytes_for(count: usize) -> usize {
-        slots_for(count) * size_of::<u64>()
-    }
-
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.slots)

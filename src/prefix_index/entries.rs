@@ -1,6 +1,7 @@
 //! What each worker holds, in the order of use.
 
 use crate::prefix_index::block_table::NodeId;
+use crate::prefix_index::words::WordsAt;
 
 /// The number of an entry.
 pub(super) type EntryId = u32;
@@ -30,11 +31,19 @@ pub(super) struct PrefixEntry {
     pub(super) worker: u16,
     /// The [`HoldingSource`]s, a bit each, and [`SENT_MEANWHILE`].
     sources: u8,
+    /// Units of the array with the names of reported blocks; 0 if their hashes are their names.
+    name_units: u8,
+    names: WordsAt,
     newer: EntryId,
     older: EntryId,
 }
 
 impl PrefixEntry {
+    /// The array with the names of all blocks of the node, and its units.
+    pub(super) fn names(&self) -> Option<(WordsAt, usize)> {
+        (self.name_units > 0).then_some((self.names, usize::from(self.name_units)))
+    }
+
     pub(super) fn is(&self, source: HoldingSource) -> bool {
         self.sources & source as u8 != 0
     }
@@ -85,7 +94,15 @@ impl Entries {
 
     /// An entry that is in no order yet.
     pub(super) fn add(&mut self, node: NodeId, worker: u16) -> EntryId {
-        let entry = PrefixEntry { node, worker, sources: 0, newer: NO_ENTRY, older: NO_ENTRY };
+        let entry = PrefixEntry {
+            node,
+            worker,
+            sources: 0,
+            name_units: 0,
+            names: 0,
+            newer: NO_ENTRY,
+            older: NO_ENTRY,
+        };
         if let Some(id) = self.free.pop() {
             self.change(id, |own| *own = entry);
             return id;
@@ -117,6 +134,13 @@ impl Entries {
     /// Takes a source away.
     pub(super) fn unmark(&mut self, id: EntryId, source: HoldingSource) {
         self.change(id, |entry| entry.sources &= !(source as u8));
+    }
+
+    /// Sets the array with names, and its units: 0 for none.
+    pub(super) fn set_names(&mut self, id: EntryId, (names, units): (WordsAt, usize)) {
+        // No array has more than 64.
+        let name_units = u8::try_from(units).unwrap_or_default();
+        self.change(id, |entry| (entry.names, entry.name_units) = (names, name_units));
     }
 
     /// Gives `id` the sources of `like`.

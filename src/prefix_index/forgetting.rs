@@ -3,7 +3,8 @@
 use crate::prefix_index::block_table::NodeId;
 use crate::prefix_index::entries::{EntryId, HoldingSource, PrefixEntry};
 use crate::prefix_index::index_writer::{HeldBlocks, IndexWriter};
-use crate::prefix_index::tree::Shared;
+use crate::prefix_index::named_run::NamedRun;
+use crate::prefix_index::shared::Shared;
 
 /// Blocks that a worker loses at once when the index is full.
 const MIN_LOSS: usize = 256;
@@ -36,16 +37,21 @@ impl IndexWriter {
         len
     }
 
-    /// Makes memory free for a chain of that many blocks: the worker with the most loses what it used
-    /// longest ago.
-    pub(super) fn make_room(&mut self, shared: &Shared, blocks: usize, source: HoldingSource) {
-        let max = self.tree.max_bytes;
-        while source == HoldingSource::Reported && self.lacks_places(shared, blocks, max) {
-            let Some(worker) = self.most(|held| held.reported_blocks) else { break };
-            self.lose_reported(shared, worker);
+    /// Makes memory free for blocks of a worker: who has the most loses what it used longest ago.
+    pub(super) fn make_room(
+        &mut self,
+        shared: &Shared,
+        worker: u16,
+        run: NamedRun<'_>,
+        source: HoldingSource,
+    ) {
+        while source == HoldingSource::Reported && self.lacks_names(shared, worker, run.len()) {
+            let Some(most) = self.most(|held| held.reported_blocks) else { break };
+            self.lose_reported(shared, most);
         }
+        let numbers = if source == HoldingSource::Reported && run.has_names() { 2 } else { 1 };
         self.bytes(shared);
-        while self.tree.lacks(shared, blocks) {
+        while self.tree.lacks(shared, run.len(), numbers) {
             let Some(worker) = self.most(|held| held.sent_blocks + held.reported_blocks) else { return };
             let held = *self.held(worker);
             if held.sent_blocks < held.reported_blocks {
@@ -57,10 +63,10 @@ impl IndexWriter {
         }
     }
 
-    /// True if there is no memory for the places of so many blocks.
-    pub(super) fn lacks_places(&mut self, shared: &Shared, blocks: usize, max: usize) -> bool {
-        let growth = self.places.growth(blocks);
-        growth > 0 && self.bytes(shared) + growth > max
+    /// True if there is no memory to find so many blocks more of a worker by their names.
+    pub(super) fn lacks_names(&mut self, shared: &Shared, worker: u16, blocks: usize) -> bool {
+        let growth = self.names.growth(worker, blocks);
+        growth > 0 && self.bytes(shared) + growth > self.tree.max_bytes
     }
 
     /// The worker that has the most of something; `None` if nobody has any.
@@ -80,36 +86,41 @@ impl IndexWriter {
         self.evicted += (held.reported_blocks - self.held(worker).reported_blocks) as u64;
     }
 
-    /// Notes that a worker reports blocks as gone. What follows them is of no use any more and is forgotten
-    /// too.
-    pub(super) fn removed(&mut self, shared: &Shared, worker: u16, hashes: &[u64]) {
-        let mut found: Vec<(usize, u64)> = Vec::with_capacity(hashes.len());
+    /// Notes that a worker reports blocks as gone, by their names. What follows them is of no use any more and is
+    /// forgotten too.
+    pub(super) fn removed(&mut self, shared: &Shared, worker: u16, names: &[u64]) {
+        let mut found: Vec<(usize, u64)> = Vec::with_capacity(names.len());
         let mut near = None;
-        for hash in hashes {
+        for name in names {
             // Mostly the one before the last one.
-            let before = near.and_then(|(node, at): (NodeId, usize)| Some((node, at.checked_sub(1)?)));
-            let is_before = before.is_some_and(|(node, at)| shared.hash(node, at) == Some(*hash));
-            near = if is_before { before } else { self.places.find(shared, *hash) };
-            let Some((node, at)) = near else { continue };
-            found.push((self.tree.get(node).map_or(0, |own| own.depth as usize) + at, *hash));
+            let before = near.and_then(|(id, at): (EntryId, usize)| Some((id, at.checked_sub(1)?)));
+            let is_before = |(id, at): &(EntryId, usize)| {
+                self.entries.get(*id).and_then(|entry| self.name_of(shared, entry, *at)) == Some(*name)
+            };
+            near = before.filter(is_before).or_else(|| self.find_reported(shared, worker, *name));
+            let Some((id, at)) = near else { continue };
+            found.push((self.depth(id) as usize + at, *name));
         }
         // With the first ones of a chain, the others are gone.
         found.sort_unstable();
-        for (_, hash) in found {
-            let Some((node, at)) = self.places.find(shared, hash) else { continue };
-            let entry = self.entry(node, worker).and_then(|id| self.entries.get(id));
-            if !entry.is_some_and(|entry| entry.is(HoldingSource::Reported)) {
-                continue;
+        for (_, name) in found {
+            if let Some((id, at)) = self.find_reported(shared, worker, name) {
+                self.forget_reported(shared, id, at);
             }
-            if at > 0 && self.shorten(shared, node, worker, HoldingSource::Reported, at) {
-                continue;
-            }
-            if at > 0 {
-                // Without memory for it, all of the node goes: rather too little than what is not there.
-                self.cut(shared, node, at);
-            }
-            self.forget_from(shared, worker, node);
         }
+    }
+
+    /// Forgets a block that a worker reported, and what it reported of all that follows it.
+    pub(super) fn forget_reported(&mut self, shared: &Shared, id: EntryId, at: usize) {
+        let Some(PrefixEntry { node, worker, .. }) = self.entries.get(id).copied() else { return };
+        if at > 0 && self.shorten(shared, node, worker, HoldingSource::Reported, at) {
+            return;
+        }
+        if at > 0 {
+            // Without memory for it, all of the node goes: rather too little than what is not there.
+            self.cut(shared, node, at);
+        }
+        self.forget_from(shared, worker, node);
     }
 
     /// Forgets what a worker reported of a node and all that follows it.
@@ -150,6 +161,8 @@ impl IndexWriter {
 
     /// Forgets everything of a worker but what was sent of these entries.
     fn clear_but(&mut self, shared: &Shared, worker: u16, stays: impl Fn(&PrefixEntry) -> bool) {
+        // All at once, so that there is nothing to look for below.
+        self.names.clear(worker);
         let held = *self.held(worker);
         let all = self.entries.iter(held.reported).chain(self.entries.iter(held.sent));
         let mut gone: Vec<(u32, EntryId)> = all.map(|id| (self.depth(id), id)).collect();

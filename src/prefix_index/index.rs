@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use crate::prefix_index::cache_size::CacheSize;
 use crate::prefix_index::column::{ColumnOrder, write};
 use crate::prefix_index::index_writer::{HeldBlocks, IndexWriter};
+use crate::prefix_index::named_run::NamedRun;
+use crate::prefix_index::naming::ReportedBlock;
 use crate::prefix_index::node::MAX_WORKERS;
-use crate::prefix_index::tree::Shared;
+use crate::prefix_index::shared::Shared;
 use crate::prefix_index::walk::Walk;
 
 /// Requests that wait to be noted at most.
@@ -165,14 +167,42 @@ impl PrefixIndex {
 
     /// Notes that a worker reports blocks that it has now: those that follow the block `after`, or the
     /// first ones of a chain. Says how many of the first of them it had reported already; `None`, and nothing
-    /// noted, if it did not report the block before them.
+    /// noted, if it did not report the block before them. The blocks have no other names than their hashes.
     pub fn stored(&self, worker: IndexedWorker, after: Option<u64>, chain: &[u64]) -> Option<usize> {
-        self.change(worker, |writer| writer.stored(&self.shared, worker.slot, after, chain)).flatten()
+        self.change(worker, |writer| {
+            writer.stored(&self.shared, worker.slot, after, NamedRun::unnamed(chain))
+        })?
     }
 
-    /// Notes that a worker reports blocks that it has no longer. What follows them goes too.
-    pub fn removed(&self, worker: IndexedWorker, hashes: &[u64]) {
-        self.change(worker, |writer| writer.removed(&self.shared, worker.slot, hashes));
+    /// The same, where the worker has names of its own for its blocks, one for each: `after` is such a name. A block
+    /// that it reports by another name than before has the new one; a name that it gives to another block than before
+    /// is the new one's, and what had it is forgotten. Names take some 18 bytes a block.
+    pub fn stored_as(
+        &self,
+        worker: IndexedWorker,
+        after: Option<u64>,
+        chain: &[u64],
+        names: &[u64],
+    ) -> Option<usize> {
+        self.change(worker, |writer| {
+            writer.stored(&self.shared, worker.slot, after, NamedRun::new(chain, names))
+        })?
+    }
+
+    /// The block that a worker reported by this name, or without one by this hash.
+    pub fn reported(&self, worker: IndexedWorker, name: u64) -> Option<ReportedBlock> {
+        self.change(worker, |writer| writer.reported(&self.shared, worker.slot, name))?
+    }
+
+    /// How many blocks a worker reports.
+    pub fn reported_blocks(&self, worker: IndexedWorker) -> usize {
+        self.change(worker, |writer| writer.held(worker.slot).reported_blocks).unwrap_or_default()
+    }
+
+    /// Notes that a worker reports blocks that it has no longer, by their names, or without by their hashes. What
+    /// follows them goes too.
+    pub fn removed(&self, worker: IndexedWorker, names: &[u64]) {
+        self.change(worker, |writer| writer.removed(&self.shared, worker.slot, names));
     }
 
     /// Forgets everything of a worker, at once: it started anew.
@@ -240,7 +270,7 @@ impl PrefixIndex {
         let mut writer = self.writer.lock();
         self.note(&mut writer);
         PrefixIndexStats {
-            bytes: writer.bytes(&self.shared),
+            bytes: writer.bytes(&self.shared) - writer.names.spare_bytes(),
             // Relaxed: a gauge.
             kept_beside: self.shared.kept_beside.load(Ordering::Relaxed),
             sent_blocks: writer.workers.iter().map(|held| held.sent_blocks).sum(),

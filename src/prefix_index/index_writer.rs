@@ -4,9 +4,13 @@ use std::sync::atomic::Ordering;
 
 use crate::prefix_index::block_table::{NO_NODE, NodeId};
 use crate::prefix_index::cache_size::CacheSize;
-use crate::prefix_index::entries::{Entries, EntryId, HoldingSource, UseOrder};
-use crate::prefix_index::places::BlockPlaces;
-use crate::prefix_index::tree::{Shared, Tree};
+use crate::prefix_index::entries::{Entries, EntryId, HoldingSource, PrefixEntry, UseOrder};
+use crate::prefix_index::named_run::NamedRun;
+use crate::prefix_index::node::MAX_BLOCKS;
+use crate::prefix_index::reported_names::ReportedNames;
+use crate::prefix_index::shared::Shared;
+use crate::prefix_index::tree::Tree;
+use crate::prefix_index::words::{UNIT_WORDS, shorter_units};
 
 /// What is known of one worker.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +38,9 @@ pub(super) struct IndexWriter {
     pub(super) tree: Tree,
     pub(super) entries: Entries,
     pub(super) workers: Vec<HeldBlocks>,
-    pub(super) places: BlockPlaces,
+    pub(super) names: ReportedNames,
+    /// Blocks of the run in hand whose names others may have, too: name and hash.
+    pub(super) doubtful: Vec<(u64, u64)>,
     /// The nodes of the chain in hand.
     path: Vec<NodeId>,
     /// Blocks that were forgotten because a worker can hold no more, or the index.
@@ -50,7 +56,8 @@ impl IndexWriter {
             tree: Tree::new(max_bytes / 16 * 15),
             entries: Entries::default(),
             workers: Vec::new(),
-            places: BlockPlaces::default(),
+            names: ReportedNames::default(),
+            doubtful: Vec::new(),
             path: Vec::new(),
             evicted: 0,
             refused: 0,
@@ -73,8 +80,9 @@ impl IndexWriter {
         block_tokens.into_iter().for_each(|tokens| size.sent(chain.len(), tokens));
         let capacity = size.blocks();
         let chain = chain.get(..capacity).unwrap_or(chain);
-        self.make_room(shared, chain.len(), HoldingSource::Sent);
-        self.hold(shared, worker, NO_NODE, chain, HoldingSource::Sent);
+        let run = NamedRun::unnamed(chain);
+        self.make_room(shared, worker, run, HoldingSource::Sent);
+        self.hold(shared, worker, NO_NODE, run, HoldingSource::Sent);
         // The deepest first, so that it is forgotten first.
         let path = std::mem::take(&mut self.path);
         for node in path.iter().rev() {
@@ -91,32 +99,33 @@ impl IndexWriter {
         self.shrink_to(shared, worker, capacity);
     }
 
-    /// Notes that a worker reports blocks that follow one that it reported before, or the first blocks of a
-    /// chain; says how many of the first ones it had reported already. `None` if it never reported that block.
+    /// Notes that a worker reports blocks that follow one that it reported before by the name `after`, or the first
+    /// blocks of a chain; says how many of the first ones it had reported already. `None` if it never reported that
+    /// block.
     pub(super) fn stored(
         &mut self,
         shared: &Shared,
         worker: u16,
         after: Option<u64>,
-        chain: &[u64],
+        run: NamedRun<'_>,
     ) -> Option<usize> {
-        self.make_room(shared, chain.len(), HoldingSource::Reported);
-        if self.lacks_places(shared, chain.len(), self.tree.max_bytes) {
-            self.refused += chain.len() as u64;
+        self.make_room(shared, worker, run, HoldingSource::Reported);
+        if self.lacks_names(shared, worker, run.len()) {
+            self.refused += run.len() as u64;
             return Some(0);
         }
         let parent = match after {
             None => NO_NODE,
-            Some(hash) => {
-                let (node, at) = self.places.find(shared, hash)?;
-                let entry = self.entry(node, worker).and_then(|id| self.entries.get(id));
-                if !entry.is_some_and(|entry| entry.is(HoldingSource::Reported)) {
-                    return None;
-                }
+            Some(name) => {
+                let (id, at) = self.find_reported(shared, worker, name)?;
+                let node = self.entries.get(id)?.node;
                 if at + 1 == shared.len(node) { node } else { self.cut(shared, node, at + 1)? }
             }
         };
-        Some(self.hold(shared, worker, parent, chain, HoldingSource::Reported))
+        self.names.reserve(worker, run.len());
+        let known = self.hold(shared, worker, parent, run, HoldingSource::Reported);
+        self.settle_names(shared, worker);
+        Some(known)
     }
 
     /// Gives a worker all blocks of a chain that begins after a node; says how many of the first ones it held
@@ -126,25 +135,26 @@ impl IndexWriter {
         shared: &Shared,
         worker: u16,
         after: NodeId,
-        chain: &[u64],
+        run: NamedRun<'_>,
         source: HoldingSource,
     ) -> usize {
         self.path.clear();
         let mut parent = after;
-        let mut rest = chain;
+        let mut rest = run;
         let mut known = 0;
-        while let Some(id) = rest.first().and_then(|first| self.tree.find(shared, *first)) {
-            let (matched, len) = (shared.matching(id, rest), shared.len(id));
+        while let Some(id) = rest.hashes.first().and_then(|first| self.tree.find(shared, *first)) {
+            let (matched, len) = (shared.matching(id, rest.hashes), shared.len(id));
             let entry = self.entry(id, worker).and_then(|entry| self.entries.get(entry));
             known += if entry.is_some_and(|entry| entry.is(source)) { matched } else { 0 };
             let node = if matched < len { self.cut(shared, id, matched) } else { Some(id) };
-            let Some(node) = node.filter(|node| self.enter(shared, *node, worker, source)) else {
+            let own = rest.to(matched);
+            let Some(node) = node.filter(|node| self.enter(shared, *node, worker, own, source)) else {
                 self.refused += rest.len() as u64;
                 return known;
             };
             self.path.push(node);
             parent = node;
-            rest = rest.get(matched..).unwrap_or_default();
+            rest = rest.from(matched);
         }
         while !rest.is_empty() {
             let added = match self.extend(shared, parent, worker, rest, source) {
@@ -155,7 +165,7 @@ impl IndexWriter {
                 self.refused += rest.len() as u64;
                 return known;
             }
-            rest = rest.get(added..).unwrap_or_default();
+            rest = rest.from(added);
         }
         known
     }
@@ -166,18 +176,26 @@ impl IndexWriter {
         shared: &Shared,
         parent: &mut NodeId,
         worker: u16,
-        rest: &[u64],
+        rest: NamedRun<'_>,
         source: HoldingSource,
     ) -> usize {
         let depth = self.tree.get(*parent).map_or(0, |own| own.depth as usize + shared.len(*parent));
-        let Some(id) = self.tree.add(shared, *parent, depth, rest) else { return 0 };
-        if !self.enter(shared, id, worker, source) {
+        let mut most = rest.len();
+        loop {
+            let Some(id) = self.tree.add(shared, *parent, depth, rest.to(most).hashes) else { return 0 };
+            let len = shared.len(id);
+            if self.enter(shared, id, worker, rest.to(len), source) {
+                self.path.push(id);
+                *parent = id;
+                return len;
+            }
             self.tree.remove(shared, id);
-            return 0;
+            // Names of short nodes find place where those of long ones do not.
+            if len <= UNIT_WORDS {
+                return 0;
+            }
+            most = len / 2;
         }
-        self.path.push(id);
-        *parent = id;
-        shared.len(id)
     }
 
     /// Adds blocks to a node that only this worker holds and nothing follows, and says how many.
@@ -186,43 +204,55 @@ impl IndexWriter {
         shared: &Shared,
         node: NodeId,
         worker: u16,
-        rest: &[u64],
+        rest: NamedRun<'_>,
         source: HoldingSource,
     ) -> usize {
-        if !self.is_private(node, worker, source) {
+        let Some(id) = self.private_entry(node, worker, source) else { return 0 };
+        let before = shared.len(node);
+        let more = rest.to(MAX_BLOCKS.saturating_sub(before));
+        let is_reported = source == HoldingSource::Reported;
+        if is_reported && !self.keep_names(shared, id, before, more) {
             return 0;
         }
-        let before = shared.len(node);
-        let added = self.tree.extend(shared, node, rest);
-        self.places.add(shared, node, before);
+        let added = self.tree.extend(shared, node, more.hashes);
+        if is_reported {
+            self.enter_names(id, before, more.to(added));
+        }
         self.count(worker, source, added, true);
         added
     }
 
-    /// True if only this worker holds the node, from this source, and nothing follows it.
-    fn is_private(&self, node: NodeId, worker: u16, source: HoldingSource) -> bool {
-        let Some(own) = self.tree.get(node) else { return false };
-        let entry = own.holders.only().and_then(|entry| self.entries.get(entry));
-        own.children == 0 && entry.is_some_and(|entry| entry.worker == worker && entry.is_only(source))
+    /// The entry of a node that only this worker holds, from this source, and that nothing follows.
+    fn private_entry(&self, node: NodeId, worker: u16, source: HoldingSource) -> Option<EntryId> {
+        let own = self.tree.get(node).filter(|own| own.children == 0)?;
+        let id = own.holders.only()?;
+        self.entries.get(id).filter(|entry| entry.worker == worker && entry.is_only(source)).map(|_| id)
     }
 
-    /// Makes a worker a holder of a node; false if there is no memory for it.
-    fn enter(&mut self, shared: &Shared, node: NodeId, worker: u16, source: HoldingSource) -> bool {
+    /// Makes a worker a holder of a node, whose blocks are `run`; false if there is no memory for it.
+    fn enter(
+        &mut self,
+        shared: &Shared,
+        node: NodeId,
+        worker: u16,
+        run: NamedRun<'_>,
+        source: HoldingSource,
+    ) -> bool {
         let known = self.entry(node, worker);
-        let id = match known {
-            Some(id) => id,
-            None => {
-                if !self.tree.add_worker(shared, node, worker) {
-                    return false;
-                }
-                let id = self.entries.add(node, worker);
-                self.tree.change_holders(node, |holders| holders.add(worker, id));
-                id
-            }
-        };
+        let Some(id) = known.or_else(|| self.begin(shared, node, worker)) else { return false };
         let Some(entry) = self.entries.get(id).copied() else { return false };
+        let is_reported = source == HoldingSource::Reported;
         if entry.is(source) {
+            if is_reported {
+                self.rename(shared, id, run);
+            }
             return true;
+        }
+        if is_reported && !self.keep_names(shared, id, 0, run) {
+            if known.is_none() {
+                self.end(shared, id);
+            }
+            return false;
         }
         self.held(worker);
         let Self { entries, workers, .. } = self;
@@ -238,17 +268,40 @@ impl IndexWriter {
             HoldingSource::Reported => {}
         }
         entries.mark(id, source);
-        self.count(worker, source, shared.len(node), true);
-        if source == HoldingSource::Reported {
-            self.places.begin(shared, node);
+        self.count(worker, source, run.len(), true);
+        if is_reported {
+            self.enter_names(id, 0, run);
         }
         true
+    }
+
+    /// An entry of which no source is known yet; `None` if there is no memory for it.
+    fn begin(&mut self, shared: &Shared, node: NodeId, worker: u16) -> Option<EntryId> {
+        if !self.tree.add_worker(shared, node, worker) {
+            return None;
+        }
+        let id = self.entries.add(node, worker);
+        self.tree.change_holders(node, |holders| holders.add(worker, id));
+        Some(id)
+    }
+
+    /// Gives back an entry that is in no order.
+    fn end(&mut self, shared: &Shared, id: EntryId) {
+        let Some(PrefixEntry { node, worker, .. }) = self.entries.get(id).copied() else { return };
+        self.entries.free(id);
+        self.tree.change_holders(node, |holders| holders.remove(worker));
+        if !self.tree.get(node).is_some_and(|own| own.holders.is_empty()) {
+            self.tree.drop_worker(shared, node, worker);
+        }
     }
 
     /// Makes a worker hold a node no longer from a source.
     pub(super) fn leave(&mut self, shared: &Shared, id: EntryId, source: HoldingSource) {
         let Some(entry) = self.entries.get(id).copied().filter(|entry| entry.is(source)) else { return };
         self.count(entry.worker, source, shared.len(entry.node), false);
+        if source == HoldingSource::Reported {
+            self.forget_names(shared, id, 0);
+        }
         let Self { entries, workers, .. } = self;
         let Some(held) = workers.get_mut(usize::from(entry.worker)) else { return };
         entries.unmark(id, source);
@@ -261,19 +314,20 @@ impl IndexWriter {
             return;
         }
         entries.take_out(order, id);
-        entries.free(id);
-        self.tree.change_holders(entry.node, |holders| holders.remove(entry.worker));
+        self.end(shared, id);
         if self.tree.get(entry.node).is_some_and(|own| own.holders.is_empty()) {
-            self.places.end(shared, entry.node);
             self.tree.remove(shared, entry.node);
-        } else {
-            self.tree.drop_worker(shared, entry.node, entry.worker);
         }
     }
 
     /// Cuts a node in two, with all its entries. The second part keeps the number.
     pub(super) fn cut(&mut self, shared: &Shared, node: NodeId, at: usize) -> Option<NodeId> {
-        let head = self.tree.cut(shared, node, at)?;
+        let units = shorter_units(at, shared.len(node));
+        let mut fresh = self.arrays_for_cut(shared, node, at)?;
+        let Some(head) = self.tree.cut(shared, node, at) else {
+            self.give_arrays(fresh, units);
+            return None;
+        };
         let holders: Vec<(u16, EntryId)> = self.tree.get(node)?.holders.iter().collect();
         for (worker, tail) in holders {
             let id = self.entries.add(head, worker);
@@ -285,8 +339,8 @@ impl IndexWriter {
                 entries.push_before(order, id, tail);
             }
             self.tree.change_holders(head, |holders| holders.add(worker, id));
+            self.cut_names(shared, id, tail, &mut fresh);
         }
-        self.places.cut(shared, node, head);
         Some(head)
     }
 
@@ -299,11 +353,11 @@ impl IndexWriter {
         source: HoldingSource,
         keep: usize,
     ) -> bool {
-        if !self.is_private(node, worker, source) {
-            return false;
-        }
+        let Some(id) = self.private_entry(node, worker, source) else { return false };
         let gone = shared.len(node) - keep;
-        self.places.forget_from(shared, node, keep);
+        if source == HoldingSource::Reported {
+            self.forget_names(shared, id, keep);
+        }
         self.tree.truncate(shared, node, keep);
         self.count(worker, source, gone, false);
         true
@@ -314,7 +368,8 @@ impl IndexWriter {
         let workers = self.workers.capacity() * size_of::<HeldBlocks>();
         // Relaxed: a bound, and a gauge.
         let beside = shared.kept_beside.load(Ordering::Relaxed);
-        self.tree.other_bytes = self.entries.bytes() + self.places.bytes() + workers + beside;
+        self.tree.other_bytes =
+            self.entries.bytes() + self.names.bytes() + self.names.spare_bytes() + workers + beside;
         self.tree.bytes(shared)
     }
 

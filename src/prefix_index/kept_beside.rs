@@ -4,9 +4,9 @@ use std::sync::{Arc, Weak};
 
 use crate::prefix_index::index::PrefixIndex;
 
-/// Memory that somebody who feeds an index keeps beside it, such as an engine's names for the blocks that it
-/// reports. It counts as the index's own: half of what the index may take is the most for all of them together,
-/// and the index forgets earlier to make room for it. Dropped, it is given back.
+/// Memory that somebody who feeds an index keeps beside it, such as an engine's names for blocks that are not
+/// those of the index. It counts as the index's own: half of what the index may take is the most for all of them
+/// together, and the index forgets earlier to make room for it. Dropped, it is given back.
 #[derive(Debug)]
 pub struct KeptBeside {
     index: Weak<PrefixIndex>,

@@ -11,7 +11,8 @@
 //! block of a run is equal says that all are, and the place where a request parts from a run is found by
 //! halving.
 //!
-//! Readers walk `tree::Shared`; the `index_writer::IndexWriter` knows besides who used what last.
+//! Readers walk `shared::Shared`; the `index_writer::IndexWriter` knows besides who used what last, and what
+//! workers call the blocks that they report.
 
 mod words;
 mod block_table;
@@ -21,10 +22,14 @@ mod column;
 mod entries;
 mod holders;
 mod cache_size;
+mod shared;
 mod tree;
 mod sets;
-mod places;
+mod named_run;
+mod name_table;
+mod reported_names;
 mod index_writer;
+mod naming;
 mod forgetting;
 mod index;
 mod kept_beside;
@@ -32,3 +37,4 @@ mod kept_beside;
 pub use crate::prefix_index::column::ColumnOrder;
 pub use crate::prefix_index::index::{IndexedWorker, PrefixIndex, PrefixIndexStats};
 pub use crate::prefix_index::kept_beside::KeptBeside;
+pub use crate::prefix_index::naming::ReportedBlock;

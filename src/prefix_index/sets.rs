@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use crate::prefix_index::block_table::NodeId;
 use crate::prefix_index::node::{INLINE_WORDS, Node, NodeView, SetView};
-use crate::prefix_index::tree::{Shared, Tree};
+use crate::prefix_index::shared::Shared;
+use crate::prefix_index::tree::Tree;
 use crate::prefix_index::words::UNIT_WORDS;
 
 impl Tree {

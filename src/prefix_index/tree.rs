@@ -1,74 +1,13 @@
 //! The nodes as the writer sees them: how they are made, cut and given back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use arc_swap::ArcSwap;
-
-use crate::prefix_index::block_table::{BlockTable, NO_NODE, NodeId};
+use crate::prefix_index::block_table::{NO_NODE, NodeId};
 use crate::prefix_index::holders::Holders;
-use crate::prefix_index::node::{INLINE_WORDS, MAX_BLOCKS, Node, NodeView, Nodes, SetView, matching};
-use crate::prefix_index::words::{CHUNK_BYTES, FreeWords, UNIT_WORDS, WordChunks, WordsAt};
-
-/// What readers and the writer share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) nodes: Nodes,
-    pub(super) words: WordChunks,
-    /// First blocks of nodes.
-    pub(super) heads: ArcSwap<BlockTable>,
-    /// Bytes that those who feed the index keep for it, beside it.
-    pub(super) kept_beside: AtomicUsize,
-}
-
-impl Shared {
-    pub(super) fn new(max_bytes: usize) -> Self {
-        Self {
-            nodes: Nodes::new(max_bytes),
-            words: WordChunks::new(max_bytes),
-            heads: ArcSwap::from_pointee(BlockTable::for_count(0)),
-            kept_beside: AtomicUsize::new(0),
-        }
-    }
-
-    /// The hashes of a node's blocks, for the writer.
-    pub(super) fn hashes(&self, id: NodeId) -> impl Iterator<Item = u64> {
-        let view = self.nodes.get(id).map(Node::own_view);
-        let hashes = view.map_or(&[][..], |view| self.words.slice(view.hashes, view.len));
-        hashes.iter().map(|hash| hash.load(Ordering::Relaxed))
-    }
-
-    /// The hash of one block of a node, for the writer.
-    pub(super) fn hash(&self, id: NodeId, at: usize) -> Option<u64> {
-        let view = self.nodes.get(id)?.own_view();
-        let hash = self.words.slice(view.hashes, view.len).get(at)?;
-        Some(hash.load(Ordering::Relaxed))
-    }
-
-    /// Blocks of a node, for the writer.
-    pub(super) fn len(&self, id: NodeId) -> usize {
-        self.nodes.get(id).map_or(0, |node| node.own_view().len)
-    }
-
-    /// How many of a chain's first blocks a node has that has the first one, for the writer.
-    pub(super) fn matching(&self, id: NodeId, chain: &[u64]) -> usize {
-        self.nodes.get(id).map_or(0, |node| matching(&self.words, &node.own_view(), chain))
-    }
-
-    pub(super) fn copy(&self, from: WordsAt, skip: usize, to: WordsAt, len: usize) {
-        let (from, to) = (self.words.slice(from, skip + len), self.words.slice(to, len));
-        for (from, to) in from.iter().skip(skip).zip(to) {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-    }
-
-    fn write(&self, at: WordsAt, skip: usize, hashes: &[u64]) {
-        let to = self.words.slice(at, skip + hashes.len());
-        for (to, hash) in to.iter().skip(skip).zip(hashes) {
-            to.store(*hash, Ordering::Relaxed);
-        }
-    }
-}
+use crate::prefix_index::node::{INLINE_WORDS, MAX_BLOCKS, Node, NodeView, Nodes, SetView};
+use crate::prefix_index::shared::Shared;
+use crate::prefix_index::words::{CHUNK_BYTES, FreeWords, UNIT_WORDS, WordsAt};
 
 /// What only the writer knows of a node.
 #[derive(Debug)]
@@ -133,9 +72,10 @@ impl Tree {
         self.words.free_bytes() + unused * (size_of::<Node>() + size_of::<OwnNode>())
     }
 
-    /// True if there may be no room for so many blocks more, whatever their nodes.
-    pub(super) fn lacks(&mut self, shared: &Shared, blocks: usize) -> bool {
-        let need = blocks * 2 * size_of::<u64>() + 2 * CHUNK_BYTES;
+    /// True if there may be no room for so many blocks more, whatever their nodes, with so many numbers for each:
+    /// its hash, and perhaps a name.
+    pub(super) fn lacks(&mut self, shared: &Shared, blocks: usize, numbers: usize) -> bool {
+        let need = blocks * 2 * numbers * size_of::<u64>() + 2 * CHUNK_BYTES;
         let bytes = self.bytes(shared);
         if bytes + need <= self.max_bytes {
             return false;
@@ -145,11 +85,11 @@ impl Tree {
         let nodes = self.own.capacity() - self.own.len() + self.free.len();
         let free_units = self.words.free_bytes() / (UNIT_WORDS * size_of::<u64>());
         nodes < units + 16
-            || free_units < units * 2 + 128
+            || free_units < units * 2 * numbers + 128
             || shared.heads.load().is_full_with(self.count + units + 16)
             || bytes - self.free_bytes() > self.max_bytes / 8 * 7
-            // To cut a node takes an array for one half of it.
-            || !self.words.has(MAX_BLOCKS / UNIT_WORDS / 2)
+            // To cut a node takes an array for one half of it; to name its blocks, one for all.
+            || !self.words.has(MAX_BLOCKS / UNIT_WORDS / if numbers > 1 { 1 } else { 2 })
     }
 
     fn may_take(&self, shared: &Shared, bytes: usize) -> bool {
@@ -389,6 +329,11 @@ impl Tree {
 
     pub(super) fn give_array(&mut self, at: WordsAt, units: usize) {
         self.words.give(at, units);
+    }
+
+    /// Gives back what lies behind the first `units` of an array.
+    pub(super) fn give_rest_of_array(&mut self, at: WordsAt, units: usize, size: usize) {
+        self.words.give_rest(at, units, size);
     }
 
     fn set_units(&mut self, id: NodeId, units: usize) {

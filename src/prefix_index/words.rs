@@ -175,6 +175,11 @@ fn is_next(at: WordsAt, units: usize, next: WordsAt) -> bool {
     at as usize + units == next as usize && !(next as usize).is_multiple_of(CHUNK_UNITS)
 }
 
+/// Units of the shorter part of a array of `len` words that is cut behind `at` of them.
+pub(super) fn shorter_units(at: usize, len: usize) -> usize {
+    at.div_ceil(UNIT_WORDS).min((len - at).div_ceil(UNIT_WORDS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

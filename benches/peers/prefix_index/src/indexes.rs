@@ -58,22 +58,39 @@ fn bytes_of(column: &mut [i32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(column.as_mut_ptr().cast(), size_of_val(column)) }
 }
 
-/// This router's, fed by what is sent or by reports.
+/// How this router's index hears of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fed {
+    /// By what is sent.
+    Sent,
+    /// By reports that name blocks by their hashes.
+    Reported,
+    /// By reports that name blocks as engines do, each worker in its own way.
+    Named,
+}
+
+/// This router's.
 #[derive(Debug)]
 pub(crate) struct Ours {
     pub(crate) index: PrefixIndex,
     workers: Vec<IndexedWorker>,
-    reported: bool,
+    fed: Fed,
+}
+
+/// What a worker calls blocks.
+fn names(worker: usize, hashes: &[u64]) -> Vec<u64> {
+    let own = (worker as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hashes.iter().map(|hash| (hash ^ own).wrapping_mul(0xbf58_476d_1ce4_e5b9)).collect()
 }
 
 impl Ours {
-    pub(crate) fn new(plan: &Plan, reported: bool) -> Self {
+    pub(crate) fn new(plan: &Plan, fed: Fed) -> Self {
         let index = PrefixIndex::new(4 << 30);
         let workers: Vec<IndexedWorker> = (0..plan.workers).filter_map(|slot| index.enter(slot)).collect();
         for worker in &workers {
             index.set_capacity(*worker, plan.capacity as u32);
         }
-        Self { index, workers, reported }
+        Self { index, workers, fed }
     }
 }
 
@@ -87,12 +104,20 @@ impl Change for &Ours {
     fn apply(&mut self, steps: &[Step]) {
         for step in steps {
             let Some(worker) = self.workers.get(step.worker).copied() else { continue };
-            if self.reported {
-                let after = step.held.checked_sub(1).and_then(|last| step.chain.get(last)).copied();
-                self.index.stored(worker, after, step.chain.get(step.held..).unwrap_or_default());
-                self.index.removed(worker, &step.evicted);
-            } else {
-                self.index.sent(worker, &step.chain);
+            let after = step.held.checked_sub(1).and_then(|last| step.chain.get(last..step.held));
+            let chain = step.chain.get(step.held..).unwrap_or_default();
+            match self.fed {
+                Fed::Sent => self.index.sent(worker, &step.chain),
+                Fed::Reported => {
+                    self.index.stored(worker, after.and_then(|after| after.first().copied()), chain);
+                    self.index.removed(worker, &step.evicted);
+                }
+                Fed::Named => {
+                    let names = |hashes| names(step.worker, hashes);
+                    let after = after.and_then(|after| names(after).pop());
+                    self.index.stored_as(worker, after, chain, &names(chain));
+                    self.index.removed(worker, &names(&step.evicted));
+                }
             }
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! The trace has a JSON object a line with `hash_ids`, one for each 512 tokens of the prompt (that of
 //! Mooncake's FAST'25 release, `conversation_trace.jsonl`). Each becomes 32 blocks of 16 tokens. All indexes
-//! note the same prompts at the same workers, which forget what they used longest ago.
+//! note the same prompts at the same workers, which forget what they used longest ago. `--indexes` takes the
+//! first ones only.
 //!
-//! usage: peer_prefix_index --trace FILE [--workers N,N…] [--threads N,N…] [--json FILE]
+//! usage: peer_prefix_index --trace FILE [--workers N,N…] [--threads N,N…] [--indexes N] [--json FILE]
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use dynamo_kv_router::{ConcurrentRadixTreeCompressed, PositionalIndexer};
 use serde_json::json;
 
 use crate::counting::{Counting, in_use};
-use crate::indexes::{Chains, Change, ChangeChains, Dynamo, Index, Ours};
+use crate::indexes::{Chains, Change, ChangeChains, Dynamo, Fed, Index, Ours};
 use crate::measure::{Requests, Times, measure, pick};
 use crate::plan::{Plan, plan, prompts};
 
@@ -34,18 +35,20 @@ mod plan;
 static ALLOCATOR: Counting = Counting;
 
 /// How many indexes there are.
-const INDEXES: usize = 5;
+const INDEXES: usize = 6;
 
 struct Args {
     trace: PathBuf,
     workers: Vec<usize>,
     threads: Vec<usize>,
+    indexes: usize,
     json: Option<PathBuf>,
 }
 
 fn args() -> anyhow::Result<Args> {
     let (mut trace, mut json) = (None, None);
     let (mut workers, mut threads) = (vec![8, 64, 1000], vec![1, 2]);
+    let mut indexes = INDEXES;
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
         let value = given.next().with_context(|| format!("{flag}: no value"))?;
@@ -53,11 +56,12 @@ fn args() -> anyhow::Result<Args> {
             "--trace" => trace = Some(value.into()),
             "--workers" => workers = numbers(&value)?,
             "--threads" => threads = numbers(&value)?,
+            "--indexes" => indexes = value.parse::<usize>().context("no number")?.min(INDEXES),
             "--json" => json = Some(value.into()),
             _ => anyhow::bail!("{flag}: unknown"),
         }
     }
-    Ok(Args { trace: trace.context("--trace FILE is needed")?, workers, threads, json })
+    Ok(Args { trace: trace.context("--trace FILE is needed")?, workers, threads, indexes, json })
 }
 
 fn numbers(text: &str) -> anyhow::Result<Vec<usize>> {
@@ -132,23 +136,27 @@ fn check(name: &str, plan: &Plan, index: &dyn Index, now: usize, reference: &mut
     );
 }
 
-fn compare(plan: &Plan, threads: &[usize]) -> anyhow::Result<Vec<Row>> {
+fn compare(plan: &Plan, threads: &[usize], indexes: usize) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut reference = Vec::new();
-    for which in 0..INDEXES {
+    for which in 0..indexes {
         let before = in_use();
         rows.push(match which {
-            0 | 1 => {
-                let ours = Ours::new(plan, which == 1);
-                let name = if which == 0 { "this router, what was sent" } else { "this router, reports" };
+            0..3 => {
+                let (name, fed) = [
+                    ("this router, what was sent", Fed::Sent),
+                    ("this router, reports", Fed::Reported),
+                    ("this router, reports with names", Fed::Named),
+                ][which];
+                let ours = Ours::new(plan, fed);
                 run(name, plan, &ours, &mut &ours, before, threads, &mut reference)
             }
-            2 => {
+            3 => {
                 let chains = Chains::new(plan);
                 let change = &mut ChangeChains::new(&chains);
                 run("kv-index ChainIndex", plan, &chains, change, before, threads, &mut reference)
             }
-            3 => {
+            4 => {
                 let dynamo = Dynamo::new(ConcurrentRadixTreeCompressed::new())?;
                 run(
                     "Dynamo ConcurrentRadixTreeCompressed",
@@ -178,7 +186,7 @@ fn main() -> anyhow::Result<()> {
         let capacity = if workers > 100 { 3000 } else { 16_384 };
         let plan = plan(&prompts, workers, capacity);
         println!("{workers} workers of {capacity} blocks");
-        let rows = compare(&plan, &args.threads)?;
+        let rows = compare(&plan, &args.threads, args.indexes)?;
         for row in &rows {
             println!(
                 "  {:<38}{:>7.1} B a block held{:>8.1} ns a block noted or forgotten",

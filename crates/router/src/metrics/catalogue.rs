@@ -79,7 +79,7 @@ metrics! {
     PREFIX_INDEX_BYTES = Gauge "prefix_index_bytes" []
         "Bytes of memory that the index of prefixes takes, with what is kept beside it";
     PREFIX_INDEX_KEPT_BESIDE = Gauge "prefix_index_kept_beside_bytes" []
-        "Bytes of these that engines' names of the blocks that they report take";
+        "Bytes of these that engines' names of blocks take that are not as large as those of the index, or of one rank of several";
     PREFIX_INDEX_BLOCKS = Gauge "prefix_index_blocks" ["source"]
         "Blocks that workers hold by the index, each at each worker: sent or reported";
     PREFIX_INDEX_EVICTED = Counter "prefix_index_evicted_blocks" []

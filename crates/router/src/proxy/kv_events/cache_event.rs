@@ -32,7 +32,7 @@ pub(crate) enum CacheEvent {
 }
 
 /// Blocks that an engine holds.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StoredBlocks {
     /// The block before the first one; none at the start of a prompt.
     pub(crate) parent: Option<u64>,

@@ -13,10 +13,11 @@ use crate::config::checked::{HealthSettings, OwnSettings};
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::engines::sglang::SGLANG;
 use crate::proxy::engines::vllm::VLLM;
+use crate::proxy::kv_events::cache_names::CacheNames;
 use crate::proxy::kv_events::event_source::{EventSource, Sources, of_sglang, of_vllm};
 use crate::proxy::kv_events::held_blocks_change::OtherHolders;
 use crate::proxy::kv_events::load_board::LoadBoard;
-use crate::proxy::kv_events::rank_chains::{CacheNames, RankChains};
+use crate::proxy::kv_events::rank_chains::RankChains;
 use crate::proxy::kv_events::rank_feed::{RankFeed, WorkerFeed};
 use crate::proxy::kv_events::subscriber::Subscriber;
 use crate::proxy::models::Known;
@@ -34,8 +35,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// many each time, at most.
 const LOOKS_UNHEARD: (u32, u32) = (2, 120);
 
-/// Blocks of its engine of which a worker's ranks remember how their chains go on: each is 25 bytes of a table
-/// that is half full or more. All workers together have half of what the index may take.
+/// Blocks of its engine that a worker's ranks remember, in the index or beside it: beside it each is 25 bytes of a
+/// table that is half full or more, and all workers together have half of what the index may take.
 const MAX_BLOCKS: usize = 1 << 21;
 
 /// Names of a model under which its blocks are entered.

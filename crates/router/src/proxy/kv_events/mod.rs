@@ -15,10 +15,12 @@
 
 mod wire_values;
 mod cache_event;
+mod cache_names;
 mod load_stat;
 mod event_source;
 mod held_blocks_change;
 mod chain_places;
+mod chain_extension;
 mod rank_chains;
 mod sequence;
 mod rank_feed;

@@ -4,29 +4,37 @@ use std::sync::Arc;
 
 use crate::proxy::feed_log::{EventKind, FeedLog};
 use crate::proxy::kv_events::cache_event::{CacheEvent, StoredBlocks};
-use crate::proxy::kv_events::chain_places::{ChainEnd, ChainPlaces, ToldBlock};
+use crate::proxy::kv_events::cache_names::CacheNames;
+use crate::proxy::kv_events::chain_extension::{ChainExtension, ChainStart};
+use crate::proxy::kv_events::chain_places::{ChainEnd, ChainPlaces};
 use crate::proxy::kv_events::held_blocks_change::HeldBlocksChange;
 use sglang_router_rs::prefix_index::{KeptBeside, PrefixIndex};
-use sglang_router_rs::types::{PrefixBlocks, PrefixSeed, TokenChain};
+use sglang_router_rs::types::{PrefixBlocks, TokenChain};
 
-/// How requests name what a worker's cache holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CacheNames {
-    /// The names of its model; at least one, perhaps empty. Each takes memory of its own.
-    pub(crate) models: Vec<String>,
-    /// Whether a request names an adapter in place of the model, or beside it.
-    pub(crate) adapter_is_model: bool,
+/// How a rank's blocks are known: all of them in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KnownBy {
+    /// None was told of yet.
+    Undecided,
+    /// The index knows the engine's names.
+    Names,
+    /// By where their chains end.
+    Places,
 }
 
-/// From blocks of an engine to blocks of the index. An engine's block may be smaller than one of the index, or
-/// larger; so it is known how its chain goes on, and which blocks it completes.
+/// From blocks of an engine to blocks of the index.
+///
+/// Where both are alike, the index itself knows the engine's names for them. Otherwise an engine's block may be smaller
+/// than one of the index, or larger, or held by another rank too; so it is known how its chain goes on, and which
+/// blocks it completes.
 #[derive(Debug)]
 pub(crate) struct RankChains {
     names: Arc<CacheNames>,
     blocks: PrefixBlocks,
     max_blocks: usize,
-    /// For each name of the model; the first one has the adapters too.
+    /// For each name of the model, what the index does not know by itself; the first one has the adapters too.
     chains: Vec<ChainPlaces>,
+    known_by: KnownBy,
     /// The group of layers that counts: the first that told of blocks.
     group: Option<u32>,
 }
@@ -41,7 +49,7 @@ impl RankChains {
         index: &Arc<PrefixIndex>,
     ) -> Self {
         let chains = names.models.iter().map(|_| ChainPlaces::new(KeptBeside::new(index))).collect();
-        Self { names, blocks, max_blocks, chains, group: None }
+        Self { names, blocks, max_blocks, chains, known_by: KnownBy::Undecided, group: None }
     }
 
     /// Takes what the rank says. `is_only` if the worker has no other.
@@ -53,7 +61,7 @@ impl RankChains {
         log: &FeedLog,
     ) {
         let kind = match event {
-            CacheEvent::Stored(blocks) => self.store(&blocks, held),
+            CacheEvent::Stored(blocks) => self.store(&blocks, held, is_only),
             CacheEvent::Removed(_, group) if self.is_other(group) => EventKind::Ignored,
             CacheEvent::Removed(hashes, _) => {
                 self.remove(&hashes, held);
@@ -79,7 +87,7 @@ impl RankChains {
                 }
             });
         }
-        self.group = None;
+        (self.group, self.known_by) = (None, KnownBy::Undecided);
         if is_only {
             held.cleared();
         }
@@ -90,95 +98,83 @@ impl RankChains {
     }
 
     fn remove(&mut self, hashes: &[u64], held: &mut HeldBlocksChange<'_>) {
-        for chains in &mut self.chains {
+        for (chains, nth) in self.chains.iter_mut().zip(0..) {
             for hash in hashes {
                 chains.remove(*hash, |completed| held.removed(completed));
+                if self.known_by == KnownBy::Names {
+                    held.removed_as(name_in_index(*hash, nth));
+                }
             }
         }
     }
 
-    fn store(&mut self, blocks: &StoredBlocks, held: &mut HeldBlocksChange<'_>) -> EventKind {
+    fn store(&mut self, blocks: &StoredBlocks, held: &mut HeldBlocksChange<'_>, is_only: bool) -> EventKind {
         if self.is_other(blocks.group) {
             return EventKind::Ignored;
         }
+        self.decide(blocks, held, is_only);
         self.group = self.group.or(blocks.group);
         let names = if blocks.adapter.is_some() { 1 } else { self.chains.len() };
+        let max_named = self.max_blocks.saturating_mul(self.chains.len());
         let mut kind = EventKind::Stored;
-        for name in 0..names {
-            let Some(end) = self.before(blocks, name) else { return EventKind::Orphan };
+        for (name, nth) in (0..names).zip(0..) {
+            let Some(start) = self.before(blocks, (name, nth), held) else { return EventKind::Orphan };
             let Some(chains) = self.chains.get_mut(name) else { break };
-            let limits = ChainLimits { blocks: self.max_blocks, depth: self.blocks.max_blocks };
-            if !extend(chains, blocks, end, &limits, held) {
+            let mut extension = ChainExtension {
+                chains,
+                by_name: self.known_by == KnownBy::Names,
+                max_depth: self.blocks.max_blocks,
+                max_blocks: self.max_blocks,
+                max_named,
+                name_in_index: |hash| name_in_index(hash, nth),
+            };
+            if !extension.add(blocks, start, held) {
                 kind = EventKind::Refused;
             }
         }
         kind
     }
 
-    /// Where the first of these blocks begins.
-    fn before(&self, blocks: &StoredBlocks, name: usize) -> Option<ChainEnd> {
-        if let Some(parent) = blocks.parent {
-            return self.chains.get(name)?.end(self.blocks, parent);
-        }
-        let model = self.names.models.get(name)?;
-        let adapter = blocks.adapter.as_deref();
-        let (model, adapter) = match adapter {
-            Some(adapter) if self.names.adapter_is_model => (adapter, ""),
-            other => (model.as_str(), other.unwrap_or_default()),
-        };
-        let salt = blocks.salt.as_deref().unwrap_or_default();
-        let seed = PrefixSeed { model, adapter, salt, preamble: 0 };
-        Some(ChainEnd { chain: TokenChain::new(self.blocks, &seed), depth: 0 })
-    }
-}
-
-struct ChainLimits {
-    blocks: usize,
-    depth: u32,
-}
-
-/// Goes on with these blocks; false if there is no room for all of them.
-fn extend(
-    chains: &mut ChainPlaces,
-    blocks: &StoredBlocks,
-    before: ChainEnd,
-    limits: &ChainLimits,
-    held: &mut HeldBlocksChange<'_>,
-) -> bool {
-    let (mut end, mut before) = (before, blocks.parent);
-    let each = blocks.hashes.iter().zip(blocks.tokens.chunks(blocks.block_tokens.max(1)));
-    let mut completes = Vec::new();
-    for (hash, tokens) in each.take(blocks.plain) {
-        if chains.len() >= limits.blocks {
-            return false;
-        }
-        completes.clear();
-        let start = (end.depth > 0).then_some(end.chain.last());
-        for token in tokens {
-            let Some(done) = end.chain.push(*token) else { continue };
-            // What is behind the longest prompt that is hashed is not looked for.
-            if end.depth < limits.depth {
-                completes.push(done);
+    /// By the size of the first blocks, until others come: then all is forgotten, because no block may be known in both
+    /// ways. Engines that are in their right mind have blocks of one size.
+    fn decide(&mut self, blocks: &StoredBlocks, held: &mut HeldBlocksChange<'_>, is_only: bool) {
+        // Other ranks may hold the same blocks, by the same names.
+        let is_alike = is_only && blocks.block_tokens == self.blocks.tokens as usize;
+        self.known_by = match self.known_by {
+            KnownBy::Undecided if is_alike => KnownBy::Names,
+            KnownBy::Names if is_alike => return,
+            KnownBy::Names => {
+                self.clear(held, is_only);
+                KnownBy::Places
             }
-            end.depth = end.depth.saturating_add(1);
-        }
-        let told = ToldBlock { hash: *hash, before, tokens, end, completes: &completes };
-        let mut gone = Vec::new();
-        if !chains.insert(told, |completed| gone.extend_from_slice(completed)) {
-            return false;
-        }
-        let mut above = start;
-        for done in &completes {
-            held.stored(above, *done);
-            above = Some(*done);
-        }
-        if !gone.is_empty() {
-            // It was told before, perhaps of other tokens.
-            held.removed(&gone);
-        }
-        before = Some(*hash);
+            _ => KnownBy::Places,
+        };
     }
-    true
+
+    /// Where the first of these blocks begins.
+    fn before(
+        &self,
+        blocks: &StoredBlocks,
+        (name, nth): (usize, u64),
+        held: &mut HeldBlocksChange<'_>,
+    ) -> Option<ChainStart> {
+        if let Some(parent) = blocks.parent {
+            if let Some(end) = self.chains.get(name)?.end(self.blocks, parent) {
+                return Some(ChainStart { end, above: (end.depth > 0).then_some(end.chain.last()) });
+            }
+            let parent = name_in_index(parent, nth);
+            let last = if self.known_by == KnownBy::Names { held.reported(parent) } else { None }?;
+            let end = ChainEnd { chain: TokenChain::behind(self.blocks, last.hash), depth: last.depth };
+            return Some(ChainStart { end, above: Some(parent) });
+        }
+        let end = ChainEnd { chain: self.names.start(name, blocks, self.blocks)?, depth: 0 };
+        Some(ChainStart { end, above: None })
+    }
+}
+
+/// The engine's name of a block, as the index has it for the nth name of the model: each stands for a block of its own.
+fn name_in_index(hash: u64, nth: u64) -> u64 {
+    hash ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -186,7 +182,7 @@ mod tests {
     use super::*;
     use crate::proxy::kv_events::held_blocks_change::OtherHolders;
     use sglang_router_rs::prefix_index::IndexedWorker;
-    use sglang_router_rs::types::PrefixHasher;
+    use sglang_router_rs::types::{PrefixHasher, PrefixSeed};
 
     const BLOCKS: PrefixBlocks = PrefixBlocks { tokens: 4, ..PrefixBlocks::DEFAULT };
 
@@ -302,7 +298,7 @@ mod tests {
         };
         rig.take(&mut rank, true, event(own));
         assert_eq!(held(&rig, PrefixSeed { model: "a", salt: "s", ..SEED }), 16);
-        assert!(rank.chains[0].len() > 0 && rank.chains[1].len() == 0, "an adapter has one name");
+        assert_eq!(rig.index.stats().reported_blocks, 4, "an adapter has one name");
         assert_eq!((held(&rig, SEED), held(&rig, PrefixSeed { salt: "s", ..SEED })), (0, 0));
         let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: false };
         let mut beside = rig.rank_with(names, BLOCKS);
@@ -358,14 +354,16 @@ mod tests {
         for nth in 0..3000_u32 {
             rig.take(&mut rank, true, event(stored(&[nth; 8], 4, 0)));
         }
-        assert_eq!((rank.chains[0].len(), rig.index.stats().reported_blocks), (1000, 1000));
+        assert_eq!((rank.chains[0].len(), rig.index.stats().reported_blocks), (0, 1000));
         assert_eq!((rig.others.len(), rig.log.events(EventKind::Refused)), (0, 2500));
+        rig.take(&mut rank, true, CacheEvent::Removed(stored(&[0; 8], 4, 4).hashes, None));
         // One hash for ever other tokens.
         for nth in 0..3000_u32 {
-            let blocks = StoredBlocks { hashes: vec![4], ..stored(&[nth, 1, 1, 1], 4, 0) };
+            let blocks = StoredBlocks { hashes: vec![4], ..stored(&[nth, 1, 1, 2], 4, 0) };
             rig.take(&mut rank, true, event(blocks));
         }
-        assert!(rig.index.stats().reported_blocks <= 1000 && rig.others.is_empty());
+        assert_eq!((rig.index.stats().reported_blocks, rig.others.len()), (999, 0));
+        assert_eq!(rig.matched(&SEED, &[2999, 1, 1, 2]), 4, "the last one of that name");
         let blocks = PrefixBlocks { max_blocks: 3, ..BLOCKS };
         let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: true };
         let mut rig = Rig::new();
@@ -378,7 +376,7 @@ mod tests {
     fn what_is_remembered_counts_as_the_index_and_takes_half_of_it_at_most() {
         let index = Arc::new(PrefixIndex::new(1 << 20));
         let mut rig = Rig { worker: index.enter(3).unwrap(), index, ..Rig::new() };
-        for block_tokens in [1, 3, 4, 8] {
+        for block_tokens in [1, 3, 8] {
             let names = CacheNames { models: vec!["m".to_owned()], adapter_is_model: true };
             let mut rank = RankChains::new(Arc::new(names), BLOCKS, usize::MAX, &rig.index);
             for nth in 0..20_000_u32 {
