@@ -13,6 +13,7 @@
 //! | `GET /v1/status`, `GET /v1/events` | [`RouterStatus`], [`EventList`] of [`EventView`]s |
 //! | `GET /v1/policy`, `PUT /v1/policy`, `GET /v1/policies` | [`PolicyView`], [`PolicyList`] |
 //! | `POST /v1/config/reload` | [`ReloadReport`] |
+//! | `GET /v1/audit` | [`AuditList`] of [`AuditEntry`]s |
 //! | any, if it fails | [`Problem`] |
 //!
 //! # Features
@@ -37,7 +38,9 @@ mod finished_session;
 mod reload_report;
 mod router_status;
 mod source_view;
+mod audit_entry;
 
+pub use crate::audit_entry::{AuditEntry, AuditList, AuditedChange};
 pub use crate::finished_session::FinishedSession;
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
 pub use crate::policy_view::{

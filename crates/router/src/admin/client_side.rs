@@ -13,6 +13,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 
+use crate::admin::audit::Audit;
 use crate::admin::connection::Connection;
 use crate::admin::guard::{Guard, check};
 use crate::admin::kept_workers::KeptWorkers;
@@ -30,6 +31,7 @@ pub(crate) fn door(
     backends: &Arc<Backends>,
     kept: Option<&Arc<KeptWorkers>>,
     token: &str,
+    audit: &Arc<Audit>,
     body_timeout: Duration,
 ) -> WorkerDoor {
     let aliases = Workers::new(Arc::clone(backends), kept.cloned());
@@ -38,7 +40,7 @@ pub(crate) fn door(
         .fallback(extract::no_such_path)
         .method_not_allowed_fallback(extract::no_such_method)
         .layer(middleware::from_fn_with_state(Guard::for_token(token), check))
-        .layer(middleware::from_fn_with_state(ChangeLog::default(), log_changes));
+        .layer(middleware::from_fn_with_state(ChangeLog::new(Arc::clone(audit)), log_changes));
     let routes = TowerToHyperService::new(routes);
     // Nothing is uploaded here.
     let uploads = Arc::new(Semaphore::new(0));

@@ -26,6 +26,7 @@
 //! | admin | `POST /v1/config/reload` | reads it again; `?dry_run=1` only tells what would change |
 //! | admin | `GET /v1/status` | what the router is and does |
 //! | admin | `GET /v1/events` | the newest lines of its log |
+//! | admin | `GET /v1/audit` | changes that operators made |
 //! | admin | `GET /` | a page for people that shows all of this |
 //! | admin | `GET /v1/openapi.json` | the description of all of this |
 //! | metrics | `GET /metrics` | OpenMetrics text |
@@ -35,13 +36,14 @@
 mod connection;
 pub(crate) mod host_rule;
 pub(crate) mod guard;
-pub(crate) mod who;
 mod body;
 pub(crate) mod extract;
 pub(crate) mod listener;
 pub(crate) mod kept_workers;
 mod worker_id;
 mod worker_views;
+pub(crate) mod audit;
+pub(crate) mod who;
 mod worker_change;
 pub(crate) mod workers;
 pub(crate) mod worker_aliases;

@@ -7,8 +7,8 @@ use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
 use crate::admin::{
-    configuration, decisions, fan_out, policy, queue, sessions, status, worker_aliases, worker_sources,
-    workers,
+    audit, configuration, decisions, fan_out, policy, queue, sessions, status, worker_aliases,
+    worker_sources, workers,
 };
 
 #[derive(Debug, OpenApi)]
@@ -37,6 +37,7 @@ use crate::admin::{
         configuration::reload,
         status::show,
         status::events,
+        audit::list,
         workers::list,
         workers::add,
         workers::drain,

@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use parking_lot::Mutex;
 
+use crate::admin::audit::{Audit, AuditScope, AuditTicket};
 use crate::admin::connection::Connection;
 use sgl_api::{Problem, ToldProblem};
 use sgl_upstream::without_user;
@@ -21,12 +22,17 @@ use sglang_router_rs::types::shown;
 /// Most log lines on refused requests in a second: whoever sends many must not fill the disk.
 const MAX_REFUSALS: u32 = 20;
 
+/// What the operators' token is called.
+const TOKEN_NAME: &str = "admin";
+
 /// Who sent a request, as far as that is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Who {
     peer: Option<SocketAddr>,
     has_token: bool,
     agent: String,
+    /// What is written of the change, if it is one.
+    ticket: Option<Arc<AuditTicket>>,
 }
 
 impl Who {
@@ -37,6 +43,25 @@ impl Who {
             peer: head.extensions.get::<Connection>().map(|connection| connection.peer),
             has_token: head.headers.contains_key(header::AUTHORIZATION),
             agent: shown(&String::from_utf8_lossy(agent)),
+            ticket: head.extensions.get::<Arc<AuditTicket>>().cloned(),
+        }
+    }
+}
+
+impl Who {
+    /// Begins to write of a change that the sender asks for.
+    fn begin(&self, audit: &Arc<Audit>, change: &str, path: &str) -> AuditTicket {
+        let peer = self.peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        let ticket = audit.begin(peer, change.to_owned(), AuditScope::of(path));
+        let agent = (!self.agent.is_empty()).then(|| self.agent.clone());
+        ticket.by(self.has_token.then(|| TOKEN_NAME.to_owned()), agent)
+    }
+
+    /// Writes what the change came to, where another place than the middleware knows that.
+    /// `about` is what else there is to say of it.
+    pub(crate) async fn audit(&self, about: Option<&str>, refused: Option<String>) {
+        if let Some(ticket) = &self.ticket {
+            AuditTicket::clone(ticket).about(about).end(None, refused).await;
         }
     }
 }
@@ -70,8 +95,9 @@ pub(crate) struct LoggedElsewhere;
 pub(crate) struct Changed(pub String);
 
 /// Logs changes and refused attempts at them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ChangeLog {
+    audit: Arc<Audit>,
     refusals: Arc<Mutex<Refusals>>,
 }
 
@@ -83,19 +109,26 @@ struct Refusals {
 }
 
 impl ChangeLog {
-    fn write(&self, who: &Who, change: &str, response: &Response) {
+    /// Writes to the audit log too.
+    pub(crate) fn new(audit: Arc<Audit>) -> Self {
+        Self { audit, refusals: Arc::default() }
+    }
+
+    /// Writes the line, and gives what the audit log is told: the status, and why it was refused.
+    fn write(&self, who: &Who, change: &str, response: &Response) -> Option<(u16, Option<String>)> {
         let status = response.status().as_u16();
         if response.status().is_success() {
             let what = response.extensions().get::<Changed>().map(|changed| changed.0.as_str());
             tracing::info!(%who, change, status, what, "changed");
-            return;
+            return Some((status, None));
         }
-        let Some(suppressed) = self.refusals.lock().admit(Instant::now()) else { return };
+        let suppressed = self.refusals.lock().admit(Instant::now())?;
         if suppressed > 0 {
             tracing::warn!(suppressed, "more refused requests of operators than are logged");
         }
         let reason = response.extensions().get::<ToldProblem>().map_or("", |told| told.0.as_str());
         tracing::warn!(%who, change, status, reason, "refused");
+        Some((status, Some(shown(reason))))
     }
 }
 
@@ -119,7 +152,7 @@ pub(crate) async fn log_changes(State(log): State<ChangeLog>, request: Request, 
     if request.method().is_safe() {
         return next.run(request).await;
     }
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let who = Who::of(&head);
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     // A worker's URL may be refused just for its password, and other routers take the worker's key here.
@@ -130,11 +163,15 @@ pub(crate) async fn log_changes(State(log): State<ChangeLog>, request: Request, 
     };
     let path = if is_worker || path.contains("worker=") { without_user(&path) } else { path };
     let change = shown(&format!("{} {path}", head.method));
+    let ticket = who.begin(&log.audit, &change, head.uri.path());
+    head.extensions.insert(Arc::new(ticket.clone()));
     let request = Request::from_parts(head, body);
     let done = tokio::spawn(async move {
         let response = next.run(request).await;
-        if response.extensions().get::<LoggedElsewhere>().is_none() {
-            log.write(&who, &change, &response);
+        let is_elsewhere = response.extensions().get::<LoggedElsewhere>().is_some();
+        let told = if is_elsewhere { None } else { log.write(&who, &change, &response) };
+        if let Some((status, refused)) = told {
+            ticket.end(Some(status), refused).await;
         }
         response
     });

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::admin::audit::Audit;
 use crate::admin::configuration::ConfigDoor;
 use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
@@ -18,10 +19,10 @@ use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
 use crate::admin::workers::Workers;
 use crate::admin::{
-    client_side, configuration, decisions, extract, fan_out, guard, listener, metrics_page, openapi, page,
-    plugins, policy, queue, sessions, status, who, worker_aliases, worker_sources, workers,
+    audit, client_side, configuration, decisions, extract, fan_out, guard, listener, metrics_page, openapi,
+    page, plugins, policy, queue, sessions, status, who, worker_aliases, worker_sources, workers,
 };
-use crate::cli::request_logs::{open_access_log, open_recorder};
+use crate::cli::request_logs::{open_access_log, open_audit, open_recorder, open_traces};
 use crate::cli::start_error::StartError;
 use crate::cli::version;
 use crate::config::TokenizerEntry;
@@ -45,6 +46,7 @@ use sglang_router_rs::policies::{PolicyFactory, TrustPolicy};
 pub struct RunningRouter {
     proxy: Arc<DataPlane>,
     manager: Arc<PluginManager>,
+    audit: Arc<Audit>,
     certificates: Arc<CertificateWatch>,
     config_door: Arc<ConfigDoor>,
     addresses: Addresses,
@@ -99,6 +101,8 @@ impl RunningRouter {
         let admin_tls = ListenerTls::of(config.tls.admin, &[b"http/1.1"])?;
         let proxy = DataPlane::new(config.proxy, configured, &metrics, recorder.clone());
         open_access_log(config.access_log, &proxy, &metrics)?;
+        let spans = open_traces(config.traces, &proxy, &metrics)?;
+        let audit = open_audit(config.audit_file, &proxy, &manager)?;
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
         load_tokenizers(&proxy, config.tokenizers).await?;
@@ -131,7 +135,8 @@ impl RunningRouter {
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
         let asks_token = status::AsksToken(config.admin_token.is_some());
         if let Some(token) = config.admin_token.as_deref().filter(|_| proxy.settings().calls.worker_api) {
-            let door = client_side::door(proxy.backends(), kept.as_ref(), token, allowed.body_timeout);
+            let door =
+                client_side::door(proxy.backends(), kept.as_ref(), token, &audit, allowed.body_timeout);
             proxy.open_worker_door(door);
         }
         let policies = policy::Policies { switch: Arc::clone(&switch), manager: Arc::clone(&manager) };
@@ -148,11 +153,12 @@ impl RunningRouter {
             .merge(status::routes(Arc::clone(&proxy), Arc::clone(&manager), Arc::clone(&switch), asks_token))
             .merge(policy::routes(policies))
             .merge(configuration::routes(Arc::clone(&config_door)))
+            .merge(audit::routes(Arc::clone(&audit)))
             .merge(openapi::routes())
             .fallback(extract::no_such_path)
             .method_not_allowed_fallback(extract::no_such_method)
             .layer(middleware::from_fn_with_state(guard, guard::check))
-            .layer(middleware::from_fn_with_state(ChangeLog::default(), who::log_changes))
+            .layer(middleware::from_fn_with_state(ChangeLog::new(Arc::clone(&audit)), who::log_changes))
             // Behind the guard there would be no page to give the token to.
             .merge(page::routes());
         let hosts = HostRule::new(metrics_address.ip(), &allowed.metrics_hosts, "metrics.allowed_hosts");
@@ -180,6 +186,7 @@ impl RunningRouter {
             operations.push(tokio::spawn(keeping));
         }
         operations.push(tokio::spawn(switch.supervise(stop_operations.clone())));
+        operations.extend(spans.map(|spans| tokio::spawn(spans.run(stop_operations.clone()))));
         let (plugins, workers) = (Arc::clone(&manager), Arc::clone(proxy.backends()));
         operations.push(tokio::spawn(blindness::watch(plugins, workers, stop_operations.clone())));
         operations.extend(watch.map(|watch| tokio::spawn(watch.run(stop_operations.clone()))));
@@ -192,6 +199,7 @@ impl RunningRouter {
         Ok(Self {
             proxy,
             manager,
+            audit,
             certificates,
             config_door,
             addresses: Addresses { data, metrics: metrics_address, admin },
@@ -215,6 +223,11 @@ impl RunningRouter {
     /// What changes its plugins.
     pub fn manager(&self) -> &Arc<PluginManager> {
         &self.manager
+    }
+
+    /// What operators changed.
+    pub(crate) fn audit(&self) -> &Arc<Audit> {
+        &self.audit
     }
 
     /// The certificates that it shows, and follows.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin::audit::AuditScope;
 use crate::cli::assembly::RunningRouter;
 use crate::cli::configuration::configuration;
 use crate::cli::engine_options::engine_options;
@@ -113,12 +114,16 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
         "serving"
     );
     let mut asked = router.config_door().open(at_start.view());
+    let audit = Arc::clone(router.audit());
     let mut reloader = Reloader::new(args.clone(), at_start, &router);
     let reloading = async {
         loop {
             tokio::select! {
-                // What came of it is in the log.
-                Some(()) = hang_up.recv() => drop(reloader.reload().await),
+                Some(()) = hang_up.recv() => {
+                    let ticket = audit.begin("signal".to_owned(), "SIGHUP".to_owned(), AuditScope::All);
+                    let reloaded = reloader.reload().await;
+                    ticket.end(None, reloaded.err().map(|error| shown(&error.to_string()))).await;
+                }
                 Some(request) = asked.recv() => reloader.answer(request).await,
                 () = reloader.hand_over() => {}
             }

@@ -71,6 +71,22 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Traces cannot be sent.
+    #[error("traces.endpoint: traces cannot be sent to {endpoint}")]
+    Traces {
+        /// Where they would go.
+        endpoint: String,
+        /// What is wrong with it, or with the variables of the environment about it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file of the audit log cannot be opened.
+    #[error("admin.audit_file: {} cannot be opened for appending", shown_path(file))]
+    Audit {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file of a certificate cannot be used.
     #[error("TLS: {0}")]
     Certificate(#[from] PemFault),

@@ -24,6 +24,7 @@ use crate::config::plugin_set::{PluginSet, PolicyNames};
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::{RetryCondition, RetryOn};
 use crate::config::router::{HealthSection, RouterConfig, UpstreamSection};
+use crate::config::trace_section::TraceSettings;
 use sglang_router_rs::config::{Fault, Faults};
 use sglang_router_rs::types::{file, shown_path};
 
@@ -97,6 +98,7 @@ pub(crate) fn check_all(config: RouterConfig, surroundings: Surroundings<'_>) ->
     let proxy = check_proxy(&config, keys, &mut faults);
     let records = check_records(&config, &mut faults);
     let access_log = AccessLogSettings::checked(&config.access_log, &mut faults);
+    let traces = TraceSettings::checked(&config.traces, &mut faults);
     let max_plugin_memory = config
         .max_plugin_memory
         .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
@@ -113,11 +115,13 @@ pub(crate) fn check_all(config: RouterConfig, surroundings: Surroundings<'_>) ->
         tls,
         admin_token,
         admin_token_file: config.admin.token_file,
+        audit_file: config.admin.audit_file,
         operations,
         shutdown_delay,
         proxy,
         records,
         access_log,
+        traces,
         workers,
         sources,
         tokenizers: config.tokenizers,

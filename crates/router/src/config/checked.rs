@@ -16,6 +16,7 @@ use crate::config::retry_on::RetryOn;
 use crate::config::sources_section::SourceSettings;
 use crate::config::tls_section::{Http2Settings, ListenerTlsSettings};
 use crate::config::tokenizer_entry::TokenizerEntry;
+use crate::config::trace_section::TraceSettings;
 use crate::config::worker_entry::WorkerEntry;
 use sgl_api::RecordedInputs;
 use sgl_upstream::WorkerTlsSettings;
@@ -46,6 +47,8 @@ pub struct CheckedConfig {
     pub admin_token: Option<String>,
     /// The file that it comes from.
     pub admin_token_file: Option<PathBuf>,
+    /// Where operators' changes are written.
+    pub audit_file: Option<PathBuf>,
     /// What the listeners of operators and of Prometheus allow.
     pub operations: OperationsSettings,
     /// How long the router accepts requests after SIGTERM although it is not ready.
@@ -58,6 +61,8 @@ pub struct CheckedConfig {
     pub access_log: Option<AccessLogSettings>,
     /// Where workers come from beside these.
     pub sources: SourceSettings,
+    /// Where spans of requests go; `None` = nowhere.
+    pub traces: Option<TraceSettings>,
     /// The workers at start; their URLs are valid and unique.
     pub workers: Vec<WorkerEntry>,
     /// The tokenizers; their models are unique.

@@ -28,6 +28,8 @@ pub(crate) mod worker_entry;
 pub(crate) mod worker_source;
 pub(crate) mod access_log_section;
 pub(crate) mod sources_section;
+pub(crate) mod trace_section;
+mod metrics_section;
 pub(crate) mod router;
 pub(crate) mod near_names;
 pub(crate) mod toml_text;

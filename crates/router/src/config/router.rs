@@ -12,6 +12,7 @@ use crate::config::access_log_section::AccessLogSection;
 use crate::config::calls_section::CallsSection;
 use crate::config::compile_section::CompileSection;
 use crate::config::keys_section::KeysSection;
+use crate::config::metrics_section::MetricsSection;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::queue_section::QueueSection;
 use crate::config::registry_section::RegistrySection;
@@ -20,6 +21,7 @@ use crate::config::retry_on::RetryCondition;
 use crate::config::sources_section::SourcesSection;
 use crate::config::tls_section::{Http2Section, ListenerTlsSection, WorkerTlsSection};
 use crate::config::tokenizer_entry::{TokenizerEntry, TokenizingSection};
+use crate::config::trace_section::TraceSection;
 use crate::config::worker_entry::WorkerEntry;
 use sgl_api::RecordedInputs;
 use sglang_router_rs::config::TrustRule;
@@ -60,6 +62,8 @@ pub struct RouterConfig {
     pub records: RecordsSection,
     /// A line for each request.
     pub access_log: AccessLogSection,
+    /// Spans of requests for OpenTelemetry's collectors.
+    pub traces: TraceSection,
     /// What clients may call beside the usual.
     pub calls: CallsSection,
     /// Which keys workers ask for, and which clients have.
@@ -109,6 +113,7 @@ impl Default for RouterConfig {
             admin: AdminSection::default(),
             records: RecordsSection::default(),
             access_log: AccessLogSection::default(),
+            traces: TraceSection::default(),
             calls: CallsSection::default(),
             keys: KeysSection::default(),
             requests: RequestsSection::default(),
@@ -182,31 +187,6 @@ impl Default for ServerSection {
     }
 }
 
-/// `[metrics]`: where Prometheus connects.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MetricsSection {
-    /// IP address, or `localhost`. Default: `127.0.0.1`.
-    pub host: String,
-    /// Port; 0 = any free one. Default: 29000.
-    pub port: u16,
-    /// Names that requests may give as their `host`, besides `localhost` and loopback addresses;
-    /// where the router listens beyond loopback, besides all IP addresses. Default: none.
-    pub allowed_hosts: Vec<String>,
-    /// Whether the counts of tokens are read of all answers that have them. Otherwise they are read where
-    /// somebody else needs them: a policy, keys of clients. Default: false.
-    pub tokens: bool,
-    /// TLS.
-    pub tls: ListenerTlsSection,
-}
-
-impl Default for MetricsSection {
-    fn default() -> Self {
-        let tls = ListenerTlsSection::default();
-        Self { host: "127.0.0.1".to_owned(), port: 29_000, allowed_hosts: Vec::new(), tokens: false, tls }
-    }
-}
-
 /// `[admin]`: where operators add and remove workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -218,6 +198,9 @@ pub struct AdminSection {
     /// File that holds the bearer token. Default: none; the environment variable
     /// `SGL_ROUTER_ADMIN_TOKEN` is the other way.
     pub token_file: Option<PathBuf>,
+    /// File to which every change of an operator is appended, a JSON object a line. Default: none, the newest
+    /// 1000 are in memory only.
+    pub audit_file: Option<PathBuf>,
     /// Names that requests may give as their `host`, besides `localhost` and loopback addresses.
     /// With a token any will do. Default: none.
     pub allowed_hosts: Vec<String>,
@@ -242,6 +225,7 @@ impl Default for AdminSection {
             host: "127.0.0.1".to_owned(),
             port: 29_001,
             token_file: None,
+            audit_file: None,
             allowed_hosts: Vec::new(),
             max_connections: 64,
             max_uploads: 4,

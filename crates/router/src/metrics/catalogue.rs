@@ -94,6 +94,8 @@ metrics! {
         "Records that could not be written in time";
     ACCESS_LOG_LINES = Counter "access_log_lines" ["outcome"]
         "Lines of the access log, by what became of them";
+    TRACE_SPANS = Counter "trace_spans" ["outcome"]
+        "Spans of traces, by what became of them";
     TOKENIZED_PROMPTS = Counter "tokenized_prompts" ["outcome"]
         "Prompts of models with a tokenizer: tokenized, or why not";
     TOKENIZER_CACHE_SEGMENTS = Counter "tokenizer_cache_segments" ["model", "outcome"]

@@ -15,14 +15,17 @@ use crate::proxy::pair::PairRequest;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::request_course::RequestCourse;
 use crate::proxy::request_view::RequestView;
+use crate::proxy::retry::RetryReason;
 use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
 use crate::proxy::single::Single;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::traces::{AttemptSpan, RequestTrace};
 use crate::proxy::tried::Selection;
 use crate::proxy::wanted::Wanted;
-use crate::records::Draft;
+use crate::records::{Draft, DraftFor, HearsDecisions};
 use sgl_api::End;
-use sglang_router_rs::core::WorkerTable;
+use sglang_router_rs::core::{Worker, WorkerTable};
 use sglang_router_rs::policies::{DecideError, HeaderLookup, PolicyHandle, RequestNeeds, SelectWorkerInfo};
 
 /// A client that sends this wants to know of the decision.
@@ -140,8 +143,17 @@ async fn serve<F: Form>(
         if let (Some(waited), Some(record)) = (course.waits.placed(), record.as_mut()) {
             record.waited(waited);
         }
-        course.tried.begin().into_iter().for_each(|reason| proxy.measures().retried(reason));
-        let attempted = F::judge(form.attempt(placed, course.others(model, chosen)).await)?;
+        let reason = course.tried.begin();
+        reason.into_iter().for_each(|reason| proxy.measures().retried(reason));
+        let span = begin_span(inbound, &course.snapshot, chosen, reason);
+        let attempted = F::judge(form.attempt(placed, course.others(model, chosen)).await);
+        if let Some(span) = span {
+            match attempted.as_ref().map(|attempted| attempted.outcome.told()) {
+                Ok(Ok(status)) => span.answered(status),
+                Ok(Err(error)) | Err(error) => span.failed(error.code(), error.to_string()),
+            }
+        }
+        let attempted = attempted?;
         let tried = &mut course.tried;
         let is_retried = tried.take_retry(&attempted.outcome, attempted.other, form.second_run());
         let mut seeks_on = || course.sought.as_mut().is_some_and(|sought| sought.goes_on(&attempted.outcome));
@@ -159,6 +171,20 @@ async fn serve<F: Form>(
     }
     course.second = form.second_run().carried_on();
     Ok(None)
+}
+
+/// The span of an attempt, if the request is traced. Boxed: most requests need no room for it.
+fn begin_span(
+    inbound: &Inbound,
+    snapshot: &Snapshot,
+    chosen: Selection,
+    reason: Option<RetryReason>,
+) -> Option<Box<AttemptSpan>> {
+    let trace = inbound.head.trace()?;
+    let url = |index: usize| snapshot.target(index).map(|target| target.worker().url());
+    let name = reason.and_then(|reason| RetryReason::ALL.get(reason as usize)).map(|(_, name)| *name);
+    let worker = url(chosen.decode).unwrap_or_default();
+    Some(Box::new(trace.attempt(worker, chosen.prefill.and_then(url), name)))
 }
 
 /// Notes which workers hold the request's prompt from now on, if the policy wants to know.
@@ -179,16 +205,19 @@ fn note_prefix(
 
 fn begin_record(client: &Client, inbound: &Inbound, policy: &PolicyHandle) -> Option<Box<Draft>> {
     let proxy = client.proxy();
-    let recorder = proxy.recorder()?;
+    let (recorder, trace) = (proxy.recorder(), inbound.head.trace());
+    if recorder.is_none() && trace.is_none() {
+        return None;
+    }
     let headers = Headers(&inbound.head.headers);
-    Draft::begin(
+    let request = DraftFor {
         recorder,
-        inbound.head.own(EXPLAIN_HEADER).next().is_some(),
-        headers.header(REQUEST_ID_HEADER),
-        inbound.route.name(),
-        policy.name(),
-        inbound.started,
-    )
+        asked: inbound.head.own(EXPLAIN_HEADER).next().is_some(),
+        hearer: trace.map(|trace| Arc::<RequestTrace>::clone(trace) as Arc<dyn HearsDecisions>),
+        route: inbound.route.name(),
+        policy: policy.name(),
+    };
+    Draft::begin(request, headers.header(REQUEST_ID_HEADER), inbound.started)
 }
 
 /// What the policy needs to know, and by how many workers the request is to be served. A body that is

@@ -14,6 +14,7 @@ use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::response_homes::ResponseHomes;
+use crate::proxy::traces::Tracer;
 use crate::proxy::worker_door::WorkerDoor;
 use crate::records::Recorder;
 use crate::tokens::Tokenizing;
@@ -40,6 +41,7 @@ pub struct DataPlane {
     client_keys: Option<Arc<KeyRing>>,
     worker_door: OnceLock<WorkerDoor>,
     access_log: OnceLock<Arc<AccessLog>>,
+    tracer: OnceLock<Tracer>,
     stopping: AtomicBool,
 }
 
@@ -90,6 +92,7 @@ impl DataPlane {
             client_keys,
             worker_door: OnceLock::new(),
             access_log: OnceLock::new(),
+            tracer: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -190,9 +193,19 @@ impl DataPlane {
         self.access_log.get()
     }
 
+    /// Requests are traced from now on. Only the first one counts.
+    pub(crate) fn start_traces(&self, tracer: Tracer) {
+        let _ = self.tracer.set(tracer);
+    }
+
+    /// Who traces requests, if anybody does.
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.get()
+    }
+
     /// True if requests are told of when they are over.
     pub(crate) fn watches(&self) -> bool {
-        self.access_log.get().is_some()
+        self.access_log.get().is_some() || self.tracer.get().is_some()
     }
 
     /// Who made which response, if that is remembered.

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 use crate::config::forwarding::Forwarding;
 use crate::proxy::headers::{join_cookies, prepare_request};
 use crate::proxy::target::Target;
+use crate::proxy::traces::{RequestTrace, TRACEPARENT};
 use sgl_upstream::{Outgoing, Payload};
 
 /// The head of a request as every worker gets it, but for `host`.
@@ -22,6 +23,8 @@ pub(crate) struct Head {
     own: Vec<(HeaderName, HeaderValue)>,
     /// Which of the headers workers get, if not all.
     forwarding: Option<Arc<Forwarding>>,
+    /// The trace that workers are told of, if it is sampled.
+    trace: Option<Arc<RequestTrace>>,
 }
 
 impl Head {
@@ -32,12 +35,22 @@ impl Head {
             join_cookies(&mut headers);
         }
         let own = prepare_request(&mut headers, forwarded_for);
-        Self { method, uri: origin_form(uri), headers, own, forwarding: None }
+        Self { method, uri: origin_form(uri), headers, own, forwarding: None, trace: None }
     }
 
     /// The same, of which workers get only what this lets through.
     pub(crate) fn forwarded_by(self, forwarding: Option<Arc<Forwarding>>) -> Self {
         Self { forwarding, ..self }
+    }
+
+    /// The same, of which workers are told that it belongs to this trace.
+    pub(crate) fn traced(self, trace: Option<Arc<RequestTrace>>) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// The trace, if it is sampled.
+    pub(crate) fn trace(&self) -> Option<&Arc<RequestTrace>> {
+        self.trace.as_ref()
     }
 
     /// The values of a header that speaks to this router, by its lower-case name.
@@ -55,6 +68,9 @@ impl Head {
         *request.headers_mut() = forwarded.unwrap_or_else(|| self.headers.clone());
         request.headers_mut().insert(header::HOST, target.host().clone());
         target.endpoint().show_key(request.headers_mut());
+        if let Some(trace) = &self.trace {
+            request.headers_mut().insert(TRACEPARENT, trace.header());
+        }
         if let Some(rank) = rank {
             rank.write(request.headers_mut());
         }

@@ -44,6 +44,11 @@ impl Inbound {
         if self.route == Route::Listed { self.head.uri.path() } else { self.route.path() }
     }
 
+    /// True if somebody wants to know how many tokens it takes, whatever the policy wants.
+    pub(crate) fn is_told_of_tokens(&self) -> bool {
+        self.key.is_some() || self.head.trace().is_some()
+    }
+
     /// Whether it may run a second time.
     pub(crate) fn second_run(&self) -> SecondRun {
         SecondRun::allowed_by(self.head.own(NO_RETRY_HEADER))

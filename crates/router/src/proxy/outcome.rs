@@ -115,6 +115,14 @@ impl Outcome {
         }
     }
 
+    /// The status of the answer, or the router's error in its stead.
+    pub(crate) fn told(&self) -> Result<u16, &ProxyError> {
+        match self {
+            Self::Answered(answered) => Ok(answered.opening.status()),
+            Self::Failed { error, .. } => Err(error),
+        }
+    }
+
     /// Who tells of it.
     pub(crate) fn teller(&self) -> Teller {
         match self {
@@ -207,7 +215,7 @@ impl Answered {
         let Opening { mut head, body, events, open_end, .. } = opening;
         let ratios = client.proxy().token_ratios();
         let needs = client.proxy().outcome_needs(placement.needs());
-        let needs = OutcomeNeeds { usage: needs.usage || inbound.key.is_some(), ..needs };
+        let needs = OutcomeNeeds { usage: needs.usage || inbound.is_told_of_tokens(), ..needs };
         let maker = placement.target().endpoint();
         let homes = client.proxy().response_homes().filter(|_| head.status.is_success());
         let reader = homes.filter(|_| inbound.route == Route::Responses);

@@ -24,6 +24,7 @@ use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::traces::RequestTrace;
 use crate::proxy::watched_request::WatchedRequest;
 use crate::proxy::worker_door::WorkerDoor;
 use crate::proxy::{admission, answering, body, cors, proxy_error, request_id};
@@ -45,8 +46,8 @@ pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> R
     Box::pin(surrounded(&client, request, started)).await
 }
 
-/// Answers a request, with an id, with what browsers are to be told, and with a line in the access log, where
-/// that is configured.
+/// Answers a request, with an id, with what browsers are to be told, with a trace and a line in the access log,
+/// where that is configured.
 async fn surrounded(
     client: &Arc<Client>,
     mut request: Request<Incoming>,
@@ -54,7 +55,7 @@ async fn surrounded(
 ) -> Response<OutBody> {
     let calls = &client.proxy().settings().calls;
     let id = calls.request_ids.as_ref().map(|names| request_id::assigned(names, request.headers_mut()));
-    let mut watched = WatchedRequest::begin(client, &request, started);
+    let mut watched = WatchedRequest::begin(client, &mut request, started);
     let allowed = calls.cors.as_ref().map(|origins| cors::allowed(origins, request.headers()));
     let mut response = match allowed {
         Some(allowed) if cors::is_preflight(&request) => {
@@ -173,6 +174,7 @@ async fn forwarded(
 ) -> Result<Response<OutBody>, ProxyError> {
     let (mut head, body) = request.into_parts();
     let key = client.proxy().client_keys().and_then(|_| head.extensions.remove::<Arc<KeyUse>>());
+    let trace = client.proxy().tracer().and_then(|_| head.extensions.remove::<Arc<RequestTrace>>());
     let arriving = Arriving { body, is_held_back: expects_continue(&head)? };
     if arriving.is_held_back {
         somebody_is_fit(client.proxy(), route)?;
@@ -186,7 +188,7 @@ async fn forwarded(
     }
     let body = body?;
     let forwarding = client.proxy().settings().calls.forwarding.clone();
-    let head = Head::new(head, client.forwarded_for()).forwarded_by(forwarding);
+    let head = Head::new(head, client.forwarded_for()).forwarded_by(forwarding).traced(trace);
     key.iter().for_each(|key| key.foresee(body.len()));
     let mut inbound =
         Inbound { route, head, body, held, key, started, waits_until: None, waited: Duration::ZERO };

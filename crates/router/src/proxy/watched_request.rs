@@ -3,28 +3,42 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use crate::proxy::access_log::{AccessLog, RequestAccount};
+use crate::proxy::access_log::RequestAccount;
 use crate::proxy::clients::Client;
+use crate::proxy::data_plane::DataPlane;
 use crate::proxy::proxy_error::{OwnError, ToldStatus};
 use crate::proxy::request_id::REQUEST_ID;
+use crate::proxy::route::Route;
+use crate::proxy::traces::RequestTrace;
 
 /// Follows a request to its end. If it is dropped before its answer, the client has hung up.
 #[derive(Debug)]
 pub(crate) struct WatchedRequest {
     /// `None` once it was told of.
     account: Option<Box<RequestAccount>>,
-    log: Option<Arc<AccessLog>>,
+    proxy: Arc<DataPlane>,
+    trace: Option<Arc<RequestTrace>>,
 }
 
 impl WatchedRequest {
-    /// From the request's head on; `None` if nobody wants to hear of it.
-    pub(crate) fn begin(client: &Client, request: &Request<Incoming>, started: Instant) -> Option<Self> {
-        let log = client.proxy().access_log().map(Arc::clone)?;
+    /// From the request's head on; `None` if nobody wants to hear of it. Its headers tell of its trace from
+    /// then on.
+    pub(crate) fn begin(client: &Client, request: &mut Request<Incoming>, started: Instant) -> Option<Self> {
+        let proxy = client.proxy();
+        let trace = proxy.tracer().filter(|_| !is_probe(request.uri().path()));
+        let trace = trace.and_then(|tracer| tracer.begin(request.headers_mut(), started));
+        if trace.is_none() && proxy.access_log().is_none() {
+            return None;
+        }
+        if let Some(trace) = &trace {
+            request.extensions_mut().insert(Arc::clone(trace));
+        }
         let account = RequestAccount::begin(started, client.forwarded_for().clone(), request);
-        Some(Self { account: Some(Box::new(account)), log: Some(log) })
+        Some(Self { account: Some(Box::new(account)), proxy: Arc::clone(proxy), trace })
     }
 
     /// The head of the answer is there.
@@ -34,6 +48,8 @@ impl WatchedRequest {
         account.status = response.status().as_u16();
         account.told_status = extensions.get::<ToldStatus>().map(|told| told.0);
         account.error = extensions.get::<OwnError>().map(|error| error.0);
+        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        account.is_stream = content_type.is_some_and(|form| form.starts_with(b"text/event-stream"));
         account.request_id = headers.get(REQUEST_ID).cloned().or_else(|| account.request_id.take());
     }
 
@@ -56,8 +72,16 @@ impl Drop for WatchedRequest {
     fn drop(&mut self) {
         let Some(mut account) = self.account.take() else { return };
         account.duration = account.started.elapsed();
-        if let Some(log) = &self.log {
+        if let Some((trace, tracer)) = self.trace.as_ref().zip(self.proxy.tracer()) {
+            trace.finish(&account, tracer);
+        }
+        if let Some(log) = self.proxy.access_log() {
             log.write(account);
         }
     }
+}
+
+/// True for what balancers ask all the time.
+fn is_probe(path: &str) -> bool {
+    matches!(Route::of(path), Some(Route::Liveness | Route::Readiness))
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::records::all_inputs;
 use crate::records::asked::{Asked, milliseconds};
+use crate::records::hears_decisions::HearsDecisions;
 use crate::records::recorder::Recorder;
 use sgl_api::{DecidedBy, DecisionRecord, End, OutcomeRecord, RequestRecord, WaitRecord};
 use sglang_router_rs::core::WorkerTable;
@@ -27,11 +28,26 @@ const MAX_ID_BYTES: usize = 128;
 /// went away.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    recorder: Arc<Recorder>,
+    /// Who keeps the record; `None` if only somebody else is to hear of decisions.
+    recorder: Option<Arc<Recorder>>,
+    hearer: Option<Arc<dyn HearsDecisions>>,
     started: Instant,
     record: RequestRecord,
     told: bool,
     ended: bool,
+}
+
+/// What a draft is of, and for whom.
+#[derive(Debug)]
+pub(crate) struct DraftFor<'a> {
+    /// Who keeps records, if anybody does.
+    pub(crate) recorder: Option<&'a Arc<Recorder>>,
+    /// Whether the client asked.
+    pub(crate) asked: bool,
+    /// Who hears of the decisions.
+    pub(crate) hearer: Option<Arc<dyn HearsDecisions>>,
+    pub(crate) route: &'a str,
+    pub(crate) policy: &'a str,
 }
 
 /// What a header tells a client: the last decision without its candidates.
@@ -66,17 +82,17 @@ struct ToldDecision<'a> {
 }
 
 impl Draft {
-    /// A draft, if the request is in the sample, or if it `asked` for a record and may ask.
+    /// A draft, if the request is in the sample, if its client asked for a record and may ask, or if somebody
+    /// hears of its decisions.
     pub(crate) fn begin(
-        recorder: &Arc<Recorder>,
-        asked: bool,
+        request: DraftFor<'_>,
         request_id: Option<&str>,
-        route: &str,
-        policy: &str,
         started: Instant,
     ) -> Option<Box<Self>> {
-        let told = asked && recorder.answers_clients();
-        if !told && !recorder.samples() {
+        let DraftFor { recorder, asked, hearer, route, policy } = request;
+        let told = asked && recorder.is_some_and(|recorder| recorder.answers_clients());
+        let recorder = recorder.filter(|recorder| told || recorder.samples()).cloned();
+        if recorder.is_none() && hearer.is_none() {
             return None;
         }
         let known = request_id.filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES);
@@ -87,11 +103,11 @@ impl Draft {
             time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
             route: route.to_owned(),
             policy: policy.to_owned(),
-            inputs: recorder.settings().inputs,
+            inputs: recorder.as_ref().map(|recorder| recorder.settings().inputs).unwrap_or_default(),
             decisions: Vec::new(),
             outcome: OutcomeRecord::default(),
         };
-        Some(Box::new(Self { recorder: Arc::clone(recorder), started, record, told, ended: false }))
+        Some(Box::new(Self { recorder, hearer, started, record, told, ended: false }))
     }
 
     /// A question to the policy over this table, asked now; it wants these names.
@@ -102,16 +118,16 @@ impl Draft {
         names: Option<&WantedNames>,
     ) -> Box<Asked> {
         let mut asked = Asked::now(table, info, names);
-        if self.recorder.records_all() {
-            all_inputs::add(&mut asked, &self.recorder, table, info);
+        if let Some(recorder) = self.recorder.as_ref().filter(|recorder| recorder.records_all()) {
+            all_inputs::add(&mut asked, recorder, table, info);
         }
         asked
     }
 
     /// The headers that tell the client under which id it will be found, and the last decision if it asked.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let id = (RECORD_HEADER, self.record.request_id.clone());
-        std::iter::once(id).chain(self.header().map(|decision| (DECISION_HEADER, decision)))
+        let id = self.recorder.as_ref().map(|_| (RECORD_HEADER, self.record.request_id.clone()));
+        id.into_iter().chain(self.header().map(|decision| (DECISION_HEADER, decision)))
     }
 
     fn header(&self) -> Option<String> {
@@ -192,7 +208,7 @@ impl Draft {
                 };
                 let known = decision.candidates.len();
                 decision.candidates.extend(chosen.iter().filter_map(|index| others.shown(table, *index)));
-                if self.recorder.records_all() {
+                if self.recorder.as_ref().is_some_and(|recorder| recorder.records_all()) {
                     let more = decision.candidates.iter_mut().skip(known);
                     more.for_each(|candidate| all_inputs::add_facts(candidate, table));
                 }
@@ -221,6 +237,9 @@ impl Draft {
         }
         for candidate in &mut decision.candidates {
             candidate.score = explained.scores.get(candidate.index).copied();
+        }
+        if let Some(hearer) = &self.hearer {
+            hearer.decided(&self.record.policy, &decision, began);
         }
         self.push(decision);
     }
@@ -295,7 +314,9 @@ impl Draft {
     fn hand_over(&mut self) {
         self.ended = true;
         self.record.outcome.total_ms = self.millis(Instant::now());
-        self.recorder.take(std::mem::take(&mut self.record));
+        if let Some(recorder) = &self.recorder {
+            recorder.take(std::mem::take(&mut self.record));
+        }
     }
 }
 
@@ -351,7 +372,9 @@ mod tests {
             inputs: sgl_api::RecordedInputs::Declared,
         };
         let recorder = Recorder::new(settings).unwrap();
-        let mut draft = Draft::begin(&recorder, true, None, "chat", "mine", Instant::now()).unwrap();
+        let of =
+            DraftFor { recorder: Some(&recorder), asked: true, hearer: None, route: "chat", policy: "mine" };
+        let mut draft = Draft::begin(of, None, Instant::now()).unwrap();
         let fleet = Fleet::new();
         let decision = || Asked::now(&fleet.table(), &SelectWorkerInfo::NOTHING, None).decision;
         let wait = WaitRecord { key: Some(2.0), at_most_ms: Some(500), times: 1 };

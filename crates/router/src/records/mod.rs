@@ -11,7 +11,9 @@ mod writer;
 mod recorder;
 pub(crate) mod asked;
 pub(crate) mod all_inputs;
+mod hears_decisions;
 pub(crate) mod draft;
 
-pub(crate) use crate::records::draft::Draft;
+pub(crate) use crate::records::draft::{Draft, DraftFor};
+pub(crate) use crate::records::hears_decisions::HearsDecisions;
 pub use crate::records::recorder::Recorder;

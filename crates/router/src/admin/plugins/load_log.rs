@@ -57,7 +57,7 @@ impl LoadLog {
     }
 
     /// Writes the outcome.
-    pub(crate) fn write(&self, outcome: &Result<Pushed, ManageError>) {
+    pub(crate) async fn write(&self, outcome: &Result<Pushed, ManageError>) {
         let Self { who, plugin, module, strategy, settings } = self;
         let settings = settings.as_deref();
         match outcome {
@@ -74,5 +74,7 @@ impl LoadLog {
                 );
             }
         }
+        let refused = outcome.as_ref().err().map(|error| shown(&Problem::from(error).detail));
+        who.audit(settings, refused).await;
     }
 }

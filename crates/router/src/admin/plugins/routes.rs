@@ -135,7 +135,7 @@ pub(crate) async fn put(
     let load = move |progress| async move {
         let (log, module) = LoadLog::of_module(who, &name, module, &settings).await;
         let outcome = manager.push(&name, module, &settings, progress).await;
-        log.write(&outcome);
+        log.write(&outcome).await;
         drop(permit);
         outcome
     };
@@ -168,7 +168,7 @@ pub(crate) async fn reconfigure(
     let load = move |progress| async move {
         let log = LoadLog::of_settings(who, &name, &settings);
         let outcome = manager.reconfigure(&name, &settings, progress).await;
-        log.write(&outcome);
+        log.write(&outcome).await;
         outcome
     };
     Ok(push::answer(streamed, load).await)

@@ -1,14 +1,12 @@
 //! Flags about requests, their limits, logs, metrics and traces.
 
 use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, VllmBinary};
-use crate::cli::foreign::flag::FlagValues::{Many, Nothing, One};
+use crate::cli::foreign::flag::FlagValues::{Many, One};
 use crate::cli::foreign::flag::{ForeignFlag, alias, ignored, refused, same};
 
 /// When a retry comes.
 const BACKOFF: &str = "a retry goes to another worker at once, and a full worker has pauses of its own; \
                        what is retried, and how often, `--retry-on` and `--retry-max-retries` say";
-/// Spans.
-const TRACES: &str = "traces are not built yet; the client's `traceparent` goes to workers";
 
 pub(crate) const OF_OPERATIONS: &[ForeignFlag] = &[
     same("request-timeout-secs", Both, ""),
@@ -43,8 +41,18 @@ pub(crate) const OF_OPERATIONS: &[ForeignFlag] = &[
     same("prometheus-host", Both, "in a container say `--prometheus-host 0.0.0.0`")
         .defaults("`0.0.0.0` (sglang-router), `127.0.0.1` (vllm-router)", "`127.0.0.1`"),
     ignored("prometheus-duration-buckets", Sglang, Many, "buckets of histograms are fixed; leave it out"),
-    refused("enable-trace", Sglang, Nothing, TRACES),
-    refused("otlp-traces-endpoint", Sglang, One, TRACES),
-    refused("otel-sampling-ratio", VllmBinary, One, TRACES),
-    refused("otel-excluded-paths", VllmBinary, Many, TRACES),
+    same("enable-trace", Sglang, ""),
+    same(
+        "otlp-traces-endpoint",
+        Sglang,
+        "OTLP over HTTP, there over gRPC: of a host without `http://`, port 4317 is taken for 4318",
+    )
+    .defaults("`localhost:4317`", "`http://localhost:4318/v1/traces`"),
+    same("otel-sampling-ratio", VllmBinary, ""),
+    refused(
+        "otel-excluded-paths",
+        VllmBinary,
+        Many,
+        "probes are never traced; of the other requests `--otel-sampling-ratio` picks a share",
+    ),
 ];

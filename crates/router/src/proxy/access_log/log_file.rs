@@ -54,6 +54,14 @@ impl LogFile {
         }
     }
 
+    /// Has what was written reach the disk.
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::Named { file, .. } => file.sync_data(),
+        }
+    }
+
     /// Writes whole lines.
     pub(crate) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {

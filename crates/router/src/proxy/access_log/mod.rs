@@ -13,5 +13,7 @@ mod line_form;
 mod log_file;
 mod line_writer;
 
+pub(crate) use crate::proxy::access_log::calendar::Calendar;
 pub(crate) use crate::proxy::access_log::line_writer::AccessLog;
+pub(crate) use crate::proxy::access_log::log_file::LogFile;
 pub(crate) use crate::proxy::access_log::request_account::RequestAccount;

@@ -36,6 +36,8 @@ pub(crate) struct RequestAccount {
     pub(crate) error: Option<&'static str>,
     /// The id that the client was told, or has sent.
     pub(crate) request_id: Option<HeaderValue>,
+    /// Whether the answer is a stream of events.
+    pub(crate) is_stream: bool,
     /// Bytes of the answer's body.
     pub(crate) bytes: u64,
     /// To the first byte of the answer's body, and to the end.
@@ -69,6 +71,7 @@ impl RequestAccount {
             told_status: None,
             error: None,
             request_id: request.headers().get("x-request-id").cloned(),
+            is_stream: false,
             bytes: 0,
             first_byte: None,
             duration: Duration::ZERO,

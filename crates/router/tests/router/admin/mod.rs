@@ -3,6 +3,7 @@
 
 mod api;
 
+mod audit;
 mod change_log;
 mod changes;
 mod command_faults;

@@ -51,5 +51,7 @@ mod shortages;
 mod shutdown;
 mod silence;
 mod token_metrics;
+mod otlp;
+mod traces;
 mod tokenizers;
 mod worker_admin;

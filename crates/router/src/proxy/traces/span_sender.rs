@@ -1,0 +1,128 @@
+//! Sends spans to a collector, in batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::trace_section::TraceSettings;
+use crate::metrics::Metrics;
+use crate::proxy::traces::span_queue::{SpanCounts, SpanQueue};
+use crate::proxy::traces::tracer::Tracer;
+
+/// Spans that are sent together, at most.
+const BATCH: usize = 512;
+
+/// How long spans wait for others.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// How long a collector may take for a batch.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take for the last one.
+const LAST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The task's part of traces.
+#[derive(Debug)]
+pub(crate) struct SpanSender {
+    spans: mpsc::Receiver<Vec<SpanData>>,
+    exporter: SpanExporter,
+    endpoint: String,
+    counts: Arc<SpanCounts>,
+    /// Whether the last batch was not taken.
+    is_down: bool,
+}
+
+impl SpanSender {
+    /// A tracer, and who sends its spans.
+    ///
+    /// # Errors
+    ///
+    /// What the exporter says of the endpoint, or of the variables `OTEL_EXPORTER_OTLP_…`.
+    pub(crate) fn open(
+        settings: &TraceSettings,
+        metrics: &Metrics,
+    ) -> Result<(Tracer, Self), ExporterBuildError> {
+        let builder = SpanExporter::builder().with_http().with_endpoint(settings.endpoint.clone());
+        let mut exporter = builder.with_timeout(TIMEOUT).build()?;
+        let resource = Resource::builder().with_service_name(settings.service_name.clone()).build();
+        exporter.set_resource(&resource);
+        let counts = Arc::new(SpanCounts::default());
+        counts.register(metrics);
+        let (queue, spans) = SpanQueue::new(Arc::clone(&counts));
+        let endpoint = settings.endpoint.clone();
+        let sender = Self { spans, exporter, endpoint, counts, is_down: false };
+        Ok((Tracer::new(settings.sample, queue), sender))
+    }
+
+    /// Sends spans until it is told to stop, and then those that wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// Spans that wait are lost.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut batch = Vec::new();
+        loop {
+            let first = tokio::select! {
+                spans = self.spans.recv() => spans,
+                () = stop.cancelled() => None,
+            };
+            let Some(first) = first else { break };
+            batch.extend(first);
+            let gathering = self.gather(&mut batch);
+            tokio::select! {
+                _ = tokio::time::timeout(GATHER, gathering) => {}
+                () = stop.cancelled() => {}
+            }
+            self.send(std::mem::take(&mut batch), TIMEOUT).await;
+        }
+        while let Ok(spans) = self.spans.try_recv() {
+            batch.extend(spans);
+        }
+        if !batch.is_empty() {
+            self.send(batch, LAST_TIMEOUT).await;
+        }
+    }
+
+    async fn gather(&mut self, batch: &mut Vec<SpanData>) {
+        while batch.len() < BATCH
+            && let Some(spans) = self.spans.recv().await
+        {
+            batch.extend(spans);
+        }
+    }
+
+    async fn send(&mut self, batch: Vec<SpanData>, timeout: Duration) {
+        let count = batch.len();
+        let sent = tokio::time::timeout(timeout, self.exporter.export(batch)).await;
+        let fault = match sent {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {timeout:?}")),
+        };
+        let was_down = std::mem::replace(&mut self.is_down, fault.is_some());
+        let collector = self.endpoint.as_str();
+        match fault {
+            None => {
+                self.counts.sent(count);
+                if was_down {
+                    tracing::info!(collector, "the collector takes traces again");
+                }
+            }
+            Some(error) => {
+                self.counts.failed(count);
+                if !was_down {
+                    tracing::error!(
+                        collector,
+                        error,
+                        "traces are lost until the collector takes them; requests go on"
+                    );
+                }
+            }
+        }
+    }
+}
