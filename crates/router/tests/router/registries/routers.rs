@@ -9,7 +9,7 @@ use sgl_testkit::process::{Process, command, output, stderr};
 use sgl_testkit::small_guests::guest_choosing;
 
 use crate::registries::docker_registry::DockerRegistry;
-use crate::registries::{done, module, plugin, refused, text};
+use crate::registries::{done, module, plugin, refused, start_refused, text};
 
 /// Publishes a module under a tag; gives the reference with the digest.
 async fn publish(registry: &DockerRegistry, dir: &Path, chosen: u8, name: &str) -> String {
@@ -55,15 +55,8 @@ async fn configured_tag_is_resolved_once_and_starts_with_the_registry_away() {
     assert_eq!(module_path(&router).await, first);
     router.kill();
     // Without what is kept, the registry is needed, and the start says so.
-    let mut alone = command(&["serve", "--plugin", &named, "--policy", "p", "--port", "0"]);
-    alone.args(["--prometheus-port", "0", "--admin-port", "0"]);
-    let ended = output(alone).await;
-    assert!(!ended.status.success());
-    assert!(
-        stderr(&ended).contains("cannot load plugin p") && stderr(&ended).contains("cannot be reached"),
-        "{}",
-        stderr(&ended)
-    );
+    let error = start_refused(&["--plugin", &named, "--policy", "p"]).await;
+    assert!(error.contains("cannot load plugin p") && error.contains("cannot be reached"), "{error}");
     // An operator moves it by pulling anew.
     registry.start_again();
     let cache = text(&dir.path().join("state/registry"));

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use sgl_oci::Sha256Digest;
-use sgl_testkit::process::{Process, command, output, stderr};
+use sgl_testkit::process::Process;
 use sgl_testkit::small_guests::guest_choosing;
 
 use crate::registries::docker_registry::DockerRegistry;
 use crate::registries::false_registry::{FalseRegistry, manifest_of, with_status, with_type};
-use crate::registries::{done, module, plugin, text};
+use crate::registries::{done, module, plugin, start_refused, text};
 
 /// Keys `one` and `two`, and a configuration whose rule wants `one` on what a registry has.
 async fn stage(dir: &Path, rule: &str) -> String {
@@ -23,15 +23,6 @@ async fn stage(dir: &Path, rule: &str) -> String {
 
 async fn sign(dir: &Path, file: &str, key: &str) {
     done(&["sign", file, "--key", &text(&dir.join(format!("{key}.key")))]).await;
-}
-
-/// Starts a router that is to be refused; gives what it says.
-async fn start_refused(arguments: &[&str]) -> String {
-    let mut command = command(&["serve", "--port", "0", "--prometheus-port", "0", "--admin-port", "0"]);
-    command.args(arguments);
-    let ended = output(command).await;
-    assert!(!ended.status.success());
-    stderr(&ended)
 }
 
 #[tokio::test]
