@@ -1,13 +1,12 @@
 //! One request in the books: what it added, and what it takes away again.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::core::book_page::{Page, halves, move_average};
+use crate::core::book_page::{Page, move_average};
 use crate::core::books::BookEntry;
 use crate::types::virtual_time;
 
-/// The most tokens that a prompt or an answer counts for, so that the sums of hundreds stay in their columns.
+/// The most tokens that a prompt or an answer counts for, so that no request alone fills a column.
 const MAX_TOKENS: u32 = 1 << 24;
 
 /// One request in the books.
@@ -34,11 +33,8 @@ impl Booked {
             uncached_tokens: uncached_tokens.min(MAX_TOKENS),
             cost,
         };
-        page.load_and_held.fetch_add(halves(1, entry.prompt_tokens), Ordering::Relaxed);
-        let prefill = halves(entry.prefill_tokens, entry.uncached_tokens);
-        if prefill != 0 {
-            page.prefill_and_uncached.fetch_add(prefill, Ordering::Relaxed);
-        }
+        page.hold(1, entry.prompt_tokens);
+        page.begin_prefill(entry.prefill_tokens, entry.uncached_tokens);
         if cost > 0.0 {
             page.add_cost(cost);
         }
@@ -57,7 +53,7 @@ impl Booked {
         if !std::mem::take(&mut self.is_pending) {
             return;
         }
-        page.load_and_held.fetch_sub(1, Ordering::Relaxed);
+        page.release(1, 0);
         self.end_prefill(page);
     }
 
@@ -72,23 +68,25 @@ impl Booked {
 
     /// So many more tokens came.
     pub(crate) fn generate(&mut self, page: Page<'_>, tokens: u32) {
-        page.load_and_held.fetch_add(halves(0, tokens), Ordering::Relaxed);
-        self.generated = self.generated.wrapping_add(tokens);
+        self.count(page, self.generated.saturating_add(tokens));
     }
 
     /// The worker says how many tokens it generated in all, which is better than what was told as they
     /// came.
     pub(crate) fn count(&mut self, page: Page<'_>, tokens: u32) {
-        // What is too much already wraps around to what it should be.
-        self.generate(page, tokens.min(MAX_TOKENS).wrapping_sub(self.generated));
+        let before = std::mem::replace(&mut self.generated, tokens.min(MAX_TOKENS));
+        match self.generated.checked_sub(before) {
+            Some(more) => page.hold(0, more),
+            None => page.release(0, before - self.generated),
+        }
     }
 
     /// The request is over.
     #[inline]
     pub(crate) fn leave(&mut self, page: Page<'_>) {
-        let held = self.entry.prompt_tokens.wrapping_add(self.generated);
+        let held = self.entry.prompt_tokens + self.generated;
         let pending = u32::from(std::mem::take(&mut self.is_pending));
-        page.load_and_held.fetch_sub(halves(pending, held), Ordering::Relaxed);
+        page.release(pending, held);
         if pending > 0 {
             self.end_prefill(page);
         }
@@ -101,10 +99,7 @@ impl Booked {
 
     #[inline]
     fn end_prefill(&mut self, page: Page<'_>) {
-        let prefill = halves(self.entry.prefill_tokens, self.entry.uncached_tokens);
-        if prefill != 0 {
-            page.prefill_and_uncached.fetch_sub(prefill, Ordering::Relaxed);
-        }
+        page.end_prefill(self.entry.prefill_tokens, self.entry.uncached_tokens);
         if self.entry.cost > 0.0 {
             page.take_cost(self.entry.cost);
         }

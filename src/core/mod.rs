@@ -18,11 +18,11 @@ pub(crate) mod engine_facts;
 pub(crate) mod report;
 pub(crate) mod moment;
 pub(crate) mod books;
+mod bulk_copy;
 mod book_page;
 mod booked;
 mod worker_books;
 pub(crate) mod worker;
-mod bulk_copy;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod wide_copy;
 mod signals;

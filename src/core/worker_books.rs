@@ -57,6 +57,7 @@ impl WorkerBooks {
             (&self.ttft, float(numbers.ttft_ms)),
             (&self.tpot, float(numbers.tpot_ms)),
         ];
+        self.page().clear_excess();
         // Relaxed: gauges.
         both.into_iter().for_each(|(cell, bits)| cell.store(bits, Ordering::Relaxed));
         single.into_iter().for_each(|(cell, bits)| cell.store(bits, Ordering::Relaxed));
