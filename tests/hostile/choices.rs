@@ -1,6 +1,8 @@
 //! Choices that must not be acted on.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sgl_policy_abi::Input;
 use sgl_testkit::guest::GuestText;
@@ -8,9 +10,9 @@ use sgl_testkit::manifest::manifest;
 use sgl_testkit::plugins::asking;
 use sgl_testkit::text::answer;
 use sglang_router_rs::config::BreakerOptions;
-use sglang_router_rs::core::{Fleet, Worker, WorkerRole, WorkerSpec};
+use sglang_router_rs::core::{BasicWorker, Fleet, Worker, WorkerRole, WorkerSpec};
 use sglang_router_rs::policies::{
-    Chooser, DecideError, FailureCause, PluginOptions, PolicyHandle, SelectWorkerInfo,
+    Chooser, DecideError, FailureCause, LoadBalancingPolicy, PluginOptions, PolicyHandle, SelectWorkerInfo,
 };
 use sglang_router_rs::types::WorkerSet;
 
@@ -53,6 +55,62 @@ async fn unhealthy_worker_is_an_invalid_choice() {
     }
     assert_eq!(hostile.failures(FailureCause::InvalidChoice), 2 * WORKERS as u64);
     stage.ends(hostile).await;
+}
+
+/// A worker that may not be chosen when it is looked at for these times, from 1 on.
+#[derive(Debug)]
+struct Flapping {
+    worker: BasicWorker,
+    looks: AtomicUsize,
+    gone: RangeInclusive<usize>,
+}
+
+impl Worker for Flapping {
+    fn url(&self) -> &str {
+        self.worker.url()
+    }
+
+    fn is_healthy(&self) -> bool {
+        // Relaxed: one thread looks.
+        !self.gone.contains(&(self.looks.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    fn load(&self) -> usize {
+        self.worker.load()
+    }
+
+    fn increment_load(&self) {
+        self.worker.increment_load();
+    }
+
+    fn decrement_load(&self) {
+        self.worker.decrement_load();
+    }
+}
+
+/// What is chosen, how many invalid choices count, and whether the fallback chose, if the worker of a plugin's
+/// choice is gone at these looks. The guest is not shown health, so each look checks what it chose.
+async fn failures_if_gone(gone: RangeInclusive<usize>) -> (Option<usize>, u64, bool) {
+    let stage = Stage::new().await;
+    let watched = PluginOptions { breaker: BreakerOptions::default(), ..options() };
+    let hostile = stage.load_with(limits(), watched, answering(&[1])).await;
+    let PolicyHandle::Wasm(plugin) = &hostile.policy else { panic!("a plugin") };
+    let flapping = Flapping { worker: basic(1), looks: AtomicUsize::new(0), gone };
+    let workers: [Arc<dyn Worker>; 2] = [Arc::new(basic(0)), Arc::new(flapping)];
+    let chosen = plugin.select_worker(&workers, &asking(BAD));
+    let found = (chosen, hostile.failures(FailureCause::InvalidChoice), hostile.stats().fallbacks > 0);
+    stage.ends(hostile).await;
+    found
+}
+
+fn basic(index: usize) -> BasicWorker {
+    BasicWorker::new(WorkerSpec::new(format!("http://w{index}")))
+}
+
+#[tokio::test]
+async fn worker_that_goes_during_a_decision_is_no_fault_of_the_plugin() {
+    assert_eq!(failures_if_gone(1..=1).await, (Some(1), 0, false));
+    assert_eq!(failures_if_gone(1..=9).await, (Some(0), 1, true), "the same again");
 }
 
 #[tokio::test]

@@ -215,7 +215,7 @@ impl WasmPolicy {
             Begun::Not => self.attempt::<Q, C>(mode, AskedGeneration::Own, workers, info).await,
             begun => self.finish::<Q, C>(mode, begun, workers, info).await,
         };
-        let mut retries_left = RETRIES;
+        let (mut retries_left, mut asked, mut gone) = (RETRIES, AskedGeneration::Own, None);
         loop {
             match outcome {
                 Attempt::Chosen(chosen) => {
@@ -226,8 +226,20 @@ impl WasmPolicy {
                     let failure = Failure::unavailable("its generation changed too often meanwhile");
                     return Err(self.fail(pass, &failure).into());
                 }
-                Attempt::Again(asked) => {
+                // The same choice again, though the plugin was shown the workers anew, is its own fault; so
+                // is one after another that cannot be made.
+                Attempt::Gone(failure) if retries_left == 0 || gone.as_ref() == Some(&failure.detail) => {
+                    gone = None;
+                    outcome = self.judge(failure);
+                }
+                Attempt::Gone(failure) => {
                     retries_left -= 1;
+                    gone = Some(failure.detail);
+                    outcome = self.attempt::<Q, C>(mode, asked, workers, info).await;
+                }
+                Attempt::Again(again) => {
+                    retries_left -= 1;
+                    asked = again;
                     outcome = self.attempt::<Q, C>(mode, asked, workers, info).await;
                 }
                 Attempt::Failed(failure) => {
@@ -346,6 +358,7 @@ impl WasmPolicy {
         }
         match call::check::<Q, C>(reply.choice, id, workers, info) {
             Ok(chosen) => Attempt::Chosen(chosen),
+            Err(failure) if failure.may_be_gone => Attempt::Gone(failure),
             Err(failure) => self.judge_choice(failure, own),
         }
     }

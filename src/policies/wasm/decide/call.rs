@@ -57,6 +57,9 @@ pub(crate) enum Attempt<T> {
     Chosen(Chosen<T>),
     /// The question must be asked again, of this generation.
     Again(AskedGeneration),
+    /// The choice may have gone meanwhile: the question must be asked again, and fails like this if the
+    /// answer is the same.
+    Gone(Box<Failure>),
     Failed(Box<Failure>),
     /// There is no choice, on purpose: what its caller is told.
     PutOff(Box<DecideError>),
@@ -316,7 +319,9 @@ pub(crate) fn check<Q: Question, C: CandidateWorkers>(
                 "it chose {answer:?} of {} workers, which does not exist or may not be chosen",
                 workers.len()
             );
-            Err(Failure::new(FailureCause::InvalidChoice, detail, generation))
+            let may_be_gone = Q::may_be_gone(answer, workers, info);
+            let failure = Failure::new(FailureCause::InvalidChoice, detail, generation);
+            Err(Box::new(Failure { may_be_gone, ..*failure }))
         }
         GuestChoice::Error(error) => {
             let detail = format!("it answered \"{}\"", shown(&error));

@@ -16,6 +16,9 @@ pub(crate) struct Failure {
     pub(crate) counts: bool,
     /// True if the generation went out of use before the call reached it.
     pub(crate) out_of_use: bool,
+    /// True if it chose a worker that exists but may not be chosen by now, so that it must be asked again
+    /// before anybody knows whose fault that is.
+    pub(crate) may_be_gone: bool,
     /// What it answered instead of a choice, if that is no failure.
     pub(crate) put_off: Option<PutOff>,
 }
@@ -26,7 +29,15 @@ impl Failure {
     #[cold]
     pub(crate) fn new(cause: FailureCause, detail: String, generation: u64) -> Box<Self> {
         let generation = Some(generation);
-        Box::new(Self { cause, detail, generation, counts: true, out_of_use: false, put_off: None })
+        Box::new(Self {
+            cause,
+            detail,
+            generation,
+            counts: true,
+            out_of_use: false,
+            may_be_gone: false,
+            put_off: None,
+        })
     }
 
     /// This generation chose nobody although a worker could be chosen. The breaker ignores it: it cost
@@ -60,6 +71,7 @@ impl Failure {
             generation: None,
             counts: false,
             out_of_use: false,
+            may_be_gone: false,
             put_off: None,
         })
     }
@@ -73,6 +85,7 @@ impl Failure {
             generation: Some(generation),
             out_of_use: matches!(error, CallError::OutOfUse),
             detail: error.to_string(),
+            may_be_gone: false,
             put_off: None,
         })
     }

@@ -31,6 +31,14 @@ pub(crate) trait Question: 'static {
 
     /// True if the choice exists and may be made.
     fn is_valid<C: CandidateWorkers>(answer: Self::Answer, workers: &C, info: &SelectWorkerInfo<'_>) -> bool;
+
+    /// True if a choice that is not valid would be if all workers were healthy: perhaps they were when the
+    /// guest was asked.
+    fn may_be_gone<C: CandidateWorkers>(
+        answer: Self::Answer,
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> bool;
 }
 
 /// Which worker?
@@ -60,6 +68,10 @@ impl Question for One {
     #[inline]
     fn is_valid<C: CandidateWorkers>(placed: Placed, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
         is_open(placed.index, workers, info)
+    }
+
+    fn may_be_gone<C: CandidateWorkers>(placed: Placed, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+        is_offered(placed.index, workers, info)
     }
 }
 
@@ -97,13 +109,33 @@ impl Question for Pair {
     ) -> bool {
         One::is_valid(prefill, workers, info)
             && One::is_valid(decode, workers, info)
-            && workers.role(prefill.index) == WorkerRole::Prefill
-            && workers.role(decode.index) == WorkerRole::Decode
+            && is_pair((prefill, decode), workers)
     }
+
+    fn may_be_gone<C: CandidateWorkers>(
+        (prefill, decode): (Placed, Placed),
+        workers: &C,
+        info: &SelectWorkerInfo<'_>,
+    ) -> bool {
+        is_offered(prefill.index, workers, info)
+            && is_offered(decode.index, workers, info)
+            && is_pair((prefill, decode), workers)
+    }
+}
+
+#[inline]
+fn is_pair<C: CandidateWorkers>((prefill, decode): (Placed, Placed), workers: &C) -> bool {
+    workers.role(prefill.index) == WorkerRole::Prefill && workers.role(decode.index) == WorkerRole::Decode
+}
+
+/// True if this worker exists and this request may go to it, whatever its health.
+#[inline]
+fn is_offered<C: CandidateWorkers>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
+    index < workers.len() && info.admits(index)
 }
 
 /// True if this worker exists and may be chosen.
 #[inline]
 fn is_open<C: CandidateWorkers>(index: usize, workers: &C, info: &SelectWorkerInfo<'_>) -> bool {
-    index < workers.len() && workers.is_healthy(index) && info.admits(index)
+    is_offered(index, workers, info) && workers.is_healthy(index)
 }
