@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::checked::MAX_DP_SIZE;
+use sglang_router_rs::types::shown;
 
 /// The longest topic, in bytes.
 const MAX_TOPIC_BYTES: usize = 256;
+
+/// Entries that one line of the log names.
+const MAX_NAMED: usize = 4;
 
 /// The socket of a rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +43,27 @@ pub(crate) struct Sources {
     pub(crate) events: Vec<EventSource>,
     /// Its load.
     pub(crate) loads: Vec<EventSource>,
+    /// What was told and cannot be read, as the ranks name it.
+    pub(crate) unreadable: Vec<String>,
+}
+
+impl Sources {
+    /// One line in the log, if some of what was told cannot be read; true if so.
+    pub(crate) fn warn_of_unreadable(&self, worker: &str, engine: &str) -> bool {
+        if self.unreadable.is_empty() {
+            return false;
+        }
+        let first: Vec<String> = self.unreadable.iter().take(MAX_NAMED).map(|rank| shown(rank)).collect();
+        tracing::warn!(
+            worker,
+            engine,
+            entries = self.unreadable.len(),
+            first = first.join(", "),
+            "tells of sockets for KV events that cannot be read: each entry must be a rank's number with an \
+             `endpoint` tcp://HOST:PORT; the other entries count"
+        );
+        true
+    }
 }
 
 /// One entry of vLLM's answer.
@@ -52,15 +78,30 @@ struct VllmSource {
 
 /// What vLLM (0.32) answers at `/kv_event_sources`, for the worker at `host`; `None` if that is something else.
 pub(crate) fn of_vllm(body: &[u8], host: &str) -> Option<Sources> {
-    let answer: BTreeMap<String, VllmSource> = serde_json::from_slice(body).ok()?;
-    let events = answer.into_iter().filter_map(|(rank, source)| {
-        let rank = rank.parse().ok().filter(|rank| *rank < MAX_DP_SIZE)?;
-        let is_socket = source.publisher.is_none_or(|publisher| publisher == "zmq");
-        let at = SocketPlace::parse(&source.endpoint?, host).filter(|_| is_socket)?;
-        let replay = source.replay_endpoint.and_then(|endpoint| SocketPlace::parse(&endpoint, host));
-        Some(EventSource { rank, at, replay, topic: short(source.topic)? })
-    });
-    Some(Sources { events: events.collect(), loads: Vec::new() })
+    let answer: BTreeMap<String, Value> = serde_json::from_slice(body).ok()?;
+    let mut sources = Sources::default();
+    for (rank, entry) in answer {
+        match vllm_source(&rank, entry, host) {
+            Some(Some(source)) => sources.events.push(source),
+            Some(None) => {}
+            None => sources.unreadable.push(rank),
+        }
+    }
+    Some(sources)
+}
+
+/// The socket of an entry of vLLM's answer; `Some(None)` if it says that it publishes elsewhere or nowhere, `None`
+/// if it cannot be read.
+fn vllm_source(rank: &str, entry: Value, host: &str) -> Option<Option<EventSource>> {
+    let rank = rank.parse().ok().filter(|rank| *rank < MAX_DP_SIZE)?;
+    let source = VllmSource::deserialize(entry).ok()?;
+    if source.publisher.is_some_and(|publisher| publisher != "zmq") {
+        return Some(None);
+    }
+    let Some(endpoint) = source.endpoint else { return Some(None) };
+    let at = SocketPlace::parse(&endpoint, host)?;
+    let replay = source.replay_endpoint.and_then(|endpoint| SocketPlace::parse(&endpoint, host));
+    Some(Some(EventSource { rank, at, replay, topic: short(source.topic)? }))
 }
 
 /// The part of SGLang's `/server_info` (0.5.23) that tells of its sockets.
@@ -104,7 +145,7 @@ pub(crate) fn of_sglang(body: &[u8], host: &str) -> Option<Sources> {
         let at = of_rank(told.load_endpoint_port_base?, rank, host)?;
         Some(EventSource { rank, at, replay: None, topic: String::new() })
     });
-    Some(Sources { events: events.collect(), loads: loads.collect() })
+    Some(Sources { events: events.collect(), loads: loads.collect(), unreadable: Vec::new() })
 }
 
 impl SocketPlace {
@@ -149,9 +190,19 @@ mod tests {
             },
             EventSource { rank: 1, at: place("::1", 5559), replay: None, topic: String::new() },
         ];
-        assert_eq!(sources, Sources { events: expected.to_vec(), loads: Vec::new() });
+        let unreadable = ["2", "256", "3", "many"].map(str::to_owned).to_vec();
+        assert_eq!(sources, Sources { events: expected.to_vec(), loads: Vec::new(), unreadable });
         assert_eq!(of_vllm(b"{}", "w"), Some(Sources::default()));
         assert_eq!(of_vllm(b"[]", "w"), None);
+    }
+
+    #[test]
+    fn an_odd_entry_leaves_the_others_alone() {
+        let good = br#"{"0": {"endpoint": "tcp://h:1"}, "x": 7, "-1": {"endpoint": "tcp://h:2"}, "1": null,
+            "2": {"endpoint": ["tcp://h:3"]}}"#;
+        let sources = of_vllm(good, "w").unwrap();
+        assert_eq!(sources.events.iter().map(|source| source.rank).collect::<Vec<_>>(), [0]);
+        assert_eq!(sources.unreadable, ["-1", "1", "2", "x"]);
     }
 
     #[test]

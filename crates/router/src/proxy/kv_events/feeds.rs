@@ -101,6 +101,8 @@ struct Feeds {
     deaths: u64,
     /// Whether the log says that it publishes nothing.
     is_told: bool,
+    /// Whether the log says that some of it cannot be read.
+    is_odd_told: bool,
 }
 
 impl Feeds {
@@ -130,6 +132,7 @@ impl Feeds {
             patience: LOOKS_UNHEARD.0,
             deaths: endpoint.deaths(),
             is_told: false,
+            is_odd_told: false,
         }
     }
 
@@ -161,7 +164,7 @@ impl Feeds {
     /// The engine may be another than before.
     fn begin_anew(&mut self) {
         self.sources = None;
-        self.is_told = false;
+        (self.is_told, self.is_odd_told) = (false, false);
         self.loads = JoinSet::new();
         self.stop_events();
         self.roster.forget_prefixes(&self.url);
@@ -247,6 +250,9 @@ impl Feeds {
         let Some(index) = self.roster.prefix_index() else { return };
         let events = self.sources.iter().flat_map(|sources| sources.events.clone()).collect::<Vec<_>>();
         self.endpoint.feed().set_sources(events.len());
+        if let Some(sources) = self.sources.as_ref().filter(|_| !self.is_odd_told) {
+            self.is_odd_told = sources.warn_of_unreadable(&self.url, engine);
+        }
         if events.is_empty() {
             return self.tell_silence(engine);
         }
