@@ -13,6 +13,9 @@ use sglang_router_rs::core::WorkerReport;
 /// After so many intervals without a report, a worker's numbers are unknown.
 const STALE_INTERVALS: u32 = 3;
 
+/// The log says at most once in so long that a worker does not report, and as often that it does again.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Keeps the age of one worker's reports.
 pub(crate) struct ReportAge<'a> {
     endpoint: &'a Endpoint,
@@ -21,9 +24,36 @@ pub(crate) struct ReportAge<'a> {
     limit: Duration,
     /// When the last report, or the beginning, is too long ago; `None` once that was noticed.
     stale_at: Option<Instant>,
-    /// Whether the log says that it reports; `None` if it says nothing yet.
-    told: Option<bool>,
+    log: ReportLines,
     last_failure: Option<ReportFailure>,
+}
+
+/// What the log says of a worker's reports.
+#[derive(Debug, Default)]
+struct ReportLines {
+    /// Whether it says that it reports; `None` if it says nothing yet.
+    told: Option<bool>,
+    /// When it last said that it does not: an engine that changes its mind all the time must not flood it.
+    warned_at: Option<Instant>,
+}
+
+impl ReportLines {
+    /// It reports: true if the log does not say so yet.
+    fn reports(&mut self) -> bool {
+        self.told.replace(true) != Some(true)
+    }
+
+    /// It does not. If the log does not say so yet, it must at once, or else at this time, if it still does not.
+    fn is_silent(&mut self, now: Instant) -> Option<Instant> {
+        if self.told == Some(false) {
+            return None;
+        }
+        let due = self.warned_at.map_or(now, |at| at + QUIET);
+        if due <= now {
+            (self.told, self.warned_at) = (Some(false), Some(now));
+        }
+        Some(due.max(now))
+    }
 }
 
 impl<'a> ReportAge<'a> {
@@ -35,7 +65,7 @@ impl<'a> ReportAge<'a> {
             url: endpoint.url().to_string(),
             limit: interval * STALE_INTERVALS,
             stale_at: None,
-            told: None,
+            log: ReportLines::default(),
             last_failure: None,
         };
         age.begin();
@@ -45,7 +75,7 @@ impl<'a> ReportAge<'a> {
     /// The worker has just come up.
     pub(crate) fn begin(&mut self) {
         self.stale_at = Some(Instant::now() + self.limit);
-        self.told = None;
+        self.log.told = None;
         self.last_failure = None;
     }
 
@@ -54,10 +84,9 @@ impl<'a> ReportAge<'a> {
         self.roster.report(&self.url, |rank| reading.part(rank).report());
         self.endpoint.reports().heard(&reading.report());
         self.stale_at = Some(Instant::now() + self.limit);
-        if self.told != Some(true) {
+        if self.log.reports() {
             tracing::info!(worker = self.url, engine, path, "reports its load");
         }
-        self.told = Some(true);
     }
 
     /// It did not.
@@ -84,15 +113,41 @@ impl<'a> ReportAge<'a> {
         self.stale_at = None;
         self.roster.report(&self.url, |_| WorkerReport::UNKNOWN);
         // Of one that does not pass its checks the log says so already.
-        if self.endpoint.is_passing() && self.told != Some(false) {
-            self.told = Some(false);
-            let cause = self.last_failure.map_or("timeout", ReportFailure::as_str);
-            let worker = &self.url;
-            tracing::warn!(
-                worker,
-                cause,
-                "does not report its load: policies that look at it do not know it"
-            );
+        if !self.endpoint.is_passing() {
+            return;
         }
+        let now = Instant::now();
+        match self.log.is_silent(now) {
+            Some(due) if due == now => {
+                let cause = self.last_failure.map_or("timeout", ReportFailure::as_str);
+                let worker = &self.url;
+                tracing::warn!(
+                    worker,
+                    cause,
+                    "does not report its load: policies that look at it do not know it"
+                );
+            }
+            later => self.stale_at = later,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_that_changes_its_mind_all_the_time_fills_no_log() {
+        let (mut lines, begin) = (ReportLines::default(), Instant::now());
+        assert!(lines.reports());
+        assert_eq!(lines.is_silent(begin), Some(begin));
+        assert!(lines.reports());
+        for ms in 1..1000 {
+            let now = begin + Duration::from_millis(ms);
+            assert_eq!(lines.is_silent(now), Some(begin + QUIET), "it is told later, if it stays so");
+            assert!(!lines.reports(), "{ms}");
+        }
+        assert_eq!(lines.is_silent(begin + QUIET), Some(begin + QUIET));
+        assert_eq!(lines.is_silent(begin + QUIET), None, "the log says so");
     }
 }
