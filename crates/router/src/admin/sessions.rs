@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 
 use crate::proxy::DataPlane;
-use crate::proxy::sessions::{NO_SESSION, finish_session};
+use crate::proxy::sessions::finish_session;
 use sgl_api::{FinishedSession, Problem};
 
 /// The endpoint of sessions.
@@ -30,6 +30,6 @@ pub(crate) async fn finish(
     State(proxy): State<Arc<DataPlane>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<FinishedSession>, Problem> {
-    let no_session = || Problem::coded(StatusCode::BAD_REQUEST, "bad_query", NO_SESSION.to_owned());
-    finish_session(proxy.placing(), query.as_deref()).map(Json).ok_or_else(no_session)
+    let ended = finish_session(proxy.placing(), query.as_deref());
+    ended.map(Json).map_err(|error| Problem::coded(StatusCode::BAD_REQUEST, "bad_query", error.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::proxy::model_index::UnknownModel;
 use crate::proxy::pressure::NoRoom;
 use crate::proxy::queue::register::NoPlace;
 use crate::proxy::route::Route;
-use crate::proxy::sessions::NO_SESSION;
+use crate::proxy::sessions::NoSession;
 use crate::proxy::shortage::Shortage;
 use sglang_router_rs::policies::FailureCause;
 
@@ -78,8 +78,8 @@ pub(crate) enum ProxyError {
         reason: String,
     },
     /// No session is named that could be over.
-    #[error("{NO_SESSION}")]
-    NoSession,
+    #[error("{0}")]
+    NoSession(NoSession),
     /// No worker serves the model.
     #[error("no worker serves the model that the request names")]
     UnknownModel,
@@ -197,7 +197,7 @@ impl ProxyError {
             Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BrokenBody | Self::InvalidBody { .. } | Self::NoSession => StatusCode::BAD_REQUEST,
+            Self::BrokenBody | Self::InvalidBody { .. } | Self::NoSession(_) => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NoWorker(_) | Self::PolicyFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::OutOfMemory { .. } | Self::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
@@ -223,7 +223,7 @@ impl ProxyError {
             Self::BrokenBody => "request_incomplete",
             Self::SlowBody => "request_timeout",
             Self::InvalidBody { .. } => "invalid_body",
-            Self::NoSession => "no_session",
+            Self::NoSession(_) => "no_session",
             Self::UnknownModel => "model_not_found",
             Self::NoWorker(_) => "no_worker_available",
             Self::PolicyFailed { .. } => "policy_failed",

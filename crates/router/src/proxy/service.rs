@@ -295,10 +295,11 @@ fn model_card(snapshot: &Snapshot, id: &str) -> Result<Bytes, ProxyError> {
 /// What `/finish_session` says.
 fn end_of_session(proxy: &DataPlane, query: Option<&str>) -> Response<Bytes> {
     match finish_session(proxy.placing(), query) {
-        Some(ended) => proxy_error::json(StatusCode::OK, serde_json::to_vec(&ended).unwrap_or_default()),
-        None => {
-            proxy.measures().refused(ProxyError::NoSession.code());
-            ProxyError::NoSession.response(None)
+        Ok(ended) => proxy_error::json(StatusCode::OK, serde_json::to_vec(&ended).unwrap_or_default()),
+        Err(why) => {
+            let error = ProxyError::NoSession(why);
+            proxy.measures().refused(error.code());
+            error.response(None)
         }
     }
 }

@@ -1,7 +1,11 @@
 //! What a `PUT` brings: a module and settings, in one of two forms.
 
+use std::fmt;
+
 use axum::extract::Request;
 use http::{HeaderMap, StatusCode};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
@@ -9,7 +13,7 @@ use crate::admin::connection::{UploadPermit, room_for_upload};
 use crate::manage::{Module, Settings};
 use sgl_api::{Problem, SIGNATURE_HEADER};
 use sglang_router_rs::policies::MAX_MODULE_BYTES;
-use sglang_router_rs::types::hex;
+use sglang_router_rs::types::{hex, shown};
 
 /// What a `PUT` brings.
 #[derive(Debug)]
@@ -82,9 +86,43 @@ fn signature_of(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
 }
 
 fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Problem::coded(StatusCode::BAD_REQUEST, "bad_json", format!("not a JSON object: {error}"))
+    let read = serde_json::from_slice(bytes).map(|SettingPairs(keys)| keys);
+    read.map_err(|error| {
+        let detail = format!("cannot be read as a JSON object: {error}");
+        Problem::coded(StatusCode::BAD_REQUEST, "bad_json", detail)
     })
+}
+
+/// A JSON object that has each key once; a fault of a value says whose it is.
+struct SettingPairs(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for SettingPairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SettingPairsVisitor)
+    }
+}
+
+struct SettingPairsVisitor;
+
+impl<'de> Visitor<'de> for SettingPairsVisitor {
+    type Value = SettingPairs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SettingPairs, A::Error> {
+        let mut keys = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let named = |fault: &str| A::Error::custom(format!("`{}` {fault}", shown(&key)));
+            let value = map.next_value().map_err(|error| named(&format!("has a fault: {error}")))?;
+            if keys.contains_key(&key) {
+                return Err(named("is given twice"));
+            }
+            keys.insert(key, value);
+        }
+        Ok(SettingPairs(keys))
+    }
 }
 
 fn query_settings(query: &str) -> Result<Map<String, Value>, Problem> {
@@ -106,4 +144,20 @@ fn query_settings(query: &str) -> Result<Map<String, Value>, Problem> {
 fn serde_urlencoded(query: &str) -> Option<Vec<(String, String)>> {
     let uri = format!("/?{query}").parse().ok()?;
     axum::extract::Query::try_from_uri(&uri).ok().map(|axum::extract::Query(pairs)| pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_out_of_range_and_a_key_given_twice_are_named() {
+        let fault = |text: &str| json_object(text.as_bytes()).unwrap_err().detail;
+        let wrong = fault(r#"{"k": 1, "slots": 1e400}"#);
+        assert!(wrong.contains("`slots` has a fault: number out of range"), "{wrong}");
+        let twice = fault(r#"{"slots": 1, "k": 2, "slots": 3}"#);
+        assert!(twice.contains("`slots` is given twice"), "{twice}");
+        assert!(fault("[1]").contains("expected an object"), "{}", fault("[1]"));
+        assert_eq!(json_object(br#"{"slots": 1e4}"#).unwrap()["slots"], 1e4);
+    }
 }

@@ -56,6 +56,8 @@ async fn key_must_be_there_and_policy_that_does_not_listen_is_no_fault() {
         assert_eq!((status, &error["error"]["code"]), (400, &"no_session".into()), "{query}");
         let (status, error) = finish(router.admin, query).await;
         assert_eq!((status, &error["code"]), (400, &"bad_query".into()), "{query}");
+        let detail = error["detail"].as_str().expect("a detail");
+        assert_eq!(detail.contains("has 1025 bytes"), query.len() > 1024, "{detail}");
     }
     for address in [router.data, router.admin] {
         let mut client = TestClient::connect(address).await;

@@ -172,6 +172,14 @@ async fn thousand_requests_wait_and_are_served() {
     assert_eq!(call(address, generate(9)).await.code(), "queue_full");
     let listed = call(router.addresses().admin, get("/v1/queue?limit=7")).await.json();
     assert_eq!(listed["requests"].as_array().unwrap().len(), 7);
+    for query in ["limit=1001", "limit=-1", "limits=7"] {
+        let refused = call(router.addresses().admin, get(&format!("/v1/queue?{query}"))).await;
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (StatusCode::BAD_REQUEST, &"bad_query".into()),
+            "{query}"
+        );
+    }
     gate.add_permits(1001);
     for request in sent {
         assert_eq!(soon(request).await.unwrap().status, StatusCode::OK);
