@@ -3,8 +3,9 @@
 # latency at a fixed rate. Installs the other routers from PyPI into target/venvs, and nginx if it
 # is missing. Twelve minutes; with --quick about two. Let nothing else run meanwhile. With --prefix:
 # policies that look at prompts, on prompts of 8 KB. With --tls: this router and nginx, with TLS and without.
+# With --watched: this router with an access log, with traces of one request in a hundred, and without.
 #
-# usage: benches/peers/routers.sh [--quick] [--prefix | --tls] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
+# usage: benches/peers/routers.sh [--quick] [--prefix | --tls | --watched] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
 set -euo pipefail
 json_base=$PWD
 # shellcheck source=../../scripts/lib.sh
@@ -51,13 +52,17 @@ done
 need_rust
 need_python
 case " ${arguments[*]-} " in
-*" --tls "*) command -v openssl >/dev/null 2>&1 || die "openssl was not found. Debian: apt-get install openssl." ;;
+*" --tls "* | *" --watched "*) command -v openssl >/dev/null 2>&1 || die "openssl was not found. Debian: apt-get install openssl." ;;
 *) for peer in "${peers[@]}"; do install_peer "$peer"; done ;;
 esac
 install_nginx
-say "building the router"
 [ -e dist/plugins/least_connections.wasm ] || scripts/build_wasm_plugins.sh build
-cargo build --quiet --profile dist --bin sgl-router
+# SGL_ROUTER: a binary that is there already.
+router=${SGL_ROUTER:-$CARGO_TARGET_DIR/dist/sgl-router}
+if [ -z "${SGL_ROUTER:-}" ]; then
+  say "building the router"
+  cargo build --quiet --profile dist --bin sgl-router
+fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/sgl-router-peers.XXXXXX")
 compare=''
 # Ends what was started also if only this shell gets the signal; Python ends the routers.
@@ -68,7 +73,7 @@ clean() {
 trap clean EXIT
 trap 'exit 130' INT TERM HUP
 say "comparing routers"
-python3 benches/peers/routers --binary "$CARGO_TARGET_DIR/dist/sgl-router" \
+python3 benches/peers/routers --binary "$router" \
   --plugins dist/plugins --environments "$venvs" --work "$work" \
   ${arguments[@]+"${arguments[@]}"} &
 compare=$!

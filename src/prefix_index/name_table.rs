@@ -173,9 +173,8 @@ impl NameTable {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "less than the homes")]
 fn home_of(tag: u64, homes: usize) -> usize {
-    (tag * homes as u64 >> TAG_BITS) as usize
+    ((tag * homes as u64) >> TAG_BITS) as usize
 }
 
 /// True if a table is not too full with so many: nine of ten, beyond which much moves for a slot more.

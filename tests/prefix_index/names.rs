@@ -40,7 +40,7 @@ fn names_keep_within_the_bound_of_the_index_and_what_was_told_last_stays() {
         if round % 4 == 0 {
             index.sent(id, &chain);
         } else {
-            assert_eq!(index.stored_as(id, None, &chain, &names).is_some(), true);
+            assert!(index.stored_as(id, None, &chain, &names).is_some());
             assert!(index.reported(id, names[len - 1]).is_some(), "just told, in round {round}");
         }
         assert_eq!(index.matched(id, &chain, TOKENS), blocks(len), "just noted, in round {round}");

@@ -15,6 +15,7 @@ import sys
 import load
 import report
 import routers
+from collector import start_collector
 from processes import Failure, end_all, start_worker
 
 
@@ -28,7 +29,8 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer requests and rounds")
     parser.add_argument("--prefix", action="store_true", help="policies that look at prompts, 8 KB prompts only")
     parser.add_argument("--tls", action="store_true", help="this router and nginx, with TLS and without")
-    parser.add_argument("--before", type=pathlib.Path, help="with --tls: another build of this router, without TLS")
+    parser.add_argument("--watched", action="store_true", help="this router with an access log, with traces, and without")
+    parser.add_argument("--before", type=pathlib.Path, help="with --tls or --watched: another build of this router, bare")
     parser.add_argument("--rounds", type=int, help="rounds")
     parser.add_argument("--requests", type=int, help="requests of a router in a cell and round")
     parser.add_argument("--workers", type=int, default=4, help="simulated workers (default: 4)")
@@ -46,6 +48,8 @@ def start_all(given, urls):
     common = (urls, given.threads, given.work)
     if given.tls:
         return start_tls(given, common)
+    if given.watched:
+        return start_watched(given, common)
     own = routers.PREFIX_HERE if given.prefix else routers.HERE
     theirs = routers.PREFIX_POLICY if given.prefix else "round_robin"
     starts = {name: lambda name=name: routers.here(name, given.binary, given.plugins, *common) for name in own}
@@ -72,9 +76,23 @@ def start_tls(given, common):
         routers.nginx(*common),
         routers.nginx(*common, certificates=pair),
     ]
-    if given.before:
-        fleet.append(routers.here(routers.BEFORE, given.before, given.plugins, *common))
-    return fleet
+    return fleet + start_before(given, common)
+
+
+def start_watched(given, common):
+    collector = start_collector()
+    start = lambda name, *more: routers.here(name, given.binary, given.plugins, *common, more=more)
+    fleet = [
+        start(routers.ROUND_ROBIN),
+        start(routers.ACCESS_LOG, "--access-log", given.work / "access.log"),
+        start(routers.TRACES, "--otlp-traces-endpoint", collector, "--trace-sample", "0.01"),
+        routers.nginx(*common),
+    ]
+    return fleet + start_before(given, common)
+
+
+def start_before(given, common):
+    return [routers.here(routers.BEFORE, given.before, given.plugins, *common)] if given.before else []
 
 
 def measure_cpu(given, fleet):
@@ -139,7 +157,7 @@ def compare(given):
         "machine": platform.platform(),
     }
     cpu = measure_cpu(given, fleet)
-    latencies = {} if given.prefix or given.tls else measure_latency(given, fleet)
+    latencies = {} if given.prefix or given.tls or given.watched else measure_latency(given, fleet)
     return {"settings": settings, "cpu_us": cpu, "latency_ms": latencies}
 
 

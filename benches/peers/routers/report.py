@@ -2,7 +2,7 @@
 
 import statistics
 
-from routers import BEFORE, HERE, LEAST_LOAD, NGINX, NGINX_TLS, PLUGIN, PREFIX_PLUGIN, ROUND_ROBIN, TLS
+from routers import ACCESS_LOG, BEFORE, HERE, LEAST_LOAD, NGINX, NGINX_TLS, PLUGIN, PREFIX_PLUGIN, ROUND_ROBIN, TLS, TRACES
 
 
 def medians(measured):
@@ -35,8 +35,14 @@ def ratio(rounds, name, others):
     return f"{statistics.median(a / b for a, b in zip(rounds[name], best)):.2f}"
 
 
-def tls_table(measured):
-    pairs = [(TLS, NGINX_TLS), (ROUND_ROBIN, NGINX), (TLS, ROUND_ROBIN), (NGINX_TLS, NGINX), (ROUND_ROBIN, BEFORE)]
+# What is compared with what, by what only one of the tables has.
+PAIRS = {
+    TLS: [(TLS, NGINX_TLS), (ROUND_ROBIN, NGINX), (TLS, ROUND_ROBIN), (NGINX_TLS, NGINX), (ROUND_ROBIN, BEFORE)],
+    TRACES: [(TRACES, ROUND_ROBIN), (ACCESS_LOG, ROUND_ROBIN), (ROUND_ROBIN, BEFORE), (ROUND_ROBIN, NGINX)],
+}
+
+
+def pairs_table(measured, pairs):
     lines = [row("ratio of CPU time", *(f"{a} / {b}" for a, b in pairs)), "|---" * (len(pairs) + 1) + "|"]
     for cell, rounds in measured.items():
         lines.append(row(cell, *(ratio(rounds, a, [b]) for a, b in pairs)))
@@ -45,8 +51,9 @@ def tls_table(measured):
 
 def ratio_table(measured):
     names = list(next(iter(measured.values())))
-    if TLS in names:
-        return tls_table(measured)
+    for only, pairs in PAIRS.items():
+        if only in names:
+            return pairs_table(measured, pairs)
     peers = [name for name in names if name not in [*HERE, PREFIX_PLUGIN, NGINX]]
     plugin = PREFIX_PLUGIN if PREFIX_PLUGIN in names else PLUGIN
     others = {"best other router": peers, "nginx": [NGINX], "least_load": [LEAST_LOAD], "round_robin": [ROUND_ROBIN]}

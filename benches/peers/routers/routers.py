@@ -11,6 +11,8 @@ PREFIX_PLUGIN = "here, prefix plugin"
 LEAST_LOAD = "here, least_load"
 ROUND_ROBIN = "here, round_robin"
 TLS = "here, TLS"
+ACCESS_LOG = "here, access log"
+TRACES = "here, traces of 1 %"
 BEFORE = "before, round_robin"
 NGINX = "nginx"
 NGINX_TLS = "nginx, TLS"
@@ -36,17 +38,17 @@ class Router:
 
 
 PLUGINS = {PLUGIN: "least_connections", PREFIX_PLUGIN: "least_uncached"}
-POLICIES = {LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin", TLS: "round_robin", BEFORE: "round_robin"}
+POLICIES = {LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin", TLS: "round_robin", BEFORE: "round_robin", ACCESS_LOG: "round_robin", TRACES: "round_robin"}
 
 
-def here(name, binary, plugins, workers, threads, work, certificates=None):
+def here(name, binary, plugins, workers, threads, work, certificates=None, more=()):
     policy = (PLUGINS | POLICIES)[name]
     port = free_port()
     command = [binary, "serve", "--port", str(port), "--prometheus-port", "0", "--admin-port", "0"]
     command += ["--policy", policy, "--log-level", "warn", "--health-check-interval-secs", HEALTH_SECONDS]
     if name in PLUGINS:
         command += ["--plugin", f"{policy}={plugins / policy}.wasm"]
-    command += ["--worker-urls", *workers]
+    command += ["--worker-urls", *workers, *more]
     scheme, authority = "http", None
     if certificates:
         scheme, (authority, certificate, key) = "https", certificates

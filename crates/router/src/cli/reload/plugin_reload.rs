@@ -153,7 +153,9 @@ impl ConfiguredPlugins {
             return change(Reloadable::Plugin, &entry.name, ReloadedAs::Added);
         };
         let with_digest = |mut settings: Value, digest: &str| {
-            settings["module"] = json!(digest);
+            if let Some(all) = settings.as_object_mut() {
+                all.insert("module".into(), json!(digest));
+            }
             settings
         };
         let before = PluginEntry::of(serving.config, serving.options);

@@ -34,10 +34,10 @@ pub(crate) async fn look(config: &CheckedConfig, found: &mut CheckFindings) {
             found.add(is_needed, refused(entry, &error));
         }
     }
-    if let Some(entry) = &config.embedded_policy {
-        if let Err(error) = trial.load(entry.clone()).await {
-            found.fault(refused(entry, &error));
-        }
+    if let Some(entry) = &config.embedded_policy
+        && let Err(error) = trial.load(entry.clone()).await
+    {
+        found.fault(refused(entry, &error));
     }
     kept(config, found);
 }

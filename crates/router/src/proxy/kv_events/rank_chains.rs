@@ -112,6 +112,10 @@ impl RankChains {
         if self.is_other(blocks.group) {
             return EventKind::Ignored;
         }
+        // What belongs to nothing that is known makes nothing forgotten.
+        if self.known_by == KnownBy::Names && self.before(blocks, (0, 0), held).is_none() {
+            return EventKind::Orphan;
+        }
         self.decide(blocks, held, is_only);
         self.group = self.group.or(blocks.group);
         let names = if blocks.adapter.is_some() { 1 } else { self.chains.len() };

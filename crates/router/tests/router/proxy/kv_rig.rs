@@ -25,7 +25,8 @@ use tokio::sync::Semaphore;
 
 /// A router whose plugin wants to know who holds what, and chooses the first worker.
 pub(crate) async fn start(config: CheckedConfig) -> RunningRouter {
-    start_with(config, &[Input::PrefixMatch]).await.0
+    // Boxed: it is large, and callers have futures of their own.
+    Box::pin(start_with(config, &[Input::PrefixMatch])).await.0
 }
 
 /// A router whose plugin declares these inputs, and what loads others in its place.

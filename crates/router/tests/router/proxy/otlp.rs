@@ -74,7 +74,7 @@ fn varint(message: &mut &[u8]) -> u64 {
 }
 
 /// The messages in the fields of this number.
-fn within<'a>(message: &'a [u8], number: u64) -> impl Iterator<Item = &'a [u8]> {
+fn within(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
     fields(message).into_iter().filter_map(move |(known, field)| match field {
         Field::Bytes(bytes) if known == number => Some(bytes),
         _ => None,
@@ -82,11 +82,11 @@ fn within<'a>(message: &'a [u8], number: u64) -> impl Iterator<Item = &'a [u8]> 
 }
 
 fn number(message: &[u8], wanted: u64) -> u64 {
-    let numbers = fields(message).into_iter().filter_map(|(known, field)| match field {
+    let mut numbers = fields(message).into_iter().filter_map(|(known, field)| match field {
         Field::Number(value) if known == wanted => Some(value),
         _ => None,
     });
-    numbers.last().unwrap_or_default()
+    numbers.next_back().unwrap_or_default()
 }
 
 fn text(message: &[u8], number: u64) -> String {

@@ -23,6 +23,7 @@ pub(crate) struct DockerRegistry {
 
 /// The program: that of the machine, or else of Debian's package. `None` where it cannot be had, which is
 /// told, and an error under continuous integration.
+#[expect(clippy::print_stderr, reason = "who runs the tests reads what is not tested")]
 fn program() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     if let Some(found) =

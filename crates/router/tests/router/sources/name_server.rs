@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 
 pub(crate) const A: u16 = 1;
@@ -59,13 +60,13 @@ impl NameServer {
 
     /// Says this from now on.
     pub(crate) fn say(&self, name: &str, kind: u16, reply: Reply) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.replies.insert((name.to_owned(), kind), reply);
     }
 
     /// How often it was asked.
     pub(crate) fn asked(&self, name: &str, kind: u16) -> usize {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         state.asked.get(&(name.to_owned(), kind)).copied().unwrap_or_default()
     }
 }
@@ -104,7 +105,7 @@ fn answer(question: &[u8], state: &Mutex<State>) -> Option<Vec<u8>> {
     let (name, end) = name_at(question, 12)?;
     let kind = u16::from_be_bytes([*question.get(end)?, *question.get(end + 1)?]);
     let reply = {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = state.lock();
         *state.asked.entry((name.clone(), kind)).or_default() += 1;
         state.replies.get(&(name, kind)).cloned().unwrap_or(Reply::NoData)
     };
