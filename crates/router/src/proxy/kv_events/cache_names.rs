@@ -24,3 +24,8 @@ impl CacheNames {
         Some(TokenChain::new(blocks, &PrefixSeed { model, adapter, salt, preamble: 0 }))
     }
 }
+
+/// The engine's name of a block, as the index has it for the nth name of the model: each stands for a block of its own.
+pub(crate) fn name_in_index(hash: u64, nth: u64) -> u64 {
+    hash ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

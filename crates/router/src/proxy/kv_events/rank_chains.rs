@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::proxy::feed_log::{EventKind, FeedLog};
 use crate::proxy::kv_events::cache_event::{CacheEvent, StoredBlocks};
-use crate::proxy::kv_events::cache_names::CacheNames;
+use crate::proxy::kv_events::cache_names::{CacheNames, name_in_index};
 use crate::proxy::kv_events::chain_extension::{ChainExtension, ChainStart};
 use crate::proxy::kv_events::chain_places::{ChainEnd, ChainPlaces};
 use crate::proxy::kv_events::held_blocks_change::HeldBlocksChange;
@@ -174,11 +174,6 @@ impl RankChains {
         let end = ChainEnd { chain: self.names.start(name, blocks, self.blocks)?, depth: 0 };
         Some(ChainStart { end, above: None })
     }
-}
-
-/// The engine's name of a block, as the index has it for the nth name of the model: each stands for a block of its own.
-fn name_in_index(hash: u64, nth: u64) -> u64 {
-    hash ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
