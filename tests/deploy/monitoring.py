@@ -76,8 +76,11 @@ class Checks:
             [self.binary, "load", "--url", self.router.url, "--rate", str(RATE), "--duration", "120s", "--stream", "--drain", "0s"],
             self.directory / "load.log",
         )
-        # What a router under load has, too: a model that nobody serves.
+        # What a router under load has, too: a model that nobody serves, a path that there is not, and answers
+        # that tell their usage, as streams do not unless they are asked for it.
         assert chat(self.router.url, model="nobody-serves-this")[0] == 404
+        assert ask(f"{self.router.url}/nothing", {})[0] == 404
+        assert chat(self.router.url)[0] == 200
         silent = {}
 
         def all_show_something():
@@ -135,7 +138,7 @@ class Checks:
         sim = [self.binary, "sim-worker"]
         engine = ["--engine", "vllm", "--kv-events", "auto"]
         self.workers = [SimWorker(self.stack, sim + engine, self.directory / f"worker-{n}.log") for n in range(2)]
-        command = [self.binary, "serve", *FREE_PORTS, "--policy", "cache_aware", "--health-check-interval-secs", "1"]
+        command = [self.binary, "serve", *FREE_PORTS, "--policy", "cache_aware", "--health-check-interval-secs", "1", "--token-metrics"]
         # A slow machine must fail no check: nothing falls back.
         config = self.directory / "router.toml"
         config.write_text('[[plugins]]\nname = "cache_aware"\nmax_execution_time_ms = 10000\n')
