@@ -85,7 +85,7 @@ def start_watched(given, common):
     fleet = [
         start(routers.ROUND_ROBIN),
         start(routers.ACCESS_LOG, "--access-log", given.work / "access.log"),
-        start(routers.TRACES, "--otlp-traces-endpoint", collector, "--trace-sample", "0.01"),
+        start(routers.TRACES, "--enable-trace", "--otlp-traces-endpoint", collector, "--otel-sampling-ratio", "0.01"),
         routers.nginx(*common),
     ]
     return fleet + start_before(given, common)

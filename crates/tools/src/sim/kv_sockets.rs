@@ -11,7 +11,7 @@ use crate::sim::dialect::Dialect;
 use crate::sim::kv_feed::{DEPTH, KvFeed};
 
 /// Rows of free ports that are tried before none is thought to be found.
-const TRIES: usize = 20;
+const TRIES: usize = 1000;
 
 /// The sockets of all ranks. Their ports follow one another: those that publish events, those that missed
 /// batches are asked for at, those that push loads.
