@@ -83,7 +83,7 @@ async fn answer(request: Request, signer: Arc<Signer>, log: Arc<Mutex<Vec<(Strin
     } else {
         shown == Some(basic.as_str())
     };
-    log.lock().push((of("scope").to_owned(), is_known));
+    log.lock().push((in_order(of("scope")), is_known));
     if shown.is_some() && !is_known {
         return with_status(401, r#"{"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]}"#);
     }
@@ -92,6 +92,14 @@ async fn answer(request: Request, signer: Arc<Signer>, log: Arc<Mutex<Vec<(Strin
     // The two ways in which tokens are asked for have a name of their own for what is given.
     let name = if is_refresh { "access_token" } else { "token" };
     with_status(200, json!({ name: token }).to_string())
+}
+
+/// A scope with its actions in the order of the alphabet: the registry asks for them in any, and another each time.
+fn in_order(scope: &str) -> String {
+    let Some((about, actions)) = scope.rsplit_once(':') else { return scope.to_owned() };
+    let mut actions: Vec<&str> = actions.split(',').collect();
+    actions.sort_unstable();
+    format!("{about}:{}", actions.join(","))
 }
 
 fn access(scope: &str, is_known: bool) -> serde_json::Value {
