@@ -4,7 +4,6 @@
 //! or the one before. Workers of the configuration are not in it: the configuration wins.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
@@ -15,6 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::config::worker_entry::WorkerEntry;
 use crate::config::worker_source::WorkerSource;
+use crate::manage::durable_file;
 use crate::proxy::{AddError, Backends};
 use sglang_router_rs::types::{file, shown_path};
 
@@ -133,11 +133,7 @@ impl KeptWorkers {
 
     fn write(&self, entries: &BTreeMap<String, WorkerEntry>) -> io::Result<()> {
         let listed = Listed { workers: entries.values().cloned().collect() };
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-        file.write_all(&serde_json::to_vec_pretty(&listed)?)?;
-        file.as_file().sync_all()?;
-        file.persist(self.dir.join(FILE)).map_err(|error| error.error)?;
-        fs::File::open(&self.dir)?.sync_all()
+        durable_file::keep(&self.dir.join(FILE), &serde_json::to_vec_pretty(&listed)?)
     }
 }
 

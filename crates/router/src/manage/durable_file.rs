@@ -1,8 +1,10 @@
 //! Files that are whole or absent, whatever happens. A checksum shows whether they were changed: the
 //! first line is `sha256:` and the checksum of the rest.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::io;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -20,22 +22,60 @@ const CHECKSUM: &str = "sha256:";
 /// Largest list that is accepted, in bytes.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 
-/// Writes beside its place, syncs and renames.
+/// Who may read a file that takes the place of another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Readers<'a> {
+    /// Whoever writes it.
+    Owner,
+    /// Those whom the user's mask lets read what is made anew.
+    AsUsual,
+    /// Those who may read this file.
+    Of(&'a Path),
+}
+
+/// Writes beside its place, syncs and renames: whoever looks sees all of it, or what was there before.
+///
+/// # Errors
+///
+/// What the system says; the old file then is still whole.
+pub(crate) fn replace(path: &Path, bytes: &[u8], readers: Readers<'_>) -> io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
+    if let Readers::AsUsual = readers {
+        builder.permissions(Permissions::from_mode(0o666));
+    }
+    let mut beside = builder.tempfile_in(folder_of(path))?;
+    beside.write_all(bytes)?;
+    if let Readers::Of(other) = readers {
+        beside.as_file().set_permissions(std::fs::metadata(other)?.permissions())?;
+    }
+    beside.as_file().sync_all()?;
+    beside.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The same for the owner's eyes, and on disk under its name when this returns.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, Readers::Owner)?;
+    // The new name is only as durable as the folder that holds it.
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// As [`keep`], with the file in the error.
 ///
 /// # Errors
 ///
 /// [`BadFile`]; the old file then is still whole.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), BadFile> {
-    let write = || {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut beside = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
-        beside.write_all(bytes)?;
-        beside.as_file().sync_all()?;
-        beside.persist(path).map_err(|error| error.error)?;
-        // The new name is only as durable as the folder that holds it.
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|error| BadFile::new(path, error))
+    keep(path, bytes).map_err(|error| BadFile::new(path, error))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes a list as JSON under its checksum.

@@ -1,11 +1,11 @@
 //! The policy that an operator chose, on disk, so that a restart comes back with it.
 
 use std::io;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::manage::durable_file;
 use sglang_router_rs::types::file;
 
 const FILE: &str = "policy.json";
@@ -51,18 +51,12 @@ impl KeptPolicy {
     /// If it cannot be written; what was kept before is then.
     pub(crate) fn write(&self, chosen: Option<&ChosenPolicy>) -> io::Result<()> {
         match chosen {
-            Some(chosen) => {
-                let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
-                file.write_all(&serde_json::to_vec_pretty(chosen)?)?;
-                file.as_file().sync_all()?;
-                file.persist(self.0.join(FILE)).map_err(|error| error.error)?;
-            }
+            Some(chosen) => durable_file::keep(&self.0.join(FILE), &serde_json::to_vec_pretty(chosen)?),
             None => match std::fs::remove_file(self.0.join(FILE)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => std::fs::File::open(&self.0)?.sync_all(),
             },
         }
-        std::fs::File::open(&self.0)?.sync_all()
     }
 }
 

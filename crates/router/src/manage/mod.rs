@@ -4,7 +4,7 @@
 pub(crate) mod digest;
 pub(crate) mod file_stamp;
 pub(crate) mod kept_plugin;
-mod durable_file;
+pub(crate) mod durable_file;
 mod kept_set;
 #[cfg(test)]
 mod kept_set_check;

@@ -1,7 +1,6 @@
 //! `pull`: reads a module from a registry, into a file or into the cache of a router.
 
 use std::io;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -11,6 +10,8 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::registry::module_bytes;
 use crate::manage::digest::sha256;
+use crate::manage::durable_file;
+use crate::manage::durable_file::Readers;
 use crate::manage::module_cache::ModuleCache;
 use sgl_oci::{ModuleReference, PulledModule, RegistryError};
 use sglang_router_rs::policies::ModuleBytes;
@@ -81,7 +82,9 @@ fn write_beside(out: &Path, module: &ModuleBytes) -> Result<Vec<PathBuf>, Comman
         move |error: io::Error| CommandError::Usage(format!("{file}: {error}"))
     };
     match &module.signature {
-        Some(signature) => write(&beside, signature).map_err(failed(&beside))?,
+        Some(signature) => {
+            durable_file::replace(&beside, signature, Readers::AsUsual).map_err(failed(&beside))?
+        }
         None if beside.exists() => {
             let found = "it is there, and the module that is pulled has no detached signature";
             let remedy = "remove it, or name another file with --out";
@@ -89,19 +92,6 @@ fn write_beside(out: &Path, module: &ModuleBytes) -> Result<Vec<PathBuf>, Comman
         }
         None => {}
     }
-    write(out, &module.wasm).map_err(failed(out))?;
+    durable_file::replace(out, &module.wasm, Readers::AsUsual).map_err(failed(out))?;
     Ok([out.to_owned()].into_iter().chain(module.signature.as_ref().map(|_| beside)).collect())
-}
-
-/// Beside the place, then renamed: a router that watches sees all of it or nothing.
-fn write(out: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // As other files are made; the mask of the user takes from it.
-    let mode = std::fs::Permissions::from_mode(0o666);
-    let mut beside = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
-    beside.write_all(bytes)?;
-    beside.as_file().sync_all()?;
-    beside.persist(out).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -11,6 +11,8 @@ use serde_json::json;
 use crate::cli::plugin::args::{KeygenArgs, SignArgs};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
+use crate::manage::durable_file;
+use crate::manage::durable_file::Readers;
 use sglang_router_rs::policies::trust;
 use sglang_router_rs::policies::trust::{SecretKey, signing};
 use sglang_router_rs::types::shown_path;
@@ -67,7 +69,8 @@ pub(crate) fn sign(args: &SignArgs, json: bool) -> Result<(), CommandError> {
         let before = if out.exists() { Some(read(&out)?) } else { None };
         (out, signing::detach(&wasm, before.as_deref(), &key).map_err(refused)?)
     };
-    replace(&out, &bytes, &args.file).map_err(|error| unusable(&out, &error.to_string()))?;
+    durable_file::replace(&out, &bytes, Readers::Of(&args.file))
+        .map_err(|error| unusable(&out, &error.to_string()))?;
     let done = json!({"key": key.public().id(), "file": args.file, "written": out, "embedded": args.embed});
     let (file, out) = (shown_path(&args.file), shown_path(&out));
     print(&done, json, |_| format!("{file}: signed by key {} in {out}\n", key.public()))
@@ -95,18 +98,6 @@ pub(crate) fn detached(module: &Path, named: Option<&Path>) -> Result<Option<Vec
 /// [`CommandError::Usage`] names it.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     std::fs::read(file).map_err(|error| unusable(file, &error.to_string()))
-}
-
-/// Writes beside the place and renames, so that a router that watches sees all of it or nothing. Whoever
-/// may read the module may read the result.
-fn replace(out: &Path, bytes: &[u8], module: &Path) -> io::Result<()> {
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-    beside.write_all(bytes)?;
-    beside.as_file().set_permissions(std::fs::metadata(module)?.permissions())?;
-    beside.as_file().sync_all()?;
-    beside.persist(out).map_err(|error| error.error)?;
-    Ok(())
 }
 
 fn create_new(path: &Path, mode: u32) -> Result<File, CommandError> {
