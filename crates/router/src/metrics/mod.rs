@@ -11,6 +11,7 @@
 //! Nothing here knows workers, plugins or HTTP.
 
 mod counter;
+mod delivery_counts;
 mod histogram;
 mod metric;
 pub(crate) mod catalogue;
@@ -19,6 +20,7 @@ mod process_numbers;
 mod registry;
 
 pub(crate) use crate::metrics::counter::CounterSet;
+pub(crate) use crate::metrics::delivery_counts::DeliveryCounts;
 pub(crate) use crate::metrics::families::Families;
 pub(crate) use crate::metrics::histogram::{DurationHistogram, HistogramSnapshot};
 pub use crate::metrics::metric::Metric;

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 
 use crate::config::access_log_section::{AccessLogSettings, LineForm};
-use crate::metrics::{Metrics, catalogue};
+use crate::metrics::{DeliveryCounts, Metrics, catalogue};
 use crate::proxy::access_log::line_form::line;
 use crate::proxy::access_log::log_file::LogFile;
 use crate::proxy::access_log::request_account::RequestAccount;
@@ -30,15 +29,7 @@ pub(crate) struct AccessLog {
     queue: Option<Sender<Box<RequestAccount>>>,
     wake: Sender<()>,
     done: Receiver<()>,
-    counts: Arc<LineCounts>,
-}
-
-/// What became of lines.
-#[derive(Debug, Default)]
-struct LineCounts {
-    written: AtomicU64,
-    dropped: AtomicU64,
-    failed: AtomicU64,
+    counts: Arc<DeliveryCounts>,
 }
 
 impl AccessLog {
@@ -52,7 +43,7 @@ impl AccessLog {
         let (queue, requests) = bounded(QUEUE);
         let (wake, woken) = bounded(1);
         let (ended, done) = bounded(1);
-        let counts = Arc::new(LineCounts::default());
+        let counts = Arc::new(DeliveryCounts::default());
         let writer = LineWriter { file, form: settings.form, requests, woken, counts: Arc::clone(&counts) };
         let run = move || {
             writer.run();
@@ -65,24 +56,14 @@ impl AccessLog {
 
     /// Registers metrics of what became of lines.
     pub(crate) fn register(&self, metrics: &Metrics) {
-        let counts = Arc::clone(&self.counts);
-        metrics.register(move |families| {
-            let lines = families.family(&catalogue::ACCESS_LOG_LINES);
-            for (name, count) in
-                [("written", &counts.written), ("dropped", &counts.dropped), ("failed", &counts.failed)]
-            {
-                // Relaxed: a counter.
-                lines.count(&[name], count.load(Ordering::Relaxed));
-            }
-        });
+        self.counts.register(metrics, &catalogue::ACCESS_LOG_LINES, "written");
     }
 
     /// Has a request's line written. Never blocks.
     pub(crate) fn write(&self, account: Box<RequestAccount>) {
         let Some(queue) = &self.queue else { return };
         if queue.try_send(account).is_err() {
-            // Relaxed: a counter.
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.dropped(1);
         }
     }
 
@@ -115,7 +96,7 @@ struct LineWriter {
     form: LineForm,
     requests: Receiver<Box<RequestAccount>>,
     woken: Receiver<()>,
-    counts: Arc<LineCounts>,
+    counts: Arc<DeliveryCounts>,
 }
 
 impl LineWriter {
@@ -157,15 +138,17 @@ impl LineWriter {
             return;
         }
         let written = self.file.write(&lines.text);
-        let end = if written.is_ok() { &self.counts.written } else { &self.counts.failed };
-        // Relaxed: a counter.
-        end.fetch_add(lines.count, Ordering::Relaxed);
         match written {
-            Ok(()) => *complained = false,
-            Err(error) if !std::mem::replace(complained, true) => {
-                tracing::error!(%error, "lines of the access log cannot be written; further ones are tried");
+            Ok(()) => {
+                self.counts.delivered(lines.count);
+                *complained = false;
             }
-            Err(_) => {}
+            Err(error) => {
+                self.counts.failed(lines.count);
+                if !std::mem::replace(complained, true) {
+                    tracing::error!(%error, "lines of the access log cannot be written; further ones are tried");
+                }
+            }
         }
         *lines = LineBatch::default();
     }

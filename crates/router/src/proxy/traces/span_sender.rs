@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::trace_section::TraceSettings;
-use crate::metrics::Metrics;
-use crate::proxy::traces::span_queue::{SpanCounts, SpanQueue};
+use crate::metrics::{DeliveryCounts, Metrics, catalogue};
+use crate::proxy::traces::span_queue::SpanQueue;
 use crate::proxy::traces::tracer::Tracer;
 
 /// Spans that are sent together, at most.
@@ -32,7 +32,7 @@ pub(crate) struct SpanSender {
     spans: mpsc::Receiver<Vec<SpanData>>,
     exporter: SpanExporter,
     endpoint: String,
-    counts: Arc<SpanCounts>,
+    counts: Arc<DeliveryCounts>,
     /// Whether the last batch was not taken.
     is_down: bool,
 }
@@ -51,8 +51,8 @@ impl SpanSender {
         let mut exporter = builder.with_timeout(TIMEOUT).build()?;
         let resource = Resource::builder().with_service_name(settings.service_name.clone()).build();
         exporter.set_resource(&resource);
-        let counts = Arc::new(SpanCounts::default());
-        counts.register(metrics);
+        let counts = Arc::new(DeliveryCounts::default());
+        counts.register(metrics, &catalogue::TRACE_SPANS, "sent");
         let (queue, spans) = SpanQueue::new(Arc::clone(&counts));
         let endpoint = settings.endpoint.clone();
         let sender = Self { spans, exporter, endpoint, counts, is_down: false };
@@ -97,7 +97,7 @@ impl SpanSender {
     }
 
     async fn send(&mut self, batch: Vec<SpanData>, timeout: Duration) {
-        let count = batch.len();
+        let count = batch.len() as u64;
         let sent = tokio::time::timeout(timeout, self.exporter.export(batch)).await;
         let fault = match sent {
             Ok(Ok(())) => None,
@@ -108,7 +108,7 @@ impl SpanSender {
         let collector = self.endpoint.as_str();
         match fault {
             None => {
-                self.counts.sent(count);
+                self.counts.delivered(count);
                 if was_down {
                     tracing::info!(collector, "the collector takes traces again");
                 }
